@@ -1,0 +1,92 @@
+/* The configuration: file and environment, read once into one struct that nobody changes afterwards. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "watch/log.h"
+#include "watch/why.h"
+
+/* Words of a list key, in the order of the file. */
+struct strings {
+    char **at;
+    size_t count;
+};
+
+/* A signature key as Close gave it, decoded from its hex digits. */
+struct signature_key {
+    unsigned char *bytes;
+    size_t length;
+};
+
+enum queue_kind { QUEUE_NONE };
+
+/* One Close organization and where its events go. */
+struct source {
+    char *name; /* of [source NAME]; "default" for the short form */
+
+    char *data_plane_url;     /* http:, https: or file:, without a slash at its end */
+    struct strings write_key; /* all are accepted, the first is sent */
+    struct signature_key *signature_key;
+    size_t signature_keys;
+    int64_t signature_tolerance_ms;
+
+    struct strings keep; /* object_type.action, `*` allowed */
+    struct strings drop;
+    struct strings remove; /* exact paths below the event: data.body_html */
+};
+
+struct config {
+    char *path; /* of the file read; NULL: none, all came from the environment */
+
+    enum queue_kind queue;
+    int64_t queue_max_bytes;
+    int64_t dedupe_window_ms;
+    int64_t max_body; /* bytes */
+    char *ca_file;    /* NULL: libcurl's own */
+    enum log_level log_level;
+
+    int64_t request_threads;
+    int64_t request_timeout_ms;
+    int64_t shutdown_grace_ms;
+    int64_t lanes;
+    int64_t batch_events;
+
+    struct source *source;
+    size_t sources;
+
+    struct setting *setting; /* what `check` shows; see config_print */
+    size_t settings;
+};
+
+/* Finds and reads the configuration: the file named by CLOSECRM_CONFIG, else ~/closecrm/closecrm.conf (home by
+ * getpwuid), else /etc/closecrm.conf; then CLOSECRM_<KEY> of the process's environment, which win. No file at all is
+ * no error where the environment suffices.
+ * Returns the configuration, to be freed with config_free; NULL with the reason, which names file and line and says
+ * what to change, when anything in it is wrong. Call before threads start. */
+struct config *config_load(struct why *why);
+
+/* The same from a named file (NULL: none) and an environment such as environ. */
+struct config *config_read(const char *path, char *const environment[], struct why *why);
+
+/* Refuses a configuration file inside the document root that a web server named, for the web server would serve it.
+ * document_root may be NULL or empty: then nothing is known and nothing refused. Resolves symbolic links. Returns
+ * false with the reason and the command that mends it. */
+bool config_outside(const struct config *config, const char *document_root, struct why *why);
+
+/* Writes every key, its value and where that came from (file and line, environment, default), a line each; secrets
+ * masked. */
+void config_print(const struct config *config, FILE *out);
+
+/* Writes the table of keys as README has it: Markdown, from the same table that reads them. */
+void config_print_keys(FILE *out);
+
+/* The source of that name, or NULL. */
+const struct source *config_source(const struct config *config, const char *name);
+
+void config_free(struct config *config);
+
+#endif

@@ -1,0 +1,37 @@
+/* The forwarder: queue → transform → data plane. One face for the FastCGI process's thread, a CGI request and
+ * commands. */
+#ifndef FORWARD_FORWARD_H
+#define FORWARD_FORWARD_H
+
+#include <stdbool.h>
+
+#include "config/config.h"
+#include "queue/queue.h"
+#include "watch/clock.h"
+#include "watch/why.h"
+
+struct forwarder;
+
+enum forward_until {
+    FORWARD_UNTIL_STOPPED, /* until forwarder_stop, then until the batches in hand are answered */
+    FORWARD_UNTIL_IDLE,    /* until nothing that is due is left */
+};
+
+/* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
+struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct why *why);
+
+/* Forwards until then, or until the deadline. The calling thread is the queue's owner meanwhile. Returns false when
+ * another process owns the reading. */
+bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline);
+
+/* Ends forwarder_run: batches in hand are awaited until the deadline, nothing new is sent. Any thread. */
+void forwarder_stop(struct forwarder *forwarder, moment deadline);
+
+void forwarder_free(struct forwarder *forwarder);
+
+/* Asks a source's data plane whether it takes the source's write key, with an empty batch, which stores nothing.
+ * Returns true when it does; why then says so in words, else what is wrong and what to do. For a file:// sink: whether
+ * the file can be written. */
+bool forward_try(const struct config *config, const struct source *source, struct why *why);
+
+#endif

@@ -1,0 +1,113 @@
+/* Events as they came, and what became of them. Any thread appends; one forwarder takes, in order and per source,
+ * and settles. Behind this face stand engines; the one that exists, `none`, keeps nothing on disk: its append waits
+ * until the event is settled. No engine's nature shows here but in what queue_append's results mean. */
+#ifndef QUEUE_QUEUE_H
+#define QUEUE_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "transform/transform.h"
+#include "watch/clock.h"
+#include "watch/why.h"
+
+struct queue;
+
+enum queue_result {
+    QUEUE_STORED,   /* safe, or delivered already: answer 200 */
+    QUEUE_UNUSABLE, /* it can never be delivered, and why says why: answer 400 */
+    QUEUE_FULL,     /* no room: answer 503 */
+    QUEUE_UNKNOWN,  /* the deadline came first; appending it again is safe: answer 503 */
+    QUEUE_BROKEN,   /* the queue cannot work, and why says why: answer 503 */
+};
+
+/* What became of an event. */
+enum verdict_kind {
+    VERDICT_DELIVERED,
+    VERDICT_DUPLICATE,
+    VERDICT_DROPPED, /* by the operator's keep and drop */
+    VERDICT_DEAD,    /* it can never be delivered */
+    VERDICT_LATER,   /* not settled: it was tried, or could not be yet, and stays */
+};
+
+struct verdict {
+    uint64_t id;
+    enum verdict_kind kind;
+    struct identity identity; /* of DELIVERED, DROPPED and DEAD: remembered, to know duplicates by */
+    bool remember;            /* false: keep no identity (a file:// sink, a body without one) */
+    bool refused;             /* of LATER: the data plane refused this very event, alone (400, 413) */
+    moment next;              /* of LATER: when it is tried again */
+    const char *reason;       /* of DEAD and LATER: words for people; borrowed during the call; NULL: none */
+};
+
+/* An event taken from the queue; body and length belong to the struct events it stands in. */
+struct event {
+    uint64_t id; /* grows with each append to the queue, never used twice */
+    const char *body;
+    size_t length;
+};
+
+/* What queue_next and queue_again found. All zero is empty; reuse it, free it with events_free. */
+struct events {
+    struct event *at;
+    size_t count;
+    size_t capacity;
+    struct buffer bodies;
+};
+
+/* What the queue remembers of an identity. */
+struct known {
+    bool settled;       /* delivered, dropped, or a dead letter that is still kept */
+    int64_t updated_us; /* the newest version that was */
+};
+
+/* Opens the engine that the configuration names. config must outlive it. Returns NULL with the reason. */
+struct queue *queue_open(const struct config *config, struct why *why);
+
+/* Takes an event's body, as it came, into the queue. Borrowed during the call. Blocks, the engine `none` until the
+ * event is settled, but not beyond the deadline. Any thread. */
+enum queue_result queue_append(struct queue *queue, const char *source, const char *body, size_t length,
+                               moment deadline, struct why *why);
+
+/* No append waits beyond this moment any more: the process is about to stop. Any thread. */
+void queue_hurry(struct queue *queue, moment deadline);
+
+/* Takes the reading of all sources into this process: only the owner may call what follows, from one thread.
+ * Returns false while another process has it. */
+bool queue_own(struct queue *queue);
+
+/* Finds the next events of a source after the id `after` (0: from the start), oldest first, until there are max_count
+ * or the next would go beyond max_bytes (the first always comes). Returns how many; 0: none waits beyond `after`;
+ * -1: the queue failed, with the reason. What it found counts as on its way until it is settled or LATER. */
+int queue_next(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+               struct events *found, struct why *why);
+
+/* Finds these events again, ids ascending, as far as they still wait, up to max_bytes (the first always comes); *asked
+ * says how many ids that covers. An id before *asked that is not among what was found was withdrawn: forget it.
+ * Returns and means otherwise what queue_next does. */
+int queue_again(struct queue *queue, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
+                struct events *found, size_t *asked, struct why *why);
+
+/* Says what is remembered of each identity. Returns false with the reason when the queue failed. */
+bool queue_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
+                 struct known *known, struct why *why);
+
+/* Ends events: all verdicts take effect together or none does. The order does not matter, and verdicts on events that
+ * are gone are fine. Returns false with the reason when the queue failed; then nothing may be sent until it works. */
+bool queue_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
+                  struct why *why);
+
+/* A descriptor that is readable when something was appended since the last queue_woken. Stays the queue's. */
+int queue_wake_fd(struct queue *queue);
+
+/* Resets it; look at the queue after this, before sleeping. */
+void queue_woken(struct queue *queue);
+
+void events_free(struct events *events);
+
+/* Nobody may be in any of the above. What waits in the engine `none` is gone, as its appends were told. */
+void queue_close(struct queue *queue);
+
+#endif

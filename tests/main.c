@@ -1,0 +1,57 @@
+/* Runs every suite, or those whose names begin with one of the arguments, and closes with CUnit's summary. */
+#include "tests/suites.h"
+
+#include <CUnit/Basic.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int wanted_count;
+static char **wanted;
+
+static void (*const suites[])(void) = {
+    suite_log,
+};
+
+static bool is_wanted(const char *name)
+{
+    for (int i = 0; i < wanted_count; i++) {
+        if (strncmp(name, wanted[i], strlen(wanted[i])) == 0)
+            return true;
+    }
+    return wanted_count == 0;
+}
+
+void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests)
+{
+    if (!is_wanted(name))
+        return;
+    CU_SuiteInfo suite[] = {{name, init, clean, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
+    if (CU_register_suites(suite) != CUE_SUCCESS) {
+        fprintf(stderr, "suite %s: %s\n", name, CU_get_error_msg());
+        exit(1);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    wanted_count = argc - 1;
+    wanted = argv + 1;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (CU_initialize_registry() != CUE_SUCCESS)
+        return 1;
+    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++)
+        suites[i]();
+    if (CU_get_registry()->uiNumberOfTests == 0) {
+        fprintf(stderr, "no suite has that name\n");
+        return 1;
+    }
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_ErrorCode error = CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
+    CU_cleanup_registry();
+    return error != CUE_SUCCESS || failed != 0;
+}

@@ -1,0 +1,24 @@
+/* The log: one line per happening, `level key=value ...`, to stderr, which is the web server's error log. Where stderr
+ * leads to /dev/null (spawn-fcgi without -n), the lines go to syslog instead. Ids and counts, never payloads or
+ * secrets. Any thread may call; a line is one write. */
+#ifndef WATCH_LOG_H
+#define WATCH_LOG_H
+
+#include <stddef.h>
+
+enum log_level { LEVEL_ERROR, LEVEL_WARN, LEVEL_INFO, LEVEL_DEBUG };
+
+/* Where the lines go, and from which level on they are written. Call before threads start; without it: stderr, info. */
+void log_open(enum log_level most);
+
+/* Writes one line. format makes `key=value` pairs; text that came from outside goes through log_quote first. */
+void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Enough for what log_quote makes of the 200 bytes that the log takes of foreign words. */
+#define LOG_QUOTED 820
+
+/* Makes foreign text fit for the log: in double quotes, cut at 200 bytes, control characters, quotes, backslashes and
+ * everything beyond ASCII as \xNN. Returns out, NUL-terminated. */
+const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length);
+
+#endif

@@ -1,0 +1,20 @@
+/* A webhook from Close: authenticate it, put its body in the queue, answer. */
+#ifndef WEBHOOK_WEBHOOK_H
+#define WEBHOOK_WEBHOOK_H
+
+#include "config/config.h"
+#include "http/request.h"
+#include "queue/queue.h"
+#include "watch/why.h"
+
+struct webhook;
+
+/* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
+struct webhook *webhook_new(const struct config *config, struct queue *queue, struct why *why);
+
+/* Handles one request: nothing else but authenticate, append, answer. Any thread. */
+void webhook_handle(struct webhook *webhook, struct request *request);
+
+void webhook_free(struct webhook *webhook);
+
+#endif
