@@ -2,29 +2,41 @@
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
-CC ?= cc
 
 # ---- what it is made of -------------------------------------------------------------------------------------------
 FOLDERS := http webhook queue transform forward commands watch config
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 BENCH_SOURCES := $(wildcard bench/*.c)
-ALL_C := closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(BENCH_SOURCES)
+ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(BENCH_SOURCES)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/unit/*.h tests/system/*.h bench/*.h)
+SAMPLES := $(wildcard apache/* lighttpd/* nginx/*)
 
+# pkg-config is asked when a recipe runs and not when this file is read: on a fresh machine `make run` and `make test`
+# install it in between.
 PACKAGES := fcgi json-c libcurl libcrypto uuid inih libisal
 TEST_PACKAGES := cunit libmicrohttpd zlib
-pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
+pkg = $(call found,$(shell pkg-config $(1) $(2) || echo MISSING))
+found = $(if $(filter MISSING,$(1)),$(error a library is missing: `make setup-test` installs what is needed),$(1))
 
-WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+# WERROR= builds in spite of warnings, for compilers that are newer than this file.
+WERROR := -Werror
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	-Wformat=2 $(WERROR)
 CPPFLAGS_ALL = -D_GNU_SOURCE -DCLOSECRM_VERSION='"$(VERSION)"' -I. $(call pkg,--cflags,$(PACKAGES))
 CFLAGS_ALL := -std=c11 -pthread $(WARNINGS) -g
 LIBS = $(call pkg,--libs,$(PACKAGES))
 TEST_LIBS = $(call pkg,--libs,$(TEST_PACKAGES))
 
 # ---- variants: the same sources, compiled for use and for finding faults --------------------------------------------
+# Shadow stacks and branch targets are named differently by each processor's compiler.
+MACHINE := $(shell uname -m)
+CONTROL_FLOW_x86_64 := -fcf-protection
+CONTROL_FLOW_aarch64 := -mbranch-protection=standard
+
 VARIANTS := release asan tsan
-CFLAGS_release := -O2 -fPIE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection
+CFLAGS_release := -O2 -fPIE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
+	$(CONTROL_FLOW_$(MACHINE))
 LDFLAGS_release := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 CFLAGS_asan := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LDFLAGS_asan := -fsanitize=address,undefined
@@ -33,7 +45,8 @@ LDFLAGS_tsan := -fsanitize=thread
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test check format asan tsan valgrind bench install uninstall clean help setup-run setup-test
+.PHONY: all run test check format asan tsan valgrind bench install uninstall clean help \
+	setup-run setup-test setup-check setup-bench check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
 
@@ -52,9 +65,113 @@ build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.
 build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o)
 	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
+build/$(1)/bench/%: build/$(1)/bench/%.o $(SOURCES:%.c=build/$(1)/%.o)
+	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+
 -include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(BENCH_SOURCES))
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
+.SECONDARY:
 
+# ---- using it ----------------------------------------------------------------------------------------------------
+# What the packages bring is only there once they are installed: the building is therefore a make of its own.
+JOBS = $(shell nproc)
+parallel = $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) --no-print-directory
+
+setup-run setup-test setup-check setup-bench:
+	@packaging/install-packages $(@:setup-%=%)
+
+run: setup-run ## install what is missing, build, and serve http://127.0.0.1:8080/closecrm (PORT=...) until Ctrl-C
+	@$(parallel) closecrm.fcgi
+	@PORT=$(PORT) packaging/run
+
+install: all ## install the program, the samples and README under PREFIX (/usr/local), DESTDIR in front
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/closecrm.fcgi
+	install -m 755 closecrm.fcgi $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
+	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/closecrm.fcgi
+	for sample in $(SAMPLES); do \
+	    install -D -m 644 "$$sample" "$(DESTDIR)$(PREFIX)/share/doc/closecrm.fcgi/samples/$$sample" || exit 1; \
+	done
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/closecrm.fcgi
+
+# ---- testing it --------------------------------------------------------------------------------------------------
+# SUITES="transform queue" runs those suites only. The system tests start the program that CLOSECRM_PROGRAM names: the
+# one of the same variant, so that its faults are found under real servers too.
+SUITES :=
+UNIT_SUITES := $(FOLDERS) log
+REPORTS = $(CURDIR)/build/$@/reports
+
+# Where the kernel places things too randomly for the compiler's ThreadSanitizer, it needs fixed addresses.
+FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+# Runs one variant's tests. A program started by a web server says what it found in a report file: one is a failure.
+define run_variant
+	@rm -rf $(REPORTS) && mkdir -p $(REPORTS)
+	$(1) CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(2) build/$@/tests/all $(SUITES)
+	@if [ -n "$$(ls $(REPORTS))" ]; then cat $(REPORTS)/*; echo "$@: the program has faults, see above"; exit 1; fi
+endef
+
+test: setup-test ## install what is missing, build, run all tests (SUITES="transform queue" for some)
+	@$(parallel) closecrm.fcgi build/release/tests/all
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi build/release/tests/all $(SUITES)
+
+asan: setup-test ## the tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(parallel) build/asan/closecrm.fcgi build/asan/tests/all
+	$(call run_variant,ASAN_OPTIONS=log_path=$(REPORTS)/asan:log_exe_name=1 UBSAN_OPTIONS=print_stacktrace=1)
+
+tsan: setup-test ## the tests with ThreadSanitizer
+	@$(parallel) build/tsan/closecrm.fcgi build/tsan/tests/all
+	$(call run_variant,TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.suppressions log_path=$(REPORTS)/tsan",\
+	    $(FIXED_ADDRESSES))
+
+# Under valgrind only what runs in the test program itself: it makes programs some thirty times slower, and the system
+# tests are about real servers' time-outs.
+valgrind: setup-test ## the unit tests under valgrind
+	@packaging/install-packages valgrind
+	@$(parallel) build/release/tests/all
+	valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=1 \
+	    --trace-children=no build/release/tests/all $(or $(SUITES),$(UNIT_SUITES))
+
+bench: setup-bench ## measure speed
+	@$(parallel) closecrm.fcgi $(BENCH_SOURCES:%.c=build/release/%)
+	@[ ! -x bench/run ] || bench/run
+
+check: setup-check ## cppcheck, clang-tidy and the format: a warning is a failure
+	@$(parallel) check-all
+
+check-all: check-format check-cppcheck $(ALL_C:%.c=build/check/%.tidy)
+
+check-format:
+	clang-format --dry-run --Werror $(ALL_C) $(ALL_H)
+
+# One finding per line, as compilers print them. What is left out, and why:
+#  missingIncludeSystem  the system's headers are not read, on purpose
+#  unusedStructMember    members that only another file uses
+#  constParameter*       callbacks whose types libraries prescribe
+#  checkersReport        no finding at all
+check-cppcheck:
+	cppcheck --quiet -j$(JOBS) --std=c11 --enable=warning,style,performance,portability --inline-suppr \
+	    --suppress=missingIncludeSystem --suppress=unusedStructMember --suppress=constParameter \
+	    --suppress=constParameterCallback --suppress=checkersReport --suppress=unmatchedSuppression \
+	    --error-exitcode=1 -D_GNU_SOURCE -D__STDC_VERSION__=201112L -I. $(ALL_C)
+
+build/check/%.tidy: %.c $(ALL_H) .clang-tidy
+	@mkdir -p $(@D)
+	@echo "clang-tidy $<"
+	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) >$@.new 2>/dev/null \
+	    || { cat $@.new; exit 1; }
+	@mv $@.new $@
+
+format: setup-check ## put all C files into the one format
+	clang-format -i $(ALL_C) $(ALL_H)
+
+# ---- the rest ----------------------------------------------------------------------------------------------------
 clean: ## remove what was built
 	rm -rf build closecrm.fcgi
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
+	    printf 'make %-10s %s\n' "$$target" "$$text"; done

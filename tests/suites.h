@@ -9,5 +9,6 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 
 void suite_config(void);
 void suite_log(void);
+void suite_standin(void);
 
 #endif
