@@ -12,9 +12,7 @@ static int wanted_count;
 static char **wanted;
 
 static void (*const suites[])(void) = {
-    suite_config,
-    suite_log,
-    suite_standin,
+    suite_config, suite_forward, suite_forwarder, suite_log, suite_queue, suite_standin,
 };
 
 static bool is_wanted(const char *name)

@@ -8,7 +8,10 @@
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
 void suite_config(void);
+void suite_forward(void);
+void suite_forwarder(void);
 void suite_log(void);
+void suite_queue(void);
 void suite_standin(void);
 
 #endif
