@@ -52,9 +52,16 @@ build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.
 build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o)
 	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
+build/$(1)/bench/%: build/$(1)/bench/%.o $(SOURCES:%.c=build/$(1)/%.o)
+	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+
 -include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(BENCH_SOURCES))
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
+
+# ---- speed: what is measured is printed, nothing is judged -----------------------------------------------------------
+bench: $(BENCH_SOURCES:%.c=build/release/%) ## measure how fast the parts are
+	for program in $^; do $$program || exit 1; done
 
 clean: ## remove what was built
 	rm -rf build closecrm.fcgi

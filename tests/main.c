@@ -13,6 +13,12 @@ static char **wanted;
 
 static void (*const suites[])(void) = {
     suite_log,
+    suite_transform,
+    suite_json,
+    suite_json_tree,
+    suite_transform_dates,
+    suite_transform_rules,
+    suite_transform_mutations,
 };
 
 static bool is_wanted(const char *name)

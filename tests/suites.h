@@ -8,5 +8,11 @@
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
 void suite_log(void);
+void suite_transform(void);
+void suite_json(void);
+void suite_json_tree(void);
+void suite_transform_dates(void);
+void suite_transform_rules(void);
+void suite_transform_mutations(void);
 
 #endif
