@@ -137,7 +137,7 @@ valgrind: setup-test ## the unit tests under valgrind
 
 bench: setup-bench ## measure speed
 	@$(parallel) closecrm.fcgi $(BENCH_SOURCES:%.c=build/release/%)
-	@[ ! -x bench/run ] || bench/run
+	@for program in $(BENCH_SOURCES:%.c=build/release/%); do $$program || exit 1; done
 
 check: setup-check ## cppcheck, clang-tidy and the format: a warning is a failure
 	@$(parallel) check-all

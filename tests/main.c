@@ -11,9 +11,22 @@
 static int wanted_count;
 static char **wanted;
 
+// clang-format off: one a line
 static void (*const suites[])(void) = {
-    suite_config, suite_forward, suite_forwarder, suite_log, suite_queue, suite_standin,
+    suite_config,
+    suite_forward,
+    suite_forwarder,
+    suite_json,
+    suite_json_tree,
+    suite_log,
+    suite_queue,
+    suite_standin,
+    suite_transform,
+    suite_transform_dates,
+    suite_transform_mutations,
+    suite_transform_rules,
 };
+// clang-format on
 
 static bool is_wanted(const char *name)
 {

@@ -10,8 +10,14 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 void suite_config(void);
 void suite_forward(void);
 void suite_forwarder(void);
+void suite_json(void);
+void suite_json_tree(void);
 void suite_log(void);
 void suite_queue(void);
 void suite_standin(void);
+void suite_transform(void);
+void suite_transform_dates(void);
+void suite_transform_mutations(void);
+void suite_transform_rules(void);
 
 #endif
