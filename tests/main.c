@@ -16,6 +16,7 @@ static void (*const suites[])(void) = {
     suite_config,
     suite_forward,
     suite_forwarder,
+    suite_http_fastcgi,
     suite_json,
     suite_json_tree,
     suite_log,

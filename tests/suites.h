@@ -10,6 +10,7 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 void suite_config(void);
 void suite_forward(void);
 void suite_forwarder(void);
+void suite_http_fastcgi(void);
 void suite_json(void);
 void suite_json_tree(void);
 void suite_log(void);
