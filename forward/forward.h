@@ -12,17 +12,12 @@
 
 struct forwarder;
 
-enum forward_until {
-    FORWARD_UNTIL_STOPPED, /* until forwarder_stop, then until the batches in hand are answered */
-    FORWARD_UNTIL_IDLE,    /* until nothing that is due is left */
-};
-
 /* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
 struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct why *why);
 
-/* Forwards until then, or until the deadline. The calling thread is the queue's owner meanwhile. Returns false when
- * another process owns the reading. */
-bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline);
+/* Forwards until forwarder_stop. The calling thread is the queue's owner meanwhile. Returns false when another process
+ * owns the reading. */
+bool forwarder_run(struct forwarder *forwarder);
 
 /* Ends forwarder_run: batches in hand are awaited until the deadline, nothing new is sent. Any thread. */
 void forwarder_stop(struct forwarder *forwarder, moment deadline);

@@ -84,8 +84,8 @@ bool queue_own(struct queue *queue);
 int queue_next(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                struct events *found, struct why *why);
 
-/* Finds these events again, ids ascending, as far as they still wait, up to max_bytes (the first always comes); *asked
- * says how many ids that covers. An id before *asked that is not among what was found was withdrawn: forget it.
+/* Finds these events again, in the order asked, as far as they still wait, up to max_bytes (the first always comes);
+ * *asked says how many ids that covers. An id before *asked that is not among what was found was withdrawn: forget it.
  * Returns and means otherwise what queue_next does. */
 int queue_again(struct queue *queue, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
                 struct events *found, size_t *asked, struct why *why);

@@ -13,6 +13,7 @@ static char **wanted;
 
 static void (*const suites[])(void) = {
     suite_log,
+    suite_standin,
 };
 
 static bool is_wanted(const char *name)

@@ -8,5 +8,6 @@
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
 void suite_log(void);
+void suite_standin(void);
 
 #endif

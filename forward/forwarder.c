@@ -1,0 +1,150 @@
+/* The forwarder's loop: a turn of each source's traffic, then sleep until the next thing is due or something comes. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "forward/forward.h"
+#include "forward/traffic.h"
+#include "watch/log.h"
+
+struct forwarder {
+    const struct config *config;
+    struct queue *queue;
+    struct poster *poster;
+    struct gzip *gzip;
+    struct traffic *traffic; /* config->sources of them */
+    size_t traffics;         /* that are initialised */
+    int stop_fd;             /* readable once the forwarder is to stop */
+    atomic_bool stopped;
+    _Atomic moment stop_deadline; /* batches in hand are awaited until then */
+};
+
+void forwarder_free(struct forwarder *forwarder)
+{
+    if (forwarder == NULL)
+        return;
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        traffic_free(&forwarder->traffic[i]);
+    free(forwarder->traffic);
+    gzip_free(forwarder->gzip);
+    poster_free(forwarder->poster);
+    if (forwarder->stop_fd >= 0)
+        close(forwarder->stop_fd);
+    free(forwarder);
+}
+
+struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct why *why)
+{
+    struct forwarder *forwarder = calloc(1, sizeof *forwarder);
+    why_set(why, "out of memory");
+    if (forwarder == NULL)
+        return NULL;
+    forwarder->config = config;
+    forwarder->queue = queue;
+    atomic_init(&forwarder->stopped, false);
+    atomic_init(&forwarder->stop_deadline, MOMENT_NEVER);
+    forwarder->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    forwarder->gzip = gzip_new();
+    forwarder->traffic = calloc(config->sources, sizeof *forwarder->traffic);
+    forwarder->poster = poster_new(why);
+    bool good =
+        forwarder->stop_fd >= 0 && forwarder->gzip != NULL && forwarder->traffic != NULL && forwarder->poster != NULL;
+    for (size_t i = 0; good && i < config->sources; i++) {
+        good = traffic_init(&forwarder->traffic[i], config, &config->source[i], queue, forwarder->poster,
+                            forwarder->gzip, why);
+        forwarder->traffics = i + 1;
+    }
+    if (!good) {
+        forwarder_free(forwarder);
+        return NULL;
+    }
+    return forwarder;
+}
+
+/* Takes up what the data planes answered. Returns whether there was anything. */
+static bool take_answers(struct forwarder *forwarder)
+{
+    bool any = false;
+    for (struct post *post; (post = poster_done(forwarder->poster)) != NULL; any = true)
+        traffic_answered(post_owner(post), post_answer(post));
+    return any;
+}
+
+static bool turn_all(struct forwarder *forwarder, bool sending)
+{
+    bool more = false;
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        more |= traffic_turn(&forwarder->traffic[i], sending);
+    return more;
+}
+
+static bool any_sending(const struct forwarder *forwarder)
+{
+    for (size_t i = 0; i < forwarder->traffics; i++) {
+        if (traffic_is_sending(&forwarder->traffic[i]))
+            return true;
+    }
+    return false;
+}
+
+static moment next_due(const struct forwarder *forwarder)
+{
+    moment due = MOMENT_NEVER;
+    for (size_t i = 0; i < forwarder->traffics; i++) {
+        moment one = traffic_due(&forwarder->traffic[i]);
+        due = one < due ? one : due;
+    }
+    return due;
+}
+
+static void report(const struct forwarder *forwarder)
+{
+    for (size_t i = 0; i < forwarder->traffics; i++) {
+        const struct traffic *t = &forwarder->traffic[i];
+        if (t->delivered + t->duplicates + t->dropped + t->dead == 0)
+            continue;
+        log_write(LEVEL_INFO, "msg=forwarded source=%s delivered=%llu duplicates=%llu dropped=%llu dead=%llu",
+                  t->source->name, (unsigned long long)t->delivered, (unsigned long long)t->duplicates,
+                  (unsigned long long)t->dropped, (unsigned long long)t->dead);
+    }
+}
+
+/* Nothing new is sent any more: waits for what is with the data planes. */
+static void finish(struct forwarder *forwarder)
+{
+    moment deadline = atomic_load(&forwarder->stop_deadline);
+    while (any_sending(forwarder) && clock_now() < deadline) {
+        poster_wait(forwarder->poster, NULL, 0, clock_until(deadline));
+        take_answers(forwarder);
+    }
+    turn_all(forwarder, false);
+    report(forwarder);
+}
+
+bool forwarder_run(struct forwarder *forwarder)
+{
+    if (!queue_own(forwarder->queue))
+        return false;
+    int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
+    while (!atomic_load(&forwarder->stopped)) {
+        queue_woken(forwarder->queue); /* before looking: what comes after it wakes */
+        bool more = turn_all(forwarder, true);
+        more |= take_answers(forwarder);
+        if (!more)
+            poster_wait(forwarder->poster, descriptors, 2, clock_until(next_due(forwarder)));
+    }
+    finish(forwarder);
+    return true;
+}
+
+void forwarder_stop(struct forwarder *forwarder, moment deadline)
+{
+    uint64_t one = 1;
+    atomic_store(&forwarder->stop_deadline, deadline);
+    atomic_store(&forwarder->stopped, true);
+    ssize_t n = write(forwarder->stop_fd, &one, sizeof one);
+    (void)n; /* EAGAIN: it is readable already */
+}

@@ -1,0 +1,158 @@
+/* From the queue into the lanes: reads events, tells duplicates apart, picks each one's lane. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "forward/lane.h"
+#include "forward/traffic.h"
+#include "watch/log.h"
+
+#define CHUNK 64 /* events read, and asked about, at once */
+#define CHUNK_BYTES ((size_t)4 * 1024 * 1024)
+#define RETRY_MS 1000
+
+/* FNV-1a: spreads leads over lanes, the same way in every process. */
+static uint64_t hash_person(const char *person)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (; *person != '\0'; person++)
+        hash = (hash ^ (unsigned char)*person) * 1099511628211u;
+    return hash ^ (hash >> 32);
+}
+
+/* An event that needs nothing sent: it ends at once. */
+static void settle_at_once(struct traffic *traffic, uint64_t id, enum verdict_kind kind, const char *reason)
+{
+    struct verdict verdict = {.id = id, .kind = kind};
+    if (reason != NULL)
+        verdict.reason = verdicts_reason(&traffic->verdicts, reason);
+    verdicts_add(&traffic->verdicts, &verdict);
+    if (kind == VERDICT_DUPLICATE)
+        traffic->duplicates++;
+    else
+        traffic->dead++;
+}
+
+static void unusable(struct traffic *traffic, uint64_t id, const char *reason)
+{
+    char words[LOG_QUOTED];
+    log_write(LEVEL_WARN, "msg=unusable source=%s id=%llu reason=%s", traffic->source->name, (unsigned long long)id,
+              log_quote(words, reason, strlen(reason)));
+    settle_at_once(traffic, id, VERDICT_DEAD, reason);
+}
+
+/* The same event, or a newer one, is on its way: this one ends as that one does. */
+static void join_twin(struct traffic *traffic, struct pending *first, struct pending *twin)
+{
+    twin->twins = first->twins;
+    first->twins = twin;
+    if (first->told)
+        traffic_tell_later(traffic, twin, first->until > 0 ? first->until : lane_due(traffic_lane(traffic, first)),
+                           first->until > 0, traffic->why.text);
+}
+
+/* Into the batch that is being built, if nothing waits before it; else it waits, to be read again in its turn. */
+static void enter_lane(struct traffic *traffic, struct pending *pending, struct parsed *parsed)
+{
+    struct lane *lane = traffic_lane(traffic, pending);
+    enum lane_built built = lane_has_room(lane) ? lane_build(lane, pending, parsed) : LANE_NO_ROOM;
+    if (built == LANE_BUILT)
+        return;
+    if (built == LANE_DROPPED) {
+        traffic_end(traffic, pending, VERDICT_DROPPED, NULL);
+        return;
+    }
+    pending_push(&lane->waiting, pending);
+    if (lane_due(lane) > clock_now())
+        traffic_tell_later(traffic, pending, lane_due(lane), false, traffic->why.text);
+}
+
+/* Returns false when memory is out: the event is to be read again. */
+static bool take_one(struct traffic *traffic, uint64_t id, struct parsed *parsed, const struct known *known)
+{
+    const struct identity *identity = transform_identity(parsed);
+    if (known->settled && identity->updated_us <= known->updated_us) {
+        settle_at_once(traffic, id, VERDICT_DUPLICATE, NULL);
+        return true;
+    }
+    struct pending *pending = calloc(1, sizeof *pending);
+    if (pending == NULL)
+        return false;
+    pending->id = id;
+    pending->identity = *identity;
+    pending->person = hash_person(transform_person(parsed));
+    pending->newer = known->settled;
+    traffic->on_their_way++;
+
+    struct pending *first = in_hand_find(&traffic->in_hand, identity);
+    if (first != NULL && identity->updated_us <= first->identity.updated_us) {
+        join_twin(traffic, first, pending);
+        return true;
+    }
+    pending->newer |= first != NULL;
+    in_hand_add(&traffic->in_hand, pending);
+    enter_lane(traffic, pending, parsed);
+    return true;
+}
+
+/* Parses what was read. Returns how many of the events are done with or parsed; fewer than all: memory is out.
+ * Unusable ones are NULL. */
+static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct identity identities[])
+{
+    for (size_t i = 0; i < traffic->events.count; i++) {
+        const struct event *event = &traffic->events.at[i];
+        bool out_of_memory = false;
+        struct why why;
+        parsed[i] = transform_parse(event->body, event->length, &out_of_memory, &why);
+        if (parsed[i] == NULL && out_of_memory)
+            return i;
+        if (parsed[i] == NULL)
+            unusable(traffic, event->id, why.text);
+        identities[i] = parsed[i] == NULL ? (struct identity){.updated_us = 0} : *transform_identity(parsed[i]);
+    }
+    return traffic->events.count;
+}
+
+/* Reads no more for a while. */
+static void pause_reading(struct traffic *traffic, const struct why *why)
+{
+    char words[LOG_QUOTED];
+    traffic->intake_due = clock_now() + RETRY_MS;
+    log_write(LEVEL_ERROR, "msg=cannot_read_queue source=%s reason=%s", traffic->source->name,
+              log_quote(words, why->text, strlen(why->text)));
+}
+
+bool traffic_take_in(struct traffic *traffic)
+{
+    struct parsed *parsed[CHUNK] = {NULL};
+    struct identity identities[CHUNK];
+    struct known known[CHUNK];
+    struct why why = {"out of memory"};
+    /* Until they are told, an event may be put off once and end once. */
+    if (!verdicts_reserve(&traffic->verdicts, 2 * traffic->on_their_way + CHUNK)) {
+        pause_reading(traffic, &why);
+        return false;
+    }
+    int found =
+        queue_next(traffic->queue, traffic->source->name, traffic->last_id, CHUNK, CHUNK_BYTES, &traffic->events, &why);
+    if (found < 0)
+        pause_reading(traffic, &why);
+    if (found <= 0)
+        return false;
+
+    size_t count = parse_all(traffic, parsed, identities);
+    bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);
+    size_t taken = 0;
+    while (good && taken < count) {
+        uint64_t id = traffic->events.at[taken].id;
+        good = parsed[taken] == NULL || take_one(traffic, id, parsed[taken], &known[taken]);
+        if (good) {
+            traffic->last_id = id;
+            taken++;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        parsed_free(parsed[i]);
+    if (taken < (size_t)found)
+        pause_reading(traffic, &why);
+    return true;
+}

@@ -1,0 +1,161 @@
+/* A lane's batch, built and sent: see lane.h. */
+#include "forward/lane.h"
+
+#include <stdlib.h>
+
+#include "forward/file_sink.h"
+
+#define AGAIN_MOST 256    /* events read again at once */
+#define NO_MEMORY_MS 1000 /* until the next try when memory is out */
+
+bool lane_has_room(const struct lane *lane)
+{
+    return lane->waiting.count == 0 && lane->built.count < lane->limit && lane->batch.text.length < BATCH_BYTES &&
+           lane_due(lane) <= clock_now();
+}
+
+moment lane_due(const struct lane *lane)
+{
+    moment blocked = lane->traffic->blocked_until;
+    return lane->due > blocked ? lane->due : blocked;
+}
+
+enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed)
+{
+    struct buffer *text = batch_begin(&lane->batch);
+    enum transform_result result = transform_message(parsed, &lane->traffic->rules, pending->newer, text);
+    if (result != TRANSFORM_OK || text->failed) {
+        bool dropped = result == TRANSFORM_DROPPED && !text->failed;
+        batch_reject(&lane->batch);
+        return dropped ? LANE_DROPPED : LANE_NO_MEMORY;
+    }
+    if (!batch_accept(&lane->batch))
+        return LANE_NO_ROOM;
+    pending_push(&lane->built, pending);
+    return LANE_BUILT;
+}
+
+void lane_put_back(struct lane *lane)
+{
+    pending_prepend(&lane->waiting, &lane->built);
+    pending_prepend(&lane->waiting, &lane->sending);
+    batch_clear(&lane->batch);
+}
+
+void lane_put_off(struct lane *lane, moment due)
+{
+    struct traffic *traffic = lane->traffic;
+    lane->due = due;
+    lane_put_back(lane);
+    for (struct pending *p = lane->waiting.first; p != NULL; p = p->next)
+        traffic_tell_later(traffic, p, lane_due(lane), false, traffic->why.text);
+}
+
+static void put_off_without_memory(struct lane *lane)
+{
+    why_set(&lane->traffic->why, "out of memory");
+    lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+}
+
+/* Builds one event that was read again. Returns whether the next one may follow. */
+static bool build_again(struct lane *lane, struct pending *pending, const struct event *event)
+{
+    bool out_of_memory = true;
+    struct why why;
+    struct parsed *parsed = transform_parse(event->body, event->length, &out_of_memory, &why);
+    enum lane_built built = parsed == NULL ? LANE_NO_MEMORY : lane_build(lane, pending, parsed);
+    parsed_free(parsed);
+    switch (built) {
+    case LANE_BUILT:
+        return true;
+    case LANE_DROPPED:
+        traffic_end(lane->traffic, pending, VERDICT_DROPPED, NULL);
+        return true;
+    case LANE_NO_ROOM:
+        pending_push_first(&lane->waiting, pending);
+        return false;
+    case LANE_NO_MEMORY:
+        break;
+    }
+    pending_push_first(&lane->waiting, pending);
+    put_off_without_memory(lane);
+    return false;
+}
+
+/* Takes the events that were asked for out of waiting and into the batch; those not found are forgotten. */
+static void build_found(struct lane *lane, size_t asked)
+{
+    const struct events *events = &lane->traffic->events;
+    size_t at = 0;
+    for (size_t i = 0; i < asked; i++) {
+        struct pending *pending = pending_pop(&lane->waiting);
+        if (at < events->count && events->at[at].id == pending->id) {
+            pending->told = false;
+            if (!build_again(lane, pending, &events->at[at++]))
+                return;
+        } else {
+            if (traffic_forget(lane, pending))
+                return; /* a twin took its place: read that one first */
+        }
+    }
+}
+
+void lane_fill(struct lane *lane)
+{
+    struct traffic *traffic = lane->traffic;
+    uint64_t ids[AGAIN_MOST];
+    size_t count = 0;
+    for (struct pending *p = lane->waiting.first; p != NULL && count < AGAIN_MOST && count < lane->limit; p = p->next)
+        ids[count++] = p->id;
+    if (count == 0)
+        return;
+    size_t asked = 0;
+    struct why why;
+    if (queue_again(traffic->queue, traffic->source->name, ids, count, BATCH_BYTES, &traffic->events, &asked, &why) <
+        0) {
+        traffic->why = why;
+        lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+        return;
+    }
+    build_found(lane, asked);
+}
+
+/* Hands the finished batch to the data plane. */
+static bool post(struct lane *lane)
+{
+    struct traffic *traffic = lane->traffic;
+    return gzip_compress(traffic->gzip, lane->batch.text.data, lane->batch.text.length, &lane->compressed) &&
+           post_start(lane->post, lane->compressed.data, lane->compressed.length, &traffic->why);
+}
+
+/* Writes the finished batch into the file, and takes that for the answer. */
+static void write_file(struct lane *lane)
+{
+    struct answer answer;
+    file_sink_append(lane->traffic->file, lane->batch.text.data, lane->batch.text.length, &answer);
+    pending_move(&lane->sending, &lane->built);
+    batch_clear(&lane->batch);
+    traffic_answered(lane, &answer);
+}
+
+bool lane_send(struct lane *lane)
+{
+    if (lane->sending.count > 0 || lane->built.count == 0 || lane_due(lane) > clock_now())
+        return false;
+    if (!batch_finish(&lane->batch)) {
+        put_off_without_memory(lane);
+        return false;
+    }
+    lane->sent_bytes = lane->batch.text.length;
+    if (lane->traffic->file != NULL) {
+        write_file(lane);
+        return true;
+    }
+    if (!post(lane)) {
+        put_off_without_memory(lane);
+        return false;
+    }
+    pending_move(&lane->sending, &lane->built);
+    batch_clear(&lane->batch);
+    return true;
+}

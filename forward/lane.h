@@ -1,0 +1,37 @@
+/* One lane of a source: its batch, and when it may be sent. */
+#ifndef FORWARD_LANE_H
+#define FORWARD_LANE_H
+
+#include "forward/traffic.h"
+
+enum lane_built {
+    LANE_BUILT,   /* the message is in the batch */
+    LANE_DROPPED, /* the operator's choice */
+    LANE_NO_ROOM, /* not in this batch any more */
+    LANE_NO_MEMORY,
+};
+
+/* Whether another event can still go into the batch that is being built, in order. */
+bool lane_has_room(const struct lane *lane);
+
+/* When the lane may send next: its back-off, and the source's block. May have passed. */
+moment lane_due(const struct lane *lane);
+
+/* Puts an event's message into the batch, and the event into built. DROPPED, NO_ROOM, NO_MEMORY: the event is left to
+ * the caller. */
+enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed);
+
+/* Reads events that wait in the lane from the queue again and builds the batch from them. */
+void lane_fill(struct lane *lane);
+
+/* Sends the batch if there is one, nothing is with the data plane, and it is due. Returns whether it did. */
+bool lane_send(struct lane *lane);
+
+/* Nothing of this lane is sent before `due`: puts all back to waiting, in order, holds no messages meanwhile, and tells
+ * the queue, with the source's reason. */
+void lane_put_off(struct lane *lane, moment due);
+
+/* Puts all back to waiting, in order, to be built anew. */
+void lane_put_back(struct lane *lane);
+
+#endif

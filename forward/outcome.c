@@ -1,0 +1,71 @@
+/* Answers and what they mean: see outcome.h. */
+#include "forward/outcome.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <strings.h>
+
+#include "watch/log.h"
+
+static const struct {
+    int from, to; /* statuses, both included */
+    enum outcome outcome;
+} table[] = {
+    {0, 0, OUTCOME_RETRY}, /* no connection, time-out, cut */
+    {400, 400, OUTCOME_REFUSED}, {408, 408, OUTCOME_RETRY}, {413, 413, OUTCOME_REFUSED},
+    {429, 429, OUTCOME_RETRY},   {500, 599, OUTCOME_RETRY},
+};
+
+static const struct {
+    int status;
+    const char *advice;
+} advices[] = {
+    {200, "this is no RudderStack data plane, or a proxy answers for it: check data_plane_url"},
+    {301, "redirects are not followed: write the address it leads to into data_plane_url"},
+    {302, "redirects are not followed: write the address it leads to into data_plane_url"},
+    {307, "redirects are not followed: write the address it leads to into data_plane_url"},
+    {308, "redirects are not followed: write the address it leads to into data_plane_url"},
+    {401, "check write_key: it is shown at the source's settings in RudderStack"},
+    {403, "a proxy or firewall before the data plane refuses this machine: ask who runs it"},
+    {404, "the source is disabled in RudderStack, or data_plane_url has a wrong path"},
+};
+
+/* The gateway's own `ok`, in any case: a web page that answers 200 is no delivery. */
+static bool says_ok(const struct answer *answer)
+{
+    return answer->length == 2 && strncasecmp(answer->body, "ok", 2) == 0;
+}
+
+enum outcome outcome_of(const struct answer *answer)
+{
+    if (answer->status == 200 && says_ok(answer))
+        return OUTCOME_DELIVERED;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (answer->status >= table[i].from && answer->status <= table[i].to)
+            return table[i].outcome;
+    }
+    return OUTCOME_OPERATOR;
+}
+
+void outcome_describe(const struct answer *answer, struct why *why)
+{
+    char words[LOG_QUOTED];
+    if (answer->status == 0) {
+        why_set(why, "no answer from the data plane: %s", answer->error.text);
+        return;
+    }
+    size_t length = answer->length < ANSWER_BODY ? answer->length : ANSWER_BODY;
+    while (length > 0 && (answer->body[length - 1] == '\n' || answer->body[length - 1] == '\r'))
+        length--;
+    log_quote(words, answer->body, length < 100 ? length : 100);
+    why_set(why, "the data plane answered %d %s", answer->status, words);
+}
+
+const char *outcome_advice(int status)
+{
+    for (size_t i = 0; i < sizeof advices / sizeof *advices; i++) {
+        if (advices[i].status == status)
+            return advices[i].advice;
+    }
+    return NULL;
+}

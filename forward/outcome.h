@@ -1,0 +1,36 @@
+/* What an answer of the data plane means for the batch that it answers: the design's table. */
+#ifndef FORWARD_OUTCOME_H
+#define FORWARD_OUTCOME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "watch/why.h"
+
+#define ANSWER_BODY 1024 /* bytes of an answer's body that are looked at */
+
+/* What came back, or why nothing did. */
+struct answer {
+    int status; /* HTTP; 0: no whole answer came, and error says why */
+    char body[ANSWER_BODY];
+    size_t length;          /* of the whole body: more than ANSWER_BODY when body has its start only */
+    int64_t retry_after_ms; /* as asked by the data plane; 0: not */
+    struct why error;
+};
+
+enum outcome {
+    OUTCOME_DELIVERED, /* stored there */
+    OUTCOME_RETRY,     /* it will pass: the same batch again, later */
+    OUTCOME_REFUSED,   /* something in this batch is not taken: 400, 413 */
+    OUTCOME_OPERATOR,  /* somebody has to mend the key, the URL or the data plane */
+};
+
+enum outcome outcome_of(const struct answer *answer);
+
+/* Says in words for people what came back: `the data plane answered 401 "invalid write key"`. */
+void outcome_describe(const struct answer *answer, struct why *why);
+
+/* What an operator can do about a status, a sentence; NULL: nothing is known. */
+const char *outcome_advice(int status);
+
+#endif

@@ -1,0 +1,55 @@
+/* An event on its way: what is held of it in memory while the queue holds its body. And lists of such events. */
+#ifndef FORWARD_PENDING_H
+#define FORWARD_PENDING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "transform/transform.h"
+#include "watch/clock.h"
+
+struct pending {
+    struct pending *next; /* in its list */
+    uint64_t id;          /* in the queue */
+    struct identity identity;
+    uint64_t person;        /* hash of whom the event is about: picks the lane */
+    struct pending *twins;  /* the same event come again: they end as this one does */
+    struct pending *hashed; /* next in the same bucket of struct in_hand */
+    bool newer;             /* an older version was delivered or is on its way: the messageId must differ */
+    bool told;              /* the queue was told LATER since it last gave out the body */
+    bool suspected;         /* it was in a batch that the data plane refused */
+    uint64_t accepted;      /* batches that the source's data plane had accepted when it was suspected first */
+    moment until;           /* set aside, refused alone: when to try again */
+    char *refusal;          /* set aside: the data plane's words; may be NULL */
+};
+
+/* Frees one that is in no list. Its twins are not freed. */
+void pending_free(struct pending *pending);
+
+/* In the order in which they came. All zero is no list: use pending_list_init. */
+struct pending_list {
+    struct pending *first;
+    struct pending **end;
+    size_t count;
+};
+
+void pending_list_init(struct pending_list *list);
+
+void pending_push(struct pending_list *list, struct pending *pending);
+
+/* Takes the first one out; NULL when the list is empty. */
+struct pending *pending_pop(struct pending_list *list);
+
+void pending_push_first(struct pending_list *list, struct pending *pending);
+
+/* Moves all of `from` before those of list; from is empty then. */
+void pending_prepend(struct pending_list *list, struct pending_list *from);
+
+/* Moves all of `from` to an empty list. */
+void pending_move(struct pending_list *list, struct pending_list *from);
+
+/* Frees all of the list and their twins. */
+void pending_list_free(struct pending_list *list);
+
+#endif

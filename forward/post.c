@@ -1,0 +1,224 @@
+/* libcurl behind a small face: see post.h. */
+#include "forward/post.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define CONNECT_MS 5000L
+#define WHOLE_MS 60000L
+#define DESCRIPTORS_MOST 8
+
+struct poster {
+    CURLM *multi;
+};
+
+struct post {
+    struct poster *poster;
+    CURL *easy;
+    struct curl_slist *headers;
+    void *owner;
+    bool busy;
+    struct answer answer;
+    char error[CURL_ERROR_SIZE];
+};
+
+struct poster *poster_new(struct why *why)
+{
+    struct poster *poster = calloc(1, sizeof *poster);
+    if (poster != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+        poster->multi = curl_multi_init();
+    if (poster == NULL || poster->multi == NULL) {
+        why_set(why, "cannot set up libcurl: out of memory");
+        free(poster);
+        return NULL;
+    }
+    return poster;
+}
+
+void poster_free(struct poster *poster)
+{
+    if (poster == NULL)
+        return;
+    curl_multi_cleanup(poster->multi);
+    curl_global_cleanup();
+    free(poster);
+}
+
+/* Close-on-exec, which libcurl does not ask for: the program executes itself anew, and children. */
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)context;
+    (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* Keeps the start of the answer's body and counts the rest. */
+static size_t take_body(char *data, size_t size, size_t count, void *context)
+{
+    struct answer *answer = context;
+    size_t length = size * count;
+    if (answer->length < ANSWER_BODY) {
+        size_t room = ANSWER_BODY - answer->length;
+        memcpy(answer->body + answer->length, data, length < room ? length : room);
+    }
+    answer->length += length;
+    return length;
+}
+
+static bool set_headers(struct post *post)
+{
+    static const char *const lines[] = {
+        "Content-Type: application/json",
+        "Content-Encoding: gzip", /* in small letters: the data plane compares them so */
+        "Expect:",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct curl_slist *longer = curl_slist_append(post->headers, lines[i]);
+        if (longer == NULL)
+            return false;
+        post->headers = longer;
+    }
+    return curl_easy_setopt(post->easy, CURLOPT_HTTPHEADER, post->headers) == CURLE_OK;
+}
+
+static CURLcode set_options(struct post *post, const char *url, const char *write_key, const char *ca_file)
+{
+    CURL *easy = post->easy;
+    CURLcode failed = CURLE_OK;
+    failed |= curl_easy_setopt(easy, CURLOPT_URL, url);
+    failed |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    failed |= curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+    failed |= curl_easy_setopt(easy, CURLOPT_USERNAME, write_key);
+    failed |= curl_easy_setopt(easy, CURLOPT_PASSWORD, "");
+    failed |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
+    failed |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+    failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, WHOLE_MS);
+    failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    failed |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    failed |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION);
+    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+    failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, &post->answer);
+    failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, post->error);
+    failed |= curl_easy_setopt(easy, CURLOPT_PRIVATE, post);
+    if (ca_file != NULL)
+        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+    return failed;
+}
+
+struct post *post_new(struct poster *poster, const struct config *config, const struct source *source, void *owner,
+                      struct why *why)
+{
+    struct post *post = calloc(1, sizeof *post);
+    char *url = NULL;
+    bool good = false;
+    if (post != NULL && (post->easy = curl_easy_init()) != NULL &&
+        asprintf(&url, "%s/v1/batch", source->data_plane_url) >= 0) {
+        const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
+        post->poster = poster;
+        post->owner = owner;
+        good = set_options(post, url, key, config->ca_file) == CURLE_OK && set_headers(post);
+    }
+    free(url);
+    if (!good) {
+        why_set(why, "cannot set up libcurl for source %s", source->name);
+        post_free(post);
+        return NULL;
+    }
+    return post;
+}
+
+void post_free(struct post *post)
+{
+    if (post == NULL)
+        return;
+    if (post->busy)
+        curl_multi_remove_handle(post->poster->multi, post->easy);
+    curl_easy_cleanup(post->easy);
+    curl_slist_free_all(post->headers);
+    free(post);
+}
+
+bool post_start(struct post *post, const char *body, size_t length, struct why *why)
+{
+    post->answer.status = 0;
+    post->answer.length = 0;
+    post->answer.retry_after_ms = 0;
+    post->answer.error.text[0] = '\0';
+    post->error[0] = '\0';
+    if (curl_easy_setopt(post->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length) != CURLE_OK ||
+        curl_easy_setopt(post->easy, CURLOPT_POSTFIELDS, body) != CURLE_OK ||
+        curl_multi_add_handle(post->poster->multi, post->easy) != CURLM_OK) {
+        why_set(why, "libcurl takes no request: out of memory");
+        return false;
+    }
+    post->busy = true;
+    return true;
+}
+
+/* Reads the answer of a POST that is done. Any error leaves status 0: half an answer is none. */
+static void finish(struct post *post, CURLcode result)
+{
+    struct answer *answer = &post->answer;
+    curl_multi_remove_handle(post->poster->multi, post->easy);
+    post->busy = false;
+    if (result != CURLE_OK) {
+        why_set(&answer->error, "%s", post->error[0] != '\0' ? post->error : curl_easy_strerror(result));
+        return;
+    }
+    long status = 0;
+    curl_off_t retry_after_s = 0;
+    curl_easy_getinfo(post->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(post->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
+    answer->status = (int)status;
+    if (retry_after_s > 0)
+        answer->retry_after_ms = retry_after_s < 86400 ? retry_after_s * 1000 : 86400000;
+}
+
+struct post *poster_done(struct poster *poster)
+{
+    int running, left;
+    curl_multi_perform(poster->multi, &running);
+    for (CURLMsg *message; (message = curl_multi_info_read(poster->multi, &left)) != NULL;) {
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        struct post *post = NULL;
+        CURLcode result = message->data.result; /* the message is gone once its handle is removed */
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &post);
+        finish(post, result);
+        return post;
+    }
+    return NULL;
+}
+
+void poster_wait(struct poster *poster, const int *descriptors, size_t count, int timeout_ms)
+{
+    struct curl_waitfd more[DESCRIPTORS_MOST];
+    size_t n = count < DESCRIPTORS_MOST ? count : DESCRIPTORS_MOST;
+    for (size_t i = 0; i < n; i++)
+        more[i] = (struct curl_waitfd){.fd = descriptors[i], .events = CURL_WAIT_POLLIN, .revents = 0};
+    curl_multi_poll(poster->multi, more, (unsigned)n, timeout_ms < 0 ? 60000 : timeout_ms, NULL);
+}
+
+void *post_owner(const struct post *post)
+{
+    return post->owner;
+}
+
+const struct answer *post_answer(const struct post *post)
+{
+    return &post->answer;
+}
+
+const struct answer *post_and_wait(struct poster *poster, struct post *post, const char *body, size_t length)
+{
+    if (!post_start(post, body, length, &post->answer.error))
+        return &post->answer;
+    while (poster_done(poster) != post)
+        poster_wait(poster, NULL, 0, 1000);
+    return &post->answer;
+}

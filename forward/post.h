@@ -1,0 +1,45 @@
+/* POSTs to data planes: many at once, by libcurl's multi interface, over one pool of kept connections. One thread. */
+#ifndef FORWARD_POST_H
+#define FORWARD_POST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config/config.h"
+#include "forward/outcome.h"
+#include "watch/why.h"
+
+struct poster; /* the pool */
+struct post;   /* a place for one POST at a time, always to the same address */
+
+/* Returns NULL with the reason. */
+struct poster *poster_new(struct why *why);
+
+/* A place for POSTs to a source's data plane, with its first write key. owner is what post_owner gives back. Returns
+ * NULL with the reason. config and source must outlive it. */
+struct post *post_new(struct poster *poster, const struct config *config, const struct source *source, void *owner,
+                      struct why *why);
+
+/* Starts it: a gzip-compressed body, borrowed until the post is done. Returns false with the reason. */
+bool post_start(struct post *post, const char *body, size_t length, struct why *why);
+
+/* Moves all POSTs on and returns one that is done, whose answer can be read, or NULL. */
+struct post *poster_done(struct poster *poster);
+
+/* Sleeps until a POST can move on, one of the descriptors is readable, or the time is over (ms; -1: no limit). */
+void poster_wait(struct poster *poster, const int *descriptors, size_t count, int timeout_ms);
+
+void *post_owner(const struct post *post);
+
+/* What came back; valid until the next post_start. */
+const struct answer *post_answer(const struct post *post);
+
+/* Does one POST and waits for it. The same contracts. */
+const struct answer *post_and_wait(struct poster *poster, struct post *post, const char *body, size_t length);
+
+void post_free(struct post *post);
+
+/* All its posts must be freed. */
+void poster_free(struct poster *poster);
+
+#endif

@@ -1,0 +1,63 @@
+/* Does the data plane take this source's key? Asked with an empty batch, which it refuses without storing anything:
+ * 400 `empty batch payload` means that the key is good. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "forward/file_sink.h"
+#include "forward/forward.h"
+#include "forward/gzip.h"
+#include "forward/post.h"
+
+static bool try_file(const char *path, struct why *why)
+{
+    int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0) {
+        why_set(why, "cannot write %s: %s", path, strerror(errno));
+        return false;
+    }
+    close(file);
+    why_set(why, "messages are written to %s, and to no data plane", path);
+    return true;
+}
+
+static bool judge(const struct answer *answer, struct why *why)
+{
+    static const char expected[] = "empty batch payload";
+    if (answer->status == 400 && answer->length < ANSWER_BODY &&
+        memmem(answer->body, answer->length, expected, sizeof expected - 1) != NULL) {
+        why_set(why, "the data plane takes the write key");
+        return true;
+    }
+    const char *advice = outcome_advice(answer->status);
+    struct why what;
+    outcome_describe(answer, &what);
+    why_set(why, "%s%s%s", what.text, advice == NULL ? "" : ": ", advice == NULL ? "" : advice);
+    return false;
+}
+
+bool forward_try(const struct config *config, const struct source *source, struct why *why)
+{
+    static const char empty[] = "{\"batch\":[]}";
+    const char *path = file_sink_path(source->data_plane_url);
+    if (path != NULL)
+        return try_file(path, why);
+
+    bool good = false;
+    struct buffer body = {0};
+    struct post *post = NULL;
+    struct gzip *gzip = gzip_new();
+    struct poster *poster = poster_new(why);
+    if (poster != NULL)
+        post = post_new(poster, config, source, NULL, why);
+    if (gzip == NULL || (post != NULL && !gzip_compress(gzip, empty, sizeof empty - 1, &body)))
+        why_set(why, "out of memory");
+    else if (post != NULL)
+        good = judge(post_and_wait(poster, post, body.data, body.length), why);
+    post_free(post);
+    poster_free(poster);
+    gzip_free(gzip);
+    buffer_free(&body);
+    return good;
+}

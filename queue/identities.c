@@ -1,0 +1,115 @@
+/* A ring of remembered identities, found through a hash table: see identities.h. */
+#include "queue/identities.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NOBODY UINT32_MAX
+
+struct remembered {
+    unsigned char key[16];
+    uint32_t source;
+    uint32_t next; /* in the same bucket; NOBODY at its end */
+    int64_t updated_us;
+    moment since;
+};
+
+struct identities {
+    struct remembered *ring;
+    uint32_t *bucket; /* mask + 1 of them: first of each, or NOBODY */
+    uint32_t mask;
+    uint32_t capacity;
+    uint32_t used;
+    uint32_t oldest; /* where the next one goes once the ring is full */
+    int64_t window_ms;
+};
+
+struct identities *identities_new(size_t capacity, int64_t window_ms)
+{
+    struct identities *identities = calloc(1, sizeof *identities);
+    if (identities == NULL)
+        return NULL;
+    uint32_t buckets = 1;
+    while (buckets < capacity)
+        buckets *= 2;
+    identities->capacity = (uint32_t)capacity;
+    identities->mask = buckets - 1;
+    identities->window_ms = window_ms;
+    identities->ring = malloc(capacity * sizeof *identities->ring);
+    identities->bucket = malloc(buckets * sizeof *identities->bucket);
+    if (identities->ring == NULL || identities->bucket == NULL) {
+        identities_free(identities);
+        return NULL;
+    }
+    memset(identities->bucket, 0xff, buckets * sizeof *identities->bucket);
+    return identities;
+}
+
+void identities_free(struct identities *identities)
+{
+    if (identities == NULL)
+        return;
+    free(identities->ring);
+    free(identities->bucket);
+    free(identities);
+}
+
+/* The key is a hash already: its bytes serve. */
+static uint32_t *bucket_of(const struct identities *identities, const unsigned char key[16], uint32_t source)
+{
+    uint32_t hash;
+    memcpy(&hash, key, sizeof hash);
+    return &identities->bucket[(hash ^ source) & identities->mask];
+}
+
+static struct remembered *find(const struct identities *identities, uint32_t source, const unsigned char key[16])
+{
+    for (uint32_t i = *bucket_of(identities, key, source); i != NOBODY; i = identities->ring[i].next) {
+        struct remembered *r = &identities->ring[i];
+        if (r->source == source && memcmp(r->key, key, sizeof r->key) == 0)
+            return r;
+    }
+    return NULL;
+}
+
+/* Takes the oldest out of its bucket, so that its place can be given away. */
+static uint32_t forget_oldest(struct identities *identities)
+{
+    uint32_t place = identities->oldest;
+    struct remembered *old = &identities->ring[place];
+    uint32_t *link = bucket_of(identities, old->key, old->source);
+    while (*link != place)
+        link = &identities->ring[*link].next;
+    *link = old->next;
+    identities->oldest = (place + 1) % identities->capacity;
+    return place;
+}
+
+void identities_add(struct identities *identities, uint32_t source, const struct identity *identity, moment now)
+{
+    struct remembered *r = find(identities, source, identity->key);
+    if (r != NULL) {
+        if (identity->updated_us > r->updated_us)
+            r->updated_us = identity->updated_us;
+        r->since = now;
+        return;
+    }
+    uint32_t place = identities->used < identities->capacity ? identities->used++ : forget_oldest(identities);
+    uint32_t *bucket = bucket_of(identities, identity->key, source);
+    r = &identities->ring[place];
+    memcpy(r->key, identity->key, sizeof r->key);
+    r->source = source;
+    r->updated_us = identity->updated_us;
+    r->since = now;
+    r->next = *bucket;
+    *bucket = place;
+}
+
+struct known identities_find(const struct identities *identities, uint32_t source, const struct identity *identity,
+                             moment now)
+{
+    const struct remembered *r = find(identities, source, identity->key);
+    if (r == NULL || now - r->since > identities->window_ms)
+        return (struct known){.settled = false, .updated_us = INT64_MIN};
+    return (struct known){.settled = true, .updated_us = r->updated_us};
+}

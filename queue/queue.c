@@ -1,0 +1,89 @@
+/* The face of the queue: hands each call to the engine that the configuration names. */
+#include "queue/queue.h"
+
+#include <stdlib.h>
+
+#include "queue/engine.h"
+
+struct queue {
+    const struct engine *engine;
+    void *state;
+};
+
+static const struct engine *const engines[] = {
+    [QUEUE_NONE] = &queue_engine_none,
+};
+
+struct queue *queue_open(const struct config *config, struct why *why)
+{
+    struct queue *queue = malloc(sizeof *queue);
+    if (queue == NULL) {
+        why_set(why, "out of memory");
+        return NULL;
+    }
+    queue->engine = engines[config->queue];
+    queue->state = queue->engine->open(config, why);
+    if (queue->state == NULL) {
+        free(queue);
+        return NULL;
+    }
+    return queue;
+}
+
+enum queue_result queue_append(struct queue *queue, const char *source, const char *body, size_t length,
+                               moment deadline, struct why *why)
+{
+    return queue->engine->append(queue->state, source, body, length, deadline, why);
+}
+
+void queue_hurry(struct queue *queue, moment deadline)
+{
+    queue->engine->hurry(queue->state, deadline);
+}
+
+bool queue_own(struct queue *queue)
+{
+    return queue->engine->own(queue->state);
+}
+
+int queue_next(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+               struct events *found, struct why *why)
+{
+    return queue->engine->next(queue->state, source, after, max_count, max_bytes, found, why);
+}
+
+int queue_again(struct queue *queue, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
+                struct events *found, size_t *asked, struct why *why)
+{
+    return queue->engine->again(queue->state, source, ids, count, max_bytes, found, asked, why);
+}
+
+bool queue_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
+                 struct known *known, struct why *why)
+{
+    return queue->engine->known(queue->state, source, identities, count, known, why);
+}
+
+bool queue_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
+                  struct why *why)
+{
+    return queue->engine->settle(queue->state, source, verdicts, count, why);
+}
+
+int queue_wake_fd(struct queue *queue)
+{
+    return queue->engine->wake_fd(queue->state);
+}
+
+void queue_woken(struct queue *queue)
+{
+    queue->engine->woken(queue->state);
+}
+
+void queue_close(struct queue *queue)
+{
+    if (queue == NULL)
+        return;
+    queue->engine->close(queue->state);
+    free(queue);
+}

@@ -1,0 +1,381 @@
+/* The stand-in's HTTP side: one thread per connection, so that a held or delayed request harms no other. */
+#include "tests/system/standin.h"
+
+#include <arpa/inet.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_UPLOAD ((size_t)64 << 20)
+#define MAX_FAULTS 16
+
+struct standin {
+    struct standin_options options;
+    struct MHD_Daemon *daemon;
+    uint16_t port;
+
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t changed;
+    bool stopping;
+    unsigned healed; /* grows with each standin_heal */
+    struct standin_fault faults[MAX_FAULTS];
+    size_t fault_count;
+    struct standin_counts counts;
+    struct received received;
+};
+
+/* One request while it comes in. */
+struct upload {
+    struct buffer body;
+};
+
+/* What becomes of a request. */
+struct outcome {
+    int status; /* 0: the connection is cut */
+    const char *text;
+    const char *retry_after;
+};
+
+static const struct outcome stored_ok = {200, "ok", NULL};
+static const struct outcome cut = {0, NULL, NULL};
+
+static struct timespec in_ms(int64_t ms)
+{
+    struct timespec then;
+    clock_gettime(CLOCK_MONOTONIC, &then);
+    then.tv_sec += ms / 1000;
+    then.tv_nsec += (ms % 1000) * 1000000;
+    if (then.tv_nsec >= 1000000000) {
+        then.tv_sec++;
+        then.tv_nsec -= 1000000000;
+    }
+    return then;
+}
+
+/* Waits for so many milliseconds, or until the stand-in stops. Called under the mutex. */
+static void pause_ms(struct standin *standin, int64_t ms)
+{
+    struct timespec then = in_ms(ms);
+    while (!standin->stopping && pthread_cond_timedwait(&standin->changed, &standin->mutex, &then) == 0)
+        ;
+}
+
+/* Waits for standin_heal or the stand-in's end. Called under the mutex. */
+static void hold(struct standin *standin)
+{
+    unsigned healed = standin->healed;
+    standin->counts.held++;
+    pthread_cond_broadcast(&standin->changed);
+    while (!standin->stopping && standin->healed == healed)
+        pthread_cond_wait(&standin->changed, &standin->mutex);
+    standin->counts.held--;
+}
+
+/* Takes the first fault that fits, and counts it. Called under the mutex. Returns false when there is none. */
+static bool take_fault(struct standin *standin, struct slice body, struct standin_fault *fault)
+{
+    for (size_t i = 0; i < standin->fault_count; i++) {
+        struct standin_fault *at = &standin->faults[i];
+        if (at->times == 0 || (at->marker != NULL && !slice_contains(body, at->marker)))
+            continue;
+        if (at->times != STANDIN_ALWAYS)
+            at->times--;
+        *fault = *at;
+        return true;
+    }
+    return false;
+}
+
+/* Called under the mutex. */
+static struct outcome store(struct standin *standin, const struct batch *batch, const char *write_key)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        if (!received_add(&standin->received, &batch->messages[i], write_key, standin->counts.requests,
+                          !standin->options.forget_bytes))
+            return (struct outcome){500, "no memory", NULL};
+    }
+    standin->counts.stored++;
+    standin->counts.messages = standin->received.count;
+    standin->counts.repeated = standin->received.repeated;
+    return stored_ok;
+}
+
+/* What the data plane itself makes of the request. Called under the mutex; batch was read without it. */
+static struct outcome judge(struct standin *standin, struct refusal refusal, const struct batch *batch,
+                            const char *write_key)
+{
+    if (refusal.status != 0)
+        return (struct outcome){refusal.status, refusal.text, NULL};
+    return store(standin, batch, write_key);
+}
+
+static struct outcome decide(struct standin *standin, struct slice body, struct refusal refusal,
+                             const struct batch *batch, const char *write_key)
+{
+    struct standin_fault fault = {.act = STANDIN_SLOW};
+    pthread_mutex_lock(&standin->mutex);
+    standin->counts.requests++;
+    pthread_cond_broadcast(&standin->changed);
+    take_fault(standin, body, &fault);
+    if (fault.delay_ms > 0)
+        pause_ms(standin, fault.delay_ms);
+    if (fault.act == STANDIN_HOLD)
+        hold(standin);
+
+    struct outcome outcome;
+    if (standin->stopping || fault.act == STANDIN_CUT)
+        outcome = cut;
+    else if (fault.act == STANDIN_ANSWER)
+        outcome = (struct outcome){fault.status, fault.body == NULL ? "" : fault.body, fault.retry_after};
+    else
+        outcome = judge(standin, refusal, batch, write_key);
+    if (fault.act == STANDIN_STORE_CUT)
+        outcome = cut;
+
+    if (outcome.status != 200)
+        standin->counts.refused++;
+    pthread_cond_broadcast(&standin->changed);
+    pthread_mutex_unlock(&standin->mutex);
+    return outcome;
+}
+
+/* The configured write key that the request carries, or NULL with the refusal. */
+static const char *write_key_of(const struct standin *standin, struct MHD_Connection *connection,
+                                struct refusal *refusal)
+{
+    char *password = NULL;
+    char *user = MHD_basic_auth_get_username_password(connection, &password);
+    const char *found = NULL;
+    *refusal = user == NULL ? (struct refusal){401, "failed to read writekey from header"}
+                            : (struct refusal){401, "invalid write key"};
+    for (size_t i = 0; user != NULL && i < STANDIN_WRITE_KEYS; i++) {
+        const char *key = standin->options.write_keys[i];
+        if (key != NULL && strcmp(key, user) == 0)
+            found = key;
+    }
+    MHD_free(password);
+    MHD_free(user);
+    return found;
+}
+
+static bool is_gzip(struct MHD_Connection *connection)
+{
+    const char *encoding = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Encoding");
+    return encoding != NULL && strcmp(encoding, "gzip") == 0;
+}
+
+/* Unpacks and reads the body. The NUL that batch_read wants is put behind it. */
+static struct refusal read_body(struct MHD_Connection *connection, const char *path, struct upload *upload,
+                                struct batch *batch)
+{
+    struct buffer *body = &upload->body;
+    if (is_gzip(connection)) {
+        struct buffer plain = {.data = NULL};
+        bool whole = batch_unpack((struct slice){body->data, body->length}, &plain);
+        buffer_free(body);
+        *body = plain;
+        if (!whole)
+            return (struct refusal){500, "gzip: invalid header"};
+    }
+    bool single = strcmp(path, "/v1/track") == 0;
+    buffer_append(body, "", 1);
+    if (body->failed)
+        return (struct refusal){500, "no memory"};
+    body->length--;
+    return batch_read((struct slice){body->data, body->length}, single, batch);
+}
+
+static struct outcome respond(struct standin *standin, struct MHD_Connection *connection, const char *path,
+                              const char *method, struct upload *upload)
+{
+    struct refusal refusal;
+    struct batch batch = {NULL, 0};
+    const char *write_key = write_key_of(standin, connection, &refusal);
+    if (strcmp(path, "/v1/batch") != 0 && strcmp(path, "/v1/track") != 0)
+        refusal = (struct refusal){404, "404 page not found"};
+    else if (strcmp(method, "POST") != 0)
+        refusal = (struct refusal){405, ""};
+    else if (write_key != NULL)
+        refusal = read_body(connection, path, upload, &batch);
+    struct slice body = {upload->body.data, upload->body.length};
+    struct outcome outcome = decide(standin, body, refusal, &batch, write_key);
+    batch_free(&batch);
+    return outcome;
+}
+
+static enum MHD_Result answer(struct MHD_Connection *connection, struct outcome outcome)
+{
+    if (outcome.status == 0)
+        return MHD_NO; /* libmicrohttpd closes the connection */
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(outcome.text), (void *)(uintptr_t)outcome.text, MHD_RESPMEM_MUST_COPY);
+    if (response == NULL)
+        return MHD_NO;
+    MHD_add_response_header(response, "Content-Type", "text/plain; charset=utf-8");
+    if (outcome.retry_after != NULL)
+        MHD_add_response_header(response, "Retry-After", outcome.retry_after);
+    enum MHD_Result result = MHD_queue_response(connection, (unsigned)outcome.status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+/* libmicrohttpd calls this once with the headers, then with each piece of the body, then once without a piece. */
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *piece, size_t *piece_length,
+                                  void **state)
+{
+    (void)version;
+    struct upload *upload = *state;
+    if (upload == NULL) {
+        *state = calloc(1, sizeof *upload);
+        return *state == NULL ? MHD_NO : MHD_YES;
+    }
+    if (*piece_length > 0) {
+        buffer_append(&upload->body, piece, *piece_length);
+        *piece_length = 0;
+        return upload->body.failed || upload->body.length > MAX_UPLOAD ? MHD_NO : MHD_YES;
+    }
+    return answer(connection, respond(context, connection, path, method, upload));
+}
+
+static void on_end(void *context, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode why)
+{
+    (void)context, (void)connection, (void)why;
+    struct upload *upload = *state;
+    if (upload == NULL)
+        return;
+    buffer_free(&upload->body);
+    free(upload);
+}
+
+static bool listen_at(struct standin *standin)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(standin->options.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    standin->daemon = MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL,
+                                       0, NULL, NULL, on_request, standin, MHD_OPTION_SOCK_ADDR, &address,
+                                       MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                                       (size_t)256 << 10, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1U, MHD_OPTION_END);
+    if (standin->daemon == NULL)
+        return false;
+    standin->port = MHD_get_daemon_info(standin->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
+    return true;
+}
+
+struct standin *standin_start(const struct standin_options *options)
+{
+    struct standin *standin = calloc(1, sizeof *standin);
+    if (standin == NULL)
+        return NULL;
+    standin->options = *options;
+    pthread_mutex_init(&standin->mutex, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&standin->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (listen_at(standin))
+        return standin;
+    standin_stop(standin);
+    return NULL;
+}
+
+uint16_t standin_port(const struct standin *standin)
+{
+    return standin->port;
+}
+
+void standin_fail(struct standin *standin, const struct standin_fault *fault)
+{
+    pthread_mutex_lock(&standin->mutex);
+    if (standin->fault_count == MAX_FAULTS)
+        abort();
+    standin->faults[standin->fault_count++] = *fault;
+    pthread_mutex_unlock(&standin->mutex);
+}
+
+void standin_heal(struct standin *standin)
+{
+    pthread_mutex_lock(&standin->mutex);
+    standin->fault_count = 0;
+    standin->healed++;
+    pthread_cond_broadcast(&standin->changed);
+    pthread_mutex_unlock(&standin->mutex);
+}
+
+struct standin_counts standin_counts(struct standin *standin)
+{
+    pthread_mutex_lock(&standin->mutex);
+    struct standin_counts counts = standin->counts;
+    pthread_mutex_unlock(&standin->mutex);
+    return counts;
+}
+
+/* Waits until the count that the pointer names has come to what is wanted. */
+static bool wait_for(struct standin *standin, const size_t *count, size_t wanted, int64_t ms)
+{
+    struct timespec then = in_ms(ms);
+    pthread_mutex_lock(&standin->mutex);
+    while (*count < wanted && pthread_cond_timedwait(&standin->changed, &standin->mutex, &then) == 0)
+        ;
+    bool reached = *count >= wanted;
+    pthread_mutex_unlock(&standin->mutex);
+    return reached;
+}
+
+bool standin_wait_messages(struct standin *standin, size_t count, int64_t ms)
+{
+    return wait_for(standin, &standin->counts.messages, count, ms);
+}
+
+bool standin_wait_requests(struct standin *standin, size_t count, int64_t ms)
+{
+    return wait_for(standin, &standin->counts.requests, count, ms);
+}
+
+bool standin_wait_held(struct standin *standin, size_t count, int64_t ms)
+{
+    return wait_for(standin, &standin->counts.held, count, ms);
+}
+
+const struct standin_message *standin_message(struct standin *standin, size_t index)
+{
+    pthread_mutex_lock(&standin->mutex);
+    struct received *received = &standin->received;
+    const struct standin_message *message = index < received->count ? received->messages[index] : NULL;
+    pthread_mutex_unlock(&standin->mutex);
+    return message;
+}
+
+const struct standin_message *standin_find(struct standin *standin, const char *message_id)
+{
+    pthread_mutex_lock(&standin->mutex);
+    const struct standin_message *message = received_find(&standin->received, message_id);
+    pthread_mutex_unlock(&standin->mutex);
+    return message;
+}
+
+void standin_forget(struct standin *standin)
+{
+    pthread_mutex_lock(&standin->mutex);
+    received_clear(&standin->received);
+    standin->counts = (struct standin_counts){.held = standin->counts.held};
+    pthread_mutex_unlock(&standin->mutex);
+}
+
+void standin_stop(struct standin *standin)
+{
+    pthread_mutex_lock(&standin->mutex);
+    standin->stopping = true;
+    pthread_cond_broadcast(&standin->changed);
+    pthread_mutex_unlock(&standin->mutex);
+    if (standin->daemon != NULL)
+        MHD_stop_daemon(standin->daemon);
+    received_clear(&standin->received);
+    pthread_cond_destroy(&standin->changed);
+    pthread_mutex_destroy(&standin->mutex);
+    free(standin);
+}
