@@ -38,8 +38,6 @@ static bool try_data_plane(const struct config *config, const struct source *sou
     struct why why = {""};
     bool good = forward_try(config, source, &why);
     printf("  data plane: %s: %s\n", good ? "ok" : "WRONG", why.text);
-    if (is_plain_http(source->data_plane_url))
-        printf("    data_plane_url is http: events and write key travel readable by others; use https\n");
     return good;
 }
 
@@ -50,6 +48,8 @@ static size_t check_sources(const struct config *config, bool offline)
         const struct source *source = &config->source[i];
         printf("\nsource %s\n", source->name);
         print_address(source);
+        if (is_plain_http(source->data_plane_url))
+            printf("  data_plane_url is http: events and write key travel readable by others; use https\n");
         fflush(stdout); /* trying may take a while */
         if (!offline && !try_data_plane(config, source))
             wrong++;

@@ -13,6 +13,10 @@ static char **wanted;
 
 static void (*const suites[])(void) = {
     suite_log,
+    suite_commands,
+    suite_commands_transform,
+    suite_commands_send_test,
+    suite_commands_check,
     suite_standin,
 };
 

@@ -8,6 +8,10 @@
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
 void suite_log(void);
+void suite_commands(void);
+void suite_commands_transform(void);
+void suite_commands_send_test(void);
+void suite_commands_check(void);
 void suite_standin(void);
 
 #endif

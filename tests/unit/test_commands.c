@@ -99,7 +99,7 @@ static void full_stdout_is_1(void)
 {
     int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
     CU_ASSERT_FATAL(full >= 0);
-    run_command_into(&ran, full, (const char *const[]){"version", NULL});
+    run_command_into(&ran, NULL, full, (const char *const[]){"version", NULL});
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "stdout did not take everything: No space left on device"));
 }
@@ -109,7 +109,7 @@ static void closed_pipe_on_stdout_is_1(void)
     int ends[2];
     CU_ASSERT_FATAL(pipe(ends) == 0);
     close(ends[0]);
-    run_command_into(&ran, ends[1], (const char *const[]){"help", NULL});
+    run_command_into(&ran, NULL, ends[1], (const char *const[]){"help", NULL});
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "stdout did not take everything: Broken pipe"));
 }

@@ -47,6 +47,10 @@ static int run_with(const int fds[3], const char *const *arguments)
     int argc = 1, saved[3];
     for (; arguments[argc - 1] != NULL && argc <= ARGUMENTS_MOST; argc++)
         must((argv[argc] = strdup(arguments[argc - 1])) != NULL, "strdup");
+    /* The system tests' own variable would be a wrong key of the configuration. */
+    const char *program = getenv("CLOSECRM_PROGRAM");
+    char *kept = program == NULL ? NULL : strdup(program);
+    unsetenv("CLOSECRM_PROGRAM");
     fflush(stdout);
     fflush(stderr);
     for (int i = 0; i < 3; i++) {
@@ -62,6 +66,9 @@ static int run_with(const int fds[3], const char *const *arguments)
     }
     for (int i = 1; i < argc; i++)
         free(argv[i]);
+    if (kept != NULL)
+        setenv("CLOSECRM_PROGRAM", kept, 1);
+    free(kept);
     return code;
 }
 
@@ -75,9 +82,9 @@ void run_command(struct ran *ran, const char *input, const char *const *argument
         close(fds[i]);
 }
 
-void run_command_into(struct ran *ran, int out, const char *const *arguments)
+void run_command_into(struct ran *ran, const char *input, int out, const char *const *arguments)
 {
-    int fds[3] = {memory_file(NULL), out, memory_file(NULL)};
+    int fds[3] = {memory_file(input), out, memory_file(NULL)};
     ran->code = run_with(fds, arguments);
     ran->out[0] = '\0';
     read_back(fds[2], ran->err, sizeof ran->err);

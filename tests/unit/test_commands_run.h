@@ -14,7 +14,7 @@ struct ran {
 void run_command(struct ran *ran, const char *input, const char *const *arguments);
 
 /* The same with a descriptor in the place of stdout, which it closes; out stays "". */
-void run_command_into(struct ran *ran, int out, const char *const *arguments);
+void run_command_into(struct ran *ran, const char *input, int out, const char *const *arguments);
 
 /* Writes a configuration of these lines into a new folder (mode 0600) and makes CLOSECRM_CONFIG name it, one at a time.
  * End with configuration_forget. */
