@@ -13,6 +13,10 @@ static char **wanted;
 
 // clang-format off: one a line
 static void (*const suites[])(void) = {
+    suite_commands,
+    suite_commands_check,
+    suite_commands_send_test,
+    suite_commands_transform,
     suite_config,
     suite_forward,
     suite_forwarder,

@@ -7,6 +7,10 @@
 /* Adds a suite with its tests; ends the program when CUnit cannot. tests ends with CU_TEST_INFO_NULL. */
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
+void suite_commands(void);
+void suite_commands_check(void);
+void suite_commands_send_test(void);
+void suite_commands_transform(void);
 void suite_config(void);
 void suite_forward(void);
 void suite_forwarder(void);
