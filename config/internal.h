@@ -164,6 +164,9 @@ bool validate_config(const struct config *config, struct why *why);
  * file is missing or a place cannot be looked at. */
 bool places_find(const char *named, const char *home, const char *standard, char **path, struct why *why);
 
+/* Sets the reason for no configuration at all: the places looked at and an example. */
+void places_nowhere(const char *home, struct why *why);
+
 /* config_outside for a user whose home is home (may be NULL). */
 bool places_outside(const struct config *config, const char *document_root, const char *home, struct why *why);
 

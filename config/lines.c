@@ -119,9 +119,10 @@ static bool section_begins(struct reading *reading, const char *line, size_t len
         name++;
     size_t name_length = (size_t)(end - name);
     if (word_length != 6 || memcmp(word, "source", 6) != 0) {
-        bool is_name = name_length == 0 && is_source_name(word, word_length);
-        why_set(reading->why, "unknown section; %s[source %.*s]", is_name ? "did you mean " : "there is only ",
-                is_name ? (int)word_length : 4, is_name ? word : "NAME");
+        if (name_length == 0 && is_source_name(word, word_length))
+            why_set(reading->why, "unknown section; did you mean [source %.*s]?", (int)word_length, word);
+        else
+            why_set(reading->why, "unknown section; there is only [source NAME]");
         return false;
     }
     if (!is_source_name(name, name_length)) {

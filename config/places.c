@@ -73,7 +73,7 @@ bool places_find(const char *named, const char *home, const char *standard, char
     return !is_named;
 }
 
-static void why_nowhere(const char *home, struct why *why)
+void places_nowhere(const char *home, struct why *why)
 {
     char in_home[PATH_MAX] = "";
     if (home != NULL)
@@ -94,7 +94,7 @@ struct config *config_load(struct why *why)
     char *home = places_home();
     if (places_find(getenv("CLOSECRM_CONFIG"), home, STANDARD, &path, why)) {
         if (path == NULL && !environment_has_keys(environ))
-            why_nowhere(home, why);
+            places_nowhere(home, why);
         else
             config = config_read(path, environ, why);
     }

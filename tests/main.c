@@ -13,6 +13,13 @@ static char **wanted;
 
 static void (*const suites[])(void) = {
     suite_config,
+    suite_config_environment,
+    suite_config_files,
+    suite_config_mistakes,
+    suite_config_mutations,
+    suite_config_places,
+    suite_config_print,
+    suite_config_values,
     suite_log,
 };
 

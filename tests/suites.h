@@ -8,6 +8,13 @@
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
 void suite_config(void);
+void suite_config_environment(void);
+void suite_config_files(void);
+void suite_config_mistakes(void);
+void suite_config_mutations(void);
+void suite_config_places(void);
+void suite_config_print(void);
+void suite_config_values(void);
 void suite_log(void);
 
 #endif
