@@ -138,6 +138,26 @@ static void links_hide_nothing(void)
     folder_remove(&site.folder);
 }
 
+static void secret_files_count_too(void)
+{
+    static const char text[] = "data_plane_url = https://h\nwrite_key_file = www/key\n";
+    struct site site;
+    struct why why = {""};
+    char *const nothing[] = {NULL};
+    site_make(&site);
+    folder_write(&site.folder, "closecrm.conf", text, strlen(text), 0600);
+    folder_write(&site.folder, "www/key", "k\n", 2, 0600);
+    struct config *config = config_read(site.folder.file, nothing, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    CU_ASSERT_TRUE(places_outside(config, site.home, site.home, &why));
+    CU_ASSERT_FALSE(places_outside(config, site.root, site.home, &why));
+    folder_shorten(&site.folder, &why);
+    CU_ASSERT_STRING_EQUAL(why.text, "~/closecrm.conf:2: ~/www/key lies in the document root, " SHOWN
+                                     "; move it to a folder outside and name that here");
+    config_free(config);
+    folder_remove(&site.folder);
+}
+
 /* ---- config_load: for what only the real user's places can show ---- */
 
 static void load_by_name(void)
@@ -179,6 +199,7 @@ void suite_config_places(void)
         {"a file outside the document root", outside_the_document_root},
         {"a file inside the document root", inside_the_document_root},
         {"links hide nothing", links_hide_nothing},
+        {"files of secrets count too", secret_files_count_too},
         {"CLOSECRM_CONFIG names the file", load_by_name},
         {"no configuration anywhere", nothing_anywhere},
         CU_TEST_INFO_NULL,
