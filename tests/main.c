@@ -18,6 +18,7 @@ static void (*const suites[])(void) = {
     suite_json_tree,
     suite_transform_dates,
     suite_transform_rules,
+    suite_transform_memory,
     suite_transform_mutations,
 };
 

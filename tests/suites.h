@@ -13,6 +13,7 @@ void suite_json(void);
 void suite_json_tree(void);
 void suite_transform_dates(void);
 void suite_transform_rules(void);
+void suite_transform_memory(void);
 void suite_transform_mutations(void);
 
 #endif
