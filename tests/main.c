@@ -35,6 +35,7 @@ static void (*const suites[])(void) = {
     suite_standin,
     suite_transform,
     suite_transform_dates,
+    suite_transform_memory,
     suite_transform_mutations,
     suite_transform_rules,
 };

@@ -29,6 +29,7 @@ void suite_queue(void);
 void suite_standin(void);
 void suite_transform(void);
 void suite_transform_dates(void);
+void suite_transform_memory(void);
 void suite_transform_mutations(void);
 void suite_transform_rules(void);
 
