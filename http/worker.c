@@ -211,6 +211,7 @@ void *worker_run(void *argument)
     while ((fd = worker_next(http)) >= 0)
         serve(worker, &fcgi, fd);
     pthread_mutex_lock(&http->lock);
+    worker->ended = true;
     if (--http->running == 0)
         pthread_cond_broadcast(&http->ended);
     pthread_mutex_unlock(&http->lock);
