@@ -14,6 +14,7 @@ static char **wanted;
 static void (*const suites[])(void) = {
     suite_log,
     suite_standin,
+    suite_servers,
 };
 
 static bool is_wanted(const char *name)

@@ -9,5 +9,6 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 
 void suite_log(void);
 void suite_standin(void);
+void suite_servers(void);
 
 #endif
