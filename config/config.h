@@ -27,6 +27,7 @@ enum queue_kind { QUEUE_NONE };
 /* One Close organization and where its events go. */
 struct source {
     char *name; /* of [source NAME]; "default" for the short form */
+    int line;   /* of [source NAME] in the file; 0 for the short form */
 
     char *data_plane_url;     /* http:, https: or file:, without a slash at its end */
     struct strings write_key; /* all are accepted, the first is sent */

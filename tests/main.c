@@ -12,6 +12,7 @@ static int wanted_count;
 static char **wanted;
 
 static void (*const suites[])(void) = {
+    suite_config,
     suite_log,
     suite_standin,
     suite_servers,

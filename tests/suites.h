@@ -7,6 +7,7 @@
 /* Adds a suite with its tests; ends the program when CUnit cannot. tests ends with CU_TEST_INFO_NULL. */
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
+void suite_config(void);
 void suite_log(void);
 void suite_standin(void);
 void suite_servers(void);

@@ -1,0 +1,139 @@
+/* Reading files that hold secrets: only regular ones, only those that others cannot read. */
+#include "config/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void secret_free(void *data, size_t length)
+{
+    if (data == NULL)
+        return;
+    explicit_bzero(data, length);
+    free(data);
+}
+
+void file_free(char *data)
+{
+    secret_free(data, FILE_LIMIT + 1);
+}
+
+char *shell_quote(const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:@%";
+    size_t length = strlen(word);
+    if (length > 0 && word[0] != '-' && strspn(word, plain) == length)
+        return strdup(word);
+    char *quoted = malloc(4 * length + 3);
+    if (quoted == NULL)
+        return NULL;
+    char *end = quoted;
+    *end++ = '\'';
+    for (; *word != '\0'; word++) {
+        if (*word == '\'') {
+            memcpy(end, "'\\''", 4);
+            end += 4;
+        } else {
+            *end++ = *word;
+        }
+    }
+    memcpy(end, "'", 2);
+    return quoted;
+}
+
+static void why_not_open(const char *path, int error, struct why *why)
+{
+    if (error != EACCES) {
+        why_set(why, "%.300s: cannot be read: %s", path, strerror(error));
+        return;
+    }
+    struct passwd entry, *found = NULL;
+    char room[1024];
+    uid_t user = geteuid();
+    if (getpwuid_r(user, &entry, room, sizeof room, &found) != 0 || found == NULL)
+        why_set(why, "%.300s: user %lu, as which this runs, may not read it; let that user own it", path,
+                (unsigned long)user);
+    else
+        why_set(why, "%.300s: user %s, as which this runs, may not read it; let that user own it", path,
+                found->pw_name);
+}
+
+static bool may_be_used(int descriptor, const char *path, struct why *why)
+{
+    struct stat status;
+    if (fstat(descriptor, &status) != 0) {
+        why_set(why, "%.300s: cannot be looked at: %s", path, strerror(errno));
+        return false;
+    }
+    if (!S_ISREG(status.st_mode)) {
+        why_set(why, "%.300s: is not a regular file", path);
+        return false;
+    }
+    if ((status.st_mode & S_IRWXO) == 0)
+        return true;
+    char *quoted = shell_quote(path);
+    if (quoted == NULL)
+        why_set(why, "%.300s: out of memory", path);
+    else
+        why_set(why, "%s: others can read it, and there are secrets in it; run: chmod o-rwx %s", path, quoted);
+    free(quoted);
+    return false;
+}
+
+/* Reads to the end into size bytes; returns how many came, -1 with errno. */
+static ssize_t read_all(int descriptor, char *data, size_t size)
+{
+    size_t used = 0;
+    while (used < size) {
+        ssize_t got = read(descriptor, data + used, size - used);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        used += (size_t)got;
+    }
+    return (ssize_t)used;
+}
+
+static char *read_descriptor(int descriptor, const char *path, size_t *length, struct why *why)
+{
+    char *data = malloc(FILE_LIMIT + 1);
+    if (data == NULL) {
+        why_set(why, "%.300s: cannot be read: out of memory", path);
+        return NULL;
+    }
+    ssize_t got = read_all(descriptor, data, FILE_LIMIT + 1);
+    if (got < 0)
+        why_set(why, "%.300s: cannot be read: %s", path, strerror(errno));
+    else if (got > FILE_LIMIT)
+        why_set(why, "%.300s: is larger than %d KiB; is it the right file?", path, FILE_LIMIT / 1024);
+    if (got < 0 || got > FILE_LIMIT) {
+        file_free(data);
+        return NULL;
+    }
+    size_t mark = got >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    *length = (size_t)got - mark;
+    memmove(data, data + mark, *length);
+    data[*length] = '\0';
+    return data;
+}
+
+char *file_read(const char *path, size_t *length, struct why *why)
+{
+    /* Without O_NONBLOCK a FIFO of that name would hold up the start. */
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0) {
+        why_not_open(path, errno, why);
+        return NULL;
+    }
+    char *data = may_be_used(descriptor, path, why) ? read_descriptor(descriptor, path, length, why) : NULL;
+    close(descriptor);
+    return data;
+}

@@ -1,0 +1,127 @@
+/* The table of keys. A new key is one line here and one member of struct config or struct source: reading, checking,
+ * freeing, `check` and README's table all follow from it. */
+#include "config/internal.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define K INT64_C(1024)
+#define M (1024 * K)
+#define G (1024 * M)
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+
+#define PROGRAM(member) offsetof(struct config, member)
+#define SOURCE(member) offsetof(struct source, member)
+
+static const char *const queues[] = {"none", NULL};
+static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
+
+/* clang-format off */
+static const struct key keys[] = {
+    {"data_plane_url", &type_url, SCOPE_DEFAULT, "", 0, 0, "where events go: `https://HOST`, or `file:///PATH` to write them to a file instead", false, SOURCE(data_plane_url), NULL},
+    {"write_key", &type_write_keys, SCOPE_SOURCE, "", 0, 0, "of the RudderStack source; all are accepted, the first is sent", true, SOURCE(write_key), NULL},
+    {"signature_key", &type_signature_keys, SCOPE_SOURCE, "", 0, 0, "of the Close subscription, 64 hexadecimal digits; with one, only signed requests are taken", true, SOURCE(signature_key), NULL},
+    {"signature_tolerance", &type_duration, SCOPE_DEFAULT, "73h", 1 * MINUTE, 366 * DAY, "how old a signature may be; Close tries for 72 hours", false, SOURCE(signature_tolerance_ms), NULL},
+    {"keep", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "only these events go on: `lead.*`, `activity.email.created`; none named: all", false, SOURCE(keep), NULL},
+    {"drop", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "these events do not go on, even if kept above", false, SOURCE(drop), NULL},
+    {"remove", &type_members, SCOPE_DEFAULT, "", 0, 0, "these members are left out of every event: `data.body_html`", false, SOURCE(remove), NULL},
+
+    {"queue", &type_choice, SCOPE_PROGRAM, "none", 0, 0, "where accepted events wait; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
+    {"queue_max_bytes", &type_size, SCOPE_PROGRAM, "8G", 1 * M, 1024 * 1024 * G, "a fuller queue takes nothing more; Close tries again", false, PROGRAM(queue_max_bytes), NULL},
+    {"dedupe_window", &type_duration, SCOPE_PROGRAM, "31d", 1 * SECOND, 3660 * DAY, "for how long a delivered event is known; below 73h what Close repeats may be sent twice", false, PROGRAM(dedupe_window_ms), NULL},
+    {"max_body", &type_size, SCOPE_PROGRAM, "16M", 1 * K, 64 * M, "a larger request is refused", false, PROGRAM(max_body), NULL},
+    {"ca_file", &type_path, SCOPE_PROGRAM, "", 0, 0, "certificates that the data plane's is checked with; none: the system's", false, PROGRAM(ca_file), NULL},
+    {"log_level", &type_choice, SCOPE_PROGRAM, "info", 0, 0, "the least important lines that the log takes", false, PROGRAM(log_level), levels},
+
+    {"request_threads", &type_count, SCOPE_PROGRAM, "32", 1, 512, "requests handled at once", false, PROGRAM(request_threads), NULL},
+    {"request_timeout", &type_duration, SCOPE_PROGRAM, "10s", 1 * SECOND, 12 * SECOND, "a request must have arrived by then; Close waits 15 s for an answer", false, PROGRAM(request_timeout_ms), NULL},
+    {"shutdown_grace", &type_duration, SCOPE_PROGRAM, "2s", 1 * SECOND, 10 * MINUTE, "time to finish when stopped; mod_fcgid kills after 3 s", false, PROGRAM(shutdown_grace_ms), NULL},
+    {"lanes", &type_count, SCOPE_PROGRAM, "4", 1, 64, "batches under way at once", false, PROGRAM(lanes), NULL},
+    {"batch_events", &type_count, SCOPE_PROGRAM, "500", 1, 10000, "most events in one batch", false, PROGRAM(batch_events), NULL},
+};
+/* clang-format on */
+
+#define KEYS (sizeof keys / sizeof *keys)
+#define NAME_LIMIT 40 /* longer than any name, KEY_file included */
+
+const struct key *keys_all(size_t *count)
+{
+    *count = KEYS;
+    return keys;
+}
+
+const struct key *keys_find(const char *name, bool *from_file)
+{
+    for (size_t i = 0; i < KEYS; i++) {
+        size_t length = strlen(keys[i].name);
+        if (strncmp(name, keys[i].name, length) != 0)
+            continue;
+        *from_file = keys[i].secret && strcmp(name + length, "_file") == 0;
+        if (name[length] == '\0' || *from_file)
+            return &keys[i];
+    }
+    return NULL;
+}
+
+static size_t least_of(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Letters to insert, delete, change or swap with their neighbour until one name is the other; case does not count. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t rows[3][NAME_LIMIT + 1];
+    size_t *before = rows[0], *above = rows[1], *row = rows[2];
+    size_t a_length = strlen(a), b_length = strlen(b);
+    if (a_length > NAME_LIMIT || b_length > NAME_LIMIT)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= b_length; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a_length; i++) {
+        size_t *spare = before;
+        before = above;
+        above = row;
+        row = spare;
+        row[0] = i;
+        for (size_t j = 1; j <= b_length; j++) {
+            bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
+            row[j] = least_of(least_of(above[j], row[j - 1]) + 1, above[j - 1] + (same ? 0 : 1));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = least_of(row[j], before[j - 2] + 1);
+        }
+    }
+    return row[b_length];
+}
+
+bool keys_nearest(const char *name, char *out, size_t size)
+{
+    size_t nearest = least_of(strlen(name) / 4 + 1, 3) + 1; /* what is further away is another word */
+    bool found = false;
+    for (size_t i = 0; i < 2 * KEYS; i++) {
+        const struct key *key = &keys[i / 2];
+        if (i % 2 == 1 && !key->secret)
+            continue;
+        char real[NAME_LIMIT + 1];
+        snprintf(real, sizeof real, "%s%s", key->name, i % 2 == 1 ? "_file" : "");
+        size_t distance = edit_distance(name, real);
+        if (distance < nearest) {
+            nearest = distance;
+            snprintf(out, size, "%s", real);
+            found = true;
+        }
+    }
+    return found;
+}
+
+const char *key_variable(const struct key *key, bool from_file, char out[static VARIABLE_SIZE])
+{
+    snprintf(out, VARIABLE_SIZE, "CLOSECRM_%s%s", key->name, from_file ? "_file" : "");
+    for (char *c = out; *c != '\0'; c++)
+        *c = (char)toupper((unsigned char)*c);
+    return out;
+}

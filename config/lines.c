@@ -1,0 +1,305 @@
+/* The configuration file's lines, read with inih, which knows no line numbers: its reader here counts them, sees to the
+ * sections (inih keeps 49 characters of their names and does not tell of empty ones) and stops at the first mistake. */
+#include "config/internal.h"
+
+#include <ini.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LINE_LIMIT 4000 /* bytes in a line; a longer one is refused, never cut */
+#define SOURCE_NAME_LIMIT 64
+
+struct reading {
+    struct config *config;
+    const char *rest; /* of the file's text */
+    size_t left;
+    int line;                   /* the one that inih works on, from 1 */
+    bool indented;              /* that line begins with a blank */
+    size_t section;             /* index of the source, or TOP */
+    const struct key *previous; /* the key that an indented line continues; NULL after a section's line */
+    bool previous_from_file;
+    bool failed; /* why is set; nothing more is read */
+    struct why *why;
+};
+
+/* Marks the reading as failed and puts file and line before the reason. */
+static void fail(struct reading *reading)
+{
+    why_prefix(reading->why, "%s:%d: ", reading->config->path, reading->line);
+    reading->failed = true;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* ---- sections ---- */
+
+/* Names that are pages of the program, where a source's name stands in the URL. */
+static bool is_reserved(const char *name)
+{
+    static const char *const reserved[] = {"status", "metrics", "healthz", "v1"};
+    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++) {
+        if (strcmp(name, reserved[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_source_name(const char *name, size_t length)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    return length > 0 && length <= SOURCE_NAME_LIMIT && strspn(name, allowed) >= length;
+}
+
+/* What stands at top level and belongs to one source would now belong to none. */
+static bool nothing_stands_above(const struct reading *reading, const char *name)
+{
+    for (size_t i = 0; i < reading->config->settings; i++) {
+        const struct setting *setting = &reading->config->setting[i];
+        char spelling[SPELLING_SIZE];
+        if (setting->section != TOP || setting->key->scope != SCOPE_SOURCE)
+            continue;
+        why_set(
+            reading->why,
+            "[source %s] begins here, but line %d has %s above all sections: move that into the section it belongs to",
+            name, setting->line, setting_spelling(setting, spelling));
+        return false;
+    }
+    return true;
+}
+
+static bool source_begins(struct reading *reading, const char *name)
+{
+    struct config *config = reading->config;
+    if (is_reserved(name)) {
+        why_set(reading->why, "a source cannot be named \"%s\": that is a page of this program", name);
+        return false;
+    }
+    for (size_t i = 0; i < config->sources; i++) {
+        if (strcmp(config->source[i].name, name) == 0) {
+            why_set(reading->why, "[source %s] stands twice, here and in line %d: put both together", name,
+                    config->source[i].line);
+            return false;
+        }
+    }
+    if (!nothing_stands_above(reading, name))
+        return false;
+    if (!sources_add(config, name, reading->line)) {
+        why_set(reading->why, "could not be read: out of memory");
+        return false;
+    }
+    reading->section = config->sources - 1;
+    reading->previous = NULL;
+    return true;
+}
+
+/* line begins with '['. */
+static bool section_begins(struct reading *reading, const char *line, size_t length)
+{
+    const char *end = memchr(line, ']', length);
+    const char *behind = end == NULL ? NULL : end + 1;
+    while (behind != NULL && behind < line + length && is_blank(*behind))
+        behind++;
+    if (end == NULL || behind < line + length) {
+        why_set(reading->why, "a section's line must be [source NAME] and nothing else");
+        return false;
+    }
+    const char *word = line + 1;
+    while (word < end && is_blank(*word))
+        word++;
+    while (end > word && is_blank(end[-1]))
+        end--;
+    const char *name = word;
+    while (name < end && !is_blank(*name))
+        name++;
+    size_t word_length = (size_t)(name - word);
+    while (name < end && is_blank(*name))
+        name++;
+    size_t name_length = (size_t)(end - name);
+    if (word_length != 6 || memcmp(word, "source", 6) != 0) {
+        bool is_name = name_length == 0 && is_source_name(word, word_length);
+        why_set(reading->why, "unknown section; %s[source %.*s]", is_name ? "did you mean " : "there is only ",
+                is_name ? (int)word_length : 4, is_name ? word : "NAME");
+        return false;
+    }
+    if (!is_source_name(name, name_length)) {
+        why_set(reading->why, "a source's name must be 1 to %d of the characters A-Z a-z 0-9 _ -", SOURCE_NAME_LIMIT);
+        return false;
+    }
+    char copy[SOURCE_NAME_LIMIT + 1];
+    memcpy(copy, name, name_length);
+    copy[name_length] = '\0';
+    return source_begins(reading, copy);
+}
+
+/* ---- what inih asks for ---- */
+
+/* Looks at a line before inih does. */
+static bool line_is_good(struct reading *reading, const char *line, size_t length, size_t room)
+{
+    if (length > LINE_LIMIT || length + 2 > room) {
+        why_set(reading->why, "the line is longer than %d bytes; lists may go on in further, indented lines",
+                LINE_LIMIT);
+        return false;
+    }
+    size_t control = value_control(line, length);
+    if (control != 0) {
+        why_set(reading->why, "a control character at place %zu; save the file as plain text in UTF-8", control);
+        return false;
+    }
+    size_t blanks = 0;
+    while (blanks < length && is_blank(line[blanks]))
+        blanks++;
+    reading->indented = blanks > 0;
+    if (blanks == length || line[blanks] != '[')
+        return true;
+    if (blanks > 0) {
+        why_set(reading->why, "an indented line continues the one above: remove the blanks before the [");
+        return false;
+    }
+    return section_begins(reading, line, length);
+}
+
+/* fgets for inih. It is also the place where its line buffer, which it frees as it is, gets overwritten. */
+static char *next_line(char *room, int size, void *stream)
+{
+    struct reading *reading = stream;
+    if (reading->failed || reading->left == 0) {
+        explicit_bzero(room, (size_t)size);
+        return NULL;
+    }
+    const char *line = reading->rest;
+    const char *newline = memchr(line, '\n', reading->left);
+    size_t length = newline == NULL ? reading->left : (size_t)(newline - line);
+    size_t taken = newline == NULL ? length : length + 1;
+    reading->rest += taken;
+    reading->left -= taken;
+    reading->line++;
+    if (length > 0 && line[length - 1] == '\r')
+        length--;
+    if (!line_is_good(reading, line, length, (size_t)size)) {
+        fail(reading);
+        explicit_bzero(room, (size_t)size);
+        return NULL;
+    }
+    memcpy(room, line, length);
+    memcpy(room + length, "\n", 2);
+    return room;
+}
+
+/* Whether text is what a person forgot to write after "=": then it may be a secret, and is not shown. */
+static bool may_be_shown(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 0 && length <= 32 &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == length;
+}
+
+static void unknown_key(struct reading *reading, const char *name)
+{
+    char nearest[SPELLING_SIZE];
+    if (!may_be_shown(name))
+        why_set(reading->why, "what stands before the = or : is no key; a line must look like \"key = value\"");
+    else if (keys_nearest(name, nearest, sizeof nearest))
+        why_set(reading->why, "unknown key \"%s\"; did you mean \"%s\"?", name, nearest);
+    else
+        why_set(reading->why, "unknown key \"%s\"", name);
+    fail(reading);
+}
+
+/* Whether an indented line looks like a key and its value: as the continuation of a list it would vanish in that. */
+static bool looks_like_setting(const char *text)
+{
+    char name[SPELLING_SIZE], nearest[SPELLING_SIZE];
+    size_t length = strcspn(text, "=: \t");
+    if (length == 0 || length >= sizeof name)
+        return false;
+    const char *sign = text + length + strspn(text + length, " \t");
+    if (*sign != '=' && *sign != ':')
+        return false;
+    memcpy(name, text, length);
+    name[length] = '\0';
+    return may_be_shown(name) && keys_nearest(name, nearest, sizeof nearest);
+}
+
+/* inih's handler; 0 would only make it go on with an error of its own, so it always returns 1. */
+static int take(void *user, const char *section, const char *name, const char *value)
+{
+    (void)section;
+    struct reading *reading = user;
+    if (reading->failed)
+        return 1;
+    bool continued = reading->indented && reading->previous != NULL;
+    if (continued && looks_like_setting(value)) {
+        why_set(reading->why, "an indented line continues the one above: remove the blanks at its beginning");
+        fail(reading);
+        return 1;
+    }
+    if (!continued) {
+        reading->previous = keys_find(name, &reading->previous_from_file);
+        if (reading->previous == NULL) {
+            unknown_key(reading, name);
+            return 1;
+        }
+    }
+    char *text = strdup(value);
+    struct setting setting = {reading->previous, reading->section, text, NULL, reading->line};
+    if (text == NULL) {
+        why_set(reading->why, "could not be read: out of memory");
+        fail(reading);
+        return 1;
+    }
+    reading->failed = !settings_add(reading->config, &setting, reading->previous_from_file, continued, reading->why);
+    secret_free(text, strlen(text));
+    return 1;
+}
+
+/* inih's settings belong to the whole process. All readings here want the same, and there is one, before threads start:
+ * no comments behind values, for they would cut what has " ;" in it; a line buffer on the heap, as long as the longest
+ * line. */
+static void prepare_inih(void)
+{
+    static char comments[] = ";#";
+    ini_start_comment_prefixes = comments;
+    ini_allow_inline_comments = false;
+    ini_allow_multiline = true;
+    ini_allow_no_value = false;
+    ini_stop_on_first_error = false; /* or next_line could not overwrite the buffer */
+    ini_use_stack = false;
+    ini_allow_realloc = false;
+    ini_initial_alloc = LINE_LIMIT + 3;
+    ini_max_line = LINE_LIMIT + 3;
+}
+
+static bool parse(struct reading *reading)
+{
+    prepare_inih();
+    int result = ini_parse_stream(next_line, reading, take, reading);
+    if (result < 0) {
+        why_set(reading->why, "%s: could not be read: out of memory", reading->config->path);
+        return false;
+    }
+    /* A line that inih did not understand comes before what failed later. */
+    if (result > 0 && (!reading->failed || result < reading->line)) {
+        why_set(reading->why,
+                "%s:%d: the line must look like \"key = value\", \"[source NAME]\" or \"# comment\"; what continues a "
+                "list is indented",
+                reading->config->path, result);
+        return false;
+    }
+    return !reading->failed;
+}
+
+bool lines_read(struct config *config, struct why *why)
+{
+    size_t length = 0;
+    char *text = file_read(config->path, &length, why);
+    if (text == NULL)
+        return false;
+    struct reading reading = {.config = config, .rest = text, .left = length, .section = TOP, .why = why};
+    bool good = parse(&reading);
+    file_free(text);
+    return good;
+}

@@ -1,0 +1,132 @@
+/* The configuration for people: what `check` shows, and README's table of keys. */
+#include "config/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TAIL 4         /* characters of a secret that tell it from another */
+#define LONG_ENOUGH 16 /* to show them */
+
+/* "2 values, ending in 1a2b, 3c4d"; of short ones nothing but their number. */
+static void print_secret(const struct config *config, const struct key *key, size_t source, FILE *out)
+{
+    size_t words = settings_words(config, key, source);
+    fprintf(out, "%zu value%s", words, words == 1 ? "" : "s");
+    size_t length, shown = 0;
+    const struct setting *setting = NULL;
+    while ((setting = settings_effective(config, key, source, setting)) != NULL) {
+        for (const char *rest = setting->value, *word; (word = value_word(&rest, &length)) != NULL;) {
+            if (length >= LONG_ENOUGH)
+                fprintf(out, "%s%.*s", shown++ == 0 ? ", ending in " : ", ", TAIL, word + length - TAIL);
+        }
+    }
+}
+
+static void print_words(const struct setting *setting, bool first, FILE *out)
+{
+    size_t length;
+    for (const char *rest = setting->value, *word; (word = value_word(&rest, &length)) != NULL; first = false)
+        fprintf(out, "%s%.*s", first ? "" : ", ", (int)length, word);
+}
+
+static void print_value(const struct config *config, const struct key *key, size_t source, FILE *out)
+{
+    const struct setting *setting = settings_effective(config, key, source, NULL);
+    if (setting == NULL)
+        fputs(key->standard[0] != '\0' ? key->standard : "none", out);
+    else if (key->secret)
+        print_secret(config, key, source, out);
+    else if (!key->type->list)
+        fputs(setting->value, out);
+    else if (settings_words(config, key, source) == 0)
+        fputs("none", out);
+    else
+        for (bool first = true; setting != NULL; setting = settings_effective(config, key, source, setting)) {
+            size_t length;
+            const char *rest = setting->value;
+            print_words(setting, first, out);
+            first = first && value_word(&rest, &length) == NULL;
+        }
+}
+
+static void print_place(const struct config *config, const struct setting *setting, FILE *out)
+{
+    char variable[VARIABLE_SIZE];
+    if (setting->line > 0)
+        fprintf(out, "%s:%d", config->path, setting->line);
+    else
+        fprintf(out, "environment %s", key_variable(setting->key, setting->file != NULL, variable));
+    if (setting->file != NULL)
+        fprintf(out, " from %s", setting->file);
+}
+
+static void print_key(const struct config *config, const struct key *key, size_t source, FILE *out)
+{
+    fprintf(out, "%s = ", key->name);
+    print_value(config, key, source, out);
+    fputs("  (", out);
+    const struct setting *setting = settings_effective(config, key, source, NULL);
+    if (setting == NULL)
+        fputs("default", out);
+    for (bool first = true; setting != NULL; setting = settings_effective(config, key, source, setting)) {
+        if (!first)
+            fputs(", ", out);
+        first = false;
+        print_place(config, setting, out);
+    }
+    fputs(")\n", out);
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+    size_t count;
+    const struct key *keys = keys_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (keys[i].scope == SCOPE_PROGRAM)
+            print_key(config, &keys[i], TOP, out);
+    }
+    for (size_t source = 0; source < config->sources; source++) {
+        if (config->source[source].line > 0)
+            fprintf(out, "[source %s]\n", config->source[source].name);
+        for (size_t i = 0; i < count; i++) {
+            if (keys[i].scope != SCOPE_PROGRAM)
+                print_key(config, &keys[i], source, out);
+        }
+    }
+}
+
+/* ---- README's table ---- */
+
+static void print_kind(const struct key *key, FILE *out)
+{
+    fputs(key->type->noun, out);
+    for (size_t i = 0; key->choices != NULL && key->choices[i] != NULL; i++)
+        fprintf(out, "%s `%s`", i == 0 ? "" : ",", key->choices[i]);
+    if (key->type->format == NULL)
+        return;
+    char least[32], most[32];
+    key->type->format(key->least, least, sizeof least);
+    key->type->format(key->most, most, sizeof most);
+    fprintf(out, ", %s to %s", least, most);
+}
+
+void config_print_keys(FILE *out)
+{
+    static const char *const places[] = {
+        [SCOPE_PROGRAM] = "top level",
+        [SCOPE_SOURCE] = "source",
+        [SCOPE_DEFAULT] = "source; top level: for all",
+    };
+    fputs("| key | stands at | value | default | meaning |\n| --- | --- | --- | --- | --- |\n", out);
+    size_t count;
+    const struct key *key = keys_all(&count);
+    for (; count > 0; count--, key++) {
+        fprintf(out, "| `%s`", key->name);
+        if (key->secret)
+            fprintf(out, ", `%s_file`", key->name);
+        fprintf(out, " | %s | ", places[key->scope]);
+        print_kind(key, out);
+        const char *tick = key->standard[0] != '\0' ? "`" : "";
+        fprintf(out, " | %s%s%s | %s |\n", tick, key->standard, tick, key->help);
+    }
+}

@@ -1,0 +1,275 @@
+/* The settings: each checked and kept as it was written, with its place; and which of them counts. */
+#include "config/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *setting_spelling(const struct setting *setting, char out[static SPELLING_SIZE])
+{
+    snprintf(out, SPELLING_SIZE, "%s%s", setting->key->name, setting->file != NULL ? "_file" : "");
+    return out;
+}
+
+const char *setting_where(const struct config *config, const struct setting *setting, char out[static WHERE_SIZE])
+{
+    char variable[VARIABLE_SIZE];
+    if (setting->line > 0)
+        snprintf(out, WHERE_SIZE, "%s:%d", config->path, setting->line);
+    else
+        snprintf(out, WHERE_SIZE, "environment: %s", key_variable(setting->key, setting->file != NULL, variable));
+    return out;
+}
+
+/* Puts the place before a reason that begins with a verb: "closecrm.conf:3: lanes must be ...". */
+static bool refuse(const struct config *config, const struct setting *setting, struct why *why)
+{
+    char where[WHERE_SIZE], spelling[SPELLING_SIZE];
+    setting_where(config, setting, where);
+    if (setting->line > 0)
+        why_prefix(why, "%s: %s ", where, setting_spelling(setting, spelling));
+    else
+        why_prefix(why, "%s ", where);
+    return false;
+}
+
+/* ---- whether it may stand there ---- */
+
+static bool scope_allows(const struct config *config, const struct setting *setting, struct why *why)
+{
+    bool in_section = setting->section != TOP;
+    if (in_section && setting->key->scope == SCOPE_PROGRAM) {
+        why_set(why, "is for all sources and cannot stand in [source %s]: move it above the first section",
+                config->source[setting->section].name);
+        return refuse(config, setting, why);
+    }
+    /* From the file this comes to light at the first section's line: see lines.c. */
+    if (!in_section && setting->key->scope == SCOPE_SOURCE && config->sources > 0) {
+        why_set(why, "cannot say which source it means, for %s:%d begins [source %s]: write it there", config->path,
+                config->source[0].line, config->source[0].name);
+        return refuse(config, setting, why);
+    }
+    return true;
+}
+
+static const struct setting *earlier(const struct config *config, const struct setting *setting)
+{
+    for (size_t i = 0; i < config->settings; i++) {
+        const struct setting *other = &config->setting[i];
+        if (other->key == setting->key && other->section == setting->section &&
+            (other->line > 0) == (setting->line > 0) && (other->file != NULL) == (setting->file != NULL))
+            return other;
+    }
+    return NULL;
+}
+
+/* Only the lines of a list add to each other; the environment's names are unique. */
+static bool stands_once(const struct config *config, const struct setting *setting, struct why *why)
+{
+    const struct setting *other = earlier(config, setting);
+    if (other == NULL || (setting->key->type->list && setting->file == NULL && setting->line > 0))
+        return true;
+    if (setting->line > 0)
+        why_set(why, "stands twice, here and in line %d, and has one value: remove one", other->line);
+    else
+        why_set(why, "is set twice: unset one");
+    return refuse(config, setting, why);
+}
+
+/* ---- what it says ---- */
+
+/* inih would cut a comment behind a value. A value is never cut here: it may be part of a password. */
+static bool has_comment(const char *value)
+{
+    bool after_blank = true;
+    for (; *value != '\0'; value++) {
+        if (after_blank && (*value == ';' || *value == '#'))
+            return true;
+        after_blank = *value == ' ' || *value == '\t';
+    }
+    return false;
+}
+
+static const char *fault_of_text(const struct setting *setting, bool continued)
+{
+    const struct type *type = setting->key->type;
+    bool from_environment = setting->line == 0;
+    if (continued && (!type->list || setting->file != NULL))
+        return "has one value, and this indented line would be a second one: remove the blanks at its beginning";
+    bool needs_value = from_environment || !type->list || setting->file != NULL;
+    if (setting->value[0] == '\0' && needs_value)
+        return from_environment ? "is empty: give it a value or unset it"
+                                : "has no value: give it one or remove the line";
+    if (!from_environment && has_comment(setting->value))
+        return "has a ; or # after a blank: a comment must stand in a line of its own";
+    return NULL;
+}
+
+/* An absolute path for one that counts from the configuration file's folder. Returns it, to be freed; NULL with a
+ * reason that follows the key's name. */
+static char *resolve(const struct config *config, const char *path, struct why *why)
+{
+    if (path[0] == '~') {
+        why_set(why, "must be a path without ~, which only a shell understands");
+        return NULL;
+    }
+    if (path[0] != '/' && config->path == NULL) {
+        why_set(why, "must be an absolute path, for there is no configuration file beside which to look");
+        return NULL;
+    }
+    int folder = path[0] == '/' ? 0 : (int)(strrchr(config->path, '/') + 1 - config->path);
+    char *resolved = NULL;
+    if (asprintf(&resolved, "%.*s%s", folder, folder > 0 ? config->path : "", path) < 0) {
+        why_set(why, "could not be read: out of memory");
+        return NULL;
+    }
+    return resolved;
+}
+
+bool value_is_good(const struct key *key, const char *value, struct why *why)
+{
+    union {
+        struct config config;
+        struct source source;
+    } scratch;
+    memset(&scratch, 0, sizeof scratch);
+    bool good = key->type->parse(key, value, &scratch, why);
+    key->type->clear(key, &scratch);
+    return good;
+}
+
+/* ---- adding ---- */
+
+static bool append(struct config *config, const struct setting *setting)
+{
+    struct setting *all = realloc(config->setting, (config->settings + 1) * sizeof *all);
+    if (all == NULL)
+        return false;
+    config->setting = all;
+    all[config->settings++] = *setting;
+    return true;
+}
+
+/* Fills in value, and file of a KEY_file. */
+static bool take_value(const struct config *config, struct setting *setting, const char *text, bool from_file,
+                       struct why *why)
+{
+    bool is_path = from_file || setting->key->type->path;
+    char *value = is_path ? resolve(config, text, why) : strdup(text);
+    if (value == NULL) {
+        if (!is_path)
+            why_set(why, "could not be read: out of memory");
+        return refuse(config, setting, why);
+    }
+    if (from_file) {
+        setting->file = value;
+        setting->value = file_values(setting, why);
+        if (setting->value == NULL) {
+            char where[WHERE_SIZE], spelling[SPELLING_SIZE];
+            why_prefix(why, "%s: %s: ", setting_where(config, setting, where), setting_spelling(setting, spelling));
+        }
+        return setting->value != NULL;
+    }
+    setting->value = value;
+    return value_is_good(setting->key, value, why) || refuse(config, setting, why);
+}
+
+static void setting_free(struct setting *setting)
+{
+    if (setting->value != NULL)
+        secret_free(setting->value, strlen(setting->value));
+    free(setting->file);
+}
+
+bool settings_add(struct config *config, const struct setting *given, bool from_file, bool continued, struct why *why)
+{
+    char none[] = "";
+    struct setting setting = *given;
+    setting.file = from_file ? none : NULL; /* for the spelling in reasons */
+    if (!scope_allows(config, &setting, why))
+        return false;
+    const char *fault = fault_of_text(&setting, continued);
+    if (fault != NULL) {
+        why_set(why, "%s", fault);
+        return refuse(config, &setting, why);
+    }
+    if (!continued && !stands_once(config, &setting, why))
+        return false;
+    setting.value = NULL;
+    if (!take_value(config, &setting, given->value, from_file, why)) {
+        if (setting.file == none)
+            setting.file = NULL;
+        setting_free(&setting);
+        return false;
+    }
+    if (!append(config, &setting)) {
+        why_set(why, "could not be read: out of memory");
+        refuse(config, &setting, why);
+        setting_free(&setting);
+        return false;
+    }
+    return true;
+}
+
+void settings_free(struct config *config)
+{
+    for (size_t i = 0; i < config->settings; i++)
+        setting_free(&config->setting[i]);
+    free(config->setting);
+    config->setting = NULL;
+    config->settings = 0;
+}
+
+/* ---- which counts ---- */
+
+/* From the weakest: what the file says at top level, the environment, a source's own section. */
+enum origin { FROM_TOP, FROM_ENVIRONMENT, FROM_SECTION, FROM_NOWHERE };
+
+static enum origin origin_of(const struct setting *setting, const struct key *key, size_t source)
+{
+    if (setting->key != key)
+        return FROM_NOWHERE;
+    if (setting->section == TOP)
+        return setting->line > 0 ? FROM_TOP : FROM_ENVIRONMENT;
+    return setting->section == source ? FROM_SECTION : FROM_NOWHERE;
+}
+
+const struct setting *settings_effective(const struct config *config, const struct key *key, size_t source,
+                                         const struct setting *previous)
+{
+    enum origin strongest = FROM_TOP;
+    for (size_t i = 0; i < config->settings; i++) {
+        enum origin origin = origin_of(&config->setting[i], key, source);
+        if (origin != FROM_NOWHERE && origin > strongest)
+            strongest = origin;
+    }
+    for (size_t i = previous == NULL ? 0 : (size_t)(previous - config->setting) + 1; i < config->settings; i++) {
+        if (origin_of(&config->setting[i], key, source) == strongest)
+            return &config->setting[i];
+    }
+    return NULL;
+}
+
+size_t settings_words(const struct config *config, const struct key *key, size_t source)
+{
+    size_t words = 0, length;
+    const struct setting *setting = NULL;
+    while ((setting = settings_effective(config, key, source, setting)) != NULL) {
+        for (const char *rest = setting->value; value_word(&rest, &length) != NULL;)
+            words++;
+    }
+    return words;
+}
+
+bool sources_add(struct config *config, const char *name, int line)
+{
+    struct source *all = realloc(config->source, (config->sources + 1) * sizeof *all);
+    if (all == NULL)
+        return false;
+    config->source = all;
+    all[config->sources] = (struct source){.name = strdup(name), .line = line};
+    if (all[config->sources].name == NULL)
+        return false;
+    config->sources++;
+    return true;
+}

@@ -1,0 +1,295 @@
+/* The types of values: reading each into its field, and freeing it. */
+#include "config/internal.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NO_MEMORY "could not be read: out of memory"
+
+/* Enums are written through this type, as the compiler lays them out. */
+_Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_kind) == sizeof(unsigned),
+               "choices are stored as unsigned");
+
+static void *field_of(const struct key *key, void *base)
+{
+    return (char *)base + key->offset;
+}
+
+static void clear_nothing(const struct key *key, void *base)
+{
+    (void)key;
+    (void)base;
+}
+
+/* ---- numbers ---- */
+
+static bool number_parse(const struct key *key, const char *text, void *base, struct why *why,
+                         enum value_result (*read)(const char *, int64_t *), const char *looks)
+{
+    int64_t value = 0;
+    enum value_result result = read(text, &value);
+    if (result == VALUE_UNREADABLE) {
+        why_set(why, "must be %s, not \"%.40s\"", looks, text);
+        return false;
+    }
+    if (result == VALUE_TOO_LARGE || value < key->least || value > key->most) {
+        char least[32], most[32];
+        key->type->format(key->least, least, sizeof least);
+        key->type->format(key->most, most, sizeof most);
+        why_set(why, "must be from %s to %s, not %.40s", least, most, text);
+        return false;
+    }
+    memcpy(field_of(key, base), &value, sizeof value);
+    return true;
+}
+
+static bool count_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    return number_parse(key, text, base, why, value_count, "a whole number");
+}
+
+static bool size_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    return number_parse(key, text, base, why, value_size, "a size such as 4000K, 16M or 8G");
+}
+
+static bool duration_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    return number_parse(key, text, base, why, value_duration, "a duration such as 90s, 15m, 73h or 31d");
+}
+
+/* ---- one text ---- */
+
+static bool choice_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    char all[200] = "";
+    for (unsigned i = 0; key->choices[i] != NULL; i++) {
+        if (strcmp(text, key->choices[i]) == 0) {
+            memcpy(field_of(key, base), &i, sizeof i);
+            return true;
+        }
+        size_t used = strlen(all);
+        snprintf(all + used, sizeof all - used, "%s%s", i == 0 ? "" : ", ", key->choices[i]);
+    }
+    why_set(why, "must be one of %s, not \"%.40s\"", all, text);
+    return false;
+}
+
+static bool text_store(const struct key *key, void *base, char *text)
+{
+    memcpy(field_of(key, base), &text, sizeof text);
+    return text != NULL;
+}
+
+static void text_clear(const struct key *key, void *base)
+{
+    char **text = field_of(key, base);
+    free(*text);
+    *text = NULL;
+}
+
+static bool path_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    if (access(text, R_OK) != 0) {
+        why_set(why, "names %.300s, which cannot be read: %s", text, strerror(errno));
+        return false;
+    }
+    char *path = strdup(text);
+    if (path == NULL)
+        why_set(why, NO_MEMORY);
+    return text_store(key, base, path);
+}
+
+static bool url_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    return text_store(key, base, url_data_plane(text, why));
+}
+
+/* ---- lists ---- */
+
+static bool strings_append(struct strings *strings, const char *word, size_t length)
+{
+    char **at = realloc(strings->at, (strings->count + 1) * sizeof *at);
+    if (at == NULL)
+        return false;
+    strings->at = at;
+    at[strings->count] = strndup(word, length);
+    if (at[strings->count] == NULL)
+        return false;
+    strings->count++;
+    return true;
+}
+
+static void words_clear(const struct key *key, void *base)
+{
+    struct strings *strings = field_of(key, base);
+    for (size_t i = 0; i < strings->count; i++)
+        secret_free(strings->at[i], strlen(strings->at[i]));
+    free(strings->at);
+    *strings = (struct strings){0};
+}
+
+typedef bool word_check(const char *word, size_t length, struct why *why);
+
+static bool words_parse(const struct key *key, const char *text, void *base, struct why *why, word_check *check)
+{
+    size_t length;
+    for (const char *word; (word = value_word(&text, &length)) != NULL;) {
+        if (!check(word, length, why))
+            return false;
+        if (!strings_append(field_of(key, base), word, length)) {
+            why_set(why, NO_MEMORY);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether a name with dots in it has only the characters that Close's names have, and nothing empty between dots. */
+static bool is_dotted(const char *word, size_t length, const char *also)
+{
+    for (size_t i = 0; i < length; i++) {
+        bool dot = word[i] == '.';
+        if (dot && (i == 0 || i == length - 1 || word[i - 1] == '.'))
+            return false;
+        if (!dot && !isalnum((unsigned char)word[i]) && strchr(also, word[i]) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool pattern_check(const char *word, size_t length, struct why *why)
+{
+    int shown = (int)(length < 60 ? length : 60);
+    if (!is_dotted(word, length, "_-*")) {
+        why_set(why, "must name events like lead.updated, activity.email.* or *.deleted, not \"%.*s\"", shown, word);
+        return false;
+    }
+    if (memchr(word, '.', length) == NULL && memchr(word, '*', length) == NULL) {
+        why_set(why, "must name object type and action: \"%.*s\" would match nothing; did you mean \"%.*s.*\"?", shown,
+                word, shown, word);
+        return false;
+    }
+    return true;
+}
+
+static bool member_check(const char *word, size_t length, struct why *why)
+{
+    if (is_dotted(word, length, "_-"))
+        return true;
+    why_set(why, "must name members of an event like data.body_html, not \"%.*s\"", (int)(length < 60 ? length : 60),
+            word);
+    return false;
+}
+
+/* A write key is sent as a user name of HTTP Basic, which ends at a colon; the other characters refused here are those
+ * of comments, quotes and placeholders, never of a key. */
+static bool write_key_check(const char *word, size_t length, struct why *why)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (!isascii((unsigned char)word[i]) || !isgraph((unsigned char)word[i]) ||
+            strchr(":;#\"'<>", word[i]) != NULL) {
+            why_set(why, "must be the bare key as RudderStack shows it: no quotes, no comment, none of : ; # < >");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool patterns_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    return words_parse(key, text, base, why, pattern_check);
+}
+
+static bool members_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    return words_parse(key, text, base, why, member_check);
+}
+
+static bool write_keys_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    return words_parse(key, text, base, why, write_key_check);
+}
+
+/* ---- signature keys ---- */
+
+#define SIGNATURE_DIGITS 64 /* close.md: 32 bytes of HMAC-SHA256 */
+
+static unsigned char digit_value(char digit)
+{
+    if (isdigit((unsigned char)digit))
+        return (unsigned char)(digit - '0');
+    return (unsigned char)(tolower((unsigned char)digit) - 'a' + 10);
+}
+
+static bool signature_key_check(const char *word, size_t length, struct why *why)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (!isascii((unsigned char)word[i]) || !isxdigit((unsigned char)word[i])) {
+            why_set(why, "must be %d hexadecimal digits, as Close gave it; character %zu of this one is none",
+                    SIGNATURE_DIGITS, i + 1);
+            return false;
+        }
+    }
+    if (length != SIGNATURE_DIGITS)
+        why_set(why, "must be %d hexadecimal digits, as Close gave it; this one has %zu", SIGNATURE_DIGITS, length);
+    return length == SIGNATURE_DIGITS;
+}
+
+static bool signature_key_append(struct source *source, const char *word, size_t length)
+{
+    struct signature_key *keys =
+        realloc(source->signature_key, (source->signature_keys + 1) * sizeof *source->signature_key);
+    if (keys == NULL)
+        return false;
+    source->signature_key = keys;
+    struct signature_key *key = &keys[source->signature_keys];
+    *key = (struct signature_key){malloc(length / 2), length / 2};
+    if (key->bytes == NULL)
+        return false;
+    for (size_t i = 0; i < key->length; i++)
+        key->bytes[i] = (unsigned char)(digit_value(word[2 * i]) << 4 | digit_value(word[2 * i + 1]));
+    source->signature_keys++;
+    return true;
+}
+
+static bool signature_keys_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    (void)key;
+    size_t length;
+    for (const char *word; (word = value_word(&text, &length)) != NULL;) {
+        if (!signature_key_check(word, length, why))
+            return false;
+        if (!signature_key_append(base, word, length)) {
+            why_set(why, NO_MEMORY);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void signature_keys_clear(const struct key *key, void *base)
+{
+    (void)key;
+    struct source *source = base;
+    for (size_t i = 0; i < source->signature_keys; i++)
+        secret_free(source->signature_key[i].bytes, source->signature_key[i].length);
+    free(source->signature_key);
+    source->signature_key = NULL;
+    source->signature_keys = 0;
+}
+
+const struct type type_count = {"number", false, false, count_parse, clear_nothing, value_format_count};
+const struct type type_size = {"size", false, false, size_parse, clear_nothing, value_format_size};
+const struct type type_duration = {"duration", false, false, duration_parse, clear_nothing, value_format_duration};
+const struct type type_choice = {"one of", false, false, choice_parse, clear_nothing, NULL};
+const struct type type_path = {"path", false, true, path_parse, text_clear, NULL};
+const struct type type_url = {"URL", false, false, url_parse, text_clear, NULL};
+const struct type type_patterns = {"list of events", true, false, patterns_parse, words_clear, NULL};
+const struct type type_members = {"list of members", true, false, members_parse, words_clear, NULL};
+const struct type type_write_keys = {"list of keys", true, false, write_keys_parse, words_clear, NULL};
+const struct type type_signature_keys = {"list of keys", true, false, signature_keys_parse, signature_keys_clear, NULL};

@@ -1,0 +1,118 @@
+/* What a data_plane_url may be. Reasons never show it: people paste URLs with keys and passwords in them. */
+#include "config/internal.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define EXAMPLE "write it like https://HOST, https://HOST:PORT/PATH or file:///PATH"
+
+static bool port_is_good(const char *port)
+{
+    int64_t number;
+    return *port == '\0' || (value_count(port, &number) == VALUE_OK && number >= 1 && number <= 65535);
+}
+
+/* Host or [address], and maybe a port. */
+static bool authority_is_good(const char *authority, size_t length)
+{
+    char copy[300];
+    if (length >= sizeof copy)
+        return false;
+    memcpy(copy, authority, length);
+    copy[length] = '\0';
+    bool bracketed = copy[0] == '[';
+    const char *host = bracketed ? copy + 1 : copy;
+    size_t host_length = strspn(host, bracketed ? "0123456789abcdefABCDEF:."
+                                                : "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._");
+    const char *end = host + host_length;
+    if (host_length == 0 || (bracketed && *end++ != ']'))
+        return false;
+    return *end == '\0' || (*end == ':' && port_is_good(end + 1));
+}
+
+/* Whether the path ends with what the program itself adds, as in the URLs that RudderStack shows to be pasted. */
+static bool ends_with_endpoint(const char *path, size_t length)
+{
+    static const char *const endpoints[] = {"/v1", "/v1/batch", "/v1/track", "/v1/webhook"};
+    for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++) {
+        size_t end = strlen(endpoints[i]);
+        if (length >= end && memcmp(path + length - end, endpoints[i], end) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const char *fault_of_http(const char *authority)
+{
+    size_t length = strcspn(authority, "/?#");
+    if (memchr(authority, '@', length) != NULL)
+        return "must not have a user or password in it: the write key goes into write_key";
+    if (strpbrk(authority, "?#") != NULL)
+        return "must end before the ? or #: the write key goes into write_key";
+    if (length == 0)
+        return "names no host: " EXAMPLE;
+    if (!authority_is_good(authority, length))
+        return "has a host or port that cannot be: " EXAMPLE;
+    size_t path = strlen(authority + length);
+    while (path > 0 && authority[length + path - 1] == '/')
+        path--;
+    if (ends_with_endpoint(authority + length, path))
+        return "must end before /v1: the program adds that itself";
+    return NULL;
+}
+
+static const char *fault_of_file(const char *rest)
+{
+    if (rest[0] != '/')
+        return "must be file:/// with three slashes and an absolute path";
+    if (rest[strlen(rest) - 1] == '/')
+        return "must name a file, not a folder";
+    return NULL;
+}
+
+static const char *fault_of_characters(const char *text, bool file)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        bool beyond_ascii = (unsigned char)*c >= 0x80;
+        if (beyond_ascii && !file)
+            return "has a character beyond ASCII: write the host as xn--..., the path with %XX";
+        if (!beyond_ascii && (!isgraph((unsigned char)*c) || strchr("\"'<>\\^`{|}", *c) != NULL))
+            return "has a blank or another character that no URL has: " EXAMPLE;
+    }
+    return NULL;
+}
+
+char *url_data_plane(const char *text, struct why *why)
+{
+    static const struct {
+        const char *scheme;
+        const char *(*fault)(const char *rest);
+    } schemes[] = {{"https://", fault_of_http}, {"http://", fault_of_http}, {"file://", fault_of_file}};
+
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        size_t scheme = strlen(schemes[i].scheme);
+        if (strncasecmp(text, schemes[i].scheme, scheme) != 0)
+            continue;
+        const char *fault = fault_of_characters(text, schemes[i].fault == fault_of_file);
+        if (fault == NULL)
+            fault = schemes[i].fault(text + scheme);
+        if (fault != NULL) {
+            why_set(why, "%s", fault);
+            return NULL;
+        }
+        char *url = strdup(text);
+        if (url == NULL) {
+            why_set(why, "could not be read: out of memory");
+            return NULL;
+        }
+        memcpy(url, schemes[i].scheme, scheme);
+        for (size_t end = strlen(url); url[end - 1] == '/'; end--)
+            url[end - 1] = '\0';
+        return url;
+    }
+    why_set(why, "must begin with https://, http:// or file:///: " EXAMPLE);
+    return NULL;
+}

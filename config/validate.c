@@ -1,0 +1,118 @@
+/* What only the whole configuration can show: what is missing, and what does not go together. */
+#include "config/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+static bool is_file_sink(const struct source *source)
+{
+    return strncmp(source->data_plane_url, "file:", 5) == 0;
+}
+
+/* Sets the reason for a source that lacks a key. For the short form key's line is shown as it must be added, where the
+ * user configures: in the file, or without one in the environment. */
+static bool lacks(const struct config *config, const struct source *source, const char *name, const char *value,
+                  const char *what, struct why *why)
+{
+    bool from_file;
+    const struct key *key = keys_find(name, &from_file);
+    char variable[VARIABLE_SIZE];
+    if (source->line > 0)
+        why_set(why, "%s:%d: [source %s] has no %s, %s: add \"%s = %s\"", config->path, source->line, source->name,
+                name, what, name, value);
+    else if (config->path != NULL)
+        why_set(why, "%s: there is no %s, %s: add \"%s = %s\"", config->path, name, what, name, value);
+    else
+        why_set(why, "environment: there is no %s, %s: set it, for example to %s", key_variable(key, false, variable),
+                what, value);
+    return false;
+}
+
+static bool source_is_whole(const struct config *config, const struct source *source, struct why *why)
+{
+    if (source->data_plane_url == NULL)
+        return lacks(config, source, "data_plane_url", "https://HOST", "which says where events go", why);
+    if (source->write_key.count > 0)
+        return true;
+    if (!is_file_sink(source))
+        return lacks(config, source, "write_key", "KEY", "without which RudderStack takes nothing", why);
+    if (source->signature_keys == 0)
+        return lacks(config, source, "signature_key", "DIGITS", "nor a write_key, so that nobody could be let in", why);
+    return true;
+}
+
+/* An empty list of secrets is a mistake, not a wish: without a signature key, unsigned requests would be taken. */
+static bool secrets_have_values(const struct config *config, size_t source, struct why *why)
+{
+    size_t count;
+    const struct key *key = keys_all(&count);
+    for (; count > 0; count--, key++) {
+        const struct setting *setting = settings_effective(config, key, source, NULL);
+        if (!key->secret || !key->type->list || setting == NULL || settings_words(config, key, source) > 0)
+            continue;
+        char where[WHERE_SIZE];
+        why_set(why, "%s: %s has no value: give it one or remove it", setting_where(config, setting, where), key->name);
+        return false;
+    }
+    return true;
+}
+
+/* Whether two lists have a word in common; hexadecimal digits mean the same in either case. */
+static bool share_word(const struct setting *a, const struct setting *b)
+{
+    bool any_case = a->key->type == &type_signature_keys;
+    size_t a_length, b_length;
+    for (const char *a_rest = a->value, *a_word; (a_word = value_word(&a_rest, &a_length)) != NULL;) {
+        for (const char *b_rest = b->value, *b_word; (b_word = value_word(&b_rest, &b_length)) != NULL;) {
+            if (a_length == b_length &&
+                (any_case ? strncasecmp(a_word, b_word, a_length) == 0 : memcmp(a_word, b_word, a_length) == 0))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool sources_differ(const struct config *config, struct why *why)
+{
+    for (size_t i = 0; i < config->settings; i++) {
+        const struct setting *later = &config->setting[i];
+        for (size_t j = 0; j < i; j++) {
+            const struct setting *first = &config->setting[j];
+            if (!later->key->secret || later->key != first->key || later->section == first->section ||
+                !later->key->type->list || !share_word(later, first))
+                continue;
+            char where[WHERE_SIZE];
+            why_set(why,
+                    "%s: [source %s] has a %s that [source %s] has in line %d: the two could not be told apart; give "
+                    "each its own",
+                    setting_where(config, later, where), config->source[later->section].name, later->key->name,
+                    config->source[first->section].name, first->line);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool queue_takes_largest(const struct config *config, struct why *why)
+{
+    if (config->queue_max_bytes >= config->max_body)
+        return true;
+    bool from_file;
+    const struct setting *setting = settings_effective(config, keys_find("queue_max_bytes", &from_file), TOP, NULL);
+    if (setting == NULL)
+        setting = settings_effective(config, keys_find("max_body", &from_file), TOP, NULL);
+    char where[WHERE_SIZE];
+    why_set(why, "%s: queue_max_bytes is less than max_body: the largest events would never be taken",
+            setting_where(config, setting, where));
+    return false;
+}
+
+bool validate_config(const struct config *config, struct why *why)
+{
+    for (size_t i = 0; i < config->sources; i++) {
+        if (!secrets_have_values(config, i, why) || !source_is_whole(config, &config->source[i], why))
+            return false;
+    }
+    return sources_differ(config, why) && queue_takes_largest(config, why);
+}

@@ -1,0 +1,252 @@
+/* The configuration: what the tests share, and that what is written arrives in the struct. */
+#include "tests/unit/test_config.h"
+#include "tests/suites.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void folder_make(struct folder *folder)
+{
+    const char *temporary = getenv("TMPDIR");
+    char pattern[PATH_MAX];
+    snprintf(pattern, sizeof pattern, "%s/closecrm-config-XXXXXX", temporary == NULL ? "/tmp" : temporary);
+    if (mkdtemp(pattern) == NULL || realpath(pattern, folder->path) == NULL) {
+        perror(pattern);
+        exit(1);
+    }
+    snprintf(folder->file, sizeof folder->file, "%s/closecrm.conf", folder->path);
+}
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    (void)status;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+void folder_remove(struct folder *folder)
+{
+    nftw(folder->path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+void folder_write(const struct folder *folder, const char *name, const char *text, size_t length, unsigned mode)
+{
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/%s", folder->path, name);
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (descriptor < 0 || write(descriptor, text, length) != (ssize_t)length || fchmod(descriptor, mode) != 0) {
+        perror(path);
+        exit(1);
+    }
+    close(descriptor);
+}
+
+void folder_shorten(const struct folder *folder, struct why *why)
+{
+    size_t length = strlen(folder->path);
+    for (char *at; (at = strstr(why->text, folder->path)) != NULL;) {
+        *at = '~';
+        memmove(at + 1, at + length, strlen(at + length) + 1);
+    }
+}
+
+struct config *read_text(const char *text, char *const environment[], struct why *why)
+{
+    static char *const nothing[] = {NULL};
+    struct folder folder;
+    folder_make(&folder);
+    folder_write(&folder, "closecrm.conf", text, strlen(text), 0600);
+    struct config *config = config_read(folder.file, environment == NULL ? nothing : environment, why);
+    folder_shorten(&folder, why);
+    folder_remove(&folder);
+    return config;
+}
+
+bool refuses(const char *text, char *const environment[], const char *reason)
+{
+    struct why why = {""};
+    struct config *config = read_text(text, environment, &why);
+    bool as_expected = config == NULL && strcmp(why.text, reason) == 0;
+    if (!as_expected)
+        fprintf(stderr, "\nexpected: %s\n   found: %s\n", reason, config == NULL ? why.text : "it was read");
+    config_free(config);
+    return as_expected;
+}
+
+/* Reads what must be readable. */
+static struct config *read_good(const char *text)
+{
+    struct why why = {""};
+    struct config *config = read_text(text, NULL, &why);
+    CU_ASSERT_STRING_EQUAL(why.text, "");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    return config;
+}
+
+static void short_form_and_defaults(void)
+{
+    struct config *config = read_good(WHOLE);
+
+    CU_ASSERT_EQUAL(config->queue, QUEUE_NONE);
+    CU_ASSERT_EQUAL(config->queue_max_bytes, INT64_C(8) << 30);
+    CU_ASSERT_EQUAL(config->dedupe_window_ms, INT64_C(31) * 24 * 3600 * 1000);
+    CU_ASSERT_EQUAL(config->max_body, 16 << 20);
+    CU_ASSERT_PTR_NULL(config->ca_file);
+    CU_ASSERT_EQUAL(config->log_level, LEVEL_INFO);
+    CU_ASSERT_EQUAL(config->request_threads, 32);
+    CU_ASSERT_EQUAL(config->request_timeout_ms, 10000);
+    CU_ASSERT_EQUAL(config->shutdown_grace_ms, 2000);
+    CU_ASSERT_EQUAL(config->lanes, 4);
+    CU_ASSERT_EQUAL(config->batch_events, 500);
+
+    CU_ASSERT_EQUAL_FATAL(config->sources, 1);
+    const struct source *source = &config->source[0];
+    CU_ASSERT_PTR_EQUAL(config_source(config, "default"), source);
+    CU_ASSERT_PTR_NULL(config_source(config, "acme"));
+    CU_ASSERT_STRING_EQUAL(source->data_plane_url, "https://rs.example.com");
+    CU_ASSERT_EQUAL_FATAL(source->write_key.count, 1);
+    CU_ASSERT_STRING_EQUAL(source->write_key.at[0], "2bKeyKeyKeyKeyKey1");
+    CU_ASSERT_EQUAL_FATAL(source->signature_keys, 1);
+    CU_ASSERT_EQUAL_FATAL(source->signature_key[0].length, 32);
+    static const unsigned char begin[] = {0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
+                                          0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff};
+    CU_ASSERT_EQUAL(memcmp(source->signature_key[0].bytes, begin, sizeof begin), 0);
+    CU_ASSERT_EQUAL(memcmp(source->signature_key[0].bytes + 16, begin, sizeof begin), 0);
+    CU_ASSERT_EQUAL(source->signature_tolerance_ms, INT64_C(73) * 3600 * 1000);
+    CU_ASSERT_EQUAL(source->keep.count + source->drop.count + source->remove.count, 0);
+    config_free(config);
+}
+
+static void every_key_is_taken(void)
+{
+    struct config *config = read_good(WHOLE "queue = none\nqueue_max_bytes = 2000000K\ndedupe_window = 90s\n"
+                                            "max_body = 4000K\nca_file = closecrm.conf\nlog_level = debug\n"
+                                            "request_threads = 512\nrequest_timeout = 12s\nshutdown_grace = 1m\n"
+                                            "lanes = 64\nbatch_events = 1\nsignature_tolerance = 15m\n"
+                                            "keep = lead.*\ndrop = *.deleted\nremove = data.body_html\n");
+    CU_ASSERT_EQUAL(config->queue_max_bytes, INT64_C(2000000) * 1024);
+    CU_ASSERT_EQUAL(config->dedupe_window_ms, 90000);
+    CU_ASSERT_EQUAL(config->max_body, 4000 * 1024);
+    CU_ASSERT_STRING_EQUAL(config->ca_file, config->path); /* relative to the file's folder */
+    CU_ASSERT_EQUAL(config->log_level, LEVEL_DEBUG);
+    CU_ASSERT_EQUAL(config->request_threads, 512);
+    CU_ASSERT_EQUAL(config->request_timeout_ms, 12000);
+    CU_ASSERT_EQUAL(config->shutdown_grace_ms, 60000);
+    CU_ASSERT_EQUAL(config->lanes, 64);
+    CU_ASSERT_EQUAL(config->batch_events, 1);
+    CU_ASSERT_EQUAL(config->source[0].signature_tolerance_ms, 15 * 60000);
+    CU_ASSERT_STRING_EQUAL(config->source[0].keep.at[0], "lead.*");
+    CU_ASSERT_STRING_EQUAL(config->source[0].drop.at[0], "*.deleted");
+    CU_ASSERT_STRING_EQUAL(config->source[0].remove.at[0], "data.body_html");
+    config_free(config);
+}
+
+static void lists_in_every_form(void)
+{
+    struct config *config = read_good("data_plane_url = https://h\r\n"
+                                      "write_key = one, two three\r\n"
+                                      "# between\n"
+                                      "write_key = four\n"
+                                      "\tfive ,six\n"
+                                      "    # a comment in it\n"
+                                      "\n"
+                                      "    seven\n"
+                                      "keep =\n"
+                                      "    lead.created\n"
+                                      "    activity.email.*");
+    static const char *const expected[] = {"one", "two", "three", "four", "five", "six", "seven"};
+    CU_ASSERT_EQUAL_FATAL(config->source[0].write_key.count, 7);
+    for (size_t i = 0; i < 7; i++)
+        CU_ASSERT_STRING_EQUAL(config->source[0].write_key.at[i], expected[i]);
+    CU_ASSERT_EQUAL_FATAL(config->source[0].keep.count, 2);
+    CU_ASSERT_STRING_EQUAL(config->source[0].keep.at[1], "activity.email.*");
+    config_free(config);
+}
+
+static void sections_take_defaults_from_above(void)
+{
+    struct config *config = read_good("data_plane_url = https://all\nsignature_tolerance = 1h\ndrop = *.deleted\n"
+                                      "remove = data.note\n"
+                                      "[source acme]\nwrite_key = a\n"
+                                      "[ source  globex ]\nwrite_key = b\ndata_plane_url = https://own/\ndrop =\n"
+                                      "signature_tolerance = 2h\nremove = data.body_html\n");
+    CU_ASSERT_EQUAL_FATAL(config->sources, 2);
+    const struct source *acme = config_source(config, "acme"), *globex = config_source(config, "globex");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(acme);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(globex);
+    CU_ASSERT_STRING_EQUAL(acme->data_plane_url, "https://all");
+    CU_ASSERT_STRING_EQUAL(globex->data_plane_url, "https://own");
+    CU_ASSERT_EQUAL(acme->signature_tolerance_ms, 3600000);
+    CU_ASSERT_EQUAL(globex->signature_tolerance_ms, 7200000);
+    CU_ASSERT_EQUAL_FATAL(acme->drop.count, 1);
+    CU_ASSERT_EQUAL(globex->drop.count, 0); /* an empty list of its own is one */
+    CU_ASSERT_STRING_EQUAL(acme->remove.at[0], "data.note");
+    CU_ASSERT_EQUAL_FATAL(globex->remove.count, 1); /* lists are not joined */
+    CU_ASSERT_STRING_EQUAL(globex->remove.at[0], "data.body_html");
+    CU_ASSERT_STRING_EQUAL(globex->write_key.at[0], "b");
+    CU_ASSERT_EQUAL(acme->line, 5);
+    config_free(config);
+}
+
+static void values_are_never_cut(void)
+{
+    struct config *config = read_good("\xef\xbb\xbf"
+                                      "data_plane_url = https://h/a;b=c:d\nwrite_key: k=e=y\n");
+    CU_ASSERT_STRING_EQUAL(config->source[0].data_plane_url, "https://h/a;b=c:d");
+    CU_ASSERT_STRING_EQUAL(config->source[0].write_key.at[0], "k=e=y");
+    config_free(config);
+}
+
+/* inih keeps 49 characters of a section's name. */
+static void longest_source_name(void)
+{
+    char name[66], text[300];
+    memset(name, 'n', 65);
+    name[64] = '\0';
+    snprintf(text, sizeof text,
+             "data_plane_url = https://h\n[source %s]\nwrite_key = a\n[source %.63s2]\nwrite_key = b\n", name, name);
+    struct config *config = read_good(text);
+    CU_ASSERT_EQUAL_FATAL(config->sources, 2);
+    CU_ASSERT_STRING_EQUAL(config->source[0].name, name);
+    CU_ASSERT_STRING_EQUAL(config->source[1].write_key.at[0], "b");
+    config_free(config);
+}
+
+static void longest_line(void)
+{
+    static const char key[] = "write_key = ";
+    char text[5000] = "data_plane_url = https://h\n";
+    size_t start = strlen(text);
+    memcpy(text + start, key, strlen(key));
+    memset(text + start + strlen(key), 'k', 4000 - strlen(key));
+    text[start + 4000] = '\n';
+    struct config *config = read_good(text);
+    CU_ASSERT_EQUAL(strlen(config->source[0].write_key.at[0]), 4000 - strlen(key));
+    config_free(config);
+
+    text[start + 4000] = 'k';
+    CU_ASSERT_TRUE(refuses(text, NULL,
+                           "~/closecrm.conf:2: the line is longer than 4000 bytes; lists may go on in further, "
+                           "indented lines"));
+}
+
+void suite_config(void)
+{
+    static CU_TestInfo tests[] = {
+        {"three lines are enough, and the rest has defaults", short_form_and_defaults},
+        {"every key arrives where it belongs", every_key_is_taken},
+        {"lists: commas, blanks, repeated and indented lines", lists_in_every_form},
+        {"sections take from above what they lack", sections_take_defaults_from_above},
+        {"values are never cut", values_are_never_cut},
+        {"a source's name may have 64 characters", longest_source_name},
+        {"a line may have 4000 bytes, and one more is refused", longest_line},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("config", NULL, NULL, tests);
+}
