@@ -7,10 +7,12 @@ PREFIX ?= /usr/local
 FOLDERS := http webhook queue transform forward commands watch config
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
+STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
 BENCH_SOURCES := $(wildcard bench/*.c)
-ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(BENCH_SOURCES)
-ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/unit/*.h tests/system/*.h bench/*.h)
-SAMPLES := $(wildcard apache/* lighttpd/* nginx/*)
+ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/standin/*.c tests/sanitizer/*.c) \
+	$(BENCH_SOURCES)
+ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
+SAMPLES := $(shell find $(wildcard apache lighttpd nginx) /dev/null -type f)
 
 # pkg-config is asked when a recipe runs and not when this file is read: on a fresh machine `make run` and `make test`
 # install it in between.
@@ -53,22 +55,32 @@ all: closecrm.fcgi ## build the program
 closecrm.fcgi: build/release/closecrm.fcgi
 	cp $< $@.new && mv $@.new $@
 
-# One variant: objects under build/VARIANT, the program, the test program, the benchmarks.
+# What the sanitizers must be told stands in the programs themselves, for web servers clean their children's environment.
+SANITIZER_asan := build/asan/tests/sanitizer/suppressions.o
+SANITIZER_tsan := build/tsan/tests/sanitizer/suppressions.o
+REPORTS_asan := build/asan/tests/sanitizer/reports.o
+REPORTS_tsan := build/tsan/tests/sanitizer/reports.o
+
+# One variant: objects under build/VARIANT, the program, the test program, the stand-in data plane, the benchmarks.
 define variant
 build/$(1)/%.o: %.c Makefile
 	@mkdir -p $$(@D)
 	$$(CC) $$(CPPFLAGS_ALL) $$(CPPFLAGS) $$(CFLAGS_ALL) $$(CFLAGS_$(1)) $$(CFLAGS) -MMD -MP -c $$< -o $$@
 
-build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o)
+build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
 	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
 
-build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o)
+build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
 	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
+build/$(1)/standin: $(STANDIN_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
+	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+
+build/$(1)/tests/sanitizer/reports.o: CPPFLAGS_ALL += -DREPORTS='"$(CURDIR)/build/$(1)/reports/$(1)"'
 build/$(1)/bench/%: build/$(1)/bench/%.o $(SOURCES:%.c=build/$(1)/%.o)
 	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
--include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(BENCH_SOURCES))
+-include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(STANDIN_SOURCES) $(BENCH_SOURCES))
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
 .SECONDARY:
@@ -85,17 +97,24 @@ run: setup-run ## install what is missing, build, and serve http://127.0.0.1:808
 	@$(parallel) closecrm.fcgi
 	@PORT=$(PORT) packaging/run
 
+# The samples name the program under /usr: what is installed names it where it is.
+LIB := $(PREFIX)/lib/closecrm
+DOC := $(PREFIX)/share/doc/closecrm.fcgi
+
 install: all ## install the program, the samples and README under PREFIX (/usr/local), DESTDIR in front
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/closecrm.fcgi
-	install -m 755 closecrm.fcgi $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
-	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/closecrm.fcgi
-	for sample in $(SAMPLES); do \
-	    install -D -m 644 "$$sample" "$(DESTDIR)$(PREFIX)/share/doc/closecrm.fcgi/samples/$$sample" || exit 1; \
+	install -d $(DESTDIR)$(LIB) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(DOC)
+	install -m 755 closecrm.fcgi $(DESTDIR)$(LIB)/closecrm.fcgi
+	ln -sf ../lib/closecrm/closecrm.fcgi $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
+	install -m 644 README.md LICENSE $(DESTDIR)$(DOC)
+	set -e; for sample in $(SAMPLES); do \
+	    install -d "$(DESTDIR)$(DOC)/$$(dirname "$$sample")"; \
+	    sed 's|/usr/lib/closecrm/|$(LIB)/|g' "$$sample" >"$(DESTDIR)$(DOC)/$$sample"; \
+	    chmod 644 "$(DESTDIR)$(DOC)/$$sample"; \
 	done
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/closecrm.fcgi
+	rm -rf $(DESTDIR)$(LIB) $(DESTDIR)$(DOC)
 
 # ---- testing it --------------------------------------------------------------------------------------------------
 # SUITES="transform queue" runs those suites only. The system tests start the program that CLOSECRM_PROGRAM names: the
@@ -107,10 +126,11 @@ REPORTS = $(CURDIR)/build/$@/reports
 # Where the kernel places things too randomly for the compiler's ThreadSanitizer, it needs fixed addresses.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-# Runs one variant's tests. A program started by a web server says what it found in a report file: one is a failure.
+# Runs one variant's tests. What the sanitizer finds in a program that a web server started stands in a report file, and
+# any of those is a failure; the web servers run as other users, so that all may write there.
 define run_variant
-	@rm -rf $(REPORTS) && mkdir -p $(REPORTS)
-	$(1) CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(2) build/$@/tests/all $(SUITES)
+	@rm -rf $(REPORTS) && mkdir -p $(REPORTS) && chmod 1777 $(REPORTS)
+	CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(1) build/$@/tests/all $(SUITES)
 	@if [ -n "$$(ls $(REPORTS))" ]; then cat $(REPORTS)/*; echo "$@: the program has faults, see above"; exit 1; fi
 endef
 
@@ -120,12 +140,11 @@ test: setup-test ## install what is missing, build, run all tests (SUITES="trans
 
 asan: setup-test ## the tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(parallel) build/asan/closecrm.fcgi build/asan/tests/all
-	$(call run_variant,ASAN_OPTIONS=log_path=$(REPORTS)/asan:log_exe_name=1 UBSAN_OPTIONS=print_stacktrace=1)
+	$(call run_variant,)
 
 tsan: setup-test ## the tests with ThreadSanitizer
 	@$(parallel) build/tsan/closecrm.fcgi build/tsan/tests/all
-	$(call run_variant,TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.suppressions log_path=$(REPORTS)/tsan",\
-	    $(FIXED_ADDRESSES))
+	$(call run_variant,$(FIXED_ADDRESSES))
 
 # Under valgrind only what runs in the test program itself: it makes programs some thirty times slower, and the system
 # tests are about real servers' time-outs.
@@ -137,6 +156,8 @@ valgrind: setup-test ## the unit tests under valgrind
 
 bench: setup-bench ## measure speed
 	@$(parallel) closecrm.fcgi $(BENCH_SOURCES:%.c=build/release/%)
+	@for program in $(BENCH_SOURCES:%.c=build/release/%); do $$program || exit 1; done
+	@$(parallel) closecrm.fcgi build/release/standin $(BENCH_SOURCES:%.c=build/release/%)
 	@[ ! -x bench/run ] || bench/run
 
 check: setup-check ## cppcheck, clang-tidy and the format: a warning is a failure

@@ -11,12 +11,28 @@
 static int wanted_count;
 static char **wanted;
 
+// clang-format off: one a line
 static void (*const suites[])(void) = {
+    suite_commands,
+    suite_commands_check,
+    suite_commands_send_test,
+    suite_commands_transform,
     suite_config,
+    suite_forward,
+    suite_forwarder,
+    suite_http_fastcgi,
+    suite_json,
+    suite_json_tree,
     suite_log,
-    suite_standin,
+    suite_queue,
     suite_servers,
+    suite_standin,
+    suite_transform,
+    suite_transform_dates,
+    suite_transform_mutations,
+    suite_transform_rules,
 };
+// clang-format on
 
 static bool is_wanted(const char *name)
 {

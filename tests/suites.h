@@ -7,9 +7,23 @@
 /* Adds a suite with its tests; ends the program when CUnit cannot. tests ends with CU_TEST_INFO_NULL. */
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
+void suite_commands(void);
+void suite_commands_check(void);
+void suite_commands_send_test(void);
+void suite_commands_transform(void);
 void suite_config(void);
+void suite_forward(void);
+void suite_forwarder(void);
+void suite_http_fastcgi(void);
+void suite_json(void);
+void suite_json_tree(void);
 void suite_log(void);
-void suite_standin(void);
+void suite_queue(void);
 void suite_servers(void);
+void suite_standin(void);
+void suite_transform(void);
+void suite_transform_dates(void);
+void suite_transform_mutations(void);
+void suite_transform_rules(void);
 
 #endif

@@ -199,7 +199,8 @@ static bool make_files(struct site *site, const char *more)
 
 bool site_open(struct site *site, const struct setup *setup, const char *more)
 {
-    *site = (struct site){.setup = setup, .client = client_new()};
+    *site =
+        (struct site){.setup = setup, .client = client_new(), .failures_before = CU_get_number_of_failure_records()};
     if (!standin_up(site, 0) || !make_files(site, more))
         return false;
     if (setup->spawned && !site_spawn(site))
@@ -240,7 +241,7 @@ int site_close(struct site *site)
     int code = process_stop(&site->program, STOP_MS);
     if (site->standin != NULL)
         standin_stop(site->standin);
-    if (CU_get_number_of_failure_records() > 0 && site->directory[0] != '\0')
+    if (CU_get_number_of_failure_records() > site->failures_before && site->directory[0] != '\0')
         show_logs(site);
     if (site->directory[0] != '\0')
         temporary_remove(site->directory);

@@ -41,7 +41,8 @@ struct site {
     uint16_t standin_port;
     struct process program; /* none where the web server starts it */
     struct process server;
-    struct client *client; /* for the test's own thread */
+    struct client *client;    /* for the test's own thread */
+    unsigned failures_before; /* CUnit's count when the site was opened */
 };
 
 /* Starts everything with the usual configuration and more (lines before its sections; NULL: none). Whether it worked

@@ -1,0 +1,80 @@
+/* check: what is wrong? The configuration with where each value came from, the addresses for Close, the data planes.
+ * The running program also calls it, with --offline, to try a new configuration before it takes it on. */
+#include "commands/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "commands/options.h"
+#include "config/config.h"
+#include "forward/forward.h"
+
+/* Where Close is to send a source's events. */
+static void print_address(const struct source *source)
+{
+    printf("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED/%s%s\n", source->name,
+           source->signature_keys == 0 ? "?writeKey=<your write key>" : "");
+    if (source->signature_keys == 0)
+        printf("    without a signature_key anybody who learns that address can send events: better set the one that "
+               "Close\n"
+               "    gave when the subscription was made\n");
+}
+
+static bool is_plain_http(const char *url)
+{
+    static const char *const near[] = {"http://127.", "http://localhost", "http://[::1]"};
+    if (strncmp(url, "http://", 7) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
+        if (strncmp(url, near[i], strlen(near[i])) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Tries a source's data plane and says what was found. Returns false when it is not as it should be. */
+static bool try_data_plane(const struct config *config, const struct source *source)
+{
+    struct why why = {""};
+    bool good = forward_try(config, source, &why);
+    printf("  data plane: %s: %s\n", good ? "ok" : "WRONG", why.text);
+    return good;
+}
+
+static size_t check_sources(const struct config *config, bool offline)
+{
+    size_t wrong = 0;
+    for (size_t i = 0; i < config->sources; i++) {
+        const struct source *source = &config->source[i];
+        printf("\nsource %s\n", source->name);
+        print_address(source);
+        if (is_plain_http(source->data_plane_url))
+            printf("  data_plane_url is http: events and write key travel readable by others; use https\n");
+        fflush(stdout); /* trying may take a while */
+        if (!offline && !try_data_plane(config, source))
+            wrong++;
+    }
+    return wrong;
+}
+
+int command_check(int argc, char **argv)
+{
+    bool offline = false;
+    const struct option_spec specs[] = {{"--offline", NULL, &offline}};
+    if (!options_read(argc, argv, specs, 1, NULL))
+        return COMMAND_USAGE;
+    struct why why = {""};
+    struct config *config = config_load(&why);
+    if (config == NULL) {
+        fprintf(stderr, "check: %s\n", why.text);
+        return COMMAND_FAILED;
+    }
+    config_print(config, stdout);
+    size_t wrong = check_sources(config, offline);
+    if (wrong > 0)
+        printf("\n%zu of %zu sources cannot deliver: see WRONG above\n", wrong, config->sources);
+    else
+        printf("\n%s\n", offline ? "The configuration is good; nothing else was tried" : "All is well");
+    config_free(config);
+    return wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
+}

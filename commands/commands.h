@@ -1,0 +1,42 @@
+/* The commands: `closecrm.fcgi NAME ...` at a shell. One small file per command, and the table of them. Results go to
+ * stdout, everything else to stderr. */
+#ifndef COMMANDS_COMMANDS_H
+#define COMMANDS_COMMANDS_H
+
+#include <stddef.h>
+
+/* Exit codes of every command. */
+enum {
+    COMMAND_OK = 0,
+    COMMAND_FAILED = 1, /* something is wrong, or the input was bad */
+    COMMAND_USAGE = 2,  /* the command line was wrong */
+};
+
+struct command {
+    const char *name;
+    const char *arguments;             /* as usage shows them; "" for none */
+    const char *help;                  /* one line */
+    const char *more;                  /* what `help NAME` adds: whole lines */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns an exit code */
+};
+
+/* Runs the command that argv[1] names; argc and argv are main's. Ignores SIGPIPE for the process. Returns the exit
+ * code; COMMAND_FAILED also where stdout could not take all that was written. Call before threads start. */
+int commands_run(int argc, char **argv);
+
+/* The table, for help. Sets *count. */
+const struct command *commands_all(size_t *count);
+
+/* The command of that name, or NULL. */
+const struct command *commands_find(const char *name);
+
+/* Says on stderr that there is no such command, and the nearest name where one is near. Returns COMMAND_USAGE. */
+int commands_unknown(const char *name);
+
+int command_transform(int argc, char **argv);
+int command_check(int argc, char **argv);
+int command_send_test(int argc, char **argv);
+int command_help(int argc, char **argv);
+int command_version(int argc, char **argv);
+
+#endif

@@ -1,0 +1,22 @@
+/* Reading a command's options from a table: --name, --name VALUE or --name=VALUE, and at most one other argument. */
+#ifndef COMMANDS_OPTIONS_H
+#define COMMANDS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct option_spec {
+    const char *name;   /* "--source" */
+    const char **value; /* set to its value, which lives in argv; NULL: it takes none, and flag is set */
+    bool *flag;
+};
+
+/* Reads argv[1] and what follows; argv[0] is the command's name. argument: set to the one argument that is no option;
+ * NULL: there may be none. What does not come is left as it was. `--` ends the options, `-` alone is an argument.
+ * Returns false when the command line is wrong; then stderr has the fault and the command's usage. */
+bool options_read(int argc, char **argv, const struct option_spec *specs, size_t count, const char **argument);
+
+/* Says on stderr what is wrong with the command line, and the command's usage. Returns COMMAND_USAGE. */
+int options_wrong(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

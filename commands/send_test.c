@@ -1,0 +1,270 @@
+/* send-test: a signed event to an address, as Close would send it, and what its answer means. */
+#include "commands/commands.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "commands/advice.h"
+#include "commands/options.h"
+#include "commands/post.h"
+#include "commands/sign.h"
+#include "commands/source.h"
+#include "commands/test_event.h"
+#include "config/config.h"
+#include "watch/clock.h"
+
+#define SIZE_MOST ((size_t)1 << 30)   /* bytes of a body that is sent */
+#define CLOSE_WAITS_MS INT64_C(15000) /* for an answer */
+
+struct wish {
+    const char *source; /* NULL: the only one */
+    const char *event;  /* TYPE.ACTION; NULL: the harmless one */
+    const char *size;
+    const char *body; /* file; NULL: none */
+    const char *url;
+};
+
+/* ---- the body -----------------------------------------------------------------------------------------------------
+ */
+
+/* Reads "200", "200K" or "4M". Returns false for anything else and for more than SIZE_MOST. */
+static bool read_size(const char *text, size_t *size)
+{
+    char *end = NULL;
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    unsigned long long unit = 1;
+    if (*end == 'K' || *end == 'k')
+        unit = 1024;
+    else if (*end == 'M' || *end == 'm')
+        unit = 1048576;
+    if (errno != 0 || strcmp(end + (unit != 1), "") != 0 || number > SIZE_MOST / unit)
+        return false;
+    *size = (size_t)(number * unit);
+    return true;
+}
+
+static bool read_descriptor(int fd, struct buffer *body)
+{
+    ssize_t n;
+    do {
+        char *room = buffer_room(body, 65536);
+        n = room == NULL ? -1 : read(fd, room, 65536);
+        if (n > 0)
+            body->length += (size_t)n;
+    } while (body->length <= SIZE_MOST && (n > 0 || (n < 0 && !body->failed && errno == EINTR)));
+    if (body->length > SIZE_MOST)
+        errno = EFBIG;
+    return n == 0;
+}
+
+/* Reads the whole file into body. Returns false, and stderr says why. */
+static bool read_file(const char *path, struct buffer *body)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    bool read = fd >= 0 && read_descriptor(fd, body);
+    if (!read)
+        fprintf(stderr, "send-test: %s: %s\n", is_stdin ? "stdin" : path,
+                body->failed ? "out of memory" : strerror(errno));
+    if (fd >= 0 && !is_stdin)
+        close(fd);
+    return read;
+}
+
+/* Writes a fresh event. Returns an exit code; stderr has the reason when it is not COMMAND_OK. */
+static int make_event(const struct wish *wish, struct buffer *body)
+{
+    struct test_event event = {.object_type = TEST_EVENT_TYPE, .action = TEST_EVENT_ACTION, .now_ms = clock_unix_ms()};
+    char names[128] = "";
+    if (wish->size != NULL && !read_size(wish->size, &event.size))
+        return options_wrong("send-test", "--size must be a number of bytes up to 1024M, such as 200K: %s", wish->size);
+    if (wish->event != NULL) {
+        /* The action is what follows the last dot: there are types such as activity.email. */
+        char *dot =
+            (size_t)snprintf(names, sizeof names, "%s", wish->event) < sizeof names ? strrchr(names, '.') : NULL;
+        if (dot == NULL || !test_event_name_fits(names, (size_t)(dot - names)) ||
+            !test_event_name_fits(dot + 1, strlen(dot + 1)))
+            return options_wrong("send-test", "--event must be TYPE.ACTION, such as lead.updated: %s", wish->event);
+        *dot = '\0';
+        event.object_type = names;
+        event.action = dot + 1;
+    }
+    if (getrandom(event.unique, sizeof event.unique, 0) != (ssize_t)sizeof event.unique) {
+        fprintf(stderr, "send-test: no random numbers: %s\n", strerror(errno));
+        return COMMAND_FAILED;
+    }
+    test_event_write(&event, body);
+    if (body->failed) {
+        fprintf(stderr, "send-test: out of memory\n");
+        return COMMAND_FAILED;
+    }
+    char id[48];
+    test_event_id(&event, id);
+    printf("event: %s.%s %s\n", event.object_type, event.action, id);
+    return COMMAND_OK;
+}
+
+/* ---- the request --------------------------------------------------------------------------------------------------
+ */
+
+/* Reads the URL. NULL, and stderr says why, when it is none of http or https. */
+static CURLU *read_url(const char *text)
+{
+    CURLU *url = curl_url();
+    char *scheme = NULL;
+    bool good = url != NULL && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
+                curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+                (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    curl_free(scheme);
+    if (good)
+        return url;
+    curl_url_cleanup(url);
+    options_wrong("send-test", "the URL must be whole, beginning with https:// or http://");
+    return NULL;
+}
+
+/* Puts the write key into the URL's query, unless there is one already. */
+static bool add_write_key(CURLU *url, const char *key)
+{
+    char *query = NULL;
+    bool has = curl_url_get(url, CURLUPART_QUERY, &query, 0) == CURLUE_OK && strstr(query, "writeKey=") != NULL;
+    curl_free(query);
+    if (has)
+        return true;
+    struct buffer part = {0};
+    buffer_text(&part, "writeKey=");
+    buffer_append(&part, key, strlen(key) + 1);
+    bool added =
+        !part.failed && curl_url_set(url, CURLUPART_QUERY, part.data, CURLU_APPENDQUERY | CURLU_URLENCODE) == CURLUE_OK;
+    buffer_free(&part);
+    return added;
+}
+
+/* Signs and sends. Returns false, and stderr says why, when it could not even be tried. */
+static bool send_body(const struct source *source, CURLU *url, const struct buffer *body, struct post_answer *answer)
+{
+    char timestamp[32], hash[SIGN_HEX_SIZE];
+    struct post post = {.url = url, .body = body->data, .length = body->length};
+    bool ready = true;
+    snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
+    if (source->signature_keys > 0) {
+        ready = sign_body(&source->signature_key[0], timestamp, body->data, body->length, hash);
+        post.timestamp = timestamp;
+        post.hash = hash;
+    } else if (source->write_key.count > 0) {
+        ready = add_write_key(url, source->write_key.at[0]);
+    }
+    printf("sent: %zu bytes, %s of source %s\n", body->length,
+           source->signature_keys > 0 ? "signed with the first signature key" : "with the write key", source->name);
+    fflush(stdout);
+    if (ready && post_send(&post, answer))
+        return true;
+    fprintf(stderr, "send-test: out of memory\n");
+    return false;
+}
+
+/* ---- the answer ---------------------------------------------------------------------------------------------------
+ */
+
+static bool is_ok(const struct post_answer *answer)
+{
+    size_t length = answer->body.length;
+    while (length > 0 && (answer->body.data[length - 1] == '\n' || answer->body.data[length - 1] == '\r'))
+        length--;
+    return answer->status == 200 && length == 2 && memcmp(answer->body.data, "ok", 2) == 0;
+}
+
+/* The program's refusals are {"error": "..."}. */
+static bool is_by_program(const struct post_answer *answer)
+{
+    static const char start[] = "{\"error\"";
+    return strcmp(answer->type, "application/json") == 0 && answer->body.length >= sizeof start - 1 &&
+           memcmp(answer->body.data, start, sizeof start - 1) == 0;
+}
+
+/* Prints what came and what to change. Returns an exit code. */
+static int judge(const struct post_answer *answer, size_t sent)
+{
+    if (answer->code != CURLE_OK) {
+        printf("no answer after %lld ms: %s\n%s\n", (long long)answer->took_ms, answer->error,
+               advice_on_failure(answer->code));
+        return COMMAND_FAILED;
+    }
+    char quoted[LOG_QUOTED];
+    printf("answer: %ld %s after %lld ms\n", answer->status,
+           log_quote(quoted, answer->body.length == 0 ? "" : answer->body.data, answer->body.length),
+           (long long)answer->took_ms);
+    if (!is_ok(answer)) {
+        printf("%s\n", advice_on_answer(answer->status, is_by_program(answer), sent));
+        return COMMAND_FAILED;
+    }
+    if (answer->took_ms > CLOSE_WAITS_MS) {
+        printf("Close waits 15 s for an answer: it would have counted this as a failure and sent the event again\n");
+        return COMMAND_FAILED;
+    }
+    return COMMAND_OK;
+}
+
+/* ---- the command --------------------------------------------------------------------------------------------------
+ */
+
+static int send_and_judge(const struct wish *wish, const struct source *source, CURLU *url)
+{
+    struct buffer body = {0};
+    struct post_answer answer = {0};
+    int code = COMMAND_FAILED;
+    if (wish->body == NULL)
+        code = make_event(wish, &body);
+    else if (read_file(wish->body, &body))
+        code = COMMAND_OK;
+    if (code == COMMAND_OK)
+        code = send_body(source, url, &body, &answer) ? judge(&answer, body.length) : COMMAND_FAILED;
+    post_answer_free(&answer);
+    buffer_free(&body);
+    return code;
+}
+
+static int with_configuration(const struct wish *wish, CURLU *url)
+{
+    struct why why = {""};
+    struct config *config = config_load(&why);
+    if (config == NULL) {
+        fprintf(stderr, "send-test: %s\n", why.text);
+        return COMMAND_FAILED;
+    }
+    const struct source *source = source_wanted(config, wish->source, "send-test");
+    int code = source == NULL ? COMMAND_USAGE : send_and_judge(wish, source, url);
+    config_free(config);
+    return code;
+}
+
+int command_send_test(int argc, char **argv)
+{
+    struct wish wish = {NULL};
+    const struct option_spec specs[] = {
+        {"--source", &wish.source, NULL},
+        {"--event", &wish.event, NULL},
+        {"--size", &wish.size, NULL},
+        {"--body", &wish.body, NULL},
+    };
+    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &wish.url))
+        return COMMAND_USAGE;
+    if (wish.url == NULL)
+        return options_wrong(argv[0], "to which URL?");
+    if (wish.body != NULL && (wish.event != NULL || wish.size != NULL))
+        return options_wrong(argv[0], "--body sends the file as it is: --event and --size do not go with it");
+    CURLU *url = read_url(wish.url);
+    if (url == NULL)
+        return COMMAND_USAGE;
+    int code = with_configuration(&wish, url);
+    curl_url_cleanup(url);
+    return code;
+}

@@ -1,0 +1,76 @@
+/* The harmless event: see test_event.h. */
+#include "commands/test_event.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+void test_event_id(const struct test_event *event, char out[static 48])
+{
+    int at = snprintf(out, 48, "ev_test_");
+    for (size_t i = 0; i < sizeof event->unique; i++)
+        at += snprintf(out + at, 48 - (size_t)at, "%02x", event->unique[i]);
+}
+
+/* As Close writes its dates: UTC without saying so, microseconds. */
+static void write_date(int64_t ms, char out[static 48])
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm parts = {0};
+    gmtime_r(&seconds, &parts);
+    size_t length = strftime(out, 48, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(out + length, 48 - length, ".%03d000", (int)(ms % 1000));
+}
+
+/* All of the body but the padding, which goes between head and tail. */
+static void write_parts(const struct test_event *event, struct buffer *head, struct buffer *tail)
+{
+    char id[48], date[48], text[1024];
+    test_event_id(event, id);
+    write_date(event->now_ms, date);
+    snprintf(text, sizeof text,
+             "{\"event\": {\"id\": \"%s\", \"date_created\": \"%s\", \"date_updated\": \"%s\", "
+             "\"organization_id\": \"orga_closecrm_test\", \"user_id\": null, \"request_id\": null, "
+             "\"lead_id\": \"lead_closecrm_test\", ",
+             id, date, date);
+    buffer_text(head, text);
+    snprintf(text, sizeof text, "\"object_id\": \"closecrm_test_%s\", \"meta\": {}, \"changed_fields\": [], ",
+             id + strlen("ev_test_"));
+    buffer_text(head, text);
+    const char *fields[] = {"\"object_type\": \"", event->object_type, "\", \"action\": \"", event->action, "\", "};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        buffer_text(head, fields[i]);
+    buffer_text(head, "\"data\": {\"note\": \"a test by closecrm.fcgi send-test\", \"padding\": \"");
+    buffer_text(tail, "\"}, \"previous_data\": {}}, \"subscription_id\": \"whsub_closecrm_test\"}");
+}
+
+void test_event_write(const struct test_event *event, struct buffer *out)
+{
+    struct buffer head = {0}, tail = {0};
+    write_parts(event, &head, &tail);
+    if (head.failed || tail.failed) {
+        out->failed = true;
+    } else {
+        size_t own = head.length + tail.length;
+        size_t padding = event->size > own ? event->size - own : 0;
+        buffer_append(out, head.data, head.length);
+        char *room = buffer_room(out, padding);
+        if (room != NULL && padding > 0) {
+            memset(room, 'x', padding);
+            out->length += padding;
+        }
+        buffer_append(out, tail.data, tail.length);
+    }
+    buffer_free(&head);
+    buffer_free(&tail);
+}
+
+bool test_event_name_fits(const char *name, size_t length)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
+    for (size_t i = 0; i < length; i++) {
+        if (strchr(allowed, name[i]) == NULL || name[i] == '\0')
+            return false;
+    }
+    return length > 0;
+}

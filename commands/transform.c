@@ -1,0 +1,150 @@
+/* transform: events on stdin, messages on stdout. For trying out rules, for pipes, and to see what RudderStack gets. */
+#include "commands/commands.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands/options.h"
+#include "commands/source.h"
+#include "commands/stream.h"
+#include "config/config.h"
+#include "transform/transform.h"
+
+struct work {
+    struct rules rules;
+    struct buffer message;
+    size_t pieces;
+    size_t bad;
+};
+
+static void complain(struct work *work, const struct piece *piece, const char *reason)
+{
+    work->bad++;
+    if (piece->from == 0)
+        fprintf(stderr, "line %zu: %s\n", piece->line, reason);
+    else
+        fprintf(stderr, "line %zu, from byte %zu on: %s\n", piece->line, piece->from + 1, reason);
+}
+
+static void say_dropped(const struct parsed *parsed, const struct piece *piece)
+{
+    const char *id = transform_event_id(parsed);
+    char quoted[LOG_QUOTED];
+    const char *name = transform_event_name(parsed);
+    fprintf(stderr, "line %zu: dropped by keep and drop: %s", piece->line, log_quote(quoted, name, strlen(name)));
+    if (id != NULL)
+        fprintf(stderr, " %s", log_quote(quoted, id, strlen(id)));
+    fputc('\n', stderr);
+}
+
+static void take_piece(void *context, const struct piece *piece)
+{
+    struct work *work = context;
+    struct why why = {""};
+    work->pieces++;
+    struct parsed *parsed = transform_parse(piece->text, piece->length, NULL, &why);
+    if (parsed == NULL) {
+        complain(work, piece, why.text);
+        return;
+    }
+    buffer_clear(&work->message);
+    switch (transform_message(parsed, &work->rules, false, &work->message)) {
+    case TRANSFORM_OK:
+        fwrite(work->message.data, 1, work->message.length, stdout);
+        putchar('\n');
+        break;
+    case TRANSFORM_DROPPED:
+        say_dropped(parsed, piece);
+        break;
+    case TRANSFORM_FAILED:
+        complain(work, piece, "out of memory");
+        break;
+    }
+    parsed_free(parsed);
+}
+
+/* Feeds all of stdin, a line at a time. Returns false, and stderr says why, when it could not be read to its end. A
+ * FILE of its own, so that nothing is left in a buffer that others share. */
+static bool read_all(struct work *work)
+{
+    int fd = dup(STDIN_FILENO);
+    FILE *in = fd < 0 ? NULL : fdopen(fd, "r");
+    if (in == NULL) {
+        fprintf(stderr, "transform: stdin: %s\n", strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    struct stream stream = {.found = take_piece, .context = work};
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t length;
+    bool fed = true;
+    errno = 0;
+    while (fed && !ferror(stdout) && (length = getline(&line, &capacity, in)) >= 0)
+        fed = stream_feed(&stream, line, (size_t)length);
+    bool read_error = fed && ferror(in);
+    if (!fed)
+        fprintf(stderr, "transform: out of memory\n");
+    else if (read_error)
+        fprintf(stderr, "transform: stdin: %s\n", strerror(errno));
+    stream_end(&stream);
+    free(line);
+    fclose(in);
+    return fed && !read_error;
+}
+
+static struct rules rules_of(const struct source *source)
+{
+    return (struct rules){
+        .keep = source->keep.at,
+        .keeps = source->keep.count,
+        .drop = source->drop.at,
+        .drops = source->drop.count,
+        .remove = source->remove.at,
+        .removes = source->remove.count,
+    };
+}
+
+/* True where there is no configuration at all, as against a faulty one: config.h tells it by its words only. */
+static bool is_nowhere(const struct why *why)
+{
+    static const char words[] = "there is no configuration: ";
+    return strncmp(why->text, words, sizeof words - 1) == 0;
+}
+
+static int transform_all(const struct rules *rules)
+{
+    struct work work = {.rules = *rules};
+    if (isatty(STDIN_FILENO))
+        fprintf(stderr, "transform: reading events from the terminal; Ctrl-D ends them\n");
+    bool complete = read_all(&work);
+    buffer_free(&work.message);
+    if (complete && work.pieces == 0)
+        fprintf(stderr, "transform: there was no event on stdin\n");
+    return complete && work.pieces > 0 && work.bad == 0 ? COMMAND_OK : COMMAND_FAILED;
+}
+
+int command_transform(int argc, char **argv)
+{
+    const char *name = NULL;
+    const struct option_spec specs[] = {{"--source", &name, NULL}};
+    if (!options_read(argc, argv, specs, 1, NULL))
+        return COMMAND_USAGE;
+    struct why why = {""};
+    struct config *config = config_load(&why);
+    if (config == NULL && name == NULL && is_nowhere(&why))
+        return transform_all(&(struct rules){0});
+    if (config == NULL) {
+        fprintf(stderr, "transform: %s\n", why.text);
+        return COMMAND_FAILED;
+    }
+    const struct source *source = source_wanted(config, name, argv[0]);
+    struct rules rules = source == NULL ? (struct rules){0} : rules_of(source);
+    int code = source == NULL ? COMMAND_USAGE : transform_all(&rules);
+    config_free(config);
+    return code;
+}

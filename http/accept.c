@@ -1,0 +1,107 @@
+/* Where the request threads get their connections: from the listening socket, or from those that are kept. */
+#include "http/worker.h"
+
+#include "watch/log.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define DATA_WAIT_MS 1   /* a web server writes at once after connecting */
+#define FULL_WAIT_MS 100 /* before trying to accept again without a free descriptor */
+#define FULL_LOG_EVERY_MS 10000
+
+static bool is_readable(int fd, int wait_ms)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    return poll(&ready, 1, wait_ms) > 0;
+}
+
+/* No descriptor or memory for a connection: says so, not too often, and waits a little, for it would fail again. */
+static void pause_when_full(struct http *http, int error)
+{
+    moment now = clock_now();
+    moment before = atomic_load(&http->full_logged);
+    if (now - before >= FULL_LOG_EVERY_MS && atomic_compare_exchange_strong(&http->full_logged, &before, now))
+        log_write(LEVEL_ERROR, "accept=failed reason=\"%s\" advice=\"raise the limit of open files\"", strerror(error));
+    is_readable(http->stop, FULL_WAIT_MS);
+}
+
+/* Another thread, or another process, may have been faster: then there is none, and nothing is wrong. */
+static int accept_one(struct http *http)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+    int fd = accept4(STDIN_FILENO, (struct sockaddr *)&address, &size, SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            pause_when_full(http, errno);
+        return -1;
+    }
+    if (!http->is_tcp)
+        return fd;
+    if (!peers_allow(&http->peers, &address)) {
+        close(fd);
+        return -1;
+    }
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
+}
+
+/* Accepts a connection. One that stays silent waits where the kept ones do, and holds no thread. */
+static int accept_ready(struct http *http)
+{
+    int fd = accept_one(http);
+    if (fd < 0 || is_readable(fd, DATA_WAIT_MS))
+        return fd;
+    kept_park(&http->kept, fd);
+    return -1;
+}
+
+/* The connection that an event is about, or -1. */
+static int connection_of(struct http *http, const struct epoll_event *event)
+{
+    return event->data.ptr == http ? accept_ready(http) : kept_take(&http->kept, event->data.ptr);
+}
+
+/* After the stop, connections that are kept and already have a request are still served. The stop stays readable, so
+ * two events are asked for: it and one other. Should both be others, one is put back. */
+static int last_connection(struct http *http)
+{
+    struct epoll_event events[2];
+    int count = epoll_wait(http->epoll, events, 2, 0);
+    int fd = -1;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.ptr == &http->stop || events[i].data.ptr == http)
+            continue;
+        if (fd < 0)
+            fd = connection_of(http, &events[i]);
+        else
+            kept_watch_again(&http->kept, events[i].data.ptr);
+    }
+    return fd;
+}
+
+int worker_next(struct http *http)
+{
+    for (;;) {
+        struct epoll_event event;
+        int count = epoll_wait(http->epoll, &event, 1, -1);
+        if (count < 0 && errno != EINTR) {
+            log_write(LEVEL_ERROR, "thread=ended reason=\"epoll: %s\"", strerror(errno));
+            return -1;
+        }
+        if (count < 1)
+            continue;
+        if (event.data.ptr == &http->stop)
+            return last_connection(http);
+        int fd = connection_of(http, &event);
+        if (fd >= 0)
+            return fd;
+    }
+}

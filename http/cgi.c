@@ -1,0 +1,89 @@
+/* The one request of a CGI process: variables from the environment, the body from stdin, the answer to stdout. What of
+ * a refused body was not read stays unread: web servers stop writing to a CGI program that has ended, and RFC 3875
+ * forbids reading beyond CONTENT_LENGTH. SIGPIPE must be ignored: a client that has gone shows as EPIPE. */
+#include "http/internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct cgi {
+    moment deadline; /* for the body to arrive */
+};
+
+bool http_is_cgi(void)
+{
+    const char *gateway = getenv("GATEWAY_INTERFACE");
+    return gateway != NULL && *gateway != '\0';
+}
+
+static const char *cgi_variable(void *self, const char *name)
+{
+    (void)self;
+    return getenv(name);
+}
+
+/* Waits until the descriptor is ready. */
+static bool wait_for(int fd, short events, moment deadline)
+{
+    struct pollfd ready = {.fd = fd, .events = events};
+    int n;
+    do {
+        n = poll(&ready, 1, clock_until(deadline));
+    } while (n < 0 && errno == EINTR);
+    return n > 0;
+}
+
+static enum arrival cgi_read(void *self, char *out, size_t size, size_t *got)
+{
+    const struct cgi *cgi = self;
+    *got = 0;
+    for (;;) {
+        if (clock_until(cgi->deadline) == 0 || !wait_for(STDIN_FILENO, POLLIN, cgi->deadline))
+            return ARRIVED_BROKEN;
+        ssize_t n = read(STDIN_FILENO, out, size);
+        if (n > 0) {
+            *got = (size_t)n;
+            return ARRIVED_SOME;
+        }
+        if (n == 0)
+            return ARRIVED_END;
+        if (errno != EINTR && errno != EAGAIN)
+            return ARRIVED_BROKEN;
+    }
+}
+
+static bool cgi_write(void *self, const char *data, size_t length)
+{
+    (void)self;
+    while (length > 0) {
+        ssize_t n = write(STDOUT_FILENO, data, length);
+        if (n < 0) {
+            if (errno == EINTR || (errno == EAGAIN && wait_for(STDOUT_FILENO, POLLOUT, MOMENT_NEVER)))
+                continue;
+            return false;
+        }
+        data += n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+static bool cgi_finish(void *self)
+{
+    (void)self;
+    return true;
+}
+
+void http_serve_cgi(const struct http_limits *limits, const struct route *routes, size_t count)
+{
+    static const struct transport transport = {cgi_variable, cgi_read, cgi_write, cgi_finish};
+    struct bodies bodies = {.limit = limits->max_bodies};
+    moment started = clock_now();
+    struct cgi cgi = {.deadline = started + limits->request_timeout_ms};
+    struct request request = {
+        .transport = &transport, .self = &cgi, .limits = limits, .bodies = &bodies, .started = started};
+    routes_serve(routes, count, &request);
+    request_end(&request);
+}

@@ -1,0 +1,225 @@
+/* Starting and stopping the FastCGI server. How a thread serves: worker.c; where it gets connections: accept.c. */
+#include "http/worker.h"
+
+#include "watch/log.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STACK_SIZE ((size_t)256 * 1024)
+#define CUT_BEFORE_MS 250 /* before http_join's deadline, who still waits for a client is cut */
+#define CUT_AGAIN_MS 20
+
+bool http_is_fastcgi(void)
+{
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    return getsockopt(STDIN_FILENO, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0;
+}
+
+/* libfcgi installs handlers of its own for these, for an accept that is not used here. */
+static bool init_libfcgi(struct why *why)
+{
+    static const int signals[] = {SIGPIPE, SIGUSR1, SIGTERM};
+    struct sigaction before[sizeof signals / sizeof *signals];
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        sigaction(signals[i], NULL, &before[i]);
+    int error = FCGX_Init();
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        sigaction(signals[i], &before[i], NULL);
+    if (error != 0)
+        why_set(why, "FastCGI cannot start: libfcgi error %d", error);
+    return error == 0;
+}
+
+static bool add_to_epoll(struct http *http, int fd, void *what)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
+    return epoll_ctl(http->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* Non-blocking, because who is woken may find that another thread, or process, has taken the connection. */
+static bool prepare_listening(struct http *http, struct why *why)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    int flags = fcntl(STDIN_FILENO, F_GETFL);
+    if (getsockname(STDIN_FILENO, (struct sockaddr *)&address, &size) != 0 || flags < 0 ||
+        fcntl(STDIN_FILENO, F_SETFL, flags | O_NONBLOCK) != 0) {
+        why_set(why, "descriptor 0 is no listening socket: %s", strerror(errno));
+        return false;
+    }
+    http->is_tcp = address.ss_family == AF_INET || address.ss_family == AF_INET6;
+    if (http->is_tcp && !peers_init(&http->peers, getenv("FCGI_WEB_SERVER_ADDRS"), why))
+        return false;
+    if (!add_to_epoll(http, STDIN_FILENO, http) || !add_to_epoll(http, http->stop, &http->stop)) {
+        why_set(why, "epoll: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+/* What can fail before there are threads; http_free gives all of it back. */
+static bool prepare(struct http *http, struct why *why)
+{
+    pthread_condattr_t clock;
+    pthread_mutex_init(&http->lock, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&http->ended, &clock);
+    pthread_condattr_destroy(&clock);
+    http->epoll = epoll_create1(EPOLL_CLOEXEC);
+    http->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    kept_init(&http->kept, http->epoll);
+    if (http->epoll < 0 || http->stop < 0) {
+        why_set(why, "epoll: %s", strerror(errno));
+        return false;
+    }
+    http->workers = calloc(http->limits.threads, sizeof *http->workers);
+    http->watched = aligned_alloc(alignof(struct watched), http->limits.threads * sizeof *http->watched);
+    if (http->workers == NULL || http->watched == NULL) {
+        why_set(why, "out of memory");
+        return false;
+    }
+    for (size_t i = 0; i < http->limits.threads; i++) {
+        http->watched[i] = (struct watched){.fd = -1};
+        pthread_mutex_init(&http->watched[i].lock, NULL);
+    }
+    return prepare_listening(http, why);
+}
+
+/* Starts all threads, or as many as can be. */
+static int start_workers(struct http *http)
+{
+    pthread_attr_t small;
+    int error = pthread_attr_init(&small);
+    if (error != 0)
+        return error;
+    pthread_attr_setstacksize(&small, STACK_SIZE);
+    for (size_t i = 0; i < http->limits.threads && error == 0; i++) {
+        struct worker *worker = &http->workers[i];
+        *worker = (struct worker){.http = http, .watched = &http->watched[i]};
+        pthread_mutex_lock(&http->lock);
+        error = pthread_create(&worker->thread, &small, worker_run, worker);
+        if (error == 0) {
+            http->started++;
+            http->running++;
+        }
+        pthread_mutex_unlock(&http->lock);
+    }
+    pthread_attr_destroy(&small);
+    return error;
+}
+
+/* Starts the guard and the request threads, all signals blocked in them: the main thread takes those. */
+static bool start_threads(struct http *http, struct why *why)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool guarded = guard_start(&http->guard, http->watched, http->limits.threads, why);
+    int error = guarded ? start_workers(http) : 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error == 0)
+        return guarded;
+    why_set(why, "only %zu of %zu request threads could be started: %s", http->started, http->limits.threads,
+            strerror(error));
+    http_stop(http);
+    http_join(http, MOMENT_NEVER);
+    return false;
+}
+
+struct http *http_start(const struct http_limits *limits, const struct route *routes, size_t count, struct why *why)
+{
+    struct http *http = calloc(1, sizeof *http);
+    if (http == NULL) {
+        why_set(why, "out of memory");
+        return NULL;
+    }
+    http->limits = *limits;
+    http->bodies.limit = limits->max_bodies;
+    http->routes = routes;
+    http->routes_count = count;
+    atomic_store(&http->full_logged, INT64_MIN / 2);
+    bool started = prepare(http, why) && init_libfcgi(why);
+    if (started) {
+        kept_take_over(&http->kept);
+        started = start_threads(http, why);
+    }
+    if (started)
+        return http;
+    http_free(http);
+    return NULL;
+}
+
+void http_stop(struct http *http)
+{
+    uint64_t one = 1;
+    epoll_ctl(http->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+    kept_stop(&http->kept);
+    while (write(http->stop, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+/* Waits until the last thread has ended or the moment has come. Returns whether it has ended. */
+static bool wait_ended(struct http *http, moment until)
+{
+    struct timespec time = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
+    int error = 0;
+    pthread_mutex_lock(&http->lock);
+    while (http->running > 0 && error == 0)
+        error = until == MOMENT_NEVER ? pthread_cond_wait(&http->ended, &http->lock)
+                                      : pthread_cond_timedwait(&http->ended, &http->lock, &time);
+    bool ended = http->running == 0;
+    pthread_mutex_unlock(&http->lock);
+    return ended;
+}
+
+/* A request whose body is complete waits for no client, and is never cut. One that is cut may still be answered, so
+ * there is some time left for that; and a thread may take up another before it ends. */
+bool http_join(struct http *http, moment deadline)
+{
+    bool ended = wait_ended(http, deadline == MOMENT_NEVER ? deadline : deadline - CUT_BEFORE_MS);
+    while (!ended && clock_now() < deadline) {
+        guard_cut(&http->guard);
+        ended = wait_ended(http, clock_now() + CUT_AGAIN_MS);
+    }
+    if (!ended)
+        return false;
+    for (size_t i = 0; i < http->started; i++)
+        pthread_join(http->workers[i].thread, NULL);
+    http->started = 0;
+    guard_stop(&http->guard);
+    return true;
+}
+
+void http_hand_over(struct http *http)
+{
+    kept_hand_over(&http->kept);
+}
+
+void http_free(struct http *http)
+{
+    kept_free(&http->kept);
+    if (http->epoll >= 0)
+        close(http->epoll);
+    if (http->stop >= 0)
+        close(http->stop);
+    for (size_t i = 0; http->watched != NULL && i < http->limits.threads; i++)
+        pthread_mutex_destroy(&http->watched[i].lock);
+    peers_free(&http->peers);
+    pthread_cond_destroy(&http->ended);
+    pthread_mutex_destroy(&http->lock);
+    free(http->watched);
+    free(http->workers);
+    free(http);
+}

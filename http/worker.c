@@ -1,0 +1,206 @@
+/* One request thread: takes a connection, lets libfcgi read a request from it, lets a route answer.
+ *
+ * libfcgi does not accept here, nor close, for what its documentation does not say (read in fcgiapp.c, os_unix.c):
+ * - Threads that sit in its accept can only be stopped by signals, with a window in between.
+ * - With FCGI_KEEP_CONN it stays with a connection between requests, in a read without a time-out: a web server that
+ *   pools more connections than there are threads would hang. Here an idle connection waits in epoll.
+ * - It has no time-outs: see guard.h.
+ * - Closing, it waits for the peer, each byte that comes prolonging it.
+ * So FCGX_Accept_r gets a connection by FCGX_Request's members ipcFd and keepConnection, which its header calls
+ * private; those two are all that is used of it. Its listening socket is -1: after a connection that sent no good
+ * request, FCGX_Accept_r tries to accept another, fails, and returns. It closes the connection before that, at a time
+ * that nobody else knows; so it gets a duplicate of the descriptor, and the guard never cuts a descriptor that has
+ * become somebody else's. */
+#include "http/worker.h"
+
+#include "watch/log.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define END_WAIT_MS 1000                       /* at least, for the rest of a body that is not wanted */
+#define CLOSE_WAIT_MS 500                      /* for the peer to read an answer that came before its body's end */
+#define DISCARD_MAX ((size_t)64 * 1024 * 1024) /* of a body that is not wanted */
+
+/* One request on one connection. */
+struct exchange {
+    struct worker *worker;
+    FCGX_Request *fcgi;
+    int fd;
+    moment deadline; /* for the request to arrive */
+    bool answering;  /* the body is done with */
+};
+
+static void watch(const struct exchange *exchange, enum waiting waiting, moment deadline)
+{
+    guard_watch(&exchange->worker->http->guard, exchange->worker->watched, waiting, exchange->fd, deadline);
+}
+
+static const char *fastcgi_variable(void *self, const char *name)
+{
+    const struct exchange *exchange = self;
+    return FCGX_GetParam(name, exchange->fcgi->envp);
+}
+
+/* FCGX_GetStr returns less than asked for only at the stream's end, good or bad. */
+static enum arrival read_stream(FCGX_Stream *in, char *out, size_t size, size_t *got)
+{
+    int wanted = size > INT_MAX ? INT_MAX : (int)size;
+    int n = FCGX_GetStr(out, wanted, in);
+    *got = (size_t)n;
+    if (n == wanted)
+        return ARRIVED_SOME;
+    return FCGX_GetError(in) == 0 ? ARRIVED_END : ARRIVED_BROKEN;
+}
+
+static enum arrival fastcgi_read(void *self, char *out, size_t size, size_t *got)
+{
+    const struct exchange *exchange = self;
+    watch(exchange, WAITING_READ, exchange->deadline);
+    enum arrival arrival = read_stream(exchange->fcgi->in, out, size, got);
+    watch(exchange, WAITING_NOT, MOMENT_NEVER);
+    return arrival;
+}
+
+/* Reads what is left of the body, and its end, before the answer goes out. A web server may send the whole of a body
+ * before it reads any answer, and makes a 502 of our 413 when it cannot; and on a kept connection the body's end must
+ * not be taken for the next request's beginning. */
+static void discard_rest(const struct exchange *exchange)
+{
+    char scrap[4096];
+    size_t got, total = 0;
+    moment least = clock_now() + END_WAIT_MS;
+    watch(exchange, WAITING_READ, exchange->deadline > least ? exchange->deadline : least);
+    while (total < DISCARD_MAX && read_stream(exchange->fcgi->in, scrap, sizeof scrap, &got) == ARRIVED_SOME)
+        total += got;
+}
+
+static bool body_has_ended(const struct exchange *exchange)
+{
+    return FCGX_HasSeenEOF(exchange->fcgi->in) != 0 && FCGX_GetError(exchange->fcgi->in) == 0;
+}
+
+/* The answer begins: from now on the client is waited for to take it, not to send. */
+static void begin_answer(struct exchange *exchange)
+{
+    if (exchange->answering)
+        return;
+    exchange->answering = true;
+    if (!body_has_ended(exchange))
+        discard_rest(exchange);
+    watch(exchange, WAITING_WRITE, clock_now() + exchange->worker->http->limits.request_timeout_ms);
+}
+
+static bool fastcgi_write(void *self, const char *data, size_t length)
+{
+    struct exchange *exchange = self;
+    begin_answer(exchange);
+    while (length > 0) {
+        int piece = length > INT_MAX ? INT_MAX : (int)length;
+        if (FCGX_PutStr(data, piece, exchange->fcgi->out) < 0)
+            return false;
+        data += piece;
+        length -= (size_t)piece;
+    }
+    return true;
+}
+
+/* Most answers fit libfcgi's buffer, so they and their end go out in one write. */
+static bool fastcgi_finish(void *self)
+{
+    struct exchange *exchange = self;
+    begin_answer(exchange);
+    FCGX_FClose(exchange->fcgi->err);
+    FCGX_FClose(exchange->fcgi->out);
+    watch(exchange, WAITING_NOT, MOMENT_NEVER);
+    return FCGX_GetError(exchange->fcgi->out) == 0;
+}
+
+/* Closes after an answer that came while the peer may still be sending: what is unread when a TCP connection is closed
+ * makes the kernel reset it, and the answer could be lost. */
+static void close_gently(int fd)
+{
+    char scrap[4096];
+    moment deadline = clock_now() + CLOSE_WAIT_MS;
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    bool more = shutdown(fd, SHUT_WR) == 0;
+    while (more && clock_until(deadline) > 0 && poll(&ready, 1, clock_until(deadline)) > 0)
+        more = recv(fd, scrap, sizeof scrap, MSG_DONTWAIT) > 0;
+    close(fd);
+}
+
+static void answer(struct exchange *exchange, moment started)
+{
+    static const struct transport transport = {fastcgi_variable, fastcgi_read, fastcgi_write, fastcgi_finish};
+    struct http *http = exchange->worker->http;
+    struct request request = {.transport = &transport,
+                              .self = exchange,
+                              .limits = &http->limits,
+                              .bodies = &http->bodies,
+                              .started = started};
+    routes_serve(http->routes, http->routes_count, &request);
+    request_end(&request);
+}
+
+/* Gives libfcgi a duplicate of the connection, of which it reads a request's beginning. */
+static bool read_beginning(const struct exchange *exchange)
+{
+    FCGX_Request *fcgi = exchange->fcgi;
+    fcgi->ipcFd = fcntl(exchange->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (fcgi->ipcFd < 0) {
+        log_write(LEVEL_ERROR, "connection=closed reason=\"dup: %s\"", strerror(errno));
+        return false;
+    }
+    fcgi->keepConnection = 1; /* or FCGX_Accept_r would close it as the last request's */
+    FCGX_Detach(fcgi);        /* or it would wait for the peer when it closes */
+    watch(exchange, WAITING_READ, exchange->deadline);
+    int result = FCGX_Accept_r(fcgi);
+    watch(exchange, WAITING_NOT, MOMENT_NEVER);
+    return result == 0;
+}
+
+/* Serves one request, then closes the connection or keeps it. */
+static void serve(struct worker *worker, FCGX_Request *fcgi, int fd)
+{
+    moment started = clock_now();
+    struct exchange exchange = {
+        .worker = worker, .fcgi = fcgi, .fd = fd, .deadline = started + worker->http->limits.request_timeout_ms};
+    if (!read_beginning(&exchange)) {
+        close(fd);
+        return;
+    }
+    answer(&exchange, started);
+    bool ended = body_has_ended(&exchange);
+    bool keep = fcgi->keepConnection && ended && FCGX_GetError(fcgi->out) == 0;
+    FCGX_Free(fcgi, 0);
+    close(fcgi->ipcFd);
+    fcgi->ipcFd = -1;
+    if (keep)
+        kept_park(&worker->http->kept, fd);
+    else if (ended)
+        close(fd);
+    else
+        close_gently(fd);
+}
+
+void *worker_run(void *argument)
+{
+    struct worker *worker = argument;
+    struct http *http = worker->http;
+    FCGX_Request fcgi;
+    FCGX_InitRequest(&fcgi, -1, 0);
+    int fd;
+    while ((fd = worker_next(http)) >= 0)
+        serve(worker, &fcgi, fd);
+    pthread_mutex_lock(&http->lock);
+    if (--http->running == 0)
+        pthread_cond_broadcast(&http->ended);
+    pthread_mutex_unlock(&http->lock);
+    return NULL;
+}

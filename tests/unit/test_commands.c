@@ -1,0 +1,141 @@
+/* The commands' table and what all of them promise: names, help, exit codes, where their output goes. */
+#include "tests/suites.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands/commands.h"
+#include "commands/nearest.h"
+#include "tests/unit/test_commands_run.h"
+
+static struct ran ran;
+
+static void help_lists_every_command(void)
+{
+    size_t count = 0;
+    const struct command *all = commands_all(&count);
+
+    RUN(&ran, NULL, "help");
+
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_STRING_EQUAL(ran.err, "");
+    CU_ASSERT_EQUAL(count, 5);
+    for (size_t i = 0; i < count; i++) {
+        CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].name));
+        CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].help));
+    }
+}
+
+static void help_explains_one_command_either_way_round(void)
+{
+    RUN(&ran, NULL, "help", "send-test");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "--body FILE           send this file as it is"));
+
+    struct ran other;
+    RUN(&other, NULL, "send-test", "--help");
+    CU_ASSERT_EQUAL(other.code, 0);
+    CU_ASSERT_STRING_EQUAL(other.out, ran.out);
+}
+
+static void version_names_the_libraries(void)
+{
+    RUN(&ran, NULL, "version");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_EQUAL(strncmp(ran.out, "closecrm.fcgi " CLOSECRM_VERSION "\nlibcurl ", 23 + strlen(CLOSECRM_VERSION)), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "\njson-c "));
+}
+
+static void unknown_command_is_2_with_the_nearest_name(void)
+{
+    RUN(&ran, NULL, "chekc");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_STRING_EQUAL(ran.out, "");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "no such command: chekc\nDid you mean `closecrm.fcgi check`?\n"));
+
+    RUN(&ran, NULL, "help", "sendtest");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "Did you mean `closecrm.fcgi send-test`?"));
+
+    RUN(&ran, NULL, "frobnicate");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_PTR_NULL(strstr(ran.err, "Did you mean"));
+}
+
+static void wrong_options_are_2_with_usage(void)
+{
+    static const struct {
+        const char *arguments[4];
+        const char *words;
+    } cases[] = {
+        {{"check", "--ofline"}, "check: no such option: --ofline\nusage: closecrm.fcgi check [--offline]\n"},
+        {{"check", "--offline=yes"}, "check: --offline takes no value\n"},
+        {{"check", "x"}, "check: too many arguments: x\n"},
+        {{"transform", "--source"}, "transform: --source needs a value\n"},
+        {{"version", "-v"}, "version: no such option: -v\n"},
+        {{"send-test"}, "send-test: to which URL?\nusage: closecrm.fcgi send-test [--source NAME]"},
+        {{"send-test", "a", "b"}, "send-test: too many arguments: b\n"},
+        {{"send-test", "example.com/closecrm"}, "send-test: the URL must be whole"},
+        {{"send-test", "ftp://example.com/"}, "send-test: the URL must be whole"},
+        {{"send-test", "--body=-", "--size=1K"}, "send-test: to which URL?\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        run_command(&ran, NULL, cases[i].arguments);
+        CU_ASSERT_EQUAL(ran.code, 2);
+        CU_ASSERT_STRING_EQUAL(ran.out, "");
+        CU_ASSERT_EQUAL(strncmp(ran.err, cases[i].words, strlen(cases[i].words)), 0);
+    }
+}
+
+static void no_command_is_2(void)
+{
+    run_command(&ran, NULL, (const char *const[]){NULL});
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_EQUAL(strncmp(ran.err, "usage: closecrm.fcgi COMMAND", 28), 0);
+}
+
+static void full_stdout_is_1(void)
+{
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    CU_ASSERT_FATAL(full >= 0);
+    run_command_into(&ran, NULL, full, (const char *const[]){"version", NULL});
+    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "stdout did not take everything: No space left on device"));
+}
+
+static void closed_pipe_on_stdout_is_1(void)
+{
+    int ends[2];
+    CU_ASSERT_FATAL(pipe(ends) == 0);
+    close(ends[0]);
+    run_command_into(&ran, NULL, ends[1], (const char *const[]){"help", NULL});
+    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "stdout did not take everything: Broken pipe"));
+}
+
+static void distance_counts_letters(void)
+{
+    CU_ASSERT_EQUAL(nearest_distance("check", "check"), 0);
+    CU_ASSERT_EQUAL(nearest_distance("", "check"), 5);
+    CU_ASSERT_EQUAL(nearest_distance("chek", "check"), 1);
+    CU_ASSERT_EQUAL(nearest_distance("check", "chick"), 1);
+    CU_ASSERT_EQUAL(nearest_distance("kitten", "sitting"), 3);
+}
+
+void suite_commands(void)
+{
+    static CU_TestInfo tests[] = {
+        {"help lists every command", help_lists_every_command},
+        {"help explains one command, either way round", help_explains_one_command_either_way_round},
+        {"version names the libraries", version_names_the_libraries},
+        {"an unknown command is exit code 2 with the nearest name", unknown_command_is_2_with_the_nearest_name},
+        {"wrong options are exit code 2 with usage", wrong_options_are_2_with_usage},
+        {"no command at all is exit code 2", no_command_is_2},
+        {"a full stdout is exit code 1", full_stdout_is_1},
+        {"a stdout that nobody reads is exit code 1", closed_pipe_on_stdout_is_1},
+        {"the distance of two names counts letters", distance_counts_letters},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("commands", NULL, NULL, tests);
+}

@@ -1,0 +1,110 @@
+/* check: what it shows, what it finds, and that README has the keys that there are. */
+#include "tests/suites.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/config.h"
+#include "tests/unit/test_commands_run.h"
+
+#define WRITE_KEY "1234567890abcdefghijklmnopq"
+#define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+static struct ran ran;
+
+static void shows_settings_and_addresses(void)
+{
+    configuration_use("data_plane_url = https://data-plane.example\n"
+                      "[source one]\nwrite_key = " WRITE_KEY "\nsignature_key = " KEY "\n"
+                      "[source two]\nwrite_key = 9876543210" WRITE_KEY "\n");
+    RUN(&ran, NULL, "check", "--offline");
+    configuration_forget();
+
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_STRING_EQUAL(ran.err, "");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "data_plane_url = https://data-plane.example"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "https://YOUR-SITE/WHERE-IT-IS-MOUNTED/one\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "https://YOUR-SITE/WHERE-IT-IS-MOUNTED/two?writeKey=<your write key>\n"));
+    CU_ASSERT_PTR_NULL(strstr(ran.out, WRITE_KEY));
+    CU_ASSERT_PTR_NULL(strstr(ran.out, KEY));
+}
+
+static void data_plane_that_is_away_is_1(void)
+{
+    configuration_use("data_plane_url = http://127.0.0.1:1\nwrite_key = " WRITE_KEY "\n");
+    RUN(&ran, NULL, "check");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "  data plane: WRONG: "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "1 of 1 sources cannot deliver"));
+
+    RUN(&ran, NULL, "check", "--offline");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "  data plane: "));
+    configuration_forget();
+}
+
+static void http_in_the_open_is_told(void)
+{
+    configuration_use("data_plane_url = http://127.0.0.1:1\nwrite_key = " WRITE_KEY "\n");
+    RUN(&ran, NULL, "check", "--offline");
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "readable by others"));
+    configuration_forget();
+
+    configuration_use("data_plane_url = http://data-plane.example\nwrite_key = " WRITE_KEY "\n");
+    RUN(&ran, NULL, "check", "--offline");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "readable by others"));
+    configuration_forget();
+}
+
+static void faulty_configuration_is_1_with_line_on_stderr(void)
+{
+    configuration_use("data_plane_url = https://data-plane.example\nwrite_kei = x\n");
+    RUN(&ran, NULL, "check", "--offline");
+    configuration_forget();
+
+    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_STRING_EQUAL(ran.out, "");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "closecrm.conf:2: "));
+}
+
+#define TABLE_BEGINS "<!-- keys begin: from config_print_keys -->\n\n"
+#define TABLE_ENDS "\n<!-- keys end -->\n"
+
+static void readme_has_the_keys_that_there_are(void)
+{
+    static char readme[131072];
+    FILE *file = fopen("README.md", "re"); /* tests run in the tree's top folder */
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    readme[fread(readme, 1, sizeof readme - 1, file)] = '\0';
+    fclose(file);
+    char *keys = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&keys, &length);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(out);
+    config_print_keys(out);
+    fclose(out);
+
+    const char *table = strstr(readme, TABLE_BEGINS);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(table);
+    table += strlen(TABLE_BEGINS);
+    const char *end = strstr(table, TABLE_ENDS);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(end);
+    CU_ASSERT_EQUAL((size_t)(end - table), length);
+    CU_ASSERT_EQUAL(strncmp(table, keys, length), 0);
+    free(keys);
+}
+
+void suite_commands_check(void)
+{
+    static CU_TestInfo tests[] = {
+        {"shows settings and addresses, and no secret", shows_settings_and_addresses},
+        {"a data plane that is away is exit code 1", data_plane_that_is_away_is_1},
+        {"http to another machine is told", http_in_the_open_is_told},
+        {"a faulty configuration is exit code 1 with its line", faulty_configuration_is_1_with_line_on_stderr},
+        {"README has the keys that there are", readme_has_the_keys_that_there_are},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("commands: check", NULL, NULL, tests);
+}

@@ -1,0 +1,256 @@
+/* The parts of the forwarder, each alone: outcomes, back-off, compression, batches, events in hand, the file sink. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "forward/backoff.h"
+#include "forward/batch.h"
+#include "forward/file_sink.h"
+#include "forward/gzip.h"
+#include "forward/in_hand.h"
+#include "forward/outcome.h"
+#include "queue/identities.h"
+#include "tests/suites.h"
+#include "tests/system/temporary.h"
+
+static struct answer answer_of(int status, const char *body)
+{
+    struct answer answer = {.status = status, .length = strlen(body)};
+    memcpy(answer.body, body, answer.length);
+    return answer;
+}
+
+/* The design's table, status by status: 0 is no answer. */
+static enum outcome expected(int status)
+{
+    if (status == 0 || status == 408 || status == 429 || (status >= 500 && status <= 599))
+        return OUTCOME_RETRY;
+    if (status == 400 || status == 413)
+        return OUTCOME_REFUSED;
+    return OUTCOME_OPERATOR;
+}
+
+static void every_status_has_its_outcome(void)
+{
+    int wrong = 0;
+    for (int status = 0; status <= 999; status++) {
+        struct answer answer = answer_of(status, "some words");
+        wrong += outcome_of(&answer) != expected(status);
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+}
+
+static void only_ok_is_delivered(void)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum outcome outcome;
+    } cases[] = {
+        {200, "ok", OUTCOME_DELIVERED}, {200, "OK", OUTCOME_DELIVERED},  {200, "Ok", OUTCOME_DELIVERED},
+        {200, "", OUTCOME_OPERATOR},    {200, "okay", OUTCOME_OPERATOR}, {200, "<html>ok</html>", OUTCOME_OPERATOR},
+        {201, "ok", OUTCOME_OPERATOR},  {204, "", OUTCOME_OPERATOR},     {302, "ok", OUTCOME_OPERATOR},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct answer answer = answer_of(cases[i].status, cases[i].body);
+        CU_ASSERT_EQUAL(outcome_of(&answer), cases[i].outcome);
+    }
+}
+
+static void answers_are_described_with_their_words(void)
+{
+    struct why why;
+    struct answer answer = answer_of(401, "invalid write key\n");
+    outcome_describe(&answer, &why);
+    CU_ASSERT_STRING_EQUAL(why.text, "the data plane answered 401 \"invalid write key\"");
+    CU_ASSERT_PTR_NOT_NULL(outcome_advice(401));
+    CU_ASSERT_PTR_NULL(outcome_advice(503));
+}
+
+static void backoff_doubles_up_to_five_minutes(void)
+{
+    CU_ASSERT_EQUAL(backoff_delay(1, 0, UINT64_MAX - 1) <= 1000, 1);
+    for (unsigned tries = 1; tries < 100; tries++) {
+        int64_t most = 0, least = INT64_MAX;
+        for (uint64_t chance = 0; chance < 4000; chance++) {
+            int64_t delay = backoff_delay(tries, 0, chance * 997);
+            most = delay > most ? delay : most;
+            least = delay < least ? delay : least;
+        }
+        int64_t bound = tries > 9 ? 300000 : (int64_t)1000 << (tries - 1);
+        bound = bound > 300000 ? 300000 : bound;
+        CU_ASSERT_TRUE(most <= bound && most > bound * 9 / 10);
+        CU_ASSERT_TRUE(least >= 50 && least < bound / 10 + 51);
+    }
+}
+
+static void retry_after_is_obeyed_up_to_a_quarter_of_an_hour(void)
+{
+    CU_ASSERT_EQUAL(backoff_delay(1, 7000, 12345), 7000);
+    CU_ASSERT_EQUAL(backoff_delay(1, 3600000, 12345), 15 * 60 * 1000);
+}
+
+/* Unpacks with zlib, which is not what packed it. Returns whether the text comes out again. */
+static bool unpacks_to(const struct buffer *packed, const char *text, size_t length)
+{
+    unsigned char *out = malloc(length + 1);
+    z_stream stream = {0};
+    bool good = out != NULL && inflateInit2(&stream, 16 + MAX_WBITS) == Z_OK;
+    stream.next_in = (unsigned char *)packed->data;
+    stream.avail_in = (unsigned)packed->length;
+    stream.next_out = out;
+    stream.avail_out = (unsigned)length + 1;
+    good = good && inflate(&stream, Z_FINISH) == Z_STREAM_END && stream.total_out == length &&
+           memcmp(out, text, length) == 0;
+    inflateEnd(&stream);
+    free(out);
+    return good;
+}
+
+static void gzip_packs_text_and_noise_of_any_length(void)
+{
+    struct gzip *gzip = gzip_new();
+    struct buffer packed = {0};
+    size_t most = 300000;
+    char *text = malloc(most), *noise = malloc(most);
+    uint32_t chance = 1;
+    for (size_t i = 0; i < most; i++) {
+        chance = chance * 1664525 + 1013904223;
+        noise[i] = (char)(chance >> 24);
+        text[i] = "{\"type\":\"track\"},"[i % 17];
+    }
+    for (size_t length = 1; length <= most; length = length * 3 + 1) {
+        CU_ASSERT_TRUE(gzip_compress(gzip, text, length, &packed) && unpacks_to(&packed, text, length));
+        CU_ASSERT_TRUE(gzip_compress(gzip, noise, length, &packed) && unpacks_to(&packed, noise, length));
+    }
+    CU_ASSERT_TRUE(gzip_compress(gzip, text, most, &packed) && packed.length < most / 20);
+    free(text);
+    free(noise);
+    buffer_free(&packed);
+    gzip_free(gzip);
+}
+
+static bool add(struct batch *batch, const char *message, size_t length)
+{
+    buffer_append(batch_begin(batch), message, length);
+    return batch_accept(batch);
+}
+
+static void batch_has_the_data_planes_form(void)
+{
+    struct batch batch = {.form = &batch_for_data_plane};
+    CU_ASSERT_TRUE(add(&batch, "{\"a\":1}", 7));
+    CU_ASSERT_TRUE(add(&batch, "{\"b\":2}", 7));
+    buffer_text(batch_begin(&batch), "{\"rejected\":");
+    batch_reject(&batch);
+    CU_ASSERT_TRUE(batch_finish(&batch));
+    CU_ASSERT_EQUAL(batch.count, 2);
+    CU_ASSERT_EQUAL(batch.text.length, 28);
+    CU_ASSERT_NSTRING_EQUAL(batch.text.data, "{\"batch\":[{\"a\":1},{\"b\":2}]}", 28);
+    buffer_free(&batch.text);
+}
+
+static void batch_is_bounded_but_one_alone_fits(void)
+{
+    struct batch batch = {.form = &batch_for_data_plane};
+    char *large = calloc(1, BATCH_BYTES);
+    CU_ASSERT_TRUE(add(&batch, large, BATCH_BYTES));
+    CU_ASSERT_FALSE(add(&batch, "{}", 2));
+    CU_ASSERT_EQUAL(batch.count, 1);
+    batch_clear(&batch);
+    CU_ASSERT_TRUE(add(&batch, large, BATCH_BYTES - 20));
+    CU_ASSERT_TRUE(add(&batch, "{}", 2));
+    CU_ASSERT_FALSE(add(&batch, "{}", 2));
+    free(large);
+    buffer_free(&batch.text);
+}
+
+static void the_newest_version_in_hand_is_found(void)
+{
+    struct in_hand in_hand;
+    CU_ASSERT_TRUE_FATAL(in_hand_init(&in_hand));
+    struct pending old = {.identity = {.key = {7}, .updated_us = 1}};
+    struct pending newer = {.identity = {.key = {7}, .updated_us = 2}};
+    struct pending other = {.identity = {.key = {7, 0, 0, 0, 0, 0, 0, 0, 1}, .updated_us = 3}}; /* same bucket */
+    in_hand_add(&in_hand, &newer);
+    in_hand_add(&in_hand, &old);
+    in_hand_add(&in_hand, &other);
+    CU_ASSERT_PTR_EQUAL(in_hand_find(&in_hand, &old.identity), &newer);
+    in_hand_remove(&in_hand, &newer);
+    CU_ASSERT_PTR_EQUAL(in_hand_find(&in_hand, &newer.identity), &old);
+    in_hand_remove(&in_hand, &old);
+    CU_ASSERT_PTR_NULL(in_hand_find(&in_hand, &old.identity));
+    CU_ASSERT_PTR_EQUAL(in_hand_find(&in_hand, &other.identity), &other);
+    in_hand_free(&in_hand);
+}
+
+static struct identity numbered(uint32_t number)
+{
+    struct identity identity = {.updated_us = number};
+    memcpy(identity.key, &number, sizeof number);
+    return identity;
+}
+
+static void the_oldest_identities_are_forgotten_first(void)
+{
+    struct identities *identities = identities_new(1000, 60000);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(identities);
+    for (uint32_t i = 0; i < 2500; i++) {
+        struct identity identity = numbered(i);
+        identities_add(identities, i % 2, &identity, 0);
+    }
+    unsigned wrong = 0;
+    for (uint32_t i = 0; i < 2500; i++) {
+        struct identity identity = numbered(i);
+        struct known known = identities_find(identities, i % 2, &identity, 0);
+        wrong += known.settled != (i >= 1500);
+        wrong += identities_find(identities, 1 - i % 2, &identity, 0).settled;
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    struct identity last = numbered(2499);
+    CU_ASSERT_TRUE(identities_find(identities, 1, &last, 60000).settled);
+    CU_ASSERT_FALSE(identities_find(identities, 1, &last, 60001).settled);
+    identities_free(identities);
+}
+
+static void file_sink_appends_lines(void)
+{
+    char directory[PATH_SIZE], path[PATH_SIZE];
+    struct answer answer;
+    CU_ASSERT_TRUE_FATAL(temporary_make(directory));
+    path_join(path, directory, "events.ndjson");
+    file_sink_append(path, "{\"a\":1}\n", 8, &answer);
+    CU_ASSERT_EQUAL(outcome_of(&answer), OUTCOME_DELIVERED);
+    file_sink_append(path, "{\"b\":2}\n", 8, &answer);
+    char *text = temporary_read(directory, "events.ndjson");
+    CU_ASSERT_STRING_EQUAL(text, "{\"a\":1}\n{\"b\":2}\n");
+    free(text);
+    temporary_remove(directory);
+    file_sink_append(path, "{}\n", 3, &answer);
+    CU_ASSERT_EQUAL(outcome_of(&answer), OUTCOME_RETRY);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer.error.text, path));
+    file_sink_append("/dev/full", "{}\n", 3, &answer);
+    CU_ASSERT_EQUAL(outcome_of(&answer), OUTCOME_RETRY);
+}
+
+void suite_forward(void)
+{
+    static CU_TestInfo tests[] = {
+        {"every HTTP status has its outcome", every_status_has_its_outcome},
+        {"only 200 with ok is delivered", only_ok_is_delivered},
+        {"answers are described in the data plane's words", answers_are_described_with_their_words},
+        {"back-off doubles from 1 s to 5 min, with full jitter", backoff_doubles_up_to_five_minutes},
+        {"Retry-After is obeyed up to 15 minutes", retry_after_is_obeyed_up_to_a_quarter_of_an_hour},
+        {"gzip packs text and noise of any length", gzip_packs_text_and_noise_of_any_length},
+        {"a batch has the data plane's form", batch_has_the_data_planes_form},
+        {"a batch is bounded, but one message alone always fits", batch_is_bounded_but_one_alone_fits},
+        {"of an identity in hand the newest version is found", the_newest_version_in_hand_is_found},
+        {"the oldest identities are forgotten first", the_oldest_identities_are_forgotten_first},
+        {"the file sink appends whole lines or says why not", file_sink_appends_lines},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("forward", NULL, NULL, tests);
+}

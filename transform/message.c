@@ -1,0 +1,192 @@
+/* A Close event → the track message: which members it has, in which order, and where each comes from
+ * (transform_message of transform.h). */
+#include <json-c/json.h>
+#include <json-c/printbuf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transform/dates.h"
+#include "transform/parsed.h"
+#include "transform/rules.h"
+
+/* What is the same in every message, as its own JSON text: a tree of it would cost more than all other members. */
+static const struct {
+    const char *name;
+    const char *json;
+} constants[] = {
+    {"context", "{\"library\":{\"name\":\"unknown\",\"version\":\"unknown\"},\"integration\":{\"name\":\"CloseCRM\"}}"},
+    {"integrations", "{\"CloseCRM\":false}"},
+    {"type", "\"track\""},
+};
+
+/* More bytes than the message's own names, constants, date and made ids print as. */
+#define OWN_BYTES 1024
+
+/* More bytes than one byte of a string ever prints as (\u0001 is the longest), and the two quotes. */
+#define PRINTED_MOST 6
+
+static bool is_dropped(const struct parsed *parsed, const struct rules *rules, bool *out_of_memory)
+{
+    if (rules->keeps == 0 && rules->drops == 0)
+        return false;
+    char *type_action = malloc(parsed->name_length);
+    if (type_action == NULL) {
+        *out_of_memory = true;
+        return false;
+    }
+    memcpy(type_action, parsed->name, parsed->name_length);
+    type_action[parsed->type_length] = '.';
+    bool kept = rules_keep(rules, type_action, parsed->name_length);
+    free(type_action);
+    return !kept;
+}
+
+/* Adds a member and takes its value over, also when it fails. A NULL value is one that could not be made. name must
+ * live as long as the object. */
+static bool add(struct json_object *object, const char *name, struct json_object *value)
+{
+    if (value != NULL && json_object_object_add_ex(object, name, value, JSON_C_OBJECT_ADD_CONSTANT_KEY) == 0)
+        return true;
+    json_object_put(value);
+    return false;
+}
+
+static bool add_constants(struct json_object *message)
+{
+    for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
+        struct json_object *value = json_object_new_boolean(true);
+        if (value == NULL)
+            return false;
+        json_object_set_serializer(value, json_object_userdata_to_json_string, (void *)(uintptr_t)constants[i].json,
+                                   NULL);
+        if (!add(message, constants[i].name, value))
+            return false;
+    }
+    return true;
+}
+
+/* A version that Close changed after an earlier one was sent needs an id of its own: the UUID over the id that the
+ * earlier one had, a line feed, and date_updated in UTC with microseconds (nothing where it has none). */
+static struct json_object *make_newer_id(const struct parsed *parsed, const char *id, size_t length)
+{
+    char date[DATE_PRINTED] = "";
+    if (parsed->identity.updated_us != DATE_UNREADABLE)
+        date_print(parsed->identity.updated_us, DATE_MICROSECONDS, date);
+    struct buffer name = {0};
+    buffer_append(&name, id, length);
+    buffer_text(&name, "\n");
+    buffer_text(&name, date);
+    struct json_object *made = NULL;
+    if (!name.failed) {
+        char text[IDENTIFIER_TEXT];
+        identifier_make_text(name.data, name.length, text);
+        made = json_object_new_string(text);
+    }
+    buffer_free(&name);
+    return made;
+}
+
+static struct json_object *make_message_id(const struct parsed *parsed, bool newer_version)
+{
+    const char *id = parsed->made_id;
+    size_t length = strlen(id);
+    if (parsed->id != NULL) {
+        id = json_object_get_string(parsed->id);
+        length = (size_t)json_object_get_string_len(parsed->id);
+    }
+    if (newer_version)
+        return make_newer_id(parsed, id, length);
+    return parsed->id != NULL ? json_object_get(parsed->id) : json_object_new_string(id);
+}
+
+static bool add_person(const struct parsed *parsed, struct json_object *message)
+{
+    if (parsed->lead != NULL)
+        return add(message, "userId", json_object_get(parsed->lead));
+    return add(message, "anonymousId", json_object_new_string(parsed->anonymous_id));
+}
+
+static bool add_timestamp(const struct parsed *parsed, struct json_object *message)
+{
+    char date[DATE_PRINTED];
+    return parsed->timestamp_us == DATE_UNREADABLE ||
+           add(message, "originalTimestamp",
+               json_object_new_string(date_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
+}
+
+/* The event itself, with the subscription that sent it and without what the operator does not want sent. */
+static bool add_properties(const struct parsed *parsed, const struct rules *rules, struct json_object *message)
+{
+    if (parsed->subscription_id != NULL &&
+        !add(parsed->event, "subscription_id", json_object_get(parsed->subscription_id)))
+        return false;
+    rules_remove(rules, parsed->event);
+    return add(message, "properties", json_object_get(parsed->event));
+}
+
+static bool add_members(const struct parsed *parsed, const struct rules *rules, bool newer_version,
+                        struct json_object *message)
+{
+    return add_constants(message) &&
+           add(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
+           add_person(parsed, message) && add(message, "messageId", make_message_id(parsed, newer_version)) &&
+           add_timestamp(parsed, message) && add_properties(parsed, rules, message);
+}
+
+static size_t string_length(struct json_object *string)
+{
+    return string == NULL ? 0 : (size_t)json_object_get_string_len(string);
+}
+
+/* Bytes that the message never exceeds. Properties print as no more than they were in the body, for json-c prints
+ * nothing longer than it can be written; name, person and id stand in the message a second time. */
+static size_t most_bytes(const struct parsed *parsed)
+{
+    size_t again = parsed->name_length + string_length(parsed->lead) + string_length(parsed->id);
+    return parsed->body_length + again * PRINTED_MOST + OWN_BYTES;
+}
+
+/* A json_object_to_json_string_fn that prints nothing, but makes room for as many bytes as userdata points to. */
+static int make_room(struct json_object *object, struct printbuf *out, int level, int flags)
+{
+    (void)level;
+    (void)flags;
+    const size_t *bytes = json_object_get_userdata(object);
+    return printbuf_memset(out, 0, '\0', (int)*bytes) < 0 ? -1 : 0;
+}
+
+/* Prints the message. json-c does not look whether its buffer could grow while it prints and would leave out what did
+ * not fit, without a word. The buffer is kept by the object from one printing to the next, so a first one that prints
+ * nothing makes it large enough, or fails. It also spares growing step by step. */
+static bool print(const struct parsed *parsed, struct json_object *message, struct buffer *out)
+{
+    size_t most = most_bytes(parsed);
+    json_object_set_serializer(message, make_room, &most, NULL);
+    bool roomy = json_object_to_json_string_ext(message, JSON_C_TO_STRING_PLAIN) != NULL;
+    json_object_set_serializer(message, NULL, NULL, NULL);
+    if (!roomy)
+        return false;
+    size_t length;
+    int flags = JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE;
+    const char *text = json_object_to_json_string_length(message, flags, &length);
+    if (text == NULL || out->failed)
+        return false;
+    buffer_append(out, text, length);
+    bool appended = !out->failed;
+    out->failed = false; /* nothing is missing from what was there before */
+    return appended;
+}
+
+enum transform_result transform_message(struct parsed *parsed, const struct rules *rules, bool newer_version,
+                                        struct buffer *out)
+{
+    bool out_of_memory = false;
+    if (is_dropped(parsed, rules, &out_of_memory))
+        return TRANSFORM_DROPPED;
+    if (out_of_memory)
+        return TRANSFORM_FAILED;
+    struct json_object *message = json_object_new_object();
+    bool made = message != NULL && add_members(parsed, rules, newer_version, message) && print(parsed, message, out);
+    json_object_put(message);
+    return made ? TRANSFORM_OK : TRANSFORM_FAILED;
+}

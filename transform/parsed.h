@@ -1,0 +1,31 @@
+/* What transform_parse understood of a body and transform_message needs. Only these two look inside. */
+#ifndef TRANSFORM_PARSED_H
+#define TRANSFORM_PARSED_H
+
+#include <json-c/json_object.h>
+
+#include "transform/identifiers.h"
+#include "transform/json_reader.h"
+#include "transform/transform.h"
+
+struct parsed {
+    struct json_document document;
+    struct json_object *event;           /* in the document */
+    struct json_object *subscription_id; /* the envelope's, in the document; NULL: none */
+
+    char *name; /* "opportunity updated", owned */
+    size_t name_length;
+    size_t type_length; /* of it: where the space between object_type and action stands */
+
+    struct json_object *lead; /* usable lead_id; a reference of its own, for `remove` may take it out of the event */
+    struct json_object *id;   /* usable id, likewise; NULL: none, as above */
+
+    char anonymous_id[IDENTIFIER_TEXT]; /* where there is no lead */
+    char made_id[IDENTIFIER_TEXT];      /* over the body, where there is no id */
+
+    struct identity identity;
+    int64_t timestamp_us; /* of the message; DATE_UNREADABLE: none */
+    size_t body_length;
+};
+
+#endif

@@ -1,0 +1,178 @@
+/* Reading a webhook's body as a Close event: what it is, whom it concerns, which version it is. See transform.h. */
+#include "transform/transform.h"
+
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transform/dates.h"
+#include "transform/parsed.h"
+
+/* The envelope carries two members that matter. The event goes into the message whole, but for what would double it:
+ * its previous values and the list of their names. */
+static bool is_wanted(unsigned depth, const char *parent, const char *name)
+{
+    if (depth == 1)
+        return strcmp(name, "event") == 0 || strcmp(name, "subscription_id") == 0;
+    if (depth == 2 && parent != NULL && strcmp(parent, "event") == 0)
+        return strcmp(name, "changed_fields") != 0 && strcmp(name, "previous_data") != 0;
+    return true;
+}
+
+/* A member of the event that is a string and not blank; NULL: it has none such. */
+static struct json_object *usable(const struct parsed *parsed, const char *name)
+{
+    struct json_object *value = json_object_object_get(parsed->event, name);
+    if (!json_object_is_type(value, json_type_string))
+        return NULL;
+    size_t length = (size_t)json_object_get_string_len(value);
+    return identifier_is_blank(json_object_get_string(value), length) ? NULL : value;
+}
+
+static bool find_event(struct parsed *parsed, struct why *why)
+{
+    struct json_object *root = parsed->document.root;
+    if (!json_object_is_type(root, json_type_object)) {
+        why_set(why, "the body is JSON, but no object with a Close event in it");
+        return false;
+    }
+    parsed->event = json_object_object_get(root, "event");
+    if (!json_object_is_type(parsed->event, json_type_object)) {
+        why_set(why, parsed->event == NULL ? "the body has no member event" : "event is not an object");
+        return false;
+    }
+    parsed->subscription_id = json_object_object_get(root, "subscription_id");
+    return true;
+}
+
+static bool no_memory(bool *out_of_memory, struct why *why)
+{
+    *out_of_memory = true;
+    why_set(why, "out of memory");
+    return false;
+}
+
+static bool find_name(struct parsed *parsed, bool *out_of_memory, struct why *why)
+{
+    struct json_object *type = usable(parsed, "object_type");
+    struct json_object *action = usable(parsed, "action");
+    if (type == NULL || action == NULL) {
+        why_set(why, "event.%s is missing, blank or not a string", type == NULL ? "object_type" : "action");
+        return false;
+    }
+    parsed->type_length = (size_t)json_object_get_string_len(type);
+    size_t action_length = (size_t)json_object_get_string_len(action);
+    parsed->name_length = parsed->type_length + 1 + action_length;
+    parsed->name = malloc(parsed->name_length + 1);
+    if (parsed->name == NULL)
+        return no_memory(out_of_memory, why);
+    memcpy(parsed->name, json_object_get_string(type), parsed->type_length);
+    parsed->name[parsed->type_length] = ' ';
+    memcpy(parsed->name + parsed->type_length + 1, json_object_get_string(action), action_length + 1);
+    return true;
+}
+
+/* The person whom an event without a lead belongs to: the same for all events of one object, or failing that of one
+ * organization. */
+static void make_anonymous_id(struct parsed *parsed, const char *body)
+{
+    static const char *const sources[] = {"object_id", "organization_id", "id"};
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+        struct json_object *source = usable(parsed, sources[i]);
+        if (source != NULL) {
+            size_t length = (size_t)json_object_get_string_len(source);
+            identifier_make_text(json_object_get_string(source), length, parsed->anonymous_id);
+            return;
+        }
+    }
+    identifier_make_text(body, parsed->body_length, parsed->anonymous_id);
+}
+
+static int64_t find_date(const struct parsed *parsed, const char *name)
+{
+    struct json_object *date = json_object_object_get(parsed->event, name);
+    if (!json_object_is_type(date, json_type_string))
+        return DATE_UNREADABLE;
+    return date_read(json_object_get_string(date), (size_t)json_object_get_string_len(date));
+}
+
+static void find_ids(struct parsed *parsed, const char *body)
+{
+    parsed->lead = json_object_get(usable(parsed, "lead_id"));
+    if (parsed->lead == NULL)
+        make_anonymous_id(parsed, body);
+    parsed->id = json_object_get(usable(parsed, "id"));
+    if (parsed->id != NULL) {
+        size_t length = (size_t)json_object_get_string_len(parsed->id);
+        identifier_make(json_object_get_string(parsed->id), length, parsed->identity.key);
+    } else {
+        identifier_make(body, parsed->body_length, parsed->identity.key);
+        identifier_make_text(body, parsed->body_length, parsed->made_id);
+    }
+    parsed->identity.updated_us = find_date(parsed, "date_updated");
+    parsed->timestamp_us = parsed->identity.updated_us;
+    if (parsed->timestamp_us == DATE_UNREADABLE)
+        parsed->timestamp_us = find_date(parsed, "date_created");
+}
+
+struct parsed *transform_parse(const char *body, size_t length, bool *out_of_memory, struct why *why)
+{
+    bool unasked;
+    if (out_of_memory == NULL)
+        out_of_memory = &unasked;
+    *out_of_memory = false;
+    struct parsed *parsed = calloc(1, sizeof *parsed);
+    if (parsed == NULL) {
+        no_memory(out_of_memory, why);
+        return NULL;
+    }
+    parsed->body_length = length;
+    if (!json_read(body, length, is_wanted, &parsed->document, out_of_memory, why) || !find_event(parsed, why) ||
+        !find_name(parsed, out_of_memory, why)) {
+        parsed_free(parsed);
+        return NULL;
+    }
+    find_ids(parsed, body);
+    return parsed;
+}
+
+const struct identity *transform_identity(const struct parsed *parsed)
+{
+    return &parsed->identity;
+}
+
+const char *transform_lead(const struct parsed *parsed)
+{
+    return json_object_get_string(parsed->lead);
+}
+
+const char *transform_person(const struct parsed *parsed)
+{
+    return parsed->lead != NULL ? json_object_get_string(parsed->lead) : parsed->anonymous_id;
+}
+
+const char *transform_event_name(const struct parsed *parsed)
+{
+    return parsed->name;
+}
+
+const char *transform_event_id(const struct parsed *parsed)
+{
+    return json_object_get_string(parsed->id);
+}
+
+size_t transform_replaced(const struct parsed *parsed)
+{
+    return parsed->document.replaced;
+}
+
+void parsed_free(struct parsed *parsed)
+{
+    if (parsed == NULL)
+        return;
+    json_object_put(parsed->lead);
+    json_object_put(parsed->id);
+    free(parsed->name);
+    json_document_free(&parsed->document);
+    free(parsed);
+}

@@ -1,0 +1,122 @@
+/* Which source a request is for: see choose.h. */
+#include "webhook/choose.h"
+
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void take_digest(struct digest *digest, const char *write_key)
+{
+    SHA256((const unsigned char *)write_key, strlen(write_key), digest->bytes);
+}
+
+static bool prepare(struct entrance *entrance, const struct source *source)
+{
+    entrance->source = source;
+    if (!signers_init(&entrance->signers, source->signature_key, source->signature_keys))
+        return false;
+    if (source->write_key.count == 0)
+        return true;
+    entrance->write_keys = calloc(source->write_key.count, sizeof *entrance->write_keys);
+    if (entrance->write_keys == NULL)
+        return false;
+    entrance->write_keys_count = source->write_key.count;
+    for (size_t i = 0; i < source->write_key.count; i++)
+        take_digest(&entrance->write_keys[i], source->write_key.at[i]);
+    return true;
+}
+
+bool entrances_init(struct entrances *entrances, const struct config *config)
+{
+    *entrances = (struct entrances){0};
+    if (config->sources == 0)
+        return true;
+    entrances->at = calloc(config->sources, sizeof *entrances->at);
+    if (entrances->at == NULL)
+        return false;
+    entrances->count = config->sources;
+    for (size_t i = 0; i < config->sources; i++) {
+        if (!prepare(&entrances->at[i], &config->source[i])) {
+            entrances_free(entrances);
+            return false;
+        }
+    }
+    return true;
+}
+
+void entrances_free(struct entrances *entrances)
+{
+    for (size_t i = 0; i < entrances->count; i++) {
+        signers_free(&entrances->at[i].signers);
+        free(entrances->at[i].write_keys);
+    }
+    free(entrances->at);
+    *entrances = (struct entrances){0};
+}
+
+void presented_add(struct presented *presented, const char *write_key)
+{
+    if (*write_key == '\0' || presented->count == sizeof presented->at / sizeof *presented->at)
+        return;
+    take_digest(&presented->at[presented->count++], write_key);
+}
+
+bool entrance_takes(const struct entrance *entrance, const struct presented *presented)
+{
+    int taken = 0;
+    for (size_t i = 0; i < entrance->write_keys_count; i++) {
+        for (size_t k = 0; k < presented->count; k++)
+            taken |= CRYPTO_memcmp(&entrance->write_keys[i], &presented->at[k], sizeof(struct digest)) == 0;
+    }
+    return taken;
+}
+
+static const struct entrance *find_by_name(const struct entrances *entrances, const char *name)
+{
+    for (size_t i = 0; i < entrances->count; i++) {
+        if (strcmp(entrances->at[i].source->name, name) == 0)
+            return &entrances->at[i];
+    }
+    return NULL;
+}
+
+static const struct entrance *find_by_write_key(const struct entrances *entrances, const struct presented *presented)
+{
+    const struct entrance *found = NULL;
+    for (size_t i = 0; i < entrances->count; i++) {
+        if (entrance_takes(&entrances->at[i], presented) && found == NULL)
+            found = &entrances->at[i];
+    }
+    return found;
+}
+
+/* Whether any source takes signed requests. */
+static bool any_signs(const struct entrances *entrances)
+{
+    for (size_t i = 0; i < entrances->count; i++) {
+        if (entrances->at[i].signers.count > 0)
+            return true;
+    }
+    return false;
+}
+
+static bool names_a_source(const char *path)
+{
+    return *path != '\0' && strcmp(path, "/v1/webhook") != 0;
+}
+
+enum choice choose_source(const struct entrances *entrances, const char *path, const struct presented *presented,
+                          bool is_signed, const struct entrance **entrance)
+{
+    if (names_a_source(path)) {
+        *entrance = path[0] == '/' ? find_by_name(entrances, path + 1) : NULL;
+        return *entrance != NULL ? CHOSEN : CHOSEN_UNKNOWN;
+    }
+    *entrance = find_by_write_key(entrances, presented);
+    if (*entrance == NULL && entrances->count == 1)
+        *entrance = &entrances->at[0];
+    if (*entrance != NULL)
+        return CHOSEN;
+    return is_signed && any_signs(entrances) ? CHOSEN_BY_SIGNATURE : CHOSEN_NONE;
+}

@@ -1,0 +1,117 @@
+/* Refusing a webhook: see refusals.h. The words go to whoever looks at the failed deliveries in Close: they say what
+ * to do, and nothing that would help to guess a key. */
+#include "webhook/refusals.h"
+
+#include "watch/log.h"
+
+#include <string.h>
+
+static const char allow_post[] = "Allow: POST\r\n";
+static const char retry_later[] = "Retry-After: 30\r\n";
+
+static const struct {
+    int status;
+    const char *reason;  /* in the log */
+    const char *headers; /* NULL: none */
+    const char *words;   /* when nothing better is known */
+} kinds[REFUSALS] = {
+    [REFUSED_METHOD] = {405, "method", allow_post,
+                        "this is the address that Close posts its webhooks to, and it works; other requests are not "
+                        "taken. To see how it does, run `closecrm.fcgi check` on the server"},
+    [REFUSED_UNKNOWN_SOURCE] = {404, "unknown_source", NULL,
+                                "no source has this name: the end of the address must be the NAME of a [source NAME] "
+                                "in the configuration"},
+    [REFUSED_UNCLEAR_SOURCE] = {401, "unclear_source", NULL,
+                                "several sources are configured, and this request does not say which is meant: put "
+                                "its name at the end of the address (/NAME), or its write key (?writeKey=...), or "
+                                "sign the request"},
+    [REFUSED_NO_WRITE_KEY] = {401, "no_write_key", NULL,
+                              "the write key is missing: add ?writeKey=... to the address of the subscription, or "
+                              "give it as the user name of HTTP Basic authentication"},
+    [REFUSED_WRITE_KEY] = {401, "wrong_write_key", NULL,
+                           "this write key is not the one of the source: compare it with write_key in the "
+                           "configuration"},
+    [REFUSED_NO_SIGNATURE] = {401, "no_signature", NULL,
+                              "the headers close-sig-hash and close-sig-timestamp are missing: this source takes only "
+                              "requests that Close has signed. Does something in between remove them?"},
+    [REFUSED_SIGNATURE_FORM] = {401, "malformed_signature", NULL,
+                                "close-sig-hash must be 64 hexadecimal digits, and close-sig-timestamp a unix time in "
+                                "seconds"},
+    [REFUSED_SIGNATURE_TIME] = {401, "signature_time", NULL,
+                                "close-sig-timestamp is too far from this machine's time: check its clock"},
+    [REFUSED_SIGNATURE] = {401, "wrong_signature", NULL,
+                           "the signature does not match: is signature_key the one that Close's POST /webhook/ "
+                           "returned for this very subscription? It is hex-decoded before use. Does something in "
+                           "between change the body?"},
+    [REFUSED_EMPTY_BODY] = {400, "empty_body", NULL, "the body is empty"},
+    [REFUSED_SHORT_BODY] = {400, "short_body", NULL, "the body is incomplete"},
+    [REFUSED_LARGE_BODY] = {413, "large_body", NULL, "the body is larger than max_body"},
+    [REFUSED_NO_MEMORY] = {503, "no_memory", retry_later, "too much at once: send it again later"},
+    [REFUSED_UNUSABLE] = {400, "unusable", NULL, "the body holds no usable event"},
+    [REFUSED_QUEUE_FULL] = {503, "queue_full", retry_later, "the queue is full: send it again later"},
+    [REFUSED_QUEUE_SLOW] = {503, "queue_slow", retry_later, "the event was not stored in time: send it again later"},
+    [REFUSED_QUEUE_BROKEN] = {503, "queue_broken", retry_later, "the queue does not work: send it again later"},
+};
+
+void refusal_log_init(struct refusal_log *log)
+{
+    *log = (struct refusal_log){0};
+    pthread_mutex_init(&log->lock, NULL);
+}
+
+bool refusal_log_may(struct refusal_log *log, enum refusal refusal, moment now, unsigned *left_out)
+{
+    struct refusal_count *count = &log->of[refusal];
+    *left_out = 0;
+    pthread_mutex_lock(&log->lock);
+    if (count->written == 0 || now - count->since >= REFUSAL_PERIOD_MS) {
+        *left_out = count->left_out;
+        *count = (struct refusal_count){.since = now};
+    }
+    bool may = count->written < REFUSAL_LINES;
+    if (may)
+        count->written++;
+    else
+        count->left_out++;
+    pthread_mutex_unlock(&log->lock);
+    return may;
+}
+
+static void say_left_out(enum refusal refusal, unsigned left_out)
+{
+    if (left_out > 0)
+        log_write(LEVEL_WARN, "refused=%s left_out=%u", kinds[refusal].reason, left_out);
+}
+
+void refusal_log_free(struct refusal_log *log)
+{
+    for (int i = 0; i < REFUSALS; i++)
+        say_left_out((enum refusal)i, log->of[i].left_out);
+    pthread_mutex_destroy(&log->lock);
+}
+
+/* One line: no word of it comes from the request unquoted. */
+static void write_line(struct refusal_log *log, const struct request *request, enum refusal refusal, const char *source,
+                       const char *words)
+{
+    unsigned left_out;
+    bool may = refusal_log_may(log, refusal, clock_now(), &left_out);
+    say_left_out(refusal, left_out);
+    if (!may)
+        return;
+    char quoted_words[LOG_QUOTED], quoted_remote[LOG_QUOTED];
+    const char *remote = request_variable(request, "REMOTE_ADDR");
+    if (remote == NULL)
+        remote = "";
+    log_write(LEVEL_WARN, "refused=%s status=%d source=%s remote=%s reason=%s", kinds[refusal].reason,
+              kinds[refusal].status, source == NULL ? "-" : source, log_quote(quoted_remote, remote, strlen(remote)),
+              log_quote(quoted_words, words, strlen(words)));
+}
+
+void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
+            const struct why *why)
+{
+    const char *words = why->text[0] != '\0' ? why->text : kinds[refusal].words;
+    write_line(log, request, refusal, source, words);
+    request_refuse(request, kinds[refusal].status, kinds[refusal].headers, words);
+}

@@ -1,0 +1,64 @@
+/* Every reason for which a webhook is not taken: what is answered, and one line in the log for each, but not for each
+ * of a thousand. */
+#ifndef WEBHOOK_REFUSALS_H
+#define WEBHOOK_REFUSALS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "http/request.h"
+#include "watch/clock.h"
+#include "watch/why.h"
+
+enum refusal {
+    REFUSED_NOT,
+    REFUSED_METHOD,
+    REFUSED_UNKNOWN_SOURCE,
+    REFUSED_UNCLEAR_SOURCE,
+    REFUSED_NO_WRITE_KEY,
+    REFUSED_WRITE_KEY,
+    REFUSED_NO_SIGNATURE,
+    REFUSED_SIGNATURE_FORM,
+    REFUSED_SIGNATURE_TIME,
+    REFUSED_SIGNATURE,
+    REFUSED_EMPTY_BODY,
+    REFUSED_SHORT_BODY,
+    REFUSED_LARGE_BODY,
+    REFUSED_NO_MEMORY,
+    REFUSED_UNUSABLE,
+    REFUSED_QUEUE_FULL,
+    REFUSED_QUEUE_SLOW,
+    REFUSED_QUEUE_BROKEN,
+    REFUSALS, /* how many */
+};
+
+/* What was logged of one reason lately. */
+struct refusal_count {
+    moment since;     /* when its period began */
+    unsigned written; /* lines in this period */
+    unsigned left_out;
+};
+
+struct refusal_log {
+    pthread_mutex_t lock;
+    struct refusal_count of[REFUSALS];
+};
+
+#define REFUSAL_LINES 5         /* of one reason ... */
+#define REFUSAL_PERIOD_MS 10000 /* ... in this time */
+
+void refusal_log_init(struct refusal_log *log);
+
+/* Whether a line may be written now. *left_out: how many were left out in the period that has ended, if it had any;
+ * else 0. Any thread. */
+bool refusal_log_may(struct refusal_log *log, enum refusal refusal, moment now, unsigned *left_out);
+
+/* Writes what was left out and not yet said. */
+void refusal_log_free(struct refusal_log *log);
+
+/* Answers the request with its refusal and logs it. source is its name when it is known, or NULL. why holds the words
+ * for the client; "": the standing words. */
+void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
+            const struct why *why);
+
+#endif

@@ -1,0 +1,231 @@
+/* A webhook's way in: method, source, what can be refused without its body, the body, the signature, the queue. */
+#include "webhook/webhook.h"
+
+#include "webhook/choose.h"
+#include "webhook/internal.h"
+#include "webhook/refusals.h"
+#include "webhook/signature.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Close gives an answer 15 s; this leaves some for the way back. */
+#define ANSWER_WITHIN_MS 12000
+
+struct webhook {
+    struct entrances entrances;
+    append_function *append;
+    void *queue; /* borrowed */
+    struct refusal_log log;
+};
+
+/* One request on its way. */
+struct visit {
+    struct webhook *webhook;
+    struct request *request;
+    enum choice choice;
+    const struct entrance *entrance; /* NULL: not known, or not yet */
+    struct presented presented;
+    struct signature signature;
+    const char *body;
+    size_t length;
+    struct why why; /* of the refusal; "": its standing words */
+};
+
+static bool is_method(const struct visit *visit, const char *name)
+{
+    const char *method = request_variable(visit->request, "REQUEST_METHOD");
+    return method != NULL && strcmp(method, name) == 0;
+}
+
+static void collect_write_keys(struct visit *visit)
+{
+    char key[256];
+    if (request_query(visit->request, "writeKey", key, sizeof key))
+        presented_add(&visit->presented, key);
+    if (request_basic_user(visit->request, key, sizeof key))
+        presented_add(&visit->presented, key);
+}
+
+static enum refusal find_source(struct visit *visit)
+{
+    bool is_signed = request_header(visit->request, "CLOSE_SIG_HASH") != NULL;
+    collect_write_keys(visit);
+    visit->choice = choose_source(&visit->webhook->entrances, request_path(visit->request), &visit->presented,
+                                  is_signed, &visit->entrance);
+    if (visit->choice == CHOSEN_UNKNOWN)
+        return REFUSED_UNKNOWN_SOURCE;
+    if (visit->choice == CHOSEN_NONE)
+        return visit->presented.count > 0 ? REFUSED_WRITE_KEY : REFUSED_UNCLEAR_SOURCE;
+    return REFUSED_NOT;
+}
+
+/* A person who opens the address in a browser shall learn that it is right, unless it is wrong. */
+static enum refusal check_method(struct visit *visit)
+{
+    if (is_method(visit, "POST"))
+        return REFUSED_NOT;
+    bool person = is_method(visit, "GET") || is_method(visit, "HEAD");
+    if (person && find_source(visit) == REFUSED_UNKNOWN_SOURCE)
+        return REFUSED_UNKNOWN_SOURCE;
+    if (!person)
+        why_set(&visit->why, "only POST is taken at this address");
+    return REFUSED_METHOD;
+}
+
+/* How far a source lets a timestamp be off; with the source not yet known, as far as any does. */
+static int64_t tolerance_of(const struct visit *visit)
+{
+    if (visit->entrance != NULL)
+        return visit->entrance->source->signature_tolerance_ms;
+    int64_t most = 0;
+    const struct entrances *entrances = &visit->webhook->entrances;
+    for (size_t i = 0; i < entrances->count; i++) {
+        if (entrances->at[i].source->signature_tolerance_ms > most)
+            most = entrances->at[i].source->signature_tolerance_ms;
+    }
+    return most;
+}
+
+static enum refusal check_time(struct visit *visit)
+{
+    int64_t now = clock_unix_ms();
+    int64_t tolerance = tolerance_of(visit);
+    if (signature_is_current(&visit->signature, now, tolerance))
+        return REFUSED_NOT;
+    long long seconds = (long long)(signature_age_ms(&visit->signature, now) / 1000);
+    why_set(&visit->why,
+            "close-sig-timestamp is %lld seconds %s this machine's time, and signature_tolerance allows %lld: is the "
+            "clock of this machine right?",
+            seconds < 0 ? -seconds : seconds, seconds < 0 ? "ahead of" : "behind", (long long)(tolerance / 1000));
+    return REFUSED_SIGNATURE_TIME;
+}
+
+static enum refusal read_signature(struct visit *visit)
+{
+    const char *hash = request_header(visit->request, "CLOSE_SIG_HASH");
+    const char *timestamp = request_header(visit->request, "CLOSE_SIG_TIMESTAMP");
+    if (hash == NULL || timestamp == NULL)
+        return REFUSED_NO_SIGNATURE;
+    if (!signature_read_hash(&visit->signature, hash) || !signature_read_timestamp(&visit->signature, timestamp))
+        return REFUSED_SIGNATURE_FORM;
+    return check_time(visit);
+}
+
+/* All that can be refused before the body is read. */
+static enum refusal check_claim(struct visit *visit)
+{
+    if (visit->entrance == NULL || visit->entrance->signers.count > 0)
+        return read_signature(visit);
+    if (entrance_takes(visit->entrance, &visit->presented))
+        return REFUSED_NOT;
+    return visit->presented.count > 0 ? REFUSED_WRITE_KEY : REFUSED_NO_WRITE_KEY;
+}
+
+static enum refusal read_body(struct visit *visit)
+{
+    static const enum refusal refusals[] = {
+        [BODY_OK] = REFUSED_NOT,
+        [BODY_EMPTY] = REFUSED_EMPTY_BODY,
+        [BODY_SHORT] = REFUSED_SHORT_BODY,
+        [BODY_TOO_LARGE] = REFUSED_LARGE_BODY,
+        [BODY_NO_ROOM] = REFUSED_NO_MEMORY,
+    };
+    return refusals[request_body(visit->request, &visit->body, &visit->length, &visit->why)];
+}
+
+static enum refusal check_signers(struct visit *visit, const struct signers *signers)
+{
+    static const enum refusal refusals[] = {
+        [SIGNATURE_GOOD] = REFUSED_NOT,
+        [SIGNATURE_WRONG] = REFUSED_SIGNATURE,
+        [SIGNATURE_FAILED] = REFUSED_NO_MEMORY,
+    };
+    return refusals[signature_check(&visit->signature, signers, visit->body, visit->length)];
+}
+
+/* Finds the source by the key that signs. All keys of all sources are tried. */
+static enum refusal find_signer(struct visit *visit)
+{
+    const struct entrances *entrances = &visit->webhook->entrances;
+    bool failed = false;
+    for (size_t i = 0; i < entrances->count; i++) {
+        enum refusal refusal = check_signers(visit, &entrances->at[i].signers);
+        if (refusal == REFUSED_NOT && visit->entrance == NULL)
+            visit->entrance = &entrances->at[i];
+        failed = failed || refusal == REFUSED_NO_MEMORY;
+    }
+    if (visit->entrance != NULL)
+        return check_time(visit);
+    return failed ? REFUSED_NO_MEMORY : REFUSED_SIGNATURE;
+}
+
+static enum refusal check_signature(struct visit *visit)
+{
+    if (visit->entrance == NULL)
+        return find_signer(visit);
+    if (visit->entrance->signers.count == 0)
+        return REFUSED_NOT;
+    return check_signers(visit, &visit->entrance->signers);
+}
+
+static enum refusal append(struct visit *visit)
+{
+    static const enum refusal refusals[] = {
+        [QUEUE_STORED] = REFUSED_NOT,         [QUEUE_UNUSABLE] = REFUSED_UNUSABLE,   [QUEUE_FULL] = REFUSED_QUEUE_FULL,
+        [QUEUE_UNKNOWN] = REFUSED_QUEUE_SLOW, [QUEUE_BROKEN] = REFUSED_QUEUE_BROKEN,
+    };
+    moment deadline = request_started(visit->request) + ANSWER_WITHIN_MS;
+    return refusals[visit->webhook->append(visit->webhook->queue, visit->entrance->source->name, visit->body,
+                                           visit->length, deadline, &visit->why)];
+}
+
+void webhook_handle(struct webhook *webhook, struct request *request)
+{
+    static enum refusal (*const steps[])(struct visit *) = {check_method, find_source,     check_claim,
+                                                            read_body,    check_signature, append};
+    struct visit visit = {.webhook = webhook, .request = request};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        enum refusal refusal = steps[i](&visit);
+        if (refusal == REFUSED_NOT)
+            continue;
+        refuse(&webhook->log, request, refusal, visit.entrance == NULL ? NULL : visit.entrance->source->name,
+               &visit.why);
+        return;
+    }
+    request_answer(request, 200, NULL, "ok");
+}
+
+static enum queue_result append_to_queue(void *queue, const char *source, const char *body, size_t length,
+                                         moment deadline, struct why *why)
+{
+    return queue_append(queue, source, body, length, deadline, why);
+}
+
+struct webhook *webhook_new(const struct config *config, struct queue *queue, struct why *why)
+{
+    return webhook_new_with(config, append_to_queue, queue, why);
+}
+
+struct webhook *webhook_new_with(const struct config *config, append_function *store, void *queue, struct why *why)
+{
+    struct webhook *webhook = calloc(1, sizeof *webhook);
+    if (webhook == NULL || !entrances_init(&webhook->entrances, config)) {
+        why_set(why, "out of memory, or libcrypto offers no HMAC-SHA256");
+        free(webhook);
+        return NULL;
+    }
+    webhook->append = store;
+    webhook->queue = queue;
+    refusal_log_init(&webhook->log);
+    return webhook;
+}
+
+void webhook_free(struct webhook *webhook)
+{
+    if (webhook == NULL)
+        return;
+    refusal_log_free(&webhook->log);
+    entrances_free(&webhook->entrances);
+    free(webhook);
+}
