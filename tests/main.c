@@ -32,6 +32,7 @@ static void (*const suites[])(void) = {
     suite_json_tree,
     suite_log,
     suite_queue,
+    suite_servers,
     suite_standin,
     suite_transform,
     suite_transform_dates,
