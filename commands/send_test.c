@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "commands/advice.h"
+#include "commands/delivery.h"
 #include "commands/options.h"
-#include "commands/post.h"
 #include "commands/sign.h"
 #include "commands/source.h"
 #include "commands/test_event.h"
@@ -149,23 +149,24 @@ static bool add_write_key(CURLU *url, const char *key)
 }
 
 /* Signs and sends. Returns false, and stderr says why, when it could not even be tried. */
-static bool send_body(const struct source *source, CURLU *url, const struct buffer *body, struct post_answer *answer)
+static bool send_body(const struct source *source, CURLU *url, const struct buffer *body,
+                      struct delivery_answer *answer)
 {
     char timestamp[32], hash[SIGN_HEX_SIZE];
-    struct post post = {.url = url, .body = body->data, .length = body->length};
+    struct delivery delivery = {.url = url, .body = body->data, .length = body->length};
     bool ready = true;
     snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
     if (source->signature_keys > 0) {
         ready = sign_body(&source->signature_key[0], timestamp, body->data, body->length, hash);
-        post.timestamp = timestamp;
-        post.hash = hash;
+        delivery.timestamp = timestamp;
+        delivery.hash = hash;
     } else if (source->write_key.count > 0) {
         ready = add_write_key(url, source->write_key.at[0]);
     }
     printf("sent: %zu bytes, %s of source %s\n", body->length,
            source->signature_keys > 0 ? "signed with the first signature key" : "with the write key", source->name);
     fflush(stdout);
-    if (ready && post_send(&post, answer))
+    if (ready && delivery_send(&delivery, answer))
         return true;
     fprintf(stderr, "send-test: out of memory\n");
     return false;
@@ -174,7 +175,7 @@ static bool send_body(const struct source *source, CURLU *url, const struct buff
 /* ---- the answer ---------------------------------------------------------------------------------------------------
  */
 
-static bool is_ok(const struct post_answer *answer)
+static bool is_ok(const struct delivery_answer *answer)
 {
     size_t length = answer->body.length;
     while (length > 0 && (answer->body.data[length - 1] == '\n' || answer->body.data[length - 1] == '\r'))
@@ -183,7 +184,7 @@ static bool is_ok(const struct post_answer *answer)
 }
 
 /* The program's refusals are {"error": "..."}. */
-static bool is_by_program(const struct post_answer *answer)
+static bool is_by_program(const struct delivery_answer *answer)
 {
     static const char start[] = "{\"error\"";
     return strcmp(answer->type, "application/json") == 0 && answer->body.length >= sizeof start - 1 &&
@@ -191,7 +192,7 @@ static bool is_by_program(const struct post_answer *answer)
 }
 
 /* Prints what came and what to change. Returns an exit code. */
-static int judge(const struct post_answer *answer, size_t sent)
+static int judge(const struct delivery_answer *answer, size_t sent)
 {
     if (answer->code != CURLE_OK) {
         printf("no answer after %lld ms: %s\n%s\n", (long long)answer->took_ms, answer->error,
@@ -219,7 +220,7 @@ static int judge(const struct post_answer *answer, size_t sent)
 static int send_and_judge(const struct wish *wish, const struct source *source, CURLU *url)
 {
     struct buffer body = {0};
-    struct post_answer answer = {0};
+    struct delivery_answer answer = {0};
     int code = COMMAND_FAILED;
     if (wish->body == NULL)
         code = make_event(wish, &body);
@@ -227,7 +228,7 @@ static int send_and_judge(const struct wish *wish, const struct source *source, 
         code = COMMAND_OK;
     if (code == COMMAND_OK)
         code = send_body(source, url, &body, &answer) ? judge(&answer, body.length) : COMMAND_FAILED;
-    post_answer_free(&answer);
+    delivery_answer_free(&answer);
     buffer_free(&body);
     return code;
 }
