@@ -27,7 +27,8 @@ static void pause_when_full(struct http *http, int error)
     moment now = clock_now();
     moment before = atomic_load(&http->full_logged);
     if (now - before >= FULL_LOG_EVERY_MS && atomic_compare_exchange_strong(&http->full_logged, &before, now))
-        log_write(LEVEL_ERROR, "accept=failed reason=\"%s\" advice=\"raise the limit of open files\"", strerror(error));
+        log_write(LEVEL_ERROR, "msg=accept_failed reason=\"%s\" advice=\"raise the limit of open files\"",
+                  strerror(error));
     is_readable(http->stop, FULL_WAIT_MS);
 }
 
@@ -93,7 +94,7 @@ int worker_next(struct http *http)
         struct epoll_event event;
         int count = epoll_wait(http->epoll, &event, 1, -1);
         if (count < 0 && errno != EINTR) {
-            log_write(LEVEL_ERROR, "thread=ended reason=\"epoll: %s\"", strerror(errno));
+            log_write(LEVEL_ERROR, "msg=thread_ended reason=\"epoll: %s\"", strerror(errno));
             return -1;
         }
         if (count < 1)

@@ -121,7 +121,7 @@ static bool answer(struct request *request, int status, const char *type, const 
                    bool (*put_body)(struct request *, const char *, sink *, size_t *))
 {
     if (request->answered) {
-        log_write(LEVEL_ERROR, "fault=\"a request was answered twice\" status=%d", status);
+        log_write(LEVEL_ERROR, "msg=answered_twice status=%d", status);
         return false;
     }
     request->answered = true;

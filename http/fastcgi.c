@@ -170,6 +170,14 @@ void http_stop(struct http *http)
         ;
 }
 
+bool http_is_idle(struct http *http)
+{
+    pthread_mutex_lock(&http->lock);
+    bool idle = http->running == 0;
+    pthread_mutex_unlock(&http->lock);
+    return idle;
+}
+
 /* Waits until the last thread has ended or the moment has come. Returns whether it has ended. */
 static bool wait_ended(struct http *http, moment until)
 {

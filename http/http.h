@@ -41,6 +41,9 @@ struct http *http_start(const struct http_limits *limits, const struct route *ro
 /* Takes no new request from now on and lets those in hand finish. Returns at once. */
 void http_stop(struct http *http);
 
+/* After http_stop: whether every request in hand is answered and no thread is left. */
+bool http_is_idle(struct http *http);
+
 /* Waits until every request in hand is answered, at most until the deadline; what then still stalls is cut. Returns
  * true when all threads have ended; false when some have not, and the process must exit without freeing anything. */
 bool http_join(struct http *http, moment deadline);

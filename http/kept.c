@@ -63,14 +63,14 @@ void kept_park(struct kept *kept, int fd)
 {
     struct kept_connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL) {
-        log_write(LEVEL_WARN, "kept_connection=closed reason=\"out of memory\"");
+        log_write(LEVEL_WARN, "msg=connection_closed reason=\"out of memory\"");
         close(fd);
         return;
     }
     connection->fd = fd;
     if (!insert(kept, connection) || watch(kept, connection, EPOLL_CTL_ADD))
         return;
-    log_write(LEVEL_WARN, "kept_connection=closed reason=\"epoll: %s\"", strerror(errno));
+    log_write(LEVEL_WARN, "msg=connection_closed reason=\"epoll: %s\"", strerror(errno));
     detach(kept, connection);
     free(connection);
     close(fd);

@@ -34,7 +34,7 @@ void routes_serve(const struct route *routes, size_t count, struct request *requ
     }
     route->handle(route->context, request);
     if (!request->answered) {
-        log_write(LEVEL_ERROR, "fault=\"a route did not answer\" path=\"%s\"", route->path);
+        log_write(LEVEL_ERROR, "msg=not_answered path=\"%s\"", route->path);
         request_refuse(request, 500, NULL, "an internal fault: this request was not handled");
     }
 }

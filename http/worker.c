@@ -154,7 +154,7 @@ static bool read_beginning(const struct exchange *exchange)
     FCGX_Request *fcgi = exchange->fcgi;
     fcgi->ipcFd = fcntl(exchange->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (fcgi->ipcFd < 0) {
-        log_write(LEVEL_ERROR, "connection=closed reason=\"dup: %s\"", strerror(errno));
+        log_write(LEVEL_ERROR, "msg=connection_closed reason=\"dup: %s\"", strerror(errno));
         return false;
     }
     fcgi->keepConnection = 1; /* or FCGX_Accept_r would close it as the last request's */

@@ -83,8 +83,8 @@ const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t leng
     out[n++] = '"';
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
-            out[n++] = (char)c;
+        if (c >= 0x20 && c < 0x7f && c != '\\') {
+            out[n++] = c == '"' ? '\'' : (char)c;
             continue;
         }
         out[n++] = '\\';

@@ -17,8 +17,8 @@ void log_write(enum log_level level, const char *format, ...) __attribute__((for
 /* Enough for what log_quote makes of the 200 bytes that the log takes of foreign words. */
 #define LOG_QUOTED 820
 
-/* Makes foreign text fit for the log: in double quotes, cut at 200 bytes, control characters, quotes, backslashes and
- * everything beyond ASCII as \xNN. Returns out, NUL-terminated. */
+/* Makes foreign text fit for the log: in double quotes, cut at 200 bytes, double quotes in it as single ones, control
+ * characters, backslashes and everything beyond ASCII as \xNN. Returns out, NUL-terminated. */
 const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length);
 
 #endif

@@ -80,7 +80,7 @@ bool refusal_log_may(struct refusal_log *log, enum refusal refusal, moment now, 
 static void say_left_out(enum refusal refusal, unsigned left_out)
 {
     if (left_out > 0)
-        log_write(LEVEL_WARN, "refused=%s left_out=%u", kinds[refusal].reason, left_out);
+        log_write(LEVEL_WARN, "msg=refused_more_often kind=%s left_out=%u", kinds[refusal].reason, left_out);
 }
 
 void refusal_log_free(struct refusal_log *log)
@@ -103,7 +103,7 @@ static void write_line(struct refusal_log *log, const struct request *request, e
     const char *remote = request_variable(request, "REMOTE_ADDR");
     if (remote == NULL)
         remote = "";
-    log_write(LEVEL_WARN, "refused=%s status=%d source=%s remote=%s reason=%s", kinds[refusal].reason,
+    log_write(LEVEL_WARN, "msg=refused kind=%s status=%d source=%s remote=%s reason=%s", kinds[refusal].reason,
               kinds[refusal].status, source == NULL ? "-" : source, log_quote(quoted_remote, remote, strlen(remote)),
               log_quote(quoted_words, words, strlen(words)));
 }

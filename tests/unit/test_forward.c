@@ -148,8 +148,8 @@ static void batch_has_the_data_planes_form(void)
     batch_reject(&batch);
     CU_ASSERT_TRUE(batch_finish(&batch));
     CU_ASSERT_EQUAL(batch.count, 2);
-    CU_ASSERT_EQUAL(batch.text.length, 28);
-    CU_ASSERT_NSTRING_EQUAL(batch.text.data, "{\"batch\":[{\"a\":1},{\"b\":2}]}", 28);
+    CU_ASSERT_EQUAL(batch.text.length, 27);
+    CU_ASSERT_NSTRING_EQUAL(batch.text.data, "{\"batch\":[{\"a\":1},{\"b\":2}]}", 27);
     buffer_free(&batch.text);
 }
 
@@ -161,7 +161,7 @@ static void batch_is_bounded_but_one_alone_fits(void)
     CU_ASSERT_FALSE(add(&batch, "{}", 2));
     CU_ASSERT_EQUAL(batch.count, 1);
     batch_clear(&batch);
-    CU_ASSERT_TRUE(add(&batch, large, BATCH_BYTES - 20));
+    CU_ASSERT_TRUE(add(&batch, large, BATCH_BYTES - 16));
     CU_ASSERT_TRUE(add(&batch, "{}", 2));
     CU_ASSERT_FALSE(add(&batch, "{}", 2));
     free(large);
