@@ -166,15 +166,9 @@ check-all: check-format check-cppcheck $(ALL_C:%.c=build/check/%.tidy)
 check-format:
 	clang-format --dry-run --Werror $(ALL_C) $(ALL_H)
 
-# One finding per line, as compilers print them. What is left out, and why:
-#  missingIncludeSystem  the system's headers are not read, on purpose
-#  unusedStructMember    members that only another file uses
-#  constParameter*       callbacks whose types libraries prescribe
-#  checkersReport        no finding at all
 check-cppcheck:
 	cppcheck --quiet -j$(JOBS) --std=c11 --enable=warning,style,performance,portability --inline-suppr \
-	    --suppress=missingIncludeSystem --suppress=unusedStructMember --suppress=constParameter \
-	    --suppress=constParameterCallback --suppress=checkersReport --suppress=unmatchedSuppression \
+	    --suppressions-list=.cppcheck-suppressions --suppress=unmatchedSuppression \
 	    --error-exitcode=1 -D_GNU_SOURCE -D__STDC_VERSION__=201112L -I. $(ALL_C)
 
 build/check/%.tidy: %.c $(ALL_H) .clang-tidy

@@ -19,6 +19,7 @@
 #include "watch/clock.h"
 
 #define SIZE_MOST ((size_t)1 << 30)   /* bytes of a body that is sent */
+#define WORDS_MOST 600                /* bytes of an answer that are shown */
 #define CLOSE_WAITS_MS INT64_C(15000) /* for an answer */
 
 struct wish {
@@ -29,8 +30,7 @@ struct wish {
     const char *url;
 };
 
-/* ---- the body -----------------------------------------------------------------------------------------------------
- */
+/* ---- the body --------------------------------------------------------------------------------------------------- */
 
 /* Reads "200", "200K" or "4M". Returns false for anything else and for more than SIZE_MOST. */
 static bool read_size(const char *text, size_t *size)
@@ -112,8 +112,7 @@ static int make_event(const struct wish *wish, struct buffer *body)
     return COMMAND_OK;
 }
 
-/* ---- the request --------------------------------------------------------------------------------------------------
- */
+/* ---- the request ------------------------------------------------------------------------------------------------ */
 
 /* Reads the URL. NULL, and stderr says why, when it is none of http or https. */
 static CURLU *read_url(const char *text)
@@ -172,8 +171,7 @@ static bool send_body(const struct source *source, CURLU *url, const struct buff
     return false;
 }
 
-/* ---- the answer ---------------------------------------------------------------------------------------------------
- */
+/* ---- the answer ------------------------------------------------------------------------------------------------- */
 
 static bool is_ok(const struct delivery_answer *answer)
 {
@@ -191,6 +189,21 @@ static bool is_by_program(const struct delivery_answer *answer)
            memcmp(answer->body.data, start, sizeof start - 1) == 0;
 }
 
+/* Prints the beginning of the answer's body as one line. What could move the terminal's cursor becomes a `?`. */
+static void print_words(const struct delivery_answer *answer)
+{
+    size_t length = answer->body.length < WORDS_MOST ? answer->body.length : WORDS_MOST;
+    while (length > 0 && strchr(" \t\r\n", answer->body.data[length - 1]) != NULL)
+        length--;
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)answer->body.data[i];
+        if (c == '\n' || c == '\r' || c == '\t')
+            c = ' ';
+        putchar(c < 0x20 || c >= 0x7f ? '?' : c);
+    }
+    puts(length == 0 ? "nothing" : "");
+}
+
 /* Prints what came and what to change. Returns an exit code. */
 static int judge(const struct delivery_answer *answer, size_t sent)
 {
@@ -199,10 +212,8 @@ static int judge(const struct delivery_answer *answer, size_t sent)
                advice_on_failure(answer->code));
         return COMMAND_FAILED;
     }
-    char quoted[LOG_QUOTED];
-    printf("answer: %ld %s after %lld ms\n", answer->status,
-           log_quote(quoted, answer->body.length == 0 ? "" : answer->body.data, answer->body.length),
-           (long long)answer->took_ms);
+    printf("answer: %ld after %lld ms: ", answer->status, (long long)answer->took_ms);
+    print_words(answer);
     if (!is_ok(answer)) {
         printf("%s\n", advice_on_answer(answer->status, is_by_program(answer), sent));
         return COMMAND_FAILED;
@@ -214,8 +225,7 @@ static int judge(const struct delivery_answer *answer, size_t sent)
     return COMMAND_OK;
 }
 
-/* ---- the command --------------------------------------------------------------------------------------------------
- */
+/* ---- the command ------------------------------------------------------------------------------------------------ */
 
 static int send_and_judge(const struct wish *wish, const struct source *source, CURLU *url)
 {
