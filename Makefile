@@ -95,7 +95,7 @@ setup-run setup-test setup-check setup-bench:
 
 run: setup-run ## install what is missing, build, and serve http://127.0.0.1:8080/closecrm (PORT=...) until Ctrl-C
 	@$(parallel) closecrm.fcgi
-	@PORT=$(PORT) packaging/run
+	@PORT=$(PORT) exec packaging/run
 
 # The samples name the program under /usr: what is installed names it where it is.
 LIB := $(PREFIX)/lib/closecrm
