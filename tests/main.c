@@ -32,13 +32,13 @@ static void (*const suites[])(void) = {
     suite_json_tree,
     suite_log,
     suite_queue,
-    suite_servers,
     suite_standin,
     suite_transform,
     suite_transform_dates,
     suite_transform_memory,
     suite_transform_mutations,
     suite_transform_rules,
+    suite_servers,
 };
 // clang-format on
 

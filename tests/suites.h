@@ -26,12 +26,12 @@ void suite_json(void);
 void suite_json_tree(void);
 void suite_log(void);
 void suite_queue(void);
-void suite_servers(void);
 void suite_standin(void);
 void suite_transform(void);
 void suite_transform_dates(void);
 void suite_transform_memory(void);
 void suite_transform_mutations(void);
 void suite_transform_rules(void);
+void suite_servers(void);
 
 #endif
