@@ -4,7 +4,7 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 
 # ---- what it is made of -------------------------------------------------------------------------------------------
-FOLDERS := http webhook queue transform forward commands watch config
+FOLDERS := http webhook queue queue/sqlite transform forward commands watch config
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
@@ -16,7 +16,7 @@ SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf) /dev/nul
 
 # pkg-config is asked when a recipe runs and not when this file is read: on a fresh machine `make run` and `make test`
 # install it in between.
-PACKAGES := fcgi json-c libcurl libcrypto uuid inih libisal
+PACKAGES := fcgi json-c libcurl libcrypto uuid inih libisal sqlite3
 TEST_PACKAGES := cunit libmicrohttpd zlib
 pkg = $(call found,$(shell pkg-config $(1) $(2) || echo MISSING))
 found = $(if $(filter MISSING,$(1)),$(error a library is missing: `make setup-test` installs what is needed),$(1))

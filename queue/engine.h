@@ -1,8 +1,9 @@
-/* What stands behind queue.h: one table of functions an engine. Their contracts are those of the queue_ functions of
- * the same names. */
+/* What stands behind queue.h and inspect.h: one table of functions an engine. Their contracts are those of the queue_
+ * functions of the same names. */
 #ifndef QUEUE_ENGINE_H
 #define QUEUE_ENGINE_H
 
+#include "queue/inspect.h"
 #include "queue/queue.h"
 
 struct engine {
@@ -10,7 +11,7 @@ struct engine {
     enum queue_result (*append)(void *state, const char *source, const char *body, size_t length, moment deadline,
                                 struct why *why);
     void (*hurry)(void *state, moment deadline);
-    bool (*own)(void *state);
+    bool (*own)(void *state, struct why *why);
     int (*next)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                 struct events *found, struct why *why);
     int (*again)(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
@@ -18,20 +19,46 @@ struct engine {
     bool (*known)(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                   struct why *why);
     bool (*settle)(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why);
+    bool (*note)(void *state, const char *source, struct notes *notes, bool put, struct why *why);
     int (*wake_fd)(void *state);
     void (*woken)(void *state);
     void (*close)(void *state);
+    const struct inspection *inspection; /* NULL: it keeps nothing that could be looked at */
+};
+
+struct inspection {
+    bool (*names)(void *state, struct strings *names, struct why *why);
+    bool (*count)(void *state, const char *source, struct counts *counts, struct why *why);
+    bool (*notes)(void *state, const char *source, struct notes *notes, struct why *why);
+    bool (*is_owned)(void *state, bool *owned, struct why *words, struct why *why);
+    int (*list)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+                struct events *found, struct why *why);
+    int (*letters)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+                   struct letters *found, struct why *why);
+    bool (*replay)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
+    bool (*discard)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
+    bool (*move)(void *state, const char *from, const char *to, uint64_t *moved, struct why *why);
+    bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
+                  struct why *why);
+    bool (*backup)(void *state, const char *path, struct why *why);
 };
 
 extern const struct engine queue_engine_none;
+extern const struct engine queue_engine_sqlite;
 
 /* For engines: empties found, keeping its memory. */
 void events_clear(struct events *found);
 
-/* For engines: adds a copy of an event. Returns false when memory is out. */
-bool events_add(struct events *found, uint64_t id, const char *body, size_t length);
+/* For engines: adds a copy of an event; of *event all but the body counts as it is. Returns false when memory is out.
+ */
+bool events_add(struct events *found, const struct event *event);
 
 /* For engines: call when all are added, before found is read: sets the bodies' addresses. */
 void events_finish(struct events *found);
+
+/* For engines: the same for dead letters. */
+void letters_clear(struct letters *found);
+bool letters_add(struct letters *found, const struct letter *letter);
+void letters_finish(struct letters *found);
 
 #endif

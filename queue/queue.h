@@ -1,6 +1,7 @@
-/* Events as they came, and what became of them. Any thread appends; one forwarder takes, in order and per source,
- * and settles. Behind this face stand engines; the one that exists, `none`, keeps nothing on disk: its append waits
- * until the event is settled. No engine's nature shows here but in what queue_append's results mean. */
+/* Events as they came, and what became of them. Any thread of any process appends; one forwarder takes, in order and
+ * per source, and settles. Behind this face stand engines: `sqlite` keeps events on disk; `none` keeps nothing, its
+ * append waits until the event is settled. No engine's nature shows here but in what queue_append's results mean. For
+ * looking into the queue there is inspect.h. */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 
@@ -44,9 +45,11 @@ struct verdict {
 
 /* An event taken from the queue; body and length belong to the struct events it stands in. */
 struct event {
-    uint64_t id; /* grows with each append to the queue, never used twice */
+    uint64_t id; /* grows with each append of its source, never used twice */
     const char *body;
     size_t length;
+    int64_t received_ms; /* Unix time; 0 where the engine does not keep it */
+    bool replay;         /* a dead letter that an operator sent on its way again */
 };
 
 /* What queue_next and queue_again found. All zero is empty; reuse it, free it with events_free. */
@@ -59,8 +62,26 @@ struct events {
 
 /* What the queue remembers of an identity. */
 struct known {
-    bool settled;       /* delivered, dropped, or a dead letter that is still kept */
-    int64_t updated_us; /* the newest version that was */
+    bool delivered;       /* or dropped, within dedupe_window */
+    int64_t delivered_us; /* the newest version that was */
+    bool dead;            /* a dead letter that is still kept */
+    int64_t dead_us;      /* the newest version that is */
+};
+
+#define NOTES_PARKED 16
+
+/* What the forwarder wants to know of a source after a restart. All zero: nothing. */
+struct notes {
+    uint32_t tries;   /* that failed, one after another */
+    int64_t since_ms; /* of the first of them; Unix time, as next_ms */
+    int64_t next_ms;  /* nothing is sent before */
+    bool operator_must_act;
+    char reason[256]; /* of the last failure */
+    struct {
+        uint64_t id;      /* of an event that is parked: it fails while others succeed */
+        int64_t since_ms; /* Unix time */
+    } parked[NOTES_PARKED];
+    uint32_t parked_count;
 };
 
 /* Opens the engine that the configuration names. config must outlive it. Returns NULL with the reason. */
@@ -74,9 +95,9 @@ enum queue_result queue_append(struct queue *queue, const char *source, const ch
 /* No append waits beyond this moment any more: the process is about to stop. Any thread. */
 void queue_hurry(struct queue *queue, moment deadline);
 
-/* Takes the reading of all sources into this process: only the owner may call what follows, from one thread.
- * Returns false while another process has it. */
-bool queue_own(struct queue *queue);
+/* Takes the reading of all sources into this process, until it closes the queue or dies: only the owner may call what
+ * follows, from one thread. Never blocks. Returns false with the reason while another process has it: ask again. */
+bool queue_own(struct queue *queue, struct why *why);
 
 /* Finds the next events of a source after the id `after` (0: from the start), oldest first, until there are max_count
  * or the next would go beyond max_bytes (the first always comes). Returns how many; 0: none waits beyond `after`;
@@ -98,6 +119,9 @@ bool queue_known(struct queue *queue, const char *source, const struct identity 
  * are gone are fine. Returns false with the reason when the queue failed; then nothing may be sent until it works. */
 bool queue_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
                   struct why *why);
+
+/* Reads (put false) or keeps (put true) a source's notes. Returns false with the reason when the queue failed. */
+bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct why *why);
 
 /* A descriptor that is readable when something was appended since the last queue_woken. Stays the queue's. */
 int queue_wake_fd(struct queue *queue);

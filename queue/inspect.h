@@ -1,0 +1,83 @@
+/* Looking into the queue, and the operator's hand in it: counts, lists, dead letters, backup. Any process may, also
+ * while another forwards; no call holds the queue for long. One thread for one struct queue. Every function returns
+ * false (-1 where it counts) with the reason when the queue failed, or is one that keeps nothing. */
+#ifndef QUEUE_INSPECT_H
+#define QUEUE_INSPECT_H
+
+#include "queue/queue.h"
+
+struct counts {
+    uint64_t accepted; /* each event once, replays not counted again */
+    uint64_t delivered;
+    uint64_t duplicates;
+    uint64_t dropped;
+    uint64_t dead;              /* dead letters that are kept now */
+    uint64_t waiting;           /* replays included */
+    int64_t oldest_received_ms; /* of those that wait; Unix time; 0: none waits */
+    int64_t last_accepted_ms;   /* 0: never, as below */
+    int64_t last_delivered_ms;
+};
+
+/* A dead letter; texts and body belong to the struct letters it stands in. */
+struct letter {
+    uint64_t id;
+    const char *source;
+    const char *reason;
+    const char *body;
+    size_t length;
+    int64_t received_ms; /* Unix time, as died_ms */
+    int64_t died_ms;
+    bool replayed; /* it is on its way again: it goes when that is delivered */
+};
+
+/* All zero is empty; reuse it, free it with letters_free. */
+struct letters {
+    struct letter *at;
+    size_t count;
+    size_t capacity;
+    struct buffer texts;
+};
+
+/* The sources that the queue knows, configured or not. The caller frees with queue_names_free. */
+bool queue_names(struct queue *queue, struct strings *names, struct why *why);
+void queue_names_free(struct strings *names);
+
+/* Counts of one source. One that the queue does not know has none. */
+bool queue_count(struct queue *queue, const char *source, struct counts *counts, struct why *why);
+
+/* The forwarder's notes of a source. */
+bool queue_notes(struct queue *queue, const char *source, struct notes *notes, struct why *why);
+
+/* Whether a process forwards now. *words says which, or since when none does. */
+bool queue_is_owned(struct queue *queue, bool *owned, struct why *words, struct why *why);
+
+/* Finds waiting events as queue_next does, but takes nothing. */
+int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+               struct events *found, struct why *why);
+
+/* Finds dead letters beyond the id `after`, oldest first, of one source or (NULL) of all; the first always comes
+ * whatever max_bytes says. */
+int queue_letters(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+                  struct letters *found, struct why *why);
+void letters_free(struct letters *letters);
+
+/* Sends dead letters on their way again, all or none: each is appended anew, unless it is on its way already or gone.
+ * *done counts those that were. */
+bool queue_replay(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why);
+
+/* Throws dead letters away, all or none. */
+bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why);
+
+/* Gives a source's waiting events and dead letters to another (renamed, or removed) in steps; *moved counts. Goes on
+ * where it stopped when called again. */
+bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t *moved, struct why *why);
+
+/* Checks the queue's integrity; each fault is told by a call of report. Returns true when the check itself worked;
+ * *faults counts. */
+bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
+                 struct why *why);
+
+/* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
+bool queue_backup(struct queue *queue, const char *path, struct why *why);
+
+#endif

@@ -1,0 +1,209 @@
+/* Connections and transactions: see database.h. What each setting is for is measured; the pitfalls of SQLite with
+ * several processes decide it. */
+#include "queue/sqlite/database.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
+
+/* File systems that are surely local: WAL needs shared memory, and corrupts on others even with one client. Not all
+ * kernels' headers know all of them. */
+static const struct {
+    long type;
+} local[] = {
+    {EXT4_SUPER_MAGIC},     {0x58465342 /* xfs */},  {BTRFS_SUPER_MAGIC},    {TMPFS_MAGIC},          {F2FS_SUPER_MAGIC},
+    {0x2fc12fc1 /* zfs */}, {OVERLAYFS_SUPER_MAGIC}, {REISERFS_SUPER_MAGIC}, {0x3153464a /* jfs */},
+};
+
+static bool is_local(const char *directory)
+{
+    struct statfs status;
+    if (statfs(directory, &status) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
+        if ((long)status.f_type == local[i].type)
+            return true;
+    }
+    return false;
+}
+
+enum database_result database_result_of(struct database *database, int code)
+{
+    why_set(&database->why, "the queue's database: %s",
+            database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_DONE:
+    case SQLITE_ROW:
+        return DATABASE_DONE;
+    case SQLITE_FULL:
+        return DATABASE_FULL;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return DATABASE_DAMAGED;
+    default:
+        return DATABASE_FAILED;
+    }
+}
+
+static enum database_result execute(struct database *database, const char *text)
+{
+    return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
+}
+
+static int take_text(void *context, int columns, char **values, char **names)
+{
+    char *out = context; /* of 32 bytes */
+    (void)names;
+    snprintf(out, 32, "%s", columns > 0 && values[0] != NULL ? values[0] : "");
+    return 0;
+}
+
+/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL. */
+static enum database_result set_journal_mode(struct database *database, const char *directory)
+{
+    char mode[32] = "";
+    const char *wanted = is_local(directory) ? "PRAGMA journal_mode = WAL" : "PRAGMA journal_mode = TRUNCATE";
+    int code = sqlite3_exec(database->db, wanted, take_text, mode, NULL);
+    database->wal = strcmp(mode, "wal") == 0;
+    if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
+        why_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
+        return DATABASE_FAILED;
+    }
+    return database_result_of(database, code);
+}
+
+static enum database_result set_up(struct database *database, const char *directory, bool durable)
+{
+    int yes = 1;
+    sqlite3_busy_timeout(database->db, BUSY_MS);
+    sqlite3_extended_result_codes(database->db, 1);
+    /* At close every CGI request would checkpoint; and a log that stays needs no new directory entry, which would
+     * have to be synced. */
+    sqlite3_db_config(database->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
+    enum database_result result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
+    if (result == DATABASE_DONE)
+        result = set_journal_mode(database, directory);
+    if (result == DATABASE_DONE)
+        result = execute(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
+                                   "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF");
+    if (result == DATABASE_DONE)
+        /* A rollback journal that is not synced is not safe even for order. */
+        result =
+            execute(database, durable || !database->wal ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+    return result;
+}
+
+static enum database_result open_failed(struct database *database, const char *path)
+{
+    why_set(&database->why, "cannot open %s: %s", path, strerror(errno));
+    return errno == ENOSPC ? DATABASE_FULL : DATABASE_FAILED;
+}
+
+enum database_result database_open(struct database *database, const char *directory, bool durable)
+{
+    char path[4096];
+    *database = (struct database){.write_lock = -1};
+    snprintf(path, sizeof path, "%s/write.lock", directory);
+    database->write_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (database->write_lock < 0)
+        return open_failed(database, path);
+    snprintf(path, sizeof path, "%s/queue.db", directory);
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int code = sqlite3_open_v2(path, &database->db, flags, NULL);
+    enum database_result result = database_result_of(database, code);
+    if (result == DATABASE_DONE)
+        result = set_up(database, directory, durable);
+    if (result == DATABASE_DONE)
+        result = schema_prepare(database);
+    return result;
+}
+
+void database_close(struct database *database)
+{
+    for (size_t i = 0; i < database->source_count; i++) {
+        for (size_t j = 0; j < STATEMENTS; j++)
+            sqlite3_finalize(database->sources[i].at[j]);
+    }
+    free(database->sources);
+    sqlite3_close(database->db);
+    if (database->write_lock >= 0)
+        close(database->write_lock);
+    *database = (struct database){.write_lock = -1};
+}
+
+static bool lock_writers(struct database *database)
+{
+    int result;
+    do {
+        result = flock(database->write_lock, LOCK_EX);
+    } while (result != 0 && errno == EINTR);
+    if (result != 0)
+        why_set(&database->why, "cannot lock the queue: %s", strerror(errno));
+    return result == 0;
+}
+
+static void unlock_writers(struct database *database)
+{
+    flock(database->write_lock, LOCK_UN);
+}
+
+/* What other releases do to the schema is seen here, in the very transaction: a process may live long. */
+static enum database_result check_version(struct database *database)
+{
+    enum database_result result;
+    int64_t version = database_number(database, STATEMENT_VERSION, &result);
+    if (result == DATABASE_DONE && version != SCHEMA_VERSION) {
+        why_set(&database->why, "the queue has version %lld, made by another release; this process knows %d",
+                (long long)version, SCHEMA_VERSION);
+        return DATABASE_NEWER;
+    }
+    return result;
+}
+
+enum database_result database_begin(struct database *database)
+{
+    /* SQLite's own busy handler is not fair: whoever sleeps longest may starve. */
+    if (!lock_writers(database))
+        return DATABASE_FAILED;
+    enum database_result result = database_run(database, database_statement(database, STATEMENT_BEGIN, 0));
+    if (result != DATABASE_DONE) {
+        unlock_writers(database);
+        return result;
+    }
+    result = check_version(database);
+    if (result != DATABASE_DONE)
+        database_rollback(database);
+    return result;
+}
+
+enum database_result database_commit(struct database *database)
+{
+    enum database_result result = database_run(database, database_statement(database, STATEMENT_COMMIT, 0));
+    if (result != DATABASE_DONE) {
+        struct why why = database->why;
+        database_rollback(database);
+        database->why = why;
+        return result;
+    }
+    unlock_writers(database);
+    return DATABASE_DONE;
+}
+
+void database_rollback(struct database *database)
+{
+    struct why why = database->why;
+    if (sqlite3_get_autocommit(database->db) == 0) /* some errors roll back by themselves */
+        database_run(database, database_statement(database, STATEMENT_ROLLBACK, 0));
+    database->why = why;
+    unlock_writers(database);
+}

@@ -1,0 +1,122 @@
+/* One connection to the queue's database: opening it as its file system allows, transactions that queue fairly between
+ * processes, prepared statements. Used by one thread at a time. */
+#ifndef QUEUE_SQLITE_DATABASE_H
+#define QUEUE_SQLITE_DATABASE_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "watch/why.h"
+
+/* How an operation ended. What is not DONE has a reason in the connection's `why`. */
+enum database_result {
+    DATABASE_DONE,
+    DATABASE_FULL,    /* the disk is */
+    DATABASE_DAMAGED, /* SQLite says corrupt, or no database: never a matter of busy, full or I/O */
+    DATABASE_NEWER,   /* another release has migrated it meanwhile */
+    DATABASE_FAILED,  /* all else; trying again may help */
+};
+
+/* The statements; those of one source have %u for its number. database.c has their text. */
+enum statement {
+    STATEMENT_BEGIN,
+    STATEMENT_COMMIT,
+    STATEMENT_ROLLBACK,
+    STATEMENT_VERSION,
+    STATEMENT_PAGES,
+    STATEMENT_FREE_PAGES,
+    STATEMENT_ADD_SOURCE,
+    STATEMENT_SOURCE_NUMBER,
+    STATEMENT_SOURCES,
+    STATEMENT_ADD_COUNT,
+    STATEMENT_SET_COUNT,
+    STATEMENT_COUNTS,
+    STATEMENT_SEQUENCE,
+    STATEMENT_ADD_JOURNAL,
+    STATEMENT_JOURNAL,
+    STATEMENT_DELETE_JOURNAL,
+    STATEMENT_ADD_KNOWN,
+    STATEMENT_FIND_KNOWN,
+    STATEMENT_PRUNE_KNOWN,
+    STATEMENT_KNOWN_AFTER,
+    STATEMENT_ANY_LETTER,
+    STATEMENT_FIND_DEAD,
+    STATEMENT_LETTERS,
+    STATEMENT_LETTERS_OF,
+    STATEMENT_LETTER,
+    STATEMENT_LETTER_COUNT,
+    STATEMENT_LETTER_ON_ITS_WAY,
+    STATEMENT_LETTER_DIED_AGAIN,
+    STATEMENT_RESOLVE_KEY,
+    STATEMENT_RESOLVE_LETTER,
+    STATEMENT_MOVE_LETTERS,
+    STATEMENT_NOTE,
+    STATEMENT_SET_NOTE,
+    STATEMENT_PARKED,
+    STATEMENT_ADD_PARKED,
+    STATEMENT_CLEAR_PARKED,
+    STATEMENT_APPEND, /* from here on: of one source */
+    STATEMENT_NEXT,
+    STATEMENT_ONE,
+    STATEMENT_LETTERS_IN,
+    STATEMENT_DELETE,
+    STATEMENT_BURY,
+    STATEMENT_OLDEST,
+    STATEMENT_NEWEST,
+    STATEMENT_REPLAY,
+    STATEMENTS
+};
+
+struct source_statements {
+    uint32_t number;
+    sqlite3_stmt *at[STATEMENTS];
+};
+
+struct database {
+    sqlite3 *db;
+    int write_lock; /* descriptor of the file on which writers queue */
+    bool wal;       /* else a rollback journal: the file system may be remote */
+    struct source_statements *sources;
+    size_t source_count;
+    struct why why; /* of the last result that was not DONE */
+};
+
+/* Opens the database in a state directory; makes and migrates it where needed. durable: each commit is synced; else a
+ * power cut may undo the last ones, in order, and nothing else. Returns DONE or the result with the reason; then, too,
+ * call database_close. */
+enum database_result database_open(struct database *database, const char *directory, bool durable);
+
+/* Never checkpoints: that is the housekeeper's. */
+void database_close(struct database *database);
+
+/* Begins a writing transaction, after all who asked before in any process. On anything but DONE none is begun. */
+enum database_result database_begin(struct database *database);
+
+/* Ends it. On anything but DONE it is rolled back. */
+enum database_result database_commit(struct database *database);
+
+void database_rollback(struct database *database);
+
+/* The statement, ready to be bound; NULL, with the reason, when it cannot be prepared. number: of the source, 0 for
+ * statements that have none. */
+sqlite3_stmt *database_statement(struct database *database, enum statement statement, uint32_t number);
+
+/* Steps a statement that returns no rows, and resets it. NULL is allowed: the reason is there already. */
+enum database_result database_run(struct database *database, sqlite3_stmt *statement);
+
+/* Steps a statement. Returns SQLITE_ROW or SQLITE_DONE; else the result is in *result, and the statement is reset. */
+int database_step(struct database *database, sqlite3_stmt *statement, enum database_result *result);
+
+/* What SQLite's code means, with the connection's words in `why`. */
+enum database_result database_result_of(struct database *database, int code);
+
+/* A single number: of a statement without parameters. 0 when there is no row; the result in *result. */
+int64_t database_number(struct database *database, enum statement statement, enum database_result *result);
+
+/* schema.c: makes or migrates the tables, within a transaction that it begins itself; and the table of one source. */
+#define SCHEMA_VERSION 1
+enum database_result schema_prepare(struct database *database);
+enum database_result schema_add_source(struct database *database, const char *name, uint32_t *number);
+
+#endif

@@ -1,0 +1,150 @@
+/* The statements of the queue's database, in one table, and their preparing. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "queue/sqlite/database.h"
+
+static const char *const texts[STATEMENTS] = {
+    [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
+    [STATEMENT_COMMIT] = "COMMIT",
+    [STATEMENT_ROLLBACK] = "ROLLBACK",
+    [STATEMENT_VERSION] = "PRAGMA user_version",
+    [STATEMENT_PAGES] = "PRAGMA page_count",
+    [STATEMENT_FREE_PAGES] = "PRAGMA freelist_count",
+
+    [STATEMENT_ADD_SOURCE] = "INSERT INTO source (name) VALUES (?1)",
+    [STATEMENT_SOURCE_NUMBER] = "SELECT number FROM source WHERE name = ?1",
+    [STATEMENT_SOURCES] = "SELECT name FROM source ORDER BY number",
+
+    [STATEMENT_ADD_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3)"
+                            " ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
+    [STATEMENT_SET_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3)"
+                            " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
+    [STATEMENT_COUNTS] = "SELECT kind, n FROM count WHERE source = ?1",
+    [STATEMENT_SEQUENCE] = "SELECT seq FROM sqlite_sequence WHERE name = 'event_' || ?1",
+
+    [STATEMENT_ADD_JOURNAL] = "INSERT INTO journal (source, key, updated, at) VALUES (?1, ?2, ?3, ?4)",
+    [STATEMENT_JOURNAL] = "SELECT n, source, key, updated, at FROM journal ORDER BY n",
+    [STATEMENT_DELETE_JOURNAL] = "DELETE FROM journal WHERE n <= ?1",
+    [STATEMENT_ADD_KNOWN] = "INSERT INTO known (source, key, updated, at) VALUES (?1, ?2, ?3, ?4)"
+                            " ON CONFLICT (source, key) DO UPDATE"
+                            " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
+    [STATEMENT_FIND_KNOWN] = "SELECT updated FROM known WHERE source = ?1 AND key = ?2 AND at >= ?3",
+    [STATEMENT_KNOWN_AFTER] = "SELECT source, key FROM known WHERE (source, key) > (?1, ?2)"
+                              " ORDER BY source, key LIMIT 1 OFFSET ?3",
+    [STATEMENT_PRUNE_KNOWN] = "DELETE FROM known WHERE (source, key) > (?1, ?2) AND (source, key) <= (?3, ?4)"
+                              " AND at < ?5",
+
+    [STATEMENT_ANY_LETTER] = "SELECT 1 FROM letter LIMIT 1",
+    [STATEMENT_FIND_DEAD] = "SELECT max(updated) FROM letter WHERE source = ?1 AND key = ?2",
+    [STATEMENT_LETTERS] = "SELECT letter.id, source.name, reason, body, received, died, replayed FROM letter"
+                          " JOIN source ON source.number = letter.source WHERE letter.id > ?1 ORDER BY letter.id",
+    [STATEMENT_LETTERS_OF] = "SELECT letter.id, source.name, reason, body, received, died, replayed FROM letter"
+                             " JOIN source ON source.number = letter.source"
+                             " WHERE letter.id > ?1 AND source.name = ?2 ORDER BY letter.id",
+    [STATEMENT_LETTER] = "SELECT source FROM letter WHERE id = ?1 AND replayed IS NULL",
+    [STATEMENT_LETTER_COUNT] = "SELECT count(*) FROM letter WHERE source = ?1",
+    [STATEMENT_LETTER_ON_ITS_WAY] = "UPDATE letter SET replayed = ?2 WHERE id = ?1",
+    [STATEMENT_LETTER_DIED_AGAIN] = "UPDATE letter SET replayed = NULL, died = ?2, reason = ?3, key = ?4, updated = ?5"
+                                    " WHERE id = ?1",
+    [STATEMENT_RESOLVE_KEY] = "DELETE FROM letter WHERE source = ?1 AND key = ?2 AND updated <= ?3",
+    [STATEMENT_RESOLVE_LETTER] = "DELETE FROM letter WHERE id = ?1",
+    [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE source = ?1",
+
+    [STATEMENT_NOTE] = "SELECT tries, since, next, operator, reason FROM note WHERE source = ?1",
+    [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, reason)"
+                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [STATEMENT_PARKED] = "SELECT id, since FROM parked WHERE source = ?1 ORDER BY id",
+    [STATEMENT_ADD_PARKED] = "REPLACE INTO parked (source, id, since) VALUES (?1, ?2, ?3)",
+    [STATEMENT_CLEAR_PARKED] = "DELETE FROM parked WHERE source = ?1",
+
+    [STATEMENT_APPEND] = "INSERT INTO event_%u (received, body) VALUES (?1, ?2)",
+    [STATEMENT_NEXT] = "SELECT id, received, letter, body FROM event_%u WHERE id > ?1 ORDER BY id",
+    [STATEMENT_ONE] = "SELECT id, received, letter, body FROM event_%u WHERE id = ?1",
+    [STATEMENT_LETTERS_IN] = "SELECT id, letter FROM event_%u WHERE id BETWEEN ?1 AND ?2 AND letter IS NOT NULL",
+    [STATEMENT_DELETE] = "DELETE FROM event_%u WHERE id BETWEEN ?1 AND ?2",
+    [STATEMENT_BURY] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"
+                       " SELECT ?2, ?3, ?4, received, ?5, ?6, body FROM event_%u WHERE id = ?1",
+    [STATEMENT_OLDEST] = "SELECT received FROM event_%u ORDER BY id LIMIT 1",
+    [STATEMENT_NEWEST] = "SELECT received FROM event_%u ORDER BY id DESC LIMIT 1",
+    [STATEMENT_REPLAY] = "INSERT INTO event_%u (received, letter, body) SELECT received, id, body FROM letter"
+                         " WHERE id = ?1",
+};
+
+/* The statements of a source; number 0: those of none. */
+static struct source_statements *statements_of(struct database *database, uint32_t number)
+{
+    for (size_t i = 0; i < database->source_count; i++) {
+        if (database->sources[i].number == number)
+            return &database->sources[i];
+    }
+    struct source_statements *more =
+        realloc(database->sources, (database->source_count + 1) * sizeof *database->sources);
+    if (more == NULL)
+        return NULL;
+    database->sources = more;
+    struct source_statements *one = &more[database->source_count++];
+    *one = (struct source_statements){.number = number};
+    return one;
+}
+
+sqlite3_stmt *database_statement(struct database *database, enum statement statement, uint32_t number)
+{
+    struct source_statements *statements = statements_of(database, statement >= STATEMENT_APPEND ? number : 0);
+    if (statements == NULL) {
+        why_set(&database->why, "out of memory");
+        return NULL;
+    }
+    sqlite3_stmt **slot = &statements->at[statement];
+    if (*slot == NULL) {
+        char text[512];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the table above is the only source of formats */
+        snprintf(text, sizeof text, texts[statement], (unsigned)number);
+#pragma GCC diagnostic pop
+        int code = sqlite3_prepare_v3(database->db, text, -1, SQLITE_PREPARE_PERSISTENT, slot, NULL);
+        if (code != SQLITE_OK) {
+            database_result_of(database, code);
+            return NULL;
+        }
+    }
+    return *slot;
+}
+
+enum database_result database_run(struct database *database, sqlite3_stmt *statement)
+{
+    if (statement == NULL)
+        return DATABASE_FAILED;
+    int code = sqlite3_step(statement);
+    enum database_result result = DATABASE_DONE;
+    if (code != SQLITE_DONE && code != SQLITE_ROW)
+        result = database_result_of(database, code);
+    sqlite3_reset(statement);
+    return result;
+}
+
+int database_step(struct database *database, sqlite3_stmt *statement, enum database_result *result)
+{
+    *result = DATABASE_DONE;
+    if (statement == NULL) {
+        *result = DATABASE_FAILED;
+        return SQLITE_ERROR;
+    }
+    int code = sqlite3_step(statement);
+    if (code == SQLITE_ROW || code == SQLITE_DONE)
+        return code;
+    *result = database_result_of(database, code);
+    sqlite3_reset(statement);
+    return code;
+}
+
+int64_t database_number(struct database *database, enum statement statement, enum database_result *result)
+{
+    sqlite3_stmt *one = database_statement(database, statement, 0);
+    int64_t number = 0;
+    if (database_step(database, one, result) == SQLITE_ROW)
+        number = sqlite3_column_int64(one, 0);
+    if (*result == DATABASE_DONE)
+        sqlite3_reset(one);
+    return number;
+}
