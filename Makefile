@@ -55,6 +55,8 @@ build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1
 build/$(1)/bench/%: build/$(1)/bench/%.o $(SOURCES:%.c=build/$(1)/%.o)
 	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
+.SECONDARY: $(BENCH_SOURCES:%.c=build/$(1)/%.o)
+
 -include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(BENCH_SOURCES))
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))

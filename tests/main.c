@@ -15,6 +15,7 @@ static void (*const suites[])(void) = {
     suite_log,
     suite_transform,
     suite_json,
+    suite_json_texts,
     suite_json_tree,
     suite_transform_dates,
     suite_transform_rules,

@@ -10,6 +10,7 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 void suite_log(void);
 void suite_transform(void);
 void suite_json(void);
+void suite_json_texts(void);
 void suite_json_tree(void);
 void suite_transform_dates(void);
 void suite_transform_rules(void);
