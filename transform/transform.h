@@ -30,8 +30,7 @@ struct rules {
     size_t keeps;
     char *const *drop;
     size_t drops;
-    char *const
-        *remove; /* exact paths below the event, such as data.body_html; see rules_remove. subscription_id too */
+    char *const *remove; /* exact paths below the event, such as data.body_html: see rules.h */
     size_t removes;
 };
 
