@@ -20,23 +20,31 @@ static EVP_MAC_CTX *keyed_context(EVP_MAC *hmac, const struct signature_key *key
     return NULL;
 }
 
+/* As many as can be: the first that fails ends it. */
+static void prepare_keys(struct signers *signers, EVP_MAC *hmac, const struct signature_key *keys, size_t count)
+{
+    while (signers->count < count) {
+        EVP_MAC_CTX *context = keyed_context(hmac, &keys[signers->count]);
+        if (context == NULL)
+            return;
+        signers->keyed[signers->count++] = context;
+    }
+}
+
 bool signers_init(struct signers *signers, const struct signature_key *keys, size_t count)
 {
     *signers = (struct signers){0};
     if (count == 0)
         return true;
     EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    signers->keyed = calloc(count, sizeof *signers->keyed);
-    bool ready = hmac != NULL && signers->keyed != NULL;
-    while (ready && signers->count < count) {
-        signers->keyed[signers->count] = keyed_context(hmac, &keys[signers->count]);
-        ready = signers->keyed[signers->count] != NULL;
-        signers->count += ready;
-    }
+    signers->keyed = calloc(count, sizeof(EVP_MAC_CTX *));
+    if (hmac != NULL && signers->keyed != NULL)
+        prepare_keys(signers, hmac, keys, count);
     EVP_MAC_free(hmac);
-    if (!ready)
-        signers_free(signers);
-    return ready;
+    if (signers->count == count)
+        return true;
+    signers_free(signers);
+    return false;
 }
 
 void signers_free(struct signers *signers)
