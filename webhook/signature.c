@@ -20,15 +20,13 @@ static EVP_MAC_CTX *keyed_context(EVP_MAC *hmac, const struct signature_key *key
     return NULL;
 }
 
-/* As many as can be: the first that fails ends it. */
-static void prepare_keys(struct signers *signers, EVP_MAC *hmac, const struct signature_key *keys, size_t count)
+/* As many as can be: the first that fails ends it. Returns how many. */
+static size_t prepare_keys(EVP_MAC_CTX **keyed, EVP_MAC *hmac, const struct signature_key *keys, size_t count)
 {
-    while (signers->count < count) {
-        EVP_MAC_CTX *context = keyed_context(hmac, &keys[signers->count]);
-        if (context == NULL)
-            return;
-        signers->keyed[signers->count++] = context;
-    }
+    size_t ready = 0;
+    while (ready < count && (keyed[ready] = keyed_context(hmac, &keys[ready])) != NULL)
+        ready++;
+    return ready;
 }
 
 bool signers_init(struct signers *signers, const struct signature_key *keys, size_t count)
@@ -37,11 +35,11 @@ bool signers_init(struct signers *signers, const struct signature_key *keys, siz
     if (count == 0)
         return true;
     EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    signers->keyed = calloc(count, sizeof(EVP_MAC_CTX *));
-    if (hmac != NULL && signers->keyed != NULL)
-        prepare_keys(signers, hmac, keys, count);
+    EVP_MAC_CTX **keyed = calloc(count, sizeof(EVP_MAC_CTX *));
+    size_t ready = hmac != NULL && keyed != NULL ? prepare_keys(keyed, hmac, keys, count) : 0;
     EVP_MAC_free(hmac);
-    if (signers->count == count)
+    *signers = (struct signers){.keyed = keyed, .count = ready};
+    if (ready == count)
         return true;
     signers_free(signers);
     return false;

@@ -90,7 +90,8 @@ static void send_body(struct cgi *cgi, size_t length)
     static char body[100000];
     memset(body, 'y', sizeof body);
     for (size_t at = 0; at < length;) {
-        ssize_t n = write(cgi->in, body, length - at);
+        size_t piece = length - at < sizeof body ? length - at : sizeof body;
+        ssize_t n = write(cgi->in, body, piece);
         CU_ASSERT_TRUE_FATAL(n > 0);
         at += (size_t)n;
     }
@@ -133,6 +134,17 @@ static void refuses_half_a_body(void)
     expect(&cgi, "Status: 400 Bad Request\r\n", "{\"error\": \"the body ended after 50 bytes, before its end\"}\n");
 }
 
+/* The web server must be able to hand over all of it, or it may not look at the answer. */
+static void reads_a_refused_body_to_its_end(void)
+{
+    struct cgi cgi;
+    start(&cgi, "300000");
+    send_body(&cgi, 300000);
+    expect(&cgi, "Status: 400 Bad Request\r\n",
+           "{\"error\": \"the body is larger than the 200000 bytes that max_body allows\"}\n");
+    close(cgi.in);
+}
+
 static void survives_a_client_that_has_gone(void)
 {
     struct cgi cgi;
@@ -151,6 +163,7 @@ void suite_http_cgi(void)
         {"a request is answered", answers},
         {"a stalled body is given up", gives_up_a_stalled_body},
         {"half a body is refused", refuses_half_a_body},
+        {"a refused body is read to its end", reads_a_refused_body_to_its_end},
         {"a client that has gone is survived", survives_a_client_that_has_gone},
         CU_TEST_INFO_NULL,
     };

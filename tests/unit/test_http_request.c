@@ -255,6 +255,7 @@ static void answers_once(void)
     fake_init(&fake, variables, "", 0);
     fake.gone = true;
     CU_ASSERT_FALSE(request_answer(&fake.request, 200, NULL, "hello"));
+    // cppcheck-suppress redundantAssignment
     fake.gone = false;
     CU_ASSERT_FALSE(request_answer(&fake.request, 200, NULL, "hello"));
     CU_ASSERT_EQUAL(fake.finished, 1);
