@@ -25,6 +25,8 @@ static void (*const suites[])(void) = {
     suite_json_tree,
     suite_log,
     suite_queue,
+    suite_delivery,
+    suite_lifecycle,
     suite_servers,
     suite_standin,
     suite_transform,

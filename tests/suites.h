@@ -19,6 +19,8 @@ void suite_json(void);
 void suite_json_tree(void);
 void suite_log(void);
 void suite_queue(void);
+void suite_delivery(void);
+void suite_lifecycle(void);
 void suite_servers(void);
 void suite_standin(void);
 void suite_transform(void);
