@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "commands/advice.h"
+#include "commands/delivery.h"
 #include "commands/options.h"
-#include "commands/post.h"
 #include "commands/sign.h"
 #include "commands/source.h"
 #include "commands/test_event.h"
@@ -19,6 +19,7 @@
 #include "watch/clock.h"
 
 #define SIZE_MOST ((size_t)1 << 30)   /* bytes of a body that is sent */
+#define WORDS_MOST 600                /* bytes of an answer that are shown */
 #define CLOSE_WAITS_MS INT64_C(15000) /* for an answer */
 
 struct wish {
@@ -29,8 +30,7 @@ struct wish {
     const char *url;
 };
 
-/* ---- the body -----------------------------------------------------------------------------------------------------
- */
+/* ---- the body --------------------------------------------------------------------------------------------------- */
 
 /* Reads "200", "200K" or "4M". Returns false for anything else and for more than SIZE_MOST. */
 static bool read_size(const char *text, size_t *size)
@@ -112,8 +112,7 @@ static int make_event(const struct wish *wish, struct buffer *body)
     return COMMAND_OK;
 }
 
-/* ---- the request --------------------------------------------------------------------------------------------------
- */
+/* ---- the request ------------------------------------------------------------------------------------------------ */
 
 /* Reads the URL. NULL, and stderr says why, when it is none of http or https. */
 static CURLU *read_url(const char *text)
@@ -149,32 +148,32 @@ static bool add_write_key(CURLU *url, const char *key)
 }
 
 /* Signs and sends. Returns false, and stderr says why, when it could not even be tried. */
-static bool send_body(const struct source *source, CURLU *url, const struct buffer *body, struct post_answer *answer)
+static bool send_body(const struct source *source, CURLU *url, const struct buffer *body,
+                      struct delivery_answer *answer)
 {
     char timestamp[32], hash[SIGN_HEX_SIZE];
-    struct post post = {.url = url, .body = body->data, .length = body->length};
+    struct delivery delivery = {.url = url, .body = body->data, .length = body->length};
     bool ready = true;
     snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
     if (source->signature_keys > 0) {
         ready = sign_body(&source->signature_key[0], timestamp, body->data, body->length, hash);
-        post.timestamp = timestamp;
-        post.hash = hash;
+        delivery.timestamp = timestamp;
+        delivery.hash = hash;
     } else if (source->write_key.count > 0) {
         ready = add_write_key(url, source->write_key.at[0]);
     }
     printf("sent: %zu bytes, %s of source %s\n", body->length,
            source->signature_keys > 0 ? "signed with the first signature key" : "with the write key", source->name);
     fflush(stdout);
-    if (ready && post_send(&post, answer))
+    if (ready && delivery_send(&delivery, answer))
         return true;
     fprintf(stderr, "send-test: out of memory\n");
     return false;
 }
 
-/* ---- the answer ---------------------------------------------------------------------------------------------------
- */
+/* ---- the answer ------------------------------------------------------------------------------------------------- */
 
-static bool is_ok(const struct post_answer *answer)
+static bool is_ok(const struct delivery_answer *answer)
 {
     size_t length = answer->body.length;
     while (length > 0 && (answer->body.data[length - 1] == '\n' || answer->body.data[length - 1] == '\r'))
@@ -183,25 +182,38 @@ static bool is_ok(const struct post_answer *answer)
 }
 
 /* The program's refusals are {"error": "..."}. */
-static bool is_by_program(const struct post_answer *answer)
+static bool is_by_program(const struct delivery_answer *answer)
 {
     static const char start[] = "{\"error\"";
     return strcmp(answer->type, "application/json") == 0 && answer->body.length >= sizeof start - 1 &&
            memcmp(answer->body.data, start, sizeof start - 1) == 0;
 }
 
+/* Prints the beginning of the answer's body as one line. What could move the terminal's cursor becomes a `?`. */
+static void print_words(const struct delivery_answer *answer)
+{
+    size_t length = answer->body.length < WORDS_MOST ? answer->body.length : WORDS_MOST;
+    while (length > 0 && strchr(" \t\r\n", answer->body.data[length - 1]) != NULL)
+        length--;
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)answer->body.data[i];
+        if (c == '\n' || c == '\r' || c == '\t')
+            c = ' ';
+        putchar(c < 0x20 || c >= 0x7f ? '?' : c);
+    }
+    puts(length == 0 ? "nothing" : "");
+}
+
 /* Prints what came and what to change. Returns an exit code. */
-static int judge(const struct post_answer *answer, size_t sent)
+static int judge(const struct delivery_answer *answer, size_t sent)
 {
     if (answer->code != CURLE_OK) {
         printf("no answer after %lld ms: %s\n%s\n", (long long)answer->took_ms, answer->error,
                advice_on_failure(answer->code));
         return COMMAND_FAILED;
     }
-    char quoted[LOG_QUOTED];
-    printf("answer: %ld %s after %lld ms\n", answer->status,
-           log_quote(quoted, answer->body.length == 0 ? "" : answer->body.data, answer->body.length),
-           (long long)answer->took_ms);
+    printf("answer: %ld after %lld ms: ", answer->status, (long long)answer->took_ms);
+    print_words(answer);
     if (!is_ok(answer)) {
         printf("%s\n", advice_on_answer(answer->status, is_by_program(answer), sent));
         return COMMAND_FAILED;
@@ -213,13 +225,12 @@ static int judge(const struct post_answer *answer, size_t sent)
     return COMMAND_OK;
 }
 
-/* ---- the command --------------------------------------------------------------------------------------------------
- */
+/* ---- the command ------------------------------------------------------------------------------------------------ */
 
 static int send_and_judge(const struct wish *wish, const struct source *source, CURLU *url)
 {
     struct buffer body = {0};
-    struct post_answer answer = {0};
+    struct delivery_answer answer = {0};
     int code = COMMAND_FAILED;
     if (wish->body == NULL)
         code = make_event(wish, &body);
@@ -227,7 +238,7 @@ static int send_and_judge(const struct wish *wish, const struct source *source, 
         code = COMMAND_OK;
     if (code == COMMAND_OK)
         code = send_body(source, url, &body, &answer) ? judge(&answer, body.length) : COMMAND_FAILED;
-    post_answer_free(&answer);
+    delivery_answer_free(&answer);
     buffer_free(&body);
     return code;
 }

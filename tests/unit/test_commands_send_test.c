@@ -23,8 +23,7 @@
 
 static struct ran ran;
 
-/* ---- a server for one request -------------------------------------------------------------------------------------
- */
+/* ---- a server for one request ----------------------------------------------------------------------------------- */
 
 struct server {
     int listening;
@@ -130,8 +129,7 @@ static const char *member(struct json_object *object, const char *name)
     return json_object_get_string(json_object_object_get(object, name));
 }
 
-/* ---- what is sent -------------------------------------------------------------------------------------------------
- */
+/* ---- what is sent ----------------------------------------------------------------------------------------------- */
 
 static void sends_a_harmless_event(void)
 {
@@ -248,8 +246,7 @@ static void event_fills_up_to_the_very_byte(void)
     }
 }
 
-/* ---- what comes back ----------------------------------------------------------------------------------------------
- */
+/* ---- what comes back -------------------------------------------------------------------------------------------- */
 
 #define JSON(status, text)                                                                                             \
     "HTTP/1.1 " status " x\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"error\": \"" text "\"}"
@@ -297,9 +294,9 @@ static void status_answer_and_time_are_said(void)
     SEND(JSON("503", "try \x1b[31mlater"), "/", NULL);
     configuration_forget();
 
-    const char *answer = strstr(ran.out, "\nanswer: 503 \"{\\x22error\\x22: \\x22try \\x1b[31mlater\\x22}\" after ");
+    const char *answer = strstr(ran.out, "\nanswer: 503 after ");
     CU_ASSERT_PTR_NOT_NULL_FATAL(answer);
-    CU_ASSERT_PTR_NOT_NULL(strstr(answer, " ms\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, " ms: {\"error\": \"try ?[31mlater\"}\nthe program is well"));
 }
 
 static void refused_connection_is_explained(void)

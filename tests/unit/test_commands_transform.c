@@ -170,8 +170,7 @@ static void full_stdout_is_1(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "stdout did not take everything: Broken pipe"));
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------------------
- */
+/* ---- memory ----------------------------------------------------------------------------------------------------- */
 
 static void count_piece(void *context, const struct piece *piece)
 {

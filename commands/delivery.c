@@ -1,5 +1,5 @@
-/* One POST over libcurl: see post.h. */
-#include "commands/post.h"
+/* One POST over libcurl: see delivery.h. */
+#include "commands/delivery.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +30,7 @@ static bool add_header(struct curl_slist **list, const char *name, const char *v
     return true;
 }
 
-static bool add_headers(struct curl_slist **list, const struct post *post)
+static bool add_headers(struct curl_slist **list, const struct delivery *delivery)
 {
     struct curl_slist *no_expect = curl_slist_append(NULL, "Expect:"); /* not to wait for a "100 Continue" */
     if (no_expect == NULL)
@@ -38,8 +38,8 @@ static bool add_headers(struct curl_slist **list, const struct post *post)
     *list = no_expect;
     if (!add_header(list, "Content-Type", "application/json"))
         return false;
-    return post->timestamp == NULL ||
-           (add_header(list, "close-sig-timestamp", post->timestamp) && add_header(list, "close-sig-hash", post->hash));
+    return delivery->timestamp == NULL || (add_header(list, "close-sig-timestamp", delivery->timestamp) &&
+                                           add_header(list, "close-sig-hash", delivery->hash));
 }
 
 /* A proxy in the environment is for the world outside. */
@@ -53,15 +53,16 @@ static bool is_this_machine(CURLU *url)
     return is;
 }
 
-static void set_options(CURL *curl, const struct post *post, struct curl_slist *headers, struct post_answer *answer)
+static void set_options(CURL *curl, const struct delivery *delivery, struct curl_slist *headers,
+                        struct delivery_answer *answer)
 {
-    curl_easy_setopt(curl, CURLOPT_CURLU, post->url);
+    curl_easy_setopt(curl, CURLOPT_CURLU, delivery->url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION " send-test");
     curl_easy_setopt(curl, CURLOPT_POST, 1L);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, post->length == 0 ? "" : post->body);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)post->length);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, delivery->length == 0 ? "" : delivery->body);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)delivery->length);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, ANSWER_MS);
@@ -69,11 +70,11 @@ static void set_options(CURL *curl, const struct post *post, struct curl_slist *
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, answer->error);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer->body);
-    if (is_this_machine(post->url))
+    if (is_this_machine(delivery->url))
         curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
 }
 
-static void keep_answer(CURL *curl, struct post_answer *answer)
+static void keep_answer(CURL *curl, struct delivery_answer *answer)
 {
     const char *type = NULL;
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer->status);
@@ -84,14 +85,14 @@ static void keep_answer(CURL *curl, struct post_answer *answer)
         snprintf(answer->error, sizeof answer->error, "%s", curl_easy_strerror(answer->code));
 }
 
-bool post_send(const struct post *post, struct post_answer *answer)
+bool delivery_send(const struct delivery *delivery, struct delivery_answer *answer)
 {
-    *answer = (struct post_answer){.code = CURLE_FAILED_INIT};
+    *answer = (struct delivery_answer){.code = CURLE_FAILED_INIT};
     struct curl_slist *headers = NULL;
     CURL *curl = curl_easy_init();
-    bool ready = curl != NULL && add_headers(&headers, post);
+    bool ready = curl != NULL && add_headers(&headers, delivery);
     if (ready) {
-        set_options(curl, post, headers, answer);
+        set_options(curl, delivery, headers, answer);
         moment started = clock_now();
         answer->code = curl_easy_perform(curl);
         answer->took_ms = clock_now() - started;
@@ -102,7 +103,7 @@ bool post_send(const struct post *post, struct post_answer *answer)
     return ready;
 }
 
-void post_answer_free(struct post_answer *answer)
+void delivery_answer_free(struct delivery_answer *answer)
 {
     buffer_free(&answer->body);
 }

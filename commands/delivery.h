@@ -1,6 +1,6 @@
 /* One POST over libcurl, as Close would do it: no redirects, certificates verified. */
-#ifndef COMMANDS_POST_H
-#define COMMANDS_POST_H
+#ifndef COMMANDS_DELIVERY_H
+#define COMMANDS_DELIVERY_H
 
 #include <curl/curl.h>
 #include <stdbool.h>
@@ -9,7 +9,7 @@
 
 #include "transform/buffer.h"
 
-struct post {
+struct delivery {
     CURLU *url;
     const char *body;
     size_t length;
@@ -17,7 +17,7 @@ struct post {
     const char *hash;
 };
 
-struct post_answer {
+struct delivery_answer {
     CURLcode code;               /* CURLE_OK: there was an answer */
     char error[CURL_ERROR_SIZE]; /* what went wrong, else "" */
     long status;
@@ -26,10 +26,10 @@ struct post_answer {
     int64_t took_ms;
 };
 
-/* Sends it and waits for the answer, 60 s at most. All in post is borrowed. Returns false when memory ran out; else
- * answer is to be freed with post_answer_free. */
-bool post_send(const struct post *post, struct post_answer *answer);
+/* Sends it and waits for the answer, 60 s at most. All in delivery is borrowed. Returns false when memory ran out; else
+ * answer is to be freed with delivery_answer_free. */
+bool delivery_send(const struct delivery *delivery, struct delivery_answer *answer);
 
-void post_answer_free(struct post_answer *answer);
+void delivery_answer_free(struct delivery_answer *answer);
 
 #endif
