@@ -46,6 +46,8 @@ static void (*const suites[])(void) = {
     suite_webhook_request,
     suite_webhook_signature,
     suite_servers,
+    suite_delivery,
+    suite_lifecycle,
 };
 // clang-format on
 

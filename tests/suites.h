@@ -40,5 +40,7 @@ void suite_webhook_choose(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
 void suite_servers(void);
+void suite_delivery(void);
+void suite_lifecycle(void);
 
 #endif
