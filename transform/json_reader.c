@@ -167,7 +167,7 @@ static bool read_member(struct reader *reader, const char *parent, bool build)
     const char *name = read_name(reader);
     if (name == NULL)
         return false;
-    struct json_object *value;
+    struct json_object *value = NULL;
     bool wanted = build && (reader->wanted == NULL || reader->wanted(reader->depth, parent, name));
     return read_value(reader, name, wanted, &value) && (!wanted || push(reader, name, value));
 }
@@ -193,7 +193,7 @@ static bool read_object(struct reader *reader, const char *parent, bool build, s
 
 static bool read_element(struct reader *reader, bool build)
 {
-    struct json_object *value;
+    struct json_object *value = NULL;
     return read_value(reader, NULL, build, &value) && (!build || push(reader, NULL, value));
 }
 
