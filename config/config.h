@@ -70,12 +70,12 @@ struct config {
  * what to change, when anything in it is wrong. Call before threads start. */
 struct config *config_load(struct why *why);
 
-/* The same from a named file (NULL: none) and an environment such as environ. */
+/* The same from a named file (NULL: none) and an environment such as environ. Sets inih's process-wide options. */
 struct config *config_read(const char *path, char *const environment[], struct why *why);
 
-/* Refuses a configuration file inside the document root that a web server named, for the web server would serve it.
- * document_root may be NULL or empty: then nothing is known and nothing refused. Resolves symbolic links. Returns
- * false with the reason and the command that mends it. */
+/* Refuses a configuration file, or a KEY_file that it names, inside the document root that a web server named, for the
+ * web server would serve it. document_root may be NULL or empty: then nothing is known and nothing refused. Resolves
+ * symbolic links. Returns false with the reason and the command that mends it. */
 bool config_outside(const struct config *config, const char *document_root, struct why *why);
 
 /* Writes every key, its value and where that came from (file and line, environment, default), a line each; secrets

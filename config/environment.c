@@ -45,7 +45,8 @@ bool environment_has_keys(char *const environment[])
 
 static bool unknown_variable(const char *name, size_t length, const char *key_name, struct why *why)
 {
-    char nearest[SPELLING_SIZE], variable[VARIABLE_SIZE];
+    char nearest[SPELLING_SIZE];
+    char variable[VARIABLE_SIZE];
     bool from_file = false;
     const struct key *key = NULL;
     if (keys_nearest(key_name, nearest, sizeof nearest))

@@ -46,21 +46,25 @@ char *shell_quote(const char *word)
     return quoted;
 }
 
+const char *user_name(char out[static USER_SIZE])
+{
+    struct passwd entry, *user = NULL;
+    char room[4096];
+    if (getpwuid_r(geteuid(), &entry, room, sizeof room, &user) == 0 && user != NULL)
+        snprintf(out, USER_SIZE, "%s", user->pw_name);
+    else
+        snprintf(out, USER_SIZE, "%lu", (unsigned long)geteuid());
+    return out;
+}
+
 static void why_not_open(const char *path, int error, struct why *why)
 {
-    if (error != EACCES) {
-        why_set(why, "%.300s: cannot be read: %s", path, strerror(error));
-        return;
-    }
-    struct passwd entry, *found = NULL;
-    char room[1024];
-    uid_t user = geteuid();
-    if (getpwuid_r(user, &entry, room, sizeof room, &found) != 0 || found == NULL)
-        why_set(why, "%.300s: user %lu, as which this runs, may not read it; let that user own it", path,
-                (unsigned long)user);
-    else
+    char user[USER_SIZE];
+    if (error == EACCES)
         why_set(why, "%.300s: user %s, as which this runs, may not read it; let that user own it", path,
-                found->pw_name);
+                user_name(user));
+    else
+        why_set(why, "%.300s: cannot be read: %s", path, strerror(error));
 }
 
 static bool may_be_used(int descriptor, const char *path, struct why *why)

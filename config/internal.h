@@ -88,7 +88,7 @@ char *url_data_plane(const char *text, struct why *why);
 
 /* ---- file.c: files that hold secrets ---- */
 
-#define FILE_LIMIT (256 * 1024) /* bytes; a configuration is some hundreds */
+#define FILE_LIMIT 262144 /* bytes; a configuration is some hundreds */
 
 /* Reads a whole regular file that others cannot read. Returns its bytes and a NUL, to be freed with file_free; *length
  * is without the NUL, and a UTF-8 byte order mark is left out. NULL with the reason, which begins with the path. */
@@ -99,6 +99,10 @@ void file_free(char *data);
 
 /* Overwrites and frees length bytes; NULL is allowed. */
 void secret_free(void *data, size_t length);
+
+/* The user this process runs as: a name, or without one the number. Returns out. */
+#define USER_SIZE 64
+const char *user_name(char out[static USER_SIZE]);
 
 /* A word for the shell, in quotes where it needs them; the caller frees it. NULL: no memory. */
 char *shell_quote(const char *word);
@@ -164,10 +168,14 @@ bool validate_config(const struct config *config, struct why *why);
  * file is missing or a place cannot be looked at. */
 bool places_find(const char *named, const char *home, const char *standard, char **path, struct why *why);
 
+/* Sets the reason for no configuration at all: the places looked at and an example. */
+void places_nowhere(const char *home, struct why *why);
+
 /* config_outside for a user whose home is home (may be NULL). */
 bool places_outside(const struct config *config, const char *document_root, const char *home, struct why *why);
 
-/* The home of the user this process runs as, by getpwuid; the caller frees it. NULL: none. */
-char *places_home(void);
+/* The home of the user this process runs as, by getpwuid; the caller frees it. NULL in *home: none. Returns false with
+ * the reason when that cannot be told. */
+bool places_home(char **home, struct why *why);
 
 #endif

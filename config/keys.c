@@ -31,7 +31,7 @@ static const struct key keys[] = {
     {"remove", &type_members, SCOPE_DEFAULT, "", 0, 0, "these members are left out of every event: `data.body_html`", false, SOURCE(remove), NULL},
 
     {"queue", &type_choice, SCOPE_PROGRAM, "none", 0, 0, "where accepted events wait; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
-    {"queue_max_bytes", &type_size, SCOPE_PROGRAM, "8G", 1 * M, 1024 * 1024 * G, "a fuller queue takes nothing more; Close tries again", false, PROGRAM(queue_max_bytes), NULL},
+    {"queue_max_bytes", &type_size, SCOPE_PROGRAM, "8G", 1 * M, K * K * G, "a fuller queue takes nothing more; Close tries again", false, PROGRAM(queue_max_bytes), NULL},
     {"dedupe_window", &type_duration, SCOPE_PROGRAM, "31d", 1 * SECOND, 3660 * DAY, "for how long a delivered event is known; below 73h what Close repeats may be sent twice", false, PROGRAM(dedupe_window_ms), NULL},
     {"max_body", &type_size, SCOPE_PROGRAM, "16M", 1 * K, 64 * M, "a larger request is refused", false, PROGRAM(max_body), NULL},
     {"ca_file", &type_path, SCOPE_PROGRAM, "", 0, 0, "certificates that the data plane's is checked with; none: the system's", false, PROGRAM(ca_file), NULL},

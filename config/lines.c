@@ -47,10 +47,11 @@ static bool is_reserved(const char *name)
     return false;
 }
 
-static bool is_source_name(const char *name, size_t length)
+static bool is_source_name(const char *name)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
-    return length > 0 && length <= SOURCE_NAME_LIMIT && strspn(name, allowed) >= length;
+    size_t length = strlen(name);
+    return length > 0 && length <= SOURCE_NAME_LIMIT && strspn(name, allowed) == length;
 }
 
 /* What stands at top level and belongs to one source would now belong to none. */
@@ -95,43 +96,43 @@ static bool source_begins(struct reading *reading, const char *name)
     return true;
 }
 
+/* What stands between [ and ], which is taken apart. */
+static bool section_named(struct reading *reading, char *inside)
+{
+    char *rest = NULL;
+    const char *kind = strtok_r(inside, " \t", &rest);
+    const char *name = strtok_r(NULL, " \t", &rest);
+    const char *more = strtok_r(NULL, " \t", &rest);
+    if (kind == NULL || strcmp(kind, "source") != 0) {
+        if (kind != NULL && name == NULL && is_source_name(kind))
+            why_set(reading->why, "unknown section; did you mean [source %s]?", kind);
+        else
+            why_set(reading->why, "unknown section; there is only [source NAME]");
+        return false;
+    }
+    if (name == NULL || more != NULL || !is_source_name(name)) {
+        why_set(reading->why, "a source's name must be 1 to %d of the characters A-Z a-z 0-9 _ -", SOURCE_NAME_LIMIT);
+        return false;
+    }
+    return source_begins(reading, name);
+}
+
 /* line begins with '['. */
 static bool section_begins(struct reading *reading, const char *line, size_t length)
 {
+    char inside[200];
     const char *end = memchr(line, ']', length);
     const char *behind = end == NULL ? NULL : end + 1;
     while (behind != NULL && behind < line + length && is_blank(*behind))
         behind++;
-    if (end == NULL || behind < line + length) {
+    size_t used = end == NULL ? 0 : (size_t)(end - line) - 1;
+    if (end == NULL || behind < line + length || used >= sizeof inside) {
         why_set(reading->why, "a section's line must be [source NAME] and nothing else");
         return false;
     }
-    const char *word = line + 1;
-    while (word < end && is_blank(*word))
-        word++;
-    while (end > word && is_blank(end[-1]))
-        end--;
-    const char *name = word;
-    while (name < end && !is_blank(*name))
-        name++;
-    size_t word_length = (size_t)(name - word);
-    while (name < end && is_blank(*name))
-        name++;
-    size_t name_length = (size_t)(end - name);
-    if (word_length != 6 || memcmp(word, "source", 6) != 0) {
-        bool is_name = name_length == 0 && is_source_name(word, word_length);
-        why_set(reading->why, "unknown section; %s[source %.*s]", is_name ? "did you mean " : "there is only ",
-                is_name ? (int)word_length : 4, is_name ? word : "NAME");
-        return false;
-    }
-    if (!is_source_name(name, name_length)) {
-        why_set(reading->why, "a source's name must be 1 to %d of the characters A-Z a-z 0-9 _ -", SOURCE_NAME_LIMIT);
-        return false;
-    }
-    char copy[SOURCE_NAME_LIMIT + 1];
-    memcpy(copy, name, name_length);
-    copy[name_length] = '\0';
-    return source_begins(reading, copy);
+    memcpy(inside, line + 1, used);
+    inside[used] = '\0';
+    return section_named(reading, inside);
 }
 
 /* ---- what inih asks for ---- */

@@ -16,13 +16,23 @@
 
 extern char **environ;
 
-char *places_home(void)
+bool places_home(char **home, struct why *why)
 {
-    struct passwd entry, *found = NULL;
+    struct passwd entry, *user = NULL;
     char room[4096];
-    if (getpwuid_r(geteuid(), &entry, room, sizeof room, &found) != 0 || found == NULL || entry.pw_dir[0] != '/')
-        return NULL;
-    return strdup(entry.pw_dir);
+    *home = NULL;
+    int error = getpwuid_r(geteuid(), &entry, room, sizeof room, &user);
+    if (user != NULL && entry.pw_dir[0] == '/') {
+        *home = strdup(entry.pw_dir);
+        error = *home == NULL ? ENOMEM : 0;
+    }
+    /* The numbers with which the C library may say that there is no such user. */
+    if (error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM)
+        return true;
+    why_set(why,
+            "the home of user %lu, where the configuration may be, cannot be told: %s; CLOSECRM_CONFIG may name a file",
+            (unsigned long)geteuid(), strerror(error));
+    return false;
 }
 
 /* ---- finding ---- */
@@ -38,18 +48,18 @@ static enum place look_at(const char *path, struct why *why)
     if (errno == ENOENT || errno == ENOTDIR)
         return PLACE_NOT;
     int error = errno;
-    struct passwd *user = getpwuid(geteuid()); /* before threads start: see config_load */
+    char user[USER_SIZE];
     why_set(why, "%.300s: user %s, as which this runs, cannot look there: %s; CLOSECRM_CONFIG may name another place",
-            path, user == NULL ? "without a name" : user->pw_name, strerror(error));
+            path, user_name(user), strerror(error));
     return PLACE_UNKNOWN;
 }
 
-static bool found(const char *path, char **out, struct why *why)
+static bool take_place(const char *place, char **path, struct why *why)
 {
-    *out = strdup(path);
-    if (*out == NULL)
-        why_set(why, "%.300s: could not be read: out of memory", path);
-    return *out != NULL;
+    *path = strdup(place);
+    if (*path == NULL)
+        why_set(why, "%.300s: could not be read: out of memory", place);
+    return *path != NULL;
 }
 
 bool places_find(const char *named, const char *home, const char *standard, char **path, struct why *why)
@@ -65,7 +75,7 @@ bool places_find(const char *named, const char *home, const char *standard, char
         if (place == PLACE_UNKNOWN)
             return false;
         if (place == PLACE_THERE)
-            return found(places[i], path, why);
+            return take_place(places[i], path, why);
     }
     if (is_named)
         why_set(why, "CLOSECRM_CONFIG names %.300s, but there is no such file: write it, or unset CLOSECRM_CONFIG",
@@ -73,7 +83,7 @@ bool places_find(const char *named, const char *home, const char *standard, char
     return !is_named;
 }
 
-static void why_nowhere(const char *home, struct why *why)
+void places_nowhere(const char *home, struct why *why)
 {
     char in_home[PATH_MAX] = "";
     if (home != NULL)
@@ -90,11 +100,12 @@ static void why_nowhere(const char *home, struct why *why)
 struct config *config_load(struct why *why)
 {
     struct config *config = NULL;
-    char *path = NULL;
-    char *home = places_home();
-    if (places_find(getenv("CLOSECRM_CONFIG"), home, STANDARD, &path, why)) {
+    char *path = NULL, *home = NULL;
+    const char *named = getenv("CLOSECRM_CONFIG");
+    bool is_named = named != NULL && named[0] != '\0';
+    if ((is_named || places_home(&home, why)) && places_find(named, home, STANDARD, &path, why)) {
         if (path == NULL && !environment_has_keys(environ))
-            why_nowhere(home, why);
+            places_nowhere(home, why);
         else
             config = config_read(path, environ, why);
     }
@@ -136,7 +147,25 @@ static bool name_is_below(const char *path, const char *root)
     return realpath(dirname(folder), real) != NULL && is_below(real, root);
 }
 
-/* The command that moves the file to its usual place: where that is outside and free. Else NULL; the caller frees. */
+/* Whether a file may be shown by the web server: it or its name lies below root. where is then which of them. A file
+ * that is not there (any more) is not. */
+static bool is_shown(const char *path, const char *root, char where[static PATH_MAX])
+{
+    char real[PATH_MAX];
+    bool resolved = realpath(path, real) != NULL;
+    if (!resolved && (errno == ENOENT || errno == ENOTDIR))
+        return false;
+    snprintf(where, PATH_MAX, "%s", path);
+    if (name_is_below(path, root))
+        return true;
+    if (!resolved)
+        return false;
+    snprintf(where, PATH_MAX, "%s", real);
+    return is_below(real, root);
+}
+
+/* The command that moves the file to its usual place: where that is outside and free, and the file no link, which might
+ * lead nowhere from there. Else NULL; the caller frees. */
 static char *move_command(const char *path, const char *root, const char *home)
 {
     char target[PATH_MAX];
@@ -145,9 +174,10 @@ static char *move_command(const char *path, const char *root, const char *home)
         return NULL;
     if (would_be_below(target, root) || lstat(target, &status) == 0)
         return NULL;
+    if (lstat(path, &status) != 0 || S_ISLNK(status.st_mode))
+        return NULL;
     char *command = NULL;
-    char *from = shell_quote(path), *to = shell_quote(target);
-    char *folder = shell_quote(dirname(target));
+    char *from = shell_quote(path), *to = shell_quote(target), *folder = shell_quote(dirname(target));
     if (from == NULL || to == NULL || folder == NULL ||
         asprintf(&command, "mkdir -p %s && mv %s %s", folder, from, to) < 0)
         command = NULL;
@@ -157,48 +187,48 @@ static char *move_command(const char *path, const char *root, const char *home)
     return command;
 }
 
+#define SHOWN "where the web server shows it to everybody"
+
 static void why_inside(const char *path, const char *root, const char *home, struct why *why)
 {
     char *command = move_command(path, root, home);
     if (command != NULL)
-        why_set(why,
-                "%s: lies in the document root, where the web server shows it to everybody; run: %s, and unset "
-                "CLOSECRM_CONFIG",
-                path, command);
+        why_set(why, "%s: lies in the document root, " SHOWN "; run: %s, and unset CLOSECRM_CONFIG", path, command);
     else
         why_set(why,
-                "%s: lies in the document root %s, where the web server shows it to everybody; move it to a folder "
-                "outside and name it in CLOSECRM_CONFIG",
+                "%s: lies in the document root %s, " SHOWN
+                "; move it to a folder outside and name it in CLOSECRM_CONFIG",
                 path, root);
     free(command);
 }
 
 bool places_outside(const struct config *config, const char *document_root, const char *home, struct why *why)
 {
-    char root[PATH_MAX], real[PATH_MAX];
-    if (config->path == NULL || document_root == NULL || document_root[0] == '\0')
-        return true;
+    char root[PATH_MAX], where[PATH_MAX];
     /* A root that is not there, or not seen from here (chroot, container), says nothing. */
-    if (realpath(document_root, root) == NULL)
+    if (document_root == NULL || document_root[0] == '\0' || realpath(document_root, root) == NULL)
         return true;
-    if (realpath(config->path, real) == NULL) {
-        if (errno == ENOENT || errno == ENOTDIR)
-            return true; /* removed since it was read: nothing to show */
-        why_set(why, "%.300s: cannot be looked at: %s", config->path, strerror(errno));
+    if (config->path != NULL && is_shown(config->path, root, where)) {
+        why_inside(where, root, home, why);
         return false;
     }
-    if (name_is_below(config->path, root))
-        why_inside(config->path, root, home, why);
-    else if (is_below(real, root))
-        why_inside(real, root, home, why);
-    else
-        return true;
-    return false;
+    for (size_t i = 0; i < config->settings; i++) {
+        const struct setting *setting = &config->setting[i];
+        if (setting->file == NULL || !is_shown(setting->file, root, where))
+            continue;
+        char at[WHERE_SIZE];
+        why_set(why, "%s: %.200s lies in the document root, " SHOWN "; move it to a folder outside and name that here",
+                setting_where(config, setting, at), where);
+        return false;
+    }
+    return true;
 }
 
 bool config_outside(const struct config *config, const char *document_root, struct why *why)
 {
-    char *home = places_home();
+    char *home = NULL;
+    struct why no_home = {""};
+    places_home(&home, &no_home); /* without a home there is only less advice */
     bool outside = places_outside(config, document_root, home, why);
     free(home);
     return outside;

@@ -22,11 +22,16 @@ static void print_secret(const struct config *config, const struct key *key, siz
     }
 }
 
-static void print_words(const struct setting *setting, bool first, FILE *out)
+static void print_list(const struct config *config, const struct key *key, size_t source, FILE *out)
 {
-    size_t length;
-    for (const char *rest = setting->value, *word; (word = value_word(&rest, &length)) != NULL; first = false)
-        fprintf(out, "%s%.*s", first ? "" : ", ", (int)length, word);
+    size_t length, shown = 0;
+    const struct setting *setting = NULL;
+    while ((setting = settings_effective(config, key, source, setting)) != NULL) {
+        for (const char *rest = setting->value, *word; (word = value_word(&rest, &length)) != NULL;)
+            fprintf(out, "%s%.*s", shown++ == 0 ? "" : ", ", (int)length, word);
+    }
+    if (shown == 0)
+        fputs("none", out);
 }
 
 static void print_value(const struct config *config, const struct key *key, size_t source, FILE *out)
@@ -36,17 +41,10 @@ static void print_value(const struct config *config, const struct key *key, size
         fputs(key->standard[0] != '\0' ? key->standard : "none", out);
     else if (key->secret)
         print_secret(config, key, source, out);
-    else if (!key->type->list)
-        fputs(setting->value, out);
-    else if (settings_words(config, key, source) == 0)
-        fputs("none", out);
+    else if (key->type->list)
+        print_list(config, key, source, out);
     else
-        for (bool first = true; setting != NULL; setting = settings_effective(config, key, source, setting)) {
-            size_t length;
-            const char *rest = setting->value;
-            print_words(setting, first, out);
-            first = first && value_word(&rest, &length) == NULL;
-        }
+        fputs(setting->value, out);
 }
 
 static void print_place(const struct config *config, const struct setting *setting, FILE *out)

@@ -21,16 +21,22 @@ const char *setting_where(const struct config *config, const struct setting *set
     return out;
 }
 
-/* Puts the place before a reason that begins with a verb: "closecrm.conf:3: lanes must be ...". */
-static bool refuse(const struct config *config, const struct setting *setting, struct why *why)
+/* Puts place and key before a reason: "closecrm.conf:3: lanes" + " " + "must be ...". Returns false. */
+static bool place_before(const struct config *config, const struct setting *setting, const char *gap, struct why *why)
 {
     char where[WHERE_SIZE], spelling[SPELLING_SIZE];
     setting_where(config, setting, where);
     if (setting->line > 0)
-        why_prefix(why, "%s: %s ", where, setting_spelling(setting, spelling));
+        why_prefix(why, "%s: %s%s", where, setting_spelling(setting, spelling), gap);
     else
-        why_prefix(why, "%s ", where);
+        why_prefix(why, "%s%s", where, gap);
     return false;
+}
+
+/* For a reason that begins with a verb. */
+static bool refuse(const struct config *config, const struct setting *setting, struct why *why)
+{
+    return place_before(config, setting, " ", why);
 }
 
 /* ---- whether it may stand there ---- */
@@ -164,11 +170,7 @@ static bool take_value(const struct config *config, struct setting *setting, con
     if (from_file) {
         setting->file = value;
         setting->value = file_values(setting, why);
-        if (setting->value == NULL) {
-            char where[WHERE_SIZE], spelling[SPELLING_SIZE];
-            why_prefix(why, "%s: %s: ", setting_where(config, setting, where), setting_spelling(setting, spelling));
-        }
-        return setting->value != NULL;
+        return setting->value != NULL || place_before(config, setting, ": ", why);
     }
     setting->value = value;
     return value_is_good(setting->key, value, why) || refuse(config, setting, why);

@@ -1,6 +1,5 @@
-/* The one request of a CGI process: variables from the environment, the body from stdin, the answer to stdout. What of
- * a refused body was not read stays unread: web servers stop writing to a CGI program that has ended, and RFC 3875
- * forbids reading beyond CONTENT_LENGTH. SIGPIPE must be ignored: a client that has gone shows as EPIPE. */
+/* The one request of a CGI process: variables from the environment, the body from stdin, the answer to stdout. SIGPIPE
+ * must be ignored: a client that has gone shows as EPIPE. */
 #include "http/internal.h"
 
 #include <errno.h>
@@ -8,8 +7,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define DISCARD_MAX ((size_t)64 * 1024 * 1024) /* of a body that is not wanted */
+#define DISCARD_MS 1000
+
 struct cgi {
     moment deadline; /* for the body to arrive */
+    size_t consumed; /* bytes of it */
+    bool ended;      /* it came to its end, or broke off */
 };
 
 bool http_is_cgi(void)
@@ -37,14 +41,17 @@ static bool wait_for(int fd, short events, moment deadline)
 
 static enum arrival cgi_read(void *self, char *out, size_t size, size_t *got)
 {
-    const struct cgi *cgi = self;
+    struct cgi *cgi = self;
     *got = 0;
+    cgi->ended = true;
     for (;;) {
         if (clock_until(cgi->deadline) == 0 || !wait_for(STDIN_FILENO, POLLIN, cgi->deadline))
             return ARRIVED_BROKEN;
         ssize_t n = read(STDIN_FILENO, out, size);
         if (n > 0) {
             *got = (size_t)n;
+            cgi->consumed += (size_t)n;
+            cgi->ended = false;
             return ARRIVED_SOME;
         }
         if (n == 0)
@@ -76,6 +83,21 @@ static bool cgi_finish(void *self)
     return true;
 }
 
+/* Reads what is left of the body before the process ends. mod_cgid gives the body through a socket: ended with bytes
+ * unread, the kernel resets it, and the answer is lost. Never beyond CONTENT_LENGTH, as RFC 3875 has it. */
+static void discard_rest(struct cgi *cgi)
+{
+    char scrap[65536];
+    const char *announced = getenv("CONTENT_LENGTH");
+    size_t most = announced == NULL ? DISCARD_MAX : strtoul(announced, NULL, 10);
+    most = most < DISCARD_MAX ? most : DISCARD_MAX;
+    cgi->deadline = clock_now() + DISCARD_MS;
+    while (!cgi->ended && cgi->consumed < most) {
+        size_t got, left = most - cgi->consumed;
+        cgi_read(cgi, scrap, left < sizeof scrap ? left : sizeof scrap, &got);
+    }
+}
+
 void http_serve_cgi(const struct http_limits *limits, const struct route *routes, size_t count)
 {
     static const struct transport transport = {cgi_variable, cgi_read, cgi_write, cgi_finish};
@@ -86,4 +108,5 @@ void http_serve_cgi(const struct http_limits *limits, const struct route *routes
         .transport = &transport, .self = &cgi, .limits = limits, .bodies = &bodies, .started = started};
     routes_serve(routes, count, &request);
     request_end(&request);
+    discard_rest(&cgi);
 }

@@ -192,6 +192,20 @@ static bool wait_ended(struct http *http, moment until)
     return ended;
 }
 
+static void join_ended(struct http *http)
+{
+    for (size_t i = 0; i < http->started; i++) {
+        struct worker *worker = &http->workers[i];
+        pthread_mutex_lock(&http->lock);
+        bool ended = worker->ended;
+        pthread_mutex_unlock(&http->lock);
+        if (!ended || worker->joined)
+            continue;
+        pthread_join(worker->thread, NULL);
+        worker->joined = true;
+    }
+}
+
 /* A request whose body is complete waits for no client, and is never cut. One that is cut may still be answered, so
  * there is some time left for that; and a thread may take up another before it ends. */
 bool http_join(struct http *http, moment deadline)
@@ -201,13 +215,10 @@ bool http_join(struct http *http, moment deadline)
         guard_cut(&http->guard);
         ended = wait_ended(http, clock_now() + CUT_AGAIN_MS);
     }
-    if (!ended)
-        return false;
-    for (size_t i = 0; i < http->started; i++)
-        pthread_join(http->workers[i].thread, NULL);
-    http->started = 0;
-    guard_stop(&http->guard);
-    return true;
+    join_ended(http);
+    if (ended)
+        guard_stop(&http->guard);
+    return ended;
 }
 
 void http_hand_over(struct http *http)

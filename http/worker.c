@@ -148,7 +148,16 @@ static void answer(struct exchange *exchange, moment started)
     request_end(&request);
 }
 
-/* Gives libfcgi a duplicate of the connection, of which it reads a request's beginning. */
+/* Ends libfcgi's part in a request, and leaves the connection open. */
+static void let_go(FCGX_Request *fcgi)
+{
+    FCGX_Free(fcgi, 0);
+    close(fcgi->ipcFd);
+    fcgi->ipcFd = -1;
+}
+
+/* Gives libfcgi a duplicate of the connection, of which it reads a request's beginning. It takes a connection that
+ * breaks between two parameters for their end: only the stream's error tells that some are missing. */
 static bool read_beginning(const struct exchange *exchange)
 {
     FCGX_Request *fcgi = exchange->fcgi;
@@ -162,7 +171,12 @@ static bool read_beginning(const struct exchange *exchange)
     watch(exchange, WAITING_READ, exchange->deadline);
     int result = FCGX_Accept_r(fcgi);
     watch(exchange, WAITING_NOT, MOMENT_NEVER);
-    return result == 0;
+    if (result != 0)
+        return false;
+    if (FCGX_GetError(fcgi->in) == 0)
+        return true;
+    let_go(fcgi);
+    return false;
 }
 
 /* Serves one request, then closes the connection or keeps it. */
@@ -178,9 +192,7 @@ static void serve(struct worker *worker, FCGX_Request *fcgi, int fd)
     answer(&exchange, started);
     bool ended = body_has_ended(&exchange);
     bool keep = fcgi->keepConnection && ended && FCGX_GetError(fcgi->out) == 0;
-    FCGX_Free(fcgi, 0);
-    close(fcgi->ipcFd);
-    fcgi->ipcFd = -1;
+    let_go(fcgi);
     if (keep)
         kept_park(&worker->http->kept, fd);
     else if (ended)
@@ -199,6 +211,7 @@ void *worker_run(void *argument)
     while ((fd = worker_next(http)) >= 0)
         serve(worker, &fcgi, fd);
     pthread_mutex_lock(&http->lock);
+    worker->ended = true;
     if (--http->running == 0)
         pthread_cond_broadcast(&http->ended);
     pthread_mutex_unlock(&http->lock);

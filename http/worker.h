@@ -34,6 +34,8 @@ struct worker {
     struct http *http;
     struct watched *watched;
     pthread_t thread;
+    bool ended;  /* under http's lock */
+    bool joined; /* of http_join alone */
 };
 
 /* A request thread: serves one connection after another until the server stops. argument is its struct worker. */

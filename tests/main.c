@@ -18,6 +18,13 @@ static void (*const suites[])(void) = {
     suite_commands_send_test,
     suite_commands_transform,
     suite_config,
+    suite_config_environment,
+    suite_config_files,
+    suite_config_mistakes,
+    suite_config_mutations,
+    suite_config_places,
+    suite_config_print,
+    suite_config_values,
     suite_forward,
     suite_forwarder,
     suite_http_fastcgi,
@@ -28,8 +35,10 @@ static void (*const suites[])(void) = {
     suite_standin,
     suite_transform,
     suite_transform_dates,
+    suite_transform_memory,
     suite_transform_mutations,
     suite_transform_rules,
+    suite_servers,
 };
 // clang-format on
 

@@ -12,6 +12,13 @@ void suite_commands_check(void);
 void suite_commands_send_test(void);
 void suite_commands_transform(void);
 void suite_config(void);
+void suite_config_environment(void);
+void suite_config_files(void);
+void suite_config_mistakes(void);
+void suite_config_mutations(void);
+void suite_config_places(void);
+void suite_config_print(void);
+void suite_config_values(void);
 void suite_forward(void);
 void suite_forwarder(void);
 void suite_http_fastcgi(void);
@@ -22,7 +29,9 @@ void suite_queue(void);
 void suite_standin(void);
 void suite_transform(void);
 void suite_transform_dates(void);
+void suite_transform_memory(void);
 void suite_transform_mutations(void);
 void suite_transform_rules(void);
+void suite_servers(void);
 
 #endif

@@ -4,6 +4,8 @@
 
 #include <json-c/json.h>
 #include <json-c/linkhash.h>
+#include <json-c/printbuf.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,11 +61,14 @@ static bool push(struct reader *reader, const char *name, struct json_object *va
 
 /* ---- building ---- */
 
-/* json-c starts every object with 16 places and doubles them, hashing all names anew, before they are two thirds full:
- * an object that will be larger gets its places at once. */
+/* json-c starts every object with 16 places of 40 bytes and doubles them, hashing all names anew, before they are two
+ * thirds full. An object that will be larger gets its places at once. One that will be much smaller gives some back, or
+ * a body of 16 MiB full of {} would take 4 GiB. */
 static bool make_places(struct lh_table *table, size_t members)
 {
-    return members <= 10 || (members < INT32_MAX / 2 && lh_table_resize(table, (int)members * 2) == 0);
+    if (members > 3 && members <= 10)
+        return true;
+    return members < INT32_MAX / 2 && lh_table_resize(table, (int)members * 2 + 1) == 0;
 }
 
 /* Moves a member into the object. json_object_object_add would hash the name a second time. */
@@ -226,6 +231,17 @@ static bool read_container(struct reader *reader, const char *name, bool build, 
     return read;
 }
 
+/* A json_object_to_json_string_fn for a string that stood in the text without an escape, and so needs none: its bytes
+ * are what json-c would print, but need not be looked at one by one. */
+static int print_plain(struct json_object *string, struct printbuf *out, int level, int flags)
+{
+    (void)level;
+    (void)flags;
+    printbuf_strappend(out, "\"");
+    printbuf_memappend(out, json_object_get_string(string), json_object_get_string_len(string));
+    return printbuf_strappend(out, "\"");
+}
+
 static bool read_string(struct reader *reader, bool build, struct json_object **value)
 {
     size_t length;
@@ -235,7 +251,12 @@ static bool read_string(struct reader *reader, bool build, struct json_object **
     if (!build)
         return true;
     *value = json_object_new_string_len(text, (int)length);
-    return *value != NULL || no_memory(reader);
+    if (*value == NULL)
+        return no_memory(reader);
+    /* Every escape is longer than what it means: a string as long as its text has none. */
+    if (reader->scan.at - text == (ptrdiff_t)length + 1)
+        json_object_set_serializer(*value, print_plain, NULL, NULL);
+    return true;
 }
 
 static bool read_number(struct reader *reader, bool build, struct json_object **value)

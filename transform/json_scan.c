@@ -77,13 +77,11 @@ static char *skip_plain(char *at)
 {
     for (;;) {
         at = skip_ascii(at);
-        size_t length = utf8_sequence(at);
+        size_t length = 0;
+        while ((*at & 0x80) != 0 && (length = utf8_sequence(at)) != 0)
+            at += length;
         if (length == 0)
             return at;
-        do {
-            at += length;
-            length = utf8_sequence(at);
-        } while (length != 0);
     }
 }
 

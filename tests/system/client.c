@@ -140,7 +140,7 @@ int client_send(struct client *client, const struct client_request *request, str
         curl_easy_setopt(curl, CURLOPT_PASSWORD, "");
     }
     /* the status also where the server answered and then cut the upload short, as with 413 */
-    curl_easy_perform(curl);
+    answer->complete = curl_easy_perform(curl) == CURLE_OK;
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     curl_slist_free_all(headers);
     answer->status = (int)status;

@@ -22,7 +22,8 @@ struct client_request {
 };
 
 struct client_answer {
-    int status; /* 0: none came */
+    int status;    /* 0: none came */
+    bool complete; /* and it came to its end, with no error of the connection */
     char body[1024];
     char retry_after[32];
     char allow[32];

@@ -115,7 +115,7 @@ static int serve(const struct http_limits *limits, struct held *held)
     sigwait(&set, &number);
     http_stop(http);
     if (!http_join(http, clock_now() + SERVER_GRACE_MS))
-        return 3;
+        _exit(3); /* threads still run */
     if (number == SIGHUP)
         http_hand_over(http);
     http_free(http);

@@ -98,6 +98,49 @@ static void test_control_characters(void)
     }
 }
 
+/* Appends a code point as UTF-8; returns what comes after. */
+static char *put_utf8(char *at, unsigned code)
+{
+    if (code < 0x80)
+        return at + sprintf(at, "%c", (int)code);
+    if (code < 0x800)
+        return at + sprintf(at, "%c%c", (int)(0xC0 | code >> 6), (int)(0x80 | (code & 0x3F)));
+    if (code < 0x10000)
+        return at + sprintf(at, "%c%c%c", (int)(0xE0 | code >> 12), (int)(0x80 | (code >> 6 & 0x3F)),
+                            (int)(0x80 | (code & 0x3F)));
+    return at + sprintf(at, "%c%c%c%c", (int)(0xF0 | code >> 18), (int)(0x80 | (code >> 12 & 0x3F)),
+                        (int)(0x80 | (code >> 6 & 0x3F)), (int)(0x80 | (code & 0x3F)));
+}
+
+/* Appends it as JSON's escapes have it. */
+static char *put_escaped(char *at, unsigned code)
+{
+    if (code < 0x10000)
+        return at + sprintf(at, "\\u%04x", code);
+    return at + sprintf(at, "\\u%04X\\u%04X", 0xD800 + ((code - 0x10000) >> 10), 0xDC00 + (code & 0x3FF));
+}
+
+/* All of Unicode, as it is and escaped, a string of 256 at a time: it is printed as it is. */
+static void test_every_character(void)
+{
+    for (unsigned first = 0; first < 0x110000; first += 256) {
+        char plain[2048] = "\"";
+        char escaped[4096] = "\"";
+        char *plain_end = plain + 1;
+        char *escaped_end = escaped + 1;
+        for (unsigned code = first; code < first + 256; code++) {
+            if (code < ' ' || code == '"' || code == '\\' || (code >= 0xD800 && code < 0xE000))
+                continue;
+            plain_end = put_utf8(plain_end, code);
+            escaped_end = put_escaped(escaped_end, code);
+        }
+        strcpy(plain_end, "\"");
+        strcpy(escaped_end, "\"");
+        check_same(plain);
+        check(escaped, plain, 0);
+    }
+}
+
 static void test_lone_surrogates(void)
 {
     check("\"\\ud800\"", "\"\xEF\xBF\xBD\"", 1);
@@ -200,6 +243,7 @@ void suite_json_tree(void)
         {"numbers keep their text", test_numbers},
         {"strings keep their characters", test_strings},
         {"every control character", test_control_characters},
+        {"every character of Unicode, plain and escaped", test_every_character},
         {"lone surrogates become U+FFFD each and are counted", test_lone_surrogates},
         {"members keep their order, names their characters", test_order_and_names},
         {"many members", test_many_members},

@@ -112,7 +112,7 @@ static void mutate(struct mutant *mutant, const char *other)
     size_t at = pick(mutant, mutant->length);
     size_t from = pick(mutant, strlen(other));
     const char *piece = pieces[pick(mutant, sizeof pieces / sizeof *pieces)];
-    switch (pick(mutant, 7)) {
+    switch (pick(mutant, 10)) {
     case 0:
         mutant->bytes[at] ^= (char)(1 << pick(mutant, 8));
         break;
@@ -203,7 +203,7 @@ static void test_mutations(void)
         const char *body = shape == SHAPES ? documented : shapes[shape];
         mutant.length = strlen(body);
         memcpy(mutant.bytes, body, mutant.length);
-        for (size_t rounds = 1 + pick(&mutant, 4); rounds > 0 && mutant.length > 0; rounds--)
+        for (size_t rounds = 1 + pick(&mutant, 3); rounds > 0 && mutant.length > 0; rounds--)
             mutate(&mutant, shapes[pick(&mutant, SHAPES)]);
         /* Exactly as long as the body, so that the sanitizers see who reads beyond it. */
         char *exact = malloc(mutant.length > 0 ? mutant.length : 1);

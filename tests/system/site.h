@@ -1,0 +1,76 @@
+/* One whole site of a test: a stand-in data plane, the program with a configuration, and a web server before it that
+ * runs with one of the samples of apache/ or lighttpd/, just as they stand there. */
+#ifndef TESTS_SYSTEM_SITE_H
+#define TESTS_SYSTEM_SITE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tests/system/client.h"
+#include "tests/system/process.h"
+#include "tests/system/standin.h"
+#include "tests/system/temporary.h"
+
+/* The sources of the usual configuration: alpha and beta take signed requests only, open has no signature key. */
+#define ALPHA_WRITE_KEY "key-alpha"
+#define ALPHA_SIGNATURE_KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define BETA_WRITE_KEY "key-beta"
+#define BETA_SIGNATURE_KEY "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+#define OPEN_WRITE_KEY "key-open"
+
+/* A way to run the program. */
+struct setup {
+    const char *name;
+    const char *server; /* "lighttpd" or "apache2", which is also the folder's beginning; NULL: none */
+    const char *sample; /* the file in that folder */
+    const char *mount;  /* the program's path at the server */
+    bool spawned;       /* spawn-fcgi starts the program, not the server */
+    bool prefork;       /* Apache made of processes, so mod_cgi and not mod_cgid */
+    bool htaccess;      /* with the sample .htaccess in cgi-bin */
+    bool hides_basic;   /* HTTP Basic does not reach the program */
+};
+
+extern const struct setup setup_lighttpd_spawn; /* the one for all tests that are not about the server */
+
+struct site {
+    const struct setup *setup;
+    char directory[PATH_SIZE]; /* holds all its files */
+    uint16_t port;             /* of the web server */
+    char url[128];             /* of the program, without a slash at its end */
+    struct standin *standin;   /* NULL while it is down */
+    uint16_t standin_port;
+    struct process program; /* none where the web server starts it */
+    struct process server;
+    struct client *client;    /* for the test's own thread */
+    unsigned failures_before; /* CUnit's count when the site was opened */
+};
+
+/* Starts everything with the usual configuration and more (lines before its sections; NULL: none). Whether it worked
+ * is a CUnit assertion too; returns false when it did not. Close it in either case. */
+bool site_open(struct site *site, const struct setup *setup, const char *more);
+
+/* Writes closecrm.conf anew. */
+void site_configure(struct site *site, const char *more);
+
+/* Stops the stand-in; and starts it again at the same port, with nothing in its memory. */
+void site_standin_down(struct site *site);
+bool site_standin_up(struct site *site);
+
+/* Starts the program behind spawn-fcgi, after it ended. */
+bool site_spawn(struct site *site);
+
+/* The path of the socket and of the program's file. */
+void site_socket(const struct site *site, char path[PATH_SIZE]);
+void site_program(const struct site *site, char path[PATH_SIZE]);
+
+/* The program under test: CLOSECRM_PROGRAM, else ./closecrm.fcgi. */
+const char *program_under_test(void);
+
+/* True when the log of the program (behind spawn-fcgi) holds the text, now or within the milliseconds. */
+bool site_logged(const struct site *site, const char *text, int64_t ms);
+
+/* Ends all and removes its files; when an assertion of the test failed, shows the logs first. Returns the program's
+ * exit code (behind spawn-fcgi; 0 where it was none or had ended). */
+int site_close(struct site *site);
+
+#endif

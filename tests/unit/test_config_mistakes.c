@@ -1,0 +1,233 @@
+/* The configuration: every mistake has its place, its reason and what to do, word by word as the user reads it. */
+#include "tests/suites.h"
+#include "tests/unit/test_config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define AT "~/closecrm.conf:"
+#define URL "data_plane_url = https://h\n"
+#define PLAIN_LINE                                                                                                     \
+    " the line must look like \"key = value\", \"[source NAME]\" or \"# comment\"; what continues a list is indented"
+#define NO_KEY " what stands before the = or : is no key; a line must look like \"key = value\""
+#define OWN_LINE "has a ; or # after a blank: a comment must stand in a line of its own"
+#define SECTION_LINE " a section's line must be [source NAME] and nothing else"
+#define NAME_RULE " a source's name must be 1 to 64 of the characters A-Z a-z 0-9 _ -"
+#define UNINDENT "an indented line continues the one above: remove the blanks at its beginning"
+
+struct mistake {
+    const char *text, *reason;
+};
+
+static void check_all(const struct mistake *mistakes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        CU_ASSERT_TRUE(refuses(mistakes[i].text, NULL, mistakes[i].reason));
+}
+
+static void lines(void)
+{
+    static const struct mistake mistakes[] = {
+        {URL "\n# x\nwirte_key = a\n", AT "4: unknown key \"wirte_key\"; did you mean \"write_key\"?"},
+        {URL "colour = blue\n", AT "2: unknown key \"colour\""},
+        {URL "write_key\n", AT "2:" PLAIN_LINE},
+        {URL "write_key = a,\nb\nlanes = many\n", AT "3:" PLAIN_LINE},
+        {URL "b\nlanes\n", AT "2:" PLAIN_LINE},
+        {URL "= x\n", AT "2:" NO_KEY},
+        {URL "write_key a=b\n", AT "2:" NO_KEY},
+        {URL "write_key = a\x01z\n", AT "2: a control character at place 14; save the file as plain text in UTF-8"},
+        {"lanes = 4\n" URL "lanes = 5\n",
+         AT "3: lanes stands twice, here and in line 1, and has one value: remove one"},
+        {URL "[source a]\n" URL "write_key = a\n" URL,
+         AT "5: data_plane_url stands twice, here and in line 3, and has one value: remove one"},
+        {URL "write_key = a ; for production\n", AT "2: write_key " OWN_LINE},
+        {URL "keep = # all\n", AT "2: keep " OWN_LINE},
+        {URL "keep = lead.*\n  contact.* # too\n", AT "3: keep " OWN_LINE},
+        {"lanes =\n", AT "1: lanes has no value: give it one or remove the line"},
+        {"lanes = 4\n  5\n",
+         AT "2: lanes has one value, and this indented line would be a second one: remove the blanks at its beginning"},
+        {"  lanes = 4\n  log_level = info\n", AT "2: " UNINDENT},
+        {URL "write_key = a\n  signature_key = b\n", AT "3: " UNINDENT},
+        {URL "write_key = a\n  signature_kye : b\n", AT "3: " UNINDENT},
+    };
+    check_all(mistakes, sizeof mistakes / sizeof *mistakes);
+}
+
+static void values(void)
+{
+    static const struct mistake mistakes[] = {
+        {"request_threads = many\n", AT "1: request_threads must be a whole number, not \"many\""},
+        {"request_threads = 0\n", AT "1: request_threads must be from 1 to 512, not 0"},
+        {"request_threads = 513\n", AT "1: request_threads must be from 1 to 512, not 513"},
+        {"lanes = 65\n", AT "1: lanes must be from 1 to 64, not 65"},
+        {"batch_events = 10001\n", AT "1: batch_events must be from 1 to 10000, not 10001"},
+        {"max_body = 65M\n", AT "1: max_body must be from 1K to 64M, not 65M"},
+        {"max_body = 16MB\n", AT "1: max_body must be a size such as 4000K, 16M or 8G, not \"16MB\""},
+        {"request_timeout = 500ms\n",
+         AT "1: request_timeout must be a duration such as 90s, 15m, 73h or 31d, not \"500ms\""},
+        {"request_timeout = 13s\n", AT "1: request_timeout must be from 1s to 12s, not 13s"},
+        {"dedupe_window = 99999999999999999999d\n",
+         AT "1: dedupe_window must be from 1s to 3660d, not 99999999999999999999d"},
+        {"log_level = verbose\n", AT "1: log_level must be one of error, warn, info, debug, not \"verbose\""},
+        {"queue = sqlite\n", AT "1: queue must be one of none, not \"sqlite\""},
+        {"ca_file = ca.pem\n", AT "1: ca_file names ~/ca.pem, which cannot be read: No such file or directory"},
+        {"ca_file = ~/ca.pem\n", AT "1: ca_file must be a path without ~, which only a shell understands"},
+        {"keep = lead\n",
+         AT "1: keep must name object type and action: \"lead\" would match nothing; did you mean \"lead.*\"?"},
+        {"drop = lead..x\n",
+         AT "1: drop must name events like lead.updated, activity.email.* or *.deleted, not \"lead..x\""},
+        {"remove = data.*\n", AT "1: remove must name members of an event like data.body_html, not \"data.*\""},
+        {"remove = .data\n", AT "1: remove must name members of an event like data.body_html, not \".data\""},
+        {"data_plane_url = https://me:pass@h\n",
+         AT "1: data_plane_url must not have a user or password in it: the write key goes into write_key"},
+        {"write_key = \"abc\"\n",
+         AT "1: write_key must be the bare key as RudderStack shows it: no quotes, no comment, none of : ; # < >"},
+        {"signature_key = abc\n",
+         AT "1: signature_key must be 64 hexadecimal digits, as Close gave it; this one has 3"},
+        {"signature_key = " SIGNATURE_1 "00\n",
+         AT "1: signature_key must be 64 hexadecimal digits, as Close gave it; this one has 66"},
+        {"signature_key = " SIGNATURE_1 ",\n  0x12\n",
+         AT "2: signature_key must be 64 hexadecimal digits, as Close gave it; character 2 of this one is none"},
+    };
+    check_all(mistakes, sizeof mistakes / sizeof *mistakes);
+}
+
+static void sections(void)
+{
+    static const struct mistake mistakes[] = {
+        {"[source a\n", AT "1:" SECTION_LINE},
+        {"[source a] # first\n", AT "1:" SECTION_LINE},
+        {"[source a] write_key = x\n", AT "1:" SECTION_LINE},
+        {"[acme]\n", AT "1: unknown section; did you mean [source acme]?"},
+        {"[sink acme]\n", AT "1: unknown section; there is only [source NAME]"},
+        {"[]\n", AT "1: unknown section; there is only [source NAME]"},
+        {"[source]\n", AT "1:" NAME_RULE},
+        {"[source a b]\n", AT "1:" NAME_RULE},
+        {"[source \"a\"]\n", AT "1:" NAME_RULE},
+        {"[source aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n", AT "1:" NAME_RULE},
+        {"[source status]\n", AT "1: a source cannot be named \"status\": that is a page of this program"},
+        {"[source metrics]\n", AT "1: a source cannot be named \"metrics\": that is a page of this program"},
+        {"[source healthz]\n", AT "1: a source cannot be named \"healthz\": that is a page of this program"},
+        {"[source v1]\n", AT "1: a source cannot be named \"v1\": that is a page of this program"},
+        {URL "[source a]\nwrite_key = x\n[source b]\n[source a]\n",
+         AT "5: [source a] stands twice, here and in line 2: put both together"},
+        {URL "keep = lead.*\n [source a]\n",
+         AT "3: an indented line continues the one above: remove the blanks before the ["},
+        {URL "write_key = x\n[source a]\nwrite_key = y\n",
+         AT "3: [source a] begins here, but line 2 has write_key above all sections: move that into the section it "
+            "belongs to"},
+        {URL "[source a]\nlanes = 3\n",
+         AT "3: lanes is for all sources and cannot stand in [source a]: move it above the first section"},
+    };
+    check_all(mistakes, sizeof mistakes / sizeof *mistakes);
+}
+
+static void whole(void)
+{
+    static const struct mistake mistakes[] = {
+        {"", "~/closecrm.conf: there is no data_plane_url, which says where events go: add \"data_plane_url = "
+             "https://HOST\""},
+        {URL,
+         "~/closecrm.conf: there is no write_key, without which RudderStack takes nothing: add \"write_key = KEY\""},
+        {URL "signature_key = " SIGNATURE_1 "\n",
+         "~/closecrm.conf: there is no write_key, without which RudderStack takes nothing: add \"write_key = KEY\""},
+        {"data_plane_url = file:///tmp/x\n",
+         "~/closecrm.conf: there is no signature_key, nor a write_key, so that nobody could be let in: add "
+         "\"signature_key = DIGITS\""},
+        {"[source a]\n" URL "write_key = x\n[source b]\nwrite_key = y\n",
+         AT "4: [source b] has no data_plane_url, which says where events go: add \"data_plane_url = https://HOST\""},
+        {URL "[source a]\nwrite_key = x\n[source b]\n",
+         AT "4: [source b] has no write_key, without which RudderStack takes nothing: add \"write_key = KEY\""},
+        {URL "write_key = x\nsignature_key =\n", AT "3: signature_key has no value: give it one or remove it"},
+        {URL "write_key = ,\n", AT "2: write_key has no value: give it one or remove it"},
+        {URL "[source a]\nwrite_key = x\n[source b]\nwrite_key = y\nwrite_key = z, x\n",
+         AT "6: [source b] has a write_key that [source a] has in line 3: the two could not be told apart; give each "
+            "its own"},
+        {WHOLE "queue_max_bytes = 1M\n",
+         AT "4: queue_max_bytes is less than max_body: the largest events would never be taken"},
+    };
+    check_all(mistakes, sizeof mistakes / sizeof *mistakes);
+}
+
+static void signature_keys_in_either_case(void)
+{
+    CU_ASSERT_TRUE(refuses(URL "[source a]\nwrite_key = x\nsignature_key = " SIGNATURE_1 "\n"
+                               "[source b]\nwrite_key = y\n"
+                               "signature_key = 00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF\n",
+                           NULL,
+                           AT "7: [source b] has a signature_key that [source a] has in line 4: the two could not be "
+                              "told apart; give each its own"));
+}
+
+static void file_sink_needs_one_of_both(void)
+{
+    static const char *const texts[] = {
+        "data_plane_url = file:///tmp/x\nwrite_key = k\n",
+        "data_plane_url = file:///tmp/x\nsignature_key = " SIGNATURE_1 "\n",
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct why why = {""};
+        struct config *config = read_text(texts[i], NULL, &why);
+        CU_ASSERT_STRING_EQUAL(why.text, "");
+        CU_ASSERT_PTR_NOT_NULL(config);
+        config_free(config);
+    }
+}
+
+static void secrets_are_not_shown(void)
+{
+    static const char *const texts[] = {
+        "signature_key = s3cr3t\n",
+        "signature_key = 00s3cr3t00\n",
+        "signature_key s3cr3t\n",
+        "signature_key s3cr3t = 1\n",
+        "s3cr3t = x\n",
+        "write_key = a\ns3cr3t\n",
+        "write_key = s3cr3t:\n",
+        "write_key = \"s3cr3t\"\n",
+        "write_key = x ; s3cr3t\n",
+        "write_key = s3cr3t\x01\n",
+        "[s3cr3t:]\n",
+        "[source s3cr3t=]\n",
+        "data_plane_url = https://u:s3cr3t@h\n",
+        "data_plane_url = https://h?writeKey=s3cr3t\n",
+        "data_plane_url = s3cr3t\n",
+        URL "[source a]\nwrite_key = s3cr3t\n[source b]\nwrite_key = s3cr3t\n",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct why why = {""};
+        CU_ASSERT_PTR_NULL(read_text(texts[i], NULL, &why));
+        CU_ASSERT_STRING_NOT_EQUAL(why.text, "");
+        CU_ASSERT_PTR_NULL(strstr(why.text, "s3cr3t"));
+    }
+}
+
+static void nul_is_refused(void)
+{
+    static const char text[] = URL "write_key = a\0b\n";
+    struct folder folder;
+    char *const nothing[] = {NULL};
+    struct why why = {""};
+    folder_make(&folder);
+    folder_write(&folder, "closecrm.conf", text, sizeof text - 1, 0600);
+    CU_ASSERT_PTR_NULL(config_read(folder.file, nothing, &why));
+    folder_shorten(&folder, &why);
+    CU_ASSERT_STRING_EQUAL(why.text, AT "2: a control character at place 14; save the file as plain text in UTF-8");
+    folder_remove(&folder);
+}
+
+void suite_config_mistakes(void)
+{
+    static CU_TestInfo tests[] = {
+        {"in a line", lines},
+        {"in a value", values},
+        {"in a section", sections},
+        {"in the whole", whole},
+        {"two sources with one signature key, in either case of its digits", signature_keys_in_either_case},
+        {"a file as the data plane needs either key", file_sink_needs_one_of_both},
+        {"no secret is shown", secrets_are_not_shown},
+        {"a NUL is refused", nul_is_refused},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("config mistakes", NULL, NULL, tests);
+}
