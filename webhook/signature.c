@@ -47,7 +47,7 @@ bool signers_init(struct signers *signers, const struct signature_key *keys, siz
 
 void signers_free(struct signers *signers)
 {
-    for (size_t i = 0; i < signers->count; i++)
+    for (size_t i = 0; signers->keyed != NULL && i < signers->count; i++)
         EVP_MAC_CTX_free(signers->keyed[i]);
     free(signers->keyed);
     *signers = (struct signers){0};
