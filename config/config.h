@@ -22,7 +22,7 @@ struct signature_key {
     size_t length;
 };
 
-enum queue_kind { QUEUE_NONE };
+enum queue_kind { QUEUE_SQLITE, QUEUE_NONE };
 
 /* One Close organization and where its events go. */
 struct source {
@@ -44,6 +44,7 @@ struct config {
     char *path; /* of the file read; NULL: none, all came from the environment */
 
     enum queue_kind queue;
+    char *state_dir; /* absolute; of the engine sqlite */
     int64_t queue_max_bytes;
     int64_t dedupe_window_ms;
     int64_t max_body; /* bytes */

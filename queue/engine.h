@@ -22,6 +22,7 @@ struct engine {
     bool (*note)(void *state, const char *source, struct notes *notes, bool put, struct why *why);
     int (*wake_fd)(void *state);
     void (*woken)(void *state);
+    bool (*must_reopen)(void *state);
     void (*close)(void *state);
     const struct inspection *inspection; /* NULL: it keeps nothing that could be looked at */
 };
@@ -41,6 +42,12 @@ struct inspection {
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct why *why);
     bool (*backup)(void *state, const char *path, struct why *why);
+};
+
+/* What a struct queue is. */
+struct queue {
+    const struct engine *engine;
+    void *state;
 };
 
 extern const struct engine queue_engine_none;

@@ -1,5 +1,7 @@
-/* Events taken from the queue: copies in one buffer, so that they outlive what the engine does next. */
+/* Events and dead letters taken from the queue: copies in one buffer, so that they outlive what the engine does next.
+ */
 #include <stdlib.h>
+#include <string.h>
 
 #include "queue/engine.h"
 
@@ -9,7 +11,7 @@ void events_clear(struct events *found)
     buffer_clear(&found->bodies);
 }
 
-bool events_add(struct events *found, uint64_t id, const char *body, size_t length)
+bool events_add(struct events *found, const struct event *event)
 {
     if (found->count == found->capacity) {
         size_t capacity = found->capacity == 0 ? 64 : found->capacity * 2;
@@ -19,10 +21,10 @@ bool events_add(struct events *found, uint64_t id, const char *body, size_t leng
         found->at = at;
         found->capacity = capacity;
     }
-    buffer_append(&found->bodies, body, length);
+    buffer_append(&found->bodies, event->body, event->length);
     if (found->bodies.failed)
         return false;
-    found->at[found->count++] = (struct event){.id = id, .body = NULL, .length = length};
+    found->at[found->count++] = *event;
     return true;
 }
 
@@ -40,4 +42,48 @@ void events_free(struct events *events)
     free(events->at);
     buffer_free(&events->bodies);
     *events = (struct events){0};
+}
+
+void letters_clear(struct letters *found)
+{
+    found->count = 0;
+    buffer_clear(&found->texts);
+}
+
+bool letters_add(struct letters *found, const struct letter *letter)
+{
+    if (found->count == found->capacity) {
+        size_t capacity = found->capacity == 0 ? 64 : found->capacity * 2;
+        struct letter *at = realloc(found->at, capacity * sizeof *at);
+        if (at == NULL)
+            return false;
+        found->at = at;
+        found->capacity = capacity;
+    }
+    buffer_append(&found->texts, letter->source, strlen(letter->source) + 1);
+    buffer_append(&found->texts, letter->reason, strlen(letter->reason) + 1);
+    buffer_append(&found->texts, letter->body, letter->length);
+    if (found->texts.failed)
+        return false;
+    found->at[found->count++] = *letter;
+    return true;
+}
+
+void letters_finish(struct letters *found)
+{
+    const char *text = found->texts.data;
+    for (size_t i = 0; i < found->count; i++) {
+        struct letter *letter = &found->at[i];
+        letter->source = text;
+        letter->reason = letter->source + strlen(letter->source) + 1;
+        letter->body = letter->reason + strlen(letter->reason) + 1;
+        text = letter->body + letter->length;
+    }
+}
+
+void letters_free(struct letters *letters)
+{
+    free(letters->at);
+    buffer_free(&letters->texts);
+    *letters = (struct letters){0};
 }

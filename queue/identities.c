@@ -110,6 +110,6 @@ struct known identities_find(const struct identities *identities, uint32_t sourc
 {
     const struct remembered *r = find(identities, source, identity->key);
     if (r == NULL || now - r->since > identities->window_ms)
-        return (struct known){.settled = false, .updated_us = INT64_MIN};
-    return (struct known){.settled = true, .updated_us = r->updated_us};
+        return (struct known){.delivered = false};
+    return (struct known){.delivered = true, .delivered_us = r->updated_us};
 }

@@ -210,9 +210,10 @@ static void none_hurry(void *state, moment deadline)
     pthread_mutex_unlock(&none->lock);
 }
 
-static bool none_own(void *state)
+static bool none_own(void *state, struct why *why)
 {
     (void)state; /* what is in this process's memory is nobody else's */
+    (void)why;
     return true;
 }
 
@@ -221,7 +222,8 @@ static int take(struct entry *entry, size_t max_bytes, struct events *found)
 {
     if (found->count > 0 && found->bodies.length + entry->length > max_bytes)
         return 0;
-    if (!events_add(found, entry->id, entry->body, entry->length))
+    struct event event = {.id = entry->id, .body = entry->body, .length = entry->length};
+    if (!events_add(found, &event))
         return -1;
     entry->on_its_way = true;
     return 1;
@@ -344,6 +346,22 @@ static bool none_settle(void *state, const char *source, const struct verdict *v
     return true;
 }
 
+static bool none_note(void *state, const char *source, struct notes *notes, bool put, struct why *why)
+{
+    (void)state; /* nothing outlives the process, so nothing is to be noted */
+    (void)source;
+    (void)why;
+    if (!put)
+        memset(notes, 0, sizeof *notes);
+    return true;
+}
+
+static bool none_must_reopen(void *state)
+{
+    (void)state;
+    return false;
+}
+
 static int none_wake_fd(void *state)
 {
     const struct none *none = state;
@@ -367,7 +385,9 @@ const struct engine queue_engine_none = {
     .again = none_again,
     .known = none_known,
     .settle = none_settle,
+    .note = none_note,
     .wake_fd = none_wake_fd,
     .woken = none_woken,
+    .must_reopen = none_must_reopen,
     .close = none_close,
 };

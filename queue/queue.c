@@ -5,12 +5,8 @@
 
 #include "queue/engine.h"
 
-struct queue {
-    const struct engine *engine;
-    void *state;
-};
-
 static const struct engine *const engines[] = {
+    [QUEUE_SQLITE] = &queue_engine_sqlite,
     [QUEUE_NONE] = &queue_engine_none,
 };
 
@@ -41,9 +37,9 @@ void queue_hurry(struct queue *queue, moment deadline)
     queue->engine->hurry(queue->state, deadline);
 }
 
-bool queue_own(struct queue *queue)
+bool queue_own(struct queue *queue, struct why *why)
 {
-    return queue->engine->own(queue->state);
+    return queue->engine->own(queue->state, why);
 }
 
 int queue_next(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
@@ -70,6 +66,11 @@ bool queue_settle(struct queue *queue, const char *source, const struct verdict 
     return queue->engine->settle(queue->state, source, verdicts, count, why);
 }
 
+bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct why *why)
+{
+    return queue->engine->note(queue->state, source, notes, put, why);
+}
+
 int queue_wake_fd(struct queue *queue)
 {
     return queue->engine->wake_fd(queue->state);
@@ -78,6 +79,11 @@ int queue_wake_fd(struct queue *queue)
 void queue_woken(struct queue *queue)
 {
     queue->engine->woken(queue->state);
+}
+
+bool queue_must_reopen(struct queue *queue)
+{
+    return queue->engine->must_reopen(queue->state);
 }
 
 void queue_close(struct queue *queue)

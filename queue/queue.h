@@ -129,6 +129,9 @@ int queue_wake_fd(struct queue *queue);
 /* Resets it; look at the queue after this, before sleeping. */
 void queue_woken(struct queue *queue);
 
+/* Whether this process must open the queue anew: it is damaged, or another release has changed it. Any thread. */
+bool queue_must_reopen(struct queue *queue);
+
 void events_free(struct events *events);
 
 /* Nobody may be in any of the above. What waits in the engine `none` is gone, as its appends were told. */

@@ -25,6 +25,8 @@ static const char *const texts[STATEMENTS] = {
 
     [STATEMENT_ADD_JOURNAL] = "INSERT INTO journal (source, key, updated, at) VALUES (?1, ?2, ?3, ?4)",
     [STATEMENT_JOURNAL] = "SELECT n, source, key, updated, at FROM journal ORDER BY n",
+    [STATEMENT_JOURNAL_FIRST] = "SELECT n FROM journal ORDER BY n LIMIT 1",
+    [STATEMENT_JOURNAL_LAST] = "SELECT n FROM journal ORDER BY n DESC LIMIT 1",
     [STATEMENT_DELETE_JOURNAL] = "DELETE FROM journal WHERE n <= ?1",
     [STATEMENT_ADD_KNOWN] = "INSERT INTO known (source, key, updated, at) VALUES (?1, ?2, ?3, ?4)"
                             " ON CONFLICT (source, key) DO UPDATE"
@@ -61,12 +63,14 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_APPEND] = "INSERT INTO event_%u (received, body) VALUES (?1, ?2)",
     [STATEMENT_NEXT] = "SELECT id, received, letter, body FROM event_%u WHERE id > ?1 ORDER BY id",
     [STATEMENT_ONE] = "SELECT id, received, letter, body FROM event_%u WHERE id = ?1",
+    [STATEMENT_EXISTS] = "SELECT 1 FROM event_%u WHERE id = ?1",
     [STATEMENT_LETTERS_IN] = "SELECT id, letter FROM event_%u WHERE id BETWEEN ?1 AND ?2 AND letter IS NOT NULL",
     [STATEMENT_DELETE] = "DELETE FROM event_%u WHERE id BETWEEN ?1 AND ?2",
     [STATEMENT_BURY] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"
                        " SELECT ?2, ?3, ?4, received, ?5, ?6, body FROM event_%u WHERE id = ?1",
     [STATEMENT_OLDEST] = "SELECT received FROM event_%u ORDER BY id LIMIT 1",
     [STATEMENT_NEWEST] = "SELECT received FROM event_%u ORDER BY id DESC LIMIT 1",
+    [STATEMENT_MOVE_UP_TO] = "SELECT max(id) FROM (SELECT id FROM event_%u ORDER BY id LIMIT ?1)",
     [STATEMENT_REPLAY] = "INSERT INTO event_%u (received, letter, body) SELECT received, id, body FROM letter"
                          " WHERE id = ?1",
 };

@@ -1,0 +1,93 @@
+/* The face of inspect.h: hands each call to the engine, if that keeps anything. */
+#include "queue/inspect.h"
+
+#include <stdlib.h>
+
+#include "queue/engine.h"
+
+/* Returns the engine's functions, or NULL with the reason. */
+static const struct inspection *inspection_of(const struct queue *queue, struct why *why)
+{
+    if (queue->engine->inspection == NULL)
+        why_set(why,
+                "queue = none keeps nothing that could be looked at: events wait in memory until they are answered");
+    return queue->engine->inspection;
+}
+
+bool queue_names(struct queue *queue, struct strings *names, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    *names = (struct strings){NULL, 0};
+    return inspection != NULL && inspection->names(queue->state, names, why);
+}
+
+void queue_names_free(struct strings *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free(names->at[i]);
+    free(names->at);
+    *names = (struct strings){NULL, 0};
+}
+
+bool queue_count(struct queue *queue, const char *source, struct counts *counts, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->count(queue->state, source, counts, why);
+}
+
+bool queue_notes(struct queue *queue, const char *source, struct notes *notes, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->notes(queue->state, source, notes, why);
+}
+
+bool queue_is_owned(struct queue *queue, bool *owned, struct why *words, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->is_owned(queue->state, owned, words, why);
+}
+
+int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+               struct events *found, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection == NULL ? -1 : inspection->list(queue->state, source, after, max_count, max_bytes, found, why);
+}
+
+int queue_letters(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+                  struct letters *found, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection == NULL ? -1 : inspection->letters(queue->state, source, after, max_count, max_bytes, found, why);
+}
+
+bool queue_replay(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->replay(queue->state, ids, count, done, why);
+}
+
+bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->discard(queue->state, ids, count, done, why);
+}
+
+bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t *moved, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->move(queue->state, from, to, moved, why);
+}
+
+bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
+                 struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->check(queue->state, report, context, faults, why);
+}
+
+bool queue_backup(struct queue *queue, const char *path, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->backup(queue->state, path, why);
+}

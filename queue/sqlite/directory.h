@@ -1,0 +1,49 @@
+/* The state directory: private to its user, on one machine; and the small files in it beside the database. */
+#ifndef QUEUE_SQLITE_DIRECTORY_H
+#define QUEUE_SQLITE_DIRECTORY_H
+
+#include <stdbool.h>
+
+#include "watch/why.h"
+
+#define STATE_PATH 4096
+
+/* Makes the directory if it is missing, 0700, and looks at it. Returns false with the reason, and the command that
+ * mends it, when it cannot be used or others can get in. */
+bool directory_prepare(const char *directory, struct why *why);
+
+/* Writes directory/name. */
+void directory_path(char out[static STATE_PATH], const char *directory, const char *name);
+
+/* Opens, and makes with mode 0600, a file in it. Returns -1 with the reason. */
+int directory_open(const char *directory, const char *name, struct why *why);
+
+/* Syncs the directory itself: new files survive a power cut. */
+bool directory_sync(const char *directory, struct why *why);
+
+/* ---- the reserve: room on the disk that is given up when it is full, so that delivering can go on ---- */
+
+/* Makes it, really written, unless it is there. Returns false when there is no room for it. */
+bool reserve_make(const char *directory);
+
+/* Gives it up. */
+void reserve_give_up(const char *directory);
+
+bool reserve_is_there(const char *directory);
+
+/* ---- the mark of damage: whoever opens the database next repairs it ---- */
+
+void damage_mark(const char *directory);
+bool damage_is_marked(const char *directory);
+void damage_unmark(const char *directory);
+
+/* ---- waking the forwarder, from any process: a FIFO ---- */
+
+/* For the owner: readable when something came. Never at its end, whoever opens and closes. Returns -1 with the reason.
+ */
+int wake_open(const char *directory, struct why *why);
+
+/* Wakes it. *fd: -1 before the first call; kept open in between. Nobody there to be woken is fine. */
+void wake_send(const char *directory, int *fd);
+
+#endif

@@ -1,0 +1,255 @@
+/* The engine `sqlite`: opening and closing a state directory, and the table that queue.c calls. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "queue/sqlite/store.h"
+#include "watch/log.h"
+
+#define LOG_AGAIN_MS 10000
+#define OPEN_WAIT_MS 10000 /* while another process repairs the database */
+
+uint32_t store_number(struct store *store, const char *name)
+{
+    const struct source *source = config_source(store->config, name);
+    if (source != NULL)
+        return store->number[source - store->config->source];
+    enum database_result result;
+    uint32_t number = 0;
+    sqlite3_stmt *find = database_statement(&store->reader, STATEMENT_SOURCE_NUMBER, 0);
+    if (find != NULL)
+        sqlite3_bind_text(find, 1, name, -1, SQLITE_STATIC);
+    if (database_step(&store->reader, find, &result) == SQLITE_ROW)
+        number = (uint32_t)sqlite3_column_int64(find, 0);
+    if (result == DATABASE_DONE)
+        sqlite3_reset(find);
+    return number;
+}
+
+bool store_reader(struct store *store, struct why *why)
+{
+    if (store->reading)
+        return true;
+    enum database_result result = database_open(&store->reader, store->directory, false);
+    store->reading = result == DATABASE_DONE;
+    if (!store->reading) {
+        *why = store->reader.why;
+        store_failed(store, result, why);
+        database_close(&store->reader);
+    }
+    return store->reading;
+}
+
+/* Under load a full disk would fill the log too. */
+static bool was_logged(struct store *store, enum database_result result)
+{
+    moment now = clock_now();
+    moment before = atomic_load(&store->logged[result]);
+    return (before > 0 && now - before < LOG_AGAIN_MS) ||
+           !atomic_compare_exchange_strong(&store->logged[result], &before, now);
+}
+
+void store_failed(struct store *store, enum database_result result, const struct why *why)
+{
+    char words[LOG_QUOTED];
+    if (result == DATABASE_DAMAGED)
+        damage_mark(store->directory);
+    if (result == DATABASE_DAMAGED || result == DATABASE_NEWER)
+        atomic_store(&store->must_reopen, true);
+    if (result == DATABASE_DONE || was_logged(store, result))
+        return;
+    log_quote(words, why->text, strlen(why->text));
+    switch (result) {
+    case DATABASE_DONE:
+        break;
+    case DATABASE_FULL:
+        log_write(LEVEL_ERROR,
+                  "msg=disk_full state_dir=\"%s\" reason=%s advice=\"make room: Close keeps new events "
+                  "meanwhile, and what waits is delivered\"",
+                  store->directory, words);
+        break;
+    case DATABASE_DAMAGED:
+        log_write(LEVEL_ERROR,
+                  "msg=queue_damaged state_dir=\"%s\" reason=%s advice=\"it is repaired as soon as every "
+                  "process has let go of it; check the disk\"",
+                  store->directory, words);
+        break;
+    case DATABASE_NEWER:
+        log_write(LEVEL_ERROR, "msg=queue_of_another_release state_dir=\"%s\" reason=%s", store->directory, words);
+        break;
+    case DATABASE_FAILED:
+        log_write(LEVEL_ERROR, "msg=queue_failed state_dir=\"%s\" reason=%s", store->directory, words);
+        break;
+    }
+}
+
+/* Waits while another process has the open lock exclusively. */
+static bool lock_open(struct store *store, struct why *why)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    store->open_lock = directory_open(store->directory, "open.lock", why);
+    if (store->open_lock < 0)
+        return false;
+    for (moment deadline = clock_now() + OPEN_WAIT_MS; flock(store->open_lock, LOCK_SH | LOCK_NB) != 0;) {
+        if ((errno != EWOULDBLOCK && errno != EINTR) || clock_now() > deadline) {
+            why_set(why, "cannot lock the state directory %.300s: %s", store->directory,
+                    errno == EWOULDBLOCK ? "another process repairs it" : strerror(errno));
+            return false;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
+/* Repairs a damaged database, if nobody else has it open. */
+static bool repair(struct store *store, struct why *why)
+{
+    if (flock(store->open_lock, LOCK_EX | LOCK_NB) != 0) {
+        why_set(why,
+                "the queue in %.300s is damaged, and is repaired as soon as no process has it open any more: stop "
+                "those that do",
+                store->directory);
+        return false;
+    }
+    bool good = !damage_is_marked(store->directory) || salvage(store->directory, why);
+    if (good)
+        damage_unmark(store->directory);
+    flock(store->open_lock, LOCK_SH);
+    return good;
+}
+
+static bool prepare_sources(struct store *store, struct why *why)
+{
+    size_t count = store->config->sources;
+    store->number = calloc(count > 0 ? count : 1, sizeof *store->number);
+    if (store->number == NULL) {
+        why_set(why, "out of memory");
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct database *database = &store->group.database;
+        enum database_result result = schema_add_source(database, store->config->source[i].name, &store->number[i]);
+        if (result != DATABASE_DONE) {
+            *why = database->why;
+            store_failed(store, result, why);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* SQLite would make the files readable by others. */
+static bool make_files(struct store *store, struct why *why)
+{
+    int fd = directory_open(store->directory, "queue.db", why);
+    if (fd < 0)
+        return false;
+    close(fd);
+    if (!reserve_make(store->directory)) {
+        atomic_store(&store->reserve_gone, true);
+        log_write(LEVEL_ERROR,
+                  "msg=disk_full state_dir=\"%s\" reason=\"no room for the reserve\" advice=\"make room: "
+                  "Close keeps new events meanwhile\"",
+                  store->directory);
+    }
+    return true;
+}
+
+static bool open_database(struct store *store, struct why *why)
+{
+    for (int tries = 0; tries < 2; tries++) {
+        if (damage_is_marked(store->directory) && !repair(store, why))
+            return false;
+        if (!make_files(store, why))
+            return false;
+        enum database_result result = database_open(&store->group.database, store->directory, true);
+        if (result == DATABASE_DONE)
+            return true;
+        *why = store->group.database.why;
+        store_failed(store, result, why);
+        database_close(&store->group.database);
+        if (result != DATABASE_DAMAGED)
+            return false;
+    }
+    return false;
+}
+
+static void store_close(void *state)
+{
+    struct store *store = state;
+    store_disown(store);
+    if (store->reading)
+        database_close(&store->reader);
+    database_close(&store->group.database);
+    group_free(&store->group);
+    mirror_free(&store->mirror);
+    pthread_mutex_destroy(&store->mirror_lock);
+    free(store->number);
+    if (store->open_lock >= 0)
+        close(store->open_lock);
+    free(store);
+}
+
+static void *store_open(const struct config *config, struct why *why)
+{
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL || !group_init(&store->group)) {
+        why_set(why, "out of memory");
+        free(store);
+        return NULL;
+    }
+    store->config = config;
+    store->open_lock = store->forward_lock = store->wake_fd = -1;
+    store->group.database.write_lock = -1;
+    pthread_mutex_init(&store->mirror_lock, NULL);
+    strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
+    bool good = directory_prepare(store->directory, why) && lock_open(store, why) && open_database(store, why) &&
+                prepare_sources(store, why) &&
+                /* The database's and its log's names must survive a power cut before the first event is answered. */
+                directory_sync(store->directory, why);
+    if (good)
+        return store;
+    store_close(store);
+    return NULL;
+}
+
+/* Whoever does not own the reading has nothing to be woken for. */
+static int store_wake_fd(void *state)
+{
+    const struct store *store = state;
+    return store->wake_fd;
+}
+
+static void store_woken(void *state)
+{
+    const struct store *store = state;
+    char bytes[4096];
+    while (store->wake_fd >= 0 && read(store->wake_fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes)
+        ;
+}
+
+static bool store_must_reopen(void *state)
+{
+    struct store *store = state;
+    return atomic_load(&store->must_reopen) || damage_is_marked(store->directory);
+}
+
+const struct engine queue_engine_sqlite = {
+    .open = store_open,
+    .append = store_append,
+    .hurry = store_hurry,
+    .own = store_own,
+    .next = store_next,
+    .again = store_again,
+    .known = store_known,
+    .settle = store_settle,
+    .note = store_note,
+    .wake_fd = store_wake_fd,
+    .woken = store_woken,
+    .must_reopen = store_must_reopen,
+    .close = store_close,
+    .inspection = &store_inspection,
+};

@@ -1,0 +1,345 @@
+/* The owner's housekeeper: a thread that does what need not be done at once. Checkpoints, small and often, so that the
+ * log stays short and no request thread ever does one; merging the journal of identities into the index; forgetting
+ * old identities; giving free pages back; the reserve; the beat. It sleeps until something was written. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "queue/sqlite/store.h"
+#include "watch/log.h"
+
+#define CHECKPOINT_MS 40     /* between checkpoints under load */
+#define BEAT_MS 10000        /* also between tries for the reserve */
+#define PRUNE_MS 60000       /* between steps of forgetting */
+#define LOG_FRAMES_MOST 2048 /* 32 MiB of log: then writers wait for a moment, so that it begins anew */
+#define MERGE_AT 65536       /* identities in the journal */
+#define MERGE_STEP 256       /* in one transaction: appends wait for it */
+#define FORGET_STEP 4096     /* rows of the journal, or of the index, looked at in one transaction */
+#define FREE_PAGES_MOST 1024 /* 16 MiB: beyond that they are given back */
+#define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
+
+struct house {
+    struct store *store;
+    struct database database;
+    moment next_beat;
+    moment next_prune;
+    uint32_t pruned_source; /* the index was looked through up to here */
+    unsigned char pruned_key[16];
+};
+
+static bool is_ending(struct store *store)
+{
+    pthread_mutex_lock(&store->housekeeper.lock);
+    bool ending = store->housekeeper.ending;
+    pthread_mutex_unlock(&store->housekeeper.lock);
+    return ending;
+}
+
+/* Sleeps; longer than that only the end wakes it. */
+static void rest(struct store *store, int64_t ms)
+{
+    struct housekeeper *keeper = &store->housekeeper;
+    moment until = clock_now() + ms;
+    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
+    pthread_mutex_lock(&keeper->lock);
+    while (!keeper->ending && pthread_cond_timedwait(&keeper->called, &keeper->lock, &t) != ETIMEDOUT)
+        ;
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+/* ---- checkpoints ---- */
+
+/* Copies the log's pages into the database. Returns the frames that were in the log. */
+static int checkpoint(struct house *house, int mode)
+{
+    int log = 0, copied = 0;
+    sqlite3_wal_checkpoint_v2(house->database.db, NULL, mode, &log, &copied);
+    return log < 0 ? 0 : log;
+}
+
+/* Under steady writing a passive checkpoint is never complete, and the log grows. With the writers held off for a
+ * moment there is little left to copy, and the next one begins the log anew. */
+static void checkpoint_all(struct house *house)
+{
+    if (checkpoint(house, SQLITE_CHECKPOINT_PASSIVE) <= LOG_FRAMES_MOST)
+        return;
+    checkpoint(house, SQLITE_CHECKPOINT_PASSIVE);
+    if (database_begin(&house->database) != DATABASE_DONE)
+        return;
+    database_rollback(&house->database); /* no one else can have begun before the lock is free */
+    sqlite3_busy_timeout(house->database.db, 50);
+    checkpoint(house, SQLITE_CHECKPOINT_RESTART);
+    sqlite3_busy_timeout(house->database.db, 10000);
+}
+
+/* ---- identities ---- */
+
+static enum database_result merge_step(struct house *house, const struct mirrored *sorted, size_t count)
+{
+    struct database *database = &house->database;
+    enum database_result result = database_begin(database);
+    if (result != DATABASE_DONE)
+        return result;
+    for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
+        sqlite3_stmt *add = database_statement(database, STATEMENT_ADD_KNOWN, 0);
+        if (add != NULL) {
+            sqlite3_bind_int64(add, 1, sorted[i].source);
+            sqlite3_bind_blob(add, 2, sorted[i].key, sizeof sorted[i].key, SQLITE_STATIC);
+            sqlite3_bind_int64(add, 3, sorted[i].updated);
+            sqlite3_bind_int64(add, 4, sorted[i].at);
+        }
+        result = database_run(database, add);
+    }
+    if (result == DATABASE_DONE)
+        return database_commit(database);
+    database_rollback(database);
+    return result;
+}
+
+static enum database_result run_in_transaction(struct database *database, sqlite3_stmt *statement)
+{
+    enum database_result result = statement == NULL ? DATABASE_FAILED : database_begin(database);
+    if (result != DATABASE_DONE)
+        return result;
+    result = database_run(database, statement);
+    if (result == DATABASE_DONE)
+        return database_commit(database);
+    database_rollback(database);
+    return result;
+}
+
+/* Deletes the journal up to a row, in steps. */
+static enum database_result delete_journal(struct house *house, int64_t first, int64_t last)
+{
+    enum database_result result = DATABASE_DONE;
+    for (int64_t n = first; n <= last && result == DATABASE_DONE; n += FORGET_STEP) {
+        sqlite3_stmt *forget = database_statement(&house->database, STATEMENT_DELETE_JOURNAL, 0);
+        if (forget != NULL)
+            sqlite3_bind_int64(forget, 1, n + FORGET_STEP - 1 < last ? n + FORGET_STEP - 1 : last);
+        result = run_in_transaction(&house->database, forget);
+    }
+    return result;
+}
+
+static enum database_result journal_bounds(struct house *house, int64_t *first, int64_t *last)
+{
+    enum database_result result;
+    *first = database_number(&house->database, STATEMENT_JOURNAL_FIRST, &result);
+    if (result == DATABASE_DONE)
+        *last = database_number(&house->database, STATEMENT_JOURNAL_LAST, &result);
+    return result;
+}
+
+/* What is in the index now needs no place in memory, unless it was settled again meanwhile. */
+static void shrink_mirror(struct store *store, const struct mirrored *merged, size_t count)
+{
+    struct mirror rest = {0};
+    pthread_mutex_lock(&store->mirror_lock);
+    bool good = true;
+    for (size_t i = 0; i < store->mirror.places && good; i++) {
+        const struct mirrored *one = &store->mirror.place[i];
+        const struct mirrored *same =
+            one->source == 0 ? NULL : bsearch(one, merged, count, sizeof *merged, mirror_compare);
+        if (one->source != 0 && (same == NULL || same->updated != one->updated || same->at != one->at))
+            good = mirror_add(&rest, one);
+    }
+    if (good) {
+        mirror_free(&store->mirror);
+        store->mirror = rest;
+    } else {
+        mirror_free(&rest); /* it stays large, and right */
+    }
+    pthread_mutex_unlock(&store->mirror_lock);
+}
+
+/* Sorted, many keys share a page. Appends pass between the steps. */
+static enum database_result merge(struct house *house)
+{
+    struct store *store = house->store;
+    int64_t first = 0, last = 0;
+    /* The bounds first: what is added to the journal after them is in the mirror's later part, or merged twice. */
+    enum database_result result = journal_bounds(house, &first, &last);
+    if (result != DATABASE_DONE)
+        return result;
+    pthread_mutex_lock(&store->mirror_lock);
+    size_t count = store->mirror.used;
+    struct mirrored *sorted = count < MERGE_AT ? NULL : mirror_sorted(&store->mirror);
+    pthread_mutex_unlock(&store->mirror_lock);
+    if (sorted == NULL)
+        return DATABASE_DONE;
+    for (size_t i = 0; i < count && result == DATABASE_DONE && !is_ending(store); i += MERGE_STEP) {
+        result = merge_step(house, sorted + i, count - i < MERGE_STEP ? count - i : MERGE_STEP);
+        checkpoint_all(house);
+    }
+    if (result == DATABASE_DONE && !is_ending(store))
+        result = delete_journal(house, first, last);
+    if (result == DATABASE_DONE && !is_ending(store))
+        shrink_mirror(store, sorted, count);
+    free(sorted);
+    return result;
+}
+
+/* Looks through the next part of the index for identities older than dedupe_window. */
+static enum database_result prune(struct house *house)
+{
+    struct database *database = &house->database;
+    enum database_result result;
+    sqlite3_stmt *end = database_statement(database, STATEMENT_KNOWN_AFTER, 0);
+    unsigned char last[16];
+    int64_t source = INT32_MAX;
+    memset(last, 0xff, sizeof last);
+    if (end != NULL) {
+        sqlite3_bind_int64(end, 1, house->pruned_source);
+        sqlite3_bind_blob(end, 2, house->pruned_key, sizeof house->pruned_key, SQLITE_STATIC);
+        sqlite3_bind_int64(end, 3, FORGET_STEP);
+    }
+    if (database_step(database, end, &result) == SQLITE_ROW && sqlite3_column_bytes(end, 1) == (int)sizeof last) {
+        source = sqlite3_column_int64(end, 0);
+        memcpy(last, sqlite3_column_blob(end, 1), sizeof last);
+    }
+    if (result != DATABASE_DONE)
+        return result;
+    sqlite3_reset(end);
+    sqlite3_stmt *forget = database_statement(database, STATEMENT_PRUNE_KNOWN, 0);
+    if (forget != NULL) {
+        sqlite3_bind_int64(forget, 1, house->pruned_source);
+        sqlite3_bind_blob(forget, 2, house->pruned_key, sizeof house->pruned_key, SQLITE_STATIC);
+        sqlite3_bind_int64(forget, 3, source);
+        sqlite3_bind_blob(forget, 4, last, sizeof last, SQLITE_STATIC);
+        sqlite3_bind_int64(forget, 5, clock_unix_ms() - house->store->config->dedupe_window_ms);
+    }
+    result = run_in_transaction(database, forget);
+    bool around = source == INT32_MAX;
+    house->pruned_source = around ? 0 : (uint32_t)source;
+    memcpy(house->pruned_key, last, sizeof last);
+    return result;
+}
+
+/* ---- room ---- */
+
+static enum database_result give_back(struct house *house)
+{
+    enum database_result result;
+    int64_t unused = database_number(&house->database, STATEMENT_FREE_PAGES, &result);
+    if (result != DATABASE_DONE || unused <= FREE_PAGES_MOST)
+        return result;
+    result = database_begin(&house->database);
+    if (result != DATABASE_DONE)
+        return result;
+    result = database_result_of(&house->database, sqlite3_exec(house->database.db, VACUUM_STEP, NULL, NULL, NULL));
+    if (result == DATABASE_DONE)
+        return database_commit(&house->database);
+    database_rollback(&house->database);
+    return result;
+}
+
+static void keep_reserve(struct store *store)
+{
+    if (!reserve_make(store->directory))
+        return;
+    if (atomic_exchange(&store->reserve_gone, false))
+        log_write(LEVEL_INFO, "msg=room_again state_dir=\"%s\"", store->directory);
+}
+
+/* ---- the thread ---- */
+
+static void keep_house(struct house *house)
+{
+    struct store *store = house->store;
+    moment now = clock_now();
+    enum database_result result = merge(house);
+    checkpoint_all(house);
+    if (now >= house->next_beat) {
+        beat_write(store);
+        keep_reserve(store);
+        house->next_beat = now + BEAT_MS;
+        if (result == DATABASE_DONE)
+            result = give_back(house);
+    }
+    if (now >= house->next_prune && result == DATABASE_DONE) {
+        result = prune(house);
+        house->next_prune = now + PRUNE_MS;
+    }
+    if (result != DATABASE_DONE)
+        store_failed(store, result, &house->database.why);
+}
+
+/* Waits until there is something to do. Returns false at the end. */
+static bool wait_for_work(struct store *store, moment until)
+{
+    struct housekeeper *keeper = &store->housekeeper;
+    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
+    pthread_mutex_lock(&keeper->lock);
+    while (!keeper->work && !keeper->ending && clock_now() < until)
+        pthread_cond_timedwait(&keeper->called, &keeper->lock, &t);
+    keeper->work = false;
+    bool on = !keeper->ending;
+    pthread_mutex_unlock(&keeper->lock);
+    return on;
+}
+
+static void *run(void *context)
+{
+    struct house house = {.store = context};
+    enum database_result result = database_open(&house.database, house.store->directory, false);
+    if (result != DATABASE_DONE)
+        store_failed(house.store, result, &house.database.why);
+    /* A fresh connection's checkpoint does nothing until it has read. */
+    if (result == DATABASE_DONE)
+        database_number(&house.database, STATEMENT_VERSION, &result);
+    while (result == DATABASE_DONE && wait_for_work(house.store, house.next_beat)) {
+        keep_house(&house);
+        rest(house.store, CHECKPOINT_MS);
+    }
+    if (result == DATABASE_DONE)
+        checkpoint(&house, SQLITE_CHECKPOINT_PASSIVE);
+    database_close(&house.database);
+    return NULL;
+}
+
+bool housekeeper_start(struct store *store, struct why *why)
+{
+    struct housekeeper *keeper = &store->housekeeper;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&keeper->lock, NULL);
+    pthread_cond_init(&keeper->called, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    keeper->ending = false;
+    keeper->work = true;
+    int error = pthread_create(&keeper->thread, NULL, run, store);
+    keeper->started = error == 0;
+    if (error != 0)
+        why_set(why, "cannot start a thread: %s", strerror(error));
+    return keeper->started;
+}
+
+void housekeeper_call(struct store *store)
+{
+    struct housekeeper *keeper = &store->housekeeper;
+    if (!keeper->started)
+        return;
+    pthread_mutex_lock(&keeper->lock);
+    if (!keeper->work) {
+        keeper->work = true;
+        pthread_cond_signal(&keeper->called);
+    }
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+void housekeeper_stop(struct store *store)
+{
+    struct housekeeper *keeper = &store->housekeeper;
+    if (!keeper->started)
+        return;
+    pthread_mutex_lock(&keeper->lock);
+    keeper->ending = true;
+    pthread_cond_broadcast(&keeper->called);
+    pthread_mutex_unlock(&keeper->lock);
+    pthread_join(keeper->thread, NULL);
+    pthread_cond_destroy(&keeper->called);
+    pthread_mutex_destroy(&keeper->lock);
+    keeper->started = false;
+}

@@ -1,0 +1,403 @@
+/* Looking into the queue: counts, lists, dead letters, and the operator's hand. Short transactions only. */
+#include "queue/inspect.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "queue/sqlite/store.h"
+
+#define MOVE_STEP 500
+#define BACKUP_PAGES 256 /* copied at once: writers go on in between */
+
+static bool failed(struct store *store, enum database_result result, struct why *why)
+{
+    if (why != NULL)
+        *why = store->reader.why;
+    store_failed(store, result, &store->reader.why);
+    return false;
+}
+
+/* Ends what began with database_begin. */
+static bool end_transaction(struct store *store, enum database_result result, struct why *why)
+{
+    if (result == DATABASE_DONE)
+        result = database_commit(&store->reader);
+    else
+        database_rollback(&store->reader);
+    return result == DATABASE_DONE || failed(store, result, why);
+}
+
+static enum database_result run_with(struct database *database, enum statement statement, uint32_t number,
+                                     const int64_t *values, size_t count)
+{
+    sqlite3_stmt *one = database_statement(database, statement, number);
+    for (size_t i = 0; one != NULL && i < count; i++)
+        sqlite3_bind_int64(one, (int)i + 1, values[i]);
+    return database_run(database, one);
+}
+
+static enum database_result ask_with(struct database *database, enum statement statement, uint32_t number,
+                                     int64_t value, int64_t *answer)
+{
+    enum database_result result;
+    sqlite3_stmt *one = database_statement(database, statement, number);
+    *answer = 0;
+    if (one != NULL && sqlite3_bind_parameter_count(one) > 0)
+        sqlite3_bind_int64(one, 1, value);
+    if (database_step(database, one, &result) == SQLITE_ROW)
+        *answer = sqlite3_column_int64(one, 0);
+    if (result == DATABASE_DONE)
+        sqlite3_reset(one);
+    return result;
+}
+
+/* ---- counts ---- */
+
+static bool store_names(void *state, struct strings *names, struct why *why)
+{
+    struct store *store = state;
+    enum database_result result;
+    if (!store_reader(store, why))
+        return false;
+    sqlite3_stmt *sources = database_statement(&store->reader, STATEMENT_SOURCES, 0);
+    while (database_step(&store->reader, sources, &result) == SQLITE_ROW) {
+        char **at = realloc(names->at, (names->count + 1) * sizeof *at);
+        char *name = strdup((const char *)sqlite3_column_text(sources, 0));
+        if (at != NULL)
+            names->at = at;
+        if (at == NULL || name == NULL) {
+            free(name);
+            why_set(&store->reader.why, "out of memory");
+            result = DATABASE_FAILED;
+            break;
+        }
+        names->at[names->count++] = name;
+    }
+    sqlite3_reset(sources);
+    if (result == DATABASE_DONE)
+        return true;
+    queue_names_free(names);
+    return failed(store, result, why);
+}
+
+static enum database_result read_kinds(struct database *database, uint32_t number, uint64_t kinds[COUNT_KINDS])
+{
+    enum database_result result;
+    sqlite3_stmt *counts = database_statement(database, STATEMENT_COUNTS, 0);
+    if (counts != NULL)
+        sqlite3_bind_int64(counts, 1, number);
+    while (database_step(database, counts, &result) == SQLITE_ROW) {
+        int64_t kind = sqlite3_column_int64(counts, 0);
+        if (kind > 0 && kind < COUNT_KINDS)
+            kinds[kind] = (uint64_t)sqlite3_column_int64(counts, 1);
+    }
+    if (result == DATABASE_DONE)
+        sqlite3_reset(counts);
+    return result;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+/* The last id ever given is how many events were appended; what was not settled of them waits. */
+static enum database_result count_source(struct database *database, uint32_t number, struct counts *counts)
+{
+    uint64_t kinds[COUNT_KINDS] = {0};
+    int64_t appended, letters, newest;
+    enum database_result result = read_kinds(database, number, kinds);
+    if (result == DATABASE_DONE)
+        result = ask_with(database, STATEMENT_SEQUENCE, 0, number, &appended);
+    if (result == DATABASE_DONE)
+        result = ask_with(database, STATEMENT_LETTER_COUNT, 0, number, &letters);
+    if (result == DATABASE_DONE)
+        result = ask_with(database, STATEMENT_OLDEST, number, 0, &counts->oldest_received_ms);
+    if (result == DATABASE_DONE)
+        result = ask_with(database, STATEMENT_NEWEST, number, 0, &newest);
+    if (result != DATABASE_DONE)
+        return result;
+    uint64_t settled = kinds[COUNT_DELIVERED] + kinds[COUNT_DUPLICATES] + kinds[COUNT_DROPPED] + kinds[COUNT_DEAD];
+    counts->waiting = less((uint64_t)appended, settled + kinds[COUNT_MOVED_OUT]);
+    counts->accepted = less((uint64_t)appended, kinds[COUNT_REPLAYS] + kinds[COUNT_MOVED_IN]);
+    counts->delivered = kinds[COUNT_DELIVERED];
+    counts->duplicates = kinds[COUNT_DUPLICATES];
+    counts->dropped = kinds[COUNT_DROPPED];
+    counts->dead = (uint64_t)letters;
+    counts->last_delivered_ms = (int64_t)kinds[COUNT_LAST_DELIVERED];
+    counts->last_accepted_ms = (int64_t)kinds[COUNT_LAST_ACCEPTED];
+    if (newest > counts->last_accepted_ms)
+        counts->last_accepted_ms = newest;
+    return result;
+}
+
+static bool store_count(void *state, const char *source, struct counts *counts, struct why *why)
+{
+    struct store *store = state;
+    memset(counts, 0, sizeof *counts);
+    if (!store_reader(store, why))
+        return false;
+    uint32_t number = store_number(store, source);
+    if (number == 0)
+        return true;
+    sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL); /* all of one moment */
+    enum database_result result = count_source(&store->reader, number, counts);
+    sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
+    return result == DATABASE_DONE || failed(store, result, why);
+}
+
+/* ---- dead letters ---- */
+
+static bool add_letter(sqlite3_stmt *row, struct letters *found)
+{
+    struct letter letter = {
+        .id = (uint64_t)sqlite3_column_int64(row, 0),
+        .source = (const char *)sqlite3_column_text(row, 1),
+        .reason = (const char *)sqlite3_column_text(row, 2),
+        .body = sqlite3_column_blob(row, 3),
+        .length = (size_t)sqlite3_column_bytes(row, 3),
+        .received_ms = sqlite3_column_int64(row, 4),
+        .died_ms = sqlite3_column_int64(row, 5),
+        .replayed = sqlite3_column_type(row, 6) != SQLITE_NULL,
+    };
+    return letters_add(found, &letter);
+}
+
+static int store_letters(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+                         struct letters *found, struct why *why)
+{
+    struct store *store = state;
+    enum database_result result = DATABASE_DONE;
+    letters_clear(found);
+    if (!store_reader(store, why))
+        return -1;
+    sqlite3_stmt *letters =
+        database_statement(&store->reader, source == NULL ? STATEMENT_LETTERS : STATEMENT_LETTERS_OF, 0);
+    if (letters != NULL)
+        sqlite3_bind_int64(letters, 1, (int64_t)after);
+    if (letters != NULL && source != NULL)
+        sqlite3_bind_text(letters, 2, source, -1, SQLITE_STATIC);
+    while (found->count < max_count && database_step(&store->reader, letters, &result) == SQLITE_ROW) {
+        if (found->count > 0 && found->texts.length + (size_t)sqlite3_column_bytes(letters, 3) > max_bytes)
+            break;
+        if (!add_letter(letters, found)) {
+            why_set(&store->reader.why, "out of memory");
+            result = DATABASE_FAILED;
+            break;
+        }
+    }
+    sqlite3_reset(letters);
+    if (result != DATABASE_DONE) {
+        failed(store, result, why);
+        return -1;
+    }
+    letters_finish(found);
+    return (int)found->count;
+}
+
+/* Appends one letter anew. */
+static enum database_result replay_one(struct database *database, uint64_t id, size_t *done)
+{
+    int64_t number;
+    enum database_result result = ask_with(database, STATEMENT_LETTER, 0, (int64_t)id, &number);
+    if (result != DATABASE_DONE || number == 0)
+        return result; /* gone, or on its way */
+    int64_t letter = (int64_t)id;
+    result = run_with(database, STATEMENT_REPLAY, (uint32_t)number, &letter, 1);
+    int64_t mark[] = {letter, clock_unix_ms()};
+    if (result == DATABASE_DONE)
+        result = run_with(database, STATEMENT_LETTER_ON_ITS_WAY, 0, mark, 2);
+    int64_t count[] = {number, COUNT_REPLAYS, 1};
+    if (result == DATABASE_DONE)
+        result = run_with(database, STATEMENT_ADD_COUNT, 0, count, 3);
+    if (result == DATABASE_DONE)
+        ++*done;
+    return result;
+}
+
+static enum database_result discard_one(struct database *database, uint64_t id, size_t *done)
+{
+    int64_t letter = (int64_t)id;
+    enum database_result result = run_with(database, STATEMENT_RESOLVE_LETTER, 0, &letter, 1);
+    if (result == DATABASE_DONE)
+        *done += (size_t)sqlite3_changes(database->db);
+    return result;
+}
+
+static bool for_each(struct store *store, const uint64_t *ids, size_t count,
+                     enum database_result (*act)(struct database *, uint64_t, size_t *), size_t *done, struct why *why)
+{
+    *done = 0;
+    if (!store_reader(store, why))
+        return false;
+    enum database_result result = database_begin(&store->reader);
+    if (result != DATABASE_DONE)
+        return failed(store, result, why);
+    for (size_t i = 0; i < count && result == DATABASE_DONE; i++)
+        result = act(&store->reader, ids[i], done);
+    return end_transaction(store, result, why);
+}
+
+static bool store_replay(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why)
+{
+    struct store *store = state;
+    if (!for_each(store, ids, count, replay_one, done, why))
+        return false;
+    wake_send(store->directory, &store->group.wake_fd);
+    return true;
+}
+
+static bool store_discard(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why)
+{
+    return for_each(state, ids, count, discard_one, done, why);
+}
+
+/* ---- moving, checking, copying ---- */
+
+/* Moves a step's worth of waiting events. Their order stays; they come after what waits there already. */
+static enum database_result move_step(struct database *database, uint32_t from, uint32_t to, int64_t *moved)
+{
+    char text[256];
+    int64_t last = 0;
+    enum database_result result = ask_with(database, STATEMENT_MOVE_UP_TO, from, MOVE_STEP, &last);
+    if (result != DATABASE_DONE)
+        return result;
+    sqlite3_snprintf(sizeof text, text,
+                     "INSERT INTO event_%u (received, letter, body) SELECT received, letter, body FROM event_%u"
+                     " WHERE id <= %lld ORDER BY id",
+                     (unsigned)to, (unsigned)from, (long long)last);
+    result = database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
+    *moved = result == DATABASE_DONE ? sqlite3_changes(database->db) : 0;
+    int64_t run[] = {0, last}, in[] = {to, COUNT_MOVED_IN, *moved}, out[] = {from, COUNT_MOVED_OUT, *moved};
+    if (result == DATABASE_DONE)
+        result = run_with(database, STATEMENT_DELETE, from, run, 2);
+    if (result == DATABASE_DONE)
+        result = run_with(database, STATEMENT_ADD_COUNT, 0, in, 3);
+    if (result == DATABASE_DONE)
+        result = run_with(database, STATEMENT_ADD_COUNT, 0, out, 3);
+    return result;
+}
+
+static bool move_letters(struct store *store, uint32_t from, uint32_t to, struct why *why)
+{
+    int64_t numbers[] = {from, to};
+    enum database_result result = database_begin(&store->reader);
+    if (result != DATABASE_DONE)
+        return failed(store, result, why);
+    return end_transaction(store, run_with(&store->reader, STATEMENT_MOVE_LETTERS, 0, numbers, 2), why);
+}
+
+static bool store_move(void *state, const char *from, const char *to, uint64_t *moved, struct why *why)
+{
+    struct store *store = state;
+    *moved = 0;
+    if (!store_reader(store, why))
+        return false;
+    uint32_t old_number = store_number(store, from), new_number = store_number(store, to);
+    if (old_number == 0 || new_number == 0 || old_number == new_number) {
+        why_set(why, old_number == new_number ? "the two sources are the same" : "the queue knows no source %.64s",
+                old_number == 0 ? from : to);
+        return false;
+    }
+    for (int64_t step = 1; step > 0; *moved += (uint64_t)step) {
+        enum database_result result = database_begin(&store->reader);
+        if (result != DATABASE_DONE)
+            return failed(store, result, why);
+        result = move_step(&store->reader, old_number, new_number, &step);
+        if (!end_transaction(store, result, why))
+            return false;
+    }
+    wake_send(store->directory, &store->group.wake_fd);
+    return move_letters(store, old_number, new_number, why);
+}
+
+static bool store_check(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
+                        struct why *why)
+{
+    struct store *store = state;
+    sqlite3_stmt *check = NULL;
+    enum database_result result;
+    *faults = 0;
+    if (!store_reader(store, why))
+        return false;
+    int code = sqlite3_prepare_v2(store->reader.db, "PRAGMA integrity_check(100)", -1, &check, NULL);
+    result = database_result_of(&store->reader, code);
+    while (result == DATABASE_DONE && database_step(&store->reader, check, &result) == SQLITE_ROW) {
+        const char *words = (const char *)sqlite3_column_text(check, 0);
+        if (strcmp(words, "ok") == 0)
+            continue;
+        ++*faults;
+        report(context, words);
+    }
+    sqlite3_finalize(check);
+    if (result == DATABASE_DAMAGED) {
+        ++*faults;
+        report(context, store->reader.why.text);
+        result = DATABASE_DONE;
+    }
+    if (*faults > 0)
+        damage_mark(store->directory); /* repaired by whoever opens it next, when all have let go of it */
+    return result == DATABASE_DONE || failed(store, result, why);
+}
+
+static enum database_result copy_all(struct database *database, sqlite3 *copy)
+{
+    sqlite3_backup *backup = sqlite3_backup_init(copy, "main", database->db, "main");
+    if (backup == NULL) {
+        why_set(&database->why, "the copy: %s", sqlite3_errmsg(copy));
+        return DATABASE_FAILED;
+    }
+    int code;
+    do {
+        code = sqlite3_backup_step(backup, BACKUP_PAGES);
+        if (code == SQLITE_BUSY || code == SQLITE_LOCKED)
+            sqlite3_sleep(10);
+    } while (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED);
+    sqlite3_backup_finish(backup);
+    return database_result_of(database, code == SQLITE_DONE ? SQLITE_OK : code);
+}
+
+/* One read transaction around all steps: else each write would begin the copy anew. */
+static bool store_backup(void *state, const char *path, struct why *why)
+{
+    struct store *store = state;
+    sqlite3 *copy = NULL;
+    if (!store_reader(store, why))
+        return false;
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        why_set(why, "cannot make %.300s: %s", path, strerror(errno));
+        return false;
+    }
+    enum database_result result =
+        database_result_of(&store->reader, sqlite3_open_v2(path, &copy, SQLITE_OPEN_READWRITE, NULL));
+    if (result == DATABASE_DONE) {
+        sqlite3_exec(store->reader.db, "BEGIN; SELECT count(*) FROM source", NULL, NULL, NULL);
+        result = copy_all(&store->reader, copy);
+        sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
+    }
+    sqlite3_close(copy);
+    bool synced = fsync(fd) == 0;
+    close(fd);
+    if (result == DATABASE_DONE && synced)
+        return true;
+    unlink(path);
+    return failed(store, result == DATABASE_DONE ? DATABASE_FAILED : result, why);
+}
+
+const struct inspection store_inspection = {
+    .names = store_names,
+    .count = store_count,
+    .notes = store_read_notes,
+    .is_owned = store_is_owned,
+    .list = store_next,
+    .letters = store_letters,
+    .replay = store_replay,
+    .discard = store_discard,
+    .move = store_move,
+    .check = store_check,
+    .backup = store_backup,
+};

@@ -1,0 +1,177 @@
+/* What the queue remembers for the forwarder: identities of settled events, and its notes. */
+#include <stdio.h>
+#include <string.h>
+
+#include "queue/sqlite/store.h"
+
+static bool failed(struct store *store, enum database_result result, struct why *why)
+{
+    if (why != NULL)
+        *why = store->reader.why;
+    store_failed(store, result, &store->reader.why);
+    return false;
+}
+
+/* In the journal's mirror: settled lately. */
+static bool find_mirrored(struct store *store, uint32_t number, const struct identity *identity, struct known *known)
+{
+    pthread_mutex_lock(&store->mirror_lock);
+    const struct mirrored *one = mirror_find(&store->mirror, number, identity->key);
+    known->delivered = one != NULL;
+    if (one != NULL)
+        known->delivered_us = one->updated;
+    pthread_mutex_unlock(&store->mirror_lock);
+    return known->delivered;
+}
+
+static enum database_result find_known(struct store *store, uint32_t number, const struct identity *identity,
+                                       struct known *known)
+{
+    enum database_result result;
+    sqlite3_stmt *find = database_statement(&store->reader, STATEMENT_FIND_KNOWN, 0);
+    if (find != NULL) {
+        sqlite3_bind_int64(find, 1, number);
+        sqlite3_bind_blob(find, 2, identity->key, sizeof identity->key, SQLITE_STATIC);
+        sqlite3_bind_int64(find, 3, clock_unix_ms() - store->config->dedupe_window_ms);
+    }
+    known->delivered = database_step(&store->reader, find, &result) == SQLITE_ROW;
+    if (known->delivered)
+        known->delivered_us = sqlite3_column_int64(find, 0);
+    if (result == DATABASE_DONE)
+        sqlite3_reset(find);
+    return result;
+}
+
+static enum database_result find_dead(struct store *store, uint32_t number, const struct identity *identity,
+                                      struct known *known)
+{
+    enum database_result result;
+    sqlite3_stmt *find = database_statement(&store->reader, STATEMENT_FIND_DEAD, 0);
+    if (find != NULL) {
+        sqlite3_bind_int64(find, 1, number);
+        sqlite3_bind_blob(find, 2, identity->key, sizeof identity->key, SQLITE_STATIC);
+    }
+    if (database_step(&store->reader, find, &result) == SQLITE_ROW) {
+        known->dead = sqlite3_column_type(find, 0) != SQLITE_NULL;
+        known->dead_us = sqlite3_column_int64(find, 0);
+    }
+    if (result == DATABASE_DONE)
+        sqlite3_reset(find);
+    return result;
+}
+
+bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
+                 struct why *why)
+{
+    struct store *store = state;
+    uint32_t number = store_number(store, source);
+    enum database_result result = DATABASE_DONE;
+    if (!store_reader(store, why))
+        return false;
+    sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL);
+    bool any_letter = database_number(&store->reader, STATEMENT_ANY_LETTER, &result) != 0;
+    for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
+        known[i] = (struct known){.delivered = false};
+        if (!find_mirrored(store, number, &identities[i], &known[i]))
+            result = find_known(store, number, &identities[i], &known[i]);
+        if (result == DATABASE_DONE && any_letter)
+            result = find_dead(store, number, &identities[i], &known[i]);
+    }
+    sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
+    return result == DATABASE_DONE || failed(store, result, why);
+}
+
+/* ---- notes ---- */
+
+static enum database_result read_parked(struct database *database, uint32_t number, struct notes *notes)
+{
+    enum database_result result;
+    sqlite3_stmt *parked = database_statement(database, STATEMENT_PARKED, 0);
+    if (parked != NULL)
+        sqlite3_bind_int64(parked, 1, number);
+    while (notes->parked_count < NOTES_PARKED && database_step(database, parked, &result) == SQLITE_ROW) {
+        notes->parked[notes->parked_count].id = (uint64_t)sqlite3_column_int64(parked, 0);
+        notes->parked[notes->parked_count++].since_ms = sqlite3_column_int64(parked, 1);
+    }
+    if (parked == NULL)
+        return DATABASE_FAILED;
+    sqlite3_reset(parked);
+    return result;
+}
+
+static enum database_result read_notes(struct database *database, uint32_t number, struct notes *notes)
+{
+    enum database_result result;
+    memset(notes, 0, sizeof *notes);
+    sqlite3_stmt *note = database_statement(database, STATEMENT_NOTE, 0);
+    if (note != NULL)
+        sqlite3_bind_int64(note, 1, number);
+    if (database_step(database, note, &result) == SQLITE_ROW) {
+        notes->tries = (uint32_t)sqlite3_column_int64(note, 0);
+        notes->since_ms = sqlite3_column_int64(note, 1);
+        notes->next_ms = sqlite3_column_int64(note, 2);
+        notes->operator_must_act = sqlite3_column_int64(note, 3) != 0;
+        snprintf(notes->reason, sizeof notes->reason, "%s", (const char *)sqlite3_column_text(note, 4));
+    }
+    if (result != DATABASE_DONE)
+        return result;
+    sqlite3_reset(note);
+    return read_parked(database, number, notes);
+}
+
+static enum database_result write_parked(struct database *database, uint32_t number, const struct notes *notes)
+{
+    sqlite3_stmt *clear = database_statement(database, STATEMENT_CLEAR_PARKED, 0);
+    if (clear != NULL)
+        sqlite3_bind_int64(clear, 1, number);
+    enum database_result result = database_run(database, clear);
+    for (uint32_t i = 0; i < notes->parked_count && result == DATABASE_DONE; i++) {
+        sqlite3_stmt *add = database_statement(database, STATEMENT_ADD_PARKED, 0);
+        if (add != NULL) {
+            sqlite3_bind_int64(add, 1, number);
+            sqlite3_bind_int64(add, 2, (int64_t)notes->parked[i].id);
+            sqlite3_bind_int64(add, 3, notes->parked[i].since_ms);
+        }
+        result = database_run(database, add);
+    }
+    return result;
+}
+
+static enum database_result write_notes(struct database *database, uint32_t number, const struct notes *notes)
+{
+    enum database_result result = database_begin(database);
+    if (result != DATABASE_DONE)
+        return result;
+    sqlite3_stmt *set = database_statement(database, STATEMENT_SET_NOTE, 0);
+    if (set != NULL) {
+        sqlite3_bind_int64(set, 1, number);
+        sqlite3_bind_int64(set, 2, notes->tries);
+        sqlite3_bind_int64(set, 3, notes->since_ms);
+        sqlite3_bind_int64(set, 4, notes->next_ms);
+        sqlite3_bind_int64(set, 5, notes->operator_must_act);
+        sqlite3_bind_text(set, 6, notes->reason, -1, SQLITE_STATIC);
+    }
+    result = database_run(database, set);
+    if (result == DATABASE_DONE)
+        result = write_parked(database, number, notes);
+    if (result == DATABASE_DONE)
+        return database_commit(database);
+    database_rollback(database);
+    return result;
+}
+
+bool store_note(void *state, const char *source, struct notes *notes, bool put, struct why *why)
+{
+    struct store *store = state;
+    if (!store_reader(store, why))
+        return false;
+    uint32_t number = store_number(store, source);
+    enum database_result result =
+        put ? write_notes(&store->reader, number, notes) : read_notes(&store->reader, number, notes);
+    return result == DATABASE_DONE || failed(store, result, why);
+}
+
+bool store_read_notes(void *state, const char *source, struct notes *notes, struct why *why)
+{
+    return store_note(state, source, notes, false, why);
+}

@@ -1,0 +1,310 @@
+/* What became of events, in one transaction: their rows go, their identities are remembered, they are counted, dead
+ * letters are set aside. And what is remembered: identities and notes. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/sqlite/store.h"
+
+/* A settling in hand. */
+struct settling {
+    struct store *store;
+    struct database *database;
+    uint32_t number; /* of the source */
+    int64_t now;     /* Unix time, ms */
+    uint64_t counts[COUNT_KINDS];
+};
+
+static enum database_result bind_and_run(struct database *database, enum statement statement, uint32_t number,
+                                         const int64_t *values, size_t count)
+{
+    sqlite3_stmt *one = database_statement(database, statement, number);
+    for (size_t i = 0; one != NULL && i < count; i++)
+        sqlite3_bind_int64(one, (int)i + 1, values[i]);
+    return database_run(database, one);
+}
+
+/* ---- dead letters ---- */
+
+static void bind_identity(sqlite3_stmt *statement, int at, const struct verdict *verdict)
+{
+    if (verdict->remember) {
+        sqlite3_bind_blob(statement, at, verdict->identity.key, sizeof verdict->identity.key, SQLITE_STATIC);
+        sqlite3_bind_int64(statement, at + 1, verdict->identity.updated_us);
+    } else {
+        sqlite3_bind_null(statement, at);
+        sqlite3_bind_null(statement, at + 1);
+    }
+}
+
+/* The dead letter that an event is the replay of; 0: it is none. */
+static enum database_result letter_of(const struct settling *s, uint64_t id, int64_t *letter)
+{
+    enum database_result result;
+    sqlite3_stmt *find = database_statement(s->database, STATEMENT_LETTERS_IN, s->number);
+    *letter = 0;
+    if (find != NULL) {
+        sqlite3_bind_int64(find, 1, (int64_t)id);
+        sqlite3_bind_int64(find, 2, (int64_t)id);
+    }
+    if (database_step(s->database, find, &result) == SQLITE_ROW)
+        *letter = sqlite3_column_int64(find, 1);
+    if (result == DATABASE_DONE)
+        sqlite3_reset(find);
+    return result;
+}
+
+/* A replay that died again is the same letter, with the new reason. */
+static enum database_result bury(struct settling *s, const struct verdict *verdict)
+{
+    int64_t letter = 0;
+    const char *reason = verdict->reason == NULL ? "" : verdict->reason;
+    if (s->store->any_letter) {
+        enum database_result result = letter_of(s, verdict->id, &letter);
+        if (result != DATABASE_DONE)
+            return result;
+    }
+    s->store->any_letter = true;
+    if (letter != 0) {
+        sqlite3_stmt *again = database_statement(s->database, STATEMENT_LETTER_DIED_AGAIN, 0);
+        if (again != NULL) {
+            sqlite3_bind_int64(again, 1, letter);
+            sqlite3_bind_int64(again, 2, s->now);
+            sqlite3_bind_text(again, 3, reason, -1, SQLITE_STATIC);
+            bind_identity(again, 4, verdict);
+        }
+        enum database_result result = database_run(s->database, again);
+        if (result != DATABASE_DONE || sqlite3_changes(s->database->db) > 0)
+            return result; /* else it was thrown away meanwhile, and this is a letter of its own */
+    }
+    sqlite3_stmt *new_one = database_statement(s->database, STATEMENT_BURY, s->number);
+    if (new_one != NULL) {
+        sqlite3_bind_int64(new_one, 1, (int64_t)verdict->id);
+        sqlite3_bind_int64(new_one, 2, s->number);
+        bind_identity(new_one, 3, verdict);
+        sqlite3_bind_int64(new_one, 5, s->now);
+        sqlite3_bind_text(new_one, 6, reason, -1, SQLITE_STATIC);
+    }
+    return database_run(s->database, new_one);
+}
+
+/* An event that was delivered, or needs not be, ends the dead letters of its identity and the one it is the replay of.
+ */
+static enum database_result resolve_letters(const struct settling *s, const struct verdict *verdict)
+{
+    int64_t letter = 0;
+    enum database_result result = letter_of(s, verdict->id, &letter);
+    if (result == DATABASE_DONE && letter != 0)
+        result = bind_and_run(s->database, STATEMENT_RESOLVE_LETTER, 0, &letter, 1);
+    if (result != DATABASE_DONE || !verdict->remember)
+        return result;
+    sqlite3_stmt *resolve = database_statement(s->database, STATEMENT_RESOLVE_KEY, 0);
+    if (resolve != NULL) {
+        sqlite3_bind_int64(resolve, 1, s->number);
+        bind_identity(resolve, 2, verdict);
+    }
+    return database_run(s->database, resolve);
+}
+
+/* ---- identities ---- */
+
+static enum database_result remember(const struct settling *s, const struct verdict *verdict)
+{
+    sqlite3_stmt *add = database_statement(s->database, STATEMENT_ADD_JOURNAL, 0);
+    if (add != NULL) {
+        sqlite3_bind_int64(add, 1, s->number);
+        sqlite3_bind_blob(add, 2, verdict->identity.key, sizeof verdict->identity.key, SQLITE_STATIC);
+        sqlite3_bind_int64(add, 3, verdict->identity.updated_us);
+        sqlite3_bind_int64(add, 4, s->now);
+    }
+    return database_run(s->database, add);
+}
+
+static void mirror_all(struct settling *s, const struct verdict *verdicts, size_t count)
+{
+    pthread_mutex_lock(&s->store->mirror_lock);
+    for (size_t i = 0; i < count; i++) {
+        const struct verdict *v = &verdicts[i];
+        if (!v->remember || (v->kind != VERDICT_DELIVERED && v->kind != VERDICT_DROPPED))
+            continue;
+        struct mirrored one = {.source = s->number, .updated = v->identity.updated_us, .at = s->now};
+        memcpy(one.key, v->identity.key, sizeof one.key);
+        mirror_add(&s->store->mirror, &one); /* room was made before the transaction */
+    }
+    pthread_mutex_unlock(&s->store->mirror_lock);
+}
+
+/* ---- settling ---- */
+
+static enum database_result settle_one(struct settling *s, const struct verdict *verdict)
+{
+    static const enum count_kind kinds[] = {
+        [VERDICT_DELIVERED] = COUNT_DELIVERED,
+        [VERDICT_DUPLICATE] = COUNT_DUPLICATES,
+        [VERDICT_DROPPED] = COUNT_DROPPED,
+        [VERDICT_DEAD] = COUNT_DEAD,
+    };
+    enum database_result result = DATABASE_DONE;
+    s->counts[kinds[verdict->kind]]++;
+    if (verdict->kind == VERDICT_DEAD)
+        return bury(s, verdict);
+    if (s->store->any_letter)
+        result = resolve_letters(s, verdict);
+    if (result == DATABASE_DONE && verdict->remember && verdict->kind != VERDICT_DUPLICATE)
+        result = remember(s, verdict);
+    return result;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Deletes rows in runs: of a page whose rows all go nothing but its number is written. */
+static enum database_result delete_rows(struct settling *s, uint64_t *ids, size_t count)
+{
+    enum database_result result = DATABASE_DONE;
+    qsort(ids, count, sizeof *ids, compare_ids);
+    for (size_t i = 0; i < count && result == DATABASE_DONE;) {
+        size_t end = i + 1;
+        while (end < count && ids[end] == ids[end - 1] + 1)
+            end++;
+        int64_t run[] = {(int64_t)ids[i], (int64_t)ids[end - 1]};
+        result = bind_and_run(s->database, STATEMENT_DELETE, s->number, run, 2);
+        i = end;
+    }
+    return result;
+}
+
+static enum database_result note_times(struct settling *s, uint64_t newest_id)
+{
+    enum database_result result;
+    sqlite3_stmt *one = database_statement(s->database, STATEMENT_ONE, s->number);
+    if (one != NULL)
+        sqlite3_bind_int64(one, 1, (int64_t)newest_id);
+    int64_t accepted[] = {s->number, COUNT_LAST_ACCEPTED, 0};
+    int step = database_step(s->database, one, &result);
+    if (step == SQLITE_ROW)
+        accepted[2] = sqlite3_column_int64(one, 1);
+    if (result == DATABASE_DONE)
+        sqlite3_reset(one);
+    if (result == DATABASE_DONE && step == SQLITE_ROW)
+        result = bind_and_run(s->database, STATEMENT_SET_COUNT, 0, accepted, 3);
+    int64_t delivered[] = {s->number, COUNT_LAST_DELIVERED, s->now};
+    if (result == DATABASE_DONE && s->counts[COUNT_DELIVERED] > 0)
+        result = bind_and_run(s->database, STATEMENT_SET_COUNT, 0, delivered, 3);
+    return result;
+}
+
+static enum database_result add_counts(struct settling *s)
+{
+    enum database_result result = DATABASE_DONE;
+    for (int kind = COUNT_DELIVERED; kind <= COUNT_DEAD && result == DATABASE_DONE; kind++) {
+        int64_t values[] = {s->number, kind, (int64_t)s->counts[kind]};
+        if (s->counts[kind] > 0)
+            result = bind_and_run(s->database, STATEMENT_ADD_COUNT, 0, values, 3);
+    }
+    return result;
+}
+
+/* Is the event still there? After a crash, or a move, a verdict may come on one that is gone: it must not count. */
+static enum database_result is_there(struct settling *s, uint64_t id, bool *there)
+{
+    enum database_result result;
+    sqlite3_stmt *exists = database_statement(s->database, STATEMENT_EXISTS, s->number);
+    if (exists != NULL)
+        sqlite3_bind_int64(exists, 1, (int64_t)id);
+    *there = database_step(s->database, exists, &result) == SQLITE_ROW;
+    if (result == DATABASE_DONE)
+        sqlite3_reset(exists);
+    return result;
+}
+
+static enum database_result settle_all(struct settling *s, const struct verdict *verdicts, size_t count, uint64_t *ids)
+{
+    enum database_result result = DATABASE_DONE;
+    size_t ends = 0;
+    uint64_t newest = 0;
+    for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
+        bool there = false;
+        if (verdicts[i].kind != VERDICT_LATER)
+            result = is_there(s, verdicts[i].id, &there);
+        if (result != DATABASE_DONE || !there)
+            continue;
+        ids[ends++] = verdicts[i].id;
+        newest = verdicts[i].id > newest ? verdicts[i].id : newest;
+        result = settle_one(s, &verdicts[i]);
+    }
+    if (result == DATABASE_DONE && ends > 0)
+        result = note_times(s, newest);
+    if (result == DATABASE_DONE)
+        result = delete_rows(s, ids, ends);
+    return result == DATABASE_DONE ? add_counts(s) : result;
+}
+
+static enum database_result settle_in_transaction(struct settling *s, const struct verdict *verdicts, size_t count,
+                                                  uint64_t *ids)
+{
+    enum database_result result = database_begin(s->database);
+    if (result != DATABASE_DONE)
+        return result;
+    memset(s->counts, 0, sizeof s->counts);
+    s->store->any_letter = database_number(s->database, STATEMENT_ANY_LETTER, &result) != 0;
+    if (result == DATABASE_DONE)
+        result = settle_all(s, verdicts, count, ids);
+    if (result == DATABASE_DONE)
+        return database_commit(s->database);
+    database_rollback(s->database);
+    return result;
+}
+
+static bool has_ends(const struct verdict *verdicts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (verdicts[i].kind != VERDICT_LATER)
+            return true;
+    }
+    return false;
+}
+
+static bool make_room(struct store *store, size_t count, uint64_t **ids, struct why *why)
+{
+    pthread_mutex_lock(&store->mirror_lock);
+    bool good = mirror_reserve(&store->mirror, count);
+    pthread_mutex_unlock(&store->mirror_lock);
+    *ids = malloc(count * sizeof **ids);
+    if (!good || *ids == NULL)
+        why_set(why, "out of memory");
+    return good && *ids != NULL;
+}
+
+bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why)
+{
+    struct store *store = state;
+    uint64_t *ids = NULL;
+    if (!has_ends(verdicts, count))
+        return true; /* what stays, stays */
+    if (!store_reader(store, why) || !make_room(store, count, &ids, why)) {
+        free(ids);
+        return false;
+    }
+    struct settling s = {
+        .store = store, .database = &store->reader, .number = store_number(store, source), .now = clock_unix_ms()};
+    enum database_result result = settle_in_transaction(&s, verdicts, count, ids);
+    if (result == DATABASE_FULL && reserve_is_there(store->directory)) {
+        /* Deleting needs room too. It is given back as soon as there is some. */
+        store_failed(store, result, &store->reader.why);
+        reserve_give_up(store->directory);
+        atomic_store(&store->reserve_gone, true);
+        result = settle_in_transaction(&s, verdicts, count, ids);
+    }
+    free(ids);
+    if (result == DATABASE_DONE) {
+        mirror_all(&s, verdicts, count);
+        housekeeper_call(store);
+        return true;
+    }
+    *why = store->reader.why;
+    store_failed(store, result, why);
+    return false;
+}

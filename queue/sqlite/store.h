@@ -1,0 +1,119 @@
+/* The engine `sqlite`, inside: one process's hold on a state directory. Appending threads share one connection through
+ * the group (append.c); who owns the reading has another (take.c, settle.c); its housekeeper a third (housekeeper.c).
+ */
+#ifndef QUEUE_SQLITE_STORE_H
+#define QUEUE_SQLITE_STORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "queue/engine.h"
+#include "queue/sqlite/database.h"
+#include "queue/sqlite/directory.h"
+#include "queue/sqlite/mirror.h"
+
+/* What the table `count` counts. Numbers are stored: never change one. */
+enum count_kind {
+    COUNT_DELIVERED = 1,
+    COUNT_DUPLICATES = 2,
+    COUNT_DROPPED = 3,
+    COUNT_DEAD = 4,           /* events that became dead letters, once for each time */
+    COUNT_REPLAYS = 5,        /* dead letters appended again */
+    COUNT_MOVED_IN = 6,       /* appended by a move from another source */
+    COUNT_MOVED_OUT = 7,      /* taken away by a move to another source */
+    COUNT_LAST_DELIVERED = 8, /* Unix time, ms */
+    COUNT_LAST_ACCEPTED = 9,
+    COUNT_KINDS = 10,
+};
+
+/* An append that waits for its group's commit (append.c). */
+struct waiting_append;
+
+struct group {
+    pthread_mutex_t lock; /* over all that follows but the database */
+    struct waiting_append *first;
+    struct waiting_append **end;
+    bool led;                 /* a thread commits now, or was told to */
+    struct database database; /* the leader's */
+    int wake_fd;              /* likewise */
+};
+
+struct housekeeper {
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock; /* over all that follows */
+    pthread_cond_t called;
+    bool work; /* something was written since it last looked */
+    bool ending;
+};
+
+struct store {
+    const struct config *config;
+    char directory[STATE_PATH];
+    int open_lock;            /* held shared: who gets it exclusively may move the database aside */
+    uint32_t *number;         /* of each configured source, in the configuration's order */
+    atomic_bool must_reopen;  /* damaged, or migrated by a newer release */
+    _Atomic moment logged[5]; /* when each database_result was logged last */
+    atomic_bool reserve_gone; /* it was given up: nothing is accepted until it is back */
+    struct group group;
+
+    bool reading; /* `reader` is open */
+    struct database reader;
+    bool any_letter; /* there may be dead letters: only then are they looked for */
+
+    bool owned;
+    int forward_lock; /* held exclusively by the owner */
+    int wake_fd;      /* the owner's end of the FIFO */
+    pthread_mutex_t mirror_lock;
+    struct mirror mirror; /* the owner's */
+    struct housekeeper housekeeper;
+};
+
+/* The number of a source; 0 when the queue does not know it. */
+uint32_t store_number(struct store *store, const char *name);
+
+/* Opens the reader's connection unless it is open. */
+bool store_reader(struct store *store, struct why *why);
+
+/* Takes note of what a result means for the whole process, and logs what an operator must know. */
+void store_failed(struct store *store, enum database_result result, const struct why *why);
+
+/* append.c */
+bool group_init(struct group *group);
+void group_free(struct group *group);
+enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
+                               struct why *why);
+void store_hurry(void *state, moment deadline);
+
+/* take.c */
+int store_next(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+               struct events *found, struct why *why);
+int store_again(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
+                struct events *found, size_t *asked, struct why *why);
+
+/* settle.c */
+bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
+                 struct why *why);
+bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why);
+bool store_note(void *state, const char *source, struct notes *notes, bool put, struct why *why);
+bool store_read_notes(void *state, const char *source, struct notes *notes, struct why *why);
+
+/* own.c */
+bool store_own(void *state, struct why *why);
+void store_disown(struct store *store);
+bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why);
+void beat_write(struct store *store);
+
+/* housekeeper.c */
+bool housekeeper_start(struct store *store, struct why *why);
+void housekeeper_call(struct store *store);
+void housekeeper_stop(struct store *store);
+
+/* inspect.c */
+extern const struct inspection store_inspection;
+
+/* salvage.c: with the open lock held exclusively: moves a damaged database aside and makes a new one of what can be
+ * read. Returns false with the reason when not even that works. */
+bool salvage(const char *directory, struct why *why);
+
+#endif
