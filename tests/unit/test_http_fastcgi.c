@@ -401,6 +401,7 @@ static void survives_garbage(void)
         {"\1\1\0\1\0\x08\0\0\0\x09\0\0\0\0\0\0", 16},                       /* a role that does not exist */
         {"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0\1\4\0\1\0\2\0\0\xff\xff", 26}, /* a parameter's length is cut */
         {"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0\1\5\0\1\0\0\0\0", 24},         /* a body before the parameters' end */
+        {"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0\1\4\0\1\0\4\0\0\1\1AB", 28},   /* cut between two parameters */
         {"", 0},
     };
     struct http_server server;
@@ -513,6 +514,61 @@ static void hands_connections_over(void)
         close(fds[i]);
 }
 
+/* Fresh and kept connections in turn, all through five exchanges of the program. */
+static void loses_no_request_while_it_is_exchanged(void)
+{
+    struct http_server server;
+    int kept[4];
+    start(&server, &usual);
+    for (int i = 0; i < 4; i++)
+        kept[i] = fastcgi_connect(server.socket);
+    for (int round = 0; round < 5; round++) {
+        kill(server.pid, SIGHUP);
+        for (int i = 0; i < 40; i++) {
+            CU_ASSERT_TRUE(fastcgi_send(kept[i % 4], true, "/echo", "kept", 4));
+            expect_echo(kept[i % 4], "kept", 4);
+            expect_service(&server);
+        }
+        CU_ASSERT_TRUE(http_server_tells(&server, 'R'));
+    }
+    for (int i = 0; i < 4; i++)
+        close(kept[i]);
+    stop(&server);
+}
+
+/* A TCP connection closed with bytes unread is reset, and its answer lost: nothing may be unread. */
+static void refusals_arrive_over_tcp(void)
+{
+    struct http_server_settings settings = usual;
+    struct http_server server;
+    size_t length = 3000000;
+    char *body = make_body(length);
+    settings.tcp = true;
+    settings.allows = "192.0.2.1,127.0.0.1";
+    start(&server, &settings);
+    for (int i = 0; i < 20; i++) {
+        int fd = fastcgi_connect_port(server.port);
+        CU_ASSERT_TRUE(fastcgi_send(fd, false, i % 2 == 0 ? "/echo" : "/blind", body, length));
+        expect(fd, i % 2 == 0 ? 413 : 401, NULL);
+        close(fd);
+    }
+    free(body);
+    stop(&server);
+}
+
+static void only_listed_hosts_may_connect(void)
+{
+    struct http_server_settings settings = usual;
+    struct http_server server;
+    settings.tcp = true;
+    settings.allows = "192.0.2.1";
+    start(&server, &settings);
+    int fd = fastcgi_connect_port(server.port);
+    CU_ASSERT_TRUE(fastcgi_closes(fd, LONG_MS));
+    close(fd);
+    stop(&server);
+}
+
 void suite_http_fastcgi(void)
 {
     http_server_if_asked();
@@ -539,6 +595,9 @@ void suite_http_fastcgi(void)
         {"a stalled body does not hold up stopping", cuts_stalled_bodies_when_it_stops},
         {"a request that does not end is reported", says_when_a_request_does_not_end},
         {"idle connections are handed over", hands_connections_over},
+        {"no request is lost while the program is exchanged", loses_no_request_while_it_is_exchanged},
+        {"refusals arrive over TCP", refusals_arrive_over_tcp},
+        {"only listed hosts may connect", only_listed_hosts_may_connect},
         CU_TEST_INFO_NULL,
     };
     suite_add("http fastcgi", NULL, NULL, tests);
