@@ -29,6 +29,11 @@ static void stop(struct http_server *server)
     CU_ASSERT_EQUAL(http_server_end(server), 0);
 }
 
+static int connect_to(const struct http_server *server)
+{
+    return server->port != 0 ? fastcgi_connect_port(server->port) : fastcgi_connect(server->socket);
+}
+
 /* Reads the answer and asserts status and body; body NULL: whatever it is. */
 static void expect(int fd, int status, const char *body)
 {
@@ -50,7 +55,7 @@ static void expect_echo(int fd, const char *body, size_t length)
 /* One good request on a connection of its own. */
 static void expect_service(const struct http_server *server)
 {
-    int fd = fastcgi_connect(server->socket);
+    int fd = connect_to(server);
     CU_ASSERT_TRUE(fastcgi_send(fd, false, "/echo", "hello", 5));
     expect_echo(fd, "hello", 5);
     CU_ASSERT_TRUE(fastcgi_closes(fd, LONG_MS));
@@ -130,7 +135,7 @@ static void silent_connections_hold_no_thread(void)
 static int stall(const struct http_server *server, const char *announced, const char *sent)
 {
     struct fastcgi_parameter parameters[5];
-    int fd = fastcgi_connect(server->socket);
+    int fd = connect_to(server);
     fastcgi_post(parameters, "/echo", announced);
     CU_ASSERT_TRUE(fastcgi_begin(fd, true, parameters));
     CU_ASSERT_TRUE(fastcgi_body(fd, sent, strlen(sent)));
@@ -151,10 +156,11 @@ static void stalled_clients_harm_nobody(void)
     stop(&server);
 }
 
-static void stalled_bodies_are_given_up(void)
+static void expect_stalled_is_given_up(bool tcp)
 {
     struct http_server_settings settings = usual;
     struct http_server server;
+    settings.tcp = tcp;
     settings.threads = 1;
     settings.timeout_ms = 300;
     start(&server, &settings);
@@ -166,6 +172,12 @@ static void stalled_bodies_are_given_up(void)
     stop(&server);
 }
 
+static void stalled_bodies_are_given_up(void)
+{
+    expect_stalled_is_given_up(false);
+    expect_stalled_is_given_up(true);
+}
+
 static void pause_ms(long ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
@@ -173,10 +185,11 @@ static void pause_ms(long ms)
 }
 
 /* 10,000 bytes at that pace would take 100 s: that the server answers before they are sent is what is proved. */
-static void trickling_bodies_are_given_up(void)
+static void expect_trickle_is_given_up(bool tcp)
 {
     struct http_server_settings settings = usual;
     struct http_server server;
+    settings.tcp = tcp;
     settings.timeout_ms = 500;
     start(&server, &settings);
     moment begun = clock_now();
@@ -191,6 +204,12 @@ static void trickling_bodies_are_given_up(void)
     expect(fd, 400, NULL);
     close(fd);
     stop(&server);
+}
+
+static void trickling_bodies_are_given_up(void)
+{
+    expect_trickle_is_given_up(false);
+    expect_trickle_is_given_up(true);
 }
 
 /* The same within a record's header and before there is any request. */
@@ -250,7 +269,7 @@ static int post(const struct http_server *server, const char *path, const char *
                 size_t length)
 {
     struct fastcgi_parameter parameters[5];
-    int fd = fastcgi_connect(server->socket);
+    int fd = connect_to(server);
     fastcgi_post(parameters, path, announced);
     CU_ASSERT_TRUE(fastcgi_begin(fd, false, parameters));
     if (length > 0)

@@ -211,6 +211,7 @@ bool http_server_start(struct http_server *server, const struct http_server_sett
     if (mkdtemp(server->folder) == NULL || pipe2(told, O_CLOEXEC) != 0 || pipe2(let, O_CLOEXEC) != 0)
         return false;
     snprintf(server->socket, sizeof server->socket, "%s/socket", server->folder);
+    server->port = 0;
     server->told = told[0];
     server->let = let[1];
     bool started = spawn(server, settings, told[1], let[0]);

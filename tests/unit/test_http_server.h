@@ -12,7 +12,7 @@
 struct http_server {
     char folder[64]; /* holds the socket and the log */
     char socket[96];
-    int port; /* instead of the socket, when it was asked for */
+    int port; /* instead of the socket, when it was asked for; else 0 */
     pid_t pid;
     int told; /* from the server: 'R' it is ready, 'H' a request is held */
     int let;  /* to the server */
