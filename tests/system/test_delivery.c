@@ -80,12 +80,7 @@ static void many_arrive_once_each(void)
 /* More connections than the program has threads: none of them may hold a thread while it is idle. */
 static void many_arrive_through_kept_connections(void)
 {
-    static const struct setup apache = {.name = "Apache, mod_proxy_fcgi",
-                                        .server = "apache2",
-                                        .sample = "proxy-fcgi.conf",
-                                        .mount = "/closecrm",
-                                        .spawned = true};
-    check_all_arrive(&apache, 3000, 80);
+    check_all_arrive(&setup_apache_proxy, 3000, 80);
 }
 
 static void one_bad_event_is_found_among_many(void)
