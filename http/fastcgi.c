@@ -50,7 +50,7 @@ static bool add_to_epoll(struct http *http, int fd, void *what)
 /* Non-blocking, because who is woken may find that another thread, or process, has taken the connection. */
 static bool prepare_listening(struct http *http, struct why *why)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t size = sizeof address;
     int flags = fcntl(STDIN_FILENO, F_GETFL);
     if (getsockname(STDIN_FILENO, (struct sockaddr *)&address, &size) != 0 || flags < 0 ||

@@ -95,7 +95,7 @@ static const struct entrance *find_by_write_key(const struct entrances *entrance
 static bool any_signs(const struct entrances *entrances)
 {
     for (size_t i = 0; i < entrances->count; i++) {
-        if (entrances->at[i].signers.count > 0)
+        if (entrances->at[i].signers.count > 0) /* NOLINT(clang-analyzer-core.NullDereference): count says so */
             return true;
     }
     return false;
@@ -114,9 +114,11 @@ enum choice choose_source(const struct entrances *entrances, const char *path, c
         return *entrance != NULL ? CHOSEN : CHOSEN_UNKNOWN;
     }
     *entrance = find_by_write_key(entrances, presented);
-    if (*entrance == NULL && entrances->count == 1)
-        *entrance = &entrances->at[0];
     if (*entrance != NULL)
         return CHOSEN;
+    if (entrances->count == 1) {
+        *entrance = &entrances->at[0];
+        return CHOSEN;
+    }
     return is_signed && any_signs(entrances) ? CHOSEN_BY_SIGNATURE : CHOSEN_NONE;
 }
