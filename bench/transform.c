@@ -99,10 +99,9 @@ static void read_file(const char *path, struct buffer *body)
     FILE *file = fopen(path, "rb");
     if (file == NULL)
         give_up(path);
-    char *room;
     size_t got;
     do {
-        room = buffer_room(body, 65536);
+        char *room = buffer_room(body, 65536);
         if (room == NULL)
             give_up("out of memory");
         got = fread(room, 1, 65536, file);

@@ -29,6 +29,7 @@ static void (*const suites[])(void) = {
     suite_forwarder,
     suite_http_fastcgi,
     suite_json,
+    suite_json_texts,
     suite_json_tree,
     suite_log,
     suite_queue,

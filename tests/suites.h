@@ -23,6 +23,7 @@ void suite_forward(void);
 void suite_forwarder(void);
 void suite_http_fastcgi(void);
 void suite_json(void);
+void suite_json_texts(void);
 void suite_json_tree(void);
 void suite_log(void);
 void suite_queue(void);

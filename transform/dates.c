@@ -133,7 +133,8 @@ int64_t date_read(const char *text, size_t length)
         !take_offset(&cursor, &date.offset) || cursor.at != cursor.end)
         return DATE_UNREADABLE;
 
-    int64_t minutes = days_before(date.year, date.month, date.day) * 1440 + date.hour * 60 + date.minute - date.offset;
+    int64_t hours = days_before(date.year, date.month, date.day) * 24 + date.hour;
+    int64_t minutes = hours * 60 + date.minute - date.offset;
     int64_t seconds = minutes * 60 + date.second;
     if (date.second == 60 && seconds % DAY != 0)
         return DATE_UNREADABLE;

@@ -48,7 +48,7 @@ void identifier_make(const void *bytes, size_t length, unsigned char uuid[static
 
 void identifier_make_text(const void *bytes, size_t length, char text[static IDENTIFIER_TEXT])
 {
-    uuid_t uuid;
+    uuid_t uuid = {0};
     identifier_make(bytes, length, uuid);
     uuid_unparse_lower(uuid, text);
 }

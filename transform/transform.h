@@ -13,6 +13,11 @@
 /* A body that was read and understood as a Close event. */
 struct parsed;
 
+/* Ids that Close does not give are made: UUID version 5 in a namespace of this program (identifiers.c). userId is the
+ * event's lead_id; without a usable one anonymousId is made over object_id, else organization_id, else id, else the
+ * body. messageId is the event's id, else made over the body; for a newer version it is made over that id, a line feed
+ * and date_updated in UTC with microseconds. Usable is a string that is not blank. */
+
 /* What makes two deliveries the same event, and which of them is newer. */
 struct identity {
     unsigned char key[16]; /* UUIDv5 over the event's id; without a usable one, over the whole body */
@@ -25,7 +30,7 @@ struct rules {
     size_t keeps;
     char *const *drop;
     size_t drops;
-    char *const *remove; /* exact paths below the event, such as data.body_html */
+    char *const *remove; /* exact paths below the event, such as data.body_html: see rules.h */
     size_t removes;
 };
 

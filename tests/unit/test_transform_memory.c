@@ -10,11 +10,17 @@
 #include "tests/suites.h"
 #include "tests/unit/test_transform_tools.h"
 
-/* The sanitizers reserve terabytes of addresses, so that none can be taken away. */
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
+/* The sanitizers reserve terabytes of addresses, and valgrind needs its own, so that none can be taken away. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define CAN_LIMIT 0
 #else
-#define CAN_LIMIT 1
+#define CAN_LIMIT (!RUNNING_ON_VALGRIND)
 #endif
 
 enum outcome { WHOLE, NO_MEMORY, WRONG };

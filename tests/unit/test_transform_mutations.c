@@ -139,11 +139,8 @@ static void mutate(struct mutant *mutant, const char *other)
 
 static bool is_json(const struct buffer *message)
 {
-    struct json_document document;
-    bool out_of_memory;
     struct why why;
-    bool ours = json_read(message->data, message->length, NULL, &document, &out_of_memory, &why);
-    json_document_free(&document);
+    bool ours = tool_is_json(message->data, message->length, &why);
     struct json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH_MAX + 2);
     CU_ASSERT_PTR_NOT_NULL_FATAL(tokener);
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);

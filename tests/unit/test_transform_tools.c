@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transform/json_reader.h"
+
 #define FLAGS (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
 
 char *tool_message(const char *body, size_t length, const struct rules *rules, bool newer_version)
@@ -45,6 +47,19 @@ void tool_check_member(const char *body, const char *name, const char *expected)
         printf("\n    %s of %s is %s, not %s", name, body, text, expected);
     CU_ASSERT_STRING_EQUAL(text, expected);
     free(text);
+}
+
+bool tool_is_json(const char *bytes, size_t length, struct why *why)
+{
+    /* Exactly as long as the text, so that the sanitizers see a reader that goes beyond it. */
+    char *copy = malloc(length > 0 ? length : 1);
+    memcpy(copy, bytes, length);
+    struct json_document document;
+    bool out_of_memory;
+    bool taken = json_read(copy, length, NULL, &document, &out_of_memory, why);
+    json_document_free(&document);
+    free(copy);
+    return taken;
 }
 
 char *tool_file(const char *path)
