@@ -83,13 +83,7 @@ build/$(1)/tests/sanitizer/reports.o: CPPFLAGS_ALL += -DREPORTS='"$(CURDIR)/buil
 build/$(1)/bench/%: build/$(1)/bench/%.o $(SOURCES:%.c=build/$(1)/%.o)
 	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
-<<<<<<< HEAD
 -include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(STANDIN_SOURCES) $(BENCH_SOURCES))
-=======
-.SECONDARY: $(BENCH_SOURCES:%.c=build/$(1)/%.o)
-
--include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(BENCH_SOURCES))
->>>>>>> transform
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
 .SECONDARY:
