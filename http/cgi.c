@@ -83,14 +83,20 @@ static bool cgi_finish(void *self)
     return true;
 }
 
+/* How many bytes of body may be read: never beyond CONTENT_LENGTH, as RFC 3875 has it. */
+static size_t most_to_consume(void)
+{
+    const char *announced = getenv("CONTENT_LENGTH");
+    size_t most = announced == NULL || *announced == '\0' ? DISCARD_MAX : strtoul(announced, NULL, 10);
+    return most < DISCARD_MAX ? most : DISCARD_MAX;
+}
+
 /* Reads what is left of the body before the process ends. mod_cgid gives the body through a socket: ended with bytes
- * unread, the kernel resets it, and the answer is lost. Never beyond CONTENT_LENGTH, as RFC 3875 has it. */
+ * unread, the kernel resets it, and the answer is lost. */
 static void discard_rest(struct cgi *cgi)
 {
     char scrap[65536];
-    const char *announced = getenv("CONTENT_LENGTH");
-    size_t most = announced == NULL ? DISCARD_MAX : strtoul(announced, NULL, 10);
-    most = most < DISCARD_MAX ? most : DISCARD_MAX;
+    size_t most = most_to_consume();
     cgi->deadline = clock_now() + DISCARD_MS;
     while (!cgi->ended && cgi->consumed < most) {
         size_t got, left = most - cgi->consumed;

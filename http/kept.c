@@ -35,9 +35,9 @@ static bool insert(struct kept *kept, struct kept_connection *connection)
     if (kept->first != NULL)
         kept->first->previous = connection;
     kept->first = connection;
-    bool watch = !kept->closed;
+    bool wanted = !kept->closed;
     pthread_mutex_unlock(&kept->lock);
-    return watch;
+    return wanted;
 }
 
 static void detach(struct kept *kept, struct kept_connection *connection)

@@ -27,7 +27,10 @@ static void (*const suites[])(void) = {
     suite_config_values,
     suite_forward,
     suite_forwarder,
+    suite_http_cgi,
     suite_http_fastcgi,
+    suite_http_peers,
+    suite_http_request,
     suite_json,
     suite_json_texts,
     suite_json_tree,
@@ -39,7 +42,12 @@ static void (*const suites[])(void) = {
     suite_transform_memory,
     suite_transform_mutations,
     suite_transform_rules,
+    suite_webhook_choose,
+    suite_webhook_request,
+    suite_webhook_signature,
     suite_servers,
+    suite_delivery,
+    suite_lifecycle,
 };
 // clang-format on
 

@@ -21,7 +21,10 @@ void suite_config_print(void);
 void suite_config_values(void);
 void suite_forward(void);
 void suite_forwarder(void);
+void suite_http_cgi(void);
 void suite_http_fastcgi(void);
+void suite_http_peers(void);
+void suite_http_request(void);
 void suite_json(void);
 void suite_json_texts(void);
 void suite_json_tree(void);
@@ -33,6 +36,11 @@ void suite_transform_dates(void);
 void suite_transform_memory(void);
 void suite_transform_mutations(void);
 void suite_transform_rules(void);
+void suite_webhook_choose(void);
+void suite_webhook_request(void);
+void suite_webhook_signature(void);
 void suite_servers(void);
+void suite_delivery(void);
+void suite_lifecycle(void);
 
 #endif

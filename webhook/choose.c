@@ -114,9 +114,11 @@ enum choice choose_source(const struct entrances *entrances, const char *path, c
         return *entrance != NULL ? CHOSEN : CHOSEN_UNKNOWN;
     }
     *entrance = find_by_write_key(entrances, presented);
-    if (*entrance == NULL && entrances->count == 1)
-        *entrance = &entrances->at[0];
     if (*entrance != NULL)
         return CHOSEN;
+    if (entrances->count == 1) {
+        *entrance = &entrances->at[0];
+        return CHOSEN;
+    }
     return is_signed && any_signs(entrances) ? CHOSEN_BY_SIGNATURE : CHOSEN_NONE;
 }

@@ -20,23 +20,29 @@ static EVP_MAC_CTX *keyed_context(EVP_MAC *hmac, const struct signature_key *key
     return NULL;
 }
 
+/* As many as can be: the first that fails ends it. Returns how many. */
+static size_t prepare_keys(EVP_MAC_CTX **keyed, EVP_MAC *hmac, const struct signature_key *keys, size_t count)
+{
+    size_t ready = 0;
+    while (ready < count && (keyed[ready] = keyed_context(hmac, &keys[ready])) != NULL)
+        ready++;
+    return ready;
+}
+
 bool signers_init(struct signers *signers, const struct signature_key *keys, size_t count)
 {
     *signers = (struct signers){0};
     if (count == 0)
         return true;
     EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    signers->keyed = calloc(count, sizeof *signers->keyed);
-    bool ready = hmac != NULL && signers->keyed != NULL;
-    while (ready && signers->count < count) {
-        signers->keyed[signers->count] = keyed_context(hmac, &keys[signers->count]);
-        ready = signers->keyed[signers->count] != NULL;
-        signers->count += ready;
-    }
+    EVP_MAC_CTX **keyed = calloc(count, sizeof(EVP_MAC_CTX *));
+    size_t ready = hmac != NULL && keyed != NULL ? prepare_keys(keyed, hmac, keys, count) : 0;
     EVP_MAC_free(hmac);
-    if (!ready)
-        signers_free(signers);
-    return ready;
+    *signers = (struct signers){.keyed = keyed, .count = ready};
+    if (ready == count)
+        return true;
+    signers_free(signers);
+    return false;
 }
 
 void signers_free(struct signers *signers)

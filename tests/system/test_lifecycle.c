@@ -1,0 +1,197 @@
+/* Stopping, reloading, upgrading: no request is lost, and it takes no longer than web servers allow. Through lighttpd
+ * and spawn-fcgi. */
+#include "tests/suites.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "tests/system/check.h"
+#include "tests/system/load.h"
+#include "tests/system/site.h"
+
+#define STOPPED_MS 3000   /* mod_fcgid kills what has not ended by then */
+#define RELOADED_MS 20000 /* a changed file must stand unchanged for 5 s first */
+
+static struct load_options steady_load(const struct site *site)
+{
+    return (struct load_options){.url = site->url,
+                                 .signature_key = ALPHA_SIGNATURE_KEY,
+                                 .prefix = "ev",
+                                 .count = 100000,
+                                 .connections = 16,
+                                 .marked = LOAD_NONE,
+                                 .pause_ms = 10};
+}
+
+/* How often the program has said that it started. */
+static size_t count_starts(const struct site *site)
+{
+    char *log = temporary_read(site->directory, "program.log");
+    size_t count = 0;
+    for (const char *at = log; at != NULL && (at = strstr(at, "msg=started")) != NULL; at++)
+        count++;
+    free(log);
+    return count;
+}
+
+/* Waits, while the load goes on, until the program has started that often. */
+static bool wait_starts(const struct site *site, struct load *load, size_t starts)
+{
+    moment deadline = clock_now() + RELOADED_MS;
+    size_t answered = 0;
+    while (count_starts(site) < starts) {
+        if (clock_now() > deadline)
+            return false;
+        answered += 20;
+        load_wait(load, answered, 100);
+    }
+    return true;
+}
+
+/* Lets the load go on for a while and ends it: every request was answered 200 and arrived once. */
+static void check_nothing_lost(struct site *site, struct load *load, size_t already)
+{
+    CU_ASSERT(load_wait(load, already + 200, 10000));
+    load_stop(load);
+    struct load_result result = load_finish(load);
+    check(result.ok == result.sent, "%zu of %zu are answered 200, else %d", result.ok, result.sent, result.other);
+    size_t arrived = load_count_arrived(load, site->standin, 1);
+    check(arrived == result.ok, "%zu of %zu arrived once", arrived, result.ok);
+    load_free(load);
+}
+
+static void stops_when_idle(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+        int status = -1;
+        kill(site.program.pid, SIGTERM);
+        CU_ASSERT(process_wait(&site.program, STOPPED_MS, &status));
+        CU_ASSERT_EQUAL(status, 0);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void stops_under_load(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = steady_load(&site);
+        options.pause_ms = 0;
+        struct load *load = load_start(&options);
+        int status = -1;
+        CU_ASSERT(load_wait(load, 500, 10000));
+        kill(site.program.pid, SIGTERM);
+        CU_ASSERT(process_wait(&site.program, STOPPED_MS, &status));
+        CU_ASSERT_EQUAL(status, 0);
+        load_stop(load);
+        struct load_result result = load_finish(load);
+        size_t arrived = load_count_arrived(load, site.standin, 1);
+        CU_ASSERT(result.ok >= 500);
+        check(arrived == result.ok, "of %zu that were answered 200, %zu arrived once", result.ok, arrived);
+        load_free(load);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+/* The data plane hangs: what waits for it is told to come again, and the program ends in time all the same. */
+static void stops_while_the_data_plane_hangs(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = steady_load(&site);
+        options.count = options.connections = 8;
+        standin_fail(site.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
+        struct load *load = load_start(&options);
+        int status = -1;
+        CU_ASSERT(standin_wait_held(site.standin, 1, 5000));
+        kill(site.program.pid, SIGTERM);
+        CU_ASSERT(process_wait(&site.program, STOPPED_MS, &status));
+        CU_ASSERT_EQUAL(status, 0);
+        struct load_result result = load_finish(load);
+        CU_ASSERT_EQUAL(result.ok, 0);
+        CU_ASSERT_EQUAL(result.other, 503);
+        standin_heal(site.standin);
+        load_free(load);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void reloads_at_sighup(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = steady_load(&site);
+        struct load *load = load_start(&options);
+        for (size_t i = 1; i <= 3; i++) {
+            CU_ASSERT(load_wait(load, i * 200, 10000));
+            kill(site.program.pid, SIGHUP);
+            check(wait_starts(&site, load, i + 1), "it starts anew after SIGHUP %zu", i);
+        }
+        check_nothing_lost(&site, load, 600);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void reloads_a_changed_configuration(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = steady_load(&site);
+        struct load *load = load_start(&options);
+        CU_ASSERT(load_wait(load, 200, 10000));
+        site_configure(&site, "log_level = debug");
+        CU_ASSERT(wait_starts(&site, load, 2));
+        check_nothing_lost(&site, load, 200);
+        CU_ASSERT(site_logged(&site, "debug msg=", 1000));
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void keeps_the_old_configuration_when_the_new_is_faulty(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = steady_load(&site);
+        struct load *load = load_start(&options);
+        CU_ASSERT(load_wait(load, 200, 10000));
+        site_configure(&site, "wriet_key = misspelt");
+        CU_ASSERT(site_logged(&site, "msg=not_reloaded", RELOADED_MS));
+        CU_ASSERT(site_logged(&site, "wriet_key", 0));
+        CU_ASSERT_EQUAL(count_starts(&site), 1);
+        check_nothing_lost(&site, load, 200);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void takes_a_replaced_program(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = steady_load(&site);
+        struct load *load = load_start(&options);
+        CU_ASSERT(load_wait(load, 200, 10000));
+        CU_ASSERT(temporary_copy(site.directory, "closecrm.fcgi", 0755, program_under_test()));
+        CU_ASSERT(wait_starts(&site, load, 2));
+        check_nothing_lost(&site, load, 200);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+void suite_lifecycle(void)
+{
+    static CU_TestInfo tests[] = {
+        {"SIGTERM when idle", stops_when_idle},
+        {"SIGTERM under load", stops_under_load},
+        {"SIGTERM while the data plane hangs", stops_while_the_data_plane_hangs},
+        {"SIGHUP under load", reloads_at_sighup},
+        {"a changed configuration under load", reloads_a_changed_configuration},
+        {"a faulty configuration under load", keeps_the_old_configuration_when_the_new_is_faulty},
+        {"a replaced program under load", takes_a_replaced_program},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("lifecycle", NULL, NULL, tests);
+}

@@ -1,0 +1,121 @@
+/* Which source a request is for. */
+#include "tests/suites.h"
+#include "webhook/choose.h"
+
+#include <string.h>
+
+static unsigned char key_bytes[32] = {1, 2, 3};
+static struct signature_key key = {key_bytes, 32};
+static char acme_old[] = "acme-old", acme_new[] = "acme-new", beta_key[] = "beta-key", gamma_key[] = "gamma-key";
+static char *acme_keys[] = {acme_new, acme_old}, *beta_keys[] = {beta_key}, *gamma_keys[] = {gamma_key};
+static char acme[] = "acme", beta[] = "beta", gamma_name[] = "gamma";
+
+/* acme and beta take write keys, gamma only what is signed. */
+static struct source sources[] = {
+    {.name = acme, .write_key = {acme_keys, 2}},
+    {.name = beta, .write_key = {beta_keys, 1}},
+    {.name = gamma_name, .write_key = {gamma_keys, 1}, .signature_key = &key, .signature_keys = 1},
+};
+
+struct expected {
+    size_t sources; /* the first so many */
+    const char *path;
+    const char *write_key;
+    bool is_signed;
+    enum choice choice;
+    const char *name; /* NULL: none */
+};
+
+static void expect(const struct expected *expected)
+{
+    struct config config = {.source = sources, .sources = expected->sources};
+    struct entrances entrances;
+    struct presented presented = {.count = 0};
+    const struct entrance *entrance = NULL;
+    CU_ASSERT_TRUE_FATAL(entrances_init(&entrances, &config));
+    presented_add(&presented, expected->write_key);
+    CU_ASSERT_EQUAL(choose_source(&entrances, expected->path, &presented, expected->is_signed, &entrance),
+                    expected->choice);
+    CU_ASSERT_EQUAL(entrance != NULL, expected->name != NULL);
+    if (entrance != NULL && expected->name != NULL)
+        CU_ASSERT_STRING_EQUAL(entrance->source->name, expected->name);
+    entrances_free(&entrances);
+}
+
+static void chooses(void)
+{
+    static const struct expected cases[] = {
+        /* the path comes first */
+        {3, "/beta", "", false, CHOSEN, "beta"},
+        {3, "/beta", "acme-new", true, CHOSEN, "beta"},
+        {3, "/delta", "acme-new", true, CHOSEN_UNKNOWN, NULL},
+        {3, "/Beta", "", false, CHOSEN_UNKNOWN, NULL},
+        {1, "/delta", "acme-new", false, CHOSEN_UNKNOWN, NULL},
+        /* then the write key */
+        {3, "", "beta-key", false, CHOSEN, "beta"},
+        {3, "/v1/webhook", "acme-old", false, CHOSEN, "acme"},
+        {3, "/v1/webhook", "acme-new", true, CHOSEN, "acme"},
+        {3, "", "gamma-key", false, CHOSEN, "gamma"},
+        /* then the signature */
+        {3, "", "", true, CHOSEN_BY_SIGNATURE, NULL},
+        {3, "", "unknown", true, CHOSEN_BY_SIGNATURE, NULL},
+        {2, "", "", true, CHOSEN_NONE, NULL},
+        /* then there must be only one */
+        {1, "", "", false, CHOSEN, "acme"},
+        {1, "/v1/webhook", "unknown", true, CHOSEN, "acme"},
+        {3, "", "", false, CHOSEN_NONE, NULL},
+        {3, "", "acme-ne", false, CHOSEN_NONE, NULL},
+        {3, "", "acme-new ", false, CHOSEN_NONE, NULL},
+        {0, "", "", true, CHOSEN_NONE, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect(&cases[i]);
+}
+
+static void takes_only_its_own_write_keys(void)
+{
+    static const struct {
+        const char *presented[2];
+        bool taken;
+    } cases[] = {
+        {{"acme-new", ""}, true},  {{"acme-old", ""}, true},
+        {{"", "acme-old"}, true},  {{"wrong", "acme-old"}, true},
+        {{"beta-key", ""}, false}, {{"wrong", "beta-key"}, false},
+        {{"", ""}, false},
+    };
+    struct config config = {.source = sources, .sources = 1};
+    struct entrances entrances;
+    CU_ASSERT_TRUE_FATAL(entrances_init(&entrances, &config));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct presented presented = {.count = 0};
+        presented_add(&presented, cases[i].presented[0]);
+        presented_add(&presented, cases[i].presented[1]);
+        CU_ASSERT_EQUAL(entrance_takes(&entrances.at[0], &presented), cases[i].taken);
+    }
+    entrances_free(&entrances);
+}
+
+/* An unset key that accepts everything is a known fault of other receivers. */
+static void a_source_without_keys_takes_nothing(void)
+{
+    struct source keyless = {.name = acme};
+    struct config config = {.source = &keyless, .sources = 1};
+    struct entrances entrances;
+    struct presented presented = {.count = 0};
+    CU_ASSERT_TRUE_FATAL(entrances_init(&entrances, &config));
+    CU_ASSERT_FALSE(entrance_takes(&entrances.at[0], &presented));
+    presented_add(&presented, "anything");
+    CU_ASSERT_FALSE(entrance_takes(&entrances.at[0], &presented));
+    entrances_free(&entrances);
+}
+
+void suite_webhook_choose(void)
+{
+    static CU_TestInfo tests[] = {
+        {"path, write key, signature, the only one", chooses},
+        {"a source takes its own write keys", takes_only_its_own_write_keys},
+        {"a source without keys takes nothing", a_source_without_keys_takes_nothing},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("webhook choose", NULL, NULL, tests);
+}
