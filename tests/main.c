@@ -13,6 +13,8 @@ static char **wanted;
 
 // clang-format off: one a line
 static void (*const suites[])(void) = {
+    suite_transform_memory, // first: what threads of other suites gave back to their heaps no limit takes away
+
     suite_commands,
     suite_commands_check,
     suite_commands_send_test,
@@ -41,7 +43,6 @@ static void (*const suites[])(void) = {
     suite_standin,
     suite_transform,
     suite_transform_dates,
-    suite_transform_memory,
     suite_transform_mutations,
     suite_transform_rules,
     suite_webhook_choose,
