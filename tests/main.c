@@ -13,8 +13,6 @@ static char **wanted;
 
 // clang-format off: one a line
 static void (*const suites[])(void) = {
-    suite_transform_memory, // first: what threads of other suites gave back to their heaps no limit takes away
-
     suite_commands,
     suite_commands_check,
     suite_commands_send_test,
@@ -43,14 +41,15 @@ static void (*const suites[])(void) = {
     suite_standin,
     suite_transform,
     suite_transform_dates,
+    suite_transform_memory,
     suite_transform_mutations,
     suite_transform_rules,
     suite_webhook_choose,
     suite_webhook_request,
     suite_webhook_signature,
-    suite_servers,
     suite_delivery,
     suite_lifecycle,
+    suite_servers,
 };
 // clang-format on
 

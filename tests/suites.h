@@ -41,8 +41,8 @@ void suite_transform_rules(void);
 void suite_webhook_choose(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
-void suite_servers(void);
 void suite_delivery(void);
 void suite_lifecycle(void);
+void suite_servers(void);
 
 #endif
