@@ -22,6 +22,14 @@ const struct setup setup_lighttpd_spawn = {
     .spawned = true,
 };
 
+const struct setup setup_apache_proxy = {
+    .name = "Apache, mod_proxy_fcgi",
+    .server = "apache2",
+    .sample = "proxy-fcgi.conf",
+    .mount = "/closecrm",
+    .spawned = true,
+};
+
 static const char *const logs[] = {"program.log", "server.log", "apache.log"};
 
 const char *program_under_test(void)

@@ -30,7 +30,9 @@ struct setup {
     bool hides_basic;   /* HTTP Basic does not reach the program */
 };
 
-extern const struct setup setup_lighttpd_spawn; /* the one for all tests that are not about the server */
+/* The two for tests that are not about the server: the program stands apart from it, behind spawn-fcgi. */
+extern const struct setup setup_lighttpd_spawn;
+extern const struct setup setup_apache_proxy;
 
 struct site {
     const struct setup *setup;

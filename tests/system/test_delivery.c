@@ -80,12 +80,7 @@ static void many_arrive_once_each(void)
 /* More connections than the program has threads: none of them may hold a thread while it is idle. */
 static void many_arrive_through_kept_connections(void)
 {
-    static const struct setup apache = {.name = "Apache, mod_proxy_fcgi",
-                                        .server = "apache2",
-                                        .sample = "proxy-fcgi.conf",
-                                        .mount = "/closecrm",
-                                        .spawned = true};
-    check_all_arrive(&apache, 3000, 80);
+    check_all_arrive(&setup_apache_proxy, 3000, 80);
 }
 
 static void one_bad_event_is_found_among_many(void)
@@ -205,23 +200,31 @@ static void wrong_write_key_is_told_to_the_operator(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
-static void a_stalled_client_harms_nobody(void)
+#define STALLED 40 /* more than the program has threads */
+
+/* Connects and sends some of a request: through the web server 20 KB of a body that was announced as 100 KB, or at the
+ * program's own socket the beginning of a FastCGI request. */
+static int stall(const struct site *site, bool direct)
+{
+    static const char begin[] = "\1\1\0\1\0\10\0\0\0\1\1\0\0\0\0\0\1\4\0\1\0";
+    static char request[20000]; /* NULs behind the head */
+    char path[PATH_SIZE];
+    snprintf(request, sizeof request, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n",
+             site->setup->mount);
+    site_socket(site, path);
+    int fd = direct ? connect_socket(path) : connect_port(site->port);
+    struct slice bytes = direct ? (struct slice){begin, sizeof begin - 1} : (struct slice){request, sizeof request};
+    check(fd >= 0 && raw_write(fd, bytes), "a client connects and stalls");
+    return fd;
+}
+
+static void check_stalled_harm_nobody(const struct setup *setup, size_t count, bool direct)
 {
     struct site site;
-    int stalled[8];
-    size_t count = sizeof stalled / sizeof *stalled;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
-        char head[256], path[PATH_SIZE];
-        /* half of them before the web server, in the middle of a body; half on the program's socket, in a record */
-        static const char begin[] = "\1\1\0\1\0\10\0\0\0\1\1\0\0\0\0\0\1\4\0\1\0";
-        snprintf(head, sizeof head, "POST /closecrm HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{");
-        site_socket(&site, path);
-        for (size_t i = 0; i < count; i++) {
-            bool direct = i >= count / 2;
-            stalled[i] = direct ? connect_socket(path) : connect_port(site.port);
-            struct slice bytes = direct ? (struct slice){begin, sizeof begin - 1} : slice_of(head);
-            check(stalled[i] >= 0 && raw_write(stalled[i], bytes), "client %zu connects and stalls", i);
-        }
+    int stalled[STALLED];
+    if (site_open(&site, setup, NULL)) {
+        for (size_t i = 0; i < count; i++)
+            stalled[i] = stall(&site, direct);
         struct load_options options = usual_load(&site);
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
@@ -233,6 +236,22 @@ static void a_stalled_client_harms_nobody(void)
             close(stalled[i]);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void clients_stalled_before_lighttpd(void)
+{
+    check_stalled_harm_nobody(&setup_lighttpd_spawn, STALLED, false);
+}
+
+static void clients_stalled_before_apache(void)
+{
+    check_stalled_harm_nobody(&setup_apache_proxy, STALLED, false);
+}
+
+/* A web server that streams bodies would do this. */
+static void requests_stalled_in_the_program(void)
+{
+    check_stalled_harm_nobody(&setup_lighttpd_spawn, 8, true);
 }
 
 static void a_file_takes_the_messages(void)
@@ -272,7 +291,9 @@ void suite_delivery(void)
         {"500, 429, a cut, a delay: no loss", no_answer_is_no_loss},
         {"what is sent again is the same bytes", sent_again_is_the_same},
         {"a wrong write key is told to the operator", wrong_write_key_is_told_to_the_operator},
-        {"a stalled client harms nobody else", a_stalled_client_harms_nobody},
+        {"clients stalled before lighttpd harm nobody else", clients_stalled_before_lighttpd},
+        {"clients stalled before Apache harm nobody else", clients_stalled_before_apache},
+        {"requests stalled in the program harm nobody else", requests_stalled_in_the_program},
         {"a file takes the messages", a_file_takes_the_messages},
         CU_TEST_INFO_NULL,
     };

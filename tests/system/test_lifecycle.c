@@ -1,5 +1,5 @@
-/* Stopping, reloading, upgrading: no request is lost, and it takes no longer than web servers allow. Through lighttpd
- * and spawn-fcgi. */
+/* Stopping, reloading, upgrading: no request is lost, and it takes no longer than web servers allow. Behind spawn-fcgi,
+ * through lighttpd, which takes a new connection for each request, and Apache, which keeps them. */
 #include "tests/suites.h"
 
 #include <signal.h>
@@ -120,10 +120,10 @@ static void stops_while_the_data_plane_hangs(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
-static void reloads_at_sighup(void)
+static void check_sighup(const struct setup *setup)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, setup, NULL)) {
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
         for (size_t i = 1; i <= 3; i++) {
@@ -132,6 +132,42 @@ static void reloads_at_sighup(void)
             check(wait_starts(&site, load, i + 1), "it starts anew after SIGHUP %zu", i);
         }
         check_nothing_lost(&site, load, 600);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void reloads_at_sighup(void)
+{
+    check_sighup(&setup_lighttpd_spawn);
+}
+
+static void reloads_and_keeps_kept_connections(void)
+{
+    check_sighup(&setup_apache_proxy);
+}
+
+/* Apache's own rule is to answer 503 for a minute after a connection failed. */
+static void apache_tries_at_once_after_a_restart(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_apache_proxy, NULL)) {
+        struct load_options options = steady_load(&site);
+        options.count = options.connections = 4;
+        static const int expected[] = {200, 503, 200};
+        for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+            static const char *const prefixes[] = {"before", "without", "after"};
+            options.prefix = prefixes[i];
+            if (i == 1)
+                CU_ASSERT_EQUAL(process_stop(&site.program, STOPPED_MS), 0);
+            if (i == 2)
+                CU_ASSERT(site_spawn(&site));
+            struct load *load = load_start(&options);
+            load_finish(load);
+            for (size_t at = 0; at < options.count; at++)
+                check(load_status(load, at) == expected[i], "%s: %d, not %d", prefixes[i], expected[i],
+                      load_status(load, at));
+            load_free(load);
+        }
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
@@ -188,6 +224,8 @@ void suite_lifecycle(void)
         {"SIGTERM under load", stops_under_load},
         {"SIGTERM while the data plane hangs", stops_while_the_data_plane_hangs},
         {"SIGHUP under load", reloads_at_sighup},
+        {"SIGHUP under load, Apache's kept connections", reloads_and_keeps_kept_connections},
+        {"Apache tries at once after a restart", apache_tries_at_once_after_a_restart},
         {"a changed configuration under load", reloads_a_changed_configuration},
         {"a faulty configuration under load", keeps_the_old_configuration_when_the_new_is_faulty},
         {"a replaced program under load", takes_a_replaced_program},
