@@ -47,8 +47,7 @@ enum ending { END_STOP, END_RELOAD, END_FAILED };
 static void *forward(void *context)
 {
     struct stages *stages = context;
-    if (!forwarder_run(stages->forwarder))
-        log_write(LEVEL_ERROR, "msg=cannot_forward reason=\"another process owns the queue\"");
+    forwarder_run(stages->forwarder);
     return NULL;
 }
 

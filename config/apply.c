@@ -1,14 +1,33 @@
 /* Settings and defaults into the fields of struct config, and out of them again. */
 #include "config/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A default that is a path lies beside the configuration file; without a file there is none. */
+static bool apply_standard(const struct config *config, const struct key *key, void *base, struct why *why)
+{
+    if (!key->type->path)
+        return key->type->parse(key, key->standard, base, why);
+    if (config->path == NULL)
+        return true;
+    char *path = NULL;
+    int folder = (int)(strrchr(config->path, '/') - config->path); /* it is absolute */
+    if (asprintf(&path, "%.*s/%s", folder, config->path, key->standard) < 0) {
+        why_set(why, "could not be set: out of memory");
+        return false;
+    }
+    bool good = key->type->parse(key, path, base, why);
+    free(path);
+    return good;
+}
 
 static bool apply_key(const struct config *config, const struct key *key, size_t source, void *base, struct why *why)
 {
     const struct setting *setting = settings_effective(config, key, source, NULL);
     if (setting == NULL && key->standard[0] != '\0')
-        return key->type->parse(key, key->standard, base, why);
+        return apply_standard(config, key, base, why);
     for (; setting != NULL; setting = settings_effective(config, key, source, setting)) {
         if (!key->type->parse(key, setting->value, base, why))
             return false;

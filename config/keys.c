@@ -17,7 +17,7 @@
 #define PROGRAM(member) offsetof(struct config, member)
 #define SOURCE(member) offsetof(struct source, member)
 
-static const char *const queues[] = {"none", NULL};
+static const char *const queues[] = {"sqlite", "none", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 /* clang-format off */
@@ -30,7 +30,8 @@ static const struct key keys[] = {
     {"drop", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "these events do not go on, even if kept above", false, SOURCE(drop), NULL},
     {"remove", &type_members, SCOPE_DEFAULT, "", 0, 0, "these members are left out of every event: `data.body_html`", false, SOURCE(remove), NULL},
 
-    {"queue", &type_choice, SCOPE_PROGRAM, "none", 0, 0, "where accepted events wait; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
+    {"queue", &type_choice, SCOPE_PROGRAM, "sqlite", 0, 0, "where accepted events wait: in a database in state_dir; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
+    {"state_dir", &type_path, SCOPE_PROGRAM, "state", 0, 0, "folder for waiting events, private to the user as which this runs; the default lies beside this file", false, PROGRAM(state_dir), NULL},
     {"queue_max_bytes", &type_size, SCOPE_PROGRAM, "8G", 1 * M, K * K * G, "a fuller queue takes nothing more; Close tries again", false, PROGRAM(queue_max_bytes), NULL},
     {"dedupe_window", &type_duration, SCOPE_PROGRAM, "31d", 1 * SECOND, 3660 * DAY, "for how long a delivered event is known; below 73h what Close repeats may be sent twice", false, PROGRAM(dedupe_window_ms), NULL},
     {"max_body", &type_size, SCOPE_PROGRAM, "16M", 1 * K, 64 * M, "a larger request is refused", false, PROGRAM(max_body), NULL},

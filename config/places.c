@@ -212,6 +212,13 @@ bool places_outside(const struct config *config, const char *document_root, cons
         why_inside(where, root, home, why);
         return false;
     }
+    if (config->queue == QUEUE_SQLITE && is_shown(config->state_dir, root, where)) {
+        why_set(why,
+                "the state directory %.200s lies in the document root, " SHOWN "; set state_dir to a folder outside, "
+                "and move there what is in it",
+                where);
+        return false;
+    }
     for (size_t i = 0; i < config->settings; i++) {
         const struct setting *setting = &config->setting[i];
         if (setting->file == NULL || !is_shown(setting->file, root, where))

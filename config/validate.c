@@ -108,11 +108,21 @@ static bool queue_takes_largest(const struct config *config, struct why *why)
     return false;
 }
 
+static bool has_state_dir(const struct config *config, struct why *why)
+{
+    if (config->queue != QUEUE_SQLITE || config->state_dir != NULL)
+        return true;
+    why_set(why,
+            "environment: there is no CLOSECRM_STATE_DIR, where events wait: set it to a folder that is private to "
+            "the user as which this runs, or CLOSECRM_QUEUE to none");
+    return false;
+}
+
 bool validate_config(const struct config *config, struct why *why)
 {
     for (size_t i = 0; i < config->sources; i++) {
         if (!secrets_have_values(config, i, why) || !source_is_whole(config, &config->source[i], why))
             return false;
     }
-    return sources_differ(config, why) && queue_takes_largest(config, why);
+    return sources_differ(config, why) && queue_takes_largest(config, why) && has_state_dir(config, why);
 }

@@ -15,9 +15,8 @@ struct forwarder;
 /* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
 struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct why *why);
 
-/* Forwards until forwarder_stop. The calling thread is the queue's owner meanwhile. Returns false when another process
- * owns the reading. */
-bool forwarder_run(struct forwarder *forwarder);
+/* Forwards until forwarder_stop, as soon as no other process does. The calling thread owns the queue's reading. */
+void forwarder_run(struct forwarder *forwarder);
 
 /* Ends forwarder_run: batches in hand are awaited until the deadline, nothing new is sent. Any thread. */
 void forwarder_stop(struct forwarder *forwarder, moment deadline);

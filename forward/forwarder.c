@@ -10,6 +10,8 @@
 #include "forward/traffic.h"
 #include "watch/log.h"
 
+#define OWN_AGAIN_MS 500
+
 struct forwarder {
     const struct config *config;
     struct queue *queue;
@@ -124,10 +126,28 @@ static void finish(struct forwarder *forwarder)
     report(forwarder);
 }
 
-bool forwarder_run(struct forwarder *forwarder)
+/* Until this process owns the reading, or is to stop. Another one's end is not told, so it is asked for again. */
+static bool own(struct forwarder *forwarder)
 {
-    if (!queue_own(forwarder->queue))
-        return false;
+    struct why why;
+    bool said = false;
+    while (!atomic_load(&forwarder->stopped)) {
+        if (queue_own(forwarder->queue, &why)) {
+            log_write(LEVEL_INFO, "msg=forwards");
+            return true;
+        }
+        if (!said)
+            log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
+        said = true;
+        poster_wait(forwarder->poster, &forwarder->stop_fd, 1, OWN_AGAIN_MS);
+    }
+    return false;
+}
+
+void forwarder_run(struct forwarder *forwarder)
+{
+    if (!own(forwarder))
+        return;
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     while (!atomic_load(&forwarder->stopped)) {
         queue_woken(forwarder->queue); /* before looking: what comes after it wakes */
@@ -137,7 +157,6 @@ bool forwarder_run(struct forwarder *forwarder)
             poster_wait(forwarder->poster, descriptors, 2, clock_until(next_due(forwarder)));
     }
     finish(forwarder);
-    return true;
 }
 
 void forwarder_stop(struct forwarder *forwarder, moment deadline)

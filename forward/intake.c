@@ -67,20 +67,24 @@ static void enter_lane(struct traffic *traffic, struct pending *pending, struct 
 }
 
 /* Returns false when memory is out: the event is to be read again. */
-static bool take_one(struct traffic *traffic, uint64_t id, struct parsed *parsed, const struct known *known)
+static bool take_one(struct traffic *traffic, const struct event *event, struct parsed *parsed,
+                     const struct known *known)
 {
     const struct identity *identity = transform_identity(parsed);
-    if (known->settled && identity->updated_us <= known->updated_us) {
-        settle_at_once(traffic, id, VERDICT_DUPLICATE, NULL);
+    bool is_known = known->delivered && identity->updated_us <= known->delivered_us;
+    /* A dead letter that an operator sent on its way again is not the duplicate of itself. */
+    bool is_dead = !event->replay && known->dead && identity->updated_us <= known->dead_us;
+    if (is_known || is_dead) {
+        settle_at_once(traffic, event->id, VERDICT_DUPLICATE, NULL);
         return true;
     }
     struct pending *pending = calloc(1, sizeof *pending);
     if (pending == NULL)
         return false;
-    pending->id = id;
+    pending->id = event->id;
     pending->identity = *identity;
     pending->person = hash_person(transform_person(parsed));
-    pending->newer = known->settled;
+    pending->newer = known->delivered;
     traffic->on_their_way++;
 
     struct pending *first = in_hand_find(&traffic->in_hand, identity);
@@ -143,10 +147,10 @@ bool traffic_take_in(struct traffic *traffic)
     bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);
     size_t taken = 0;
     while (good && taken < count) {
-        uint64_t id = traffic->events.at[taken].id;
-        good = parsed[taken] == NULL || take_one(traffic, id, parsed[taken], &known[taken]);
+        const struct event *event = &traffic->events.at[taken];
+        good = parsed[taken] == NULL || take_one(traffic, event, parsed[taken], &known[taken]);
         if (good) {
-            traffic->last_id = id;
+            traffic->last_id = event->id;
             taken++;
         }
     }

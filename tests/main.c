@@ -38,6 +38,7 @@ static void (*const suites[])(void) = {
     suite_json_tree,
     suite_log,
     suite_queue,
+    suite_queue_sqlite,
     suite_standin,
     suite_transform,
     suite_transform_dates,

@@ -32,6 +32,7 @@ void suite_json_texts(void);
 void suite_json_tree(void);
 void suite_log(void);
 void suite_queue(void);
+void suite_queue_sqlite(void);
 void suite_standin(void);
 void suite_transform(void);
 void suite_transform_dates(void);

@@ -206,13 +206,13 @@ static void the_oldest_identities_are_forgotten_first(void)
     for (uint32_t i = 0; i < 2500; i++) {
         struct identity identity = numbered(i);
         struct known known = identities_find(identities, i % 2, &identity, 0);
-        wrong += known.settled != (i >= 1500);
-        wrong += identities_find(identities, 1 - i % 2, &identity, 0).settled;
+        wrong += known.delivered != (i >= 1500);
+        wrong += identities_find(identities, 1 - i % 2, &identity, 0).delivered;
     }
     CU_ASSERT_EQUAL(wrong, 0);
     struct identity last = numbered(2499);
-    CU_ASSERT_TRUE(identities_find(identities, 1, &last, 60000).settled);
-    CU_ASSERT_FALSE(identities_find(identities, 1, &last, 60001).settled);
+    CU_ASSERT_TRUE(identities_find(identities, 1, &last, 60000).delivered);
+    CU_ASSERT_FALSE(identities_find(identities, 1, &last, 60001).delivered);
     identities_free(identities);
 }
 

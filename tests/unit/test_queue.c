@@ -219,19 +219,19 @@ static void identities_are_remembered(void)
     struct identity old = {.key = {1, 2, 3}, .updated_us = 100}, newer = {.key = {1, 2, 3}, .updated_us = 200};
     struct verdict verdict = {.id = 999999, .kind = VERDICT_DELIVERED, .identity = old, .remember = true};
     queue_known(queue, "one", &old, 1, &known, NULL);
-    CU_ASSERT_FALSE(known.settled);
+    CU_ASSERT_FALSE(known.delivered);
     queue_settle(queue, "one", &verdict, 1, NULL);
     queue_known(queue, "one", &newer, 1, &known, NULL);
-    CU_ASSERT_TRUE(known.settled);
-    CU_ASSERT_EQUAL(known.updated_us, 100);
+    CU_ASSERT_TRUE(known.delivered);
+    CU_ASSERT_EQUAL(known.delivered_us, 100);
     queue_known(queue, "two", &old, 1, &known, NULL);
-    CU_ASSERT_FALSE(known.settled);
+    CU_ASSERT_FALSE(known.delivered);
     verdict.identity = newer;
     queue_settle(queue, "one", &verdict, 1, NULL);
     verdict.identity = old;
     queue_settle(queue, "one", &verdict, 1, NULL);
     queue_known(queue, "one", &old, 1, &known, NULL);
-    CU_ASSERT_EQUAL(known.updated_us, 200);
+    CU_ASSERT_EQUAL(known.delivered_us, 200);
 }
 
 static void hurry_ends_all_waits(void)
