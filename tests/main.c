@@ -49,6 +49,7 @@ static void (*const suites[])(void) = {
     suite_webhook_request,
     suite_webhook_signature,
     suite_delivery,
+    suite_durable_kill,
     suite_lifecycle,
     suite_servers,
 };
