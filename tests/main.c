@@ -27,6 +27,7 @@ static void (*const suites[])(void) = {
     suite_config_values,
     suite_forward,
     suite_forwarder,
+    suite_forwarder_durable,
     suite_http_cgi,
     suite_http_fastcgi,
     suite_http_limits,
