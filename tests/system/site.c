@@ -177,7 +177,7 @@ static bool start_apache(struct site *site)
                                                 "Define CLOSECRM_CONFIG "};
     struct variable told[TELLS];
     char config[PATH_SIZE], sample[PATH_SIZE];
-    const char *arguments[8 + 2 * TELLS] = {"apache2", "-D", "FOREGROUND", "-D", "NONE", "-f", config};
+    const char *arguments[8 + 2 * TELLS] = {"apache2", "-D", "FOREGROUND", "-D", "EVENT", "-f", config};
     path_join(config, site->directory, "server.conf");
     path_join(sample, site->directory, "sample.conf");
     tell(site, prefixes, sample, told);
@@ -218,17 +218,25 @@ bool site_open(struct site *site, const struct setup *setup, const char *more)
     return strcmp(setup->server, "lighttpd") == 0 ? start_lighttpd(site) : start_apache(site);
 }
 
-bool site_logged(const struct site *site, const char *text, int64_t ms)
+size_t site_count_logged(const struct site *site, const char *text)
+{
+    char *log = temporary_read(site->directory, "program.log");
+    size_t count = 0;
+    for (const char *at = log; at != NULL && (at = strstr(at, text)) != NULL; at++)
+        count++;
+    free(log);
+    return count;
+}
+
+bool site_wait_logged(const struct site *site, const char *text, size_t times, int64_t ms)
 {
     moment deadline = clock_now() + ms;
-    for (;;) {
-        char *log = temporary_read(site->directory, "program.log");
-        bool found = log != NULL && strstr(log, text) != NULL;
-        free(log);
-        if (found || clock_now() >= deadline)
-            return found;
+    while (site_count_logged(site, text) < times) {
+        if (clock_now() >= deadline)
+            return false;
         poll(NULL, 0, 20);
     }
+    return true;
 }
 
 /* The last part of each log. */

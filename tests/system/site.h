@@ -68,8 +68,11 @@ void site_program(const struct site *site, char path[PATH_SIZE]);
 /* The program under test: CLOSECRM_PROGRAM, else ./closecrm.fcgi. */
 const char *program_under_test(void);
 
-/* True when the log of the program (behind spawn-fcgi) holds the text, now or within the milliseconds. */
-bool site_logged(const struct site *site, const char *text, int64_t ms);
+/* How often the log of the program (behind spawn-fcgi) holds the text. */
+size_t site_count_logged(const struct site *site, const char *text);
+
+/* Waits until it holds the text so often. Returns false when it does not after the milliseconds. */
+bool site_wait_logged(const struct site *site, const char *text, size_t times, int64_t ms);
 
 /* Ends all and removes its files; when an assertion of the test failed, shows the logs first. Returns the program's
  * exit code (behind spawn-fcgi; 0 where it was none or had ended). */
