@@ -41,10 +41,11 @@ static bool init_libfcgi(struct why *why)
     return error == 0;
 }
 
-static bool add_to_epoll(struct http *http, int fd, void *what)
+/* Watched all the time, for every thread must see it. */
+static bool watch_stop(struct http *http)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
-    return epoll_ctl(http->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &http->stop};
+    return epoll_ctl(http->epoll, EPOLL_CTL_ADD, http->stop, &event) == 0;
 }
 
 /* Non-blocking, because who is woken may find that another thread, or process, has taken the connection. */
@@ -61,7 +62,7 @@ static bool prepare_listening(struct http *http, struct why *why)
     http->is_tcp = address.ss_family == AF_INET || address.ss_family == AF_INET6;
     if (http->is_tcp && !peers_init(&http->peers, getenv("FCGI_WEB_SERVER_ADDRS"), why))
         return false;
-    if (!add_to_epoll(http, STDIN_FILENO, http) || !add_to_epoll(http, http->stop, &http->stop)) {
+    if (!worker_listen(http, EPOLL_CTL_ADD) || !watch_stop(http)) {
         why_set(why, "epoll: %s", strerror(errno));
         return false;
     }

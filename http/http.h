@@ -32,10 +32,13 @@ bool http_is_fastcgi(void);
 /* True when the environment is a CGI request's. */
 bool http_is_cgi(void);
 
-/* Serves the one CGI request of this process, over stdin and stdout. Returns when it is answered. */
+/* Serves the one CGI request of this process, over stdin and stdout. Returns when it is answered. SIGPIPE must be
+ * ignored. */
 void http_serve_cgi(const struct http_limits *limits, const struct route *routes, size_t count);
 
-/* Starts the threads that take requests from descriptor 0. Returns NULL with the reason. */
+/* Starts the threads that take requests from descriptor 0, which becomes non-blocking; all signals are blocked in them.
+ * SIGPIPE must be ignored. Takes over the idle connections that a predecessor's http_hand_over named. Returns NULL with
+ * the reason. */
 struct http *http_start(const struct http_limits *limits, const struct route *routes, size_t count, struct why *why);
 
 /* Takes no new request from now on and lets those in hand finish. Returns at once. */

@@ -41,6 +41,9 @@ struct worker {
 /* A request thread: serves one connection after another until the server stops. argument is its struct worker. */
 void *worker_run(void *argument);
 
+/* Lets the listening socket wake one thread, once: operation is EPOLL_CTL_ADD, later EPOLL_CTL_MOD. */
+bool worker_listen(struct http *http, int operation);
+
 /* Returns the next connection with something to read, or -1 when the server has stopped. Blocks. */
 int worker_next(struct http *http);
 

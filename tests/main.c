@@ -29,8 +29,10 @@ static void (*const suites[])(void) = {
     suite_forwarder,
     suite_http_cgi,
     suite_http_fastcgi,
+    suite_http_limits,
     suite_http_peers,
     suite_http_request,
+    suite_http_stopping,
     suite_json,
     suite_json_texts,
     suite_json_tree,
@@ -45,9 +47,9 @@ static void (*const suites[])(void) = {
     suite_webhook_choose,
     suite_webhook_request,
     suite_webhook_signature,
-    suite_servers,
     suite_delivery,
     suite_lifecycle,
+    suite_servers,
 };
 // clang-format on
 

@@ -23,8 +23,10 @@ void suite_forward(void);
 void suite_forwarder(void);
 void suite_http_cgi(void);
 void suite_http_fastcgi(void);
+void suite_http_limits(void);
 void suite_http_peers(void);
 void suite_http_request(void);
+void suite_http_stopping(void);
 void suite_json(void);
 void suite_json_texts(void);
 void suite_json_tree(void);
@@ -39,8 +41,8 @@ void suite_transform_rules(void);
 void suite_webhook_choose(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
-void suite_servers(void);
 void suite_delivery(void);
 void suite_lifecycle(void);
+void suite_servers(void);
 
 #endif

@@ -24,6 +24,9 @@ struct fastcgi_parameter {
 /* Connects to a Unix socket. Returns -1 when that fails. */
 int fastcgi_connect(const char *path);
 
+/* Connects to a port of 127.0.0.1. Returns -1 when that fails. */
+int fastcgi_connect_port(int port);
+
 /* Sends one record. Returns false when the server has gone. */
 bool fastcgi_record(int fd, int type, const void *data, size_t length);
 

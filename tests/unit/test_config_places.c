@@ -164,6 +164,10 @@ static void load_by_name(void)
 {
     struct folder folder;
     struct why why = {""};
+    /* The system tests' own variable, which is no key. */
+    const char *program = getenv("CLOSECRM_PROGRAM");
+    char *aside = program == NULL ? NULL : strdup(program);
+    unsetenv("CLOSECRM_PROGRAM");
     folder_make(&folder);
     folder_write(&folder, "closecrm.conf", WHOLE, strlen(WHOLE), 0600);
     setenv("CLOSECRM_CONFIG", folder.file, 1);
@@ -171,6 +175,9 @@ static void load_by_name(void)
     struct config *config = config_load(&why);
     unsetenv("CLOSECRM_CONFIG");
     unsetenv("CLOSECRM_LANES");
+    if (aside != NULL)
+        setenv("CLOSECRM_PROGRAM", aside, 1);
+    free(aside);
     CU_ASSERT_STRING_EQUAL(why.text, "");
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
     CU_ASSERT_STRING_EQUAL(config->path, folder.file);

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -155,6 +156,19 @@ static int listen_at(const char *path)
     return -1;
 }
 
+/* At a free port, which *port tells. */
+static int listen_at_port(int *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 1024) != 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+        return -1;
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
 /* In the child: nothing but what may be done between fork and exec. */
 static void become_server(int listening, int told, int let, int log)
 {
@@ -173,14 +187,17 @@ static bool spawn(struct http_server *server, const struct http_server_settings 
     snprintf(asked, sizeof asked, "%zu %zu %zu %d %d %d", settings->threads, settings->max_body, settings->max_bodies,
              settings->timeout_ms, told, let);
     snprintf(path, sizeof path, "%s/log", server->folder);
-    int listening = listen_at(server->socket);
+    int listening = settings->tcp ? listen_at_port(&server->port) : listen_at(server->socket);
     int log = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
     setenv(ASKED, asked, 1);
+    if (settings->allows != NULL)
+        setenv("FCGI_WEB_SERVER_ADDRS", settings->allows, 1);
     fflush(NULL);
     server->pid = fork();
     if (server->pid == 0)
         become_server(listening, told, let, log);
     unsetenv(ASKED);
+    unsetenv("FCGI_WEB_SERVER_ADDRS");
     close(listening);
     close(log);
     return server->pid > 0;
@@ -194,6 +211,7 @@ bool http_server_start(struct http_server *server, const struct http_server_sett
     if (mkdtemp(server->folder) == NULL || pipe2(told, O_CLOEXEC) != 0 || pipe2(let, O_CLOEXEC) != 0)
         return false;
     snprintf(server->socket, sizeof server->socket, "%s/socket", server->folder);
+    server->port = 0;
     server->told = told[0];
     server->let = let[1];
     bool started = spawn(server, settings, told[1], let[0]);

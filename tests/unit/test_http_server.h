@@ -12,6 +12,7 @@
 struct http_server {
     char folder[64]; /* holds the socket and the log */
     char socket[96];
+    int port; /* instead of the socket, when it was asked for; else 0 */
     pid_t pid;
     int told; /* from the server: 'R' it is ready, 'H' a request is held */
     int let;  /* to the server */
@@ -22,6 +23,8 @@ struct http_server_settings {
     size_t max_body;
     size_t max_bodies;
     int timeout_ms;
+    bool tcp;           /* a port of 127.0.0.1 instead of a Unix socket */
+    const char *allows; /* FCGI_WEB_SERVER_ADDRS; NULL: not set */
 };
 
 /* Starts it and waits until it is ready. Returns false when that fails. */
