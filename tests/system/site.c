@@ -30,6 +30,13 @@ const struct setup setup_apache_proxy = {
     .spawned = true,
 };
 
+const struct setup setup_apache_fcgid = {
+    .name = "Apache, mod_fcgid",
+    .server = "apache2",
+    .sample = "fcgid.conf",
+    .mount = "/closecrm",
+};
+
 static const char *const logs[] = {"program.log", "server.log", "apache.log"};
 
 const char *program_under_test(void)

@@ -30,9 +30,12 @@ struct setup {
     bool hides_basic;   /* HTTP Basic does not reach the program */
 };
 
-/* The two for tests that are not about the server: the program stands apart from it, behind spawn-fcgi. */
+/* For tests that are not about the server: the program stands apart from it, behind spawn-fcgi. */
 extern const struct setup setup_lighttpd_spawn;
 extern const struct setup setup_apache_proxy;
+
+/* Many processes of the program, each with one request at a time. */
+extern const struct setup setup_apache_fcgid;
 
 struct site {
     const struct setup *setup;
