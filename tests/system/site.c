@@ -107,7 +107,7 @@ static void set(struct variable *variable, const char *name, const char *value)
 bool site_spawn(struct site *site)
 {
     char socket[PATH_SIZE], program[PATH_SIZE], config[PATH_SIZE], log[PATH_SIZE];
-    struct variable named;
+    struct variable named = {""};
     site_socket(site, socket);
     site_program(site, program);
     path_join(config, site->directory, "closecrm.conf");
@@ -160,7 +160,7 @@ static bool start_lighttpd(struct site *site)
 {
     static const char *const prefixes[TELLS] = {"CLOSECRM_PORT=",   "CLOSECRM_WORK=",    "CLOSECRM_SAMPLE=",
                                                 "CLOSECRM_SOCKET=", "CLOSECRM_PROGRAM=", "CLOSECRM_CONFIG="};
-    struct variable told[TELLS];
+    struct variable told[TELLS] = {{""}};
     const char *environment[TELLS + 1] = {NULL};
     char config[PATH_SIZE], sample[64];
     snprintf(sample, sizeof sample, "%.*s", (int)strcspn(site->setup->sample, "."), site->setup->sample);
@@ -182,7 +182,7 @@ static bool start_apache(struct site *site)
                                                 "Define CLOSECRM_SOCKET ",
                                                 "Define CLOSECRM_PROGRAM ",
                                                 "Define CLOSECRM_CONFIG "};
-    struct variable told[TELLS];
+    struct variable told[TELLS] = {{""}};
     char config[PATH_SIZE], sample[PATH_SIZE];
     const char *arguments[8 + 2 * TELLS] = {"apache2", "-D", "FOREGROUND", "-D", "EVENT", "-f", config};
     path_join(config, site->directory, "server.conf");
