@@ -133,8 +133,10 @@ FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 # any of those is a failure; the web servers run as other users, so that all may write there.
 define run_variant
 	@rm -rf $(REPORTS) && mkdir -p $(REPORTS) && chmod 1777 $(REPORTS)
-	CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(1) build/$@/tests/all $(SUITES)
-	@if [ -n "$$(ls $(REPORTS))" ]; then cat $(REPORTS)/*; echo "$@: the program has faults, see above"; exit 1; fi
+	@failed=; \
+	CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(1) build/$@/tests/all $(SUITES) || failed=yes; \
+	if [ -n "$$(ls $(REPORTS))" ]; then cat $(REPORTS)/*; echo "$@: the program has faults, see above"; failed=yes; fi; \
+	[ -z "$$failed" ]
 endef
 
 test: setup-test ## install what is missing, build, run all tests (SUITES="transform queue" for some)
