@@ -11,6 +11,7 @@
 #include "watch/log.h"
 
 #define OWN_AGAIN_MS 500
+#define RECALL_AGAIN_MS 2000
 
 struct forwarder {
     const struct config *config;
@@ -144,10 +145,25 @@ static bool own(struct forwarder *forwarder)
     return false;
 }
 
+/* Takes over what was noted before a restart. */
+static bool recall(struct forwarder *forwarder)
+{
+    struct why why;
+    for (size_t i = 0; i < forwarder->traffics; i++) {
+        if (traffic_recall(&forwarder->traffic[i], &why))
+            continue;
+        log_write(LEVEL_ERROR, "msg=cannot_forward reason=\"%s\"", why.text);
+        return false;
+    }
+    return true;
+}
+
 void forwarder_run(struct forwarder *forwarder)
 {
     if (!own(forwarder))
         return;
+    while (!recall(forwarder) && !atomic_load(&forwarder->stopped))
+        poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     while (!atomic_load(&forwarder->stopped)) {
         queue_woken(forwarder->queue); /* before looking: what comes after it wakes */
