@@ -12,6 +12,7 @@
 
 #define OWN_AGAIN_MS 500
 #define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */
+#define RECALL_AGAIN_MS 2000
 
 struct forwarder {
     const struct config *config;
@@ -156,10 +157,25 @@ static bool own(struct forwarder *forwarder, enum forward_until until)
     return false;
 }
 
+/* Takes over what was noted before a restart. */
+static bool recall(struct forwarder *forwarder)
+{
+    struct why why;
+    for (size_t i = 0; i < forwarder->traffics; i++) {
+        if (traffic_recall(&forwarder->traffic[i], &why))
+            continue;
+        log_write(LEVEL_ERROR, "msg=cannot_forward reason=\"%s\"", why.text);
+        return false;
+    }
+    return true;
+}
+
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline)
 {
     if (!own(forwarder, until))
         return false;
+    while (!recall(forwarder) && !atomic_load(&forwarder->stopped) && clock_now() < deadline)
+        poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
         queue_woken(forwarder->queue); /* before looking: what comes after it wakes */

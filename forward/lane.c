@@ -8,16 +8,37 @@
 #define AGAIN_MOST 256    /* events read again at once */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
 
-bool lane_has_room(const struct lane *lane)
+static moment later(moment a, moment b)
 {
-    return lane->waiting.count == 0 && lane->built.count < lane->limit && lane->batch.text.length < BATCH_BYTES &&
-           lane_due(lane) <= clock_now();
+    return a > b ? a : b;
 }
 
 moment lane_due(const struct lane *lane)
 {
-    moment blocked = lane->traffic->blocked_until;
-    return lane->due > blocked ? lane->due : blocked;
+    return later(later(lane->due, lane->traffic->blocked_until), lane->traffic->rate_due);
+}
+
+/* With a rate, batches are small enough to go out several times a second. */
+static size_t lane_limit(const struct lane *lane)
+{
+    size_t rate = (size_t)lane->traffic->config->deliver_rate;
+    size_t most = rate == 0 ? lane->limit : (rate + 3) / 4;
+    return lane->limit < most ? lane->limit : most;
+}
+
+/* deliver_rate: what is sent now takes its time from what comes after it. */
+static void take_time(struct traffic *traffic, size_t events)
+{
+    if (traffic->config->deliver_rate == 0)
+        return;
+    moment start = later(traffic->rate_due, clock_now());
+    traffic->rate_due = start + (int64_t)events * 1000 / traffic->config->deliver_rate;
+}
+
+bool lane_has_room(const struct lane *lane)
+{
+    return lane->waiting.count == 0 && lane->built.count < lane_limit(lane) && lane->batch.text.length < BATCH_BYTES &&
+           lane_due(lane) <= clock_now();
 }
 
 enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed)
@@ -47,8 +68,15 @@ void lane_put_off(struct lane *lane, moment due)
     struct traffic *traffic = lane->traffic;
     lane->due = due;
     lane_put_back(lane);
-    for (struct pending *p = lane->waiting.first; p != NULL; p = p->next)
-        traffic_tell_later(traffic, p, lane_due(lane), false, traffic->why.text);
+    struct pending_list all;
+    struct pending *pending;
+    pending_move(&all, &lane->waiting);
+    while ((pending = pending_pop(&all)) != NULL) {
+        if (traffic_expire(traffic, pending))
+            continue;
+        pending_push(&lane->waiting, pending);
+        traffic_tell_later(traffic, pending, lane_due(lane), false, traffic->why.text);
+    }
 }
 
 static void put_off_without_memory(struct lane *lane)
@@ -105,7 +133,8 @@ void lane_fill(struct lane *lane)
     struct traffic *traffic = lane->traffic;
     uint64_t ids[AGAIN_MOST];
     size_t count = 0;
-    for (struct pending *p = lane->waiting.first; p != NULL && count < AGAIN_MOST && count < lane->limit; p = p->next)
+    for (struct pending *p = lane->waiting.first; p != NULL && count < AGAIN_MOST && count < lane_limit(lane);
+         p = p->next)
         ids[count++] = p->id;
     if (count == 0)
         return;
@@ -147,6 +176,7 @@ bool lane_send(struct lane *lane)
         return false;
     }
     lane->sent_bytes = lane->batch.text.length;
+    take_time(lane->traffic, lane->built.count);
     if (lane->traffic->file != NULL) {
         write_file(lane);
         return true;

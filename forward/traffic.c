@@ -11,6 +11,8 @@
 #define READ_AHEAD 65536  /* events on their way at most */
 #define READ_ALWAYS 16384 /* so many are read even if no lane can send: an append that waits must be told so */
 #define TELL_AGAIN_MS 1000
+#define SETTLE_MOST 1000 /* verdicts in one transaction: appends wait for it */
+#define SETTLE_MS 20     /* verdicts wait so long for others: rows that lie together go together */
 
 static bool init_lane(struct lane *lane, struct traffic *traffic, struct poster *poster, struct why *why)
 {
@@ -43,6 +45,9 @@ bool traffic_init(struct traffic *traffic, const struct config *config, const st
                   .removes = source->remove.count},
     };
     pending_list_init(&traffic->aside);
+    pending_list_init(&traffic->parked);
+    pending_list_init(&traffic->held);
+    pending_list_init(&traffic->ended);
     traffic->lanes = (size_t)config->lanes;
     traffic->lane = calloc(traffic->lanes, sizeof *traffic->lane);
     if (traffic->lane == NULL || !in_hand_init(&traffic->in_hand)) {
@@ -71,9 +76,17 @@ void traffic_free(struct traffic *traffic)
     }
     free(traffic->lane);
     pending_list_free(&traffic->aside);
+    pending_list_free(&traffic->parked);
+    pending_list_free(&traffic->held);
+    pending_list_free(&traffic->ended);
     in_hand_free(&traffic->in_hand);
     events_free(&traffic->events);
     verdicts_free(&traffic->verdicts);
+}
+
+bool traffic_lane_is_free(const struct traffic *traffic, const struct pending *pending)
+{
+    return traffic->lane[pending->person % traffic->lanes].sending.count == 0;
 }
 
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending)
@@ -119,7 +132,8 @@ static void add_verdict(struct traffic *traffic, const struct pending *pending, 
 void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason)
 {
     const char *kept = reason == NULL ? NULL : verdicts_reason(&traffic->verdicts, reason);
-    in_hand_remove(&traffic->in_hand, pending);
+    if (pending->parked_ms > 0)
+        traffic_release(traffic, pending->person);
     add_verdict(traffic, pending, kind, kept);
     while (pending->twins != NULL) {
         struct pending *twin = pending->twins;
@@ -129,7 +143,9 @@ void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_
         pending_free(twin);
     }
     traffic->on_their_way--;
-    pending_free(pending);
+    pending->ended = true;
+    pending->delivered = kind == VERDICT_DELIVERED;
+    pending_push(&traffic->ended, pending); /* the queue does not know it yet: here it can be found until then */
 }
 
 bool traffic_forget(struct lane *lane, struct pending *pending)
@@ -160,23 +176,49 @@ void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment
     }
 }
 
-/* Returns whether the queue knows all there is to tell. */
-static bool tell(struct traffic *traffic)
+/* The queue knows of them now. */
+static void forget_ended(struct traffic *traffic)
+{
+    struct pending *pending;
+    while ((pending = pending_pop(&traffic->ended)) != NULL) {
+        in_hand_remove(&traffic->in_hand, pending);
+        pending_free(pending);
+    }
+}
+
+static void tell_now(struct traffic *traffic)
 {
     struct why why;
-    if (traffic->verdicts.count == 0)
-        return true;
-    if (traffic->tell_due > clock_now())
-        return false;
-    if (verdicts_tell(&traffic->verdicts, traffic->queue, traffic->source->name, &why)) {
-        traffic->tell_due = 0;
-        return true;
+    traffic->tell_failed = !verdicts_tell(&traffic->verdicts, traffic->queue, traffic->source->name, &why);
+    traffic->tell_due = 0;
+    if (!traffic->tell_failed) {
+        forget_ended(traffic);
+        return;
     }
     char words[LOG_QUOTED];
     traffic->tell_due = clock_now() + TELL_AGAIN_MS;
     log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s", traffic->source->name,
               traffic->verdicts.count, log_quote(words, why.text, strlen(why.text)));
-    return false;
+}
+
+/* Tells the verdicts when it is time. Returns false while the queue fails to take them. */
+static bool tell(struct traffic *traffic)
+{
+    if (traffic->verdicts.count == 0)
+        return true;
+    moment now = clock_now();
+    if (traffic->tell_failed) {
+        if (now >= traffic->tell_due)
+            tell_now(traffic);
+        return !traffic->tell_failed;
+    }
+    if (traffic->tell_due == 0)
+        traffic->tell_due = now + SETTLE_MS;
+    bool wait = queue_settles_in_bulk(traffic->queue) && traffic_is_sending(traffic) &&
+                traffic->verdicts.count < SETTLE_MOST && now < traffic->tell_due;
+    if (!wait)
+        tell_now(traffic);
+    return !traffic->tell_failed;
 }
 
 /* Those refused alone, about which nothing was learned since, are tried again. */
@@ -221,14 +263,16 @@ static bool may_take_in(const struct traffic *traffic)
 bool traffic_turn(struct traffic *traffic, bool sending)
 {
     return_aside(traffic);
+    traffic_parked_due(traffic);
     if (!tell(traffic))
         return false; /* nothing is sent while the last settling failed */
     bool more = sending && send_due(traffic);
     if (may_take_in(traffic) && traffic_take_in(traffic))
         more = true;
-    if (tell(traffic) && sending)
+    if (sending)
         more |= send_due(traffic);
-    return more | (traffic->verdicts.count > 0 && tell(traffic));
+    traffic_note(traffic);
+    return tell(traffic) && more;
 }
 
 static moment earlier(moment a, moment b)
@@ -240,7 +284,9 @@ moment traffic_due(const struct traffic *traffic)
 {
     moment due = MOMENT_NEVER;
     if (traffic->verdicts.count > 0)
-        return traffic->tell_due; /* until then nothing is sent */
+        due = traffic->tell_due;
+    if (traffic->tell_failed)
+        return due; /* until then nothing is sent */
     for (size_t i = 0; i < traffic->lanes; i++) {
         const struct lane *lane = &traffic->lane[i];
         if (lane->sending.count == 0 && lane->built.count + lane->waiting.count > 0)
@@ -248,9 +294,16 @@ moment traffic_due(const struct traffic *traffic)
     }
     if (traffic->aside.first != NULL)
         due = earlier(due, traffic->aside.first->until);
+    for (const struct pending *p = traffic->parked.first; p != NULL; p = p->next)
+        due = earlier(due, traffic_lane_is_free(traffic, p) ? p->until : MOMENT_NEVER);
     if (traffic->intake_due > 0)
         due = earlier(due, traffic->intake_due > clock_now() ? traffic->intake_due : MOMENT_NEVER);
     return due;
+}
+
+bool traffic_is_idle(const struct traffic *traffic)
+{
+    return !traffic_is_sending(traffic) && traffic_due(traffic) > clock_now();
 }
 
 bool traffic_is_sending(const struct traffic *traffic)

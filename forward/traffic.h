@@ -32,6 +32,7 @@ struct lane {
     struct post *post;           /* NULL for a file:// sink */
     moment due;                  /* nothing is sent before: back-off */
     unsigned tries;              /* that failed, one after another */
+    unsigned failures;           /* of these, answered 5xx or cut: is one message the cause? */
     size_t limit;                /* events a batch may have: less while a refused one is looked for */
 };
 
@@ -45,7 +46,14 @@ struct traffic {
 
     struct lane *lane;
     size_t lanes;
-    struct pending_list aside; /* refused alone, and nothing was accepted since: whose fault is it? */
+    struct pending_list aside;      /* refused alone, and nothing was accepted since: whose fault is it? */
+    struct pending_list parked;     /* the data plane fails at each of them alone, while it takes others */
+    struct pending_list held;       /* about the same persons as those: they must not overtake */
+    struct pending_list ended;      /* their verdicts are not told yet */
+    uint64_t holding[NOTES_PARKED]; /* persons that something is parked of */
+    size_t holding_count;
+    uint64_t parked_at;    /* `accepted` when something was parked last */
+    struct notes recalled; /* what was noted before a restart: parked events are known by it */
     struct in_hand in_hand;
     size_t on_their_way; /* events, twins included */
 
@@ -54,10 +62,15 @@ struct traffic {
     moment intake_due;    /* no reading before: memory was out, or the queue failed */
 
     struct verdicts verdicts;
-    moment tell_due; /* the queue failed to take them: when to try again */
+    moment tell_due;    /* when they are told */
+    bool tell_failed;   /* the queue failed to take them: nothing is sent until it does */
+    bool notes_differ;  /* the queue has other notes than there should be */
+    int64_t failing_ms; /* since when the data plane fails; Unix time; 0: it does not */
+    uint64_t made_with; /* hash of where and with which key it sends */
 
     uint64_t accepted;    /* batches that the data plane took */
     moment blocked_until; /* somebody has to mend something */
+    moment rate_due;      /* deliver_rate allows nothing before */
     struct why why;       /* of the last failure, for those that come meanwhile */
 
     uint64_t delivered, duplicates, dropped, dead; /* events */
@@ -74,6 +87,12 @@ bool traffic_turn(struct traffic *traffic, bool sending);
 
 /* When the next turn is due if nothing comes before; MOMENT_NEVER: not. */
 moment traffic_due(const struct traffic *traffic);
+
+/* Takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the reason. */
+bool traffic_recall(struct traffic *traffic, struct why *why);
+
+/* Whether nothing is left that is due now. */
+bool traffic_is_idle(const struct traffic *traffic);
 
 /* Whether a batch is with the data plane. */
 bool traffic_is_sending(const struct traffic *traffic);
@@ -97,6 +116,30 @@ bool traffic_forget(struct lane *lane, struct pending *pending);
 /* Tells the queue that this event and its twins stay, and until when, unless it was told since it gave them out. */
 void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment next, bool refused,
                         const char *reason);
+
+/* notes.c: tells the queue what the source's next owner must know, if that has changed. */
+void traffic_note(struct traffic *traffic);
+
+/* parked.c: an event that the data plane fails at, alone, is set aside; others pass, but for those about its person. */
+void traffic_park(struct lane *lane, struct pending *pending);
+
+/* Whether events about this person must wait behind a parked one. */
+bool traffic_holds(const struct traffic *traffic, uint64_t person);
+
+/* Something was accepted, or all fail: what that means for those that are parked. */
+void traffic_parked_due(struct traffic *traffic);
+
+/* A parked event has ended: those behind it go on. */
+void traffic_release(struct traffic *traffic, uint64_t person);
+
+/* retention.c: ends what is older than queue_retention. Returns whether the event was. */
+bool traffic_expire(struct traffic *traffic, struct pending *pending);
+
+/* parked.c: whether this event was parked before a restart: then it is again. */
+bool traffic_was_parked(struct traffic *traffic, struct pending *pending);
+
+/* Whether nothing of its lane is with the data plane. */
+bool traffic_lane_is_free(const struct traffic *traffic, const struct pending *pending);
 
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending);
 

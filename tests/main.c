@@ -13,6 +13,10 @@ static char **wanted;
 
 // clang-format off: one a line
 static void (*const suites[])(void) = {
+    // Must stay first: it limits memory, and heaps that threads of other suites have left behind are beyond its limit.
+    suite_transform_memory,
+
+    // In order.
     suite_commands,
     suite_commands_check,
     suite_commands_send_test,
@@ -27,6 +31,7 @@ static void (*const suites[])(void) = {
     suite_config_values,
     suite_forward,
     suite_forwarder,
+    suite_forwarder_durable,
     suite_http_cgi,
     suite_http_fastcgi,
     suite_http_limits,
@@ -42,7 +47,6 @@ static void (*const suites[])(void) = {
     suite_standin,
     suite_transform,
     suite_transform_dates,
-    suite_transform_memory,
     suite_transform_mutations,
     suite_transform_rules,
     suite_webhook_choose,

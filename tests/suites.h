@@ -21,6 +21,7 @@ void suite_config_print(void);
 void suite_config_values(void);
 void suite_forward(void);
 void suite_forwarder(void);
+void suite_forwarder_durable(void);
 void suite_http_cgi(void);
 void suite_http_fastcgi(void);
 void suite_http_limits(void);
