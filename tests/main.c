@@ -54,6 +54,7 @@ static void (*const suites[])(void) = {
     suite_webhook_signature,
     suite_delivery,
     suite_durable_kill,
+    suite_durable_outcomes,
     suite_durable_sync,
     suite_lifecycle,
     suite_servers,

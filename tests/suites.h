@@ -45,6 +45,7 @@ void suite_webhook_request(void);
 void suite_webhook_signature(void);
 void suite_delivery(void);
 void suite_durable_kill(void);
+void suite_durable_outcomes(void);
 void suite_durable_sync(void);
 void suite_lifecycle(void);
 void suite_servers(void);

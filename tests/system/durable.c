@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/system/check.h"
@@ -72,6 +73,23 @@ void durable_check_delivered(struct site *site, struct load *load, struct load_r
     check(arrived == result.ok, "of %zu that were answered 200, %zu arrived unaltered", result.ok, arrived);
     check(altered == 0, "%zu of %zu messages are altered", altered, counts.messages);
     check(counts.messages - counts.repeated <= result.sent, "no message is there that was never sent");
+}
+
+int durable_command(const struct site *site, const char *name, const char *argument)
+{
+    char program[PATH_SIZE], log[PATH_SIZE], config[PATH_SIZE * 2];
+    site_program(site, program);
+    path_join(log, site->directory, "command.log");
+    snprintf(config, sizeof config, "CLOSECRM_CONFIG=%s/closecrm.conf", site->directory);
+    const char *arguments[] = {program, name, argument, NULL};
+    const char *environment[] = {config, NULL};
+    struct process command = {0};
+    int status = -1;
+    bool ended = process_start(&command, &(struct process_options){arguments, environment, site->directory, log}) &&
+                 process_wait(&command, 60000, &status);
+    check(ended, "`%s` ends", name);
+    process_stop(&command, 1000);
+    return ended && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 /* Whether that process executes the program: a file of the site's own, so no other test's is meant. */

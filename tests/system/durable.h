@@ -40,6 +40,10 @@ bool durable_wait_empty(const struct site *site, int64_t ms);
 /* The checks after a load: all that was answered 200 was stored, nothing was altered. Prints what was sent twice. */
 void durable_check_delivered(struct site *site, struct load *load, struct load_result result);
 
+/* Runs `closecrm.fcgi NAME ARGUMENT` (NULL: none) as the site's user, with its configuration, for a minute at most;
+ * what it prints is in the site's command.log. Returns its exit code, -1 when a signal ended it. */
+int durable_command(const struct site *site, const char *name, const char *argument);
+
 /* ---- processes of the program, whoever started them ---- */
 
 #define DURABLE_PROCESSES 128

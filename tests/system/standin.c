@@ -73,11 +73,13 @@ static void hold(struct standin *standin)
 }
 
 /* Takes the first fault that fits, and counts it. Called under the mutex. Returns false when there is none. */
-static bool take_fault(struct standin *standin, struct slice body, struct standin_fault *fault)
+static bool take_fault(struct standin *standin, struct slice body, const char *write_key, struct standin_fault *fault)
 {
     for (size_t i = 0; i < standin->fault_count; i++) {
         struct standin_fault *at = &standin->faults[i];
         if (at->times == 0 || (at->marker != NULL && !slice_contains(body, at->marker)))
+            continue;
+        if (at->write_key != NULL && (write_key == NULL || strcmp(at->write_key, write_key) != 0))
             continue;
         if (at->times != STANDIN_ALWAYS)
             at->times--;
@@ -125,7 +127,7 @@ static struct outcome decide(struct standin *standin, struct slice body, struct 
     standin->counts.requests++;
     note_arrival(standin, write_key);
     pthread_cond_broadcast(&standin->changed);
-    take_fault(standin, body, &fault);
+    take_fault(standin, body, write_key, &fault);
     if (fault.delay_ms > 0)
         pause_ms(standin, fault.delay_ms);
     if (fault.act == STANDIN_HOLD)

@@ -36,6 +36,7 @@ struct standin_fault {
     enum standin_act act;
     unsigned times;          /* requests it meets, then it is used up; STANDIN_ALWAYS: until standin_heal */
     const char *marker;      /* it meets only requests whose body holds this text; NULL: any. Borrowed, as all here */
+    const char *write_key;   /* it meets only requests with that key; NULL: any */
     int status;              /* of STANDIN_ANSWER */
     const char *body;        /* of STANDIN_ANSWER; NULL: empty */
     const char *retry_after; /* header of STANDIN_ANSWER; NULL: none */
