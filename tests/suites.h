@@ -44,6 +44,7 @@ void suite_webhook_choose(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
 void suite_delivery(void);
+void suite_durable_clock(void);
 void suite_durable_duplicates(void);
 void suite_durable_kill(void);
 void suite_durable_outcomes(void);
