@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "forward/crumb.h"
 #include "forward/forward.h"
 #include "forward/traffic.h"
 #include "watch/log.h"
@@ -18,6 +19,7 @@ struct forwarder {
     struct queue *queue;
     struct poster *poster;
     struct gzip *gzip;
+    struct crumb *crumb;     /* while this process owns the reading; NULL: without */
     struct traffic *traffic; /* config->sources of them */
     size_t traffics;         /* that are initialised */
     int stop_fd;             /* readable once the forwarder is to stop */
@@ -32,6 +34,7 @@ void forwarder_free(struct forwarder *forwarder)
     for (size_t i = 0; i < forwarder->traffics; i++)
         traffic_free(&forwarder->traffic[i]);
     free(forwarder->traffic);
+    crumb_close(forwarder->crumb);
     gzip_free(forwarder->gzip);
     poster_free(forwarder->poster);
     if (forwarder->stop_fd >= 0)
@@ -149,6 +152,10 @@ static bool own(struct forwarder *forwarder)
 static bool recall(struct forwarder *forwarder)
 {
     struct why why;
+    if (forwarder->crumb == NULL && forwarder->config->queue == QUEUE_SQLITE)
+        forwarder->crumb = crumb_open(forwarder->config->state_dir);
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        forwarder->traffic[i].crumb = forwarder->crumb;
     for (size_t i = 0; i < forwarder->traffics; i++) {
         if (traffic_recall(&forwarder->traffic[i], &why))
             continue;

@@ -44,7 +44,7 @@ bool lane_has_room(const struct lane *lane)
 enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed)
 {
     struct buffer *text = batch_begin(&lane->batch);
-    enum transform_result result = transform_message(parsed, &lane->traffic->rules, pending->newer, text);
+    enum transform_result result = traffic_transform(lane->traffic, pending, parsed, text);
     if (result != TRANSFORM_OK || text->failed) {
         bool dropped = result == TRANSFORM_DROPPED && !text->failed;
         batch_reject(&lane->batch);
@@ -90,7 +90,7 @@ static bool build_again(struct lane *lane, struct pending *pending, const struct
 {
     bool out_of_memory = true;
     struct why why;
-    struct parsed *parsed = transform_parse(event->body, event->length, &out_of_memory, &why);
+    struct parsed *parsed = traffic_parse(lane->traffic, event, &out_of_memory, &why);
     enum lane_built built = parsed == NULL ? LANE_NO_MEMORY : lane_build(lane, pending, parsed);
     parsed_free(parsed);
     switch (built) {

@@ -40,8 +40,9 @@ struct traffic {
     const struct config *config;
     const struct source *source;
     struct queue *queue;
-    struct gzip *gzip; /* the forwarder's */
-    const char *file;  /* path of a file:// sink; NULL: a data plane */
+    struct gzip *gzip;   /* the forwarder's, as crumb */
+    struct crumb *crumb; /* NULL: without */
+    const char *file;    /* path of a file:// sink; NULL: a data plane */
     struct rules rules;
 
     struct lane *lane;
@@ -131,6 +132,12 @@ void traffic_parked_due(struct traffic *traffic);
 
 /* A parked event has ended: those behind it go on. */
 void traffic_release(struct traffic *traffic, uint64_t person);
+
+/* careful.c: transform_parse and transform_message, leaving a trace of what is being done. An event that is known to
+ * crash them is unusable, and why says so. */
+struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory, struct why *why);
+enum transform_result traffic_transform(struct traffic *traffic, const struct pending *pending, struct parsed *parsed,
+                                        struct buffer *out);
 
 /* retention.c: ends what is older than queue_retention. Returns whether the event was. */
 bool traffic_expire(struct traffic *traffic, struct pending *pending);

@@ -16,7 +16,7 @@ static void (*const suites[])(void) = {
     // Must stay first: it limits memory, and heaps that threads of other suites have left behind are beyond its limit.
     suite_transform_memory,
 
-    // In order.
+    // In order; those that start servers last.
     suite_commands,
     suite_commands_check,
     suite_commands_send_test,
@@ -29,6 +29,7 @@ static void (*const suites[])(void) = {
     suite_config_places,
     suite_config_print,
     suite_config_values,
+    suite_crumb,
     suite_forward,
     suite_forwarder,
     suite_forwarder_durable,
@@ -44,7 +45,6 @@ static void (*const suites[])(void) = {
     suite_log,
     suite_queue,
     suite_queue_sqlite,
-    suite_standin,
     suite_transform,
     suite_transform_dates,
     suite_transform_mutations,
@@ -55,6 +55,7 @@ static void (*const suites[])(void) = {
     suite_delivery,
     suite_lifecycle,
     suite_servers,
+    suite_standin,
 };
 // clang-format on
 
