@@ -289,7 +289,9 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     if (http_is_fastcgi()) {
         char *program = realpath("/proc/self/exe", NULL);
-        return serve_fastcgi(program != NULL ? program : argv[0]);
+        int code = serve_fastcgi(program != NULL ? program : argv[0]);
+        free(program);
+        return code;
     }
     return http_is_cgi() ? serve_cgi() : commands_run(argc, argv);
 }

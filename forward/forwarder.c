@@ -6,17 +6,21 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "forward/crumb.h"
 #include "forward/forward.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
+#include "forward/turn.h"
 #include "watch/log.h"
 
 #define OWN_AGAIN_MS 500
+#define RECALL_AGAIN_MS 2000
 
 struct forwarder {
     const struct config *config;
     struct queue *queue;
     struct poster *poster;
     struct gzip *gzip;
+    struct crumb *crumb;     /* while this process owns the reading; NULL: without */
     struct traffic *traffic; /* config->sources of them */
     size_t traffics;         /* that are initialised */
     int stop_fd;             /* readable once the forwarder is to stop */
@@ -31,6 +35,7 @@ void forwarder_free(struct forwarder *forwarder)
     for (size_t i = 0; i < forwarder->traffics; i++)
         traffic_free(&forwarder->traffic[i]);
     free(forwarder->traffic);
+    crumb_close(forwarder->crumb);
     gzip_free(forwarder->gzip);
     poster_free(forwarder->poster);
     if (forwarder->stop_fd >= 0)
@@ -144,10 +149,29 @@ static bool own(struct forwarder *forwarder)
     return false;
 }
 
+/* Takes over what was noted before a restart. */
+static bool recall(struct forwarder *forwarder)
+{
+    struct why why;
+    if (forwarder->crumb == NULL && forwarder->config->queue == QUEUE_SQLITE)
+        forwarder->crumb = crumb_open(forwarder->config->state_dir);
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        forwarder->traffic[i].crumb = forwarder->crumb;
+    for (size_t i = 0; i < forwarder->traffics; i++) {
+        if (traffic_recall(&forwarder->traffic[i], &why))
+            continue;
+        log_write(LEVEL_ERROR, "msg=cannot_forward reason=\"%s\"", why.text);
+        return false;
+    }
+    return true;
+}
+
 void forwarder_run(struct forwarder *forwarder)
 {
     if (!own(forwarder))
         return;
+    while (!recall(forwarder) && !atomic_load(&forwarder->stopped))
+        poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     while (!atomic_load(&forwarder->stopped)) {
         queue_woken(forwarder->queue); /* before looking: what comes after it wakes */

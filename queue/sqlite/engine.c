@@ -231,6 +231,12 @@ static void store_woken(void *state)
         ;
 }
 
+static bool store_is_steady(void *state)
+{
+    struct store *store = state;
+    return atomic_load(&store->steady);
+}
+
 static bool store_must_reopen(void *state)
 {
     struct store *store = state;
@@ -249,7 +255,9 @@ const struct engine queue_engine_sqlite = {
     .note = store_note,
     .wake_fd = store_wake_fd,
     .woken = store_woken,
+    .is_steady = store_is_steady,
     .must_reopen = store_must_reopen,
     .close = store_close,
+    .in_bulk = true,
     .inspection = &store_inspection,
 };

@@ -252,12 +252,13 @@ static void keep_house(struct house *house)
     checkpoint_all(house);
     if (now >= house->next_beat) {
         beat_write(store);
+        steady_look(store);
         keep_reserve(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
             result = give_back(house);
     }
-    if (now >= house->next_prune && result == DATABASE_DONE) {
+    if (now >= house->next_prune && result == DATABASE_DONE && atomic_load(&store->steady)) {
         result = prune(house);
         house->next_prune = now + PRUNE_MS;
     }

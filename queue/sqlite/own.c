@@ -118,6 +118,7 @@ static bool take_over(struct store *store, struct why *why)
         return false;
     }
     beat_write(store);
+    steady_look(store);
     return housekeeper_start(store, why);
 }
 

@@ -53,9 +53,9 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_RESOLVE_LETTER] = "DELETE FROM letter WHERE id = ?1",
     [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE source = ?1",
 
-    [STATEMENT_NOTE] = "SELECT tries, since, next, operator, reason FROM note WHERE source = ?1",
-    [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, reason)"
-                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [STATEMENT_NOTE] = "SELECT tries, since, next, operator, made_with, reason FROM note WHERE source = ?1",
+    [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, made_with, reason)"
+                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [STATEMENT_PARKED] = "SELECT id, since FROM parked WHERE source = ?1 ORDER BY id",
     [STATEMENT_ADD_PARKED] = "REPLACE INTO parked (source, id, since) VALUES (?1, ?2, ?3)",
     [STATEMENT_CLEAR_PARKED] = "DELETE FROM parked WHERE source = ?1",
