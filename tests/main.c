@@ -19,8 +19,12 @@ static void (*const suites[])(void) = {
     // In order; those that start servers last.
     suite_commands,
     suite_commands_check,
+    suite_commands_dead,
+    suite_commands_queue,
     suite_commands_send_test,
+    suite_commands_state,
     suite_commands_transform,
+    suite_commands_words,
     suite_config,
     suite_config_environment,
     suite_config_files,

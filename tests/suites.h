@@ -9,8 +9,12 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 
 void suite_commands(void);
 void suite_commands_check(void);
+void suite_commands_dead(void);
+void suite_commands_queue(void);
 void suite_commands_send_test(void);
+void suite_commands_state(void);
 void suite_commands_transform(void);
+void suite_commands_words(void);
 void suite_config(void);
 void suite_config_environment(void);
 void suite_config_files(void);
