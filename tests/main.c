@@ -41,6 +41,8 @@ static void (*const suites[])(void) = {
     suite_json,
     suite_json_texts,
     suite_json_tree,
+    suite_life,
+    suite_life_gate,
     suite_log,
     suite_queue,
     suite_queue_sqlite,
@@ -53,6 +55,8 @@ static void (*const suites[])(void) = {
     suite_webhook_request,
     suite_webhook_signature,
     suite_delivery,
+    suite_life_cgi,
+    suite_life_processes,
     suite_lifecycle,
     suite_servers,
 };

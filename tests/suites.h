@@ -31,6 +31,8 @@ void suite_http_stopping(void);
 void suite_json(void);
 void suite_json_texts(void);
 void suite_json_tree(void);
+void suite_life(void);
+void suite_life_gate(void);
 void suite_log(void);
 void suite_queue(void);
 void suite_queue_sqlite(void);
@@ -44,6 +46,8 @@ void suite_webhook_choose(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
 void suite_delivery(void);
+void suite_life_cgi(void);
+void suite_life_processes(void);
 void suite_lifecycle(void);
 void suite_servers(void);
 
