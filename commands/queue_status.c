@@ -48,7 +48,7 @@ static void print_notes(const struct notes *notes, int64_t now_ms)
     putchar('\n');
     if (notes->operator_must_act)
         puts("                  this does not mend itself: `closecrm.fcgi check` says what to do");
-    if (notes->tries > 0)
+    if (notes->tries > 0 && notes->since_ms > 0)
         printf("  failed          %u times, since %s\n", (unsigned)notes->tries, when_print(notes->since_ms, date));
     if (notes->next_ms > now_ms)
         printf("  next attempt    %s (in %s)\n", when_print(notes->next_ms, date),

@@ -1,8 +1,13 @@
 /* The commands `dead ...`: they mean the letters that fit, all of those and no others. */
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "commands/commands.h"
 #include "tests/suites.h"
 #include "tests/unit/test_commands_made.h"
 #include "tests/unit/test_commands_run.h"
@@ -220,6 +225,63 @@ static void replay_goes_on_where_it_stopped(void)
     made_end();
 }
 
+/* ---- on a terminal ---- */
+
+/* Runs a command with a terminal as stdin and stderr, on which `answer` is typed. Returns its exit code; shown is what
+ * stood on the terminal. */
+static int run_on_terminal(const char *const *arguments, const char *answer, char shown[static 1024])
+{
+    int status = -1;
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CU_ASSERT_TRUE_FATAL(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int line = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CU_ASSERT_TRUE_FATAL(line >= 0);
+    CU_ASSERT_EQUAL(write(terminal, answer, strlen(answer)), (ssize_t)strlen(answer));
+    fflush(NULL);
+    pid_t child = fork();
+    CU_ASSERT_TRUE_FATAL(child >= 0);
+    if (child == 0) {
+        char *argv[8] = {(char[]){"closecrm.fcgi"}};
+        int argc = 1, nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        for (; argc < 8 && arguments[argc - 1] != NULL; argc++)
+            argv[argc] = strdup(arguments[argc - 1]);
+        unsetenv("CLOSECRM_PROGRAM");
+        _exit(dup2(line, 0) < 0 || dup2(nothing, 1) < 0 || dup2(line, 2) < 0 ? 99 : commands_run(argc, argv));
+    }
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    ssize_t n = read(terminal, shown, 1023); /* a terminal keeps that much */
+    shown[n > 0 ? n : 0] = '\0';
+    close(line);
+    close(terminal);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void drop_asks_on_a_terminal(void)
+{
+    static const char *const arguments[] = {"dead", "drop", "--all", NULL};
+    char shown[1024];
+    begin();
+    CU_ASSERT_EQUAL(run_on_terminal(arguments, "n\n", shown), 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(shown, "4 dead letters would be dropped, for good. Do it? [y/N] "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(shown, "nothing was done"));
+    CU_ASSERT_EQUAL(made_counts("one").dead, 2);
+    CU_ASSERT_EQUAL(run_on_terminal(arguments, "y\n", shown), 0);
+    CU_ASSERT_EQUAL(made_counts("one").dead, 0);
+    made_end();
+}
+
+static void progress_is_shown_on_a_terminal(void)
+{
+    static const char *const arguments[] = {"dead", "replay", "--all", NULL};
+    char shown[1024];
+    begin();
+    CU_ASSERT_EQUAL(run_on_terminal(arguments, "", shown), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(shown, "\rreplaying: 4 of 4"));
+    RUN(&ran, NULL, "dead", "drop", "--all", "--yes");
+    CU_ASSERT_STRING_EQUAL(ran.err, "");
+    made_end();
+}
+
 void suite_commands_dead(void)
 {
     static CU_TestInfo tests[] = {
@@ -231,6 +293,8 @@ void suite_commands_dead(void)
         {"drop throws away what fits", drop_throws_away_what_fits},
         {"drop leaves alone what is on its way", drop_leaves_alone_what_is_on_its_way},
         {"an interrupted replay goes on where it stopped", replay_goes_on_where_it_stopped},
+        {"drop asks on a terminal", drop_asks_on_a_terminal},
+        {"progress is shown on a terminal", progress_is_shown_on_a_terminal},
         CU_TEST_INFO_NULL,
     };
     suite_add("commands: dead", NULL, NULL, tests);

@@ -106,13 +106,20 @@ static void no_command_makes_the_directory(void)
 
 /* ---- pagers ---- */
 
-static void fill_queue(int events)
+/* Half of them become dead letters. */
+static void fill_queue(void)
 {
+    enum { EVENTS = 600 };
+    static struct verdict verdicts[EVENTS / 2];
     struct why why;
     struct queue *queue = made_open();
     made_event(body, "lead", "updated", "ev_1", "lead_1");
-    for (int i = 0; i < events; i++)
+    for (uint64_t i = 0; i < EVENTS; i++)
         CU_ASSERT_EQUAL(queue_append(queue, "one", body, strlen(body), clock_now() + PATIENCE_MS, &why), QUEUE_STORED);
+    for (uint64_t i = 0; i < EVENTS / 2; i++)
+        verdicts[i] = (struct verdict){.id = i + 1, .kind = VERDICT_DEAD, .reason = "no"};
+    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_settle(queue, "one", verdicts, EVENTS / 2, &why));
     made_close(queue);
 }
 
@@ -130,12 +137,12 @@ static bool is_asleep(pid_t pid)
     return name_ends != NULL && name_ends[1] == ' ' && name_ends[2] == 'S';
 }
 
-/* Waits until the pipe takes no more, and its writer sleeps over it. */
+/* Waits until the pipe takes no further line, and its writer sleeps over it. */
 static bool wait_blocked(pid_t pid, int pipe_end)
 {
     int capacity = fcntl(pipe_end, F_GETPIPE_SZ), held = 0;
     for (moment deadline = clock_now() + PATIENCE_MS; clock_now() < deadline; poll(NULL, 0, 5)) {
-        if (ioctl(pipe_end, FIONREAD, &held) == 0 && held == capacity && is_asleep(pid))
+        if (ioctl(pipe_end, FIONREAD, &held) == 0 && held > capacity / 2 && is_asleep(pid))
             return true;
     }
     return false;
@@ -157,11 +164,12 @@ static bool queue_is_free(void)
 
 static void a_pager_left_open_holds_nothing(void)
 {
-    static const char *const commands[][3] = {{"queue", "list"}, {"queue", "list", "--json"}};
+    static const char *const commands[4][3] = {
+        {"queue", "list"}, {"queue", "list", "--json"}, {"dead", "list"}, {"dead", "list", "--json"}};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         int ends[2], status = -1;
         made_begin();
-        fill_queue(500);
+        fill_queue();
         CU_ASSERT_EQUAL_FATAL(pipe2(ends, O_CLOEXEC), 0);
         CU_ASSERT_TRUE(fcntl(ends[1], F_SETPIPE_SZ, 4096) >= 4096);
         fflush(NULL);
@@ -175,6 +183,7 @@ static void a_pager_left_open_holds_nothing(void)
         }
         close(ends[1]);
         CU_ASSERT_TRUE(wait_blocked(child, ends[0]));
+        made_append("two", body); /* so that there is something to copy, and a reader would be in the way */
         CU_ASSERT_TRUE(queue_is_free());
         made_settle("one", body, NULL); /* accepting and settling go on */
         CU_ASSERT_EQUAL(made_counts("one").delivered, 1);
