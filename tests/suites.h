@@ -9,8 +9,12 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 
 void suite_commands(void);
 void suite_commands_check(void);
+void suite_commands_dead(void);
+void suite_commands_queue(void);
 void suite_commands_send_test(void);
+void suite_commands_state(void);
 void suite_commands_transform(void);
+void suite_commands_words(void);
 void suite_config(void);
 void suite_config_environment(void);
 void suite_config_files(void);
@@ -19,6 +23,8 @@ void suite_config_mutations(void);
 void suite_config_places(void);
 void suite_config_print(void);
 void suite_config_values(void);
+void suite_crumb(void);
+void suite_delivery(void);
 void suite_forward(void);
 void suite_forwarder(void);
 void suite_forwarder_durable(void);
@@ -32,10 +38,14 @@ void suite_json(void);
 void suite_json_texts(void);
 void suite_json_tree(void);
 void suite_life(void);
+void suite_life_cgi(void);
 void suite_life_gate(void);
+void suite_life_processes(void);
+void suite_lifecycle(void);
 void suite_log(void);
 void suite_queue(void);
 void suite_queue_sqlite(void);
+void suite_servers(void);
 void suite_standin(void);
 void suite_transform(void);
 void suite_transform_dates(void);
@@ -45,10 +55,5 @@ void suite_transform_rules(void);
 void suite_webhook_choose(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
-void suite_delivery(void);
-void suite_life_cgi(void);
-void suite_life_processes(void);
-void suite_lifecycle(void);
-void suite_servers(void);
 
 #endif
