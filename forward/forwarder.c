@@ -6,8 +6,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "forward/crumb.h"
 #include "forward/forward.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
+#include "forward/turn.h"
 #include "watch/log.h"
 
 #define OWN_AGAIN_MS 500
@@ -19,6 +21,7 @@ struct forwarder {
     struct queue *queue;
     struct poster *poster;
     struct gzip *gzip;
+    struct crumb *crumb;     /* while this process owns the reading; NULL: without */
     struct traffic *traffic; /* config->sources of them */
     size_t traffics;         /* that are initialised */
     int stop_fd;             /* readable once the forwarder is to stop */
@@ -33,6 +36,7 @@ void forwarder_free(struct forwarder *forwarder)
     for (size_t i = 0; i < forwarder->traffics; i++)
         traffic_free(&forwarder->traffic[i]);
     free(forwarder->traffic);
+    crumb_close(forwarder->crumb);
     gzip_free(forwarder->gzip);
     poster_free(forwarder->poster);
     if (forwarder->stop_fd >= 0)
@@ -161,6 +165,10 @@ static bool own(struct forwarder *forwarder, enum forward_until until)
 static bool recall(struct forwarder *forwarder)
 {
     struct why why;
+    if (forwarder->crumb == NULL && forwarder->config->queue == QUEUE_SQLITE)
+        forwarder->crumb = crumb_open(forwarder->config->state_dir);
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        forwarder->traffic[i].crumb = forwarder->crumb;
     for (size_t i = 0; i < forwarder->traffics; i++) {
         if (traffic_recall(&forwarder->traffic[i], &why))
             continue;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "forward/lane.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
 #include "watch/log.h"
 
 #define CHUNK 64 /* events read, and asked about, at once */
@@ -121,7 +121,7 @@ static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct
         const struct event *event = &traffic->events.at[i];
         bool out_of_memory = false;
         struct why why;
-        parsed[i] = transform_parse(event->body, event->length, &out_of_memory, &why);
+        parsed[i] = traffic_parse(traffic, event, &out_of_memory, &why);
         if (parsed[i] == NULL && out_of_memory)
             return i;
         if (parsed[i] == NULL)

@@ -16,11 +16,15 @@ static void (*const suites[])(void) = {
     // Must stay first: it limits memory, and heaps that threads of other suites have left behind are beyond its limit.
     suite_transform_memory,
 
-    // In order.
+    // In order; those that start servers last.
     suite_commands,
     suite_commands_check,
+    suite_commands_dead,
+    suite_commands_queue,
     suite_commands_send_test,
+    suite_commands_state,
     suite_commands_transform,
+    suite_commands_words,
     suite_config,
     suite_config_environment,
     suite_config_files,
@@ -29,6 +33,7 @@ static void (*const suites[])(void) = {
     suite_config_places,
     suite_config_print,
     suite_config_values,
+    suite_crumb,
     suite_forward,
     suite_forwarder,
     suite_forwarder_durable,
@@ -44,7 +49,6 @@ static void (*const suites[])(void) = {
     suite_log,
     suite_queue,
     suite_queue_sqlite,
-    suite_standin,
     suite_transform,
     suite_transform_dates,
     suite_transform_mutations,
@@ -61,8 +65,13 @@ static void (*const suites[])(void) = {
     suite_durable_poison,
     suite_durable_processes,
     suite_durable_sync,
+    suite_life,
+    suite_life_cgi,
+    suite_life_gate,
+    suite_life_processes,
     suite_lifecycle,
     suite_servers,
+    suite_standin,
 };
 // clang-format on
 
