@@ -58,6 +58,7 @@ static void (*const suites[])(void) = {
     suite_webhook_signature,
     suite_delivery,
     suite_durable_clock,
+    suite_durable_disk,
     suite_durable_duplicates,
     suite_durable_kill,
     suite_durable_lifecycle,

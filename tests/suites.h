@@ -26,6 +26,7 @@ void suite_config_values(void);
 void suite_crumb(void);
 void suite_delivery(void);
 void suite_durable_clock(void);
+void suite_durable_disk(void);
 void suite_durable_duplicates(void);
 void suite_durable_kill(void);
 void suite_durable_lifecycle(void);
