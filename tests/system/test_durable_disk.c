@@ -16,8 +16,9 @@
 #include "tests/system/signature.h"
 #include "tests/system/small_disk.h"
 
-#define DISK "16m"
-#define MORE_THAN_FITS 12000
+#define DISK "64m"       /* the log alone may take 32 MiB */
+#define SMALL_DISK "16m" /* which the queue fills */
+#define MORE_THAN_FITS 6000
 #define RESUMED_MS 30000
 
 #define PAGE 16384
@@ -64,7 +65,7 @@ static void check_resumes(struct site *site)
 /* ---- a full disk ---- */
 
 /* The site with its state directory on a disk of its own. */
-static bool open_on_small_disk(struct site *site, char state[PATH_SIZE])
+static bool open_on_small_disk(struct site *site, const char *size, char state[PATH_SIZE])
 {
     if (!durable_open(site, &setup_lighttpd_spawn, NULL))
         return false;
@@ -72,7 +73,7 @@ static bool open_on_small_disk(struct site *site, char state[PATH_SIZE])
     process_stop(&site->program, 10000);
     temporary_remove(state);
     CU_ASSERT(temporary_directory(site->directory, "state"));
-    if (!small_disk_mount(state, DISK))
+    if (!small_disk_mount(state, size))
         return false;
     CU_ASSERT(durable_start_anew(site, NULL));
     return true;
@@ -97,7 +98,7 @@ static void filled_by_the_queue(void)
 {
     struct site site;
     char state[PATH_SIZE];
-    if (open_on_small_disk(&site, state)) {
+    if (open_on_small_disk(&site, SMALL_DISK, state)) {
         standin_fail(site.standin, &holding);
         struct load_options options = large_load(&site, "ev", MORE_THAN_FITS);
         struct load *load = load_start(&options);
@@ -125,7 +126,7 @@ static void filled_by_another_file(void)
 {
     struct site site;
     char state[PATH_SIZE], other[PATH_SIZE];
-    if (open_on_small_disk(&site, state)) {
+    if (open_on_small_disk(&site, DISK, state)) {
         path_join(other, state, "other");
         standin_fail(site.standin, &holding);
         struct load_options options = large_load(&site, "ev", 3000);
@@ -156,7 +157,7 @@ static void full_and_killed(void)
 {
     struct site site;
     char state[PATH_SIZE], other[PATH_SIZE];
-    if (open_on_small_disk(&site, state)) {
+    if (open_on_small_disk(&site, DISK, state)) {
         int status;
         path_join(other, state, "other");
         standin_fail(site.standin, &holding);
