@@ -18,7 +18,7 @@
 
 #define DISK "64m"       /* the log alone may take 32 MiB */
 #define SMALL_DISK "16m" /* which the queue fills */
-#define MORE_THAN_FITS 6000
+#define MORE_THAN_FITS 8000
 #define RESUMED_MS 30000
 
 #define PAGE 16384
@@ -40,9 +40,15 @@ static struct client_answer send_event(struct site *site, const char *id)
     return answer;
 }
 
-static void check_refused(struct site *site, const char *id)
+/* A disk may have a little room again each time the log begins anew: sends until an event is refused. */
+static void check_refused(struct site *site)
 {
-    struct client_answer answer = send_event(site, id);
+    struct client_answer answer = {.status = 200};
+    for (size_t i = 0; answer.status == 200 && i < MORE_THAN_FITS; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "refused_%zu", i);
+        answer = send_event(site, id);
+    }
     check(answer.status == 503 && answer.retry_after[0] != '\0', "503 with Retry-After, not %d: %s", answer.status,
           answer.body);
 }
@@ -103,9 +109,9 @@ static void filled_by_the_queue(void)
         struct load_options options = large_load(&site, "ev", MORE_THAN_FITS);
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
-        check(result.ok > 500 && result.ok < result.sent && result.other == 503, "%zu fit, the others get 503, not %d",
+        check(result.ok > 100 && result.ok < result.sent && result.other == 503, "%zu fit, the others get 503, not %d",
               result.ok, result.other);
-        check_refused(&site, "refused");
+        check_refused(&site);
         CU_ASSERT(site_count_logged(&site, "msg=disk_full") > 0);
         check(site_count_logged(&site, "msg=disk_full") < 20, "a full disk does not fill the log");
         standin_heal(site.standin);
@@ -136,7 +142,7 @@ static void filled_by_another_file(void)
         struct load_result result = load_finish(load);
         check(result.ok >= 900 && result.ok < result.sent && result.other == 503,
               "%zu of %zu were taken before, the others get 503, not %d", result.ok, result.sent, result.other);
-        check_refused(&site, "refused");
+        check_refused(&site);
         standin_heal(site.standin);
         check(standin_wait_messages(site.standin, result.ok, durable_patience(60000)),
               "delivery goes on on the full disk: %zu of %zu", standin_counts(site.standin).messages, result.ok);
@@ -198,7 +204,7 @@ static void read_only_directory(void)
         CU_ASSERT_EQUAL(result.ok, result.sent);
         CU_ASSERT_EQUAL(chmod(state, 0500), 0);
         CU_ASSERT(durable_start_anew(&site, NULL));
-        check_refused(&site, "refused");
+        check_refused(&site);
         check(site_wait_logged(&site, "cannot write into the state directory", 1, 5000), "the log says what is wrong");
         standin_heal(site.standin);
         CU_ASSERT_EQUAL(chmod(state, 0700), 0);
@@ -324,8 +330,10 @@ static void damaged_under_load(void)
         load_stop(meanwhile);
         struct load_result second = load_finish(meanwhile);
 
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(30000)));
         size_t gone, none;
+        moment deadline = clock_now() + durable_patience(30000);
+        while (count_missing(meanwhile, site.standin, second.sent, "during", NULL, &none) > 0 && clock_now() < deadline)
+            poll(NULL, 0, 50);
         size_t missing = count_missing(load, site.standin, result.sent, "ev", &lost, &gone);
         check(missing == 0, "%zu are missing that could be read", missing);
         missing = count_missing(meanwhile, site.standin, second.sent, "during", NULL, &none);
@@ -335,6 +343,8 @@ static void damaged_under_load(void)
                unreadable);
         check(unreadable >= gone, "the log says how many could not be read: %zu of %zu", unreadable, gone);
         CU_ASSERT_EQUAL(load_count_altered(load, site.standin, ALPHA_WRITE_KEY), 0);
+        struct counts counts = durable_counts(&site, "alpha");
+        check(counts.waiting == 0, "what is lost does not wait: %llu", (unsigned long long)counts.waiting);
         load_free(load);
         load_free(meanwhile);
     }
