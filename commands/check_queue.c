@@ -15,7 +15,7 @@
 #include "commands/state.h"
 #include "commands/when.h"
 
-#define SLOW_MS INT64_C(60000) /* an event that waits longer is told of */
+#define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
 #define PATH_ROOM 4096
 
 /* ---- the directory ---- */
@@ -62,13 +62,16 @@ static bool could_be_made(const char *directory)
 
 static bool is_good(const char *directory, const struct stat *status)
 {
+    char owner[STATE_USER_SIZE], own[STATE_USER_SIZE];
     if (!S_ISDIR(status->st_mode)) {
         printf("  WRONG: it is no directory\n");
         return false;
     }
     if (geteuid() != 0 && status->st_uid != geteuid()) {
-        printf("  WRONG: it belongs to user %u, and this runs as user %u: chown -R %u '%s'\n", (unsigned)status->st_uid,
-               (unsigned)geteuid(), (unsigned)geteuid(), directory);
+        printf(
+            "  WRONG: it belongs to user %s, and this runs as user %s: run this as %s, or, if the program runs as %s: "
+            "chown -R %s '%s'\n",
+            state_user(status->st_uid, owner), state_user(geteuid(), own), owner, own, own, directory);
         return false;
     }
     if ((status->st_mode & 077) != 0) {
@@ -118,7 +121,7 @@ static size_t check_source(const struct overview_source *source)
     if (source->configured && source->notes.operator_must_act) {
         printf("  WRONG: source %s cannot be delivered until somebody acts: ", source->name);
         plain_column(stdout, source->notes.reason, 0);
-        putchar('\n');
+        puts("\n    it is tried every 5 minutes, and as soon as the program takes on a changed configuration");
         wrong++;
     } else if (source->configured && source->counts.waiting > 0 && source->notes.tries > 0) {
         printf("  source %s: %u attempts failed, it is tried again by itself; the last: ", source->name,
@@ -133,15 +136,28 @@ static size_t check_source(const struct overview_source *source)
     return wrong;
 }
 
+/* Whether something should have been tried long ago. */
+static bool is_late(const struct overview *overview)
+{
+    for (size_t i = 0; i < overview->names.count; i++) {
+        const struct overview_source *source = &overview->source[i];
+        int64_t due_ms = source->counts.oldest_received_ms;
+        if (source->notes.next_ms > due_ms)
+            due_ms = source->notes.next_ms;
+        if (source->configured && source->counts.waiting > 0 && overview->now_ms - due_ms > LATE_MS)
+            return true;
+    }
+    return false;
+}
+
 static size_t check_waiting(const struct overview *overview)
 {
     char age[WHEN_SIZE];
-    int64_t waits_ms = overview->all.waiting == 0 ? 0 : overview->now_ms - overview->all.oldest_received_ms;
     printf("  waiting: %" PRIu64, overview->all.waiting);
     if (overview->all.waiting > 0)
-        printf(", the oldest since %s", when_print_age(waits_ms, age));
+        printf(", the oldest since %s", when_print_age(overview->now_ms - overview->all.oldest_received_ms, age));
     printf("\n  forwarding: %s\n", overview->forwarder.text);
-    if (overview->forwarding || waits_ms < SLOW_MS)
+    if (overview->forwarding || !is_late(overview))
         return 0;
     printf("  WRONG: events wait and nothing forwards them: start the program (the web server does at the next event), "
            "or run\n    `closecrm.fcgi cron` every minute from the crontab of its user\n");

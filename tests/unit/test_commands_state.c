@@ -79,6 +79,31 @@ static void root_takes_on_the_owner(void)
     made_end();
 }
 
+/* In a child, as above: neither root nor the owner. */
+static int run_as_another(void)
+{
+    int failures = setgid(1) != 0 || setuid(1) != 0;
+    RUN(&ran, NULL, "queue", "status");
+    failures += ran.code != 1 || strstr(ran.err, "run it as root (sudo -u root closecrm.fcgi ...)") == NULL;
+    return failures;
+}
+
+static void another_user_is_told_whose_it_is(void)
+{
+    int status = -1;
+    if (geteuid() != 0)
+        return; /* nobody can show it */
+    made_begin();
+    CU_ASSERT_EQUAL(chown(getenv("CLOSECRM_CONFIG"), 1, 1), 0);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(run_as_another());
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    CU_ASSERT_EQUAL(status, 0);
+    made_end();
+}
+
 static void no_command_makes_the_directory(void)
 {
     static const char *const commands[][4] = {
@@ -270,6 +295,7 @@ void suite_commands_state(void)
 {
     static CU_TestInfo tests[] = {
         {"root takes on the owner", root_takes_on_the_owner},
+        {"another user is told whose it is", another_user_is_told_whose_it_is},
         {"no command makes the directory", no_command_makes_the_directory},
         {"a pager left open holds nothing", a_pager_left_open_holds_nothing},
         {"check tells how the queue stands", check_tells_how_the_queue_stands},
