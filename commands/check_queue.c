@@ -20,7 +20,7 @@
 
 /* ---- the directory ---- */
 
-/* File systems that other machines may share, where the queue does without a write-ahead log. */
+/* File systems that other machines may share. */
 static const struct {
     long type;
     const char *name;
@@ -30,18 +30,28 @@ static const struct {
     {0x7461636f, "OCFS2"}, {0x01161970, "GFS2"}, {0x0bd00bd0, "Lustre"},
 };
 
-static void print_file_system(const char *directory)
+static const char *name_of_remote(const char *directory)
 {
     struct statfs status;
-    if (statfs(directory, &status) != 0)
-        return;
-    for (size_t i = 0; i < sizeof remote / sizeof *remote; i++) {
+    for (size_t i = 0; statfs(directory, &status) == 0 && i < sizeof remote / sizeof *remote; i++) {
         if (((long)status.f_type & 0xffffffffL) == remote[i].type)
-            printf("  file system: %s, which other machines may use: the queue does without a write-ahead log there\n"
-                   "    (SQLite's mode TRUNCATE), which is safe and slower. Only one machine may use this state\n"
-                   "    directory; a local disk is better\n",
-                   remote[i].name);
+            return remote[i].name;
     }
+    return NULL;
+}
+
+/* Where the file system is not surely this machine's own, the queue does without a write-ahead log: once it was opened
+ * there is none. */
+static void print_file_system(const char *directory)
+{
+    char path[PATH_ROOM];
+    const char *name = name_of_remote(directory);
+    snprintf(path, sizeof path, "%s/queue.db-wal", directory);
+    if (name == NULL && access(path, F_OK) == 0)
+        return;
+    printf("  file system: %s: the queue does without a write-ahead log there (SQLite's mode TRUNCATE),\n"
+           "    which is safe, and slower. Only one machine may use this state directory; a local disk is better\n",
+           name == NULL ? "one that may be another machine's" : name);
 }
 
 /* Whether the folder in which it is to be made is there, and this user may write there. */
@@ -88,7 +98,6 @@ size_t check_state_directory(const struct config *config)
         return 0;
     printf("\nstate directory %s\n", config->state_dir);
     if (stat(config->state_dir, &status) == 0) {
-        print_file_system(config->state_dir);
         return is_good(config->state_dir, &status) ? 0 : 1;
     }
     if (errno == ENOENT)
@@ -202,6 +211,7 @@ size_t check_queue(const struct config *config)
     }
     wrong = check_state_directory(config);
     if (wrong == 0 && gather(config, &overview, &why)) {
+        print_file_system(config->state_dir);
         wrong = print_overview(&overview);
     } else if (wrong == 0) {
         printf("  WRONG: %s\n", why.text);
