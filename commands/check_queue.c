@@ -178,6 +178,7 @@ static size_t print_overview(const struct overview *overview)
     size_t wrong = check_waiting(overview);
     print_moment("last accepted", overview->all.last_accepted_ms, overview->now_ms);
     print_moment("last delivered", overview->all.last_delivered_ms, overview->now_ms);
+    print_moment("last cron", overview->last_cron_ms, overview->now_ms);
     for (size_t i = 0; i < overview->names.count; i++)
         wrong += check_source(&overview->source[i]);
     return wrong;

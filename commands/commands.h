@@ -54,6 +54,8 @@ int command_dead_list(int argc, char **argv);
 int command_dead_show(int argc, char **argv);
 int command_dead_replay(int argc, char **argv);
 int command_dead_drop(int argc, char **argv);
+int command_forward(int argc, char **argv);
+int command_cron(int argc, char **argv);
 int command_help(int argc, char **argv);
 int command_version(int argc, char **argv);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "watch/clock.h"
+#include "watch/cron_mark.h"
 
 static int64_t later(int64_t a, int64_t b)
 {
@@ -31,6 +32,9 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
     if (!queue_names(queue, &overview->names, why) ||
         !queue_is_owned(queue, &overview->forwarding, &overview->forwarder, why))
         return false;
+    struct cron_mark mark;
+    cron_mark_read(config->state_dir, &mark);
+    overview->last_cron_ms = mark.ran_ms;
     size_t count = overview->names.count;
     overview->source = calloc(count > 0 ? count : 1, sizeof *overview->source);
     if (overview->source == NULL) {

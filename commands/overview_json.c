@@ -86,6 +86,7 @@ static struct json_object *overview_json(const struct overview *overview, bool *
     add_failure(object, overview_failing(overview), overview->now_ms, good);
     add(object, "forwarding", forwarding, good);
     add_text(object, "forwarder", overview->forwarder.text, good);
+    add_date(object, "last_cron", overview->last_cron_ms, good);
     for (size_t i = 0; i < overview->names.count; i++)
         add(sources, overview->source[i].name, source_json(&overview->source[i], overview->now_ms, good), good);
     add(object, "sources", sources, good);

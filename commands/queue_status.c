@@ -12,9 +12,9 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
 {
     char date[WHEN_SIZE], age[WHEN_SIZE];
     if (ms == 0)
-        printf("  %-15s never\n", label);
+        printf("%s never\n", label);
     else
-        printf("  %-15s %s (%s ago)\n", label, when_print(ms, date), when_print_age(now_ms - ms, age));
+        printf("%s %s (%s ago)\n", label, when_print(ms, date), when_print_age(now_ms - ms, age));
 }
 
 static void print_counts(const struct counts *counts, int64_t now_ms)
@@ -34,8 +34,8 @@ static void print_counts(const struct counts *counts, int64_t now_ms)
     if (counts->oldest_received_ms != 0)
         printf(", the oldest since %s", when_print_age(now_ms - counts->oldest_received_ms, age));
     putchar('\n');
-    print_moment("last accepted", counts->last_accepted_ms, now_ms);
-    print_moment("last delivered", counts->last_delivered_ms, now_ms);
+    print_moment("  last accepted  ", counts->last_accepted_ms, now_ms);
+    print_moment("  last delivered ", counts->last_delivered_ms, now_ms);
 }
 
 static void print_notes(const struct notes *notes, int64_t now_ms)
@@ -80,6 +80,7 @@ static void print_all(const struct overview *overview)
         putchar('\n');
     }
     printf("forwarding: %s\n", overview->forwarder.text);
+    print_moment("last cron:", overview->last_cron_ms, overview->now_ms);
 }
 
 int command_queue_status(int argc, char **argv)

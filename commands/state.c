@@ -79,6 +79,12 @@ enum state_place state_take_on_owner(const struct config *config, struct why *wh
     return geteuid() == 0 ? become(config, &status, why) : anothers(config, &status, why);
 }
 
+bool state_may_open(const struct config *config, struct why *why)
+{
+    enum state_place place = state_take_on_owner(config, why);
+    return place != STATE_BARRED && (place != STATE_MISSING || geteuid() != 0);
+}
+
 bool state_prepare(struct state *state, const char *command)
 {
     struct why why = {""};

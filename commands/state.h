@@ -40,6 +40,10 @@ const char *state_user(unsigned user, char out[static STATE_USER_SIZE]);
  * process. Makes nothing. What is not THERE or NONE has a reason that says what to do. Before threads start. */
 enum state_place state_take_on_owner(const struct config *config, struct why *why);
 
+/* Takes on the owner for a command that may make the directory where it is missing, as the running program would: not
+ * root, for it must not be root's. Returns false with the reason when the queue must not be opened. */
+bool state_may_open(const struct config *config, struct why *why);
+
 /* Says on `out` which other processes have the queue open, a line each. Returns how many it found. */
 size_t state_holders(const struct config *config, FILE *out);
 
