@@ -14,6 +14,7 @@
 #include "commands/plain.h"
 #include "commands/state.h"
 #include "commands/when.h"
+#include "watch/cron_mark.h"
 
 #define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
 #define PATH_ROOM 4096
@@ -127,7 +128,7 @@ static size_t check_source(const struct overview_source *source)
                source->counts.waiting, source->name, source->name);
         wrong++;
     }
-    if (source->configured && source->notes.operator_must_act) {
+    if (source->configured && source->counts.waiting > 0 && source->notes.operator_must_act) {
         printf("  WRONG: source %s cannot be delivered until somebody acts: ", source->name);
         plain_column(stdout, source->notes.reason, 0);
         puts("\n    it is tried every 5 minutes, and as soon as the program takes on a changed configuration");
@@ -173,6 +174,19 @@ static size_t check_waiting(const struct overview *overview)
     return 1;
 }
 
+static void print_cron(const char *directory, int64_t now_ms)
+{
+    struct cron_mark mark;
+    char date[WHEN_SIZE], age[WHEN_SIZE];
+    cron_mark_read(directory, &mark);
+    if (mark.ran_ms == 0)
+        printf(
+            "  cron: never ran. Where the web server starts the program (CGI, mod_fcgid), `closecrm.fcgi cron` belongs "
+            "into its\n    user's crontab, for every minute\n");
+    else
+        printf("  cron: ran %s (%s ago)\n", when_print(mark.ran_ms, date), when_print_age(now_ms - mark.ran_ms, age));
+}
+
 static size_t print_overview(const struct overview *overview)
 {
     size_t wrong = check_waiting(overview);
@@ -214,6 +228,7 @@ size_t check_queue(const struct config *config)
     if (wrong == 0 && gather(config, &overview, &why)) {
         print_file_system(config->state_dir);
         wrong = print_overview(&overview);
+        print_cron(config->state_dir, overview.now_ms);
     } else if (wrong == 0) {
         printf("  WRONG: %s\n", why.text);
         wrong = 1;
