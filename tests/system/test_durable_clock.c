@@ -16,9 +16,7 @@ static bool open_with(struct site *site, const char *more, const char *const *(*
     if (!durable_open(site, &setup_lighttpd_spawn, more))
         return false;
     faked_clock_set(site, "+0");
-    CU_ASSERT_EQUAL(process_stop(&site->program, 5000), 0);
-    site->wrapper = wrapper(site);
-    return site_spawn(site);
+    return durable_start_anew(site, wrapper(site));
 }
 
 /* ---- the data plane is mended, and the program finds out by itself ---- */
