@@ -13,10 +13,18 @@ static char **wanted;
 
 // clang-format off: one a line
 static void (*const suites[])(void) = {
+    // Must stay first: it limits memory, and heaps that threads of other suites have left behind are beyond its limit.
+    suite_transform_memory,
+
+    // In order; those that start servers last.
     suite_commands,
     suite_commands_check,
+    suite_commands_dead,
+    suite_commands_queue,
     suite_commands_send_test,
+    suite_commands_state,
     suite_commands_transform,
+    suite_commands_words,
     suite_config,
     suite_config_environment,
     suite_config_files,
@@ -25,8 +33,10 @@ static void (*const suites[])(void) = {
     suite_config_places,
     suite_config_print,
     suite_config_values,
+    suite_crumb,
     suite_forward,
     suite_forwarder,
+    suite_forwarder_durable,
     suite_http_cgi,
     suite_http_fastcgi,
     suite_http_limits,
@@ -39,18 +49,21 @@ static void (*const suites[])(void) = {
     suite_log,
     suite_queue,
     suite_queue_sqlite,
-    suite_standin,
     suite_transform,
     suite_transform_dates,
-    suite_transform_memory,
     suite_transform_mutations,
     suite_transform_rules,
     suite_webhook_choose,
     suite_webhook_request,
     suite_webhook_signature,
     suite_delivery,
+    suite_life,
+    suite_life_cgi,
+    suite_life_gate,
+    suite_life_processes,
     suite_lifecycle,
     suite_servers,
+    suite_standin,
 };
 // clang-format on
 

@@ -9,7 +9,7 @@
 #include "tests/system/client.h"
 #include "tests/system/event.h"
 #include "tests/system/signature.h"
-#include "watch/clock.h"
+#include "tests/system/waiting.h"
 
 #define ID_SIZE 64
 
@@ -108,11 +108,7 @@ struct load *load_start(const struct load_options *options)
     for (size_t i = 0; i < options->count; i++)
         load->status[i] = -1;
     pthread_mutex_init(&load->mutex, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&load->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&load->changed, NULL);
     for (size_t i = 0; i < options->connections; i++) {
         if (pthread_create(&load->threads[i], NULL, run, load) != 0)
             abort();
@@ -122,11 +118,9 @@ struct load *load_start(const struct load_options *options)
 
 bool load_wait(struct load *load, size_t answered, int64_t ms)
 {
-    struct timespec then;
-    clock_gettime(CLOCK_MONOTONIC, &then);
-    then.tv_sec += ms / 1000 + 1;
+    moment deadline = clock_now() + ms;
     pthread_mutex_lock(&load->mutex);
-    while (load->answered < answered && pthread_cond_timedwait(&load->changed, &load->mutex, &then) == 0)
+    while (load->answered < answered && wait_changed(&load->changed, &load->mutex, deadline))
         ;
     bool reached = load->answered >= answered;
     pthread_mutex_unlock(&load->mutex);

@@ -30,6 +30,13 @@ const struct setup setup_apache_proxy = {
     .spawned = true,
 };
 
+const struct setup setup_apache_fcgid = {
+    .name = "Apache, mod_fcgid",
+    .server = "apache2",
+    .sample = "fcgid.conf",
+    .mount = "/closecrm",
+};
+
 static const char *const logs[] = {"program.log", "server.log", "apache.log"};
 
 const char *program_under_test(void)
@@ -100,7 +107,7 @@ static void set(struct variable *variable, const char *name, const char *value)
 bool site_spawn(struct site *site)
 {
     char socket[PATH_SIZE], program[PATH_SIZE], config[PATH_SIZE], log[PATH_SIZE];
-    struct variable named;
+    struct variable named = {""};
     site_socket(site, socket);
     site_program(site, program);
     path_join(config, site->directory, "closecrm.conf");
@@ -153,7 +160,7 @@ static bool start_lighttpd(struct site *site)
 {
     static const char *const prefixes[TELLS] = {"CLOSECRM_PORT=",   "CLOSECRM_WORK=",    "CLOSECRM_SAMPLE=",
                                                 "CLOSECRM_SOCKET=", "CLOSECRM_PROGRAM=", "CLOSECRM_CONFIG="};
-    struct variable told[TELLS];
+    struct variable told[TELLS] = {{""}};
     const char *environment[TELLS + 1] = {NULL};
     char config[PATH_SIZE], sample[64];
     snprintf(sample, sizeof sample, "%.*s", (int)strcspn(site->setup->sample, "."), site->setup->sample);
@@ -175,9 +182,9 @@ static bool start_apache(struct site *site)
                                                 "Define CLOSECRM_SOCKET ",
                                                 "Define CLOSECRM_PROGRAM ",
                                                 "Define CLOSECRM_CONFIG "};
-    struct variable told[TELLS];
+    struct variable told[TELLS] = {{""}};
     char config[PATH_SIZE], sample[PATH_SIZE];
-    const char *arguments[8 + 2 * TELLS] = {"apache2", "-D", "FOREGROUND", "-D", "NONE", "-f", config};
+    const char *arguments[8 + 2 * TELLS] = {"apache2", "-D", "FOREGROUND", "-D", "EVENT", "-f", config};
     path_join(config, site->directory, "server.conf");
     path_join(sample, site->directory, "sample.conf");
     tell(site, prefixes, sample, told);
@@ -218,17 +225,25 @@ bool site_open(struct site *site, const struct setup *setup, const char *more)
     return strcmp(setup->server, "lighttpd") == 0 ? start_lighttpd(site) : start_apache(site);
 }
 
-bool site_logged(const struct site *site, const char *text, int64_t ms)
+size_t site_count_logged(const struct site *site, const char *text)
+{
+    char *log = temporary_read(site->directory, "program.log");
+    size_t count = 0;
+    for (const char *at = log; at != NULL && (at = strstr(at, text)) != NULL; at++)
+        count++;
+    free(log);
+    return count;
+}
+
+bool site_wait_logged(const struct site *site, const char *text, size_t times, int64_t ms)
 {
     moment deadline = clock_now() + ms;
-    for (;;) {
-        char *log = temporary_read(site->directory, "program.log");
-        bool found = log != NULL && strstr(log, text) != NULL;
-        free(log);
-        if (found || clock_now() >= deadline)
-            return found;
+    while (site_count_logged(site, text) < times) {
+        if (clock_now() >= deadline)
+            return false;
         poll(NULL, 0, 20);
     }
+    return true;
 }
 
 /* The last part of each log. */

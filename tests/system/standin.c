@@ -7,7 +7,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "tests/system/waiting.h"
 
 #define MAX_UPLOAD ((size_t)64 << 20)
 #define MAX_FAULTS 16
@@ -42,24 +43,11 @@ struct outcome {
 static const struct outcome stored_ok = {200, "ok", NULL};
 static const struct outcome cut = {0, NULL, NULL};
 
-static struct timespec in_ms(int64_t ms)
-{
-    struct timespec then;
-    clock_gettime(CLOCK_MONOTONIC, &then);
-    then.tv_sec += ms / 1000;
-    then.tv_nsec += (ms % 1000) * 1000000;
-    if (then.tv_nsec >= 1000000000) {
-        then.tv_sec++;
-        then.tv_nsec -= 1000000000;
-    }
-    return then;
-}
-
 /* Waits for so many milliseconds, or until the stand-in stops. Called under the mutex. */
 static void pause_ms(struct standin *standin, int64_t ms)
 {
-    struct timespec then = in_ms(ms);
-    while (!standin->stopping && pthread_cond_timedwait(&standin->changed, &standin->mutex, &then) == 0)
+    moment deadline = clock_now() + ms;
+    while (!standin->stopping && wait_changed(&standin->changed, &standin->mutex, deadline))
         ;
 }
 
@@ -272,11 +260,7 @@ struct standin *standin_start(const struct standin_options *options)
         return NULL;
     standin->options = *options;
     pthread_mutex_init(&standin->mutex, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&standin->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&standin->changed, NULL);
     if (listen_at(standin))
         return standin;
     standin_stop(standin);
@@ -317,9 +301,9 @@ struct standin_counts standin_counts(struct standin *standin)
 /* Waits until the count that the pointer names has come to what is wanted. */
 static bool wait_for(struct standin *standin, const size_t *count, size_t wanted, int64_t ms)
 {
-    struct timespec then = in_ms(ms);
+    moment deadline = clock_now() + ms;
     pthread_mutex_lock(&standin->mutex);
-    while (*count < wanted && pthread_cond_timedwait(&standin->changed, &standin->mutex, &then) == 0)
+    while (*count < wanted && wait_changed(&standin->changed, &standin->mutex, deadline))
         ;
     bool reached = *count >= wanted;
     pthread_mutex_unlock(&standin->mutex);

@@ -2,6 +2,7 @@
  * be. Through lighttpd and spawn-fcgi. */
 #include "tests/suites.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,25 @@ static void many_arrive_through_kept_connections(void)
     check_all_arrive(&setup_apache_proxy, 3000, 80);
 }
 
+/* mod_fcgid must have a process for each of them soon enough. */
+static void many_at_once_through_fcgid_while_the_data_plane_is_slow(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_apache_fcgid, NULL)) {
+        struct load_options options = usual_load(&site);
+        options.count = 64;
+        standin_fail(site.standin,
+                     &(struct standin_fault){.act = STANDIN_SLOW, .times = STANDIN_ALWAYS, .delay_ms = 3000});
+        struct load *load = load_start(&options);
+        struct load_result result = load_finish(load);
+        check(result.ok == options.count, "%zu of 64 are answered 200, else %d", result.ok, result.other);
+        check(result.slowest < ANSWERED_MS, "answered after %lld ms", (long long)result.slowest);
+        CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), options.count);
+        load_free(load);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 static void one_bad_event_is_found_among_many(void)
 {
     static const struct standin_fault fault = {.act = STANDIN_ANSWER,
@@ -100,7 +120,7 @@ static void one_bad_event_is_found_among_many(void)
         check(result.ok == options.count - 1, "%zu of 499 good ones are answered 200", result.ok);
         CU_ASSERT_EQUAL(load_status(load, options.marked), 400);
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), options.count - 1);
-        CU_ASSERT(site_logged(&site, "this one is not to my taste", 0));
+        CU_ASSERT(site_count_logged(&site, "this one is not to my taste") > 0);
         load_free(load);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
@@ -123,6 +143,7 @@ static void data_plane_down_and_up_again(void)
         CU_ASSERT(site_standin_up(&site));
         moment deadline = clock_now() + 60000;
         do {
+            poll(NULL, 0, 250); /* it may answer 503 at once, for as long as it knows that its next try is far */
             load = load_start(&options);
             result = load_finish(load);
             size_t arrived = load_count_arrived(load, site.standin, 1);
@@ -191,9 +212,9 @@ static void wrong_write_key_is_told_to_the_operator(void)
         struct client_answer answer = send_event(&site, &(struct event_options){.id = "ev_1"});
         CU_ASSERT_EQUAL(answer.status, 503);
         CU_ASSERT(answer.retry_after[0] != '\0');
-        CU_ASSERT(site_logged(&site, "invalid write key", 0));
-        CU_ASSERT(site_logged(&site, "check write_key", 0));
-        CU_ASSERT_FALSE(site_logged(&site, ALPHA_WRITE_KEY, 0));
+        CU_ASSERT(site_count_logged(&site, "invalid write key") > 0);
+        CU_ASSERT(site_count_logged(&site, "check write_key") > 0);
+        CU_ASSERT_EQUAL(site_count_logged(&site, ALPHA_WRITE_KEY), 0);
         standin_heal(site.standin);
         CU_ASSERT_EQUAL(times_stored(&site, "ev_1"), 0);
     }
@@ -286,6 +307,7 @@ void suite_delivery(void)
     static CU_TestInfo tests[] = {
         {"10,000 events over 32 connections arrive once each", many_arrive_once_each},
         {"3,000 events over Apache's kept connections", many_arrive_through_kept_connections},
+        {"32 at once through mod_fcgid, a slow data plane", many_at_once_through_fcgid_while_the_data_plane_is_slow},
         {"one bad event is found among many", one_bad_event_is_found_among_many},
         {"data plane down: 503, and up again: 200", data_plane_down_and_up_again},
         {"500, 429, a cut, a delay: no loss", no_answer_is_no_loss},
