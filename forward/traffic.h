@@ -31,6 +31,7 @@ struct lane {
     struct buffer compressed;    /* the one with the data plane */
     size_t sent_bytes;           /* of it, before compression */
     struct post *post;           /* NULL for a file:// sink */
+    moment sent_at;              /* the one with the data plane */
     moment due;                  /* nothing is sent before: back-off */
     unsigned tries;              /* that failed, one after another */
     unsigned failures;           /* of these, answered 5xx or cut: is one message the cause? */
