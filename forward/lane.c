@@ -6,7 +6,7 @@
 
 #include "forward/file_sink.h"
 
-#define AGAIN_MOST 256    /* events read again at once */
+#define AGAIN_MOST 512    /* events read again at once: a batch */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
 
 static moment later(moment a, moment b)
@@ -80,10 +80,18 @@ void lane_put_off(struct lane *lane, moment due)
     }
 }
 
+/* A batch cannot be built now. While one is with the data plane, its answer is when to try again. */
+static void build_later(struct lane *lane, const char *reason)
+{
+    if (lane->sending.count > 0)
+        return;
+    why_set(&lane->traffic->why, "%s", reason);
+    lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+}
+
 static void put_off_without_memory(struct lane *lane)
 {
-    why_set(&lane->traffic->why, "out of memory");
-    lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+    build_later(lane, "out of memory");
 }
 
 /* Builds one event that was read again. Returns whether the next one may follow. */
@@ -143,8 +151,7 @@ void lane_fill(struct lane *lane)
     struct why why;
     if (queue_again(traffic->queue, traffic->source->name, ids, count, BATCH_BYTES, &traffic->events, &asked, &why) <
         0) {
-        traffic->why = why;
-        lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+        build_later(lane, why.text);
         return;
     }
     build_found(lane, asked);
@@ -175,6 +182,7 @@ enum lane_sent lane_send(struct lane *lane, struct answer *answer)
         put_off_without_memory(lane);
         return LANE_IDLE;
     }
+    lane->sent_at = clock_now();
     pending_move(&lane->sending, &lane->built);
     batch_clear(&lane->batch);
     return file != NULL ? LANE_ANSWERED : LANE_SENT;
