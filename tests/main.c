@@ -50,6 +50,7 @@ static void (*const suites[])(void) = {
     suite_queue,
     suite_queue_sqlite,
     suite_queue_sqlite_faults,
+    suite_queue_sqlite_processes,
     suite_transform,
     suite_transform_dates,
     suite_transform_mutations,

@@ -75,8 +75,8 @@ void durable_check_delivered(struct site *site, struct load *load, struct load_r
     struct standin_counts counts = standin_counts(site->standin);
     size_t arrived = load_count_arrived(load, site->standin, 0);
     size_t altered = load_count_altered(load, site->standin, ALPHA_WRITE_KEY);
-    printf("(%zu of %zu answered 200; %zu messages, %zu of them sent twice) ", result.ok, result.sent, counts.messages,
-           counts.repeated);
+    printf("(%zu of %zu answered 200, the slowest after %lld ms; %zu messages, %zu of them sent twice) ", result.ok,
+           result.sent, (long long)result.slowest, counts.messages, counts.repeated);
     check(arrived == result.ok, "of %zu that were answered 200, %zu arrived unaltered", result.ok, arrived);
     check(altered == 0, "%zu of %zu messages are altered", altered, counts.messages);
     check(counts.messages - counts.repeated <= result.sent, "no message is there that was never sent");
