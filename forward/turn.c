@@ -162,7 +162,7 @@ moment traffic_due(const struct traffic *traffic)
     for (size_t i = 0; i < traffic->lanes; i++) {
         const struct lane *lane = &traffic->lane[i];
         if (lane->sending.count == 0 && lane->built.count + lane->waiting.count > 0)
-            due = earlier(due, lane_due(lane));
+            due = earlier(due, lane_next(lane));
     }
     if (traffic->aside.first != NULL)
         due = earlier(due, traffic->aside.first->until);
