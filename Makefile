@@ -166,10 +166,11 @@ valgrind: setup-test ## the unit tests under valgrind
 	    build/valgrind/tests/all $(or $(SUITES),$(VALGRIND_SUITES))
 
 # LONG=1: also what two million events that wait, or are remembered, change. ROUNDS=5: more runs, steadier medians.
+# STATES=/mnt: state directories on another disk.
 bench: setup-bench ## measure the speed beside rivals in the same run: a table, build/bench/speed.svg; nothing is judged
 	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
 	@build/release/bench/transform
-	@LONG=$(LONG) ROUNDS=$(or $(ROUNDS),3) bench/run
+	@LONG=$(LONG) ROUNDS=$(or $(ROUNDS),3) STATES=$(STATES) bench/run
 
 check: setup-check ## cppcheck, clang-tidy and the format: a warning is a failure
 	@$(parallel) --keep-going check-all
