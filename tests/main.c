@@ -49,6 +49,7 @@ static void (*const suites[])(void) = {
     suite_log,
     suite_queue,
     suite_queue_sqlite,
+    suite_queue_sqlite_faults,
     suite_transform,
     suite_transform_dates,
     suite_transform_mutations,

@@ -54,6 +54,7 @@ void suite_lifecycle(void);
 void suite_log(void);
 void suite_queue(void);
 void suite_queue_sqlite(void);
+void suite_queue_sqlite_faults(void);
 void suite_servers(void);
 void suite_standin(void);
 void suite_transform(void);
