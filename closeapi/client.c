@@ -320,7 +320,7 @@ static enum verdict judge(const struct close_client *client, struct course *cour
         *result = CLOSE_FAILED;
         return close_failure_is_lasting((int)code) ? VERDICT_END : VERDICT_AGAIN;
     }
-    *result = course->changes ? CLOSE_UNKNOWN : CLOSE_FAILED;
+    *result = CLOSE_UNKNOWN;
     return course->changes ? VERDICT_END : VERDICT_AGAIN;
 }
 

@@ -26,7 +26,7 @@ enum close_result {
     CLOSE_DONE,    /* answered 2xx */
     CLOSE_MISSING, /* 404 */
     CLOSE_REFUSED, /* answered otherwise, and trying again would not help */
-    CLOSE_UNKNOWN, /* no answer: what it should change may have been changed */
+    CLOSE_UNKNOWN, /* no answer, however often it was asked: what it should change may have been changed */
     CLOSE_FAILED,  /* no answer, and nothing was changed */
     CLOSE_STOPPED, /* stop_fd */
 };

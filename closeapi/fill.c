@@ -138,7 +138,7 @@ static bool understand(struct fill *fill, const struct log_event *event, struct 
     if (wanted) {
         *out = (struct page_event){event, *transform_identity(parsed), match(fill, name, &event->bytes)};
         fill->counts.events++;
-        if (fill->order.coverage != NULL && fill->order.coverage->count > 0 && out->subscription == NULL) {
+        if (!fill->order.all_events && out->subscription == NULL) {
             fill->counts.uncovered++;
             wanted = false;
         }
@@ -322,7 +322,7 @@ static enum log_result read_types(struct fill *fill, int64_t from_us, int64_t to
     size_t count;
     const struct event_type *types = event_types_all(&count);
     enum log_result result = LOG_DONE;
-    if (fill->order.coverage != NULL && fill->order.coverage->count > 0)
+    if (!fill->order.all_events)
         return read_covered(fill, from_us, to_us, why);
     for (size_t i = 0; i < count && result == LOG_DONE; i++)
         result = read_type(fill, types[i].object_type, types[i].action, from_us, to_us, why);

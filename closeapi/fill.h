@@ -30,7 +30,8 @@ struct fill_order {
     const struct source *source;
     struct close_client *client;
     struct queue *queue;             /* of this thread alone; NULL: only count, nothing is known */
-    const struct coverage *coverage; /* NULL: all events, whichever subscription */
+    const struct coverage *coverage; /* the source's subscriptions; NULL: not known */
+    bool all_events;                 /* also what none of them covers */
     struct log_filter filter;
     bool dry_run;
     bool count_waiting; /* what waits in the queue is known, too */

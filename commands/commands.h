@@ -36,6 +36,14 @@ int commands_unknown(const char *name);
 int command_transform(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_send_test(int argc, char **argv);
+int command_subscribe(int argc, char **argv);
+int command_subscriptions(int argc, char **argv);
+int command_unsubscribe(int argc, char **argv);
+int command_pause(int argc, char **argv);
+int command_resume(int argc, char **argv);
+int command_rotate(int argc, char **argv);
+int command_backfill(int argc, char **argv);
+int command_reconcile(int argc, char **argv);
 int command_help(int argc, char **argv);
 int command_version(int argc, char **argv);
 
