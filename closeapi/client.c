@@ -240,6 +240,8 @@ static bool send_once(struct close_client *client, const char *method, const cha
         curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     }
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+    /* A kept connection that closes without a byte makes libcurl send again by itself: twice what must be done once. */
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, strcmp(method, "POST") == 0 ? 1L : 0L);
     if (!perform(client, code))
         return false;
     buffer_append(&answer->body, "", 1);

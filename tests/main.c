@@ -13,6 +13,7 @@ static char **wanted;
 
 // clang-format off: one a line
 static void (*const suites[])(void) = {
+    suite_close,
     suite_commands,
     suite_commands_check,
     suite_commands_send_test,

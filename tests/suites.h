@@ -7,6 +7,7 @@
 /* Adds a suite with its tests; ends the program when CUnit cannot. tests ends with CU_TEST_INFO_NULL. */
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
+void suite_close(void);
 void suite_commands(void);
 void suite_commands_check(void);
 void suite_commands_send_test(void);
