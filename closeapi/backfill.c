@@ -141,8 +141,9 @@ static bool window_done(void *context, const struct fill_counts *counts, int64_t
 static bool choose_times(struct backfill *backfill, struct close_client *client, struct why *why)
 {
     struct backfill_report *report = backfill->report;
-    int64_t now_us = log_clock(client, why) * 1000;
-    if (now_us == 0 || !backfill_read_time(backfill->order->since, now_us, &report->since_us, why))
+    int64_t date_ms = log_clock(client, why);
+    int64_t now_us = date_ms * 1000 + SECOND_US; /* Date has whole seconds, of which this one is not over */
+    if (date_ms == 0 || !backfill_read_time(backfill->order->since, now_us, &report->since_us, why))
         return false;
     report->until_us = now_us;
     if (backfill->order->until != NULL && !backfill_read_time(backfill->order->until, now_us, &report->until_us, why))

@@ -103,7 +103,7 @@ bool reserve_make(const char *directory)
     if (good && rename(making, path) == 0)
         return true;
     unlink(making);
-    return false;
+    return reserve_is_there(directory); /* another process was faster */
 }
 
 void reserve_give_up(const char *directory)
