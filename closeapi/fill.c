@@ -15,6 +15,7 @@
 #define FULL_WAIT_MS 5000 /* until a full queue is looked at again */
 #define PROGRESS_EVERY 200
 #define HOUR_US (INT64_C(3600) * 1000000)
+#define MARGIN_US (INT64_C(300) * 1000000) /* whose clock says when the hour is over? */
 
 struct fill {
     struct fill_order order;
@@ -186,11 +187,10 @@ static bool look_known(struct fill *fill, const struct page_event *events, size_
 /* The data of events older than an hour is for administrators only. */
 static bool is_hidden(struct fill *fill, const struct log_event *event)
 {
-    if (event->updated_us == DATE_UNREADABLE || event->updated_us > fill->now_us - HOUR_US)
-        return false;
-    if (!event->hidden)
+    int64_t age_us = event->updated_us == DATE_UNREADABLE ? 0 : fill->now_us - event->updated_us;
+    if (!event->hidden && age_us > HOUR_US + MARGIN_US)
         fill->shown = true;
-    return event->hidden;
+    return event->hidden && age_us > HOUR_US - MARGIN_US;
 }
 
 static bool spool_fresh(struct fill *fill, const struct page_event *one, struct why *why)

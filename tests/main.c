@@ -14,6 +14,7 @@ static char **wanted;
 // clang-format off: one a line
 static void (*const suites[])(void) = {
     suite_close,
+    suite_close_backfill,
     suite_close_reconcile,
     suite_commands,
     suite_commands_check,

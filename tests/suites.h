@@ -8,6 +8,7 @@
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
 void suite_close(void);
+void suite_close_backfill(void);
 void suite_close_reconcile(void);
 void suite_commands(void);
 void suite_commands_check(void);
