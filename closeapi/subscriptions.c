@@ -1,6 +1,7 @@
 /* Subscriptions: see subscriptions.h. */
 #include "closeapi/subscriptions.h"
 
+#include <ctype.h>
 #include <curl/curl.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -207,6 +208,9 @@ static char *address_of(const char *text)
         curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK)
         curl_url_get(url, CURLUPART_URL, &out, CURLU_DEFAULT_PORT);
     curl_url_cleanup(url);
+    char *host = out == NULL ? NULL : strstr(out, "://");
+    for (char *c = host; c != NULL && *c != '\0' && (c < host + 3 || *c != '/'); c++)
+        *c = (char)tolower((unsigned char)*c);
     for (size_t length = out == NULL ? 0 : strlen(out); length > 0 && out[length - 1] == '/'; length--)
         out[length - 1] = '\0';
     return out;

@@ -16,6 +16,7 @@ static void (*const suites[])(void) = {
     suite_close,
     suite_close_backfill,
     suite_close_reconcile,
+    suite_closeapi,
     suite_commands,
     suite_commands_check,
     suite_commands_send_test,
