@@ -4,7 +4,7 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 
 # ---- what it is made of -------------------------------------------------------------------------------------------
-FOLDERS := http webhook queue queue/sqlite transform forward closeapi commands watch config
+FOLDERS := http webhook queue queue/sqlite transform forward closeapi life commands watch config
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
@@ -23,6 +23,9 @@ PACKAGES := fcgi json-c libcurl libcrypto uuid inih libisal sqlite3
 TEST_PACKAGES := cunit libmicrohttpd zlib
 pkg = $(call found,$(shell pkg-config $(1) $(2) || echo MISSING))
 found = $(if $(filter MISSING,$(1)),$(error a library is missing: `make setup-test` installs what is needed),$(1))
+
+# V=1 shows whole command lines.
+quiet = $(if $(V),,@echo "  $(1)" $(2) &&)
 
 # WERROR= builds in spite of warnings, for compilers that are newer than this file.
 WERROR := -Werror
@@ -59,7 +62,7 @@ LDFLAGS_valgrind :=
 all: closecrm.fcgi ## build the program
 
 closecrm.fcgi: build/release/closecrm.fcgi
-	cp $< $@.new && mv $@.new $@
+	@cp $< $@.new && mv $@.new $@
 
 # What the sanitizers must be told stands in the programs themselves, for web servers clean their children's environment.
 SANITIZER_asan := build/asan/tests/sanitizer/suppressions.o
@@ -75,23 +78,23 @@ $(EVENT_TYPES): closeapi/event-types.tsv Makefile
 define variant
 build/$(1)/%.o: %.c Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(CPPFLAGS_ALL) $$(CPPFLAGS) $$(CFLAGS_ALL) $$(CFLAGS_$(1)) $$(CFLAGS) -MMD -MP -c $$< -o $$@
+	$$(call quiet,CC,$$@) $$(CC) $$(CPPFLAGS_ALL) $$(CPPFLAGS) $$(CFLAGS_ALL) $$(CFLAGS_$(1)) $$(CFLAGS) -MMD -MP -c $$< -o $$@
 
 build/$(1)/closeapi/event_types.o: $(EVENT_TYPES)
 
 build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
-	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
+	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
 
 build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
-	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
 build/$(1)/standin: $(STANDIN_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
-	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
 build/$(1)/tests/sanitizer/reports.o: CPPFLAGS_ALL += -DREPORTS='"$(CURDIR)/build/$(1)/reports/$(1)"'
 
 build/$(1)/bench/%: build/$(1)/bench/%.o $(SOURCES:%.c=build/$(1)/%.o)
-	$$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
 -include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(STANDIN_SOURCES) $(BENCH_SOURCES))
 endef
@@ -142,8 +145,10 @@ FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 # any of those is a failure; the web servers run as other users, so that all may write there.
 define run_variant
 	@rm -rf $(REPORTS) && mkdir -p $(REPORTS) && chmod 1777 $(REPORTS)
-	CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(1) build/$@/tests/all $(SUITES)
-	@if [ -n "$$(ls $(REPORTS))" ]; then cat $(REPORTS)/*; echo "$@: the program has faults, see above"; exit 1; fi
+	@failed=; \
+	CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(1) build/$@/tests/all $(SUITES) || failed=yes; \
+	if [ -n "$$(ls $(REPORTS))" ]; then cat $(REPORTS)/*; echo "$@: the program has faults, see above"; failed=yes; fi; \
+	[ -z "$$failed" ]
 endef
 
 test: setup-test ## install what is missing, build, run all tests (SUITES="transform queue" for some)
@@ -187,7 +192,7 @@ check-cppcheck: $(EVENT_TYPES)
 
 build/check/%.tidy: %.c $(ALL_H) $(EVENT_TYPES) .clang-tidy tests/.clang-tidy
 	@mkdir -p $(@D)
-	@echo "clang-tidy $<"
+	@echo "  TIDY $<"
 	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) -DREPORTS='""' >$@.new 2>/dev/null \
 	    || { cat $@.new; exit 1; }
 	@mv $@.new $@

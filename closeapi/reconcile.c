@@ -238,7 +238,7 @@ static bool window_done(void *context, const struct fill_counts *counts, int64_t
         run->state.until_us = until_us;
     if (hole && until_us > run->state.since_us)
         run->state.since_us = until_us; /* what came before is not complete */
-    return state_write(run->directory, &run->state, why);
+    return reconcile_state_write(run->directory, &run->state, why);
 }
 
 static enum log_result read_log(struct run *run, int64_t from_us, int64_t to_us, struct fill_counts *counts)
@@ -357,20 +357,20 @@ static enum reconcile_result reconcile_locked(struct run *run)
 {
     struct why why;
     const struct close_options options = {.patience_ms = run->options->patience_ms, .stop_fd = run->options->stop_fd};
-    if (!state_read(run->directory, &run->state, run->why))
+    if (!reconcile_state_read(run->directory, &run->state, run->why))
         return RECONCILE_FAILED;
     run->client = close_client_new(run->config, run->source, &options, run->why);
     enum reconcile_result result = run->client == NULL ? RECONCILE_FAILED : work_on(run);
     run->state.last_run_ms = clock_unix_ms();
     if (result == RECONCILE_FAILED)
         snprintf(run->state.trouble, sizeof run->state.trouble, "%.500s", run->why->text);
-    if (!state_write(run->directory, &run->state, &why))
+    if (!reconcile_state_write(run->directory, &run->state, &why))
         log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", run->source->name, why.text);
     report_run(run, result);
     keyring_free(&run->held);
     subscriptions_free(&run->list);
     close_client_free(run->client);
-    state_free(&run->state);
+    reconcile_state_free(&run->state);
     return result;
 }
 

@@ -35,7 +35,7 @@ static int64_t *field_of(struct reconcile_state *state, size_t i)
     return (int64_t *)(void *)((char *)state + fields[i].offset);
 }
 
-bool state_read(const char *directory, struct reconcile_state *state, struct why *why)
+bool reconcile_state_read(const char *directory, struct reconcile_state *state, struct why *why)
 {
     bool missing;
     char types[TYPES_MOST];
@@ -54,7 +54,7 @@ bool state_read(const char *directory, struct reconcile_state *state, struct why
     return good;
 }
 
-bool state_write(const char *directory, const struct reconcile_state *state, struct why *why)
+bool reconcile_state_write(const char *directory, const struct reconcile_state *state, struct why *why)
 {
     struct buffer text = {0};
     struct reconcile_state copy = *state;
@@ -82,7 +82,7 @@ bool state_write(const char *directory, const struct reconcile_state *state, str
     return good;
 }
 
-void state_free(struct reconcile_state *state)
+void reconcile_state_free(struct reconcile_state *state)
 {
     free(state->types);
     state->types = NULL;
@@ -97,7 +97,7 @@ static bool look(const struct config *config, const struct source *source, struc
     if (config->state_dir == NULL)
         return true;
     snprintf(directory, sizeof directory, "%.3800s/closeapi/%s", config->state_dir, source->name);
-    return state_read(directory, state, why);
+    return reconcile_state_read(directory, state, why);
 }
 
 bool closeapi_completeness(const struct config *config, const struct source *source, struct completeness *out,
@@ -167,12 +167,12 @@ int64_t closeapi_due(const struct config *config, const struct source *source)
 {
     struct reconcile_state state;
     struct why why;
-    if (source->close_api_key == NULL || config->state_dir == NULL || config->queue == QUEUE_NONE)
+    if (source->close_api_key == NULL || source->reconcile_interval_ms == 0 || config->state_dir == NULL || config->queue == QUEUE_NONE)
         return INT64_MAX;
     if (!look(config, source, &state, &why))
         return clock_unix_ms() + source->reconcile_interval_ms;
     int64_t last = state.last_run_ms;
-    state_free(&state);
+    reconcile_state_free(&state);
     /* a clock that was ahead must not keep us waiting */
     return last > clock_unix_ms() ? clock_unix_ms() : last + source->reconcile_interval_ms;
 }

@@ -14,9 +14,9 @@ struct reconcile_state {
     char trouble[512];
 };
 
-/* Reads it; a missing one is all zero. Returns false with the reason. Free with state_free. */
-bool state_read(const char *directory, struct reconcile_state *state, struct why *why);
-bool state_write(const char *directory, const struct reconcile_state *state, struct why *why);
-void state_free(struct reconcile_state *state);
+/* Reads it; a missing one is all zero. Returns false with the reason. Free with reconcile_state_free. */
+bool reconcile_state_read(const char *directory, struct reconcile_state *state, struct why *why);
+bool reconcile_state_write(const char *directory, const struct reconcile_state *state, struct why *why);
+void reconcile_state_free(struct reconcile_state *state);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "commands/commands.h"
 #include "commands/source.h"
+#include "commands/state.h"
 
 #define LOCK_WAIT_MS 5000
 
@@ -14,6 +15,17 @@ int close_side_failed(const struct close_side *side, const struct why *why)
 {
     fprintf(stderr, "%s: %s\n", side->command, why->text);
     return COMMAND_FAILED;
+}
+
+/* What root makes the program cannot read. Without a queue on disk it cannot be told whose it must be. */
+static bool may_open(const struct config *config, struct why *why)
+{
+    if (config->queue != QUEUE_NONE)
+        return state_may_open(config, why);
+    if (geteuid() != 0)
+        return true;
+    why_set(why, "run this as the user as which the web server runs the program, not as root");
+    return false;
 }
 
 int close_side_begin(struct close_side *side, const char *command, const char *source)
@@ -25,6 +37,8 @@ int close_side_begin(struct close_side *side, const char *command, const char *s
     if (side->config == NULL)
         return close_side_failed(side, &why);
     log_open(side->config->log_level);
+    if (!may_open(side->config, &why))
+        return close_side_failed(side, &why);
     side->source = source_wanted(side->config, source, command);
     if (side->source == NULL)
         return COMMAND_USAGE;

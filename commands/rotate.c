@@ -37,10 +37,10 @@ static int go_on(const struct close_side *side, const struct rotation *rotation)
     bool ended;
     const struct subscribing work = close_side_work(side);
     printf("%s is taking the place of %s\n", rotation->to, rotation->from);
-    if (!state_read(side->directory, &state, &why))
+    if (!reconcile_state_read(side->directory, &state, &why))
         return close_side_failed(side, &why);
     enum close_result result = rotation_go_on(&work, state.until_us, &ended, &why);
-    state_free(&state);
+    reconcile_state_free(&state);
     if (result != CLOSE_DONE)
         return close_side_failed(side, &why);
     printf("%s\n", ended ? "the old one is removed: the rotation is over" : why.text);

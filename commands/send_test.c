@@ -9,8 +9,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "commands/advice.h"
 #include "commands/delivery.h"
+#include "commands/explain.h"
 #include "commands/options.h"
 #include "commands/sign.h"
 #include "commands/source.h"
@@ -18,9 +18,7 @@
 #include "config/config.h"
 #include "watch/clock.h"
 
-#define SIZE_MOST ((size_t)1 << 30)   /* bytes of a body that is sent */
-#define WORDS_MOST 600                /* bytes of an answer that are shown */
-#define CLOSE_WAITS_MS INT64_C(15000) /* for an answer */
+#define SIZE_MOST ((size_t)1 << 30) /* bytes of a body that is sent */
 
 struct wish {
     const char *source; /* NULL: the only one */
@@ -171,60 +169,6 @@ static bool send_body(const struct source *source, CURLU *url, const struct buff
     return false;
 }
 
-/* ---- the answer ------------------------------------------------------------------------------------------------- */
-
-static bool is_ok(const struct delivery_answer *answer)
-{
-    size_t length = answer->body.length;
-    while (length > 0 && (answer->body.data[length - 1] == '\n' || answer->body.data[length - 1] == '\r'))
-        length--;
-    return answer->status == 200 && length == 2 && memcmp(answer->body.data, "ok", 2) == 0;
-}
-
-/* The program's refusals are {"error": "..."}. */
-static bool is_by_program(const struct delivery_answer *answer)
-{
-    static const char start[] = "{\"error\"";
-    return strcmp(answer->type, "application/json") == 0 && answer->body.length >= sizeof start - 1 &&
-           memcmp(answer->body.data, start, sizeof start - 1) == 0;
-}
-
-/* Prints the beginning of the answer's body as one line. What could move the terminal's cursor becomes a `?`. */
-static void print_words(const struct delivery_answer *answer)
-{
-    size_t length = answer->body.length < WORDS_MOST ? answer->body.length : WORDS_MOST;
-    while (length > 0 && strchr(" \t\r\n", answer->body.data[length - 1]) != NULL)
-        length--;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)answer->body.data[i];
-        if (c == '\n' || c == '\r' || c == '\t')
-            c = ' ';
-        putchar(c < 0x20 || c >= 0x7f ? '?' : c);
-    }
-    puts(length == 0 ? "nothing" : "");
-}
-
-/* Prints what came and what to change. Returns an exit code. */
-static int judge(const struct delivery_answer *answer, size_t sent)
-{
-    if (answer->code != CURLE_OK) {
-        printf("no answer after %lld ms: %s\n%s\n", (long long)answer->took_ms, answer->error,
-               advice_on_failure(answer->code));
-        return COMMAND_FAILED;
-    }
-    printf("answer: %ld after %lld ms: ", answer->status, (long long)answer->took_ms);
-    print_words(answer);
-    if (!is_ok(answer)) {
-        printf("%s\n", advice_on_answer(answer->status, is_by_program(answer), sent));
-        return COMMAND_FAILED;
-    }
-    if (answer->took_ms > CLOSE_WAITS_MS) {
-        printf("Close waits 15 s for an answer: it would have counted this as a failure and sent the event again\n");
-        return COMMAND_FAILED;
-    }
-    return COMMAND_OK;
-}
-
 /* ---- the command ------------------------------------------------------------------------------------------------ */
 
 static int send_and_judge(const struct wish *wish, const struct source *source, CURLU *url)
@@ -237,7 +181,7 @@ static int send_and_judge(const struct wish *wish, const struct source *source, 
     else if (read_file(wish->body, &body))
         code = COMMAND_OK;
     if (code == COMMAND_OK)
-        code = send_body(source, url, &body, &answer) ? judge(&answer, body.length) : COMMAND_FAILED;
+        code = send_body(source, url, &body, &answer) ? explain_answer(&answer, body.length) : COMMAND_FAILED;
     delivery_answer_free(&answer);
     buffer_free(&body);
     return code;

@@ -53,9 +53,12 @@ struct config {
     enum queue_kind queue;
     char *state_dir; /* absolute; of the engine sqlite */
     int64_t queue_max_bytes;
+    int64_t queue_retention_ms;
     int64_t dedupe_window_ms;
-    int64_t max_body; /* bytes */
-    char *ca_file;    /* NULL: libcurl's own */
+    int64_t poison_after_ms;
+    int64_t deliver_rate; /* events a second and source; 0: as many as the data plane takes */
+    int64_t max_body;     /* bytes */
+    char *ca_file;        /* NULL: libcurl's own */
     enum log_level log_level;
 
     int64_t request_threads;

@@ -95,7 +95,8 @@ static void text_clear(const struct key *key, void *base)
 
 static bool path_parse(const struct key *key, const char *text, void *base, struct why *why)
 {
-    if (access(text, R_OK) != 0) {
+    /* the state directory is made where it is missing */
+    if (access(text, R_OK) != 0 && (errno != ENOENT || strcmp(key->name, "state_dir") != 0)) {
         why_set(why, "names %.300s, which cannot be read: %s", text, strerror(errno));
         return false;
     }

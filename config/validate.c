@@ -118,11 +118,27 @@ static bool has_state_dir(const struct config *config, struct why *why)
     return false;
 }
 
+/* What is still to be delivered must be known when it comes again. */
+static bool window_covers_retention(const struct config *config, struct why *why)
+{
+    if (config->queue != QUEUE_SQLITE || config->dedupe_window_ms >= config->queue_retention_ms)
+        return true;
+    bool from_file;
+    const struct setting *setting = settings_effective(config, keys_find("dedupe_window", &from_file), TOP, NULL);
+    if (setting == NULL)
+        setting = settings_effective(config, keys_find("queue_retention", &from_file), TOP, NULL);
+    char where[WHERE_SIZE];
+    why_set(why, "%s: dedupe_window is less than queue_retention: events could be sent twice; make it as long",
+            setting_where(config, setting, where));
+    return false;
+}
+
 bool validate_config(const struct config *config, struct why *why)
 {
     for (size_t i = 0; i < config->sources; i++) {
         if (!secrets_have_values(config, i, why) || !source_is_whole(config, &config->source[i], why))
             return false;
     }
-    return sources_differ(config, why) && queue_takes_largest(config, why) && has_state_dir(config, why);
+    return sources_differ(config, why) && queue_takes_largest(config, why) && has_state_dir(config, why) &&
+           window_covers_retention(config, why);
 }

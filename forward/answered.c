@@ -5,10 +5,11 @@
 
 #include "forward/backoff.h"
 #include "forward/lane.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
 #include "watch/log.h"
 
-#define ASIDE_MOST 4 /* events refused alone, one after another: then it is not the events */
+#define FAILURES_MOST 5 /* times that a batch meets 5xx or a cut before one message is suspected */
+#define ASIDE_MOST 4    /* events refused alone, one after another: then it is not the events */
 
 /* Sets the source's reason, and logs it once for each try. */
 static void report(struct lane *lane, const struct answer *answer, enum log_level level, const char *happening,
@@ -60,23 +61,98 @@ static void delivered(struct lane *lane, const struct answer *answer)
         traffic_end(traffic, pending, VERDICT_DELIVERED, NULL);
     if (lane->tries > 0 || traffic->blocked_until > 0)
         log_write(LEVEL_INFO, "msg=data_plane_answers_again source=%s", traffic->source->name);
+    traffic->notes_differ |= traffic->failing_ms > 0;
+    traffic->failing_ms = 0;
     lane->tries = 0;
     lane->due = 0;
     lane->limit = lane->limit * 2 < (size_t)traffic->config->batch_events ? lane->limit * 2
                                                                           : (size_t)traffic->config->batch_events;
+    /* Still in search of one that fails: its next failure need not come five times again. */
+    bool searching = lane->failures >= FAILURES_MOST - 1 && lane->limit < (size_t)traffic->config->batch_events;
+    lane->failures = searching ? FAILURES_MOST - 1 : 0;
     traffic->accepted++;
     traffic->blocked_until = 0;
     condemn_aside(traffic);
 }
 
-static void retry(struct lane *lane, const struct answer *answer)
+static int64_t delay_after(unsigned tries, const struct answer *answer)
 {
     uint64_t chance = 0;
     if (getrandom(&chance, sizeof chance, 0) < 0)
         chance = (uint64_t)clock_now();
+    return backoff_delay(tries, answer->retry_after_ms, chance);
+}
+
+static void note_failing(struct traffic *traffic)
+{
+    traffic->notes_differ = true;
+    if (traffic->failing_ms == 0)
+        traffic->failing_ms = clock_unix_ms();
+}
+
+/* The data plane fails at it again, alone. Returns whether that was too long, while it took others. */
+static bool is_poison(struct traffic *traffic, struct pending *pending)
+{
+    pending->tries++;
+    if (traffic->accepted > pending->accepted)
+        pending->proofs++;
+    pending->accepted = traffic->accepted;
+    return pending->proofs >= FAILURES_MOST && clock_unix_ms() - pending->parked_ms >= traffic->config->poison_after_ms;
+}
+
+/* A parked event was tried, alone, and failed. The lane goes on without it. */
+static void parked_again(struct lane *lane, const struct answer *answer)
+{
+    struct traffic *traffic = lane->traffic;
+    struct pending *pending = pending_pop(&lane->sending);
+    outcome_describe(answer, &traffic->why);
+    if (is_poison(traffic, pending)) {
+        report_event(traffic, pending, "event_is_poison");
+        traffic_end(traffic, pending, VERDICT_DEAD, traffic->why.text);
+        return;
+    }
+    pending->until = clock_now() + delay_after(pending->tries + 1, answer);
+    pending_push(&traffic->parked, pending);
+}
+
+/* Whether another event may be parked: not when the last one's turn showed nothing, for then all fail. */
+static bool may_park(const struct traffic *traffic)
+{
+    return traffic->holding_count == 0 ||
+           (traffic->holding_count < NOTES_PARKED && traffic->accepted > traffic->parked_at);
+}
+
+/* The same batch has met 5xx, or a cut, several times: one message may be the cause. Smaller batches find it; alone, it
+ * is parked, so that others can show whether it is the cause. Returns whether the lane may go on soon. */
+static bool look_for_poison(struct lane *lane, const struct answer *answer)
+{
+    if (!outcome_is_failure(answer) || ++lane->failures < FAILURES_MOST)
+        return false;
+    if (lane->sending.count > 1) {
+        lane->limit = (lane->sending.count + 1) / 2;
+        return true;
+    }
+    struct pending *pending = lane->sending.first;
+    if (!may_park(lane->traffic))
+        return false;
+    report_event(lane->traffic, pending, "event_parked");
+    pending->until = clock_now() + delay_after(1, answer);
+    traffic_park(lane, pending_pop(&lane->sending));
+    return true;
+}
+
+static void retry(struct lane *lane, const struct answer *answer)
+{
+    if (lane->sending.count == 1 && lane->sending.first->parked_ms > 0) {
+        parked_again(lane, answer);
+        return;
+    }
     lane->tries++;
-    int64_t delay = backoff_delay(lane->tries, answer->retry_after_ms, chance);
+    note_failing(lane->traffic);
+    int64_t delay = delay_after(lane->tries, answer);
     report(lane, answer, LEVEL_WARN, "not_delivered", delay);
+    if (look_for_poison(lane, answer) && delay > BACKOFF_FIRST_MS && answer->retry_after_ms == 0)
+        delay = BACKOFF_FIRST_MS;
     lane_put_off(lane, clock_now() + delay);
 }
 
@@ -84,6 +160,7 @@ static void retry(struct lane *lane, const struct answer *answer)
 static void operator_must_act(struct lane *lane, const struct answer *answer)
 {
     struct traffic *traffic = lane->traffic;
+    note_failing(traffic);
     report(lane, answer, LEVEL_ERROR, "data_plane_refuses", OPERATOR_MS);
     traffic->blocked_until = clock_now() + OPERATOR_MS;
     lane_put_back(lane);

@@ -6,17 +6,22 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "forward/crumb.h"
 #include "forward/forward.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
+#include "forward/turn.h"
 #include "watch/log.h"
 
 #define OWN_AGAIN_MS 500
+#define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */
+#define RECALL_AGAIN_MS 2000
 
 struct forwarder {
     const struct config *config;
     struct queue *queue;
     struct poster *poster;
     struct gzip *gzip;
+    struct crumb *crumb;     /* while this process owns the reading; NULL: without */
     struct traffic *traffic; /* config->sources of them */
     size_t traffics;         /* that are initialised */
     int stop_fd;             /* readable once the forwarder is to stop */
@@ -31,6 +36,7 @@ void forwarder_free(struct forwarder *forwarder)
     for (size_t i = 0; i < forwarder->traffics; i++)
         traffic_free(&forwarder->traffic[i]);
     free(forwarder->traffic);
+    crumb_close(forwarder->crumb);
     gzip_free(forwarder->gzip);
     poster_free(forwarder->poster);
     if (forwarder->stop_fd >= 0)
@@ -117,17 +123,26 @@ static void report(const struct forwarder *forwarder)
 /* Nothing new is sent any more: waits for what is with the data planes. */
 static void finish(struct forwarder *forwarder)
 {
-    moment deadline = atomic_load(&forwarder->stop_deadline);
-    while (any_sending(forwarder) && clock_now() < deadline) {
-        poster_wait(forwarder->poster, NULL, 0, clock_until(deadline));
+    while (any_sending(forwarder)) {
+        bool stopped = atomic_load(&forwarder->stopped); /* a stop may still come, with its own deadline */
+        moment deadline = atomic_load(&forwarder->stop_deadline);
+        if (clock_now() >= deadline)
+            break;
+        poster_wait(forwarder->poster, &forwarder->stop_fd, stopped ? 0 : 1, clock_until(deadline));
         take_answers(forwarder);
     }
     turn_all(forwarder, false);
     report(forwarder);
 }
 
-/* Until this process owns the reading, or is to stop. Another one's end is not told, so it is asked for again. */
-static bool own(struct forwarder *forwarder)
+static bool is_idle(const struct forwarder *forwarder)
+{
+    return !any_sending(forwarder) && next_due(forwarder) > clock_now() + IDLE_MS;
+}
+
+/* Until this process owns the reading, or is to stop. Another one's end is not told, so it is asked for again, unless
+ * this one would be done soon anyway. */
+static bool own(struct forwarder *forwarder, enum forward_until until)
 {
     struct why why;
     bool said = false;
@@ -139,24 +154,55 @@ static bool own(struct forwarder *forwarder)
         if (!said)
             log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
         said = true;
+        if (until == FORWARD_UNTIL_IDLE)
+            return false;
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, OWN_AGAIN_MS);
     }
     return false;
 }
 
-void forwarder_run(struct forwarder *forwarder)
+/* Takes over what was noted before a restart. */
+static bool recall(struct forwarder *forwarder)
 {
-    if (!own(forwarder))
-        return;
+    struct why why;
+    if (forwarder->crumb == NULL && forwarder->config->queue == QUEUE_SQLITE)
+        forwarder->crumb = crumb_open(forwarder->config->state_dir);
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        forwarder->traffic[i].crumb = forwarder->crumb;
+    for (size_t i = 0; i < forwarder->traffics; i++) {
+        if (traffic_recall(&forwarder->traffic[i], &why))
+            continue;
+        log_write(LEVEL_ERROR, "msg=cannot_forward reason=\"%s\"", why.text);
+        return false;
+    }
+    return true;
+}
+
+bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline)
+{
+    if (!own(forwarder, until))
+        return false;
+    while (!recall(forwarder) && !atomic_load(&forwarder->stopped) && clock_now() < deadline)
+        poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
-    while (!atomic_load(&forwarder->stopped)) {
+    while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
         queue_woken(forwarder->queue); /* before looking: what comes after it wakes */
         bool more = turn_all(forwarder, true);
         more |= take_answers(forwarder);
-        if (!more)
-            poster_wait(forwarder->poster, descriptors, 2, clock_until(next_due(forwarder)));
+        if (more)
+            continue;
+        if (until == FORWARD_UNTIL_IDLE && is_idle(forwarder))
+            break;
+        moment due = next_due(forwarder);
+        poster_wait(forwarder->poster, descriptors, 2, clock_until(due < deadline ? due : deadline));
     }
     finish(forwarder);
+    return true;
+}
+
+uint64_t forwarder_read_up_to(const struct forwarder *forwarder, size_t source)
+{
+    return forwarder->traffic[source].last_id;
 }
 
 void forwarder_stop(struct forwarder *forwarder, moment deadline)

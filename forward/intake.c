@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "forward/lane.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
 #include "watch/log.h"
 
 #define CHUNK 64 /* events read, and asked about, at once */
@@ -40,9 +40,15 @@ static void unusable(struct traffic *traffic, uint64_t id, const char *reason)
     settle_at_once(traffic, id, VERDICT_DEAD, reason);
 }
 
-/* The same event, or a newer one, is on its way: this one ends as that one does. */
+/* The same event, or a newer one, is on its way, or has ended a moment ago: this one ends as that one does. */
 static void join_twin(struct traffic *traffic, struct pending *first, struct pending *twin)
 {
+    if (first->ended) {
+        traffic->on_their_way--;
+        settle_at_once(traffic, twin->id, VERDICT_DUPLICATE, NULL);
+        pending_free(twin);
+        return;
+    }
     twin->twins = first->twins;
     first->twins = twin;
     if (first->told)
@@ -54,6 +60,14 @@ static void join_twin(struct traffic *traffic, struct pending *first, struct pen
 static void enter_lane(struct traffic *traffic, struct pending *pending, struct parsed *parsed)
 {
     struct lane *lane = traffic_lane(traffic, pending);
+    if (traffic_expire(traffic, pending))
+        return;
+    if (traffic_was_parked(traffic, pending))
+        return;
+    if (traffic_holds(traffic, pending->person)) {
+        pending_push(&traffic->held, pending);
+        return;
+    }
     enum lane_built built = lane_has_room(lane) ? lane_build(lane, pending, parsed) : LANE_NO_ROOM;
     if (built == LANE_BUILT)
         return;
@@ -83,6 +97,7 @@ static bool take_one(struct traffic *traffic, const struct event *event, struct 
         return false;
     pending->id = event->id;
     pending->identity = *identity;
+    pending->received_ms = event->received_ms;
     pending->person = hash_person(transform_person(parsed));
     pending->newer = known->delivered;
     traffic->on_their_way++;
@@ -92,7 +107,7 @@ static bool take_one(struct traffic *traffic, const struct event *event, struct 
         join_twin(traffic, first, pending);
         return true;
     }
-    pending->newer |= first != NULL;
+    pending->newer |= first != NULL && (!first->ended || first->delivered);
     in_hand_add(&traffic->in_hand, pending);
     enter_lane(traffic, pending, parsed);
     return true;
@@ -106,7 +121,7 @@ static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct
         const struct event *event = &traffic->events.at[i];
         bool out_of_memory = false;
         struct why why;
-        parsed[i] = transform_parse(event->body, event->length, &out_of_memory, &why);
+        parsed[i] = traffic_parse(traffic, event, &out_of_memory, &why);
         if (parsed[i] == NULL && out_of_memory)
             return i;
         if (parsed[i] == NULL)

@@ -1,5 +1,6 @@
 /* A lane's batch, built and sent: see lane.h. */
 #include "forward/lane.h"
+#include "forward/steps.h"
 
 #include <stdlib.h>
 
@@ -8,22 +9,43 @@
 #define AGAIN_MOST 256    /* events read again at once */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
 
-bool lane_has_room(const struct lane *lane)
+static moment later(moment a, moment b)
 {
-    return lane->waiting.count == 0 && lane->built.count < lane->limit && lane->batch.text.length < BATCH_BYTES &&
-           lane_due(lane) <= clock_now();
+    return a > b ? a : b;
 }
 
 moment lane_due(const struct lane *lane)
 {
-    moment blocked = lane->traffic->blocked_until;
-    return lane->due > blocked ? lane->due : blocked;
+    return later(later(lane->due, lane->traffic->blocked_until), lane->traffic->rate_due);
+}
+
+/* With a rate, batches are small enough to go out several times a second. */
+static size_t lane_limit(const struct lane *lane)
+{
+    size_t rate = (size_t)lane->traffic->config->deliver_rate;
+    size_t most = rate == 0 ? lane->limit : (rate + 3) / 4;
+    return lane->limit < most ? lane->limit : most;
+}
+
+/* deliver_rate: what is sent now takes its time from what comes after it. */
+static void take_time(struct traffic *traffic, size_t events)
+{
+    if (traffic->config->deliver_rate == 0)
+        return;
+    moment start = later(traffic->rate_due, clock_now());
+    traffic->rate_due = start + (int64_t)events * 1000 / traffic->config->deliver_rate;
+}
+
+bool lane_has_room(const struct lane *lane)
+{
+    return lane->waiting.count == 0 && lane->built.count < lane_limit(lane) && lane->batch.text.length < BATCH_BYTES &&
+           lane_due(lane) <= clock_now();
 }
 
 enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed)
 {
     struct buffer *text = batch_begin(&lane->batch);
-    enum transform_result result = transform_message(parsed, &lane->traffic->rules, pending->newer, text);
+    enum transform_result result = traffic_transform(lane->traffic, pending, parsed, text);
     if (result != TRANSFORM_OK || text->failed) {
         bool dropped = result == TRANSFORM_DROPPED && !text->failed;
         batch_reject(&lane->batch);
@@ -47,8 +69,15 @@ void lane_put_off(struct lane *lane, moment due)
     struct traffic *traffic = lane->traffic;
     lane->due = due;
     lane_put_back(lane);
-    for (struct pending *p = lane->waiting.first; p != NULL; p = p->next)
-        traffic_tell_later(traffic, p, lane_due(lane), false, traffic->why.text);
+    struct pending_list all;
+    struct pending *pending;
+    pending_move(&all, &lane->waiting);
+    while ((pending = pending_pop(&all)) != NULL) {
+        if (traffic_expire(traffic, pending))
+            continue;
+        pending_push(&lane->waiting, pending);
+        traffic_tell_later(traffic, pending, lane_due(lane), false, traffic->why.text);
+    }
 }
 
 static void put_off_without_memory(struct lane *lane)
@@ -62,7 +91,7 @@ static bool build_again(struct lane *lane, struct pending *pending, const struct
 {
     bool out_of_memory = true;
     struct why why;
-    struct parsed *parsed = transform_parse(event->body, event->length, &out_of_memory, &why);
+    struct parsed *parsed = traffic_parse(lane->traffic, event, &out_of_memory, &why);
     enum lane_built built = parsed == NULL ? LANE_NO_MEMORY : lane_build(lane, pending, parsed);
     parsed_free(parsed);
     switch (built) {
@@ -105,7 +134,8 @@ void lane_fill(struct lane *lane)
     struct traffic *traffic = lane->traffic;
     uint64_t ids[AGAIN_MOST];
     size_t count = 0;
-    for (struct pending *p = lane->waiting.first; p != NULL && count < AGAIN_MOST && count < lane->limit; p = p->next)
+    for (struct pending *p = lane->waiting.first; p != NULL && count < AGAIN_MOST && count < lane_limit(lane);
+         p = p->next)
         ids[count++] = p->id;
     if (count == 0)
         return;
@@ -128,34 +158,24 @@ static bool post(struct lane *lane)
            post_start(lane->post, lane->compressed.data, lane->compressed.length, &traffic->why);
 }
 
-/* Writes the finished batch into the file, and takes that for the answer. */
-static void write_file(struct lane *lane)
+enum lane_sent lane_send(struct lane *lane, struct answer *answer)
 {
-    struct answer answer;
-    file_sink_append(lane->traffic->file, lane->batch.text.data, lane->batch.text.length, &answer);
-    pending_move(&lane->sending, &lane->built);
-    batch_clear(&lane->batch);
-    traffic_answered(lane, &answer);
-}
-
-bool lane_send(struct lane *lane)
-{
+    const char *file = lane->traffic->file;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_due(lane) > clock_now())
-        return false;
+        return LANE_IDLE;
     if (!batch_finish(&lane->batch)) {
         put_off_without_memory(lane);
-        return false;
+        return LANE_IDLE;
     }
     lane->sent_bytes = lane->batch.text.length;
-    if (lane->traffic->file != NULL) {
-        write_file(lane);
-        return true;
-    }
-    if (!post(lane)) {
+    take_time(lane->traffic, lane->built.count);
+    if (file != NULL) {
+        file_sink_append(file, lane->batch.text.data, lane->batch.text.length, answer);
+    } else if (!post(lane)) {
         put_off_without_memory(lane);
-        return false;
+        return LANE_IDLE;
     }
     pending_move(&lane->sending, &lane->built);
     batch_clear(&lane->batch);
-    return true;
+    return file != NULL ? LANE_ANSWERED : LANE_SENT;
 }

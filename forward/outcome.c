@@ -1,7 +1,6 @@
 /* Answers and what they mean: see outcome.h. */
 #include "forward/outcome.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -45,6 +44,11 @@ enum outcome outcome_of(const struct answer *answer)
             return table[i].outcome;
     }
     return OUTCOME_OPERATOR;
+}
+
+bool outcome_is_failure(const struct answer *answer)
+{
+    return answer->status >= 500 || (answer->status == 0 && answer->cut);
 }
 
 void outcome_describe(const struct answer *answer, struct why *why)

@@ -2,6 +2,7 @@
 #ifndef FORWARD_OUTCOME_H
 #define FORWARD_OUTCOME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,7 @@ struct answer {
     char body[ANSWER_BODY];
     size_t length;          /* of the whole body: more than ANSWER_BODY when body has its start only */
     int64_t retry_after_ms; /* as asked by the data plane; 0: not */
+    bool cut;               /* of status 0: it was connected, and the connection ended */
     struct why error;
 };
 
@@ -26,6 +28,9 @@ enum outcome {
 };
 
 enum outcome outcome_of(const struct answer *answer);
+
+/* Whether the data plane itself failed while it worked on this batch (5xx, cut): one message may be the cause. */
+bool outcome_is_failure(const struct answer *answer);
 
 /* Says in words for people what came back: `the data plane answered 401 "invalid write key"`. */
 void outcome_describe(const struct answer *answer, struct why *why);

@@ -57,6 +57,15 @@ void pending_prepend(struct pending_list *list, struct pending_list *from)
     pending_list_init(from);
 }
 
+void pending_move_person(struct pending_list *list, struct pending_list *from, uint64_t person)
+{
+    struct pending_list all;
+    struct pending *pending;
+    pending_move(&all, from);
+    while ((pending = pending_pop(&all)) != NULL)
+        pending_push(pending->person == person ? list : from, pending);
+}
+
 void pending_move(struct pending_list *list, struct pending_list *from)
 {
     pending_list_init(list);

@@ -13,14 +13,20 @@ struct pending {
     struct pending *next; /* in its list */
     uint64_t id;          /* in the queue */
     struct identity identity;
+    int64_t received_ms;    /* Unix time; 0: not known */
     uint64_t person;        /* hash of whom the event is about: picks the lane */
     struct pending *twins;  /* the same event come again: they end as this one does */
     struct pending *hashed; /* next in the same bucket of struct in_hand */
     bool newer;             /* an older version was delivered or is on its way: the messageId must differ */
     bool told;              /* the queue was told LATER since it last gave out the body */
+    bool ended;             /* its verdict is on the way to the queue: */
+    bool delivered;         /* and is this */
     bool suspected;         /* it was in a batch that the data plane refused */
     uint64_t accepted;      /* batches that the source's data plane had accepted when it was suspected first */
-    moment until;           /* set aside, refused alone: when to try again */
+    moment until;           /* set aside or parked: when to try again */
+    int64_t parked_ms;      /* parked: since when; Unix time; 0: not */
+    unsigned tries;         /* parked: that failed */
+    unsigned proofs;        /* parked: of these, while others were accepted */
     char *refusal;          /* set aside: the data plane's words; may be NULL */
 };
 
@@ -45,6 +51,9 @@ void pending_push_first(struct pending_list *list, struct pending *pending);
 
 /* Moves all of `from` before those of list; from is empty then. */
 void pending_prepend(struct pending_list *list, struct pending_list *from);
+
+/* Moves those about one person to the end of another list, in order. */
+void pending_move_person(struct pending_list *list, struct pending_list *from, uint64_t person);
 
 /* Moves all of `from` to an empty list. */
 void pending_move(struct pending_list *list, struct pending_list *from);

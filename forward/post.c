@@ -147,6 +147,7 @@ bool post_start(struct post *post, const char *body, size_t length, struct why *
 {
     post->answer.status = 0;
     post->answer.length = 0;
+    post->answer.cut = false;
     post->answer.retry_after_ms = 0;
     post->answer.error.text[0] = '\0';
     post->error[0] = '\0';
@@ -160,6 +161,13 @@ bool post_start(struct post *post, const char *body, size_t length, struct why *
     return true;
 }
 
+/* The data plane had the request, or part of it, and let go. */
+static bool is_cut(CURLcode result)
+{
+    return result == CURLE_GOT_NOTHING || result == CURLE_RECV_ERROR || result == CURLE_SEND_ERROR ||
+           result == CURLE_PARTIAL_FILE || result == CURLE_HTTP2 || result == CURLE_HTTP2_STREAM;
+}
+
 /* Reads the answer of a POST that is done. Any error leaves status 0: half an answer is none. */
 static void finish(struct post *post, CURLcode result)
 {
@@ -167,6 +175,7 @@ static void finish(struct post *post, CURLcode result)
     curl_multi_remove_handle(post->poster->multi, post->easy);
     post->busy = false;
     if (result != CURLE_OK) {
+        answer->cut = is_cut(result);
         why_set(&answer->error, "%s", post->error[0] != '\0' ? post->error : curl_easy_strerror(result));
         return;
     }

@@ -1,16 +1,11 @@
-/* One source's events on their way: turns, ends, and what is told to the queue. See traffic.h. */
+/* One source's events on their way: their beginning, their ends, and what is told of them to the queue. See traffic.h.
+ */
 #include "forward/traffic.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "forward/file_sink.h"
-#include "forward/lane.h"
-#include "watch/log.h"
-
-#define READ_AHEAD 65536  /* events on their way at most */
-#define READ_ALWAYS 16384 /* so many are read even if no lane can send: an append that waits must be told so */
-#define TELL_AGAIN_MS 1000
 
 static bool init_lane(struct lane *lane, struct traffic *traffic, struct poster *poster, struct why *why)
 {
@@ -43,6 +38,9 @@ bool traffic_init(struct traffic *traffic, const struct config *config, const st
                   .removes = source->remove.count},
     };
     pending_list_init(&traffic->aside);
+    pending_list_init(&traffic->parked);
+    pending_list_init(&traffic->held);
+    pending_list_init(&traffic->ended);
     traffic->lanes = (size_t)config->lanes;
     traffic->lane = calloc(traffic->lanes, sizeof *traffic->lane);
     if (traffic->lane == NULL || !in_hand_init(&traffic->in_hand)) {
@@ -71,6 +69,9 @@ void traffic_free(struct traffic *traffic)
     }
     free(traffic->lane);
     pending_list_free(&traffic->aside);
+    pending_list_free(&traffic->parked);
+    pending_list_free(&traffic->held);
+    pending_list_free(&traffic->ended);
     in_hand_free(&traffic->in_hand);
     events_free(&traffic->events);
     verdicts_free(&traffic->verdicts);
@@ -79,6 +80,31 @@ void traffic_free(struct traffic *traffic)
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending)
 {
     return &traffic->lane[pending->person % traffic->lanes];
+}
+
+bool traffic_holds(const struct traffic *traffic, uint64_t person)
+{
+    for (size_t i = 0; i < traffic->holding_count; i++) {
+        if (traffic->holding[i] == person)
+            return true;
+    }
+    return false;
+}
+
+/* A parked event has ended: those behind it go on. */
+static void release(struct traffic *traffic, uint64_t person)
+{
+    struct pending_list free_now;
+    pending_list_init(&free_now);
+    for (size_t i = 0; i < traffic->holding_count; i++) {
+        if (traffic->holding[i] == person) {
+            traffic->holding[i] = traffic->holding[--traffic->holding_count];
+            break;
+        }
+    }
+    traffic->notes_differ = true;
+    pending_move_person(&free_now, &traffic->held, person);
+    pending_prepend(&traffic->lane[person % traffic->lanes].waiting, &free_now);
 }
 
 static void count_end(struct traffic *traffic, enum verdict_kind kind)
@@ -119,7 +145,8 @@ static void add_verdict(struct traffic *traffic, const struct pending *pending, 
 void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason)
 {
     const char *kept = reason == NULL ? NULL : verdicts_reason(&traffic->verdicts, reason);
-    in_hand_remove(&traffic->in_hand, pending);
+    if (pending->parked_ms > 0)
+        release(traffic, pending->person);
     add_verdict(traffic, pending, kind, kept);
     while (pending->twins != NULL) {
         struct pending *twin = pending->twins;
@@ -129,7 +156,9 @@ void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_
         pending_free(twin);
     }
     traffic->on_their_way--;
-    pending_free(pending);
+    pending->ended = true;
+    pending->delivered = kind == VERDICT_DELIVERED;
+    pending_push(&traffic->ended, pending); /* the queue does not know it yet: here it can be found until then */
 }
 
 bool traffic_forget(struct lane *lane, struct pending *pending)
@@ -158,106 +187,4 @@ void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment
         verdicts_add(&traffic->verdicts, &verdict);
         p->told = true;
     }
-}
-
-/* Returns whether the queue knows all there is to tell. */
-static bool tell(struct traffic *traffic)
-{
-    struct why why;
-    if (traffic->verdicts.count == 0)
-        return true;
-    if (traffic->tell_due > clock_now())
-        return false;
-    if (verdicts_tell(&traffic->verdicts, traffic->queue, traffic->source->name, &why)) {
-        traffic->tell_due = 0;
-        return true;
-    }
-    char words[LOG_QUOTED];
-    traffic->tell_due = clock_now() + TELL_AGAIN_MS;
-    log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s", traffic->source->name,
-              traffic->verdicts.count, log_quote(words, why.text, strlen(why.text)));
-    return false;
-}
-
-/* Those refused alone, about which nothing was learned since, are tried again. */
-static void return_aside(struct traffic *traffic)
-{
-    moment now = clock_now();
-    while (traffic->aside.first != NULL && traffic->aside.first->until <= now) {
-        struct pending *pending = pending_pop(&traffic->aside);
-        pending->until = 0;
-        pending_push_first(&traffic_lane(traffic, pending)->waiting, pending);
-    }
-}
-
-static bool send_due(struct traffic *traffic)
-{
-    bool sent = false;
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        struct lane *lane = &traffic->lane[i];
-        if (lane->sending.count > 0 || lane_due(lane) > clock_now())
-            continue;
-        if (lane->built.count == 0)
-            lane_fill(lane);
-        sent |= lane_send(lane);
-    }
-    return sent;
-}
-
-/* Reading goes on while a lane could send what it finds, and a little beyond. */
-static bool may_take_in(const struct traffic *traffic)
-{
-    if (traffic->intake_due > clock_now() || traffic->on_their_way >= READ_AHEAD)
-        return false;
-    if (traffic->on_their_way < READ_ALWAYS)
-        return true;
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        if (lane_has_room(&traffic->lane[i]))
-            return true;
-    }
-    return false;
-}
-
-bool traffic_turn(struct traffic *traffic, bool sending)
-{
-    return_aside(traffic);
-    if (!tell(traffic))
-        return false; /* nothing is sent while the last settling failed */
-    bool more = sending && send_due(traffic);
-    if (may_take_in(traffic) && traffic_take_in(traffic))
-        more = true;
-    if (tell(traffic) && sending)
-        more |= send_due(traffic);
-    return more | (traffic->verdicts.count > 0 && tell(traffic));
-}
-
-static moment earlier(moment a, moment b)
-{
-    return a < b ? a : b;
-}
-
-moment traffic_due(const struct traffic *traffic)
-{
-    moment due = MOMENT_NEVER;
-    if (traffic->verdicts.count > 0)
-        return traffic->tell_due; /* until then nothing is sent */
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        const struct lane *lane = &traffic->lane[i];
-        if (lane->sending.count == 0 && lane->built.count + lane->waiting.count > 0)
-            due = earlier(due, lane_due(lane));
-    }
-    if (traffic->aside.first != NULL)
-        due = earlier(due, traffic->aside.first->until);
-    if (traffic->intake_due > 0)
-        due = earlier(due, traffic->intake_due > clock_now() ? traffic->intake_due : MOMENT_NEVER);
-    return due;
-}
-
-bool traffic_is_sending(const struct traffic *traffic)
-{
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        if (traffic->lane[i].sending.count > 0)
-            return true;
-    }
-    return false;
 }

@@ -32,6 +32,7 @@ struct lane {
     struct post *post;           /* NULL for a file:// sink */
     moment due;                  /* nothing is sent before: back-off */
     unsigned tries;              /* that failed, one after another */
+    unsigned failures;           /* of these, answered 5xx or cut: is one message the cause? */
     size_t limit;                /* events a batch may have: less while a refused one is looked for */
 };
 
@@ -39,13 +40,21 @@ struct traffic {
     const struct config *config;
     const struct source *source;
     struct queue *queue;
-    struct gzip *gzip; /* the forwarder's */
-    const char *file;  /* path of a file:// sink; NULL: a data plane */
+    struct gzip *gzip;   /* the forwarder's, as crumb */
+    struct crumb *crumb; /* NULL: without */
+    const char *file;    /* path of a file:// sink; NULL: a data plane */
     struct rules rules;
 
     struct lane *lane;
     size_t lanes;
-    struct pending_list aside; /* refused alone, and nothing was accepted since: whose fault is it? */
+    struct pending_list aside;      /* refused alone, and nothing was accepted since: whose fault is it? */
+    struct pending_list parked;     /* the data plane fails at each of them alone, while it takes others */
+    struct pending_list held;       /* about the same persons as those: they must not overtake */
+    struct pending_list ended;      /* their verdicts are not told yet */
+    uint64_t holding[NOTES_PARKED]; /* persons that something is parked of */
+    size_t holding_count;
+    uint64_t parked_at;    /* `accepted` when something was parked last */
+    struct notes recalled; /* what was noted before a restart: parked events are known by it */
     struct in_hand in_hand;
     size_t on_their_way; /* events, twins included */
 
@@ -54,10 +63,15 @@ struct traffic {
     moment intake_due;    /* no reading before: memory was out, or the queue failed */
 
     struct verdicts verdicts;
-    moment tell_due; /* the queue failed to take them: when to try again */
+    moment tell_due;    /* when they are told */
+    bool tell_failed;   /* the queue failed to take them: nothing is sent until it does */
+    bool notes_differ;  /* the queue has other notes than there should be */
+    int64_t failing_ms; /* since when the data plane fails; Unix time; 0: it does not */
+    uint64_t made_with; /* hash of where and with which key it sends */
 
     uint64_t accepted;    /* batches that the data plane took */
     moment blocked_until; /* somebody has to mend something */
+    moment rate_due;      /* deliver_rate allows nothing before */
     struct why why;       /* of the last failure, for those that come meanwhile */
 
     uint64_t delivered, duplicates, dropped, dead; /* events */
@@ -68,27 +82,10 @@ struct traffic {
 bool traffic_init(struct traffic *traffic, const struct config *config, const struct source *source,
                   struct queue *queue, struct poster *poster, struct gzip *gzip, struct why *why);
 
-/* One turn: tells verdicts, reads what came, builds batches, sends what is due. Returns whether another turn at once
- * would find something to do. sending: whether a batch may still be sent. */
-bool traffic_turn(struct traffic *traffic, bool sending);
-
-/* When the next turn is due if nothing comes before; MOMENT_NEVER: not. */
-moment traffic_due(const struct traffic *traffic);
-
-/* Whether a batch is with the data plane. */
-bool traffic_is_sending(const struct traffic *traffic);
-
 void traffic_free(struct traffic *traffic);
 
-/* ---- between the files of forward/ ---- */
-
-/* intake.c: reads the next events of the queue into the lanes. Returns whether there were any. */
-bool traffic_take_in(struct traffic *traffic);
-
-/* answered.c: the lane's batch was answered. */
-void traffic_answered(struct lane *lane, const struct answer *answer);
-
-/* verdicts of events: an event and its twins end. reason: of DEAD; kept until told. Frees the event. */
+/* An event and its twins end; reason: of DEAD. What waited behind it, parked, goes on. It is kept until the queue was
+ * told. */
 void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason);
 
 /* The event is no longer in the queue: forgets it. Returns whether a twin took its place at the head of the lane. */
@@ -97,6 +94,9 @@ bool traffic_forget(struct lane *lane, struct pending *pending);
 /* Tells the queue that this event and its twins stay, and until when, unless it was told since it gave them out. */
 void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment next, bool refused,
                         const char *reason);
+
+/* Whether events about this person must wait behind a parked one. */
+bool traffic_holds(const struct traffic *traffic, uint64_t person);
 
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending);
 

@@ -87,7 +87,11 @@ int kept_take(struct kept *kept, struct kept_connection *connection)
 
 void kept_watch_again(struct kept *kept, struct kept_connection *connection)
 {
+    /* Another thread may take and free it at once; that comes after this, for epoll says so to the kernel and the lock
+     * to ThreadSanitizer, which does not know that EPOLL_CTL_MOD orders. */
+    pthread_mutex_lock(&kept->lock);
     watch(kept, connection, EPOLL_CTL_MOD);
+    pthread_mutex_unlock(&kept->lock);
 }
 
 void kept_stop(struct kept *kept)

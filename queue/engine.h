@@ -22,8 +22,10 @@ struct engine {
     bool (*note)(void *state, const char *source, struct notes *notes, bool put, struct why *why);
     int (*wake_fd)(void *state);
     void (*woken)(void *state);
+    bool (*is_steady)(void *state);
     bool (*must_reopen)(void *state);
     void (*close)(void *state);
+    bool in_bulk;                        /* queue_settles_in_bulk */
     const struct inspection *inspection; /* NULL: it keeps nothing that could be looked at */
 };
 

@@ -356,6 +356,12 @@ static bool none_note(void *state, const char *source, struct notes *notes, bool
     return true;
 }
 
+static bool none_is_steady(void *state)
+{
+    (void)state; /* nothing waits long enough to be too old */
+    return false;
+}
+
 static bool none_must_reopen(void *state)
 {
     (void)state;
@@ -388,6 +394,7 @@ const struct engine queue_engine_none = {
     .note = none_note,
     .wake_fd = none_wake_fd,
     .woken = none_woken,
+    .is_steady = none_is_steady,
     .must_reopen = none_must_reopen,
     .close = none_close,
 };

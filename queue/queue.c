@@ -81,6 +81,16 @@ void queue_woken(struct queue *queue)
     queue->engine->woken(queue->state);
 }
 
+bool queue_settles_in_bulk(const struct queue *queue)
+{
+    return queue->engine->in_bulk;
+}
+
+bool queue_is_steady(struct queue *queue)
+{
+    return queue->engine->is_steady(queue->state);
+}
+
 bool queue_must_reopen(struct queue *queue)
 {
     return queue->engine->must_reopen(queue->state);

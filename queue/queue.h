@@ -76,7 +76,8 @@ struct notes {
     int64_t since_ms; /* of the first of them; Unix time, as next_ms */
     int64_t next_ms;  /* nothing is sent before */
     bool operator_must_act;
-    char reason[256]; /* of the last failure */
+    uint64_t made_with; /* what the configuration was then: under another one the notes mean nothing */
+    char reason[256];   /* of the last failure */
     struct {
         uint64_t id;      /* of an event that is parked: it fails while others succeed */
         int64_t since_ms; /* Unix time */
@@ -128,6 +129,13 @@ int queue_wake_fd(struct queue *queue);
 
 /* Resets it; look at the queue after this, before sleeping. */
 void queue_woken(struct queue *queue);
+
+/* Whether settling is better done in bulk: verdicts may then wait some milliseconds for others. */
+bool queue_settles_in_bulk(const struct queue *queue);
+
+/* Whether the calendar's clock has run for a day without a jump of more than a day: only then can ages be believed.
+ * The owner's thread. */
+bool queue_is_steady(struct queue *queue);
 
 /* Whether this process must open the queue anew: it is damaged, or another release has changed it. Any thread. */
 bool queue_must_reopen(struct queue *queue);

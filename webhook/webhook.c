@@ -2,8 +2,8 @@
 #include "webhook/webhook.h"
 
 #include "config/keyring.h"
+#include "webhook/admission.h"
 #include "webhook/choose.h"
-#include "webhook/gate.h"
 #include "webhook/internal.h"
 #include "webhook/refusals.h"
 #include "webhook/signature.h"
@@ -15,7 +15,7 @@
 #define ANSWER_WITHIN_MS 12000
 
 struct webhook {
-    struct gate gate;
+    struct admission admission;
     append_function *append;
     void *queue; /* borrowed */
     struct refusal_log log;
@@ -209,7 +209,7 @@ static void note_use(const struct visit *visit)
         return;
     size_t held = visit->signer - configured;
     if (entrance->held[held][0] != '\0' && !atomic_exchange(&entrance->used[held], true))
-        keyring_mark_used(visit->webhook->gate.config->state_dir, entrance->held[held]);
+        keyring_mark_used(visit->webhook->admission.config->state_dir, entrance->held[held]);
 }
 
 /* What `subscribe --probe` sends is signed by us, and no event. */
@@ -228,10 +228,10 @@ static bool try_new_keys(struct visit *visit, enum refusal refusal)
     if (!of_keys || visit->renewed || !is_signed(visit))
         return false;
     visit->renewed = true;
-    if (!gate_renew(&visit->webhook->gate))
+    if (!admission_renew(&visit->webhook->admission))
         return false;
-    gate_leave(&visit->webhook->gate, visit->admitted);
-    visit->admitted = gate_enter(&visit->webhook->gate);
+    admission_leave(&visit->webhook->admission, visit->admitted);
+    visit->admitted = admission_enter(&visit->webhook->admission);
     visit->entrance = NULL;
     return true;
 }
@@ -252,7 +252,7 @@ static enum refusal admit(struct visit *visit)
 
 void webhook_handle(struct webhook *webhook, struct request *request)
 {
-    struct visit visit = {.webhook = webhook, .request = request, .admitted = gate_enter(&webhook->gate)};
+    struct visit visit = {.webhook = webhook, .request = request, .admitted = admission_enter(&webhook->admission)};
     enum refusal refusal = admit(&visit);
     bool probe = refusal == REFUSED_NOT && is_probe(&visit);
     if (refusal == REFUSED_NOT && !probe) {
@@ -264,7 +264,7 @@ void webhook_handle(struct webhook *webhook, struct request *request)
     else
         refuse(&webhook->log, request, refusal, visit.entrance == NULL ? NULL : visit.entrance->source->name,
                &visit.why);
-    gate_leave(&webhook->gate, visit.admitted);
+    admission_leave(&webhook->admission, visit.admitted);
 }
 
 static enum queue_result append_to_queue(void *queue, const char *source, const char *body, size_t length,
@@ -283,7 +283,7 @@ struct webhook *webhook_new_with(const struct config *config, append_function *s
     struct webhook *webhook = calloc(1, sizeof *webhook);
     if (webhook == NULL)
         why_set(why, "out of memory");
-    if (webhook == NULL || !gate_init(&webhook->gate, config, why)) {
+    if (webhook == NULL || !admission_init(&webhook->admission, config, why)) {
         free(webhook);
         return NULL;
     }
@@ -298,6 +298,6 @@ void webhook_free(struct webhook *webhook)
     if (webhook == NULL)
         return;
     refusal_log_free(&webhook->log);
-    gate_free(&webhook->gate);
+    admission_free(&webhook->admission);
     free(webhook);
 }

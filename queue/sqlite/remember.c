@@ -111,7 +111,8 @@ static enum database_result read_notes(struct database *database, uint32_t numbe
         notes->since_ms = sqlite3_column_int64(note, 1);
         notes->next_ms = sqlite3_column_int64(note, 2);
         notes->operator_must_act = sqlite3_column_int64(note, 3) != 0;
-        snprintf(notes->reason, sizeof notes->reason, "%s", (const char *)sqlite3_column_text(note, 4));
+        notes->made_with = (uint64_t)sqlite3_column_int64(note, 4);
+        snprintf(notes->reason, sizeof notes->reason, "%s", (const char *)sqlite3_column_text(note, 5));
     }
     if (result != DATABASE_DONE)
         return result;
@@ -149,7 +150,8 @@ static enum database_result write_notes(struct database *database, uint32_t numb
         sqlite3_bind_int64(set, 3, notes->since_ms);
         sqlite3_bind_int64(set, 4, notes->next_ms);
         sqlite3_bind_int64(set, 5, notes->operator_must_act);
-        sqlite3_bind_text(set, 6, notes->reason, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(set, 6, (int64_t)notes->made_with);
+        sqlite3_bind_text(set, 7, notes->reason, -1, SQLITE_STATIC);
     }
     result = database_run(database, set);
     if (result == DATABASE_DONE)

@@ -23,7 +23,7 @@ static const char version_1[] =
     " received INTEGER NOT NULL, died INTEGER NOT NULL, replayed INTEGER, reason TEXT NOT NULL, body BLOB NOT NULL);"
     "CREATE INDEX letter_key ON letter (source, key);"
     "CREATE TABLE note (source INTEGER PRIMARY KEY, tries INTEGER NOT NULL, since INTEGER NOT NULL,"
-    " next INTEGER NOT NULL, operator INTEGER NOT NULL, reason TEXT NOT NULL);"
+    " next INTEGER NOT NULL, operator INTEGER NOT NULL, made_with INTEGER NOT NULL, reason TEXT NOT NULL);"
     "CREATE TABLE parked (source INTEGER NOT NULL, id INTEGER NOT NULL, since INTEGER NOT NULL,"
     " PRIMARY KEY (source, id)) WITHOUT ROWID;"
     "PRAGMA user_version = 1";
@@ -49,7 +49,7 @@ static enum database_result make(struct database *database)
     return result;
 }
 
-enum database_result schema_prepare(struct database *database)
+static enum database_result prepare(struct database *database)
 {
     enum database_result result;
     int64_t version = database_number(database, STATEMENT_VERSION, &result);
@@ -63,6 +63,12 @@ enum database_result schema_prepare(struct database *database)
         return DATABASE_NEWER;
     }
     return make(database);
+}
+
+enum database_result schema_open(struct database *database, const char *directory, bool durable)
+{
+    enum database_result result = database_open(database, directory, durable);
+    return result == DATABASE_DONE ? prepare(database) : result;
 }
 
 static enum database_result find_source(struct database *database, const char *name, uint32_t *number)

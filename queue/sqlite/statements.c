@@ -1,4 +1,4 @@
-/* The statements of the queue's database, in one table, and their preparing. */
+/* The statements of the queue's database, in one table; preparing and stepping them, and what their results mean. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -54,9 +54,9 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_RESOLVE_LETTER] = "DELETE FROM letter WHERE id = ?1",
     [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE source = ?1",
 
-    [STATEMENT_NOTE] = "SELECT tries, since, next, operator, reason FROM note WHERE source = ?1",
-    [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, reason)"
-                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [STATEMENT_NOTE] = "SELECT tries, since, next, operator, made_with, reason FROM note WHERE source = ?1",
+    [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, made_with, reason)"
+                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [STATEMENT_PARKED] = "SELECT id, since FROM parked WHERE source = ?1 ORDER BY id",
     [STATEMENT_ADD_PARKED] = "REPLACE INTO parked (source, id, since) VALUES (?1, ?2, ?3)",
     [STATEMENT_CLEAR_PARKED] = "DELETE FROM parked WHERE source = ?1",
@@ -75,6 +75,25 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_REPLAY] = "INSERT INTO event_%u (received, letter, body) SELECT received, id, body FROM letter"
                          " WHERE id = ?1",
 };
+
+enum database_result database_result_of(struct database *database, int code)
+{
+    why_set(&database->why, "the queue's database: %s",
+            database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_DONE:
+    case SQLITE_ROW:
+        return DATABASE_DONE;
+    case SQLITE_FULL:
+        return DATABASE_FULL;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return DATABASE_DAMAGED;
+    default:
+        return DATABASE_FAILED;
+    }
+}
 
 /* The statements of a source; number 0: those of none. */
 static struct source_statements *statements_of(struct database *database, uint32_t number)

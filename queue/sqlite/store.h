@@ -54,6 +54,7 @@ struct store {
     uint32_t *number;         /* of each configured source, in the configuration's order */
     atomic_bool must_reopen;  /* damaged, or migrated by a newer release */
     _Atomic moment logged[5]; /* when each database_result was logged last */
+    atomic_bool steady;       /* see queue_is_steady */
     atomic_bool reserve_gone; /* it was given up: nothing is accepted until it is back */
     struct group group;
 
@@ -103,7 +104,8 @@ bool store_read_notes(void *state, const char *source, struct notes *notes, stru
 bool store_own(void *state, struct why *why);
 void store_disown(struct store *store);
 bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why);
-void beat_write(struct store *store);
+/* steady.c: looks at the calendar's clock, now and then. */
+void steady_look(struct store *store);
 
 /* housekeeper.c */
 bool housekeeper_start(struct store *store, struct why *why);

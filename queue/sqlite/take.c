@@ -55,6 +55,8 @@ int store_next(void *state, const char *source, uint64_t after, size_t max_count
     while (took > 0 && found->count < max_count && database_step(&store->reader, next, &result) == SQLITE_ROW)
         took = take_row(next, max_bytes, found);
     sqlite3_reset(next);
+    if (store->owned && found->count > 0)
+        housekeeper_call(store); /* somebody wrote */
     return finish(store, found, result, took, why);
 }
 

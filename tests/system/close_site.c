@@ -20,9 +20,9 @@ void close_site_configure(struct close_site *site, const char *key, const char *
     char text[4096];
     int length = snprintf(text, sizeof text,
                           "data_plane_url = http://127.0.0.1:%u\nwrite_key = " ALPHA_WRITE_KEY "\n"
-                          "close_api_key = %s\nclose_api_url = %s\n%s\n",
+                          "close_api_key = %s\nclose_api_url = %s\nreconcile_interval = %s\n%s\n",
                           site->site.standin_port, key == NULL ? CLOSE_API_KEY : key,
-                          url == NULL ? standin_close_url(site->close) : url, more == NULL ? "" : more);
+                          url == NULL ? standin_close_url(site->close) : url, site->reconciles ? "1m" : "0s", more == NULL ? "" : more);
     CU_ASSERT(temporary_write(site->site.directory, "closecrm.conf", 0600, text, (size_t)length));
 }
 
@@ -37,7 +37,7 @@ static bool make_state(const struct close_site *site)
 bool close_site_open(struct close_site *site, const struct setup *setup, const struct standin_close_options *options,
                      const char *more)
 {
-    *site = (struct close_site){.close = standin_close_start(options)};
+    *site = (struct close_site){.close = standin_close_start(options), .starts = 1};
     if (!site_open(&site->site, setup, NULL))
         return false;
     if (setup->spawned)
@@ -63,12 +63,13 @@ const char *close_site_url(const struct close_site *site)
 
 void close_site_stop_program(struct close_site *site)
 {
-    CU_ASSERT(site_logged(&site->site, "msg=started", 10000)); /* before that a signal would just kill it */
+    CU_ASSERT(site_wait_logged(&site->site, "msg=started", site->starts, 10000)); /* before that a signal would just kill it */
     CU_ASSERT_EQUAL(process_stop(&site->site.program, 10000), 0);
 }
 
 bool close_site_start_program(struct close_site *site)
 {
+    site->starts++;
     return site_spawn(&site->site);
 }
 

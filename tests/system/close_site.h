@@ -9,6 +9,8 @@
 struct close_site {
     struct site site;
     struct standin_close *close;
+    size_t starts;    /* of the program */
+    bool reconciles;  /* by itself, too: set it before the configuration is written */
     char said[16384]; /* what the last command wrote, both ways */
 };
 

@@ -13,6 +13,7 @@
 
 #define START_MS 10000
 #define STOP_MS 10000
+#define WRAPPER_WORDS 16
 
 const struct setup setup_lighttpd_spawn = {
     .name = "lighttpd and spawn-fcgi",
@@ -28,6 +29,13 @@ const struct setup setup_apache_proxy = {
     .sample = "proxy-fcgi.conf",
     .mount = "/closecrm",
     .spawned = true,
+};
+
+const struct setup setup_apache_fcgid = {
+    .name = "Apache, mod_fcgid",
+    .server = "apache2",
+    .sample = "fcgid.conf",
+    .mount = "/closecrm",
 };
 
 static const char *const logs[] = {"program.log", "server.log", "apache.log"};
@@ -100,13 +108,19 @@ static void set(struct variable *variable, const char *name, const char *value)
 bool site_spawn(struct site *site)
 {
     char socket[PATH_SIZE], program[PATH_SIZE], config[PATH_SIZE], log[PATH_SIZE];
-    struct variable named;
+    struct variable named = {""};
     site_socket(site, socket);
     site_program(site, program);
     path_join(config, site->directory, "closecrm.conf");
     path_join(log, site->directory, "program.log");
     set(&named, "CLOSECRM_CONFIG=", config);
-    const char *arguments[] = {"spawn-fcgi", "-n", "-s", socket, "-M", "0660", "--", program, NULL};
+    const char *arguments[8 + WRAPPER_WORDS + 1] = {"spawn-fcgi", "-n", "-s", socket, "-M", "0660", "--"};
+    size_t words = 0;
+    while (site->wrapper != NULL && site->wrapper[words] != NULL && words < WRAPPER_WORDS) {
+        arguments[7 + words] = site->wrapper[words];
+        words++;
+    }
+    arguments[7 + words] = program;
     const char *environment[] = {named.text, NULL};
     struct process_options options = {arguments, environment, site->directory, log};
     remove(socket);
@@ -153,7 +167,7 @@ static bool start_lighttpd(struct site *site)
 {
     static const char *const prefixes[TELLS] = {"CLOSECRM_PORT=",   "CLOSECRM_WORK=",    "CLOSECRM_SAMPLE=",
                                                 "CLOSECRM_SOCKET=", "CLOSECRM_PROGRAM=", "CLOSECRM_CONFIG="};
-    struct variable told[TELLS];
+    struct variable told[TELLS] = {{""}};
     const char *environment[TELLS + 1] = {NULL};
     char config[PATH_SIZE], sample[64];
     snprintf(sample, sizeof sample, "%.*s", (int)strcspn(site->setup->sample, "."), site->setup->sample);
@@ -175,9 +189,9 @@ static bool start_apache(struct site *site)
                                                 "Define CLOSECRM_SOCKET ",
                                                 "Define CLOSECRM_PROGRAM ",
                                                 "Define CLOSECRM_CONFIG "};
-    struct variable told[TELLS];
+    struct variable told[TELLS] = {{""}};
     char config[PATH_SIZE], sample[PATH_SIZE];
-    const char *arguments[8 + 2 * TELLS] = {"apache2", "-D", "FOREGROUND", "-D", "NONE", "-f", config};
+    const char *arguments[8 + 2 * TELLS] = {"apache2", "-D", "FOREGROUND", "-D", "EVENT", "-f", config};
     path_join(config, site->directory, "server.conf");
     path_join(sample, site->directory, "sample.conf");
     tell(site, prefixes, sample, told);
@@ -218,17 +232,25 @@ bool site_open(struct site *site, const struct setup *setup, const char *more)
     return strcmp(setup->server, "lighttpd") == 0 ? start_lighttpd(site) : start_apache(site);
 }
 
-bool site_logged(const struct site *site, const char *text, int64_t ms)
+size_t site_count_logged(const struct site *site, const char *text)
+{
+    char *log = temporary_read(site->directory, "program.log");
+    size_t count = 0;
+    for (const char *at = log; at != NULL && (at = strstr(at, text)) != NULL; at++)
+        count++;
+    free(log);
+    return count;
+}
+
+bool site_wait_logged(const struct site *site, const char *text, size_t times, int64_t ms)
 {
     moment deadline = clock_now() + ms;
-    for (;;) {
-        char *log = temporary_read(site->directory, "program.log");
-        bool found = log != NULL && strstr(log, text) != NULL;
-        free(log);
-        if (found || clock_now() >= deadline)
-            return found;
+    while (site_count_logged(site, text) < times) {
+        if (clock_now() >= deadline)
+            return false;
         poll(NULL, 0, 20);
     }
+    return true;
 }
 
 /* The last part of each log. */

@@ -30,9 +30,12 @@ struct setup {
     bool hides_basic;   /* HTTP Basic does not reach the program */
 };
 
-/* The two for tests that are not about the server: the program stands apart from it, behind spawn-fcgi. */
+/* For tests that are not about the server: the program stands apart from it, behind spawn-fcgi. */
 extern const struct setup setup_lighttpd_spawn;
 extern const struct setup setup_apache_proxy;
+
+/* Many processes of the program, each with one request at a time. */
+extern const struct setup setup_apache_fcgid;
 
 struct site {
     const struct setup *setup;
@@ -41,7 +44,8 @@ struct site {
     char url[128];             /* of the program, without a slash at its end */
     struct standin *standin;   /* NULL while it is down */
     uint16_t standin_port;
-    struct process program; /* none where the web server starts it */
+    struct process program;     /* none where the web server starts it */
+    const char *const *wrapper; /* words before the program's path, for site_spawn: strace, env, ...; NULL: none */
     struct process server;
     struct client *client;    /* for the test's own thread */
     unsigned failures_before; /* CUnit's count when the site was opened */
@@ -68,8 +72,11 @@ void site_program(const struct site *site, char path[PATH_SIZE]);
 /* The program under test: CLOSECRM_PROGRAM, else ./closecrm.fcgi. */
 const char *program_under_test(void);
 
-/* True when the log of the program (behind spawn-fcgi) holds the text, now or within the milliseconds. */
-bool site_logged(const struct site *site, const char *text, int64_t ms);
+/* How often the log of the program (behind spawn-fcgi) holds the text. */
+size_t site_count_logged(const struct site *site, const char *text);
+
+/* Waits until it holds the text so often. Returns false when it does not after the milliseconds. */
+bool site_wait_logged(const struct site *site, const char *text, size_t times, int64_t ms);
 
 /* Ends all and removes its files; when an assertion of the test failed, shows the logs first. Returns the program's
  * exit code (behind spawn-fcgi; 0 where it was none or had ended). */

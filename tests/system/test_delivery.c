@@ -2,6 +2,7 @@
  * be. Through lighttpd and spawn-fcgi. */
 #include "tests/suites.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static size_t times_stored(struct site *site, const char *id)
 static void check_all_arrive(const struct setup *setup, size_t count, size_t connections)
 {
     struct site site;
-    if (site_open(&site, setup, NULL)) {
+    if (site_open(&site, setup, "queue = none")) {
         struct load_options options = usual_load(&site);
         options.count = count;
         options.connections = connections;
@@ -83,6 +84,25 @@ static void many_arrive_through_kept_connections(void)
     check_all_arrive(&setup_apache_proxy, 3000, 80);
 }
 
+/* mod_fcgid must have a process for each of them soon enough. */
+static void many_at_once_through_fcgid_while_the_data_plane_is_slow(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_apache_fcgid, "queue = none")) {
+        struct load_options options = usual_load(&site);
+        options.count = 64;
+        standin_fail(site.standin,
+                     &(struct standin_fault){.act = STANDIN_SLOW, .times = STANDIN_ALWAYS, .delay_ms = 3000});
+        struct load *load = load_start(&options);
+        struct load_result result = load_finish(load);
+        check(result.ok == options.count, "%zu of 64 are answered 200, else %d", result.ok, result.other);
+        check(result.slowest < ANSWERED_MS, "answered after %lld ms", (long long)result.slowest);
+        CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), options.count);
+        load_free(load);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 static void one_bad_event_is_found_among_many(void)
 {
     static const struct standin_fault fault = {.act = STANDIN_ANSWER,
@@ -91,7 +111,7 @@ static void one_bad_event_is_found_among_many(void)
                                                .status = 400,
                                                .body = "this one is not to my taste"};
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         standin_fail(site.standin, &fault);
         struct load_options options = usual_load(&site);
         options.marked = 250;
@@ -100,7 +120,7 @@ static void one_bad_event_is_found_among_many(void)
         check(result.ok == options.count - 1, "%zu of 499 good ones are answered 200", result.ok);
         CU_ASSERT_EQUAL(load_status(load, options.marked), 400);
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), options.count - 1);
-        CU_ASSERT(site_logged(&site, "this one is not to my taste", 0));
+        CU_ASSERT(site_count_logged(&site, "this one is not to my taste") > 0);
         load_free(load);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
@@ -109,7 +129,7 @@ static void one_bad_event_is_found_among_many(void)
 static void data_plane_down_and_up_again(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = usual_load(&site);
         options.count = options.connections = 4;
         site_standin_down(&site);
@@ -123,6 +143,7 @@ static void data_plane_down_and_up_again(void)
         CU_ASSERT(site_standin_up(&site));
         moment deadline = clock_now() + 60000;
         do {
+            poll(NULL, 0, 250); /* it may answer 503 at once, for as long as it knows that its next try is far */
             load = load_start(&options);
             result = load_finish(load);
             size_t arrived = load_count_arrived(load, site.standin, 1);
@@ -149,7 +170,7 @@ static void no_answer_is_no_loss(void)
         {"ev_slow", {.act = STANDIN_SLOW, .times = 1, .delay_ms = 3000}, 1, 3000},
     };
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             standin_fail(site.standin, &rows[i].fault);
             moment before = clock_now();
@@ -169,7 +190,7 @@ static void no_answer_is_no_loss(void)
 static void sent_again_is_the_same(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         standin_fail(site.standin, &(struct standin_fault){.act = STANDIN_STORE_CUT, .times = 1});
         CU_ASSERT_EQUAL(send_event(&site, &(struct event_options){.id = "ev_1"}).status, 200);
         CU_ASSERT_EQUAL_FATAL(standin_counts(site.standin).messages, 2);
@@ -184,16 +205,16 @@ static void sent_again_is_the_same(void)
 static void wrong_write_key_is_told_to_the_operator(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         standin_fail(site.standin,
                      &(struct standin_fault){
                          .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 401, .body = "invalid write key"});
         struct client_answer answer = send_event(&site, &(struct event_options){.id = "ev_1"});
         CU_ASSERT_EQUAL(answer.status, 503);
         CU_ASSERT(answer.retry_after[0] != '\0');
-        CU_ASSERT(site_logged(&site, "invalid write key", 0));
-        CU_ASSERT(site_logged(&site, "check write_key", 0));
-        CU_ASSERT_FALSE(site_logged(&site, ALPHA_WRITE_KEY, 0));
+        CU_ASSERT(site_count_logged(&site, "invalid write key") > 0);
+        CU_ASSERT(site_count_logged(&site, "check write_key") > 0);
+        CU_ASSERT_EQUAL(site_count_logged(&site, ALPHA_WRITE_KEY), 0);
         standin_heal(site.standin);
         CU_ASSERT_EQUAL(times_stored(&site, "ev_1"), 0);
     }
@@ -222,7 +243,7 @@ static void check_stalled_harm_nobody(const struct setup *setup, size_t count, b
 {
     struct site site;
     int stalled[STALLED];
-    if (site_open(&site, setup, NULL)) {
+    if (site_open(&site, setup, "queue = none")) {
         for (size_t i = 0; i < count; i++)
             stalled[i] = stall(&site, direct);
         struct load_options options = usual_load(&site);
@@ -258,12 +279,13 @@ static void a_file_takes_the_messages(void)
 {
     struct site site;
     struct event_text event = {.body = {.data = NULL}};
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         char text[512];
-        int length = snprintf(text, sizeof text,
-                              "[source alpha]\ndata_plane_url = file://%s/events.ndjson\nwrite_key = unused\n"
-                              "signature_key = " ALPHA_SIGNATURE_KEY "\n",
-                              site.directory);
+        int length =
+            snprintf(text, sizeof text,
+                     "queue = none\n[source alpha]\ndata_plane_url = file://%s/events.ndjson\nwrite_key = unused\n"
+                     "signature_key = " ALPHA_SIGNATURE_KEY "\n",
+                     site.directory);
         CU_ASSERT_EQUAL(process_stop(&site.program, 5000), 0);
         CU_ASSERT(temporary_write(site.directory, "closecrm.conf", 0600, text, (size_t)length));
         CU_ASSERT(site_spawn(&site));
@@ -286,6 +308,7 @@ void suite_delivery(void)
     static CU_TestInfo tests[] = {
         {"10,000 events over 32 connections arrive once each", many_arrive_once_each},
         {"3,000 events over Apache's kept connections", many_arrive_through_kept_connections},
+        {"32 at once through mod_fcgid, a slow data plane", many_at_once_through_fcgid_while_the_data_plane_is_slow},
         {"one bad event is found among many", one_bad_event_is_found_among_many},
         {"data plane down: 503, and up again: 200", data_plane_down_and_up_again},
         {"500, 429, a cut, a delay: no loss", no_answer_is_no_loss},

@@ -163,7 +163,7 @@ static void pass_all(const struct setup *setup)
     struct site site;
     struct event_text event = {.body = {.data = NULL}};
     size_t arrived = 0;
-    if (site_open(&site, setup, NULL)) {
+    if (site_open(&site, setup, "queue = none")) {
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             char id[32];
             snprintf(id, sizeof id, "ev_%zu", i);
@@ -177,7 +177,7 @@ static void pass_all(const struct setup *setup)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
-enum { LIGHTTPD_FASTCGI, LIGHTTPD_CGI, APACHE_FCGID, APACHE_CGI, APACHE_CGID, SHARED, SHARED_HTACCESS };
+enum { LIGHTTPD_FASTCGI, LIGHTTPD_CGI, APACHE_CGI, APACHE_CGID, SHARED, SHARED_HTACCESS };
 
 static const struct setup setups[] = {
     [LIGHTTPD_FASTCGI] = {.name = "lighttpd, fastcgi",
@@ -185,7 +185,6 @@ static const struct setup setups[] = {
                           .sample = "fastcgi.conf",
                           .mount = "/closecrm"},
     [LIGHTTPD_CGI] = {.name = "lighttpd, CGI", .server = "lighttpd", .sample = "cgi.conf", .mount = "/closecrm"},
-    [APACHE_FCGID] = {.name = "Apache, mod_fcgid", .server = "apache2", .sample = "fcgid.conf", .mount = "/closecrm"},
     [APACHE_CGI] =
         {.name = "Apache, mod_cgi", .server = "apache2", .sample = "cgi.conf", .mount = "/closecrm", .prefork = true},
     [APACHE_CGID] = {.name = "Apache, mod_cgid", .server = "apache2", .sample = "cgi.conf", .mount = "/closecrm"},
@@ -225,7 +224,7 @@ static void apache_proxy(void)
 
 static void apache_fcgid(void)
 {
-    pass_all(&setups[APACHE_FCGID]);
+    pass_all(&setup_apache_fcgid);
 }
 
 static void apache_cgi(void)

@@ -10,6 +10,8 @@ void made_config_init(struct made_config *made, char *first_url, char *second_ur
     *made = (struct made_config){.config = {.queue = QUEUE_NONE,
                                             .queue_max_bytes = 1 << 20,
                                             .dedupe_window_ms = 60000,
+                                            .queue_retention_ms = 60000,
+                                            .poison_after_ms = 60000,
                                             .max_body = 1 << 20,
                                             .log_level = LEVEL_ERROR,
                                             .lanes = 4,

@@ -299,6 +299,17 @@ static void status_answer_and_time_are_said(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(answer, " ms: {\"error\": \"try ?[31mlater\"}\nthe program is well"));
 }
 
+static void web_page_is_named_by_its_title(void)
+{
+    configuration_use(SIGNED);
+    SEND("HTTP/1.0 502 x\r\nContent-Type: text/html\r\n\r\n<html>\n<head><title>502 Bad\n Gateway</title></head>", "/",
+         NULL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, " ms: a web page: 502 Bad  Gateway\nthe web server found no program"));
+    SEND("HTTP/1.0 502 x\r\nContent-Type: text/html\r\n\r\n<title>", "/", NULL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, " ms: a web page: nothing\n"));
+    configuration_forget();
+}
+
 static void refused_connection_is_explained(void)
 {
     char url[64];
@@ -331,6 +342,7 @@ void suite_commands_send_test(void)
         {"the event fills up to the very byte", event_fills_up_to_the_very_byte},
         {"every kind of answer is explained", answers_are_explained},
         {"status, answer and time are said", status_answer_and_time_are_said},
+        {"a web page is named by its title", web_page_is_named_by_its_title},
         {"a refused connection is explained", refused_connection_is_explained},
         {"mod_fcgid's limit is named for large bodies only", limit_of_mod_fcgid_is_named_for_large_bodies_only},
         CU_TEST_INFO_NULL,

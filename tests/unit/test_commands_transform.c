@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "commands/stream.h"
+#include "config/config.h"
 #include "tests/unit/test_commands_run.h"
 
 #define A "{\"event\": {\"id\": \"ev_a\", \"object_type\": \"lead\", \"action\": \"created\", \"lead_id\": \"lead_a\"}}"
@@ -50,12 +51,31 @@ static void layouts_give_the_same_messages(void)
         {PRETTY PRETTY A "\n", "ev_p ev_p ev_a "},
         {"\n\n  " A "\n", "ev_a "},
     };
+    configuration_use(SOURCE);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         RUN(&ran, cases[i].input, "transform");
         CU_ASSERT_EQUAL(ran.code, 0);
         CU_ASSERT_STRING_EQUAL(ran.err, "");
         CU_ASSERT_STRING_EQUAL(ids(ran.out), cases[i].ids);
     }
+    configuration_forget();
+}
+
+static void works_without_any_configuration(void)
+{
+    struct why why = {""};
+    struct config *config = config_load(&why);
+    if (config != NULL || strstr(why.text, "there is no configuration") == NULL) {
+        config_free(config); /* this machine has one: nothing to see here */
+        return;
+    }
+    RUN(&ran, A, "transform");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_STRING_EQUAL(ids(ran.out), "ev_a ");
+
+    RUN(&ran, A, "transform", "--source", "one");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "transform: there is no configuration: "));
 }
 
 static void documented_event_gives_the_documented_message(void)
@@ -66,7 +86,9 @@ static void documented_event_gives_the_documented_message(void)
     webhook[fread(webhook, 1, sizeof webhook - 1, file)] = '\0';
     fclose(file);
 
+    configuration_use(SOURCE);
     RUN(&ran, webhook, "transform");
+    configuration_forget();
 
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "\"event\":\"opportunity updated\""));
@@ -91,6 +113,7 @@ static void bad_event_is_told_and_the_others_come(void)
         {A "\n{\"event\": {", "ev_a ", "line 2: byte "},
         {"\xff\n" A, "ev_a ", "line 1: byte 0"},
     };
+    configuration_use(SOURCE);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         RUN(&ran, cases[i].input, "transform");
         CU_ASSERT_EQUAL(ran.code, 1);
@@ -98,11 +121,14 @@ static void bad_event_is_told_and_the_others_come(void)
         CU_ASSERT_EQUAL(strncmp(ran.err, cases[i].told, strlen(cases[i].told)), 0);
         CU_ASSERT_PTR_EQUAL(strchr(ran.err, '\n'), ran.err + strlen(ran.err) - 1);
     }
+    configuration_forget();
 }
 
 static void nothing_on_stdin_is_1(void)
 {
+    configuration_use(SOURCE);
     RUN(&ran, " \n\n", "transform");
+    configuration_forget();
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_STRING_EQUAL(ran.out, "");
     CU_ASSERT_STRING_EQUAL(ran.err, "transform: there was no event on stdin\n");
@@ -165,7 +191,9 @@ static void full_stdout_is_1(void)
         strcat(strcat(events, A), "\n");
     CU_ASSERT_FATAL(pipe(ends) == 0);
     close(ends[0]);
+    configuration_use(SOURCE);
     run_command_into(&ran, events, ends[1], (const char *const[]){"transform", NULL});
+    configuration_forget();
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "stdout did not take everything: Broken pipe"));
 }
@@ -194,6 +222,7 @@ void suite_commands_transform(void)
 {
     static CU_TestInfo tests[] = {
         {"every layout of events gives the same messages", layouts_give_the_same_messages},
+        {"works without any configuration", works_without_any_configuration},
         {"the documented event gives the documented message", documented_event_gives_the_documented_message},
         {"a bad event is told with line and byte, the others come", bad_event_is_told_and_the_others_come},
         {"nothing on stdin is exit code 1", nothing_on_stdin_is_1},

@@ -1,0 +1,31 @@
+/* A trace of the event that is being transformed, in a file that outlives the process: should an event kill its
+ * process, the next one knows which it was. One that was left there by two deaths is tried in a child first. */
+#ifndef FORWARD_CRUMB_H
+#define FORWARD_CRUMB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct crumb;
+
+/* Opens the trace in a state directory and looks at what the last process left. Returns NULL when it cannot be had:
+ * then all goes on without it. One thread of the queue's owner. */
+struct crumb *crumb_open(const char *directory);
+
+/* This event is being transformed from now on, until crumb_end. crumb may be NULL, as in all that follows. */
+void crumb_begin(struct crumb *crumb, const char *source, uint64_t id);
+void crumb_end(struct crumb *crumb);
+
+/* Whether two processes in a row have died while they transformed this event. */
+bool crumb_suspects(const struct crumb *crumb, const char *source, uint64_t id);
+
+/* It was found harmless. */
+void crumb_acquit(struct crumb *crumb);
+
+/* Runs act in a child, and returns false when that died of a signal of its own making (SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+ * SIGABRT). When there is no child to be had: true. */
+bool crumb_survives(void (*act)(void *context), void *context);
+
+void crumb_close(struct crumb *crumb);
+
+#endif

@@ -1,0 +1,102 @@
+/* What a source's next owner must know: how often it was tried, when next, what is parked. So a restart, cron and the
+ * child of a CGI request do not begin anew. */
+#include <stdio.h>
+#include <string.h>
+
+#include "forward/lane.h"
+#include "forward/steps.h"
+#include "watch/log.h"
+
+/* What was noted counts as long as events go to the same place with the same key. */
+static uint64_t hash_of(const struct source *source)
+{
+    uint64_t hash = 14695981039346656037u;
+    const char *texts[] = {source->data_plane_url, source->write_key.count == 0 ? "" : source->write_key.at[0]};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        for (const char *c = texts[i]; *c != '\0'; c++)
+            hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+        hash = (hash ^ '\n') * 1099511628211u;
+    }
+    return hash;
+}
+
+/* A moment as Unix time; one that has passed is 0. */
+static int64_t unix_ms_of(moment when)
+{
+    moment now = clock_now();
+    return when <= now ? 0 : clock_unix_ms() + (when - now);
+}
+
+static void note_parked(const struct pending_list *list, struct notes *notes)
+{
+    for (const struct pending *p = list->first; p != NULL; p = p->next) {
+        if (p->parked_ms == 0 || notes->parked_count == NOTES_PARKED)
+            continue;
+        notes->parked[notes->parked_count].id = p->id;
+        notes->parked[notes->parked_count++].since_ms = p->parked_ms;
+    }
+}
+
+static struct notes make_notes(const struct traffic *traffic)
+{
+    struct notes notes = {.since_ms = traffic->failing_ms, .made_with = traffic->made_with};
+    moment next = MOMENT_NEVER;
+    for (size_t i = 0; i < traffic->lanes; i++) {
+        const struct lane *lane = &traffic->lane[i];
+        if (lane->tries > notes.tries)
+            notes.tries = lane->tries;
+        if (lane->tries > 0 && lane->due < next)
+            next = lane->due;
+        note_parked(&lane->waiting, &notes);
+        note_parked(&lane->built, &notes);
+        note_parked(&lane->sending, &notes);
+    }
+    note_parked(&traffic->parked, &notes);
+    notes.operator_must_act = traffic->blocked_until > clock_now();
+    if (notes.operator_must_act)
+        next = traffic->blocked_until;
+    if (next != MOMENT_NEVER)
+        notes.next_ms = unix_ms_of(next);
+    if (traffic->failing_ms > 0 || notes.parked_count > 0)
+        snprintf(notes.reason, sizeof notes.reason, "%.255s", traffic->why.text);
+    return notes;
+}
+
+void traffic_note(struct traffic *traffic)
+{
+    struct why why;
+    if (!traffic->notes_differ)
+        return;
+    struct notes notes = make_notes(traffic);
+    if (queue_note(traffic->queue, traffic->source->name, &notes, true, &why))
+        traffic->notes_differ = false; /* else the next turn tries again */
+}
+
+/* How long to wait still, however the calendar's clock was set meanwhile. */
+static int64_t left_of(int64_t next_ms, int64_t most)
+{
+    int64_t left = next_ms - clock_unix_ms();
+    return left < 0 ? 0 : left > most ? most : left;
+}
+
+bool traffic_recall(struct traffic *traffic, struct why *why)
+{
+    struct notes *notes = &traffic->recalled;
+    traffic->made_with = hash_of(traffic->source);
+    if (!queue_note(traffic->queue, traffic->source->name, notes, false, why))
+        return false;
+    if (notes->made_with != traffic->made_with) {
+        memset(notes, 0, sizeof *notes);
+        return true;
+    }
+    moment due = clock_now() + left_of(notes->next_ms, OPERATOR_MS * 3);
+    why_set(&traffic->why, "%s", notes->reason);
+    traffic->failing_ms = notes->since_ms;
+    if (notes->operator_must_act)
+        traffic->blocked_until = clock_now() + left_of(notes->next_ms, OPERATOR_MS);
+    for (size_t i = 0; i < traffic->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
+        traffic->lane[i].tries = notes->tries;
+        traffic->lane[i].due = due;
+    }
+    return true;
+}

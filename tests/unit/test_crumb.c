@@ -1,0 +1,104 @@
+/* The trace of what is being transformed: two deaths in a row make a suspect, and a suspect is tried in a child. */
+#include <signal.h>
+#include <stdlib.h>
+
+#include "forward/crumb.h"
+#include "tests/suites.h"
+#include "tests/system/temporary.h"
+
+static char directory[PATH_SIZE];
+
+static int make_directory(void)
+{
+    return !temporary_make(directory);
+}
+
+static int remove_directory(void)
+{
+    temporary_remove(directory);
+    return 0;
+}
+
+/* A process that dies, as far as the trace can see, while it transforms this event. */
+static void die_with(uint64_t id)
+{
+    struct crumb *crumb = crumb_open(directory);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(crumb);
+    crumb_begin(crumb, "one", 3);
+    crumb_end(crumb);
+    crumb_begin(crumb, "one", id);
+    crumb_close(crumb);
+}
+
+static void two_deaths_make_a_suspect(void)
+{
+    die_with(7);
+    struct crumb *crumb = crumb_open(directory);
+    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 7));
+    crumb_close(crumb);
+    die_with(7);
+    crumb = crumb_open(directory);
+    CU_ASSERT_TRUE(crumb_suspects(crumb, "one", 7));
+    CU_ASSERT_FALSE(crumb_suspects(crumb, "two", 7));
+    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 8));
+    crumb_acquit(crumb);
+    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 7));
+    crumb_close(crumb);
+}
+
+static void deaths_with_other_events_do_not_add_up(void)
+{
+    die_with(11);
+    die_with(12);
+    die_with(11);
+    struct crumb *crumb = crumb_open(directory);
+    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 11));
+    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 12));
+    crumb_close(crumb);
+}
+
+static void crash(void *context)
+{
+    (void)context;
+    signal(SIGSEGV, SIG_DFL); /* a sanitizer would make an ordinary end of it */
+    raise(SIGSEGV);
+}
+
+static void be_killed(void *context)
+{
+    (void)context;
+    raise(SIGKILL);
+}
+
+static void do_well(void *context)
+{
+    (void)context;
+}
+
+static void only_a_signal_of_its_own_making_counts(void)
+{
+    CU_ASSERT_FALSE(crumb_survives(crash, NULL));
+    CU_ASSERT_TRUE(crumb_survives(be_killed, NULL));
+    CU_ASSERT_TRUE(crumb_survives(do_well, NULL));
+}
+
+static void without_a_trace_all_goes_on(void)
+{
+    CU_ASSERT_PTR_NULL(crumb_open("/nonexistent"));
+    crumb_begin(NULL, "one", 1);
+    crumb_end(NULL);
+    CU_ASSERT_FALSE(crumb_suspects(NULL, "one", 1));
+    crumb_close(NULL);
+}
+
+void suite_crumb(void)
+{
+    static CU_TestInfo tests[] = {
+        {"two deaths in a row make a suspect", two_deaths_make_a_suspect},
+        {"deaths with other events do not add up", deaths_with_other_events_do_not_add_up},
+        {"only a signal of its own making counts", only_a_signal_of_its_own_making_counts},
+        {"without a trace all goes on", without_a_trace_all_goes_on},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("forward crumb", make_directory, remove_directory, tests);
+}
