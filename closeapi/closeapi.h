@@ -41,12 +41,17 @@ void completeness_free(struct completeness *completeness);
 #define COMPLETENESS_WORDS 400
 const char *completeness_words(const struct completeness *completeness, char out[static COMPLETENESS_WORDS]);
 
+/* Asks Close whether it takes the source's API key, and how its subscriptions are. Returns true when all is well; why
+ * then says so in words, with what is known to be complete; else what is wrong and what to do. */
+bool closeapi_try(const struct config *config, const struct source *source, struct why *why);
+
 /* When the source is to be reconciled next, Unix time in milliseconds by this machine's clock; INT64_MAX: never (it has
  * no close_api_key, or nowhere to keep what it finds). */
 int64_t closeapi_due(const struct config *config, const struct source *source);
 
 enum reconcile_result {
     RECONCILE_DONE,
+    RECONCILE_NOTHING, /* there is no subscription yet, and never was; why says how to make one */
     RECONCILE_BUSY,    /* another process is at it */
     RECONCILE_TROUBLE, /* done, but somebody must look at something: it is paused, unhealthy, or data are hidden */
     RECONCILE_FAILED,

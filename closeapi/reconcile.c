@@ -326,7 +326,9 @@ static enum reconcile_result work_on(struct run *run)
     if (!keyring_read(run->config->state_dir, &run->held, run->why))
         return RECONCILE_FAILED;
     bool found = coverage_find(&run->coverage, &run->list, run->source, run->config->sources, &run->held, run->why);
-    if ((!found && !run->options->all_events) || !set_types(run))
+    if (!found && !run->options->all_events)
+        return run->state.until_us == 0 ? RECONCILE_NOTHING : RECONCILE_FAILED;
+    if (!set_types(run))
         return RECONCILE_FAILED;
     watch_subscriptions(run);
     enum log_result result = read_all(run);
@@ -341,6 +343,8 @@ static void report_run(const struct run *run, enum reconcile_result result)
 {
     char from[DATE_PRINTED], to[DATE_PRINTED];
     const struct fill_counts *counts = &run->report->counts;
+    if (result == RECONCILE_NOTHING || result == RECONCILE_STOPPED)
+        return;
     if (result == RECONCILE_FAILED) {
         char quoted[LOG_QUOTED];
         log_write(LEVEL_ERROR, "msg=not_reconciled source=%s reason=%s", run->source->name,

@@ -167,7 +167,8 @@ int64_t closeapi_due(const struct config *config, const struct source *source)
 {
     struct reconcile_state state;
     struct why why;
-    if (source->close_api_key == NULL || source->reconcile_interval_ms == 0 || config->state_dir == NULL || config->queue == QUEUE_NONE)
+    if (source->close_api_key == NULL || source->reconcile_interval_ms == 0 || config->state_dir == NULL ||
+        config->queue == QUEUE_NONE)
         return INT64_MAX;
     if (!look(config, source, &state, &why))
         return clock_unix_ms() + source->reconcile_interval_ms;

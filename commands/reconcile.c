@@ -77,7 +77,7 @@ static int tell(const struct close_side *side, const struct reconcile_wish *wish
 {
     struct completeness complete;
     struct why reason = {""};
-    if (result == RECONCILE_FAILED || result == RECONCILE_STOPPED || result == RECONCILE_BUSY)
+    if (result != RECONCILE_DONE && result != RECONCILE_TROUBLE)
         return close_side_failed(side, why);
     if (!closeapi_completeness(side->config, side->source, &complete, &reason))
         return close_side_failed(side, &reason);

@@ -289,6 +289,79 @@ static void a_failed_read_claims_nothing(void)
     close_site_close(&site);
 }
 
+static void prepare_gap(struct close_site *site)
+{
+    add_events(site, 0, 30, true);
+    standin_close_move_clock(site->close, 6 * MINUTE);
+    close_site_stop_program(site);
+    site->reconciles = true;
+    close_site_configure(site, NULL, NULL, NULL);
+}
+
+static void the_program_reconciles_by_itself(void)
+{
+    struct close_site site;
+    char id[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
+        prepare_gap(&site);
+        CU_ASSERT(close_site_start_program(&site));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 30000));
+        CU_ASSERT_EQUAL(count_arrived(&site, 30, id), 30);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status", "--json"), 0);
+        CU_ASSERT(strstr(site.said, "\"complete_until\":\"2") != NULL);
+        CU_ASSERT(strstr(site.said, "\"missed_by_webhook\":30") != NULL);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status"), 0);
+        CU_ASSERT(strstr(site.said, "complete from 2") != NULL);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 0);
+        CU_ASSERT(strstr(site.said, "Close: ok: the API key is good, 1 subscription; complete from 2") != NULL);
+        standin_close_pause(site.close, 0, "too_many_events");
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 1);
+        CU_ASSERT(strstr(site.said, "is paused for too_many_events") != NULL &&
+                  strstr(site.said, CLOSE_API_KEY) == NULL);
+    }
+    close_site_close(&site);
+}
+
+/* It stops at once in the middle of a request, and what was in hand is read again. */
+static void a_stop_cuts_reconciling_short(void)
+{
+    struct close_site site;
+    char id[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
+        prepare_gap(&site);
+        standin_close_fail(site.close, &(struct close_fault){"GET /event", CLOSE_HOLD, 1, 0, NULL});
+        CU_ASSERT(close_site_start_program(&site));
+        CU_ASSERT(standin_close_wait_held(site.close, 20000));
+        moment before = clock_now();
+        close_site_stop_program(&site);
+        check(clock_now() - before < 3000, "it has stopped after %lld ms", (long long)(clock_now() - before));
+        standin_close_heal(site.close);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile", "--json"), 0);
+        CU_ASSERT(strstr(site.said, "\"missing\":30") != NULL);
+        CU_ASSERT(close_site_start_program(&site));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 30000));
+    }
+    close_site_close(&site);
+}
+
+/* Where no process of the program is there, cron does it all. */
+static void cron_reconciles_what_is_due(void)
+{
+    struct close_site site;
+    char id[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
+        prepare_gap(&site);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "cron"), 0);
+        CU_ASSERT_STRING_EQUAL(site.said, "");
+        CU_ASSERT_EQUAL(count_arrived(&site, 30, id), 30);
+        size_t requests = standin_close_counts(site.close).requests;
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "cron"), 0);
+        CU_ASSERT_EQUAL(standin_close_counts(site.close).requests, requests); /* it is not due again */
+        CU_ASSERT(close_site_start_program(&site));
+    }
+    close_site_close(&site);
+}
+
 /* Under load: nothing is lost, nothing comes twice. */
 static void a_rotation_loses_nothing(void)
 {
@@ -331,6 +404,9 @@ void suite_close_reconcile(void)
         {"merged events bring the newest state", merged_events_bring_the_newest_state},
         {"late events are found a day after", late_events_are_found_a_day_after},
         {"a failed read claims nothing", a_failed_read_claims_nothing},
+        {"the program reconciles by itself", the_program_reconciles_by_itself},
+        {"a stop cuts reconciling short", a_stop_cuts_reconciling_short},
+        {"cron reconciles what is due", cron_reconciles_what_is_due},
         {"a rotation under load loses nothing", a_rotation_loses_nothing},
         CU_TEST_INFO_NULL,
     };
