@@ -14,6 +14,7 @@
 
 #define SECOND_US INT64_C(1000000)
 #define BEYOND_US (LOG_DAYS * INT64_C(86400) * SECOND_US)
+#define STALE_US (INT64_C(86400) * SECOND_US)
 #define NOTE_MS 1000 /* progress is noted at most so often, and at the end of each window */
 
 struct backfill {
@@ -22,6 +23,7 @@ struct backfill {
     char directory[4096];
     char note[40]; /* name of the file */
     char asked[1200];
+    struct coverage coverage;
     int64_t noted_us;
     moment noted;
 };
@@ -96,7 +98,11 @@ static void go_on(struct backfill *backfill)
         return;
     struct backfill_report *report = backfill->report;
     int64_t reached = small_number(text, "reached_us", 0);
-    if (small_value(text, "asked", asked, sizeof asked) && strcmp(asked, backfill->asked) == 0 && reached > 0) {
+    /* "7d" of last month is not what is meant today */
+    bool stale = read_ago(backfill->order->since, 0, &(int64_t){0}) &&
+                 small_number(text, "until_us", 0) < report->until_us - STALE_US;
+    if (!stale && small_value(text, "asked", asked, sizeof asked) && strcmp(asked, backfill->asked) == 0 &&
+        reached > 0) {
         /* "7d" meant another time then, and that is what was asked for */
         report->until_us = small_number(text, "until_us", report->until_us);
         report->since_us = small_number(text, "since_us", report->since_us);
@@ -182,15 +188,15 @@ static enum log_result with_subscriptions(struct backfill *backfill, struct fill
 {
     struct subscriptions list;
     struct keyring held;
-    struct coverage coverage;
     enum close_result listed = subscriptions_list(order->client, &list, why);
     if (listed != CLOSE_DONE)
         return listed == CLOSE_STOPPED ? LOG_STOPPED : LOG_FAILED;
     enum log_result result = LOG_FAILED;
     if (keyring_read(order->config->state_dir, &held, why)) {
         /* with all events it is no condition: what one covers still bears its id */
-        if (coverage_find(&coverage, &list, order->source, order->config->sources, &held, why) || order->all_events) {
-            order->coverage = &coverage;
+        if (coverage_find(&backfill->coverage, &list, order->source, order->config->sources, &held, why) ||
+            order->all_events) {
+            order->coverage = &backfill->coverage;
             result = fill_all(backfill, order, why);
         }
         keyring_free(&held);

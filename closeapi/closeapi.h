@@ -45,8 +45,12 @@ const char *completeness_words(const struct completeness *completeness, char out
  * then says so in words, with what is known to be complete; else what is wrong and what to do. */
 bool closeapi_try(const struct config *config, const struct source *source, struct why *why);
 
-/* When the source is to be reconciled next, Unix time in milliseconds by this machine's clock; INT64_MAX: never (it has
- * no close_api_key, or nowhere to keep what it finds). */
+/* Whether a source can be reconciled: it has an API key, and a queue that remembers what was delivered. Returns false
+ * with the reason. */
+bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct why *why);
+
+/* When the source is to be reconciled next, Unix time in milliseconds by this machine's clock; INT64_MAX: never (it
+ * cannot be, or is not to be by itself). */
 int64_t closeapi_due(const struct config *config, const struct source *source);
 
 enum reconcile_result {
@@ -61,6 +65,7 @@ enum reconcile_result {
 struct reconcile_options {
     int stop_fd;     /* readable once all is to end; -1: none */
     bool all_events; /* whatever the subscriptions cover */
+    bool silent;     /* the caller tells what is wrong: it is not logged as well */
     int64_t patience_ms;
 
     /* Called as the work goes on; NULL: nobody wants to know. */

@@ -78,7 +78,7 @@ static bool take_word(struct event_choice *choice, char *word, struct why *why)
         return false;
     }
     bool added = matched >= 0;
-    if (matched == 0) {
+    if (matched == 0 && dot != NULL) {
         *dot = '\0';
         added = add(choice, &(struct event_type){word, dot + 1});
     }

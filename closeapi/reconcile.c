@@ -44,10 +44,11 @@ struct run {
 static void trouble(struct run *run, const char *happening, const struct subscription *subscription, const char *words)
 {
     char quoted[LOG_QUOTED], error[LOG_QUOTED];
-    log_write(LEVEL_ERROR, "msg=%s source=%s subscription=%s reason=%s latest_error=%s advice=\"%s\"", happening,
-              run->source->name, subscription->id,
-              log_quote(quoted, subscription->pause_reason, strlen(subscription->pause_reason)),
-              log_quote(error, subscription->latest_error, strlen(subscription->latest_error)), words);
+    if (!run->options->silent)
+        log_write(LEVEL_ERROR, "msg=%s source=%s subscription=%s reason=%s latest_error=%s advice=\"%s\"", happening,
+                  run->source->name, subscription->id,
+                  log_quote(quoted, subscription->pause_reason, strlen(subscription->pause_reason)),
+                  log_quote(error, subscription->latest_error, strlen(subscription->latest_error)), words);
     if (run->state.trouble[0] == '\0')
         snprintf(run->state.trouble, sizeof run->state.trouble, "subscription %s is %.20s%s%.60s%s: %s",
                  subscription->id, subscription_is_paused(subscription) ? "paused" : subscription->health,
@@ -71,14 +72,15 @@ static bool resume(struct run *run, const struct subscription *subscription)
     return true;
 }
 
+/* Close's words for it are not documented: those that can only mean one thing count. */
 static bool is_healthy(const struct subscription *subscription)
 {
-    static const char *const good[] = {"", "healthy", "ok", "active", "good"};
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        if (strcasecmp(subscription->health, good[i]) == 0)
-            return true;
+    static const char *const bad[] = {"unhealthy", "fail", "error", "degraded", "critical"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        if (strcasestr(subscription->health, bad[i]) != NULL)
+            return false;
     }
-    return false;
+    return true;
 }
 
 static void watch_one(struct run *run, const struct subscription *subscription)
@@ -90,11 +92,13 @@ static void watch_one(struct run *run, const struct subscription *subscription)
     }
     if (paused) {
         run->was_paused = true;
+        char advice[200];
+        snprintf(advice, sizeof advice, "closecrm.fcgi resume %s activates it again and fills the gap",
+                 subscription->id);
         bool resumed = resume(run, subscription);
         run->state.paused = run->state.paused || !resumed;
         trouble(run, resumed ? "subscription_was_paused" : "subscription_paused", subscription,
-                resumed ? "it was activated again, and the gap is being filled; see why Close paused it"
-                        : "closecrm.fcgi resume ID activates it again and fills the gap");
+                resumed ? "it was activated again, and the gap is being filled; see why Close paused it" : advice);
     } else if (!is_healthy(subscription)) {
         trouble(run, "subscription_unhealthy", subscription,
                 "deliveries fail: closecrm.fcgi send-test URL finds out why");
@@ -272,7 +276,8 @@ static enum log_result read_second(struct run *run)
 {
     int64_t to = run->now_us - SECOND_US;
     to = to < run->state.until_us ? to : run->state.until_us;
-    if (to <= run->state.verified_us)
+    /* what was delivered a day ago must still be known */
+    if (to <= run->state.verified_us || run->config->dedupe_window_ms * 1000 < 2 * SECOND_US)
         return LOG_DONE;
     int64_t from = run->state.verified_us - OVERLAP_US;
     from = from > run->state.since_us ? from : run->state.since_us;
@@ -307,11 +312,12 @@ static void go_on_with_rotation(struct run *run)
 
 static enum reconcile_result end_of(struct run *run)
 {
-    if (run->report->counts.hidden + run->report->second.hidden > 0 && run->state.trouble[0] == '\0')
+    unsigned long long hidden = run->report->counts.hidden + run->report->second.hidden;
+    if (hidden > 0 && run->state.trouble[0] == '\0')
         snprintf(run->state.trouble, sizeof run->state.trouble,
                  "Close does not show this API key the data of %llu events, which were not sent: use an "
                  "administrator's close_api_key",
-                 (unsigned long long)(run->report->counts.hidden + run->report->second.hidden));
+                 hidden);
     if (run->state.trouble[0] == '\0')
         return RECONCILE_DONE;
     why_set(run->why, "%s", run->state.trouble);
@@ -344,6 +350,8 @@ static void report_run(const struct run *run, enum reconcile_result result)
     char from[DATE_PRINTED], to[DATE_PRINTED];
     const struct fill_counts *counts = &run->report->counts;
     if (result == RECONCILE_NOTHING || result == RECONCILE_STOPPED)
+        return;
+    if (result == RECONCILE_FAILED && run->options->silent)
         return;
     if (result == RECONCILE_FAILED) {
         char quoted[LOG_QUOTED];
@@ -395,7 +403,7 @@ enum reconcile_result closeapi_reconcile(const struct config *config, const stru
     run->report = report;
     run->why = why;
     enum reconcile_result result = RECONCILE_FAILED;
-    if (closeapi_directory(config, source, run->directory, why)) {
+    if (closeapi_can_reconcile(config, source, why) && closeapi_directory(config, source, run->directory, why)) {
         int lock = closeapi_lock(run->directory, "reconcile.lock", 0, why);
         result = lock < 0 ? RECONCILE_BUSY : reconcile_locked(run);
         if (lock >= 0)

@@ -38,13 +38,14 @@ bool reconciler_is_wanted(const struct config *config)
 
 /* Reconciles one, with a queue of its own: nobody else may use it meanwhile. */
 static enum reconcile_result reconcile(const struct config *config, const struct source *source, int stop_fd,
-                                       struct why *why)
+                                       bool silent, struct why *why)
 {
     struct reconcile_report report;
-    const struct reconcile_options options = {.stop_fd = stop_fd, .patience_ms = PATIENCE_MS};
+    const struct reconcile_options options = {.stop_fd = stop_fd, .silent = silent, .patience_ms = PATIENCE_MS};
     struct queue *queue = queue_open(config, why);
     if (queue == NULL) {
-        log_write(LEVEL_ERROR, "msg=not_reconciled source=%s reason=\"%s\"", source->name, why->text);
+        if (!silent)
+            log_write(LEVEL_ERROR, "msg=not_reconciled source=%s reason=\"%s\"", source->name, why->text);
         return RECONCILE_FAILED;
     }
     enum reconcile_result result = closeapi_reconcile(config, source, queue, &options, &report, why);
@@ -63,7 +64,7 @@ static int64_t do_due(struct reconciler *reconciler)
         if (due == INT64_MAX)
             continue;
         if (due <= clock_unix_ms()) {
-            enum reconcile_result result = reconcile(reconciler->config, source, reconciler->stop_fd, &why);
+            enum reconcile_result result = reconcile(reconciler->config, source, reconciler->stop_fd, false, &why);
             if (result == RECONCILE_STOPPED)
                 return 0;
             due = closeapi_due(reconciler->config, source);
@@ -171,7 +172,7 @@ bool reconcile_due(const struct config *config, moment deadline,
         struct why why = {""};
         if (closeapi_due(config, source) > clock_unix_ms())
             continue;
-        enum reconcile_result result = reconcile(config, source, fd, &why);
+        enum reconcile_result result = reconcile(config, source, fd, true, &why);
         any = true;
         if (result == RECONCILE_FAILED || result == RECONCILE_TROUBLE)
             trouble(context, source->name, why.text);

@@ -137,7 +137,7 @@ void completeness_free(struct completeness *completeness)
 static const char *date_of(int64_t ms, char out[static DATE_PRINTED])
 {
     date_print(ms * 1000, DATE_MILLISECONDS, out);
-    strcpy(out + strcspn(out, ".+"), "Z");
+    memcpy(out + strcspn(out, ".+"), "Z", 2);
     return out;
 }
 
@@ -163,12 +163,32 @@ const char *completeness_words(const struct completeness *completeness, char out
     return out;
 }
 
+/* What is read again must be known again: else it would be sent twice. */
+#define REMEMBERED_MS (INT64_C(2) * 3600 * 1000)
+
+bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct why *why)
+{
+    const char *fault = NULL;
+    if (source->close_api_key == NULL)
+        fault = "it has no close_api_key: make one in Close (Settings, Developer, API Keys), as an administrator";
+    else if (config->queue == QUEUE_NONE)
+        fault = "queue = none remembers nothing: set queue = sqlite";
+    else if (config->state_dir == NULL)
+        fault = "there is no state_dir, where progress is kept";
+    else if (strncmp(source->data_plane_url, "file:", 5) == 0)
+        fault = "what goes into a file is not remembered, and would be written again and again; `backfill` works";
+    else if (config->dedupe_window_ms < REMEMBERED_MS)
+        fault = "dedupe_window is too short: what was delivered would be sent again; 31d is its default";
+    if (fault != NULL)
+        why_set(why, "source %s cannot be reconciled: %s", source->name, fault);
+    return fault == NULL;
+}
+
 int64_t closeapi_due(const struct config *config, const struct source *source)
 {
     struct reconcile_state state;
     struct why why;
-    if (source->close_api_key == NULL || source->reconcile_interval_ms == 0 || config->state_dir == NULL ||
-        config->queue == QUEUE_NONE)
+    if (source->reconcile_interval_ms == 0 || !closeapi_can_reconcile(config, source, NULL))
         return INT64_MAX;
     if (!look(config, source, &state, &why))
         return clock_unix_ms() + source->reconcile_interval_ms;

@@ -14,7 +14,8 @@
 
 #define NOTE "pending"
 #define TRIES 3
-#define LATE_MS 2000 /* a request whose answer was lost may take effect a little later */
+#define STALE_MS 3600000 /* what stands in Close so long after may be somebody's who has its key */
+#define LATE_MS 2000     /* a request whose answer was lost may take effect a little later */
 
 /* Whether the id stands in the note's list of those that were there before. */
 static bool was_before(const char *note, const char *id)
@@ -33,7 +34,8 @@ static bool was_before(const char *note, const char *id)
 static bool write_note(const struct subscribing *work, const char *url, struct why *why)
 {
     char text[12000];
-    size_t at = (size_t)snprintf(text, sizeof text, "url = %.2000s\nbefore =", url);
+    size_t at = (size_t)snprintf(text, sizeof text,
+                                 "started_ms = %lld\nurl = %.2000s\nbefore =", (long long)clock_unix_ms(), url);
     for (size_t i = 0; i < work->list->count && at < sizeof text - 5000; i++) {
         if (subscription_same_url(work->list->at[i].url, url))
             at += (size_t)snprintf(text + at, sizeof text - at, " %s", work->list->at[i].id);
@@ -75,11 +77,21 @@ static enum close_result sweep(const struct subscribing *work, const struct subs
 {
     char url[2100];
     enum close_result result = CLOSE_DONE;
+    int64_t age_ms = clock_unix_ms() - small_number(note, "started_ms", 0);
+    bool stale = age_ms < 0 || age_ms > STALE_MS;
     small_value(note, "url", url, sizeof url);
     for (size_t i = 0; i < list->count && result == CLOSE_DONE; i++) {
         const struct subscription *one = &list->at[i];
         if (!subscription_same_url(one->url, url) || was_before(note, one->id) || is_held(work, one->id))
             continue;
+        if (stale) {
+            log_write(
+                LEVEL_WARN,
+                "msg=subscription_without_key source=%s subscription=%s advice=\"if nobody has its key, remove it: "
+                "closecrm.fcgi unsubscribe\"",
+                work->source->name, one->id);
+            continue;
+        }
         *changed = true;
         if (taken != NULL && taken[0] == '\0' && one->signature_key[0] != '\0' &&
             store_key(work, one, list->date_ms, url, why)) {

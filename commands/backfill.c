@@ -135,7 +135,7 @@ static void print_words(const struct wish *wish, const struct backfill_report *r
         printf("  unusable: %" PRIu64 " (the log has the reasons)\n", counts->unusable);
 }
 
-static int tell(const struct wish *wish, const struct backfill_report *report)
+static int tell(const struct wish *wish, const struct backfill_report *report, int64_t remembered_ms)
 {
     if (report->went_on)
         fprintf(stderr, "backfill: went on where the last run had stopped (--again begins anew)\n");
@@ -144,6 +144,9 @@ static int tell(const struct wish *wish, const struct backfill_report *report)
             stderr,
             "backfill: Close keeps its Event Log for %d days: what is older cannot be had, and was not looked for\n",
             LOG_DAYS);
+    if (remembered_ms < report->until_us / 1000 - report->from_us / 1000)
+        fprintf(stderr, "backfill: dedupe_window is shorter than the time asked for: what was delivered before that is "
+                        "sent again, with the same messageId\n");
     if (wish->json)
         print_json(wish, report);
     else
@@ -163,6 +166,11 @@ static int run(struct close_side *side, struct wish *wish)
     struct display display = {.terminal = isatty(STDERR_FILENO) != 0, .started = clock_now(), .shown = clock_now()};
     struct backfill_report report;
     struct why why = {""};
+    if (!display.terminal)
+        log_open(side->config->log_level);
+    if (strncmp(side->source->data_plane_url, "file:", 5) == 0)
+        fprintf(stderr,
+                "backfill: what goes into a file is not remembered: what was written before is written again\n");
     wish->order.stop_fd = -1;
     wish->order.patience_ms = PATIENCE_MS;
     wish->order.progress = progress;
@@ -171,7 +179,7 @@ static int run(struct close_side *side, struct wish *wish)
     enum log_result result = backfill_run(side->config, side->source, side->queue, &wish->order, &report, &why);
     if (display.terminal && display.shown != display.started)
         fputs("\r\x1b[K", stderr);
-    return result == LOG_DONE ? tell(wish, &report) : close_side_failed(side, &why);
+    return result == LOG_DONE ? tell(wish, &report, side->config->dedupe_window_ms) : close_side_failed(side, &why);
 }
 
 int command_backfill(int argc, char **argv)

@@ -94,7 +94,7 @@ int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wis
     struct why why = {""};
     struct reconcile_report report;
     const struct reconcile_options options = {
-        .stop_fd = -1, .all_events = wish->all_events, .patience_ms = PATIENCE_MS};
+        .stop_fd = -1, .all_events = wish->all_events, .silent = true, .patience_ms = PATIENCE_MS};
     if (side->lock >= 0)
         close(side->lock);
     side->lock = -1;

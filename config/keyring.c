@@ -94,9 +94,10 @@ static bool add(struct keyring *keyring, const struct held_key *key)
     if (keyring->count > 0)
         memcpy(more, keyring->at, keyring->count * sizeof *more);
     more[keyring->count] = *key;
-    size_t count = keyring->count + 1;
-    keyring_free(keyring);
-    *keyring = (struct keyring){more, count};
+    struct keyring before = *keyring;
+    keyring->at = more;
+    keyring->count = before.count + 1;
+    keyring_free(&before);
     return true;
 }
 

@@ -22,7 +22,8 @@ void close_site_configure(struct close_site *site, const char *key, const char *
                           "data_plane_url = http://127.0.0.1:%u\nwrite_key = " ALPHA_WRITE_KEY "\n"
                           "close_api_key = %s\nclose_api_url = %s\nreconcile_interval = %s\n%s\n",
                           site->site.standin_port, key == NULL ? CLOSE_API_KEY : key,
-                          url == NULL ? standin_close_url(site->close) : url, site->reconciles ? "1m" : "0s", more == NULL ? "" : more);
+                          url == NULL ? standin_close_url(site->close) : url, site->reconciles ? "1m" : "0s",
+                          more == NULL ? "" : more);
     CU_ASSERT(temporary_write(site->site.directory, "closecrm.conf", 0600, text, (size_t)length));
 }
 
@@ -63,7 +64,8 @@ const char *close_site_url(const struct close_site *site)
 
 void close_site_stop_program(struct close_site *site)
 {
-    CU_ASSERT(site_wait_logged(&site->site, "msg=started", site->starts, 10000)); /* before that a signal would just kill it */
+    CU_ASSERT(site_wait_logged(&site->site, "msg=started", site->starts,
+                               10000)); /* before that a signal would just kill it */
     CU_ASSERT_EQUAL(process_stop(&site->site.program, 10000), 0);
 }
 
@@ -81,7 +83,7 @@ bool close_site_start(struct close_site *site, struct process *process, const ch
     site_program(&site->site, program);
     path_join(log, site->site.directory, "command.log");
     snprintf(config, sizeof config, "CLOSECRM_CONFIG=%s/closecrm.conf", site->site.directory);
-    for (size_t i = 0; arguments[i] != NULL && i < 22; i++)
+    for (size_t i = 0; i < 22 && arguments[i] != NULL; i++)
         all[i + 1] = arguments[i];
     unlink(log);
     const struct process_options options = {all, environment, site->site.directory, log};

@@ -2,6 +2,7 @@
  * ever lost, and what goes wrong is said in one line. */
 #include "tests/suites.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,6 +154,15 @@ static void errors_are_one_line(void)
             check(strstr(site.said, rows[i].words) != NULL, "%s: says %s: %s", rows[i].what, rows[i].words, site.said);
             standin_close_heal(site.close);
         }
+        char tls[100];
+        snprintf(tls, sizeof tls, "https%s", standin_close_url(site.close) + 4); /* which does not speak TLS */
+        close_site_configure(&site, NULL, tls, NULL);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 1);
+        check_one_line(&site, "TLS failure");
+        CU_ASSERT(strstr(site.said, "TLS fails") != NULL);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 1);
+        check_one_line(&site, "reconcile, TLS failure");
+
         CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 0);
         CU_ASSERT_EQUAL(close_site_keys(&site), 0);
         close_site_configure(&site, NULL, NULL, NULL);
@@ -250,6 +260,33 @@ static void killed_at_any_moment(void)
     }
 }
 
+/* Killed after some milliseconds, more each time: whatever is left, the next run makes it good. */
+static void killed_again_and_again(void)
+{
+    struct close_site site;
+    size_t done = 0;
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        const char *const arguments[] = {"subscribe", "--url", close_site_url(&site), NULL};
+        for (int ms = 0; ms < 40; ms++) {
+            struct process process = {0};
+            int status;
+            char id[80];
+            CU_ASSERT(close_site_start(&site, &process, arguments));
+            poll(NULL, 0, ms);
+            kill(process.pid, SIGKILL);
+            CU_ASSERT(process_wait(&process, 10000, &status));
+            int code = CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site));
+            check(standin_close_subscriptions(site.close) == 1, "after %d ms: one subscription (%d: %s)", ms, code,
+                  site.said);
+            check_no_key_is_lost(&site, "killed again and again");
+            done += code == 1; /* there was one already: the killed one had got through */
+            CU_ASSERT_EQUAL(CLOSE_RUN(&site, "unsubscribe", standin_close_id(site.close, 0, id)), 0);
+        }
+        printf("(%zu of 40 had got through) ", done);
+    }
+    close_site_close(&site);
+}
+
 /* SIGTERM in the middle waits until the key is safe. */
 static void a_signal_waits(void)
 {
@@ -302,6 +339,7 @@ void suite_close(void)
         {"lost answers lose no key", lost_answers_lose_no_key},
         {"a key that cannot be stored", a_key_that_cannot_be_stored},
         {"killed at any moment", killed_at_any_moment},
+        {"killed again and again", killed_again_and_again},
         {"a signal waits until the key is safe", a_signal_waits},
         {"chosen events, and a filter", other_events_and_filters},
         CU_TEST_INFO_NULL,

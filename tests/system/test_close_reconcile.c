@@ -85,7 +85,7 @@ static void what_a_pause_cleared_arrives(void)
         standin_close_move_clock(site.close, 6 * MINUTE);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile", "--json"), 1);
         CU_ASSERT(strstr(site.said, "\"missing\":500") != NULL);
-        CU_ASSERT(strstr(site.said, "delivery_failed") != NULL && strstr(site.said, "msg=subscription_paused") != NULL);
+        CU_ASSERT(strstr(site.said, "is paused (delivery_failed): closecrm.fcgi resume whsub_") != NULL);
         CU_ASSERT(standin_wait_messages(site.site.standin, all, 60000));
         CU_ASSERT_EQUAL(count_arrived(&site, all, id), all);
         CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, all);
@@ -310,6 +310,7 @@ static void the_program_reconciles_by_itself(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status", "--json"), 0);
         CU_ASSERT(strstr(site.said, "\"complete_until\":\"2") != NULL);
         CU_ASSERT(strstr(site.said, "\"missed_by_webhook\":30") != NULL);
+        CU_ASSERT_EQUAL(site_count_logged(&site.site, "why=not_delivered"), 1);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status"), 0);
         CU_ASSERT(strstr(site.said, "complete from 2") != NULL);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 0);
