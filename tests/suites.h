@@ -55,6 +55,7 @@ void suite_life_processes(void);
 void suite_lifecycle(void);
 void suite_log(void);
 void suite_queue(void);
+void suite_queue_look(void);
 void suite_queue_sqlite(void);
 void suite_servers(void);
 void suite_standin(void);
@@ -64,6 +65,7 @@ void suite_transform_memory(void);
 void suite_transform_mutations(void);
 void suite_transform_rules(void);
 void suite_webhook_choose(void);
+void suite_webhook_keys(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
 
