@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "watch/clock.h"
+#include "watch/cron_mark.h"
 
 static int64_t later(int64_t a, int64_t b)
 {
@@ -31,6 +32,9 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
     if (!queue_names(queue, &overview->names, why) ||
         !queue_is_owned(queue, &overview->forwarding, &overview->forwarder, why))
         return false;
+    struct cron_mark mark;
+    cron_mark_read(config->state_dir, &mark);
+    overview->last_cron_ms = mark.ran_ms;
     size_t count = overview->names.count;
     overview->source = calloc(count > 0 ? count : 1, sizeof *overview->source);
     if (overview->source == NULL) {
@@ -40,7 +44,11 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
     for (size_t i = 0; i < count; i++) {
         struct overview_source *source = &overview->source[i];
         source->name = overview->names.at[i];
-        source->configured = config_source(config, source->name) != NULL;
+        const struct source *configured = config_source(config, source->name);
+        source->configured = configured != NULL;
+        source->reconciles = configured != NULL && configured->close_api_key != NULL;
+        if (source->reconciles && !closeapi_completeness(config, configured, &source->complete, why))
+            return false;
         if (!queue_count(queue, source->name, &source->counts, why) ||
             !queue_notes(queue, source->name, &source->notes, why))
             return false;
@@ -51,6 +59,8 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
 
 void overview_free(struct overview *overview)
 {
+    for (size_t i = 0; overview->source != NULL && i < overview->names.count; i++)
+        completeness_free(&overview->source[i].complete);
     queue_names_free(&overview->names);
     free(overview->source);
     overview->source = NULL;
@@ -66,7 +76,8 @@ const struct overview_source *overview_failing(const struct overview *overview)
     const struct overview_source *failing = NULL;
     for (size_t i = 0; i < overview->names.count; i++) {
         const struct overview_source *source = &overview->source[i];
-        if (source->notes.reason[0] != '\0' && (failing == NULL || source->notes.next_ms > failing->notes.next_ms))
+        if (source->configured && source->notes.reason[0] != '\0' &&
+            (failing == NULL || source->notes.next_ms > failing->notes.next_ms))
             failing = source;
     }
     return failing;

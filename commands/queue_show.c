@@ -19,35 +19,34 @@ static int find(struct queue *queue, const char *source, uint64_t id, struct eve
     return found <= 0 ? found : events->at[0].id == id;
 }
 
-/* Sets *source to the one source that has it. Each source counts for itself, so that several may. */
-static bool find_source(const struct state *state, uint64_t id, const struct strings *names, const char **source,
-                        struct events *events, struct why *why)
+/* Finds the one source that has it: wanted, where that is not NULL. Each source counts for itself, so that several may
+ * have that number. Returns its name; NULL with the reason. */
+static const char *find_source(struct queue *queue, uint64_t id, const struct strings *names, const char *wanted,
+                               struct events *events, struct why *why)
 {
     char several[200] = "";
+    const char *source = NULL;
     size_t having = 0;
     for (size_t i = 0; i < names->count; i++) {
-        if (*source != NULL && strcmp(names->at[i], *source) != 0)
-            continue;
-        int found = find(state->queue, names->at[i], id, events, why);
+        int found =
+            wanted == NULL || strcmp(names->at[i], wanted) == 0 ? find(queue, names->at[i], id, events, why) : 0;
         if (found < 0)
-            return false;
-        if (found > 0) {
-            size_t length = strlen(several);
-            snprintf(several + length, sizeof several - length, " %s", names->at[i]);
-            if (having++ == 0 && *source == NULL)
-                *source = names->at[i];
-            else if (having > 1)
-                break;
-        }
+            return NULL;
+        if (found == 0)
+            continue;
+        having++;
+        source = names->at[i];
+        size_t length = strlen(several);
+        snprintf(several + length, sizeof several - length, " %s", source);
     }
     if (having == 1)
-        return true;
+        return source;
     if (having == 0)
         why_set(why, "no event %" PRIu64 " waits%s%.64s: `closecrm.fcgi queue list` shows what does", id,
-                *source == NULL ? "" : " in source ", *source == NULL ? "" : *source);
+                wanted == NULL ? "" : " in source ", wanted == NULL ? "" : wanted);
     else
         why_set(why, "several sources have an event %" PRIu64 ": say which, with --source:%s", id, several);
-    return false;
+    return NULL;
 }
 
 static bool show(const struct state *state, const char *source, const struct event *event, struct why *why)
@@ -58,17 +57,19 @@ static bool show(const struct state *state, const char *source, const struct eve
     return view_event(state->config, source, event->body, event->length, why);
 }
 
-static bool find_and_show(struct state *state, uint64_t id, const char *source, struct why *why)
+static bool find_and_show(struct state *state, uint64_t id, const char *wanted, struct why *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct strings names = {NULL, 0};
-    bool good = queue_names(state->queue, &names, why) && find_source(state, id, &names, &source, &events, why);
-    int found = good ? find(state->queue, source, id, &events, why) : -1;
+    const char *source = NULL;
+    if (queue_names(state->queue, &names, why))
+        source = find_source(state->queue, id, &names, wanted, &events, why);
+    int found = source != NULL ? find(state->queue, source, id, &events, why) : -1;
     if (found == 0)
         why_set(why, "event %" PRIu64 " has just gone", id);
     queue_close(state->queue); /* what is shown is a copy: the terminal may take its time */
     state->queue = NULL;
-    good = found > 0 && show(state, source, &events.at[0], why);
+    bool good = found > 0 && show(state, source, &events.at[0], why);
     queue_names_free(&names);
     events_free(&events);
     return good;

@@ -12,9 +12,9 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
 {
     char date[WHEN_SIZE], age[WHEN_SIZE];
     if (ms == 0)
-        printf("  %-15s never\n", label);
+        printf("%s never\n", label);
     else
-        printf("  %-15s %s (%s ago)\n", label, when_print(ms, date), when_print_age(now_ms - ms, age));
+        printf("%s %s (%s ago)\n", label, when_print(ms, date), when_print_age(now_ms - ms, age));
 }
 
 static void print_counts(const struct counts *counts, int64_t now_ms)
@@ -34,8 +34,8 @@ static void print_counts(const struct counts *counts, int64_t now_ms)
     if (counts->oldest_received_ms != 0)
         printf(", the oldest since %s", when_print_age(now_ms - counts->oldest_received_ms, age));
     putchar('\n');
-    print_moment("last accepted", counts->last_accepted_ms, now_ms);
-    print_moment("last delivered", counts->last_delivered_ms, now_ms);
+    print_moment("  last accepted  ", counts->last_accepted_ms, now_ms);
+    print_moment("  last delivered ", counts->last_delivered_ms, now_ms);
 }
 
 static void print_notes(const struct notes *notes, int64_t now_ms)
@@ -48,7 +48,7 @@ static void print_notes(const struct notes *notes, int64_t now_ms)
     putchar('\n');
     if (notes->operator_must_act)
         puts("                  this does not mend itself: `closecrm.fcgi check` says what to do");
-    if (notes->tries > 0)
+    if (notes->tries > 0 && notes->since_ms > 0)
         printf("  failed          %u times, since %s\n", (unsigned)notes->tries, when_print(notes->since_ms, date));
     if (notes->next_ms > now_ms)
         printf("  next attempt    %s (in %s)\n", when_print(notes->next_ms, date),
@@ -56,6 +56,21 @@ static void print_notes(const struct notes *notes, int64_t now_ms)
     if (notes->parked_count > 0)
         printf("  held back       %u events that fail while others pass, and what follows of their leads\n",
                (unsigned)notes->parked_count);
+}
+
+static void print_complete(const struct completeness *complete)
+{
+    char words[COMPLETENESS_WORDS];
+    printf("  %s\n", completeness_words(complete, words));
+    if (complete->missed > 0)
+        printf("  missed by the webhook and fetched from Close: %llu (%llu too large, %llu while paused)\n",
+               (unsigned long long)complete->missed, (unsigned long long)complete->missed_large,
+               (unsigned long long)complete->missed_paused);
+    if (complete->trouble[0] == '\0')
+        return;
+    fputs("  Close           ", stdout);
+    plain_column(stdout, complete->trouble, 0);
+    putchar('\n');
 }
 
 static void print_all(const struct overview *overview)
@@ -69,6 +84,8 @@ static void print_all(const struct overview *overview)
         printf("source %s%s\n", source->name, source->configured ? "" : " (not in the configuration)");
         print_counts(&source->counts, overview->now_ms);
         print_notes(&source->notes, overview->now_ms);
+        if (source->reconciles)
+            print_complete(&source->complete);
         if (!source->configured && source->counts.waiting + source->counts.dead > 0)
             printf("  its events wait until it is configured again, or `closecrm.fcgi queue move %s NEW`\n",
                    source->name);
@@ -80,6 +97,7 @@ static void print_all(const struct overview *overview)
         putchar('\n');
     }
     printf("forwarding: %s\n", overview->forwarder.text);
+    print_moment("last cron:", overview->last_cron_ms, overview->now_ms);
 }
 
 int command_queue_status(int argc, char **argv)

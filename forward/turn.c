@@ -1,6 +1,7 @@
 /* A turn of one source's traffic: tell, read, build, send. See turn.h. */
 #include "forward/turn.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "forward/lane.h"
@@ -21,7 +22,7 @@ static void forget_ended(struct traffic *traffic)
     struct pending *pending;
     while ((pending = pending_pop(&traffic->ended)) != NULL) {
         in_hand_remove(&traffic->in_hand, pending);
-        pending_free(pending);
+        free(pending);
     }
 }
 
@@ -63,12 +64,8 @@ static bool tell(struct traffic *traffic)
 /* Those refused alone, about which nothing was learned since, are tried again. */
 static void return_aside(struct traffic *traffic)
 {
-    moment now = clock_now();
-    while (traffic->aside.first != NULL && traffic->aside.first->until <= now) {
-        struct pending *pending = pending_pop(&traffic->aside);
-        pending->until = 0;
-        pending_push_first(&traffic_lane(traffic, pending)->waiting, pending);
-    }
+    if (traffic->aside.first != NULL && traffic->aside.first->until <= clock_now())
+        traffic_return(traffic, &traffic->aside);
 }
 
 /* Sends the lane's batch, if it has one that is due. A file's answer comes at once. */

@@ -139,7 +139,7 @@ static enum queue_result answer_for(struct store *store, enum database_result re
 static enum queue_result commit_group(struct store *store, const struct waiting_append *first)
 {
     struct database *database = &store->group.database;
-    if (atomic_load(&store->reserve_gone) || !reserve_is_there(store->directory)) {
+    if (!reserve_is_there(store->directory)) { /* whoever forwards makes it again */
         why_set(&database->why, "the disk is full");
         return QUEUE_FULL;
     }

@@ -1,9 +1,11 @@
 /* The commands `queue ...`: what they show is what the queue holds, and nothing that `remove` names. */
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/suites.h"
@@ -193,8 +195,9 @@ static void show_hides_unusable_bodies_where_something_is_removed(void)
     HAS("\"a\": 1\n");
     HAS("it makes no message: event.action is missing");
     HAS_NOT("Secret");
+    made_append("one", made_event(body, "lead", "updated", "ev_3", "lead_1"));
     made_configure(MADE_WITHOUT_ONE "remove = data.secret\n");
-    RUN(&ran, NULL, "queue", "show", "2");
+    RUN(&ran, NULL, "queue", "show", "3");
     HAS("no source one is configured");
     HAS_NOT("Secret");
     made_end();
@@ -265,6 +268,42 @@ static void damage(void)
     unlink(path);
 }
 
+/* A process that has the queue open until it is told to end. */
+struct holder {
+    pid_t pid;
+    int until; /* closed: it ends */
+};
+
+static struct holder hold(void)
+{
+    int ready[2], until[2];
+    char byte;
+    CU_ASSERT_EQUAL_FATAL(pipe2(ready, O_CLOEXEC) + pipe2(until, O_CLOEXEC), 0);
+    fflush(NULL);
+    struct holder holder = {fork(), until[1]};
+    CU_ASSERT_TRUE_FATAL(holder.pid >= 0);
+    if (holder.pid == 0) {
+        close(until[1]);
+        struct queue *queue = made_open();
+        bool told = write(ready[1], "", 1) == 1 && read(until[0], &byte, 1) == 0;
+        made_close(queue);
+        _exit(told ? 0 : 1);
+    }
+    CU_ASSERT_EQUAL(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    close(until[0]);
+    return holder;
+}
+
+static void let_go(const struct holder *holder)
+{
+    int status = -1;
+    close(holder->until);
+    CU_ASSERT_EQUAL(waitpid(holder->pid, &status, 0), holder->pid);
+    CU_ASSERT_EQUAL(status, 0);
+}
+
 static void check_finds_damage_and_repairs_it_when_nobody_has_it_open(void)
 {
     static char large[2001];
@@ -282,7 +321,7 @@ static void check_finds_damage_and_repairs_it_when_nobody_has_it_open(void)
     made_close(queue);
     damage();
 
-    queue = made_open();
+    struct holder holder = hold();
     RUN(&ran, NULL, "queue", "check");
     CU_ASSERT_EQUAL(ran.code, 1);
     HAS("fault: ");
@@ -290,7 +329,10 @@ static void check_finds_damage_and_repairs_it_when_nobody_has_it_open(void)
     RUN(&ran, NULL, "queue", "check", "--repair");
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "as soon as no process has it open"));
-    made_close(queue);
+    char process[64];
+    snprintf(process, sizeof process, "  process %ld: ", (long)holder.pid);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, process));
+    let_go(&holder);
 
     RUN(&ran, NULL, "queue", "check", "--repair");
     CU_ASSERT_EQUAL(ran.code, 0);

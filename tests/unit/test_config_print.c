@@ -42,9 +42,13 @@ static void short_form(void)
                          "write_key_file = key\nsignature_key = " SIGNATURE_1 "\n"
                          "keep = lead.*, contact.*\nkeep = task.*\n",
                          environment);
-    CU_ASSERT_STRING_EQUAL(text, "queue = none  (default)\n"
+    CU_ASSERT_STRING_EQUAL(text, "queue = sqlite  (default)\n"
+                                 "state_dir = state  (default)\n"
                                  "queue_max_bytes = 8G  (default)\n"
+                                 "queue_retention = 30d  (default)\n"
                                  "dedupe_window = 31d  (default)\n"
+                                 "poison_after = 10m  (default)\n"
+                                 "deliver_rate = 0  (default)\n"
                                  "max_body = 16M  (default)\n"
                                  "ca_file = none  (default)\n"
                                  "log_level = info  (default)\n"
@@ -60,7 +64,11 @@ static void short_form(void)
                                  "signature_tolerance = 73h  (default)\n"
                                  "keep = lead.*, contact.*, task.*  (~/closecrm.conf:5, ~/closecrm.conf:6)\n"
                                  "drop = none  (default)\n"
-                                 "remove = none  (default)\n");
+                                 "remove = none  (default)\n"
+                                    "close_api_key = none  (default)\n"
+                                    "close_api_url = https://api.close.com/api/v1  (default)\n"
+                                    "reconcile_interval = 15m  (default)\n"
+                                    "auto_resume = no  (default)\n");
     free(text);
 }
 
@@ -80,6 +88,10 @@ static void sections(void)
                                     "keep = none  (default)\n"
                                     "drop = *.deleted  (~/closecrm.conf:2)\n"
                                     "remove = none  (default)\n"
+                                    "close_api_key = none  (default)\n"
+                                    "close_api_url = https://api.close.com/api/v1  (default)\n"
+                                    "reconcile_interval = 15m  (default)\n"
+                                    "auto_resume = no  (default)\n"
                                     "[source globex]\n"
                                     "data_plane_url = https://own  (~/closecrm.conf:7)\n"
                                     "write_key = 1 value  (~/closecrm.conf:6)\n"
@@ -87,7 +99,11 @@ static void sections(void)
                                     "signature_tolerance = 73h  (default)\n"
                                     "keep = none  (default)\n"
                                     "drop = none  (~/closecrm.conf:8)\n"
-                                    "remove = none  (default)\n");
+                                    "remove = none  (default)\n"
+                                    "close_api_key = none  (default)\n"
+                                    "close_api_url = https://api.close.com/api/v1  (default)\n"
+                                    "reconcile_interval = 15m  (default)\n"
+                                    "auto_resume = no  (default)\n");
     free(text);
 }
 
