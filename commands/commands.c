@@ -130,7 +130,10 @@ static const struct command commands[] = {
     {"queue move", "OLD NEW", "give a renamed or removed source's events to another",
      "Waiting events and dead letters of OLD, which must be out of the configuration, become NEW's, which must be in "
      "it.\n"
-     "Interrupted, it goes on where it stopped when it is called again.\n",
+     "Wait until the running program has taken on that configuration (its log says so, some seconds after the file "
+     "was\n"
+     "saved): what it is sending at that moment would go twice. Interrupted, it goes on where it stopped when it is\n"
+     "called again.\n",
      command_queue_move},
     {"queue backup", "FILE", "write a copy of the whole queue to a new file",
      "It may be in use meanwhile. To use the copy: put it as queue.db into an empty folder of mode 0700 that belongs "

@@ -76,7 +76,8 @@ const struct overview_source *overview_failing(const struct overview *overview)
     const struct overview_source *failing = NULL;
     for (size_t i = 0; i < overview->names.count; i++) {
         const struct overview_source *source = &overview->source[i];
-        if (source->notes.reason[0] != '\0' && (failing == NULL || source->notes.next_ms > failing->notes.next_ms))
+        if (source->configured && source->notes.reason[0] != '\0' &&
+            (failing == NULL || source->notes.next_ms > failing->notes.next_ms))
             failing = source;
     }
     return failing;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "commands/overview.h"
+#include "commands/rows.h"
 #include "commands/when.h"
 
 /* Adds a member and takes its value over. One that could not be made is NULL, as JSON's null is: *good tells. */
@@ -24,7 +25,7 @@ static void add_number(struct json_object *object, const char *name, int64_t num
 /* NULL stands for null. */
 static void add_text(struct json_object *object, const char *name, const char *text, bool *good)
 {
-    struct json_object *value = text == NULL ? NULL : json_object_new_string(text);
+    struct json_object *value = text == NULL ? NULL : rows_text(text);
     *good = *good && (text == NULL || value != NULL);
     add(object, name, value, good);
 }

@@ -224,6 +224,8 @@ static bool end_thread(struct service *service, moment deadline)
         pthread_cond_timedwait(&service->changed, &service->lock, &t);
     bool ended = service->ended;
     pthread_mutex_unlock(&service->lock);
+    if (!ended)
+        pthread_detach(service->thread); /* it ends with the process */
     return ended;
 }
 
