@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "forward/certificates.h"
+
 #define CONNECT_MS 5000L
 #define WHOLE_MS 60000L
 #define DESCRIPTORS_MOST 8
@@ -105,8 +107,9 @@ static CURLcode set_options(struct post *post, const char *url, const char *writ
     failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, &post->answer);
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, post->error);
     failed |= curl_easy_setopt(easy, CURLOPT_PRIVATE, post);
-    if (ca_file != NULL)
-        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+    const char *certificates = ca_file != NULL ? ca_file : certificates_of_system();
+    if (certificates != NULL)
+        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, certificates);
     return failed;
 }
 
