@@ -10,7 +10,7 @@ TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
 BENCH_SOURCES := $(wildcard bench/*.c)
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/standin/*.c tests/sanitizer/*.c) \
-	$(BENCH_SOURCES)
+	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
 SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf) /dev/null -type f)
 
@@ -53,7 +53,7 @@ LDFLAGS_valgrind :=
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test check format asan tsan valgrind bench install uninstall clean help \
+.PHONY: all run test check format asan tsan valgrind bench bundle deb test-packages install uninstall clean help \
 	setup-run setup-test setup-check setup-bench check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
@@ -122,6 +122,19 @@ install: all ## install the program, the samples and README under PREFIX (/usr/l
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
 	rm -rf $(DESTDIR)$(LIB) $(DESTDIR)$(DOC)
+
+# ---- for machines that do not compile ----------------------------------------------------------------------------
+BUNDLE := build/closecrm-$(VERSION)-linux-x86_64.tar.gz
+
+bundle: setup-run ## make build/closecrm-VERSION-linux-x86_64.tar.gz, for shared hosting
+	@$(parallel) $(BUNDLE)
+
+$(BUNDLE): build/release/closecrm.fcgi build/bundle/launcher $(wildcard packaging/bundle/*) config/closecrm.conf
+	$(call quiet,BUNDLE,$@) packaging/bundle/make-bundle $(VERSION) build/release/closecrm.fcgi build/bundle/launcher $@
+
+build/bundle/launcher: packaging/bundle/launcher.c Makefile
+	@mkdir -p $(@D)
+	$(call quiet,LINK,$@) $(CC) -static -O2 $(CPPFLAGS_ALL) $(CFLAGS_ALL) $< -o $@
 
 # ---- testing it --------------------------------------------------------------------------------------------------
 # SUITES="transform queue" runs those suites only. The system tests start the program that CLOSECRM_PROGRAM names: the

@@ -23,7 +23,9 @@ extern char **environ;
 
 char *successor_path(void)
 {
-    return realpath("/proc/self/exe", NULL);
+    /* Started by the bundle's launcher: /proc/self/exe is the loader, which cannot be executed alone. */
+    const char *launcher = getenv("CLOSECRM_LAUNCHER");
+    return realpath(launcher != NULL && launcher[0] != '\0' ? launcher : "/proc/self/exe", NULL);
 }
 
 /* Starts the check, with no signal blocked and nothing to read or to write to but stderr. Returns 0 or an error. */
