@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "commands/options.h"
+#include "commands/state.h"
 #include "config/config.h"
 #include "life/bounded.h"
 #include "life/life.h"
@@ -41,6 +42,8 @@ int command_forward(int argc, char **argv)
         fprintf(stderr, "forward: %s\n", why.text);
     } else if (config->queue == QUEUE_NONE) {
         fprintf(stderr, "forward: queue = none keeps nothing that could be forwarded later\n");
+    } else if (!state_may_open(config, &why)) {
+        fprintf(stderr, "forward: %s\n", why.text);
     } else if (follow) {
         char *const again[] = {NULL, (char[]){"forward"}, (char[]){"--follow"}, NULL};
         code = life_follow(again);

@@ -5,7 +5,7 @@
 
 #include "forward/backoff.h"
 #include "forward/lane.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
 #include "watch/log.h"
 
 #define FAILURES_MOST 5 /* times that a batch meets 5xx or a cut before one message is suspected */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "forward/lane.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
 #include "watch/log.h"
 
 #define CHUNK 64 /* events read, and asked about, at once */

@@ -1,5 +1,6 @@
 /* A lane's batch, built and sent: see lane.h. */
 #include "forward/lane.h"
+#include "forward/steps.h"
 
 #include <stdlib.h>
 
@@ -157,35 +158,24 @@ static bool post(struct lane *lane)
            post_start(lane->post, lane->compressed.data, lane->compressed.length, &traffic->why);
 }
 
-/* Writes the finished batch into the file, and takes that for the answer. */
-static void write_file(struct lane *lane)
+enum lane_sent lane_send(struct lane *lane, struct answer *answer)
 {
-    struct answer answer;
-    file_sink_append(lane->traffic->file, lane->batch.text.data, lane->batch.text.length, &answer);
-    pending_move(&lane->sending, &lane->built);
-    batch_clear(&lane->batch);
-    traffic_answered(lane, &answer);
-}
-
-bool lane_send(struct lane *lane)
-{
+    const char *file = lane->traffic->file;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_due(lane) > clock_now())
-        return false;
+        return LANE_IDLE;
     if (!batch_finish(&lane->batch)) {
         put_off_without_memory(lane);
-        return false;
+        return LANE_IDLE;
     }
     lane->sent_bytes = lane->batch.text.length;
     take_time(lane->traffic, lane->built.count);
-    if (lane->traffic->file != NULL) {
-        write_file(lane);
-        return true;
-    }
-    if (!post(lane)) {
+    if (file != NULL) {
+        file_sink_append(file, lane->batch.text.data, lane->batch.text.length, answer);
+    } else if (!post(lane)) {
         put_off_without_memory(lane);
-        return false;
+        return LANE_IDLE;
     }
     pending_move(&lane->sending, &lane->built);
     batch_clear(&lane->batch);
-    return true;
+    return file != NULL ? LANE_ANSWERED : LANE_SENT;
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "forward/lane.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
 #include "watch/log.h"
 
 /* What was noted counts as long as events go to the same place with the same key. */

@@ -1,16 +1,7 @@
 /* Parked events: the data plane fails at each of them, alone. Others pass, but for those about the same person, which
  * are held behind it, so that a lead's events keep their order. */
 #include "forward/lane.h"
-#include "forward/traffic.h"
-
-bool traffic_holds(const struct traffic *traffic, uint64_t person)
-{
-    for (size_t i = 0; i < traffic->holding_count; i++) {
-        if (traffic->holding[i] == person)
-            return true;
-    }
-    return false;
-}
+#include "forward/steps.h"
 
 static void hold(struct traffic *traffic, struct pending *pending, int64_t since_ms)
 {
@@ -42,21 +33,6 @@ bool traffic_was_parked(struct traffic *traffic, struct pending *pending)
         }
     }
     return false;
-}
-
-void traffic_release(struct traffic *traffic, uint64_t person)
-{
-    struct pending_list free_now;
-    pending_list_init(&free_now);
-    for (size_t i = 0; i < traffic->holding_count; i++) {
-        if (traffic->holding[i] == person) {
-            traffic->holding[i] = traffic->holding[--traffic->holding_count];
-            break;
-        }
-    }
-    traffic->notes_differ = true;
-    pending_move_person(&free_now, &traffic->held, person);
-    pending_prepend(&traffic->lane[person % traffic->lanes].waiting, &free_now);
 }
 
 /* It goes alone, before all that waits in its lane. */

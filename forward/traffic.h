@@ -82,33 +82,10 @@ struct traffic {
 bool traffic_init(struct traffic *traffic, const struct config *config, const struct source *source,
                   struct queue *queue, struct poster *poster, struct gzip *gzip, struct why *why);
 
-/* One turn: tells verdicts, reads what came, builds batches, sends what is due. Returns whether another turn at once
- * would find something to do. sending: whether a batch may still be sent. */
-bool traffic_turn(struct traffic *traffic, bool sending);
-
-/* When the next turn is due if nothing comes before; MOMENT_NEVER: not. */
-moment traffic_due(const struct traffic *traffic);
-
-/* Takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the reason. */
-bool traffic_recall(struct traffic *traffic, struct why *why);
-
-/* Whether nothing is left that is due now. */
-bool traffic_is_idle(const struct traffic *traffic);
-
-/* Whether a batch is with the data plane. */
-bool traffic_is_sending(const struct traffic *traffic);
-
 void traffic_free(struct traffic *traffic);
 
-/* ---- between the files of forward/ ---- */
-
-/* intake.c: reads the next events of the queue into the lanes. Returns whether there were any. */
-bool traffic_take_in(struct traffic *traffic);
-
-/* answered.c: the lane's batch was answered. */
-void traffic_answered(struct lane *lane, const struct answer *answer);
-
-/* verdicts of events: an event and its twins end. reason: of DEAD; kept until told. Frees the event. */
+/* An event and its twins end; reason: of DEAD. What waited behind it, parked, goes on. It is kept until the queue was
+ * told. */
 void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason);
 
 /* The event is no longer in the queue: forgets it. Returns whether a twin took its place at the head of the lane. */
@@ -118,35 +95,8 @@ bool traffic_forget(struct lane *lane, struct pending *pending);
 void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment next, bool refused,
                         const char *reason);
 
-/* notes.c: tells the queue what the source's next owner must know, if that has changed. */
-void traffic_note(struct traffic *traffic);
-
-/* parked.c: an event that the data plane fails at, alone, is set aside; others pass, but for those about its person. */
-void traffic_park(struct lane *lane, struct pending *pending);
-
 /* Whether events about this person must wait behind a parked one. */
 bool traffic_holds(const struct traffic *traffic, uint64_t person);
-
-/* Something was accepted, or all fail: what that means for those that are parked. */
-void traffic_parked_due(struct traffic *traffic);
-
-/* A parked event has ended: those behind it go on. */
-void traffic_release(struct traffic *traffic, uint64_t person);
-
-/* careful.c: transform_parse and transform_message, leaving a trace of what is being done. An event that is known to
- * crash them is unusable, and why says so. */
-struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory, struct why *why);
-enum transform_result traffic_transform(struct traffic *traffic, const struct pending *pending, struct parsed *parsed,
-                                        struct buffer *out);
-
-/* retention.c: ends what is older than queue_retention. Returns whether the event was. */
-bool traffic_expire(struct traffic *traffic, struct pending *pending);
-
-/* parked.c: whether this event was parked before a restart: then it is again. */
-bool traffic_was_parked(struct traffic *traffic, struct pending *pending);
-
-/* Whether nothing of its lane is with the data plane. */
-bool traffic_lane_is_free(const struct traffic *traffic, const struct pending *pending);
 
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending);
 

@@ -35,25 +35,6 @@ static bool is_local(const char *directory)
     return false;
 }
 
-enum database_result database_result_of(struct database *database, int code)
-{
-    why_set(&database->why, "the queue's database: %s",
-            database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
-    switch (code & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_DONE:
-    case SQLITE_ROW:
-        return DATABASE_DONE;
-    case SQLITE_FULL:
-        return DATABASE_FULL;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return DATABASE_DAMAGED;
-    default:
-        return DATABASE_FAILED;
-    }
-}
-
 static enum database_result execute(struct database *database, const char *text)
 {
     return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
@@ -123,8 +104,6 @@ enum database_result database_open(struct database *database, const char *direct
     enum database_result result = database_result_of(database, code);
     if (result == DATABASE_DONE)
         result = set_up(database, directory, durable);
-    if (result == DATABASE_DONE)
-        result = schema_prepare(database);
     return result;
 }
 

@@ -18,7 +18,12 @@ void directory_path(char out[static STATE_PATH], const char *directory, const ch
 bool directory_prepare(const char *directory, struct why *why)
 {
     struct stat status;
-    if (mkdir(directory, 0700) != 0 && errno != EEXIST) {
+    char parent[STATE_PATH];
+    bool made = mkdir(directory, 0700) == 0;
+    directory_path(parent, directory, "..");
+    if (made && !directory_sync(parent, why))
+        return false; /* its own name must survive a power cut too */
+    if (!made && errno != EEXIST) {
         why_set(why,
                 "cannot make the state directory %.300s: %s; make it, for the user as which this runs, or set "
                 "state_dir to another place",
@@ -103,7 +108,7 @@ bool reserve_make(const char *directory)
     if (good && rename(making, path) == 0)
         return true;
     unlink(making);
-    return false;
+    return reserve_is_there(directory); /* another process was faster */
 }
 
 void reserve_give_up(const char *directory)

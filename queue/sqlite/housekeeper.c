@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "queue/sqlite/beat.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
@@ -251,7 +252,7 @@ static void keep_house(struct house *house)
     enum database_result result = merge(house);
     checkpoint_all(house);
     if (now >= house->next_beat) {
-        beat_write(store);
+        beat_write(store->directory);
         steady_look(store);
         keep_reserve(store);
         house->next_beat = now + BEAT_MS;
@@ -283,7 +284,7 @@ static bool wait_for_work(struct store *store, moment until)
 static void *run(void *context)
 {
     struct house house = {.store = context};
-    enum database_result result = database_open(&house.database, house.store->directory, false);
+    enum database_result result = schema_open(&house.database, house.store->directory, false);
     if (result != DATABASE_DONE)
         store_failed(house.store, result, &house.database.why);
     /* A fresh connection's checkpoint does nothing until it has read. */

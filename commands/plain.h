@@ -1,0 +1,15 @@
+/* Text from outside on a terminal: what could move the cursor or change colours is shown, not done. */
+#ifndef COMMANDS_PLAIN_H
+#define COMMANDS_PLAIN_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+/* Writes text with its control characters (those of Unicode too) as \u001b, and bytes that are no UTF-8 as \xff.
+ * Returns how many bytes were written. */
+size_t plain_write(FILE *out, const char *text, size_t length);
+
+/* Writes a NUL-terminated text likewise, "-" for NULL, and blanks up to width bytes, one at least. */
+void plain_column(FILE *out, const char *text, size_t width);
+
+#endif
