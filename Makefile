@@ -10,7 +10,7 @@ TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
 BENCH_SOURCES := $(wildcard bench/*.c)
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/standin/*.c tests/sanitizer/*.c) \
-	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c)
+	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
 SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf) /dev/null -type f)
 
@@ -61,6 +61,13 @@ all: closecrm.fcgi ## build the program
 closecrm.fcgi: build/release/closecrm.fcgi
 	@cp $< $@.new && mv $@.new $@
 
+# The manual pages: what the templates leave open is filled in from the tables of commands and keys.
+PAGES := build/manual/closecrm.fcgi.8 build/manual/closecrm.conf.5
+
+build/manual/%: packaging/manual/% build/release/manual
+	@mkdir -p $(@D)
+	$(call quiet,MANUAL,$@) build/release/manual $< >$@
+
 # What the sanitizers must be told stands in the programs themselves, for web servers clean their children's environment.
 SANITIZER_asan := build/asan/tests/sanitizer/suppressions.o
 SANITIZER_tsan := build/tsan/tests/sanitizer/suppressions.o
@@ -81,6 +88,9 @@ build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1
 
 build/$(1)/standin: $(STANDIN_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+
+build/$(1)/manual: build/$(1)/packaging/manual/manual.o $(SOURCES:%.c=build/$(1)/%.o)
+	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
 
 build/$(1)/tests/sanitizer/reports.o: CPPFLAGS_ALL += -DREPORTS='"$(CURDIR)/build/$(1)/reports/$(1)"'
 
