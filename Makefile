@@ -53,7 +53,7 @@ LDFLAGS_valgrind :=
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test check format asan tsan valgrind bench bundle deb test-packages install uninstall clean help \
+.PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages install uninstall clean help \
 	setup-run setup-test setup-check setup-bench check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
@@ -117,12 +117,18 @@ run: setup-run ## install what is missing, build, and serve http://127.0.0.1:808
 # The samples name the program under /usr: what is installed names it where it is.
 LIB := $(PREFIX)/lib/closecrm
 DOC := $(PREFIX)/share/doc/closecrm.fcgi
+MAN := $(PREFIX)/share/man
 
-install: all ## install the program, the samples and README under PREFIX (/usr/local), DESTDIR in front
+manual: $(PAGES) ## make the manual pages
+
+install: all manual ## install the program, the samples and README under PREFIX (/usr/local), DESTDIR in front
 	install -d $(DESTDIR)$(LIB) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(DOC)
 	install -m 755 closecrm.fcgi $(DESTDIR)$(LIB)/closecrm.fcgi
 	ln -sf ../lib/closecrm/closecrm.fcgi $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
 	install -m 644 README.md LICENSE $(DESTDIR)$(DOC)
+	install -d $(DESTDIR)$(MAN)/man8 $(DESTDIR)$(MAN)/man5
+	install -m 644 build/manual/closecrm.fcgi.8 $(DESTDIR)$(MAN)/man8
+	install -m 644 build/manual/closecrm.conf.5 $(DESTDIR)$(MAN)/man5
 	set -e; for sample in $(SAMPLES); do \
 	    install -d "$(DESTDIR)$(DOC)/$$(dirname "$$sample")"; \
 	    sed 's|/usr/lib/closecrm/|$(LIB)/|g' "$$sample" >"$(DESTDIR)$(DOC)/$$sample"; \
@@ -131,6 +137,7 @@ install: all ## install the program, the samples and README under PREFIX (/usr/l
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
+	rm -f $(DESTDIR)$(MAN)/man8/closecrm.fcgi.8 $(DESTDIR)$(MAN)/man5/closecrm.conf.5
 	rm -rf $(DESTDIR)$(LIB) $(DESTDIR)$(DOC)
 
 # ---- for machines that do not compile ----------------------------------------------------------------------------
@@ -145,6 +152,10 @@ $(BUNDLE): build/release/closecrm.fcgi build/bundle/launcher $(wildcard packagin
 build/bundle/launcher: packaging/bundle/launcher.c Makefile
 	@mkdir -p $(@D)
 	$(call quiet,LINK,$@) $(CC) -static -O2 $(CPPFLAGS_ALL) $(CFLAGS_ALL) $< -o $@
+
+deb: ## make the Debian package build/deb/closecrm.fcgi_VERSION_ARCHITECTURE.deb
+	@packaging/install-packages deb
+	packaging/debian/build $(VERSION) build/deb
 
 # ---- testing it --------------------------------------------------------------------------------------------------
 # SUITES="transform queue" runs those suites only. The system tests start the program that CLOSECRM_PROGRAM names: the
