@@ -198,6 +198,13 @@ valgrind: setup-test ## the unit tests under valgrind
 	valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=1 \
 	    build/valgrind/tests/all $(or $(SUITES),$(VALGRIND_SUITES))
 
+# The chroots stay under build/chroots, for the next time.
+test-packages: ## install bundle and Debian package in chroots of Debian 11, 12 and 13 and use them there (root only)
+	@packaging/install-packages packages
+	@$(parallel) closecrm.fcgi build/release/standin $(BUNDLE) $(PAGES)
+	@packaging/manual/lint $(PAGES)
+	tests/packages/run
+
 bench: setup-bench ## measure how fast the parts are: what is measured is printed, nothing is judged
 	@$(parallel) closecrm.fcgi build/release/standin $(BENCH_SOURCES:%.c=build/release/%)
 	@for program in $(BENCH_SOURCES:%.c=build/release/%); do $$program || exit 1; done
@@ -231,4 +238,4 @@ clean: ## remove what was built
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
-	    printf 'make %-10s %s\n' "$$target" "$$text"; done
+	    printf 'make %-13s %s\n' "$$target" "$$text"; done

@@ -10,6 +10,7 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 void suite_commands(void);
 void suite_commands_check(void);
 void suite_commands_dead(void);
+void suite_commands_place(void);
 void suite_commands_queue(void);
 void suite_commands_send_test(void);
 void suite_commands_state(void);

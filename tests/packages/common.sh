@@ -52,37 +52,75 @@ mirror() {
         awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
 }
 
-# chroot_make SUITE PACKAGES...: $chroots/SUITE, with the packages in it. What is there is used again when it holds the
-# same packages.
+# chroot_make NAME SUITE PACKAGES...: $chroots/NAME, a SUITE with the packages in it. What is there is used again when it
+# holds the same packages.
 chroot_make() {
-    local suite=$1 root=$chroots/$1 wanted
-    shift
-    wanted=$(IFS=, && echo "$*")
-    [ "$(cat "$root.packages" 2>/dev/null)" = "$wanted" ] && [ -d "$root" ] && return
-    rm -rf "$root" "$root.packages"
+    local name=$1 suite=$2 base=$PWD/$chroots/$1
+    shift 2
+    [ "$(cat "$base.packages" 2>/dev/null)" = "$*" ] && [ -d "$base" ] && return
+    rm -rf --one-file-system "$base" "$base.packages"
     mkdir -p "$chroots"
+    (flock 9 && suite_make "$suite") 9>"$chroots/$suite.lock" || exit 1
+    cp -a "$chroots/$suite" "$base"
+    root=$base
+    prepare
+    mounted install_packages "$@" >"$base.log" 2>&1 ||
+        { tail -n 5 "$base.log" && die "$name: packages cannot be installed; $base.log has the rest"; }
+    echo "$*" >"$base.packages"
+}
+
+# suite_make SUITE: $chroots/SUITE, as debootstrap makes it. It comes to stand there when it is whole.
+suite_make() {
+    local base=$PWD/$chroots/$1
+    [ -d "$base" ] && return
     for _ in 1 2; do
+        rm -rf --one-file-system "$base.new"
         # shellcheck disable=SC2046 # no mirror: no word
-        debootstrap --variant=minbase --include="$wanted" "$suite" "$root" $(mirror) >"$root.log" 2>&1 && break
-        tail -n 5 "$root.log"
-        rm -rf "$root"
+        debootstrap --variant=minbase "$1" "$base.new" $(mirror) >"$base.log" 2>&1 && mv "$base.new" "$base" && return
     done
-    [ -d "$root" ] || die "debootstrap makes no $suite; $root.log says why"
-    echo "$wanted" >"$root.packages"
+    tail -n 5 "$base.log"
+    die "debootstrap makes no $1; $base.log has the rest"
+}
+
+prepare() {
+    printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
+    cp /etc/resolv.conf "$root/etc/resolv.conf"
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing is started when a package is installed
+    chmod 755 "$root/usr/sbin/policy-rc.d"
+    echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/fast"
+}
+
+install_packages() {
+    local apt="inside apt-get -q -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0"
+    $apt update && { $apt install --no-install-recommends "$@" || $apt install --no-install-recommends "$@"; } && $apt clean
+}
+
+# mounted COMMAND...: with the chroot's /proc and /dev there.
+mounted() {
+    local status
+    mount_inside
+    "$@"
+    status=$?
+    umount_inside
+    return $status
+}
+
+mount_inside() {
+    mount -t proc proc "$root/proc"
+    mount --bind /dev "$root/dev"
+}
+
+umount_inside() {
+    umount "$root/dev" "$root/proc" || umount --lazy "$root/dev" "$root/proc"
 }
 
 # chroot_copy FROM NAME: a fresh copy, ready to be used; sets root.
 chroot_copy() {
     root=$PWD/$work/$2
-    rm -rf "$root"
+    rm -rf --one-file-system "$root" # never the machine's /dev, should it still be there
     mkdir -p "$work"
     cp -a "$chroots/$1" "$root"
-    printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
-    cp /etc/resolv.conf "$root/etc/resolv.conf"
-    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing is started when a package is installed
-    chmod 755 "$root/usr/sbin/policy-rc.d"
-    mount -t proc proc "$root/proc"
-    mount --bind /dev "$root/dev"
+    mount_inside
 }
 
 # chroot_drop: ends what runs in it, and removes it.
@@ -91,8 +129,8 @@ chroot_drop() {
     for pid in $(inside_pids); do
         kill -KILL "$pid" 2>/dev/null
     done
-    umount "$root/dev" "$root/proc"
-    rm -rf "$root"
+    umount_inside
+    rm -rf --one-file-system "$root" # never the machine's /dev, should it still be there
 }
 
 # The processes in the chroot: those that have its root.
