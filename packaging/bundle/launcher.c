@@ -132,28 +132,42 @@ static bool tell_program(const char *self, const struct place *place)
     return access(config, F_OK) != 0 || setenv("CLOSECRM_CONFIG", config, 1) == 0;
 }
 
+/* The whole command: loader, its options, program, what we were given. NULL: no memory. */
+static char **command(char *loader, char *libraries, char *self, char *program, int argc, char **argv)
+{
+    static char no_cache[] = "--inhibit-cache", path[] = "--library-path", name[] = "--argv0";
+    char *const ours[ARGUMENTS_OURS] = {loader, no_cache, path, libraries, name, self};
+    char **all = calloc((size_t)argc + ARGUMENTS_OURS + 2, sizeof *all);
+    if (all == NULL)
+        return NULL;
+    memcpy(all, ours, sizeof ours);
+    all[ARGUMENTS_OURS] = program;
+    for (int i = 1; i < argc; i++)
+        all[ARGUMENTS_OURS + i] = argv[i];
+    return all;
+}
+
+/* Returns only when that fails. */
 static int execute(char *self, const struct place *place, int argc, char **argv)
 {
     char loader[PATH_MAX], libraries[PATH_MAX], program[PATH_MAX];
-    char **arguments = calloc((size_t)argc + ARGUMENTS_OURS + 2, sizeof *arguments);
-    if (arguments == NULL || !join(loader, place->program, LOADER) || !join(libraries, place->program, "lib") ||
+    if (!join(loader, place->program, LOADER) || !join(libraries, place->program, "lib") ||
         !join(program, place->program, "closecrm.fcgi"))
-        return fail("no memory, or a path is too long");
+        return fail("the path of the folder closecrm is too long");
     if (strpbrk(libraries, ":;$") != NULL)
         return fail("the path of the folder closecrm has one of the characters : ; $ in it, which the loader does not "
                     "take: move it");
     if (access(loader, X_OK) != 0)
         chmod(loader, 0700); /* an upload by FTP loses the permission */
-    char *const ours[ARGUMENTS_OURS] = {loader,    (char[]){"--inhibit-cache"}, (char[]){"--library-path"},
-                                        libraries, (char[]){"--argv0"},         self};
-    memcpy(arguments, ours, sizeof ours);
-    arguments[ARGUMENTS_OURS] = program;
-    for (int i = 1; i < argc; i++)
-        arguments[ARGUMENTS_OURS + i] = argv[i];
-    execv(loader, arguments);
-    return fail(errno == EACCES ? "closecrm/" PROGRAM "/" LOADER " may not be executed: give it the permissions 700"
-                                : "closecrm/" PROGRAM "/" LOADER
-                                  " cannot be executed: upload the folder closecrm again, whole");
+    char **all = command(loader, libraries, self, program, argc, argv);
+    if (all == NULL)
+        return fail("no memory");
+    execv(loader, all);
+    bool forbidden = errno == EACCES;
+    free(all);
+    if (forbidden)
+        return fail("the file " LOADER " in the folder closecrm/" PROGRAM " may not be executed: permissions 700");
+    return fail("the folder closecrm/" PROGRAM " is not whole: upload it again");
 }
 
 int main(int argc, char **argv)
