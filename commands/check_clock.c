@@ -9,7 +9,6 @@
 
 #include "commands/check_place.h"
 #include "commands/when.h"
-#include "forward/certificates.h"
 #include "watch/clock.h"
 
 #define TRY_MS 5000L            /* for all of it */
@@ -41,10 +40,9 @@ static void print_own_time(void)
 }
 
 /* The time there, in seconds; -1: it did not say. */
-static time_t time_at(const char *url, const char *ca_file)
+static time_t time_at(const char *url, const char *certificates)
 {
     time_t date = -1;
-    const char *certificates = ca_file != NULL ? ca_file : certificates_of_system();
     CURL *curl = curl_easy_init();
     if (curl == NULL)
         return -1;
@@ -72,7 +70,7 @@ size_t check_clock(const struct config *config)
         if (strncmp(data_plane, "http", 4) != 0 ||
             snprintf(url, sizeof url, "%s/health", data_plane) >= (int)sizeof url)
             continue;
-        time_t there = time_at(url, config->ca_file);
+        time_t there = time_at(url, config_certificates(config));
         if (there == -1)
             continue;
         int64_t ahead = clock_unix_ms() - (int64_t)there * 1000;

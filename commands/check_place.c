@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "commands/when.h"
-#include "forward/certificates.h"
 #include "watch/clock.h"
 #include "watch/cron_mark.h"
 
@@ -206,7 +205,7 @@ static bool needs_certificates(const struct config *config)
 
 size_t check_certificates(const struct config *config)
 {
-    const char *found = config->ca_file != NULL ? config->ca_file : certificates_of_system();
+    const char *found = config_certificates(config);
     if (!needs_certificates(config))
         return 0;
     if (found != NULL) {

@@ -26,7 +26,6 @@ struct round {
     moment deadline;
     int signals; /* readable when one came */
     int done;    /* readable when the thread has ended */
-    bool owned;
     bool stopped;
 };
 
@@ -34,7 +33,7 @@ static void *run(void *context)
 {
     struct round *round = context;
     uint64_t one = 1;
-    round->owned = forwarder_run(round->forwarder, FORWARD_UNTIL_IDLE, round->deadline);
+    forwarder_run(round->forwarder, FORWARD_UNTIL_IDLE, round->deadline);
     while (write(round->done, &one, sizeof one) < 0 && errno == EINTR)
         ;
     return NULL;
@@ -60,20 +59,31 @@ static enum bounded forward(struct round *round, struct why *why)
 {
     pthread_t thread;
     round->done = eventfd(0, EFD_CLOEXEC);
-    int error = round->done < 0 ? errno : pthread_create(&thread, NULL, run, round);
+    if (round->done < 0) {
+        why_set(why, "cannot make an eventfd: %s", strerror(errno));
+        return BOUNDED_FAILED;
+    }
+    int error = pthread_create(&thread, NULL, run, round);
     if (error == 0) {
         watch(round);
         pthread_join(thread, NULL);
-    } else {
-        why_set(why, "cannot start a thread: %s", strerror(error));
     }
-    if (round->done >= 0)
-        close(round->done);
-    if (error != 0)
+    close(round->done);
+    if (error != 0) {
+        why_set(why, "cannot start a thread: %s", strerror(error));
         return BOUNDED_FAILED;
-    if (!round->owned)
-        return BOUNDED_ELSEWHERE;
+    }
     return round->stopped ? BOUNDED_STOPPED : BOUNDED_DONE;
+}
+
+/* Takes the reading and forwards. The reading first: of many children of CGI requests most find it taken, and need no
+ * more than that. */
+static enum bounded own_and_forward(struct round *round, struct why *why)
+{
+    if (!queue_own(round->queue, why))
+        return BOUNDED_ELSEWHERE;
+    round->forwarder = forwarder_new(round->config, round->queue, why);
+    return round->forwarder == NULL ? BOUNDED_FAILED : forward(round, why);
 }
 
 /* How far the rounds have come in a source. */
@@ -85,10 +95,8 @@ struct progress {
 /* One round. Closes the queue, which lets go of the reading. */
 static enum bounded pass(struct round *round, struct progress *progress, struct why *why)
 {
-    enum bounded result = BOUNDED_FAILED;
-    round->forwarder = forwarder_new(round->config, round->queue, why);
-    if (round->forwarder != NULL)
-        result = forward(round, why);
+    round->forwarder = NULL;
+    enum bounded result = own_and_forward(round, why);
     for (size_t i = 0; result == BOUNDED_DONE && i < round->config->sources; i++) {
         uint64_t read = forwarder_read_up_to(round->forwarder, i);
         progress[i].read = read > progress[i].read ? read : progress[i].read;

@@ -25,7 +25,14 @@ char *successor_path(void)
 {
     /* Started by the bundle's launcher: /proc/self/exe is the loader, which cannot be executed alone. */
     const char *launcher = getenv("CLOSECRM_LAUNCHER");
-    return realpath(launcher != NULL && launcher[0] != '\0' ? launcher : "/proc/self/exe", NULL);
+    if (launcher != NULL && launcher[0] != '\0')
+        return realpath(launcher, NULL);
+    char path[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1); /* it is resolved already */
+    if (length <= 0)
+        return NULL;
+    path[length] = '\0';
+    return strdup(path);
 }
 
 /* Starts the check, with no signal blocked and nothing to read or to write to but stderr. Returns 0 or an error. */

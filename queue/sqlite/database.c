@@ -71,7 +71,12 @@ static enum database_result set_up(struct database *database, const char *direct
      * have to be synced. */
     sqlite3_db_config(database->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
-    enum database_result result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
+    /* Setting auto_vacuum writes, and a full disk must be opened too: only in a new database. */
+    char vacuum[32] = "";
+    enum database_result result =
+        database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
+    if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
+        result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
     if (result == DATABASE_DONE)
         result = set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
@@ -151,6 +156,9 @@ static enum database_result check_version(struct database *database)
 
 enum database_result database_begin(struct database *database)
 {
+    /* What is begun can be ended when memory is out, too: else the transaction would stay open, and lock all out. */
+    if (database_statement(database, STATEMENT_ROLLBACK, 0) == NULL)
+        return DATABASE_FAILED;
     /* SQLite's own busy handler is not fair: whoever sleeps longest may starve. */
     if (!lock_writers(database))
         return DATABASE_FAILED;

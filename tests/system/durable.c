@@ -47,6 +47,13 @@ bool durable_open(struct site *site, const struct setup *setup, const char *more
     return site_open(site, setup, with_queue(more, lines));
 }
 
+bool durable_start_anew(struct site *site, const char *const *wrapper)
+{
+    process_stop(&site->program, 10000);
+    site->wrapper = wrapper;
+    return site_spawn(site);
+}
+
 void durable_configure(struct site *site, const char *more)
 {
     char lines[2048];
@@ -134,6 +141,12 @@ size_t durable_kill_all(const struct site *site)
         poll(NULL, 0, 1);
     }
     return killed;
+}
+
+void durable_signal(pid_t pid, int signal)
+{
+    if (check(pid > 0, "there is a process to be sent signal %d", signal))
+        kill(pid, signal);
 }
 
 pid_t durable_forwarder(const struct site *site)

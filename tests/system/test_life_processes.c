@@ -3,11 +3,13 @@
 #include "tests/suites.h"
 
 #include <CUnit/CUnit.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -159,7 +161,7 @@ static void forward_follow_delivers_what_cgi_takes(void)
         CU_ASSERT(standin_wait_messages(site.standin, options.count, SOON_MS));
         struct output second = command_output(&site, "forward", NULL);
         CU_ASSERT_EQUAL(second.code, 0);
-        CU_ASSERT_PTR_NOT_NULL(strstr(second.text, "Another process forwards"));
+        CU_ASSERT_PTR_NOT_NULL(strstr(second.text, "Nothing is left to do here: another process forwards"));
 
         kill(follow.pid, SIGHUP); /* takes what is new, as a FastCGI process does */
         CU_ASSERT(site_wait_logged(&site, "msg=reloading", 1, SOON_MS));
@@ -227,6 +229,45 @@ static void a_state_directory_that_is_not_writable_is_waited_for(void)
         CU_ASSERT(standin_wait_messages(site.standin, 2, SOON_MS));
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+/* Another process repairs the queue: nobody else may open it until it is done, however long that takes. */
+static void check_locked(bool unlock)
+{
+    struct site site;
+    char path[PATH_SIZE];
+    if (site_open(&site, &setup_lighttpd_spawn, "shutdown_grace = 1s")) {
+        int status = -1;
+        CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
+        CU_ASSERT_EQUAL(process_stop(&site.program, STOPPED_MS), 0);
+        path_join(path, site.directory, "state/open.lock");
+        int lock = open(path, O_RDWR | O_CLOEXEC);
+        CU_ASSERT_EQUAL(flock(lock, LOCK_EX | LOCK_NB), 0);
+        CU_ASSERT(site_spawn(&site));
+        struct client_answer answer = site_send(&site, "ev_2");
+        check(answer.status == 503, "503, not %d", answer.status);
+        if (unlock) {
+            close(lock);
+            CU_ASSERT(send_until_taken(&site, "ev_2"));
+            CU_ASSERT(standin_wait_messages(site.standin, 2, SOON_MS));
+        } else {
+            kill(site.program.pid, SIGTERM);
+            CU_ASSERT(process_wait(&site.program, STOPPED_MS, &status));
+            CU_ASSERT_EQUAL(status, 0);
+            close(lock);
+        }
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void a_locked_queue_is_waited_for(void)
+{
+    check_locked(true);
+}
+
+static void it_stops_while_the_queue_is_locked(void)
+{
+    check_locked(false);
 }
 
 static void it_stops_while_it_waits_for_its_directory(void)
@@ -326,6 +367,8 @@ void suite_life_processes(void)
         {"forward --follow delivers what CGI takes", forward_follow_delivers_what_cgi_takes},
         {"a missing state directory is waited for", a_missing_state_directory_is_waited_for},
         {"one that is not writable, too", a_state_directory_that_is_not_writable_is_waited_for},
+        {"a locked queue is waited for", a_locked_queue_is_waited_for},
+        {"SIGTERM while the queue is locked", it_stops_while_the_queue_is_locked},
         {"SIGTERM while it waits for its directory", it_stops_while_it_waits_for_its_directory},
         {"a damaged queue is opened anew under load", a_damaged_queue_is_opened_anew_under_load},
         {"forward --follow lets go of a damaged queue", forward_follow_lets_go_of_a_damaged_queue},

@@ -15,7 +15,7 @@
 #include "watch/cron_mark.h"
 
 #define PATIENCE_MS 20000
-#define PAIRS 40
+#define PAIRS 400
 
 /* A state directory and the data plane that its events go to. */
 struct rig {
@@ -203,7 +203,7 @@ static void no_event_lies_between_two_children(void)
         pthread_t threads[2];
         for (size_t v = 0; v < 2; v++) {
             CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[v], NULL, visit, &visitors[v]), 0);
-            usleep((useconds_t)(v == 0 ? i * 700 : 0)); /* each pair meets at another point of the way */
+            usleep((useconds_t)(v == 0 ? i % 100 * 150 : 0)); /* each pair meets at another point of the way */
         }
         for (size_t v = 0; v < 2; v++)
             pthread_join(threads[v], NULL);

@@ -1,10 +1,11 @@
-/* Looking for certificates: see certificates.h. */
-#include "forward/certificates.h"
-
+/* Where the certificates are that others' are checked with: see config.h. libcurl knows only the place of the system
+ * that it was built on, and the bundle runs on others. */
 #include <stddef.h>
 #include <unistd.h>
 
-const char *certificates_of_system(void)
+#include "config/config.h"
+
+const char *config_certificates(const struct config *config)
 {
     static const char *const places[] = {
         "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Ubuntu, Arch, Alpine */
@@ -14,6 +15,8 @@ const char *certificates_of_system(void)
         "/var/lib/ca-certificates/ca-bundle.pem",            /* SUSE, likewise */
         "/etc/ssl/cert.pem",
     };
+    if (config != NULL && config->ca_file != NULL)
+        return config->ca_file;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         if (access(places[i], R_OK) == 0)
             return places[i];
