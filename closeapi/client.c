@@ -98,8 +98,8 @@ static CURLcode set_options(struct close_client *client, const struct config *co
     failed |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
     failed |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, client);
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, client->error);
-    if (config->ca_file != NULL)
-        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
+    if (config_certificates(config) != NULL)
+        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, config_certificates(config));
     return failed;
 }
 

@@ -17,10 +17,12 @@ static void (*const suites[])(void) = {
     suite_transform_memory,
 
     // In order; those that start servers last.
+    suite_close,
     suite_closeapi,
     suite_commands,
     suite_commands_check,
     suite_commands_dead,
+    suite_commands_place,
     suite_commands_queue,
     suite_commands_send_test,
     suite_commands_state,
@@ -62,7 +64,6 @@ static void (*const suites[])(void) = {
     suite_webhook_keys,
     suite_webhook_request,
     suite_webhook_signature,
-    suite_close,
     suite_close_backfill,
     suite_close_reconcile,
     suite_delivery,

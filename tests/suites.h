@@ -14,6 +14,7 @@ void suite_closeapi(void);
 void suite_commands(void);
 void suite_commands_check(void);
 void suite_commands_dead(void);
+void suite_commands_place(void);
 void suite_commands_queue(void);
 void suite_commands_send_test(void);
 void suite_commands_state(void);
