@@ -42,6 +42,22 @@ static const struct command commands[] = {
      "\n"
      "The exit code is 0 only when the answer was 200 with the body `ok`.\n",
      command_send_test},
+    {"forward", "[--follow]", "deliver what waits",
+     "Delivers what is due and ends. Where another process forwards already (a FastCGI process does), there is "
+     "nothing\n"
+     "left to do. What the data plane does not take now stays, with the time of its next try.\n"
+     "\n"
+     "  --follow   goes on until SIGTERM or SIGINT, and takes a changed configuration by itself: for systemd\n",
+     command_forward},
+    {"cron", "[--seconds N]", "do all that time requires, and report what is wrong",
+     "For a crontab, as the user as which the web server runs the program:\n"
+     "  * * * * * /usr/lib/closecrm/closecrm.fcgi cron\n"
+     "Delivers what is due where no other process does. Says nothing when all is well; else a line for each problem:\n"
+     "events that wait for more than an hour or for you to act, new dead letters, a full disk, a queue that cannot be\n"
+     "opened. The exit code is 1 then.\n"
+     "\n"
+     "  --seconds N   begin nothing new after N seconds (50)\n",
+     command_cron},
     {"help", "[COMMAND]", "list the commands, or explain one", "", command_help},
     {"version", "", "print the versions of the program and its libraries", "", command_version},
 };

@@ -36,6 +36,8 @@ int commands_unknown(const char *name);
 int command_transform(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_send_test(int argc, char **argv);
+int command_forward(int argc, char **argv);
+int command_cron(int argc, char **argv);
 int command_help(int argc, char **argv);
 int command_version(int argc, char **argv);
 

@@ -15,8 +15,20 @@ struct forwarder;
 /* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
 struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct why *why);
 
-/* Forwards until forwarder_stop, as soon as no other process does. The calling thread owns the queue's reading. */
-void forwarder_run(struct forwarder *forwarder);
+enum forward_until {
+    FORWARD_UNTIL_STOPPED, /* waits for the reading while another process has it */
+    FORWARD_UNTIL_IDLE,    /* until nothing is left that is due now, and nothing is with a data plane; events that wait
+                              for a later try do not count */
+};
+
+/* Forwards, as soon as no other process does, until forwarder_stop, the deadline (what is with a data plane then is
+ * awaited), or as `until` says. The calling thread owns the queue's reading from then on. Returns false when this
+ * process never had the reading; else it is not called again. */
+bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline);
+
+/* After forwarder_run: the last event of a source (by its place in the configuration) that was read; what came later
+ * has a greater id. 0: none was. */
+uint64_t forwarder_read_up_to(const struct forwarder *forwarder, size_t source);
 
 /* Ends forwarder_run: batches in hand are awaited until the deadline, nothing new is sent. Any thread. */
 void forwarder_stop(struct forwarder *forwarder, moment deadline);

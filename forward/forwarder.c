@@ -12,6 +12,7 @@
 #include "watch/log.h"
 
 #define OWN_AGAIN_MS 500
+#define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */
 #define RECALL_AGAIN_MS 2000
 
 struct forwarder {
@@ -121,17 +122,26 @@ static void report(const struct forwarder *forwarder)
 /* Nothing new is sent any more: waits for what is with the data planes. */
 static void finish(struct forwarder *forwarder)
 {
-    moment deadline = atomic_load(&forwarder->stop_deadline);
-    while (any_sending(forwarder) && clock_now() < deadline) {
-        poster_wait(forwarder->poster, NULL, 0, clock_until(deadline));
+    while (any_sending(forwarder)) {
+        bool stopped = atomic_load(&forwarder->stopped); /* a stop may still come, with its own deadline */
+        moment deadline = atomic_load(&forwarder->stop_deadline);
+        if (clock_now() >= deadline)
+            break;
+        poster_wait(forwarder->poster, &forwarder->stop_fd, stopped ? 0 : 1, clock_until(deadline));
         take_answers(forwarder);
     }
     turn_all(forwarder, false);
     report(forwarder);
 }
 
-/* Until this process owns the reading, or is to stop. Another one's end is not told, so it is asked for again. */
-static bool own(struct forwarder *forwarder)
+static bool is_idle(const struct forwarder *forwarder)
+{
+    return !any_sending(forwarder) && next_due(forwarder) > clock_now() + IDLE_MS;
+}
+
+/* Until this process owns the reading, or is to stop. Another one's end is not told, so it is asked for again, unless
+ * this one would be done soon anyway. */
+static bool own(struct forwarder *forwarder, enum forward_until until)
 {
     struct why why;
     bool said = false;
@@ -143,6 +153,8 @@ static bool own(struct forwarder *forwarder)
         if (!said)
             log_write(LEVEL_INFO, "msg=does_not_forward reason=\"%s\"", why.text);
         said = true;
+        if (until == FORWARD_UNTIL_IDLE)
+            return false;
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, OWN_AGAIN_MS);
     }
     return false;
@@ -165,21 +177,31 @@ static bool recall(struct forwarder *forwarder)
     return true;
 }
 
-void forwarder_run(struct forwarder *forwarder)
+bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline)
 {
-    if (!own(forwarder))
-        return;
-    while (!recall(forwarder) && !atomic_load(&forwarder->stopped))
+    if (!own(forwarder, until))
+        return false;
+    while (!recall(forwarder) && !atomic_load(&forwarder->stopped) && clock_now() < deadline)
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
-    while (!atomic_load(&forwarder->stopped)) {
+    while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
         queue_woken(forwarder->queue); /* before looking: what comes after it wakes */
         bool more = turn_all(forwarder, true);
         more |= take_answers(forwarder);
-        if (!more)
-            poster_wait(forwarder->poster, descriptors, 2, clock_until(next_due(forwarder)));
+        if (more)
+            continue;
+        if (until == FORWARD_UNTIL_IDLE && is_idle(forwarder))
+            break;
+        moment due = next_due(forwarder);
+        poster_wait(forwarder->poster, descriptors, 2, clock_until(due < deadline ? due : deadline));
     }
     finish(forwarder);
+    return true;
+}
+
+uint64_t forwarder_read_up_to(const struct forwarder *forwarder, size_t source)
+{
+    return forwarder->traffic[source].last_id;
 }
 
 void forwarder_stop(struct forwarder *forwarder, moment deadline)

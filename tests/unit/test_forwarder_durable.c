@@ -28,7 +28,7 @@ struct rig {
 
 static void *forward(void *context)
 {
-    forwarder_run(context);
+    forwarder_run(context, FORWARD_UNTIL_STOPPED, MOMENT_NEVER);
     return NULL;
 }
 

@@ -1,0 +1,183 @@
+/* cron: all that time requires, for where no process of the program is always there. It says nothing when all is well,
+ * for cron mails what is said; else one line for each problem. */
+#include "commands/commands.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "commands/options.h"
+#include "config/config.h"
+#include "life/bounded.h"
+#include "queue/inspect.h"
+#include "watch/clock.h"
+#include "watch/cron_mark.h"
+#include "watch/log.h"
+
+#define SECONDS_DEFAULT 50 /* a crontab line for every minute */
+#define SECONDS_MOST 86400
+#define OLD_MS ((int64_t)60 * 60 * 1000)            /* an event that waits longer is a problem */
+#define DISK_LEAST ((uint64_t)32 * 1024 * 1024)     /* bytes free */
+#define LETTERS_AT_ONCE 256                         /* read at once, ... */
+#define LETTERS_BYTES_AT_ONCE ((size_t)1024 * 1024) /* ... and their bytes */
+
+/* What is found wrong. Problems are told as they are found. */
+struct findings {
+    const struct config *config;
+    struct queue *queue;
+    struct cron_mark mark;
+    size_t problems;
+};
+
+static void problem(struct findings *findings, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void problem(struct findings *findings, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("cron: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    findings->problems++;
+}
+
+/* Words of the data plane, or of the queue. */
+static const char *quoted(char out[static LOG_QUOTED], const char *text)
+{
+    return log_quote(out, text, strlen(text));
+}
+
+static void look_at_source(struct findings *findings, const char *source)
+{
+    struct why why = {""};
+    struct counts counts;
+    struct notes notes;
+    char words[LOG_QUOTED];
+    if (!queue_count(findings->queue, source, &counts, &why) || !queue_notes(findings->queue, source, &notes, &why)) {
+        problem(findings, "source %s: %s", source, why.text);
+        return;
+    }
+    if (notes.operator_must_act && counts.waiting > 0) {
+        problem(findings, "source %s: %llu events wait until you act: %s", source, (unsigned long long)counts.waiting,
+                quoted(words, notes.reason));
+        return;
+    }
+    int64_t age_ms = counts.oldest_received_ms > 0 ? clock_unix_ms() - counts.oldest_received_ms : 0;
+    if (age_ms >= OLD_MS)
+        problem(findings, "source %s: %llu events wait, the oldest for %lld minutes%s%s", source,
+                (unsigned long long)counts.waiting, (long long)(age_ms / 60000), notes.reason[0] != '\0' ? ": " : "",
+                notes.reason[0] != '\0' ? quoted(words, notes.reason) : "");
+}
+
+/* Every source that the queue knows: events of one that is configured no more wait, too. */
+static void look_at_sources(struct findings *findings)
+{
+    struct why why = {""};
+    struct strings names;
+    if (!queue_names(findings->queue, &names, &why))
+        problem(findings, "%s", why.text);
+    for (size_t i = 0; i < names.count; i++)
+        look_at_source(findings, names.at[i]);
+    queue_names_free(&names);
+}
+
+static void look_at_letters(struct findings *findings)
+{
+    struct why why = {""};
+    struct letters found = {0};
+    char words[LOG_QUOTED], last[LOG_QUOTED + 128] = "";
+    size_t count = 0;
+    int n;
+    while ((n = queue_letters(findings->queue, NULL, findings->mark.letter, LETTERS_AT_ONCE, LETTERS_BYTES_AT_ONCE,
+                              &found, &why)) > 0) {
+        const struct letter *newest = &found.at[n - 1];
+        count += (size_t)n;
+        snprintf(last, sizeof last, "source %.64s: %s", newest->source, quoted(words, newest->reason));
+        findings->mark.letter = newest->id;
+    }
+    if (n < 0)
+        problem(findings, "%s", why.text);
+    if (count > 0)
+        problem(findings, "%zu new dead letters, the last of %s; `closecrm.fcgi dead list` shows them", count, last);
+    letters_free(&found);
+}
+
+static void look_at_disk(struct findings *findings)
+{
+    struct statvfs disk;
+    const char *directory = findings->config->state_dir;
+    if (statvfs(directory, &disk) != 0)
+        return;
+    uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (left < DISK_LEAST)
+        problem(findings,
+                "the disk of %s is full (%llu KiB are left): make room; Close keeps new events meanwhile, for 72 hours",
+                directory, (unsigned long long)(left / 1024));
+}
+
+static void look(struct findings *findings)
+{
+    struct why why = {""};
+    findings->queue = queue_open(findings->config, &why);
+    if (findings->queue == NULL) {
+        problem(findings, "%s", why.text);
+        return;
+    }
+    look_at_sources(findings);
+    look_at_letters(findings);
+    queue_close(findings->queue);
+}
+
+/* What a queue requires that keeps something. */
+static void keep(struct findings *findings, moment deadline)
+{
+    struct why why = {""};
+    const char *directory = findings->config->state_dir;
+    cron_mark_read(directory, &findings->mark);
+    if (forward_bounded(findings->config, deadline, &why) == BOUNDED_FAILED)
+        problem(findings, "%s", why.text);
+    else
+        look(findings);
+    look_at_disk(findings);
+    if (!cron_mark_write(directory, findings->mark.letter) && findings->problems == 0)
+        problem(findings, "cannot write %s/cron.last: %s", directory, strerror(errno));
+}
+
+static bool read_seconds(const char *text, long *seconds)
+{
+    char *end;
+    *seconds = SECONDS_DEFAULT;
+    if (text == NULL)
+        return true;
+    *seconds = strtol(text, &end, 10);
+    return end != text && *end == '\0' && *seconds > 0 && *seconds <= SECONDS_MOST;
+}
+
+int command_cron(int argc, char **argv)
+{
+    const char *text = NULL;
+    long seconds;
+    const struct option_spec specs[] = {{"--seconds", &text, NULL}};
+    if (!options_read(argc, argv, specs, 1, NULL))
+        return COMMAND_USAGE;
+    if (!read_seconds(text, &seconds))
+        return options_wrong(argv[0], "--seconds needs a whole number from 1 to %d", SECONDS_MOST);
+    moment deadline = clock_now() + (moment)seconds * 1000;
+    struct why why = {""};
+    struct config *config = config_load(&why);
+    if (config == NULL) {
+        fprintf(stderr, "cron: %s\n", why.text);
+        return COMMAND_FAILED;
+    }
+    log_open(LEVEL_ERROR); /* what is no error is not to be mailed */
+    struct findings findings = {.config = config};
+    if (config->queue != QUEUE_NONE)
+        keep(&findings, deadline);
+    config_free(config);
+    return findings.problems == 0 ? COMMAND_OK : COMMAND_FAILED;
+}

@@ -1,0 +1,53 @@
+/* forward: delivers what is due and ends, or (--follow) goes on until it is stopped. */
+#include "commands/commands.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "commands/options.h"
+#include "config/config.h"
+#include "life/bounded.h"
+#include "life/life.h"
+#include "watch/log.h"
+
+static int forward_once(const struct config *config)
+{
+    struct why why = {""};
+    switch (forward_bounded(config, MOMENT_NEVER, &why)) {
+    case BOUNDED_DONE:
+        return COMMAND_OK;
+    case BOUNDED_ELSEWHERE:
+        printf("Another process forwards: nothing is left to do here.\n");
+        return COMMAND_OK;
+    case BOUNDED_STOPPED:
+        break;
+    case BOUNDED_FAILED:
+        fprintf(stderr, "forward: %s\n", why.text);
+        break;
+    }
+    return COMMAND_FAILED;
+}
+
+int command_forward(int argc, char **argv)
+{
+    bool follow = false;
+    const struct option_spec specs[] = {{"--follow", NULL, &follow}};
+    if (!options_read(argc, argv, specs, 1, NULL))
+        return COMMAND_USAGE;
+    struct why why = {""};
+    struct config *config = config_load(&why);
+    int code = COMMAND_FAILED;
+    if (config == NULL) {
+        fprintf(stderr, "forward: %s\n", why.text);
+    } else if (config->queue == QUEUE_NONE) {
+        fprintf(stderr, "forward: queue = none keeps nothing that could be forwarded later\n");
+    } else if (follow) {
+        char *const again[] = {NULL, (char[]){"forward"}, (char[]){"--follow"}, NULL};
+        code = life_follow(again);
+    } else {
+        log_open(config->log_level);
+        code = forward_once(config);
+    }
+    config_free(config);
+    return code;
+}

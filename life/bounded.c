@@ -1,0 +1,156 @@
+/* Forwarding for a while: see bounded.h. */
+#include "life/bounded.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "forward/forward.h"
+#include "queue/inspect.h"
+#include "queue/queue.h"
+
+#define LOOK_MS 1000 /* between looks whether the queue must be opened anew */
+
+/* One time from taking the reading to letting go of it. */
+struct round {
+    const struct config *config;
+    struct queue *queue;
+    struct forwarder *forwarder;
+    moment deadline;
+    int signals; /* readable when one came */
+    int done;    /* readable when the thread has ended */
+    bool owned;
+    bool stopped;
+};
+
+static void *run(void *context)
+{
+    struct round *round = context;
+    uint64_t one = 1;
+    round->owned = forwarder_run(round->forwarder, FORWARD_UNTIL_IDLE, round->deadline);
+    while (write(round->done, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+    return NULL;
+}
+
+/* Waits for the thread's end, and makes it end early at a signal or when others wait to repair the queue. */
+static void watch(struct round *round)
+{
+    struct pollfd polled[] = {{.fd = round->done, .events = POLLIN}, {.fd = round->signals, .events = POLLIN}};
+    while ((polled[0].revents & POLLIN) == 0) {
+        polled[1].fd = round->stopped ? -1 : round->signals;
+        if (poll(polled, 2, LOOK_MS) < 0)
+            continue;
+        if (round->stopped || ((polled[1].revents & POLLIN) == 0 && !queue_must_reopen(round->queue)))
+            continue;
+        round->stopped = true;
+        forwarder_stop(round->forwarder, clock_now() + round->config->shutdown_grace_ms);
+    }
+}
+
+/* Forwards in a thread of its own. */
+static enum bounded forward(struct round *round, struct why *why)
+{
+    pthread_t thread;
+    round->done = eventfd(0, EFD_CLOEXEC);
+    int error = round->done < 0 ? errno : pthread_create(&thread, NULL, run, round);
+    if (error == 0) {
+        watch(round);
+        pthread_join(thread, NULL);
+    } else {
+        why_set(why, "cannot start a thread: %s", strerror(error));
+    }
+    if (round->done >= 0)
+        close(round->done);
+    if (error != 0)
+        return BOUNDED_FAILED;
+    if (!round->owned)
+        return BOUNDED_ELSEWHERE;
+    return round->stopped ? BOUNDED_STOPPED : BOUNDED_DONE;
+}
+
+/* How far the rounds have come in a source. */
+struct progress {
+    uint64_t read; /* up to this event */
+    uint64_t seen; /* the first one beyond it at the last look */
+};
+
+/* One round. Closes the queue, which lets go of the reading. */
+static enum bounded pass(struct round *round, struct progress *progress, struct why *why)
+{
+    enum bounded result = BOUNDED_FAILED;
+    round->forwarder = forwarder_new(round->config, round->queue, why);
+    if (round->forwarder != NULL)
+        result = forward(round, why);
+    for (size_t i = 0; result == BOUNDED_DONE && i < round->config->sources; i++) {
+        uint64_t read = forwarder_read_up_to(round->forwarder, i);
+        progress[i].read = read > progress[i].read ? read : progress[i].read;
+    }
+    forwarder_free(round->forwarder);
+    queue_close(round->queue);
+    return result;
+}
+
+/* Whether an event came after what was read. One that was seen before and still is not read cannot be: so much waits
+ * there that nothing more is read. */
+static bool came_since(const struct config *config, struct queue *queue, struct progress *progress)
+{
+    struct events found = {0};
+    bool came = false;
+    for (size_t i = 0; i < config->sources; i++) {
+        if (queue_list(queue, config->source[i].name, progress[i].read, 1, 1, &found, NULL) <= 0)
+            continue;
+        came |= found.at[0].id != progress[i].seen;
+        progress[i].seen = found.at[0].id;
+    }
+    events_free(&found);
+    return came;
+}
+
+static enum bounded forward_rounds(struct round *round, struct progress *progress, struct why *why)
+{
+    round->queue = queue_open(round->config, why);
+    while (round->queue != NULL) {
+        enum bounded result = pass(round, progress, why);
+        if (result != BOUNDED_DONE || clock_now() >= round->deadline)
+            return result;
+        /* The look is one without the reading: who brings an event from now on finds that free. */
+        round->queue = queue_open(round->config, why);
+        if (round->queue == NULL || came_since(round->config, round->queue, progress))
+            continue;
+        queue_close(round->queue);
+        return result;
+    }
+    return BOUNDED_FAILED;
+}
+
+enum bounded forward_bounded(const struct config *config, moment deadline, struct why *why)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+    sigset_t signals, before;
+    struct round round = {.config = config, .deadline = deadline};
+    struct progress *progress = calloc(config->sources, sizeof *progress);
+    if (progress == NULL) {
+        why_set(why, "out of memory");
+        return BOUNDED_FAILED;
+    }
+    sigemptyset(&signals);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sigaddset(&signals, numbers[i]);
+    pthread_sigmask(SIG_BLOCK, &signals, &before); /* in every thread that starts from here */
+    round.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    enum bounded result = forward_rounds(&round, progress, why);
+    if (round.signals >= 0)
+        close(round.signals);
+    /* A signal that is pending takes effect here, with all let go of. */
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    free(progress);
+    return result;
+}

@@ -1,0 +1,88 @@
+/* The CGI request's child: see detached.h. */
+#include "life/detached.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "life/bounded.h"
+#include "watch/log.h"
+
+#define FORWARD_MS 20000 /* then the next request's child or cron goes on */
+#define WORD_FD 3
+
+/* Lets go of all that the web server gave, and of what it leaked. The word's descriptor becomes WORD_FD. */
+static bool let_go(int word)
+{
+    closelog(); /* its socket's number would be another file's */
+    int nothing = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd <= 2; fd++) {
+        if (nothing < 0 || dup2(nothing, fd) < 0)
+            return false;
+    }
+    if (word != WORD_FD && dup2(word, WORD_FD) < 0)
+        return false;
+    close_range(WORD_FD + 1, ~0U, 0);
+    return true;
+}
+
+/* Waits until the request is answered. Returns whether it brought something; its end without a word: it did not. */
+static bool wait_for_word(void)
+{
+    char word;
+    ssize_t n;
+    do {
+        n = read(WORD_FD, &word, 1);
+    } while (n < 0 && errno == EINTR);
+    close(WORD_FD);
+    return n == 1;
+}
+
+static _Noreturn void live_detached(const struct config *config, int word)
+{
+    struct why why = {""};
+    char words[LOG_QUOTED];
+    if (!let_go(word) || !wait_for_word())
+        _exit(0);
+    log_open(config->log_level); /* to syslog: stderr is /dev/null now */
+    if (forward_bounded(config, clock_now() + FORWARD_MS, &why) == BOUNDED_FAILED)
+        log_write(LEVEL_ERROR, "msg=cannot_forward reason=%s", log_quote(words, why.text, strlen(why.text)));
+    _exit(0);
+}
+
+int detached_start(const struct config *config)
+{
+    int word[2];
+    if (pipe2(word, O_CLOEXEC) != 0) {
+        log_write(LEVEL_WARN, "msg=no_child_to_forward reason=\"%s\"", strerror(errno));
+        return -1;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        close(word[1]);
+        if (setsid() < 0 || fork() != 0)
+            _exit(0);
+        live_detached(config, word[0]);
+    }
+    close(word[0]);
+    if (child < 0) {
+        log_write(LEVEL_WARN, "msg=no_child_to_forward reason=\"%s\"", strerror(errno));
+        close(word[1]);
+        return -1;
+    }
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return word[1];
+}
+
+void detached_tell(int word, bool go)
+{
+    if (word < 0)
+        return;
+    while (go && write(word, "", 1) < 0 && errno == EINTR)
+        ;
+    close(word);
+}

@@ -1,0 +1,102 @@
+/* The gate before the webhook: see gate.h. */
+#include "life/gate.h"
+
+#include <time.h>
+
+#include "watch/log.h"
+
+#define PATIENCE_MS 5000 /* a request waits so long for a decision; the rest of its 12 s is the webhook's */
+
+void gate_init(struct gate *gate, const struct config *config)
+{
+    pthread_condattr_t monotonic;
+    gate->config = config;
+    gate->decided = false;
+    atomic_init(&gate->webhook, NULL);
+    atomic_init(&gate->outside, 0);
+    pthread_mutex_init(&gate->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&gate->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+static void decide(struct gate *gate, struct webhook *webhook)
+{
+    pthread_mutex_lock(&gate->lock);
+    atomic_store(&gate->webhook, webhook);
+    gate->decided = true;
+    pthread_cond_broadcast(&gate->changed);
+    pthread_mutex_unlock(&gate->lock);
+}
+
+void gate_open(struct gate *gate, struct webhook *webhook)
+{
+    decide(gate, webhook);
+}
+
+void gate_close(struct gate *gate)
+{
+    decide(gate, NULL);
+}
+
+void gate_free(struct gate *gate)
+{
+    pthread_cond_destroy(&gate->changed);
+    pthread_mutex_destroy(&gate->lock);
+}
+
+/* The webhook, NULL while the gate is closed. While it is neither open nor closed, as after a start, it is waited for:
+ * a reload must fail no request. */
+static struct webhook *wait_for_webhook(struct gate *gate, moment deadline)
+{
+    struct webhook *webhook = atomic_load(&gate->webhook);
+    if (webhook != NULL)
+        return webhook;
+    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
+    pthread_mutex_lock(&gate->lock);
+    while (!gate->decided && clock_now() < deadline)
+        pthread_cond_timedwait(&gate->changed, &gate->lock, &t);
+    webhook = atomic_load(&gate->webhook);
+    pthread_mutex_unlock(&gate->lock);
+    return webhook;
+}
+
+/* The web server tells the document root with each request: the first one settles whether it would serve our keys. */
+static bool is_outside(struct gate *gate, const struct request *request)
+{
+    int outside = atomic_load(&gate->outside);
+    if (outside == 0) {
+        struct why why;
+        bool good = config_outside(gate->config, request_variable(request, "DOCUMENT_ROOT"), &why);
+        outside = good ? 1 : -1;
+        if (!good)
+            log_write(LEVEL_ERROR, "msg=configuration_refused %s", why.text);
+        atomic_store(&gate->outside, outside);
+    }
+    return outside > 0;
+}
+
+static void handle(void *context, struct request *request)
+{
+    struct gate *gate = context;
+    if (!is_outside(gate, request)) {
+        request_refuse(request, 503, "Retry-After: 300\r\n",
+                       "the configuration is faulty: the web server's error log says where and how to mend it");
+        return;
+    }
+    struct webhook *webhook = wait_for_webhook(gate, request_started(request) + PATIENCE_MS);
+    if (webhook != NULL)
+        webhook_handle(webhook, request);
+    else
+        request_refuse(request, 503, "Retry-After: 30\r\n",
+                       "the queue cannot be opened: the web server's error log says why and what to do. Send it again "
+                       "later");
+}
+
+void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES])
+{
+    static const char *const paths[GATE_ROUTES] = {"", "/v1/webhook", "/*"};
+    for (size_t i = 0; i < GATE_ROUTES; i++)
+        routes[i] = (struct route){paths[i], handle, gate};
+}

@@ -1,0 +1,74 @@
+/* Executing oneself anew: see successor.h. */
+#include "life/successor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "watch/clock.h"
+#include "watch/log.h"
+
+#define CHECK_MS 10000 /* for the check of what is new */
+#define ARGUMENTS_MOST 8
+
+extern char **environ;
+
+char *successor_path(void)
+{
+    return realpath("/proc/self/exe", NULL);
+}
+
+/* Starts the check, with no signal blocked and nothing to read or to write to but stderr. Returns 0 or an error. */
+static int spawn_check(const char *program, pid_t *child)
+{
+    sigset_t none;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_t actions;
+    char *const arguments[] = {(char *)(uintptr_t)program, (char[]){"check"}, (char[]){"--offline"}, NULL};
+    sigemptyset(&none);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    int error = posix_spawn(child, program, &actions, &attributes, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return error;
+}
+
+bool successor_is_good(const char *program)
+{
+    pid_t child;
+    int error = spawn_check(program, &child);
+    if (error != 0) {
+        log_write(LEVEL_ERROR, "msg=cannot_check_what_is_new reason=\"%s\"", strerror(error));
+        return false;
+    }
+    int status = -1;
+    const struct timespec moment_between = {.tv_nsec = 20000000};
+    for (moment deadline = clock_now() + CHECK_MS; waitpid(child, &status, WNOHANG) == 0;) {
+        if (clock_now() > deadline)
+            kill(child, SIGKILL);
+        nanosleep(&moment_between, NULL);
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+void successor_execute(const char *program, char *const arguments[])
+{
+    char *with[ARGUMENTS_MOST + 1] = {(char *)(uintptr_t)program};
+    for (size_t i = 1; i < ARGUMENTS_MOST && arguments[i] != NULL; i++)
+        with[i] = arguments[i];
+    execv(program, with);
+    log_write(LEVEL_ERROR, "msg=cannot_execute_anew reason=\"%s\"", strerror(errno));
+}

@@ -1,0 +1,20 @@
+/* What comes after this process image: the program's file as it is now, executed in its place. */
+#ifndef LIFE_SUCCESSOR_H
+#define LIFE_SUCCESSOR_H
+
+#include <stdbool.h>
+
+/* The path of the program that runs. The caller frees; NULL when it cannot be known. Call at the start: later the file
+ * may be another one. */
+char *successor_path(void);
+
+/* Whether program and configuration, as they are now, pass the check, as a child of 10 s at most: a faulty
+ * configuration or half a program must not take the place of what works. Its words go to stderr. */
+bool successor_is_good(const char *program);
+
+/* Executes it in this process's place: nothing but descriptors 0 to 2 and what is inheritable goes over; blocked
+ * signals stay blocked and pending. arguments ends with NULL; the first is replaced by program. Returns only when that
+ * fails, which it logs. */
+void successor_execute(const char *program, char *const arguments[]);
+
+#endif
