@@ -4,7 +4,7 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 
 # ---- what it is made of -------------------------------------------------------------------------------------------
-FOLDERS := http webhook queue queue/sqlite transform forward life commands watch config
+FOLDERS := http webhook queue queue/sqlite transform forward status life commands watch config
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
@@ -30,7 +30,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -
 	-Wformat=2 $(WERROR)
 CPPFLAGS_ALL = -D_GNU_SOURCE -DCLOSECRM_VERSION='"$(VERSION)"' -I. $(call pkg,--cflags,$(PACKAGES))
 CFLAGS_ALL := -std=c11 -pthread $(WARNINGS) -g
-LIBS = $(call pkg,--libs,$(PACKAGES))
+LIBS = $(call pkg,--libs,$(PACKAGES)) -lm
 TEST_LIBS = $(call pkg,--libs,$(TEST_PACKAGES))
 
 # ---- variants: the same sources, compiled for use and for finding faults --------------------------------------------
@@ -67,11 +67,20 @@ SANITIZER_tsan := build/tsan/tests/sanitizer/suppressions.o
 REPORTS_asan := build/asan/tests/sanitizer/reports.o
 REPORTS_tsan := build/tsan/tests/sanitizer/reports.o
 
+# Files that the program carries in itself, as lists of their bytes.
+EMBEDDED := build/status/page.css.inc build/status/page.js.inc
+
+$(EMBEDDED): build/%.inc: % Makefile
+	@mkdir -p $(@D)
+	@od -An -v -tx1 $< | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g' >$@.new && mv $@.new $@
+
 # One variant: objects under build/VARIANT, the program, the test program, the stand-in data plane, the benchmarks.
 define variant
 build/$(1)/%.o: %.c Makefile
 	@mkdir -p $$(@D)
 	$$(call quiet,CC,$$@) $$(CC) $$(CPPFLAGS_ALL) $$(CPPFLAGS) $$(CFLAGS_ALL) $$(CFLAGS_$(1)) $$(CFLAGS) -MMD -MP -c $$< -o $$@
+
+build/$(1)/status/embedded.o: $(EMBEDDED)
 
 build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
@@ -176,12 +185,12 @@ check-all: check-format check-cppcheck $(ALL_C:%.c=build/check/%.tidy)
 check-format:
 	clang-format --dry-run --Werror $(ALL_C) $(ALL_H)
 
-check-cppcheck:
+check-cppcheck: $(EMBEDDED)
 	cppcheck --quiet -j$(JOBS) --std=c11 --enable=warning,style,performance,portability --inline-suppr \
 	    --suppressions-list=.cppcheck-suppressions --suppress=unmatchedSuppression \
 	    --error-exitcode=1 -D_GNU_SOURCE -D__STDC_VERSION__=201112L -I. $(ALL_C)
 
-build/check/%.tidy: %.c $(ALL_H) .clang-tidy tests/.clang-tidy
+build/check/%.tidy: %.c $(ALL_H) $(EMBEDDED) .clang-tidy tests/.clang-tidy
 	@mkdir -p $(@D)
 	@echo "  TIDY $<"
 	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) -DREPORTS='""' >$@.new 2>/dev/null \

@@ -11,7 +11,8 @@
 #define NO_MEMORY "could not be read: out of memory"
 
 /* Enums are written through this type, as the compiler lays them out. */
-_Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_kind) == sizeof(unsigned),
+_Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_kind) == sizeof(unsigned) &&
+                   sizeof(enum admin_access) == sizeof(unsigned),
                "choices are stored as unsigned");
 
 static void *field_of(const struct key *key, void *base)

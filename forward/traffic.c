@@ -82,6 +82,7 @@ void traffic_free(struct traffic *traffic)
     in_hand_free(&traffic->in_hand);
     events_free(&traffic->events);
     verdicts_free(&traffic->verdicts);
+    watched_free(&traffic->watched);
 }
 
 bool traffic_lane_is_free(const struct traffic *traffic, const struct pending *pending)
@@ -126,6 +127,7 @@ static void add_verdict(struct traffic *traffic, const struct pending *pending, 
         .reason = reason,
     };
     verdicts_add(&traffic->verdicts, &verdict);
+    watched_verdict(&traffic->watched, &verdict, pending->newer);
     count_end(traffic, kind);
 }
 

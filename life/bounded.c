@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "forward/forward.h"
+#include "life/watching.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
 
@@ -86,14 +87,19 @@ struct progress {
 static enum bounded pass(struct round *round, struct progress *progress, struct why *why)
 {
     enum bounded result = BOUNDED_FAILED;
+    struct watchers watchers = {0};
     round->forwarder = forwarder_new(round->config, round->queue, why);
-    if (round->forwarder != NULL)
+    if (round->forwarder != NULL) {
+        watching_open(&watchers, round->config);
+        forwarder_watch(round->forwarder, &watchers);
         result = forward(round, why);
+    }
     for (size_t i = 0; result == BOUNDED_DONE && i < round->config->sources; i++) {
         uint64_t read = forwarder_read_up_to(round->forwarder, i);
         progress[i].read = read > progress[i].read ? read : progress[i].read;
     }
     forwarder_free(round->forwarder);
+    watching_close(&watchers);
     queue_close(round->queue);
     return result;
 }
