@@ -121,6 +121,15 @@ static void gather_machine(struct facts *facts)
     }
 }
 
+/* "HOST BOOT PID" as the queue has it, for people. */
+static void say_owner(struct why *owner)
+{
+    char host[64], boot[48], rest;
+    unsigned long pid;
+    if (sscanf(owner->text, "%63s %47s %lu%c", host, boot, &pid, &rest) == 3)
+        why_set(owner, "process %lu on %s", pid, host);
+}
+
 static void ask_queue_first(struct facts *facts, struct queue *queue, struct strings *names)
 {
     if (facts->is_durable && queue == NULL)
@@ -132,6 +141,7 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
                                  !queue_is_owned(queue, &facts->is_owned, &facts->owner, &facts->queue_why))) {
         facts->queue_works = false;
     }
+    say_owner(&facts->owner);
 }
 
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct why *queue_why,
@@ -174,11 +184,11 @@ void facts_free(struct facts *facts)
 
 bool facts_cron_is_overdue(const struct facts *facts)
 {
-    return facts->cron_ms > 0 && facts->now_ms - facts->cron_ms > CRON_OVERDUE_MS;
+    return facts->cron_ms > 0 && facts->now_ms - facts->cron_ms > FACTS_CRON_OVERDUE_MS;
 }
 
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)
 {
     int64_t full_ms = source->tally.refused_last_ms[REFUSED_QUEUE_FULL];
-    return full_ms > 0 && full_ms > source->counts.last_accepted_ms && facts->now_ms - full_ms < 10 * LATELY_MS;
+    return full_ms > 0 && full_ms > source->counts.last_accepted_ms && facts->now_ms - full_ms < 10 * FACTS_LATELY_MS;
 }

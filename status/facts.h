@@ -62,9 +62,9 @@ const char *facts_span(int64_t ms, char out[static SPAN_SIZE]);
 #define DATE_SIZE 32
 const char *facts_date(int64_t ms, char out[static DATE_SIZE]);
 
-#define CRON_OVERDUE_MS ((int64_t)15 * 60 * 1000)
-#define DISK_LEAST ((uint64_t)64 * 1024 * 1024) /* bytes free: less is nearly full */
-#define LATELY_MS ((int64_t)60 * 1000)
+#define FACTS_CRON_OVERDUE_MS ((int64_t)15 * 60 * 1000)
+#define FACTS_DISK_LEAST ((uint64_t)64 * 1024 * 1024) /* bytes free: less is nearly full */
+#define FACTS_LATELY_MS ((int64_t)60 * 1000)
 
 /* Whether cron ran once, and not lately. */
 bool facts_cron_is_overdue(const struct facts *facts);

@@ -25,7 +25,7 @@ static void begin(const struct form *form, const char *name, enum kind kind, con
 /* Names of sources and reasons have no character that would need an escape. */
 static void sample(const struct form *form, const char *name, const char *source, double value)
 {
-    write_format(form->out, "closecrm_%s{source=\"%s\"} %.17g\n", name, source, value);
+    write_format(form->out, "closecrm_%s{source=\"%s\"} %.14g\n", name, source, value);
 }
 
 static void sample_with(const struct form *form, const char *name, const char *source, const char *label,
@@ -180,12 +180,12 @@ static void write_histogram(const struct form *form, const char *name, const cha
     for (size_t i = 0; i < COUNTED_BUCKETS; i++) {
         count += histogram->bucket[i];
         if (i < COUNTED_BUCKETS - 1)
-            write_format(form->out, "closecrm_%s_bucket{source=\"%s\",le=\"%.17g\"} %llu\n", name, source,
+            write_format(form->out, "closecrm_%s_bucket{source=\"%s\",le=\"%.10g\"} %llu\n", name, source,
                          (double)bounds[i] / unit, (unsigned long long)count);
     }
     write_format(form->out, "closecrm_%s_bucket{source=\"%s\",le=\"+Inf\"} %llu\n", name, source,
                  (unsigned long long)count);
-    write_format(form->out, "closecrm_%s_sum{source=\"%s\"} %.17g\n", name, source, (double)histogram->sum / unit);
+    write_format(form->out, "closecrm_%s_sum{source=\"%s\"} %.14g\n", name, source, (double)histogram->sum / unit);
     write_format(form->out, "closecrm_%s_count{source=\"%s\"} %llu\n", name, source, (unsigned long long)count);
 }
 
@@ -206,7 +206,7 @@ static void write_histograms(const struct form *form, const struct facts *facts)
 static void write_gauge(const struct form *form, const char *name, double value, const char *help)
 {
     begin(form, name, GAUGE, help);
-    write_format(form->out, "closecrm_%s %.17g\n", name, value);
+    write_format(form->out, "closecrm_%s %.14g\n", name, value);
 }
 
 void metrics_write(struct buffer *out, const struct facts *facts, bool open_metrics)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "status/actions.h"
+#include "status/alerting.h"
 #include "status/bodies.h"
 #include "status/health.h"
 #include "status/look.h"
@@ -22,6 +23,7 @@ struct status {
     const struct config *config;
     struct look look;
     struct tokens tokens;
+    struct alerting *alerting; /* NULL: nobody is told */
 };
 
 struct status *status_new(const struct config *config)
@@ -44,8 +46,26 @@ void status_stand(struct status *status, const struct watchers *watchers)
     pthread_mutex_unlock(&status->look.lock);
 }
 
+void status_alert(struct status *status)
+{
+    if (status != NULL)
+        status->alerting = alerting_start(status->config, &status->look);
+}
+
+void status_quiet(struct status *status)
+{
+    if (status == NULL)
+        return;
+    alerting_stop(status->alerting);
+    status->alerting = NULL;
+    pthread_mutex_lock(&status->look.lock);
+    status->look.watchers = (struct watchers){0};
+    pthread_mutex_unlock(&status->look.lock);
+}
+
 void status_free(struct status *status)
 {
+    status_quiet(status);
     if (status == NULL)
         return;
     look_free(&status->look);

@@ -16,6 +16,12 @@ struct status *status_new(const struct config *config);
  * opened. status may be NULL. Any thread. */
 void status_stand(struct status *status, const struct watchers *watchers);
 
+/* Looks for causes of alerts from now on, in a thread of its own, until status_quiet: for processes that live long. */
+void status_alert(struct status *status);
+
+/* Ends that, before what watches is closed. status may be NULL, as in the above. */
+void status_quiet(struct status *status);
+
 /* Answers a request for /status, /metrics or /healthz. status may be NULL. Any thread. */
 void status_handle(struct status *status, struct request *request);
 

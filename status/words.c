@@ -188,7 +188,7 @@ void facts_judge(struct facts *facts)
         why_set(&facts->words, "%s", worst->words.text);
     else
         why_set(&facts->words, "%s %.64s: %.400s", general[facts->state], worst->name, worst->words.text);
-    if (facts->disk_free < DISK_LEAST) {
+    if (facts->disk_free < FACTS_DISK_LEAST) {
         facts->state = STATE_BAD;
         why_set(&facts->words, "The disk of the queue is nearly full: %llu MiB are free.",
                 (unsigned long long)(facts->disk_free >> 20));

@@ -86,6 +86,10 @@ void write_json_bytes(struct buffer *out, const char *text, size_t length)
         buffer_append(out, text + plain, i - plain);
         if (n == 0)
             buffer_text(out, "\\ufffd");
+        else if (bytes[i] == '"' || bytes[i] == '\\')
+            write_format(out, "\\%c", bytes[i]);
+        else if (bytes[i] == '\n')
+            buffer_text(out, "\\n");
         else
             write_format(out, "\\u%04x", bytes[i]);
         plain = ++i;
