@@ -8,10 +8,10 @@
 #include "status/write.h"
 
 #define POINTS_MOST 96
-#define WIDTH 640
+#define WIDTH 420
 #define HEIGHT 170
 #define LEFT 52
-#define RIGHT 634
+#define RIGHT 414
 #define TOP 12
 #define BOTTOM 140
 #define NOTHING (-1.0) /* a point without a value */
@@ -49,8 +49,8 @@ struct window {
 };
 
 static const struct window windows[] = {
-    {"hour", 60, 60, {"60 min ago", "45", "30", "15", "now"}},
-    {"day", 1440, 96, {"24 h ago", "18", "12", "6", "now"}},
+    {"hour", 60, 60, {"1 h ago", "45 min", "30 min", "15 min", "now"}},
+    {"day", 1440, 96, {"24 h ago", "18 h", "12 h", "6 h", "now"}},
 };
 
 static const struct scale_unit *unit_for(const struct scale *scale, double top)
@@ -122,7 +122,8 @@ static void write_legend(struct buffer *out, const char *title, const struct ser
 {
     write_format(out, "<figcaption>%s", title);
     for (size_t i = 0; count > 1 && i < count; i++)
-        write_format(out, " <span class=\"key %s\"></span>%s", series[i].style, series[i].name);
+        write_format(out, " <span class=\"legend\"><span class=\"key %s\"></span>%s</span>", series[i].style,
+                     series[i].name);
     buffer_text(out, "</figcaption>");
 }
 

@@ -123,7 +123,7 @@ static void write_refused(struct buffer *out, const struct tally *tally)
         const char *word = refusal_word(kind);
         if (word == NULL || tally->refused[kind] == 0)
             continue;
-        buffer_text(out, any ? ", " : "Refused: ");
+        buffer_text(out, any ? ", " : "refused ");
         write_count(out, tally->refused[kind]);
         buffer_text(out, " ");
         for (; *word != '\0'; word++)
@@ -131,7 +131,7 @@ static void write_refused(struct buffer *out, const struct tally *tally)
         any = true;
     }
     if (!any)
-        buffer_text(out, "Refused: none");
+        buffer_text(out, "none refused");
 }
 
 static void write_url(struct buffer *out, const struct view *view, const struct source_facts *source)
@@ -196,7 +196,7 @@ static void write_sources(struct buffer *out, const struct view *view)
         if (view->source == NULL || strcmp(view->source, facts->source[i].name) == 0)
             write_source(out, view, &facts->source[i]);
     }
-    buffer_text(out, "</section>\n<p class=\"meta\">Of no source: <span id=\"nowhere\">");
+    buffer_text(out, "</section>\n<p class=\"meta\">Before a source was known: <span id=\"nowhere\">");
     write_refused(out, &facts->nowhere);
     buffer_text(out, "</span></p>\n");
     if (facts->sources < 2)
@@ -310,8 +310,11 @@ void page_write(struct buffer *out, const struct view *view)
     write_top(out, view);
     write_sources(out, view);
     write_charts(out, view);
+    if (view->letters->count > 0)
+        write_letters(out, view); /* somebody should do something about them: not below a hundred events */
     write_events(out, view);
-    write_letters(out, view);
+    if (view->letters->count == 0)
+        write_letters(out, view);
     write_format(out,
                  "<footer class=\"meta\">closecrm.fcgi %s &middot; <a href=\"?format=json\">as JSON</a></footer>\n"
                  "</main>\n",

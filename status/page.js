@@ -50,7 +50,7 @@
   const bytesText = (n) => n < 1024 ? n + "\u00a0B" : n < 1048576 ? (n / 1024).toFixed(1) + "\u00a0KiB" : (n / 1048576).toFixed(1) + "\u00a0MiB";
   const refusedText = (refused) => {
     const words = Object.entries(refused).map(([word, n]) => n.toLocaleString("en") + " " + word.replace(/_/g, " "));
-    return "Refused: " + (words.length ? words.join(", ") : "none");
+    return words.length ? "refused " + words.join(", ") : "none refused";
   };
 
   /* One event or dead letter, opened below its row. */
