@@ -12,7 +12,7 @@ BENCH_SOURCES := $(wildcard bench/*.c)
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/standin/*.c tests/sanitizer/*.c) \
 	$(BENCH_SOURCES)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
-SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf) /dev/null -type f)
+SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf packaging/*.json packaging/*.yml) /dev/null -type f)
 
 # pkg-config is asked when a recipe runs and not when this file is read: on a fresh machine `make run` and `make test`
 # install it in between.

@@ -145,7 +145,7 @@ static void write_refused_of(const struct form *form, const char *source, const 
 {
     for (unsigned kind = 0; kind < COUNTED_REFUSALS; kind++) {
         const char *word = refusal_word(kind);
-        if (word != NULL && tally->refused[kind] > 0)
+        if (word != NULL) /* zeros too: else the first one would not count as an increase */
             sample_with(form, "refused_requests_total", source, "reason", word, tally->refused[kind]);
     }
 }

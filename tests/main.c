@@ -17,6 +17,7 @@ static void (*const suites[])(void) = {
     suite_transform_memory,
 
     // In order; those that start servers last.
+    suite_alerts,
     suite_commands,
     suite_commands_check,
     suite_commands_send_test,
@@ -29,6 +30,7 @@ static void (*const suites[])(void) = {
     suite_config_places,
     suite_config_print,
     suite_config_values,
+    suite_counters,
     suite_crumb,
     suite_forward,
     suite_forwarder,
@@ -45,6 +47,9 @@ static void (*const suites[])(void) = {
     suite_log,
     suite_queue,
     suite_queue_sqlite,
+    suite_recent,
+    suite_status,
+    suite_status_tools,
     suite_transform,
     suite_transform_dates,
     suite_transform_mutations,

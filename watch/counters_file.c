@@ -98,7 +98,8 @@ static bool map_file(struct counters *counters, const char *state_dir, const cha
         return false;
     size_t places = make_places(fd, names, count, why), bytes = places * sizeof(struct counted);
     void *at = places == 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd); /* and with it the lock goes */
+    flock(fd, LOCK_UN); /* the mapping keeps the file open, and with it the lock */
+    close(fd);
     if (at == MAP_FAILED)
         return false;
     *counters = (struct counters){at, places, bytes};

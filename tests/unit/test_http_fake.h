@@ -18,7 +18,7 @@ struct fake_request {
     size_t at;       /* bytes that were read */
     bool broken;     /* the connection breaks after the body's last byte */
     bool gone;       /* the client takes no answer */
-    char text[4096]; /* the answer */
+    char text[131072]; /* the answer */
     size_t written;
     int finished; /* how often */
     struct http_limits limits;
