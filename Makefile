@@ -9,6 +9,7 @@ SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
 BENCH_SOURCES := $(wildcard bench/*.c)
+BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c is part of them
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/standin/*.c tests/sanitizer/*.c) \
 	$(BENCH_SOURCES)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
@@ -93,7 +94,7 @@ build/$(1)/standin: $(STANDIN_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(
 
 build/$(1)/tests/sanitizer/reports.o: CPPFLAGS_ALL += -DREPORTS='"$(CURDIR)/build/$(1)/reports/$(1)"'
 
-build/$(1)/bench/%: build/$(1)/bench/%.o $(SOURCES:%.c=build/$(1)/%.o)
+build/$(1)/bench/%: build/$(1)/bench/%.o build/$(1)/bench/sample.o $(SOURCES:%.c=build/$(1)/%.o)
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
 -include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(STANDIN_SOURCES) $(BENCH_SOURCES))
@@ -173,9 +174,11 @@ valgrind: setup-test ## the unit tests under valgrind
 	valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=1 \
 	    build/valgrind/tests/all $(or $(SUITES),$(VALGRIND_SUITES))
 
-bench: setup-bench ## measure how fast the parts are: what is measured is printed, nothing is judged
-	@$(parallel) closecrm.fcgi build/release/standin $(BENCH_SOURCES:%.c=build/release/%)
-	@for program in $(BENCH_SOURCES:%.c=build/release/%); do $$program || exit 1; done
+# LONG=1: also what two million events that wait, or are remembered, change. ROUNDS=5: more runs, steadier medians.
+bench: setup-bench ## measure the speed beside rivals in the same run: a table, build/bench/speed.svg; nothing is judged
+	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
+	@build/release/bench/transform
+	@LONG=$(LONG) ROUNDS=$(or $(ROUNDS),3) bench/run
 
 check: setup-check ## cppcheck, clang-tidy and the format: a warning is a failure
 	@$(parallel) --keep-going check-all

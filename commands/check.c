@@ -1,10 +1,12 @@
-/* check: what is wrong? The configuration with where each value came from, the addresses for Close, the data planes.
- * The running program also calls it, with --offline, to try a new configuration before it takes it on. */
+/* check: what is wrong? The configuration with where each value came from, the addresses for Close, the data planes,
+ * the queue. The running program also calls it, with --offline, to try a new configuration before it takes it on: then
+ * it changes nothing, and what waits in the queue does not matter. */
 #include "commands/commands.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "commands/check_queue.h"
 #include "commands/options.h"
 #include "config/config.h"
 #include "forward/forward.h"
@@ -70,11 +72,14 @@ int command_check(int argc, char **argv)
         return COMMAND_FAILED;
     }
     config_print(config, stdout);
-    size_t wrong = check_sources(config, offline);
-    if (wrong > 0)
-        printf("\n%zu of %zu sources cannot deliver: see WRONG above\n", wrong, config->sources);
-    else
-        printf("\n%s\n", offline ? "The configuration is good; nothing else was tried" : "All is well");
+    size_t sources_wrong = check_sources(config, offline);
+    size_t queue_wrong = offline ? check_state_directory(config) : check_queue(config);
+    if (sources_wrong > 0)
+        printf("\n%zu of %zu sources cannot deliver: see WRONG above\n", sources_wrong, config->sources);
+    if (queue_wrong > 0)
+        printf("\nThe queue needs attention: see WRONG above\n");
+    if (sources_wrong + queue_wrong == 0)
+        printf("\n%s\n", offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
     config_free(config);
-    return wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
+    return sources_wrong + queue_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
 }

@@ -6,12 +6,28 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "commands/nearest.h"
 
-#define NEAR 3 /* a name farther away than this many letters is not what was meant */
+#define NAME_SIZE 64 /* for two words of a name */
+#define NEAR 3       /* a name farther away than this many letters is not what was meant */
+
+/* What the commands over dead letters have in common. */
+#define LETTERS "[FILTER ...] [ID ...] "
+#define FILTERS                                                                                                        \
+    "Filters, of which all must fit, and numbers as `dead list` shows them:\n"                                         \
+    "\n"                                                                                                               \
+    "  --source NAME\n"                                                                                                \
+    "  --reason TEXT       a part of the reason, in any case\n"                                                        \
+    "  --event PATTERN     object type and action: lead.updated, activity.*\n"                                         \
+    "  --lead ID\n"                                                                                                    \
+    "  --since T           died at T or later: 2026-11-24T20:45:00Z, a date alone (its midnight, UTC), or how long\n"  \
+    "                      ago: 90s, 15m, 2h, 7d\n"                                                                    \
+    "  --until T           died at T or earlier\n"                                                                     \
+    "\n"
 
 static const struct command commands[] = {
     {"transform", "[--source NAME] < EVENTS", "turn events on stdin into RudderStack messages on stdout",
@@ -22,11 +38,12 @@ static const struct command commands[] = {
      "\n"
      "A bad event is reported with its line and byte, the others still come, and the exit code is 1.\n",
      command_transform},
-    {"check", "[--offline]", "say what is wrong: configuration, data plane, write key",
-     "Prints every setting and where it came from, each source's address for Close, and whether its data plane takes\n"
-     "its write key (an empty batch is sent, which stores nothing).\n"
+    {"check", "[--offline]", "say what is wrong: configuration, data plane, write key, queue",
+     "Prints every setting and where it came from, each source's address for Close, whether its data plane takes its\n"
+     "write key (an empty batch is sent, which stores nothing), and how the queue stands: what waits, who forwards,\n"
+     "dead letters, sources that are no longer configured; each with what to do.\n"
      "\n"
-     "  --offline   look at the configuration only\n"
+     "  --offline   look at the configuration and the state directory's permissions only; change nothing\n"
      "\n"
      "The exit code is 1 when anything is wrong.\n",
      command_check},
@@ -42,6 +59,63 @@ static const struct command commands[] = {
      "\n"
      "The exit code is 0 only when the answer was 200 with the body `ok`.\n",
      command_send_test},
+    {"queue status", "[--json]", "how many events were accepted, and what became of them",
+     "For each source and in all: accepted, delivered, duplicates, dropped, waiting, dead letters, the last of each, "
+     "the\n"
+     "last error and the next attempt; and which process forwards.\n"
+     "\n"
+     "  --json   for other programs; dates are UTC. oldest_waiting_seconds is 0 when nothing waits\n",
+     command_queue_status},
+    {"queue list", "[--source NAME] [--limit N] [--json]", "list what waits, the oldest first",
+     "  --source NAME   of this source only; its name may be one that is no longer configured\n"
+     "  --limit N       the first N only\n"
+     "  --json          an array, an element a line\n",
+     command_queue_list},
+    {"queue show", "ID [--source NAME]", "show a waiting event as it came, and the message that it makes",
+     "What the source's `remove` names is left out of both, so that personal data stays out of sight; how many "
+     "members\n"
+     "that are is told. A body that makes no message is shown with the reason.\n"
+     "\n"
+     "  --source NAME   needed only where several sources have an event of that number\n",
+     command_queue_show},
+    {"queue check", "[--repair]", "read the whole queue and say whether it is damaged",
+     "  --repair   put what can be read of a damaged queue into a new one. No other process may have it open: those\n"
+     "             that do are listed. The damaged files are kept beside it\n"
+     "\n"
+     "A queue that is known to be damaged is also repaired by whatever opens it first while nothing else does.\n",
+     command_queue_check},
+    {"queue move", "OLD NEW", "give a renamed or removed source's events to another",
+     "Waiting events and dead letters of OLD, which must be out of the configuration, become NEW's, which must be in "
+     "it.\n"
+     "Wait until the running program has taken on that configuration (its log says so, some seconds after the file "
+     "was\n"
+     "saved): what it is sending at that moment would go twice. Interrupted, it goes on where it stopped when it is\n"
+     "called again.\n",
+     command_queue_move},
+    {"queue backup", "FILE", "write a copy of the whole queue to a new file",
+     "It may be in use meanwhile. To use the copy: put it as queue.db into an empty folder of mode 0700 that belongs "
+     "to\n"
+     "the program's user, and name that as state_dir. What was delivered since the copy was made is delivered again.\n"
+     "Run by root, FILE is made by the state directory's owner, who must be allowed to write there.\n",
+     command_queue_backup},
+    {"dead list", LETTERS "[--json]", "list dead letters, the oldest first: events that cannot be delivered",
+     FILTERS "  --json              an array, an element a line\n", command_dead_list},
+    {"dead show", "ID", "show a dead letter: why, as it came, and the message that it would make now",
+     "What the source's `remove` names is left out of both, so that personal data stays out of sight.\n",
+     command_dead_show},
+    {"dead replay", LETTERS "[--all] [--dry-run]", "send dead letters on their way again, transformed anew",
+     FILTERS
+     "  --all               without a filter: all of them\n"
+     "  --dry-run           only count them\n"
+     "\n"
+     "A letter is gone when its event is delivered, and gets its new reason if it is not. Those that are on their\n"
+     "way already are left alone. Interrupted, it goes on where it stopped when it is called again.\n",
+     command_dead_replay},
+    {"dead drop", LETTERS "[--all] [--dry-run] [--yes]", "throw dead letters away",
+     FILTERS "  --all               without a filter: all of them\n"
+             "  --dry-run           only count them\n"
+             "  --yes               do not ask\n",
+     command_dead_drop},
     {"forward", "[--follow]", "deliver what waits",
      "Delivers what is due and ends. Where another process forwards already (a FastCGI process does), there is "
      "nothing\n"
@@ -77,6 +151,25 @@ const struct command *commands_find(const char *name)
             return &commands[i];
     }
     return NULL;
+}
+
+bool commands_is_group(const char *word)
+{
+    size_t length = strlen(word);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strncmp(commands[i].name, word, length) == 0 && commands[i].name[length] == ' ')
+            return true;
+    }
+    return false;
+}
+
+void commands_list(FILE *out, const char *word)
+{
+    size_t length = word == NULL ? 0 : strlen(word);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (word == NULL || (strncmp(commands[i].name, word, length) == 0 && commands[i].name[length] == ' '))
+            fprintf(out, "  %-12s  %s\n", commands[i].name, commands[i].help);
+    }
 }
 
 int commands_unknown(const char *name)
@@ -117,9 +210,56 @@ static int finish_stdout(int code)
     return code == COMMAND_OK ? COMMAND_FAILED : code;
 }
 
+/* Only the first word of two was given. */
+static int incomplete(const char *word)
+{
+    fprintf(stderr, "closecrm.fcgi %s: what of it?\n", word);
+    commands_list(stderr, word);
+    return COMMAND_USAGE;
+}
+
 static bool asks_for_help(const char *argument)
 {
     return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
+
+/* Runs the command of one word or two that argv[1] begins; *name has room for both, and is its argv[0]. */
+static int run_named(int argc, char **argv, char name[static NAME_SIZE])
+{
+    int words = 1;
+    snprintf(name, NAME_SIZE, "%s", argv[1]);
+    if (commands_is_group(argv[1])) {
+        if (argc < 3 || asks_for_help(argv[2]))
+            return argc < 3 ? incomplete(argv[1]) : command_help(2, (char *[]){argv[2], argv[1], NULL});
+        snprintf(name, NAME_SIZE, "%s %s", argv[1], argv[2]);
+        words = 2;
+    }
+    const struct command *command = commands_find(name);
+    if (command == NULL)
+        return commands_unknown(name);
+    if (argc == words + 2 && asks_for_help(argv[words + 1]))
+        return command_help(2, (char *[]){argv[words + 1], name, NULL});
+    argv[words] = name;
+    return command->run(argc - words, argv + words);
+}
+
+/* Of an array of its own, for reading options moves arguments about. */
+static int run_copy(int argc, char **argv)
+{
+    char name[NAME_SIZE], help[] = "help", version[] = "version";
+    char **copy = calloc((size_t)argc + 1, sizeof *copy);
+    if (copy == NULL) {
+        fprintf(stderr, "closecrm.fcgi: out of memory\n");
+        return COMMAND_FAILED;
+    }
+    memcpy(copy, argv, (size_t)argc * sizeof *copy);
+    if (asks_for_help(copy[1]))
+        copy[1] = help;
+    if (strcmp(copy[1], "--version") == 0)
+        copy[1] = version;
+    int code = run_named(argc, copy, name);
+    free(copy);
+    return code;
 }
 
 int commands_run(int argc, char **argv)
@@ -130,15 +270,5 @@ int commands_run(int argc, char **argv)
         fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
         return COMMAND_USAGE;
     }
-    const char *name = argv[1];
-    if (asks_for_help(name))
-        name = "help";
-    if (strcmp(name, "--version") == 0)
-        name = "version";
-    const struct command *command = commands_find(name);
-    if (command == NULL)
-        return commands_unknown(name);
-    if (argc == 3 && asks_for_help(argv[2]))
-        return finish_stdout(command_help(2, (char *[]){argv[2], argv[1], NULL}));
-    return finish_stdout(command->run(argc - 1, argv + 1));
+    return finish_stdout(run_copy(argc, argv));
 }

@@ -3,7 +3,9 @@
 #ifndef COMMANDS_COMMANDS_H
 #define COMMANDS_COMMANDS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* Exit codes of every command. */
 enum {
@@ -13,7 +15,7 @@ enum {
 };
 
 struct command {
-    const char *name;
+    const char *name;                  /* one word, or two: "queue status" */
     const char *arguments;             /* as usage shows them; "" for none */
     const char *help;                  /* one line */
     const char *more;                  /* what `help NAME` adds: whole lines */
@@ -30,12 +32,28 @@ const struct command *commands_all(size_t *count);
 /* The command of that name, or NULL. */
 const struct command *commands_find(const char *name);
 
+/* Whether the word begins the names of several commands: "queue". */
+bool commands_is_group(const char *word);
+
+/* Lists the commands whose names begin with the word, or all (NULL). */
+void commands_list(FILE *out, const char *word);
+
 /* Says on stderr that there is no such command, and the nearest name where one is near. Returns COMMAND_USAGE. */
 int commands_unknown(const char *name);
 
 int command_transform(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_send_test(int argc, char **argv);
+int command_queue_status(int argc, char **argv);
+int command_queue_list(int argc, char **argv);
+int command_queue_show(int argc, char **argv);
+int command_queue_check(int argc, char **argv);
+int command_queue_move(int argc, char **argv);
+int command_queue_backup(int argc, char **argv);
+int command_dead_list(int argc, char **argv);
+int command_dead_show(int argc, char **argv);
+int command_dead_replay(int argc, char **argv);
+int command_dead_drop(int argc, char **argv);
 int command_forward(int argc, char **argv);
 int command_cron(int argc, char **argv);
 int command_help(int argc, char **argv);

@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 
 #include "commands/options.h"
+#include "commands/state.h"
 #include "config/config.h"
 #include "life/bounded.h"
 #include "life/watching.h"
@@ -149,6 +150,10 @@ static void keep(struct findings *findings, moment deadline)
 {
     struct why why = {""};
     const char *directory = findings->config->state_dir;
+    if (!state_may_open(findings->config, &why)) {
+        problem(findings, "%s", why.text);
+        return;
+    }
     cron_mark_read(directory, &findings->mark);
     if (forward_bounded(findings->config, deadline, &why) == BOUNDED_FAILED)
         problem(findings, "%s", why.text);

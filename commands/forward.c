@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "commands/options.h"
+#include "commands/state.h"
 #include "config/config.h"
 #include "life/bounded.h"
 #include "life/life.h"
@@ -17,7 +18,7 @@ static int forward_once(const struct config *config)
     case BOUNDED_DONE:
         return COMMAND_OK;
     case BOUNDED_ELSEWHERE:
-        printf("Another process forwards: nothing is left to do here.\n");
+        printf("Nothing is left to do here: %s.\n", why.text);
         return COMMAND_OK;
     case BOUNDED_STOPPED:
         break;
@@ -26,6 +27,13 @@ static int forward_once(const struct config *config)
         break;
     }
     return COMMAND_FAILED;
+}
+
+static bool has_queue(const struct config *config, struct why *why)
+{
+    if (config->queue == QUEUE_NONE)
+        why_set(why, "queue = none keeps nothing that could be forwarded later");
+    return config->queue != QUEUE_NONE;
 }
 
 int command_forward(int argc, char **argv)
@@ -37,10 +45,8 @@ int command_forward(int argc, char **argv)
     struct why why = {""};
     struct config *config = config_load(&why);
     int code = COMMAND_FAILED;
-    if (config == NULL) {
-        fprintf(stderr, "forward: %s\n", why.text);
-    } else if (config->queue == QUEUE_NONE) {
-        fprintf(stderr, "forward: queue = none keeps nothing that could be forwarded later\n");
+    if (config == NULL || !has_queue(config, &why) || !state_may_open(config, &why)) {
+        state_failed(argv[0], &why);
     } else if (follow) {
         char *const again[] = {NULL, (char[]){"forward"}, (char[]){"--follow"}, NULL};
         code = life_follow(again);

@@ -5,24 +5,25 @@
 
 #include "commands/options.h"
 
-static void print_all(void)
-{
-    size_t count = 0;
-    const struct command *all = commands_all(&count);
-    printf("closecrm.fcgi takes Close CRM's webhooks and forwards them to RudderStack. A web server runs it by CGI or\n"
-           "FastCGI; at a shell it has these commands:\n\n");
-    for (size_t i = 0; i < count; i++)
-        printf("  %-10s  %s\n", all[i].name, all[i].help);
-    printf("\n`closecrm.fcgi help COMMAND` explains one.\n");
-}
-
 int command_help(int argc, char **argv)
 {
-    const char *name = NULL;
-    if (!options_read(argc, argv, NULL, 0, &name))
+    char name[64];
+    int words = 0;
+    if (!options_read_all(argc, argv, NULL, 0, &words))
         return COMMAND_USAGE;
-    if (name == NULL) {
-        print_all();
+    if (words > 2)
+        return options_wrong(argv[0], "too many arguments: %s", argv[3]);
+    if (words == 0) {
+        printf("closecrm.fcgi takes Close CRM's webhooks and forwards them to RudderStack. A web server runs it by CGI "
+               "or\n"
+               "FastCGI; at a shell it has these commands:\n\n");
+        commands_list(stdout, NULL);
+        printf("\n`closecrm.fcgi help COMMAND` explains one.\n");
+        return COMMAND_OK;
+    }
+    snprintf(name, sizeof name, "%s%s%s", argv[1], words == 2 ? " " : "", words == 2 ? argv[2] : "");
+    if (commands_is_group(name)) {
+        commands_list(stdout, name);
         return COMMAND_OK;
     }
     const struct command *command = commands_find(name);

@@ -56,19 +56,10 @@ static bool take_option(int argc, char **argv, int *at, const struct option_spec
     return true;
 }
 
-static bool take_argument(char **argv, const char *text, const char **argument)
-{
-    if (argument == NULL || *argument != NULL) {
-        options_wrong(argv[0], "too many arguments: %s", text);
-        return false;
-    }
-    *argument = text;
-    return true;
-}
-
-bool options_read(int argc, char **argv, const struct option_spec *specs, size_t count, const char **argument)
+bool options_read_all(int argc, char **argv, const struct option_spec *specs, size_t count, int *arguments)
 {
     bool options = true;
+    *arguments = 0;
     for (int at = 1; at < argc; at++) {
         if (options && strcmp(argv[at], "--") == 0) {
             options = false;
@@ -80,9 +71,23 @@ bool options_read(int argc, char **argv, const struct option_spec *specs, size_t
             }
             if (!take_option(argc, argv, &at, spec))
                 return false;
-        } else if (!take_argument(argv, argv[at], argument)) {
-            return false;
+        } else {
+            argv[++*arguments] = argv[at];
         }
     }
+    return true;
+}
+
+bool options_read(int argc, char **argv, const struct option_spec *specs, size_t count, const char **argument)
+{
+    int arguments = 0, most = argument == NULL ? 0 : 1;
+    if (!options_read_all(argc, argv, specs, count, &arguments))
+        return false;
+    if (arguments > most) {
+        options_wrong(argv[0], "too many arguments: %s", argv[most + 1]);
+        return false;
+    }
+    if (arguments > 0)
+        *argument = argv[1];
     return true;
 }

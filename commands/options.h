@@ -1,4 +1,4 @@
-/* Reading a command's options from a table: --name, --name VALUE or --name=VALUE, and at most one other argument. */
+/* Reading a command's options from a table: --name, --name VALUE or --name=VALUE, and its other arguments. */
 #ifndef COMMANDS_OPTIONS_H
 #define COMMANDS_OPTIONS_H
 
@@ -15,6 +15,10 @@ struct option_spec {
  * NULL: there may be none. What does not come is left as it was. `--` ends the options, `-` alone is an argument.
  * Returns false when the command line is wrong; then stderr has the fault and the command's usage. */
 bool options_read(int argc, char **argv, const struct option_spec *specs, size_t count, const char **argument);
+
+/* The same for any number of other arguments: they are moved to argv[1] and what follows, and *arguments counts them.
+ */
+bool options_read_all(int argc, char **argv, const struct option_spec *specs, size_t count, int *arguments);
 
 /* Says on stderr what is wrong with the command line, and the command's usage. Returns COMMAND_USAGE. */
 int options_wrong(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

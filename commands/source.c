@@ -19,3 +19,15 @@ const struct source *source_wanted(const struct config *config, const char *name
     fputc('\n', stderr);
     return NULL;
 }
+
+struct rules source_rules(const struct source *source)
+{
+    return (struct rules){
+        .keep = source->keep.at,
+        .keeps = source->keep.count,
+        .drop = source->drop.at,
+        .drops = source->drop.count,
+        .remove = source->remove.at,
+        .removes = source->remove.count,
+    };
+}

@@ -97,18 +97,6 @@ static bool read_all(struct work *work)
     return fed && !read_error;
 }
 
-static struct rules rules_of(const struct source *source)
-{
-    return (struct rules){
-        .keep = source->keep.at,
-        .keeps = source->keep.count,
-        .drop = source->drop.at,
-        .drops = source->drop.count,
-        .remove = source->remove.at,
-        .removes = source->remove.count,
-    };
-}
-
 /* True where there is no configuration at all, as against a faulty one: config.h tells it by its words only. */
 static bool is_nowhere(const struct why *why)
 {
@@ -143,7 +131,7 @@ int command_transform(int argc, char **argv)
         return COMMAND_FAILED;
     }
     const struct source *source = source_wanted(config, name, argv[0]);
-    struct rules rules = source == NULL ? (struct rules){0} : rules_of(source);
+    struct rules rules = source == NULL ? (struct rules){0} : source_rules(source);
     int code = source == NULL ? COMMAND_USAGE : transform_all(&rules);
     config_free(config);
     return code;

@@ -35,8 +35,8 @@ struct type {
     void (*format)(int64_t value, char *out, size_t n); /* numbers only: for the range */
 };
 
-extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_url, type_patterns,
-    type_members, type_write_keys, type_signature_keys;
+extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
+    type_patterns, type_members, type_write_keys, type_signature_keys;
 extern const struct type type_password, type_command; /* watching.c */
 
 struct key {

@@ -32,7 +32,7 @@ static const struct key keys[] = {
     {"remove", &type_members, SCOPE_DEFAULT, "", 0, 0, "these members are left out of every event: `data.body_html`", false, SOURCE(remove), NULL},
 
     {"queue", &type_choice, SCOPE_PROGRAM, "sqlite", 0, 0, "where accepted events wait: in a database in state_dir; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
-    {"state_dir", &type_path, SCOPE_PROGRAM, "state", 0, 0, "folder for waiting events, private to the user as which this runs; the default lies beside this file", false, PROGRAM(state_dir), NULL},
+    {"state_dir", &type_folder, SCOPE_PROGRAM, "state", 0, 0, "folder for waiting events, private to the user as which this runs; the default lies beside this file", false, PROGRAM(state_dir), NULL},
     {"queue_max_bytes", &type_size, SCOPE_PROGRAM, "8G", 1 * M, K * K * G, "a fuller queue takes nothing more; Close tries again", false, PROGRAM(queue_max_bytes), NULL},
     {"queue_retention", &type_duration, SCOPE_PROGRAM, "30d", 1 * MINUTE, 3660 * DAY, "what could not be delivered for so long becomes a dead letter", false, PROGRAM(queue_retention_ms), NULL},
     {"dedupe_window", &type_duration, SCOPE_PROGRAM, "31d", 1 * SECOND, 3660 * DAY, "for how long a delivered event is known; below 73h what Close repeats may be sent twice", false, PROGRAM(dedupe_window_ms), NULL},

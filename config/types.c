@@ -95,10 +95,20 @@ static void text_clear(const struct key *key, void *base)
 
 static bool path_parse(const struct key *key, const char *text, void *base, struct why *why)
 {
-    if (access(text, R_OK) != 0) {
+    /* the state directory is made where it is missing */
+    if (access(text, R_OK) != 0 && (errno != ENOENT || strcmp(key->name, "state_dir") != 0)) {
         why_set(why, "names %.300s, which cannot be read: %s", text, strerror(errno));
         return false;
     }
+    char *path = strdup(text);
+    if (path == NULL)
+        why_set(why, NO_MEMORY);
+    return text_store(key, base, path);
+}
+
+/* The queue makes it, and looks at it, when it is opened. */
+static bool folder_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
     char *path = strdup(text);
     if (path == NULL)
         why_set(why, NO_MEMORY);
@@ -289,6 +299,7 @@ const struct type type_size = {"size", false, false, size_parse, clear_nothing, 
 const struct type type_duration = {"duration", false, false, duration_parse, clear_nothing, value_format_duration};
 const struct type type_choice = {"one of", false, false, choice_parse, clear_nothing, NULL};
 const struct type type_path = {"path", false, true, path_parse, text_clear, NULL};
+const struct type type_folder = {"path", false, true, folder_parse, text_clear, NULL};
 const struct type type_url = {"URL", false, false, url_parse, text_clear, NULL};
 const struct type type_patterns = {"list of events", true, false, patterns_parse, words_clear, NULL};
 const struct type type_members = {"list of members", true, false, members_parse, words_clear, NULL};

@@ -1,7 +1,7 @@
 /* Parsing and transforming with a trace, so that an event that kills the program is found. */
 #include "forward/crumb.h"
 #include "forward/lane.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
 
 struct trial {
     const struct traffic *traffic;

@@ -8,7 +8,8 @@
 
 #include "forward/crumb.h"
 #include "forward/forward.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
+#include "forward/turn.h"
 #include "watch/log.h"
 
 #define OWN_AGAIN_MS 500

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "forward/lane.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
 #include "watch/log.h"
 
 #define CHUNK 64 /* events read, and asked about, at once */
@@ -47,7 +47,7 @@ static void join_twin(struct traffic *traffic, struct pending *first, struct pen
     if (first->ended) {
         traffic->on_their_way--;
         settle_at_once(traffic, twin->id, VERDICT_DUPLICATE, NULL);
-        pending_free(twin);
+        free(twin);
         return;
     }
     twin->twins = first->twins;

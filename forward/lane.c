@@ -1,11 +1,12 @@
 /* A lane's batch, built and sent: see lane.h. */
 #include "forward/lane.h"
+#include "forward/steps.h"
 
 #include <stdlib.h>
 
 #include "forward/file_sink.h"
 
-#define AGAIN_MOST 256    /* events read again at once */
+#define AGAIN_MOST 512    /* events read again at once: a batch */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
 
 static moment later(moment a, moment b)
@@ -79,10 +80,18 @@ void lane_put_off(struct lane *lane, moment due)
     }
 }
 
+/* A batch cannot be built now. While one is with the data plane, its answer is when to try again. */
+static void build_later(struct lane *lane, const char *reason)
+{
+    if (lane->sending.count > 0)
+        return;
+    why_set(&lane->traffic->why, "%s", reason);
+    lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+}
+
 static void put_off_without_memory(struct lane *lane)
 {
-    why_set(&lane->traffic->why, "out of memory");
-    lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+    build_later(lane, "out of memory");
 }
 
 /* Builds one event that was read again. Returns whether the next one may follow. */
@@ -142,8 +151,7 @@ void lane_fill(struct lane *lane)
     struct why why;
     if (queue_again(traffic->queue, traffic->source->name, ids, count, BATCH_BYTES, &traffic->events, &asked, &why) <
         0) {
-        traffic->why = why;
-        lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+        build_later(lane, why.text);
         return;
     }
     build_found(lane, asked);
@@ -157,35 +165,25 @@ static bool post(struct lane *lane)
            post_start(lane->post, lane->compressed.data, lane->compressed.length, &traffic->why);
 }
 
-/* Writes the finished batch into the file, and takes that for the answer. */
-static void write_file(struct lane *lane)
+enum lane_sent lane_send(struct lane *lane, struct answer *answer)
 {
-    struct answer answer;
-    file_sink_append(lane->traffic->file, lane->batch.text.data, lane->batch.text.length, &answer);
-    pending_move(&lane->sending, &lane->built);
-    batch_clear(&lane->batch);
-    traffic_answered(lane, &answer);
-}
-
-bool lane_send(struct lane *lane)
-{
+    const char *file = lane->traffic->file;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_due(lane) > clock_now())
-        return false;
+        return LANE_IDLE;
     if (!batch_finish(&lane->batch)) {
         put_off_without_memory(lane);
-        return false;
+        return LANE_IDLE;
     }
     lane->sent_bytes = lane->batch.text.length;
     take_time(lane->traffic, lane->built.count);
-    if (lane->traffic->file != NULL) {
-        write_file(lane);
-        return true;
-    }
-    if (!post(lane)) {
+    if (file != NULL) {
+        file_sink_append(file, lane->batch.text.data, lane->batch.text.length, answer);
+    } else if (!post(lane)) {
         put_off_without_memory(lane);
-        return false;
+        return LANE_IDLE;
     }
+    lane->sent_at = clock_now();
     pending_move(&lane->sending, &lane->built);
     batch_clear(&lane->batch);
-    return true;
+    return file != NULL ? LANE_ANSWERED : LANE_SENT;
 }

@@ -24,8 +24,14 @@ enum lane_built lane_build(struct lane *lane, struct pending *pending, struct pa
 /* Reads events that wait in the lane from the queue again and builds the batch from them. */
 void lane_fill(struct lane *lane);
 
-/* Sends the batch if there is one, nothing is with the data plane, and it is due. Returns whether it did. */
-bool lane_send(struct lane *lane);
+enum lane_sent {
+    LANE_IDLE,     /* nothing was sent */
+    LANE_SENT,     /* the answer will come */
+    LANE_ANSWERED, /* into a file: the answer is there already */
+};
+
+/* Sends the batch if there is one, nothing is with the data plane, and it is due. */
+enum lane_sent lane_send(struct lane *lane, struct answer *answer);
 
 /* Nothing of this lane is sent before `due`: puts all back to waiting, in order, holds no messages meanwhile, and tells
  * the queue, with the source's reason. */

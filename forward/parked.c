@@ -1,62 +1,36 @@
 /* Parked events: the data plane fails at each of them, alone. Others pass, but for those about the same person, which
  * are held behind it, so that a lead's events keep their order. */
 #include "forward/lane.h"
-#include "forward/traffic.h"
+#include "forward/steps.h"
 
-bool traffic_holds(const struct traffic *traffic, uint64_t person)
-{
-    for (size_t i = 0; i < traffic->holding_count; i++) {
-        if (traffic->holding[i] == person)
-            return true;
-    }
-    return false;
-}
-
-static void hold(struct traffic *traffic, struct pending *pending, int64_t since_ms)
+static void park(struct traffic *traffic, struct pending *pending, int64_t since_ms)
 {
     pending->parked_ms = since_ms;
     pending->accepted = traffic->accepted;
-    traffic->holding[traffic->holding_count++] = pending->person;
     traffic->parked_at = traffic->accepted;
     traffic->notes_differ = true;
+    traffic_hold(traffic, pending);
     pending_push(&traffic->parked, pending);
 }
 
 void traffic_park(struct lane *lane, struct pending *pending)
 {
-    struct traffic *traffic = lane->traffic;
     lane_put_back(lane);
-    hold(traffic, pending, clock_unix_ms());
-    pending_move_person(&traffic->held, &lane->waiting, pending->person);
+    park(lane->traffic, pending, clock_unix_ms());
 }
 
 bool traffic_was_parked(struct traffic *traffic, struct pending *pending)
 {
     const struct notes *notes = &traffic->recalled;
-    if (traffic->holding_count == NOTES_PARKED || traffic_holds(traffic, pending->person))
+    if (traffic->holding_count >= NOTES_PARKED || traffic_holds(traffic, pending->person))
         return false;
     for (uint32_t i = 0; i < notes->parked_count; i++) {
         if (notes->parked[i].id == pending->id) {
-            hold(traffic, pending, notes->parked[i].since_ms);
+            park(traffic, pending, notes->parked[i].since_ms);
             return true;
         }
     }
     return false;
-}
-
-void traffic_release(struct traffic *traffic, uint64_t person)
-{
-    struct pending_list free_now;
-    pending_list_init(&free_now);
-    for (size_t i = 0; i < traffic->holding_count; i++) {
-        if (traffic->holding[i] == person) {
-            traffic->holding[i] = traffic->holding[--traffic->holding_count];
-            break;
-        }
-    }
-    traffic->notes_differ = true;
-    pending_move_person(&free_now, &traffic->held, person);
-    pending_prepend(&traffic->lane[person % traffic->lanes].waiting, &free_now);
 }
 
 /* It goes alone, before all that waits in its lane. */

@@ -2,7 +2,7 @@
  * calendar's clock can be believed. */
 #include <stdio.h>
 
-#include "forward/traffic.h"
+#include "forward/steps.h"
 
 bool traffic_expire(struct traffic *traffic, struct pending *pending)
 {

@@ -18,6 +18,7 @@
 #include "queue/queue.h"
 #include "watch/clock.h"
 
+#define HOLDING_MOST (NOTES_PARKED + 16)
 #define OPERATOR_MS ((int64_t)5 * 60 * 1000) /* between tries while somebody has to mend something */
 
 /* A lane: one batch with the data plane at a time, so what takes the same lane keeps its order. A lead always takes
@@ -31,6 +32,7 @@ struct lane {
     struct buffer compressed;    /* the one with the data plane */
     size_t sent_bytes;           /* of it, before compression */
     struct post *post;           /* NULL for a file:// sink */
+    moment sent_at;              /* the one with the data plane */
     moment due;                  /* nothing is sent before: back-off */
     unsigned tries;              /* that failed, one after another */
     unsigned failures;           /* of these, answered 5xx or cut: is one message the cause? */
@@ -52,7 +54,7 @@ struct traffic {
     struct pending_list parked;     /* the data plane fails at each of them alone, while it takes others */
     struct pending_list held;       /* about the same persons as those: they must not overtake */
     struct pending_list ended;      /* their verdicts are not told yet */
-    uint64_t holding[NOTES_PARKED]; /* persons that something is parked of */
+    uint64_t holding[HOLDING_MOST]; /* persons of whom something is parked or set aside */
     size_t holding_count;
     uint64_t parked_at;    /* `accepted` when something was parked last */
     struct notes recalled; /* what was noted before a restart: parked events are known by it */
@@ -84,33 +86,10 @@ struct traffic {
 bool traffic_init(struct traffic *traffic, const struct config *config, const struct source *source,
                   struct queue *queue, struct poster *poster, struct gzip *gzip, struct why *why);
 
-/* One turn: tells verdicts, reads what came, builds batches, sends what is due. Returns whether another turn at once
- * would find something to do. sending: whether a batch may still be sent. */
-bool traffic_turn(struct traffic *traffic, bool sending);
-
-/* When the next turn is due if nothing comes before; MOMENT_NEVER: not. */
-moment traffic_due(const struct traffic *traffic);
-
-/* Takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the reason. */
-bool traffic_recall(struct traffic *traffic, struct why *why);
-
-/* Whether nothing is left that is due now. */
-bool traffic_is_idle(const struct traffic *traffic);
-
-/* Whether a batch is with the data plane. */
-bool traffic_is_sending(const struct traffic *traffic);
-
 void traffic_free(struct traffic *traffic);
 
-/* ---- between the files of forward/ ---- */
-
-/* intake.c: reads the next events of the queue into the lanes. Returns whether there were any. */
-bool traffic_take_in(struct traffic *traffic);
-
-/* answered.c: the lane's batch was answered. */
-void traffic_answered(struct lane *lane, const struct answer *answer);
-
-/* verdicts of events: an event and its twins end. reason: of DEAD; kept until told. Frees the event. */
+/* An event and its twins end; reason: of DEAD. What waited behind it, parked, goes on. It is kept until the queue was
+ * told. */
 void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason);
 
 /* The event is no longer in the queue: forgets it. Returns whether a twin took its place at the head of the lane. */
@@ -120,35 +99,14 @@ bool traffic_forget(struct lane *lane, struct pending *pending);
 void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment next, bool refused,
                         const char *reason);
 
-/* notes.c: tells the queue what the source's next owner must know, if that has changed. */
-void traffic_note(struct traffic *traffic);
+/* Events about this one's person must wait until it has ended: takes those out of its lane. */
+void traffic_hold(struct traffic *traffic, struct pending *pending);
 
-/* parked.c: an event that the data plane fails at, alone, is set aside; others pass, but for those about its person. */
-void traffic_park(struct lane *lane, struct pending *pending);
-
-/* Whether events about this person must wait behind a parked one. */
+/* Whether events about this person must wait so. */
 bool traffic_holds(const struct traffic *traffic, uint64_t person);
 
-/* Something was accepted, or all fail: what that means for those that are parked. */
-void traffic_parked_due(struct traffic *traffic);
-
-/* A parked event has ended: those behind it go on. */
-void traffic_release(struct traffic *traffic, uint64_t person);
-
-/* careful.c: transform_parse and transform_message, leaving a trace of what is being done. An event that is known to
- * crash them is unusable, and why says so. */
-struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory, struct why *why);
-enum transform_result traffic_transform(struct traffic *traffic, const struct pending *pending, struct parsed *parsed,
-                                        struct buffer *out);
-
-/* retention.c: ends what is older than queue_retention. Returns whether the event was. */
-bool traffic_expire(struct traffic *traffic, struct pending *pending);
-
-/* parked.c: whether this event was parked before a restart: then it is again. */
-bool traffic_was_parked(struct traffic *traffic, struct pending *pending);
-
-/* Whether nothing of its lane is with the data plane. */
-bool traffic_lane_is_free(const struct traffic *traffic, const struct pending *pending);
+/* Puts events back to the heads of their lanes, in order; from is empty then. */
+void traffic_return(struct traffic *traffic, struct pending_list *from);
 
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending);
 

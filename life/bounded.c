@@ -24,10 +24,10 @@ struct round {
     const struct config *config;
     struct queue *queue;
     struct forwarder *forwarder;
+    struct watchers watchers; /* of what it forwards */
     moment deadline;
     int signals; /* readable when one came */
     int done;    /* readable when the thread has ended */
-    bool owned;
     bool stopped;
 };
 
@@ -35,7 +35,7 @@ static void *run(void *context)
 {
     struct round *round = context;
     uint64_t one = 1;
-    round->owned = forwarder_run(round->forwarder, FORWARD_UNTIL_IDLE, round->deadline);
+    forwarder_run(round->forwarder, FORWARD_UNTIL_IDLE, round->deadline);
     while (write(round->done, &one, sizeof one) < 0 && errno == EINTR)
         ;
     return NULL;
@@ -61,20 +61,35 @@ static enum bounded forward(struct round *round, struct why *why)
 {
     pthread_t thread;
     round->done = eventfd(0, EFD_CLOEXEC);
-    int error = round->done < 0 ? errno : pthread_create(&thread, NULL, run, round);
+    if (round->done < 0) {
+        why_set(why, "cannot make an eventfd: %s", strerror(errno));
+        return BOUNDED_FAILED;
+    }
+    int error = pthread_create(&thread, NULL, run, round);
     if (error == 0) {
         watch(round);
         pthread_join(thread, NULL);
-    } else {
-        why_set(why, "cannot start a thread: %s", strerror(error));
     }
-    if (round->done >= 0)
-        close(round->done);
-    if (error != 0)
+    close(round->done);
+    if (error != 0) {
+        why_set(why, "cannot start a thread: %s", strerror(error));
         return BOUNDED_FAILED;
-    if (!round->owned)
-        return BOUNDED_ELSEWHERE;
+    }
     return round->stopped ? BOUNDED_STOPPED : BOUNDED_DONE;
+}
+
+/* Takes the reading and forwards. The reading first: of many children of CGI requests most find it taken, and need no
+ * more than that. */
+static enum bounded own_and_forward(struct round *round, struct why *why)
+{
+    if (!queue_own(round->queue, why))
+        return BOUNDED_ELSEWHERE;
+    round->forwarder = forwarder_new(round->config, round->queue, why);
+    if (round->forwarder == NULL)
+        return BOUNDED_FAILED;
+    watching_open(&round->watchers, round->config);
+    forwarder_watch(round->forwarder, &round->watchers);
+    return forward(round, why);
 }
 
 /* How far the rounds have come in a source. */
@@ -86,20 +101,14 @@ struct progress {
 /* One round. Closes the queue, which lets go of the reading. */
 static enum bounded pass(struct round *round, struct progress *progress, struct why *why)
 {
-    enum bounded result = BOUNDED_FAILED;
-    struct watchers watchers = {0};
-    round->forwarder = forwarder_new(round->config, round->queue, why);
-    if (round->forwarder != NULL) {
-        watching_open(&watchers, round->config);
-        forwarder_watch(round->forwarder, &watchers);
-        result = forward(round, why);
-    }
+    round->forwarder = NULL;
+    enum bounded result = own_and_forward(round, why);
     for (size_t i = 0; result == BOUNDED_DONE && i < round->config->sources; i++) {
         uint64_t read = forwarder_read_up_to(round->forwarder, i);
         progress[i].read = read > progress[i].read ? read : progress[i].read;
     }
     forwarder_free(round->forwarder);
-    watching_close(&watchers);
+    watching_close(&round->watchers);
     queue_close(round->queue);
     return result;
 }

@@ -10,7 +10,7 @@
 enum bounded {
     BOUNDED_DONE,      /* nothing that is due is left, or the time was over */
     BOUNDED_STOPPED,   /* SIGTERM or SIGINT came, or the queue must be opened anew */
-    BOUNDED_ELSEWHERE, /* another process forwards */
+    BOUNDED_ELSEWHERE, /* another process forwards, and why says so */
     BOUNDED_FAILED,    /* the queue cannot be opened, and why says why */
 };
 

@@ -12,7 +12,7 @@
 #include "watch/counters.h"
 #include "watch/why.h"
 
-enum state { STATE_GOOD, STATE_WORRY, STATE_BAD };
+enum facts_state { STATE_GOOD, STATE_WORRY, STATE_BAD };
 
 struct source_facts {
     const struct source *source; /* NULL: events of it are in the queue, and it is configured no more */
@@ -22,7 +22,7 @@ struct source_facts {
     struct tally tally;
     struct close_mark close;
     int64_t oldest_seconds; /* of what waits */
-    enum state state;
+    enum facts_state state;
     struct why words; /* the state, a sentence or two */
 };
 
@@ -37,8 +37,8 @@ struct facts {
     int64_t cron_ms;    /* when cron ran last; 0: never */
     uint64_t disk_free; /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
-    struct tally nowhere; /* what is counted of no source */
-    enum state state;     /* the worst of all */
+    struct tally nowhere;   /* what is counted of no source */
+    enum facts_state state; /* the worst of all */
     struct why words;
     struct source_facts *source;
     size_t sources;

@@ -131,7 +131,7 @@ static bool is_healthy(const struct facts *facts, const struct source_facts *sou
 
 static const struct {
     judge *judge;
-    enum state state;
+    enum facts_state state;
 } table[] = {
     {queue_fails, STATE_BAD},
     {is_full, STATE_BAD},

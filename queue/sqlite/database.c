@@ -35,25 +35,6 @@ static bool is_local(const char *directory)
     return false;
 }
 
-enum database_result database_result_of(struct database *database, int code)
-{
-    why_set(&database->why, "the queue's database: %s",
-            database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
-    switch (code & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_DONE:
-    case SQLITE_ROW:
-        return DATABASE_DONE;
-    case SQLITE_FULL:
-        return DATABASE_FULL;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return DATABASE_DAMAGED;
-    default:
-        return DATABASE_FAILED;
-    }
-}
-
 static enum database_result execute(struct database *database, const char *text)
 {
     return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
@@ -90,7 +71,12 @@ static enum database_result set_up(struct database *database, const char *direct
      * have to be synced. */
     sqlite3_db_config(database->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
-    enum database_result result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
+    /* Setting auto_vacuum writes, and a full disk must be opened too: only in a new database. */
+    char vacuum[32] = "";
+    enum database_result result =
+        database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
+    if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
+        result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
     if (result == DATABASE_DONE)
         result = set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
@@ -123,8 +109,6 @@ enum database_result database_open(struct database *database, const char *direct
     enum database_result result = database_result_of(database, code);
     if (result == DATABASE_DONE)
         result = set_up(database, directory, durable);
-    if (result == DATABASE_DONE)
-        result = schema_prepare(database);
     return result;
 }
 

@@ -86,9 +86,9 @@ struct database {
     struct why why; /* of the last result that was not DONE */
 };
 
-/* Opens the database in a state directory; makes and migrates it where needed. durable: each commit is synced; else a
- * power cut may undo the last ones, in order, and nothing else. Returns DONE or the result with the reason; then, too,
- * call database_close. */
+/* Opens the file in a state directory, as its file system allows. durable: each commit is synced; else a power cut may
+ * undo the last ones, in order, and nothing else. Returns DONE or the result with the reason; then, too, call
+ * database_close. schema_open is what others call. */
 enum database_result database_open(struct database *database, const char *directory, bool durable);
 
 /* Never checkpoints: that is the housekeeper's. */
@@ -118,9 +118,12 @@ enum database_result database_result_of(struct database *database, int code);
 /* A single number: of a statement without parameters. 0 when there is no row; the result in *result. */
 int64_t database_number(struct database *database, enum statement statement, enum database_result *result);
 
-/* schema.c: makes or migrates the tables, within a transaction that it begins itself; and the table of one source. */
 #define SCHEMA_VERSION 1
-enum database_result schema_prepare(struct database *database);
+
+/* schema.c: database_open, and makes or migrates the tables where needed. */
+enum database_result schema_open(struct database *database, const char *directory, bool durable);
+
+/* Makes the table of a source, unless it is there. */
 enum database_result schema_add_source(struct database *database, const char *name, uint32_t *number);
 
 #endif

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +19,12 @@ void directory_path(char out[static STATE_PATH], const char *directory, const ch
 bool directory_prepare(const char *directory, struct why *why)
 {
     struct stat status;
-    if (mkdir(directory, 0700) != 0 && errno != EEXIST) {
+    char parent[STATE_PATH];
+    bool made = mkdir(directory, 0700) == 0;
+    directory_path(parent, directory, "..");
+    if (made && !directory_sync(parent, why))
+        return false; /* its own name must survive a power cut too */
+    if (!made && errno != EEXIST) {
         why_set(why,
                 "cannot make the state directory %.300s: %s; make it, for the user as which this runs, or set "
                 "state_dir to another place",
@@ -87,7 +93,7 @@ bool reserve_is_there(const char *directory)
     return access(path, F_OK) == 0;
 }
 
-/* Under another name until it is whole. */
+/* Under another name until it is whole. Several processes may start at once: one makes it, the others wait for it. */
 bool reserve_make(const char *directory)
 {
     char path[STATE_PATH], making[STATE_PATH];
@@ -95,15 +101,14 @@ bool reserve_make(const char *directory)
         return true;
     directory_path(path, directory, "reserve");
     directory_path(making, directory, "reserve.new");
-    int fd = open(making, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    bool good = fill(fd);
+    bool good = flock(fd, LOCK_EX) == 0 && (reserve_is_there(directory) || (fill(fd) && rename(making, path) == 0));
+    if (!good)
+        unlink(making);
     close(fd);
-    if (good && rename(making, path) == 0)
-        return true;
-    unlink(making);
-    return false;
+    return good;
 }
 
 void reserve_give_up(const char *directory)

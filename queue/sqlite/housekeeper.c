@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "queue/sqlite/beat.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
@@ -58,6 +59,14 @@ static int checkpoint(struct house *house, int mode)
     return log < 0 ? 0 : log;
 }
 
+/* One that waits for others, but not for long: they wait too. */
+static void checkpoint_now(struct house *house, int mode)
+{
+    sqlite3_busy_timeout(house->database.db, 50);
+    checkpoint(house, mode);
+    sqlite3_busy_timeout(house->database.db, 10000);
+}
+
 /* Under steady writing a passive checkpoint is never complete, and the log grows. With the writers held off for a
  * moment there is little left to copy, and the next one begins the log anew. */
 static void checkpoint_all(struct house *house)
@@ -68,9 +77,7 @@ static void checkpoint_all(struct house *house)
     if (database_begin(&house->database) != DATABASE_DONE)
         return;
     database_rollback(&house->database); /* no one else can have begun before the lock is free */
-    sqlite3_busy_timeout(house->database.db, 50);
-    checkpoint(house, SQLITE_CHECKPOINT_RESTART);
-    sqlite3_busy_timeout(house->database.db, 10000);
+    checkpoint_now(house, SQLITE_CHECKPOINT_RESTART);
 }
 
 /* ---- identities ---- */
@@ -251,8 +258,10 @@ static void keep_house(struct house *house)
     enum database_result result = merge(house);
     checkpoint_all(house);
     if (now >= house->next_beat) {
-        beat_write(store);
+        beat_write(store->directory);
         steady_look(store);
+        if (!reserve_is_there(store->directory))
+            checkpoint_now(house, SQLITE_CHECKPOINT_TRUNCATE); /* it may be the log that fills the disk */
         keep_reserve(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
@@ -283,7 +292,7 @@ static bool wait_for_work(struct store *store, moment until)
 static void *run(void *context)
 {
     struct house house = {.store = context};
-    enum database_result result = database_open(&house.database, house.store->directory, false);
+    enum database_result result = schema_open(&house.database, house.store->directory, false);
     if (result != DATABASE_DONE)
         store_failed(house.store, result, &house.database.why);
     /* A fresh connection's checkpoint does nothing until it has read. */

@@ -8,66 +8,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "queue/sqlite/beat.h"
 #include "queue/sqlite/store.h"
 
 #define FRESH_MS 60000 /* a beat is written every 10 s */
 
-/* This machine, since it was started: "HOST BOOT". */
-static void this_machine(char out[static 128])
-{
-    char host[64] = "?", boot[40] = "?";
-    gethostname(host, sizeof host - 1);
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        ssize_t n = read(fd, boot, sizeof boot - 1);
-        boot[n > 0 ? n : 0] = '\0';
-        boot[strcspn(boot, "\n")] = '\0';
-        close(fd);
-    }
-    snprintf(out, 128, "%s %s", host, boot);
-}
-
-/* The beat: "HOST BOOT PID", and when it was written. */
-static bool read_beat(const char *directory, char out[static 160], int64_t *age_ms)
-{
-    char path[STATE_PATH];
-    struct stat status;
-    directory_path(path, directory, "forward.beat");
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, out, 159);
-    bool good = n > 0 && fstat(fd, &status) == 0;
-    close(fd);
-    if (!good)
-        return false;
-    out[n] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-    *age_ms = clock_unix_ms() - (status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000);
-    return true;
-}
-
-void beat_write(struct store *store)
-{
-    char machine[128], text[160];
-    int fd = directory_open(store->directory, "forward.beat", NULL);
-    if (fd < 0)
-        return;
-    this_machine(machine);
-    int length = snprintf(text, sizeof text, "%s %ld\n", machine, (long)getpid());
-    if (pwrite(fd, text, (size_t)length, 0) == length && ftruncate(fd, length) == 0)
-        futimens(fd, NULL);
-    close(fd);
-}
-
 /* Fresh, and of another machine: that one forwards. */
 static bool another_machine_forwards(const struct store *store, struct why *why)
 {
-    char machine[128], beat[160];
+    char machine[BEAT_MACHINE], beat[BEAT_TEXT];
     int64_t age_ms;
-    if (!read_beat(store->directory, beat, &age_ms))
+    if (!beat_read(store->directory, beat, &age_ms))
         return false;
-    this_machine(machine);
+    beat_machine(machine);
     size_t length = strlen(machine);
     if (strncmp(beat, machine, length) == 0 && beat[length] == ' ')
         return false;
@@ -117,7 +70,7 @@ static bool take_over(struct store *store, struct why *why)
         store_failed(store, result, why);
         return false;
     }
-    beat_write(store);
+    beat_write(store->directory);
     steady_look(store);
     return housekeeper_start(store, why);
 }
@@ -164,14 +117,14 @@ void store_disown(struct store *store)
 bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why)
 {
     struct store *store = state;
-    char beat[160];
+    char beat[BEAT_TEXT];
     int64_t age_ms;
     int fd = directory_open(store->directory, "forward.lock", why);
     if (fd < 0)
         return false;
     *owned = store->owned || (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK);
     close(fd);
-    if (*owned && read_beat(store->directory, beat, &age_ms))
+    if (*owned && beat_read(store->directory, beat, &age_ms))
         why_set(words, "%s", beat);
     else
         why_set(words, *owned ? "a process forwards" : "no process forwards now");

@@ -236,7 +236,7 @@ bool salvage(const char *directory, struct why *why)
     if (fd < 0)
         return false;
     close(fd);
-    enum database_result result = database_open(&fresh, directory, true);
+    enum database_result result = schema_open(&fresh, directory, true);
     if (result != DATABASE_DONE) {
         *why = fresh.why;
     } else if (sqlite3_open_v2(path, &work.old, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK) {

@@ -49,7 +49,7 @@ static enum database_result make(struct database *database)
     return result;
 }
 
-enum database_result schema_prepare(struct database *database)
+static enum database_result prepare(struct database *database)
 {
     enum database_result result;
     int64_t version = database_number(database, STATEMENT_VERSION, &result);
@@ -63,6 +63,12 @@ enum database_result schema_prepare(struct database *database)
         return DATABASE_NEWER;
     }
     return make(database);
+}
+
+enum database_result schema_open(struct database *database, const char *directory, bool durable)
+{
+    enum database_result result = database_open(database, directory, durable);
+    return result == DATABASE_DONE ? prepare(database) : result;
 }
 
 static enum database_result find_source(struct database *database, const char *name, uint32_t *number)

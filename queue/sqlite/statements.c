@@ -1,4 +1,4 @@
-/* The statements of the queue's database, in one table, and their preparing. */
+/* The statements of the queue's database, in one table; preparing and stepping them, and what their results mean. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -74,6 +74,25 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_REPLAY] = "INSERT INTO event_%u (received, letter, body) SELECT received, id, body FROM letter"
                          " WHERE id = ?1",
 };
+
+enum database_result database_result_of(struct database *database, int code)
+{
+    why_set(&database->why, "the queue's database: %s",
+            database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_DONE:
+    case SQLITE_ROW:
+        return DATABASE_DONE;
+    case SQLITE_FULL:
+        return DATABASE_FULL;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return DATABASE_DAMAGED;
+    default:
+        return DATABASE_FAILED;
+    }
+}
 
 /* The statements of a source; number 0: those of none. */
 static struct source_statements *statements_of(struct database *database, uint32_t number)

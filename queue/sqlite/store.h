@@ -103,8 +103,6 @@ bool store_read_notes(void *state, const char *source, struct notes *notes, stru
 bool store_own(void *state, struct why *why);
 void store_disown(struct store *store);
 bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why);
-void beat_write(struct store *store);
-
 /* steady.c: looks at the calendar's clock, now and then. */
 void steady_look(struct store *store);
 

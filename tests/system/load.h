@@ -20,6 +20,7 @@ struct load_options {
     size_t connections; /* each with a thread of its own */
     size_t filler;      /* bytes by which each event is larger than its 700 */
     size_t marked;      /* the event whose note is LOAD_MARK, or LOAD_NONE */
+    bool ordered;       /* each connection has a lead of its own and sends its events one after another */
     int64_t pause_ms;   /* of each connection between its requests */
     int64_t timeout_ms; /* of a request; 0: 20 s */
 };
@@ -52,6 +53,18 @@ int load_status(const struct load *load, size_t index);
 /* After load_finish: how many events answered 200 the stand-in stored exactly `times` times (0: at least once), with
  * properties as they were sent, byte for byte. */
 size_t load_count_arrived(const struct load *load, struct standin *standin, size_t times);
+
+/* After load_finish: how many messages of this load, repetitions included, the stand-in stored with other properties
+ * than were sent, or under another write key than write_key. */
+size_t load_count_altered(const struct load *load, struct standin *standin, const char *write_key);
+
+/* After load_finish, of an ordered load: how many events were stored, for the first time, after a later one of the same
+ * lead. */
+size_t load_count_disordered(const struct load *load, struct standin *standin);
+
+/* After load_finish: the median of the milliseconds from an event's answer to its arrival at the stand-in; 0: it
+ * arrived before. */
+int64_t load_median_delay(const struct load *load, struct standin *standin);
 
 void load_free(struct load *load);
 

@@ -13,6 +13,7 @@
 
 #define START_MS 10000
 #define STOP_MS 10000
+#define WRAPPER_WORDS 16
 
 const struct setup setup_lighttpd_spawn = {
     .name = "lighttpd and spawn-fcgi",
@@ -113,7 +114,13 @@ bool site_spawn(struct site *site)
     path_join(config, site->directory, "closecrm.conf");
     path_join(log, site->directory, "program.log");
     set(&named, "CLOSECRM_CONFIG=", config);
-    const char *arguments[] = {"spawn-fcgi", "-n", "-s", socket, "-M", "0660", "--", program, NULL};
+    const char *arguments[8 + WRAPPER_WORDS + 1] = {"spawn-fcgi", "-n", "-s", socket, "-M", "0660", "--"};
+    size_t words = 0;
+    while (site->wrapper != NULL && site->wrapper[words] != NULL && words < WRAPPER_WORDS) {
+        arguments[7 + words] = site->wrapper[words];
+        words++;
+    }
+    arguments[7 + words] = program;
     const char *environment[] = {named.text, NULL};
     struct process_options options = {arguments, environment, site->directory, log};
     remove(socket);

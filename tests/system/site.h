@@ -44,7 +44,8 @@ struct site {
     char url[128];             /* of the program, without a slash at its end */
     struct standin *standin;   /* NULL while it is down */
     uint16_t standin_port;
-    struct process program; /* none where the web server starts it */
+    struct process program;     /* none where the web server starts it */
+    const char *const *wrapper; /* words before the program's path, for site_spawn: strace, env, ...; NULL: none */
     struct process server;
     struct client *client;    /* for the test's own thread */
     unsigned failures_before; /* CUnit's count when the site was opened */

@@ -12,6 +12,7 @@
 
 #define MAX_UPLOAD ((size_t)64 << 20)
 #define MAX_FAULTS 16
+#define MAX_ARRIVALS 65536 /* remembered; beyond it only counted */
 
 struct standin {
     struct standin_options options;
@@ -26,6 +27,14 @@ struct standin {
     size_t fault_count;
     struct standin_counts counts;
     struct received received;
+    struct arrival *arrivals;
+    size_t arrived;
+};
+
+/* When a request came, and for whom. */
+struct arrival {
+    moment at;
+    const char *write_key; /* NULL: of nobody known */
 };
 
 /* One request while it comes in. */
@@ -38,10 +47,11 @@ struct outcome {
     int status; /* 0: the connection is cut */
     const char *text;
     const char *retry_after;
+    bool half; /* of the text only the first byte goes out */
 };
 
-static const struct outcome stored_ok = {200, "ok", NULL};
-static const struct outcome cut = {0, NULL, NULL};
+static const struct outcome stored_ok = {200, "ok", NULL, false};
+static const struct outcome cut = {0, NULL, NULL, false};
 
 /* Waits for so many milliseconds, or until the stand-in stops. Called under the mutex. */
 static void pause_ms(struct standin *standin, int64_t ms)
@@ -63,11 +73,13 @@ static void hold(struct standin *standin)
 }
 
 /* Takes the first fault that fits, and counts it. Called under the mutex. Returns false when there is none. */
-static bool take_fault(struct standin *standin, struct slice body, struct standin_fault *fault)
+static bool take_fault(struct standin *standin, struct slice body, const char *write_key, struct standin_fault *fault)
 {
     for (size_t i = 0; i < standin->fault_count; i++) {
         struct standin_fault *at = &standin->faults[i];
         if (at->times == 0 || (at->marker != NULL && !slice_contains(body, at->marker)))
+            continue;
+        if (at->write_key != NULL && (write_key == NULL || strcmp(at->write_key, write_key) != 0))
             continue;
         if (at->times != STANDIN_ALWAYS)
             at->times--;
@@ -83,7 +95,7 @@ static struct outcome store(struct standin *standin, const struct batch *batch, 
     for (size_t i = 0; i < batch->count; i++) {
         if (!received_add(&standin->received, &batch->messages[i], write_key, standin->counts.requests,
                           !standin->options.forget_bytes))
-            return (struct outcome){500, "no memory", NULL};
+            return (struct outcome){500, "no memory", NULL, false};
     }
     standin->counts.stored++;
     standin->counts.messages = standin->received.count;
@@ -96,8 +108,15 @@ static struct outcome judge(struct standin *standin, struct refusal refusal, con
                             const char *write_key)
 {
     if (refusal.status != 0)
-        return (struct outcome){refusal.status, refusal.text, NULL};
+        return (struct outcome){refusal.status, refusal.text, NULL, false};
     return store(standin, batch, write_key);
+}
+
+/* Called under the mutex. */
+static void note_arrival(struct standin *standin, const char *write_key)
+{
+    if (standin->arrived < MAX_ARRIVALS)
+        standin->arrivals[standin->arrived++] = (struct arrival){clock_now(), write_key};
 }
 
 static struct outcome decide(struct standin *standin, struct slice body, struct refusal refusal,
@@ -106,8 +125,9 @@ static struct outcome decide(struct standin *standin, struct slice body, struct 
     struct standin_fault fault = {.act = STANDIN_SLOW};
     pthread_mutex_lock(&standin->mutex);
     standin->counts.requests++;
+    note_arrival(standin, write_key);
     pthread_cond_broadcast(&standin->changed);
-    take_fault(standin, body, &fault);
+    take_fault(standin, body, write_key, &fault);
     if (fault.delay_ms > 0)
         pause_ms(standin, fault.delay_ms);
     if (fault.act == STANDIN_HOLD)
@@ -117,13 +137,14 @@ static struct outcome decide(struct standin *standin, struct slice body, struct 
     if (standin->stopping || fault.act == STANDIN_CUT)
         outcome = cut;
     else if (fault.act == STANDIN_ANSWER)
-        outcome = (struct outcome){fault.status, fault.body == NULL ? "" : fault.body, fault.retry_after};
+        outcome = (struct outcome){fault.status, fault.body == NULL ? "" : fault.body, fault.retry_after, false};
     else
         outcome = judge(standin, refusal, batch, write_key);
     if (fault.act == STANDIN_STORE_CUT)
         outcome = cut;
+    outcome.half = fault.act == STANDIN_HALF;
 
-    if (outcome.status != 200)
+    if (outcome.status != 200 || outcome.half)
         standin->counts.refused++;
     pthread_cond_broadcast(&standin->changed);
     pthread_mutex_unlock(&standin->mutex);
@@ -194,12 +215,28 @@ static struct outcome respond(struct standin *standin, struct MHD_Connection *co
     return outcome;
 }
 
+/* Gives one byte of the answer and then no more: libmicrohttpd closes the connection. */
+static ssize_t give_half(void *text, uint64_t at, char *out, size_t room)
+{
+    if (at > 0 || room == 0)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    *out = *(const char *)text;
+    return 1;
+}
+
+static struct MHD_Response *make_response(struct outcome outcome)
+{
+    void *text = (void *)(uintptr_t)outcome.text;
+    if (outcome.half)
+        return MHD_create_response_from_callback(strlen(outcome.text), 64, give_half, text, NULL);
+    return MHD_create_response_from_buffer(strlen(outcome.text), text, MHD_RESPMEM_MUST_COPY);
+}
+
 static enum MHD_Result answer(struct MHD_Connection *connection, struct outcome outcome)
 {
     if (outcome.status == 0)
         return MHD_NO; /* libmicrohttpd closes the connection */
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(outcome.text), (void *)(uintptr_t)outcome.text, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response = make_response(outcome);
     if (response == NULL)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", "text/plain; charset=utf-8");
@@ -259,6 +296,11 @@ struct standin *standin_start(const struct standin_options *options)
     if (standin == NULL)
         return NULL;
     standin->options = *options;
+    standin->arrivals = calloc(MAX_ARRIVALS, sizeof *standin->arrivals);
+    if (standin->arrivals == NULL) {
+        free(standin);
+        return NULL;
+    }
     pthread_mutex_init(&standin->mutex, NULL);
     pthread_cond_init(&standin->changed, NULL);
     if (listen_at(standin))
@@ -325,6 +367,22 @@ bool standin_wait_held(struct standin *standin, size_t count, int64_t ms)
     return wait_for(standin, &standin->counts.held, count, ms);
 }
 
+size_t standin_arrivals(struct standin *standin, const char *write_key, moment *at, size_t most)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&standin->mutex);
+    for (size_t i = 0; i < standin->arrived; i++) {
+        const char *key = standin->arrivals[i].write_key;
+        if (write_key != NULL && (key == NULL || strcmp(key, write_key) != 0))
+            continue;
+        if (count < most)
+            at[count] = standin->arrivals[i].at;
+        count++;
+    }
+    pthread_mutex_unlock(&standin->mutex);
+    return count;
+}
+
 const struct standin_message *standin_message(struct standin *standin, size_t index)
 {
     pthread_mutex_lock(&standin->mutex);
@@ -347,6 +405,7 @@ void standin_forget(struct standin *standin)
     pthread_mutex_lock(&standin->mutex);
     received_clear(&standin->received);
     standin->counts = (struct standin_counts){.held = standin->counts.held};
+    standin->arrived = 0;
     pthread_mutex_unlock(&standin->mutex);
 }
 
@@ -361,5 +420,6 @@ void standin_stop(struct standin *standin)
     received_clear(&standin->received);
     pthread_cond_destroy(&standin->changed);
     pthread_mutex_destroy(&standin->mutex);
+    free(standin->arrivals);
     free(standin);
 }

@@ -25,6 +25,7 @@ enum standin_act {
     STANDIN_ANSWER,    /* answers with the fault's status and body; stores nothing */
     STANDIN_CUT,       /* closes the connection without an answer; stores nothing */
     STANDIN_STORE_CUT, /* the same, after it stored the messages */
+    STANDIN_HALF,      /* stores the messages, and closes the connection in the middle of its answer */
     STANDIN_HOLD,      /* waits for standin_heal, then goes on as if nothing had been */
     STANDIN_SLOW,      /* only the delay */
 };
@@ -35,6 +36,7 @@ struct standin_fault {
     enum standin_act act;
     unsigned times;          /* requests it meets, then it is used up; STANDIN_ALWAYS: until standin_heal */
     const char *marker;      /* it meets only requests whose body holds this text; NULL: any. Borrowed, as all here */
+    const char *write_key;   /* it meets only requests with that key; NULL: any */
     int status;              /* of STANDIN_ANSWER */
     const char *body;        /* of STANDIN_ANSWER; NULL: empty */
     const char *retry_after; /* header of STANDIN_ANSWER; NULL: none */
@@ -68,6 +70,9 @@ struct standin_counts standin_counts(struct standin *standin);
 bool standin_wait_messages(struct standin *standin, size_t count, int64_t ms);
 bool standin_wait_requests(struct standin *standin, size_t count, int64_t ms);
 bool standin_wait_held(struct standin *standin, size_t count, int64_t ms);
+
+/* When whole requests with that write key (NULL: any) came, the first `most` of them. Returns how many there were. */
+size_t standin_arrivals(struct standin *standin, const char *write_key, moment *at, size_t most);
 
 /* The stored message at that place, from 0, and the first stored one of that messageId; NULL when there is none. Valid
  * until standin_forget or standin_stop. */

@@ -54,7 +54,7 @@ static size_t times_stored(struct site *site, const char *id)
 static void check_all_arrive(const struct setup *setup, size_t count, size_t connections)
 {
     struct site site;
-    if (site_open(&site, setup, NULL)) {
+    if (site_open(&site, setup, "queue = none")) {
         struct load_options options = usual_load(&site);
         options.count = count;
         options.connections = connections;
@@ -88,7 +88,7 @@ static void many_arrive_through_kept_connections(void)
 static void many_at_once_through_fcgid_while_the_data_plane_is_slow(void)
 {
     struct site site;
-    if (site_open(&site, &setup_apache_fcgid, NULL)) {
+    if (site_open(&site, &setup_apache_fcgid, "queue = none")) {
         struct load_options options = usual_load(&site);
         options.count = 64;
         standin_fail(site.standin,
@@ -111,7 +111,7 @@ static void one_bad_event_is_found_among_many(void)
                                                .status = 400,
                                                .body = "this one is not to my taste"};
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         standin_fail(site.standin, &fault);
         struct load_options options = usual_load(&site);
         options.marked = 250;
@@ -129,7 +129,7 @@ static void one_bad_event_is_found_among_many(void)
 static void data_plane_down_and_up_again(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = usual_load(&site);
         options.count = options.connections = 4;
         site_standin_down(&site);
@@ -170,7 +170,7 @@ static void no_answer_is_no_loss(void)
         {"ev_slow", {.act = STANDIN_SLOW, .times = 1, .delay_ms = 3000}, 1, 3000},
     };
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             standin_fail(site.standin, &rows[i].fault);
             moment before = clock_now();
@@ -190,7 +190,7 @@ static void no_answer_is_no_loss(void)
 static void sent_again_is_the_same(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         standin_fail(site.standin, &(struct standin_fault){.act = STANDIN_STORE_CUT, .times = 1});
         CU_ASSERT_EQUAL(send_event(&site, &(struct event_options){.id = "ev_1"}).status, 200);
         CU_ASSERT_EQUAL_FATAL(standin_counts(site.standin).messages, 2);
@@ -205,7 +205,7 @@ static void sent_again_is_the_same(void)
 static void wrong_write_key_is_told_to_the_operator(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         standin_fail(site.standin,
                      &(struct standin_fault){
                          .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 401, .body = "invalid write key"});
@@ -243,7 +243,7 @@ static void check_stalled_harm_nobody(const struct setup *setup, size_t count, b
 {
     struct site site;
     int stalled[STALLED];
-    if (site_open(&site, setup, NULL)) {
+    if (site_open(&site, setup, "queue = none")) {
         for (size_t i = 0; i < count; i++)
             stalled[i] = stall(&site, direct);
         struct load_options options = usual_load(&site);
@@ -279,12 +279,13 @@ static void a_file_takes_the_messages(void)
 {
     struct site site;
     struct event_text event = {.body = {.data = NULL}};
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         char text[512];
-        int length = snprintf(text, sizeof text,
-                              "[source alpha]\ndata_plane_url = file://%s/events.ndjson\nwrite_key = unused\n"
-                              "signature_key = " ALPHA_SIGNATURE_KEY "\n",
-                              site.directory);
+        int length =
+            snprintf(text, sizeof text,
+                     "queue = none\n[source alpha]\ndata_plane_url = file://%s/events.ndjson\nwrite_key = unused\n"
+                     "signature_key = " ALPHA_SIGNATURE_KEY "\n",
+                     site.directory);
         CU_ASSERT_EQUAL(process_stop(&site.program, 5000), 0);
         CU_ASSERT(temporary_write(site.directory, "closecrm.conf", 0600, text, (size_t)length));
         CU_ASSERT(site_spawn(&site));

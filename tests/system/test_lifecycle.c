@@ -45,7 +45,7 @@ static void check_nothing_lost(struct site *site, struct load *load, size_t alre
 static void stops_when_idle(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         int status = -1;
         kill(site.program.pid, SIGTERM);
         CU_ASSERT(process_wait(&site.program, STOPPED_MS, &status));
@@ -57,7 +57,7 @@ static void stops_when_idle(void)
 static void stops_under_load(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         options.pause_ms = 0;
         struct load *load = load_start(&options);
@@ -80,7 +80,7 @@ static void stops_under_load(void)
 static void stops_while_the_data_plane_hangs(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         options.count = options.connections = 1; /* surely in hand when the data plane holds it */
         standin_fail(site.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
@@ -102,7 +102,7 @@ static void stops_while_the_data_plane_hangs(void)
 static void check_sighup(const struct setup *setup)
 {
     struct site site;
-    if (site_open(&site, setup, NULL)) {
+    if (site_open(&site, setup, "queue = none")) {
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
         for (size_t i = 1; i <= 3; i++) {
@@ -129,7 +129,7 @@ static void reloads_and_keeps_kept_connections(void)
 static void apache_tries_at_once_after_a_restart(void)
 {
     struct site site;
-    if (site_open(&site, &setup_apache_proxy, NULL)) {
+    if (site_open(&site, &setup_apache_proxy, "queue = none")) {
         struct load_options options = steady_load(&site);
         options.count = options.connections = 4;
         static const int expected[] = {200, 503, 200};
@@ -154,7 +154,7 @@ static void apache_tries_at_once_after_a_restart(void)
 static void reloads_a_changed_configuration(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
         CU_ASSERT(load_wait(load, 200, 10000));
@@ -169,7 +169,7 @@ static void reloads_a_changed_configuration(void)
 static void keeps_the_old_configuration_when_the_new_is_faulty(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
         CU_ASSERT(load_wait(load, 200, 10000));
@@ -185,7 +185,7 @@ static void keeps_the_old_configuration_when_the_new_is_faulty(void)
 static void takes_a_replaced_program(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
         CU_ASSERT(load_wait(load, 200, 10000));

@@ -20,7 +20,7 @@ static void help_lists_every_command(void)
 
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_STRING_EQUAL(ran.err, "");
-    CU_ASSERT_EQUAL(count, 5);
+    CU_ASSERT_EQUAL(count, 17);
     for (size_t i = 0; i < count; i++) {
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].name));
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].help));
@@ -37,6 +37,36 @@ static void help_explains_one_command_either_way_round(void)
     RUN(&other, NULL, "send-test", "--help");
     CU_ASSERT_EQUAL(other.code, 0);
     CU_ASSERT_STRING_EQUAL(other.out, ran.out);
+}
+
+static void two_words_name_a_command(void)
+{
+    RUN(&ran, NULL, "help", "queue", "status");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_EQUAL(strncmp(ran.out, "closecrm.fcgi queue status [--json]\n", 36), 0);
+    struct ran other;
+    RUN(&other, NULL, "queue", "status", "--help");
+    CU_ASSERT_EQUAL(other.code, 0);
+    CU_ASSERT_STRING_EQUAL(other.out, ran.out);
+
+    RUN(&ran, NULL, "dead", "--help");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "  dead replay "));
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "  queue list "));
+
+    RUN(&ran, NULL, "queue");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_STRING_EQUAL(ran.out, "");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "  queue backup "));
+
+    RUN(&ran, NULL, "queue", "statsu");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "Did you mean `closecrm.fcgi queue status`?"));
+
+    RUN(&ran, NULL, "queue", "status", "--jsn");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_STRING_EQUAL(ran.err,
+                           "queue status: no such option: --jsn\nusage: closecrm.fcgi queue status [--json]\n");
 }
 
 static void version_names_the_libraries(void)
@@ -128,6 +158,7 @@ void suite_commands(void)
     static CU_TestInfo tests[] = {
         {"help lists every command", help_lists_every_command},
         {"help explains one command, either way round", help_explains_one_command_either_way_round},
+        {"two words name a command", two_words_name_a_command},
         {"version names the libraries", version_names_the_libraries},
         {"an unknown command is exit code 2 with the nearest name", unknown_command_is_2_with_the_nearest_name},
         {"wrong options are exit code 2 with usage", wrong_options_are_2_with_usage},

@@ -93,7 +93,11 @@ static void short_form_and_defaults(void)
 {
     struct config *config = read_good(WHOLE);
 
-    CU_ASSERT_EQUAL(config->queue, QUEUE_NONE);
+    CU_ASSERT_EQUAL(config->queue, QUEUE_SQLITE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(config->state_dir, "/state"));
+    CU_ASSERT_EQUAL(config->queue_retention_ms, INT64_C(30) * 24 * 3600 * 1000);
+    CU_ASSERT_EQUAL(config->poison_after_ms, 600000);
+    CU_ASSERT_EQUAL(config->deliver_rate, 0);
     CU_ASSERT_EQUAL(config->queue_max_bytes, INT64_C(8) << 30);
     CU_ASSERT_EQUAL(config->dedupe_window_ms, INT64_C(31) * 24 * 3600 * 1000);
     CU_ASSERT_EQUAL(config->max_body, 16 << 20);

@@ -15,6 +15,7 @@ static void environment_alone(void)
                                  "CLOSECRM_DATA_PLANE_URL=https://env",
                                  "CLOSECRM_WRITE_KEY=one, two\nthree\n",
                                  "CLOSECRM_LANES=7",
+                                 "CLOSECRM_STATE_DIR=/nowhere/state",
                                  NULL};
     struct why why = {""};
     struct config *config = config_read(NULL, environment, &why);

@@ -69,7 +69,7 @@ static void values(void)
         {"dedupe_window = 99999999999999999999d\n",
          AT "1: dedupe_window must be from 1s to 3660d, not 99999999999999999999d"},
         {"log_level = verbose\n", AT "1: log_level must be one of error, warn, info, debug, not \"verbose\""},
-        {"queue = sqlite\n", AT "1: queue must be one of none, not \"sqlite\""},
+        {"queue = redis\n", AT "1: queue must be one of sqlite, none, not \"redis\""},
         {"ca_file = ca.pem\n", AT "1: ca_file names ~/ca.pem, which cannot be read: No such file or directory"},
         {"ca_file = ~/ca.pem\n", AT "1: ca_file must be a path without ~, which only a shell understands"},
         {"keep = lead\n",

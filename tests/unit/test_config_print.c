@@ -42,9 +42,13 @@ static void short_form(void)
                          "write_key_file = key\nsignature_key = " SIGNATURE_1 "\n"
                          "keep = lead.*, contact.*\nkeep = task.*\n",
                          environment);
-    CU_ASSERT_STRING_EQUAL(text, "queue = none  (default)\n"
+    CU_ASSERT_STRING_EQUAL(text, "queue = sqlite  (default)\n"
+                                 "state_dir = state  (default)\n"
                                  "queue_max_bytes = 8G  (default)\n"
+                                 "queue_retention = 30d  (default)\n"
                                  "dedupe_window = 31d  (default)\n"
+                                 "poison_after = 10m  (default)\n"
+                                 "deliver_rate = 0  (default)\n"
                                  "max_body = 16M  (default)\n"
                                  "ca_file = none  (default)\n"
                                  "log_level = info  (default)\n"

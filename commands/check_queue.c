@@ -1,0 +1,238 @@
+/* The queue, as `check` sees it: see check_queue.h. */
+#include "commands/check_queue.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "commands/overview.h"
+#include "commands/plain.h"
+#include "commands/state.h"
+#include "commands/when.h"
+#include "watch/cron_mark.h"
+
+#define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
+#define PATH_ROOM 4096
+
+/* ---- the directory ---- */
+
+/* File systems that other machines may share. */
+static const struct {
+    long type;
+    const char *name;
+} remote[] = {
+    {0x6969, "NFS"},       {0xff534d42, "CIFS"}, {0xfe534d42, "SMB"},    {0x517b, "SMB"},
+    {0x01021997, "9p"},    {0x65735546, "FUSE"}, {0x00c36400, "Ceph"},   {0x5346414f, "AFS"},
+    {0x7461636f, "OCFS2"}, {0x01161970, "GFS2"}, {0x0bd00bd0, "Lustre"},
+};
+
+static const char *name_of_remote(const char *directory)
+{
+    struct statfs status;
+    for (size_t i = 0; statfs(directory, &status) == 0 && i < sizeof remote / sizeof *remote; i++) {
+        if (((long)status.f_type & 0xffffffffL) == remote[i].type)
+            return remote[i].name;
+    }
+    return NULL;
+}
+
+/* Where the file system is not surely this machine's own, the queue does without a write-ahead log: once it was opened
+ * there is none. */
+static void print_file_system(const char *directory)
+{
+    char path[PATH_ROOM];
+    const char *name = name_of_remote(directory);
+    snprintf(path, sizeof path, "%s/queue.db-wal", directory);
+    if (name == NULL && access(path, F_OK) == 0)
+        return;
+    printf("  file system: %s: the queue does without a write-ahead log there (SQLite's mode TRUNCATE),\n"
+           "    which is safe, and slower. Only one machine may use this state directory; a local disk is better\n",
+           name == NULL ? "one that may be another machine's" : name);
+}
+
+/* Whether the folder in which it is to be made is there, and this user may write there. */
+static bool could_be_made(const char *directory)
+{
+    char folder[PATH_ROOM];
+    snprintf(folder, sizeof folder, "%s", directory);
+    const char *parent = dirname(folder);
+    if (access(parent, W_OK | X_OK) == 0) {
+        printf("  it does not exist yet: the program makes it when it starts\n");
+        return true;
+    }
+    printf(
+        "  WRONG: it does not exist, and cannot be made in %s: %s; make it, for the user as which the program runs\n",
+        parent, strerror(errno));
+    return false;
+}
+
+static bool is_good(const char *directory, const struct stat *status)
+{
+    char owner[STATE_USER_SIZE], own[STATE_USER_SIZE];
+    if (!S_ISDIR(status->st_mode)) {
+        printf("  WRONG: it is no directory\n");
+        return false;
+    }
+    if (geteuid() != 0 && status->st_uid != geteuid()) {
+        printf(
+            "  WRONG: it belongs to user %s, and this runs as user %s: run this as %s, or, if the program runs as %s: "
+            "chown -R %s '%s'\n",
+            state_user(status->st_uid, owner), state_user(geteuid(), own), owner, own, own, directory);
+        return false;
+    }
+    if ((status->st_mode & 077) != 0) {
+        printf("  WRONG: others can get into it, where events wait: chmod 700 '%s'\n", directory);
+        return false;
+    }
+    return true;
+}
+
+size_t check_state_directory(const struct config *config)
+{
+    struct stat status;
+    if (config->queue != QUEUE_SQLITE)
+        return 0;
+    printf("\nstate directory %s\n", config->state_dir);
+    if (stat(config->state_dir, &status) == 0) {
+        return is_good(config->state_dir, &status) ? 0 : 1;
+    }
+    if (errno == ENOENT)
+        return could_be_made(config->state_dir) ? 0 : 1;
+    printf("  WRONG: it cannot be looked at: %s\n", strerror(errno));
+    return 1;
+}
+
+/* ---- what is in it ---- */
+
+static void print_moment(const char *label, int64_t ms, int64_t now_ms)
+{
+    char date[WHEN_SIZE], age[WHEN_SIZE];
+    if (ms == 0)
+        printf("  %s: never\n", label);
+    else
+        printf("  %s: %s (%s ago)\n", label, when_print(ms, date), when_print_age(now_ms - ms, age));
+}
+
+/* Events of a source that is not configured wait for ever, but for an operator. */
+static size_t check_source(const struct overview_source *source)
+{
+    size_t wrong = 0;
+    if (!source->configured && source->counts.waiting > 0) {
+        printf("  WRONG: %" PRIu64 " events wait for source %s, which is not in the configuration: configure it again, "
+               "or give\n    them to another: closecrm.fcgi queue move %s NEW\n",
+               source->counts.waiting, source->name, source->name);
+        wrong++;
+    }
+    if (source->configured && source->counts.waiting > 0 && source->notes.operator_must_act) {
+        printf("  WRONG: source %s cannot be delivered until somebody acts: ", source->name);
+        plain_column(stdout, source->notes.reason, 0);
+        puts("\n    it is tried every 5 minutes, and as soon as the program takes on a changed configuration");
+        wrong++;
+    } else if (source->configured && source->counts.waiting > 0 && source->notes.tries > 0) {
+        printf("  source %s: %u attempts failed, it is tried again by itself; the last: ", source->name,
+               (unsigned)source->notes.tries);
+        plain_column(stdout, source->notes.reason, 0);
+        putchar('\n');
+    }
+    if (source->counts.dead > 0)
+        printf("  %" PRIu64 " dead letters of source %s: `closecrm.fcgi dead list --source %s` says why; once that is "
+               "mended,\n    `closecrm.fcgi dead replay --source %s`\n",
+               source->counts.dead, source->name, source->name, source->name);
+    return wrong;
+}
+
+/* Whether something should have been tried long ago. */
+static bool is_late(const struct overview *overview)
+{
+    for (size_t i = 0; i < overview->names.count; i++) {
+        const struct overview_source *source = &overview->source[i];
+        int64_t due_ms = source->counts.oldest_received_ms;
+        if (source->notes.next_ms > due_ms)
+            due_ms = source->notes.next_ms;
+        if (source->configured && source->counts.waiting > 0 && overview->now_ms - due_ms > LATE_MS)
+            return true;
+    }
+    return false;
+}
+
+static size_t check_waiting(const struct overview *overview)
+{
+    char age[WHEN_SIZE];
+    printf("  waiting: %" PRIu64, overview->all.waiting);
+    if (overview->all.waiting > 0)
+        printf(", the oldest since %s", when_print_age(overview->now_ms - overview->all.oldest_received_ms, age));
+    printf("\n  forwarding: %s\n", overview->forwarder.text);
+    if (overview->forwarding || !is_late(overview))
+        return 0;
+    printf("  WRONG: events wait and nothing forwards them: start the program (the web server does at the next event), "
+           "or run\n    `closecrm.fcgi cron` every minute from the crontab of its user\n");
+    return 1;
+}
+
+static void print_cron(const char *directory, int64_t now_ms)
+{
+    struct cron_mark mark;
+    char date[WHEN_SIZE], age[WHEN_SIZE];
+    cron_mark_read(directory, &mark);
+    if (mark.ran_ms == 0)
+        printf(
+            "  cron: never ran. Where the web server starts the program (CGI, mod_fcgid), `closecrm.fcgi cron` belongs "
+            "into its\n    user's crontab, for every minute\n");
+    else
+        printf("  cron: ran %s (%s ago)\n", when_print(mark.ran_ms, date), when_print_age(now_ms - mark.ran_ms, age));
+}
+
+static size_t print_overview(const struct overview *overview)
+{
+    size_t wrong = check_waiting(overview);
+    print_moment("last accepted", overview->all.last_accepted_ms, overview->now_ms);
+    print_moment("last delivered", overview->all.last_delivered_ms, overview->now_ms);
+    print_moment("last cron", overview->last_cron_ms, overview->now_ms);
+    for (size_t i = 0; i < overview->names.count; i++)
+        wrong += check_source(&overview->source[i]);
+    return wrong;
+}
+
+/* Gathers all and lets go of the queue before anything is printed. */
+static bool gather(const struct config *config, struct overview *overview, struct why *why)
+{
+    struct queue *queue = queue_open(config, why);
+    bool good = queue != NULL && overview_gather(overview, queue, config, why);
+    queue_close(queue);
+    return good;
+}
+
+size_t check_queue(const struct config *config)
+{
+    struct overview overview = {.source = NULL};
+    struct why why = {""};
+    size_t wrong = 0;
+    switch (state_take_on_owner(config, &why)) {
+    case STATE_NONE:
+        return 0;
+    case STATE_MISSING:
+        printf("\nstate directory %s\n  %s\n", config->state_dir, why.text);
+        return 0;
+    case STATE_BARRED:
+        printf("\nstate directory %s\n  WRONG: %s\n", config->state_dir, why.text);
+        return 1;
+    case STATE_THERE:
+        break;
+    }
+    wrong = check_state_directory(config);
+    if (wrong == 0 && gather(config, &overview, &why)) {
+        print_file_system(config->state_dir);
+        wrong = print_overview(&overview);
+        print_cron(config->state_dir, overview.now_ms);
+    } else if (wrong == 0) {
+        printf("  WRONG: %s\n", why.text);
+        wrong = 1;
+    }
+    overview_free(&overview);
+    return wrong;
+}

@@ -1,0 +1,18 @@
+/* What `check` says of the queue: the state directory, what waits, who forwards; each with what to do. */
+#ifndef COMMANDS_CHECK_QUEUE_H
+#define COMMANDS_CHECK_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config/config.h"
+
+/* Opens the queue, looks at it and prints. Makes no state directory. As root the process takes on the directory's
+ * owner. Returns how many things are wrong, each with WRONG in its line. */
+size_t check_queue(const struct config *config);
+
+/* Looks only whether the state directory could be used: opens and makes nothing, and what waits does not matter.
+ * Returns likewise. */
+size_t check_state_directory(const struct config *config);
+
+#endif

@@ -1,0 +1,83 @@
+/* dead list: the dead letters that fit the filters, oldest first, each with its reason. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "commands/commands.h"
+#include "commands/letters.h"
+#include "commands/plain.h"
+#include "commands/rows.h"
+#include "commands/state.h"
+#include "commands/when.h"
+
+struct list {
+    bool json;
+    struct rows rows;
+    size_t lines;
+};
+
+static void print_line(struct list *list, const struct letter *letter, const struct headline *headline)
+{
+    char date[WHEN_SIZE];
+    if (list->lines++ == 0)
+        printf("%-8s %-24s %9s %-12s %-28s %-28s %-48s %s\n", "ID", "DIED", "BYTES", "SOURCE", "EVENT", "EVENT-ID",
+               "LEAD", "REASON");
+    printf("%-8" PRIu64 " %-24s %9zu ", letter->id, when_print(letter->died_ms, date), letter->length);
+    plain_column(stdout, letter->source, 13);
+    plain_column(stdout, headline->name, 29);
+    plain_column(stdout, headline->id, 29);
+    plain_column(stdout, headline->lead, 49);
+    fputs(letter->replayed ? "(on its way again) " : "", stdout);
+    plain_column(stdout, letter->reason, 0);
+    putchar('\n');
+}
+
+static bool print_json(struct list *list, const struct letter *letter, const struct headline *headline)
+{
+    struct json_object *row = rows_new(letter->id, letter->source, headline, letter->length);
+    if (row != NULL && rows_add_date(row, "received", letter->received_ms) &&
+        rows_add_date(row, "died", letter->died_ms) && rows_add_text(row, "reason", letter->reason) &&
+        rows_add_truth(row, "replayed", letter->replayed)) {
+        rows_write(&list->rows, row);
+        return true;
+    }
+    json_object_put(row);
+    return false;
+}
+
+/* Ends the walk without a reason once stdout takes no more: a pager may be closed before the end. */
+static bool print_page(void *context, const struct letter_page *found, struct why *why)
+{
+    struct list *list = context;
+    for (size_t i = 0; i < found->count; i++) {
+        if (!list->json) {
+            print_line(list, found->letter[i], &found->headline[i]);
+        } else if (!print_json(list, found->letter[i], &found->headline[i])) {
+            why_set(why, "out of memory");
+            return false;
+        }
+    }
+    return !ferror(stdout);
+}
+
+int command_dead_list(int argc, char **argv)
+{
+    struct letter_filter filter;
+    struct list list = {.json = false};
+    const struct option_spec specs[] = {{"--json", NULL, &list.json}};
+    struct state state;
+    struct why why = {""};
+    int code = COMMAND_FAILED;
+    if (!letter_filter_read(&filter, argc, argv, specs, 1)) {
+        code = COMMAND_USAGE;
+    } else if (state_open(&state, argv[0])) {
+        bool good = letters_walk(state.queue, &filter, print_page, &list, &why) || why.text[0] == '\0';
+        state_close(&state);
+        if (good && list.json)
+            rows_end(&list.rows);
+        else if (good && list.lines == 0)
+            fputs("no dead letter fits\n", stderr);
+        code = good ? COMMAND_OK : state_failed(argv[0], &why);
+    }
+    letter_filter_free(&filter);
+    return code;
+}

@@ -1,0 +1,154 @@
+/* dead replay and dead drop: first count, then act in steps, each a transaction of its own: one that is interrupted
+ * has done whole steps, and goes on with what is left when it is called again. Letters that are on their way already
+ * are left alone by both: what becomes of them is not known yet. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "commands/commands.h"
+#include "commands/letters.h"
+#include "commands/state.h"
+
+#define STEP_MOST 512 /* ids handed over at once: a page never has more */
+
+/* What the two commands differ in. */
+struct deed {
+    bool (*act)(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why);
+    bool asks; /* it cannot be undone */
+    const char *would, *doing, *did;
+};
+
+static const struct deed replay = {queue_replay, false, "would be replayed", "replaying", "replayed"};
+static const struct deed drop = {queue_discard, true, "would be dropped", "dropping", "dropped"};
+
+struct work {
+    const struct deed *deed;
+    struct state state;
+    struct letter_filter filter;
+    bool all, dry_run, yes;
+    bool shows_progress;
+    uint64_t wanted; /* letters that were counted */
+    uint64_t on_their_way;
+    uint64_t last; /* the highest id among them */
+    uint64_t done;
+};
+
+static bool count_page(void *context, const struct letter_page *found, struct why *why)
+{
+    struct work *work = context;
+    (void)why;
+    for (size_t i = 0; i < found->count; i++) {
+        if (found->letter[i]->replayed)
+            work->on_their_way++;
+        else
+            work->wanted++;
+        work->last = found->letter[i]->id;
+    }
+    return true;
+}
+
+static bool act_on_page(void *context, const struct letter_page *found, struct why *why)
+{
+    struct work *work = context;
+    uint64_t ids[STEP_MOST];
+    size_t count = 0, done = 0;
+    for (size_t i = 0; i < found->count && count < STEP_MOST; i++) {
+        if (!found->letter[i]->replayed)
+            ids[count++] = found->letter[i]->id;
+    }
+    if (count > 0 && !work->deed->act(work->state.queue, ids, count, &done, why))
+        return false;
+    work->done += done;
+    if (work->shows_progress)
+        fprintf(stderr, "\r%s: %" PRIu64 " of %" PRIu64 " ", work->deed->doing, work->done, work->wanted);
+    return true;
+}
+
+/* Asks on the terminal. Returns COMMAND_OK for yes. */
+static int confirm(const struct work *work, const char *command)
+{
+    char answer[16] = "";
+    if (work->yes || !work->deed->asks || work->wanted == 0)
+        return COMMAND_OK;
+    if (!isatty(STDIN_FILENO))
+        return options_wrong(command, "%" PRIu64 " dead letters %s, for good: say so with --yes", work->wanted,
+                             work->deed->would);
+    fprintf(stderr, "%" PRIu64 " dead letters %s, for good. Do it? [y/N] ", work->wanted, work->deed->would);
+    ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1); /* a terminal gives a line at a time */
+    if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
+        return COMMAND_OK;
+    fprintf(stderr, "%s: nothing was done\n", command);
+    return COMMAND_FAILED;
+}
+
+static void print_summary(const struct work *work)
+{
+    printf("%" PRIu64 " dead letters %s", work->dry_run ? work->wanted : work->done,
+           work->dry_run ? work->deed->would : work->deed->did);
+    if (work->on_their_way > 0)
+        printf("; %" PRIu64 " are on their way already", work->on_their_way);
+    if (work->filter.ids_found < work->filter.id_count)
+        printf("; %zu of the %zu that were named are not there, or do not fit",
+               work->filter.id_count - work->filter.ids_found, work->filter.id_count);
+    putchar('\n');
+}
+
+/* Letters that die meanwhile are not meant: the walk ends at the last that was counted. */
+static int act(struct work *work, const char *command)
+{
+    struct why why = {""};
+    if (!letters_walk(work->state.queue, &work->filter, count_page, work, &why))
+        return state_failed(command, &why);
+    bool complete = work->filter.ids_found == work->filter.id_count || work->filter.id_count == 0;
+    size_t ids_found = work->filter.ids_found;
+    if (!work->dry_run && work->wanted > 0) {
+        int code = confirm(work, command);
+        if (code != COMMAND_OK)
+            return code;
+        work->filter.last = work->last;
+        work->shows_progress = isatty(STDERR_FILENO);
+        bool good = letters_walk(work->state.queue, &work->filter, act_on_page, work, &why);
+        work->filter.ids_found = ids_found;
+        if (work->shows_progress)
+            fputc('\n', stderr);
+        if (!good) {
+            print_summary(work);
+            return state_failed(command, &why);
+        }
+    }
+    print_summary(work);
+    return complete ? COMMAND_OK : COMMAND_FAILED;
+}
+
+static int run(struct work *work, int argc, char **argv)
+{
+    const struct option_spec specs[] = {
+        {"--all", NULL, &work->all}, {"--dry-run", NULL, &work->dry_run}, {"--yes", NULL, &work->yes}};
+    size_t count = work->deed->asks ? 3 : 2;
+    if (!letter_filter_read(&work->filter, argc, argv, specs, count))
+        return COMMAND_USAGE;
+    if (!work->all && !letter_filter_is_any(&work->filter))
+        return options_wrong(argv[0], "which ones? Give their numbers or a filter, or --all");
+    if (!state_open(&work->state, argv[0]))
+        return COMMAND_FAILED;
+    int code = act(work, argv[0]);
+    state_close(&work->state);
+    return code;
+}
+
+int command_dead_replay(int argc, char **argv)
+{
+    struct work work = {.deed = &replay};
+    int code = run(&work, argc, argv);
+    letter_filter_free(&work.filter);
+    return code;
+}
+
+int command_dead_drop(int argc, char **argv)
+{
+    struct work work = {.deed = &drop};
+    int code = run(&work, argc, argv);
+    letter_filter_free(&work.filter);
+    return code;
+}

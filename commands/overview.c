@@ -1,0 +1,78 @@
+/* Gathers counts and notes: see overview.h. */
+#include "commands/overview.h"
+
+#include <stdlib.h>
+
+#include "watch/clock.h"
+#include "watch/cron_mark.h"
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void add(struct counts *all, const struct counts *one)
+{
+    all->accepted += one->accepted;
+    all->delivered += one->delivered;
+    all->duplicates += one->duplicates;
+    all->dropped += one->dropped;
+    all->dead += one->dead;
+    all->waiting += one->waiting;
+    if (one->oldest_received_ms != 0 &&
+        (all->oldest_received_ms == 0 || one->oldest_received_ms < all->oldest_received_ms))
+        all->oldest_received_ms = one->oldest_received_ms;
+    all->last_accepted_ms = later(all->last_accepted_ms, one->last_accepted_ms);
+    all->last_delivered_ms = later(all->last_delivered_ms, one->last_delivered_ms);
+}
+
+bool overview_gather(struct overview *overview, struct queue *queue, const struct config *config, struct why *why)
+{
+    *overview = (struct overview){.now_ms = clock_unix_ms()};
+    if (!queue_names(queue, &overview->names, why) ||
+        !queue_is_owned(queue, &overview->forwarding, &overview->forwarder, why))
+        return false;
+    struct cron_mark mark;
+    cron_mark_read(config->state_dir, &mark);
+    overview->last_cron_ms = mark.ran_ms;
+    size_t count = overview->names.count;
+    overview->source = calloc(count > 0 ? count : 1, sizeof *overview->source);
+    if (overview->source == NULL) {
+        why_set(why, "out of memory");
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct overview_source *source = &overview->source[i];
+        source->name = overview->names.at[i];
+        source->configured = config_source(config, source->name) != NULL;
+        if (!queue_count(queue, source->name, &source->counts, why) ||
+            !queue_notes(queue, source->name, &source->notes, why))
+            return false;
+        add(&overview->all, &source->counts);
+    }
+    return true;
+}
+
+void overview_free(struct overview *overview)
+{
+    queue_names_free(&overview->names);
+    free(overview->source);
+    overview->source = NULL;
+}
+
+bool overview_matters(const struct overview_source *source)
+{
+    return source->configured || source->counts.accepted > 0 || source->counts.waiting > 0 || source->counts.dead > 0;
+}
+
+const struct overview_source *overview_failing(const struct overview *overview)
+{
+    const struct overview_source *failing = NULL;
+    for (size_t i = 0; i < overview->names.count; i++) {
+        const struct overview_source *source = &overview->source[i];
+        if (source->configured && source->notes.reason[0] != '\0' &&
+            (failing == NULL || source->notes.next_ms > failing->notes.next_ms))
+            failing = source;
+    }
+    return failing;
+}

@@ -1,0 +1,39 @@
+/* How the queue stands: what `queue status` and `check` say. Copied from the queue, so that printing holds nothing. */
+#ifndef COMMANDS_OVERVIEW_H
+#define COMMANDS_OVERVIEW_H
+
+#include "config/config.h"
+#include "queue/inspect.h"
+
+struct overview_source {
+    const char *name; /* in the overview's names */
+    bool configured;
+    struct counts counts;
+    struct notes notes;
+};
+
+struct overview {
+    struct strings names;
+    struct overview_source *source; /* as many as names, in the same order */
+    struct counts all;              /* sums; the oldest and the last of all */
+    bool forwarding;                /* a process forwards now */
+    struct why forwarder;           /* which, in words */
+    int64_t last_cron_ms;           /* when `cron` ran last; Unix time; 0: never */
+    int64_t now_ms;                 /* when it was looked at */
+};
+
+/* Looks at all sources that the queue knows. Free with overview_free, also when it returns false with the reason. */
+bool overview_gather(struct overview *overview, struct queue *queue, const struct config *config, struct why *why);
+
+void overview_free(struct overview *overview);
+
+/* Whether a source is worth a line: it is configured, or something of it was ever there. */
+bool overview_matters(const struct overview_source *source);
+
+/* The failure that matters most now: the configured source whose next attempt is due last; NULL: nothing failed. */
+const struct overview_source *overview_failing(const struct overview *overview);
+
+/* Writes it as JSON, with a newline. Returns false when memory ran out. */
+bool overview_print_json(const struct overview *overview, FILE *out);
+
+#endif

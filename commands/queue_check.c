@@ -1,0 +1,73 @@
+/* queue check: is the queue's database whole? And on request, its repair. */
+#include <stdio.h>
+
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "commands/plain.h"
+#include "commands/state.h"
+
+static void print_fault(void *context, const char *fault)
+{
+    (void)context;
+    fputs("fault: ", stdout);
+    plain_column(stdout, fault, 0);
+    putchar('\n');
+}
+
+/* Opening a queue that is marked as damaged repairs it, where nobody else has it open. */
+static bool open_anew(struct state *state, struct why *why)
+{
+    queue_close(state->queue);
+    state->queue = queue_open(state->config, why);
+    if (state->queue == NULL && state_holders(state->config, stderr) > 0)
+        fputs(
+            "These processes have it open. If it is damaged, stop them (what supervises them, or the web server, may\n"
+            "start them again at once) and call this again, or start one of them: whoever opens it next repairs it.\n",
+            stderr);
+    return state->queue != NULL;
+}
+
+static bool repair(struct state *state, struct why *why)
+{
+    size_t faults = 0;
+    if (!open_anew(state, why))
+        return false;
+    puts("repaired: the lines above say how much could be read; the damaged files are kept in the state directory");
+    if (!queue_check(state->queue, print_fault, NULL, &faults, why))
+        return false;
+    if (faults > 0)
+        why_set(why, "it is damaged again: is the disk failing?");
+    return faults == 0;
+}
+
+static bool check(struct state *state, bool wants_repair, struct why *why)
+{
+    size_t faults = 0;
+    if (!queue_check(state->queue, print_fault, NULL, &faults, why))
+        return false;
+    fflush(stdout);
+    if (faults == 0) {
+        puts("the queue is whole");
+        return true;
+    }
+    if (wants_repair)
+        return repair(state, why);
+    why_set(why, "the queue is damaged: it is repaired by the first that opens it once no process has it open; to do "
+                 "it now: stop the program, then `closecrm.fcgi queue check --repair`");
+    return false;
+}
+
+int command_queue_check(int argc, char **argv)
+{
+    bool wants_repair = false;
+    const struct option_spec specs[] = {{"--repair", NULL, &wants_repair}};
+    struct state state;
+    struct why why = {""};
+    if (!options_read(argc, argv, specs, 1, NULL))
+        return COMMAND_USAGE;
+    if (!state_prepare(&state, argv[0]))
+        return COMMAND_FAILED;
+    bool good = open_anew(&state, &why) && check(&state, wants_repair, &why);
+    state_close(&state);
+    return good ? COMMAND_OK : state_failed(argv[0], &why);
+}

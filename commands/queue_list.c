@@ -1,0 +1,129 @@
+/* queue list: what waits, oldest first. It reads a page, lets go of the queue, and prints: whoever leaves a pager open
+ * holds nothing up. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands/commands.h"
+#include "commands/headline.h"
+#include "commands/number.h"
+#include "commands/options.h"
+#include "commands/plain.h"
+#include "commands/rows.h"
+#include "commands/state.h"
+#include "commands/when.h"
+
+#define PAGE_EVENTS 200
+#define PAGE_BYTES ((size_t)4 << 20)
+
+struct list {
+    struct state state;
+    uint64_t left; /* events that may still be listed */
+    bool json;
+    struct rows rows;
+    size_t lines;
+};
+
+static void print_line(struct list *list, const char *source, const struct event *event,
+                       const struct headline *headline)
+{
+    char date[WHEN_SIZE];
+    if (list->lines++ == 0)
+        printf("%-8s %-24s %9s %-12s %-28s %-28s %s\n", "ID", "RECEIVED", "BYTES", "SOURCE", "EVENT", "EVENT-ID",
+               "LEAD");
+    printf("%-8" PRIu64 " %-24s %9zu ", event->id, when_print(event->received_ms, date), event->length);
+    plain_column(stdout, source, 13);
+    if (headline->parsed == NULL) {
+        fputs("unusable: ", stdout);
+        plain_column(stdout, headline->why.text, 0);
+    } else {
+        plain_column(stdout, headline->name, 29);
+        plain_column(stdout, headline->id, 29);
+        plain_column(stdout, headline->lead, 0);
+    }
+    fputs(event->replay ? "(a dead letter's replay)\n" : "\n", stdout);
+}
+
+static bool print_event(struct list *list, const char *source, const struct event *event, struct why *why)
+{
+    struct headline headline;
+    bool good = true;
+    headline_read(&headline, event->body, event->length);
+    if (list->json) {
+        struct json_object *row = rows_new(event->id, source, &headline, event->length);
+        good = row != NULL && rows_add_date(row, "received", event->received_ms) &&
+               rows_add_truth(row, "replay", event->replay);
+        if (good)
+            rows_write(&list->rows, row);
+        else
+            json_object_put(row);
+    } else {
+        print_line(list, source, event, &headline);
+    }
+    headline_free(&headline);
+    if (!good)
+        why_set(why, "out of memory");
+    return good;
+}
+
+/* Lists one source's events, until stdout takes no more: a pager may be closed before the end. */
+static bool list_source(struct list *list, const char *source, struct events *events, struct why *why)
+{
+    uint64_t after = 0;
+    int found = 0;
+    while (list->left > 0 && !ferror(stdout)) {
+        size_t most = list->left < PAGE_EVENTS ? (size_t)list->left : PAGE_EVENTS;
+        found = queue_list(list->state.queue, source, after, most, PAGE_BYTES, events, why);
+        if (found <= 0)
+            break;
+        for (size_t i = 0; i < events->count; i++) {
+            if (!print_event(list, source, &events->at[i], why))
+                return false;
+        }
+        after = events->at[events->count - 1].id;
+        list->left -= events->count;
+    }
+    return found >= 0;
+}
+
+static bool list_all(struct list *list, const char *source, struct why *why)
+{
+    struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
+    struct strings names = {NULL, 0};
+    bool known = false, good = queue_names(list->state.queue, &names, why);
+    for (size_t i = 0; good && i < names.count; i++) {
+        if (source != NULL && strcmp(names.at[i], source) != 0)
+            continue;
+        known = true;
+        good = list_source(list, names.at[i], &events, why);
+    }
+    if (good && !known && source != NULL) {
+        why_set(why, "the queue knows no source %.64s", source);
+        good = false;
+    }
+    queue_names_free(&names);
+    events_free(&events);
+    return good;
+}
+
+int command_queue_list(int argc, char **argv)
+{
+    struct list list = {.left = UINT64_MAX};
+    const char *source = NULL, *limit = NULL;
+    const struct option_spec specs[] = {
+        {"--source", &source, NULL}, {"--limit", &limit, NULL}, {"--json", NULL, &list.json}};
+    struct why why = {""};
+    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
+        return COMMAND_USAGE;
+    if (limit != NULL && !number_read(limit, &list.left))
+        return options_wrong(argv[0], "--limit must be a number: %s", limit);
+    if (!state_open(&list.state, argv[0]))
+        return COMMAND_FAILED;
+    bool good = list_all(&list, source, &why);
+    state_close(&list.state);
+    if (good && list.json)
+        rows_end(&list.rows);
+    else if (good && list.lines == 0)
+        fputs("nothing waits\n", stderr);
+    return good ? COMMAND_OK : state_failed(argv[0], &why);
+}

@@ -1,0 +1,118 @@
+/* Opening the queue for a command: see state.h. */
+#include "commands/state.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "commands/commands.h"
+
+int state_failed(const char *command, const struct why *why)
+{
+    fprintf(stderr, "%s: %s\n", command, why->text);
+    return COMMAND_FAILED;
+}
+
+static enum state_place missing(const struct config *config, struct why *why)
+{
+    if (geteuid() == 0)
+        why_set(why,
+                "there is no state directory %.160s yet. The program makes it when it starts, as the user as which it "
+                "runs; root must not, or the program could not write there. To make it before: install -d -m 700 -o "
+                "USER '%.160s'",
+                config->state_dir, config->state_dir);
+    else
+        why_set(why, "there is no state directory %.300s yet: the program makes it when it starts", config->state_dir);
+    return STATE_MISSING;
+}
+
+/* Files that root made could not be written by the program: they must belong to whom the directory belongs to. */
+static enum state_place become(const struct config *config, const struct stat *status, struct why *why)
+{
+    const struct passwd *user = getpwuid(status->st_uid);
+    gid_t group = user != NULL ? user->pw_gid : status->st_gid;
+    if (setgroups(1, &group) == 0 && setgid(group) == 0 && setuid(status->st_uid) == 0 && geteuid() == status->st_uid)
+        return STATE_THERE;
+    why_set(why, "cannot become user %u, to whom the state directory %.300s belongs: %s", (unsigned)status->st_uid,
+            config->state_dir, strerror(errno));
+    return STATE_BARRED;
+}
+
+const char *state_user(unsigned user, char out[static STATE_USER_SIZE])
+{
+    const struct passwd *entry = getpwuid(user);
+    if (entry != NULL)
+        snprintf(out, STATE_USER_SIZE, "%s", entry->pw_name);
+    else
+        snprintf(out, STATE_USER_SIZE, "#%u", user); /* as sudo spells it */
+    return out;
+}
+
+static enum state_place anothers(const struct config *config, const struct stat *status, struct why *why)
+{
+    char owner[STATE_USER_SIZE], own[STATE_USER_SIZE];
+    state_user(status->st_uid, owner);
+    why_set(why,
+            "the state directory %.160s belongs to user %s, and this runs as user %s: run it as %s (sudo -u %s "
+            "closecrm.fcgi ...) or as root",
+            config->state_dir, owner, state_user(geteuid(), own), owner, owner);
+    return STATE_BARRED;
+}
+
+enum state_place state_take_on_owner(const struct config *config, struct why *why)
+{
+    struct stat status;
+    if (config->queue != QUEUE_SQLITE)
+        return STATE_NONE;
+    if (stat(config->state_dir, &status) != 0 && errno == ENOENT)
+        return missing(config, why);
+    if (stat(config->state_dir, &status) != 0) {
+        why_set(why, "the state directory %.300s cannot be looked at: %s", config->state_dir, strerror(errno));
+        return STATE_BARRED;
+    }
+    if (status.st_uid == geteuid())
+        return STATE_THERE;
+    return geteuid() == 0 ? become(config, &status, why) : anothers(config, &status, why);
+}
+
+bool state_may_open(const struct config *config, struct why *why)
+{
+    enum state_place place = state_take_on_owner(config, why);
+    return place != STATE_BARRED && (place != STATE_MISSING || geteuid() != 0);
+}
+
+bool state_prepare(struct state *state, const char *command)
+{
+    struct why why = {""};
+    *state = (struct state){.config = config_load(&why)};
+    enum state_place place = state->config == NULL ? STATE_BARRED : state_take_on_owner(state->config, &why);
+    if (place == STATE_THERE || place == STATE_NONE)
+        return true;
+    state_failed(command, &why);
+    state_close(state);
+    return false;
+}
+
+bool state_open(struct state *state, const char *command)
+{
+    struct why why = {""};
+    if (!state_prepare(state, command))
+        return false;
+    state->queue = queue_open(state->config, &why);
+    if (state->queue != NULL)
+        return true;
+    state_failed(command, &why);
+    state_close(state);
+    return false;
+}
+
+void state_close(struct state *state)
+{
+    queue_close(state->queue);
+    config_free(state->config);
+    *state = (struct state){NULL, NULL};
+}

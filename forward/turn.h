@@ -1,0 +1,20 @@
+/* A turn of one source's traffic, as the forwarder's loop calls it. */
+#ifndef FORWARD_TURN_H
+#define FORWARD_TURN_H
+
+#include "forward/traffic.h"
+
+/* One turn: tells verdicts, reads what came, builds batches, sends what is due. Returns whether another turn at once
+ * would find something to do. sending: whether a batch may still be sent. */
+bool traffic_turn(struct traffic *traffic, bool sending);
+
+/* When the next turn is due if nothing comes before; MOMENT_NEVER: not. */
+moment traffic_due(const struct traffic *traffic);
+
+/* Whether nothing is left that is due now. */
+bool traffic_is_idle(const struct traffic *traffic);
+
+/* Whether a batch is with the data plane. */
+bool traffic_is_sending(const struct traffic *traffic);
+
+#endif

@@ -1,0 +1,57 @@
+/* The owner's sign of life: see beat.h. */
+#include "queue/sqlite/beat.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "queue/sqlite/directory.h"
+#include "watch/clock.h"
+
+void beat_machine(char out[static BEAT_MACHINE])
+{
+    char host[64] = "?", boot[40] = "?";
+    gethostname(host, sizeof host - 1);
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t n = read(fd, boot, sizeof boot - 1);
+        boot[n > 0 ? n : 0] = '\0';
+        boot[strcspn(boot, "\n")] = '\0';
+        close(fd);
+    }
+    snprintf(out, BEAT_MACHINE, "%s %s", host, boot);
+}
+
+bool beat_read(const char *directory, char out[static BEAT_TEXT], int64_t *age_ms)
+{
+    char path[STATE_PATH];
+    struct stat status;
+    directory_path(path, directory, "forward.beat");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, out, BEAT_TEXT - 1);
+    bool good = n > 0 && fstat(fd, &status) == 0;
+    close(fd);
+    if (!good)
+        return false;
+    out[n] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    *age_ms = clock_unix_ms() - (status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000);
+    return true;
+}
+
+void beat_write(const char *directory)
+{
+    char machine[BEAT_MACHINE], text[BEAT_TEXT];
+    int fd = directory_open(directory, "forward.beat", NULL);
+    if (fd < 0)
+        return;
+    beat_machine(machine);
+    int length = snprintf(text, sizeof text, "%s %ld\n", machine, (long)getpid());
+    if (pwrite(fd, text, (size_t)length, 0) == length && ftruncate(fd, length) == 0)
+        futimens(fd, NULL);
+    close(fd);
+}

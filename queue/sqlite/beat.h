@@ -1,0 +1,20 @@
+/* The owner's sign of life, a file in the state directory: which machine and process forwards, written now and then. */
+#ifndef QUEUE_SQLITE_BEAT_H
+#define QUEUE_SQLITE_BEAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BEAT_MACHINE 128
+#define BEAT_TEXT 160
+
+/* This machine, since it was started: "HOST BOOT". */
+void beat_machine(char out[static BEAT_MACHINE]);
+
+/* Writes that this process forwards. */
+void beat_write(const char *directory);
+
+/* Reads the last one, "HOST BOOT PID", and its age. Returns false when there is none. */
+bool beat_read(const char *directory, char out[static BEAT_TEXT], int64_t *age_ms);
+
+#endif

@@ -1,0 +1,135 @@
+/* One event that the data plane will not have, among a thousand that it will: that one becomes a dead letter with the
+ * data plane's words. A data plane that refuses everything fills no dead letters. */
+#include "tests/suites.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/system/check.h"
+#include "tests/system/durable.h"
+#include "tests/system/event.h"
+#include "tests/system/faked_clock.h"
+
+#define EVENTS 1000
+#define WORDS "this one is not to my taste"
+
+/* The dead letter is that event, as it came, with the data plane's words. */
+static void check_letter(const struct site *site, size_t poison)
+{
+    char id[32], lead[32];
+    struct letters letters = durable_letters(site);
+    struct event_text event = {.body = {.data = NULL}};
+    snprintf(id, sizeof id, "ev_%zu", poison);
+    snprintf(lead, sizeof lead, "lead_%zu", poison % 97);
+    event_make(&event, &(struct event_options){.id = id, .lead = lead, .note = LOAD_MARK});
+    check(letters.count == 1, "one dead letter, not %zu", letters.count);
+    if (letters.count > 0) {
+        const struct letter *letter = &letters.at[0];
+        check(slice_equal((struct slice){letter->body, letter->length}, event_body(&event)), "the body as it came");
+        check(strstr(letter->reason, WORDS) != NULL, "the data plane's words: %s", letter->reason);
+        CU_ASSERT_STRING_EQUAL(letter->source, "alpha");
+        CU_ASSERT(letter->died_ms >= letter->received_ms);
+    }
+    event_free(&event);
+    letters_free(&letters);
+}
+
+/* The poison is in the middle of the load; afterwards a trickle of other events goes on, as it does in life. */
+static void check_poison(const char *more, int status, int64_t patience, const char *const *wrapper)
+{
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, more)) {
+        if (wrapper != NULL) {
+            CU_ASSERT(durable_start_anew(&site, wrapper));
+        }
+        struct load_options options = durable_load(&site), trickle = options;
+        standin_fail(
+            site.standin,
+            &(struct standin_fault){
+                .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = LOAD_MARK, .status = status, .body = WORDS});
+        options.count = durable_share(EVENTS);
+        options.marked = options.count / 2;
+        trickle.prefix = "later";
+        trickle.connections = 1;
+        trickle.pause_ms = 50;
+        struct load *load = load_start(&options);
+        struct load_result result = load_finish(load);
+        CU_ASSERT_EQUAL(result.ok, options.count);
+        struct load *after = load_start(&trickle);
+        moment begin = clock_now();
+        bool dead = false;
+        while (!dead && clock_now() - begin < patience) {
+            poll(NULL, 0, 200);
+            dead = durable_counts(&site, "alpha").dead > 0;
+        }
+        printf("(dead after %lld ms) ", (long long)(clock_now() - begin));
+        load_stop(after);
+        struct load_result trickled = load_finish(after);
+        CU_ASSERT_EQUAL(trickled.ok, trickled.sent);
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(10000)));
+        size_t arrived = load_count_arrived(load, site.standin, 1);
+        check(arrived == options.count - 1, "the other %zu arrive once: %zu", options.count - 1, arrived);
+        CU_ASSERT_EQUAL(load_count_arrived(after, site.standin, 1), trickled.sent);
+        check_letter(&site, options.marked);
+        struct counts counts = durable_counts(&site, "alpha");
+        CU_ASSERT_EQUAL(counts.accepted, options.count + trickled.sent);
+        CU_ASSERT_EQUAL(counts.delivered, options.count + trickled.sent - 1);
+        CU_ASSERT_EQUAL(counts.dead, 1);
+        load_free(load);
+        load_free(after);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+static void refused_with_400(void)
+{
+    check_poison(NULL, 400, durable_patience(10000), NULL);
+}
+
+/* After a few failures of its batch it is looked for; alone it is parked, and after poison_after it is dead: that takes
+ * a minute, so the clock runs faster where it can. */
+static void answered_with_500(void)
+{
+    bool faster = faked_clock_works();
+    check_poison("poison_after = 10s", 500, durable_patience(faster ? 20000 : 90000),
+                 faster ? faked_clock_that_runs("x30") : NULL);
+}
+
+/* A proxy that will have none of it: all waits, nothing is dead; and when somebody mends it all arrives. */
+static void everything_refused(void)
+{
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = durable_load(&site);
+        standin_fail(
+            site.standin,
+            &(struct standin_fault){.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 400, .body = "go away"});
+        options.count = durable_share(EVENTS);
+        struct load *load = load_start(&options);
+        struct load_result result = load_finish(load);
+        CU_ASSERT_EQUAL(result.ok, options.count);
+        CU_ASSERT(site_wait_logged(&site, "msg=data_plane_refuses", 1, durable_patience(15000)));
+        struct counts counts = durable_counts(&site, "alpha");
+        CU_ASSERT_EQUAL(counts.dead, 0);
+        CU_ASSERT_EQUAL(counts.waiting, options.count);
+        standin_heal(site.standin);
+        durable_configure(&site, "lanes = 3"); /* the program looks at it, and tries again */
+        check(durable_wait_empty(&site, durable_patience(20000)), "a changed configuration is a reason to try again");
+        durable_check_delivered(&site, load, result);
+        CU_ASSERT_EQUAL(durable_counts(&site, "alpha").dead, 0);
+        load_free(load);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+void suite_durable_poison(void)
+{
+    static CU_TestInfo tests[] = {
+        {"one of 1,000 is refused with 400", refused_with_400},
+        {"one of 1,000 is answered with 500", answered_with_500},
+        {"everything is refused with 400", everything_refused},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("durable poison", NULL, NULL, tests);
+}
