@@ -78,6 +78,8 @@ static void (*const suites[])(void) = {
     suite_lifecycle,
     suite_servers,
     suite_standin,
+    suite_status_alerts,
+    suite_status_servers,
 };
 // clang-format on
 
