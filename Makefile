@@ -55,7 +55,7 @@ LDFLAGS_valgrind :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run test check format asan tsan valgrind bench install uninstall clean help \
-	setup-run setup-test setup-check setup-bench check-all check-cppcheck check-format
+	test-browser setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
 
@@ -107,7 +107,7 @@ $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
 JOBS = $(shell nproc)
 parallel = $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) --no-print-directory
 
-setup-run setup-test setup-check setup-bench:
+setup-run setup-test setup-check setup-bench setup-browser:
 	@packaging/install-packages $(@:setup-%=%)
 
 run: setup-run ## install what is missing, build, and serve http://127.0.0.1:8080/closecrm (PORT=...) until Ctrl-C
@@ -167,6 +167,10 @@ tsan: setup-test ## the tests with ThreadSanitizer
 # Under valgrind only what runs in the test program itself: it makes programs some thirty times slower, and the system
 # tests are about real servers' time-outs. http/'s tests execute the test program anew, which would be valgrind itself.
 VALGRIND_SUITES := $(filter-out http,$(FOLDERS)) log
+
+test-browser: setup-browser ## drive the status page in headless Chromium, and ask promtool about the metrics
+	@$(parallel) closecrm.fcgi
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/browser/run.py
 
 valgrind: setup-test ## the unit tests under valgrind
 	@packaging/install-packages valgrind

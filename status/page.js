@@ -1,5 +1,5 @@
 "use strict";
-/* Keeps the status page fresh: asks for the facts as JSON every two seconds while the page is seen. All text goes in by
+/* Keeps the status page fresh: asks for the facts as JSON every second while the page is seen. All text goes in by
    textContent; only charts, which hold nothing but numbers, come as elements, from the page itself. */
 (function () {
   const page = document.getElementById("page");
@@ -219,12 +219,12 @@
         if (!answer.ok) throw new Error(answer.status);
         show(await answer.json());
         live.textContent = "live";
-        if (++turns % 15 === 0) await refreshPage();
+        if (++turns % 30 === 0) await refreshPage();
       } catch (error) {
         live.textContent = "no answer, trying again";
       }
     }
-    setTimeout(turn, document.hidden ? 2000 : 1500);
+    setTimeout(turn, 1000);
   };
   turn();
 })();
