@@ -24,6 +24,13 @@ static void password_clear(const struct key *key, void *base)
     *text = NULL;
 }
 
+static bool password_store(const struct key *key, void *base, char *text)
+{
+    password_clear(key, base);
+    memcpy(field_of(key, base), &text, sizeof text);
+    return text != NULL;
+}
+
 static bool password_parse(const struct key *key, const char *text, void *base, struct why *why)
 {
     size_t length = strlen(text);
@@ -34,9 +41,7 @@ static bool password_parse(const struct key *key, const char *text, void *base, 
     char *copy = strdup(text);
     if (copy == NULL)
         why_set(why, "could not be read: out of memory");
-    password_clear(key, base);
-    memcpy(field_of(key, base), &copy, sizeof copy);
-    return copy != NULL;
+    return password_store(key, base, copy);
 }
 
 /* The next word of a command line: blanks separate, double quotes hold together. The caller frees it. NULL: none, with

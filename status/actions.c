@@ -35,14 +35,16 @@ void action_base(const struct request *request, char *out, size_t size)
     const char *host = request_header(request, "HOST");
     const char *mount = request_variable(request, "SCRIPT_NAME");
     const char *path = request_path(request);
-    size_t length = mount == NULL ? 0 : strlen(mount), behind = strlen(path);
+    if (mount == NULL)
+        mount = "";
+    size_t length = strlen(mount), behind = strlen(path);
     /* Some servers leave the whole path in SCRIPT_NAME. */
     if (length >= behind && strcmp(mount + length - behind, path) == 0)
         length -= behind;
     while (length > 0 && mount[length - 1] == '/')
         length--;
     snprintf(out, size, "http%s://%s%.*s", is_https(request) ? "s" : "", host == NULL ? "YOUR-SITE" : host, (int)length,
-             mount == NULL ? "" : mount);
+             mount);
 }
 
 static enum action_result refuse(const struct form *form, int status, const char *words)

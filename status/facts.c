@@ -124,10 +124,9 @@ static void gather_machine(struct facts *facts)
 /* "HOST BOOT PID" as the queue has it, for people. */
 static void say_owner(struct why *owner)
 {
-    char host[64], boot[48], rest;
-    unsigned long pid;
-    if (sscanf(owner->text, "%63s %47s %lu%c", host, boot, &pid, &rest) == 3)
-        why_set(owner, "process %lu on %s", pid, host);
+    char host[64], boot[48], pid[16], rest[2];
+    if (sscanf(owner->text, "%63s %47s %15[0-9]%1s", host, boot, pid, rest) == 3)
+        why_set(owner, "process %s on %s", pid, host);
 }
 
 static void ask_queue_first(struct facts *facts, struct queue *queue, struct strings *names)

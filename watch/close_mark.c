@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,9 +15,7 @@ static void path_of(char out[static PATH_MAX], const char *state_dir, const char
 
 void close_mark_read(const char *state_dir, const char *source, struct close_mark *mark)
 {
-    char path[PATH_MAX], text[512] = "";
-    long long asked, complete;
-    int paused, words = 0;
+    char path[PATH_MAX], text[512] = "", *rest = text;
     *mark = (struct close_mark){0};
     path_of(path, state_dir, source);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -24,13 +23,13 @@ void close_mark_read(const char *state_dir, const char *source, struct close_mar
         return;
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
-    if (n <= 0 || sscanf(text, "%lld %lld %d %n", &asked, &complete, &paused, &words) < 3 || words == 0)
+    if (n <= 0)
         return;
-    mark->asked_ms = asked;
-    mark->complete_until = complete;
-    mark->paused = paused != 0;
-    text[words + (int)strcspn(text + words, "\n")] = '\0';
-    snprintf(mark->words, sizeof mark->words, "%s", text + words);
+    mark->asked_ms = strtoll(rest, &rest, 10);
+    mark->complete_until = strtoll(rest, &rest, 10);
+    mark->paused = strtoll(rest, &rest, 10) != 0;
+    rest += *rest == ' ' ? 1 : 0;
+    snprintf(mark->words, sizeof mark->words, "%.*s", (int)strcspn(rest, "\n"), rest);
 }
 
 /* A rename, so that nobody reads half of it. */
