@@ -50,7 +50,9 @@ class Figures:
             ours = results[name]
             rate, p99 = median(ours, "rate"), median(ours, "p99_ms")
             self.add(f"accepting, {words}: share of the null responder's rate", rate / null, "", goal,
-                     beside=f"{number(rate)}/s of {number(null)}/s", noise=noise(ours))
+                     beside=f"{number(rate)}/s of {number(null)}/s; {median(ours, 'cpu_us'):.0f} us of CPU a request "
+                            f"beside the null's {median(results['null'], 'cpu_us'):.0f}; a sync took "
+                            f"{median(ours, 'sync_ms'):.2f} ms", noise=noise(ours))
             self.add(f"accepting, {words}: p99, as a multiple of the null's", p99 / null_p99, "x", 5, at_most=True,
                      beside=f"{p99:.2f} ms of {null_p99:.2f} ms; p50 {median(ours, 'p50_ms'):.2f} of "
                             f"{median(results['null'], 'p50_ms'):.2f}", noise=noise(ours, "p99_ms"))
@@ -65,7 +67,8 @@ class Figures:
         for delay, goal in ((0, 25_000), (50, 20_000)):
             one = results[delay]
             self.add(f"draining 200,000, answers after {delay} ms", median(one, "rate"), "/s", goal,
-                     beside=f"the real data plane takes 20,700/s; filled at {number(median(filled, 'rate'))}/s",
+                     beside=f"{median(one, 'cpu_us'):.0f} us of CPU an event; the real data plane takes 20,700/s; filled at "
+                            f"{number(median(filled, 'rate'))}/s",
                      noise=noise(one))
         every = results[0] + results[50]
         self.add("memory after 200,000", median(every, "rss"), "MB", 24, at_most=True,

@@ -8,15 +8,24 @@ import signal
 import socket
 import subprocess
 import time
+from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "bench"
+STATES = pathlib.Path(os.environ.get("STATES") or WORK)  # where state directories are made: which disk is measured
 PROGRAMS = ROOT / "build" / "release" / "bench"
 RIVALS = WORK / "rivals"
 SIGNATURE_KEY = "5f" * 32
 WRITE_KEY = "benchmark-write-key"
 START_SECONDS = 10
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+
+
+class Place(NamedTuple):
+    """Where to post to, and which process answers."""
+    port: int
+    path: str
+    process: subprocess.Popen
 
 
 def free_port():
@@ -57,13 +66,13 @@ def running(name, arguments, environment=None, listens=None, **more):
 
 
 @contextlib.contextmanager
-def lighttpd(sock, file="lighttpd/server.conf", path="/closecrm"):
-    """A whole lighttpd in front of a FastCGI socket. Gives its port and the path to post to."""
+def lighttpd(sock, process, file="lighttpd/server.conf", path="/closecrm"):
+    """A whole lighttpd in front of a process's FastCGI socket. Gives the place to post to."""
     port = free_port()
     environment = {"CLOSECRM_PORT": str(port), "CLOSECRM_SOCKET": str(sock), "CLOSECRM_WORK": str(WORK),
                    "CLOSECRM_SAMPLE": "spawn-fcgi", "BENCH_RIVALS": str(ROOT / "bench/rivals")}
     with running("lighttpd", ["lighttpd", "-D", "-f", file], environment, ("127.0.0.1", port)):
-        yield port, path
+        yield Place(port, path, process)
 
 
 @contextlib.contextmanager
@@ -78,36 +87,36 @@ def spawned(name, program, environment=None):
 
 @contextlib.contextmanager
 def null():
-    with spawned("null", PROGRAMS / "null") as (sock, _), lighttpd(sock) as place:
+    with spawned("null", PROGRAMS / "null") as (sock, process), lighttpd(sock, process) as place:
         yield place
 
 
-def fresh_state():
-    shutil.rmtree(WORK / "state", ignore_errors=True)
-    (WORK / "state").mkdir(mode=0o700, parents=True)
+def fresh_state(name="state"):
+    shutil.rmtree(STATES / name, ignore_errors=True)
+    (STATES / name).mkdir(mode=0o700, parents=True)
 
 
-def configuration(data_plane_port):
+def configuration(data_plane_port, state="state"):
     """Writes the program's configuration. Gives the environment that names it."""
     path = WORK / "closecrm.conf"
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         file.write(f"data_plane_url = http://127.0.0.1:{data_plane_port}\nwrite_key = {WRITE_KEY}\n"
-                   f"signature_key = {SIGNATURE_KEY}\nlog_level = warn\n")
+                   f"signature_key = {SIGNATURE_KEY}\nlog_level = warn\nstate_dir = {STATES / state}\n")
     return {"CLOSECRM_CONFIG": str(path)}
 
 
 @contextlib.contextmanager
-def program(data_plane_port):
+def program(data_plane_port, state="state"):
     """closecrm.fcgi alone, with the state directory as it is. Gives its socket and its process."""
-    environment = configuration(data_plane_port)
+    environment = configuration(data_plane_port, state)
     with spawned("closecrm", ROOT / "build/release/closecrm.fcgi", environment) as started:
         yield started
 
 
 @contextlib.contextmanager
-def ours(data_plane_port):
-    with program(data_plane_port) as (sock, _), lighttpd(sock) as place:
+def ours(data_plane_port, state="state"):
+    with program(data_plane_port, state) as (sock, process), lighttpd(sock, process) as place:
         yield place
 
 
@@ -143,8 +152,8 @@ def php(data_plane_port):
                    "WRITE_KEY": WRITE_KEY, "DATA_PLANE_URL": f"http://127.0.0.1:{data_plane_port}"}
     arguments = [RIVALS / "php-fpm", "--nodaemonize", "--allow-to-run-as-root", "--fpm-config",
                  "bench/rivals/php-fpm.conf"]
-    with running("php-fpm", arguments, environment, str(sock)):
-        with lighttpd(sock, "bench/rivals/php.conf", "/webhook.php") as place:
+    with running("php-fpm", arguments, environment, str(sock)) as process:
+        with lighttpd(sock, process, "bench/rivals/php.conf", "/webhook.php") as place:
             yield place
 
 
@@ -153,8 +162,8 @@ def node(data_plane_port):
     port = free_port()
     environment = {"PORT": str(port), "SIGNATURE_KEY": SIGNATURE_KEY, "WRITE_KEY": WRITE_KEY,
                    "DATA_PLANE_URL": f"http://127.0.0.1:{data_plane_port}", "NODE_ENV": "production"}
-    with running("node", ["node", RIVALS / "webhook.js"], environment, ("127.0.0.1", port)):
-        yield port, "/closecrm"
+    with running("node", ["node", RIVALS / "webhook.js"], environment, ("127.0.0.1", port)) as process:
+        yield Place(port, "/closecrm", process)
 
 
 def rivals():
@@ -176,9 +185,40 @@ def run_program(name, *arguments, environment=None, may_fail=False):
     return read_line(done.stdout)
 
 
-def memory_mb(pid, what="VmRSS"):
-    with open(f"/proc/{pid}/status") as status:
+def memory_mb(process, what="VmRSS"):
+    with open(f"/proc/{process.pid}/status") as status:
         for line in status:
             if line.startswith(what + ":"):
                 return int(line.split()[1]) / 1024
     return 0.0
+
+
+def settled_memory_mb(process):
+    """Once it has not changed for two seconds: identities are still being merged after the last event has left."""
+    values = [memory_mb(process)]
+    while len(values) < 60 and (len(values) < 9 or max(values[-8:]) - min(values[-8:]) > 0.1):
+        time.sleep(0.25)
+        values.append(memory_mb(process))
+    return values[-1]
+
+
+def cpu_seconds(process):
+    """What the process alone has used so far: steadier on a busy machine than any rate."""
+    with open(f"/proc/{process.pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def sync_ms():
+    """How long a commit's sync takes on that disk now: the median of 100 of 32 KiB each."""
+    took = []
+    path = STATES / "sync"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    for i in range(100):
+        os.pwrite(file, b"s" * 32768, i * 32768)
+        start = time.perf_counter()
+        os.fdatasync(file)
+        took.append((time.perf_counter() - start) * 1000)
+    os.close(file)
+    path.unlink()
+    return sorted(took)[50]

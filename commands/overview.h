@@ -2,6 +2,7 @@
 #ifndef COMMANDS_OVERVIEW_H
 #define COMMANDS_OVERVIEW_H
 
+#include "closeapi/closeapi.h"
 #include "config/config.h"
 #include "queue/inspect.h"
 
@@ -10,6 +11,8 @@ struct overview_source {
     bool configured;
     struct counts counts;
     struct notes notes;
+    bool reconciles;              /* it has an API key of Close's */
+    struct completeness complete; /* then: what is known of it */
 };
 
 struct overview {

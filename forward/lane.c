@@ -7,6 +7,7 @@
 #include "forward/file_sink.h"
 
 #define AGAIN_MOST 512    /* events read again at once: a batch */
+#define PACE_MS 20        /* between batches of a lane that could hold more: each costs a request and a settling */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
 
 static moment later(moment a, moment b)
@@ -34,6 +35,18 @@ static void take_time(struct traffic *traffic, size_t events)
         return;
     moment start = later(traffic->rate_due, clock_now());
     traffic->rate_due = start + (int64_t)events * 1000 / traffic->config->deliver_rate;
+}
+
+/* Whether the batch takes no more. */
+static bool is_full(const struct lane *lane)
+{
+    return lane->built.count >= lane_limit(lane) || lane->waiting.count > 0;
+}
+
+moment lane_next(const struct lane *lane)
+{
+    bool at_once = is_full(lane) || !queue_settles_in_bulk(lane->traffic->queue);
+    return at_once ? lane_due(lane) : later(lane_due(lane), lane->sent_at + PACE_MS);
 }
 
 bool lane_has_room(const struct lane *lane)
@@ -168,7 +181,7 @@ static bool post(struct lane *lane)
 enum lane_sent lane_send(struct lane *lane, struct answer *answer)
 {
     const char *file = lane->traffic->file;
-    if (lane->sending.count > 0 || lane->built.count == 0 || lane_due(lane) > clock_now())
+    if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
         return LANE_IDLE;
     if (!batch_finish(&lane->batch)) {
         put_off_without_memory(lane);

@@ -12,8 +12,9 @@
 #define READ_ALWAYS 16384 /* so many are read even if lanes are put off: an append that waits must be told so */
 #define PATIENCE_MS 1000  /* with a lane whose batch the data plane has */
 #define TELL_AGAIN_MS 1000
-#define SETTLE_MOST 1000 /* verdicts in one transaction: appends wait for it */
-#define SETTLE_MS 20     /* verdicts wait so long for others: rows that lie together go together */
+#define REST_BYTES ((size_t)2 * 1024 * 1024) /* of buffers: so much is not kept when there is nothing to do */
+#define SETTLE_MOST 1000                     /* verdicts in one transaction: appends wait for it */
+#define SETTLE_MS 20                         /* verdicts wait so long for others: rows that lie together go together */
 
 /* The queue knows of them now. */
 static void forget_ended(struct traffic *traffic)
@@ -159,7 +160,7 @@ moment traffic_due(const struct traffic *traffic)
     for (size_t i = 0; i < traffic->lanes; i++) {
         const struct lane *lane = &traffic->lane[i];
         if (lane->sending.count == 0 && lane->built.count + lane->waiting.count > 0)
-            due = earlier(due, lane_due(lane));
+            due = earlier(due, lane_next(lane));
     }
     if (traffic->aside.first != NULL)
         due = earlier(due, traffic->aside.first->until);
@@ -172,7 +173,29 @@ moment traffic_due(const struct traffic *traffic)
 
 bool traffic_is_idle(const struct traffic *traffic)
 {
-    return !traffic_is_sending(traffic) && traffic_due(traffic) > clock_now();
+    moment now = clock_now();
+    for (size_t i = 0; i < traffic->lanes; i++) {
+        const struct lane *lane = &traffic->lane[i];
+        if (lane->built.count > 0 && lane_due(lane) <= now)
+            return false; /* it only waits a moment for more */
+    }
+    return !traffic_is_sending(traffic) && traffic_due(traffic) > now;
+}
+
+bool traffic_rest(struct traffic *traffic)
+{
+    size_t bytes = traffic->events.bodies.capacity + traffic->verdicts.capacity * sizeof *traffic->verdicts.at;
+    for (size_t i = 0; i < traffic->lanes; i++)
+        bytes += traffic->lane[i].batch.text.capacity + traffic->lane[i].compressed.capacity;
+    if (traffic->on_their_way > 0 || traffic->verdicts.count > 0 || bytes < REST_BYTES)
+        return false;
+    for (size_t i = 0; i < traffic->lanes; i++) {
+        buffer_free(&traffic->lane[i].batch.text);
+        buffer_free(&traffic->lane[i].compressed);
+    }
+    events_free(&traffic->events);
+    verdicts_free(&traffic->verdicts);
+    return true;
 }
 
 bool traffic_is_sending(const struct traffic *traffic)

@@ -29,8 +29,9 @@ static bool let_go(int word)
     return true;
 }
 
-/* Waits until the request is answered. Returns whether it brought something; its end without a word: it did not. */
-static bool wait_for_word(void)
+/* Waits until the request's process has ended. Returns whether it may have brought something: it did not say that it
+ * did not. A web server may kill it as soon as it has the answer (lighttpd does), before it could say anything. */
+static bool wait_for_end(void)
 {
     char word;
     ssize_t n;
@@ -38,14 +39,14 @@ static bool wait_for_word(void)
         n = read(WORD_FD, &word, 1);
     } while (n < 0 && errno == EINTR);
     close(WORD_FD);
-    return n == 1;
+    return n == 0;
 }
 
 static _Noreturn void live_detached(const struct config *config, int word)
 {
     struct why why = {""};
     char words[LOG_QUOTED];
-    if (!let_go(word) || !wait_for_word())
+    if (!let_go(word) || !wait_for_end())
         _exit(0);
     log_open(config->log_level); /* to syslog: stderr is /dev/null now */
     if (forward_bounded(config, clock_now() + FORWARD_MS, &why) == BOUNDED_FAILED)
@@ -82,7 +83,7 @@ void detached_tell(int word, bool go)
 {
     if (word < 0)
         return;
-    while (go && write(word, "", 1) < 0 && errno == EINTR)
+    while (!go && write(word, "", 1) < 0 && errno == EINTR)
         ;
     close(word);
 }

@@ -1,5 +1,5 @@
 /* A child that outlives the CGI request: it forwards what the request brought, after the answer is out. It is made
- * before any database is opened, for a connection must not cross a fork, and waits for the request's word. */
+ * before any database is opened, for a connection must not cross a fork, and waits for the request's end. */
 #ifndef LIFE_DETACHED_H
 #define LIFE_DETACHED_H
 
@@ -12,7 +12,8 @@
  * when there is no child to be had, which is logged: then another request or cron forwards. */
 int detached_start(const struct config *config);
 
-/* Lets the child forward (go), or ends it. word: of detached_start; -1 is fine. */
+/* Lets the child forward (go), or ends it. Where this process ends without, the child forwards. word: of
+ * detached_start; -1 is fine. */
 void detached_tell(int word, bool go);
 
 #endif

@@ -44,7 +44,7 @@ static bool dead_letters(const struct look_at *at, struct why *words)
 
 static bool subscription_paused(const struct look_at *at, struct why *words)
 {
-    why_set(words, "Close has paused the subscription and sends nothing: %s", at->source->close.words);
+    why_set(words, "Close has paused the subscription and sends nothing: %s", at->source->close.trouble);
     return at->source->close.paused;
 }
 

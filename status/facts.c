@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
+#include "closeapi/closeapi.h"
 #include "watch/cron_mark.h"
 #include "webhook/refusals.h"
 
@@ -58,6 +59,20 @@ static bool ask_queue(struct facts *facts, struct source_facts *one, struct queu
     return false;
 }
 
+static void gather_close(const struct facts *facts, struct source_facts *one)
+{
+    struct completeness known;
+    if (!closeapi_completeness(facts->config, one->source, &known, NULL))
+        return;
+    one->close = (struct close_facts){.asked_ms = known.last_run_ms,
+                                      .since_ms = known.since_ms,
+                                      .until_ms = known.until_ms,
+                                      .missed = known.missed,
+                                      .paused = known.paused};
+    snprintf(one->close.trouble, sizeof one->close.trouble, "%.255s", known.trouble);
+    completeness_free(&known);
+}
+
 static void gather_source(struct facts *facts, struct source_facts *one, struct queue *queue, struct counters *counters)
 {
     if (one->source != NULL)
@@ -66,8 +81,8 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
         count_in_memory(one);
     else if (queue != NULL)
         ask_queue(facts, one, queue);
-    if (facts->is_durable && facts->config->state_dir != NULL)
-        close_mark_read(facts->config->state_dir, one->name, &one->close);
+    if (one->source != NULL)
+        gather_close(facts, one);
     if (one->counts.oldest_received_ms > 0 && facts->now_ms > one->counts.oldest_received_ms)
         one->oldest_seconds = (facts->now_ms - one->counts.oldest_received_ms) / 1000;
 }

@@ -8,11 +8,20 @@
 
 #include "config/config.h"
 #include "queue/inspect.h"
-#include "watch/close_mark.h"
 #include "watch/counters.h"
 #include "watch/why.h"
 
 enum facts_state { STATE_GOOD, STATE_WORRY, STATE_BAD };
+
+/* What is known of the subscription and of what Close has: see closeapi.h. All zero: nothing. */
+struct close_facts {
+    int64_t asked_ms; /* when Close was asked last */
+    int64_t since_ms; /* complete from here ... */
+    int64_t until_ms; /* ... to here */
+    uint64_t missed;  /* events that the webhook did not bring */
+    bool paused;      /* Close has paused the subscription */
+    char trouble[256];
+};
 
 struct source_facts {
     const struct source *source; /* NULL: events of it are in the queue, and it is configured no more */
@@ -20,7 +29,7 @@ struct source_facts {
     struct counts counts; /* where the queue keeps none, of this process alone */
     struct notes notes;
     struct tally tally;
-    struct close_mark close;
+    struct close_facts close;
     int64_t oldest_seconds; /* of what waits */
     enum facts_state state;
     struct why words; /* the state, a sentence or two */

@@ -82,6 +82,11 @@ static double last_delivered(const struct source_facts *source)
     return (double)source->counts.last_delivered_ms / 1000;
 }
 
+static double missed(const struct source_facts *source)
+{
+    return (double)source->close.missed;
+}
+
 static double last_asked(const struct source_facts *source)
 {
     return (double)source->close.asked_ms / 1000;
@@ -89,7 +94,7 @@ static double last_asked(const struct source_facts *source)
 
 static double complete_until(const struct source_facts *source)
 {
-    return (double)source->close.complete_until / 1000;
+    return (double)source->close.until_ms / 1000;
 }
 
 static const struct {
@@ -113,6 +118,8 @@ static const struct {
      "When an event was delivered last; 0: never."},
     {"last_reconcile_timestamp_seconds", "last_reconcile_timestamp_seconds", GAUGE, last_asked,
      "When Close was asked last for what is missing; 0: never."},
+    {"missed_events", "missed_events_total", COUNTER, missed,
+     "Events that the webhook did not bring, and reconciling did."},
     {"complete_until_timestamp_seconds", "complete_until_timestamp_seconds", GAUGE, complete_until,
      "All that Close logged before is here; 0: not known."},
 };

@@ -41,8 +41,8 @@ static bool is_paused(const struct facts *facts, const struct source_facts *sour
     (void)facts;
     if (!source->close.paused)
         return false;
-    why_set(words, "Close has paused the subscription%s%s: it sends nothing until it is activated again.",
-            source->close.words[0] == '\0' ? "" : ", ", source->close.words);
+    why_set(words, "Close has paused the subscription and sends nothing until it is activated again: %.256s.",
+            source->close.trouble);
     return true;
 }
 
@@ -88,6 +88,15 @@ static bool no_cron(const struct facts *facts, const struct source_facts *source
     if (!facts_cron_is_overdue(facts))
         return false;
     why_set(words, "No cron since %s: its crontab line is gone or fails.", facts_date(facts->cron_ms, date));
+    return true;
+}
+
+static bool close_troubles(const struct facts *facts, const struct source_facts *source, struct why *words)
+{
+    (void)facts;
+    if (source->close.trouble[0] == '\0')
+        return false;
+    why_set(words, "Look at Close: %.256s.", source->close.trouble);
     return true;
 }
 
@@ -143,6 +152,7 @@ static const struct {
     {is_gone, STATE_WORRY},
     {waits_long, STATE_WORRY},
     {no_cron, STATE_WORRY},
+    {close_troubles, STATE_WORRY},
     {has_letters, STATE_WORRY},
     {is_fresh, STATE_GOOD},
     {is_healthy, STATE_GOOD},
@@ -152,10 +162,10 @@ static void add_complete(struct source_facts *source)
 {
     char date[DATE_SIZE];
     size_t used = strlen(source->words.text);
-    if (source->close.complete_until == 0)
+    if (source->close.until_ms == 0)
         return;
     struct why more;
-    why_set(&more, " Complete until %s.", facts_date(source->close.complete_until, date));
+    why_set(&more, " Complete until %s.", facts_date(source->close.until_ms, date));
     if (used + strlen(more.text) < sizeof source->words.text)
         memcpy(source->words.text + used, more.text, strlen(more.text) + 1);
 }

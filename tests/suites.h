@@ -8,6 +8,10 @@
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
 void suite_alerts(void);
+void suite_close(void);
+void suite_close_backfill(void);
+void suite_close_reconcile(void);
+void suite_closeapi(void);
 void suite_commands(void);
 void suite_commands_check(void);
 void suite_commands_dead(void);
@@ -17,6 +21,7 @@ void suite_commands_state(void);
 void suite_commands_transform(void);
 void suite_commands_words(void);
 void suite_config(void);
+void suite_config_close(void);
 void suite_config_environment(void);
 void suite_config_files(void);
 void suite_config_mistakes(void);
@@ -55,8 +60,10 @@ void suite_life_processes(void);
 void suite_lifecycle(void);
 void suite_log(void);
 void suite_queue(void);
+void suite_queue_look(void);
 void suite_queue_sqlite(void);
 void suite_recent(void);
+void suite_queue_sqlite_faults(void);
 void suite_servers(void);
 void suite_standin(void);
 void suite_status(void);
@@ -69,6 +76,7 @@ void suite_transform_memory(void);
 void suite_transform_mutations(void);
 void suite_transform_rules(void);
 void suite_webhook_choose(void);
+void suite_webhook_keys(void);
 void suite_webhook_request(void);
 void suite_webhook_signature(void);
 

@@ -156,6 +156,9 @@ static enum database_result check_version(struct database *database)
 
 enum database_result database_begin(struct database *database)
 {
+    /* What is begun can be ended when memory is out, too: else the transaction would stay open, and lock all out. */
+    if (database_statement(database, STATEMENT_ROLLBACK, 0) == NULL)
+        return DATABASE_FAILED;
     /* SQLite's own busy handler is not fair: whoever sleeps longest may starve. */
     if (!lock_writers(database))
         return DATABASE_FAILED;

@@ -236,7 +236,7 @@ static void check_locked(bool unlock)
 {
     struct site site;
     char path[PATH_SIZE];
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "shutdown_grace = 1s")) {
         int status = -1;
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
         CU_ASSERT_EQUAL(process_stop(&site.program, STOPPED_MS), 0);

@@ -8,13 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "closeapi/state.h"
 #include "tests/suites.h"
 #include "tests/system/check.h"
 #include "tests/system/event.h"
 #include "tests/system/looked.h"
 #include "tests/system/running.h"
 #include "tests/system/small_disk.h"
-#include "watch/close_mark.h"
 
 #define PATIENCE_MS 30000
 
@@ -178,11 +178,16 @@ static void cron_is_overdue(void)
 /* What is known of the source beta's subscription, as whoever asks Close leaves it. */
 static void mark_paused(const struct site *site, bool paused)
 {
-    char state[PATH_SIZE], path[PATH_SIZE];
-    struct close_mark mark = {.asked_ms = 1, .paused = paused, .words = "permission_revoked"};
+    struct why why;
+    struct reconcile_state known = {.last_run_ms = 1, .paused = paused, .trouble = "permission_revoked"};
+    char state[PATH_SIZE], closeapi[PATH_SIZE], beta[PATH_SIZE], path[PATH_SIZE];
     state_path(site, state);
-    path_join(path, state, "close.beta");
-    CU_ASSERT(close_mark_write(state, "beta", &mark));
+    path_join(closeapi, state, "closeapi");
+    path_join(beta, closeapi, "beta");
+    path_join(path, beta, "reconcile");
+    temporary_directory(state, "closeapi"); /* the second time it is there */
+    temporary_directory(closeapi, "beta");
+    CU_ASSERT(reconcile_state_write(beta, &known, &why));
     CU_ASSERT_EQUAL(chown(path, user_of_children().uid, user_of_children().gid), 0);
 }
 

@@ -1,0 +1,416 @@
+/* The client of Close's API: see client.h. libcurl's multi interface, so that the end of the process cuts a request or
+ * a wait short. */
+#include "closeapi/client.h"
+
+#include <curl/curl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include "watch/clock.h"
+
+#define CONNECT_MS 10000L
+#define WHOLE_MS 60000L
+#define ANSWER_MOST JSON_TEXT_MAX
+#define FIRST_WAIT_MS 250
+#define MOST_WAIT_MS 30000
+#define LIMIT_WAIT_MOST_MS 900000 /* however long a rate limit is said to last, it is asked again by then */
+#define LIMITED_MOST 100          /* in a row: something is wrong */
+#define REFUSALS 3                /* a good key sometimes gets a 401: so often it must come to be believed */
+#define MALFORMED 3               /* likewise for an answer that is no JSON */
+#define TELL_MS 2000              /* shorter waits are not worth a word */
+
+struct close_client {
+    CURLM *multi;
+    CURL *easy;
+    struct curl_slist *headers;
+    const char *base;
+    struct close_options options;
+    moment not_before; /* the rate limit says so */
+    uint64_t requests;
+    char error[CURL_ERROR_SIZE];
+
+    struct close_answer *answer; /* of the request in hand */
+    int64_t reset_ms;            /* of RateLimit; -1: it was not said */
+    bool none_remain;
+    int64_t retry_after_ms; /* -1: it was not said */
+};
+
+/* ---- what comes back ---- */
+
+static size_t take_body(char *data, size_t size, size_t count, void *context)
+{
+    struct close_client *client = context;
+    struct buffer *body = &client->answer->body;
+    if (size * count > ANSWER_MOST - body->length)
+        return 0;
+    buffer_append(body, data, size * count);
+    return body->failed ? 0 : size * count;
+}
+
+static int64_t seconds_to_ms(double seconds)
+{
+    if (!(seconds > 0))
+        return 0;
+    return seconds > 86400 ? 86400000 : (int64_t)(seconds * 1000) + 1;
+}
+
+/* `limit=100, remaining=0, reset=5.2` */
+static void take_rate_limit(struct close_client *client, const char *value)
+{
+    const char *reset = strstr(value, "reset="), *remaining = strstr(value, "remaining=");
+    if (reset != NULL)
+        client->reset_ms = seconds_to_ms(strtod(reset + strlen("reset="), NULL));
+    client->none_remain = remaining != NULL && strtod(remaining + strlen("remaining="), NULL) <= 0;
+}
+
+static size_t take_header(char *line, size_t size, size_t count, void *context)
+{
+    struct close_client *client = context;
+    char text[512];
+    snprintf(text, sizeof text, "%.*s", (int)(size * count < sizeof text ? size * count : sizeof text - 1), line);
+    char *value = strchr(text, ':');
+    if (value != NULL) {
+        *value++ = '\0';
+        if (strcasecmp(text, "RateLimit") == 0)
+            take_rate_limit(client, value);
+        else if (strcasecmp(text, "Retry-After") == 0)
+            client->retry_after_ms = seconds_to_ms(strtod(value, NULL));
+        else if (strcasecmp(text, "Date") == 0)
+            client->answer->date_ms = (int64_t)curl_getdate(value, NULL) * 1000;
+    }
+    return size * count;
+}
+
+/* Close-on-exec, which libcurl does not ask for. */
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)context;
+    (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* ---- making it ---- */
+
+static bool add_header(struct close_client *client, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(client->headers, line);
+    client->headers = longer != NULL ? longer : client->headers;
+    return longer != NULL;
+}
+
+static CURLcode set_options(struct close_client *client, const struct config *config, const struct source *source)
+{
+    CURL *easy = client->easy;
+    CURLcode failed = CURLE_OK;
+    failed |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    failed |= curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+    failed |= curl_easy_setopt(easy, CURLOPT_USERNAME, source->close_api_key);
+    failed |= curl_easy_setopt(easy, CURLOPT_PASSWORD, "");
+    failed |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+    failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, WHOLE_MS);
+    failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    failed |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, client->headers);
+    failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION);
+    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+    failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, client);
+    failed |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+    failed |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, client);
+    failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, client->error);
+    if (config->ca_file != NULL)
+        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
+    return failed;
+}
+
+struct close_client *close_client_new(const struct config *config, const struct source *source,
+                                      const struct close_options *options, struct why *why)
+{
+    if (source->close_api_key == NULL) {
+        why_set(why,
+                "source %s has no close_api_key: make one in Close (Settings, Developer, API Keys), as an "
+                "administrator, and put it into the configuration",
+                source->name);
+        return NULL;
+    }
+    struct close_client *client = calloc(1, sizeof *client);
+    bool good = client != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+    if (good) {
+        client->options = *options;
+        client->base = source->close_api_url;
+        client->multi = curl_multi_init();
+        client->easy = curl_easy_init();
+        good = client->multi != NULL && client->easy != NULL && add_header(client, "Expect:") &&
+               add_header(client, "Accept: application/json") && add_header(client, "Content-Type: application/json") &&
+               set_options(client, config, source) == CURLE_OK;
+    }
+    if (good)
+        return client;
+    why_set(why, "cannot set up libcurl: out of memory");
+    close_client_free(client);
+    return NULL;
+}
+
+void close_client_free(struct close_client *client)
+{
+    if (client == NULL)
+        return;
+    curl_easy_cleanup(client->easy);
+    curl_multi_cleanup(client->multi);
+    curl_slist_free_all(client->headers);
+    curl_global_cleanup();
+    free(client);
+}
+
+void close_answer_free(struct close_answer *answer)
+{
+    buffer_free(&answer->body);
+}
+
+uint64_t close_client_requests(const struct close_client *client)
+{
+    return client->requests;
+}
+
+/* ---- one request ---- */
+
+/* Waits. Returns false when all is to end. */
+static bool wait_ms(struct close_client *client, int64_t ms, const char *reason)
+{
+    moment end = clock_now() + ms;
+    struct pollfd stop = {.fd = client->options.stop_fd, .events = POLLIN};
+    if (ms >= TELL_MS && client->options.waits != NULL)
+        client->options.waits(client->options.context, ms, reason);
+    while (clock_now() < end) {
+        if (poll(&stop, 1, clock_until(end)) > 0)
+            return false;
+    }
+    return true;
+}
+
+/* Moves the request on until it is done. Returns false when all is to end. */
+static bool perform(struct close_client *client, CURLcode *code)
+{
+    struct curl_waitfd stop = {.fd = client->options.stop_fd, .events = CURL_WAIT_POLLIN};
+    unsigned count = client->options.stop_fd >= 0 ? 1 : 0;
+    *code = CURLE_FAILED_INIT;
+    if (curl_multi_add_handle(client->multi, client->easy) != CURLM_OK)
+        return true;
+    int running = 1, left;
+    bool stopped = false;
+    while (running > 0 && !stopped) {
+        if (curl_multi_perform(client->multi, &running) != CURLM_OK)
+            break;
+        if (running > 0)
+            curl_multi_poll(client->multi, &stop, count, 60000, NULL);
+        stopped = (stop.revents & CURL_WAIT_POLLIN) != 0;
+    }
+    for (CURLMsg *message; (message = curl_multi_info_read(client->multi, &left)) != NULL;) {
+        if (message->msg == CURLMSG_DONE)
+            *code = message->data.result;
+    }
+    curl_multi_remove_handle(client->multi, client->easy);
+    return !stopped;
+}
+
+/* Sends once. answer->status is 0 where there was no whole answer, and *code says why. */
+static bool send_once(struct close_client *client, const char *method, const char *url, const char *body,
+                      struct close_answer *answer, CURLcode *code)
+{
+    CURL *easy = client->easy;
+    buffer_clear(&answer->body);
+    answer->status = 0;
+    answer->date_ms = 0;
+    client->answer = answer;
+    client->reset_ms = client->retry_after_ms = -1;
+    client->none_remain = false;
+    client->error[0] = '\0';
+    client->requests++;
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    if (body != NULL) {
+        curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
+    } else {
+        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+    }
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+    /* A kept connection that closes without a byte makes libcurl send again by itself: twice what must be done once. */
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, strcmp(method, "POST") == 0 ? 1L : 0L);
+    if (!perform(client, code))
+        return false;
+    buffer_append(&answer->body, "", 1);
+    if (answer->body.failed) {
+        *code = CURLE_OUT_OF_MEMORY;
+        buffer_free(&answer->body);
+    } else {
+        answer->body.length--;
+    }
+    long status = 0;
+    if (*code == CURLE_OK)
+        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    answer->status = (int)status;
+    return true;
+}
+
+/* ---- trying again ---- */
+
+/* How a request goes: what was tried, and since when it fails. */
+struct course {
+    bool changes; /* the request is none to be repeated when it may have been done */
+    unsigned tries;
+    unsigned refused;
+    moment failing_since; /* 0: it does not fail */
+};
+
+static int64_t back_off(unsigned tries)
+{
+    int64_t most = tries >= 8 ? MOST_WAIT_MS : (int64_t)FIRST_WAIT_MS << tries;
+    uint32_t random = 0;
+    most = most < MOST_WAIT_MS ? most : MOST_WAIT_MS;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
+        return most;
+    return most / 2 + (int64_t)(random % (uint32_t)(most / 2 + 1));
+}
+
+static int64_t rate_limit_wait(const struct close_client *client, unsigned tries)
+{
+    int64_t wait = client->reset_ms >= 0 ? client->reset_ms : client->retry_after_ms;
+    if (wait <= 0)
+        wait = back_off(tries);
+    return wait < LIMIT_WAIT_MOST_MS ? wait : LIMIT_WAIT_MOST_MS;
+}
+
+/* Whether nothing of the request can have reached Close. */
+static bool never_arrived(CURLcode code)
+{
+    return code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_PROXY ||
+           close_failure_is_lasting((int)code);
+}
+
+enum verdict { VERDICT_END, VERDICT_AGAIN, VERDICT_LIMITED };
+
+/* What becomes of an answer, or of none. */
+static enum verdict judge(const struct close_client *client, struct course *course, const struct close_answer *answer,
+                          CURLcode code, enum close_result *result, struct why *why)
+{
+    if (answer->status >= 200 && answer->status < 300) {
+        *result = CLOSE_DONE;
+        return VERDICT_END;
+    }
+    if (answer->status == 0)
+        close_failure_words(why, (int)code, client->error, client->base);
+    else
+        close_words(why, answer->status, answer->body.data, answer->body.length);
+    if (answer->status == 429)
+        return VERDICT_LIMITED;
+    if (answer->status == 401) {
+        *result = CLOSE_REFUSED;
+        return ++course->refused < REFUSALS ? VERDICT_AGAIN : VERDICT_END;
+    }
+    bool unclear = answer->status == 0 || answer->status == 408 || answer->status >= 500;
+    if (!unclear) {
+        *result = answer->status == 404 ? CLOSE_MISSING : CLOSE_REFUSED;
+        return VERDICT_END;
+    }
+    if (answer->status == 0 && never_arrived(code)) {
+        *result = CLOSE_FAILED;
+        return close_failure_is_lasting((int)code) ? VERDICT_END : VERDICT_AGAIN;
+    }
+    *result = CLOSE_UNKNOWN;
+    return course->changes ? VERDICT_END : VERDICT_AGAIN;
+}
+
+/* Waits for the next try. Returns false when none is to come: patience is over, or all is to end. */
+static bool may_try_again(struct close_client *client, struct course *course, enum verdict verdict,
+                          enum close_result *result, const struct why *why)
+{
+    int64_t wait;
+    if (verdict == VERDICT_LIMITED) {
+        wait = rate_limit_wait(client, course->tries);
+        if (course->tries >= LIMITED_MOST)
+            return false;
+    } else {
+        wait = back_off(course->tries);
+        if (course->failing_since == 0)
+            course->failing_since = clock_now();
+        if (clock_now() + wait - course->failing_since > client->options.patience_ms)
+            return false;
+    }
+    course->tries++;
+    if (wait_ms(client, wait, why->text))
+        return true;
+    *result = CLOSE_STOPPED;
+    return false;
+}
+
+/* Close says that no request is left for now: the next one waits. */
+static void note_limit(struct close_client *client)
+{
+    if (client->none_remain && client->reset_ms > 0 && client->reset_ms < LIMIT_WAIT_MOST_MS)
+        client->not_before = clock_now() + client->reset_ms;
+}
+
+static enum close_result call(struct close_client *client, const char *method, const char *url, const char *body,
+                              struct close_answer *answer, struct why *why)
+{
+    struct course course = {.changes = strcmp(method, "POST") == 0};
+    enum close_result result = CLOSE_FAILED;
+    for (;;) {
+        CURLcode code = CURLE_OK;
+        int64_t wait = client->not_before - clock_now();
+        if ((wait > 0 && !wait_ms(client, wait, "Close's rate limit")) ||
+            !send_once(client, method, url, body, answer, &code)) {
+            why_set(why, "stopped");
+            return CLOSE_STOPPED;
+        }
+        note_limit(client);
+        enum verdict verdict = judge(client, &course, answer, code, &result, why);
+        if (verdict == VERDICT_END || !may_try_again(client, &course, verdict, &result, why))
+            return result;
+    }
+}
+
+enum close_result close_call(struct close_client *client, const char *method, const char *path, const char *body,
+                             struct close_answer *answer, struct why *why)
+{
+    char *url = NULL;
+    if (asprintf(&url, "%s%s", client->base, path) < 0) {
+        why_set(why, "out of memory");
+        return CLOSE_FAILED;
+    }
+    enum close_result result = call(client, method, url, body, answer, why);
+    free(url);
+    return result;
+}
+
+enum close_result close_call_json(struct close_client *client, const char *method, const char *path, const char *body,
+                                  struct close_answer *answer, struct json_document *document, struct why *why)
+{
+    *document = (struct json_document){.root = NULL};
+    for (unsigned tries = 1;; tries++) {
+        bool out_of_memory = false;
+        struct why reason = {""};
+        enum close_result result = close_call(client, method, path, body, answer, why);
+        if (result != CLOSE_DONE)
+            return result;
+        if (json_read(answer->body.data, answer->body.length, NULL, document, &out_of_memory, &reason)) {
+            if (json_object_is_type(document->root, json_type_object))
+                return CLOSE_DONE;
+            json_document_free(document);
+            why_set(&reason, "it is no object");
+        }
+        why_set(why, "answered %d with what is no answer of Close's API (%.200s): is close_api_url right?",
+                answer->status, reason.text);
+        bool again = strcmp(method, "GET") == 0 && tries < MALFORMED;
+        if (!again)
+            return strcmp(method, "POST") == 0 ? CLOSE_UNKNOWN : CLOSE_REFUSED;
+        if (!wait_ms(client, back_off(tries), why->text))
+            return CLOSE_STOPPED;
+    }
+}
