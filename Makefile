@@ -132,6 +132,7 @@ install: all ## install the program, the samples and README under PREFIX (/usr/l
 	install -m 755 closecrm.fcgi $(DESTDIR)$(LIB)/closecrm.fcgi
 	ln -sf ../lib/closecrm/closecrm.fcgi $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
 	install -m 644 README.md LICENSE $(DESTDIR)$(DOC)
+	install -D -m 644 status/page.png $(DESTDIR)$(DOC)/status/page.png
 	set -e; for sample in $(SAMPLES); do \
 	    install -d "$(DESTDIR)$(DOC)/$$(dirname "$$sample")"; \
 	    sed 's|/usr/lib/closecrm/|$(LIB)/|g' "$$sample" >"$(DESTDIR)$(DOC)/$$sample"; \
