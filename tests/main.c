@@ -17,6 +17,7 @@ static void (*const suites[])(void) = {
     suite_transform_memory,
 
     // In order; those that start servers last.
+    suite_alerts,
     suite_close,
     suite_closeapi,
     suite_commands,
@@ -37,6 +38,7 @@ static void (*const suites[])(void) = {
     suite_config_places,
     suite_config_print,
     suite_config_values,
+    suite_counters,
     suite_crumb,
     suite_forward,
     suite_forwarder,
@@ -56,6 +58,11 @@ static void (*const suites[])(void) = {
     suite_queue_sqlite,
     suite_queue_sqlite_faults,
     suite_queue_sqlite_processes,
+    suite_recent,
+    suite_status,
+    suite_status_alerts,
+    suite_status_servers,
+    suite_status_tools,
     suite_transform,
     suite_transform_dates,
     suite_transform_mutations,
