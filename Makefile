@@ -4,15 +4,19 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 
 # ---- what it is made of -------------------------------------------------------------------------------------------
-FOLDERS := http webhook queue queue/sqlite transform forward life commands watch config
+FOLDERS := http webhook queue queue/sqlite transform forward closeapi life commands watch config
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
 BENCH_SOURCES := $(wildcard bench/*.c)
+BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c is part of them
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/standin/*.c tests/sanitizer/*.c) \
 	$(BENCH_SOURCES)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
-SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf) /dev/null -type f)
+SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv) /dev/null -type f)
+
+# Close's event types, a table in a file that people can read, as C: the program is one file.
+EVENT_TYPES := build/closeapi/event-types.inc
 
 # pkg-config is asked when a recipe runs and not when this file is read: on a fresh machine `make run` and `make test`
 # install it in between.
@@ -67,11 +71,17 @@ SANITIZER_tsan := build/tsan/tests/sanitizer/suppressions.o
 REPORTS_asan := build/asan/tests/sanitizer/reports.o
 REPORTS_tsan := build/tsan/tests/sanitizer/reports.o
 
+$(EVENT_TYPES): closeapi/event-types.tsv Makefile
+	@mkdir -p $(@D)
+	sed -n 's/^\([^#\t][^\t]*\)\t\([^\t]*\)$$/{"\1", "\2"},/p' $< >$@
+
 # One variant: objects under build/VARIANT, the program, the test program, the stand-in data plane, the benchmarks.
 define variant
 build/$(1)/%.o: %.c Makefile
 	@mkdir -p $$(@D)
 	$$(call quiet,CC,$$@) $$(CC) $$(CPPFLAGS_ALL) $$(CPPFLAGS) $$(CFLAGS_ALL) $$(CFLAGS_$(1)) $$(CFLAGS) -MMD -MP -c $$< -o $$@
+
+build/$(1)/closeapi/event_types.o: $(EVENT_TYPES)
 
 build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
@@ -84,7 +94,7 @@ build/$(1)/standin: $(STANDIN_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(
 
 build/$(1)/tests/sanitizer/reports.o: CPPFLAGS_ALL += -DREPORTS='"$(CURDIR)/build/$(1)/reports/$(1)"'
 
-build/$(1)/bench/%: build/$(1)/bench/%.o $(SOURCES:%.c=build/$(1)/%.o)
+build/$(1)/bench/%: build/$(1)/bench/%.o build/$(1)/bench/sample.o $(SOURCES:%.c=build/$(1)/%.o)
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
 -include $(patsubst %.c,build/$(1)/%.d,closecrm.fcgi.c $(SOURCES) $(TEST_SOURCES) $(STANDIN_SOURCES) $(BENCH_SOURCES))
@@ -164,9 +174,12 @@ valgrind: setup-test ## the unit tests under valgrind
 	valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=1 \
 	    build/valgrind/tests/all $(or $(SUITES),$(VALGRIND_SUITES))
 
-bench: setup-bench ## measure how fast the parts are: what is measured is printed, nothing is judged
-	@$(parallel) closecrm.fcgi build/release/standin $(BENCH_SOURCES:%.c=build/release/%)
-	@for program in $(BENCH_SOURCES:%.c=build/release/%); do $$program || exit 1; done
+# LONG=1: also what two million events that wait, or are remembered, change. ROUNDS=5: more runs, steadier medians.
+# STATES=/mnt: state directories on another disk.
+bench: setup-bench ## measure the speed beside rivals in the same run: a table, build/bench/speed.svg; nothing is judged
+	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
+	@build/release/bench/transform
+	@LONG=$(LONG) ROUNDS=$(or $(ROUNDS),3) STATES=$(STATES) bench/run
 
 check: setup-check ## cppcheck, clang-tidy and the format: a warning is a failure
 	@$(parallel) --keep-going check-all
@@ -176,12 +189,12 @@ check-all: check-format check-cppcheck $(ALL_C:%.c=build/check/%.tidy)
 check-format:
 	clang-format --dry-run --Werror $(ALL_C) $(ALL_H)
 
-check-cppcheck:
+check-cppcheck: $(EVENT_TYPES)
 	cppcheck --quiet -j$(JOBS) --std=c11 --enable=warning,style,performance,portability --inline-suppr \
 	    --suppressions-list=.cppcheck-suppressions --suppress=unmatchedSuppression \
 	    --error-exitcode=1 -D_GNU_SOURCE -D__STDC_VERSION__=201112L -I. $(ALL_C)
 
-build/check/%.tidy: %.c $(ALL_H) .clang-tidy tests/.clang-tidy
+build/check/%.tidy: %.c $(ALL_H) $(EVENT_TYPES) .clang-tidy tests/.clang-tidy
 	@mkdir -p $(@D)
 	@echo "  TIDY $<"
 	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) -DREPORTS='""' >$@.new 2>/dev/null \

@@ -6,20 +6,36 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "closeapi/closeapi.h"
 #include "commands/check_queue.h"
 #include "commands/options.h"
 #include "config/config.h"
+#include "config/keyring.h"
 #include "forward/forward.h"
 
-/* Where Close is to send a source's events. */
-static void print_address(const struct source *source)
+/* Whether the source takes signed requests only: by a key of the configuration, or one that `subscribe` obtained. */
+static bool has_key(const struct config *config, const struct source *source)
 {
+    struct keyring held;
+    bool found = source->signature_keys > 0;
+    if (found || !keyring_read(config->state_dir, &held, NULL))
+        return found;
+    for (size_t i = 0; i < held.count; i++)
+        found = found || strcmp(held.at[i].source, source->name) == 0;
+    keyring_free(&held);
+    return found;
+}
+
+/* Where Close is to send a source's events. */
+static void print_address(const struct config *config, const struct source *source)
+{
+    bool keyed = has_key(config, source);
     printf("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED/%s%s\n", source->name,
-           source->signature_keys == 0 ? "?writeKey=<your write key>" : "");
-    if (source->signature_keys == 0)
-        printf("    without a signature_key anybody who learns that address can send events: better set the one that "
-               "Close\n"
-               "    gave when the subscription was made\n");
+           !keyed ? "?writeKey=<your write key>" : "");
+    if (!keyed)
+        printf("    without a signature_key anybody who learns that address can send events: better let `closecrm.fcgi "
+               "subscribe`\n"
+               "    make the subscription, or set the key that Close gave when it was made\n");
 }
 
 static bool is_plain_http(const char *url)
@@ -43,18 +59,33 @@ static bool try_data_plane(const struct config *config, const struct source *sou
     return good;
 }
 
+/* Asks Close whether it takes the API key, and looks at the subscriptions, where the source has a key. */
+static bool try_close(const struct config *config, const struct source *source)
+{
+    struct why why = {""};
+    if (source->close_api_key == NULL)
+        return true;
+    bool good = closeapi_try(config, source, &why);
+    printf("  Close: %s: %s\n", good ? "ok" : "WRONG", why.text);
+    return good;
+}
+
 static size_t check_sources(const struct config *config, bool offline)
 {
     size_t wrong = 0;
     for (size_t i = 0; i < config->sources; i++) {
         const struct source *source = &config->source[i];
         printf("\nsource %s\n", source->name);
-        print_address(source);
+        print_address(config, source);
         if (is_plain_http(source->data_plane_url))
             printf("  data_plane_url is http: events and write key travel readable by others; use https\n");
         fflush(stdout); /* trying may take a while */
-        if (!offline && !try_data_plane(config, source))
-            wrong++;
+        if (offline)
+            continue;
+        bool delivers = try_data_plane(config, source);
+        fflush(stdout);
+        bool asks = try_close(config, source);
+        wrong += !delivers || !asks;
     }
     return wrong;
 }
@@ -75,7 +106,7 @@ int command_check(int argc, char **argv)
     size_t sources_wrong = check_sources(config, offline);
     size_t queue_wrong = offline ? check_state_directory(config) : check_queue(config);
     if (sources_wrong > 0)
-        printf("\n%zu of %zu sources cannot deliver: see WRONG above\n", sources_wrong, config->sources);
+        printf("\n%zu of %zu sources have something wrong: see WRONG above\n", sources_wrong, config->sources);
     if (queue_wrong > 0)
         printf("\nThe queue needs attention: see WRONG above\n");
     if (sources_wrong + queue_wrong == 0)

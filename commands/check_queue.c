@@ -14,13 +14,14 @@
 #include "commands/plain.h"
 #include "commands/state.h"
 #include "commands/when.h"
+#include "watch/cron_mark.h"
 
-#define SLOW_MS INT64_C(60000) /* an event that waits longer is told of */
+#define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
 #define PATH_ROOM 4096
 
 /* ---- the directory ---- */
 
-/* File systems that other machines may share, where the queue does without a write-ahead log. */
+/* File systems that other machines may share. */
 static const struct {
     long type;
     const char *name;
@@ -30,18 +31,28 @@ static const struct {
     {0x7461636f, "OCFS2"}, {0x01161970, "GFS2"}, {0x0bd00bd0, "Lustre"},
 };
 
-static void print_file_system(const char *directory)
+static const char *name_of_remote(const char *directory)
 {
     struct statfs status;
-    if (statfs(directory, &status) != 0)
-        return;
-    for (size_t i = 0; i < sizeof remote / sizeof *remote; i++) {
+    for (size_t i = 0; statfs(directory, &status) == 0 && i < sizeof remote / sizeof *remote; i++) {
         if (((long)status.f_type & 0xffffffffL) == remote[i].type)
-            printf("  file system: %s, which other machines may use: the queue does without a write-ahead log there\n"
-                   "    (SQLite's mode TRUNCATE), which is safe and slower. Only one machine may use this state\n"
-                   "    directory; a local disk is better\n",
-                   remote[i].name);
+            return remote[i].name;
     }
+    return NULL;
+}
+
+/* Where the file system is not surely this machine's own, the queue does without a write-ahead log: once it was opened
+ * there is none. */
+static void print_file_system(const char *directory)
+{
+    char path[PATH_ROOM];
+    const char *name = name_of_remote(directory);
+    snprintf(path, sizeof path, "%s/queue.db-wal", directory);
+    if (name == NULL && access(path, F_OK) == 0)
+        return;
+    printf("  file system: %s: the queue does without a write-ahead log there (SQLite's mode TRUNCATE),\n"
+           "    which is safe, and slower. Only one machine may use this state directory; a local disk is better\n",
+           name == NULL ? "one that may be another machine's" : name);
 }
 
 /* Whether the folder in which it is to be made is there, and this user may write there. */
@@ -62,13 +73,16 @@ static bool could_be_made(const char *directory)
 
 static bool is_good(const char *directory, const struct stat *status)
 {
+    char owner[STATE_USER_SIZE], own[STATE_USER_SIZE];
     if (!S_ISDIR(status->st_mode)) {
         printf("  WRONG: it is no directory\n");
         return false;
     }
     if (geteuid() != 0 && status->st_uid != geteuid()) {
-        printf("  WRONG: it belongs to user %u, and this runs as user %u: chown -R %u '%s'\n", (unsigned)status->st_uid,
-               (unsigned)geteuid(), (unsigned)geteuid(), directory);
+        printf(
+            "  WRONG: it belongs to user %s, and this runs as user %s: run this as %s, or, if the program runs as %s: "
+            "chown -R %s '%s'\n",
+            state_user(status->st_uid, owner), state_user(geteuid(), own), owner, own, own, directory);
         return false;
     }
     if ((status->st_mode & 077) != 0) {
@@ -85,7 +99,6 @@ size_t check_state_directory(const struct config *config)
         return 0;
     printf("\nstate directory %s\n", config->state_dir);
     if (stat(config->state_dir, &status) == 0) {
-        print_file_system(config->state_dir);
         return is_good(config->state_dir, &status) ? 0 : 1;
     }
     if (errno == ENOENT)
@@ -115,10 +128,10 @@ static size_t check_source(const struct overview_source *source)
                source->counts.waiting, source->name, source->name);
         wrong++;
     }
-    if (source->configured && source->notes.operator_must_act) {
+    if (source->configured && source->counts.waiting > 0 && source->notes.operator_must_act) {
         printf("  WRONG: source %s cannot be delivered until somebody acts: ", source->name);
         plain_column(stdout, source->notes.reason, 0);
-        putchar('\n');
+        puts("\n    it is tried every 5 minutes, and as soon as the program takes on a changed configuration");
         wrong++;
     } else if (source->configured && source->counts.waiting > 0 && source->notes.tries > 0) {
         printf("  source %s: %u attempts failed, it is tried again by itself; the last: ", source->name,
@@ -133,19 +146,45 @@ static size_t check_source(const struct overview_source *source)
     return wrong;
 }
 
+/* Whether something should have been tried long ago. */
+static bool is_late(const struct overview *overview)
+{
+    for (size_t i = 0; i < overview->names.count; i++) {
+        const struct overview_source *source = &overview->source[i];
+        int64_t due_ms = source->counts.oldest_received_ms;
+        if (source->notes.next_ms > due_ms)
+            due_ms = source->notes.next_ms;
+        if (source->configured && source->counts.waiting > 0 && overview->now_ms - due_ms > LATE_MS)
+            return true;
+    }
+    return false;
+}
+
 static size_t check_waiting(const struct overview *overview)
 {
     char age[WHEN_SIZE];
-    int64_t waits_ms = overview->all.waiting == 0 ? 0 : overview->now_ms - overview->all.oldest_received_ms;
     printf("  waiting: %" PRIu64, overview->all.waiting);
     if (overview->all.waiting > 0)
-        printf(", the oldest since %s", when_print_age(waits_ms, age));
+        printf(", the oldest since %s", when_print_age(overview->now_ms - overview->all.oldest_received_ms, age));
     printf("\n  forwarding: %s\n", overview->forwarder.text);
-    if (overview->forwarding || waits_ms < SLOW_MS)
+    if (overview->forwarding || !is_late(overview))
         return 0;
     printf("  WRONG: events wait and nothing forwards them: start the program (the web server does at the next event), "
            "or run\n    `closecrm.fcgi cron` every minute from the crontab of its user\n");
     return 1;
+}
+
+static void print_cron(const char *directory, int64_t now_ms)
+{
+    struct cron_mark mark;
+    char date[WHEN_SIZE], age[WHEN_SIZE];
+    cron_mark_read(directory, &mark);
+    if (mark.ran_ms == 0)
+        printf(
+            "  cron: never ran. Where the web server starts the program (CGI, mod_fcgid), `closecrm.fcgi cron` belongs "
+            "into its\n    user's crontab, for every minute\n");
+    else
+        printf("  cron: ran %s (%s ago)\n", when_print(mark.ran_ms, date), when_print_age(now_ms - mark.ran_ms, age));
 }
 
 static size_t print_overview(const struct overview *overview)
@@ -187,7 +226,9 @@ size_t check_queue(const struct config *config)
     }
     wrong = check_state_directory(config);
     if (wrong == 0 && gather(config, &overview, &why)) {
+        print_file_system(config->state_dir);
         wrong = print_overview(&overview);
+        print_cron(config->state_dir, overview.now_ms);
     } else if (wrong == 0) {
         printf("  WRONG: %s\n", why.text);
         wrong = 1;

@@ -59,6 +59,49 @@ static const struct command commands[] = {
      "\n"
      "The exit code is 0 only when the answer was 200 with the body `ok`.\n",
      command_send_test},
+    {"subscribe", "--url URL [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe]",
+     "make Close send its events to URL, signed, and keep the key",
+     "Says what it will do, makes a subscription in Close, and keeps its key in the state directory, where the "
+     "running\n"
+     "program finds it at once. Needs close_api_key in the configuration.\n"
+     "\n"
+     "  --url URL       the program's public address; with several sources it ends with /NAME\n"
+     "  --source NAME   whose events; needed only where the configuration has several sources\n"
+     "  --events LIST   lead.created,opportunity.*; without it all events that Close documents\n"
+     "  --filter FILE   an extra_filter of Close's (JSON) for each of them\n"
+     "  --dry-run       only say what would be done\n"
+     "  --probe         then send a small and a large signed request to URL, which the program answers and does not\n"
+     "                  keep; if URL is subscribed already, only this\n",
+     command_subscribe},
+    {"subscriptions", "[--source NAME] [--json]", "list the subscriptions in Close, and whether their keys are held",
+     "", command_subscriptions},
+    {"unsubscribe", "[--source NAME] ID", "remove a subscription in Close, and its key here", "", command_unsubscribe},
+    {"pause", "[--source NAME] ID", "make Close send nothing for a while",
+     "Close drops what waits; `resume` fetches it from the Event Log, which Close keeps for 30 days.\n", command_pause},
+    {"resume", "[--source NAME] ID", "make Close send again, and fill the gap", "", command_resume},
+    {"rotate", "[--source NAME] [ID]", "put a new subscription with a new key in an old one's place, without a gap",
+     "Makes the new one; both deliver for a while. `reconcile` removes the old one when the new one has delivered and\n"
+     "the Event Log was read past its creation. Said again, it tells how far that is.\n",
+     command_rotate},
+    {"backfill",
+     "--since T [--until T] [--source NAME] [--object-type X] [--action Y] [--lead ID] [--all-events] [--again] "
+     "[--dry-run] [--json]",
+     "fetch past events from Close's Event Log",
+     "Puts into the queue what was not delivered yet, oldest first. Close keeps 30 days. The same line again goes on\n"
+     "where it was stopped.\n"
+     "\n"
+     "  --since, --until T   2026-11-01, 2026-11-01T12:30 (UTC), or 7d, 12h: before now\n"
+     "  --object-type X, --action Y, --lead ID   only these\n"
+     "  --all-events         also what no subscription of the source covers\n"
+     "  --again              from the start, not where it was stopped\n"
+     "  --dry-run            only read and count\n",
+     command_backfill},
+    {"reconcile", "[--source NAME] [--all-events] [--json]",
+     "close every gap since the last time from Close's Event Log",
+     "cron and the running program do this by themselves every reconcile_interval. Also looks whether Close has "
+     "paused\n"
+     "the subscription. The exit code is 1 when somebody must look at something.\n",
+     command_reconcile},
     {"queue status", "[--json]", "how many events were accepted, and what became of them",
      "For each source and in all: accepted, delivered, duplicates, dropped, waiting, dead letters, the last of each, "
      "the\n"
@@ -87,7 +130,10 @@ static const struct command commands[] = {
     {"queue move", "OLD NEW", "give a renamed or removed source's events to another",
      "Waiting events and dead letters of OLD, which must be out of the configuration, become NEW's, which must be in "
      "it.\n"
-     "Interrupted, it goes on where it stopped when it is called again.\n",
+     "Wait until the running program has taken on that configuration (its log says so, some seconds after the file "
+     "was\n"
+     "saved): what it is sending at that moment would go twice. Interrupted, it goes on where it stopped when it is\n"
+     "called again.\n",
      command_queue_move},
     {"queue backup", "FILE", "write a copy of the whole queue to a new file",
      "It may be in use meanwhile. To use the copy: put it as queue.db into an empty folder of mode 0700 that belongs "

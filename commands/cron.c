@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "closeapi/reconciler.h"
 #include "commands/options.h"
 #include "commands/state.h"
 #include "config/config.h"
@@ -134,6 +135,11 @@ static void look(struct findings *findings)
     queue_close(findings->queue);
 }
 
+static void tell_trouble(void *context, const char *source, const char *words)
+{
+    problem(context, "source %s: %s", source, words);
+}
+
 /* What a queue requires that keeps something. */
 static void keep(struct findings *findings, moment deadline)
 {
@@ -144,7 +150,10 @@ static void keep(struct findings *findings, moment deadline)
         return;
     }
     cron_mark_read(directory, &findings->mark);
-    if (forward_bounded(findings->config, deadline, &why) == BOUNDED_FAILED)
+    bool failed = forward_bounded(findings->config, deadline, &why) == BOUNDED_FAILED;
+    if (!failed && reconcile_due(findings->config, deadline, tell_trouble, findings)) /* what it brought is due, too */
+        failed = forward_bounded(findings->config, deadline, &why) == BOUNDED_FAILED;
+    if (failed)
         problem(findings, "%s", why.text);
     else
         look(findings);

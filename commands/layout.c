@@ -22,9 +22,20 @@ struct layout {
     bool failed;
 };
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* What ends a number or word. */
+static bool is_end(char c)
+{
+    return c == ',' || c == ':' || c == ']' || c == '}' || is_blank(c);
+}
+
 static void skip_blanks(struct layout *layout)
 {
-    while (layout->at < layout->end && memchr(" \t\r\n", *layout->at, 4) != NULL)
+    while (layout->at < layout->end && is_blank(*layout->at))
         layout->at++;
 }
 
@@ -40,7 +51,7 @@ static size_t skip_token(struct layout *layout)
     const char *start = layout->at;
     bool string = *start == '"';
     layout->at++;
-    while (layout->at < layout->end && (string ? *layout->at != '"' : memchr(",:]} \t\r\n", *layout->at, 8) == NULL))
+    while (layout->at < layout->end && (string ? *layout->at != '"' : !is_end(*layout->at)))
         layout->at += *layout->at == '\\' && layout->end - layout->at > 1 ? 2 : 1;
     if (string && layout->at < layout->end)
         layout->at++;

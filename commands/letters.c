@@ -89,15 +89,21 @@ void letter_filter_free(struct letter_filter *filter)
 
 /* ---- walking ---- */
 
-static bool fits(const struct letter_filter *filter, const struct letter *letter, const struct headline *headline)
+/* What costs little to find out comes first. */
+static bool may_fit(const struct letter_filter *filter, const struct letter *letter)
 {
+    if (filter->last != 0 && letter->id > filter->last)
+        return false;
     if (filter->id_count > 0 &&
         bsearch(&letter->id, filter->ids, filter->id_count, sizeof *filter->ids, compare_ids) == NULL)
         return false;
     if (filter->reason != NULL && strcasestr(letter->reason, filter->reason) == NULL)
         return false;
-    if (letter->died_ms < filter->since_ms || letter->died_ms > filter->until_ms)
-        return false;
+    return letter->died_ms >= filter->since_ms && letter->died_ms <= filter->until_ms;
+}
+
+static bool fits(const struct letter_filter *filter, const struct headline *headline)
+{
     if (filter->event != NULL && !headline_fits(headline, filter->event))
         return false;
     return filter->lead == NULL || (headline->lead != NULL && strcmp(headline->lead, filter->lead) == 0);
@@ -116,10 +122,10 @@ static void choose(const struct letter_filter *filter, const struct letters *let
     for (size_t i = 0; i < letters->count; i++) {
         const struct letter *letter = &letters->at[i];
         struct headline *headline = &fitting->headline[fitting->count];
-        if (filter->last != 0 && letter->id > filter->last)
+        if (!may_fit(filter, letter))
             continue;
         headline_read(headline, letter->body, letter->length);
-        if (fits(filter, letter, headline))
+        if (fits(filter, headline))
             fitting->letter[fitting->count++] = letter;
         else
             headline_free(headline);

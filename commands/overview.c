@@ -44,7 +44,11 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
     for (size_t i = 0; i < count; i++) {
         struct overview_source *source = &overview->source[i];
         source->name = overview->names.at[i];
-        source->configured = config_source(config, source->name) != NULL;
+        const struct source *configured = config_source(config, source->name);
+        source->configured = configured != NULL;
+        source->reconciles = configured != NULL && configured->close_api_key != NULL;
+        if (source->reconciles && !closeapi_completeness(config, configured, &source->complete, why))
+            return false;
         if (!queue_count(queue, source->name, &source->counts, why) ||
             !queue_notes(queue, source->name, &source->notes, why))
             return false;
@@ -55,6 +59,8 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
 
 void overview_free(struct overview *overview)
 {
+    for (size_t i = 0; overview->source != NULL && i < overview->names.count; i++)
+        completeness_free(&overview->source[i].complete);
     queue_names_free(&overview->names);
     free(overview->source);
     overview->source = NULL;
@@ -70,7 +76,8 @@ const struct overview_source *overview_failing(const struct overview *overview)
     const struct overview_source *failing = NULL;
     for (size_t i = 0; i < overview->names.count; i++) {
         const struct overview_source *source = &overview->source[i];
-        if (source->notes.reason[0] != '\0' && (failing == NULL || source->notes.next_ms > failing->notes.next_ms))
+        if (source->configured && source->notes.reason[0] != '\0' &&
+            (failing == NULL || source->notes.next_ms > failing->notes.next_ms))
             failing = source;
     }
     return failing;

@@ -2,6 +2,7 @@
 #ifndef COMMANDS_OVERVIEW_H
 #define COMMANDS_OVERVIEW_H
 
+#include "closeapi/closeapi.h"
 #include "config/config.h"
 #include "queue/inspect.h"
 
@@ -10,6 +11,8 @@ struct overview_source {
     bool configured;
     struct counts counts;
     struct notes notes;
+    bool reconciles;              /* it has an API key of Close's */
+    struct completeness complete; /* then: what is known of it */
 };
 
 struct overview {
@@ -30,7 +33,7 @@ void overview_free(struct overview *overview);
 /* Whether a source is worth a line: it is configured, or something of it was ever there. */
 bool overview_matters(const struct overview_source *source);
 
-/* The failure that matters most now: the source whose next attempt is due last; NULL: nothing failed. */
+/* The failure that matters most now: the configured source whose next attempt is due last; NULL: nothing failed. */
 const struct overview_source *overview_failing(const struct overview *overview);
 
 /* Writes it as JSON, with a newline. Returns false when memory ran out. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "commands/overview.h"
+#include "commands/rows.h"
 #include "commands/when.h"
 
 /* Adds a member and takes its value over. One that could not be made is NULL, as JSON's null is: *good tells. */
@@ -24,7 +25,7 @@ static void add_number(struct json_object *object, const char *name, int64_t num
 /* NULL stands for null. */
 static void add_text(struct json_object *object, const char *name, const char *text, bool *good)
 {
-    struct json_object *value = text == NULL ? NULL : json_object_new_string(text);
+    struct json_object *value = text == NULL ? NULL : rows_text(text);
     *good = *good && (text == NULL || value != NULL);
     add(object, name, value, good);
 }
@@ -64,6 +65,24 @@ static void add_failure(struct json_object *object, const struct overview_source
     add_number(object, "failed_attempts", notes == NULL ? 0 : notes->tries, good);
 }
 
+/* By Close's clock: until when all that Close's Event Log has is accepted; null where that is not known. */
+static void add_complete(struct json_object *object, const struct overview_source *source, bool *good)
+{
+    const struct completeness *complete = &source->complete;
+    bool known = source->reconciles && complete->until_ms > complete->since_ms;
+    add_date(object, "complete_since", known ? complete->since_ms : 0, good);
+    add_date(object, "complete_until", known ? complete->until_ms : 0, good);
+    if (!source->reconciles)
+        return;
+    add_date(object, "verified_until", complete->verified_ms > complete->since_ms ? complete->verified_ms : 0, good);
+    add_text(object, "complete_for", complete->types, good);
+    add_number(object, "missed_by_webhook", (int64_t)complete->missed, good);
+    add_number(object, "missed_too_large", (int64_t)complete->missed_large, good);
+    add_number(object, "missed_while_paused", (int64_t)complete->missed_paused, good);
+    add_number(object, "hidden", (int64_t)complete->hidden, good);
+    add_text(object, "close_trouble", complete->trouble[0] == '\0' ? NULL : complete->trouble, good);
+}
+
 static struct json_object *source_json(const struct overview_source *source, int64_t now_ms, bool *good)
 {
     struct json_object *object = json_object_new_object();
@@ -71,7 +90,7 @@ static struct json_object *source_json(const struct overview_source *source, int
     *good = *good && configured != NULL;
     add_counts(object, &source->counts, now_ms, good);
     add_failure(object, source, now_ms, good);
-    add_text(object, "complete_until", NULL, good); /* until Close's Event Log is compared with */
+    add_complete(object, source, good);
     add(object, "configured", configured, good);
     return object;
 }

@@ -64,3 +64,17 @@ void plain_column(FILE *out, const char *text, size_t width)
         fputc(' ', out);
     } while (++written < width);
 }
+
+char *plain_utf8(const char *text)
+{
+    size_t length = strlen(text);
+    char *copy = strdup(text);
+    for (size_t at = 0; copy != NULL && at < length;) {
+        uint32_t character;
+        size_t bytes = take_character((const unsigned char *)text + at, length - at, &character);
+        if (bytes == 0)
+            copy[at] = '?';
+        at += bytes == 0 ? 1 : bytes;
+    }
+    return copy;
+}

@@ -12,4 +12,8 @@ size_t plain_write(FILE *out, const char *text, size_t length);
 /* Writes a NUL-terminated text likewise, "-" for NULL, and blanks up to width bytes, one at least. */
 void plain_column(FILE *out, const char *text, size_t width);
 
+/* A copy of a NUL-terminated text for JSON, which must be UTF-8: a byte that is none becomes `?` (reasons are cut at a
+ * number of bytes). The caller frees. NULL when memory ran out. */
+char *plain_utf8(const char *text);
+
 #endif

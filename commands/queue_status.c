@@ -58,6 +58,21 @@ static void print_notes(const struct notes *notes, int64_t now_ms)
                (unsigned)notes->parked_count);
 }
 
+static void print_complete(const struct completeness *complete)
+{
+    char words[COMPLETENESS_WORDS];
+    printf("  %s\n", completeness_words(complete, words));
+    if (complete->missed > 0)
+        printf("  missed by the webhook and fetched from Close: %llu (%llu too large, %llu while paused)\n",
+               (unsigned long long)complete->missed, (unsigned long long)complete->missed_large,
+               (unsigned long long)complete->missed_paused);
+    if (complete->trouble[0] == '\0')
+        return;
+    fputs("  Close           ", stdout);
+    plain_column(stdout, complete->trouble, 0);
+    putchar('\n');
+}
+
 static void print_all(const struct overview *overview)
 {
     size_t shown = 0;
@@ -69,6 +84,8 @@ static void print_all(const struct overview *overview)
         printf("source %s%s\n", source->name, source->configured ? "" : " (not in the configuration)");
         print_counts(&source->counts, overview->now_ms);
         print_notes(&source->notes, overview->now_ms);
+        if (source->reconciles)
+            print_complete(&source->complete);
         if (!source->configured && source->counts.waiting + source->counts.dead > 0)
             printf("  its events wait until it is configured again, or `closecrm.fcgi queue move %s NEW`\n",
                    source->name);

@@ -3,7 +3,9 @@
 
 #include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "commands/plain.h"
 #include "commands/when.h"
 
 static bool add(struct json_object *row, const char *name, struct json_object *value)
@@ -14,9 +16,17 @@ static bool add(struct json_object *row, const char *name, struct json_object *v
     return false;
 }
 
+struct json_object *rows_text(const char *text)
+{
+    char *copy = plain_utf8(text);
+    struct json_object *value = copy == NULL ? NULL : json_object_new_string(copy);
+    free(copy);
+    return value;
+}
+
 bool rows_add_text(struct json_object *row, const char *name, const char *text)
 {
-    struct json_object *value = text == NULL ? NULL : json_object_new_string(text);
+    struct json_object *value = text == NULL ? NULL : rows_text(text);
     return (text == NULL || value != NULL) && add(row, name, value);
 }
 

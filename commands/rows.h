@@ -16,6 +16,9 @@ struct rows {
 /* An element: a new object with what all lists tell of an event. NULL when memory ran out. */
 struct json_object *rows_new(uint64_t id, const char *source, const struct headline *headline, size_t bytes);
 
+/* A JSON string of any text, which is made UTF-8. NULL when memory ran out. */
+struct json_object *rows_text(const char *text);
+
 /* Adds members. Return false when memory ran out; a NULL text and 0 ms stand for null. */
 bool rows_add_text(struct json_object *row, const char *name, const char *text);
 bool rows_add_date(struct json_object *row, const char *name, int64_t ms);

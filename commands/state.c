@@ -42,6 +42,27 @@ static enum state_place become(const struct config *config, const struct stat *s
     return STATE_BARRED;
 }
 
+const char *state_user(unsigned user, char out[static STATE_USER_SIZE])
+{
+    const struct passwd *entry = getpwuid(user);
+    if (entry != NULL)
+        snprintf(out, STATE_USER_SIZE, "%s", entry->pw_name);
+    else
+        snprintf(out, STATE_USER_SIZE, "#%u", user); /* as sudo spells it */
+    return out;
+}
+
+static enum state_place anothers(const struct config *config, const struct stat *status, struct why *why)
+{
+    char owner[STATE_USER_SIZE], own[STATE_USER_SIZE];
+    state_user(status->st_uid, owner);
+    why_set(why,
+            "the state directory %.160s belongs to user %s, and this runs as user %s: run it as %s (sudo -u %s "
+            "closecrm.fcgi ...) or as root",
+            config->state_dir, owner, state_user(geteuid(), own), owner, owner);
+    return STATE_BARRED;
+}
+
 enum state_place state_take_on_owner(const struct config *config, struct why *why)
 {
     struct stat status;
@@ -53,7 +74,9 @@ enum state_place state_take_on_owner(const struct config *config, struct why *wh
         why_set(why, "the state directory %.300s cannot be looked at: %s", config->state_dir, strerror(errno));
         return STATE_BARRED;
     }
-    return geteuid() == 0 && status.st_uid != 0 ? become(config, &status, why) : STATE_THERE;
+    if (status.st_uid == geteuid())
+        return STATE_THERE;
+    return geteuid() == 0 ? become(config, &status, why) : anothers(config, &status, why);
 }
 
 bool state_may_open(const struct config *config, struct why *why)

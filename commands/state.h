@@ -28,9 +28,13 @@ int state_failed(const char *command, const struct why *why);
 enum state_place {
     STATE_THERE,
     STATE_MISSING, /* there is no directory (yet) */
-    STATE_BARRED,  /* it cannot be looked at, or become its owner */
+    STATE_BARRED,  /* it cannot be looked at, or is another user's */
     STATE_NONE,    /* the configured queue needs none */
 };
+
+/* A user's name, or number without one. Returns out. */
+#define STATE_USER_SIZE 64
+const char *state_user(unsigned user, char out[static STATE_USER_SIZE]);
 
 /* Looks for the state directory and, where root calls, takes on its owner's user and groups for the rest of the
  * process. Makes nothing. What is not THERE or NONE has a reason that says what to do. Before threads start. */

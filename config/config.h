@@ -22,6 +22,8 @@ struct signature_key {
     size_t length;
 };
 
+enum answer_no_yes { ANSWER_NO, ANSWER_YES };
+
 enum queue_kind { QUEUE_SQLITE, QUEUE_NONE };
 
 /* One Close organization and where its events go. */
@@ -38,6 +40,11 @@ struct source {
     struct strings keep; /* object_type.action, `*` allowed */
     struct strings drop;
     struct strings remove; /* exact paths below the event: data.body_html */
+
+    char *close_api_key; /* of Close; NULL: Close is not asked */
+    char *close_api_url; /* http: or https:, without a slash at its end */
+    int64_t reconcile_interval_ms;
+    enum answer_no_yes auto_resume; /* whether a subscription that Close has paused is activated again */
 };
 
 struct config {

@@ -36,7 +36,7 @@ struct type {
 };
 
 extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
-    type_patterns, type_members, type_write_keys, type_signature_keys;
+    type_patterns, type_members, type_write_keys, type_signature_keys, type_secret, type_api_url;
 
 struct key {
     const char *name;
@@ -85,6 +85,9 @@ size_t value_control(const char *text, size_t length);
 /* Checks a data_plane_url and returns it as it is used, without slashes at its end; the caller frees it. NULL with a
  * reason that does not show it. */
 char *url_data_plane(const char *text, struct why *why);
+
+/* The same for a close_api_url. */
+char *url_close_api(const char *text, struct why *why);
 
 /* ---- file.c: files that hold secrets ---- */
 

@@ -18,6 +18,7 @@
 #define SOURCE(member) offsetof(struct source, member)
 
 static const char *const queues[] = {"sqlite", "none", NULL};
+static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 /* clang-format off */
@@ -29,6 +30,10 @@ static const struct key keys[] = {
     {"keep", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "only these events go on: `lead.*`, `activity.email.created`; none named: all", false, SOURCE(keep), NULL},
     {"drop", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "these events do not go on, even if kept above", false, SOURCE(drop), NULL},
     {"remove", &type_members, SCOPE_DEFAULT, "", 0, 0, "these members are left out of every event: `data.body_html`", false, SOURCE(remove), NULL},
+    {"close_api_key", &type_secret, SCOPE_SOURCE, "", 0, 0, "of an administrator in Close: with it gaps are found and closed (`reconcile`), and `subscribe` and its kin work", true, SOURCE(close_api_key), NULL},
+    {"close_api_url", &type_api_url, SCOPE_DEFAULT, "https://api.close.com/api/v1", 0, 0, "where Close's API is", false, SOURCE(close_api_url), NULL},
+    {"reconcile_interval", &type_duration, SCOPE_DEFAULT, "15m", 0, 7 * DAY, "how often Close's Event Log is asked for what is missing, where there is a close_api_key; `0s`: only by `reconcile`", false, SOURCE(reconcile_interval_ms), NULL},
+    {"auto_resume", &type_choice, SCOPE_DEFAULT, "no", 0, 0, "whether a subscription that Close has paused is activated again by itself", false, SOURCE(auto_resume), no_yes},
 
     {"queue", &type_choice, SCOPE_PROGRAM, "sqlite", 0, 0, "where accepted events wait: in a database in state_dir; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
     {"state_dir", &type_folder, SCOPE_PROGRAM, "state", 0, 0, "folder for waiting events, private to the user as which this runs; the default lies beside this file", false, PROGRAM(state_dir), NULL},

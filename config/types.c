@@ -11,7 +11,8 @@
 #define NO_MEMORY "could not be read: out of memory"
 
 /* Enums are written through this type, as the compiler lays them out. */
-_Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_kind) == sizeof(unsigned),
+_Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_kind) == sizeof(unsigned) &&
+                   sizeof(enum answer_no_yes) == sizeof(unsigned),
                "choices are stored as unsigned");
 
 static void *field_of(const struct key *key, void *base)
@@ -117,6 +118,39 @@ static bool folder_parse(const struct key *key, const char *text, void *base, st
 static bool url_parse(const struct key *key, const char *text, void *base, struct why *why)
 {
     return text_store(key, base, url_data_plane(text, why));
+}
+
+static bool api_url_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    return text_store(key, base, url_close_api(text, why));
+}
+
+/* One key, sent as a user name of HTTP Basic. A later one takes an earlier one's place. */
+static bool secret_parse(const struct key *key, const char *text, void *base, struct why *why)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        if (!isascii((unsigned char)*c) || !isgraph((unsigned char)*c) || strchr(":;#\"'<>,", *c) != NULL) {
+            why_set(why, "must be the one bare key as Close shows it: no quotes, no comment, none of : ; # < > ,");
+            return false;
+        }
+    }
+    if (*text == '\0') {
+        why_set(why, "has no value: give it one or remove it");
+        return false;
+    }
+    char *copy = strdup(text);
+    if (copy == NULL)
+        why_set(why, NO_MEMORY);
+    key->type->clear(key, base);
+    return text_store(key, base, copy);
+}
+
+static void secret_clear(const struct key *key, void *base)
+{
+    char **text = field_of(key, base);
+    if (*text != NULL)
+        secret_free(*text, strlen(*text));
+    *text = NULL;
 }
 
 /* ---- lists ---- */
@@ -304,3 +338,5 @@ const struct type type_patterns = {"list of events", true, false, patterns_parse
 const struct type type_members = {"list of members", true, false, members_parse, words_clear, NULL};
 const struct type type_write_keys = {"list of keys", true, false, write_keys_parse, words_clear, NULL};
 const struct type type_signature_keys = {"list of keys", true, false, signature_keys_parse, signature_keys_clear, NULL};
+const struct type type_secret = {"key", false, false, secret_parse, secret_clear, NULL};
+const struct type type_api_url = {"URL", false, false, api_url_parse, text_clear, NULL};

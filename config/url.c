@@ -1,4 +1,5 @@
-/* What a data_plane_url may be. Reasons never show it: people paste URLs with keys and passwords in them. */
+/* What a data_plane_url and a close_api_url may be. Reasons never show it: people paste URLs with keys and passwords in
+ * them. */
 #include "config/internal.h"
 
 #include <ctype.h>
@@ -45,7 +46,7 @@ static bool ends_with_endpoint(const char *path, size_t length)
     return false;
 }
 
-static const char *fault_of_http(const char *authority)
+static const char *fault_of_authority(const char *authority)
 {
     size_t length = strcspn(authority, "/?#");
     if (memchr(authority, '@', length) != NULL)
@@ -56,12 +57,28 @@ static const char *fault_of_http(const char *authority)
         return "names no host: " EXAMPLE;
     if (!authority_is_good(authority, length))
         return "has a host or port that cannot be: " EXAMPLE;
+    return NULL;
+}
+
+static const char *fault_of_http(const char *authority)
+{
+    const char *fault = fault_of_authority(authority);
+    if (fault != NULL)
+        return fault;
+    size_t length = strcspn(authority, "/");
     size_t path = strlen(authority + length);
     while (path > 0 && authority[length + path - 1] == '/')
         path--;
     if (ends_with_endpoint(authority + length, path))
         return "must end before /v1: the program adds that itself";
     return NULL;
+}
+
+static const char *fault_of_api(const char *authority)
+{
+    if (strpbrk(authority, "@?#") != NULL)
+        return "must be the bare address, like https://api.close.com/api/v1: the key goes into close_api_key";
+    return fault_of_authority(authority);
 }
 
 static const char *fault_of_file(const char *rest)
@@ -85,16 +102,17 @@ static const char *fault_of_characters(const char *text, bool file)
     return NULL;
 }
 
-char *url_data_plane(const char *text, struct why *why)
-{
-    static const struct {
-        const char *scheme;
-        const char *(*fault)(const char *rest);
-    } schemes[] = {{"https://", fault_of_http}, {"http://", fault_of_http}, {"file://", fault_of_file}};
+struct scheme {
+    const char *start;
+    const char *(*fault)(const char *rest); /* in what follows it, in words; NULL: none */
+};
 
-    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
-        size_t scheme = strlen(schemes[i].scheme);
-        if (strncasecmp(text, schemes[i].scheme, scheme) != 0)
+/* Checks a URL of one of the schemes and returns a copy without slashes at its end. NULL with the reason. */
+static char *read_url(const char *text, const struct scheme *schemes, size_t count, const char *wanted, struct why *why)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t scheme = strlen(schemes[i].start);
+        if (strncasecmp(text, schemes[i].start, scheme) != 0)
             continue;
         const char *fault = fault_of_characters(text, schemes[i].fault == fault_of_file);
         if (fault == NULL)
@@ -108,11 +126,25 @@ char *url_data_plane(const char *text, struct why *why)
             why_set(why, "could not be read: out of memory");
             return NULL;
         }
-        memcpy(url, schemes[i].scheme, scheme);
+        memcpy(url, schemes[i].start, scheme);
         for (size_t end = strlen(url); url[end - 1] == '/'; end--)
             url[end - 1] = '\0';
         return url;
     }
-    why_set(why, "must begin with https://, http:// or file:///: " EXAMPLE);
+    why_set(why, "must begin with %s", wanted);
     return NULL;
+}
+
+char *url_data_plane(const char *text, struct why *why)
+{
+    static const struct scheme schemes[] = {
+        {"https://", fault_of_http}, {"http://", fault_of_http}, {"file://", fault_of_file}};
+    return read_url(text, schemes, sizeof schemes / sizeof *schemes, "https://, http:// or file:///: " EXAMPLE, why);
+}
+
+char *url_close_api(const char *text, struct why *why)
+{
+    static const struct scheme schemes[] = {{"https://", fault_of_api}, {"http://", fault_of_api}};
+    return read_url(text, schemes, sizeof schemes / sizeof *schemes,
+                    "https:// or http://, like https://api.close.com/api/v1", why);
 }

@@ -43,12 +43,17 @@ static void report_event(struct traffic *traffic, const struct pending *pending,
     parsed_free(parsed);
 }
 
-/* Something was accepted after these had been refused: the fault is their own. */
-static void condemn_aside(struct traffic *traffic)
+/* Something was accepted after these had been refused. Each is tried once more, alone: refused again, the fault is its
+ * own; but the data plane may have been mended in between. */
+static void try_aside_again(struct traffic *traffic)
 {
-    struct pending *pending;
-    while ((pending = pending_pop(&traffic->aside)) != NULL)
-        traffic_end(traffic, pending, VERDICT_DEAD, pending->refusal);
+    for (const struct pending *p = traffic->aside.first; p != NULL; p = p->next) {
+        struct lane *lane = traffic_lane(traffic, p);
+        if (lane->sending.count == 0)
+            lane_put_back(lane);
+        lane->limit = 1;
+    }
+    traffic_return(traffic, &traffic->aside);
 }
 
 static void delivered(struct lane *lane, const struct answer *answer)
@@ -72,7 +77,7 @@ static void delivered(struct lane *lane, const struct answer *answer)
     lane->failures = searching ? FAILURES_MOST - 1 : 0;
     traffic->accepted++;
     traffic->blocked_until = 0;
-    condemn_aside(traffic);
+    try_aside_again(traffic);
 }
 
 static int64_t delay_after(unsigned tries, const struct answer *answer)
@@ -164,11 +169,11 @@ static void operator_must_act(struct lane *lane, const struct answer *answer)
     report(lane, answer, LEVEL_ERROR, "data_plane_refuses", OPERATOR_MS);
     traffic->blocked_until = clock_now() + OPERATOR_MS;
     lane_put_back(lane);
-    struct pending *pending;
-    while ((pending = pending_pop(&traffic->aside)) != NULL) {
-        pending->until = 0;
-        pending_push_first(&traffic_lane(traffic, pending)->waiting, pending);
+    for (size_t i = 0; i < traffic->lanes; i++) {
+        if (traffic->lane[i].sending.count == 0)
+            lane_put_back(&traffic->lane[i]);
     }
+    traffic_return(traffic, &traffic->aside);
     for (size_t i = 0; i < traffic->lanes; i++) {
         struct lane *each = &traffic->lane[i];
         if (each->sending.count == 0)
@@ -181,8 +186,8 @@ static void set_aside(struct lane *lane, struct pending *pending, const struct a
 {
     struct traffic *traffic = lane->traffic;
     pending->until = clock_now() + OPERATOR_MS;
-    free(pending->refusal);
-    pending->refusal = strdup(traffic->why.text);
+    lane_put_back(lane);
+    traffic_hold(traffic, pending);
     pending_push(&traffic->aside, pending);
     traffic_tell_later(traffic, pending, pending->until, true, traffic->why.text);
     if (traffic->aside.count >= ASIDE_MOST)

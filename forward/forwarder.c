@@ -1,5 +1,6 @@
 /* The forwarder's loop: a turn of each source's traffic, then sleep until the next thing is due or something comes. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,6 +179,15 @@ static bool recall(struct forwarder *forwarder)
     return true;
 }
 
+static void rest_all(struct forwarder *forwarder)
+{
+    bool much = false;
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        much |= traffic_rest(&forwarder->traffic[i]);
+    if (much)
+        malloc_trim(0); /* else most of it stays this process's */
+}
+
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline)
 {
     if (!own(forwarder, until))
@@ -193,6 +203,7 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
             continue;
         if (until == FORWARD_UNTIL_IDLE && is_idle(forwarder))
             break;
+        rest_all(forwarder);
         moment due = next_due(forwarder);
         poster_wait(forwarder->poster, descriptors, 2, clock_until(due < deadline ? due : deadline));
     }

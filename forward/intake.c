@@ -46,7 +46,7 @@ static void join_twin(struct traffic *traffic, struct pending *first, struct pen
     if (first->ended) {
         traffic->on_their_way--;
         settle_at_once(traffic, twin->id, VERDICT_DUPLICATE, NULL);
-        pending_free(twin);
+        free(twin);
         return;
     }
     twin->twins = first->twins;

@@ -6,7 +6,8 @@
 
 #include "forward/file_sink.h"
 
-#define AGAIN_MOST 256    /* events read again at once */
+#define AGAIN_MOST 512    /* events read again at once: a batch */
+#define PACE_MS 20        /* between batches of a lane that could hold more: each costs a request and a settling */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
 
 static moment later(moment a, moment b)
@@ -34,6 +35,18 @@ static void take_time(struct traffic *traffic, size_t events)
         return;
     moment start = later(traffic->rate_due, clock_now());
     traffic->rate_due = start + (int64_t)events * 1000 / traffic->config->deliver_rate;
+}
+
+/* Whether the batch takes no more. */
+static bool is_full(const struct lane *lane)
+{
+    return lane->built.count >= lane_limit(lane) || lane->waiting.count > 0;
+}
+
+moment lane_next(const struct lane *lane)
+{
+    bool at_once = is_full(lane) || !queue_settles_in_bulk(lane->traffic->queue);
+    return at_once ? lane_due(lane) : later(lane_due(lane), lane->sent_at + PACE_MS);
 }
 
 bool lane_has_room(const struct lane *lane)
@@ -80,10 +93,18 @@ void lane_put_off(struct lane *lane, moment due)
     }
 }
 
+/* A batch cannot be built now. While one is with the data plane, its answer is when to try again. */
+static void build_later(struct lane *lane, const char *reason)
+{
+    if (lane->sending.count > 0)
+        return;
+    why_set(&lane->traffic->why, "%s", reason);
+    lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+}
+
 static void put_off_without_memory(struct lane *lane)
 {
-    why_set(&lane->traffic->why, "out of memory");
-    lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+    build_later(lane, "out of memory");
 }
 
 /* Builds one event that was read again. Returns whether the next one may follow. */
@@ -143,8 +164,7 @@ void lane_fill(struct lane *lane)
     struct why why;
     if (queue_again(traffic->queue, traffic->source->name, ids, count, BATCH_BYTES, &traffic->events, &asked, &why) <
         0) {
-        traffic->why = why;
-        lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+        build_later(lane, why.text);
         return;
     }
     build_found(lane, asked);
@@ -161,7 +181,7 @@ static bool post(struct lane *lane)
 enum lane_sent lane_send(struct lane *lane, struct answer *answer)
 {
     const char *file = lane->traffic->file;
-    if (lane->sending.count > 0 || lane->built.count == 0 || lane_due(lane) > clock_now())
+    if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
         return LANE_IDLE;
     if (!batch_finish(&lane->batch)) {
         put_off_without_memory(lane);
@@ -175,6 +195,7 @@ enum lane_sent lane_send(struct lane *lane, struct answer *answer)
         put_off_without_memory(lane);
         return LANE_IDLE;
     }
+    lane->sent_at = clock_now();
     pending_move(&lane->sending, &lane->built);
     batch_clear(&lane->batch);
     return file != NULL ? LANE_ANSWERED : LANE_SENT;

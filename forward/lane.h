@@ -17,6 +17,10 @@ bool lane_has_room(const struct lane *lane);
 /* When the lane may send next: its back-off, and the source's block. May have passed. */
 moment lane_due(const struct lane *lane);
 
+/* When the batch that is built may go: an event that comes to a lane at rest leaves at once; under load, what comes
+ * within a few milliseconds goes together. */
+moment lane_next(const struct lane *lane);
+
 /* Puts an event's message into the batch, and the event into built. DROPPED, NO_ROOM, NO_MEMORY: the event is left to
  * the caller. */
 enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed);

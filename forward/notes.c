@@ -2,21 +2,30 @@
  * child of a CGI request do not begin anew. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "forward/lane.h"
 #include "forward/steps.h"
 #include "watch/log.h"
 
-/* What was noted counts as long as events go to the same place with the same key. */
-static uint64_t hash_of(const struct source *source)
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t length)
 {
-    uint64_t hash = 14695981039346656037u;
-    const char *texts[] = {source->data_plane_url, source->write_key.count == 0 ? "" : source->write_key.at[0]};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        for (const char *c = texts[i]; *c != '\0'; c++)
-            hash = (hash ^ (unsigned char)*c) * 1099511628211u;
-        hash = (hash ^ '\n') * 1099511628211u;
-    }
+    const unsigned char *at = bytes;
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ at[i]) * 1099511628211u;
+    return hash;
+}
+
+/* What was noted counts as long as events go to the same place with the same key, by a configuration that nobody has
+ * touched: saving it is how an operator says that something was mended. */
+static uint64_t hash_of(const struct config *config, const struct source *source)
+{
+    struct stat file;
+    const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
+    uint64_t hash = hash_bytes(14695981039346656037u, source->data_plane_url, strlen(source->data_plane_url) + 1);
+    hash = hash_bytes(hash, key, strlen(key));
+    if (config->path != NULL && stat(config->path, &file) == 0)
+        hash = hash_bytes(hash, &file.st_mtim, sizeof file.st_mtim);
     return hash;
 }
 
@@ -82,7 +91,7 @@ static int64_t left_of(int64_t next_ms, int64_t most)
 bool traffic_recall(struct traffic *traffic, struct why *why)
 {
     struct notes *notes = &traffic->recalled;
-    traffic->made_with = hash_of(traffic->source);
+    traffic->made_with = hash_of(traffic->config, traffic->source);
     if (!queue_note(traffic->queue, traffic->source->name, notes, false, why))
         return false;
     if (notes->made_with != traffic->made_with) {

@@ -3,32 +3,30 @@
 #include "forward/lane.h"
 #include "forward/steps.h"
 
-static void hold(struct traffic *traffic, struct pending *pending, int64_t since_ms)
+static void park(struct traffic *traffic, struct pending *pending, int64_t since_ms)
 {
     pending->parked_ms = since_ms;
     pending->accepted = traffic->accepted;
-    traffic->holding[traffic->holding_count++] = pending->person;
     traffic->parked_at = traffic->accepted;
     traffic->notes_differ = true;
+    traffic_hold(traffic, pending);
     pending_push(&traffic->parked, pending);
 }
 
 void traffic_park(struct lane *lane, struct pending *pending)
 {
-    struct traffic *traffic = lane->traffic;
     lane_put_back(lane);
-    hold(traffic, pending, clock_unix_ms());
-    pending_move_person(&traffic->held, &lane->waiting, pending->person);
+    park(lane->traffic, pending, clock_unix_ms());
 }
 
 bool traffic_was_parked(struct traffic *traffic, struct pending *pending)
 {
     const struct notes *notes = &traffic->recalled;
-    if (traffic->holding_count == NOTES_PARKED || traffic_holds(traffic, pending->person))
+    if (traffic->holding_count >= NOTES_PARKED || traffic_holds(traffic, pending->person))
         return false;
     for (uint32_t i = 0; i < notes->parked_count; i++) {
         if (notes->parked[i].id == pending->id) {
-            hold(traffic, pending, notes->parked[i].since_ms);
+            park(traffic, pending, notes->parked[i].since_ms);
             return true;
         }
     }

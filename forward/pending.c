@@ -3,12 +3,6 @@
 
 #include <stdlib.h>
 
-void pending_free(struct pending *pending)
-{
-    free(pending->refusal);
-    free(pending);
-}
-
 void pending_list_init(struct pending_list *list)
 {
     list->first = NULL;
@@ -79,8 +73,8 @@ void pending_list_free(struct pending_list *list)
         while (pending->twins != NULL) {
             struct pending *twin = pending->twins;
             pending->twins = twin->twins;
-            pending_free(twin);
+            free(twin);
         }
-        pending_free(pending);
+        free(pending);
     }
 }

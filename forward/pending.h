@@ -21,17 +21,14 @@ struct pending {
     bool told;              /* the queue was told LATER since it last gave out the body */
     bool ended;             /* its verdict is on the way to the queue: */
     bool delivered;         /* and is this */
+    bool holds;             /* events about its person wait until it has ended */
     bool suspected;         /* it was in a batch that the data plane refused */
     uint64_t accepted;      /* batches that the source's data plane had accepted when it was suspected first */
     moment until;           /* set aside or parked: when to try again */
     int64_t parked_ms;      /* parked: since when; Unix time; 0: not */
     unsigned tries;         /* parked: that failed */
     unsigned proofs;        /* parked: of these, while others were accepted */
-    char *refusal;          /* set aside: the data plane's words; may be NULL */
 };
-
-/* Frees one that is in no list. Its twins are not freed. */
-void pending_free(struct pending *pending);
 
 /* In the order in which they came. All zero is no list: use pending_list_init. */
 struct pending_list {

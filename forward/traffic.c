@@ -91,20 +91,44 @@ bool traffic_holds(const struct traffic *traffic, uint64_t person)
     return false;
 }
 
-/* A parked event has ended: those behind it go on. */
-static void release(struct traffic *traffic, uint64_t person)
+void traffic_hold(struct traffic *traffic, struct pending *pending)
+{
+    if (pending->holds || traffic->holding_count == HOLDING_MOST)
+        return;
+    pending->holds = true;
+    traffic->holding[traffic->holding_count++] = pending->person;
+    pending_move_person(&traffic->held, &traffic_lane(traffic, pending)->waiting, pending->person);
+}
+
+/* It has ended: those behind it go on. */
+static void release(struct traffic *traffic, const struct pending *pending)
 {
     struct pending_list free_now;
+    if (!pending->holds)
+        return;
     pending_list_init(&free_now);
     for (size_t i = 0; i < traffic->holding_count; i++) {
-        if (traffic->holding[i] == person) {
+        if (traffic->holding[i] == pending->person) {
             traffic->holding[i] = traffic->holding[--traffic->holding_count];
             break;
         }
     }
     traffic->notes_differ = true;
-    pending_move_person(&free_now, &traffic->held, person);
-    pending_prepend(&traffic->lane[person % traffic->lanes].waiting, &free_now);
+    pending_move_person(&free_now, &traffic->held, pending->person);
+    pending_prepend(&traffic_lane(traffic, pending)->waiting, &free_now);
+}
+
+void traffic_return(struct traffic *traffic, struct pending_list *from)
+{
+    struct pending_list reversed;
+    struct pending *pending;
+    pending_list_init(&reversed);
+    while ((pending = pending_pop(from)) != NULL)
+        pending_push_first(&reversed, pending);
+    while ((pending = pending_pop(&reversed)) != NULL) {
+        pending->until = 0;
+        pending_push_first(&traffic_lane(traffic, pending)->waiting, pending);
+    }
 }
 
 static void count_end(struct traffic *traffic, enum verdict_kind kind)
@@ -145,15 +169,14 @@ static void add_verdict(struct traffic *traffic, const struct pending *pending, 
 void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason)
 {
     const char *kept = reason == NULL ? NULL : verdicts_reason(&traffic->verdicts, reason);
-    if (pending->parked_ms > 0)
-        release(traffic, pending->person);
+    release(traffic, pending);
     add_verdict(traffic, pending, kind, kept);
     while (pending->twins != NULL) {
         struct pending *twin = pending->twins;
         pending->twins = twin->twins;
         add_verdict(traffic, twin, kind == VERDICT_DELIVERED ? VERDICT_DUPLICATE : kind, kept);
         traffic->on_their_way--;
-        pending_free(twin);
+        free(twin);
     }
     traffic->on_their_way--;
     pending->ended = true;
@@ -166,12 +189,15 @@ bool traffic_forget(struct lane *lane, struct pending *pending)
     struct traffic *traffic = lane->traffic;
     struct pending *twin = pending->twins;
     in_hand_remove(&traffic->in_hand, pending);
-    if (twin != NULL) {
+    if (twin == NULL) {
+        release(traffic, pending);
+    } else {
+        twin->holds = pending->holds;
         in_hand_add(&traffic->in_hand, twin);
         pending_push_first(&lane->waiting, twin);
     }
     traffic->on_their_way--;
-    pending_free(pending);
+    free(pending);
     return twin != NULL;
 }
 

@@ -17,6 +17,7 @@
 #include "queue/queue.h"
 #include "watch/clock.h"
 
+#define HOLDING_MOST (NOTES_PARKED + 16)
 #define OPERATOR_MS ((int64_t)5 * 60 * 1000) /* between tries while somebody has to mend something */
 
 /* A lane: one batch with the data plane at a time, so what takes the same lane keeps its order. A lead always takes
@@ -30,6 +31,7 @@ struct lane {
     struct buffer compressed;    /* the one with the data plane */
     size_t sent_bytes;           /* of it, before compression */
     struct post *post;           /* NULL for a file:// sink */
+    moment sent_at;              /* the one with the data plane */
     moment due;                  /* nothing is sent before: back-off */
     unsigned tries;              /* that failed, one after another */
     unsigned failures;           /* of these, answered 5xx or cut: is one message the cause? */
@@ -51,7 +53,7 @@ struct traffic {
     struct pending_list parked;     /* the data plane fails at each of them alone, while it takes others */
     struct pending_list held;       /* about the same persons as those: they must not overtake */
     struct pending_list ended;      /* their verdicts are not told yet */
-    uint64_t holding[NOTES_PARKED]; /* persons that something is parked of */
+    uint64_t holding[HOLDING_MOST]; /* persons of whom something is parked or set aside */
     size_t holding_count;
     uint64_t parked_at;    /* `accepted` when something was parked last */
     struct notes recalled; /* what was noted before a restart: parked events are known by it */
@@ -95,8 +97,14 @@ bool traffic_forget(struct lane *lane, struct pending *pending);
 void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment next, bool refused,
                         const char *reason);
 
-/* Whether events about this person must wait behind a parked one. */
+/* Events about this one's person must wait until it has ended: takes those out of its lane. */
+void traffic_hold(struct traffic *traffic, struct pending *pending);
+
+/* Whether events about this person must wait so. */
 bool traffic_holds(const struct traffic *traffic, uint64_t person);
+
+/* Puts events back to the heads of their lanes, in order; from is empty then. */
+void traffic_return(struct traffic *traffic, struct pending_list *from);
 
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending);
 

@@ -1,6 +1,7 @@
 /* A turn of one source's traffic: tell, read, build, send. See turn.h. */
 #include "forward/turn.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "forward/lane.h"
@@ -8,10 +9,12 @@
 #include "watch/log.h"
 
 #define READ_AHEAD 65536  /* events on their way at most */
-#define READ_ALWAYS 16384 /* so many are read even if no lane can send: an append that waits must be told so */
+#define READ_ALWAYS 16384 /* so many are read even if lanes are put off: an append that waits must be told so */
+#define PATIENCE_MS 1000  /* with a lane whose batch the data plane has */
 #define TELL_AGAIN_MS 1000
-#define SETTLE_MOST 1000 /* verdicts in one transaction: appends wait for it */
-#define SETTLE_MS 20     /* verdicts wait so long for others: rows that lie together go together */
+#define REST_BYTES ((size_t)2 * 1024 * 1024) /* of buffers: so much is not kept when there is nothing to do */
+#define SETTLE_MOST 1000                     /* verdicts in one transaction: appends wait for it */
+#define SETTLE_MS 20                         /* verdicts wait so long for others: rows that lie together go together */
 
 /* The queue knows of them now. */
 static void forget_ended(struct traffic *traffic)
@@ -19,7 +22,7 @@ static void forget_ended(struct traffic *traffic)
     struct pending *pending;
     while ((pending = pending_pop(&traffic->ended)) != NULL) {
         in_hand_remove(&traffic->in_hand, pending);
-        pending_free(pending);
+        free(pending);
     }
 }
 
@@ -61,12 +64,8 @@ static bool tell(struct traffic *traffic)
 /* Those refused alone, about which nothing was learned since, are tried again. */
 static void return_aside(struct traffic *traffic)
 {
-    moment now = clock_now();
-    while (traffic->aside.first != NULL && traffic->aside.first->until <= now) {
-        struct pending *pending = pending_pop(&traffic->aside);
-        pending->until = 0;
-        pending_push_first(&traffic_lane(traffic, pending)->waiting, pending);
-    }
+    if (traffic->aside.first != NULL && traffic->aside.first->until <= clock_now())
+        traffic_return(traffic, &traffic->aside);
 }
 
 /* Sends the lane's batch, if it has one that is due. A file's answer comes at once. */
@@ -90,27 +89,39 @@ static bool send_due(struct traffic *traffic)
     bool sent = false;
     for (size_t i = 0; i < traffic->lanes; i++) {
         struct lane *lane = &traffic->lane[i];
-        if (lane->sending.count > 0 || lane_due(lane) > clock_now())
+        if (lane_due(lane) > clock_now())
             continue;
         if (lane->built.count == 0)
-            lane_fill(lane);
+            lane_fill(lane); /* also while a batch is with the data plane: the next one is ready when it answers */
         sent |= send_lane(lane);
     }
     return sent;
 }
 
-/* Reading goes on while a lane could send what it finds, and a little beyond. */
+/* Whether a lane's next batch is complete and the data plane, in all likelihood, about to answer the last one. */
+static bool is_full_for_a_moment(const struct lane *lane, moment now)
+{
+    return !lane_has_room(lane) && lane->sending.count > 0 && now - lane->sent_at < PATIENCE_MS;
+}
+
+/* Reading goes on while a lane could send what it finds. What is read for a lane that is full has to be read again, so
+ * the others wait a moment for it: what comes after is for all lanes alike. */
 static bool may_take_in(const struct traffic *traffic)
 {
-    if (traffic->intake_due > clock_now() || traffic->on_their_way >= READ_AHEAD)
+    bool put_off = false, has_room = false;
+    moment now = clock_now();
+    if (traffic->intake_due > now || traffic->on_their_way >= READ_AHEAD)
         return false;
-    if (traffic->on_their_way < READ_ALWAYS)
-        return true;
     for (size_t i = 0; i < traffic->lanes; i++) {
-        if (lane_has_room(&traffic->lane[i]))
-            return true;
+        const struct lane *lane = &traffic->lane[i];
+        if (lane_due(lane) > now)
+            put_off = true;
+        else if (is_full_for_a_moment(lane, now))
+            return false;
+        else
+            has_room |= lane_has_room(lane);
     }
-    return false;
+    return has_room || (put_off && traffic->on_their_way < READ_ALWAYS);
 }
 
 bool traffic_turn(struct traffic *traffic, bool sending)
@@ -149,7 +160,7 @@ moment traffic_due(const struct traffic *traffic)
     for (size_t i = 0; i < traffic->lanes; i++) {
         const struct lane *lane = &traffic->lane[i];
         if (lane->sending.count == 0 && lane->built.count + lane->waiting.count > 0)
-            due = earlier(due, lane_due(lane));
+            due = earlier(due, lane_next(lane));
     }
     if (traffic->aside.first != NULL)
         due = earlier(due, traffic->aside.first->until);
@@ -162,7 +173,29 @@ moment traffic_due(const struct traffic *traffic)
 
 bool traffic_is_idle(const struct traffic *traffic)
 {
-    return !traffic_is_sending(traffic) && traffic_due(traffic) > clock_now();
+    moment now = clock_now();
+    for (size_t i = 0; i < traffic->lanes; i++) {
+        const struct lane *lane = &traffic->lane[i];
+        if (lane->built.count > 0 && lane_due(lane) <= now)
+            return false; /* it only waits a moment for more */
+    }
+    return !traffic_is_sending(traffic) && traffic_due(traffic) > now;
+}
+
+bool traffic_rest(struct traffic *traffic)
+{
+    size_t bytes = traffic->events.bodies.capacity + traffic->verdicts.capacity * sizeof *traffic->verdicts.at;
+    for (size_t i = 0; i < traffic->lanes; i++)
+        bytes += traffic->lane[i].batch.text.capacity + traffic->lane[i].compressed.capacity;
+    if (traffic->on_their_way > 0 || traffic->verdicts.count > 0 || bytes < REST_BYTES)
+        return false;
+    for (size_t i = 0; i < traffic->lanes; i++) {
+        buffer_free(&traffic->lane[i].batch.text);
+        buffer_free(&traffic->lane[i].compressed);
+    }
+    events_free(&traffic->events);
+    verdicts_free(&traffic->verdicts);
+    return true;
 }
 
 bool traffic_is_sending(const struct traffic *traffic)

@@ -11,6 +11,9 @@ bool traffic_turn(struct traffic *traffic, bool sending);
 /* When the next turn is due if nothing comes before; MOMENT_NEVER: not. */
 moment traffic_due(const struct traffic *traffic);
 
+/* Gives back the memory that a backlog took, once nothing is on its way. Returns whether it was much. */
+bool traffic_rest(struct traffic *traffic);
+
 /* Whether nothing is left that is due now. */
 bool traffic_is_idle(const struct traffic *traffic);
 

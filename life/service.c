@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "closeapi/reconciler.h"
 #include "forward/forward.h"
 #include "queue/queue.h"
 #include "watch/log.h"
@@ -29,6 +30,7 @@ struct service {
     struct queue *queue;   /* set once they stand, as the other two */
     struct webhook *webhook;
     struct forwarder *forwarder;
+    struct reconciler *reconciler; /* NULL: nothing is to be reconciled by itself */
 };
 
 /* The stages while they are being opened. */
@@ -126,10 +128,26 @@ static bool open_until_they_stand(struct service *service)
     return stand(service, &stages);
 }
 
+/* Without it webhooks and forwarding go on. */
+static void start_reconciler(struct service *service)
+{
+    struct why why = {""};
+    if (!reconciler_is_wanted(service->config))
+        return;
+    struct reconciler *reconciler = reconciler_start(service->config, &why);
+    if (reconciler == NULL)
+        log_write(LEVEL_ERROR, "msg=does_not_reconcile reason=\"%s\"", why.text);
+    pthread_mutex_lock(&service->lock);
+    service->reconciler = reconciler;
+    pthread_mutex_unlock(&service->lock);
+}
+
 static void *run(void *context)
 {
     struct service *service = context;
     bool on = open_until_they_stand(service);
+    if (on)
+        start_reconciler(service);
     while (on && !forwarder_run(service->forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER))
         on = pause_a_while(service);
     pthread_mutex_lock(&service->lock);
@@ -198,6 +216,7 @@ static bool end_thread(struct service *service, moment deadline)
     struct timespec t = {.tv_sec = late / 1000, .tv_nsec = (long)(late % 1000) * 1000000};
     pthread_mutex_lock(&service->lock);
     service->stopping = true;
+    reconciler_hurry(service->reconciler);
     if (service->forwarder != NULL)
         forwarder_stop(service->forwarder, deadline);
     pthread_cond_broadcast(&service->changed);
@@ -215,6 +234,8 @@ bool service_stop(struct service *service, moment deadline)
     if (!end_thread(service, deadline))
         return false;
     pthread_join(service->thread, NULL);
+    if (!reconciler_stop(service->reconciler, deadline + STOPPED_LATE_MS))
+        return false;
     stages_close(&(struct stages){service->queue, service->webhook, service->forwarder});
     destroy(service);
     return true;

@@ -32,6 +32,8 @@ struct engine {
 struct inspection {
     bool (*names)(void *state, struct strings *names, struct why *why);
     bool (*count)(void *state, const char *source, struct counts *counts, struct why *why);
+    bool (*look_known)(void *state, const char *source, const struct identity *identities, size_t count,
+                       struct known *known, struct why *why);
     bool (*notes)(void *state, const char *source, struct notes *notes, struct why *why);
     bool (*is_owned)(void *state, bool *owned, struct why *words, struct why *why);
     int (*list)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,

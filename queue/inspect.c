@@ -35,6 +35,13 @@ bool queue_count(struct queue *queue, const char *source, struct counts *counts,
     return inspection != NULL && inspection->count(queue->state, source, counts, why);
 }
 
+bool queue_look_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
+                      struct known *known, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->look_known(queue->state, source, identities, count, known, why);
+}
+
 bool queue_notes(struct queue *queue, const char *source, struct notes *notes, struct why *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);

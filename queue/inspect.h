@@ -45,6 +45,11 @@ void queue_names_free(struct strings *names);
 /* Counts of one source. One that the queue does not know has none. */
 bool queue_count(struct queue *queue, const char *source, struct counts *counts, struct why *why);
 
+/* Says what is remembered of each identity, as queue_known does for the owner. What is settled at this very moment may
+ * not be seen yet. */
+bool queue_look_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
+                      struct known *known, struct why *why);
+
 /* The forwarder's notes of a source. */
 bool queue_notes(struct queue *queue, const char *source, struct notes *notes, struct why *why);
 

@@ -11,10 +11,47 @@ static void take_digest(struct digest *digest, const char *write_key)
     SHA256((const unsigned char *)write_key, strlen(write_key), digest->bytes);
 }
 
-static bool prepare(struct entrance *entrance, const struct source *source)
+static bool is_of(const struct held_key *key, const struct source *source)
+{
+    return strcmp(key->source, source->name) == 0;
+}
+
+static size_t count_held(const struct keyring *held, const struct source *source)
+{
+    size_t count = 0;
+    for (size_t i = 0; held != NULL && i < held->count; i++)
+        count += is_of(&held->at[i], source);
+    return count;
+}
+
+/* The configuration's keys, then those that subscribe obtained. */
+static bool prepare_signers(struct entrance *entrance, const struct source *source, const struct keyring *held)
+{
+    size_t configured = source->signature_keys, more = count_held(held, source), at = configured;
+    if (more == 0)
+        return signers_init(&entrance->signers, source->signature_key, configured);
+    struct signature_key *keys = calloc(configured + more, sizeof *keys);
+    entrance->held = calloc(more, sizeof *entrance->held);
+    entrance->used = calloc(more, sizeof *entrance->used);
+    bool good = keys != NULL && entrance->held != NULL && entrance->used != NULL;
+    for (size_t i = 0; good && i < configured; i++)
+        keys[i] = source->signature_key[i];
+    for (size_t i = 0; good && i < held->count; i++) {
+        if (!is_of(&held->at[i], source))
+            continue;
+        memcpy(entrance->held[at - configured], held->at[i].subscription, KEYRING_ID);
+        keys[at++] = (struct signature_key){held->at[i].bytes, KEYRING_BYTES};
+    }
+    entrance->held_count = more;
+    good = good && signers_init(&entrance->signers, keys, configured + more);
+    free(keys);
+    return good;
+}
+
+static bool prepare(struct entrance *entrance, const struct source *source, const struct keyring *held)
 {
     entrance->source = source;
-    if (!signers_init(&entrance->signers, source->signature_key, source->signature_keys))
+    if (!prepare_signers(entrance, source, held))
         return false;
     if (source->write_key.count == 0)
         return true;
@@ -29,6 +66,11 @@ static bool prepare(struct entrance *entrance, const struct source *source)
 
 bool entrances_init(struct entrances *entrances, const struct config *config)
 {
+    return entrances_init_with(entrances, config, NULL);
+}
+
+bool entrances_init_with(struct entrances *entrances, const struct config *config, const struct keyring *held)
+{
     *entrances = (struct entrances){0};
     if (config->sources == 0)
         return true;
@@ -37,7 +79,7 @@ bool entrances_init(struct entrances *entrances, const struct config *config)
         return false;
     entrances->count = config->sources;
     for (size_t i = 0; i < config->sources; i++) {
-        if (!prepare(&entrances->at[i], &config->source[i])) {
+        if (!prepare(&entrances->at[i], &config->source[i], held)) {
             entrances_free(entrances);
             return false;
         }
@@ -50,6 +92,8 @@ void entrances_free(struct entrances *entrances)
     for (size_t i = 0; i < entrances->count; i++) {
         signers_free(&entrances->at[i].signers);
         free(entrances->at[i].write_keys);
+        free(entrances->at[i].held);
+        free(entrances->at[i].used);
     }
     free(entrances->at);
     *entrances = (struct entrances){0};

@@ -2,10 +2,12 @@
 #ifndef WEBHOOK_CHOOSE_H
 #define WEBHOOK_CHOOSE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "config/config.h"
+#include "config/keyring.h"
 #include "webhook/signature.h"
 
 #define DIGEST_BYTES 32
@@ -19,6 +21,9 @@ struct digest {
 struct entrance {
     const struct source *source; /* borrowed */
     struct signers signers;      /* none: its write keys count instead */
+    char (*held)[KEYRING_ID];    /* the subscriptions of the last held_count signers; "": none */
+    size_t held_count;
+    atomic_bool *used; /* of each of those: that it signed a request was noted */
     struct digest *write_keys;
     size_t write_keys_count;
 };
@@ -44,6 +49,9 @@ enum choice {
 /* Prepares the sources of a configuration, which must outlive it. Returns false when memory is missing; then nothing
  * is to be freed. */
 bool entrances_init(struct entrances *entrances, const struct config *config);
+
+/* The same with the keys that subscribe obtained; held may be NULL. */
+bool entrances_init_with(struct entrances *entrances, const struct config *config, const struct keyring *held);
 
 void entrances_free(struct entrances *entrances);
 

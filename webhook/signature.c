@@ -113,16 +113,27 @@ static bool sign(EVP_MAC_CTX *keyed, const struct signature *signature, const ch
     return done;
 }
 
-enum signature_result signature_check(const struct signature *signature, const struct signers *signers,
-                                      const char *body, size_t length)
+enum signature_result signature_find(const struct signature *signature, const struct signers *signers, const char *body,
+                                     size_t length, size_t *which)
 {
     int good = 0, failed = 0;
-    for (size_t i = 0; i < signers->count; i++) {
+    size_t found = 0;
+    for (size_t i = signers->count; i-- > 0;) {
         unsigned char hash[SIGNATURE_BYTES] = {0};
         failed |= !sign(signers->keyed[i], signature, body, length, hash);
-        good |= CRYPTO_memcmp(hash, signature->hash, SIGNATURE_BYTES) == 0;
+        int matches = CRYPTO_memcmp(hash, signature->hash, SIGNATURE_BYTES) == 0;
+        found = matches ? i : found;
+        good |= matches;
     }
+    if (which != NULL)
+        *which = found;
     if (failed)
         return SIGNATURE_FAILED;
     return good ? SIGNATURE_GOOD : SIGNATURE_WRONG;
+}
+
+enum signature_result signature_check(const struct signature *signature, const struct signers *signers,
+                                      const char *body, size_t length)
+{
+    return signature_find(signature, signers, body, length, NULL);
 }

@@ -50,6 +50,11 @@ bool signature_is_current(const struct signature *signature, int64_t now_ms, int
 
 /* Whether one of the keys made this signature over the body as it came. All keys are tried, whatever matches, and each
  * comparison takes the same time: how long it takes tells nothing about them. */
+/* *which: the first of the keys that did, when the result is GOOD; may be NULL. */
+enum signature_result signature_find(const struct signature *signature, const struct signers *signers, const char *body,
+                                     size_t length, size_t *which);
+
+/* The same for who does not want to know which. */
 enum signature_result signature_check(const struct signature *signature, const struct signers *signers,
                                       const char *body, size_t length);
 

@@ -1,6 +1,8 @@
 /* A webhook's way in: method, source, what can be refused without its body, the body, the signature, the queue. */
 #include "webhook/webhook.h"
 
+#include "config/keyring.h"
+#include "webhook/admission.h"
 #include "webhook/choose.h"
 #include "webhook/internal.h"
 #include "webhook/refusals.h"
@@ -13,7 +15,7 @@
 #define ANSWER_WITHIN_MS 12000
 
 struct webhook {
-    struct entrances entrances;
+    struct admission admission;
     append_function *append;
     void *queue; /* borrowed */
     struct refusal_log log;
@@ -23,11 +25,14 @@ struct webhook {
 struct visit {
     struct webhook *webhook;
     struct request *request;
+    struct admitted *admitted; /* what was accepted when it came */
+    bool renewed;              /* new keys were looked for already */
     enum choice choice;
     const struct entrance *entrance; /* NULL: not known, or not yet */
     struct presented presented;
     struct signature signature;
-    const char *body;
+    size_t signer;    /* which of the entrance's keys signed it */
+    const char *body; /* NULL: not read yet */
     size_t length;
     struct why why; /* of the refusal; "": its standing words */
 };
@@ -36,6 +41,11 @@ static bool is_method(const struct visit *visit, const char *name)
 {
     const char *method = request_variable(visit->request, "REQUEST_METHOD");
     return method != NULL && strcmp(method, name) == 0;
+}
+
+static bool is_signed(const struct visit *visit)
+{
+    return request_header(visit->request, "CLOSE_SIG_HASH") != NULL;
 }
 
 static void collect_write_keys(struct visit *visit)
@@ -49,10 +59,10 @@ static void collect_write_keys(struct visit *visit)
 
 static enum refusal find_source(struct visit *visit)
 {
-    bool is_signed = request_header(visit->request, "CLOSE_SIG_HASH") != NULL;
+    visit->presented.count = 0;
     collect_write_keys(visit);
-    visit->choice = choose_source(&visit->webhook->entrances, request_path(visit->request), &visit->presented,
-                                  is_signed, &visit->entrance);
+    visit->choice = choose_source(&visit->admitted->entrances, request_path(visit->request), &visit->presented,
+                                  is_signed(visit), &visit->entrance);
     if (visit->choice == CHOSEN_UNKNOWN)
         return REFUSED_UNKNOWN_SOURCE;
     if (visit->choice == CHOSEN_NONE)
@@ -79,7 +89,7 @@ static int64_t tolerance_of(const struct visit *visit)
     if (visit->entrance != NULL)
         return visit->entrance->source->signature_tolerance_ms;
     int64_t most = 0;
-    const struct entrances *entrances = &visit->webhook->entrances;
+    const struct entrances *entrances = &visit->admitted->entrances;
     for (size_t i = 0; i < entrances->count; i++) {
         if (entrances->at[i].source->signature_tolerance_ms > most)
             most = entrances->at[i].source->signature_tolerance_ms;
@@ -124,6 +134,8 @@ static enum refusal check_claim(struct visit *visit)
 
 static enum refusal read_body(struct visit *visit)
 {
+    if (visit->body != NULL)
+        return REFUSED_NOT;
     static const enum refusal refusals[] = {
         [BODY_OK] = REFUSED_NOT,
         [BODY_EMPTY] = REFUSED_EMPTY_BODY,
@@ -141,20 +153,28 @@ static enum refusal check_signers(struct visit *visit, const struct signers *sig
         [SIGNATURE_WRONG] = REFUSED_SIGNATURE,
         [SIGNATURE_FAILED] = REFUSED_NO_MEMORY,
     };
-    return refusals[signature_check(&visit->signature, signers, visit->body, visit->length)];
+    size_t which;
+    enum signature_result result = signature_find(&visit->signature, signers, visit->body, visit->length, &which);
+    if (result == SIGNATURE_GOOD)
+        visit->signer = which;
+    return refusals[result];
 }
 
 /* Finds the source by the key that signs. All keys of all sources are tried. */
 static enum refusal find_signer(struct visit *visit)
 {
-    const struct entrances *entrances = &visit->webhook->entrances;
+    const struct entrances *entrances = &visit->admitted->entrances;
     bool failed = false;
+    size_t found = 0;
     for (size_t i = 0; i < entrances->count; i++) {
         enum refusal refusal = check_signers(visit, &entrances->at[i].signers);
-        if (refusal == REFUSED_NOT && visit->entrance == NULL)
+        if (refusal == REFUSED_NOT && visit->entrance == NULL) {
             visit->entrance = &entrances->at[i];
+            found = visit->signer;
+        }
         failed = failed || refusal == REFUSED_NO_MEMORY;
     }
+    visit->signer = found;
     if (visit->entrance != NULL)
         return check_time(visit);
     return failed ? REFUSED_NO_MEMORY : REFUSED_SIGNATURE;
@@ -180,20 +200,71 @@ static enum refusal append(struct visit *visit)
                                            visit->length, deadline, &visit->why)];
 }
 
-void webhook_handle(struct webhook *webhook, struct request *request)
+/* `rotate` wants to know that a new subscription delivers. */
+static void note_use(const struct visit *visit)
 {
-    static enum refusal (*const steps[])(struct visit *) = {check_method, find_source,     check_claim,
-                                                            read_body,    check_signature, append};
-    struct visit visit = {.webhook = webhook, .request = request};
+    const struct entrance *entrance = visit->entrance;
+    size_t configured = entrance->signers.count - entrance->held_count;
+    if (entrance->held_count == 0 || visit->signer < configured)
+        return;
+    size_t held = visit->signer - configured;
+    if (entrance->held[held][0] != '\0' && !atomic_exchange(&entrance->used[held], true))
+        keyring_mark_used(visit->webhook->admission.config->state_dir, entrance->held[held]);
+}
+
+/* What `subscribe --probe` sends is signed by us, and no event. */
+static bool is_probe(const struct visit *visit)
+{
+    size_t length = sizeof WEBHOOK_PROBE - 1;
+    return visit->entrance->signers.count > 0 && visit->length >= length &&
+           memcmp(visit->body, WEBHOOK_PROBE, length) == 0;
+}
+
+/* Whether a key that was obtained just now could let this request in, so that it must be looked at again. */
+static bool try_new_keys(struct visit *visit, enum refusal refusal)
+{
+    bool of_keys = refusal == REFUSED_SIGNATURE || refusal == REFUSED_NO_WRITE_KEY || refusal == REFUSED_WRITE_KEY ||
+                   refusal == REFUSED_UNCLEAR_SOURCE;
+    if (!of_keys || visit->renewed || !is_signed(visit))
+        return false;
+    visit->renewed = true;
+    if (!admission_renew(&visit->webhook->admission))
+        return false;
+    admission_leave(&visit->webhook->admission, visit->admitted);
+    visit->admitted = admission_enter(&visit->webhook->admission);
+    visit->entrance = NULL;
+    return true;
+}
+
+/* All before the event is taken. */
+static enum refusal admit(struct visit *visit)
+{
+    static enum refusal (*const steps[])(struct visit *) = {check_method, find_source, check_claim, read_body,
+                                                            check_signature};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        enum refusal refusal = steps[i](&visit);
+        enum refusal refusal = steps[i](visit);
         if (refusal == REFUSED_NOT)
             continue;
+        return try_new_keys(visit, refusal) ? admit(visit) : refusal;
+    }
+    return REFUSED_NOT;
+}
+
+void webhook_handle(struct webhook *webhook, struct request *request)
+{
+    struct visit visit = {.webhook = webhook, .request = request, .admitted = admission_enter(&webhook->admission)};
+    enum refusal refusal = admit(&visit);
+    bool probe = refusal == REFUSED_NOT && is_probe(&visit);
+    if (refusal == REFUSED_NOT && !probe) {
+        note_use(&visit);
+        refusal = append(&visit);
+    }
+    if (refusal == REFUSED_NOT)
+        request_answer(request, 200, NULL, probe ? WEBHOOK_PROBE_ANSWER : "ok");
+    else
         refuse(&webhook->log, request, refusal, visit.entrance == NULL ? NULL : visit.entrance->source->name,
                &visit.why);
-        return;
-    }
-    request_answer(request, 200, NULL, "ok");
+    admission_leave(&webhook->admission, visit.admitted);
 }
 
 static enum queue_result append_to_queue(void *queue, const char *source, const char *body, size_t length,
@@ -210,8 +281,9 @@ struct webhook *webhook_new(const struct config *config, struct queue *queue, st
 struct webhook *webhook_new_with(const struct config *config, append_function *store, void *queue, struct why *why)
 {
     struct webhook *webhook = calloc(1, sizeof *webhook);
-    if (webhook == NULL || !entrances_init(&webhook->entrances, config)) {
-        why_set(why, "out of memory, or libcrypto offers no HMAC-SHA256");
+    if (webhook == NULL)
+        why_set(why, "out of memory");
+    if (webhook == NULL || !admission_init(&webhook->admission, config, why)) {
         free(webhook);
         return NULL;
     }
@@ -226,6 +298,6 @@ void webhook_free(struct webhook *webhook)
     if (webhook == NULL)
         return;
     refusal_log_free(&webhook->log);
-    entrances_free(&webhook->entrances);
+    admission_free(&webhook->admission);
     free(webhook);
 }

@@ -9,6 +9,10 @@
 
 struct webhook;
 
+/* How the body begins that `subscribe --probe` sends: signed like any, it is answered and goes nowhere. */
+#define WEBHOOK_PROBE "{\"closecrm_probe\":"
+#define WEBHOOK_PROBE_ANSWER "ok: a probe, not kept"
+
 /* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
 struct webhook *webhook_new(const struct config *config, struct queue *queue, struct why *why);
 

@@ -1,5 +1,7 @@
 /* Appending, many threads at once: a leader commits what has gathered while the last group was being synced, and hands
  * leadership to one of those that gathered meanwhile. Nobody waits for a group to fill. */
+#include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -10,18 +12,19 @@
 #define GROUP_MOST 256
 #define GROUP_BYTES ((size_t)32 * 1024 * 1024)
 
+enum append_state { APPEND_WAITS, APPEND_LEADS, APPEND_DONE };
+
 /* In the list until a leader takes it. Freed by its appender, or by the leader when its appender has given up. */
 struct waiting_append {
     struct waiting_append *next;
     uint32_t number; /* of the source */
     size_t length;
     bool taken; /* by a leader: it may be committed */
-    bool leads; /* its thread is to lead now */
-    bool done;
     bool given_up;
-    enum queue_result result; /* once done */
+    _Atomic enum append_state state; /* written with the lock held, and the last that is written before it is told */
+    sem_t told;                      /* posted once, when it leads or is done */
+    enum queue_result result;        /* once done */
     struct why why;
-    pthread_cond_t changed;
     char body[]; /* a copy: who gives up leaves it to the group */
 };
 
@@ -42,23 +45,19 @@ void group_free(struct group *group)
 static struct waiting_append *append_new(uint32_t number, const char *body, size_t length)
 {
     struct waiting_append *append = malloc(sizeof *append + length);
-    pthread_condattr_t monotonic;
     if (append == NULL)
         return NULL;
     memset(append, 0, sizeof *append);
     append->number = number;
     append->length = length;
     memcpy(append->body, body, length);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&append->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    sem_init(&append->told, 0, 0);
     return append;
 }
 
 static void append_free(struct waiting_append *append)
 {
-    pthread_cond_destroy(&append->changed);
+    sem_destroy(&append->told);
     free(append);
 }
 
@@ -71,7 +70,7 @@ static void gather(struct group *group, struct waiting_append *append)
 /* Takes what has gathered out of the list, up to what one transaction should have. */
 static struct waiting_append *take_group(struct group *group)
 {
-    struct waiting_append *first = group->first, *last = NULL;
+    struct waiting_append *first = group->first, **end = &first;
     size_t count = 0, bytes = 0;
     for (struct waiting_append *a = first; a != NULL; a = a->next) {
         if (count > 0 && (count == GROUP_MOST || bytes + a->length > GROUP_BYTES))
@@ -79,12 +78,12 @@ static struct waiting_append *take_group(struct group *group)
         a->taken = true;
         count++;
         bytes += a->length;
-        last = a;
+        end = &a->next;
     }
-    group->first = last->next;
+    group->first = *end;
     if (group->first == NULL)
         group->end = &group->first;
-    last->next = NULL;
+    *end = NULL;
     return first;
 }
 
@@ -140,7 +139,7 @@ static enum queue_result answer_for(struct store *store, enum database_result re
 static enum queue_result commit_group(struct store *store, const struct waiting_append *first)
 {
     struct database *database = &store->group.database;
-    if (atomic_load(&store->reserve_gone) || !reserve_is_there(store->directory)) {
+    if (!reserve_is_there(store->directory)) { /* whoever forwards makes it again */
         why_set(&database->why, "the disk is full");
         return QUEUE_FULL;
     }
@@ -161,49 +160,77 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
     return answer_for(store, database_commit(database));
 }
 
-/* Tells each of a group; the leader's own append is among them. */
-static void tell_group(struct waiting_append *first, enum queue_result result, const struct why *why)
+/* Notes each one's result. Returns how many are to be told, and which: all but the leader's own and those whose
+ * appender has given up. */
+static size_t finish_group(struct waiting_append *first, const struct waiting_append *own, enum queue_result result,
+                           const struct why *why, struct waiting_append *told[static GROUP_MOST])
 {
     struct waiting_append *next;
+    size_t count = 0;
     for (struct waiting_append *a = first; a != NULL; a = next) {
         next = a->next;
         a->result = result;
         if (result != QUEUE_STORED)
             a->why = *why;
-        a->done = true;
-        if (a->given_up)
+        if (a->given_up) {
             append_free(a);
-        else
-            pthread_cond_signal(&a->changed);
+            continue;
+        }
+        if (a != own)
+            told[count++] = a;
+        atomic_store(&a->state, APPEND_DONE);
     }
+    return count;
 }
 
-/* Commits one group, in which the leader's own append is; then the next leader is one of those that gathered. */
-static void lead(struct store *store)
+/* Commits one group, in which the leader's own append is; then the next leader is one of those that gathered. They are
+ * told without the lock, and need none to go on: else each one woken would wait for it at once. The next leader last,
+ * for those told before it may gather again meanwhile: larger groups, fewer syncs. */
+static void lead(struct store *store, const struct waiting_append *own)
 {
     struct group *group = &store->group;
+    struct waiting_append *told[GROUP_MOST];
+    pthread_mutex_lock(&group->lock);
     struct waiting_append *first = take_group(group);
     pthread_mutex_unlock(&group->lock);
     enum queue_result result = commit_group(store, first);
     if (result == QUEUE_STORED)
         wake_send(store->directory, &group->wake_fd);
     pthread_mutex_lock(&group->lock);
-    tell_group(first, result, &group->database.why);
-    group->led = group->first != NULL;
-    if (group->led) {
-        group->first->leads = true;
-        pthread_cond_signal(&group->first->changed);
-    }
+    size_t count = finish_group(first, own, result, &group->database.why, told);
+    struct waiting_append *leader = group->first;
+    group->led = leader != NULL;
+    if (leader != NULL)
+        atomic_store(&leader->state, APPEND_LEADS);
+    pthread_mutex_unlock(&group->lock);
+    for (size_t i = 0; i < count; i++)
+        sem_post(&told[i]->told); /* from here on its thread may free it */
+    if (leader != NULL)
+        sem_post(&leader->told);
 }
 
-/* Waits to be told, or to lead. */
-static void wait_for_group(struct group *group, struct waiting_append *append, moment deadline)
+/* Waits to be told that it leads or is done. Returns false when it has given up, and the append is not its own any
+ * more. */
+static bool wait_for_group(struct group *group, struct waiting_append *append, moment deadline)
 {
     struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
-    while (!append->done && !append->leads) {
-        if (pthread_cond_timedwait(&append->changed, &group->lock, &t) != 0 && clock_now() >= deadline)
-            return;
+    int failed;
+    do {
+        failed = sem_clockwait(&append->told, CLOCK_MONOTONIC, &t);
+    } while (failed != 0 && errno == EINTR);
+    if (failed == 0)
+        return true;
+    pthread_mutex_lock(&group->lock);
+    bool late = atomic_load(&append->state) != APPEND_WAITS; /* it is being told just now */
+    append->given_up = !late;
+    if (!late && !append->taken) {
+        withdraw(group, append);
+        append_free(append);
     }
+    pthread_mutex_unlock(&group->lock);
+    while (late && sem_wait(&append->told) != 0)
+        ;
+    return late;
 }
 
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
@@ -218,28 +245,21 @@ enum queue_result store_append(void *state, const char *source, const char *body
     }
     pthread_mutex_lock(&group->lock);
     gather(group, append);
-    if (group->led)
-        wait_for_group(group, append, deadline);
-    else
-        group->led = append->leads = true;
-    if (!append->done && append->leads) /* it is the first of what has gathered */
-        lead(store);
-
-    enum queue_result result = QUEUE_UNKNOWN;
-    if (append->done) {
-        result = append->result;
-        if (result != QUEUE_STORED && why != NULL)
-            *why = append->why;
-        append_free(append);
-    } else {
-        why_set(why, "the disk has not taken the event in time");
-        append->given_up = true;
-        if (!append->taken) {
-            withdraw(group, append);
-            append_free(append);
-        }
-    }
+    bool leads = !group->led;
+    group->led = true;
+    if (leads)
+        atomic_store(&append->state, APPEND_LEADS);
     pthread_mutex_unlock(&group->lock);
+    if (!leads && !wait_for_group(group, append, deadline)) {
+        why_set(why, "the disk has not taken the event in time");
+        return QUEUE_UNKNOWN;
+    }
+    if (atomic_load(&append->state) == APPEND_LEADS) /* it is the first of what has gathered */
+        lead(store, append);
+    enum queue_result result = append->result;
+    if (result != QUEUE_STORED && why != NULL)
+        *why = append->why;
+    append_free(append);
     return result;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -71,7 +72,12 @@ static enum database_result set_up(struct database *database, const char *direct
      * have to be synced. */
     sqlite3_db_config(database->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
-    enum database_result result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
+    /* Setting auto_vacuum writes, and a full disk must be opened too: only in a new database. */
+    char vacuum[32] = "";
+    enum database_result result =
+        database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
+    if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
+        result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
     if (result == DATABASE_DONE)
         result = set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
@@ -90,36 +96,6 @@ static enum database_result open_failed(struct database *database, const char *p
     return errno == ENOSPC ? DATABASE_FULL : DATABASE_FAILED;
 }
 
-enum database_result database_open(struct database *database, const char *directory, bool durable)
-{
-    char path[4096];
-    *database = (struct database){.write_lock = -1};
-    snprintf(path, sizeof path, "%s/write.lock", directory);
-    database->write_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (database->write_lock < 0)
-        return open_failed(database, path);
-    snprintf(path, sizeof path, "%s/queue.db", directory);
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    int code = sqlite3_open_v2(path, &database->db, flags, NULL);
-    enum database_result result = database_result_of(database, code);
-    if (result == DATABASE_DONE)
-        result = set_up(database, directory, durable);
-    return result;
-}
-
-void database_close(struct database *database)
-{
-    for (size_t i = 0; i < database->source_count; i++) {
-        for (size_t j = 0; j < STATEMENTS; j++)
-            sqlite3_finalize(database->sources[i].at[j]);
-    }
-    free(database->sources);
-    sqlite3_close(database->db);
-    if (database->write_lock >= 0)
-        close(database->write_lock);
-    *database = (struct database){.write_lock = -1};
-}
-
 static bool lock_writers(struct database *database)
 {
     int result;
@@ -134,6 +110,50 @@ static bool lock_writers(struct database *database)
 static void unlock_writers(struct database *database)
 {
     flock(database->write_lock, LOCK_UN);
+}
+
+/* While one process turns a new database into one with a log, SQLite tells others at once that it is locked: they take
+ * turns. */
+static enum database_result set_up_in_turn(struct database *database, const char *directory, bool durable)
+{
+    if (!lock_writers(database))
+        return DATABASE_FAILED;
+    enum database_result result = set_up(database, directory, durable);
+    unlock_writers(database);
+    return result;
+}
+
+enum database_result database_open(struct database *database, const char *directory, bool durable)
+{
+    char path[4096];
+    *database = (struct database){.write_lock = -1};
+    snprintf(path, sizeof path, "%s/write.lock", directory);
+    database->write_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (database->write_lock < 0)
+        return open_failed(database, path);
+    snprintf(path, sizeof path, "%s/queue.db", directory);
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int code = sqlite3_open_v2(path, &database->db, flags, NULL);
+    enum database_result result = database_result_of(database, code);
+    if (result != DATABASE_DONE)
+        return result;
+    struct stat status;
+    bool is_new = stat(path, &status) == 0 && status.st_size == 0;
+    result = is_new ? DATABASE_FAILED : set_up(database, directory, durable);
+    return result == DATABASE_FAILED ? set_up_in_turn(database, directory, durable) : result;
+}
+
+void database_close(struct database *database)
+{
+    for (size_t i = 0; i < database->source_count; i++) {
+        for (size_t j = 0; j < STATEMENTS; j++)
+            sqlite3_finalize(database->sources[i].at[j]);
+    }
+    free(database->sources);
+    sqlite3_close(database->db);
+    if (database->write_lock >= 0)
+        close(database->write_lock);
+    *database = (struct database){.write_lock = -1};
 }
 
 /* What other releases do to the schema is seen here, in the very transaction: a process may live long. */
@@ -151,6 +171,9 @@ static enum database_result check_version(struct database *database)
 
 enum database_result database_begin(struct database *database)
 {
+    /* What is begun can be ended when memory is out, too: else the transaction would stay open, and lock all out. */
+    if (database_statement(database, STATEMENT_ROLLBACK, 0) == NULL)
+        return DATABASE_FAILED;
     /* SQLite's own busy handler is not fair: whoever sleeps longest may starve. */
     if (!lock_writers(database))
         return DATABASE_FAILED;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -92,7 +93,7 @@ bool reserve_is_there(const char *directory)
     return access(path, F_OK) == 0;
 }
 
-/* Under another name until it is whole. */
+/* Under another name until it is whole. Several processes may start at once: one makes it, the others wait for it. */
 bool reserve_make(const char *directory)
 {
     char path[STATE_PATH], making[STATE_PATH];
@@ -100,15 +101,14 @@ bool reserve_make(const char *directory)
         return true;
     directory_path(path, directory, "reserve");
     directory_path(making, directory, "reserve.new");
-    int fd = open(making, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    bool good = fill(fd);
+    bool good = flock(fd, LOCK_EX) == 0 && (reserve_is_there(directory) || (fill(fd) && rename(making, path) == 0));
+    if (!good)
+        unlink(making);
     close(fd);
-    if (good && rename(making, path) == 0)
-        return true;
-    unlink(making);
-    return reserve_is_there(directory); /* another process was faster */
+    return good;
 }
 
 void reserve_give_up(const char *directory)

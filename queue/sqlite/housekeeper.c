@@ -59,6 +59,14 @@ static int checkpoint(struct house *house, int mode)
     return log < 0 ? 0 : log;
 }
 
+/* One that waits for others, but not for long: they wait too. */
+static void checkpoint_now(struct house *house, int mode)
+{
+    sqlite3_busy_timeout(house->database.db, 50);
+    checkpoint(house, mode);
+    sqlite3_busy_timeout(house->database.db, 10000);
+}
+
 /* Under steady writing a passive checkpoint is never complete, and the log grows. With the writers held off for a
  * moment there is little left to copy, and the next one begins the log anew. */
 static void checkpoint_all(struct house *house)
@@ -69,9 +77,7 @@ static void checkpoint_all(struct house *house)
     if (database_begin(&house->database) != DATABASE_DONE)
         return;
     database_rollback(&house->database); /* no one else can have begun before the lock is free */
-    sqlite3_busy_timeout(house->database.db, 50);
-    checkpoint(house, SQLITE_CHECKPOINT_RESTART);
-    sqlite3_busy_timeout(house->database.db, 10000);
+    checkpoint_now(house, SQLITE_CHECKPOINT_RESTART);
 }
 
 /* ---- identities ---- */
@@ -254,6 +260,8 @@ static void keep_house(struct house *house)
     if (now >= house->next_beat) {
         beat_write(store->directory);
         steady_look(store);
+        if (!reserve_is_there(store->directory))
+            checkpoint_now(house, SQLITE_CHECKPOINT_TRUNCATE); /* it may be the log that fills the disk */
         keep_reserve(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)

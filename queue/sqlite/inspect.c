@@ -391,6 +391,7 @@ static bool store_backup(void *state, const char *path, struct why *why)
 const struct inspection store_inspection = {
     .names = store_names,
     .count = store_count,
+    .look_known = store_look_known,
     .notes = store_read_notes,
     .is_owned = store_is_owned,
     .list = store_next,

@@ -25,6 +25,7 @@ static const char *const texts[STATEMENTS] = {
 
     [STATEMENT_ADD_JOURNAL] = "INSERT INTO journal (source, key, updated, at) VALUES (?1, ?2, ?3, ?4)",
     [STATEMENT_JOURNAL] = "SELECT n, source, key, updated, at FROM journal ORDER BY n",
+    [STATEMENT_JOURNAL_AFTER] = "SELECT n, source, key, updated, at FROM journal WHERE n > ?1 ORDER BY n",
     [STATEMENT_JOURNAL_FIRST] = "SELECT n FROM journal ORDER BY n LIMIT 1",
     [STATEMENT_JOURNAL_LAST] = "SELECT n FROM journal ORDER BY n DESC LIMIT 1",
     [STATEMENT_DELETE_JOURNAL] = "DELETE FROM journal WHERE n <= ?1",

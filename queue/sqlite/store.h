@@ -66,7 +66,8 @@ struct store {
     int forward_lock; /* held exclusively by the owner */
     int wake_fd;      /* the owner's end of the FIFO */
     pthread_mutex_t mirror_lock;
-    struct mirror mirror; /* the owner's */
+    struct mirror mirror; /* the owner's; of others what they saw of the journal (look.c) */
+    int64_t seen;         /* of others: up to where */
     struct housekeeper housekeeper;
 };
 
@@ -110,6 +111,10 @@ void steady_look(struct store *store);
 bool housekeeper_start(struct store *store, struct why *why);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
+
+/* look.c */
+bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
+                      struct known *known, struct why *why);
 
 /* inspect.c */
 extern const struct inspection store_inspection;

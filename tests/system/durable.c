@@ -47,6 +47,13 @@ bool durable_open(struct site *site, const struct setup *setup, const char *more
     return site_open(site, setup, with_queue(more, lines));
 }
 
+bool durable_start_anew(struct site *site, const char *const *wrapper)
+{
+    process_stop(&site->program, 10000);
+    site->wrapper = wrapper;
+    return site_spawn(site);
+}
+
 void durable_configure(struct site *site, const char *more)
 {
     char lines[2048];
@@ -68,8 +75,8 @@ void durable_check_delivered(struct site *site, struct load *load, struct load_r
     struct standin_counts counts = standin_counts(site->standin);
     size_t arrived = load_count_arrived(load, site->standin, 0);
     size_t altered = load_count_altered(load, site->standin, ALPHA_WRITE_KEY);
-    printf("(%zu of %zu answered 200; %zu messages, %zu of them sent twice) ", result.ok, result.sent, counts.messages,
-           counts.repeated);
+    printf("(%zu of %zu answered 200, the slowest after %lld ms; %zu messages, %zu of them sent twice) ", result.ok,
+           result.sent, (long long)result.slowest, counts.messages, counts.repeated);
     check(arrived == result.ok, "of %zu that were answered 200, %zu arrived unaltered", result.ok, arrived);
     check(altered == 0, "%zu of %zu messages are altered", altered, counts.messages);
     check(counts.messages - counts.repeated <= result.sent, "no message is there that was never sent");
@@ -134,6 +141,12 @@ size_t durable_kill_all(const struct site *site)
         poll(NULL, 0, 1);
     }
     return killed;
+}
+
+void durable_signal(pid_t pid, int signal)
+{
+    if (check(pid > 0, "there is a process to be sent signal %d", signal))
+        kill(pid, signal);
 }
 
 pid_t durable_forwarder(const struct site *site)

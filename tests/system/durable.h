@@ -21,6 +21,9 @@ int64_t durable_patience(int64_t ms);
 /* site_open with queue = sqlite, and more lines. */
 bool durable_open(struct site *site, const struct setup *setup, const char *more);
 
+/* Ends the program behind spawn-fcgi, which may have begun just now, and starts it with this wrapper (NULL: none). */
+bool durable_start_anew(struct site *site, const char *const *wrapper);
+
 /* site_configure likewise. */
 void durable_configure(struct site *site, const char *more);
 
@@ -53,6 +56,9 @@ size_t durable_processes(const struct site *site, pid_t pids[DURABLE_PROCESSES])
 
 /* Kills them all, and waits until none is left. Returns how many there were. */
 size_t durable_kill_all(const struct site *site);
+
+/* kill for one process; 0 and less, which would mean whole groups, are a CUnit failure. */
+void durable_signal(pid_t pid, int signal);
 
 /* The process that forwards, as its beat says; 0: none is known. */
 pid_t durable_forwarder(const struct site *site);

@@ -16,9 +16,7 @@ static bool open_with(struct site *site, const char *more, const char *const *(*
     if (!durable_open(site, &setup_lighttpd_spawn, more))
         return false;
     faked_clock_set(site, "+0");
-    CU_ASSERT_EQUAL(process_stop(&site->program, 5000), 0);
-    site->wrapper = wrapper(site);
-    return site_spawn(site);
+    return durable_start_anew(site, wrapper(site));
 }
 
 /* ---- the data plane is mended, and the program finds out by itself ---- */
@@ -32,12 +30,15 @@ static const char *const *runs(const struct site *site)
 static const struct {
     const char *name;
     struct standin_fault fault;
+    const char *logged;
 } refusals[] = {
-    {"401", {.status = 401, .body = "invalid write key"}},
-    {"a web page", {.status = 200, .body = "<html>welcome</html>"}},
-    {"404", {.status = 404, .body = "404 page not found"}},
-    {"a redirect", {.status = 302, .body = ""}},
-    {"400 for everything", {.status = 400, .body = "go away"}},
+    {"401", {.status = 401, .body = "invalid write key"}, "msg=data_plane_refuses"},
+    {"a web page", {.status = 200, .body = "<html>welcome</html>"}, "msg=data_plane_refuses"},
+    {"404", {.status = 404, .body = "404 page not found"}, "msg=data_plane_refuses"},
+    {"a redirect", {.status = 302, .body = ""}, "msg=data_plane_refuses"},
+    {"400 for everything",
+     {.status = 400, .body = "go away"},
+     "msg=event_refused"}, /* one lead: the others of it wait */
 };
 
 static void pass_refusal(size_t i)
@@ -56,7 +57,7 @@ static void pass_refusal(size_t i)
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, result.sent);
-        CU_ASSERT(site_wait_logged(&site, "msg=data_plane_refuses", 1, 15000));
+        CU_ASSERT(site_wait_logged(&site, refusals[i].logged, 1, 15000));
         CU_ASSERT_EQUAL(durable_counts(&site, "alpha").waiting, EVENTS);
         standin_heal(site.standin);
         check(durable_wait_empty(&site, 30000), "%s: it recovers by itself", refusals[i].name);

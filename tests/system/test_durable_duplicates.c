@@ -91,14 +91,13 @@ static void restart(struct site *site, const char *const *wrapper, bool killed)
 {
     int status;
     if (killed) {
-        kill(site->program.pid, SIGKILL);
+        durable_signal(site->program.pid, SIGKILL);
         CU_ASSERT(process_wait(&site->program, 5000, &status));
         durable_kill_all(site);
     } else {
-        CU_ASSERT_EQUAL(process_stop(&site->program, 5000), 0);
+        process_stop(&site->program, 5000);
     }
-    site->wrapper = wrapper;
-    CU_ASSERT(site_spawn(site));
+    CU_ASSERT(durable_start_anew(site, wrapper));
 }
 
 static void the_same_event_ten_times(void)

@@ -41,9 +41,7 @@ static void check_poison(const char *more, int status, int64_t patience, const c
     struct site site;
     if (durable_open(&site, &setup_lighttpd_spawn, more)) {
         if (wrapper != NULL) {
-            CU_ASSERT_EQUAL(process_stop(&site.program, 5000), 0);
-            site.wrapper = wrapper;
-            CU_ASSERT(site_spawn(&site));
+            CU_ASSERT(durable_start_anew(&site, wrapper));
         }
         struct load_options options = durable_load(&site), trickle = options;
         standin_fail(

@@ -168,7 +168,7 @@ static void stop_traced(struct site *site)
     pid_t pids[DURABLE_PROCESSES];
     int status = -1;
     CU_ASSERT_EQUAL_FATAL(durable_processes(site, pids), 1);
-    kill(pids[0], SIGTERM);
+    durable_signal(pids[0], SIGTERM);
     CU_ASSERT(process_wait(&site->program, durable_patience(10000), &status));
     CU_ASSERT_EQUAL(status, 0);
 }
@@ -183,10 +183,9 @@ static void synced_before_the_answer(void)
     if (durable_open(&site, &setup_apache_proxy, NULL)) {
         find_paths(&site, &paths);
         path_join(file, site.directory, "trace");
-        site.wrapper = trace_wrapper(file);
-        CU_ASSERT_EQUAL(process_stop(&site.program, 5000), 0);
+        process_stop(&site.program, 10000);
         temporary_remove(paths.state); /* what follows begins with nothing */
-        CU_ASSERT(site_spawn(&site));
+        CU_ASSERT(durable_start_anew(&site, trace_wrapper(file)));
         send_load(&site, "alone", ALONE, 1);
         send_load(&site, "together", together, 16);
         CU_ASSERT(durable_wait_empty(&site, 10000));

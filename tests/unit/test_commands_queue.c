@@ -284,8 +284,10 @@ static struct holder hold(void)
     CU_ASSERT_TRUE_FATAL(holder.pid >= 0);
     if (holder.pid == 0) {
         close(until[1]);
-        made_open();
-        _exit(write(ready[1], "", 1) != 1 || read(until[0], &byte, 1) != 0);
+        struct queue *queue = made_open();
+        bool told = write(ready[1], "", 1) == 1 && read(until[0], &byte, 1) == 0;
+        made_close(queue);
+        _exit(told ? 0 : 1);
     }
     CU_ASSERT_EQUAL(read(ready[0], &byte, 1), 1);
     close(ready[0]);

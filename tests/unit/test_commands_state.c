@@ -18,6 +18,7 @@
 #include "tests/unit/test_commands_made.h"
 #include "tests/unit/test_commands_run.h"
 #include "watch/clock.h"
+#include "watch/cron_mark.h"
 
 #define PATIENCE_MS 20000
 
@@ -76,6 +77,31 @@ static void root_takes_on_the_owner(void)
     CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
     CU_ASSERT_EQUAL(status, 0);
     CU_ASSERT_EQUAL(geteuid(), 0);
+    made_end();
+}
+
+/* In a child, as above: neither root nor the owner. */
+static int run_as_another(void)
+{
+    int failures = setgid(1) != 0 || setuid(1) != 0;
+    RUN(&ran, NULL, "queue", "status");
+    failures += ran.code != 1 || strstr(ran.err, "run it as root (sudo -u root closecrm.fcgi ...)") == NULL;
+    return failures;
+}
+
+static void another_user_is_told_whose_it_is(void)
+{
+    int status = -1;
+    if (geteuid() != 0)
+        return; /* nobody can show it */
+    made_begin();
+    CU_ASSERT_EQUAL(chown(getenv("CLOSECRM_CONFIG"), 1, 1), 0);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(run_as_another());
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    CU_ASSERT_EQUAL(status, 0);
     made_end();
 }
 
@@ -206,6 +232,7 @@ static void check_tells_how_the_queue_stands(void)
     HAS("\nstate directory ");
     HAS("  waiting: 1, the oldest since 0 s\n  forwarding: no process forwards now\n");
     HAS("  last delivered: never\n");
+    HAS("  cron: never ran. ");
     HAS("  1 dead letters of source two: `closecrm.fcgi dead list --source two` says why");
     HAS_NOT("The queue needs attention");
 
@@ -214,12 +241,42 @@ static void check_tells_how_the_queue_stands(void)
     struct notes notes = {.tries = 1, .operator_must_act = true, .reason = "the data plane answered 401"};
     CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
     CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(cron_mark_write(made_state(), 0));
     RUN(&ran, NULL, "check");
+    HAS("  cron: ran 20");
     HAS("  WRONG: source one cannot be delivered until somebody acts: the data plane answered 401 \n");
     HAS_NOT("no process forwards now");
     HAS("The queue needs attention");
     CU_ASSERT_EQUAL(ran.code, 1);
     made_close(queue);
+    made_end();
+}
+
+/* Received long ago, and nothing forwards: but what was tried and waits for its next attempt is not late. */
+static void check_tells_when_nothing_forwards(void)
+{
+    char path[PATH_SIZE];
+    sqlite3 *database = NULL;
+    made_begin();
+    made_append("one", made_event(body, "lead", "updated", "ev_1", "lead_1"));
+    path_join(path, made_state(), "queue.db");
+    CU_ASSERT_EQUAL(sqlite3_open_v2(path, &database, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    CU_ASSERT_EQUAL(sqlite3_exec(database, "UPDATE event_1 SET received = received - 600000", NULL, NULL, NULL),
+                    SQLITE_OK);
+    sqlite3_close(database);
+    RUN(&ran, NULL, "check");
+    HAS("  waiting: 1, the oldest since 10 min\n");
+    HAS("  WRONG: events wait and nothing forwards them: ");
+    HAS("The queue needs attention");
+
+    struct queue *queue = made_open();
+    struct why why = {""};
+    struct notes notes = {.tries = 7, .next_ms = clock_unix_ms() + 60000, .reason = "no connection"};
+    CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
+    made_close(queue);
+    RUN(&ran, NULL, "check");
+    HAS("  source one: 7 attempts failed, it is tried again by itself; the last: no connection \n");
+    HAS_NOT("The queue needs attention");
     made_end();
 }
 
@@ -270,9 +327,11 @@ void suite_commands_state(void)
 {
     static CU_TestInfo tests[] = {
         {"root takes on the owner", root_takes_on_the_owner},
+        {"another user is told whose it is", another_user_is_told_whose_it_is},
         {"no command makes the directory", no_command_makes_the_directory},
         {"a pager left open holds nothing", a_pager_left_open_holds_nothing},
         {"check tells how the queue stands", check_tells_how_the_queue_stands},
+        {"check tells when nothing forwards", check_tells_when_nothing_forwards},
         {"check tells of events without a source", check_tells_of_events_without_a_source},
         {"an offline check changes nothing", offline_check_changes_nothing},
         CU_TEST_INFO_NULL,

@@ -78,6 +78,16 @@ static void numbers_are_digits(void)
         CU_ASSERT_FALSE(number_read(wrong[i], &number));
 }
 
+static void json_gets_utf8(void)
+{
+    static const char *const cases[][2] = {{"Zürich", "Zürich"}, {"cut \xe2\x82", "cut ??"}, {"", ""}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = plain_utf8(cases[i][0]);
+        CU_ASSERT_STRING_EQUAL(text, cases[i][1]);
+        free(text);
+    }
+}
+
 /* What a FILE takes, as text that the caller frees. */
 struct memory {
     FILE *file;
@@ -187,6 +197,7 @@ void suite_commands_words(void)
         {"ages are short", ages_are_short},
         {"numbers are digits", numbers_are_digits},
         {"nothing reaches a terminal but text", terminals_are_safe},
+        {"JSON gets UTF-8", json_gets_utf8},
         {"JSON is laid out, and members removed", json_is_laid_out_and_members_removed},
         {"the layout ends on anything", layout_ends_on_anything},
         CU_TEST_INFO_NULL,

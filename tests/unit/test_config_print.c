@@ -64,7 +64,11 @@ static void short_form(void)
                                  "signature_tolerance = 73h  (default)\n"
                                  "keep = lead.*, contact.*, task.*  (~/closecrm.conf:5, ~/closecrm.conf:6)\n"
                                  "drop = none  (default)\n"
-                                 "remove = none  (default)\n");
+                                 "remove = none  (default)\n"
+                                    "close_api_key = none  (default)\n"
+                                    "close_api_url = https://api.close.com/api/v1  (default)\n"
+                                    "reconcile_interval = 15m  (default)\n"
+                                    "auto_resume = no  (default)\n");
     free(text);
 }
 
@@ -84,6 +88,10 @@ static void sections(void)
                                     "keep = none  (default)\n"
                                     "drop = *.deleted  (~/closecrm.conf:2)\n"
                                     "remove = none  (default)\n"
+                                    "close_api_key = none  (default)\n"
+                                    "close_api_url = https://api.close.com/api/v1  (default)\n"
+                                    "reconcile_interval = 15m  (default)\n"
+                                    "auto_resume = no  (default)\n"
                                     "[source globex]\n"
                                     "data_plane_url = https://own  (~/closecrm.conf:7)\n"
                                     "write_key = 1 value  (~/closecrm.conf:6)\n"
@@ -91,7 +99,11 @@ static void sections(void)
                                     "signature_tolerance = 73h  (default)\n"
                                     "keep = none  (default)\n"
                                     "drop = none  (~/closecrm.conf:8)\n"
-                                    "remove = none  (default)\n");
+                                    "remove = none  (default)\n"
+                                    "close_api_key = none  (default)\n"
+                                    "close_api_url = https://api.close.com/api/v1  (default)\n"
+                                    "reconcile_interval = 15m  (default)\n"
+                                    "auto_resume = no  (default)\n");
     free(text);
 }
 

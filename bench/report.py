@@ -1,0 +1,117 @@
+"""The table and the plot: each figure beside its rival and beside its goal."""
+import statistics
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+
+@dataclass
+class Figure:
+    what: str
+    value: float
+    unit: str
+    goal: float
+    at_most: bool = False  # the goal is a limit from above
+    beside: str = ""       # what it was measured against, in words
+    noise: float = 0       # of the single runs: (most - least) / median
+
+    def met(self):
+        return self.value <= self.goal if self.at_most else self.value >= self.goal
+
+    def share(self):
+        """Of the goal: 1 is just met; more is better."""
+        if self.value == 0:
+            return 0.0
+        return self.goal / self.value if self.at_most else self.value / self.goal
+
+
+def median(results, name):
+    return statistics.median(r[name] for r in results)
+
+
+def noise(results, name="rate"):
+    values = [r[name] for r in results]
+    return (max(values) - min(values)) / statistics.median(values)
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+class Figures:
+    def __init__(self):
+        self.all = []
+
+    def add(self, *arguments, **more):
+        self.all.append(Figure(*arguments, **more))
+
+    def accepting(self, results):
+        null, null_p99 = median(results["null"], "rate"), median(results["null"], "p99_ms")
+        for name, words, goal in (("away", "data plane away", 0.45), ("draining", "draining meanwhile", 0.35)):
+            ours = results[name]
+            rate, p99 = median(ours, "rate"), median(ours, "p99_ms")
+            self.add(f"accepting, {words}: share of the null responder's rate", rate / null, "", goal,
+                     beside=f"{number(rate)}/s of {number(null)}/s; {median(ours, 'cpu_us'):.0f} us of CPU a request "
+                            f"beside the null's {median(results['null'], 'cpu_us'):.0f}; a sync took "
+                            f"{median(ours, 'sync_ms'):.2f} ms", noise=noise(ours))
+            self.add(f"accepting, {words}: p99, as a multiple of the null's", p99 / null_p99, "x", 5, at_most=True,
+                     beside=f"{p99:.2f} ms of {null_p99:.2f} ms; p50 {median(ours, 'p50_ms'):.2f} of "
+                            f"{median(results['null'], 'p50_ms'):.2f}", noise=noise(ours, "p99_ms"))
+        rate = median(results["draining"], "rate")
+        for name, words, goal in (("php", "PHP-FPM, posting synchronously", 4), ("node", "Node, Express and the SDK", 7)):
+            if name in results:
+                theirs = median(results[name], "rate")
+                self.add(f"accepting and draining, times {words}", rate / theirs, "x", goal,
+                         beside=f"{number(rate)}/s and {number(theirs)}/s", noise=noise(results[name]))
+
+    def draining(self, results, filled):
+        for delay, goal in ((0, 25_000), (50, 20_000)):
+            one = results[delay]
+            self.add(f"draining 200,000, answers after {delay} ms", median(one, "rate"), "/s", goal,
+                     beside=f"{median(one, 'cpu_us'):.0f} us of CPU an event; the real data plane takes 20,700/s; filled at "
+                            f"{number(median(filled, 'rate'))}/s",
+                     noise=noise(one))
+        every = results[0] + results[50]
+        self.add("memory after 200,000", median(every, "rss"), "MB", 24, at_most=True,
+                 beside=f"at most {max(r['most'] for r in every):.1f} MB", noise=noise(every, "rss"))
+
+    def long_ones(self, results):
+        drained = next(f for f in self.all if f.what.startswith("draining 200,000, answers after 0"))
+        memory = next(f for f in self.all if f.what.startswith("memory"))
+        self.add("memory after 2,000,000", results["rss"], "MB", 24, at_most=True,
+                 beside=f"{memory.value:.1f} MB after 200,000; at most {results['most']:.1f} MB")
+        self.add("accepting with 2,000,000 waiting, share of that with none", results["accept_full"] / results["accept_empty"],
+                 "", 0.9, beside=f"{number(results['accept_full'])}/s of {number(results['accept_empty'])}/s")
+        self.add("draining with 2,000,000 remembered, share of that with none", results["drain_known"] / drained.value, "",
+                 0.9, beside=f"{number(results['drain_known'])}/s of {number(drained.value)}/s")
+
+    def print(self):
+        width = max(len(f.what) for f in self.all)
+        print(f"{'':{width}}  {'measured':>10}  {'goal':>10}         runs differ by  beside")
+        for f in self.all:
+            goal = ("<= " if f.at_most else ">= ") + number(f.goal)
+            print(f"{f.what:{width}}  {number(f.value) + f.unit:>10}  {goal:>10}  {'met' if f.met() else 'MISSED':6} "
+                  f"{f.noise * 100:12.0f} %  {f.beside}")
+
+    def draw(self, path):
+        """Bars: each figure as a share of its goal, so that all stand on one scale, longer is better."""
+        row, left, top, width, most = 50, 20, 70, 900, 2.5
+        height, scale = top + row * len(self.all) + 10, 560 / most
+        goal_at = left + scale
+        parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
+                 f'<rect width="{width}" height="{height}" fill="white"/>',
+                 f'<text x="{left}" y="28" font-size="18">closecrm.fcgi: speed beside its goals</text>',
+                 f'<text x="{left}" y="48" font-size="12" fill="#555">A bar that reaches the mark meets its goal; '
+                 f'longer is better; beyond {most} times the goal it is cut.</text>']
+        for i, f in enumerate(self.all):
+            y, length = top + row * i, max(1.0, min(f.share(), most) * scale)
+            color = "#3a7d44" if f.met() else "#b3392f"
+            goal = ("at most " if f.at_most else "at least ") + number(f.goal) + f.unit
+            parts += [f'<text x="{left}" y="{y + 12}" font-size="12">{escape(f.what)}'
+                      f'<tspan fill="#777" dx="8">{escape(f.beside.split(";")[0])}</tspan></text>',
+                      f'<rect x="{left}" y="{y + 18}" width="{length:.1f}" height="14" fill="{color}"/>',
+                      f'<line x1="{goal_at:.1f}" y1="{y + 15}" x2="{goal_at:.1f}" y2="{y + 35}" stroke="#222" '
+                      'stroke-width="2"/>',
+                      f'<text x="{max(left + length, goal_at) + 8:.1f}" y="{y + 30}" font-size="12">'
+                      f'{number(f.value)}{f.unit}, goal {goal}</text>']
+        parts.append("</svg>")
+        path.write_text("\n".join(parts) + "\n")

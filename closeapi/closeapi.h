@@ -1,0 +1,105 @@
+/* The Close side for the other stages and commands: how complete a source is, and its reconciling. Any process may;
+ * what it knows stands in small files in STATE_DIR/closeapi/SOURCE, which are replaced whole. */
+#ifndef CLOSEAPI_CLOSEAPI_H
+#define CLOSEAPI_CLOSEAPI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "closeapi/client.h"
+#include "closeapi/fill.h"
+#include "config/config.h"
+#include "queue/queue.h"
+#include "watch/why.h"
+
+/* What is known of a source's completeness. Times are Unix time by Close's clock in milliseconds, 0: none. */
+struct completeness {
+    int64_t since_ms;    /* complete from here ... */
+    int64_t until_ms;    /* ... to here: every page was read, and every append is durable */
+    int64_t verified_ms; /* and read a second time, a day later, to here */
+    char *types;         /* of these events, a blank between; filtered ones end with `*`. "": all */
+
+    /* What the webhook did not bring and the Event Log did, since the first reconciling. */
+    uint64_t missed;
+    uint64_t missed_large;  /* of these: larger than all that came; some limit refuses them */
+    uint64_t missed_paused; /* of these: while a subscription was paused */
+    uint64_t missed_late;   /* of these: found only by the second reading */
+    uint64_t hidden;        /* events whose data this API key may not see: not sent */
+
+    int64_t last_run_ms;  /* by this machine's clock */
+    int64_t last_good_ms; /* likewise */
+    bool paused;          /* a subscription is, and not by our own `pause` */
+    char trouble[512];    /* what somebody must look at; "": nothing */
+};
+
+/* Reads it. One that was never reconciled is all zero. Returns false with the reason. Free with completeness_free. */
+bool closeapi_completeness(const struct config *config, const struct source *source, struct completeness *out,
+                           struct why *why);
+void completeness_free(struct completeness *completeness);
+
+/* Writes "complete from ... until ... (...)" or what is known instead. Returns out. */
+#define COMPLETENESS_WORDS 400
+const char *completeness_words(const struct completeness *completeness, char out[static COMPLETENESS_WORDS]);
+
+/* Asks Close whether it takes the source's API key, and how its subscriptions are. Returns true when all is well; why
+ * then says so in words, with what is known to be complete; else what is wrong and what to do. */
+bool closeapi_try(const struct config *config, const struct source *source, struct why *why);
+
+/* Whether a source can be reconciled: it has an API key, and a queue that remembers what was delivered. Returns false
+ * with the reason. */
+bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct why *why);
+
+/* When the source is to be reconciled next, Unix time in milliseconds by this machine's clock; INT64_MAX: never (it
+ * cannot be, or is not to be by itself). */
+int64_t closeapi_due(const struct config *config, const struct source *source);
+
+enum reconcile_result {
+    RECONCILE_DONE,
+    RECONCILE_NOTHING, /* there is no subscription yet, and never was; why says how to make one */
+    RECONCILE_BUSY,    /* another process is at it */
+    RECONCILE_TROUBLE, /* done, but somebody must look at something: it is paused, unhealthy, or data are hidden */
+    RECONCILE_FAILED,
+    RECONCILE_STOPPED,
+};
+
+struct reconcile_options {
+    int stop_fd;     /* readable once all is to end; -1: none */
+    bool all_events; /* whatever the subscriptions cover */
+    bool silent;     /* the caller tells what is wrong: it is not logged as well */
+    int64_t patience_ms;
+
+    /* Called as the work goes on; NULL: nobody wants to know. */
+    void (*progress)(void *context, const struct fill_counts *counts, int64_t reached_us);
+    void *context;
+};
+
+struct reconcile_report {
+    int64_t from_us, to_us;    /* what was read */
+    struct fill_counts counts; /* of the first reading */
+    struct fill_counts second; /* of what was read a second time */
+    bool resumed;              /* a paused subscription was activated again */
+    bool rotated;              /* an old subscription was removed */
+};
+
+/* Reads the Event Log from the last verified moment to five minutes ago, by Close's clock, appends what is missing,
+ * watches the subscriptions, ends a rotation that has got so far. queue: of the calling thread alone; it must keep
+ * events on disk. TROUBLE and FAILED come with the reason, and are logged. */
+enum reconcile_result closeapi_reconcile(const struct config *config, const struct source *source, struct queue *queue,
+                                         const struct reconcile_options *options, struct reconcile_report *report,
+                                         struct why *why);
+
+/* ---- between the files of closeapi/ and the commands ---- */
+
+/* Makes the source's directory and writes its path. Returns false with the reason: there may be no state_dir. */
+bool closeapi_directory(const struct config *config, const struct source *source, char out[static 4096],
+                        struct why *why);
+
+/* Locks a file in it, for this process. Returns a descriptor that holds the lock until it is closed; -1 with the reason
+ * when another process has it still after the milliseconds. */
+int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct why *why);
+
+/* Notes that it is us who paused a subscription; whether it was. */
+bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct why *why);
+bool closeapi_paused_by_us(const char *directory, const char *id);
+
+#endif

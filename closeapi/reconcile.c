@@ -1,0 +1,171 @@
+/* Reconciling: what the webhook did not bring, the Event Log does. One run, from its lock to its report. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "closeapi/reconciling.h"
+#include "transform/dates.h"
+#include "watch/clock.h"
+#include "watch/log.h"
+
+/* Whether the word stands in the text, between blanks. */
+static bool has_word(const char *text, const char *word, size_t length)
+{
+    for (const char *at = text; (at = strchr(at, word[0])) != NULL; at++) {
+        if (strncmp(at, word, length) == 0 && (at == text || at[-1] == ' ') &&
+            (at[length] == ' ' || at[length] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+/* Whether all of these events are among those; "" is all there are. */
+static bool is_within(const char *these, const char *those)
+{
+    if (those[0] == '\0' || these[0] == '\0')
+        return those[0] == '\0';
+    for (size_t length; *these != '\0'; these += length, these += *these == ' ') {
+        length = strcspn(these, " ");
+        if (!has_word(those, these, length))
+            return false;
+    }
+    return true;
+}
+
+/* Notes which events are covered now. Returns false when memory is out. */
+static bool set_types(struct run *run)
+{
+    struct buffer types = {0};
+    if (!run->options->all_events)
+        coverage_describe(&run->coverage, &types);
+    buffer_append(&types, "", 1);
+    if (types.failed) {
+        buffer_free(&types);
+        why_set(run->why, "out of memory");
+        return false;
+    }
+    /* what is new is complete only from now on; what is gone makes the claim no less true */
+    if (run->state.types != NULL && run->state.until_us > 0 && !is_within(types.data, run->state.types)) {
+        log_write(LEVEL_INFO, "msg=more_is_covered source=%s", run->source->name);
+        run->state.since_us = run->state.until_us;
+    }
+    free(run->state.types);
+    run->state.types = types.data;
+    return true;
+}
+
+static void go_on_with_rotation(struct run *run)
+{
+    struct why why = {""};
+    int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
+    if (lock < 0)
+        return;
+    const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list};
+    if (rotation_go_on(&work, run->state.until_us, &run->report->rotated, &why) != CLOSE_DONE)
+        log_write(LEVEL_WARN, "msg=rotation_not_ended source=%s reason=\"%s\"", run->source->name, why.text);
+    close(lock);
+}
+
+static enum reconcile_result end_of(struct run *run)
+{
+    unsigned long long hidden = run->report->counts.hidden + run->report->second.hidden;
+    if (hidden > 0 && run->state.trouble[0] == '\0')
+        snprintf(run->state.trouble, sizeof run->state.trouble,
+                 "Close does not show this API key the data of %llu events, which were not sent: use an "
+                 "administrator's close_api_key",
+                 hidden);
+    if (run->state.trouble[0] == '\0')
+        return RECONCILE_DONE;
+    why_set(run->why, "%s", run->state.trouble);
+    return RECONCILE_TROUBLE;
+}
+
+static enum reconcile_result work_on(struct run *run)
+{
+    enum close_result listed = run_list_subscriptions(run);
+    if (listed != CLOSE_DONE)
+        return listed == CLOSE_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
+    if (!keyring_read(run->config->state_dir, &run->held, run->why))
+        return RECONCILE_FAILED;
+    bool found = coverage_find(&run->coverage, &run->list, run->source, run->config->sources, &run->held, run->why);
+    if (!found && !run->options->all_events)
+        return run->state.until_us == 0 ? RECONCILE_NOTHING : RECONCILE_FAILED;
+    if (!set_types(run))
+        return RECONCILE_FAILED;
+    run_watch_subscriptions(run);
+    enum log_result result = run_read_log(run);
+    if (result != LOG_DONE)
+        return result == LOG_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
+    go_on_with_rotation(run);
+    run->state.last_good_ms = clock_unix_ms();
+    return end_of(run);
+}
+
+static void report_run(const struct run *run, enum reconcile_result result)
+{
+    char from[DATE_PRINTED], to[DATE_PRINTED];
+    const struct fill_counts *counts = &run->report->counts;
+    if (result == RECONCILE_NOTHING || result == RECONCILE_STOPPED)
+        return;
+    if (result == RECONCILE_FAILED && run->options->silent)
+        return;
+    if (result == RECONCILE_FAILED) {
+        char quoted[LOG_QUOTED];
+        log_write(LEVEL_ERROR, "msg=not_reconciled source=%s reason=%s", run->source->name,
+                  log_quote(quoted, run->why->text, strlen(run->why->text)));
+        return;
+    }
+    log_write(LEVEL_INFO, "msg=reconciled source=%s from=%s until=%s events=%llu known=%llu missing=%llu pages=%llu",
+              run->source->name, date_print(run->report->from_us, DATE_MILLISECONDS, from),
+              date_print(run->report->to_us, DATE_MILLISECONDS, to), (unsigned long long)counts->events,
+              (unsigned long long)counts->known, (unsigned long long)counts->fresh, (unsigned long long)counts->pages);
+}
+
+static enum reconcile_result reconcile_locked(struct run *run)
+{
+    struct why why;
+    const struct close_options options = {.patience_ms = run->options->patience_ms, .stop_fd = run->options->stop_fd};
+    if (!reconcile_state_read(run->directory, &run->state, run->why))
+        return RECONCILE_FAILED;
+    run->client = close_client_new(run->config, run->source, &options, run->why);
+    enum reconcile_result result = run->client == NULL ? RECONCILE_FAILED : work_on(run);
+    run->state.last_run_ms = clock_unix_ms();
+    if (result == RECONCILE_FAILED)
+        snprintf(run->state.trouble, sizeof run->state.trouble, "%.500s", run->why->text);
+    if (!reconcile_state_write(run->directory, &run->state, &why))
+        log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", run->source->name, why.text);
+    report_run(run, result);
+    keyring_free(&run->held);
+    subscriptions_free(&run->list);
+    close_client_free(run->client);
+    reconcile_state_free(&run->state);
+    return result;
+}
+
+enum reconcile_result closeapi_reconcile(const struct config *config, const struct source *source, struct queue *queue,
+                                         const struct reconcile_options *options, struct reconcile_report *report,
+                                         struct why *why)
+{
+    *report = (struct reconcile_report){0};
+    struct run *run = calloc(1, sizeof *run);
+    if (run == NULL) {
+        why_set(why, "out of memory");
+        return RECONCILE_FAILED;
+    }
+    run->config = config;
+    run->source = source;
+    run->queue = queue;
+    run->options = options;
+    run->report = report;
+    run->why = why;
+    enum reconcile_result result = RECONCILE_FAILED;
+    if (closeapi_can_reconcile(config, source, why) && closeapi_directory(config, source, run->directory, why)) {
+        int lock = closeapi_lock(run->directory, "reconcile.lock", 0, why);
+        result = lock < 0 ? RECONCILE_BUSY : reconcile_locked(run);
+        if (lock >= 0)
+            close(lock);
+    }
+    free(run);
+    return result;
+}

@@ -1,0 +1,183 @@
+/* The thread that reconciles, and what cron does in its place: see reconciler.h. */
+#include "closeapi/reconciler.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "closeapi/closeapi.h"
+#include "watch/log.h"
+
+#define PATIENCE_MS 60000
+#define BUSY_MS 60000    /* until it is looked again whether another process has done it */
+#define LATEST_MS 900000 /* the calendar's clock may jump: look at it so often */
+
+struct reconciler {
+    const struct config *config;
+    pthread_t thread;
+    int stop_fd;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool ended;
+};
+
+bool reconciler_is_wanted(const struct config *config)
+{
+    for (size_t i = 0; i < config->sources; i++) {
+        if (closeapi_due(config, &config->source[i]) != INT64_MAX)
+            return true;
+    }
+    return false;
+}
+
+/* Reconciles one, with a queue of its own: nobody else may use it meanwhile. */
+static enum reconcile_result reconcile(const struct config *config, const struct source *source, int stop_fd,
+                                       bool silent, struct why *why)
+{
+    struct reconcile_report report;
+    const struct reconcile_options options = {.stop_fd = stop_fd, .silent = silent, .patience_ms = PATIENCE_MS};
+    struct queue *queue = queue_open(config, why);
+    if (queue == NULL) {
+        if (!silent)
+            log_write(LEVEL_ERROR, "msg=not_reconciled source=%s reason=\"%s\"", source->name, why->text);
+        return RECONCILE_FAILED;
+    }
+    enum reconcile_result result = closeapi_reconcile(config, source, queue, &options, &report, why);
+    queue_close(queue);
+    return result;
+}
+
+/* Does what is due. Returns after how many milliseconds to look again. */
+static int64_t do_due(struct reconciler *reconciler)
+{
+    int64_t next = LATEST_MS;
+    for (size_t i = 0; i < reconciler->config->sources; i++) {
+        const struct source *source = &reconciler->config->source[i];
+        struct why why;
+        int64_t due = closeapi_due(reconciler->config, source);
+        if (due == INT64_MAX)
+            continue;
+        if (due <= clock_unix_ms()) {
+            enum reconcile_result result = reconcile(reconciler->config, source, reconciler->stop_fd, false, &why);
+            if (result == RECONCILE_STOPPED)
+                return 0;
+            due = closeapi_due(reconciler->config, source);
+            if (result == RECONCILE_BUSY || due <= clock_unix_ms()) /* it could not even be noted */
+                due = clock_unix_ms() + BUSY_MS;
+        }
+        int64_t left = due - clock_unix_ms();
+        next = left < next ? left : next;
+    }
+    return next > 0 ? next : 0;
+}
+
+static void *run(void *context)
+{
+    struct reconciler *reconciler = context;
+    struct pollfd stop = {.fd = reconciler->stop_fd, .events = POLLIN};
+    moment then;
+    do
+        then = clock_now() + do_due(reconciler);
+    while (poll(&stop, 1, clock_until(then)) <= 0);
+    pthread_mutex_lock(&reconciler->lock);
+    reconciler->ended = true;
+    pthread_cond_signal(&reconciler->changed);
+    pthread_mutex_unlock(&reconciler->lock);
+    return NULL;
+}
+
+static void destroy(struct reconciler *reconciler)
+{
+    if (reconciler->stop_fd >= 0)
+        close(reconciler->stop_fd);
+    pthread_cond_destroy(&reconciler->changed);
+    pthread_mutex_destroy(&reconciler->lock);
+    free(reconciler);
+}
+
+struct reconciler *reconciler_start(const struct config *config, struct why *why)
+{
+    pthread_condattr_t monotonic;
+    struct reconciler *reconciler = calloc(1, sizeof *reconciler);
+    if (reconciler == NULL) {
+        why_set(why, "out of memory");
+        return NULL;
+    }
+    reconciler->config = config;
+    pthread_mutex_init(&reconciler->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&reconciler->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    reconciler->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int error = reconciler->stop_fd < 0 ? errno : pthread_create(&reconciler->thread, NULL, run, reconciler);
+    if (error == 0)
+        return reconciler;
+    why_set(why, "cannot start a thread: %s", strerror(error));
+    destroy(reconciler);
+    return NULL;
+}
+
+void reconciler_hurry(struct reconciler *reconciler)
+{
+    uint64_t one = 1;
+    ssize_t n = reconciler == NULL ? 0 : write(reconciler->stop_fd, &one, sizeof one);
+    (void)n; /* EAGAIN: it is readable already */
+}
+
+bool reconciler_stop(struct reconciler *reconciler, moment deadline)
+{
+    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
+    if (reconciler == NULL)
+        return true;
+    reconciler_hurry(reconciler);
+    pthread_mutex_lock(&reconciler->lock);
+    while (!reconciler->ended && pthread_cond_timedwait(&reconciler->changed, &reconciler->lock, &t) == 0)
+        ;
+    bool ended = reconciler->ended;
+    pthread_mutex_unlock(&reconciler->lock);
+    if (!ended)
+        return false;
+    pthread_join(reconciler->thread, NULL);
+    destroy(reconciler);
+    return true;
+}
+
+/* A descriptor that is readable from the deadline on; -1 when there is none to be had. */
+static int deadline_fd(moment deadline)
+{
+    const struct itimerspec at = {
+        .it_value = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000 + 1}};
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (fd >= 0 && timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+bool reconcile_due(const struct config *config, moment deadline,
+                   void (*trouble)(void *context, const char *source, const char *words), void *context)
+{
+    bool any = false;
+    int fd = deadline_fd(deadline);
+    for (size_t i = 0; fd >= 0 && i < config->sources && clock_now() < deadline; i++) {
+        const struct source *source = &config->source[i];
+        struct why why = {""};
+        if (closeapi_due(config, source) > clock_unix_ms())
+            continue;
+        enum reconcile_result result = reconcile(config, source, fd, true, &why);
+        any = true;
+        if (result == RECONCILE_FAILED || result == RECONCILE_TROUBLE)
+            trouble(context, source->name, why.text);
+    }
+    if (fd >= 0)
+        close(fd);
+    return any;
+}

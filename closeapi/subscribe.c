@@ -1,0 +1,239 @@
+/* Making a subscription: see subscribe.h. Before Close is asked, a note says what is about to be made; it goes when the
+ * key is safe. Who finds the note finds in Close what is without a key. */
+#include "closeapi/subscribe.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "config/small_file.h"
+#include "watch/clock.h"
+#include "watch/log.h"
+
+#define NOTE "pending"
+#define TRIES 3
+#define STALE_MS 3600000 /* what stands in Close so long after may be somebody's who has its key */
+#define LATE_MS 2000     /* a request whose answer was lost may take effect a little later */
+
+/* Whether the id stands in the note's list of those that were there before. */
+static bool was_before(const char *note, const char *id)
+{
+    char before[SUBSCRIPTIONS_MOST * (KEYRING_ID + 1) + 1];
+    small_value(note, "before", before, sizeof before);
+    size_t length = strlen(id);
+    for (const char *at = before; (at = strstr(at, id)) != NULL; at += length) {
+        if ((at == before || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+/* Writes the note; its size makes sure that there is room for the key. */
+static bool write_note(const struct subscribing *work, const char *url, struct why *why)
+{
+    char text[12000];
+    size_t at = (size_t)snprintf(text, sizeof text,
+                                 "started_ms = %lld\nurl = %.2000s\nbefore =", (long long)clock_unix_ms(), url);
+    for (size_t i = 0; i < work->list->count && at < sizeof text - 5000; i++) {
+        if (subscription_same_url(work->list->at[i].url, url))
+            at += (size_t)snprintf(text + at, sizeof text - at, " %s", work->list->at[i].id);
+    }
+    if (text[at - 1] == '=')
+        text[at++] = ' ';
+    at += (size_t)snprintf(text + at, sizeof text - at, "\nroom = ");
+    memset(text + at, '.', 4096);
+    memcpy(text + at + 4096, "\n", 2);
+    return small_file_replace(work->directory, NOTE, text, why);
+}
+
+static bool is_held(const struct subscribing *work, const char *id)
+{
+    struct keyring held;
+    bool found = false;
+    if (!keyring_read(work->config->state_dir, &held, NULL))
+        return true; /* rather too many are left alone than one removed that is in use */
+    for (size_t i = 0; i < held.count; i++)
+        found = found || strcmp(held.at[i].subscription, id) == 0;
+    keyring_free(&held);
+    return found;
+}
+
+/* Keeps the key of a subscription that shows it. */
+static bool store_key(const struct subscribing *work, const struct subscription *subscription, int64_t date_ms,
+                      const char *url, struct why *why)
+{
+    struct held_key key = {.created_ms = date_ms > 0 ? date_ms : clock_unix_ms()};
+    snprintf(key.source, sizeof key.source, "%s", work->source->name);
+    snprintf(key.subscription, sizeof key.subscription, "%s", subscription->id);
+    return keyring_store(work->config->state_dir, &key, subscription->signature_key, url, why);
+}
+
+/* Sees to all in the list that the note is about and whose key is not held: takes the key over where Close shows it,
+ * else removes it. taken: where the id of one whose key was taken over goes; NULL: none is to be taken over. */
+static enum close_result sweep(const struct subscribing *work, const struct subscriptions *list, const char *note,
+                               char *taken, bool *changed, struct why *why)
+{
+    char url[2100];
+    enum close_result result = CLOSE_DONE;
+    int64_t age_ms = clock_unix_ms() - small_number(note, "started_ms", 0);
+    bool stale = age_ms < 0 || age_ms > STALE_MS;
+    small_value(note, "url", url, sizeof url);
+    for (size_t i = 0; i < list->count && result == CLOSE_DONE; i++) {
+        const struct subscription *one = &list->at[i];
+        if (!subscription_same_url(one->url, url) || was_before(note, one->id) || is_held(work, one->id))
+            continue;
+        if (stale) {
+            log_write(
+                LEVEL_WARN,
+                "msg=subscription_without_key source=%s subscription=%s advice=\"if nobody has its key, remove it: "
+                "closecrm.fcgi unsubscribe\"",
+                work->source->name, one->id);
+            continue;
+        }
+        *changed = true;
+        if (taken != NULL && taken[0] == '\0' && one->signature_key[0] != '\0' &&
+            store_key(work, one, list->date_ms, url, why)) {
+            snprintf(taken, KEYRING_ID, "%s", one->id);
+            log_write(LEVEL_INFO, "msg=key_taken_over source=%s subscription=%s", work->source->name, one->id);
+            continue;
+        }
+        result = subscriptions_delete(work->client, one->id, why);
+        if (result == CLOSE_DONE)
+            log_write(LEVEL_WARN, "msg=subscription_without_key_removed source=%s subscription=%s", work->source->name,
+                      one->id);
+    }
+    return result;
+}
+
+/* Sweeps what the note is about, and ends it. */
+static enum close_result clear_note(const struct subscribing *work, char *taken, bool *changed, struct why *why)
+{
+    bool missing;
+    keyring_tidy(work->config->state_dir);
+    *changed = false;
+    char *note = small_file_read(work->directory, NOTE, &missing, why);
+    if (note == NULL)
+        return missing ? CLOSE_DONE : CLOSE_FAILED;
+    enum close_result result = sweep(work, work->list, note, taken, changed, why);
+    small_file_free(note);
+    if (result == CLOSE_DONE && !small_file_remove(work->directory, NOTE, why))
+        result = CLOSE_FAILED;
+    return result;
+}
+
+enum close_result subscribe_recover(const struct subscribing *work, bool *changed, struct why *why)
+{
+    char taken[KEYRING_ID] = "";
+    return clear_note(work, taken, changed, why);
+}
+
+/* ---- making one ---- */
+
+/* The answer was lost: looks for what was made. id is set when its key could be taken over. */
+static enum close_result look_for_it(const struct subscribing *work, char id[static KEYRING_ID], int64_t *created_ms,
+                                     struct why *why)
+{
+    struct subscriptions list;
+    const struct timespec late = {.tv_sec = LATE_MS / 1000};
+    bool changed = false;
+    nanosleep(&late, NULL);
+    char *note = small_file_read(work->directory, NOTE, NULL, why);
+    if (note == NULL)
+        return CLOSE_FAILED;
+    enum close_result result = subscriptions_list(work->client, &list, why);
+    if (result == CLOSE_DONE) {
+        result = sweep(work, &list, note, id, &changed, why);
+        *created_ms = list.date_ms;
+        subscriptions_free(&list);
+    }
+    small_file_free(note);
+    return result;
+}
+
+/* Close has made it: keeps the key, or removes what nobody could use. */
+static enum close_result keep_made(const struct subscribing *work, const struct subscriptions *made, const char *url,
+                                   char id[static KEYRING_ID], int64_t *created_ms, struct why *why)
+{
+    const struct subscription *one = &made->at[0];
+    struct why failed = {""};
+    if (one->signature_key[0] == '\0')
+        why_set(&failed, "Close gave no signature_key with the new subscription");
+    else if (store_key(work, one, made->date_ms, url, &failed)) {
+        snprintf(id, KEYRING_ID, "%s", one->id);
+        *created_ms = made->date_ms;
+        return CLOSE_DONE;
+    }
+    enum close_result result = subscriptions_delete(work->client, one->id, why);
+    if (result == CLOSE_DONE)
+        why_set(why, "%.300s: the subscription was removed in Close again", failed.text);
+    else
+        why_prefix(why, "%.150s, and the new subscription %s could not be removed in Close: ", failed.text, one->id);
+    return result == CLOSE_DONE ? CLOSE_REFUSED : CLOSE_UNKNOWN;
+}
+
+/* Removes what may have been made twice, where an answer was lost, and the note. */
+static enum close_result tidy_up(const struct subscribing *work, struct why *why)
+{
+    struct subscriptions list;
+    bool changed;
+    enum close_result result = subscriptions_list(work->client, &list, why);
+    if (result != CLOSE_DONE)
+        return result;
+    struct subscribing again = *work;
+    again.list = &list;
+    result = clear_note(&again, NULL, &changed, why);
+    subscriptions_free(&list);
+    return result;
+}
+
+static enum close_result create(const struct subscribing *work, const char *body, const char *url,
+                                char id[static KEYRING_ID], int64_t *created_ms, struct why *why)
+{
+    bool lost = false;
+    enum close_result result = CLOSE_UNKNOWN;
+    for (unsigned tries = 0; tries < TRIES && result == CLOSE_UNKNOWN; tries++) {
+        struct subscriptions made;
+        result = subscriptions_create(work->client, body, &made, why);
+        if (result == CLOSE_DONE) {
+            result = keep_made(work, &made, url, id, created_ms, why);
+            subscriptions_free(&made);
+            break;
+        }
+        if (result != CLOSE_UNKNOWN)
+            break;
+        lost = true;
+        enum close_result looked = look_for_it(work, id, created_ms, why);
+        if (looked != CLOSE_DONE || id[0] != '\0')
+            result = looked == CLOSE_DONE ? CLOSE_DONE : CLOSE_UNKNOWN;
+        if (looked != CLOSE_DONE)
+            break;
+    }
+    if (result == CLOSE_UNKNOWN) {
+        why_prefix(why, "whether Close has made the subscription is not known; run subscribe again, which looks: ");
+        return result;
+    }
+    struct why reason = {""};
+    bool tidy = lost ? tidy_up(work, &reason) == CLOSE_DONE : small_file_remove(work->directory, NOTE, &reason);
+    if (!tidy)
+        log_write(LEVEL_WARN, "msg=not_tidied_up source=%s reason=\"%s\"", work->source->name, reason.text);
+    return result;
+}
+
+enum close_result subscribe_create(const struct subscribing *work, const char *body, const char *url,
+                                   char id[static KEYRING_ID], int64_t *created_ms, struct why *why)
+{
+    sigset_t ending, before;
+    sigemptyset(&ending);
+    sigaddset(&ending, SIGINT);
+    sigaddset(&ending, SIGTERM);
+    sigaddset(&ending, SIGHUP);
+    id[0] = '\0';
+    if (!write_note(work, url, why))
+        return CLOSE_FAILED;
+    pthread_sigmask(SIG_BLOCK, &ending, &before);
+    enum close_result result = create(work, body, url, id, created_ms, why);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result;
+}

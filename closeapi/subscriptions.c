@@ -1,0 +1,278 @@
+/* Subscriptions: see subscriptions.h. */
+#include "closeapi/subscriptions.h"
+
+#include <ctype.h>
+#include <curl/curl.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE 100
+
+static const char *text_of(struct json_object *json, const char *name)
+{
+    struct json_object *value = json_object_object_get(json, name);
+    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+}
+
+static bool add(struct subscriptions *list, struct json_object *json, struct why *why)
+{
+    const char *id = json_object_is_type(json, json_type_object) ? text_of(json, "id") : "";
+    if (!keyring_id_is_good(id)) {
+        why_set(why, "Close answered with a subscription that has no usable id: is close_api_url right?");
+        return false;
+    }
+    if (subscriptions_find(list, id) != NULL)
+        return true;
+    struct subscription *more = realloc(list->at, (list->count + 1) * sizeof *more);
+    if (more == NULL) {
+        why_set(why, "out of memory");
+        return false;
+    }
+    list->at = more;
+    struct subscription *one = &more[list->count++];
+    *one = (struct subscription){
+        .url = text_of(json, "url"),
+        .status = text_of(json, "status"),
+        .health = text_of(json, "health_status"),
+        .pause_reason = text_of(json, "pause_reason"),
+        .latest_error = text_of(json, "latest_error"),
+        .signature_key = text_of(json, "signature_key"),
+        .json = json,
+    };
+    snprintf(one->id, sizeof one->id, "%s", id);
+    return true;
+}
+
+/* Takes the document over. */
+static bool keep_document(struct subscriptions *list, struct json_document *document, struct why *why)
+{
+    struct json_document *more = realloc(list->documents, (list->documents_count + 1) * sizeof *more);
+    if (more == NULL) {
+        json_document_free(document);
+        why_set(why, "out of memory");
+        return false;
+    }
+    list->documents = more;
+    more[list->documents_count++] = *document;
+    return true;
+}
+
+void subscriptions_free(struct subscriptions *list)
+{
+    free(list->at);
+    for (size_t i = 0; i < list->documents_count; i++)
+        json_document_free(&list->documents[i]);
+    free(list->documents);
+    *list = (struct subscriptions){0};
+}
+
+/* Adds the page's subscriptions. *more: another page follows. */
+static bool add_page(struct subscriptions *list, struct json_object *root, bool *more, struct why *why)
+{
+    struct json_object *data = json_object_object_get(root, "data");
+    size_t before = list->count;
+    if (!json_object_is_type(data, json_type_array)) {
+        why_set(why, "Close answered without a list of subscriptions: is close_api_url right?");
+        return false;
+    }
+    for (size_t i = 0; i < json_object_array_length(data); i++) {
+        if (!add(list, json_object_array_get_idx(data, i), why))
+            return false;
+    }
+    *more = json_object_get_boolean(json_object_object_get(root, "has_more"));
+    if (*more && list->count == before) {
+        why_set(why, "Close's list of subscriptions does not end: try again later");
+        return false;
+    }
+    return true;
+}
+
+enum close_result subscriptions_list(struct close_client *client, struct subscriptions *list, struct why *why)
+{
+    struct close_answer answer = {0};
+    enum close_result result = CLOSE_DONE;
+    *list = (struct subscriptions){0};
+    for (bool more = true; more && result == CLOSE_DONE;) {
+        char path[64];
+        struct json_document document;
+        snprintf(path, sizeof path, "/webhook/?_limit=%d&_skip=%zu", PAGE, list->count);
+        result = close_call_json(client, "GET", path, NULL, &answer, &document, why);
+        if (result == CLOSE_DONE &&
+            (!keep_document(list, &document, why) || !add_page(list, document.root, &more, why)))
+            result = CLOSE_REFUSED;
+        list->date_ms = answer.date_ms;
+    }
+    close_answer_free(&answer);
+    if (result != CLOSE_DONE)
+        subscriptions_free(list);
+    return result;
+}
+
+/* A call that answers with one subscription. */
+static enum close_result call_one(struct close_client *client, const char *method, const char *path, const char *body,
+                                  struct subscriptions *list, struct why *why)
+{
+    struct close_answer answer = {0};
+    struct json_document document;
+    *list = (struct subscriptions){0};
+    enum close_result result = close_call_json(client, method, path, body, &answer, &document, why);
+    if (result == CLOSE_DONE && (!keep_document(list, &document, why) || !add(list, document.root, why))) {
+        subscriptions_free(list);
+        result = strcmp(method, "POST") == 0 ? CLOSE_UNKNOWN : CLOSE_REFUSED;
+    }
+    list->date_ms = answer.date_ms;
+    if (answer.body.data != NULL)
+        explicit_bzero(answer.body.data, answer.body.capacity); /* there may be a key in it */
+    close_answer_free(&answer);
+    return result;
+}
+
+static bool path_of(char out[static 128], const char *id, struct why *why)
+{
+    if (keyring_id_is_good(id)) {
+        snprintf(out, 128, "/webhook/%s/", id);
+        return true;
+    }
+    why_set(why, "\"%.60s\" cannot be the id of a subscription: `closecrm.fcgi subscriptions` lists them", id);
+    return false;
+}
+
+enum close_result subscriptions_get(struct close_client *client, const char *id, struct subscriptions *list,
+                                    struct why *why)
+{
+    char path[128];
+    *list = (struct subscriptions){0};
+    return path_of(path, id, why) ? call_one(client, "GET", path, NULL, list, why) : CLOSE_REFUSED;
+}
+
+enum close_result subscriptions_create(struct close_client *client, const char *body, struct subscriptions *list,
+                                       struct why *why)
+{
+    return call_one(client, "POST", "/webhook/", body, list, why);
+}
+
+enum close_result subscriptions_delete(struct close_client *client, const char *id, struct why *why)
+{
+    char path[128];
+    struct close_answer answer = {0};
+    if (!path_of(path, id, why))
+        return CLOSE_REFUSED;
+    enum close_result result = close_call(client, "DELETE", path, NULL, &answer, why);
+    close_answer_free(&answer);
+    return result == CLOSE_MISSING ? CLOSE_DONE : result;
+}
+
+enum close_result subscriptions_set_status(struct close_client *client, const char *id, const char *status,
+                                           struct why *why)
+{
+    char path[128], body[64];
+    struct subscriptions one;
+    if (!path_of(path, id, why))
+        return CLOSE_REFUSED;
+    snprintf(body, sizeof body, "{\"status\": \"%s\"}", status);
+    enum close_result result = call_one(client, "PUT", path, body, &one, why);
+    if (result != CLOSE_DONE)
+        return result;
+    if (one.at[0].status[0] != '\0' && strcmp(one.at[0].status, status) != 0) {
+        why_set(why, "Close left the subscription %s %.40s: try again, or set it in Close", id, one.at[0].status);
+        result = CLOSE_REFUSED;
+    }
+    subscriptions_free(&one);
+    return result;
+}
+
+const struct subscription *subscriptions_find(const struct subscriptions *list, const char *id)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->at[i].id, id) == 0)
+            return &list->at[i];
+    }
+    return NULL;
+}
+
+bool subscription_is_paused(const struct subscription *subscription)
+{
+    return subscription->status[0] != '\0' && strcmp(subscription->status, "active") != 0;
+}
+
+/* The URL without query, fragment and slashes at its end, with its port. NULL: it is none. The caller frees with
+ * curl_free. */
+static char *address_of(const char *text)
+{
+    CURLU *url = curl_url();
+    char *out = NULL;
+    if (url != NULL && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
+        curl_url_set(url, CURLUPART_QUERY, NULL, 0) == CURLUE_OK &&
+        curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0) == CURLUE_OK)
+        curl_url_get(url, CURLUPART_URL, &out, CURLU_DEFAULT_PORT);
+    curl_url_cleanup(url);
+    char *host = out == NULL ? NULL : strstr(out, "://");
+    for (char *c = host; c != NULL && *c != '\0' && (c < host + 3 || *c != '/'); c++)
+        *c = (char)tolower((unsigned char)*c);
+    for (size_t length = out == NULL ? 0 : strlen(out); length > 0 && out[length - 1] == '/'; length--)
+        out[length - 1] = '\0';
+    return out;
+}
+
+bool subscription_same_url(const char *a, const char *b)
+{
+    char *first = address_of(a), *second = address_of(b);
+    bool same = first != NULL && second != NULL && strcmp(first, second) == 0;
+    curl_free(first);
+    curl_free(second);
+    return same;
+}
+
+/* ---- the body that makes one ---- */
+
+static void write_string(struct buffer *out, const char *text)
+{
+    struct json_object *string = json_object_new_string(text);
+    if (string == NULL)
+        out->failed = true;
+    else
+        buffer_text(out,
+                    json_object_to_json_string_ext(string, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(string);
+}
+
+static void write_head(struct buffer *out, const char *url)
+{
+    buffer_text(out, "{\"url\": ");
+    write_string(out, url);
+    buffer_text(out, ", \"events\": ");
+}
+
+static void write_tail(struct buffer *out)
+{
+    buffer_text(out, ", \"verify_ssl\": true}");
+    buffer_append(out, "", 1);
+}
+
+void subscription_write(struct buffer *out, const char *url, const struct event_choice *choice, const char *filter)
+{
+    write_head(out, url);
+    for (size_t i = 0; i < choice->count; i++) {
+        buffer_text(out, i == 0 ? "[{\"object_type\": " : ", {\"object_type\": ");
+        write_string(out, choice->at[i].object_type);
+        buffer_text(out, ", \"action\": ");
+        write_string(out, choice->at[i].action);
+        if (filter != NULL) {
+            buffer_text(out, ", \"extra_filter\": ");
+            buffer_text(out, filter);
+        }
+        buffer_text(out, "}");
+    }
+    buffer_text(out, "]");
+    write_tail(out);
+}
+
+void subscription_write_like(struct buffer *out, const struct subscription *other)
+{
+    write_head(out, other->url);
+    struct json_object *events = json_object_object_get(other->json, "events");
+    buffer_text(out, json_object_to_json_string_ext(events, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    write_tail(out);
+}

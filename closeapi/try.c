@@ -1,0 +1,51 @@
+/* Whether the Close side works, for `check`. Changes nothing. */
+#include <stdio.h>
+#include <string.h>
+
+#include "closeapi/closeapi.h"
+#include "closeapi/coverage.h"
+
+#define PATIENCE_MS 5000
+
+static bool is_good(const struct config *config, const struct source *source, const struct coverage *coverage,
+                    struct why *why)
+{
+    char words[COMPLETENESS_WORDS];
+    struct completeness complete;
+    for (size_t i = 0; i < coverage->count; i++) {
+        const struct subscription *one = coverage->at[i];
+        if (!subscription_is_paused(one))
+            continue;
+        why_set(why, "subscription %s is paused%s%.60s: `closecrm.fcgi resume %s` activates it and fills the gap",
+                one->id, one->pause_reason[0] == '\0' ? "" : " for ", one->pause_reason, one->id);
+        return false;
+    }
+    if (!closeapi_completeness(config, source, &complete, why))
+        return false;
+    why_set(why, "the API key is good, %zu subscription%s; %s", coverage->count, coverage->count == 1 ? "" : "s",
+            completeness_words(&complete, words));
+    completeness_free(&complete);
+    return true;
+}
+
+bool closeapi_try(const struct config *config, const struct source *source, struct why *why)
+{
+    static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
+    struct subscriptions list;
+    struct keyring held;
+    struct coverage coverage;
+    bool good = false;
+    struct close_client *client = close_client_new(config, source, &options, why);
+    if (client == NULL)
+        return false;
+    if (subscriptions_list(client, &list, why) == CLOSE_DONE) {
+        if (keyring_read(config->state_dir, &held, why)) {
+            good = coverage_find(&coverage, &list, source, config->sources, &held, why) &&
+                   is_good(config, source, &coverage, why);
+            keyring_free(&held);
+        }
+        subscriptions_free(&list);
+    }
+    close_client_free(client);
+    return good;
+}

@@ -1,0 +1,208 @@
+/* backfill: a stretch of Close's Event Log into the queue. */
+#include "commands/commands.h"
+
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "closeapi/backfill.h"
+#include "commands/close_side.h"
+#include "commands/options.h"
+#include "transform/dates.h"
+#include "watch/clock.h"
+
+#define PATIENCE_MS (10 * 60000) /* a night's run must outlive an outage of some minutes */
+#define TERMINAL_MS 200          /* between lines on a terminal */
+#define LOG_MS 30000             /* and in a log */
+#define BAR 24
+
+struct wish {
+    const char *source;
+    struct backfill_order order;
+    bool json;
+};
+
+/* What shows how far it is. */
+struct display {
+    bool terminal;
+    moment started, shown;
+};
+
+static void print_left(int64_t ms)
+{
+    int64_t s = ms / 1000;
+    if (s >= 3600)
+        fprintf(stderr, "%" PRId64 "h%02" PRId64 "m", s / 3600, s / 60 % 60);
+    else
+        fprintf(stderr, "%" PRId64 "m%02" PRId64 "s", s / 60, s % 60);
+}
+
+static void show_bar(const struct display *display, const struct fill_counts *counts, int per_mille, const char *date)
+{
+    char bar[BAR + 1];
+    for (int i = 0; i < BAR; i++)
+        bar[i] = i * 1000 < per_mille * BAR ? '#' : '.';
+    bar[BAR] = '\0';
+    fprintf(stderr,
+            "\r[%s] %3d %%  window %" PRIu64 "  %" PRIu64 " events, %" PRIu64 " new, %" PRIu64 " known  at %.19s", bar,
+            per_mille / 10, counts->windows + 1, counts->events, counts->fresh, counts->known, date);
+    if (per_mille > 0) {
+        fputs("  left ", stderr);
+        print_left((clock_now() - display->started) * (1000 - per_mille) / per_mille);
+    }
+    fputs("\x1b[K", stderr);
+    fflush(stderr);
+}
+
+static void progress(void *context, const struct fill_counts *counts, int64_t from_us, int64_t reached_us,
+                     int64_t until_us)
+{
+    struct display *display = context;
+    char date[DATE_PRINTED];
+    moment now = clock_now();
+    if (now - display->shown < (display->terminal ? TERMINAL_MS : LOG_MS))
+        return;
+    display->shown = now;
+    int per_mille = until_us > from_us ? (int)((reached_us - from_us) * 1000 / (until_us - from_us)) : 1000;
+    date_print(reached_us, DATE_MILLISECONDS, date);
+    if (display->terminal)
+        show_bar(display, counts, per_mille, date);
+    else
+        log_write(LEVEL_INFO,
+                  "msg=backfill percent=%d windows=%" PRIu64 " events=%" PRIu64 " new=%" PRIu64 " known=%" PRIu64
+                  " reached=%s",
+                  per_mille / 10, counts->windows, counts->events, counts->fresh, counts->known, date);
+}
+
+static void waits(void *context, int64_t ms, const char *reason)
+{
+    const struct display *display = context;
+    if (display->terminal)
+        fprintf(stderr, "\rwaiting %" PRId64 " s: %.100s\x1b[K", ms / 1000, reason);
+    else
+        log_write(LEVEL_INFO, "msg=waiting ms=%" PRId64 " reason=\"%.200s\"", ms, reason);
+}
+
+static void add_number(struct json_object *json, const char *name, uint64_t number)
+{
+    json_object_object_add(json, name, json_object_new_uint64(number));
+}
+
+static void add_time(struct json_object *json, const char *name, int64_t us)
+{
+    char date[DATE_PRINTED];
+    json_object_object_add(json, name, json_object_new_string(date_print(us, DATE_MILLISECONDS, date)));
+}
+
+static void print_json(const struct wish *wish, const struct backfill_report *report)
+{
+    struct json_object *json = json_object_new_object();
+    add_time(json, "since", report->since_us);
+    add_time(json, "from", report->from_us);
+    add_time(json, "until", report->until_us);
+    json_object_object_add(json, "dry_run", json_object_new_boolean(wish->order.dry_run));
+    json_object_object_add(json, "went_on", json_object_new_boolean(report->went_on));
+    json_object_object_add(json, "beyond_what_close_keeps", json_object_new_boolean(report->beyond));
+    add_number(json, "windows", report->counts.windows);
+    add_number(json, "pages", report->counts.pages);
+    add_number(json, "requests", report->requests);
+    add_number(json, "events", report->counts.events);
+    add_number(json, "new", report->counts.fresh - report->counts.hidden);
+    add_number(json, "known", report->counts.known);
+    add_number(json, "uncovered", report->counts.uncovered);
+    add_number(json, "hidden", report->counts.hidden);
+    add_number(json, "unusable", report->counts.unusable);
+    puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(json);
+}
+
+static void print_words(const struct wish *wish, const struct backfill_report *report)
+{
+    char from[DATE_PRINTED], until[DATE_PRINTED];
+    const struct fill_counts *counts = &report->counts;
+    printf("from %.19s until %.19s: %" PRIu64 " events in %" PRIu64 " windows\n",
+           date_print(report->from_us, DATE_MILLISECONDS, from), date_print(report->until_us, DATE_MILLISECONDS, until),
+           counts->events, counts->windows);
+    printf("  new: %" PRIu64 "%s\n", counts->fresh - counts->hidden,
+           wish->order.dry_run ? " (a dry run: nothing was put into the queue)" : ", in the queue now");
+    printf("  known already: %" PRIu64 "\n", counts->known);
+    if (counts->uncovered > 0)
+        printf("  not covered by the source's subscriptions: %" PRIu64 " (--all-events takes them too)\n",
+               counts->uncovered);
+    if (counts->unusable > 0)
+        printf("  unusable: %" PRIu64 " (the log has the reasons)\n", counts->unusable);
+}
+
+static int tell(const struct wish *wish, const struct backfill_report *report, int64_t remembered_ms)
+{
+    if (report->went_on)
+        fprintf(stderr, "backfill: went on where the last run had stopped (--again begins anew)\n");
+    if (report->beyond)
+        fprintf(
+            stderr,
+            "backfill: Close keeps its Event Log for %d days: what is older cannot be had, and was not looked for\n",
+            LOG_DAYS);
+    if (remembered_ms < report->until_us / 1000 - report->from_us / 1000)
+        fprintf(stderr, "backfill: dedupe_window is shorter than the time asked for: what was delivered before that is "
+                        "sent again, with the same messageId\n");
+    if (wish->json)
+        print_json(wish, report);
+    else
+        print_words(wish, report);
+    if (report->counts.hidden == 0)
+        return COMMAND_OK;
+    fprintf(stderr,
+            "backfill: Close did not show the data of %" PRIu64
+            " events to this API key, and they were not sent: use an "
+            "administrator's close_api_key and run this again with --again\n",
+            report->counts.hidden);
+    return COMMAND_FAILED;
+}
+
+static int run(struct close_side *side, struct wish *wish)
+{
+    struct display display = {.terminal = isatty(STDERR_FILENO) != 0, .started = clock_now(), .shown = clock_now()};
+    struct backfill_report report;
+    struct why why = {""};
+    if (!display.terminal)
+        log_open(side->config->log_level);
+    if (strncmp(side->source->data_plane_url, "file:", 5) == 0)
+        fprintf(stderr,
+                "backfill: what goes into a file is not remembered: what was written before is written again\n");
+    wish->order.stop_fd = -1;
+    wish->order.patience_ms = PATIENCE_MS;
+    wish->order.progress = progress;
+    wish->order.waits = waits;
+    wish->order.context = &display;
+    enum log_result result = backfill_run(side->config, side->source, side->queue, &wish->order, &report, &why);
+    if (display.terminal && display.shown != display.started)
+        fputs("\r\x1b[K", stderr);
+    return result == LOG_DONE ? tell(wish, &report, side->config->dedupe_window_ms) : close_side_failed(side, &why);
+}
+
+int command_backfill(int argc, char **argv)
+{
+    struct wish wish = {.source = NULL};
+    struct backfill_order *order = &wish.order;
+    const struct option_spec specs[] = {
+        {"--source", &wish.source, NULL},           {"--since", &order->since, NULL},
+        {"--until", &order->until, NULL},           {"--object-type", &order->filter.object_type, NULL},
+        {"--action", &order->filter.action, NULL},  {"--lead", &order->filter.lead_id, NULL},
+        {"--all-events", NULL, &order->all_events}, {"--again", NULL, &order->again},
+        {"--dry-run", NULL, &order->dry_run},       {"--json", NULL, &wish.json},
+    };
+    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
+        return COMMAND_USAGE;
+    if (order->since == NULL)
+        return options_wrong(argv[0], "since when? --since 2026-11-01, or --since 7d");
+    struct close_side side;
+    int code = close_side_begin(&side, argv[0], wish.source);
+    if (code == COMMAND_OK)
+        code = close_side_queue(&side);
+    if (code == COMMAND_OK)
+        code = run(&side, &wish);
+    close_side_end(&side);
+    return code;
+}

@@ -1,0 +1,152 @@
+/* reconcile: what the webhook did not bring, the Event Log does. */
+#include "commands/commands.h"
+
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "commands/options.h"
+#include "commands/reconciling.h"
+#include "transform/dates.h"
+
+#define PATIENCE_MS 60000
+
+static void add_number(struct json_object *json, const char *name, uint64_t number)
+{
+    json_object_object_add(json, name, json_object_new_uint64(number));
+}
+
+static void add_time(struct json_object *json, const char *name, int64_t us)
+{
+    char date[DATE_PRINTED];
+    json_object_object_add(json, name,
+                           us == 0 ? NULL : json_object_new_string(date_print(us, DATE_MILLISECONDS, date)));
+}
+
+static void print_json(const struct close_side *side, const struct reconcile_report *report,
+                       const struct completeness *complete)
+{
+    struct json_object *json = json_object_new_object();
+    json_object_object_add(json, "source", json_object_new_string(side->source->name));
+    add_time(json, "from", report->from_us);
+    add_time(json, "until", report->to_us);
+    add_number(json, "events", report->counts.events);
+    add_number(json, "known", report->counts.known);
+    add_number(json, "missing", report->counts.fresh);
+    add_number(json, "missing_large", report->counts.large);
+    add_number(json, "missing_late", report->second.fresh);
+    add_number(json, "uncovered", report->counts.uncovered);
+    add_number(json, "hidden", report->counts.hidden + report->second.hidden);
+    add_number(json, "pages", report->counts.pages + report->second.pages);
+    json_object_object_add(json, "resumed", json_object_new_boolean(report->resumed));
+    add_time(json, "complete_since", complete->since_ms * 1000);
+    add_time(json, "complete_until", complete->until_ms * 1000);
+    add_time(json, "verified_until", complete->verified_ms * 1000);
+    json_object_object_add(json, "trouble",
+                           complete->trouble[0] == '\0' ? NULL : json_object_new_string(complete->trouble));
+    puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(json);
+}
+
+static void print_words(const struct close_side *side, const struct reconcile_report *report,
+                        const struct completeness *complete, bool after_pause)
+{
+    char words[COMPLETENESS_WORDS];
+    const struct fill_counts *counts = &report->counts;
+    printf("source %s: %" PRIu64 " events in the log, %" PRIu64 " were missing and are in the queue now\n",
+           side->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
+    if (counts->large > 0)
+        printf("%" PRIu64
+               " of them are larger than all that came by webhook: some limit before the program refuses them; "
+               "see README\n",
+               counts->large);
+    if (report->second.fresh > 0)
+        printf("%" PRIu64 " more were found by reading a day-old part a second time\n", report->second.fresh);
+    if (report->resumed)
+        printf("Close had paused the subscription: it was activated again\n");
+    if (report->rotated)
+        printf("the rotation is over: the old subscription is removed\n");
+    printf("%s\n", completeness_words(complete, words));
+    if (after_pause)
+        printf("the last 5 minutes, which Close still edits, come with the next reconcile\n");
+}
+
+static int tell(const struct close_side *side, const struct reconcile_wish *wish, enum reconcile_result result,
+                const struct reconcile_report *report, const struct why *why)
+{
+    struct completeness complete;
+    struct why reason = {""};
+    if (result != RECONCILE_DONE && result != RECONCILE_TROUBLE)
+        return close_side_failed(side, why);
+    if (!closeapi_completeness(side->config, side->source, &complete, &reason))
+        return close_side_failed(side, &reason);
+    if (wish->json)
+        print_json(side, report, &complete);
+    else
+        print_words(side, report, &complete, wish->after_pause);
+    completeness_free(&complete);
+    return result == RECONCILE_TROUBLE ? close_side_failed(side, why) : COMMAND_OK;
+}
+
+int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wish)
+{
+    struct why why = {""};
+    struct reconcile_report report;
+    const struct reconcile_options options = {
+        .stop_fd = -1, .all_events = wish->all_events, .silent = true, .patience_ms = PATIENCE_MS};
+    if (side->lock >= 0)
+        close(side->lock);
+    side->lock = -1;
+    enum reconcile_result result = closeapi_reconcile(side->config, side->source, side->queue, &options, &report, &why);
+    return tell(side, wish, result, &report, &why);
+}
+
+static int reconcile_one(const char *command, const char *source, const struct reconcile_wish *wish)
+{
+    struct close_side side;
+    int code = close_side_begin(&side, command, source);
+    if (code == COMMAND_OK)
+        code = close_side_queue(&side);
+    if (code == COMMAND_OK)
+        code = reconcile_and_tell(&side, wish);
+    close_side_end(&side);
+    return code;
+}
+
+/* Without --source: all that have a key. */
+static int reconcile_all(const char *command, const struct reconcile_wish *wish)
+{
+    struct why why = {""};
+    int worst = COMMAND_OK;
+    size_t done = 0;
+    struct config *config = config_load(&why);
+    if (config == NULL) {
+        fprintf(stderr, "%s: %s\n", command, why.text);
+        return COMMAND_FAILED;
+    }
+    for (size_t i = 0; i < config->sources; i++) {
+        if (config->source[i].close_api_key == NULL && config->sources > 1)
+            continue;
+        int code = reconcile_one(command, config->source[i].name, wish);
+        worst = code > worst ? code : worst;
+        done++;
+    }
+    if (done == 0) {
+        fprintf(stderr, "%s: no source has a close_api_key: put one into the configuration\n", command);
+        worst = COMMAND_FAILED;
+    }
+    config_free(config);
+    return worst;
+}
+
+int command_reconcile(int argc, char **argv)
+{
+    const char *source = NULL;
+    struct reconcile_wish wish = {.json = false};
+    const struct option_spec specs[] = {
+        {"--source", &source, NULL}, {"--all-events", NULL, &wish.all_events}, {"--json", NULL, &wish.json}};
+    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
+        return COMMAND_USAGE;
+    return source != NULL ? reconcile_one(argv[0], source, &wish) : reconcile_all(argv[0], &wish);
+}

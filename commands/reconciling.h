@@ -1,0 +1,16 @@
+/* Reconciling a source and telling how it went, for `reconcile` and `resume`. */
+#ifndef COMMANDS_RECONCILING_H
+#define COMMANDS_RECONCILING_H
+
+#include "commands/close_side.h"
+
+struct reconcile_wish {
+    bool all_events;
+    bool json;
+    bool after_pause; /* the last five minutes come later: say so */
+};
+
+/* side needs its queue. Returns an exit code. Gives up the lock on the subscriptions, which reconciling wants. */
+int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wish);
+
+#endif

@@ -1,0 +1,223 @@
+/* The keys that subscribe obtained: see keyring.h. */
+#include "config/keyring.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/small_file.h"
+#include "watch/clock.h"
+#include "watch/log.h"
+
+#define HALF_S 60       /* a file that is being written is younger */
+#define SETTLED_MS 2000 /* far more than the steps in which file systems count time */
+
+static bool directory_of(char out[static SMALL_PATH], const char *state_dir)
+{
+    int length = snprintf(out, SMALL_PATH, "%s/keys", state_dir);
+    return length > 0 && length < SMALL_PATH;
+}
+
+bool keyring_changed(const char *state_dir, struct keyring_look *look)
+{
+    char path[SMALL_PATH];
+    struct stat status;
+    if (state_dir == NULL || !directory_of(path, state_dir))
+        return false;
+    struct keyring_look before = *look;
+    look->there = stat(path, &status) == 0;
+    if (!look->there) {
+        look->settled = true;
+        return before.there;
+    }
+    look->changed = status.st_mtim;
+    int64_t age = clock_unix_ms() - (status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000);
+    look->settled = age > SETTLED_MS;
+    return !before.there || !before.settled || before.changed.tv_sec != look->changed.tv_sec ||
+           before.changed.tv_nsec != look->changed.tv_nsec;
+}
+
+static int digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)tolower((unsigned char)c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool decode(const char *hex, unsigned char out[static KEYRING_BYTES])
+{
+    if (strlen(hex) != (size_t)2 * KEYRING_BYTES)
+        return false;
+    for (size_t i = 0; i < KEYRING_BYTES; i++) {
+        int high = digit(hex[2 * i]), low = digit(hex[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        out[i] = (unsigned char)(high * 16 + low);
+    }
+    return true;
+}
+
+static bool read_key(const char *directory, const char *name, struct held_key *key, struct why *why)
+{
+    char hex[2 * KEYRING_BYTES + 2];
+    char *text = small_file_read(directory, name, NULL, why);
+    if (text == NULL)
+        return false;
+    *key = (struct held_key){.created_ms = small_number(text, "created_ms", 0)};
+    bool good = small_value(text, "source", key->source, sizeof key->source) &&
+                small_value(text, "subscription", key->subscription, sizeof key->subscription) &&
+                small_value(text, "signature_key", hex, sizeof hex) && decode(hex, key->bytes);
+    if (!good)
+        why_set(why, "%.200s/%.100s holds no signature key", directory, name);
+    explicit_bzero(hex, sizeof hex);
+    small_file_free(text);
+    return good;
+}
+
+static bool is_key_name(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 4 && strcmp(name + length - 4, ".key") == 0;
+}
+
+static bool add(struct keyring *keyring, const struct held_key *key)
+{
+    /* not realloc: it would leave a copy of the keys behind */
+    struct held_key *more = malloc((keyring->count + 1) * sizeof *more);
+    if (more == NULL)
+        return false;
+    if (keyring->count > 0)
+        memcpy(more, keyring->at, keyring->count * sizeof *more);
+    more[keyring->count] = *key;
+    struct keyring before = *keyring;
+    keyring->at = more;
+    keyring->count = before.count + 1;
+    keyring_free(&before);
+    return true;
+}
+
+bool keyring_read(const char *state_dir, struct keyring *keyring, struct why *why)
+{
+    char path[SMALL_PATH], words[LOG_QUOTED];
+    *keyring = (struct keyring){NULL, 0};
+    if (state_dir == NULL || !directory_of(path, state_dir))
+        return true;
+    DIR *directory = opendir(path);
+    if (directory == NULL) {
+        if (errno == ENOENT)
+            return true;
+        why_set(why, "cannot read %.300s: %s", path, strerror(errno));
+        return false;
+    }
+    bool good = true;
+    for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL;) {
+        struct held_key key;
+        struct why reason = {""};
+        if (!is_key_name(entry->d_name))
+            continue;
+        if (!read_key(path, entry->d_name, &key, &reason)) {
+            log_write(LEVEL_WARN, "msg=key_left_out reason=%s", log_quote(words, reason.text, strlen(reason.text)));
+            continue;
+        }
+        good = add(keyring, &key);
+        explicit_bzero(&key, sizeof key);
+    }
+    closedir(directory);
+    if (!good) {
+        why_set(why, "out of memory");
+        keyring_free(keyring);
+    }
+    return good;
+}
+
+void keyring_free(struct keyring *keyring)
+{
+    if (keyring->at != NULL)
+        explicit_bzero(keyring->at, keyring->count * sizeof *keyring->at);
+    free(keyring->at);
+    *keyring = (struct keyring){NULL, 0};
+}
+
+bool keyring_id_is_good(const char *id)
+{
+    size_t length = strlen(id);
+    return length > 0 && length < KEYRING_ID &&
+           strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == length;
+}
+
+static bool name_of(char out[static 256], const char *source, const char *subscription, struct why *why)
+{
+    if (!keyring_id_is_good(subscription) || strlen(source) > 127) {
+        why_set(why, "%.80s cannot be the id of a subscription", subscription);
+        return false;
+    }
+    snprintf(out, 256, "%s-%s.key", source, subscription);
+    return true;
+}
+
+bool keyring_store(const char *state_dir, const struct held_key *key, const char *hex, const char *url, struct why *why)
+{
+    char directory[SMALL_PATH], name[256], text[3000];
+    unsigned char bytes[KEYRING_BYTES];
+    if (!decode(hex, bytes)) {
+        why_set(why, "Close gave a signature_key that is not %d hexadecimal digits", 2 * KEYRING_BYTES);
+        return false;
+    }
+    explicit_bzero(bytes, sizeof bytes);
+    if (!name_of(name, key->source, key->subscription, why) || !small_directory(directory, state_dir, "keys", why))
+        return false;
+    snprintf(text, sizeof text,
+             "source = %s\nsubscription = %s\ncreated_ms = %lld\nsignature_key = %s\nurl = %.2000s\n", key->source,
+             key->subscription, (long long)key->created_ms, hex, url);
+    bool good = small_file_replace(directory, name, text, why);
+    explicit_bzero(text, sizeof text);
+    return good;
+}
+
+void keyring_tidy(const char *state_dir)
+{
+    static const char half[] = ".key.new";
+    char path[SMALL_PATH];
+    struct stat status;
+    DIR *directory = directory_of(path, state_dir) ? opendir(path) : NULL;
+    for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        size_t length = strlen(entry->d_name), end = sizeof half - 1;
+        if (length < end || strcmp(entry->d_name + length - end, half) != 0)
+            continue;
+        if (fstatat(dirfd(directory), entry->d_name, &status, 0) == 0 &&
+            clock_unix_ms() / 1000 - status.st_mtim.tv_sec > HALF_S)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    }
+    if (directory != NULL)
+        closedir(directory);
+}
+
+bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct why *why)
+{
+    char directory[SMALL_PATH], name[256];
+    return name_of(name, source, subscription, why) && small_directory(directory, state_dir, "keys", why) &&
+           small_file_remove(directory, name, why);
+}
+
+void keyring_mark_used(const char *state_dir, const char *subscription)
+{
+    char directory[SMALL_PATH];
+    struct why why;
+    if (!keyring_id_is_good(subscription) || keyring_was_used(state_dir, subscription))
+        return;
+    if (!small_directory(directory, state_dir, "used", &why) || !small_file_replace(directory, subscription, "", &why))
+        log_write(LEVEL_WARN, "msg=not_noted subscription=%s reason=\"%s\"", subscription, why.text);
+}
+
+bool keyring_was_used(const char *state_dir, const char *subscription)
+{
+    char path[SMALL_PATH];
+    int length = snprintf(path, sizeof path, "%s/used/%s", state_dir, subscription);
+    return length > 0 && length < SMALL_PATH && access(path, F_OK) == 0;
+}

@@ -1,0 +1,269 @@
+/* A backfill brings everything once and in order, whatever happens on the way. BACKFILL_EVENTS=100000 makes it as large
+ * as a real one. */
+#include "tests/suites.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/system/check.h"
+#include "tests/system/close_site.h"
+#include "watch/clock.h"
+
+#define SECOND_US INT64_C(1000000)
+#define DAY_US (INT64_C(86400) * SECOND_US)
+#define LEADS 50
+
+static size_t event_count(void)
+{
+    const char *text = getenv("BACKFILL_EVENTS");
+    size_t count = text == NULL ? 0 : strtoul(text, NULL, 10);
+    return count > 0 ? count : 5000;
+}
+
+static const char *name_event(char id[static 40], size_t i)
+{
+    snprintf(id, 40, "ev_%zu", i);
+    return id;
+}
+
+/* Events that nobody delivered, evenly over so many days until an hour ago. */
+static void fill_log(struct close_site *site, size_t count, int64_t days)
+{
+    int64_t end = standin_close_now_us(site->close) - 3600 * SECOND_US, step = days * DAY_US / (int64_t)count;
+    for (size_t i = 0; i < count; i++) {
+        char id[40], lead[40];
+        snprintf(lead, sizeof lead, "lead_%zu", i % LEADS);
+        standin_close_add(site->close, &(struct close_event){.id = name_event(id, i),
+                                                             .lead = lead,
+                                                             .updated_us = end - (int64_t)(count - 1 - i) * step,
+                                                             .filler = 300,
+                                                             .log_only = true});
+    }
+}
+
+static bool subscribe(struct close_site *site, char id[static 80])
+{
+    bool good = CLOSE_RUN(site, "subscribe", "--url", close_site_url(site)) == 0;
+    standin_close_id(site->close, 0, id);
+    return check(good && id[0] != '\0', "subscribed: %s", site->said);
+}
+
+static size_t count_arrived(struct close_site *site, size_t count, const char *subscription)
+{
+    size_t arrived = 0;
+    for (size_t i = 0; i < count; i++) {
+        char id[40];
+        const struct standin_message *message = standin_find(site->site.standin, name_event(id, i));
+        if (message == NULL || message->times != 1)
+            continue;
+        /* looking each up in the log would take long */
+        arrived += i % 97 != 0 || close_site_arrived(site, id, subscription);
+    }
+    return arrived;
+}
+
+static size_t count_disorder(struct close_site *site)
+{
+    size_t last[LEADS] = {0}, disorder = 0;
+    const struct standin_message *message;
+    for (size_t i = 0; (message = standin_message(site->site.standin, i)) != NULL; i++) {
+        size_t number = strtoul(message->message_id + 3, NULL, 10);
+        disorder += number < last[number % LEADS];
+        last[number % LEADS] = number;
+    }
+    return disorder;
+}
+
+/* The most memory it had, in KiB, until it ends or so many pages were read in all. */
+static long watch_until(struct close_site *site, struct process *process, size_t pages)
+{
+    long most = 0;
+    while (process_alive(process) && standin_close_counts(site->close).pages < pages) {
+        long now = process_memory(process->pid);
+        most = now > most ? now : most;
+        poll(NULL, 0, 5);
+    }
+    return most;
+}
+
+static void many_and_everything_goes_wrong(void)
+{
+    static const struct standin_close_options trouble = {
+        .limit_every = 25, .limit_for = "0.02", .cut_per_mille = 30, .refuse_every = 40, .expire_every = 60};
+    static const char *const arguments[] = {"backfill", "--since", "29d", NULL};
+    struct close_site site;
+    char id[80];
+    size_t count = event_count();
+    if (close_site_open(&site, &setup_lighttpd_spawn, &(struct standin_close_options){.hold_ms = 0}, NULL) &&
+        subscribe(&site, id)) {
+        fill_log(&site, count, 28);
+        standin_close_set(site.close, &trouble);
+        moment began = clock_now();
+        long memory[2] = {0};
+        for (size_t i = 1; i <= 3; i++) {
+            struct process process = {0};
+            int status;
+            CU_ASSERT(close_site_start(&site, &process, arguments));
+            long most = watch_until(&site, &process, i * count / 50 / 4);
+            memory[0] = i == 1 ? most : memory[0];
+            check(process_alive(&process), "it is killed on the way");
+            kill(process.pid, SIGKILL);
+            CU_ASSERT(process_wait(&process, 10000, &status));
+        }
+        struct process process = {0};
+        int status = -1;
+        CU_ASSERT(close_site_start(&site, &process, arguments));
+        memory[1] = watch_until(&site, &process, SIZE_MAX);
+        CU_ASSERT(process_wait(&process, 10000, &status));
+        check(status == 0, "the fourth run ends well: %d", status);
+        char *said = temporary_read(site.site.directory, "command.log");
+        check(said != NULL && strstr(said, "went on") != NULL, "and goes on where the third stopped: %s", said);
+        free(said);
+        int64_t took = clock_now() - began;
+        CU_ASSERT(standin_wait_messages(site.site.standin, count, 120000));
+        CU_ASSERT_EQUAL(count_arrived(&site, count, id), count);
+        CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, count);
+        CU_ASSERT_EQUAL(count_disorder(&site), 0);
+        struct standin_close_counts counts = standin_close_counts(site.close);
+        printf(
+            "(%zu events in %lld ms; %zu pages; %zu limited, %zu cut, %zu 401, %zu cursors expired; %ld and %ld KiB) ",
+            count, (long long)took, counts.pages, counts.limited, counts.cut, counts.refused, counts.expired, memory[0],
+            memory[1]);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        check(memory[1] < 65536, "%ld KiB", memory[1]);
+#endif
+        /* and it adds nothing */
+        standin_close_set(site.close, &(struct standin_close_options){.hold_ms = 0});
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "29d", "--json"), 0);
+        CU_ASSERT(strstr(site.said, "\"new\":0") != NULL);
+    }
+    close_site_close(&site);
+}
+
+static void only_what_is_asked_for(void)
+{
+    static const struct {
+        const char *more[3];
+        const char *fresh;
+    } rows[] = {
+        {{"--lead", "lead_1"}, "\"new\":3,"},    {{"--object-type", "lead"}, "\"new\":2,"},
+        {{"--action", "updated"}, "\"new\":2,"}, {{"--all-events"}, "\"new\":6,"},
+        {{"--dry-run"}, "\"new\":4,"},
+    };
+    for (int wants_filter = 0; wants_filter < 2; wants_filter++) {
+        struct close_site site;
+        const struct standin_close_options options = {.wants_filter = wants_filter == 1};
+        if (close_site_open(&site, &setup_lighttpd_spawn, &options, NULL)) {
+            int64_t then = standin_close_now_us(site.close) - 3 * 3600 * SECOND_US;
+            static const char *const kinds[6][3] = {
+                {"lead_1", "lead", "created"},        {"lead_1", "lead", "updated"},
+                {"lead_1", "contact", "created"},     {"lead_2", "contact", "updated"},
+                {"lead_2", "opportunity", "created"}, {"lead_2", "opportunity", "deleted"}};
+            for (size_t i = 0; i < 6; i++) {
+                char id[40];
+                standin_close_add(site.close, &(struct close_event){.id = name_event(id, i),
+                                                                    .lead = kinds[i][0],
+                                                                    .object_type = kinds[i][1],
+                                                                    .action = kinds[i][2],
+                                                                    .updated_us = then + (int64_t)i * SECOND_US,
+                                                                    .log_only = true});
+            }
+            CU_ASSERT_EQUAL(
+                CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--events", "lead.*,contact.*"), 0);
+            for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+                check(CLOSE_RUN(&site, "backfill", "--since", "1d", "--json", "--dry-run", rows[i].more[0],
+                                rows[i].more[1]) == 0,
+                      "%s: %s", rows[i].more[0], site.said);
+                check(strstr(site.said, rows[i].fresh) != NULL, "%s: %s not %s", rows[i].more[0], rows[i].fresh,
+                      site.said);
+            }
+            CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1d", "--all-events"), 0);
+            CU_ASSERT(standin_wait_messages(site.site.standin, 6, 20000));
+            char id[80];
+            standin_close_id(site.close, 0, id);
+            CU_ASSERT(close_site_arrived(&site, "ev_0", id));
+            CU_ASSERT(close_site_arrived(&site, "ev_5", NULL)); /* no subscription would have brought it */
+        }
+        close_site_close(&site);
+    }
+}
+
+/* Events without their data are not sent half-empty. */
+static void hidden_data_are_reported(void)
+{
+    struct close_site site;
+    char id[80];
+    const struct standin_close_options options = {.not_admin = true};
+    if (close_site_open(&site, &setup_lighttpd_spawn, &options, NULL) && subscribe(&site, id)) {
+        fill_log(&site, 10, 2);
+        standin_close_add(site.close, &(struct close_event){.id = "ev_10", .log_only = true});
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "3d"), 1);
+        CU_ASSERT(strstr(site.said, "did not show the data of 10 events") != NULL);
+        CU_ASSERT(strstr(site.said, "administrator") != NULL);
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CU_ASSERT(close_site_arrived(&site, "ev_10", id));
+        CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, 1);
+    }
+    close_site_close(&site);
+}
+
+static void thirty_days_are_the_limit(void)
+{
+    struct close_site site;
+    char id[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &(struct standin_close_options){.hold_ms = 0}, NULL) &&
+        subscribe(&site, id)) {
+        fill_log(&site, 10, 20);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "60d"), 0);
+        CU_ASSERT(strstr(site.said, "30 days") != NULL);
+        CU_ASSERT(standin_wait_messages(site.site.standin, 10, 20000));
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "2019-01-01", "--until", "2019-02-01"), 1);
+        CU_ASSERT(strstr(site.said, "30 days") != NULL);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "yesterday"), 1);
+        CU_ASSERT(strstr(site.said, "a time is written like") != NULL);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill"), 2);
+    }
+    close_site_close(&site);
+}
+
+/* A failed read is never "nothing there". */
+static void a_failed_read_is_no_end(void)
+{
+    struct close_site site;
+    char id[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &(struct standin_close_options){.hold_ms = 0}, NULL) &&
+        subscribe(&site, id)) {
+        fill_log(&site, 120, 1);
+        static const struct close_fault faults[] = {
+            {"GET /event", CLOSE_ANSWER, 99, 200, "{\"error\": \"x\"}"},
+            {"GET /event", CLOSE_ANSWER, 99, 200, "{\"data\": null, \"cursor_next\": null}"},
+            {"GET /event", CLOSE_ANSWER, 99, 403, "{\"error\": \"x\"}"},
+            {"GET /event", CLOSE_ANSWER, 99, 404, "nothing"},
+        };
+        for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+            standin_close_fail(site.close, &faults[i]);
+            check(CLOSE_RUN(&site, "backfill", "--since", "2d") == 1, "fault %zu: %s", i, site.said);
+            standin_close_heal(site.close);
+        }
+        CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, 0);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "2d"), 0);
+        CU_ASSERT(standin_wait_messages(site.site.standin, 120, 20000));
+    }
+    close_site_close(&site);
+}
+
+void suite_close_backfill(void)
+{
+    static CU_TestInfo tests[] = {
+        {"many events, everything goes wrong, killed three times", many_and_everything_goes_wrong},
+        {"only what is asked for, whether Close wants a filter or not", only_what_is_asked_for},
+        {"hidden data are reported, not sent half-empty", hidden_data_are_reported},
+        {"30 days are the limit", thirty_days_are_the_limit},
+        {"a failed read is no end", a_failed_read_is_no_end},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("close backfill", NULL, NULL, tests);
+}

@@ -1,0 +1,213 @@
+/* Many processes on one queue: each event delivered once, one process forwards, and another takes over when it dies.
+ * And none at all: CGI requests whose events cron delivers at the latest. */
+#include "tests/suites.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "tests/system/check.h"
+#include "tests/system/durable.h"
+
+#define EVENTS 20000
+#define PROCESSES 10
+#define TAKEN_OVER_MS 2000
+#define BY_CGI 500
+
+static const struct setup setup_cgi = {
+    .name = "Apache, mod_cgi", .server = "apache2", .sample = "cgi.conf", .mount = "/closecrm", .prefork = true};
+
+/* How many of the site's processes there were at most, looked at until the load is done. */
+static size_t watch_processes(const struct site *site, struct load *load, size_t events)
+{
+    pid_t pids[DURABLE_PROCESSES];
+    size_t most = 0;
+    moment deadline = clock_now() + durable_patience(120000);
+    for (bool done = false; !done && clock_now() < deadline;) {
+        size_t count = durable_processes(site, pids);
+        most = count > most ? count : most;
+        done = load_wait(load, events, 200);
+    }
+    return most;
+}
+
+static void check_many(const struct setup *setup, const char *const *wrapper, size_t events)
+{
+    struct site site;
+    if (durable_open(&site, setup, NULL)) {
+        if (wrapper != NULL) {
+            CU_ASSERT(durable_start_anew(&site, wrapper));
+        }
+        struct load_options options = durable_load(&site);
+        options.count = durable_share(events);
+        options.connections = 32;
+        moment begin = clock_now();
+        struct load *load = load_start(&options);
+        size_t most = watch_processes(&site, load, options.count);
+        struct load_result result = load_finish(load);
+        printf("(%zu processes, %lld ms) ", most, (long long)(clock_now() - begin));
+        check(most >= (wrapper == NULL ? 2 : PROCESSES), "many processes share the queue: %zu", most);
+        CU_ASSERT_EQUAL(result.ok, options.count);
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        durable_check_delivered(&site, load, result);
+        CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
+        struct counts counts = durable_counts(&site, "alpha");
+        CU_ASSERT_EQUAL(counts.delivered, options.count);
+        CU_ASSERT_EQUAL(counts.duplicates, 0);
+        load_free(load);
+    }
+    site_close(&site);
+}
+
+static void ten_processes(void)
+{
+    check_many(&setup_lighttpd_spawn, durable_many("10"), EVENTS);
+}
+
+static void mod_fcgid(void)
+{
+    check_many(&setup_apache_fcgid, NULL, EVENTS / 4);
+}
+
+/* The longest time without a message at the stand-in, from `from` on. */
+static int64_t longest_gap(struct standin *standin, moment from)
+{
+    const struct standin_message *message;
+    int64_t longest = 0;
+    moment last = from;
+    for (size_t i = 0; (message = standin_message(standin, i)) != NULL; i++) {
+        if (message->arrived < from)
+            continue;
+        longest = message->arrived - last > longest ? message->arrived - last : longest;
+        last = message->arrived;
+    }
+    return longest;
+}
+
+static void another_takes_over(void)
+{
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        CU_ASSERT(durable_start_anew(&site, durable_many("4")));
+        struct load_options options = durable_load(&site);
+        options.connections = 4;
+        options.pause_ms = 5;
+        struct load *load = load_start(&options);
+        int64_t longest = 0;
+        for (size_t i = 1; i <= 3; i++) {
+            CU_ASSERT(standin_wait_messages(site.standin, i * 100, durable_patience(10000)));
+            moment killed = clock_now();
+            pid_t forwarder = durable_forwarder(&site);
+            CU_ASSERT_FATAL(forwarder > 0);
+            if (forwarder == site.program.pid) {
+                /* its end would be that of the whole group: so its group loses it */
+                break;
+            }
+            durable_signal(forwarder, SIGKILL);
+            poll(NULL, 0, TAKEN_OVER_MS);
+            int64_t gap = longest_gap(site.standin, killed);
+            longest = gap > longest ? gap : longest;
+        }
+        load_stop(load);
+        struct load_result result = load_finish(load);
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(10000)));
+        printf("(longest gap %lld ms) ", (long long)longest);
+        check(longest <= durable_patience(TAKEN_OVER_MS), "taken over within 2 s: %lld ms", (long long)longest);
+        durable_check_delivered(&site, load, result);
+        load_free(load);
+    }
+    site_close(&site);
+}
+
+/* From the answer to the arrival, one event at a time, whichever process took it. */
+static void check_delay(const char *processes)
+{
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        CU_ASSERT(durable_start_anew(&site, processes == NULL ? NULL : durable_many(processes)));
+        struct load_options options = durable_load(&site);
+        options.count = durable_share(200);
+        options.connections = 1;
+        options.pause_ms = 10;
+        struct load *load = load_start(&options);
+        struct load_result result = load_finish(load);
+        CU_ASSERT_EQUAL(result.ok, options.count);
+        CU_ASSERT(standin_wait_messages(site.standin, options.count, durable_patience(2000)));
+        int64_t median = load_median_delay(load, site.standin);
+        printf("(median %lld ms after the answer, %s) ", (long long)median,
+               processes == NULL ? "one process" : "ten processes");
+        check(median < durable_patience(1000), "new events leave at once: %lld ms", (long long)median);
+        load_free(load);
+    }
+    site_close(&site);
+}
+
+static void new_events_leave_at_once(void)
+{
+    check_delay(NULL);
+    check_delay("10");
+}
+
+/* The web server starts a process for each request; each ends, and the last look is cron's. */
+static void plain_cgi_and_cron(void)
+{
+    struct site site;
+    if (durable_open(&site, &setup_cgi, NULL)) {
+        pid_t pids[DURABLE_PROCESSES];
+        struct load_options options = durable_load(&site);
+        options.count = durable_share(BY_CGI);
+        options.connections = 8;
+        struct load *load = load_start(&options);
+        struct load_result result = load_finish(load);
+        CU_ASSERT_EQUAL(result.ok, options.count);
+        size_t by_children = standin_counts(site.standin).messages;
+        CU_ASSERT_EQUAL(durable_command(&site, "cron", NULL), 0);
+        printf("(%zu of %zu before cron) ", by_children, options.count);
+        CU_ASSERT(durable_wait_empty(&site, 0));
+        durable_check_delivered(&site, load, result);
+        CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
+        /* the children end by themselves */
+        moment deadline = clock_now() + durable_patience(40000);
+        while (durable_processes(&site, pids) > 0 && clock_now() < deadline)
+            poll(NULL, 0, 50);
+        CU_ASSERT_EQUAL(durable_processes(&site, pids), 0);
+        load_free(load);
+    }
+    site_close(&site);
+}
+
+/* The same, with the children killed as some hosts do it: cron alone delivers. */
+static void plain_cgi_whose_children_are_killed(void)
+{
+    struct site site;
+    if (durable_open(&site, &setup_cgi, NULL)) {
+        struct load_options options = durable_load(&site);
+        standin_fail(site.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
+        options.count = durable_share(BY_CGI / 5);
+        options.connections = 8;
+        struct load *load = load_start(&options);
+        struct load_result result = load_finish(load);
+        CU_ASSERT_EQUAL(result.ok, options.count);
+        durable_kill_all(&site);
+        standin_heal(site.standin);
+        CU_ASSERT_EQUAL(durable_command(&site, "cron", NULL), 0);
+        CU_ASSERT(durable_wait_empty(&site, 0));
+        durable_check_delivered(&site, load, result);
+        load_free(load);
+    }
+    site_close(&site);
+}
+
+void suite_durable_processes(void)
+{
+    static CU_TestInfo tests[] = {
+        {"20,000 events, ten processes, each once", ten_processes},
+        {"5,000 events, mod_fcgid, each once", mod_fcgid},
+        {"the forwarder dies: another takes over within 2 s", another_takes_over},
+        {"new events leave at once", new_events_leave_at_once},
+        {"500 events by plain CGI, and cron", plain_cgi_and_cron},
+        {"plain CGI whose children are killed, and cron", plain_cgi_whose_children_are_killed},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("durable processes", NULL, NULL, tests);
+}

@@ -1,0 +1,41 @@
+/* A disk that fails, or whose power is cut: SQLite's file system calls go through here, are counted, made to fail, and
+ * recorded. While it is installed, every database that is opened uses it. */
+#ifndef TESTS_UNIT_TEST_QUEUE_SQLITE_VFS_H
+#define TESTS_UNIT_TEST_QUEUE_SQLITE_VFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* No database may be open while it is installed or removed. Returns whether it worked. */
+bool disk_install(void);
+void disk_remove(void);
+
+/* From now on the n-th call that writes, syncs or truncates fails with that code of SQLite (of a write half is done),
+ * and with for_ever all after it; 0: none. */
+void disk_fail(unsigned n, bool for_ever, int code);
+
+/* Whether a call has failed since. */
+bool disk_failed(void);
+
+/* ---- power ---- */
+
+/* Records from now on what is written and synced; what these files hold now counts as synced. */
+void disk_record(const char *directory);
+
+/* Puts a mark into the record: a promise that was given at that moment. Any thread. */
+void disk_mark(unsigned promise);
+
+/* Ends recording. Returns how long the record is. */
+size_t disk_recorded(void);
+
+/* Writes into a directory the files as they may be after the power was cut at that place of the record: all that was
+ * synced, and of what was not some, by a random number. */
+void disk_after_cut(const char *directory, size_t cut, unsigned random);
+
+/* Whether the promise was given before that place. */
+bool disk_promised(size_t cut, unsigned promise);
+
+/* Forgets the record. */
+void disk_forget(void);
+
+#endif

@@ -1,0 +1,158 @@
+/* Keys that come and go while the program runs: found at once, and a source that has one takes signed requests only. */
+#include "tests/suites.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "config/keyring.h"
+#include "tests/system/signature.h"
+#include "tests/system/temporary.h"
+#include "tests/unit/test_http_fake.h"
+#include "webhook/internal.h"
+
+#define FIRST "1111111111111111111111111111111111111111111111111111111111111111"
+#define SECOND "2222222222222222222222222222222222222222222222222222222222222222"
+#define BODY "{\"event\":{}}"
+
+static enum queue_result store(void *queue, const char *source, const char *body, size_t length, moment deadline,
+                               struct why *why)
+{
+    int *times = queue;
+    (void)source, (void)body, (void)length, (void)deadline, (void)why;
+    ++*times;
+    return QUEUE_STORED;
+}
+
+struct scene {
+    char directory[PATH_SIZE];
+    char name[8];
+    char write_key[8];
+    char *write_keys[1];
+    struct source source;
+    struct config config;
+    struct webhook *webhook;
+    int stored;
+};
+
+static void begin(struct scene *scene)
+{
+    struct why why;
+    *scene = (struct scene){.name = "acme", .write_key = "wk"};
+    scene->write_keys[0] = scene->write_key;
+    scene->source =
+        (struct source){.name = scene->name, .write_key = {scene->write_keys, 1}, .signature_tolerance_ms = 60000};
+    CU_ASSERT_FATAL(temporary_make(scene->directory));
+    scene->config = (struct config){.source = &scene->source, .sources = 1, .state_dir = scene->directory};
+    scene->webhook = webhook_new_with(&scene->config, store, &scene->stored, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(scene->webhook);
+}
+
+static void end(struct scene *scene)
+{
+    webhook_free(scene->webhook);
+    temporary_remove(scene->directory);
+}
+
+/* Posts a body, signed with a key (NULL: not), with the write key or without. Returns the status. */
+static int post(struct scene *scene, const char *key, bool with_write_key, const char *body)
+{
+    struct signature signature = signature_make(key == NULL ? FIRST : key, slice_of(body), 0);
+    struct fake_variable variables[8] = {{"REQUEST_METHOD", "POST"}, {"REMOTE_ADDR", "192.0.2.1"}};
+    size_t count = 2;
+    struct fake_request fake;
+    if (with_write_key)
+        variables[count++] = (struct fake_variable){"QUERY_STRING", "writeKey=wk"};
+    if (key != NULL) {
+        variables[count++] = (struct fake_variable){"HTTP_CLOSE_SIG_HASH", strchr(signature.hash, ' ') + 1};
+        variables[count++] = (struct fake_variable){"HTTP_CLOSE_SIG_TIMESTAMP", strchr(signature.timestamp, ' ') + 1};
+    }
+    char length[24];
+    snprintf(length, sizeof length, "%zu", strlen(body));
+    variables[count] = (struct fake_variable){"CONTENT_LENGTH", length};
+    fake_init(&fake, variables, body, strlen(body));
+    webhook_handle(scene->webhook, &fake.request);
+    int status = fake_status(&fake);
+    fake_end(&fake);
+    return status;
+}
+
+static void store_key(const struct scene *scene, const char *subscription, const char *hex)
+{
+    struct why why;
+    struct held_key key = {.source = "acme"};
+    snprintf(key.subscription, sizeof key.subscription, "%s", subscription);
+    CU_ASSERT(keyring_store(scene->directory, &key, hex, "https://x", &why));
+}
+
+static void a_new_key_is_found_at_once(void)
+{
+    struct scene scene;
+    begin(&scene);
+    CU_ASSERT_EQUAL(post(&scene, NULL, true, BODY), 200);
+    CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 401);
+    store_key(&scene, "whsub_1", FIRST);
+    CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 200);
+    /* from now on what is not signed is refused */
+    CU_ASSERT_EQUAL(post(&scene, NULL, true, BODY), 401);
+    CU_ASSERT_EQUAL(post(&scene, SECOND, true, BODY), 401);
+    CU_ASSERT_EQUAL(scene.stored, 2);
+    end(&scene);
+}
+
+static void keys_are_used_side_by_side(void)
+{
+    struct scene scene;
+    struct why why;
+    begin(&scene);
+    store_key(&scene, "whsub_1", FIRST);
+    CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 200);
+    store_key(&scene, "whsub_2", SECOND);
+    CU_ASSERT_EQUAL(post(&scene, SECOND, false, BODY), 200);
+    CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 200);
+    CU_ASSERT(keyring_was_used(scene.directory, "whsub_1") && keyring_was_used(scene.directory, "whsub_2"));
+    CU_ASSERT(keyring_remove(scene.directory, "acme", "whsub_1", &why));
+    CU_ASSERT_EQUAL(post(&scene, "3333333333333333333333333333333333333333333333333333333333333333", false, BODY), 401);
+    CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 401); /* that look has found that it is gone */
+    CU_ASSERT_EQUAL(post(&scene, SECOND, false, BODY), 200);
+    end(&scene);
+}
+
+static void a_key_of_another_source_opens_nothing(void)
+{
+    struct scene scene;
+    struct why why;
+    struct held_key key = {.source = "other", .subscription = "whsub_9"};
+    begin(&scene);
+    CU_ASSERT(keyring_store(scene.directory, &key, FIRST, "https://x", &why));
+    CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 401);
+    CU_ASSERT_EQUAL(post(&scene, NULL, true, BODY), 200);
+    end(&scene);
+}
+
+/* A probe is answered, and goes nowhere; nobody but us can send one. */
+static void a_probe_is_not_kept(void)
+{
+    struct scene scene;
+    static const char probe[] = WEBHOOK_PROBE "\"x\"}";
+    begin(&scene);
+    CU_ASSERT_EQUAL(post(&scene, NULL, true, probe), 200); /* without a key it is any body */
+    CU_ASSERT_EQUAL(scene.stored, 1);
+    store_key(&scene, "whsub_1", FIRST);
+    CU_ASSERT_EQUAL(post(&scene, FIRST, false, probe), 200);
+    CU_ASSERT_EQUAL(scene.stored, 1);
+    CU_ASSERT_FALSE(keyring_was_used(scene.directory, "whsub_1")); /* Close has delivered nothing by it */
+    CU_ASSERT_EQUAL(post(&scene, SECOND, false, probe), 401);
+    end(&scene);
+}
+
+void suite_webhook_keys(void)
+{
+    static CU_TestInfo tests[] = {
+        {"a new key is found at once", a_new_key_is_found_at_once},
+        {"keys are used side by side", keys_are_used_side_by_side},
+        {"a key of another source opens nothing", a_key_of_another_source_opens_nothing},
+        {"a probe is answered and not kept", a_probe_is_not_kept},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("webhook keys", NULL, NULL, tests);
+}
