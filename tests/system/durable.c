@@ -149,13 +149,30 @@ void durable_signal(pid_t pid, int signal)
         kill(pid, signal);
 }
 
+static bool lives(const struct site *site, pid_t pid)
+{
+    pid_t pids[DURABLE_PROCESSES];
+    size_t count = durable_processes(site, pids);
+    for (size_t i = 0; i < count; i++) {
+        if (pids[i] == pid)
+            return true;
+    }
+    return false;
+}
+
 pid_t durable_forwarder(const struct site *site)
 {
-    char *beat = temporary_read(site->directory, "state/forward.beat");
-    char *pid = beat == NULL ? NULL : strrchr(beat, ' ');
-    pid_t found = pid == NULL ? 0 : (pid_t)strtol(pid, NULL, 10);
-    free(beat);
-    return found;
+    moment deadline = clock_now() + durable_patience(5000);
+    while (clock_now() < deadline) {
+        char *beat = temporary_read(site->directory, "state/forward.beat");
+        char *text = beat == NULL ? NULL : strrchr(beat, ' ');
+        pid_t pid = text == NULL ? 0 : (pid_t)strtol(text, NULL, 10);
+        free(beat);
+        if (pid > 0 && lives(site, pid))
+            return pid;
+        poll(NULL, 0, 10);
+    }
+    return 0;
 }
 
 /* A shell gives what it starts in the background another stdin: hence descriptor 3. */
