@@ -73,7 +73,9 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
     }
     if (coverage->count == 0 && list->count == 1 && sources == 1)
         add(coverage, &list->at[0]);
-    if (coverage->count == 0)
+    if (list->count == 0)
+        why_set(why, "Close has no subscription: make one with `closecrm.fcgi subscribe`, or say --all-events");
+    else if (coverage->count == 0)
         why_set(why,
                 "it cannot be told which of the %zu subscriptions in Close are source %s's: make one with "
                 "`closecrm.fcgi subscribe`, or say --all-events",
