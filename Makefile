@@ -4,7 +4,7 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 
 # ---- what it is made of -------------------------------------------------------------------------------------------
-FOLDERS := http webhook queue queue/sqlite transform forward closeapi life commands watch config
+FOLDERS := http webhook queue queue/sqlite transform forward closeapi status life commands watch config
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
@@ -13,7 +13,7 @@ BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c i
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/standin/*.c tests/sanitizer/*.c) \
 	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
-SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv) /dev/null -type f)
+SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml) /dev/null -type f)
 
 # Close's event types, a table in a file that people can read, as C: the program is one file.
 EVENT_TYPES := build/closeapi/event-types.inc
@@ -34,7 +34,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -
 	-Wformat=2 $(WERROR)
 CPPFLAGS_ALL = -D_GNU_SOURCE -DCLOSECRM_VERSION='"$(VERSION)"' -I. $(call pkg,--cflags,$(PACKAGES))
 CFLAGS_ALL := -std=c11 -pthread $(WARNINGS) -g
-LIBS = $(call pkg,--libs,$(PACKAGES))
+LIBS = $(call pkg,--libs,$(PACKAGES)) -lm
 TEST_LIBS = $(call pkg,--libs,$(TEST_PACKAGES))
 
 # ---- variants: the same sources, compiled for use and for finding faults --------------------------------------------
@@ -58,7 +58,7 @@ LDFLAGS_valgrind :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages install uninstall clean help \
-	setup-run setup-test setup-check setup-bench check-all check-cppcheck check-format
+	test-browser setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
 
@@ -78,6 +78,13 @@ SANITIZER_tsan := build/tsan/tests/sanitizer/suppressions.o
 REPORTS_asan := build/asan/tests/sanitizer/reports.o
 REPORTS_tsan := build/tsan/tests/sanitizer/reports.o
 
+# Files that the program carries in itself, as lists of their bytes.
+EMBEDDED := build/status/page.css.inc build/status/page.js.inc
+
+$(EMBEDDED): build/%.inc: % Makefile
+	@mkdir -p $(@D)
+	@od -An -v -tx1 $< | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g' >$@.new && mv $@.new $@
+
 $(EVENT_TYPES): closeapi/event-types.tsv Makefile
 	@mkdir -p $(@D)
 	sed -n 's/^\([^#\t][^\t]*\)\t\([^\t]*\)$$/{"\1", "\2"},/p' $< >$@
@@ -87,6 +94,8 @@ define variant
 build/$(1)/%.o: %.c Makefile
 	@mkdir -p $$(@D)
 	$$(call quiet,CC,$$@) $$(CC) $$(CPPFLAGS_ALL) $$(CPPFLAGS) $$(CFLAGS_ALL) $$(CFLAGS_$(1)) $$(CFLAGS) -MMD -MP -c $$< -o $$@
+
+build/$(1)/status/embedded.o: $(EMBEDDED)
 
 build/$(1)/closeapi/event_types.o: $(EVENT_TYPES)
 
@@ -117,7 +126,7 @@ $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
 JOBS = $(shell nproc)
 parallel = $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) --no-print-directory
 
-setup-run setup-test setup-check setup-bench:
+setup-run setup-test setup-check setup-bench setup-browser:
 	@packaging/install-packages $(@:setup-%=%)
 
 run: setup-run ## install what is missing, build, and serve http://127.0.0.1:8080/closecrm (PORT=...) until Ctrl-C
@@ -139,6 +148,7 @@ install: all manual ## install the program, the samples and README under PREFIX 
 	install -d $(DESTDIR)$(MAN)/man8 $(DESTDIR)$(MAN)/man5
 	install -m 644 build/manual/closecrm.fcgi.8 $(DESTDIR)$(MAN)/man8
 	install -m 644 build/manual/closecrm.conf.5 $(DESTDIR)$(MAN)/man5
+	install -D -m 644 status/page.png $(DESTDIR)$(DOC)/status/page.png
 	set -e; for sample in $(SAMPLES); do \
 	    install -d "$(DESTDIR)$(DOC)/$$(dirname "$$sample")"; \
 	    sed 's|/usr/lib/closecrm/|$(LIB)/|g' "$$sample" >"$(DESTDIR)$(DOC)/$$sample"; \
@@ -202,6 +212,10 @@ tsan: setup-test ## the tests with ThreadSanitizer
 # tests are about real servers' time-outs. http/'s tests execute the test program anew, which would be valgrind itself.
 VALGRIND_SUITES := $(filter-out http,$(FOLDERS)) log
 
+test-browser: setup-browser ## drive the status page in headless Chromium, and ask promtool about the metrics
+	@$(parallel) closecrm.fcgi
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/browser/run.py
+
 valgrind: setup-test ## the unit tests under valgrind
 	@packaging/install-packages valgrind
 	@$(parallel) build/valgrind/tests/all
@@ -230,12 +244,12 @@ check-all: check-format check-cppcheck $(ALL_C:%.c=build/check/%.tidy)
 check-format:
 	clang-format --dry-run --Werror $(ALL_C) $(ALL_H)
 
-check-cppcheck: $(EVENT_TYPES)
+check-cppcheck: $(EVENT_TYPES) $(EMBEDDED)
 	cppcheck --quiet -j$(JOBS) --std=c11 --enable=warning,style,performance,portability --inline-suppr \
 	    --suppressions-list=.cppcheck-suppressions --suppress=unmatchedSuppression \
 	    --error-exitcode=1 -D_GNU_SOURCE -D__STDC_VERSION__=201112L -I. $(ALL_C)
 
-build/check/%.tidy: %.c $(ALL_H) $(EVENT_TYPES) .clang-tidy tests/.clang-tidy
+build/check/%.tidy: %.c $(ALL_H) $(EVENT_TYPES) $(EMBEDDED) .clang-tidy tests/.clang-tidy
 	@mkdir -p $(@D)
 	@echo "  TIDY $<"
 	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) -DREPORTS='""' >$@.new 2>/dev/null \

@@ -15,7 +15,9 @@
 #include "commands/state.h"
 #include "config/config.h"
 #include "life/bounded.h"
+#include "life/watching.h"
 #include "queue/inspect.h"
+#include "status/alerting.h"
 #include "watch/clock.h"
 #include "watch/cron_mark.h"
 #include "watch/log.h"
@@ -135,6 +137,15 @@ static void look(struct findings *findings)
     queue_close(findings->queue);
 }
 
+/* Runs the alert command for what is wrong, where no process that lives long does. */
+static void alert(const struct config *config)
+{
+    struct watchers watchers;
+    watching_open(&watchers, config);
+    alerting_once(config, &watchers);
+    watching_close(&watchers);
+}
+
 static void tell_trouble(void *context, const char *source, const char *words)
 {
     problem(context, "source %s: %s", source, words);
@@ -160,6 +171,7 @@ static void keep(struct findings *findings, moment deadline)
     look_at_disk(findings);
     if (!cron_mark_write(directory, findings->mark.letter) && findings->problems == 0)
         problem(findings, "cannot write %s/cron.last: %s", directory, strerror(errno));
+    alert(findings->config);
 }
 
 static bool read_seconds(const char *text, long *seconds)

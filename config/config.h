@@ -26,6 +26,12 @@ enum answer_no_yes { ANSWER_NO, ANSWER_YES };
 
 enum queue_kind { QUEUE_SQLITE, QUEUE_NONE };
 
+/* Who may see the status page. */
+enum admin_access {
+    ADMIN_PASSWORD, /* who knows admin_password; without one, nobody */
+    ADMIN_SERVER,   /* whom the web server has let in, by REMOTE_USER */
+};
+
 /* One Close organization and where its events go. */
 struct source {
     char *name; /* of [source NAME]; "default" for the short form */
@@ -60,6 +66,13 @@ struct config {
     int64_t max_body;     /* bytes */
     char *ca_file;        /* NULL: see config_certificates */
     enum log_level log_level;
+
+    char *admin_password; /* NULL: none */
+    enum admin_access admin;
+    struct strings alert_command; /* the words, ready for execv: a NULL follows them */
+    int64_t alert_interval_ms;
+    int64_t alert_waiting_ms;
+    int64_t alert_silence_ms; /* 0: silence is no cause */
 
     int64_t request_threads;
     int64_t request_timeout_ms;

@@ -18,6 +18,7 @@
 #define SOURCE(member) offsetof(struct source, member)
 
 static const char *const queues[] = {"sqlite", "none", NULL};
+static const char *const admins[] = {"password", "server", NULL};
 static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
@@ -45,6 +46,13 @@ static const struct key keys[] = {
     {"max_body", &type_size, SCOPE_PROGRAM, "16M", 1 * K, 64 * M, "a larger request is refused", false, PROGRAM(max_body), NULL},
     {"ca_file", &type_path, SCOPE_PROGRAM, "", 0, 0, "certificates that the data plane's is checked with; none: the system's", false, PROGRAM(ca_file), NULL},
     {"log_level", &type_choice, SCOPE_PROGRAM, "info", 0, 0, "the least important lines that the log takes", false, PROGRAM(log_level), levels},
+
+    {"admin_password", &type_password, SCOPE_PROGRAM, "", 0, 0, "for the status page and /metrics, by HTTP Basic, user `admin`; without one (and with `admin` as it is) there is no such page", true, PROGRAM(admin_password), NULL},
+    {"admin", &type_choice, SCOPE_PROGRAM, "password", 0, 0, "`server`: whom the web server has let in (REMOTE_USER) may see the status page", false, PROGRAM(admin), admins},
+    {"alert_command", &type_command, SCOPE_PROGRAM, "", 0, 0, "run, without a shell, when something is wrong and when that is over: gets a JSON object on stdin", false, PROGRAM(alert_command), NULL},
+    {"alert_interval", &type_duration, SCOPE_PROGRAM, "1h", 1 * SECOND, 30 * DAY, "least time between two alerts of one cause", false, PROGRAM(alert_interval_ms), NULL},
+    {"alert_waiting", &type_duration, SCOPE_PROGRAM, "10m", 1 * SECOND, 30 * DAY, "an event that waits longer is a cause", false, PROGRAM(alert_waiting_ms), NULL},
+    {"alert_silence", &type_duration, SCOPE_PROGRAM, "0s", 0, 366 * DAY, "nothing accepted for so long is a cause; 0s: never", false, PROGRAM(alert_silence_ms), NULL},
 
     {"request_threads", &type_count, SCOPE_PROGRAM, "32", 1, 512, "requests handled at once", false, PROGRAM(request_threads), NULL},
     {"request_timeout", &type_duration, SCOPE_PROGRAM, "10s", 1 * SECOND, 12 * SECOND, "a request must have arrived by then; Close waits 15 s for an answer", false, PROGRAM(request_timeout_ms), NULL},

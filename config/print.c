@@ -10,6 +10,10 @@
 /* "2 values, ending in 1a2b, 3c4d"; of short ones nothing but their number. */
 static void print_secret(const struct config *config, const struct key *key, size_t source, FILE *out)
 {
+    if (key->type == &type_password) { /* nothing of it, not even its number of words */
+        fputs("set", out);
+        return;
+    }
     size_t words = settings_words(config, key, source);
     fprintf(out, "%zu value%s", words, words == 1 ? "" : "s");
     size_t length, shown = 0;

@@ -227,5 +227,6 @@ void traffic_answered(struct lane *lane, const struct answer *answer)
         [OUTCOME_REFUSED] = refused,
         [OUTCOME_OPERATOR] = operator_must_act,
     };
+    watched_answer(&lane->traffic->watched, answer->status);
     follow[outcome_of(answer)](lane, answer);
 }

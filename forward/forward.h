@@ -8,12 +8,16 @@
 #include "config/config.h"
 #include "queue/queue.h"
 #include "watch/clock.h"
+#include "watch/watchers.h"
 #include "watch/why.h"
 
 struct forwarder;
 
 /* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
 struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct why *why);
+
+/* Tells these what happens from now on. Borrowed until forwarder_free. Call before forwarder_run. */
+void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers);
 
 enum forward_until {
     FORWARD_UNTIL_STOPPED, /* waits for the reading while another process has it */

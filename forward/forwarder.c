@@ -73,6 +73,14 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
     return forwarder;
 }
 
+void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers)
+{
+    for (size_t i = 0; i < forwarder->traffics; i++) {
+        struct traffic *traffic = &forwarder->traffic[i];
+        watched_init(&traffic->watched, traffic->source, forwarder->queue, &traffic->rules, watchers);
+    }
+}
+
 /* Takes up what the data planes answered. Returns whether there was anything. */
 static bool take_answers(struct forwarder *forwarder)
 {

@@ -26,6 +26,7 @@ static void settle_at_once(struct traffic *traffic, uint64_t id, enum verdict_ki
     if (reason != NULL)
         verdict.reason = verdicts_reason(&traffic->verdicts, reason);
     verdicts_add(&traffic->verdicts, &verdict);
+    watched_verdict(&traffic->watched, &verdict, false);
     if (kind == VERDICT_DUPLICATE)
         traffic->duplicates++;
     else

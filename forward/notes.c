@@ -95,6 +95,7 @@ bool traffic_recall(struct traffic *traffic, struct why *why)
     if (!queue_note(traffic->queue, traffic->source->name, notes, false, why))
         return false;
     if (notes->made_with != traffic->made_with) {
+        traffic->notes_differ = notes->made_with != 0; /* what is noted is over */
         memset(notes, 0, sizeof *notes);
         return true;
     }

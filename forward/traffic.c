@@ -75,6 +75,7 @@ void traffic_free(struct traffic *traffic)
     in_hand_free(&traffic->in_hand);
     events_free(&traffic->events);
     verdicts_free(&traffic->verdicts);
+    watched_free(&traffic->watched);
 }
 
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending)
@@ -163,6 +164,7 @@ static void add_verdict(struct traffic *traffic, const struct pending *pending, 
         .reason = reason,
     };
     verdicts_add(&traffic->verdicts, &verdict);
+    watched_verdict(&traffic->watched, &verdict, pending->newer);
     count_end(traffic, kind);
 }
 

@@ -14,6 +14,7 @@
 #include "forward/pending.h"
 #include "forward/post.h"
 #include "forward/verdicts.h"
+#include "forward/watched.h"
 #include "queue/queue.h"
 #include "watch/clock.h"
 
@@ -77,6 +78,7 @@ struct traffic {
     struct why why;       /* of the last failure, for those that come meanwhile */
 
     uint64_t delivered, duplicates, dropped, dead; /* events */
+    struct watched watched;                        /* who is told what happens */
 };
 
 /* Prepares a source's traffic. All is borrowed and must outlive it. Returns false with the reason; then, too, call

@@ -16,6 +16,7 @@ static const struct {
     {204, "No Content"},
     {301, "Moved Permanently"},
     {302, "Found"},
+    {303, "See Other"},
     {304, "Not Modified"},
     {400, "Bad Request"},
     {401, "Unauthorized"},
@@ -116,17 +117,28 @@ static bool send_head(struct request *request, int status, const char *type, con
            (headers == NULL || send(request, headers, strlen(headers), NULL)) && send(request, "\r\n", 2, NULL);
 }
 
+static bool begin_answer(struct request *request, int status)
+{
+    if (request->answered)
+        log_write(LEVEL_ERROR, "msg=answered_twice status=%d", status);
+    bool first = !request->answered;
+    request->answered = true;
+    return first;
+}
+
+static bool is_head(const struct request *request)
+{
+    const char *method = request_variable(request, "REQUEST_METHOD");
+    return method != NULL && strcmp(method, "HEAD") == 0;
+}
+
 /* A HEAD request is answered as its GET would be, without the body. */
 static bool answer(struct request *request, int status, const char *type, const char *headers, const char *text,
                    bool (*put_body)(struct request *, const char *, sink *, size_t *))
 {
-    if (request->answered) {
-        log_write(LEVEL_ERROR, "msg=answered_twice status=%d", status);
+    if (!begin_answer(request, status))
         return false;
-    }
-    request->answered = true;
-    const char *method = request_variable(request, "REQUEST_METHOD");
-    bool head_only = method != NULL && strcmp(method, "HEAD") == 0;
+    bool head_only = is_head(request);
     size_t length = 0;
     put_body(request, text, count, &length);
     bool sent = send_head(request, status, type, headers, length);
@@ -143,4 +155,15 @@ bool request_answer(struct request *request, int status, const char *headers, co
 bool request_refuse(struct request *request, int status, const char *headers, const char *text)
 {
     return answer(request, status, "application/json", headers, text, put_error);
+}
+
+bool request_send(struct request *request, int status, const char *headers, const char *type, const char *data,
+                  size_t length)
+{
+    if (!begin_answer(request, status))
+        return false;
+    bool sent = send_head(request, status, type, headers, length);
+    if (sent && !is_head(request))
+        sent = send(request, data, length, NULL);
+    return request->transport->finish(request->self) && sent;
 }

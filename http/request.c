@@ -63,25 +63,39 @@ static bool is_named(const char *text, size_t length, const char *name)
     return decode_percent(text, length, decoded, sizeof decoded) >= 0 && strcmp(decoded, name) == 0;
 }
 
-bool request_query(const struct request *request, const char *name, char *out, size_t size)
+static bool take_value(const char *text, size_t length, char *out, size_t size)
 {
+    if (decode_percent(text, length, out, size) >= 0)
+        return true;
     if (size > 0)
         *out = '\0';
-    const char *at = request_variable(request, "QUERY_STRING");
-    while (at != NULL) {
-        size_t pair = strcspn(at, "&");
-        size_t key = strcspn(at, "=&");
-        if (is_named(at, key, name)) {
-            size_t skip = key < pair ? key + 1 : key;
-            if (decode_percent(at + skip, pair - skip, out, size) >= 0)
-                return true;
-            if (size > 0)
-                *out = '\0';
-            return false;
-        }
-        at = at[pair] == '&' ? at + pair + 1 : NULL;
+    return false;
+}
+
+bool request_field(const char *form, size_t length, const char *name, char *out, size_t size)
+{
+    const char *end = form + length;
+    if (size > 0)
+        *out = '\0';
+    for (const char *at = form, *next; at < end; at = next + 1) {
+        const char *equals;
+        next = memchr(at, '&', (size_t)(end - at));
+        if (next == NULL)
+            next = end;
+        equals = memchr(at, '=', (size_t)(next - at));
+        const char *key_end = equals == NULL ? next : equals;
+        if (!is_named(at, (size_t)(key_end - at), name))
+            continue;
+        const char *value = equals == NULL ? next : equals + 1;
+        return take_value(value, (size_t)(next - value), out, size);
     }
     return false;
+}
+
+bool request_query(const struct request *request, const char *name, char *out, size_t size)
+{
+    const char *query = request_variable(request, "QUERY_STRING");
+    return request_field(query == NULL ? "" : query, query == NULL ? 0 : strlen(query), name, out, size);
 }
 
 /* The Authorization header. Apache's rewriting renames variables: REDIRECT_ is put before them. */
@@ -91,26 +105,57 @@ static const char *authorization(const struct request *request)
     return value != NULL ? value : request_variable(request, "REDIRECT_HTTP_AUTHORIZATION");
 }
 
-bool request_basic_user(const struct request *request, char *out, size_t size)
+/* Decodes what the header says, "USER:PASSWORD". Returns its length; -1: there is none. */
+static long decode_basic(const struct request *request, char *out, size_t size)
 {
     static const char scheme[] = "Basic ";
+    const char *value = authorization(request);
+    if (value == NULL || strncasecmp(value, scheme, strlen(scheme)) != 0)
+        return -1;
+    value += strlen(scheme);
+    value += strspn(value, " ");
+    long length = decode_base64(value, strcspn(value, " "), out, size);
+    return length <= 0 || memchr(out, '\0', (size_t)length) != NULL ? -1 : length;
+}
+
+/* Copies a part. Returns false when it does not fit. */
+static bool copy_part(const char *part, size_t length, char *out, size_t size)
+{
+    if (length >= size)
+        return false;
+    memcpy(out, part, length);
+    out[length] = '\0';
+    return true;
+}
+
+bool request_basic(const struct request *request, char *user, size_t user_size, char *password, size_t password_size)
+{
+    char decoded[1024];
+    long length = decode_basic(request, decoded, sizeof decoded);
+    const char *colon = length < 0 ? NULL : memchr(decoded, ':', (size_t)length);
+    size_t name = colon == NULL ? 0 : (size_t)(colon - decoded);
+    if (user_size > 0)
+        *user = '\0';
+    if (password_size > 0)
+        *password = '\0';
+    if (colon == NULL || name == 0)
+        return false;
+    if (copy_part(decoded, name, user, user_size) &&
+        copy_part(colon + 1, (size_t)length - name - 1, password, password_size))
+        return true;
+    if (user_size > 0)
+        *user = '\0';
+    return false;
+}
+
+bool request_basic_user(const struct request *request, char *out, size_t size)
+{
+    char decoded[1024];
     if (size == 0)
         return false;
     *out = '\0';
-    const char *value = authorization(request);
-    if (value == NULL || strncasecmp(value, scheme, strlen(scheme)) != 0)
-        return false;
-    value += strlen(scheme);
-    value += strspn(value, " ");
-    char decoded[1024];
-    long length = decode_base64(value, strcspn(value, " "), decoded, sizeof decoded);
-    if (length <= 0)
-        return false;
-    const char *colon = memchr(decoded, ':', (size_t)length);
-    size_t user = colon == NULL ? (size_t)length : (size_t)(colon - decoded);
-    if (user == 0 || user >= size || memchr(decoded, '\0', user) != NULL)
-        return false;
-    memcpy(out, decoded, user);
-    out[user] = '\0';
-    return true;
+    long length = decode_basic(request, decoded, sizeof decoded);
+    const char *colon = length < 0 ? NULL : memchr(decoded, ':', (size_t)length);
+    size_t name = length < 0 ? 0 : colon == NULL ? (size_t)length : (size_t)(colon - decoded);
+    return name > 0 && copy_part(decoded, name, out, size);
 }

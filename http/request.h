@@ -36,6 +36,14 @@ bool request_query(const struct request *request, const char *name, char *out, s
  */
 bool request_basic_user(const struct request *request, char *out, size_t size);
 
+/* Copies the user name and the password of HTTP Basic authentication, NUL-terminated. Returns false, and both are "",
+ * when there is none, or one of them does not fit. */
+bool request_basic(const struct request *request, char *user, size_t user_size, char *password, size_t password_size);
+
+/* Copies the value of a field of a form (application/x-www-form-urlencoded), percent-decoded and NUL-terminated, as
+ * request_query does. */
+bool request_field(const char *form, size_t length, const char *name, char *out, size_t size);
+
 /* When the request's first byte was taken up; deadlines count from here. */
 moment request_started(const struct request *request);
 
@@ -46,6 +54,10 @@ enum body_result request_body(struct request *request, const char **body, size_t
 /* Answers, once: status and its standard words, extra header lines ("Allow: POST\r\n"; NULL: none), a body of
  * text/plain. Returns false when the client has gone. */
 bool request_answer(struct request *request, int status, const char *headers, const char *text);
+
+/* Answers, once, with bytes of any Content-Type. headers and result as above. */
+bool request_send(struct request *request, int status, const char *headers, const char *type, const char *data,
+                  size_t length);
 
 /* Answers, once, with {"error": "..."} as application/json. text is plain UTF-8 words. */
 bool request_refuse(struct request *request, int status, const char *headers, const char *text);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "forward/forward.h"
+#include "life/watching.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
 
@@ -23,6 +24,7 @@ struct round {
     const struct config *config;
     struct queue *queue;
     struct forwarder *forwarder;
+    struct watchers watchers; /* of what it forwards */
     moment deadline;
     int signals; /* readable when one came */
     int done;    /* readable when the thread has ended */
@@ -83,7 +85,11 @@ static enum bounded own_and_forward(struct round *round, struct why *why)
     if (!queue_own(round->queue, why))
         return BOUNDED_ELSEWHERE;
     round->forwarder = forwarder_new(round->config, round->queue, why);
-    return round->forwarder == NULL ? BOUNDED_FAILED : forward(round, why);
+    if (round->forwarder == NULL)
+        return BOUNDED_FAILED;
+    watching_open(&round->watchers, round->config);
+    forwarder_watch(round->forwarder, &round->watchers);
+    return forward(round, why);
 }
 
 /* How far the rounds have come in a source. */
@@ -102,6 +108,7 @@ static enum bounded pass(struct round *round, struct progress *progress, struct 
         progress[i].read = read > progress[i].read ? read : progress[i].read;
     }
     forwarder_free(round->forwarder);
+    watching_close(&round->watchers);
     queue_close(round->queue);
     return result;
 }

@@ -9,6 +9,7 @@
 #include "life/gate.h"
 #include "life/life.h"
 #include "life/limits.h"
+#include "life/watching.h"
 #include "queue/queue.h"
 #include "watch/log.h"
 #include "webhook/internal.h"
@@ -20,6 +21,7 @@ struct visit {
     bool stored; /* something was */
     struct webhook *webhook;
     struct forwarder *forwarder; /* NULL where a child forwards */
+    struct watchers watchers;
     pthread_t thread;
     bool is_forwarding;
 };
@@ -52,6 +54,7 @@ static bool start_forwarding(struct visit *visit, struct why *why)
     visit->forwarder = forwarder_new(visit->config, visit->queue, why);
     if (visit->forwarder == NULL)
         return false;
+    forwarder_watch(visit->forwarder, &visit->watchers);
     int error = pthread_create(&visit->thread, NULL, forward, visit->forwarder);
     visit->is_forwarding = error == 0;
     if (error != 0)
@@ -64,7 +67,10 @@ static bool start(struct visit *visit, const struct config *config, struct why *
     *visit = (struct visit){.config = config, .queue = queue_open(config, why)};
     if (visit->queue == NULL)
         return false;
+    watching_open(&visit->watchers, config);
     visit->webhook = webhook_new_with(config, append, visit, why);
+    if (visit->webhook != NULL)
+        webhook_count(visit->webhook, visit->watchers.counters);
     return visit->webhook != NULL && (config->queue != QUEUE_NONE || start_forwarding(visit, why));
 }
 
@@ -78,6 +84,7 @@ static void stop(struct visit *visit)
     webhook_free(visit->webhook);
     if (visit->queue != NULL)
         queue_close(visit->queue);
+    watching_close(&visit->watchers);
 }
 
 /* Returns an exit code: 1 when the queue could not be opened, and 503 was answered. */
@@ -93,6 +100,7 @@ static int serve(const struct config *config, int word)
     gate_routes(&gate, routes);
     bool good = start(&visit, config, &why);
     if (good) {
+        status_stand(gate.status, &visit.watchers);
         gate_open(&gate, visit.webhook);
     } else {
         log_write(LEVEL_ERROR, "msg=cannot_open_queue reason=%s", log_quote(words, why.text, strlen(why.text)));

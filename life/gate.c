@@ -1,6 +1,7 @@
 /* The gate before the webhook: see gate.h. */
 #include "life/gate.h"
 
+#include <string.h>
 #include <time.h>
 
 #include "watch/log.h"
@@ -11,6 +12,7 @@ void gate_init(struct gate *gate, const struct config *config)
 {
     pthread_condattr_t monotonic;
     gate->config = config;
+    gate->status = status_new(config);
     gate->decided = false;
     atomic_init(&gate->webhook, NULL);
     atomic_init(&gate->outside, 0);
@@ -42,6 +44,7 @@ void gate_close(struct gate *gate)
 
 void gate_free(struct gate *gate)
 {
+    status_free(gate->status);
     pthread_cond_destroy(&gate->changed);
     pthread_mutex_destroy(&gate->lock);
 }
@@ -77,14 +80,28 @@ static bool is_outside(struct gate *gate, const struct request *request)
     return outside > 0;
 }
 
+/* Refuses everything where the web server would show our files. Returns whether it did. */
+static bool refuse_inside(struct gate *gate, struct request *request)
+{
+    if (is_outside(gate, request))
+        return false;
+    request_refuse(request, 503, "Retry-After: 300\r\n",
+                   "the configuration is faulty: the web server's error log says where and how to mend it");
+    return true;
+}
+
+static void handle_status(void *context, struct request *request)
+{
+    struct gate *gate = context;
+    if (!refuse_inside(gate, request))
+        status_handle(gate->status, request);
+}
+
 static void handle(void *context, struct request *request)
 {
     struct gate *gate = context;
-    if (!is_outside(gate, request)) {
-        request_refuse(request, 503, "Retry-After: 300\r\n",
-                       "the configuration is faulty: the web server's error log says where and how to mend it");
+    if (refuse_inside(gate, request))
         return;
-    }
     struct webhook *webhook = wait_for_webhook(gate, request_started(request) + PATIENCE_MS);
     if (webhook != NULL)
         webhook_handle(webhook, request);
@@ -96,7 +113,13 @@ static void handle(void *context, struct request *request)
 
 void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES])
 {
-    static const char *const paths[GATE_ROUTES] = {"", "/v1/webhook", "/*"};
-    for (size_t i = 0; i < GATE_ROUTES; i++)
-        routes[i] = (struct route){paths[i], handle, gate};
+    const struct route all[GATE_ROUTES] = {
+        {"", handle, gate},
+        {"/v1/webhook", handle, gate},
+        {"/status", handle_status, gate},
+        {"/metrics", handle_status, gate},
+        {"/healthz", handle_status, gate},
+        {"/*", handle, gate},
+    };
+    memcpy(routes, all, sizeof all);
 }

@@ -9,11 +9,13 @@
 
 #include "config/config.h"
 #include "http/http.h"
+#include "status/status.h"
 #include "watch/why.h"
 #include "webhook/webhook.h"
 
 struct gate {
     const struct config *config;
+    struct status *status;             /* what people look at; NULL: memory was out */
     _Atomic(struct webhook *) webhook; /* NULL: closed, or not known yet */
     atomic_int outside;                /* is the configuration outside the document root? 0: not looked yet, 1, -1 */
     pthread_mutex_t lock;              /* over what follows */
@@ -21,7 +23,7 @@ struct gate {
     bool decided; /* open, or closed for a reason */
 };
 
-#define GATE_ROUTES 3
+#define GATE_ROUTES 6
 
 /* Not decided yet: requests wait. config is borrowed and must outlive it. */
 void gate_init(struct gate *gate, const struct config *config);

@@ -110,6 +110,7 @@ static void finish(struct life *life, enum ending *ending)
     }
     if (*ending != END_STOP)
         deadline = clock_now() + grace; /* nobody waits to kill it */
+    status_quiet(life->gate.status);
     if (!service_stop(life->service, deadline)) {
         log_write(LEVEL_WARN, "msg=stopped_while_opening_the_queue");
         _exit(0);
@@ -136,6 +137,7 @@ static enum ending live(struct life *life)
     gate_routes(&life->gate, life->routes);
     if (!start(life, &why))
         return fail(&why);
+    status_alert(life->gate.status);
     log_write(LEVEL_INFO, "msg=started version=%s sources=%zu threads=%zu", CLOSECRM_VERSION, life->config->sources,
               life->serves ? (size_t)life->config->request_threads : (size_t)0);
     enum ending ending = wait_for_ending(life);

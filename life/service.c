@@ -8,6 +8,7 @@
 
 #include "closeapi/reconciler.h"
 #include "forward/forward.h"
+#include "life/watching.h"
 #include "queue/queue.h"
 #include "watch/log.h"
 
@@ -30,6 +31,7 @@ struct service {
     struct queue *queue;   /* set once they stand, as the other two */
     struct webhook *webhook;
     struct forwarder *forwarder;
+    struct watchers watchers;
     struct reconciler *reconciler; /* NULL: nothing is to be reconciled by itself */
 };
 
@@ -38,20 +40,24 @@ struct stages {
     struct queue *queue;
     struct webhook *webhook;
     struct forwarder *forwarder;
+    struct watchers watchers;
 };
 
-static void stages_close(const struct stages *stages)
+static void stages_close(struct stages *stages)
 {
     forwarder_free(stages->forwarder);
     webhook_free(stages->webhook);
     if (stages->queue != NULL)
         queue_close(stages->queue);
+    watching_close(&stages->watchers);
 }
 
 static bool stages_open(struct stages *stages, const struct service *service, struct why *why)
 {
     *stages = (struct stages){.queue = queue_open(service->config, why)};
     bool good = stages->queue != NULL;
+    if (good)
+        watching_open(&stages->watchers, service->config);
     if (good && service->gate != NULL) {
         stages->webhook = webhook_new(service->config, stages->queue, why);
         good = stages->webhook != NULL;
@@ -60,6 +66,10 @@ static bool stages_open(struct stages *stages, const struct service *service, st
         stages->forwarder = forwarder_new(service->config, stages->queue, why);
         good = stages->forwarder != NULL;
     }
+    if (good)
+        forwarder_watch(stages->forwarder, &stages->watchers);
+    if (stages->webhook != NULL)
+        webhook_count(stages->webhook, stages->watchers.counters);
     if (!good)
         stages_close(stages);
     return good;
@@ -73,12 +83,15 @@ static bool stand(struct service *service, const struct stages *stages)
     service->queue = stages->queue;
     service->webhook = stages->webhook;
     service->forwarder = stages->forwarder;
+    service->watchers = stages->watchers;
     service->stood_at = clock_now();
     if (service->hurry_deadline != MOMENT_NEVER)
         queue_hurry(stages->queue, service->hurry_deadline);
     pthread_mutex_unlock(&service->lock);
-    if (service->gate != NULL)
+    if (service->gate != NULL) {
+        status_stand(service->gate->status, &stages->watchers);
         gate_open(service->gate, stages->webhook);
+    }
     return on;
 }
 
@@ -236,7 +249,7 @@ bool service_stop(struct service *service, moment deadline)
     pthread_join(service->thread, NULL);
     if (!reconciler_stop(service->reconciler, deadline + STOPPED_LATE_MS))
         return false;
-    stages_close(&(struct stages){service->queue, service->webhook, service->forwarder});
+    stages_close(&(struct stages){service->queue, service->webhook, service->forwarder, service->watchers});
     destroy(service);
     return true;
 }

@@ -7,6 +7,7 @@
 /* Adds a suite with its tests; ends the program when CUnit cannot. tests ends with CU_TEST_INFO_NULL. */
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
+void suite_alerts(void);
 void suite_close(void);
 void suite_close_backfill(void);
 void suite_close_reconcile(void);
@@ -29,6 +30,7 @@ void suite_config_mutations(void);
 void suite_config_places(void);
 void suite_config_print(void);
 void suite_config_values(void);
+void suite_counters(void);
 void suite_crumb(void);
 void suite_delivery(void);
 void suite_durable_clock(void);
@@ -62,8 +64,14 @@ void suite_queue(void);
 void suite_queue_look(void);
 void suite_queue_sqlite(void);
 void suite_queue_sqlite_faults(void);
+void suite_queue_sqlite_processes(void);
+void suite_recent(void);
 void suite_servers(void);
 void suite_standin(void);
+void suite_status(void);
+void suite_status_alerts(void);
+void suite_status_servers(void);
+void suite_status_tools(void);
 void suite_transform(void);
 void suite_transform_dates(void);
 void suite_transform_memory(void);

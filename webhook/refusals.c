@@ -17,7 +17,7 @@ static const struct {
 } kinds[REFUSALS] = {
     [REFUSED_METHOD] = {405, "method", allow_post,
                         "this is the address that Close posts its webhooks to, and it works; other requests are not "
-                        "taken. To see how it does, run `closecrm.fcgi check` on the server"},
+                        "taken. To see how it does, look at .../status, or run `closecrm.fcgi check` on the server"},
     [REFUSED_UNKNOWN_SOURCE] = {404, "unknown_source", NULL,
                                 "no source has this name: the end of the address must be the NAME of a [source NAME] "
                                 "in the configuration"},
@@ -52,6 +52,11 @@ static const struct {
     [REFUSED_QUEUE_SLOW] = {503, "queue_slow", retry_later, "the event was not stored in time: send it again later"},
     [REFUSED_QUEUE_BROKEN] = {503, "queue_broken", retry_later, "the queue does not work: send it again later"},
 };
+
+const char *refusal_word(unsigned refusal)
+{
+    return refusal < REFUSALS ? kinds[refusal].reason : NULL;
+}
 
 void refusal_log_init(struct refusal_log *log)
 {
@@ -112,6 +117,7 @@ void refuse(struct refusal_log *log, struct request *request, enum refusal refus
             const struct why *why)
 {
     const char *words = why->text[0] != '\0' ? why->text : kinds[refusal].words;
+    counters_refused(counters_of(log->counters, source), refusal, clock_unix_ms());
     write_line(log, request, refusal, source, words);
     request_refuse(request, kinds[refusal].status, kinds[refusal].headers, words);
 }

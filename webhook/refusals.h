@@ -8,8 +8,10 @@
 
 #include "http/request.h"
 #include "watch/clock.h"
+#include "watch/counters.h"
 #include "watch/why.h"
 
+/* Their numbers are counted in a file that outlives a release: only add at the end. */
 enum refusal {
     REFUSED_NOT,
     REFUSED_METHOD,
@@ -42,10 +44,14 @@ struct refusal_count {
 struct refusal_log {
     pthread_mutex_t lock;
     struct refusal_count of[REFUSALS];
+    struct counters *counters; /* NULL: nobody counts. Borrowed */
 };
 
 #define REFUSAL_LINES 5         /* of one reason ... */
 #define REFUSAL_PERIOD_MS 10000 /* ... in this time */
+
+/* The word for it in logs, counts and on the status page: "wrong_signature". NULL: not one of them. */
+const char *refusal_word(unsigned refusal);
 
 void refusal_log_init(struct refusal_log *log);
 
@@ -56,8 +62,8 @@ bool refusal_log_may(struct refusal_log *log, enum refusal refusal, moment now, 
 /* Writes what was left out and not yet said. */
 void refusal_log_free(struct refusal_log *log);
 
-/* Answers the request with its refusal and logs it. source is its name when it is known, or NULL. why holds the words
- * for the client; "": the standing words. */
+/* Answers the request with its refusal, counts and logs it. source is its name when it is known, or NULL. why holds the
+ * words for the client; "": the standing words. */
 void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
             const struct why *why);
 

@@ -196,8 +196,12 @@ static enum refusal append(struct visit *visit)
         [QUEUE_UNKNOWN] = REFUSED_QUEUE_SLOW, [QUEUE_BROKEN] = REFUSED_QUEUE_BROKEN,
     };
     moment deadline = request_started(visit->request) + ANSWER_WITHIN_MS;
-    return refusals[visit->webhook->append(visit->webhook->queue, visit->entrance->source->name, visit->body,
-                                           visit->length, deadline, &visit->why)];
+    const char *source = visit->entrance->source->name;
+    enum queue_result result =
+        visit->webhook->append(visit->webhook->queue, source, visit->body, visit->length, deadline, &visit->why);
+    if (result == QUEUE_STORED)
+        counters_accepted(counters_of(visit->webhook->log.counters, source), visit->length, clock_unix_ms());
+    return refusals[result];
 }
 
 /* `rotate` wants to know that a new subscription delivers. */
@@ -291,6 +295,11 @@ struct webhook *webhook_new_with(const struct config *config, append_function *s
     webhook->queue = queue;
     refusal_log_init(&webhook->log);
     return webhook;
+}
+
+void webhook_count(struct webhook *webhook, struct counters *counters)
+{
+    webhook->log.counters = counters;
 }
 
 void webhook_free(struct webhook *webhook)

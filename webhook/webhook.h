@@ -5,6 +5,7 @@
 #include "config/config.h"
 #include "http/request.h"
 #include "queue/queue.h"
+#include "watch/counters.h"
 #include "watch/why.h"
 
 struct webhook;
@@ -15,6 +16,9 @@ struct webhook;
 
 /* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
 struct webhook *webhook_new(const struct config *config, struct queue *queue, struct why *why);
+
+/* Counts what is accepted and refused from now on. Borrowed until webhook_free. Call before requests come. */
+void webhook_count(struct webhook *webhook, struct counters *counters);
 
 /* Handles one request: nothing else but authenticate, append, answer. Any thread. */
 void webhook_handle(struct webhook *webhook, struct request *request);

@@ -18,6 +18,7 @@ struct client {
     struct slice unsent;
     struct client_answer *answer;
     size_t body_length;
+    struct buffer *whole;
 };
 
 static void require(bool condition, const char *what)
@@ -61,6 +62,8 @@ static size_t on_body(char *from, size_t size, size_t count, void *context)
     size_t length = size * count < room ? size * count : room;
     memcpy(client->answer->body + client->body_length, from, length);
     client->body_length += length;
+    if (client->whole != NULL)
+        buffer_append(client->whole, from, size * count);
     return size * count;
 }
 
@@ -123,6 +126,7 @@ int client_send(struct client *client, const struct client_request *request, str
     *answer = (struct client_answer){.status = 0};
     client->answer = answer;
     client->body_length = 0;
+    client->whole = request->whole;
     curl_easy_reset(curl); /* keeps the connection */
     curl_easy_setopt(curl, CURLOPT_URL, request->url);
     curl_easy_setopt(curl, CURLOPT_PROXY, "");

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "tests/system/slice.h"
+#include "transform/buffer.h"
 
 struct client;
 
@@ -19,6 +20,7 @@ struct client_request {
     bool chunked;                        /* without a Content-Length */
     const char *user;                    /* of HTTP Basic, with an empty password; NULL: none */
     int64_t timeout_ms;                  /* 0: 20 s */
+    struct buffer *whole;                /* takes the answer's whole body too; NULL: not */
 };
 
 struct client_answer {

@@ -14,11 +14,11 @@ struct fake_request {
     const struct fake_variable *variables; /* ends with a NULL name */
     const char *body;
     size_t length;
-    size_t piece;    /* bytes that come at once; 0: all */
-    size_t at;       /* bytes that were read */
-    bool broken;     /* the connection breaks after the body's last byte */
-    bool gone;       /* the client takes no answer */
-    char text[4096]; /* the answer */
+    size_t piece;      /* bytes that come at once; 0: all */
+    size_t at;         /* bytes that were read */
+    bool broken;       /* the connection breaks after the body's last byte */
+    bool gone;         /* the client takes no answer */
+    char text[131072]; /* the answer */
     size_t written;
     int finished; /* how often */
     struct http_limits limits;

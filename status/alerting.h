@@ -1,0 +1,20 @@
+/* Looking for causes of alerts: once a second in a thread of a process that lives long, once by cron. */
+#ifndef STATUS_ALERTING_H
+#define STATUS_ALERTING_H
+
+#include "config/config.h"
+#include "status/look.h"
+
+struct alerting;
+
+/* Starts the thread where there is an alert_command. Both are borrowed and must outlive it. Returns NULL where there is
+ * none, or no thread can be had, which is logged. */
+struct alerting *alerting_start(const struct config *config, struct look *look);
+
+/* Ends it; a command that runs is awaited. alerting may be NULL. */
+void alerting_stop(struct alerting *alerting);
+
+/* Looks once, unless a process that lives long does. Does nothing where there is no alert_command. */
+void alerting_once(const struct config *config, const struct watchers *watchers);
+
+#endif

@@ -1,0 +1,235 @@
+/* The facts as metrics: what `.../metrics` answers. Counts of events are the queue's own, so they are right whatever
+ * processes come and go; refusals, answers and histograms are those that the processes share (watch/counters.h). */
+#include <string.h>
+
+#include "status/views.h"
+#include "status/write.h"
+#include "webhook/refusals.h"
+
+struct form {
+    struct buffer *out;
+    bool open_metrics; /* else the older text format, whose counters are named with their _total */
+};
+
+enum kind { GAUGE, COUNTER, HISTOGRAM, INFO };
+
+static void begin(const struct form *form, const char *name, enum kind kind, const char *help)
+{
+    static const char *const words[] = {
+        [GAUGE] = "gauge", [COUNTER] = "counter", [HISTOGRAM] = "histogram", [INFO] = "gauge"};
+    const char *total = kind == COUNTER && !form->open_metrics ? "_total" : "";
+    write_format(form->out, "# HELP closecrm_%s%s %s\n# TYPE closecrm_%s%s %s\n", name, total, help, name, total,
+                 words[kind]);
+}
+
+/* Names of sources and reasons have no character that would need an escape. */
+static void sample(const struct form *form, const char *name, const char *source, double value)
+{
+    write_format(form->out, "closecrm_%s{source=\"%s\"} %.14g\n", name, source, value);
+}
+
+static void sample_with(const struct form *form, const char *name, const char *source, const char *label,
+                        const char *label_value, uint64_t value)
+{
+    write_format(form->out, "closecrm_%s{source=\"%s\",%s=\"%s\"} %llu\n", name, source, label, label_value,
+                 (unsigned long long)value);
+}
+
+/* ---- one number for each source ---- */
+
+static double accepted(const struct source_facts *source)
+{
+    return (double)source->counts.accepted;
+}
+
+static double waiting(const struct source_facts *source)
+{
+    return (double)source->counts.waiting;
+}
+
+static double oldest(const struct source_facts *source)
+{
+    return (double)source->oldest_seconds;
+}
+
+static double dead(const struct source_facts *source)
+{
+    return (double)source->counts.dead;
+}
+
+static double refuses(const struct source_facts *source)
+{
+    return source->notes.operator_must_act ? 1 : 0;
+}
+
+static double failed_tries(const struct source_facts *source)
+{
+    return source->notes.tries;
+}
+
+static double paused(const struct source_facts *source)
+{
+    return source->close.paused ? 1 : 0;
+}
+
+static double last_accepted(const struct source_facts *source)
+{
+    return (double)source->counts.last_accepted_ms / 1000;
+}
+
+static double last_delivered(const struct source_facts *source)
+{
+    return (double)source->counts.last_delivered_ms / 1000;
+}
+
+static double missed(const struct source_facts *source)
+{
+    return (double)source->close.missed;
+}
+
+static double last_asked(const struct source_facts *source)
+{
+    return (double)source->close.asked_ms / 1000;
+}
+
+static double complete_until(const struct source_facts *source)
+{
+    return (double)source->close.until_ms / 1000;
+}
+
+static const struct {
+    const char *name; /* of the family */
+    const char *sample;
+    enum kind kind;
+    double (*value)(const struct source_facts *);
+    const char *help;
+} simple[] = {
+    {"accepted_events", "accepted_events_total", COUNTER, accepted, "Events taken into the queue."},
+    {"waiting_events", "waiting_events", GAUGE, waiting, "Events in the queue that have not ended."},
+    {"oldest_waiting_seconds", "oldest_waiting_seconds", GAUGE, oldest, "Age of the oldest event that waits."},
+    {"dead_letters", "dead_letters", GAUGE, dead, "Dead letters that are kept."},
+    {"data_plane_refuses", "data_plane_refuses", GAUGE, refuses,
+     "1 while somebody has to mend key, URL or data plane."},
+    {"data_plane_failed_tries", "data_plane_failed_tries", GAUGE, failed_tries, "Tries that failed one after another."},
+    {"subscription_paused", "subscription_paused", GAUGE, paused, "1 while Close has paused the subscription."},
+    {"last_accepted_timestamp_seconds", "last_accepted_timestamp_seconds", GAUGE, last_accepted,
+     "When an event was accepted last; 0: never."},
+    {"last_delivered_timestamp_seconds", "last_delivered_timestamp_seconds", GAUGE, last_delivered,
+     "When an event was delivered last; 0: never."},
+    {"last_reconcile_timestamp_seconds", "last_reconcile_timestamp_seconds", GAUGE, last_asked,
+     "When Close was asked last for what is missing; 0: never."},
+    {"missed_events", "missed_events_total", COUNTER, missed,
+     "Events that the webhook did not bring, and reconciling did."},
+    {"complete_until_timestamp_seconds", "complete_until_timestamp_seconds", GAUGE, complete_until,
+     "All that Close logged before is here; 0: not known."},
+};
+
+static void write_simple(const struct form *form, const struct facts *facts)
+{
+    for (size_t k = 0; k < sizeof simple / sizeof *simple; k++) {
+        begin(form, simple[k].name, simple[k].kind, simple[k].help);
+        for (size_t i = 0; i < facts->sources; i++)
+            sample(form, simple[k].sample, facts->source[i].name, simple[k].value(&facts->source[i]));
+    }
+}
+
+/* ---- several numbers for each source ---- */
+
+static void write_settled(const struct form *form, const struct facts *facts)
+{
+    static const char name[] = "settled_events_total";
+    begin(form, "settled_events", COUNTER, "Events that have ended, by how; dead ones may be replayed.");
+    for (size_t i = 0; i < facts->sources; i++) {
+        const struct source_facts *source = &facts->source[i];
+        sample_with(form, name, source->name, "outcome", "delivered", source->counts.delivered);
+        sample_with(form, name, source->name, "outcome", "duplicate", source->counts.duplicates);
+        sample_with(form, name, source->name, "outcome", "dropped", source->counts.dropped);
+        sample_with(form, name, source->name, "outcome", "dead", source->tally.outcome[COUNTED_DEAD]);
+    }
+}
+
+static void write_refused_of(const struct form *form, const char *source, const struct tally *tally)
+{
+    for (unsigned kind = 0; kind < COUNTED_REFUSALS; kind++) {
+        const char *word = refusal_word(kind);
+        if (word != NULL) /* zeros too: else the first one would not count as an increase */
+            sample_with(form, "refused_requests_total", source, "reason", word, tally->refused[kind]);
+    }
+}
+
+static void write_refused(const struct form *form, const struct facts *facts)
+{
+    begin(form, "refused_requests", COUNTER,
+          "Requests that were not taken, by reason; source is empty where none was found.");
+    write_refused_of(form, "", &facts->nowhere);
+    for (size_t i = 0; i < facts->sources; i++)
+        write_refused_of(form, facts->source[i].name, &facts->source[i].tally);
+}
+
+static void write_answers(const struct form *form, const struct facts *facts)
+{
+    const char *word;
+    begin(form, "data_plane_answers", COUNTER,
+          "Answers of the data plane to batches, by status; none: no answer came.");
+    for (size_t i = 0; i < facts->sources; i++) {
+        for (size_t k = 0; (word = counters_answer_name(k)) != NULL; k++) {
+            if (facts->source[i].tally.answered[k] > 0)
+                sample_with(form, "data_plane_answers_total", facts->source[i].name, "status", word,
+                            facts->source[i].tally.answered[k]);
+        }
+    }
+}
+
+static void write_histogram(const struct form *form, const char *name, const char *source,
+                            const struct histogram *histogram, const int64_t bounds[], double unit)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < COUNTED_BUCKETS; i++) {
+        count += histogram->bucket[i];
+        if (i < COUNTED_BUCKETS - 1)
+            write_format(form->out, "closecrm_%s_bucket{source=\"%s\",le=\"%.10g\"} %llu\n", name, source,
+                         (double)bounds[i] / unit, (unsigned long long)count);
+    }
+    write_format(form->out, "closecrm_%s_bucket{source=\"%s\",le=\"+Inf\"} %llu\n", name, source,
+                 (unsigned long long)count);
+    write_format(form->out, "closecrm_%s_sum{source=\"%s\"} %.14g\n", name, source, (double)histogram->sum / unit);
+    write_format(form->out, "closecrm_%s_count{source=\"%s\"} %llu\n", name, source, (unsigned long long)count);
+}
+
+static void write_histograms(const struct form *form, const struct facts *facts)
+{
+    begin(form, "delivery_delay_seconds", HISTOGRAM, "From an event's date_updated to its delivery.");
+    for (size_t i = 0; i < facts->sources; i++)
+        write_histogram(form, "delivery_delay_seconds", facts->source[i].name, &facts->source[i].tally.delay,
+                        counters_delay_ms, 1000);
+    begin(form, "event_size_bytes", HISTOGRAM, "Sizes of accepted events.");
+    for (size_t i = 0; i < facts->sources; i++)
+        write_histogram(form, "event_size_bytes", facts->source[i].name, &facts->source[i].tally.size,
+                        counters_size_bytes, 1);
+}
+
+/* ---- of the whole ---- */
+
+static void write_gauge(const struct form *form, const char *name, double value, const char *help)
+{
+    begin(form, name, GAUGE, help);
+    write_format(form->out, "closecrm_%s %.14g\n", name, value);
+}
+
+void metrics_write(struct buffer *out, const struct facts *facts, bool open_metrics)
+{
+    const struct form form = {out, open_metrics};
+    begin(&form, "build_info", INFO, "Which program this is.");
+    write_format(out, "closecrm_build_info{version=\"%s\"} 1\n", CLOSECRM_VERSION);
+    write_gauge(&form, "queue_up", facts->queue_works ? 1 : 0, "1 while the queue works.");
+    write_gauge(&form, "forwarder_owned", facts->is_owned ? 1 : 0, "1 while a process forwards.");
+    write_gauge(&form, "last_cron_timestamp_seconds", (double)facts->cron_ms / 1000, "When cron ran last; 0: never.");
+    if (facts->disk_free != UINT64_MAX)
+        write_gauge(&form, "disk_free_bytes", (double)facts->disk_free, "Room left where the queue is.");
+    write_simple(&form, facts);
+    write_settled(&form, facts);
+    write_refused(&form, facts);
+    write_answers(&form, facts);
+    write_histograms(&form, facts);
+    buffer_text(out, "# EOF\n");
+}

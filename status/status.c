@@ -1,0 +1,327 @@
+/* Requests for /status, /metrics and /healthz: who may, what is asked for, what is answered. */
+#include "status/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "status/actions.h"
+#include "status/alerting.h"
+#include "status/bodies.h"
+#include "status/health.h"
+#include "status/look.h"
+#include "status/views.h"
+#include "status/write.h"
+#include "watch/log.h"
+
+#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define OPEN_METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#define PAGE_TYPE "text/html; charset=utf-8"
+#define JSON_TYPE "application/json"
+
+struct status {
+    const struct config *config;
+    struct look look;
+    struct tokens tokens;
+    struct alerting *alerting; /* NULL: nobody is told */
+};
+
+struct status *status_new(const struct config *config)
+{
+    struct status *status = calloc(1, sizeof *status);
+    if (status == NULL)
+        return NULL;
+    status->config = config;
+    look_init(&status->look, config);
+    tokens_init(&status->tokens);
+    return status;
+}
+
+void status_stand(struct status *status, const struct watchers *watchers)
+{
+    if (status == NULL)
+        return;
+    pthread_mutex_lock(&status->look.lock);
+    status->look.watchers = *watchers;
+    pthread_mutex_unlock(&status->look.lock);
+}
+
+void status_alert(struct status *status)
+{
+    if (status != NULL)
+        status->alerting = alerting_start(status->config, &status->look);
+}
+
+void status_quiet(struct status *status)
+{
+    if (status == NULL)
+        return;
+    alerting_stop(status->alerting);
+    status->alerting = NULL;
+    pthread_mutex_lock(&status->look.lock);
+    status->look.watchers = (struct watchers){0};
+    pthread_mutex_unlock(&status->look.lock);
+}
+
+void status_free(struct status *status)
+{
+    status_quiet(status);
+    if (status == NULL)
+        return;
+    look_free(&status->look);
+    tokens_free(&status->tokens);
+    free(status);
+}
+
+/* ---- answers ---- */
+
+static void refuse_memory(struct request *request)
+{
+    request_refuse(request, 503, "Retry-After: 10\r\n", "out of memory: try again");
+}
+
+static void send_out(struct request *request, int status, const char *headers, const char *type, struct buffer *out)
+{
+    if (out->failed)
+        refuse_memory(request);
+    else
+        request_send(request, status, headers, type, out->data, out->length);
+    buffer_free(out);
+}
+
+static void send_page(struct request *request, struct buffer *out)
+{
+    struct buffer headers = {0};
+    page_headers(&headers);
+    if (headers.failed) {
+        refuse_memory(request);
+        buffer_free(out);
+    } else {
+        send_out(request, 200, headers.data, PAGE_TYPE, out);
+    }
+    buffer_free(&headers);
+}
+
+static bool wants_json(const struct request *request)
+{
+    char format[16];
+    return request_query(request, "format", format, sizeof format) && strcmp(format, "json") == 0;
+}
+
+/* ---- the page ---- */
+
+static uint64_t query_number(const struct request *request, const char *name)
+{
+    char text[24];
+    return request_query(request, name, text, sizeof text) ? strtoull(text, NULL, 10) : 0;
+}
+
+static const char *notice_of(const struct request *request)
+{
+    char done[16];
+    if (!request_query(request, "done", done, sizeof done))
+        return NULL;
+    return strcmp(done, "replay") == 0 ? "The event is on its way again."
+                                       : "That dead letter is on its way already, or gone.";
+}
+
+/* What the page shows, with what it is made of. */
+struct parts {
+    struct view view;
+    struct facts *facts;
+    struct recent_event *events;
+    struct letters letters;
+    char source[104];
+    char base[512];
+};
+
+static void parts_free(struct parts *parts)
+{
+    facts_free(parts->facts);
+    free(parts->events);
+    letters_free(&parts->letters);
+}
+
+static bool gather(struct status *status, struct request *request, struct parts *parts)
+{
+    struct view *view = &parts->view;
+    parts->facts = look_facts(&status->look);
+    parts->events = calloc(VIEW_EVENTS, sizeof *parts->events);
+    if (parts->facts == NULL || parts->events == NULL)
+        return false;
+    if (!tokens_make(&status->tokens, status->config, parts->facts->now_ms, view->token))
+        view->token[0] = '\0';
+    view->facts = parts->facts;
+    if (request_query(request, "source", parts->source, sizeof parts->source) && parts->source[0] != '\0')
+        view->source = parts->source;
+    view->events_count = look_events(&status->look, parts->facts, view->source, parts->events, VIEW_EVENTS);
+    view->events = parts->events;
+    look_letters(&status->look, view->source, query_number(request, "letters_after"), VIEW_LETTERS, &parts->letters,
+                 &view->more_letters);
+    view->letters = &parts->letters;
+    if (parts->letters.count > 0)
+        view->letters_after = parts->letters.at[parts->letters.count - 1].id;
+    action_base(request, parts->base, sizeof parts->base);
+    view->base = parts->base;
+    return true;
+}
+
+static void answer_page(struct status *status, struct request *request, const struct shown_key *key)
+{
+    struct parts parts = {0};
+    struct buffer out = {0};
+    if (!gather(status, request, &parts)) {
+        refuse_memory(request);
+    } else if (wants_json(request)) {
+        json_write(&out, &parts.view);
+        send_out(request, 200, NULL, JSON_TYPE, &out);
+    } else {
+        parts.view.notice = notice_of(request);
+        parts.view.shown_key = key == NULL ? NULL : key->url;
+        parts.view.shown_source = key == NULL ? NULL : key->source;
+        page_write(&out, &parts.view);
+        send_page(request, &out);
+    }
+    parts_free(&parts);
+}
+
+/* One event or dead letter. */
+static void answer_event(struct status *status, struct request *request, uint64_t event, uint64_t letter)
+{
+    struct buffer out = {0};
+    struct bodies bodies = {0};
+    bool found = event > 0 ? bodies_of_event(&bodies, &status->look, event)
+                           : bodies_of_letter(&bodies, status->config, &status->look, letter);
+    if (!found) {
+        request_refuse(request, 404, NULL, "it is not kept any more");
+    } else if (wants_json(request)) {
+        json_write_event(&out, &bodies.view);
+        send_out(request, 200, NULL, JSON_TYPE, &out);
+    } else {
+        page_write_event(&out, &bodies.view);
+        send_page(request, &out);
+    }
+    bodies_free(&bodies);
+}
+
+static void answer_post(struct status *status, struct request *request)
+{
+    struct shown_key key = {.source = ""};
+    size_t done = 0;
+    switch (action_take(status->config, &status->tokens, &status->look, request, &key, &done)) {
+    case ACTION_REFUSED:
+        break; /* and answered */
+    case ACTION_KEY:
+        answer_page(status, request, &key);
+        action_forget(&key);
+        break;
+    case ACTION_REPLAYED:
+        /* Relative, so that it holds wherever the program is mounted. */
+        request_answer(request, 303, done > 0 ? "Location: ?done=replay\r\n" : "Location: ?done=gone\r\n",
+                       "see the page\n");
+        break;
+    }
+}
+
+static void answer_status(struct status *status, struct request *request)
+{
+    const char *method = request_variable(request, "REQUEST_METHOD");
+    uint64_t event = query_number(request, "event"), letter = query_number(request, "letter");
+    if (method != NULL && strcmp(method, "POST") == 0)
+        answer_post(status, request);
+    else if (event > 0 || letter > 0)
+        answer_event(status, request, event, letter);
+    else
+        answer_page(status, request, NULL);
+}
+
+/* ---- for tools ---- */
+
+static void answer_metrics(struct status *status, struct request *request)
+{
+    struct buffer out = {0};
+    const char *accept = request_header(request, "ACCEPT");
+    bool open_metrics = accept != NULL && strstr(accept, "application/openmetrics-text") != NULL;
+    struct facts *facts = look_facts(&status->look);
+    if (facts == NULL) {
+        refuse_memory(request);
+        return;
+    }
+    metrics_write(&out, facts, open_metrics);
+    facts_free(facts);
+    send_out(request, 200, NULL, open_metrics ? OPEN_METRICS_TYPE : METRICS_TYPE, &out);
+}
+
+static void answer_health(struct status *status, struct request *request)
+{
+    struct buffer out = {0};
+    struct health health;
+    struct facts *facts = look_facts(&status->look);
+    if (facts == NULL) {
+        refuse_memory(request);
+        return;
+    }
+    health_look(facts, &health);
+    health_write(&out, facts, &health);
+    facts_free(facts);
+    send_out(request, health.good ? 200 : 503, health.good ? NULL : "Retry-After: 10\r\n", JSON_TYPE, &out);
+}
+
+/* ---- who may, and what ---- */
+
+static void refuse_access(struct request *request, enum access access)
+{
+    switch (access) {
+    case ACCESS_ALLOWED:
+        break;
+    case ACCESS_NONE:
+        request_refuse(request, 404, NULL, "there is nothing at this address");
+        break;
+    case ACCESS_ASK:
+        request_refuse(request, 401, "WWW-Authenticate: Basic realm=\"closecrm status\", charset=\"UTF-8\"\r\n",
+                       "user admin and the admin_password of the configuration are needed");
+        break;
+    case ACCESS_NOT_LET_IN:
+        request_refuse(request, 403, NULL,
+                       "admin = server: this page is for whom the web server lets in, and it named nobody "
+                       "(REMOTE_USER): protect this address there");
+        break;
+    }
+}
+
+static const struct {
+    const char *path;
+    bool is_open; /* without a password */
+    bool takes_post;
+    void (*answer)(struct status *, struct request *);
+} pages[] = {
+    {"/status", false, true, answer_status},
+    {"/metrics", false, false, answer_metrics},
+    {"/healthz", true, false, answer_health},
+};
+
+static bool takes_method(const struct request *request, bool post)
+{
+    const char *method = request_variable(request, "REQUEST_METHOD");
+    return method != NULL &&
+           (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || (post && strcmp(method, "POST") == 0));
+}
+
+void status_handle(struct status *status, struct request *request)
+{
+    size_t i = 0;
+    while (i + 1 < sizeof pages / sizeof *pages && strcmp(pages[i].path, request_path(request)) != 0)
+        i++;
+    if (status == NULL) {
+        refuse_memory(request);
+        return;
+    }
+    enum access access = pages[i].is_open ? ACCESS_ALLOWED : access_check(status->config, request);
+    if (access != ACCESS_ALLOWED)
+        refuse_access(request, access);
+    else if (!takes_method(request, pages[i].takes_post))
+        request_refuse(request, 405, pages[i].takes_post ? "Allow: GET, HEAD, POST\r\n" : "Allow: GET, HEAD\r\n",
+                       "only looking is possible here");
+    else
+        pages[i].answer(status, request);
+}

@@ -1,0 +1,31 @@
+/* What people and their tools look at: the status page, /metrics, /healthz. They open the queue on a connection of
+ * their own, when first asked, and take nothing from those who accept and forward. */
+#ifndef STATUS_STATUS_H
+#define STATUS_STATUS_H
+
+#include "config/config.h"
+#include "http/request.h"
+#include "watch/watchers.h"
+
+struct status;
+
+/* config is borrowed and must outlive it. Returns NULL when memory is out. */
+struct status *status_new(const struct config *config);
+
+/* The stages stand, and these watch them: borrowed until status_free. Before, the page says that the queue cannot be
+ * opened. status may be NULL. Any thread. */
+void status_stand(struct status *status, const struct watchers *watchers);
+
+/* Looks for causes of alerts from now on, in a thread of its own, until status_quiet: for processes that live long. */
+void status_alert(struct status *status);
+
+/* Ends that, before what watches is closed. status may be NULL, as in the above. */
+void status_quiet(struct status *status);
+
+/* Answers a request for /status, /metrics or /healthz. status may be NULL. Any thread. */
+void status_handle(struct status *status, struct request *request);
+
+/* No request may be in hand any more. */
+void status_free(struct status *status);
+
+#endif

@@ -1,0 +1,157 @@
+"""One whole site for the browser test: data plane, program, and a web server with the sample that people use."""
+import hashlib
+import hmac
+import os
+import pathlib
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+from data_plane import DataPlane
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+WRITE_KEY = "key-of-the-browser-test"
+SIGNATURE_KEY = "00112233445566778899aabbccddeeff" * 2
+PASSWORD = "correct horse battery"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, seconds, what):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def listens(address):
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as probe:
+        try:
+            probe.connect(address)
+            return True
+        except OSError:
+            return False
+
+
+class Site:
+    """server: "lighttpd" or "apache"."""
+
+    def __init__(self, server, more=""):
+        self.processes = []
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="closecrm-browser-"))
+        self.plane = DataPlane(WRITE_KEY)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/closecrm"
+        # As root, everything but the browser runs as the user that web servers run as.
+        self.user = "www-data" if os.getuid() == 0 else None
+        self.make_files(more)
+        self.start_program()
+        {"lighttpd": self.start_lighttpd, "apache": self.start_apache}[server]()
+        wait_until(lambda: listens(("127.0.0.1", self.port)), 10, f"{server} listens")
+
+    def make_files(self, more):
+        for name in ("state", "htdocs"):
+            (self.directory / name).mkdir(mode=0o700)
+        program = os.environ.get("CLOSECRM_PROGRAM", str(TREE / "closecrm.fcgi"))
+        shutil.copy(program, self.directory / "closecrm.fcgi")
+        config = self.directory / "closecrm.conf"
+        config.write_text(
+            f"admin_password = {PASSWORD}\n{more}\n"
+            f"data_plane_url = http://127.0.0.1:{self.plane.port}\n"
+            f"[source acme]\nwrite_key = {WRITE_KEY}\nsignature_key = {SIGNATURE_KEY}\n"
+        )
+        config.chmod(0o600)
+        shutil.copytree(TREE / "lighttpd", self.directory / "lighttpd")
+        shutil.copytree(TREE / "apache", self.directory / "apache")
+        if self.user:
+            owner = pwd.getpwnam(self.user)
+            for path in [self.directory, *self.directory.rglob("*")]:
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+
+    def start(self, arguments, environment):
+        log = open(self.directory / "log", "ab")
+        path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+        process = subprocess.Popen(
+            arguments, env={"PATH": path, **environment}, cwd=self.directory, stdout=log, stderr=log,
+            user=self.user, group=self.user, extra_groups=[] if self.user else None,
+        )
+        log.close()
+        self.processes.append(process)
+
+    def start_program(self):
+        self.socket = str(self.directory / "closecrm.sock")
+        self.start(
+            ["spawn-fcgi", "-n", "-s", self.socket, "-M", "0660", "--", str(self.directory / "closecrm.fcgi")],
+            {"CLOSECRM_CONFIG": str(self.directory / "closecrm.conf")},
+        )
+        wait_until(lambda: listens(self.socket), 10, "the program listens")
+
+    def start_lighttpd(self):
+        self.start(
+            ["lighttpd", "-D", "-f", str(self.directory / "lighttpd/server.conf")],
+            {
+                "CLOSECRM_PORT": str(self.port), "CLOSECRM_WORK": str(self.directory),
+                "CLOSECRM_SOCKET": self.socket, "CLOSECRM_SAMPLE": "spawn-fcgi",
+            },
+        )
+
+    def start_apache(self):
+        defines = {
+            "PORT": self.port, "WORK": self.directory, "CLOSECRM_SOCKET": self.socket,
+            "SAMPLE": self.directory / "apache/proxy-fcgi.conf",
+        }
+        arguments = ["apache2", "-D", "FOREGROUND", "-D", "EVENT", "-f", str(self.directory / "apache/server.conf")]
+        for name, value in defines.items():
+            arguments += ["-C", f"Define {name} {value}"]
+        self.start(arguments, {})
+
+    def send(self, event_id, lead="lead_1", note="", kind="opportunity", action="updated", updated=None):
+        """Sends a signed webhook; returns the status of its answer."""
+        import json
+
+        updated = updated or time.strftime("%Y-%m-%dT%H:%M:%S.000000", time.gmtime())
+        event = {
+            "event": {
+                "id": event_id, "object_type": kind, "action": action, "lead_id": lead, "date_updated": updated,
+                "changed_fields": ["note"], "previous_data": {"note": "before"},
+                "data": {"note": note, "secret": "not to be seen", "value": 1200},
+            },
+            "subscription_id": "whsub_1",
+        }
+        body = json.dumps(event).encode()
+        stamp = str(int(time.time()))
+        signature = hmac.new(bytes.fromhex(SIGNATURE_KEY), stamp.encode() + body, hashlib.sha256).hexdigest()
+        request = urllib.request.Request(
+            self.url + "/acme", data=body,
+            headers={"close-sig-hash": signature, "close-sig-timestamp": stamp, "Content-Type": "application/json"},
+        )
+        try:
+            return urllib.request.urlopen(request, timeout=20).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def stop(self, show_log=False):
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if show_log:
+            print((self.directory / "log").read_text(errors="replace")[-4000:])
+        self.plane.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,0 +1,115 @@
+/* The status page behind real web servers: what it counts is what the data plane received, whatever processes come, go
+ * and are killed; it is the same through each server; under CGI too. */
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/suites.h"
+#include "tests/system/check.h"
+#include "tests/system/load.h"
+#include "tests/system/looked.h"
+#include "tests/system/running.h"
+
+#define EVENTS 800
+#define PATIENCE_MS 60000
+
+static const struct setup setup_apache_cgi = {
+    .name = "Apache, CGI", .server = "apache2", .sample = "cgi.conf", .mount = "/closecrm"};
+
+/* Processes of the program are killed while events come. */
+static void counts_are_right_whatever_dies(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_apache_fcgid, LOOKED_CONFIG)) {
+        struct load_options options = {.url = site.url,
+                                       .signature_key = ALPHA_SIGNATURE_KEY,
+                                       .prefix = "ev",
+                                       .count = EVENTS,
+                                       .connections = 8,
+                                       .marked = LOAD_NONE};
+        struct load *load = load_start(&options);
+        CU_ASSERT(load_wait(load, EVENTS / 4, PATIENCE_MS));
+        check(programs_kill(&site) > 0, "there was something to kill");
+        CU_ASSERT(load_wait(load, EVENTS / 2, PATIENCE_MS));
+        CU_ASSERT(programs_kill(&site) > 0);
+        struct load_result result = load_finish(load);
+        check(looked_wait(&site, "waiting", 0, PATIENCE_MS), "%lld wait", (long long)looked_number(&site, "waiting"));
+        struct standin_counts received = standin_counts(site.standin);
+        int64_t distinct = (int64_t)(received.messages - received.repeated);
+        check(looked_number(&site, "delivered") == distinct, "delivered is %lld, and %lld were received",
+              (long long)looked_number(&site, "delivered"), (long long)distinct);
+        CU_ASSERT_EQUAL(looked_metric(&site, "closecrm_settled_events_total{source=\"alpha\",outcome=\"delivered\"}"),
+                        distinct);
+        int64_t accepted = looked_number(&site, "accepted");
+        CU_ASSERT_EQUAL(accepted, distinct + looked_number(&site, "duplicates"));
+        CU_ASSERT_EQUAL(looked_metric(&site, "closecrm_accepted_events_total{source=\"alpha\"}"), accepted);
+        check(accepted >= (int64_t)result.ok, "%lld accepted, %zu answered 200", (long long)accepted, result.ok);
+        check(distinct >= (int64_t)result.ok, "what was answered 200 arrived");
+        load_free(load);
+    }
+    site_close(&site);
+}
+
+/* The same requests through each server. */
+static void the_page_through(const struct setup *setup)
+{
+    struct site site;
+    struct buffer out = {0};
+    char form[160], token[LOOKED_TOKEN];
+    if (site_open(&site, setup, LOOKED_CONFIG)) {
+        CU_ASSERT_EQUAL(looked_number(&site, "accepted"), 0);
+        CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
+        check(looked_wait(&site, "delivered", 1, PATIENCE_MS), "%s: it is seen to be delivered", setup->name);
+        CU_ASSERT_EQUAL(looked_metric(&site, "closecrm_data_plane_answers_total{source=\"alpha\",status=\"200\"}"), 1);
+        CU_ASSERT_EQUAL(looked_metric(&site, "closecrm_event_size_bytes_count{source=\"alpha\"}"), 1);
+        CU_ASSERT_EQUAL(looked_get(&site, "/status?event=1&format=json", &out), 200);
+        CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "\"state\": \"delivered\""));
+        CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "\\\"messageId\\\": \\\"ev_1\\\""));
+        CU_ASSERT_EQUAL(looked_get(&site, "/healthz", &out), 200);
+        CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "\"ok\": true"));
+        CU_ASSERT_PTR_NULL(strstr(out.data, "\"last_forwarded\": null"));
+        CU_ASSERT_EQUAL(looked_get(&site, "/status", &out), 200);
+        check(strstr(out.data, site.url) != NULL, "%s: the page has the address %s", setup->name, site.url);
+        CU_ASSERT_FATAL(looked_token(&site, token));
+        snprintf(form, sizeof form, "token=%s&action=key&source=alpha", token);
+        CU_ASSERT_EQUAL(looked_post(&site, form), 200);
+        CU_ASSERT_EQUAL(looked_post(&site, "action=key&source=alpha"), 403);
+        snprintf(form, sizeof form, "token=%s&action=replay&letter=1", token);
+        CU_ASSERT_EQUAL(looked_post(&site, form), 303);
+    }
+    buffer_free(&out);
+    site_close(&site);
+}
+
+static void through_lighttpd(void)
+{
+    the_page_through(&setup_lighttpd_spawn);
+}
+
+static void through_apache(void)
+{
+    the_page_through(&setup_apache_proxy);
+}
+
+static void through_fcgid(void)
+{
+    the_page_through(&setup_apache_fcgid);
+}
+
+static void through_cgi(void)
+{
+    the_page_through(&setup_apache_cgi);
+}
+
+void suite_status_servers(void)
+{
+    static CU_TestInfo tests[] = {
+        {"counts are right whatever dies", counts_are_right_whatever_dies},
+        {"through lighttpd", through_lighttpd},
+        {"through Apache, mod_proxy_fcgi", through_apache},
+        {"through Apache, mod_fcgid", through_fcgid},
+        {"through Apache, CGI", through_cgi},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("status_servers", NULL, NULL, tests);
+}
