@@ -120,6 +120,17 @@ static void leave_out_empty(struct facts *facts)
     facts->sources = kept;
 }
 
+/* An engine says when it is full, not how full it is. */
+static void estimate_use(struct facts *facts)
+{
+    for (size_t i = 0; facts->is_durable && i < facts->sources; i++) {
+        const struct source_facts *one = &facts->source[i];
+        uint64_t came = one->tally.outcome[COUNTED_ACCEPTED], kept = one->counts.waiting + one->counts.dead;
+        if (came > 0)
+            facts->queue_bytes += (uint64_t)((double)one->tally.size.sum / (double)came * (double)kept);
+    }
+}
+
 static void gather_machine(struct facts *facts)
 {
     struct statvfs disk;
@@ -184,6 +195,7 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
     for (size_t i = 0; i < facts->sources; i++)
         gather_source(facts, &facts->source[i], queue, counters);
     leave_out_empty(facts);
+    estimate_use(facts);
     facts_judge(facts);
     return facts;
 }
@@ -199,6 +211,11 @@ void facts_free(struct facts *facts)
 bool facts_cron_is_overdue(const struct facts *facts)
 {
     return facts->cron_ms > 0 && facts->now_ms - facts->cron_ms > FACTS_CRON_OVERDUE_MS;
+}
+
+bool facts_queue_is_nearly_full(const struct facts *facts)
+{
+    return facts->queue_bytes > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
 }
 
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)

@@ -233,7 +233,7 @@ static void test_the_facts(void)
 
 static void test_no_secret_unless_asked_for(void)
 {
-    char form[256];
+    static char form[256]; /* the last request keeps it */
     ask("GET", "/status", "", RIGHT, NULL);
     CU_ASSERT_FALSE(shows("wk_one"));
     ask("GET", "/status", "format=json", RIGHT, NULL);
@@ -261,7 +261,7 @@ static struct letters letters_now(void)
 
 static void test_replay(void)
 {
-    char form[256];
+    static char form[256]; /* the last request keeps it */
     CU_ASSERT_EQUAL(ask("POST", "/status", "", RIGHT, "action=replay&letter=1"), 403);
     struct letters letters = letters_now();
     CU_ASSERT_FALSE(letters.at[0].replayed);
