@@ -57,6 +57,7 @@ static void (*const suites[])(void) = {
     suite_recent,
     suite_status,
     suite_status_tools,
+    suite_status_words,
     suite_queue_sqlite_faults,
     suite_transform,
     suite_transform_dates,

@@ -36,7 +36,7 @@ static void make_well(void)
                            .sources = 1};
 }
 
-static void refuse(void)
+static void be_refused(void)
 {
     one->notes.operator_must_act = true;
     memcpy(one->notes.reason, "it answered 401", 16);
@@ -130,7 +130,7 @@ static const struct {
     {be_new, STATE_GOOD, "Nothing has come yet.", NULL},
     {be_complete, STATE_GOOD, "Healthy. Last delivered 60 seconds ago. Complete until 2023-11-14 22:12:20 UTC.", NULL},
     {be_silent, STATE_GOOD, "Healthy. Last delivered 2 hours ago.", "silence"},
-    {refuse, STATE_BAD,
+    {be_refused, STATE_BAD,
      "The data plane refuses what is sent: it answered 401. Events are kept and wait until you have mended it.",
      "data_plane_refuses"},
     {fail, STATE_WORRY,
@@ -202,14 +202,15 @@ static void test_the_sentence_at_the_top(void)
     keep_letters();
     two[0] = *one;
     make_well();
-    refuse();
+    be_refused();
     two[1] = *one;
     memcpy(two[1].name, "two", 4);
     facts.source = two;
     facts.sources = 2;
     facts_judge(&facts);
-    CU_ASSERT_STRING_EQUAL(facts.words.text, "Something is wrong: two: The data plane refuses what is sent: it answered "
-                                             "401. Events are kept and wait until you have mended it.");
+    CU_ASSERT_STRING_EQUAL(facts.words.text,
+                           "Something is wrong: two: The data plane refuses what is sent: it answered "
+                           "401. Events are kept and wait until you have mended it.");
     CU_ASSERT_EQUAL(facts.state, STATE_BAD);
     free(two);
 }
