@@ -11,7 +11,7 @@ STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_
 BENCH_SOURCES := $(wildcard bench/*.c)
 BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c is part of them
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/standin/*.c tests/sanitizer/*.c) \
-	$(BENCH_SOURCES)
+	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
 SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml) /dev/null -type f)
 
@@ -57,13 +57,20 @@ LDFLAGS_valgrind :=
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test check format asan tsan valgrind bench install uninstall clean help \
+.PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages install uninstall clean help \
 	test-browser setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
 
 closecrm.fcgi: build/release/closecrm.fcgi
 	@cp $< $@.new && mv $@.new $@
+
+# The manual pages: what the templates leave open is filled in from the tables of commands and keys.
+PAGES := build/manual/closecrm.fcgi.8 build/manual/closecrm.conf.5
+
+build/manual/%: packaging/manual/% build/release/manual
+	@mkdir -p $(@D)
+	$(call quiet,MANUAL,$@) build/release/manual $< >$@
 
 # What the sanitizers must be told stands in the programs themselves, for web servers clean their children's environment.
 SANITIZER_asan := build/asan/tests/sanitizer/suppressions.o
@@ -101,6 +108,9 @@ build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1
 build/$(1)/standin: $(STANDIN_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
+build/$(1)/manual: build/$(1)/packaging/manual/manual.o $(SOURCES:%.c=build/$(1)/%.o)
+	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
+
 build/$(1)/tests/sanitizer/reports.o: CPPFLAGS_ALL += -DREPORTS='"$(CURDIR)/build/$(1)/reports/$(1)"'
 
 build/$(1)/bench/%: build/$(1)/bench/%.o build/$(1)/bench/sample.o $(SOURCES:%.c=build/$(1)/%.o)
@@ -126,12 +136,18 @@ run: setup-run ## install what is missing, build, and serve http://127.0.0.1:808
 # The samples name the program under /usr: what is installed names it where it is.
 LIB := $(PREFIX)/lib/closecrm
 DOC := $(PREFIX)/share/doc/closecrm.fcgi
+MAN := $(PREFIX)/share/man
 
-install: all ## install the program, the samples and README under PREFIX (/usr/local), DESTDIR in front
+manual: $(PAGES) ## make the manual pages
+
+install: all manual ## install the program, the samples and README under PREFIX (/usr/local), DESTDIR in front
 	install -d $(DESTDIR)$(LIB) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(DOC)
 	install -m 755 closecrm.fcgi $(DESTDIR)$(LIB)/closecrm.fcgi
 	ln -sf ../lib/closecrm/closecrm.fcgi $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
 	install -m 644 README.md LICENSE $(DESTDIR)$(DOC)
+	install -d $(DESTDIR)$(MAN)/man8 $(DESTDIR)$(MAN)/man5
+	install -m 644 build/manual/closecrm.fcgi.8 $(DESTDIR)$(MAN)/man8
+	install -m 644 build/manual/closecrm.conf.5 $(DESTDIR)$(MAN)/man5
 	install -D -m 644 status/page.png $(DESTDIR)$(DOC)/status/page.png
 	set -e; for sample in $(SAMPLES); do \
 	    install -d "$(DESTDIR)$(DOC)/$$(dirname "$$sample")"; \
@@ -141,7 +157,25 @@ install: all ## install the program, the samples and README under PREFIX (/usr/l
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
+	rm -f $(DESTDIR)$(MAN)/man8/closecrm.fcgi.8 $(DESTDIR)$(MAN)/man5/closecrm.conf.5
 	rm -rf $(DESTDIR)$(LIB) $(DESTDIR)$(DOC)
+
+# ---- for machines that do not compile ----------------------------------------------------------------------------
+BUNDLE := build/closecrm-$(VERSION)-linux-x86_64.tar.gz
+
+bundle: setup-run ## make build/closecrm-VERSION-linux-x86_64.tar.gz, for shared hosting
+	@$(parallel) $(BUNDLE)
+
+$(BUNDLE): build/release/closecrm.fcgi build/bundle/launcher $(wildcard packaging/bundle/*) config/closecrm.conf
+	$(call quiet,BUNDLE,$@) packaging/bundle/make-bundle $(VERSION) build/release/closecrm.fcgi build/bundle/launcher $@
+
+build/bundle/launcher: packaging/bundle/launcher.c Makefile
+	@mkdir -p $(@D)
+	$(call quiet,LINK,$@) $(CC) -static -O2 $(CPPFLAGS_ALL) $(CFLAGS_ALL) $< -o $@
+
+deb: ## make the Debian package build/deb/closecrm.fcgi_VERSION_ARCHITECTURE.deb
+	@packaging/install-packages deb
+	packaging/debian/build $(VERSION) build/deb
 
 # ---- testing it --------------------------------------------------------------------------------------------------
 # SUITES="transform queue" runs those suites only. The system tests start the program that CLOSECRM_PROGRAM names: the
@@ -188,6 +222,13 @@ valgrind: setup-test ## the unit tests under valgrind
 	valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=1 \
 	    build/valgrind/tests/all $(or $(SUITES),$(VALGRIND_SUITES))
 
+# The chroots stay under build/chroots, for the next time.
+test-packages: ## install bundle and Debian package in chroots of Debian 11, 12 and 13 and use them there (root only)
+	@packaging/install-packages packages
+	@$(parallel) closecrm.fcgi build/release/standin $(BUNDLE) $(PAGES)
+	@packaging/manual/lint $(PAGES)
+	tests/packages/run
+
 # LONG=1: also what two million events that wait, or are remembered, change. ROUNDS=5: more runs, steadier medians.
 # STATES=/mnt: state directories on another disk.
 bench: setup-bench ## measure the speed beside rivals in the same run: a table, build/bench/speed.svg; nothing is judged
@@ -224,4 +265,4 @@ clean: ## remove what was built
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
-	    printf 'make %-10s %s\n' "$$target" "$$text"; done
+	    printf 'make %-13s %s\n' "$$target" "$$text"; done

@@ -35,9 +35,7 @@ static void *append(void *context)
 {
     struct fill *fill = context;
     struct why why = {""};
-    char *body = malloc(fill->sample.length);
-    if (body == NULL)
-        bench_give_up("out of memory");
+    char *body = bench_allocate(1, fill->sample.length);
     memcpy(body, fill->sample.body, fill->sample.length);
     for (uint64_t n; (n = atomic_fetch_add(&fill->next, 1)) < fill->count; atomic_fetch_add(&fill->done, 1)) {
         sample_number(&fill->sample, body, fill->run, n);
@@ -87,11 +85,11 @@ int main(int argc, char **argv)
     struct config *config = config_load(&why);
     struct fill fill = {.count = strtoull(argv[1], NULL, 10), .run = (uint32_t)strtoul(argv[3], NULL, 10)};
     size_t threads = strtoul(argv[2], NULL, 10);
-    pthread_t *thread = calloc(threads, sizeof *thread);
+    pthread_t *thread = bench_allocate(threads, sizeof *thread);
     if (config != NULL)
         fill.queue = queue_open(config, &why);
     errno = 0;
-    if (thread == NULL || fill.queue == NULL || !queue_own(fill.queue, &why))
+    if (fill.queue == NULL || !queue_own(fill.queue, &why))
         bench_give_up(why.text);
     fill.source = config->source[0].name;
     sample_read(&fill.sample, SAMPLE_PATH);

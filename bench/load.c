@@ -99,7 +99,7 @@ static bool is_whole(const struct connection *connection)
 static void take_answer(struct load *load, struct connection *connection)
 {
     int64_t now = bench_now();
-    int status = connection->got > 12 ? atoi(connection->answer + 9) : 0;
+    int status = connection->got > 12 ? (int)strtol(connection->answer + 9, NULL, 10) : 0;
     if (status != 200) {
         load->failures++;
         load->status = status;
@@ -129,10 +129,8 @@ static void receive(struct load *load, struct connection *connection)
 static void sign_all(struct load *load, const struct signature_key *key, const char *timestamp)
 {
     char hex[SIGN_HEX_SIZE];
-    load->hashes = malloc(load->signed_events * sizeof *load->hashes);
-    load->took = malloc(load->signed_events * sizeof *load->took);
-    if (load->hashes == NULL || load->took == NULL)
-        bench_give_up("out of memory");
+    load->hashes = bench_allocate(load->signed_events, sizeof *load->hashes);
+    load->took = bench_allocate(load->signed_events, sizeof *load->took);
     for (uint64_t i = 0; i < load->signed_events; i++) {
         sample_number(&load->sample, load->sample.body, load->run, i);
         if (!sign_body(key, timestamp, load->sample.body, load->sample.length, hex))
@@ -150,9 +148,7 @@ static char *make_request(struct load *load, const char *path, const char *times
                           path, load->sample.length, timestamp, HASH_DIGITS, 0);
     load->head = (size_t)length;
     load->hash = load->head - 4 - HASH_DIGITS;
-    char *request = malloc(load->head + load->sample.length);
-    if (request == NULL)
-        bench_give_up("out of memory");
+    char *request = bench_allocate(1, load->head + load->sample.length);
     memcpy(request, head, load->head);
     memcpy(request + load->head, load->sample.body, load->sample.length);
     return request;
@@ -177,26 +173,31 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* The time within which so many hundredths of the answers came. */
+static double percentile_ms(const struct load *load, size_t percent)
+{
+    size_t beyond = load->answers * (100 - percent) / 100;
+    return load->took[load->answers - 1 - (beyond < load->answers ? beyond : load->answers - 1)] / 1e3;
+}
+
 static void report(struct load *load, double seconds)
 {
     errno = 0;
     if (load->answers == 0)
         bench_give_up("no answer 200 in the measured time");
+    if (load->next == load->signed_events) /* it went faster than was signed for */
+        seconds = (double)(bench_now() - load->measure_from) / 1e9;
     qsort(load->took, load->answers, sizeof *load->took, compare);
-    int64_t end = load->next == load->signed_events ? bench_now() : load->measure_until;
-    seconds = load->next == load->signed_events ? (double)(end - load->measure_from) / 1e9 : seconds;
     printf("answers=%zu failures=%zu last_failure=%d rate=%.0f p50_ms=%.3f p99_ms=%.3f most_ms=%.3f\n", load->answers,
-           load->failures, load->status, (double)load->answers / seconds, load->took[load->answers / 2] / 1e3,
-           load->took[load->answers - 1 - load->answers / 100] / 1e3, load->took[load->answers - 1] / 1e3);
+           load->failures, load->status, (double)load->answers / seconds, percentile_ms(load, 50),
+           percentile_ms(load, 99), percentile_ms(load, 100));
 }
 
 static void read_key(const char *hex, unsigned char bytes[32])
 {
     for (size_t i = 0; i < 32; i++) {
-        unsigned byte;
-        if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
-            bench_give_up("KEY_HEX are 64 hexadecimal digits");
-        bytes[i] = (unsigned char)byte;
+        char digits[] = {hex[2 * i], hex[2 * i + 1], '\0'};
+        bytes[i] = (unsigned char)strtoul(digits, NULL, 16);
     }
 }
 
@@ -221,9 +222,7 @@ int main(int argc, char **argv)
     sample_read(&load.sample, SAMPLE_PATH);
     sign_all(&load, &key, timestamp);
 
-    struct connection *all = calloc(connections, sizeof *all);
-    if (all == NULL)
-        bench_give_up("out of memory");
+    struct connection *all = bench_allocate(connections, sizeof *all);
     for (size_t i = 0; i < connections; i++) {
         all[i].request = make_request(&load, argv[2], timestamp);
         open_connection(&load, &all[i]);

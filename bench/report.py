@@ -94,25 +94,24 @@ class Figures:
 
     def draw(self, path):
         """Bars: each figure as a share of its goal, so that all stand on one scale, longer is better."""
-        row, left, right, top = 46, 20, 180, 70
-        width, most = 900, max(2.0, *(f.share() for f in self.all))
-        height = top + row * len(self.all) + 30
-        scale = (width - left - right) / most
+        row, left, top, width, most = 50, 20, 70, 900, 2.5
+        height, scale = top + row * len(self.all) + 10, 560 / most
+        goal_at = left + scale
         parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
                  f'<rect width="{width}" height="{height}" fill="white"/>',
                  f'<text x="{left}" y="28" font-size="18">closecrm.fcgi: speed beside its goals</text>',
-                 f'<text x="{left}" y="48" font-size="12" fill="#555">A bar that reaches the line meets its goal; '
-                 'longer is better.</text>']
+                 f'<text x="{left}" y="48" font-size="12" fill="#555">A bar that reaches the mark meets its goal; '
+                 f'longer is better; beyond {most} times the goal it is cut.</text>']
         for i, f in enumerate(self.all):
-            y = top + row * i
+            y, length = top + row * i, max(1.0, min(f.share(), most) * scale)
             color = "#3a7d44" if f.met() else "#b3392f"
             goal = ("at most " if f.at_most else "at least ") + number(f.goal) + f.unit
             parts += [f'<text x="{left}" y="{y + 12}" font-size="12">{escape(f.what)}'
-                      f'<tspan fill="#777"> ({escape(f.beside)})</tspan></text>',
-                      f'<rect x="{left}" y="{y + 18}" width="{max(1.0, f.share() * scale):.1f}" height="14" fill="{color}"/>',
-                      f'<text x="{left + f.share() * scale + 6:.1f}" y="{y + 30}" font-size="12">'
+                      f'<tspan fill="#777" dx="8">{escape(f.beside.split(";")[0])}</tspan></text>',
+                      f'<rect x="{left}" y="{y + 18}" width="{length:.1f}" height="14" fill="{color}"/>',
+                      f'<line x1="{goal_at:.1f}" y1="{y + 15}" x2="{goal_at:.1f}" y2="{y + 35}" stroke="#222" '
+                      'stroke-width="2"/>',
+                      f'<text x="{max(left + length, goal_at) + 8:.1f}" y="{y + 30}" font-size="12">'
                       f'{number(f.value)}{f.unit}, goal {goal}</text>']
-        x = left + scale
-        parts += [f'<line x1="{x:.1f}" y1="{top - 8}" x2="{x:.1f}" y2="{height - 24}" stroke="#222" '
-                  'stroke-dasharray="4 3"/>', "</svg>"]
+        parts.append("</svg>")
         path.write_text("\n".join(parts) + "\n")

@@ -27,6 +27,14 @@ void bench_give_up(const char *what)
     exit(1);
 }
 
+void *bench_allocate(size_t count, size_t size)
+{
+    void *memory = calloc(count, size);
+    if (memory == NULL)
+        bench_give_up("out of memory");
+    return memory;
+}
+
 /* The place behind the last occurrence of a text. */
 static size_t find_last(const struct sample *sample, const char *text)
 {
@@ -42,9 +50,9 @@ static size_t find_last(const struct sample *sample, const char *text)
 void sample_read(struct sample *sample, const char *path)
 {
     FILE *file = fopen(path, "rb");
-    sample->body = calloc(1, SAMPLE_MOST + 1);
-    if (file == NULL || sample->body == NULL)
+    if (file == NULL)
         bench_give_up(path);
+    sample->body = bench_allocate(1, SAMPLE_MOST + 1);
     sample->length = fread(sample->body, 1, SAMPLE_MOST, file);
     fclose(file);
     sample->id = find_last(sample, "\"id\": \"ev_");

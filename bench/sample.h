@@ -27,6 +27,9 @@ void sample_free(struct sample *sample);
 /* Nanoseconds on the monotonic clock. */
 int64_t bench_now(void);
 
+/* Zeroed memory; never NULL. */
+void *bench_allocate(size_t count, size_t size);
+
 /* Says what went wrong, with errno's words unless it is 0, and ends the program. */
 _Noreturn void bench_give_up(const char *what);
 

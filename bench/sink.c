@@ -24,6 +24,7 @@
 #define REQUEST_MOST ((size_t)8 * 1024 * 1024)
 #define BATCH_MOST ((size_t)8 * 1024 * 1024)
 #define EVENTS_AT_ONCE 64
+#define DESCRIPTORS_MOST 1024
 #define BATCH_FRAME 11 /* {"batch":[ ]}, and a comma less than messages */
 
 struct connection {
@@ -45,8 +46,9 @@ struct sink {
     int64_t delay; /* ns */
     uint64_t wanted;
     size_t message;
-    unsigned char *room;      /* for a batch, decompressed */
-    struct connection *first; /* answers that are due, in order: the delay is the same for all */
+    unsigned char *room;                     /* for a batch, decompressed */
+    struct connection *of[DESCRIPTORS_MOST]; /* connections, by their descriptors */
+    struct connection *first;                /* answers that are due, in order: the delay is the same for all */
     struct connection **end;
     uint64_t requests;
     uint64_t events;
@@ -78,16 +80,17 @@ static void listen_on(struct sink *sink, uint16_t port)
 static void accept_one(struct sink *sink)
 {
     int on = 1;
-    struct connection *connection = calloc(1, sizeof *connection);
-    if (connection == NULL)
-        bench_give_up("out of memory");
-    connection->fd = accept4(sink->listening, NULL, NULL, SOCK_CLOEXEC);
-    if (connection->fd < 0) {
-        free(connection);
+    int fd = accept4(sink->listening, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (fd >= DESCRIPTORS_MOST) {
+        close(fd);
         return;
     }
-    setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    watch(sink, connection->fd, connection);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    sink->of[fd] = bench_allocate(1, sizeof *sink->of[fd]);
+    sink->of[fd]->fd = fd;
+    watch(sink, fd, sink->of[fd]);
 }
 
 /* ---- counting ---- */
@@ -167,8 +170,9 @@ static void answer_due(struct sink *sink)
     }
 }
 
-static void drop(struct connection *connection)
+static void drop(struct sink *sink, struct connection *connection)
 {
+    sink->of[connection->fd] = NULL;
     close(connection->fd);
     free(connection->data);
     free(connection);
@@ -212,7 +216,7 @@ static void receive(struct sink *sink, struct connection *connection)
     if (n <= 0 && connection->answering)
         bench_give_up("a connection ended before its answer");
     if (n <= 0) {
-        drop(connection);
+        drop(sink, connection);
         return;
     }
     connection->got += (size_t)n;
@@ -265,13 +269,13 @@ int main(int argc, char **argv)
                         .wanted = strtoull(argv[3], NULL, 10),
                         .message = strtoul(argv[4], NULL, 10)};
     sink.end = &sink.first;
-    sink.room = malloc(BATCH_MOST);
+    sink.room = bench_allocate(1, BATCH_MOST);
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
     sigprocmask(SIG_BLOCK, &stop, NULL);
     sink.epoll = epoll_create1(EPOLL_CLOEXEC);
     sink.signals = signalfd(-1, &stop, SFD_CLOEXEC);
-    if (sink.room == NULL || sink.epoll < 0 || sink.signals < 0)
+    if (sink.epoll < 0 || sink.signals < 0)
         bench_give_up("cannot start");
     watch(&sink, sink.signals, &sink.signals);
     listen_on(&sink, (uint16_t)strtoul(argv[1], NULL, 10));
@@ -280,6 +284,10 @@ int main(int argc, char **argv)
     printf("requests=%llu events=%llu bytes=%llu seconds=%.3f rate=%.0f\n", (unsigned long long)sink.requests,
            (unsigned long long)sink.events, (unsigned long long)sink.bytes, seconds,
            seconds > 0 ? (double)sink.events / seconds : 0.0);
+    for (size_t i = 0; i < DESCRIPTORS_MOST; i++) {
+        if (sink.of[i] != NULL)
+            drop(&sink, sink.of[i]);
+    }
     free(sink.room);
     close(sink.signals);
     close(sink.listening);

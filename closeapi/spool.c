@@ -30,11 +30,15 @@ bool spool_open(struct spool *spool, const char *directory, struct why *why)
     char path[4096];
     *spool = (struct spool){.fd = -1};
     int length = snprintf(path, sizeof path, "%s/spool.XXXXXX", directory);
-    if (length > 0 && length < (int)sizeof path)
+    spool->fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (spool->fd >= 0)
+        path[0] = '\0';
+    else if (length > 0 && length < (int)sizeof path)
         spool->fd = mkostemp(path, O_CLOEXEC);
     if (spool->fd < 0)
         return cannot("make", why);
-    unlink(path);
+    if (path[0] != '\0') /* not every file system has files without a name */
+        unlink(path);
     if (spool_begin_run(spool))
         return true;
     why_set(why, "out of memory");

@@ -191,7 +191,7 @@ int64_t closeapi_due(const struct config *config, const struct source *source)
     if (source->reconcile_interval_ms == 0 || !closeapi_can_reconcile(config, source, NULL))
         return INT64_MAX;
     if (!look(config, source, &state, &why))
-        return clock_unix_ms() + source->reconcile_interval_ms;
+        return clock_unix_ms(); /* whoever tries will say why it cannot be read */
     int64_t last = state.last_run_ms;
     reconcile_state_free(&state);
     /* a clock that was ahead must not keep us waiting */

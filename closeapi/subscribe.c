@@ -111,6 +111,7 @@ static enum close_result sweep(const struct subscribing *work, const struct subs
 static enum close_result clear_note(const struct subscribing *work, char *taken, bool *changed, struct why *why)
 {
     bool missing;
+    keyring_tidy(work->config->state_dir);
     *changed = false;
     char *note = small_file_read(work->directory, NOTE, &missing, why);
     if (note == NULL)

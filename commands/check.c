@@ -1,12 +1,13 @@
 /* check: what is wrong? The configuration with where each value came from, the addresses for Close, the data planes,
- * the queue. The running program also calls it, with --offline, to try a new configuration before it takes it on: then
- * it changes nothing, and what waits in the queue does not matter. */
+ * the place, the queue. The running program also calls it, with --offline, to try a new configuration before it takes
+ * it on: then it changes nothing, and what waits in the queue does not matter. */
 #include "commands/commands.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "closeapi/closeapi.h"
+#include "commands/check_place.h"
 #include "commands/check_queue.h"
 #include "commands/options.h"
 #include "config/config.h"
@@ -104,13 +105,16 @@ int command_check(int argc, char **argv)
     }
     config_print(config, stdout);
     size_t sources_wrong = check_sources(config, offline);
+    size_t place_wrong = offline ? 0 : check_place(config);
     size_t queue_wrong = offline ? check_state_directory(config) : check_queue(config);
     if (sources_wrong > 0)
         printf("\n%zu of %zu sources have something wrong: see WRONG above\n", sources_wrong, config->sources);
     if (queue_wrong > 0)
         printf("\nThe queue needs attention: see WRONG above\n");
-    if (sources_wrong + queue_wrong == 0)
+    if (place_wrong > 0)
+        printf("\nThe place where the program runs needs attention: see WRONG above\n");
+    if (sources_wrong + queue_wrong + place_wrong == 0)
         printf("\n%s\n", offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
     config_free(config);
-    return sources_wrong + queue_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
+    return sources_wrong + queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
 }

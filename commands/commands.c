@@ -38,9 +38,10 @@ static const struct command commands[] = {
      "\n"
      "A bad event is reported with its line and byte, the others still come, and the exit code is 1.\n",
      command_transform},
-    {"check", "[--offline]", "say what is wrong: configuration, data plane, write key, queue",
+    {"check", "[--offline]", "say what is wrong: configuration, data plane, write key, place, queue",
      "Prints every setting and where it came from, each source's address for Close, whether its data plane takes its\n"
-     "write key (an empty batch is sent, which stores nothing), and how the queue stands: what waits, who forwards,\n"
+     "write key (an empty batch is sent, which stores nothing), what is wrong with the place (permissions, limits,\n"
+     "certificates, clock, cron, web servers' limits on bodies), and how the queue stands: what waits, who forwards,\n"
      "dead letters, sources that are no longer configured; each with what to do.\n"
      "\n"
      "  --offline   look at the configuration and the state directory's permissions only; change nothing\n"

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/config.h"
 #include "watch/clock.h"
 
 #define CONNECT_MS 5000L /* as long as Close waits for a connection */
@@ -66,6 +67,8 @@ static void set_options(CURL *curl, const struct delivery *delivery, struct curl
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, ANSWER_MS);
+    if (config_certificates(NULL) != NULL)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, config_certificates(NULL));
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, answer->error);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);

@@ -77,6 +77,18 @@ static bool read_file(const char *path, struct buffer *body)
     return read;
 }
 
+/* Linux has getrandom since 3.17; the hosts of the bundle may be older. */
+static bool fill_randomly(void *bytes, size_t size)
+{
+    if (getrandom(bytes, size, 0) == (ssize_t)size)
+        return true;
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    bool filled = fd >= 0 && read(fd, bytes, size) == (ssize_t)size;
+    if (fd >= 0)
+        close(fd);
+    return filled;
+}
+
 /* Writes a fresh event. Returns an exit code; stderr has the reason when it is not COMMAND_OK. */
 static int make_event(const struct wish *wish, struct buffer *body)
 {
@@ -95,7 +107,7 @@ static int make_event(const struct wish *wish, struct buffer *body)
         event.object_type = names;
         event.action = dot + 1;
     }
-    if (getrandom(event.unique, sizeof event.unique, 0) != (ssize_t)sizeof event.unique) {
+    if (!fill_randomly(event.unique, sizeof event.unique)) {
         fprintf(stderr, "send-test: no random numbers: %s\n", strerror(errno));
         return COMMAND_FAILED;
     }

@@ -64,7 +64,7 @@ struct config {
     int64_t poison_after_ms;
     int64_t deliver_rate; /* events a second and source; 0: as many as the data plane takes */
     int64_t max_body;     /* bytes */
-    char *ca_file;        /* NULL: libcurl's own */
+    char *ca_file;        /* NULL: see config_certificates */
     enum log_level log_level;
 
     char *admin_password; /* NULL: none */
@@ -101,6 +101,11 @@ struct config *config_read(const char *path, char *const environment[], struct w
  * web server would serve it. document_root may be NULL or empty: then nothing is known and nothing refused. Resolves
  * symbolic links. Returns false with the reason and the command that mends it. */
 bool config_outside(const struct config *config, const char *document_root, struct why *why);
+
+/* The file of certificates that other machines' are checked with: ca_file, else (and for a config of NULL) the first of
+ * the usual places on this system that can be read. NULL: there is none; what libcurl was built with may still do.
+ * Borrowed from config, or static. */
+const char *config_certificates(const struct config *config);
 
 /* Writes every key, its value and where that came from (file and line, environment, default), a line each; secrets
  * masked. */

@@ -7,10 +7,10 @@
 
 #define PREFIX "CLOSECRM_"
 
-/* Ours, but no keys: see places.c, and the other for what a reloading process tells itself. */
+/* Ours, but no keys: see places.c, what a reloading process tells itself, and what the bundle's launcher tells. */
 static bool is_no_key(const char *name, size_t length)
 {
-    static const char *const others[] = {"CONFIG", "KEPT_CONNECTIONS"};
+    static const char *const others[] = {"CONFIG", "KEPT_CONNECTIONS", "LAUNCHER"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         if (strlen(others[i]) == length && memcmp(others[i], name, length) == 0)
             return true;

@@ -14,6 +14,7 @@
 #include "watch/clock.h"
 #include "watch/log.h"
 
+#define HALF_S 60       /* a file that is being written is younger */
 #define SETTLED_MS 2000 /* far more than the steps in which file systems count time */
 
 static bool directory_of(char out[static SMALL_PATH], const char *state_dir)
@@ -177,6 +178,24 @@ bool keyring_store(const char *state_dir, const struct held_key *key, const char
     bool good = small_file_replace(directory, name, text, why);
     explicit_bzero(text, sizeof text);
     return good;
+}
+
+void keyring_tidy(const char *state_dir)
+{
+    static const char half[] = ".key.new";
+    char path[SMALL_PATH];
+    struct stat status;
+    DIR *directory = directory_of(path, state_dir) ? opendir(path) : NULL;
+    for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        size_t length = strlen(entry->d_name), end = sizeof half - 1;
+        if (length < end || strcmp(entry->d_name + length - end, half) != 0)
+            continue;
+        if (fstatat(dirfd(directory), entry->d_name, &status, 0) == 0 &&
+            clock_unix_ms() / 1000 - status.st_mtim.tv_sec > HALF_S)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    }
+    if (directory != NULL)
+        closedir(directory);
 }
 
 bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct why *why)

@@ -51,6 +51,9 @@ bool keyring_id_is_good(const char *id);
 bool keyring_store(const char *state_dir, const struct held_key *key, const char *hex, const char *url,
                    struct why *why);
 
+/* Removes what a keyring_store left behind that was killed, more than a minute ago. */
+void keyring_tidy(const char *state_dir);
+
 /* Removes one. One that is not there is fine. */
 bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct why *why);
 

@@ -83,7 +83,7 @@ static bool set_headers(struct post *post)
     return curl_easy_setopt(post->easy, CURLOPT_HTTPHEADER, post->headers) == CURLE_OK;
 }
 
-static CURLcode set_options(struct post *post, const char *url, const char *write_key, const char *ca_file)
+static CURLcode set_options(struct post *post, const char *url, const char *write_key, const char *certificates)
 {
     CURL *easy = post->easy;
     CURLcode failed = CURLE_OK;
@@ -105,8 +105,8 @@ static CURLcode set_options(struct post *post, const char *url, const char *writ
     failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, &post->answer);
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, post->error);
     failed |= curl_easy_setopt(easy, CURLOPT_PRIVATE, post);
-    if (ca_file != NULL)
-        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+    if (certificates != NULL)
+        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, certificates);
     return failed;
 }
 
@@ -121,7 +121,7 @@ struct post *post_new(struct poster *poster, const struct config *config, const 
         const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
         post->poster = poster;
         post->owner = owner;
-        good = set_options(post, url, key, config->ca_file) == CURLE_OK && set_headers(post);
+        good = set_options(post, url, key, config_certificates(config)) == CURLE_OK && set_headers(post);
     }
     free(url);
     if (!good) {

@@ -131,7 +131,7 @@ bool traffic_turn(struct traffic *traffic, bool sending)
     if (!tell(traffic))
         return false; /* nothing is sent while the last settling failed */
     bool more = sending && send_due(traffic);
-    if (may_take_in(traffic) && traffic_take_in(traffic))
+    if (sending && may_take_in(traffic) && traffic_take_in(traffic))
         more = true;
     if (sending)
         more |= send_due(traffic);

@@ -23,6 +23,10 @@ extern char **environ;
 
 char *successor_path(void)
 {
+    /* Started by the bundle's launcher: /proc/self/exe is the loader, which cannot be executed alone. */
+    const char *launcher = getenv("CLOSECRM_LAUNCHER");
+    if (launcher != NULL && launcher[0] != '\0')
+        return realpath(launcher, NULL);
     char path[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1); /* it is resolved already */
     if (length <= 0)

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* The path of the program that runs. The caller frees; NULL when it cannot be known. Call at the start: later the file
+/* The path of the program that runs; of the bundle, of its launcher (CLOSECRM_LAUNCHER). The caller frees; NULL when it cannot be known. Call at the start: later the file
  * may be another one. */
 char *successor_path(void);
 

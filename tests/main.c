@@ -18,10 +18,12 @@ static void (*const suites[])(void) = {
 
     // In order; those that start servers last.
     suite_alerts,
+    suite_close,
     suite_closeapi,
     suite_commands,
     suite_commands_check,
     suite_commands_dead,
+    suite_commands_place,
     suite_commands_queue,
     suite_commands_send_test,
     suite_commands_state,
@@ -54,11 +56,14 @@ static void (*const suites[])(void) = {
     suite_queue,
     suite_queue_look,
     suite_queue_sqlite,
+    suite_queue_sqlite_faults,
+    suite_queue_sqlite_processes,
     suite_recent,
     suite_status,
+    suite_status_alerts,
+    suite_status_servers,
     suite_status_tools,
     suite_status_words,
-    suite_queue_sqlite_faults,
     suite_transform,
     suite_transform_dates,
     suite_transform_mutations,
@@ -67,7 +72,6 @@ static void (*const suites[])(void) = {
     suite_webhook_keys,
     suite_webhook_request,
     suite_webhook_signature,
-    suite_close,
     suite_close_backfill,
     suite_close_reconcile,
     suite_delivery,
@@ -87,8 +91,6 @@ static void (*const suites[])(void) = {
     suite_lifecycle,
     suite_servers,
     suite_standin,
-    suite_status_alerts,
-    suite_status_servers,
 };
 // clang-format on
 

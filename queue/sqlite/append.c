@@ -70,7 +70,7 @@ static void gather(struct group *group, struct waiting_append *append)
 /* Takes what has gathered out of the list, up to what one transaction should have. */
 static struct waiting_append *take_group(struct group *group)
 {
-    struct waiting_append *first = group->first, *last = NULL;
+    struct waiting_append *first = group->first, **end = &first;
     size_t count = 0, bytes = 0;
     for (struct waiting_append *a = first; a != NULL; a = a->next) {
         if (count > 0 && (count == GROUP_MOST || bytes + a->length > GROUP_BYTES))
@@ -78,12 +78,12 @@ static struct waiting_append *take_group(struct group *group)
         a->taken = true;
         count++;
         bytes += a->length;
-        last = a;
+        end = &a->next;
     }
-    group->first = last->next;
+    group->first = *end;
     if (group->first == NULL)
         group->end = &group->first;
-    last->next = NULL;
+    *end = NULL;
     return first;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -95,36 +96,6 @@ static enum database_result open_failed(struct database *database, const char *p
     return errno == ENOSPC ? DATABASE_FULL : DATABASE_FAILED;
 }
 
-enum database_result database_open(struct database *database, const char *directory, bool durable)
-{
-    char path[4096];
-    *database = (struct database){.write_lock = -1};
-    snprintf(path, sizeof path, "%s/write.lock", directory);
-    database->write_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (database->write_lock < 0)
-        return open_failed(database, path);
-    snprintf(path, sizeof path, "%s/queue.db", directory);
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    int code = sqlite3_open_v2(path, &database->db, flags, NULL);
-    enum database_result result = database_result_of(database, code);
-    if (result == DATABASE_DONE)
-        result = set_up(database, directory, durable);
-    return result;
-}
-
-void database_close(struct database *database)
-{
-    for (size_t i = 0; i < database->source_count; i++) {
-        for (size_t j = 0; j < STATEMENTS; j++)
-            sqlite3_finalize(database->sources[i].at[j]);
-    }
-    free(database->sources);
-    sqlite3_close(database->db);
-    if (database->write_lock >= 0)
-        close(database->write_lock);
-    *database = (struct database){.write_lock = -1};
-}
-
 static bool lock_writers(struct database *database)
 {
     int result;
@@ -139,6 +110,50 @@ static bool lock_writers(struct database *database)
 static void unlock_writers(struct database *database)
 {
     flock(database->write_lock, LOCK_UN);
+}
+
+/* While one process turns a new database into one with a log, SQLite tells others at once that it is locked: they take
+ * turns. */
+static enum database_result set_up_in_turn(struct database *database, const char *directory, bool durable)
+{
+    if (!lock_writers(database))
+        return DATABASE_FAILED;
+    enum database_result result = set_up(database, directory, durable);
+    unlock_writers(database);
+    return result;
+}
+
+enum database_result database_open(struct database *database, const char *directory, bool durable)
+{
+    char path[4096];
+    *database = (struct database){.write_lock = -1};
+    snprintf(path, sizeof path, "%s/write.lock", directory);
+    database->write_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (database->write_lock < 0)
+        return open_failed(database, path);
+    snprintf(path, sizeof path, "%s/queue.db", directory);
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int code = sqlite3_open_v2(path, &database->db, flags, NULL);
+    enum database_result result = database_result_of(database, code);
+    if (result != DATABASE_DONE)
+        return result;
+    struct stat status;
+    bool is_new = stat(path, &status) == 0 && status.st_size == 0;
+    result = is_new ? DATABASE_FAILED : set_up(database, directory, durable);
+    return result == DATABASE_FAILED ? set_up_in_turn(database, directory, durable) : result;
+}
+
+void database_close(struct database *database)
+{
+    for (size_t i = 0; i < database->source_count; i++) {
+        for (size_t j = 0; j < STATEMENTS; j++)
+            sqlite3_finalize(database->sources[i].at[j]);
+    }
+    free(database->sources);
+    sqlite3_close(database->db);
+    if (database->write_lock >= 0)
+        close(database->write_lock);
+    *database = (struct database){.write_lock = -1};
 }
 
 /* What other releases do to the schema is seen here, in the very transaction: a process may live long. */

@@ -150,10 +150,14 @@ static int store_wake_fd(void *state)
 
 static void store_woken(void *state)
 {
-    const struct store *store = state;
+    struct store *store = state;
     char bytes[4096];
-    while (store->wake_fd >= 0 && read(store->wake_fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes)
-        ;
+    ssize_t n = 0;
+    bool any = false;
+    while (store->wake_fd >= 0 && (n = read(store->wake_fd, bytes, sizeof bytes)) == (ssize_t)sizeof bytes)
+        any = true;
+    if (store->owned && (any || n > 0))
+        housekeeper_call(store); /* somebody wrote: the log grows, also while nothing can be read or settled */
 }
 
 static bool store_is_steady(void *state)

@@ -121,7 +121,7 @@ static enum database_result count_source(struct database *database, uint32_t num
     if (result != DATABASE_DONE)
         return result;
     uint64_t settled = kinds[COUNT_DELIVERED] + kinds[COUNT_DUPLICATES] + kinds[COUNT_DROPPED] + kinds[COUNT_DEAD];
-    counts->waiting = less((uint64_t)appended, settled + kinds[COUNT_MOVED_OUT]);
+    counts->waiting = less((uint64_t)appended, settled + kinds[COUNT_MOVED_OUT] + kinds[COUNT_LOST]);
     counts->accepted = less((uint64_t)appended, kinds[COUNT_REPLAYS] + kinds[COUNT_MOVED_IN]);
     counts->delivered = kinds[COUNT_DELIVERED];
     counts->duplicates = kinds[COUNT_DUPLICATES];

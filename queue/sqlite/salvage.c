@@ -181,6 +181,28 @@ static bool salvage_sources(struct salvage *salvage)
     return good && code == SQLITE_DONE;
 }
 
+/* What is counted as accepted, and is neither settled nor there, is lost: it does not wait. */
+static void count_lost(struct salvage *salvage, uint32_t number)
+{
+    char text[512];
+    sqlite3_snprintf(
+        sizeof text, text,
+        "REPLACE INTO count SELECT %u, %d, max(0, (SELECT seq FROM sqlite_sequence WHERE name = 'event_%u')"
+        " - (SELECT count(*) FROM event_%u)"
+        " - (SELECT coalesce(sum(n), 0) FROM count WHERE source = %u AND kind IN (%d, %d, %d, %d, %d)))",
+        (unsigned)number, COUNT_LOST, (unsigned)number, (unsigned)number, (unsigned)number, COUNT_DELIVERED,
+        COUNT_DUPLICATES, COUNT_DROPPED, COUNT_DEAD, COUNT_MOVED_OUT);
+    sqlite3_exec(salvage->new->db, text, NULL, NULL, NULL);
+}
+
+static void count_all_lost(struct salvage *salvage)
+{
+    sqlite3_stmt *sources = prepare(salvage->new->db, "SELECT number FROM source");
+    while (sources != NULL && sqlite3_step(sources) == SQLITE_ROW)
+        count_lost(salvage, (uint32_t)sqlite3_column_int64(sources, 0));
+    sqlite3_finalize(sources);
+}
+
 static void salvage_all(struct salvage *salvage)
 {
     if (!salvage_sources(salvage)) {
@@ -192,6 +214,7 @@ static void salvage_all(struct salvage *salvage)
         salvage_numbered(salvage, of_all[i].table, of_all[i].number, of_all[i].columns);
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
         salvage_whole(salvage, whole[i]);
+    count_all_lost(salvage);
     sqlite3_exec(salvage->new->db, "COMMIT", NULL, NULL, NULL);
 }
 

@@ -23,7 +23,8 @@ enum count_kind {
     COUNT_MOVED_OUT = 7,      /* taken away by a move to another source */
     COUNT_LAST_DELIVERED = 8, /* Unix time, ms */
     COUNT_LAST_ACCEPTED = 9,
-    COUNT_KINDS = 10,
+    COUNT_LOST = 10, /* could not be read from a damaged database */
+    COUNT_KINDS = 11,
 };
 
 /* An append that waits for its group's commit (append.c). */

@@ -1,13 +1,15 @@
 /* The stand-in data plane as a program of its own, for benchmarks and for trying things by hand:
- *   standin PORT WRITE_KEY
- * prints "port N" when it listens (PORT 0: any free one), a line of counts each second in which something came, and
- * the totals when it is told to stop (SIGINT, SIGTERM). */
+ *   standin PORT WRITE_KEY [CERTIFICATE_FILE KEY_FILE]
+ * speaks HTTPS with a certificate, prints "port N" when it listens (PORT 0: any free one), a line of counts each second
+ * in which something came, and the totals when it is told to stop (SIGINT, SIGTERM). */
 #include "tests/system/standin.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+#include "tests/system/temporary.h"
 
 static void print(const char *when, struct standin_counts counts)
 {
@@ -30,11 +32,19 @@ static void watch(struct standin *standin, const sigset_t *signals)
 
 int main(int argc, char **argv)
 {
-    char *end = NULL;
-    unsigned long port = argc == 3 ? strtoul(argv[1], &end, 10) : 65536;
+    char *end = NULL, *certificate = NULL, *private_key = NULL;
+    unsigned long port = argc == 3 || argc == 5 ? strtoul(argv[1], &end, 10) : 65536;
     if (port > 65535 || *end != '\0') {
-        fprintf(stderr, "usage: standin PORT WRITE_KEY\n");
+        fprintf(stderr, "usage: standin PORT WRITE_KEY [CERTIFICATE_FILE KEY_FILE]\n");
         return 2;
+    }
+    if (argc == 5) {
+        certificate = temporary_read(".", argv[3]);
+        private_key = temporary_read(".", argv[4]);
+        if (certificate == NULL || private_key == NULL) {
+            fprintf(stderr, "standin: certificate or key cannot be read\n");
+            return 2;
+        }
     }
     sigset_t signals;
     sigemptyset(&signals);
@@ -44,7 +54,11 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
 
-    struct standin_options options = {.port = (uint16_t)port, .write_keys = {argv[2]}, .forget_bytes = true};
+    struct standin_options options = {.port = (uint16_t)port,
+                                      .write_keys = {argv[2]},
+                                      .forget_bytes = true,
+                                      .certificate = certificate,
+                                      .private_key = private_key};
     struct standin *standin = standin_start(&options);
     if (standin == NULL) {
         fprintf(stderr, "standin: port %lu cannot be had\n", port);
@@ -54,5 +68,7 @@ int main(int argc, char **argv)
     watch(standin, &signals);
     print("total", standin_counts(standin));
     standin_stop(standin);
+    free(certificate);
+    free(private_key);
     return 0;
 }

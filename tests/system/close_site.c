@@ -131,7 +131,7 @@ size_t close_site_keys(const struct close_site *site)
     path_join(path, site->site.directory, "state/keys");
     DIR *directory = opendir(path);
     for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;)
-        count += strstr(entry->d_name, ".key") != NULL;
+        count += strlen(entry->d_name) > 4 && strcmp(entry->d_name + strlen(entry->d_name) - 4, ".key") == 0;
     if (directory != NULL)
         closedir(directory);
     return count;

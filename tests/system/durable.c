@@ -75,8 +75,8 @@ void durable_check_delivered(struct site *site, struct load *load, struct load_r
     struct standin_counts counts = standin_counts(site->standin);
     size_t arrived = load_count_arrived(load, site->standin, 0);
     size_t altered = load_count_altered(load, site->standin, ALPHA_WRITE_KEY);
-    printf("(%zu of %zu answered 200; %zu messages, %zu of them sent twice) ", result.ok, result.sent, counts.messages,
-           counts.repeated);
+    printf("(%zu of %zu answered 200, the slowest after %lld ms; %zu messages, %zu of them sent twice) ", result.ok,
+           result.sent, (long long)result.slowest, counts.messages, counts.repeated);
     check(arrived == result.ok, "of %zu that were answered 200, %zu arrived unaltered", result.ok, arrived);
     check(altered == 0, "%zu of %zu messages are altered", altered, counts.messages);
     check(counts.messages - counts.repeated <= result.sent, "no message is there that was never sent");
@@ -149,13 +149,30 @@ void durable_signal(pid_t pid, int signal)
         kill(pid, signal);
 }
 
+static bool lives(const struct site *site, pid_t pid)
+{
+    pid_t pids[DURABLE_PROCESSES];
+    size_t count = durable_processes(site, pids);
+    for (size_t i = 0; i < count; i++) {
+        if (pids[i] == pid)
+            return true;
+    }
+    return false;
+}
+
 pid_t durable_forwarder(const struct site *site)
 {
-    char *beat = temporary_read(site->directory, "state/forward.beat");
-    char *pid = beat == NULL ? NULL : strrchr(beat, ' ');
-    pid_t found = pid == NULL ? 0 : (pid_t)strtol(pid, NULL, 10);
-    free(beat);
-    return found;
+    moment deadline = clock_now() + durable_patience(5000);
+    while (clock_now() < deadline) {
+        char *beat = temporary_read(site->directory, "state/forward.beat");
+        char *text = beat == NULL ? NULL : strrchr(beat, ' ');
+        pid_t pid = text == NULL ? 0 : (pid_t)strtol(text, NULL, 10);
+        free(beat);
+        if (pid > 0 && lives(site, pid))
+            return pid;
+        poll(NULL, 0, 10);
+    }
+    return 0;
 }
 
 /* A shell gives what it starts in the background another stdin: hence descriptor 3. */

@@ -208,6 +208,52 @@ static bool start_apache(struct site *site)
            start_server(site, arguments, NULL);
 }
 
+/* Copies a file of nginx/ into the site with one word changed: nginx cannot be told such things from outside. */
+static bool copy_changed(const struct site *site, const char *name, const char *word, const char *instead)
+{
+    char text[16384];
+    char *file = temporary_read("nginx", name);
+    char *at = file == NULL ? NULL : strstr(file, word);
+    char *last = at;
+    for (char *next = at; next != NULL; next = strstr(next + 1, word))
+        last = next; /* comments stand before */
+    bool copied = false;
+    if (last != NULL) {
+        int length = snprintf(text, sizeof text, "%.*s%s%s", (int)(last - file), file, instead, last + strlen(word));
+        copied = length > 0 && (size_t)length < sizeof text &&
+                 temporary_write(site->directory, name, 0644, text, (size_t)length);
+    }
+    free(file);
+    return check(copied, "nginx/%s can be copied", name);
+}
+
+static bool start_nginx(struct site *site)
+{
+    char port[32], socket[PATH_SIZE], config[PATH_SIZE];
+    snprintf(port, sizeof port, "127.0.0.1:%u", site->port);
+    site_socket(site, socket);
+    path_join(config, site->directory, "server.conf");
+    const char *arguments[] = {"nginx", "-e", "stderr", "-p", site->directory, "-c", config, NULL};
+    return copy_changed(site, "server.conf", "127.0.0.1:8082", port) &&
+           copy_changed(site, site->setup->sample, "/run/closecrm/closecrm.sock", socket) &&
+           start_server(site, arguments, NULL);
+}
+
+/* The web servers by name. */
+static const struct {
+    const char *name;
+    bool (*start)(struct site *site);
+} servers[] = {{"lighttpd", start_lighttpd}, {"apache2", start_apache}, {"nginx", start_nginx}};
+
+static bool start_named_server(struct site *site)
+{
+    for (size_t i = 0; i < sizeof servers / sizeof *servers; i++) {
+        if (strcmp(site->setup->server, servers[i].name) == 0)
+            return servers[i].start(site);
+    }
+    return check(false, "%s is no web server that is known here", site->setup->server);
+}
+
 static bool make_files(struct site *site, const char *more)
 {
     if (!check(temporary_make(site->directory), "a temporary directory can be made"))
@@ -229,7 +275,7 @@ bool site_open(struct site *site, const struct setup *setup, const char *more)
         return false;
     site->port = port_free();
     snprintf(site->url, sizeof site->url, "http://127.0.0.1:%u%s", site->port, setup->mount);
-    return strcmp(setup->server, "lighttpd") == 0 ? start_lighttpd(site) : start_apache(site);
+    return start_named_server(site);
 }
 
 size_t site_count_logged(const struct site *site, const char *text)

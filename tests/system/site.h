@@ -1,5 +1,5 @@
 /* One whole site of a test: a stand-in data plane, the program with a configuration, and a web server before it that
- * runs with one of the samples of apache/ or lighttpd/, just as they stand there. */
+ * runs with one of the samples of apache/, lighttpd/ or nginx/, just as they stand there. */
 #ifndef TESTS_SYSTEM_SITE_H
 #define TESTS_SYSTEM_SITE_H
 
@@ -21,7 +21,7 @@
 /* A way to run the program. */
 struct setup {
     const char *name;
-    const char *server; /* "lighttpd" or "apache2", which is also the folder's beginning; NULL: none */
+    const char *server; /* "lighttpd", "apache2" or "nginx", which is also the folder's beginning; NULL: none */
     const char *sample; /* the file in that folder */
     const char *mount;  /* the program's path at the server */
     bool spawned;       /* spawn-fcgi starts the program, not the server */

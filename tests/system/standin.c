@@ -280,10 +280,20 @@ static bool listen_at(struct standin *standin)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(standin->options.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    standin->daemon = MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL,
-                                       0, NULL, NULL, on_request, standin, MHD_OPTION_SOCK_ADDR, &address,
+    const char *certificate = standin->options.certificate, *private_key = standin->options.private_key;
+    const struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)certificate},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)private_key},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    const struct MHD_OptionItem *more = certificate != NULL ? tls : tls + 2;
+    unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL;
+    if (certificate != NULL)
+        flags |= MHD_USE_TLS;
+    standin->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, standin, MHD_OPTION_SOCK_ADDR, &address,
                                        MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                       (size_t)256 << 10, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1U, MHD_OPTION_END);
+                                       (size_t)256 << 10, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1U, MHD_OPTION_ARRAY,
+                                       more, MHD_OPTION_END);
     if (standin->daemon == NULL)
         return false;
     standin->port = MHD_get_daemon_info(standin->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;

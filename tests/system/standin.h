@@ -18,6 +18,7 @@ struct standin_options {
     uint16_t port;                              /* on 127.0.0.1; 0: any free one */
     const char *write_keys[STANDIN_WRITE_KEYS]; /* the accepted ones; borrowed */
     bool forget_bytes;                          /* keep messageIds only: for long runs */
+    const char *certificate, *private_key;      /* PEM, borrowed: it speaks HTTPS; NULL: HTTP */
 };
 
 /* What goes wrong. */

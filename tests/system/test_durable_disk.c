@@ -237,11 +237,11 @@ static bool has_number(const struct numbers *numbers, size_t number)
 static void note_events(const char *page, struct numbers *numbers)
 {
     static const char before[] = "\"id\":\"ev_";
-    const char *end = page + PAGE;
-    for (const char *at = page; (at = memmem(at, (size_t)(end - at), before, strlen(before))) != NULL; at++) {
-        size_t number = strtoul(at + strlen(before), NULL, 10);
+    const char *found;
+    for (size_t at = 0; at < PAGE && (found = memmem(page + at, PAGE - at, before, strlen(before))) != NULL;
+         at = (size_t)(found - page) + 1) {
         if (numbers->count < IDS_IN_PAGES)
-            numbers->at[numbers->count++] = number;
+            numbers->at[numbers->count++] = strtoul(found + strlen(before), NULL, 10);
     }
 }
 

@@ -97,6 +97,7 @@ static void killed_under_mod_fcgid(void)
     if (durable_open(&site, &setup_apache_fcgid, NULL)) {
         struct load_options options = durable_load(&site);
         options.pause_ms = 5;
+        options.timeout_ms = durable_patience(3000); /* mod_fcgid is slow to start new ones */
         size_t killed_most = 0;
         struct load *load = load_start(&options);
         CU_ASSERT(load_wait(load, 100, durable_patience(10000)));

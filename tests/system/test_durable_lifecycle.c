@@ -105,13 +105,8 @@ static void sigterm_with_a_supervisor(void)
 /* The one that forwards is told to stop, while others on the same socket go on. */
 static void stop_the_forwarder(struct site *site)
 {
-    pid_t pids[DURABLE_PROCESSES];
     size_t before = site_count_logged(site, "msg=stopping");
-    size_t count = durable_processes(site, pids);
-    pid_t forwarder = durable_forwarder(site);
-    for (size_t i = 0; i < count && (forwarder == 0 || forwarder == site->program.pid); i++)
-        forwarder = pids[i]; /* that one's end would be the end of them all */
-    durable_signal(forwarder, SIGTERM);
+    durable_signal(durable_forwarder(site), SIGTERM);
     CU_ASSERT(site_wait_logged(site, "msg=stopping", before + 1, 5000));
 }
 

@@ -13,7 +13,7 @@
 #include "tests/system/signature.h"
 
 #define EVENTS 400
-#define FAULT_MS 1500
+#define FAULT_MS 800
 #define SLACK_MS 500 /* what the machine may add to a delay */
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))

@@ -177,7 +177,7 @@ static void synced_before_the_answer(void)
 {
     struct site site;
     struct trace trace = {.text = NULL};
-    struct paths paths;
+    struct paths paths = {"", "", "", ""};
     char file[PATH_SIZE];
     size_t together = durable_share(TOGETHER);
     if (durable_open(&site, &setup_apache_proxy, NULL)) {

@@ -1,4 +1,4 @@
-/* Each sample of apache/ and lighttpd/, as it stands, passes the same requests. */
+/* Each sample of apache/, lighttpd/ and nginx/, as it stands, passes the same requests. */
 #include "tests/suites.h"
 
 #include <stdio.h>
@@ -177,7 +177,7 @@ static void pass_all(const struct setup *setup)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
-enum { LIGHTTPD_FASTCGI, LIGHTTPD_CGI, APACHE_CGI, APACHE_CGID, SHARED, SHARED_HTACCESS };
+enum { LIGHTTPD_FASTCGI, LIGHTTPD_CGI, NGINX, APACHE_CGI, APACHE_CGID, SHARED, SHARED_HTACCESS };
 
 static const struct setup setups[] = {
     [LIGHTTPD_FASTCGI] = {.name = "lighttpd, fastcgi",
@@ -185,6 +185,11 @@ static const struct setup setups[] = {
                           .sample = "fastcgi.conf",
                           .mount = "/closecrm"},
     [LIGHTTPD_CGI] = {.name = "lighttpd, CGI", .server = "lighttpd", .sample = "cgi.conf", .mount = "/closecrm"},
+    [NGINX] = {.name = "nginx and spawn-fcgi",
+               .server = "nginx",
+               .sample = "spawn-fcgi.conf",
+               .mount = "/closecrm",
+               .spawned = true},
     [APACHE_CGI] =
         {.name = "Apache, mod_cgi", .server = "apache2", .sample = "cgi.conf", .mount = "/closecrm", .prefork = true},
     [APACHE_CGID] = {.name = "Apache, mod_cgid", .server = "apache2", .sample = "cgi.conf", .mount = "/closecrm"},
@@ -215,6 +220,11 @@ static void lighttpd_fastcgi(void)
 static void lighttpd_cgi(void)
 {
     pass_all(&setups[LIGHTTPD_CGI]);
+}
+
+static void nginx_spawn(void)
+{
+    pass_all(&setups[NGINX]);
 }
 
 static void apache_proxy(void)
@@ -253,6 +263,7 @@ void suite_servers(void)
         {"lighttpd, program behind spawn-fcgi", lighttpd_spawn},
         {"lighttpd starts the program", lighttpd_fastcgi},
         {"lighttpd, CGI", lighttpd_cgi},
+        {"nginx, program behind spawn-fcgi", nginx_spawn},
         {"Apache, mod_proxy_fcgi and spawn-fcgi", apache_proxy},
         {"Apache, mod_fcgid", apache_fcgid},
         {"Apache, mod_cgi", apache_cgi},

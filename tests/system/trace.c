@@ -23,10 +23,12 @@ const char *const *trace_wrapper(const char *file)
                                     "signal=none",
                                     "-e",
                                     "trace=openat,mkdir,read,write,writev,sendto,pwrite64,fsync,fdatasync,close,rename",
+                                    "-E",
+                                    "ASAN_OPTIONS=detect_leaks=0", /* it cannot be done under ptrace */
                                     "-o"};
-    words[11] = file;
-    words[12] = "--";
-    words[13] = NULL;
+    words[13] = file;
+    words[14] = "--";
+    words[15] = NULL;
     return words;
 }
 

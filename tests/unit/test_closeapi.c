@@ -1,6 +1,7 @@
 /* The parts of the Close side that need no Close: slices, the spool, names of events, filters, times, keys in files. */
 #include "tests/suites.h"
 
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,6 +279,17 @@ static void keys_are_kept(void)
     CU_ASSERT(temporary_write(path, "broken.key", 0600, "source = x\n", 11));
     CU_ASSERT(keyring_read(directory, &keyring, &why) && keyring.count == 1);
     keyring_free(&keyring);
+
+    /* what a kill left behind goes when it is surely nobody's any more */
+    char half[PATH_SIZE];
+    const struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    CU_ASSERT(temporary_write(path, "acme-whsub_2.key.new", 0600, "", 0));
+    path_join(half, path, "acme-whsub_2.key.new");
+    keyring_tidy(directory);
+    CU_ASSERT_EQUAL(access(half, F_OK), 0);
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, half, old, 0), 0);
+    keyring_tidy(directory);
+    CU_ASSERT_NOT_EQUAL(access(half, F_OK), 0);
 
     CU_ASSERT(keyring_remove(directory, "acme", "whsub_1", &why) && keyring_remove(directory, "acme", "whsub_1", &why));
     CU_ASSERT(keyring_read(directory, &keyring, &why) && keyring.count == 0);

@@ -10,8 +10,8 @@
 bool disk_install(void);
 void disk_remove(void);
 
-/* From now on the n-th call that writes, syncs or truncates fails with that code of SQLite (of a write half is done), and
- * with for_ever all after it; 0: none. */
+/* From now on the n-th call that writes, syncs or truncates fails with that code of SQLite (of a write half is done),
+ * and with for_ever all after it; 0: none. */
 void disk_fail(unsigned n, bool for_ever, int code);
 
 /* Whether a call has failed since. */

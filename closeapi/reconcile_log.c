@@ -1,0 +1,143 @@
+/* Reconciling: what of the Event Log is read, and what is claimed to be complete after it. */
+#include <string.h>
+
+#include "closeapi/reconciling.h"
+#include "watch/log.h"
+
+#define MINUTE_US (INT64_C(60) * 1000000)
+#define DAY_US (24 * 60 * MINUTE_US)
+#define UNSETTLED_US (5 * MINUTE_US) /* Close still edits what is younger */
+#define SECOND_US DAY_US             /* after this time it is read a second time */
+#define BEYOND_US (30 * DAY_US)      /* Close has nothing older */
+
+/* The creation of the oldest subscription whose key we hold; 0: unknown. */
+static int64_t first_creation_us(const struct run *run)
+{
+    int64_t first = 0;
+    for (size_t i = 0; i < run->held.count; i++) {
+        int64_t created = run->held.at[i].created_ms * 1000;
+        if (strcmp(run->held.at[i].source, run->source->name) == 0 && created > 0 && (first == 0 || created < first))
+            first = created;
+    }
+    return first;
+}
+
+/* Where the reading begins; also begins the claim, where there is none yet or Close has forgotten its end. */
+static int64_t choose_start(struct run *run)
+{
+    int64_t oldest = run->now_us - BEYOND_US;
+    if (run->state.until_us == 0) {
+        int64_t created = first_creation_us(run);
+        int64_t start = created > 0 ? created : run->now_us - DAY_US;
+        run->state.since_us = run->state.until_us = run->state.verified_us = start > oldest ? start : oldest;
+        return run->state.until_us;
+    }
+    if (run->state.until_us < oldest) {
+        log_write(LEVEL_ERROR,
+                  "msg=gap source=%s advice=\"nothing was reconciled for more than 30 days, and Close keeps no longer: "
+                  "what was missed before is lost\"",
+                  run->source->name);
+        run->state.since_us = run->state.until_us = run->state.verified_us = oldest;
+    }
+    int64_t start = run->state.until_us - RECONCILE_OVERLAP_US;
+    return start > run->state.since_us ? start : run->state.since_us;
+}
+
+static bool tell(void *context, const struct fill_counts *counts, int64_t reached_us, struct why *why)
+{
+    const struct run *run = context;
+    (void)why;
+    if (run->options->progress != NULL)
+        run->options->progress(run->options->context, counts, reached_us);
+    return true;
+}
+
+/* Counts what the webhook missed in this window, and why. */
+static void count_missed(struct run *run, const struct fill_counts *counts)
+{
+    uint64_t hidden = counts->hidden - run->before.hidden;
+    uint64_t fresh = counts->fresh - run->before.fresh;
+    uint64_t missed = fresh > hidden ? fresh - hidden : 0;
+    uint64_t large = counts->large - run->before.large;
+    large = large < missed ? large : missed;
+    run->state.missed += missed;
+    run->state.missed_large += large;
+    if (run->was_paused && !run->second)
+        run->state.missed_paused += missed - large;
+    if (run->second)
+        run->state.missed_late += missed;
+    run->state.hidden += hidden;
+    if (missed > 0)
+        log_write(LEVEL_WARN, "msg=missed_by_the_webhook source=%s events=%llu large=%llu why=%s", run->source->name,
+                  (unsigned long long)missed, (unsigned long long)large,
+                  run->second       ? "late"
+                  : run->was_paused ? "paused"
+                  : large == missed ? "too_large"
+                                    : "not_delivered");
+}
+
+static bool window_done(void *context, const struct fill_counts *counts, int64_t until_us, struct why *why)
+{
+    struct run *run = context;
+    count_missed(run, counts);
+    bool hole = counts->hidden > run->before.hidden;
+    run->before = *counts;
+    if (run->second)
+        run->state.verified_us = until_us;
+    else if (until_us > run->state.until_us)
+        run->state.until_us = until_us;
+    if (hole && until_us > run->state.since_us)
+        run->state.since_us = until_us; /* what came before is not complete */
+    return reconcile_state_write(run->directory, &run->state, why);
+}
+
+static enum log_result read_log(struct run *run, int64_t from_us, int64_t to_us, struct fill_counts *counts)
+{
+    const struct fill_order order = {
+        .config = run->config,
+        .source = run->source,
+        .client = run->client,
+        .queue = run->queue,
+        .coverage = &run->coverage,
+        .all_events = run->options->all_events,
+        .count_waiting = true,
+        .stop_fd = run->options->stop_fd,
+        .progress = tell,
+        .context = run,
+    };
+    if (from_us >= to_us)
+        return LOG_DONE;
+    struct fill *fill = fill_new(&order, run->directory, run->why);
+    if (fill == NULL)
+        return LOG_FAILED;
+    run->before = (struct fill_counts){0};
+    enum log_result result = fill_range(fill, from_us, to_us, window_done, run, run->why);
+    *counts = *fill_counted(fill);
+    fill_free(fill);
+    return result;
+}
+
+/* What was read a day ago is read again: Close may have shown something late. */
+static enum log_result read_second(struct run *run)
+{
+    int64_t to = run->now_us - SECOND_US;
+    to = to < run->state.until_us ? to : run->state.until_us;
+    /* what was delivered a day ago must still be known */
+    if (to <= run->state.verified_us || run->config->dedupe_window_ms * 1000 < 2 * SECOND_US)
+        return LOG_DONE;
+    int64_t from = run->state.verified_us - RECONCILE_OVERLAP_US;
+    from = from > run->state.since_us ? from : run->state.since_us;
+    run->second = true;
+    enum log_result result = read_log(run, from, to, &run->report->second);
+    run->second = false;
+    return result;
+}
+
+enum log_result run_read_log(struct run *run)
+{
+    int64_t from = choose_start(run), to = run->now_us - UNSETTLED_US;
+    run->report->from_us = from;
+    run->report->to_us = to > from ? to : from;
+    enum log_result result = read_log(run, from, to, &run->report->counts);
+    return result == LOG_DONE ? read_second(run) : result;
+}

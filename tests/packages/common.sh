@@ -1,0 +1,226 @@
+# What the tests of the packages share: assertions, chroots, the stand-in data plane, events. Sourced by bundle and deb.
+# They run as root in name spaces of their own (see run), so that no mount and no process outlives them.
+# shellcheck shell=bash
+
+work=build/packages
+chroots=build/chroots
+signature_key=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
+write_key=key-of-the-packages-test
+failures=0
+
+say() {
+    echo "---- $*"
+}
+
+# check WHAT COMMAND...: the command must succeed.
+check() {
+    local what=$1
+    shift
+    if "$@"; then
+        echo "ok: $what"
+    else
+        echo "FAILED: $what"
+        failures=$((failures + 1))
+    fi
+}
+
+die() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $until ] || return 1
+        sleep 0.1
+    done
+}
+
+# ---- chroots ----
+
+# The mirror that this machine's apt uses; nothing: debootstrap's own.
+mirror() {
+    if [ -n "${DEBIAN_MIRROR:-}" ]; then
+        echo "$DEBIAN_MIRROR"
+        return
+    fi
+    # shellcheck disable=SC2016 # apt's variables
+    apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 2>/dev/null |
+        awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
+}
+
+# chroot_make NAME SUITE PACKAGES...: $chroots/NAME, a SUITE with the packages in it. What is there is used again when it
+# holds the same packages.
+chroot_make() {
+    local name=$1 suite=$2 base=$PWD/$chroots/$1
+    shift 2
+    [ "$(cat "$base.packages" 2>/dev/null)" = "$*" ] && [ -d "$base" ] && return
+    rm -rf --one-file-system "$base" "$base.packages"
+    mkdir -p "$chroots"
+    (flock 9 && suite_make "$suite") 9>"$chroots/$suite.lock" || exit 1
+    cp -a "$chroots/$suite" "$base"
+    root=$base
+    prepare
+    mounted install_packages "$@" >"$base.log" 2>&1 ||
+        { tail -n 5 "$base.log" && die "$name: packages cannot be installed; $base.log has the rest"; }
+    echo "$*" >"$base.packages"
+}
+
+# suite_make SUITE: $chroots/SUITE, as debootstrap makes it. It comes to stand there when it is whole.
+suite_make() {
+    local base=$PWD/$chroots/$1
+    [ -d "$base" ] && return
+    for _ in 1 2; do
+        rm -rf --one-file-system "$base.new"
+        # shellcheck disable=SC2046 # no mirror: no word
+        debootstrap --variant=minbase "$1" "$base.new" $(mirror) >"$base.log" 2>&1 && mv "$base.new" "$base" && return
+    done
+    tail -n 5 "$base.log"
+    die "debootstrap makes no $1; $base.log has the rest"
+}
+
+prepare() {
+    printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
+    cp /etc/resolv.conf "$root/etc/resolv.conf"
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing is started when a package is installed
+    chmod 755 "$root/usr/sbin/policy-rc.d"
+    echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/fast"
+}
+
+install_packages() {
+    local apt="inside apt-get -q -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0"
+    $apt update && { $apt install --no-install-recommends "$@" || $apt install --no-install-recommends "$@"; } && $apt clean
+}
+
+# mounted COMMAND...: with the chroot's /proc and /dev there.
+mounted() {
+    local status
+    mount_inside
+    "$@"
+    status=$?
+    umount_inside
+    return $status
+}
+
+mount_inside() {
+    mount -t proc proc "$root/proc"
+    mount --bind /dev "$root/dev"
+}
+
+umount_inside() {
+    umount "$root/dev" "$root/proc" || umount --lazy "$root/dev" "$root/proc"
+}
+
+# chroot_copy FROM NAME: a fresh copy, ready to be used; sets root.
+chroot_copy() {
+    root=$PWD/$work/$2
+    rm -rf --one-file-system "$root" # never the machine's /dev, should it still be there
+    mkdir -p "$work"
+    cp -a "$chroots/$1" "$root"
+    mount_inside
+}
+
+# chroot_drop: ends what runs in it, and removes it.
+chroot_drop() {
+    local pid
+    for pid in $(inside_pids); do
+        kill -KILL "$pid" 2>/dev/null
+    done
+    umount_inside
+    rm -rf --one-file-system "$root" # never the machine's /dev, should it still be there
+}
+
+# The processes in the chroot: those that have its root.
+inside_pids() {
+    local link
+    for link in /proc/[0-9]*/root; do
+        [ "$(readlink "$link" 2>/dev/null)" = "$root" ] && basename "$(dirname "$link")"
+    done
+}
+
+# as USER COMMAND...: in the chroot, with cron's environment.
+as() {
+    local user=$1
+    shift
+    chroot --userspec="$user:" "$root" /usr/bin/env -i HOME="$(home_of "$user")" LOGNAME="$user" SHELL=/bin/sh \
+        PATH=/usr/bin:/bin "$@"
+}
+
+home_of() {
+    awk -F: -v user="$1" '$1 == user { print $6 }' "$root/etc/passwd"
+}
+
+inside() {
+    DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 chroot "$root" "$@"
+}
+
+# ---- the data plane ----
+
+# A certificate authority nobody else knows, and localhost's certificate by it.
+make_certificates() {
+    [ -e $work/server.pem ] && return
+    mkdir -p $work
+    (
+        cd $work || exit 1
+        openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj '/CN=Test authority' &&
+            openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost &&
+            openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out server.pem \
+                -extfile <(echo subjectAltName=DNS:localhost)
+    ) 2>$work/openssl.log || die "openssl makes no certificate; $work/openssl.log says why"
+}
+
+# standin_up [PORT]: sets standin_pid, standin_port.
+standin_up() {
+    build/release/standin "${1:-0}" $write_key $work/server.pem $work/server.key >>$work/standin.log 2>&1 &
+    standin_pid=$!
+    : >$work/standin.log
+    wait_for 10 grep -q '^port' $work/standin.log || die "the stand-in data plane does not start"
+    standin_port=$(awk '/^port/ { print $2; exit }' $work/standin.log)
+}
+
+# Sets messages, repeated and refused to what it counted in its life.
+standin_down() {
+    kill -TERM "$standin_pid" && wait "$standin_pid"
+    eval "$(awk '/^total/ { for (i = 2; i <= NF; i++) print $i }' $work/standin.log)"
+}
+
+# standin_has MESSAGES: at least so many.
+standin_has() {
+    [ "$(sed -n 's/.* messages=\([0-9]*\).*/\1/p' $work/standin.log | tail -n 1)" -ge "$1" ] 2>/dev/null
+}
+
+# ---- events ----
+
+port_free() {
+    local port
+    for port in $(shuf -i 20000-30000 -n 50); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port" && return; }
+    done
+    return 1
+}
+
+listens() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# The configuration with which events are signed, by this machine's own build.
+make_sender() {
+    mkdir -p $work
+    (umask 077 && printf 'data_plane_url = http://127.0.0.1:1\nwrite_key = %s\nsignature_key = %s\nqueue = none\n' \
+        $write_key $signature_key >$work/sender.conf)
+}
+
+# send URL [OPTIONS...]: one signed event; it succeeds when the answer was 200 `ok`.
+send() {
+    local url=$1
+    shift
+    CLOSECRM_CONFIG=$work/sender.conf ./closecrm.fcgi send-test "$@" "$url" >$work/send.out 2>&1 ||
+        { cat $work/send.out && return 1; }
+}
+
+finish() {
+    [ $failures -eq 0 ] || { echo "$0: $failures failed" && exit 1; }
+}
