@@ -37,8 +37,20 @@ const char *facts_date(int64_t ms, char out[static DATE_SIZE])
     return out;
 }
 
+/* The end of the last minute of the day in which there was any; 0: there was none. */
+static void find_last(const struct tally *tally, int64_t now_ms, struct counts *counts)
+{
+    for (size_t i = 0; i < COUNTED_MINUTES; i++) {
+        int64_t end_ms = (now_ms / 60000 - COUNTED_MINUTES + 2 + (int64_t)i) * 60000;
+        if (tally->minute[i].accepted > 0)
+            counts->last_accepted_ms = end_ms < now_ms ? end_ms : now_ms;
+        if (tally->minute[i].delivered > 0)
+            counts->last_delivered_ms = end_ms < now_ms ? end_ms : now_ms;
+    }
+}
+
 /* The queue keeps no counts: those of this process. */
-static void count_in_memory(struct source_facts *one)
+static void count_in_memory(struct source_facts *one, int64_t now_ms)
 {
     const uint64_t *outcome = one->tally.outcome;
     one->counts = (struct counts){
@@ -48,6 +60,7 @@ static void count_in_memory(struct source_facts *one)
         .dropped = outcome[COUNTED_DROPPED],
         .dead = outcome[COUNTED_DEAD],
     };
+    find_last(&one->tally, now_ms, &one->counts);
 }
 
 static bool ask_queue(struct facts *facts, struct source_facts *one, struct queue *queue)
@@ -78,7 +91,7 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
     if (one->source != NULL)
         counters_read(counters_of(counters, one->name), facts->now_ms, &one->tally);
     if (!facts->is_durable)
-        count_in_memory(one);
+        count_in_memory(one, facts->now_ms);
     else if (queue != NULL)
         ask_queue(facts, one, queue);
     if (one->source != NULL)
