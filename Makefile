@@ -210,7 +210,7 @@ tsan: setup-test ## the tests with ThreadSanitizer
 
 # Under valgrind only what runs in the test program itself: it makes programs some thirty times slower, and the system
 # tests are about real servers' time-outs. http/'s tests execute the test program anew, which would be valgrind itself.
-VALGRIND_SUITES := $(filter-out http,$(FOLDERS)) log
+VALGRIND_SUITES := $(filter-out http status,$(FOLDERS)) log counters recent alerts status_tools status_words
 
 test-browser: setup-browser ## drive the status page in headless Chromium, and ask promtool about the metrics
 	@$(parallel) closecrm.fcgi

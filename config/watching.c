@@ -112,10 +112,11 @@ static bool command_parse(const struct key *key, const char *text, void *base, s
     }
     if (!add_words(words, text, why))
         return false;
-    if (words->count == 0 || words->at[0][0] != '/')
+    const char *program = words->at[0];
+    if (program == NULL || program[0] != '/')
         why_set(why, "must begin with the whole path of a program, such as /usr/local/bin/tell-me");
-    else if (access(words->at[0], X_OK) != 0)
-        why_set(why, "names %.300s, which cannot be executed: %s", words->at[0], strerror(errno));
+    else if (access(program, X_OK) != 0)
+        why_set(why, "names %.300s, which cannot be executed: %s", program, strerror(errno));
     return why->text[0] == '\0';
 }
 

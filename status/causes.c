@@ -50,8 +50,14 @@ static bool subscription_paused(const struct look_at *at, struct why *words)
 
 static bool queue_full(const struct look_at *at, struct why *words)
 {
-    why_set(words, "the queue is full, and new events are refused");
-    return facts_queue_is_full(at->facts, at->source);
+    bool full = facts_queue_is_full(at->facts, at->source);
+    if (full)
+        why_set(words, "the queue is full, and new events are refused");
+    else
+        why_set(words, "the queue is nearly full: about %llu of %lld MiB (queue_max_bytes)",
+                (unsigned long long)(at->facts->queue_bytes >> 20),
+                (long long)(at->facts->config->queue_max_bytes >> 20));
+    return full || facts_queue_is_nearly_full(at->facts);
 }
 
 static bool silence(const struct look_at *at, struct why *words)

@@ -37,8 +37,20 @@ const char *facts_date(int64_t ms, char out[static DATE_SIZE])
     return out;
 }
 
+/* The end of the last minute of the day in which there was any; 0: there was none. */
+static void find_last(const struct tally *tally, int64_t now_ms, struct counts *counts)
+{
+    for (size_t i = 0; i < COUNTED_MINUTES; i++) {
+        int64_t end_ms = (now_ms / 60000 - COUNTED_MINUTES + 2 + (int64_t)i) * 60000;
+        if (tally->minute[i].accepted > 0)
+            counts->last_accepted_ms = end_ms < now_ms ? end_ms : now_ms;
+        if (tally->minute[i].delivered > 0)
+            counts->last_delivered_ms = end_ms < now_ms ? end_ms : now_ms;
+    }
+}
+
 /* The queue keeps no counts: those of this process. */
-static void count_in_memory(struct source_facts *one)
+static void count_in_memory(struct source_facts *one, int64_t now_ms)
 {
     const uint64_t *outcome = one->tally.outcome;
     one->counts = (struct counts){
@@ -48,6 +60,7 @@ static void count_in_memory(struct source_facts *one)
         .dropped = outcome[COUNTED_DROPPED],
         .dead = outcome[COUNTED_DEAD],
     };
+    find_last(&one->tally, now_ms, &one->counts);
 }
 
 static bool ask_queue(struct facts *facts, struct source_facts *one, struct queue *queue)
@@ -78,7 +91,7 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
     if (one->source != NULL)
         counters_read(counters_of(counters, one->name), facts->now_ms, &one->tally);
     if (!facts->is_durable)
-        count_in_memory(one);
+        count_in_memory(one, facts->now_ms);
     else if (queue != NULL)
         ask_queue(facts, one, queue);
     if (one->source != NULL)
@@ -118,6 +131,17 @@ static void leave_out_empty(struct facts *facts)
         kept++;
     }
     facts->sources = kept;
+}
+
+/* An engine says when it is full, not how full it is. */
+static void estimate_use(struct facts *facts)
+{
+    for (size_t i = 0; facts->is_durable && i < facts->sources; i++) {
+        const struct source_facts *one = &facts->source[i];
+        uint64_t came = one->tally.outcome[COUNTED_ACCEPTED], kept = one->counts.waiting + one->counts.dead;
+        if (came > 0)
+            facts->queue_bytes += (uint64_t)((double)one->tally.size.sum / (double)came * (double)kept);
+    }
 }
 
 static void gather_machine(struct facts *facts)
@@ -184,6 +208,7 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
     for (size_t i = 0; i < facts->sources; i++)
         gather_source(facts, &facts->source[i], queue, counters);
     leave_out_empty(facts);
+    estimate_use(facts);
     facts_judge(facts);
     return facts;
 }
@@ -199,6 +224,11 @@ void facts_free(struct facts *facts)
 bool facts_cron_is_overdue(const struct facts *facts)
 {
     return facts->cron_ms > 0 && facts->now_ms - facts->cron_ms > FACTS_CRON_OVERDUE_MS;
+}
+
+bool facts_queue_is_nearly_full(const struct facts *facts)
+{
+    return facts->queue_bytes > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
 }
 
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)

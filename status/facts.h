@@ -46,6 +46,7 @@ struct facts {
     int64_t cron_ms;    /* when cron ran last; 0: never */
     uint64_t disk_free; /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
+    uint64_t queue_bytes;   /* that what is in the queue takes, about: by the mean size of what came */
     struct tally nowhere;   /* what is counted of no source */
     enum facts_state state; /* the worst of all */
     struct why words;
@@ -77,6 +78,9 @@ const char *facts_date(int64_t ms, char out[static DATE_SIZE]);
 
 /* Whether cron ran once, and not lately. */
 bool facts_cron_is_overdue(const struct facts *facts);
+
+/* Whether what is in the queue takes most of queue_max_bytes. */
+bool facts_queue_is_nearly_full(const struct facts *facts);
 
 /* Whether the queue refused events lately, for it was full, and has taken none since. */
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source);

@@ -71,10 +71,10 @@ static void short_form(void)
                                  "keep = lead.*, contact.*, task.*  (~/closecrm.conf:5, ~/closecrm.conf:6)\n"
                                  "drop = none  (default)\n"
                                  "remove = none  (default)\n"
-                                    "close_api_key = none  (default)\n"
-                                    "close_api_url = https://api.close.com/api/v1  (default)\n"
-                                    "reconcile_interval = 15m  (default)\n"
-                                    "auto_resume = no  (default)\n");
+                                 "close_api_key = none  (default)\n"
+                                 "close_api_url = https://api.close.com/api/v1  (default)\n"
+                                 "reconcile_interval = 15m  (default)\n"
+                                 "auto_resume = no  (default)\n");
     free(text);
 }
 

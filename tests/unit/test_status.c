@@ -233,7 +233,7 @@ static void test_the_facts(void)
 
 static void test_no_secret_unless_asked_for(void)
 {
-    char form[256];
+    static char form[256]; /* the last request keeps it */
     ask("GET", "/status", "", RIGHT, NULL);
     CU_ASSERT_FALSE(shows("wk_one"));
     ask("GET", "/status", "format=json", RIGHT, NULL);
@@ -261,7 +261,7 @@ static struct letters letters_now(void)
 
 static void test_replay(void)
 {
-    char form[256];
+    static char form[256]; /* the last request keeps it */
     CU_ASSERT_EQUAL(ask("POST", "/status", "", RIGHT, "action=replay&letter=1"), 403);
     struct letters letters = letters_now();
     CU_ASSERT_FALSE(letters.at[0].replayed);
@@ -363,6 +363,32 @@ static void test_before_the_stages_stand(void)
     status = good;
 }
 
+/* Where nothing is kept, the page shows what this process has counted. */
+static void test_without_a_durable_queue(void)
+{
+    static const char *const names[] = {"one", "two"};
+    struct why why;
+    struct status *good = status;
+    struct watchers own = {counters_open(NULL, names, 2, &why), recent_open(NULL)};
+    made.config.queue = QUEUE_NONE;
+    status = status_new(&made.config);
+    status_stand(status, &own);
+    counters_accepted(counters_of(own.counters, "one"), 700, clock_unix_ms());
+    counters_delivered(counters_of(own.counters, "one"), 1000, clock_unix_ms());
+    CU_ASSERT_EQUAL(ask("GET", "/status", "format=json", RIGHT, NULL), 200);
+    CU_ASSERT_TRUE(shows("\"words\": \"Healthy. Last delivered a moment ago.\", \"accepted\": 1, \"delivered\": 1, "));
+    counters_answered(counters_of(own.counters, "one"), 401, clock_unix_ms());
+    ask("GET", "/status", "format=json", RIGHT, NULL);
+    CU_ASSERT_TRUE(shows("The data plane refuses what is sent: it answered 401."));
+    CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
+    CU_ASSERT_TRUE(shows("\"written\": null"));
+    status_free(status);
+    counters_close(own.counters);
+    recent_close(own.recent);
+    made.config.queue = QUEUE_SQLITE;
+    status = good;
+}
+
 void suite_status(void)
 {
     static CU_TestInfo tests[] = {
@@ -380,6 +406,7 @@ void suite_status(void)
         {"health", test_health},
         {"HEAD has no body", test_head_has_no_body},
         {"before the stages stand", test_before_the_stages_stand},
+        {"without a durable queue", test_without_a_durable_queue},
         CU_TEST_INFO_NULL,
     };
     suite_add("status", prepare, tidy, tests);

@@ -1,0 +1,227 @@
+/* How it is, in words, and what is a cause of an alert: from made facts, a row for each thing that can be wrong. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "status/causes.h"
+#include "tests/suites.h"
+#include "tests/unit/made_config.h"
+#include "webhook/refusals.h"
+
+#define NOW ((int64_t)1700000000000)
+
+static struct made_config made;
+static struct source_facts *one; /* the only source; too large for the stack */
+static struct facts facts;
+
+/* All is well: an event was delivered a minute ago. */
+static void make_well(void)
+{
+    static char url[] = "http://127.0.0.1:9";
+    made_config_init(&made, url, url);
+    made.config.queue = QUEUE_SQLITE;
+    made.config.alert_waiting_ms = 600000;
+    made.config.alert_silence_ms = 3600000;
+    memset(one, 0, sizeof *one);
+    one->source = &made.source[0];
+    memcpy(one->name, "one", 4);
+    one->counts = (struct counts){
+        .accepted = 5, .delivered = 5, .last_accepted_ms = NOW - 60000, .last_delivered_ms = NOW - 60000};
+    facts = (struct facts){.config = &made.config,
+                           .now_ms = NOW,
+                           .queue_works = true,
+                           .is_durable = true,
+                           .is_owned = true,
+                           .disk_free = UINT64_MAX,
+                           .source = one,
+                           .sources = 1};
+}
+
+static void be_refused(void)
+{
+    one->notes.operator_must_act = true;
+    memcpy(one->notes.reason, "it answered 401", 16);
+    one->counts.waiting = 1;
+}
+
+static void fail(void)
+{
+    one->notes.tries = 3;
+    one->notes.since_ms = NOW - 7200000;
+    memcpy(one->notes.reason, "no answer", 10);
+    one->counts.waiting = 1;
+}
+
+static void wait_long(void)
+{
+    one->counts.waiting = 2;
+    one->oldest_seconds = 700;
+}
+
+static void nobody_forwards(void)
+{
+    wait_long();
+    facts.is_owned = false;
+    why_set(&facts.owner, "none since then");
+}
+
+static void pause_subscription(void)
+{
+    one->close.paused = true;
+    memcpy(one->close.trouble, "permission_revoked", 19);
+}
+
+static void fill_queue(void)
+{
+    one->tally.refused_last_ms[REFUSED_QUEUE_FULL] = NOW - 1000;
+}
+
+static void nearly_fill_queue(void)
+{
+    facts.queue_bytes = (uint64_t)made.config.queue_max_bytes / 10 * 9;
+}
+
+static void break_queue(void)
+{
+    facts.queue_works = false;
+    why_set(&facts.queue_why, "it is gone");
+}
+
+static void forget_cron(void)
+{
+    facts.cron_ms = NOW - 3600000;
+}
+
+static void keep_letters(void)
+{
+    one->counts.dead = 2;
+}
+
+static void be_silent(void)
+{
+    one->counts.last_accepted_ms = one->counts.last_delivered_ms = NOW - 7200000;
+}
+
+static void fill_disk(void)
+{
+    facts.disk_free = 10 << 20;
+}
+
+static void be_complete(void)
+{
+    one->close.until_ms = NOW - 60000;
+}
+
+static void be_new(void)
+{
+    one->counts = (struct counts){0};
+}
+
+static void nothing(void)
+{
+}
+
+static const struct {
+    void (*happen)(void);
+    enum facts_state state;
+    const char *words; /* of the source */
+    const char *cause; /* the only one that is raised; NULL: none */
+} rows[] = {
+    {nothing, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", NULL},
+    {be_new, STATE_GOOD, "Nothing has come yet.", NULL},
+    {be_complete, STATE_GOOD, "Healthy. Last delivered 60 seconds ago. Complete until 2023-11-14 22:12:20 UTC.", NULL},
+    {be_silent, STATE_GOOD, "Healthy. Last delivered 2 hours ago.", "silence"},
+    {be_refused, STATE_BAD,
+     "The data plane refuses what is sent: it answered 401. Events are kept and wait until you have mended it.",
+     "data_plane_refuses"},
+    {fail, STATE_WORRY,
+     "The data plane has not taken anything for 2 hours: no answer. Events are kept and tried again.", NULL},
+    {wait_long, STATE_WORRY, "Events wait, the oldest for 11 minutes.", "events_wait"},
+    {nobody_forwards, STATE_BAD, "Events wait, and no process forwards them: none since then.", "events_wait"},
+    {pause_subscription, STATE_BAD,
+     "Close has paused the subscription and sends nothing until it is activated again: permission_revoked.",
+     "subscription_paused"},
+    {fill_queue, STATE_BAD, "The queue is full: nothing is accepted, Close keeps its events meanwhile.", "queue_full"},
+    {nearly_fill_queue, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", "queue_full"},
+    {break_queue, STATE_BAD, "The queue cannot be used: it is gone.", "queue_broken"},
+    {forget_cron, STATE_WORRY, "No cron since 2023-11-14 21:13:20 UTC: its crontab line is gone or fails.",
+     "cron_overdue"},
+    {keep_letters, STATE_WORRY, "2 dead letters: see the reasons below.", "dead_letters"},
+    {fill_disk, STATE_BAD, "Healthy. Last delivered 60 seconds ago.", "disk_nearly_full"},
+};
+
+#define ROWS (sizeof rows / sizeof *rows)
+
+static int take_memory(void)
+{
+    one = calloc(1, sizeof *one);
+    return one == NULL;
+}
+
+static int give_memory(void)
+{
+    free(one);
+    return 0;
+}
+
+static void test_words(void)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        make_well();
+        rows[i].happen();
+        facts_judge(&facts);
+        CU_ASSERT_STRING_EQUAL(one->words.text, rows[i].words);
+        CU_ASSERT_EQUAL(facts.state, rows[i].state);
+    }
+}
+
+static void test_causes(void)
+{
+    struct causes causes = {0};
+    for (size_t i = 0; i < ROWS; i++) {
+        const char *raised = NULL;
+        make_well();
+        rows[i].happen();
+        CU_ASSERT_TRUE_FATAL(causes_find(&facts, NOW - 60000, &causes));
+        for (size_t k = 0; k < causes.count; k++) {
+            if (!causes.at[k].raised)
+                continue;
+            CU_ASSERT_PTR_NULL(raised);
+            raised = causes.at[k].name;
+        }
+        CU_ASSERT_STRING_EQUAL(raised == NULL ? "none" : raised, rows[i].cause == NULL ? "none" : rows[i].cause);
+    }
+    causes_free(&causes);
+}
+
+/* The worst comes first, and names its source where there are several. */
+static void test_the_sentence_at_the_top(void)
+{
+    struct source_facts *two = calloc(2, sizeof *two);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(two);
+    make_well();
+    keep_letters();
+    two[0] = *one;
+    make_well();
+    be_refused();
+    two[1] = *one;
+    memcpy(two[1].name, "two", 4);
+    facts.source = two;
+    facts.sources = 2;
+    facts_judge(&facts);
+    CU_ASSERT_STRING_EQUAL(facts.words.text,
+                           "Something is wrong: two: The data plane refuses what is sent: it answered "
+                           "401. Events are kept and wait until you have mended it.");
+    CU_ASSERT_EQUAL(facts.state, STATE_BAD);
+    free(two);
+}
+
+void suite_status_words(void)
+{
+    static CU_TestInfo tests[] = {
+        {"words", test_words},
+        {"causes", test_causes},
+        {"the sentence at the top", test_the_sentence_at_the_top},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("status_words", take_memory, give_memory, tests);
+}
