@@ -85,16 +85,15 @@ bool store_known(void *state, const char *source, const struct identity *identit
 
 static enum database_result read_parked(struct database *database, uint32_t number, struct notes *notes)
 {
-    enum database_result result;
+    enum database_result result = DATABASE_DONE;
     sqlite3_stmt *parked = database_statement(database, STATEMENT_PARKED, 0);
-    if (parked != NULL)
-        sqlite3_bind_int64(parked, 1, number);
+    if (parked == NULL)
+        return DATABASE_FAILED;
+    sqlite3_bind_int64(parked, 1, number);
     while (notes->parked_count < NOTES_PARKED && database_step(database, parked, &result) == SQLITE_ROW) {
         notes->parked[notes->parked_count].id = (uint64_t)sqlite3_column_int64(parked, 0);
         notes->parked[notes->parked_count++].since_ms = sqlite3_column_int64(parked, 1);
     }
-    if (parked == NULL)
-        return DATABASE_FAILED;
     sqlite3_reset(parked);
     return result;
 }
