@@ -51,25 +51,38 @@ static void put_text(const char *text)
     put_text_at(text, 0);
 }
 
-/* Writes the words of a command line: options, their values, and what stands in brackets. */
+/* Takes the last character off a word when it is the one wanted. */
+static bool strip(char *word, char last)
+{
+    size_t length = strlen(word);
+    bool is = length > 0 && word[length - 1] == last;
+    if (is)
+        word[length - 1] = '\0';
+    return is;
+}
+
+/* Writes one word of a command line: an option, its value, or another, which may begin or end what stands in brackets.
+ */
+static void put_argument(char *word)
+{
+    bool comma = strip(word, ','), closes = strip(word, ']');
+    if (word[0] == '[') {
+        fputs(" Oo", stdout);
+        word++;
+    }
+    if (strncmp(word, "--", 2) == 0)
+        printf(" Fl Fl %s", word + 2);
+    else if (word[0] != '\0')
+        printf(" %s %s", isupper((unsigned char)word[0]) ? "Ar" : "No", word);
+    fputs(closes ? " Oc" : "", stdout);
+    fputs(comma ? " ," : "", stdout);
+}
+
 static void put_synopsis(const char *words)
 {
     char *copy = strdup(words), *rest = copy;
-    for (char *word; copy != NULL && (word = strsep(&rest, " ")) != NULL;) {
-        bool opens = word[0] == '[';
-        size_t length = strlen(word);
-        bool closes = length > 0 && word[length - 1] == ']';
-        if (opens)
-            word++;
-        if (closes)
-            word[strlen(word) - 1] = '\0';
-        fputs(opens ? " Oo" : "", stdout);
-        if (strncmp(word, "--", 2) == 0)
-            printf(" Fl Fl %s", word + 2);
-        else if (word[0] != '\0')
-            printf(" %s %s", isupper((unsigned char)word[0]) ? "Ar" : "No", word);
-        fputs(closes ? " Oc" : "", stdout);
-    }
+    for (char *word; copy != NULL && (word = strsep(&rest, " ")) != NULL;)
+        put_argument(word);
     free(copy);
     putchar('\n');
 }
