@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-/* The path of the program that runs; of the bundle, of its launcher (CLOSECRM_LAUNCHER). The caller frees; NULL when it cannot be known. Call at the start: later the file
- * may be another one. */
+/* The path of the program that runs; of the bundle, of its launcher (CLOSECRM_LAUNCHER). The caller frees; NULL when it
+ * cannot be known. Call at the start: later the file may be another one. */
 char *successor_path(void);
 
 /* Whether program and configuration, as they are now, pass the check, as a child of 10 s at most: a faulty
