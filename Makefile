@@ -187,12 +187,14 @@ REPORTS = $(CURDIR)/build/$@/reports
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 # Runs one variant's tests. What the sanitizer finds in a program that a web server started stands in a report file, and
-# any of those is a failure; the web servers run as other users, so that all may write there.
+# any of those is a failure; the web servers run as other users, so that all may write there. LeakSanitizer says that it
+# could not look at a thread, and nothing else, when a test kills the program while it ends: that is no finding.
+KILLED_AT_THE_END := Unable to get registers from thread
 define run_variant
 	@rm -rf $(REPORTS) && mkdir -p $(REPORTS) && chmod 1777 $(REPORTS)
 	@failed=; \
 	CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(1) build/$@/tests/all $(SUITES) || failed=yes; \
-	if [ -n "$$(ls $(REPORTS))" ]; then cat $(REPORTS)/*; echo "$@: the program has faults, see above"; failed=yes; fi; \
+	if grep -rqv '$(KILLED_AT_THE_END)' $(REPORTS); then cat $(REPORTS)/*; echo "$@: the program has faults, see above"; failed=yes; fi; \
 	[ -z "$$failed" ]
 endef
 
