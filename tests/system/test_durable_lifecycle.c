@@ -106,6 +106,7 @@ static void sigterm_with_a_supervisor(void)
 static void stop_the_forwarder(struct site *site)
 {
     size_t before = site_count_logged(site, "msg=stopping");
+    CU_ASSERT(site_wait_logged(site, "msg=forwards", before + 1, 5000)); /* the next one has taken over */
     durable_signal(durable_forwarder(site), SIGTERM);
     CU_ASSERT(site_wait_logged(site, "msg=stopping", before + 1, 5000));
 }
