@@ -172,17 +172,6 @@ moment traffic_due(const struct traffic *traffic)
     return due;
 }
 
-bool traffic_is_idle(const struct traffic *traffic)
-{
-    moment now = clock_now();
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        const struct lane *lane = &traffic->lane[i];
-        if (lane->built.count > 0 && lane_due(lane) <= now)
-            return false; /* it only waits a moment for more */
-    }
-    return !traffic_is_sending(traffic) && traffic_due(traffic) > now;
-}
-
 bool traffic_rest(struct traffic *traffic)
 {
     size_t bytes = traffic->events.bodies.capacity + traffic->verdicts.capacity * sizeof *traffic->verdicts.at;
