@@ -9,7 +9,7 @@ import time
 import unittest
 
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
@@ -25,15 +25,22 @@ EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.tit
 
 
 def wait_until(condition, seconds, what):
-    """The page changes while it is looked at: what is gone, or not there yet, is looked for again."""
+    """The page changes while it is looked at: what is gone, or not there yet, is looked for again. The driver has many
+    words for that; the last ones are told when the time is over."""
+    last = None
 
     def tried():
+        nonlocal last
         try:
             return condition()
-        except (NoSuchElementException, StaleElementReferenceException):
+        except WebDriverException as error:
+            last = error
             return None
 
-    return site_under_test.wait_until(tried, seconds, what)
+    try:
+        return site_under_test.wait_until(tried, seconds, what)
+    except AssertionError as late:
+        raise late from last
 
 
 class Browser:
