@@ -1,7 +1,13 @@
-/* Appending, many threads at once: a leader commits what has gathered while the last group was being synced, and hands
- * leadership to one of those that gathered meanwhile. Nobody waits for a group to fill. */
+/* Appending, many threads at once: a writer, a thread of its own, commits what has gathered while the last group was
+ * being synced. A single event is committed at once. Under load the writer rests for a moment between two groups, so
+ * that those told just now are in the next one with their next requests: half as many syncs.
+ *
+ * Measured, 32 threads behind lighttpd, against appenders that lead by turns and tell each of the group by a semaphore:
+ * a fifth more requests at three quarters of the CPU, as much with the data plane away as while draining. Most of it is
+ * the writer's staying the same (handing over the lead costs a switch of threads in every cycle, in which nothing is
+ * committed), some the telling in one call, some the rest. */
 #include <errno.h>
-#include <semaphore.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,19 +17,20 @@
 
 #define GROUP_MOST 256
 #define GROUP_BYTES ((size_t)32 * 1024 * 1024)
+#define GROUP_OF_LOAD 8 /* so many in a group: there is load */
+#define REST_NS 200000L /* then, between two groups; a commit takes two or three times as long */
+#define STACK_SIZE ((size_t)256 * 1024)
 
-enum append_state { APPEND_WAITS, APPEND_LEADS, APPEND_DONE };
-
-/* In the list until a leader takes it. Freed by its appender, or by the leader when its appender has given up. */
+/* In the list until the writer takes it. Freed by its appender, or by the writer when its appender has given up. */
 struct waiting_append {
     struct waiting_append *next;
     uint32_t number; /* of the source */
     size_t length;
-    bool taken; /* by a leader: it may be committed */
+    unsigned round; /* the number of its group */
+    bool taken;     /* by the writer: it may be committed */
     bool given_up;
-    _Atomic enum append_state state; /* written with the lock held, and the last that is written before it is told */
-    sem_t told;                      /* posted once, when it leads or is done */
-    enum queue_result result;        /* once done */
+    bool done;
+    enum queue_result result; /* once done */
     struct why why;
     char body[]; /* a copy: who gives up leaves it to the group */
 };
@@ -32,11 +39,15 @@ bool group_init(struct group *group)
 {
     group->end = &group->first;
     group->wake_fd = -1;
-    return pthread_mutex_init(&group->lock, NULL) == 0;
+    return pthread_mutex_init(&group->lock, NULL) == 0 && pthread_cond_init(&group->gathered, NULL) == 0 &&
+           pthread_cond_init(&group->told[0], NULL) == 0 && pthread_cond_init(&group->told[1], NULL) == 0;
 }
 
 void group_free(struct group *group)
 {
+    pthread_cond_destroy(&group->told[0]);
+    pthread_cond_destroy(&group->told[1]);
+    pthread_cond_destroy(&group->gathered);
     pthread_mutex_destroy(&group->lock);
     if (group->wake_fd >= 0)
         close(group->wake_fd);
@@ -51,24 +62,21 @@ static struct waiting_append *append_new(uint32_t number, const char *body, size
     append->number = number;
     append->length = length;
     memcpy(append->body, body, length);
-    sem_init(&append->told, 0, 0);
     return append;
 }
 
-static void append_free(struct waiting_append *append)
-{
-    sem_destroy(&append->told);
-    free(append);
-}
+/* ---- the list of those that wait; all with the lock held ---- */
 
 static void gather(struct group *group, struct waiting_append *append)
 {
+    append->round = group->round;
     *group->end = append;
     group->end = &append->next;
 }
 
-/* Takes what has gathered out of the list, up to what one transaction should have. */
-static struct waiting_append *take_group(struct group *group)
+/* Takes what has gathered out of the list, up to what one transaction should have; what is beyond is of the next
+ * round. Returns the first one, and how many. */
+static struct waiting_append *take_group(struct group *group, size_t *taken)
 {
     struct waiting_append *first = group->first, **end = &first;
     size_t count = 0, bytes = 0;
@@ -84,6 +92,10 @@ static struct waiting_append *take_group(struct group *group)
     if (group->first == NULL)
         group->end = &group->first;
     *end = NULL;
+    group->round++;
+    for (struct waiting_append *a = group->first; a != NULL; a = a->next)
+        a->round = group->round;
+    *taken = count;
     return first;
 }
 
@@ -96,6 +108,8 @@ static void withdraw(struct group *group, struct waiting_append *append)
     if (group->end == &append->next)
         group->end = link;
 }
+
+/* ---- committing ---- */
 
 /* Size is what is used, not what the file holds: deleted events leave free pages. */
 static bool is_too_full(struct store *store, enum database_result *result)
@@ -160,106 +174,164 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
     return answer_for(store, database_commit(database));
 }
 
-/* Notes each one's result. Returns how many are to be told, and which: all but the leader's own and those whose
- * appender has given up. */
-static size_t finish_group(struct waiting_append *first, const struct waiting_append *own, enum queue_result result,
-                           const struct why *why, struct waiting_append *told[static GROUP_MOST])
+/* Notes each one's result. With the lock held. */
+static void finish_group(struct waiting_append *first, enum queue_result result, const struct why *why)
 {
     struct waiting_append *next;
-    size_t count = 0;
     for (struct waiting_append *a = first; a != NULL; a = next) {
         next = a->next;
         a->result = result;
         if (result != QUEUE_STORED)
             a->why = *why;
-        if (a->given_up) {
-            append_free(a);
-            continue;
-        }
-        if (a != own)
-            told[count++] = a;
-        atomic_store(&a->state, APPEND_DONE);
+        a->done = true;
+        if (a->given_up)
+            free(a);
     }
-    return count;
 }
 
-/* Commits one group, in which the leader's own append is; then the next leader is one of those that gathered. They are
- * told without the lock, and need none to go on: else each one woken would wait for it at once. The next leader last,
- * for those told before it may gather again meanwhile: larger groups, fewer syncs. */
-static void lead(struct store *store, const struct waiting_append *own)
+/* ---- the writer ---- */
+
+/* Commits what has gathered, and tells those of the group. Called and returns with the lock held. Returns how many they
+ * were. */
+static size_t write_group(struct store *store)
 {
     struct group *group = &store->group;
-    struct waiting_append *told[GROUP_MOST];
-    pthread_mutex_lock(&group->lock);
-    struct waiting_append *first = take_group(group);
+    size_t count;
+    unsigned round = group->round;
+    struct waiting_append *first = take_group(group, &count);
     pthread_mutex_unlock(&group->lock);
     enum queue_result result = commit_group(store, first);
     if (result == QUEUE_STORED)
         wake_send(store->directory, &group->wake_fd);
     pthread_mutex_lock(&group->lock);
-    size_t count = finish_group(first, own, result, &group->database.why, told);
-    struct waiting_append *leader = group->first;
-    group->led = leader != NULL;
-    if (leader != NULL)
-        atomic_store(&leader->state, APPEND_LEADS);
-    pthread_mutex_unlock(&group->lock);
-    for (size_t i = 0; i < count; i++)
-        sem_post(&told[i]->told); /* from here on its thread may free it */
-    if (leader != NULL)
-        sem_post(&leader->told);
+    finish_group(first, result, &group->database.why);
+    pthread_mutex_unlock(&group->lock); /* else each that is woken would wait for it at once */
+    pthread_cond_broadcast(&group->told[round % 2]);
+    pthread_mutex_lock(&group->lock);
+    return count;
 }
 
-/* Waits to be told that it leads or is done. Returns false when it has given up, and the append is not its own any
- * more. */
-static bool wait_for_group(struct group *group, struct waiting_append *append, moment deadline)
+static void *run_writer(void *context)
 {
-    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
-    int failed;
-    do {
-        failed = sem_clockwait(&append->told, CLOCK_MONOTONIC, &t);
-    } while (failed != 0 && errno == EINTR);
-    if (failed == 0)
-        return true;
+    static const struct timespec rest = {.tv_nsec = REST_NS};
+    struct store *store = context;
+    struct group *group = &store->group;
     pthread_mutex_lock(&group->lock);
-    bool late = atomic_load(&append->state) != APPEND_WAITS; /* it is being told just now */
-    append->given_up = !late;
-    if (!late && !append->taken) {
-        withdraw(group, append);
-        append_free(append);
+    while (group->first != NULL || !group->ending) {
+        group->sleeps = group->first == NULL;
+        if (group->sleeps) {
+            pthread_cond_wait(&group->gathered, &group->lock);
+        } else if (write_group(store) >= GROUP_OF_LOAD) {
+            pthread_mutex_unlock(&group->lock);
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, NULL);
+            pthread_mutex_lock(&group->lock);
+        }
     }
     pthread_mutex_unlock(&group->lock);
-    while (late && sem_wait(&append->told) != 0)
-        ;
-    return late;
+    return NULL;
+}
+
+/* Starts the writer, with the first append: many open a queue and never append. Signals are for other threads. With the
+ * lock held. */
+static bool start_writer(struct store *store, struct why *why)
+{
+    struct group *group = &store->group;
+    pthread_attr_t small;
+    sigset_t all, before;
+    int error = pthread_attr_init(&small);
+    if (error == 0) {
+        sigfillset(&all);
+        pthread_attr_setstacksize(&small, STACK_SIZE);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        error = pthread_create(&group->writer, &small, run_writer, store);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&small);
+    }
+    group->started = error == 0;
+    if (error != 0)
+        why_set(why, "cannot start a thread: %s", strerror(error));
+    return group->started;
+}
+
+void store_stop_writer(struct store *store)
+{
+    struct group *group = &store->group;
+    pthread_mutex_lock(&group->lock);
+    bool started = group->started;
+    group->ending = true;
+    pthread_cond_signal(&group->gathered);
+    pthread_mutex_unlock(&group->lock);
+    if (started)
+        pthread_join(group->writer, NULL);
+}
+
+/* ---- appending ---- */
+
+/* Wakes the writer if it sleeps; nobody does a second time before it has. With the lock held. */
+static void wake_writer(struct group *group)
+{
+    if (!group->sleeps)
+        return;
+    group->sleeps = false;
+    pthread_cond_signal(&group->gathered);
+}
+
+/* Waits until it is done. Returns false when it has given up, and the append is not its own any more. With the lock
+ * held. */
+static bool wait_for_writer(struct group *group, struct waiting_append *append, moment deadline)
+{
+    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
+    int error = 0;
+    while (!append->done && error != ETIMEDOUT)
+        error = pthread_cond_clockwait(&group->told[append->round % 2], &group->lock, CLOCK_MONOTONIC, &t);
+    if (append->done)
+        return true;
+    append->given_up = true;
+    if (!append->taken) {
+        withdraw(group, append);
+        free(append);
+    }
+    return false;
+}
+
+/* Leaves an append to the writer and waits. Returns whether it is done, else the result. */
+static bool have_written(struct store *store, struct waiting_append *append, moment deadline, enum queue_result *result,
+                         struct why *why)
+{
+    struct group *group = &store->group;
+    pthread_mutex_lock(&group->lock);
+    bool started = group->started || start_writer(store, why);
+    bool done = false;
+    if (started) {
+        gather(group, append);
+        wake_writer(group);
+        done = wait_for_writer(group, append, deadline);
+    }
+    pthread_mutex_unlock(&group->lock);
+    if (done)
+        return true;
+    if (started)
+        why_set(why, "the disk has not taken the event in time");
+    else
+        free(append);
+    *result = started ? QUEUE_UNKNOWN : QUEUE_BROKEN;
+    return false;
 }
 
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
                                struct why *why)
 {
     struct store *store = state;
-    struct group *group = &store->group;
+    enum queue_result result = QUEUE_FULL;
     struct waiting_append *append = append_new(store_number(store, source), body, length);
-    if (append == NULL) {
+    if (append == NULL)
         why_set(why, "out of memory");
-        return QUEUE_FULL;
-    }
-    pthread_mutex_lock(&group->lock);
-    gather(group, append);
-    bool leads = !group->led;
-    group->led = true;
-    if (leads)
-        atomic_store(&append->state, APPEND_LEADS);
-    pthread_mutex_unlock(&group->lock);
-    if (!leads && !wait_for_group(group, append, deadline)) {
-        why_set(why, "the disk has not taken the event in time");
-        return QUEUE_UNKNOWN;
-    }
-    if (atomic_load(&append->state) == APPEND_LEADS) /* it is the first of what has gathered */
-        lead(store, append);
-    enum queue_result result = append->result;
+    if (append == NULL || !have_written(store, append, deadline, &result, why))
+        return result;
+    result = append->result;
     if (result != QUEUE_STORED && why != NULL)
         *why = append->why;
-    append_free(append);
+    free(append);
     return result;
 }
 

@@ -105,6 +105,7 @@ static bool open_database(struct store *store, struct why *why)
 static void store_close(void *state)
 {
     struct store *store = state;
+    store_stop_writer(store);
     store_disown(store);
     if (store->reading)
         database_close(&store->reader);

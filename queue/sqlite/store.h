@@ -1,5 +1,5 @@
-/* The engine `sqlite`, inside: one process's hold on a state directory. Appending threads share one connection through
- * the group (append.c); who owns the reading has another (take.c, settle.c); its housekeeper a third (housekeeper.c).
+/* The engine `sqlite`, inside: one process's hold on a state directory. Appending threads share one connection, the
+ * writer's (append.c); who owns the reading has another (take.c, settle.c); its housekeeper a third (housekeeper.c).
  */
 #ifndef QUEUE_SQLITE_STORE_H
 #define QUEUE_SQLITE_STORE_H
@@ -34,8 +34,14 @@ struct group {
     pthread_mutex_t lock; /* over all that follows but the database */
     struct waiting_append *first;
     struct waiting_append **end;
-    bool led;                 /* a thread commits now, or was told to */
-    struct database database; /* the leader's */
+    unsigned round;          /* the number of the group that gathers */
+    pthread_cond_t told[2];  /* that the group of an even round is done, or of an odd one */
+    pthread_cond_t gathered; /* something has, and the writer sleeps; or it shall end */
+    bool sleeps;
+    bool started;
+    bool ending;
+    pthread_t writer;
+    struct database database; /* the writer's, once it is started */
     int wake_fd;              /* likewise */
 };
 
@@ -84,6 +90,7 @@ void store_failed(struct store *store, enum database_result result, const struct
 /* append.c */
 bool group_init(struct group *group);
 void group_free(struct group *group);
+void store_stop_writer(struct store *store); /* once nobody appends any more */
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
                                struct why *why);
 void store_hurry(void *state, moment deadline);
