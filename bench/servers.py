@@ -7,7 +7,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
+import urllib.request
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -17,6 +19,7 @@ PROGRAMS = ROOT / "build" / "release" / "bench"
 RIVALS = WORK / "rivals"
 SIGNATURE_KEY = "5f" * 32
 WRITE_KEY = "benchmark-write-key"
+ADMIN_PASSWORD = "benchmark-password"
 START_SECONDS = 10
 PATH = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 
@@ -102,7 +105,8 @@ def configuration(data_plane_port, state="state"):
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         file.write(f"data_plane_url = http://127.0.0.1:{data_plane_port}\nwrite_key = {WRITE_KEY}\n"
-                   f"signature_key = {SIGNATURE_KEY}\nlog_level = warn\nstate_dir = {STATES / state}\n")
+                   f"signature_key = {SIGNATURE_KEY}\nlog_level = warn\nstate_dir = {STATES / state}\n"
+                   f"admin_password = {ADMIN_PASSWORD}\n")
     return {"CLOSECRM_CONFIG": str(path)}
 
 
@@ -118,6 +122,31 @@ def program(data_plane_port, state="state"):
 def ours(data_plane_port, state="state"):
     with program(data_plane_port, state) as (sock, process), lighttpd(sock, process) as place:
         yield place
+
+
+@contextlib.contextmanager
+def page_open(place):
+    """The status page, as a browser has it open: it asks for the facts once a second."""
+    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
+    passwords.add_password(None, f"http://127.0.0.1:{place.port}/", "admin", ADMIN_PASSWORD, is_authenticated=True)
+    browser = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
+    closed = threading.Event()
+    answers = []
+
+    def look():
+        while not closed.wait(1):
+            with browser.open(f"http://127.0.0.1:{place.port}{place.path}/status?format=json", timeout=10) as answer:
+                answers.append(len(answer.read()))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield
+    finally:
+        closed.set()
+        looking.join()
+    if not answers:
+        raise RuntimeError("the status page was not answered")
 
 
 class Sink:
@@ -145,11 +174,14 @@ def sink(delay_ms=0, events=0, message_bytes=0):
 
 
 @contextlib.contextmanager
-def php(data_plane_port):
+def php(data_plane_port, children=16):
+    """As many children as do best on two cores with a data plane that answers at once. With one that is far away all
+    of them wait: as many as there are connections do better."""
     sock = WORK / "php.sock"
     sock.unlink(missing_ok=True)
     environment = {"BENCH_WORK": str(WORK), "CLOSECRM_SOCKET": str(sock), "SIGNATURE_KEY": SIGNATURE_KEY,
-                   "WRITE_KEY": WRITE_KEY, "DATA_PLANE_URL": f"http://127.0.0.1:{data_plane_port}"}
+                   "WRITE_KEY": WRITE_KEY, "DATA_PLANE_URL": f"http://127.0.0.1:{data_plane_port}",
+                   "PHP_CHILDREN": str(children)}
     arguments = [RIVALS / "php-fpm", "--nodaemonize", "--allow-to-run-as-root", "--fpm-config",
                  "bench/rivals/php-fpm.conf"]
     with running("php-fpm", arguments, environment, str(sock)) as process:
