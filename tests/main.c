@@ -55,6 +55,7 @@ static void (*const suites[])(void) = {
     suite_log,
     suite_queue,
     suite_queue_look,
+    suite_queue_remember,
     suite_queue_sqlite,
     suite_queue_sqlite_faults,
     suite_queue_sqlite_processes,

@@ -112,6 +112,7 @@ static void store_close(void *state)
     database_close(&store->group.database);
     group_free(&store->group);
     mirror_free(&store->mirror);
+    sketch_free(&store->sketch);
     pthread_mutex_destroy(&store->mirror_lock);
     free(store->number);
     if (store->open_lock >= 0)

@@ -2,6 +2,7 @@
  * log stays short and no request thread ever does one; merging the journal of identities into the index; forgetting
  * old identities; giving free pages back; the reserve; the beat. It sleeps until something was written. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +17,8 @@
 #define LOG_FRAMES_MOST 2048 /* 32 MiB of log: then writers wait for a moment, so that it begins anew */
 #define MERGE_AT 65536       /* identities in the journal */
 #define MERGE_STEP 256       /* in one transaction: appends wait for it */
+#define SKETCH_AT 16384      /* keys looked for in the index: a short life needs no sketch */
+#define SKETCH_STEP 4096     /* keys read at once */
 #define FORGET_STEP 4096     /* rows of the journal, or of the index, looked at in one transaction */
 #define FREE_PAGES_MOST 1024 /* 16 MiB: beyond that they are given back */
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
@@ -99,8 +102,15 @@ static enum database_result merge_step(struct house *house, const struct mirrore
         result = database_run(database, add);
     }
     if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
+        result = database_commit(database);
+    else
+        database_rollback(database);
+    if (result != DATABASE_DONE)
+        return result;
+    pthread_mutex_lock(&house->store->mirror_lock);
+    for (size_t i = 0; i < count; i++)
+        sketch_add(&house->store->sketch, sorted[i].key);
+    pthread_mutex_unlock(&house->store->mirror_lock);
     return result;
 }
 
@@ -144,11 +154,10 @@ static void shrink_mirror(struct store *store, const struct mirrored *merged, si
     struct mirror rest = {0};
     pthread_mutex_lock(&store->mirror_lock);
     bool good = true;
-    for (size_t i = 0; i < store->mirror.places && good; i++) {
-        const struct mirrored *one = &store->mirror.place[i];
-        const struct mirrored *same =
-            one->source == 0 ? NULL : bsearch(one, merged, count, sizeof *merged, mirror_compare);
-        if (one->source != 0 && (same == NULL || same->updated != one->updated || same->at != one->at))
+    for (size_t i = 0; i < store->mirror.used && good; i++) {
+        const struct mirrored *one = &store->mirror.one[i];
+        const struct mirrored *same = bsearch(one, merged, count, sizeof *merged, mirror_compare);
+        if (same == NULL || same->updated != one->updated || same->at != one->at)
             good = mirror_add(&rest, one);
     }
     if (good) {
@@ -184,6 +193,53 @@ static enum database_result merge(struct house *house)
     if (result == DATABASE_DONE && !is_ending(store))
         shrink_mirror(store, sorted, count);
     free(sorted);
+    sqlite3_db_release_memory(house->database.db);
+    malloc_trim(0);
+    return result;
+}
+
+/* Reads the next keys of the index, after the one in hand, into the sketch. Returns how many. */
+static size_t sketch_step(struct house *house, int64_t *source, unsigned char key[static 16],
+                          enum database_result *result)
+{
+    struct store *store = house->store;
+    sqlite3_stmt *keys = database_statement(&house->database, STATEMENT_KNOWN_KEYS, 0);
+    size_t count = 0;
+    if (keys != NULL) {
+        sqlite3_bind_int64(keys, 1, *source);
+        sqlite3_bind_blob(keys, 2, key, 16, SQLITE_TRANSIENT);
+        sqlite3_bind_int64(keys, 3, SKETCH_STEP);
+    }
+    pthread_mutex_lock(&store->mirror_lock);
+    for (; database_step(&house->database, keys, result) == SQLITE_ROW; count++) {
+        *source = sqlite3_column_int64(keys, 0);
+        if (sqlite3_column_bytes(keys, 1) == 16)
+            memcpy(key, sqlite3_column_blob(keys, 1), 16);
+        sketch_add(&store->sketch, key);
+    }
+    pthread_mutex_unlock(&store->mirror_lock);
+    if (*result == DATABASE_DONE)
+        sqlite3_reset(keys);
+    return count;
+}
+
+/* Makes the sketch of the index, once so many keys were looked for there that it pays. Nobody else writes the index:
+ * what is merged later is added then. */
+static enum database_result make_sketch(struct house *house)
+{
+    struct store *store = house->store;
+    unsigned char key[16] = {0};
+    int64_t source = 0;
+    enum database_result result = DATABASE_DONE;
+    pthread_mutex_lock(&store->mirror_lock);
+    bool begun = !store->sketch.whole && store->index_asked >= SKETCH_AT && sketch_begin(&store->sketch);
+    pthread_mutex_unlock(&store->mirror_lock);
+    while (begun && result == DATABASE_DONE && !is_ending(store) && sketch_step(house, &source, key, &result) > 0)
+        checkpoint_all(house);
+    pthread_mutex_lock(&store->mirror_lock);
+    if (begun)
+        store->sketch.whole = result == DATABASE_DONE && !is_ending(store);
+    pthread_mutex_unlock(&store->mirror_lock);
     return result;
 }
 
@@ -256,6 +312,8 @@ static void keep_house(struct house *house)
     struct store *store = house->store;
     moment now = clock_now();
     enum database_result result = merge(house);
+    if (result == DATABASE_DONE)
+        result = make_sketch(house);
     checkpoint_all(house);
     if (now >= house->next_beat) {
         beat_write(store->directory);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define FIRST_PLACES 1024
+#define FIRST_ROOM 512
 
 /* The key is a hash already. */
 static size_t place_of(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
@@ -14,12 +15,15 @@ static size_t place_of(const struct mirror *mirror, uint32_t source, const unsig
     return (size_t)(hash ^ source) & (mirror->places - 1);
 }
 
-static struct mirrored *find(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
+/* The place of the one with this key, or where it would be. */
+static uint32_t *find(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
 {
     size_t at = place_of(mirror, source, key);
-    while (mirror->place[at].source != 0 &&
-           (mirror->place[at].source != source || memcmp(mirror->place[at].key, key, 16) != 0))
-        at = (at + 1) & (mirror->places - 1);
+    for (; mirror->place[at] != 0; at = (at + 1) & (mirror->places - 1)) {
+        const struct mirrored *one = &mirror->one[mirror->place[at] - 1];
+        if (one->source == source && memcmp(one->key, key, sizeof one->key) == 0)
+            break;
+    }
     return &mirror->place[at];
 }
 
@@ -27,46 +31,62 @@ const struct mirrored *mirror_find(const struct mirror *mirror, uint32_t source,
 {
     if (mirror->places == 0)
         return NULL;
-    const struct mirrored *one = find(mirror, source, key);
-    return one->source == 0 ? NULL : one;
+    uint32_t which = *find(mirror, source, key);
+    return which == 0 ? NULL : &mirror->one[which - 1];
 }
 
-static bool grow(struct mirror *mirror, size_t places)
+static bool make_places(struct mirror *mirror, size_t places)
 {
-    struct mirror larger = {.place = calloc(places, sizeof(struct mirrored)), .places = places, .used = mirror->used};
-    if (larger.place == NULL)
+    uint32_t *place = calloc(places, sizeof *place);
+    if (place == NULL)
         return false;
-    for (size_t i = 0; i < mirror->places; i++) {
-        if (mirror->place[i].source != 0)
-            *find(&larger, mirror->place[i].source, mirror->place[i].key) = mirror->place[i];
-    }
     free(mirror->place);
-    *mirror = larger;
+    mirror->place = place;
+    mirror->places = places;
+    for (size_t i = 0; i < mirror->used; i++)
+        *find(mirror, mirror->one[i].source, mirror->one[i].key) = (uint32_t)i + 1;
+    return true;
+}
+
+/* Large ones are moved by the kernel, not copied: small steps cost little, and leave little unused. */
+static bool make_room(struct mirror *mirror, size_t room)
+{
+    size_t least = mirror->room + mirror->room / 4 + FIRST_ROOM;
+    room = room > least ? room : least;
+    struct mirrored *one = realloc(mirror->one, room * sizeof *one);
+    if (one == NULL)
+        return false;
+    mirror->one = one;
+    mirror->room = room;
     return true;
 }
 
 bool mirror_reserve(struct mirror *mirror, size_t count)
 {
+    size_t wanted = mirror->used + count;
     size_t places = mirror->places == 0 ? FIRST_PLACES : mirror->places;
-    while ((mirror->used + count) * 2 > places)
+    while (wanted * 2 > places)
         places *= 2;
-    return places == mirror->places || grow(mirror, places);
+    if (wanted > mirror->room && !make_room(mirror, wanted))
+        return false;
+    return places == mirror->places || make_places(mirror, places);
 }
 
 bool mirror_add(struct mirror *mirror, const struct mirrored *one)
 {
     if (!mirror_reserve(mirror, 1))
         return false;
-    struct mirrored *place = find(mirror, one->source, one->key);
-    if (place->source == 0) {
-        *place = *one;
-        mirror->used++;
+    uint32_t *place = find(mirror, one->source, one->key);
+    if (*place == 0) {
+        mirror->one[mirror->used++] = *one;
+        *place = (uint32_t)mirror->used;
         return true;
     }
-    if (one->updated > place->updated)
-        place->updated = one->updated;
-    if (one->at > place->at)
-        place->at = one->at;
+    struct mirrored *there = &mirror->one[*place - 1];
+    if (one->updated > there->updated)
+        there->updated = one->updated;
+    if (one->at > there->at)
+        there->at = one->at;
     return true;
 }
 
@@ -83,17 +103,14 @@ struct mirrored *mirror_sorted(const struct mirror *mirror)
     struct mirrored *sorted = mirror->used == 0 ? NULL : malloc(mirror->used * sizeof *sorted);
     if (sorted == NULL)
         return NULL;
-    size_t n = 0;
-    for (size_t i = 0; i < mirror->places; i++) {
-        if (mirror->place[i].source != 0)
-            sorted[n++] = mirror->place[i];
-    }
-    qsort(sorted, n, sizeof *sorted, mirror_compare);
+    memcpy(sorted, mirror->one, mirror->used * sizeof *sorted);
+    qsort(sorted, mirror->used, sizeof *sorted, mirror_compare);
     return sorted;
 }
 
 void mirror_free(struct mirror *mirror)
 {
+    free(mirror->one);
     free(mirror->place);
     *mirror = (struct mirror){0};
 }

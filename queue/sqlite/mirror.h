@@ -9,16 +9,18 @@
 
 struct mirrored {
     unsigned char key[16];
-    uint32_t source; /* 0: an empty place */
+    uint32_t source;
     int64_t updated;
     int64_t at; /* Unix time, ms */
 };
 
 /* All zero is empty. */
 struct mirror {
-    struct mirrored *place;
-    size_t places; /* 0 or a power of two */
+    struct mirrored *one; /* all of them, in the order in which they came */
     size_t used;
+    size_t room;
+    uint32_t *place; /* a hash table: which one, counted from 1; 0: none */
+    size_t places;   /* 0 or a power of two */
 };
 
 /* Adds one; a newer version replaces an older one. Returns false when memory is out. */

@@ -103,6 +103,7 @@ void store_disown(struct store *store)
     if (store->owned) {
         char path[STATE_PATH];
         housekeeper_stop(store);
+        sketch_free(&store->sketch); /* from now on others write the index */
         directory_path(path, store->directory, "forward.beat");
         unlink(path); /* an orderly end: another machine may go on at once */
         store->owned = false;

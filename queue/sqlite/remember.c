@@ -12,16 +12,19 @@ static bool failed(struct store *store, enum database_result result, struct why 
     return false;
 }
 
-/* In the journal's mirror: settled lately. */
-static bool find_mirrored(struct store *store, uint32_t number, const struct identity *identity, struct known *known)
+/* What memory tells: the journal's mirror of what was settled lately, the sketch of what is not in the index. Both at
+ * once: what leaves the mirror is in the sketch. Returns whether the index must be asked. */
+static bool must_ask_index(struct store *store, uint32_t number, const struct identity *identity, struct known *known)
 {
     pthread_mutex_lock(&store->mirror_lock);
     const struct mirrored *one = mirror_find(&store->mirror, number, identity->key);
     known->delivered = one != NULL;
     if (one != NULL)
         known->delivered_us = one->updated;
+    bool ask = one == NULL && sketch_may_have(&store->sketch, identity->key);
+    store->index_asked += ask;
     pthread_mutex_unlock(&store->mirror_lock);
-    return known->delivered;
+    return ask;
 }
 
 static enum database_result find_known(struct store *store, uint32_t number, const struct identity *identity,
@@ -72,7 +75,7 @@ bool store_known(void *state, const char *source, const struct identity *identit
     bool any_letter = database_number(&store->reader, STATEMENT_ANY_LETTER, &result) != 0;
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
         known[i] = (struct known){.delivered = false};
-        if (!find_mirrored(store, number, &identities[i], &known[i]))
+        if (must_ask_index(store, number, &identities[i], &known[i]))
             result = find_known(store, number, &identities[i], &known[i]);
         if (result == DATABASE_DONE && any_letter)
             result = find_dead(store, number, &identities[i], &known[i]);

@@ -33,6 +33,8 @@ static const char *const texts[STATEMENTS] = {
                             " ON CONFLICT (source, key) DO UPDATE"
                             " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
     [STATEMENT_FIND_KNOWN] = "SELECT updated FROM known WHERE source = ?1 AND key = ?2 AND at >= ?3",
+    [STATEMENT_KNOWN_KEYS] = "SELECT source, key FROM known WHERE (source, key) > (?1, ?2)"
+                             " ORDER BY source, key LIMIT ?3",
     [STATEMENT_KNOWN_AFTER] = "SELECT source, key FROM known WHERE (source, key) > (?1, ?2)"
                               " ORDER BY source, key LIMIT 1 OFFSET ?3",
     [STATEMENT_PRUNE_KNOWN] = "DELETE FROM known WHERE (source, key) > (?1, ?2) AND (source, key) <= (?3, ?4)"

@@ -11,6 +11,7 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/mirror.h"
+#include "queue/sqlite/sketch.h"
 
 /* What the table `count` counts. Numbers are stored: never change one. */
 enum count_kind {
@@ -75,6 +76,8 @@ struct store {
     pthread_mutex_t mirror_lock;
     struct mirror mirror; /* the owner's; of others what they saw of the journal (look.c) */
     int64_t seen;         /* of others: up to where */
+    struct sketch sketch; /* the owner's, with the mirror's lock; the housekeeper makes it */
+    size_t index_asked;   /* how many keys were looked for in the index: so many that a sketch pays? */
     struct housekeeper housekeeper;
 };
 
