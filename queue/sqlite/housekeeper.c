@@ -17,8 +17,8 @@
 #define LOG_FRAMES_MOST 2048 /* 32 MiB of log: then writers wait for a moment, so that it begins anew */
 #define MERGE_AT 65536       /* identities in the journal */
 #define MERGE_STEP 256       /* in one transaction: appends wait for it */
-#define SKETCH_AT 16384      /* keys looked for in the index: a short life needs no sketch */
-#define SKETCH_STEP 4096     /* keys read at once */
+#define SKETCH_AT 4096       /* keys looked for in the index: a short life needs no sketch */
+#define SKETCH_STEP 65536    /* keys read at once */
 #define FORGET_STEP 4096     /* rows of the journal, or of the index, looked at in one transaction */
 #define FREE_PAGES_MOST 1024 /* 16 MiB: beyond that they are given back */
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
@@ -198,11 +198,11 @@ static enum database_result merge(struct house *house)
     return result;
 }
 
-/* Reads the next keys of the index, after the one in hand, into the sketch. Returns how many. */
-static size_t sketch_step(struct house *house, int64_t *source, unsigned char key[static 16],
-                          enum database_result *result)
+/* Reads the next keys of the index, after the one in hand, into the sketch, which nobody else looks at until it is
+ * whole. Returns whether there may be more. */
+static bool sketch_step(struct house *house, int64_t *source, unsigned char key[static 16],
+                        enum database_result *result)
 {
-    struct store *store = house->store;
     sqlite3_stmt *keys = database_statement(&house->database, STATEMENT_KNOWN_KEYS, 0);
     size_t count = 0;
     if (keys != NULL) {
@@ -210,17 +210,16 @@ static size_t sketch_step(struct house *house, int64_t *source, unsigned char ke
         sqlite3_bind_blob(keys, 2, key, 16, SQLITE_TRANSIENT);
         sqlite3_bind_int64(keys, 3, SKETCH_STEP);
     }
-    pthread_mutex_lock(&store->mirror_lock);
     for (; database_step(&house->database, keys, result) == SQLITE_ROW; count++) {
+        if (sqlite3_column_bytes(keys, 1) != 16)
+            continue; /* no key of ours */
         *source = sqlite3_column_int64(keys, 0);
-        if (sqlite3_column_bytes(keys, 1) == 16)
-            memcpy(key, sqlite3_column_blob(keys, 1), 16);
-        sketch_add(&store->sketch, key);
+        memcpy(key, sqlite3_column_blob(keys, 1), 16);
+        sketch_add(&house->store->sketch, key);
     }
-    pthread_mutex_unlock(&store->mirror_lock);
     if (*result == DATABASE_DONE)
         sqlite3_reset(keys);
-    return count;
+    return *result == DATABASE_DONE && count == SKETCH_STEP;
 }
 
 /* Makes the sketch of the index, once so many keys were looked for there that it pays. Nobody else writes the index:
@@ -234,11 +233,13 @@ static enum database_result make_sketch(struct house *house)
     pthread_mutex_lock(&store->mirror_lock);
     bool begun = !store->sketch.whole && store->index_asked >= SKETCH_AT && sketch_begin(&store->sketch);
     pthread_mutex_unlock(&store->mirror_lock);
-    while (begun && result == DATABASE_DONE && !is_ending(store) && sketch_step(house, &source, key, &result) > 0)
+    if (!begun)
+        return result;
+    while (sketch_step(house, &source, key, &result) && !is_ending(store))
         checkpoint_all(house);
+    bool whole = result == DATABASE_DONE && !is_ending(store);
     pthread_mutex_lock(&store->mirror_lock);
-    if (begun)
-        store->sketch.whole = result == DATABASE_DONE && !is_ending(store);
+    store->sketch.whole = whole;
     pthread_mutex_unlock(&store->mirror_lock);
     return result;
 }
