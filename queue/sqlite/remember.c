@@ -12,18 +12,16 @@ static bool failed(struct store *store, enum database_result result, struct why 
     return false;
 }
 
-/* What memory tells: the journal's mirror of what was settled lately, the sketch of what is not in the index. Both at
- * once: what leaves the mirror is in the sketch. Returns whether the index must be asked. */
+/* What memory tells: the journal's mirror of what was settled lately, the sketch of what is not in the index. Returns
+ * whether the index must be asked. With the mirror's lock held. */
 static bool must_ask_index(struct store *store, uint32_t number, const struct identity *identity, struct known *known)
 {
-    pthread_mutex_lock(&store->mirror_lock);
     const struct mirrored *one = mirror_find(&store->mirror, number, identity->key);
     known->delivered = one != NULL;
     if (one != NULL)
         known->delivered_us = one->updated;
     bool ask = one == NULL && sketch_may_have(&store->sketch, identity->key);
     store->index_asked += ask;
-    pthread_mutex_unlock(&store->mirror_lock);
     return ask;
 }
 
@@ -63,6 +61,8 @@ static enum database_result find_dead(struct store *store, uint32_t number, cons
     return result;
 }
 
+/* The mirror is locked before the database is looked at, and as long: what has left the mirror by then stands in the
+ * index that the transaction sees, and in the sketch. */
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                  struct why *why)
 {
@@ -71,6 +71,7 @@ bool store_known(void *state, const char *source, const struct identity *identit
     enum database_result result = DATABASE_DONE;
     if (!store_reader(store, why))
         return false;
+    pthread_mutex_lock(&store->mirror_lock);
     sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL);
     bool any_letter = database_number(&store->reader, STATEMENT_ANY_LETTER, &result) != 0;
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
@@ -81,6 +82,7 @@ bool store_known(void *state, const char *source, const struct identity *identit
             result = find_dead(store, number, &identities[i], &known[i]);
     }
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
+    pthread_mutex_unlock(&store->mirror_lock);
     return result == DATABASE_DONE || failed(store, result, why);
 }
 
