@@ -50,7 +50,7 @@ static int take_text(void *context, int columns, char **values, char **names)
 }
 
 /* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL. */
-static enum database_result set_journal_mode(struct database *database, const char *directory)
+enum database_result database_set_journal_mode(struct database *database, const char *directory)
 {
     char mode[32] = "";
     const char *wanted = is_local(directory) ? "PRAGMA journal_mode = WAL" : "PRAGMA journal_mode = TRUNCATE";
@@ -79,7 +79,7 @@ static enum database_result set_up(struct database *database, const char *direct
     if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
         result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
     if (result == DATABASE_DONE)
-        result = set_journal_mode(database, directory);
+        result = database_set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
         result = execute(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
                                    "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF");
@@ -123,6 +123,13 @@ static enum database_result set_up_in_turn(struct database *database, const char
     return result;
 }
 
+/* Never SQLITE_OPEN_CREATE: a database that was removed must not come back as an empty one. */
+enum database_result database_connect(struct database *database, const char *path)
+{
+    int code = sqlite3_open_v2(path, &database->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    return database_result_of(database, code);
+}
+
 enum database_result database_open(struct database *database, const char *directory, bool durable)
 {
     char path[4096];
@@ -132,9 +139,7 @@ enum database_result database_open(struct database *database, const char *direct
     if (database->write_lock < 0)
         return open_failed(database, path);
     snprintf(path, sizeof path, "%s/queue.db", directory);
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    int code = sqlite3_open_v2(path, &database->db, flags, NULL);
-    enum database_result result = database_result_of(database, code);
+    enum database_result result = database_connect(database, path);
     if (result != DATABASE_DONE)
         return result;
     struct stat status;

@@ -88,6 +88,15 @@ struct database {
     struct why why; /* of the last result that was not DONE */
 };
 
+/* The one place that opens a database file. Nothing else in a process may open queue.db, queue.db-wal or queue.db-shm,
+ * for whatever purpose, while a connection may have them open: POSIX drops all fcntl locks that a process holds on a
+ * file as soon as the process closes any descriptor of that file (sqlite.org/howtocorrupt.html, 2.2). The file must
+ * exist. Returns DONE or the result with the reason in `why`; then, too, call database_close. */
+enum database_result database_connect(struct database *database, const char *path);
+
+/* Sets the journal mode that the file system of a directory allows, and database->wal. */
+enum database_result database_set_journal_mode(struct database *database, const char *directory);
+
 /* Opens the file in a state directory, as its file system allows. durable: each commit is synced; else a power cut may
  * undo the last ones, in order, and nothing else. Returns DONE or the result with the reason; then, too, call
  * database_close. schema_open is what others call. */
@@ -121,6 +130,16 @@ enum database_result database_result_of(struct database *database, int code);
 int64_t database_number(struct database *database, enum statement statement, enum database_result *result);
 
 #define SCHEMA_VERSION 1
+
+/* schema.c: makes a new database file with all tables at directory/name, where no file may be; synced, closed, mode
+ * 0600, with the journal mode that the file system allows and no file beside it, so that it can be linked or renamed
+ * into place. Returns DONE, or the result with the reason; then nothing is left there. */
+enum database_result schema_make_file(const char *directory, const char *name, struct why *why);
+
+/* Makes directory/queue.db unless there is one: under another name first, then linked into place, so that a half-made
+ * database is never seen and no file that SQLite has open is touched. Any process, any number of times. Returns DONE,
+ * or the result with the reason. */
+enum database_result schema_make(const char *directory, struct why *why);
 
 /* schema.c: database_open, and makes or migrates the tables where needed. */
 enum database_result schema_open(struct database *database, const char *directory, bool durable);

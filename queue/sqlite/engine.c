@@ -66,13 +66,13 @@ static bool prepare_sources(struct store *store, struct why *why)
     return true;
 }
 
-/* SQLite would make the files readable by others. */
 static bool make_files(struct store *store, struct why *why)
 {
-    int fd = directory_open(store->directory, "queue.db", why);
-    if (fd < 0)
+    enum database_result result = schema_make(store->directory, why);
+    if (result != DATABASE_DONE) {
+        store_failed(store, result, why);
         return false;
-    close(fd);
+    }
     if (!reserve_make(store->directory)) {
         atomic_store(&store->reserve_gone, true);
         log_write(LEVEL_ERROR,

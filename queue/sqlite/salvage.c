@@ -255,11 +255,10 @@ bool salvage(const char *directory, struct why *why)
               "new one\"",
               aside);
     directory_path(path, aside, "queue.db");
-    int fd = directory_open(directory, "queue.db", why);
-    if (fd < 0)
+    enum database_result result = schema_make(directory, why);
+    if (result != DATABASE_DONE)
         return false;
-    close(fd);
-    enum database_result result = schema_open(&fresh, directory, true);
+    result = schema_open(&fresh, directory, true);
     if (result != DATABASE_DONE) {
         *why = fresh.why;
     } else if (sqlite3_open_v2(path, &work.old, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK) {

@@ -1,9 +1,14 @@
 /* The tables of the queue, their version, and how an older one becomes this one. A release migrates only what its
  * predecessor can still read: old and new processes share the database for a while. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "queue/sqlite/database.h"
+#include "queue/sqlite/directory.h"
 
 /* Events have a table for each source (schema_add_source): a source whose data plane is away does not lie in the way
  * of another's reading. AUTOINCREMENT: an id is never used twice, and the last one ever given counts what was
@@ -70,6 +75,92 @@ enum database_result schema_open(struct database *database, const char *director
     enum database_result result = database_open(database, directory, durable);
     return result == DATABASE_DONE ? prepare(database) : result;
 }
+
+/* ---- a new file ---- */
+
+/* Free pages can only be given back in a database that was made with auto_vacuum. */
+static const char settings_of_a_new_file[] =
+    "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA synchronous = FULL";
+
+static enum database_result open_failed(const char *path, struct why *why)
+{
+    why_set(why, "cannot make %.300s: %s", path, strerror(errno));
+    return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
+}
+
+enum database_result schema_make_file(const char *directory, const char *name, struct why *why)
+{
+    struct database fresh = {.write_lock = -1};
+    char path[STATE_PATH];
+    directory_path(path, directory, name);
+    /* SQLite would make it readable by others. No connection has it open yet: closing it drops no lock. */
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return open_failed(path, why);
+    close(fd);
+    enum database_result result = database_connect(&fresh, path);
+    if (result == DATABASE_DONE)
+        result = execute(&fresh, settings_of_a_new_file);
+    if (result == DATABASE_DONE)
+        result = database_set_journal_mode(&fresh, directory);
+    if (result == DATABASE_DONE)
+        result = make(&fresh);
+    if (result != DATABASE_DONE) {
+        *why = fresh.why;
+        unlink(path);
+    }
+    database_close(&fresh);
+    return result;
+}
+
+/* link() and not rename(): it fails where a database has come meanwhile. Some file systems have no hard links; who
+ * makes databases holds the writers' lock, so that the look before is enough there. */
+static enum database_result put_in_place(const char *new_path, const char *path, struct why *why)
+{
+    if (link(new_path, path) == 0 || errno == EEXIST)
+        return unlink(new_path) == 0 ? DATABASE_DONE : open_failed(new_path, why);
+    return rename(new_path, path) == 0 ? DATABASE_DONE : open_failed(path, why);
+}
+
+static enum database_result make_in_turn(const char *directory, const char *path, struct why *why)
+{
+    static const char *const left_over[] = {"queue.db.new", "queue.db.new-journal", "queue.db.new-wal",
+                                            "queue.db.new-shm"};
+    char new_path[STATE_PATH];
+    if (access(path, F_OK) == 0)
+        return DATABASE_DONE;                                           /* another process was faster */
+    for (size_t i = 0; i < sizeof left_over / sizeof *left_over; i++) { /* by a process that died while it made one */
+        directory_path(new_path, directory, left_over[i]);
+        unlink(new_path);
+    }
+    directory_path(new_path, directory, left_over[0]);
+    enum database_result result = schema_make_file(directory, left_over[0], why);
+    if (result == DATABASE_DONE)
+        result = put_in_place(new_path, path, why);
+    if (result == DATABASE_DONE && !directory_sync(directory, why))
+        result = DATABASE_FAILED;
+    return result;
+}
+
+enum database_result schema_make(const char *directory, struct why *why)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, "queue.db");
+    if (access(path, F_OK) == 0)
+        return DATABASE_DONE;
+    int lock = directory_open(directory, "write.lock", why);
+    if (lock < 0)
+        return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
+    int code;
+    do
+        code = flock(lock, LOCK_EX);
+    while (code != 0 && errno == EINTR);
+    enum database_result result = code == 0 ? make_in_turn(directory, path, why) : open_failed(path, why);
+    close(lock);
+    return result;
+}
+
+/* ---- sources ---- */
 
 static enum database_result find_source(struct database *database, const char *name, uint32_t *number)
 {
