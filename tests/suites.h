@@ -74,6 +74,7 @@ void suite_status_alerts(void);
 void suite_status_servers(void);
 void suite_status_tools(void);
 void suite_status_words(void);
+void suite_storm(void);
 void suite_transform(void);
 void suite_transform_dates(void);
 void suite_transform_memory(void);
