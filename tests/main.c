@@ -81,6 +81,7 @@ static void (*const suites[])(void) = {
     suite_durable_duplicates,
     suite_durable_kill,
     suite_storm,
+    suite_upgrade,
     suite_durable_lifecycle,
     suite_durable_outcomes,
     suite_durable_poison,
