@@ -49,13 +49,17 @@ static int take_text(void *context, int columns, char **values, char **names)
     return 0;
 }
 
-/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL. */
+/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL, as where a
+ * file cannot be mapped. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory)
 {
     char mode[32] = "";
-    const char *wanted = is_local(directory) ? "PRAGMA journal_mode = WAL" : "PRAGMA journal_mode = TRUNCATE";
-    int code = sqlite3_exec(database->db, wanted, take_text, mode, NULL);
+    int code = SQLITE_OK;
+    if (is_local(directory))
+        code = sqlite3_exec(database->db, "PRAGMA journal_mode = WAL", take_text, mode, NULL);
     database->wal = strcmp(mode, "wal") == 0;
+    if (code == SQLITE_OK && !database->wal)
+        code = sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
     if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
         why_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
         return DATABASE_FAILED;
