@@ -57,6 +57,7 @@ static void (*const suites[])(void) = {
     suite_queue_look,
     suite_queue_remember,
     suite_queue_sqlite,
+    suite_queue_sqlite_checkpoints,
     suite_queue_sqlite_faults,
     suite_queue_sqlite_locks,
     suite_queue_sqlite_processes,

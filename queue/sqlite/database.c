@@ -13,6 +13,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "queue/sqlite/lock.h"
+
 #define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
 
 /* File systems that are surely local: WAL needs shared memory, and corrupts on others even with one client. Not all
@@ -100,30 +102,30 @@ static enum database_result open_failed(struct database *database, const char *p
     return errno == ENOSPC ? DATABASE_FULL : DATABASE_FAILED;
 }
 
-static bool lock_writers(struct database *database)
+bool database_lock_writers(struct database *database, bool wait)
 {
-    int result;
-    do {
-        result = flock(database->write_lock, LOCK_EX);
-    } while (result != 0 && errno == EINTR);
-    if (result != 0)
-        why_set(&database->why, "cannot lock the queue: %s", strerror(errno));
-    return result == 0;
+    if (database->lock_path == NULL)
+        return true;
+    int error = lock_take(&database->write_lock, database->lock_path, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
+    if (error != 0)
+        why_set(&database->why, "cannot lock the queue: %s", strerror(error));
+    return error == 0;
 }
 
-static void unlock_writers(struct database *database)
+void database_unlock_writers(struct database *database)
 {
-    flock(database->write_lock, LOCK_UN);
+    if (database->write_lock >= 0)
+        lock_release(database->write_lock);
 }
 
 /* While one process turns a new database into one with a log, SQLite tells others at once that it is locked: they take
  * turns. */
 static enum database_result set_up_in_turn(struct database *database, const char *directory, bool durable)
 {
-    if (!lock_writers(database))
+    if (!database_lock_writers(database, true))
         return DATABASE_FAILED;
     enum database_result result = set_up(database, directory, durable);
-    unlock_writers(database);
+    database_unlock_writers(database);
     return result;
 }
 
@@ -139,6 +141,11 @@ enum database_result database_open(struct database *database, const char *direct
     char path[4096];
     *database = (struct database){.write_lock = -1};
     snprintf(path, sizeof path, "%s/write.lock", directory);
+    database->lock_path = strdup(path);
+    if (database->lock_path == NULL) {
+        why_set(&database->why, "out of memory");
+        return DATABASE_FAILED;
+    }
     database->write_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (database->write_lock < 0)
         return open_failed(database, path);
@@ -162,6 +169,7 @@ void database_close(struct database *database)
     sqlite3_close(database->db);
     if (database->write_lock >= 0)
         close(database->write_lock);
+    free(database->lock_path);
     *database = (struct database){.write_lock = -1};
 }
 
@@ -184,11 +192,11 @@ enum database_result database_begin(struct database *database)
     if (database_statement(database, STATEMENT_ROLLBACK, 0) == NULL)
         return DATABASE_FAILED;
     /* SQLite's own busy handler is not fair: whoever sleeps longest may starve. */
-    if (!lock_writers(database))
+    if (!database_lock_writers(database, true))
         return DATABASE_FAILED;
     enum database_result result = database_run(database, database_statement(database, STATEMENT_BEGIN, 0));
     if (result != DATABASE_DONE) {
-        unlock_writers(database);
+        database_unlock_writers(database);
         return result;
     }
     result = check_version(database);
@@ -206,7 +214,7 @@ enum database_result database_commit(struct database *database)
         database->why = why;
         return result;
     }
-    unlock_writers(database);
+    database_unlock_writers(database);
     return DATABASE_DONE;
 }
 
@@ -216,5 +224,5 @@ void database_rollback(struct database *database)
     if (sqlite3_get_autocommit(database->db) == 0) /* some errors roll back by themselves */
         database_run(database, database_statement(database, STATEMENT_ROLLBACK, 0));
     database->why = why;
-    unlock_writers(database);
+    database_unlock_writers(database);
 }
