@@ -1,11 +1,13 @@
 /* The engine `sqlite`: opening and closing a state directory, and the table that queue.c calls. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/sqlite/checkpoint.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
@@ -174,6 +176,13 @@ static bool store_must_reopen(void *state)
     return atomic_load(&store->must_reopen) || damage_is_marked(store->directory);
 }
 
+static void store_library(char out[static QUEUE_LIBRARY])
+{
+    bool bug = checkpoint_has_reset_bug(sqlite3_libversion_number());
+    snprintf(out, QUEUE_LIBRARY, "SQLite %s%s", sqlite3_libversion(),
+             bug ? ", which may have the WAL-reset bug: this program avoids it" : "");
+}
+
 const struct engine queue_engine_sqlite = {
     .open = store_open,
     .append = store_append,
@@ -189,6 +198,7 @@ const struct engine queue_engine_sqlite = {
     .is_steady = store_is_steady,
     .must_reopen = store_must_reopen,
     .close = store_close,
+    .library = store_library,
     .in_bulk = true,
     .inspection = &store_inspection,
 };
