@@ -56,6 +56,7 @@ static void (*const suites[])(void) = {
     suite_queue,
     suite_queue_look,
     suite_queue_remember,
+    suite_queue_repair,
     suite_queue_sqlite,
     suite_queue_sqlite_checkpoints,
     suite_queue_sqlite_faults,

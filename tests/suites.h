@@ -64,6 +64,7 @@ void suite_log(void);
 void suite_queue(void);
 void suite_queue_look(void);
 void suite_queue_remember(void);
+void suite_queue_repair(void);
 void suite_queue_sqlite(void);
 void suite_queue_sqlite_checkpoints(void);
 void suite_queue_sqlite_faults(void);

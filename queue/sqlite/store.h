@@ -130,8 +130,4 @@ bool store_look_known(void *state, const char *source, const struct identity *id
 /* inspect.c */
 extern const struct inspection store_inspection;
 
-/* salvage.c: with the open lock held exclusively: moves a damaged database aside and makes a new one of what can be
- * read. Returns false with the reason when not even that works. */
-bool salvage(const char *directory, struct why *why);
-
 #endif
