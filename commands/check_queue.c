@@ -190,6 +190,10 @@ static void print_cron(const char *directory, int64_t now_ms)
 static size_t print_overview(const struct overview *overview)
 {
     size_t wrong = check_waiting(overview);
+    if (overview->no_room.text[0] != '\0') {
+        printf("  WRONG: nothing new is accepted, and Close keeps its events meanwhile: %s\n", overview->no_room.text);
+        wrong++;
+    }
     print_moment("last accepted", overview->all.last_accepted_ms, overview->now_ms);
     print_moment("last delivered", overview->all.last_delivered_ms, overview->now_ms);
     print_moment("last cron", overview->last_cron_ms, overview->now_ms);

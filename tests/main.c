@@ -58,6 +58,7 @@ static void (*const suites[])(void) = {
     suite_queue_remember,
     suite_queue_sqlite,
     suite_queue_sqlite_faults,
+    suite_queue_sqlite_room,
     suite_queue_sqlite_processes,
     suite_recent,
     suite_status,

@@ -65,6 +65,7 @@ void suite_queue_look(void);
 void suite_queue_remember(void);
 void suite_queue_sqlite(void);
 void suite_queue_sqlite_faults(void);
+void suite_queue_sqlite_room(void);
 void suite_queue_sqlite_processes(void);
 void suite_recent(void);
 void suite_servers(void);

@@ -1,6 +1,7 @@
 /* Connections and transactions: see database.h. What each setting is for is measured; the pitfalls of SQLite with
  * several processes decide it. */
 #include "queue/sqlite/database.h"
+#include "watch/no_room.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,8 +93,9 @@ static enum database_result set_up(struct database *database, const char *direct
 
 static enum database_result open_failed(struct database *database, const char *path)
 {
-    why_set(&database->why, "cannot open %s: %s", path, strerror(errno));
-    return errno == ENOSPC ? DATABASE_FULL : DATABASE_FAILED;
+    database->error = errno;
+    why_set(&database->why, "cannot open %s: %s", path, strerror(database->error));
+    return no_room_is(database->error) ? DATABASE_FULL : DATABASE_FAILED;
 }
 
 static bool lock_writers(struct database *database)
@@ -123,10 +125,16 @@ static enum database_result set_up_in_turn(struct database *database, const char
     return result;
 }
 
-/* Never SQLITE_OPEN_CREATE: a database that was removed must not come back as an empty one. */
+/* Never SQLITE_OPEN_CREATE: a database that was removed must not come back as an empty one.
+ *
+ * Debian's SQLite overwrites by default all that is deleted, through the log: deleting events would need as much room
+ * there as the events are large. FAST overwrites within pages that are written anyway, and leaves pages that become
+ * free as they are. */
 enum database_result database_connect(struct database *database, const char *path)
 {
     int code = sqlite3_open_v2(path, &database->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(database->db, "PRAGMA secure_delete = FAST", NULL, NULL, NULL);
     return database_result_of(database, code);
 }
 
