@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "queue/inspect.h"
+#include "queue/sqlite/database.h"
 #include "queue/sqlite/reserve.h"
 #include "tests/suites.h"
 #include "tests/system/check.h"
@@ -292,6 +293,40 @@ static void a_limit_on_files_stops_accepting_only(void)
     check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "it fills up, says so, and drains: status %d", status);
 }
 
+/* ---- where a log cannot be had ---- */
+
+#define NO_LOCAL_DISK "/proc"
+
+/* A database with a log, which the version before made there, is used without one once nobody else has it open; what
+ * stands in the log only is not lost. */
+static void a_log_is_left(void)
+{
+    struct why why = {""};
+    struct queue *queue = open_new("log");
+    for (size_t i = 0; i < 10; i++)
+        CU_ASSERT_EQUAL(append(queue, LARGE, &why), QUEUE_STORED);
+    char path[PATH_SIZE], log[PATH_SIZE];
+    path_join(path, state, "queue.db");
+    path_join(log, state, "queue.db-wal");
+    for (int alone = 0; alone < 2; alone++) {
+        struct database database = {.write_lock = -1};
+        struct stat status;
+        CU_ASSERT_EQUAL(stat(log, &status), 0);
+        CU_ASSERT(status.st_size > 10 * LARGE);
+        CU_ASSERT_EQUAL(database_connect(&database, path), DATABASE_DONE);
+        enum database_result result = database_set_journal_mode(&database, NO_LOCAL_DISK);
+        check(alone ? result == DATABASE_DONE && !database.wal : result != DATABASE_DONE, "%d: %s", (int)result,
+              database.why.text);
+        CU_ASSERT_EQUAL(access(log, F_OK) == 0, !alone);
+        database_close(&database);
+        if (!alone)
+            queue_close(queue);
+    }
+    queue = open_new("log"); /* and back */
+    CU_ASSERT_EQUAL(counts_of(queue).waiting, 10);
+    queue_close(queue);
+}
+
 void suite_queue_sqlite_room(void)
 {
     static CU_TestInfo tests[] = {
@@ -300,6 +335,7 @@ void suite_queue_sqlite_room(void)
         {"a settling that does not fit is halved", a_settling_that_does_not_fit_is_halved},
         {"deleting needs little room", deleting_needs_little_room},
         {"a limit on the size of files stops accepting only", a_limit_on_files_stops_accepting_only},
+        {"a log is left where it cannot be had", a_log_is_left},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue sqlite room", set_up, tear_down, tests);
