@@ -22,6 +22,7 @@
 #define GROUP_OF_LOAD 8 /* so many in a group: there is load */
 #define PAGE_BYTES 16384
 #define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* below a limit on the size of files: a group, and settling */
+#define NOTE_AGAIN_MS 5000
 #define REST_NS 200000L /* then, between two groups; a commit takes two or three times as long */
 #define STACK_SIZE ((size_t)256 * 1024)
 
@@ -135,7 +136,9 @@ static bool is_too_full(struct store *store, enum database_result *result)
         return false;
     if (is_at_size_limit(store, pages, unused)) {
         why_set(&database->why, "%s: %s", no_room_words(EFBIG), no_room_advice(EFBIG));
-        return true;
+        database->error = EFBIG;
+        *result = DATABASE_FULL;
+        return false;
     }
     if ((pages - unused) * PAGE_BYTES < store->config->queue_max_bytes)
         return false;
@@ -163,8 +166,16 @@ static enum database_result insert_all(struct store *store, const struct waiting
 static enum queue_result answer_for(struct store *store, enum database_result result)
 {
     struct database *database = &store->group.database;
-    if (result == DATABASE_DONE)
+    if (result == DATABASE_DONE) {
+        if (store->group.noted_room > 0)
+            no_room_note(store->directory, 0);
+        store->group.noted_room = 0;
         return QUEUE_STORED;
+    }
+    if (result == DATABASE_FULL && clock_now() - store->group.noted_room >= NOTE_AGAIN_MS) {
+        store->group.noted_room = clock_now();
+        no_room_note(store->directory, database->error);
+    }
     store_failed(store, result, &database->why);
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
@@ -174,7 +185,7 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
 {
     struct database *database = &store->group.database;
     if (!reserve_is_there(store->directory)) { /* whoever forwards makes it again */
-        int error = reserve_trouble(store->directory);
+        int error = no_room_of(store->directory);
         why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
         return QUEUE_FULL;
     }

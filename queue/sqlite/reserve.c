@@ -21,8 +21,11 @@
 #define ENLARGE_AGAIN_S 3600
 #define SHARE 2 /* the wanted size is taken where the room that is left is that many times as large */
 
-/* It was given up: the file has the errno. */
-#define SPENT "reserve.spent"
+/* Why nothing is accepted: "ERRNO TIME", the time in ms. Always as long and written in its place, for there is no room
+ * for a new file then. */
+#define NOTE "no_room"
+#define NOTE_FORMAT "%3d %013lld\n"
+#define NOTE_FRESH_MS 60000 /* a write may work again, and nobody has tried */
 
 /* File systems on which fallocate really takes the room, at once. Elsewhere each block is written. */
 static const struct {
@@ -99,17 +102,35 @@ static int64_t affordable(const char *directory, int64_t bytes)
     return left >= SHARE * (uint64_t)bytes ? bytes : LEAST;
 }
 
-static void note_spent(const char *directory, int error)
+void no_room_note(const char *directory, int error)
 {
-    char path[STATE_PATH], text[16];
-    directory_path(path, directory, SPENT);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    char path[STATE_PATH], text[32];
+    directory_path(path, directory, NOTE);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
-    int length = snprintf(text, sizeof text, "%d\n", error);
-    ssize_t n = write(fd, text, (size_t)length);
+    int length = snprintf(text, sizeof text, NOTE_FORMAT, error % 1000, (long long)clock_unix_ms());
+    ssize_t n = pwrite(fd, text, (size_t)length, 0);
     (void)n; /* without it the words are those of a full disk */
     close(fd);
+}
+
+/* The errno that is noted, 0: none. */
+static int noted(const char *directory, bool fresh_only)
+{
+    char path[STATE_PATH], text[32] = "";
+    int error = 0;
+    long long when = 0;
+    directory_path(path, directory, NOTE);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    /* NOLINTNEXTLINE(cert-err34-c): of our own making */
+    if (n <= 0 || sscanf(text, "%d %lld", &error, &when) != 2 || !no_room_is(error))
+        return 0;
+    int64_t age_ms = clock_unix_ms() - when;
+    return fresh_only && (age_ms < 0 || age_ms > NOTE_FRESH_MS) ? 0 : error;
 }
 
 /* Whether the file is still the one of that name. */
@@ -124,18 +145,19 @@ static bool is_named(int fd, const char *path)
  * find that what they wait for has become the reserve. */
 static bool make(const char *directory, int64_t bytes)
 {
-    char path[STATE_PATH], making[STATE_PATH], spent[STATE_PATH];
+    char path[STATE_PATH], making[STATE_PATH];
     directory_path(path, directory, "reserve");
     directory_path(making, directory, "reserve.new");
-    directory_path(spent, directory, SPENT);
     int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
     bool mine = flock(fd, LOCK_EX) == 0 && is_named(fd, making);
     bool good = mine ? fill(fd, bytes) && rename(making, path) == 0 : reserve_is_there(directory);
     int error = errno;
-    if (mine)
-        unlink(good ? spent : making);
+    if (mine && good)
+        no_room_note(directory, 0);
+    else if (mine)
+        unlink(making);
     close(fd);
     errno = error;
     return good;
@@ -155,7 +177,11 @@ static void enlarge(const char *directory, int64_t bytes)
 
 bool reserve_make(const char *directory, int64_t bytes)
 {
+    char note[STATE_PATH];
     int64_t size = size_of(directory);
+    directory_path(note, directory, NOTE);
+    if (size >= 0 && access(note, F_OK) != 0)
+        no_room_note(directory, 0); /* of the version before: now there is room for it */
     if (size >= bytes)
         return true;
     int64_t best = affordable(directory, bytes);
@@ -167,8 +193,8 @@ bool reserve_make(const char *directory, int64_t bytes)
     if ((best > LEAST && make(directory, best)) || make(directory, LEAST))
         return true; /* a small one is better than none */
     int error = errno;
-    if (reserve_trouble(directory) != error)
-        note_spent(directory, error);
+    if (noted(directory, false) == 0)
+        no_room_note(directory, error);
     errno = error;
     return false;
 }
@@ -178,22 +204,14 @@ void reserve_give_up(const char *directory, int error)
     char path[STATE_PATH];
     directory_path(path, directory, "reserve");
     unlink(path);
-    note_spent(directory, error);
+    no_room_note(directory, error);
 }
 
-int reserve_trouble(const char *directory)
+int no_room_of(const char *directory)
 {
-    char path[STATE_PATH], text[16] = "";
-    int seen = no_room_look(directory);
-    if (seen == EROFS)
-        return seen;
-    if (reserve_is_there(directory))
-        return 0;
-    directory_path(path, directory, SPENT);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0)
-        close(fd);
-    int error = n > 0 ? (int)strtol(text, NULL, 10) : 0;
-    return no_room_is(error) ? error : ENOSPC;
+    bool gone = !reserve_is_there(directory);
+    int seen = no_room_look(directory), error = noted(directory, !gone);
+    if (error != 0 || seen == EROFS)
+        return error != 0 ? error : seen;
+    return gone ? ENOSPC : 0;
 }

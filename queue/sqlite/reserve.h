@@ -17,13 +17,16 @@ int64_t reserve_bytes(int64_t max_body);
  * process. */
 bool reserve_make(const char *directory, int64_t bytes);
 
-/* Gives it up, and leaves a note of the error (errno) because of which. */
+/* Gives it up because of that error (errno), which is noted. */
 void reserve_give_up(const char *directory, int error);
 
 bool reserve_is_there(const char *directory);
 
-/* Why nothing is accepted, for all processes: the errno of which the reserve was given up, or which is known otherwise;
- * 0: there is room as far as is known. */
-int reserve_trouble(const char *directory);
+/* Notes, for all processes, that nothing could be written because of that errno; 0: that it can. */
+void no_room_note(const char *directory, int error);
+
+/* Why nothing new is accepted, as an errno, in whatever process it was noted: the reserve is gone, or a write failed
+ * just now; 0: there is room as far as is known. */
+int no_room_of(const char *directory);
 
 #endif

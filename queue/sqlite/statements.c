@@ -116,7 +116,7 @@ static int error_behind(const struct database *database, int error)
 
 /* The errno behind SQLite's code when it means that nothing more can be written; else 0. SQLite has a code of its own
  * for ENOSPC only, and not even for that everywhere. */
-static int no_room_of(const struct database *database, int code, int error)
+static int no_room_behind(const struct database *database, int code, int error)
 {
     switch (code & 0xff) {
     case SQLITE_FULL:
@@ -138,7 +138,7 @@ static int no_room_of(const struct database *database, int code, int error)
 
 enum database_result database_result_of(struct database *database, int code)
 {
-    int error = no_room_of(database, code, errno);
+    int error = no_room_behind(database, code, errno);
     if (error != 0) {
         database->error = error;
         why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));

@@ -72,7 +72,7 @@ void store_failed(struct store *store, enum database_result result, const struct
 bool store_has_room(void *state, struct why *words)
 {
     const struct store *store = state;
-    int error = reserve_trouble(store->directory);
+    int error = no_room_of(store->directory);
     if (error != 0)
         why_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
     return error == 0;

@@ -44,6 +44,7 @@ struct group {
     pthread_t writer;
     struct database database; /* the writer's, once it is started */
     int wake_fd;              /* likewise */
+    moment noted_room;        /* likewise: when it noted that there is no room; 0: not since the last commit */
 };
 
 struct housekeeper {

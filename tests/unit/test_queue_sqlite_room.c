@@ -124,7 +124,7 @@ static bool has_room_within(struct queue *queue, int64_t ms)
 
 static void an_append_says_what_is_full(void)
 {
-    struct queue *queue = open_new("words");
+    struct queue *queue = open_new("words"), *other = open_new("words");
     static const int codes[] = {SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC};
     for (size_t i = 0; i < ROWS * 2; i++) {
         struct why why = {""};
@@ -134,8 +134,13 @@ static void an_append_says_what_is_full(void)
         /* In one process a log that cannot be synced may never be asked to be. */
         check(result == QUEUE_FULL && strstr(why.text, table[i / 2].words) == why.text, "errno %d: %d: %s",
               table[i / 2].error, (int)result, why.text);
+        struct why words = {""};
+        CU_ASSERT_FALSE(queue_has_room(other, &words)); /* all processes know */
+        check(strstr(words.text, table[i / 2].words) == words.text, "errno %d: %s", table[i / 2].error, words.text);
         check(append(queue, 1000, &why) == QUEUE_STORED, "and then it works again");
+        CU_ASSERT_TRUE(queue_has_room(other, &words));
     }
+    queue_close(other);
     struct why why = {""};
     disk_fail_with(1, true, SQLITE_IOERR_WRITE, EIO);
     CU_ASSERT_EQUAL(append(queue, 1000, &why), QUEUE_BROKEN); /* a failing disk is not a full one */
@@ -163,12 +168,12 @@ static void a_settling_gives_up_the_reserve(void)
         check(settled == table[i].space && reserve_is_there(state) != table[i].space, "errno %d: settled %d",
               table[i].error, settled);
         if (table[i].space) {
-            CU_ASSERT_EQUAL(reserve_trouble(state), table[i].error);
+            CU_ASSERT_EQUAL(no_room_of(state), table[i].error);
             check(append(queue, 1000, &why) == QUEUE_FULL && strstr(why.text, table[i].words) == why.text, "%s",
                   why.text);
             struct queue *other = queue_open(&made.config, &why); /* makes it again */
             CU_ASSERT_TRUE(queue_has_room(other, &words));
-            CU_ASSERT_EQUAL(reserve_trouble(state), 0);
+            CU_ASSERT_EQUAL(no_room_of(state), 0);
             queue_close(other);
         }
         CU_ASSERT_EQUAL(append(queue, 1000, &why), QUEUE_STORED);
