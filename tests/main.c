@@ -61,6 +61,7 @@ static void (*const suites[])(void) = {
     suite_queue_sqlite_checkpoints,
     suite_queue_sqlite_faults,
     suite_queue_sqlite_locks,
+    suite_queue_sqlite_room,
     suite_queue_sqlite_processes,
     suite_recent,
     suite_status,

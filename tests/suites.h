@@ -69,6 +69,7 @@ void suite_queue_sqlite(void);
 void suite_queue_sqlite_checkpoints(void);
 void suite_queue_sqlite_faults(void);
 void suite_queue_sqlite_locks(void);
+void suite_queue_sqlite_room(void);
 void suite_queue_sqlite_processes(void);
 void suite_recent(void);
 void suite_servers(void);

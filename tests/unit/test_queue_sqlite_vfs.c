@@ -1,6 +1,7 @@
 /* A VFS before SQLite's own. What it remembers of a file goes by its name, for several connections have it open. */
 #include "tests/unit/test_queue_sqlite_vfs.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
@@ -16,6 +17,7 @@
 /* The files of the database that survive; others are SQLite's own temporary ones. */
 static const char *const names[] = {"queue.db", "queue.db-wal"};
 #define FILES (sizeof names / sizeof *names)
+#define LOG 1
 
 struct shim {
     sqlite3_file base;
@@ -47,7 +49,8 @@ static struct {
     pthread_mutex_t lock; /* over all below */
     unsigned calls, fail_at;
     bool for_ever, failed;
-    int code;
+    int code, error;
+    size_t log_limit; /* 0: none */
     bool recording;
     struct entry *record;
     size_t count, room;
@@ -94,11 +97,34 @@ static int count_call(void)
 
 void disk_fail(unsigned n, bool for_ever, int code)
 {
+    disk_fail_with(n, for_ever, code, EIO);
+}
+
+void disk_limit_log(size_t bytes)
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.log_limit = bytes;
+    disk.failed = false;
+    pthread_mutex_unlock(&disk.lock);
+}
+
+/* With the lock held. */
+static int check_log(const struct shim *shim, int length, sqlite3_int64 at)
+{
+    if (disk.log_limit == 0 || shim->number != LOG || (size_t)(at + length) <= disk.log_limit)
+        return SQLITE_OK;
+    disk.failed = true;
+    return SQLITE_IOERR_WRITE;
+}
+
+void disk_fail_with(unsigned n, bool for_ever, int code, int error)
+{
     pthread_mutex_lock(&disk.lock);
     disk.calls = 0;
     disk.fail_at = n;
     disk.for_ever = for_ever;
     disk.code = code;
+    disk.error = error;
     disk.failed = false;
     pthread_mutex_unlock(&disk.lock);
 }
@@ -136,13 +162,17 @@ static int on_read(sqlite3_file *file, void *out, int length, sqlite3_int64 at)
 static int on_write(sqlite3_file *file, const void *bytes, int length, sqlite3_int64 at)
 {
     pthread_mutex_lock(&disk.lock);
-    int code = count_call();
+    int code = count_call(), error = code == SQLITE_OK ? EDQUOT : disk.error;
+    if (code == SQLITE_OK)
+        code = check_log(shim_of(file), length, at);
     if (code != SQLITE_OK)
         length /= 2;
     int result = real_of(file)->pMethods->xWrite(real_of(file), bytes, length, at);
     if (result == SQLITE_OK)
         record_write(shim_of(file), bytes, length, at);
     pthread_mutex_unlock(&disk.lock);
+    if (code != SQLITE_OK)
+        errno = error;
     return code != SQLITE_OK ? code : result;
 }
 
@@ -154,6 +184,8 @@ static int on_truncate(sqlite3_file *file, sqlite3_int64 size)
         code = real_of(file)->pMethods->xTruncate(real_of(file), size);
         if (code == SQLITE_OK && disk.recording && shim_of(file)->number < FILES)
             add((struct entry){DEED_TRUNCATE, shim_of(file)->number, (size_t)size, 0, NULL});
+    } else {
+        errno = disk.error;
     }
     pthread_mutex_unlock(&disk.lock);
     return code;
@@ -165,10 +197,13 @@ static int on_sync(sqlite3_file *file, int flags)
     pthread_mutex_lock(&disk.lock);
     int code = count_call();
     size_t covered = disk.count;
+    int error = disk.error;
     void (*act)(void) = shim_of(file)->number == 0 ? disk.at_sync : NULL;
     pthread_mutex_unlock(&disk.lock);
     if (act != NULL)
         act();
+    if (code != SQLITE_OK)
+        errno = error;
     if (code == SQLITE_OK)
         code = real_of(file)->pMethods->xSync(real_of(file), flags);
     pthread_mutex_lock(&disk.lock);

@@ -15,6 +15,13 @@ void disk_remove(void);
  * and with for_ever all after it; 0: none. */
 void disk_fail(unsigned n, bool for_ever, int code);
 
+/* As disk_fail; the failing calls leave that errno, as a kernel does. */
+void disk_fail_with(unsigned n, bool for_ever, int code, int error);
+
+/* From now on the log cannot grow beyond so many bytes: writes beyond fail with SQLITE_IOERR_WRITE and EDQUOT. 0: no
+ * limit. */
+void disk_limit_log(size_t bytes);
+
 /* Whether a call has failed since. */
 bool disk_failed(void);
 
