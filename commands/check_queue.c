@@ -144,6 +144,7 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
 /* Events of a source that is not configured wait for ever, but for an operator. */
 static size_t check_source(const struct overview_source *source)
 {
+    char date[WHEN_SIZE];
     size_t wrong = 0;
     if (!source->configured && source->counts.waiting > 0) {
         printf("  WRONG: %" PRIu64 " events wait for source %s, which is not in the configuration: configure it again, "
@@ -166,6 +167,10 @@ static size_t check_source(const struct overview_source *source)
         printf("  %" PRIu64 " dead letters of source %s: `closecrm.fcgi dead list --source %s` says why; once that is "
                "mended,\n    `closecrm.fcgi dead replay --source %s`\n",
                source->counts.dead, source->name, source->name, source->name);
+    if (source->counts.ending > 0)
+        printf("  %" PRIu64 " dead letters of source %s end from %s on (dead_retention): replay them, or keep a copy:\n"
+               "    closecrm.fcgi queue backup FILE\n",
+               source->counts.ending, source->name, when_print(source->counts.ending_ms, date));
     return wrong;
 }
 
@@ -222,6 +227,11 @@ static size_t print_overview(const struct overview *overview)
     print_moment("last cron", overview->last_cron_ms, overview->now_ms);
     for (size_t i = 0; i < overview->names.count; i++)
         wrong += check_source(&overview->source[i]);
+    if (overview->room.letters > overview->room.share)
+        printf("  dead letters take %" PRIu64
+               " MiB, more than their quarter of queue_max_bytes: they are kept, and events "
+               "have the other\n    three quarters; `closecrm.fcgi dead drop` throws away those that you name\n",
+               overview->room.letters >> 20);
     return wrong;
 }
 

@@ -60,6 +60,7 @@ struct config {
     char *state_dir; /* absolute; of the engine sqlite */
     int64_t queue_max_bytes;
     int64_t queue_retention_ms;
+    int64_t dead_retention_ms; /* 0: dead letters are kept for ever */
     int64_t dedupe_window_ms;
     int64_t poison_after_ms;
     int64_t deliver_rate; /* events a second and source; 0: as many as the data plane takes */

@@ -33,6 +33,7 @@ struct engine {
 struct inspection {
     bool (*names)(void *state, struct strings *names, struct why *why);
     bool (*count)(void *state, const char *source, struct counts *counts, struct why *why);
+    bool (*room)(void *state, struct queue_room *room, struct why *why);
     bool (*look_known)(void *state, const char *source, const struct identity *identities, size_t count,
                        struct known *known, struct why *why);
     bool (*notes)(void *state, const char *source, struct notes *notes, struct why *why);

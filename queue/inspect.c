@@ -35,6 +35,13 @@ bool queue_count(struct queue *queue, const char *source, struct counts *counts,
     return inspection != NULL && inspection->count(queue->state, source, counts, why);
 }
 
+bool queue_room(struct queue *queue, struct queue_room *room, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    *room = (struct queue_room){.used = 0};
+    return inspection != NULL && inspection->room(queue->state, room, why);
+}
+
 bool queue_look_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct why *why)
 {

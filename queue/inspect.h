@@ -12,6 +12,9 @@ struct counts {
     uint64_t duplicates;
     uint64_t dropped;
     uint64_t dead;              /* dead letters that are kept now */
+    uint64_t ended;             /* dead letters that dead_retention has ended */
+    uint64_t ending;            /* dead letters that it ends soon, within a week at most */
+    int64_t ending_ms;          /* when the first of them ends; Unix time; 0: none does */
     uint64_t waiting;           /* replays included */
     int64_t oldest_received_ms; /* of those that wait; Unix time; 0: none waits */
     int64_t last_accepted_ms;   /* 0: never, as below */
@@ -38,12 +41,22 @@ struct letters {
     struct buffer texts;
 };
 
+/* What takes room in the queue. Bytes. */
+struct queue_room {
+    uint64_t used;    /* by all that is in it */
+    uint64_t letters; /* of it, by dead letters */
+    uint64_t share;   /* of queue_max_bytes, that dead letters may take: beyond it they do not make the queue full */
+};
+
 /* The sources that the queue knows, configured or not. The caller frees with queue_names_free. */
 bool queue_names(struct queue *queue, struct strings *names, struct why *why);
 void queue_names_free(struct strings *names);
 
 /* Counts of one source. One that the queue does not know has none. */
 bool queue_count(struct queue *queue, const char *source, struct counts *counts, struct why *why);
+
+/* What takes room, of all sources. */
+bool queue_room(struct queue *queue, struct queue_room *room, struct why *why);
 
 /* Says what is remembered of each identity, as queue_known does for the owner. What is settled at this very moment may
  * not be seen yet. */

@@ -54,6 +54,7 @@ static void (*const suites[])(void) = {
     suite_json_tree,
     suite_log,
     suite_queue,
+    suite_queue_letters,
     suite_queue_look,
     suite_queue_remember,
     suite_queue_repair,

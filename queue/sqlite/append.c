@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/sqlite/letters.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 #include "watch/no_room.h"
@@ -126,10 +127,12 @@ static bool is_at_size_limit(const struct store *store, int64_t pages, int64_t u
     return pages * PAGE_BYTES > store->file_limit - margin && unused * PAGE_BYTES < margin;
 }
 
-/* Size is what is used, not what the file holds: deleted events leave free pages. */
+/* Size is what is used, not what the file holds: deleted events leave free pages. Dead letters are only asked for when
+ * all is used: within their share they count like events, and what is beyond it does not make the queue full. */
 static bool is_too_full(struct store *store, enum database_result *result)
 {
     struct database *database = &store->group.database;
+    int64_t most = store->config->queue_max_bytes, share = letters_share(most);
     int64_t pages = database_number(database, STATEMENT_PAGES, result);
     int64_t unused = *result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, result) : 0;
     if (*result != DATABASE_DONE)
@@ -140,9 +143,13 @@ static bool is_too_full(struct store *store, enum database_result *result)
         *result = DATABASE_FULL;
         return false;
     }
-    if ((pages - unused) * PAGE_BYTES < store->config->queue_max_bytes)
+    int64_t used = (pages - unused) * PAGE_BYTES;
+    if (used < most)
         return false;
-    why_set(&database->why, "queue_max_bytes is reached: the data plane must take what waits first");
+    int64_t letters = letters_bytes(database, result);
+    if (*result != DATABASE_DONE || (letters > share && used - letters < most - share))
+        return false;
+    letters_why_full(used, letters, most, &database->why);
     return true;
 }
 

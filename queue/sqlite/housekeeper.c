@@ -9,6 +9,7 @@
 
 #include "queue/sqlite/beat.h"
 #include "queue/sqlite/checkpoint.h"
+#include "queue/sqlite/letters.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
@@ -254,6 +255,19 @@ static enum database_result prune(struct house *house)
     return result;
 }
 
+/* Ends dead letters that are older than dead_retention. Appends pass between the steps. */
+static enum database_result end_letters(struct house *house)
+{
+    enum database_result result;
+    size_t ended;
+    do {
+        result = letters_end_step(house->store, &house->database, &ended);
+        if (ended > 0)
+            checkpoint_all(house);
+    } while (result == DATABASE_DONE && ended > 0 && !is_ending(house->store));
+    return result;
+}
+
 /* ---- room ---- */
 
 static enum database_result give_back(struct house *house)
@@ -318,6 +332,8 @@ static void keep_house(struct house *house)
         keep_reserve(house, now);
     if (now >= house->next_prune && result == DATABASE_DONE && atomic_load(&store->steady)) {
         result = prune(house);
+        if (result == DATABASE_DONE)
+            result = end_letters(house);
         house->next_prune = now + PRUNE_MS;
     }
     if (result != DATABASE_DONE)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "queue/sqlite/letters.h"
 #include "queue/sqlite/store.h"
 
 #define MOVE_STEP 500
@@ -105,7 +106,8 @@ static uint64_t less(uint64_t a, uint64_t b)
 }
 
 /* The last id ever given is how many events were appended; what was not settled of them waits. */
-static enum database_result count_source(struct database *database, uint32_t number, struct counts *counts)
+static enum database_result count_source(struct database *database, uint32_t number, const struct config *config,
+                                         struct counts *counts)
 {
     uint64_t kinds[COUNT_KINDS] = {0};
     int64_t appended, letters, newest;
@@ -118,6 +120,8 @@ static enum database_result count_source(struct database *database, uint32_t num
         result = ask_with(database, STATEMENT_OLDEST, number, 0, &counts->oldest_received_ms);
     if (result == DATABASE_DONE)
         result = ask_with(database, STATEMENT_NEWEST, number, 0, &newest);
+    if (result == DATABASE_DONE)
+        result = letters_ending(database, number, config->dead_retention_ms, &counts->ending, &counts->ending_ms);
     if (result != DATABASE_DONE)
         return result;
     uint64_t settled = kinds[COUNT_DELIVERED] + kinds[COUNT_DUPLICATES] + kinds[COUNT_DROPPED] + kinds[COUNT_DEAD];
@@ -127,6 +131,7 @@ static enum database_result count_source(struct database *database, uint32_t num
     counts->duplicates = kinds[COUNT_DUPLICATES];
     counts->dropped = kinds[COUNT_DROPPED];
     counts->dead = (uint64_t)letters;
+    counts->ended = kinds[COUNT_ENDED];
     counts->last_delivered_ms = (int64_t)kinds[COUNT_LAST_DELIVERED];
     counts->last_accepted_ms = (int64_t)kinds[COUNT_LAST_ACCEPTED];
     if (newest > counts->last_accepted_ms)
@@ -144,9 +149,26 @@ static bool store_count(void *state, const char *source, struct counts *counts, 
     if (number == 0)
         return true;
     sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL); /* all of one moment */
-    enum database_result result = count_source(&store->reader, number, counts);
+    enum database_result result = count_source(&store->reader, number, store->config, counts);
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
     return result == DATABASE_DONE || failed(store, result, why);
+}
+
+static bool store_room(void *state, struct queue_room *room, struct why *why)
+{
+    struct store *store = state;
+    enum database_result result;
+    if (!store_reader(store, why))
+        return false;
+    int64_t pages = database_number(&store->reader, STATEMENT_PAGES, &result);
+    int64_t unused = result == DATABASE_DONE ? database_number(&store->reader, STATEMENT_FREE_PAGES, &result) : 0;
+    int64_t letters = result == DATABASE_DONE ? letters_bytes(&store->reader, &result) : 0;
+    if (result != DATABASE_DONE)
+        return failed(store, result, why);
+    room->used = pages > unused ? (uint64_t)(pages - unused) * 16384 : 0;
+    room->letters = (uint64_t)letters;
+    room->share = (uint64_t)letters_share(store->config->queue_max_bytes);
+    return true;
 }
 
 /* ---- dead letters ---- */
@@ -391,6 +413,7 @@ static bool store_backup(void *state, const char *path, struct why *why)
 const struct inspection store_inspection = {
     .names = store_names,
     .count = store_count,
+    .room = store_room,
     .look_known = store_look_known,
     .notes = store_read_notes,
     .is_owned = store_is_owned,

@@ -9,6 +9,7 @@
 
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
+#include "queue/sqlite/letters.h"
 #include "watch/no_room.h"
 
 /* Events have a table for each source (schema_add_source): a source whose data plane is away does not lie in the way
@@ -74,7 +75,9 @@ static enum database_result prepare(struct database *database)
 enum database_result schema_open(struct database *database, const char *directory, bool durable)
 {
     enum database_result result = database_open(database, directory, durable);
-    return result == DATABASE_DONE ? prepare(database) : result;
+    if (result == DATABASE_DONE)
+        result = prepare(database);
+    return result == DATABASE_DONE ? letters_prepare(database) : result;
 }
 
 /* ---- a new file ---- */

@@ -18,6 +18,7 @@ static const char *const texts[STATEMENTS] = {
 
     [STATEMENT_ADD_SOURCE] = "INSERT INTO source (name) VALUES (?1)",
     [STATEMENT_SOURCE_NUMBER] = "SELECT number FROM source WHERE name = ?1",
+    [STATEMENT_SOURCE_NAME] = "SELECT name FROM source WHERE number = ?1",
     [STATEMENT_SOURCES] = "SELECT name FROM source ORDER BY number",
 
     [STATEMENT_ADD_COUNT] = "INSERT INTO count (source, kind, n) VALUES (?1, ?2, ?3)"
@@ -53,6 +54,14 @@ static const char *const texts[STATEMENTS] = {
                              " WHERE letter.id > ?1 AND source.name = ?2 ORDER BY letter.id",
     [STATEMENT_LETTER] = "SELECT source FROM letter WHERE id = ?1 AND replayed IS NULL",
     [STATEMENT_LETTER_COUNT] = "SELECT count(*) FROM letter WHERE source = ?1",
+    [STATEMENT_LETTER_PARTS] = "SELECT count(*) FROM sqlite_master"
+                               " WHERE name IN ('letter_died', 'letter_added', 'letter_removed')",
+    [STATEMENT_LETTER_BYTES] = "SELECT n FROM count WHERE source = 0 AND kind = 11",  /* COUNT_LETTER_BYTES */
+    [STATEMENT_LETTERS_SINCE] = "SELECT n FROM count WHERE source = 0 AND kind = 13", /* COUNT_LETTERS_SINCE */
+    [STATEMENT_LETTERS_OLDER] = "SELECT count(*), min(died) FROM letter"
+                                " WHERE source = ?1 AND died < ?2 AND replayed IS NULL",
+    [STATEMENT_LETTERS_OLDEST] = "SELECT id, source FROM letter WHERE died < ?1 AND replayed IS NULL"
+                                 " ORDER BY died LIMIT ?2",
     [STATEMENT_LETTER_ON_ITS_WAY] = "UPDATE letter SET replayed = ?2 WHERE id = ?1",
     [STATEMENT_LETTER_DIED_AGAIN] = "UPDATE letter SET replayed = NULL, died = ?2, reason = ?3, key = ?4, updated = ?5"
                                     " WHERE id = ?1",

@@ -24,8 +24,11 @@ enum count_kind {
     COUNT_MOVED_OUT = 7,      /* taken away by a move to another source */
     COUNT_LAST_DELIVERED = 8, /* Unix time, ms */
     COUNT_LAST_ACCEPTED = 9,
-    COUNT_LOST = 10, /* could not be read from a damaged database */
-    COUNT_KINDS = 11,
+    COUNT_LOST = 10,          /* could not be read from a damaged database */
+    COUNT_LETTER_BYTES = 11,  /* the room that dead letters take, of all sources: under source 0 (letters.c) */
+    COUNT_ENDED = 12,         /* dead letters that dead_retention has ended */
+    COUNT_LETTERS_SINCE = 13, /* since when dead letters may end at all; Unix time, ms; under source 0 */
+    COUNT_KINDS = 14,
 };
 
 /* An append that waits for its group's commit (append.c). */

@@ -46,6 +46,7 @@ static void short_form(void)
                                  "state_dir = state  (default)\n"
                                  "queue_max_bytes = 8G  (default)\n"
                                  "queue_retention = 30d  (default)\n"
+                                 "dead_retention = 90d  (default)\n"
                                  "dedupe_window = 31d  (default)\n"
                                  "poison_after = 10m  (default)\n"
                                  "deliver_rate = 0  (default)\n"
