@@ -80,6 +80,11 @@ static size_t check_sources(const struct config *config, bool offline)
         print_address(config, source);
         if (is_plain_http(source->data_plane_url))
             printf("  data_plane_url is http: events and write key travel readable by others; use https\n");
+        if (source->accept_empty == ANSWER_YES)
+            printf(
+                "  accept_empty = yes: any server that answers 200 with an empty body, also one that is not the data "
+                "plane,\n    counts as having stored the events; set it only where `no` keeps real deliveries "
+                "waiting\n");
         fflush(stdout); /* trying may take a while */
         if (offline)
             continue;

@@ -56,6 +56,26 @@ static void try_aside_again(struct traffic *traffic)
     traffic_return(traffic, &traffic->aside);
 }
 
+/* The data plane is there again: the source's other lanes need not sit out their back-off. A lane is woken once in
+ * BACKOFF_FIRST_MS at most, for its own batch may be what the data plane fails at; and a pause that the data plane
+ * asked for is kept. */
+static void wake_others(const struct lane *lane)
+{
+    struct traffic *traffic = lane->traffic;
+    for (size_t i = 0; i < traffic->lanes; i++) {
+        struct lane *other = &traffic->lane[i];
+        moment due = other->sent_at + BACKOFF_FIRST_MS;
+        if (other == lane || other->sending.count > 0)
+            continue;
+        if (due < other->asked)
+            due = other->asked;
+        if (other->due <= due)
+            continue;
+        other->due = due;
+        other->tries = 0;
+    }
+}
+
 static void delivered(struct lane *lane, const struct answer *answer)
 {
     struct traffic *traffic = lane->traffic;
@@ -77,6 +97,7 @@ static void delivered(struct lane *lane, const struct answer *answer)
     lane->failures = searching ? FAILURES_MOST - 1 : 0;
     traffic->accepted++;
     traffic->blocked_until = 0;
+    wake_others(lane);
     try_aside_again(traffic);
 }
 
@@ -158,6 +179,8 @@ static void retry(struct lane *lane, const struct answer *answer)
     report(lane, answer, LEVEL_WARN, "not_delivered", delay);
     if (look_for_poison(lane, answer) && delay > BACKOFF_FIRST_MS && answer->retry_after_ms == 0)
         delay = BACKOFF_FIRST_MS;
+    if (answer->status == 429 && answer->retry_after_ms > 0)
+        lane->asked = clock_now() + delay;
     lane_put_off(lane, clock_now() + delay);
 }
 
@@ -228,5 +251,5 @@ void traffic_answered(struct lane *lane, const struct answer *answer)
         [OUTCOME_OPERATOR] = operator_must_act,
     };
     watched_answer(&lane->traffic->watched, answer->status);
-    follow[outcome_of(answer)](lane, answer);
+    follow[outcome_of(answer, lane->traffic->source->accept_empty == ANSWER_YES)](lane, answer);
 }

@@ -23,11 +23,12 @@ struct answer {
 enum outcome {
     OUTCOME_DELIVERED, /* stored there */
     OUTCOME_RETRY,     /* it will pass: the same batch again, later */
-    OUTCOME_REFUSED,   /* something in this batch is not taken: 400, 413 */
-    OUTCOME_OPERATOR,  /* somebody has to mend the key, the URL or the data plane */
+    OUTCOME_REFUSED,  /* something in this batch may be at fault (400, 413), or a firewall refuses it (403, 404, 422) */
+    OUTCOME_OPERATOR, /* somebody has to mend the key, the URL or the data plane */
 };
 
-enum outcome outcome_of(const struct answer *answer);
+/* accept_empty: an empty body of a 200 is a delivery too (the source's key of that name). */
+enum outcome outcome_of(const struct answer *answer, bool accept_empty);
 
 /* Whether the data plane itself failed while it worked on this batch (5xx, cut): one message may be the cause. */
 bool outcome_is_failure(const struct answer *answer);

@@ -34,6 +34,7 @@ struct lane {
     struct post *post;           /* NULL for a file:// sink */
     moment sent_at;              /* the one with the data plane */
     moment due;                  /* nothing is sent before: back-off */
+    moment asked;                /* the data plane asked for a pause until then (429 with Retry-After) */
     unsigned tries;              /* that failed, one after another */
     unsigned failures;           /* of these, answered 5xx or cut: is one message the cause? */
     size_t limit;                /* events a batch may have: less while a refused one is looked for */
