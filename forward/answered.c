@@ -9,7 +9,9 @@
 #include "watch/log.h"
 
 #define FAILURES_MOST 5 /* times that a batch meets 5xx or a cut before one message is suspected */
-#define ASIDE_MOST 4    /* events refused alone, one after another: then it is not the events */
+#define GROW_AFTER 8 /* batches to succeed at half the size before more is tried: too much costs a copy of each event  \
+                      */
+#define ASIDE_MOST 4 /* events refused alone, one after another: then it is not the events */
 
 /* Sets the source's reason, and logs it once for each try. */
 static void report(struct lane *lane, const struct answer *answer, enum log_level level, const char *happening,
@@ -76,6 +78,16 @@ static void wake_others(const struct lane *lane)
     }
 }
 
+/* Batches may have more again after each success; not if that would take as long as to be given up. */
+static void grow(struct lane *lane)
+{
+    size_t most = (size_t)lane->traffic->config->batch_events;
+    if (lane->grow_after > 0)
+        lane->grow_after--;
+    else if (lane->limit < most && (clock_now() - lane->sent_at) * 2 < post_limits_usual.silence_ms)
+        lane->limit = lane->limit * 2 < most ? lane->limit * 2 : most;
+}
+
 static void delivered(struct lane *lane, const struct answer *answer)
 {
     struct traffic *traffic = lane->traffic;
@@ -90,8 +102,7 @@ static void delivered(struct lane *lane, const struct answer *answer)
     traffic->failing_ms = 0;
     lane->tries = 0;
     lane->due = 0;
-    lane->limit = lane->limit * 2 < (size_t)traffic->config->batch_events ? lane->limit * 2
-                                                                          : (size_t)traffic->config->batch_events;
+    grow(lane);
     /* Still in search of one that fails: its next failure need not come five times again. */
     bool searching = lane->failures >= FAILURES_MOST - 1 && lane->limit < (size_t)traffic->config->batch_events;
     lane->failures = searching ? FAILURES_MOST - 1 : 0;
@@ -167,6 +178,16 @@ static bool look_for_poison(struct lane *lane, const struct answer *answer)
     return true;
 }
 
+/* The batch was too much at once, it seems: half of it is tried next. Returns whether it can be halved. */
+static bool send_less(struct lane *lane, const struct answer *answer)
+{
+    if (!outcome_is_too_much(answer) || lane->sending.count <= 1)
+        return false;
+    lane->limit = (lane->sending.count + 1) / 2;
+    lane->grow_after = GROW_AFTER;
+    return true;
+}
+
 static void retry(struct lane *lane, const struct answer *answer)
 {
     if (lane->sending.count == 1 && lane->sending.first->parked_ms > 0) {
@@ -177,7 +198,9 @@ static void retry(struct lane *lane, const struct answer *answer)
     note_failing(lane->traffic);
     int64_t delay = delay_after(lane->tries, answer);
     report(lane, answer, LEVEL_WARN, "not_delivered", delay);
-    if (look_for_poison(lane, answer) && delay > BACKOFF_FIRST_MS && answer->retry_after_ms == 0)
+    bool soon = send_less(lane, answer);
+    soon |= look_for_poison(lane, answer);
+    if (soon && delay > BACKOFF_FIRST_MS && answer->retry_after_ms == 0)
         delay = BACKOFF_FIRST_MS;
     if (answer->status == 429 && answer->retry_after_ms > 0)
         lane->asked = clock_now() + delay;

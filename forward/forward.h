@@ -19,6 +19,11 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
 /* Tells these what happens from now on. Borrowed until forwarder_free. Call before forwarder_run. */
 void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers);
 
+struct post_limits;
+
+/* Other limits on exchanges with a data plane than the usual ones (post.h), for tests. Call before forwarder_run. */
+void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits);
+
 enum forward_until {
     FORWARD_UNTIL_STOPPED, /* waits for the reading while another process has it */
     FORWARD_UNTIL_IDLE,    /* until nothing is left that is due now, and nothing is with a data plane; events that wait

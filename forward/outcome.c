@@ -75,7 +75,12 @@ enum outcome outcome_of(const struct answer *answer, bool accept_empty)
 
 bool outcome_is_failure(const struct answer *answer)
 {
-    return answer->status >= 500 || (answer->status == 0 && answer->cut);
+    return answer->status >= 500 || (answer->status == 0 && (answer->cut || answer->silent));
+}
+
+bool outcome_is_too_much(const struct answer *answer)
+{
+    return answer->status == 408 || (answer->status == 0 && (answer->cut || answer->silent));
 }
 
 void outcome_describe(const struct answer *answer, struct why *why)

@@ -17,6 +17,7 @@ struct answer {
     size_t length;          /* of the whole body: more than ANSWER_BODY when body has its start only */
     int64_t retry_after_ms; /* as asked by the data plane; 0: not */
     bool cut;               /* of status 0: it was connected, and the connection ended */
+    bool silent;            /* of status 0: it was connected, and no end came within the limits */
     struct why error;
 };
 
@@ -30,8 +31,12 @@ enum outcome {
 /* accept_empty: an empty body of a 200 is a delivery too (the source's key of that name). */
 enum outcome outcome_of(const struct answer *answer, bool accept_empty);
 
-/* Whether the data plane itself failed while it worked on this batch (5xx, cut): one message may be the cause. */
+/* Whether the data plane itself failed while it worked on this batch (5xx, cut, silence): one message may be the
+ * cause. */
 bool outcome_is_failure(const struct answer *answer);
+
+/* Whether the batch may have been too much at once (silence, cut, 408): less is sent then. */
+bool outcome_is_too_much(const struct answer *answer);
 
 /* Says in words for people what came back: `the data plane answered 401 "invalid write key"`. */
 void outcome_describe(const struct answer *answer, struct why *why);

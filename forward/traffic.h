@@ -37,7 +37,8 @@ struct lane {
     moment asked;                /* the data plane asked for a pause until then (429 with Retry-After) */
     unsigned tries;              /* that failed, one after another */
     unsigned failures;           /* of these, answered 5xx or cut: is one message the cause? */
-    size_t limit;                /* events a batch may have: less while a refused one is looked for */
+    size_t limit;                /* events a batch may have: less while a refused one is looked for, or after silence */
+    unsigned grow_after;         /* successes, before it may have more again */
 };
 
 struct traffic {

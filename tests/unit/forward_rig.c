@@ -38,6 +38,11 @@ void rig_run(struct rig *rig)
     struct why why;
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
+    rig_go(rig);
+}
+
+void rig_go(struct rig *rig)
+{
     CU_ASSERT_EQUAL_FATAL(pthread_create(&rig->thread, NULL, forward, rig->forwarder), 0);
 }
 
@@ -102,4 +107,13 @@ bool rig_wait_counts(struct rig *rig, uint64_t dead, uint64_t waiting)
         standin_wait_messages(rig->standin, SIZE_MAX, 20);
     }
     return false;
+}
+
+void rig_notes(struct rig *rig, struct notes *notes)
+{
+    struct why why;
+    struct queue *queue = queue_open(&rig->made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    CU_ASSERT_TRUE(queue_notes(queue, "one", notes, &why));
+    queue_close(queue);
 }

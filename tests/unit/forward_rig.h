@@ -30,9 +30,12 @@ struct rig {
 /* Makes a directory, a stand-in and a configuration whose two sources both lead there. The rig must not move. */
 void rig_prepare(struct rig *rig);
 
-/* Opens the queue; then starts the forwarder's thread. */
+/* Opens the queue; then makes the forwarder, and starts its thread. */
 void rig_open(struct rig *rig);
 void rig_run(struct rig *rig);
+
+/* Starts the thread of a forwarder that the test has made. */
+void rig_go(struct rig *rig);
 
 /* Stops the forwarder and closes the queue; the same and both anew. */
 void rig_halt(struct rig *rig);
@@ -47,6 +50,9 @@ void rig_append(struct rig *rig, unsigned number, unsigned leads, const char *no
 
 /* Counts of source `one`, by a connection of its own, for the queue's is the forwarder's. */
 struct counts rig_counts(struct rig *rig);
+
+/* Likewise its notes. */
+void rig_notes(struct rig *rig, struct notes *notes);
 
 /* Waits until so many events are dead, and none but `waiting` wait. */
 bool rig_wait_counts(struct rig *rig, uint64_t dead, uint64_t waiting);
