@@ -83,6 +83,13 @@ bool outcome_is_too_much(const struct answer *answer)
     return answer->status == 408 || (answer->status == 0 && (answer->cut || answer->silent));
 }
 
+bool outcome_takes_empty_batch(const struct answer *answer)
+{
+    static const char expected[] = "empty batch payload";
+    return answer->status == 400 && answer->length < ANSWER_BODY &&
+           memmem(answer->body, answer->length, expected, sizeof expected - 1) != NULL;
+}
+
 void outcome_describe(const struct answer *answer, struct why *why)
 {
     char words[LOG_QUOTED];

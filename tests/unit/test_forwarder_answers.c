@@ -124,9 +124,9 @@ static void a_slow_line_gets_one_copy(void)
         rig_append(&rig, i, 1, note);
     }
     free(note);
-    standin_read_slowly(rig.standin, 100);
+    standin_read_slowly(rig.standin, 150); /* some 17 pieces */
     moment begin = clock_now();
-    run_with(&rig, 800, 60000);
+    run_with(&rig, 2000, 60000);
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
     CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, COUNT);
     printf("(%zu requests, %lld ms) ", standin_counts(rig.standin).requests, (long long)(clock_now() - begin));
@@ -183,8 +183,12 @@ static void too_much_at_once_is_halved(void)
         rig_run(&rig);
         CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
         CU_ASSERT_EQUAL(largest_request(&rig), 16);
+        standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = 1});
+        rig_append(&rig, 99, 1, NULL);
+        CU_ASSERT_TRUE(standin_wait_held(rig.standin, 1, PATIENCE_MS));
         for (unsigned j = 0; j < 400; j++)
             rig_append(&rig, 100 + j, 1, NULL);
+        standin_heal(rig.standin);
         CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
         CU_ASSERT_TRUE(largest_request(&rig) > 16);
         CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
