@@ -199,6 +199,7 @@ static void retry(struct lane *lane, const struct answer *answer)
 void traffic_report_refusal(struct lane *lane, const struct answer *answer)
 {
     note_failing(lane->traffic);
+    lane->traffic->refused_ms = clock_unix_ms() - (clock_now() - lane->sent_at);
     report(lane, answer, LEVEL_ERROR, "data_plane_refuses", OPERATOR_MS);
 }
 

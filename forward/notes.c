@@ -103,7 +103,8 @@ bool traffic_recall(struct traffic *traffic, struct why *why)
     why_set(&traffic->why, "%s", notes->reason);
     traffic->failing_ms = notes->since_ms;
     traffic->search.one_only = notes->operator_must_act;
-    if (notes->operator_must_act)
+    traffic->refused_ms = notes->next_ms - OPERATOR_MS;
+    if (notes->operator_must_act && !traffic_mended_since(traffic, traffic->refused_ms))
         traffic->blocked_until = clock_now() + left_of(notes->next_ms, OPERATOR_MS);
     for (size_t i = 0; i < traffic->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
         traffic->lane[i].tries = notes->tries;

@@ -36,8 +36,10 @@ static void ask(struct traffic *traffic)
                      gzip_compress(traffic->gzip, empty_batch, sizeof empty_batch - 1, &asker->compressed) &&
                      post_start(asker->post, asker->compressed.data, asker->compressed.length, &why);
     search->said = SAID_NOTHING;
-    if (search->asking)
+    if (search->asking) {
         asker->number = ++traffic->sent;
+        asker->sent_at = clock_now();
+    }
 }
 
 /* What the answer to the empty batch says about the events that were refused with that status. */

@@ -39,6 +39,11 @@ void traffic_search_gives_up(struct traffic *traffic, bool all_alike);
 moment traffic_aside_due(const struct traffic *traffic);
 void traffic_try_aside(struct traffic *traffic);
 
+/* mended.c: whether `check` has found a data plane mended after that moment (Unix time); and ends the wait for the
+ * operator if so. */
+bool traffic_mended_since(const struct traffic *traffic, int64_t unix_ms);
+void traffic_look_mended(struct traffic *traffic);
+
 /* notes.c: takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the
  * reason. */
 bool traffic_recall(struct traffic *traffic, struct why *why);

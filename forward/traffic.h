@@ -101,6 +101,7 @@ struct traffic {
     uint64_t sent;        /* requests, up to now; that is the last one's number */
     uint64_t accepted;    /* number of the last one sent of those that the data plane took */
     moment blocked_until; /* somebody has to mend something */
+    int64_t refused_ms;   /* Unix time: when what was refused last so had been sent */
     moment rate_due;      /* deliver_rate allows nothing before */
     struct why why;       /* of the last failure, for those that come meanwhile */
 

@@ -119,6 +119,7 @@ static bool may_take_in(const struct traffic *traffic)
 
 bool traffic_turn(struct traffic *traffic, bool sending)
 {
+    traffic_look_mended(traffic);
     traffic_try_aside(traffic);
     traffic_parked_due(traffic);
     if (!tell(traffic))

@@ -82,6 +82,9 @@ bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t 
 bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                  struct why *why);
 
+/* Wakes the process that forwards, if one does, as an append would. */
+void queue_wake(struct queue *queue);
+
 /* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
 bool queue_backup(struct queue *queue, const char *path, struct why *why);
 

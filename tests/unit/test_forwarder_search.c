@@ -95,6 +95,17 @@ static bool wait_refused(struct rig *rig)
     return notes.operator_must_act;
 }
 
+/* As `check` does when it finds that the data plane takes the key. */
+static void tell_mended(struct rig *rig)
+{
+    struct why why;
+    struct queue *queue = queue_open(&rig->made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    CU_ASSERT_TRUE(forward_mended(&rig->made.config));
+    queue_wake(queue);
+    queue_close(queue);
+}
+
 /* A disabled source, a firewall that refuses this machine: it is said at once, nothing is dead, and after the wait one
  * single event is tried, not whole batches. */
 static void what_refuses_everything_is_the_operators(void)
@@ -117,6 +128,14 @@ static void what_refuses_everything_is_the_operators(void)
         CU_ASSERT_EQUAL(standin_counts(rig.standin).requests, requests);
         CU_ASSERT_EQUAL(rig_counts(&rig).dead, 0);
         CU_ASSERT_EQUAL(rig_counts(&rig).waiting, EVENTS);
+        tell_mended(&rig); /* which is wrong: one event is tried, and an empty batch */
+        CU_ASSERT_TRUE(standin_wait_requests(rig.standin, requests + 2, PATIENCE_MS));
+        standin_wait_messages(rig.standin, 1, 200);
+        CU_ASSERT_EQUAL(standin_counts(rig.standin).requests, requests + 2);
+        standin_heal(rig.standin);
+        tell_mended(&rig);
+        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, EVENTS, PATIENCE_MS));
+        CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
         rig_end(&rig);
     }
 }
