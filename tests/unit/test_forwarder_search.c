@@ -5,6 +5,7 @@
 
 #include "tests/suites.h"
 #include "tests/unit/forward_rig.h"
+#include "tests/unit/test_commands_run.h"
 
 #define PATIENCE_MS RIG_PATIENCE_MS
 #define EVENTS 60
@@ -140,6 +141,31 @@ static void what_refuses_everything_is_the_operators(void)
     }
 }
 
+/* Somebody has enabled the source again, and asks `check`: what waits leaves at once. */
+static void check_that_finds_it_mended_wakes_the_forwarder(void)
+{
+    static struct ran ran;
+    struct rig rig;
+    char text[PATH_SIZE + 256];
+    rig_prepare(&rig);
+    rig_open(&rig);
+    refuse(&rig, NULL, 404);
+    rig_append(&rig, 1, 1, NULL);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(wait_refused(&rig));
+    standin_heal(rig.standin);
+    snprintf(text, sizeof text,
+             "data_plane_url = %s\nstate_dir = %s\naccept_empty = yes\n[source one]\nwrite_key = wk_one\n", rig.url,
+             rig.state);
+    configuration_use(text);
+    RUN(&ran, NULL, "check");
+    configuration_forget();
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "the program was told to try again at once"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "accept_empty = yes: any server that answers 200"));
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+    rig_end(&rig);
+}
+
 /* Every event is refused, but an empty batch is not: after three it is said that somebody must act; all stay. */
 static void when_no_event_is_taken_it_is_said(void)
 {
@@ -206,6 +232,7 @@ void suite_forwarder_search(void)
     static CU_TestInfo tests[] = {
         {"14 bad of 60 hold up nobody, and are dead letters", bad_ones_hold_up_nobody},
         {"what refuses everything is the operator's", what_refuses_everything_is_the_operators},
+        {"`check` that finds it mended wakes the forwarder", check_that_finds_it_mended_wakes_the_forwarder},
         {"when no event is taken it is said, and all stay", when_no_event_is_taken_it_is_said},
         {"what was accepted before proves nothing", what_was_accepted_before_proves_nothing},
         {"a lone one waits for another, its lead behind it", a_lone_one_waits_for_another},
