@@ -21,6 +21,7 @@ int main(int argc, char **argv)
 {
     keep_memory_small();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* under ulimit -f a write shall fail, and not end the program */
     if (http_is_fastcgi())
         return life_fastcgi();
     return http_is_cgi() ? life_cgi() : commands_run(argc, argv);

@@ -22,22 +22,28 @@
 
 /* ---- the directory ---- */
 
-/* File systems that other machines may share. */
-static const struct {
+struct file_system {
     long type;
     const char *name;
-} remote[] = {
+};
+
+/* Those that other machines may share. */
+static const struct file_system remote[] = {
     {0x6969, "NFS"},       {0xff534d42, "CIFS"}, {0xfe534d42, "SMB"},    {0x517b, "SMB"},
     {0x01021997, "9p"},    {0x65735546, "FUSE"}, {0x00c36400, "Ceph"},   {0x5346414f, "AFS"},
     {0x7461636f, "OCFS2"}, {0x01161970, "GFS2"}, {0x0bd00bd0, "Lustre"},
 };
 
-static const char *name_of_remote(const char *directory)
+/* Those that write each block to a new place: a mapped file may find no room there, and end the program. */
+static const struct file_system copying[] = {
+    {0x9123683e, "btrfs"}, {0x2fc12fc1, "ZFS"}, {0xca451a4e, "bcachefs"}, {0x3434, "NILFS"}};
+
+static const char *name_in(const struct file_system *table, size_t count, const char *directory)
 {
     struct statfs status;
-    for (size_t i = 0; statfs(directory, &status) == 0 && i < sizeof remote / sizeof *remote; i++) {
-        if (((long)status.f_type & 0xffffffffL) == remote[i].type)
-            return remote[i].name;
+    for (size_t i = 0; statfs(directory, &status) == 0 && i < count; i++) {
+        if (((long)status.f_type & 0xffffffffL) == table[i].type)
+            return table[i].name;
     }
     return NULL;
 }
@@ -47,10 +53,18 @@ static const char *name_of_remote(const char *directory)
 static void print_file_system(const char *directory)
 {
     char path[PATH_ROOM];
-    const char *name = name_of_remote(directory);
+    const char *name = name_in(remote, sizeof remote / sizeof *remote, directory);
+    const char *copies = name_in(copying, sizeof copying / sizeof *copying, directory);
     snprintf(path, sizeof path, "%s/queue.db-wal", directory);
     if (name == NULL && access(path, F_OK) == 0)
         return;
+    if (copies != NULL) {
+        printf(
+            "  file system: %s: the queue does without a write-ahead log there (SQLite's mode TRUNCATE), for on a\n"
+            "    full disk the log's mapped index would end the program; that is safe, and slower than ext4 or xfs\n",
+            copies);
+        return;
+    }
     printf("  file system: %s: the queue does without a write-ahead log there (SQLite's mode TRUNCATE),\n"
            "    which is safe, and slower. Only one machine may use this state directory; a local disk is better\n",
            name == NULL ? "one that may be another machine's" : name);
@@ -205,6 +219,10 @@ static void print_cron(const char *directory, int64_t now_ms)
 static size_t print_overview(const struct overview *overview, const struct config *config, const bool *delivers)
 {
     size_t wrong = check_waiting(overview);
+    if (overview->no_room.text[0] != '\0') {
+        printf("  WRONG: nothing new is accepted, and Close keeps its events meanwhile: %s\n", overview->no_room.text);
+        wrong++;
+    }
     print_moment("last accepted", overview->all.last_accepted_ms, overview->now_ms);
     print_moment("last delivered", overview->all.last_delivered_ms, overview->now_ms);
     print_moment("last cron", overview->last_cron_ms, overview->now_ms);

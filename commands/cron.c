@@ -132,6 +132,8 @@ static void look(struct findings *findings)
         problem(findings, "%s", why.text);
         return;
     }
+    if (!queue_has_room(findings->queue, &why))
+        problem(findings, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %s", why.text);
     look_at_sources(findings);
     look_at_letters(findings);
     queue_close(findings->queue);

@@ -32,6 +32,7 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
     if (!queue_names(queue, &overview->names, why) ||
         !queue_is_owned(queue, &overview->forwarding, &overview->forwarder, why))
         return false;
+    queue_has_room(queue, &overview->no_room);
     struct cron_mark mark;
     cron_mark_read(config->state_dir, &mark);
     overview->last_cron_ms = mark.ran_ms;

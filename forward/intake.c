@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "forward/crumb.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
 #include "watch/log.h"
@@ -161,6 +162,7 @@ bool traffic_take_in(struct traffic *traffic)
         return false;
 
     size_t count = parse_all(traffic, parsed, identities);
+    crumb_rest(traffic->crumb); /* the queue is asked now */
     bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);
     size_t taken = 0;
     while (good && taken < count) {
@@ -171,6 +173,7 @@ bool traffic_take_in(struct traffic *traffic)
             taken++;
         }
     }
+    crumb_rest(traffic->crumb);
     for (size_t i = 0; i < count; i++)
         parsed_free(parsed[i]);
     if (taken < (size_t)found)

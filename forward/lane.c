@@ -1,5 +1,6 @@
 /* A lane's batch, built and sent: see lane.h. */
 #include "forward/lane.h"
+#include "forward/crumb.h"
 #include "forward/steps.h"
 
 #include <stdlib.h>
@@ -176,6 +177,7 @@ void lane_fill(struct lane *lane)
         return;
     }
     build_found(lane, asked);
+    crumb_rest(traffic->crumb);
 }
 
 /* Hands the finished batch to the data plane. */

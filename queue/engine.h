@@ -36,6 +36,7 @@ struct inspection {
                        struct known *known, struct why *why);
     bool (*notes)(void *state, const char *source, struct notes *notes, struct why *why);
     bool (*is_owned)(void *state, bool *owned, struct why *words, struct why *why);
+    bool (*has_room)(void *state, struct why *words);
     int (*list)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                 struct events *found, struct why *why);
     int (*letters)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,

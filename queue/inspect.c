@@ -54,6 +54,12 @@ bool queue_is_owned(struct queue *queue, bool *owned, struct why *words, struct 
     return inspection != NULL && inspection->is_owned(queue->state, owned, words, why);
 }
 
+bool queue_has_room(struct queue *queue, struct why *words)
+{
+    const struct inspection *inspection = queue->engine->inspection;
+    return inspection == NULL || inspection->has_room(queue->state, words);
+}
+
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                struct events *found, struct why *why)
 {

@@ -56,6 +56,10 @@ bool queue_notes(struct queue *queue, const char *source, struct notes *notes, s
 /* Whether a process forwards now. *words says which, or since when none does. */
 bool queue_is_owned(struct queue *queue, bool *owned, struct why *words, struct why *why);
 
+/* Whether new events are accepted as far as room for files goes; false with the words of what is wrong and what to do
+ * about it. Of a queue that keeps nothing: true. */
+bool queue_has_room(struct queue *queue, struct why *words);
+
 /* Finds waiting events as queue_next does, but takes nothing. */
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                struct events *found, struct why *why);

@@ -11,6 +11,7 @@
 
 #include "status/write.h"
 #include "watch/clock.h"
+#include "watch/no_room.h"
 
 #define PROBE_BYTES 16384 /* really allocated: a file that is written over would show no full disk */
 
@@ -57,7 +58,8 @@ static bool can_write(const struct facts *facts, struct health *health)
     if (error != 0) {
         unlink(made);
         unlink(path);
-        why_set(&health->words, "nothing can be written where the queue is: %s", strerror(error));
+        why_set(&health->words, "nothing can be written where the queue is: %s",
+                no_room_is(error) ? no_room_words(error) : strerror(error));
         return false;
     }
     health->written_ms = clock_unix_ms();
@@ -80,6 +82,9 @@ void health_look(const struct facts *facts, struct health *health)
     if (!facts->queue_works) {
         health->good = false;
         why_set(&health->words, "the queue does not work: the log and the status page say why");
+    } else if (facts->no_room.text[0] != '\0') {
+        health->good = false;
+        why_set(&health->words, "%s", facts->no_room.text);
     } else if (facts->is_durable && !can_write(facts, health)) {
         health->good = false;
     } else if (is_full(facts)) {

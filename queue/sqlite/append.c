@@ -13,11 +13,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
+#include "watch/no_room.h"
 
 #define GROUP_MOST 256
 #define GROUP_BYTES ((size_t)32 * 1024 * 1024)
 #define GROUP_OF_LOAD 8 /* so many in a group: there is load */
+#define PAGE_BYTES 16384
+#define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* below a limit on the size of files: a group, and settling */
+#define NOTE_AGAIN_MS 5000
 #define REST_NS 200000L /* then, between two groups; a commit takes two or three times as long */
 #define STACK_SIZE ((size_t)256 * 1024)
 
@@ -111,13 +116,31 @@ static void withdraw(struct group *group, struct waiting_append *append)
 
 /* ---- committing ---- */
 
+/* A file that reaches the process's limit (ulimit -f) must never be the database: what is in the log could not be
+ * copied into it any more, and nothing could be settled. Free pages inside take events too. */
+static bool is_at_size_limit(const struct store *store, int64_t pages, int64_t unused)
+{
+    if (store->file_limit == INT64_MAX)
+        return false;
+    int64_t margin = store->file_limit / 4 < SIZE_MARGIN_MOST ? store->file_limit / 4 : SIZE_MARGIN_MOST;
+    return pages * PAGE_BYTES > store->file_limit - margin && unused * PAGE_BYTES < margin;
+}
+
 /* Size is what is used, not what the file holds: deleted events leave free pages. */
 static bool is_too_full(struct store *store, enum database_result *result)
 {
     struct database *database = &store->group.database;
     int64_t pages = database_number(database, STATEMENT_PAGES, result);
     int64_t unused = *result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, result) : 0;
-    if (*result != DATABASE_DONE || (pages - unused) * 16384 < store->config->queue_max_bytes)
+    if (*result != DATABASE_DONE)
+        return false;
+    if (is_at_size_limit(store, pages, unused)) {
+        why_set(&database->why, "%s: %s", no_room_words(EFBIG), no_room_advice(EFBIG));
+        database->error = EFBIG;
+        *result = DATABASE_FULL;
+        return false;
+    }
+    if ((pages - unused) * PAGE_BYTES < store->config->queue_max_bytes)
         return false;
     why_set(&database->why, "queue_max_bytes is reached: the data plane must take what waits first");
     return true;
@@ -143,8 +166,16 @@ static enum database_result insert_all(struct store *store, const struct waiting
 static enum queue_result answer_for(struct store *store, enum database_result result)
 {
     struct database *database = &store->group.database;
-    if (result == DATABASE_DONE)
+    if (result == DATABASE_DONE) {
+        if (store->group.noted_room > 0)
+            no_room_note(store->directory, 0);
+        store->group.noted_room = 0;
         return QUEUE_STORED;
+    }
+    if (result == DATABASE_FULL && clock_now() - store->group.noted_room >= NOTE_AGAIN_MS) {
+        store->group.noted_room = clock_now();
+        no_room_note(store->directory, database->error);
+    }
     store_failed(store, result, &database->why);
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
@@ -154,7 +185,8 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
 {
     struct database *database = &store->group.database;
     if (!reserve_is_there(store->directory)) { /* whoever forwards makes it again */
-        why_set(&database->why, "the disk is full");
+        int error = no_room_of(store->directory);
+        why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
         return QUEUE_FULL;
     }
     if (atomic_load(&store->must_reopen)) {

@@ -1,6 +1,7 @@
 /* Connections and transactions: see database.h. What each setting is for is measured; the pitfalls of SQLite with
  * several processes decide it. */
 #include "queue/sqlite/database.h"
+#include "watch/no_room.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,25 +16,33 @@
 
 #define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
 
-/* File systems that are surely local: WAL needs shared memory, and corrupts on others even with one client. Not all
- * kernels' headers know all of them. */
+/* File systems that are surely local: WAL needs shared memory, and corrupts on others even with one client. Those that
+ * write each block to a new place cannot promise room for a mapped file, whatever was allocated before: on a full disk
+ * SQLite's index of the log would end the process with SIGBUS. There the queue does without a log. (No-copy-on-write
+ * files are no way out: Linux before 6.16 does not look at that for mapped files.) Not all kernels' headers know all of
+ * them. */
 static const struct {
     long type;
+    bool copies; /* on write */
 } local[] = {
-    {EXT4_SUPER_MAGIC},     {0x58465342 /* xfs */},  {BTRFS_SUPER_MAGIC},    {TMPFS_MAGIC},          {F2FS_SUPER_MAGIC},
-    {0x2fc12fc1 /* zfs */}, {OVERLAYFS_SUPER_MAGIC}, {REISERFS_SUPER_MAGIC}, {0x3153464a /* jfs */},
+    {EXT4_SUPER_MAGIC, false},      {0x58465342 /* xfs */, false},     {BTRFS_SUPER_MAGIC, true},
+    {TMPFS_MAGIC, false},           {F2FS_SUPER_MAGIC, false},         {0x2fc12fc1 /* zfs */, true},
+    {OVERLAYFS_SUPER_MAGIC, false}, {REISERFS_SUPER_MAGIC, false},     {0x3153464a /* jfs */, false},
+    {0x3434 /* nilfs */, true},     {0xca451a4e /* bcachefs */, true},
 };
 
-static bool is_local(const char *directory)
+enum place { PLACE_REMOTE, PLACE_COPIES, PLACE_LOCAL };
+
+static enum place place_of(const char *directory)
 {
     struct statfs status;
     if (statfs(directory, &status) != 0)
-        return false;
+        return PLACE_REMOTE;
     for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
-        if ((long)status.f_type == local[i].type)
-            return true;
+        if (((long)status.f_type & 0xffffffffL) == local[i].type)
+            return local[i].copies ? PLACE_COPIES : PLACE_LOCAL;
     }
-    return false;
+    return PLACE_REMOTE;
 }
 
 static enum database_result execute(struct database *database, const char *text)
@@ -49,13 +58,45 @@ static int take_text(void *context, int columns, char **values, char **names)
     return 0;
 }
 
-/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL. */
+static bool has_log(const struct database *database)
+{
+    char log[4096];
+    const char *path = sqlite3_db_filename(database->db, "main");
+    snprintf(log, sizeof log, "%s-wal", path == NULL ? "" : path);
+    return access(log, F_OK) == 0;
+}
+
+/* A database that has a log keeps it until nobody else has it open: then its log is copied and removed. The version
+ * before makes a log on every local file system. Where the others are of this machine, it can be used with its log
+ * until then. Whoever has it alone needs no mapped index for reading the log. */
+static int leave_wal(struct database *database, enum place place, char mode[static 32])
+{
+    int no = 0, yes = 1;
+    if (!has_log(database))
+        return sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &no); /* a log that stays would be read */
+    sqlite3_exec(database->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL);
+    int code = sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
+    sqlite3_exec(database->db, "PRAGMA locking_mode = NORMAL", NULL, NULL, NULL);
+    if ((code & 0xff) == SQLITE_BUSY && place == PLACE_COPIES)
+        code = sqlite3_exec(database->db, "PRAGMA journal_mode", take_text, mode, NULL);
+    database->wal = strcmp(mode, "wal") == 0;
+    return code;
+}
+
+/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL, as where a
+ * file cannot be mapped. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory)
 {
     char mode[32] = "";
-    const char *wanted = is_local(directory) ? "PRAGMA journal_mode = WAL" : "PRAGMA journal_mode = TRUNCATE";
-    int code = sqlite3_exec(database->db, wanted, take_text, mode, NULL);
+    int code = SQLITE_OK;
+    enum place place = place_of(directory);
+    if (place == PLACE_LOCAL)
+        code = sqlite3_exec(database->db, "PRAGMA journal_mode = WAL", take_text, mode, NULL);
     database->wal = strcmp(mode, "wal") == 0;
+    if (code == SQLITE_OK && !database->wal)
+        code = leave_wal(database, place, mode);
     if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
         why_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
         return DATABASE_FAILED;
@@ -74,11 +115,15 @@ static enum database_result set_up(struct database *database, const char *direct
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
     /* Setting auto_vacuum writes, and a full disk must be opened too: only in a new database. */
     char vacuum[32] = "";
-    enum database_result result =
-        database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
+    enum database_result result = DATABASE_DONE;
+    if (place_of(directory) == PLACE_COPIES)
+        result = database_set_journal_mode(database, directory); /* before anything else reads it: see leave_wal */
+    if (result == DATABASE_DONE)
+        result =
+            database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
     if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
         result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
-    if (result == DATABASE_DONE)
+    if (result == DATABASE_DONE && place_of(directory) != PLACE_COPIES)
         result = database_set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
         result = execute(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
@@ -92,8 +137,9 @@ static enum database_result set_up(struct database *database, const char *direct
 
 static enum database_result open_failed(struct database *database, const char *path)
 {
-    why_set(&database->why, "cannot open %s: %s", path, strerror(errno));
-    return errno == ENOSPC ? DATABASE_FULL : DATABASE_FAILED;
+    database->error = errno;
+    why_set(&database->why, "cannot open %s: %s", path, strerror(database->error));
+    return no_room_is(database->error) ? DATABASE_FULL : DATABASE_FAILED;
 }
 
 static bool lock_writers(struct database *database)
@@ -123,10 +169,16 @@ static enum database_result set_up_in_turn(struct database *database, const char
     return result;
 }
 
-/* Never SQLITE_OPEN_CREATE: a database that was removed must not come back as an empty one. */
+/* Never SQLITE_OPEN_CREATE: a database that was removed must not come back as an empty one.
+ *
+ * Debian's SQLite overwrites by default all that is deleted, through the log: deleting events would need as much room
+ * there as the events are large. FAST overwrites within pages that are written anyway, and leaves pages that become
+ * free as they are. */
 enum database_result database_connect(struct database *database, const char *path)
 {
     int code = sqlite3_open_v2(path, &database->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(database->db, "PRAGMA secure_delete = FAST", NULL, NULL, NULL);
     return database_result_of(database, code);
 }
 

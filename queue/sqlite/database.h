@@ -12,7 +12,7 @@
 /* How an operation ended. What is not DONE has a reason in the connection's `why`. */
 enum database_result {
     DATABASE_DONE,
-    DATABASE_FULL,    /* the disk is */
+    DATABASE_FULL,    /* nothing more can be written: see watch/no_room.h; the errno is in the connection's `error` */
     DATABASE_DAMAGED, /* SQLite says corrupt, or no database: never a matter of busy, full or I/O */
     DATABASE_NEWER,   /* another release has migrated it meanwhile */
     DATABASE_FAILED,  /* all else; trying again may help */
@@ -85,13 +85,15 @@ struct database {
     bool wal;       /* else a rollback journal: the file system may be remote */
     struct source_statements *sources;
     size_t source_count;
+    int error;      /* errno of the last DATABASE_FULL */
     struct why why; /* of the last result that was not DONE */
 };
 
 /* The one place that opens a database file. Nothing else in a process may open queue.db, queue.db-wal or queue.db-shm,
  * for whatever purpose, while a connection may have them open: POSIX drops all fcntl locks that a process holds on a
  * file as soon as the process closes any descriptor of that file (sqlite.org/howtocorrupt.html, 2.2). The file must
- * exist. Returns DONE or the result with the reason in `why`; then, too, call database_close. */
+ * exist. Deleted rows are overwritten where that costs no writing (secure_delete = FAST). Returns DONE or the result
+ * with the reason in `why`; then, too, call database_close. */
 enum database_result database_connect(struct database *database, const char *path);
 
 /* Sets the journal mode that the file system of a directory allows, and database->wal. */

@@ -3,11 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
+#include "watch/no_room.h"
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
 
@@ -73,12 +76,12 @@ static bool make_files(struct store *store, struct why *why)
         store_failed(store, result, why);
         return false;
     }
-    if (!reserve_make(store->directory)) {
+    if (!reserve_make(store->directory, reserve_bytes(store->config->max_body))) {
+        struct why no_room;
+        int error = errno;
         atomic_store(&store->reserve_gone, true);
-        log_write(LEVEL_ERROR,
-                  "msg=disk_full state_dir=\"%s\" reason=\"no room for the reserve\" advice=\"make room: "
-                  "Close keeps new events meanwhile\"",
-                  store->directory);
+        why_set(&no_room, "no room for the reserve: %s: %s", no_room_words(error), no_room_advice(error));
+        store_failed(store, DATABASE_FULL, &no_room);
     }
     return true;
 }
@@ -120,6 +123,13 @@ static void store_close(void *state)
     free(store);
 }
 
+static int64_t limit_of_files(void)
+{
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < (rlim_t)INT64_MAX;
+    return limited ? (int64_t)limit.rlim_cur : INT64_MAX;
+}
+
 static void *store_open(const struct config *config, struct why *why)
 {
     struct store *store = calloc(1, sizeof *store);
@@ -131,6 +141,7 @@ static void *store_open(const struct config *config, struct why *why)
     store->config = config;
     store->open_lock = store->forward_lock = store->wake_fd = -1;
     store->group.database.write_lock = -1;
+    store->file_limit = limit_of_files();
     pthread_mutex_init(&store->mirror_lock, NULL);
     strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
     bool good = directory_prepare(store->directory, why) && lock_open(store, why) && open_database(store, why) &&

@@ -8,11 +8,13 @@
 #include <time.h>
 
 #include "queue/sqlite/beat.h"
+#include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
-#define CHECKPOINT_MS 40     /* between checkpoints under load */
-#define BEAT_MS 10000        /* also between tries for the reserve */
+#define CHECKPOINT_MS 40 /* between checkpoints under load */
+#define BEAT_MS 10000
+#define ROOM_MS 500          /* between tries for the reserve while it is gone */
 #define PRUNE_MS 60000       /* between steps of forgetting */
 #define LOG_FRAMES_MOST 2048 /* 32 MiB of log: then writers wait for a moment, so that it begins anew */
 #define MERGE_AT 65536       /* identities in the journal */
@@ -27,6 +29,8 @@ struct house {
     struct store *store;
     struct database database;
     moment next_beat;
+    moment tried_room; /* when the reserve was looked for last; 0: never */
+    moment next_words; /* "room again" is not logged before */
     moment next_prune;
     uint32_t pruned_source; /* the index was looked through up to here */
     unsigned char pruned_key[16];
@@ -298,12 +302,29 @@ static enum database_result give_back(struct house *house)
     return result;
 }
 
-static void keep_reserve(struct store *store)
+/* Looks whether the reserve is there, and makes it again as soon as there is room: until then nothing is accepted. */
+static void keep_reserve(struct house *house, moment now)
 {
-    if (!reserve_make(store->directory))
-        return;
-    if (atomic_exchange(&store->reserve_gone, false))
+    struct store *store = house->store;
+    bool gone = atomic_load(&store->reserve_gone) || !reserve_is_there(store->directory);
+    if (gone)
+        checkpoint_now(house, SQLITE_CHECKPOINT_TRUNCATE); /* it may be the log that fills the disk */
+    bool there = reserve_make(store->directory, reserve_bytes(store->config->max_body));
+    house->tried_room = now;
+    if (there && atomic_exchange(&store->reserve_gone, false) && now >= house->next_words) {
+        house->next_words = now + BEAT_MS; /* at the edge it comes and goes */
         log_write(LEVEL_INFO, "msg=room_again state_dir=\"%s\"", store->directory);
+    }
+    if (!there)
+        atomic_store(&store->reserve_gone, true);
+}
+
+/* When it is looked for next: while it is gone often, for Close waits. */
+static moment room_due(const struct house *house)
+{
+    if (house->tried_room == 0)
+        return 0;
+    return house->tried_room + (atomic_load(&house->store->reserve_gone) ? ROOM_MS : BEAT_MS);
 }
 
 /* ---- the thread ---- */
@@ -319,13 +340,12 @@ static void keep_house(struct house *house)
     if (now >= house->next_beat) {
         beat_write(store->directory);
         steady_look(store);
-        if (!reserve_is_there(store->directory))
-            checkpoint_now(house, SQLITE_CHECKPOINT_TRUNCATE); /* it may be the log that fills the disk */
-        keep_reserve(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
             result = give_back(house);
     }
+    if (now >= room_due(house))
+        keep_reserve(house, now);
     if (now >= house->next_prune && result == DATABASE_DONE && atomic_load(&store->steady)) {
         result = prune(house);
         house->next_prune = now + PRUNE_MS;
@@ -348,6 +368,12 @@ static bool wait_for_work(struct store *store, moment until)
     return on;
 }
 
+static moment next_due(const struct house *house)
+{
+    moment room = room_due(house);
+    return room < house->next_beat ? room : house->next_beat;
+}
+
 static void *run(void *context)
 {
     struct house house = {.store = context};
@@ -357,7 +383,7 @@ static void *run(void *context)
     /* A fresh connection's checkpoint does nothing until it has read. */
     if (result == DATABASE_DONE)
         database_number(&house.database, STATEMENT_VERSION, &result);
-    while (result == DATABASE_DONE && wait_for_work(house.store, house.next_beat)) {
+    while (result == DATABASE_DONE && wait_for_work(house.store, next_due(&house))) {
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }

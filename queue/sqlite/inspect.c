@@ -400,6 +400,7 @@ const struct inspection store_inspection = {
     .look_known = store_look_known,
     .notes = store_read_notes,
     .is_owned = store_is_owned,
+    .has_room = store_has_room,
     .list = store_next,
     .letters = store_letters,
     .replay = store_replay,

@@ -9,6 +9,7 @@
 
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
+#include "watch/no_room.h"
 
 /* Events have a table for each source (schema_add_source): a source whose data plane is away does not lie in the way
  * of another's reading. AUTOINCREMENT: an id is never used twice, and the last one ever given counts what was
@@ -85,7 +86,7 @@ static const char settings_of_a_new_file[] =
 static enum database_result open_failed(const char *path, struct why *why)
 {
     why_set(why, "cannot make %.300s: %s", path, strerror(errno));
-    return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
+    return no_room_is(errno) ? DATABASE_FULL : DATABASE_FAILED;
 }
 
 enum database_result schema_make_file(const char *directory, const char *name, struct why *why)
@@ -150,7 +151,7 @@ enum database_result schema_make(const char *directory, struct why *why)
         return DATABASE_DONE;
     int lock = directory_open(directory, "write.lock", why);
     if (lock < 0)
-        return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
+        return no_room_is(errno) ? DATABASE_FULL : DATABASE_FAILED;
     int code;
     do
         code = flock(lock, LOCK_EX);

@@ -1,8 +1,11 @@
 /* The statements of the queue's database, in one table; preparing and stepping them, and what their results mean. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "queue/sqlite/database.h"
+#include "watch/no_room.h"
 
 static const char *const texts[STATEMENTS] = {
     [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
@@ -78,8 +81,69 @@ static const char *const texts[STATEMENTS] = {
                          " WHERE id = ?1",
 };
 
+/* What the file system of the database says by itself: SQLite has tried other ways meanwhile, which changed errno. */
+static int look_at_disk(const struct database *database)
+{
+    const char *path = sqlite3_db_filename(database->db, "main");
+    const char *slash = path == NULL ? NULL : strrchr(path, '/');
+    char directory[4096];
+    if (slash == NULL || snprintf(directory, sizeof directory, "%.*s/", (int)(slash - path), path) < 0)
+        return 0;
+    return no_room_look(directory);
+}
+
+/* What SQLite noted of a file's last failure; -1: nothing. */
+static int noted_of(const struct database *database, int which)
+{
+    sqlite3_file *file = NULL;
+    int error = -1;
+    sqlite3_file_control(database->db, "main", which, (void *)&file);
+    if (file != NULL && file->pMethods != NULL)
+        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error;
+}
+
+/* The errno that made SQLite fail. sqlite3_system_errno is not set by a COMMIT that fails, so errno itself is looked
+ * at; only where a later call, that may fail, has overwritten it, what was noted of the log or journal and the
+ * database. */
+static int error_behind(const struct database *database, int error)
+{
+    if (database->db == NULL || (error != 0 && error != ENOENT && error != EAGAIN && error != EACCES))
+        return error;
+    int noted = noted_of(database, SQLITE_FCNTL_JOURNAL_POINTER);
+    return no_room_is(noted) ? noted : noted_of(database, SQLITE_FCNTL_FILE_POINTER);
+}
+
+/* The errno behind SQLite's code when it means that nothing more can be written; else 0. SQLite has a code of its own
+ * for ENOSPC only, and not even for that everywhere. */
+static int no_room_behind(const struct database *database, int code, int error)
+{
+    switch (code & 0xff) {
+    case SQLITE_FULL:
+        return ENOSPC;
+    case SQLITE_IOERR:
+        /* Memory of this process's own; and a read that fails says nothing about room. */
+        if (code == SQLITE_IOERR_NOMEM || code == SQLITE_IOERR_READ || code == SQLITE_IOERR_SHORT_READ)
+            return 0;
+        error = error_behind(database, error);
+        return no_room_is(error) ? error : 0;
+    case SQLITE_CANTOPEN:
+        return no_room_is(error) ? error : look_at_disk(database);
+    case SQLITE_READONLY:
+        return look_at_disk(database) == EROFS ? EROFS : 0;
+    default:
+        return 0;
+    }
+}
+
 enum database_result database_result_of(struct database *database, int code)
 {
+    int error = no_room_behind(database, code, errno);
+    if (error != 0) {
+        database->error = error;
+        why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
+        return DATABASE_FULL;
+    }
     why_set(&database->why, "the queue's database: %s",
             database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
     switch (code & 0xff) {
@@ -87,8 +151,6 @@ enum database_result database_result_of(struct database *database, int code)
     case SQLITE_DONE:
     case SQLITE_ROW:
         return DATABASE_DONE;
-    case SQLITE_FULL:
-        return DATABASE_FULL;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return DATABASE_DAMAGED;

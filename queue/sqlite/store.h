@@ -44,6 +44,7 @@ struct group {
     pthread_t writer;
     struct database database; /* the writer's, once it is started */
     int wake_fd;              /* likewise */
+    moment noted_room;        /* likewise: when it noted that there is no room; 0: not since the last commit */
 };
 
 struct housekeeper {
@@ -63,6 +64,7 @@ struct store {
     atomic_bool must_reopen;  /* damaged, or migrated by a newer release */
     _Atomic moment logged[5]; /* when each database_result was logged last */
     atomic_bool steady;       /* see queue_is_steady */
+    int64_t file_limit;       /* bytes that a file of this process may have; INT64_MAX: no limit */
     atomic_bool reserve_gone; /* it was given up: nothing is accepted until it is back */
     struct group group;
 
@@ -89,6 +91,9 @@ bool store_reader(struct store *store, struct why *why);
 
 /* Takes note of what a result means for the whole process, and logs what an operator must know. */
 void store_failed(struct store *store, enum database_result result, const struct why *why);
+
+/* Why nothing new is accepted, in words: false where there is room. */
+bool store_has_room(void *state, struct why *words);
 
 /* append.c */
 bool group_init(struct group *group);
