@@ -51,6 +51,8 @@ struct source {
     char *close_api_url; /* http: or https:, without a slash at its end */
     int64_t reconcile_interval_ms;
     enum answer_no_yes auto_resume; /* whether a subscription that Close has paused is activated again */
+
+    enum answer_no_yes accept_empty; /* whether 200 with an empty body means delivered */
 };
 
 struct config {

@@ -35,6 +35,7 @@ static const struct key keys[] = {
     {"close_api_url", &type_api_url, SCOPE_DEFAULT, "https://api.close.com/api/v1", 0, 0, "where Close's API is", false, SOURCE(close_api_url), NULL},
     {"reconcile_interval", &type_duration, SCOPE_DEFAULT, "15m", 0, 7 * DAY, "how often Close's Event Log is asked for what is missing, where there is a close_api_key; `0s`: only by `reconcile`", false, SOURCE(reconcile_interval_ms), NULL},
     {"auto_resume", &type_choice, SCOPE_DEFAULT, "no", 0, 0, "whether a subscription that Close has paused is activated again by itself", false, SOURCE(auto_resume), no_yes},
+    {"accept_empty", &type_choice, SCOPE_DEFAULT, "no", 0, 0, "whether 200 with an empty body counts as delivered; only for a data plane, or a proxy before it, that is known to answer so", false, SOURCE(accept_empty), no_yes},
 
     {"queue", &type_choice, SCOPE_PROGRAM, "sqlite", 0, 0, "where accepted events wait: in a database in state_dir; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
     {"state_dir", &type_folder, SCOPE_PROGRAM, "state", 0, 0, "folder for waiting events, private to the user as which this runs; the default lies beside this file", false, PROGRAM(state_dir), NULL},

@@ -54,7 +54,8 @@ static void join_twin(struct traffic *traffic, struct pending *first, struct pen
     twin->twins = first->twins;
     first->twins = twin;
     if (first->told)
-        traffic_tell_later(traffic, twin, first->until > 0 ? first->until : lane_due(traffic_lane(traffic, first)),
+        traffic_tell_later(traffic, twin,
+                           first->until > 0 ? first->until : lane_put_off_until(traffic_lane(traffic, first)),
                            first->until > 0, traffic->why.text);
 }
 
@@ -78,8 +79,8 @@ static void enter_lane(struct traffic *traffic, struct pending *pending, struct 
         return;
     }
     pending_push(&lane->waiting, pending);
-    if (lane_due(lane) > clock_now())
-        traffic_tell_later(traffic, pending, lane_due(lane), false, traffic->why.text);
+    if (lane_put_off_until(lane) > clock_now())
+        traffic_tell_later(traffic, pending, lane_put_off_until(lane), false, traffic->why.text);
 }
 
 /* Returns false when memory is out: the event is to be read again. */

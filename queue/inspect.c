@@ -111,3 +111,9 @@ bool queue_backup(struct queue *queue, const char *path, struct why *why)
     const struct inspection *inspection = inspection_of(queue, why);
     return inspection != NULL && inspection->backup(queue->state, path, why);
 }
+
+void queue_wake(struct queue *queue)
+{
+    if (queue->engine->inspection != NULL)
+        queue->engine->inspection->wake(queue->state);
+}

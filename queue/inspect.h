@@ -103,6 +103,8 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
  * it. "": nothing does. */
 #define QUEUE_LIBRARY 160
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
+/* Wakes the process that forwards, if one does, as an append would. */
+void queue_wake(struct queue *queue);
 
 /* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
 bool queue_backup(struct queue *queue, const char *path, struct why *why);

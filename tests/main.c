@@ -43,6 +43,8 @@ static void (*const suites[])(void) = {
     suite_forward,
     suite_forwarder,
     suite_forwarder_durable,
+    suite_forwarder_answers,
+    suite_forwarder_search,
     suite_http_cgi,
     suite_http_fastcgi,
     suite_http_limits,

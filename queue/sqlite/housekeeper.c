@@ -263,7 +263,7 @@ static enum database_result end_letters(struct house *house)
     do {
         result = letters_end_step(house->store, &house->database, &ended);
         if (ended > 0)
-            checkpoint_all(house);
+            checkpointer_copy(&house->checkpointer);
     } while (result == DATABASE_DONE && ended > 0 && !is_ending(house->store));
     return result;
 }

@@ -277,6 +277,12 @@ static bool store_discard(void *state, const uint64_t *ids, size_t count, size_t
     return for_each(state, ids, count, discard_one, done, why);
 }
 
+static void store_wake(void *state)
+{
+    struct store *store = state;
+    wake_send(store->directory, &store->group.wake_fd);
+}
+
 /* ---- moving, checking, copying ---- */
 
 /* Moves a step's worth of waiting events. Their order stays; they come after what waits there already. */
@@ -425,4 +431,5 @@ const struct inspection store_inspection = {
     .move = store_move,
     .check = store_check,
     .backup = store_backup,
+    .wake = store_wake,
 };

@@ -75,7 +75,8 @@ static void short_form(void)
                                  "close_api_key = none  (default)\n"
                                  "close_api_url = https://api.close.com/api/v1  (default)\n"
                                  "reconcile_interval = 15m  (default)\n"
-                                 "auto_resume = no  (default)\n");
+                                 "auto_resume = no  (default)\n"
+                                 "accept_empty = no  (default)\n");
     free(text);
 }
 
@@ -99,6 +100,7 @@ static void sections(void)
                                     "close_api_url = https://api.close.com/api/v1  (default)\n"
                                     "reconcile_interval = 15m  (default)\n"
                                     "auto_resume = no  (default)\n"
+                                    "accept_empty = no  (default)\n"
                                     "[source globex]\n"
                                     "data_plane_url = https://own  (~/closecrm.conf:7)\n"
                                     "write_key = 1 value  (~/closecrm.conf:6)\n"
@@ -110,7 +112,8 @@ static void sections(void)
                                     "close_api_key = none  (default)\n"
                                     "close_api_url = https://api.close.com/api/v1  (default)\n"
                                     "reconcile_interval = 15m  (default)\n"
-                                    "auto_resume = no  (default)\n");
+                                    "auto_resume = no  (default)\n"
+                                    "accept_empty = no  (default)\n");
     free(text);
 }
 
