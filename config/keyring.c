@@ -180,6 +180,46 @@ bool keyring_store(const char *state_dir, const struct held_key *key, const char
     return good;
 }
 
+/* Whether the file is there, and holds another key than this one. */
+static bool holds_another(const char *directory, const char *name, const struct held_key *key)
+{
+    struct held_key there;
+    struct why why;
+    char path[SMALL_PATH + 256];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    if (access(path, F_OK) != 0)
+        return false;
+    bool same = read_key(directory, name, &there, &why) && memcmp(there.bytes, key->bytes, KEYRING_BYTES) == 0;
+    explicit_bzero(&there, sizeof there);
+    return !same;
+}
+
+bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct why *why)
+{
+    char directory[SMALL_PATH], old_name[256], new_name[256], hex[2 * KEYRING_BYTES + 2], url[2100];
+    struct held_key renamed = *key;
+    *taken = false;
+    if (!directory_of(directory, state_dir) || !name_of(old_name, key->source, key->subscription, why) ||
+        !name_of(new_name, to, key->subscription, why))
+        return false;
+    if (holds_another(directory, new_name, key)) {
+        *taken = true;
+        return true;
+    }
+    char *text = small_file_read(directory, old_name, NULL, why);
+    if (text == NULL)
+        return false;
+    small_value(text, "signature_key", hex, sizeof hex);
+    small_value(text, "url", url, sizeof url);
+    small_file_free(text);
+    snprintf(renamed.source, sizeof renamed.source, "%s", to);
+    bool good = keyring_store(state_dir, &renamed, hex, url, why) &&
+                keyring_remove(state_dir, key->source, key->subscription, why);
+    explicit_bzero(hex, sizeof hex);
+    explicit_bzero(&renamed, sizeof renamed);
+    return good;
+}
+
 void keyring_tidy(const char *state_dir)
 {
     static const char half[] = ".key.new";

@@ -24,8 +24,9 @@ enum count_kind {
     COUNT_MOVED_OUT = 7,      /* taken away by a move to another source */
     COUNT_LAST_DELIVERED = 8, /* Unix time, ms */
     COUNT_LAST_ACCEPTED = 9,
-    COUNT_LOST = 10, /* could not be read from a damaged database */
-    COUNT_KINDS = 11,
+    COUNT_LOST = 10,  /* could not be read from a damaged database */
+    COUNT_MOVES = 20, /* of source 0: transactions in which a move wrote the index of identities (move.c) */
+    COUNT_KINDS = 21,
 };
 
 /* An append that waits for its group's commit (append.c). */
@@ -78,6 +79,7 @@ struct store {
     int64_t seen;         /* of others: up to where */
     struct sketch sketch; /* the owner's, with the mirror's lock; the housekeeper makes it */
     size_t index_asked;   /* how many keys were looked for in the index: so many that a sketch pays? */
+    int64_t moves;        /* with the mirror's lock: COUNT_MOVES when it was looked at last */
     struct housekeeper housekeeper;
 };
 
@@ -126,6 +128,9 @@ void housekeeper_stop(struct store *store);
 /* look.c */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct why *why);
+
+/* move.c */
+bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
 
 /* inspect.c */
 extern const struct inspection store_inspection;
