@@ -12,6 +12,7 @@
 
 #include "closeapi/closeapi.h"
 #include "config/keyring.h"
+#include "config/signed.h"
 #include "config/small_file.h"
 
 #define LOCK_WAIT_MS 10000
@@ -178,5 +179,6 @@ bool closeapi_move(const struct config *config, const char *from, const struct s
 {
     if (config->state_dir == NULL)
         return true;
-    return move_keys(config, from, to, moved, why) && move_directory(config, from, to, moved, why);
+    return move_keys(config, from, to, moved, why) && signed_rename(config->state_dir, from, to->name, why) &&
+           move_directory(config, from, to, moved, why);
 }

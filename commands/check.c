@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "closeapi/closeapi.h"
+#include "commands/check_keys.h"
 #include "commands/check_place.h"
 #include "commands/check_queue.h"
 #include "commands/options.h"
@@ -80,13 +81,14 @@ static size_t check_sources(const struct config *config, bool offline)
         print_address(config, source);
         if (is_plain_http(source->data_plane_url))
             printf("  data_plane_url is http: events and write key travel readable by others; use https\n");
+        size_t keys_wrong = check_source_keys(config, source);
         fflush(stdout); /* trying may take a while */
         if (offline)
-            continue;
+            continue; /* what is missing in the state directory is no fault of a configuration */
         bool delivers = try_data_plane(config, source);
         fflush(stdout);
         bool asks = try_close(config, source);
-        wrong += !delivers || !asks;
+        wrong += !delivers || !asks || keys_wrong > 0;
     }
     return wrong;
 }
@@ -105,6 +107,7 @@ int command_check(int argc, char **argv)
     }
     config_print(config, stdout);
     size_t sources_wrong = check_sources(config, offline);
+    check_stray_keys(config);
     size_t place_wrong = offline ? 0 : check_place(config);
     size_t queue_wrong = offline ? check_state_directory(config) : check_queue(config);
     if (sources_wrong > 0)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/signed.h"
 #include "config/small_file.h"
 #include "watch/clock.h"
 #include "watch/log.h"
@@ -33,7 +34,7 @@ bool keyring_changed(const char *state_dir, struct keyring_look *look)
     look->there = stat(path, &status) == 0;
     if (!look->there) {
         look->settled = true;
-        return before.there;
+        return before.there || (errno != ENOENT && errno != ENOTDIR); /* what cannot be looked at is tried again */
     }
     look->changed = status.st_mtim;
     int64_t age = clock_unix_ms() - (status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000);
@@ -170,7 +171,8 @@ bool keyring_store(const char *state_dir, const struct held_key *key, const char
         return false;
     }
     explicit_bzero(bytes, sizeof bytes);
-    if (!name_of(name, key->source, key->subscription, why) || !small_directory(directory, state_dir, "keys", why))
+    if (!name_of(name, key->source, key->subscription, why) || !small_directory(directory, state_dir, "keys", why) ||
+        !signed_note(state_dir, key->source, key->subscription, why))
         return false;
     snprintf(text, sizeof text,
              "source = %s\nsubscription = %s\ncreated_ms = %lld\nsignature_key = %s\nurl = %.2000s\n", key->source,
@@ -242,7 +244,7 @@ bool keyring_remove(const char *state_dir, const char *source, const char *subsc
 {
     char directory[SMALL_PATH], name[256];
     return name_of(name, source, subscription, why) && small_directory(directory, state_dir, "keys", why) &&
-           small_file_remove(directory, name, why);
+           small_file_remove(directory, name, why) && signed_forget(state_dir, source, subscription, why);
 }
 
 void keyring_mark_used(const char *state_dir, const char *subscription)

@@ -61,6 +61,7 @@ static void (*const suites[])(void) = {
     suite_queue_sqlite_faults,
     suite_queue_sqlite_processes,
     suite_recent,
+    suite_signed,
     suite_status,
     suite_status_alerts,
     suite_status_servers,

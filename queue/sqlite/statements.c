@@ -40,6 +40,7 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_PRUNE_KNOWN] = "DELETE FROM known WHERE (source, key) > (?1, ?2) AND (source, key) <= (?3, ?4)"
                               " AND at < ?5",
 
+    [STATEMENT_SIGNED] = "SELECT n FROM count WHERE source = ?1 AND kind = 21",
     [STATEMENT_MOVES] = "SELECT n FROM count WHERE source = 0 AND kind = 20",
     [STATEMENT_MOVE_KNOWN_UP_TO] = "SELECT max(key) FROM (SELECT key FROM known WHERE source = ?1 ORDER BY key"
                                    " LIMIT ?2)",

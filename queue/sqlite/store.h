@@ -24,9 +24,10 @@ enum count_kind {
     COUNT_MOVED_OUT = 7,      /* taken away by a move to another source */
     COUNT_LAST_DELIVERED = 8, /* Unix time, ms */
     COUNT_LAST_ACCEPTED = 9,
-    COUNT_LOST = 10,  /* could not be read from a damaged database */
-    COUNT_MOVES = 20, /* of source 0: transactions in which a move wrote the index of identities (move.c) */
-    COUNT_KINDS = 21,
+    COUNT_LOST = 10,   /* could not be read from a damaged database */
+    COUNT_MOVES = 20,  /* of source 0: transactions in which a move wrote the index of identities (move.c) */
+    COUNT_SIGNED = 21, /* not 0: the source had a signature key (config/signed.h) */
+    COUNT_KINDS = 22,
 };
 
 /* An append that waits for its group's commit (append.c). */
@@ -131,6 +132,10 @@ bool store_look_known(void *state, const char *source, const struct identity *id
 
 /* move.c */
 bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
+
+/* signed.c: that a source had a signature key is noted in the database and beside the keys: where one of the two is
+ * missing it is made again from the other. */
+enum database_result store_note_signed(struct store *store, const struct source *source, uint32_t number);
 
 /* inspect.c */
 extern const struct inspection store_inspection;
