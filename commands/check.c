@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "closeapi/closeapi.h"
+#include "commands/check_keys.h"
 #include "commands/check_place.h"
 #include "commands/check_queue.h"
 #include "commands/options.h"
@@ -87,13 +88,14 @@ static size_t check_sources(const struct config *config, bool offline, bool *del
                 "  accept_empty = yes: any server that answers 200 with an empty body, also one that is not the data "
                 "plane,\n    counts as having stored the events; set it only where `no` keeps real deliveries "
                 "waiting\n");
+        size_t keys_wrong = check_source_keys(config, source);
         fflush(stdout); /* trying may take a while */
         if (offline)
-            continue;
+            continue; /* what is missing in the state directory is no fault of a configuration */
         delivers[i] = try_data_plane(config, source);
         fflush(stdout);
         bool asks = try_close(config, source);
-        wrong += !delivers[i] || !asks;
+        wrong += !delivers[i] || !asks || keys_wrong > 0;
     }
     return wrong;
 }
@@ -118,6 +120,7 @@ int command_check(int argc, char **argv)
     }
     config_print(config, stdout);
     size_t sources_wrong = check_sources(config, offline, delivers);
+    check_stray_keys(config);
     size_t place_wrong = offline ? 0 : check_place(config);
     size_t queue_wrong = offline ? check_state_directory(config) : check_queue(config, delivers);
     if (sources_wrong > 0)

@@ -129,8 +129,10 @@ static const struct command commands[] = {
      "A queue that is known to be damaged is also repaired by whatever opens it first while nothing else does.\n",
      command_queue_check},
     {"queue move", "OLD NEW", "give a renamed or removed source's events to another",
-     "Waiting events and dead letters of OLD, which must be out of the configuration, become NEW's, which must be in "
-     "it.\n"
+     "All that is kept of OLD, which must be out of the configuration, becomes NEW's, which must be in it: waiting "
+     "events,\n"
+     "dead letters, what was delivered (so that it is known when it comes again), counts, the keys that `subscribe`\n"
+     "obtained, and how far Close's Event Log was read. What NEW has already stays as it is.\n"
      "Wait until the running program has taken on that configuration (its log says so, some seconds after the file "
      "was\n"
      "saved): what it is sending at that moment would go twice. Interrupted, it goes on where it stopped when it is\n"

@@ -14,6 +14,7 @@
 #include "commands/options.h"
 #include "commands/state.h"
 #include "config/config.h"
+#include "config/signed.h"
 #include "life/bounded.h"
 #include "life/watching.h"
 #include "queue/inspect.h"
@@ -124,6 +125,16 @@ static void look_at_disk(struct findings *findings)
                 directory, (unsigned long long)(left / 1024));
 }
 
+static void look_at_keys(struct findings *findings)
+{
+    for (size_t i = 0; i < findings->config->sources; i++) {
+        struct why words = {""};
+        enum signed_state state = signed_look(findings->config, &findings->config->source[i], &words);
+        if (state == SIGNED_PART || state == SIGNED_LOST)
+            problem(findings, "%s", words.text);
+    }
+}
+
 static void look(struct findings *findings)
 {
     struct why why = {""};
@@ -135,6 +146,7 @@ static void look(struct findings *findings)
     if (!queue_has_room(findings->queue, &why))
         problem(findings, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %s", why.text);
     look_at_sources(findings);
+    look_at_keys(findings);
     look_at_letters(findings);
     queue_close(findings->queue);
 }

@@ -41,6 +41,7 @@ struct source {
     struct strings write_key; /* all are accepted, the first is sent */
     struct signature_key *signature_key;
     size_t signature_keys;
+    bool signature_none; /* `signature_key = none`: its write keys let in, even if it had a signature key */
     int64_t signature_tolerance_ms;
 
     struct strings keep; /* object_type.action, `*` allowed */

@@ -26,7 +26,7 @@ static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 static const struct key keys[] = {
     {"data_plane_url", &type_url, SCOPE_DEFAULT, "", 0, 0, "where events go: `https://HOST`, or `file:///PATH` to write them to a file instead", false, SOURCE(data_plane_url), NULL},
     {"write_key", &type_write_keys, SCOPE_SOURCE, "", 0, 0, "of the RudderStack source; all are accepted, the first is sent", true, SOURCE(write_key), NULL},
-    {"signature_key", &type_signature_keys, SCOPE_SOURCE, "", 0, 0, "of the Close subscription, 64 hexadecimal digits; with one, only signed requests are taken", true, SOURCE(signature_key), NULL},
+    {"signature_key", &type_signature_keys, SCOPE_SOURCE, "", 0, 0, "of the Close subscription, 64 hexadecimal digits; with one, only signed requests are taken, from then on; `none`: a source that had one is to take its write key alone again", true, SOURCE(signature_key), NULL},
     {"signature_tolerance", &type_duration, SCOPE_DEFAULT, "73h", 1 * MINUTE, 366 * DAY, "how old a signature may be; Close tries for 72 hours", false, SOURCE(signature_tolerance_ms), NULL},
     {"keep", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "only these events go on: `lead.*`, `activity.email.created`; none named: all", false, SOURCE(keep), NULL},
     {"drop", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "these events do not go on, even if kept above", false, SOURCE(drop), NULL},

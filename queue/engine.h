@@ -45,7 +45,7 @@ struct inspection {
                    struct letters *found, struct why *why);
     bool (*replay)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
     bool (*discard)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
-    bool (*move)(void *state, const char *from, const char *to, uint64_t *moved, struct why *why);
+    bool (*move)(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct why *why);
     bool (*backup)(void *state, const char *path, struct why *why);

@@ -93,7 +93,7 @@ bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_
     return inspection != NULL && inspection->discard(queue->state, ids, count, done, why);
 }
 
-bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t *moved, struct why *why)
+bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct why *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);
     return inspection != NULL && inspection->move(queue->state, from, to, moved, why);

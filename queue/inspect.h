@@ -90,9 +90,18 @@ bool queue_replay(struct queue *queue, const uint64_t *ids, size_t count, size_t
 /* Throws dead letters away, all or none. */
 bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why);
 
-/* Gives a source's waiting events and dead letters to another (renamed, or removed) in steps; *moved counts. Goes on
- * where it stopped when called again. */
-bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t *moved, struct why *why);
+/* What a move has moved. */
+struct moved {
+    uint64_t events;     /* that wait */
+    uint64_t letters;    /* dead letters */
+    uint64_t identities; /* of events that were delivered or dropped */
+};
+
+/* Gives all of a source (renamed, or removed) to another in short steps: its waiting events, in their order, behind
+ * what waits there; its dead letters; what was delivered, so that it is known when it comes again; its counts. Of an
+ * identity that both have the newer version counts. A process that forwards meanwhile sees it at once. *moved counts,
+ * also when it fails. Goes on where it stopped when called again. */
+bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct why *why);
 
 /* Checks the queue's integrity; each fault is told by a call of report. Returns true when the check itself worked;
  * *faults counts. */

@@ -73,7 +73,10 @@ static bool prepare_sources(struct store *store, struct why *why)
     }
     for (size_t i = 0; i < count; i++) {
         struct database *database = &store->group.database;
-        enum database_result result = schema_add_source(database, store->config->source[i].name, &store->number[i]);
+        const struct source *source = &store->config->source[i];
+        enum database_result result = schema_add_source(database, source->name, &store->number[i]);
+        if (result == DATABASE_DONE)
+            result = store_note_signed(store, source, store->number[i]);
         if (result != DATABASE_DONE) {
             *why = database->why;
             store_failed(store, result, why);

@@ -197,8 +197,8 @@ static bool sketch_step(struct house *house, int64_t *source, unsigned char key[
     return *result == DATABASE_DONE && count == SKETCH_STEP;
 }
 
-/* Makes the sketch of the index, once so many keys were looked for there that it pays. Nobody else writes the index:
- * what is merged later is added then. */
+/* Makes the sketch of the index, once so many keys were looked for there that it pays. What is merged later is added
+ * then; when a move wrote the index meanwhile the sketch is not whole, and is begun anew. */
 static enum database_result make_sketch(struct house *house)
 {
     struct store *store = house->store;
@@ -206,6 +206,7 @@ static enum database_result make_sketch(struct house *house)
     int64_t source = 0;
     enum database_result result = DATABASE_DONE;
     pthread_mutex_lock(&store->mirror_lock);
+    int64_t moves = store->moves;
     bool begun = !store->sketch.whole && store->index_asked >= SKETCH_AT && sketch_begin(&store->sketch);
     pthread_mutex_unlock(&store->mirror_lock);
     if (!begun)
@@ -214,7 +215,7 @@ static enum database_result make_sketch(struct house *house)
         checkpointer_copy(&house->checkpointer);
     bool whole = result == DATABASE_DONE && !is_ending(store);
     pthread_mutex_lock(&store->mirror_lock);
-    store->sketch.whole = whole;
+    store->sketch.whole = whole && store->moves == moves;
     pthread_mutex_unlock(&store->mirror_lock);
     return result;
 }

@@ -45,6 +45,19 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_PRUNE_KNOWN] = "DELETE FROM known WHERE (source, key) > (?1, ?2) AND (source, key) <= (?3, ?4)"
                               " AND at < ?5",
 
+    [STATEMENT_SIGNED] = "SELECT n FROM count WHERE source = ?1 AND kind = 21",
+    [STATEMENT_MOVES] = "SELECT n FROM count WHERE source = 0 AND kind = 20",
+    [STATEMENT_MOVE_KNOWN_UP_TO] = "SELECT max(key) FROM (SELECT key FROM known WHERE source = ?1 ORDER BY key"
+                                   " LIMIT ?2)",
+    [STATEMENT_MOVE_KNOWN] = "INSERT INTO known (source, key, updated, at) SELECT ?2, key, updated, at FROM known"
+                             " WHERE source = ?1 AND key <= ?3 ON CONFLICT (source, key) DO UPDATE"
+                             " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
+    [STATEMENT_MOVE_KNOWN_AWAY] = "DELETE FROM known WHERE source = ?1 AND key <= ?2",
+    [STATEMENT_MOVE_JOURNAL] = "INSERT INTO known (source, key, updated, at)"
+                               " SELECT ?2, key, max(updated), max(at) FROM journal"
+                               " WHERE source = ?1 AND n > ?3 AND n <= ?4 GROUP BY key ON CONFLICT (source, key)"
+                               " DO UPDATE SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
+
     [STATEMENT_ANY_LETTER] = "SELECT 1 FROM letter LIMIT 1",
     [STATEMENT_FIND_DEAD] = "SELECT max(updated) FROM letter WHERE source = ?1 AND key = ?2",
     [STATEMENT_LETTERS] = "SELECT letter.id, source.name, reason, body, received, died, replayed FROM letter"
@@ -67,7 +80,8 @@ static const char *const texts[STATEMENTS] = {
                                     " WHERE id = ?1",
     [STATEMENT_RESOLVE_KEY] = "DELETE FROM letter WHERE source = ?1 AND key = ?2 AND updated <= ?3",
     [STATEMENT_RESOLVE_LETTER] = "DELETE FROM letter WHERE id = ?1",
-    [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE source = ?1",
+    [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE id IN (SELECT id FROM letter WHERE source = ?1"
+                               " ORDER BY id LIMIT ?3)",
 
     [STATEMENT_NOTE] = "SELECT tries, since, next, operator, made_with, reason FROM note WHERE source = ?1",
     [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, made_with, reason)"

@@ -28,7 +28,9 @@ enum count_kind {
     COUNT_LETTER_BYTES = 11,  /* the room that dead letters take, of all sources: under source 0 (letters.c) */
     COUNT_ENDED = 12,         /* dead letters that dead_retention has ended */
     COUNT_LETTERS_SINCE = 13, /* since when dead letters may end at all; Unix time, ms; under source 0 */
-    COUNT_KINDS = 14,
+    COUNT_MOVES = 20,         /* of source 0: transactions in which a move wrote the index of identities (move.c) */
+    COUNT_SIGNED = 21,        /* not 0: the source had a signature key (config/signed.h) */
+    COUNT_KINDS = 22,
 };
 
 /* An append that waits for its group's commit (append.c). */
@@ -83,6 +85,7 @@ struct store {
     int64_t seen;         /* of others: up to where */
     struct sketch sketch; /* the owner's, with the mirror's lock; the housekeeper makes it */
     size_t index_asked;   /* how many keys were looked for in the index: so many that a sketch pays? */
+    int64_t moves;        /* with the mirror's lock: COUNT_MOVES when it was looked at last */
     struct housekeeper housekeeper;
 };
 
@@ -134,6 +137,13 @@ void housekeeper_stop(struct store *store);
 /* look.c */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct why *why);
+
+/* move.c */
+bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
+
+/* signed.c: that a source had a signature key is noted in the database and beside the keys: where one of the two is
+ * missing it is made again from the other. */
+enum database_result store_note_signed(struct store *store, const struct source *source, uint32_t number);
 
 /* inspect.c */
 extern const struct inspection store_inspection;
