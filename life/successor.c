@@ -17,6 +17,7 @@
 #include "watch/log.h"
 
 #define CHECK_MS 10000 /* for the check of what is new */
+#define KILLED_MS 1000 /* for its end once it was killed */
 #define ARGUMENTS_MOST 8
 
 extern char **environ;
@@ -68,6 +69,8 @@ bool successor_is_good(const char *program)
     for (moment deadline = clock_now() + CHECK_MS; waitpid(child, &status, WNOHANG) == 0;) {
         if (clock_now() > deadline)
             kill(child, SIGKILL);
+        if (clock_now() > deadline + KILLED_MS)
+            return false; /* a hung disk holds it */
         nanosleep(&moment_between, NULL);
     }
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;

@@ -57,6 +57,7 @@ void suite_json_tree(void);
 void suite_life(void);
 void suite_life_cgi(void);
 void suite_life_gate(void);
+void suite_life_hanging(void);
 void suite_life_processes(void);
 void suite_lifecycle(void);
 void suite_log(void);
