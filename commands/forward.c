@@ -9,11 +9,13 @@
 #include "config/config.h"
 #include "life/bounded.h"
 #include "life/life.h"
+#include "life/signals.h"
 #include "watch/log.h"
 
 static int forward_once(const struct config *config)
 {
     struct why why = {""};
+    signals_unblock();
     switch (forward_bounded(config, MOMENT_NEVER, &why)) {
     case BOUNDED_DONE:
         return COMMAND_OK;

@@ -9,6 +9,7 @@
 #include "life/gate.h"
 #include "life/life.h"
 #include "life/limits.h"
+#include "life/signals.h"
 #include "life/watching.h"
 #include "queue/queue.h"
 #include "watch/log.h"
@@ -133,6 +134,7 @@ static int serve_faulty(const struct why *why)
 int life_cgi(void)
 {
     struct why why = {""};
+    signals_unblock();
     log_open(LEVEL_INFO);
     struct config *config = config_load(&why);
     if (config == NULL)

@@ -14,6 +14,7 @@
 #include "life/life.h"
 #include "life/limits.h"
 #include "life/service.h"
+#include "life/signals.h"
 #include "life/successor.h"
 #include "watch/changes.h"
 #include "watch/log.h"
@@ -207,22 +208,12 @@ static enum ending live(struct life *life)
     return ending;
 }
 
-/* Blocks the signals that mean something, in every thread: wait_for_ending takes them. */
-static void block_signals(sigset_t *signals)
-{
-    static const int numbers[] = {SIGTERM, SIGUSR1, SIGINT, SIGHUP};
-    sigemptyset(signals);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        sigaddset(signals, numbers[i]);
-    pthread_sigmask(SIG_BLOCK, signals, NULL);
-}
-
 static int stay(bool serves, char *const arguments[])
 {
     struct why why = {""};
-    struct life life = {.serves = serves, .arguments = arguments};
+    struct life life = {
+        .serves = serves, .arguments = arguments, .signals = signals_block_tidings()}; /* in every thread */
     enum ending ending = END_FAILED;
-    block_signals(&life.signals);
     log_open(LEVEL_INFO);
     char *program = successor_path();
     struct config *config = config_load(&why);

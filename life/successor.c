@@ -39,14 +39,16 @@ char *successor_path(void)
 /* Starts the check, with no signal blocked and nothing to read or to write to but stderr. Returns 0 or an error. */
 static int spawn_check(const char *program, pid_t *child)
 {
-    sigset_t none;
+    sigset_t none, all;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
     char *const arguments[] = {(char *)(uintptr_t)program, (char[]){"check"}, (char[]){"--offline"}, NULL};
     sigemptyset(&none);
+    sigfillset(&all);
     posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);

@@ -89,6 +89,7 @@ static void (*const suites[])(void) = {
     suite_life_cgi,
     suite_life_gate,
     suite_life_hanging,
+    suite_life_hosts,
     suite_life_processes,
     suite_lifecycle,
     suite_servers,

@@ -58,6 +58,7 @@ void suite_life(void);
 void suite_life_cgi(void);
 void suite_life_gate(void);
 void suite_life_hanging(void);
+void suite_life_hosts(void);
 void suite_life_processes(void);
 void suite_lifecycle(void);
 void suite_log(void);

@@ -63,16 +63,15 @@ static int spawn(char *const *command, int input, pid_t *child)
 {
     static char path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
     char *const environment[] = {path, NULL};
-    sigset_t none, standard;
+    sigset_t none, all;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
     sigemptyset(&none);
-    sigemptyset(&standard);
-    sigaddset(&standard, SIGPIPE);
+    sigfillset(&all);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &standard);
+    posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setpgroup(&attributes, 0);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
