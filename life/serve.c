@@ -217,8 +217,8 @@ static int stay(bool serves, char *const arguments[])
     log_open(LEVEL_INFO);
     char *program = successor_path();
     struct config *config = config_load(&why);
-    if (config == NULL || program == NULL) {
-        log_write(LEVEL_ERROR, "msg=cannot_start %s", config == NULL ? why.text : "the program's path is not known");
+    if (config == NULL) {
+        log_write(LEVEL_ERROR, "msg=cannot_start %s", why.text);
         goto out;
     }
     life.config = config;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,8 +31,11 @@ char *successor_path(void)
         return realpath(launcher, NULL);
     char path[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1); /* it is resolved already */
-    if (length <= 0)
-        return NULL;
+    if (length <= 0) {
+        /* Without /proc, as in a chroot: what was executed, as it was named. */
+        const char *named = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+        return named == NULL ? NULL : realpath(named, NULL);
+    }
     path[length] = '\0';
     return strdup(path);
 }
@@ -61,7 +65,7 @@ static int spawn_check(const char *program, pid_t *child)
 bool successor_is_good(const char *program)
 {
     pid_t child;
-    int error = spawn_check(program, &child);
+    int error = program == NULL ? ENOENT : spawn_check(program, &child);
     if (error != 0) {
         log_write(LEVEL_ERROR, "msg=cannot_check_what_is_new reason=\"%s\"", strerror(error));
         return false;

@@ -110,12 +110,12 @@ static void a_thread_that_is_stuck(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
-void suite_life_hanging(void)
+void suite_hanging(void)
 {
     static CU_TestInfo tests[] = {
         {"a resolver that hangs", a_resolver_that_hangs},
         {"a thread that is stuck", a_thread_that_is_stuck},
         CU_TEST_INFO_NULL,
     };
-    suite_add("life hanging", NULL, NULL, tests);
+    suite_add("hanging", NULL, NULL, tests);
 }
