@@ -62,12 +62,16 @@ static bool start(struct life *life, struct why *why)
     life->changes = changes_new(files, sizeof files / sizeof *files, SETTLED_MS);
     if (life->changes == NULL)
         return false;
+    /* Requests wait at the gate until the stages stand. In this order there is a request thread, however few threads
+     * the system allows. */
+    if (life->serves) {
+        struct http_limits limits = limits_of(life->config);
+        life->http = http_start(&limits, life->routes, GATE_ROUTES, why);
+        if (life->http == NULL)
+            return false;
+    }
     life->service = service_start(life->config, life->serves ? &life->gate : NULL, why);
-    if (life->service == NULL || !life->serves)
-        return life->service != NULL;
-    struct http_limits limits = limits_of(life->config);
-    life->http = http_start(&limits, life->routes, GATE_ROUTES, why);
-    return life->http != NULL;
+    return life->service != NULL;
 }
 
 /* The queue must be opened anew: by what is installed now, which may be the release that changed it, if that is good.
@@ -86,6 +90,8 @@ static enum ending wait_for_ending(const struct life *life)
         int signal = sigtimedwait(&life->signals, NULL, &look);
         if (signal > 0 && signal != SIGHUP)
             return END_STOP;
+        service_tend(life->service);
+        status_alert(life->gate.status);
         if (service_must_reopen(life->service))
             return reopen(life);
         if (signal != SIGHUP && !changes_look(life->changes, clock_now()))

@@ -12,6 +12,7 @@
 #include "watch/log.h"
 
 #define CHECKPOINT_MS 40     /* between checkpoints under load */
+#define OPEN_AGAIN_MS 1000   /* between tries to open the database */
 #define BEAT_MS 10000        /* also between tries for the reserve */
 #define PRUNE_MS 60000       /* between steps of forgetting */
 #define LOG_FRAMES_MOST 2048 /* 32 MiB of log: then writers wait for a moment, so that it begins anew */
@@ -348,26 +349,54 @@ static bool wait_for_work(struct store *store, moment until)
     return on;
 }
 
+/* Opens the database, again and again where that fails. Returns false at the end. */
+static bool open_house(struct house *house)
+{
+    struct store *store = house->store;
+    for (;;) {
+        enum database_result result = schema_open(&house->database, store->directory, false);
+        /* A fresh connection's checkpoint does nothing until it has read. */
+        if (result == DATABASE_DONE)
+            database_number(&house->database, STATEMENT_VERSION, &result);
+        if (result == DATABASE_DONE)
+            return true;
+        store_failed(store, result, &house->database.why); /* which says it once */
+        database_close(&house->database);
+        if (is_ending(store))
+            return false;
+        rest(store, OPEN_AGAIN_MS);
+    }
+}
+
 static void *run(void *context)
 {
     struct house house = {.store = context};
-    enum database_result result = schema_open(&house.database, house.store->directory, false);
-    if (result != DATABASE_DONE)
-        store_failed(house.store, result, &house.database.why);
-    /* A fresh connection's checkpoint does nothing until it has read. */
-    if (result == DATABASE_DONE)
-        database_number(&house.database, STATEMENT_VERSION, &result);
-    while (result == DATABASE_DONE && wait_for_work(house.store, house.next_beat)) {
+    if (!open_house(&house))
+        return NULL;
+    while (wait_for_work(house.store, house.next_beat)) {
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    if (result == DATABASE_DONE)
-        checkpoint(&house, SQLITE_CHECKPOINT_PASSIVE);
+    checkpoint(&house, SQLITE_CHECKPOINT_PASSIVE);
     database_close(&house.database);
     return NULL;
 }
 
-bool housekeeper_start(struct store *store, struct why *why)
+/* Where there is no thread to be had, forwarding goes on without: the log grows, and nothing is forgotten, until it is
+ * tried again. */
+static void start_thread(struct store *store)
+{
+    struct housekeeper *keeper = &store->housekeeper;
+    bool first = keeper->tried == 0;
+    keeper->tried = clock_now();
+    int error = pthread_create(&keeper->thread, NULL, run, store);
+    keeper->started = error == 0;
+    if (error != 0 && first)
+        log_write(LEVEL_ERROR, "msg=no_housekeeper reason=\"cannot start a thread: %s\" next_seconds=%d",
+                  strerror(error), OPEN_AGAIN_MS / 1000);
+}
+
+void housekeeper_start(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
     pthread_condattr_t monotonic;
@@ -378,18 +407,18 @@ bool housekeeper_start(struct store *store, struct why *why)
     pthread_condattr_destroy(&monotonic);
     keeper->ending = false;
     keeper->work = true;
-    int error = pthread_create(&keeper->thread, NULL, run, store);
-    keeper->started = error == 0;
-    if (error != 0)
-        why_set(why, "cannot start a thread: %s", strerror(error));
-    return keeper->started;
+    keeper->owned = true;
+    keeper->tried = 0;
+    start_thread(store);
 }
 
 void housekeeper_call(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
-    if (!keeper->started)
+    if (!keeper->owned)
         return;
+    if (!keeper->started && clock_now() - keeper->tried >= OPEN_AGAIN_MS)
+        start_thread(store);
     pthread_mutex_lock(&keeper->lock);
     if (!keeper->work) {
         keeper->work = true;
@@ -401,14 +430,15 @@ void housekeeper_call(struct store *store)
 void housekeeper_stop(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
-    if (!keeper->started)
+    if (!keeper->owned)
         return;
     pthread_mutex_lock(&keeper->lock);
     keeper->ending = true;
     pthread_cond_broadcast(&keeper->called);
     pthread_mutex_unlock(&keeper->lock);
-    pthread_join(keeper->thread, NULL);
+    if (keeper->started)
+        pthread_join(keeper->thread, NULL);
     pthread_cond_destroy(&keeper->called);
     pthread_mutex_destroy(&keeper->lock);
-    keeper->started = false;
+    keeper->started = keeper->owned = false;
 }

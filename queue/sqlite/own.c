@@ -71,7 +71,8 @@ static bool take_over(struct store *store, struct why *why)
     }
     beat_write(store->directory);
     steady_look(store);
-    return housekeeper_start(store, why);
+    housekeeper_start(store);
+    return true;
 }
 
 bool store_own(void *state, struct why *why)
