@@ -101,7 +101,7 @@ int command_check(int argc, char **argv)
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "check: %s\n", why.text);
-        return COMMAND_FAILED;
+        return COMMAND_CONFIGURATION;
     }
     config_print(config, stdout);
     size_t sources_wrong = check_sources(config, offline);

@@ -1,7 +1,7 @@
 /* Starting and stopping the FastCGI server. How a thread serves: worker.c; where it gets connections: accept.c. */
-#include "http/room.h"
 #include "http/worker.h"
 
+#include "http/spare.h"
 #include "watch/log.h"
 
 #include <errno.h>
@@ -128,10 +128,10 @@ static int start_workers(struct http *http, size_t wished)
 static bool start_some_workers(struct http *http, struct why *why)
 {
     const struct timespec moment_between = {.tv_nsec = 10000000};
-    struct room room;
-    room_take(&room);
+    struct spare spare;
+    spare_take(&spare);
     int error = start_workers(http, http->limits.threads);
-    room_leave(&room);
+    spare_leave(&spare);
     /* A thread that was joined still counts for a moment. */
     for (int tries = 0; http->started == 0 && tries < ONE_TRIES; tries++) {
         error = start_workers(http, 1);

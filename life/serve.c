@@ -17,6 +17,7 @@
 #include "life/signals.h"
 #include "life/successor.h"
 #include "watch/changes.h"
+#include "watch/codes.h"
 #include "watch/log.h"
 
 #define ANSWERED_MS 13000 /* by then every request is answered, however slow the data plane */
@@ -126,9 +127,9 @@ static bool finish_requests(struct life *life, enum ending *ending)
 static _Noreturn void leave(const struct life *life, enum ending ending)
 {
     if (ending == END_STOP)
-        _exit(0);
+        _exit(CODE_OK);
     successor_execute(life->program, life->arguments);
-    _exit(1); /* the web server, or systemd, starts it again */
+    _exit(CODE_FAILED); /* the web server, or systemd, starts it again */
 }
 
 static void *close_stages(void *context)
@@ -219,13 +220,14 @@ static int stay(bool serves, char *const arguments[])
     struct why why = {""};
     struct life life = {
         .serves = serves, .arguments = arguments, .signals = signals_block_tidings()}; /* in every thread */
-    enum ending ending = END_FAILED;
+    enum ending ending;
     log_open(LEVEL_INFO);
     char *program = successor_path();
     struct config *config = config_load(&why);
     if (config == NULL) {
         log_write(LEVEL_ERROR, "msg=cannot_start %s", why.text);
-        goto out;
+        free(program);
+        return CODE_CONFIGURATION;
     }
     life.config = config;
     life.program = program;
@@ -236,12 +238,11 @@ static int stay(bool serves, char *const arguments[])
         if (ending == END_RELOAD)
             successor_execute(program, arguments); /* it returned: the old one goes on */
     } while (ending == END_RELOAD || ending == END_REOPEN);
-out:
     if (ending == END_FAILED)
-        _exit(1); /* threads may have been started */
+        _exit(CODE_FAILED); /* threads may have been started */
     config_free(config);
     free(program);
-    return ending == END_STOP ? 0 : 1;
+    return CODE_OK;
 }
 
 int life_fastcgi(void)

@@ -13,11 +13,11 @@ void signals_heed(bool command)
 {
     for (int number = 1; number < NSIG; number++) {
         struct sigaction now;
-        if (number != SIGPIPE && sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN &&
-            !(command && is_a_persons(number)))
+        if (sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN && !(command && is_a_persons(number)))
             signal(number, SIG_DFL);
     }
-    signal(SIGPIPE, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* a client that has gone is an error of write */
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow, likewise */
 }
 
 void signals_unblock(void)

@@ -5,8 +5,9 @@
 #include <signal.h>
 #include <stdbool.h>
 
-/* Nothing stays ignored but SIGPIPE: waitpid needs SIGCHLD, and sigtimedwait what ends the process. For a person's
- * command SIGHUP, SIGINT and SIGQUIT stay ignored where they are: nohup and shells mean it. First thing in main. */
+/* Nothing stays ignored but SIGPIPE and SIGXFSZ: waitpid needs SIGCHLD, and sigtimedwait what ends the process. For a
+ * person's command SIGHUP, SIGINT and SIGQUIT stay ignored where they are: nohup and shells mean it. First thing in
+ * main. */
 void signals_heed(bool command);
 
 /* Blocks none. Not for a process that was executed in its own place: what came meanwhile is blocked and pending. */

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/system/check.h"
@@ -38,7 +39,7 @@ struct few {
     uid_t user;
 };
 
-static bool write_files(struct few *few)
+static bool write_files(struct few *few, const char *more)
 {
     static const struct standin_options options = {.write_keys = {OPEN_WRITE_KEY}};
     char text[512], path[PATH_SIZE];
@@ -49,8 +50,8 @@ static bool write_files(struct few *few)
         return false;
     int length = snprintf(text, sizeof text,
                           "data_plane_url = http://127.0.0.1:%u\nwrite_key = " OPEN_WRITE_KEY
-                          "\nrequest_threads = %d\nshutdown_grace = 1s\n",
-                          standin_port(site->standin), WISHED);
+                          "\nrequest_threads = %d\nshutdown_grace = 1s\n%s",
+                          standin_port(site->standin), WISHED, more);
     path_join(few->socket, site->directory, "socket");
     path_join(path, site->directory, "closecrm.conf");
     return check(temporary_write(site->directory, "closecrm.conf", 0600, text, (size_t)length) &&
@@ -76,15 +77,15 @@ static _Noreturn void become(const struct few *few, int listening, int log, rlim
     _exit(127);
 }
 
-/* Starts it with so many threads in all. */
-static bool start(struct few *few, rlim_t threads)
+/* Starts it with so many threads in all, and more lines of configuration. */
+static bool start(struct few *few, rlim_t threads, const char *more)
 {
     char path[PATH_SIZE];
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     *few = (struct few){.site = {.setup = &setup_lighttpd_spawn,
                                  .client = client_new(),
                                  .failures_before = CU_get_number_of_failure_records()}};
-    if (!write_files(few))
+    if (!write_files(few, more))
         return false;
     path_join(path, few->site.directory, "program.log");
     snprintf(address.sun_path, sizeof address.sun_path, "%.100s", few->socket);
@@ -144,7 +145,7 @@ static void end(struct few *few)
 static void seventeen_of_thirty_two(void)
 {
     struct few few;
-    if (start(&few, OTHERS + KEPT_FREE + 17 + SANITIZERS_OWN)) {
+    if (start(&few, OTHERS + KEPT_FREE + 17 + SANITIZERS_OWN, "")) {
         check_serves_and_forwards(&few);
         CU_ASSERT_EQUAL(site_count_logged(&few.site, "msg=fewer_request_threads started=17 wished=32 "), 1);
         CU_ASSERT_EQUAL(site_count_logged(&few.site, "msg=no_housekeeper"), 0);
@@ -155,7 +156,7 @@ static void seventeen_of_thirty_two(void)
 static void a_single_one(void)
 {
     struct few few;
-    if (start(&few, OTHERS + 1 + 1 + SANITIZERS_OWN)) {
+    if (start(&few, OTHERS + 1 + 1 + SANITIZERS_OWN, "")) {
         check_serves_and_forwards(&few);
         CU_ASSERT_EQUAL(site_count_logged(&few.site, "msg=fewer_request_threads started=1 wished=32 "), 1);
         CU_ASSERT_EQUAL(site_count_logged(&few.site, "msg=no_housekeeper"), 1);
@@ -163,11 +164,23 @@ static void a_single_one(void)
     end(&few);
 }
 
+/* What supervisors go by: it is no use to start it again before somebody has mended it. */
+static void a_faulty_configuration_ends_it_with_3(void)
+{
+    struct few few;
+    int status = -1;
+    if (start(&few, WISHED * 2, "wriet_key = x\n"))
+        CU_ASSERT(process_wait(&few.site.program, durable_patience(SOON_MS), &status));
+    CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+    site_close(&few.site);
+}
+
 void suite_few_threads(void)
 {
     static CU_TestInfo tests[] = {
         {"17 request threads of 32", seventeen_of_thirty_two},
         {"a single one, and none to write or to keep house", a_single_one},
+        {"a faulty configuration ends it with 3", a_faulty_configuration_ends_it_with_3},
         CU_TEST_INFO_NULL,
     };
     suite_add("few threads", NULL, NULL, tests);
