@@ -110,7 +110,7 @@ int command_check(int argc, char **argv)
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "check: %s\n", why.text);
-        return COMMAND_FAILED;
+        return COMMAND_CONFIGURATION;
     }
     bool *delivers = calloc(config->sources + 1, sizeof *delivers);
     if (delivers == NULL) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "commands/nearest.h"
+#include "life/signals.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
 #define NEAR 3       /* a name farther away than this many letters is not what was meant */
@@ -317,5 +318,7 @@ int commands_run(int argc, char **argv)
         fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
         return COMMAND_USAGE;
     }
+    if (strcmp(argv[1], "forward") != 0) /* that may have been executed in its own place: see signals.h */
+        signals_unblock();
     return finish_stdout(run_copy(argc, argv));
 }

@@ -212,7 +212,7 @@ int command_cron(int argc, char **argv)
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "cron: %s\n", why.text);
-        return COMMAND_FAILED;
+        return COMMAND_CONFIGURATION;
     }
     log_open(LEVEL_ERROR); /* what is no error is not to be mailed */
     struct findings findings = {.config = config};

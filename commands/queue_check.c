@@ -90,7 +90,7 @@ int command_queue_check(int argc, char **argv)
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     if (!state_prepare(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     bool good = open_anew(&state, &why) && check(&state, wants_repair, &why);
     state_close(&state);
     return good ? COMMAND_OK : state_failed(argv[0], &why);

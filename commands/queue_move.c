@@ -73,7 +73,7 @@ int command_queue_move(int argc, char **argv)
     if (arguments != 2)
         return options_wrong(argv[0], "from which source to which?");
     if (!state_open(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     int code = move(argv[0], &state, argv[1], argv[2]);
     state_close(&state);
     return code;

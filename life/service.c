@@ -33,6 +33,7 @@ struct service {
     struct forwarder *forwarder;
     struct watchers watchers;
     struct reconciler *reconciler; /* NULL: nothing is to be reconciled by itself */
+    bool reconciler_failed;        /* to start: it is tried again */
 };
 
 /* The stages while they are being opened. */
@@ -151,12 +152,22 @@ static void start_reconciler(struct service *service)
     struct why why = {""};
     if (!reconciler_is_wanted(service->config))
         return;
-    struct reconciler *reconciler = reconciler_start(service->config, &why);
-    if (reconciler == NULL)
-        log_write(LEVEL_ERROR, "msg=does_not_reconcile reason=\"%s\"", why.text);
     pthread_mutex_lock(&service->lock);
-    service->reconciler = reconciler;
+    if (service->reconciler == NULL && !service->stopping)
+        service->reconciler = reconciler_start(service->config, &why);
+    if (service->reconciler == NULL && !service->stopping && !service->reconciler_failed)
+        log_write(LEVEL_ERROR, "msg=does_not_reconcile reason=\"%s\" advice=\"it is tried again\"", why.text);
+    service->reconciler_failed = service->reconciler == NULL;
     pthread_mutex_unlock(&service->lock);
+}
+
+void service_tend(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    bool again = service->reconciler_failed;
+    pthread_mutex_unlock(&service->lock);
+    if (again)
+        start_reconciler(service);
 }
 
 static void *run(void *context)

@@ -24,6 +24,7 @@ struct status {
     struct look look;
     struct tokens tokens;
     struct alerting *alerting; /* NULL: nobody is told */
+    bool no_alerts;            /* which was said */
 };
 
 struct status *status_new(const struct config *config)
@@ -48,8 +49,8 @@ void status_stand(struct status *status, const struct watchers *watchers)
 
 void status_alert(struct status *status)
 {
-    if (status != NULL)
-        status->alerting = alerting_start(status->config, &status->look);
+    if (status != NULL && status->alerting == NULL)
+        status->alerting = alerting_start(status->config, &status->look, &status->no_alerts);
 }
 
 void status_quiet(struct status *status)

@@ -271,8 +271,8 @@ static void *run_writer(void *context)
 }
 
 /* Starts the writer, with the first append: many open a queue and never append. Signals are for other threads. With the
- * lock held. */
-static bool start_writer(struct store *store, struct why *why)
+ * lock held. Where there is no thread to be had, each append tries it again. */
+static bool start_writer(struct store *store)
 {
     struct group *group = &store->group;
     pthread_attr_t small;
@@ -287,8 +287,6 @@ static bool start_writer(struct store *store, struct why *why)
         pthread_attr_destroy(&small);
     }
     group->started = error == 0;
-    if (error != 0)
-        why_set(why, "cannot start a thread: %s", strerror(error));
     return group->started;
 }
 
@@ -315,14 +313,30 @@ static void wake_writer(struct group *group)
     pthread_cond_signal(&group->gathered);
 }
 
+/* In the writer's place, where there is none: commits a group, this append among the first. Then one of those that have
+ * gathered meanwhile goes on. With the lock held. */
+static void write_by_oneself(struct store *store)
+{
+    struct group *group = &store->group;
+    group->leads = true;
+    write_group(store);
+    group->leads = false;
+    pthread_cond_broadcast(&group->told[group->round % 2]);
+}
+
 /* Waits until it is done. Returns false when it has given up, and the append is not its own any more. With the lock
  * held. */
-static bool wait_for_writer(struct group *group, struct waiting_append *append, moment deadline)
+static bool wait_for_writer(struct store *store, struct waiting_append *append, moment deadline)
 {
+    struct group *group = &store->group;
     struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
     int error = 0;
-    while (!append->done && error != ETIMEDOUT)
-        error = pthread_cond_clockwait(&group->told[append->round % 2], &group->lock, CLOCK_MONOTONIC, &t);
+    while (!append->done && error != ETIMEDOUT) {
+        if (!group->started && !group->leads && !append->taken)
+            write_by_oneself(store);
+        else
+            error = pthread_cond_clockwait(&group->told[append->round % 2], &group->lock, CLOCK_MONOTONIC, &t);
+    }
     if (append->done)
         return true;
     append->given_up = true;
@@ -333,41 +347,34 @@ static bool wait_for_writer(struct group *group, struct waiting_append *append, 
     return false;
 }
 
-/* Leaves an append to the writer and waits. Returns whether it is done, else the result. */
-static bool have_written(struct store *store, struct waiting_append *append, moment deadline, enum queue_result *result,
-                         struct why *why)
+/* Leaves an append to the writer and waits. Returns whether it is done. */
+static bool have_written(struct store *store, struct waiting_append *append, moment deadline, struct why *why)
 {
     struct group *group = &store->group;
     pthread_mutex_lock(&group->lock);
-    bool started = group->started || start_writer(store, why);
-    bool done = false;
-    if (started) {
-        gather(group, append);
-        wake_writer(group);
-        done = wait_for_writer(group, append, deadline);
-    }
+    if (!group->started && !group->leads) /* two at once would share a connection */
+        start_writer(store);
+    gather(group, append);
+    wake_writer(group);
+    bool done = wait_for_writer(store, append, deadline);
     pthread_mutex_unlock(&group->lock);
-    if (done)
-        return true;
-    if (started)
+    if (!done)
         why_set(why, "the disk has not taken the event in time");
-    else
-        free(append);
-    *result = started ? QUEUE_UNKNOWN : QUEUE_BROKEN;
-    return false;
+    return done;
 }
 
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
                                struct why *why)
 {
     struct store *store = state;
-    enum queue_result result = QUEUE_FULL;
     struct waiting_append *append = append_new(store_number(store, source), body, length);
-    if (append == NULL)
+    if (append == NULL) {
         why_set(why, "out of memory");
-    if (append == NULL || !have_written(store, append, deadline, &result, why))
-        return result;
-    result = append->result;
+        return QUEUE_FULL;
+    }
+    if (!have_written(store, append, deadline, why))
+        return QUEUE_UNKNOWN;
+    enum queue_result result = append->result;
     if (result != QUEUE_STORED && why != NULL)
         *why = append->why;
     free(append);

@@ -14,7 +14,8 @@
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
-#define CHECKPOINT_MS 40 /* between checkpoints under load */
+#define CHECKPOINT_MS 40   /* between checkpoints under load */
+#define OPEN_AGAIN_MS 1000 /* between tries to open the database */
 #define BEAT_MS 10000
 #define ROOM_MS 500          /* between tries for the reserve while it is gone */
 #define PRUNE_MS 60000       /* between steps of forgetting */
@@ -363,29 +364,66 @@ static moment next_due(const struct house *house)
     return room < house->next_beat ? room : house->next_beat;
 }
 
+/* Opens both connections. Returns false when that failed; then neither is open. */
+static bool try_to_open(struct house *house)
+{
+    struct store *store = house->store;
+    struct why why;
+    enum database_result result = schema_open(&house->database, store->directory, false);
+    why = house->database.why;
+    if (result == DATABASE_DONE) {
+        result = checkpointer_open(&house->checkpointer, store->directory);
+        why = house->checkpointer.database.why;
+    }
+    if (result == DATABASE_DONE)
+        return true;
+    store_failed(store, result, &why); /* which says it once */
+    checkpointer_close(&house->checkpointer);
+    database_close(&house->database);
+    return false;
+}
+
+/* Opens the database, again and again where that fails. Returns false at the end. */
+static bool open_house(struct house *house)
+{
+    while (!try_to_open(house)) {
+        if (is_ending(house->store))
+            return false;
+        rest(house->store, OPEN_AGAIN_MS);
+    }
+    return true;
+}
+
 static void *run(void *context)
 {
     struct house house = {.store = context};
-    enum database_result result = schema_open(&house.database, house.store->directory, false);
-    if (result != DATABASE_DONE)
-        store_failed(house.store, result, &house.database.why);
-    if (result == DATABASE_DONE) {
-        result = checkpointer_open(&house.checkpointer, house.store->directory);
-        if (result != DATABASE_DONE)
-            store_failed(house.store, result, &house.checkpointer.database.why);
-    }
-    while (result == DATABASE_DONE && wait_for_work(house.store, next_due(&house))) {
+    if (!open_house(&house))
+        return NULL;
+    while (wait_for_work(house.store, next_due(&house))) {
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    if (result == DATABASE_DONE)
-        checkpointer_finish(&house.checkpointer);
+    checkpointer_finish(&house.checkpointer);
     checkpointer_close(&house.checkpointer);
     database_close(&house.database);
     return NULL;
 }
 
-bool housekeeper_start(struct store *store, struct why *why)
+/* Where there is no thread to be had, forwarding goes on without: the log grows, and nothing is forgotten, until it is
+ * tried again. */
+static void start_thread(struct store *store)
+{
+    struct housekeeper *keeper = &store->housekeeper;
+    bool first = keeper->tried == 0;
+    keeper->tried = clock_now();
+    int error = pthread_create(&keeper->thread, NULL, run, store);
+    keeper->started = error == 0;
+    if (error != 0 && first)
+        log_write(LEVEL_ERROR, "msg=no_housekeeper reason=\"cannot start a thread: %s\" next_seconds=%d",
+                  strerror(error), OPEN_AGAIN_MS / 1000);
+}
+
+void housekeeper_start(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
     pthread_condattr_t monotonic;
@@ -396,18 +434,18 @@ bool housekeeper_start(struct store *store, struct why *why)
     pthread_condattr_destroy(&monotonic);
     keeper->ending = false;
     keeper->work = true;
-    int error = pthread_create(&keeper->thread, NULL, run, store);
-    keeper->started = error == 0;
-    if (error != 0)
-        why_set(why, "cannot start a thread: %s", strerror(error));
-    return keeper->started;
+    keeper->owned = true;
+    keeper->tried = 0;
+    start_thread(store);
 }
 
 void housekeeper_call(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
-    if (!keeper->started)
+    if (!keeper->owned)
         return;
+    if (!keeper->started && clock_now() - keeper->tried >= OPEN_AGAIN_MS)
+        start_thread(store);
     pthread_mutex_lock(&keeper->lock);
     if (!keeper->work) {
         keeper->work = true;
@@ -419,14 +457,15 @@ void housekeeper_call(struct store *store)
 void housekeeper_stop(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
-    if (!keeper->started)
+    if (!keeper->owned)
         return;
     pthread_mutex_lock(&keeper->lock);
     keeper->ending = true;
     pthread_cond_broadcast(&keeper->called);
     pthread_mutex_unlock(&keeper->lock);
-    pthread_join(keeper->thread, NULL);
+    if (keeper->started)
+        pthread_join(keeper->thread, NULL);
     pthread_cond_destroy(&keeper->called);
     pthread_mutex_destroy(&keeper->lock);
-    keeper->started = false;
+    keeper->started = keeper->owned = false;
 }

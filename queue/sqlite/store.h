@@ -45,16 +45,19 @@ struct group {
     pthread_cond_t gathered; /* something has, and the writer sleeps; or it shall end */
     bool sleeps;
     bool started;
+    bool leads; /* an appender writes itself: there is no thread to be had */
     bool ending;
     pthread_t writer;
-    struct database database; /* the writer's, once it is started */
+    struct database database; /* the writer's, once it is started; else of who leads */
     int wake_fd;              /* likewise */
     moment noted_room;        /* likewise: when it noted that there is no room; 0: not since the last commit */
 };
 
 struct housekeeper {
     pthread_t thread;
-    bool started;
+    bool owned;           /* from housekeeper_start to housekeeper_stop; of one thread, as the next two */
+    bool started;         /* the thread is */
+    moment tried;         /* to start it */
     pthread_mutex_t lock; /* over all that follows */
     pthread_cond_t called;
     bool work; /* something was written since it last looked */
@@ -130,7 +133,7 @@ bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why
 void steady_look(struct store *store);
 
 /* housekeeper.c */
-bool housekeeper_start(struct store *store, struct why *why);
+void housekeeper_start(struct store *store);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
 
