@@ -46,7 +46,8 @@ struct request {
     const struct http_limits *limits;
     struct bodies *bodies;
     moment started;
-    char path[PATH_SIZE];
+    char path[PATH_SIZE]; /* without the slash at its end */
+    bool slash;           /* there was one */
     char *body;
     size_t length;   /* bytes of body that have come */
     size_t capacity; /* bytes of memory behind body */

@@ -12,7 +12,8 @@ bool request_begin(struct request *request)
 {
     const char *path = request_variable(request, "PATH_INFO");
     size_t length = path == NULL ? 0 : strlen(path);
-    if (length > 0 && path[length - 1] == '/')
+    request->slash = length > 0 && path[length - 1] == '/';
+    if (request->slash)
         length--;
     bool fits = length < sizeof request->path;
     if (!fits)

@@ -114,12 +114,12 @@ static void handle(void *context, struct request *request)
 void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES])
 {
     const struct route all[GATE_ROUTES] = {
-        {"", handle, gate},
-        {"/v1/webhook", handle, gate},
-        {"/status", handle_status, gate},
-        {"/metrics", handle_status, gate},
-        {"/healthz", handle_status, gate},
-        {"/*", handle, gate},
+        {"", handle, gate, false},
+        {"/v1/webhook", handle, gate, false},
+        {"/status", handle_status, gate, true},
+        {"/metrics", handle_status, gate, true},
+        {"/healthz", handle_status, gate, true},
+        {"/*", handle, gate, false},
     };
     memcpy(routes, all, sizeof all);
 }

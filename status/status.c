@@ -23,6 +23,7 @@ struct status {
     const struct config *config;
     struct look look;
     struct tokens tokens;
+    struct guesses guesses;
     struct alerting *alerting; /* NULL: nobody is told */
 };
 
@@ -34,6 +35,7 @@ struct status *status_new(const struct config *config)
     status->config = config;
     look_init(&status->look, config);
     tokens_init(&status->tokens);
+    guesses_init(&status->guesses);
     return status;
 }
 
@@ -69,6 +71,7 @@ void status_free(struct status *status)
     if (status == NULL)
         return;
     look_free(&status->look);
+    guesses_free(&status->guesses);
     tokens_free(&status->tokens);
     free(status);
 }
@@ -281,10 +284,15 @@ static void refuse_access(struct request *request, enum access access)
         request_refuse(request, 401, "WWW-Authenticate: Basic realm=\"closecrm status\", charset=\"UTF-8\"\r\n",
                        "user admin and the admin_password of the configuration are needed");
         break;
+    case ACCESS_SLOWED:
+        request_refuse(request, 429, "Retry-After: 10\r\n",
+                       "too many wrong passwords came from this address: wait some seconds");
+        break;
     case ACCESS_NOT_LET_IN:
         request_refuse(request, 403, NULL,
-                       "admin = server: this page is for whom the web server lets in, and it named nobody "
-                       "(REMOTE_USER): protect this address there");
+                       "admin = server: this page is for whom the web server lets in, and it did not say that it "
+                       "asked for a password (REMOTE_USER and AUTH_TYPE): protect this address there, with the "
+                       "sample admin-server.conf");
         break;
     }
 }
@@ -316,7 +324,7 @@ void status_handle(struct status *status, struct request *request)
         refuse_memory(request);
         return;
     }
-    enum access access = pages[i].is_open ? ACCESS_ALLOWED : access_check(status->config, request);
+    enum access access = pages[i].is_open ? ACCESS_ALLOWED : access_check(status->config, &status->guesses, request);
     if (access != ACCESS_ALLOWED)
         refuse_access(request, access);
     else if (!takes_method(request, pages[i].takes_post))

@@ -61,6 +61,7 @@ static void (*const suites[])(void) = {
     suite_queue_sqlite_processes,
     suite_recent,
     suite_status,
+    suite_status_access,
     suite_status_alerts,
     suite_status_servers,
     suite_status_tools,
@@ -91,6 +92,7 @@ static void (*const suites[])(void) = {
     suite_life_processes,
     suite_lifecycle,
     suite_servers,
+    suite_admin_servers,
     suite_standin,
 };
 // clang-format on

@@ -70,6 +70,8 @@ void suite_recent(void);
 void suite_servers(void);
 void suite_standin(void);
 void suite_status(void);
+void suite_admin_servers(void);
+void suite_status_access(void);
 void suite_status_alerts(void);
 void suite_status_servers(void);
 void suite_status_tools(void);

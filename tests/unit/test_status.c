@@ -38,6 +38,7 @@ static struct queue *queue;
 static struct status *status;
 static struct watchers watchers;
 static struct fake_request fake;
+static const char *auth_type; /* AUTH_TYPE of the requests */
 
 static bool append(const char *body)
 {
@@ -106,6 +107,8 @@ static int ask(const char *method, const char *path, const char *query, const ch
     variables[n++] = (struct fake_variable){"SCRIPT_NAME", "/closecrm"};
     variables[n++] = (struct fake_variable){"HTTP_HOST", "example.com"};
     variables[n++] = (struct fake_variable){"QUERY_STRING", query};
+    if (auth_type != NULL)
+        variables[n++] = (struct fake_variable){"AUTH_TYPE", auth_type};
     if (authorization != NULL)
         variables[n++] = (struct fake_variable){
             strncmp(authorization, "Basic", 5) == 0 ? "HTTP_AUTHORIZATION" : "REMOTE_USER", authorization};
@@ -163,7 +166,13 @@ static void test_left_to_the_web_server(void)
     made.config.admin = ADMIN_SERVER;
     CU_ASSERT_EQUAL(ask("GET", "/status", "", NULL, NULL), 403);
     CU_ASSERT_EQUAL(ask("GET", "/status", "", RIGHT, NULL), 403);
+    CU_ASSERT_EQUAL(ask("GET", "/status", "", "somebody", NULL), 403); /* as nginx's $remote_user: nobody checked it */
+    CU_ASSERT_TRUE(shows("admin-server.conf"));
+    auth_type = "Basic";
     CU_ASSERT_EQUAL(ask("GET", "/status", "", "somebody", NULL), 200);
+    CU_ASSERT_EQUAL(ask("GET", "/metrics", "", "somebody", NULL), 200);
+    CU_ASSERT_EQUAL(ask("GET", "/status", "", NULL, NULL), 403);
+    auth_type = NULL;
     made.config.admin = ADMIN_PASSWORD;
 }
 
