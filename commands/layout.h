@@ -1,5 +1,4 @@
-/* JSON text laid out for people: every token as it stands in the text, a member a line, and without the members that
- * nobody is to see. */
+/* JSON text laid out for a terminal: see transform/layout.h. */
 #ifndef COMMANDS_LAYOUT_H
 #define COMMANDS_LAYOUT_H
 
@@ -7,9 +6,14 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Writes a JSON text, indented, and a newline. text: strict JSON, as json_read takes it, else nothing is promised but
- * that it ends. paths: members to leave out, from the root on, in the way of `remove` (rules.h). *removed counts what
- * was left out. Returns false when memory ran out: then the rest is missing. */
+#include "transform/layout.h"
+
+/* A layout that goes to a terminal: indented, and nothing that a terminal would obey. */
+struct layout layout_on(FILE *out);
+
+/* Writes a JSON text, that way, and a newline. paths: members to leave out,
+ * from the root on, in the way of `remove` (rules.h). *removed counts what was left out. Returns false where the text
+ * is no JSON, or when memory ran out: then the rest is missing. */
 bool layout_write(FILE *out, const char *text, size_t length, const char *const *paths, size_t count, size_t *removed);
 
 #endif

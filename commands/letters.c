@@ -127,16 +127,7 @@ static void choose(const struct letter_filter *filter, const struct letters *let
         headline_read(headline, letter->body, letter->length);
         if (fits(filter, headline))
             fitting->letter[fitting->count++] = letter;
-        else
-            headline_free(headline);
     }
-}
-
-static void forget(struct fitting *fitting)
-{
-    for (size_t i = 0; i < fitting->count; i++)
-        headline_free(&fitting->headline[i]);
-    fitting->count = 0;
 }
 
 /* Where to read on, and how much: with ids, not what lies between them. Returns 0 at the end. */
@@ -194,7 +185,6 @@ bool letters_walk(struct queue *queue, struct letter_filter *filter,
         filter->ids_found += fitting->count;
         const struct letter_page some = {fitting->letter, fitting->headline, fitting->count};
         good = some.count == 0 || page(context, &some, why);
-        forget(fitting);
         after = letters.at[letters.count - 1].id;
     }
     free(fitting);

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "commands/headline.h"
 #include "commands/options.h"
 #include "queue/inspect.h"
+#include "transform/headline.h"
 
 /* All zero: every dead letter. Texts are borrowed from argv. */
 struct letter_filter {

@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "commands/commands.h"
-#include "commands/headline.h"
 #include "commands/number.h"
 #include "commands/options.h"
 #include "commands/plain.h"
 #include "commands/rows.h"
 #include "commands/state.h"
 #include "commands/when.h"
+#include "transform/headline.h"
 
 #define PAGE_EVENTS 200
 #define PAGE_BYTES ((size_t)4 << 20)
@@ -33,7 +33,7 @@ static void print_line(struct list *list, const char *source, const struct event
                "LEAD");
     printf("%-8" PRIu64 " %-24s %9zu ", event->id, when_print(event->received_ms, date), event->length);
     plain_column(stdout, source, 13);
-    if (headline->parsed == NULL) {
+    if (headline->name == NULL) {
         fputs("unusable: ", stdout);
         plain_column(stdout, headline->why.text, 0);
     } else {
@@ -60,7 +60,6 @@ static bool print_event(struct list *list, const char *source, const struct even
     } else {
         print_line(list, source, event, &headline);
     }
-    headline_free(&headline);
     if (!good)
         why_set(why, "out of memory");
     return good;

@@ -56,7 +56,7 @@ struct json_object *rows_new(uint64_t id, const char *source, const struct headl
     bool good = add_number(row, "id", id) && rows_add_text(row, "source", source) &&
                 rows_add_text(row, "event", headline->name) && rows_add_text(row, "event_id", headline->id) &&
                 rows_add_text(row, "lead_id", headline->lead) && add_number(row, "bytes", bytes);
-    if (good && headline->parsed == NULL)
+    if (good && headline->why.text[0] != '\0')
         good = rows_add_text(row, "unusable", headline->why.text);
     if (good)
         return row;

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "commands/headline.h"
+#include "transform/headline.h"
 
 struct rows {
     size_t count; /* written so far */

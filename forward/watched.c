@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transform/headline.h"
 #include "transform/shown.h"
 #include "watch/clock.h"
 
@@ -51,28 +52,24 @@ static void count(const struct watched *watched, const struct verdict *verdict, 
     counters_delivered(watched->counted, delay_ms, now_ms);
 }
 
-/* What the body says of itself. Appends the message that it makes. */
-static void describe(const struct watched *watched, const struct event *event, bool newer, struct recent_event *recent,
-                     struct buffer *message)
+/* What the body says of itself, without the parser: what ended may have crashed it. */
+static void describe(const struct event *event, const struct verdict *verdict, struct recent_event *recent)
 {
-    struct parsed *parsed = transform_parse(event->body, event->length, NULL, NULL);
-    if (parsed == NULL)
-        return;
-    const char *lead = transform_lead(parsed), *id = transform_event_id(parsed);
-    int64_t updated_us = transform_identity(parsed)->updated_us;
-    snprintf(recent->name, sizeof recent->name, "%s", transform_event_name(parsed));
-    snprintf(recent->lead, sizeof recent->lead, "%s", lead == NULL ? "" : lead);
-    snprintf(recent->id, sizeof recent->id, "%s", id == NULL ? "" : id);
-    recent->updated_ms = updated_us == INT64_MIN ? 0 : updated_us / 1000;
-    transform_message(parsed, watched->rules, newer, message);
-    parsed_free(parsed);
+    struct headline headline;
+    headline_read(&headline, event->body, event->length);
+    headline_event(&headline, recent->name, sizeof recent->name);
+    snprintf(recent->lead, sizeof recent->lead, "%s", headline.lead == NULL ? "" : headline.lead);
+    snprintf(recent->id, sizeof recent->id, "%s", headline.id == NULL ? "" : headline.id);
+    recent->updated_ms = has_date(verdict) ? verdict->identity.updated_us / 1000 : 0;
 }
 
-/* A dead event without an identity could not be read, or crashed the program that read it. */
-static bool is_readable(const struct verdict *verdict)
+/* The message that was sent: what made it once makes it again. */
+static void make_message(const struct watched *watched, const struct event *event, bool newer, struct buffer *message)
 {
-    static const struct identity none;
-    return verdict->kind != VERDICT_DEAD || memcmp(verdict->identity.key, none.key, sizeof none.key) != 0;
+    struct parsed *parsed = transform_parse(event->body, event->length, NULL, NULL);
+    if (parsed != NULL)
+        transform_message(parsed, watched->rules, newer, message);
+    parsed_free(parsed);
 }
 
 static void add_sample(struct watched *watched, const struct event *event, const struct verdict *verdict, bool newer,
@@ -88,15 +85,12 @@ static void add_sample(struct watched *watched, const struct event *event, const
     snprintf(recent->source, sizeof recent->source, "%s", watched->source->name);
     snprintf(recent->state, sizeof recent->state, "%s", ends[verdict->kind].state);
     snprintf(recent->reason, sizeof recent->reason, "%s", verdict->reason == NULL ? "" : verdict->reason);
-    snprintf(recent->name, sizeof recent->name, "(unreadable)");
-    if (event->length <= BODY_MOST && is_readable(verdict)) {
-        describe(watched, event, newer, recent, &message);
-        if (!transform_shown(event->body, event->length, watched->rules, &incoming))
-            buffer_clear(&incoming);
-    }
-    bool sent = verdict->kind == VERDICT_DELIVERED;
-    recent_add(watched->recent, recent, incoming.data, incoming.length, sent ? message.data : NULL,
-               sent ? message.length : 0);
+    describe(event, verdict, recent);
+    if (event->length <= BODY_MOST && !transform_shown(event->body, event->length, watched->rules, &incoming))
+        buffer_clear(&incoming);
+    if (event->length <= BODY_MOST && verdict->kind == VERDICT_DELIVERED)
+        make_message(watched, event, newer, &message);
+    recent_add(watched->recent, recent, incoming.data, incoming.length, message.data, message.length);
     buffer_free(&incoming);
     buffer_free(&message);
     free(recent);

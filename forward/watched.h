@@ -25,8 +25,7 @@ struct watched {
 void watched_init(struct watched *watched, const struct source *source, struct queue *queue, const struct rules *rules,
                   const struct watchers *watchers);
 
-/* An event ends; call before the queue is told. newer: its message has the messageId of a newer version. An event that
- * crashes the program when it is read must come with an identity of zeros. */
+/* An event ends; call before the queue is told. newer: its message has the messageId of a newer version. */
 void watched_verdict(struct watched *watched, const struct verdict *verdict, bool newer);
 
 /* The data plane answered a batch; status 0: it did not. */

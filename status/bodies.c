@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "status/glance.h"
+#include "transform/headline.h"
 #include "transform/shown.h"
 
 #define SHOWN_MOST ((size_t)256 * 1024) /* bytes of a dead letter's body that are shown */
@@ -47,12 +47,12 @@ bool bodies_of_event(struct bodies *bodies, struct look *look, uint64_t number)
 
 static void describe(struct recent_event *event, const struct letter *letter)
 {
-    struct glance glance;
-    glance_at(letter->body, letter->length, &glance);
+    struct headline headline;
+    headline_read(&headline, letter->body, letter->length);
     snprintf(event->source, sizeof event->source, "%s", letter->source);
-    snprintf(event->name, sizeof event->name, "%s", glance.name[0] == '\0' ? "(unreadable)" : glance.name);
-    snprintf(event->lead, sizeof event->lead, "%s", glance.lead);
-    snprintf(event->id, sizeof event->id, "%s", glance.id);
+    headline_event(&headline, event->name, sizeof event->name);
+    snprintf(event->lead, sizeof event->lead, "%s", headline.lead == NULL ? "" : headline.lead);
+    snprintf(event->id, sizeof event->id, "%s", headline.id == NULL ? "" : headline.id);
     snprintf(event->state, sizeof event->state, "%s", letter->replayed ? "waiting" : "dead");
     snprintf(event->reason, sizeof event->reason, "%s", letter->reason);
     event->received_ms = letter->received_ms;
@@ -60,26 +60,31 @@ static void describe(struct recent_event *event, const struct letter *letter)
     event->bytes = letter->length;
 }
 
+struct window {
+    struct buffer *out;
+    bool cut;
+};
+
+static void write_beginning(void *context, const char *text, size_t length)
+{
+    struct window *window = context;
+    size_t left = window->out->length < SHOWN_MOST ? SHOWN_MOST - window->out->length : 0;
+    window->cut = window->cut || length > left;
+    buffer_append(window->out, text, length < left ? length : left);
+}
+
 /* Appends what may be seen of the body. Returns the note on it. */
 static const char *show(const struct source *source, const struct letter *letter, struct buffer *out)
 {
-    static const struct rules nothing;
-    struct rules rules = nothing;
-    struct buffer shown = {0};
-    if (source != NULL)
-        rules = (struct rules){.remove = source->remove.at, .removes = source->remove.count};
-    /* What crashes the program when it is read is not read here again. */
-    bool crashes = strstr(letter->reason, "crashed the program") != NULL;
-    if (source == NULL || (crashes && rules.removes > 0) ||
-        !transform_shown(letter->body, letter->length, &rules, &shown)) {
-        buffer_free(&shown);
-        return source == NULL ? "Not shown: its source is configured no more, so nobody knows what is to be removed."
-                              : "Not shown: `remove` is configured, and this body cannot be read.";
-    }
-    bool cut = shown.length > SHOWN_MOST;
-    transform_indent(shown.data, cut ? SHOWN_MOST : shown.length, out);
-    buffer_free(&shown);
-    return cut ? "Only its beginning is shown here." : "";
+    struct window window = {.out = out};
+    const struct layout layout = {.write = write_beginning, .context = &window};
+    size_t removed;
+    if (source == NULL)
+        return "Not shown: its source is configured no more, so nobody knows what is to be removed.";
+    struct rules rules = {.remove = source->remove.at, .removes = source->remove.count};
+    if (!shown_write(letter->body, letter->length, &rules, &layout, &removed))
+        return "Not shown: `remove` is configured, and this body cannot be read.";
+    return window.cut ? "Only its beginning is shown here." : "";
 }
 
 bool bodies_of_letter(struct bodies *bodies, const struct config *config, struct look *look, uint64_t id)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "status/glance.h"
+#include "transform/headline.h"
 
 #define TRY_AGAIN_MS 2000
 #define WAITING_MOST 20                         /* events shown that wait */
@@ -52,16 +52,16 @@ struct facts *look_facts(struct look *look)
     return facts;
 }
 
-/* An event that waits, as far as a glance tells. */
+/* An event that waits, as far as a look at its text tells. */
 static void describe_waiting(struct recent_event *out, const char *source, const struct event *event)
 {
-    struct glance glance;
-    glance_at(event->body, event->length, &glance);
+    struct headline headline;
+    headline_read(&headline, event->body, event->length);
     memset(out, 0, sizeof *out);
     snprintf(out->source, sizeof out->source, "%.71s", source);
-    snprintf(out->name, sizeof out->name, "%s", glance.name[0] == '\0' ? "(unreadable)" : glance.name);
-    snprintf(out->lead, sizeof out->lead, "%s", glance.lead);
-    snprintf(out->id, sizeof out->id, "%s", glance.id);
+    headline_event(&headline, out->name, sizeof out->name);
+    snprintf(out->lead, sizeof out->lead, "%s", headline.lead == NULL ? "" : headline.lead);
+    snprintf(out->id, sizeof out->id, "%s", headline.id == NULL ? "" : headline.id);
     snprintf(out->state, sizeof out->state, "waiting");
     out->received_ms = event->received_ms;
     out->bytes = event->length;

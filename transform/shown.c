@@ -1,63 +1,99 @@
 /* Bodies for people's eyes: see shown.h. */
 #include "transform/shown.h"
 
-#include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "transform/json_reader.h"
+#include "transform/json_walk.h"
 #include "transform/rules.h"
 
-/* What was removed from data must not show in its previous values: they stand in for data once. */
-static bool remove_from_previous(const struct rules *rules, struct json_object *event)
+/* Paths from the body's root on, owned. */
+struct paths {
+    char **at;
+    size_t count;
+};
+
+static bool add_path(struct paths *paths, const char *before, const char *path)
 {
-    struct json_object *previous = json_object_object_get(event, "previous_data");
-    if (previous == NULL)
-        return true;
-    struct json_object *stand_in = json_object_new_object();
-    if (stand_in == NULL)
+    if (asprintf(&paths->at[paths->count], "event.%s%s", before, path) < 0)
         return false;
-    bool good = json_object_object_add(stand_in, "data", json_object_get(previous)) == 0;
-    if (good) {
-        rules_remove(rules, stand_in);
-        /* data removed as a whole */
-        if (json_object_object_get(stand_in, "data") == NULL)
-            json_object_object_del(event, "previous_data");
+    paths->count++;
+    return true;
+}
+
+/* What is removed from data must not show in its previous values, which no message has but which are in the body. */
+static bool find_paths(struct paths *paths, const struct rules *rules)
+{
+    paths->at = calloc(rules->removes * 2 + 1, sizeof *paths->at);
+    bool good = paths->at != NULL;
+    for (size_t i = 0; good && i < rules->removes; i++) {
+        const char *path = rules->remove[i];
+        bool of_data = strcmp(path, "data") == 0 || strncmp(path, "data.", 5) == 0;
+        good = add_path(paths, "", path) && (!of_data || add_path(paths, "previous_", path));
     }
-    json_object_put(stand_in);
     return good;
 }
 
-static bool remove_all(const struct rules *rules, struct json_object *root)
+static void free_paths(struct paths *paths)
 {
-    struct json_object *event = json_object_object_get(root, "event");
-    if (!json_object_is_type(event, json_type_object))
-        return false;
-    if (!remove_from_previous(rules, event))
-        return false;
-    rules_remove(rules, event);
+    for (size_t i = 0; i < paths->count; i++)
+        free(paths->at[i]);
+    free(paths->at);
+}
+
+/* Whether the text is JSON, and whether the paths lead somewhere in it. */
+static bool is_whole(const char *body, size_t length, bool *has_event)
+{
+    struct json_walk walk = {.at = body, .end = body + length};
+    bool named = false, is_object = false;
+    enum json_token token;
+    *has_event = false;
+    while ((token = json_walk_next(&walk)) != JSON_TOKEN_END) {
+        if (token == JSON_TOKEN_BROKEN)
+            return false;
+        bool opens = token == JSON_TOKEN_OPEN && *walk.token == '{';
+        if (opens && walk.depth == 1)
+            is_object = true;
+        if (named)
+            *has_event = opens;
+        named = is_object && token == JSON_TOKEN_NAME && walk.depth == 1 && json_walk_is(&walk, "event");
+    }
     return true;
+}
+
+bool shown_write(const char *body, size_t length, const struct rules *rules, const struct layout *layout,
+                 size_t *removed)
+{
+    struct paths paths = {NULL, 0};
+    bool has_event, whole = is_whole(body, length, &has_event);
+    *removed = 0;
+    if (rules->removes > 0 && !(whole && has_event))
+        return false;
+    if (!whole) {
+        layout->write(layout->context, body, length);
+        return true;
+    }
+    bool good = find_paths(&paths, rules) &&
+                layout_text(layout, body, length, (const char *const *)paths.at, paths.count, removed);
+    free_paths(&paths);
+    return good;
+}
+
+static void append(void *context, const char *text, size_t length)
+{
+    buffer_append(context, text, length);
 }
 
 bool transform_shown(const char *body, size_t length, const struct rules *rules, struct buffer *out)
 {
-    struct json_document document = {0};
-    bool out_of_memory = false;
+    const struct layout layout = {.write = append, .context = out, .compact = true};
+    size_t removed;
     if (rules->removes == 0) {
         buffer_append(out, body, length);
         return !out->failed;
     }
-    bool good = json_read(body, length, NULL, &document, &out_of_memory, NULL) &&
-                json_object_is_type(document.root, json_type_object) && remove_all(rules, document.root);
-    if (good) {
-        size_t printed;
-        const char *text = json_object_to_json_string_length(
-            document.root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &printed);
-        good = text != NULL;
-        if (good)
-            buffer_append(out, text, printed);
-    }
-    json_document_free(&document);
-    return good && !out->failed;
+    return shown_write(body, length, rules, &layout, &removed) && !out->failed;
 }
 
 static void new_line(struct buffer *out, size_t depth)

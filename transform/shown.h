@@ -5,11 +5,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "transform/layout.h"
 #include "transform/transform.h"
 
-/* Appends the body to out: as it came where rules remove nothing; else without what they remove, from the event's data
- * and likewise from its previous_data (and without members that are null). Returns false, and appends nothing, when
- * something is to be removed and the body cannot be read, so that nobody knows what is in it; or memory is out. */
+/* Writes the body without what the rules remove, from the event's data and likewise from its previous_data; *removed
+ * counts that. Where they remove nothing and it is no JSON, it is written as it came. It never goes through the parser.
+ * Returns false, and writes nothing, when something is to be removed and it is no JSON with an event in it, so that
+ * nobody knows what it holds; or memory is out. */
+bool shown_write(const char *body, size_t length, const struct rules *rules, const struct layout *layout,
+                 size_t *removed);
+
+/* Appends the body to out: as it came where rules remove nothing; else as shown_write does, in one line. Returns false,
+ * and appends nothing, when that cannot be done. */
 bool transform_shown(const char *body, size_t length, const struct rules *rules, struct buffer *out);
 
 /* Appends JSON text with line breaks and indentation. Other text, or JSON that was cut, comes out readable too. */

@@ -10,6 +10,7 @@
 
 #include "commands/commands.h"
 #include "tests/suites.h"
+#include "tests/unit/crashing_body.h"
 #include "tests/unit/test_commands_made.h"
 #include "tests/unit/test_commands_run.h"
 
@@ -194,6 +195,37 @@ static void drop_leaves_alone_what_is_on_its_way(void)
     made_end();
 }
 
+/* A letter that crashes the parser can be listed, found by its lead, shown without what is removed, sent again and
+ * thrown away: nobody parses what is only looked at. The message is made in a process of its own. */
+static void what_crashes_the_parser_is_shown_and_dropped(void)
+{
+    made_begin();
+    made_settle("one", CRASHING_BODY("ev_1", "lead_1"), "transforming it crashed the program twice");
+    made_append("one", CRASHING_BODY("ev_2", "lead_2"));
+    RUN(&ran, NULL, "dead", "list", "--lead", "lead_1", "--event", "lead.*");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    HAS(" lead.updated                 ev_1                         lead_1 ");
+    RUN(&ran, NULL, "queue", "list");
+    HAS(" lead.updated                 ev_2                         lead_2 \n");
+
+    RUN(&ran, NULL, "dead", "show", "1");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    HAS("\n      \"note\": \"" CRASHING_TEXT "\"\n");
+    HAS("(without 1 members that `remove` names, which stay out of sight)\n");
+    HAS("the message that it makes cannot be shown: making it crashes the program (signal 11, ");
+    HAS_NOT("Secret");
+    RUN(&ran, NULL, "queue", "show", "2");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    HAS("making it crashes the program (signal 11, ");
+
+    RUN(&ran, NULL, "dead", "replay", "--lead", "lead_1");
+    CU_ASSERT_STRING_EQUAL(ran.out, "1 dead letters replayed\n");
+    made_settle("one", CRASHING_BODY("ev_3", "lead_3"), "transforming it crashed the program twice");
+    RUN(&ran, NULL, "dead", "drop", "--lead", "lead_3", "--yes");
+    CU_ASSERT_STRING_EQUAL(ran.out, "1 dead letters dropped\n");
+    made_end();
+}
+
 /* Events that became dead letters, all at once. */
 static void make_letters(size_t count)
 {
@@ -323,6 +355,7 @@ void suite_commands_dead(void)
         {"replay appends each once", replay_appends_each_once},
         {"drop throws away what fits", drop_throws_away_what_fits},
         {"drop leaves alone what is on its way", drop_leaves_alone_what_is_on_its_way},
+        {"what crashes the parser is shown and dropped", what_crashes_the_parser_is_shown_and_dropped},
         {"an interrupted replay goes on where it stopped", replay_goes_on_where_it_stopped},
         {"drop asks on a terminal", drop_asks_on_a_terminal},
         {"progress is shown on a terminal", progress_is_shown_on_a_terminal},

@@ -1,10 +1,12 @@
-/* What the status page is made with: a glance at bodies, text for HTML and JSON, bodies as they may be seen. */
+/* What the status page is made with: what lists show of bodies, text for HTML and JSON, bodies as they may be seen. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "status/glance.h"
 #include "status/write.h"
 #include "tests/suites.h"
+#include "tests/unit/crashing_body.h"
+#include "transform/headline.h"
 #include "transform/shown.h"
 
 static struct buffer out;
@@ -63,36 +65,68 @@ static void test_counts(void)
     buffer_free(&out);
 }
 
-static void test_glance(void)
+static void test_headline(void)
 {
     static const struct {
         const char *body, *name, *lead, *id;
     } rows[] = {
         {"{\"event\": {\"data\": {\"id\": \"no\", \"object_type\": \"no\"}, \"id\" : \"ev_1\", "
-         "\"object_type\":\"lead\", "
+         "\"object_type\":\"activity.email\", "
          "\"action\":\"updated\", \"lead_id\":\"lead_1\"}}",
-         "lead updated", "lead_1", "ev_1"},
-        {"{\"event\":{\"lead_id\":null,\"object_type\":\"group\",\"action\":\"created\"}}", "group created", "", ""},
-        {"{\"event\":{\"note\":\"\\\"id\\\":\\\"x\\\"\",\"id\":\"right\"}}", "", "", "right"},
-        {"{\"event\":{\"id\":\"cut", "", "", "cut"},
-        {"{\"event\":{\"id\":\"ends with a backslash\\", "", "", "ends with a backslash\\"},
-        {"", "", "", ""},
-        {"\"", "", "", ""},
-        {"]]]}}}{{\"id\":", "", "", ""},
+         "activity.email updated", "lead_1", "ev_1"},
+        {"{\"event\":{\"lead_id\":null,\"object_type\":\"group\",\"action\":\"created\"}}", "group created", "-", "-"},
+        {"{\"event\":{\"note\":\"\\\"id\\\":\\\"x\\\"\",\"id\":\"right\"}}", "(unreadable)", "-", "right"},
+        {"{\"event\":{\"id\":\"a\",\"i\\u0064\":\"caf\\u00e9 \\ud83d\\ude00\\ud800\\u0000\"}}", "(unreadable)", "-",
+         "caf\xc3\xa9 \xf0\x9f\x98\x80\xef\xbf\xbd\xef\xbf\xbd"},
+        {"{\"event\":{\"id\":\"a\",\"id\":[]},\"other\":{\"id\":\"b\"}}", "(unreadable)", "-", "-"},
+        {"{\"event\":{\"id\":\"a\"},\"event\":{\"lead_id\":\" \"}}", "(unreadable)", "-", "-"},
+        {"[{\"event\":{\"id\":\"a\"}}]", "(unreadable)", "-", "-"},
+        {"{\"event\":{\"object_type\":\"lead\",\"action\":\"new\",\"id\":\"a\",\"data\":{\"broken\":", "lead new", "-",
+         "a"},
+        {"{\"event\":{\"id\":\"cut", "(unreadable)", "-", "cut"},
+        {"{\"event\":{\"id\":\"ends with a backslash\\", "(unreadable)", "-", "ends with a backslash"},
+        {"", "(unreadable)", "-", "-"},
+        {"\"", "(unreadable)", "-", "-"},
+        {"]]]}}}{{\"id\":", "(unreadable)", "-", "-"},
     };
-    struct glance glance;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        glance_at(rows[i].body, strlen(rows[i].body), &glance);
-        CU_ASSERT_STRING_EQUAL(glance.name, rows[i].name);
-        CU_ASSERT_STRING_EQUAL(glance.lead, rows[i].lead);
-        CU_ASSERT_STRING_EQUAL(glance.id, rows[i].id);
+        struct headline headline;
+        char name[96];
+        char *exact = strndup(rows[i].body, strlen(rows[i].body)); /* of its size, for AddressSanitizer */
+        headline_read(&headline, exact, strlen(rows[i].body));
+        headline_event(&headline, name, sizeof name);
+        CU_ASSERT_STRING_EQUAL(name, rows[i].name);
+        CU_ASSERT_STRING_EQUAL(headline.lead == NULL ? "-" : headline.lead, rows[i].lead);
+        CU_ASSERT_STRING_EQUAL(headline.id == NULL ? "-" : headline.id, rows[i].id);
+        CU_ASSERT_EQUAL(headline.why.text[0] == '\0', i < 2);
+        free(exact);
     }
+}
+
+/* A name that does not fit is cut between two characters, and nothing needs more room for more brackets. */
+static void test_headline_of_large_bodies(void)
+{
+    static char body[4096];
+    struct headline headline;
+    int length = snprintf(body, sizeof body, "{\"event\":{\"object_type\":\"lead\",\"action\":\"new\",\"id\":\"x");
+    for (int i = 0; i < 400; i++)
+        length += snprintf(body + length, sizeof body - (size_t)length, "\xc3\xa9");
+    length += snprintf(body + length, sizeof body - (size_t)length, "\"}}");
+    headline_read(&headline, body, (size_t)length);
+    CU_ASSERT_STRING_EQUAL(headline.name, "lead.new");
+    CU_ASSERT_EQUAL(strlen(headline.id), 253);
+    CU_ASSERT_STRING_EQUAL(headline.id + 251, "\xc3\xa9");
+    memset(body, '[', sizeof body);
+    headline_read(&headline, body, sizeof body);
+    CU_ASSERT_STRING_EQUAL(headline.why.text, "byte 512: from here on it is no JSON");
 }
 
 static void test_shown(void)
 {
-    static char path[] = "data.phone";
-    static char *paths[] = {path};
+    static char path[] = "data.phone", other_path[] = "data.secret";
+    static char *paths[] = {path}, *other_paths[] = {other_path};
+    static const char crashing[] = CRASHING_BODY("ev_1", "lead_1");
+    struct rules removing_secret = {.remove = other_paths, .removes = 1};
     static const char body[] =
         "{ \"event\":{\"data\":{\"phone\":\"1\",\"n\":1.10},\"previous_data\":{\"phone\":\"2\",\"m\":[null]}}}";
     struct rules rules = {.removes = 0}, removing = {.remove = paths, .removes = 1};
@@ -102,6 +136,9 @@ static void test_shown(void)
     buffer_clear(&out);
     CU_ASSERT_TRUE(transform_shown(body, sizeof body - 1, &removing, &out));
     CU_ASSERT_STRING_EQUAL(text(), "{\"event\":{\"data\":{\"n\":1.10},\"previous_data\":{\"m\":[null]}}}");
+    buffer_clear(&out);
+    CU_ASSERT_TRUE(transform_shown(crashing, sizeof crashing - 1, &removing_secret, &out));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text(), "\"data\":{\"note\":\"" CRASHING_TEXT "\"}}}"));
     buffer_clear(&out);
     CU_ASSERT_FALSE(transform_shown("{\"phone\": broken", 16, &removing, &out));
     CU_ASSERT_FALSE(transform_shown("[\"phone 1\"]", 11, &removing, &out));
@@ -147,7 +184,8 @@ void suite_status_tools(void)
         {"JSON strings", test_json_strings},
         {"HTML", test_html},
         {"counts", test_counts},
-        {"a glance", test_glance},
+        {"what a list shows of a body", test_headline},
+        {"what a list shows of large bodies", test_headline_of_large_bodies},
         {"a body as it may be seen", test_shown},
         {"all of data removed", test_all_of_data_removed},
         {"indentation", test_indent},

@@ -1,0 +1,142 @@
+/* Transforming in a child: see apart.h. */
+#include "commands/apart.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SECONDS_MOST 20
+#define MEMORY_MOST ((rlim_t)4 << 30)
+
+/* What the child writes first; the message follows to the end. */
+struct told {
+    enum apart_result result;
+    struct why why;
+};
+
+static void limit(int what, rlim_t most)
+{
+    struct rlimit now;
+    if (getrlimit(what, &now) != 0 || now.rlim_cur <= most)
+        return;
+    now.rlim_cur = most;
+    setrlimit(what, &now);
+}
+
+static void limit_all(void)
+{
+    limit(RLIMIT_CPU, SECONDS_MOST);
+    limit(RLIMIT_CORE, 0);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they reserve terabytes of addresses */
+    limit(RLIMIT_AS, MEMORY_MOST);
+#endif
+}
+
+static bool write_all(int fd, const char *data, size_t length)
+{
+    while (length > 0) {
+        ssize_t n = write(fd, data, length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        data += n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+/* The child's work. Ends the process. */
+static _Noreturn void make(int fd, const char *body, size_t length, const struct rules *rules)
+{
+    struct told told = {.result = APART_MESSAGE};
+    struct buffer message = {0};
+    bool out_of_memory = false;
+    limit_all();
+    struct parsed *parsed = transform_parse(body, length, &out_of_memory, &told.why);
+    if (parsed == NULL)
+        told.result = out_of_memory ? APART_FAILED : APART_UNUSABLE;
+    enum transform_result result = TRANSFORM_OK;
+    if (parsed != NULL && rules != NULL)
+        result = transform_message(parsed, rules, false, &message);
+    if (result == TRANSFORM_DROPPED)
+        told.result = APART_DROPPED;
+    if (result == TRANSFORM_FAILED) {
+        told.result = APART_FAILED;
+        why_set(&told.why, "out of memory");
+    }
+    bool written = write_all(fd, (const char *)&told, sizeof told) && write_all(fd, message.data, message.length);
+    _exit(written ? 0 : 1);
+}
+
+/* Reads up to length bytes. Returns how many came before the end. */
+static size_t read_up_to(int fd, char *data, size_t length)
+{
+    size_t got = 0;
+    while (got < length) {
+        ssize_t n = read(fd, data + got, length - got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+    }
+    return got;
+}
+
+static bool read_all(int fd, struct told *told, struct buffer *out)
+{
+    bool whole = read_up_to(fd, (char *)told, sizeof *told) == sizeof *told;
+    for (size_t n = 1; whole && n > 0;) {
+        char piece[16384];
+        n = read_up_to(fd, piece, sizeof piece);
+        buffer_append(out, piece, n);
+    }
+    return whole && !out->failed;
+}
+
+/* Waits for the child. Returns whether it ended well, else why not. */
+static bool ended_well(pid_t child, struct why *why)
+{
+    int status = 0;
+    pid_t waited;
+    do
+        waited = waitpid(child, &status, 0);
+    while (waited < 0 && errno == EINTR);
+    if (waited == child && WIFSIGNALED(status))
+        why_set(why, "making it crashes the program (signal %d, %s): please report this fault", WTERMSIG(status),
+                strsignal(WTERMSIG(status)));
+    else
+        why_set(why, "out of memory");
+    return waited == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+enum apart_result apart_message(const char *body, size_t length, const struct rules *rules, struct buffer *out,
+                                struct why *why)
+{
+    struct told told = {.result = APART_FAILED};
+    size_t before = out->length;
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        why_set(why, "no process can be had to make it in: %s", strerror(errno));
+        return APART_FAILED;
+    }
+    pid_t child = fork();
+    if (child == 0)
+        make(ends[1], body, length, rules);
+    close(ends[1]);
+    bool whole = child > 0 && read_all(ends[0], &told, out);
+    close(ends[0]);
+    if (child < 0)
+        why_set(why, "no process can be had to make it in: %s", strerror(errno));
+    else if (ended_well(child, why) && whole) {
+        *why = told.why;
+        return told.result;
+    }
+    out->length = before;
+    return APART_FAILED;
+}

@@ -1,0 +1,22 @@
+/* The message that a body makes, made in a process of its own: a body that crashes the parser, or never lets it end,
+ * costs the message and nothing else. */
+#ifndef COMMANDS_APART_H
+#define COMMANDS_APART_H
+
+#include <stddef.h>
+
+#include "transform/transform.h"
+
+enum apart_result {
+    APART_MESSAGE,  /* it was appended to out */
+    APART_DROPPED,  /* keep or drop leave it out */
+    APART_UNUSABLE, /* it is no Close event, and why says why */
+    APART_FAILED,   /* it could not be made, and why says why: the process died, or there was none to be had */
+};
+
+/* Makes the message in a child, which may take as long as 20 s of CPU time. rules NULL: makes none, and tells MESSAGE
+ * of a body that is usable. Call only from a process with one thread. */
+enum apart_result apart_message(const char *body, size_t length, const struct rules *rules, struct buffer *out,
+                                struct why *why);
+
+#endif
