@@ -1,17 +1,37 @@
 /* queue check: is the queue's database whole? And on request, its repair. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/plain.h"
 #include "commands/state.h"
 
-static void print_fault(void *context, const char *fault)
+static void note_fault(void *context, const char *fault)
 {
-    (void)context;
-    fputs("fault: ", stdout);
-    plain_column(stdout, fault, 0);
-    putchar('\n');
+    FILE *faults = context;
+    fputs("fault: ", faults);
+    plain_column(faults, fault, 0);
+    fputc('\n', faults);
+}
+
+/* Checks it, lets go of it, and then prints: whoever leaves a pager open holds nothing up. */
+static bool check_and_print(struct state *state, size_t *faults, struct why *why)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *noted = open_memstream(&text, &length);
+    if (noted == NULL) {
+        why_set(why, "out of memory");
+        return false;
+    }
+    bool good = queue_check(state->queue, note_fault, noted, faults, why);
+    queue_rest(state->queue);
+    fclose(noted);
+    if (text != NULL)
+        fwrite(text, 1, length, stdout);
+    free(text);
+    return good;
 }
 
 /* Opening a queue that is marked as damaged repairs it, where nobody else has it open. */
@@ -32,8 +52,9 @@ static bool repair(struct state *state, struct why *why)
     size_t faults = 0;
     if (!open_anew(state, why))
         return false;
+    queue_rest(state->queue);
     puts("repaired: the lines above say how much could be read; the damaged files are kept in the state directory");
-    if (!queue_check(state->queue, print_fault, NULL, &faults, why))
+    if (!check_and_print(state, &faults, why))
         return false;
     if (faults > 0)
         why_set(why, "it is damaged again: is the disk failing?");
@@ -43,7 +64,7 @@ static bool repair(struct state *state, struct why *why)
 static bool check(struct state *state, bool wants_repair, struct why *why)
 {
     size_t faults = 0;
-    if (!queue_check(state->queue, print_fault, NULL, &faults, why))
+    if (!check_and_print(state, &faults, why))
         return false;
     fflush(stdout);
     if (faults == 0) {

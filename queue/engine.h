@@ -51,7 +51,8 @@ struct inspection {
 /* What a struct queue is. */
 struct queue {
     const struct engine *engine;
-    void *state;
+    void *state;                 /* NULL: it rests (queue_rest) */
+    const struct config *config; /* borrowed: what it is opened with again */
 };
 
 extern const struct engine queue_engine_none;

@@ -38,6 +38,11 @@ struct letters {
     struct buffer texts;
 };
 
+/* Lets go of the queue: nothing of it is open or locked until the next of the calls below opens it again. For who is
+ * about to print or ask, which takes as long as a person likes, while a repair may need the queue for itself. Only
+ * where nobody appends to it or owns it. What was read from it stays. */
+void queue_rest(struct queue *queue);
+
 /* The sources that the queue knows, configured or not. The caller frees with queue_names_free. */
 bool queue_names(struct queue *queue, struct strings *names, struct why *why);
 void queue_names_free(struct strings *names);

@@ -23,6 +23,7 @@ static void (*const suites[])(void) = {
     suite_commands,
     suite_commands_check,
     suite_commands_dead,
+    suite_commands_pager,
     suite_commands_place,
     suite_commands_queue,
     suite_commands_send_test,

@@ -15,6 +15,7 @@ void suite_closeapi(void);
 void suite_commands(void);
 void suite_commands_check(void);
 void suite_commands_dead(void);
+void suite_commands_pager(void);
 void suite_commands_place(void);
 void suite_commands_queue(void);
 void suite_commands_send_test(void);
