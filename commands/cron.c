@@ -18,6 +18,7 @@
 #include "life/watching.h"
 #include "queue/inspect.h"
 #include "status/alerting.h"
+#include "status/prober.h"
 #include "watch/clock.h"
 #include "watch/cron_mark.h"
 #include "watch/log.h"
@@ -142,6 +143,7 @@ static void alert(const struct config *config)
 {
     struct watchers watchers;
     watching_open(&watchers, config);
+    prober_once(config);
     alerting_once(config, &watchers);
     watching_close(&watchers);
 }

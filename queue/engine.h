@@ -46,6 +46,7 @@ struct inspection {
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct why *why);
     bool (*backup)(void *state, const char *path, struct why *why);
+    bool (*probe)(void *state, struct why *why);
 };
 
 /* What a struct queue is. */

@@ -114,3 +114,9 @@ bool queue_backup(struct queue *queue, const char *path, struct why *why)
     const struct inspection *inspection = inspection_of(queue, why);
     return inspection != NULL && inspection->backup(queue->state, path, why);
 }
+
+bool queue_probe(struct queue *queue, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->probe(queue->state, why);
+}

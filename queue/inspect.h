@@ -90,4 +90,8 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
 /* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
 bool queue_backup(struct queue *queue, const char *path, struct why *why);
 
+/* Writes something small and syncs it, as an append would, and changes nothing that counts. Returns whether that
+ * worked. Not where anything is appended to this struct queue. May block as long as the disk does. */
+bool queue_probe(struct queue *queue, struct why *why);
+
 #endif

@@ -1,6 +1,7 @@
 /* Requests for /status, /metrics and /healthz: who may, what is asked for, what is answered. */
 #include "status/status.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@ struct status {
     struct tokens tokens;
     struct guesses guesses;
     struct alerting *alerting; /* NULL: nobody is told */
+    struct prober *prober;     /* NULL: nothing is probed */
+    atomic_bool stands;        /* the stages behind do: webhooks come in */
 };
 
 struct status *status_new(const struct config *config)
@@ -33,6 +36,7 @@ struct status *status_new(const struct config *config)
     if (status == NULL)
         return NULL;
     status->config = config;
+    atomic_init(&status->stands, false);
     look_init(&status->look, config);
     tokens_init(&status->tokens);
     guesses_init(&status->guesses);
@@ -46,20 +50,26 @@ void status_stand(struct status *status, const struct watchers *watchers)
     pthread_mutex_lock(&status->look.lock);
     status->look.watchers = *watchers;
     pthread_mutex_unlock(&status->look.lock);
+    atomic_store(&status->stands, true);
 }
 
 void status_alert(struct status *status)
 {
-    if (status != NULL)
-        status->alerting = alerting_start(status->config, &status->look);
+    if (status == NULL)
+        return;
+    status->alerting = alerting_start(status->config, &status->look);
+    status->prober = prober_start(status->config);
 }
 
 void status_quiet(struct status *status)
 {
     if (status == NULL)
         return;
+    atomic_store(&status->stands, false);
     alerting_stop(status->alerting);
     status->alerting = NULL;
+    prober_stop(status->prober);
+    status->prober = NULL;
     pthread_mutex_lock(&status->look.lock);
     status->look.watchers = (struct watchers){0};
     pthread_mutex_unlock(&status->look.lock);
@@ -259,12 +269,14 @@ static void answer_health(struct status *status, struct request *request)
 {
     struct buffer out = {0};
     struct health health;
+    struct probed probed;
     struct facts *facts = look_facts(&status->look);
     if (facts == NULL) {
         refuse_memory(request);
         return;
     }
-    health_look(facts, &health);
+    prober_result(status->prober, status->config, &probed);
+    health_judge(facts, atomic_load(&status->stands), &probed, &health);
     health_write(&out, facts, &health);
     facts_free(facts);
     send_out(request, health.good ? 200 : 503, health.good ? NULL : "Retry-After: 10\r\n", JSON_TYPE, &out);

@@ -401,4 +401,5 @@ const struct inspection store_inspection = {
     .move = store_move,
     .check = store_check,
     .backup = store_backup,
+    .probe = store_probe,
 };
