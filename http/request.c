@@ -28,8 +28,7 @@ void request_end(struct request *request)
 {
     free(request->body);
     request->body = NULL;
-    atomic_fetch_sub_explicit(&request->bodies->taken, request->reserved, memory_order_relaxed);
-    request->reserved = 0;
+    room_give_back(request->bodies, &request->part);
 }
 
 const char *request_variable(const struct request *request, const char *name)

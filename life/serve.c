@@ -163,6 +163,7 @@ static int stay(bool serves, char *const arguments[])
     struct life life = {.serves = serves};
     enum ending ending = END_FAILED;
     block_signals(&life.signals);
+    limits_spare_memory();
     log_open(LEVEL_INFO);
     char *program = successor_path();
     struct config *config = config_load(&why);
