@@ -3,6 +3,7 @@
 
 #include <fastcgi.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -45,11 +46,15 @@ bool headroom_is_there(struct headroom *headroom)
 {
     if (!atomic_load_explicit(&headroom->watched, memory_order_relaxed))
         return true;
-    void *room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (room == MAP_FAILED)
-        return false;
-    munmap(room, ROOM);
-    return true;
+    for (int tries = 0; tries < 2; tries++) {
+        void *room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (room != MAP_FAILED) {
+            munmap(room, ROOM);
+            return true;
+        }
+        malloc_trim(0);
+    }
+    return false;
 }
 
 void headroom_was_missing(struct headroom *headroom)

@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 
 #define BODIES_IN_HAND ((size_t)64 * 1024 * 1024) /* bytes of all bodies together, at most */
-#define ARENAS 2                                  /* of malloc, which takes 64 MiB of addresses for each */
+#define LARGE (128 * 1024)                        /* bytes: memory of that size is given back when it is freed */
 
 /* The limit of the address space; false: there is none. */
 static bool address_space(size_t *bytes)
@@ -38,6 +38,9 @@ struct http_limits limits_of(const struct config *config)
 void limits_spare_memory(void)
 {
     size_t space;
-    if (address_space(&space))
-        mallopt(M_ARENA_MAX, ARENAS);
+    if (!address_space(&space))
+        return;
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, LARGE); /* set, it does not grow with what is freed */
+    mallopt(M_TRIM_THRESHOLD, LARGE);
 }

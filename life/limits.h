@@ -7,7 +7,8 @@
 
 struct http_limits limits_of(const struct config *config);
 
-/* Where the address space is limited, keeps malloc from reserving some for each thread. Call before threads start. */
+/* Where the address space is limited, keeps malloc from reserving some for each thread, and from keeping what large
+ * bodies have left. Call before threads start. */
 void limits_spare_memory(void);
 
 #endif
