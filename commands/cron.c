@@ -19,6 +19,7 @@
 #include "life/watching.h"
 #include "queue/inspect.h"
 #include "status/alerting.h"
+#include "status/prober.h"
 #include "watch/clock.h"
 #include "watch/cron_mark.h"
 #include "watch/log.h"
@@ -156,6 +157,7 @@ static void alert(const struct config *config)
 {
     struct watchers watchers;
     watching_open(&watchers, config);
+    prober_once(config);
     alerting_once(config, &watchers);
     watching_close(&watchers);
 }

@@ -1,5 +1,6 @@
 /* queue check: is the queue's database whole? And on request, its repair. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "commands/commands.h"
 #include "commands/options.h"
@@ -7,12 +8,31 @@
 #include "commands/state.h"
 #include "queue/loss.h"
 
-static void print_fault(void *context, const char *fault)
+static void note_fault(void *context, const char *fault)
 {
-    (void)context;
-    fputs("fault: ", stdout);
-    plain_column(stdout, fault, 0);
-    putchar('\n');
+    FILE *faults = context;
+    fputs("fault: ", faults);
+    plain_column(faults, fault, 0);
+    fputc('\n', faults);
+}
+
+/* Checks it, lets go of it, and then prints: whoever leaves a pager open holds nothing up. */
+static bool check_and_print(struct state *state, size_t *faults, struct why *why)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *noted = open_memstream(&text, &length);
+    if (noted == NULL) {
+        why_set(why, "out of memory");
+        return false;
+    }
+    bool good = queue_check(state->queue, note_fault, noted, faults, why);
+    queue_rest(state->queue);
+    fclose(noted);
+    if (text != NULL)
+        fwrite(text, 1, length, stdout);
+    free(text);
+    return good;
 }
 
 /* Opening a queue that is marked as damaged repairs it, where nobody else has it open. */
@@ -57,7 +77,7 @@ static bool repair(struct state *state, struct why *why)
     puts("repaired; the damaged files are kept in the state directory, in damaged-TIME");
     if (!print_losses(state, why))
         return false;
-    if (!queue_check(state->queue, print_fault, NULL, &faults, why))
+    if (!check_and_print(state, &faults, why))
         return false;
     if (faults > 0)
         why_set(why, "it is damaged again: is the disk failing?");
@@ -67,7 +87,7 @@ static bool repair(struct state *state, struct why *why)
 static bool check(struct state *state, bool wants_repair, struct why *why)
 {
     size_t faults = 0;
-    if (!queue_check(state->queue, print_fault, NULL, &faults, why))
+    if (!check_and_print(state, &faults, why))
         return false;
     fflush(stdout);
     if (faults == 0) {

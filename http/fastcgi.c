@@ -170,7 +170,8 @@ struct http *http_start(const struct http_limits *limits, const struct route *ro
         return NULL;
     }
     http->limits = *limits;
-    http->bodies.limit = limits->max_bodies;
+    room_init(&http->bodies, limits->max_bodies);
+    headroom_init(&http->headroom);
     http->routes = routes;
     http->routes_count = count;
     atomic_store(&http->full_logged, INT64_MIN / 2);
@@ -260,6 +261,7 @@ void http_free(struct http *http)
     for (size_t i = 0; http->watched != NULL && i < http->limits.threads; i++)
         pthread_mutex_destroy(&http->watched[i].lock);
     peers_free(&http->peers);
+    room_free(&http->bodies);
     pthread_cond_destroy(&http->ended);
     pthread_mutex_destroy(&http->lock);
     free(http->watched);

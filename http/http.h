@@ -17,6 +17,7 @@ struct route {
     const char *path; /* exact ("/v1/webhook", "" for none), or "/" + "*" for one name of a source */
     void (*handle)(void *context, struct request *request);
     void *context;
+    bool exact; /* nothing answers with a slash behind the path: a web server may protect the path alone */
 };
 
 struct http_limits {

@@ -125,8 +125,9 @@ static void answer_faulty(void *context, struct request *request)
 static int serve_faulty(const struct why *why)
 {
     static const struct http_limits small = {65536, 65536, 1000, 1};
-    static const struct route faulty[] = {
-        {"", answer_faulty, NULL}, {"/*", answer_faulty, NULL}, {"/v1/webhook", answer_faulty, NULL}};
+    static const struct route faulty[] = {{"", answer_faulty, NULL, false},
+                                          {"/*", answer_faulty, NULL, false},
+                                          {"/v1/webhook", answer_faulty, NULL, false}};
     log_write(LEVEL_ERROR, "msg=cannot_start %s", why->text);
     http_serve_cgi(&small, faulty, sizeof faulty / sizeof *faulty);
     return CODE_CONFIGURATION;

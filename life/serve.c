@@ -221,6 +221,7 @@ static int stay(bool serves, char *const arguments[])
     struct life life = {
         .serves = serves, .arguments = arguments, .signals = signals_block_tidings()}; /* in every thread */
     enum ending ending;
+    limits_spare_memory();
     log_open(LEVEL_INFO);
     char *program = successor_path();
     struct config *config = config_load(&why);

@@ -50,12 +50,14 @@ struct inspection {
                   struct why *why);
     bool (*backup)(void *state, const char *path, struct why *why);
     void (*wake)(void *state);
+    bool (*probe)(void *state, struct why *why);
 };
 
 /* What a struct queue is. */
 struct queue {
     const struct engine *engine;
-    void *state;
+    void *state;                 /* NULL: it rests (queue_rest) */
+    const struct config *config; /* borrowed: what it is opened with again */
 };
 
 extern const struct engine queue_engine_none;

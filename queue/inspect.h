@@ -47,6 +47,10 @@ struct queue_room {
     uint64_t letters; /* of it, by dead letters */
     uint64_t share;   /* of queue_max_bytes, that dead letters may take: beyond it they do not make the queue full */
 };
+/* Lets go of the queue: nothing of it is open or locked until the next of the calls below opens it again. For who is
+ * about to print or ask, which takes as long as a person likes, while a repair may need the queue for itself. Only
+ * where nobody appends to it or owns it. What was read from it stays. */
+void queue_rest(struct queue *queue);
 
 /* The sources that the queue knows, configured or not. The caller frees with queue_names_free. */
 bool queue_names(struct queue *queue, struct strings *names, struct why *why);
@@ -117,5 +121,9 @@ void queue_wake(struct queue *queue);
 
 /* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
 bool queue_backup(struct queue *queue, const char *path, struct why *why);
+
+/* Writes something small and syncs it, as an append would, and changes nothing that counts. Returns whether that
+ * worked. Not where anything is appended to this struct queue. May block as long as the disk does. */
+bool queue_probe(struct queue *queue, struct why *why);
 
 #endif

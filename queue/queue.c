@@ -18,6 +18,7 @@ struct queue *queue_open(const struct config *config, struct why *why)
         return NULL;
     }
     queue->engine = engines[config->queue];
+    queue->config = config;
     queue->state = queue->engine->open(config, why);
     if (queue->state == NULL) {
         free(queue);
@@ -107,6 +108,7 @@ void queue_close(struct queue *queue)
 {
     if (queue == NULL)
         return;
-    queue->engine->close(queue->state);
+    if (queue->state != NULL)
+        queue->engine->close(queue->state);
     free(queue);
 }

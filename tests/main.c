@@ -23,6 +23,7 @@ static void (*const suites[])(void) = {
     suite_commands,
     suite_commands_check,
     suite_commands_dead,
+    suite_commands_pager,
     suite_commands_place,
     suite_commands_queue,
     suite_commands_send_test,
@@ -50,6 +51,7 @@ static void (*const suites[])(void) = {
     suite_http_limits,
     suite_http_peers,
     suite_http_request,
+    suite_http_room,
     suite_http_stopping,
     suite_json,
     suite_json_texts,
@@ -71,6 +73,7 @@ static void (*const suites[])(void) = {
     suite_recent,
     suite_signed,
     suite_status,
+    suite_status_access,
     suite_status_alerts,
     suite_status_servers,
     suite_status_tools,
@@ -107,7 +110,9 @@ static void (*const suites[])(void) = {
     suite_life_gate,
     suite_life_processes,
     suite_lifecycle,
+    suite_memory,
     suite_servers,
+    suite_admin_servers,
     suite_standin,
 };
 // clang-format on

@@ -374,4 +374,5 @@ const struct inspection store_inspection = {
     .check = store_check,
     .backup = store_backup,
     .wake = store_wake,
+    .probe = store_probe,
 };

@@ -13,6 +13,8 @@
 #include "queue/sqlite/mirror.h"
 #include "queue/sqlite/sketch.h"
 
+#define COUNT_PROBED 64 /* a kind of no source, and no count: when a probe was written last; Unix time, ms */
+
 /* What the table `count` counts. Numbers are stored: never change one. */
 enum count_kind {
     COUNT_DELIVERED = 1,
@@ -136,6 +138,9 @@ void steady_look(struct store *store);
 void housekeeper_start(struct store *store);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
+
+/* probe.c */
+bool store_probe(void *state, struct why *why);
 
 /* look.c */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
