@@ -48,6 +48,7 @@ void suite_forwarder(void);
 void suite_forwarder_durable(void);
 void suite_forwarder_answers(void);
 void suite_forwarder_search(void);
+void suite_forwarder_starved(void);
 void suite_http_cgi(void);
 void suite_http_fastcgi(void);
 void suite_http_limits(void);
