@@ -18,19 +18,44 @@ static void try_all(void *context)
     /* the process ends now */
 }
 
+/* An event under suspicion is tried in a child. Returns whether it may be parsed here; else why says why not, and
+ * *again whether it may be tried again. While the child runs the event stands in the trace: should the kernel end both,
+ * the next process knows of one death more. */
+static bool passes_trial(struct traffic *traffic, const struct event *event, bool *again, struct why *why)
+{
+    struct trial trial = {traffic, event};
+    *again = false;
+    if (crumb_condemns(traffic->crumb, traffic->source->name, event->id)) {
+        why_set(why, "transforming it ended the program, or a trial of it alone, again and again: most likely it needs "
+                     "more memory than there is");
+        return false;
+    }
+    crumb_begin(traffic->crumb, traffic->source->name, event->id);
+    enum crumb_trial end = crumb_try(try_all, &trial);
+    crumb_end(traffic->crumb);
+    crumb_rest(traffic->crumb);
+    switch (end) {
+    case CRUMB_SURVIVED:
+        crumb_acquit(traffic->crumb);
+        return true;
+    case CRUMB_KILLED:
+        crumb_blame(traffic->crumb);
+        *again = true;
+        why_set(why, "transforming it alone was killed (SIGKILL), most likely by the kernel for want of memory");
+        return false;
+    case CRUMB_CRASHED:
+        break;
+    }
+    why_set(why,
+            "transforming it crashed the program twice, and again when it was tried alone: please report this fault");
+    return false;
+}
+
 struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory, struct why *why)
 {
     const char *source = traffic->source->name;
-    if (crumb_suspects(traffic->crumb, source, event->id)) {
-        struct trial trial = {traffic, event};
-        if (!crumb_survives(try_all, &trial)) {
-            *out_of_memory = false;
-            why_set(why, "transforming it crashed the program twice, and again when it was tried alone: please report "
-                         "this fault");
-            return NULL;
-        }
-        crumb_acquit(traffic->crumb);
-    }
+    if (crumb_suspects(traffic->crumb, source, event->id) && !passes_trial(traffic, event, out_of_memory, why))
+        return NULL;
     crumb_begin(traffic->crumb, source, event->id);
     struct parsed *parsed = transform_parse(event->body, event->length, out_of_memory, why);
     crumb_end(traffic->crumb);

@@ -14,6 +14,7 @@
 #include "watch/log.h"
 
 #define DEATHS_MOST 2
+#define CHANCES_MOST 5 /* more deaths, in trials alone */
 
 struct place {
     char source[72];
@@ -127,6 +128,17 @@ void crumb_acquit(struct crumb *crumb)
     write_trace(crumb);
 }
 
+bool crumb_condemns(const struct crumb *crumb, const char *source, uint64_t id)
+{
+    return crumb_suspects(crumb, source, id) && crumb->trace.deaths >= DEATHS_MOST + CHANCES_MOST;
+}
+
+void crumb_blame(struct crumb *crumb)
+{
+    crumb->trace.deaths++;
+    write_trace(crumb);
+}
+
 static bool is_own_fault(int signal)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
@@ -137,12 +149,12 @@ static bool is_own_fault(int signal)
     return false;
 }
 
-bool crumb_survives(void (*act)(void *context), void *context)
+enum crumb_trial crumb_try(void (*act)(void *context), void *context)
 {
     int status;
     pid_t waited, child = fork();
     if (child < 0)
-        return true;
+        return CRUMB_SURVIVED;
     if (child == 0) {
         act(context);
         _exit(0);
@@ -150,7 +162,11 @@ bool crumb_survives(void (*act)(void *context), void *context)
     do {
         waited = waitpid(child, &status, 0);
     } while (waited < 0 && errno == EINTR);
-    return waited != child || !WIFSIGNALED(status) || !is_own_fault(WTERMSIG(status));
+    if (waited != child || !WIFSIGNALED(status))
+        return CRUMB_SURVIVED;
+    if (WTERMSIG(status) == SIGKILL)
+        return CRUMB_KILLED;
+    return is_own_fault(WTERMSIG(status)) ? CRUMB_CRASHED : CRUMB_SURVIVED;
 }
 
 void crumb_close(struct crumb *crumb)

@@ -26,9 +26,20 @@ bool crumb_suspects(const struct crumb *crumb, const char *source, uint64_t id);
 /* It was found harmless. */
 void crumb_acquit(struct crumb *crumb);
 
-/* Runs act in a child, and returns false when that died of a signal of its own making (SIGSEGV, SIGBUS, SIGFPE, SIGILL,
- * SIGABRT). When there is no child to be had: true. */
-bool crumb_survives(void (*act)(void *context), void *context);
+/* Whether it had so many chances, in this process's children too, that it must not be tried again. */
+bool crumb_condemns(const struct crumb *crumb, const char *source, uint64_t id);
+
+/* The suspect's trial ended by a death that may have been its fault: counts it. */
+void crumb_blame(struct crumb *crumb);
+
+enum crumb_trial {
+    CRUMB_SURVIVED, /* also when there is no child to be had */
+    CRUMB_CRASHED,  /* it died of a signal of its own making (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) */
+    CRUMB_KILLED,   /* of SIGKILL: by the kernel, where memory is out, or by somebody */
+};
+
+/* Runs act in a child and says how that ended. */
+enum crumb_trial crumb_try(void (*act)(void *context), void *context);
 
 void crumb_close(struct crumb *crumb);
 

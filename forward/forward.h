@@ -21,8 +21,9 @@ void forwarder_watch(struct forwarder *forwarder, const struct watchers *watcher
 
 struct post_limits;
 
-/* Other limits on exchanges with a data plane than the usual ones (post.h), for tests. Call before forwarder_run. */
-void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits);
+/* Other limits than the usual ones, for tests: on exchanges with a data plane (post.h), and the first pause after
+ * memory was out for an event (ms). Call before forwarder_run. */
+void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits, int64_t starved_ms);
 
 enum forward_until {
     FORWARD_UNTIL_STOPPED, /* waits for the reading while another process has it */

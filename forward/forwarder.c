@@ -81,9 +81,11 @@ void forwarder_watch(struct forwarder *forwarder, const struct watchers *watcher
     }
 }
 
-void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits)
+void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits, int64_t starved_ms)
 {
     poster_limit(forwarder->poster, limits);
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        forwarder->traffic[i].starved_ms = starved_ms;
 }
 
 /* Takes up what the data planes answered. Returns whether there was anything. */

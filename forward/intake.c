@@ -118,17 +118,16 @@ static bool take_one(struct traffic *traffic, const struct event *event, struct 
 
 /* Parses what was read. Returns how many of the events are done with or parsed; fewer than all: memory is out.
  * Unusable ones are NULL. */
-static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct identity identities[])
+static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct identity identities[], struct why *why)
 {
     for (size_t i = 0; i < traffic->events.count; i++) {
         const struct event *event = &traffic->events.at[i];
         bool out_of_memory = false;
-        struct why why;
-        parsed[i] = traffic_parse(traffic, event, &out_of_memory, &why);
+        parsed[i] = traffic_parse(traffic, event, &out_of_memory, why);
         if (parsed[i] == NULL && out_of_memory)
             return i;
         if (parsed[i] == NULL)
-            unusable(traffic, event->id, why.text);
+            unusable(traffic, event->id, why->text);
         identities[i] = parsed[i] == NULL ? (struct identity){.updated_us = 0} : *transform_identity(parsed[i]);
     }
     return traffic->events.count;
@@ -143,6 +142,28 @@ static void pause_reading(struct traffic *traffic, const struct why *why)
               log_quote(words, why->text, strlen(why->text)));
 }
 
+/* Memory was out for this event. alone: nothing else was read with it; else it is read again, alone, at once. */
+static void starved(struct traffic *traffic, const struct event *event, bool alone, struct why *why)
+{
+    struct why reason;
+    bool give_up = traffic_is_too_old(traffic, event->received_ms, &reason);
+    if (traffic->starved.id != event->id)
+        traffic->starved.tries = 0;
+    traffic->starved.id = event->id;
+    if (!give_up && alone) {
+        give_up = traffic_starved(&traffic->starved.tries);
+        traffic_starved_reason(&reason, why->text);
+        pause_reading(traffic, why);
+        traffic->intake_due = clock_now() + traffic_starved_pause(traffic, traffic->starved.tries);
+    }
+    if (!give_up)
+        return;
+    unusable(traffic, event->id, reason.text);
+    traffic->last_id = event->id;
+    traffic->starved.id = 0;
+    traffic->intake_due = 0;
+}
+
 bool traffic_take_in(struct traffic *traffic)
 {
     struct parsed *parsed[CHUNK] = {NULL};
@@ -154,14 +175,16 @@ bool traffic_take_in(struct traffic *traffic)
         pause_reading(traffic, &why);
         return false;
     }
+    size_t chunk = traffic->starved.id != 0 ? 1 : CHUNK;
     int found =
-        queue_next(traffic->queue, traffic->source->name, traffic->last_id, CHUNK, CHUNK_BYTES, &traffic->events, &why);
+        queue_next(traffic->queue, traffic->source->name, traffic->last_id, chunk, CHUNK_BYTES, &traffic->events, &why);
     if (found < 0)
         pause_reading(traffic, &why);
     if (found <= 0)
         return false;
 
-    size_t count = parse_all(traffic, parsed, identities);
+    struct why starving;
+    size_t count = parse_all(traffic, parsed, identities, &starving);
     crumb_rest(traffic->crumb); /* the queue is asked now */
     bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);
     size_t taken = 0;
@@ -170,13 +193,16 @@ bool traffic_take_in(struct traffic *traffic)
         good = parsed[taken] == NULL || take_one(traffic, event, parsed[taken], &known[taken]);
         if (good) {
             traffic->last_id = event->id;
+            traffic->starved.id = 0;
             taken++;
         }
     }
     crumb_rest(traffic->crumb);
     for (size_t i = 0; i < count; i++)
         parsed_free(parsed[i]);
-    if (taken < (size_t)found)
+    if (taken < count)
         pause_reading(traffic, &why);
+    else if (count < (size_t)found)
+        starved(traffic, &traffic->events.at[count], count == 0, &starving);
     return true;
 }

@@ -103,26 +103,67 @@ void lane_put_off(struct lane *lane, moment due)
 }
 
 /* A batch cannot be built now. While one is with the data plane, its answer is when to try again. */
-static void build_later(struct lane *lane, const char *reason)
+static void build_later(struct lane *lane, const char *reason, int64_t ms)
 {
     if (lane->sending.count > 0)
         return;
     why_set(&lane->traffic->why, "%s", reason);
-    lane_put_off(lane, clock_now() + NO_MEMORY_MS);
+    lane_put_off(lane, clock_now() + ms);
 }
 
-static void put_off_without_memory(struct lane *lane)
+/* Memory was out for this event, which is in no list, alone. It stays the lane's first, unless it is given up. Returns
+ * whether it is. */
+static bool starved(struct lane *lane, struct pending *pending, const char *what)
 {
-    build_later(lane, "out of memory");
+    struct why why;
+    bool counts = lane->sending.count == 0;
+    if (counts && traffic_starved(&pending->starved)) {
+        traffic_starved_reason(&why, what);
+        traffic_end(lane->traffic, pending, VERDICT_DEAD, why.text);
+        return true;
+    }
+    int64_t pause_ms = traffic_starved_pause(lane->traffic, pending->starved);
+    pending_push_first(&lane->waiting, pending);
+    build_later(lane, what, pause_ms);
+    return false;
+}
+
+/* Memory was out when the batch was to be sent: less is tried next. */
+static void cannot_send(struct lane *lane, const char *what)
+{
+    if (lane->built.count == 1) {
+        struct pending *pending = pending_pop(&lane->built);
+        batch_clear(&lane->batch);
+        starved(lane, pending, what);
+        return;
+    }
+    lane->limit = (lane->built.count + 1) / 2;
+    build_later(lane, what, NO_MEMORY_MS);
+}
+
+/* The event was read again, but not understood, or there was no room in memory. Returns whether the next one may
+ * follow. */
+static bool not_built(struct lane *lane, struct pending *pending, bool out_of_memory, const char *what)
+{
+    if (!out_of_memory) {
+        traffic_end(lane->traffic, pending, VERDICT_DEAD, what);
+        return true;
+    }
+    if (lane->built.count == 0)
+        return starved(lane, pending, what);
+    pending_push_first(&lane->waiting, pending); /* the others go first; then it is tried alone */
+    return false;
 }
 
 /* Builds one event that was read again. Returns whether the next one may follow. */
 static bool build_again(struct lane *lane, struct pending *pending, const struct event *event)
 {
-    bool out_of_memory = true;
-    struct why why;
+    bool out_of_memory = false;
+    struct why why = {"out of memory"};
     struct parsed *parsed = traffic_parse(lane->traffic, event, &out_of_memory, &why);
-    enum lane_built built = parsed == NULL ? LANE_NO_MEMORY : lane_build(lane, pending, parsed);
+    if (parsed == NULL)
+        return not_built(lane, pending, out_of_memory, why.text);
+    enum lane_built built = lane_build(lane, pending, parsed);
     parsed_free(parsed);
     switch (built) {
     case LANE_BUILT:
@@ -136,9 +177,7 @@ static bool build_again(struct lane *lane, struct pending *pending, const struct
     case LANE_NO_MEMORY:
         break;
     }
-    pending_push_first(&lane->waiting, pending);
-    put_off_without_memory(lane);
-    return false;
+    return not_built(lane, pending, true, "out of memory");
 }
 
 /* Takes the events that were asked for out of waiting and into the batch; those not found are forgotten. */
@@ -173,7 +212,7 @@ void lane_fill(struct lane *lane)
     struct why why;
     if (queue_again(traffic->queue, traffic->source->name, ids, count, BATCH_BYTES, &traffic->events, &asked, &why) <
         0) {
-        build_later(lane, why.text);
+        build_later(lane, why.text, NO_MEMORY_MS);
         return;
     }
     build_found(lane, asked);
@@ -194,7 +233,7 @@ enum lane_sent lane_send(struct lane *lane, struct answer *answer)
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
         return LANE_IDLE;
     if (!batch_finish(&lane->batch)) {
-        put_off_without_memory(lane);
+        cannot_send(lane, "out of memory");
         return LANE_IDLE;
     }
     lane->sent_bytes = lane->batch.text.length;
@@ -202,7 +241,7 @@ enum lane_sent lane_send(struct lane *lane, struct answer *answer)
     if (file != NULL) {
         file_sink_append(file, lane->batch.text.data, lane->batch.text.length, answer);
     } else if (!post(lane)) {
-        put_off_without_memory(lane);
+        cannot_send(lane, "out of memory");
         return LANE_IDLE;
     }
     lane->sent_at = clock_now();

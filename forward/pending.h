@@ -23,6 +23,7 @@ struct pending {
     bool delivered;         /* and is this */
     bool holds;             /* events about its person wait until it has ended */
     bool suspected;         /* it was in a batch that the data plane refused */
+    unsigned char starved;  /* times that memory was out for it alone */
     uint64_t accepted; /* requests of the source that were sent when it was suspected first, or failed last, parked */
     moment until;      /* set aside or parked: when to try again */
     int64_t parked_ms; /* parked: since when; Unix time; 0: not */

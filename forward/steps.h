@@ -60,6 +60,17 @@ bool traffic_was_parked(struct traffic *traffic, struct pending *pending);
 /* parked.c: those whose time has come are tried again, each alone. */
 void traffic_parked_due(struct traffic *traffic);
 
+/* starved.c: memory was out for this event, tried alone. Counts it, unless memory is out for all. Returns whether it is
+ * to be given up. */
+bool traffic_starved(unsigned char *tries);
+
+/* starved.c: how long to wait after so many tries (ms); and the reason of one that is given up. */
+int64_t traffic_starved_pause(const struct traffic *traffic, unsigned tries);
+void traffic_starved_reason(struct why *why, const char *what);
+
+/* retention.c: whether what was received then (Unix time; 0: not known) is older than queue_retention; why says so. */
+bool traffic_is_too_old(const struct traffic *traffic, int64_t received_ms, struct why *why);
+
 /* retention.c: ends what is older than queue_retention. Returns whether the event was. */
 bool traffic_expire(struct traffic *traffic, struct pending *pending);
 

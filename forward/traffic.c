@@ -29,6 +29,7 @@ bool traffic_init(struct traffic *traffic, const struct config *config, const st
         .source = source,
         .queue = queue,
         .gzip = gzip,
+        .starved_ms = STARVED_MS,
         .file = file_sink_path(source->data_plane_url),
         .rules = {.keep = source->keep.at,
                   .keeps = source->keep.count,

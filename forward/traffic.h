@@ -19,6 +19,7 @@
 #include "watch/clock.h"
 
 #define HOLDING_MOST (NOTES_PARKED + 64 + 16)
+#define STARVED_MS 1000
 #define OPERATOR_MS ((int64_t)5 * 60 * 1000) /* between tries while somebody has to mend something */
 
 /* A lane: one batch with the data plane at a time, so what takes the same lane keeps its order. A lead always takes
@@ -90,6 +91,11 @@ struct traffic {
     uint64_t last_id;     /* read up to here */
     struct events events; /* of the reading in hand */
     moment intake_due;    /* no reading before: memory was out, or the queue failed */
+    struct {
+        uint64_t id; /* 0: none */
+        unsigned char tries;
+    } starved;          /* the next event, for which memory was out: it is read alone */
+    int64_t starved_ms; /* pause after the first such try; it doubles */
 
     struct verdicts verdicts;
     moment tell_due;    /* when they are told */

@@ -119,6 +119,8 @@ static bool may_take_in(const struct traffic *traffic)
 
 bool traffic_turn(struct traffic *traffic, bool sending)
 {
+    if (traffic->intake_due <= clock_now())
+        traffic->intake_due = 0;
     traffic_look_mended(traffic);
     traffic_try_aside(traffic);
     traffic_parked_due(traffic);
@@ -160,8 +162,8 @@ moment traffic_due(const struct traffic *traffic)
     due = earlier(due, traffic_aside_due(traffic));
     for (const struct pending *p = traffic->parked.first; p != NULL; p = p->next)
         due = earlier(due, lane_is_free(traffic, p) ? p->until : MOMENT_NEVER);
-    if (traffic->intake_due > 0)
-        due = earlier(due, traffic->intake_due > clock_now() ? traffic->intake_due : MOMENT_NEVER);
+    if (traffic->intake_due > 0) /* it may have passed since the turn: the next one ends the pause */
+        due = earlier(due, traffic->intake_due);
     return due;
 }
 

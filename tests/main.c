@@ -46,6 +46,7 @@ static void (*const suites[])(void) = {
     suite_forwarder_durable,
     suite_forwarder_answers,
     suite_forwarder_search,
+    suite_forwarder_starved,
     suite_http_cgi,
     suite_http_fastcgi,
     suite_http_limits,

@@ -120,9 +120,26 @@ static void do_well(void *context)
 
 static void only_a_signal_of_its_own_making_counts(void)
 {
-    CU_ASSERT_FALSE(crumb_survives(crash, NULL));
-    CU_ASSERT_TRUE(crumb_survives(be_killed, NULL));
-    CU_ASSERT_TRUE(crumb_survives(do_well, NULL));
+    CU_ASSERT_EQUAL(crumb_try(crash, NULL), CRUMB_CRASHED);
+    CU_ASSERT_EQUAL(crumb_try(be_killed, NULL), CRUMB_KILLED);
+    CU_ASSERT_EQUAL(crumb_try(do_well, NULL), CRUMB_SURVIVED);
+}
+
+/* A trial that is killed counts as a death, and so does one that the whole process dies of. */
+static void after_some_trials_it_is_condemned(void)
+{
+    for (int i = 0; i < 4; i++)
+        die_with(21);
+    struct crumb *crumb = crumb_open(directory);
+    for (int i = 0; i < 3; i++) {
+        CU_ASSERT_FALSE(crumb_condemns(crumb, "one", 21));
+        crumb_blame(crumb);
+    }
+    crumb_close(crumb);
+    crumb = crumb_open(directory);
+    CU_ASSERT_TRUE(crumb_condemns(crumb, "one", 21));
+    CU_ASSERT_FALSE(crumb_condemns(crumb, "one", 22));
+    crumb_close(crumb);
 }
 
 static void without_a_trace_all_goes_on(void)
@@ -131,6 +148,7 @@ static void without_a_trace_all_goes_on(void)
     crumb_begin(NULL, "one", 1);
     crumb_end(NULL);
     CU_ASSERT_FALSE(crumb_suspects(NULL, "one", 1));
+    CU_ASSERT_FALSE(crumb_condemns(NULL, "one", 1));
     crumb_close(NULL);
 }
 
@@ -142,6 +160,7 @@ void suite_crumb(void)
         {"what has ended leaves no trace", what_has_ended_leaves_no_trace},
         {"a file that is cut kills nobody", a_file_that_is_cut_kills_nobody},
         {"only a signal of its own making counts", only_a_signal_of_its_own_making_counts},
+        {"after some trials it is condemned", after_some_trials_it_is_condemned},
         {"without a trace all goes on", without_a_trace_all_goes_on},
         CU_TEST_INFO_NULL,
     };

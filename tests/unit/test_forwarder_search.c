@@ -96,6 +96,40 @@ static bool wait_refused(struct rig *rig)
     return notes.operator_must_act;
 }
 
+/* Status by status: a bad event alone, or with a good one of another lead, which the data plane takes. */
+static void what_becomes_of_it_depends_on_status_and_others(void)
+{
+    enum end { DEAD, WAITS };
+    static const struct {
+        int status;
+        enum end alone, with_another;
+        bool operators; /* it is said at once that somebody has to act, and nothing else is sent */
+    } rows[] = {
+        {400, WAITS, DEAD, false}, {403, WAITS, DEAD, false}, {404, WAITS, DEAD, false}, {413, WAITS, DEAD, false},
+        {422, WAITS, DEAD, false}, {200, WAITS, WAITS, true}, {202, WAITS, WAITS, true}, {301, WAITS, WAITS, true},
+        {401, WAITS, WAITS, true}, {402, WAITS, WAITS, true}, {409, WAITS, WAITS, true}, {451, WAITS, WAITS, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct rig rig;
+        struct notes notes;
+        rig_prepare(&rig);
+        rig.made.config.lanes = 1;
+        rig_open(&rig);
+        refuse(&rig, "POISON", rows[i].status);
+        rig_append(&rig, 0, 2, "POISON");
+        rig_run(&rig);
+        CU_ASSERT_TRUE(standin_wait_requests(rig.standin, rows[i].operators ? 1 : 2, PATIENCE_MS)); /* an empty batch */
+        CU_ASSERT_TRUE(rig_wait_counts(&rig, rows[i].alone == DEAD, rows[i].alone == WAITS));
+        CU_ASSERT_TRUE(!rows[i].operators || wait_refused(&rig));
+        rig_append(&rig, 1, 2, NULL);
+        uint64_t waiting = rows[i].operators ? 2 : rows[i].with_another == WAITS;
+        CU_ASSERT_TRUE(rig_wait_counts(&rig, rows[i].with_another == DEAD, waiting));
+        rig_notes(&rig, &notes);
+        CU_ASSERT_EQUAL(notes.operator_must_act, rows[i].operators);
+        rig_end(&rig);
+    }
+}
+
 /* As `check` does when it finds that the data plane takes the key. */
 static void tell_mended(struct rig *rig)
 {
@@ -231,6 +265,7 @@ void suite_forwarder_search(void)
 {
     static CU_TestInfo tests[] = {
         {"14 bad of 60 hold up nobody, and are dead letters", bad_ones_hold_up_nobody},
+        {"what becomes of it depends on status and others", what_becomes_of_it_depends_on_status_and_others},
         {"what refuses everything is the operator's", what_refuses_everything_is_the_operators},
         {"`check` that finds it mended wakes the forwarder", check_that_finds_it_mended_wakes_the_forwarder},
         {"when no event is taken it is said, and all stay", when_no_event_is_taken_it_is_said},
