@@ -75,6 +75,8 @@ static void (*const suites[])(void) = {
     suite_webhook_request,
     suite_webhook_signature,
     suite_close_backfill,
+    suite_close_loss,
+    suite_close_lost,
     suite_close_reconcile,
     suite_delivery,
     suite_durable_clock,
