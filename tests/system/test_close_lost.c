@@ -118,7 +118,9 @@ static void spoil_waiting(const struct close_site *site)
     sqlite3_stmt *find = NULL;
     path_join(path, site->site.directory, "state/queue.db");
     CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
-    sqlite3_prepare_v2(db, "SELECT pageno FROM dbstat WHERE name = 'event_1'", -1, &find, NULL);
+    sqlite3_prepare_v2(
+        db, "SELECT pageno FROM dbstat WHERE name = 'event_' || (SELECT number FROM source WHERE name = 'default')", -1,
+        &find, NULL);
     while (find != NULL && sqlite3_step(find) == SQLITE_ROW && count < 64)
         pages[count++] = (long)sqlite3_column_int64(find, 0);
     sqlite3_finalize(find);
