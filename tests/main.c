@@ -89,6 +89,8 @@ static void (*const suites[])(void) = {
     suite_webhook_signature,
     suite_close_backfill,
     suite_close_move,
+    suite_close_loss,
+    suite_close_lost,
     suite_close_reconcile,
     suite_delivery,
     suite_durable_clock,

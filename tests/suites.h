@@ -11,6 +11,8 @@ void suite_alerts(void);
 void suite_close(void);
 void suite_close_backfill(void);
 void suite_close_move(void);
+void suite_close_loss(void);
+void suite_close_lost(void);
 void suite_close_reconcile(void);
 void suite_closeapi(void);
 void suite_commands(void);

@@ -137,6 +137,7 @@ static void store_close(void *state)
     sketch_free(&store->sketch);
     pthread_mutex_destroy(&store->mirror_lock);
     free(store->number);
+    free(store->settled);
     if (store->open_lock >= 0)
         close(store->open_lock);
     free(store);

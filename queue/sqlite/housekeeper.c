@@ -325,6 +325,7 @@ static void keep_house(struct house *house)
     checkpointer_copy(&house->checkpointer);
     if (now >= house->next_beat) {
         beat_write(store->directory);
+        marks_note(store, &house->database);
         steady_look(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
@@ -403,6 +404,7 @@ static void *run(void *context)
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
+    marks_note(house.store, &house.database);
     checkpointer_finish(&house.checkpointer);
     checkpointer_close(&house.checkpointer);
     database_close(&house.database);

@@ -9,8 +9,6 @@
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
-#define PROBES_MOST 5000000 /* rows looked for one by one where a table cannot be read on */
-
 /* A table whose rows have numbers. received: which column says when; -1: none. */
 struct numbered {
     const char *table;
@@ -133,11 +131,11 @@ struct reading {
     struct salvage *salvage;
     const struct numbered *table;
     sqlite3_stmt *read;  /* after a number */
-    sqlite3_stmt *probe; /* one number */
+    sqlite3_stmt *probe; /* whether anything can be read from a number on */
     sqlite3_stmt *write;
     struct gone *gone;
     int64_t at;          /* the last number that was read or given up */
-    int64_t last;        /* the last there can be */
+    int64_t last;        /* the last there was, as far as that is known */
     int64_t received_ms; /* of the last row that was read */
     bool in_gap;
 };
@@ -164,19 +162,17 @@ static bool take(struct reading *reading, sqlite3_stmt *row)
     return salvage_row(reading->salvage, row, reading->write);
 }
 
-static void lose(struct reading *reading, int64_t number)
+static void lose(struct reading *reading, int64_t first, int64_t last)
 {
     struct gone *gone = reading->gone;
-    if (!reading->in_gap) {
-        if (gone->ranges++ == 0) {
-            gone->first = number;
-            gone->from_ms = reading->received_ms;
-        }
-        gone->until_ms = 0;
+    if (gone->ranges++ == 0) {
+        gone->first = first;
+        gone->from_ms = reading->received_ms;
     }
+    gone->until_ms = 0;
+    gone->last = last;
+    gone->numbers += (size_t)(last - first + 1);
     reading->in_gap = true;
-    gone->last = number;
-    gone->numbers++;
 }
 
 /* Reads on in order, as far as it goes. Returns whether that was the end. */
@@ -185,7 +181,8 @@ static bool read_on(struct reading *reading)
     int code;
     sqlite3_bind_int64(reading->read, 1, reading->at);
     while ((code = sqlite3_step(reading->read)) == SQLITE_ROW) {
-        if (sqlite3_column_int64(reading->read, 0) <= reading->at) { /* a damaged page that looks like a good one */
+        int64_t number = sqlite3_column_int64(reading->read, 0);
+        if (number <= reading->at || number > reading->last) { /* a damaged page that looks like a good one */
             code = SQLITE_CORRUPT;
             break;
         }
@@ -196,45 +193,72 @@ static bool read_on(struct reading *reading)
     return reading->salvage->failed || !salvage_is_damage(reading->salvage, code);
 }
 
-/* Goes on number by number, until one can be read again or there can be no more. */
-static void probe_on(struct reading *reading)
+/* Whether the first row from a number on can be found; *found is its number, 0: there is none. */
+static bool can_find(struct reading *reading, int64_t from, int64_t *found)
 {
-    for (int64_t tries = 0; reading->at < reading->last && tries < PROBES_MOST; tries++) {
-        sqlite3_bind_int64(reading->probe, 1, reading->at + 1);
-        int code = sqlite3_step(reading->probe);
-        bool found = code == SQLITE_ROW && sqlite3_column_int64(reading->probe, 0) == reading->at + 1;
-        if (found)
-            take(reading, reading->probe);
-        else if (salvage_is_damage(reading->salvage, code))
-            lose(reading, ++reading->at);
-        else
-            reading->at++;
-        sqlite3_reset(reading->probe);
-        if (found || reading->salvage->failed)
-            return;
+    sqlite3_bind_int64(reading->probe, 1, from);
+    int code = sqlite3_step(reading->probe);
+    *found = code == SQLITE_ROW ? sqlite3_column_int64(reading->probe, 0) : 0;
+    sqlite3_reset(reading->probe);
+    return !salvage_is_damage(reading->salvage, code);
+}
+
+/* Finds the next number from which reading works, by doubling steps and then halving them. Returns false when there is
+ * none. */
+static bool find_next(struct reading *reading, int64_t *good)
+{
+    int64_t bad = reading->at + 1, step = 1, found;
+    for (*good = bad + step; !can_find(reading, *good, &found); *good = bad + step) {
+        if (step > INT64_MAX / 4)
+            return false;
+        bad = *good;
+        step *= 2;
     }
-    reading->at = reading->last;
+    while (*good - bad > 1) {
+        int64_t middle = bad + (*good - bad) / 2;
+        if (can_find(reading, middle, &found))
+            *good = middle;
+        else
+            bad = middle;
+    }
+    return true;
+}
+
+/* Goes on behind what cannot be read. Returns whether there is something. */
+static bool skip(struct reading *reading)
+{
+    int64_t next, found;
+    if (can_find(reading, reading->at + 1, &found) && found > reading->at) { /* its place can be read, its body not */
+        lose(reading, found, found);
+        reading->at = found;
+        return found < reading->last;
+    }
+    bool on = find_next(reading, &next) && !reading->salvage->failed;
+    int64_t last = on ? next - 1 : reading->last;
+    if (last <= reading->at || last == INT64_MAX)
+        last = reading->at + 1;
+    lose(reading, reading->at + 1, last);
+    reading->at = last;
+    return on;
 }
 
 static void salvage_numbered(struct salvage *salvage, const struct numbered *table, struct gone *gone)
 {
     struct reading reading = {.salvage = salvage, .table = table, .gone = gone};
-    static const char text[] = "SELECT * FROM \"%s\" WHERE %s %s ?1 ORDER BY %s";
-    reading.read = salvage_prepare(salvage, salvage->old, text, table->table, table->number, ">", table->number);
-    reading.probe = salvage_prepare(salvage, salvage->old, text, table->table, table->number, "=", table->number);
+    reading.read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s > ?1 ORDER BY %s",
+                                   table->table, table->number, table->number);
+    reading.probe = salvage_prepare(salvage, salvage->old, "SELECT %s FROM \"%s\" WHERE %s >= ?1 ORDER BY %s LIMIT 1",
+                                    table->number, table->table, table->number, table->number);
     reading.write = salvage_insert(salvage, table->table, table->columns);
     size_t rows = salvage->out->rows;
     bool end = reading.read == NULL || reading.probe == NULL || reading.write == NULL;
     reading.last = end ? 0 : highest(salvage, table);
+    if (reading.last == 0) /* or the table is empty */
+        reading.last = INT64_MAX;
     if (end)
-        lose(&reading, 1);
-    while (!end && !salvage->failed) {
-        end = read_on(&reading);
-        if (!end && reading.at >= reading.last) /* where it ends cannot be read */
-            reading.last = reading.at + PROBES_MOST;
-        if (!end)
-            probe_on(&reading);
-    }
+        lose(&reading, 1, 1);
+    while (!end && !salvage->failed)
+        end = read_on(&reading) || !skip(&reading);
     sqlite3_finalize(reading.read);
     sqlite3_finalize(reading.probe);
     sqlite3_finalize(reading.write);
