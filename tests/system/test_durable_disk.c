@@ -188,6 +188,79 @@ static void full_and_killed(void)
     site_close(&site);
 }
 
+/* ---- no room, in other words, and for large events ---- */
+
+#define LARGE 19300 /* bytes by which an event is larger: 20 KB */
+#define LARGE_DISK "80m"
+#define SOON_MS 3000 /* under a second on a machine that has nothing else to do, and not the 10 s of the beat */
+
+static struct load_options load_of_large(const struct site *site, size_t count)
+{
+    struct load_options options = durable_load(site);
+    options.count = count;
+    options.filler = LARGE;
+    return options;
+}
+
+/* Settling large events needs little room, and what does not fit goes in parts: all are delivered on the full disk, by
+ * one of two processes; as soon as there is room events are taken again. */
+static void large_events_on_a_full_disk(void)
+{
+    struct site site;
+    char state[PATH_SIZE], other[PATH_SIZE];
+    if (open_on_small_disk(&site, LARGE_DISK, state)) {
+        path_join(other, state, "other");
+        CU_ASSERT(durable_start_anew(&site, durable_many("2")));
+        standin_fail(site.standin, &holding);
+        struct load_options options = load_of_large(&site, durable_share(2000));
+        struct load *load = load_start(&options);
+        CU_ASSERT(load_wait(load, options.count / 2, durable_patience(20000)));
+        small_disk_fill(state, "other");
+        struct load_result result = load_finish(load);
+        standin_heal(site.standin);
+        check(standin_wait_messages(site.standin, result.ok, durable_patience(60000)),
+              "delivery goes on on the full disk: %zu of %zu", standin_counts(site.standin).messages, result.ok);
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
+        remove(other);
+        moment begin = clock_now();
+        check_resumes(&site);
+        check(clock_now() - begin < durable_patience(SOON_MS), "it takes events again soon");
+        CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), result.ok);
+        printf("(%zu of %zu fit) ", result.ok, result.sent);
+        load_free(load);
+        durable_kill_all(&site);
+        small_disk_unmount(state);
+    }
+    site_close(&site);
+}
+
+/* Under ulimit -f the kernel sends SIGXFSZ, and says EFBIG: the program lives, says so, and delivers. */
+static void a_limit_on_the_size_of_files(void)
+{
+    static const char *const limited[] = {"/bin/sh", "-c", "ulimit -f 8192 && exec \"$@\"", "sh", NULL};
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        CU_ASSERT(durable_start_anew(&site, limited));
+        standin_fail(site.standin, &holding);
+        struct load_options options = load_of_large(&site, 700); /* a log and a database of 4 MiB, or of 8 */
+        struct load *load = load_start(&options);
+        struct load_result result = load_finish(load);
+        check(result.ok > 50 && result.ok < result.sent && result.other == 503, "%zu fit, the others get 503, not %d",
+              result.ok, result.other);
+        CU_ASSERT(site_count_logged(&site, "a limit on the size of files is reached (ulimit -f") > 0);
+        standin_heal(site.standin);
+        check(standin_wait_messages(site.standin, result.ok, durable_patience(60000)), "all is delivered: %zu of %zu",
+              standin_counts(site.standin).messages, result.ok);
+        check_resumes(&site);
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), result.ok);
+        printf("(%zu fit) ", result.ok);
+        load_free(load);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 /* ---- a directory that cannot be written ---- */
 
 static void read_only_directory(void)
@@ -378,6 +451,8 @@ void suite_durable_disk(void)
         {"a disk that the queue itself fills", filled_by_the_queue},
         {"a disk that another file fills", filled_by_another_file},
         {"a full disk, and SIGKILL", full_and_killed},
+        {"large events on a full disk", large_events_on_a_full_disk},
+        {"a limit on the size of files", a_limit_on_the_size_of_files},
         {"a directory that cannot be written", read_only_directory},
         {"a database that is damaged under load", damaged_under_load},
         CU_TEST_INFO_NULL,
