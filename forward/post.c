@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define CONNECT_MS 5000L
+#define CONNECT_MS 20000L /* with the resolving of its name: a first name server that is dead costs 5 s or 10 s of it */
 #define WHOLE_MS 60000L
 #define DESCRIPTORS_MOST 8
 
