@@ -33,7 +33,7 @@ static bool is_connected(void)
         return true;
     if (socket_path == NULL || strlen(socket_path) >= sizeof address.sun_path)
         return false;
-    strcpy(address.sun_path, socket_path);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", socket_path);
     descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor >= 0 && connect(descriptor, (const struct sockaddr *)&address, sizeof address) == 0)
         return true;
