@@ -282,12 +282,15 @@ static void keep_house(struct house *house)
 {
     struct store *store = house->store;
     moment now = clock_now();
+    if (atomic_load(&store->placed) != PLACED_WELL)
+        return; /* what another process reads and writes now must not be written over */
     enum database_result result = merge(house);
     if (result == DATABASE_DONE)
         result = make_sketch(house);
     checkpointer_copy(&house->checkpointer);
     if (now >= house->next_beat) {
         beat_write(store->directory);
+        store_keep_owning(store);
         steady_look(store);
         if (!reserve_is_there(store->directory))
             checkpointer_empty(&house->checkpointer); /* it may be the log that fills the disk */
@@ -329,12 +332,15 @@ static void *run(void *context)
         if (result != DATABASE_DONE)
             store_failed(house.store, result, &house.checkpointer.database.why);
     }
+    struct why displaced; /* connections to other files than the writer's would mix two queues */
+    if (result == DATABASE_DONE && !store_is_in_place(house.store, &displaced))
+        result = DATABASE_FAILED;
     while (result == DATABASE_DONE &&
            wait_for_work(house.store, checkpointer_has_more(&house.checkpointer) ? clock_now() : house.next_beat)) {
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    if (result == DATABASE_DONE)
+    if (result == DATABASE_DONE && store_is_in_place(house.store, &displaced))
         checkpointer_finish(&house.checkpointer);
     checkpointer_close(&house.checkpointer);
     database_close(&house.database);
