@@ -82,6 +82,11 @@ bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t 
 bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                  struct why *why);
 
+/* What keeps the queue that a configuration names, for people: a library's name and release, and what is to be known of
+ * it. "": nothing does. */
+#define QUEUE_LIBRARY 160
+void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
+
 /* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
 bool queue_backup(struct queue *queue, const char *path, struct why *why);
 

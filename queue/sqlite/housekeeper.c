@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "queue/sqlite/beat.h"
+#include "queue/sqlite/checkpoint.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
@@ -15,7 +16,6 @@
 #define OPEN_AGAIN_MS 1000   /* between tries to open the database */
 #define BEAT_MS 10000        /* also between tries for the reserve */
 #define PRUNE_MS 60000       /* between steps of forgetting */
-#define LOG_FRAMES_MOST 2048 /* 32 MiB of log: then writers wait for a moment, so that it begins anew */
 #define MERGE_AT 65536       /* identities in the journal */
 #define MERGE_STEP 256       /* in one transaction: appends wait for it */
 #define SKETCH_AT 4096       /* keys looked for in the index: a short life needs no sketch */
@@ -27,6 +27,7 @@
 struct house {
     struct store *store;
     struct database database;
+    struct checkpointer checkpointer;
     moment next_beat;
     moment next_prune;
     uint32_t pruned_source; /* the index was looked through up to here */
@@ -51,37 +52,6 @@ static void rest(struct store *store, int64_t ms)
     while (!keeper->ending && pthread_cond_timedwait(&keeper->called, &keeper->lock, &t) != ETIMEDOUT)
         ;
     pthread_mutex_unlock(&keeper->lock);
-}
-
-/* ---- checkpoints ---- */
-
-/* Copies the log's pages into the database. Returns the frames that were in the log. */
-static int checkpoint(struct house *house, int mode)
-{
-    int log = 0, copied = 0;
-    sqlite3_wal_checkpoint_v2(house->database.db, NULL, mode, &log, &copied);
-    return log < 0 ? 0 : log;
-}
-
-/* One that waits for others, but not for long: they wait too. */
-static void checkpoint_now(struct house *house, int mode)
-{
-    sqlite3_busy_timeout(house->database.db, 50);
-    checkpoint(house, mode);
-    sqlite3_busy_timeout(house->database.db, 10000);
-}
-
-/* Under steady writing a passive checkpoint is never complete, and the log grows. With the writers held off for a
- * moment there is little left to copy, and the next one begins the log anew. */
-static void checkpoint_all(struct house *house)
-{
-    if (checkpoint(house, SQLITE_CHECKPOINT_PASSIVE) <= LOG_FRAMES_MOST)
-        return;
-    checkpoint(house, SQLITE_CHECKPOINT_PASSIVE);
-    if (database_begin(&house->database) != DATABASE_DONE)
-        return;
-    database_rollback(&house->database); /* no one else can have begun before the lock is free */
-    checkpoint_now(house, SQLITE_CHECKPOINT_RESTART);
 }
 
 /* ---- identities ---- */
@@ -187,7 +157,7 @@ static enum database_result merge(struct house *house)
         return DATABASE_DONE;
     for (size_t i = 0; i < count && result == DATABASE_DONE && !is_ending(store); i += MERGE_STEP) {
         result = merge_step(house, sorted + i, count - i < MERGE_STEP ? count - i : MERGE_STEP);
-        checkpoint_all(house);
+        checkpointer_copy(&house->checkpointer);
     }
     if (result == DATABASE_DONE && !is_ending(store))
         result = delete_journal(house, first, last);
@@ -237,7 +207,7 @@ static enum database_result make_sketch(struct house *house)
     if (!begun)
         return result;
     while (sketch_step(house, &source, key, &result) && !is_ending(store))
-        checkpoint_all(house);
+        checkpointer_copy(&house->checkpointer);
     bool whole = result == DATABASE_DONE && !is_ending(store);
     pthread_mutex_lock(&store->mirror_lock);
     store->sketch.whole = whole;
@@ -313,15 +283,18 @@ static void keep_house(struct house *house)
 {
     struct store *store = house->store;
     moment now = clock_now();
+    if (atomic_load(&store->placed) != PLACED_WELL)
+        return; /* what another process reads and writes now must not be written over */
     enum database_result result = merge(house);
     if (result == DATABASE_DONE)
         result = make_sketch(house);
-    checkpoint_all(house);
+    checkpointer_copy(&house->checkpointer);
     if (now >= house->next_beat) {
         beat_write(store->directory);
+        store_keep_owning(store);
         steady_look(store);
         if (!reserve_is_there(store->directory))
-            checkpoint_now(house, SQLITE_CHECKPOINT_TRUNCATE); /* it may be the log that fills the disk */
+            checkpointer_empty(&house->checkpointer); /* it may be the log that fills the disk */
         keep_reserve(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
@@ -349,23 +322,38 @@ static bool wait_for_work(struct store *store, moment until)
     return on;
 }
 
-/* Opens the database, again and again where that fails. Returns false at the end. */
-static bool open_house(struct house *house)
+/* Opens both connections. Those to other files than the writer's would mix two queues. */
+static bool open_once(struct house *house)
 {
     struct store *store = house->store;
-    for (;;) {
-        enum database_result result = schema_open(&house->database, store->directory, false);
-        /* A fresh connection's checkpoint does nothing until it has read. */
-        if (result == DATABASE_DONE)
-            database_number(&house->database, STATEMENT_VERSION, &result);
-        if (result == DATABASE_DONE)
-            return true;
+    struct why displaced;
+    enum database_result result = schema_open(&house->database, store->directory, false);
+    if (result != DATABASE_DONE) {
         store_failed(store, result, &house->database.why); /* which says it once */
-        database_close(&house->database);
-        if (is_ending(store))
-            return false;
-        rest(store, OPEN_AGAIN_MS);
+        return false;
     }
+    result = checkpointer_open(&house->checkpointer, store->directory);
+    if (result != DATABASE_DONE)
+        store_failed(store, result, &house->checkpointer.database.why);
+    return result == DATABASE_DONE && store_is_in_place(store, &displaced);
+}
+
+static void close_house(struct house *house)
+{
+    checkpointer_close(&house->checkpointer);
+    database_close(&house->database);
+}
+
+/* Opens them, again and again where that fails. Returns false at the end. */
+static bool open_house(struct house *house)
+{
+    while (!open_once(house)) {
+        close_house(house);
+        if (is_ending(house->store))
+            return false;
+        rest(house->store, OPEN_AGAIN_MS);
+    }
+    return true;
 }
 
 static void *run(void *context)
@@ -373,12 +361,14 @@ static void *run(void *context)
     struct house house = {.store = context};
     if (!open_house(&house))
         return NULL;
-    while (wait_for_work(house.store, house.next_beat)) {
+    while (wait_for_work(house.store, checkpointer_has_more(&house.checkpointer) ? clock_now() : house.next_beat)) {
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    checkpoint(&house, SQLITE_CHECKPOINT_PASSIVE);
-    database_close(&house.database);
+    struct why displaced;
+    if (store_is_in_place(house.store, &displaced))
+        checkpointer_finish(&house.checkpointer);
+    close_house(&house);
     return NULL;
 }
 

@@ -58,7 +58,7 @@ static void a_database_that_cannot_be_opened_is_tried_again(void)
     for (moment deadline = clock_now() + PATIENCE_MS; atomic_load(&opened) == 0 && clock_now() < deadline;)
         poll(NULL, 0, 10);
     CU_ASSERT_EQUAL(atomic_load(&refused), 1);
-    CU_ASSERT_EQUAL(atomic_load(&opened), 1);
+    CU_ASSERT(atomic_load(&opened) > 0);
     queue_close(queue);
     sqlite3_vfs_unregister(&refusing);
     temporary_remove(directory);
