@@ -16,8 +16,11 @@
 #include "life/watching.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
+#include "watch/codes.h"
+#include "watch/log.h"
 
-#define LOOK_MS 1000 /* between looks whether the queue must be opened anew */
+#define STOPPED_LATE_MS 200 /* what the thread may take beyond its deadline */
+#define LOOK_MS 1000        /* between looks whether the queue must be opened anew */
 
 /* One time from taking the reading to letting go of it. */
 struct round {
@@ -42,18 +45,30 @@ static void *run(void *context)
     return NULL;
 }
 
+/* The thread hangs, in a disk or a library: it ends with the process, as by SIGKILL. */
+static _Noreturn void leave(void)
+{
+    log_write(LEVEL_WARN, "msg=left_behind what=\"a thread that hangs\"");
+    _exit(CODE_FAILED);
+}
+
 /* Waits for the thread's end, and makes it end early at a signal or when others wait to repair the queue. */
 static void watch(struct round *round)
 {
+    moment latest = MOMENT_NEVER;
     struct pollfd polled[] = {{.fd = round->done, .events = POLLIN}, {.fd = round->signals, .events = POLLIN}};
     while ((polled[0].revents & POLLIN) == 0) {
         polled[1].fd = round->stopped ? -1 : round->signals;
-        if (poll(polled, 2, LOOK_MS) < 0)
+        if (clock_now() > latest)
+            leave();
+        if (poll(polled, 2, round->stopped ? STOPPED_LATE_MS : LOOK_MS) < 0)
             continue;
         if (round->stopped || ((polled[1].revents & POLLIN) == 0 && !queue_must_reopen(round->queue)))
             continue;
         round->stopped = true;
-        forwarder_stop(round->forwarder, clock_now() + round->config->shutdown_grace_ms);
+        moment deadline = clock_now() + round->config->shutdown_grace_ms;
+        latest = deadline + STOPPED_LATE_MS;
+        forwarder_stop(round->forwarder, deadline);
     }
 }
 

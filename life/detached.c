@@ -6,11 +6,11 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #include "life/bounded.h"
 #include "watch/log.h"
+#include "watch/log_syslog.h"
 
 #define FORWARD_MS 20000 /* then the next request's child or cron goes on */
 #define WORD_FD 3
@@ -32,7 +32,7 @@ static void close_from(int first)
 /* Lets go of all that the web server gave, and of what it leaked. The word's descriptor becomes WORD_FD. */
 static bool let_go(int word)
 {
-    closelog(); /* its socket's number would be another file's */
+    log_syslog_close();
     int nothing = open("/dev/null", O_RDWR);
     for (int fd = 0; fd <= 2; fd++) {
         if (nothing < 0 || dup2(nothing, fd) < 0)

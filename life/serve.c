@@ -175,6 +175,7 @@ static void finish(struct life *life, enum ending *ending)
     moment grace = life->config->shutdown_grace_ms - HURRY_MS / 2, deadline = clock_now() + grace;
     if (!finish_requests(life, ending)) {
         log_write(LEVEL_WARN, "msg=stopped_with_requests_in_hand");
+        successor_seal();
         leave(life, *ending); /* their threads still use everything */
     }
     if (*ending != END_STOP)
@@ -182,6 +183,8 @@ static void finish(struct life *life, enum ending *ending)
     bool closed = close_in_time(life, deadline, *ending == END_STOP ? CLOSED_MS : RELOADED_MS);
     if (!closed)
         log_write(LEVEL_WARN, "msg=left_behind what=\"a thread that hangs\"");
+    if (*ending != END_STOP)
+        successor_seal();
     if (life->http != NULL && *ending != END_STOP)
         http_hand_over(life->http);
     if (!closed)

@@ -82,6 +82,12 @@ bool successor_is_good(const char *program)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+void successor_seal(void)
+{
+    int error = close_range(STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+    (void)error; /* before Linux 5.11: ours are close-on-exec; libcurl's inner ones, if any are left, stay open */
+}
+
 void successor_execute(const char *program, char *const arguments[])
 {
     char *with[ARGUMENTS_MOST + 1] = {(char *)(uintptr_t)program};

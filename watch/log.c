@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "watch/log_stream.h"
+#include "watch/log_syslog.h"
 
 #define FOREIGN_MAX 200 /* bytes of foreign words per line */
 
@@ -42,7 +43,7 @@ void log_open(enum log_level most)
     to_syslog = stderr_leads_nowhere();
     log_stream_open();
     if (to_syslog)
-        openlog("closecrm.fcgi", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+        log_syslog_open(SYSLOG_SOCKET);
 }
 
 void log_write(enum log_level level, const char *format, ...)
@@ -59,7 +60,7 @@ void log_write(enum log_level level, const char *format, ...)
     if (length > sizeof line - 2)
         length = sizeof line - 2;
     if (to_syslog) {
-        syslog(levels[level].priority, "%.*s", (int)length, line);
+        log_syslog_write(levels[level].priority, line, length);
         return;
     }
     line[length] = '\n';

@@ -14,7 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "queue/sqlite/lock.h"
+#include "watch/lock_file.h"
 
 #define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
 

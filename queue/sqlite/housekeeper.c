@@ -319,12 +319,15 @@ static void keep_house(struct house *house)
 {
     struct store *store = house->store;
     moment now = clock_now();
+    if (atomic_load(&store->placed) != PLACED_WELL)
+        return; /* what another process reads and writes now must not be written over */
     enum database_result result = merge(house);
     if (result == DATABASE_DONE)
         result = make_sketch(house);
     checkpointer_copy(&house->checkpointer);
     if (now >= house->next_beat) {
         beat_write(store->directory);
+        store_keep_owning(store);
         marks_note(store, &house->database);
         steady_look(store);
         house->next_beat = now + BEAT_MS;
@@ -365,29 +368,33 @@ static moment next_due(const struct house *house)
     return room < house->next_beat ? room : house->next_beat;
 }
 
-/* Opens both connections. Returns false when that failed; then neither is open. */
-static bool try_to_open(struct house *house)
+/* Opens both connections. Those to other files than the writer's would mix two queues. */
+static bool open_once(struct house *house)
 {
     struct store *store = house->store;
-    struct why why;
+    struct why displaced;
     enum database_result result = schema_open(&house->database, store->directory, false);
-    why = house->database.why;
-    if (result == DATABASE_DONE) {
-        result = checkpointer_open(&house->checkpointer, store->directory);
-        why = house->checkpointer.database.why;
+    if (result != DATABASE_DONE) {
+        store_failed(store, result, &house->database.why); /* which says it once */
+        return false;
     }
-    if (result == DATABASE_DONE)
-        return true;
-    store_failed(store, result, &why); /* which says it once */
-    checkpointer_close(&house->checkpointer);
-    database_close(&house->database);
-    return false;
+    result = checkpointer_open(&house->checkpointer, store->directory);
+    if (result != DATABASE_DONE)
+        store_failed(store, result, &house->checkpointer.database.why);
+    return result == DATABASE_DONE && store_is_in_place(store, &displaced);
 }
 
-/* Opens the database, again and again where that fails. Returns false at the end. */
+static void close_house(struct house *house)
+{
+    checkpointer_close(&house->checkpointer);
+    database_close(&house->database);
+}
+
+/* Opens them, again and again where that fails. Returns false at the end. */
 static bool open_house(struct house *house)
 {
-    while (!try_to_open(house)) {
+    while (!open_once(house)) {
+        close_house(house);
         if (is_ending(house->store))
             return false;
         rest(house->store, OPEN_AGAIN_MS);
@@ -404,10 +411,12 @@ static void *run(void *context)
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    marks_note(house.store, &house.database);
-    checkpointer_finish(&house.checkpointer);
-    checkpointer_close(&house.checkpointer);
-    database_close(&house.database);
+    struct why displaced;
+    if (store_is_in_place(house.store, &displaced)) {
+        marks_note(house.store, &house.database);
+        checkpointer_finish(&house.checkpointer);
+    }
+    close_house(&house);
     return NULL;
 }
 

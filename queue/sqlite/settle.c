@@ -329,8 +329,12 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     enum database_result result = settle_what_fits(&s, verdicts, count, ids);
     free(ids);
     housekeeper_call(store); /* also when there is no room: a checkpoint lets the log begin anew */
-    if (result == DATABASE_DONE)
+    if (result == DATABASE_DONE) {
+        struct why displaced;
+        atomic_store(&store->committed_ms, clock_unix_ms());
+        store_is_in_place(store, &displaced); /* else it counts all the same: this process saves it */
         return true;
+    }
     *why = store->reader.why;
     store_failed(store, result, why);
     return false;

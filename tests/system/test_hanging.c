@@ -1,16 +1,20 @@
 /* The end and the reload wait for nobody: a resolver that hangs, a thread that is stuck. */
 #include "tests/suites.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/system/check.h"
 #include "tests/system/durable.h"
 #include "tests/system/hung_resolver.h"
 #include "tests/system/running.h"
+#include "watch/clock.h"
 
 #define SOON_MS 10000
 #define STOPPED_MS 3000 /* mod_fcgid kills what has not ended by then */
@@ -88,6 +92,29 @@ static void a_resolver_that_hangs(void)
     hung_resolver_stop(&resolver);
 }
 
+static void wait_forwards(const struct site *site)
+{
+    bool forwards = false;
+    for (moment deadline = clock_now() + SOON_MS; !forwards && clock_now() < deadline; poll(NULL, 0, 50)) {
+        char *log = temporary_read(site->directory, "command.log");
+        forwards = log != NULL && strstr(log, "msg=forwards") != NULL;
+        free(log);
+    }
+    check(forwards, "the command forwards");
+}
+
+/* A command that forwards, and hangs while it opens the pipe, ends too. */
+static void check_command_stops(const struct site *site)
+{
+    struct process forward = {0};
+    int status = -1;
+    CU_ASSERT(command_start(&forward, site, "command.log", "forward", NULL));
+    wait_forwards(site);
+    durable_signal(forward.pid, SIGTERM);
+    CU_ASSERT(process_wait(&forward, durable_patience(STOPPED_MS), &status));
+    CU_ASSERT((WIFEXITED(status) && WEXITSTATUS(status) == 1) || WIFSIGNALED(status)); /* it may not hang yet */
+}
+
 /* A pipe into which nobody looks: opening it for writing hangs, and the forwarder with it. */
 static void a_thread_that_is_stuck(void)
 {
@@ -106,6 +133,7 @@ static void a_thread_that_is_stuck(void)
         check_reloads(&site);
         CU_ASSERT_EQUAL(site_send(&site, "ev_3").status, 200);
         check_stops(&site);
+        check_command_stops(&site);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }

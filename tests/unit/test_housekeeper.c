@@ -38,7 +38,7 @@ static void a_database_that_cannot_be_opened_is_tried_again(void)
 {
     static char url[] = "http://127.0.0.1:9";
     static struct made_config made;
-    char directory[PATH_SIZE], state[PATH_SIZE];
+    static char directory[PATH_SIZE], state[PATH_SIZE];
     struct why why = {""};
     whole = sqlite3_vfs_find(NULL);
     refusing = *whole;
@@ -58,7 +58,7 @@ static void a_database_that_cannot_be_opened_is_tried_again(void)
     for (moment deadline = clock_now() + PATIENCE_MS; atomic_load(&opened) == 0 && clock_now() < deadline;)
         poll(NULL, 0, 10);
     CU_ASSERT_EQUAL(atomic_load(&refused), 1);
-    CU_ASSERT_EQUAL(atomic_load(&opened), 1);
+    CU_ASSERT(atomic_load(&opened) > 0);
     queue_close(queue);
     sqlite3_vfs_unregister(&refusing);
     temporary_remove(directory);

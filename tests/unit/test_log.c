@@ -1,11 +1,16 @@
 /* The log: foreign words made harmless. */
 #include "tests/suites.h"
+#include "tests/system/temporary.h"
 #include "watch/clock.h"
 #include "watch/log.h"
+#include "watch/log_syslog.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
 #include <unistd.h>
 
 static void quotes_control_characters(void)
@@ -66,12 +71,44 @@ static void a_pipe_that_nobody_reads_stops_nobody(void)
     log_open(LEVEL_INFO);
 }
 
+/* The system's log: a socket that nobody reads. */
+static void a_daemon_that_takes_nothing_stops_nobody(void)
+{
+    char path[PATH_SIZE], text[512] = "";
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    CU_ASSERT_TRUE_FATAL(temporary_make(path));
+    snprintf(address.sun_path, sizeof address.sun_path, "%.90s/log", path);
+    int daemon = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(daemon, (const struct sockaddr *)&address, sizeof address), 0);
+    log_syslog_open(address.sun_path);
+    for (int i = 0; i < LINES; i++)
+        log_syslog_write(LOG_ERR, "error msg=line", 14);
+    int taken = 0;
+    for (; recv(daemon, text, sizeof text - 1, 0) > 0; taken++)
+        CU_ASSERT_PTR_NOT_NULL(strstr(text, "]: error msg=line"));
+    CU_ASSERT(taken > 0 && taken < LINES);
+    CU_ASSERT_NSTRING_EQUAL(text, "<27>", 4); /* daemon, error */
+    log_syslog_write(LOG_ERR, "error msg=flows_again", 21);
+    memset(text, 0, sizeof text);
+    CU_ASSERT(recv(daemon, text, sizeof text - 1, 0) > 0);
+    char expected[80];
+    snprintf(expected, sizeof expected, "]: warn msg=log_lines_dropped count=%d", LINES - taken);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, expected));
+    CU_ASSERT(recv(daemon, text, sizeof text - 1, 0) > 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "]: error msg=flows_again"));
+    log_syslog_close();
+    log_syslog_open(NULL);
+    close(daemon);
+    temporary_remove(path);
+}
+
 void suite_log(void)
 {
     static CU_TestInfo tests[] = {
         {"control characters are quoted", quotes_control_characters},
         {"foreign words are cut at 200 bytes", cuts_at_200_bytes},
         {"a pipe that nobody reads stops nobody", a_pipe_that_nobody_reads_stops_nobody},
+        {"a daemon that takes nothing stops nobody", a_daemon_that_takes_nothing_stops_nobody},
         CU_TEST_INFO_NULL,
     };
     suite_add("log", NULL, NULL, tests);

@@ -1,5 +1,5 @@
-/* Lock files: see lock.h. */
-#include "queue/sqlite/lock.h"
+/* Lock files: see lock_file.h. */
+#include "watch/lock_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

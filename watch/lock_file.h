@@ -1,7 +1,7 @@
 /* Lock files: a flock on a file whose name may be removed or replaced while it is held. Whoever comes then would lock
  * another file, and both would believe that they are alone: so a lock counts only while its file stands at its path. */
-#ifndef QUEUE_SQLITE_LOCK_H
-#define QUEUE_SQLITE_LOCK_H
+#ifndef WATCH_LOCK_FILE_H
+#define WATCH_LOCK_FILE_H
 
 #include <stdbool.h>
 
