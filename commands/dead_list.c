@@ -68,7 +68,7 @@ int command_dead_list(int argc, char **argv)
     const struct option_spec specs[] = {{"--json", NULL, &list.json}};
     struct state state;
     struct why why = {""};
-    int code = COMMAND_FAILED;
+    int code;
     if (!letter_filter_read(&filter, argc, argv, specs, 1)) {
         code = COMMAND_USAGE;
     } else if (state_open(&state, argv[0])) {
@@ -80,6 +80,8 @@ int command_dead_list(int argc, char **argv)
         else if (good && list.lines == 0)
             fputs("no dead letter fits\n", stderr);
         code = good ? COMMAND_OK : state_failed(argv[0], &why);
+    } else {
+        code = state.code;
     }
     letter_filter_free(&filter);
     return code;

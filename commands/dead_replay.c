@@ -136,7 +136,7 @@ static int run(struct work *work, int argc, char **argv)
     if (!work->all && !letter_filter_is_any(&work->filter))
         return options_wrong(argv[0], "which ones? Give their numbers or a filter, or --all");
     if (!state_open(&work->state, argv[0]))
-        return COMMAND_FAILED;
+        return work->state.code;
     int code = act(work, argv[0]);
     state_close(&work->state);
     return code;

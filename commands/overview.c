@@ -18,6 +18,10 @@ static void add(struct counts *all, const struct counts *one)
     all->duplicates += one->duplicates;
     all->dropped += one->dropped;
     all->dead += one->dead;
+    all->ended += one->ended;
+    all->ending += one->ending;
+    if (one->ending_ms != 0 && (all->ending_ms == 0 || one->ending_ms < all->ending_ms))
+        all->ending_ms = one->ending_ms;
     all->waiting += one->waiting;
     if (one->oldest_received_ms != 0 &&
         (all->oldest_received_ms == 0 || one->oldest_received_ms < all->oldest_received_ms))
@@ -31,6 +35,9 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
     *overview = (struct overview){.now_ms = clock_unix_ms()};
     if (!queue_names(queue, &overview->names, why) ||
         !queue_is_owned(queue, &overview->forwarding, &overview->forwarder, why))
+        return false;
+    queue_has_room(queue, &overview->no_room);
+    if (!queue_room(queue, &overview->room, why))
         return false;
     struct cron_mark mark;
     cron_mark_read(config->state_dir, &mark);

@@ -18,11 +18,13 @@ struct overview_source {
 struct overview {
     struct strings names;
     struct overview_source *source; /* as many as names, in the same order */
-    struct counts all;              /* sums; the oldest and the last of all */
-    bool forwarding;                /* a process forwards now */
-    struct why forwarder;           /* which, in words */
-    int64_t last_cron_ms;           /* when `cron` ran last; Unix time; 0: never */
-    int64_t now_ms;                 /* when it was looked at */
+    struct queue_room room;
+    struct counts all;    /* sums; the oldest and the last of all */
+    bool forwarding;      /* a process forwards now */
+    struct why forwarder; /* which, in words */
+    struct why no_room;   /* why nothing new is accepted; "": it is */
+    int64_t last_cron_ms; /* when `cron` ran last; Unix time; 0: never */
+    int64_t now_ms;       /* when it was looked at */
 };
 
 /* Looks at all sources that the queue knows. Free with overview_free, also when it returns false with the reason. */

@@ -45,6 +45,7 @@ static void add_counts(struct json_object *object, const struct counts *counts, 
     } numbers[] = {
         {"accepted", counts->accepted}, {"delivered", counts->delivered}, {"duplicates", counts->duplicates},
         {"dropped", counts->dropped},   {"waiting", counts->waiting},     {"dead", counts->dead},
+        {"ended", counts->ended},       {"ending", counts->ending},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         add_number(object, numbers[i].name, (int64_t)numbers[i].number, good);
@@ -53,6 +54,7 @@ static void add_counts(struct json_object *object, const struct counts *counts, 
     add(object, "refused", refused, good);
     int64_t age = counts->oldest_received_ms == 0 ? 0 : (now_ms - counts->oldest_received_ms) / 1000;
     add_number(object, "oldest_waiting_seconds", age < 0 ? 0 : age, good);
+    add_date(object, "ending_from", counts->ending_ms, good);
     add_date(object, "last_accepted", counts->last_accepted_ms, good);
     add_date(object, "last_delivered", counts->last_delivered_ms, good);
 }

@@ -6,6 +6,7 @@
 #include "commands/options.h"
 #include "commands/plain.h"
 #include "commands/state.h"
+#include "queue/loss.h"
 
 static void note_fault(void *context, const char *fault)
 {
@@ -47,13 +48,35 @@ static bool open_anew(struct state *state, struct why *why)
     return state->queue != NULL;
 }
 
+/* What repairs have noted of each source, and reconciling has not fetched yet. */
+static bool print_losses(const struct state *state, struct why *why)
+{
+    bool good = true;
+    struct strings names = {NULL, 0};
+    if (!queue_names(state->queue, &names, why))
+        return false;
+    for (size_t i = 0; i < names.count && good; i++) {
+        struct loss loss;
+        bool any;
+        good = loss_read(state->config->state_dir, names.at[i], &loss, &any, why);
+        if (!good || !any)
+            continue;
+        printf("source %s: ", names.at[i]);
+        plain_column(stdout, loss.words, 0);
+        putchar('\n');
+    }
+    queue_names_free(&names);
+    return good;
+}
+
 static bool repair(struct state *state, struct why *why)
 {
     size_t faults = 0;
     if (!open_anew(state, why))
         return false;
-    queue_rest(state->queue);
-    puts("repaired: the lines above say how much could be read; the damaged files are kept in the state directory");
+    puts("repaired; the damaged files are kept in the state directory, in damaged-TIME");
+    if (!print_losses(state, why))
+        return false;
     if (!check_and_print(state, &faults, why))
         return false;
     if (faults > 0)
@@ -69,7 +92,7 @@ static bool check(struct state *state, bool wants_repair, struct why *why)
     fflush(stdout);
     if (faults == 0) {
         puts("the queue is whole");
-        return true;
+        return !wants_repair || print_losses(state, why); /* it may have been repaired when it was opened */
     }
     if (wants_repair)
         return repair(state, why);
@@ -87,7 +110,7 @@ int command_queue_check(int argc, char **argv)
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     if (!state_prepare(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     bool good = open_anew(&state, &why) && check(&state, wants_repair, &why);
     state_close(&state);
     return good ? COMMAND_OK : state_failed(argv[0], &why);

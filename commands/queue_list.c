@@ -118,7 +118,7 @@ int command_queue_list(int argc, char **argv)
     if (limit != NULL && !number_read(limit, &list.left))
         return options_wrong(argv[0], "--limit must be a number: %s", limit);
     if (!state_open(&list.state, argv[0]))
-        return COMMAND_FAILED;
+        return list.state.code;
     bool good = list_all(&list, source, &why);
     state_close(&list.state);
     if (good && list.json)

@@ -19,7 +19,7 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
 
 static void print_counts(const struct counts *counts, int64_t now_ms)
 {
-    char age[WHEN_SIZE];
+    char age[WHEN_SIZE], date[WHEN_SIZE];
     const struct {
         const char *name;
         uint64_t number;
@@ -30,6 +30,11 @@ static void print_counts(const struct counts *counts, int64_t now_ms)
                    {"dead letters", counts->dead}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         printf("  %-15s %llu\n", numbers[i].name, (unsigned long long)numbers[i].number);
+    if (counts->ended > 0)
+        printf("  %-15s %llu dead letters, after dead_retention\n", "ended", (unsigned long long)counts->ended);
+    if (counts->ending > 0)
+        printf("  %-15s %llu dead letters end from %s on\n", "end soon", (unsigned long long)counts->ending,
+               when_print(counts->ending_ms, date));
     printf("  %-15s %llu", "waiting", (unsigned long long)counts->waiting);
     if (counts->oldest_received_ms != 0)
         printf(", the oldest since %s", when_print_age(now_ms - counts->oldest_received_ms, age));
@@ -110,7 +115,7 @@ int command_queue_status(int argc, char **argv)
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     if (!state_open(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     bool good = overview_gather(&overview, state.queue, state.config, &why);
     state_close(&state);
     if (good && json) {

@@ -41,6 +41,7 @@ struct source {
     struct strings write_key; /* all are accepted, the first is sent */
     struct signature_key *signature_key;
     size_t signature_keys;
+    bool signature_none; /* `signature_key = none`: its write keys let in, even if it had a signature key */
     int64_t signature_tolerance_ms;
 
     struct strings keep; /* object_type.action, `*` allowed */
@@ -51,6 +52,8 @@ struct source {
     char *close_api_url; /* http: or https:, without a slash at its end */
     int64_t reconcile_interval_ms;
     enum answer_no_yes auto_resume; /* whether a subscription that Close has paused is activated again */
+
+    enum answer_no_yes accept_empty; /* whether 200 with an empty body means delivered */
 };
 
 struct config {
@@ -60,6 +63,7 @@ struct config {
     char *state_dir; /* absolute; of the engine sqlite */
     int64_t queue_max_bytes;
     int64_t queue_retention_ms;
+    int64_t dead_retention_ms; /* 0: dead letters are kept for ever */
     int64_t dedupe_window_ms;
     int64_t poison_after_ms;
     int64_t deliver_rate; /* events a second and source; 0: as many as the data plane takes */

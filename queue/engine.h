@@ -25,27 +25,31 @@ struct engine {
     bool (*is_steady)(void *state);
     bool (*must_reopen)(void *state);
     void (*close)(void *state);
-    bool in_bulk;                        /* queue_settles_in_bulk */
-    const struct inspection *inspection; /* NULL: it keeps nothing that could be looked at */
+    void (*library)(char out[static QUEUE_LIBRARY]); /* NULL: none */
+    bool in_bulk;                                    /* queue_settles_in_bulk */
+    const struct inspection *inspection;             /* NULL: it keeps nothing that could be looked at */
 };
 
 struct inspection {
     bool (*names)(void *state, struct strings *names, struct why *why);
     bool (*count)(void *state, const char *source, struct counts *counts, struct why *why);
+    bool (*room)(void *state, struct queue_room *room, struct why *why);
     bool (*look_known)(void *state, const char *source, const struct identity *identities, size_t count,
                        struct known *known, struct why *why);
     bool (*notes)(void *state, const char *source, struct notes *notes, struct why *why);
     bool (*is_owned)(void *state, bool *owned, struct why *words, struct why *why);
+    bool (*has_room)(void *state, struct why *words);
     int (*list)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                 struct events *found, struct why *why);
     int (*letters)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                    struct letters *found, struct why *why);
     bool (*replay)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
     bool (*discard)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
-    bool (*move)(void *state, const char *from, const char *to, uint64_t *moved, struct why *why);
+    bool (*move)(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct why *why);
     bool (*backup)(void *state, const char *path, struct why *why);
+    void (*wake)(void *state);
     bool (*probe)(void *state, struct why *why);
 };
 

@@ -51,6 +51,13 @@ bool queue_count(struct queue *queue, const char *source, struct counts *counts,
     return inspection != NULL && inspection->count(queue->state, source, counts, why);
 }
 
+bool queue_room(struct queue *queue, struct queue_room *room, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    *room = (struct queue_room){.used = 0};
+    return inspection != NULL && inspection->room(queue->state, room, why);
+}
+
 bool queue_look_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct why *why)
 {
@@ -68,6 +75,13 @@ bool queue_is_owned(struct queue *queue, bool *owned, struct why *words, struct 
 {
     const struct inspection *inspection = inspection_of(queue, why);
     return inspection != NULL && inspection->is_owned(queue->state, owned, words, why);
+}
+
+bool queue_has_room(struct queue *queue, struct why *words)
+{
+    struct why why;
+    const struct inspection *inspection = inspection_of(queue, &why);
+    return inspection == NULL || inspection->has_room(queue->state, words);
 }
 
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
@@ -96,7 +110,7 @@ bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_
     return inspection != NULL && inspection->discard(queue->state, ids, count, done, why);
 }
 
-bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t *moved, struct why *why)
+bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct why *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);
     return inspection != NULL && inspection->move(queue->state, from, to, moved, why);
@@ -113,6 +127,14 @@ bool queue_backup(struct queue *queue, const char *path, struct why *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);
     return inspection != NULL && inspection->backup(queue->state, path, why);
+}
+
+void queue_wake(struct queue *queue)
+{
+    struct why why;
+    const struct inspection *inspection = inspection_of(queue, &why);
+    if (inspection != NULL)
+        inspection->wake(queue->state);
 }
 
 bool queue_probe(struct queue *queue, struct why *why)

@@ -12,6 +12,9 @@ struct counts {
     uint64_t duplicates;
     uint64_t dropped;
     uint64_t dead;              /* dead letters that are kept now */
+    uint64_t ended;             /* dead letters that dead_retention has ended */
+    uint64_t ending;            /* dead letters that it ends soon, within a week at most */
+    int64_t ending_ms;          /* when the first of them ends; Unix time; 0: none does */
     uint64_t waiting;           /* replays included */
     int64_t oldest_received_ms; /* of those that wait; Unix time; 0: none waits */
     int64_t last_accepted_ms;   /* 0: never, as below */
@@ -38,6 +41,12 @@ struct letters {
     struct buffer texts;
 };
 
+/* What takes room in the queue. Bytes. */
+struct queue_room {
+    uint64_t used;    /* by all that is in it */
+    uint64_t letters; /* of it, by dead letters */
+    uint64_t share;   /* of queue_max_bytes, that dead letters may take: beyond it they do not make the queue full */
+};
 /* Lets go of the queue: nothing of it is open or locked until the next of the calls below opens it again. For who is
  * about to print or ask, which takes as long as a person likes, while a repair may need the queue for itself. Only
  * where nobody appends to it or owns it. What was read from it stays. */
@@ -50,6 +59,9 @@ void queue_names_free(struct strings *names);
 /* Counts of one source. One that the queue does not know has none. */
 bool queue_count(struct queue *queue, const char *source, struct counts *counts, struct why *why);
 
+/* What takes room, of all sources. */
+bool queue_room(struct queue *queue, struct queue_room *room, struct why *why);
+
 /* Says what is remembered of each identity, as queue_known does for the owner. What is settled at this very moment may
  * not be seen yet. */
 bool queue_look_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
@@ -60,6 +72,10 @@ bool queue_notes(struct queue *queue, const char *source, struct notes *notes, s
 
 /* Whether a process forwards now. *words says which, or since when none does. */
 bool queue_is_owned(struct queue *queue, bool *owned, struct why *words, struct why *why);
+
+/* Whether new events are accepted as far as room for files goes; false with the words of what is wrong and what to do
+ * about it. Of a queue that keeps nothing: true. */
+bool queue_has_room(struct queue *queue, struct why *words);
 
 /* Finds waiting events as queue_next does, but takes nothing. */
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
@@ -78,14 +94,30 @@ bool queue_replay(struct queue *queue, const uint64_t *ids, size_t count, size_t
 /* Throws dead letters away, all or none. */
 bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why);
 
-/* Gives a source's waiting events and dead letters to another (renamed, or removed) in steps; *moved counts. Goes on
- * where it stopped when called again. */
-bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t *moved, struct why *why);
+/* What a move has moved. */
+struct moved {
+    uint64_t events;     /* that wait */
+    uint64_t letters;    /* dead letters */
+    uint64_t identities; /* of events that were delivered or dropped */
+};
+
+/* Gives all of a source (renamed, or removed) to another in short steps: its waiting events, in their order, behind
+ * what waits there; its dead letters; what was delivered, so that it is known when it comes again; its counts. Of an
+ * identity that both have the newer version counts. A process that forwards meanwhile sees it at once. *moved counts,
+ * also when it fails. Goes on where it stopped when called again. */
+bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct why *why);
 
 /* Checks the queue's integrity; each fault is told by a call of report. Returns true when the check itself worked;
  * *faults counts. */
 bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                  struct why *why);
+
+/* What keeps the queue that a configuration names, for people: a library's name and release, and what is to be known of
+ * it. "": nothing does. */
+#define QUEUE_LIBRARY 160
+void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
+/* Wakes the process that forwards, if one does, as an append would. */
+void queue_wake(struct queue *queue);
 
 /* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
 bool queue_backup(struct queue *queue, const char *path, struct why *why);

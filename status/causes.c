@@ -42,6 +42,26 @@ static bool dead_letters(const struct look_at *at, struct why *words)
     return at->facts->is_durable && at->source->counts.dead > 0;
 }
 
+static bool dead_letters_end(const struct look_at *at, struct why *words)
+{
+    char date[DATE_SIZE];
+    const struct counts *counts = &at->source->counts;
+    why_set(words,
+            "%llu dead letters end from %s on (dead_retention): replay them, or keep a copy: `closecrm.fcgi queue "
+            "backup FILE`",
+            (unsigned long long)counts->ending, facts_date(counts->ending_ms, date));
+    return counts->ending > 0;
+}
+
+static bool letters_beyond_share(const struct look_at *at, struct why *words)
+{
+    why_set(words,
+            "dead letters take %llu MiB, more than their quarter of queue_max_bytes: they are kept; "
+            "`closecrm.fcgi dead drop` throws away those that you name",
+            (unsigned long long)(at->facts->room.letters >> 20));
+    return at->facts->room.letters > at->facts->room.share;
+}
+
 static bool subscription_paused(const struct look_at *at, struct why *words)
 {
     why_set(words, "Close has paused the subscription and sends nothing: %s", at->source->close.trouble);
@@ -50,12 +70,14 @@ static bool subscription_paused(const struct look_at *at, struct why *words)
 
 static bool queue_full(const struct look_at *at, struct why *words)
 {
-    bool full = facts_queue_is_full(at->facts, at->source);
-    if (full)
-        why_set(words, "the queue is full, and new events are refused");
+    char room[ROOM_SIZE];
+    bool no_room = at->facts->no_room.text[0] != '\0', full = no_room || facts_queue_is_full(at->facts, at->source);
+    if (no_room)
+        why_set(words, "new events are refused: %.300s", at->facts->no_room.text);
+    else if (full)
+        why_set(words, "the queue is full, and new events are refused: %s", facts_room(at->facts, room));
     else
-        why_set(words, "the queue is nearly full: about %llu of %lld MiB (queue_max_bytes)",
-                (unsigned long long)(at->facts->queue_bytes >> 20),
+        why_set(words, "the queue is nearly full: %s of %lld MiB (queue_max_bytes)", facts_room(at->facts, room),
                 (long long)(at->facts->config->queue_max_bytes >> 20));
     return full || facts_queue_is_nearly_full(at->facts);
 }
@@ -97,6 +119,8 @@ static const struct {
     {"events_wait", true, events_wait},
     {"data_plane_refuses", true, data_plane_refuses},
     {"dead_letters", true, dead_letters},
+    {"dead_letters_end", true, dead_letters_end},
+    {"dead_letters_large", false, letters_beyond_share},
     {"subscription_paused", true, subscription_paused},
     {"queue_full", true, queue_full},
     {"silence", true, silence},

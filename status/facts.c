@@ -37,6 +37,15 @@ const char *facts_date(int64_t ms, char out[static DATE_SIZE])
     return out;
 }
 
+const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE])
+{
+    const struct queue_room *room = &facts->room;
+    uint64_t waiting = room->used > room->letters ? room->used - room->letters : 0;
+    snprintf(out, ROOM_SIZE, "%llu MiB of events that wait or are known, %llu MiB of dead letters",
+             (unsigned long long)(waiting >> 20), (unsigned long long)(room->letters >> 20));
+    return out;
+}
+
 /* The end of the last minute of the day in which there was any; 0: there was none. */
 static void find_last(const struct tally *tally, int64_t now_ms, struct counts *counts)
 {
@@ -133,17 +142,6 @@ static void leave_out_empty(struct facts *facts)
     facts->sources = kept;
 }
 
-/* An engine says when it is full, not how full it is. */
-static void estimate_use(struct facts *facts)
-{
-    for (size_t i = 0; facts->is_durable && i < facts->sources; i++) {
-        const struct source_facts *one = &facts->source[i];
-        uint64_t came = one->tally.outcome[COUNTED_ACCEPTED], kept = one->counts.waiting + one->counts.dead;
-        if (came > 0)
-            facts->queue_bytes += (uint64_t)((double)one->tally.size.sum / (double)came * (double)kept);
-    }
-}
-
 static void gather_machine(struct facts *facts)
 {
     struct statvfs disk;
@@ -179,6 +177,8 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
                                  !queue_is_owned(queue, &facts->is_owned, &facts->owner, &facts->queue_why))) {
         facts->queue_works = false;
     }
+    if (queue != NULL)
+        queue_has_room(queue, &facts->no_room);
     say_owner(&facts->owner);
 }
 
@@ -208,7 +208,8 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
     for (size_t i = 0; i < facts->sources; i++)
         gather_source(facts, &facts->source[i], queue, counters);
     leave_out_empty(facts);
-    estimate_use(facts);
+    if (facts->is_durable && queue != NULL && !queue_room(queue, &facts->room, &facts->queue_why))
+        facts->queue_works = false;
     facts_judge(facts);
     return facts;
 }
@@ -228,7 +229,10 @@ bool facts_cron_is_overdue(const struct facts *facts)
 
 bool facts_queue_is_nearly_full(const struct facts *facts)
 {
-    return facts->queue_bytes > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
+    const struct queue_room *room = &facts->room;
+    uint64_t letters = room->letters < room->used ? room->letters : room->used;
+    uint64_t counted = letters < room->share ? letters : room->share; /* more of them does not fill the queue */
+    return room->used - letters + counted > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
 }
 
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)

@@ -40,13 +40,14 @@ struct facts {
     int64_t now_ms;   /* Unix time, as all that ends in _ms */
     bool queue_works; /* else queue_why says why not */
     struct why queue_why;
+    struct why no_room; /* why nothing new can be written, and what to do; "": it can */
     bool is_durable;    /* the queue keeps events; else counts are of this process, since it began */
     bool is_owned;      /* a process forwards */
     struct why owner;   /* which, or since when none does */
     int64_t cron_ms;    /* when cron ran last; 0: never */
     uint64_t disk_free; /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
-    uint64_t queue_bytes;   /* that what is in the queue takes, about: by the mean size of what came */
+    struct queue_room room; /* what takes room in it; all zero: not known */
     struct tally nowhere;   /* what is counted of no source */
     enum facts_state state; /* the worst of all */
     struct why words;
@@ -71,6 +72,10 @@ const char *facts_span(int64_t ms, char out[static SPAN_SIZE]);
 /* "2026-11-24 21:01:10 UTC". Returns out. */
 #define DATE_SIZE 32
 const char *facts_date(int64_t ms, char out[static DATE_SIZE]);
+
+/* "7400 MiB of events that wait or are known, 600 MiB of dead letters". Returns out. */
+#define ROOM_SIZE 96
+const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE]);
 
 #define FACTS_CRON_OVERDUE_MS ((int64_t)15 * 60 * 1000)
 #define FACTS_DISK_LEAST ((uint64_t)64 * 1024 * 1024) /* bytes free: less is nearly full */

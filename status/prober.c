@@ -155,7 +155,7 @@ static void destroy(struct prober *prober)
     free(prober);
 }
 
-struct prober *prober_start(const struct config *config)
+struct prober *prober_start(const struct config *config, bool *said)
 {
     pthread_condattr_t monotonic;
     struct prober *prober = config->queue == QUEUE_SQLITE ? calloc(1, sizeof *prober) : NULL;
@@ -170,7 +170,9 @@ struct prober *prober_start(const struct config *config)
     int error = pthread_create(&prober->thread, NULL, run, prober);
     if (error == 0)
         return prober;
-    log_write(LEVEL_ERROR, "msg=health_is_not_probed reason=\"%s\"", strerror(error));
+    if (!*said)
+        log_write(LEVEL_ERROR, "msg=health_is_not_probed reason=\"%s\"", strerror(error));
+    *said = true;
     destroy(prober);
     return NULL;
 }

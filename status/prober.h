@@ -23,8 +23,8 @@ struct probed {
 struct prober;
 
 /* Starts the thread, which looks once a second. config must outlive it. Returns NULL where nothing is kept, or no
- * thread can be had, which is logged. */
-struct prober *prober_start(const struct config *config);
+ * thread can be had, which is logged unless *said is set already. */
+struct prober *prober_start(const struct config *config, bool *said);
 
 /* The last result; prober may be NULL: then only what the file says. Never waits for a write. Any thread. */
 void prober_result(struct prober *prober, const struct config *config, struct probed *probed);

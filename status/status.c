@@ -26,7 +26,9 @@ struct status {
     struct tokens tokens;
     struct guesses guesses;
     struct alerting *alerting; /* NULL: nobody is told */
+    bool no_alerts;            /* which was said */
     struct prober *prober;     /* NULL: nothing is probed */
+    bool no_probes;            /* which was said */
     atomic_bool stands;        /* the stages behind do: webhooks come in */
 };
 
@@ -57,8 +59,10 @@ void status_alert(struct status *status)
 {
     if (status == NULL)
         return;
-    status->alerting = alerting_start(status->config, &status->look);
-    status->prober = prober_start(status->config);
+    if (status->alerting == NULL)
+        status->alerting = alerting_start(status->config, &status->look, &status->no_alerts);
+    if (status->prober == NULL)
+        status->prober = prober_start(status->config, &status->no_probes);
 }
 
 void status_quiet(struct status *status)

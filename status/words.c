@@ -48,9 +48,15 @@ static bool is_paused(const struct facts *facts, const struct source_facts *sour
 
 static bool is_full(const struct facts *facts, const struct source_facts *source, struct why *words)
 {
+    char room[ROOM_SIZE];
+    if (facts->no_room.text[0] != '\0') {
+        why_set(words, "Nothing is accepted, and Close keeps its events meanwhile: %.300s.", facts->no_room.text);
+        return true;
+    }
     if (!facts_queue_is_full(facts, source))
         return false;
-    why_set(words, "The queue is full: nothing is accepted, Close keeps its events meanwhile.");
+    why_set(words, "The queue is full (%s): nothing is accepted, Close keeps its events meanwhile.",
+            facts_room(facts, room));
     return true;
 }
 
@@ -97,6 +103,19 @@ static bool close_troubles(const struct facts *facts, const struct source_facts 
     if (source->close.trouble[0] == '\0')
         return false;
     why_set(words, "Look at Close: %.256s.", source->close.trouble);
+    return true;
+}
+
+static bool letters_end(const struct facts *facts, const struct source_facts *source, struct why *words)
+{
+    char date[DATE_SIZE];
+    (void)facts;
+    if (source->counts.ending == 0)
+        return false;
+    why_set(words, "%llu dead letter%s end%s from %s on: replay or export %s.",
+            (unsigned long long)source->counts.ending, source->counts.ending == 1 ? "" : "s",
+            source->counts.ending == 1 ? "s" : "", facts_date(source->counts.ending_ms, date),
+            source->counts.ending == 1 ? "it" : "them");
     return true;
 }
 
@@ -153,6 +172,7 @@ static const struct {
     {waits_long, STATE_WORRY},
     {no_cron, STATE_WORRY},
     {close_troubles, STATE_WORRY},
+    {letters_end, STATE_WORRY},
     {has_letters, STATE_WORRY},
     {is_fresh, STATE_GOOD},
     {is_healthy, STATE_GOOD},
@@ -198,7 +218,7 @@ void facts_judge(struct facts *facts)
         why_set(&facts->words, "%s", worst->words.text);
     else
         why_set(&facts->words, "%s %.64s: %.400s", general[facts->state], worst->name, worst->words.text);
-    if (facts->disk_free < FACTS_DISK_LEAST) {
+    if (facts->disk_free < FACTS_DISK_LEAST && facts->no_room.text[0] == '\0') {
         facts->state = STATE_BAD;
         why_set(&facts->words, "The disk of the queue is nearly full: %llu MiB are free.",
                 (unsigned long long)(facts->disk_free >> 20));

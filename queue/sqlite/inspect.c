@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "queue/sqlite/letters.h"
 #include "queue/sqlite/store.h"
 
-#define MOVE_STEP 500
 #define BACKUP_PAGES 256 /* copied at once: writers go on in between */
 
 static bool failed(struct store *store, enum database_result result, struct why *why)
@@ -105,7 +105,8 @@ static uint64_t less(uint64_t a, uint64_t b)
 }
 
 /* The last id ever given is how many events were appended; what was not settled of them waits. */
-static enum database_result count_source(struct database *database, uint32_t number, struct counts *counts)
+static enum database_result count_source(struct database *database, uint32_t number, const struct config *config,
+                                         struct counts *counts)
 {
     uint64_t kinds[COUNT_KINDS] = {0};
     int64_t appended, letters, newest;
@@ -118,6 +119,8 @@ static enum database_result count_source(struct database *database, uint32_t num
         result = ask_with(database, STATEMENT_OLDEST, number, 0, &counts->oldest_received_ms);
     if (result == DATABASE_DONE)
         result = ask_with(database, STATEMENT_NEWEST, number, 0, &newest);
+    if (result == DATABASE_DONE)
+        result = letters_ending(database, number, config->dead_retention_ms, &counts->ending, &counts->ending_ms);
     if (result != DATABASE_DONE)
         return result;
     uint64_t settled = kinds[COUNT_DELIVERED] + kinds[COUNT_DUPLICATES] + kinds[COUNT_DROPPED] + kinds[COUNT_DEAD];
@@ -127,6 +130,7 @@ static enum database_result count_source(struct database *database, uint32_t num
     counts->duplicates = kinds[COUNT_DUPLICATES];
     counts->dropped = kinds[COUNT_DROPPED];
     counts->dead = (uint64_t)letters;
+    counts->ended = kinds[COUNT_ENDED];
     counts->last_delivered_ms = (int64_t)kinds[COUNT_LAST_DELIVERED];
     counts->last_accepted_ms = (int64_t)kinds[COUNT_LAST_ACCEPTED];
     if (newest > counts->last_accepted_ms)
@@ -144,9 +148,26 @@ static bool store_count(void *state, const char *source, struct counts *counts, 
     if (number == 0)
         return true;
     sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL); /* all of one moment */
-    enum database_result result = count_source(&store->reader, number, counts);
+    enum database_result result = count_source(&store->reader, number, store->config, counts);
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
     return result == DATABASE_DONE || failed(store, result, why);
+}
+
+static bool store_room(void *state, struct queue_room *room, struct why *why)
+{
+    struct store *store = state;
+    enum database_result result;
+    if (!store_reader(store, why))
+        return false;
+    int64_t pages = database_number(&store->reader, STATEMENT_PAGES, &result);
+    int64_t unused = result == DATABASE_DONE ? database_number(&store->reader, STATEMENT_FREE_PAGES, &result) : 0;
+    int64_t letters = result == DATABASE_DONE ? letters_bytes(&store->reader, &result) : 0;
+    if (result != DATABASE_DONE)
+        return failed(store, result, why);
+    room->used = pages > unused ? (uint64_t)(pages - unused) * 16384 : 0;
+    room->letters = (uint64_t)letters;
+    room->share = (uint64_t)letters_share(store->config->queue_max_bytes);
+    return true;
 }
 
 /* ---- dead letters ---- */
@@ -255,64 +276,13 @@ static bool store_discard(void *state, const uint64_t *ids, size_t count, size_t
     return for_each(state, ids, count, discard_one, done, why);
 }
 
-/* ---- moving, checking, copying ---- */
-
-/* Moves a step's worth of waiting events. Their order stays; they come after what waits there already. */
-static enum database_result move_step(struct database *database, uint32_t from, uint32_t to, int64_t *moved)
-{
-    char text[256];
-    int64_t last = 0;
-    enum database_result result = ask_with(database, STATEMENT_MOVE_UP_TO, from, MOVE_STEP, &last);
-    if (result != DATABASE_DONE)
-        return result;
-    sqlite3_snprintf(sizeof text, text,
-                     "INSERT INTO event_%u (received, letter, body) SELECT received, letter, body FROM event_%u"
-                     " WHERE id <= %lld ORDER BY id",
-                     (unsigned)to, (unsigned)from, (long long)last);
-    result = database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
-    *moved = result == DATABASE_DONE ? sqlite3_changes(database->db) : 0;
-    int64_t run[] = {0, last}, in[] = {to, COUNT_MOVED_IN, *moved}, out[] = {from, COUNT_MOVED_OUT, *moved};
-    if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_DELETE, from, run, 2);
-    if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_ADD_COUNT, 0, in, 3);
-    if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_ADD_COUNT, 0, out, 3);
-    return result;
-}
-
-static bool move_letters(struct store *store, uint32_t from, uint32_t to, struct why *why)
-{
-    int64_t numbers[] = {from, to};
-    enum database_result result = database_begin(&store->reader);
-    if (result != DATABASE_DONE)
-        return failed(store, result, why);
-    return end_transaction(store, run_with(&store->reader, STATEMENT_MOVE_LETTERS, 0, numbers, 2), why);
-}
-
-static bool store_move(void *state, const char *from, const char *to, uint64_t *moved, struct why *why)
+static void store_wake(void *state)
 {
     struct store *store = state;
-    *moved = 0;
-    if (!store_reader(store, why))
-        return false;
-    uint32_t old_number = store_number(store, from), new_number = store_number(store, to);
-    if (old_number == 0 || new_number == 0 || old_number == new_number) {
-        why_set(why, old_number == new_number ? "the two sources are the same" : "the queue knows no source %.64s",
-                old_number == 0 ? from : to);
-        return false;
-    }
-    for (int64_t step = 1; step > 0; *moved += (uint64_t)step) {
-        enum database_result result = database_begin(&store->reader);
-        if (result != DATABASE_DONE)
-            return failed(store, result, why);
-        result = move_step(&store->reader, old_number, new_number, &step);
-        if (!end_transaction(store, result, why))
-            return false;
-    }
     wake_send(store->directory, &store->group.wake_fd);
-    return move_letters(store, old_number, new_number, why);
 }
+
+/* ---- checking, copying ---- */
 
 static bool store_check(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                         struct why *why)
@@ -391,9 +361,11 @@ static bool store_backup(void *state, const char *path, struct why *why)
 const struct inspection store_inspection = {
     .names = store_names,
     .count = store_count,
+    .room = store_room,
     .look_known = store_look_known,
     .notes = store_read_notes,
     .is_owned = store_is_owned,
+    .has_room = store_has_room,
     .list = store_next,
     .letters = store_letters,
     .replay = store_replay,
@@ -401,5 +373,6 @@ const struct inspection store_inspection = {
     .move = store_move,
     .check = store_check,
     .backup = store_backup,
+    .wake = store_wake,
     .probe = store_probe,
 };

@@ -77,7 +77,18 @@ static void fill_queue(void)
 
 static void nearly_fill_queue(void)
 {
-    facts.queue_bytes = (uint64_t)made.config.queue_max_bytes / 10 * 9;
+    facts.room = (struct queue_room){.used = (uint64_t)made.config.queue_max_bytes / 10 * 9, .share = 1 << 18};
+}
+
+static void have_many_letters(void)
+{
+    facts.room = (struct queue_room){.used = 9 << 20, .letters = (9 << 20) - 4096, .share = 1 << 18};
+}
+
+static void have_letters_that_end(void)
+{
+    one->counts.ending = 2;
+    one->counts.ending_ms = NOW + 86400000;
 }
 
 static void break_queue(void)
@@ -140,8 +151,14 @@ static const struct {
     {pause_subscription, STATE_BAD,
      "Close has paused the subscription and sends nothing until it is activated again: permission_revoked.",
      "subscription_paused"},
-    {fill_queue, STATE_BAD, "The queue is full: nothing is accepted, Close keeps its events meanwhile.", "queue_full"},
+    {fill_queue, STATE_BAD,
+     "The queue is full (0 MiB of events that wait or are known, 0 MiB of dead letters): nothing is accepted, Close "
+     "keeps its events meanwhile.",
+     "queue_full"},
     {nearly_fill_queue, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", "queue_full"},
+    {have_many_letters, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", "dead_letters_large"},
+    {have_letters_that_end, STATE_WORRY, "2 dead letters end from 2023-11-15 22:13:20 UTC on: replay or export them.",
+     "dead_letters_end"},
     {break_queue, STATE_BAD, "The queue cannot be used: it is gone.", "queue_broken"},
     {forget_cron, STATE_WORRY, "No cron since 2023-11-14 21:13:20 UTC: its crontab line is gone or fails.",
      "cron_overdue"},
