@@ -119,7 +119,7 @@ static enum body_result read_to_end(struct request *request, struct why *why)
     return request->length == 0 ? empty(why) : BODY_OK;
 }
 
-static void free_body(struct request *request)
+void request_forget_body(struct request *request)
 {
     free(request->body);
     request->body = NULL;
@@ -153,7 +153,7 @@ enum body_result request_body(struct request *request, const char **body, size_t
     if (result == BODY_OK && !room_finish(request->bodies, &request->part))
         result = no_room(why);
     if (result != BODY_OK) /* an answer may take its time */
-        free_body(request);
+        request_forget_body(request);
     *body = result == BODY_OK ? request->body : NULL;
     *length = result == BODY_OK ? request->length : 0;
     return result;

@@ -26,9 +26,7 @@ bool request_begin(struct request *request)
 
 void request_end(struct request *request)
 {
-    free(request->body);
-    request->body = NULL;
-    room_give_back(request->bodies, &request->part);
+    request_forget_body(request);
 }
 
 const char *request_variable(const struct request *request, const char *name)

@@ -51,6 +51,10 @@ moment request_started(const struct request *request);
  * belong to the request and live as long. why says what to tell the client when the result is not BODY_OK. */
 enum body_result request_body(struct request *request, const char **body, size_t *length, struct why *why);
 
+/* Gives the body's memory back before the request ends: before an answer, so that who sends again when it has come
+ * finds room. What request_body gave is gone. */
+void request_forget_body(struct request *request);
+
 /* Answers, once: status and its standard words, extra header lines ("Allow: POST\r\n"; NULL: none), a body of
  * text/plain. Returns false when the client has gone. */
 bool request_answer(struct request *request, int status, const char *headers, const char *text);

@@ -83,6 +83,16 @@ static void handle_status(void *context, struct request *request)
         status_handle(gate->status, request);
 }
 
+/* Waits, as webhooks do, for what a start decides: a reload must not look like a failure. */
+static void handle_health(void *context, struct request *request)
+{
+    struct gate *gate = context;
+    if (refuse_inside(gate, request))
+        return;
+    wait_for_webhook(gate, request_started(request) + PATIENCE_MS);
+    status_handle(gate->status, request);
+}
+
 static void handle(void *context, struct request *request)
 {
     struct gate *gate = context;
@@ -104,7 +114,7 @@ void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES])
         {"/v1/webhook", handle, gate, false},
         {"/status", handle_status, gate, true},
         {"/metrics", handle_status, gate, true},
-        {"/healthz", handle_status, gate, true},
+        {"/healthz", handle_health, gate, true},
         {"/*", handle, gate, false},
     };
     memcpy(routes, all, sizeof all);

@@ -16,13 +16,13 @@ void queue_rest(struct queue *queue)
 /* Returns the engine's functions, or NULL with the reason. Opens again a queue that rests. */
 static const struct inspection *inspection_of(struct queue *queue, struct why *why)
 {
+    struct why reason = {""};
     if (queue->engine->inspection == NULL) {
         why_set(why,
                 "queue = none keeps nothing that could be looked at: events wait in memory until they are answered");
         return NULL;
     }
     if (queue->state == NULL) {
-        struct why reason = {""};
         queue->state = queue->engine->open(queue->config, &reason);
         if (queue->state == NULL)
             why_set(why, "%s", reason.text);

@@ -27,10 +27,24 @@ static bool is_same(const char *a, const char *b)
     return digest_of(a, left) && digest_of(b, right) && CRYPTO_memcmp(left, right, DIGEST) == 0;
 }
 
+/* These set REMOTE_USER only when they know who it is; some ways (client certificates) leave AUTH_TYPE out. */
+static const char *const careful_servers[] = {"Apache", "lighttpd", "LiteSpeed"};
+
+static bool is_careful_server(const struct request *request)
+{
+    const char *server = request_variable(request, "SERVER_SOFTWARE");
+    for (size_t i = 0; server != NULL && i < sizeof careful_servers / sizeof *careful_servers; i++) {
+        if (strncmp(server, careful_servers[i], strlen(careful_servers[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Whether the web server has checked who this is. */
 static bool is_let_in(const struct request *request)
 {
-    return request_variable(request, "REMOTE_USER") != NULL && request_variable(request, "AUTH_TYPE") != NULL;
+    return request_variable(request, "REMOTE_USER") != NULL &&
+           (request_variable(request, "AUTH_TYPE") != NULL || is_careful_server(request));
 }
 
 /* The line that fail2ban reads: the address stands there as it is, so nothing but an address may. */

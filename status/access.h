@@ -17,9 +17,9 @@ enum access {
     ACCESS_NOT_LET_IN, /* the web server lets in whom it likes, and did not say that it did: 403 */
 };
 
-/* Counts and logs wrong passwords. With `admin = server` it believes REMOTE_USER only beside an AUTH_TYPE: Apache and
- * lighttpd set both when they have checked a password, and nothing else sets AUTH_TYPE; nginx can be made to fill
- * REMOTE_USER from a header that nobody has checked. Any thread. */
+/* Counts and logs wrong passwords. With `admin = server` it believes REMOTE_USER only beside an AUTH_TYPE, which a
+ * web server sets when it has checked a password, or from a server that sets REMOTE_USER only when it knows who that
+ * is. nginx can be made to fill REMOTE_USER from a header that nobody has checked. Any thread. */
 enum access access_check(const struct config *config, struct guesses *guesses, const struct request *request);
 
 #define TOKEN_SIZE 65 /* hexadecimal digits and a NUL */

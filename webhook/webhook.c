@@ -283,6 +283,7 @@ void webhook_handle(struct webhook *webhook, struct request *request)
         note_use(&visit);
         refusal = append(&visit);
     }
+    request_forget_body(request);
     if (refusal == REFUSED_NOT)
         request_answer(request, 200, NULL, probe ? WEBHOOK_PROBE_ANSWER : "ok");
     else

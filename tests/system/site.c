@@ -170,7 +170,8 @@ static bool copy_admin(const struct site *site, const char *folder)
     static const char users[] = "admin:{SHA}" CORRECT_HORSE "\n";
     return !site->setup->admin_server ||
            (temporary_write(site->directory, "closecrm.htpasswd", 0644, users, sizeof users - 1) &&
-            copy_sample(site, folder, "admin-server.conf", "admin-server.conf"));
+            temporary_directory(site->directory, "admin") &&
+            copy_sample(site, folder, "admin-server.conf", "admin/admin-server.conf"));
 }
 
 static bool start_lighttpd(struct site *site)
@@ -219,7 +220,8 @@ static bool start_apache(struct site *site)
 }
 
 /* Copies a file of nginx/ into the site with one word changed: nginx cannot be told such things from outside. */
-static bool copy_changed(const struct site *site, const char *name, const char *word, const char *instead)
+static bool copy_changed(const struct site *site, const char *name, const char *as, const char *word,
+                         const char *instead)
 {
     char text[16384];
     char *file = temporary_read("nginx", name);
@@ -231,7 +233,7 @@ static bool copy_changed(const struct site *site, const char *name, const char *
     if (last != NULL) {
         int length = snprintf(text, sizeof text, "%.*s%s%s", (int)(last - file), file, instead, last + strlen(word));
         copied = length > 0 && (size_t)length < sizeof text &&
-                 temporary_write(site->directory, name, 0644, text, (size_t)length);
+                 temporary_write(site->directory, as, 0644, text, (size_t)length);
     }
     free(file);
     return check(copied, "nginx/%s can be copied", name);
@@ -244,11 +246,11 @@ static bool start_nginx(struct site *site)
     site_socket(site, socket);
     path_join(config, site->directory, "server.conf");
     const char *arguments[] = {"nginx", "-e", "stderr", "-p", site->directory, "-c", config, NULL};
-    return copy_changed(site, "server.conf", "127.0.0.1:8082", port) &&
-           copy_changed(site, site->setup->sample, "/run/closecrm/closecrm.sock", socket) &&
+    return copy_changed(site, "server.conf", "server.conf", "127.0.0.1:8082", port) &&
+           copy_changed(site, site->setup->sample, site->setup->sample, "/run/closecrm/closecrm.sock", socket) &&
            copy_admin(site, "nginx") &&
-           (!site->setup->admin_server ||
-            copy_changed(site, "admin-server.conf", "/run/closecrm/closecrm.sock", socket)) &&
+           (!site->setup->admin_server || copy_changed(site, "admin-server.conf", "admin/admin-server.conf",
+                                                       "/run/closecrm/closecrm.sock", socket)) &&
            start_server(site, arguments, NULL);
 }
 

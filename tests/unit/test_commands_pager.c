@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/suites.h"
+#include "tests/system/check.h"
 #include "tests/system/site.h"
 #include "tests/unit/test_commands_made.h"
 #include "watch/clock.h"
@@ -96,9 +97,10 @@ static size_t paged_end(struct paged *paged, int *code)
 
 static void check_command(const char *group, const char *word)
 {
-    struct paged paged;
+    struct paged paged = {.out = -1};
     int code = -1;
-    CU_ASSERT_TRUE_FATAL(paged_start(&paged, group, word));
+    if (!check(paged_start(&paged, group, word), "%s %s is started", group, word))
+        return;
     CU_ASSERT_TRUE(is_stuck(&paged));
     bool had = false; /* it may be reading a page at this moment */
     for (moment deadline = clock_now() + PATIENCE_MS; !had && clock_now() < deadline; poll(NULL, 0, 5))

@@ -4,11 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "http/headroom.h"
 #include "http/room.h"
+#include "life/limits.h"
 #include "tests/suites.h"
 #include "tests/unit/fastcgi_client.h"
 #include "tests/unit/test_http_expect.h"
@@ -130,6 +133,26 @@ static void one_body_may_be_larger_than_the_room(void)
     http_expect_stop(&server);
 }
 
+static void a_limit_of_addresses_limits_the_room(void)
+{
+    const struct config config = {.max_body = 16777216, .request_threads = 32};
+    struct rlimit before, limit;
+    CU_ASSERT_EQUAL(limits_of(&config).max_bodies, 64 * 1024 * 1024);
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_AS, &before), 0);
+    if (before.rlim_cur != RLIM_INFINITY)
+        return; /* it is limited already, and who knows how */
+    limit = before;
+    pid_t child = fork();
+    if (child == 0) {
+        limit.rlim_cur = 100000000;
+        bool good = setrlimit(RLIMIT_AS, &limit) == 0 && limits_of(&config).max_bodies == 25000000;
+        _exit(good ? 0 : 1);
+    }
+    int status = -1;
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    CU_ASSERT_EQUAL(status, 0);
+}
+
 /* The answer that needs no memory is one that a web server understands. */
 static void is_answered_without_memory(void)
 {
@@ -156,6 +179,7 @@ void suite_http_room(void)
         {"what is only announced takes no room", what_is_only_announced_takes_no_room},
         {"an older body comes to its end", an_older_body_comes_to_its_end},
         {"one body may be larger than the room", one_body_may_be_larger_than_the_room},
+        {"a limit of addresses limits the room", a_limit_of_addresses_limits_the_room},
         {"is answered without memory", is_answered_without_memory},
         CU_TEST_INFO_NULL,
     };

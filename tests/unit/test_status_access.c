@@ -31,6 +31,39 @@ static enum access try(const char *address, const char *authorization)
     return access;
 }
 
+/* What a web server says of who asks. */
+static enum access let_in(const char *user, const char *type, const char *server)
+{
+    static struct fake_request fake;
+    static const struct config by_server = {.admin = ADMIN_SERVER};
+    const struct fake_variable variables[] = {
+        {"REMOTE_USER", user}, {"AUTH_TYPE", type}, {"SERVER_SOFTWARE", server}, {NULL, NULL}};
+    fake_init(&fake, variables, "", 0);
+    enum access access = access_check(&by_server, &guesses, &fake.request);
+    fake_end(&fake);
+    return access;
+}
+
+static void who_is_let_in_by_the_server(void)
+{
+    static const struct {
+        const char *user, *type, *server;
+        enum access access;
+    } rows[] = {
+        {"admin", "Basic", NULL, ACCESS_ALLOWED},
+        {"admin", "Basic", "nginx/1.22.1", ACCESS_ALLOWED},
+        {"admin", NULL, "Apache/2.4.57 (Debian)", ACCESS_ALLOWED}, /* a client certificate */
+        {"admin", NULL, "lighttpd/1.4.69", ACCESS_ALLOWED},
+        {"admin", NULL, "nginx/1.22.1", ACCESS_NOT_LET_IN},
+        {"admin", NULL, NULL, ACCESS_NOT_LET_IN},
+        {"admin", "", "", ACCESS_NOT_LET_IN},
+        {NULL, "Basic", "Apache", ACCESS_NOT_LET_IN},
+        {"", "Basic", "Apache", ACCESS_NOT_LET_IN},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        CU_ASSERT_EQUAL(let_in(rows[i].user, rows[i].type, rows[i].server), rows[i].access);
+}
+
 static void quiet(void)
 {
     log_open(LEVEL_ERROR);
@@ -175,6 +208,7 @@ static void fail2ban_reads_the_log(void)
 void suite_status_access(void)
 {
     static CU_TestInfo tests[] = {
+        {"who is let in by the server", who_is_let_in_by_the_server},
         {"guessing is slow", guessing_is_slow},
         {"one guess a second is allowed again", one_guess_a_second_is_allowed_again},
         {"nobody is hindered by others", nobody_is_hindered_by_others},
