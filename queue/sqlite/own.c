@@ -73,6 +73,7 @@ static bool take_over(struct store *store, struct why *why)
         return false;
     }
     beat_write(store->directory);
+    directory_warn(store->directory);
     steady_look(store);
     return housekeeper_start(store, why);
 }
