@@ -77,6 +77,7 @@ static bool take_over(struct store *store, struct why *why)
         return false;
     }
     beat_write(store->directory);
+    directory_warn(store->directory);
     steady_look(store);
     housekeeper_start(store);
     return true;

@@ -1,50 +1,66 @@
 /* Where the open files of a queue stand: see place.h. */
 #include "queue/sqlite/place.h"
 
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
-#include "queue/sqlite/directory.h"
-
-/* name NULL: the directory itself. */
-static bool find(struct place *place, const char *directory, const char *name)
+static bool find(struct place *place, const char *path)
 {
-    char path[STATE_PATH];
     struct stat status;
-    if (name != NULL)
-        directory_path(path, directory, name);
-    if (stat(name == NULL ? directory : path, &status) != 0)
+    if (stat(path, &status) != 0)
         return false;
     *place = (struct place){.device = status.st_dev, .inode = status.st_ino};
     return true;
 }
 
-static bool stands(const struct place *place, const char *directory, const char *name)
+static bool stands(const struct place *place, const char *path)
 {
     struct place now;
-    return find(&now, directory, name) && now.inode == place->inode && now.device == place->device;
+    return find(&now, path) && now.inode == place->inode && now.device == place->device;
+}
+
+static void beside(char out[static STATE_PATH], const char *base, const char *end)
+{
+    snprintf(out, STATE_PATH, "%.4000s%s", base, end);
 }
 
 bool places_note(struct places *places, const char *directory, bool has_log)
 {
+    char path[STATE_PATH], real[PATH_MAX];
+    struct stat status;
     *places = (struct places){.has_log = has_log};
-    return find(&places->directory, directory, NULL) && find(&places->database, directory, "queue.db") &&
-           (!has_log ||
-            (find(&places->log, directory, "queue.db-wal") && find(&places->index, directory, "queue.db-shm")));
+    directory_path(path, directory, "queue.db");
+    bool is_link = lstat(path, &status) == 0 && S_ISLNK(status.st_mode) && realpath(path, real) != NULL;
+    beside(places->base, is_link ? real : path, "");
+    if (!find(&places->directory, directory) || !find(&places->database, path))
+        return false;
+    if (!has_log)
+        return true;
+    beside(path, places->base, "-wal");
+    bool found = find(&places->log, path);
+    beside(path, places->base, "-shm");
+    return found && find(&places->index, path);
 }
 
 enum placed places_look(const struct places *places, const char *directory)
 {
+    char database[STATE_PATH], log[STATE_PATH], index[STATE_PATH];
     struct place now;
     enum placed placed = PLACED_WELL;
-    if (!stands(&places->database, directory, "queue.db"))
+    directory_path(database, directory, "queue.db");
+    beside(log, places->base, "-wal");
+    beside(index, places->base, "-shm");
+    if (!stands(&places->database, database))
         placed = PLACED_DATABASE;
-    else if (places->has_log && !stands(&places->log, directory, "queue.db-wal"))
+    else if (places->has_log && !stands(&places->log, log))
         placed = PLACED_LOG;
-    else if (places->has_log && !stands(&places->index, directory, "queue.db-shm"))
+    else if (places->has_log && !stands(&places->index, index))
         placed = PLACED_INDEX;
-    if (placed == PLACED_WELL || stands(&places->directory, directory, NULL))
+    if (placed == PLACED_WELL || stands(&places->directory, directory))
         return placed;
-    return find(&now, directory, NULL) ? PLACED_ELSEWHERE : PLACED_NOWHERE;
+    return find(&now, directory) ? PLACED_ELSEWHERE : PLACED_NOWHERE;
 }
 
 const char *placed_words(enum placed placed)

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "queue/sqlite/directory.h"
+
 enum placed {
     PLACED_WELL,      /* all stand where they were opened */
     PLACED_NOWHERE,   /* the state directory is gone: moved away, or removed */
@@ -23,7 +25,8 @@ struct place {
 
 struct places {
     struct place directory, database, log, index;
-    bool has_log; /* else log and index mean nothing */
+    bool has_log;          /* else log and index mean nothing */
+    char base[STATE_PATH]; /* of the names of log and index: beside the file itself, where queue.db is a link */
 };
 
 /* Notes where they stand. Returns false when one of them is missing. */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -413,6 +414,50 @@ static void the_write_lock_is_removed(void)
     queue_close(queue);
 }
 
+/* ---- files that are not what they should be ---- */
+
+static void a_directory_stands_where_a_file_should(void)
+{
+    static const char *const locks[] = {"forward.lock", "write.lock", "wake"};
+    char path[PATH_SIZE];
+    queue_close(open_well("kinds"));
+    for (size_t i = 0; i < sizeof locks / sizeof *locks; i++) {
+        struct why why = {""};
+        path_join(path, state, locks[i]);
+        unlink(path);
+        CU_ASSERT_EQUAL(mkdir(path, 0700), 0);
+        struct queue *queue = queue_open(&made.config, &why);
+        check(queue == NULL && strstr(why.text, locks[i]) != NULL && strstr(why.text, "mv '") != NULL, "%s: %s",
+              locks[i], why.text);
+        if (queue != NULL)
+            queue_close(queue);
+        CU_ASSERT_EQUAL(rmdir(path), 0);
+    }
+    queue_close(open_well("kinds"));
+}
+
+/* It worked before, and so it does. */
+static void the_database_is_a_link(void)
+{
+    char path[PATH_SIZE], elsewhere[PATH_SIZE];
+    struct queue *queue = open_well("links");
+    append(queue, 0, 2);
+    queue_close(queue);
+    path_join(path, state, "queue.db");
+    path_join(elsewhere, directory, "elsewhere.db");
+    CU_ASSERT_EQUAL(rename(path, elsewhere), 0);
+    CU_ASSERT_EQUAL(symlink(elsewhere, path), 0);
+    path_join(path, state, "queue.db-wal");
+    path_join(elsewhere, directory, "elsewhere.db-wal");
+    CU_ASSERT_EQUAL(rename(path, elsewhere), 0);
+    queue = open_well("links");
+    own(queue);
+    append(queue, 2, 2);
+    CU_ASSERT_FALSE(queue_must_reopen(queue));
+    check_waiting(queue, 0, 4);
+    queue_close(queue);
+}
+
 void suite_queue_sqlite_displaced(void)
 {
     static CU_TestInfo tests[] = {
@@ -426,6 +471,8 @@ void suite_queue_sqlite_displaced(void)
         {"another directory is put there", another_directory_is_put_there},
         {"forward.lock is removed", the_forward_lock_is_removed},
         {"write.lock is removed", the_write_lock_is_removed},
+        {"a directory stands where a file should", a_directory_stands_where_a_file_should},
+        {"the database is a link", the_database_is_a_link},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue sqlite displaced", set_up, tear_down, tests);
