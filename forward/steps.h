@@ -27,6 +27,9 @@ bool traffic_was_parked(struct traffic *traffic, struct pending *pending);
 /* parked.c: those whose time has come are tried again, each alone. */
 void traffic_parked_due(struct traffic *traffic);
 
+/* requests.c: carries out what commands ask of the forwarder. traffic: of all sources. */
+void requests_serve(struct queue *queue, struct traffic *traffic, size_t traffics);
+
 /* retention.c: ends what is older than queue_retention. Returns whether the event was. */
 bool traffic_expire(struct traffic *traffic, struct pending *pending);
 

@@ -92,6 +92,7 @@ static void (*const suites[])(void) = {
     suite_life_processes,
     suite_lifecycle,
     suite_servers,
+    suite_set_aside,
     suite_standin,
 };
 // clang-format on

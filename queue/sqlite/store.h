@@ -46,7 +46,7 @@ struct group {
     bool ending;
     pthread_t writer;
     struct database database; /* the writer's, once it is started */
-    int wake_fd;              /* likewise */
+    int wake_fd;              /* likewise; of a command, its own */
 };
 
 struct housekeeper {
@@ -74,6 +74,7 @@ struct store {
     bool any_letter; /* there may be dead letters: only then are they looked for */
 
     bool owned;
+    bool asked;       /* of the owner: there may be requests */
     int forward_lock; /* held exclusively by the owner */
     int wake_fd;      /* the owner's end of the FIFO */
     pthread_mutex_t mirror_lock;
@@ -125,6 +126,14 @@ void steady_look(struct store *store);
 bool housekeeper_start(struct store *store, struct why *why);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
+
+/* requests.c */
+bool store_ask(void *state, const struct queue_request *request, int64_t *number, struct why *why);
+void store_remind(void *state);
+bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct why *words, struct why *why);
+bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, struct why *why);
+bool store_take_request(void *state, struct queue_request *request);
+void store_answer_request(void *state, int64_t number, bool done, const char *words);
 
 /* look.c */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
