@@ -15,6 +15,7 @@
 /* What the child writes first; the message follows to the end. */
 struct told {
     enum apart_result result;
+    struct identity identity;
     struct why why;
 };
 
@@ -61,6 +62,8 @@ static _Noreturn void make(int fd, const char *body, size_t length, const struct
     if (parsed == NULL)
         told.result = out_of_memory ? APART_FAILED : APART_UNUSABLE;
     enum transform_result result = TRANSFORM_OK;
+    if (parsed != NULL)
+        told.identity = *transform_identity(parsed);
     if (parsed != NULL && rules != NULL)
         result = transform_message(parsed, rules, false, &message);
     if (result == TRANSFORM_DROPPED)
@@ -115,10 +118,10 @@ static bool ended_well(pid_t child, struct why *why)
     return waited == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-enum apart_result apart_message(const char *body, size_t length, const struct rules *rules, struct buffer *out,
-                                struct why *why)
+static enum apart_result run(const char *body, size_t length, const struct rules *rules, struct buffer *out,
+                             struct told *told)
 {
-    struct told told = {.result = APART_FAILED};
+    struct why *why = &told->why;
     size_t before = out->length;
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -128,15 +131,37 @@ enum apart_result apart_message(const char *body, size_t length, const struct ru
     pid_t child = fork();
     if (child == 0)
         make(ends[1], body, length, rules);
+    int error = errno;
     close(ends[1]);
-    bool whole = child > 0 && read_all(ends[0], &told, out);
+    bool whole = child > 0 && read_all(ends[0], told, out);
     close(ends[0]);
-    if (child < 0)
-        why_set(why, "no process can be had to make it in: %s", strerror(errno));
-    else if (ended_well(child, why) && whole) {
-        *why = told.why;
-        return told.result;
-    }
+    struct why ending = {""};
+    if (child > 0 && ended_well(child, &ending) && whole)
+        return told->result;
     out->length = before;
+    if (child < 0)
+        why_set(why, "no process can be had to make it in: %s", strerror(error));
+    else
+        *why = ending;
     return APART_FAILED;
+}
+
+enum apart_result apart_message(const char *body, size_t length, const struct rules *rules, struct buffer *out,
+                                struct why *why)
+{
+    struct told told = {.result = APART_FAILED};
+    enum apart_result result = run(body, length, rules, out, &told);
+    *why = told.why;
+    return result;
+}
+
+enum apart_result apart_identity(const char *body, size_t length, struct identity *identity, struct why *why)
+{
+    struct told told = {.result = APART_FAILED};
+    struct buffer nothing = {0};
+    enum apart_result result = run(body, length, NULL, &nothing, &told);
+    *identity = told.identity;
+    *why = told.why;
+    buffer_free(&nothing);
+    return result;
 }

@@ -19,4 +19,7 @@ enum apart_result {
 enum apart_result apart_message(const char *body, size_t length, const struct rules *rules, struct buffer *out,
                                 struct why *why);
 
+/* Finds out, likewise, what makes deliveries of this event the same. Returns MESSAGE, UNUSABLE or FAILED. */
+enum apart_result apart_identity(const char *body, size_t length, struct identity *identity, struct why *why);
+
 #endif

@@ -128,6 +128,13 @@ static const struct command commands[] = {
      "\n"
      "  --source NAME   needed only where several sources have an event of that number\n",
      command_queue_show},
+    {"queue set-aside", "ID [--source NAME]", "make a waiting event a dead letter; its lead's later events go on",
+     "For an event that stands in the way. The process that forwards carries it out, which is waited for up to 10 s; "
+     "where\n"
+     "none does, this command does it. Refused while the event is with the data plane. `dead replay` brings it back.\n"
+     "\n"
+     "  --source NAME   needed only where several sources have an event of that number\n",
+     command_queue_set_aside},
     {"queue check", "[--repair]", "read the whole queue and say whether it is damaged",
      "  --repair   put what can be read of a damaged queue into a new one. No other process may have it open: those\n"
      "             that do are listed. The damaged files are kept beside it\n"

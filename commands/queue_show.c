@@ -4,50 +4,12 @@
 #include <string.h>
 
 #include "commands/commands.h"
+#include "commands/find_event.h"
 #include "commands/number.h"
 #include "commands/options.h"
 #include "commands/state.h"
 #include "commands/view.h"
 #include "commands/when.h"
-
-#define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
-
-/* Finds the event of that id in that source. Returns whether it is there, -1 when the queue failed. */
-static int find(struct queue *queue, const char *source, uint64_t id, struct events *events, struct why *why)
-{
-    int found = queue_list(queue, source, id - 1, 1, EVENT_BYTES, events, why);
-    return found <= 0 ? found : events->at[0].id == id;
-}
-
-/* Finds the one source that has it: wanted, where that is not NULL. Each source counts for itself, so that several may
- * have that number. Returns its name; NULL with the reason. */
-static const char *find_source(struct queue *queue, uint64_t id, const struct strings *names, const char *wanted,
-                               struct events *events, struct why *why)
-{
-    char several[200] = "";
-    const char *source = NULL;
-    size_t having = 0;
-    for (size_t i = 0; i < names->count; i++) {
-        int found =
-            wanted == NULL || strcmp(names->at[i], wanted) == 0 ? find(queue, names->at[i], id, events, why) : 0;
-        if (found < 0)
-            return NULL;
-        if (found == 0)
-            continue;
-        having++;
-        source = names->at[i];
-        size_t length = strlen(several);
-        snprintf(several + length, sizeof several - length, " %s", source);
-    }
-    if (having == 1)
-        return source;
-    if (having == 0)
-        why_set(why, "no event %" PRIu64 " waits%s%.64s: `closecrm.fcgi queue list` shows what does", id,
-                wanted == NULL ? "" : " in source ", wanted == NULL ? "" : wanted);
-    else
-        why_set(why, "several sources have an event %" PRIu64 ": say which, with --source:%s", id, several);
-    return NULL;
-}
 
 static bool show(const struct state *state, const char *source, const struct event *event, struct why *why)
 {
@@ -63,8 +25,8 @@ static bool find_and_show(struct state *state, uint64_t id, const char *wanted, 
     struct strings names = {NULL, 0};
     const char *source = NULL;
     if (queue_names(state->queue, &names, why))
-        source = find_source(state->queue, id, &names, wanted, &events, why);
-    int found = source != NULL ? find(state->queue, source, id, &events, why) : -1;
+        source = find_event_source(state->queue, id, &names, wanted, &events, why);
+    int found = source != NULL ? find_event(state->queue, source, id, &events, why) : -1;
     if (found == 0)
         why_set(why, "event %" PRIu64 " has just gone", id);
     queue_close(state->queue); /* what is shown is a copy: the terminal may take its time */

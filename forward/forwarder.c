@@ -212,6 +212,7 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
         queue_woken(forwarder->queue); /* before looking: what comes after it wakes */
+        requests_serve(forwarder->queue, forwarder->traffic, forwarder->traffics);
         bool more = turn_all(forwarder, true);
         more |= take_answers(forwarder);
         if (more)

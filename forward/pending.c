@@ -39,6 +39,17 @@ void pending_push_first(struct pending_list *list, struct pending *pending)
     list->count++;
 }
 
+void pending_remove(struct pending_list *list, const struct pending *pending)
+{
+    struct pending **link = &list->first;
+    while (*link != pending)
+        link = &(*link)->next;
+    *link = pending->next;
+    if (list->end == &pending->next)
+        list->end = link;
+    list->count--;
+}
+
 void pending_prepend(struct pending_list *list, struct pending_list *from)
 {
     if (from->first == NULL)

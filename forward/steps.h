@@ -70,6 +70,8 @@ void traffic_starved_reason(struct why *why, const char *what);
 
 /* retention.c: whether what was received then (Unix time; 0: not known) is older than queue_retention; why says so. */
 bool traffic_is_too_old(const struct traffic *traffic, int64_t received_ms, struct why *why);
+/* requests.c: carries out what commands ask of the forwarder. traffic: of all sources. */
+void requests_serve(struct queue *queue, struct traffic *traffic, size_t traffics);
 
 /* retention.c: ends what is older than queue_retention. Returns whether the event was. */
 bool traffic_expire(struct traffic *traffic, struct pending *pending);

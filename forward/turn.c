@@ -41,6 +41,13 @@ static void tell_now(struct traffic *traffic)
               traffic->verdicts.count, log_quote(words, why.text, strlen(why.text)));
 }
 
+bool traffic_tell_now(struct traffic *traffic)
+{
+    if (traffic->verdicts.count > 0)
+        tell_now(traffic);
+    return !traffic->tell_failed;
+}
+
 /* Tells the verdicts when it is time. Returns false while the queue fails to take them. */
 static bool tell(struct traffic *traffic)
 {

@@ -8,6 +8,9 @@
  * would find something to do. sending: whether a batch may still be sent. */
 bool traffic_turn(struct traffic *traffic, bool sending);
 
+/* Tells the queue all verdicts at once. Returns false when it fails to take them: they are told later. */
+bool traffic_tell_now(struct traffic *traffic);
+
 /* When the next turn is due if nothing comes before; MOMENT_NEVER: not. */
 moment traffic_due(const struct traffic *traffic);
 

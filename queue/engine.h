@@ -20,6 +20,8 @@ struct engine {
                   struct why *why);
     bool (*settle)(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why);
     bool (*note)(void *state, const char *source, struct notes *notes, bool put, struct why *why);
+    bool (*take_request)(void *state, struct queue_request *request); /* NULL, as the next: nobody asks */
+    void (*answer_request)(void *state, int64_t number, bool done, const char *words);
     int (*wake_fd)(void *state);
     void (*woken)(void *state);
     bool (*is_steady)(void *state);
@@ -45,6 +47,10 @@ struct inspection {
                    struct letters *found, struct why *why);
     bool (*replay)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
     bool (*discard)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
+    bool (*ask)(void *state, const struct queue_request *request, int64_t *number, struct why *why);
+    void (*remind)(void *state);
+    bool (*answer)(void *state, int64_t number, enum queue_answer *answer, struct why *words, struct why *why);
+    bool (*withdraw)(void *state, int64_t number, bool always, bool *withdrawn, struct why *why);
     bool (*move)(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct why *why);

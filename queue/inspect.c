@@ -110,6 +110,32 @@ bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_
     return inspection != NULL && inspection->discard(queue->state, ids, count, done, why);
 }
 
+bool queue_ask(struct queue *queue, const struct queue_request *request, int64_t *number, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->ask(queue->state, request, number, why);
+}
+
+void queue_remind(struct queue *queue)
+{
+    struct why why;
+    const struct inspection *inspection = inspection_of(queue, &why);
+    if (inspection != NULL)
+        inspection->remind(queue->state);
+}
+
+bool queue_answer(struct queue *queue, int64_t number, enum queue_answer *answer, struct why *words, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->answer(queue->state, number, answer, words, why);
+}
+
+bool queue_withdraw(struct queue *queue, int64_t number, bool always, bool *withdrawn, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->withdraw(queue->state, number, always, withdrawn, why);
+}
+
 bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct why *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);

@@ -94,6 +94,23 @@ bool queue_replay(struct queue *queue, const uint64_t *ids, size_t count, size_t
 /* Throws dead letters away, all or none. */
 bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why);
 
+/* What became of a request. */
+enum queue_answer {
+    QUEUE_ASKED,   /* nobody has taken it yet */
+    QUEUE_TAKEN,   /* the owner is at it */
+    QUEUE_DONE,    /* words say what was done */
+    QUEUE_REFUSED, /* nothing was done, and words say why */
+};
+
+/* Asks the process that forwards for something; its number tells it from others. queue_remind makes the owner look:
+ * call it again and again while there is no answer, for the owner may change. A request is forgotten after a minute. */
+bool queue_ask(struct queue *queue, const struct queue_request *request, int64_t *number, struct why *why);
+void queue_remind(struct queue *queue);
+bool queue_answer(struct queue *queue, int64_t number, enum queue_answer *answer, struct why *words, struct why *why);
+
+/* Takes a request back that nobody has taken (always: in any case, as after its answer). *withdrawn: it was there. */
+bool queue_withdraw(struct queue *queue, int64_t number, bool always, bool *withdrawn, struct why *why);
+
 /* What a move has moved. */
 struct moved {
     uint64_t events;     /* that wait */

@@ -79,6 +79,16 @@ bool queue_note(struct queue *queue, const char *source, struct notes *notes, bo
     return queue->engine->note(queue->state, source, notes, put, why);
 }
 
+bool queue_take_request(struct queue *queue, struct queue_request *request)
+{
+    return queue->engine->take_request != NULL && queue->engine->take_request(queue->state, request);
+}
+
+void queue_answer_request(struct queue *queue, int64_t number, bool done, const char *words)
+{
+    queue->engine->answer_request(queue->state, number, done, words);
+}
+
 int queue_wake_fd(struct queue *queue)
 {
     return queue->engine->wake_fd(queue->state);

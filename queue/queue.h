@@ -126,6 +126,22 @@ bool queue_settle(struct queue *queue, const char *source, const struct verdict 
 /* Reads (put false) or keeps (put true) a source's notes. Returns false with the reason when the queue failed. */
 bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct why *why);
 
+/* What an operator's command asks of the owner: that a waiting event becomes a dead letter (inspect.h, queue_ask). */
+struct queue_request {
+    int64_t number;
+    char source[104];
+    uint64_t event;
+    struct identity identity; /* of the event, with remember: found out without trusting the parser */
+    bool remember;
+};
+
+/* Takes the next request, to be answered with queue_answer_request. Costs nothing while nobody asks; look after each
+ * queue_woken. Returns false: there is none. */
+bool queue_take_request(struct queue *queue, struct queue_request *request);
+
+/* Tells the command what became of it, in words for people. done: it is so, durably; else nothing was done. */
+void queue_answer_request(struct queue *queue, int64_t number, bool done, const char *words);
+
 /* A descriptor that is readable when something was appended since the last queue_woken. Stays the queue's. */
 int queue_wake_fd(struct queue *queue);
 

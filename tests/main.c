@@ -118,6 +118,7 @@ static void (*const suites[])(void) = {
     suite_memory,
     suite_servers,
     suite_admin_servers,
+    suite_set_aside,
     suite_standin,
 };
 // clang-format on

@@ -91,6 +91,7 @@ void suite_queue_sqlite_processes(void);
 void suite_recent(void);
 void suite_servers(void);
 void suite_signed(void);
+void suite_set_aside(void);
 void suite_standin(void);
 void suite_status(void);
 void suite_admin_servers(void);

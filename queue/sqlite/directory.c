@@ -173,15 +173,26 @@ int wake_open(const char *directory, struct why *why)
     return fd;
 }
 
-void wake_send(const char *directory, int *fd)
+static void send_byte(const char *directory, int *fd, const char *byte)
 {
     char path[STATE_PATH];
     if (*fd < 0) {
         directory_path(path, directory, "wake");
         *fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* ENXIO, ENOENT: nobody is there */
     }
-    if (*fd >= 0 && write(*fd, "", 1) < 0 && errno != EAGAIN) { /* EAGAIN: it is full of wakes */
+    if (*fd >= 0 && write(*fd, byte, 1) < 0 && errno != EAGAIN) { /* EAGAIN: it is full of wakes */
         close(*fd);
         *fd = -1;
     }
+}
+
+void wake_send(const char *directory, int *fd)
+{
+    send_byte(directory, fd, "");
+}
+
+void wake_ask(const char *directory, int *fd)
+{
+    static const char asks[] = {WAKE_ASKS};
+    send_byte(directory, fd, asks);
 }

@@ -39,4 +39,8 @@ int wake_open(const char *directory, struct why *why);
 /* Wakes it. *fd: -1 before the first call; kept open in between. Nobody there to be woken is fine. */
 void wake_send(const char *directory, int *fd);
 
+/* The same, with a byte that says: look for requests of commands too. */
+#define WAKE_ASKS 'r'
+void wake_ask(const char *directory, int *fd);
+
 #endif

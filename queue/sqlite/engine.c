@@ -239,9 +239,12 @@ static void store_woken(void *state)
     char bytes[4096];
     ssize_t n = 0;
     bool any = false;
-    while (store->wake_fd >= 0 && (n = read(store->wake_fd, bytes, sizeof bytes)) == (ssize_t)sizeof bytes)
-        any = true;
-    if (store->owned && (any || n > 0))
+    do {
+        n = store->wake_fd >= 0 ? read(store->wake_fd, bytes, sizeof bytes) : 0;
+        any = any || n > 0;
+        store->asked = store->asked || (n > 0 && memchr(bytes, WAKE_ASKS, (size_t)n) != NULL);
+    } while (n == (ssize_t)sizeof bytes);
+    if (store->owned && any)
         housekeeper_call(store); /* somebody wrote: the log grows, also while nothing can be read or settled */
 }
 
@@ -278,6 +281,8 @@ const struct engine queue_engine_sqlite = {
     .known = store_known,
     .settle = store_settle,
     .note = store_note,
+    .take_request = store_take_request,
+    .answer_request = store_answer_request,
     .wake_fd = store_wake_fd,
     .woken = store_woken,
     .is_steady = store_is_steady,

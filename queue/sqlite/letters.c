@@ -1,49 +1,12 @@
-/* Dead letters' room and end: see letters.h. */
+/* Dead letters' room and end: see letters.h. The sum of their bytes, the index by which the oldest are found, and the
+ * triggers that keep the sum are made in schema.c. */
 #include "queue/sqlite/letters.h"
 
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
-#define STEP 64           /* letters removed in one transaction: appends wait for it */
-#define ENTRY_BYTES "256" /* what a letter takes beside its body, about */
+#define STEP 64 /* letters removed in one transaction: appends wait for it */
 #define WEEK_MS ((int64_t)7 * 24 * 60 * 60 * 1000)
-
-/* The sum stands in the table `count`, under source 0, which is none, as kind COUNT_LETTER_BYTES (11). */
-static const char parts[] =
-    "CREATE INDEX IF NOT EXISTS letter_died ON letter (died);"
-    "CREATE TRIGGER IF NOT EXISTS letter_added AFTER INSERT ON letter BEGIN"
-    " UPDATE count SET n = n + length(new.body) + " ENTRY_BYTES " WHERE source = 0 AND kind = 11; END;"
-    "CREATE TRIGGER IF NOT EXISTS letter_removed AFTER DELETE ON letter BEGIN"
-    " UPDATE count SET n = n - length(old.body) - " ENTRY_BYTES " WHERE source = 0 AND kind = 11; END;"
-    /* Whoever has old ones when this release comes is told of them first. */
-    "INSERT OR IGNORE INTO count (source, kind, n) SELECT 0, 13, 1000 * CAST(strftime('%s', 'now') AS INTEGER);"
-    "REPLACE INTO count (source, kind, n)"
-    " SELECT 0, 11, coalesce(sum(length(body) + " ENTRY_BYTES "), 0) FROM letter";
-
-_Static_assert(COUNT_LETTER_BYTES == 11 && COUNT_LETTERS_SINCE == 13, "the statements above have these numbers");
-
-static enum database_result execute(struct database *database, const char *text)
-{
-    return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
-}
-
-/* Not by database_begin: the statements that it keeps would be of a schema that is no more, and making them anew needs
- * memory that may not be there when they are needed. */
-enum database_result letters_prepare(struct database *database)
-{
-    enum database_result result;
-    int64_t there = database_number(database, STATEMENT_LETTER_PARTS, &result);
-    if (result == DATABASE_DONE && there < 3) {
-        result = execute(database, "BEGIN IMMEDIATE");
-        if (result == DATABASE_DONE)
-            result = execute(database, parts);
-        if (result == DATABASE_DONE)
-            result = execute(database, "COMMIT");
-        if (sqlite3_get_autocommit(database->db) == 0)
-            sqlite3_exec(database->db, "ROLLBACK", NULL, NULL, NULL);
-    }
-    return result == DATABASE_DAMAGED ? result : DATABASE_DONE;
-}
 
 int64_t letters_bytes(struct database *database, enum database_result *result)
 {

@@ -8,11 +8,6 @@
 
 struct store;
 
-/* Makes what keeps the sum of the letters' bytes, and finds those that died first, unless it is there: an index and two
- * triggers in the database, so that the sum is right whichever release adds or removes a letter. Where there is no room
- * for them it goes without. Returns DONE or DAMAGED. */
-enum database_result letters_prepare(struct database *database);
-
 /* The room that dead letters take, in bytes. */
 int64_t letters_bytes(struct database *database, enum database_result *result);
 

@@ -76,6 +76,7 @@ static bool take_over(struct store *store, struct why *why)
         store_failed(store, result, why);
         return false;
     }
+    store->asked = true; /* of the owner before, maybe */
     beat_write(store->directory);
     directory_warn(store->directory);
     steady_look(store);

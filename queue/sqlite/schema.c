@@ -10,6 +10,7 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/letters.h"
+#include "queue/sqlite/store.h"
 #include "watch/no_room.h"
 
 /* Events have a table for each source (schema_add_source): a source whose data plane is away does not lie in the way
@@ -72,12 +73,53 @@ static enum database_result prepare(struct database *database)
     return make(database);
 }
 
+/* What came after version 1 without changing what the release before reads or writes, which therefore goes on using the
+ * same database. Dead letters: an index to find those that died first, and the room that they take, in the table
+ * `count` under source 0, which is none (its kinds are numbers of store.h); triggers keep it right whichever release
+ * adds or removes a letter. Requests of commands to the owner: requests.c. */
+#define ENTRY_BYTES "256" /* what a letter takes beside its body, about */
+#define ADDITIONS 4
+static const char additions[] =
+    "CREATE INDEX IF NOT EXISTS letter_died ON letter (died);"
+    "CREATE TRIGGER IF NOT EXISTS letter_added AFTER INSERT ON letter BEGIN"
+    " UPDATE count SET n = n + length(new.body) + " ENTRY_BYTES " WHERE source = 0 AND kind = 11; END;"
+    "CREATE TRIGGER IF NOT EXISTS letter_removed AFTER DELETE ON letter BEGIN"
+    " UPDATE count SET n = n - length(old.body) - " ENTRY_BYTES " WHERE source = 0 AND kind = 11; END;"
+    "REPLACE INTO count (source, kind, n)"
+    " SELECT 0, 11, coalesce(sum(length(body) + " ENTRY_BYTES "), 0) FROM letter;"
+    /* whoever has old letters when this release comes is told of them before they end */
+    "INSERT OR IGNORE INTO count (source, kind, n) SELECT 0, 13, 1000 * CAST(strftime('%s', 'now') AS INTEGER);"
+    /* key, updated: the event's identity, key NULL: none; state, words: the answer */
+    "CREATE TABLE IF NOT EXISTS request (number INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL,"
+    " event INTEGER NOT NULL, made INTEGER NOT NULL, key BLOB, updated INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " words TEXT NOT NULL)";
+
+_Static_assert(COUNT_LETTER_BYTES == 11 && COUNT_LETTERS_SINCE == 13, "the statements above have these numbers");
+
+/* Not by database_begin: the statements that it keeps would be of a schema that is no more, and making them anew needs
+ * memory that may not be there when they are needed. Where there is no room it goes without. */
+static enum database_result add_to_it(struct database *database)
+{
+    enum database_result result;
+    int64_t there = database_number(database, STATEMENT_ADDITIONS, &result);
+    if (result == DATABASE_DONE && there < ADDITIONS) {
+        result = execute(database, "BEGIN IMMEDIATE");
+        if (result == DATABASE_DONE)
+            result = execute(database, additions);
+        if (result == DATABASE_DONE)
+            result = execute(database, "COMMIT");
+        if (sqlite3_get_autocommit(database->db) == 0)
+            sqlite3_exec(database->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return result == DATABASE_DAMAGED ? result : DATABASE_DONE;
+}
+
 enum database_result schema_open(struct database *database, const char *directory, bool durable)
 {
     enum database_result result = database_open(database, directory, durable);
     if (result == DATABASE_DONE)
         result = prepare(database);
-    return result == DATABASE_DONE ? letters_prepare(database) : result;
+    return result == DATABASE_DONE ? add_to_it(database) : result;
 }
 
 /* ---- a new file ---- */

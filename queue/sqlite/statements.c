@@ -16,6 +16,18 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_PAGES] = "PRAGMA page_count",
     [STATEMENT_FREE_PAGES] = "PRAGMA freelist_count",
 
+    [STATEMENT_ADDITIONS] = "SELECT count(*) FROM sqlite_master"
+                            " WHERE name IN ('letter_died', 'letter_added', 'letter_removed', 'request')",
+
+    [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated, state, words)"
+                      " VALUES (?1, ?2, ?3, ?4, ?5, 0, '')",
+    [STATEMENT_ANSWER] = "SELECT state, words FROM request WHERE number = ?1",
+    [STATEMENT_WITHDRAW] = "DELETE FROM request WHERE number = ?1 AND (state = 0 OR ?2)",
+    [STATEMENT_NEXT_REQUEST] = "SELECT number, source, event, key, updated FROM request WHERE state = 0"
+                               " ORDER BY number LIMIT 1",
+    [STATEMENT_SET_REQUEST] = "UPDATE request SET state = ?3, words = ?4 WHERE number = ?1 AND state = ?2",
+    [STATEMENT_FORGET_REQUESTS] = "DELETE FROM request WHERE made < ?1 OR made > ?2",
+
     [STATEMENT_ADD_SOURCE] = "INSERT INTO source (name) VALUES (?1)",
     [STATEMENT_SOURCE_NUMBER] = "SELECT number FROM source WHERE name = ?1",
     [STATEMENT_SOURCE_NAME] = "SELECT name FROM source WHERE number = ?1",
@@ -67,8 +79,6 @@ static const char *const texts[STATEMENTS] = {
                              " WHERE letter.id > ?1 AND source.name = ?2 ORDER BY letter.id",
     [STATEMENT_LETTER] = "SELECT source FROM letter WHERE id = ?1 AND replayed IS NULL",
     [STATEMENT_LETTER_COUNT] = "SELECT count(*) FROM letter WHERE source = ?1",
-    [STATEMENT_LETTER_PARTS] = "SELECT count(*) FROM sqlite_master"
-                               " WHERE name IN ('letter_died', 'letter_added', 'letter_removed')",
     [STATEMENT_LETTER_BYTES] = "SELECT n FROM count WHERE source = 0 AND kind = 11",  /* COUNT_LETTER_BYTES */
     [STATEMENT_LETTERS_SINCE] = "SELECT n FROM count WHERE source = 0 AND kind = 13", /* COUNT_LETTERS_SINCE */
     [STATEMENT_LETTERS_OLDER] = "SELECT count(*), min(died) FROM letter"

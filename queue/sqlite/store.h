@@ -53,7 +53,7 @@ struct group {
     bool ending;
     pthread_t writer;
     struct database database; /* the writer's, once it is started; else of who leads */
-    int wake_fd;              /* likewise */
+    int wake_fd;              /* likewise; of a command, its own */
     moment noted_room;        /* likewise: when it noted that there is no room; 0: not since the last commit */
 };
 
@@ -96,6 +96,7 @@ struct store {
     bool any_letter; /* there may be dead letters: only then are they looked for */
 
     bool owned;
+    bool asked;         /* of the owner: there may be requests */
     int forward_lock;   /* held exclusively by the owner */
     int directory_lock; /* likewise, on the state directory itself, which nobody removes by chance; -1: not possible */
     int wake_fd;        /* the owner's end of the FIFO */
@@ -169,11 +170,20 @@ void housekeeper_stop(struct store *store);
 
 /* probe.c */
 bool store_probe(void *state, struct why *why);
+
 /* marks.c: the delivered mark. settled: an event with that date was; with the mirror's lock held. note: writes the
  * marks of all sources as they stand, with a connection of the calling thread. */
 bool marks_begin(struct store *store);
 void marks_settled(struct store *store, uint32_t source, int64_t updated_us);
 void marks_note(struct store *store, struct database *database);
+
+/* requests.c */
+bool store_ask(void *state, const struct queue_request *request, int64_t *number, struct why *why);
+void store_remind(void *state);
+bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct why *words, struct why *why);
+bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, struct why *why);
+bool store_take_request(void *state, struct queue_request *request);
+void store_answer_request(void *state, int64_t number, bool done, const char *words);
 
 /* look.c */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,

@@ -10,6 +10,7 @@
 
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
+#include "tests/unit/crashing_body.h"
 #include "tests/unit/test_commands_made.h"
 #include "tests/unit/test_commands_run.h"
 #include "watch/clock.h"
@@ -206,6 +207,35 @@ static void show_hides_unusable_bodies_where_something_is_removed(void)
     made_end();
 }
 
+/* A dead letter that waits again becomes the same letter again; and so can be what crashes the parser. */
+static void set_aside_makes_a_dead_letter(void)
+{
+    made_begin();
+    made_settle("one", made_event(body, "lead", "updated", "ev_1", "lead_1"), "no");
+    made_append("two", CRASHING_BODY("ev_2", "lead_2"));
+    RUN(&ran, NULL, "dead", "replay", "1");
+    RUN(&ran, NULL, "queue", "set-aside", "2");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    HAS("event 2 of source one: it is a dead letter now; `closecrm.fcgi dead list` shows it, ");
+    CU_ASSERT_EQUAL(made_counts("one").waiting, 0);
+    CU_ASSERT_EQUAL(made_counts("one").dead, 1);
+    RUN(&ran, NULL, "dead", "list");
+    HAS("1        ");
+    HAS("set aside by an operator ");
+    HAS_NOT("on its way again");
+
+    RUN(&ran, NULL, "queue", "set-aside", "1");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_EQUAL(made_counts("two").dead, 1);
+    CU_ASSERT_EQUAL(made_counts("two").waiting, 0);
+    RUN(&ran, NULL, "queue", "set-aside", "1");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "queue set-aside: no event 1 waits"));
+    RUN(&ran, NULL, "queue", "set-aside");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    made_end();
+}
+
 static void move_gives_events_to_another_source(void)
 {
     made_begin();
@@ -369,6 +399,7 @@ void suite_commands_queue(void)
         {"show has event and message, without what is removed", show_has_event_and_message_without_what_is_removed},
         {"show hides unusable bodies where something is removed",
          show_hides_unusable_bodies_where_something_is_removed},
+        {"set-aside makes a dead letter", set_aside_makes_a_dead_letter},
         {"move gives events to another source", move_gives_events_to_another_source},
         {"backup writes a new file", backup_writes_a_new_file},
         {"check finds damage, and repairs it when nobody has it open",

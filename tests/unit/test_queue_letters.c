@@ -225,7 +225,7 @@ static void their_room_is_known(void)
     CU_ASSERT_EQUAL(room_of(queue).letters, 2 * (LARGE + 256));
     queue_close(queue);
 
-    change("DROP TRIGGER letter_added; DROP TRIGGER letter_removed; DROP INDEX letter_died;"
+    change("DROP TRIGGER letter_added; DROP TRIGGER letter_removed; DROP INDEX letter_died; DROP TABLE request;"
            "DELETE FROM count WHERE source = 0");
     queue = open_queue();
     CU_ASSERT_EQUAL(room_of(queue).letters, 2 * (LARGE + 256));
@@ -267,6 +267,44 @@ static void letters_never_make_the_queue_full(void)
     made.config.queue_max_bytes = 64 << 20;
 }
 
+/* ---- what commands ask of who forwards ---- */
+
+static void what_nobody_waits_for_is_forgotten(void)
+{
+    struct why why = {""};
+    int64_t number, old_number;
+    bool withdrawn;
+    enum queue_answer answer;
+    struct queue_request request = {.source = "one", .event = 7, .identity = {.updated_us = 5}, .remember = true};
+    struct queue *queue = open_new("requests");
+    CU_ASSERT_TRUE(queue_ask(queue, &request, &old_number, &why));
+    queue_close(queue);
+    change("UPDATE request SET made = made - 61000");
+    queue = open_queue();
+    CU_ASSERT_TRUE(queue_ask(queue, &request, &number, &why));
+    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_take_request(queue, &request)); /* a new owner looks without being woken */
+    CU_ASSERT_EQUAL(request.number, number);
+    CU_ASSERT_TRUE(request.event == 7 && request.remember && request.identity.updated_us == 5);
+    CU_ASSERT_FALSE(queue_take_request(queue, &request));
+    CU_ASSERT_TRUE(queue_withdraw(queue, number, false, &withdrawn, &why));
+    CU_ASSERT_FALSE(withdrawn); /* it was taken */
+    queue_answer_request(queue, number, true, "so it is");
+    CU_ASSERT_TRUE(queue_answer(queue, number, &answer, &why, &why));
+    CU_ASSERT_EQUAL(answer, QUEUE_DONE);
+    CU_ASSERT_STRING_EQUAL(why.text, "so it is");
+    CU_ASSERT_TRUE(queue_answer(queue, old_number, &answer, &why, &why));
+    CU_ASSERT_EQUAL(answer, QUEUE_REFUSED);
+
+    CU_ASSERT_TRUE(queue_ask(queue, &request, &number, &why)); /* one that is withdrawn is not taken */
+    queue_remind(queue);
+    CU_ASSERT_TRUE(queue_withdraw(queue, number, false, &withdrawn, &why));
+    CU_ASSERT_TRUE(withdrawn);
+    queue_woken(queue);
+    CU_ASSERT_FALSE(queue_take_request(queue, &request));
+    queue_close(queue);
+}
+
 void suite_queue_letters(void)
 {
     static CU_TestInfo tests[] = {
@@ -276,6 +314,7 @@ void suite_queue_letters(void)
         {"the end is told a week before", the_end_is_told_a_week_before},
         {"their room is known", their_room_is_known},
         {"letters never make the queue full", letters_never_make_the_queue_full},
+        {"what nobody waits for any more is forgotten", what_nobody_waits_for_is_forgotten},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue letters", make_directory, remove_directory, tests);

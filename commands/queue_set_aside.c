@@ -1,0 +1,145 @@
+/* queue set-aside: makes a waiting event a dead letter. The process that forwards has it in its hands and carries it
+ * out; where none does, this one takes the reading for that moment. */
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "commands/apart.h"
+#include "commands/commands.h"
+#include "commands/find_event.h"
+#include "commands/number.h"
+#include "commands/options.h"
+#include "commands/state.h"
+#include "watch/clock.h"
+
+#define PATIENCE_MS 10000 /* with the process that forwards */
+#define LOOK_MS 50
+#define REMIND_MS 200
+
+static const char not_answered[] =
+    "the process that forwards has not answered for 10 s (it is another release's, or hangs): nothing was done; try "
+    "again, or stop it first";
+
+/* Waits for the owner's answer. Returns QUEUE_ASKED when nobody took it in time, and it is withdrawn, or this process
+ * owns the reading (*owned): then it is this one's to do. */
+static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, enum queue_answer *answer,
+                            struct why *words, struct why *why)
+{
+    moment begin = clock_now(), reminded = 0;
+    bool withdrawn = false;
+    for (;;) {
+        struct why unowned;
+        if (!queue_answer(queue, number, answer, words, why))
+            return false;
+        if (*answer == QUEUE_DONE || *answer == QUEUE_REFUSED)
+            return true;
+        *owned = queue_own(queue, &unowned);
+        bool late = clock_now() - begin >= PATIENCE_MS;
+        if ((*owned || late) && !queue_withdraw(queue, number, *owned, &withdrawn, why))
+            return false;
+        if (*owned || withdrawn)
+            return true;
+        if (clock_now() - begin >= 2 * PATIENCE_MS) { /* taken, and never answered */
+            why_set(words,
+                    "the process that forwards is at it, and has not said how it went: `closecrm.fcgi dead list` "
+                    "shows whether it is one");
+            *answer = QUEUE_REFUSED;
+            return true;
+        }
+        if (clock_now() - reminded >= REMIND_MS) {
+            queue_remind(queue);
+            reminded = clock_now();
+        }
+        poll(NULL, 0, LOOK_MS);
+    }
+}
+
+/* Nobody forwards: what waits is in no one's hands but this process's. */
+static bool do_it(struct queue *queue, const struct queue_request *request, struct why *why)
+{
+    struct events found = {0};
+    struct verdict verdict = {.id = request->event,
+                              .kind = VERDICT_DEAD,
+                              .identity = request->identity,
+                              .remember = request->remember,
+                              .reason = "set aside by an operator"};
+    int there = find_event(queue, request->source, request->event, &found, why);
+    events_free(&found);
+    if (there == 0)
+        why_set(why, "it does not wait any more: it was delivered or settled just now");
+    if (there <= 0 || !queue_settle(queue, request->source, &verdict, 1, why))
+        return false;
+    why_set(why, "it is a dead letter now");
+    return true;
+}
+
+static bool set_aside(struct queue *queue, const struct queue_request *request, struct why *why)
+{
+    struct why words = {""};
+    enum queue_answer answer = QUEUE_ASKED;
+    int64_t number = 0;
+    bool owned = queue_own(queue, &words), withdrawn;
+    if (!owned) {
+        if (!queue_ask(queue, request, &number, why))
+            return false;
+        queue_remind(queue);
+        if (!wait_for_answer(queue, number, &owned, &answer, &words, why))
+            return false;
+    }
+    if (owned)
+        return do_it(queue, request, why);
+    queue_withdraw(queue, number, true, &withdrawn, &(struct why){""}); /* the answer was read */
+    why_set(why, "%s", answer == QUEUE_REFUSED ? words.text : not_answered);
+    if (answer == QUEUE_DONE)
+        *why = words;
+    return answer == QUEUE_DONE;
+}
+
+/* Finds the event and its identity, before threads start. */
+static bool find(struct queue *queue, uint64_t id, const char *wanted, struct queue_request *request, struct why *why)
+{
+    struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
+    struct strings names = {NULL, 0};
+    struct why unusable;
+    const char *source = NULL;
+    int found = -1;
+    if (queue_names(queue, &names, why))
+        source = find_event_source(queue, id, &names, wanted, &events, why);
+    if (source != NULL)
+        found = find_event(queue, source, id, &events, why);
+    if (found == 0)
+        why_set(why, "event %" PRIu64 " has just gone", id);
+    *request = (struct queue_request){.event = id};
+    if (found > 0) {
+        snprintf(request->source, sizeof request->source, "%s", source);
+        request->remember =
+            apart_identity(events.at[0].body, events.at[0].length, &request->identity, &unusable) == APART_MESSAGE;
+    }
+    queue_names_free(&names);
+    events_free(&events);
+    return found > 0;
+}
+
+int command_queue_set_aside(int argc, char **argv)
+{
+    const char *source = NULL, *text = NULL;
+    const struct option_spec specs[] = {{"--source", &source, NULL}};
+    struct queue_request request;
+    uint64_t id;
+    struct state state;
+    struct why why = {""};
+    if (!options_read(argc, argv, specs, 1, &text))
+        return COMMAND_USAGE;
+    if (text == NULL || !number_read(text, &id))
+        return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
+    if (!state_open(&state, argv[0]))
+        return COMMAND_FAILED;
+    bool good = find(state.queue, id, source, &request, &why) && set_aside(state.queue, &request, &why);
+    state_close(&state);
+    if (!good)
+        return state_failed(argv[0], &why);
+    printf("event %" PRIu64 " of source %s: %s; `closecrm.fcgi dead list` shows it, and `closecrm.fcgi dead replay` "
+           "brings it back\n",
+           id, request.source, why.text);
+    return COMMAND_OK;
+}

@@ -1,0 +1,130 @@
+/* queue set-aside: an operator takes one event out of the way of its lead, while processes forward and while none does.
+ */
+#include "tests/suites.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/system/check.h"
+#include "tests/system/durable.h"
+#include "tests/system/event.h"
+#include "tests/system/running.h"
+
+#define BAD "this one is refused"
+
+static void send(const struct site *site, const char *id, const char *note)
+{
+    struct event_text event = {.body = {.data = NULL}};
+    event_make(&event, &(struct event_options){.id = id, .lead = "lead_1", .note = note});
+    CU_ASSERT_EQUAL(site_send_body(site, event_body(&event)).status, 200);
+    event_free(&event);
+}
+
+/* Runs `closecrm.fcgi WORD WORD ID`. */
+static struct output run(const struct site *site, const char *first, const char *second, const char *id)
+{
+    static const char log[] = "aside.log";
+    struct process process = {0};
+    char program[PATH_SIZE], config[PATH_SIZE], path[PATH_SIZE], variable[PATH_SIZE + 32];
+    site_program(site, program);
+    path_join(config, site->directory, "closecrm.conf");
+    path_join(path, site->directory, log);
+    snprintf(variable, sizeof variable, "CLOSECRM_CONFIG=%s", config);
+    const char *arguments[] = {program, first, second, id, NULL};
+    const char *environment[] = {variable, NULL};
+    remove(path);
+    CU_ASSERT(process_start(&process, &(struct process_options){arguments, environment, site->directory, path}));
+    return command_finish(&process, site, log);
+}
+
+static void expect(const struct output *output, int code, const char *words)
+{
+    check(output->code == code, "exit code %d, not %d: %s", output->code, code, output->text);
+    check(strstr(output->text, words) != NULL, "%s: %s", words, output->text);
+}
+
+/* The first of a lead's events is refused alone, and nothing else is there that could show whose fault that is: the
+ * others wait behind it. Without it they go on at once; replayed, once the data plane takes it, it arrives. */
+static void the_rest_of_its_lead_goes_on(struct site *site)
+{
+    standin_fail(
+        site->standin,
+        &(struct standin_fault){
+            .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = BAD, .status = 400, .body = "not this one"});
+    send(site, "ev_1", BAD);
+    CU_ASSERT(site_wait_logged(site, "msg=event_refused", 1, durable_patience(10000)));
+    send(site, "ev_2", "");
+    send(site, "ev_3", "");
+    CU_ASSERT_EQUAL(standin_counts(site->standin).messages, 0);
+    struct output output = run(site, "queue", "set-aside", "1");
+    expect(&output, 0, "event 1 of source alpha: it is a dead letter now");
+    CU_ASSERT(standin_wait_messages(site->standin, 2, durable_patience(5000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
+    struct counts counts = durable_counts(site, "alpha");
+    CU_ASSERT(counts.dead == 1 && counts.delivered == 2 && counts.accepted == 3);
+    output = run(site, "queue", "set-aside", "1");
+    expect(&output, 1, "no event 1 waits");
+
+    standin_heal(site->standin);
+    output = run(site, "dead", "replay", "1");
+    expect(&output, 0, "1 dead letters replayed");
+    CU_ASSERT(standin_wait_messages(site->standin, 3, durable_patience(5000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
+    CU_ASSERT_EQUAL(durable_counts(site, "alpha").dead, 0);
+}
+
+/* What the data plane has in its hands may be stored there already. */
+static void not_while_it_is_in_flight(struct site *site)
+{
+    standin_fail(site->standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
+    send(site, "ev_5", "");
+    CU_ASSERT(standin_wait_held(site->standin, 1, durable_patience(5000)));
+    struct output output = run(site, "queue", "set-aside", "5");
+    expect(&output, 1, "it is with the data plane at this very moment: try again");
+    standin_heal(site->standin);
+    CU_ASSERT(standin_wait_messages(site->standin, 4, durable_patience(5000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
+    CU_ASSERT_EQUAL(durable_counts(site, "alpha").dead, 0);
+}
+
+static void by_the_command_where_nobody_forwards(struct site *site)
+{
+    site_standin_down(site);
+    send(site, "ev_6", "");
+    send(site, "ev_7", "");
+    CU_ASSERT_EQUAL(process_stop(&site->program, 20000), 0);
+    struct output output = run(site, "queue", "set-aside", "6");
+    expect(&output, 0, "event 6 of source alpha: it is a dead letter now");
+    struct counts counts = durable_counts(site, "alpha");
+    CU_ASSERT(counts.dead == 1 && counts.waiting == 1);
+    CU_ASSERT(site_standin_up(site));
+    CU_ASSERT(durable_start_anew(site, NULL));
+    send(site, "ev_8", "");
+    CU_ASSERT(standin_wait_messages(site->standin, 2, durable_patience(10000)));
+    CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_6"));
+    send(site, "ev_6", ""); /* Close repeats it: it is known */
+    CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
+    counts = durable_counts(site, "alpha");
+    CU_ASSERT(counts.dead == 1 && counts.duplicates == 1);
+    CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_6"));
+}
+
+static void an_event_is_set_aside(void)
+{
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL) && durable_start_anew(&site, durable_many("3"))) {
+        the_rest_of_its_lead_goes_on(&site);
+        not_while_it_is_in_flight(&site);
+        by_the_command_where_nobody_forwards(&site);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+void suite_set_aside(void)
+{
+    static CU_TestInfo tests[] = {
+        {"an event is set aside, by whoever forwards, and where nobody does", an_event_is_set_aside},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("set aside", NULL, NULL, tests);
+}
