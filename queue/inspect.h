@@ -91,7 +91,12 @@ bool queue_move(struct queue *queue, const char *from, const char *to, struct mo
 bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                  struct why *why);
 
-/* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
-bool queue_backup(struct queue *queue, const char *path, struct why *why);
+struct backup_files;
+
+/* Writes a backup (backup.h) to a new file, mode 0600: the whole queue as it is at one moment, in a form that is good
+ * as a state directory's, and the small files (NULL: none), which were read at made_ms or later. It appears under its
+ * name when it is whole and synced. Others write meanwhile. */
+bool queue_backup(struct queue *queue, const char *path, const struct backup_files *files, int64_t made_ms,
+                  struct why *why);
 
 #endif
