@@ -319,6 +319,7 @@ static void keep_house(struct house *house)
     checkpoint_all(house);
     if (now >= house->next_beat) {
         beat_write(store->directory);
+        marks_note(store, &house->database);
         steady_look(store);
         if (!reserve_is_there(store->directory))
             checkpoint_now(house, SQLITE_CHECKPOINT_TRUNCATE); /* it may be the log that fills the disk */
@@ -362,8 +363,10 @@ static void *run(void *context)
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    if (result == DATABASE_DONE)
+    if (result == DATABASE_DONE) {
+        marks_note(house.store, &house.database);
         checkpoint(&house, SQLITE_CHECKPOINT_PASSIVE);
+    }
     database_close(&house.database);
     return NULL;
 }

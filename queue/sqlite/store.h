@@ -57,6 +57,12 @@ struct housekeeper {
     bool ending;
 };
 
+/* For the delivered mark (queue/delivered.h): the newest date of what was settled of a source. */
+struct settled_date {
+    uint32_t source;
+    int64_t newest_us;
+};
+
 struct store {
     const struct config *config;
     char directory[STATE_PATH];
@@ -76,11 +82,12 @@ struct store {
     int forward_lock; /* held exclusively by the owner */
     int wake_fd;      /* the owner's end of the FIFO */
     pthread_mutex_t mirror_lock;
-    struct mirror mirror; /* the owner's; of others what they saw of the journal (look.c) */
-    int64_t seen;         /* of others: up to where */
-    struct sketch sketch; /* the owner's, with the mirror's lock; the housekeeper makes it */
-    size_t index_asked;   /* how many keys were looked for in the index: so many that a sketch pays? */
-    int64_t moves;        /* with the mirror's lock: COUNT_MOVES when it was looked at last */
+    struct mirror mirror;         /* the owner's; of others what they saw of the journal (look.c) */
+    int64_t seen;                 /* of others: up to where */
+    struct sketch sketch;         /* the owner's, with the mirror's lock; the housekeeper makes it */
+    struct settled_date *settled; /* likewise: of each configured source, in the configuration's order; may be NULL */
+    size_t index_asked;           /* how many keys were looked for in the index: so many that a sketch pays? */
+    int64_t moves;                /* with the mirror's lock: COUNT_MOVES when it was looked at last */
     struct housekeeper housekeeper;
 };
 
@@ -126,6 +133,12 @@ bool housekeeper_start(struct store *store, struct why *why);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
 
+/* marks.c: the delivered mark. settled: an event with that date was; with the mirror's lock held. note: writes the
+ * marks of all sources as they stand, with a connection of the calling thread. */
+bool marks_begin(struct store *store);
+void marks_settled(struct store *store, uint32_t source, int64_t updated_us);
+void marks_note(struct store *store, struct database *database);
+
 /* look.c */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct why *why);
@@ -142,9 +155,5 @@ enum database_result store_note_signed(struct store *store, const struct source 
 
 /* inspect.c */
 extern const struct inspection store_inspection;
-
-/* salvage.c: with the open lock held exclusively: moves a damaged database aside and makes a new one of what can be
- * read. Returns false with the reason when not even that works. */
-bool salvage(const char *directory, struct why *why);
 
 #endif
