@@ -51,8 +51,11 @@ bool closeapi_try(const struct config *config, const struct source *source, stru
 bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct why *why);
 
 /* When the source is to be reconciled next, Unix time in milliseconds by this machine's clock; INT64_MAX: never (it
- * cannot be, or is not to be by itself). */
+ * cannot be, or is not to be by itself). One that never was is not, as long as something is left over. */
 int64_t closeapi_due(const struct config *config, const struct source *source);
+
+/* Whether the Close side still keeps what it knows of a source that is not configured any more: was it renamed? */
+bool closeapi_left_over(const struct config *config, char name[static 256]);
 
 enum reconcile_result {
     RECONCILE_DONE,

@@ -83,6 +83,40 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
     return coverage->count > 0;
 }
 
+/* Whether requests to this address bring the write key, which is enough where there is no signature key. */
+static bool brings_write_key(const char *url)
+{
+    return strcasestr(url, "writeKey=") != NULL || strchr(url, '@') != NULL;
+}
+
+static bool is_of(const struct coverage *coverage, const struct subscription *subscription)
+{
+    for (size_t i = 0; i < coverage->count; i++) {
+        if (coverage->at[i] == subscription || subscription_same_url(coverage->at[i]->url, subscription->url))
+            return true;
+    }
+    return false;
+}
+
+const struct subscription *coverage_keyless(const struct coverage *coverage, const struct subscriptions *list,
+                                            const struct source *source, const struct keyring *held)
+{
+    for (size_t i = 0; i < list->count && source->signature_keys == 0; i++) {
+        const struct subscription *one = &list->at[i];
+        if (!brings_write_key(one->url) && !is_held(held, source, one->id) && is_of(coverage, one))
+            return one;
+    }
+    return NULL;
+}
+
+void coverage_keyless_words(const struct subscription *subscription, const struct source *source, struct why *words)
+{
+    why_set(words,
+            "the key of subscription %.79s is not held here, so that what it sends is refused: closecrm.fcgi rotate "
+            "--source %.64s %.79s makes a new one",
+            subscription->id, source->name, subscription->id);
+}
+
 /* ---- filters ---- */
 
 /* A filter of a known kind, and what is in it. */

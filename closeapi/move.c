@@ -14,6 +14,7 @@
 #include "config/keyring.h"
 #include "config/signed.h"
 #include "config/small_file.h"
+#include "queue/loss.h"
 
 #define LOCK_WAIT_MS 10000
 
@@ -174,11 +175,21 @@ static bool move_keys(const struct config *config, const char *from, const struc
     return good;
 }
 
+/* A stretch of time in which events may be gone is the new source's now. */
+static bool move_loss(const char *state_dir, const char *from, const char *to, struct why *why)
+{
+    struct loss loss;
+    bool any;
+    if (!loss_read(state_dir, from, &loss, &any, why))
+        return false;
+    return !any || (loss_note(state_dir, to, &loss, why) && loss_clear(state_dir, from, why));
+}
+
 bool closeapi_move(const struct config *config, const char *from, const struct source *to, struct closeapi_moved *moved,
                    struct why *why)
 {
     if (config->state_dir == NULL)
         return true;
     return move_keys(config, from, to, moved, why) && signed_rename(config->state_dir, from, to->name, why) &&
-           move_directory(config, from, to, moved, why);
+           move_loss(config->state_dir, from, to->name, why) && move_directory(config, from, to, moved, why);
 }

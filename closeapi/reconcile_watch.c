@@ -71,6 +71,18 @@ static void watch_one(struct run *run, const struct subscription *subscription)
     }
 }
 
+/* What it sends is refused; its events are fetched here, later. */
+static void miss_key(struct run *run, const struct subscription *keyless)
+{
+    struct why words = {""};
+    coverage_keyless_words(keyless, run->source, &words);
+    if (!run->options->silent)
+        log_write(LEVEL_ERROR, "msg=key_missing source=%s subscription=%s advice=\"%s\"", run->source->name,
+                  keyless->id, words.text);
+    if (run->state.trouble[0] == '\0')
+        snprintf(run->state.trouble, sizeof run->state.trouble, "%s", words.text);
+}
+
 void run_watch_subscriptions(struct run *run)
 {
     run->was_paused = run->state.paused;
@@ -78,6 +90,9 @@ void run_watch_subscriptions(struct run *run)
     run->state.trouble[0] = '\0';
     for (size_t i = 0; i < run->coverage.count; i++)
         watch_one(run, run->coverage.at[i]);
+    const struct subscription *keyless = coverage_keyless(&run->coverage, &run->list, run->source, &run->held);
+    if (keyless != NULL)
+        miss_key(run, keyless);
 }
 
 enum close_result run_list_subscriptions(struct run *run)

@@ -1,9 +1,11 @@
 /* Reading and writing what reconciling remembers, and telling it to others. */
 #include "closeapi/state.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "closeapi/setback.h"
 #include "config/small_file.h"
@@ -218,6 +220,27 @@ bool closeapi_can_reconcile(const struct config *config, const struct source *so
     return fault == NULL;
 }
 
+/* What was delivered under a name that is not configured any more is not known under another one: a first reading of
+ * the log would send it again. */
+bool closeapi_left_over(const struct config *config, char name[static 256])
+{
+    char path[SMALL_PATH], file[SMALL_PATH + 300];
+    bool found = false;
+    if (config->state_dir == NULL)
+        return false;
+    snprintf(path, sizeof path, "%.3800s/closeapi", config->state_dir);
+    DIR *directory = opendir(path);
+    for (const struct dirent *entry; directory != NULL && !found && (entry = readdir(directory)) != NULL;) {
+        snprintf(file, sizeof file, "%s/%.255s/" FILE_NAME, path, entry->d_name);
+        found = entry->d_name[0] != '.' && config_source(config, entry->d_name) == NULL && access(file, F_OK) == 0;
+        if (found)
+            snprintf(name, 256, "%s", entry->d_name);
+    }
+    if (directory != NULL)
+        closedir(directory);
+    return found;
+}
+
 int64_t closeapi_due(const struct config *config, const struct source *source)
 {
     struct reconcile_state state;
@@ -227,7 +250,11 @@ int64_t closeapi_due(const struct config *config, const struct source *source)
     if (!look(config, source, &state, &why))
         return clock_unix_ms(); /* whoever tries will say why it cannot be read */
     int64_t last = state.last_run_ms;
+    char name[256];
+    bool is_first = state.until_us == 0;
     reconcile_state_free(&state);
+    if (is_first && closeapi_left_over(config, name))
+        return clock_unix_ms() + source->reconcile_interval_ms;
     /* a clock that was ahead must not keep us waiting */
     return last > clock_unix_ms() ? clock_unix_ms() : last + source->reconcile_interval_ms;
 }

@@ -28,6 +28,15 @@ static bool is_good(const struct config *config, const struct source *source, co
     return true;
 }
 
+static bool keys_are_held(const struct coverage *coverage, const struct subscriptions *list,
+                          const struct source *source, const struct keyring *held, struct why *why)
+{
+    const struct subscription *keyless = coverage_keyless(coverage, list, source, held);
+    if (keyless != NULL)
+        coverage_keyless_words(keyless, source, why);
+    return keyless == NULL;
+}
+
 bool closeapi_try(const struct config *config, const struct source *source, struct why *why)
 {
     static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
@@ -41,7 +50,7 @@ bool closeapi_try(const struct config *config, const struct source *source, stru
     if (subscriptions_list(client, &list, why) == CLOSE_DONE) {
         if (keyring_read(config->state_dir, &held, why)) {
             good = coverage_find(&coverage, &list, source, config->sources, &held, why) &&
-                   is_good(config, source, &coverage, why);
+                   keys_are_held(&coverage, &list, source, &held, why) && is_good(config, source, &coverage, why);
             keyring_free(&held);
         }
         subscriptions_free(&list);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "closeapi/closeapi.h"
 #include "config/keyring.h"
 #include "config/signed.h"
 
@@ -23,6 +24,14 @@ size_t check_source_keys(const struct config *config, const struct source *sourc
 void check_stray_keys(const struct config *config)
 {
     struct keyring held;
+    char name[256];
+    if (closeapi_left_over(config, name))
+        printf("\nsource %s is not in the configuration, and it is kept how far Close's Event Log was read for it: if "
+               "it was "
+               "renamed,\n  closecrm.fcgi queue move %s NEW; if it is gone, rm -r '%s/closeapi/%s'. Until then a "
+               "source that "
+               "is new is not\n  reconciled by itself, for what was delivered under the old name would be sent again\n",
+               name, name, config->state_dir, name);
     if (!keyring_read(config->state_dir, &held, NULL))
         return;
     for (size_t i = 0; i < held.count; i++) {

@@ -43,10 +43,12 @@ static bool is_bundle(void)
 /* ---- files ---- */
 
 /* A folder of the kind that web servers show, somewhere in the path. */
-static bool looks_shown(const char *path)
+bool place_looks_shown(const char *path)
 {
     static const char *const names[] = {"/public_html/", "/htdocs/", "/httpdocs/", "/wwwroot/",
                                         "/webroot/",     "/html/",   "/public/",   "/cgi-bin/"};
+    if (strncmp(path, "/var/www/", 9) == 0)
+        return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strstr(path, names[i]) != NULL)
             return true;
@@ -113,7 +115,7 @@ static size_t check_configuration(const struct config *config)
     char path[PROGRAM_PATH];
     if (config->path == NULL)
         return 0;
-    if (looks_shown(config->path))
+    if (place_looks_shown(config->path))
         printf(
             "  the configuration %s seems to lie where a web server shows files: move it outside of that folder, to\n"
             "    closecrm/closecrm.conf in the home directory\n",

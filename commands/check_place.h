@@ -5,6 +5,7 @@
 #ifndef COMMANDS_CHECK_PLACE_H
 #define COMMANDS_CHECK_PLACE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "config/config.h"
@@ -14,6 +15,9 @@ size_t check_place(const struct config *config);
 
 /* Permissions and places of the program's file and the configuration; limits of the process and the disk; the
  * certificates; whether cron has been here where it must. Returns likewise. */
+/* Whether a path, a folder with a slash at its end, leads through a folder of the kind that web servers show. */
+bool place_looks_shown(const char *path);
+
 size_t check_files(const struct config *config);
 size_t check_limits(const struct config *config);
 size_t check_certificates(const struct config *config);

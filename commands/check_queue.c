@@ -75,7 +75,7 @@ static void print_library(const struct config *config)
     char library[QUEUE_LIBRARY];
     queue_library(config, library);
     printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"
-           "    made by `closecrm.fcgi queue backup`\n",
+           "    made by `closecrm.fcgi backup`\n",
            library);
 }
 
@@ -190,7 +190,7 @@ static size_t check_source(const struct overview_source *source, bool mended)
                source->counts.dead, source->name, source->name, source->name);
     if (source->counts.ending > 0)
         printf("  %" PRIu64 " dead letters of source %s end from %s on (dead_retention): replay them, or keep a copy:\n"
-               "    closecrm.fcgi queue backup FILE\n",
+               "    closecrm.fcgi backup FILE\n",
                source->counts.ending, source->name, when_print(source->counts.ending_ms, date));
     return wrong;
 }

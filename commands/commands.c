@@ -151,12 +151,21 @@ static const struct command commands[] = {
      "saved): what it is sending at that moment would go twice. Interrupted, it goes on where it stopped when it is\n"
      "called again.\n",
      command_queue_move},
-    {"queue backup", "FILE", "write a copy of the whole queue to a new file",
-     "It may be in use meanwhile. To use the copy: put it as queue.db into an empty folder of mode 0700 that belongs "
-     "to\n"
-     "the program's user, and name that as state_dir. What was delivered since the copy was made is delivered again.\n"
-     "Run by root, FILE is made by the state directory's owner, who must be allowed to write there.\n",
-     command_queue_backup},
+    {"queue backup", "FILE", "the same as `backup`", "See `closecrm.fcgi help backup`.\n", command_backup},
+    {"backup", "FILE", "write all that the state directory holds to a new file",
+     "Queue, signature keys that `subscribe` obtained, and how far Close's Event Log was read; all may be in use\n"
+     "meanwhile. `restore` puts it back. FILE must not exist, is readable by its owner only, and appears when it is\n"
+     "whole. The configuration is not in it. Run by root, FILE is made by the state directory's owner, who must be\n"
+     "allowed to write there.\n",
+     command_backup},
+    {"restore", "[--keys] FILE", "put a backup back, where no events are",
+     "Stop the program before. A queue with waiting events or dead letters is not written over. A key is taken on "
+     "only\n"
+     "if Close still has its subscription, which close_api_key is for. What Close sent after the backup was made is\n"
+     "not known to be complete any more: `reconcile` fetches it.\n"
+     "\n"
+     "  --keys   take on all keys without asking Close\n",
+     command_restore},
     {"dead list", LETTERS "[--json]", "list dead letters, the oldest first: events that cannot be delivered",
      FILTERS "  --json              an array, an element a line\n", command_dead_list},
     {"dead show", "ID", "show a dead letter: why, as it came, and the message that it would make now",

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "closeapi/closeapi.h"
 #include "closeapi/reconciler.h"
 #include "commands/options.h"
 #include "commands/state.h"
@@ -136,6 +137,17 @@ static void look_at_keys(struct findings *findings)
     }
 }
 
+static void look_at_left_over(struct findings *findings)
+{
+    char name[256];
+    if (closeapi_left_over(findings->config, name))
+        problem(
+            findings,
+            "source %s is not in the configuration any more: if it was renamed, closecrm.fcgi queue move %s NEW; if it "
+            "is gone, rm -r '%s/closeapi/%s'; until then a new source is not reconciled by itself",
+            name, name, findings->config->state_dir, name);
+}
+
 static void look(struct findings *findings)
 {
     struct why why = {""};
@@ -148,6 +160,7 @@ static void look(struct findings *findings)
         problem(findings, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %s", why.text);
     look_at_sources(findings);
     look_at_keys(findings);
+    look_at_left_over(findings);
     look_at_letters(findings);
     queue_close(findings->queue);
 }

@@ -119,8 +119,9 @@ static const struct subscription *find_same(const struct close_side *side, const
 
 /* ---- the probe ---- */
 
-/* A key that the program accepts for this source: one that we hold, else the configuration's. */
-static int probe(const struct close_side *side, const char *url)
+/* A key that the program accepts for this source: one that we hold, else the configuration's. id: of the subscription
+ * that is there. */
+static int probe(const struct close_side *side, const char *url, const char *id)
 {
     struct keyring held;
     struct why why = {""};
@@ -138,7 +139,10 @@ static int probe(const struct close_side *side, const char *url)
     if (key != NULL)
         code = probe_url(side->config, url, key);
     else
-        fprintf(stderr, "%s: without a signature key nothing can be probed: subscribe first\n", side->command);
+        fprintf(stderr,
+                "%s: the key of %s is not held here, so that nothing can be probed; for a new key: closecrm.fcgi "
+                "rotate %s\n",
+                side->command, id, id);
     keyring_free(&held);
     return code;
 }
@@ -173,7 +177,7 @@ static int refuse_second(const struct close_side *side, const struct wish *wish,
     bool held = close_side_holds_key(side, same->id, source);
     if (wish->probe) {
         printf("%s has this address already: it is only probed\n", same->id);
-        return probe(side, wish->url);
+        return probe(side, wish->url, same->id);
     }
     fprintf(stderr, "%s: %s has this address already%s; for a new key: closecrm.fcgi rotate %s\n", side->command,
             same->id, held ? "" : ", and its key is not held here", same->id);
@@ -196,7 +200,7 @@ static int work_on(struct close_side *side, const struct wish *wish)
         return COMMAND_OK;
     }
     int code = create(side, wish);
-    return code == COMMAND_OK && wish->probe ? probe(side, wish->url) : code;
+    return code == COMMAND_OK && wish->probe ? probe(side, wish->url, "it") : code;
 }
 
 /* Whether the key is good, asked in the cheapest way. */

@@ -106,6 +106,9 @@ struct config *config_read(const char *path, char *const environment[], struct w
  * symbolic links. Returns false with the reason and the command that mends it. */
 bool config_outside(const struct config *config, const char *document_root, struct why *why);
 
+/* Whether a place lies in the document root (NULL or empty: nothing is known), whether it is there or not. */
+bool config_would_show(const char *place, const char *document_root);
+
 /* The file of certificates that other machines' are checked with: ca_file, else (and for a config of NULL) the first of
  * the usual places on this system that can be read. NULL: there is none; what libcurl was built with may still do.
  * Borrowed from config, or static. */

@@ -231,6 +231,13 @@ bool places_outside(const struct config *config, const char *document_root, cons
     return true;
 }
 
+bool config_would_show(const char *place, const char *document_root)
+{
+    char root[PATH_MAX];
+    return document_root != NULL && document_root[0] != '\0' && realpath(document_root, root) != NULL &&
+           would_be_below(place, root);
+}
+
 bool config_outside(const struct config *config, const char *document_root, struct why *why)
 {
     char *home = NULL;

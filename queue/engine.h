@@ -54,7 +54,7 @@ struct inspection {
     bool (*move)(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct why *why);
-    bool (*backup)(void *state, const char *path, struct why *why);
+    bool (*backup)(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct why *why);
     void (*wake)(void *state);
     bool (*probe)(void *state, struct why *why);
 };

@@ -149,10 +149,11 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
     return inspection != NULL && inspection->check(queue->state, report, context, faults, why);
 }
 
-bool queue_backup(struct queue *queue, const char *path, struct why *why)
+bool queue_backup(struct queue *queue, const char *path, const struct backup_files *files, int64_t made_ms,
+                  struct why *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);
-    return inspection != NULL && inspection->backup(queue->state, path, why);
+    return inspection != NULL && inspection->backup(queue->state, path, files, made_ms, why);
 }
 
 void queue_wake(struct queue *queue)

@@ -133,11 +133,17 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
  * it. "": nothing does. */
 #define QUEUE_LIBRARY 160
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
+
 /* Wakes the process that forwards, if one does, as an append would. */
 void queue_wake(struct queue *queue);
 
-/* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
-bool queue_backup(struct queue *queue, const char *path, struct why *why);
+struct backup_files;
+
+/* Writes a backup (backup.h) to a new file, mode 0600: the whole queue as it is at one moment, in a form that is good
+ * as a state directory's, and the small files (NULL: none), which were read at made_ms or later. It appears under its
+ * name when it is whole and synced. Others write meanwhile. */
+bool queue_backup(struct queue *queue, const char *path, const struct backup_files *files, int64_t made_ms,
+                  struct why *why);
 
 /* Writes something small and syncs it, as an append would, and changes nothing that counts. Returns whether that
  * worked. Not where anything is appended to this struct queue. May block as long as the disk does. */

@@ -89,6 +89,7 @@ static void (*const suites[])(void) = {
     suite_webhook_request,
     suite_webhook_signature,
     suite_close_backfill,
+    suite_close_backup,
     suite_close_move,
     suite_close_loss,
     suite_close_lost,

@@ -10,6 +10,7 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 void suite_alerts(void);
 void suite_close(void);
 void suite_close_backfill(void);
+void suite_close_backup(void);
 void suite_close_move(void);
 void suite_close_loss(void);
 void suite_close_lost(void);

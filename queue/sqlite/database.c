@@ -184,6 +184,12 @@ enum database_result database_connect(struct database *database, const char *pat
     return database_result_of(database, code);
 }
 
+enum database_result database_connect_copy(struct database *database, const char *uri)
+{
+    int code = sqlite3_open_v2(uri, &database->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
+    return database_result_of(database, code);
+}
+
 enum database_result database_open(struct database *database, const char *directory, bool durable)
 {
     char path[4096];

@@ -117,6 +117,9 @@ struct database {
  * with the reason in `why`; then, too, call database_close. */
 enum database_result database_connect(struct database *database, const char *path);
 
+/* The same for a copy that is no process's queue, read only; uri: a name as in sqlite.org/uri.html. */
+enum database_result database_connect_copy(struct database *database, const char *uri);
+
 /* Sets the journal mode that the file system of a directory allows, and database->wal. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory);
 

@@ -1,16 +1,11 @@
 /* Looking into the queue: counts, lists, dead letters, and the operator's hand. Short transactions only. */
 #include "queue/inspect.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "queue/sqlite/letters.h"
 #include "queue/sqlite/store.h"
-
-#define BACKUP_PAGES 256 /* copied at once: writers go on in between */
 
 static bool failed(struct store *store, enum database_result result, struct why *why)
 {
@@ -282,7 +277,7 @@ static void store_wake(void *state)
     wake_send(store->directory, &store->group.wake_fd);
 }
 
-/* ---- checking, copying ---- */
+/* ---- checking ---- */
 
 static bool store_check(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                         struct why *why)
@@ -311,51 +306,6 @@ static bool store_check(void *state, void (*report)(void *context, const char *f
     if (*faults > 0)
         damage_mark(store->directory); /* repaired by whoever opens it next, when all have let go of it */
     return result == DATABASE_DONE || failed(store, result, why);
-}
-
-static enum database_result copy_all(struct database *database, sqlite3 *copy)
-{
-    sqlite3_backup *backup = sqlite3_backup_init(copy, "main", database->db, "main");
-    if (backup == NULL) {
-        why_set(&database->why, "the copy: %s", sqlite3_errmsg(copy));
-        return DATABASE_FAILED;
-    }
-    int code;
-    do {
-        code = sqlite3_backup_step(backup, BACKUP_PAGES);
-        if (code == SQLITE_BUSY || code == SQLITE_LOCKED)
-            sqlite3_sleep(10);
-    } while (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED);
-    sqlite3_backup_finish(backup);
-    return database_result_of(database, code == SQLITE_DONE ? SQLITE_OK : code);
-}
-
-/* One read transaction around all steps: else each write would begin the copy anew. */
-static bool store_backup(void *state, const char *path, struct why *why)
-{
-    struct store *store = state;
-    sqlite3 *copy = NULL;
-    if (!store_reader(store, why))
-        return false;
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        why_set(why, "cannot make %.300s: %s", path, strerror(errno));
-        return false;
-    }
-    enum database_result result =
-        database_result_of(&store->reader, sqlite3_open_v2(path, &copy, SQLITE_OPEN_READWRITE, NULL));
-    if (result == DATABASE_DONE) {
-        sqlite3_exec(store->reader.db, "BEGIN; SELECT count(*) FROM source", NULL, NULL, NULL);
-        result = copy_all(&store->reader, copy);
-        sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
-    }
-    sqlite3_close(copy);
-    bool synced = fsync(fd) == 0;
-    close(fd);
-    if (result == DATABASE_DONE && synced)
-        return true;
-    unlink(path);
-    return failed(store, result == DATABASE_DONE ? DATABASE_FAILED : result, why);
 }
 
 const struct inspection store_inspection = {

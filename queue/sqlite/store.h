@@ -189,6 +189,9 @@ void store_answer_request(void *state, int64_t number, bool done, const char *wo
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct why *why);
 
+/* backup.c */
+bool store_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct why *why);
+
 /* move.c */
 bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
 

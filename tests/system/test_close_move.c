@@ -30,7 +30,7 @@ static void rename_source(struct close_site *site, const char *name)
     char text[2048];
     int length = snprintf(text, sizeof text,
                           "[source %s]\ndata_plane_url = http://127.0.0.1:%u\nwrite_key = " ALPHA_WRITE_KEY "\n"
-                          "close_api_key = " CLOSE_API_KEY "\nclose_api_url = %s\nreconcile_interval = 0s\n",
+                          "close_api_key = " CLOSE_API_KEY "\nclose_api_url = %s\nreconcile_interval = 1m\n",
                           name, site->site.standin_port, standin_close_url(site->close));
     CU_ASSERT(temporary_write(site->site.directory, "closecrm.conf", 0600, text, (size_t)length));
 }
@@ -57,6 +57,9 @@ static void a_renamed_source_keeps_all(void)
         rename_source(&site, "acme");
         CU_ASSERT(close_site_start_program(&site));
         CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 10000));
+        /* a first reading of the log under the new name would send all again: it waits for the move, and says so */
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "cron"), 1);
+        check(strstr(site.said, "queue move default NEW") != NULL, "cron says what to do: %s", site.said);
         check(CLOSE_RUN(&site, "queue", "move", "default", "acme") == 0, "it moves: %s", site.said);
         check(strstr(site.said, "1 signature keys") != NULL && strstr(site.said, "not moved") == NULL, "all of it: %s",
               site.said);

@@ -279,7 +279,7 @@ static void backup_writes_a_new_file(void)
     CU_ASSERT_EQUAL(status.st_mode & 0777, 0600);
     RUN(&ran, NULL, "queue", "backup", path);
     CU_ASSERT_EQUAL(ran.code, 1);
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "File exists"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "is there already"));
     RUN(&ran, NULL, "queue", "backup");
     CU_ASSERT_EQUAL(ran.code, 2);
     made_end();

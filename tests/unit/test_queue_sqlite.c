@@ -454,8 +454,8 @@ static void a_backup_is_a_queue(void)
     path_join(path, directory, "restored");
     CU_ASSERT_EQUAL_FATAL(mkdir(path, 0700), 0);
     path_join(path, directory, "restored/queue.db");
-    CU_ASSERT_TRUE(queue_backup(queue, path, &why));
-    CU_ASSERT_FALSE(queue_backup(queue, path, &why)); /* never over what is there */
+    CU_ASSERT_TRUE(queue_backup(queue, path, NULL, 1, &why));
+    CU_ASSERT_FALSE(queue_backup(queue, path, NULL, 1, &why)); /* never over what is there */
     queue_close(queue);
     queue = open_new("restored");
     CU_ASSERT_EQUAL(queue_next(queue, "one", 0, 10, 4096, &found, &why), 1);

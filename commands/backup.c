@@ -1,0 +1,70 @@
+/* backup: queue, keys and what the Close side knows, in one file, made while all is in use. */
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "commands/check_place.h"
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "commands/state.h"
+#include "queue/backup.h"
+#include "watch/clock.h"
+
+/* The web server would show it to everybody. */
+static bool is_outside(const char *path, struct why *why)
+{
+    char copy[PATH_MAX], folder[PATH_MAX + 1];
+    snprintf(copy, sizeof copy, "%s", path);
+    if (realpath(dirname(copy), folder) == NULL) {
+        why_set(why, "cannot write to %.300s: %s", path, strerror(errno));
+        return false;
+    }
+    strcat(folder, "/"); /* NOLINT: there is room for it */
+    if (!place_looks_shown(folder) && !config_would_show(folder, getenv("DOCUMENT_ROOT")))
+        return true;
+    why_set(
+        why,
+        "%.300s would lie where a web server shows files to everybody, and it holds keys and customer data: choose a "
+        "folder outside",
+        path);
+    return false;
+}
+
+static bool write_backup(const struct state *state, const char *path, struct why *why)
+{
+    struct backup_files files;
+    int64_t made_ms = clock_unix_ms();
+    if (!is_outside(path, why))
+        return false;
+    /* before the queue: how far the Event Log was read must not be ahead of what is in it */
+    if (!backup_files_gather(state->config->state_dir, &files, why))
+        return false;
+    bool good = queue_backup(state->queue, path, &files, made_ms, why);
+    backup_files_free(&files);
+    return good;
+}
+
+int command_backup(int argc, char **argv)
+{
+    const char *path = NULL;
+    struct state state;
+    struct stat status;
+    struct why why = {""};
+    if (!options_read(argc, argv, NULL, 0, &path))
+        return COMMAND_USAGE;
+    if (path == NULL)
+        return options_wrong(argv[0], "into which file?");
+    if (!state_open(&state, argv[0]))
+        return COMMAND_FAILED;
+    bool good = write_backup(&state, path, &why);
+    state_close(&state);
+    if (!good)
+        return state_failed(argv[0], &why);
+    printf("%s: %lld bytes; it holds keys and customer data: keep it as secret as they are\n", path,
+           stat(path, &status) == 0 ? (long long)status.st_size : 0LL);
+    return COMMAND_OK;
+}

@@ -1,0 +1,172 @@
+/* restore: puts a backup back, into a state directory that has no events. What was there stays until one rename at the
+ * end; called again after it was killed, it goes through. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "commands/restore_keys.h"
+#include "commands/state.h"
+#include "commands/when.h"
+#include "config/signed.h"
+#include "queue/backup.h"
+#include "queue/inspect.h"
+#include "queue/loss.h"
+#include "watch/clock.h"
+#include "watch/log.h"
+
+struct restore {
+    struct config *config;
+    const char *command;
+    const char *path;
+    bool all_keys; /* --keys */
+    struct backup *backup;
+    struct strings sources;
+    struct backup_files files;
+    struct restore_key *keys; /* of each file */
+    int lock;
+};
+
+/* The directory may be missing: then it is made, as the program would, but not by root. */
+static bool prepare(struct restore *restore, struct why *why)
+{
+    restore->config = config_load(why);
+    if (restore->config == NULL)
+        return false;
+    log_open(LEVEL_ERROR);
+    if (restore->config->queue != QUEUE_SQLITE) {
+        why_set(why, "queue = none keeps nothing, so that nothing can be put back");
+        return false;
+    }
+    return state_may_open(restore->config, why);
+}
+
+static bool read_backup(struct restore *restore, struct why *why)
+{
+    restore->backup = backup_open(restore->path, why);
+    if (restore->backup == NULL || !backup_sources(restore->backup, &restore->sources, why) ||
+        !backup_read_files(restore->backup, &restore->files, why))
+        return false;
+    restore->keys = calloc(restore->files.count + 1, sizeof *restore->keys);
+    if (restore->keys == NULL)
+        why_set(why, "out of memory");
+    return restore->keys != NULL;
+}
+
+/* Without Close's word a key may be somebody's who should have it no more: a person must say so. */
+static bool keys_are_judged(struct restore *restore, struct why *why)
+{
+    size_t unknown = 0;
+    restore_judge_keys(restore->config, &restore->files, restore->keys);
+    for (size_t i = 0; i < restore->files.count; i++) {
+        struct restore_key *key = &restore->keys[i];
+        if (key->fate != KEY_UNKNOWN)
+            continue;
+        if (restore->all_keys)
+            key->fate = KEY_GOOD;
+        else if (unknown++ == 0)
+            fputs("Whether Close still has these subscriptions is not known:\n", stderr);
+        if (!restore->all_keys)
+            fprintf(stderr, "  %s of source %s: %s\n", key->subscription, key->source, key->why.text);
+    }
+    if (unknown > 0)
+        why_set(why, "nothing was changed; to take on their keys in any case, call this again with --keys");
+    return unknown == 0;
+}
+
+static bool note_losses(const struct restore *restore, struct why *why)
+{
+    char date[WHEN_SIZE];
+    struct loss loss = {.from_ms = backup_made_ms(restore->backup), .until_ms = clock_unix_ms()};
+    snprintf(loss.words, sizeof loss.words, "a backup of %s was put back", when_print(loss.from_ms, date));
+    for (size_t i = 0; i < restore->sources.count; i++) {
+        if (!loss_note(restore->config->state_dir, restore->sources.at[i], &loss, why))
+            return false;
+    }
+    return true;
+}
+
+/* What is there already stays. */
+static bool put_files(const struct restore *restore, struct why *why)
+{
+    const char *state_dir = restore->config->state_dir;
+    for (size_t i = 0; i < restore->files.count; i++) {
+        const struct backup_file *file = &restore->files.at[i];
+        bool there;
+        if (restore->keys[i].fate == KEY_GONE)
+            continue;
+        if (!backup_file_put(state_dir, file, &there, why))
+            return false;
+        if (there && strncmp(file->name, "closeapi/", 9) == 0)
+            printf("%s is there already, and stays as it is\n", file->name);
+    }
+    for (size_t i = 0; i < restore->files.count; i++) {
+        const struct restore_key *key = &restore->keys[i];
+        if (key->fate != KEY_GONE)
+            continue;
+        printf("the key of subscription %s is left out: Close has it no more\n", key->subscription);
+        if (!signed_forget(state_dir, key->source, key->subscription, why))
+            return false;
+    }
+    return true;
+}
+
+/* The losses first: from then on nothing is claimed that may not be so. */
+static bool put_back(struct restore *restore, struct why *why)
+{
+    const char *state_dir = restore->config->state_dir;
+    bool busy;
+    restore->lock = backup_lock(state_dir, &busy, why);
+    if (busy)
+        state_holders(restore->config, stderr);
+    return restore->lock >= 0 && backup_build(restore->backup, state_dir, why) && note_losses(restore, why) &&
+           put_files(restore, why) && backup_commit(state_dir, why);
+}
+
+static void free_all(struct restore *restore)
+{
+    if (restore->lock >= 0)
+        close(restore->lock);
+    backup_close(restore->backup);
+    queue_names_free(&restore->sources);
+    backup_files_free(&restore->files);
+    free(restore->keys);
+    config_free(restore->config);
+}
+
+static size_t count_keys(const struct restore *restore)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < restore->files.count; i++)
+        count += restore->keys[i].fate == KEY_GOOD;
+    return count;
+}
+
+static void print_done(const struct restore *restore)
+{
+    char date[WHEN_SIZE];
+    printf(
+        "restored what there was at %s, with %zu signature keys. What Close sent since is fetched by `reconcile`, and "
+        "what was\ndelivered since may go again. Start the program; `closecrm.fcgi check` says whether all is well.\n",
+        when_print(backup_made_ms(restore->backup), date), count_keys(restore));
+}
+
+int command_restore(int argc, char **argv)
+{
+    struct restore restore = {.command = argv[0], .lock = -1};
+    const struct option_spec specs[] = {{"--keys", NULL, &restore.all_keys}};
+    struct why why = {""};
+    if (!options_read(argc, argv, specs, 1, &restore.path))
+        return COMMAND_USAGE;
+    if (restore.path == NULL)
+        return options_wrong(argv[0], "which file?");
+    bool good = prepare(&restore, &why) && read_backup(&restore, &why) && keys_are_judged(&restore, &why) &&
+                put_back(&restore, &why);
+    if (good)
+        print_done(&restore);
+    free_all(&restore);
+    return good ? COMMAND_OK : state_failed(argv[0], &why);
+}

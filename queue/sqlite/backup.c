@@ -1,0 +1,155 @@
+/* Writing a backup: queue_backup of inspect.h.
+ *
+ * VACUUM INTO and not SQLite's backup call: it leaves out what was deleted, copies only pages in use, and makes a file
+ * that needs no log. Both need one read transaction for the whole of it: without one, each commit of another process
+ * would begin a stepwise copy anew, and under load it would never end. For as long as it takes (some seconds for a
+ * gigabyte) the log cannot begin anew, and grows by what is written meanwhile; nobody waits for it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "queue/backup.h"
+#include "queue/sqlite/backup.h"
+#include "queue/sqlite/store.h"
+
+static bool cannot(const char *what, const char *path, struct why *why)
+{
+    why_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
+    return false;
+}
+
+/* Runs a statement that returns nothing; texts are bound in order. */
+static enum database_result run_text(struct database *database, const char *text, const char *first)
+{
+    sqlite3_stmt *one = NULL;
+    int code = sqlite3_prepare_v2(database->db, text, -1, &one, NULL);
+    if (code == SQLITE_OK && first != NULL)
+        sqlite3_bind_text(one, 1, first, -1, SQLITE_STATIC);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(one);
+    enum database_result result = database_result_of(database, code == SQLITE_DONE ? SQLITE_OK : code);
+    sqlite3_finalize(one);
+    return result;
+}
+
+enum database_result backup_vacuum(struct database *database, const char *path)
+{
+    return run_text(database, "VACUUM INTO ?1", path);
+}
+
+static enum database_result add_file(struct database *copy, const struct backup_file *file)
+{
+    sqlite3_stmt *add = NULL;
+    int code =
+        sqlite3_prepare_v2(copy->db, "INSERT INTO " BACKUP_FILES " (name, bytes) VALUES (?1, ?2)", -1, &add, NULL);
+    if (code == SQLITE_OK) {
+        sqlite3_bind_text(add, 1, file->name, -1, SQLITE_STATIC);
+        sqlite3_bind_blob64(add, 2, file->bytes, file->length, SQLITE_STATIC);
+        code = sqlite3_step(add);
+    }
+    enum database_result result = database_result_of(copy, code == SQLITE_DONE ? SQLITE_OK : code);
+    sqlite3_finalize(add);
+    return result;
+}
+
+/* When it was made and the small files, in the copy. */
+static bool add_files(const char *path, const struct backup_files *files, int64_t made_ms, struct why *why)
+{
+    struct database copy = {.write_lock = -1};
+    char text[300];
+    sqlite3_snprintf(sizeof text, text,
+                     "BEGIN; CREATE TABLE " BACKUP_ABOUT " (made_ms INTEGER NOT NULL, version TEXT NOT NULL);"
+                     "CREATE TABLE " BACKUP_FILES " (name TEXT PRIMARY KEY, bytes BLOB NOT NULL);"
+                     "INSERT INTO " BACKUP_ABOUT " VALUES (%lld, '%q')",
+                     (long long)made_ms, CLOSECRM_VERSION);
+    enum database_result result = database_connect(&copy, path);
+    if (result == DATABASE_DONE)
+        result = database_result_of(&copy, sqlite3_exec(copy.db, text, NULL, NULL, NULL));
+    for (size_t i = 0; files != NULL && i < files->count && result == DATABASE_DONE; i++)
+        result = add_file(&copy, &files->at[i]);
+    if (result == DATABASE_DONE)
+        result = database_result_of(&copy, sqlite3_exec(copy.db, "COMMIT", NULL, NULL, NULL));
+    *why = copy.why;
+    database_close(&copy);
+    return result == DATABASE_DONE;
+}
+
+bool backup_sync(const char *path, struct why *why)
+{
+    char folder[STATE_PATH];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL)
+        snprintf(folder, sizeof folder, ".");
+    else
+        slash[slash == folder] = '\0';
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool good = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return good ? directory_sync(folder, why) : cannot("sync", path, why);
+}
+
+/* Gives the whole file its name, which nothing may have meanwhile. */
+static bool put_in_place(const char *part, const char *path, struct why *why)
+{
+    struct stat status;
+    if (renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+        return true;
+    if (errno == EINVAL || errno == ENOSYS) { /* not every file system can */
+        if (lstat(path, &status) == 0)
+            errno = EEXIST;
+        else if (rename(part, path) == 0)
+            return true;
+    }
+    return cannot("make", path, why);
+}
+
+static bool write_part(struct store *store, const char *part, const struct backup_files *files, int64_t made_ms,
+                       struct why *why)
+{
+    /* no connection has it open yet: closing it drops no lock */
+    int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        cannot("make", part, why);
+        if (errno == EEXIST)
+            why_set(why, "%.300s is there: another backup is being written, or one was killed: remove it", part);
+        return false;
+    }
+    close(fd);
+    enum database_result result = backup_vacuum(&store->reader, part);
+    if (result != DATABASE_DONE) {
+        *why = store->reader.why;
+        store_failed(store, result == DATABASE_DAMAGED ? result : DATABASE_FAILED, why);
+    }
+    return result == DATABASE_DONE && add_files(part, files, made_ms, why) && backup_sync(part, why);
+}
+
+bool store_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct why *why)
+{
+    struct store *store = state;
+    char part[STATE_PATH];
+    struct stat status;
+    if (!store_reader(store, why))
+        return false;
+    if (lstat(path, &status) == 0) {
+        why_set(why, "%.300s is there already, and is not written over", path);
+        return false;
+    }
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part) {
+        why_set(why, "the path is too long");
+        return false;
+    }
+    if (lstat(part, &status) == 0) {
+        why_set(why, "%.300s is there: another backup is being written, or one was killed: remove it", part);
+        return false;
+    }
+    if (!write_part(store, part, files, made_ms, why) || !put_in_place(part, path, why)) {
+        unlink(part);
+        return false;
+    }
+    return backup_sync(path, why);
+}

@@ -1,0 +1,402 @@
+/* Putting a backup back: see queue/backup.h. The new database is built under another name; one rename puts it in its
+ * place. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "queue/backup.h"
+#include "queue/inspect.h"
+#include "queue/sqlite/backup.h"
+#include "queue/sqlite/store.h"
+
+#define BUILT "queue.db.restored"
+
+struct backup {
+    struct database database; /* read only */
+    bool has_files;
+    int64_t made_ms;
+};
+
+static enum database_result execute(struct database *database, const char *text)
+{
+    return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
+}
+
+/* A single number; 0 without a row, or when it fails, which *result tells. */
+static int64_t number_of(struct database *database, const char *text, enum database_result *result)
+{
+    sqlite3_stmt *one = NULL;
+    int64_t number = 0;
+    if (*result != DATABASE_DONE)
+        return 0;
+    *result = database_result_of(database, sqlite3_prepare_v2(database->db, text, -1, &one, NULL));
+    if (*result == DATABASE_DONE && database_step(database, one, result) == SQLITE_ROW)
+        number = sqlite3_column_int64(one, 0);
+    sqlite3_finalize(one);
+    return number;
+}
+
+/* ---- reading ---- */
+
+/* A URI, so that SQLite makes no file beside it and takes no lock: it may lie on a medium that cannot be written. */
+static char *uri_of(const char *path)
+{
+    char *uri = malloc(3 * strlen(path) + 32), *at = uri;
+    if (uri == NULL)
+        return NULL;
+    at += sprintf(at, "file:");
+    for (; *path != '\0'; path++)
+        at += strchr("?#%", *path) != NULL ? sprintf(at, "%%%02x", (unsigned char)*path) : sprintf(at, "%c", *path);
+    sprintf(at, "?immutable=1");
+    return uri;
+}
+
+static bool is_whole(struct database *database, struct why *why)
+{
+    enum database_result result = DATABASE_DONE;
+    sqlite3_stmt *check = NULL;
+    bool whole = false;
+    result =
+        database_result_of(database, sqlite3_prepare_v2(database->db, "PRAGMA integrity_check(1)", -1, &check, NULL));
+    if (result == DATABASE_DONE && database_step(database, check, &result) == SQLITE_ROW)
+        whole = strcmp((const char *)sqlite3_column_text(check, 0), "ok") == 0;
+    if (result == DATABASE_DONE && !whole)
+        why_set(why, "it is damaged: %.200s", (const char *)sqlite3_column_text(check, 0));
+    else if (result != DATABASE_DONE)
+        *why = database->why;
+    sqlite3_finalize(check);
+    return whole;
+}
+
+static bool is_backup(struct backup *backup, const char *path, struct why *why)
+{
+    struct database *database = &backup->database;
+    struct stat status;
+    enum database_result result = DATABASE_DONE;
+    int64_t version = number_of(database, "PRAGMA user_version", &result);
+    int64_t tables =
+        number_of(database, "SELECT count(*) FROM sqlite_master WHERE name IN ('source', 'known', 'letter')", &result);
+    backup->has_files =
+        number_of(database, "SELECT count(*) FROM sqlite_master WHERE name = '" BACKUP_FILES "'", &result) > 0;
+    if (result == DATABASE_DONE && (tables != 3 || version != SCHEMA_VERSION)) {
+        why_set(why, tables != 3 ? "it is no backup of a queue" : "it was made by another release of the program");
+        return false;
+    }
+    backup->made_ms = backup->has_files ? number_of(database, "SELECT made_ms FROM " BACKUP_ABOUT, &result) : 0;
+    if (result == DATABASE_DONE && backup->made_ms == 0 && stat(path, &status) == 0)
+        backup->made_ms = (int64_t)status.st_mtim.tv_sec * 1000; /* an older release did not write it down */
+    if (result == DATABASE_DONE)
+        return is_whole(database, why);
+    *why = database->why;
+    return false;
+}
+
+struct backup *backup_open(const char *path, struct why *why)
+{
+    struct backup *backup = calloc(1, sizeof *backup);
+    char *uri = uri_of(path);
+    bool good = false;
+    if (backup == NULL || uri == NULL) {
+        why_set(why, "out of memory");
+    } else if (access(path, R_OK) != 0) {
+        why_set(why, "%s", strerror(errno));
+    } else {
+        backup->database.write_lock = -1;
+        enum database_result result = database_connect_copy(&backup->database, uri);
+        good = result == DATABASE_DONE && is_backup(backup, path, why);
+        if (result != DATABASE_DONE)
+            *why = backup->database.why;
+    }
+    free(uri);
+    if (good)
+        return backup;
+    why_prefix(why, "%.300s cannot be restored: ", path);
+    backup_close(backup);
+    return NULL;
+}
+
+void backup_close(struct backup *backup)
+{
+    if (backup != NULL && backup->database.db != NULL)
+        database_close(&backup->database);
+    free(backup);
+}
+
+int64_t backup_made_ms(const struct backup *backup)
+{
+    return backup->made_ms;
+}
+
+static bool add_name(struct strings *names, const char *name)
+{
+    char **at = realloc(names->at, (names->count + 1) * sizeof *at);
+    if (at == NULL)
+        return false;
+    names->at = at;
+    at[names->count] = strdup(name);
+    return at[names->count++] != NULL;
+}
+
+bool backup_sources(struct backup *backup, struct strings *names, struct why *why)
+{
+    enum database_result result;
+    bool memory = true;
+    *names = (struct strings){NULL, 0};
+    sqlite3_stmt *sources = database_statement(&backup->database, STATEMENT_SOURCES, 0);
+    while (memory && database_step(&backup->database, sources, &result) == SQLITE_ROW)
+        memory = add_name(names, (const char *)sqlite3_column_text(sources, 0));
+    sqlite3_reset(sources);
+    if (memory && result == DATABASE_DONE)
+        return true;
+    why_set(why, "%s", memory ? backup->database.why.text : "out of memory");
+    queue_names_free(names);
+    return false;
+}
+
+bool backup_read_files(struct backup *backup, struct backup_files *files, struct why *why)
+{
+    enum database_result result;
+    sqlite3_stmt *read = NULL;
+    bool memory = true;
+    *files = (struct backup_files){NULL, 0};
+    if (!backup->has_files)
+        return true;
+    result = database_result_of(
+        &backup->database,
+        sqlite3_prepare_v2(backup->database.db, "SELECT name, bytes FROM " BACKUP_FILES, -1, &read, NULL));
+    while (result == DATABASE_DONE && memory && database_step(&backup->database, read, &result) == SQLITE_ROW)
+        memory = backup_files_add(files, (const char *)sqlite3_column_text(read, 0), sqlite3_column_blob(read, 1),
+                                  (size_t)sqlite3_column_bytes(read, 1));
+    sqlite3_finalize(read);
+    if (memory && result == DATABASE_DONE)
+        return true;
+    why_set(why, "%s", memory ? backup->database.why.text : "out of memory");
+    backup_files_free(files);
+    return false;
+}
+
+/* ---- the place ---- */
+
+static bool exists(const char *directory, const char *name)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, name);
+    return access(path, F_OK) == 0;
+}
+
+/* What the queue that is there holds. */
+static int64_t count_events(struct database *database, enum database_result *result)
+{
+    char text[64];
+    int64_t events = number_of(database, "SELECT count(*) FROM letter", result);
+    int64_t last = number_of(database, "SELECT max(number) FROM source", result);
+    for (int64_t number = 1; number <= last && *result == DATABASE_DONE; number++) {
+        sqlite3_snprintf(sizeof text, text, "SELECT count(*) FROM event_%lld", (long long)number);
+        events += number_of(database, text, result);
+    }
+    return events;
+}
+
+static bool may_go(const char *directory, struct why *why)
+{
+    struct database old;
+    if (!exists(directory, "queue.db"))
+        return true;
+    if (damage_is_marked(directory)) {
+        why_set(why,
+                "the queue in %.300s is damaged, and may hold events: let the program repair it, or move the directory "
+                "aside",
+                directory);
+        return false;
+    }
+    enum database_result result = database_open(&old, directory, true);
+    int64_t events = result == DATABASE_DONE ? count_events(&old, &result) : 0;
+    if (result != DATABASE_DONE)
+        why_set(why, "what the queue in %.200s holds cannot be told (%.200s): move the directory aside", directory,
+                old.why.text);
+    else if (events > 0)
+        why_set(
+            why,
+            "the queue in %.200s holds %lld events that wait or are dead letters, which are not written over: deliver "
+            "them (closecrm.fcgi forward, dead list), or move the directory aside: mv '%.200s' '%.200s.old'",
+            directory, (long long)events, directory, directory);
+    database_close(&old);
+    return result == DATABASE_DONE && events == 0;
+}
+
+int backup_lock(const char *state_dir, bool *busy, struct why *why)
+{
+    *busy = false;
+    if (!directory_prepare(state_dir, why))
+        return -1;
+    int lock = directory_open(state_dir, "open.lock", why);
+    if (lock < 0)
+        return -1;
+    if (flock(lock, LOCK_EX | LOCK_NB) == 0 && may_go(state_dir, why))
+        return lock;
+    if (errno == EWOULDBLOCK && why->text[0] == '\0') {
+        *busy = true;
+        why_set(why, "a process has the queue in %.300s open: stop it, and call this again", state_dir);
+    }
+    close(lock);
+    return -1;
+}
+
+/* ---- building ---- */
+
+/* What the queue that is there remembers goes on counting: what was delivered since is known. Texts with the
+ * number that a source has in the new database and the one that it had. */
+static const char *const merge_texts[] = {
+    "INSERT INTO known (source, key, updated, at) SELECT %u, key, updated, at FROM old.known WHERE source = %u"
+    " ON CONFLICT (source, key) DO UPDATE SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
+    "INSERT INTO known (source, key, updated, at) SELECT %u, key, max(updated), max(at) FROM old.journal"
+    " WHERE source = %u GROUP BY key"
+    " ON CONFLICT (source, key) DO UPDATE SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
+    "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM old.count WHERE source = %u AND kind NOT IN (8, 9)"
+    " ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
+    "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM old.count WHERE source = %u AND kind IN (8, 9)"
+    " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
+};
+
+static enum database_result merge_source(struct database *built, uint32_t number, uint32_t old_number)
+{
+    char text[600];
+    enum database_result result = DATABASE_DONE;
+    for (size_t i = 0; i < sizeof merge_texts / sizeof *merge_texts && result == DATABASE_DONE; i++) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* constant texts above */
+        snprintf(text, sizeof text, merge_texts[i], (unsigned)number, (unsigned)old_number);
+#pragma GCC diagnostic pop
+        result = execute(built, text);
+    }
+    snprintf(text, sizeof text,
+             "INSERT INTO sqlite_sequence (name, seq) SELECT 'event_%u', 0 WHERE NOT EXISTS"
+             " (SELECT 1 FROM main.sqlite_sequence WHERE name = 'event_%u');"
+             "UPDATE main.sqlite_sequence SET seq = seq + ifnull((SELECT seq FROM old.sqlite_sequence"
+             " WHERE name = 'event_%u'), 0) WHERE name = 'event_%u'",
+             (unsigned)number, (unsigned)number, (unsigned)old_number, (unsigned)number);
+    return result == DATABASE_DONE ? execute(built, text) : result;
+}
+
+static enum database_result merge_sources(struct database *built)
+{
+    enum database_result result;
+    sqlite3_stmt *sources = NULL;
+    result = database_result_of(
+        built, sqlite3_prepare_v2(built->db, "SELECT number, name FROM old.source", -1, &sources, NULL));
+    while (result == DATABASE_DONE && database_step(built, sources, &result) == SQLITE_ROW) {
+        uint32_t number = 0, old_number = (uint32_t)sqlite3_column_int64(sources, 0);
+        result = schema_add_source(built, (const char *)sqlite3_column_text(sources, 1), &number);
+        if (result == DATABASE_DONE)
+            result = merge_source(built, number, old_number);
+    }
+    sqlite3_finalize(sources);
+    return result;
+}
+
+static enum database_result merge(struct database *built, const char *directory)
+{
+    char path[STATE_PATH], text[STATE_PATH + 32];
+    if (!exists(directory, "queue.db"))
+        return DATABASE_DONE;
+    directory_path(path, directory, "queue.db");
+    sqlite3_snprintf(sizeof text, text, "ATTACH '%q' AS old", path);
+    enum database_result result = execute(built, text);
+    if (result == DATABASE_DONE)
+        result = merge_sources(built);
+    if (result == DATABASE_DONE)
+        result = execute(built, "DETACH old");
+    return result;
+}
+
+static void remove_built(const char *directory)
+{
+    static const char *const names[] = {BUILT, BUILT "-journal", BUILT "-wal", BUILT "-shm"};
+    char path[STATE_PATH];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        directory_path(path, directory, names[i]);
+        unlink(path);
+    }
+}
+
+/* Keys stand in files of their own: of the tables that held them nothing may be left. */
+static enum database_result finish(struct database *built, const char *directory)
+{
+    enum database_result result = execute(built, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL;"
+                                                 "PRAGMA secure_delete = ON; DROP TABLE IF EXISTS " BACKUP_FILES ";"
+                                                 "DROP TABLE IF EXISTS " BACKUP_ABOUT);
+    return result == DATABASE_DONE ? merge(built, directory) : result;
+}
+
+bool backup_build(struct backup *backup, const char *state_dir, struct why *why)
+{
+    char path[STATE_PATH];
+    struct database built = {.write_lock = -1};
+    directory_path(path, state_dir, BUILT);
+    remove_built(state_dir); /* by a restore that was killed */
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        why_set(why, "cannot make %.300s: %s", path, strerror(errno));
+        return false;
+    }
+    close(fd); /* no connection has it open yet */
+    enum database_result result = backup_vacuum(&backup->database, path);
+    *why = backup->database.why;
+    if (result == DATABASE_DONE) {
+        built.write_lock = directory_open(state_dir, "write.lock", why);
+        result = built.write_lock < 0 ? DATABASE_FAILED : database_connect(&built, path);
+        if (result == DATABASE_DONE)
+            result = finish(&built, state_dir);
+        if (built.db != NULL)
+            *why = built.why;
+        database_close(&built);
+    }
+    if (result == DATABASE_DONE && backup_sync(path, why))
+        return true;
+    remove_built(state_dir);
+    return false;
+}
+
+/* The log belongs to the old database and would be taken for the new one's: it goes into the old one first. */
+static bool end_log(const char *directory, struct why *why)
+{
+    struct database old = {.write_lock = -1};
+    char path[STATE_PATH];
+    if (!exists(directory, "queue.db"))
+        return true;
+    directory_path(path, directory, "queue.db");
+    enum database_result result = database_connect(&old, path);
+    if (result == DATABASE_DONE)
+        result = execute(&old, "PRAGMA journal_mode = DELETE");
+    *why = old.why;
+    database_close(&old);
+    if (result == DATABASE_DONE && exists(directory, "queue.db-wal")) {
+        why_set(why, "the log of the old queue cannot be ended: is a process still there?");
+        return false;
+    }
+    return result == DATABASE_DONE;
+}
+
+bool backup_commit(const char *state_dir, struct why *why)
+{
+    static const char *const beside[] = {"queue.db-journal", "queue.db-wal", "queue.db-shm"};
+    char built[STATE_PATH], path[STATE_PATH];
+    directory_path(built, state_dir, BUILT);
+    if (!end_log(state_dir, why))
+        return false;
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) { /* of a database that is gone, or empty */
+        directory_path(path, state_dir, beside[i]);
+        unlink(path);
+    }
+    directory_path(path, state_dir, "queue.db");
+    if (rename(built, path) != 0) {
+        why_set(why, "cannot make %.300s: %s", path, strerror(errno));
+        return false;
+    }
+    return directory_sync(state_dir, why);
+}
