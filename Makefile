@@ -58,7 +58,7 @@ LDFLAGS_valgrind :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages install uninstall clean help \
-	test-browser setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
+	test-browser test-storm test-upgrade setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
 
@@ -213,6 +213,20 @@ tsan: setup-test ## the tests with ThreadSanitizer
 # Under valgrind only what runs in the test program itself: it makes programs some thirty times slower, and the system
 # tests are about real servers' time-outs. http/'s tests execute the test program anew, which would be valgrind itself.
 VALGRIND_SUITES := $(filter-out http status,$(FOLDERS)) log counters recent alerts status_tools status_words
+
+# ROUNDS=500: how many for each way of running the program.
+test-storm: setup-test ## kills, faults, a quota, outside looks: everything at once under load, ROUNDS (500) times
+	@$(parallel) closecrm.fcgi build/release/tests/all
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_STORM_ROUNDS=$(or $(ROUNDS),500) build/release/tests/all storm
+
+# The release before stands under build/before, for the next time.
+test-upgrade: setup-test ## another release's state directory is taken on under load and given back: BEFORE=COMMIT
+	@[ -n "$(BEFORE)" ] || { echo "test-upgrade: name the release before: make test-upgrade BEFORE=COMMIT"; exit 2; }
+	@mkdir -p build/before/$(BEFORE) && git archive $(BEFORE) | tar -x -C build/before/$(BEFORE)
+	@$(MAKE) --no-print-directory -C build/before/$(BEFORE) closecrm.fcgi
+	@$(parallel) closecrm.fcgi build/release/tests/all
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi \
+	    CLOSECRM_BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi build/release/tests/all upgrade
 
 test-browser: setup-browser ## drive the status page in headless Chromium, and ask promtool about the metrics
 	@$(parallel) closecrm.fcgi

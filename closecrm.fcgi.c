@@ -1,11 +1,12 @@
 /* closecrm.fcgi: takes Close's webhooks and forwards them to a RudderStack data plane. main finds out how it was
  * started (by a FastCGI spawner, as a CGI program, by hand with a command), and hands over. */
 #include <malloc.h>
-#include <signal.h>
+#include <stdbool.h>
 
 #include "commands/commands.h"
 #include "http/http.h"
 #include "life/life.h"
+#include "life/signals.h"
 
 /* glibc keeps what large buffers leave behind: twice as much after a backlog, and not a bit faster. Its arenas are few
  * on small machines already and many on large ones; with only two, the request threads and the forwarder waited for
@@ -20,8 +21,9 @@ static void keep_memory_small(void)
 int main(int argc, char **argv)
 {
     keep_memory_small();
-    signal(SIGPIPE, SIG_IGN);
-    if (http_is_fastcgi())
+    bool fastcgi = http_is_fastcgi(), cgi = !fastcgi && http_is_cgi();
+    signals_heed(!fastcgi && !cgi);
+    if (fastcgi)
         return life_fastcgi();
-    return http_is_cgi() ? life_cgi() : commands_run(argc, argv);
+    return cgi ? life_cgi() : commands_run(argc, argv);
 }

@@ -90,6 +90,7 @@ static CURLcode set_options(struct close_client *client, const struct config *co
     failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, WHOLE_MS);
     failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    failed |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
     failed |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, client->headers);
     failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION);
     failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "config/signed.h"
 #include "config/small_file.h"
 #include "watch/clock.h"
 #include "watch/log.h"
@@ -123,10 +124,20 @@ static enum close_result clear_note(const struct subscribing *work, char *taken,
     return result;
 }
 
+/* Whether a subscription that is noted to have a key (signed.h) is in Close still, or its key held. */
+static bool is_there(const void *context, const char *id)
+{
+    const struct subscribing *work = context;
+    return subscriptions_find(work->list, id) != NULL || is_held(work, id);
+}
+
 enum close_result subscribe_recover(const struct subscribing *work, bool *changed, struct why *why)
 {
     char taken[KEYRING_ID] = "";
-    return clear_note(work, taken, changed, why);
+    enum close_result result = clear_note(work, taken, changed, why);
+    if (result == CLOSE_DONE && !signed_retain(work->config->state_dir, work->source->name, is_there, work, why))
+        return CLOSE_FAILED;
+    return result;
 }
 
 /* ---- making one ---- */

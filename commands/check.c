@@ -4,9 +4,11 @@
 #include "commands/commands.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "closeapi/closeapi.h"
+#include "commands/check_keys.h"
 #include "commands/check_place.h"
 #include "commands/check_queue.h"
 #include "commands/options.h"
@@ -71,7 +73,8 @@ static bool try_close(const struct config *config, const struct source *source)
     return good;
 }
 
-static size_t check_sources(const struct config *config, bool offline)
+/* delivers: is told for each source whether its data plane takes its key. */
+static size_t check_sources(const struct config *config, bool offline, bool *delivers)
 {
     size_t wrong = 0;
     for (size_t i = 0; i < config->sources; i++) {
@@ -80,13 +83,19 @@ static size_t check_sources(const struct config *config, bool offline)
         print_address(config, source);
         if (is_plain_http(source->data_plane_url))
             printf("  data_plane_url is http: events and write key travel readable by others; use https\n");
+        if (source->accept_empty == ANSWER_YES)
+            printf(
+                "  accept_empty = yes: any server that answers 200 with an empty body, also one that is not the data "
+                "plane,\n    counts as having stored the events; set it only where `no` keeps real deliveries "
+                "waiting\n");
+        size_t keys_wrong = check_source_keys(config, source);
         fflush(stdout); /* trying may take a while */
         if (offline)
-            continue;
-        bool delivers = try_data_plane(config, source);
+            continue; /* what is missing in the state directory is no fault of a configuration */
+        delivers[i] = try_data_plane(config, source);
         fflush(stdout);
         bool asks = try_close(config, source);
-        wrong += !delivers || !asks;
+        wrong += !delivers[i] || !asks || keys_wrong > 0;
     }
     return wrong;
 }
@@ -101,12 +110,19 @@ int command_check(int argc, char **argv)
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "check: %s\n", why.text);
+        return COMMAND_CONFIGURATION;
+    }
+    bool *delivers = calloc(config->sources + 1, sizeof *delivers);
+    if (delivers == NULL) {
+        fprintf(stderr, "check: out of memory\n");
+        config_free(config);
         return COMMAND_FAILED;
     }
     config_print(config, stdout);
-    size_t sources_wrong = check_sources(config, offline);
+    size_t sources_wrong = check_sources(config, offline, delivers);
+    check_stray_keys(config);
     size_t place_wrong = offline ? 0 : check_place(config);
-    size_t queue_wrong = offline ? check_state_directory(config) : check_queue(config);
+    size_t queue_wrong = offline ? check_state_directory(config) : check_queue(config, delivers);
     if (sources_wrong > 0)
         printf("\n%zu of %zu sources have something wrong: see WRONG above\n", sources_wrong, config->sources);
     if (queue_wrong > 0)
@@ -115,6 +131,7 @@ int command_check(int argc, char **argv)
         printf("\nThe place where the program runs needs attention: see WRONG above\n");
     if (sources_wrong + queue_wrong + place_wrong == 0)
         printf("\n%s\n", offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
+    free(delivers);
     config_free(config);
     return sources_wrong + queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
 }

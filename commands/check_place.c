@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "commands/when.h"
+#include "life/successor.h"
 #include "watch/clock.h"
 #include "watch/cron_mark.h"
 
@@ -25,8 +26,7 @@
 
 const char *check_program_path(char out[static PROGRAM_PATH])
 {
-    const char *launcher = getenv("CLOSECRM_LAUNCHER");
-    char *path = realpath(launcher != NULL && launcher[0] != '\0' ? launcher : "/proc/self/exe", NULL);
+    char *path = successor_path();
     if (path == NULL)
         return NULL;
     snprintf(out, PROGRAM_PATH, "%s", path);

@@ -14,6 +14,7 @@
 #include "commands/plain.h"
 #include "commands/state.h"
 #include "commands/when.h"
+#include "forward/forward.h"
 #include "watch/cron_mark.h"
 
 #define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
@@ -21,22 +22,28 @@
 
 /* ---- the directory ---- */
 
-/* File systems that other machines may share. */
-static const struct {
+struct file_system {
     long type;
     const char *name;
-} remote[] = {
+};
+
+/* Those that other machines may share. */
+static const struct file_system remote[] = {
     {0x6969, "NFS"},       {0xff534d42, "CIFS"}, {0xfe534d42, "SMB"},    {0x517b, "SMB"},
     {0x01021997, "9p"},    {0x65735546, "FUSE"}, {0x00c36400, "Ceph"},   {0x5346414f, "AFS"},
     {0x7461636f, "OCFS2"}, {0x01161970, "GFS2"}, {0x0bd00bd0, "Lustre"},
 };
 
-static const char *name_of_remote(const char *directory)
+/* Those that write each block to a new place: a mapped file may find no room there, and end the program. */
+static const struct file_system copying[] = {
+    {0x9123683e, "btrfs"}, {0x2fc12fc1, "ZFS"}, {0xca451a4e, "bcachefs"}, {0x3434, "NILFS"}};
+
+static const char *name_in(const struct file_system *table, size_t count, const char *directory)
 {
     struct statfs status;
-    for (size_t i = 0; statfs(directory, &status) == 0 && i < sizeof remote / sizeof *remote; i++) {
-        if (((long)status.f_type & 0xffffffffL) == remote[i].type)
-            return remote[i].name;
+    for (size_t i = 0; statfs(directory, &status) == 0 && i < count; i++) {
+        if (((long)status.f_type & 0xffffffffL) == table[i].type)
+            return table[i].name;
     }
     return NULL;
 }
@@ -46,13 +53,30 @@ static const char *name_of_remote(const char *directory)
 static void print_file_system(const char *directory)
 {
     char path[PATH_ROOM];
-    const char *name = name_of_remote(directory);
+    const char *name = name_in(remote, sizeof remote / sizeof *remote, directory);
+    const char *copies = name_in(copying, sizeof copying / sizeof *copying, directory);
     snprintf(path, sizeof path, "%s/queue.db-wal", directory);
     if (name == NULL && access(path, F_OK) == 0)
         return;
+    if (copies != NULL) {
+        printf(
+            "  file system: %s: the queue does without a write-ahead log there (SQLite's mode TRUNCATE), for on a\n"
+            "    full disk the log's mapped index would end the program; that is safe, and slower than ext4 or xfs\n",
+            copies);
+        return;
+    }
     printf("  file system: %s: the queue does without a write-ahead log there (SQLite's mode TRUNCATE),\n"
            "    which is safe, and slower. Only one machine may use this state directory; a local disk is better\n",
            name == NULL ? "one that may be another machine's" : name);
+}
+
+static void print_library(const struct config *config)
+{
+    char library[QUEUE_LIBRARY];
+    queue_library(config, library);
+    printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"
+           "    made by `closecrm.fcgi queue backup`\n",
+           library);
 }
 
 /* Whether the folder in which it is to be made is there, and this user may write there. */
@@ -118,8 +142,18 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
         printf("  %s: %s (%s ago)\n", label, when_print(ms, date), when_print_age(now_ms - ms, age));
 }
 
+/* Whether the source's data plane was refusing, and was just found to take its key. */
+static bool is_mended(const struct overview_source *source, const struct config *config, const bool *delivers)
+{
+    for (size_t i = 0; i < config->sources; i++) {
+        if (strcmp(config->source[i].name, source->name) == 0)
+            return delivers[i] && source->counts.waiting > 0 && source->notes.operator_must_act;
+    }
+    return false;
+}
+
 /* Events of a source that is not configured wait for ever, but for an operator. */
-static size_t check_source(const struct overview_source *source)
+static size_t check_source(const struct overview_source *source, bool mended)
 {
     char date[WHEN_SIZE];
     size_t wrong = 0;
@@ -132,7 +166,11 @@ static size_t check_source(const struct overview_source *source)
     if (source->configured && source->counts.waiting > 0 && source->notes.operator_must_act) {
         printf("  WRONG: source %s cannot be delivered until somebody acts: ", source->name);
         plain_column(stdout, source->notes.reason, 0);
-        puts("\n    it is tried every 5 minutes, and as soon as the program takes on a changed configuration");
+        puts(
+            mended
+                ? "\n    but just now the data plane takes the write key: the program was told to try again at once"
+                : "\n    it is tried every 5 minutes, and as soon as the program takes on a changed configuration, or\n"
+                  "    `closecrm.fcgi check` finds it mended");
         wrong++;
     } else if (source->configured && source->counts.waiting > 0 && source->notes.tries > 0) {
         printf("  source %s: %u attempts failed, it is tried again by itself; the last: ", source->name,
@@ -192,14 +230,18 @@ static void print_cron(const char *directory, int64_t now_ms)
         printf("  cron: ran %s (%s ago)\n", when_print(mark.ran_ms, date), when_print_age(now_ms - mark.ran_ms, age));
 }
 
-static size_t print_overview(const struct overview *overview)
+static size_t print_overview(const struct overview *overview, const struct config *config, const bool *delivers)
 {
     size_t wrong = check_waiting(overview);
+    if (overview->no_room.text[0] != '\0') {
+        printf("  WRONG: nothing new is accepted, and Close keeps its events meanwhile: %s\n", overview->no_room.text);
+        wrong++;
+    }
     print_moment("last accepted", overview->all.last_accepted_ms, overview->now_ms);
     print_moment("last delivered", overview->all.last_delivered_ms, overview->now_ms);
     print_moment("last cron", overview->last_cron_ms, overview->now_ms);
     for (size_t i = 0; i < overview->names.count; i++)
-        wrong += check_source(&overview->source[i]);
+        wrong += check_source(&overview->source[i], is_mended(&overview->source[i], config, delivers));
     if (overview->room.letters > overview->room.share)
         printf("  dead letters take %" PRIu64
                " MiB, more than their quarter of queue_max_bytes: they are kept, and events "
@@ -208,16 +250,29 @@ static size_t print_overview(const struct overview *overview)
     return wrong;
 }
 
+/* Tells the process that forwards, if anything was found mended. */
+static void tell_mended(const struct config *config, const struct overview *overview, const bool *delivers,
+                        struct queue *queue)
+{
+    bool mended = false;
+    for (size_t i = 0; i < overview->names.count; i++)
+        mended = mended || is_mended(&overview->source[i], config, delivers);
+    if (mended && forward_mended(config))
+        queue_wake(queue);
+}
+
 /* Gathers all and lets go of the queue before anything is printed. */
-static bool gather(const struct config *config, struct overview *overview, struct why *why)
+static bool gather(const struct config *config, struct overview *overview, const bool *delivers, struct why *why)
 {
     struct queue *queue = queue_open(config, why);
     bool good = queue != NULL && overview_gather(overview, queue, config, why);
+    if (good)
+        tell_mended(config, overview, delivers, queue);
     queue_close(queue);
     return good;
 }
 
-size_t check_queue(const struct config *config)
+size_t check_queue(const struct config *config, const bool *delivers)
 {
     struct overview overview = {.source = NULL};
     struct why why = {""};
@@ -235,9 +290,10 @@ size_t check_queue(const struct config *config)
         break;
     }
     wrong = check_state_directory(config);
-    if (wrong == 0 && gather(config, &overview, &why)) {
+    if (wrong == 0 && gather(config, &overview, delivers, &why)) {
         print_file_system(config->state_dir);
-        wrong = print_overview(&overview);
+        print_library(config);
+        wrong = print_overview(&overview, config, delivers);
         print_cron(config->state_dir, overview.now_ms);
     } else if (wrong == 0) {
         printf("  WRONG: %s\n", why.text);

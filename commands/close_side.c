@@ -34,11 +34,15 @@ int close_side_begin(struct close_side *side, const char *command, const char *s
     struct why why = {""};
     *side = (struct close_side){.command = command, .lock = -1};
     side->config = config_load(&why);
-    if (side->config == NULL)
-        return close_side_failed(side, &why);
+    if (side->config == NULL) {
+        close_side_failed(side, &why);
+        return COMMAND_CONFIGURATION;
+    }
     log_open(LEVEL_ERROR); /* the command says itself what it does */
-    if (!may_open(side->config, &why))
-        return close_side_failed(side, &why);
+    if (!may_open(side->config, &why)) {
+        close_side_failed(side, &why);
+        return COMMAND_STATE;
+    }
     side->source = source_wanted(side->config, source, command);
     if (side->source == NULL)
         return COMMAND_USAGE;
@@ -76,10 +80,14 @@ int close_side_queue(struct close_side *side)
     struct why why = {""};
     if (side->config->queue == QUEUE_NONE) {
         why_set(&why, "this needs a queue that keeps events: set queue = sqlite in the configuration");
-        return close_side_failed(side, &why);
+        close_side_failed(side, &why);
+        return COMMAND_CONFIGURATION;
     }
     side->queue = queue_open(side->config, &why);
-    return side->queue != NULL ? COMMAND_OK : close_side_failed(side, &why);
+    if (side->queue != NULL)
+        return COMMAND_OK;
+    close_side_failed(side, &why);
+    return COMMAND_STATE;
 }
 
 const struct subscription *close_side_find(const struct close_side *side, const char *id)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "commands/nearest.h"
+#include "life/signals.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
 #define NEAR 3       /* a name farther away than this many letters is not what was meant */
@@ -136,8 +137,10 @@ static const struct command commands[] = {
      "A queue that is known to be damaged is also repaired by whatever opens it first while nothing else does.\n",
      command_queue_check},
     {"queue move", "OLD NEW", "give a renamed or removed source's events to another",
-     "Waiting events and dead letters of OLD, which must be out of the configuration, become NEW's, which must be in "
-     "it.\n"
+     "All that is kept of OLD, which must be out of the configuration, becomes NEW's, which must be in it: waiting "
+     "events,\n"
+     "dead letters, what was delivered (so that it is known when it comes again), counts, the keys that `subscribe`\n"
+     "obtained, and how far Close's Event Log was read. What NEW has already stays as it is.\n"
      "Wait until the running program has taken on that configuration (its log says so, some seconds after the file "
      "was\n"
      "saved): what it is sending at that moment would go twice. Interrupted, it goes on where it stopped when it is\n"
@@ -317,9 +320,12 @@ int commands_run(int argc, char **argv)
 {
     fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
         return COMMAND_USAGE;
     }
+    if (strcmp(argv[1], "forward") != 0) /* that may have been executed in its own place: see signals.h */
+        signals_unblock();
     return finish_stdout(run_copy(argc, argv));
 }

@@ -7,11 +7,15 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Exit codes of every command. */
+#include "watch/codes.h"
+
+/* Exit codes of every command: see watch/codes.h. */
 enum {
-    COMMAND_OK = 0,
-    COMMAND_FAILED = 1, /* something is wrong, or the input was bad */
-    COMMAND_USAGE = 2,  /* the command line was wrong */
+    COMMAND_OK = CODE_OK,
+    COMMAND_FAILED = CODE_FAILED,
+    COMMAND_USAGE = CODE_USAGE,
+    COMMAND_CONFIGURATION = CODE_CONFIGURATION,
+    COMMAND_STATE = CODE_STATE,
 };
 
 struct command {

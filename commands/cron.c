@@ -14,10 +14,12 @@
 #include "commands/options.h"
 #include "commands/state.h"
 #include "config/config.h"
+#include "config/signed.h"
 #include "life/bounded.h"
 #include "life/watching.h"
 #include "queue/inspect.h"
 #include "status/alerting.h"
+#include "status/prober.h"
 #include "watch/clock.h"
 #include "watch/cron_mark.h"
 #include "watch/log.h"
@@ -124,6 +126,16 @@ static void look_at_disk(struct findings *findings)
                 directory, (unsigned long long)(left / 1024));
 }
 
+static void look_at_keys(struct findings *findings)
+{
+    for (size_t i = 0; i < findings->config->sources; i++) {
+        struct why words = {""};
+        enum signed_state state = signed_look(findings->config, &findings->config->source[i], &words);
+        if (state == SIGNED_PART || state == SIGNED_LOST)
+            problem(findings, "%s", words.text);
+    }
+}
+
 static void look(struct findings *findings)
 {
     struct why why = {""};
@@ -132,7 +144,10 @@ static void look(struct findings *findings)
         problem(findings, "%s", why.text);
         return;
     }
+    if (!queue_has_room(findings->queue, &why))
+        problem(findings, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %s", why.text);
     look_at_sources(findings);
+    look_at_keys(findings);
     look_at_letters(findings);
     queue_close(findings->queue);
 }
@@ -142,6 +157,7 @@ static void alert(const struct config *config)
 {
     struct watchers watchers;
     watching_open(&watchers, config);
+    prober_once(config);
     alerting_once(config, &watchers);
     watching_close(&watchers);
 }
@@ -198,7 +214,7 @@ int command_cron(int argc, char **argv)
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "cron: %s\n", why.text);
-        return COMMAND_FAILED;
+        return COMMAND_CONFIGURATION;
     }
     log_open(LEVEL_ERROR); /* what is no error is not to be mailed */
     struct findings findings = {.config = config};

@@ -10,6 +10,7 @@
 #include "commands/when.h"
 
 struct list {
+    struct queue *queue;
     bool json;
     struct rows rows;
     size_t lines;
@@ -48,6 +49,7 @@ static bool print_json(struct list *list, const struct letter *letter, const str
 static bool print_page(void *context, const struct letter_page *found, struct why *why)
 {
     struct list *list = context;
+    queue_rest(list->queue);
     for (size_t i = 0; i < found->count; i++) {
         if (!list->json) {
             print_line(list, found->letter[i], &found->headline[i]);
@@ -66,10 +68,11 @@ int command_dead_list(int argc, char **argv)
     const struct option_spec specs[] = {{"--json", NULL, &list.json}};
     struct state state;
     struct why why = {""};
-    int code = COMMAND_FAILED;
+    int code;
     if (!letter_filter_read(&filter, argc, argv, specs, 1)) {
         code = COMMAND_USAGE;
     } else if (state_open(&state, argv[0])) {
+        list.queue = state.queue;
         bool good = letters_walk(state.queue, &filter, print_page, &list, &why) || why.text[0] == '\0';
         state_close(&state);
         if (good && list.json)
@@ -77,6 +80,8 @@ int command_dead_list(int argc, char **argv)
         else if (good && list.lines == 0)
             fputs("no dead letter fits\n", stderr);
         code = good ? COMMAND_OK : state_failed(argv[0], &why);
+    } else {
+        code = state.code;
     }
     letter_filter_free(&filter);
     return code;

@@ -60,6 +60,8 @@ static bool act_on_page(void *context, const struct letter_page *found, struct w
     if (count > 0 && !work->deed->act(work->state.queue, ids, count, &done, why))
         return false;
     work->done += done;
+    if (work->shows_progress) /* on a terminal, which may be stopped */
+        queue_rest(work->state.queue);
     if (work->shows_progress)
         fprintf(stderr, "\r%s: %" PRIu64 " of %" PRIu64 " ", work->deed->doing, work->done, work->wanted);
     return true;
@@ -74,6 +76,7 @@ static int confirm(const struct work *work, const char *command)
     if (!isatty(STDIN_FILENO))
         return options_wrong(command, "%" PRIu64 " dead letters %s, for good: say so with --yes", work->wanted,
                              work->deed->would);
+    queue_rest(work->state.queue);
     fprintf(stderr, "%" PRIu64 " dead letters %s, for good. Do it? [y/N] ", work->wanted, work->deed->would);
     ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1); /* a terminal gives a line at a time */
     if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
@@ -100,6 +103,7 @@ static int act(struct work *work, const char *command)
     struct why why = {""};
     if (!letters_walk(work->state.queue, &work->filter, count_page, work, &why))
         return state_failed(command, &why);
+    queue_rest(work->state.queue);
     bool complete = work->filter.ids_found == work->filter.id_count || work->filter.id_count == 0;
     size_t ids_found = work->filter.ids_found;
     if (!work->dry_run && work->wanted > 0) {
@@ -110,6 +114,7 @@ static int act(struct work *work, const char *command)
         work->shows_progress = isatty(STDERR_FILENO);
         bool good = letters_walk(work->state.queue, &work->filter, act_on_page, work, &why);
         work->filter.ids_found = ids_found;
+        queue_rest(work->state.queue);
         if (work->shows_progress)
             fputc('\n', stderr);
         if (!good) {
@@ -131,7 +136,7 @@ static int run(struct work *work, int argc, char **argv)
     if (!work->all && !letter_filter_is_any(&work->filter))
         return options_wrong(argv[0], "which ones? Give their numbers or a filter, or --all");
     if (!state_open(&work->state, argv[0]))
-        return COMMAND_FAILED;
+        return work->state.code;
     int code = act(work, argv[0]);
     state_close(&work->state);
     return code;

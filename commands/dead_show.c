@@ -36,7 +36,7 @@ int command_dead_show(int argc, char **argv)
     if (text == NULL || !number_read(text, &id))
         return options_wrong(argv[0], "which dead letter? Give the number that `dead list` shows");
     if (!state_open(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     int found = queue_letters(state.queue, NULL, id - 1, 1, LETTER_BYTES, &letters, &why);
     queue_close(state.queue); /* what is shown is a copy: the terminal may take its time */
     state.queue = NULL;

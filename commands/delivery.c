@@ -70,6 +70,7 @@ static void set_options(CURL *curl, const struct delivery *delivery, struct curl
     if (config_certificates(NULL) != NULL)
         curl_easy_setopt(curl, CURLOPT_CAINFO, config_certificates(NULL));
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, answer->error);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer->body);

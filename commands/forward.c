@@ -9,11 +9,13 @@
 #include "config/config.h"
 #include "life/bounded.h"
 #include "life/life.h"
+#include "life/signals.h"
 #include "watch/log.h"
 
 static int forward_once(const struct config *config)
 {
     struct why why = {""};
+    signals_unblock();
     switch (forward_bounded(config, MOMENT_NEVER, &why)) {
     case BOUNDED_DONE:
         return COMMAND_OK;
@@ -24,7 +26,7 @@ static int forward_once(const struct config *config)
         break;
     case BOUNDED_FAILED:
         fprintf(stderr, "forward: %s\n", why.text);
-        break;
+        return COMMAND_STATE;
     }
     return COMMAND_FAILED;
 }
@@ -45,8 +47,12 @@ int command_forward(int argc, char **argv)
     struct why why = {""};
     struct config *config = config_load(&why);
     int code = COMMAND_FAILED;
-    if (config == NULL || !has_queue(config, &why) || !state_may_open(config, &why)) {
+    if (config == NULL || !has_queue(config, &why)) {
         state_failed(argv[0], &why);
+        code = COMMAND_CONFIGURATION;
+    } else if (!state_may_open(config, &why)) {
+        state_failed(argv[0], &why);
+        code = COMMAND_STATE;
     } else if (follow) {
         char *const again[] = {NULL, (char[]){"forward"}, (char[]){"--follow"}, NULL};
         code = life_follow(again);

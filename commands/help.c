@@ -18,7 +18,10 @@ int command_help(int argc, char **argv)
                "or\n"
                "FastCGI; at a shell it has these commands:\n\n");
         commands_list(stdout, NULL);
-        printf("\n`closecrm.fcgi help COMMAND` explains one.\n");
+        printf(
+            "\n`closecrm.fcgi help COMMAND` explains one.\n"
+            "Exit codes: 0 done, or stopped; 1 something is wrong; 2 wrong command line; 3 the configuration cannot be "
+            "used;\n4 the state directory, or the queue in it, cannot be used.\n");
         return COMMAND_OK;
     }
     snprintf(name, sizeof name, "%s%s%s", argv[1], words == 2 ? " " : "", words == 2 ? argv[2] : "");

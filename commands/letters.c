@@ -9,7 +9,7 @@
 #include "commands/when.h"
 #include "watch/clock.h"
 
-#define PAGE_LETTERS 200
+#define PAGE_LETTERS 500
 #define PAGE_BYTES ((size_t)8 << 20)
 #define OPTIONS_MOST 16
 

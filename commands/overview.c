@@ -36,6 +36,7 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
     if (!queue_names(queue, &overview->names, why) ||
         !queue_is_owned(queue, &overview->forwarding, &overview->forwarder, why))
         return false;
+    queue_has_room(queue, &overview->no_room);
     if (!queue_room(queue, &overview->room, why))
         return false;
     struct cron_mark mark;

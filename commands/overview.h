@@ -22,6 +22,7 @@ struct overview {
     struct counts all;    /* sums; the oldest and the last of all */
     bool forwarding;      /* a process forwards now */
     struct why forwarder; /* which, in words */
+    struct why no_room;   /* why nothing new is accepted; "": it is */
     int64_t last_cron_ms; /* when `cron` ran last; Unix time; 0: never */
     int64_t now_ms;       /* when it was looked at */
 };

@@ -17,7 +17,7 @@ int command_queue_backup(int argc, char **argv)
     if (path == NULL)
         return options_wrong(argv[0], "into which file?");
     if (!state_open(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     bool good = queue_backup(state.queue, path, &why);
     state_close(&state);
     if (!good)

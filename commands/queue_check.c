@@ -1,17 +1,38 @@
 /* queue check: is the queue's database whole? And on request, its repair. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/plain.h"
 #include "commands/state.h"
+#include "queue/loss.h"
 
-static void print_fault(void *context, const char *fault)
+static void note_fault(void *context, const char *fault)
 {
-    (void)context;
-    fputs("fault: ", stdout);
-    plain_column(stdout, fault, 0);
-    putchar('\n');
+    FILE *faults = context;
+    fputs("fault: ", faults);
+    plain_column(faults, fault, 0);
+    fputc('\n', faults);
+}
+
+/* Checks it, lets go of it, and then prints: whoever leaves a pager open holds nothing up. */
+static bool check_and_print(struct state *state, size_t *faults, struct why *why)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *noted = open_memstream(&text, &length);
+    if (noted == NULL) {
+        why_set(why, "out of memory");
+        return false;
+    }
+    bool good = queue_check(state->queue, note_fault, noted, faults, why);
+    queue_rest(state->queue);
+    fclose(noted);
+    if (text != NULL)
+        fwrite(text, 1, length, stdout);
+    free(text);
+    return good;
 }
 
 /* Opening a queue that is marked as damaged repairs it, where nobody else has it open. */
@@ -27,13 +48,36 @@ static bool open_anew(struct state *state, struct why *why)
     return state->queue != NULL;
 }
 
+/* What repairs have noted of each source, and reconciling has not fetched yet. */
+static bool print_losses(const struct state *state, struct why *why)
+{
+    bool good = true;
+    struct strings names = {NULL, 0};
+    if (!queue_names(state->queue, &names, why))
+        return false;
+    for (size_t i = 0; i < names.count && good; i++) {
+        struct loss loss;
+        bool any;
+        good = loss_read(state->config->state_dir, names.at[i], &loss, &any, why);
+        if (!good || !any)
+            continue;
+        printf("source %s: ", names.at[i]);
+        plain_column(stdout, loss.words, 0);
+        putchar('\n');
+    }
+    queue_names_free(&names);
+    return good;
+}
+
 static bool repair(struct state *state, struct why *why)
 {
     size_t faults = 0;
     if (!open_anew(state, why))
         return false;
-    puts("repaired: the lines above say how much could be read; the damaged files are kept in the state directory");
-    if (!queue_check(state->queue, print_fault, NULL, &faults, why))
+    puts("repaired; the damaged files are kept in the state directory, in damaged-TIME");
+    if (!print_losses(state, why))
+        return false;
+    if (!check_and_print(state, &faults, why))
         return false;
     if (faults > 0)
         why_set(why, "it is damaged again: is the disk failing?");
@@ -43,12 +87,12 @@ static bool repair(struct state *state, struct why *why)
 static bool check(struct state *state, bool wants_repair, struct why *why)
 {
     size_t faults = 0;
-    if (!queue_check(state->queue, print_fault, NULL, &faults, why))
+    if (!check_and_print(state, &faults, why))
         return false;
     fflush(stdout);
     if (faults == 0) {
         puts("the queue is whole");
-        return true;
+        return !wants_repair || print_losses(state, why); /* it may have been repaired when it was opened */
     }
     if (wants_repair)
         return repair(state, why);
@@ -66,7 +110,7 @@ int command_queue_check(int argc, char **argv)
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     if (!state_prepare(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     bool good = open_anew(&state, &why) && check(&state, wants_repair, &why);
     state_close(&state);
     return good ? COMMAND_OK : state_failed(argv[0], &why);

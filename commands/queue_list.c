@@ -13,7 +13,7 @@
 #include "commands/when.h"
 #include "transform/headline.h"
 
-#define PAGE_EVENTS 200
+#define PAGE_EVENTS 1000 /* for each the queue is opened anew */
 #define PAGE_BYTES ((size_t)4 << 20)
 
 struct list {
@@ -73,6 +73,7 @@ static bool list_source(struct list *list, const char *source, struct events *ev
     while (list->left > 0 && !ferror(stdout)) {
         size_t most = list->left < PAGE_EVENTS ? (size_t)list->left : PAGE_EVENTS;
         found = queue_list(list->state.queue, source, after, most, PAGE_BYTES, events, why);
+        queue_rest(list->state.queue);
         if (found <= 0)
             break;
         for (size_t i = 0; i < events->count; i++) {
@@ -117,7 +118,7 @@ int command_queue_list(int argc, char **argv)
     if (limit != NULL && !number_read(limit, &list.left))
         return options_wrong(argv[0], "--limit must be a number: %s", limit);
     if (!state_open(&list.state, argv[0]))
-        return COMMAND_FAILED;
+        return list.state.code;
     bool good = list_all(&list, source, &why);
     state_close(&list.state);
     if (good && list.json)

@@ -1,7 +1,9 @@
-/* queue move: gives what waits of a source that was renamed or removed to another. */
+/* queue move: gives all that is kept of a source that was renamed or removed to another. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "closeapi/move.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/source.h"
@@ -16,21 +18,49 @@ static int refuse_configured(const char *command, const char *from)
     return COMMAND_FAILED;
 }
 
+static bool queue_knows(const struct state *state, const char *name, bool *known, struct why *why)
+{
+    struct strings names = {NULL, 0};
+    *known = false;
+    if (!queue_names(state->queue, &names, why))
+        return false;
+    for (size_t i = 0; i < names.count; i++)
+        *known = *known || strcmp(names.at[i], name) == 0;
+    queue_names_free(&names);
+    return true;
+}
+
+static void say_what_stays(void *context, const char *words)
+{
+    (void)context;
+    printf("not moved: %s\n", words);
+}
+
+static void print_moved(const struct moved *moved, const struct closeapi_moved *files, const char *from, const char *to)
+{
+    printf("moved from %s to %s: %" PRIu64 " waiting events, %" PRIu64 " dead letters, %" PRIu64
+           " identities of delivered events, %zu signature keys, %zu notes of the Close side\n",
+           from, to, moved->events, moved->letters, moved->identities, files->keys, files->files);
+}
+
+/* What was delivered goes before the position up to which the Event Log was read: what is read again must be known. */
 static int move(const char *command, struct state *state, const char *from, const char *to)
 {
-    struct counts counts;
     struct why why = {""};
-    uint64_t moved = 0;
+    struct moved moved = {0};
+    struct closeapi_moved files = {.stays = say_what_stays};
+    bool known;
     if (config_source(state->config, from) != NULL)
         return refuse_configured(command, from);
-    if (source_wanted(state->config, to, command) == NULL)
+    const struct source *target = source_wanted(state->config, to, command);
+    if (target == NULL)
         return COMMAND_USAGE;
-    if (!queue_count(state->queue, from, &counts, &why))
+    if (!queue_knows(state, from, &known, &why))
         return state_failed(command, &why);
-    bool good = queue_move(state->queue, from, to, &moved, &why);
-    if (good || moved > 0)
-        printf("moved %" PRIu64 " waiting events%s from %s to %s\n", moved,
-               good && counts.dead > 0 ? " and all dead letters" : "", from, to);
+    bool good = (!known && closeapi_has_any(state->config, from)) || queue_move(state->queue, from, to, &moved, &why);
+    good = good && closeapi_move(state->config, from, target, &files, &why);
+    if (good || moved.events + moved.letters + moved.identities > 0)
+        print_moved(&moved, &files, from, to);
     return good ? COMMAND_OK : state_failed(command, &why);
 }
 
@@ -43,7 +73,7 @@ int command_queue_move(int argc, char **argv)
     if (arguments != 2)
         return options_wrong(argv[0], "from which source to which?");
     if (!state_open(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     int code = move(argv[0], &state, argv[1], argv[2]);
     state_close(&state);
     return code;

@@ -49,7 +49,7 @@ int command_queue_show(int argc, char **argv)
     if (text == NULL || !number_read(text, &id))
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
     if (!state_open(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     bool good = find_and_show(&state, id, source, &why);
     state_close(&state);
     return good ? COMMAND_OK : state_failed(argv[0], &why);

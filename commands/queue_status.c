@@ -115,7 +115,7 @@ int command_queue_status(int argc, char **argv)
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     if (!state_open(&state, argv[0]))
-        return COMMAND_FAILED;
+        return state.code;
     bool good = overview_gather(&overview, state.queue, state.config, &why);
     state_close(&state);
     if (good && json) {

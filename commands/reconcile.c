@@ -123,7 +123,7 @@ static int reconcile_all(const char *command, const struct reconcile_wish *wish)
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "%s: %s\n", command, why.text);
-        return COMMAND_FAILED;
+        return COMMAND_CONFIGURATION;
     }
     for (size_t i = 0; i < config->sources; i++) {
         if (config->source[i].close_api_key == NULL && config->sources > 1)

@@ -205,7 +205,7 @@ static int with_configuration(const struct wish *wish, CURLU *url)
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "send-test: %s\n", why.text);
-        return COMMAND_FAILED;
+        return COMMAND_CONFIGURATION;
     }
     const struct source *source = source_wanted(config, wish->source, "send-test");
     int code = source == NULL ? COMMAND_USAGE : send_and_judge(wish, source, url);

@@ -85,6 +85,16 @@ bool state_may_open(const struct config *config, struct why *why)
     return place != STATE_BARRED && (place != STATE_MISSING || geteuid() != 0);
 }
 
+/* Says why, closes, and keeps the exit code. Returns false. */
+static bool give_up(struct state *state, const char *command, const struct why *why)
+{
+    int code = state->config == NULL ? COMMAND_CONFIGURATION : COMMAND_STATE;
+    state_failed(command, why);
+    state_close(state);
+    state->code = code;
+    return false;
+}
+
 bool state_prepare(struct state *state, const char *command)
 {
     struct why why = {""};
@@ -92,9 +102,7 @@ bool state_prepare(struct state *state, const char *command)
     enum state_place place = state->config == NULL ? STATE_BARRED : state_take_on_owner(state->config, &why);
     if (place == STATE_THERE || place == STATE_NONE)
         return true;
-    state_failed(command, &why);
-    state_close(state);
-    return false;
+    return give_up(state, command, &why);
 }
 
 bool state_open(struct state *state, const char *command)
@@ -105,14 +113,12 @@ bool state_open(struct state *state, const char *command)
     state->queue = queue_open(state->config, &why);
     if (state->queue != NULL)
         return true;
-    state_failed(command, &why);
-    state_close(state);
-    return false;
+    return give_up(state, command, &why);
 }
 
 void state_close(struct state *state)
 {
     queue_close(state->queue);
     config_free(state->config);
-    *state = (struct state){NULL, NULL};
+    *state = (struct state){.config = NULL};
 }

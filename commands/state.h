@@ -11,10 +11,11 @@
 struct state {
     struct config *config;
     struct queue *queue;
+    int code; /* once it could not be opened: the command's exit code */
 };
 
 /* Reads the configuration and opens its queue. Returns false, with nothing to close, when it cannot; then stderr has
- * the command's name and the reason. */
+ * the command's name and the reason, and state->code is the exit code. */
 bool state_open(struct state *state, const char *command);
 
 /* The first part of it: reads the configuration and takes on the owner. Returns false likewise. */

@@ -128,7 +128,7 @@ int command_transform(int argc, char **argv)
         return transform_all(&(struct rules){0});
     if (config == NULL) {
         fprintf(stderr, "transform: %s\n", why.text);
-        return COMMAND_FAILED;
+        return COMMAND_CONFIGURATION;
     }
     const struct source *source = source_wanted(config, name, argv[0]);
     struct rules rules = source == NULL ? (struct rules){0} : source_rules(source);

@@ -41,6 +41,7 @@ struct source {
     struct strings write_key; /* all are accepted, the first is sent */
     struct signature_key *signature_key;
     size_t signature_keys;
+    bool signature_none; /* `signature_key = none`: its write keys let in, even if it had a signature key */
     int64_t signature_tolerance_ms;
 
     struct strings keep; /* object_type.action, `*` allowed */
@@ -51,6 +52,8 @@ struct source {
     char *close_api_url; /* http: or https:, without a slash at its end */
     int64_t reconcile_interval_ms;
     enum answer_no_yes auto_resume; /* whether a subscription that Close has paused is activated again */
+
+    enum answer_no_yes accept_empty; /* whether 200 with an empty body means delivered */
 };
 
 struct config {

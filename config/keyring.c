@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/signed.h"
 #include "config/small_file.h"
 #include "watch/clock.h"
 #include "watch/log.h"
@@ -33,7 +34,7 @@ bool keyring_changed(const char *state_dir, struct keyring_look *look)
     look->there = stat(path, &status) == 0;
     if (!look->there) {
         look->settled = true;
-        return before.there;
+        return before.there || (errno != ENOENT && errno != ENOTDIR); /* what cannot be looked at is tried again */
     }
     look->changed = status.st_mtim;
     int64_t age = clock_unix_ms() - (status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000);
@@ -170,13 +171,54 @@ bool keyring_store(const char *state_dir, const struct held_key *key, const char
         return false;
     }
     explicit_bzero(bytes, sizeof bytes);
-    if (!name_of(name, key->source, key->subscription, why) || !small_directory(directory, state_dir, "keys", why))
+    if (!name_of(name, key->source, key->subscription, why) || !small_directory(directory, state_dir, "keys", why) ||
+        !signed_note(state_dir, key->source, key->subscription, why))
         return false;
     snprintf(text, sizeof text,
              "source = %s\nsubscription = %s\ncreated_ms = %lld\nsignature_key = %s\nurl = %.2000s\n", key->source,
              key->subscription, (long long)key->created_ms, hex, url);
     bool good = small_file_replace(directory, name, text, why);
     explicit_bzero(text, sizeof text);
+    return good;
+}
+
+/* Whether the file is there, and holds another key than this one. */
+static bool holds_another(const char *directory, const char *name, const struct held_key *key)
+{
+    struct held_key there;
+    struct why why;
+    char path[SMALL_PATH + 256];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    if (access(path, F_OK) != 0)
+        return false;
+    bool same = read_key(directory, name, &there, &why) && memcmp(there.bytes, key->bytes, KEYRING_BYTES) == 0;
+    explicit_bzero(&there, sizeof there);
+    return !same;
+}
+
+bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct why *why)
+{
+    char directory[SMALL_PATH], old_name[256], new_name[256], hex[2 * KEYRING_BYTES + 2], url[2100];
+    struct held_key renamed = *key;
+    *taken = false;
+    if (!directory_of(directory, state_dir) || !name_of(old_name, key->source, key->subscription, why) ||
+        !name_of(new_name, to, key->subscription, why))
+        return false;
+    if (holds_another(directory, new_name, key)) {
+        *taken = true;
+        return true;
+    }
+    char *text = small_file_read(directory, old_name, NULL, why);
+    if (text == NULL)
+        return false;
+    small_value(text, "signature_key", hex, sizeof hex);
+    small_value(text, "url", url, sizeof url);
+    small_file_free(text);
+    snprintf(renamed.source, sizeof renamed.source, "%s", to);
+    bool good = keyring_store(state_dir, &renamed, hex, url, why) &&
+                keyring_remove(state_dir, key->source, key->subscription, why);
+    explicit_bzero(hex, sizeof hex);
+    explicit_bzero(&renamed, sizeof renamed);
     return good;
 }
 
@@ -202,7 +244,7 @@ bool keyring_remove(const char *state_dir, const char *source, const char *subsc
 {
     char directory[SMALL_PATH], name[256];
     return name_of(name, source, subscription, why) && small_directory(directory, state_dir, "keys", why) &&
-           small_file_remove(directory, name, why);
+           small_file_remove(directory, name, why) && signed_forget(state_dir, source, subscription, why);
 }
 
 void keyring_mark_used(const char *state_dir, const char *subscription)

@@ -51,6 +51,10 @@ bool keyring_id_is_good(const char *id);
 bool keyring_store(const char *state_dir, const struct held_key *key, const char *hex, const char *url,
                    struct why *why);
 
+/* Gives a key, as keyring_read found it, to another source: first stored there, then removed here. *taken: that source
+ * has another key of this subscription, and both stay as they are. Returns false with the reason. */
+bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct why *why);
+
 /* Removes what a keyring_store left behind that was killed, more than a minute ago. */
 void keyring_tidy(const char *state_dir);
 

@@ -41,8 +41,11 @@ static void print_list(const struct config *config, const struct key *key, size_
 static void print_value(const struct config *config, const struct key *key, size_t source, FILE *out)
 {
     const struct setting *setting = settings_effective(config, key, source, NULL);
+    bool can_be_none = key->type == &type_signature_keys; /* as a value, which one might copy */
     if (setting == NULL)
-        fputs(key->standard[0] != '\0' ? key->standard : "none", out);
+        fputs(key->standard[0] != '\0' ? key->standard : can_be_none ? "not set" : "none", out);
+    else if (can_be_none && strcmp(setting->value, "none") == 0)
+        fputs("none", out);
     else if (key->secret)
         print_secret(config, key, source, out);
     else if (key->type->list)

@@ -305,7 +305,16 @@ static bool signature_keys_parse(const struct key *key, const char *text, void *
 {
     (void)key;
     size_t length;
+    struct source *source = base;
     for (const char *word; (word = value_word(&text, &length)) != NULL;) {
+        bool is_none = length == 4 && strncmp(word, "none", 4) == 0;
+        if (source->signature_none || (is_none && source->signature_keys > 0)) {
+            why_set(why, "cannot be both none and a key: remove one of them");
+            return false;
+        }
+        source->signature_none = is_none;
+        if (is_none)
+            continue;
         if (!signature_key_check(word, length, why))
             return false;
         if (!signature_key_append(base, word, length)) {
@@ -325,6 +334,7 @@ static void signature_keys_clear(const struct key *key, void *base)
     free(source->signature_key);
     source->signature_key = NULL;
     source->signature_keys = 0;
+    source->signature_none = false;
 }
 
 const struct type type_count = {"number", false, false, count_parse, clear_nothing, value_format_count};

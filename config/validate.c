@@ -65,7 +65,7 @@ static bool share_word(const struct setting *a, const struct setting *b)
     size_t a_length, b_length;
     for (const char *a_rest = a->value, *a_word; (a_word = value_word(&a_rest, &a_length)) != NULL;) {
         for (const char *b_rest = b->value, *b_word; (b_word = value_word(&b_rest, &b_length)) != NULL;) {
-            if (a_length == b_length &&
+            if (a_length == b_length && !(any_case && a_length == 4) && /* none, which any number may have */
                 (any_case ? strncasecmp(a_word, b_word, a_length) == 0 : memcmp(a_word, b_word, a_length) == 0))
                 return true;
         }

@@ -9,7 +9,10 @@
 #include "watch/log.h"
 
 #define FAILURES_MOST 5 /* times that a batch meets 5xx or a cut before one message is suspected */
-#define ASIDE_MOST 4    /* events refused alone, one after another: then it is not the events */
+#define GROW_AFTER                                                                                                     \
+    8                /* batches to succeed at half the size before more is tried: too much costs a copy of each event  \
+                      */
+#define ASIDE_MOST 4 /* events refused alone, one after another: then it is not the events */
 
 /* Sets the source's reason, and logs it once for each try. */
 static void report(struct lane *lane, const struct answer *answer, enum log_level level, const char *happening,
@@ -26,7 +29,7 @@ static void report(struct lane *lane, const struct answer *answer, enum log_leve
 }
 
 /* Says which event it was: its body is read again for that, for this is rare. */
-static void report_event(struct traffic *traffic, const struct pending *pending, const char *happening)
+void traffic_report_event(struct traffic *traffic, const struct pending *pending, const char *happening)
 {
     size_t asked;
     struct parsed *parsed = NULL;
@@ -43,17 +46,34 @@ static void report_event(struct traffic *traffic, const struct pending *pending,
     parsed_free(parsed);
 }
 
-/* Something was accepted after these had been refused. Each is tried once more, alone: refused again, the fault is its
- * own; but the data plane may have been mended in between. */
-static void try_aside_again(struct traffic *traffic)
+/* The data plane is there again: the source's other lanes need not sit out their back-off. A lane is woken once in
+ * BACKOFF_FIRST_MS at most, for its own batch may be what the data plane fails at; and a pause that the data plane
+ * asked for is kept. */
+static void wake_others(const struct lane *lane)
 {
-    for (const struct pending *p = traffic->aside.first; p != NULL; p = p->next) {
-        struct lane *lane = traffic_lane(traffic, p);
-        if (lane->sending.count == 0)
-            lane_put_back(lane);
-        lane->limit = 1;
+    struct traffic *traffic = lane->traffic;
+    for (size_t i = 0; i < traffic->lanes; i++) {
+        struct lane *other = &traffic->lane[i];
+        moment due = other->sent_at + BACKOFF_FIRST_MS;
+        if (other == lane || other->sending.count > 0)
+            continue;
+        if (due < other->asked)
+            due = other->asked;
+        if (other->due <= due)
+            continue;
+        other->due = due;
+        other->tries = 0;
     }
-    traffic_return(traffic, &traffic->aside);
+}
+
+/* Batches may have more again after each success; not if that would take as long as to be given up. */
+static void grow(struct lane *lane)
+{
+    size_t most = (size_t)lane->traffic->config->batch_events;
+    if (lane->grow_after > 0)
+        lane->grow_after--;
+    else if (lane->limit < most && (clock_now() - lane->sent_at) * 2 < post_limits_usual.silence_ms)
+        lane->limit = lane->limit * 2 < most ? lane->limit * 2 : most;
 }
 
 static void delivered(struct lane *lane, const struct answer *answer)
@@ -70,14 +90,15 @@ static void delivered(struct lane *lane, const struct answer *answer)
     traffic->failing_ms = 0;
     lane->tries = 0;
     lane->due = 0;
-    lane->limit = lane->limit * 2 < (size_t)traffic->config->batch_events ? lane->limit * 2
-                                                                          : (size_t)traffic->config->batch_events;
+    grow(lane);
     /* Still in search of one that fails: its next failure need not come five times again. */
     bool searching = lane->failures >= FAILURES_MOST - 1 && lane->limit < (size_t)traffic->config->batch_events;
     lane->failures = searching ? FAILURES_MOST - 1 : 0;
-    traffic->accepted++;
+    if (traffic->accepted < lane->number)
+        traffic->accepted = lane->number;
     traffic->blocked_until = 0;
-    try_aside_again(traffic);
+    wake_others(lane);
+    traffic_search_accepted(traffic);
 }
 
 static int64_t delay_after(unsigned tries, const struct answer *answer)
@@ -101,7 +122,7 @@ static bool is_poison(struct traffic *traffic, struct pending *pending)
     pending->tries++;
     if (traffic->accepted > pending->accepted)
         pending->proofs++;
-    pending->accepted = traffic->accepted;
+    pending->accepted = traffic->sent;
     return pending->proofs >= FAILURES_MOST && clock_unix_ms() - pending->parked_ms >= traffic->config->poison_after_ms;
 }
 
@@ -112,7 +133,7 @@ static void parked_again(struct lane *lane, const struct answer *answer)
     struct pending *pending = pending_pop(&lane->sending);
     outcome_describe(answer, &traffic->why);
     if (is_poison(traffic, pending)) {
-        report_event(traffic, pending, "event_is_poison");
+        traffic_report_event(traffic, pending, "event_is_poison");
         traffic_end(traffic, pending, VERDICT_DEAD, traffic->why.text);
         return;
     }
@@ -140,9 +161,19 @@ static bool look_for_poison(struct lane *lane, const struct answer *answer)
     struct pending *pending = lane->sending.first;
     if (!may_park(lane->traffic))
         return false;
-    report_event(lane->traffic, pending, "event_parked");
+    traffic_report_event(lane->traffic, pending, "event_parked");
     pending->until = clock_now() + delay_after(1, answer);
     traffic_park(lane, pending_pop(&lane->sending));
+    return true;
+}
+
+/* The batch was too much at once, it seems: half of it is tried next. Returns whether it can be halved. */
+static bool send_less(struct lane *lane, const struct answer *answer)
+{
+    if (!outcome_is_too_much(answer) || lane->sending.count <= 1)
+        return false;
+    lane->limit = (lane->sending.count + 1) / 2;
+    lane->grow_after = GROW_AFTER;
     return true;
 }
 
@@ -156,24 +187,34 @@ static void retry(struct lane *lane, const struct answer *answer)
     note_failing(lane->traffic);
     int64_t delay = delay_after(lane->tries, answer);
     report(lane, answer, LEVEL_WARN, "not_delivered", delay);
-    if (look_for_poison(lane, answer) && delay > BACKOFF_FIRST_MS && answer->retry_after_ms == 0)
+    bool soon = send_less(lane, answer);
+    soon |= look_for_poison(lane, answer);
+    if (soon && delay > BACKOFF_FIRST_MS && answer->retry_after_ms == 0)
         delay = BACKOFF_FIRST_MS;
+    if (answer->status == 429 && answer->retry_after_ms > 0)
+        lane->asked = clock_now() + delay;
     lane_put_off(lane, clock_now() + delay);
 }
 
-/* Nothing of this source is sent until somebody mends it, but for a try now and then. */
-static void operator_must_act(struct lane *lane, const struct answer *answer)
+void traffic_report_refusal(struct lane *lane, const struct answer *answer)
+{
+    note_failing(lane->traffic);
+    lane->traffic->refused_ms = clock_unix_ms() - (clock_now() - lane->sent_at);
+    report(lane, answer, LEVEL_ERROR, "data_plane_refuses", OPERATOR_MS);
+}
+
+void traffic_operator_must_act(struct lane *lane, const struct answer *answer, bool all_alike)
 {
     struct traffic *traffic = lane->traffic;
-    note_failing(traffic);
-    report(lane, answer, LEVEL_ERROR, "data_plane_refuses", OPERATOR_MS);
+    traffic_report_refusal(lane, answer);
     traffic->blocked_until = clock_now() + OPERATOR_MS;
+    traffic->first_lane++; /* the next try is another lane's */
     lane_put_back(lane);
     for (size_t i = 0; i < traffic->lanes; i++) {
         if (traffic->lane[i].sending.count == 0)
             lane_put_back(&traffic->lane[i]);
     }
-    traffic_return(traffic, &traffic->aside);
+    traffic_search_gives_up(traffic, all_alike);
     for (size_t i = 0; i < traffic->lanes; i++) {
         struct lane *each = &traffic->lane[i];
         if (each->sending.count == 0)
@@ -181,42 +222,9 @@ static void operator_must_act(struct lane *lane, const struct answer *answer)
     }
 }
 
-/* The only one in its batch, refused, and nothing was accepted since: it cannot be told yet whose fault that is. */
-static void set_aside(struct lane *lane, struct pending *pending, const struct answer *answer)
+static void operators(struct lane *lane, const struct answer *answer)
 {
-    struct traffic *traffic = lane->traffic;
-    pending->until = clock_now() + OPERATOR_MS;
-    lane_put_back(lane);
-    traffic_hold(traffic, pending);
-    pending_push(&traffic->aside, pending);
-    traffic_tell_later(traffic, pending, pending->until, true, traffic->why.text);
-    if (traffic->aside.count >= ASIDE_MOST)
-        operator_must_act(lane, answer);
-}
-
-/* One event is the cause: smaller batches find it. They grow again with each success. */
-static void refused(struct lane *lane, const struct answer *answer)
-{
-    struct traffic *traffic = lane->traffic;
-    for (struct pending *p = lane->sending.first; p != NULL; p = p->next) {
-        if (!p->suspected) {
-            p->suspected = true;
-            p->accepted = traffic->accepted;
-        }
-    }
-    outcome_describe(answer, &traffic->why);
-    if (lane->sending.count > 1) {
-        lane->limit = (lane->sending.count + 1) / 2;
-        lane_put_back(lane);
-        return;
-    }
-    struct pending *pending = pending_pop(&lane->sending);
-    bool too_large = answer->status == 413 && lane->sent_bytes > BATCH_BYTES;
-    report_event(traffic, pending, "event_refused");
-    if (too_large || traffic->accepted > pending->accepted)
-        traffic_end(traffic, pending, VERDICT_DEAD, traffic->why.text);
-    else
-        set_aside(lane, pending, answer);
+    traffic_operator_must_act(lane, answer, true);
 }
 
 void traffic_answered(struct lane *lane, const struct answer *answer)
@@ -224,9 +232,13 @@ void traffic_answered(struct lane *lane, const struct answer *answer)
     static void (*const follow[])(struct lane *, const struct answer *) = {
         [OUTCOME_DELIVERED] = delivered,
         [OUTCOME_RETRY] = retry,
-        [OUTCOME_REFUSED] = refused,
-        [OUTCOME_OPERATOR] = operator_must_act,
+        [OUTCOME_REFUSED] = traffic_refused,
+        [OUTCOME_OPERATOR] = operators,
     };
+    if (traffic_is_asker(lane)) {
+        traffic_asked(lane, answer);
+        return;
+    }
     watched_answer(&lane->traffic->watched, answer->status);
-    follow[outcome_of(answer)](lane, answer);
+    follow[outcome_of(answer, lane->traffic->source->accept_empty == ANSWER_YES)](lane, answer);
 }

@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,11 +20,19 @@ struct place {
     uint64_t id; /* 0: none */
 };
 
-/* The file, mapped. Its name has the layout's version. */
-struct crumb {
+/* What stands in the file. Its name has the layout's version. */
+struct trace {
     struct place current;
     struct place suspect;
     uint32_t deaths; /* in a row, of the suspect */
+};
+
+/* Written and not mapped: a write into a mapped file kills the process where there is no room for it, on some file
+ * systems even if room was taken before. The kernel's cache outlives the process, and need not be synced. */
+struct crumb {
+    int fd;
+    bool ended; /* the current one, and the file does not know it yet: a write costs about a microsecond */
+    struct trace trace;
 };
 
 static bool same(const struct place *a, const struct place *b)
@@ -33,31 +41,47 @@ static bool same(const struct place *a, const struct place *b)
 }
 
 /* What still stands there was being transformed when the last process died. */
-static void judge_last(struct crumb *crumb)
+static void judge_last(struct trace *trace)
 {
-    if (crumb->current.id == 0)
-        return;
-    crumb->deaths = same(&crumb->current, &crumb->suspect) ? crumb->deaths + 1 : 1;
-    crumb->suspect = crumb->current;
-    crumb->current.id = 0;
-    log_write(LEVEL_WARN, "msg=died_while_transforming source=%.64s id=%llu times=%u", crumb->suspect.source,
-              (unsigned long long)crumb->suspect.id, (unsigned)crumb->deaths);
+    trace->deaths = same(&trace->current, &trace->suspect) ? trace->deaths + 1 : 1;
+    trace->suspect = trace->current;
+    trace->current.id = 0;
+    log_write(LEVEL_WARN, "msg=died_while_transforming source=%.64s id=%llu times=%u", trace->suspect.source,
+              (unsigned long long)trace->suspect.id, (unsigned)trace->deaths);
+}
+
+/* Where it cannot be written nothing is traced, and all goes on. */
+static void write_trace(const struct crumb *crumb)
+{
+    ssize_t n = pwrite(crumb->fd, &crumb->trace, sizeof crumb->trace, 0);
+    (void)n;
+}
+
+static void write_current(const struct crumb *crumb)
+{
+    struct place current = crumb->trace.current;
+    ssize_t n = pwrite(crumb->fd, &current, sizeof current, offsetof(struct trace, current));
+    (void)n;
 }
 
 struct crumb *crumb_open(const char *directory)
 {
     char path[4096];
+    struct crumb *crumb = calloc(1, sizeof *crumb);
     snprintf(path, sizeof path, "%s/transforming.1", directory);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
+    int fd = crumb == NULL ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        free(crumb);
         return NULL;
-    struct crumb *crumb = MAP_FAILED;
-    if (posix_fallocate(fd, 0, sizeof *crumb) == 0) /* a hole would be a SIGBUS on a full disk */
-        crumb = mmap(NULL, sizeof *crumb, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (crumb == MAP_FAILED)
-        return NULL;
-    judge_last(crumb);
+    }
+    crumb->fd = fd;
+    if (pread(fd, &crumb->trace, sizeof crumb->trace, 0) != (ssize_t)sizeof crumb->trace)
+        memset(&crumb->trace, 0, sizeof crumb->trace);
+    crumb->trace.current.source[sizeof crumb->trace.current.source - 1] = '\0';
+    crumb->trace.suspect.source[sizeof crumb->trace.suspect.source - 1] = '\0';
+    if (crumb->trace.current.id != 0)
+        judge_last(&crumb->trace);
+    write_trace(crumb); /* the whole: a file that is new has its room from now on */
     return crumb;
 }
 
@@ -65,27 +89,42 @@ void crumb_begin(struct crumb *crumb, const char *source, uint64_t id)
 {
     if (crumb == NULL)
         return;
-    if (strcmp(crumb->current.source, source) != 0)
-        snprintf(crumb->current.source, sizeof crumb->current.source, "%s", source);
-    *(volatile uint64_t *)&crumb->current.id = id;
+    struct place *current = &crumb->trace.current;
+    bool stands = current->id == id && strcmp(current->source, source) == 0;
+    crumb->ended = false;
+    if (stands)
+        return;
+    if (strcmp(current->source, source) != 0)
+        snprintf(current->source, sizeof current->source, "%s", source);
+    current->id = id;
+    write_current(crumb);
 }
 
 void crumb_end(struct crumb *crumb)
 {
     if (crumb != NULL)
-        *(volatile uint64_t *)&crumb->current.id = 0;
+        crumb->ended = true;
+}
+
+void crumb_rest(struct crumb *crumb)
+{
+    if (crumb == NULL || !crumb->ended || crumb->trace.current.id == 0)
+        return;
+    crumb->trace.current.id = 0;
+    write_current(crumb);
 }
 
 bool crumb_suspects(const struct crumb *crumb, const char *source, uint64_t id)
 {
-    return crumb != NULL && crumb->deaths >= DEATHS_MOST && crumb->suspect.id == id &&
-           strcmp(crumb->suspect.source, source) == 0;
+    return crumb != NULL && crumb->trace.deaths >= DEATHS_MOST && crumb->trace.suspect.id == id &&
+           strcmp(crumb->trace.suspect.source, source) == 0;
 }
 
 void crumb_acquit(struct crumb *crumb)
 {
-    crumb->suspect.id = 0;
-    crumb->deaths = 0;
+    crumb->trace.suspect.id = 0;
+    crumb->trace.deaths = 0;
+    write_trace(crumb);
 }
 
 static bool is_own_fault(int signal)
@@ -116,6 +155,9 @@ bool crumb_survives(void (*act)(void *context), void *context)
 
 void crumb_close(struct crumb *crumb)
 {
-    if (crumb != NULL)
-        munmap(crumb, sizeof *crumb);
+    if (crumb == NULL)
+        return;
+    crumb_rest(crumb);
+    close(crumb->fd);
+    free(crumb);
 }

@@ -16,6 +16,10 @@ struct crumb *crumb_open(const char *directory);
 void crumb_begin(struct crumb *crumb, const char *source, uint64_t id);
 void crumb_end(struct crumb *crumb);
 
+/* No other event follows for now. Until then the last one that has ended may still stand in the file: call it after
+ * each run of events, before anything else is done that may take long. */
+void crumb_rest(struct crumb *crumb);
+
 /* Whether two processes in a row have died while they transformed this event. */
 bool crumb_suspects(const struct crumb *crumb, const char *source, uint64_t id);
 

@@ -19,6 +19,11 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
 /* Tells these what happens from now on. Borrowed until forwarder_free. Call before forwarder_run. */
 void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers);
 
+struct post_limits;
+
+/* Other limits on exchanges with a data plane than the usual ones (post.h), for tests. Call before forwarder_run. */
+void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits);
+
 enum forward_until {
     FORWARD_UNTIL_STOPPED, /* waits for the reading while another process has it */
     FORWARD_UNTIL_IDLE,    /* until nothing is left that is due now, and nothing is with a data plane; events that wait
@@ -43,5 +48,10 @@ void forwarder_free(struct forwarder *forwarder);
  * Returns true when it does; why then says so in words, else what is wrong and what to do. For a file:// sink: whether
  * the file can be written. */
 bool forward_try(const struct config *config, const struct source *source, struct why *why);
+
+/* Notes that a data plane which refused has been found mended, for the process that forwards, whichever that is: its
+ * sources that wait for the operator try one event at once. Wake it then (queue_wake). Returns false when it could not
+ * be noted. */
+bool forward_mended(const struct config *config);
 
 #endif

@@ -81,6 +81,11 @@ void forwarder_watch(struct forwarder *forwarder, const struct watchers *watcher
     }
 }
 
+void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits)
+{
+    poster_limit(forwarder->poster, limits);
+}
+
 /* Takes up what the data planes answered. Returns whether there was anything. */
 static bool take_answers(struct forwarder *forwarder)
 {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "forward/crumb.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
 #include "watch/log.h"
@@ -53,7 +54,8 @@ static void join_twin(struct traffic *traffic, struct pending *first, struct pen
     twin->twins = first->twins;
     first->twins = twin;
     if (first->told)
-        traffic_tell_later(traffic, twin, first->until > 0 ? first->until : lane_due(traffic_lane(traffic, first)),
+        traffic_tell_later(traffic, twin,
+                           first->until > 0 ? first->until : lane_put_off_until(traffic_lane(traffic, first)),
                            first->until > 0, traffic->why.text);
 }
 
@@ -77,8 +79,8 @@ static void enter_lane(struct traffic *traffic, struct pending *pending, struct 
         return;
     }
     pending_push(&lane->waiting, pending);
-    if (lane_due(lane) > clock_now())
-        traffic_tell_later(traffic, pending, lane_due(lane), false, traffic->why.text);
+    if (lane_put_off_until(lane) > clock_now())
+        traffic_tell_later(traffic, pending, lane_put_off_until(lane), false, traffic->why.text);
 }
 
 /* Returns false when memory is out: the event is to be read again. */
@@ -160,6 +162,7 @@ bool traffic_take_in(struct traffic *traffic)
         return false;
 
     size_t count = parse_all(traffic, parsed, identities);
+    crumb_rest(traffic->crumb); /* the queue is asked now */
     bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);
     size_t taken = 0;
     while (good && taken < count) {
@@ -170,6 +173,7 @@ bool traffic_take_in(struct traffic *traffic)
             taken++;
         }
     }
+    crumb_rest(traffic->crumb);
     for (size_t i = 0; i < count; i++)
         parsed_free(parsed[i]);
     if (taken < (size_t)found)

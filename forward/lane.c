@@ -1,5 +1,6 @@
 /* A lane's batch, built and sent: see lane.h. */
 #include "forward/lane.h"
+#include "forward/crumb.h"
 #include "forward/steps.h"
 
 #include <stdlib.h>
@@ -15,9 +16,15 @@ static moment later(moment a, moment b)
     return a > b ? a : b;
 }
 
-moment lane_due(const struct lane *lane)
+moment lane_put_off_until(const struct lane *lane)
 {
     return later(later(lane->due, lane->traffic->blocked_until), lane->traffic->rate_due);
+}
+
+moment lane_due(const struct lane *lane)
+{
+    bool must_wait = lane->traffic->search.one_only && traffic_is_sending(lane->traffic);
+    return must_wait ? MOMENT_NEVER : lane_put_off_until(lane);
 }
 
 /* With a rate, batches are small enough to go out several times a second. */
@@ -25,6 +32,8 @@ static size_t lane_limit(const struct lane *lane)
 {
     size_t rate = (size_t)lane->traffic->config->deliver_rate;
     size_t most = rate == 0 ? lane->limit : (rate + 3) / 4;
+    if (lane->traffic->search.one_only)
+        return 1;
     return lane->limit < most ? lane->limit : most;
 }
 
@@ -89,7 +98,7 @@ void lane_put_off(struct lane *lane, moment due)
         if (traffic_expire(traffic, pending))
             continue;
         pending_push(&lane->waiting, pending);
-        traffic_tell_later(traffic, pending, lane_due(lane), false, traffic->why.text);
+        traffic_tell_later(traffic, pending, lane_put_off_until(lane), false, traffic->why.text);
     }
 }
 
@@ -168,6 +177,7 @@ void lane_fill(struct lane *lane)
         return;
     }
     build_found(lane, asked);
+    crumb_rest(traffic->crumb);
 }
 
 /* Hands the finished batch to the data plane. */
@@ -196,6 +206,7 @@ enum lane_sent lane_send(struct lane *lane, struct answer *answer)
         return LANE_IDLE;
     }
     lane->sent_at = clock_now();
+    lane->number = ++lane->traffic->sent;
     pending_move(&lane->sending, &lane->built);
     batch_clear(&lane->batch);
     return file != NULL ? LANE_ANSWERED : LANE_SENT;

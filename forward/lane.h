@@ -14,8 +14,12 @@ enum lane_built {
 /* Whether another event can still go into the batch that is being built, in order. */
 bool lane_has_room(const struct lane *lane);
 
-/* When the lane may send next: its back-off, and the source's block. May have passed. */
+/* When the lane may send next: its back-off, and the source's block. May have passed. MOMENT_NEVER: when what is with
+ * the data plane now was answered. */
 moment lane_due(const struct lane *lane);
+
+/* Likewise, whatever is with the data plane: what is told to those who wait. */
+moment lane_put_off_until(const struct lane *lane);
 
 /* When the batch that is built may go: an event that comes to a lane at rest leaves at once; under load, what comes
  * within a few milliseconds goes together. */

@@ -61,8 +61,8 @@ static struct notes make_notes(const struct traffic *traffic)
         note_parked(&lane->sending, &notes);
     }
     note_parked(&traffic->parked, &notes);
-    notes.operator_must_act = traffic->blocked_until > clock_now();
-    if (notes.operator_must_act)
+    notes.operator_must_act = traffic->blocked_until > clock_now() || traffic->search.said_so;
+    if (traffic->blocked_until > clock_now())
         next = traffic->blocked_until;
     if (next != MOMENT_NEVER)
         notes.next_ms = unix_ms_of(next);
@@ -102,7 +102,9 @@ bool traffic_recall(struct traffic *traffic, struct why *why)
     moment due = clock_now() + left_of(notes->next_ms, OPERATOR_MS * 3);
     why_set(&traffic->why, "%s", notes->reason);
     traffic->failing_ms = notes->since_ms;
-    if (notes->operator_must_act)
+    traffic->search.one_only = notes->operator_must_act;
+    traffic->refused_ms = notes->next_ms - OPERATOR_MS;
+    if (notes->operator_must_act && !traffic_mended_since(traffic, traffic->refused_ms))
         traffic->blocked_until = clock_now() + left_of(notes->next_ms, OPERATOR_MS);
     for (size_t i = 0; i < traffic->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
         traffic->lane[i].tries = notes->tries;

@@ -10,16 +10,17 @@ static const struct {
     int from, to; /* statuses, both included */
     enum outcome outcome;
 } table[] = {
-    {0, 0, OUTCOME_RETRY}, /* no connection, time-out, cut */
-    {400, 400, OUTCOME_REFUSED}, {408, 408, OUTCOME_RETRY}, {413, 413, OUTCOME_REFUSED},
-    {429, 429, OUTCOME_RETRY},   {500, 599, OUTCOME_RETRY},
+    {0, 0, OUTCOME_RETRY}, /* no connection, silence, cut */
+    {400, 400, OUTCOME_REFUSED}, {403, 404, OUTCOME_REFUSED}, {408, 408, OUTCOME_RETRY}, {413, 413, OUTCOME_REFUSED},
+    {422, 422, OUTCOME_REFUSED}, {429, 429, OUTCOME_RETRY},   {500, 599, OUTCOME_RETRY},
 };
 
 static const struct {
     int status;
     const char *advice;
 } advices[] = {
-    {200, "this is no RudderStack data plane, or a proxy answers for it: check data_plane_url"},
+    {200, "this is no RudderStack data plane, or a proxy answers for it: check data_plane_url; if it stores events and "
+          "answers with an empty body, accept_empty = yes takes that as delivered"},
     {301, "redirects are not followed: write the address it leads to into data_plane_url"},
     {302, "redirects are not followed: write the address it leads to into data_plane_url"},
     {307, "redirects are not followed: write the address it leads to into data_plane_url"},
@@ -29,15 +30,41 @@ static const struct {
     {404, "the source is disabled in RudderStack, or data_plane_url has a wrong path"},
 };
 
-/* The gateway's own `ok`, in any case: a web page that answers 200 is no delivery. */
-static bool says_ok(const struct answer *answer)
+/* What is left of an answer's body without these characters at both its ends. */
+struct words {
+    const char *text;
+    size_t length;
+};
+
+static struct words without(const struct answer *answer, const char *ends)
 {
-    return answer->length == 2 && strncasecmp(answer->body, "ok", 2) == 0;
+    struct words words = {answer->body, answer->length};
+    while (words.length > 0 && strchr(ends, words.text[0]) != NULL && words.text[0] != '\0') {
+        words.text++;
+        words.length--;
+    }
+    while (words.length > 0 && strchr(ends, words.text[words.length - 1]) != NULL &&
+           words.text[words.length - 1] != '\0')
+        words.length--;
+    return words;
 }
 
-enum outcome outcome_of(const struct answer *answer)
+/* The gateway's own `ok`, in any letter case, and as proxies and gateways in front pass it on: with blanks, line ends
+ * or quotes around it, or as {"success":true}. A web page that answers 200 is no delivery. */
+static bool says_ok(const struct answer *answer, bool accept_empty)
 {
-    if (answer->status == 200 && says_ok(answer))
+    static const char success[] = "{\"success\":true}";
+    if (answer->length > ANSWER_BODY)
+        return false;
+    struct words bare = without(answer, " \t\r\n\""), whole = without(answer, " \t\r\n");
+    return (bare.length == 2 && strncasecmp(bare.text, "ok", 2) == 0) ||
+           (whole.length == sizeof success - 1 && memcmp(whole.text, success, sizeof success - 1) == 0) ||
+           (answer->length == 0 && accept_empty);
+}
+
+enum outcome outcome_of(const struct answer *answer, bool accept_empty)
+{
+    if (answer->status == 200 && says_ok(answer, accept_empty))
         return OUTCOME_DELIVERED;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         if (answer->status >= table[i].from && answer->status <= table[i].to)
@@ -48,7 +75,19 @@ enum outcome outcome_of(const struct answer *answer)
 
 bool outcome_is_failure(const struct answer *answer)
 {
-    return answer->status >= 500 || (answer->status == 0 && answer->cut);
+    return answer->status >= 500 || (answer->status == 0 && (answer->cut || answer->silent));
+}
+
+bool outcome_is_too_much(const struct answer *answer)
+{
+    return answer->status == 408 || (answer->status == 0 && (answer->cut || answer->silent));
+}
+
+bool outcome_takes_empty_batch(const struct answer *answer)
+{
+    static const char expected[] = "empty batch payload";
+    return answer->status == 400 && answer->length < ANSWER_BODY &&
+           memmem(answer->body, answer->length, expected, sizeof expected - 1) != NULL;
 }
 
 void outcome_describe(const struct answer *answer, struct why *why)

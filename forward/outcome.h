@@ -17,20 +17,29 @@ struct answer {
     size_t length;          /* of the whole body: more than ANSWER_BODY when body has its start only */
     int64_t retry_after_ms; /* as asked by the data plane; 0: not */
     bool cut;               /* of status 0: it was connected, and the connection ended */
+    bool silent;            /* of status 0: it was connected, and no end came within the limits */
     struct why error;
 };
 
 enum outcome {
     OUTCOME_DELIVERED, /* stored there */
     OUTCOME_RETRY,     /* it will pass: the same batch again, later */
-    OUTCOME_REFUSED,   /* something in this batch is not taken: 400, 413 */
-    OUTCOME_OPERATOR,  /* somebody has to mend the key, the URL or the data plane */
+    OUTCOME_REFUSED,  /* something in this batch may be at fault (400, 413), or a firewall refuses it (403, 404, 422) */
+    OUTCOME_OPERATOR, /* somebody has to mend the key, the URL or the data plane */
 };
 
-enum outcome outcome_of(const struct answer *answer);
+/* accept_empty: an empty body of a 200 is a delivery too (the source's key of that name). */
+enum outcome outcome_of(const struct answer *answer, bool accept_empty);
 
-/* Whether the data plane itself failed while it worked on this batch (5xx, cut): one message may be the cause. */
+/* Whether the data plane itself failed while it worked on this batch (5xx, cut, silence): one message may be the
+ * cause. */
 bool outcome_is_failure(const struct answer *answer);
+
+/* Whether the batch may have been too much at once (silence, cut, 408): less is sent then. */
+bool outcome_is_too_much(const struct answer *answer);
+
+/* Whether this is what a data plane answers to an empty batch when address and write key are good. */
+bool outcome_takes_empty_batch(const struct answer *answer);
 
 /* Says in words for people what came back: `the data plane answered 401 "invalid write key"`. */
 void outcome_describe(const struct answer *answer, struct why *why);

@@ -6,8 +6,8 @@
 static void park(struct traffic *traffic, struct pending *pending, int64_t since_ms)
 {
     pending->parked_ms = since_ms;
-    pending->accepted = traffic->accepted;
-    traffic->parked_at = traffic->accepted;
+    pending->accepted = traffic->sent;
+    traffic->parked_at = traffic->sent;
     traffic->notes_differ = true;
     traffic_hold(traffic, pending);
     pending_push(&traffic->parked, pending);

@@ -23,11 +23,11 @@ struct pending {
     bool delivered;         /* and is this */
     bool holds;             /* events about its person wait until it has ended */
     bool suspected;         /* it was in a batch that the data plane refused */
-    uint64_t accepted;      /* batches that the source's data plane had accepted when it was suspected first */
-    moment until;           /* set aside or parked: when to try again */
-    int64_t parked_ms;      /* parked: since when; Unix time; 0: not */
-    unsigned tries;         /* parked: that failed */
-    unsigned proofs;        /* parked: of these, while others were accepted */
+    uint64_t accepted; /* requests of the source that were sent when it was suspected first, or failed last, parked */
+    moment until;      /* set aside or parked: when to try again */
+    int64_t parked_ms; /* parked: since when; Unix time; 0: not */
+    unsigned tries;    /* parked: that failed */
+    unsigned proofs;   /* parked: of these, while others were accepted */
 };
 
 /* In the order in which they came. All zero is no list: use pending_list_init. */

@@ -6,12 +6,19 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "watch/clock.h"
+
 #define CONNECT_MS 5000L
-#define WHOLE_MS 60000L
 #define DESCRIPTORS_MOST 8
+#define SEND_BUFFER (256 * 1024)
+
+const struct post_limits post_limits_usual = {
+    .silence_ms = 60 * 1000, .whole_ms = 15 * 60 * 1000, .answer_bytes = (size_t)64 * 1024};
 
 struct poster {
     CURLM *multi;
+    struct post_limits limits;
+    struct post *busy; /* those that are under way */
 };
 
 struct post {
@@ -20,6 +27,9 @@ struct post {
     struct curl_slist *headers;
     void *owner;
     bool busy;
+    struct post *next; /* in the poster's list of those that are busy */
+    int64_t moved;     /* bytes up to now, both ways */
+    moment moved_at;   /* when that last grew */
     struct answer answer;
     char error[CURL_ERROR_SIZE];
 };
@@ -34,7 +44,13 @@ struct poster *poster_new(struct why *why)
         free(poster);
         return NULL;
     }
+    poster->limits = post_limits_usual;
     return poster;
+}
+
+void poster_limit(struct poster *poster, const struct post_limits *limits)
+{
+    poster->limits = *limits;
 }
 
 void poster_free(struct poster *poster)
@@ -46,25 +62,31 @@ void poster_free(struct poster *poster)
     free(poster);
 }
 
-/* Close-on-exec, which libcurl does not ask for: the program executes itself anew, and children. */
+/* Close-on-exec, which libcurl does not ask for: the program executes itself anew, and children. The send buffer is
+ * bounded, else the kernel takes megabytes at once, and sends them over a slow line while libcurl sees only silence. */
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)context;
     (void)purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    int bytes = SEND_BUFFER;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    return fd;
 }
 
-/* Keeps the start of the answer's body and counts the rest. */
+/* Keeps the start of the answer's body and counts the rest, up to the limit: then libcurl ends the exchange. */
 static size_t take_body(char *data, size_t size, size_t count, void *context)
 {
-    struct answer *answer = context;
+    struct post *post = context;
+    struct answer *answer = &post->answer;
     size_t length = size * count;
     if (answer->length < ANSWER_BODY) {
         size_t room = ANSWER_BODY - answer->length;
         memcpy(answer->body + answer->length, data, length < room ? length : room);
     }
     answer->length += length;
-    return length;
+    return answer->length <= post->poster->limits.answer_bytes ? length : 0;
 }
 
 static bool set_headers(struct post *post)
@@ -95,14 +117,14 @@ static CURLcode set_options(struct post *post, const char *url, const char *writ
     failed |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
     failed |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-    failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, WHOLE_MS);
     failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    failed |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
     failed |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     failed |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION);
     failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, &post->answer);
+    failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, post);
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, post->error);
     failed |= curl_easy_setopt(easy, CURLOPT_PRIVATE, post);
     if (certificates != NULL)
@@ -132,12 +154,23 @@ struct post *post_new(struct poster *poster, const struct config *config, const 
     return post;
 }
 
+/* It is under way no longer. */
+static void leave(struct post *post)
+{
+    struct post **link = &post->poster->busy;
+    while (*link != post)
+        link = &(*link)->next;
+    *link = post->next;
+    curl_multi_remove_handle(post->poster->multi, post->easy);
+    post->busy = false;
+}
+
 void post_free(struct post *post)
 {
     if (post == NULL)
         return;
     if (post->busy)
-        curl_multi_remove_handle(post->poster->multi, post->easy);
+        leave(post);
     curl_easy_cleanup(post->easy);
     curl_slist_free_all(post->headers);
     free(post);
@@ -148,16 +181,23 @@ bool post_start(struct post *post, const char *body, size_t length, struct why *
     post->answer.status = 0;
     post->answer.length = 0;
     post->answer.cut = false;
+    post->answer.silent = false;
     post->answer.retry_after_ms = 0;
     post->answer.error.text[0] = '\0';
     post->error[0] = '\0';
+    struct poster *poster = post->poster;
     if (curl_easy_setopt(post->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length) != CURLE_OK ||
+        curl_easy_setopt(post->easy, CURLOPT_TIMEOUT_MS, (long)poster->limits.whole_ms) != CURLE_OK ||
         curl_easy_setopt(post->easy, CURLOPT_POSTFIELDS, body) != CURLE_OK ||
-        curl_multi_add_handle(post->poster->multi, post->easy) != CURLM_OK) {
+        curl_multi_add_handle(poster->multi, post->easy) != CURLM_OK) {
         why_set(why, "libcurl takes no request: out of memory");
         return false;
     }
     post->busy = true;
+    post->moved = 0;
+    post->moved_at = clock_now();
+    post->next = poster->busy;
+    poster->busy = post;
     return true;
 }
 
@@ -168,14 +208,60 @@ static bool is_cut(CURLcode result)
            result == CURLE_PARTIAL_FILE || result == CURLE_HTTP2 || result == CURLE_HTTP2_STREAM;
 }
 
-/* Reads the answer of a POST that is done. Any error leaves status 0: half an answer is none. */
+/* Whether the data plane, or what stands before it, is connected: before, the limit on connecting counts. */
+static bool is_connected(const struct post *post)
+{
+    curl_off_t ready_us = 0;
+    return curl_easy_getinfo(post->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us) == CURLE_OK && ready_us > 0;
+}
+
+static int64_t bytes_moved(const struct post *post)
+{
+    curl_off_t up = 0, down = 0;
+    long request = 0, head = 0;
+    curl_easy_getinfo(post->easy, CURLINFO_SIZE_UPLOAD_T, &up);
+    curl_easy_getinfo(post->easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
+    curl_easy_getinfo(post->easy, CURLINFO_REQUEST_SIZE, &request);
+    curl_easy_getinfo(post->easy, CURLINFO_HEADER_SIZE, &head);
+    return up + down + request + head;
+}
+
+/* Notes what moved. Returns whether nothing did for too long. */
+static bool is_silent(struct post *post)
+{
+    int64_t moved = bytes_moved(post);
+    moment now = clock_now();
+    if (moved != post->moved || !is_connected(post)) {
+        post->moved = moved;
+        post->moved_at = now;
+    }
+    return now - post->moved_at >= post->poster->limits.silence_ms;
+}
+
+/* Ends one that has been silent for too long and returns it; NULL: there is none. */
+static struct post *end_silent(struct poster *poster)
+{
+    for (struct post *post = poster->busy; post != NULL; post = post->next) {
+        if (!is_silent(post))
+            continue;
+        leave(post);
+        post->answer.silent = true;
+        why_set(&post->answer.error, "nothing came or went for %lld s", (long long)poster->limits.silence_ms / 1000);
+        return post;
+    }
+    return NULL;
+}
+
+/* Reads the answer of a POST that is done. Any error leaves status 0: half an answer is none, but for one that is cut
+ * off here because it is too long. */
 static void finish(struct post *post, CURLcode result)
 {
     struct answer *answer = &post->answer;
-    curl_multi_remove_handle(post->poster->multi, post->easy);
-    post->busy = false;
-    if (result != CURLE_OK) {
+    bool too_long = result == CURLE_WRITE_ERROR && answer->length > post->poster->limits.answer_bytes;
+    leave(post);
+    if (result != CURLE_OK && !too_long) {
         answer->cut = is_cut(result);
+        answer->silent = result == CURLE_OPERATION_TIMEDOUT && is_connected(post);
         why_set(&answer->error, "%s", post->error[0] != '\0' ? post->error : curl_easy_strerror(result));
         return;
     }
@@ -201,7 +287,18 @@ struct post *poster_done(struct poster *poster)
         finish(post, result);
         return post;
     }
-    return NULL;
+    return end_silent(poster);
+}
+
+/* How long until one of them may have been silent for too long; at most ms. */
+static int until_silent(const struct poster *poster, int ms)
+{
+    moment now = clock_now();
+    for (const struct post *post = poster->busy; post != NULL; post = post->next) {
+        moment left = post->moved_at + poster->limits.silence_ms - now;
+        ms = left < ms ? (int)(left > 0 ? left : 0) : ms;
+    }
+    return ms;
 }
 
 void poster_wait(struct poster *poster, const int *descriptors, size_t count, int timeout_ms)
@@ -210,7 +307,7 @@ void poster_wait(struct poster *poster, const int *descriptors, size_t count, in
     size_t n = count < DESCRIPTORS_MOST ? count : DESCRIPTORS_MOST;
     for (size_t i = 0; i < n; i++)
         more[i] = (struct curl_waitfd){.fd = descriptors[i], .events = CURL_WAIT_POLLIN, .revents = 0};
-    curl_multi_poll(poster->multi, more, (unsigned)n, timeout_ms < 0 ? 60000 : timeout_ms, NULL);
+    curl_multi_poll(poster->multi, more, (unsigned)n, until_silent(poster, timeout_ms < 0 ? 60000 : timeout_ms), NULL);
 }
 
 void *post_owner(const struct post *post)

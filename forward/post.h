@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "config/config.h"
 #include "forward/outcome.h"
@@ -12,8 +13,21 @@
 struct poster; /* the pool */
 struct post;   /* a place for one POST at a time, always to the same address */
 
+/* When an exchange ends without its end. Not its length is limited, but silence: a slow uplink and a slow data plane
+ * come to an end too, and what is given up has to be sent again whole. */
+struct post_limits {
+    int64_t silence_ms;  /* no byte in either direction, once connected; also while the answer is waited for */
+    int64_t whole_ms;    /* in all */
+    size_t answer_bytes; /* of an answer's body that are read; then its status counts, and the connection is dropped */
+};
+
+extern const struct post_limits post_limits_usual;
+
 /* Returns NULL with the reason. */
 struct poster *poster_new(struct why *why);
+
+/* Other limits than the usual ones, for tests. Before the first post_start. */
+void poster_limit(struct poster *poster, const struct post_limits *limits);
 
 /* A place for POSTs to a source's data plane, with its first write key. owner is what post_owner gives back. Returns
  * NULL with the reason. config and source must outlive it. */

@@ -11,6 +11,39 @@ bool traffic_take_in(struct traffic *traffic);
 /* answered.c: the lane's batch was answered. */
 void traffic_answered(struct lane *lane, const struct answer *answer);
 
+/* answered.c: nothing of this source is sent until somebody mends something, but for one event now and then. all_alike:
+ * what refuses takes not even an empty batch, so it is no event's fault. */
+void traffic_operator_must_act(struct lane *lane, const struct answer *answer, bool all_alike);
+
+/* answered.c: says loudly that the data plane refuses. */
+void traffic_report_refusal(struct lane *lane, const struct answer *answer);
+
+/* answered.c: says which event it was that something happened to, with the source's reason. */
+void traffic_report_event(struct traffic *traffic, const struct pending *pending, const char *happening);
+
+/* search.c: the lane's batch was refused in a way that may be one event's fault (OUTCOME_REFUSED). */
+void traffic_refused(struct lane *lane, const struct answer *answer);
+
+/* search.c: whether this is no lane, but the place of empty batches; and such a one was answered. */
+bool traffic_is_asker(const struct lane *lane);
+void traffic_asked(struct lane *asker, const struct answer *answer);
+
+/* search.c: a batch was accepted, as traffic->accepted says already. */
+void traffic_search_accepted(struct traffic *traffic);
+
+/* search.c: the operator must act. all_alike: as above. */
+void traffic_search_gives_up(struct traffic *traffic, bool all_alike);
+
+/* search.c: when one of those that are set aside is tried again, for want of anything better; and does that if it is
+ * time. MOMENT_NEVER: not, as things are. */
+moment traffic_aside_due(const struct traffic *traffic);
+void traffic_try_aside(struct traffic *traffic);
+
+/* mended.c: whether `check` has found a data plane mended after that moment (Unix time); and ends the wait for the
+ * operator if so. */
+bool traffic_mended_since(const struct traffic *traffic, int64_t unix_ms);
+void traffic_look_mended(struct traffic *traffic);
+
 /* notes.c: takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the
  * reason. */
 bool traffic_recall(struct traffic *traffic, struct why *why);

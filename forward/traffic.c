@@ -42,12 +42,12 @@ bool traffic_init(struct traffic *traffic, const struct config *config, const st
     pending_list_init(&traffic->held);
     pending_list_init(&traffic->ended);
     traffic->lanes = (size_t)config->lanes;
-    traffic->lane = calloc(traffic->lanes, sizeof *traffic->lane);
+    traffic->lane = calloc(traffic->lanes + 1, sizeof *traffic->lane);
     if (traffic->lane == NULL || !in_hand_init(&traffic->in_hand)) {
         why_set(why, "out of memory");
         return false;
     }
-    for (size_t i = 0; i < traffic->lanes; i++) {
+    for (size_t i = 0; i <= traffic->lanes; i++) {
         if (!init_lane(&traffic->lane[i], traffic, poster, why))
             return false;
     }
@@ -56,7 +56,7 @@ bool traffic_init(struct traffic *traffic, const struct config *config, const st
 
 void traffic_free(struct traffic *traffic)
 {
-    for (size_t i = 0; traffic->lane != NULL && i < traffic->lanes; i++) {
+    for (size_t i = 0; traffic->lane != NULL && i <= traffic->lanes; i++) {
         struct lane *lane = &traffic->lane[i];
         if (lane->traffic == NULL)
             break;

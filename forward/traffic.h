@@ -18,7 +18,7 @@
 #include "queue/queue.h"
 #include "watch/clock.h"
 
-#define HOLDING_MOST (NOTES_PARKED + 16)
+#define HOLDING_MOST (NOTES_PARKED + 64 + 16)
 #define OPERATOR_MS ((int64_t)5 * 60 * 1000) /* between tries while somebody has to mend something */
 
 /* A lane: one batch with the data plane at a time, so what takes the same lane keeps its order. A lead always takes
@@ -31,12 +31,36 @@ struct lane {
     struct batch batch;          /* the next one */
     struct buffer compressed;    /* the one with the data plane */
     size_t sent_bytes;           /* of it, before compression */
+    uint64_t number;             /* of it: see struct traffic's sent */
     struct post *post;           /* NULL for a file:// sink */
     moment sent_at;              /* the one with the data plane */
     moment due;                  /* nothing is sent before: back-off */
+    moment asked;                /* the data plane asked for a pause until then (429 with Retry-After) */
     unsigned tries;              /* that failed, one after another */
     unsigned failures;           /* of these, answered 5xx or cut: is one message the cause? */
-    size_t limit;                /* events a batch may have: less while a refused one is looked for */
+    size_t limit;                /* events a batch may have: less while a refused one is looked for, or after silence */
+    unsigned grow_after;         /* successes, before it may have more again */
+};
+
+/* What the data plane answered to an empty batch while events are refused. */
+enum search_said {
+    SAID_NOTHING, /* not asked yet, or no answer that tells anything */
+    SAID_GOOD,    /* address and key are good: it is the events */
+    SAID_BAD,     /* it is refused too */
+};
+
+/* The search for events that the data plane refuses: search.c. Numbers are those of requests, in the order of their
+ * sending. */
+struct search {
+    bool on;
+    uint64_t since;        /* the last request before it began */
+    struct answer refusal; /* of the last event that was refused alone */
+    unsigned alike;        /* events refused alone with its status, one after another, and none accepted */
+    bool asking;           /* an empty batch is with the data plane */
+    enum search_said said; /* to the last one */
+    uint64_t vouched;      /* the last one that found all good */
+    bool said_so;          /* events are refused, none is accepted, and that was logged: somebody has to look */
+    bool one_only;         /* only one event at a time is sent, until one is accepted: somebody has to mend something */
 };
 
 struct traffic {
@@ -48,15 +72,17 @@ struct traffic {
     const char *file;    /* path of a file:// sink; NULL: a data plane */
     struct rules rules;
 
-    struct lane *lane;
+    struct lane *lane; /* lanes + 1 of them: the last has no events, but sends empty batches */
     size_t lanes;
+    size_t first_lane; /* modulo lanes: whose turn it is to send first */
+    struct search search;
     struct pending_list aside;      /* refused alone, and nothing was accepted since: whose fault is it? */
     struct pending_list parked;     /* the data plane fails at each of them alone, while it takes others */
     struct pending_list held;       /* about the same persons as those: they must not overtake */
     struct pending_list ended;      /* their verdicts are not told yet */
     uint64_t holding[HOLDING_MOST]; /* persons of whom something is parked or set aside */
     size_t holding_count;
-    uint64_t parked_at;    /* `accepted` when something was parked last */
+    uint64_t parked_at;    /* `sent` when something was parked last */
     struct notes recalled; /* what was noted before a restart: parked events are known by it */
     struct in_hand in_hand;
     size_t on_their_way; /* events, twins included */
@@ -72,8 +98,10 @@ struct traffic {
     int64_t failing_ms; /* since when the data plane fails; Unix time; 0: it does not */
     uint64_t made_with; /* hash of where and with which key it sends */
 
-    uint64_t accepted;    /* batches that the data plane took */
+    uint64_t sent;        /* requests, up to now; that is the last one's number */
+    uint64_t accepted;    /* number of the last one sent of those that the data plane took */
     moment blocked_until; /* somebody has to mend something */
+    int64_t refused_ms;   /* Unix time: when what was refused last so had been sent */
     moment rate_due;      /* deliver_rate allows nothing before */
     struct why why;       /* of the last failure, for those that come meanwhile */
 
@@ -107,6 +135,9 @@ bool traffic_holds(const struct traffic *traffic, uint64_t person);
 
 /* Puts events back to the heads of their lanes, in order; from is empty then. */
 void traffic_return(struct traffic *traffic, struct pending_list *from);
+
+/* Whether a request is with the data plane. */
+bool traffic_is_sending(const struct traffic *traffic);
 
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending);
 

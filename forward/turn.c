@@ -68,13 +68,6 @@ static bool tell(struct traffic *traffic)
     return !traffic->tell_failed;
 }
 
-/* Those refused alone, about which nothing was learned since, are tried again. */
-static void return_aside(struct traffic *traffic)
-{
-    if (traffic->aside.first != NULL && traffic->aside.first->until <= clock_now())
-        traffic_return(traffic, &traffic->aside);
-}
-
 /* Sends the lane's batch, if it has one that is due. A file's answer comes at once. */
 static bool send_lane(struct lane *lane)
 {
@@ -95,7 +88,7 @@ static bool send_due(struct traffic *traffic)
 {
     bool sent = false;
     for (size_t i = 0; i < traffic->lanes; i++) {
-        struct lane *lane = &traffic->lane[i];
+        struct lane *lane = &traffic->lane[(traffic->first_lane + i) % traffic->lanes];
         if (lane_due(lane) > clock_now())
             continue;
         if (lane->built.count == 0)
@@ -133,7 +126,8 @@ static bool may_take_in(const struct traffic *traffic)
 
 bool traffic_turn(struct traffic *traffic, bool sending)
 {
-    return_aside(traffic);
+    traffic_look_mended(traffic);
+    traffic_try_aside(traffic);
     traffic_parked_due(traffic);
     if (!tell(traffic))
         return false; /* nothing is sent while the last settling failed */
@@ -170,8 +164,7 @@ moment traffic_due(const struct traffic *traffic)
         if (lane->sending.count == 0 && lane->built.count + lane->waiting.count > 0)
             due = earlier(due, lane_next(lane));
     }
-    if (traffic->aside.first != NULL)
-        due = earlier(due, traffic->aside.first->until);
+    due = earlier(due, traffic_aside_due(traffic));
     for (const struct pending *p = traffic->parked.first; p != NULL; p = p->next)
         due = earlier(due, lane_is_free(traffic, p) ? p->until : MOMENT_NEVER);
     if (traffic->intake_due > 0)
@@ -197,6 +190,8 @@ bool traffic_rest(struct traffic *traffic)
 
 bool traffic_is_sending(const struct traffic *traffic)
 {
+    if (traffic->search.asking)
+        return true;
     for (size_t i = 0; i < traffic->lanes; i++) {
         if (traffic->lane[i].sending.count > 0)
             return true;

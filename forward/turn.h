@@ -17,7 +17,4 @@ moment traffic_due(const struct traffic *traffic);
 /* Gives back the memory that a backlog took, once nothing is on its way. Returns whether it was much. */
 bool traffic_rest(struct traffic *traffic);
 
-/* Whether a batch is with the data plane. */
-bool traffic_is_sending(const struct traffic *traffic);
-
 #endif

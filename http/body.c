@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_PIECE ((size_t)64 * 1024) /* memory that an announced length alone can make us take */
+#define FIRST_PIECE ROOM_SMALL /* memory that an announced length alone can make us take */
 
 /* What CONTENT_LENGTH says. */
 enum announcement { ANNOUNCED_NOTHING, ANNOUNCED_LENGTH, ANNOUNCED_NONSENSE };
@@ -27,25 +27,16 @@ static enum announcement read_announcement(const struct request *request, size_t
     return ANNOUNCED_LENGTH;
 }
 
-/* Takes a share of what all bodies may hold, until the request ends. */
-static bool reserve(struct request *request, size_t bytes)
-{
-    struct bodies *bodies = request->bodies;
-    size_t before = atomic_fetch_add_explicit(&bodies->taken, bytes, memory_order_relaxed);
-    if (before > bodies->limit || bytes > bodies->limit - before) {
-        atomic_fetch_sub_explicit(&bodies->taken, bytes, memory_order_relaxed);
-        return false;
-    }
-    request->reserved += bytes;
-    return true;
-}
-
-/* Makes the body's memory this large. */
+/* Makes the body's memory this large, if that is its share of what all bodies may have. */
 static bool grow(struct request *request, size_t capacity)
 {
-    char *body = realloc(request->body, capacity);
-    if (body == NULL)
+    if (!room_take(request->bodies, &request->part, capacity - request->capacity))
         return false;
+    char *body = realloc(request->body, capacity);
+    if (body == NULL) {
+        room_log_memory(request->bodies);
+        return false;
+    }
     request->body = body;
     request->capacity = capacity;
     return true;
@@ -77,8 +68,10 @@ static enum body_result empty(struct why *why)
 }
 
 /* Says why a body ended too early. */
-static enum body_result cut_short(const struct request *request, struct why *why)
+static enum body_result cut_short(struct request *request, struct why *why)
 {
+    if (room_has_given_way(request->bodies, &request->part))
+        return no_room(why);
     int64_t limit = request->limits->request_timeout_ms;
     if (clock_now() - request->started >= limit)
         why_set(why, "the request did not arrive within %lld ms; %zu bytes of its body had come", (long long)limit,
@@ -100,8 +93,6 @@ static enum arrival read_piece(struct request *request)
 
 static enum body_result read_announced(struct request *request, size_t announced, struct why *why)
 {
-    if (!reserve(request, announced))
-        return no_room(why);
     while (request->length < announced) {
         if (request->length == request->capacity && !grow(request, next_capacity(request, announced)))
             return no_room(why);
@@ -117,11 +108,8 @@ static enum body_result read_to_end(struct request *request, struct why *why)
     size_t most = request->limits->max_body + 1;
     enum arrival arrival = ARRIVED_SOME;
     while (arrival == ARRIVED_SOME && request->length < most) {
-        if (request->length == request->capacity) {
-            size_t capacity = next_capacity(request, most);
-            if (!reserve(request, capacity - request->capacity) || !grow(request, capacity))
-                return no_room(why);
-        }
+        if (request->length == request->capacity && !grow(request, next_capacity(request, most)))
+            return no_room(why);
         arrival = read_piece(request);
     }
     if (request->length == most)
@@ -131,10 +119,21 @@ static enum body_result read_to_end(struct request *request, struct why *why)
     return request->length == 0 ? empty(why) : BODY_OK;
 }
 
+static void free_body(struct request *request)
+{
+    free(request->body);
+    request->body = NULL;
+    request->capacity = 0;
+    room_give_back(request->bodies, &request->part);
+}
+
 enum body_result request_body(struct request *request, const char **body, size_t *length, struct why *why)
 {
     enum body_result result = BODY_SHORT;
     size_t announced = 0;
+    request->part.started = request->started;
+    request->part.interrupt = request->transport->interrupt;
+    request->part.self = request->self;
     switch (read_announcement(request, &announced)) {
     case ANNOUNCED_NONSENSE:
         why_set(why, "Content-Length is not a number");
@@ -151,6 +150,10 @@ enum body_result request_body(struct request *request, const char **body, size_t
             result = read_announced(request, announced, why);
         break;
     }
+    if (result == BODY_OK && !room_finish(request->bodies, &request->part))
+        result = no_room(why);
+    if (result != BODY_OK) /* an answer may take its time */
+        free_body(request);
     *body = result == BODY_OK ? request->body : NULL;
     *length = result == BODY_OK ? request->length : 0;
     return result;

@@ -1,6 +1,7 @@
 /* Starting and stopping the FastCGI server. How a thread serves: worker.c; where it gets connections: accept.c. */
 #include "http/worker.h"
 
+#include "http/spare.h"
 #include "watch/log.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #define STACK_SIZE ((size_t)256 * 1024)
 #define CUT_BEFORE_MS 250 /* before http_join's deadline, who still waits for a client is cut */
 #define CUT_AGAIN_MS 20
+#define ONE_TRIES 100 /* for one request thread at least */
 
 bool http_is_fastcgi(void)
 {
@@ -98,17 +100,17 @@ static bool prepare(struct http *http, struct why *why)
     return prepare_listening(http, why);
 }
 
-/* Starts all threads, or as many as can be. */
-static int start_workers(struct http *http)
+/* Starts request threads until there are so many, or as many as can be. */
+static int start_workers(struct http *http, size_t wished)
 {
     pthread_attr_t small;
     int error = pthread_attr_init(&small);
     if (error != 0)
         return error;
     pthread_attr_setstacksize(&small, STACK_SIZE);
-    for (size_t i = 0; i < http->limits.threads && error == 0; i++) {
-        struct worker *worker = &http->workers[i];
-        *worker = (struct worker){.http = http, .watched = &http->watched[i]};
+    while (http->started < wished && error == 0) {
+        struct worker *worker = &http->workers[http->started];
+        *worker = (struct worker){.http = http, .watched = &http->watched[http->started]};
         pthread_mutex_lock(&http->lock);
         error = pthread_create(&worker->thread, &small, worker_run, worker);
         if (error == 0) {
@@ -121,22 +123,43 @@ static int start_workers(struct http *http)
     return error;
 }
 
+/* Where the system allows fewer threads than wished, requests are served with those, one at least, and the others that
+ * the process needs still find room. Returns false, with none started, when there is not even one. */
+static bool start_some_workers(struct http *http, struct why *why)
+{
+    const struct timespec moment_between = {.tv_nsec = 10000000};
+    struct spare spare;
+    spare_take(&spare);
+    int error = start_workers(http, http->limits.threads);
+    spare_leave(&spare);
+    /* A thread that was joined still counts for a moment. */
+    for (int tries = 0; http->started == 0 && tries < ONE_TRIES; tries++) {
+        error = start_workers(http, 1);
+        nanosleep(&moment_between, NULL);
+    }
+    if (http->started == 0) {
+        why_set(why, "no request thread could be started: %s", strerror(error));
+        return false;
+    }
+    if (http->started < http->limits.threads)
+        log_write(LEVEL_WARN, "msg=fewer_request_threads started=%zu wished=%zu reason=\"%s\"", http->started,
+                  http->limits.threads, strerror(error));
+    return true;
+}
+
 /* Starts the guard and the request threads, all signals blocked in them: the main thread takes those. */
 static bool start_threads(struct http *http, struct why *why)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool guarded = guard_start(&http->guard, http->watched, http->limits.threads, why);
-    int error = guarded ? start_workers(http) : 0;
+    bool started = guard_start(&http->guard, http->watched, http->limits.threads, why);
+    if (started && !start_some_workers(http, why)) {
+        guard_stop(&http->guard);
+        started = false;
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error == 0)
-        return guarded;
-    why_set(why, "only %zu of %zu request threads could be started: %s", http->started, http->limits.threads,
-            strerror(error));
-    http_stop(http);
-    http_join(http, MOMENT_NEVER);
-    return false;
+    return started;
 }
 
 struct http *http_start(const struct http_limits *limits, const struct route *routes, size_t count, struct why *why)
@@ -147,7 +170,8 @@ struct http *http_start(const struct http_limits *limits, const struct route *ro
         return NULL;
     }
     http->limits = *limits;
-    http->bodies.limit = limits->max_bodies;
+    room_init(&http->bodies, limits->max_bodies);
+    headroom_init(&http->headroom);
     http->routes = routes;
     http->routes_count = count;
     atomic_store(&http->full_logged, INT64_MIN / 2);
@@ -237,6 +261,7 @@ void http_free(struct http *http)
     for (size_t i = 0; http->watched != NULL && i < http->limits.threads; i++)
         pthread_mutex_destroy(&http->watched[i].lock);
     peers_free(&http->peers);
+    room_free(&http->bodies);
     pthread_cond_destroy(&http->ended);
     pthread_mutex_destroy(&http->lock);
     free(http->watched);

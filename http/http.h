@@ -17,6 +17,7 @@ struct route {
     const char *path; /* exact ("/v1/webhook", "" for none), or "/" + "*" for one name of a source */
     void (*handle)(void *context, struct request *request);
     void *context;
+    bool exact; /* nothing answers with a slash behind the path: a web server may protect the path alone */
 };
 
 struct http_limits {
@@ -37,8 +38,8 @@ bool http_is_cgi(void);
 void http_serve_cgi(const struct http_limits *limits, const struct route *routes, size_t count);
 
 /* Starts the threads that take requests from descriptor 0, which becomes non-blocking; all signals are blocked in them.
- * SIGPIPE must be ignored. Takes over the idle connections that a predecessor's http_hand_over named. Returns NULL with
- * the reason. */
+ * SIGPIPE must be ignored. Takes over the idle connections that a predecessor's http_hand_over named. Where the
+ * system allows fewer threads it goes on with those, one at least, and logs how many. Returns NULL with the reason. */
 struct http *http_start(const struct http_limits *limits, const struct route *routes, size_t count, struct why *why);
 
 /* Takes no new request from now on and lets those in hand finish. Returns at once. */

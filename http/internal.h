@@ -3,12 +3,12 @@
 #ifndef HTTP_INTERNAL_H
 #define HTTP_INTERNAL_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "http/http.h"
 #include "http/request.h"
+#include "http/room.h"
 
 /* How far a body has come. */
 enum arrival {
@@ -30,12 +30,9 @@ struct transport {
 
     /* The answer is complete: sends it off. Returns false when the client has gone. */
     bool (*finish)(void *self);
-};
 
-/* What all bodies in hand may take together. */
-struct bodies {
-    atomic_size_t taken; /* bytes */
-    size_t limit;
+    /* Makes a read that waits return at once, broken. Called by other threads. NULL: that cannot be done. */
+    void (*interrupt)(void *self);
 };
 
 #define PATH_SIZE 256 /* no route and no source's name comes near it */
@@ -44,13 +41,14 @@ struct request {
     const struct transport *transport;
     void *self;
     const struct http_limits *limits;
-    struct bodies *bodies;
+    struct room *bodies;
     moment started;
-    char path[PATH_SIZE];
+    char path[PATH_SIZE]; /* without the slash at its end */
+    bool slash;           /* there was one */
     char *body;
     size_t length;   /* bytes of body that have come */
     size_t capacity; /* bytes of memory behind body */
-    size_t reserved; /* of bodies->taken */
+    struct room_part part;
     bool answered;
 };
 

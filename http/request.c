@@ -12,7 +12,8 @@ bool request_begin(struct request *request)
 {
     const char *path = request_variable(request, "PATH_INFO");
     size_t length = path == NULL ? 0 : strlen(path);
-    if (length > 0 && path[length - 1] == '/')
+    request->slash = length > 0 && path[length - 1] == '/';
+    if (request->slash)
         length--;
     bool fits = length < sizeof request->path;
     if (!fits)
@@ -27,8 +28,7 @@ void request_end(struct request *request)
 {
     free(request->body);
     request->body = NULL;
-    atomic_fetch_sub_explicit(&request->bodies->taken, request->reserved, memory_order_relaxed);
-    request->reserved = 0;
+    room_give_back(request->bodies, &request->part);
 }
 
 const char *request_variable(const struct request *request, const char *name)

@@ -28,7 +28,7 @@ static const struct route *find(const struct route *routes, size_t count, const 
 void routes_serve(const struct route *routes, size_t count, struct request *request)
 {
     const struct route *route = request_begin(request) ? find(routes, count, request->path) : NULL;
-    if (route == NULL) {
+    if (route == NULL || (route->exact && request->slash)) {
         request_refuse(request, 404, NULL, "there is nothing at this address");
         return;
     }

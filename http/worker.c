@@ -22,10 +22,13 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-#define END_WAIT_MS 1000                       /* at least, for the rest of a body that is not wanted */
-#define CLOSE_WAIT_MS 500                      /* for the peer to read an answer that came before its body's end */
+#define END_WAIT_MS 1000  /* at least, for the rest of a body that is not wanted */
+#define CLOSE_WAIT_MS 500 /* for the peer to read an answer that came before its body's end */
+#define HEADROOM_PAUSE_MS 20
+#define HEADROOM_TRIES 50
 #define DISCARD_MAX ((size_t)64 * 1024 * 1024) /* of a body that is not wanted */
 
 /* One request on one connection. */
@@ -135,9 +138,17 @@ static void close_gently(int fd)
     close(fd);
 }
 
+/* Another body needs the memory of this one: what waits for it sees its end, and can still answer. */
+static void fastcgi_interrupt(void *self)
+{
+    const struct exchange *exchange = self;
+    shutdown(exchange->fd, SHUT_RD);
+}
+
 static void answer(struct exchange *exchange, moment started)
 {
-    static const struct transport transport = {fastcgi_variable, fastcgi_read, fastcgi_write, fastcgi_finish};
+    static const struct transport transport = {fastcgi_variable, fastcgi_read, fastcgi_write, fastcgi_finish,
+                                               fastcgi_interrupt};
     struct http *http = exchange->worker->http;
     struct request request = {.transport = &transport,
                               .self = exchange,
@@ -179,10 +190,34 @@ static bool read_beginning(const struct exchange *exchange)
     return false;
 }
 
+/* Waits a little for memory, as other requests end. */
+static bool has_headroom(struct http *http)
+{
+    const struct timespec pause = {.tv_nsec = HEADROOM_PAUSE_MS * 1000000};
+    for (int i = 0; i < HEADROOM_TRIES; i++) {
+        if (headroom_is_there(&http->headroom))
+            return true;
+        nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
+/* Answers without libfcgi, which would end the process. */
+static void refuse_memory(struct http *http, int fd)
+{
+    room_log_memory(&http->bodies);
+    headroom_refuse(fd);
+    close_gently(fd);
+}
+
 /* Serves one request, then closes the connection or keeps it. */
 static void serve(struct worker *worker, FCGX_Request *fcgi, int fd)
 {
     moment started = clock_now();
+    if (!has_headroom(worker->http)) {
+        refuse_memory(worker->http, fd);
+        return;
+    }
     struct exchange exchange = {
         .worker = worker, .fcgi = fcgi, .fd = fd, .deadline = started + worker->http->limits.request_timeout_ms};
     if (!read_beginning(&exchange)) {

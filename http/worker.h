@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "http/guard.h"
+#include "http/headroom.h"
 #include "http/internal.h"
 #include "http/kept.h"
 #include "http/peers.h"
@@ -18,7 +19,8 @@ struct http {
     int stop;    /* an eventfd: readable for good once stopping */
     bool is_tcp; /* the listening socket is */
     struct peers peers;
-    struct bodies bodies;
+    struct room bodies;
+    struct headroom headroom;
     struct kept kept;
     struct guard guard;
     struct watched *watched; /* one for each thread */

@@ -26,8 +26,9 @@ struct round {
     struct forwarder *forwarder;
     struct watchers watchers; /* of what it forwards */
     moment deadline;
-    int signals; /* readable when one came */
-    int done;    /* readable when the thread has ended */
+    sigset_t before; /* the signals that are blocked but for this */
+    int signals;     /* readable when one came */
+    int done;        /* readable when the thread has ended */
     bool stopped;
 };
 
@@ -56,6 +57,16 @@ static void watch(struct round *round)
     }
 }
 
+/* There is no thread to be had: forwards in this one. Nobody watches for signals then, so they end the process at once,
+ * which loses nothing. */
+static void run_alone(struct round *round)
+{
+    sigset_t blocked;
+    pthread_sigmask(SIG_SETMASK, &round->before, &blocked);
+    run(round);
+    pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+}
+
 /* Forwards in a thread of its own. */
 static enum bounded forward(struct round *round, struct why *why)
 {
@@ -65,16 +76,13 @@ static enum bounded forward(struct round *round, struct why *why)
         why_set(why, "cannot make an eventfd: %s", strerror(errno));
         return BOUNDED_FAILED;
     }
-    int error = pthread_create(&thread, NULL, run, round);
-    if (error == 0) {
+    if (pthread_create(&thread, NULL, run, round) == 0) {
         watch(round);
         pthread_join(thread, NULL);
+    } else {
+        run_alone(round);
     }
     close(round->done);
-    if (error != 0) {
-        why_set(why, "cannot start a thread: %s", strerror(error));
-        return BOUNDED_FAILED;
-    }
     return round->stopped ? BOUNDED_STOPPED : BOUNDED_DONE;
 }
 
@@ -149,7 +157,7 @@ static enum bounded forward_rounds(struct round *round, struct progress *progres
 enum bounded forward_bounded(const struct config *config, moment deadline, struct why *why)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
-    sigset_t signals, before;
+    sigset_t signals;
     struct round round = {.config = config, .deadline = deadline};
     struct progress *progress = calloc(config->sources, sizeof *progress);
     if (progress == NULL) {
@@ -159,13 +167,13 @@ enum bounded forward_bounded(const struct config *config, moment deadline, struc
     sigemptyset(&signals);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         sigaddset(&signals, numbers[i]);
-    pthread_sigmask(SIG_BLOCK, &signals, &before); /* in every thread that starts from here */
+    pthread_sigmask(SIG_BLOCK, &signals, &round.before); /* in every thread that starts from here */
     round.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     enum bounded result = forward_rounds(&round, progress, why);
     if (round.signals >= 0)
         close(round.signals);
     /* A signal that is pending takes effect here, with all let go of. */
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_sigmask(SIG_SETMASK, &round.before, NULL);
     free(progress);
     return result;
 }

@@ -9,8 +9,10 @@
 #include "life/gate.h"
 #include "life/life.h"
 #include "life/limits.h"
+#include "life/signals.h"
 #include "life/watching.h"
 #include "queue/queue.h"
+#include "watch/codes.h"
 #include "watch/log.h"
 #include "webhook/internal.h"
 
@@ -87,7 +89,7 @@ static void stop(struct visit *visit)
     watching_close(&visit->watchers);
 }
 
-/* Returns an exit code: 1 when the queue could not be opened, and 503 was answered. */
+/* Returns an exit code: when the queue could not be opened, 503 was answered. */
 static int serve(const struct config *config, int word)
 {
     struct why why = {""};
@@ -110,7 +112,7 @@ static int serve(const struct config *config, int word)
     detached_tell(word, visit.stored);
     stop(&visit);
     gate_free(&gate);
-    return good ? 0 : 1;
+    return good ? CODE_OK : CODE_STATE;
 }
 
 static void answer_faulty(void *context, struct request *request)
@@ -123,16 +125,18 @@ static void answer_faulty(void *context, struct request *request)
 static int serve_faulty(const struct why *why)
 {
     static const struct http_limits small = {65536, 65536, 1000, 1};
-    static const struct route faulty[] = {
-        {"", answer_faulty, NULL}, {"/*", answer_faulty, NULL}, {"/v1/webhook", answer_faulty, NULL}};
+    static const struct route faulty[] = {{"", answer_faulty, NULL, false},
+                                          {"/*", answer_faulty, NULL, false},
+                                          {"/v1/webhook", answer_faulty, NULL, false}};
     log_write(LEVEL_ERROR, "msg=cannot_start %s", why->text);
     http_serve_cgi(&small, faulty, sizeof faulty / sizeof *faulty);
-    return 1;
+    return CODE_CONFIGURATION;
 }
 
 int life_cgi(void)
 {
     struct why why = {""};
+    signals_unblock();
     log_open(LEVEL_INFO);
     struct config *config = config_load(&why);
     if (config == NULL)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <syslog.h>
@@ -13,6 +14,20 @@
 
 #define FORWARD_MS 20000 /* then the next request's child or cron goes on */
 #define WORD_FD 3
+#define DESCRIPTORS_MOST 4096 /* that are looked for one by one */
+
+/* closefrom ends the process where the kernel has no close_range (before Linux 5.9) and there is no /proc. */
+static void close_from(int first)
+{
+    if (close_range((unsigned)first, UINT_MAX, 0) == 0)
+        return;
+    if (access("/proc/self/fd", X_OK) == 0) {
+        closefrom(first);
+        return;
+    }
+    for (int fd = first; fd < DESCRIPTORS_MOST; fd++)
+        close(fd);
+}
 
 /* Lets go of all that the web server gave, and of what it leaked. The word's descriptor becomes WORD_FD. */
 static bool let_go(int word)
@@ -25,7 +40,7 @@ static bool let_go(int word)
     }
     if (word != WORD_FD && dup2(word, WORD_FD) < 0)
         return false;
-    closefrom(WORD_FD + 1); /* unlike close_range it works before Linux 5.9, too */
+    close_from(WORD_FD + 1);
     return true;
 }
 

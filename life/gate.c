@@ -15,7 +15,7 @@ void gate_init(struct gate *gate, const struct config *config)
     gate->status = status_new(config);
     gate->decided = false;
     atomic_init(&gate->webhook, NULL);
-    atomic_init(&gate->outside, 0);
+    roots_init(&gate->roots, config);
     pthread_mutex_init(&gate->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -45,6 +45,7 @@ void gate_close(struct gate *gate)
 void gate_free(struct gate *gate)
 {
     status_free(gate->status);
+    roots_free(&gate->roots);
     pthread_cond_destroy(&gate->changed);
     pthread_mutex_destroy(&gate->lock);
 }
@@ -65,25 +66,10 @@ static struct webhook *wait_for_webhook(struct gate *gate, moment deadline)
     return webhook;
 }
 
-/* The web server tells the document root with each request: the first one settles whether it would serve our keys. */
-static bool is_outside(struct gate *gate, const struct request *request)
-{
-    int outside = atomic_load(&gate->outside);
-    if (outside == 0) {
-        struct why why;
-        bool good = config_outside(gate->config, request_variable(request, "DOCUMENT_ROOT"), &why);
-        outside = good ? 1 : -1;
-        if (!good)
-            log_write(LEVEL_ERROR, "msg=configuration_refused %s", why.text);
-        atomic_store(&gate->outside, outside);
-    }
-    return outside > 0;
-}
-
 /* Refuses everything where the web server would show our files. Returns whether it did. */
 static bool refuse_inside(struct gate *gate, struct request *request)
 {
-    if (is_outside(gate, request))
+    if (roots_are_good(&gate->roots, request_variable(request, "DOCUMENT_ROOT")))
         return false;
     request_refuse(request, 503, "Retry-After: 300\r\n",
                    "the configuration is faulty: the web server's error log says where and how to mend it");
@@ -114,12 +100,12 @@ static void handle(void *context, struct request *request)
 void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES])
 {
     const struct route all[GATE_ROUTES] = {
-        {"", handle, gate},
-        {"/v1/webhook", handle, gate},
-        {"/status", handle_status, gate},
-        {"/metrics", handle_status, gate},
-        {"/healthz", handle_status, gate},
-        {"/*", handle, gate},
+        {"", handle, gate, false},
+        {"/v1/webhook", handle, gate, false},
+        {"/status", handle_status, gate, true},
+        {"/metrics", handle_status, gate, true},
+        {"/healthz", handle_status, gate, true},
+        {"/*", handle, gate, false},
     };
     memcpy(routes, all, sizeof all);
 }

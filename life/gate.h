@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "http/http.h"
+#include "life/roots.h"
 #include "status/status.h"
 #include "watch/why.h"
 #include "webhook/webhook.h"
@@ -17,7 +18,7 @@ struct gate {
     const struct config *config;
     struct status *status;             /* what people look at; NULL: memory was out */
     _Atomic(struct webhook *) webhook; /* NULL: closed, or not known yet */
-    atomic_int outside;                /* is the configuration outside the document root? 0: not looked yet, 1, -1 */
+    struct roots roots;                /* document roots of requests, and what lies in them */
     pthread_mutex_t lock;              /* over what follows */
     pthread_cond_t changed;
     bool decided; /* open, or closed for a reason */

@@ -1,20 +1,14 @@
-/* What the configuration says of requests, as http/ takes it. */
+/* What the configuration and the system say of requests, as http/ takes it. */
 #ifndef LIFE_LIMITS_H
 #define LIFE_LIMITS_H
 
 #include "config/config.h"
 #include "http/http.h"
 
-#define BODIES_IN_HAND ((size_t)64 * 1024 * 1024) /* bytes of all bodies together */
+struct http_limits limits_of(const struct config *config);
 
-static inline struct http_limits limits_of(const struct config *config)
-{
-    return (struct http_limits){
-        .max_body = (size_t)config->max_body,
-        .max_bodies = BODIES_IN_HAND,
-        .request_timeout_ms = config->request_timeout_ms,
-        .threads = (size_t)config->request_threads,
-    };
-}
+/* Where the address space is limited, keeps malloc from reserving some for each thread, and from keeping what large
+ * bodies have left. Call before threads start. */
+void limits_spare_memory(void);
 
 #endif

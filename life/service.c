@@ -9,7 +9,7 @@
 #include "closeapi/reconciler.h"
 #include "forward/forward.h"
 #include "life/watching.h"
-#include "queue/queue.h"
+#include "queue/inspect.h"
 #include "watch/log.h"
 
 #define OPEN_AGAIN_MS 2000   /* between tries to open the queue */
@@ -33,6 +33,7 @@ struct service {
     struct forwarder *forwarder;
     struct watchers watchers;
     struct reconciler *reconciler; /* NULL: nothing is to be reconciled by itself */
+    bool reconciler_failed;        /* to start: it is tried again */
 };
 
 /* The stages while they are being opened. */
@@ -128,6 +129,7 @@ static bool open_until_they_stand(struct service *service)
 {
     struct stages stages;
     struct why why = {""}, said = {""};
+    char library[QUEUE_LIBRARY];
     moment said_at = 0;
     while (!stages_open(&stages, service, &why)) {
         say(&why, &said, &said_at);
@@ -138,6 +140,9 @@ static bool open_until_they_stand(struct service *service)
     }
     if (said.text[0] != '\0')
         log_write(LEVEL_INFO, "msg=queue_opened");
+    queue_library(service->config, library);
+    if (library[0] != '\0')
+        log_write(LEVEL_INFO, "msg=queue_library version=\"%s\"", library);
     return stand(service, &stages);
 }
 
@@ -147,12 +152,22 @@ static void start_reconciler(struct service *service)
     struct why why = {""};
     if (!reconciler_is_wanted(service->config))
         return;
-    struct reconciler *reconciler = reconciler_start(service->config, &why);
-    if (reconciler == NULL)
-        log_write(LEVEL_ERROR, "msg=does_not_reconcile reason=\"%s\"", why.text);
     pthread_mutex_lock(&service->lock);
-    service->reconciler = reconciler;
+    if (service->reconciler == NULL && !service->stopping)
+        service->reconciler = reconciler_start(service->config, &why);
+    if (service->reconciler == NULL && !service->stopping && !service->reconciler_failed)
+        log_write(LEVEL_ERROR, "msg=does_not_reconcile reason=\"%s\" advice=\"it is tried again\"", why.text);
+    service->reconciler_failed = service->reconciler == NULL;
     pthread_mutex_unlock(&service->lock);
+}
+
+void service_tend(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    bool again = service->reconciler_failed;
+    pthread_mutex_unlock(&service->lock);
+    if (again)
+        start_reconciler(service);
 }
 
 static void *run(void *context)

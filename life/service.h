@@ -21,6 +21,9 @@ struct service *service_start(const struct config *config, struct gate *gate, st
  * after it was opened, so that what does not help is not done all the time. */
 bool service_must_reopen(struct service *service);
 
+/* Tries again to start what could not be started for want of a thread. Call it now and then. */
+void service_tend(struct service *service);
+
 /* No request waits beyond this moment any more: the process is about to stop. */
 void service_hurry(struct service *service, moment deadline);
 

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "watch/log.h"
 
 #define CHECK_MS 10000 /* for the check of what is new */
+#define KILLED_MS 1000 /* for its end once it was killed */
 #define ARGUMENTS_MOST 8
 
 extern char **environ;
@@ -29,8 +31,11 @@ char *successor_path(void)
         return realpath(launcher, NULL);
     char path[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1); /* it is resolved already */
-    if (length <= 0)
-        return NULL;
+    if (length <= 0) {
+        /* Without /proc, as in a chroot: what was executed, as it was named. */
+        const char *named = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+        return named == NULL ? NULL : realpath(named, NULL);
+    }
     path[length] = '\0';
     return strdup(path);
 }
@@ -38,14 +43,16 @@ char *successor_path(void)
 /* Starts the check, with no signal blocked and nothing to read or to write to but stderr. Returns 0 or an error. */
 static int spawn_check(const char *program, pid_t *child)
 {
-    sigset_t none;
+    sigset_t none, all;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
     char *const arguments[] = {(char *)(uintptr_t)program, (char[]){"check"}, (char[]){"--offline"}, NULL};
     sigemptyset(&none);
+    sigfillset(&all);
     posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
@@ -58,7 +65,7 @@ static int spawn_check(const char *program, pid_t *child)
 bool successor_is_good(const char *program)
 {
     pid_t child;
-    int error = spawn_check(program, &child);
+    int error = program == NULL ? ENOENT : spawn_check(program, &child);
     if (error != 0) {
         log_write(LEVEL_ERROR, "msg=cannot_check_what_is_new reason=\"%s\"", strerror(error));
         return false;
@@ -68,6 +75,8 @@ bool successor_is_good(const char *program)
     for (moment deadline = clock_now() + CHECK_MS; waitpid(child, &status, WNOHANG) == 0;) {
         if (clock_now() > deadline)
             kill(child, SIGKILL);
+        if (clock_now() > deadline + KILLED_MS)
+            return false; /* a hung disk holds it */
         nanosleep(&moment_between, NULL);
     }
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;

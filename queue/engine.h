@@ -27,8 +27,9 @@ struct engine {
     bool (*is_steady)(void *state);
     bool (*must_reopen)(void *state);
     void (*close)(void *state);
-    bool in_bulk;                        /* queue_settles_in_bulk */
-    const struct inspection *inspection; /* NULL: it keeps nothing that could be looked at */
+    void (*library)(char out[static QUEUE_LIBRARY]); /* NULL: none */
+    bool in_bulk;                                    /* queue_settles_in_bulk */
+    const struct inspection *inspection;             /* NULL: it keeps nothing that could be looked at */
 };
 
 struct inspection {
@@ -39,6 +40,7 @@ struct inspection {
                        struct known *known, struct why *why);
     bool (*notes)(void *state, const char *source, struct notes *notes, struct why *why);
     bool (*is_owned)(void *state, bool *owned, struct why *words, struct why *why);
+    bool (*has_room)(void *state, struct why *words);
     int (*list)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                 struct events *found, struct why *why);
     int (*letters)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
@@ -49,16 +51,19 @@ struct inspection {
     void (*remind)(void *state);
     bool (*answer)(void *state, int64_t number, enum queue_answer *answer, struct why *words, struct why *why);
     bool (*withdraw)(void *state, int64_t number, bool always, bool *withdrawn, struct why *why);
-    bool (*move)(void *state, const char *from, const char *to, uint64_t *moved, struct why *why);
+    bool (*move)(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct why *why);
     bool (*backup)(void *state, const char *path, struct why *why);
+    void (*wake)(void *state);
+    bool (*probe)(void *state, struct why *why);
 };
 
 /* What a struct queue is. */
 struct queue {
     const struct engine *engine;
-    void *state;
+    void *state;                 /* NULL: it rests (queue_rest) */
+    const struct config *config; /* borrowed: what it is opened with again */
 };
 
 extern const struct engine queue_engine_none;

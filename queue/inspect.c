@@ -5,13 +5,29 @@
 
 #include "queue/engine.h"
 
-/* Returns the engine's functions, or NULL with the reason. */
-static const struct inspection *inspection_of(const struct queue *queue, struct why *why)
+void queue_rest(struct queue *queue)
 {
-    if (queue->engine->inspection == NULL)
+    if (queue->engine->inspection == NULL || queue->state == NULL)
+        return;
+    queue->engine->close(queue->state);
+    queue->state = NULL;
+}
+
+/* Returns the engine's functions, or NULL with the reason. Opens again a queue that rests. */
+static const struct inspection *inspection_of(struct queue *queue, struct why *why)
+{
+    if (queue->engine->inspection == NULL) {
         why_set(why,
                 "queue = none keeps nothing that could be looked at: events wait in memory until they are answered");
-    return queue->engine->inspection;
+        return NULL;
+    }
+    if (queue->state == NULL) {
+        struct why reason = {""};
+        queue->state = queue->engine->open(queue->config, &reason);
+        if (queue->state == NULL)
+            why_set(why, "%s", reason.text);
+    }
+    return queue->state == NULL ? NULL : queue->engine->inspection;
 }
 
 bool queue_names(struct queue *queue, struct strings *names, struct why *why)
@@ -59,6 +75,13 @@ bool queue_is_owned(struct queue *queue, bool *owned, struct why *words, struct 
 {
     const struct inspection *inspection = inspection_of(queue, why);
     return inspection != NULL && inspection->is_owned(queue->state, owned, words, why);
+}
+
+bool queue_has_room(struct queue *queue, struct why *words)
+{
+    struct why why;
+    const struct inspection *inspection = inspection_of(queue, &why);
+    return inspection == NULL || inspection->has_room(queue->state, words);
 }
 
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
@@ -111,7 +134,7 @@ bool queue_withdraw(struct queue *queue, int64_t number, bool always, bool *with
     return inspection != NULL && inspection->withdraw(queue->state, number, always, withdrawn, why);
 }
 
-bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t *moved, struct why *why)
+bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct why *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);
     return inspection != NULL && inspection->move(queue->state, from, to, moved, why);
@@ -128,4 +151,18 @@ bool queue_backup(struct queue *queue, const char *path, struct why *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);
     return inspection != NULL && inspection->backup(queue->state, path, why);
+}
+
+void queue_wake(struct queue *queue)
+{
+    struct why why;
+    const struct inspection *inspection = inspection_of(queue, &why);
+    if (inspection != NULL)
+        inspection->wake(queue->state);
+}
+
+bool queue_probe(struct queue *queue, struct why *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->probe(queue->state, why);
 }

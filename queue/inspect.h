@@ -47,6 +47,10 @@ struct queue_room {
     uint64_t letters; /* of it, by dead letters */
     uint64_t share;   /* of queue_max_bytes, that dead letters may take: beyond it they do not make the queue full */
 };
+/* Lets go of the queue: nothing of it is open or locked until the next of the calls below opens it again. For who is
+ * about to print or ask, which takes as long as a person likes, while a repair may need the queue for itself. Only
+ * where nobody appends to it or owns it. What was read from it stays. */
+void queue_rest(struct queue *queue);
 
 /* The sources that the queue knows, configured or not. The caller frees with queue_names_free. */
 bool queue_names(struct queue *queue, struct strings *names, struct why *why);
@@ -68,6 +72,10 @@ bool queue_notes(struct queue *queue, const char *source, struct notes *notes, s
 
 /* Whether a process forwards now. *words says which, or since when none does. */
 bool queue_is_owned(struct queue *queue, bool *owned, struct why *words, struct why *why);
+
+/* Whether new events are accepted as far as room for files goes; false with the words of what is wrong and what to do
+ * about it. Of a queue that keeps nothing: true. */
+bool queue_has_room(struct queue *queue, struct why *words);
 
 /* Finds waiting events as queue_next does, but takes nothing. */
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
@@ -103,16 +111,36 @@ bool queue_answer(struct queue *queue, int64_t number, enum queue_answer *answer
 /* Takes a request back that nobody has taken (always: in any case, as after its answer). *withdrawn: it was there. */
 bool queue_withdraw(struct queue *queue, int64_t number, bool always, bool *withdrawn, struct why *why);
 
-/* Gives a source's waiting events and dead letters to another (renamed, or removed) in steps; *moved counts. Goes on
- * where it stopped when called again. */
-bool queue_move(struct queue *queue, const char *from, const char *to, uint64_t *moved, struct why *why);
+/* What a move has moved. */
+struct moved {
+    uint64_t events;     /* that wait */
+    uint64_t letters;    /* dead letters */
+    uint64_t identities; /* of events that were delivered or dropped */
+};
+
+/* Gives all of a source (renamed, or removed) to another in short steps: its waiting events, in their order, behind
+ * what waits there; its dead letters; what was delivered, so that it is known when it comes again; its counts. Of an
+ * identity that both have the newer version counts. A process that forwards meanwhile sees it at once. *moved counts,
+ * also when it fails. Goes on where it stopped when called again. */
+bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct why *why);
 
 /* Checks the queue's integrity; each fault is told by a call of report. Returns true when the check itself worked;
  * *faults counts. */
 bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                  struct why *why);
 
+/* What keeps the queue that a configuration names, for people: a library's name and release, and what is to be known of
+ * it. "": nothing does. */
+#define QUEUE_LIBRARY 160
+void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
+/* Wakes the process that forwards, if one does, as an append would. */
+void queue_wake(struct queue *queue);
+
 /* Writes a copy of the whole queue, in a form that is good as a state directory's, to a new file. */
 bool queue_backup(struct queue *queue, const char *path, struct why *why);
+
+/* Writes something small and syncs it, as an append would, and changes nothing that counts. Returns whether that
+ * worked. Not where anything is appended to this struct queue. May block as long as the disk does. */
+bool queue_probe(struct queue *queue, struct why *why);
 
 #endif

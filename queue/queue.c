@@ -18,12 +18,20 @@ struct queue *queue_open(const struct config *config, struct why *why)
         return NULL;
     }
     queue->engine = engines[config->queue];
+    queue->config = config;
     queue->state = queue->engine->open(config, why);
     if (queue->state == NULL) {
         free(queue);
         return NULL;
     }
     return queue;
+}
+
+void queue_library(const struct config *config, char out[static QUEUE_LIBRARY])
+{
+    out[0] = '\0';
+    if (engines[config->queue]->library != NULL)
+        engines[config->queue]->library(out);
 }
 
 enum queue_result queue_append(struct queue *queue, const char *source, const char *body, size_t length,
@@ -110,6 +118,7 @@ void queue_close(struct queue *queue)
 {
     if (queue == NULL)
         return;
-    queue->engine->close(queue->state);
+    if (queue->state != NULL)
+        queue->engine->close(queue->state);
     free(queue);
 }

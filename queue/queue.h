@@ -116,8 +116,10 @@ int queue_again(struct queue *queue, const char *source, const uint64_t *ids, si
 bool queue_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
                  struct known *known, struct why *why);
 
-/* Ends events: all verdicts take effect together or none does. The order does not matter, and verdicts on events that
- * are gone are fine. Returns false with the reason when the queue failed; then nothing may be sent until it works. */
+/* Ends events: all verdicts take effect together or none does; only where there is no room for that, those that fit may
+ * take effect before the others. The order does not matter, and verdicts on events that are gone change nothing: tell
+ * all of them again after a failure. Returns false with the reason when the queue failed; then nothing may be sent
+ * until it works. */
 bool queue_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
                   struct why *why);
 

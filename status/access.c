@@ -11,6 +11,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "watch/log.h"
+
 #define DIGEST 32
 #define HOUR_MS ((int64_t)3600000)
 
@@ -25,18 +27,51 @@ static bool is_same(const char *a, const char *b)
     return digest_of(a, left) && digest_of(b, right) && CRYPTO_memcmp(left, right, DIGEST) == 0;
 }
 
-enum access access_check(const struct config *config, const struct request *request)
+/* Whether the web server has checked who this is. */
+static bool is_let_in(const struct request *request)
 {
-    char user[64], password[512];
-    if (config->admin == ADMIN_SERVER)
-        return request_variable(request, "REMOTE_USER") != NULL ? ACCESS_ALLOWED : ACCESS_NOT_LET_IN;
-    if (config->admin_password == NULL)
-        return ACCESS_NONE;
-    bool good = request_basic(request, user, sizeof user, password, sizeof password);
+    return request_variable(request, "REMOTE_USER") != NULL && request_variable(request, "AUTH_TYPE") != NULL;
+}
+
+/* The line that fail2ban reads: the address stands there as it is, so nothing but an address may. */
+static void log_wrong(const char *address)
+{
+    static const char of_addresses[] = "0123456789abcdefABCDEF.:";
+    bool plain = address != NULL && strspn(address, of_addresses) == strlen(address);
+    log_write(LEVEL_WARN, "msg=refused kind=wrong_admin_password remote=%s", plain ? address : "unknown");
+}
+
+static bool is_right(const struct config *config, const char *user, const char *password)
+{
     bool right_password = is_same(password, config->admin_password);
     bool right_user = is_same(user, "admin");
+    return right_user && right_password;
+}
+
+/* Who sends no password at all, as a browser does at first, has not guessed. */
+static enum access check_password(const struct config *config, struct guesses *guesses, const struct request *request)
+{
+    char user[64], password[512];
+    const char *address = request_variable(request, "REMOTE_ADDR");
+    moment now = clock_now();
+    bool sent = request_basic(request, user, sizeof user, password, sizeof password);
+    bool compared = sent && guesses_may_try(guesses, address, now);
+    bool right = compared && is_right(config, user, password);
     OPENSSL_cleanse(password, sizeof password);
-    return good && right_user && right_password ? ACCESS_ALLOWED : ACCESS_ASK;
+    if (!sent)
+        return ACCESS_ASK;
+    if (right)
+        guesses_right(guesses, address, now);
+    else if (guesses_wrong(guesses, address, compared, now))
+        log_wrong(address);
+    return right ? ACCESS_ALLOWED : compared ? ACCESS_ASK : ACCESS_SLOWED;
+}
+
+enum access access_check(const struct config *config, struct guesses *guesses, const struct request *request)
+{
+    if (config->admin == ADMIN_SERVER)
+        return is_let_in(request) ? ACCESS_ALLOWED : ACCESS_NOT_LET_IN;
+    return config->admin_password == NULL ? ACCESS_NONE : check_password(config, guesses, request);
 }
 
 void tokens_init(struct tokens *tokens)

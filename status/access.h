@@ -7,16 +7,20 @@
 
 #include "config/config.h"
 #include "http/request.h"
+#include "status/guesses.h"
 
 enum access {
     ACCESS_ALLOWED,
     ACCESS_NONE,       /* there is no such page: 404 */
     ACCESS_ASK,        /* 401, asking for the password */
+    ACCESS_SLOWED,     /* too many wrong passwords came from this address: 429 */
     ACCESS_NOT_LET_IN, /* the web server lets in whom it likes, and did not say that it did: 403 */
 };
 
-/* Any thread. */
-enum access access_check(const struct config *config, const struct request *request);
+/* Counts and logs wrong passwords. With `admin = server` it believes REMOTE_USER only beside an AUTH_TYPE: Apache and
+ * lighttpd set both when they have checked a password, and nothing else sets AUTH_TYPE; nginx can be made to fill
+ * REMOTE_USER from a header that nobody has checked. Any thread. */
+enum access access_check(const struct config *config, struct guesses *guesses, const struct request *request);
 
 #define TOKEN_SIZE 65 /* hexadecimal digits and a NUL */
 #define TOKEN_SECRET 32

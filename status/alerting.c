@@ -68,7 +68,7 @@ static void destroy(struct alerting *alerting)
     free(alerting);
 }
 
-struct alerting *alerting_start(const struct config *config, struct look *look)
+struct alerting *alerting_start(const struct config *config, struct look *look, bool *said)
 {
     pthread_condattr_t monotonic;
     struct alerting *alerting = config->alert_command.count == 0 ? NULL : calloc(1, sizeof *alerting);
@@ -86,7 +86,9 @@ struct alerting *alerting_start(const struct config *config, struct look *look)
     int error = alerting->alerts == NULL ? -1 : pthread_create(&alerting->thread, NULL, run, alerting);
     if (error == 0)
         return alerting;
-    log_write(LEVEL_ERROR, "msg=no_alerts reason=\"%s\"", error < 0 ? "out of memory" : strerror(error));
+    if (!*said)
+        log_write(LEVEL_ERROR, "msg=no_alerts reason=\"%s\"", error < 0 ? "out of memory" : strerror(error));
+    *said = true;
     destroy(alerting);
     return NULL;
 }

@@ -8,8 +8,8 @@
 struct alerting;
 
 /* Starts the thread where there is an alert_command. Both are borrowed and must outlive it. Returns NULL where there is
- * none, or no thread can be had, which is logged. */
-struct alerting *alerting_start(const struct config *config, struct look *look);
+ * none, or no thread can be had, which is logged unless it was *said, and may be tried again. */
+struct alerting *alerting_start(const struct config *config, struct look *look, bool *said);
 
 /* Ends it; a command that runs is awaited. alerting may be NULL. */
 void alerting_stop(struct alerting *alerting);

@@ -71,8 +71,10 @@ static bool subscription_paused(const struct look_at *at, struct why *words)
 static bool queue_full(const struct look_at *at, struct why *words)
 {
     char room[ROOM_SIZE];
-    bool full = facts_queue_is_full(at->facts, at->source);
-    if (full)
+    bool no_room = at->facts->no_room.text[0] != '\0', full = no_room || facts_queue_is_full(at->facts, at->source);
+    if (no_room)
+        why_set(words, "new events are refused: %.300s", at->facts->no_room.text);
+    else if (full)
         why_set(words, "the queue is full, and new events are refused: %s", facts_room(at->facts, room));
     else
         why_set(words, "the queue is nearly full: %s of %lld MiB (queue_max_bytes)", facts_room(at->facts, room),

@@ -177,6 +177,8 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
                                  !queue_is_owned(queue, &facts->is_owned, &facts->owner, &facts->queue_why))) {
         facts->queue_works = false;
     }
+    if (queue != NULL)
+        queue_has_room(queue, &facts->no_room);
     say_owner(&facts->owner);
 }
 

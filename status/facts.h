@@ -40,6 +40,7 @@ struct facts {
     int64_t now_ms;   /* Unix time, as all that ends in _ms */
     bool queue_works; /* else queue_why says why not */
     struct why queue_why;
+    struct why no_room; /* why nothing new can be written, and what to do; "": it can */
     bool is_durable;    /* the queue keeps events; else counts are of this process, since it began */
     bool is_owned;      /* a process forwards */
     struct why owner;   /* which, or since when none does */

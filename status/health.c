@@ -1,91 +1,69 @@
 /* Whether it works: see health.h. */
 #include "status/health.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "status/write.h"
-#include "watch/clock.h"
+#include "webhook/refusals.h"
 
-#define PROBE_BYTES 16384 /* really allocated: a file that is written over would show no full disk */
+#define HANGS_MS 20000 /* a probe that takes so long: no webhook is answered in time either */
 
-/* When the last probe was written; 0: never. */
-static int64_t written_ms(const char *path)
+/* For how long an event that could not be kept says how it is. A probe shows afterwards whether writing works again,
+ * but not that the queue has room: that the next event shows. */
+static const struct {
+    enum refusal refusal;
+    int64_t valid_ms;
+    const char *words;
+} failures[] = {
+    {REFUSED_QUEUE_FULL, 10 * FACTS_LATELY_MS, "the queue is full"},
+    {REFUSED_QUEUE_BROKEN, FACTS_LATELY_MS, "the last event could not be kept: the log says why"},
+    {REFUSED_QUEUE_SLOW, FACTS_LATELY_MS, "the last event was not kept in time"},
+};
+
+/* What became of the last event of any source: NULL when it was kept, or no event was refused for the queue's sake
+ * lately. */
+static const char *last_failure(const struct facts *facts)
 {
-    struct stat status;
-    if (stat(path, &status) != 0 || status.st_size != PROBE_BYTES)
-        return 0;
-    return status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000;
-}
-
-/* Returns 0, or the error. */
-static int write_probe(const char *made)
-{
-    char bytes[PROBE_BYTES];
-    memset(bytes, '.', sizeof bytes);
-    int fd = open(made, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return errno;
-    ssize_t n = write(fd, bytes, sizeof bytes);
-    int error = n == (ssize_t)sizeof bytes ? 0 : n < 0 ? errno : ENOSPC;
-    if (error == 0 && fdatasync(fd) != 0)
-        error = errno;
-    close(fd);
-    return error;
-}
-
-static bool can_write(const struct facts *facts, struct health *health)
-{
-    char path[PATH_MAX], made[PATH_MAX];
-    const char *state_dir = facts->config->state_dir;
-    int n = snprintf(path, sizeof path, "%s/health.probe", state_dir);
-    int m = snprintf(made, sizeof made, "%s/health.%ld", state_dir, (long)getpid());
-    if (n >= (int)sizeof path || m >= (int)sizeof made)
-        return false;
-    health->written_ms = written_ms(path);
-    int64_t age_ms = clock_unix_ms() - health->written_ms;
-    if (age_ms >= 0 && age_ms < HEALTH_EVERY_MS)
-        return true;
-    int error = write_probe(made);
-    if (error == 0 && rename(made, path) != 0)
-        error = errno;
-    if (error != 0) {
-        unlink(made);
-        unlink(path);
-        why_set(&health->words, "nothing can be written where the queue is: %s", strerror(error));
-        return false;
-    }
-    health->written_ms = clock_unix_ms();
-    return true;
-}
-
-static bool is_full(const struct facts *facts)
-{
+    const char *words = NULL;
+    int64_t newest_ms = 0, accepted_ms = 0;
     for (size_t i = 0; i < facts->sources; i++) {
-        if (facts_queue_is_full(facts, &facts->source[i]))
-            return true;
+        const struct source_facts *one = &facts->source[i];
+        if (one->counts.last_accepted_ms > accepted_ms)
+            accepted_ms = one->counts.last_accepted_ms;
+        for (size_t k = 0; k < sizeof failures / sizeof *failures; k++) {
+            int64_t failed_ms = one->tally.refused_last_ms[failures[k].refusal];
+            if (failed_ms <= newest_ms || facts->now_ms - failed_ms >= failures[k].valid_ms)
+                continue;
+            newest_ms = failed_ms;
+            words = failures[k].words;
+        }
     }
-    return false;
+    return newest_ms > accepted_ms ? words : NULL;
 }
 
-void health_look(const struct facts *facts, struct health *health)
+static const char *probe_failure(const struct probed *probed)
 {
-    *health = (struct health){.good = true};
-    why_set(&health->words, "events are accepted");
-    if (!facts->queue_works) {
-        health->good = false;
-        why_set(&health->words, "the queue does not work: the log and the status page say why");
-    } else if (facts->is_durable && !can_write(facts, health)) {
-        health->good = false;
-    } else if (is_full(facts)) {
-        health->good = false;
-        why_set(&health->words, "the queue is full");
-    }
+    if (!probed->known)
+        return NULL;
+    if (!probed->good)
+        return "nothing can be written where the queue is: the log says why";
+    return clock_now() - probed->looked >= HANGS_MS ? "writing where the queue is takes too long" : NULL;
+}
+
+void health_judge(const struct facts *facts, bool stands, const struct probed *probed, struct health *health)
+{
+    const char *words = NULL;
+    *health = (struct health){.written_ms = probed->written_ms};
+    if (!stands)
+        words = "the queue is not open: the log says why";
+    else if (!facts->queue_works)
+        words = "the queue does not work: the log and the status page say why";
+    else if (facts->no_room.text[0] != '\0')
+        words = facts->no_room.text;
+    if (words == NULL)
+        words = probe_failure(probed);
+    if (words == NULL)
+        words = last_failure(facts);
+    health->good = words == NULL;
+    why_set(&health->words, "%s", words == NULL ? "events are accepted" : words);
 }
 
 void health_write(struct buffer *out, const struct facts *facts, const struct health *health)

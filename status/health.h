@@ -1,22 +1,22 @@
-/* Whether it works: a real, durable write where the queue is, and a queue that answers. */
+/* Whether it works, judged by what happens: whether webhooks can come in at all, what became of the last event that one
+ * brought, and whether the queue can be written (prober.h). Nothing is written here. */
 #ifndef STATUS_HEALTH_H
 #define STATUS_HEALTH_H
 
 #include <stdbool.h>
 
 #include "status/facts.h"
+#include "status/prober.h"
 
 /* The words are for everybody: no secret, no path, nothing of an event. */
 struct health {
     bool good;
     struct why words;
-    int64_t written_ms; /* when the write that proves it was made; Unix time; 0: nothing is kept */
+    int64_t written_ms; /* the last probe that was written; Unix time; 0: none, or nothing is kept */
 };
 
-#define HEALTH_EVERY_MS ((int64_t)5000) /* a write is not made more often, by all processes together */
-
-/* Looks, and writes unless that was done within HEALTH_EVERY_MS. */
-void health_look(const struct facts *facts, struct health *health);
+/* Judges. stands: webhooks are let in to the queue. */
+void health_judge(const struct facts *facts, bool stands, const struct probed *probed, struct health *health);
 
 /* Appends it as JSON. */
 void health_write(struct buffer *out, const struct facts *facts, const struct health *health);

@@ -1,6 +1,7 @@
 /* Requests for /status, /metrics and /healthz: who may, what is asked for, what is answered. */
 #include "status/status.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,12 @@ struct status {
     const struct config *config;
     struct look look;
     struct tokens tokens;
+    struct guesses guesses;
     struct alerting *alerting; /* NULL: nobody is told */
+    bool no_alerts;            /* which was said */
+    struct prober *prober;     /* NULL: nothing is probed */
+    bool no_probes;            /* which was said */
+    atomic_bool stands;        /* the stages behind do: webhooks come in */
 };
 
 struct status *status_new(const struct config *config)
@@ -32,8 +38,10 @@ struct status *status_new(const struct config *config)
     if (status == NULL)
         return NULL;
     status->config = config;
+    atomic_init(&status->stands, false);
     look_init(&status->look, config);
     tokens_init(&status->tokens);
+    guesses_init(&status->guesses);
     return status;
 }
 
@@ -44,20 +52,28 @@ void status_stand(struct status *status, const struct watchers *watchers)
     pthread_mutex_lock(&status->look.lock);
     status->look.watchers = *watchers;
     pthread_mutex_unlock(&status->look.lock);
+    atomic_store(&status->stands, true);
 }
 
 void status_alert(struct status *status)
 {
-    if (status != NULL)
-        status->alerting = alerting_start(status->config, &status->look);
+    if (status == NULL)
+        return;
+    if (status->alerting == NULL)
+        status->alerting = alerting_start(status->config, &status->look, &status->no_alerts);
+    if (status->prober == NULL)
+        status->prober = prober_start(status->config, &status->no_probes);
 }
 
 void status_quiet(struct status *status)
 {
     if (status == NULL)
         return;
+    atomic_store(&status->stands, false);
     alerting_stop(status->alerting);
     status->alerting = NULL;
+    prober_stop(status->prober);
+    status->prober = NULL;
     pthread_mutex_lock(&status->look.lock);
     status->look.watchers = (struct watchers){0};
     pthread_mutex_unlock(&status->look.lock);
@@ -69,6 +85,7 @@ void status_free(struct status *status)
     if (status == NULL)
         return;
     look_free(&status->look);
+    guesses_free(&status->guesses);
     tokens_free(&status->tokens);
     free(status);
 }
@@ -256,12 +273,14 @@ static void answer_health(struct status *status, struct request *request)
 {
     struct buffer out = {0};
     struct health health;
+    struct probed probed;
     struct facts *facts = look_facts(&status->look);
     if (facts == NULL) {
         refuse_memory(request);
         return;
     }
-    health_look(facts, &health);
+    prober_result(status->prober, status->config, &probed);
+    health_judge(facts, atomic_load(&status->stands), &probed, &health);
     health_write(&out, facts, &health);
     facts_free(facts);
     send_out(request, health.good ? 200 : 503, health.good ? NULL : "Retry-After: 10\r\n", JSON_TYPE, &out);
@@ -281,10 +300,15 @@ static void refuse_access(struct request *request, enum access access)
         request_refuse(request, 401, "WWW-Authenticate: Basic realm=\"closecrm status\", charset=\"UTF-8\"\r\n",
                        "user admin and the admin_password of the configuration are needed");
         break;
+    case ACCESS_SLOWED:
+        request_refuse(request, 429, "Retry-After: 10\r\n",
+                       "too many wrong passwords came from this address: wait some seconds");
+        break;
     case ACCESS_NOT_LET_IN:
         request_refuse(request, 403, NULL,
-                       "admin = server: this page is for whom the web server lets in, and it named nobody "
-                       "(REMOTE_USER): protect this address there");
+                       "admin = server: this page is for whom the web server lets in, and it did not say that it "
+                       "asked for a password (REMOTE_USER and AUTH_TYPE): protect this address there, with the "
+                       "sample admin-server.conf");
         break;
     }
 }
@@ -316,7 +340,7 @@ void status_handle(struct status *status, struct request *request)
         refuse_memory(request);
         return;
     }
-    enum access access = pages[i].is_open ? ACCESS_ALLOWED : access_check(status->config, request);
+    enum access access = pages[i].is_open ? ACCESS_ALLOWED : access_check(status->config, &status->guesses, request);
     if (access != ACCESS_ALLOWED)
         refuse_access(request, access);
     else if (!takes_method(request, pages[i].takes_post))

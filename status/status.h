@@ -16,7 +16,8 @@ struct status *status_new(const struct config *config);
  * opened. status may be NULL. Any thread. */
 void status_stand(struct status *status, const struct watchers *watchers);
 
-/* Looks for causes of alerts from now on, in a thread of its own, until status_quiet: for processes that live long. */
+/* Looks for causes of alerts, and whether the queue can be written, from now on, in threads of their own, until
+ * status_quiet: for processes that live long. Call it again now and then: there may have been no thread to be had. */
 void status_alert(struct status *status);
 
 /* Ends that, before what watches is closed. status may be NULL, as in the above. */

@@ -49,6 +49,10 @@ static bool is_paused(const struct facts *facts, const struct source_facts *sour
 static bool is_full(const struct facts *facts, const struct source_facts *source, struct why *words)
 {
     char room[ROOM_SIZE];
+    if (facts->no_room.text[0] != '\0') {
+        why_set(words, "Nothing is accepted, and Close keeps its events meanwhile: %.300s.", facts->no_room.text);
+        return true;
+    }
     if (!facts_queue_is_full(facts, source))
         return false;
     why_set(words, "The queue is full (%s): nothing is accepted, Close keeps its events meanwhile.",
@@ -214,7 +218,7 @@ void facts_judge(struct facts *facts)
         why_set(&facts->words, "%s", worst->words.text);
     else
         why_set(&facts->words, "%s %.64s: %.400s", general[facts->state], worst->name, worst->words.text);
-    if (facts->disk_free < FACTS_DISK_LEAST) {
+    if (facts->disk_free < FACTS_DISK_LEAST && facts->no_room.text[0] == '\0') {
         facts->state = STATE_BAD;
         why_set(&facts->words, "The disk of the queue is nearly full: %llu MiB are free.",
                 (unsigned long long)(facts->disk_free >> 20));

@@ -15,6 +15,7 @@
 #include "watch/clock.h"
 
 #define PATIENCE_MS 10000
+#define KILLED_MS 1000 /* for its end once it was killed */
 
 const char *alert_state_word(enum alert_state state)
 {
@@ -62,16 +63,15 @@ static int spawn(char *const *command, int input, pid_t *child)
 {
     static char path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
     char *const environment[] = {path, NULL};
-    sigset_t none, standard;
+    sigset_t none, all;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
     sigemptyset(&none);
-    sigemptyset(&standard);
-    sigaddset(&standard, SIGPIPE);
+    sigfillset(&all);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &standard);
+    posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setpgroup(&attributes, 0);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
@@ -83,25 +83,6 @@ static int spawn(char *const *command, int input, pid_t *child)
     return error;
 }
 
-/* Returns its status as from waitpid, 0 when it is not awaited; kills it when the time is up. */
-static int wait_for(pid_t child, const atomic_bool *hurry)
-{
-    int status = 0;
-    bool killed = false;
-    for (moment deadline = clock_now() + PATIENCE_MS;;) {
-        pid_t ended = waitpid(child, &status, killed ? 0 : WNOHANG);
-        if (ended == child || (ended < 0 && errno != EINTR))
-            return status;
-        if (!killed && hurry != NULL && atomic_load(hurry))
-            return 0;
-        if (!killed && clock_now() > deadline) {
-            kill(-child, SIGKILL);
-            killed = true;
-        }
-        poll(NULL, 0, killed ? 0 : 10);
-    }
-}
-
 static bool judge(int status, struct why *why)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
@@ -111,6 +92,30 @@ static bool judge(int status, struct why *why)
     else
         why_set(why, "signal %d ended it (it may take %d s)", WTERMSIG(status), PATIENCE_MS / 1000);
     return false;
+}
+
+bool alert_command_await(pid_t child, int64_t patience_ms, const atomic_bool *hurry, struct why *why)
+{
+    int status = 0;
+    bool killed = false;
+    for (moment deadline = clock_now() + patience_ms;;) {
+        pid_t ended = waitpid(child, &status, WNOHANG);
+        if (ended == child)
+            return judge(status, why);
+        if ((ended < 0 && errno != EINTR) || (hurry != NULL && atomic_load(hurry)))
+            return true;
+        if (clock_now() > deadline && killed) {
+            why_set(why, "it does not end, and cannot be killed: process %ld is left behind", (long)child);
+            return false;
+        }
+        if (clock_now() > deadline) {
+            kill(-child, SIGKILL);
+            kill(child, SIGKILL); /* it may have left its group */
+            killed = true;
+            deadline += KILLED_MS;
+        }
+        poll(NULL, 0, 10);
+    }
 }
 
 bool alert_command_run(char *const *command, const struct alert *alert, const atomic_bool *hurry, struct why *why)
@@ -131,5 +136,5 @@ bool alert_command_run(char *const *command, const struct alert *alert, const at
         why_set(why, "%.300s: %s", command[0], strerror(error));
         return false;
     }
-    return judge(wait_for(child, hurry), why);
+    return alert_command_await(child, PATIENCE_MS, hurry, why);
 }

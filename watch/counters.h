@@ -63,7 +63,7 @@ struct tally {
  * Returns NULL when memory is out. *why says why it is memory only, or is "". */
 struct counters *counters_open(const char *state_dir, const char *const *names, size_t count, struct why *why);
 
-/* Whether other processes count into the same. */
+/* Whether other processes count into the same; false, too, once the disk has no room for part of the file any more. */
 bool counters_are_shared(const struct counters *counters);
 
 /* The place of a source; for an unknown name or NULL, that of no source. counters may be NULL, as the result then is;

@@ -1,5 +1,5 @@
 /* Where counters lie: a place for each source in a file that all processes map, or in memory. Room on the disk is taken
- * before the file is mapped, for a write to a mapped page without room behind it would kill the process. */
+ * before the file is mapped; where that promises nothing, a page without room goes on in memory (watch/mapping.h). */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "watch/clock.h"
 #include "watch/counters_layout.h"
+#include "watch/mapping.h"
 
 #define LOCK_PATIENCE_MS 500 /* others hold it for a moment only */
 #define PLACES_MOST 1024
@@ -97,11 +97,16 @@ static bool map_file(struct counters *counters, const char *state_dir, const cha
     if (fd < 0)
         return false;
     size_t places = make_places(fd, names, count, why), bytes = places * sizeof(struct counted);
-    void *at = places == 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     flock(fd, LOCK_UN); /* the mapping keeps the file open, and with it the lock */
-    close(fd);
-    if (at == MAP_FAILED)
+    if (places == 0) {
+        close(fd);
         return false;
+    }
+    void *at = mapping_open(fd, bytes);
+    if (at == NULL) {
+        why_set(why, COUNTERS_FILE " cannot be mapped: %s", strerror(errno));
+        return false;
+    }
     *counters = (struct counters){at, places, bytes};
     return true;
 }
@@ -128,7 +133,7 @@ struct counters *counters_open(const char *state_dir, const char *const *names, 
 
 bool counters_are_shared(const struct counters *counters)
 {
-    return counters != NULL && counters->mapped > 0;
+    return counters != NULL && counters->mapped > 0 && !mapping_is_lost(counters->at);
 }
 
 struct counted *counters_of(struct counters *counters, const char *name)
@@ -147,7 +152,7 @@ void counters_close(struct counters *counters)
     if (counters == NULL)
         return;
     if (counters->mapped > 0)
-        munmap(counters->at, counters->mapped);
+        mapping_close(counters->at);
     else
         free(counters->at);
     free(counters);

@@ -1,7 +1,6 @@
 /* One line per happening, to stderr or syslog: see log.h. */
 #include "watch/log.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -9,6 +8,8 @@
 #include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
+
+#include "watch/log_stream.h"
 
 #define FOREIGN_MAX 200 /* bytes of foreign words per line */
 
@@ -39,17 +40,9 @@ void log_open(enum log_level most)
 {
     most_written = most;
     to_syslog = stderr_leads_nowhere();
+    log_stream_open();
     if (to_syslog)
         openlog("closecrm.fcgi", LOG_PID | LOG_NDELAY, LOG_DAEMON);
-}
-
-/* One write, so that lines of several threads and processes do not mix; a short write loses the line's end only. */
-static void write_stderr(const char *line, size_t length)
-{
-    ssize_t n;
-    do {
-        n = write(STDERR_FILENO, line, length);
-    } while (n < 0 && errno == EINTR);
 }
 
 void log_write(enum log_level level, const char *format, ...)
@@ -70,7 +63,7 @@ void log_write(enum log_level level, const char *format, ...)
         return;
     }
     line[length] = '\n';
-    write_stderr(line, length + 1);
+    log_stream_write(line, length + 1);
 }
 
 const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length)

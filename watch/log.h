@@ -1,6 +1,7 @@
 /* The log: one line per happening, `level key=value ...`, to stderr, which is the web server's error log. Where stderr
  * leads to /dev/null (spawn-fcgi without -n), the lines go to syslog instead. Ids and counts, never payloads or
- * secrets. Any thread may call; a line is one write. */
+ * secrets. Any thread may call; a line is one write. Nobody waits for a stderr that nobody reads: lines are dropped
+ * then, and their number is said later (log_stream.h). */
 #ifndef WATCH_LOG_H
 #define WATCH_LOG_H
 

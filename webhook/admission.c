@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "config/signed.h"
 #include "watch/log.h"
 
 #define LOOK_MS 1000
@@ -15,19 +16,59 @@ static void release(struct admitted *admitted)
     free(admitted);
 }
 
-/* Reads the keys as they are now. NULL with the reason. */
-static struct admitted *admit(const struct config *config, struct why *why)
+/* That a source has a key outlives the key: noted before anything comes in by it. */
+static void note_keys(const struct config *config, const struct entrance *entrance)
+{
+    const char *source = entrance->source->name;
+    struct why why = {""};
+    bool noted = signed_note(config->state_dir, source, NULL, &why);
+    for (size_t i = 0; noted && i < entrance->held_count; i++)
+        noted = signed_note(config->state_dir, source, entrance->held[i], &why);
+    if (!noted)
+        log_write(LEVEL_WARN, "msg=not_noted source=%s reason=\"%s\"", source, why.text);
+}
+
+/* Says whose keys are missing. A source that had one a moment ago has had one, whatever is noted. */
+static void judge(struct admitted *admitted, const struct admitted *before, const struct config *config,
+                  const struct keyring *held, const struct why *unread)
+{
+    for (size_t i = 0; i < admitted->entrances.count; i++) {
+        struct entrance *entrance = &admitted->entrances.at[i];
+        const struct entrance *old = before == NULL ? NULL : &before->entrances.at[i];
+        struct why words = {""};
+        if (old != NULL && (old->signers.count > 0 || old->locked))
+            signed_note(config->state_dir, entrance->source->name, NULL, NULL);
+        bool unnoted;
+        enum signed_state state = signed_judge(config, entrance->source, held, unread, &unnoted, &words);
+        if (unnoted)
+            note_keys(config, entrance);
+        if (state == SIGNED_NEVER && old != NULL && !entrance->source->signature_none &&
+            (old->signers.count > 0 || old->locked)) {
+            why_set(&words, "source %s had a signature key, and the state directory is gone", entrance->source->name);
+            state = SIGNED_LOST;
+        }
+        if (state == SIGNED_PART || state == SIGNED_LOST)
+            entrances_judge(&admitted->entrances, i, state == SIGNED_LOST, &words);
+        if (state == SIGNED_LOST)
+            log_write(LEVEL_ERROR, "msg=source_locked source=%s reason=\"%s\"", entrance->source->name, words.text);
+    }
+}
+
+/* Reads the keys as they are now. *whole: they could be read; if not, nothing is let in by them. NULL with the reason
+ * when memory is out. */
+static struct admitted *admit(const struct config *config, const struct admitted *before, bool *whole, struct why *why)
 {
     struct keyring held;
-    if (!keyring_read(config->state_dir, &held, why))
-        return NULL;
+    struct why unread = {""};
+    *whole = keyring_read(config->state_dir, &held, &unread);
     struct admitted *admitted = calloc(1, sizeof *admitted);
-    if (admitted == NULL || !entrances_init_with(&admitted->entrances, config, &held)) {
+    if (admitted == NULL || !entrances_init_with(&admitted->entrances, config, *whole ? &held : NULL)) {
         why_set(why, "out of memory, or libcrypto offers no HMAC-SHA256");
         free(admitted);
         admitted = NULL;
     } else {
         admitted->users = 1;
+        judge(admitted, before, config, *whole ? &held : NULL, &unread);
     }
     keyring_free(&held);
     return admitted;
@@ -37,17 +78,39 @@ bool admission_init(struct admission *admission, const struct config *config, st
 {
     *admission = (struct admission){.config = config};
     keyring_changed(config->state_dir, &admission->look); /* before it is read: what comes after shows */
-    admission->current = admit(config, why);
+    bool whole;
+    admission->current = admit(config, NULL, &whole, why);
     if (admission->current == NULL)
         return false;
+    if (!whole)
+        admission->look = (struct keyring_look){.there = false}; /* they are tried again, though nothing changes */
     pthread_mutex_init(&admission->lock, NULL);
     atomic_init(&admission->looked, clock_now());
     return true;
 }
 
-bool admission_renew(struct admission *admission)
+/* What cannot be read now changes nothing where keys were read before. With the lock held. */
+static bool replace(struct admission *admission)
 {
     struct why why;
+    bool whole;
+    struct admitted *fresh = admit(admission->config, admission->current, &whole, &why);
+    if (fresh != NULL && whole) {
+        release(admission->current);
+        admission->current = fresh;
+        admission->unread = false;
+        return true;
+    }
+    if (!admission->unread)
+        log_write(LEVEL_ERROR, "msg=keys_not_read state_dir=\"%s\" advice=\"those that are known stay in use\"",
+                  admission->config->state_dir);
+    admission->unread = true;
+    release(fresh);
+    return false;
+}
+
+bool admission_renew(struct admission *admission)
+{
     bool renewed = false;
     if (admission->config->state_dir == NULL)
         return false;
@@ -55,15 +118,9 @@ bool admission_renew(struct admission *admission)
     atomic_store(&admission->looked, clock_now());
     struct keyring_look look = admission->look;
     if (keyring_changed(admission->config->state_dir, &look)) {
-        struct admitted *fresh = admit(admission->config, &why);
-        if (fresh == NULL) {
-            log_write(LEVEL_ERROR, "msg=keys_not_read reason=\"%s\"", why.text);
-        } else {
-            release(admission->current);
-            admission->current = fresh;
-            renewed = true;
-        }
-        admission->look = fresh == NULL ? admission->look : look;
+        renewed = replace(admission);
+        if (renewed)
+            admission->look = look;
     }
     pthread_mutex_unlock(&admission->lock);
     return renewed;

@@ -20,6 +20,7 @@ struct admission {
     pthread_mutex_t lock; /* over all that follows but looked */
     struct admitted *current;
     struct keyring_look look;
+    bool unread;           /* the keys could not be read when that was tried last */
     _Atomic moment looked; /* when the directory was looked at last */
 };
 

@@ -87,6 +87,14 @@ bool entrances_init_with(struct entrances *entrances, const struct config *confi
     return true;
 }
 
+void entrances_judge(struct entrances *entrances, size_t at, bool locked, const struct why *reason)
+{
+    entrances->at[at].locked = locked;
+    entrances->at[at].incomplete = true;
+    entrances->at[at].reason = *reason;
+    entrances->any_incomplete = true;
+}
+
 void entrances_free(struct entrances *entrances)
 {
     for (size_t i = 0; i < entrances->count; i++) {

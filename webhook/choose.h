@@ -26,11 +26,15 @@ struct entrance {
     atomic_bool *used; /* of each of those: that it signed a request was noted */
     struct digest *write_keys;
     size_t write_keys_count;
+    bool locked;       /* it had a signature key, and has none now: nothing comes in */
+    bool incomplete;   /* not all of its keys are held */
+    struct why reason; /* of both */
 };
 
 struct entrances {
     struct entrance *at;
     size_t count;
+    bool any_incomplete; /* or locked */
 };
 
 /* The write keys that a request carries: in the query, as Basic's user name, or both. */
@@ -52,6 +56,9 @@ bool entrances_init(struct entrances *entrances, const struct config *config);
 
 /* The same with the keys that subscribe obtained; held may be NULL. */
 bool entrances_init_with(struct entrances *entrances, const struct config *config, const struct keyring *held);
+
+/* Says of the source at this place what signed_judge found (signed.h). */
+void entrances_judge(struct entrances *entrances, size_t at, bool locked, const struct why *reason);
 
 void entrances_free(struct entrances *entrances);
 

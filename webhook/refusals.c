@@ -51,6 +51,10 @@ static const struct {
     [REFUSED_QUEUE_FULL] = {503, "queue_full", retry_later, "the queue is full: send it again later"},
     [REFUSED_QUEUE_SLOW] = {503, "queue_slow", retry_later, "the event was not stored in time: send it again later"},
     [REFUSED_QUEUE_BROKEN] = {503, "queue_broken", retry_later, "the queue does not work: send it again later"},
+    [REFUSED_NO_KEY] =
+        {503, "no_signature_key", retry_later,
+         "the signature key of this source is not held here any more: `closecrm.fcgi check` says what to "
+         "do"},
 };
 
 const char *refusal_word(unsigned refusal)

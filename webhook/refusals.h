@@ -31,6 +31,7 @@ enum refusal {
     REFUSED_QUEUE_FULL,
     REFUSED_QUEUE_SLOW,
     REFUSED_QUEUE_BROKEN,
+    REFUSED_NO_KEY,
     REFUSALS, /* how many */
 };
 

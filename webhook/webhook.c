@@ -31,8 +31,9 @@ struct visit {
     const struct entrance *entrance; /* NULL: not known, or not yet */
     struct presented presented;
     struct signature signature;
-    size_t signer;    /* which of the entrance's keys signed it */
-    const char *body; /* NULL: not read yet */
+    bool by_write_key; /* its source takes that alone, whatever keys there are */
+    size_t signer;     /* which of the entrance's keys signed it */
+    const char *body;  /* NULL: not read yet */
     size_t length;
     struct why why; /* of the refusal; "": its standing words */
 };
@@ -65,6 +66,8 @@ static enum refusal find_source(struct visit *visit)
                                   is_signed(visit), &visit->entrance);
     if (visit->choice == CHOSEN_UNKNOWN)
         return REFUSED_UNKNOWN_SOURCE;
+    if (visit->choice == CHOSEN_NONE && visit->admitted->entrances.any_incomplete && is_signed(visit))
+        return REFUSED_NO_KEY;
     if (visit->choice == CHOSEN_NONE)
         return visit->presented.count > 0 ? REFUSED_WRITE_KEY : REFUSED_UNCLEAR_SOURCE;
     return REFUSED_NOT;
@@ -125,6 +128,16 @@ static enum refusal read_signature(struct visit *visit)
 /* All that can be refused before the body is read. */
 static enum refusal check_claim(struct visit *visit)
 {
+    visit->by_write_key = false;
+    if (visit->entrance != NULL && visit->entrance->locked) {
+        visit->why = visit->entrance->reason;
+        return REFUSED_NO_KEY;
+    }
+    if (visit->entrance != NULL && visit->entrance->source->signature_none &&
+        entrance_takes(visit->entrance, &visit->presented)) {
+        visit->by_write_key = true;
+        return REFUSED_NOT;
+    }
     if (visit->entrance == NULL || visit->entrance->signers.count > 0)
         return read_signature(visit);
     if (entrance_takes(visit->entrance, &visit->presented))
@@ -177,16 +190,22 @@ static enum refusal find_signer(struct visit *visit)
     visit->signer = found;
     if (visit->entrance != NULL)
         return check_time(visit);
-    return failed ? REFUSED_NO_MEMORY : REFUSED_SIGNATURE;
+    if (failed)
+        return REFUSED_NO_MEMORY;
+    return entrances->any_incomplete ? REFUSED_NO_KEY : REFUSED_SIGNATURE;
 }
 
 static enum refusal check_signature(struct visit *visit)
 {
     if (visit->entrance == NULL)
         return find_signer(visit);
-    if (visit->entrance->signers.count == 0)
+    const struct entrance *entrance = visit->entrance;
+    if (visit->by_write_key || entrance->signers.count == 0)
         return REFUSED_NOT;
-    return check_signers(visit, &visit->entrance->signers);
+    enum refusal refusal = check_signers(visit, &entrance->signers);
+    if (refusal == REFUSED_SIGNATURE && entrance->incomplete)
+        why_set(&visit->why, "the signature does not match any key that is held, and %s", entrance->reason.text);
+    return refusal;
 }
 
 static enum refusal append(struct visit *visit)
@@ -209,7 +228,7 @@ static void note_use(const struct visit *visit)
 {
     const struct entrance *entrance = visit->entrance;
     size_t configured = entrance->signers.count - entrance->held_count;
-    if (entrance->held_count == 0 || visit->signer < configured)
+    if (entrance->held_count == 0 || visit->by_write_key || visit->signer < configured)
         return;
     size_t held = visit->signer - configured;
     if (entrance->held[held][0] != '\0' && !atomic_exchange(&entrance->used[held], true))
@@ -220,7 +239,7 @@ static void note_use(const struct visit *visit)
 static bool is_probe(const struct visit *visit)
 {
     size_t length = sizeof WEBHOOK_PROBE - 1;
-    return visit->entrance->signers.count > 0 && visit->length >= length &&
+    return !visit->by_write_key && visit->entrance->signers.count > 0 && visit->length >= length &&
            memcmp(visit->body, WEBHOOK_PROBE, length) == 0;
 }
 
@@ -228,7 +247,7 @@ static bool is_probe(const struct visit *visit)
 static bool try_new_keys(struct visit *visit, enum refusal refusal)
 {
     bool of_keys = refusal == REFUSED_SIGNATURE || refusal == REFUSED_NO_WRITE_KEY || refusal == REFUSED_WRITE_KEY ||
-                   refusal == REFUSED_UNCLEAR_SOURCE;
+                   refusal == REFUSED_UNCLEAR_SOURCE || refusal == REFUSED_NO_KEY;
     if (!of_keys || visit->renewed || !is_signed(visit))
         return false;
     visit->renewed = true;
@@ -237,6 +256,7 @@ static bool try_new_keys(struct visit *visit, enum refusal refusal)
     admission_leave(&visit->webhook->admission, visit->admitted);
     visit->admitted = admission_enter(&visit->webhook->admission);
     visit->entrance = NULL;
+    visit->why.text[0] = '\0';
     return true;
 }
 

@@ -14,11 +14,16 @@
 #include <unistd.h>
 
 #include "queue/sqlite/letters.h"
+#include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
+#include "watch/no_room.h"
 
 #define GROUP_MOST 256
 #define GROUP_BYTES ((size_t)32 * 1024 * 1024)
 #define GROUP_OF_LOAD 8 /* so many in a group: there is load */
+#define PAGE_BYTES 16384
+#define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* below a limit on the size of files: a group, and settling */
+#define NOTE_AGAIN_MS 5000
 #define REST_NS 200000L /* then, between two groups; a commit takes two or three times as long */
 #define STACK_SIZE ((size_t)256 * 1024)
 
@@ -112,6 +117,16 @@ static void withdraw(struct group *group, struct waiting_append *append)
 
 /* ---- committing ---- */
 
+/* A file that reaches the process's limit (ulimit -f) must never be the database: what is in the log could not be
+ * copied into it any more, and nothing could be settled. Free pages inside take events too. */
+static bool is_at_size_limit(const struct store *store, int64_t pages, int64_t unused)
+{
+    if (store->file_limit == INT64_MAX)
+        return false;
+    int64_t margin = store->file_limit / 4 < SIZE_MARGIN_MOST ? store->file_limit / 4 : SIZE_MARGIN_MOST;
+    return pages * PAGE_BYTES > store->file_limit - margin && unused * PAGE_BYTES < margin;
+}
+
 /* Size is what is used, not what the file holds: deleted events leave free pages. Dead letters are only asked for when
  * all is used: within their share they count like events, and what is beyond it does not make the queue full. */
 static bool is_too_full(struct store *store, enum database_result *result)
@@ -120,8 +135,16 @@ static bool is_too_full(struct store *store, enum database_result *result)
     int64_t most = store->config->queue_max_bytes, share = letters_share(most);
     int64_t pages = database_number(database, STATEMENT_PAGES, result);
     int64_t unused = *result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, result) : 0;
-    int64_t used = (pages - unused) * 16384;
-    if (*result != DATABASE_DONE || used < most)
+    if (*result != DATABASE_DONE)
+        return false;
+    if (is_at_size_limit(store, pages, unused)) {
+        why_set(&database->why, "%s: %s", no_room_words(EFBIG), no_room_advice(EFBIG));
+        database->error = EFBIG;
+        *result = DATABASE_FULL;
+        return false;
+    }
+    int64_t used = (pages - unused) * PAGE_BYTES;
+    if (used < most)
         return false;
     int64_t letters = letters_bytes(database, result);
     if (*result != DATABASE_DONE || (letters > share && used - letters < most - share))
@@ -150,8 +173,16 @@ static enum database_result insert_all(struct store *store, const struct waiting
 static enum queue_result answer_for(struct store *store, enum database_result result)
 {
     struct database *database = &store->group.database;
-    if (result == DATABASE_DONE)
+    if (result == DATABASE_DONE) {
+        if (store->group.noted_room > 0)
+            no_room_note(store->directory, 0);
+        store->group.noted_room = 0;
         return QUEUE_STORED;
+    }
+    if (result == DATABASE_FULL && clock_now() - store->group.noted_room >= NOTE_AGAIN_MS) {
+        store->group.noted_room = clock_now();
+        no_room_note(store->directory, database->error);
+    }
     store_failed(store, result, &database->why);
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
@@ -161,7 +192,8 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
 {
     struct database *database = &store->group.database;
     if (!reserve_is_there(store->directory)) { /* whoever forwards makes it again */
-        why_set(&database->why, "the disk is full");
+        int error = no_room_of(store->directory);
+        why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
         return QUEUE_FULL;
     }
     if (atomic_load(&store->must_reopen)) {
@@ -239,8 +271,8 @@ static void *run_writer(void *context)
 }
 
 /* Starts the writer, with the first append: many open a queue and never append. Signals are for other threads. With the
- * lock held. */
-static bool start_writer(struct store *store, struct why *why)
+ * lock held. Where there is no thread to be had, each append tries it again. */
+static bool start_writer(struct store *store)
 {
     struct group *group = &store->group;
     pthread_attr_t small;
@@ -255,8 +287,6 @@ static bool start_writer(struct store *store, struct why *why)
         pthread_attr_destroy(&small);
     }
     group->started = error == 0;
-    if (error != 0)
-        why_set(why, "cannot start a thread: %s", strerror(error));
     return group->started;
 }
 
@@ -283,14 +313,30 @@ static void wake_writer(struct group *group)
     pthread_cond_signal(&group->gathered);
 }
 
+/* In the writer's place, where there is none: commits a group, this append among the first. Then one of those that have
+ * gathered meanwhile goes on. With the lock held. */
+static void write_by_oneself(struct store *store)
+{
+    struct group *group = &store->group;
+    group->leads = true;
+    write_group(store);
+    group->leads = false;
+    pthread_cond_broadcast(&group->told[group->round % 2]);
+}
+
 /* Waits until it is done. Returns false when it has given up, and the append is not its own any more. With the lock
  * held. */
-static bool wait_for_writer(struct group *group, struct waiting_append *append, moment deadline)
+static bool wait_for_writer(struct store *store, struct waiting_append *append, moment deadline)
 {
+    struct group *group = &store->group;
     struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
     int error = 0;
-    while (!append->done && error != ETIMEDOUT)
-        error = pthread_cond_clockwait(&group->told[append->round % 2], &group->lock, CLOCK_MONOTONIC, &t);
+    while (!append->done && error != ETIMEDOUT) {
+        if (!group->started && !group->leads && !append->taken)
+            write_by_oneself(store);
+        else
+            error = pthread_cond_clockwait(&group->told[append->round % 2], &group->lock, CLOCK_MONOTONIC, &t);
+    }
     if (append->done)
         return true;
     append->given_up = true;
@@ -301,41 +347,34 @@ static bool wait_for_writer(struct group *group, struct waiting_append *append, 
     return false;
 }
 
-/* Leaves an append to the writer and waits. Returns whether it is done, else the result. */
-static bool have_written(struct store *store, struct waiting_append *append, moment deadline, enum queue_result *result,
-                         struct why *why)
+/* Leaves an append to the writer and waits. Returns whether it is done. */
+static bool have_written(struct store *store, struct waiting_append *append, moment deadline, struct why *why)
 {
     struct group *group = &store->group;
     pthread_mutex_lock(&group->lock);
-    bool started = group->started || start_writer(store, why);
-    bool done = false;
-    if (started) {
-        gather(group, append);
-        wake_writer(group);
-        done = wait_for_writer(group, append, deadline);
-    }
+    if (!group->started && !group->leads) /* two at once would share a connection */
+        start_writer(store);
+    gather(group, append);
+    wake_writer(group);
+    bool done = wait_for_writer(store, append, deadline);
     pthread_mutex_unlock(&group->lock);
-    if (done)
-        return true;
-    if (started)
+    if (!done)
         why_set(why, "the disk has not taken the event in time");
-    else
-        free(append);
-    *result = started ? QUEUE_UNKNOWN : QUEUE_BROKEN;
-    return false;
+    return done;
 }
 
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
                                struct why *why)
 {
     struct store *store = state;
-    enum queue_result result = QUEUE_FULL;
     struct waiting_append *append = append_new(store_number(store, source), body, length);
-    if (append == NULL)
+    if (append == NULL) {
         why_set(why, "out of memory");
-    if (append == NULL || !have_written(store, append, deadline, &result, why))
-        return result;
-    result = append->result;
+        return QUEUE_FULL;
+    }
+    if (!have_written(store, append, deadline, why))
+        return QUEUE_UNKNOWN;
+    enum queue_result result = append->result;
     if (result != QUEUE_STORED && why != NULL)
         *why = append->why;
     free(append);

@@ -10,9 +10,11 @@
 #include "queue/sqlite/directory.h"
 #include "watch/clock.h"
 
+#define UNKNOWN "?" /* the boot, where there is no /proc */
+
 void beat_machine(char out[static BEAT_MACHINE])
 {
-    char host[64] = "?", boot[40] = "?";
+    char host[64] = UNKNOWN, boot[40] = UNKNOWN;
     gethostname(host, sizeof host - 1);
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
@@ -22,6 +24,17 @@ void beat_machine(char out[static BEAT_MACHINE])
         close(fd);
     }
     snprintf(out, BEAT_MACHINE, "%s %s", host, boot);
+}
+
+bool beat_is_of(const char *beat, const char *machine)
+{
+    size_t host = strcspn(machine, " ");
+    if (strncmp(beat, machine, host + 1) != 0)
+        return false;
+    const char *theirs = beat + host + 1, *ours = machine + host + 1;
+    size_t length = strlen(ours);
+    bool unknown = strcmp(ours, UNKNOWN) == 0 || strncmp(theirs, UNKNOWN " ", strlen(UNKNOWN " ")) == 0;
+    return unknown || (strncmp(theirs, ours, length) == 0 && theirs[length] == ' ');
 }
 
 bool beat_read(const char *directory, char out[static BEAT_TEXT], int64_t *age_ms)

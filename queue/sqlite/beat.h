@@ -8,8 +8,12 @@
 #define BEAT_MACHINE 128
 #define BEAT_TEXT 160
 
-/* This machine, since it was started: "HOST BOOT". */
+/* This machine, since it was started: "HOST BOOT"; BOOT is "?" where it cannot be known. */
 void beat_machine(char out[static BEAT_MACHINE]);
+
+/* Whether a beat is this machine's, as beat_machine tells it. Where there is no /proc the boot is unknown: then the
+ * host decides. */
+bool beat_is_of(const char *beat, const char *machine);
 
 /* Writes that this process forwards. */
 void beat_write(const char *directory);

@@ -1,6 +1,7 @@
 /* Connections and transactions: see database.h. What each setting is for is measured; the pitfalls of SQLite with
  * several processes decide it. */
 #include "queue/sqlite/database.h"
+#include "watch/no_room.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,27 +14,37 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "queue/sqlite/lock.h"
+
 #define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
 
-/* File systems that are surely local: WAL needs shared memory, and corrupts on others even with one client. Not all
- * kernels' headers know all of them. */
+/* File systems that are surely local: WAL needs shared memory, and corrupts on others even with one client. Those that
+ * write each block to a new place cannot promise room for a mapped file, whatever was allocated before: on a full disk
+ * SQLite's index of the log would end the process with SIGBUS. There the queue does without a log. (No-copy-on-write
+ * files are no way out: Linux before 6.16 does not look at that for mapped files.) Not all kernels' headers know all of
+ * them. */
 static const struct {
     long type;
+    bool copies; /* on write */
 } local[] = {
-    {EXT4_SUPER_MAGIC},     {0x58465342 /* xfs */},  {BTRFS_SUPER_MAGIC},    {TMPFS_MAGIC},          {F2FS_SUPER_MAGIC},
-    {0x2fc12fc1 /* zfs */}, {OVERLAYFS_SUPER_MAGIC}, {REISERFS_SUPER_MAGIC}, {0x3153464a /* jfs */},
+    {EXT4_SUPER_MAGIC, false},      {0x58465342 /* xfs */, false},     {BTRFS_SUPER_MAGIC, true},
+    {TMPFS_MAGIC, false},           {F2FS_SUPER_MAGIC, false},         {0x2fc12fc1 /* zfs */, true},
+    {OVERLAYFS_SUPER_MAGIC, false}, {REISERFS_SUPER_MAGIC, false},     {0x3153464a /* jfs */, false},
+    {0x3434 /* nilfs */, true},     {0xca451a4e /* bcachefs */, true},
 };
 
-static bool is_local(const char *directory)
+enum place { PLACE_REMOTE, PLACE_COPIES, PLACE_LOCAL };
+
+static enum place place_of(const char *directory)
 {
     struct statfs status;
     if (statfs(directory, &status) != 0)
-        return false;
+        return PLACE_REMOTE;
     for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
-        if ((long)status.f_type == local[i].type)
-            return true;
+        if (((long)status.f_type & 0xffffffffL) == local[i].type)
+            return local[i].copies ? PLACE_COPIES : PLACE_LOCAL;
     }
-    return false;
+    return PLACE_REMOTE;
 }
 
 static enum database_result execute(struct database *database, const char *text)
@@ -49,13 +60,45 @@ static int take_text(void *context, int columns, char **values, char **names)
     return 0;
 }
 
-/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL. */
+static bool has_log(const struct database *database)
+{
+    char log[4096];
+    const char *path = sqlite3_db_filename(database->db, "main");
+    snprintf(log, sizeof log, "%s-wal", path == NULL ? "" : path);
+    return access(log, F_OK) == 0;
+}
+
+/* A database that has a log keeps it until nobody else has it open: then its log is copied and removed. The version
+ * before makes a log on every local file system. Where the others are of this machine, it can be used with its log
+ * until then. Whoever has it alone needs no mapped index for reading the log. */
+static int leave_wal(struct database *database, enum place place, char mode[static 32])
+{
+    int no = 0, yes = 1;
+    if (!has_log(database))
+        return sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &no); /* a log that stays would be read */
+    sqlite3_exec(database->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL);
+    int code = sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
+    sqlite3_exec(database->db, "PRAGMA locking_mode = NORMAL", NULL, NULL, NULL);
+    if ((code & 0xff) == SQLITE_BUSY && place == PLACE_COPIES)
+        code = sqlite3_exec(database->db, "PRAGMA journal_mode", take_text, mode, NULL);
+    database->wal = strcmp(mode, "wal") == 0;
+    return code;
+}
+
+/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL, as where a
+ * file cannot be mapped. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory)
 {
     char mode[32] = "";
-    const char *wanted = is_local(directory) ? "PRAGMA journal_mode = WAL" : "PRAGMA journal_mode = TRUNCATE";
-    int code = sqlite3_exec(database->db, wanted, take_text, mode, NULL);
+    int code = SQLITE_OK;
+    enum place place = place_of(directory);
+    if (place == PLACE_LOCAL)
+        code = sqlite3_exec(database->db, "PRAGMA journal_mode = WAL", take_text, mode, NULL);
     database->wal = strcmp(mode, "wal") == 0;
+    if (code == SQLITE_OK && !database->wal)
+        code = leave_wal(database, place, mode);
     if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
         why_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
         return DATABASE_FAILED;
@@ -74,11 +117,15 @@ static enum database_result set_up(struct database *database, const char *direct
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
     /* Setting auto_vacuum writes, and a full disk must be opened too: only in a new database. */
     char vacuum[32] = "";
-    enum database_result result =
-        database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
+    enum database_result result = DATABASE_DONE;
+    if (place_of(directory) == PLACE_COPIES)
+        result = database_set_journal_mode(database, directory); /* before anything else reads it: see leave_wal */
+    if (result == DATABASE_DONE)
+        result =
+            database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
     if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
         result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
-    if (result == DATABASE_DONE)
+    if (result == DATABASE_DONE && place_of(directory) != PLACE_COPIES)
         result = database_set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
         result = execute(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
@@ -92,41 +139,48 @@ static enum database_result set_up(struct database *database, const char *direct
 
 static enum database_result open_failed(struct database *database, const char *path)
 {
-    why_set(&database->why, "cannot open %s: %s", path, strerror(errno));
-    return errno == ENOSPC ? DATABASE_FULL : DATABASE_FAILED;
+    database->error = errno;
+    why_set(&database->why, "cannot open %s: %s", path, strerror(database->error));
+    return no_room_is(database->error) ? DATABASE_FULL : DATABASE_FAILED;
 }
 
-static bool lock_writers(struct database *database)
+bool database_lock_writers(struct database *database, bool wait)
 {
-    int result;
-    do {
-        result = flock(database->write_lock, LOCK_EX);
-    } while (result != 0 && errno == EINTR);
-    if (result != 0)
-        why_set(&database->why, "cannot lock the queue: %s", strerror(errno));
-    return result == 0;
+    if (database->lock_path == NULL)
+        return true;
+    int error = lock_take(&database->write_lock, database->lock_path, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
+    if (error != 0)
+        why_set(&database->why, "cannot lock the queue: %s", strerror(error));
+    return error == 0;
 }
 
-static void unlock_writers(struct database *database)
+void database_unlock_writers(struct database *database)
 {
-    flock(database->write_lock, LOCK_UN);
+    if (database->write_lock >= 0)
+        lock_release(database->write_lock);
 }
 
 /* While one process turns a new database into one with a log, SQLite tells others at once that it is locked: they take
  * turns. */
 static enum database_result set_up_in_turn(struct database *database, const char *directory, bool durable)
 {
-    if (!lock_writers(database))
+    if (!database_lock_writers(database, true))
         return DATABASE_FAILED;
     enum database_result result = set_up(database, directory, durable);
-    unlock_writers(database);
+    database_unlock_writers(database);
     return result;
 }
 
-/* Never SQLITE_OPEN_CREATE: a database that was removed must not come back as an empty one. */
+/* Never SQLITE_OPEN_CREATE: a database that was removed must not come back as an empty one.
+ *
+ * Debian's SQLite overwrites by default all that is deleted, through the log: deleting events would need as much room
+ * there as the events are large. FAST overwrites within pages that are written anyway, and leaves pages that become
+ * free as they are. */
 enum database_result database_connect(struct database *database, const char *path)
 {
     int code = sqlite3_open_v2(path, &database->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(database->db, "PRAGMA secure_delete = FAST", NULL, NULL, NULL);
     return database_result_of(database, code);
 }
 
@@ -135,6 +189,11 @@ enum database_result database_open(struct database *database, const char *direct
     char path[4096];
     *database = (struct database){.write_lock = -1};
     snprintf(path, sizeof path, "%s/write.lock", directory);
+    database->lock_path = strdup(path);
+    if (database->lock_path == NULL) {
+        why_set(&database->why, "out of memory");
+        return DATABASE_FAILED;
+    }
     database->write_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (database->write_lock < 0)
         return open_failed(database, path);
@@ -158,6 +217,7 @@ void database_close(struct database *database)
     sqlite3_close(database->db);
     if (database->write_lock >= 0)
         close(database->write_lock);
+    free(database->lock_path);
     *database = (struct database){.write_lock = -1};
 }
 
@@ -180,11 +240,11 @@ enum database_result database_begin(struct database *database)
     if (database_statement(database, STATEMENT_ROLLBACK, 0) == NULL)
         return DATABASE_FAILED;
     /* SQLite's own busy handler is not fair: whoever sleeps longest may starve. */
-    if (!lock_writers(database))
+    if (!database_lock_writers(database, true))
         return DATABASE_FAILED;
     enum database_result result = database_run(database, database_statement(database, STATEMENT_BEGIN, 0));
     if (result != DATABASE_DONE) {
-        unlock_writers(database);
+        database_unlock_writers(database);
         return result;
     }
     result = check_version(database);
@@ -202,7 +262,7 @@ enum database_result database_commit(struct database *database)
         database->why = why;
         return result;
     }
-    unlock_writers(database);
+    database_unlock_writers(database);
     return DATABASE_DONE;
 }
 
@@ -212,5 +272,5 @@ void database_rollback(struct database *database)
     if (sqlite3_get_autocommit(database->db) == 0) /* some errors roll back by themselves */
         database_run(database, database_statement(database, STATEMENT_ROLLBACK, 0));
     database->why = why;
-    unlock_writers(database);
+    database_unlock_writers(database);
 }

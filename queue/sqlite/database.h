@@ -12,7 +12,7 @@
 /* How an operation ended. What is not DONE has a reason in the connection's `why`. */
 enum database_result {
     DATABASE_DONE,
-    DATABASE_FULL,    /* the disk is */
+    DATABASE_FULL,    /* nothing more can be written: see watch/no_room.h; the errno is in the connection's `error` */
     DATABASE_DAMAGED, /* SQLite says corrupt, or no database: never a matter of busy, full or I/O */
     DATABASE_NEWER,   /* another release has migrated it meanwhile */
     DATABASE_FAILED,  /* all else; trying again may help */
@@ -24,6 +24,7 @@ enum statement {
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
     STATEMENT_VERSION,
+    STATEMENT_DATA_VERSION,
     STATEMENT_PAGES,
     STATEMENT_FREE_PAGES,
     STATEMENT_ADDITIONS,
@@ -52,6 +53,12 @@ enum statement {
     STATEMENT_PRUNE_KNOWN,
     STATEMENT_KNOWN_KEYS,
     STATEMENT_KNOWN_AFTER,
+    STATEMENT_SIGNED,
+    STATEMENT_MOVES,
+    STATEMENT_MOVE_KNOWN_UP_TO,
+    STATEMENT_MOVE_KNOWN,
+    STATEMENT_MOVE_KNOWN_AWAY,
+    STATEMENT_MOVE_JOURNAL,
     STATEMENT_ANY_LETTER,
     STATEMENT_FIND_DEAD,
     STATEMENT_LETTERS,
@@ -93,17 +100,20 @@ struct source_statements {
 
 struct database {
     sqlite3 *db;
-    int write_lock; /* descriptor of the file on which writers queue */
-    bool wal;       /* else a rollback journal: the file system may be remote */
+    char *lock_path; /* of the file on which writers queue; NULL: none, a database of its own */
+    int write_lock;  /* its descriptor */
+    bool wal;        /* else a rollback journal: the file system may be remote */
     struct source_statements *sources;
     size_t source_count;
+    int error;      /* errno of the last DATABASE_FULL */
     struct why why; /* of the last result that was not DONE */
 };
 
 /* The one place that opens a database file. Nothing else in a process may open queue.db, queue.db-wal or queue.db-shm,
  * for whatever purpose, while a connection may have them open: POSIX drops all fcntl locks that a process holds on a
  * file as soon as the process closes any descriptor of that file (sqlite.org/howtocorrupt.html, 2.2). The file must
- * exist. Returns DONE or the result with the reason in `why`; then, too, call database_close. */
+ * exist. Deleted rows are overwritten where that costs no writing (secure_delete = FAST). Returns DONE or the result
+ * with the reason in `why`; then, too, call database_close. */
 enum database_result database_connect(struct database *database, const char *path);
 
 /* Sets the journal mode that the file system of a directory allows, and database->wal. */
@@ -116,6 +126,11 @@ enum database_result database_open(struct database *database, const char *direct
 
 /* Never checkpoints: that is the housekeeper's. */
 void database_close(struct database *database);
+
+/* Locks out all writers of all processes, for what is no transaction. wait: else false at once while one writes.
+ * Returns false with the reason when it cannot. */
+bool database_lock_writers(struct database *database, bool wait);
+void database_unlock_writers(struct database *database);
 
 /* Begins a writing transaction, after all who asked before in any process. On anything but DONE none is begun. */
 enum database_result database_begin(struct database *database);
@@ -155,6 +170,9 @@ enum database_result schema_make(const char *directory, struct why *why);
 
 /* schema.c: database_open, and makes or migrates the tables where needed. */
 enum database_result schema_open(struct database *database, const char *directory, bool durable);
+
+/* Makes the table of the waiting events of the source with that number; within a transaction. */
+enum database_result schema_make_events(struct database *database, uint32_t number);
 
 /* Makes the table of a source, unless it is there. */
 enum database_result schema_add_source(struct database *database, const char *name, uint32_t *number);

@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RESERVE_BYTES (4 * 1024 * 1024)
-
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name)
 {
     snprintf(out, STATE_PATH, "%s/%s", directory, name);
@@ -70,52 +68,6 @@ bool directory_sync(const char *directory, struct why *why)
     if (fd >= 0)
         close(fd);
     return good;
-}
-
-/* Not zeros: some file systems would store none of them. */
-static bool fill(int fd)
-{
-    char block[4096];
-    for (size_t i = 0; i < sizeof block; i++)
-        block[i] = (char)(i * 131 + (i >> 3) + 1);
-    for (size_t done = 0; done < RESERVE_BYTES; done += sizeof block) {
-        block[done / sizeof block % sizeof block]++;
-        if (write(fd, block, sizeof block) != (ssize_t)sizeof block)
-            return false;
-    }
-    return fdatasync(fd) == 0;
-}
-
-bool reserve_is_there(const char *directory)
-{
-    char path[STATE_PATH];
-    directory_path(path, directory, "reserve");
-    return access(path, F_OK) == 0;
-}
-
-/* Under another name until it is whole. Several processes may start at once: one makes it, the others wait for it. */
-bool reserve_make(const char *directory)
-{
-    char path[STATE_PATH], making[STATE_PATH];
-    if (reserve_is_there(directory))
-        return true;
-    directory_path(path, directory, "reserve");
-    directory_path(making, directory, "reserve.new");
-    int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    bool good = flock(fd, LOCK_EX) == 0 && (reserve_is_there(directory) || (fill(fd) && rename(making, path) == 0));
-    if (!good)
-        unlink(making);
-    close(fd);
-    return good;
-}
-
-void reserve_give_up(const char *directory)
-{
-    char path[STATE_PATH];
-    directory_path(path, directory, "reserve");
-    unlink(path);
 }
 
 void damage_mark(const char *directory)

@@ -21,16 +21,6 @@ int directory_open(const char *directory, const char *name, struct why *why);
 /* Syncs the directory itself: new files survive a power cut. */
 bool directory_sync(const char *directory, struct why *why);
 
-/* ---- the reserve: room on the disk that is given up when it is full, so that delivering can go on ---- */
-
-/* Makes it, really written, unless it is there. Returns false when there is no room for it. */
-bool reserve_make(const char *directory);
-
-/* Gives it up. */
-void reserve_give_up(const char *directory);
-
-bool reserve_is_there(const char *directory);
-
 /* ---- the mark of damage: whoever opens the database next repairs it ---- */
 
 void damage_mark(const char *directory);

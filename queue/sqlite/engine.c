@@ -1,15 +1,22 @@
 /* The engine `sqlite`: opening and closing a state directory, and the table that queue.c calls. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/sqlite/checkpoint.h"
+#include "queue/sqlite/repair.h"
+#include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
+#include "watch/no_room.h"
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
+#define ALONE_TRIES 5      /* for being the only one that has it open */
 
 /* Waits while another process has the open lock exclusively. */
 static bool lock_open(struct store *store, struct why *why)
@@ -29,19 +36,29 @@ static bool lock_open(struct store *store, struct why *why)
     return true;
 }
 
+/* Of several that open it at once, each has it open for a moment. */
+static bool lock_alone(const struct store *store)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    for (int tries = 0; flock(store->open_lock, LOCK_EX | LOCK_NB) != 0; tries++) {
+        if (tries == ALONE_TRIES)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* Repairs a damaged database, if nobody else has it open. */
 static bool repair(struct store *store, struct why *why)
 {
-    if (flock(store->open_lock, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_alone(store)) {
         why_set(why,
                 "the queue in %.300s is damaged, and is repaired as soon as no process has it open any more: stop "
                 "those that do",
                 store->directory);
         return false;
     }
-    bool good = !damage_is_marked(store->directory) || salvage(store->directory, why);
-    if (good)
-        damage_unmark(store->directory);
+    bool good = repair_run(store->directory, store->config, why);
     flock(store->open_lock, LOCK_SH);
     return good;
 }
@@ -56,7 +73,10 @@ static bool prepare_sources(struct store *store, struct why *why)
     }
     for (size_t i = 0; i < count; i++) {
         struct database *database = &store->group.database;
-        enum database_result result = schema_add_source(database, store->config->source[i].name, &store->number[i]);
+        const struct source *source = &store->config->source[i];
+        enum database_result result = schema_add_source(database, source->name, &store->number[i]);
+        if (result == DATABASE_DONE)
+            result = store_note_signed(store, source, store->number[i]);
         if (result != DATABASE_DONE) {
             *why = database->why;
             store_failed(store, result, why);
@@ -68,17 +88,19 @@ static bool prepare_sources(struct store *store, struct why *why)
 
 static bool make_files(struct store *store, struct why *why)
 {
+    if (!repair_note_missing(store->directory, store->config, why))
+        return false;
     enum database_result result = schema_make(store->directory, why);
     if (result != DATABASE_DONE) {
         store_failed(store, result, why);
         return false;
     }
-    if (!reserve_make(store->directory)) {
+    if (!reserve_make(store->directory, reserve_bytes(store->config->max_body))) {
+        struct why no_room;
+        int error = errno;
         atomic_store(&store->reserve_gone, true);
-        log_write(LEVEL_ERROR,
-                  "msg=disk_full state_dir=\"%s\" reason=\"no room for the reserve\" advice=\"make room: "
-                  "Close keeps new events meanwhile\"",
-                  store->directory);
+        why_set(&no_room, "no room for the reserve: %s: %s", no_room_words(error), no_room_advice(error));
+        store_failed(store, DATABASE_FULL, &no_room);
     }
     return true;
 }
@@ -86,7 +108,7 @@ static bool make_files(struct store *store, struct why *why)
 static bool open_database(struct store *store, struct why *why)
 {
     for (int tries = 0; tries < 2; tries++) {
-        if (damage_is_marked(store->directory) && !repair(store, why))
+        if (repair_is_due(store->directory) && !repair(store, why))
             return false;
         if (!make_files(store, why))
             return false;
@@ -120,6 +142,13 @@ static void store_close(void *state)
     free(store);
 }
 
+static int64_t limit_of_files(void)
+{
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < (rlim_t)INT64_MAX;
+    return limited ? (int64_t)limit.rlim_cur : INT64_MAX;
+}
+
 static void *store_open(const struct config *config, struct why *why)
 {
     struct store *store = calloc(1, sizeof *store);
@@ -131,6 +160,7 @@ static void *store_open(const struct config *config, struct why *why)
     store->config = config;
     store->open_lock = store->forward_lock = store->wake_fd = -1;
     store->group.database.write_lock = -1;
+    store->file_limit = limit_of_files();
     pthread_mutex_init(&store->mirror_lock, NULL);
     strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
     bool good = directory_prepare(store->directory, why) && lock_open(store, why) && open_database(store, why) &&
@@ -177,6 +207,13 @@ static bool store_must_reopen(void *state)
     return atomic_load(&store->must_reopen) || damage_is_marked(store->directory);
 }
 
+static void store_library(char out[static QUEUE_LIBRARY])
+{
+    bool bug = checkpoint_has_reset_bug(sqlite3_libversion_number());
+    snprintf(out, QUEUE_LIBRARY, "SQLite %s%s", sqlite3_libversion(),
+             bug ? ", which may have the WAL-reset bug: this program avoids it" : "");
+}
+
 const struct engine queue_engine_sqlite = {
     .open = store_open,
     .append = store_append,
@@ -194,6 +231,7 @@ const struct engine queue_engine_sqlite = {
     .is_steady = store_is_steady,
     .must_reopen = store_must_reopen,
     .close = store_close,
+    .library = store_library,
     .in_bulk = true,
     .inspection = &store_inspection,
 };

@@ -8,14 +8,17 @@
 #include <time.h>
 
 #include "queue/sqlite/beat.h"
+#include "queue/sqlite/checkpoint.h"
 #include "queue/sqlite/letters.h"
+#include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
-#define CHECKPOINT_MS 40     /* between checkpoints under load */
-#define BEAT_MS 10000        /* also between tries for the reserve */
+#define CHECKPOINT_MS 40   /* between checkpoints under load */
+#define OPEN_AGAIN_MS 1000 /* between tries to open the database */
+#define BEAT_MS 10000
+#define ROOM_MS 500          /* between tries for the reserve while it is gone */
 #define PRUNE_MS 60000       /* between steps of forgetting */
-#define LOG_FRAMES_MOST 2048 /* 32 MiB of log: then writers wait for a moment, so that it begins anew */
 #define MERGE_AT 65536       /* identities in the journal */
 #define MERGE_STEP 256       /* in one transaction: appends wait for it */
 #define SKETCH_AT 4096       /* keys looked for in the index: a short life needs no sketch */
@@ -27,7 +30,10 @@
 struct house {
     struct store *store;
     struct database database;
+    struct checkpointer checkpointer;
     moment next_beat;
+    moment tried_room; /* when the reserve was looked for last; 0: never */
+    moment next_words; /* "room again" is not logged before */
     moment next_prune;
     uint32_t pruned_source; /* the index was looked through up to here */
     unsigned char pruned_key[16];
@@ -51,37 +57,6 @@ static void rest(struct store *store, int64_t ms)
     while (!keeper->ending && pthread_cond_timedwait(&keeper->called, &keeper->lock, &t) != ETIMEDOUT)
         ;
     pthread_mutex_unlock(&keeper->lock);
-}
-
-/* ---- checkpoints ---- */
-
-/* Copies the log's pages into the database. Returns the frames that were in the log. */
-static int checkpoint(struct house *house, int mode)
-{
-    int log = 0, copied = 0;
-    sqlite3_wal_checkpoint_v2(house->database.db, NULL, mode, &log, &copied);
-    return log < 0 ? 0 : log;
-}
-
-/* One that waits for others, but not for long: they wait too. */
-static void checkpoint_now(struct house *house, int mode)
-{
-    sqlite3_busy_timeout(house->database.db, 50);
-    checkpoint(house, mode);
-    sqlite3_busy_timeout(house->database.db, 10000);
-}
-
-/* Under steady writing a passive checkpoint is never complete, and the log grows. With the writers held off for a
- * moment there is little left to copy, and the next one begins the log anew. */
-static void checkpoint_all(struct house *house)
-{
-    if (checkpoint(house, SQLITE_CHECKPOINT_PASSIVE) <= LOG_FRAMES_MOST)
-        return;
-    checkpoint(house, SQLITE_CHECKPOINT_PASSIVE);
-    if (database_begin(&house->database) != DATABASE_DONE)
-        return;
-    database_rollback(&house->database); /* no one else can have begun before the lock is free */
-    checkpoint_now(house, SQLITE_CHECKPOINT_RESTART);
 }
 
 /* ---- identities ---- */
@@ -187,7 +162,7 @@ static enum database_result merge(struct house *house)
         return DATABASE_DONE;
     for (size_t i = 0; i < count && result == DATABASE_DONE && !is_ending(store); i += MERGE_STEP) {
         result = merge_step(house, sorted + i, count - i < MERGE_STEP ? count - i : MERGE_STEP);
-        checkpoint_all(house);
+        checkpointer_copy(&house->checkpointer);
     }
     if (result == DATABASE_DONE && !is_ending(store))
         result = delete_journal(house, first, last);
@@ -223,8 +198,8 @@ static bool sketch_step(struct house *house, int64_t *source, unsigned char key[
     return *result == DATABASE_DONE && count == SKETCH_STEP;
 }
 
-/* Makes the sketch of the index, once so many keys were looked for there that it pays. Nobody else writes the index:
- * what is merged later is added then. */
+/* Makes the sketch of the index, once so many keys were looked for there that it pays. What is merged later is added
+ * then; when a move wrote the index meanwhile the sketch is not whole, and is begun anew. */
 static enum database_result make_sketch(struct house *house)
 {
     struct store *store = house->store;
@@ -232,15 +207,16 @@ static enum database_result make_sketch(struct house *house)
     int64_t source = 0;
     enum database_result result = DATABASE_DONE;
     pthread_mutex_lock(&store->mirror_lock);
+    int64_t moves = store->moves;
     bool begun = !store->sketch.whole && store->index_asked >= SKETCH_AT && sketch_begin(&store->sketch);
     pthread_mutex_unlock(&store->mirror_lock);
     if (!begun)
         return result;
     while (sketch_step(house, &source, key, &result) && !is_ending(store))
-        checkpoint_all(house);
+        checkpointer_copy(&house->checkpointer);
     bool whole = result == DATABASE_DONE && !is_ending(store);
     pthread_mutex_lock(&store->mirror_lock);
-    store->sketch.whole = whole;
+    store->sketch.whole = whole && store->moves == moves;
     pthread_mutex_unlock(&store->mirror_lock);
     return result;
 }
@@ -289,7 +265,7 @@ static enum database_result end_letters(struct house *house)
     do {
         result = letters_end_step(house->store, &house->database, &ended);
         if (ended > 0)
-            checkpoint_all(house);
+            checkpointer_copy(&house->checkpointer);
     } while (result == DATABASE_DONE && ended > 0 && !is_ending(house->store));
     return result;
 }
@@ -312,12 +288,29 @@ static enum database_result give_back(struct house *house)
     return result;
 }
 
-static void keep_reserve(struct store *store)
+/* Looks whether the reserve is there, and makes it again as soon as there is room: until then nothing is accepted. */
+static void keep_reserve(struct house *house, moment now)
 {
-    if (!reserve_make(store->directory))
-        return;
-    if (atomic_exchange(&store->reserve_gone, false))
+    struct store *store = house->store;
+    bool gone = atomic_load(&store->reserve_gone) || !reserve_is_there(store->directory);
+    if (gone)
+        checkpointer_empty(&house->checkpointer); /* it may be the log that fills the disk */
+    bool there = reserve_make(store->directory, reserve_bytes(store->config->max_body));
+    house->tried_room = now;
+    if (there && atomic_exchange(&store->reserve_gone, false) && now >= house->next_words) {
+        house->next_words = now + BEAT_MS; /* at the edge it comes and goes */
         log_write(LEVEL_INFO, "msg=room_again state_dir=\"%s\"", store->directory);
+    }
+    if (!there)
+        atomic_store(&store->reserve_gone, true);
+}
+
+/* When it is looked for next: while it is gone often, for Close waits. */
+static moment room_due(const struct house *house)
+{
+    if (house->tried_room == 0)
+        return 0;
+    return house->tried_room + (atomic_load(&house->store->reserve_gone) ? ROOM_MS : BEAT_MS);
 }
 
 /* ---- the thread ---- */
@@ -329,17 +322,16 @@ static void keep_house(struct house *house)
     enum database_result result = merge(house);
     if (result == DATABASE_DONE)
         result = make_sketch(house);
-    checkpoint_all(house);
+    checkpointer_copy(&house->checkpointer);
     if (now >= house->next_beat) {
         beat_write(store->directory);
         steady_look(store);
-        if (!reserve_is_there(store->directory))
-            checkpoint_now(house, SQLITE_CHECKPOINT_TRUNCATE); /* it may be the log that fills the disk */
-        keep_reserve(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
             result = give_back(house);
     }
+    if (now >= room_due(house))
+        keep_reserve(house, now);
     if (now >= house->next_prune && result == DATABASE_DONE && atomic_load(&store->steady)) {
         result = prune(house);
         if (result == DATABASE_DONE)
@@ -364,26 +356,74 @@ static bool wait_for_work(struct store *store, moment until)
     return on;
 }
 
+static moment next_due(const struct house *house)
+{
+    moment room = room_due(house);
+    if (checkpointer_has_more(&house->checkpointer))
+        return clock_now();
+    return room < house->next_beat ? room : house->next_beat;
+}
+
+/* Opens both connections. Returns false when that failed; then neither is open. */
+static bool try_to_open(struct house *house)
+{
+    struct store *store = house->store;
+    struct why why;
+    enum database_result result = schema_open(&house->database, store->directory, false);
+    why = house->database.why;
+    if (result == DATABASE_DONE) {
+        result = checkpointer_open(&house->checkpointer, store->directory);
+        why = house->checkpointer.database.why;
+    }
+    if (result == DATABASE_DONE)
+        return true;
+    store_failed(store, result, &why); /* which says it once */
+    checkpointer_close(&house->checkpointer);
+    database_close(&house->database);
+    return false;
+}
+
+/* Opens the database, again and again where that fails. Returns false at the end. */
+static bool open_house(struct house *house)
+{
+    while (!try_to_open(house)) {
+        if (is_ending(house->store))
+            return false;
+        rest(house->store, OPEN_AGAIN_MS);
+    }
+    return true;
+}
+
 static void *run(void *context)
 {
     struct house house = {.store = context};
-    enum database_result result = schema_open(&house.database, house.store->directory, false);
-    if (result != DATABASE_DONE)
-        store_failed(house.store, result, &house.database.why);
-    /* A fresh connection's checkpoint does nothing until it has read. */
-    if (result == DATABASE_DONE)
-        database_number(&house.database, STATEMENT_VERSION, &result);
-    while (result == DATABASE_DONE && wait_for_work(house.store, house.next_beat)) {
+    if (!open_house(&house))
+        return NULL;
+    while (wait_for_work(house.store, next_due(&house))) {
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    if (result == DATABASE_DONE)
-        checkpoint(&house, SQLITE_CHECKPOINT_PASSIVE);
+    checkpointer_finish(&house.checkpointer);
+    checkpointer_close(&house.checkpointer);
     database_close(&house.database);
     return NULL;
 }
 
-bool housekeeper_start(struct store *store, struct why *why)
+/* Where there is no thread to be had, forwarding goes on without: the log grows, and nothing is forgotten, until it is
+ * tried again. */
+static void start_thread(struct store *store)
+{
+    struct housekeeper *keeper = &store->housekeeper;
+    bool first = keeper->tried == 0;
+    keeper->tried = clock_now();
+    int error = pthread_create(&keeper->thread, NULL, run, store);
+    keeper->started = error == 0;
+    if (error != 0 && first)
+        log_write(LEVEL_ERROR, "msg=no_housekeeper reason=\"cannot start a thread: %s\" next_seconds=%d",
+                  strerror(error), OPEN_AGAIN_MS / 1000);
+}
+
+void housekeeper_start(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
     pthread_condattr_t monotonic;
@@ -394,18 +434,18 @@ bool housekeeper_start(struct store *store, struct why *why)
     pthread_condattr_destroy(&monotonic);
     keeper->ending = false;
     keeper->work = true;
-    int error = pthread_create(&keeper->thread, NULL, run, store);
-    keeper->started = error == 0;
-    if (error != 0)
-        why_set(why, "cannot start a thread: %s", strerror(error));
-    return keeper->started;
+    keeper->owned = true;
+    keeper->tried = 0;
+    start_thread(store);
 }
 
 void housekeeper_call(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
-    if (!keeper->started)
+    if (!keeper->owned)
         return;
+    if (!keeper->started && clock_now() - keeper->tried >= OPEN_AGAIN_MS)
+        start_thread(store);
     pthread_mutex_lock(&keeper->lock);
     if (!keeper->work) {
         keeper->work = true;
@@ -417,14 +457,15 @@ void housekeeper_call(struct store *store)
 void housekeeper_stop(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
-    if (!keeper->started)
+    if (!keeper->owned)
         return;
     pthread_mutex_lock(&keeper->lock);
     keeper->ending = true;
     pthread_cond_broadcast(&keeper->called);
     pthread_mutex_unlock(&keeper->lock);
-    pthread_join(keeper->thread, NULL);
+    if (keeper->started)
+        pthread_join(keeper->thread, NULL);
     pthread_cond_destroy(&keeper->called);
     pthread_mutex_destroy(&keeper->lock);
-    keeper->started = false;
+    keeper->started = keeper->owned = false;
 }

@@ -10,7 +10,6 @@
 #include "queue/sqlite/letters.h"
 #include "queue/sqlite/store.h"
 
-#define MOVE_STEP 500
 #define BACKUP_PAGES 256 /* copied at once: writers go on in between */
 
 static bool failed(struct store *store, enum database_result result, struct why *why)
@@ -277,64 +276,13 @@ static bool store_discard(void *state, const uint64_t *ids, size_t count, size_t
     return for_each(state, ids, count, discard_one, done, why);
 }
 
-/* ---- moving, checking, copying ---- */
-
-/* Moves a step's worth of waiting events. Their order stays; they come after what waits there already. */
-static enum database_result move_step(struct database *database, uint32_t from, uint32_t to, int64_t *moved)
-{
-    char text[256];
-    int64_t last = 0;
-    enum database_result result = ask_with(database, STATEMENT_MOVE_UP_TO, from, MOVE_STEP, &last);
-    if (result != DATABASE_DONE)
-        return result;
-    sqlite3_snprintf(sizeof text, text,
-                     "INSERT INTO event_%u (received, letter, body) SELECT received, letter, body FROM event_%u"
-                     " WHERE id <= %lld ORDER BY id",
-                     (unsigned)to, (unsigned)from, (long long)last);
-    result = database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
-    *moved = result == DATABASE_DONE ? sqlite3_changes(database->db) : 0;
-    int64_t run[] = {0, last}, in[] = {to, COUNT_MOVED_IN, *moved}, out[] = {from, COUNT_MOVED_OUT, *moved};
-    if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_DELETE, from, run, 2);
-    if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_ADD_COUNT, 0, in, 3);
-    if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_ADD_COUNT, 0, out, 3);
-    return result;
-}
-
-static bool move_letters(struct store *store, uint32_t from, uint32_t to, struct why *why)
-{
-    int64_t numbers[] = {from, to};
-    enum database_result result = database_begin(&store->reader);
-    if (result != DATABASE_DONE)
-        return failed(store, result, why);
-    return end_transaction(store, run_with(&store->reader, STATEMENT_MOVE_LETTERS, 0, numbers, 2), why);
-}
-
-static bool store_move(void *state, const char *from, const char *to, uint64_t *moved, struct why *why)
+static void store_wake(void *state)
 {
     struct store *store = state;
-    *moved = 0;
-    if (!store_reader(store, why))
-        return false;
-    uint32_t old_number = store_number(store, from), new_number = store_number(store, to);
-    if (old_number == 0 || new_number == 0 || old_number == new_number) {
-        why_set(why, old_number == new_number ? "the two sources are the same" : "the queue knows no source %.64s",
-                old_number == 0 ? from : to);
-        return false;
-    }
-    for (int64_t step = 1; step > 0; *moved += (uint64_t)step) {
-        enum database_result result = database_begin(&store->reader);
-        if (result != DATABASE_DONE)
-            return failed(store, result, why);
-        result = move_step(&store->reader, old_number, new_number, &step);
-        if (!end_transaction(store, result, why))
-            return false;
-    }
     wake_send(store->directory, &store->group.wake_fd);
-    return move_letters(store, old_number, new_number, why);
 }
+
+/* ---- checking, copying ---- */
 
 static bool store_check(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                         struct why *why)
@@ -417,6 +365,7 @@ const struct inspection store_inspection = {
     .look_known = store_look_known,
     .notes = store_read_notes,
     .is_owned = store_is_owned,
+    .has_room = store_has_room,
     .list = store_next,
     .letters = store_letters,
     .replay = store_replay,
@@ -428,4 +377,6 @@ const struct inspection store_inspection = {
     .move = store_move,
     .check = store_check,
     .backup = store_backup,
+    .wake = store_wake,
+    .probe = store_probe,
 };

@@ -21,8 +21,7 @@ static bool another_machine_forwards(const struct store *store, struct why *why)
     if (!beat_read(store->directory, beat, &age_ms))
         return false;
     beat_machine(machine);
-    size_t length = strlen(machine);
-    if (strncmp(beat, machine, length) == 0 && beat[length] == ' ')
+    if (beat_is_of(beat, machine))
         return false;
     if (age_ms < -FRESH_MS || age_ms > FRESH_MS)
         return false;
@@ -73,7 +72,8 @@ static bool take_over(struct store *store, struct why *why)
     store->asked = true; /* of the owner before, maybe */
     beat_write(store->directory);
     steady_look(store);
-    return housekeeper_start(store, why);
+    housekeeper_start(store);
+    return true;
 }
 
 bool store_own(void *state, struct why *why)

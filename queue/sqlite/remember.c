@@ -12,15 +12,30 @@ static bool failed(struct store *store, enum database_result result, struct why 
     return false;
 }
 
+/* Another process may have moved identities of a renamed source into the index: then the sketch does not know all that
+ * is in it. With the mirror's lock held, in the transaction in which the index is asked. */
+static enum database_result look_for_moves(struct store *store)
+{
+    enum database_result result;
+    int64_t moves = database_number(&store->reader, STATEMENT_MOVES, &result);
+    if (result == DATABASE_DONE && moves != store->moves) {
+        store->sketch.whole = false; /* the housekeeper makes another */
+        store->moves = moves;
+    }
+    return result;
+}
+
 /* What memory tells: the journal's mirror of what was settled lately, the sketch of what is not in the index. Returns
- * whether the index must be asked. With the mirror's lock held. */
+ * whether the index must be asked: also where a move may have put a newer version there than the mirror has. With the
+ * mirror's lock held. */
 static bool must_ask_index(struct store *store, uint32_t number, const struct identity *identity, struct known *known)
 {
     const struct mirrored *one = mirror_find(&store->mirror, number, identity->key);
     known->delivered = one != NULL;
     if (one != NULL)
         known->delivered_us = one->updated;
-    bool ask = one == NULL && sketch_may_have(&store->sketch, identity->key);
+    bool is_older = one != NULL && one->updated < identity->updated_us && store->moves > 0;
+    bool ask = (one == NULL || is_older) && sketch_may_have(&store->sketch, identity->key);
     store->index_asked += ask;
     return ask;
 }
@@ -35,9 +50,12 @@ static enum database_result find_known(struct store *store, uint32_t number, con
         sqlite3_bind_blob(find, 2, identity->key, sizeof identity->key, SQLITE_STATIC);
         sqlite3_bind_int64(find, 3, clock_unix_ms() - store->config->dedupe_window_ms);
     }
-    known->delivered = database_step(&store->reader, find, &result) == SQLITE_ROW;
-    if (known->delivered)
-        known->delivered_us = sqlite3_column_int64(find, 0);
+    if (database_step(&store->reader, find, &result) == SQLITE_ROW) {
+        int64_t updated = sqlite3_column_int64(find, 0);
+        if (!known->delivered || updated > known->delivered_us)
+            known->delivered_us = updated;
+        known->delivered = true;
+    }
     if (result == DATABASE_DONE)
         sqlite3_reset(find);
     return result;
@@ -74,6 +92,8 @@ bool store_known(void *state, const char *source, const struct identity *identit
     pthread_mutex_lock(&store->mirror_lock);
     sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL);
     bool any_letter = database_number(&store->reader, STATEMENT_ANY_LETTER, &result) != 0;
+    if (result == DATABASE_DONE)
+        result = look_for_moves(store);
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
         known[i] = (struct known){.delivered = false};
         if (must_ask_index(store, number, &identities[i], &known[i]))

@@ -10,6 +10,7 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/store.h"
+#include "watch/no_room.h"
 
 /* Events have a table for each source (schema_add_source): a source whose data plane is away does not lie in the way
  * of another's reading. AUTOINCREMENT: an id is never used twice, and the last one ever given counts what was
@@ -129,7 +130,7 @@ static const char settings_of_a_new_file[] =
 static enum database_result open_failed(const char *path, struct why *why)
 {
     why_set(why, "cannot make %.300s: %s", path, strerror(errno));
-    return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
+    return no_room_is(errno) ? DATABASE_FULL : DATABASE_FAILED;
 }
 
 enum database_result schema_make_file(const char *directory, const char *name, struct why *why)
@@ -194,7 +195,7 @@ enum database_result schema_make(const char *directory, struct why *why)
         return DATABASE_DONE;
     int lock = directory_open(directory, "write.lock", why);
     if (lock < 0)
-        return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
+        return no_room_is(errno) ? DATABASE_FULL : DATABASE_FAILED;
     int code;
     do
         code = flock(lock, LOCK_EX);
@@ -220,9 +221,18 @@ static enum database_result find_source(struct database *database, const char *n
     return result;
 }
 
-static enum database_result make_source(struct database *database, const char *name, uint32_t *number)
+enum database_result schema_make_events(struct database *database, uint32_t number)
 {
     char text[256];
+    snprintf(text, sizeof text,
+             "CREATE TABLE event_%u (id INTEGER PRIMARY KEY AUTOINCREMENT, received INTEGER NOT NULL,"
+             " letter INTEGER, body BLOB NOT NULL)",
+             (unsigned)number);
+    return execute(database, text);
+}
+
+static enum database_result make_source(struct database *database, const char *name, uint32_t *number)
+{
     sqlite3_stmt *add = database_statement(database, STATEMENT_ADD_SOURCE, 0);
     if (add != NULL)
         sqlite3_bind_text(add, 1, name, -1, SQLITE_STATIC);
@@ -230,11 +240,7 @@ static enum database_result make_source(struct database *database, const char *n
     if (result != DATABASE_DONE)
         return result;
     *number = (uint32_t)sqlite3_last_insert_rowid(database->db);
-    snprintf(text, sizeof text,
-             "CREATE TABLE event_%u (id INTEGER PRIMARY KEY AUTOINCREMENT, received INTEGER NOT NULL,"
-             " letter INTEGER, body BLOB NOT NULL)",
-             (unsigned)*number);
-    return execute(database, text);
+    return schema_make_events(database, *number);
 }
 
 enum database_result schema_add_source(struct database *database, const char *name, uint32_t *number)

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
+#include "watch/no_room.h"
 
 /* A settling in hand. */
 struct settling {
@@ -278,6 +280,38 @@ static bool make_room(struct store *store, size_t count, uint64_t **ids, struct 
     return good && *ids != NULL;
 }
 
+/* Deleting needs room too. The reserve is made again as soon as there is some. Returns whether there was one to give.
+ */
+static bool give_up_reserve(const struct settling *s)
+{
+    struct store *store = s->store;
+    if (!no_room_helped_by_space(s->database->error) || !reserve_is_there(store->directory))
+        return false;
+    store_failed(store, DATABASE_FULL, &s->database->why);
+    reserve_give_up(store->directory, s->database->error);
+    atomic_store(&store->reserve_gone, true);
+    return true;
+}
+
+/* Settles in one transaction; what finds no room there in halves, each of them a transaction, and so on down to single
+ * events. What is settled stays settled: verdicts on events that are gone change nothing, so that all may be told
+ * again. */
+static enum database_result settle_what_fits(struct settling *s, const struct verdict *verdicts, size_t count,
+                                             uint64_t *ids)
+{
+    enum database_result result = settle_in_transaction(s, verdicts, count, ids);
+    if (result == DATABASE_FULL && give_up_reserve(s))
+        result = settle_in_transaction(s, verdicts, count, ids);
+    if (result == DATABASE_DONE)
+        mirror_all(s, verdicts, count);
+    if (result != DATABASE_FULL || count < 2)
+        return result;
+    result = settle_what_fits(s, verdicts, count / 2, ids);
+    if (result == DATABASE_DONE)
+        result = settle_what_fits(s, verdicts + count / 2, count - count / 2, ids);
+    return result;
+}
+
 bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why)
 {
     struct store *store = state;
@@ -290,20 +324,11 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     }
     struct settling s = {
         .store = store, .database = &store->reader, .number = store_number(store, source), .now = clock_unix_ms()};
-    enum database_result result = settle_in_transaction(&s, verdicts, count, ids);
-    if (result == DATABASE_FULL && reserve_is_there(store->directory)) {
-        /* Deleting needs room too. It is given back as soon as there is some. */
-        store_failed(store, result, &store->reader.why);
-        reserve_give_up(store->directory);
-        atomic_store(&store->reserve_gone, true);
-        result = settle_in_transaction(&s, verdicts, count, ids);
-    }
+    enum database_result result = settle_what_fits(&s, verdicts, count, ids);
     free(ids);
-    if (result == DATABASE_DONE) {
-        mirror_all(&s, verdicts, count);
-        housekeeper_call(store);
+    housekeeper_call(store); /* also when there is no room: a checkpoint lets the log begin anew */
+    if (result == DATABASE_DONE)
         return true;
-    }
     *why = store->reader.why;
     store_failed(store, result, why);
     return false;

@@ -1,14 +1,18 @@
 /* The statements of the queue's database, in one table; preparing and stepping them, and what their results mean. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "queue/sqlite/database.h"
+#include "watch/no_room.h"
 
 static const char *const texts[STATEMENTS] = {
     [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
     [STATEMENT_COMMIT] = "COMMIT",
     [STATEMENT_ROLLBACK] = "ROLLBACK",
     [STATEMENT_VERSION] = "PRAGMA user_version",
+    [STATEMENT_DATA_VERSION] = "PRAGMA data_version",
     [STATEMENT_PAGES] = "PRAGMA page_count",
     [STATEMENT_FREE_PAGES] = "PRAGMA freelist_count",
 
@@ -53,6 +57,19 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_PRUNE_KNOWN] = "DELETE FROM known WHERE (source, key) > (?1, ?2) AND (source, key) <= (?3, ?4)"
                               " AND at < ?5",
 
+    [STATEMENT_SIGNED] = "SELECT n FROM count WHERE source = ?1 AND kind = 21",
+    [STATEMENT_MOVES] = "SELECT n FROM count WHERE source = 0 AND kind = 20",
+    [STATEMENT_MOVE_KNOWN_UP_TO] = "SELECT max(key) FROM (SELECT key FROM known WHERE source = ?1 ORDER BY key"
+                                   " LIMIT ?2)",
+    [STATEMENT_MOVE_KNOWN] = "INSERT INTO known (source, key, updated, at) SELECT ?2, key, updated, at FROM known"
+                             " WHERE source = ?1 AND key <= ?3 ON CONFLICT (source, key) DO UPDATE"
+                             " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
+    [STATEMENT_MOVE_KNOWN_AWAY] = "DELETE FROM known WHERE source = ?1 AND key <= ?2",
+    [STATEMENT_MOVE_JOURNAL] = "INSERT INTO known (source, key, updated, at)"
+                               " SELECT ?2, key, max(updated), max(at) FROM journal"
+                               " WHERE source = ?1 AND n > ?3 AND n <= ?4 GROUP BY key ON CONFLICT (source, key)"
+                               " DO UPDATE SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
+
     [STATEMENT_ANY_LETTER] = "SELECT 1 FROM letter LIMIT 1",
     [STATEMENT_FIND_DEAD] = "SELECT max(updated) FROM letter WHERE source = ?1 AND key = ?2",
     [STATEMENT_LETTERS] = "SELECT letter.id, source.name, reason, body, received, died, replayed FROM letter"
@@ -73,7 +90,8 @@ static const char *const texts[STATEMENTS] = {
                                     " WHERE id = ?1",
     [STATEMENT_RESOLVE_KEY] = "DELETE FROM letter WHERE source = ?1 AND key = ?2 AND updated <= ?3",
     [STATEMENT_RESOLVE_LETTER] = "DELETE FROM letter WHERE id = ?1",
-    [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE source = ?1",
+    [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE id IN (SELECT id FROM letter WHERE source = ?1"
+                               " ORDER BY id LIMIT ?3)",
 
     [STATEMENT_NOTE] = "SELECT tries, since, next, operator, made_with, reason FROM note WHERE source = ?1",
     [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, made_with, reason)"
@@ -97,8 +115,69 @@ static const char *const texts[STATEMENTS] = {
                          " WHERE id = ?1",
 };
 
+/* What the file system of the database says by itself: SQLite has tried other ways meanwhile, which changed errno. */
+static int look_at_disk(const struct database *database)
+{
+    const char *path = sqlite3_db_filename(database->db, "main");
+    const char *slash = path == NULL ? NULL : strrchr(path, '/');
+    char directory[4096];
+    if (slash == NULL || snprintf(directory, sizeof directory, "%.*s/", (int)(slash - path), path) < 0)
+        return 0;
+    return no_room_look(directory);
+}
+
+/* What SQLite noted of a file's last failure; -1: nothing. */
+static int noted_of(const struct database *database, int which)
+{
+    sqlite3_file *file = NULL;
+    int error = -1;
+    sqlite3_file_control(database->db, "main", which, (void *)&file);
+    if (file != NULL && file->pMethods != NULL)
+        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error;
+}
+
+/* The errno that made SQLite fail. sqlite3_system_errno is not set by a COMMIT that fails, so errno itself is looked
+ * at; only where a later call, that may fail, has overwritten it, what was noted of the log or journal and the
+ * database. */
+static int error_behind(const struct database *database, int error)
+{
+    if (database->db == NULL || (error != 0 && error != ENOENT && error != EAGAIN && error != EACCES))
+        return error;
+    int noted = noted_of(database, SQLITE_FCNTL_JOURNAL_POINTER);
+    return no_room_is(noted) ? noted : noted_of(database, SQLITE_FCNTL_FILE_POINTER);
+}
+
+/* The errno behind SQLite's code when it means that nothing more can be written; else 0. SQLite has a code of its own
+ * for ENOSPC only, and not even for that everywhere. */
+static int no_room_behind(const struct database *database, int code, int error)
+{
+    switch (code & 0xff) {
+    case SQLITE_FULL:
+        return ENOSPC;
+    case SQLITE_IOERR:
+        /* Memory of this process's own; and a read that fails says nothing about room. */
+        if (code == SQLITE_IOERR_NOMEM || code == SQLITE_IOERR_READ || code == SQLITE_IOERR_SHORT_READ)
+            return 0;
+        error = error_behind(database, error);
+        return no_room_is(error) ? error : 0;
+    case SQLITE_CANTOPEN:
+        return no_room_is(error) ? error : look_at_disk(database);
+    case SQLITE_READONLY:
+        return look_at_disk(database) == EROFS ? EROFS : 0;
+    default:
+        return 0;
+    }
+}
+
 enum database_result database_result_of(struct database *database, int code)
 {
+    int error = no_room_behind(database, code, errno);
+    if (error != 0) {
+        database->error = error;
+        why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
+        return DATABASE_FULL;
+    }
     why_set(&database->why, "the queue's database: %s",
             database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
     switch (code & 0xff) {
@@ -106,8 +185,6 @@ enum database_result database_result_of(struct database *database, int code)
     case SQLITE_DONE:
     case SQLITE_ROW:
         return DATABASE_DONE;
-    case SQLITE_FULL:
-        return DATABASE_FULL;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return DATABASE_DAMAGED;

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "queue/sqlite/reserve.h"
 #include "watch/log.h"
+#include "watch/no_room.h"
 
 #define LOG_AGAIN_MS 10000
 
@@ -48,8 +50,8 @@ void store_failed(struct store *store, enum database_result result, const struct
         break;
     case DATABASE_FULL:
         log_write(LEVEL_ERROR,
-                  "msg=disk_full state_dir=\"%s\" reason=%s advice=\"make room: Close keeps new events "
-                  "meanwhile, and what waits is delivered\"",
+                  "msg=disk_full state_dir=\"%s\" reason=%s advice=\"Close keeps new events meanwhile, and "
+                  "what waits is delivered\"",
                   store->directory, words);
         break;
     case DATABASE_DAMAGED:
@@ -65,6 +67,15 @@ void store_failed(struct store *store, enum database_result result, const struct
         log_write(LEVEL_ERROR, "msg=queue_failed state_dir=\"%s\" reason=%s", store->directory, words);
         break;
     }
+}
+
+bool store_has_room(void *state, struct why *words)
+{
+    const struct store *store = state;
+    int error = no_room_of(store->directory);
+    if (error != 0)
+        why_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
+    return error == 0;
 }
 
 bool store_reader(struct store *store, struct why *why)

@@ -13,6 +13,8 @@
 #include "queue/sqlite/mirror.h"
 #include "queue/sqlite/sketch.h"
 
+#define COUNT_PROBED 64 /* a kind of no source, and no count: when a probe was written last; Unix time, ms */
+
 /* What the table `count` counts. Numbers are stored: never change one. */
 enum count_kind {
     COUNT_DELIVERED = 1,
@@ -28,7 +30,9 @@ enum count_kind {
     COUNT_LETTER_BYTES = 11,  /* the room that dead letters take, of all sources: under source 0 (letters.c) */
     COUNT_ENDED = 12,         /* dead letters that dead_retention has ended */
     COUNT_LETTERS_SINCE = 13, /* since when dead letters may end at all; Unix time, ms; under source 0 */
-    COUNT_KINDS = 14,
+    COUNT_MOVES = 20,         /* of source 0: transactions in which a move wrote the index of identities (move.c) */
+    COUNT_SIGNED = 21,        /* not 0: the source had a signature key (config/signed.h) */
+    COUNT_KINDS = 22,
 };
 
 /* An append that waits for its group's commit (append.c). */
@@ -43,15 +47,19 @@ struct group {
     pthread_cond_t gathered; /* something has, and the writer sleeps; or it shall end */
     bool sleeps;
     bool started;
+    bool leads; /* an appender writes itself: there is no thread to be had */
     bool ending;
     pthread_t writer;
-    struct database database; /* the writer's, once it is started */
+    struct database database; /* the writer's, once it is started; else of who leads */
     int wake_fd;              /* likewise; of a command, its own */
+    moment noted_room;        /* likewise: when it noted that there is no room; 0: not since the last commit */
 };
 
 struct housekeeper {
     pthread_t thread;
-    bool started;
+    bool owned;           /* from housekeeper_start to housekeeper_stop; of one thread, as the next two */
+    bool started;         /* the thread is */
+    moment tried;         /* to start it */
     pthread_mutex_t lock; /* over all that follows */
     pthread_cond_t called;
     bool work; /* something was written since it last looked */
@@ -66,6 +74,7 @@ struct store {
     atomic_bool must_reopen;  /* damaged, or migrated by a newer release */
     _Atomic moment logged[5]; /* when each database_result was logged last */
     atomic_bool steady;       /* see queue_is_steady */
+    int64_t file_limit;       /* bytes that a file of this process may have; INT64_MAX: no limit */
     atomic_bool reserve_gone; /* it was given up: nothing is accepted until it is back */
     struct group group;
 
@@ -82,6 +91,7 @@ struct store {
     int64_t seen;         /* of others: up to where */
     struct sketch sketch; /* the owner's, with the mirror's lock; the housekeeper makes it */
     size_t index_asked;   /* how many keys were looked for in the index: so many that a sketch pays? */
+    int64_t moves;        /* with the mirror's lock: COUNT_MOVES when it was looked at last */
     struct housekeeper housekeeper;
 };
 
@@ -93,6 +103,9 @@ bool store_reader(struct store *store, struct why *why);
 
 /* Takes note of what a result means for the whole process, and logs what an operator must know. */
 void store_failed(struct store *store, enum database_result result, const struct why *why);
+
+/* Why nothing new is accepted, in words: false where there is room. */
+bool store_has_room(void *state, struct why *words);
 
 /* append.c */
 bool group_init(struct group *group);
@@ -123,7 +136,7 @@ bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why
 void steady_look(struct store *store);
 
 /* housekeeper.c */
-bool housekeeper_start(struct store *store, struct why *why);
+void housekeeper_start(struct store *store);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
 
@@ -135,15 +148,21 @@ bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, s
 bool store_take_request(void *state, struct queue_request *request);
 void store_answer_request(void *state, int64_t number, bool done, const char *words);
 
+/* probe.c */
+bool store_probe(void *state, struct why *why);
+
 /* look.c */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct why *why);
 
+/* move.c */
+bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
+
+/* signed.c: that a source had a signature key is noted in the database and beside the keys: where one of the two is
+ * missing it is made again from the other. */
+enum database_result store_note_signed(struct store *store, const struct source *source, uint32_t number);
+
 /* inspect.c */
 extern const struct inspection store_inspection;
-
-/* salvage.c: with the open lock held exclusively: moves a damaged database aside and makes a new one of what can be
- * read. Returns false with the reason when not even that works. */
-bool salvage(const char *directory, struct why *why);
 
 #endif

@@ -14,6 +14,7 @@
 #define START_MS 10000
 #define STOP_MS 10000
 #define WRAPPER_WORDS 16
+#define CORRECT_HORSE "L55TUjtiq8FBorTWAZ0jy6g129A=" /* SHA-1 of "correct horse", in Base64 */
 
 const struct setup setup_lighttpd_spawn = {
     .name = "lighttpd and spawn-fcgi",
@@ -163,6 +164,15 @@ static void tell(const struct site *site, const char *const *prefixes, const cha
     set(&told[TELL_CONFIG], prefixes[TELL_CONFIG], path);
 }
 
+/* The log-in of the web server's own, and its file of users. */
+static bool copy_admin(const struct site *site, const char *folder)
+{
+    static const char users[] = "admin:{SHA}" CORRECT_HORSE "\n";
+    return !site->setup->admin_server ||
+           (temporary_write(site->directory, "closecrm.htpasswd", 0644, users, sizeof users - 1) &&
+            copy_sample(site, folder, "admin-server.conf", "admin-server.conf"));
+}
+
 static bool start_lighttpd(struct site *site)
 {
     static const char *const prefixes[TELLS] = {"CLOSECRM_PORT=",   "CLOSECRM_WORK=",    "CLOSECRM_SAMPLE=",
@@ -177,7 +187,7 @@ static bool start_lighttpd(struct site *site)
     path_join(config, site->directory, "server.conf");
     const char *arguments[] = {"lighttpd", "-D", "-f", config, NULL};
     return copy_sample(site, "lighttpd", "server.conf", "server.conf") &&
-           copy_sample(site, "lighttpd", site->setup->sample, site->setup->sample) &&
+           copy_sample(site, "lighttpd", site->setup->sample, site->setup->sample) && copy_admin(site, "lighttpd") &&
            start_server(site, arguments, environment);
 }
 
@@ -205,7 +215,7 @@ static bool start_apache(struct site *site)
            copy_sample(site, "apache", site->setup->sample, "sample.conf") &&
            (!site->setup->htaccess ||
             copy_sample(site, "apache/shared-hosting/cgi-bin", ".htaccess", "cgi-bin/.htaccess")) &&
-           start_server(site, arguments, NULL);
+           copy_admin(site, "apache") && start_server(site, arguments, NULL);
 }
 
 /* Copies a file of nginx/ into the site with one word changed: nginx cannot be told such things from outside. */
@@ -236,6 +246,9 @@ static bool start_nginx(struct site *site)
     const char *arguments[] = {"nginx", "-e", "stderr", "-p", site->directory, "-c", config, NULL};
     return copy_changed(site, "server.conf", "127.0.0.1:8082", port) &&
            copy_changed(site, site->setup->sample, "/run/closecrm/closecrm.sock", socket) &&
+           copy_admin(site, "nginx") &&
+           (!site->setup->admin_server ||
+            copy_changed(site, "admin-server.conf", "/run/closecrm/closecrm.sock", socket)) &&
            start_server(site, arguments, NULL);
 }
 

@@ -23,6 +23,7 @@ struct standin {
     pthread_cond_t changed;
     bool stopping;
     unsigned healed; /* grows with each standin_heal */
+    int64_t read_pause_ms;
     struct standin_fault faults[MAX_FAULTS];
     size_t fault_count;
     struct standin_counts counts;
@@ -47,11 +48,12 @@ struct outcome {
     int status; /* 0: the connection is cut */
     const char *text;
     const char *retry_after;
-    bool half; /* of the text only the first byte goes out */
+    bool half;    /* of the text only the first byte goes out */
+    bool endless; /* blanks follow, without end */
 };
 
-static const struct outcome stored_ok = {200, "ok", NULL, false};
-static const struct outcome cut = {0, NULL, NULL, false};
+static const struct outcome stored_ok = {.status = 200, .text = "ok"};
+static const struct outcome cut = {.status = 0};
 
 /* Waits for so many milliseconds, or until the stand-in stops. Called under the mutex. */
 static void pause_ms(struct standin *standin, int64_t ms)
@@ -95,7 +97,7 @@ static struct outcome store(struct standin *standin, const struct batch *batch, 
     for (size_t i = 0; i < batch->count; i++) {
         if (!received_add(&standin->received, &batch->messages[i], write_key, standin->counts.requests,
                           !standin->options.forget_bytes))
-            return (struct outcome){500, "no memory", NULL, false};
+            return (struct outcome){.status = 500, .text = "no memory"};
     }
     standin->counts.stored++;
     standin->counts.messages = standin->received.count;
@@ -108,7 +110,7 @@ static struct outcome judge(struct standin *standin, struct refusal refusal, con
                             const char *write_key)
 {
     if (refusal.status != 0)
-        return (struct outcome){refusal.status, refusal.text, NULL, false};
+        return (struct outcome){.status = refusal.status, .text = refusal.text};
     return store(standin, batch, write_key);
 }
 
@@ -128,16 +130,20 @@ static struct outcome decide(struct standin *standin, struct slice body, struct 
     note_arrival(standin, write_key);
     pthread_cond_broadcast(&standin->changed);
     take_fault(standin, body, write_key, &fault);
-    if (fault.delay_ms > 0)
-        pause_ms(standin, fault.delay_ms);
+    int64_t delay_ms = fault.delay_ms + fault.each_ms * (int64_t)batch->count;
+    if (delay_ms > 0)
+        pause_ms(standin, delay_ms);
     if (fault.act == STANDIN_HOLD)
         hold(standin);
 
     struct outcome outcome;
     if (standin->stopping || fault.act == STANDIN_CUT)
         outcome = cut;
-    else if (fault.act == STANDIN_ANSWER)
-        outcome = (struct outcome){fault.status, fault.body == NULL ? "" : fault.body, fault.retry_after, false};
+    else if (fault.act == STANDIN_ANSWER || fault.act == STANDIN_ENDLESS)
+        outcome = (struct outcome){.status = fault.status,
+                                   .text = fault.body == NULL ? "" : fault.body,
+                                   .retry_after = fault.retry_after,
+                                   .endless = fault.act == STANDIN_ENDLESS};
     else
         outcome = judge(standin, refusal, batch, write_key);
     if (fault.act == STANDIN_STORE_CUT)
@@ -224,8 +230,17 @@ static ssize_t give_half(void *text, uint64_t at, char *out, size_t room)
     return 1;
 }
 
+static ssize_t give_blanks(void *nothing, uint64_t at, char *out, size_t room)
+{
+    (void)nothing, (void)at;
+    memset(out, ' ', room);
+    return (ssize_t)room;
+}
+
 static struct MHD_Response *make_response(struct outcome outcome)
 {
+    if (outcome.endless)
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, give_blanks, NULL, NULL);
     void *text = (void *)(uintptr_t)outcome.text;
     if (outcome.half)
         return MHD_create_response_from_callback(strlen(outcome.text), 64, give_half, text, NULL);
@@ -247,6 +262,14 @@ static enum MHD_Result answer(struct MHD_Connection *connection, struct outcome 
     return result;
 }
 
+static void pause_reading(struct standin *standin)
+{
+    pthread_mutex_lock(&standin->mutex);
+    if (standin->read_pause_ms > 0)
+        pause_ms(standin, standin->read_pause_ms);
+    pthread_mutex_unlock(&standin->mutex);
+}
+
 /* libmicrohttpd calls this once with the headers, then with each piece of the body, then once without a piece. */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *path,
                                   const char *method, const char *version, const char *piece, size_t *piece_length,
@@ -259,6 +282,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         return *state == NULL ? MHD_NO : MHD_YES;
     }
     if (*piece_length > 0) {
+        pause_reading(context);
         buffer_append(&upload->body, piece, *piece_length);
         *piece_length = 0;
         return upload->body.failed || upload->body.length > MAX_UPLOAD ? MHD_NO : MHD_YES;
@@ -330,6 +354,13 @@ void standin_fail(struct standin *standin, const struct standin_fault *fault)
     if (standin->fault_count == MAX_FAULTS)
         abort();
     standin->faults[standin->fault_count++] = *fault;
+    pthread_mutex_unlock(&standin->mutex);
+}
+
+void standin_read_slowly(struct standin *standin, int64_t ms)
+{
+    pthread_mutex_lock(&standin->mutex);
+    standin->read_pause_ms = ms;
     pthread_mutex_unlock(&standin->mutex);
 }
 

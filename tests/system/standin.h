@@ -29,6 +29,7 @@ enum standin_act {
     STANDIN_HALF,      /* stores the messages, and closes the connection in the middle of its answer */
     STANDIN_HOLD,      /* waits for standin_heal, then goes on as if nothing had been */
     STANDIN_SLOW,      /* only the delay */
+    STANDIN_ENDLESS,   /* answers with the fault's status and a body without end; stores nothing */
 };
 
 #define STANDIN_ALWAYS UINT_MAX
@@ -42,6 +43,7 @@ struct standin_fault {
     const char *body;        /* of STANDIN_ANSWER; NULL: empty */
     const char *retry_after; /* header of STANDIN_ANSWER; NULL: none */
     int64_t delay_ms;        /* before anything else happens */
+    int64_t each_ms;         /* likewise, for each message of the request */
 };
 
 struct standin_counts {
@@ -60,6 +62,9 @@ uint16_t standin_port(const struct standin *standin);
 
 /* Adds a fault; of several that fit a request the oldest is taken. Any thread, as all that follows. */
 void standin_fail(struct standin *standin, const struct standin_fault *fault);
+
+/* From now on each piece of a request's body (some 100 KB) is read only after a pause. 0: at once. */
+void standin_read_slowly(struct standin *standin, int64_t ms);
 
 /* Takes all faults away and lets go of what is held. */
 void standin_heal(struct standin *standin);

@@ -41,6 +41,7 @@ static const struct row rows[] = {
     {.name = "signature with an unknown key", .signing = SIGNED_OTHER_KEY, .status = 401},
     {.name = "signature of another source", .path = "/alpha", .signing = SIGNED_BETA, .status = 401},
     {.name = "no signature", .signing = UNSIGNED, .status = 401},
+    {.name = "3 MB, no signature", .signing = UNSIGNED, .status = 401, .filler = 3 * MB},
     {.name = "write key instead of a signature",
      .path = "/alpha?writeKey=" ALPHA_WRITE_KEY,
      .signing = UNSIGNED,

@@ -159,7 +159,7 @@ static void take_apart(struct fastcgi_answer *answer)
 
 bool fastcgi_read(int fd, struct fastcgi_answer *answer, int timeout_ms)
 {
-    static char scrap[65536 + 256];
+    char scrap[65536 + 256];
     moment deadline = clock_now() + timeout_ms;
     struct buffer text = {0};
     *answer = (struct fastcgi_answer){0};

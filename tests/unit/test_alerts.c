@@ -160,6 +160,47 @@ static void test_a_command_that_fails(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "No such file or directory"));
 }
 
+/* A child that ends when the pipe's other end is closed, in the test's own process group. */
+static pid_t start_child(int until[2])
+{
+    char scrap;
+    CU_ASSERT_EQUAL_FATAL(pipe(until), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        close(until[1]);
+        _exit((int)read(until[0], &scrap, 1));
+    }
+    close(until[0]);
+    return child;
+}
+
+static void test_a_command_that_has_left_its_group_is_killed(void)
+{
+    int until[2];
+    struct why why = {""};
+    CU_ASSERT_FALSE(alert_command_await(start_child(until), 20, NULL, &why));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "signal 9 ended it"));
+    close(until[1]);
+}
+
+/* As a setuid command is: somebody else's process, which kill may not reach. */
+static void test_a_command_that_cannot_be_killed_is_left_behind(void)
+{
+    int status = -1;
+    pid_t waiter = fork();
+    if (waiter == 0) {
+        int until[2];
+        struct why why = {""};
+        struct user user = user_of_children();
+        pid_t child = start_child(until);
+        if (setuid(user.uid) != 0 || alert_command_await(child, 20, NULL, &why))
+            _exit(1);
+        _exit(strstr(why.text, "left behind") != NULL ? 0 : 2); /* the pipe ends the child */
+    }
+    waitpid(waiter, &status, 0);
+    CU_ASSERT_EQUAL(status, 0);
+}
+
 static void test_without_a_state_directory(void)
 {
     struct alerts *alerts = alerts_new(command, INTERVAL, NULL);
@@ -178,6 +219,8 @@ void suite_alerts(void)
         {"causes do not mix", test_causes_do_not_mix},
         {"what the command gets", test_what_the_command_gets},
         {"a command that fails", test_a_command_that_fails},
+        {"a command that has left its group is killed", test_a_command_that_has_left_its_group_is_killed},
+        {"a command that cannot be killed is left behind", test_a_command_that_cannot_be_killed_is_left_behind},
         {"without a state directory", test_without_a_state_directory},
         CU_TEST_INFO_NULL,
     };

@@ -58,13 +58,13 @@ static void http_in_the_open_is_told(void)
     configuration_forget();
 }
 
-static void faulty_configuration_is_1_with_line_on_stderr(void)
+static void faulty_configuration_is_3_with_line_on_stderr(void)
 {
     configuration_use("data_plane_url = https://data-plane.example\nwrite_kei = x\n");
     RUN(&ran, NULL, "check", "--offline");
     configuration_forget();
 
-    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_EQUAL(ran.code, 3);
     CU_ASSERT_STRING_EQUAL(ran.out, "");
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "closecrm.conf:2: "));
 }
@@ -102,7 +102,7 @@ void suite_commands_check(void)
         {"shows settings and addresses, and no secret", shows_settings_and_addresses},
         {"a data plane that is away is exit code 1", data_plane_that_is_away_is_1},
         {"http to another machine is told", http_in_the_open_is_told},
-        {"a faulty configuration is exit code 1 with its line", faulty_configuration_is_1_with_line_on_stderr},
+        {"a faulty configuration is exit code 3 with its line", faulty_configuration_is_3_with_line_on_stderr},
         {"README has the keys that there are", readme_has_the_keys_that_there_are},
         CU_TEST_INFO_NULL,
     };

@@ -85,7 +85,7 @@ static int run_as_another(void)
 {
     int failures = setgid(1) != 0 || setuid(1) != 0;
     RUN(&ran, NULL, "queue", "status");
-    failures += ran.code != 1 || strstr(ran.err, "run it as root (sudo -u root closecrm.fcgi ...)") == NULL;
+    failures += ran.code != 4 || strstr(ran.err, "run it as root (sudo -u root closecrm.fcgi ...)") == NULL;
     return failures;
 }
 
@@ -114,7 +114,7 @@ static void no_command_makes_the_directory(void)
     temporary_remove(made_state());
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         run_command(&ran, NULL, commands[i]);
-        CU_ASSERT_EQUAL(ran.code, 1);
+        CU_ASSERT_EQUAL(ran.code, 4);
         CU_ASSERT_STRING_EQUAL(ran.out, "");
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "there is no state directory "));
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "the program makes it when it starts") != NULL

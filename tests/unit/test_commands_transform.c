@@ -171,13 +171,13 @@ static void several_sources_must_be_named(void)
     configuration_forget();
 }
 
-static void faulty_configuration_is_1(void)
+static void faulty_configuration_is_3(void)
 {
     configuration_use(SOURCE "dropp = *\n");
 
     RUN(&ran, A, "transform");
 
-    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_EQUAL(ran.code, 3);
     CU_ASSERT_STRING_EQUAL(ran.out, "");
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "closecrm.conf:3: "));
     configuration_forget();
@@ -228,7 +228,7 @@ void suite_commands_transform(void)
         {"nothing on stdin is exit code 1", nothing_on_stdin_is_1},
         {"keep, drop and remove of the source apply", rules_of_the_source_apply},
         {"several sources must be named", several_sources_must_be_named},
-        {"a faulty configuration is exit code 1", faulty_configuration_is_1},
+        {"a faulty configuration is exit code 3", faulty_configuration_is_3},
         {"a stdout that nobody reads is exit code 1", full_stdout_is_1},
         {"of JSON lines one at a time is held", json_lines_are_held_one_at_a_time},
         CU_TEST_INFO_NULL,

@@ -173,6 +173,18 @@ static void lists_in_every_form(void)
     config_free(config);
 }
 
+/* "none" is a value: any number of sources may have it. */
+static void signature_key_none(void)
+{
+    struct config *config = read_good("data_plane_url = https://all\n[source a]\nwrite_key = a\nsignature_key = none\n"
+                                      "[source b]\nwrite_key = b\nsignature_key = none\n[source c]\nwrite_key = c\n");
+    CU_ASSERT_EQUAL_FATAL(config->sources, 3);
+    CU_ASSERT(config->source[0].signature_none && config->source[1].signature_none);
+    CU_ASSERT_FALSE(config->source[2].signature_none);
+    CU_ASSERT_EQUAL(config->source[0].signature_keys, 0);
+    config_free(config);
+}
+
 static void sections_take_defaults_from_above(void)
 {
     struct config *config = read_good("data_plane_url = https://all\nsignature_tolerance = 1h\ndrop = *.deleted\n"
@@ -247,6 +259,7 @@ void suite_config(void)
         {"every key arrives where it belongs", every_key_is_taken},
         {"lists: commas, blanks, repeated and indented lines", lists_in_every_form},
         {"sections take from above what they lack", sections_take_defaults_from_above},
+        {"signature_key = none is a value", signature_key_none},
         {"values are never cut", values_are_never_cut},
         {"a source's name may have 64 characters", longest_source_name},
         {"a line may have 4000 bytes, and one more is refused", longest_line},

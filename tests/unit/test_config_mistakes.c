@@ -84,6 +84,8 @@ static void values(void)
          AT "1: write_key must be the bare key as RudderStack shows it: no quotes, no comment, none of : ; # < >"},
         {"signature_key = abc\n",
          AT "1: signature_key must be 64 hexadecimal digits, as Close gave it; this one has 3"},
+        {"signature_key = none, " SIGNATURE_1 "\n",
+         AT "1: signature_key cannot be both none and a key: remove one of them"},
         {"signature_key = " SIGNATURE_1 "00\n",
          AT "1: signature_key must be 64 hexadecimal digits, as Close gave it; this one has 66"},
         {"signature_key = " SIGNATURE_1 ",\n  0x12\n",

@@ -75,7 +75,8 @@ static void short_form(void)
                                  "close_api_key = none  (default)\n"
                                  "close_api_url = https://api.close.com/api/v1  (default)\n"
                                  "reconcile_interval = 15m  (default)\n"
-                                 "auto_resume = no  (default)\n");
+                                 "auto_resume = no  (default)\n"
+                                 "accept_empty = no  (default)\n");
     free(text);
 }
 
@@ -90,7 +91,7 @@ static void sections(void)
     CU_ASSERT_STRING_EQUAL(sources, "[source acme]\n"
                                     "data_plane_url = https://all  (~/closecrm.conf:1)\n"
                                     "write_key = 1 value  (~/closecrm.conf:4)\n"
-                                    "signature_key = none  (default)\n"
+                                    "signature_key = not set  (default)\n"
                                     "signature_tolerance = 73h  (default)\n"
                                     "keep = none  (default)\n"
                                     "drop = *.deleted  (~/closecrm.conf:2)\n"
@@ -99,10 +100,11 @@ static void sections(void)
                                     "close_api_url = https://api.close.com/api/v1  (default)\n"
                                     "reconcile_interval = 15m  (default)\n"
                                     "auto_resume = no  (default)\n"
+                                    "accept_empty = no  (default)\n"
                                     "[source globex]\n"
                                     "data_plane_url = https://own  (~/closecrm.conf:7)\n"
                                     "write_key = 1 value  (~/closecrm.conf:6)\n"
-                                    "signature_key = none  (default)\n"
+                                    "signature_key = not set  (default)\n"
                                     "signature_tolerance = 73h  (default)\n"
                                     "keep = none  (default)\n"
                                     "drop = none  (~/closecrm.conf:8)\n"
@@ -110,7 +112,8 @@ static void sections(void)
                                     "close_api_key = none  (default)\n"
                                     "close_api_url = https://api.close.com/api/v1  (default)\n"
                                     "reconcile_interval = 15m  (default)\n"
-                                    "auto_resume = no  (default)\n");
+                                    "auto_resume = no  (default)\n"
+                                    "accept_empty = no  (default)\n");
     free(text);
 }
 

@@ -1,6 +1,7 @@
 /* Counters: right across threads, processes and deaths; forgotten when they are too old; harmless where there is no
  * file.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -193,6 +194,47 @@ static void test_without_a_file_in_memory(void)
     counters_close(counters);
 }
 
+/* As on a full disk that copies on write: a page of the file is there no more. In a child, for it would die of that. */
+static void test_a_lost_page_is_counted_in_memory(void)
+{
+    char path[PATH_SIZE];
+    int status = 0;
+    struct counters *counters = open_in("lost");
+    counters_accepted(counters_of(counters, "two"), 1, NOON);
+    path_join(path, directory, "lost/counters.1");
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        bool good = truncate(path, 0) == 0;
+        for (int64_t minute = 0; minute < COUNTED_MINUTES; minute++) /* all pages of the place */
+            counters_accepted(counters_of(counters, "two"), 1, NOON + minute * MINUTE);
+        counters_accepted(counters_of(counters, NULL), 1, NOON);
+        good = good && !counters_are_shared(counters);
+        counters_read(counters_of(counters, NULL), NOON, &tally);
+        _exit(good && tally.outcome[COUNTED_ACCEPTED] >= 1 ? 0 : 1);
+    }
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    counters_close(counters);
+}
+
+/* Other faults end the process as ever. */
+static void test_other_faults_are_no_business_of_the_guard(void)
+{
+    int status = 0;
+    struct counters *counters = open_in("faults");
+    pid_t child = fork();
+    if (child == 0) {
+        int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        dup2(nothing, STDERR_FILENO); /* a sanitizer says more about it */
+        raise(SIGBUS);
+        _exit(0);
+    }
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    CU_ASSERT(WIFSIGNALED(status) ? WTERMSIG(status) == SIGBUS : WEXITSTATUS(status) != 0);
+    counters_close(counters);
+}
+
 static void test_what_is_of_no_source(void)
 {
     struct counters *counters = open_in("nowhere");
@@ -214,6 +256,8 @@ void suite_counters(void)
         {"buckets", test_buckets},
         {"answers are counted by their status", test_answers_by_their_status},
         {"without a file they are in memory", test_without_a_file_in_memory},
+        {"a lost page is counted in memory", test_a_lost_page_is_counted_in_memory},
+        {"other faults are no business of the guard", test_other_faults_are_no_business_of_the_guard},
         {"what is of no source", test_what_is_of_no_source},
         CU_TEST_INFO_NULL,
     };

@@ -1,6 +1,7 @@
 /* The trace of what is being transformed: two deaths in a row make a suspect, and a suspect is tried in a child. */
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "forward/crumb.h"
 #include "tests/suites.h"
@@ -57,6 +58,48 @@ static void deaths_with_other_events_do_not_add_up(void)
     crumb_close(crumb);
 }
 
+/* What has ended is no trace any more once its run of events has, and on a clean end. */
+static void what_has_ended_leaves_no_trace(void)
+{
+    for (int orderly = 0; orderly < 2; orderly++) {
+        struct crumb *crumb = crumb_open(directory);
+        crumb_begin(crumb, "one", 21);
+        crumb_end(crumb);
+        crumb_begin(crumb, "one", 22); /* parsed, and then transformed */
+        crumb_end(crumb);
+        crumb_begin(crumb, "one", 22);
+        crumb_end(crumb);
+        if (orderly == 0)
+            crumb_rest(crumb);
+        struct crumb *next = crumb_open(directory); /* as if the process had been killed here */
+        crumb_close(next);
+        next = orderly == 0 ? crumb_open(directory) : NULL;
+        CU_ASSERT_FALSE(crumb_suspects(next, "one", 22));
+        crumb_close(next);
+        crumb_close(crumb);
+    }
+    struct crumb *crumb = crumb_open(directory);
+    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 22));
+    crumb_close(crumb);
+}
+
+/* Where the file has lost its room, or anybody has cut it: a mapped one would kill the process. */
+static void a_file_that_is_cut_kills_nobody(void)
+{
+    char path[PATH_SIZE];
+    struct crumb *crumb = crumb_open(directory);
+    path_join(path, directory, "transforming.1");
+    CU_ASSERT_EQUAL(truncate(path, 0), 0);
+    crumb_begin(crumb, "one", 31);
+    crumb_end(crumb);
+    crumb_close(crumb);
+    CU_ASSERT_EQUAL(truncate(path, 10), 0);
+    crumb = crumb_open(directory);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(crumb);
+    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 31));
+    crumb_close(crumb);
+}
+
 static void crash(void *context)
 {
     (void)context;
@@ -96,6 +139,8 @@ void suite_crumb(void)
     static CU_TestInfo tests[] = {
         {"two deaths in a row make a suspect", two_deaths_make_a_suspect},
         {"deaths with other events do not add up", deaths_with_other_events_do_not_add_up},
+        {"what has ended leaves no trace", what_has_ended_leaves_no_trace},
+        {"a file that is cut kills nobody", a_file_that_is_cut_kills_nobody},
         {"only a signal of its own making counts", only_a_signal_of_its_own_making_counts},
         {"without a trace all goes on", without_a_trace_all_goes_on},
         CU_TEST_INFO_NULL,

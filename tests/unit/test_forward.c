@@ -28,7 +28,7 @@ static enum outcome expected(int status)
 {
     if (status == 0 || status == 408 || status == 429 || (status >= 500 && status <= 599))
         return OUTCOME_RETRY;
-    if (status == 400 || status == 413)
+    if (status == 400 || status == 403 || status == 404 || status == 413 || status == 422)
         return OUTCOME_REFUSED;
     return OUTCOME_OPERATOR;
 }
@@ -38,26 +38,64 @@ static void every_status_has_its_outcome(void)
     int wrong = 0;
     for (int status = 0; status <= 999; status++) {
         struct answer answer = answer_of(status, "some words");
-        wrong += outcome_of(&answer) != expected(status);
+        wrong += outcome_of(&answer, false) != expected(status);
     }
     CU_ASSERT_EQUAL(wrong, 0);
 }
 
-static void only_ok_is_delivered(void)
+/* What data planes, and the proxies before them, answer with 200; whatever its Content-Type. */
+static void what_counts_as_delivered(void)
 {
     static const struct {
-        int status;
         const char *body;
-        enum outcome outcome;
-    } cases[] = {
-        {200, "ok", OUTCOME_DELIVERED}, {200, "OK", OUTCOME_DELIVERED},  {200, "Ok", OUTCOME_DELIVERED},
-        {200, "", OUTCOME_OPERATOR},    {200, "okay", OUTCOME_OPERATOR}, {200, "<html>ok</html>", OUTCOME_OPERATOR},
-        {201, "ok", OUTCOME_OPERATOR},  {204, "", OUTCOME_OPERATOR},     {302, "ok", OUTCOME_OPERATOR},
+        enum outcome outcome, if_accepted; /* without and with accept_empty */
+    } bodies[] = {
+        {"ok", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {"OK", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {"Ok", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {"oK\n", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {"ok\r\n", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {" \t ok  ", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {"\"OK\"", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {"\"ok\"\n", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {"\n\" ok \"\r\n", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {"{\"success\":true}", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {" {\"success\":true}\n", OUTCOME_DELIVERED, OUTCOME_DELIVERED},
+        {"", OUTCOME_OPERATOR, OUTCOME_DELIVERED},
+        {"\n", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"\"\"", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"okay", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"o k", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"k", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"'ok'", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"<html>ok</html>", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"{}", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"{\"success\": true}", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"\"{\"success\":true}\"", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"{\"success\":false}", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"{\"SUCCESS\":TRUE}", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
+        {"{\"success\":true,\"x\":1}", OUTCOME_OPERATOR, OUTCOME_OPERATOR},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct answer answer = answer_of(cases[i].status, cases[i].body);
-        CU_ASSERT_EQUAL(outcome_of(&answer), cases[i].outcome);
+    int wrong = 0;
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        for (int status = 0; status <= 999; status++) { /* with any other status no body makes a delivery */
+            struct answer answer = answer_of(status, bodies[i].body);
+            wrong += outcome_of(&answer, false) != (status == 200 ? bodies[i].outcome : expected(status));
+            wrong += outcome_of(&answer, true) != (status == 200 ? bodies[i].if_accepted : expected(status));
+        }
     }
+    CU_ASSERT_EQUAL(wrong, 0);
+}
+
+/* Only what was seen whole counts. */
+static void a_long_answer_is_no_ok(void)
+{
+    struct answer answer = {.status = 200, .length = ANSWER_BODY + 1};
+    memset(answer.body, ' ', sizeof answer.body);
+    memcpy(answer.body, "ok", 2);
+    CU_ASSERT_EQUAL(outcome_of(&answer, true), OUTCOME_OPERATOR);
+    answer.length = ANSWER_BODY;
+    CU_ASSERT_EQUAL(outcome_of(&answer, true), OUTCOME_DELIVERED);
 }
 
 static void answers_are_described_with_their_words(void)
@@ -223,24 +261,25 @@ static void file_sink_appends_lines(void)
     CU_ASSERT_TRUE_FATAL(temporary_make(directory));
     path_join(path, directory, "events.ndjson");
     file_sink_append(path, "{\"a\":1}\n", 8, &answer);
-    CU_ASSERT_EQUAL(outcome_of(&answer), OUTCOME_DELIVERED);
+    CU_ASSERT_EQUAL(outcome_of(&answer, false), OUTCOME_DELIVERED);
     file_sink_append(path, "{\"b\":2}\n", 8, &answer);
     char *text = temporary_read(directory, "events.ndjson");
     CU_ASSERT_STRING_EQUAL(text, "{\"a\":1}\n{\"b\":2}\n");
     free(text);
     temporary_remove(directory);
     file_sink_append(path, "{}\n", 3, &answer);
-    CU_ASSERT_EQUAL(outcome_of(&answer), OUTCOME_RETRY);
+    CU_ASSERT_EQUAL(outcome_of(&answer, false), OUTCOME_RETRY);
     CU_ASSERT_PTR_NOT_NULL(strstr(answer.error.text, path));
     file_sink_append("/dev/full", "{}\n", 3, &answer);
-    CU_ASSERT_EQUAL(outcome_of(&answer), OUTCOME_RETRY);
+    CU_ASSERT_EQUAL(outcome_of(&answer, false), OUTCOME_RETRY);
 }
 
 void suite_forward(void)
 {
     static CU_TestInfo tests[] = {
         {"every HTTP status has its outcome", every_status_has_its_outcome},
-        {"only 200 with ok is delivered", only_ok_is_delivered},
+        {"200 with ok, as people's data planes say it, is delivered", what_counts_as_delivered},
+        {"a long answer is no ok", a_long_answer_is_no_ok},
         {"answers are described in the data plane's words", answers_are_described_with_their_words},
         {"back-off doubles from 1 s to 5 min, with full jitter", backoff_doubles_up_to_five_minutes},
         {"Retry-After is obeyed up to 15 minutes", retry_after_is_obeyed_up_to_a_quarter_of_an_hour},

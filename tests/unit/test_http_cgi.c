@@ -28,7 +28,7 @@ static void echo(void *context, struct request *request)
 /* The child: exits with 0 when it was asked as CGI and answered. */
 static void serve(int in, int out, const char *announced)
 {
-    static const struct route routes[] = {{"/echo", echo, NULL}};
+    static const struct route routes[] = {{"/echo", echo, NULL, false}};
     static const struct http_limits limits = {
         .max_body = 200000, .max_bodies = 400000, .request_timeout_ms = 300, .threads = 1};
     dup2(in, STDIN_FILENO);

@@ -107,12 +107,11 @@ static void answer_nothing(void *context, struct request *request)
 
 static void finds_the_route(void)
 {
-    static char none[] = "none", webhook[] = "webhook", name[] = "name";
+    static char none[] = "none", webhook[] = "webhook", name[] = "name", status[] = "status";
     static const struct route routes[] = {
-        {"", answer_with_context, none},
-        {"/v1/webhook", answer_with_context, webhook},
-        {"/silent", answer_nothing, NULL},
-        {"/*", answer_with_context, name},
+        {"", answer_with_context, none, false},   {"/v1/webhook", answer_with_context, webhook, false},
+        {"/silent", answer_nothing, NULL, false}, {"/status", answer_with_context, status, true},
+        {"/*", answer_with_context, name, false},
     };
     static const struct {
         const char *path;
@@ -126,6 +125,11 @@ static void finds_the_route(void)
         {"/v1/webhook/", 200, "webhook"},
         {"/acme", 200, "name"},
         {"/acme/", 200, "name"},
+        {"/status", 200, "status"},
+        {"/status/", 404, "{\"error\": \"there is nothing at this address\"}\n"},
+        {"/status//", 404, "{\"error\": \"there is nothing at this address\"}\n"},
+        {"/status/x", 404, "{\"error\": \"there is nothing at this address\"}\n"},
+        {"//status", 404, "{\"error\": \"there is nothing at this address\"}\n"},
         {"/V1/webhook", 404, "{\"error\": \"there is nothing at this address\"}\n"},
         {"/v1/webhook/x", 404, "{\"error\": \"there is nothing at this address\"}\n"},
         {"//", 404, "{\"error\": \"there is nothing at this address\"}\n"},
@@ -146,7 +150,7 @@ static void finds_the_route(void)
 
 static void an_endless_path_is_not_found(void)
 {
-    static const struct route routes[] = {{"", answer_nothing, NULL}, {"/*", answer_nothing, NULL}};
+    static const struct route routes[] = {{"", answer_nothing, NULL, false}, {"/*", answer_nothing, NULL, false}};
     char path[2 * PATH_SIZE];
     memset(path, 'x', sizeof path - 1);
     path[0] = '/';

@@ -95,11 +95,11 @@ static void large(void *context, struct request *request)
 /* Serves until a signal comes: SIGHUP executes the program anew, SIGTERM ends it. */
 static int serve(const struct http_limits *limits, struct held *held)
 {
-    const struct route routes[] = {{"", echo, NULL},
-                                   {"/echo", echo, NULL},
-                                   {"/hold", hold, held},
-                                   {"/blind", blind, NULL},
-                                   {"/large", large, NULL}};
+    const struct route routes[] = {{"", echo, NULL, false},
+                                   {"/echo", echo, NULL, false},
+                                   {"/hold", hold, held, false},
+                                   {"/blind", blind, NULL, false},
+                                   {"/large", large, NULL, false}};
     struct why why = {""};
     struct http *http = http_start(limits, routes, sizeof routes / sizeof *routes, &why);
     if (http == NULL) {

@@ -126,6 +126,36 @@ static void a_configuration_in_the_document_root_stops_all(void)
     temporary_remove(directory);
 }
 
+/* One process may stand behind several sites. */
+static void each_document_root_is_judged(void)
+{
+    struct scene scene;
+    char directory[PATH_SIZE], file[PATH_SIZE], other[PATH_SIZE];
+    CU_ASSERT_TRUE_FATAL(temporary_make(directory));
+    CU_ASSERT_TRUE_FATAL(temporary_make(other));
+    CU_ASSERT_TRUE(temporary_write(directory, "closecrm.conf", 0600, "", 0));
+    path_join(file, directory, "closecrm.conf");
+    scene_start(&scene);
+    scene.made.config.path = file;
+    gate_open(&scene.gate, scene.webhook);
+    CU_ASSERT_EQUAL(pass(&scene, ""), 200);
+    CU_ASSERT_EQUAL(pass(&scene, other), 200);
+    CU_ASSERT_EQUAL(pass(&scene, directory), 503);
+    CU_ASSERT_EQUAL(pass(&scene, other), 200);
+    for (int i = 0; i < ROOTS_KEPT + 2; i++) { /* more than are kept */
+        char root[PATH_SIZE];
+        snprintf(root, sizeof root, "%.200s/%d", other, i);
+        CU_ASSERT_EQUAL(pass(&scene, root), 200);
+    }
+    CU_ASSERT_EQUAL(pass(&scene, directory), 503);
+    char beside[PATH_SIZE];
+    snprintf(beside, sizeof beside, "%.200s/.", directory);
+    CU_ASSERT_EQUAL(pass(&scene, beside), 503);
+    scene_end(&scene);
+    temporary_remove(directory);
+    temporary_remove(other);
+}
+
 void suite_life_gate(void)
 {
     static CU_TestInfo tests[] = {
@@ -133,6 +163,7 @@ void suite_life_gate(void)
         {"closed says when to come again", closed_says_when_to_come_again},
         {"undecided lets wait", undecided_lets_wait},
         {"a configuration in the document root stops all", a_configuration_in_the_document_root_stops_all},
+        {"each document root is judged", each_document_root_is_judged},
         CU_TEST_INFO_NULL,
     };
     suite_add("life: gate", NULL, NULL, tests);

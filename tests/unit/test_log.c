@@ -1,8 +1,12 @@
 /* The log: foreign words made harmless. */
 #include "tests/suites.h"
+#include "watch/clock.h"
 #include "watch/log.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void quotes_control_characters(void)
 {
@@ -18,11 +22,56 @@ static void cuts_at_200_bytes(void)
     CU_ASSERT_EQUAL(strlen(out), 1 + 200 * 4 + 1 + 3);
 }
 
+#define LINES 3000 /* more than a pipe holds */
+
+/* Reads what is in the pipe. Returns how often the text stands there. */
+static size_t count_in(int fd, const char *text)
+{
+    static char all[256 * 1024];
+    size_t length = 0, count = 0;
+    ssize_t n;
+    while (length < sizeof all - 1 && (n = read(fd, all + length, sizeof all - 1 - length)) > 0)
+        length += (size_t)n;
+    all[length] = '\0';
+    for (const char *at = all; (at = strstr(at, text)) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* A pipe in stderr's place that nobody reads. */
+static void a_pipe_that_nobody_reads_stops_nobody(void)
+{
+    int ends[2], before = dup(STDERR_FILENO);
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[1]);
+    log_open(LEVEL_INFO);
+    moment start = clock_now();
+    for (int i = 0; i < LINES; i++)
+        log_write(LEVEL_ERROR, "msg=line number=%d words=\"so many that they do not all fit\"", i);
+    CU_ASSERT(clock_now() - start < 5000);
+    size_t taken = count_in(ends[0], "error msg=line ");
+    CU_ASSERT(taken > 0 && taken < LINES);
+    log_write(LEVEL_ERROR, "msg=flows_again");
+    char expected[80];
+    snprintf(expected, sizeof expected, "warn msg=log_lines_dropped count=%zu\nerror msg=flows_again\n", LINES - taken);
+    CU_ASSERT_EQUAL(count_in(ends[0], expected), 1);
+    log_write(LEVEL_ERROR, "msg=and_on");
+    CU_ASSERT_EQUAL(count_in(ends[0], "dropped"), 0);
+    close(ends[0]);
+    log_write(LEVEL_ERROR, "msg=nobody_is_there"); /* EPIPE, and SIGPIPE is ignored */
+    dup2(before, STDERR_FILENO);
+    close(before);
+    log_open(LEVEL_INFO);
+}
+
 void suite_log(void)
 {
     static CU_TestInfo tests[] = {
         {"control characters are quoted", quotes_control_characters},
         {"foreign words are cut at 200 bytes", cuts_at_200_bytes},
+        {"a pipe that nobody reads stops nobody", a_pipe_that_nobody_reads_stops_nobody},
         CU_TEST_INFO_NULL,
     };
     suite_add("log", NULL, NULL, tests);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/inspect.h"
 #include "queue/queue.h"
 #include "queue/sqlite/mirror.h"
 #include "queue/sqlite/sketch.h"
@@ -114,7 +115,7 @@ static void settle(struct queue *queue, uint64_t first, size_t count)
 }
 
 /* How many of at most AT_ONCE are known to be delivered. */
-static size_t count_known_at_once(struct queue *queue, uint64_t first, size_t count)
+static size_t count_known_at_once(struct queue *queue, const char *source, uint64_t first, size_t count)
 {
     static struct identity identities[AT_ONCE];
     static struct known known[AT_ONCE];
@@ -122,19 +123,24 @@ static size_t count_known_at_once(struct queue *queue, uint64_t first, size_t co
     size_t n = 0;
     for (size_t i = 0; i < count; i++)
         make_key(identities[i].key, first + i);
-    CU_ASSERT_FATAL(queue_known(queue, "one", identities, count, known, &why));
+    CU_ASSERT_FATAL(queue_known(queue, source, identities, count, known, &why));
     for (size_t i = 0; i < count; i++)
         n += known[i].delivered;
     return n;
 }
 
 /* How many of many are. */
-static size_t count_known(struct queue *queue, uint64_t first, size_t count)
+static size_t count_known_of(struct queue *queue, const char *source, uint64_t first, size_t count)
 {
     size_t n = 0;
     for (size_t done = 0; done < count; done += AT_ONCE)
-        n += count_known_at_once(queue, first + done, AT_ONCE);
+        n += count_known_at_once(queue, source, first + done, AT_ONCE);
     return n;
+}
+
+static size_t count_known(struct queue *queue, uint64_t first, size_t count)
+{
+    return count_known_of(queue, "one", first, count);
 }
 
 static int64_t ask_database(sqlite3 *db, const char *text)
@@ -169,7 +175,7 @@ static bool index_is_asked(struct queue *queue, sqlite3 *db, uint64_t number)
     sqlite3_bind_int64(statement, 2, clock_unix_ms());
     CU_ASSERT_EQUAL_FATAL(sqlite3_step(statement), SQLITE_DONE);
     sqlite3_finalize(statement);
-    return count_known_at_once(queue, number, 1) == 1;
+    return count_known_at_once(queue, "one", number, 1) == 1;
 }
 
 /* Asks for so many that a sketch is made of the index, and waits until it is in use. */
@@ -216,6 +222,15 @@ static void many_are_remembered(void)
     CU_ASSERT(wait_merged(db, 2 * (MANY - AT_ONCE)));
     CU_ASSERT_EQUAL(count_known(queue, 0, 2 * MANY), 2 * MANY);
     CU_ASSERT_EQUAL(count_known(queue, 5000000, 10000), 0);
+
+    /* another process gives it all to the other source: part of it was in the mirror only, which no sketch has */
+    struct queue *command = queue_open(&made.config, &why);
+    struct moved moved;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(command);
+    settle(queue, 2 * MANY, AT_ONCE);
+    CU_ASSERT(queue_move(command, "one", "two", &moved, &why));
+    CU_ASSERT_EQUAL(count_known_of(queue, "two", 0, 2 * MANY + AT_ONCE), 2 * MANY + AT_ONCE);
+    queue_close(command);
     queue_close(queue);
     sqlite3_close(db);
     temporary_remove(directory);

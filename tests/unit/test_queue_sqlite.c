@@ -465,13 +465,13 @@ static void a_backup_is_a_queue(void)
 static void events_of_a_renamed_source_move(void)
 {
     struct why why;
-    uint64_t moved;
+    struct moved moved;
     struct queue *queue = open_new("move");
     append(queue, "one", "a");
     append(queue, "one", "b");
     append(queue, "two", "c");
     CU_ASSERT_TRUE(queue_move(queue, "one", "two", &moved, &why));
-    CU_ASSERT_EQUAL(moved, 2);
+    CU_ASSERT_EQUAL(moved.events, 2);
     CU_ASSERT_EQUAL(queue_next(queue, "two", 0, 10, 4096, &found, &why), 3);
     CU_ASSERT_NSTRING_EQUAL(found.at[2].body, "b", 1);
     CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, 0);

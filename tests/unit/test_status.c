@@ -9,6 +9,7 @@
 
 #include "queue/inspect.h"
 #include "status/access.h"
+#include "status/health.h"
 #include "status/status.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
@@ -38,6 +39,7 @@ static struct queue *queue;
 static struct status *status;
 static struct watchers watchers;
 static struct fake_request fake;
+static const char *auth_type; /* AUTH_TYPE of the requests */
 
 static bool append(const char *body)
 {
@@ -106,6 +108,8 @@ static int ask(const char *method, const char *path, const char *query, const ch
     variables[n++] = (struct fake_variable){"SCRIPT_NAME", "/closecrm"};
     variables[n++] = (struct fake_variable){"HTTP_HOST", "example.com"};
     variables[n++] = (struct fake_variable){"QUERY_STRING", query};
+    if (auth_type != NULL)
+        variables[n++] = (struct fake_variable){"AUTH_TYPE", auth_type};
     if (authorization != NULL)
         variables[n++] = (struct fake_variable){
             strncmp(authorization, "Basic", 5) == 0 ? "HTTP_AUTHORIZATION" : "REMOTE_USER", authorization};
@@ -163,7 +167,13 @@ static void test_left_to_the_web_server(void)
     made.config.admin = ADMIN_SERVER;
     CU_ASSERT_EQUAL(ask("GET", "/status", "", NULL, NULL), 403);
     CU_ASSERT_EQUAL(ask("GET", "/status", "", RIGHT, NULL), 403);
+    CU_ASSERT_EQUAL(ask("GET", "/status", "", "somebody", NULL), 403); /* as nginx's $remote_user: nobody checked it */
+    CU_ASSERT_TRUE(shows("admin-server.conf"));
+    auth_type = "Basic";
     CU_ASSERT_EQUAL(ask("GET", "/status", "", "somebody", NULL), 200);
+    CU_ASSERT_EQUAL(ask("GET", "/metrics", "", "somebody", NULL), 200);
+    CU_ASSERT_EQUAL(ask("GET", "/status", "", NULL, NULL), 403);
+    auth_type = NULL;
     made.config.admin = ADMIN_PASSWORD;
 }
 
@@ -316,26 +326,91 @@ static int64_t probed_ns(void)
     return stat(path, &file) == 0 ? (int64_t)file.st_mtim.tv_sec * 1000000000 + file.st_mtim.tv_nsec : 0;
 }
 
+/* Nobody's request writes: a probe does, in a thread of its own. */
 static void test_health(void)
+{
+    char path[PATH_SIZE], log[PATH_SIZE];
+    struct stat before, after;
+    path_join(path, state, "health.probe");
+    path_join(log, state, "queue.db-wal");
+    CU_ASSERT_EQUAL(stat(log, &before), 0);
+    CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
+    CU_ASSERT_TRUE(shows("{\"ok\": true, \"words\": \"events are accepted\", \"last_forwarded\": null, "
+                         "\"written\": null"));
+    CU_ASSERT_FALSE(shows("one"));
+    CU_ASSERT_EQUAL(probed_ns(), 0);
+    CU_ASSERT_EQUAL(stat(log, &after), 0);
+    CU_ASSERT_EQUAL(before.st_size, after.st_size);
+
+    prober_once(&made.config);
+    int64_t first = probed_ns();
+    CU_ASSERT_NOT_EQUAL(first, 0);
+    CU_ASSERT_EQUAL(stat(log, &after), 0);
+    CU_ASSERT_TRUE(after.st_size > before.st_size || after.st_mtim.tv_sec > before.st_mtim.tv_sec ||
+                   after.st_mtim.tv_nsec != before.st_mtim.tv_nsec); /* into the database */
+    CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
+    CU_ASSERT_TRUE(shows("\"written\": \"2"));
+    prober_once(&made.config);
+    CU_ASSERT_EQUAL(probed_ns(), first); /* not written again within 5 s */
+    unlink(path);
+}
+
+/* Waits until the answer has this status. */
+static bool wait_for_health(int status_wanted)
+{
+    for (moment deadline = clock_now() + 20000; clock_now() < deadline; usleep(20000)) {
+        if (ask("GET", "/healthz", "", NULL, NULL) == status_wanted)
+            return true;
+    }
+    return false;
+}
+
+static void test_health_when_nothing_can_be_written(void)
 {
     char path[PATH_SIZE];
     path_join(path, state, "health.probe");
-    unlink(path);
-    CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
-    CU_ASSERT_TRUE(
-        shows("{\"ok\": true, \"words\": \"events are accepted\", \"last_forwarded\": null, \"written\": \"2"));
-    CU_ASSERT_FALSE(shows("one"));
-    int64_t first = probed_ns();
-    CU_ASSERT_NOT_EQUAL(first, 0);
-    CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
-    CU_ASSERT_EQUAL(probed_ns(), first); /* not written again within 5 s */
-    unlink(path);
     mkdir(path, 0700); /* so that nothing can be put there */
-    CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 503);
+    status_alert(status);
+    CU_ASSERT_TRUE(wait_for_health(503));
     CU_ASSERT_TRUE(shows("\"ok\": false"));
     CU_ASSERT_TRUE(shows("nothing can be written where the queue is: "));
     CU_ASSERT_FALSE(shows(state));
     rmdir(path);
+    status_quiet(status);
+    status_stand(status, &watchers);
+    CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
+}
+
+/* What became of the last event says how it is, whatever a probe says. */
+static void test_health_follows_the_last_event(void)
+{
+    static const enum refusal refusals[] = {REFUSED_QUEUE_BROKEN, REFUSED_QUEUE_SLOW, REFUSED_QUEUE_FULL};
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        usleep(2000); /* the times are milliseconds */
+        counters_refused(counters_of(watchers.counters, "one"), refusals[i], clock_unix_ms());
+        CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 503);
+        usleep(2000);
+        CU_ASSERT_TRUE(append(waiting_body));
+        CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
+    }
+    counters_refused(counters_of(watchers.counters, "one"), REFUSED_SIGNATURE, clock_unix_ms());
+    CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200); /* not for the queue's sake */
+}
+
+static void test_health_of_a_write_that_hangs(void)
+{
+    struct health health;
+    struct facts *facts = facts_gather(&made.config, queue, NULL, watchers.counters, clock_unix_ms());
+    struct probed probed = {.known = true, .good = true, .looked = clock_now()};
+    CU_ASSERT_PTR_NOT_NULL_FATAL(facts);
+    health_judge(facts, true, &probed, &health);
+    CU_ASSERT_TRUE(health.good);
+    health_judge(facts, false, &probed, &health); /* no webhook comes in */
+    CU_ASSERT_FALSE(health.good);
+    probed.looked -= 60000;
+    health_judge(facts, true, &probed, &health);
+    CU_ASSERT_FALSE(health.good);
+    facts_free(facts);
 }
 
 static void test_head_has_no_body(void)
@@ -404,6 +479,9 @@ void suite_status(void)
         {"tokens last an hour or two", test_tokens_last_an_hour_or_two},
         {"metrics", test_metrics},
         {"health", test_health},
+        {"health when nothing can be written", test_health_when_nothing_can_be_written},
+        {"health follows the last event", test_health_follows_the_last_event},
+        {"health of a write that hangs", test_health_of_a_write_that_hangs},
         {"HEAD has no body", test_head_has_no_body},
         {"before the stages stand", test_before_the_stages_stand},
         {"without a durable queue", test_without_a_durable_queue},

@@ -1,0 +1,217 @@
+/* Making and giving up the reserve: see reserve.h. */
+#include "queue/sqlite/reserve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "queue/sqlite/directory.h"
+#include "watch/clock.h"
+#include "watch/no_room.h"
+
+#define LEAST ((int64_t)4 * 1024 * 1024)
+#define BLOCK 4096
+#define ENLARGE_AGAIN_S 3600
+#define SHARE 2 /* the wanted size is taken where the room that is left is that many times as large */
+
+/* Why nothing is accepted: "ERRNO TIME", the time in ms. Always as long and written in its place, for there is no room
+ * for a new file then. */
+#define NOTE "no_room"
+#define NOTE_FORMAT "%3d %013lld\n"
+#define NOTE_FRESH_MS 60000 /* a write may work again, and nobody has tried */
+
+/* File systems on which fallocate really takes the room, at once. Elsewhere each block is written. */
+static const struct {
+    long type;
+} allocating[] = {{EXT4_SUPER_MAGIC}, {0x58465342 /* xfs */}, {BTRFS_SUPER_MAGIC}, {TMPFS_MAGIC}, {F2FS_SUPER_MAGIC}};
+
+int64_t reserve_bytes(int64_t max_body)
+{
+    return LEAST + 2 * ((max_body + BLOCK - 1) / BLOCK * BLOCK);
+}
+
+static bool allocates(int fd)
+{
+    struct statfs status;
+    for (size_t i = 0; fstatfs(fd, &status) == 0 && i < sizeof allocating / sizeof *allocating; i++) {
+        if ((long)status.f_type == allocating[i].type)
+            return true;
+    }
+    return false;
+}
+
+/* Of what cannot be compressed: some file systems would store next to nothing of all else. */
+static bool write_blocks(int fd, int64_t bytes)
+{
+    uint64_t block[BLOCK / sizeof(uint64_t)], random = 0x9e3779b97f4a7c15U;
+    for (int64_t done = 0; done < bytes; done += (int64_t)sizeof block) {
+        for (size_t i = 0; i < sizeof block / sizeof *block; i++) {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            block[i] = random;
+        }
+        ssize_t n = write(fd, block, sizeof block);
+        if (n >= 0 && n != (ssize_t)sizeof block)
+            errno = ENOSPC;
+        if (n != (ssize_t)sizeof block)
+            return false;
+    }
+    return true;
+}
+
+static bool fill(int fd, int64_t bytes)
+{
+    bool good = ftruncate(fd, 0) == 0;
+    if (good && allocates(fd))
+        good = fallocate(fd, 0, 0, (off_t)bytes) == 0;
+    else if (good)
+        good = write_blocks(fd, bytes);
+    return good && fdatasync(fd) == 0;
+}
+
+static int64_t size_of(const char *directory)
+{
+    char path[STATE_PATH];
+    struct stat status;
+    directory_path(path, directory, "reserve");
+    return stat(path, &status) == 0 ? (int64_t)status.st_size : -1;
+}
+
+bool reserve_is_there(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, "reserve");
+    return access(path, F_OK) == 0;
+}
+
+/* A reserve that takes most of a small disk would leave nothing to accept events into. */
+static int64_t affordable(const char *directory, int64_t bytes)
+{
+    struct statvfs disk;
+    if (statvfs(directory, &disk) != 0)
+        return LEAST;
+    uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
+    return left >= SHARE * (uint64_t)bytes ? bytes : LEAST;
+}
+
+void no_room_note(const char *directory, int error)
+{
+    char path[STATE_PATH], text[32];
+    directory_path(path, directory, NOTE);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    int length = snprintf(text, sizeof text, NOTE_FORMAT, error % 1000, (long long)clock_unix_ms());
+    ssize_t n = pwrite(fd, text, (size_t)length, 0);
+    (void)n; /* without it the words are those of a full disk */
+    close(fd);
+}
+
+/* The errno that is noted, 0: none. */
+static int noted(const char *directory, bool fresh_only)
+{
+    char path[STATE_PATH], text[32] = "";
+    int error = 0;
+    long long when = 0;
+    directory_path(path, directory, NOTE);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    /* NOLINTNEXTLINE(cert-err34-c): of our own making */
+    if (n <= 0 || sscanf(text, "%d %lld", &error, &when) != 2 || !no_room_is(error))
+        return 0;
+    int64_t age_ms = clock_unix_ms() - when;
+    return fresh_only && (age_ms < 0 || age_ms > NOTE_FRESH_MS) ? 0 : error;
+}
+
+/* Whether the file is still the one of that name. */
+static bool is_named(int fd, const char *path)
+{
+    struct stat file, named;
+    return fstat(fd, &file) == 0 && stat(path, &named) == 0 && file.st_ino == named.st_ino &&
+           file.st_dev == named.st_dev;
+}
+
+/* Under another name until it is whole. Several processes may start at once: one makes it, the others wait for it, and
+ * find that what they wait for has become the reserve. */
+static bool make(const char *directory, int64_t bytes)
+{
+    char path[STATE_PATH], making[STATE_PATH];
+    directory_path(path, directory, "reserve");
+    directory_path(making, directory, "reserve.new");
+    int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    bool mine = flock(fd, LOCK_EX) == 0 && is_named(fd, making);
+    bool good = mine ? fill(fd, bytes) && rename(making, path) == 0 : reserve_is_there(directory);
+    int error = errno;
+    if (mine && good)
+        no_room_note(directory, 0);
+    else if (mine)
+        unlink(making);
+    close(fd);
+    errno = error;
+    return good;
+}
+
+/* Makes a small one larger where there is room now. For a moment that may take all that others could use, so it is not
+ * tried often. */
+static void enlarge(const char *directory, int64_t bytes)
+{
+    char path[STATE_PATH];
+    struct stat status;
+    directory_path(path, directory, "reserve");
+    if (stat(path, &status) == 0 && clock_unix_ms() / 1000 - status.st_mtim.tv_sec > ENLARGE_AGAIN_S &&
+        !make(directory, bytes))
+        utimensat(AT_FDCWD, path, NULL, 0);
+}
+
+bool reserve_make(const char *directory, int64_t bytes)
+{
+    char note[STATE_PATH];
+    int64_t size = size_of(directory);
+    directory_path(note, directory, NOTE);
+    if (size >= 0 && access(note, F_OK) != 0)
+        no_room_note(directory, 0); /* of the version before: now there is room for it */
+    if (size >= bytes)
+        return true;
+    int64_t best = affordable(directory, bytes);
+    if (size >= 0) {
+        if (size < best)
+            enlarge(directory, best);
+        return true;
+    }
+    if ((best > LEAST && make(directory, best)) || make(directory, LEAST))
+        return true; /* a small one is better than none */
+    int error = errno;
+    if (noted(directory, false) == 0)
+        no_room_note(directory, error);
+    errno = error;
+    return false;
+}
+
+void reserve_give_up(const char *directory, int error)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, "reserve");
+    unlink(path);
+    no_room_note(directory, error);
+}
+
+int no_room_of(const char *directory)
+{
+    bool gone = !reserve_is_there(directory);
+    int seen = no_room_look(directory), error = noted(directory, !gone);
+    if (error != 0 || seen == EROFS)
+        return error != 0 ? error : seen;
+    return gone ? ENOSPC : 0;
+}

@@ -1,0 +1,38 @@
+/* Whether the queue can be written: a small synced write, by a thread of its own and not by who asks, at most one in
+ * HEALTH_EVERY_MS by all processes of a state directory together. The time of the file health.probe says when the last
+ * one succeeded. */
+#ifndef STATUS_PROBER_H
+#define STATUS_PROBER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "watch/clock.h"
+
+#define HEALTH_EVERY_MS ((int64_t)5000)
+
+/* What is known now. */
+struct probed {
+    bool known; /* a look has ended, in this process */
+    bool good;
+    int64_t written_ms; /* the last write that succeeded, of any process; Unix time; 0: none is known */
+    moment looked;      /* when that was known: long ago means that a write hangs */
+};
+
+struct prober;
+
+/* Starts the thread, which looks once a second. config must outlive it. Returns NULL where nothing is kept, or no
+ * thread can be had, which is logged unless *said is set already. */
+struct prober *prober_start(const struct config *config, bool *said);
+
+/* The last result; prober may be NULL: then only what the file says. Never waits for a write. Any thread. */
+void prober_result(struct prober *prober, const struct config *config, struct probed *probed);
+
+/* Ends the thread, and waits for it a moment; one whose write hangs is left behind. prober may be NULL. */
+void prober_stop(struct prober *prober);
+
+/* Looks once, for a process that does not live long. */
+void prober_once(const struct config *config);
+
+#endif

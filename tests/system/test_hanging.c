@@ -1,0 +1,121 @@
+/* The end and the reload wait for nobody: a resolver that hangs, a thread that is stuck. */
+#include "tests/suites.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/system/check.h"
+#include "tests/system/durable.h"
+#include "tests/system/hung_resolver.h"
+#include "tests/system/running.h"
+
+#define SOON_MS 10000
+#define STOPPED_MS 3000 /* mod_fcgid kills what has not ended by then */
+
+/* The usual sources, and one, named hung, whose data plane is at that URL. */
+static void configure(const struct site *site, const char *url)
+{
+    char text[2048];
+    int length = snprintf(
+        text, sizeof text,
+        "shutdown_grace = 1s\ndata_plane_url = http://127.0.0.1:%u\n[source alpha]\nwrite_key = " ALPHA_WRITE_KEY
+        "\nsignature_key = " ALPHA_SIGNATURE_KEY "\n[source hung]\nwrite_key = key-hung\ndata_plane_url = %s\n",
+        site->standin_port, url);
+    CU_ASSERT(temporary_write(site->directory, "closecrm.conf", 0600, text, (size_t)length));
+}
+
+/* Opens a site of which one source's data plane hangs at that URL. */
+static bool open_hung(struct site *site, const char *url)
+{
+    if (!durable_open(site, &setup_lighttpd_spawn, NULL))
+        return false;
+    configure(site, url);
+    return check(durable_start_anew(site, NULL), "it starts with a source that hangs");
+}
+
+/* An event for the source that hangs. */
+static void send_hung(const struct site *site, const char *id)
+{
+    char url[256], body[128];
+    snprintf(url, sizeof url, "%s/hung?writeKey=key-hung", site->url);
+    snprintf(body, sizeof body, "{\"event\":{\"id\":\"%s\",\"object_type\":\"lead\",\"action\":\"updated\"}}", id);
+    struct client_answer answer;
+    struct client_request request = {.url = url, .body = slice_of(body)};
+    check(client_send(site->client, &request, &answer) == 200, "%s is answered 200, not %d", id, answer.status);
+}
+
+/* What alpha gets is delivered although the other source hangs. */
+static void check_alpha_delivers(const struct site *site, const char *id, size_t messages)
+{
+    CU_ASSERT_EQUAL(site_send(site, id).status, 200);
+    check(standin_wait_messages(site->standin, messages, durable_patience(SOON_MS)), "%s is delivered", id);
+}
+
+static void check_reloads(const struct site *site)
+{
+    size_t before = site_count_logged(site, "msg=started");
+    durable_signal(site->program.pid, SIGHUP);
+    check(site_wait_logged(site, "msg=started", before + 1, durable_patience(SOON_MS)), "it starts anew");
+    CU_ASSERT(process_alive(&site->program));
+}
+
+static void check_stops(struct site *site)
+{
+    int status = -1;
+    durable_signal(site->program.pid, SIGTERM);
+    CU_ASSERT(process_wait(&site->program, durable_patience(STOPPED_MS), &status));
+    CU_ASSERT_EQUAL(status, 0);
+}
+
+static void a_resolver_that_hangs(void)
+{
+    struct site site;
+    struct hung_resolver resolver;
+    if (hung_resolver_start(&resolver) && open_hung(&site, "http://" HUNG_NAME)) {
+        send_hung(&site, "ev_1");
+        CU_ASSERT(hung_resolver_wait_asked(&resolver, SOON_MS));
+        check_alpha_delivers(&site, "ev_2", 1);
+        hung_resolver_forget(&resolver);
+        check_reloads(&site);
+        CU_ASSERT(hung_resolver_wait_asked(&resolver, SOON_MS));
+        check_alpha_delivers(&site, "ev_3", 2);
+        check_stops(&site);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+    hung_resolver_stop(&resolver);
+}
+
+/* A pipe into which nobody looks: opening it for writing hangs, and the forwarder with it. */
+static void a_thread_that_is_stuck(void)
+{
+    struct site site;
+    char pipe[PATH_SIZE], url[PATH_SIZE + 16];
+    struct user user = user_of_children();
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        path_join(pipe, site.directory, "pipe");
+        snprintf(url, sizeof url, "file://%s", pipe);
+        CU_ASSERT_EQUAL(mkfifo(pipe, 0600), 0);
+        CU_ASSERT_EQUAL(chown(pipe, user.uid, user.gid), 0);
+        configure(&site, url);
+        CU_ASSERT(durable_start_anew(&site, NULL));
+        send_hung(&site, "ev_1");
+        CU_ASSERT_EQUAL(site_send(&site, "ev_2").status, 200);
+        check_reloads(&site);
+        CU_ASSERT_EQUAL(site_send(&site, "ev_3").status, 200);
+        check_stops(&site);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+void suite_hanging(void)
+{
+    static CU_TestInfo tests[] = {
+        {"a resolver that hangs", a_resolver_that_hangs},
+        {"a thread that is stuck", a_thread_that_is_stuck},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("hanging", NULL, NULL, tests);
+}

@@ -1,0 +1,119 @@
+/* A forwarder between a durable queue and a stand-in data plane: see forward_rig.h. */
+#include "tests/unit/forward_rig.h"
+
+#include <CUnit/CUnit.h>
+#include <stdio.h>
+
+static void *forward(void *context)
+{
+    forwarder_run(context, FORWARD_UNTIL_STOPPED, MOMENT_NEVER);
+    return NULL;
+}
+
+void rig_prepare(struct rig *rig)
+{
+    static const struct standin_options options = {.write_keys = {"wk_one", "wk_two"}};
+    CU_ASSERT_TRUE_FATAL(temporary_make(rig->directory));
+    path_join(rig->state, rig->directory, "state");
+    rig->standin = standin_start(&options);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(rig->standin);
+    snprintf(rig->url, sizeof rig->url, "http://127.0.0.1:%d", standin_port(rig->standin));
+    made_config_init(&rig->made, rig->url, rig->url);
+    rig->made.config.queue = QUEUE_SQLITE;
+    rig->made.config.queue_max_bytes = (int64_t)1 << 40;
+    rig->made.config.state_dir = rig->state;
+}
+
+void rig_open(struct rig *rig)
+{
+    struct why why = {""};
+    rig->queue = queue_open(&rig->made.config, &why);
+    if (rig->queue == NULL)
+        fprintf(stderr, "%s\n", why.text);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(rig->queue);
+}
+
+void rig_run(struct rig *rig)
+{
+    struct why why;
+    rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
+    rig_go(rig);
+}
+
+void rig_go(struct rig *rig)
+{
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&rig->thread, NULL, forward, rig->forwarder), 0);
+}
+
+void rig_halt(struct rig *rig)
+{
+    forwarder_stop(rig->forwarder, clock_now() + RIG_PATIENCE_MS);
+    pthread_join(rig->thread, NULL);
+    forwarder_free(rig->forwarder);
+    queue_close(rig->queue);
+}
+
+void rig_restart(struct rig *rig)
+{
+    rig_halt(rig);
+    rig_open(rig);
+    rig_run(rig);
+}
+
+void rig_end(struct rig *rig)
+{
+    rig_halt(rig);
+    standin_stop(rig->standin);
+    temporary_remove(rig->directory);
+}
+
+void rig_append_options(struct rig *rig, const struct event_options *options)
+{
+    struct event_text text = {0};
+    struct why why = {""};
+    event_make(&text, options);
+    CU_ASSERT_EQUAL(
+        queue_append(rig->queue, "one", text.body.data, text.body.length, clock_now() + RIG_PATIENCE_MS, &why),
+        QUEUE_STORED);
+    event_free(&text);
+}
+
+void rig_append(struct rig *rig, unsigned number, unsigned leads, const char *note)
+{
+    char id[32], lead[32];
+    snprintf(id, sizeof id, "ev_%u", number);
+    snprintf(lead, sizeof lead, "lead_%u", number % leads);
+    rig_append_options(rig, &(struct event_options){.id = id, .lead = lead, .note = note});
+}
+
+struct counts rig_counts(struct rig *rig)
+{
+    struct counts counts = {0};
+    struct why why;
+    struct queue *queue = queue_open(&rig->made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
+    queue_close(queue);
+    return counts;
+}
+
+bool rig_wait_counts(struct rig *rig, uint64_t dead, uint64_t waiting)
+{
+    for (moment deadline = clock_now() + RIG_PATIENCE_MS; clock_now() < deadline;) {
+        struct counts counts = rig_counts(rig);
+        if (counts.dead == dead && counts.waiting == waiting)
+            return true;
+        standin_wait_messages(rig->standin, SIZE_MAX, 20);
+    }
+    return false;
+}
+
+void rig_notes(struct rig *rig, struct notes *notes)
+{
+    struct why why;
+    struct queue *queue = queue_open(&rig->made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    CU_ASSERT_TRUE(queue_notes(queue, "one", notes, &why));
+    queue_close(queue);
+}
