@@ -14,6 +14,7 @@
 #include "closeapi/reconciler.h"
 #include "commands/options.h"
 #include "commands/state.h"
+#include "commands/when.h"
 #include "config/config.h"
 #include "config/signed.h"
 #include "life/bounded.h"
@@ -27,6 +28,7 @@
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
 #define SECONDS_MOST 86400
+#define DAY_MS INT64_C(86400000)
 #define OLD_MS ((int64_t)60 * 60 * 1000)            /* an event that waits longer is a problem */
 #define DISK_LEAST ((uint64_t)32 * 1024 * 1024)     /* bytes free */
 #define LETTERS_AT_ONCE 256                         /* read at once, ... */
@@ -59,6 +61,17 @@ static const char *quoted(char out[static LOG_QUOTED], const char *text)
     return log_quote(out, text, strlen(text));
 }
 
+/* Once a day: it is so for a week. */
+static void look_at_end(const struct counts *counts, struct findings *findings, const char *source)
+{
+    char date[WHEN_SIZE];
+    if (counts->ending > 0 && findings->mark.ran_ms / DAY_MS != clock_unix_ms() / DAY_MS)
+        problem(findings,
+                "source %s: %llu dead letters end from %s on (dead_retention): replay them, or keep a copy: "
+                "closecrm.fcgi queue backup FILE",
+                source, (unsigned long long)counts->ending, when_print(counts->ending_ms, date));
+}
+
 static void look_at_source(struct findings *findings, const char *source)
 {
     struct why why = {""};
@@ -69,6 +82,7 @@ static void look_at_source(struct findings *findings, const char *source)
         problem(findings, "source %s: %s", source, why.text);
         return;
     }
+    look_at_end(&counts, findings, source);
     if (notes.operator_must_act && counts.waiting > 0) {
         problem(findings, "source %s: %llu events wait until you act: %s", source, (unsigned long long)counts.waiting,
                 quoted(words, notes.reason));

@@ -6,6 +6,7 @@
 #include "forward/backoff.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
+#include "transform/headline.h"
 #include "watch/log.h"
 
 #define FAILURES_MOST 5 /* times that a batch meets 5xx or a cut before one message is suspected */
@@ -32,18 +33,20 @@ static void report(struct lane *lane, const struct answer *answer, enum log_leve
 void traffic_report_event(struct traffic *traffic, const struct pending *pending, const char *happening)
 {
     size_t asked;
-    struct parsed *parsed = NULL;
+    struct headline headline;
+    char name[HEADLINE_TEXT] = "";
+    headline_read(&headline, "", 0);
     if (queue_again(traffic->queue, traffic->source->name, &pending->id, 1, BATCH_BYTES, &traffic->events, &asked,
-                    NULL) == 1)
-        parsed = transform_parse(traffic->events.at[0].body, traffic->events.at[0].length, NULL, NULL);
-    const char *id = parsed == NULL ? NULL : transform_event_id(parsed);
-    const char *name = parsed == NULL ? "" : transform_event_name(parsed);
+                    NULL) == 1) {
+        headline_read(&headline, traffic->events.at[0].body, traffic->events.at[0].length);
+        headline_event(&headline, name, sizeof name);
+    }
+    const char *id = headline.id;
     char quoted_id[LOG_QUOTED], quoted_name[LOG_QUOTED], words[LOG_QUOTED];
     log_write(LEVEL_WARN, "msg=%s source=%s id=%s name=%s reason=%s", happening, traffic->source->name,
               log_quote(quoted_id, id == NULL ? "" : id, id == NULL ? 0 : strlen(id)),
               log_quote(quoted_name, name, strlen(name)),
               log_quote(words, traffic->why.text, strlen(traffic->why.text)));
-    parsed_free(parsed);
 }
 
 /* The data plane is there again: the source's other lanes need not sit out their back-off. A lane is woken once in

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "commands/commands.h"
 #include "tests/suites.h"
+#include "tests/system/temporary.h"
 #include "tests/unit/crashing_body.h"
 #include "tests/unit/test_commands_made.h"
 #include "tests/unit/test_commands_run.h"
@@ -226,6 +228,37 @@ static void what_crashes_the_parser_is_shown_and_dropped(void)
     made_end();
 }
 
+/* As if they had died longer ago, and this release had come longer ago. */
+static void age_all(void)
+{
+    char path[PATH_SIZE];
+    sqlite3 *db = NULL;
+    path_join(path, made_state(), "queue.db");
+    CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
+    CU_ASSERT_EQUAL(sqlite3_exec(db,
+                                 "UPDATE letter SET died = died - 84 * 86400000;"
+                                 "UPDATE count SET n = n - 84 * 86400000 WHERE source = 0 AND kind = 13",
+                                 NULL, NULL, NULL),
+                    SQLITE_OK);
+    sqlite3_close(db);
+}
+
+/* A week before. `cron`, whose words are mailed, says it once a day. */
+static void the_end_is_told(void)
+{
+    static const char words[] = "2 dead letters end from ";
+    begin();
+    age_all();
+    RUN(&ran, NULL, "queue", "status");
+    HAS("  end soon        2 dead letters end from 20");
+    RUN(&ran, NULL, "cron", "--seconds", "1");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, words));
+    CU_ASSERT_EQUAL(ran.code, 1);
+    RUN(&ran, NULL, "cron", "--seconds", "1");
+    CU_ASSERT_PTR_NULL(strstr(ran.err, words));
+    made_end();
+}
+
 /* Events that became dead letters, all at once. */
 static void make_letters(size_t count)
 {
@@ -356,6 +389,7 @@ void suite_commands_dead(void)
         {"drop throws away what fits", drop_throws_away_what_fits},
         {"drop leaves alone what is on its way", drop_leaves_alone_what_is_on_its_way},
         {"what crashes the parser is shown and dropped", what_crashes_the_parser_is_shown_and_dropped},
+        {"the end is told, by cron once a day", the_end_is_told},
         {"an interrupted replay goes on where it stopped", replay_goes_on_where_it_stopped},
         {"drop asks on a terminal", drop_asks_on_a_terminal},
         {"progress is shown on a terminal", progress_is_shown_on_a_terminal},
