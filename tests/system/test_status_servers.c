@@ -9,6 +9,7 @@
 #include "tests/system/load.h"
 #include "tests/system/looked.h"
 #include "tests/system/running.h"
+#include "watch/clock.h"
 
 #define EVENTS 800
 #define PATIENCE_MS 60000
@@ -81,6 +82,21 @@ static void the_page_through(const struct setup *setup)
     site_close(&site);
 }
 
+/* The program writes by itself, and who asks only hears of it. */
+static void health_is_probed(void)
+{
+    struct site site;
+    struct buffer out = {0};
+    bool written = false;
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = sqlite")) {
+        for (moment deadline = clock_now() + PATIENCE_MS; !written && clock_now() < deadline; poll(NULL, 0, 20))
+            written = looked_get(&site, "/healthz", &out) == 200 && strstr(out.data, "\"written\": \"2") != NULL;
+        check(written, "a probe is written: %s", out.data);
+    }
+    buffer_free(&out);
+    site_close(&site);
+}
+
 static void through_lighttpd(void)
 {
     the_page_through(&setup_lighttpd_spawn);
@@ -105,6 +121,7 @@ void suite_status_servers(void)
 {
     static CU_TestInfo tests[] = {
         {"counts are right whatever dies", counts_are_right_whatever_dies},
+        {"health is probed", health_is_probed},
         {"through lighttpd", through_lighttpd},
         {"through Apache, mod_proxy_fcgi", through_apache},
         {"through Apache, mod_fcgid", through_fcgid},
