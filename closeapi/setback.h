@@ -6,8 +6,8 @@
 #include "closeapi/state.h"
 #include "queue/loss.h"
 
-/* Whether reconciling may fetch by itself what is gone: it is known which events were delivered, or at least up to which
- * date all were; or no event is gone. Else some would be counted twice. */
+/* Whether reconciling may fetch by itself what is gone: it is known which events were delivered, or at least up to
+ * which date all were; or no event is gone. Else some would be counted twice. */
 bool setback_is_fetched(const struct loss *loss);
 
 /* Microseconds. */
