@@ -295,7 +295,7 @@ static void open_traced(void)
     struct why why;
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
         _exit(1);
-    raise(SIGSTOP);
+    kill(getpid(), SIGSTOP);
     queue_close(queue_open(&made.config, &why));
     _exit(0);
 }
