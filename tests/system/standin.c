@@ -266,7 +266,7 @@ static enum MHD_Result answer(struct MHD_Connection *connection, struct outcome 
 static void take_little(struct standin *standin, struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    int bytes = 32 * 1024;
+    int bytes = 128 * 1024;
     pthread_mutex_lock(&standin->mutex);
     if (standin->read_pause_ms > 0 && info != NULL)
         (void)setsockopt(info->connect_fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);

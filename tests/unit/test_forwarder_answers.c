@@ -124,7 +124,7 @@ static void a_slow_line_is_not_given_up(void)
         rig_append(&rig, i, 1, note);
     }
     free(note);
-    standin_read_slowly(rig.standin, 80); /* some 30 pieces */
+    standin_read_slowly(rig.standin, 120); /* some 20 pieces */
     moment begin = clock_now();
     run_with(&rig, 1600, 60000);
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
