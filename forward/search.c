@@ -115,20 +115,10 @@ void traffic_try_aside(struct traffic *traffic)
 static void begin(struct traffic *traffic)
 {
     struct search *search = &traffic->search;
-    if (search->on)
+    if (search->suspects > 0)
         return;
-    search->on = true;
     search->since = traffic->sent;
     search->said = SAID_NOTHING;
-}
-
-static bool is_over(const struct traffic *traffic)
-{
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        if (traffic->lane[i].limit < (size_t)traffic->config->batch_events)
-            return false;
-    }
-    return traffic->aside.count == 0;
 }
 
 void traffic_search_accepted(struct traffic *traffic)
@@ -138,8 +128,6 @@ void traffic_search_accepted(struct traffic *traffic)
     search->said = SAID_NOTHING;
     search->one_only = search->said_so = false;
     try_aside_again(traffic);
-    if (is_over(traffic))
-        search->on = false;
 }
 
 void traffic_search_gives_up(struct traffic *traffic, bool all_alike)
@@ -216,6 +204,7 @@ static void suspect_all(struct lane *lane)
         if (p->suspected)
             continue;
         p->suspected = true;
+        lane->traffic->search.suspects++;
         p->accepted = lane->traffic->sent;
     }
 }

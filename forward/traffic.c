@@ -173,6 +173,7 @@ void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_
 {
     const char *kept = reason == NULL ? NULL : verdicts_reason(&traffic->verdicts, reason);
     release(traffic, pending);
+    traffic->search.suspects -= pending->suspected ? 1 : 0;
     add_verdict(traffic, pending, kind, kept);
     while (pending->twins != NULL) {
         struct pending *twin = pending->twins;
@@ -192,6 +193,7 @@ bool traffic_forget(struct lane *lane, struct pending *pending)
     struct traffic *traffic = lane->traffic;
     struct pending *twin = pending->twins;
     in_hand_remove(&traffic->in_hand, pending);
+    traffic->search.suspects -= pending->suspected ? 1 : 0;
     if (twin == NULL) {
         release(traffic, pending);
     } else {

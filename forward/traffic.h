@@ -53,7 +53,7 @@ enum search_said {
 /* The search for events that the data plane refuses: search.c. Numbers are those of requests, in the order of their
  * sending. */
 struct search {
-    bool on;
+    size_t suspects;       /* events on their way that were in a batch that was refused; 0: there is no search */
     uint64_t since;        /* the last request before it began */
     struct answer refusal; /* of the last event that was refused alone */
     unsigned alike;        /* events refused alone with its status, one after another, and none accepted */

@@ -262,6 +262,17 @@ static enum MHD_Result answer(struct MHD_Connection *connection, struct outcome 
     return result;
 }
 
+/* What is to be read slowly must not be taken by the kernel meanwhile. */
+static void take_little(struct standin *standin, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    int bytes = 128 * 1024;
+    pthread_mutex_lock(&standin->mutex);
+    if (standin->read_pause_ms > 0 && info != NULL)
+        (void)setsockopt(info->connect_fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    pthread_mutex_unlock(&standin->mutex);
+}
+
 static void pause_reading(struct standin *standin)
 {
     pthread_mutex_lock(&standin->mutex);
@@ -278,6 +289,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     (void)version;
     struct upload *upload = *state;
     if (upload == NULL) {
+        take_little(context, connection);
         *state = calloc(1, sizeof *upload);
         return *state == NULL ? MHD_NO : MHD_YES;
     }
