@@ -7,6 +7,9 @@
 /* Adds a suite with its tests; ends the program when CUnit cannot. tests ends with CU_TEST_INFO_NULL. */
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
+/* The same for a suite that needs more than a test machine has: only where it is asked for by its name. */
+void suite_add_if_named(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
+
 void suite_alerts(void);
 void suite_close(void);
 void suite_close_backfill(void);
@@ -52,6 +55,7 @@ void suite_http_limits(void);
 void suite_http_peers(void);
 void suite_http_request(void);
 void suite_http_stopping(void);
+void suite_hosts(void);
 void suite_json(void);
 void suite_json_texts(void);
 void suite_json_tree(void);

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +23,9 @@
 #define GROUP_OF_LOAD 8 /* so many in a group: there is load */
 #define PAGE_BYTES 16384
 #define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* below a limit on the size of files: a group, and settling */
+#define RESERVE_SHARE 4 /* of the reserve: so much may have to be copied from the log into new pages */
+#define CHECKPOINT_WAIT_MS 500
+#define CHECKPOINT_AGAIN_MS 10000 /* not waited for before, once it has not come in time */
 #define NOTE_AGAIN_MS 5000
 #define REST_NS 200000L /* then, between two groups; a commit takes two or three times as long */
 #define STACK_SIZE ((size_t)256 * 1024)
@@ -134,6 +138,7 @@ static bool is_too_full(struct store *store, enum database_result *result)
     int64_t unused = *result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, result) : 0;
     if (*result != DATABASE_DONE)
         return false;
+    store->group.pages = pages;
     if (is_at_size_limit(store, pages, unused)) {
         why_set(&database->why, "%s: %s", no_room_words(EFBIG), no_room_advice(EFBIG));
         database->error = EFBIG;
@@ -180,11 +185,36 @@ static enum queue_result answer_for(struct store *store, enum database_result re
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
 
+/* What is in the log only makes the database grow when it is copied, and on a full disk that is the first thing for
+ * which the reserve is given up: else the log could not begin anew, and nothing could be settled. So there may be no
+ * more of it than a part of the reserve; then the housekeeper has to come first, but not for ever: there may be none.
+ * Returns false when the reserve is gone. */
+static bool wait_for_checkpoint(struct store *store)
+{
+    static const struct timespec pause = {.tv_nsec = 5000000};
+    struct group *group = &store->group;
+    char path[STATE_PATH];
+    struct stat file;
+    int64_t reserve = reserve_size(store->directory), most = reserve / RESERVE_SHARE;
+    moment begin = clock_now(), now = begin;
+    directory_path(path, store->directory, "queue.db");
+    while (reserve >= 0 && group->pages > 0 && now >= group->waits_from && stat(path, &file) == 0 &&
+           group->pages * PAGE_BYTES - file.st_size > most) {
+        housekeeper_call(store);
+        wake_send(store->directory, &group->wake_fd);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        now = clock_now();
+        if (now - begin > CHECKPOINT_WAIT_MS)
+            group->waits_from = now + CHECKPOINT_AGAIN_MS;
+    }
+    return reserve >= 0;
+}
+
 /* Commits a group: one transaction, one sync. */
 static enum queue_result commit_group(struct store *store, const struct waiting_append *first)
 {
     struct database *database = &store->group.database;
-    if (!reserve_is_there(store->directory)) { /* whoever forwards makes it again */
+    if (!wait_for_checkpoint(store)) { /* whoever forwards makes it again */
         int error = no_room_of(store->directory);
         why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
         return QUEUE_FULL;
@@ -273,6 +303,7 @@ static bool start_writer(struct store *store, struct why *why)
     int error = pthread_attr_init(&small);
     if (error == 0) {
         sigfillset(&all);
+        sigdelset(&all, SIGBUS); /* see watch/mapping.h */
         pthread_attr_setstacksize(&small, STACK_SIZE);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         error = pthread_create(&group->writer, &small, run_writer, store);
