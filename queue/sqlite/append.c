@@ -24,8 +24,8 @@
 #define PAGE_BYTES 16384
 #define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* below a limit on the size of files: a group, and settling */
 #define RESERVE_SHARE 4 /* of the reserve: so much may have to be copied from the log into new pages */
-#define CHECKPOINT_WAIT_MS 500
-#define CHECKPOINT_AGAIN_MS 10000 /* not waited for before, once it has not come in time */
+#define CHECKPOINT_WAIT_MS 1000
+#define CHECKPOINT_AGAIN_MS 10000 /* none is waited for while nothing can be written: nothing grows then */
 #define NOTE_AGAIN_MS 5000
 #define REST_NS 200000L /* then, between two groups; a commit takes two or three times as long */
 #define STACK_SIZE ((size_t)256 * 1024)
@@ -174,9 +174,11 @@ static enum queue_result answer_for(struct store *store, enum database_result re
     if (result == DATABASE_DONE) {
         if (store->group.noted_room > 0)
             no_room_note(store->directory, 0);
-        store->group.noted_room = 0;
+        store->group.noted_room = store->group.waits_from = 0;
         return QUEUE_STORED;
     }
+    if (result == DATABASE_FULL)
+        store->group.waits_from = clock_now() + CHECKPOINT_AGAIN_MS;
     if (result == DATABASE_FULL && clock_now() - store->group.noted_room >= NOTE_AGAIN_MS) {
         store->group.noted_room = clock_now();
         no_room_note(store->directory, database->error);
@@ -196,16 +198,14 @@ static bool wait_for_checkpoint(struct store *store)
     char path[STATE_PATH];
     struct stat file;
     int64_t reserve = reserve_size(store->directory), most = reserve / RESERVE_SHARE;
-    moment begin = clock_now(), now = begin;
+    moment now = clock_now(), deadline = now + CHECKPOINT_WAIT_MS;
     directory_path(path, store->directory, "queue.db");
-    while (reserve >= 0 && group->pages > 0 && now >= group->waits_from && stat(path, &file) == 0 &&
+    while (reserve >= 0 && group->pages > 0 && now >= group->waits_from && now < deadline && stat(path, &file) == 0 &&
            group->pages * PAGE_BYTES - file.st_size > most) {
         housekeeper_call(store);
         wake_send(store->directory, &group->wake_fd);
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         now = clock_now();
-        if (now - begin > CHECKPOINT_WAIT_MS)
-            group->waits_from = now + CHECKPOINT_AGAIN_MS;
     }
     return reserve >= 0;
 }
