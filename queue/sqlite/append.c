@@ -25,7 +25,7 @@
 #define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* below a limit on the size of files: a group, and settling */
 #define RESERVE_SHARE 4 /* of the reserve: so much may have to be copied from the log into new pages */
 #define CHECKPOINT_WAIT_MS 1000
-#define CHECKPOINT_AGAIN_MS 10000 /* none is waited for while nothing can be written: nothing grows then */
+#define CHECKPOINT_AGAIN_MS 1000 /* so long none is waited for, once it has not come in time */
 #define NOTE_AGAIN_MS 5000
 #define REST_NS 200000L /* then, between two groups; a commit takes two or three times as long */
 #define STACK_SIZE ((size_t)256 * 1024)
@@ -174,11 +174,9 @@ static enum queue_result answer_for(struct store *store, enum database_result re
     if (result == DATABASE_DONE) {
         if (store->group.noted_room > 0)
             no_room_note(store->directory, 0);
-        store->group.noted_room = store->group.waits_from = 0;
+        store->group.noted_room = 0;
         return QUEUE_STORED;
     }
-    if (result == DATABASE_FULL)
-        store->group.waits_from = clock_now() + CHECKPOINT_AGAIN_MS;
     if (result == DATABASE_FULL && clock_now() - store->group.noted_room >= NOTE_AGAIN_MS) {
         store->group.noted_room = clock_now();
         no_room_note(store->directory, database->error);
@@ -187,38 +185,60 @@ static enum queue_result answer_for(struct store *store, enum database_result re
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
 
+/* The bytes by which the database grows when the log is copied into it, as of this process's last look. */
+static int64_t growth_in_log(const struct store *store)
+{
+    char path[STATE_PATH];
+    struct stat file;
+    directory_path(path, store->directory, "queue.db");
+    return store->group.pages > 0 && stat(path, &file) == 0 ? store->group.pages * PAGE_BYTES - file.st_size : 0;
+}
+
 /* What is in the log only makes the database grow when it is copied, and on a full disk that is the first thing for
  * which the reserve is given up: else the log could not begin anew, and nothing could be settled. So there may be no
- * more of it than a part of the reserve; then the housekeeper has to come first, but not for ever: there may be none.
- * Returns false when the reserve is gone. */
-static bool wait_for_checkpoint(struct store *store)
+ * more of it than a part of the reserve; beyond that the housekeeper has to come first. Returns whether it has. */
+static bool wait_for_checkpoint(struct store *store, int64_t reserve)
 {
     static const struct timespec pause = {.tv_nsec = 5000000};
     struct group *group = &store->group;
-    char path[STATE_PATH];
-    struct stat file;
-    int64_t reserve = reserve_size(store->directory), most = reserve / RESERVE_SHARE;
+    enum database_result result = DATABASE_DONE;
     moment now = clock_now(), deadline = now + CHECKPOINT_WAIT_MS;
-    directory_path(path, store->directory, "queue.db");
-    while (reserve >= 0 && group->pages > 0 && now >= group->waits_from && now < deadline && stat(path, &file) == 0 &&
-           group->pages * PAGE_BYTES - file.st_size > most) {
+    while (result == DATABASE_DONE && growth_in_log(store) > reserve / RESERVE_SHARE) {
+        if (now < group->waits_from || now > deadline) {
+            group->waits_from = now > deadline ? now + CHECKPOINT_AGAIN_MS : group->waits_from;
+            return growth_in_log(store) <= reserve / 2;
+        }
         housekeeper_call(store);
         wake_send(store->directory, &group->wake_fd);
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        int64_t pages = database_number(&group->database, STATEMENT_PAGES, &result); /* it may have shrunk */
+        group->pages = result == DATABASE_DONE ? pages : 0;
         now = clock_now();
     }
-    return reserve >= 0;
+    return true;
+}
+
+/* Whether there is room, as far as can be told before anything is written. */
+static bool may_write(struct store *store)
+{
+    struct why *why = &store->group.database.why;
+    int64_t reserve = reserve_size(store->directory);
+    if (reserve >= 0 && wait_for_checkpoint(store, reserve))
+        return true;
+    int error = no_room_of(store->directory); /* without a reserve: whoever forwards makes it again */
+    if (error != 0)
+        why_set(why, "%s: %s", no_room_words(error), no_room_advice(error));
+    else
+        why_set(why, "the disk does not keep up, or is full: what was accepted last is still to be copied");
+    return false;
 }
 
 /* Commits a group: one transaction, one sync. */
 static enum queue_result commit_group(struct store *store, const struct waiting_append *first)
 {
     struct database *database = &store->group.database;
-    if (!wait_for_checkpoint(store)) { /* whoever forwards makes it again */
-        int error = no_room_of(store->directory);
-        why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
+    if (!may_write(store))
         return QUEUE_FULL;
-    }
     if (atomic_load(&store->must_reopen)) {
         why_set(&database->why, "the queue must be opened anew");
         return QUEUE_BROKEN;
