@@ -57,7 +57,7 @@ LDFLAGS_valgrind :=
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages install uninstall clean help \
+.PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages test-hosts install uninstall clean help \
 	test-browser test-storm test-upgrade setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
@@ -209,6 +209,13 @@ asan: setup-test ## the tests with AddressSanitizer and UndefinedBehaviorSanitiz
 tsan: setup-test ## the tests with ThreadSanitizer
 	@$(parallel) build/tsan/closecrm.fcgi build/tsan/tests/all
 	$(call run_variant,$(FIXED_ADDRESSES))
+
+# File systems of their own kinds, mounted from images: full disks and quotas, with two processes on one queue.
+test-hosts: setup-test ## the queue on real full disks and quotas: ext4, xfs, btrfs (root only)
+	@[ "$$(id -u)" = 0 ] || { echo "make test-hosts: only root can mount file systems" >&2; exit 1; }
+	@packaging/install-packages hosts
+	@$(parallel) closecrm.fcgi build/release/tests/all
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi build/release/tests/all file_systems
 
 # Under valgrind only what runs in the test program itself: it makes programs some thirty times slower, and the system
 # tests are about real servers' time-outs. http/'s tests execute the test program anew, which would be valgrind itself.

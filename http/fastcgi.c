@@ -152,6 +152,7 @@ static bool start_threads(struct http *http, struct why *why)
 {
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* blocked, a mapped page without room would end the process: watch/mapping.h */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool started = guard_start(&http->guard, http->watched, http->limits.threads, why);
     if (started && !start_some_workers(http, why)) {

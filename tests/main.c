@@ -109,6 +109,7 @@ static void (*const suites[])(void) = {
     suite_durable_processes,
     suite_durable_sync,
     suite_few_threads,
+    suite_file_systems,
     suite_hanging,
     suite_hosts,
     suite_life,
@@ -142,6 +143,12 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
         fprintf(stderr, "suite %s: %s\n", name, CU_get_error_msg());
         exit(1);
     }
+}
+
+void suite_add_if_named(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests)
+{
+    if (wanted_count > 0)
+        suite_add(name, init, clean, tests);
 }
 
 int main(int argc, char **argv)

@@ -7,6 +7,9 @@
 /* Adds a suite with its tests; ends the program when CUnit cannot. tests ends with CU_TEST_INFO_NULL. */
 void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
 
+/* The same for a suite that needs more than a test machine has: only where it is asked for by its name. */
+void suite_add_if_named(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
+
 void suite_alerts(void);
 void suite_close(void);
 void suite_close_backfill(void);
@@ -50,6 +53,7 @@ void suite_durable_poison(void);
 void suite_durable_processes(void);
 void suite_durable_sync(void);
 void suite_few_threads(void);
+void suite_file_systems(void);
 void suite_forward(void);
 void suite_forwarder(void);
 void suite_forwarder_durable(void);

@@ -60,6 +60,10 @@ static void on_fault(int number, siginfo_t *info, void *context)
 /* With the lock held. */
 static bool install(void)
 {
+    sigset_t bus;
+    sigemptyset(&bus);
+    sigaddset(&bus, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &bus, NULL); /* whatever this process has inherited */
     if (guard.installed)
         return true;
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_RESTART};

@@ -12,7 +12,7 @@
 
 /* Maps so many bytes of the file, shared, and guards them. Takes over fd, also when it fails. Returns NULL, with errno,
  * when it cannot. Installs a handler for SIGBUS, which leaves all that is about other memory to whoever was installed
- * before. Any thread. */
+ * before, and unblocks it in this thread: no thread that uses the mapping may block it. Any thread. */
 void *mapping_open(int fd, size_t bytes);
 
 /* Whether a page of it was lost. */

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +24,9 @@
 #define GROUP_OF_LOAD 8 /* so many in a group: there is load */
 #define PAGE_BYTES 16384
 #define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* below a limit on the size of files: a group, and settling */
+#define RESERVE_SHARE 4 /* of the reserve: so much may have to be copied from the log into new pages */
+#define CHECKPOINT_WAIT_MS 1000
+#define CHECKPOINT_AGAIN_MS 1000 /* so long none is waited for, once it has not come in time */
 #define NOTE_AGAIN_MS 5000
 #define REST_NS 200000L /* then, between two groups; a commit takes two or three times as long */
 #define STACK_SIZE ((size_t)256 * 1024)
@@ -137,6 +141,7 @@ static bool is_too_full(struct store *store, enum database_result *result)
     int64_t unused = *result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, result) : 0;
     if (*result != DATABASE_DONE)
         return false;
+    store->group.pages = pages;
     if (is_at_size_limit(store, pages, unused)) {
         why_set(&database->why, "%s: %s", no_room_words(EFBIG), no_room_advice(EFBIG));
         database->error = EFBIG;
@@ -187,17 +192,60 @@ static enum queue_result answer_for(struct store *store, enum database_result re
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
 
+/* The bytes by which the database grows when the log is copied into it, as of this process's last look. */
+static int64_t growth_in_log(const struct store *store)
+{
+    char path[STATE_PATH];
+    struct stat file;
+    directory_path(path, store->directory, "queue.db");
+    return store->group.pages > 0 && stat(path, &file) == 0 ? store->group.pages * PAGE_BYTES - file.st_size : 0;
+}
+
+/* What is in the log only makes the database grow when it is copied, and on a full disk that is the first thing for
+ * which the reserve is given up: else the log could not begin anew, and nothing could be settled. So there may be no
+ * more of it than a part of the reserve; beyond that the housekeeper has to come first. Returns whether it has. */
+static bool wait_for_checkpoint(struct store *store, int64_t reserve)
+{
+    static const struct timespec pause = {.tv_nsec = 5000000};
+    struct group *group = &store->group;
+    enum database_result result = DATABASE_DONE;
+    moment now = clock_now(), deadline = now + CHECKPOINT_WAIT_MS;
+    while (result == DATABASE_DONE && growth_in_log(store) > reserve / RESERVE_SHARE) {
+        if (now < group->waits_from || now > deadline) {
+            group->waits_from = now > deadline ? now + CHECKPOINT_AGAIN_MS : group->waits_from;
+            return growth_in_log(store) <= reserve / 2;
+        }
+        housekeeper_call(store);
+        wake_send(store->directory, &group->wake_fd);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        int64_t pages = database_number(&group->database, STATEMENT_PAGES, &result); /* it may have shrunk */
+        group->pages = result == DATABASE_DONE ? pages : 0;
+        now = clock_now();
+    }
+    return true;
+}
+
+/* Whether there is room, as far as can be told before anything is written. */
+static bool may_write(struct store *store)
+{
+    struct why *why = &store->group.database.why;
+    int64_t reserve = reserve_size(store->directory);
+    if (reserve >= 0 && wait_for_checkpoint(store, reserve))
+        return true;
+    int error = no_room_of(store->directory); /* without a reserve: whoever forwards makes it again */
+    if (error != 0)
+        why_set(why, "%s: %s", no_room_words(error), no_room_advice(error));
+    else
+        why_set(why, "the disk does not keep up, or is full: what was accepted last is still to be copied");
+    return false;
+}
+
 /* Commits a group: one transaction, one sync. */
 static enum queue_result commit_group(struct store *store, const struct waiting_append *first)
 {
     struct database *database = &store->group.database;
-    if (!reserve_is_there(store->directory)) { /* whoever forwards makes it again */
-        if (!store_is_in_place(store, &database->why))
-            return QUEUE_BROKEN;
-        int error = no_room_of(store->directory);
-        why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
-        return QUEUE_FULL;
-    }
+    if (!may_write(store))
+        return store_is_in_place(store, &database->why) ? QUEUE_FULL : QUEUE_BROKEN;
     if (atomic_load(&store->must_reopen)) {
         why_set(&database->why, "the queue must be opened anew");
         return QUEUE_BROKEN;
@@ -291,6 +339,7 @@ static bool start_writer(struct store *store)
     int error = pthread_attr_init(&small);
     if (error == 0) {
         sigfillset(&all);
+        sigdelset(&all, SIGBUS); /* see watch/mapping.h */
         pthread_attr_setstacksize(&small, STACK_SIZE);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         error = pthread_create(&group->writer, &small, run_writer, store);

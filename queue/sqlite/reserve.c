@@ -77,7 +77,7 @@ static bool fill(int fd, int64_t bytes)
     return good && fdatasync(fd) == 0;
 }
 
-static int64_t size_of(const char *directory)
+int64_t reserve_size(const char *directory)
 {
     char path[STATE_PATH];
     struct stat status;
@@ -178,7 +178,7 @@ static void enlarge(const char *directory, int64_t bytes)
 bool reserve_make(const char *directory, int64_t bytes)
 {
     char note[STATE_PATH];
-    int64_t size = size_of(directory);
+    int64_t size = reserve_size(directory);
     directory_path(note, directory, NOTE);
     if (size >= 0 && access(note, F_OK) != 0)
         no_room_note(directory, 0); /* of the version before: now there is room for it */

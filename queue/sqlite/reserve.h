@@ -22,6 +22,9 @@ void reserve_give_up(const char *directory, int error);
 
 bool reserve_is_there(const char *directory);
 
+/* Its bytes; negative: it is gone. */
+int64_t reserve_size(const char *directory);
+
 /* Notes, for all processes, that nothing could be written because of that errno; 0: that it can. */
 void no_room_note(const char *directory, int error);
 

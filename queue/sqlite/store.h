@@ -54,6 +54,8 @@ struct group {
     pthread_t writer;
     struct database database; /* the writer's, once it is started; else of who leads */
     int wake_fd;              /* likewise; of a command, its own */
+    int64_t pages;            /* likewise: of the database, its log included, when it was last written; 0: never */
+    moment waits_from;        /* likewise: no checkpoint is waited for before */
     moment noted_room;        /* likewise: when it noted that there is no room; 0: not since the last commit */
 };
 
