@@ -29,6 +29,7 @@ struct completeness {
     int64_t last_run_ms;  /* by this machine's clock */
     int64_t last_good_ms; /* likewise */
     bool paused;          /* a subscription is, and not by our own `pause` */
+    bool lost;            /* events may be gone that are not fetched by themselves: trouble says what to do */
     char trouble[512];    /* what somebody must look at; "": nothing */
 };
 
@@ -66,6 +67,9 @@ struct reconcile_options {
     int stop_fd;     /* readable once all is to end; -1: none */
     bool all_events; /* whatever the subscriptions cover */
     bool silent;     /* the caller tells what is wrong: it is not logged as well */
+    /* Read all from here on, also what may be delivered already, and forget a loss; Unix time in microseconds; 0: from
+     * where the last run ended. */
+    int64_t from_us;
     int64_t patience_ms;
 
     /* Called as the work goes on; NULL: nobody wants to know. */

@@ -94,9 +94,13 @@ static enum reconcile_result work_on(struct run *run)
     if (!set_types(run))
         return RECONCILE_FAILED;
     run_watch_subscriptions(run);
+    if (!run_take_loss(run))
+        return RECONCILE_FAILED;
     enum log_result result = run_read_log(run);
     if (result != LOG_DONE)
         return result == LOG_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
+    if (!run_end_loss(run))
+        return RECONCILE_FAILED;
     go_on_with_rotation(run);
     run->state.last_good_ms = clock_unix_ms();
     return end_of(run);

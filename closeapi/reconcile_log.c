@@ -26,6 +26,10 @@ static int64_t first_creation_us(const struct run *run)
 static int64_t choose_start(struct run *run)
 {
     int64_t oldest = run->now_us - BEYOND_US;
+    if (run->on_hold) {
+        int64_t start = run->state.ahead_us - RECONCILE_OVERLAP_US;
+        return start > run->state.floor_us ? start : run->state.floor_us;
+    }
     if (run->state.until_us == 0) {
         int64_t created = first_creation_us(run);
         int64_t start = created > 0 ? created : run->now_us - DAY_US;
@@ -40,7 +44,12 @@ static int64_t choose_start(struct run *run)
         run->state.since_us = run->state.until_us = run->state.verified_us = oldest;
     }
     int64_t start = run->state.until_us - RECONCILE_OVERLAP_US;
-    return start > run->state.since_us ? start : run->state.since_us;
+    start = start > run->state.since_us ? start : run->state.since_us;
+    if (run->options->from_us > 0)
+        return run->state.until_us; /* that very time */
+    if (run->state.again_us > 0 && run->state.again_us < start)
+        start = run->state.again_us > oldest ? run->state.again_us : oldest;
+    return start > run->state.floor_us ? start : run->state.floor_us;
 }
 
 static bool tell(void *context, const struct fill_counts *counts, int64_t reached_us, struct why *why)
@@ -79,14 +88,20 @@ static void count_missed(struct run *run, const struct fill_counts *counts)
 static bool window_done(void *context, const struct fill_counts *counts, int64_t until_us, struct why *why)
 {
     struct run *run = context;
-    count_missed(run, counts);
+    if (run->any_loss && !run->second) /* it is not the webhook that missed it */
+        log_write(LEVEL_INFO, "msg=fetched_after_loss source=%s events=%llu", run->source->name,
+                  (unsigned long long)(counts->fresh - run->before.fresh));
+    else
+        count_missed(run, counts);
     bool hole = counts->hidden > run->before.hidden;
     run->before = *counts;
     if (run->second)
         run->state.verified_us = until_us;
+    else if (run->on_hold)
+        run->state.ahead_us = until_us;
     else if (until_us > run->state.until_us)
         run->state.until_us = until_us;
-    if (hole && until_us > run->state.since_us)
+    if (hole && !run->on_hold && until_us > run->state.since_us)
         run->state.since_us = until_us; /* what came before is not complete */
     return reconcile_state_write(run->directory, &run->state, why);
 }
@@ -127,6 +142,7 @@ static enum log_result read_second(struct run *run)
         return LOG_DONE;
     int64_t from = run->state.verified_us - RECONCILE_OVERLAP_US;
     from = from > run->state.since_us ? from : run->state.since_us;
+    from = from > run->state.floor_us ? from : run->state.floor_us;
     run->second = true;
     enum log_result result = read_log(run, from, to, &run->report->second);
     run->second = false;

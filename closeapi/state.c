@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "closeapi/setback.h"
 #include "config/small_file.h"
 #include "transform/dates.h"
 #include "watch/clock.h"
@@ -26,6 +27,7 @@ struct field {
 static const struct field fields[] = {
     FIELD(since_us),      FIELD(until_us),    FIELD(verified_us), FIELD(missed),      FIELD(missed_large),
     FIELD(missed_paused), FIELD(missed_late), FIELD(hidden),      FIELD(last_run_ms), FIELD(last_good_ms),
+    FIELD(loss_ms),       FIELD(floor_us),    FIELD(again_us),    FIELD(ahead_us),
 };
 
 #define FIELDS (sizeof fields / sizeof *fields)
@@ -100,13 +102,44 @@ static bool look(const struct config *config, const struct source *source, struc
     return reconcile_state_read(directory, state, why);
 }
 
+/* A loss that no run has seen yet has set the claim back all the same. Returns false with the reason. */
+static bool look_at_loss(const struct config *config, const struct source *source, struct reconcile_state *state,
+                         bool *waits, struct why *why)
+{
+    struct loss loss;
+    bool any;
+    *waits = false;
+    if (config->state_dir == NULL)
+        return true;
+    if (!loss_read(config->state_dir, source->name, &loss, &any, why))
+        return false;
+    if (!any)
+        return true;
+    const struct setback_clock clock = {.now_us = clock_unix_ms() * 1000,
+                                        .remembered_us = config->dedupe_window_ms * 1000};
+    setback_apply(state, &loss, &clock);
+    *waits = !setback_is_fetched(&loss);
+    if (*waits)
+        setback_advise(&loss, source->name, state->trouble, sizeof state->trouble);
+    else if (source->reconcile_interval_ms == 0)
+        snprintf(state->trouble, sizeof state->trouble,
+                 "events may be gone: `closecrm.fcgi reconcile --source %s` fetches what Close still has",
+                 source->name);
+    return true;
+}
+
 bool closeapi_completeness(const struct config *config, const struct source *source, struct completeness *out,
                            struct why *why)
 {
     struct reconcile_state state;
+    bool lost;
     *out = (struct completeness){.types = NULL};
     if (!look(config, source, &state, why))
         return false;
+    if (!look_at_loss(config, source, &state, &lost, why)) {
+        reconcile_state_free(&state);
+        return false;
+    }
     *out = (struct completeness){
         .since_ms = state.since_us / 1000,
         .until_ms = state.until_us / 1000,
@@ -120,6 +153,7 @@ bool closeapi_completeness(const struct config *config, const struct source *sou
         .last_run_ms = state.last_run_ms,
         .last_good_ms = state.last_good_ms,
         .paused = state.paused,
+        .lost = lost,
     };
     snprintf(out->trouble, sizeof out->trouble, "%s", state.trouble);
     if (out->types != NULL)

@@ -10,6 +10,10 @@ struct reconcile_state {
     char *types; /* owned; NULL: none yet */
     uint64_t missed, missed_large, missed_paused, missed_late, hidden;
     int64_t last_run_ms, last_good_ms;
+    int64_t loss_ms;  /* the loss that was applied last: its until_ms (setback.h) */
+    int64_t floor_us; /* nothing older is read by itself: it is not known any more whether it was delivered */
+    int64_t again_us; /* what is read begins here, though it is older than the claim; 0: it does not */
+    int64_t ahead_us; /* while a loss waits for the operator: how far was read beyond it; the claim stays */
     bool paused;
     char trouble[512];
 };

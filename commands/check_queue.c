@@ -148,6 +148,12 @@ static size_t check_source(const struct overview_source *source)
         plain_column(stdout, source->notes.reason, 0);
         putchar('\n');
     }
+    if (source->configured && source->complete.lost) {
+        printf("  WRONG: source %s: ", source->name);
+        plain_column(stdout, source->complete.trouble, 0);
+        putchar('\n');
+        wrong++;
+    }
     if (source->counts.dead > 0)
         printf("  %" PRIu64 " dead letters of source %s: `closecrm.fcgi dead list --source %s` says why; once that is "
                "mended,\n    `closecrm.fcgi dead replay --source %s`\n",

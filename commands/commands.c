@@ -97,8 +97,13 @@ static const struct command commands[] = {
      "  --again              from the start, not where it was stopped\n"
      "  --dry-run            only read and count\n",
      command_backfill},
-    {"reconcile", "[--source NAME] [--all-events] [--json]",
+    {"reconcile", "[--source NAME] [--from T] [--all-events] [--json]",
      "close every gap since the last time from Close's Event Log",
+     "  --from T   read everything from this time on (2026-11-24, 2026-11-24T20:45 in UTC, 7d). After a loss of the\n"
+     "             queue it fetches what is gone; what was delivered in that time and is not known any more is "
+     "counted\n"
+     "             twice. `0s` fetches nothing and leaves the loss as it is\n"
+     "\n"
      "cron and the running program do this by themselves every reconcile_interval. Also looks whether Close has "
      "paused\n"
      "the subscription. The exit code is 1 when somebody must look at something.\n",

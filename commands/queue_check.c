@@ -5,6 +5,7 @@
 #include "commands/options.h"
 #include "commands/plain.h"
 #include "commands/state.h"
+#include "queue/loss.h"
 
 static void print_fault(void *context, const char *fault)
 {
@@ -27,12 +28,35 @@ static bool open_anew(struct state *state, struct why *why)
     return state->queue != NULL;
 }
 
+/* What repairs have noted of each source, and reconciling has not fetched yet. */
+static bool print_losses(const struct state *state, struct why *why)
+{
+    bool good = true;
+    struct strings names = {NULL, 0};
+    if (!queue_names(state->queue, &names, why))
+        return false;
+    for (size_t i = 0; i < names.count && good; i++) {
+        struct loss loss;
+        bool any;
+        good = loss_read(state->config->state_dir, names.at[i], &loss, &any, why);
+        if (!good || !any)
+            continue;
+        printf("source %s: ", names.at[i]);
+        plain_column(stdout, loss.words, 0);
+        putchar('\n');
+    }
+    queue_names_free(&names);
+    return good;
+}
+
 static bool repair(struct state *state, struct why *why)
 {
     size_t faults = 0;
     if (!open_anew(state, why))
         return false;
-    puts("repaired: the lines above say how much could be read; the damaged files are kept in the state directory");
+    puts("repaired; the damaged files are kept in the state directory, in damaged-TIME");
+    if (!print_losses(state, why))
+        return false;
     if (!queue_check(state->queue, print_fault, NULL, &faults, why))
         return false;
     if (faults > 0)
@@ -48,7 +72,7 @@ static bool check(struct state *state, bool wants_repair, struct why *why)
     fflush(stdout);
     if (faults == 0) {
         puts("the queue is whole");
-        return true;
+        return !wants_repair || print_losses(state, why); /* it may have been repaired when it was opened */
     }
     if (wants_repair)
         return repair(state, why);

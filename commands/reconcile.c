@@ -8,7 +8,9 @@
 
 #include "commands/options.h"
 #include "commands/reconciling.h"
+#include "commands/when.h"
 #include "transform/dates.h"
+#include "watch/clock.h"
 
 #define PATIENCE_MS 60000
 
@@ -93,8 +95,11 @@ int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wis
 {
     struct why why = {""};
     struct reconcile_report report;
-    const struct reconcile_options options = {
-        .stop_fd = -1, .all_events = wish->all_events, .silent = true, .patience_ms = PATIENCE_MS};
+    const struct reconcile_options options = {.stop_fd = -1,
+                                              .all_events = wish->all_events,
+                                              .silent = true,
+                                              .from_us = wish->from_us,
+                                              .patience_ms = PATIENCE_MS};
     if (side->lock >= 0)
         close(side->lock);
     side->lock = -1;
@@ -142,11 +147,18 @@ static int reconcile_all(const char *command, const struct reconcile_wish *wish)
 
 int command_reconcile(int argc, char **argv)
 {
-    const char *source = NULL;
+    const char *source = NULL, *from = NULL;
+    int64_t from_ms = 0;
     struct reconcile_wish wish = {.json = false};
-    const struct option_spec specs[] = {
-        {"--source", &source, NULL}, {"--all-events", NULL, &wish.all_events}, {"--json", NULL, &wish.json}};
+    const struct option_spec specs[] = {{"--source", &source, NULL},
+                                        {"--from", &from, NULL},
+                                        {"--all-events", NULL, &wish.all_events},
+                                        {"--json", NULL, &wish.json}};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
+    if (from != NULL && (!when_read(from, clock_unix_ms(), &from_ms) || from_ms <= 0))
+        return options_wrong(argv[0], "--from is a time like 2026-11-24, 2026-11-24T20:45 (UTC) or 7d, not \"%.60s\"",
+                             from);
+    wish.from_us = from_ms * 1000;
     return source != NULL ? reconcile_one(argv[0], source, &wish) : reconcile_all(argv[0], &wish);
 }

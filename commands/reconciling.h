@@ -7,6 +7,7 @@
 struct reconcile_wish {
     bool all_events;
     bool json;
+    int64_t from_us;  /* as in reconcile_options */
     bool after_pause; /* the last five minutes come later: say so */
 };
 

@@ -24,6 +24,11 @@ static bool cannot(struct why *why, const char *what, const char *path)
     return false;
 }
 
+bool small_directory_sync(const char *path, struct why *why)
+{
+    return sync_directory(path) || cannot(why, "sync", path);
+}
+
 static bool join(char out[static SMALL_PATH], const char *directory, const char *name, struct why *why)
 {
     int length = snprintf(out, SMALL_PATH, "%s/%s", directory, name);

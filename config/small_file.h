@@ -16,6 +16,9 @@
  * path to out. Returns false with the reason. */
 bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct why *why);
 
+/* Syncs a directory: the names in it survive a power cut. Returns false with the reason. */
+bool small_directory_sync(const char *path, struct why *why);
+
 /* Writes directory/name with mode 0600: to a file beside it, synced, renamed, the directory synced. Returns false with
  * the reason; then the old one stands. */
 bool small_file_replace(const char *directory, const char *name, const char *text, struct why *why);

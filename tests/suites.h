@@ -10,6 +10,8 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
 void suite_alerts(void);
 void suite_close(void);
 void suite_close_backfill(void);
+void suite_close_loss(void);
+void suite_close_lost(void);
 void suite_close_reconcile(void);
 void suite_closeapi(void);
 void suite_commands(void);
@@ -65,6 +67,7 @@ void suite_log(void);
 void suite_queue(void);
 void suite_queue_look(void);
 void suite_queue_remember(void);
+void suite_queue_repair(void);
 void suite_queue_sqlite(void);
 void suite_queue_sqlite_checkpoints(void);
 void suite_queue_sqlite_displaced(void);

@@ -70,6 +70,7 @@ enum statement {
     STATEMENT_BURY,
     STATEMENT_OLDEST,
     STATEMENT_NEWEST,
+    STATEMENT_FIRST_BODIES,
     STATEMENT_REPLAY,
     STATEMENT_MOVE_UP_TO,
     STATEMENTS
@@ -150,6 +151,9 @@ enum database_result schema_make(const char *directory, struct why *why);
 
 /* schema.c: database_open, and makes or migrates the tables where needed. */
 enum database_result schema_open(struct database *database, const char *directory, bool durable);
+
+/* Makes the table of the waiting events of the source with that number; within a transaction. */
+enum database_result schema_make_events(struct database *database, uint32_t number);
 
 /* Makes the table of a source, unless it is there. */
 enum database_result schema_add_source(struct database *database, const char *name, uint32_t *number);

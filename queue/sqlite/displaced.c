@@ -39,16 +39,6 @@ bool store_is_in_place(struct store *store, struct why *why)
     return false;
 }
 
-/* The place for what must follow when a rescue failed: the claim of completeness falls back to before what may be gone
- * (loss.h). */
-static void note_loss(const struct store *store, const char *words)
-{
-    log_write(LEVEL_ERROR,
-              "msg=not_rescued state_dir=\"%s\" reason=\"%s\" advice=\"events that waited may be lost: `closecrm.fcgi "
-              "backfill` fetches from Close what it still has\"",
-              store->directory, words);
-}
-
 /* What another process saved after the last commit of this one has all of it. Whoever delivers goes on committing. */
 static bool was_saved_since(const struct store *store)
 {
@@ -69,6 +59,6 @@ void store_save(struct store *store)
     else if (!was_saved_since(store))
         result = rescue_save(&store->group.database, &store->places, store->directory, &why);
     if (result != DATABASE_DONE)
-        note_loss(store, why.text);
+        rescue_note_loss(store->directory, store->config, why.text);
     atomic_store(&store->must_reopen, true);
 }

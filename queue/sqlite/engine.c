@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include "queue/sqlite/checkpoint.h"
+#include "queue/sqlite/repair.h"
 #include "queue/sqlite/rescue.h"
 #include "queue/sqlite/store.h"
 #include "watch/lock_file.h"
 #include "watch/log.h"
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
+#define ALONE_TRIES 5      /* for being the only one that has it open */
 
 static int take_open_lock(struct store *store, int how)
 {
@@ -38,19 +40,29 @@ static bool lock_open(struct store *store, struct why *why)
     return true;
 }
 
+/* Of several that open it at once, each has it open for a moment. */
+static bool lock_alone(const struct store *store)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    for (int tries = 0; flock(store->open_lock, LOCK_EX | LOCK_NB) != 0; tries++) {
+        if (tries == ALONE_TRIES)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* Repairs a damaged database, if nobody else has it open. */
 static bool repair(struct store *store, struct why *why)
 {
-    if (flock(store->open_lock, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_alone(store)) {
         why_set(why,
                 "the queue in %.300s is damaged, and is repaired as soon as no process has it open any more: stop "
                 "those that do",
                 store->directory);
         return false;
     }
-    bool good = !damage_is_marked(store->directory) || salvage(store->directory, why);
-    if (good)
-        damage_unmark(store->directory);
+    bool good = repair_run(store->directory, store->config, why);
     flock(store->open_lock, LOCK_SH);
     return good;
 }
@@ -63,10 +75,10 @@ static bool bring_over(struct store *store, struct why *why)
     moment deadline = clock_now() + OPEN_WAIT_MS;
     bool good = true;
     while (good && rescue_is_due(store->directory)) {
-        if (damage_is_marked(store->directory) && !repair(store, why))
+        if (repair_is_due(store->directory) && !repair(store, why))
             return false;
         if (take_open_lock(store, LOCK_EX) == 0) {
-            enum database_result result = rescue_bring_over(store->directory, why);
+            enum database_result result = rescue_bring_over(store->directory, store->config, why);
             good = result == DATABASE_DONE;
             if (!good)
                 store_failed(store, result, why);
@@ -107,6 +119,8 @@ static bool prepare_sources(struct store *store, struct why *why)
 
 static bool make_files(struct store *store, struct why *why)
 {
+    if (!repair_note_missing(store->directory, store->config, why))
+        return false;
     enum database_result result = schema_make(store->directory, why);
     if (result != DATABASE_DONE) {
         store_failed(store, result, why);
@@ -125,7 +139,7 @@ static bool make_files(struct store *store, struct why *why)
 static bool open_database(struct store *store, struct why *why)
 {
     for (int tries = 0; tries < 2; tries++) {
-        if (damage_is_marked(store->directory) && !repair(store, why))
+        if (repair_is_due(store->directory) && !repair(store, why))
             return false;
         if (!make_files(store, why))
             return false;
@@ -169,6 +183,7 @@ static void store_close(void *state)
     sketch_free(&store->sketch);
     pthread_mutex_destroy(&store->mirror_lock);
     free(store->number);
+    free(store->settled);
     if (store->open_lock >= 0)
         close(store->open_lock);
     free(store);

@@ -291,6 +291,7 @@ static void keep_house(struct house *house)
     if (now >= house->next_beat) {
         beat_write(store->directory);
         store_keep_owning(store);
+        marks_note(store, &house->database);
         steady_look(store);
         if (!reserve_is_there(store->directory))
             checkpointer_empty(&house->checkpointer); /* it may be the log that fills the disk */
@@ -340,8 +341,10 @@ static void *run(void *context)
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    if (result == DATABASE_DONE && store_is_in_place(house.store, &displaced))
+    if (result == DATABASE_DONE && store_is_in_place(house.store, &displaced)) {
+        marks_note(house.store, &house.database);
         checkpointer_finish(&house.checkpointer);
+    }
     checkpointer_close(&house.checkpointer);
     database_close(&house.database);
     return NULL;

@@ -49,6 +49,7 @@ static enum database_result load_mirror(struct store *store)
         const void *key = sqlite3_column_blob(journal, 2);
         if (key != NULL && sqlite3_column_bytes(journal, 2) == (int)sizeof one.key) {
             memcpy(one.key, key, sizeof one.key);
+            marks_settled(store, one.source, one.updated);
             if (!mirror_add(&store->mirror, &one)) {
                 why_set(&store->reader.why, "out of memory");
                 result = DATABASE_FAILED;
@@ -66,6 +67,10 @@ static bool take_over(struct store *store, struct why *why)
     store->wake_fd = wake_open(store->directory, why);
     if (store->wake_fd < 0 || !store_reader(store, why))
         return false;
+    if (!marks_begin(store)) {
+        why_set(why, "out of memory");
+        return false;
+    }
     enum database_result result = load_mirror(store);
     if (result != DATABASE_DONE) {
         *why = store->reader.why;

@@ -10,8 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "queue/loss.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/merge.h"
+#include "watch/clock.h"
 #include "watch/log.h"
 
 #define MARK "displaced"
@@ -36,6 +38,22 @@ bool rescue_is_due(const char *directory)
     char path[STATE_PATH];
     directory_path(path, directory, MARK);
     return access(path, F_OK) == 0;
+}
+
+void rescue_note_loss(const char *directory, const struct config *config, const char *words)
+{
+    struct loss loss = {.until_ms = clock_unix_ms()};
+    snprintf(loss.words, sizeof loss.words, "files of the queue were removed or replaced while it was in use: %.200s",
+             words);
+    log_write(LEVEL_ERROR,
+              "msg=not_rescued state_dir=\"%s\" reason=\"%s\" advice=\"events that waited may be lost: reconciling "
+              "fetches what Close still has\"",
+              directory, words);
+    for (size_t i = 0; i < config->sources; i++) {
+        struct why why = {""};
+        if (!loss_note(directory, config->source[i].name, &loss, &why))
+            log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", config->source[i].name, why.text);
+    }
 }
 
 /* ---- saving ---- */
@@ -179,15 +197,18 @@ static enum database_result set_aside(const char *directory, const char *saved, 
     return rename(saved, to) == 0 ? DATABASE_DONE : failed(to, why);
 }
 
-static enum database_result bring_over(const char *directory, const char *name, struct why *why)
+static enum database_result bring_over(const char *directory, const char *name, const struct config *config,
+                                       struct why *why)
 {
     static const char *const beside[] = {"", "-wal", "-shm", "-journal"};
     char saved[STATE_PATH], more[STATE_PATH];
     directory_path(saved, directory, name);
     enum database_result result =
         is_untouched(directory, name) ? put_in_place(directory, saved, why) : merge_into_queue(directory, saved, why);
-    if (result == DATABASE_DAMAGED)
+    if (result == DATABASE_DAMAGED) {
+        rescue_note_loss(directory, config, why->text);
         result = set_aside(directory, saved, name, why);
+    }
     for (size_t i = 0; result == DATABASE_DONE && i < sizeof beside / sizeof *beside; i++) {
         snprintf(more, sizeof more, "%.200s%s", name, beside[i]);
         remove_if_there(directory, more);
@@ -195,7 +216,7 @@ static enum database_result bring_over(const char *directory, const char *name, 
     return result;
 }
 
-enum database_result rescue_bring_over(const char *directory, struct why *why)
+enum database_result rescue_bring_over(const char *directory, const struct config *config, struct why *why)
 {
     enum database_result result = DATABASE_DONE;
     DIR *files = opendir(directory);
@@ -203,7 +224,7 @@ enum database_result rescue_bring_over(const char *directory, struct why *why)
         return failed(directory, why);
     for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
         if (is_saved(file->d_name))
-            result = bring_over(directory, file->d_name, why);
+            result = bring_over(directory, file->d_name, config, why);
         else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
             remove_if_there(directory, file->d_name); /* by a process that died meanwhile */
     }

@@ -1,273 +1,510 @@
-/* A damaged database: it is moved aside whole, a new one is made, and what can be read of the old one is put in.
- * Nothing of the old one is ever deleted; what could not be read is said loudly. */
-#include <errno.h>
+/* What can be read of a damaged database, copied into a new one: see salvage.h. */
+#include "queue/sqlite/salvage.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "queue/sqlite/database.h"
-#include "queue/sqlite/directory.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
-#define PROBES_MOST 5000000 /* rows looked for one by one where a table cannot be read on */
-
-/* A table whose rows have numbers, and how many columns with that number. %u: the source's. */
+/* A table whose rows have numbers. received: which column says when; -1: none. */
 struct numbered {
     const char *table;
     const char *number;
     int columns;
+    int received;
 };
 
-static const struct numbered of_each_source = {"event_%u", "id", 4};
-static const struct numbered of_all[] = {{"letter", "id", 9}, {"journal", "n", 5}};
+/* ---- what the files of salvaging share ---- */
 
-/* Tables without numbers: taken as far as they can be read. What is lost of these costs no event. */
-static const char *const whole[] = {"known", "count", "note", "parked"};
+static void fail(struct salvage *salvage, const char *what, const char *words)
+{
+    if (!salvage->failed)
+        why_set(salvage->why, "%s: %.300s", what, words);
+    salvage->failed = true;
+}
 
-struct salvage {
-    sqlite3 *old;
-    struct database *new;
-    size_t kept;
-    size_t lost; /* numbers at which nothing could be read: events, or gaps where there was none */
-};
+bool salvage_is_damage(struct salvage *salvage, int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return false;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_ERROR: /* a table that is not there any more */
+        return true;
+    case SQLITE_IOERR: /* a bad sector: it stays bad */
+        if (code == SQLITE_IOERR_READ || code == SQLITE_IOERR_SHORT_READ || code == SQLITE_IOERR_DATA)
+            return true;
+        break;
+    default:
+        break;
+    }
+    fail(salvage, "the damaged database cannot be read", sqlite3_errmsg(salvage->old));
+    return false;
+}
 
-static sqlite3_stmt *prepare(sqlite3 *db, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool write_is_good(struct salvage *salvage, int code)
+{
+    if (code == SQLITE_OK || code == SQLITE_DONE)
+        return !salvage->failed;
+    fail(salvage, "the new database cannot be written", sqlite3_errmsg(salvage->new.db));
+    return false;
+}
 
-static sqlite3_stmt *prepare(sqlite3 *db, const char *format, ...)
+sqlite3_stmt *salvage_prepare(struct salvage *salvage, sqlite3 *db, const char *format, ...)
 {
     sqlite3_stmt *statement = NULL;
     va_list args;
     va_start(args, format);
     char *text = sqlite3_vmprintf(format, args);
     va_end(args);
-    if (text != NULL)
-        sqlite3_prepare_v2(db, text, -1, &statement, NULL);
+    if (text == NULL) {
+        fail(salvage, "salvaging", "out of memory");
+        return NULL;
+    }
+    int code = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
+    if (db == salvage->old)
+        salvage_is_damage(salvage, code);
+    else
+        write_is_good(salvage, code);
     sqlite3_free(text);
     return statement;
 }
 
-static void copy_row(struct salvage *salvage, sqlite3_stmt *row, sqlite3_stmt *write, int columns)
+bool salvage_row(struct salvage *salvage, sqlite3_stmt *row, sqlite3_stmt *write)
 {
-    for (int i = 0; i < columns; i++)
-        sqlite3_bind_value(write, i + 1, sqlite3_column_value(row, i));
-    salvage->kept += sqlite3_step(write) == SQLITE_DONE;
+    int code = SQLITE_OK;
+    for (int i = 0; code == SQLITE_OK && i < sqlite3_column_count(row); i++)
+        code = sqlite3_bind_value(write, i + 1, sqlite3_column_value(row, i));
+    if (code == SQLITE_OK)
+        code = sqlite3_step(write);
+    bool good = write_is_good(salvage, code);
+    if (good)
+        salvage->out->rows += (size_t)sqlite3_changes(salvage->new.db);
     sqlite3_reset(write);
+    return good;
 }
 
-/* "INSERT OR IGNORE INTO t VALUES (?,?,...)" */
-static sqlite3_stmt *prepare_write(struct salvage *salvage, const char *table, int columns)
+sqlite3_stmt *salvage_insert(struct salvage *salvage, const char *table, int columns)
 {
-    char marks[64] = "?";
-    for (int i = 1; i < columns; i++)
-        strcat(marks, ",?"); /* NOLINT: nine at most */
-    return prepare(salvage->new->db, "INSERT OR IGNORE INTO %s VALUES (%s)", table, marks);
+    char marks[2 * 64 + 2] = "?";
+    for (int i = 1; i < columns && i < 64; i++)
+        memcpy(marks + 2 * i - 1, ",?", 3);
+    return salvage_prepare(salvage, salvage->new.db, "INSERT OR IGNORE INTO \"%s\" VALUES (%s)", table, marks);
 }
 
-static int64_t highest(sqlite3 *old, const char *table, const char *number)
+static bool write_now(struct salvage *salvage, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool write_now(struct salvage *salvage, const char *format, ...)
 {
-    int64_t most = 0;
-    sqlite3_stmt *find = prepare(old, "SELECT seq FROM sqlite_sequence WHERE name = '%s'", table);
-    if (find != NULL && sqlite3_step(find) == SQLITE_ROW)
-        most = sqlite3_column_int64(find, 0);
-    sqlite3_finalize(find);
-    find = prepare(old, "SELECT %s FROM %s ORDER BY 1 DESC LIMIT 1", number, table);
-    if (find != NULL && sqlite3_step(find) == SQLITE_ROW && sqlite3_column_int64(find, 0) > most)
-        most = sqlite3_column_int64(find, 0);
-    sqlite3_finalize(find);
-    return most;
+    va_list args;
+    va_start(args, format);
+    char *text = sqlite3_vmprintf(format, args);
+    va_end(args);
+    int code = text == NULL ? SQLITE_NOMEM : sqlite3_exec(salvage->new.db, text, NULL, NULL, NULL);
+    sqlite3_free(text);
+    return write_is_good(salvage, code);
 }
 
-/* Reads on in order, as far as it goes; returns the number up to which all was read, *end whether that was the end. */
-static int64_t read_on(struct salvage *salvage, sqlite3_stmt *read, sqlite3_stmt *write, int columns, int64_t after,
-                       bool *end)
+/* A single number out of the old database; fallback where it cannot be read. */
+static int64_t old_number(struct salvage *salvage, int64_t fallback, const char *text)
+{
+    int64_t number = fallback;
+    sqlite3_stmt *find = salvage_prepare(salvage, salvage->old, "%s", text);
+    int code = find == NULL ? SQLITE_ERROR : sqlite3_step(find);
+    if (code == SQLITE_ROW && sqlite3_column_type(find, 0) != SQLITE_NULL)
+        number = sqlite3_column_int64(find, 0);
+    salvage_is_damage(salvage, code);
+    sqlite3_finalize(find);
+    return number;
+}
+
+/* ---- tables with numbers ---- */
+
+/* The reading of one such table. */
+struct reading {
+    struct salvage *salvage;
+    const struct numbered *table;
+    sqlite3_stmt *read;  /* after a number */
+    sqlite3_stmt *probe; /* whether anything can be read from a number on */
+    sqlite3_stmt *write;
+    struct gone *gone;
+    int64_t at;          /* the last number that was read or given up */
+    int64_t last;        /* the last there was, as far as that is known */
+    int64_t received_ms; /* of the last row that was read */
+    bool in_gap;
+};
+
+static int64_t highest(struct salvage *salvage, const struct numbered *table)
+{
+    char text[200];
+    sqlite3_snprintf(sizeof text, text, "SELECT seq FROM sqlite_sequence WHERE name = '%s'", table->table);
+    int64_t given = old_number(salvage, 0, text);
+    sqlite3_snprintf(sizeof text, text, "SELECT max(%s) FROM \"%s\"", table->number, table->table);
+    int64_t there = old_number(salvage, 0, text);
+    return there > given ? there : given;
+}
+
+static bool take(struct reading *reading, sqlite3_stmt *row)
+{
+    struct gone *gone = reading->gone;
+    reading->at = sqlite3_column_int64(row, 0);
+    if (reading->table->received >= 0)
+        reading->received_ms = sqlite3_column_int64(row, reading->table->received);
+    if (reading->in_gap)
+        gone->until_ms = reading->received_ms;
+    reading->in_gap = false;
+    return salvage_row(reading->salvage, row, reading->write);
+}
+
+static void lose(struct reading *reading, int64_t first, int64_t last)
+{
+    struct gone *gone = reading->gone;
+    if (gone->ranges++ == 0) {
+        gone->first = first;
+        gone->from_ms = reading->received_ms;
+    }
+    gone->until_ms = 0;
+    gone->last = last;
+    gone->numbers += (size_t)(last - first + 1);
+    reading->in_gap = true;
+}
+
+/* Reads on in order, as far as it goes. Returns whether that was the end. */
+static bool read_on(struct reading *reading)
 {
     int code;
-    sqlite3_bind_int64(read, 1, after);
-    while ((code = sqlite3_step(read)) == SQLITE_ROW) {
-        after = sqlite3_column_int64(read, 0);
-        copy_row(salvage, read, write, columns);
-    }
-    sqlite3_reset(read);
-    *end = code == SQLITE_DONE;
-    return after;
-}
-
-/* Goes on number by number, until one can be read again. */
-static int64_t probe_on(struct salvage *salvage, sqlite3_stmt *probe, sqlite3_stmt *write, int columns, int64_t after,
-                        int64_t last)
-{
-    for (int64_t n = after + 1, tries = 0; n <= last && tries < PROBES_MOST; n++, tries++) {
-        sqlite3_bind_int64(probe, 1, n);
-        int code = sqlite3_step(probe);
-        if (code == SQLITE_ROW)
-            copy_row(salvage, probe, write, columns);
-        else if (code != SQLITE_DONE)
-            salvage->lost++;
-        sqlite3_reset(probe);
-        if (code == SQLITE_ROW)
-            return n;
-    }
-    return last;
-}
-
-static void salvage_numbered(struct salvage *salvage, const char *table, const char *number, int columns)
-{
-    sqlite3_stmt *read = prepare(salvage->old, "SELECT * FROM %s WHERE %s > ?1 ORDER BY %s", table, number, number);
-    sqlite3_stmt *probe = prepare(salvage->old, "SELECT * FROM %s WHERE %s = ?1", table, number);
-    sqlite3_stmt *write = prepare_write(salvage, table, columns);
-    int64_t last = highest(salvage->old, table, number), at = 0;
-    size_t kept = salvage->kept, lost = salvage->lost;
-    bool end = read == NULL || probe == NULL || write == NULL;
-    if (end)
-        salvage->lost++;
-    while (!end) {
-        at = read_on(salvage, read, write, columns, at, &end);
-        if (!end)
-            at = probe_on(salvage, probe, write, columns, at, last);
-        end = end || at >= last;
-    }
-    sqlite3_finalize(read);
-    sqlite3_finalize(probe);
-    sqlite3_finalize(write);
-    log_write(salvage->lost > lost ? LEVEL_ERROR : LEVEL_INFO, "msg=salvaged table=%s rows=%zu unreadable=%zu", table,
-              salvage->kept - kept, salvage->lost - lost);
-}
-
-static void salvage_whole(struct salvage *salvage, const char *table)
-{
-    sqlite3_stmt *read = prepare(salvage->old, "SELECT * FROM %s", table);
-    int columns = read == NULL ? 0 : sqlite3_column_count(read);
-    sqlite3_stmt *write = columns == 0 ? NULL : prepare_write(salvage, table, columns);
-    while (write != NULL && sqlite3_step(read) == SQLITE_ROW)
-        copy_row(salvage, read, write, columns);
-    sqlite3_finalize(read);
-    sqlite3_finalize(write);
-}
-
-/* Numbers go on where they were: an id is never used twice. */
-static void set_sequence(struct salvage *salvage, const char *table, int64_t last)
-{
-    char text[256];
-    sqlite3_snprintf(sizeof text, text,
-                     "DELETE FROM sqlite_sequence WHERE name = '%s'; INSERT INTO sqlite_sequence VALUES ('%s', %lld)",
-                     table, table, (long long)last);
-    sqlite3_exec(salvage->new->db, text, NULL, NULL, NULL);
-}
-
-static bool salvage_sources(struct salvage *salvage)
-{
-    sqlite3_stmt *sources = prepare(salvage->old, "SELECT number, name FROM source ORDER BY number");
-    bool good = sources != NULL;
-    int code = SQLITE_DONE;
-    while (good && (code = sqlite3_step(sources)) == SQLITE_ROW) {
-        char table[32];
-        uint32_t number = 0, old_number = (uint32_t)sqlite3_column_int64(sources, 0);
-        const char *name = (const char *)sqlite3_column_text(sources, 1);
-        good = schema_add_source(salvage->new, name, &number) == DATABASE_DONE && number == old_number;
-        if (!good)
+    sqlite3_bind_int64(reading->read, 1, reading->at);
+    while ((code = sqlite3_step(reading->read)) == SQLITE_ROW) {
+        int64_t number = sqlite3_column_int64(reading->read, 0);
+        if (number <= reading->at || number > reading->last) { /* a damaged page that looks like a good one */
+            code = SQLITE_CORRUPT;
             break;
-        sqlite3_snprintf(sizeof table, table, of_each_source.table, (unsigned)number);
-        sqlite3_exec(salvage->new->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-        salvage_numbered(salvage, table, of_each_source.number, of_each_source.columns);
-        set_sequence(salvage, table, highest(salvage->old, table, of_each_source.number));
-        sqlite3_exec(salvage->new->db, "COMMIT", NULL, NULL, NULL);
-    }
-    sqlite3_finalize(sources);
-    return good && code == SQLITE_DONE;
-}
-
-/* What is counted as accepted, and is neither settled nor there, is lost: it does not wait. */
-static void count_lost(struct salvage *salvage, uint32_t number)
-{
-    char text[512];
-    sqlite3_snprintf(
-        sizeof text, text,
-        "REPLACE INTO count SELECT %u, %d, max(0, (SELECT seq FROM sqlite_sequence WHERE name = 'event_%u')"
-        " - (SELECT count(*) FROM event_%u)"
-        " - (SELECT coalesce(sum(n), 0) FROM count WHERE source = %u AND kind IN (%d, %d, %d, %d, %d)))",
-        (unsigned)number, COUNT_LOST, (unsigned)number, (unsigned)number, (unsigned)number, COUNT_DELIVERED,
-        COUNT_DUPLICATES, COUNT_DROPPED, COUNT_DEAD, COUNT_MOVED_OUT);
-    sqlite3_exec(salvage->new->db, text, NULL, NULL, NULL);
-}
-
-static void count_all_lost(struct salvage *salvage)
-{
-    sqlite3_stmt *sources = prepare(salvage->new->db, "SELECT number FROM source");
-    while (sources != NULL && sqlite3_step(sources) == SQLITE_ROW)
-        count_lost(salvage, (uint32_t)sqlite3_column_int64(sources, 0));
-    sqlite3_finalize(sources);
-}
-
-static void salvage_all(struct salvage *salvage)
-{
-    if (!salvage_sources(salvage)) {
-        salvage->lost++;
-        log_write(LEVEL_ERROR, "msg=salvage_incomplete reason=\"the list of sources cannot be read\"");
-    }
-    sqlite3_exec(salvage->new->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    for (size_t i = 0; i < sizeof of_all / sizeof *of_all; i++)
-        salvage_numbered(salvage, of_all[i].table, of_all[i].number, of_all[i].columns);
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-        salvage_whole(salvage, whole[i]);
-    count_all_lost(salvage);
-    sqlite3_exec(salvage->new->db, "COMMIT", NULL, NULL, NULL);
-}
-
-/* Database, log and index of the log together: apart they are worth nothing. */
-static bool move_aside(const char *directory, char aside[static STATE_PATH], struct why *why)
-{
-    static const char *const files[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal"};
-    char name[64], from[STATE_PATH], to[STATE_PATH];
-    time_t now = time(NULL);
-    struct tm day;
-    gmtime_r(&now, &day);
-    strftime(name, sizeof name, "damaged-%Y%m%dT%H%M%SZ", &day);
-    directory_path(aside, directory, name);
-    if (mkdir(aside, 0700) != 0) {
-        why_set(why, "cannot make %.300s: %s", aside, strerror(errno));
-        return false;
-    }
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        directory_path(from, directory, files[i]);
-        directory_path(to, aside, files[i]);
-        if (rename(from, to) != 0 && errno != ENOENT) {
-            why_set(why, "cannot move %.200s to %.200s: %s", from, to, strerror(errno));
-            return false;
         }
+        if (!take(reading, reading->read))
+            break;
+    }
+    sqlite3_reset(reading->read);
+    return reading->salvage->failed || !salvage_is_damage(reading->salvage, code);
+}
+
+/* Whether the first row from a number on can be found; *found is its number, 0: there is none. */
+static bool can_find(struct reading *reading, int64_t from, int64_t *found)
+{
+    sqlite3_bind_int64(reading->probe, 1, from);
+    int code = sqlite3_step(reading->probe);
+    *found = code == SQLITE_ROW ? sqlite3_column_int64(reading->probe, 0) : 0;
+    sqlite3_reset(reading->probe);
+    return !salvage_is_damage(reading->salvage, code);
+}
+
+/* Finds the next number from which reading works, by doubling steps and then halving them. Returns false when there is
+ * none. */
+static bool find_next(struct reading *reading, int64_t *good)
+{
+    int64_t bad = reading->at + 1, step = 1, found;
+    for (*good = bad + step; !can_find(reading, *good, &found); *good = bad + step) {
+        if (step > INT64_MAX / 4)
+            return false;
+        bad = *good;
+        step *= 2;
+    }
+    while (*good - bad > 1) {
+        int64_t middle = bad + (*good - bad) / 2;
+        if (can_find(reading, middle, &found))
+            *good = middle;
+        else
+            bad = middle;
     }
     return true;
 }
 
-bool salvage(const char *directory, struct why *why)
+/* Goes on behind what cannot be read. Returns whether there is something. */
+static bool skip(struct reading *reading)
 {
-    char aside[STATE_PATH], path[STATE_PATH];
-    struct database fresh = {.write_lock = -1};
-    struct salvage work = {.new = &fresh};
-    if (!move_aside(directory, aside, why))
-        return false;
-    log_write(LEVEL_ERROR,
-              "msg=queue_moved_aside to=\"%s\" reason=\"it is damaged; what can be read of it goes into a "
-              "new one\"",
-              aside);
-    directory_path(path, aside, "queue.db");
-    enum database_result result = schema_make(directory, why);
-    if (result != DATABASE_DONE)
-        return false;
-    result = schema_open(&fresh, directory, true);
-    if (result != DATABASE_DONE) {
-        *why = fresh.why;
-    } else if (sqlite3_open_v2(path, &work.old, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK) {
-        salvage_all(&work);
-        log_write(LEVEL_ERROR, "msg=queue_repaired rows=%zu unreadable=%zu damaged=\"%s\" advice=\"%s\"", work.kept,
-                  work.lost, aside,
-                  work.lost > 0 ? "some events could not be read: the damaged files are kept" : "nothing was lost");
+    int64_t next, found;
+    if (can_find(reading, reading->at + 1, &found) && found > reading->at) { /* its place can be read, its body not */
+        lose(reading, found, found);
+        reading->at = found;
+        return found < reading->last;
     }
-    sqlite3_close(work.old);
-    database_close(&fresh);
-    return result == DATABASE_DONE;
+    bool on = find_next(reading, &next) && !reading->salvage->failed;
+    int64_t last = on ? next - 1 : reading->last;
+    if (last <= reading->at || last == INT64_MAX)
+        last = reading->at + 1;
+    lose(reading, reading->at + 1, last);
+    reading->at = last;
+    return on;
+}
+
+static void salvage_numbered(struct salvage *salvage, const struct numbered *table, struct gone *gone)
+{
+    struct reading reading = {.salvage = salvage, .table = table, .gone = gone};
+    reading.read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s > ?1 ORDER BY %s",
+                                   table->table, table->number, table->number);
+    reading.probe = salvage_prepare(salvage, salvage->old, "SELECT %s FROM \"%s\" WHERE %s >= ?1 ORDER BY %s LIMIT 1",
+                                    table->number, table->table, table->number, table->number);
+    reading.write = salvage_insert(salvage, table->table, table->columns);
+    size_t rows = salvage->out->rows;
+    bool end = reading.read == NULL || reading.probe == NULL || reading.write == NULL;
+    reading.last = end ? 0 : highest(salvage, table);
+    if (reading.last == 0) /* or the table is empty */
+        reading.last = INT64_MAX;
+    if (end)
+        lose(&reading, 1, 1);
+    while (!end && !salvage->failed)
+        end = read_on(&reading) || !skip(&reading);
+    sqlite3_finalize(reading.read);
+    sqlite3_finalize(reading.probe);
+    sqlite3_finalize(reading.write);
+    log_write(gone->numbers > 0 ? LEVEL_ERROR : LEVEL_INFO, "msg=salvaged table=%s rows=%zu unreadable=%zu",
+              table->table, salvage->out->rows - rows, gone->numbers);
+}
+
+/* Numbers go on where they were: an id is never used twice. */
+static void set_sequence(struct salvage *salvage, const struct numbered *table)
+{
+    int64_t last = highest(salvage, table);
+    write_now(salvage,
+              "DELETE FROM sqlite_sequence WHERE name = '%s';"
+              "INSERT INTO sqlite_sequence SELECT '%s', max(%lld, (SELECT coalesce(max(%s), 0) FROM \"%s\"))",
+              table->table, table->table, (long long)last, table->number, table->table);
+}
+
+/* ---- tables without ---- */
+
+/* Taken as far as they can be read: small ones, whose loss costs no event. */
+static void salvage_whole(struct salvage *salvage, const char *table)
+{
+    sqlite3_stmt *read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\"", table);
+    sqlite3_stmt *write = read == NULL ? NULL : salvage_insert(salvage, table, sqlite3_column_count(read));
+    int code = write == NULL ? SQLITE_ERROR : SQLITE_DONE;
+    while (write != NULL && (code = sqlite3_step(read)) == SQLITE_ROW && salvage_row(salvage, read, write))
+        ;
+    if (!salvage->failed && salvage_is_damage(salvage, code)) {
+        salvage->out->whole_tables_lost = true;
+        log_write(LEVEL_ERROR, "msg=salvaged table=%s reason=\"it cannot be read to its end\"", table);
+    }
+    sqlite3_finalize(read);
+    sqlite3_finalize(write);
+}
+
+static bool is_missing(struct salvage *salvage, const char *name)
+{
+    sqlite3_stmt *find =
+        salvage_prepare(salvage, salvage->new.db, "SELECT 1 FROM sqlite_master WHERE name = '%s'", name);
+    bool missing = find != NULL && sqlite3_step(find) == SQLITE_DONE;
+    sqlite3_finalize(find);
+    return missing;
+}
+
+/* Tables that other releases have added, with their indexes. */
+static void salvage_others(struct salvage *salvage)
+{
+    sqlite3_stmt *others = salvage_prepare(salvage, salvage->old,
+                                           "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+                                           " AND name NOT LIKE 'sqlite%%' AND type IN ('table', 'index')"
+                                           " ORDER BY type DESC, name");
+    int code = SQLITE_ERROR;
+    while (others != NULL && !salvage->failed && (code = sqlite3_step(others)) == SQLITE_ROW) {
+        const char *name = (const char *)sqlite3_column_text(others, 1);
+        const char *sql = (const char *)sqlite3_column_text(others, 2);
+        if (name == NULL || sql == NULL || strpbrk(name, "\"'") != NULL || strncmp(name, "event_", 6) == 0 ||
+            !is_missing(salvage, name))
+            continue;
+        /* A definition that was damaged itself is none. */
+        if (sqlite3_exec(salvage->new.db, sql, NULL, NULL, NULL) == SQLITE_OK &&
+            strcmp((const char *)sqlite3_column_text(others, 0), "table") == 0)
+            salvage_whole(salvage, name);
+    }
+    salvage_is_damage(salvage, code);
+    sqlite3_finalize(others);
+}
+
+/* ---- sources ---- */
+
+static struct salvaged_source *add_source(struct salvage *salvage, uint32_t number, const char *name)
+{
+    struct salvaged *out = salvage->out;
+    for (size_t i = 0; i < out->count; i++) {
+        if (out->source[i].number == number)
+            return NULL;
+    }
+    struct salvaged_source *more = realloc(out->source, (out->count + 1) * sizeof *more);
+    if (more == NULL) {
+        fail(salvage, "salvaging", "out of memory");
+        return NULL;
+    }
+    out->source = more;
+    struct salvaged_source *added = &more[out->count++];
+    *added = (struct salvaged_source){.number = number};
+    snprintf(added->name, sizeof added->name, "%s", name);
+    return added;
+}
+
+/* Their names and numbers; and of tables whose source has lost its name, made-up ones. */
+static void find_sources(struct salvage *salvage)
+{
+    char name[SALVAGE_NAME];
+    sqlite3_stmt *sources = salvage_prepare(salvage, salvage->old, "SELECT number, name FROM source ORDER BY number");
+    int code = sources == NULL ? SQLITE_ERROR : SQLITE_DONE;
+    while (sources != NULL && !salvage->failed && (code = sqlite3_step(sources)) == SQLITE_ROW) {
+        const char *text = (const char *)sqlite3_column_text(sources, 1);
+        if (text != NULL)
+            add_source(salvage, (uint32_t)sqlite3_column_int64(sources, 0), text);
+    }
+    salvage->out->names_lost = salvage_is_damage(salvage, code);
+    sqlite3_finalize(sources);
+    sqlite3_stmt *tables =
+        salvage_prepare(salvage, salvage->old,
+                        "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'event\\_%%' ESCAPE '\\'");
+    while (tables != NULL && !salvage->failed && (code = sqlite3_step(tables)) == SQLITE_ROW) {
+        const char *text = (const char *)sqlite3_column_text(tables, 0);
+        unsigned long number = text == NULL ? 0 : strtoul(text + 6, NULL, 10);
+        snprintf(name, sizeof name, "recovered-%lu", number);
+        if (number > 0 && number <= UINT32_MAX && add_source(salvage, (uint32_t)number, name) != NULL)
+            salvage->out->names_lost = true;
+    }
+    salvage->out->names_lost |= tables == NULL || salvage_is_damage(salvage, code);
+    sqlite3_finalize(tables);
+}
+
+static void salvage_source(struct salvage *salvage, struct salvaged_source *source)
+{
+    char name[32];
+    const struct numbered table = {name, "id", 4, 1};
+    snprintf(name, sizeof name, "event_%u", (unsigned)source->number);
+    sqlite3_stmt *add = salvage_prepare(salvage, salvage->new.db, "INSERT INTO source VALUES (?1, ?2)");
+    sqlite3_bind_int64(add, 1, source->number);
+    sqlite3_bind_text(add, 2, source->name, -1, SQLITE_STATIC);
+    bool added = add != NULL && write_is_good(salvage, sqlite3_step(add));
+    sqlite3_finalize(add);
+    if (!added)
+        return;
+    if (schema_make_events(&salvage->new, source->number) != DATABASE_DONE) {
+        fail(salvage, "the new database cannot be written", salvage->new.why.text);
+        return;
+    }
+    size_t rows = salvage->out->rows;
+    salvage_numbered(salvage, &table, &source->gone);
+    source->events = salvage->out->rows - rows;
+    set_sequence(salvage, &table);
+    salvage_known(salvage, source);
+}
+
+/* ---- what is lost without a trace ---- */
+
+/* What is counted as accepted, and is neither settled nor there, is lost: it does not wait. */
+static void count_lost(struct salvage *salvage, struct salvaged_source *source)
+{
+    unsigned number = source->number;
+    int64_t before = 0, now = 0;
+    sqlite3_stmt *count = salvage_prepare(
+        salvage, salvage->new.db,
+        "SELECT coalesce((SELECT n FROM count WHERE source = %u AND kind = %d), 0),"
+        " max(0, (SELECT seq FROM sqlite_sequence WHERE name = 'event_%u') - (SELECT count(*) FROM event_%u)"
+        " - (SELECT coalesce(sum(n), 0) FROM count WHERE source = %u AND kind IN (%d, %d, %d, %d, %d)))",
+        number, COUNT_LOST, number, number, number, COUNT_DELIVERED, COUNT_DUPLICATES, COUNT_DROPPED, COUNT_DEAD,
+        COUNT_MOVED_OUT);
+    if (count != NULL && sqlite3_step(count) == SQLITE_ROW) {
+        before = sqlite3_column_int64(count, 0);
+        now = sqlite3_column_int64(count, 1);
+    }
+    sqlite3_finalize(count);
+    source->gone.not_accounted = now > before ? (uint64_t)(now - before) : 0;
+    write_now(salvage, "REPLACE INTO count VALUES (%u, %d, %lld)", number, COUNT_LOST, (long long)now);
+}
+
+/* ---- all of it ---- */
+
+static void salvage_all(struct salvage *salvage)
+{
+    static const struct numbered letter = {"letter", "id", 9, 4}, journal = {"journal", "n", 5, -1};
+    static const char *const whole[] = {"count", "note", "parked"};
+    struct gone identities = {0};
+    if (!write_now(salvage, "BEGIN IMMEDIATE"))
+        return;
+    find_sources(salvage);
+    for (size_t i = 0; i < salvage->out->count && !salvage->failed; i++)
+        salvage_source(salvage, &salvage->out->source[i]);
+    if (!salvage->failed)
+        salvage_numbered(salvage, &letter, &salvage->out->letters);
+    if (!salvage->failed)
+        set_sequence(salvage, &letter);
+    if (!salvage->failed)
+        salvage_numbered(salvage, &journal, &identities);
+    salvage->out->journal = identities.numbers;
+    for (size_t i = 0; i < sizeof whole / sizeof *whole && !salvage->failed; i++)
+        salvage_whole(salvage, whole[i]);
+    if (!salvage->failed)
+        salvage_others(salvage);
+    for (size_t i = 0; i < salvage->out->count && !salvage->failed; i++)
+        count_lost(salvage, &salvage->out->source[i]);
+    write_now(salvage, "COMMIT");
+}
+
+/* Nobody else uses either. */
+static bool open_old(struct salvage *salvage, const char *path)
+{
+    struct database old = {.write_lock = -1};
+    int yes = 1;
+    enum database_result result = database_connect(&old, path);
+    salvage->old = old.db;
+    if (result == DATABASE_FULL || result == DATABASE_FAILED) {
+        fail(salvage, "the damaged database cannot be opened", old.why.text);
+        return false;
+    }
+    sqlite3_extended_result_codes(salvage->old, 1);
+    sqlite3_db_config(salvage->old, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_file_control(salvage->old, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
+    sqlite3_exec(salvage->old, "PRAGMA wal_autocheckpoint = 0; PRAGMA query_only = 1; PRAGMA temp_store = MEMORY", NULL,
+                 NULL, NULL);
+    int64_t version = old_number(salvage, SCHEMA_VERSION, "PRAGMA user_version");
+    if (version > SCHEMA_VERSION)
+        fail(salvage, "the damaged database is of a newer release", "repair it with that one: `queue check --repair`");
+    return !salvage->failed;
+}
+
+/* Without a journal: who is killed leaves a file that nobody uses. */
+static bool open_new(struct salvage *salvage, const char *path)
+{
+    if (database_connect(&salvage->new, path) != DATABASE_DONE) {
+        fail(salvage, "the new database cannot be opened", salvage->new.why.text);
+        return false;
+    }
+    sqlite3_extended_result_codes(salvage->new.db, 1);
+    return write_now(salvage, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY");
+}
+
+/* As a new database is made: its file says already which journal it has. */
+static void set_journal(struct salvage *salvage, const char *path)
+{
+    char directory[STATE_PATH];
+    snprintf(directory, sizeof directory, "%s", path);
+    *strrchr(directory, '/') = '\0';
+    if (!salvage->failed && database_set_journal_mode(&salvage->new, directory) != DATABASE_DONE)
+        fail(salvage, "the new database cannot be written", salvage->new.why.text);
+}
+
+bool salvage_copy(const char *old_path, const char *new_path, struct salvaged *out, struct why *why)
+{
+    struct salvage salvage = {.new = {.write_lock = -1}, .out = out, .why = why};
+    *out = (struct salvaged){.count = 0};
+    if (open_old(&salvage, old_path) && open_new(&salvage, new_path))
+        salvage_all(&salvage);
+    set_journal(&salvage, new_path);
+    sqlite3_close(salvage.old);
+    database_close(&salvage.new);
+    return !salvage.failed;
+}
+
+void salvaged_free(struct salvaged *salvaged)
+{
+    free(salvaged->source);
+    *salvaged = (struct salvaged){.count = 0};
 }

@@ -176,9 +176,18 @@ static enum database_result find_source(struct database *database, const char *n
     return result;
 }
 
-static enum database_result make_source(struct database *database, const char *name, uint32_t *number)
+enum database_result schema_make_events(struct database *database, uint32_t number)
 {
     char text[256];
+    snprintf(text, sizeof text,
+             "CREATE TABLE event_%u (id INTEGER PRIMARY KEY AUTOINCREMENT, received INTEGER NOT NULL,"
+             " letter INTEGER, body BLOB NOT NULL)",
+             (unsigned)number);
+    return execute(database, text);
+}
+
+static enum database_result make_source(struct database *database, const char *name, uint32_t *number)
+{
     sqlite3_stmt *add = database_statement(database, STATEMENT_ADD_SOURCE, 0);
     if (add != NULL)
         sqlite3_bind_text(add, 1, name, -1, SQLITE_STATIC);
@@ -186,11 +195,7 @@ static enum database_result make_source(struct database *database, const char *n
     if (result != DATABASE_DONE)
         return result;
     *number = (uint32_t)sqlite3_last_insert_rowid(database->db);
-    snprintf(text, sizeof text,
-             "CREATE TABLE event_%u (id INTEGER PRIMARY KEY AUTOINCREMENT, received INTEGER NOT NULL,"
-             " letter INTEGER, body BLOB NOT NULL)",
-             (unsigned)*number);
-    return execute(database, text);
+    return schema_make_events(database, *number);
 }
 
 enum database_result schema_add_source(struct database *database, const char *name, uint32_t *number)

@@ -124,6 +124,8 @@ static void mirror_all(struct settling *s, const struct verdict *verdicts, size_
     pthread_mutex_lock(&s->store->mirror_lock);
     for (size_t i = 0; i < count; i++) {
         const struct verdict *v = &verdicts[i];
+        if (v->remember && v->kind != VERDICT_LATER && v->kind != VERDICT_DUPLICATE)
+            marks_settled(s->store, s->number, v->identity.updated_us);
         if (!v->remember || (v->kind != VERDICT_DELIVERED && v->kind != VERDICT_DROPPED))
             continue;
         struct mirrored one = {.source = s->number, .updated = v->identity.updated_us, .at = s->now};

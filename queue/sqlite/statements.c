@@ -74,6 +74,9 @@ static const char *const texts[STATEMENTS] = {
                        " SELECT ?2, ?3, ?4, received, ?5, ?6, body FROM event_%u WHERE id = ?1",
     [STATEMENT_OLDEST] = "SELECT received FROM event_%u ORDER BY id LIMIT 1",
     [STATEMENT_NEWEST] = "SELECT received FROM event_%u ORDER BY id DESC LIMIT 1",
+    /* length() reads no body */
+    [STATEMENT_FIRST_BODIES] = "SELECT received, CASE WHEN length(body) <= ?1 THEN body END FROM event_%u"
+                               " ORDER BY id LIMIT ?2",
     [STATEMENT_MOVE_UP_TO] = "SELECT max(id) FROM (SELECT id FROM event_%u ORDER BY id LIMIT ?1)",
     [STATEMENT_REPLAY] = "INSERT INTO event_%u (received, letter, body) SELECT received, id, body FROM letter"
                          " WHERE id = ?1",

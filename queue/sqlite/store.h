@@ -57,6 +57,12 @@ struct housekeeper {
     bool ending;
 };
 
+/* For the delivered mark (queue/delivered.h): the newest date of what was settled of a source. */
+struct settled_date {
+    uint32_t source;
+    int64_t newest_us;
+};
+
 struct store {
     const struct config *config;
     char directory[STATE_PATH];
@@ -82,10 +88,11 @@ struct store {
     int directory_lock; /* likewise, on the state directory itself, which nobody removes by chance; -1: not possible */
     int wake_fd;        /* the owner's end of the FIFO */
     pthread_mutex_t mirror_lock;
-    struct mirror mirror; /* the owner's; of others what they saw of the journal (look.c) */
-    int64_t seen;         /* of others: up to where */
-    struct sketch sketch; /* the owner's, with the mirror's lock; the housekeeper makes it */
-    size_t index_asked;   /* how many keys were looked for in the index: so many that a sketch pays? */
+    struct mirror mirror;         /* the owner's; of others what they saw of the journal (look.c) */
+    int64_t seen;                 /* of others: up to where */
+    struct sketch sketch;         /* the owner's, with the mirror's lock; the housekeeper makes it */
+    struct settled_date *settled; /* likewise: of each configured source, in the configuration's order; may be NULL */
+    size_t index_asked;           /* how many keys were looked for in the index: so many that a sketch pays? */
     struct housekeeper housekeeper;
 };
 
@@ -144,15 +151,17 @@ bool housekeeper_start(struct store *store, struct why *why);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
 
+/* marks.c: the delivered mark. settled: an event with that date was; with the mirror's lock held. note: writes the
+ * marks of all sources as they stand, with a connection of the calling thread. */
+bool marks_begin(struct store *store);
+void marks_settled(struct store *store, uint32_t source, int64_t updated_us);
+void marks_note(struct store *store, struct database *database);
+
 /* look.c */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct why *why);
 
 /* inspect.c */
 extern const struct inspection store_inspection;
-
-/* salvage.c: with the open lock held exclusively: moves a damaged database aside and makes a new one of what can be
- * read. Returns false with the reason when not even that works. */
-bool salvage(const char *directory, struct why *why);
 
 #endif

@@ -340,6 +340,8 @@ static void check_finds_damage_and_repairs_it_when_nobody_has_it_open(void)
     RUN(&ran, NULL, "queue", "check", "--repair");
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "msg=queue_repaired"));
+    HAS("source one: the database was damaged and is repaired: up to ");
+    HAS("received between 20"); /* and both times */
     RUN(&ran, NULL, "queue", "check");
     CU_ASSERT_EQUAL(ran.code, 0);
     struct counts counts = made_counts("one");

@@ -1,0 +1,100 @@
+/* Losses of events, noted in small files: see loss.h. */
+#include "queue/loss.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "config/small_file.h"
+#include "queue/delivered.h"
+
+#define DIRECTORY "loss"
+
+static bool name_of(const char *source, char out[static 256], struct why *why)
+{
+    int length = snprintf(out, 256, DIRECTORY "/%s", source);
+    if (length > 0 && length < 256 && source[0] != '\0' && strchr(source, '/') == NULL && source[0] != '.')
+        return true;
+    why_set(why, "\"%.60s\" is no name of a source", source);
+    return false;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Both in one: nothing of either may be forgotten. */
+static void merge(struct loss *into, const struct loss *before)
+{
+    into->from_ms = earlier(into->from_ms, before->from_ms);
+    into->until_ms = into->until_ms > before->until_ms ? into->until_ms : before->until_ms;
+    into->identities_kept = into->identities_kept && before->identities_kept;
+    into->mark_ms = earlier(into->mark_ms, before->mark_ms);
+    if (strstr(before->words, into->words) != NULL) {
+        memcpy(into->words, before->words, sizeof into->words);
+    } else if (before->words[0] != '\0') {
+        char words[LOSS_WORDS];
+        snprintf(words, sizeof words, "%.140s; before: %.140s", into->words, before->words);
+        memcpy(into->words, words, sizeof into->words);
+    }
+}
+
+static void make_one_line(char *words)
+{
+    for (; *words != '\0'; words++) {
+        if ((unsigned char)*words < ' ')
+            *words = ' ';
+    }
+}
+
+bool loss_note(const char *state_dir, const char *source, const struct loss *loss, struct why *why)
+{
+    struct loss all = *loss, before;
+    bool any;
+    char name[256], directory[SMALL_PATH], text[LOSS_WORDS + 200];
+    if (!name_of(source, name, why) || !loss_read(state_dir, source, &before, &any, why))
+        return false;
+    if (all.mark_ms == 0)
+        all.mark_ms = delivered_mark(state_dir, source);
+    if (any)
+        merge(&all, &before);
+    make_one_line(all.words);
+    snprintf(text, sizeof text, "from_ms = %lld\nuntil_ms = %lld\nidentities_kept = %d\nmark_ms = %lld\nwords = %s\n",
+             (long long)all.from_ms, (long long)all.until_ms, all.identities_kept, (long long)all.mark_ms, all.words);
+    return small_directory(directory, state_dir, DIRECTORY, why) && small_file_replace(state_dir, name, text, why) &&
+           small_directory_sync(directory, why);
+}
+
+bool loss_read(const char *state_dir, const char *source, struct loss *loss, bool *any, struct why *why)
+{
+    bool missing;
+    char name[256];
+    *any = false;
+    *loss = (struct loss){.from_ms = 0};
+    if (!name_of(source, name, why))
+        return false;
+    char *text = small_file_read(state_dir, name, &missing, why);
+    if (text == NULL)
+        return missing;
+    *any = true;
+    loss->from_ms = small_number(text, "from_ms", 0);
+    loss->until_ms = small_number(text, "until_ms", INT64_MAX);
+    loss->identities_kept = small_number(text, "identities_kept", 0) == 1;
+    loss->mark_ms = small_number(text, "mark_ms", 0);
+    small_value(text, "words", loss->words, sizeof loss->words);
+    small_file_free(text);
+    return true;
+}
+
+bool loss_clear(const char *state_dir, const char *source, struct why *why)
+{
+    bool missing;
+    char name[256];
+    if (!name_of(source, name, why))
+        return false;
+    char *text = small_file_read(state_dir, name, &missing, why);
+    if (text == NULL)
+        return missing;
+    small_file_free(text);
+    return small_file_remove(state_dir, name, why);
+}

@@ -1,0 +1,92 @@
+/* The delivered mark, as the owner of the reading notes it now and then and at its end: see queue/delivered.h. It is
+ * the date behind the newest event that was settled, but never beyond the oldest date of what still waits. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/delivered.h"
+#include "queue/sqlite/store.h"
+#include "transform/dates.h"
+#include "watch/log.h"
+
+#define LOOKED_AT 32          /* of the oldest waiting events */
+#define LARGEST (1024 * 1024) /* bytes of a body that is looked into; of a larger one its arrival counts */
+#define DELIVERY_MS 600000    /* so much older than its arrival its date may be */
+#define AHEAD_US (INT64_C(86400) * 1000000) /* a date that is further ahead of the clock is none */
+
+bool marks_begin(struct store *store)
+{
+    size_t count = store->config->sources;
+    if (store->settled == NULL)
+        store->settled = calloc(count > 0 ? count : 1, sizeof *store->settled);
+    for (size_t i = 0; store->settled != NULL && i < count; i++)
+        store->settled[i].source = store->number[i];
+    return store->settled != NULL;
+}
+
+void marks_settled(struct store *store, uint32_t source, int64_t updated_us)
+{
+    if (store->settled == NULL || updated_us > clock_unix_ms() * 1000 + AHEAD_US)
+        return;
+    for (size_t i = 0; i < store->config->sources; i++) {
+        if (store->settled[i].source == source && updated_us > store->settled[i].newest_us)
+            store->settled[i].newest_us = updated_us;
+    }
+}
+
+/* The oldest date of the first waiting events, but for those that are older than the mark that stands: that holds none
+ * of them (a replay, a backfill). INT64_MAX: none waits. Returns false when that cannot be read. */
+static bool oldest_waiting(struct database *database, uint32_t number, int64_t before_ms, int64_t *ms)
+{
+    enum database_result result;
+    sqlite3_stmt *first = database_statement(database, STATEMENT_FIRST_BODIES, number);
+    *ms = INT64_MAX;
+    if (first != NULL) {
+        sqlite3_bind_int64(first, 1, LARGEST);
+        sqlite3_bind_int64(first, 2, LOOKED_AT);
+    }
+    while (database_step(database, first, &result) == SQLITE_ROW) {
+        const char *body = sqlite3_column_blob(first, 1);
+        int64_t us = body == NULL ? DATE_UNREADABLE : delivered_date_of(body, (size_t)sqlite3_column_bytes(first, 1));
+        int64_t date_ms = us == DATE_UNREADABLE ? sqlite3_column_int64(first, 0) - DELIVERY_MS : us / 1000;
+        *ms = date_ms < *ms && date_ms >= before_ms ? date_ms : *ms;
+    }
+    if (result == DATABASE_DONE)
+        sqlite3_reset(first);
+    return result == DATABASE_DONE;
+}
+
+/* It never falls: what is older was settled once, and would be counted twice. */
+static int64_t mark_of(struct store *store, struct database *database, size_t i, int64_t before_ms)
+{
+    int64_t waiting_ms;
+    pthread_mutex_lock(&store->mirror_lock);
+    int64_t newest_us = store->settled[i].newest_us;
+    pthread_mutex_unlock(&store->mirror_lock);
+    if (!oldest_waiting(database, store->number[i], before_ms, &waiting_ms))
+        return before_ms;
+    int64_t mark_ms = newest_us > 0 ? newest_us / 1000 + 1 : waiting_ms;
+    if (waiting_ms < mark_ms)
+        mark_ms = waiting_ms;
+    return mark_ms == INT64_MAX || mark_ms < before_ms ? before_ms : mark_ms;
+}
+
+void marks_note(struct store *store, struct database *database)
+{
+    struct why why;
+    char words[LOG_QUOTED];
+    size_t count = store->config->sources;
+    bool changed = false;
+    struct delivered *marks = store->settled == NULL ? NULL : calloc(count > 0 ? count : 1, sizeof *marks);
+    for (size_t i = 0; marks != NULL && i < count; i++) {
+        const char *name = store->config->source[i].name;
+        int64_t before_ms = delivered_mark(store->directory, name);
+        strncpy(marks[i].source, name, sizeof marks[i].source - 1);
+        marks[i].mark_ms = mark_of(store, database, i, before_ms);
+        changed = changed || marks[i].mark_ms != before_ms;
+    }
+    /* without it a lost database costs duplicates, or an operator's word: no reason to stop */
+    if (changed && !delivered_write(store->directory, marks, count, &why))
+        log_write(LEVEL_WARN, "msg=mark_not_noted state_dir=\"%s\" reason=%s", store->directory,
+                  log_quote(words, why.text, strlen(why.text)));
+    free(marks);
+}

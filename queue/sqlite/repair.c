@@ -1,0 +1,249 @@
+/* The repair of a damaged database, step by step: see repair.h. */
+#include "queue/sqlite/repair.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "queue/sqlite/damages.h"
+#include "queue/sqlite/database.h"
+#include "queue/sqlite/directory.h"
+#include "queue/sqlite/salvage.h"
+#include "watch/log.h"
+
+#define BUILDING "repairing" /* the new database is being built in it */
+#define BUILT "repaired"     /* it is whole */
+#define NEW_NAME "new.db"
+#define MARGIN_BYTES (8LL * 1024 * 1024)
+#define NAMES_MOST 1000 /* repairs within one second */
+
+/* Database, log, index of the log and journal: apart they are worth nothing. */
+static const char *const files[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal"};
+#define FILES (sizeof files / sizeof *files)
+
+static bool cannot(struct why *why, const char *what, const char *path)
+{
+    why_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
+    return false;
+}
+
+static bool is_there(const char *directory, const char *name)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, name);
+    return access(path, F_OK) == 0;
+}
+
+bool repair_is_due(const char *directory)
+{
+    return damage_is_marked(directory) || is_there(directory, BUILT);
+}
+
+/* ---- before: room, and a place to build in ---- */
+
+static long long size_of(const char *directory, const char *name)
+{
+    char path[STATE_PATH];
+    struct stat status;
+    directory_path(path, directory, name);
+    return stat(path, &status) == 0 ? (long long)status.st_size : 0;
+}
+
+/* The old one stays, so that there must be room for both: looked at before, since a disk that fills up while others
+ * need it harms more than a repair that waits. */
+static bool has_room(const char *directory, struct why *why)
+{
+    struct statvfs status;
+    if (statvfs(directory, &status) != 0)
+        return true; /* then writing will tell */
+    long long need = size_of(directory, "queue.db") + size_of(directory, "queue.db-wal") + MARGIN_BYTES;
+    long long room = (long long)status.f_bavail * (long long)status.f_frsize;
+    if (room >= need)
+        return true;
+    why_set(why,
+            "the queue in %.200s is damaged, and its repair needs room for a second one: %lld MiB, and there are %lld: "
+            "make room on that disk, and it goes on by itself; nothing was touched",
+            directory, need / (1024 * 1024) + 1, room / (1024 * 1024));
+    return false;
+}
+
+/* Removes a directory of ours with what is in it: files only. */
+static bool remove_directory(const char *path, struct why *why)
+{
+    char name[STATE_PATH + 300];
+    DIR *listing = opendir(path);
+    if (listing == NULL)
+        return errno == ENOENT || cannot(why, "look into", path);
+    for (const struct dirent *entry; (entry = readdir(listing)) != NULL;) {
+        snprintf(name, sizeof name, "%s/%s", path, entry->d_name);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            unlink(name);
+    }
+    closedir(listing);
+    return rmdir(path) == 0 || cannot(why, "remove", path);
+}
+
+/* ---- building ---- */
+
+/* SQLite has let go of it: this process holds no lock on it that closing could drop. */
+static bool sync_file(const char *path, struct why *why)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    bool good = fd >= 0 && fsync(fd) == 0;
+    if (!good)
+        cannot(why, "sync", path);
+    if (fd >= 0)
+        good = close(fd) == 0 && good;
+    return good;
+}
+
+static bool build_in(const char *directory, const char *building, const struct config *config, struct why *why)
+{
+    char old_path[STATE_PATH], new_path[STATE_PATH];
+    struct salvaged salvaged = {.count = 0};
+    directory_path(old_path, directory, "queue.db");
+    directory_path(new_path, building, NEW_NAME);
+    if (schema_make_file(building, NEW_NAME, why) != DATABASE_DONE)
+        return false;
+    bool good = salvage_copy(old_path, new_path, &salvaged, why) && sync_file(new_path, why) &&
+                directory_sync(building, why) && damages_note(directory, config, &salvaged, why);
+    salvaged_free(&salvaged);
+    return good;
+}
+
+/* Ends with the moment at which the repair takes effect. */
+static bool build(const char *directory, const struct config *config, struct why *why)
+{
+    char building[STATE_PATH], built[STATE_PATH];
+    struct why ignored;
+    directory_path(building, directory, BUILDING);
+    directory_path(built, directory, BUILT);
+    if (!remove_directory(building, why) || !has_room(directory, why))
+        return false;
+    log_write(LEVEL_ERROR, "msg=queue_repair_begins state_dir=\"%s\" bytes=%lld", directory,
+              size_of(directory, "queue.db") + size_of(directory, "queue.db-wal"));
+    if (mkdir(building, 0700) != 0)
+        return cannot(why, "make", building);
+    bool good = build_in(directory, building, config, why);
+    if (good && rename(building, built) != 0)
+        good = cannot(why, "rename", building);
+    if (!good)
+        remove_directory(building, &ignored);
+    return good && directory_sync(directory, why);
+}
+
+/* ---- after: the new one takes the old one's place ---- */
+
+/* Each step may have been done before. */
+static bool move_old(const char *directory, const char *built, struct why *why)
+{
+    char from[STATE_PATH], to[STATE_PATH];
+    if (is_there(directory, files[0]) && is_there(built, files[0])) {
+        why_set(why,
+                "there are two old databases, queue.db in %.150s and in its folder " BUILT
+                ": an older release was started in the middle of a repair; move that folder elsewhere, keep it, and "
+                "start again",
+                directory);
+        return false;
+    }
+    for (size_t i = 0; i < FILES; i++) {
+        directory_path(from, directory, files[i]);
+        directory_path(to, built, files[i]);
+        if (rename(from, to) != 0 && errno != ENOENT)
+            return cannot(why, "move", from);
+    }
+    return directory_sync(built, why) && directory_sync(directory, why);
+}
+
+/* Renames `repaired` to damaged-TIME, and if that is taken to damaged-TIME-2 and so on. */
+static bool keep_old(const char *directory, const char *built, struct why *why)
+{
+    char day[40], name[64], kept[STATE_PATH];
+    time_t now = time(NULL);
+    struct tm parts;
+    gmtime_r(&now, &parts);
+    strftime(day, sizeof day, "damaged-%Y%m%dT%H%M%SZ", &parts);
+    snprintf(name, sizeof name, "%s", day);
+    for (int n = 2; is_there(directory, name) && n < NAMES_MOST; n++)
+        snprintf(name, sizeof name, "%s-%d", day, n);
+    directory_path(kept, directory, name);
+    if (rename(built, kept) != 0)
+        return cannot(why, "rename", built);
+    log_write(LEVEL_ERROR,
+              "msg=queue_moved_aside to=\"%s\" reason=\"it was damaged; what could be read of it is in the "
+              "new one\"",
+              kept);
+    return directory_sync(directory, why);
+}
+
+static bool swap(const char *directory, struct why *why)
+{
+    char built[STATE_PATH], fresh[STATE_PATH], path[STATE_PATH];
+    directory_path(built, directory, BUILT);
+    directory_path(fresh, built, NEW_NAME);
+    directory_path(path, directory, files[0]);
+    if (is_there(built, NEW_NAME)) {
+        if (!move_old(directory, built, why))
+            return false;
+        if (rename(fresh, path) != 0)
+            return cannot(why, "move", fresh);
+        if (!directory_sync(directory, why) || !directory_sync(built, why))
+            return false;
+    }
+    damage_unmark(directory);
+    return directory_sync(directory, why) && keep_old(directory, built, why);
+}
+
+/* ---- all of it ---- */
+
+bool repair_run(const char *directory, const struct config *config, struct why *why)
+{
+    char quoted[LOG_QUOTED];
+    bool good = true;
+    if (!is_there(directory, BUILT)) {
+        if (!damage_is_marked(directory))
+            return true; /* another process was faster */
+        if (!is_there(directory, files[0])) {
+            damage_unmark(directory); /* there is nothing to repair: a new one is made */
+            return true;
+        }
+        good = build(directory, config, why);
+    }
+    good = good && swap(directory, why);
+    if (!good)
+        log_write(LEVEL_ERROR, "msg=queue_not_repaired state_dir=\"%s\" reason=%s", directory,
+                  log_quote(quoted, why->text, strlen(why->text)));
+    return good;
+}
+
+/* What a queue leaves in its directory once it has run. */
+static bool has_traces(const char *directory)
+{
+    static const char *const traces[] = {"delivered", "clock", "reserve", "forward.lock"};
+    for (size_t i = 0; i < sizeof traces / sizeof *traces; i++) {
+        if (is_there(directory, traces[i]))
+            return true;
+    }
+    return false;
+}
+
+bool repair_note_missing(const char *directory, const struct config *config, struct why *why)
+{
+    if (is_there(directory, files[0]) || !has_traces(directory))
+        return true;
+    int lock = directory_open(directory, "write.lock", why);
+    if (lock < 0)
+        return false;
+    bool good = flock(lock, LOCK_EX) == 0 || cannot(why, "lock", directory);
+    if (good && !is_there(directory, files[0]))
+        good = damages_note_missing(directory, config, why);
+    close(lock);
+    return good;
+}

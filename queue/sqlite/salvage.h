@@ -1,0 +1,78 @@
+/* Copying what can be read of a damaged database into a new one. The old one, its log included, is only read: nothing
+ * of it is changed, and it is not checkpointed. */
+#ifndef QUEUE_SQLITE_SALVAGE_H
+#define QUEUE_SQLITE_SALVAGE_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "queue/sqlite/database.h"
+
+#define SALVAGE_NAME 80
+
+/* What could not be read of the events of a source. Times are Unix time in milliseconds. */
+struct gone {
+    size_t numbers;         /* ids at which nothing could be read: an event each, or a gap where there was none */
+    size_t ranges;          /* of neighbouring ids */
+    int64_t first, last;    /* the lowest and the highest such id */
+    int64_t from_ms;        /* when the last readable event before the first range was received; 0: there is none */
+    int64_t until_ms;       /* the same of the first readable one after the last range; 0: there is none */
+    uint64_t not_accounted; /* accepted, neither settled nor there, beyond what was noted as lost before */
+};
+
+struct salvaged_source {
+    char name[SALVAGE_NAME];
+    uint32_t number;
+    size_t events; /* that wait in the new one */
+    struct gone gone;
+    double identities; /* how much of its identities could not be read, from 0 to 1, by estimate */
+};
+
+struct salvaged {
+    struct salvaged_source *source;
+    size_t count;
+    size_t rows;            /* copied, of all tables */
+    struct gone letters;    /* of all sources */
+    size_t journal;         /* numbers in the journal of identities that could not be read */
+    bool names_lost;        /* which source has which number could not be read: see salvage_copy */
+    bool whole_tables_lost; /* counts or notes could not be read to their end */
+};
+
+/* A copy in hand; what the files of salvaging share. */
+struct salvage {
+    sqlite3 *old;
+    struct database new;
+    struct salvaged *out;
+    struct why *why;
+    bool failed; /* with the reason: the copy is worth nothing */
+};
+
+/* Copies all that can be read from old_path into the new database at new_path, which schema_make_file has made, and
+ * leaves that as a single closed file, not synced. Where the names of the sources cannot be read the events stand under
+ * "recovered-NUMBER". Returns false with the reason when anything but the damage stands in the way (no room, no memory,
+ * a newer release's database): then the copy must not be used. Free with salvaged_free in either case. */
+bool salvage_copy(const char *old_path, const char *new_path, struct salvaged *out, struct why *why);
+void salvaged_free(struct salvaged *salvaged);
+
+/* ---- between salvage.c and salvage_keys.c ---- */
+
+/* Whether a code says that the old database cannot be read at that place; all else that is no success fails the copy,
+ * which salvage_is_damage notes. */
+bool salvage_is_damage(struct salvage *salvage, int code);
+
+/* Prepares a statement on either database; NULL when it cannot be: noted as failure unless it is the damage. */
+sqlite3_stmt *salvage_prepare(struct salvage *salvage, sqlite3 *db, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Writes a row that was read into the new database. Returns false, noted, when that failed. */
+bool salvage_row(struct salvage *salvage, sqlite3_stmt *row, sqlite3_stmt *write);
+
+/* "INSERT OR IGNORE INTO t VALUES (?,?,...)" */
+sqlite3_stmt *salvage_insert(struct salvage *salvage, const char *table, int columns);
+
+/* The identities of a source, going on beyond what cannot be read. */
+void salvage_known(struct salvage *salvage, struct salvaged_source *source);
+
+#endif
