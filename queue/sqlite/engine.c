@@ -173,7 +173,7 @@ static void store_close(void *state)
     store_stop_writer(store);
     housekeeper_stop(store);
     if (store->stands)
-        store_save(store); /* as long as nobody else delivers */
+        store_save(store, true); /* as long as nobody else delivers */
     store_disown(store);
     if (store->reading)
         database_close(&store->reader);

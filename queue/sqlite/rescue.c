@@ -58,17 +58,16 @@ void rescue_note_loss(const char *directory, const struct config *config, const 
 
 /* ---- saving ---- */
 
-static void saved_name(char out[static 80], const struct places *places)
+static void saved_name(char out[static 80], dev_t device, ino_t inode)
 {
-    snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)places->database.device,
-             (unsigned long long)places->database.inode);
+    snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)device, (unsigned long long)inode);
 }
 
 int64_t rescue_saved_at(const struct places *places, const char *directory)
 {
     char name[80], path[STATE_PATH];
     struct stat status;
-    saved_name(name, places);
+    saved_name(name, places->database.device, places->database.inode);
     directory_path(path, directory, name);
     return stat(path, &status) == 0 ? status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000 : 0;
 }
@@ -136,7 +135,7 @@ enum database_result rescue_save(struct database *old, const struct places *plac
         *why = old->why;
         return DATABASE_FAILED;
     }
-    saved_name(name, places);
+    saved_name(name, places->database.device, places->database.inode);
     enum database_result result = save(old, directory, name, why);
     if (result == DATABASE_FULL && reserve_is_there(directory)) {
         reserve_give_up(directory);
@@ -158,17 +157,15 @@ static bool remove_if_there(const char *directory, const char *name)
 /* Whether the file at queue.db is the one that was open, and nothing was written since with a new log. */
 static bool is_untouched(const char *directory, const char *name)
 {
-    char path[STATE_PATH];
+    char path[STATE_PATH], origin[80];
     struct stat database, log;
-    unsigned long long device, inode;
-    if (sscanf(name, SAVED "%llx-%llx", &device, &inode) != 2)
-        return false;
     directory_path(path, directory, "queue.db");
     if (stat(path, &database) != 0)
         return errno == ENOENT; /* there is none at all */
+    saved_name(origin, database.st_dev, database.st_ino);
     directory_path(path, directory, "queue.db-wal");
     bool written = stat(path, &log) == 0 && log.st_size > 0;
-    return database.st_dev == (dev_t)device && database.st_ino == (ino_t)inode && !written;
+    return strcmp(origin, name) == 0 && !written;
 }
 
 /* What was saved becomes the database. A log that belongs to none must not be taken for its own. */
