@@ -315,7 +315,7 @@ static void *run_writer(void *context)
         if (group->must_save) {
             group->must_save = false;
             pthread_mutex_unlock(&group->lock);
-            store_save(store);
+            store_save(store, false);
             pthread_mutex_lock(&group->lock);
         } else if (group->sleeps) {
             pthread_cond_wait(&group->gathered, &group->lock);

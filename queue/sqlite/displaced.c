@@ -39,16 +39,6 @@ bool store_is_in_place(struct store *store, struct why *why)
     return false;
 }
 
-/* The place for what must follow when a rescue failed: the claim of completeness falls back to before what may be gone
- * (loss.h). */
-static void note_loss(const struct store *store, const char *words)
-{
-    log_write(LEVEL_ERROR,
-              "msg=not_rescued state_dir=\"%s\" reason=\"%s\" advice=\"events that waited may be lost: `closecrm.fcgi "
-              "backfill` fetches from Close what it still has\"",
-              store->directory, words);
-}
-
 /* What another process saved after the last commit of this one has all of it. Whoever delivers goes on committing. */
 static bool was_saved_since(const struct store *store)
 {
@@ -57,18 +47,27 @@ static bool was_saved_since(const struct store *store)
 }
 
 /* A new log's index is made from the log itself, and so there is nothing to be saved. */
-void store_save(struct store *store)
+static enum database_result save(struct store *store, enum placed placed, struct why *why)
+{
+    if (placed != PLACED_INDEX && !was_saved_since(store))
+        return rescue_save(&store->group.database, &store->places, store->directory, why);
+    rescue_mark(store->directory);
+    return DATABASE_DONE;
+}
+
+void store_save(struct store *store, bool last)
 {
     struct why why = {""};
     enum placed placed = places_look(&store->places, store->directory);
-    enum database_result result = DATABASE_DONE;
     if (placed == PLACED_WELL)
         return;
-    if (placed == PLACED_INDEX)
-        rescue_mark(store->directory);
-    else if (!was_saved_since(store))
-        result = rescue_save(&store->group.database, &store->places, store->directory, &why);
-    if (result != DATABASE_DONE)
-        note_loss(store, why.text);
-    atomic_store(&store->must_reopen, true);
+    enum database_result result = save(store, placed, &why);
+    if (result == DATABASE_DONE || last)
+        atomic_store(&store->must_reopen, true);
+    if (result == DATABASE_DONE)
+        return;
+    if (last)
+        rescue_note_loss(store->directory, store->config, why.text);
+    else
+        store_failed(store, result, &why); /* within a second it is tried again */
 }

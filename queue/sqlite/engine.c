@@ -78,10 +78,10 @@ static bool bring_over(struct store *store, struct why *why)
     moment deadline = clock_now() + OPEN_WAIT_MS;
     bool good = true;
     while (good && rescue_is_due(store->directory)) {
-        if (damage_is_marked(store->directory) && !repair(store, why))
+        if (repair_is_due(store->directory) && !repair(store, why))
             return false;
         if (take_open_lock(store, LOCK_EX) == 0) {
-            enum database_result result = rescue_bring_over(store->directory, why);
+            enum database_result result = rescue_bring_over(store->directory, store->config, why);
             good = result == DATABASE_DONE;
             if (!good)
                 store_failed(store, result, why);
@@ -179,7 +179,7 @@ static void store_close(void *state)
     store_stop_writer(store);
     housekeeper_stop(store);
     if (store->stands)
-        store_save(store); /* as long as nobody else delivers */
+        store_save(store, true); /* as long as nobody else delivers */
     store_disown(store);
     if (store->reading)
         database_close(&store->reader);

@@ -28,35 +28,27 @@ static void beside(char out[static STATE_PATH], const char *base, const char *en
 
 bool places_note(struct places *places, const char *directory, bool has_log)
 {
-    char path[STATE_PATH], real[PATH_MAX];
+    char real[PATH_MAX];
     struct stat status;
     *places = (struct places){.has_log = has_log};
-    directory_path(path, directory, "queue.db");
-    bool is_link = lstat(path, &status) == 0 && S_ISLNK(status.st_mode) && realpath(path, real) != NULL;
-    beside(places->base, is_link ? real : path, "");
-    if (!find(&places->directory, directory) || !find(&places->database, path))
-        return false;
-    if (!has_log)
-        return true;
-    beside(path, places->base, "-wal");
-    bool found = find(&places->log, path);
-    beside(path, places->base, "-shm");
-    return found && find(&places->index, path);
+    directory_path(places->database_path, directory, "queue.db");
+    bool is_link = lstat(places->database_path, &status) == 0 && S_ISLNK(status.st_mode) &&
+                   realpath(places->database_path, real) != NULL;
+    beside(places->log_path, is_link ? real : places->database_path, "-wal");
+    beside(places->index_path, is_link ? real : places->database_path, "-shm");
+    return find(&places->directory, directory) && find(&places->database, places->database_path) &&
+           (!has_log || (find(&places->log, places->log_path) && find(&places->index, places->index_path)));
 }
 
 enum placed places_look(const struct places *places, const char *directory)
 {
-    char database[STATE_PATH], log[STATE_PATH], index[STATE_PATH];
     struct place now;
     enum placed placed = PLACED_WELL;
-    directory_path(database, directory, "queue.db");
-    beside(log, places->base, "-wal");
-    beside(index, places->base, "-shm");
-    if (!stands(&places->database, database))
+    if (!stands(&places->database, places->database_path))
         placed = PLACED_DATABASE;
-    else if (places->has_log && !stands(&places->log, log))
+    else if (places->has_log && !stands(&places->log, places->log_path))
         placed = PLACED_LOG;
-    else if (places->has_log && !stands(&places->index, index))
+    else if (places->has_log && !stands(&places->index, places->index_path))
         placed = PLACED_INDEX;
     if (placed == PLACED_WELL || stands(&places->directory, directory))
         return placed;

@@ -25,8 +25,9 @@ struct place {
 
 struct places {
     struct place directory, database, log, index;
-    bool has_log;          /* else log and index mean nothing */
-    char base[STATE_PATH]; /* of the names of log and index: beside the file itself, where queue.db is a link */
+    bool has_log; /* else log and index mean nothing */
+    /* Log and index lie beside the file itself, where queue.db is a link. */
+    char database_path[STATE_PATH], log_path[STATE_PATH], index_path[STATE_PATH];
 };
 
 /* Notes where they stand. Returns false when one of them is missing. */

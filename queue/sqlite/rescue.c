@@ -10,9 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "queue/loss.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/merge.h"
 #include "queue/sqlite/reserve.h"
+#include "watch/clock.h"
 #include "watch/log.h"
 
 #define MARK "displaced"
@@ -39,19 +41,34 @@ bool rescue_is_due(const char *directory)
     return access(path, F_OK) == 0;
 }
 
+void rescue_note_loss(const char *directory, const struct config *config, const char *words)
+{
+    struct loss loss = {.until_ms = clock_unix_ms()};
+    snprintf(loss.words, sizeof loss.words, "files of the queue were removed or replaced while it was in use: %.200s",
+             words);
+    log_write(LEVEL_ERROR,
+              "msg=not_rescued state_dir=\"%s\" reason=\"%s\" advice=\"events that waited may be lost: reconciling "
+              "fetches what Close still has\"",
+              directory, words);
+    for (size_t i = 0; i < config->sources; i++) {
+        struct why why = {""};
+        if (!loss_note(directory, config->source[i].name, &loss, &why))
+            log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", config->source[i].name, why.text);
+    }
+}
+
 /* ---- saving ---- */
 
-static void saved_name(char out[static 80], const struct places *places)
+static void saved_name(char out[static 80], dev_t device, ino_t inode)
 {
-    snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)places->database.device,
-             (unsigned long long)places->database.inode);
+    snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)device, (unsigned long long)inode);
 }
 
 int64_t rescue_saved_at(const struct places *places, const char *directory)
 {
     char name[80], path[STATE_PATH];
     struct stat status;
-    saved_name(name, places);
+    saved_name(name, places->database.device, places->database.inode);
     directory_path(path, directory, name);
     return stat(path, &status) == 0 ? status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000 : 0;
 }
@@ -119,7 +136,7 @@ enum database_result rescue_save(struct database *old, const struct places *plac
         *why = old->why;
         return DATABASE_FAILED;
     }
-    saved_name(name, places);
+    saved_name(name, places->database.device, places->database.inode);
     enum database_result result = save(old, directory, name, why);
     if (result == DATABASE_FULL && reserve_is_there(directory)) {
         reserve_give_up(directory, ENOSPC);
@@ -141,17 +158,15 @@ static bool remove_if_there(const char *directory, const char *name)
 /* Whether the file at queue.db is the one that was open, and nothing was written since with a new log. */
 static bool is_untouched(const char *directory, const char *name)
 {
-    char path[STATE_PATH];
+    char path[STATE_PATH], origin[80];
     struct stat database, log;
-    unsigned long long device, inode;
-    if (sscanf(name, SAVED "%llx-%llx", &device, &inode) != 2)
-        return false;
     directory_path(path, directory, "queue.db");
     if (stat(path, &database) != 0)
         return errno == ENOENT; /* there is none at all */
+    saved_name(origin, database.st_dev, database.st_ino);
     directory_path(path, directory, "queue.db-wal");
     bool written = stat(path, &log) == 0 && log.st_size > 0;
-    return database.st_dev == (dev_t)device && database.st_ino == (ino_t)inode && !written;
+    return strcmp(origin, name) == 0 && !written;
 }
 
 /* What was saved becomes the database. A log that belongs to none must not be taken for its own. */
@@ -180,15 +195,18 @@ static enum database_result set_aside(const char *directory, const char *saved, 
     return rename(saved, to) == 0 ? DATABASE_DONE : failed(to, why);
 }
 
-static enum database_result bring_over(const char *directory, const char *name, struct why *why)
+static enum database_result bring_over(const char *directory, const char *name, const struct config *config,
+                                       struct why *why)
 {
     static const char *const beside[] = {"", "-wal", "-shm", "-journal"};
     char saved[STATE_PATH], more[STATE_PATH];
     directory_path(saved, directory, name);
     enum database_result result =
         is_untouched(directory, name) ? put_in_place(directory, saved, why) : merge_into_queue(directory, saved, why);
-    if (result == DATABASE_DAMAGED)
+    if (result == DATABASE_DAMAGED) {
+        rescue_note_loss(directory, config, why->text);
         result = set_aside(directory, saved, name, why);
+    }
     for (size_t i = 0; result == DATABASE_DONE && i < sizeof beside / sizeof *beside; i++) {
         snprintf(more, sizeof more, "%.200s%s", name, beside[i]);
         remove_if_there(directory, more);
@@ -196,7 +214,7 @@ static enum database_result bring_over(const char *directory, const char *name, 
     return result;
 }
 
-enum database_result rescue_bring_over(const char *directory, struct why *why)
+enum database_result rescue_bring_over(const char *directory, const struct config *config, struct why *why)
 {
     enum database_result result = DATABASE_DONE;
     DIR *files = opendir(directory);
@@ -204,7 +222,7 @@ enum database_result rescue_bring_over(const char *directory, struct why *why)
         return failed(directory, why);
     for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
         if (is_saved(file->d_name))
-            result = bring_over(directory, file->d_name, why);
+            result = bring_over(directory, file->d_name, config, why);
         else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
             remove_if_there(directory, file->d_name); /* by a process that died meanwhile */
     }

@@ -7,6 +7,7 @@
 #ifndef QUEUE_SQLITE_RESCUE_H
 #define QUEUE_SQLITE_RESCUE_H
 
+#include "config/config.h"
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/place.h"
 
@@ -26,6 +27,10 @@ int64_t rescue_saved_at(const struct places *places, const char *directory);
 
 /* Brings over what was saved. Only with the open lock held exclusively, and no connection open. Returns DONE, or the
  * result with the reason; then it is due as before, and nothing is lost. */
-enum database_result rescue_bring_over(const char *directory, struct why *why);
+enum database_result rescue_bring_over(const char *directory, const struct config *config, struct why *why);
+
+/* Says loudly that what the old files held could not be saved, and notes it as a loss of all sources (queue/loss.h):
+ * the next reconcile fetches what Close still has. */
+void rescue_note_loss(const char *directory, const struct config *config, const char *words);
 
 #endif

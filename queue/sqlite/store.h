@@ -97,7 +97,7 @@ struct store {
     struct database reader;
     bool any_letter; /* there may be dead letters: only then are they looked for */
 
-    bool owned;
+    atomic_bool owned;
     bool asked;         /* of the owner: there may be requests */
     int forward_lock;   /* held exclusively by the owner */
     int directory_lock; /* likewise, on the state directory itself, which nobody removes by chance; -1: not possible */
@@ -130,8 +130,9 @@ bool store_has_room(void *state, struct why *words);
  * is saved, and the queue must be opened anew, unless the whole directory is gone, which may come back. Any thread. */
 bool store_is_in_place(struct store *store, struct why *why);
 
-/* Saves what files hold that do not stand there any more. The writer's thread, or nobody appends any more. */
-void store_save(struct store *store);
+/* Saves what files hold that do not stand there any more. The writer's thread, or nobody appends any more. last: what
+ * cannot be saved now is lost; else it is tried again. */
+void store_save(struct store *store, bool last);
 
 /* append.c */
 void store_ask_writer_to_save(struct store *store);

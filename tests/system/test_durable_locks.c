@@ -2,6 +2,7 @@
  * still has its read lock on the database. Without it another program's look would delete the log under it. */
 #include "tests/suites.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +53,13 @@ static void check_locks(const struct site *site, const char *after)
     check(has_read_lock(site, "state/queue.db-shm"), "after %s the log's index is locked", after);
 }
 
+static void wait_for_lock(const struct site *site)
+{
+    moment deadline = clock_now() + SOON_MS;
+    while (!has_read_lock(site, "state/queue.db-shm") && clock_now() < deadline)
+        poll(NULL, 0, 10);
+}
+
 static void look(const struct site *site, const char *path)
 {
     struct buffer out = {0};
@@ -68,7 +76,7 @@ static void the_locks_stay_whatever_it_does(void)
     struct close_site site = {.starts = 0};
     char copy[PATH_SIZE];
     if (close_site_open(&site, &setup_lighttpd_spawn, &usual, LOOKED_CONFIG)) {
-        CU_ASSERT(site_wait_logged(&site.site, "msg=forwards", 1, SOON_MS));
+        wait_for_lock(&site.site);
         check_locks(&site.site, "the start");
         for (size_t i = 0; i < sizeof pages / sizeof *pages; i++)
             look(&site.site, pages[i]);
@@ -77,7 +85,6 @@ static void the_locks_stay_whatever_it_does(void)
         close_site_configure(&site, NULL, NULL, LOOKED_CONFIG);
         kill(site.site.program.pid, SIGHUP);
         CU_ASSERT(site_wait_logged(&site.site, "msg=reconciled", 1, SOON_MS));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=forwards", 2, SOON_MS));
         check_locks(&site.site, "a reload and a reconcile");
         look(&site.site, "/status");
         path_join(copy, site.site.directory, "state/copy.db");

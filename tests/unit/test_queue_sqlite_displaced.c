@@ -227,6 +227,26 @@ static void all_files_are_removed(void)
     check_removed("everything", all, false);
 }
 
+/* As long as the process runs nothing is lost. */
+static void what_cannot_be_saved_is_tried_again(void)
+{
+    static const char *const all[] = {"queue.db", "queue.db-wal", "queue.db-shm", NULL};
+    struct queue *queue = open_well("again");
+    append(queue, 0, 3);
+    remove_files(all);
+    CU_ASSERT_EQUAL(chmod(state, 0755), 0); /* events are not written where others can get in */
+    check_refused(queue, 3, "removed or replaced");
+    check_refused(queue, 4, "removed or replaced");
+    CU_ASSERT_FALSE(queue_must_reopen(queue));
+    CU_ASSERT_EQUAL(chmod(state, 0700), 0);
+    wait_until_saved(queue);
+    queue_close(queue);
+    queue = open_well("again");
+    check_waiting(queue, 0, 3);
+    check_nothing_left();
+    queue_close(queue);
+}
+
 /* ---- replaced ---- */
 
 static void replace_by(const char *copy)
@@ -299,7 +319,7 @@ static void two_processes_lose_the_database(void)
 {
     static const char *const all[] = {"queue.db", "queue.db-wal", "queue.db-shm", NULL};
     pid_t processes[2];
-    int says[2], told[2];
+    int says[2] = {-1, -1}, told[2] = {-1, -1};
     char words[2];
     path_join(state, directory, "two");
     CU_ASSERT_FATAL(pipe(says) == 0 && pipe(told) == 0);
@@ -465,6 +485,7 @@ void suite_queue_sqlite_displaced(void)
         {"its log is removed", the_log_is_removed},
         {"the log's index is removed", the_index_is_removed},
         {"all files are removed", all_files_are_removed},
+        {"what cannot be saved is tried again", what_cannot_be_saved_is_tried_again},
         {"an earlier copy is put over it", an_earlier_copy_is_put_over_it},
         {"two processes lose the database", two_processes_lose_the_database},
         {"the state directory is moved away, and comes back", the_state_directory_is_moved},

@@ -173,7 +173,7 @@ static void check_stored(unsigned wanted)
 
 static void another_program_looks_and_the_process_is_killed(void)
 {
-    int tell[2], hear[2], status;
+    int tell[2] = {-1, -1}, hear[2] = {-1, -1}, status;
     char word;
     path_join(state, directory, "outside");
     CU_ASSERT_FATAL(pipe(tell) == 0 && pipe(hear) == 0);
@@ -265,7 +265,7 @@ static void two_processes_without_a_log_lose_nothing(void)
 {
     pid_t processes[2];
     char log[PATH_SIZE];
-    int ask[2], answer[2];
+    int ask[2] = {-1, -1}, answer[2] = {-1, -1};
     path_join(state, directory, "unlogged");
     CU_ASSERT_FATAL(pipe(ask) == 0 && pipe(answer) == 0);
     disk_without_maps(true);

@@ -303,7 +303,7 @@ static int on_unmap(sqlite3_file *file, int remove)
 /* Up to version 1 a file cannot be mapped: SQLite does without a write-ahead log. */
 #define METHODS(VERSION)                                                                                               \
     {                                                                                                                  \
-        .iVersion = VERSION, .xClose = on_close, .xRead = on_read, .xWrite = on_write, .xTruncate = on_truncate,       \
+        .iVersion = (VERSION), .xClose = on_close, .xRead = on_read, .xWrite = on_write, .xTruncate = on_truncate,     \
         .xSync = on_sync, .xFileSize = on_size, .xLock = on_lock, .xUnlock = on_unlock,                                \
         .xCheckReservedLock = on_reserved, .xFileControl = on_control, .xSectorSize = on_sector_size,                  \
         .xDeviceCharacteristics = on_characteristics, .xShmMap = on_map, .xShmLock = on_shm_lock,                      \
