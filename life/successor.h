@@ -12,8 +12,8 @@ char *successor_path(void);
  * configuration or half a program must not take the place of what works. Its words go to stderr. */
 bool successor_is_good(const char *program);
 
-/* Makes sure that no descriptor but 0 to 2 goes over, whichever library or thread that was left behind has it open. What
- * shall go over is made inheritable after it. */
+/* Makes sure that no descriptor but 0 to 2 goes over, whichever library or thread that was left behind has it open.
+ * What shall go over is made inheritable after it. */
 void successor_seal(void);
 
 /* Executes it in this process's place: nothing but descriptors 0 to 2 and what is inheritable goes over; blocked
