@@ -1,7 +1,10 @@
 /* Tables whose rows have numbers, out of a damaged database: read in order; beyond what cannot be read the reading goes
- * on at the next number that can, which is looked for by doubling steps. */
+ * on at the next number that can, which is looked for one by one, and far away by growing steps. */
 #include "queue/sqlite/salvage.h"
 #include "watch/log.h"
+
+#define NEAR_MOST 5000000  /* numbers that are tried one by one */
+#define NEAR_UNKNOWN 65536 /* where it is not known how far the table goes */
 
 /* The reading of one such table. */
 struct reading {
@@ -80,16 +83,36 @@ static bool can_find(struct reading *reading, int64_t from, int64_t *found)
     return !salvage_is_damage(reading->salvage, code);
 }
 
-/* Finds the next number from which reading works, by doubling steps and then halving them. Returns false when there is
- * none. */
+/* Number by number, as far as one may have to go: readable pages between damaged ones must not be passed over. */
+static bool find_near(struct reading *reading, int64_t *good)
+{
+    bool known = reading->last != INT64_MAX;
+    int64_t found, end = reading->at + (known ? NEAR_MOST : NEAR_UNKNOWN);
+    if (known && end > reading->last)
+        end = reading->last;
+    for (*good = reading->at + 2; *good <= end; ++*good) {
+        if (can_find(reading, *good, &found))
+            return true;
+    }
+    return false;
+}
+
+/* Finds the next number from which reading works; where that is far, by growing steps and then halving the last one.
+ * Returns false when there is none. */
 static bool find_next(struct reading *reading, int64_t *good)
 {
-    int64_t bad = reading->at + 1, step = 1, found;
-    for (*good = bad + step; !can_find(reading, *good, &found); *good = bad + step) {
-        if (step > INT64_MAX / 4)
+    int64_t bad, step, found;
+    if (find_near(reading, good))
+        return true;
+    bad = *good - 1;
+    for (;;) {
+        step = (bad - reading->at) / 8 + 1;
+        if (bad > INT64_MAX / 4)
             return false;
+        *good = bad + step;
+        if (can_find(reading, *good, &found))
+            break;
         bad = *good;
-        step *= 2;
     }
     while (*good - bad > 1) {
         int64_t middle = bad + (*good - bad) / 2;
