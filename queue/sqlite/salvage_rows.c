@@ -10,7 +10,7 @@
 struct reading {
     struct salvage *salvage;
     const struct numbered *table;
-    sqlite3_stmt *read;  /* after a number */
+    sqlite3_stmt *read;  /* from a number on */
     sqlite3_stmt *probe; /* whether anything can be read from a number on */
     sqlite3_stmt *write;
     struct gone *gone;
@@ -59,7 +59,7 @@ static void lose(struct reading *reading, int64_t first, int64_t last)
 static bool read_on(struct reading *reading)
 {
     int code;
-    sqlite3_bind_int64(reading->read, 1, reading->at);
+    sqlite3_bind_int64(reading->read, 1, reading->at + 1); /* not "behind at": that would look into at's page */
     while ((code = sqlite3_step(reading->read)) == SQLITE_ROW) {
         int64_t number = sqlite3_column_int64(reading->read, 0);
         if (number <= reading->at || number > reading->last) { /* a damaged page that looks like a good one */
@@ -145,7 +145,7 @@ static bool skip(struct reading *reading)
 void salvage_numbered(struct salvage *salvage, const struct numbered *table, struct gone *gone)
 {
     struct reading reading = {.salvage = salvage, .table = table, .gone = gone};
-    reading.read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s > ?1 ORDER BY %s",
+    reading.read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s >= ?1 ORDER BY %s",
                                    table->table, table->number, table->number);
     reading.probe = salvage_prepare(salvage, salvage->old, "SELECT %s FROM \"%s\" WHERE %s >= ?1 ORDER BY %s LIMIT 1",
                                     table->number, table->table, table->number, table->number);

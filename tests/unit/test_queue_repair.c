@@ -36,7 +36,7 @@ static char directory[PATH_SIZE], state[PATH_SIZE], damaged[PATH_SIZE];
 static struct events found;
 static int quiet_from = -1;
 static uint64_t readable[SETTLED + IN_LOG];
-static int readable_count;
+static int readable_count, rows_in_pages;
 
 static void use_state(const char *name)
 {
@@ -62,17 +62,21 @@ static void append(struct queue *queue, const char *source, int count)
         CU_ASSERT_EQUAL(queue_append(queue, source, body, sizeof body, clock_now() + PATIENCE_MS, &why), QUEUE_STORED);
 }
 
-/* Overwrites a page with nonsense. */
-static void spoil(const char *in, long page)
+/* Overwrites a page with nonsense. Returns how many rows stood in it. */
+static int spoil(const char *in, long page)
 {
     char path[PATH_SIZE];
     path_join(path, in, "queue.db");
     FILE *file = fopen(path, "r+e");
     CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    fseek(file, page * PAGE + 3, SEEK_SET);
+    int rows = fgetc(file) * 256;
+    rows += fgetc(file);
     fseek(file, page * PAGE, SEEK_SET);
     for (int i = 0; i < PAGE; i++)
         fputc(0x55, file);
     fclose(file);
+    return rows;
 }
 
 /* The number of the page, from 0, of a table's root or, with leaf, of one of its leaves in the middle. */
@@ -137,7 +141,7 @@ static void make_damaged(void)
         pages[i] = page_of(damaged, "event_1", "pagetype = 'leaf'", i < 2 ? i : 3);
     fill(damaged, IN_LOG, false);
     for (int i = 0; i < 3; i++)
-        spoil(damaged, pages[i]);
+        rows_in_pages += spoil(damaged, pages[i]);
 }
 
 static void copy_damaged(const char *name)
@@ -272,6 +276,7 @@ static void all_that_can_be_read_is_there(void)
     check(readable_count < SETTLED + IN_LOG, "%d can be read", readable_count);
     CU_ASSERT_TRUE_FATAL(readable_count > SETTLED + IN_LOG - 450 && readable_count < SETTLED + IN_LOG);
     CU_ASSERT_EQUAL(readable[readable_count - 1], SETTLED + IN_LOG);
+    CU_ASSERT_EQUAL(readable_count, SETTLED + IN_LOG - rows_in_pages);
     check_repaired("once");
     CU_ASSERT_TRUE(loss_read(state, "one", &loss, &any, &why));
     CU_ASSERT_TRUE(any && loss.identities_kept);
