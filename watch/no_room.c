@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/statvfs.h>
 
 static const struct {
@@ -18,6 +19,7 @@ static const struct {
     {EROFS, false, "the file system is read-only", "look into the kernel's log, repair and remount the file system"},
     {ENOMEM, false, "the kernel has no memory for the write", "free memory, or raise the limit on it"},
 };
+#define NEXT_TO_NOTHING 131072 /* bytes free: file systems keep some to themselves */
 #define ROWS (sizeof table / sizeof *table)
 
 static size_t row_of(int error)
@@ -56,5 +58,7 @@ int no_room_look(const char *directory)
         return 0;
     if ((disk.f_flag & ST_RDONLY) != 0)
         return EROFS;
-    return disk.f_bavail == 0 || (disk.f_files > 0 && disk.f_favail == 0) ? ENOSPC : 0;
+    return (uint64_t)disk.f_bavail * disk.f_frsize < NEXT_TO_NOTHING || (disk.f_files > 0 && disk.f_favail == 0)
+               ? ENOSPC
+               : 0;
 }

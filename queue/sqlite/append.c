@@ -175,6 +175,16 @@ static enum database_result insert_all(struct store *store, const struct waiting
     return DATABASE_DONE;
 }
 
+/* For all processes; not each time. */
+static void note_no_room(struct store *store, int error)
+{
+    moment now = clock_now();
+    if (store->group.noted_room > 0 && now - store->group.noted_room < NOTE_AGAIN_MS)
+        return;
+    store->group.noted_room = now;
+    no_room_note(store->directory, error);
+}
+
 static enum queue_result answer_for(struct store *store, enum database_result result)
 {
     struct database *database = &store->group.database;
@@ -184,10 +194,8 @@ static enum queue_result answer_for(struct store *store, enum database_result re
         store->group.noted_room = 0;
         return QUEUE_STORED;
     }
-    if (result == DATABASE_FULL && clock_now() - store->group.noted_room >= NOTE_AGAIN_MS) {
-        store->group.noted_room = clock_now();
-        no_room_note(store->directory, database->error);
-    }
+    if (result == DATABASE_FULL)
+        note_no_room(store, database->error);
     store_failed(store, result, &database->why);
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
@@ -233,10 +241,15 @@ static bool may_write(struct store *store)
     if (reserve >= 0 && wait_for_checkpoint(store, reserve))
         return true;
     int error = no_room_of(store->directory); /* without a reserve: whoever forwards makes it again */
-    if (error != 0)
-        why_set(why, "%s: %s", no_room_words(error), no_room_advice(error));
-    else
+    if (error == 0)
+        error = no_room_look(store->directory);
+    if (error == 0) {
         why_set(why, "the disk does not keep up, or is full: what was accepted last is still to be copied");
+        return false;
+    }
+    why_set(why, "%s: %s", no_room_words(error), no_room_advice(error));
+    note_no_room(store, error);
+    store_failed(store, DATABASE_FULL, why);
     return false;
 }
 

@@ -183,6 +183,8 @@ static enum database_result make_in_turn(const char *directory, const char *path
     enum database_result result = schema_make_file(directory, left_over[0], why);
     if (result == DATABASE_DONE)
         result = put_in_place(new_path, path, why);
+    directory_path(new_path, directory, left_over[1]); /* mode TRUNCATE leaves an empty one */
+    unlink(new_path);
     if (result == DATABASE_DONE && !directory_sync(directory, why))
         result = DATABASE_FAILED;
     return result;

@@ -3,9 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
-#include "watch/no_room.h"
 
 /* A settling in hand. */
 struct settling {
@@ -282,19 +280,6 @@ static bool make_room(struct store *store, size_t count, uint64_t **ids, struct 
     return good && *ids != NULL;
 }
 
-/* Deleting needs room too. The reserve is made again as soon as there is some. Returns whether there was one to give.
- */
-static bool give_up_reserve(const struct settling *s)
-{
-    struct store *store = s->store;
-    if (!no_room_helped_by_space(s->database->error) || !reserve_is_there(store->directory))
-        return false;
-    store_failed(store, DATABASE_FULL, &s->database->why);
-    reserve_give_up(store->directory, s->database->error);
-    atomic_store(&store->reserve_gone, true);
-    return true;
-}
-
 /* Settles in one transaction; what finds no room there in halves, each of them a transaction, and so on down to single
  * events. What is settled stays settled: verdicts on events that are gone change nothing, so that all may be told
  * again. */
@@ -302,7 +287,7 @@ static enum database_result settle_what_fits(struct settling *s, const struct ve
                                              uint64_t *ids)
 {
     enum database_result result = settle_in_transaction(s, verdicts, count, ids);
-    if (result == DATABASE_FULL && give_up_reserve(s))
+    if (result == DATABASE_FULL && store_give_up_reserve(s->store, s->database))
         result = settle_in_transaction(s, verdicts, count, ids);
     if (result == DATABASE_DONE)
         mirror_all(s, verdicts, count);

@@ -78,6 +78,16 @@ bool store_has_room(void *state, struct why *words)
     return error == 0;
 }
 
+bool store_give_up_reserve(struct store *store, const struct database *database)
+{
+    if (!no_room_helped_by_space(database->error) || !reserve_is_there(store->directory))
+        return false;
+    store_failed(store, DATABASE_FULL, &database->why);
+    reserve_give_up(store->directory, database->error);
+    atomic_store(&store->reserve_gone, true);
+    return true;
+}
+
 bool store_reader(struct store *store, struct why *why)
 {
     if (store->reading)

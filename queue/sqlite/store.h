@@ -124,6 +124,9 @@ void store_failed(struct store *store, enum database_result result, const struct
 /* Why nothing new is accepted, in words: false where there is room. */
 bool store_has_room(void *state, struct why *words);
 
+/* The owner's, after a DATABASE_FULL: gives up the reserve where that helps, for settling needs room too. It is made
+ * again as soon as there is room. Returns whether there was one to give. */
+bool store_give_up_reserve(struct store *store, const struct database *database);
 /* displaced.c */
 
 /* Whether its files still stand where they were opened: else with the reason, and the operator is told; what they hold
