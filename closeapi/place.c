@@ -1,6 +1,5 @@
 /* Where the Close side keeps what it knows: a directory for each source. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -11,6 +10,7 @@
 #include "config/keyring.h"
 #include "config/small_file.h"
 #include "watch/clock.h"
+#include "watch/lock_file.h"
 
 #define LOOK_MS 50 /* between tries for a lock: its end is not told */
 
@@ -41,18 +41,18 @@ int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, stru
     const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
     moment deadline = clock_now() + wait_ms;
     snprintf(path, sizeof path, "%.3900s/%s", directory, name);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        why_set(why, "cannot open %.300s: %s", path, strerror(errno));
-        return -1;
-    }
-    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK && clock_now() < deadline) {
+    int fd = -1, error;
+    while ((error = lock_take(&fd, path, LOCK_EX | LOCK_NB)) != 0) {
+        if (error == EWOULDBLOCK && clock_now() < deadline) {
             nanosleep(&pause, NULL);
             continue;
         }
-        why_set(why, "another process is at it now: try again when it has ended");
-        close(fd);
+        if (error == EWOULDBLOCK)
+            why_set(why, "another process is at it now: try again when it has ended");
+        else
+            why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+        if (fd >= 0)
+            close(fd);
         return -1;
     }
     return fd;

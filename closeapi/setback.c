@@ -48,9 +48,9 @@ bool setback_apply(struct reconcile_state *state, const struct loss *loss, const
         state->ahead_us = higher(state->ahead_us, floor_us);
         return true;
     }
-    if (claimed && state->until_us < floor_us)
-        begin_claim_at(state, floor_us); /* what lies between cannot be read again */
-    else if (!claimed && loss->mark_ms > 0)
+    /* what lies between cannot be read again; and without a claim reading would begin a day before */
+    bool anew = claimed ? state->until_us < floor_us : !loss->identities_kept;
+    if (anew)
         begin_claim_at(state, floor_us);
     else if (gone_us > 0 && gone_us < state->since_us) /* it was gone before the claim began: fetched all the same */
         state->again_us = higher(gone_us, floor_us);

@@ -55,6 +55,15 @@ static void print_file_system(const char *directory)
            name == NULL ? "one that may be another machine's" : name);
 }
 
+static void print_library(const struct config *config)
+{
+    char library[QUEUE_LIBRARY];
+    queue_library(config, library);
+    printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"
+           "    made by `closecrm.fcgi queue backup`\n",
+           library);
+}
+
 /* Whether the folder in which it is to be made is there, and this user may write there. */
 static bool could_be_made(const char *directory)
 {
@@ -233,6 +242,7 @@ size_t check_queue(const struct config *config)
     wrong = check_state_directory(config);
     if (wrong == 0 && gather(config, &overview, &why)) {
         print_file_system(config->state_dir);
+        print_library(config);
         wrong = print_overview(&overview);
         print_cron(config->state_dir, overview.now_ms);
     } else if (wrong == 0) {

@@ -9,7 +9,7 @@
 #include "closeapi/reconciler.h"
 #include "forward/forward.h"
 #include "life/watching.h"
-#include "queue/queue.h"
+#include "queue/inspect.h"
 #include "watch/log.h"
 
 #define OPEN_AGAIN_MS 2000   /* between tries to open the queue */
@@ -128,6 +128,7 @@ static bool open_until_they_stand(struct service *service)
 {
     struct stages stages;
     struct why why = {""}, said = {""};
+    char library[QUEUE_LIBRARY];
     moment said_at = 0;
     while (!stages_open(&stages, service, &why)) {
         say(&why, &said, &said_at);
@@ -138,6 +139,9 @@ static bool open_until_they_stand(struct service *service)
     }
     if (said.text[0] != '\0')
         log_write(LEVEL_INFO, "msg=queue_opened");
+    queue_library(service->config, library);
+    if (library[0] != '\0')
+        log_write(LEVEL_INFO, "msg=queue_library version=\"%s\"", library);
     return stand(service, &stages);
 }
 

@@ -25,8 +25,9 @@ struct engine {
     bool (*is_steady)(void *state);
     bool (*must_reopen)(void *state);
     void (*close)(void *state);
-    bool in_bulk;                        /* queue_settles_in_bulk */
-    const struct inspection *inspection; /* NULL: it keeps nothing that could be looked at */
+    void (*library)(char out[static QUEUE_LIBRARY]); /* NULL: none */
+    bool in_bulk;                                    /* queue_settles_in_bulk */
+    const struct inspection *inspection;             /* NULL: it keeps nothing that could be looked at */
 };
 
 struct inspection {

@@ -91,6 +91,11 @@ bool queue_move(struct queue *queue, const char *from, const char *to, struct mo
 bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                  struct why *why);
 
+/* What keeps the queue that a configuration names, for people: a library's name and release, and what is to be known of
+ * it. "": nothing does. */
+#define QUEUE_LIBRARY 160
+void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
+
 struct backup_files;
 
 /* Writes a backup (backup.h) to a new file, mode 0600: the whole queue as it is at one moment, in a form that is good

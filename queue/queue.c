@@ -26,6 +26,13 @@ struct queue *queue_open(const struct config *config, struct why *why)
     return queue;
 }
 
+void queue_library(const struct config *config, char out[static QUEUE_LIBRARY])
+{
+    out[0] = '\0';
+    if (engines[config->queue]->library != NULL)
+        engines[config->queue]->library(out);
+}
+
 enum queue_result queue_append(struct queue *queue, const char *source, const char *body, size_t length,
                                moment deadline, struct why *why)
 {

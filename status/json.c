@@ -114,10 +114,13 @@ static void write_minutes(struct buffer *out, const struct view *view)
 
 static void write_top(struct buffer *out, const struct facts *facts)
 {
+    char library[QUEUE_LIBRARY];
     write_text_member(out, "state", states[facts->state]);
     write_text_member(out, "words", facts->words.text);
     write_time_member(out, "now", facts->now_ms);
     write_text_member(out, "version", CLOSECRM_VERSION);
+    queue_library(facts->config, library);
+    write_text_member(out, "queue_library", library);
     write_bool_member(out, "forwarding", facts->is_owned);
     write_text_member(out, "forwarder", facts->owner.text);
     write_time_member(out, "last_cron", facts->cron_ms);

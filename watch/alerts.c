@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "watch/alert_command.h"
+#include "watch/lock_file.h"
 #include "watch/log.h"
 
 #define ALERTS_FILE "alerts.1"
@@ -94,18 +95,22 @@ static void write_record(struct alerts *alerts)
 bool alerts_own(struct alerts *alerts)
 {
     char path[PATH_MAX];
-    if (alerts->fd >= 0 || alerts->state_dir == NULL)
+    bool owned = alerts->fd >= 0;
+    if (alerts->state_dir == NULL)
         return true;
     snprintf(path, sizeof path, "%s/" ALERTS_FILE, alerts->state_dir);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        close(fd);
+    if (owned && lock_stands(alerts->fd, path))
+        return true;
+    if (lock_take(&alerts->fd, path, LOCK_EX | LOCK_NB) != 0) {
+        if (alerts->fd >= 0)
+            close(alerts->fd);
+        alerts->fd = -1;
         return false;
     }
-    alerts->fd = fd;
-    read_record(alerts);
+    if (owned)
+        write_record(alerts); /* the file was removed: what it said is known here */
+    else
+        read_record(alerts);
     return true;
 }
 

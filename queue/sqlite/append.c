@@ -154,6 +154,8 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
 {
     struct database *database = &store->group.database;
     if (!reserve_is_there(store->directory)) { /* whoever forwards makes it again */
+        if (!store_is_in_place(store, &database->why))
+            return QUEUE_BROKEN;
         why_set(&database->why, "the disk is full");
         return QUEUE_FULL;
     }
@@ -171,7 +173,11 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
         database_rollback(database);
         return full ? QUEUE_FULL : answer_for(store, result);
     }
-    return answer_for(store, database_commit(database));
+    result = database_commit(database);
+    atomic_store(&store->committed_ms, clock_unix_ms());
+    if (result == DATABASE_DONE && !store_is_in_place(store, &database->why))
+        return QUEUE_BROKEN; /* it was committed into files that nobody else will ever see */
+    return answer_for(store, result);
 }
 
 /* Notes each one's result. With the lock held. */
@@ -218,8 +224,13 @@ static void *run_writer(void *context)
     struct group *group = &store->group;
     pthread_mutex_lock(&group->lock);
     while (group->first != NULL || !group->ending) {
-        group->sleeps = group->first == NULL;
-        if (group->sleeps) {
+        group->sleeps = group->first == NULL && !group->must_save;
+        if (group->must_save) {
+            group->must_save = false;
+            pthread_mutex_unlock(&group->lock);
+            store_save(store, false);
+            pthread_mutex_lock(&group->lock);
+        } else if (group->sleeps) {
             pthread_cond_wait(&group->gathered, &group->lock);
         } else if (write_group(store) >= GROUP_OF_LOAD) {
             pthread_mutex_unlock(&group->lock);
@@ -251,6 +262,19 @@ static bool start_writer(struct store *store, struct why *why)
     if (error != 0)
         why_set(why, "cannot start a thread: %s", strerror(error));
     return group->started;
+}
+
+/* Without a writer the files are saved when the store is closed. */
+void store_ask_writer_to_save(struct store *store)
+{
+    struct group *group = &store->group;
+    pthread_mutex_lock(&group->lock);
+    if (!group->ending && (group->started || start_writer(store, NULL)))
+        group->must_save = true;
+    else
+        atomic_store(&store->must_reopen, true);
+    pthread_cond_signal(&group->gathered);
+    pthread_mutex_unlock(&group->lock);
 }
 
 void store_stop_writer(struct store *store)

@@ -13,6 +13,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "watch/lock_file.h"
+
 #define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
 
 /* File systems that are surely local: WAL needs shared memory, and corrupts on others even with one client. Not all
@@ -49,13 +51,17 @@ static int take_text(void *context, int columns, char **values, char **names)
     return 0;
 }
 
-/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL. */
+/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL, as where a
+ * file cannot be mapped. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory)
 {
     char mode[32] = "";
-    const char *wanted = is_local(directory) ? "PRAGMA journal_mode = WAL" : "PRAGMA journal_mode = TRUNCATE";
-    int code = sqlite3_exec(database->db, wanted, take_text, mode, NULL);
+    int code = SQLITE_OK;
+    if (is_local(directory))
+        code = sqlite3_exec(database->db, "PRAGMA journal_mode = WAL", take_text, mode, NULL);
     database->wal = strcmp(mode, "wal") == 0;
+    if (code == SQLITE_OK && !database->wal)
+        code = sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
     if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
         why_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
         return DATABASE_FAILED;
@@ -96,30 +102,30 @@ static enum database_result open_failed(struct database *database, const char *p
     return errno == ENOSPC ? DATABASE_FULL : DATABASE_FAILED;
 }
 
-static bool lock_writers(struct database *database)
+bool database_lock_writers(struct database *database, bool wait)
 {
-    int result;
-    do {
-        result = flock(database->write_lock, LOCK_EX);
-    } while (result != 0 && errno == EINTR);
-    if (result != 0)
-        why_set(&database->why, "cannot lock the queue: %s", strerror(errno));
-    return result == 0;
+    if (database->lock_path == NULL)
+        return true;
+    int error = lock_take(&database->write_lock, database->lock_path, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
+    if (error != 0)
+        why_set(&database->why, "cannot lock the queue: %s", strerror(error));
+    return error == 0;
 }
 
-static void unlock_writers(struct database *database)
+void database_unlock_writers(struct database *database)
 {
-    flock(database->write_lock, LOCK_UN);
+    if (database->write_lock >= 0)
+        lock_release(database->write_lock);
 }
 
 /* While one process turns a new database into one with a log, SQLite tells others at once that it is locked: they take
  * turns. */
 static enum database_result set_up_in_turn(struct database *database, const char *directory, bool durable)
 {
-    if (!lock_writers(database))
+    if (!database_lock_writers(database, true))
         return DATABASE_FAILED;
     enum database_result result = set_up(database, directory, durable);
-    unlock_writers(database);
+    database_unlock_writers(database);
     return result;
 }
 
@@ -141,6 +147,11 @@ enum database_result database_open(struct database *database, const char *direct
     char path[4096];
     *database = (struct database){.write_lock = -1};
     snprintf(path, sizeof path, "%s/write.lock", directory);
+    database->lock_path = strdup(path);
+    if (database->lock_path == NULL) {
+        why_set(&database->why, "out of memory");
+        return DATABASE_FAILED;
+    }
     database->write_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (database->write_lock < 0)
         return open_failed(database, path);
@@ -164,6 +175,7 @@ void database_close(struct database *database)
     sqlite3_close(database->db);
     if (database->write_lock >= 0)
         close(database->write_lock);
+    free(database->lock_path);
     *database = (struct database){.write_lock = -1};
 }
 
@@ -186,11 +198,11 @@ enum database_result database_begin(struct database *database)
     if (database_statement(database, STATEMENT_ROLLBACK, 0) == NULL)
         return DATABASE_FAILED;
     /* SQLite's own busy handler is not fair: whoever sleeps longest may starve. */
-    if (!lock_writers(database))
+    if (!database_lock_writers(database, true))
         return DATABASE_FAILED;
     enum database_result result = database_run(database, database_statement(database, STATEMENT_BEGIN, 0));
     if (result != DATABASE_DONE) {
-        unlock_writers(database);
+        database_unlock_writers(database);
         return result;
     }
     result = check_version(database);
@@ -208,7 +220,7 @@ enum database_result database_commit(struct database *database)
         database->why = why;
         return result;
     }
-    unlock_writers(database);
+    database_unlock_writers(database);
     return DATABASE_DONE;
 }
 
@@ -218,5 +230,5 @@ void database_rollback(struct database *database)
     if (sqlite3_get_autocommit(database->db) == 0) /* some errors roll back by themselves */
         database_run(database, database_statement(database, STATEMENT_ROLLBACK, 0));
     database->why = why;
-    unlock_writers(database);
+    database_unlock_writers(database);
 }

@@ -24,6 +24,7 @@ enum statement {
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
     STATEMENT_VERSION,
+    STATEMENT_DATA_VERSION,
     STATEMENT_PAGES,
     STATEMENT_FREE_PAGES,
     STATEMENT_ADD_SOURCE,
@@ -88,8 +89,9 @@ struct source_statements {
 
 struct database {
     sqlite3 *db;
-    int write_lock; /* descriptor of the file on which writers queue */
-    bool wal;       /* else a rollback journal: the file system may be remote */
+    char *lock_path; /* of the file on which writers queue; NULL: none, a database of its own */
+    int write_lock;  /* its descriptor */
+    bool wal;        /* else a rollback journal: the file system may be remote */
     struct source_statements *sources;
     size_t source_count;
     struct why why; /* of the last result that was not DONE */
@@ -114,6 +116,11 @@ enum database_result database_open(struct database *database, const char *direct
 
 /* Never checkpoints: that is the housekeeper's. */
 void database_close(struct database *database);
+
+/* Locks out all writers of all processes, for what is no transaction. wait: else false at once while one writes.
+ * Returns false with the reason when it cannot. */
+bool database_lock_writers(struct database *database, bool wait);
+void database_unlock_writers(struct database *database);
 
 /* Begins a writing transaction, after all who asked before in any process. On anything but DONE none is begun. */
 enum database_result database_begin(struct database *database);

@@ -9,11 +9,78 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "watch/log.h"
+
 #define RESERVE_BYTES (4 * 1024 * 1024)
 
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name)
 {
     snprintf(out, STATE_PATH, "%s/%s", directory, name);
+}
+
+/* ---- what stands in it ---- */
+
+static const struct {
+    const char *name;
+    mode_t kind;
+    bool needed; /* without it nothing works */
+} files[] = {
+    {"queue.db", S_IFREG, true},  {"queue.db-wal", S_IFREG, true},  {"queue.db-shm", S_IFREG, true},
+    {"open.lock", S_IFREG, true}, {"forward.lock", S_IFREG, true},  {"write.lock", S_IFREG, true},
+    {"wake", S_IFIFO, true},      {"forward.beat", S_IFREG, false}, {"reserve", S_IFREG, false},
+    {"damaged", S_IFREG, false},  {"displaced", S_IFREG, false},
+};
+
+/* Something with that name cannot be used. Returns false with the reason, and the command that mends it. */
+static bool can_use(const char *path, mode_t kind, struct why *why)
+{
+    struct stat status;
+    if (stat(path, &status) != 0)
+        return true; /* it is made, or opening it says why not */
+    if ((status.st_mode & S_IFMT) != kind) {
+        why_set(why, "%.150s is no %s, as it must be: mv '%.150s' '%.150s.old'", path,
+                kind == S_IFIFO ? "FIFO" : "regular file", path, path);
+        return false;
+    }
+    if (status.st_uid != geteuid() && access(path, R_OK | W_OK) != 0) {
+        why_set(why, "%.200s belongs to user %u, and this runs as user %u: chown %u '%.200s'", path,
+                (unsigned)status.st_uid, (unsigned)geteuid(), (unsigned)geteuid(), path);
+        return false;
+    }
+    return true;
+}
+
+static bool can_use_all(const char *directory, struct why *why)
+{
+    char path[STATE_PATH];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        directory_path(path, directory, files[i].name);
+        if (files[i].needed && !can_use(path, files[i].kind, why))
+            return false;
+    }
+    return true;
+}
+
+void directory_warn(const char *directory)
+{
+    char path[STATE_PATH];
+    struct why why;
+    struct stat status;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        directory_path(path, directory, files[i].name);
+        if (lstat(path, &status) != 0)
+            continue;
+        if (S_ISLNK(status.st_mode))
+            log_write(LEVEL_WARN,
+                      "msg=state_file_is_a_link file=\"%s\" advice=\"stop the program and put the file itself there; "
+                      "state_dir may be a link as a whole\"",
+                      path);
+        else if (status.st_uid != geteuid())
+            log_write(LEVEL_WARN, "msg=state_file_of_another_user file=\"%s\" advice=\"chown %u it\"", path,
+                      (unsigned)geteuid());
+        else if (!can_use(path, files[i].kind, &why))
+            log_write(LEVEL_WARN, "msg=state_file_of_another_kind reason=\"%s\"", why.text);
+    }
 }
 
 bool directory_prepare(const char *directory, struct why *why)
@@ -48,7 +115,7 @@ bool directory_prepare(const char *directory, struct why *why)
         why_set(why, "cannot write into the state directory %.300s: %s", directory, strerror(errno));
         return false;
     }
-    return true;
+    return made || can_use_all(directory, why);
 }
 
 int directory_open(const char *directory, const char *name, struct why *why)

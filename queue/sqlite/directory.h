@@ -12,6 +12,9 @@
  * mends it, when it cannot be used or others can get in. */
 bool directory_prepare(const char *directory, struct why *why);
 
+/* Says loudly which files of it are not what they should be, and work all the same: links, or another user's. */
+void directory_warn(const char *directory);
+
 /* Writes directory/name. */
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name);
 

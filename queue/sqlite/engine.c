@@ -1,29 +1,38 @@
 /* The engine `sqlite`: opening and closing a state directory, and the table that queue.c calls. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/sqlite/checkpoint.h"
 #include "queue/sqlite/repair.h"
+#include "queue/sqlite/rescue.h"
 #include "queue/sqlite/store.h"
+#include "watch/lock_file.h"
 #include "watch/log.h"
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
 #define ALONE_TRIES 5      /* for being the only one that has it open */
 
+static int take_open_lock(struct store *store, int how)
+{
+    char path[STATE_PATH];
+    directory_path(path, store->directory, "open.lock");
+    return lock_take(&store->open_lock, path, how | LOCK_NB);
+}
+
 /* Waits while another process has the open lock exclusively. */
 static bool lock_open(struct store *store, struct why *why)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
-    store->open_lock = directory_open(store->directory, "open.lock", why);
-    if (store->open_lock < 0)
-        return false;
-    for (moment deadline = clock_now() + OPEN_WAIT_MS; flock(store->open_lock, LOCK_SH | LOCK_NB) != 0;) {
-        if ((errno != EWOULDBLOCK && errno != EINTR) || clock_now() > deadline) {
+    int error;
+    for (moment deadline = clock_now() + OPEN_WAIT_MS; (error = take_open_lock(store, LOCK_SH)) != 0;) {
+        if (error != EWOULDBLOCK || clock_now() > deadline) {
             why_set(why, "cannot lock the state directory %.300s: %s", store->directory,
-                    errno == EWOULDBLOCK ? "another process repairs it" : strerror(errno));
+                    error == EWOULDBLOCK ? "another process repairs it" : strerror(error));
             return false;
         }
         nanosleep(&pause, NULL);
@@ -56,6 +65,36 @@ static bool repair(struct store *store, struct why *why)
     bool good = repair_run(store->directory, store->config, why);
     flock(store->open_lock, LOCK_SH);
     return good;
+}
+
+/* Files were replaced under processes that have them open: each of them saves what they hold and lets go of them, and
+ * whoever then gets the open lock exclusively brings it over; the others wait for it. */
+static bool bring_over(struct store *store, struct why *why)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    moment deadline = clock_now() + OPEN_WAIT_MS;
+    bool good = true;
+    while (good && rescue_is_due(store->directory)) {
+        if (repair_is_due(store->directory) && !repair(store, why))
+            return false;
+        if (take_open_lock(store, LOCK_EX) == 0) {
+            enum database_result result = rescue_bring_over(store->directory, store->config, why);
+            good = result == DATABASE_DONE;
+            if (!good)
+                store_failed(store, result, why);
+            break;
+        }
+        lock_release(store->open_lock); /* two that wait for each other would wait for ever */
+        nanosleep(&pause, NULL);
+        if (clock_now() > deadline) {
+            why_set(why,
+                    "files of the queue in %.300s were replaced while it was in use; it is opened as soon as no "
+                    "process has the old ones open any more",
+                    store->directory);
+            good = false;
+        }
+    }
+    return good && lock_open(store, why);
 }
 
 static bool prepare_sources(struct store *store, struct why *why)
@@ -119,10 +158,25 @@ static bool open_database(struct store *store, struct why *why)
     return false;
 }
 
+/* Once the database was read, for then its log is there too. */
+static bool note_places(struct store *store, struct why *why)
+{
+    struct database *database = &store->group.database;
+    int moved = 0;
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    store->stands = places_note(&store->places, store->directory, database->wal) && moved == 0;
+    if (!store->stands)
+        why_set(why, "files of the queue in %.300s were replaced while it was being opened", store->directory);
+    return store->stands;
+}
+
 static void store_close(void *state)
 {
     struct store *store = state;
     store_stop_writer(store);
+    housekeeper_stop(store);
+    if (store->stands)
+        store_save(store, true); /* as long as nobody else delivers */
     store_disown(store);
     if (store->reading)
         database_close(&store->reader);
@@ -147,12 +201,12 @@ static void *store_open(const struct config *config, struct why *why)
         return NULL;
     }
     store->config = config;
-    store->open_lock = store->forward_lock = store->wake_fd = -1;
+    store->open_lock = store->forward_lock = store->directory_lock = store->wake_fd = -1;
     store->group.database.write_lock = -1;
     pthread_mutex_init(&store->mirror_lock, NULL);
     strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
-    bool good = directory_prepare(store->directory, why) && lock_open(store, why) && open_database(store, why) &&
-                prepare_sources(store, why) &&
+    bool good = directory_prepare(store->directory, why) && lock_open(store, why) && bring_over(store, why) &&
+                open_database(store, why) && prepare_sources(store, why) && note_places(store, why) &&
                 /* The database's and its log's names must survive a power cut before the first event is answered. */
                 directory_sync(store->directory, why);
     if (good)
@@ -189,7 +243,18 @@ static bool store_is_steady(void *state)
 static bool store_must_reopen(void *state)
 {
     struct store *store = state;
-    return atomic_load(&store->must_reopen) || damage_is_marked(store->directory);
+    struct why why;
+    if (atomic_load(&store->must_reopen) || damage_is_marked(store->directory))
+        return true;
+    /* else it is saved first */
+    return store_is_in_place(store, &why) ? rescue_is_due(store->directory) : atomic_load(&store->must_reopen);
+}
+
+static void store_library(char out[static QUEUE_LIBRARY])
+{
+    bool bug = checkpoint_has_reset_bug(sqlite3_libversion_number());
+    snprintf(out, QUEUE_LIBRARY, "SQLite %s%s", sqlite3_libversion(),
+             bug ? ", which may have the WAL-reset bug: this program avoids it" : "");
 }
 
 const struct engine queue_engine_sqlite = {
@@ -207,6 +272,7 @@ const struct engine queue_engine_sqlite = {
     .is_steady = store_is_steady,
     .must_reopen = store_must_reopen,
     .close = store_close,
+    .library = store_library,
     .in_bulk = true,
     .inspection = &store_inspection,
 };

@@ -8,13 +8,13 @@
 #include <time.h>
 
 #include "queue/sqlite/beat.h"
+#include "queue/sqlite/checkpoint.h"
 #include "queue/sqlite/store.h"
 #include "watch/log.h"
 
 #define CHECKPOINT_MS 40     /* between checkpoints under load */
 #define BEAT_MS 10000        /* also between tries for the reserve */
 #define PRUNE_MS 60000       /* between steps of forgetting */
-#define LOG_FRAMES_MOST 2048 /* 32 MiB of log: then writers wait for a moment, so that it begins anew */
 #define MERGE_AT 65536       /* identities in the journal */
 #define MERGE_STEP 256       /* in one transaction: appends wait for it */
 #define SKETCH_AT 4096       /* keys looked for in the index: a short life needs no sketch */
@@ -26,6 +26,7 @@
 struct house {
     struct store *store;
     struct database database;
+    struct checkpointer checkpointer;
     moment next_beat;
     moment next_prune;
     uint32_t pruned_source; /* the index was looked through up to here */
@@ -50,37 +51,6 @@ static void rest(struct store *store, int64_t ms)
     while (!keeper->ending && pthread_cond_timedwait(&keeper->called, &keeper->lock, &t) != ETIMEDOUT)
         ;
     pthread_mutex_unlock(&keeper->lock);
-}
-
-/* ---- checkpoints ---- */
-
-/* Copies the log's pages into the database. Returns the frames that were in the log. */
-static int checkpoint(struct house *house, int mode)
-{
-    int log = 0, copied = 0;
-    sqlite3_wal_checkpoint_v2(house->database.db, NULL, mode, &log, &copied);
-    return log < 0 ? 0 : log;
-}
-
-/* One that waits for others, but not for long: they wait too. */
-static void checkpoint_now(struct house *house, int mode)
-{
-    sqlite3_busy_timeout(house->database.db, 50);
-    checkpoint(house, mode);
-    sqlite3_busy_timeout(house->database.db, 10000);
-}
-
-/* Under steady writing a passive checkpoint is never complete, and the log grows. With the writers held off for a
- * moment there is little left to copy, and the next one begins the log anew. */
-static void checkpoint_all(struct house *house)
-{
-    if (checkpoint(house, SQLITE_CHECKPOINT_PASSIVE) <= LOG_FRAMES_MOST)
-        return;
-    checkpoint(house, SQLITE_CHECKPOINT_PASSIVE);
-    if (database_begin(&house->database) != DATABASE_DONE)
-        return;
-    database_rollback(&house->database); /* no one else can have begun before the lock is free */
-    checkpoint_now(house, SQLITE_CHECKPOINT_RESTART);
 }
 
 /* ---- identities ---- */
@@ -186,7 +156,7 @@ static enum database_result merge(struct house *house)
         return DATABASE_DONE;
     for (size_t i = 0; i < count && result == DATABASE_DONE && !is_ending(store); i += MERGE_STEP) {
         result = merge_step(house, sorted + i, count - i < MERGE_STEP ? count - i : MERGE_STEP);
-        checkpoint_all(house);
+        checkpointer_copy(&house->checkpointer);
     }
     if (result == DATABASE_DONE && !is_ending(store))
         result = delete_journal(house, first, last);
@@ -237,7 +207,7 @@ static enum database_result make_sketch(struct house *house)
     if (!begun)
         return result;
     while (sketch_step(house, &source, key, &result) && !is_ending(store))
-        checkpoint_all(house);
+        checkpointer_copy(&house->checkpointer);
     bool whole = result == DATABASE_DONE && !is_ending(store);
     pthread_mutex_lock(&store->mirror_lock);
     store->sketch.whole = whole && store->moves == moves;
@@ -313,16 +283,19 @@ static void keep_house(struct house *house)
 {
     struct store *store = house->store;
     moment now = clock_now();
+    if (atomic_load(&store->placed) != PLACED_WELL)
+        return; /* what another process reads and writes now must not be written over */
     enum database_result result = merge(house);
     if (result == DATABASE_DONE)
         result = make_sketch(house);
-    checkpoint_all(house);
+    checkpointer_copy(&house->checkpointer);
     if (now >= house->next_beat) {
         beat_write(store->directory);
+        store_keep_owning(store);
         marks_note(store, &house->database);
         steady_look(store);
         if (!reserve_is_there(store->directory))
-            checkpoint_now(house, SQLITE_CHECKPOINT_TRUNCATE); /* it may be the log that fills the disk */
+            checkpointer_empty(&house->checkpointer); /* it may be the log that fills the disk */
         keep_reserve(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
@@ -356,17 +329,24 @@ static void *run(void *context)
     enum database_result result = schema_open(&house.database, house.store->directory, false);
     if (result != DATABASE_DONE)
         store_failed(house.store, result, &house.database.why);
-    /* A fresh connection's checkpoint does nothing until it has read. */
-    if (result == DATABASE_DONE)
-        database_number(&house.database, STATEMENT_VERSION, &result);
-    while (result == DATABASE_DONE && wait_for_work(house.store, house.next_beat)) {
+    if (result == DATABASE_DONE) {
+        result = checkpointer_open(&house.checkpointer, house.store->directory);
+        if (result != DATABASE_DONE)
+            store_failed(house.store, result, &house.checkpointer.database.why);
+    }
+    struct why displaced; /* connections to other files than the writer's would mix two queues */
+    if (result == DATABASE_DONE && !store_is_in_place(house.store, &displaced))
+        result = DATABASE_FAILED;
+    while (result == DATABASE_DONE &&
+           wait_for_work(house.store, checkpointer_has_more(&house.checkpointer) ? clock_now() : house.next_beat)) {
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    if (result == DATABASE_DONE) {
+    if (result == DATABASE_DONE && store_is_in_place(house.store, &displaced)) {
         marks_note(house.store, &house.database);
-        checkpoint(&house, SQLITE_CHECKPOINT_PASSIVE);
+        checkpointer_finish(&house.checkpointer);
     }
+    checkpointer_close(&house.checkpointer);
     database_close(&house.database);
     return NULL;
 }

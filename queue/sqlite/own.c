@@ -10,6 +10,8 @@
 
 #include "queue/sqlite/beat.h"
 #include "queue/sqlite/store.h"
+#include "watch/lock_file.h"
+#include "watch/log.h"
 
 #define FRESH_MS 60000 /* a beat is written every 10 s */
 
@@ -76,8 +78,50 @@ static bool take_over(struct store *store, struct why *why)
         return false;
     }
     beat_write(store->directory);
+    directory_warn(store->directory);
     steady_look(store);
     return housekeeper_start(store, why);
+}
+
+/* A lock on the directory itself: rm forward.lock lets nobody else in. Not every file system can do that. Returns false
+ * when another process has it. */
+static bool lock_directory(int *fd, const char *directory)
+{
+    if (*fd < 0)
+        *fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0 || flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    bool held = errno == EWOULDBLOCK;
+    close(*fd);
+    *fd = -1;
+    return !held;
+}
+
+static void close_lock(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Both locks: an older release takes only the file's. */
+static bool lock_reading(struct store *store, struct why *why)
+{
+    char path[STATE_PATH];
+    directory_path(path, store->directory, "forward.lock");
+    if (!lock_directory(&store->directory_lock, store->directory)) {
+        why_set(why, "another process forwards");
+        return false;
+    }
+    int error = lock_take(&store->forward_lock, path, LOCK_EX | LOCK_NB);
+    if (error == 0)
+        return true;
+    close_lock(&store->directory_lock);
+    if (error == EWOULDBLOCK)
+        why_set(why, "another process forwards");
+    else
+        why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+    return false;
 }
 
 bool store_own(void *state, struct why *why)
@@ -85,22 +129,33 @@ bool store_own(void *state, struct why *why)
     struct store *store = state;
     if (store->owned)
         return true;
-    if (store->forward_lock < 0)
-        store->forward_lock = directory_open(store->directory, "forward.lock", why);
-    if (store->forward_lock < 0)
+    if (!lock_reading(store, why))
         return false;
-    if (flock(store->forward_lock, LOCK_EX | LOCK_NB) != 0) {
-        why_set(why, "another process forwards");
-        return false;
-    }
     store->owned = !another_machine_forwards(store, why) && take_over(store, why);
     if (!store->owned) {
-        if (store->wake_fd >= 0)
-            close(store->wake_fd);
-        store->wake_fd = -1;
-        flock(store->forward_lock, LOCK_UN);
+        close_lock(&store->wake_fd);
+        close_lock(&store->forward_lock);
+        close_lock(&store->directory_lock);
     }
     return store->owned;
+}
+
+void store_keep_owning(struct store *store)
+{
+    char path[STATE_PATH];
+    directory_path(path, store->directory, "wake");
+    bool wakes = lock_stands(store->wake_fd, path);
+    directory_path(path, store->directory, "forward.lock");
+    if (lock_stands(store->forward_lock, path) && wakes)
+        return;
+    log_write(
+        LEVEL_ERROR,
+        "msg=lock_file_replaced state_dir=\"%s\" reason=\"%s was removed or replaced\" advice=\"leave the files of "
+        "the state directory alone while the program runs\"",
+        store->directory, wakes ? "forward.lock" : "wake");
+    /* Without the FIFO nobody wakes this process; without the lock another one may have begun to forward. */
+    if (!wakes || lock_take(&store->forward_lock, path, LOCK_EX | LOCK_NB) != 0)
+        atomic_store(&store->must_reopen, true);
 }
 
 void store_disown(struct store *store)
@@ -113,23 +168,26 @@ void store_disown(struct store *store)
         unlink(path); /* an orderly end: another machine may go on at once */
         store->owned = false;
     }
-    if (store->wake_fd >= 0)
-        close(store->wake_fd);
-    if (store->forward_lock >= 0)
-        close(store->forward_lock);
-    store->wake_fd = store->forward_lock = -1;
+    close_lock(&store->wake_fd);
+    close_lock(&store->forward_lock);
+    close_lock(&store->directory_lock);
 }
 
 bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why)
 {
     struct store *store = state;
-    char beat[BEAT_TEXT];
+    char beat[BEAT_TEXT], path[STATE_PATH];
     int64_t age_ms;
-    int fd = directory_open(store->directory, "forward.lock", why);
-    if (fd < 0)
+    int file = -1, directory = -1;
+    directory_path(path, store->directory, "forward.lock");
+    int error = store->owned ? EWOULDBLOCK : lock_take(&file, path, LOCK_EX | LOCK_NB);
+    *owned = error == EWOULDBLOCK || !lock_directory(&directory, store->directory);
+    close_lock(&file);
+    close_lock(&directory);
+    if (error != 0 && error != EWOULDBLOCK) {
+        why_set(why, "cannot lock %.300s: %s", path, strerror(error));
         return false;
-    *owned = store->owned || (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK);
-    close(fd);
+    }
     if (*owned && beat_read(store->directory, beat, &age_ms))
         why_set(words, "%s", beat);
     else

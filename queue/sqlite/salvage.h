@@ -56,7 +56,7 @@ struct salvage {
 bool salvage_copy(const char *old_path, const char *new_path, struct salvaged *out, struct why *why);
 void salvaged_free(struct salvaged *salvaged);
 
-/* ---- between salvage.c and salvage_keys.c ---- */
+/* ---- between the files of salvaging ---- */
 
 /* Whether a code says that the old database cannot be read at that place; all else that is no success fails the copy,
  * which salvage_is_damage notes. */
@@ -72,7 +72,27 @@ bool salvage_row(struct salvage *salvage, sqlite3_stmt *row, sqlite3_stmt *write
 /* "INSERT OR IGNORE INTO t VALUES (?,?,...)" */
 sqlite3_stmt *salvage_insert(struct salvage *salvage, const char *table, int columns);
 
-/* The identities of a source, going on beyond what cannot be read. */
+/* Executes text on the new database. Returns false, noted, when that failed. */
+bool salvage_write(struct salvage *salvage, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A single number out of the old database; fallback where it cannot be read. */
+int64_t salvage_old_number(struct salvage *salvage, int64_t fallback, const char *text);
+
+/* A table whose rows have numbers. received: which column says when; -1: none. */
+struct numbered {
+    const char *table;
+    const char *number;
+    int columns;
+    int received;
+};
+
+/* salvage_rows.c: copies such a table, and notes what is gone of it. */
+void salvage_numbered(struct salvage *salvage, const struct numbered *table, struct gone *gone);
+
+/* Numbers go on where they were: an id is never used twice. */
+void salvage_sequence(struct salvage *salvage, const struct numbered *table);
+
+/* salvage_keys.c: the identities of a source, going on beyond what cannot be read. */
 void salvage_known(struct salvage *salvage, struct salvaged_source *source);
 
 #endif

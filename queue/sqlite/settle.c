@@ -302,7 +302,10 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     }
     free(ids);
     if (result == DATABASE_DONE) {
+        struct why displaced;
         mirror_all(&s, verdicts, count);
+        atomic_store(&store->committed_ms, clock_unix_ms());
+        store_is_in_place(store, &displaced); /* else it counts all the same: this process saves it */
         housekeeper_call(store);
         return true;
     }

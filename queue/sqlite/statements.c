@@ -9,6 +9,7 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_COMMIT] = "COMMIT",
     [STATEMENT_ROLLBACK] = "ROLLBACK",
     [STATEMENT_VERSION] = "PRAGMA user_version",
+    [STATEMENT_DATA_VERSION] = "PRAGMA data_version",
     [STATEMENT_PAGES] = "PRAGMA page_count",
     [STATEMENT_FREE_PAGES] = "PRAGMA freelist_count",
 

@@ -78,5 +78,10 @@ bool store_reader(struct store *store, struct why *why)
         store_failed(store, result, why);
         database_close(&store->reader);
     }
+    /* A connection to other files than the writer's would mix two queues. */
+    if (store->reading && !store_is_in_place(store, why)) {
+        database_close(&store->reader);
+        store->reading = false;
+    }
     return store->reading;
 }

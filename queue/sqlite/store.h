@@ -11,6 +11,7 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/mirror.h"
+#include "queue/sqlite/place.h"
 #include "queue/sqlite/sketch.h"
 
 /* What the table `count` counts. Numbers are stored: never change one. */
@@ -41,6 +42,7 @@ struct group {
     pthread_cond_t told[2];  /* that the group of an even round is done, or of an odd one */
     pthread_cond_t gathered; /* something has, and the writer sleeps; or it shall end */
     bool sleeps;
+    bool must_save; /* the writer shall save what replaced files hold (displaced.c) */
     bool started;
     bool ending;
     pthread_t writer;
@@ -70,17 +72,23 @@ struct store {
     uint32_t *number;         /* of each configured source, in the configuration's order */
     atomic_bool must_reopen;  /* damaged, or migrated by a newer release */
     _Atomic moment logged[5]; /* when each database_result was logged last */
-    atomic_bool steady;       /* see queue_is_steady */
-    atomic_bool reserve_gone; /* it was given up: nothing is accepted until it is back */
+    bool stands;              /* it was opened well, and places says where */
+    struct places places;     /* of its open files */
+    atomic_int placed;        /* enum placed, when it was looked at last */
+    _Atomic moment said_displaced;
+    _Atomic int64_t committed_ms; /* the last commit of an append or a settling; Unix time */
+    atomic_bool steady;           /* see queue_is_steady */
+    atomic_bool reserve_gone;     /* it was given up: nothing is accepted until it is back */
     struct group group;
 
     bool reading; /* `reader` is open */
     struct database reader;
     bool any_letter; /* there may be dead letters: only then are they looked for */
 
-    bool owned;
-    int forward_lock; /* held exclusively by the owner */
-    int wake_fd;      /* the owner's end of the FIFO */
+    atomic_bool owned;
+    int forward_lock;   /* held exclusively by the owner */
+    int directory_lock; /* likewise, on the state directory itself, which nobody removes by chance; -1: not possible */
+    int wake_fd;        /* the owner's end of the FIFO */
     pthread_mutex_t mirror_lock;
     struct mirror mirror;         /* the owner's; of others what they saw of the journal (look.c) */
     int64_t seen;                 /* of others: up to where */
@@ -100,7 +108,18 @@ bool store_reader(struct store *store, struct why *why);
 /* Takes note of what a result means for the whole process, and logs what an operator must know. */
 void store_failed(struct store *store, enum database_result result, const struct why *why);
 
+/* displaced.c */
+
+/* Whether its files still stand where they were opened: else with the reason, and the operator is told; what they hold
+ * is saved, and the queue must be opened anew, unless the whole directory is gone, which may come back. Any thread. */
+bool store_is_in_place(struct store *store, struct why *why);
+
+/* Saves what files hold that do not stand there any more. The writer's thread, or nobody appends any more. last: what
+ * cannot be saved now is lost; else it is tried again. */
+void store_save(struct store *store, bool last);
+
 /* append.c */
+void store_ask_writer_to_save(struct store *store);
 bool group_init(struct group *group);
 void group_free(struct group *group);
 void store_stop_writer(struct store *store); /* once nobody appends any more */
@@ -124,6 +143,9 @@ bool store_read_notes(void *state, const char *source, struct notes *notes, stru
 /* own.c */
 bool store_own(void *state, struct why *why);
 void store_disown(struct store *store);
+/* Whether the owner's lock and FIFO still stand; else takes them anew, or the queue must be opened anew. The
+ * housekeeper's thread. */
+void store_keep_owning(struct store *store);
 bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why);
 /* steady.c: looks at the calendar's clock, now and then. */
 void steady_look(struct store *store);

@@ -110,14 +110,15 @@ static size_t check_events(const struct trace *trace, const struct paths *paths,
     return good;
 }
 
-/* The call that made a file or directory; an argument is the path. */
+/* The call that made a file or directory, or gave it its name; an argument is the path. */
 static const struct trace_call *find_making(const struct trace *trace, const char *path)
 {
     char quoted[PATH_SIZE + 2];
     snprintf(quoted, sizeof quoted, "\"%s\"", path);
     for (size_t i = 0; i < trace->count; i++) {
         const struct trace_call *call = &trace->calls[i];
-        bool makes = trace_is(call, "mkdir") || (trace_is(call, "openat") && trace_has(call, "O_CREAT"));
+        bool makes = trace_is(call, "mkdir") || trace_is(call, "link") || trace_is(call, "linkat") ||
+                     (trace_is(call, "openat") && trace_has(call, "O_CREAT"));
         if (makes && call->end > 0 && call->result >= 0 && trace_has(call, quoted))
             return call;
     }

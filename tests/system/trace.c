@@ -13,19 +13,20 @@
 const char *const *trace_wrapper(const char *file)
 {
     /* -s: a page of the database and more */
-    static const char *words[16] = {"/usr/bin/strace",
-                                    "-f",
-                                    "-y",
-                                    "-qq",
-                                    "-s",
-                                    "20000",
-                                    "-e",
-                                    "signal=none",
-                                    "-e",
-                                    "trace=openat,mkdir,read,write,writev,sendto,pwrite64,fsync,fdatasync,close,rename",
-                                    "-E",
-                                    "ASAN_OPTIONS=detect_leaks=0", /* it cannot be done under ptrace */
-                                    "-o"};
+    static const char *words[16] = {
+        "/usr/bin/strace",
+        "-f",
+        "-y",
+        "-qq",
+        "-s",
+        "20000",
+        "-e",
+        "signal=none",
+        "-e",
+        "trace=openat,mkdir,read,write,writev,sendto,pwrite64,fsync,fdatasync,close,rename,link,linkat",
+        "-E",
+        "ASAN_OPTIONS=detect_leaks=0", /* it cannot be done under ptrace */
+        "-o"};
     words[13] = file;
     words[14] = "--";
     words[15] = NULL;

@@ -1,11 +1,15 @@
 /* A VFS before SQLite's own. What it remembers of a file goes by its name, for several connections have it open. */
 #include "tests/unit/test_queue_sqlite_vfs.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "tests/system/temporary.h"
 
@@ -17,6 +21,7 @@ struct shim {
     sqlite3_file base;
     size_t number; /* of the file; FILES: another */
     sqlite3_file *real;
+    char directory[PATH_SIZE]; /* where it lies */
 };
 
 enum deed { DEED_WRITE, DEED_TRUNCATE, DEED_SYNC, DEED_MARK };
@@ -47,6 +52,9 @@ static struct {
     struct entry *record;
     size_t count, room;
     struct image before[FILES];
+    void (*at_sync)(void);
+    bool unmapped;
+    struct disk_checkpoints *checkpoints; /* where they are counted; NULL: nowhere */
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ---- the record ---- */
@@ -157,7 +165,10 @@ static int on_sync(sqlite3_file *file, int flags)
     pthread_mutex_lock(&disk.lock);
     int code = count_call();
     size_t covered = disk.count;
+    void (*act)(void) = shim_of(file)->number == 0 ? disk.at_sync : NULL;
     pthread_mutex_unlock(&disk.lock);
+    if (act != NULL)
+        act();
     if (code == SQLITE_OK)
         code = real_of(file)->pMethods->xSync(real_of(file), flags);
     pthread_mutex_lock(&disk.lock);
@@ -207,9 +218,41 @@ static int on_map(sqlite3_file *file, int page, int size, int extend, void volat
     return real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, out);
 }
 
+/* Whether anybody holds the file on which writers queue: asked by a descriptor of its own. */
+static bool writers_are_locked(const struct shim *shim)
+{
+    char path[PATH_SIZE];
+    path_join(path, shim->directory, "write.lock");
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    bool locked = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0;
+    if (fd >= 0)
+        close(fd);
+    return locked;
+}
+
+/* A checkpoint begins. The log's index says how many frames the log has (32-bit word at byte 16), and how many of them
+ * are in the database already (at byte 96). */
+static void look_at_checkpoint(const struct shim *shim)
+{
+    void volatile *mapped = NULL;
+    if (shim->real->pMethods->xShmMap(shim->real, 0, 32768, 0, &mapped) != SQLITE_OK || mapped == NULL)
+        return;
+    const uint32_t volatile *words = mapped;
+    uint32_t frames = __atomic_load_n(&words[16 / 4], __ATOMIC_RELAXED);
+    uint32_t copied = __atomic_load_n(&words[96 / 4], __ATOMIC_RELAXED);
+    bool exposed = frames > 0 && copied >= frames && !writers_are_locked(shim);
+    atomic_fetch_add(&disk.checkpoints->begun, 1);
+    atomic_fetch_add(&disk.checkpoints->exposed, exposed);
+}
+
+/* Lock 1 is the checkpoints'. */
 static int on_shm_lock(sqlite3_file *file, int offset, int n, int flags)
 {
-    return real_of(file)->pMethods->xShmLock(real_of(file), offset, n, flags);
+    int code = real_of(file)->pMethods->xShmLock(real_of(file), offset, n, flags);
+    if (code == SQLITE_OK && offset == 1 && n == 1 && flags == (SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE) &&
+        disk.checkpoints != NULL)
+        look_at_checkpoint(shim_of(file));
+    return code;
 }
 
 static void on_barrier(sqlite3_file *file)
@@ -222,25 +265,17 @@ static int on_unmap(sqlite3_file *file, int remove)
     return real_of(file)->pMethods->xShmUnmap(real_of(file), remove);
 }
 
-static const sqlite3_io_methods methods = {
-    .iVersion = 2,
-    .xClose = on_close,
-    .xRead = on_read,
-    .xWrite = on_write,
-    .xTruncate = on_truncate,
-    .xSync = on_sync,
-    .xFileSize = on_size,
-    .xLock = on_lock,
-    .xUnlock = on_unlock,
-    .xCheckReservedLock = on_reserved,
-    .xFileControl = on_control,
-    .xSectorSize = on_sector_size,
-    .xDeviceCharacteristics = on_characteristics,
-    .xShmMap = on_map,
-    .xShmLock = on_shm_lock,
-    .xShmBarrier = on_barrier,
-    .xShmUnmap = on_unmap,
-};
+/* Up to version 1 a file cannot be mapped: SQLite does without a write-ahead log. */
+#define METHODS(VERSION)                                                                                               \
+    {                                                                                                                  \
+        .iVersion = (VERSION), .xClose = on_close, .xRead = on_read, .xWrite = on_write, .xTruncate = on_truncate,     \
+        .xSync = on_sync, .xFileSize = on_size, .xLock = on_lock, .xUnlock = on_unlock,                                \
+        .xCheckReservedLock = on_reserved, .xFileControl = on_control, .xSectorSize = on_sector_size,                  \
+        .xDeviceCharacteristics = on_characteristics, .xShmMap = on_map, .xShmLock = on_shm_lock,                      \
+        .xShmBarrier = on_barrier, .xShmUnmap = on_unmap,                                                              \
+    }
+
+static const sqlite3_io_methods methods = METHODS(2), methods_without_maps = METHODS(1);
 
 /* ---- the file system's calls ---- */
 
@@ -259,7 +294,11 @@ static int on_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, int f
     struct shim *shim = shim_of(file);
     *shim = (struct shim){.number = number_of(path), .real = (sqlite3_file *)(shim + 1)};
     int code = disk.root->xOpen(disk.root, path, shim->real, flags, out);
-    shim->base.pMethods = shim->real->pMethods == NULL ? NULL : &methods;
+    shim->base.pMethods = shim->real->pMethods == NULL ? NULL : disk.unmapped ? &methods_without_maps : &methods;
+    snprintf(shim->directory, sizeof shim->directory, "%s", path == NULL ? "" : path);
+    char *slash = strrchr(shim->directory, '/');
+    if (slash != NULL)
+        *slash = '\0';
     return code;
 }
 
@@ -302,6 +341,25 @@ void disk_remove(void)
     disk_fail(0, false, SQLITE_OK);
     sqlite3_vfs_unregister(&disk.vfs);
     sqlite3_vfs_register(disk.root, 1);
+}
+
+void disk_at_sync(void (*act)(void))
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.at_sync = act;
+    pthread_mutex_unlock(&disk.lock);
+}
+
+void disk_without_maps(bool unmapped)
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.unmapped = unmapped;
+    pthread_mutex_unlock(&disk.lock);
+}
+
+void disk_watch_checkpoints(struct disk_checkpoints *checkpoints)
+{
+    disk.checkpoints = checkpoints;
 }
 
 /* ---- power ---- */

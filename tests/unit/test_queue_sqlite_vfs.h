@@ -3,6 +3,7 @@
 #ifndef TESTS_UNIT_TEST_QUEUE_SQLITE_VFS_H
 #define TESTS_UNIT_TEST_QUEUE_SQLITE_VFS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -16,6 +17,23 @@ void disk_fail(unsigned n, bool for_ever, int code);
 
 /* Whether a call has failed since. */
 bool disk_failed(void);
+
+/* From now on this is called before each sync of the database file (not of its log), in the thread that syncs, which
+ * has its transaction open; NULL: nothing. */
+void disk_at_sync(void (*act)(void));
+
+/* From now on files that are opened cannot be mapped, as on a network file system, so that the queue does without a
+ * write-ahead log. */
+void disk_without_maps(bool unmapped);
+
+/* Checkpoints that began, and those of them that SQLite's WAL-reset bug could hit: the log was not empty and copied
+ * completely, and nobody held write.lock. May lie in memory that several processes share. */
+struct disk_checkpoints {
+    atomic_uint begun, exposed;
+};
+
+/* From now on they are counted there; NULL: not any more. No database may be in use. */
+void disk_watch_checkpoints(struct disk_checkpoints *checkpoints);
 
 /* ---- power ---- */
 

@@ -1,0 +1,255 @@
+/* Saving what replaced files hold, and bringing it over: see rescue.h. What is done with a saved database when another
+ * one has come meanwhile is in merge.c. */
+#include "queue/sqlite/rescue.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "queue/loss.h"
+#include "queue/sqlite/directory.h"
+#include "queue/sqlite/merge.h"
+#include "watch/clock.h"
+#include "watch/log.h"
+
+#define MARK "displaced"
+#define SAVED "rescued-"
+#define SAVING "rescuing-"
+
+static bool is_saved(const char *name)
+{
+    size_t length = strlen(name);
+    return strncmp(name, SAVED, strlen(SAVED)) == 0 && length > 3 && strcmp(name + length - 3, ".db") == 0;
+}
+
+void rescue_mark(const char *directory)
+{
+    int fd = directory_open(directory, MARK, NULL);
+    if (fd >= 0)
+        close(fd);
+}
+
+bool rescue_is_due(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, MARK);
+    return access(path, F_OK) == 0;
+}
+
+void rescue_note_loss(const char *directory, const struct config *config, const char *words)
+{
+    struct loss loss = {.until_ms = clock_unix_ms()};
+    snprintf(loss.words, sizeof loss.words, "files of the queue were removed or replaced while it was in use: %.200s",
+             words);
+    log_write(LEVEL_ERROR,
+              "msg=not_rescued state_dir=\"%s\" reason=\"%s\" advice=\"events that waited may be lost: reconciling "
+              "fetches what Close still has\"",
+              directory, words);
+    for (size_t i = 0; i < config->sources; i++) {
+        struct why why = {""};
+        if (!loss_note(directory, config->source[i].name, &loss, &why))
+            log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", config->source[i].name, why.text);
+    }
+}
+
+/* ---- saving ---- */
+
+static void saved_name(char out[static 80], dev_t device, ino_t inode)
+{
+    snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)device, (unsigned long long)inode);
+}
+
+int64_t rescue_saved_at(const struct places *places, const char *directory)
+{
+    char name[80], path[STATE_PATH];
+    struct stat status;
+    saved_name(name, places->database.device, places->database.inode);
+    directory_path(path, directory, name);
+    return stat(path, &status) == 0 ? status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000 : 0;
+}
+
+static enum database_result failed(const char *path, struct why *why)
+{
+    why_set(why, "cannot write %.300s: %s", path, strerror(errno));
+    return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
+}
+
+/* A copy of the whole, as it stands at this moment. */
+static enum database_result copy(struct database *old, const char *path, struct why *why)
+{
+    struct database fresh = {.write_lock = -1};
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return failed(path, why);
+    close(fd);
+    enum database_result result = database_connect(&fresh, path);
+    if (result == DATABASE_DONE) {
+        sqlite3_backup *backup = sqlite3_backup_init(fresh.db, "main", old->db, "main");
+        int code = backup == NULL ? sqlite3_errcode(fresh.db) : sqlite3_backup_step(backup, -1);
+        sqlite3_backup_finish(backup);
+        result = database_result_of(&fresh, code == SQLITE_DONE ? SQLITE_OK : code == SQLITE_OK ? SQLITE_ERROR : code);
+    }
+    *why = fresh.why;
+    database_close(&fresh);
+    return result;
+}
+
+static bool sync_file(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC); /* closed by SQLite, and nobody else knows it */
+    bool good = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+static enum database_result save(struct database *old, const char *directory, const char *name, struct why *why)
+{
+    char saving[80], from[STATE_PATH], to[STATE_PATH];
+    snprintf(saving, sizeof saving, SAVING "%ld-%p", (long)getpid(), (void *)old);
+    directory_path(from, directory, saving);
+    directory_path(to, directory, name);
+    unlink(from);
+    enum database_result result = copy(old, from, why);
+    if (result == DATABASE_DONE && (!sync_file(from) || rename(from, to) != 0))
+        result = failed(to, why);
+    if (result == DATABASE_DONE && !directory_sync(directory, why))
+        result = DATABASE_FAILED;
+    if (result != DATABASE_DONE)
+        unlink(from);
+    return result;
+}
+
+enum database_result rescue_save(struct database *old, const struct places *places, const char *directory,
+                                 struct why *why)
+{
+    char name[80];
+    if (!directory_prepare(directory, why))
+        return DATABASE_FAILED;
+    rescue_mark(directory);
+    if (!database_lock_writers(old, true)) {
+        *why = old->why;
+        return DATABASE_FAILED;
+    }
+    saved_name(name, places->database.device, places->database.inode);
+    enum database_result result = save(old, directory, name, why);
+    if (result == DATABASE_FULL && reserve_is_there(directory)) {
+        reserve_give_up(directory);
+        result = save(old, directory, name, why);
+    }
+    database_unlock_writers(old);
+    return result;
+}
+
+/* ---- bringing over ---- */
+
+static bool remove_if_there(const char *directory, const char *name)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, name);
+    return unlink(path) == 0 || errno == ENOENT;
+}
+
+/* Whether the file at queue.db is the one that was open, and nothing was written since with a new log. */
+static bool is_untouched(const char *directory, const char *name)
+{
+    char path[STATE_PATH], origin[80];
+    struct stat database, log;
+    directory_path(path, directory, "queue.db");
+    if (stat(path, &database) != 0)
+        return errno == ENOENT; /* there is none at all */
+    saved_name(origin, database.st_dev, database.st_ino);
+    directory_path(path, directory, "queue.db-wal");
+    bool written = stat(path, &log) == 0 && log.st_size > 0;
+    return strcmp(origin, name) == 0 && !written;
+}
+
+/* What was saved becomes the database. A log that belongs to none must not be taken for its own. */
+static enum database_result put_in_place(const char *directory, const char *saved, struct why *why)
+{
+    char to[STATE_PATH];
+    directory_path(to, directory, "queue.db");
+    if (!remove_if_there(directory, "queue.db-wal") || !remove_if_there(directory, "queue.db-shm") ||
+        !remove_if_there(directory, "queue.db-journal") || rename(saved, to) != 0)
+        return failed(to, why);
+    log_write(LEVEL_WARN, "msg=queue_rescued state_dir=\"%s\" reason=\"what the old files held is in place again\"",
+              directory);
+    return DATABASE_DONE;
+}
+
+/* It is kept, for somebody who can do more. */
+static enum database_result set_aside(const char *directory, const char *saved, const char *name, struct why *why)
+{
+    char aside[STATE_PATH], to[STATE_PATH];
+    snprintf(aside, sizeof aside, "un%.200s", name);
+    directory_path(to, directory, aside);
+    log_write(LEVEL_ERROR,
+              "msg=not_rescued file=\"%s\" reason=\"%s\" advice=\"events that waited may be in this file only: keep "
+              "it\"",
+              to, why->text);
+    return rename(saved, to) == 0 ? DATABASE_DONE : failed(to, why);
+}
+
+/* Whether the database at this path never had a log: a backup that somebody put there (its format's write version says
+ * so: sqlite.org/fileformat.html, 1.3.3). The open lock is held exclusively: no connection has the file open. */
+static bool never_had_a_log(const char *path)
+{
+    unsigned char head[20] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool whole = fd >= 0 && pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head;
+    if (fd >= 0)
+        close(fd);
+    return whole && head[18] == 1;
+}
+
+/* The log that lies beside it then is the old database's, whose events are saved; SQLite would take it for its own. */
+static bool drop_foreign_log(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, "queue.db");
+    return !never_had_a_log(path) ||
+           (remove_if_there(directory, "queue.db-wal") && remove_if_there(directory, "queue.db-shm"));
+}
+
+static enum database_result bring_over(const char *directory, const char *name, const struct config *config,
+                                       struct why *why)
+{
+    static const char *const beside[] = {"", "-wal", "-shm", "-journal"};
+    char saved[STATE_PATH], more[STATE_PATH];
+    directory_path(saved, directory, name);
+    enum database_result result =
+        is_untouched(directory, name) ? put_in_place(directory, saved, why) : merge_into_queue(directory, saved, why);
+    if (result == DATABASE_DAMAGED) {
+        rescue_note_loss(directory, config, why->text);
+        result = set_aside(directory, saved, name, why);
+    }
+    for (size_t i = 0; result == DATABASE_DONE && i < sizeof beside / sizeof *beside; i++) {
+        snprintf(more, sizeof more, "%.200s%s", name, beside[i]);
+        remove_if_there(directory, more);
+    }
+    return result;
+}
+
+enum database_result rescue_bring_over(const char *directory, const struct config *config, struct why *why)
+{
+    enum database_result result = DATABASE_DONE;
+    DIR *files = opendir(directory);
+    if (files == NULL)
+        return failed(directory, why);
+    if (!drop_foreign_log(directory))
+        result = failed(directory, why);
+    for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
+        if (is_saved(file->d_name))
+            result = bring_over(directory, file->d_name, config, why);
+        else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
+            remove_if_there(directory, file->d_name); /* by a process that died meanwhile */
+    }
+    closedir(files);
+    if (result == DATABASE_DONE && (!directory_sync(directory, why) || !remove_if_there(directory, MARK)))
+        result = DATABASE_FAILED;
+    return result;
+}

@@ -1,0 +1,153 @@
+/* Tables whose rows have numbers, out of a damaged database: read in order; beyond what cannot be read the reading goes
+ * on at the next number that can, which is looked for by doubling steps. */
+#include "queue/sqlite/salvage.h"
+#include "watch/log.h"
+
+/* The reading of one such table. */
+struct reading {
+    struct salvage *salvage;
+    const struct numbered *table;
+    sqlite3_stmt *read;  /* after a number */
+    sqlite3_stmt *probe; /* whether anything can be read from a number on */
+    sqlite3_stmt *write;
+    struct gone *gone;
+    int64_t at;          /* the last number that was read or given up */
+    int64_t last;        /* the last there was, as far as that is known */
+    int64_t received_ms; /* of the last row that was read */
+    bool in_gap;
+};
+
+static int64_t highest(struct salvage *salvage, const struct numbered *table)
+{
+    char text[200];
+    sqlite3_snprintf(sizeof text, text, "SELECT seq FROM sqlite_sequence WHERE name = '%s'", table->table);
+    int64_t given = salvage_old_number(salvage, 0, text);
+    sqlite3_snprintf(sizeof text, text, "SELECT max(%s) FROM \"%s\"", table->number, table->table);
+    int64_t there = salvage_old_number(salvage, 0, text);
+    return there > given ? there : given;
+}
+
+static bool take(struct reading *reading, sqlite3_stmt *row)
+{
+    struct gone *gone = reading->gone;
+    reading->at = sqlite3_column_int64(row, 0);
+    if (reading->table->received >= 0)
+        reading->received_ms = sqlite3_column_int64(row, reading->table->received);
+    if (reading->in_gap)
+        gone->until_ms = reading->received_ms;
+    reading->in_gap = false;
+    return salvage_row(reading->salvage, row, reading->write);
+}
+
+static void lose(struct reading *reading, int64_t first, int64_t last)
+{
+    struct gone *gone = reading->gone;
+    if (gone->ranges++ == 0) {
+        gone->first = first;
+        gone->from_ms = reading->received_ms;
+    }
+    gone->until_ms = 0;
+    gone->last = last;
+    gone->numbers += (size_t)(last - first + 1);
+    reading->in_gap = true;
+}
+
+/* Reads on in order, as far as it goes. Returns whether that was the end. */
+static bool read_on(struct reading *reading)
+{
+    int code;
+    sqlite3_bind_int64(reading->read, 1, reading->at);
+    while ((code = sqlite3_step(reading->read)) == SQLITE_ROW) {
+        int64_t number = sqlite3_column_int64(reading->read, 0);
+        if (number <= reading->at || number > reading->last) { /* a damaged page that looks like a good one */
+            code = SQLITE_CORRUPT;
+            break;
+        }
+        if (!take(reading, reading->read))
+            break;
+    }
+    sqlite3_reset(reading->read);
+    return reading->salvage->failed || !salvage_is_damage(reading->salvage, code);
+}
+
+/* Whether the first row from a number on can be found; *found is its number, 0: there is none. */
+static bool can_find(struct reading *reading, int64_t from, int64_t *found)
+{
+    sqlite3_bind_int64(reading->probe, 1, from);
+    int code = sqlite3_step(reading->probe);
+    *found = code == SQLITE_ROW ? sqlite3_column_int64(reading->probe, 0) : 0;
+    sqlite3_reset(reading->probe);
+    return !salvage_is_damage(reading->salvage, code);
+}
+
+/* Finds the next number from which reading works, by doubling steps and then halving them. Returns false when there is
+ * none. */
+static bool find_next(struct reading *reading, int64_t *good)
+{
+    int64_t bad = reading->at + 1, step = 1, found;
+    for (*good = bad + step; !can_find(reading, *good, &found); *good = bad + step) {
+        if (step > INT64_MAX / 4)
+            return false;
+        bad = *good;
+        step *= 2;
+    }
+    while (*good - bad > 1) {
+        int64_t middle = bad + (*good - bad) / 2;
+        if (can_find(reading, middle, &found))
+            *good = middle;
+        else
+            bad = middle;
+    }
+    return true;
+}
+
+/* Goes on behind what cannot be read. Returns whether there is something. */
+static bool skip(struct reading *reading)
+{
+    int64_t next, found;
+    if (can_find(reading, reading->at + 1, &found) && found > reading->at) { /* its place can be read, its body not */
+        lose(reading, found, found);
+        reading->at = found;
+        return found < reading->last;
+    }
+    bool on = find_next(reading, &next) && !reading->salvage->failed;
+    int64_t last = on ? next - 1 : reading->last;
+    if (last <= reading->at || last == INT64_MAX)
+        last = reading->at + 1;
+    lose(reading, reading->at + 1, last);
+    reading->at = last;
+    return on;
+}
+
+void salvage_numbered(struct salvage *salvage, const struct numbered *table, struct gone *gone)
+{
+    struct reading reading = {.salvage = salvage, .table = table, .gone = gone};
+    reading.read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s > ?1 ORDER BY %s",
+                                   table->table, table->number, table->number);
+    reading.probe = salvage_prepare(salvage, salvage->old, "SELECT %s FROM \"%s\" WHERE %s >= ?1 ORDER BY %s LIMIT 1",
+                                    table->number, table->table, table->number, table->number);
+    reading.write = salvage_insert(salvage, table->table, table->columns);
+    size_t rows = salvage->out->rows;
+    bool end = reading.read == NULL || reading.probe == NULL || reading.write == NULL;
+    reading.last = end ? 0 : highest(salvage, table);
+    if (reading.last == 0) /* or the table is empty */
+        reading.last = INT64_MAX;
+    if (end)
+        lose(&reading, 1, 1);
+    while (!end && !salvage->failed)
+        end = read_on(&reading) || !skip(&reading);
+    sqlite3_finalize(reading.read);
+    sqlite3_finalize(reading.probe);
+    sqlite3_finalize(reading.write);
+    log_write(gone->numbers > 0 ? LEVEL_ERROR : LEVEL_INFO, "msg=salvaged table=%s rows=%zu unreadable=%zu",
+              table->table, salvage->out->rows - rows, gone->numbers);
+}
+
+void salvage_sequence(struct salvage *salvage, const struct numbered *table)
+{
+    int64_t last = highest(salvage, table);
+    salvage_write(salvage,
+                  "DELETE FROM sqlite_sequence WHERE name = '%s';"
+                  "INSERT INTO sqlite_sequence SELECT '%s', max(%lld, (SELECT coalesce(max(%s), 0) FROM \"%s\"))",
+                  table->table, table->table, (long long)last, table->number, table->table);
+}

@@ -1,0 +1,167 @@
+/* Files of the state directory are removed, replaced or moved under load, with two processes: everything that was
+ * answered 200 is delivered, once. */
+#include "tests/suites.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "tests/system/check.h"
+#include "tests/system/durable.h"
+#include "tests/system/running.h"
+#include "watch/clock.h"
+
+#define PATIENCE_MS 20000
+#define BEFORE 150 /* events before the operator does something, and after */
+
+static void remove_in_state(const struct site *site, const char *name)
+{
+    char path[PATH_SIZE], inside[64];
+    snprintf(inside, sizeof inside, "state/%s", name);
+    path_join(path, site->directory, inside);
+    check(unlink(path) == 0, "%s is removed", name);
+}
+
+/* ---- what the operator does ---- */
+
+static void remove_database(struct site *site)
+{
+    remove_in_state(site, "queue.db");
+    remove_in_state(site, "queue.db-wal");
+    remove_in_state(site, "queue.db-shm");
+}
+
+/* The copy is of a moment in which events waited that are delivered since. */
+static void restore_copy(struct site *site)
+{
+    char copy[PATH_SIZE], path[PATH_SIZE];
+    path_join(copy, site->directory, "state/copy.db");
+    path_join(path, site->directory, "state/queue.db");
+    check(rename(copy, path) == 0, "the copy is put over the queue");
+}
+
+static void remove_forward_lock(struct site *site)
+{
+    remove_in_state(site, "forward.lock");
+}
+
+static void remove_write_lock(struct site *site)
+{
+    remove_in_state(site, "write.lock");
+}
+
+static void move_state(struct site *site)
+{
+    char path[PATH_SIZE], away[PATH_SIZE];
+    path_join(path, site->directory, "state");
+    path_join(away, site->directory, "away");
+    check(rename(path, away) == 0, "the state directory is moved away");
+    poll(NULL, 0, 200);
+    check(rename(away, path) == 0, "and back");
+}
+
+/* ---- */
+
+/* All processes get SIGTERM, as from a supervisor, and end; then they are started anew. */
+static void restart(struct site *site)
+{
+    pid_t pids[DURABLE_PROCESSES];
+    moment deadline = clock_now() + durable_patience(PATIENCE_MS);
+    size_t count = durable_processes(site, pids);
+    for (size_t i = 0; i < count; i++)
+        durable_signal(pids[i], SIGTERM);
+    while (durable_processes(site, pids) > 0 && clock_now() < deadline)
+        poll(NULL, 0, 5);
+    CU_ASSERT(durable_start_anew(site, durable_many("2")));
+}
+
+static void start_two(struct site *site)
+{
+    CU_ASSERT(durable_start_anew(site, durable_many("2")));
+    CU_ASSERT(site_wait_logged(site, "msg=does_not_forward", 1, durable_patience(PATIENCE_MS)));
+}
+
+static void make_copy(const struct site *site)
+{
+    char program[PATH_SIZE], copy[PATH_SIZE], log[PATH_SIZE], config[PATH_SIZE * 2];
+    site_program(site, program);
+    path_join(copy, site->directory, "state/copy.db");
+    path_join(log, site->directory, "command.log");
+    snprintf(config, sizeof config, "CLOSECRM_CONFIG=%s/closecrm.conf", site->directory);
+    const char *arguments[] = {program, "queue", "backup", copy, NULL};
+    const char *environment[] = {config, NULL};
+    struct process command = {0};
+    int status = -1;
+    CU_ASSERT(process_start(&command, &(struct process_options){arguments, environment, site->directory, log}));
+    CU_ASSERT(process_wait(&command, durable_patience(PATIENCE_MS), &status));
+    CU_ASSERT_EQUAL(status, 0);
+}
+
+static void check_operator(void (*act)(struct site *), bool backup, bool ends, const char *logged)
+{
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = durable_load(&site);
+        start_two(&site);
+        options.connections = 4;
+        options.pause_ms = 2;
+        struct load *load = load_start(&options);
+        CU_ASSERT(load_wait(load, BEFORE, durable_patience(PATIENCE_MS)));
+        if (backup)
+            make_copy(&site);
+        CU_ASSERT(load_wait(load, 2 * BEFORE, durable_patience(PATIENCE_MS)));
+        act(&site);
+        CU_ASSERT(load_wait(load, 3 * BEFORE, durable_patience(PATIENCE_MS)));
+        if (logged != NULL)
+            check(site_wait_logged(&site, logged, 1, durable_patience(PATIENCE_MS)), "it is said: %s", logged);
+        if (ends)
+            restart(&site);
+        CU_ASSERT(load_wait(load, 5 * BEFORE, durable_patience(PATIENCE_MS)));
+        load_stop(load);
+        struct load_result result = load_finish(load);
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(PATIENCE_MS)));
+        durable_check_delivered(&site, load, result);
+        CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
+        load_free(load);
+    }
+    site_close(&site);
+}
+
+static void the_database_is_removed(void)
+{
+    check_operator(remove_database, false, true, "msg=queue_replaced");
+}
+
+static void a_copy_is_restored(void)
+{
+    check_operator(restore_copy, true, true, "msg=queue_replaced");
+}
+
+static void forward_lock_is_removed(void)
+{
+    check_operator(remove_forward_lock, false, false, NULL);
+}
+
+static void write_lock_is_removed(void)
+{
+    check_operator(remove_write_lock, false, false, NULL);
+}
+
+static void the_state_directory_is_moved(void)
+{
+    check_operator(move_state, false, false, "msg=state_dir_gone");
+}
+
+void suite_durable_displaced(void)
+{
+    static CU_TestInfo tests[] = {
+        {"rm queue.db* under load", the_database_is_removed},
+        {"a copy is put over queue.db", a_copy_is_restored},
+        {"rm forward.lock", forward_lock_is_removed},
+        {"rm write.lock", write_lock_is_removed},
+        {"the state directory is moved away and back", the_state_directory_is_moved},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("durable displaced", NULL, NULL, tests);
+}
