@@ -8,9 +8,8 @@
 
 #include "watch/clock.h"
 
-#define CONNECT_MS                                                                                                     \
-    20000L /* with the resolving of its name: a first name server that is dead costs 5 s or 10 s of it                 \
-            */
+/* With the resolving of its name: a first name server that is dead costs 5 s or 10 s of it. */
+#define CONNECT_MS 20000L
 #define DESCRIPTORS_MOST 8
 #define SEND_BUFFER (256 * 1024)
 

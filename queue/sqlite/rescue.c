@@ -195,6 +195,27 @@ static enum database_result set_aside(const char *directory, const char *saved, 
     return rename(saved, to) == 0 ? DATABASE_DONE : failed(to, why);
 }
 
+/* Whether the database at this path never had a log: a backup that somebody put there (its format's write version says
+ * so: sqlite.org/fileformat.html, 1.3.3). The open lock is held exclusively: no connection has the file open. */
+static bool never_had_a_log(const char *path)
+{
+    unsigned char head[20] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool whole = fd >= 0 && pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head;
+    if (fd >= 0)
+        close(fd);
+    return whole && head[18] == 1;
+}
+
+/* The log that lies beside it then is the old database's, whose events are saved; SQLite would take it for its own. */
+static bool drop_foreign_log(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, "queue.db");
+    return !never_had_a_log(path) ||
+           (remove_if_there(directory, "queue.db-wal") && remove_if_there(directory, "queue.db-shm"));
+}
+
 static enum database_result bring_over(const char *directory, const char *name, const struct config *config,
                                        struct why *why)
 {
@@ -220,6 +241,8 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
     DIR *files = opendir(directory);
     if (files == NULL)
         return failed(directory, why);
+    if (!drop_foreign_log(directory))
+        result = failed(directory, why);
     for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
         if (is_saved(file->d_name))
             result = bring_over(directory, file->d_name, config, why);

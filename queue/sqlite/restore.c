@@ -13,6 +13,7 @@
 #include "queue/inspect.h"
 #include "queue/sqlite/backup.h"
 #include "queue/sqlite/store.h"
+#include "watch/lock_file.h"
 
 #define BUILT "queue.db.restored"
 
@@ -234,16 +235,19 @@ int backup_lock(const char *state_dir, bool *busy, struct why *why)
     *busy = false;
     if (!directory_prepare(state_dir, why))
         return -1;
-    int lock = directory_open(state_dir, "open.lock", why);
-    if (lock < 0)
-        return -1;
-    if (flock(lock, LOCK_EX | LOCK_NB) == 0 && may_go(state_dir, why))
+    char path[STATE_PATH];
+    int lock = -1;
+    directory_path(path, state_dir, "open.lock");
+    int error = lock_take(&lock, path, LOCK_EX | LOCK_NB);
+    *busy = error == EWOULDBLOCK;
+    if (error == 0 && may_go(state_dir, why))
         return lock;
-    if (errno == EWOULDBLOCK && why->text[0] == '\0') {
-        *busy = true;
+    if (*busy)
         why_set(why, "a process has the queue in %.300s open: stop it, and call this again", state_dir);
-    }
-    close(lock);
+    else if (error != 0)
+        why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+    if (lock >= 0)
+        close(lock);
     return -1;
 }
 

@@ -267,7 +267,7 @@ static void an_earlier_copy_is_put_over_it(void)
     path_join(copy, directory, "copy.db");
     own(queue);
     append(queue, 0, 4);
-    check(queue_backup(queue, copy, NULL, clock_unix_ms(), &why), "%s", why.text);
+    check(queue_backup(queue, copy, NULL, 1, &why), "%s", why.text);
     settle(queue, 0, VERDICT_DELIVERED);
     settle(queue, 1, VERDICT_DEAD);
     append(queue, 4, 4);
