@@ -19,9 +19,15 @@ static int64_t higher(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* Only identities are lost. */
+static bool no_event_is_gone(const struct loss *loss)
+{
+    return loss->from_ms >= loss->until_ms;
+}
+
 bool setback_is_fetched(const struct loss *loss)
 {
-    return loss->identities_kept || loss->mark_ms > 0;
+    return loss->identities_kept || loss->mark_ms > 0 || no_event_is_gone(loss);
 }
 
 /* Nothing before is claimed any more. */
@@ -36,6 +42,8 @@ bool setback_apply(struct reconcile_state *state, const struct loss *loss, const
         return false;
     state->loss_ms = loss->until_ms;
     int64_t gone_us = loss->from_ms == 0 ? 0 : loss->from_ms * 1000 + clock->ahead_us - LATE_US;
+    if (no_event_is_gone(loss))
+        gone_us = INT64_MAX;
     int64_t floor_us = clock->now_us - clock->remembered_us;
     if (!loss->identities_kept) {
         floor_us = loss->mark_ms > 0 ? loss->mark_ms * 1000 : loss->until_ms * 1000 + clock->ahead_us;

@@ -7,7 +7,7 @@
 #include "queue/loss.h"
 
 /* Whether reconciling may fetch by itself what is gone: it is known which events were delivered, or at least up to
- * which date all were. Else some would be counted twice. */
+ * which date all were; or no event is gone. Else some would be counted twice. */
 bool setback_is_fetched(const struct loss *loss);
 
 /* Microseconds. */
@@ -21,7 +21,8 @@ struct setback_clock {
  * reading has to begin:
  * - identities kept: before what is gone, as far as they are remembered;
  * - identities lost, with a mark: at the mark, and nothing older is ever read again by itself;
- * - neither: after the loss; the claim stays where it is until an operator names a time (setback_from).
+ * - only identities lost, without a mark: after the loss;
+ * - neither: likewise; the claim stays where it is until an operator names a time (setback_from).
  * Returns whether the state was changed. */
 bool setback_apply(struct reconcile_state *state, const struct loss *loss, const struct setback_clock *clock);
 

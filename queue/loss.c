@@ -34,7 +34,7 @@ static void merge(struct loss *into, const struct loss *before)
         memcpy(into->words, before->words, sizeof into->words);
     } else if (before->words[0] != '\0') {
         char words[LOSS_WORDS];
-        snprintf(words, sizeof words, "%.140s; before: %.140s", into->words, before->words);
+        snprintf(words, sizeof words, "%.190s; before: %.190s", into->words, before->words);
         memcpy(into->words, words, sizeof into->words);
     }
 }

@@ -10,7 +10,7 @@
 
 #include "watch/why.h"
 
-#define LOSS_WORDS 300
+#define LOSS_WORDS 400
 
 /* Times are Unix time in milliseconds. */
 struct loss {

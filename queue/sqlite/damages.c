@@ -35,7 +35,7 @@ static void describe(const struct gone *gone, const char *what, char *out, size_
 /* What the database says of a source's loss. Returns whether there is any. */
 static bool judge(const struct salvaged *salvaged, const struct salvaged_source *source, struct loss *loss)
 {
-    char events[160] = "", rest[120] = "";
+    char events[200] = "", rest[120] = "";
     bool events_gone = source->gone.numbers > 0 || salvaged->letters.numbers > 0;
     bool suspected = !events_gone && (source->gone.not_accounted > 0 || salvaged->whole_tables_lost);
     loss->identities_kept = source->identities == 0 && salvaged->journal == 0 && !salvaged->names_lost;

@@ -104,6 +104,15 @@ static bool sync_file(const char *path, struct why *why)
     return good;
 }
 
+/* Only the one file takes the old one's place: nothing may stand beside it that belongs to it. */
+static bool is_single(const char *building, struct why *why)
+{
+    if (size_of(building, NEW_NAME "-wal") == 0 && size_of(building, NEW_NAME "-journal") == 0)
+        return true;
+    why_set(why, "the new database in %.300s was not closed as one file", building);
+    return false;
+}
+
 static bool build_in(const char *directory, const char *building, const struct config *config, struct why *why)
 {
     char old_path[STATE_PATH], new_path[STATE_PATH];
@@ -112,8 +121,9 @@ static bool build_in(const char *directory, const char *building, const struct c
     directory_path(new_path, building, NEW_NAME);
     if (schema_make_file(building, NEW_NAME, why) != DATABASE_DONE)
         return false;
-    bool good = salvage_copy(old_path, new_path, &salvaged, why) && sync_file(new_path, why) &&
-                directory_sync(building, why) && damages_note(directory, config, &salvaged, why);
+    bool good = salvage_copy(old_path, new_path, &salvaged, why) && is_single(building, why) &&
+                sync_file(new_path, why) && directory_sync(building, why) &&
+                damages_note(directory, config, &salvaged, why);
     salvaged_free(&salvaged);
     return good;
 }

@@ -120,7 +120,7 @@ static void salvage_whole(struct salvage *salvage, const char *table)
 {
     sqlite3_stmt *read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\"", table);
     sqlite3_stmt *write = read == NULL ? NULL : salvage_insert(salvage, table, sqlite3_column_count(read));
-    int code = write == NULL ? SQLITE_ERROR : SQLITE_DONE;
+    int code = SQLITE_ERROR;
     while (write != NULL && (code = sqlite3_step(read)) == SQLITE_ROW && salvage_row(salvage, read, write))
         ;
     if (!salvage->failed && salvage_is_damage(salvage, code)) {
@@ -189,7 +189,7 @@ static void find_sources(struct salvage *salvage)
 {
     char name[SALVAGE_NAME];
     sqlite3_stmt *sources = salvage_prepare(salvage, salvage->old, "SELECT number, name FROM source ORDER BY number");
-    int code = sources == NULL ? SQLITE_ERROR : SQLITE_DONE;
+    int code = SQLITE_ERROR;
     while (sources != NULL && !salvage->failed && (code = sqlite3_step(sources)) == SQLITE_ROW) {
         const char *text = (const char *)sqlite3_column_text(sources, 1);
         if (text != NULL)

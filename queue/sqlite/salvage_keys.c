@@ -1,5 +1,5 @@
 /* Identities out of a damaged database. Their table has no row numbers: beyond a damaged page the reading goes on at
- * the next key that can be read, which is looked for by doubling steps. Keys are evenly spread, so that what was
+ * the next key that can be read, which is looked for by growing steps. Keys are evenly spread, so that what was
  * skipped of their range tells how much was lost. */
 #include <string.h>
 
@@ -69,16 +69,16 @@ static bool can_read(struct keys *keys, uint64_t from)
 /* Finds the next place after `bad` from which reading works. Returns false when there is none. */
 static bool find_next(struct keys *keys, uint64_t bad, uint64_t *good)
 {
-    uint64_t step = FIRST_STEP;
-    for (;; step *= 2) {
+    const uint64_t begin = bad;
+    for (;;) {
+        /* steps that grow slowly: readable pages between damaged ones must not be passed over */
+        uint64_t step = FIRST_STEP + (bad - begin) / 8;
         if (UINT64_MAX - bad < step)
             return false;
         *good = bad + step;
         if (can_read(keys, *good))
             break;
         bad = *good;
-        if (step > UINT64_MAX / 2)
-            return false;
     }
     for (int i = 0; i<BISECTIONS && * good - bad> 1; i++) {
         uint64_t middle = bad + (*good - bad) / 2;

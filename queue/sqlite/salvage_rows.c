@@ -1,13 +1,16 @@
 /* Tables whose rows have numbers, out of a damaged database: read in order; beyond what cannot be read the reading goes
- * on at the next number that can, which is looked for by doubling steps. */
+ * on at the next number that can, which is looked for one by one, and far away by growing steps. */
 #include "queue/sqlite/salvage.h"
 #include "watch/log.h"
+
+#define NEAR_MOST 5000000  /* numbers that are tried one by one */
+#define NEAR_UNKNOWN 65536 /* where it is not known how far the table goes */
 
 /* The reading of one such table. */
 struct reading {
     struct salvage *salvage;
     const struct numbered *table;
-    sqlite3_stmt *read;  /* after a number */
+    sqlite3_stmt *read;  /* from a number on */
     sqlite3_stmt *probe; /* whether anything can be read from a number on */
     sqlite3_stmt *write;
     struct gone *gone;
@@ -56,7 +59,7 @@ static void lose(struct reading *reading, int64_t first, int64_t last)
 static bool read_on(struct reading *reading)
 {
     int code;
-    sqlite3_bind_int64(reading->read, 1, reading->at);
+    sqlite3_bind_int64(reading->read, 1, reading->at + 1); /* not "behind at": that would look into at's page */
     while ((code = sqlite3_step(reading->read)) == SQLITE_ROW) {
         int64_t number = sqlite3_column_int64(reading->read, 0);
         if (number <= reading->at || number > reading->last) { /* a damaged page that looks like a good one */
@@ -80,16 +83,36 @@ static bool can_find(struct reading *reading, int64_t from, int64_t *found)
     return !salvage_is_damage(reading->salvage, code);
 }
 
-/* Finds the next number from which reading works, by doubling steps and then halving them. Returns false when there is
- * none. */
+/* Number by number, as far as one may have to go: readable pages between damaged ones must not be passed over. */
+static bool find_near(struct reading *reading, int64_t *good)
+{
+    bool known = reading->last != INT64_MAX;
+    int64_t found, end = reading->at + (known ? NEAR_MOST : NEAR_UNKNOWN);
+    if (known && end > reading->last)
+        end = reading->last;
+    for (*good = reading->at + 2; *good <= end; ++*good) {
+        if (can_find(reading, *good, &found))
+            return true;
+    }
+    return false;
+}
+
+/* Finds the next number from which reading works; where that is far, by growing steps and then halving the last one.
+ * Returns false when there is none. */
 static bool find_next(struct reading *reading, int64_t *good)
 {
-    int64_t bad = reading->at + 1, step = 1, found;
-    for (*good = bad + step; !can_find(reading, *good, &found); *good = bad + step) {
-        if (step > INT64_MAX / 4)
+    int64_t bad, step, found;
+    if (find_near(reading, good))
+        return true;
+    bad = *good - 1;
+    for (;;) {
+        step = (bad - reading->at) / 8 + 1;
+        if (bad > INT64_MAX / 4)
             return false;
+        *good = bad + step;
+        if (can_find(reading, *good, &found))
+            break;
         bad = *good;
-        step *= 2;
     }
     while (*good - bad > 1) {
         int64_t middle = bad + (*good - bad) / 2;
@@ -122,7 +145,7 @@ static bool skip(struct reading *reading)
 void salvage_numbered(struct salvage *salvage, const struct numbered *table, struct gone *gone)
 {
     struct reading reading = {.salvage = salvage, .table = table, .gone = gone};
-    reading.read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s > ?1 ORDER BY %s",
+    reading.read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s >= ?1 ORDER BY %s",
                                    table->table, table->number, table->number);
     reading.probe = salvage_prepare(salvage, salvage->old, "SELECT %s FROM \"%s\" WHERE %s >= ?1 ORDER BY %s LIMIT 1",
                                     table->number, table->table, table->number, table->number);

@@ -142,6 +142,8 @@ static void claims_are_set_back(void)
         {"identities lost, a mark", 200, 1, 10, 3, false, true, 3, 3, 3, 0, 0},
         {"a mark older than what is gone", 200, 1, 10, 90, false, true, 200, 83, 90, 0, 0},
         {"only identities lost, a mark", 200, 81, 2, 80, false, true, 80, 80, 80, 0, 0},
+        {"the same, and the claim reaches beyond it", 200, 1, 2, 80, false, true, 200, 1, 80, 0, 0},
+        {"only identities lost, no mark", 200, 81, 2, 0, false, true, 2, 2, 2, 0, 0},
         {"never claimed, a mark", 0, 0, 0, 5, false, true, 5, 5, 5, 0, 0},
         {"never claimed, identities kept", 0, 0, 10, 0, true, true, 0, 0, 0, 0, 0},
         {"neither identities nor mark", 200, 1, 10, 0, false, false, 200, 83, 2, 0, 2},
