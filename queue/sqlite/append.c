@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,16 +210,25 @@ static int64_t growth_in_log(const struct store *store)
     return store->group.pages > 0 && stat(path, &file) == 0 ? store->group.pages * PAGE_BYTES - file.st_size : 0;
 }
 
+/* Whether the file system has less room than that. A user's quota does not show here. */
+static bool has_less_room(const struct store *store, int64_t bytes)
+{
+    struct statvfs disk;
+    return statvfs(store->directory, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize < (uint64_t)bytes;
+}
+
 /* What is in the log only makes the database grow when it is copied, and on a full disk that is the first thing for
- * which the reserve is given up: else the log could not begin anew, and nothing could be settled. So there may be no
- * more of it than a part of the reserve; beyond that the housekeeper has to come first. Returns whether it has. */
+ * which the reserve is given up: else the log could not begin anew, and nothing could be settled. So where the disk is
+ * nearly full there may be no more of it than a part of the reserve; beyond that the housekeeper has to come first.
+ * Returns whether it has, or need not. */
 static bool wait_for_checkpoint(struct store *store, int64_t reserve)
 {
     static const struct timespec pause = {.tv_nsec = 5000000};
     struct group *group = &store->group;
     enum database_result result = DATABASE_DONE;
     moment now = clock_now(), deadline = now + CHECKPOINT_WAIT_MS;
-    while (result == DATABASE_DONE && growth_in_log(store) > reserve / RESERVE_SHARE) {
+    while (result == DATABASE_DONE && growth_in_log(store) > reserve / RESERVE_SHARE &&
+           has_less_room(store, growth_in_log(store) + RESERVE_SHARE * reserve)) {
         if (now < group->waits_from || now > deadline) {
             group->waits_from = now > deadline ? now + CHECKPOINT_AGAIN_MS : group->waits_from;
             return growth_in_log(store) <= reserve / 2;
