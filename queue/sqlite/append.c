@@ -270,7 +270,8 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
     if (!may_write(store))
         return store_is_in_place(store, &database->why) ? QUEUE_FULL : QUEUE_BROKEN;
     if (atomic_load(&store->must_reopen)) {
-        why_set(&database->why, "the queue must be opened anew");
+        if (store_is_in_place(store, &database->why)) /* else the words say what was moved */
+            why_set(&database->why, "the queue must be opened anew");
         return QUEUE_BROKEN;
     }
     enum database_result result = database_begin(database);
