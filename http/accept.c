@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define DATA_WAIT_MS 1   /* a web server writes at once after connecting */
+#define LAST_WAIT_MS 100 /* after the stop: a busy machine may hold it up in between */
+#define LAST_LOOK_MS 2
 #define FULL_WAIT_MS 100 /* before trying to accept again without a free descriptor */
 #define FULL_LOG_EVERY_MS 10000
 
@@ -71,7 +73,10 @@ static int accept_ready(struct http *http)
     worker_listen(http, EPOLL_CTL_MOD);
     if (fd < 0 || is_readable(fd, DATA_WAIT_MS))
         return fd;
-    kept_park(&http->kept, fd);
+    bool stopped = atomic_load(&http->stopped_at) != MOMENT_NEVER;
+    if (stopped && is_readable(fd, LAST_WAIT_MS)) /* parked now it would be closed */
+        return fd;
+    kept_park(&http->kept, fd, true);
     return -1;
 }
 
@@ -81,9 +86,8 @@ static int connection_of(struct http *http, const struct epoll_event *event)
     return event->data.ptr == http ? accept_ready(http) : kept_take(&http->kept, event->data.ptr);
 }
 
-/* After the stop, connections that are kept and already have a request are still served. The stop stays readable, so
- * two events are asked for: it and one other. Should both be others, one is put back. */
-static int last_connection(struct http *http)
+/* The stop stays readable, so two events are asked for: it and one other. Should both be others, one is put back. */
+static int ready_connection(struct http *http)
 {
     struct epoll_event events[2];
     int count = epoll_wait(http->epoll, events, 2, 0);
@@ -95,6 +99,18 @@ static int last_connection(struct http *http)
             fd = connection_of(http, &events[i]);
         else
             kept_watch_again(&http->kept, events[i].data.ptr);
+    }
+    return fd;
+}
+
+/* After the stop, connections that are kept and already have a request are still served, and so are those that were
+ * made just before and are about to send one: closed, they would be reset with the request in them. */
+static int last_connection(struct http *http)
+{
+    int fd = ready_connection(http);
+    while (fd < 0 && kept_has_fresh(&http->kept) && clock_now() < atomic_load(&http->stopped_at) + LAST_WAIT_MS) {
+        poll(NULL, 0, LAST_LOOK_MS);
+        fd = ready_connection(http);
     }
     return fd;
 }

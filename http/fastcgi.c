@@ -176,6 +176,7 @@ struct http *http_start(const struct http_limits *limits, const struct route *ro
     http->routes = routes;
     http->routes_count = count;
     atomic_store(&http->full_logged, INT64_MIN / 2);
+    atomic_store(&http->stopped_at, MOMENT_NEVER);
     bool started = prepare(http, why) && init_libfcgi(why);
     if (started) {
         kept_take_over(&http->kept);
@@ -192,6 +193,7 @@ void http_stop(struct http *http)
     uint64_t one = 1;
     epoll_ctl(http->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
     kept_stop(&http->kept);
+    atomic_store(&http->stopped_at, clock_now());
     while (write(http->stop, &one, sizeof one) < 0 && errno == EINTR)
         ;
 }

@@ -17,6 +17,7 @@
 
 struct kept_connection {
     int fd;
+    bool fresh;
     struct kept_connection *next;
     struct kept_connection *previous;
 };
@@ -35,7 +36,7 @@ static bool insert(struct kept *kept, struct kept_connection *connection)
     if (kept->first != NULL)
         kept->first->previous = connection;
     kept->first = connection;
-    bool wanted = !kept->closed;
+    bool wanted = !kept->closed || connection->fresh; /* its thread looks once more before it ends */
     pthread_mutex_unlock(&kept->lock);
     return wanted;
 }
@@ -50,6 +51,13 @@ static void detach(struct kept *kept, struct kept_connection *connection)
     else
         kept->first = connection->next;
     pthread_mutex_unlock(&kept->lock);
+    if (connection->fresh)
+        atomic_fetch_sub(&kept->fresh, 1);
+}
+
+bool kept_has_fresh(struct kept *kept)
+{
+    return atomic_load(&kept->fresh) > 0;
 }
 
 /* From here on another thread may already have taken it. */
@@ -59,7 +67,7 @@ static bool watch(struct kept *kept, struct kept_connection *connection, int ope
     return epoll_ctl(kept->epoll, operation, connection->fd, &event) == 0;
 }
 
-void kept_park(struct kept *kept, int fd)
+void kept_park(struct kept *kept, int fd, bool fresh)
 {
     struct kept_connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL) {
@@ -68,6 +76,9 @@ void kept_park(struct kept *kept, int fd)
         return;
     }
     connection->fd = fd;
+    connection->fresh = fresh;
+    if (fresh)
+        atomic_fetch_add(&kept->fresh, 1);
     if (!insert(kept, connection) || watch(kept, connection, EPOLL_CTL_ADD))
         return;
     log_write(LEVEL_WARN, "msg=connection_closed reason=\"epoll: %s\"", strerror(errno));
@@ -155,7 +166,7 @@ void kept_take_over(struct kept *kept)
         if (end == at || errno != 0 || fd < 0 || fd > 0x7fffffff)
             break;
         if (is_connection((int)fd) && set_inheritable((int)fd, false))
-            kept_park(kept, (int)fd);
+            kept_park(kept, (int)fd, false);
         at = *end == ',' ? end + 1 : end;
     }
     unsetenv(HAND_OVER);

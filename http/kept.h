@@ -5,7 +5,9 @@
 #define HTTP_KEPT_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct kept_connection;
 
@@ -13,14 +15,19 @@ struct kept {
     int epoll; /* borrowed */
     pthread_mutex_t lock;
     struct kept_connection *first;
-    bool closed; /* no connection is watched any more */
+    bool closed;         /* no connection is watched any more */
+    atomic_size_t fresh; /* connections that were parked before they sent anything */
 };
 
 /* Prepares it; connections are watched in this epoll descriptor, whose events carry a struct kept_connection. */
 bool kept_init(struct kept *kept, int epoll);
 
-/* Takes over a connection until it becomes readable; closes it when it cannot be kept. */
-void kept_park(struct kept *kept, int fd);
+/* Takes over a connection until it becomes readable; closes it when it cannot be kept. fresh: it has sent nothing yet.
+ */
+void kept_park(struct kept *kept, int fd, bool fresh);
+
+/* Whether there are connections that were made just now, perhaps, and whose first request is on its way. */
+bool kept_has_fresh(struct kept *kept);
 
 /* Gives a connection that became readable back to the caller. Each event of epoll is for one caller only. */
 int kept_take(struct kept *kept, struct kept_connection *connection);
@@ -28,7 +35,7 @@ int kept_take(struct kept *kept, struct kept_connection *connection);
 /* Lets another event come for a connection that became readable. */
 void kept_watch_again(struct kept *kept, struct kept_connection *connection);
 
-/* Watches no connection that is parked from now on: it waits for the hand over. */
+/* Watches no connection that is parked from now on, but for fresh ones: it waits for the hand over. */
 void kept_stop(struct kept *kept);
 
 /* Makes all inheritable and names them in the environment. Nobody may use kept any more. */

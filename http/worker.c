@@ -229,7 +229,7 @@ static void serve(struct worker *worker, FCGX_Request *fcgi, int fd)
     bool keep = fcgi->keepConnection && ended && FCGX_GetError(fcgi->out) == 0;
     let_go(fcgi);
     if (keep)
-        kept_park(&worker->http->kept, fd);
+        kept_park(&worker->http->kept, fd, false);
     else if (ended)
         close(fd);
     else

@@ -15,9 +15,10 @@ struct http {
     struct http_limits limits;
     const struct route *routes; /* borrowed */
     size_t routes_count;
-    int epoll;   /* the listening socket, stop, and what is kept */
-    int stop;    /* an eventfd: readable for good once stopping */
-    bool is_tcp; /* the listening socket is */
+    int epoll;                 /* the listening socket, stop, and what is kept */
+    int stop;                  /* an eventfd: readable for good once stopping */
+    _Atomic moment stopped_at; /* MOMENT_NEVER: not yet */
+    bool is_tcp;               /* the listening socket is */
     struct peers peers;
     struct room bodies;
     struct headroom headroom;
