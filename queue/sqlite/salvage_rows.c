@@ -5,6 +5,7 @@
 
 #define NEAR_MOST 5000000  /* numbers that are tried one by one */
 #define NEAR_UNKNOWN 65536 /* where it is not known how far the table goes */
+#define GAP_MOST 1000000   /* numbers between two rows that are looked for one by one */
 
 /* The reading of one such table. */
 struct reading {
@@ -12,6 +13,7 @@ struct reading {
     const struct numbered *table;
     sqlite3_stmt *read;  /* from a number on */
     sqlite3_stmt *probe; /* whether anything can be read from a number on */
+    sqlite3_stmt *exact; /* one number */
     sqlite3_stmt *write;
     struct gone *gone;
     int64_t at;          /* the last number that was read or given up */
@@ -25,9 +27,13 @@ static int64_t highest(struct salvage *salvage, const struct numbered *table)
     char text[200];
     sqlite3_snprintf(sizeof text, text, "SELECT seq FROM sqlite_sequence WHERE name = '%s'", table->table);
     int64_t given = salvage_old_number(salvage, 0, text);
+    if (given > 0)
+        return given; /* never less than the last; a damaged page may show more */
     sqlite3_snprintf(sizeof text, text, "SELECT max(%s) FROM \"%s\"", table->number, table->table);
     int64_t there = salvage_old_number(salvage, 0, text);
-    return there > given ? there : given;
+    sqlite3_snprintf(sizeof text, text, "SELECT count(*) FROM \"%s\" WHERE %s = %lld", table->table, table->number,
+                     (long long)there);
+    return salvage_old_number(salvage, 0, text) == 1 ? there : 0;
 }
 
 static bool take(struct reading *reading, sqlite3_stmt *row)
@@ -55,6 +61,28 @@ static void lose(struct reading *reading, int64_t first, int64_t last)
     reading->in_gap = true;
 }
 
+/* Looks for one number, down from the root: a damaged page that shows rows of made-up numbers shows none this way. */
+static int look_exactly(struct reading *reading, int64_t number)
+{
+    sqlite3_bind_int64(reading->exact, 1, number);
+    int code = sqlite3_step(reading->exact);
+    sqlite3_reset(reading->exact);
+    return code;
+}
+
+/* Whether a row with that number can follow: it is where it belongs, and no number from `from` on is there before it.
+ */
+static bool is_plausible(struct reading *reading, int64_t from, int64_t number)
+{
+    if (number < from || number > reading->last || look_exactly(reading, number) != SQLITE_ROW)
+        return false;
+    for (int64_t n = from; n < number && n - from < GAP_MOST; n++) {
+        if (look_exactly(reading, n) != SQLITE_DONE)
+            return false;
+    }
+    return true;
+}
+
 /* Reads on in order, as far as it goes. Returns whether that was the end. */
 static bool read_on(struct reading *reading)
 {
@@ -62,7 +90,8 @@ static bool read_on(struct reading *reading)
     sqlite3_bind_int64(reading->read, 1, reading->at + 1); /* not "behind at": that would look into at's page */
     while ((code = sqlite3_step(reading->read)) == SQLITE_ROW) {
         int64_t number = sqlite3_column_int64(reading->read, 0);
-        if (number <= reading->at || number > reading->last) { /* a damaged page that looks like a good one */
+        /* else a damaged page that looks like a good one */
+        if (number != reading->at + 1 && !is_plausible(reading, reading->at + 1, number)) {
             code = SQLITE_CORRUPT;
             break;
         }
@@ -80,7 +109,7 @@ static bool can_find(struct reading *reading, int64_t from, int64_t *found)
     int code = sqlite3_step(reading->probe);
     *found = code == SQLITE_ROW ? sqlite3_column_int64(reading->probe, 0) : 0;
     sqlite3_reset(reading->probe);
-    return !salvage_is_damage(reading->salvage, code);
+    return code == SQLITE_ROW ? is_plausible(reading, from, *found) : !salvage_is_damage(reading->salvage, code);
 }
 
 /* Number by number, as far as one may have to go: readable pages between damaged ones must not be passed over. */
@@ -149,9 +178,11 @@ void salvage_numbered(struct salvage *salvage, const struct numbered *table, str
                                    table->table, table->number, table->number);
     reading.probe = salvage_prepare(salvage, salvage->old, "SELECT %s FROM \"%s\" WHERE %s >= ?1 ORDER BY %s LIMIT 1",
                                     table->number, table->table, table->number, table->number);
+    reading.exact = salvage_prepare(salvage, salvage->old, "SELECT %s FROM \"%s\" WHERE %s = ?1", table->number,
+                                    table->table, table->number);
     reading.write = salvage_insert(salvage, table->table, table->columns);
     size_t rows = salvage->out->rows;
-    bool end = reading.read == NULL || reading.probe == NULL || reading.write == NULL;
+    bool end = reading.read == NULL || reading.probe == NULL || reading.exact == NULL || reading.write == NULL;
     reading.last = end ? 0 : highest(salvage, table);
     if (reading.last == 0) /* or the table is empty */
         reading.last = INT64_MAX;
@@ -161,6 +192,7 @@ void salvage_numbered(struct salvage *salvage, const struct numbered *table, str
         end = read_on(&reading) || !skip(&reading);
     sqlite3_finalize(reading.read);
     sqlite3_finalize(reading.probe);
+    sqlite3_finalize(reading.exact);
     sqlite3_finalize(reading.write);
     log_write(gone->numbers > 0 ? LEVEL_ERROR : LEVEL_INFO, "msg=salvaged table=%s rows=%zu unreadable=%zu",
               table->table, salvage->out->rows - rows, gone->numbers);
