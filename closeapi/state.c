@@ -121,7 +121,14 @@ static bool look_at_loss(const struct config *config, const struct source *sourc
                                         .remembered_us = config->dedupe_window_ms * 1000};
     setback_apply(state, &loss, &clock);
     *waits = !setback_is_fetched(&loss);
-    if (*waits)
+    if (source->close_api_key == NULL) {
+        *waits = true;
+        snprintf(
+            state->trouble, sizeof state->trouble,
+            "events may be gone (%.80s): with a close_api_key `closecrm.fcgi reconcile --source %.60s` fetches what "
+            "Close still has; to leave it so: rm '%.140s/loss/%.60s'",
+            loss.words, source->name, config->state_dir, source->name);
+    } else if (*waits)
         setback_advise(&loss, source->name, state->trouble, sizeof state->trouble);
     else if (source->reconcile_interval_ms == 0)
         snprintf(state->trouble, sizeof state->trouble,

@@ -6,8 +6,8 @@
 
 #define HANGS_MS 20000 /* a probe that takes so long: no webhook is answered in time either */
 
-/* For how long an event that could not be kept says how it is. A probe shows afterwards whether writing works again,
- * but not that the queue has room: that the next event shows. */
+/* For how long an event that could not be kept says how it is, unless a probe was written since: where nothing is sent
+ * any more because of this answer, no event would ever show that it works again. */
 static const struct {
     enum refusal refusal;
     int64_t valid_ms;
@@ -20,7 +20,7 @@ static const struct {
 
 /* What became of the last event of any source: NULL when it was kept, or no event was refused for the queue's sake
  * lately. */
-static const char *last_failure(const struct facts *facts)
+static const char *last_failure(const struct facts *facts, const struct probed *probed)
 {
     const char *words = NULL;
     int64_t newest_ms = 0, accepted_ms = 0;
@@ -32,6 +32,9 @@ static const char *last_failure(const struct facts *facts)
             int64_t failed_ms = one->tally.refused_last_ms[failures[k].refusal];
             if (failed_ms <= newest_ms || facts->now_ms - failed_ms >= failures[k].valid_ms)
                 continue;
+            bool is_full = failures[k].refusal == REFUSED_QUEUE_FULL && facts_queue_is_nearly_full(facts);
+            if (probed->good && probed->written_ms > failed_ms + HEALTH_EVERY_MS && !is_full)
+                continue; /* a probe does not show that queue_max_bytes is used up, but the facts do */
             newest_ms = failed_ms;
             words = failures[k].words;
         }
@@ -61,7 +64,7 @@ void health_judge(const struct facts *facts, bool stands, const struct probed *p
     if (words == NULL)
         words = probe_failure(probed);
     if (words == NULL)
-        words = last_failure(facts);
+        words = last_failure(facts, probed);
     health->good = words == NULL;
     why_set(&health->words, "%s", words == NULL ? "events are accepted" : words);
 }

@@ -87,9 +87,12 @@ static bool note_nameless(const char *directory, const struct config *config, co
     for (size_t i = 0; salvaged->names_lost && i < config->sources && good; i++) {
         const char *name = config->source[i].name;
         struct loss loss = {.until_ms = clock_unix_ms()};
+        bool any = salvaged->count > 0;
         snprintf(loss.words, sizeof loss.words,
-                 "the database was damaged and is repaired: the names of the sources could not be read; what waited is "
-                 "kept under source recovered-N (closecrm.fcgi queue move recovered-N %.60s)",
+                 any ? "the database was damaged and is repaired: the names of the sources could not be read; what "
+                       "waited is kept under source recovered-N (closecrm.fcgi queue move recovered-N %.60s)"
+                     : "the database was damaged at its beginning: nothing of it could be read, of source %.60s as of "
+                       "others; the damaged files are kept in damaged-TIME",
                  name);
         good = find(salvaged, name) != NULL || note(directory, name, &loss, why);
     }

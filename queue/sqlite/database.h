@@ -167,6 +167,10 @@ int64_t database_number(struct database *database, enum statement statement, enu
  * into place. Returns DONE, or the result with the reason; then nothing is left there. */
 enum database_result schema_make_file(const char *directory, const char *name, struct why *why);
 
+/* Whether there is no database in the directory: none at all, or an empty file beside a log that has something in it,
+ * which SQLite would delete. */
+bool schema_is_missing(const char *directory);
+
 /* Makes directory/queue.db unless there is one: under another name first, then linked into place, so that a half-made
  * database is never seen and no file that SQLite has open is touched. Any process, any number of times. Returns DONE,
  * or the result with the reason. */

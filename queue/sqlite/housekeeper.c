@@ -310,7 +310,8 @@ static moment room_due(const struct house *house)
 {
     if (house->tried_room == 0)
         return 0;
-    return house->tried_room + (atomic_load(&house->store->reserve_gone) ? ROOM_MS : BEAT_MS);
+    bool gone = atomic_load(&house->store->reserve_gone) || !reserve_is_there(house->store->directory);
+    return house->tried_room + (gone ? ROOM_MS : BEAT_MS);
 }
 
 /* ---- the thread ---- */

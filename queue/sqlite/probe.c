@@ -1,4 +1,5 @@
 /* One small synced write, to see whether the queue can be written at all. */
+#include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 
 #include "watch/clock.h"
@@ -27,6 +28,8 @@ bool store_probe(void *state, struct why *why)
     }
     if (result == DATABASE_DONE) {
         wake_send(store->directory, &store->group.wake_fd); /* the log has grown, also where nothing comes */
+        if (reserve_is_there(store->directory) && no_room_of(store->directory) != 0)
+            no_room_note(store->directory, 0);
         return true;
     }
     *why = database->why;

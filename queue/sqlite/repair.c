@@ -246,13 +246,13 @@ static bool has_traces(const char *directory)
 
 bool repair_note_missing(const char *directory, const struct config *config, struct why *why)
 {
-    if (is_there(directory, files[0]) || !has_traces(directory))
+    if (!schema_is_missing(directory) || !has_traces(directory))
         return true;
     int lock = directory_open(directory, "write.lock", why);
     if (lock < 0)
         return false;
     bool good = flock(lock, LOCK_EX) == 0 || cannot(why, "lock", directory);
-    if (good && !is_there(directory, files[0]))
+    if (good && schema_is_missing(directory))
         good = damages_note_missing(directory, config, why);
     close(lock);
     return good;

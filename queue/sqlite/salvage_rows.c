@@ -120,7 +120,7 @@ static bool find_near(struct reading *reading, int64_t *good)
     if (known && end > reading->last)
         end = reading->last;
     for (*good = reading->at + 2; *good <= end; ++*good) {
-        if (can_find(reading, *good, &found))
+        if (can_find(reading, *good, &found) || look_exactly(reading, *good) == SQLITE_ROW)
             return true;
     }
     return false;
@@ -153,12 +153,26 @@ static bool find_next(struct reading *reading, int64_t *good)
     return true;
 }
 
+/* The next number, where only reading in order fails. Returns whether its row could be read. */
+static bool take_next_exactly(struct reading *reading)
+{
+    sqlite3_bind_int64(reading->exact, 1, reading->at + 1);
+    bool taken = sqlite3_step(reading->exact) == SQLITE_ROW && take(reading, reading->exact);
+    sqlite3_reset(reading->exact);
+    return taken;
+}
+
 /* Goes on behind what cannot be read. Returns whether there is something. */
 static bool skip(struct reading *reading)
 {
     int64_t next, found;
-    if (can_find(reading, reading->at + 1, &found) && found > reading->at) { /* its place can be read, its body not */
-        lose(reading, found, found);
+    if (take_next_exactly(reading))
+        return true;
+    if (can_find(reading, reading->at + 1, &found) && found > reading->at) {
+        reading->at = found - 1; /* nothing is there before it */
+        if (take_next_exactly(reading))
+            return true;
+        lose(reading, found, found); /* its place can be read, its body not */
         reading->at = found;
         return found < reading->last;
     }
@@ -178,8 +192,8 @@ void salvage_numbered(struct salvage *salvage, const struct numbered *table, str
                                    table->table, table->number, table->number);
     reading.probe = salvage_prepare(salvage, salvage->old, "SELECT %s FROM \"%s\" WHERE %s >= ?1 ORDER BY %s LIMIT 1",
                                     table->number, table->table, table->number, table->number);
-    reading.exact = salvage_prepare(salvage, salvage->old, "SELECT %s FROM \"%s\" WHERE %s = ?1", table->number,
-                                    table->table, table->number);
+    reading.exact =
+        salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s = ?1", table->table, table->number);
     reading.write = salvage_insert(salvage, table->table, table->columns);
     size_t rows = salvage->out->rows;
     bool end = reading.read == NULL || reading.probe == NULL || reading.exact == NULL || reading.write == NULL;

@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/letters.h"
 #include "queue/sqlite/store.h"
+#include "watch/clock.h"
+#include "watch/log.h"
 #include "watch/no_room.h"
 
 /* Events have a table for each source (schema_add_source): a source whose data plane is away does not lie in the way
@@ -168,19 +171,55 @@ static enum database_result put_in_place(const char *new_path, const char *path,
     return rename(new_path, path) == 0 ? DATABASE_DONE : open_failed(path, why);
 }
 
+static int64_t size_of(const char *directory, const char *name)
+{
+    char path[STATE_PATH];
+    struct stat status;
+    directory_path(path, directory, name);
+    return stat(path, &status) == 0 ? (int64_t)status.st_size : -1;
+}
+
+bool schema_is_missing(const char *directory)
+{
+    int64_t size = size_of(directory, "queue.db");
+    return size < 0 || (size == 0 && size_of(directory, "queue.db-wal") > 0);
+}
+
+/* What is left of a database that is gone: SQLite would take the log for the new one's, and mix the two. It is kept,
+ * for somebody who can do more. Returns DONE, or the result with the reason. */
+static enum database_result set_remains_aside(const char *directory, struct why *why)
+{
+    static const char *const remains[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal"};
+    char from[STATE_PATH], to[STATE_PATH], name[80];
+    for (size_t i = 0; i < sizeof remains / sizeof *remains; i++) {
+        directory_path(from, directory, remains[i]);
+        snprintf(name, sizeof name, "remains-%lld-%s", (long long)clock_unix_ms(), remains[i]);
+        directory_path(to, directory, name);
+        if (size_of(directory, remains[i]) < 0)
+            continue;
+        if (rename(from, to) != 0)
+            return open_failed(from, why);
+        log_write(LEVEL_ERROR,
+                  "msg=queue_missing file=\"%s\" reason=\"the database it belongs to is gone; it is kept\"", to);
+    }
+    return DATABASE_DONE;
+}
+
 static enum database_result make_in_turn(const char *directory, const char *path, struct why *why)
 {
     static const char *const left_over[] = {"queue.db.new", "queue.db.new-journal", "queue.db.new-wal",
                                             "queue.db.new-shm"};
     char new_path[STATE_PATH];
-    if (access(path, F_OK) == 0)
+    if (!schema_is_missing(directory))
         return DATABASE_DONE;                                           /* another process was faster */
     for (size_t i = 0; i < sizeof left_over / sizeof *left_over; i++) { /* by a process that died while it made one */
         directory_path(new_path, directory, left_over[i]);
         unlink(new_path);
     }
     directory_path(new_path, directory, left_over[0]);
-    enum database_result result = schema_make_file(directory, left_over[0], why);
+    enum database_result result = set_remains_aside(directory, why);
+    if (result == DATABASE_DONE)
+        result = schema_make_file(directory, left_over[0], why);
     if (result == DATABASE_DONE)
         result = put_in_place(new_path, path, why);
     directory_path(new_path, directory, left_over[1]); /* mode TRUNCATE leaves an empty one */
@@ -194,7 +233,7 @@ enum database_result schema_make(const char *directory, struct why *why)
 {
     char path[STATE_PATH];
     directory_path(path, directory, "queue.db");
-    if (access(path, F_OK) == 0)
+    if (!schema_is_missing(directory))
         return DATABASE_DONE;
     int lock = directory_open(directory, "write.lock", why);
     if (lock < 0)
