@@ -22,6 +22,7 @@
 #include "tests/unit/test_queue_sqlite_vfs.h"
 
 #define PATIENCE_MS 20000
+#define SOON_MS 5000
 #define LARGE 20000 /* bytes of an event */
 
 static struct made_config made;
@@ -332,6 +333,29 @@ static void a_log_is_left(void)
     queue_close(queue);
 }
 
+/* By hand, or by somebody's tidying: that is no full disk, and is over long before the next beat. */
+static void a_removed_reserve_comes_back(void)
+{
+    char reserve[PATH_SIZE];
+    struct why why = {""};
+    struct queue *queue = open_new("reserve-removed");
+    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_EQUAL(append(queue, 10, &why), QUEUE_STORED);
+    CU_ASSERT_TRUE(has_room_within(queue, PATIENCE_MS));
+    usleep(300000); /* the housekeeper's first look, after which the next one would come with its beat */
+    path_join(reserve, state, "reserve");
+    CU_ASSERT_EQUAL(unlink(reserve), 0);
+    moment deadline = clock_now() + SOON_MS;
+    enum queue_result result = append(queue, 10, &why);
+    while (result != QUEUE_STORED && clock_now() < deadline) {
+        queue_woken(queue); /* as who forwards does */
+        usleep(10000);
+        result = append(queue, 10, &why);
+    }
+    check(result == QUEUE_STORED, "events are taken again within %d ms: %s", SOON_MS, why.text);
+    queue_close(queue);
+}
+
 void suite_queue_sqlite_room(void)
 {
     static CU_TestInfo tests[] = {
@@ -341,6 +365,7 @@ void suite_queue_sqlite_room(void)
         {"deleting needs little room", deleting_needs_little_room},
         {"a limit on the size of files stops accepting only", a_limit_on_files_stops_accepting_only},
         {"a log is left where it cannot be had", a_log_is_left},
+        {"a reserve that was removed comes back at once", a_removed_reserve_comes_back},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue sqlite room", set_up, tear_down, tests);
