@@ -135,8 +135,8 @@ static _Noreturn void leave(const struct life *life, enum ending ending)
 static void *close_stages(void *context)
 {
     struct life *life = context;
-    status_quiet(life->gate.status);
-    life->closing.closed = service_stop(life->service, life->closing.deadline);
+    bool quiet = status_quiet(life->gate.status);
+    life->closing.closed = service_stop(life->service, life->closing.deadline) && quiet;
     sem_post(&life->closing.done);
     return NULL;
 }

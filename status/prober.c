@@ -190,10 +190,10 @@ void prober_result(struct prober *prober, const struct config *config, struct pr
     pthread_mutex_unlock(&prober->lock);
 }
 
-void prober_stop(struct prober *prober)
+bool prober_stop(struct prober *prober)
 {
     if (prober == NULL)
-        return;
+        return true;
     moment late = clock_now() + END_MS;
     struct timespec t = {.tv_sec = late / 1000, .tv_nsec = (long)(late % 1000) * 1000000};
     pthread_mutex_lock(&prober->lock);
@@ -203,12 +203,13 @@ void prober_stop(struct prober *prober)
         pthread_cond_timedwait(&prober->changed, &prober->lock, &t);
     bool ended = prober->ended;
     pthread_mutex_unlock(&prober->lock);
-    if (!ended) { /* it is left behind, with what it uses: the process ends, or executes itself anew */
+    if (!ended) { /* it is left behind, with what it uses */
         pthread_detach(prober->thread);
-        return;
+        return false;
     }
     pthread_join(prober->thread, NULL);
     destroy(prober);
+    return true;
 }
 
 void prober_once(const struct config *config)

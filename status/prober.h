@@ -29,8 +29,10 @@ struct prober *prober_start(const struct config *config, bool *said);
 /* The last result; prober may be NULL: then only what the file says. Never waits for a write. Any thread. */
 void prober_result(struct prober *prober, const struct config *config, struct probed *probed);
 
-/* Ends the thread, and waits for it a moment; one whose write hangs is left behind. prober may be NULL. */
-void prober_stop(struct prober *prober);
+/* Ends the thread, and waits for it a moment. Returns false when its write hangs: it is left behind then, and goes on
+ * to use its configuration, which must not be freed: the process ends by _exit, or executes itself anew. prober may be
+ * NULL. */
+bool prober_stop(struct prober *prober);
 
 /* Looks once, for a process that does not live long. */
 void prober_once(const struct config *config);

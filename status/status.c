@@ -65,18 +65,19 @@ void status_alert(struct status *status)
         status->prober = prober_start(status->config, &status->no_probes);
 }
 
-void status_quiet(struct status *status)
+bool status_quiet(struct status *status)
 {
     if (status == NULL)
-        return;
+        return true;
     atomic_store(&status->stands, false);
     alerting_stop(status->alerting);
     status->alerting = NULL;
-    prober_stop(status->prober);
+    bool ended = prober_stop(status->prober);
     status->prober = NULL;
     pthread_mutex_lock(&status->look.lock);
     status->look.watchers = (struct watchers){0};
     pthread_mutex_unlock(&status->look.lock);
+    return ended;
 }
 
 void status_free(struct status *status)

@@ -20,8 +20,9 @@ void status_stand(struct status *status, const struct watchers *watchers);
  * status_quiet: for processes that live long. Call it again now and then: there may have been no thread to be had. */
 void status_alert(struct status *status);
 
-/* Ends that, before what watches is closed. status may be NULL, as in the above. */
-void status_quiet(struct status *status);
+/* Ends that, before what watches is closed. Returns false when a thread of it hangs and is left behind: nothing that it
+ * uses, config among it, may be freed then. status may be NULL, as in the above. */
+bool status_quiet(struct status *status);
 
 /* Answers a request for /status, /metrics or /healthz. status may be NULL. Any thread. */
 void status_handle(struct status *status, struct request *request);

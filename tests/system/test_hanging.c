@@ -1,8 +1,10 @@
 /* The end and the reload wait for nobody: a resolver that hangs, a thread that is stuck. */
 #include "tests/suites.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 #include "watch/clock.h"
 
 #define SOON_MS 10000
+#define PROBED_MS 1500  /* by then a probe that is due has begun */
 #define STOPPED_MS 3000 /* mod_fcgid kills what has not ended by then */
 
 /* The usual sources, and one, named hung, whose data plane is at that URL. */
@@ -138,11 +141,45 @@ static void a_thread_that_is_stuck(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+/* Makes the writing probe due, which has been made once. */
+static void age_probe(const struct site *site)
+{
+    const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    char path[PATH_SIZE];
+    path_join(path, site->directory, "state/health.probe");
+    int aged = -1;
+    for (moment deadline = clock_now() + SOON_MS; aged != 0 && clock_now() < deadline; poll(NULL, 0, 50))
+        aged = utimensat(AT_FDCWD, path, long_ago, 0);
+    CU_ASSERT_EQUAL(aged, 0);
+}
+
+/* Somebody else's transaction: what is left behind in a write must find its memory until the process is gone. */
+static void a_database_that_is_locked(void)
+{
+    struct site site;
+    char path[PATH_SIZE];
+    sqlite3 *outside = NULL;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
+        CU_ASSERT(standin_wait_messages(site.standin, 1, durable_patience(SOON_MS)));
+        path_join(path, site.directory, "state/queue.db");
+        CU_ASSERT_EQUAL(sqlite3_open_v2(path, &outside, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+        sqlite3_busy_timeout(outside, SOON_MS);
+        CU_ASSERT_EQUAL(sqlite3_exec(outside, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+        age_probe(&site);
+        poll(NULL, 0, PROBED_MS);
+        check_stops(&site);
+        sqlite3_close(outside);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 void suite_hanging(void)
 {
     static CU_TestInfo tests[] = {
         {"a resolver that hangs", a_resolver_that_hangs},
         {"a thread that is stuck", a_thread_that_is_stuck},
+        {"a database that is locked from outside", a_database_that_is_locked},
         CU_TEST_INFO_NULL,
     };
     suite_add("hanging", NULL, NULL, tests);
