@@ -1,4 +1,5 @@
-/* Runs every suite, or those whose names begin with one of the arguments, and closes with CUnit's summary. */
+/* Runs every suite, or those whose names begin with one of the arguments, side by side, and closes with CUnit's
+ * summary. */
 #include "tests/suites.h"
 
 #include <CUnit/Basic.h>
@@ -7,16 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "tests/parallel.h"
 
 static int wanted_count;
 static char **wanted;
 
 // clang-format off: one a line
 static void (*const suites[])(void) = {
-    // Must stay first: it limits memory, and heaps that threads of other suites have left behind are beyond its limit.
+    // In order; those that start servers last, and thus first when run side by side: they take longest.
     suite_transform_memory,
-
-    // In order; those that start servers last.
     suite_alerts,
     suite_close,
     suite_closeapi,
@@ -151,6 +153,25 @@ void suite_add_if_named(const char *name, CU_InitializeFunc init, CU_CleanupFunc
         suite_add(name, init, clean, tests);
 }
 
+/* A single suite: in this process, where a debugger finds it. */
+static bool run_here(void)
+{
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_ErrorCode error = CU_basic_run_tests();
+    return error == CUE_SUCCESS && CU_get_number_of_failures() + CU_get_number_of_suites_failed() == 0;
+}
+
+/* CLOSECRM_TEST_JOBS, or two for each processor: most suites wait for servers most of the time. */
+static size_t jobs_at_once(void)
+{
+    const char *text = getenv("CLOSECRM_TEST_JOBS");
+    long jobs = text == NULL ? 0 : strtol(text, NULL, 10);
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    if (jobs > 0)
+        return (size_t)jobs;
+    return processors > 0 ? 2 * (size_t)processors : 2;
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -165,9 +186,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "no suite has that name\n");
         return 1;
     }
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_ErrorCode error = CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
+    bool passed = CU_get_registry()->uiNumberOfSuites > 1 ? parallel_run(jobs_at_once()) : run_here();
     CU_cleanup_registry();
-    return error != CUE_SUCCESS || failed != 0;
+    return passed ? 0 : 1;
 }

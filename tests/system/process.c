@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -21,6 +22,8 @@
 #include "watch/clock.h"
 
 #define MAX_ENVIRONMENT 16
+#define FIRST_PORT 10240
+#define LAST_PORT 32767
 #define SEARCH_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 /* In the child, where only async-signal-safe calls are allowed: the stand-in's threads may hold any lock. */
@@ -136,16 +139,23 @@ static struct sockaddr_in loopback(uint16_t port)
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
+/* Below the ports that the kernel gives to connections, which would take one between this look and its use; and by
+ * chance, since other tests look at the same time. */
 uint16_t port_free(void)
 {
-    struct sockaddr_in address = loopback(0);
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, length) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &length) != 0)
-        abort();
-    close(fd);
-    return ntohs(address.sin_port);
+    for (int tries = 0; tries < 1000; tries++) {
+        uint16_t number;
+        if (getrandom(&number, sizeof number, 0) != sizeof number)
+            abort();
+        struct sockaddr_in address = loopback((uint16_t)(FIRST_PORT + number % (LAST_PORT - FIRST_PORT)));
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool is_free = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
+        if (fd >= 0)
+            close(fd);
+        if (is_free)
+            return ntohs(address.sin_port);
+    }
+    abort();
 }
 
 static int connect_to(int family, const struct sockaddr *address, socklen_t length)

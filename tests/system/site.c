@@ -284,7 +284,7 @@ bool site_open(struct site *site, const struct setup *setup, const char *more)
 {
     *site =
         (struct site){.setup = setup, .client = client_new(), .failures_before = CU_get_number_of_failure_records()};
-    if (!standin_up(site, 0) || !make_files(site, more))
+    if (!standin_up(site, port_free()) || !make_files(site, more))
         return false;
     if (setup->spawned && !site_spawn(site))
         return false;

@@ -11,40 +11,17 @@
 #include "tests/system/check.h"
 #include "tests/system/close_site.h"
 #include "tests/system/looked.h"
+#include "tests/system/read_lock.h"
 #include "tests/system/running.h"
 #include "watch/clock.h"
 
 #define SOON_MS 20000
 
-/* One blank where there are several: /proc/locks has columns. */
-static void squeeze(char *line)
-{
-    size_t kept = 0;
-    for (size_t i = 0; line[i] != '\0'; i++) {
-        if (line[i] != ' ' || kept == 0 || line[kept - 1] != ' ')
-            line[kept++] = line[i];
-    }
-    line[kept] = '\0';
-}
-
 static bool has_read_lock(const struct site *site, const char *name)
 {
-    char path[PATH_SIZE], wanted[40], reads[40], line[256];
-    struct stat status;
-    bool has = false;
+    char path[PATH_SIZE];
     path_join(path, site->directory, name);
-    FILE *locks = fopen("/proc/locks", "re");
-    if (locks == NULL || stat(path, &status) != 0)
-        return false;
-    /* Of the device the kernel says another number than stat, on btrfs and overlayfs. */
-    snprintf(wanted, sizeof wanted, ":%lu ", (unsigned long)status.st_ino);
-    snprintf(reads, sizeof reads, " READ %ld ", (long)site->program.pid);
-    while (!has && fgets(line, sizeof line, locks) != NULL) {
-        squeeze(line);
-        has = strstr(line, reads) != NULL && strstr(line, wanted) != NULL;
-    }
-    fclose(locks);
-    return has;
+    return read_lock_is_held(site->program.pid, path);
 }
 
 static void check_locks(const struct site *site, const char *after)

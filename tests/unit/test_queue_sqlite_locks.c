@@ -15,6 +15,7 @@
 #include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/system/check.h"
+#include "tests/system/read_lock.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
 #include "tests/unit/test_queue_sqlite_vfs.h"
@@ -67,36 +68,12 @@ static bool look_with_a_second_queue(void)
     return check(good, "a second queue of the process: %s", why.text);
 }
 
-/* One blank where there are several: /proc/locks has columns. */
-static void squeeze(char *line)
-{
-    size_t kept = 0;
-    for (size_t i = 0; line[i] != '\0'; i++) {
-        if (line[i] != ' ' || kept == 0 || line[kept - 1] != ' ')
-            line[kept++] = line[i];
-    }
-    line[kept] = '\0';
-}
-
 /* Whether this process has a read lock on a file of the state directory. */
 static bool has_read_lock(const char *name)
 {
-    char path[PATH_SIZE], wanted[40], reads[40], line[256];
-    struct stat status;
-    bool has = false;
+    char path[PATH_SIZE];
     path_join(path, state, name);
-    FILE *locks = fopen("/proc/locks", "re");
-    if (locks == NULL || stat(path, &status) != 0)
-        return false;
-    /* Of the device the kernel says another number than stat, on btrfs and overlayfs. */
-    snprintf(wanted, sizeof wanted, ":%lu ", (unsigned long)status.st_ino);
-    snprintf(reads, sizeof reads, " READ %ld ", (long)getpid());
-    while (!has && fgets(line, sizeof line, locks) != NULL) {
-        squeeze(line);
-        has = strstr(line, reads) != NULL && strstr(line, wanted) != NULL;
-    }
-    fclose(locks);
-    return has;
+    return read_lock_is_held(getpid(), path);
 }
 
 static void the_locks_stay(void)
