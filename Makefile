@@ -58,7 +58,7 @@ LDFLAGS_valgrind :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages test-hosts install uninstall clean help \
-	test-browser test-storm test-upgrade setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
+	test-browser test-storm test-upgrade bench-compare setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
 
@@ -226,11 +226,15 @@ test-storm: setup-test ## kills, faults, a quota, outside looks: everything at o
 	@$(parallel) closecrm.fcgi build/release/tests/all
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_STORM_ROUNDS=$(or $(ROUNDS),500) build/release/tests/all storm
 
-# The release before stands under build/before, for the next time.
-test-upgrade: setup-test ## another release's state directory is taken on under load and given back: BEFORE=COMMIT
-	@[ -n "$(BEFORE)" ] || { echo "test-upgrade: name the release before: make test-upgrade BEFORE=COMMIT"; exit 2; }
+# Another commit's program; it stands under build/before, for the next time.
+define build_before
 	@mkdir -p build/before/$(BEFORE) && git archive $(BEFORE) | tar -x -C build/before/$(BEFORE)
 	@$(MAKE) --no-print-directory -C build/before/$(BEFORE) closecrm.fcgi
+endef
+
+test-upgrade: setup-test ## another release's state directory is taken on under load and given back: BEFORE=COMMIT
+	@[ -n "$(BEFORE)" ] || { echo "test-upgrade: name the release before: make test-upgrade BEFORE=COMMIT"; exit 2; }
+	$(call build_before)
 	@$(parallel) closecrm.fcgi build/release/tests/all
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi \
 	    CLOSECRM_BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi build/release/tests/all upgrade
@@ -258,6 +262,12 @@ bench: setup-bench ## measure the speed beside rivals in the same run: a table, 
 	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
 	@build/release/bench/transform
 	@LONG=$(LONG) ROUNDS=$(or $(ROUNDS),3) STATES=$(STATES) bench/run
+
+bench-compare: setup-bench ## measure accepting beside another commit's program, in turn: BEFORE=COMMIT, ROUNDS (9)
+	@[ -n "$(BEFORE)" ] || { echo "bench-compare: name the other commit: make bench-compare BEFORE=COMMIT"; exit 2; }
+	$(call build_before)
+	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
+	@BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi ROUNDS=$(or $(ROUNDS),9) STATES=$(STATES) bench/compare
 
 check: setup-check ## cppcheck, clang-tidy and the format: a warning is a failure
 	@$(parallel) --keep-going check-all

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tests/system/check.h"
+#include "tests/system/durable.h"
 #include "tests/system/load.h"
 #include "tests/system/running.h"
 #include "tests/system/site.h"
@@ -277,7 +278,7 @@ static void it_stops_while_it_waits_for_its_directory(void)
         int status = -1;
         check_refused_for_now(&site);
         kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, 1000, &status));
+        CU_ASSERT(process_wait(&site.program, durable_patience(1000), &status));
         CU_ASSERT_EQUAL(status, 0);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
@@ -346,10 +347,10 @@ static void stops_at_once_while_another_forwards(void)
             free(log);
         }
         kill(follow.pid, SIGTERM);
-        CU_ASSERT(process_wait(&follow, 1000, &status));
+        CU_ASSERT(process_wait(&follow, durable_patience(1000), &status));
         CU_ASSERT_EQUAL(status, 0);
         kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, 1000, &status));
+        CU_ASSERT(process_wait(&site.program, durable_patience(1000), &status));
         CU_ASSERT_EQUAL(status, 0);
     }
     process_stop(&follow, STOPPED_MS);

@@ -9,7 +9,7 @@ void made_config_init(struct made_config *made, char *first_url, char *second_ur
     char *const urls[MADE_SOURCES] = {first_url, second_url};
     *made = (struct made_config){.config = {.queue = QUEUE_NONE,
                                             .queue_max_bytes = 1 << 20,
-                                            .dedupe_window_ms = 60000,
+                                            .dedupe_window_ms = 3600000,
                                             .queue_retention_ms = 60000,
                                             .poison_after_ms = 60000,
                                             .max_body = 1 << 20,
