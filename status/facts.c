@@ -227,12 +227,22 @@ bool facts_cron_is_overdue(const struct facts *facts)
     return facts->cron_ms > 0 && facts->now_ms - facts->cron_ms > FACTS_CRON_OVERDUE_MS;
 }
 
-bool facts_queue_is_nearly_full(const struct facts *facts)
+/* The bytes of it that count against queue_max_bytes. */
+static uint64_t counted_bytes(const struct facts *facts)
 {
     const struct queue_room *room = &facts->room;
     uint64_t letters = room->letters < room->used ? room->letters : room->used;
-    uint64_t counted = letters < room->share ? letters : room->share; /* more of them does not fill the queue */
-    return room->used - letters + counted > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
+    return room->used - letters + (letters < room->share ? letters : room->share); /* more of them do not fill it */
+}
+
+bool facts_queue_is_nearly_full(const struct facts *facts)
+{
+    return counted_bytes(facts) > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
+}
+
+bool facts_queue_is_used_up(const struct facts *facts)
+{
+    return counted_bytes(facts) >= (uint64_t)facts->config->queue_max_bytes;
 }
 
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)

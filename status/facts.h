@@ -87,6 +87,9 @@ bool facts_cron_is_overdue(const struct facts *facts);
 /* Whether what is in the queue takes most of queue_max_bytes. */
 bool facts_queue_is_nearly_full(const struct facts *facts);
 
+/* Whether it takes all of it. */
+bool facts_queue_is_used_up(const struct facts *facts);
+
 /* Whether the queue refused events lately, for it was full, and has taken none since. */
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source);
 

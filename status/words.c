@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "status/facts.h"
+#include "webhook/refusals.h"
 
 typedef bool judge(const struct facts *facts, const struct source_facts *source, struct why *words);
 
@@ -48,15 +49,19 @@ static bool is_paused(const struct facts *facts, const struct source_facts *sour
 
 static bool is_full(const struct facts *facts, const struct source_facts *source, struct why *words)
 {
-    char room[ROOM_SIZE];
+    char room[ROOM_SIZE], span[SPAN_SIZE];
     if (facts->no_room.text[0] != '\0') {
         why_set(words, "Nothing is accepted, and Close keeps its events meanwhile: %.300s.", facts->no_room.text);
         return true;
     }
     if (!facts_queue_is_full(facts, source))
         return false;
-    why_set(words, "The queue is full (%s): nothing is accepted, Close keeps its events meanwhile.",
-            facts_room(facts, room));
+    if (facts_queue_is_used_up(facts))
+        why_set(words, "The queue is full (%s): nothing is accepted, Close keeps its events meanwhile.",
+                facts_room(facts, room));
+    else
+        why_set(words, "%s ago an event was refused for want of room, and none was accepted since: Close keeps it.",
+                facts_span(facts->now_ms - source->tally.refused_last_ms[REFUSED_QUEUE_FULL], span));
     return true;
 }
 

@@ -22,6 +22,7 @@ static void (*const suites[])(void) = {
     suite_closeapi,
     suite_commands,
     suite_commands_check,
+    suite_commands_cron,
     suite_commands_dead,
     suite_commands_pager,
     suite_commands_place,

@@ -21,6 +21,7 @@ void suite_close_reconcile(void);
 void suite_closeapi(void);
 void suite_commands(void);
 void suite_commands_check(void);
+void suite_commands_cron(void);
 void suite_commands_dead(void);
 void suite_commands_pager(void);
 void suite_commands_place(void);
