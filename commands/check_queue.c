@@ -216,7 +216,10 @@ static size_t check_waiting(const struct overview *overview)
     if (overview->all.waiting > 0)
         printf(", the oldest since %s", when_print_age(overview->now_ms - overview->all.oldest_received_ms, age));
     printf("\n  forwarding: %s\n", overview->forwarder.text);
-    if (overview->forwarding || !is_late(overview))
+    const char *still = overview_stands_still(overview);
+    if (still != NULL && !is_late(overview))
+        printf("    %s\n", still);
+    if (still == NULL || !is_late(overview))
         return 0;
     printf("  WRONG: events wait and nothing forwards them: start the program (the web server does at the next event), "
            "or run\n    `closecrm.fcgi cron` every minute from the crontab of its user\n");
@@ -278,11 +281,12 @@ static bool gather(const struct config *config, struct overview *overview, const
     return good;
 }
 
-size_t check_queue(const struct config *config, const bool *delivers)
+size_t check_queue(const struct config *config, const bool *delivers, bool *stands_still)
 {
     struct overview overview = {.source = NULL};
     struct why why = {""};
     size_t wrong = 0;
+    *stands_still = false;
     switch (state_take_on_owner(config, &why)) {
     case STATE_NONE:
         return 0;
@@ -300,6 +304,7 @@ size_t check_queue(const struct config *config, const bool *delivers)
         print_file_system(config->state_dir);
         print_library(config);
         wrong = print_overview(&overview, config, delivers);
+        *stands_still = overview_stands_still(&overview) != NULL;
         print_cron(config->state_dir, overview.now_ms);
     } else if (wrong == 0) {
         printf("  WRONG: %s\n", why.text);

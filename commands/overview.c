@@ -78,6 +78,13 @@ bool overview_matters(const struct overview_source *source)
     return source->configured || source->counts.accepted > 0 || source->counts.waiting > 0 || source->counts.dead > 0;
 }
 
+const char *overview_stands_still(const struct overview *overview)
+{
+    if (overview->forwarding || overview->all.waiting == 0)
+        return NULL;
+    return "what waits is not forwarded now: start the program, or let `closecrm.fcgi cron` run every minute";
+}
+
 const struct overview_source *overview_failing(const struct overview *overview)
 {
     const struct overview_source *failing = NULL;

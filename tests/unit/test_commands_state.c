@@ -280,6 +280,33 @@ static void check_tells_when_nothing_forwards(void)
     made_end();
 }
 
+/* A moment after the program was stopped: it is not late yet, but all is not well either. */
+static void what_waits_alone_is_told_at_once(void)
+{
+    static const char words[] = "what waits is not forwarded now: start the program";
+    char text[PATH_SIZE + 128];
+    struct why why = {""};
+    made_begin();
+    snprintf(text, sizeof text, "data_plane_url = file://%s/out\n[source one]\nwrite_key = k\n", made_state());
+    made_configure(text);
+    RUN(&ran, NULL, "check");
+    HAS("\nNothing is wrong\n");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    made_append("one", made_event(body, "lead", "updated", "ev_1", "lead_1"));
+    RUN(&ran, NULL, "check");
+    HAS(words);
+    HAS("\nEvents wait, and no process forwards them now");
+    HAS_NOT("Nothing is wrong");
+    RUN(&ran, NULL, "queue", "status");
+    HAS(words);
+    struct queue *queue = made_open();
+    CU_ASSERT_TRUE(queue_own(queue, &why));
+    RUN(&ran, NULL, "queue", "status");
+    HAS_NOT(words);
+    made_close(queue);
+    made_end();
+}
+
 static void check_tells_of_events_without_a_source(void)
 {
     made_begin();
@@ -332,6 +359,7 @@ void suite_commands_state(void)
         {"a pager left open holds nothing", a_pager_left_open_holds_nothing},
         {"check tells how the queue stands", check_tells_how_the_queue_stands},
         {"check tells when nothing forwards", check_tells_when_nothing_forwards},
+        {"what waits alone is told at once", what_waits_alone_is_told_at_once},
         {"check tells of events without a source", check_tells_of_events_without_a_source},
         {"an offline check changes nothing", offline_check_changes_nothing},
         CU_TEST_INFO_NULL,
