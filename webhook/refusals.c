@@ -18,10 +18,7 @@ static const struct {
     const char *inside;  /* what is known better is for the log only, which else has this; "": what is answered. NULL:
                             it is for the client, too */
 } kinds[REFUSALS] = {
-    [REFUSED_METHOD] = {405, "method", allow_post, NULL,
-                        "this is the address that Close posts its webhooks to, and it works; other requests are not "
-                        "taken. To see how it does, look at .../status, or run `closecrm.fcgi check` on the server",
-                        NULL},
+    [REFUSED_METHOD] = {405, "method", allow_post, NULL, "only POST is taken at this address", NULL},
     [REFUSED_UNKNOWN_SOURCE] = {404, "unknown_source", NULL, "no source has this name",
                                 ": the end of the address must be the NAME of a [source NAME] in the configuration",
                                 NULL},
