@@ -14,13 +14,17 @@
 #include "commands/options.h"
 #include "config/config.h"
 #include "config/keyring.h"
+#include "config/signed.h"
 #include "forward/forward.h"
 
-/* Whether the source takes signed requests only: by a key of the configuration, or one that `subscribe` obtained. */
+/* Whether the source takes signed requests only: by a key of the configuration, or one that `subscribe` obtained; also
+ * where such a key is missing. */
 static bool has_key(const struct config *config, const struct source *source)
 {
     struct keyring held;
-    bool found = source->signature_keys > 0;
+    struct why words;
+    enum signed_state state = signed_look(config, source, &words);
+    bool found = source->signature_keys > 0 || state == SIGNED_PART || state == SIGNED_LOST;
     if (found || !keyring_read(config->state_dir, &held, NULL))
         return found;
     for (size_t i = 0; i < held.count; i++)

@@ -16,6 +16,7 @@
 #include "commands/when.h"
 #include "forward/forward.h"
 #include "watch/cron_mark.h"
+#include "watch/owner.h"
 
 #define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
 #define PATH_ROOM 4096
@@ -97,16 +98,14 @@ static bool could_be_made(const char *directory)
 
 static bool is_good(const char *directory, const struct stat *status)
 {
-    char owner[STATE_USER_SIZE], own[STATE_USER_SIZE];
+    struct why why = {""};
     if (!S_ISDIR(status->st_mode)) {
         printf("  WRONG: it is no directory\n");
         return false;
     }
     if (geteuid() != 0 && status->st_uid != geteuid()) {
-        printf(
-            "  WRONG: it belongs to user %s, and this runs as user %s: run this as %s, or, if the program runs as %s: "
-            "chown -R %s '%s'\n",
-            state_user(status->st_uid, owner), state_user(geteuid(), own), owner, own, own, directory);
+        owner_why("the state directory", directory, status->st_uid, &why);
+        printf("  WRONG: %s\n", why.text);
         return false;
     }
     if ((status->st_mode & 077) != 0) {
@@ -184,7 +183,13 @@ static size_t check_source(const struct overview_source *source, bool mended)
         putchar('\n');
         wrong++;
     }
-    if (source->counts.dead > 0)
+    if (source->counts.dead > 0 && !source->configured)
+        printf("  %" PRIu64 " dead letters of source %s, which is not in the configuration: `closecrm.fcgi dead list "
+               "--source %s`\n    says why. To send them again configure it and replay them, or give them to another "
+               "source:\n"
+               "    closecrm.fcgi queue move %s NEW && closecrm.fcgi dead replay --source NEW\n",
+               source->counts.dead, source->name, source->name, source->name);
+    else if (source->counts.dead > 0)
         printf("  %" PRIu64 " dead letters of source %s: `closecrm.fcgi dead list --source %s` says why; once that is "
                "mended,\n    `closecrm.fcgi dead replay --source %s`\n",
                source->counts.dead, source->name, source->name, source->name);

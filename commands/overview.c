@@ -80,7 +80,10 @@ bool overview_matters(const struct overview_source *source)
 
 const char *overview_stands_still(const struct overview *overview)
 {
-    if (overview->forwarding || overview->all.waiting == 0)
+    uint64_t waiting = 0; /* what waits for a source that is not configured nobody would forward */
+    for (size_t i = 0; i < overview->names.count; i++)
+        waiting += overview->source[i].configured ? overview->source[i].counts.waiting : 0;
+    if (overview->forwarding || waiting == 0)
         return NULL;
     return "what waits is not forwarded now: start the program, or let `closecrm.fcgi cron` run every minute";
 }

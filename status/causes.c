@@ -57,8 +57,8 @@ static enum finding dead_letters(const struct look_at *at, struct why *words)
     if (count == 0)
         why_set(words, "no dead letters are kept any more");
     else
-        why_set(words, "%llu dead letter%s kept: the status page shows why, and can replay %s", count,
-                count == 1 ? " is" : "s are", count == 1 ? "it" : "them");
+        why_set(words, "%llu dead letter%s kept: `closecrm.fcgi dead list` shows why", count,
+                count == 1 ? " is" : "s are");
     return count > 0 ? RAISED : OVER;
 }
 

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "closeapi/closeapi.h"
+#include "config/signed.h"
 #include "watch/cron_mark.h"
 #include "webhook/refusals.h"
 
@@ -105,6 +106,8 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
         ask_queue(facts, one, queue);
     if (one->source != NULL)
         gather_close(facts, one);
+    if (one->source != NULL && signed_look(facts->config, one->source, &one->locked) != SIGNED_LOST)
+        one->locked.text[0] = '\0';
     if (one->counts.oldest_received_ms > 0 && facts->now_ms > one->counts.oldest_received_ms)
         one->oldest_seconds = (facts->now_ms - one->counts.oldest_received_ms) / 1000;
 }

@@ -31,6 +31,7 @@ struct source_facts {
     struct tally tally;
     struct close_facts close;
     int64_t oldest_seconds; /* of what waits */
+    struct why locked; /* why nothing is let in, for a signature key is missing, and what to do; "": it is let in */
     enum facts_state state;
     struct why words; /* the state, a sentence or two */
 };

@@ -16,6 +16,15 @@ static bool queue_fails(const struct facts *facts, const struct source_facts *so
     return true;
 }
 
+static bool is_locked(const struct facts *facts, const struct source_facts *source, struct why *words)
+{
+    (void)facts;
+    if (source->locked.text[0] == '\0')
+        return false;
+    why_set(words, "Nothing is let in, and Close keeps its events meanwhile: %.440s.", source->locked.text);
+    return true;
+}
+
 static bool data_plane_refuses(const struct facts *facts, const struct source_facts *source, struct why *words)
 {
     (void)facts;
@@ -138,7 +147,10 @@ static bool is_gone(const struct facts *facts, const struct source_facts *source
     (void)facts;
     if (source->source != NULL)
         return false;
-    why_set(words, "This source is configured no more, and events of it are in the queue: `closecrm.fcgi queue move`.");
+    why_set(words,
+            "This source is configured no more, and events of it are in the queue: `closecrm.fcgi queue move "
+            "%s NEW`.",
+            source->name);
     return true;
 }
 
@@ -166,21 +178,14 @@ static const struct {
     judge *judge;
     enum facts_state state;
 } table[] = {
-    {queue_fails, STATE_BAD},
-    {is_full, STATE_BAD},
-    {data_plane_refuses, STATE_BAD},
-    {last_answer_refuses, STATE_BAD},
-    {is_paused, STATE_BAD},
-    {nobody_forwards, STATE_BAD},
-    {data_plane_is_away, STATE_WORRY},
-    {is_gone, STATE_WORRY},
-    {waits_long, STATE_WORRY},
-    {no_cron, STATE_WORRY},
-    {close_troubles, STATE_WORRY},
-    {letters_end, STATE_WORRY},
-    {has_letters, STATE_WORRY},
-    {is_fresh, STATE_GOOD},
-    {is_healthy, STATE_GOOD},
+    {queue_fails, STATE_BAD},         {is_full, STATE_BAD},
+    {is_locked, STATE_BAD},           {data_plane_refuses, STATE_BAD},
+    {last_answer_refuses, STATE_BAD}, {is_paused, STATE_BAD},
+    {nobody_forwards, STATE_BAD},     {data_plane_is_away, STATE_WORRY},
+    {is_gone, STATE_WORRY},           {waits_long, STATE_WORRY},
+    {no_cron, STATE_WORRY},           {close_troubles, STATE_WORRY},
+    {letters_end, STATE_WORRY},       {has_letters, STATE_WORRY},
+    {is_fresh, STATE_GOOD},           {is_healthy, STATE_GOOD},
 };
 
 static void add_complete(struct source_facts *source)

@@ -59,6 +59,7 @@ static void (*const suites[])(void) = {
     suite_json_texts,
     suite_json_tree,
     suite_log,
+    suite_owner,
     suite_queue,
     suite_queue_letters,
     suite_housekeeper,

@@ -81,6 +81,7 @@ void suite_life_gate(void);
 void suite_life_processes(void);
 void suite_lifecycle(void);
 void suite_log(void);
+void suite_owner(void);
 void suite_queue(void);
 void suite_queue_letters(void);
 void suite_queue_look(void);

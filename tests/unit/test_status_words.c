@@ -65,6 +65,11 @@ static void nobody_forwards(void)
     why_set(&facts.owner, "none since then");
 }
 
+static void lose_key(void)
+{
+    why_set(&one->locked, "the key of whsub_1 is not held");
+}
+
 static void pause_subscription(void)
 {
     one->close.paused = true;
@@ -164,6 +169,8 @@ static const struct {
      "2 events wait, the oldest for 11 minutes"},
     {nobody_forwards, STATE_BAD, "Events wait, and no process forwards them: none since then.", "events_wait",
      "2 events wait, the oldest for 11 minutes"},
+    {lose_key, STATE_BAD, "Nothing is let in, and Close keeps its events meanwhile: the key of whsub_1 is not held.",
+     NULL, NULL},
     {pause_subscription, STATE_BAD,
      "Close has paused the subscription and sends nothing until it is activated again: permission_revoked.",
      "subscription_paused", "Close has paused the subscription and sends nothing: permission_revoked"},
@@ -193,7 +200,7 @@ static const struct {
     {forget_cron, STATE_WORRY, "No cron since 2023-11-14 21:13:20 UTC: its crontab line is gone or fails.",
      "cron_overdue", "`closecrm.fcgi cron` has not run for 60 minutes"},
     {keep_letters, STATE_WORRY, "2 dead letters: see the reasons below.", "dead_letters",
-     "2 dead letters are kept: the status page shows why, and can replay them"},
+     "2 dead letters are kept: `closecrm.fcgi dead list` shows why"},
     {fill_disk, STATE_BAD, "Healthy. Last delivered 60 seconds ago.", "disk_nearly_full",
      "10 MiB are free where the queue is"},
 };
