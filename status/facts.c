@@ -106,10 +106,24 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
         ask_queue(facts, one, queue);
     if (one->source != NULL)
         gather_close(facts, one);
-    if (one->source != NULL && signed_look(facts->config, one->source, &one->locked) != SIGNED_LOST)
-        one->locked.text[0] = '\0';
     if (one->counts.oldest_received_ms > 0 && facts->now_ms > one->counts.oldest_received_ms)
         one->oldest_seconds = (facts->now_ms - one->counts.oldest_received_ms) / 1000;
+}
+
+/* Which sources let nothing in, for their signature key is missing. */
+static void gather_locked(struct facts *facts)
+{
+    struct keyring held;
+    struct why unread = {""};
+    bool unnoted, is_read = keyring_read(facts->config->state_dir, &held, &unread);
+    for (size_t i = 0; i < facts->sources; i++) {
+        struct source_facts *one = &facts->source[i];
+        if (one->source != NULL && signed_judge(facts->config, one->source, is_read ? &held : NULL, &unread, &unnoted,
+                                                &one->locked) != SIGNED_LOST)
+            one->locked.text[0] = '\0';
+    }
+    if (is_read)
+        keyring_free(&held);
 }
 
 /* The configured sources, and those that only the queue knows any more. */
@@ -210,6 +224,7 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
         counters_read(counters_of(counters, NULL), now_ms, &facts->nowhere);
     for (size_t i = 0; i < facts->sources; i++)
         gather_source(facts, &facts->source[i], queue, counters);
+    gather_locked(facts);
     leave_out_empty(facts);
     if (facts->is_durable && queue != NULL && !queue_room(queue, &facts->room, &facts->queue_why))
         facts->queue_works = false;

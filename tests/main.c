@@ -81,6 +81,7 @@ static void (*const suites[])(void) = {
     suite_status_alerts,
     suite_status_servers,
     suite_status_tools,
+    suite_status_health,
     suite_status_words,
     suite_transform,
     suite_transform_dates,
