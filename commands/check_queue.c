@@ -151,10 +151,28 @@ static bool is_mended(const struct overview_source *source, const struct config 
     return false;
 }
 
+static void print_letters(const struct overview_source *source)
+{
+    char date[WHEN_SIZE];
+    if (source->counts.dead > 0 && !source->configured)
+        printf("  %" PRIu64 " dead letters of source %s, which is not in the configuration: `closecrm.fcgi dead list "
+               "--source %s`\n    says why. To send them again configure it and replay them, or give them to another "
+               "source:\n"
+               "    closecrm.fcgi queue move %s NEW && closecrm.fcgi dead replay --source NEW\n",
+               source->counts.dead, source->name, source->name, source->name);
+    else if (source->counts.dead > 0)
+        printf("  %" PRIu64 " dead letters of source %s: `closecrm.fcgi dead list --source %s` says why; once that is "
+               "mended,\n    `closecrm.fcgi dead replay --source %s`\n",
+               source->counts.dead, source->name, source->name, source->name);
+    if (source->counts.ending > 0)
+        printf("  %" PRIu64 " dead letters of source %s end from %s on (dead_retention): replay them, or keep a copy:\n"
+               "    closecrm.fcgi backup FILE\n",
+               source->counts.ending, source->name, when_print(source->counts.ending_ms, date));
+}
+
 /* Events of a source that is not configured wait for ever, but for an operator. */
 static size_t check_source(const struct overview_source *source, bool mended)
 {
-    char date[WHEN_SIZE];
     size_t wrong = 0;
     if (!source->configured && source->counts.waiting > 0) {
         printf("  WRONG: %" PRIu64 " events wait for source %s, which is not in the configuration: configure it again, "
@@ -183,20 +201,7 @@ static size_t check_source(const struct overview_source *source, bool mended)
         putchar('\n');
         wrong++;
     }
-    if (source->counts.dead > 0 && !source->configured)
-        printf("  %" PRIu64 " dead letters of source %s, which is not in the configuration: `closecrm.fcgi dead list "
-               "--source %s`\n    says why. To send them again configure it and replay them, or give them to another "
-               "source:\n"
-               "    closecrm.fcgi queue move %s NEW && closecrm.fcgi dead replay --source NEW\n",
-               source->counts.dead, source->name, source->name, source->name);
-    else if (source->counts.dead > 0)
-        printf("  %" PRIu64 " dead letters of source %s: `closecrm.fcgi dead list --source %s` says why; once that is "
-               "mended,\n    `closecrm.fcgi dead replay --source %s`\n",
-               source->counts.dead, source->name, source->name, source->name);
-    if (source->counts.ending > 0)
-        printf("  %" PRIu64 " dead letters of source %s end from %s on (dead_retention): replay them, or keep a copy:\n"
-               "    closecrm.fcgi backup FILE\n",
-               source->counts.ending, source->name, when_print(source->counts.ending_ms, date));
+    print_letters(source);
     return wrong;
 }
 
