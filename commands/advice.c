@@ -1,11 +1,16 @@
 /* Answers, what they mean and what to change: see advice.h. */
 #include "commands/advice.h"
 
+#include "webhook/refusals.h"
+
 /* Who answered: the words of the program are JSON, those of a web server are a page. */
 enum answered_by { ANYBODY, PROGRAM, SERVER };
 
 /* mod_fcgid's limit where nobody has set another; it answers 500 above it. */
 #define FCGID_LIMIT 131072
+
+/* Whatever refuses. */
+#define LATER "Close keeps the event and tries again for 72 hours"
 
 static const struct {
     long first, last; /* statuses */
@@ -63,8 +68,8 @@ static const struct {
      "once),\n"
      "is the socket's path the same, and may the web server's user open it?"},
     {503, 503, PROGRAM, 0,
-     "the program is well, but could not deliver the event to the data plane in time: `closecrm.fcgi check` tries it.\n"
-     "Close keeps the event and tries again for 72 hours"},
+     "the program cannot take the event now; its answer says why. `closecrm.fcgi check` on the server says "
+     "more.\n" LATER},
     {503, 503, ANYBODY, 0,
      "the web server has no process for it: the program is not running (spawn-fcgi), died several times in a row "
      "(mod_fcgid\n"
@@ -76,9 +81,53 @@ static const struct {
     {0, 999, ANYBODY, 0, "not an answer that this program gives: look into the web server's error log"},
 };
 
-const char *advice_on_answer(long status, bool by_program, size_t sent)
+/* What the program itself has said, where that tells more than the status. */
+static const struct {
+    enum refusal refusal;
+    const char *text;
+} refusals[] = {
+    {REFUSED_UNCLEAR_SOURCE, "the URL does not say which source is meant: put /NAME at its end, or give --source"},
+    {REFUSED_NO_WRITE_KEY, "the request arrived without its write key: does a redirect or a proxy on the way drop the "
+                           "query (?writeKey=...)?"},
+    {REFUSED_NO_SIGNATURE,
+     "the running program takes only signed requests, and none came: has this command's configuration the source's\n"
+     "signature key? If it was sent \"signed\", something on the way drops the headers close-sig-hash and\n"
+     "close-sig-timestamp"},
+    {REFUSED_SIGNATURE_TIME,
+     "the clocks of this machine and of the program's differ by more than signature_tolerance: set the one that is "
+     "wrong"},
+    {REFUSED_NO_MEMORY, "the program has more in hand than it has memory for: more memory, fewer request_threads, or a "
+                        "smaller max_body.\n" LATER},
+    {REFUSED_QUEUE_FULL, "the program has no room for new events (queue_max_bytes, the disk, a quota): `closecrm.fcgi "
+                         "check` on the server\n"
+                         "says what is full and what to do. " LATER},
+    {REFUSED_QUEUE_SLOW, "the program could not store the event within 12 s: the disk of its state_dir is too slow; "
+                         "with `queue = none` the\n"
+                         "data plane did not take the event, which `closecrm.fcgi check` tries. " LATER},
+    {REFUSED_QUEUE_BROKEN,
+     "the program cannot write into its queue: `closecrm.fcgi check` on the server and the web server's error log say\n"
+     "why. " LATER},
+    {REFUSED_NO_KEY,
+     "this source takes only signed requests, and its signature key is missing: `closecrm.fcgi check` on the server "
+     "says\n"
+     "which, and `closecrm.fcgi rotate` makes a new one. " LATER},
+};
+
+static const char *advice_on_refusal(enum refusal refusal)
 {
-    enum answered_by by = by_program ? PROGRAM : SERVER;
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        if (refusals[i].refusal == refusal)
+            return refusals[i].text;
+    }
+    return NULL;
+}
+
+const char *advice_on_answer(long status, const char *sentence, size_t sent)
+{
+    enum answered_by by = sentence != NULL ? PROGRAM : SERVER;
+    const char *known = sentence != NULL ? advice_on_refusal(refusal_of(status, sentence)) : NULL;
+    if (known != NULL)
+        return known;
     size_t i = 0, last = sizeof answers / sizeof *answers - 1;
     for (; i < last; i++) {
         if (status >= answers[i].first && status <= answers[i].last && sent > answers[i].above &&

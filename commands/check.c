@@ -14,13 +14,17 @@
 #include "commands/options.h"
 #include "config/config.h"
 #include "config/keyring.h"
+#include "config/signed.h"
 #include "forward/forward.h"
 
-/* Whether the source takes signed requests only: by a key of the configuration, or one that `subscribe` obtained. */
+/* Whether the source takes signed requests only: by a key of the configuration, or one that `subscribe` obtained; also
+ * where such a key is missing. */
 static bool has_key(const struct config *config, const struct source *source)
 {
     struct keyring held;
-    bool found = source->signature_keys > 0;
+    struct why words;
+    enum signed_state state = signed_look(config, source, &words);
+    bool found = source->signature_keys > 0 || state == SIGNED_PART || state == SIGNED_LOST;
     if (found || !keyring_read(config->state_dir, &held, NULL))
         return found;
     for (size_t i = 0; i < held.count; i++)
@@ -100,6 +104,29 @@ static size_t check_sources(const struct config *config, bool offline, bool *del
     return wrong;
 }
 
+struct end {
+    size_t sources_wrong, sources;
+    size_t queue_wrong, place_wrong;
+    bool stands_still; /* events wait, and nothing forwards them */
+    bool offline;
+};
+
+static void print_end(const struct end *end)
+{
+    if (end->sources_wrong > 0)
+        printf("\n%zu of %zu sources have something wrong: see WRONG above\n", end->sources_wrong, end->sources);
+    if (end->queue_wrong > 0)
+        printf("\nThe queue needs attention: see WRONG above\n");
+    if (end->place_wrong > 0)
+        printf("\nThe place where the program runs needs attention: see WRONG above\n");
+    if (end->sources_wrong + end->queue_wrong + end->place_wrong > 0)
+        return;
+    if (end->stands_still)
+        puts("\nEvents wait, and no process forwards them now: see `forwarding` above. No other fault was found");
+    else
+        printf("\n%s\n", end->offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
+}
+
 int command_check(int argc, char **argv)
 {
     bool offline = false;
@@ -122,15 +149,9 @@ int command_check(int argc, char **argv)
     size_t sources_wrong = check_sources(config, offline, delivers);
     check_stray_keys(config);
     size_t place_wrong = offline ? 0 : check_place(config);
-    size_t queue_wrong = offline ? check_state_directory(config) : check_queue(config, delivers);
-    if (sources_wrong > 0)
-        printf("\n%zu of %zu sources have something wrong: see WRONG above\n", sources_wrong, config->sources);
-    if (queue_wrong > 0)
-        printf("\nThe queue needs attention: see WRONG above\n");
-    if (place_wrong > 0)
-        printf("\nThe place where the program runs needs attention: see WRONG above\n");
-    if (sources_wrong + queue_wrong + place_wrong == 0)
-        printf("\n%s\n", offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
+    bool stands_still = false;
+    size_t queue_wrong = offline ? check_state_directory(config) : check_queue(config, delivers, &stands_still);
+    print_end(&(struct end){sources_wrong, config->sources, queue_wrong, place_wrong, stands_still, offline});
     free(delivers);
     config_free(config);
     return sources_wrong + queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;

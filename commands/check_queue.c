@@ -16,6 +16,7 @@
 #include "commands/when.h"
 #include "forward/forward.h"
 #include "watch/cron_mark.h"
+#include "watch/owner.h"
 
 #define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
 #define PATH_ROOM 4096
@@ -97,16 +98,14 @@ static bool could_be_made(const char *directory)
 
 static bool is_good(const char *directory, const struct stat *status)
 {
-    char owner[STATE_USER_SIZE], own[STATE_USER_SIZE];
+    struct why why = {""};
     if (!S_ISDIR(status->st_mode)) {
         printf("  WRONG: it is no directory\n");
         return false;
     }
     if (geteuid() != 0 && status->st_uid != geteuid()) {
-        printf(
-            "  WRONG: it belongs to user %s, and this runs as user %s: run this as %s, or, if the program runs as %s: "
-            "chown -R %s '%s'\n",
-            state_user(status->st_uid, owner), state_user(geteuid(), own), owner, own, own, directory);
+        owner_why("the state directory", directory, status->st_uid, &why);
+        printf("  WRONG: %s\n", why.text);
         return false;
     }
     if ((status->st_mode & 077) != 0) {
@@ -152,10 +151,28 @@ static bool is_mended(const struct overview_source *source, const struct config 
     return false;
 }
 
+static void print_letters(const struct overview_source *source)
+{
+    char date[WHEN_SIZE];
+    if (source->counts.dead > 0 && !source->configured)
+        printf("  %" PRIu64 " dead letters of source %s, which is not in the configuration: `closecrm.fcgi dead list "
+               "--source %s`\n    says why. To send them again configure it and replay them, or give them to another "
+               "source:\n"
+               "    closecrm.fcgi queue move %s NEW && closecrm.fcgi dead replay --source NEW\n",
+               source->counts.dead, source->name, source->name, source->name);
+    else if (source->counts.dead > 0)
+        printf("  %" PRIu64 " dead letters of source %s: `closecrm.fcgi dead list --source %s` says why; once that is "
+               "mended,\n    `closecrm.fcgi dead replay --source %s`\n",
+               source->counts.dead, source->name, source->name, source->name);
+    if (source->counts.ending > 0)
+        printf("  %" PRIu64 " dead letters of source %s end from %s on (dead_retention): replay them, or keep a copy:\n"
+               "    closecrm.fcgi backup FILE\n",
+               source->counts.ending, source->name, when_print(source->counts.ending_ms, date));
+}
+
 /* Events of a source that is not configured wait for ever, but for an operator. */
 static size_t check_source(const struct overview_source *source, bool mended)
 {
-    char date[WHEN_SIZE];
     size_t wrong = 0;
     if (!source->configured && source->counts.waiting > 0) {
         printf("  WRONG: %" PRIu64 " events wait for source %s, which is not in the configuration: configure it again, "
@@ -184,14 +201,7 @@ static size_t check_source(const struct overview_source *source, bool mended)
         putchar('\n');
         wrong++;
     }
-    if (source->counts.dead > 0)
-        printf("  %" PRIu64 " dead letters of source %s: `closecrm.fcgi dead list --source %s` says why; once that is "
-               "mended,\n    `closecrm.fcgi dead replay --source %s`\n",
-               source->counts.dead, source->name, source->name, source->name);
-    if (source->counts.ending > 0)
-        printf("  %" PRIu64 " dead letters of source %s end from %s on (dead_retention): replay them, or keep a copy:\n"
-               "    closecrm.fcgi backup FILE\n",
-               source->counts.ending, source->name, when_print(source->counts.ending_ms, date));
+    print_letters(source);
     return wrong;
 }
 
@@ -216,7 +226,10 @@ static size_t check_waiting(const struct overview *overview)
     if (overview->all.waiting > 0)
         printf(", the oldest since %s", when_print_age(overview->now_ms - overview->all.oldest_received_ms, age));
     printf("\n  forwarding: %s\n", overview->forwarder.text);
-    if (overview->forwarding || !is_late(overview))
+    const char *still = overview_stands_still(overview);
+    if (still != NULL && !is_late(overview))
+        printf("    %s\n", still);
+    if (still == NULL || !is_late(overview))
         return 0;
     printf("  WRONG: events wait and nothing forwards them: start the program (the web server does at the next event), "
            "or run\n    `closecrm.fcgi cron` every minute from the crontab of its user\n");
@@ -278,11 +291,12 @@ static bool gather(const struct config *config, struct overview *overview, const
     return good;
 }
 
-size_t check_queue(const struct config *config, const bool *delivers)
+size_t check_queue(const struct config *config, const bool *delivers, bool *stands_still)
 {
     struct overview overview = {.source = NULL};
     struct why why = {""};
     size_t wrong = 0;
+    *stands_still = false;
     switch (state_take_on_owner(config, &why)) {
     case STATE_NONE:
         return 0;
@@ -300,6 +314,7 @@ size_t check_queue(const struct config *config, const bool *delivers)
         print_file_system(config->state_dir);
         print_library(config);
         wrong = print_overview(&overview, config, delivers);
+        *stands_still = overview_stands_still(&overview) != NULL;
         print_cron(config->state_dir, overview.now_ms);
     } else if (wrong == 0) {
         printf("  WRONG: %s\n", why.text);

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "commands/nearest.h"
@@ -269,10 +271,19 @@ static void fill_standard_descriptors(void)
     }
 }
 
+/* Whether stdout is a pipe whose reader has gone, as behind `| head`: nobody wants the rest. */
+static bool reader_has_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    struct stat status;
+    return fstat(STDOUT_FILENO, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)) &&
+           poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
+}
+
 /* Writes what stdio still holds: only now is it known whether the results have arrived. */
 static int finish_stdout(int code)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || reader_has_gone())
         return code;
     fprintf(stderr, "closecrm.fcgi: stdout did not take everything: %s\n", strerror(errno));
     return code == COMMAND_OK ? COMMAND_FAILED : code;

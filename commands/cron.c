@@ -25,6 +25,7 @@
 #include "watch/clock.h"
 #include "watch/cron_mark.h"
 #include "watch/log.h"
+#include "watch/no_room.h"
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
 #define SECONDS_MOST 86400
@@ -40,6 +41,7 @@ struct findings {
     struct queue *queue;
     struct cron_mark mark;
     size_t problems;
+    bool no_room; /* it was said already */
 };
 
 static void problem(struct findings *findings, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -68,7 +70,7 @@ static void look_at_end(const struct counts *counts, struct findings *findings, 
     if (counts->ending > 0 && findings->mark.ran_ms / DAY_MS != clock_unix_ms() / DAY_MS)
         problem(findings,
                 "source %s: %llu dead letters end from %s on (dead_retention): replay them, or keep a copy: "
-                "closecrm.fcgi queue backup FILE",
+                "closecrm.fcgi backup FILE",
                 source, (unsigned long long)counts->ending, when_print(counts->ending_ms, date));
 }
 
@@ -132,13 +134,19 @@ static void look_at_disk(struct findings *findings)
 {
     struct statvfs disk;
     const char *directory = findings->config->state_dir;
-    if (statvfs(directory, &disk) != 0)
+    int error = no_room_look(directory);
+    if (error != 0 && !findings->no_room)
+        problem(findings, "%s: %s: %s; Close keeps new events meanwhile, for 72 hours", directory, no_room_words(error),
+                no_room_advice(error));
+    if (error != 0 || findings->no_room || statvfs(directory, &disk) != 0)
         return;
     uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
     if (left < DISK_LEAST)
-        problem(findings,
-                "the disk of %s is full (%llu KiB are left): make room; Close keeps new events meanwhile, for 72 hours",
-                directory, (unsigned long long)(left / 1024));
+        problem(
+            findings,
+            "the disk of %s is nearly full (%llu KiB are left): make room. Once it is full, new events are refused, "
+            "and Close keeps them for 72 hours",
+            directory, (unsigned long long)(left / 1024));
 }
 
 static void look_at_keys(struct findings *findings)
@@ -170,7 +178,8 @@ static void look(struct findings *findings)
         problem(findings, "%s", why.text);
         return;
     }
-    if (!queue_has_room(findings->queue, &why))
+    findings->no_room = !queue_has_room(findings->queue, &why);
+    if (findings->no_room)
         problem(findings, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %s", why.text);
     look_at_sources(findings);
     look_at_keys(findings);

@@ -15,12 +15,13 @@
 /* What the two commands differ in. */
 struct deed {
     bool (*act)(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why);
-    bool asks; /* it cannot be undone */
+    bool asks;     /* it cannot be undone */
+    bool forwards; /* it needs a source that is configured, else what is replayed waits for ever */
     const char *would, *doing, *did;
 };
 
-static const struct deed replay = {queue_replay, false, "would be replayed", "replaying", "replayed"};
-static const struct deed drop = {queue_discard, true, "would be dropped", "dropping", "dropped"};
+static const struct deed replay = {queue_replay, false, true, "would be replayed", "replaying", "replayed"};
+static const struct deed drop = {queue_discard, true, false, "would be dropped", "dropping", "dropped"};
 
 struct work {
     const struct deed *deed;
@@ -30,19 +31,30 @@ struct work {
     bool shows_progress;
     uint64_t wanted; /* letters that were counted */
     uint64_t on_their_way;
-    uint64_t last; /* the highest id among them */
+    uint64_t sourceless;      /* letters of sources that are not configured, left alone */
+    char sourceless_name[65]; /* one of these */
+    uint64_t last;            /* the highest id among them */
     uint64_t done;
 };
+
+static bool is_left_alone(const struct work *work, const struct letter *letter)
+{
+    return work->deed->forwards && config_source(work->state.config, letter->source) == NULL;
+}
 
 static bool count_page(void *context, const struct letter_page *found, struct why *why)
 {
     struct work *work = context;
     (void)why;
     for (size_t i = 0; i < found->count; i++) {
-        if (found->letter[i]->replayed)
+        if (found->letter[i]->replayed) {
             work->on_their_way++;
-        else
+        } else if (is_left_alone(work, found->letter[i])) {
+            work->sourceless++;
+            snprintf(work->sourceless_name, sizeof work->sourceless_name, "%.64s", found->letter[i]->source);
+        } else {
             work->wanted++;
+        }
         work->last = found->letter[i]->id;
     }
     return true;
@@ -54,7 +66,7 @@ static bool act_on_page(void *context, const struct letter_page *found, struct w
     uint64_t ids[STEP_MOST];
     size_t count = 0, done = 0;
     for (size_t i = 0; i < found->count && count < STEP_MOST; i++) {
-        if (!found->letter[i]->replayed)
+        if (!found->letter[i]->replayed && !is_left_alone(work, found->letter[i]))
             ids[count++] = found->letter[i]->id;
     }
     if (count > 0 && !work->deed->act(work->state.queue, ids, count, &done, why))
@@ -94,6 +106,10 @@ static void print_summary(const struct work *work)
     if (work->filter.ids_found < work->filter.id_count)
         printf("; %zu of the %zu that were named are not there, or do not fit",
                work->filter.id_count - work->filter.ids_found, work->filter.id_count);
+    if (work->sourceless > 0)
+        printf("; %" PRIu64 " are left alone, for their source is not in the configuration: configure source %s again, "
+               "or: closecrm.fcgi queue move %s NEW",
+               work->sourceless, work->sourceless_name, work->sourceless_name);
     putchar('\n');
 }
 
@@ -123,7 +139,7 @@ static int act(struct work *work, const char *command)
         }
     }
     print_summary(work);
-    return complete ? COMMAND_OK : COMMAND_FAILED;
+    return complete && work->sourceless == 0 ? COMMAND_OK : COMMAND_FAILED;
 }
 
 static int run(struct work *work, int argc, char **argv)

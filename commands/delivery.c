@@ -107,6 +107,24 @@ bool delivery_send(const struct delivery *delivery, struct delivery_answer *answ
     return ready;
 }
 
+bool delivery_sentence(const struct delivery_answer *answer, char sentence[static DELIVERY_SENTENCE])
+{
+    static const char start[] = "{\"error\": \"";
+    const struct buffer *body = &answer->body;
+    size_t from = sizeof start - 1, length = 0;
+    sentence[0] = '\0';
+    if (strcmp(answer->type, "application/json") != 0 || body->length < from || memcmp(body->data, start, from) != 0)
+        return false;
+    for (size_t i = from; i < body->length && length < DELIVERY_SENTENCE - 1; i++) {
+        char c = body->data[i];
+        if (c == '"' && body->data[i - 1] != '\\')
+            break;
+        sentence[length++] = c < 0x20 || c >= 0x7f ? '?' : c;
+    }
+    sentence[length] = '\0';
+    return true;
+}
+
 void delivery_answer_free(struct delivery_answer *answer)
 {
     buffer_free(&answer->body);

@@ -30,6 +30,12 @@ struct delivery_answer {
  * answer is to be freed with delivery_answer_free. */
 bool delivery_send(const struct delivery *delivery, struct delivery_answer *answer);
 
+/* The sentence of a refusal by this program, {"error": "..."}: as a line of printable ASCII (what could move the
+ * terminal's cursor becomes a `?`), as it stands in the JSON, cut to fit. Returns false, and sentence is "", for what
+ * another server answered. */
+#define DELIVERY_SENTENCE 600
+bool delivery_sentence(const struct delivery_answer *answer, char sentence[static DELIVERY_SENTENCE]);
+
 void delivery_answer_free(struct delivery_answer *answer);
 
 #endif

@@ -25,14 +25,6 @@ static bool is_ok(const struct delivery_answer *answer)
     return answer->status == 200 && length == 2 && memcmp(answer->body.data, "ok", 2) == 0;
 }
 
-/* The program's refusals are {"error": "..."}. */
-static bool is_by_program(const struct delivery_answer *answer)
-{
-    static const char start[] = "{\"error\"";
-    return strcmp(answer->type, "application/json") == 0 && answer->body.length >= sizeof start - 1 &&
-           memcmp(answer->body.data, start, sizeof start - 1) == 0;
-}
-
 /* The answer's body, or of a web page its title, which says enough. */
 static struct slice words_of(const struct delivery_answer *answer)
 {
@@ -76,7 +68,9 @@ int explain_answer(const struct delivery_answer *answer, size_t sent)
     printf("answer: %ld after %lld ms: ", answer->status, (long long)answer->took_ms);
     print_words(answer);
     if (!is_ok(answer)) {
-        printf("%s\n", advice_on_answer(answer->status, is_by_program(answer), sent));
+        char sentence[DELIVERY_SENTENCE];
+        bool by_program = delivery_sentence(answer, sentence);
+        printf("%s\n", advice_on_answer(answer->status, by_program ? sentence : NULL, sent));
         return COMMAND_FAILED;
     }
     if (answer->took_ms > CLOSE_WAITS_MS) {

@@ -37,14 +37,10 @@ static bool is_good(const struct delivery_answer *answer)
            memcmp(answer->body.data, wanted, sizeof wanted - 1) == 0;
 }
 
-static bool is_by_program(const struct delivery_answer *answer)
-{
-    static const char start[] = "{\"error\"";
-    return answer->body.length >= sizeof start - 1 && memcmp(answer->body.data, start, sizeof start - 1) == 0;
-}
-
 static void judge(const struct delivery_answer *answer, size_t sent)
 {
+    char sentence[DELIVERY_SENTENCE];
+    bool by_program = delivery_sentence(answer, sentence);
     printf("probe: %zu bytes: ", sent);
     if (answer->code != CURLE_OK)
         printf("no answer after %lld ms: %s\n  %s\n", (long long)answer->took_ms, answer->error,
@@ -54,7 +50,8 @@ static void judge(const struct delivery_answer *answer, size_t sent)
     else if (answer->status == 200)
         printf("answered 200, but not by this program's running version: something else answers at this address\n");
     else
-        printf("answered %ld\n  %s\n", answer->status, advice_on_answer(answer->status, is_by_program(answer), sent));
+        printf("answered %ld%s%s\n  %s\n", answer->status, by_program ? ": " : "", sentence,
+               advice_on_answer(answer->status, by_program ? sentence : NULL, sent));
 }
 
 /* Sends one. Returns whether it got through. */

@@ -139,7 +139,7 @@ int command_queue_set_aside(int argc, char **argv)
     if (!good)
         return state_failed(argv[0], &why);
     printf("event %" PRIu64 " of source %s: %s; `closecrm.fcgi dead list` shows it, and `closecrm.fcgi dead replay` "
-           "brings it back\n",
+           "with the number that it has there brings it back\n",
            id, request.source, why.text);
     return COMMAND_OK;
 }

@@ -101,7 +101,10 @@ static void print_all(const struct overview *overview)
         print_counts(&overview->all, overview->now_ms);
         putchar('\n');
     }
+    const char *still = overview_stands_still(overview);
     printf("forwarding: %s\n", overview->forwarder.text);
+    if (still != NULL)
+        printf("            %s\n", still);
     print_moment("last cron:", overview->last_cron_ms, overview->now_ms);
 }
 

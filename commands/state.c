@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "commands/commands.h"
+#include "watch/owner.h"
 
 int state_failed(const char *command, const struct why *why)
 {
@@ -42,27 +43,6 @@ static enum state_place become(const struct config *config, const struct stat *s
     return STATE_BARRED;
 }
 
-const char *state_user(unsigned user, char out[static STATE_USER_SIZE])
-{
-    const struct passwd *entry = getpwuid(user);
-    if (entry != NULL)
-        snprintf(out, STATE_USER_SIZE, "%s", entry->pw_name);
-    else
-        snprintf(out, STATE_USER_SIZE, "#%u", user); /* as sudo spells it */
-    return out;
-}
-
-static enum state_place anothers(const struct config *config, const struct stat *status, struct why *why)
-{
-    char owner[STATE_USER_SIZE], own[STATE_USER_SIZE];
-    state_user(status->st_uid, owner);
-    why_set(why,
-            "the state directory %.160s belongs to user %s, and this runs as user %s: run it as %s (sudo -u %s "
-            "closecrm.fcgi ...) or as root",
-            config->state_dir, owner, state_user(geteuid(), own), owner, owner);
-    return STATE_BARRED;
-}
-
 enum state_place state_take_on_owner(const struct config *config, struct why *why)
 {
     struct stat status;
@@ -76,7 +56,10 @@ enum state_place state_take_on_owner(const struct config *config, struct why *wh
     }
     if (status.st_uid == geteuid())
         return STATE_THERE;
-    return geteuid() == 0 ? become(config, &status, why) : anothers(config, &status, why);
+    if (geteuid() == 0)
+        return become(config, &status, why);
+    owner_why("the state directory", config->state_dir, status.st_uid, why);
+    return STATE_BARRED;
 }
 
 bool state_may_open(const struct config *config, struct why *why)

@@ -33,10 +33,6 @@ enum state_place {
     STATE_NONE,    /* the configured queue needs none */
 };
 
-/* A user's name, or number without one. Returns out. */
-#define STATE_USER_SIZE 64
-const char *state_user(unsigned user, char out[static STATE_USER_SIZE]);
-
 /* Looks for the state directory and, where root calls, takes on its owner's user and groups for the rest of the
  * process. Makes nothing. What is not THERE or NONE has a reason that says what to do. Before threads start. */
 enum state_place state_take_on_owner(const struct config *config, struct why *why);

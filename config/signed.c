@@ -170,11 +170,12 @@ static void say_lost(const struct source *source, const char *missing, struct wh
             "knows the write key",
             source->name, missing, source->name, missing);
     else
-        why_set(words,
-                "source %.64s takes only what Close has signed, and has no signature key any more: put its "
-                "signature_key back into the configuration, or closecrm.fcgi subscribe; signature_key = none would "
-                "let in whoever knows the write key",
-                source->name);
+        why_set(
+            words,
+            "source %.64s takes only what Close has signed, and has no signature key any more: put its "
+            "signature_key back into the configuration, or make a new subscription: closecrm.fcgi subscribe --source "
+            "%.64s --url URL; signature_key = none would let in whoever knows the write key",
+            source->name, source->name);
 }
 
 enum signed_state signed_judge(const struct config *config, const struct source *source, const struct keyring *held,

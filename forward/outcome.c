@@ -85,9 +85,12 @@ bool outcome_is_too_much(const struct answer *answer)
 
 bool outcome_takes_empty_batch(const struct answer *answer)
 {
-    static const char expected[] = "empty batch payload";
-    return answer->status == 400 && answer->length < ANSWER_BODY &&
-           memmem(answer->body, answer->length, expected, sizeof expected - 1) != NULL;
+    static const char expected[] = "empty batch payload"; /* there are releases of rudder-server with a capital E */
+    size_t length = sizeof expected - 1;
+    bool found = false;
+    for (size_t i = 0; !found && answer->length < ANSWER_BODY && i + length <= answer->length; i++)
+        found = strncasecmp(answer->body + i, expected, length) == 0;
+    return answer->status == 400 && found;
 }
 
 void outcome_describe(const struct answer *answer, struct why *why)

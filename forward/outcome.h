@@ -38,7 +38,8 @@ bool outcome_is_failure(const struct answer *answer);
 /* Whether the batch may have been too much at once (silence, cut, 408): less is sent then. */
 bool outcome_is_too_much(const struct answer *answer);
 
-/* Whether this is what a data plane answers to an empty batch when address and write key are good. */
+/* Whether this is what a data plane answers to an empty batch when address and write key are good, in any
+ * letter case. `check` and the forwarder both ask here. */
 bool outcome_takes_empty_batch(const struct answer *answer);
 
 /* Says in words for people what came back: `the data plane answered 401 "invalid write key"`. */

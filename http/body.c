@@ -57,7 +57,7 @@ static enum body_result too_large(const struct request *request, struct why *why
 
 static enum body_result no_room(struct why *why)
 {
-    why_set(why, "too many large requests at once; try again in a while");
+    why_set(why, "too much at once: large requests wait for memory; send it again later");
     return BODY_NO_ROOM;
 }
 

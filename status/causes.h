@@ -11,9 +11,9 @@ struct causes {
     size_t count;
 };
 
-/* Finds them all, raised or not. watching_since_ms: since when somebody watches: before, nothing is called silent or
- * broken; 0: cron, which comes and goes. The names of sources are borrowed from facts. Returns false when memory is
- * out.
+/* Finds them all, raised or not, each with words that are true now; what cannot be told is left out. watching_since_ms:
+ * since when somebody watches: before, nothing is called silent or broken; 0: cron, which comes and goes. The names of
+ * sources are borrowed from facts. Returns false when memory is out.
  */
 bool causes_find(const struct facts *facts, int64_t watching_since_ms, struct causes *causes);
 

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "closeapi/closeapi.h"
+#include "config/signed.h"
 #include "watch/cron_mark.h"
 #include "webhook/refusals.h"
 
@@ -109,6 +110,22 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
         one->oldest_seconds = (facts->now_ms - one->counts.oldest_received_ms) / 1000;
 }
 
+/* Which sources let nothing in, for their signature key is missing. */
+static void gather_locked(struct facts *facts)
+{
+    struct keyring held;
+    struct why unread = {""};
+    bool unnoted, is_read = keyring_read(facts->config->state_dir, &held, &unread);
+    for (size_t i = 0; i < facts->sources; i++) {
+        struct source_facts *one = &facts->source[i];
+        if (one->source != NULL && signed_judge(facts->config, one->source, is_read ? &held : NULL, &unread, &unnoted,
+                                                &one->locked) != SIGNED_LOST)
+            one->locked.text[0] = '\0';
+    }
+    if (is_read)
+        keyring_free(&held);
+}
+
 /* The configured sources, and those that only the queue knows any more. */
 static bool list_sources(struct facts *facts, const struct strings *names)
 {
@@ -207,6 +224,7 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
         counters_read(counters_of(counters, NULL), now_ms, &facts->nowhere);
     for (size_t i = 0; i < facts->sources; i++)
         gather_source(facts, &facts->source[i], queue, counters);
+    gather_locked(facts);
     leave_out_empty(facts);
     if (facts->is_durable && queue != NULL && !queue_room(queue, &facts->room, &facts->queue_why))
         facts->queue_works = false;
@@ -227,12 +245,22 @@ bool facts_cron_is_overdue(const struct facts *facts)
     return facts->cron_ms > 0 && facts->now_ms - facts->cron_ms > FACTS_CRON_OVERDUE_MS;
 }
 
-bool facts_queue_is_nearly_full(const struct facts *facts)
+/* The bytes of it that count against queue_max_bytes. */
+static uint64_t counted_bytes(const struct facts *facts)
 {
     const struct queue_room *room = &facts->room;
     uint64_t letters = room->letters < room->used ? room->letters : room->used;
-    uint64_t counted = letters < room->share ? letters : room->share; /* more of them does not fill the queue */
-    return room->used - letters + counted > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
+    return room->used - letters + (letters < room->share ? letters : room->share); /* more of them do not fill it */
+}
+
+bool facts_queue_is_nearly_full(const struct facts *facts)
+{
+    return counted_bytes(facts) > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
+}
+
+bool facts_queue_is_used_up(const struct facts *facts)
+{
+    return counted_bytes(facts) >= (uint64_t)facts->config->queue_max_bytes;
 }
 
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)

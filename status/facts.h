@@ -31,6 +31,7 @@ struct source_facts {
     struct tally tally;
     struct close_facts close;
     int64_t oldest_seconds; /* of what waits */
+    struct why locked; /* why nothing is let in, for a signature key is missing, and what to do; "": it is let in */
     enum facts_state state;
     struct why words; /* the state, a sentence or two */
 };
@@ -86,6 +87,9 @@ bool facts_cron_is_overdue(const struct facts *facts);
 
 /* Whether what is in the queue takes most of queue_max_bytes. */
 bool facts_queue_is_nearly_full(const struct facts *facts);
+
+/* Whether it takes all of it. */
+bool facts_queue_is_used_up(const struct facts *facts);
 
 /* Whether the queue refused events lately, for it was full, and has taken none since. */
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source);

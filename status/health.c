@@ -58,7 +58,7 @@ void health_judge(const struct facts *facts, bool stands, const struct probed *p
     if (!stands)
         words = "the queue is not open: the log says why";
     else if (!facts->queue_works)
-        words = "the queue does not work: the log and the status page say why";
+        words = "the queue does not work: the log says why";
     else if (facts->no_room.text[0] != '\0')
         words = facts->no_room.text;
     if (words == NULL)

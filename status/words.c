@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "status/facts.h"
+#include "webhook/refusals.h"
 
 typedef bool judge(const struct facts *facts, const struct source_facts *source, struct why *words);
 
@@ -12,6 +13,15 @@ static bool queue_fails(const struct facts *facts, const struct source_facts *so
         return false;
     why_set(words, "The queue cannot be used: %.400s.",
             facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
+    return true;
+}
+
+static bool is_locked(const struct facts *facts, const struct source_facts *source, struct why *words)
+{
+    (void)facts;
+    if (source->locked.text[0] == '\0')
+        return false;
+    why_set(words, "Nothing is let in, and Close keeps its events meanwhile: %.440s.", source->locked.text);
     return true;
 }
 
@@ -48,15 +58,19 @@ static bool is_paused(const struct facts *facts, const struct source_facts *sour
 
 static bool is_full(const struct facts *facts, const struct source_facts *source, struct why *words)
 {
-    char room[ROOM_SIZE];
+    char room[ROOM_SIZE], span[SPAN_SIZE];
     if (facts->no_room.text[0] != '\0') {
         why_set(words, "Nothing is accepted, and Close keeps its events meanwhile: %.300s.", facts->no_room.text);
         return true;
     }
     if (!facts_queue_is_full(facts, source))
         return false;
-    why_set(words, "The queue is full (%s): nothing is accepted, Close keeps its events meanwhile.",
-            facts_room(facts, room));
+    if (facts_queue_is_used_up(facts))
+        why_set(words, "The queue is full (%s): nothing is accepted, Close keeps its events meanwhile.",
+                facts_room(facts, room));
+    else
+        why_set(words, "%s ago an event was refused for want of room, and none was accepted since: Close keeps it.",
+                facts_span(facts->now_ms - source->tally.refused_last_ms[REFUSED_QUEUE_FULL], span));
     return true;
 }
 
@@ -133,7 +147,10 @@ static bool is_gone(const struct facts *facts, const struct source_facts *source
     (void)facts;
     if (source->source != NULL)
         return false;
-    why_set(words, "This source is configured no more, and events of it are in the queue: `closecrm.fcgi queue move`.");
+    why_set(words,
+            "This source is configured no more, and events of it are in the queue: `closecrm.fcgi queue move "
+            "%s NEW`.",
+            source->name);
     return true;
 }
 
@@ -161,21 +178,14 @@ static const struct {
     judge *judge;
     enum facts_state state;
 } table[] = {
-    {queue_fails, STATE_BAD},
-    {is_full, STATE_BAD},
-    {data_plane_refuses, STATE_BAD},
-    {last_answer_refuses, STATE_BAD},
-    {is_paused, STATE_BAD},
-    {nobody_forwards, STATE_BAD},
-    {data_plane_is_away, STATE_WORRY},
-    {is_gone, STATE_WORRY},
-    {waits_long, STATE_WORRY},
-    {no_cron, STATE_WORRY},
-    {close_troubles, STATE_WORRY},
-    {letters_end, STATE_WORRY},
-    {has_letters, STATE_WORRY},
-    {is_fresh, STATE_GOOD},
-    {is_healthy, STATE_GOOD},
+    {queue_fails, STATE_BAD},         {is_full, STATE_BAD},
+    {is_locked, STATE_BAD},           {data_plane_refuses, STATE_BAD},
+    {last_answer_refuses, STATE_BAD}, {is_paused, STATE_BAD},
+    {nobody_forwards, STATE_BAD},     {data_plane_is_away, STATE_WORRY},
+    {is_gone, STATE_WORRY},           {waits_long, STATE_WORRY},
+    {no_cron, STATE_WORRY},           {close_troubles, STATE_WORRY},
+    {letters_end, STATE_WORRY},       {has_letters, STATE_WORRY},
+    {is_fresh, STATE_GOOD},           {is_healthy, STATE_GOOD},
 };
 
 static void add_complete(struct source_facts *source)

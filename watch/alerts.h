@@ -10,12 +10,14 @@
 
 #include "watch/why.h"
 
-/* Something that may be wrong. Those that are not raised must be listed too, so that their end is seen. */
+/* Something that may be wrong. Those that are not raised must be listed too, so that their end is seen; of one that is
+ * not listed nothing begins and nothing ends. */
 struct alert_cause {
     const char *name;   /* "data_plane_refuses": letters and _ */
     const char *source; /* whose; "": the whole */
     bool raised;
-    struct why words; /* of one that is raised; never a secret, nothing of an event */
+    struct why
+        words; /* what is wrong; of one that is not raised: how it is instead. Never a secret, nothing of an event */
 };
 
 struct alerts;

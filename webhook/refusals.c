@@ -13,48 +13,52 @@ static const struct {
     int status;
     const char *reason;  /* in the log */
     const char *headers; /* NULL: none */
-    const char *words;   /* when nothing better is known */
+    const char *start;   /* every answer of this kind begins with it, and no answer of another; NULL: no rule */
+    const char *rest;    /* of the sentence when nothing better is known */
+    const char *inside;  /* what is known better is for the log only, which else has this; "": what is answered. NULL:
+                            it is for the client, too */
 } kinds[REFUSALS] = {
-    [REFUSED_METHOD] = {405, "method", allow_post,
-                        "this is the address that Close posts its webhooks to, and it works; other requests are not "
-                        "taken. To see how it does, look at .../status, or run `closecrm.fcgi check` on the server"},
-    [REFUSED_UNKNOWN_SOURCE] = {404, "unknown_source", NULL,
-                                "no source has this name: the end of the address must be the NAME of a [source NAME] "
-                                "in the configuration"},
-    [REFUSED_UNCLEAR_SOURCE] = {401, "unclear_source", NULL,
-                                "several sources are configured, and this request does not say which is meant: put "
-                                "its name at the end of the address (/NAME), or its write key (?writeKey=...), or "
-                                "sign the request"},
-    [REFUSED_NO_WRITE_KEY] = {401, "no_write_key", NULL,
-                              "the write key is missing: add ?writeKey=... to the address of the subscription, or "
-                              "give it as the user name of HTTP Basic authentication"},
-    [REFUSED_WRITE_KEY] = {401, "wrong_write_key", NULL,
-                           "this write key is not the one of the source: compare it with write_key in the "
-                           "configuration"},
+    [REFUSED_METHOD] = {405, "method", allow_post, NULL, "only POST is taken at this address", NULL},
+    [REFUSED_UNKNOWN_SOURCE] = {404, "unknown_source", NULL, "no source has this name",
+                                ": the end of the address must be the NAME of a [source NAME] in the configuration",
+                                NULL},
+    [REFUSED_UNCLEAR_SOURCE] = {401, "unclear_source", NULL, "several sources are configured",
+                                ", and this request does not say which is meant: put its name at the end of the "
+                                "address (/NAME), or its write key (?writeKey=...), or sign the request",
+                                NULL},
+    [REFUSED_NO_WRITE_KEY] = {401, "no_write_key", NULL, "the write key is missing",
+                              ": add ?writeKey=... to the address of the subscription, or give it as the user name of "
+                              "HTTP Basic authentication",
+                              NULL},
+    [REFUSED_WRITE_KEY] = {401, "wrong_write_key", NULL, "this write key is not the one of the source",
+                           ": compare it with write_key in the configuration", NULL},
     [REFUSED_NO_SIGNATURE] = {401, "no_signature", NULL,
-                              "the headers close-sig-hash and close-sig-timestamp are missing: this source takes only "
-                              "requests that Close has signed. Does something in between remove them?"},
-    [REFUSED_SIGNATURE_FORM] = {401, "malformed_signature", NULL,
-                                "close-sig-hash must be 64 hexadecimal digits, and close-sig-timestamp a unix time in "
-                                "seconds"},
-    [REFUSED_SIGNATURE_TIME] = {401, "signature_time", NULL,
-                                "close-sig-timestamp is too far from this machine's time: check its clock"},
-    [REFUSED_SIGNATURE] = {401, "wrong_signature", NULL,
-                           "the signature does not match: is signature_key the one that Close's POST /webhook/ "
-                           "returned for this very subscription? It is hex-decoded before use. Does something in "
-                           "between change the body?"},
-    [REFUSED_EMPTY_BODY] = {400, "empty_body", NULL, "the body is empty"},
-    [REFUSED_SHORT_BODY] = {400, "short_body", NULL, "the body is incomplete"},
-    [REFUSED_LARGE_BODY] = {413, "large_body", NULL, "the body is larger than max_body"},
-    [REFUSED_NO_MEMORY] = {503, "no_memory", retry_later, "too much at once: send it again later"},
-    [REFUSED_UNUSABLE] = {400, "unusable", NULL, "the body holds no usable event"},
-    [REFUSED_QUEUE_FULL] = {503, "queue_full", retry_later, "the queue is full: send it again later"},
-    [REFUSED_QUEUE_SLOW] = {503, "queue_slow", retry_later, "the event was not stored in time: send it again later"},
-    [REFUSED_QUEUE_BROKEN] = {503, "queue_broken", retry_later, "the queue does not work: send it again later"},
-    [REFUSED_NO_KEY] =
-        {503, "no_signature_key", retry_later,
-         "the signature key of this source is not held here any more: `closecrm.fcgi check` says what to "
-         "do"},
+                              "the headers close-sig-hash and close-sig-timestamp are missing",
+                              ": this source takes only requests that Close has signed. Does something in between "
+                              "remove them?",
+                              NULL},
+    [REFUSED_SIGNATURE_FORM] = {401, "malformed_signature", NULL, "close-sig-hash must be 64 hexadecimal digits",
+                                ", and close-sig-timestamp a unix time in seconds", NULL},
+    [REFUSED_SIGNATURE_TIME] = {401, "signature_time", NULL, "close-sig-timestamp is",
+                                " too far from this machine's time: check its clock", NULL},
+    [REFUSED_SIGNATURE] = {401, "wrong_signature", NULL, "the signature does not match",
+                           ": is signature_key the one that Close's POST /webhook/ returned for this very "
+                           "subscription? It is hex-decoded before use. Does something in between change the body?",
+                           ""},
+    [REFUSED_EMPTY_BODY] = {400, "empty_body", NULL, "the body is empty", "", NULL},
+    [REFUSED_SHORT_BODY] = {400, "short_body", NULL, "the body is incomplete", "", NULL},
+    [REFUSED_LARGE_BODY] = {413, "large_body", NULL, "the body is larger than", " max_body", NULL},
+    [REFUSED_NO_MEMORY] = {503, "no_memory", retry_later, "too much at once", ": send it again later", NULL},
+    [REFUSED_UNUSABLE] = {400, "unusable", NULL, NULL, "the body holds no usable event", NULL},
+    [REFUSED_QUEUE_FULL] = {503, "queue_full", retry_later, "there is no room for the event", ": send it again later",
+                            NULL},
+    [REFUSED_QUEUE_SLOW] = {503, "queue_slow", retry_later, "the event was not stored in time", ": send it again later",
+                            NULL},
+    [REFUSED_QUEUE_BROKEN] = {503, "queue_broken", retry_later, "the queue does not work", ": send it again later",
+                              NULL},
+    [REFUSED_NO_KEY] = {503, "no_signature_key", retry_later, "nothing is taken here at the moment",
+                        ": send it again later",
+                        "a signature key is not held here any more: `closecrm.fcgi check` says which and what to do"},
 };
 
 const char *refusal_word(unsigned refusal)
@@ -117,11 +121,39 @@ static void write_line(struct refusal_log *log, const struct request *request, e
               log_quote(quoted_words, words, strlen(words)));
 }
 
+/* The sentence for the client: how its kind begins, and what is known better than the standing rest. */
+static void compose(enum refusal refusal, const struct why *why, struct why *words)
+{
+    const char *start = kinds[refusal].start == NULL ? "" : kinds[refusal].start;
+    if (why->text[0] == '\0' || kinds[refusal].inside != NULL)
+        why_set(words, "%s%s", start, kinds[refusal].rest);
+    else if (strncmp(why->text, start, strlen(start)) == 0)
+        *words = *why;
+    else
+        why_set(words, "%s: %s", start, why->text);
+}
+
 void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
             const struct why *why)
 {
-    const char *words = why->text[0] != '\0' ? why->text : kinds[refusal].words;
+    struct why words;
+    compose(refusal, why, &words);
+    const char *logged = words.text;
+    if (kinds[refusal].inside != NULL && why->text[0] != '\0')
+        logged = why->text;
+    else if (kinds[refusal].inside != NULL && kinds[refusal].inside[0] != '\0')
+        logged = kinds[refusal].inside;
     counters_refused(counters_of(log->counters, source), refusal, clock_unix_ms());
-    write_line(log, request, refusal, source, words);
-    request_refuse(request, kinds[refusal].status, kinds[refusal].headers, words);
+    write_line(log, request, refusal, source, logged);
+    request_refuse(request, kinds[refusal].status, kinds[refusal].headers, words.text);
+}
+
+enum refusal refusal_of(long status, const char *sentence)
+{
+    for (unsigned i = 0; i < REFUSALS; i++) {
+        if (kinds[i].status == status && kinds[i].start != NULL &&
+            strncmp(sentence, kinds[i].start, strlen(kinds[i].start)) == 0)
+            return (enum refusal)i;
+    }
+    return REFUSED_NOT;
 }

@@ -63,9 +63,14 @@ bool refusal_log_may(struct refusal_log *log, enum refusal refusal, moment now, 
 /* Writes what was left out and not yet said. */
 void refusal_log_free(struct refusal_log *log);
 
-/* Answers the request with its refusal, counts and logs it. source is its name when it is known, or NULL. why holds the
- * words for the client; "": the standing words. */
+/* Answers the request with its refusal, counts and logs it. source is its name when it is known, or NULL. why holds
+ * what is known of the reason; "": nothing. What strangers must not read of it (names of subscriptions, advice to the
+ * operator) stands in the log only. */
 void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
             const struct why *why);
+
+/* Which refusal an answer of this program is, by its status and its sentence (the `error` of its JSON). REFUSED_NOT:
+ * none that can be told. */
+enum refusal refusal_of(long status, const char *sentence);
 
 #endif

@@ -78,11 +78,16 @@ static enum refusal check_method(struct visit *visit)
 {
     if (is_method(visit, "POST"))
         return REFUSED_NOT;
+    const struct config *config = visit->webhook->admission.config;
+    bool has_page = config->admin == ADMIN_SERVER || config->admin_password != NULL;
     bool person = is_method(visit, "GET") || is_method(visit, "HEAD");
     if (person && find_source(visit) == REFUSED_UNKNOWN_SOURCE)
         return REFUSED_UNKNOWN_SOURCE;
-    if (!person)
-        why_set(&visit->why, "only POST is taken at this address");
+    if (person)
+        why_set(&visit->why,
+                "this is the address that Close posts its webhooks to, and it works; other requests are not taken. To "
+                "see how it does, %srun `closecrm.fcgi check` on the server",
+                has_page ? "look at .../status, or " : "");
     return REFUSED_METHOD;
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "watch/log.h"
+#include "watch/owner.h"
 
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name)
 {
@@ -41,8 +42,7 @@ static bool can_use(const char *path, mode_t kind, struct why *why)
         return false;
     }
     if (status.st_uid != geteuid() && access(path, R_OK | W_OK) != 0) {
-        why_set(why, "%.200s belongs to user %u, and this runs as user %u: chown %u '%.200s'", path,
-                (unsigned)status.st_uid, (unsigned)geteuid(), (unsigned)geteuid(), path);
+        owner_why("the file", path, status.st_uid, why);
         return false;
     }
     return true;
@@ -73,10 +73,10 @@ void directory_warn(const char *directory)
                       "msg=state_file_is_a_link file=\"%s\" advice=\"stop the program and put the file itself there; "
                       "state_dir may be a link as a whole\"",
                       path);
-        else if (status.st_uid != geteuid())
-            log_write(LEVEL_WARN, "msg=state_file_of_another_user file=\"%s\" advice=\"chown %u it\"", path,
-                      (unsigned)geteuid());
-        else if (!can_use(path, files[i].kind, &why))
+        else if (status.st_uid != geteuid()) {
+            owner_why("the file", path, status.st_uid, &why);
+            log_write(LEVEL_WARN, "msg=state_file_of_another_user reason=\"%s\"", why.text);
+        } else if (!can_use(path, files[i].kind, &why))
             log_write(LEVEL_WARN, "msg=state_file_of_another_kind reason=\"%s\"", why.text);
     }
 }
@@ -101,8 +101,7 @@ bool directory_prepare(const char *directory, struct why *why)
         return false;
     }
     if (status.st_uid != geteuid()) {
-        why_set(why, "the state directory %.200s belongs to user %u, and this runs as user %u: chown -R %u '%.200s'",
-                directory, (unsigned)status.st_uid, (unsigned)geteuid(), (unsigned)geteuid(), directory);
+        owner_why("the state directory", directory, status.st_uid, why);
         return false;
     }
     if ((status.st_mode & 077) != 0) {

@@ -15,6 +15,7 @@
 #include "tests/system/check.h"
 #include "tests/system/site.h"
 #include "tests/unit/test_commands_made.h"
+#include "tests/unit/test_commands_run.h"
 #include "watch/clock.h"
 
 #define EVENTS 48
@@ -182,11 +183,33 @@ static void what_rests_is_there_again(void)
     made_end();
 }
 
+/* As `| head` does it: no word about a broken pipe. */
+static void a_pager_that_is_closed_is_no_fault(void)
+{
+    static struct ran ran;
+    static const char *const commands[][4] = {
+        {"queue", "list"}, {"queue", "list", "--json"}, {"dead", "list"}, {"queue", "status"}, {"check", "--offline"}};
+    char body[512];
+    made_begin();
+    made_append("one", made_event(body, "lead", "updated", "ev_1", "lead_1"));
+    made_settle("two", made_event(body, "lead", "updated", "ev_2", "lead_2"), "no");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        int ends[2];
+        CU_ASSERT_EQUAL_FATAL(pipe2(ends, O_CLOEXEC), 0);
+        close(ends[0]);
+        run_command_into(&ran, NULL, ends[1], commands[i]);
+        CU_ASSERT_EQUAL(ran.code, 0);
+        CU_ASSERT_STRING_EQUAL(ran.err, "");
+    }
+    made_end();
+}
+
 void suite_commands_pager(void)
 {
     static CU_TestInfo tests[] = {
         {"lists hold nothing", lists_hold_nothing},
         {"what rests is there again", what_rests_is_there_again},
+        {"a pager that is closed is no fault", a_pager_that_is_closed_is_no_fault},
         CU_TEST_INFO_NULL,
     };
     suite_add("commands: pager", NULL, NULL, tests);

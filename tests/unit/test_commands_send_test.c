@@ -272,7 +272,14 @@ static void answers_are_explained(void)
         {PAGE("413"), "client_max_body_size"},
         {PAGE("500"), "did not start or died"},
         {PAGE("502"), "no program behind its socket"},
-        {JSON("503", "try later"), "could not deliver the event to the data plane"},
+        {JSON("401", "the write key is missing: add it"), "drop the query"},
+        {JSON("401", "close-sig-timestamp is 9 seconds ahead"), "the clocks of this machine"},
+        {JSON("503", "try later"), "cannot take the event now; its answer says why"},
+        {JSON("503", "there is no room for the event: the disk is full"), "no room for new events"},
+        {JSON("503", "the event was not stored in time: the data plane"), "within 12 s"},
+        {JSON("503", "the queue does not work: disk I/O error"), "cannot write into its queue"},
+        {JSON("503", "nothing is taken here at the moment: send"), "its signature key is missing"},
+        {JSON("503", "too much at once: send it again later"), "more in hand than it has memory for"},
         {PAGE("503"), "has no process for it"},
         {PAGE("504"), "waited too long"},
         {PAGE("418"), "not an answer that this program gives"},
@@ -296,7 +303,7 @@ static void status_answer_and_time_are_said(void)
 
     const char *answer = strstr(ran.out, "\nanswer: 503 after ");
     CU_ASSERT_PTR_NOT_NULL_FATAL(answer);
-    CU_ASSERT_PTR_NOT_NULL(strstr(answer, " ms: {\"error\": \"try ?[31mlater\"}\nthe program is well"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, " ms: {\"error\": \"try ?[31mlater\"}\nthe program cannot take"));
 }
 
 static void web_page_is_named_by_its_title(void)
@@ -326,8 +333,8 @@ static void refused_connection_is_explained(void)
 
 static void limit_of_mod_fcgid_is_named_for_large_bodies_only(void)
 {
-    CU_ASSERT_PTR_NOT_NULL(strstr(advice_on_answer(500, false, 131073), "FcgidMaxRequestLen"));
-    CU_ASSERT_PTR_NULL(strstr(advice_on_answer(500, false, 131072), "FcgidMaxRequestLen"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(advice_on_answer(500, NULL, 131073), "FcgidMaxRequestLen"));
+    CU_ASSERT_PTR_NULL(strstr(advice_on_answer(500, NULL, 131072), "FcgidMaxRequestLen"));
 }
 
 void suite_commands_send_test(void)

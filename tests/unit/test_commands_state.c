@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "commands/commands.h"
+#include "config/signed.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/test_commands_made.h"
@@ -85,7 +86,7 @@ static int run_as_another(void)
 {
     int failures = setgid(1) != 0 || setuid(1) != 0;
     RUN(&ran, NULL, "queue", "status");
-    failures += ran.code != 4 || strstr(ran.err, "run it as root (sudo -u root closecrm.fcgi ...)") == NULL;
+    failures += ran.code != 4 || strstr(ran.err, "if it runs as root, run this as root") == NULL;
     return failures;
 }
 
@@ -280,6 +281,67 @@ static void check_tells_when_nothing_forwards(void)
     made_end();
 }
 
+/* A moment after the program was stopped: it is not late yet, but all is not well either. */
+static void what_waits_alone_is_told_at_once(void)
+{
+    static const char words[] = "what waits is not forwarded now: start the program";
+    char text[PATH_SIZE + 128];
+    struct why why = {""};
+    made_begin();
+    snprintf(text, sizeof text, "data_plane_url = file://%s/out\n[source one]\nwrite_key = k\n", made_state());
+    made_configure(text);
+    RUN(&ran, NULL, "check");
+    HAS("\nNothing is wrong\n");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    made_append("one", made_event(body, "lead", "updated", "ev_1", "lead_1"));
+    RUN(&ran, NULL, "check");
+    HAS(words);
+    HAS("\nEvents wait, and no process forwards them now");
+    HAS_NOT("Nothing is wrong");
+    RUN(&ran, NULL, "queue", "status");
+    HAS(words);
+    struct queue *queue = made_open();
+    CU_ASSERT_TRUE(queue_own(queue, &why));
+    RUN(&ran, NULL, "queue", "status");
+    HAS_NOT(words);
+    made_close(queue);
+    made_end();
+}
+
+/* What check advises for dead letters of a source that is not configured works as it stands there. */
+static void letters_without_a_source_can_be_replayed(void)
+{
+    made_begin();
+    made_settle("one", made_event(body, "lead", "updated", "ev_1", "lead_1"), "no");
+    made_configure(MADE_WITHOUT_ONE);
+    RUN(&ran, NULL, "dead", "replay", "--all");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    HAS("0 dead letters replayed; 1 are left alone, for their source is not in the configuration: configure source one "
+        "again, or: closecrm.fcgi queue move one NEW\n");
+    CU_ASSERT_EQUAL(made_counts("one").waiting, 0);
+    RUN(&ran, NULL, "check");
+    HAS_NOT("dead replay --source one");
+    HAS("closecrm.fcgi queue move one NEW && closecrm.fcgi dead replay --source NEW\n");
+    RUN(&ran, NULL, "queue", "move", "one", "two");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    RUN(&ran, NULL, "dead", "replay", "--source", "two");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_EQUAL(made_counts("two").waiting, 1);
+    made_end();
+}
+
+static void a_locked_source_has_no_address_with_a_write_key(void)
+{
+    struct why why = {""};
+    made_begin();
+    CU_ASSERT_TRUE(signed_note(made_state(), "one", "whsub_1", &why));
+    RUN(&ran, NULL, "check");
+    HAS("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED/one\n");
+    HAS("/two?writeKey=");
+    HAS("  WRONG: source one takes only what Close has signed");
+    made_end();
+}
+
 static void check_tells_of_events_without_a_source(void)
 {
     made_begin();
@@ -332,6 +394,9 @@ void suite_commands_state(void)
         {"a pager left open holds nothing", a_pager_left_open_holds_nothing},
         {"check tells how the queue stands", check_tells_how_the_queue_stands},
         {"check tells when nothing forwards", check_tells_when_nothing_forwards},
+        {"what waits alone is told at once", what_waits_alone_is_told_at_once},
+        {"letters without a source can be replayed", letters_without_a_source_can_be_replayed},
+        {"a locked source has no address with a write key", a_locked_source_has_no_address_with_a_write_key},
         {"check tells of events without a source", check_tells_of_events_without_a_source},
         {"an offline check changes nothing", offline_check_changes_nothing},
         CU_TEST_INFO_NULL,

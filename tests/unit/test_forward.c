@@ -98,6 +98,24 @@ static void a_long_answer_is_no_ok(void)
     CU_ASSERT_EQUAL(outcome_of(&answer, true), OUTCOME_DELIVERED);
 }
 
+static void an_empty_batch_is_known_in_any_letter_case(void)
+{
+    static const struct {
+        int status;
+        const char *body;
+        bool takes;
+    } rows[] = {
+        {400, "empty batch payload", true},  {400, "Empty batch payload\n", true},
+        {400, "EMPTY BATCH PAYLOAD", true},  {400, "x: \"Empty batch payload\"", true},
+        {400, "Empty batch payloa", false},  {400, "", false},
+        {401, "Empty batch payload", false}, {200, "Empty batch payload", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct answer answer = answer_of(rows[i].status, rows[i].body);
+        CU_ASSERT_EQUAL(outcome_takes_empty_batch(&answer), rows[i].takes);
+    }
+}
+
 static void answers_are_described_with_their_words(void)
 {
     struct why why;
@@ -280,6 +298,7 @@ void suite_forward(void)
         {"every HTTP status has its outcome", every_status_has_its_outcome},
         {"200 with ok, as people's data planes say it, is delivered", what_counts_as_delivered},
         {"a long answer is no ok", a_long_answer_is_no_ok},
+        {"an empty batch is known in any letter case", an_empty_batch_is_known_in_any_letter_case},
         {"answers are described in the data plane's words", answers_are_described_with_their_words},
         {"back-off doubles from 1 s to 5 min, with full jitter", backoff_doubles_up_to_five_minutes},
         {"Retry-After is obeyed up to 15 minutes", retry_after_is_obeyed_up_to_a_quarter_of_an_hour},

@@ -116,8 +116,8 @@ static void a_lost_key_opens_nothing(void)
     CU_ASSERT_EQUAL(post(&scene, true), 200);  /* no look was due yet */
     start(&scene);                             /* the next process */
     CU_ASSERT_EQUAL(post(&scene, false), 503); /* it was 200 */
-    check(strstr(scene.said, "whsub_1") != NULL && strstr(scene.said, "rotate") != NULL,
-          "it names the subscription: %s", scene.said);
+    check(strstr(scene.said, "whsub_1") == NULL && strstr(scene.said, "rotate") == NULL,
+          "strangers are told neither subscription nor advice: %s", scene.said);
     CU_ASSERT_EQUAL(post(&scene, true), 503);
     store_key(&scene, "acme", "whsub_2");
     CU_ASSERT_EQUAL(post(&scene, true), 200);
@@ -147,7 +147,6 @@ static void a_key_taken_out_of_the_configuration(void)
     scene.source[0].signature_keys = 0;
     start(&scene);
     CU_ASSERT_EQUAL(post(&scene, false), 503);
-    CU_ASSERT(strstr(scene.said, "signature_key") != NULL);
     end(&scene);
 }
 

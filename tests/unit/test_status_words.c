@@ -19,6 +19,7 @@ static void make_well(void)
     static char url[] = "http://127.0.0.1:9";
     made_config_init(&made, url, url);
     made.config.queue = QUEUE_SQLITE;
+    made.config.queue_max_bytes = 100 << 20;
     made.config.alert_waiting_ms = 600000;
     made.config.alert_silence_ms = 3600000;
     memset(one, 0, sizeof *one);
@@ -64,14 +65,30 @@ static void nobody_forwards(void)
     why_set(&facts.owner, "none since then");
 }
 
+static void lose_key(void)
+{
+    why_set(&one->locked, "the key of whsub_1 is not held");
+}
+
 static void pause_subscription(void)
 {
     one->close.paused = true;
     memcpy(one->close.trouble, "permission_revoked", 19);
 }
 
+static void refuse_for_want_of_room(void)
+{
+    one->tally.refused_last_ms[REFUSED_QUEUE_FULL] = NOW - 1000;
+}
+
+static void have_no_room(void)
+{
+    why_set(&facts.no_room, "the disk is full: make room on the disk");
+}
+
 static void fill_queue(void)
 {
+    facts.room = (struct queue_room){.used = (uint64_t)made.config.queue_max_bytes, .share = 1 << 18};
     one->tally.refused_last_ms[REFUSED_QUEUE_FULL] = NOW - 1000;
 }
 
@@ -136,34 +153,56 @@ static const struct {
     enum facts_state state;
     const char *words; /* of the source */
     const char *cause; /* the only one that is raised; NULL: none */
+    const char *told;  /* its words */
 } rows[] = {
-    {nothing, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", NULL},
-    {be_new, STATE_GOOD, "Nothing has come yet.", NULL},
-    {be_complete, STATE_GOOD, "Healthy. Last delivered 60 seconds ago. Complete until 2023-11-14 22:12:20 UTC.", NULL},
-    {be_silent, STATE_GOOD, "Healthy. Last delivered 2 hours ago.", "silence"},
+    {nothing, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", NULL, NULL},
+    {be_new, STATE_GOOD, "Nothing has come yet.", NULL, NULL},
+    {be_complete, STATE_GOOD, "Healthy. Last delivered 60 seconds ago. Complete until 2023-11-14 22:12:20 UTC.", NULL,
+     NULL},
+    {be_silent, STATE_GOOD, "Healthy. Last delivered 2 hours ago.", "silence", "nothing was accepted for 2 hours"},
     {be_refused, STATE_BAD,
      "The data plane refuses what is sent: it answered 401. Events are kept and wait until you have mended it.",
-     "data_plane_refuses"},
+     "data_plane_refuses", "it answered 401"},
     {fail, STATE_WORRY,
-     "The data plane has not taken anything for 2 hours: no answer. Events are kept and tried again.", NULL},
-    {wait_long, STATE_WORRY, "Events wait, the oldest for 11 minutes.", "events_wait"},
-    {nobody_forwards, STATE_BAD, "Events wait, and no process forwards them: none since then.", "events_wait"},
+     "The data plane has not taken anything for 2 hours: no answer. Events are kept and tried again.", NULL, NULL},
+    {wait_long, STATE_WORRY, "Events wait, the oldest for 11 minutes.", "events_wait",
+     "2 events wait, the oldest for 11 minutes"},
+    {nobody_forwards, STATE_BAD, "Events wait, and no process forwards them: none since then.", "events_wait",
+     "2 events wait, the oldest for 11 minutes"},
+    {lose_key, STATE_BAD, "Nothing is let in, and Close keeps its events meanwhile: the key of whsub_1 is not held.",
+     NULL, NULL},
     {pause_subscription, STATE_BAD,
      "Close has paused the subscription and sends nothing until it is activated again: permission_revoked.",
-     "subscription_paused"},
+     "subscription_paused", "Close has paused the subscription and sends nothing: permission_revoked"},
     {fill_queue, STATE_BAD,
-     "The queue is full (0 MiB of events that wait or are known, 0 MiB of dead letters): nothing is accepted, Close "
+     "The queue is full (100 MiB of events that wait or are known, 0 MiB of dead letters): nothing is accepted, Close "
      "keeps its events meanwhile.",
-     "queue_full"},
-    {nearly_fill_queue, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", "queue_full"},
-    {have_many_letters, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", "dead_letters_large"},
+     "queue_full",
+     "the queue is full, and new events are refused: 100 MiB of events that wait or are known, 0 MiB of dead letters "
+     "of 100 MiB (queue_max_bytes)"},
+    {refuse_for_want_of_room, STATE_BAD,
+     "1 second ago an event was refused for want of room, and none was accepted since: Close keeps it.", "queue_full",
+     "1 second ago an event was refused for want of room, and none was accepted since"},
+    {have_no_room, STATE_BAD,
+     "Nothing is accepted, and Close keeps its events meanwhile: the disk is full: make room on the disk.",
+     "queue_full", "new events are refused: the disk is full: make room on the disk"},
+    {nearly_fill_queue, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", "queue_full",
+     "the queue is nearly full: 90 MiB of events that wait or are known, 0 MiB of dead letters of 100 MiB "
+     "(queue_max_bytes)"},
+    {have_many_letters, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", "dead_letters_large",
+     "dead letters take 8 MiB, more than their quarter of queue_max_bytes: they are kept; `closecrm.fcgi dead drop` "
+     "throws away those that you name"},
     {have_letters_that_end, STATE_WORRY, "2 dead letters end from 2023-11-15 22:13:20 UTC on: replay or export them.",
-     "dead_letters_end"},
-    {break_queue, STATE_BAD, "The queue cannot be used: it is gone.", "queue_broken"},
+     "dead_letters_end",
+     "2 dead letters end from 2023-11-15 22:13:20 UTC on (dead_retention): replay them, or keep a copy: `closecrm.fcgi "
+     "backup FILE`"},
+    {break_queue, STATE_BAD, "The queue cannot be used: it is gone.", "queue_broken", "it is gone"},
     {forget_cron, STATE_WORRY, "No cron since 2023-11-14 21:13:20 UTC: its crontab line is gone or fails.",
-     "cron_overdue"},
-    {keep_letters, STATE_WORRY, "2 dead letters: see the reasons below.", "dead_letters"},
-    {fill_disk, STATE_BAD, "Healthy. Last delivered 60 seconds ago.", "disk_nearly_full"},
+     "cron_overdue", "`closecrm.fcgi cron` has not run for 60 minutes"},
+    {keep_letters, STATE_WORRY, "2 dead letters: see the reasons below.", "dead_letters",
+     "2 dead letters are kept: `closecrm.fcgi dead list` shows why"},
+    {fill_disk, STATE_BAD, "Healthy. Last delivered 60 seconds ago.", "disk_nearly_full",
+     "10 MiB are free where the queue is"},
 };
 
 #define ROWS (sizeof rows / sizeof *rows)
@@ -203,10 +242,68 @@ static void test_causes(void)
             if (!causes.at[k].raised)
                 continue;
             CU_ASSERT_PTR_NULL(raised);
+            CU_ASSERT_STRING_EQUAL(causes.at[k].words.text, rows[i].told);
             raised = causes.at[k].name;
         }
         CU_ASSERT_STRING_EQUAL(raised == NULL ? "none" : raised, rows[i].cause == NULL ? "none" : rows[i].cause);
     }
+    causes_free(&causes);
+}
+
+/* What is told when an alert ends must be true then. */
+static void test_words_of_what_is_over(void)
+{
+    static const struct {
+        const char *name, *words;
+    } over[] = {
+        {"events_wait", "no event waits longer than alert_waiting any more"},
+        {"data_plane_refuses",
+         "the data plane is not known to refuse any more: it takes events, or they are tried anew"},
+        {"dead_letters", "no dead letters are kept any more"},
+        {"dead_letters_end", "no dead letter is about to end any more"},
+        {"dead_letters_large", "dead letters take 0 MiB, no more than their quarter of queue_max_bytes"},
+        {"subscription_paused", "Close has no subscription paused any more"},
+        {"queue_full", "the queue is neither full nor nearly full any more"},
+        {"silence", "an event was accepted 60 seconds ago"},
+        {"disk_nearly_full", "2048 MiB are free where the queue is"},
+        {"cron_overdue", "`closecrm.fcgi cron` ran 30 seconds ago"},
+        {"queue_broken", "the queue works"},
+    };
+    struct causes causes = {0};
+    make_well();
+    facts.disk_free = (uint64_t)2 << 30;
+    facts.cron_ms = NOW - 30000;
+    CU_ASSERT_TRUE_FATAL(causes_find(&facts, NOW - 60000, &causes));
+    CU_ASSERT_EQUAL_FATAL(causes.count, sizeof over / sizeof *over);
+    for (size_t i = 0; i < causes.count; i++) {
+        CU_ASSERT_FALSE(causes.at[i].raised);
+        CU_ASSERT_STRING_EQUAL(causes.at[i].name, over[i].name);
+        CU_ASSERT_STRING_EQUAL(causes.at[i].words.text, over[i].words);
+    }
+    causes_free(&causes);
+}
+
+static bool lists(const struct causes *causes, const char *name)
+{
+    for (size_t i = 0; i < causes->count; i++) {
+        if (strcmp(causes->at[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* After a restart nothing is over because it was not looked at for long enough. */
+static void test_what_cannot_be_told_is_left_out(void)
+{
+    struct causes causes = {0};
+    make_well();
+    be_new();
+    CU_ASSERT_TRUE_FATAL(causes_find(&facts, NOW - 1000, &causes));
+    CU_ASSERT_FALSE(lists(&causes, "silence") || lists(&causes, "cron_overdue") || lists(&causes, "disk_nearly_full"));
+    CU_ASSERT_TRUE(lists(&causes, "queue_broken"));
+    break_queue();
+    CU_ASSERT_TRUE_FATAL(causes_find(&facts, NOW - 1000, &causes));
+    CU_ASSERT_FALSE(lists(&causes, "queue_broken") || lists(&causes, "events_wait"));
     causes_free(&causes);
 }
 
@@ -237,6 +334,8 @@ void suite_status_words(void)
     static CU_TestInfo tests[] = {
         {"words", test_words},
         {"causes", test_causes},
+        {"words of what is over", test_words_of_what_is_over},
+        {"what cannot be told is left out", test_what_cannot_be_told_is_left_out},
         {"the sentence at the top", test_the_sentence_at_the_top},
         CU_TEST_INFO_NULL,
     };

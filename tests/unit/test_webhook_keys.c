@@ -12,6 +12,7 @@
 
 #define FIRST "1111111111111111111111111111111111111111111111111111111111111111"
 #define SECOND "2222222222222222222222222222222222222222222222222222222222222222"
+#define THIRD "3333333333333333333333333333333333333333333333333333333333333333"
 #define BODY "{\"event\":{}}"
 
 static enum queue_result store(void *queue, const char *source, const char *body, size_t length, moment deadline,
@@ -32,6 +33,7 @@ struct scene {
     struct config config;
     struct webhook *webhook;
     int stored;
+    char answer[600]; /* the last one's body */
 };
 
 static void begin(struct scene *scene)
@@ -72,6 +74,7 @@ static int post(struct scene *scene, const char *key, bool with_write_key, const
     fake_init(&fake, variables, body, strlen(body));
     webhook_handle(scene->webhook, &fake.request);
     int status = fake_status(&fake);
+    snprintf(scene->answer, sizeof scene->answer, "%s", fake_body(&fake));
     fake_end(&fake);
     return status;
 }
@@ -111,7 +114,7 @@ static void keys_are_used_side_by_side(void)
     CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 200);
     CU_ASSERT(keyring_was_used(scene.directory, "whsub_1") && keyring_was_used(scene.directory, "whsub_2"));
     CU_ASSERT(keyring_remove(scene.directory, "acme", "whsub_1", &why));
-    CU_ASSERT_EQUAL(post(&scene, "3333333333333333333333333333333333333333333333333333333333333333", false, BODY), 401);
+    CU_ASSERT_EQUAL(post(&scene, THIRD, false, BODY), 401);
     CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 401); /* that look has found that it is gone */
     CU_ASSERT_EQUAL(post(&scene, SECOND, false, BODY), 200);
     end(&scene);
@@ -145,6 +148,25 @@ static void a_probe_is_not_kept(void)
     end(&scene);
 }
 
+/* Whoever asks is a stranger: neither a subscription's name nor advice to the operator is for him. */
+static void a_locked_source_tells_strangers_nothing(void)
+{
+    struct scene scene;
+    struct why why;
+    begin(&scene);
+    store_key(&scene, "whsub_1", FIRST);
+    store_key(&scene, "whsub_2", SECOND);
+    CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 200);
+    CU_ASSERT(keyring_remove(scene.directory, "acme", "whsub_2", &why));
+    CU_ASSERT_EQUAL(post(&scene, THIRD, false, BODY), 401);
+    CU_ASSERT_PTR_NOT_NULL(strstr(scene.answer, "the signature does not match: is signature_key"));
+    CU_ASSERT_PTR_NULL(strstr(scene.answer, "whsub_2"));
+    CU_ASSERT(keyring_remove(scene.directory, "acme", "whsub_1", &why));
+    CU_ASSERT_EQUAL(post(&scene, THIRD, true, BODY), 503);
+    CU_ASSERT_STRING_EQUAL(scene.answer, "{\"error\": \"nothing is taken here at the moment: send it again later\"}\n");
+    end(&scene);
+}
+
 void suite_webhook_keys(void)
 {
     static CU_TestInfo tests[] = {
@@ -152,6 +174,7 @@ void suite_webhook_keys(void)
         {"keys are used side by side", keys_are_used_side_by_side},
         {"a key of another source opens nothing", a_key_of_another_source_opens_nothing},
         {"a probe is answered and not kept", a_probe_is_not_kept},
+        {"a locked source tells strangers nothing", a_locked_source_tells_strangers_nothing},
         CU_TEST_INFO_NULL,
     };
     suite_add("webhook keys", NULL, NULL, tests);

@@ -260,6 +260,7 @@ static void tells_people_that_the_address_is_right(void)
         CU_ASSERT_EQUAL(fake_status(&scene.fake), 405);
         CU_ASSERT_PTR_NOT_NULL(strstr(scene.fake.text, "\r\nAllow: POST\r\n"));
         CU_ASSERT_EQUAL(strstr(fake_body(&scene.fake), "it works") != NULL, i == 0);
+        CU_ASSERT_PTR_NULL(strstr(fake_body(&scene.fake), "/status")); /* nobody may see one */
     }
     struct scene scene;
     begin(&scene, 0, 3, "GET", "/opne");
@@ -299,9 +300,10 @@ static void answers_what_the_queue_says(void)
     } cases[] = {
         {QUEUE_STORED, NULL, 200, "ok"},
         {QUEUE_UNUSABLE, "no event in it", 400, "{\"error\": \"no event in it\"}\n"},
-        {QUEUE_FULL, NULL, 503, "{\"error\": \"the queue is full: send it again later\"}\n"},
+        {QUEUE_FULL, NULL, 503, "{\"error\": \"there is no room for the event: send it again later\"}\n"},
         {QUEUE_UNKNOWN, NULL, 503, "{\"error\": \"the event was not stored in time: send it again later\"}\n"},
-        {QUEUE_BROKEN, "disk on fire", 503, "{\"error\": \"disk on fire\"}\n"},
+        {QUEUE_FULL, "the disk is full", 503, "{\"error\": \"there is no room for the event: the disk is full\"}\n"},
+        {QUEUE_BROKEN, "disk on fire", 503, "{\"error\": \"the queue does not work: disk on fire\"}\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct scene scene;
