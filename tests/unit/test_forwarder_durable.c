@@ -218,6 +218,43 @@ static void a_rate_is_kept(void)
     rig_end(&rig);
 }
 
+/* The source `two` had another name before, under which three events wait. Three newer ones about the same lead are in
+ * the forwarder's hands when the older ones are moved to it. */
+static void older_events_of_a_renamed_source_go_before_newer_ones(void)
+{
+    static const char *const order[] = {"ev_1", "ev_2", "ev_3", "ev_4", "ev_5", "ev_6"};
+    struct rig rig;
+    struct why why = {""};
+    struct moved moved;
+    struct standin_fault away = {.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 503};
+    rig_prepare(&rig);
+    rig_open(&rig);
+    for (unsigned i = 1; i <= 3; i++)
+        rig_append(&rig, i, 1, NULL);
+    queue_close(rig.queue);
+    snprintf(rig.made.name[0], sizeof rig.made.name[0], "new");
+    rig_open(&rig);
+    for (unsigned i = 4; i <= 6; i++) {
+        struct event_text text = {0};
+        char id[16];
+        snprintf(id, sizeof id, "ev_%u", i);
+        event_make(&text, &(struct event_options){.id = id, .lead = "lead_0"});
+        queue_append(rig.queue, "new", text.body.data, text.body.length, clock_now() + PATIENCE_MS, &why);
+        event_free(&text);
+    }
+    standin_fail(rig.standin, &away);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, PATIENCE_MS));
+    struct queue *command = queue_open(&rig.made.config, &why);
+    CU_ASSERT_TRUE(queue_move(command, "one", "new", &moved, &why));
+    queue_close(command);
+    standin_heal(rig.standin);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 6, PATIENCE_MS));
+    for (size_t i = 0; i < 6; i++)
+        CU_ASSERT_STRING_EQUAL(standin_message(rig.standin, i)->message_id, order[i]);
+    rig_end(&rig);
+}
+
 void suite_forwarder_durable(void)
 {
     static CU_TestInfo tests[] = {
@@ -233,6 +270,8 @@ void suite_forwarder_durable(void)
         {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
         {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
         {"deliver_rate is kept", a_rate_is_kept},
+        {"older events of a renamed source go before newer ones",
+         older_events_of_a_renamed_source_go_before_newer_ones},
         CU_TEST_INFO_NULL,
     };
     suite_add("forwarder durable", NULL, NULL, tests);
