@@ -180,7 +180,10 @@ enum database_result schema_make(const char *directory, struct why *why);
 /* schema.c: database_open, and makes or migrates the tables where needed. */
 enum database_result schema_open(struct database *database, const char *directory, bool durable);
 
-/* Makes the table of the waiting events of the source with that number; within a transaction. */
+/* Writes the statement that makes the table of the waiting events of the source with that number. */
+void schema_events_text(char *out, size_t size, uint32_t number);
+
+/* Makes that table; within a transaction. */
 enum database_result schema_make_events(struct database *database, uint32_t number);
 
 /* Makes the table of a source, unless it is there. */
