@@ -109,11 +109,13 @@ static void remove_left_over(const char *directory, const char *name)
  * its own first. */
 bool small_file_replace(const char *directory, const char *name, const char *text, struct why *why)
 {
-    char path[SMALL_PATH], fresh[SMALL_PATH + 16];
+    char path[SMALL_PATH], folder[SMALL_PATH], fresh[SMALL_PATH + 16];
     if (!join(path, directory, name, why))
         return false;
-    snprintf(fresh, sizeof fresh, "%s/.XXXXXX.%s.new", directory, name);
-    int fd = mkostemps(fresh, (int)(strlen(name) + strlen("..new")), O_CLOEXEC); /* mode 0600 */
+    const char *base = strrchr(path, '/') + 1; /* the name may have folders */
+    snprintf(folder, sizeof folder, "%.*s", (int)(base - 1 - path), path);
+    snprintf(fresh, sizeof fresh, "%s/.XXXXXX.%s.new", folder, base);
+    int fd = mkostemps(fresh, (int)(strlen(base) + strlen("..new")), O_CLOEXEC); /* mode 0600 */
     if (fd < 0)
         return cannot(why, "write", path);
     bool good = write_all(fd, text);
@@ -123,7 +125,7 @@ bool small_file_replace(const char *directory, const char *name, const char *tex
         unlink(fresh);
         return false;
     }
-    remove_left_over(directory, name);
+    remove_left_over(folder, base);
     return sync_directory(directory) || cannot(why, "sync", directory);
 }
 

@@ -94,11 +94,21 @@ static void what_a_killed_one_left_is_removed(void)
     CU_ASSERT_TRUE(exists("more-kept.new"));
 }
 
+static void a_name_may_have_a_folder(void)
+{
+    struct why why = {""};
+    char path[SMALL_PATH];
+    CU_ASSERT_TRUE(small_directory(path, directory, "folder", &why));
+    CU_ASSERT_TRUE(small_file_replace(directory, "folder/inside", "a = 1\n", &why));
+    CU_ASSERT_TRUE(exists("folder/inside"));
+}
+
 void suite_small_file(void)
 {
     static CU_TestInfo tests[] = {
         {"several processes may write the same one", several_processes_may_write_the_same_one},
         {"what a killed one left is removed", what_a_killed_one_left_is_removed},
+        {"a name may have a folder", a_name_may_have_a_folder},
         CU_TEST_INFO_NULL,
     };
     suite_add("small file", make_directory, remove_directory, tests);
