@@ -66,6 +66,7 @@ static void (*const suites[])(void) = {
     suite_queue_remember,
     suite_queue_repair,
     suite_queue_salvage,
+    suite_queue_left_over,
     suite_small_file,
     suite_queue_sqlite,
     suite_queue_sqlite_checkpoints,

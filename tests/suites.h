@@ -87,6 +87,7 @@ void suite_queue_move(void);
 void suite_queue_remember(void);
 void suite_queue_repair(void);
 void suite_queue_salvage(void);
+void suite_queue_left_over(void);
 void suite_small_file(void);
 void suite_queue_sqlite(void);
 void suite_queue_sqlite_checkpoints(void);

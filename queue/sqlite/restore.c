@@ -15,7 +15,7 @@
 #include "queue/sqlite/store.h"
 #include "watch/lock_file.h"
 
-#define BUILT "queue.db.restored"
+#define BUILT BACKUP_BUILT
 
 struct backup {
     struct database database; /* read only */
@@ -319,7 +319,7 @@ static enum database_result merge(struct database *built, const char *directory)
     return result;
 }
 
-static void remove_built(const char *directory)
+void backup_remove_built(const char *directory)
 {
     static const char *const names[] = {BUILT, BUILT "-journal", BUILT "-wal", BUILT "-shm"};
     char path[STATE_PATH];
@@ -343,7 +343,7 @@ bool backup_build(struct backup *backup, const char *state_dir, struct why *why)
     char path[STATE_PATH];
     struct database built = {.write_lock = -1};
     directory_path(path, state_dir, BUILT);
-    remove_built(state_dir); /* by a restore that was killed */
+    backup_remove_built(state_dir); /* by a restore that was killed */
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         why_set(why, "cannot make %.300s: %s", path, strerror(errno));
@@ -363,7 +363,7 @@ bool backup_build(struct backup *backup, const char *state_dir, struct why *why)
     }
     if (result == DATABASE_DONE && backup_sync(path, why))
         return true;
-    remove_built(state_dir);
+    backup_remove_built(state_dir);
     return false;
 }
 
