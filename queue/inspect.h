@@ -135,6 +135,10 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
 #define QUEUE_LIBRARY 160
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
 
+/* How many events wait in the database of a state directory that is configured with queue = none, by which nothing of
+ * it is delivered; 0 where there is none. Only reads. Returns false with the reason when it cannot be told. */
+bool queue_left_behind(const struct config *config, uint64_t *waiting, struct why *why);
+
 /* Wakes the process that forwards, if one does, as an append would. */
 void queue_wake(struct queue *queue);
 

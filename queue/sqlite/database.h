@@ -121,6 +121,9 @@ enum database_result database_connect(struct database *database, const char *pat
 /* The same for a copy that is no process's queue, read only; uri: a name as in sqlite.org/uri.html. */
 enum database_result database_connect_copy(struct database *database, const char *uri);
 
+/* The same for a queue that is only looked at, read only: nothing is copied out of its log. */
+enum database_result database_connect_to_look(struct database *database, const char *path);
+
 /* Sets the journal mode that the file system of a directory allows, and database->wal. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory);
 
