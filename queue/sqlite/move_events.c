@@ -197,9 +197,9 @@ static enum database_result append_one(struct merging *m, bool is_old, int64_t i
 /* *more: there may be more than a step's worth. */
 static enum database_result append_merged(struct merging *m, bool *more)
 {
-    struct head old, own;
     int64_t bytes = 0;
     for (int i = 0; i < EVENTS_AT_ONCE && bytes < BYTES_AT_ONCE; i++) {
+        struct head old, own = {0};
         enum database_result result = find_head(m, m->from, 0, INT64_MAX, &old);
         if (result == DATABASE_DONE)
             result = find_head(m, m->to, m->limits.before, m->limits.behind, &own);

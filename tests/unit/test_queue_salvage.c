@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "queue/inspect.h"
@@ -151,13 +152,19 @@ static int count_found(const char *in, int last)
 static void a_spoilt_sector_hides_nothing(void)
 {
     unsigned random = 1;
+    char good[PATH_SIZE];
+    repair_rig_use(&rig, "good");
+    queue_close(repair_rig_open(&rig));
+    repair_rig_fill(rig.state, EVENTS, true);
+    path_join(good, rig.state, "queue.db");
     for (int round = 0; round < 16; round++) {
         char name[32];
         struct why why = {""};
         snprintf(name, sizeof name, "sector-%d", round);
         repair_rig_use(&rig, name);
-        queue_close(repair_rig_open(&rig));
-        repair_rig_fill(rig.state, EVENTS, true);
+        CU_ASSERT_EQUAL_FATAL(mkdir(rig.state, 0700), 0);
+        CU_ASSERT_TRUE(temporary_write(rig.state, "reserve", 0600, "", 0)); /* making one takes longest */
+        CU_ASSERT_TRUE_FATAL(temporary_copy(rig.state, "queue.db", 0600, good));
         spoil_sector(rig.state, repair_rig_page(rig.state, "event_1", "pagetype = 'leaf'", round % 5 - 2), round % 4,
                      &random);
         int expected = count_found(rig.state, EVENTS);
@@ -298,7 +305,7 @@ static void a_lost_first_page_loses_nothing(void)
         make_queue(cases[i].name, cases[i].in_log);
         overwrite(cases[i].bytes, cases[i].byte);
         path_join(path, rig.state, "queue.db-shm");
-        unlink(path); /* as after the computer was switched off */
+        unlink(path);                                /* as after the computer was switched off */
         struct queue *queue = repair_rig_open(&rig); /* which sees the damage by itself */
         check_nothing_is_lost(queue, cases[i].name);
         queue_close(queue);
