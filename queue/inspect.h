@@ -119,7 +119,8 @@ struct moved {
 };
 
 /* Gives all of a source (renamed, or removed) to another in short steps: its waiting events, merged with what waits
- * there by the time at which they were received, while each source's own order stays; its dead letters; what was
+ * there by the time at which they were received, while each source's own order stays (what is in
+ * a batch for the data plane already goes first); its dead letters; what was
  * delivered, so that it is known when it comes again; its counts. Of an identity that both have the newer version
  * counts. A process that forwards meanwhile sees it at once. *moved counts, also when it fails. Goes on where it
  * stopped when called again. */

@@ -274,7 +274,7 @@ static void check_nothing_is_lost(struct queue *queue, const char *when)
     struct loss loss;
     struct known known;
     struct why why = {""};
-    struct counts one, two;
+    struct counts one = {0}, two = {0};
     struct letters letters = {0};
     const struct identity identity = {.key = {0x30}, .updated_us = 100};
     CU_ASSERT_TRUE(queue_count(queue, "one", &one, &why) && queue_count(queue, "two", &two, &why));
