@@ -291,6 +291,27 @@ static bool gather(const struct config *config, struct overview *overview, const
     return good;
 }
 
+/* The queue was `sqlite` before, and is `none` now. */
+static size_t check_left_behind(const struct config *config)
+{
+    uint64_t waiting;
+    struct why why = {""};
+    bool known = queue_left_behind(config, &waiting, &why);
+    if (known && waiting == 0)
+        return 0;
+    printf("\nstate directory %s\n", config->state_dir);
+    if (!known) {
+        printf(
+            "  WRONG: there is a queue.db, which queue = none does not use, and what waits in it cannot be told: %s\n",
+            why.text);
+        return 1;
+    }
+    printf("  WRONG: %" PRIu64 " events wait in its queue.db, and with queue = none nothing delivers them: set\n"
+           "    queue = sqlite until they are delivered, which `closecrm.fcgi queue status` shows\n",
+           waiting);
+    return 1;
+}
+
 size_t check_queue(const struct config *config, const bool *delivers, bool *stands_still)
 {
     struct overview overview = {.source = NULL};
@@ -299,7 +320,7 @@ size_t check_queue(const struct config *config, const bool *delivers, bool *stan
     *stands_still = false;
     switch (state_take_on_owner(config, &why)) {
     case STATE_NONE:
-        return 0;
+        return check_left_behind(config);
     case STATE_MISSING:
         printf("\nstate directory %s\n  %s\n", config->state_dir, why.text);
         return 0;

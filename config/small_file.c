@@ -1,13 +1,17 @@
 /* Small files, replaced whole: see small_file.h. */
 #include "config/small_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#define LEFT_OVER_S 3600
 
 static bool sync_directory(const char *path)
 {
@@ -75,15 +79,45 @@ static bool write_all(int fd, const char *text)
     return fsync(fd) == 0;
 }
 
+/* Whether a name is one under which a file of that name is written: `.XXXXXX.NAME.new`, or `NAME.new` by an earlier
+ * release. */
+static bool is_temporary_of(const char *entry, const char *name)
+{
+    size_t length = strlen(entry), end = strlen(name) + strlen(".new"), begin = strlen(".XXXXXX.");
+    if (length != end && (length != begin + end || entry[0] != '.' || entry[begin - 1] != '.'))
+        return false;
+    entry += length - end;
+    return strncmp(entry, name, strlen(name)) == 0 && strcmp(entry + strlen(name), ".new") == 0;
+}
+
+/* Files that a process that was killed has left half-written. */
+static void remove_left_over(const char *directory, const char *name)
+{
+    struct stat status;
+    DIR *listing = opendir(directory);
+    for (const struct dirent *entry; listing != NULL && (entry = readdir(listing)) != NULL;) {
+        if (is_temporary_of(entry->d_name, name) &&
+            fstatat(dirfd(listing), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            time(NULL) - status.st_mtim.tv_sec > LEFT_OVER_S)
+            unlinkat(dirfd(listing), entry->d_name, 0);
+    }
+    if (listing != NULL)
+        closedir(listing);
+}
+
+/* Several processes may replace the same file at once, as when they start on a new state directory: each writes one of
+ * its own first. */
 bool small_file_replace(const char *directory, const char *name, const char *text, struct why *why)
 {
-    char path[SMALL_PATH], fresh[SMALL_PATH + 8];
+    char path[SMALL_PATH], folder[SMALL_PATH], fresh[SMALL_PATH + 16];
     if (!join(path, directory, name, why))
         return false;
-    snprintf(fresh, sizeof fresh, "%s.new", path);
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    const char *base = strrchr(path, '/') + 1; /* the name may have folders */
+    snprintf(folder, sizeof folder, "%.*s", (int)(base - 1 - path), path);
+    snprintf(fresh, sizeof fresh, "%s/.XXXXXX.%s.new", folder, base);
+    int fd = mkostemps(fresh, (int)(strlen(base) + strlen("..new")), O_CLOEXEC); /* mode 0600 */
     if (fd < 0)
-        return cannot(why, "write", fresh);
+        return cannot(why, "write", path);
     bool good = write_all(fd, text);
     good = close(fd) == 0 && good && rename(fresh, path) == 0;
     if (!good) {
@@ -91,6 +125,7 @@ bool small_file_replace(const char *directory, const char *name, const char *tex
         unlink(fresh);
         return false;
     }
+    remove_left_over(folder, base);
     return sync_directory(directory) || cannot(why, "sync", directory);
 }
 

@@ -124,6 +124,22 @@ static void say(const struct why *why, struct why *said, moment *said_at)
               OPEN_AGAIN_MS / 1000, log_quote(words, why->text, strlen(why->text)));
 }
 
+/* The queue was `sqlite` before, and is `none` now. */
+static void warn_of_left_behind(const struct config *config)
+{
+    uint64_t waiting;
+    struct why why = {""};
+    char words[LOG_QUOTED];
+    if (!queue_left_behind(config, &waiting, &why))
+        log_write(LEVEL_WARN, "msg=queue_not_used state_dir=\"%s\" advice=\"closecrm.fcgi check\" reason=%s",
+                  config->state_dir, log_quote(words, why.text, strlen(why.text)));
+    else if (waiting > 0)
+        log_write(LEVEL_WARN,
+                  "msg=queue_not_used state_dir=\"%s\" waiting=%llu advice=\"with queue = none nothing delivers them: "
+                  "set queue = sqlite until they are delivered\"",
+                  config->state_dir, (unsigned long long)waiting);
+}
+
 /* Until the stages stand. Returns false when the process is to stop. */
 static bool open_until_they_stand(struct service *service)
 {
@@ -143,6 +159,7 @@ static bool open_until_they_stand(struct service *service)
     queue_library(service->config, library);
     if (library[0] != '\0')
         log_write(LEVEL_INFO, "msg=queue_library version=\"%s\"", library);
+    warn_of_left_behind(service->config);
     return stand(service, &stages);
 }
 

@@ -118,10 +118,12 @@ struct moved {
     uint64_t identities; /* of events that were delivered or dropped */
 };
 
-/* Gives all of a source (renamed, or removed) to another in short steps: its waiting events, in their order, behind
- * what waits there; its dead letters; what was delivered, so that it is known when it comes again; its counts. Of an
- * identity that both have the newer version counts. A process that forwards meanwhile sees it at once. *moved counts,
- * also when it fails. Goes on where it stopped when called again. */
+/* Gives all of a source (renamed, or removed) to another in short steps: its waiting events, merged with what waits
+ * there by the time at which they were received, while each source's own order stays (what is in
+ * a batch for the data plane already goes first); its dead letters; what was
+ * delivered, so that it is known when it comes again; its counts. Of an identity that both have the newer version
+ * counts. A process that forwards meanwhile sees it at once. *moved counts, also when it fails. Goes on where it
+ * stopped when called again. */
 bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct why *why);
 
 /* Checks the queue's integrity; each fault is told by a call of report. Returns true when the check itself worked;
@@ -133,6 +135,10 @@ bool queue_check(struct queue *queue, void (*report)(void *context, const char *
  * it. "": nothing does. */
 #define QUEUE_LIBRARY 160
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
+
+/* How many events wait in the database of a state directory that is configured with queue = none, by which nothing of
+ * it is delivered; 0 where there is none. Only reads. Returns false with the reason when it cannot be told. */
+bool queue_left_behind(const struct config *config, uint64_t *waiting, struct why *why);
 
 /* Wakes the process that forwards, if one does, as an append would. */
 void queue_wake(struct queue *queue);

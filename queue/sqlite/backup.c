@@ -8,12 +8,17 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "queue/backup.h"
 #include "queue/sqlite/backup.h"
 #include "queue/sqlite/store.h"
+#include "watch/log.h"
+
+#define LEFT_OVER_S 60
 
 static bool cannot(const char *what, const char *path, struct why *why)
 {
@@ -108,18 +113,69 @@ static bool put_in_place(const char *part, const char *path, struct why *why)
     return cannot("make", path, why);
 }
 
+/* ---- the file while it is written ---- */
+
+/* Whether the file begins as one does that SQLite was writing. */
+static bool looks_begun(int fd)
+{
+    static const unsigned char nothing[16];
+    unsigned char begin[sizeof nothing] = {0};
+    return pread(fd, begin, sizeof begin, 0) >= 0 &&
+           (memcmp(begin, "SQLite format 3", sizeof begin) == 0 || memcmp(begin, nothing, sizeof begin) == 0);
+}
+
+/* Whether a file is what a backup that was killed has left: a living one holds a lock on it. One of an earlier release
+ * does not, but writes all the time. */
+static bool is_left_over(const char *part)
+{
+    struct stat status;
+    int fd = open(part, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    bool left = fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+                (status.st_mode & 0777) == 0600 && status.st_nlink == 1 &&
+                time(NULL) - status.st_mtim.tv_sec > LEFT_OVER_S && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+                looks_begun(fd);
+    if (fd >= 0)
+        close(fd);
+    return left;
+}
+
+static bool remove_left_over(const char *part, struct why *why)
+{
+    static const char *const ends[] = {"-journal", ""};
+    char path[STATE_PATH + 16];
+    struct stat status;
+    if (lstat(part, &status) != 0)
+        return true;
+    if (!is_left_over(part)) {
+        why_set(why,
+                "%.300s is there: another backup is being written, or one was killed a moment ago, or it is not this "
+                "program's; if no backup is being written, remove it",
+                part);
+        return false;
+    }
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        snprintf(path, sizeof path, "%s%s", part, ends[i]);
+        if (unlink(path) != 0 && errno != ENOENT)
+            return cannot("remove", path, why);
+    }
+    log_write(LEVEL_WARN, "msg=left_over_removed file=\"%s\" reason=\"a backup was killed while it wrote it\"", part);
+    return true;
+}
+
+/* Makes the file and locks it until its descriptor is closed. Returns -1 with the reason. */
+static int make_part(const char *part, struct why *why)
+{
+    int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        cannot("make", part, why);
+    else
+        flock(fd, LOCK_EX | LOCK_NB); /* where that cannot be had, its age tells for a while that it is alive */
+    return fd;
+}
+
 static bool write_part(struct store *store, const char *part, const struct backup_files *files, int64_t made_ms,
                        struct why *why)
 {
-    /* no connection has it open yet: closing it drops no lock */
-    int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        cannot("make", part, why);
-        if (errno == EEXIST)
-            why_set(why, "%.300s is there: another backup is being written, or one was killed: remove it", part);
-        return false;
-    }
-    close(fd);
     enum database_result result = backup_vacuum(&store->reader, part);
     if (result != DATABASE_DONE) {
         *why = store->reader.why;
@@ -143,13 +199,12 @@ bool store_backup(void *state, const char *path, const struct backup_files *file
         why_set(why, "the path is too long");
         return false;
     }
-    if (lstat(part, &status) == 0) {
-        why_set(why, "%.300s is there: another backup is being written, or one was killed: remove it", part);
+    int lock = remove_left_over(part, why) ? make_part(part, why) : -1;
+    if (lock < 0)
         return false;
-    }
-    if (!write_part(store, part, files, made_ms, why) || !put_in_place(part, path, why)) {
+    bool good = write_part(store, part, files, made_ms, why) && put_in_place(part, path, why);
+    if (!good)
         unlink(part);
-        return false;
-    }
-    return backup_sync(path, why);
+    close(lock);
+    return good && backup_sync(path, why);
 }

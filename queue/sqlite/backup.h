@@ -12,6 +12,11 @@
  * empty. Not synced. */
 enum database_result backup_vacuum(struct database *database, const char *path);
 
+/* The name under which a restore builds the queue, in the state directory. Removes it, and what SQLite made beside it:
+ * with open.lock held, exclusively or not, for a restore that is alive holds it exclusively. */
+#define BACKUP_BUILT "queue.db.restored"
+void backup_remove_built(const char *directory);
+
 /* Syncs a file that no connection has open, and its name. Returns false with the reason. */
 bool backup_sync(const char *path, struct why *why);
 

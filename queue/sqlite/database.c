@@ -190,6 +190,16 @@ enum database_result database_connect_copy(struct database *database, const char
     return database_result_of(database, code);
 }
 
+enum database_result database_connect_to_look(struct database *database, const char *path)
+{
+    int yes = 1;
+    int code = sqlite3_open_v2(path, &database->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+    sqlite3_db_config(database->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
+    sqlite3_busy_timeout(database->db, BUSY_MS);
+    return database_result_of(database, code);
+}
+
 enum database_result database_open(struct database *database, const char *directory, bool durable)
 {
     char path[4096];

@@ -90,7 +90,8 @@ enum statement {
     STATEMENT_NEWEST,
     STATEMENT_FIRST_BODIES,
     STATEMENT_REPLAY,
-    STATEMENT_MOVE_UP_TO,
+    STATEMENT_MOVE_FIRST,
+    STATEMENT_MOVE_BEFORE,
     STATEMENTS
 };
 
@@ -119,6 +120,9 @@ enum database_result database_connect(struct database *database, const char *pat
 
 /* The same for a copy that is no process's queue, read only; uri: a name as in sqlite.org/uri.html. */
 enum database_result database_connect_copy(struct database *database, const char *uri);
+
+/* The same for a queue that is only looked at, read only: nothing is copied out of its log. */
+enum database_result database_connect_to_look(struct database *database, const char *path);
 
 /* Sets the journal mode that the file system of a directory allows, and database->wal. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory);
@@ -179,7 +183,10 @@ enum database_result schema_make(const char *directory, struct why *why);
 /* schema.c: database_open, and makes or migrates the tables where needed. */
 enum database_result schema_open(struct database *database, const char *directory, bool durable);
 
-/* Makes the table of the waiting events of the source with that number; within a transaction. */
+/* Writes the statement that makes the table of the waiting events of the source with that number. */
+void schema_events_text(char *out, size_t size, uint32_t number);
+
+/* Makes that table; within a transaction. */
 enum database_result schema_make_events(struct database *database, uint32_t number);
 
 /* Makes the table of a source, unless it is there. */

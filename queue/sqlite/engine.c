@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "queue/sqlite/backup.h"
 #include "queue/sqlite/checkpoint.h"
 #include "queue/sqlite/repair.h"
 #include "queue/sqlite/rescue.h"
@@ -195,6 +196,17 @@ static void store_close(void *state)
     free(store);
 }
 
+/* A restore that was killed is not alive while the open lock is held, and what it built is of no use to anybody. */
+static void remove_left_over(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, BACKUP_BUILT);
+    if (access(path, F_OK) != 0)
+        return;
+    backup_remove_built(directory);
+    log_write(LEVEL_WARN, "msg=left_over_removed file=\"%s\" reason=\"a restore was killed before its end\"", path);
+}
+
 static int64_t limit_of_files(void)
 {
     struct rlimit limit;
@@ -220,8 +232,10 @@ static void *store_open(const struct config *config, struct why *why)
                 open_database(store, why) && prepare_sources(store, why) && note_places(store, why) &&
                 /* The database's and its log's names must survive a power cut before the first event is answered. */
                 directory_sync(store->directory, why);
-    if (good)
+    if (good) {
+        remove_left_over(store->directory);
         return store;
+    }
     store_close(store);
     return NULL;
 }

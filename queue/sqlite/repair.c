@@ -16,6 +16,7 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/salvage.h"
+#include "queue/sqlite/salvage_schema.h"
 #include "watch/log.h"
 
 #define BUILDING "repairing" /* the new database is being built in it */
@@ -58,19 +59,19 @@ static long long size_of(const char *directory, const char *name)
 
 /* The old one stays, so that there must be room for both: looked at before, since a disk that fills up while others
  * need it harms more than a repair that waits. */
-static bool has_room(const char *directory, struct why *why)
+static bool has_room(const char *directory, int copies, struct why *why)
 {
     struct statvfs status;
     if (statvfs(directory, &status) != 0)
         return true; /* then writing will tell */
-    long long need = size_of(directory, "queue.db") + size_of(directory, "queue.db-wal") + MARGIN_BYTES;
+    long long need = copies * (size_of(directory, "queue.db") + size_of(directory, "queue.db-wal")) + MARGIN_BYTES;
     long long room = (long long)status.f_bavail * (long long)status.f_frsize;
     if (room >= need)
         return true;
     why_set(why,
-            "the queue in %.200s is damaged, and its repair needs room for a second one: %lld MiB, and there are %lld: "
+            "the queue in %.200s is damaged, and its repair needs room for %s: %lld MiB, and there are %lld: "
             "make room on that disk, and it goes on by itself; nothing was touched",
-            directory, need / (1024 * 1024) + 1, room / (1024 * 1024));
+            directory, copies > 1 ? "two more" : "a second one", need / (1024 * 1024) + 1, room / (1024 * 1024));
     return false;
 }
 
@@ -113,15 +114,29 @@ static bool is_single(const char *building, struct why *why)
     return false;
 }
 
+/* What is read: the old one, or where its first page is lost a copy that has one. */
+static bool salvage(const char *directory, const char *building, const char *new_path, struct salvaged *salvaged,
+                    struct why *why)
+{
+    char old_path[STATE_PATH], copy_path[STATE_PATH];
+    bool copied = false, good = true;
+    directory_path(old_path, directory, "queue.db");
+    if (!salvage_has_schema(old_path))
+        good =
+            has_room(directory, 2, why) && salvage_make_schema(old_path, new_path, building, copy_path, &copied, why);
+    good = good && salvage_copy(copied ? copy_path : old_path, new_path, salvaged, why);
+    salvage_remove_copy(building);
+    return good;
+}
+
 static bool build_in(const char *directory, const char *building, const struct config *config, struct why *why)
 {
-    char old_path[STATE_PATH], new_path[STATE_PATH];
+    char new_path[STATE_PATH];
     struct salvaged salvaged = {.count = 0};
-    directory_path(old_path, directory, "queue.db");
     directory_path(new_path, building, NEW_NAME);
     if (schema_make_file(building, NEW_NAME, why) != DATABASE_DONE)
         return false;
-    bool good = salvage_copy(old_path, new_path, &salvaged, why) && is_single(building, why) &&
+    bool good = salvage(directory, building, new_path, &salvaged, why) && is_single(building, why) &&
                 sync_file(new_path, why) && directory_sync(building, why) &&
                 damages_note(directory, config, &salvaged, why);
     salvaged_free(&salvaged);
@@ -135,7 +150,7 @@ static bool build(const char *directory, const struct config *config, struct why
     struct why ignored;
     directory_path(building, directory, BUILDING);
     directory_path(built, directory, BUILT);
-    if (!remove_directory(building, why) || !has_room(directory, why))
+    if (!remove_directory(building, why) || !has_room(directory, 1, why))
         return false;
     log_write(LEVEL_ERROR, "msg=queue_repair_begins state_dir=\"%s\" bytes=%lld", directory,
               size_of(directory, "queue.db") + size_of(directory, "queue.db-wal"));

@@ -15,7 +15,7 @@
 #include "queue/sqlite/store.h"
 #include "watch/lock_file.h"
 
-#define BUILT "queue.db.restored"
+#define BUILT BACKUP_BUILT
 
 struct backup {
     struct database database; /* read only */
@@ -261,7 +261,8 @@ static const char *const merge_texts[] = {
     "INSERT INTO known (source, key, updated, at) SELECT %u, key, max(updated), max(at) FROM old.journal"
     " WHERE source = %u GROUP BY key"
     " ON CONFLICT (source, key) DO UPDATE SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
-    "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM old.count WHERE source = %u AND kind NOT IN (8, 9)"
+    "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM old.count WHERE source = %u"
+    " AND kind NOT IN (8, 9, 22, 23, 24)"
     " ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
     "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM old.count WHERE source = %u AND kind IN (8, 9)"
     " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
@@ -318,7 +319,7 @@ static enum database_result merge(struct database *built, const char *directory)
     return result;
 }
 
-static void remove_built(const char *directory)
+void backup_remove_built(const char *directory)
 {
     static const char *const names[] = {BUILT, BUILT "-journal", BUILT "-wal", BUILT "-shm"};
     char path[STATE_PATH];
@@ -342,7 +343,7 @@ bool backup_build(struct backup *backup, const char *state_dir, struct why *why)
     char path[STATE_PATH];
     struct database built = {.write_lock = -1};
     directory_path(path, state_dir, BUILT);
-    remove_built(state_dir); /* by a restore that was killed */
+    backup_remove_built(state_dir); /* by a restore that was killed */
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         why_set(why, "cannot make %.300s: %s", path, strerror(errno));
@@ -362,7 +363,7 @@ bool backup_build(struct backup *backup, const char *state_dir, struct why *why)
     }
     if (result == DATABASE_DONE && backup_sync(path, why))
         return true;
-    remove_built(state_dir);
+    backup_remove_built(state_dir);
     return false;
 }
 

@@ -263,13 +263,18 @@ static enum database_result find_source(struct database *database, const char *n
     return result;
 }
 
-enum database_result schema_make_events(struct database *database, uint32_t number)
+void schema_events_text(char *out, size_t size, uint32_t number)
 {
-    char text[256];
-    snprintf(text, sizeof text,
+    snprintf(out, size,
              "CREATE TABLE event_%u (id INTEGER PRIMARY KEY AUTOINCREMENT, received INTEGER NOT NULL,"
              " letter INTEGER, body BLOB NOT NULL)",
              (unsigned)number);
+}
+
+enum database_result schema_make_events(struct database *database, uint32_t number)
+{
+    char text[256];
+    schema_events_text(text, sizeof text, number);
     return execute(database, text);
 }
 

@@ -390,6 +390,23 @@ static void queue_none_has_nothing_to_show(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "queue status: queue = none keeps nothing"));
 }
 
+/* The configuration says queue = none now: what waits is told by `check`, and stays. */
+static void events_that_a_queue_of_none_leaves_are_told(void)
+{
+    made_begin();
+    for (int i = 0; i < 3; i++)
+        made_append("one", "{}");
+    made_settle("two", made_event(body, "lead", "updated", "ev_2", "lead_1"), NULL);
+    made_configure("queue = none\n" MADE_TEXT);
+    RUN(&ran, NULL, "check");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    HAS("  WRONG: 3 events wait in its queue.db, and with queue = none nothing delivers them: set\n"
+        "    queue = sqlite until they are delivered");
+    made_configure(MADE_TEXT);
+    CU_ASSERT_EQUAL(made_counts("one").waiting, 3);
+    made_end();
+}
+
 void suite_commands_queue(void)
 {
     static CU_TestInfo tests[] = {
@@ -405,6 +422,7 @@ void suite_commands_queue(void)
         {"check finds damage, and repairs it when nobody has it open",
          check_finds_damage_and_repairs_it_when_nobody_has_it_open},
         {"queue = none has nothing to show", queue_none_has_nothing_to_show},
+        {"events that a queue of none leaves are told", events_that_a_queue_of_none_leaves_are_told},
         CU_TEST_INFO_NULL,
     };
     suite_add("commands: queue", NULL, NULL, tests);
