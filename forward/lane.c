@@ -193,7 +193,7 @@ static void build_found(struct lane *lane, size_t asked)
                 return;
         } else {
             if (traffic_forget(lane, pending))
-                return; /* a twin has come into the list: read again from its head */
+                return; /* a twin took its place: read that one first */
         }
     }
 }

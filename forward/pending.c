@@ -39,18 +39,6 @@ void pending_push_first(struct pending_list *list, struct pending *pending)
     list->count++;
 }
 
-void pending_insert(struct pending_list *list, struct pending *pending)
-{
-    struct pending **link = &list->first;
-    while (*link != NULL && (*link)->id < pending->id)
-        link = &(*link)->next;
-    pending->next = *link;
-    *link = pending;
-    if (pending->next == NULL)
-        list->end = &pending->next;
-    list->count++;
-}
-
 void pending_remove(struct pending_list *list, const struct pending *pending)
 {
     struct pending **link = &list->first;

@@ -47,9 +47,6 @@ struct pending *pending_pop(struct pending_list *list);
 
 void pending_push_first(struct pending_list *list, struct pending *pending);
 
-/* Puts it before the first one that came later. */
-void pending_insert(struct pending_list *list, struct pending *pending);
-
 /* Takes this one out, which must be in the list. */
 void pending_remove(struct pending_list *list, const struct pending *pending);
 

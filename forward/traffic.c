@@ -199,7 +199,7 @@ bool traffic_forget(struct lane *lane, struct pending *pending)
     } else {
         twin->holds = pending->holds;
         in_hand_add(&traffic->in_hand, twin);
-        pending_insert(&lane->waiting, twin);
+        pending_push_first(&lane->waiting, twin);
     }
     traffic->on_their_way--;
     free(pending);

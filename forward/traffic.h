@@ -126,8 +126,7 @@ void traffic_free(struct traffic *traffic);
  * told. */
 void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason);
 
-/* The event is no longer in the queue: forgets it. Returns whether a twin now waits in the lane instead, where its id
- * places it: a move may have put other events of the lane before it. */
+/* The event is no longer in the queue: forgets it. Returns whether a twin took its place at the head of the lane. */
 bool traffic_forget(struct lane *lane, struct pending *pending);
 
 /* Tells the queue that this event and its twins stay, and until when, unless it was told since it gave them out. */

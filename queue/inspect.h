@@ -118,12 +118,10 @@ struct moved {
     uint64_t identities; /* of events that were delivered or dropped */
 };
 
-/* Gives all of a source (renamed, or removed) to another in short steps: its waiting events, merged with what waits
- * there by the time at which they were received, while each source's own order stays (what is in
- * a batch for the data plane already goes first); its dead letters; what was
- * delivered, so that it is known when it comes again; its counts. Of an identity that both have the newer version
- * counts. A process that forwards meanwhile sees it at once. *moved counts, also when it fails. Goes on where it
- * stopped when called again. */
+/* Gives all of a source (renamed, or removed) to another in short steps: its waiting events, in their order, behind
+ * what waits there; its dead letters; what was delivered, so that it is known when it comes again; its counts. Of an
+ * identity that both have the newer version counts. A process that forwards meanwhile sees it at once. *moved counts,
+ * also when it fails. Goes on where it stopped when called again. */
 bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct why *why);
 
 /* Checks the queue's integrity; each fault is told by a call of report. Returns true when the check itself worked;

@@ -7,9 +7,9 @@
  * whole any more. */
 #include <string.h>
 
-#include "queue/sqlite/move_events.h"
 #include "queue/sqlite/store.h"
 
+#define EVENTS_AT_ONCE 500
 #define IDENTITIES_AT_ONCE 4096
 #define LETTERS_AT_ONCE 100
 
@@ -28,6 +28,22 @@ static enum database_result run_with(struct database *database, enum statement s
     for (size_t i = 0; one != NULL && i < count; i++)
         sqlite3_bind_int64(one, (int)i + 1, values[i]);
     return database_run(database, one);
+}
+
+/* A single number of a statement with one parameter; 0 without a row. */
+static enum database_result ask_with(struct database *database, enum statement statement, uint32_t number,
+                                     int64_t value, int64_t *answer)
+{
+    enum database_result result;
+    sqlite3_stmt *one = database_statement(database, statement, number);
+    *answer = 0;
+    if (one != NULL)
+        sqlite3_bind_int64(one, 1, value);
+    if (database_step(database, one, &result) == SQLITE_ROW)
+        *answer = sqlite3_column_int64(one, 0);
+    if (result == DATABASE_DONE)
+        sqlite3_reset(one);
+    return result;
 }
 
 /* Runs a text in which each %u is the number of the old source or the new one. */
@@ -119,11 +135,43 @@ static enum database_result copy_journal(struct move *move, bool *more)
 
 /* ---- events, dead letters ---- */
 
-static enum database_result move_waiting(struct move *move, bool *more)
+/* The newest event that waits says when the source accepted something last, and will not be the last one any more. */
+static enum database_result keep_last_accepted(const struct move *move)
 {
-    uint64_t count = 0;
-    enum database_result result = move_events(move->database, move->from, move->to, &count, more);
-    move->moved->events += count;
+    int64_t newest = 0;
+    enum database_result result = ask_with(move->database, STATEMENT_NEWEST, move->to, 0, &newest);
+    const int64_t accepted[] = {move->to, COUNT_LAST_ACCEPTED, newest};
+    return result == DATABASE_DONE && newest > 0 ? run_with(move->database, STATEMENT_SET_COUNT, 0, accepted, 3)
+                                                 : result;
+}
+
+/* Their order stays; they come after what waits there already. */
+static enum database_result move_events(struct move *move, bool *more)
+{
+    char text[256];
+    struct database *database = move->database;
+    int64_t last = 0;
+    enum database_result result = ask_with(database, STATEMENT_MOVE_UP_TO, move->from, EVENTS_AT_ONCE, &last);
+    *more = last != 0;
+    if (result == DATABASE_DONE && *more)
+        result = keep_last_accepted(move);
+    if (result != DATABASE_DONE || !*more)
+        return result;
+    sqlite3_snprintf(sizeof text, text,
+                     "INSERT INTO event_%u (received, letter, body) SELECT received, letter, body FROM event_%u"
+                     " WHERE id <= %lld ORDER BY id",
+                     (unsigned)move->to, (unsigned)move->from, (long long)last);
+    result = database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
+    int64_t count = result == DATABASE_DONE ? sqlite3_changes(database->db) : 0;
+    const int64_t run[] = {0, last}, in[] = {move->to, COUNT_MOVED_IN, count},
+                  out[] = {move->from, COUNT_MOVED_OUT, count};
+    if (result == DATABASE_DONE)
+        result = run_with(database, STATEMENT_DELETE, move->from, run, 2);
+    if (result == DATABASE_DONE)
+        result = run_with(database, STATEMENT_ADD_COUNT, 0, in, 3);
+    if (result == DATABASE_DONE)
+        result = run_with(database, STATEMENT_ADD_COUNT, 0, out, 3);
+    move->moved->events += (uint64_t)count;
     return result;
 }
 
@@ -140,10 +188,9 @@ static enum database_result move_letters(struct move *move, bool *more)
 /* ---- counts ---- */
 
 /* Texts with the new source's number (the first %u) and the old one's. What is counted adds up, times are the later
- * ones; what a move has noted is of the old one's own table. */
+ * ones. */
 static const char *const count_texts[] = {
-    "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM count WHERE source = %u"
-    " AND kind NOT IN (8, 9, 22, 23, 24)"
+    "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM count WHERE source = %u AND kind NOT IN (8, 9)"
     " ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
     "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM count WHERE source = %u AND kind IN (8, 9)"
     " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
@@ -259,7 +306,7 @@ bool store_move(void *state, const char *from, const char *to, struct moved *mov
                 move.from == 0 ? from : to);
         return false;
     }
-    bool good = move_identities(&move, why) && repeat(&move, move_waiting, why) && repeat(&move, move_letters, why) &&
+    bool good = move_identities(&move, why) && repeat(&move, move_events, why) && repeat(&move, move_letters, why) &&
                 repeat(&move, move_counts, why) &&
                 move_identities(&move, why); /* of what was settled meanwhile, by a process that still forwarded it */
     wake_send(store->directory, &store->group.wake_fd);

@@ -261,8 +261,7 @@ static const char *const merge_texts[] = {
     "INSERT INTO known (source, key, updated, at) SELECT %u, key, max(updated), max(at) FROM old.journal"
     " WHERE source = %u GROUP BY key"
     " ON CONFLICT (source, key) DO UPDATE SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
-    "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM old.count WHERE source = %u"
-    " AND kind NOT IN (8, 9, 22, 23, 24)"
+    "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM old.count WHERE source = %u AND kind NOT IN (8, 9)"
     " ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
     "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM old.count WHERE source = %u AND kind IN (8, 9)"
     " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",

@@ -222,12 +222,6 @@ static enum database_result is_there(struct settling *s, uint64_t id, bool *ther
     return result;
 }
 
-/* An event that a move has taken away while it was on its way waits under another id: there it is a duplicate. */
-static bool was_delivered(const struct verdict *verdict)
-{
-    return verdict->remember && (verdict->kind == VERDICT_DELIVERED || verdict->kind == VERDICT_DROPPED);
-}
-
 static enum database_result settle_all(struct settling *s, const struct verdict *verdicts, size_t count, uint64_t *ids)
 {
     enum database_result result = DATABASE_DONE;
@@ -237,8 +231,6 @@ static enum database_result settle_all(struct settling *s, const struct verdict 
         bool there = false;
         if (verdicts[i].kind != VERDICT_LATER)
             result = is_there(s, verdicts[i].id, &there);
-        if (result == DATABASE_DONE && !there && was_delivered(&verdicts[i]))
-            result = remember(s, &verdicts[i]);
         if (result != DATABASE_DONE || !there)
             continue;
         ids[ends++] = verdicts[i].id;

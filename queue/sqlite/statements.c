@@ -113,9 +113,7 @@ static const char *const texts[STATEMENTS] = {
     /* length() reads no body */
     [STATEMENT_FIRST_BODIES] = "SELECT received, CASE WHEN length(body) <= ?1 THEN body END FROM event_%u"
                                " ORDER BY id LIMIT ?2",
-    [STATEMENT_MOVE_FIRST] = "SELECT id, received, length(body) FROM event_%u WHERE id > ?1 AND id <= ?2"
-                             " ORDER BY id LIMIT 1",
-    [STATEMENT_MOVE_BEFORE] = "SELECT min(id) - 1 FROM event_%u WHERE received > ?1",
+    [STATEMENT_MOVE_UP_TO] = "SELECT max(id) FROM (SELECT id FROM event_%u ORDER BY id LIMIT ?1)",
     [STATEMENT_REPLAY] = "INSERT INTO event_%u (received, letter, body) SELECT received, id, body FROM letter"
                          " WHERE id = ?1",
 };

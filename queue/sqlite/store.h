@@ -33,10 +33,7 @@ enum count_kind {
     COUNT_LETTERS_SINCE = 13, /* since when dead letters may end at all; Unix time, ms; under source 0 */
     COUNT_MOVES = 20,         /* of source 0: transactions in which a move wrote the index of identities (move.c) */
     COUNT_SIGNED = 21,        /* not 0: the source had a signature key (config/signed.h) */
-    COUNT_MOVE_BEFORE = 22,   /* the last three: ids of a move that is not done (move_events.c) */
-    COUNT_MOVE_BEHIND = 23,
-    COUNT_MOVE_END = 24,
-    COUNT_KINDS = 25,
+    COUNT_KINDS = 22,
 };
 
 /* An append that waits for its group's commit (append.c). */

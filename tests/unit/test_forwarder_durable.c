@@ -220,52 +220,6 @@ static void a_rate_is_kept(void)
     rig_end(&rig);
 }
 
-static void append_to(struct rig *rig, const char *source, unsigned number)
-{
-    struct event_text text = {0};
-    struct why why = {""};
-    char id[16];
-    snprintf(id, sizeof id, "ev_%u", number);
-    event_make(&text, &(struct event_options){.id = id, .lead = "lead_0"});
-    CU_ASSERT_EQUAL(queue_append(rig->queue, source, text.body.data, text.body.length, clock_now() + PATIENCE_MS, &why),
-                    QUEUE_STORED);
-    event_free(&text);
-}
-
-/* The source `new` was `one` before, under which three events wait. Newer ones about the same lead are in the
- * forwarder's hands when those are moved. */
-static void older_events_of_a_renamed_source_go_before_newer_ones(void)
-{
-    static const char *const order[] = {"ev_3", "ev_4", "ev_0", "ev_1", "ev_2", "ev_5", "ev_6"};
-    struct rig rig;
-    struct why why = {""};
-    struct moved moved;
-    rig_prepare(&rig);
-    rig.made.config.lanes = 2; /* the other has room: reading goes on */
-    rig.made.config.batch_events = 1;
-    rig_open(&rig);
-    for (unsigned i = 0; i <= 2; i++)
-        append_to(&rig, "one", i);
-    queue_close(rig.queue);
-    snprintf(rig.made.name[0], sizeof rig.made.name[0], "new");
-    rig_open(&rig);
-    for (unsigned i = 3; i <= 6; i++)
-        append_to(&rig, "new", i);
-    standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = 1});
-    rig_run(&rig);
-    CU_ASSERT_TRUE(standin_wait_held(rig.standin, 1, PATIENCE_MS)); /* the first one; the next is in a batch, too */
-    struct queue *command = queue_open(&rig.made.config, &why);
-    CU_ASSERT_TRUE(queue_move(command, "one", "new", &moved, &why));
-    queue_close(command);
-    standin_wait_messages(rig.standin, 1, 1100); /* a lane that is full is waited for so long: then reading goes on */
-    standin_heal(rig.standin);
-    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 7, PATIENCE_MS));
-    for (size_t i = 0; i < 7; i++)
-        CU_ASSERT_STRING_EQUAL(standin_message(rig.standin, i)->message_id, order[i]);
-    CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
-    rig_end(&rig);
-}
-
 void suite_forwarder_durable(void)
 {
     static CU_TestInfo tests[] = {
@@ -281,8 +235,6 @@ void suite_forwarder_durable(void)
         {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
         {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
         {"deliver_rate is kept", a_rate_is_kept},
-        {"older events of a renamed source go before newer ones",
-         older_events_of_a_renamed_source_go_before_newer_ones},
         CU_TEST_INFO_NULL,
     };
     suite_add("forwarder durable", NULL, NULL, tests);

@@ -473,7 +473,7 @@ static void events_of_a_renamed_source_move(void)
     CU_ASSERT_TRUE(queue_move(queue, "one", "two", &moved, &why));
     CU_ASSERT_EQUAL(moved.events, 2);
     CU_ASSERT_EQUAL(queue_next(queue, "two", 0, 10, 4096, &found, &why), 3);
-    CU_ASSERT_NSTRING_EQUAL(found.at[2].body, "c", 1);
+    CU_ASSERT_NSTRING_EQUAL(found.at[2].body, "b", 1);
     CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, 0);
     CU_ASSERT_EQUAL(counts_of(queue, "two").waiting, 3);
     CU_ASSERT_FALSE(queue_move(queue, "nobody", "two", &moved, &why));
