@@ -25,6 +25,9 @@ struct post_limits;
  * memory was out for an event (ms). Call before forwarder_run. */
 void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits, int64_t starved_ms);
 
+/* For tests likewise: the longest first pause after a failed request, at least 50 ms. Call before forwarder_run. */
+void forwarder_back_off(struct forwarder *forwarder, int64_t first_ms);
+
 enum forward_until {
     FORWARD_UNTIL_STOPPED, /* waits for the reading while another process has it */
     FORWARD_UNTIL_IDLE,    /* until nothing is left that is due now, and nothing is with a data plane; events that wait

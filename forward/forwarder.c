@@ -88,6 +88,12 @@ void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limi
         forwarder->traffic[i].starved_ms = starved_ms;
 }
 
+void forwarder_back_off(struct forwarder *forwarder, int64_t first_ms)
+{
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        forwarder->traffic[i].backoff_ms = first_ms;
+}
+
 /* Takes up what the data planes answered. Returns whether there was anything. */
 static bool take_answers(struct forwarder *forwarder)
 {

@@ -96,6 +96,7 @@ struct traffic {
         unsigned char tries;
     } starved;          /* the next event, for which memory was out: it is read alone */
     int64_t starved_ms; /* pause after the first such try; it doubles */
+    int64_t backoff_ms; /* likewise after a failed request */
 
     struct verdicts verdicts;
     moment tell_due;    /* when they are told */

@@ -19,7 +19,6 @@
 #include "watch/clock.h"
 
 #define SOON_MS 10000
-#define PROBED_MS 1500  /* by then a probe that is due has begun */
 #define STOPPED_MS 3000 /* mod_fcgid kills what has not ended by then */
 
 /* The usual sources, and one, named hung, whose data plane is at that URL. */
@@ -141,16 +140,40 @@ static void a_thread_that_is_stuck(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
-/* Makes the writing probe due, which has been made once. */
+/* Lets the first probe write, as the second one does: what says when the last one succeeded is there and old. */
 static void age_probe(const struct site *site)
 {
     const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
     char path[PATH_SIZE];
     path_join(path, site->directory, "state/health.probe");
-    int aged = -1;
-    for (moment deadline = clock_now() + SOON_MS; aged != 0 && clock_now() < deadline; poll(NULL, 0, 50))
-        aged = utimensat(AT_FDCWD, path, long_ago, 0);
-    CU_ASSERT_EQUAL(aged, 0);
+    CU_ASSERT(temporary_write(site->directory, "state/health.probe", 0600, "", 0));
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+}
+
+/* Whether some process has a flock on that file. */
+static bool is_locked(const struct site *site, const char *name)
+{
+    char path[PATH_SIZE], inode[32], line[256];
+    struct stat status;
+    bool locked = false;
+    path_join(path, site->directory, name);
+    FILE *locks = fopen("/proc/locks", "re");
+    bool known = stat(path, &status) == 0;
+    snprintf(inode, sizeof inode, ":%llu ", known ? (unsigned long long)status.st_ino : 0ULL);
+    while (known && locks != NULL && !locked && fgets(line, sizeof line, locks) != NULL)
+        locked = strstr(line, "FLOCK") != NULL && strstr(line, inode) != NULL;
+    if (locks != NULL)
+        fclose(locks);
+    return locked;
+}
+
+/* A probe holds the lock on its file, and that on writing once it is about to write. */
+static void wait_probes(const struct site *site)
+{
+    bool probes = false;
+    for (moment deadline = clock_now() + SOON_MS; !probes && clock_now() < deadline; poll(NULL, 0, 5))
+        probes = is_locked(site, "state/health.probe") && is_locked(site, "state/write.lock");
+    check(probes, "a probe has begun to write");
 }
 
 /* Somebody else's transaction: what is left behind in a write must find its memory until the process is gone. */
@@ -159,15 +182,15 @@ static void a_database_that_is_locked(void)
     struct site site;
     char path[PATH_SIZE];
     sqlite3 *outside = NULL;
-    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (durable_open(&site, &setup_lighttpd_spawn, "shutdown_grace = 1s\n")) {
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
+        age_probe(&site);
         CU_ASSERT(standin_wait_messages(site.standin, 1, durable_patience(SOON_MS)));
         path_join(path, site.directory, "state/queue.db");
         CU_ASSERT_EQUAL(sqlite3_open_v2(path, &outside, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
         sqlite3_busy_timeout(outside, SOON_MS);
         CU_ASSERT_EQUAL(sqlite3_exec(outside, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-        age_probe(&site);
-        poll(NULL, 0, PROBED_MS);
+        wait_probes(&site);
         check_stops(&site);
         sqlite3_close(outside);
     }

@@ -67,6 +67,7 @@ static void run_with(struct rig *rig, int64_t silence_ms, int64_t whole_ms)
     limits.whole_ms = whole_ms;
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
+    forwarder_back_off(rig->forwarder, RIG_BACKOFF_MS);
     forwarder_limit(rig->forwarder, &limits, 1000);
     rig_go(rig);
 }

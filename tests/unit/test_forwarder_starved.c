@@ -59,6 +59,7 @@ static void run_with(struct rig *rig, int64_t starved_ms)
     struct why why;
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
+    forwarder_back_off(rig->forwarder, RIG_BACKOFF_MS);
     forwarder_limit(rig->forwarder, &post_limits_usual, starved_ms);
     rig_go(rig);
 }
