@@ -34,9 +34,9 @@ enum forward_until {
                               for a later try do not count */
 };
 
-/* Forwards, as soon as no other process does, until forwarder_stop, the deadline (what is with a data plane then is
- * awaited), or as `until` says. The calling thread owns the queue's reading from then on. Returns false when this
- * process never had the reading; else it is not called again. */
+/* Forwards, as soon as no other process does, until forwarder_stop, the deadline, or as `until` says. What is with a
+ * data plane at the deadline is awaited; while one is slow, the other sources go on. The calling thread owns the
+ * queue's reading from then on. Returns false when this process never had the reading; else it is not called again. */
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline);
 
 /* After forwarder_run: the last event of a source (by its place in the configuration) that was read; what came later

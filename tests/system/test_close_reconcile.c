@@ -363,6 +363,28 @@ static void cron_reconciles_what_is_due(void)
     close_site_close(&site);
 }
 
+/* A backlog that would take all of its time does not keep cron from reconciling. */
+static void cron_reconciles_in_spite_of_a_backlog(void)
+{
+    static const char slowly[] = "deliver_rate = 2";
+    struct close_site site;
+    char id[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, slowly) && subscribe(&site, id)) {
+        add_events(&site, 30, 20, false);
+        CU_ASSERT(standin_close_wait_idle(site.close, 30000));
+        prepare_gap(&site);
+        close_site_configure(&site, NULL, NULL, slowly);
+        CU_ASSERT_EQUAL(standin_close_counts(site.close).pages, 0);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "cron", "--seconds", "1"), 0);
+        CU_ASSERT_STRING_EQUAL(site.said, "");
+        CU_ASSERT(standin_close_counts(site.close).pages > 0);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status", "--json"), 0);
+        CU_ASSERT(strstr(site.said, "\"missed_by_webhook\":30") != NULL);
+        CU_ASSERT(close_site_start_program(&site));
+    }
+    close_site_close(&site);
+}
+
 /* Under load: nothing is lost, nothing comes twice. */
 static void a_rotation_loses_nothing(void)
 {
@@ -408,6 +430,7 @@ void suite_close_reconcile(void)
         {"the program reconciles by itself", the_program_reconciles_by_itself},
         {"a stop cuts reconciling short", a_stop_cuts_reconciling_short},
         {"cron reconciles what is due", cron_reconciles_what_is_due},
+        {"cron reconciles in spite of a backlog", cron_reconciles_in_spite_of_a_backlog},
         {"a rotation under load loses nothing", a_rotation_loses_nothing},
         CU_TEST_INFO_NULL,
     };
