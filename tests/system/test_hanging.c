@@ -1,6 +1,7 @@
 /* The end and the reload wait for nobody: a resolver that hangs, a thread that is stuck. */
 #include "tests/suites.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -12,13 +13,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "forward/post.h"
 #include "tests/system/check.h"
 #include "tests/system/durable.h"
 #include "tests/system/hung_resolver.h"
 #include "tests/system/running.h"
+#include "tests/unit/forward_rig.h"
 #include "watch/clock.h"
 
 #define SOON_MS 10000
+#define TRIES 5         /* of a lane, while the resolver hangs */
 #define STOPPED_MS 3000 /* mod_fcgid kills what has not ended by then */
 
 /* The usual sources, and one, named hung, whose data plane is at that URL. */
@@ -80,7 +84,7 @@ static void a_resolver_that_hangs(void)
 {
     struct site site;
     struct hung_resolver resolver;
-    if (hung_resolver_start(&resolver) && open_hung(&site, "http://" HUNG_NAME)) {
+    if (hung_resolver_start(&resolver, 30) && open_hung(&site, "http://" HUNG_NAME)) {
         send_hung(&site, "ev_1");
         CU_ASSERT(hung_resolver_wait_asked(&resolver, SOON_MS));
         check_alpha_delivers(&site, "ev_2", 1);
@@ -91,6 +95,64 @@ static void a_resolver_that_hangs(void)
         check_stops(&site);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
+    hung_resolver_stop(&resolver);
+}
+
+static size_t count_threads(void)
+{
+    size_t count = 0;
+    DIR *threads = opendir("/proc/self/task");
+    for (const struct dirent *entry; threads != NULL && (entry = readdir(threads)) != NULL;)
+        count += entry->d_name[0] != '.';
+    if (threads != NULL)
+        closedir(threads);
+    return count;
+}
+
+/* Waits until the last try failed because the name is being looked up, and looks how many threads there are at most. */
+static bool wait_refused(struct rig *rig, size_t *threads)
+{
+    struct notes notes = {.reason = ""};
+    for (moment deadline = clock_now() + SOON_MS; clock_now() < deadline; poll(NULL, 0, 10)) {
+        size_t now = count_threads();
+        *threads = now > *threads ? now : *threads;
+        rig_notes(rig, &notes);
+        if (strstr(notes.reason, "still being looked up") != NULL && notes.tries >= TRIES)
+            return true;
+    }
+    return false;
+}
+
+/* Each try would leave a thread behind, for as long as the resolver hangs. Once it answers, the name is asked for
+ * again.
+ */
+static void lookups_that_hang_do_not_gather(void)
+{
+    struct rig rig;
+    struct hung_resolver resolver;
+    struct why why;
+    struct post_limits limits = post_limits_usual;
+    if (hung_resolver_start(&resolver, 2)) {
+        rig_prepare(&rig);
+        rig.made.source[0].data_plane_url = (char[]){"http://" HUNG_NAME};
+        rig_open(&rig);
+        for (unsigned i = 0; i < 20; i++)
+            rig_append(&rig, i, 20, NULL);
+        rig.forwarder = forwarder_new(&rig.made.config, rig.queue, &why);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(rig.forwarder);
+        limits.connect_ms = 50;
+        forwarder_limit(rig.forwarder, &limits, 1000);
+        forwarder_back_off(rig.forwarder, 50);
+        size_t before = count_threads(), threads = 0;
+        rig_go(&rig);
+        CU_ASSERT(wait_refused(&rig, &threads));
+        /* the forwarder, a try of each lane, who asks, and some of the queue's: far less than TRIES of each lane */
+        size_t most = before + 2 * (size_t)rig.made.config.lanes + 2;
+        check(threads <= most, "there are %zu threads, and not more than %zu", threads, most);
+        hung_resolver_forget(&resolver);
+        CU_ASSERT(hung_resolver_wait_asked(&resolver, SOON_MS));
+        rig_end(&rig);
+    }
     hung_resolver_stop(&resolver);
 }
 
@@ -201,6 +263,7 @@ void suite_hanging(void)
 {
     static CU_TestInfo tests[] = {
         {"a resolver that hangs", a_resolver_that_hangs},
+        {"lookups that hang do not gather", lookups_that_hang_do_not_gather},
         {"a thread that is stuck", a_thread_that_is_stuck},
         {"a database that is locked from outside", a_database_that_is_locked},
         CU_TEST_INFO_NULL,

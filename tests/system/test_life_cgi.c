@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "tests/system/check.h"
+#include "tests/system/durable.h"
 #include "tests/system/load.h"
 #include "tests/system/running.h"
 #include "tests/system/site.h"
@@ -51,7 +52,7 @@ static void check_all_arrive(const struct setup *setup)
         struct load_options options = {.url = site.url,
                                        .signature_key = ALPHA_SIGNATURE_KEY,
                                        .prefix = "ev",
-                                       .count = 200,
+                                       .count = durable_share(200),
                                        .connections = 8,
                                        .marked = LOAD_NONE};
         struct load *load = load_start(&options);
@@ -163,7 +164,7 @@ void suite_life_cgi(void)
 {
     static CU_TestInfo tests[] = {
         {"the answer comes before the data plane's", the_answer_comes_first},
-        {"200 events over 8 connections arrive by children alone", all_arrive_by_children_alone},
+        {"events over 8 connections arrive by children alone", all_arrive_by_children_alone},
         {"where the child is killed cron delivers", where_the_child_is_killed_cron_delivers},
         {"a slow source holds up nobody", a_slow_source_holds_up_nobody},
         {"a GET is answered, and leaves no child", a_get_leaves_no_child},
