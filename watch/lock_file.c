@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -47,14 +48,18 @@ int lock_take(int *fd, const char *path, int how)
     }
 }
 
-/* Whether a line of /proc/locks is about the exclusive lock on this file; *pid is its holder then. */
+/* Whether a line of /proc/locks is about the exclusive lock on this file; *pid is its holder then. A line is like
+ * "3: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF", the device's numbers in base 16. */
 static bool is_about(const char *line, const struct stat *file, long *pid)
 {
-    unsigned high, low;
-    unsigned long long inode;
-    const char *at = strstr(line, " FLOCK ");
-    return at != NULL && sscanf(at, " FLOCK %*s WRITE %ld %x:%x:%llu ", pid, &high, &low, &inode) == 4 &&
-           high == major(file->st_dev) && low == minor(file->st_dev) && inode == file->st_ino;
+    char wanted[80], *end;
+    const char *write = strstr(line, " WRITE ");
+    if (write == NULL || strstr(line, " FLOCK ") == NULL)
+        return false;
+    *pid = strtol(write + strlen(" WRITE "), &end, 10);
+    snprintf(wanted, sizeof wanted, " %02x:%02x:%llu ", major(file->st_dev), minor(file->st_dev),
+             (unsigned long long)file->st_ino);
+    return strncmp(end, wanted, strlen(wanted)) == 0;
 }
 
 static bool is_stopped(long pid)
