@@ -1,5 +1,7 @@
 /* An event that needs more memory than there is, or whose reading the kernel ends for want of it, holds up the others
  * for a while only, and is a dead letter then. */
+#include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -181,10 +183,22 @@ static void append_hungry(struct rig *rig)
     free(body);
 }
 
+/* The addresses that are left are for the event, and not for the heaps and stacks of the threads that start later. */
+static bool make_threads_small(void)
+{
+    pthread_attr_t small;
+    bool made = mallopt(M_ARENA_MAX, 1) == 1 && pthread_attr_init(&small) == 0 &&
+                pthread_attr_setstacksize(&small, (size_t)512 << 10) == 0 && pthread_setattr_default_np(&small) == 0;
+    pthread_attr_destroy(&small);
+    return made;
+}
+
 /* In a child: returns how many things are wrong there. */
 static int starve(void)
 {
     struct rig rig;
+    if (!make_threads_small())
+        return 1;
     rig_prepare(&rig);
     rig_open(&rig);
     rig_append(&rig, 1, 10, NULL);
