@@ -123,7 +123,8 @@ struct close_client *close_client_new(const struct config *config, const struct 
         client->easy = curl_easy_init();
         good = client->multi != NULL && client->easy != NULL && add_header(client, "Expect:") &&
                add_header(client, "Accept: application/json") && add_header(client, "Content-Type: application/json") &&
-               set_options(client, config, source) == CURLE_OK;
+               set_options(client, config, source) == CURLE_OK &&
+               lookup_watch(&client->lookup, client->easy, client->base) == CURLE_OK;
     }
     if (good)
         return client;
@@ -168,12 +169,23 @@ bool client_wait(struct close_client *client, int64_t ms, const char *reason)
     return true;
 }
 
+/* A lookup that was not begun is no host that does not exist: nothing arrived, and it is tried again. */
+static void end_lookup(struct close_client *client, CURLcode *code, bool stopped)
+{
+    struct why why = {""};
+    if (!lookup_end(&client->lookup, client->easy, stopped ? CURLE_OPERATION_TIMEDOUT : *code, &why))
+        return;
+    *code = CURLE_COULDNT_CONNECT;
+    snprintf(client->error, sizeof client->error, "%.200s", why.text);
+}
+
 /* Moves the request on until it is done. Returns false when all is to end. */
 static bool perform(struct close_client *client, CURLcode *code)
 {
     struct curl_waitfd stop = {.fd = client->options.stop_fd, .events = CURL_WAIT_POLLIN};
     unsigned count = client->options.stop_fd >= 0 ? 1 : 0;
     *code = CURLE_FAILED_INIT;
+    lookup_begin(&client->lookup);
     if (curl_multi_add_handle(client->multi, client->easy) != CURLM_OK)
         return true;
     int running = 1, left;
@@ -189,6 +201,7 @@ static bool perform(struct close_client *client, CURLcode *code)
         if (message->msg == CURLMSG_DONE)
             *code = message->data.result;
     }
+    end_lookup(client, code, stopped);
     curl_multi_remove_handle(client->multi, client->easy);
     return !stopped;
 }

@@ -60,7 +60,7 @@ bool closeapi_left_over(const struct config *config, char name[static 256]);
 enum reconcile_result {
     RECONCILE_DONE,
     RECONCILE_NOTHING, /* there is no subscription yet, and never was; why says how to make one */
-    RECONCILE_BUSY,    /* another process is at it */
+    RECONCILE_BUSY,    /* another process is at it, and why says which */
     RECONCILE_TROUBLE, /* done, but somebody must look at something: it is paused, unhealthy, or data are hidden */
     RECONCILE_FAILED,
     RECONCILE_STOPPED,
@@ -104,6 +104,10 @@ bool closeapi_directory(const struct config *config, const struct source *source
 /* Locks a file in it, for this process. Returns a descriptor that holds the lock until it is closed; -1 with the reason
  * when another process has it still after the milliseconds. */
 int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct why *why);
+
+/* Whether a process that reconciles this source was stopped in the middle, so that nobody else can; why says what to do
+ * then. */
+bool closeapi_is_stopped(const struct config *config, const struct source *source, struct why *why);
 
 /* Notes that it is us who paused a subscription; whether it was. */
 bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct why *why);

@@ -35,6 +35,29 @@ bool closeapi_directory(const struct config *config, const struct source *source
     return small_directory(made, parent, slash + 1, why) && small_directory(out, config->state_dir, name, why);
 }
 
+/* Says who has the lock. */
+static void describe_holder(const char *path, struct why *why)
+{
+    struct lock_holder holder = lock_find_holder(path);
+    if (holder.stopped)
+        why_set(why, "process %ld is at it, and was stopped (Ctrl-Z): `kill -CONT %ld` lets it go on", (long)holder.pid,
+                (long)holder.pid);
+    else if (holder.pid > 0)
+        why_set(why, "process %ld is at it now: try again when it has ended", (long)holder.pid);
+    else
+        why_set(why, "another process is at it now: try again when it has ended");
+}
+
+bool closeapi_is_stopped(const struct config *config, const struct source *source, struct why *why)
+{
+    char path[SMALL_PATH];
+    int length = snprintf(path, sizeof path, "%s/closeapi/%s/reconcile.lock", config->state_dir, source->name);
+    if (length >= (int)sizeof path || !lock_find_holder(path).stopped)
+        return false;
+    describe_holder(path, why);
+    return true;
+}
+
 int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct why *why)
 {
     char path[SMALL_PATH];
@@ -48,7 +71,7 @@ int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, stru
             continue;
         }
         if (error == EWOULDBLOCK)
-            why_set(why, "another process is at it now: try again when it has ended");
+            describe_holder(path, why);
         else
             why_set(why, "cannot lock %.300s: %s", path, strerror(error));
         if (fd >= 0)

@@ -15,11 +15,13 @@
 #include "watch/log.h"
 
 #define PATIENCE_MS 60000
-#define BUSY_MS 60000    /* until it is looked again whether another process has done it */
-#define LATEST_MS 900000 /* the calendar's clock may jump: look at it so often */
+#define BUSY_MS 60000        /* until it is looked again whether another process has done it */
+#define BUSY_LONG_MS 1800000 /* then it is said who has been at it for so long */
+#define LATEST_MS 900000     /* the calendar's clock may jump: look at it so often */
 
 struct reconciler {
     const struct config *config;
+    moment said_busy; /* when it was said last that another process is at it; 0: never */
     pthread_t thread;
     int stop_fd;
     pthread_mutex_t lock;
@@ -53,6 +55,20 @@ static enum reconcile_result reconcile(const struct config *config, const struct
     return result;
 }
 
+/* Another process is at it. That is as it should be, unless it was stopped or takes very long. */
+static void say_busy(struct reconciler *reconciler, const struct source *source, int64_t due, const struct why *why)
+{
+    struct why words = {""};
+    bool stopped = closeapi_is_stopped(reconciler->config, source, &words);
+    moment now = clock_now();
+    if (!stopped && clock_unix_ms() - due < BUSY_LONG_MS)
+        return;
+    if (reconciler->said_busy > 0 && now - reconciler->said_busy < BUSY_LONG_MS)
+        return;
+    reconciler->said_busy = now;
+    log_write(LEVEL_WARN, "msg=not_reconciled source=%s reason=\"%s\"", source->name, stopped ? words.text : why->text);
+}
+
 /* Does what is due. Returns after how many milliseconds to look again. */
 static int64_t do_due(struct reconciler *reconciler)
 {
@@ -67,6 +83,8 @@ static int64_t do_due(struct reconciler *reconciler)
             enum reconcile_result result = reconcile(reconciler->config, source, reconciler->stop_fd, false, &why);
             if (result == RECONCILE_STOPPED)
                 return 0;
+            if (result == RECONCILE_BUSY)
+                say_busy(reconciler, source, due, &why);
             due = closeapi_due(reconciler->config, source);
             if (result == RECONCILE_BUSY || due <= clock_unix_ms()) /* it could not even be noted */
                 due = clock_unix_ms() + BUSY_MS;
@@ -174,7 +192,8 @@ bool reconcile_due(const struct config *config, moment deadline,
             continue;
         enum reconcile_result result = reconcile(config, source, fd, true, &why);
         any = true;
-        if (result == RECONCILE_FAILED || result == RECONCILE_TROUBLE)
+        bool stopped = result == RECONCILE_BUSY && closeapi_is_stopped(config, source, &why);
+        if (result == RECONCILE_FAILED || result == RECONCILE_TROUBLE || stopped)
             trouble(context, source->name, why.text);
     }
     if (fd >= 0)

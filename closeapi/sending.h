@@ -6,6 +6,7 @@
 
 #include "closeapi/client.h"
 #include "watch/clock.h"
+#include "watch/lookups.h"
 
 struct close_client {
     CURLM *multi;
@@ -16,6 +17,7 @@ struct close_client {
     moment not_before; /* the rate limit says so */
     uint64_t requests;
     char error[CURL_ERROR_SIZE];
+    struct lookup lookup; /* of the API's name */
 
     struct close_answer *answer; /* of the request in hand */
     int64_t reset_ms;            /* of RateLimit; -1: it was not said */

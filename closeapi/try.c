@@ -44,6 +44,8 @@ bool closeapi_try(const struct config *config, const struct source *source, stru
     struct keyring held;
     struct coverage coverage;
     bool good = false;
+    if (closeapi_is_stopped(config, source, why))
+        return false;
     struct close_client *client = close_client_new(config, source, &options, why);
     if (client == NULL)
         return false;

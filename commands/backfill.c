@@ -1,6 +1,7 @@
 /* backfill: a stretch of Close's Event Log into the queue. */
 #include "commands/commands.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -26,34 +27,59 @@ struct wish {
 
 /* What shows how far it is. */
 struct display {
-    bool terminal;
+    int terminal; /* stderr, opened anew without waiting: it may be stopped (Ctrl-S) while locks are held; -1: a log */
     moment started, shown;
 };
 
-static void print_left(int64_t ms)
+static void open_display(struct display *display)
+{
+    *display = (struct display){.terminal = -1, .started = clock_now(), .shown = clock_now()};
+    if (isatty(STDERR_FILENO))
+        display->terminal = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (display->terminal < 0)
+        log_open(LEVEL_INFO);
+}
+
+/* Takes the bar away. */
+static void close_display(const struct display *display)
+{
+    if (display->terminal < 0)
+        return;
+    close(display->terminal);
+    if (display->shown != display->started)
+        fputs("\r\x1b[K", stderr);
+}
+
+/* What a stopped terminal does not take is not shown: the next line comes soon. */
+static void show_line(const struct display *display, const char *line)
+{
+    ssize_t n = write(display->terminal, line, strlen(line));
+    (void)n;
+}
+
+static const char *describe_left(char out[static 32], int64_t ms)
 {
     int64_t s = ms / 1000;
     if (s >= 3600)
-        fprintf(stderr, "%" PRId64 "h%02" PRId64 "m", s / 3600, s / 60 % 60);
+        snprintf(out, 32, "  left %" PRId64 "h%02" PRId64 "m", s / 3600, s / 60 % 60);
     else
-        fprintf(stderr, "%" PRId64 "m%02" PRId64 "s", s / 60, s % 60);
+        snprintf(out, 32, "  left %" PRId64 "m%02" PRId64 "s", s / 60, s % 60);
+    return out;
 }
 
 static void show_bar(const struct display *display, const struct fill_counts *counts, int per_mille, const char *date)
 {
-    char bar[BAR + 1];
+    char bar[BAR + 1], left[32] = "", line[400];
     for (int i = 0; i < BAR; i++)
         bar[i] = i * 1000 < per_mille * BAR ? '#' : '.';
     bar[BAR] = '\0';
-    fprintf(stderr,
-            "\r[%s] %3d %%  window %" PRIu64 "  %" PRIu64 " events, %" PRIu64 " new, %" PRIu64 " known  at %.19s", bar,
-            per_mille / 10, counts->windows + 1, counts->events, counts->fresh, counts->known, date);
-    if (per_mille > 0) {
-        fputs("  left ", stderr);
-        print_left((clock_now() - display->started) * (1000 - per_mille) / per_mille);
-    }
-    fputs("\x1b[K", stderr);
-    fflush(stderr);
+    if (per_mille > 0)
+        describe_left(left, (clock_now() - display->started) * (1000 - per_mille) / per_mille);
+    snprintf(line, sizeof line,
+             "\r[%s] %3d %%  window %" PRIu64 "  %" PRIu64 " events, %" PRIu64 " new, %" PRIu64
+             " known  at %.19s%s\x1b[K",
+             bar, per_mille / 10, counts->windows + 1, counts->events, counts->fresh, counts->known, date, left);
+    show_line(display, line);
 }
 
 static void progress(void *context, const struct fill_counts *counts, int64_t from_us, int64_t reached_us,
@@ -62,12 +88,12 @@ static void progress(void *context, const struct fill_counts *counts, int64_t fr
     struct display *display = context;
     char date[DATE_PRINTED];
     moment now = clock_now();
-    if (now - display->shown < (display->terminal ? TERMINAL_MS : LOG_MS))
+    if (now - display->shown < (display->terminal >= 0 ? TERMINAL_MS : LOG_MS))
         return;
     display->shown = now;
     int per_mille = until_us > from_us ? (int)((reached_us - from_us) * 1000 / (until_us - from_us)) : 1000;
     date_print(reached_us, DATE_MILLISECONDS, date);
-    if (display->terminal)
+    if (display->terminal >= 0)
         show_bar(display, counts, per_mille, date);
     else
         log_write(LEVEL_INFO,
@@ -79,8 +105,10 @@ static void progress(void *context, const struct fill_counts *counts, int64_t fr
 static void waits(void *context, int64_t ms, const char *reason)
 {
     const struct display *display = context;
-    if (display->terminal)
-        fprintf(stderr, "\rwaiting %" PRId64 " s: %.100s\x1b[K", ms / 1000, reason);
+    char line[200];
+    snprintf(line, sizeof line, "\rwaiting %" PRId64 " s: %.100s\x1b[K", ms / 1000, reason);
+    if (display->terminal >= 0)
+        show_line(display, line);
     else
         log_write(LEVEL_INFO, "msg=waiting ms=%" PRId64 " reason=\"%.200s\"", ms, reason);
 }
@@ -161,24 +189,27 @@ static int tell(const struct wish *wish, const struct backfill_report *report, i
     return COMMAND_FAILED;
 }
 
-static int run(struct close_side *side, struct wish *wish)
+static void warn_of_file(const struct close_side *side)
 {
-    struct display display = {.terminal = isatty(STDERR_FILENO) != 0, .started = clock_now(), .shown = clock_now()};
-    struct backfill_report report;
-    struct why why = {""};
-    if (!display.terminal)
-        log_open(side->config->log_level);
     if (strncmp(side->source->data_plane_url, "file:", 5) == 0)
         fprintf(stderr,
                 "backfill: what goes into a file is not remembered: what was written before is written again\n");
+}
+
+static int run(struct close_side *side, struct wish *wish)
+{
+    struct display display;
+    struct backfill_report report;
+    struct why why = {""};
+    open_display(&display);
     wish->order.stop_fd = -1;
     wish->order.patience_ms = PATIENCE_MS;
     wish->order.progress = progress;
     wish->order.waits = waits;
     wish->order.context = &display;
     enum log_result result = backfill_run(side->config, side->source, side->queue, &wish->order, &report, &why);
-    if (display.terminal && display.shown != display.started)
-        fputs("\r\x1b[K", stderr);
+    close_side_let_go(side);
+    close_display(&display);
     return result == LOG_DONE ? tell(wish, &report, side->config->dedupe_window_ms) : close_side_failed(side, &why);
 }
 
@@ -199,8 +230,10 @@ int command_backfill(int argc, char **argv)
         return options_wrong(argv[0], "since when? --since 2026-11-01, or --since 7d");
     struct close_side side;
     int code = close_side_begin(&side, argv[0], wish.source);
-    if (code == COMMAND_OK)
+    if (code == COMMAND_OK) {
+        warn_of_file(&side);
         code = close_side_queue(&side);
+    }
     if (code == COMMAND_OK)
         code = run(&side, &wish);
     close_side_end(&side);

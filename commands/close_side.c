@@ -118,12 +118,19 @@ bool close_side_holds_key(const struct close_side *side, const char *id, char so
     return found;
 }
 
-void close_side_end(struct close_side *side)
+void close_side_let_go(struct close_side *side)
 {
     queue_close(side->queue);
-    subscriptions_free(&side->list);
+    side->queue = NULL;
     if (side->lock >= 0)
         close(side->lock);
+    side->lock = -1;
+}
+
+void close_side_end(struct close_side *side)
+{
+    close_side_let_go(side);
+    subscriptions_free(&side->list);
     close_client_free(side->client);
     config_free(side->config);
 }

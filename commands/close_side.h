@@ -43,6 +43,9 @@ const struct subscription *close_side_find(const struct close_side *side, const 
 /* Whether we hold the key of a subscription, for any source. */
 bool close_side_holds_key(const struct close_side *side, const char *id, char source[static 128]);
 
+/* Closes the queue and lets go of the lock: whoever is to read what is printed from here on may take his time. */
+void close_side_let_go(struct close_side *side);
+
 void close_side_end(struct close_side *side);
 
 #endif

@@ -203,6 +203,23 @@ static void tell_trouble(void *context, const char *source, const char *words)
     problem(context, "source %s: %s", source, words);
 }
 
+/* Forwards and reconciles until the deadline. Where something is to be reconciled, a backlog that takes all the time
+ * gets half of it at first. Another process that forwards or reconciles already does so for this one, too. Returns
+ * false with the reason when the queue cannot be opened. */
+static bool work(struct findings *findings, moment deadline, struct why *why)
+{
+    const struct config *config = findings->config;
+    moment first = deadline;
+    if (reconciler_is_wanted(config))
+        first -= (deadline - clock_now()) / 2;
+    if (forward_bounded(config, first, why) == BOUNDED_FAILED)
+        return false;
+    bool over = first < deadline && clock_now() >= first;
+    if (!reconcile_due(config, deadline, tell_trouble, findings) && !over)
+        return true;
+    return forward_bounded(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
+}
+
 /* What a queue requires that keeps something. */
 static void keep(struct findings *findings, moment deadline)
 {
@@ -213,13 +230,10 @@ static void keep(struct findings *findings, moment deadline)
         return;
     }
     cron_mark_read(directory, &findings->mark);
-    bool failed = forward_bounded(findings->config, deadline, &why) == BOUNDED_FAILED;
-    if (!failed && reconcile_due(findings->config, deadline, tell_trouble, findings)) /* what it brought is due, too */
-        failed = forward_bounded(findings->config, deadline, &why) == BOUNDED_FAILED;
-    if (failed)
-        problem(findings, "%s", why.text);
-    else
+    if (work(findings, deadline, &why))
         look(findings);
+    else
+        problem(findings, "%s", why.text);
     look_at_disk(findings);
     if (!cron_mark_write(directory, findings->mark.letter) && findings->problems == 0)
         problem(findings, "cannot write %s/cron.last: %s", directory, strerror(errno));

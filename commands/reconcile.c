@@ -104,6 +104,7 @@ int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wis
         close(side->lock);
     side->lock = -1;
     enum reconcile_result result = closeapi_reconcile(side->config, side->source, side->queue, &options, &report, &why);
+    close_side_let_go(side);
     return tell(side, wish, result, &report, &why);
 }
 

@@ -102,6 +102,7 @@ static int resume(struct close_side *side, const char *id)
     if (subscriptions_set_status(side->client, one->id, "active", &why) != CLOSE_DONE ||
         !closeapi_note_pause(side->directory, one->id, false, &why))
         return close_side_failed(side, &why);
+    close_side_let_go(side);
     printf("%s is active: Close sends again\n", one->id);
     fflush(stdout);
     if (side->config->queue == QUEUE_NONE) {

@@ -95,6 +95,7 @@ int command_subscriptions(int argc, char **argv)
     int code = close_side_begin(&side, argv[0], source);
     if (code == COMMAND_OK)
         code = close_side_list(&side);
+    close_side_let_go(&side);
     if (code == COMMAND_OK && json) {
         print_json(&side);
     } else if (code == COMMAND_OK) {

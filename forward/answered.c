@@ -104,12 +104,12 @@ static void delivered(struct lane *lane, const struct answer *answer)
     traffic_search_accepted(traffic);
 }
 
-static int64_t delay_after(unsigned tries, const struct answer *answer)
+static int64_t delay_after(const struct traffic *traffic, unsigned tries, const struct answer *answer)
 {
     uint64_t chance = 0;
     if (getrandom(&chance, sizeof chance, 0) < 0)
         chance = (uint64_t)clock_now();
-    return backoff_delay(tries, answer->retry_after_ms, chance);
+    return backoff_delay(traffic->backoff_ms, tries, answer->retry_after_ms, chance);
 }
 
 static void note_failing(struct traffic *traffic)
@@ -140,7 +140,7 @@ static void parked_again(struct lane *lane, const struct answer *answer)
         traffic_end(traffic, pending, VERDICT_DEAD, traffic->why.text);
         return;
     }
-    pending->until = clock_now() + delay_after(pending->tries + 1, answer);
+    pending->until = clock_now() + delay_after(traffic, pending->tries + 1, answer);
     pending_push(&traffic->parked, pending);
 }
 
@@ -165,7 +165,7 @@ static bool look_for_poison(struct lane *lane, const struct answer *answer)
     if (!may_park(lane->traffic))
         return false;
     traffic_report_event(lane->traffic, pending, "event_parked");
-    pending->until = clock_now() + delay_after(1, answer);
+    pending->until = clock_now() + delay_after(lane->traffic, 1, answer);
     traffic_park(lane, pending_pop(&lane->sending));
     return true;
 }
@@ -188,12 +188,12 @@ static void retry(struct lane *lane, const struct answer *answer)
     }
     lane->tries++;
     note_failing(lane->traffic);
-    int64_t delay = delay_after(lane->tries, answer);
+    int64_t delay = delay_after(lane->traffic, lane->tries, answer);
     report(lane, answer, LEVEL_WARN, "not_delivered", delay);
     bool soon = send_less(lane, answer);
     soon |= look_for_poison(lane, answer);
-    if (soon && delay > BACKOFF_FIRST_MS && answer->retry_after_ms == 0)
-        delay = BACKOFF_FIRST_MS;
+    if (soon && delay > lane->traffic->backoff_ms && answer->retry_after_ms == 0)
+        delay = lane->traffic->backoff_ms;
     if (answer->status == 429 && answer->retry_after_ms > 0)
         lane->asked = clock_now() + delay;
     lane_put_off(lane, clock_now() + delay);

@@ -25,15 +25,18 @@ struct post_limits;
  * memory was out for an event (ms). Call before forwarder_run. */
 void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits, int64_t starved_ms);
 
+/* For tests likewise: the longest first pause after a failed request, at least 50 ms. Call before forwarder_run. */
+void forwarder_back_off(struct forwarder *forwarder, int64_t first_ms);
+
 enum forward_until {
     FORWARD_UNTIL_STOPPED, /* waits for the reading while another process has it */
     FORWARD_UNTIL_IDLE,    /* until nothing is left that is due now, and nothing is with a data plane; events that wait
                               for a later try do not count */
 };
 
-/* Forwards, as soon as no other process does, until forwarder_stop, the deadline (what is with a data plane then is
- * awaited), or as `until` says. The calling thread owns the queue's reading from then on. Returns false when this
- * process never had the reading; else it is not called again. */
+/* Forwards, as soon as no other process does, until forwarder_stop, the deadline, or as `until` says. What is with a
+ * data plane at the deadline is awaited; while one is slow, the other sources go on. The calling thread owns the
+ * queue's reading from then on. Returns false when this process never had the reading; else it is not called again. */
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline);
 
 /* After forwarder_run: the last event of a source (by its place in the configuration) that was read; what came later

@@ -16,6 +16,7 @@
 #define OWN_AGAIN_MS 500
 #define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */
 #define RECALL_AGAIN_MS 2000
+#define SLOW_MS 1000 /* a data plane that has a batch for so long is not waited for by other sources */
 
 struct forwarder {
     const struct config *config;
@@ -88,6 +89,12 @@ void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limi
         forwarder->traffic[i].starved_ms = starved_ms;
 }
 
+void forwarder_back_off(struct forwarder *forwarder, int64_t first_ms)
+{
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        forwarder->traffic[i].backoff_ms = first_ms;
+}
+
 /* Takes up what the data planes answered. Returns whether there was anything. */
 static bool take_answers(struct forwarder *forwarder)
 {
@@ -118,7 +125,7 @@ static moment next_due(const struct forwarder *forwarder)
 {
     moment due = MOMENT_NEVER;
     for (size_t i = 0; i < forwarder->traffics; i++) {
-        moment one = traffic_due(&forwarder->traffic[i]);
+        moment one = forwarder->traffic[i].closed ? MOMENT_NEVER : traffic_due(&forwarder->traffic[i]);
         due = one < due ? one : due;
     }
     return due;
@@ -136,16 +143,55 @@ static void report(const struct forwarder *forwarder)
     }
 }
 
-/* Nothing new is sent any more: waits for what is with the data planes. */
+/* Sources that keep this process waiting after its time send no more. Returns whether there are any. */
+static bool close_slow(struct forwarder *forwarder)
+{
+    bool any = false;
+    for (size_t i = 0; i < forwarder->traffics; i++) {
+        struct traffic *traffic = &forwarder->traffic[i];
+        if (traffic_sends_since(traffic) > clock_now() - SLOW_MS)
+            continue;
+        traffic->closed = true;
+        any = true;
+    }
+    return any;
+}
+
+/* A turn after the time is over. others: those that are not closed go on. Returns whether another turn at once would
+ * find something to do. */
+static bool turn_late(struct forwarder *forwarder, bool others)
+{
+    bool more = false;
+    if (others) {
+        queue_woken(forwarder->queue);
+        requests_serve(forwarder->queue, forwarder->traffic, forwarder->traffics);
+    }
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        more |= traffic_turn(&forwarder->traffic[i], others && !forwarder->traffic[i].closed);
+    return take_answers(forwarder) || more;
+}
+
+/* The time is over: what is with the data planes is awaited, and nothing new is sent. But one that is slow may take a
+ * quarter of an hour, and nobody else can forward meanwhile: as long as there is one the other sources go on, each
+ * until it is slow itself, so that this comes to an end. After a stop they do not. */
 static void finish(struct forwarder *forwarder)
 {
+    int descriptors[] = {forwarder->stop_fd, queue_wake_fd(forwarder->queue)};
     while (any_sending(forwarder)) {
         bool stopped = atomic_load(&forwarder->stopped); /* a stop may still come, with its own deadline */
-        moment deadline = atomic_load(&forwarder->stop_deadline);
+        moment deadline = atomic_load(&forwarder->stop_deadline), look = clock_now() + SLOW_MS;
         if (clock_now() >= deadline)
             break;
-        poster_wait(forwarder->poster, &forwarder->stop_fd, stopped ? 0 : 1, clock_until(deadline));
-        take_answers(forwarder);
+        bool others = !stopped && close_slow(forwarder);
+        if (turn_late(forwarder, others))
+            continue;
+        moment due = others ? next_due(forwarder) : MOMENT_NEVER;
+        due = due < look ? due : look;
+        poster_wait(forwarder->poster, descriptors,
+                    stopped  ? 0
+                    : others ? 2
+                             : 1,
+                    clock_until(due < deadline ? due : deadline));
     }
     turn_all(forwarder, false);
     report(forwarder);

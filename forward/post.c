@@ -7,14 +7,14 @@
 #include <sys/socket.h>
 
 #include "watch/clock.h"
+#include "watch/lookups.h"
 
-/* With the resolving of its name: a first name server that is dead costs 5 s or 10 s of it. */
-#define CONNECT_MS 20000L
 #define DESCRIPTORS_MOST 8
 #define SEND_BUFFER (256 * 1024)
 
+/* To connect, resolving included: a first name server that is dead costs 5 s or 10 s of it. */
 const struct post_limits post_limits_usual = {
-    .silence_ms = 60 * 1000, .whole_ms = 15 * 60 * 1000, .answer_bytes = (size_t)64 * 1024};
+    .connect_ms = 20 * 1000, .silence_ms = 60 * 1000, .whole_ms = 15 * 60 * 1000, .answer_bytes = (size_t)64 * 1024};
 
 struct poster {
     CURLM *multi;
@@ -28,6 +28,7 @@ struct post {
     struct curl_slist *headers;
     void *owner;
     bool busy;
+    struct lookup lookup;
     struct post *next; /* in the poster's list of those that are busy */
     int64_t moved;     /* bytes up to now, both ways */
     moment moved_at;   /* when that last grew */
@@ -117,7 +118,6 @@ static CURLcode set_options(struct post *post, const char *url, const char *writ
     failed |= curl_easy_setopt(easy, CURLOPT_PASSWORD, "");
     failed |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
     failed |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     failed |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
     failed |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
@@ -144,7 +144,8 @@ struct post *post_new(struct poster *poster, const struct config *config, const 
         const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
         post->poster = poster;
         post->owner = owner;
-        good = set_options(post, url, key, config_certificates(config)) == CURLE_OK && set_headers(post);
+        good = set_options(post, url, key, config_certificates(config)) == CURLE_OK &&
+               lookup_watch(&post->lookup, post->easy, url) == CURLE_OK && set_headers(post);
     }
     free(url);
     if (!good) {
@@ -155,13 +156,14 @@ struct post *post_new(struct poster *poster, const struct config *config, const 
     return post;
 }
 
-/* It is under way no longer. */
-static void leave(struct post *post)
+/* It is under way no longer. result: CURLE_OPERATION_TIMEDOUT when it was given up. */
+static void leave(struct post *post, CURLcode result)
 {
     struct post **link = &post->poster->busy;
     while (*link != post)
         link = &(*link)->next;
     *link = post->next;
+    (void)lookup_end(&post->lookup, post->easy, result, &post->answer.error);
     curl_multi_remove_handle(post->poster->multi, post->easy);
     post->busy = false;
 }
@@ -171,7 +173,7 @@ void post_free(struct post *post)
     if (post == NULL)
         return;
     if (post->busy)
-        leave(post);
+        leave(post, CURLE_OPERATION_TIMEDOUT);
     curl_easy_cleanup(post->easy);
     curl_slist_free_all(post->headers);
     free(post);
@@ -189,11 +191,13 @@ bool post_start(struct post *post, const char *body, size_t length, struct why *
     struct poster *poster = post->poster;
     if (curl_easy_setopt(post->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length) != CURLE_OK ||
         curl_easy_setopt(post->easy, CURLOPT_TIMEOUT_MS, (long)poster->limits.whole_ms) != CURLE_OK ||
+        curl_easy_setopt(post->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)poster->limits.connect_ms) != CURLE_OK ||
         curl_easy_setopt(post->easy, CURLOPT_POSTFIELDS, body) != CURLE_OK ||
         curl_multi_add_handle(poster->multi, post->easy) != CURLM_OK) {
         why_set(why, "libcurl takes no request: out of memory");
         return false;
     }
+    lookup_begin(&post->lookup);
     post->busy = true;
     post->moved = 0;
     post->moved_at = clock_now();
@@ -245,7 +249,7 @@ static struct post *end_silent(struct poster *poster)
     for (struct post *post = poster->busy; post != NULL; post = post->next) {
         if (!is_silent(post))
             continue;
-        leave(post);
+        leave(post, CURLE_OPERATION_TIMEDOUT);
         post->answer.silent = true;
         why_set(&post->answer.error, "nothing came or went for %lld s", (long long)poster->limits.silence_ms / 1000);
         return post;
@@ -259,11 +263,12 @@ static void finish(struct post *post, CURLcode result)
 {
     struct answer *answer = &post->answer;
     bool too_long = result == CURLE_WRITE_ERROR && answer->length > post->poster->limits.answer_bytes;
-    leave(post);
+    leave(post, result);
     if (result != CURLE_OK && !too_long) {
         answer->cut = is_cut(result);
         answer->silent = result == CURLE_OPERATION_TIMEDOUT && is_connected(post);
-        why_set(&answer->error, "%s", post->error[0] != '\0' ? post->error : curl_easy_strerror(result));
+        if (answer->error.text[0] == '\0')
+            why_set(&answer->error, "%s", post->error[0] != '\0' ? post->error : curl_easy_strerror(result));
         return;
     }
     long status = 0;

@@ -16,6 +16,7 @@ struct post;   /* a place for one POST at a time, always to the same address */
 /* When an exchange ends without its end. Not its length is limited, but silence: a slow uplink and a slow data plane
  * come to an end too, and what is given up has to be sent again whole. */
 struct post_limits {
+    int64_t connect_ms;  /* until it is connected, resolving included */
     int64_t silence_ms;  /* no byte in either direction, once connected; also while the answer is waited for */
     int64_t whole_ms;    /* in all */
     size_t answer_bytes; /* of an answer's body that are read; then its status counts, and the connection is dropped */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "forward/backoff.h"
 #include "forward/file_sink.h"
 
 static bool init_lane(struct lane *lane, struct traffic *traffic, struct poster *poster, struct why *why)
@@ -30,6 +31,7 @@ bool traffic_init(struct traffic *traffic, const struct config *config, const st
         .queue = queue,
         .gzip = gzip,
         .starved_ms = STARVED_MS,
+        .backoff_ms = BACKOFF_FIRST_MS,
         .file = file_sink_path(source->data_plane_url),
         .rules = {.keep = source->keep.at,
                   .keeps = source->keep.count,

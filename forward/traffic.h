@@ -96,6 +96,7 @@ struct traffic {
         unsigned char tries;
     } starved;          /* the next event, for which memory was out: it is read alone */
     int64_t starved_ms; /* pause after the first such try; it doubles */
+    int64_t backoff_ms; /* likewise after a failed request */
 
     struct verdicts verdicts;
     moment tell_due;    /* when they are told */
@@ -104,6 +105,7 @@ struct traffic {
     int64_t failing_ms; /* since when the data plane fails; Unix time; 0: it does not */
     uint64_t made_with; /* hash of where and with which key it sends */
 
+    bool closed;          /* sends no more, in this process */
     uint64_t sent;        /* requests, up to now; that is the last one's number */
     uint64_t accepted;    /* number of the last one sent of those that the data plane took */
     moment blocked_until; /* somebody has to mend something */
@@ -144,6 +146,9 @@ void traffic_return(struct traffic *traffic, struct pending_list *from);
 
 /* Whether a request is with the data plane. */
 bool traffic_is_sending(const struct traffic *traffic);
+
+/* Since when the oldest one is; MOMENT_NEVER: none is. */
+moment traffic_sends_since(const struct traffic *traffic);
 
 struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending);
 

@@ -190,6 +190,18 @@ bool traffic_rest(struct traffic *traffic)
     return true;
 }
 
+moment traffic_sends_since(const struct traffic *traffic)
+{
+    moment since = MOMENT_NEVER;
+    if (traffic->search.asking)
+        since = traffic->lane[traffic->lanes].sent_at;
+    for (size_t i = 0; i < traffic->lanes; i++) {
+        if (traffic->lane[i].sending.count > 0)
+            since = earlier(since, traffic->lane[i].sent_at);
+    }
+    return since;
+}
+
 bool traffic_is_sending(const struct traffic *traffic)
 {
     if (traffic->search.asking)

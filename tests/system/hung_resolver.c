@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -14,7 +15,6 @@
 #include "tests/system/check.h"
 
 #define ADDRESS "127.0.0.53" /* of this machine; port 53 */
-#define RESOLV_CONF "nameserver " ADDRESS "\noptions timeout:30 attempts:1\n"
 
 static bool mount_over(const char *path, const char *over)
 {
@@ -28,9 +28,9 @@ static bool mount_over(const char *path, const char *over)
            mount(path, target, NULL, MS_BIND, NULL) == 0;
 }
 
-bool hung_resolver_start(struct hung_resolver *resolver)
+bool hung_resolver_start(struct hung_resolver *resolver, unsigned seconds)
 {
-    char path[PATH_SIZE];
+    char path[PATH_SIZE], text[128];
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(53)};
     *resolver = (struct hung_resolver){.socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
     inet_pton(AF_INET, ADDRESS, &address.sin_addr);
@@ -38,9 +38,9 @@ bool hung_resolver_start(struct hung_resolver *resolver)
         !check(temporary_make(resolver->directory), "a temporary directory can be made"))
         return false;
     path_join(path, resolver->directory, "resolv.conf");
-    resolver->mounted =
-        temporary_write(resolver->directory, "resolv.conf", 0644, RESOLV_CONF, sizeof RESOLV_CONF - 1) &&
-        mount_over(path, "/etc/resolv.conf");
+    int length = snprintf(text, sizeof text, "nameserver " ADDRESS "\noptions timeout:%u attempts:1\n", seconds);
+    resolver->mounted = temporary_write(resolver->directory, "resolv.conf", 0644, text, (size_t)length) &&
+                        mount_over(path, "/etc/resolv.conf");
     return check(resolver->mounted, "root can put another resolv.conf in its place");
 }
 

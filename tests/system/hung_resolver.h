@@ -17,8 +17,8 @@ struct hung_resolver {
 /* A name that only this resolver could know. */
 #define HUNG_NAME "data-plane.example"
 
-/* Whether it worked is a CUnit assertion. Stop it in either case. */
-bool hung_resolver_start(struct hung_resolver *resolver);
+/* A lookup hangs for so many seconds, 30 at most. Whether it worked is a CUnit assertion. Stop it in either case. */
+bool hung_resolver_start(struct hung_resolver *resolver, unsigned seconds);
 
 /* Forgets the questions so far. */
 void hung_resolver_forget(const struct hung_resolver *resolver);

@@ -15,19 +15,28 @@
 #include "tests/system/signature.h"
 
 #define COMMAND_MS 120000
+#define WORDS_MOST 8
 
-bool command_start(struct process *process, const struct site *site, const char *log, const char *name,
-                   const char *option)
+bool command_start_words(struct process *process, const struct site *site, const char *log, const char *const *words)
 {
     char program[PATH_SIZE], config[PATH_SIZE], path[PATH_SIZE], variable[PATH_SIZE + 32];
     site_program(site, program);
     path_join(config, site->directory, "closecrm.conf");
     path_join(path, site->directory, log);
     snprintf(variable, sizeof variable, "CLOSECRM_CONFIG=%s", config);
-    const char *arguments[] = {program, name, option, NULL};
+    const char *arguments[1 + WORDS_MOST + 1] = {program};
     const char *environment[] = {variable, NULL};
+    for (size_t i = 0; i < WORDS_MOST && words[i] != NULL; i++)
+        arguments[1 + i] = words[i];
     remove(path);
     return process_start(process, &(struct process_options){arguments, environment, site->directory, path});
+}
+
+bool command_start(struct process *process, const struct site *site, const char *log, const char *name,
+                   const char *option)
+{
+    const char *const words[] = {name, option, NULL};
+    return command_start_words(process, site, log, words);
 }
 
 struct output command_finish(struct process *process, const struct site *site, const char *log)

@@ -20,6 +20,9 @@ struct output {
 bool command_start(struct process *process, const struct site *site, const char *log, const char *name,
                    const char *option);
 
+/* The same with any words after the program's name; the last is NULL. */
+bool command_start_words(struct process *process, const struct site *site, const char *log, const char *const *words);
+
 /* Waits for its end, and reads its log. */
 struct output command_finish(struct process *process, const struct site *site, const char *log);
 

@@ -14,6 +14,8 @@
 #include "tests/system/check.h"
 #include "tests/system/close_site.h"
 
+#define PATIENT_MS 120000
+
 static const struct standin_close_options usual = {.hold_ms = 0};
 
 static void add_events(struct close_site *site, const char *prefix, size_t count)
@@ -124,54 +126,129 @@ static void a_probe_finds_the_limit(void)
     close_site_close(&site);
 }
 
-static void errors_are_one_line(void)
+/* What goes wrong, and a word of what is said about it. */
+struct failing {
+    const char *what;
+    const char *key, *url; /* NULL: the right ones */
+    struct close_fault fault;
+    const char *words;
+};
+
+static void check_said(const struct close_site *site, const struct failing *row, int code)
 {
-    static const struct {
-        const char *what;
-        const char *key, *url; /* NULL: the right ones */
-        struct close_fault fault;
-        const char *words;
-    } rows[] = {
+    check(code == 1, "%s: exit code 1", row->what);
+    check_one_line(site, row->what);
+    check(strstr(site->said, row->words) != NULL, "%s: says %s: %s", row->what, row->words, site->said);
+}
+
+/* A command that tries until its patience is over, beside the others: with a Close and a state directory of its own. */
+struct patient {
+    const struct failing *row;
+    struct standin_close *close;
+    struct process process;
+    char directory[16], log[32];
+};
+
+static void start_patient(struct patient *patient, const struct failing *row, size_t number, struct close_site *site)
+{
+    char program[PATH_SIZE], log[PATH_SIZE], text[1024], name[32], variable[PATH_SIZE + 64];
+    const char *const arguments[] = {program, "subscribe", "--url", close_site_url(site), NULL};
+    const char *const environment[] = {variable, NULL};
+    *patient = (struct patient){.row = row, .close = standin_close_start(&usual)};
+    snprintf(patient->directory, sizeof patient->directory, "patient-%zu", number);
+    snprintf(patient->log, sizeof patient->log, "%s.log", patient->directory);
+    snprintf(name, sizeof name, "%s/closecrm.conf", patient->directory);
+    snprintf(variable, sizeof variable, "CLOSECRM_CONFIG=%s/%s", site->site.directory, name);
+    if (row->fault.match != NULL)
+        standin_close_fail(patient->close, &row->fault);
+    int length = snprintf(text, sizeof text,
+                          "data_plane_url = http://127.0.0.1:%u\nwrite_key = " ALPHA_WRITE_KEY
+                          "\nclose_api_key = " CLOSE_API_KEY "\nclose_api_url = %s\n",
+                          site->site.standin_port, row->url == NULL ? standin_close_url(patient->close) : row->url);
+    CU_ASSERT(temporary_directory(site->site.directory, patient->directory));
+    CU_ASSERT(temporary_write(site->site.directory, name, 0600, text, (size_t)length));
+    site_program(&site->site, program);
+    path_join(log, site->site.directory, patient->log);
+    CU_ASSERT(
+        process_start(&patient->process, &(struct process_options){arguments, environment, site->site.directory, log}));
+}
+
+static void check_patient(struct patient *patient, struct close_site *site)
+{
+    int status = -1;
+    char keys[PATH_SIZE], name[32];
+    check(process_wait(&patient->process, PATIENT_MS, &status) && WIFEXITED(status), "%s: it ends", patient->row->what);
+    process_stop(&patient->process, 1000);
+    char *log = temporary_read(site->site.directory, patient->log);
+    snprintf(site->said, sizeof site->said, "%s", log == NULL ? "" : log);
+    free(log);
+    check_said(site, patient->row, WEXITSTATUS(status));
+    snprintf(name, sizeof name, "%s/state/keys", patient->directory);
+    path_join(keys, site->site.directory, name);
+    check(access(keys, F_OK) != 0, "%s: no key is there", patient->row->what);
+    CU_ASSERT_EQUAL(standin_close_subscriptions(patient->close), 0);
+    standin_close_stop(patient->close);
+}
+
+/* These are believed after a few tries at most. */
+static void check_soon_told(struct close_site *site)
+{
+    static const struct failing rows[] = {
         {"wrong key", "api_wrong", NULL, {.match = NULL}, "close_api_key"},
-        {"no such host", NULL, "http://no-such-host.invalid/api/v1", {.match = NULL}, "no such host"},
-        {"nobody there", NULL, "http://127.0.0.1:1/api/v1", {.match = NULL}, "no connection"},
         {"403", NULL, NULL, {"GET /", CLOSE_ANSWER, 9, 403, "{\"error\": \"no\"}"}, "administrator"},
         {"402", NULL, NULL, {"GET /", CLOSE_ANSWER, 9, 402, "{}"}, "plan"},
         {"no JSON", NULL, NULL, {"GET /", CLOSE_ANSWER, 9, 200, "<html>hello</html>"}, "close_api_url"},
         {"no object", NULL, NULL, {"GET /", CLOSE_ANSWER, 9, 200, "[]"}, "close_api_url"},
         {"no list", NULL, NULL, {"GET /webhook", CLOSE_ANSWER, 9, 200, "{\"error\": \"x\"}"}, "close_api_url"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        close_site_configure(site, rows[i].key, rows[i].url, NULL);
+        if (rows[i].fault.match != NULL)
+            standin_close_fail(site->close, &rows[i].fault);
+        check_said(site, &rows[i], CLOSE_RUN(site, "subscribe", "--url", close_site_url(site)));
+        standin_close_heal(site->close);
+    }
+    char tls[100];
+    snprintf(tls, sizeof tls, "https%s", standin_close_url(site->close) + 4); /* which does not speak TLS */
+    close_site_configure(site, NULL, tls, NULL);
+    CU_ASSERT_EQUAL(CLOSE_RUN(site, "subscribe", "--url", close_site_url(site)), 1);
+    check_one_line(site, "TLS failure");
+    CU_ASSERT(strstr(site->said, "TLS fails") != NULL);
+    CU_ASSERT_EQUAL(CLOSE_RUN(site, "reconcile"), 1);
+    check_one_line(site, "reconcile, TLS failure");
+
+    CU_ASSERT_EQUAL(standin_close_subscriptions(site->close), 0);
+    CU_ASSERT_EQUAL(close_site_keys(site), 0);
+}
+
+static void check_ids_are_named(struct close_site *site)
+{
+    static const char *const commands[] = {"unsubscribe", "pause", "resume", "rotate"};
+    close_site_configure(site, NULL, NULL, NULL);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        check(CLOSE_RUN(site, commands[i], "whsub_none") == 1, "%s: exit code 1", commands[i]);
+        check_one_line(site, commands[i]);
+        check(strstr(site->said, "whsub_none") != NULL, "%s names the id: %s", commands[i], site->said);
+    }
+}
+
+static void errors_are_one_line(void)
+{
+    static const struct failing slow[] = {
+        {"no such host", NULL, "http://no-such-host.invalid/api/v1", {.match = NULL}, "no such host"},
+        {"nobody there", NULL, "http://127.0.0.1:1/api/v1", {.match = NULL}, "no connection"},
         {"always 500", NULL, NULL, {"GET /", CLOSE_ANSWER, 999, 500, "oops"}, "later"},
         {"always cut", NULL, NULL, {"GET /", CLOSE_CUT, 999, 0, NULL}, "later"},
     };
     struct close_site site;
+    struct patient patients[sizeof slow / sizeof *slow];
     if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
-        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-            close_site_configure(&site, rows[i].key, rows[i].url, NULL);
-            if (rows[i].fault.match != NULL)
-                standin_close_fail(site.close, &rows[i].fault);
-            check(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)) == 1, "%s: exit code 1", rows[i].what);
-            check_one_line(&site, rows[i].what);
-            check(strstr(site.said, rows[i].words) != NULL, "%s: says %s: %s", rows[i].what, rows[i].words, site.said);
-            standin_close_heal(site.close);
-        }
-        char tls[100];
-        snprintf(tls, sizeof tls, "https%s", standin_close_url(site.close) + 4); /* which does not speak TLS */
-        close_site_configure(&site, NULL, tls, NULL);
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 1);
-        check_one_line(&site, "TLS failure");
-        CU_ASSERT(strstr(site.said, "TLS fails") != NULL);
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 1);
-        check_one_line(&site, "reconcile, TLS failure");
-
-        CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 0);
-        CU_ASSERT_EQUAL(close_site_keys(&site), 0);
-        close_site_configure(&site, NULL, NULL, NULL);
-        static const char *const commands[] = {"unsubscribe", "pause", "resume", "rotate"};
-        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-            check(CLOSE_RUN(&site, commands[i], "whsub_none") == 1, "%s: exit code 1", commands[i]);
-            check_one_line(&site, commands[i]);
-            check(strstr(site.said, "whsub_none") != NULL, "%s names the id: %s", commands[i], site.said);
-        }
+        for (size_t i = 0; i < sizeof slow / sizeof *slow; i++)
+            start_patient(&patients[i], &slow[i], i, &site);
+        check_soon_told(&site);
+        check_ids_are_named(&site);
+        for (size_t i = 0; i < sizeof slow / sizeof *slow; i++)
+            check_patient(&patients[i], &site);
     }
     close_site_close(&site);
 }

@@ -2,11 +2,15 @@
  * as a real one. */
 #include "tests/suites.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <termios.h>
+#include <unistd.h>
 
 #include "tests/system/check.h"
 #include "tests/system/close_site.h"
@@ -15,6 +19,8 @@
 #define SECOND_US INT64_C(1000000)
 #define DAY_US (INT64_C(86400) * SECOND_US)
 #define LEADS 50
+
+static const struct standin_close_options usual = {.hold_ms = 0};
 
 static size_t event_count(void)
 {
@@ -232,6 +238,88 @@ static void thirty_days_are_the_limit(void)
     close_site_close(&site);
 }
 
+/* ---- output that nobody takes ---- */
+
+/* What a repair, the running program and another command need. */
+static bool can_be_locked(const struct close_site *site, const char *name)
+{
+    char path[PATH_SIZE];
+    path_join(path, site->site.directory, name);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    bool had = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (fd >= 0)
+        close(fd);
+    return had;
+}
+
+static bool nothing_is_held(const struct close_site *site)
+{
+    return can_be_locked(site, "state/open.lock") && can_be_locked(site, "state/closeapi/default/backfill.lock") &&
+           can_be_locked(site, "state/closeapi/default/reconcile.lock");
+}
+
+/* Starts a command of these words, all that it prints going to a terminal. */
+static bool start_on_terminal(struct close_site *site, struct process *process, const char *terminal, const char *words)
+{
+    char program[PATH_SIZE], log[PATH_SIZE], config[PATH_SIZE + 32], line[256];
+    site_program(&site->site, program);
+    path_join(log, site->site.directory, "shell.log");
+    snprintf(config, sizeof config, "CLOSECRM_CONFIG=%s/closecrm.conf", site->site.directory);
+    snprintf(line, sizeof line, "exec \"$0\" %s >%s 2>&1", words, terminal);
+    const char *const arguments[] = {"/bin/sh", "-c", line, program, NULL};
+    const char *const environment[] = {config, NULL};
+    return process_start(process, &(struct process_options){arguments, environment, site->site.directory, log});
+}
+
+/* Runs it on a terminal that is stopped, as by Ctrl-S: it does its work, lets go, and ends once that goes on. */
+static void check_on_stopped_terminal(struct close_site *site, int terminal, int line, const char *words)
+{
+    struct process process = {0};
+    int status = -1;
+    size_t pages = standin_close_counts(site->close).pages;
+    bool let_go = false;
+    CU_ASSERT_EQUAL(tcflow(line, TCOOFF), 0);
+    CU_ASSERT(start_on_terminal(site, &process, ptsname(terminal), words));
+    CU_ASSERT(standin_close_wait_pages(site->close, pages + 1, 20000));
+    for (moment deadline = clock_now() + 20000; !let_go && clock_now() < deadline; poll(NULL, 0, 5))
+        let_go = nothing_is_held(site);
+    check(let_go, "`%s` holds nothing while nobody takes what it prints", words);
+    check(process_alive(&process), "`%s` is still there", words);
+    CU_ASSERT_EQUAL(tcflow(line, TCOON), 0);
+    CU_ASSERT(process_wait(&process, 20000, &status));
+    CU_ASSERT_EQUAL(status, 0);
+    process_stop(&process, 1000);
+}
+
+static void output_that_nobody_takes_holds_nothing_up(void)
+{
+    struct close_site site;
+    struct user user = user_of_children();
+    char id[80], path[PATH_SIZE];
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CU_ASSERT_FATAL(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    CU_ASSERT_EQUAL(chown(ptsname(terminal), user.uid, user.gid), 0);
+    int line = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    const struct standin_close_options slow = {.limit_every = 3, .limit_for = "0.21"}; /* so that progress is shown */
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
+        close_site_stop_program(&site);
+        fill_log(&site, 100, 1);
+        standin_close_set(site.close, &slow);
+        path_join(path, site.site.directory, "state/closeapi/default/reconcile.lock");
+        CU_ASSERT_EQUAL(close(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666)), 0);
+        CU_ASSERT_EQUAL(chown(path, user.uid, user.gid), 0);
+        check_on_stopped_terminal(&site, terminal, line, "backfill --since 2d");
+        standin_close_set(site.close, &usual);
+        check_on_stopped_terminal(&site, terminal, line, "reconcile --from 2d");
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status", "--json"), 0);
+        CU_ASSERT(strstr(site.said, "\"waiting\":100") != NULL);
+        CU_ASSERT(close_site_start_program(&site));
+    }
+    close_site_close(&site);
+    close(line);
+    close(terminal);
+}
+
 /* A failed read is never "nothing there". */
 static void a_failed_read_is_no_end(void)
 {
@@ -266,6 +354,7 @@ void suite_close_backfill(void)
         {"hidden data are reported, not sent half-empty", hidden_data_are_reported},
         {"30 days are the limit", thirty_days_are_the_limit},
         {"a failed read is no end", a_failed_read_is_no_end},
+        {"output that nobody takes holds nothing up", output_that_nobody_takes_holds_nothing_up},
         CU_TEST_INFO_NULL,
     };
     suite_add("close backfill", NULL, NULL, tests);

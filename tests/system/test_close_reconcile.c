@@ -363,6 +363,60 @@ static void cron_reconciles_what_is_due(void)
     close_site_close(&site);
 }
 
+/* Ctrl-Z on a `reconcile`: nobody else can, and all say who is in the way and how it goes on. */
+static void one_that_was_stopped_is_named(void)
+{
+    struct close_site site;
+    char id[80], advice[64];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
+        static const char *const arguments[] = {"reconcile", NULL};
+        struct process process = {0};
+        int status = -1;
+        prepare_gap(&site);
+        standin_close_fail(site.close, &(struct close_fault){"GET /event", CLOSE_HOLD, 1, 0, NULL});
+        CU_ASSERT(close_site_start(&site, &process, arguments));
+        CU_ASSERT(standin_close_wait_held(site.close, 20000));
+        CU_ASSERT_EQUAL(kill(process.pid, SIGSTOP), 0);
+        snprintf(advice, sizeof advice, "`kill -CONT %d` lets it go on", (int)process.pid);
+        static const char *const commands[] = {"check", "cron", "reconcile"};
+        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+            check(CLOSE_RUN(&site, commands[i]) == 1, "%s: exit code 1", commands[i]);
+            check(strstr(site.said, advice) != NULL, "%s says %s: %s", commands[i], advice, site.said);
+        }
+        CU_ASSERT(close_site_start_program(&site));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=not_reconciled", 1, 20000));
+        CU_ASSERT_EQUAL(site_count_logged(&site.site, advice), 1);
+        CU_ASSERT_EQUAL(kill(process.pid, SIGCONT), 0);
+        standin_close_heal(site.close);
+        CU_ASSERT(process_wait(&process, 20000, &status));
+        CU_ASSERT_EQUAL(status, 0);
+        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 20000));
+    }
+    close_site_close(&site);
+}
+
+/* A backlog that would take all of its time does not keep cron from reconciling. */
+static void cron_reconciles_in_spite_of_a_backlog(void)
+{
+    static const char slowly[] = "deliver_rate = 2";
+    struct close_site site;
+    char id[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, slowly) && subscribe(&site, id)) {
+        add_events(&site, 30, 20, false);
+        CU_ASSERT(standin_close_wait_idle(site.close, 30000));
+        prepare_gap(&site);
+        close_site_configure(&site, NULL, NULL, slowly);
+        CU_ASSERT_EQUAL(standin_close_counts(site.close).pages, 0);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "cron", "--seconds", "1"), 0);
+        CU_ASSERT_STRING_EQUAL(site.said, "");
+        CU_ASSERT(standin_close_counts(site.close).pages > 0);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status", "--json"), 0);
+        CU_ASSERT(strstr(site.said, "\"missed_by_webhook\":30") != NULL);
+        CU_ASSERT(close_site_start_program(&site));
+    }
+    close_site_close(&site);
+}
+
 /* Under load: nothing is lost, nothing comes twice. */
 static void a_rotation_loses_nothing(void)
 {
@@ -408,6 +462,8 @@ void suite_close_reconcile(void)
         {"the program reconciles by itself", the_program_reconciles_by_itself},
         {"a stop cuts reconciling short", a_stop_cuts_reconciling_short},
         {"cron reconciles what is due", cron_reconciles_what_is_due},
+        {"one that was stopped is named", one_that_was_stopped_is_named},
+        {"cron reconciles in spite of a backlog", cron_reconciles_in_spite_of_a_backlog},
         {"a rotation under load loses nothing", a_rotation_loses_nothing},
         CU_TEST_INFO_NULL,
     };

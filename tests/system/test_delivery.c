@@ -164,10 +164,10 @@ static void no_answer_is_no_loss(void)
         int64_t waited;
     } rows[] = {
         {"ev_500", {.act = STANDIN_ANSWER, .times = 1, .status = 500, .body = "database is away"}, 1, 0},
-        {"ev_429", {.act = STANDIN_ANSWER, .times = 1, .status = 429, .retry_after = "2"}, 1, 2000},
+        {"ev_429", {.act = STANDIN_ANSWER, .times = 1, .status = 429, .retry_after = "1"}, 1, 1000},
         {"ev_cut", {.act = STANDIN_CUT, .times = 1}, 1, 0},
         {"ev_stored_cut", {.act = STANDIN_STORE_CUT, .times = 1}, 2, 0},
-        {"ev_slow", {.act = STANDIN_SLOW, .times = 1, .delay_ms = 3000}, 1, 3000},
+        {"ev_slow", {.act = STANDIN_SLOW, .times = 1, .delay_ms = 1000}, 1, 1000},
     };
     struct site site;
     if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {

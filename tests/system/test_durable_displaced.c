@@ -13,7 +13,7 @@
 #include "watch/clock.h"
 
 #define PATIENCE_MS 20000
-#define BEFORE 150 /* events before the operator does something, and after */
+#define EVENTS 150 /* before the operator does something; afterwards twice as many */
 
 static void remove_in_state(const struct site *site, const char *name)
 {
@@ -104,20 +104,22 @@ static void check_operator(void (*act)(struct site *), bool backup, bool ends, c
     if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
         struct load_options options = durable_load(&site);
         start_two(&site);
-        options.connections = 4;
+        size_t events = durable_share(EVENTS), done = events;
+        options.connections = 8;
         options.pause_ms = 2;
         struct load *load = load_start(&options);
-        CU_ASSERT(load_wait(load, BEFORE, durable_patience(PATIENCE_MS)));
-        if (backup)
+        CU_ASSERT(load_wait(load, done, durable_patience(PATIENCE_MS)));
+        if (backup) {
             make_copy(&site);
-        CU_ASSERT(load_wait(load, 2 * BEFORE, durable_patience(PATIENCE_MS)));
+            CU_ASSERT(load_wait(load, done += events, durable_patience(PATIENCE_MS)));
+        }
         act(&site);
-        CU_ASSERT(load_wait(load, 3 * BEFORE, durable_patience(PATIENCE_MS)));
+        CU_ASSERT(load_wait(load, done += events, durable_patience(PATIENCE_MS)));
         if (logged != NULL)
             check(site_wait_logged(&site, logged, 1, durable_patience(PATIENCE_MS)), "it is said: %s", logged);
         if (ends)
             restart(&site);
-        CU_ASSERT(load_wait(load, 5 * BEFORE, durable_patience(PATIENCE_MS)));
+        CU_ASSERT(load_wait(load, done + events, durable_patience(PATIENCE_MS)));
         load_stop(load);
         struct load_result result = load_finish(load);
         CU_ASSERT(durable_wait_empty(&site, durable_patience(PATIENCE_MS)));

@@ -1,6 +1,7 @@
 /* The end and the reload wait for nobody: a resolver that hangs, a thread that is stuck. */
 #include "tests/suites.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -12,14 +13,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "forward/post.h"
 #include "tests/system/check.h"
 #include "tests/system/durable.h"
 #include "tests/system/hung_resolver.h"
 #include "tests/system/running.h"
+#include "tests/unit/forward_rig.h"
 #include "watch/clock.h"
 
 #define SOON_MS 10000
-#define PROBED_MS 1500  /* by then a probe that is due has begun */
+#define TRIES 5         /* of a lane, while the resolver hangs */
 #define STOPPED_MS 3000 /* mod_fcgid kills what has not ended by then */
 
 /* The usual sources, and one, named hung, whose data plane is at that URL. */
@@ -81,7 +84,7 @@ static void a_resolver_that_hangs(void)
 {
     struct site site;
     struct hung_resolver resolver;
-    if (hung_resolver_start(&resolver) && open_hung(&site, "http://" HUNG_NAME)) {
+    if (hung_resolver_start(&resolver, 30) && open_hung(&site, "http://" HUNG_NAME)) {
         send_hung(&site, "ev_1");
         CU_ASSERT(hung_resolver_wait_asked(&resolver, SOON_MS));
         check_alpha_delivers(&site, "ev_2", 1);
@@ -92,6 +95,64 @@ static void a_resolver_that_hangs(void)
         check_stops(&site);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
+    hung_resolver_stop(&resolver);
+}
+
+static size_t count_threads(void)
+{
+    size_t count = 0;
+    DIR *threads = opendir("/proc/self/task");
+    for (const struct dirent *entry; threads != NULL && (entry = readdir(threads)) != NULL;)
+        count += entry->d_name[0] != '.';
+    if (threads != NULL)
+        closedir(threads);
+    return count;
+}
+
+/* Waits until the last try failed because the name is being looked up, and looks how many threads there are at most. */
+static bool wait_refused(struct rig *rig, size_t *threads)
+{
+    struct notes notes = {.reason = ""};
+    for (moment deadline = clock_now() + SOON_MS; clock_now() < deadline; poll(NULL, 0, 10)) {
+        size_t now = count_threads();
+        *threads = now > *threads ? now : *threads;
+        rig_notes(rig, &notes);
+        if (strstr(notes.reason, "still being looked up") != NULL && notes.tries >= TRIES)
+            return true;
+    }
+    return false;
+}
+
+/* Each try would leave a thread behind, for as long as the resolver hangs. Once it answers, the name is asked for
+ * again.
+ */
+static void lookups_that_hang_do_not_gather(void)
+{
+    struct rig rig;
+    struct hung_resolver resolver;
+    struct why why;
+    struct post_limits limits = post_limits_usual;
+    if (hung_resolver_start(&resolver, 2)) {
+        rig_prepare(&rig);
+        rig.made.source[0].data_plane_url = (char[]){"http://" HUNG_NAME};
+        rig_open(&rig);
+        for (unsigned i = 0; i < 20; i++)
+            rig_append(&rig, i, 20, NULL);
+        rig.forwarder = forwarder_new(&rig.made.config, rig.queue, &why);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(rig.forwarder);
+        limits.connect_ms = 50;
+        forwarder_limit(rig.forwarder, &limits, 1000);
+        forwarder_back_off(rig.forwarder, 50);
+        size_t before = count_threads(), threads = 0;
+        rig_go(&rig);
+        CU_ASSERT(wait_refused(&rig, &threads));
+        /* the forwarder, a try of each lane, who asks, and some of the queue's: far less than TRIES of each lane */
+        size_t most = before + 2 * (size_t)rig.made.config.lanes + 2;
+        check(threads <= most, "there are %zu threads, and not more than %zu", threads, most);
+        hung_resolver_forget(&resolver);
+        CU_ASSERT(hung_resolver_wait_asked(&resolver, SOON_MS));
+        rig_end(&rig);
+    }
     hung_resolver_stop(&resolver);
 }
 
@@ -141,16 +202,40 @@ static void a_thread_that_is_stuck(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
-/* Makes the writing probe due, which has been made once. */
+/* Lets the first probe write, as the second one does: what says when the last one succeeded is there and old. */
 static void age_probe(const struct site *site)
 {
     const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
     char path[PATH_SIZE];
     path_join(path, site->directory, "state/health.probe");
-    int aged = -1;
-    for (moment deadline = clock_now() + SOON_MS; aged != 0 && clock_now() < deadline; poll(NULL, 0, 50))
-        aged = utimensat(AT_FDCWD, path, long_ago, 0);
-    CU_ASSERT_EQUAL(aged, 0);
+    CU_ASSERT(temporary_write(site->directory, "state/health.probe", 0600, "", 0));
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+}
+
+/* Whether some process has a flock on that file. */
+static bool is_locked(const struct site *site, const char *name)
+{
+    char path[PATH_SIZE], inode[32], line[256];
+    struct stat status;
+    bool locked = false;
+    path_join(path, site->directory, name);
+    FILE *locks = fopen("/proc/locks", "re");
+    bool known = stat(path, &status) == 0;
+    snprintf(inode, sizeof inode, ":%llu ", known ? (unsigned long long)status.st_ino : 0ULL);
+    while (known && locks != NULL && !locked && fgets(line, sizeof line, locks) != NULL)
+        locked = strstr(line, "FLOCK") != NULL && strstr(line, inode) != NULL;
+    if (locks != NULL)
+        fclose(locks);
+    return locked;
+}
+
+/* A probe holds the lock on its file, and that on writing once it is about to write. */
+static void wait_probes(const struct site *site)
+{
+    bool probes = false;
+    for (moment deadline = clock_now() + SOON_MS; !probes && clock_now() < deadline; poll(NULL, 0, 5))
+        probes = is_locked(site, "state/health.probe") && is_locked(site, "state/write.lock");
+    check(probes, "a probe has begun to write");
 }
 
 /* Somebody else's transaction: what is left behind in a write must find its memory until the process is gone. */
@@ -159,15 +244,15 @@ static void a_database_that_is_locked(void)
     struct site site;
     char path[PATH_SIZE];
     sqlite3 *outside = NULL;
-    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (durable_open(&site, &setup_lighttpd_spawn, "shutdown_grace = 1s\n")) {
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
+        age_probe(&site);
         CU_ASSERT(standin_wait_messages(site.standin, 1, durable_patience(SOON_MS)));
         path_join(path, site.directory, "state/queue.db");
         CU_ASSERT_EQUAL(sqlite3_open_v2(path, &outside, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
         sqlite3_busy_timeout(outside, SOON_MS);
         CU_ASSERT_EQUAL(sqlite3_exec(outside, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-        age_probe(&site);
-        poll(NULL, 0, PROBED_MS);
+        wait_probes(&site);
         check_stops(&site);
         sqlite3_close(outside);
     }
@@ -178,6 +263,7 @@ void suite_hanging(void)
 {
     static CU_TestInfo tests[] = {
         {"a resolver that hangs", a_resolver_that_hangs},
+        {"lookups that hang do not gather", lookups_that_hang_do_not_gather},
         {"a thread that is stuck", a_thread_that_is_stuck},
         {"a database that is locked from outside", a_database_that_is_locked},
         CU_TEST_INFO_NULL,

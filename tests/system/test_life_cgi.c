@@ -3,9 +3,11 @@
 #include "tests/suites.h"
 
 #include <CUnit/CUnit.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include "tests/system/check.h"
+#include "tests/system/durable.h"
 #include "tests/system/load.h"
 #include "tests/system/running.h"
 #include "tests/system/site.h"
@@ -50,7 +52,7 @@ static void check_all_arrive(const struct setup *setup)
         struct load_options options = {.url = site.url,
                                        .signature_key = ALPHA_SIGNATURE_KEY,
                                        .prefix = "ev",
-                                       .count = 200,
+                                       .count = durable_share(200),
                                        .connections = 8,
                                        .marked = LOAD_NONE};
         struct load *load = load_start(&options);
@@ -68,6 +70,16 @@ static void all_arrive_by_children_alone(void)
 {
     for (size_t i = 0; i < sizeof setups / sizeof *setups; i++)
         check_all_arrive(&setups[i]);
+}
+
+/* An event of the source that has no signature key. Returns the status. */
+static int send_open(const struct site *site, const char *id)
+{
+    char url[200], body[128];
+    struct client_answer answer;
+    snprintf(url, sizeof url, "%s/open?writeKey=" OPEN_WRITE_KEY, site->url);
+    snprintf(body, sizeof body, "{\"event\":{\"id\":\"%s\",\"object_type\":\"lead\",\"action\":\"updated\"}}", id);
+    return client_send(site->client, &(struct client_request){.url = url, .body = slice_of(body)}, &answer);
 }
 
 /* A host may kill whatever a request leaves behind. */
@@ -95,6 +107,43 @@ static void where_the_child_is_killed_cron_delivers(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+/* A source whose data plane is slow, but steady, keeps cron for a quarter of an hour. Others are forwarded meanwhile,
+ * also what comes then; the next cron has nothing to say about it. */
+static void a_slow_source_holds_up_nobody(void)
+{
+    struct site site;
+    if (site_open(&site, &setups[1], "shutdown_grace = 1s")) {
+        struct process cron = {0};
+        struct standin_fault slow = {.act = STANDIN_HOLD, .times = STANDIN_ALWAYS, .write_key = ALPHA_WRITE_KEY};
+        standin_fail(site.standin, &slow);
+        CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
+        CU_ASSERT(standin_wait_held(site.standin, 1, SOON_MS));
+        CU_ASSERT(programs_kill(&site) > 0); /* the child has more time than the test */
+        CU_ASSERT(programs_wait_gone(&site, SOON_MS));
+        site_standin_down(&site);
+        CU_ASSERT(site_standin_up(&site));
+        standin_fail(site.standin, &slow);
+
+        const char *const arguments[] = {"cron", "--seconds", "1", NULL};
+        CU_ASSERT(command_start_words(&cron, &site, "cron.log", arguments));
+        CU_ASSERT(standin_wait_held(site.standin, 1, SOON_MS));
+        poll(NULL, 0, 1000); /* its time is over */
+        CU_ASSERT_EQUAL(send_open(&site, "ev_2"), 200);
+        CU_ASSERT(standin_wait_messages(site.standin, 1, SOON_MS));
+        CU_ASSERT_PTR_NOT_NULL(standin_find(site.standin, "ev_2"));
+        struct output output = command_output(&site, "cron", NULL);
+        CU_ASSERT_EQUAL(output.code, 0);
+        CU_ASSERT_STRING_EQUAL(output.text, "");
+        standin_heal(site.standin);
+        output = command_finish(&cron, &site, "cron.log");
+        CU_ASSERT_EQUAL(output.code, 0);
+        CU_ASSERT_STRING_EQUAL(output.text, "");
+        CU_ASSERT_EQUAL(standin_counts(site.standin).messages, 2);
+        CU_ASSERT_PTR_NOT_NULL(standin_find(site.standin, "ev_1"));
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 /* A person looks at the address while nothing can be delivered: nobody is left behind. */
 static void a_get_leaves_no_child(void)
 {
@@ -115,8 +164,9 @@ void suite_life_cgi(void)
 {
     static CU_TestInfo tests[] = {
         {"the answer comes before the data plane's", the_answer_comes_first},
-        {"200 events over 8 connections arrive by children alone", all_arrive_by_children_alone},
+        {"events over 8 connections arrive by children alone", all_arrive_by_children_alone},
         {"where the child is killed cron delivers", where_the_child_is_killed_cron_delivers},
+        {"a slow source holds up nobody", a_slow_source_holds_up_nobody},
         {"a GET is answered, and leaves no child", a_get_leaves_no_child},
         CU_TEST_INFO_NULL,
     };

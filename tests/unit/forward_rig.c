@@ -4,6 +4,8 @@
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 
+#define THREADS 16
+
 static void *forward(void *context)
 {
     forwarder_run(context, FORWARD_UNTIL_STOPPED, MOMENT_NEVER);
@@ -38,6 +40,7 @@ void rig_run(struct rig *rig)
     struct why why;
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
+    forwarder_back_off(rig->forwarder, RIG_BACKOFF_MS);
     rig_go(rig);
 }
 
@@ -68,23 +71,64 @@ void rig_end(struct rig *rig)
     temporary_remove(rig->directory);
 }
 
-void rig_append_options(struct rig *rig, const struct event_options *options)
+static bool append(struct rig *rig, const struct event_options *options)
 {
     struct event_text text = {0};
     struct why why = {""};
     event_make(&text, options);
-    CU_ASSERT_EQUAL(
-        queue_append(rig->queue, "one", text.body.data, text.body.length, clock_now() + RIG_PATIENCE_MS, &why),
-        QUEUE_STORED);
+    enum queue_result result =
+        queue_append(rig->queue, "one", text.body.data, text.body.length, clock_now() + RIG_PATIENCE_MS, &why);
     event_free(&text);
+    return result == QUEUE_STORED;
 }
 
-void rig_append(struct rig *rig, unsigned number, unsigned leads, const char *note)
+static bool append_number(struct rig *rig, unsigned number, unsigned leads, const char *note)
 {
     char id[32], lead[32];
     snprintf(id, sizeof id, "ev_%u", number);
     snprintf(lead, sizeof lead, "lead_%u", number % leads);
-    rig_append_options(rig, &(struct event_options){.id = id, .lead = lead, .note = note});
+    return append(rig, &(struct event_options){.id = id, .lead = lead, .note = note});
+}
+
+void rig_append_options(struct rig *rig, const struct event_options *options)
+{
+    CU_ASSERT_TRUE(append(rig, options));
+}
+
+void rig_append(struct rig *rig, unsigned number, unsigned leads, const char *note)
+{
+    CU_ASSERT_TRUE(append_number(rig, number, leads, note));
+}
+
+/* CUnit counts in one thread only, so that threads count by themselves. Every THREADS-th event, beginning with the
+ * thread's own number. */
+struct share {
+    struct rig *rig;
+    unsigned first, count, leads, marked, stored;
+    pthread_t thread;
+};
+
+static void *append_share(void *context)
+{
+    struct share *share = context;
+    for (unsigned i = share->first; i < share->count; i += THREADS)
+        share->stored += append_number(share->rig, i, share->leads, i == share->marked ? "POISON" : NULL);
+    return NULL;
+}
+
+void rig_append_many(struct rig *rig, unsigned count, unsigned leads, unsigned marked)
+{
+    struct share shares[THREADS];
+    unsigned stored = 0;
+    for (unsigned i = 0; i < THREADS; i++) {
+        shares[i] = (struct share){.rig = rig, .first = i, .count = count, .leads = leads, .marked = marked};
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&shares[i].thread, NULL, append_share, &shares[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        pthread_join(shares[i].thread, NULL);
+        stored += shares[i].stored;
+    }
+    CU_ASSERT_EQUAL(stored, count);
 }
 
 struct counts rig_counts(struct rig *rig)

@@ -15,6 +15,7 @@
 #include "tests/unit/made_config.h"
 
 #define RIG_PATIENCE_MS 60000 /* a wait ends as soon as its condition holds */
+#define RIG_BACKOFF_MS 100    /* the longest first pause after a failed request: tests need not wait for seconds */
 
 struct rig {
     char directory[PATH_SIZE];
@@ -47,6 +48,10 @@ void rig_end(struct rig *rig);
 /* Appends an event of source `one`; the second one's id is ev_NUMBER, its lead lead_(NUMBER modulo leads). */
 void rig_append_options(struct rig *rig, const struct event_options *options);
 void rig_append(struct rig *rig, unsigned number, unsigned leads, const char *note);
+
+/* Appends many, from 0 on, in no certain order, from several threads, so that they share transactions; the one of the
+ * number `marked` with the note POISON. */
+void rig_append_many(struct rig *rig, unsigned count, unsigned leads, unsigned marked);
 
 /* Counts of source `one`, by a connection of its own, for the queue's is the forwarder's. */
 struct counts rig_counts(struct rig *rig);

@@ -39,8 +39,10 @@ void folder_write(const struct folder *folder, const char *name, const char *tex
 {
     char path[PATH_MAX + 64];
     snprintf(path, sizeof path, "%s/%s", folder->path, name);
-    int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (descriptor < 0 || write(descriptor, text, length) != (ssize_t)length || fchmod(descriptor, mode) != 0) {
+    /* Not O_TRUNC: what is written after it, ext4 brings to the disk at once. */
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (descriptor < 0 || write(descriptor, text, length) != (ssize_t)length ||
+        ftruncate(descriptor, (off_t)length) != 0 || fchmod(descriptor, mode) != 0) {
         perror(path);
         exit(1);
     }

@@ -128,11 +128,11 @@ static void answers_are_described_with_their_words(void)
 
 static void backoff_doubles_up_to_five_minutes(void)
 {
-    CU_ASSERT_EQUAL(backoff_delay(1, 0, UINT64_MAX - 1) <= 1000, 1);
+    CU_ASSERT_EQUAL(backoff_delay(BACKOFF_FIRST_MS, 1, 0, UINT64_MAX - 1) <= 1000, 1);
     for (unsigned tries = 1; tries < 100; tries++) {
         int64_t most = 0, least = INT64_MAX;
         for (uint64_t chance = 0; chance < 4000; chance++) {
-            int64_t delay = backoff_delay(tries, 0, chance * 997);
+            int64_t delay = backoff_delay(BACKOFF_FIRST_MS, tries, 0, chance * 997);
             most = delay > most ? delay : most;
             least = delay < least ? delay : least;
         }
@@ -145,8 +145,8 @@ static void backoff_doubles_up_to_five_minutes(void)
 
 static void retry_after_is_obeyed_up_to_a_quarter_of_an_hour(void)
 {
-    CU_ASSERT_EQUAL(backoff_delay(1, 7000, 12345), 7000);
-    CU_ASSERT_EQUAL(backoff_delay(1, 3600000, 12345), 15 * 60 * 1000);
+    CU_ASSERT_EQUAL(backoff_delay(BACKOFF_FIRST_MS, 1, 7000, 12345), 7000);
+    CU_ASSERT_EQUAL(backoff_delay(BACKOFF_FIRST_MS, 1, 3600000, 12345), 15 * 60 * 1000);
 }
 
 /* Unpacks with zlib, which is not what packed it. Returns whether the text comes out again. */

@@ -13,6 +13,7 @@
 #include "tests/unit/made_config.h"
 
 #define PATIENCE_MS 20000
+#define BACKOFF_MS 100
 #define MANY 40
 
 /* A data plane for each source, and all that leads there. */
@@ -49,6 +50,7 @@ static void rig_run(struct rig *rig)
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->queue);
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
+    forwarder_back_off(rig->forwarder, BACKOFF_MS);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&rig->thread, NULL, forward, rig->forwarder), 0);
 }
 
@@ -199,11 +201,11 @@ static void retry_after_is_waited_for(void)
     struct sent sent;
     rig_start(&rig);
     standin_fail(rig.standin[0],
-                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 429, .retry_after = "2"});
+                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 429, .retry_after = "1"});
     moment start = clock_now();
     send_event(&rig, &sent, "ev_1", PATIENCE_MS);
     CU_ASSERT_EQUAL(result_of(&sent), QUEUE_STORED);
-    CU_ASSERT_TRUE(standin_find(rig.standin[0], "ev_1")->arrived - start >= 2000);
+    CU_ASSERT_TRUE(standin_find(rig.standin[0], "ev_1")->arrived - start >= 1000);
     rig_stop(&rig);
 }
 
@@ -306,8 +308,8 @@ static void a_twin_takes_the_place_of_a_withdrawn_one(void)
     static const char b[] = VERSION_OF_EVENT("2024-01-01T00:00:01", "b");
     rig_start(&rig);
     standin_fail(rig.standin[0],
-                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 503, .retry_after = "3"});
-    appender_start(&first, rig.queue, "one", a, sizeof a - 1, 2000);
+                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 503, .retry_after = "2"});
+    appender_start(&first, rig.queue, "one", a, sizeof a - 1, 1200);
     CU_ASSERT_TRUE(standin_wait_requests(rig.standin[0], 1, PATIENCE_MS));
     appender_start(&twin, rig.queue, "one", b, sizeof b - 1, PATIENCE_MS);
     CU_ASSERT_EQUAL(appender_join(&first), QUEUE_UNKNOWN);

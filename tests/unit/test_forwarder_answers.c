@@ -8,6 +8,7 @@
 #include "tests/unit/forward_rig.h"
 
 #define PATIENCE_MS RIG_PATIENCE_MS
+#define A_WHILE_MS 700
 
 /* Every lane has been answered 503 and asked for a long pause. What is told to one of them is true for all: the first
  * that is answered 200 again wakes the others. */
@@ -67,6 +68,7 @@ static void run_with(struct rig *rig, int64_t silence_ms, int64_t whole_ms)
     limits.whole_ms = whole_ms;
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
+    forwarder_back_off(rig->forwarder, RIG_BACKOFF_MS);
     forwarder_limit(rig->forwarder, &limits, 1000);
     rig_go(rig);
 }
@@ -197,6 +199,55 @@ static void too_much_at_once_is_halved(void)
     }
 }
 
+/* ---- who forwards for a while ---- */
+
+static void *forward_a_while(void *context)
+{
+    forwarder_run(context, FORWARD_UNTIL_IDLE, clock_now() + A_WHILE_MS);
+    return NULL;
+}
+
+static void append_to_two(struct rig *rig, const char *id)
+{
+    struct event_text text = {0};
+    struct why why = {""};
+    event_make(&text, &(struct event_options){.id = id});
+    CU_ASSERT_EQUAL(queue_append(rig->queue, "two", text.body.data, text.body.length, clock_now() + PATIENCE_MS, &why),
+                    QUEUE_STORED);
+    event_free(&text);
+}
+
+/* A batch that is slow, but steady, is awaited after the time is over, for a quarter of an hour if need be. The other
+ * source goes on; the slow one sends no more, so that this comes to an end. */
+static void a_slow_source_holds_up_no_other(void)
+{
+    struct rig rig;
+    struct why why;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    standin_fail(rig.standin,
+                 &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS, .write_key = "wk_one"});
+    rig_append(&rig, 1, 1, NULL);
+    rig.forwarder = forwarder_new(&rig.made.config, rig.queue, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(rig.forwarder);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&rig.thread, NULL, forward_a_while, rig.forwarder), 0);
+    CU_ASSERT_TRUE(standin_wait_held(rig.standin, 1, PATIENCE_MS));
+    standin_wait_messages(rig.standin, 1, A_WHILE_MS); /* the time is over */
+    append_to_two(&rig, "ev_two");
+    rig_append(&rig, 2, 1, NULL);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+    CU_ASSERT_PTR_NOT_NULL(standin_find(rig.standin, "ev_two"));
+    standin_heal(rig.standin);
+    pthread_join(rig.thread, NULL);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 2);
+    CU_ASSERT_PTR_NOT_NULL(standin_find(rig.standin, "ev_1"));
+    CU_ASSERT_EQUAL(rig_counts(&rig).waiting, 1);
+    forwarder_free(rig.forwarder);
+    queue_close(rig.queue);
+    standin_stop(rig.standin);
+    temporary_remove(rig.directory);
+}
+
 void suite_forwarder_answers(void)
 {
     static CU_TestInfo tests[] = {
@@ -207,6 +258,7 @@ void suite_forwarder_answers(void)
         {"an exchange ends, and half is tried", an_exchange_ends},
         {"an answer without end is cut, its status counts", an_answer_without_end_is_cut},
         {"too much at once is halved, and grows again", too_much_at_once_is_halved},
+        {"a slow source holds up no other, though the time is over", a_slow_source_holds_up_no_other},
         CU_TEST_INFO_NULL,
     };
     suite_add("forwarder answers", NULL, NULL, tests);
