@@ -65,6 +65,7 @@ static void (*const suites[])(void) = {
     suite_queue_move,
     suite_queue_remember,
     suite_queue_repair,
+    suite_queue_repair_writes,
     suite_queue_sqlite,
     suite_queue_sqlite_checkpoints,
     suite_queue_sqlite_displaced,

@@ -86,6 +86,7 @@ void suite_queue_look(void);
 void suite_queue_move(void);
 void suite_queue_remember(void);
 void suite_queue_repair(void);
+void suite_queue_repair_writes(void);
 void suite_queue_sqlite(void);
 void suite_queue_sqlite_checkpoints(void);
 void suite_queue_sqlite_displaced(void);
