@@ -77,6 +77,7 @@ static void (*const suites[])(void) = {
     suite_signed,
     suite_status,
     suite_status_access,
+    suite_status_health,
     suite_status_alerts,
     suite_status_servers,
     suite_status_tools,

@@ -102,6 +102,7 @@ void suite_standin(void);
 void suite_status(void);
 void suite_admin_servers(void);
 void suite_status_access(void);
+void suite_status_health(void);
 void suite_status_alerts(void);
 void suite_status_servers(void);
 void suite_status_tools(void);

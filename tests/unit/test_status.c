@@ -9,7 +9,7 @@
 
 #include "queue/inspect.h"
 #include "status/access.h"
-#include "status/health.h"
+#include "status/prober.h"
 #include "status/status.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
@@ -397,46 +397,6 @@ static void test_health_follows_the_last_event(void)
     CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200); /* not for the queue's sake */
 }
 
-static void test_health_of_a_write_that_hangs(void)
-{
-    struct health health;
-    struct facts *facts = facts_gather(&made.config, queue, NULL, watchers.counters, clock_unix_ms());
-    struct probed probed = {.known = true, .good = true, .looked = clock_now()};
-    CU_ASSERT_PTR_NOT_NULL_FATAL(facts);
-    health_judge(facts, true, &probed, &health);
-    CU_ASSERT_TRUE(health.good);
-    health_judge(facts, false, &probed, &health); /* no webhook comes in */
-    CU_ASSERT_FALSE(health.good);
-    probed.looked -= 60000;
-    health_judge(facts, true, &probed, &health);
-    CU_ASSERT_FALSE(health.good);
-    facts_free(facts);
-}
-
-/* A load balancer that obeys it sends nothing any more: only the probe can show that there is room again. */
-static void test_health_comes_back_without_an_event(void)
-{
-    struct health health;
-    int64_t now = clock_unix_ms();
-    struct facts *facts = facts_gather(&made.config, queue, NULL, watchers.counters, now);
-    struct probed probed = {.known = true, .good = true, .looked = clock_now(), .written_ms = now - 21000};
-    CU_ASSERT_PTR_NOT_NULL_FATAL(facts);
-    for (size_t i = 0; i < facts->sources; i++) {
-        memset(facts->source[i].tally.refused_last_ms, 0, sizeof facts->source[i].tally.refused_last_ms);
-        facts->source[i].tally.refused_last_ms[REFUSED_QUEUE_FULL] = now - 20000;
-        facts->source[i].counts.last_accepted_ms = now - 60000;
-    }
-    health_judge(facts, true, &probed, &health);
-    CU_ASSERT_FALSE(health.good);
-    probed.written_ms = now;
-    health_judge(facts, true, &probed, &health);
-    CU_ASSERT_TRUE(health.good);
-    facts->room.used = (uint64_t)made.config.queue_max_bytes; /* a probe is small: it shows nothing about that */
-    health_judge(facts, true, &probed, &health);
-    CU_ASSERT_FALSE(health.good);
-    facts_free(facts);
-}
-
 static void test_head_has_no_body(void)
 {
     CU_ASSERT_EQUAL(ask("HEAD", "/status", "", RIGHT, NULL), 200);
@@ -505,8 +465,6 @@ void suite_status(void)
         {"health", test_health},
         {"health when nothing can be written", test_health_when_nothing_can_be_written},
         {"health follows the last event", test_health_follows_the_last_event},
-        {"health of a write that hangs", test_health_of_a_write_that_hangs},
-        {"health comes back without an event", test_health_comes_back_without_an_event},
         {"HEAD has no body", test_head_has_no_body},
         {"before the stages stand", test_before_the_stages_stand},
         {"without a durable queue", test_without_a_durable_queue},
