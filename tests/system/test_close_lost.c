@@ -75,7 +75,7 @@ static void start_anew(struct close_site *site)
 {
     standin_heal(site->site.standin);
     CU_ASSERT(close_site_start_program(site));
-    CU_ASSERT(site_wait_logged(&site->site, "msg=started", site->starts, 10000));
+    CU_ASSERT(site_wait_logged(&site->site, "msg=started", site->starts, 60000));
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "queue", "status", "--json"), 0);
     CU_ASSERT(has(site, "\"complete_until\":null"));
     standin_close_move_clock(site->close, 36 * MINUTE);

@@ -12,7 +12,7 @@
 #include "tests/system/running.h"
 #include "watch/clock.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define BEFORE 150 /* events before the operator does something, and after */
 
 static void remove_in_state(const struct site *site, const char *name)

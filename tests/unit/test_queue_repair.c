@@ -23,7 +23,7 @@
 #include "tests/unit/made_config.h"
 #include "tests/unit/test_queue_sqlite_vfs.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define PAGE 16384
 #define SECTOR 4096
 #define SETTLED 1500 /* events that are in the database itself */
