@@ -1,7 +1,7 @@
 /* Each call by which a repair writes, syncs or renames fails once, with EIO: a repair that could not write is one that
  * failed. Up to the moment at which it takes effect the old queue then is as it was, and still to be repaired; after it
- * whoever opens the queue next brings the repair to its end. The database is larger than SQLite's cache, so that some
- * writes fail in the middle of the copying, and not with its commit. */
+ * whoever opens the queue next brings the repair to its end. The database is larger than the memory that SQLite may
+ * use, so that some writes fail in the middle of the copying, and not with its commit. */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,11 +24,12 @@
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
 
-#define EVENTS 150
+#define EVENTS 30
 #define BODY 16000
-#define MISSING 5 /* an event that is gone without a trace: a loss to be noted */
+#define HEAP 200000 /* bytes that SQLite may use: beyond it pages are written before the commit */
+#define MISSING 5   /* an event that is gone without a trace: a loss to be noted */
 #define CALLS_MOST 2000
-#define PAGES_STRIDE 64 /* of the writes of pages only so many are tried */
+#define PAGES_STRIDE 20 /* of the writes of pages only so many are tried */
 #define REFUSED 3       /* exit code of a process that could not open the queue */
 
 /* When a call is made. */
@@ -193,10 +194,20 @@ static bool skip_call(pid_t process)
 #endif
 }
 
+/* Whether the new database has a log: that is so only while an empty one is made. What cannot be copied out of the log
+ * then stays in it, and is copied later. */
+static bool has_log(void)
+{
+    char path[PATH_SIZE];
+    struct stat status;
+    path_join(path, state, "repairing/new.db-wal");
+    return stat(path, &status) == 0 && status.st_size > 0;
+}
+
 static enum phase phase_now(void)
 {
     if (exists("repairing"))
-        return PHASE_BUILDING;
+        return has_log() ? PHASE_BEFORE : PHASE_BUILDING;
     return exists("damaged") && !exists("repaired") ? PHASE_BEFORE : PHASE_AFTER;
 }
 
@@ -205,6 +216,7 @@ static void open_traced(void)
     struct why why;
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
         _exit(1);
+    sqlite3_soft_heap_limit64(HEAP);
     kill(getpid(), SIGSTOP);
     struct queue *queue = queue_open(&made.config, &why);
     queue_close(queue);
@@ -285,6 +297,20 @@ static void try_call(unsigned n)
     temporary_remove(state);
 }
 
+/* Not each write of a page; and afterwards only what moves the files. */
+static bool is_tried(const struct call *call, unsigned n)
+{
+    switch (call->phase) {
+    case PHASE_BEFORE:
+        return false;
+    case PHASE_BUILDING:
+        return call->number != SYS_pwrite64 || n % PAGES_STRIDE == 0;
+    case PHASE_AFTER:
+        break;
+    }
+    return call->number != SYS_pwrite64 && call->number != SYS_fsync;
+}
+
 static void a_write_that_fails_is_a_repair_that_failed(void)
 {
     int code;
@@ -297,13 +323,13 @@ static void a_write_that_fails_is_a_repair_that_failed(void)
     temporary_remove(state);
     for (unsigned n = 1; n <= count; n++) {
         const struct call call = calls[n - 1];
-        if (call.phase == PHASE_BEFORE || (call.number == SYS_pwrite64 && n % PAGES_STRIDE != 0))
-            continue;
-        tried[call.phase]++;
-        try_call(n);
+        if (is_tried(&call, n)) {
+            tried[call.phase]++;
+            try_call(n);
+        }
     }
     printf("(%u and %u of %u calls) ", tried[PHASE_BUILDING], tried[PHASE_AFTER], count);
-    CU_ASSERT_TRUE(tried[PHASE_BUILDING] > 10 && tried[PHASE_AFTER] > 5);
+    CU_ASSERT_TRUE(tried[PHASE_BUILDING] > 10 && tried[PHASE_AFTER] >= 4);
 }
 
 static int set_up(void)
