@@ -77,8 +77,9 @@ static void judge(size_t i, struct health *health)
     probed.good = rows[i].so != SO_PROBE_FAILS && rows[i].so != SO_NOT_PROBED;
     probed.written_ms = rows[i].written_ms == NEVER ? 0 : NOW_MS - rows[i].written_ms;
     source[0].counts.last_accepted_ms = rows[i].accepted_ms == NEVER ? 0 : NOW_MS - rows[i].accepted_ms;
+    int64_t *refused_ms = source[1].tally.refused_last_ms;
     if (rows[i].refusal != REFUSED_NOT)
-        source[1].tally.refused_last_ms[rows[i].refusal] = NOW_MS - rows[i].refused_ms;
+        refused_ms[rows[i].refusal] = NOW_MS - rows[i].refused_ms;
     health_judge(&facts, rows[i].so != SO_NOT_OPEN, &probed, health);
 }
 
