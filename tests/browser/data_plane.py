@@ -11,6 +11,7 @@ class DataPlane:
         self.messages = []
         self.refused_text = None  # 400 for a batch that holds it
         self.wrong_key = False  # 401 for everything
+        self.asked = 0  # empty batches
         self.lock = threading.Lock()
         plane = self
 
@@ -42,7 +43,11 @@ class DataPlane:
             return 401, b"invalid write key"
         if self.refused_text is not None and self.refused_text.encode() in body:
             return 400, b"this event is not taken"
-        self.messages += json.loads(body)["batch"]
+        batch = json.loads(body)["batch"]
+        if not batch:
+            self.asked += 1
+            return 400, b"empty batch payload"
+        self.messages += batch
         return 200, b"ok"
 
     def stop(self):

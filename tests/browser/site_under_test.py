@@ -60,7 +60,7 @@ class Site:
         self.make_files(more)
         self.start_program()
         {"lighttpd": self.start_lighttpd, "apache": self.start_apache}[server]()
-        wait_until(lambda: listens(("127.0.0.1", self.port)), 10, f"{server} listens")
+        wait_until(lambda: listens(("127.0.0.1", self.port)), 60, f"{server} listens")
 
     def make_files(self, more):
         for name in ("state", "htdocs"):
@@ -97,7 +97,7 @@ class Site:
             ["spawn-fcgi", "-n", "-s", self.socket, "-M", "0660", "--", str(self.directory / "closecrm.fcgi")],
             {"CLOSECRM_CONFIG": str(self.directory / "closecrm.conf")},
         )
-        wait_until(lambda: listens(self.socket), 10, "the program listens")
+        wait_until(lambda: listens(self.socket), 60, "the program listens")
 
     def start_lighttpd(self):
         self.start(
@@ -139,7 +139,7 @@ class Site:
             headers={"close-sig-hash": signature, "close-sig-timestamp": stamp, "Content-Type": "application/json"},
         )
         try:
-            return urllib.request.urlopen(request, timeout=20).status
+            return urllib.request.urlopen(request, timeout=60).status
         except urllib.error.HTTPError as error:
             return error.code
 

@@ -11,8 +11,8 @@
 #include "tests/system/check.h"
 #include "watch/clock.h"
 
-#define START_MS 10000
-#define STOP_MS 10000
+#define START_MS 60000
+#define STOP_MS 30000
 #define WRAPPER_WORDS 16
 #define CORRECT_HORSE "L55TUjtiq8FBorTWAZ0jy6g129A=" /* SHA-1 of "correct horse", in Base64 */
 

@@ -14,6 +14,8 @@
 #define MAX_FAULTS 16
 #define MAX_ARRIVALS 65536 /* remembered; beyond it only counted */
 
+#define READ_SLOWLY ((size_t)1 << 20) /* bytes */
+
 struct standin {
     struct standin_options options;
     struct MHD_Daemon *daemon;
@@ -273,10 +275,10 @@ static void take_little(struct standin *standin, struct MHD_Connection *connecti
     pthread_mutex_unlock(&standin->mutex);
 }
 
-static void pause_reading(struct standin *standin)
+static void pause_reading(struct standin *standin, size_t read)
 {
     pthread_mutex_lock(&standin->mutex);
-    if (standin->read_pause_ms > 0)
+    if (standin->read_pause_ms > 0 && read < READ_SLOWLY)
         pause_ms(standin, standin->read_pause_ms);
     pthread_mutex_unlock(&standin->mutex);
 }
@@ -294,7 +296,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         return *state == NULL ? MHD_NO : MHD_YES;
     }
     if (*piece_length > 0) {
-        pause_reading(context);
+        pause_reading(context, upload->body.length);
         buffer_append(&upload->body, piece, *piece_length);
         *piece_length = 0;
         return upload->body.failed || upload->body.length > MAX_UPLOAD ? MHD_NO : MHD_YES;

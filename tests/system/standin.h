@@ -63,7 +63,9 @@ uint16_t standin_port(const struct standin *standin);
 /* Adds a fault; of several that fit a request the oldest is taken. Any thread, as all that follows. */
 void standin_fail(struct standin *standin, const struct standin_fault *fault);
 
-/* From now on each piece of a request's body (some 100 KB) is read only after a pause. 0: at once. */
+/* From now on each piece of a request's body (some 100 KB), up to 1 MiB, is read only after a pause; what comes behind
+ * at once, so that the sender is not silent for long while the last of it is in the kernel's buffers. 0: all at once.
+ */
 void standin_read_slowly(struct standin *standin, int64_t ms);
 
 /* Takes all faults away and lets go of what is held. */

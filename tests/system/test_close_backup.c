@@ -79,11 +79,11 @@ static bool open_filled(struct close_site *site)
         return false;
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "subscribe", "--url", close_site_url(site)), 0);
     add_events(site, "ev", DELIVERED);
-    CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED, 20000));
+    CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED, 60000));
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "reconcile"), 0);
     standin_fail(site->site.standin, &(struct standin_fault){STANDIN_ANSWER, STANDIN_ALWAYS, .status = 503});
     add_events(site, "wait", WAITING);
-    return check(standin_close_wait_idle(site->close, 20000), "Close has sent all");
+    return check(standin_close_wait_idle(site->close, 60000), "Close has sent all");
 }
 
 static void write_backup(struct close_site *site)
@@ -109,12 +109,12 @@ static void check_it_is_back(struct close_site *site)
 {
     struct client_answer answer;
     standin_heal(site->site.standin);
-    CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED + WAITING, 20000));
+    CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED + WAITING, 60000));
     CU_ASSERT_EQUAL(post_unsigned(site, &answer), 401);
     add_events(site, "later", 5); /* signed with the key that was lost */
-    CU_ASSERT(standin_close_wait_idle(site->close, 20000));
+    CU_ASSERT(standin_close_wait_idle(site->close, 60000));
     CU_ASSERT_EQUAL(standin_close_counts(site->close).failed, 0);
-    CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED + WAITING + 5, 20000));
+    CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED + WAITING + 5, 60000));
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "backfill", "--since", "1h", "--all-events", "--again"), 0);
     CU_ASSERT_EQUAL(standin_counts(site->site.standin).messages, DELIVERED + WAITING + 5); /* all that came is known */
     CU_ASSERT_EQUAL(standin_counts(site->site.standin).repeated, 0);
@@ -145,7 +145,7 @@ static void a_lost_state_directory_is_put_back(void)
         CU_ASSERT_EQUAL(ask(&site, "state/queue.db", "SELECT count(*) FROM sqlite_master WHERE name LIKE 'closecrm%'"),
                         0);
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 10000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 60000));
         check_it_is_back(&site);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--probe"), 0);
         standin_close_id(site.close, 0, id);
@@ -165,7 +165,7 @@ static void a_lost_key_is_named_and_rotated(void)
         close_site_stop_program(&site);
         lose(&site, "state/keys");
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 10000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 60000));
         CU_ASSERT_EQUAL(post_unsigned(&site, &answer), 503);
         check(strstr(answer.body, id) == NULL, "the refusal tells strangers no subscription: %s", answer.body);
         CU_ASSERT(site_wait_logged(&site.site, "msg=source_locked", 1, 10000));
@@ -179,7 +179,7 @@ static void a_lost_key_is_named_and_rotated(void)
         check(CLOSE_RUN(&site, "rotate", "--source", "default", id) == 0, "rotate mends it: %s", site.said);
         CU_ASSERT_EQUAL(close_site_keys(&site), 1);
         add_events(&site, "ev", 3); /* the old subscription's are refused, the new one's arrive */
-        CU_ASSERT(standin_wait_messages(site.site.standin, 3, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 3, 60000));
         CU_ASSERT_EQUAL(post_unsigned(&site, &answer), 401);
     }
     close_site_close(&site);
@@ -213,7 +213,7 @@ static void keys_are_asked_for(void)
         check(strstr(site.said, "Close has it no more") != NULL, "the key is left out: %s", site.said);
         CU_ASSERT_EQUAL(close_site_keys(&site), 0);
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 10000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 60000));
         CU_ASSERT_EQUAL(post_unsigned(&site, &answer), 503); /* that it had one is in the backup, too */
     }
     close_site_close(&site);
@@ -271,7 +271,7 @@ static void killed_at_any_moment(void)
         }
         printf("(%zu and %zu of %d had got through) ", made, restored, KILLS);
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 10000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 60000));
         standin_heal(site.site.standin);
     }
     close_site_close(&site);
@@ -287,14 +287,14 @@ static void what_was_delivered_since_stays_known(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backup", path), 0);
         add_events(&site, "ev", 9);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 9, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 9, 60000));
         close_site_stop_program(&site);
         check(CLOSE_RUN(&site, "restore", path) == 0, "nothing waits: %s", site.said);
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 10000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 60000));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1h", "--all-events", "--again"), 0);
         add_events(&site, "later", 1);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 10, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 10, 60000));
         CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, 10);
     }
     close_site_close(&site);

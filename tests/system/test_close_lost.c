@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/suites.h"
@@ -74,7 +75,7 @@ static void start_anew(struct close_site *site)
 {
     standin_heal(site->site.standin);
     CU_ASSERT(close_site_start_program(site));
-    CU_ASSERT(site_wait_logged(&site->site, "msg=started", site->starts, 10000));
+    CU_ASSERT(site_wait_logged(&site->site, "msg=started", site->starts, 60000));
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "queue", "status", "--json"), 0);
     CU_ASSERT(has(site, "\"complete_until\":null"));
     standin_close_move_clock(site->close, 36 * MINUTE);
@@ -173,6 +174,19 @@ static size_t typed(char *said, const char *words[static 8])
     return count;
 }
 
+/* Whether the claim that was printed begins so many days ago, or earlier. */
+static bool claims_days(const struct close_site *site, int days)
+{
+    static const char name[] = "\"complete_since\":\"";
+    char wanted[16];
+    struct tm parts;
+    time_t then = time(NULL) - (time_t)days * 24 * 3600;
+    gmtime_r(&then, &parts);
+    strftime(wanted, sizeof wanted, "%Y-%m-%d", &parts);
+    const char *since = strstr(site->said, name);
+    return since != NULL && strncmp(since + sizeof name - 1, wanted, strlen(wanted)) <= 0;
+}
+
 static void without_a_mark_an_operator_decides(void)
 {
     struct close_site site;
@@ -200,6 +214,7 @@ static void without_a_mark_an_operator_decides(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 0);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status", "--json"), 0);
         CU_ASSERT(has(&site, "\"complete_until\":\"2"));
+        check(claims_days(&site, 29), "it was fetched from the time that was named: %s", site.said);
     }
     close_site_close(&site);
 }

@@ -50,13 +50,13 @@ static void a_renamed_source_keeps_all(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
         standin_close_id(site.close, 0, id);
         add_events(&site, "ev", EVENTS);
-        CU_ASSERT(standin_wait_messages(site.site.standin, EVENTS, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, EVENTS, 60000));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 0);
 
         close_site_stop_program(&site);
         rename_source(&site, "acme");
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 10000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 60000));
         /* a first reading of the log under the new name would send all again: it waits for the move, and says so */
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "cron"), 1);
         check(strstr(site.said, "queue move default NEW") != NULL, "cron says what to do: %s", site.said);
@@ -74,7 +74,7 @@ static void a_renamed_source_keeps_all(void)
         check(strstr(site.said, "0 new") != NULL || standin_counts(site.site.standin).messages == EVENTS,
               "nothing is new: %s", site.said);
         add_events(&site, "later", 5); /* signed with the key that was moved */
-        CU_ASSERT(standin_wait_messages(site.site.standin, EVENTS + 5, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, EVENTS + 5, 60000));
         CU_ASSERT_EQUAL(standin_close_counts(site.close).failed, 0);
         CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, EVENTS + 5);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status"), 0);
@@ -105,7 +105,7 @@ static void what_is_there_already_stays(void)
             free(text);
         }
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 10000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 60000));
     }
     close_site_close(&site);
 }

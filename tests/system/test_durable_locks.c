@@ -15,7 +15,7 @@
 #include "tests/system/running.h"
 #include "watch/clock.h"
 
-#define SOON_MS 20000
+#define SOON_MS 60000
 
 static bool has_read_lock(const struct site *site, const char *name)
 {

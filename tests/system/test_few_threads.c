@@ -20,8 +20,7 @@
 #include "tests/system/durable.h"
 #include "tests/unit/fastcgi_client.h"
 
-#define SOON_MS 10000
-#define STOPPED_MS 3000
+#define SOON_MS 60000
 #define WISHED 32
 #define OTHERS 2    /* threads that are there before: main, time-outs */
 #define KEPT_FREE 7 /* for those that it starts later */
@@ -137,7 +136,7 @@ static void end(struct few *few)
 {
     int status = -1;
     kill(few->site.program.pid, SIGTERM);
-    CU_ASSERT(process_wait(&few->site.program, durable_patience(STOPPED_MS), &status));
+    CU_ASSERT(process_wait(&few->site.program, durable_patience(SOON_MS), &status));
     CU_ASSERT_EQUAL(status, 0);
     site_close(&few->site);
 }

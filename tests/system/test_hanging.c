@@ -21,9 +21,10 @@
 #include "tests/unit/forward_rig.h"
 #include "watch/clock.h"
 
-#define SOON_MS 10000
-#define TRIES 5         /* of a lane, while the resolver hangs */
-#define STOPPED_MS 3000 /* mod_fcgid kills what has not ended by then */
+#define SOON_MS 60000
+#define TRIES 5 /* of a lane, while the resolver hangs */
+#define STOPPED_MS                                                                                                     \
+    6000 /* mod_fcgid kills after 3 s, on a machine with a core for it; a resolver that was waited for takes 8 */
 
 /* The usual sources, and one, named hung, whose data plane is at that URL. */
 static void configure(const struct site *site, const char *url)

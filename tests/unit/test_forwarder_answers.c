@@ -108,7 +108,7 @@ static void a_slow_data_plane_gets_smaller_batches(void)
 /* A line, or a data plane, that takes the request slowly, but takes it: however long that is, it is taken whole. */
 static void a_slow_line_is_not_given_up(void)
 {
-    enum { COUNT = 16, NOTE = 150000 };
+    enum { COUNT = 16, NOTE = 150000, SILENCE = 2200 };
     struct rig rig;
     char *note = malloc(NOTE + 1);
     CU_ASSERT_PTR_NOT_NULL_FATAL(note);
@@ -126,12 +126,13 @@ static void a_slow_line_is_not_given_up(void)
         rig_append(&rig, i, 1, note);
     }
     free(note);
-    standin_read_slowly(rig.standin, 160); /* some 20 pieces */
+    standin_read_slowly(rig.standin, 240); /* some 10 pieces */
     moment begin = clock_now();
-    run_with(&rig, 2200, 60000); /* it takes longer; silent is the line for a second at most, at the end */
+    run_with(&rig, SILENCE, 60000); /* it takes longer; silent is the line for two pieces at most */
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
     CU_ASSERT_EQUAL(largest_request(&rig), COUNT);
     CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, COUNT);
+    CU_ASSERT_TRUE(clock_now() - begin > SILENCE);
     printf("(%zu requests, %lld ms) ", standin_counts(rig.standin).requests, (long long)(clock_now() - begin));
     rig_end(&rig);
 }

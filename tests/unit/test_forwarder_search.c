@@ -10,6 +10,7 @@
 #define PATIENCE_MS RIG_PATIENCE_MS
 #define EVENTS 60
 #define BAD 14
+#define ALIKE 3 /* events of different leads, refused alike: then it is the operator's */
 #define WORDS "this is not let through"
 
 static void refuse(struct rig *rig, const char *marker, int status)
@@ -200,24 +201,29 @@ static void check_that_finds_it_mended_wakes_the_forwarder(void)
     rig_end(&rig);
 }
 
-/* Every event is refused, but an empty batch is not: after three it is said that somebody must act; all stay. */
+/* Every event is refused, but an empty batch is not: after three of different leads it is said that somebody must act;
+ * all stay. */
 static void when_no_event_is_taken_it_is_said(void)
 {
-    struct rig rig;
-    rig_prepare(&rig);
-    rig_open(&rig);
-    refuse(&rig, "messageId", 403);
-    for (unsigned i = 0; i < EVENTS; i++)
-        rig_append(&rig, i, 20, NULL);
-    rig_run(&rig);
-    CU_ASSERT_TRUE(wait_refused(&rig));
-    standin_wait_messages(rig.standin, 1, 200);
-    CU_ASSERT_EQUAL(rig_counts(&rig).dead, 0);
-    CU_ASSERT_EQUAL(rig_counts(&rig).waiting, EVENTS);
-    size_t requests = standin_counts(rig.standin).requests;
-    standin_wait_messages(rig.standin, 1, 300); /* the search has come to its end */
-    CU_ASSERT_EQUAL(standin_counts(rig.standin).requests, requests);
-    rig_end(&rig);
+    static const unsigned leads[] = {20, ALIKE};
+    for (size_t i = 0; i < sizeof leads / sizeof *leads; i++) {
+        struct rig rig;
+        unsigned events = leads[i] == ALIKE ? ALIKE : EVENTS;
+        rig_prepare(&rig);
+        rig_open(&rig);
+        refuse(&rig, "messageId", 403);
+        for (unsigned j = 0; j < events; j++)
+            rig_append(&rig, j, leads[i], NULL);
+        rig_run(&rig);
+        CU_ASSERT_TRUE(wait_refused(&rig));
+        standin_wait_messages(rig.standin, 1, 200);
+        CU_ASSERT_EQUAL(rig_counts(&rig).dead, 0);
+        CU_ASSERT_EQUAL(rig_counts(&rig).waiting, events);
+        size_t requests = standin_counts(rig.standin).requests;
+        standin_wait_messages(rig.standin, 1, 300); /* the search has come to its end */
+        CU_ASSERT_EQUAL(standin_counts(rig.standin).requests, requests);
+        rig_end(&rig);
+    }
 }
 
 /* The source is disabled while events flow: what had been accepted before proves nothing. */
@@ -234,8 +240,14 @@ static void what_was_accepted_before_proves_nothing(void)
     for (unsigned i = 0; i < EVENTS; i++)
         rig_append(&rig, 1000 + i, EVENTS, NULL);
     CU_ASSERT_TRUE(wait_refused(&rig));
+    standin_wait_messages(rig.standin, SIZE_MAX, 200);
     CU_ASSERT_EQUAL(rig_counts(&rig).dead, 0);
     CU_ASSERT_EQUAL(rig_counts(&rig).waiting, EVENTS);
+    size_t requests = standin_counts(rig.standin).requests;
+    tell_mended(&rig); /* which is wrong: one event is tried, though all lanes have some, and an empty batch */
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, requests + 2, PATIENCE_MS));
+    standin_wait_messages(rig.standin, SIZE_MAX, 200);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).requests, requests + 2);
     rig_end(&rig);
 }
 

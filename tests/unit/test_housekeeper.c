@@ -12,7 +12,7 @@
 #include "tests/unit/made_config.h"
 #include "watch/clock.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 /* SQLite's own file system, in which the first so many openings of queue.db by other threads than the test's fail. */
 static sqlite3_vfs refusing;

@@ -11,7 +11,7 @@
 #include "tests/unit/made_config.h"
 #include "watch/clock.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define DAY_MS INT64_C(86400000)
 #define LARGE ((size_t)100000)
 

@@ -14,7 +14,7 @@
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define NUMBERS 64
 
 static struct made_config made;

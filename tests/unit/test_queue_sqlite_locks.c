@@ -20,7 +20,7 @@
 #include "tests/unit/made_config.h"
 #include "tests/unit/test_queue_sqlite_vfs.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define EACH 5
 #define SLOW_MS 100
 

@@ -16,6 +16,7 @@
 #include "webhook/internal.h"
 
 #define KEY "1111111111111111111111111111111111111111111111111111111111111111"
+#define OTHER_KEY "2222222222222222222222222222222222222222222222222222222222222222"
 #define BODY "{\"event\":{}}"
 
 static enum queue_result store(void *queue, const char *source, const char *body, size_t length, moment deadline,
@@ -36,12 +37,13 @@ struct scene {
     struct config config;
     struct webhook *webhook;
     int stored;
-    char said[2048]; /* the last answer */
+    const char *signs_with; /* the key, as hexadecimal digits */
+    char said[2048];        /* the last answer */
 };
 
 static void begin(struct scene *scene, size_t sources)
 {
-    *scene = (struct scene){.names = {"acme", "beta"}, .write_key = "wk"};
+    *scene = (struct scene){.names = {"acme", "beta"}, .write_key = "wk", .signs_with = KEY};
     scene->write_keys[0] = scene->write_key;
     for (size_t i = 0; i < sources; i++)
         scene->source[i] = (struct source){
@@ -68,7 +70,7 @@ static void end(struct scene *scene)
 /* Posts an event, signed with the key or with the write key. Returns the status. */
 static int post(struct scene *scene, bool is_signed)
 {
-    struct signature signature = signature_make(KEY, slice_of(BODY), 0);
+    struct signature signature = signature_make(scene->signs_with, slice_of(BODY), 0);
     struct fake_variable variables[8] = {{"REQUEST_METHOD", "POST"}, {"REMOTE_ADDR", "192.0.2.1"}};
     size_t count = 2;
     struct fake_request fake;
@@ -170,6 +172,22 @@ static void keys_that_cannot_be_read_open_nothing(void)
     end(&scene);
 }
 
+/* With the directory the note is gone, too; this process knows better. */
+static void a_state_directory_that_is_gone_opens_nothing(void)
+{
+    struct scene scene;
+    begin(&scene, 1);
+    store_key(&scene, "acme", "whsub_1");
+    start(&scene);
+    CU_ASSERT_EQUAL(post(&scene, true), 200);
+    temporary_remove(scene.directory);
+    scene.signs_with = OTHER_KEY;
+    CU_ASSERT_EQUAL(post(&scene, true), 503); /* so that the keys are looked at again */
+    CU_ASSERT_EQUAL(post(&scene, false), 503);
+    check(strstr(scene.said, "the state directory is gone") != NULL, "it says why: %s", scene.said);
+    end(&scene);
+}
+
 /* Which source is meant only a key would say. */
 static void several_sources_and_a_key_less(void)
 {
@@ -246,6 +264,7 @@ void suite_signed(void)
         {"a lost key opens nothing", a_lost_key_opens_nothing},
         {"nor does one taken out of the configuration", a_key_taken_out_of_the_configuration},
         {"nor do keys that cannot be read", keys_that_cannot_be_read_open_nothing},
+        {"nor does a state directory that is gone", a_state_directory_that_is_gone_opens_nothing},
         {"several sources, and a key less", several_sources_and_a_key_less},
         {"the database notes it, too", the_database_notes_it_too},
         {"the note follows the subscriptions", the_note_follows_the_subscriptions},
