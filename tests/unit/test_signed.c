@@ -184,7 +184,7 @@ static void a_state_directory_that_is_gone_opens_nothing(void)
     scene.signs_with = OTHER_KEY;
     CU_ASSERT_EQUAL(post(&scene, true), 503); /* so that the keys are looked at again */
     CU_ASSERT_EQUAL(post(&scene, false), 503);
-    check(strstr(scene.said, "the state directory is gone") != NULL, "it says why: %s", scene.said);
+    check(strstr(scene.said, "nothing is taken here") != NULL, "strangers are told no more: %s", scene.said);
     end(&scene);
 }
 
