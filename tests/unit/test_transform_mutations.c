@@ -1,14 +1,14 @@
-/* Bodies that were damaged at random, always in the same way: whatever comes of them, it is no crash, and every message
- * is JSON again, for our reader and for json-c's. CLOSECRM_MUTATIONS says how many (default 20000). */
-#include <json-c/json.h>
+/* Bodies that were damaged at random, always in the same way: whatever comes of them, it is no crash, our reader takes
+ * exactly those that are JSON for another reader too, and every message is JSON for both. CLOSECRM_MUTATIONS says how
+ * many (default 20000). */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/suites.h"
+#include "tests/system/strict_json.h"
 #include "tests/unit/test_transform_tools.h"
-#include "transform/json_reader.h"
 
 #define ROOM 8192
 
@@ -137,18 +137,16 @@ static void mutate(struct mutant *mutant, const char *other)
     }
 }
 
-static bool is_json(const struct buffer *message)
+/* Whether both readers agree; taken says whether ours takes it. JSON allows names with a NUL, ours does not. */
+static bool agree(const char *text, size_t length, bool *taken)
 {
-    struct why why;
-    bool ours = tool_is_json(message->data, message->length, &why);
-    struct json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH_MAX + 2);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(tokener);
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    struct json_object *tree = json_tokener_parse_ex(tokener, message->data, (int)message->length);
-    bool theirs = json_object_is_type(tree, json_type_object);
-    json_object_put(tree);
-    json_tokener_free(tokener);
-    return ours && theirs;
+    struct why why = {""};
+    *taken = tool_is_json(text, length, &why);
+    bool theirs = is_strict_json((struct slice){text, length});
+    bool same = *taken == theirs || strstr(why.text, "a name holds \\u0000") != NULL;
+    if (!same)
+        printf("\n    %s: %.*s", *taken ? "only ours takes it" : why.text, (int)length, text);
+    return same;
 }
 
 /* Transforms it twice; returns whether there was a message. */
@@ -156,6 +154,8 @@ static bool run(const char *bytes, size_t length, const struct rules *rules, boo
 {
     struct buffer out[2] = {{0}, {0}};
     bool made = false;
+    bool taken;
+    CU_ASSERT_TRUE(agree(bytes, length, &taken));
     for (int i = 0; i < 2; i++) {
         struct why why = {""};
         bool out_of_memory;
@@ -170,7 +170,8 @@ static bool run(const char *bytes, size_t length, const struct rules *rules, boo
         made = true;
     }
     if (made) {
-        CU_ASSERT_TRUE(is_json(&out[0]));
+        CU_ASSERT_TRUE(taken);
+        CU_ASSERT_TRUE(agree(out[0].data, out[0].length, &taken) && taken);
         CU_ASSERT_EQUAL(out[0].length, out[1].length);
         CU_ASSERT_EQUAL(memcmp(out[0].data, out[1].data, out[0].length), 0);
     }
