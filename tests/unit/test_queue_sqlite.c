@@ -438,7 +438,7 @@ static void a_damaged_queue_is_moved_aside_and_salvaged(void)
     CU_ASSERT_EQUAL(faults, 0);
     int left = queue_next(queue, "one", 0, 1000, (size_t)1 << 30, &found, &why);
     CU_ASSERT_TRUE(left >= 180 && left < 200);
-    CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, left);
+    CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, (uint64_t)left);
     uint64_t last = found.at[left - 1].id;
     append(queue, "one", "new");
     CU_ASSERT_EQUAL(queue_next(queue, "one", last, 10, 4096, &found, &why), 1);

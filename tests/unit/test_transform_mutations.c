@@ -14,19 +14,20 @@
 
 /* Events of different shapes; the documented one comes to them from its file. */
 static const char *const shapes[] = {
-    "{\"event\":{\"id\":\"ev_1\",\"object_type\":\"activity.email\",\"action\":\"sent\",\"object_id\":\"acti_1\","
-    "\"lead_id\":\"lead_1\",\"date_created\":\"2024-05-01T08:00:00.000001\",\"date_updated\":"
-    "\"2024-05-01T08:00:01.5+02:00\",\"changed_fields\":[\"status\"],\"data\":{\"subject\":\"Gr\\u00fc\\u00dfe "
-    "\\ud83d\\ude39\",\"body_html\":\"<p class=\\\"a\\\">\\r\\n\\t\xE2\x82\xAC\xF0\x9F\x98\xB9</p>\",\"to\":[\"a@b.c\","
-    "null],\"envelope\":{\"from\":[{\"email\":\"x@y.z\",\"name\":null}],\"is_autoreply\":false},\"attachments\":[{"
-    "\"size\":12345678901234567890,\"ratio\":1.50e-3}]}},\"subscription_id\":\"whsub_1\"}",
-    "{\"subscription_id\":\"whsub_2\",\"event\":{\"object_type\":\"lead\",\"action\":\"deleted\",\"id\":\"ev_2\","
-    "\"lead_id\":\"lead_2\",\"data\":null,\"previous_data\":{\"name\":\"\xD0\x9B\xD0\xB8\xD0\xB4\",\"custom.cf_1\":[1,"
-    "2.50,-0],\"custom\":{\"cf_2\":null}},\"meta\":{\"merge_source_lead_id\":\"lead_1\"},\"date_updated\":"
-    "\"2016-12-31T23:59:60Z\"}}",
-    "{\"event\":{\"object_type\":\"export.lead\",\"action\":\"completed\",\"lead_id\":null,\"object_id\":\"exp_1\","
-    "\"organization_id\":\"orga_1\",\"data\":{\"\":{},\"a\":[[],[[]],{}],\"true\":true,\"n\":[0,-1.0E+2,1e400]}}}",
-    "{\"event\":{\"action\":\"x\",\"object_type\":\"y\"}}",
+    ("{\"event\":{\"id\":\"ev_1\",\"object_type\":\"activity.email\",\"action\":\"sent\",\"object_id\":\"acti_1\","
+     "\"lead_id\":\"lead_1\",\"date_created\":\"2024-05-01T08:00:00.000001\",\"date_updated\":"
+     "\"2024-05-01T08:00:01.5+02:00\",\"changed_fields\":[\"status\"],\"data\":{\"subject\":\"Gr\\u00fc\\u00dfe "
+     "\\ud83d\\ude39\",\"body_html\":\"<p "
+     "class=\\\"a\\\">\\r\\n\\t\xE2\x82\xAC\xF0\x9F\x98\xB9</p>\",\"to\":[\"a@b.c\","
+     "null],\"envelope\":{\"from\":[{\"email\":\"x@y.z\",\"name\":null}],\"is_autoreply\":false},\"attachments\":[{"
+     "\"size\":12345678901234567890,\"ratio\":1.50e-3}]}},\"subscription_id\":\"whsub_1\"}"),
+    ("{\"subscription_id\":\"whsub_2\",\"event\":{\"object_type\":\"lead\",\"action\":\"deleted\",\"id\":\"ev_2\","
+     "\"lead_id\":\"lead_2\",\"data\":null,\"previous_data\":{\"name\":\"\xD0\x9B\xD0\xB8\xD0\xB4\",\"custom.cf_1\":[1,"
+     "2.50,-0],\"custom\":{\"cf_2\":null}},\"meta\":{\"merge_source_lead_id\":\"lead_1\"},\"date_updated\":"
+     "\"2016-12-31T23:59:60Z\"}}"),
+    ("{\"event\":{\"object_type\":\"export.lead\",\"action\":\"completed\",\"lead_id\":null,\"object_id\":\"exp_1\","
+     "\"organization_id\":\"orga_1\",\"data\":{\"\":{},\"a\":[[],[[]],{}],\"true\":true,\"n\":[0,-1.0E+2,1e400]}}}"),
+    ("{\"event\":{\"action\":\"x\",\"object_type\":\"y\"}}"),
 };
 #define SHAPES (sizeof shapes / sizeof *shapes)
 
