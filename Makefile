@@ -57,7 +57,7 @@ LDFLAGS_valgrind :=
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages test-hosts install uninstall clean help \
+.PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
 	test-browser test-storm test-upgrade bench-compare setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
@@ -255,6 +255,10 @@ test-packages: ## install bundle and Debian package in chroots of Debian 11, 12 
 	@$(parallel) closecrm.fcgi build/release/standin $(BUNDLE) $(PAGES)
 	@packaging/manual/lint $(PAGES)
 	tests/packages/run
+
+test-trixie: ## compile on Debian 13, with its compiler and libraries, and run the unit tests there (root only)
+	@packaging/install-packages packages
+	tests/packages/run unit
 
 # LONG=1: also what two million events that wait, or are remembered, change. ROUNDS=5: more runs, steadier medians.
 # STATES=/mnt: state directories on another disk.

@@ -22,10 +22,10 @@ struct told {
 static void limit(int what, rlim_t most)
 {
     struct rlimit now;
-    if (getrlimit(what, &now) != 0 || now.rlim_cur <= most)
+    if (getrlimit((__rlimit_resource_t)what, &now) != 0 || now.rlim_cur <= most)
         return;
     now.rlim_cur = most;
-    setrlimit(what, &now);
+    setrlimit((__rlimit_resource_t)what, &now);
 }
 
 static void limit_all(void)

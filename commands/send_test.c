@@ -215,7 +215,7 @@ static int with_configuration(const struct wish *wish, CURLU *url)
 
 int command_send_test(int argc, char **argv)
 {
-    struct wish wish = {NULL};
+    struct wish wish = {0};
     const struct option_spec specs[] = {
         {"--source", &wish.source, NULL},
         {"--event", &wish.event, NULL},

@@ -1,5 +1,5 @@
-/* Runs every suite, or those whose names begin with one of the arguments, side by side, and closes with CUnit's
- * summary. */
+/* Runs every suite, or those whose names begin with one of the arguments (NAME$: whose name is NAME), side by side, and
+ * closes with CUnit's summary. */
 #include "tests/suites.h"
 
 #include <CUnit/Basic.h>
@@ -142,10 +142,17 @@ static void (*const suites[])(void) = {
 };
 // clang-format on
 
+static bool matches(const char *name, const char *argument)
+{
+    size_t length = strlen(argument);
+    bool whole = length > 0 && argument[length - 1] == '$';
+    return strncmp(name, argument, whole ? length - 1 : length) == 0 && (!whole || strlen(name) == length - 1);
+}
+
 static bool is_wanted(const char *name)
 {
     for (int i = 0; i < wanted_count; i++) {
-        if (strncmp(name, wanted[i], strlen(wanted[i])) == 0)
+        if (matches(name, wanted[i]))
             return true;
     }
     return wanted_count == 0;

@@ -1,5 +1,5 @@
-# What the tests of the packages share: assertions, chroots, the stand-in data plane, events. Sourced by bundle and deb.
-# They run as root in name spaces of their own (see run), so that no mount and no process outlives them.
+# What the tests of the packages share: assertions, chroots, the stand-in data plane, events. Sourced by bundle, deb and
+# unit. They run as root in name spaces of their own (see run), so that no mount and no process outlives them.
 # shellcheck shell=bash
 
 work=build/packages

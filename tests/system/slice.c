@@ -112,18 +112,3 @@ bool slice_element(struct slice array, struct slice *element)
     *element = value_at(at, end);
     return true;
 }
-
-bool slice_strings_clean(struct slice text)
-{
-    bool inside = false;
-    for (size_t i = 0; i < text.length; i++) {
-        unsigned char c = (unsigned char)text.at[i];
-        if (c == '"')
-            inside = !inside;
-        else if (inside && c == '\\')
-            i++;
-        else if (inside && c < ' ')
-            return false;
-    }
-    return true;
-}

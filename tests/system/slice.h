@@ -27,7 +27,4 @@ struct slice slice_member(struct slice object, const char *name);
  * array. The same text is required as by slice_member. */
 bool slice_element(struct slice array, struct slice *element);
 
-/* False when a string of the text has a raw control character, which JSON forbids and json-c takes. */
-bool slice_strings_clean(struct slice text);
-
 #endif

@@ -271,7 +271,7 @@ static void hold(struct standin_close *close)
 /* The status; 0: the connection is cut without an answer, -1: in the middle of it. */
 static int decide(struct standin_close *close, struct call *call)
 {
-    struct close_fault fault;
+    struct close_fault fault = {.act = CLOSE_ANSWER};
     close->counts.requests++;
     bool faulty = take_fault(close, call, &fault);
     if (faulty && fault.act == CLOSE_CUT)

@@ -40,10 +40,12 @@ static struct server server;
 /* Reads until the announced length is there. */
 static void read_request(int fd)
 {
-    ssize_t n;
     server.length = 0;
     server.body = NULL;
-    while ((n = read(fd, server.request + server.length, sizeof server.request - 1 - server.length)) > 0) {
+    while (server.length < sizeof server.request - 1) {
+        ssize_t n = read(fd, server.request + server.length, sizeof server.request - 1 - server.length);
+        if (n <= 0)
+            return;
         server.length += (size_t)n;
         server.request[server.length] = '\0';
         const char *end = strstr(server.request, "\r\n\r\n");

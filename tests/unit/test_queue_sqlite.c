@@ -368,12 +368,13 @@ static unsigned count_distinct(struct queue *queue, unsigned most)
 static void threads_and_processes_append_at_once(void)
 {
     enum { PROCESSES = 4 };
+    pid_t children[PROCESSES + 1];
     struct queue *queue = open_new("crowd");
     for (unsigned i = 1; i <= PROCESSES; i++) {
         fflush(NULL);
-        pid_t child = fork();
-        CU_ASSERT_TRUE_FATAL(child >= 0);
-        if (child == 0) {
+        children[i] = fork();
+        CU_ASSERT_TRUE_FATAL(children[i] >= 0);
+        if (children[i] == 0) {
             struct why why; /* a connection of its own: none may be carried over a fork */
             struct queue *mine = queue_open(&made.config, &why);
             _exit(mine != NULL && append_crowd(mine, i * THREADS) == THREADS * EACH ? 0 : 1);
@@ -382,7 +383,7 @@ static void threads_and_processes_append_at_once(void)
     CU_ASSERT_EQUAL(append_crowd(queue, 0), THREADS * EACH);
     for (unsigned i = 1; i <= PROCESSES; i++) {
         int status = -1;
-        CU_ASSERT_TRUE(wait(&status) > 0);
+        CU_ASSERT_TRUE(waitpid(children[i], &status, 0) > 0); /* no other child: process 1 inherits some */
         CU_ASSERT_EQUAL(status, 0);
     }
     own(queue);
@@ -437,7 +438,7 @@ static void a_damaged_queue_is_moved_aside_and_salvaged(void)
     CU_ASSERT_EQUAL(faults, 0);
     int left = queue_next(queue, "one", 0, 1000, (size_t)1 << 30, &found, &why);
     CU_ASSERT_TRUE(left >= 180 && left < 200);
-    CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, left);
+    CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, (uint64_t)left);
     uint64_t last = found.at[left - 1].id;
     append(queue, "one", "new");
     CU_ASSERT_EQUAL(queue_next(queue, "one", last, 10, 4096, &found, &why), 1);
