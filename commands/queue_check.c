@@ -35,11 +35,14 @@ static bool check_and_print(struct state *state, size_t *faults, struct why *why
     return good;
 }
 
-/* Opening a queue that is marked as damaged repairs it, where nobody else has it open. */
-static bool open_anew(struct state *state, struct why *why)
+/* Opening a queue that is marked as damaged repairs it, where nobody else has it open; and what finds the damage while
+ * it opens the queue marks it: twice, then, where a repair is wanted. */
+static bool open_anew(struct state *state, bool wants_repair, struct why *why)
 {
     queue_close(state->queue);
     state->queue = queue_open(state->config, why);
+    if (state->queue == NULL && wants_repair)
+        state->queue = queue_open(state->config, why);
     if (state->queue == NULL && state_holders(state->config, stderr) > 0)
         fputs(
             "These processes have it open. If it is damaged, stop them (what supervises them, or the web server, may\n"
@@ -72,7 +75,7 @@ static bool print_losses(const struct state *state, struct why *why)
 static bool repair(struct state *state, struct why *why)
 {
     size_t faults = 0;
-    if (!open_anew(state, why))
+    if (!open_anew(state, true, why))
         return false;
     puts("repaired; the damaged files are kept in the state directory, in damaged-TIME");
     if (!print_losses(state, why))
@@ -111,7 +114,9 @@ int command_queue_check(int argc, char **argv)
         return COMMAND_USAGE;
     if (!state_prepare(&state, argv[0]))
         return state.code;
-    bool good = open_anew(&state, &why) && check(&state, wants_repair, &why);
+    bool good = open_anew(&state, wants_repair, &why) && check(&state, wants_repair, &why);
+    if (!good && wants_repair && state.queue != NULL && queue_must_reopen(state.queue))
+        good = repair(&state, &why); /* too damaged to be checked */
     state_close(&state);
     return good ? COMMAND_OK : state_failed(argv[0], &why);
 }

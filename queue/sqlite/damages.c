@@ -47,14 +47,20 @@ static bool judge(const struct salvaged *salvaged, const struct salvaged_source 
         describe(&source->gone, "events", events, sizeof events);
     } else if (salvaged->letters.numbers > 0) {
         describe(&salvaged->letters, "dead letters of all sources", events, sizeof events);
-    } else if (suspected) {
+    } else if (source->gone.not_accounted > 0) {
         snprintf(events, sizeof events, "%llu events are missing without a trace",
                  (unsigned long long)source->gone.not_accounted);
+    } else if (suspected) {
+        snprintf(events, sizeof events, "what could not be read may have been events");
     }
     if (salvaged->letters.numbers > 0 && salvaged->letters.from_ms < loss->from_ms)
         loss->from_ms = salvaged->letters.from_ms;
-    if (!loss->identities_kept)
-        snprintf(rest, sizeof rest, "%sof what was delivered, %.2g %% and %zu single identities could not be read",
+    bool identities_gone = source->identities > 0 || salvaged->journal > 0;
+    if (!loss->identities_kept && !identities_gone)
+        snprintf(rest, sizeof rest, "%snames of sources were damaged: what was delivered may stand under another one",
+                 events[0] != '\0' ? "; " : "");
+    if (identities_gone)
+        snprintf(rest, sizeof rest, "%sof what was delivered, %.3g %% and %zu single identities could not be read",
                  events[0] != '\0' ? "; " : "", 100 * source->identities, salvaged->journal);
     snprintf(loss->words, sizeof loss->words, "the database was damaged and is repaired: %s%s", events, rest);
     return events_gone || suspected || !loss->identities_kept;
@@ -87,13 +93,23 @@ static bool note_nameless(const char *directory, const struct config *config, co
     for (size_t i = 0; salvaged->names_lost && i < config->sources && good; i++) {
         const char *name = config->source[i].name;
         struct loss loss = {.until_ms = clock_unix_ms()};
-        bool any = salvaged->count > 0;
-        snprintf(loss.words, sizeof loss.words,
-                 any ? "the database was damaged and is repaired: the names of the sources could not be read; what "
-                       "waited is kept under source recovered-N (closecrm.fcgi queue move recovered-N %.60s)"
-                     : "the database was damaged at its beginning: nothing of it could be read, of source %.60s as of "
-                       "others; the damaged files are kept in damaged-TIME",
-                 name);
+        if (salvaged->count == 1)
+            snprintf(loss.words, sizeof loss.words,
+                     "the database was damaged and is repaired: the names of the sources could not be read; what "
+                     "waited is kept under source %.60s (closecrm.fcgi queue move %.60s %.60s)",
+                     salvaged->source[0].name, salvaged->source[0].name, name);
+        else if (salvaged->count > 1)
+            snprintf(
+                loss.words, sizeof loss.words,
+                "the database was damaged and is repaired: names of sources could not be read; what waited is kept "
+                "under made-up ones that `closecrm.fcgi queue status` shows: find out which is %.60s by "
+                "`closecrm.fcgi queue list --source NAME`, and give it back by `closecrm.fcgi queue move NAME %.60s`",
+                name, name);
+        else
+            snprintf(loss.words, sizeof loss.words,
+                     "the database was damaged: nothing of it could be read, of source %.60s as of others; the damaged "
+                     "files are kept in damaged-TIME",
+                     name);
         good = find(salvaged, name) != NULL || note(directory, name, &loss, why);
     }
     return good;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,10 +84,6 @@ static enum database_result failed(const char *path, struct why *why)
 static enum database_result copy(struct database *old, const char *path, struct why *why)
 {
     struct database fresh = {.write_lock = -1};
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return failed(path, why);
-    close(fd);
     enum database_result result = database_connect(&fresh, path);
     if (result == DATABASE_DONE) {
         sqlite3_backup *backup = sqlite3_backup_init(fresh.db, "main", old->db, "main");
@@ -99,13 +96,24 @@ static enum database_result copy(struct database *old, const char *path, struct 
     return result;
 }
 
-static bool sync_file(const char *path)
+/* Makes the file that a copy is written into, and locks it: where open.lock was removed, too, another process may bring
+ * over meanwhile what was saved before, and takes what is not locked for the rest of a process that died. It is closed
+ * after SQLite has closed it. */
+static int make_locked(const char *path)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC); /* closed by SQLite, and nobody else knows it */
-    bool good = fd >= 0 && fsync(fd) == 0;
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        (void)flock(fd, LOCK_EX | LOCK_NB); /* where files cannot be locked that may happen */
+    return fd;
+}
+
+static bool is_left_over(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    bool left = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
     if (fd >= 0)
         close(fd);
-    return good;
+    return left;
 }
 
 static enum database_result save(struct database *old, const char *directory, const char *name, struct why *why)
@@ -115,9 +123,13 @@ static enum database_result save(struct database *old, const char *directory, co
     directory_path(from, directory, saving);
     directory_path(to, directory, name);
     unlink(from);
+    int fd = make_locked(from);
+    if (fd < 0)
+        return failed(from, why);
     enum database_result result = copy(old, from, why);
-    if (result == DATABASE_DONE && (!sync_file(from) || rename(from, to) != 0))
+    if (result == DATABASE_DONE && (fsync(fd) != 0 || rename(from, to) != 0))
         result = failed(to, why);
+    close(fd);
     if (result == DATABASE_DONE && !directory_sync(directory, why))
         result = DATABASE_FAILED;
     if (result != DATABASE_DONE)
@@ -153,6 +165,15 @@ static bool remove_if_there(const char *directory, const char *name)
     char path[STATE_PATH];
     directory_path(path, directory, name);
     return unlink(path) == 0 || errno == ENOENT;
+}
+
+/* What a process that died was saving. */
+static void remove_left_over(const char *directory, const char *name)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, name);
+    if (is_left_over(path))
+        unlink(path);
 }
 
 /* Whether the file at queue.db is the one that was open, and nothing was written since with a new log. */
@@ -247,7 +268,7 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
         if (is_saved(file->d_name))
             result = bring_over(directory, file->d_name, config, why);
         else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
-            remove_if_there(directory, file->d_name); /* by a process that died meanwhile */
+            remove_left_over(directory, file->d_name);
     }
     closedir(files);
     if (result == DATABASE_DONE && (!directory_sync(directory, why) || !remove_if_there(directory, MARK)))

@@ -184,6 +184,16 @@ static struct salvaged_source *add_source(struct salvage *salvage, uint32_t numb
     return added;
 }
 
+/* With a damaged index a name is not found, and may have been added a second time. */
+static bool has_name(const struct salvaged *out, const char *name)
+{
+    for (size_t i = 0; i < out->count; i++) {
+        if (strcmp(out->source[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Their names and numbers; and of tables whose source has lost its name, made-up ones. */
 static void find_sources(struct salvage *salvage)
 {
@@ -192,7 +202,7 @@ static void find_sources(struct salvage *salvage)
     int code = SQLITE_ERROR;
     while (sources != NULL && !salvage->failed && (code = sqlite3_step(sources)) == SQLITE_ROW) {
         const char *text = (const char *)sqlite3_column_text(sources, 1);
-        if (text != NULL)
+        if (text != NULL && !has_name(salvage->out, text))
             add_source(salvage, (uint32_t)sqlite3_column_int64(sources, 0), text);
     }
     salvage->out->names_lost = salvage_is_damage(salvage, code);

@@ -2,6 +2,7 @@
  * answered 200 is delivered, once. */
 #include "tests/suites.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include "watch/clock.h"
 
 #define PATIENCE_MS 60000
+#define LOOKS 8
 #define EVENTS 150 /* before the operator does something; afterwards twice as many */
 
 static void remove_in_state(const struct site *site, const char *name)
@@ -160,11 +162,65 @@ static void the_state_directory_is_moved(void)
     check_operator(move_state, false, false, "msg=state_dir_gone");
 }
 
+static void remove_all_files(const struct site *site)
+{
+    char state[PATH_SIZE], path[PATH_SIZE];
+    path_join(state, site->directory, "state");
+    DIR *files = opendir(state);
+    for (struct dirent *file; files != NULL && (file = readdir(files)) != NULL;) {
+        path_join(path, state, file->d_name);
+        if (file->d_type == DT_REG)
+            unlink(path);
+    }
+    if (files != NULL)
+        closedir(files);
+}
+
+/* Asks commands, which end each time: as long as somebody has the queue open nothing is brought over. */
+static bool wait_nothing_waits(const struct site *site)
+{
+    for (moment deadline = clock_now() + durable_patience(PATIENCE_MS); clock_now() < deadline; poll(NULL, 0, 50)) {
+        struct output output = command_output(site, "queue", "status");
+        if (output.code == 0 && strstr(output.text, "waiting") != NULL && strstr(output.text, "the oldest") == NULL)
+            return true;
+    }
+    return false;
+}
+
+/* With open.lock gone a command brings over what was saved while the program still delivers, and saves that. */
+static void all_is_removed_and_commands_look(void)
+{
+    static const char *const status[] = {"queue", "status", NULL};
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, NULL)) {
+        struct load_options options = durable_load(&site);
+        options.count = durable_share(EVENTS);
+        options.connections = 8;
+        standin_fail(site.standin, &(struct standin_fault){STANDIN_ANSWER, STANDIN_ALWAYS, .status = 503});
+        struct load *load = load_start(&options);
+        struct load_result result = load_finish(load);
+        remove_all_files(&site);
+        site_send(&site, "ev_after"); /* so that it is noticed at once */
+        run_command(&site, status);
+        standin_heal(site.standin);
+        for (int i = 0; i < LOOKS; i++)
+            run_command(&site, status);
+        CU_ASSERT(wait_nothing_waits(&site));
+        CU_ASSERT(durable_start_anew(&site, NULL)); /* and whatever it saved last is taken up */
+        CU_ASSERT(wait_nothing_waits(&site));
+        durable_check_delivered(&site, load, result);
+        CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
+        load_free(load);
+    }
+    site_close(&site);
+}
+
 void suite_durable_displaced(void)
 {
     static CU_TestInfo tests[] = {
         {"rm queue.db* under load", the_database_is_removed},
         {"a copy is put over queue.db", a_copy_is_restored},
+        {"rm * under a program at work, and commands that look", all_is_removed_and_commands_look},
         {"rm forward.lock", forward_lock_is_removed},
         {"the state directory is moved away and back", the_state_directory_is_moved},
         CU_TEST_INFO_NULL,

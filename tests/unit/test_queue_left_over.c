@@ -115,12 +115,36 @@ static void what_a_killed_restore_built_is_removed(void)
     CU_ASSERT_TRUE(exists("state/queue.db"));
 }
 
+/* Whether the next opening of the queue takes away what a process was saving out of a database that was removed. */
+static bool takes_away_what_was_saved(void)
+{
+    struct why why = {""};
+    CU_ASSERT_TRUE(temporary_write(state, "displaced", 0600, "", 0));
+    queue_close(queue_open(&made.config, &why));
+    return !exists("state/rescuing-4711-0x1");
+}
+
+static void what_a_living_process_saves_stays(void)
+{
+    struct why why = {""};
+    char path[PATH_SIZE];
+    path_join(path, directory, "state/rescuing-4711-0x1");
+    queue_close(queue_open(&made.config, &why));
+    make_old("state/rescuing-4711-0x1", "SQLite format 3", 0);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    CU_ASSERT_EQUAL(flock(fd, LOCK_EX), 0); /* as who writes into it does */
+    CU_ASSERT_FALSE(takes_away_what_was_saved());
+    close(fd);
+    CU_ASSERT_TRUE(takes_away_what_was_saved());
+}
+
 void suite_queue_left_over(void)
 {
     static CU_TestInfo tests[] = {
         {"a killed backup is not in the way", a_killed_backup_is_not_in_the_way},
         {"what may be another's stays", what_may_be_anothers_stays},
         {"what a killed restore built is removed", what_a_killed_restore_built_is_removed},
+        {"what a living process saves stays", what_a_living_process_saves_stays},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue left over", make_directory, remove_directory, tests);

@@ -1,4 +1,5 @@
 /* What can be read of a damaged database, whatever part of it is gone: rows, identities, names, its first page, all. */
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -330,6 +331,28 @@ static void without_names_nothing_is_given_to_a_wrong_source(void)
     repair_rig_remove(&rig);
 }
 
+/* A name that its index does not find is added once more by who opens the queue before the damage is seen. */
+static void a_name_that_stands_twice_is_no_obstacle(void)
+{
+    static const unsigned char zeros[REPAIR_PAGE / 4];
+    struct why why = {""};
+    struct counts counts = {0};
+    char path[PATH_SIZE];
+    make_queue("names-twice", 0);
+    long page = repair_rig_page(rig.state, "sqlite_autoindex_source_1", "pagetype = 'leaf'", 0);
+    path_join(path, rig.state, "queue.db");
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    CU_ASSERT_EQUAL(pwrite(fd, zeros, sizeof zeros, page * REPAIR_PAGE + 3 * REPAIR_PAGE / 4), sizeof zeros);
+    close(fd);
+    queue_close(queue_open(&rig.made.config, &why));
+    repair_rig_mark(&rig);
+    struct queue *queue = queue_open(&rig.made.config, &why);
+    check(queue != NULL, "it is repaired: %s", why.text);
+    CU_ASSERT_TRUE(queue != NULL && queue_count(queue, "one", &counts, &why) && counts.waiting == WAITING);
+    queue_close(queue);
+    repair_rig_remove(&rig);
+}
+
 void suite_queue_salvage(void)
 {
     static CU_TestInfo tests[] = {
@@ -340,6 +363,7 @@ void suite_queue_salvage(void)
         {"the log of a missing database is kept apart", the_log_of_a_missing_database_is_kept_apart},
         {"a lost first page loses nothing", a_lost_first_page_loses_nothing},
         {"without names nothing is given to a wrong source", without_names_nothing_is_given_to_a_wrong_source},
+        {"a name that stands twice is no obstacle", a_name_that_stands_twice_is_no_obstacle},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue salvage", set_up, tear_down, tests);
