@@ -250,6 +250,8 @@ static bool may_write(struct store *store)
     int64_t reserve = reserve_size(store->directory);
     if (reserve >= 0 && wait_for_checkpoint(store, reserve))
         return true;
+    if (!store_is_in_place(store, why))
+        return false; /* all its files are gone, the reserve among them: no disk is full */
     wake_send(store->directory, &store->group.wake_fd); /* without a reserve: whoever forwards makes it again */
     int error = no_room_of(store->directory);
     if (error == 0)

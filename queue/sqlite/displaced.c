@@ -7,6 +7,7 @@
 #include "watch/log.h"
 
 #define SAY_AGAIN_MS 10000
+#define LAST_TRIES 3
 
 static void say(struct store *store, enum placed placed)
 {
@@ -62,6 +63,8 @@ void store_save(struct store *store, bool last)
     if (placed == PLACED_WELL)
         return;
     enum database_result result = save(store, placed, &why);
+    for (int tries = 1; last && result != DATABASE_DONE && tries < LAST_TRIES; tries++)
+        result = save(store, placed, &why);
     if (result == DATABASE_DONE || last)
         atomic_store(&store->must_reopen, true);
     if (result == DATABASE_DONE)

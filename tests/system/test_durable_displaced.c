@@ -206,6 +206,7 @@ static void all_is_removed_and_commands_look(void)
         for (int i = 0; i < LOOKS; i++)
             run_command(&site, status);
         CU_ASSERT(wait_nothing_waits(&site));
+        CU_ASSERT_EQUAL(site_count_logged(&site, "msg=disk_full"), 0);
         CU_ASSERT(durable_start_anew(&site, NULL)); /* and whatever it saved last is taken up */
         CU_ASSERT(wait_nothing_waits(&site));
         durable_check_delivered(&site, load, result);
