@@ -35,11 +35,24 @@ void rescue_mark(const char *directory)
         close(fd);
 }
 
+static bool has_saved(const char *directory)
+{
+    bool has = false;
+    DIR *files = opendir(directory);
+    for (struct dirent *file; files != NULL && !has && (file = readdir(files)) != NULL;)
+        has = is_saved(file->d_name);
+    if (files != NULL)
+        closedir(files);
+    return has;
+}
+
+/* Where open.lock was removed, too, something may be saved while another process brings over what was saved before; and
+ * that one removes the mark of both. */
 bool rescue_is_due(const char *directory)
 {
     char path[STATE_PATH];
     directory_path(path, directory, MARK);
-    return access(path, F_OK) == 0;
+    return access(path, F_OK) == 0 || has_saved(directory);
 }
 
 void rescue_note_loss(const char *directory, const struct config *config, const char *words)

@@ -107,11 +107,11 @@ mounted() {
 
 mount_inside() {
     mount -t proc proc "$root/proc"
-    mount --bind /dev "$root/dev"
+    mount --rbind /dev "$root/dev" # with its terminals
 }
 
 umount_inside() {
-    umount "$root/dev" "$root/proc" || umount --lazy "$root/dev" "$root/proc"
+    umount --recursive "$root/dev" && umount "$root/proc" || umount --recursive --lazy "$root/dev" "$root/proc"
 }
 
 # chroot_copy FROM NAME: a fresh copy, ready to be used; sets root.
