@@ -187,10 +187,8 @@ static void finish(struct forwarder *forwarder)
             continue;
         moment due = others ? next_due(forwarder) : MOMENT_NEVER;
         due = due < look ? due : look;
-        poster_wait(forwarder->poster, descriptors,
-                    stopped  ? 0
-                    : others ? 2
-                             : 1,
+        unsigned awaited = others ? 2 : 1; /* new events wake only who may still send */
+        poster_wait(forwarder->poster, descriptors, stopped ? 0 : awaited,
                     clock_until(due < deadline ? due : deadline));
     }
     turn_all(forwarder, false);
