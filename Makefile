@@ -4,7 +4,7 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 
 # ---- what it is made of -------------------------------------------------------------------------------------------
-FOLDERS := http webhook queue queue/sqlite transform forward closeapi status life commands watch config
+FOLDERS := base config transform telemetry queue queue/sqlite http webhook forward closeapi health status process commands
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
 STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
@@ -219,7 +219,7 @@ test-hosts: setup-test ## the queue on real full disks and quotas: ext4, xfs, bt
 
 # Under valgrind only what runs in the test program itself: it makes programs some thirty times slower, and the system
 # tests are about real servers' time-outs. http/'s tests execute the test program anew, which would be valgrind itself.
-VALGRIND_SUITES := $(filter-out http status,$(FOLDERS)) log counters recent alerts status_tools status_words
+VALGRIND_SUITES := webhook queue transform forward closeapi life commands watch config log counters recent alerts status_tools status_words
 
 # ROUNDS=500: how many for each way of running the program.
 test-storm: setup-test ## kills, faults, a quota, outside looks: everything at once under load, ROUNDS (500) times

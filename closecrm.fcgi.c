@@ -5,8 +5,8 @@
 
 #include "commands/commands.h"
 #include "http/http.h"
-#include "life/life.h"
-#include "life/signals.h"
+#include "process/process.h"
+#include "process/signals.h"
 
 /* glibc keeps what large buffers leave behind: twice as much after a backlog, and not a bit faster. Its arenas are few
  * on small machines already and many on large ones; with only two, the request threads and the forwarder waited for

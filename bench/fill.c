@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "bench/sample.h"
 #include "config/config.h"
 #include "queue/queue.h"
 #include "transform/transform.h"
-#include "watch/log.h"
 
 #define APPEND_MS 10000
 #define LOOK_MS 20

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "config/small_file.h"
-#include "transform/dates.h"
-#include "watch/clock.h"
-#include "watch/log.h"
+#include "base/clock.h"
+#include "base/dates.h"
+#include "base/files.h"
+#include "base/log.h"
 
 #define SECOND_US INT64_C(1000000)
 #define BEYOND_US (LOG_DAYS * INT64_C(86400) * SECOND_US)

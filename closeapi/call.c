@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "closeapi/sending.h"
+#include "closeapi/client_private.h"
 
 #define FIRST_WAIT_MS 250
 #define MOST_WAIT_MS 30000

@@ -8,7 +8,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#include "closeapi/sending.h"
+#include "closeapi/client_private.h"
 
 #define CONNECT_MS 10000L
 #define WHOLE_MS 60000L

@@ -6,10 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/json_reader.h"
 #include "config/config.h"
-#include "transform/buffer.h"
-#include "transform/json_reader.h"
-#include "watch/why.h"
 
 struct close_client;
 
@@ -60,7 +60,7 @@ uint64_t close_client_requests(const struct close_client *client);
 void close_answer_free(struct close_answer *answer);
 void close_client_free(struct close_client *client);
 
-/* words.c: what an answer other than 2xx means, as one line that says what to do. */
+/* errors.c: what an answer other than 2xx means, as one line that says what to do. */
 void close_words(struct why *why, int status, const char *body, size_t length);
 
 /* Whether the error is of a kind that trying again does not mend (a certificate, a URL); and what to do. code is

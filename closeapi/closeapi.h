@@ -6,11 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "closeapi/client.h"
-#include "closeapi/fill.h"
+#include "closeapi/import.h"
 #include "config/config.h"
 #include "queue/queue.h"
-#include "watch/why.h"
 
 /* What is known of a source's completeness. Times are Unix time by Close's clock in milliseconds, 0: none. */
 struct completeness {

@@ -2,8 +2,8 @@
 #ifndef CLOSEAPI_EVENT_LOG_H
 #define CLOSEAPI_EVENT_LOG_H
 
+#include "base/json_slices.h"
 #include "closeapi/client.h"
-#include "closeapi/slices.h"
 
 #define LOG_DAYS 30
 #define LOG_PAGE 50

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "watch/why.h"
+#include "base/error.h"
 
 struct event_type {
     const char *object_type;

@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "closeapi/closeapi.h"
 #include "config/keyring.h"
 #include "config/signed.h"
-#include "config/small_file.h"
 #include "queue/loss.h"
 
 #define LOCK_WAIT_MS 10000

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/error.h"
 #include "config/config.h"
-#include "watch/why.h"
 
 struct closeapi_moved {
     size_t keys;  /* signature keys that subscribe obtained */

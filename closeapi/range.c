@@ -1,6 +1,6 @@
 /* A long time in windows: so long that few requests are wasted, and so short that not much is to be done again when one
  * is cut short. */
-#include "closeapi/fill.h"
+#include "closeapi/import.h"
 
 #define MINUTE_US (INT64_C(60) * 1000000)
 #define FIRST_US (60 * MINUTE_US)

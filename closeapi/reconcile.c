@@ -4,10 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "closeapi/reconciling.h"
-#include "transform/dates.h"
-#include "watch/clock.h"
-#include "watch/log.h"
+#include "base/clock.h"
+#include "base/dates.h"
+#include "base/log.h"
+#include "closeapi/reconcile_private.h"
 
 /* Whether the word stands in the text, between blanks. */
 static bool has_word(const char *text, const char *word, size_t length)

@@ -1,8 +1,8 @@
 /* Reconciling: what of the Event Log is read, and what is claimed to be complete after it. */
 #include <string.h>
 
-#include "closeapi/reconciling.h"
-#include "watch/log.h"
+#include "base/log.h"
+#include "closeapi/reconcile_private.h"
 
 #define MINUTE_US (INT64_C(60) * 1000000)
 #define DAY_US (24 * 60 * MINUTE_US)

@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "closeapi/reconciling.h"
+#include "base/clock.h"
+#include "base/dates.h"
+#include "base/log.h"
+#include "closeapi/reconcile_private.h"
 #include "closeapi/setback.h"
-#include "transform/dates.h"
-#include "watch/clock.h"
-#include "watch/log.h"
 
 #define FAR_US (INT64_C(30) * 24 * 3600 * 1000000) /* Close has nothing older */
 #define CLOCK_US INT64_C(5000000)

@@ -3,8 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "closeapi/reconciling.h"
-#include "watch/log.h"
+#include "base/log.h"
+#include "closeapi/reconcile_private.h"
 
 /* Notes what somebody must look at; the first of a run stays. */
 static void trouble(struct run *run, const char *happening, const struct subscription *subscription, const char *words)

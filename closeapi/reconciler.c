@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "closeapi/closeapi.h"
-#include "watch/log.h"
 
 #define PATIENCE_MS 60000
 #define BUSY_MS 60000        /* until it is looked again whether another process has done it */

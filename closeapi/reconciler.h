@@ -4,9 +4,9 @@
 
 #include <stdbool.h>
 
+#include "base/clock.h"
+#include "base/error.h"
 #include "config/config.h"
-#include "watch/clock.h"
-#include "watch/why.h"
 
 struct reconciler;
 

@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/files.h"
+#include "base/log.h"
 #include "closeapi/subscribe.h"
-#include "config/small_file.h"
-#include "watch/log.h"
 
 #define NOTE "rotating"
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "transform/dates.h"
+#include "base/dates.h"
 
 /* Close tries for 72 hours to deliver an event: what was received at a time may bear a date that much older. */
 #define LATE_US (INT64_C(73) * 3600 * 1000000)

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "transform/buffer.h"
-#include "watch/why.h"
+#include "base/buffer.h"
+#include "base/error.h"
 
 /* What stands behind each event in the file. */
 struct spool_trailer {

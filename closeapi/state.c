@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/dates.h"
+#include "base/files.h"
 #include "closeapi/setback.h"
-#include "config/small_file.h"
-#include "transform/dates.h"
-#include "watch/clock.h"
 
 #define FILE_NAME "reconcile"
 #define TYPES_MOST 32768 /* bytes */

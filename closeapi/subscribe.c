@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
 #include "config/signed.h"
-#include "config/small_file.h"
-#include "watch/clock.h"
-#include "watch/log.h"
 
 #define NOTE "pending"
 #define TRIES 3

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "closeapi/fill.h"
+#include "closeapi/import.h"
 #include "queue/inspect.h"
 
 #define PLACES ((size_t)1 << 18)

@@ -8,11 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/dates.h"
 #include "closeapi/backfill.h"
-#include "commands/close_side.h"
+#include "commands/close_session.h"
 #include "commands/options.h"
-#include "transform/dates.h"
-#include "watch/clock.h"
 
 #define PATIENCE_MS (10 * 60000) /* a night's run must outlive an outage of some minutes */
 #define TERMINAL_MS 200          /* between lines on a terminal */

@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "commands/check_place.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/state.h"
 #include "queue/backup.h"
-#include "watch/clock.h"
 
 /* The web server would show it to everybody. */
 static bool is_outside(const char *path, struct why *why)

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+#include "base/times.h"
 #include "commands/check_place.h"
-#include "commands/when.h"
-#include "watch/clock.h"
 
 #define TRY_MS 5000L            /* for all of it */
 #define WRONG_MS INT64_C(60000) /* a difference beyond this is told */

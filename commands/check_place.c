@@ -12,10 +12,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "commands/when.h"
-#include "life/successor.h"
-#include "watch/clock.h"
-#include "watch/cron_mark.h"
+#include "base/clock.h"
+#include "base/times.h"
+#include "process/reexec.h"
+#include "telemetry/cron_mark.h"
 
 #define MIB ((uint64_t)1024 * 1024)
 #define CRON_OLD_MS INT64_C(900000) /* where it must run, the longest that hosts allow is 5 or 15 minutes */

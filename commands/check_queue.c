@@ -10,13 +10,13 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/owner.h"
+#include "base/terminal.h"
+#include "base/times.h"
 #include "commands/overview.h"
-#include "commands/plain.h"
 #include "commands/state.h"
-#include "commands/when.h"
 #include "forward/forward.h"
-#include "watch/cron_mark.h"
-#include "watch/owner.h"
+#include "telemetry/cron_mark.h"
 
 #define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
 #define PATH_ROOM 4096

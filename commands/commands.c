@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "commands/nearest.h"
-#include "life/signals.h"
+#include "process/signals.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
 #define NEAR 3       /* a name farther away than this many letters is not what was meant */

@@ -10,22 +10,22 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/no_room.h"
+#include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "closeapi/reconciler.h"
 #include "commands/options.h"
 #include "commands/state.h"
-#include "commands/when.h"
 #include "config/config.h"
 #include "config/signed.h"
-#include "life/bounded.h"
-#include "life/watching.h"
+#include "health/alert_thread.h"
+#include "health/write_probe.h"
+#include "process/bounded.h"
 #include "queue/inspect.h"
-#include "status/alerting.h"
-#include "status/prober.h"
-#include "watch/clock.h"
-#include "watch/cron_mark.h"
-#include "watch/log.h"
-#include "watch/no_room.h"
+#include "telemetry/cron_mark.h"
+#include "telemetry/telemetry.h"
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
 #define SECONDS_MOST 86400

@@ -2,12 +2,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/terminal.h"
+#include "base/times.h"
 #include "commands/commands.h"
-#include "commands/letters.h"
-#include "commands/plain.h"
+#include "commands/dead_filter.h"
 #include "commands/rows.h"
 #include "commands/state.h"
-#include "commands/when.h"
 
 struct list {
     struct queue *queue;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "commands/commands.h"
-#include "commands/letters.h"
+#include "commands/dead_filter.h"
 #include "commands/state.h"
 
 #define STEP_MOST 512 /* ids handed over at once: a page never has more */

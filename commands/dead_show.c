@@ -2,13 +2,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/terminal.h"
+#include "base/times.h"
 #include "commands/commands.h"
 #include "commands/number.h"
 #include "commands/options.h"
-#include "commands/plain.h"
 #include "commands/state.h"
 #include "commands/view.h"
-#include "commands/when.h"
 
 #define LETTER_BYTES ((size_t)1 << 20) /* the first always comes */
 

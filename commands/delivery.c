@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "config/config.h"
-#include "watch/clock.h"
 
 #define CONNECT_MS 5000L /* as long as Close waits for a connection */
 #define ANSWER_MS 60000L /* longer than Close waits, to see what would have come */

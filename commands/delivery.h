@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "transform/buffer.h"
+#include "base/buffer.h"
 
 struct delivery {
     CURLU *url;

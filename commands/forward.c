@@ -4,13 +4,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/log.h"
 #include "commands/options.h"
 #include "commands/state.h"
 #include "config/config.h"
-#include "life/bounded.h"
-#include "life/life.h"
-#include "life/signals.h"
-#include "watch/log.h"
+#include "process/bounded.h"
+#include "process/process.h"
+#include "process/signals.h"
 
 static int forward_once(const struct config *config)
 {

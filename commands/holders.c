@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "commands/plain.h"
+#include "base/terminal.h"
 #include "commands/state.h"
 
 #define PATH_ROOM 4096

@@ -1,4 +1,4 @@
-/* JSON text laid out for a terminal: see transform/layout.h. */
+/* JSON text laid out for a terminal: see base/json_layout.h. */
 #ifndef COMMANDS_LAYOUT_H
 #define COMMANDS_LAYOUT_H
 
@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "transform/layout.h"
+#include "base/json_layout.h"
 
 /* A layout that goes to a terminal: indented, and nothing that a terminal would obey. */
 struct layout layout_on(FILE *out);

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-#include "watch/clock.h"
-#include "watch/cron_mark.h"
+#include "base/clock.h"
+#include "telemetry/cron_mark.h"
 
 static int64_t later(int64_t a, int64_t b)
 {

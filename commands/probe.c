@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "commands/advice.h"
 #include "commands/commands.h"
 #include "commands/delivery.h"
 #include "commands/sign.h"
-#include "watch/clock.h"
 #include "webhook/webhook.h"
 
 #define UNDER 1024 /* bytes below max_body */

@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/terminal.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/plain.h"
 #include "commands/state.h"
 #include "queue/loss.h"
 

@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/terminal.h"
+#include "base/times.h"
 #include "commands/commands.h"
 #include "commands/number.h"
 #include "commands/options.h"
-#include "commands/plain.h"
 #include "commands/rows.h"
 #include "commands/state.h"
-#include "commands/when.h"
 #include "transform/headline.h"
 
 #define PAGE_EVENTS 1000 /* for each the queue is opened anew */

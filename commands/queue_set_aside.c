@@ -4,13 +4,13 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "commands/apart.h"
 #include "commands/commands.h"
 #include "commands/find_event.h"
 #include "commands/number.h"
 #include "commands/options.h"
 #include "commands/state.h"
-#include "watch/clock.h"
 
 #define PATIENCE_MS 10000 /* with the process that forwards */
 #define LOOK_MS 50

@@ -3,13 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/times.h"
 #include "commands/commands.h"
 #include "commands/find_event.h"
 #include "commands/number.h"
 #include "commands/options.h"
 #include "commands/state.h"
 #include "commands/view.h"
-#include "commands/when.h"
 
 static bool show(const struct state *state, const char *source, const struct event *event, struct why *why)
 {

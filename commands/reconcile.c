@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/dates.h"
+#include "base/times.h"
 #include "commands/options.h"
 #include "commands/reconciling.h"
-#include "commands/when.h"
-#include "transform/dates.h"
-#include "watch/clock.h"
 
 #define PATIENCE_MS 60000
 

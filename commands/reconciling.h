@@ -2,7 +2,7 @@
 #ifndef COMMANDS_RECONCILING_H
 #define COMMANDS_RECONCILING_H
 
-#include "commands/close_side.h"
+#include "commands/close_session.h"
 
 struct reconcile_wish {
     bool all_events;

@@ -6,17 +6,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/restore_keys.h"
 #include "commands/state.h"
-#include "commands/when.h"
 #include "config/signed.h"
 #include "queue/backup.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"
-#include "watch/clock.h"
-#include "watch/log.h"
 
 struct restore {
     struct config *config;

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "base/files.h"
 #include "closeapi/subscriptions.h"
-#include "config/small_file.h"
 
 #define PATIENCE_MS 8000
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "closeapi/state.h"
-#include "commands/close_side.h"
+#include "commands/close_session.h"
 #include "commands/options.h"
 
 /* The one whose key we hold for the source, where there is just one. */

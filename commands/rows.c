@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "commands/plain.h"
-#include "commands/when.h"
+#include "base/terminal.h"
+#include "base/times.h"
 
 static bool add(struct json_object *row, const char *name, struct json_object *value)
 {

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "commands/delivery.h"
 #include "commands/explain.h"
 #include "commands/options.h"
@@ -16,7 +17,6 @@
 #include "commands/source.h"
 #include "commands/test_event.h"
 #include "config/config.h"
-#include "watch/clock.h"
 
 #define SIZE_MOST ((size_t)1 << 30) /* bytes of a body that is sent */
 

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/owner.h"
 #include "commands/commands.h"
-#include "watch/owner.h"
 
 int state_failed(const char *command, const struct why *why)
 {

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "transform/buffer.h"
+#include "base/buffer.h"
 
 /* What was found: a value, or text that is none; borrowed during the call. */
 struct piece {

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "commands/close_side.h"
+#include "commands/close_session.h"
 #include "commands/options.h"
 #include "commands/probe.h"
 

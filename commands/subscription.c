@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "commands/close_side.h"
+#include "commands/close_session.h"
 #include "commands/options.h"
 #include "commands/reconciling.h"
 

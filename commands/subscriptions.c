@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "commands/close_side.h"
+#include "commands/close_session.h"
 #include "commands/options.h"
 
 static size_t count_events(const struct subscription *one)

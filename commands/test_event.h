@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "transform/buffer.h"
+#include "base/buffer.h"
 
 #define TEST_EVENT_TYPE "closecrm_test"
 #define TEST_EVENT_ACTION "created"

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "watch/log.h"
-#include "watch/why.h"
+#include "base/error.h"
+#include "base/log.h"
 
 /* Words of a list key, in the order of the file. */
 struct strings {

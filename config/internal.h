@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "config/config.h"
-#include "watch/why.h"
 
 /* ---- keys.c: the table of keys ---- */
 

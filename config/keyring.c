@@ -10,10 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
 #include "config/signed.h"
-#include "config/small_file.h"
-#include "watch/clock.h"
-#include "watch/log.h"
 
 #define HALF_S 60       /* a file that is being written is younger */
 #define SETTLED_MS 2000 /* far more than the steps in which file systems count time */

@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "base/error.h"
 #include "config/config.h"
-#include "watch/why.h"
 
 #define KEYRING_ID 80 /* bytes of a subscription's id, with its zero byte */
 #define KEYRING_BYTES 32

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "config/small_file.h"
-#include "watch/clock.h"
+#include "base/clock.h"
+#include "base/files.h"
 
 #define DIRECTORY "signed"
 #define LIST_SIZE 8192 /* ids of subscriptions, a blank between */

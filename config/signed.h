@@ -7,9 +7,9 @@
 
 #include <stdbool.h>
 
+#include "base/error.h"
 #include "config/config.h"
 #include "config/keyring.h"
-#include "watch/why.h"
 
 /* Notes it, unless it is noted; subscription: whose key it is; NULL: one of the configuration. Without a state
  * directory nothing is noted. Returns false with the reason. */

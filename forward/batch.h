@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "transform/buffer.h"
+#include "base/buffer.h"
 
 /* Below the data plane's 4,096,000 bytes, which it counts after decompression. */
 #define BATCH_BYTES ((size_t)3900 * 1024)

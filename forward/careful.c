@@ -1,5 +1,5 @@
 /* Parsing and transforming with a trace, so that an event that kills the program is found. */
-#include "forward/crumb.h"
+#include "forward/crash_guard.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
 

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/error.h"
 #include "forward/outcome.h"
-#include "watch/why.h"
 
 /* The path of a file:// address; NULL when it is another. Points into url. */
 const char *file_sink_path(const char *url);

@@ -5,11 +5,11 @@
 
 #include <stdbool.h>
 
+#include "base/clock.h"
+#include "base/error.h"
 #include "config/config.h"
 #include "queue/queue.h"
-#include "watch/clock.h"
-#include "watch/watchers.h"
-#include "watch/why.h"
+#include "telemetry/watchers.h"
 
 struct forwarder;
 

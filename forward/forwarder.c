@@ -7,11 +7,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "forward/crumb.h"
+#include "base/log.h"
+#include "forward/crash_guard.h"
 #include "forward/forward.h"
+#include "forward/step.h"
 #include "forward/steps.h"
-#include "forward/turn.h"
-#include "watch/log.h"
 
 #define OWN_AGAIN_MS 500
 #define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "transform/buffer.h"
+#include "base/buffer.h"
 
 struct gzip;
 

@@ -2,10 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "forward/crumb.h"
+#include "base/log.h"
+#include "forward/crash_guard.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
-#include "watch/log.h"
 
 #define CHUNK 64 /* events read, and asked about, at once */
 #define CHUNK_BYTES ((size_t)4 * 1024 * 1024)

@@ -1,6 +1,6 @@
 /* A lane's batch, built and sent: see lane.h. */
 #include "forward/lane.h"
-#include "forward/crumb.h"
+#include "forward/crash_guard.h"
 #include "forward/steps.h"
 
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #ifndef FORWARD_LANE_H
 #define FORWARD_LANE_H
 
-#include "forward/traffic.h"
+#include "forward/source.h"
 
 enum lane_built {
     LANE_BUILT,   /* the message is in the batch */

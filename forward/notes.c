@@ -4,9 +4,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
-#include "watch/log.h"
 
 static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t length)
 {

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "watch/log.h"
+#include "base/log.h"
 
 static const struct {
     int from, to; /* statuses, both included */

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "watch/why.h"
+#include "base/error.h"
 
 #define ANSWER_BODY 1024 /* bytes of an answer's body that are looked at */
 

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "transform/transform.h"
-#include "watch/clock.h"
 
 struct pending {
     struct pending *next; /* in its list */

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "watch/clock.h"
-#include "watch/lookups.h"
+#include "base/clock.h"
+#include "base/lookups.h"
 
 #define DESCRIPTORS_MOST 8
 #define SEND_BUFFER (256 * 1024)

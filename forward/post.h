@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "config/config.h"
 #include "forward/outcome.h"
-#include "watch/why.h"
 
 struct poster; /* the pool */
 struct post;   /* a place for one POST at a time, always to the same address */

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "forward/lane.h"
+#include "forward/step.h"
 #include "forward/steps.h"
-#include "forward/turn.h"
-#include "watch/log.h"
 
 #define REASON "set aside by an operator"
 

@@ -3,9 +3,9 @@
  * that was sent later. Where no other is to be had, an empty batch tells: the data plane answers that it is empty, and
  * what refuses everything refuses it too. When event after event is refused and none is accepted, it is the operator's
  * to mend. */
+#include "base/log.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
-#include "watch/log.h"
 
 #define ALIKE_MOST 3    /* lone events refused alike, and none accepted: somebody has to mend something */
 #define VOUCHED_MOST 16 /* dead letters one after another on the word of empty batches only */

@@ -3,22 +3,22 @@
 #define FORWARD_STEPS_H
 
 #include "forward/outcome.h"
-#include "forward/traffic.h"
+#include "forward/source.h"
 
 /* intake.c: reads the next events of the queue into the lanes. Returns whether there were any. */
 bool traffic_take_in(struct traffic *traffic);
 
-/* answered.c: the lane's batch was answered. */
+/* answer.c: the lane's batch was answered. */
 void traffic_answered(struct lane *lane, const struct answer *answer);
 
-/* answered.c: nothing of this source is sent until somebody mends something, but for one event now and then. all_alike:
+/* answer.c: nothing of this source is sent until somebody mends something, but for one event now and then. all_alike:
  * what refuses takes not even an empty batch, so it is no event's fault. */
 void traffic_operator_must_act(struct lane *lane, const struct answer *answer, bool all_alike);
 
-/* answered.c: says loudly that the data plane refuses. */
+/* answer.c: says loudly that the data plane refuses. */
 void traffic_report_refusal(struct lane *lane, const struct answer *answer);
 
-/* answered.c: says which event it was that something happened to, with the source's reason. */
+/* answer.c: says which event it was that something happened to, with the source's reason. */
 void traffic_report_event(struct traffic *traffic, const struct pending *pending, const char *happening);
 
 /* search.c: the lane's batch was refused in a way that may be one event's fault (OUTCOME_REFUSED). */
@@ -51,13 +51,13 @@ bool traffic_recall(struct traffic *traffic, struct why *why);
 /* notes.c: tells the queue what the source's next owner must know, if that has changed. */
 void traffic_note(struct traffic *traffic);
 
-/* parked.c: an event that the data plane fails at, alone, is set aside; others pass, but for those about its person. */
+/* hold.c: an event that the data plane fails at, alone, is set aside; others pass, but for those about its person. */
 void traffic_park(struct lane *lane, struct pending *pending);
 
-/* parked.c: whether this event was parked before a restart: then it is again. */
+/* hold.c: whether this event was parked before a restart: then it is again. */
 bool traffic_was_parked(struct traffic *traffic, struct pending *pending);
 
-/* parked.c: those whose time has come are tried again, each alone. */
+/* hold.c: those whose time has come are tried again, each alone. */
 void traffic_parked_due(struct traffic *traffic);
 
 /* starved.c: memory was out for this event, tried alone. Counts it, unless memory is out for all. Returns whether it is

@@ -1,7 +1,7 @@
 /* Where the request threads get their connections: from the listening socket, or from those that are kept. */
 #include "http/worker.h"
 
-#include "watch/log.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>

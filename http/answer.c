@@ -2,7 +2,7 @@
  * of memory can still be sent. */
 #include "http/internal.h"
 
-#include "watch/log.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>

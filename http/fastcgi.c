@@ -1,8 +1,8 @@
 /* Starting and stopping the FastCGI server. How a thread serves: worker.c; where it gets connections: accept.c. */
 #include "http/worker.h"
 
+#include "base/log.h"
 #include "http/spare.h"
-#include "watch/log.h"
 
 #include <errno.h>
 #include <fcgiapp.h>
@@ -152,7 +152,7 @@ static bool start_threads(struct http *http, struct why *why)
 {
     sigset_t all, before;
     sigfillset(&all);
-    sigdelset(&all, SIGBUS); /* blocked, a mapped page without room would end the process: watch/mapping.h */
+    sigdelset(&all, SIGBUS); /* blocked, a mapped page without room would end the process: base/mapping.h */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool started = guard_start(&http->guard, http->watched, http->limits.threads, why);
     if (started && !start_some_workers(http, why)) {

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
+#include "base/error.h"
 #include "http/request.h"
-#include "watch/clock.h"
-#include "watch/why.h"
 
 struct http;
 

@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "transform/buffer.h"
-#include "watch/clock.h"
-#include "watch/why.h"
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
 
 struct request;
 

@@ -1,7 +1,7 @@
 /* The memory of all bodies in hand: see room.h. */
 #include "http/room.h"
 
-#include "watch/log.h"
+#include "base/log.h"
 
 #define LOG_AGAIN_MS 10000
 

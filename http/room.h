@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "watch/clock.h"
+#include "base/clock.h"
 
 /* A body up to this size gives way to nobody: it is there in a moment. */
 #define ROOM_SMALL ((size_t)64 * 1024)

@@ -1,7 +1,7 @@
 /* Which route answers a path. */
 #include "http/internal.h"
 
-#include "watch/log.h"
+#include "base/log.h"
 
 #include <string.h>
 

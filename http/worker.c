@@ -4,7 +4,7 @@
  * - Threads that sit in its accept can only be stopped by signals, with a window in between.
  * - With FCGI_KEEP_CONN it stays with a connection between requests, in a read without a time-out: a web server that
  *   pools more connections than there are threads would hang. Here an idle connection waits in epoll.
- * - It has no time-outs: see guard.h.
+ * - It has no time-outs: see deadlines.h.
  * - Closing, it waits for the peer, each byte that comes prolonging it.
  * So FCGX_Accept_r gets a connection by FCGX_Request's members ipcFd and keepConnection, which its header calls
  * private; those two are all that is used of it. Its listening socket is -1: after a connection that sent no good
@@ -13,7 +13,7 @@
  * become somebody else's. */
 #include "http/worker.h"
 
-#include "watch/log.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcgiapp.h>

@@ -5,11 +5,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "http/guard.h"
+#include "http/allowed_peers.h"
+#include "http/deadlines.h"
 #include "http/headroom.h"
+#include "http/idle.h"
 #include "http/internal.h"
-#include "http/kept.h"
-#include "http/peers.h"
 
 struct http {
     struct http_limits limits;

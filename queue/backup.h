@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "config/config.h"
 #include "queue/queue.h"
-#include "watch/why.h"
 
 /* A small file: name within the state directory ("keys/acme-whsub_1.key"). Owned by the struct it stands in. */
 struct backup_file {

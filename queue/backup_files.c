@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "config/small_file.h"
+#include "base/files.h"
 #include "queue/backup.h"
 
 #define NAME_MOST 400 /* bytes of a name within the state directory */

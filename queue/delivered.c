@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/small_file.h"
-#include "transform/dates.h"
+#include "base/dates.h"
+#include "base/files.h"
 
 #define NAME "delivered"
 #define LINE_MOST 128

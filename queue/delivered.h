@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "watch/why.h"
+#include "base/error.h"
 
 struct delivered {
     char source[80];

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "config/small_file.h"
+#include "base/files.h"
 #include "queue/delivered.h"
 
 #define DIRECTORY "loss"

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "watch/why.h"
+#include "base/error.h"
 
 #define LOSS_WORDS 400
 

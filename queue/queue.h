@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
+#include "base/error.h"
 #include "config/config.h"
 #include "transform/transform.h"
-#include "watch/clock.h"
-#include "watch/why.h"
 
 struct queue;
 

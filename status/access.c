@@ -11,7 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "watch/log.h"
+#include "base/log.h"
 
 #define DIGEST 32
 #define HOUR_MS ((int64_t)3600000)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "watch/log.h"
+#include "base/log.h"
 
 #define FORM_MOST 4096 /* bytes */
 

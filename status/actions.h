@@ -2,8 +2,8 @@
 #ifndef STATUS_ACTIONS_H
 #define STATUS_ACTIONS_H
 
+#include "health/queue_view.h"
 #include "status/access.h"
-#include "status/look.h"
 
 /* A webhook URL with its key in it. */
 struct shown_key {

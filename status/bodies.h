@@ -2,7 +2,7 @@
 #ifndef STATUS_BODIES_H
 #define STATUS_BODIES_H
 
-#include "status/look.h"
+#include "health/queue_view.h"
 #include "status/views.h"
 
 /* All zero is empty. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "status/write.h"
+#include "base/escape.h"
 
 #define POINTS_MOST 96
 #define WIDTH 420

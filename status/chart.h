@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "status/facts.h"
+#include "health/facts.h"
 
 /* Appends the figures of the last hour and of the last day: events a minute, delay, size; of all sources together, or
  * of the one named (NULL: all). */

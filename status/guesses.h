@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "watch/clock.h"
+#include "base/clock.h"
 
 #define GUESSES_ADDRESSES 256                      /* kept; of more the one that was quiet for longest is forgotten */
 #define GUESSES_AT_ONCE 10                         /* wrong ones that are compared before an address is slowed down */

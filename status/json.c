@@ -2,9 +2,9 @@
  */
 #include <stdlib.h>
 
+#include "base/escape.h"
 #include "status/chart.h"
 #include "status/views.h"
-#include "status/write.h"
 #include "webhook/refusals.h"
 
 static const char *const states[] = {

@@ -1,9 +1,9 @@
 /* The facts as metrics: what `.../metrics` answers. Counts of events are the queue's own, so they are right whatever
- * processes come and go; refusals, answers and histograms are those that the processes share (watch/counters.h). */
+ * processes come and go; refusals, answers and histograms are those that the processes share (telemetry/counters.h). */
 #include <string.h>
 
+#include "base/escape.h"
 #include "status/views.h"
-#include "status/write.h"
 #include "webhook/refusals.h"
 
 struct form {

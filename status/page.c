@@ -3,10 +3,10 @@
 #include <openssl/evp.h>
 #include <string.h>
 
+#include "base/escape.h"
 #include "status/chart.h"
 #include "status/embedded.h"
 #include "status/views.h"
-#include "status/write.h"
 #include "webhook/refusals.h"
 
 static const char *const state_classes[] = {[STATE_GOOD] = "good", [STATE_WORRY] = "worry", [STATE_BAD] = "bad"};

@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/escape.h"
+#include "base/log.h"
+#include "health/alert_thread.h"
+#include "health/health.h"
+#include "health/queue_view.h"
 #include "status/actions.h"
-#include "status/alerting.h"
 #include "status/bodies.h"
-#include "status/health.h"
-#include "status/look.h"
 #include "status/views.h"
-#include "status/write.h"
-#include "watch/log.h"
 
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define OPEN_METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -5,7 +5,7 @@
 
 #include "config/config.h"
 #include "http/request.h"
-#include "watch/watchers.h"
+#include "telemetry/watchers.h"
 
 struct status;
 

@@ -2,9 +2,9 @@
 #ifndef STATUS_VIEWS_H
 #define STATUS_VIEWS_H
 
+#include "health/facts.h"
 #include "status/access.h"
-#include "status/facts.h"
-#include "watch/recent.h"
+#include "telemetry/recent.h"
 
 #define VIEW_EVENTS 100  /* shown at once, at most */
 #define VIEW_LETTERS 100 /* likewise */

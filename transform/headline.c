@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json_walk.h"
 #include "transform/identifiers.h"
-#include "transform/json_walk.h"
 #include "transform/rules.h"
 
 /* The event's members that are wanted. */

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "watch/why.h"
+#include "base/error.h"
 
 #define HEADLINE_TEXT 256 /* what is longer is cut, between two characters */
 

@@ -4,8 +4,8 @@
 
 #include <json-c/json_object.h>
 
+#include "base/json_reader.h"
 #include "transform/identifiers.h"
-#include "transform/json_reader.h"
 #include "transform/transform.h"
 
 struct parsed {

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "transform/buffer.h"
-#include "watch/why.h"
+#include "base/buffer.h"
+#include "base/error.h"
 
 /* A body that was read and understood as a Close event. */
 struct parsed;

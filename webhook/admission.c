@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "config/signed.h"
-#include "watch/log.h"
 
 #define LOOK_MS 1000
 

@@ -5,9 +5,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "config/keyring.h"
-#include "watch/clock.h"
-#include "webhook/choose.h"
+#include "webhook/auth.h"
 
 /* One state of what is accepted; replaced whole when a key comes or goes. */
 struct admitted {

@@ -2,7 +2,7 @@
  * to do, and nothing that would help to guess a key. */
 #include "webhook/refusals.h"
 
-#include "watch/log.h"
+#include "base/log.h"
 
 #include <string.h>
 

@@ -6,10 +6,10 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "base/clock.h"
+#include "base/error.h"
 #include "http/request.h"
-#include "watch/clock.h"
-#include "watch/counters.h"
-#include "watch/why.h"
+#include "telemetry/counters.h"
 
 /* Their numbers are counted in a file that outlives a release: only add at the end. */
 enum refusal {

@@ -3,7 +3,7 @@
 
 #include "config/keyring.h"
 #include "webhook/admission.h"
-#include "webhook/choose.h"
+#include "webhook/auth.h"
 #include "webhook/internal.h"
 #include "webhook/refusals.h"
 #include "webhook/signature.h"

@@ -2,11 +2,11 @@
 #ifndef WEBHOOK_WEBHOOK_H
 #define WEBHOOK_WEBHOOK_H
 
+#include "base/error.h"
 #include "config/config.h"
 #include "http/request.h"
 #include "queue/queue.h"
-#include "watch/counters.h"
-#include "watch/why.h"
+#include "telemetry/counters.h"
 
 struct webhook;
 

@@ -15,10 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "queue/sqlite/letters.h"
+#include "base/no_room.h"
+#include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
-#include "watch/no_room.h"
 
 #define GROUP_MOST 256
 #define GROUP_BYTES ((size_t)32 * 1024 * 1024)
@@ -366,7 +366,7 @@ static bool start_writer(struct store *store)
     int error = pthread_attr_init(&small);
     if (error == 0) {
         sigfillset(&all);
-        sigdelset(&all, SIGBUS); /* see watch/mapping.h */
+        sigdelset(&all, SIGBUS); /* see base/mapping.h */
         pthread_attr_setstacksize(&small, STACK_SIZE);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         error = pthread_create(&group->writer, &small, run_writer, store);

@@ -13,10 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "queue/backup.h"
 #include "queue/sqlite/backup.h"
 #include "queue/sqlite/store.h"
-#include "watch/log.h"
 
 #define LEFT_OVER_S 60
 

@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "queue/sqlite/directory.h"
-#include "watch/clock.h"
 
 #define UNKNOWN "?" /* the boot, where there is no /proc */
 

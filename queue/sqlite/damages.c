@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/dates.h"
+#include "base/log.h"
 #include "queue/loss.h"
-#include "transform/dates.h"
-#include "watch/clock.h"
-#include "watch/log.h"
 
 /* "2026-11-24T20:45:06.123Z", or else what it is that is not known. Returns out. */
 static const char *moment_of(int64_t ms, const char *otherwise, char out[static DATE_PRINTED])

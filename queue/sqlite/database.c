@@ -1,7 +1,7 @@
 /* Connections and transactions: see database.h. What each setting is for is measured; the pitfalls of SQLite with
  * several processes decide it. */
 #include "queue/sqlite/database.h"
-#include "watch/no_room.h"
+#include "base/no_room.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "watch/lock_file.h"
+#include "base/lock_file.h"
 
 #define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
 

@@ -7,12 +7,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "watch/why.h"
+#include "base/error.h"
 
 /* How an operation ended. What is not DONE has a reason in the connection's `why`. */
 enum database_result {
     DATABASE_DONE,
-    DATABASE_FULL,    /* nothing more can be written: see watch/no_room.h; the errno is in the connection's `error` */
+    DATABASE_FULL,    /* nothing more can be written: see base/no_room.h; the errno is in the connection's `error` */
     DATABASE_DAMAGED, /* SQLite says corrupt, or no database: never a matter of busy, full or I/O */
     DATABASE_NEWER,   /* another release has migrated it meanwhile */
     DATABASE_FAILED,  /* all else; trying again may help */

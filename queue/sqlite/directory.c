@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "watch/log.h"
-#include "watch/owner.h"
+#include "base/log.h"
+#include "base/owner.h"
 
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name)
 {

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "watch/why.h"
+#include "base/error.h"
 
 #define STATE_PATH 4096
 

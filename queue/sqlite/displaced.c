@@ -2,9 +2,9 @@
  * and saved at once by the writer's thread, whose connection still has the old ones open (rescue.h). */
 #include <string.h>
 
+#include "base/log.h"
 #include "queue/sqlite/rescue.h"
 #include "queue/sqlite/store.h"
-#include "watch/log.h"
 
 #define SAY_AGAIN_MS 10000
 #define LAST_TRIES 3

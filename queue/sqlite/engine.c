@@ -8,15 +8,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/lock_file.h"
+#include "base/log.h"
+#include "base/no_room.h"
 #include "queue/sqlite/backup.h"
 #include "queue/sqlite/checkpoint.h"
 #include "queue/sqlite/repair.h"
 #include "queue/sqlite/rescue.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
-#include "watch/lock_file.h"
-#include "watch/log.h"
-#include "watch/no_room.h"
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
 #define ALONE_TRIES 5      /* for being the only one that has it open */

@@ -7,12 +7,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "queue/sqlite/beat.h"
 #include "queue/sqlite/checkpoint.h"
-#include "queue/sqlite/letters.h"
+#include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
-#include "watch/log.h"
 
 #define CHECKPOINT_MS 40   /* between checkpoints under load */
 #define OPEN_AGAIN_MS 1000 /* between tries to open the database */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "queue/sqlite/letters.h"
+#include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/store.h"
 
 static bool failed(struct store *store, enum database_result result, struct why *why)

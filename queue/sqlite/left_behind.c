@@ -6,9 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/lock_file.h"
 #include "queue/inspect.h"
 #include "queue/sqlite/store.h"
-#include "watch/lock_file.h"
 
 /* As inspect.c counts what waits: of all ids that were given, what was not settled. */
 static const char waiting_text[] =

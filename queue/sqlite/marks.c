@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dates.h"
+#include "base/log.h"
 #include "queue/delivered.h"
 #include "queue/sqlite/store.h"
-#include "transform/dates.h"
-#include "watch/log.h"
 
 #define LOOKED_AT 32          /* of the oldest waiting events */
 #define LARGEST (1024 * 1024) /* bytes of a body that is looked into; of a larger one its arrival counts */

@@ -1,9 +1,9 @@
 /* Bringing what one database of the queue holds into another one: see merge.h. In SQL, with the saved one attached. */
 #include "queue/sqlite/merge.h"
 
+#include "base/log.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/store.h"
-#include "watch/log.h"
 
 /* Both have been attached by then. Numbers of sources and dead letters differ between the two. */
 static const char prepare_maps[] = "CREATE TEMP TABLE source_map (old INTEGER PRIMARY KEY, new INTEGER NOT NULL);"

@@ -2,7 +2,7 @@
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 
-#include "watch/clock.h"
+#include "base/clock.h"
 
 bool store_probe(void *state, struct why *why)
 {

@@ -12,12 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "queue/sqlite/damages.h"
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/salvage.h"
 #include "queue/sqlite/salvage_schema.h"
-#include "watch/log.h"
 
 #define BUILDING "repairing" /* the new database is being built in it */
 #define BUILT "repaired"     /* it is whole */

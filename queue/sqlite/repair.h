@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
+#include "base/error.h"
 #include "config/config.h"
-#include "watch/why.h"
 
 /* Whether there is something to repair, or a repair to be ended. */
 bool repair_is_due(const char *directory);

@@ -11,12 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "queue/loss.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/merge.h"
 #include "queue/sqlite/reserve.h"
-#include "watch/clock.h"
-#include "watch/log.h"
 
 #define MARK "displaced"
 #define SAVED "rescued-"

@@ -12,9 +12,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/no_room.h"
 #include "queue/sqlite/directory.h"
-#include "watch/clock.h"
-#include "watch/no_room.h"
 
 #define LEAST ((int64_t)4 * 1024 * 1024)
 #define BLOCK 4096

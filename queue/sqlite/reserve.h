@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "watch/why.h"
+#include "base/error.h"
 
 /* How large the reserve must be so that any settling finds room: the largest is an event of max_body bytes that becomes
  * a dead letter. It is copied, once into the log and once into the database, before its row goes. */

@@ -9,11 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/lock_file.h"
 #include "queue/backup.h"
 #include "queue/inspect.h"
 #include "queue/sqlite/backup.h"
 #include "queue/sqlite/store.h"
-#include "watch/lock_file.h"
 
 #define BUILT BACKUP_BUILT
 

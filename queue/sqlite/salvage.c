@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "queue/sqlite/store.h"
-#include "watch/log.h"
 
 /* ---- what the files of salvaging share ---- */
 

@@ -1,7 +1,7 @@
 /* Tables whose rows have numbers, out of a damaged database: read in order; beyond what cannot be read the reading goes
  * on at the next number that can, which is looked for one by one, and far away by growing steps. */
+#include "base/log.h"
 #include "queue/sqlite/salvage.h"
-#include "watch/log.h"
 
 #define NEAR_MOST 5000000  /* numbers that are tried one by one */
 #define NEAR_UNKNOWN 65536 /* where it is not known how far the table goes */

@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "queue/sqlite/database.h"
-#include "watch/log.h"
 
 #define COPY "old.db"
 #define COPY_LOG COPY "-wal"

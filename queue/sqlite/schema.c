@@ -8,13 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/no_room.h"
 #include "queue/sqlite/database.h"
+#include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/directory.h"
-#include "queue/sqlite/letters.h"
 #include "queue/sqlite/store.h"
-#include "watch/clock.h"
-#include "watch/log.h"
-#include "watch/no_room.h"
 
 /* Events have a table for each source (schema_add_source): a source whose data plane is away does not lie in the way
  * of another's reading. AUTOINCREMENT: an id is never used twice, and the last one ever given counts what was

@@ -1,8 +1,8 @@
 /* The note that a source had a signature key, in the database: store_note_signed of store.h. It is read and written
  * when a queue is opened, before anybody is let in. */
 #include "config/signed.h"
+#include "base/log.h"
 #include "queue/sqlite/store.h"
-#include "watch/log.h"
 
 static enum database_result is_noted(struct database *database, uint32_t number, bool *noted)
 {

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "queue/sqlite/store.h"
-#include "watch/log.h"
 
 #define DAY_MS ((int64_t)24 * 60 * 60 * 1000)
 

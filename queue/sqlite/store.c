@@ -3,9 +3,9 @@
 
 #include <string.h>
 
+#include "base/log.h"
+#include "base/no_room.h"
 #include "queue/sqlite/reserve.h"
-#include "watch/log.h"
-#include "watch/no_room.h"
 
 #define LOG_AGAIN_MS 10000
 

@@ -8,11 +8,11 @@
 #include <stdatomic.h>
 
 #include "queue/engine.h"
+#include "queue/sqlite/bloom.h"
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/mirror.h"
 #include "queue/sqlite/place.h"
-#include "queue/sqlite/sketch.h"
 
 #define COUNT_PROBED 64 /* a kind of no source, and no count: when a probe was written last; Unix time, ms */
 
@@ -28,7 +28,7 @@ enum count_kind {
     COUNT_LAST_DELIVERED = 8, /* Unix time, ms */
     COUNT_LAST_ACCEPTED = 9,
     COUNT_LOST = 10,          /* could not be read from a damaged database */
-    COUNT_LETTER_BYTES = 11,  /* the room that dead letters take, of all sources: under source 0 (letters.c) */
+    COUNT_LETTER_BYTES = 11,  /* the room that dead letters take, of all sources: under source 0 (dead_letters.c) */
     COUNT_ENDED = 12,         /* dead letters that dead_retention has ended */
     COUNT_LETTERS_SINCE = 13, /* since when dead letters may end at all; Unix time, ms; under source 0 */
     COUNT_MOVES = 20,         /* of source 0: transactions in which a move wrote the index of identities (move.c) */
@@ -159,7 +159,7 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
 bool store_note(void *state, const char *source, struct notes *notes, bool put, struct why *why);
 bool store_read_notes(void *state, const char *source, struct notes *notes, struct why *why);
 
-/* own.c */
+/* claim.c */
 bool store_own(void *state, struct why *why);
 void store_disown(struct store *store);
 /* Whether the owner's lock and FIFO still stand; else takes them anew, or the queue must be opened anew. The

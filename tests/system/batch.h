@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buffer.h"
 #include "tests/system/slice.h"
-#include "transform/buffer.h"
 
 #define DATA_PLANE_MAX_BODY ((size_t)4096000) /* bytes, after decompression */
 

@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/system/process.h"
-#include "watch/clock.h"
 
 struct client {
     CURL *curl;

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "tests/system/slice.h"
-#include "transform/buffer.h"
 
 struct client;
 

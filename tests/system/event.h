@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
+#include "base/buffer.h"
 #include "tests/system/slice.h"
-#include "transform/buffer.h"
 
 /* What makes one event differ from another. */
 struct event_options {

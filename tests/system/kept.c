@@ -9,8 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/system/check.h"
-#include "watch/clock.h"
 
 #define SOURCES 3
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "watch/clock.h"
+#include "base/clock.h"
 
 #define AUTHORIZATION "Authorization: Basic YWRtaW46Y29ycmVjdCBob3JzZQ==" /* admin:correct horse */
 

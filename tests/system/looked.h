@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "tests/system/site.h"
-#include "transform/buffer.h"
 
 #define LOOKED_CONFIG "admin_password = correct horse\n" /* a line of the site's configuration */
 

@@ -18,8 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/system/temporary.h"
-#include "watch/clock.h"
 
 #define MAX_ENVIRONMENT 16
 #define FIRST_PORT 10240

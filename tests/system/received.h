@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "tests/system/batch.h"
-#include "watch/clock.h"
 
 /* A message as it was stored. Lives until received_clear. */
 struct standin_message {

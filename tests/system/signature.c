@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transform/buffer.h"
-#include "watch/clock.h"
+#include "base/buffer.h"
+#include "base/clock.h"
 
 static size_t decode(const char *hex, unsigned char *key, size_t size)
 {

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "tests/system/check.h"
-#include "watch/clock.h"
 
 #define START_MS 60000
 #define STOP_MS 30000

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "tests/system/standin_close_internal.h"
-#include "watch/clock.h"
 
 #define BASE "/api/v1"
 #define MOST 40

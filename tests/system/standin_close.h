@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "tests/system/slice.h"
-#include "transform/buffer.h"
 
 #define CLOSE_API_KEY "api_standin.4711"
 

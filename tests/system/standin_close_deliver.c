@@ -6,9 +6,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "tests/system/signature.h"
 #include "tests/system/standin_close_internal.h"
-#include "watch/clock.h"
 
 static bool covers(const struct subscribed *one, const struct logged *event)
 {

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dates.h"
 #include "tests/system/standin_close_internal.h"
-#include "transform/dates.h"
 
 #define PAGE 50
 #define DAY_US (INT64_C(86400) * 1000000)

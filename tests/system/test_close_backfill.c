@@ -12,9 +12,9 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/system/check.h"
 #include "tests/system/close_site.h"
-#include "watch/clock.h"
 
 #define SECOND_US INT64_C(1000000)
 #define DAY_US (INT64_C(86400) * SECOND_US)

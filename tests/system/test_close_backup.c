@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/system/check.h"
 #include "tests/system/close_site.h"
-#include "watch/clock.h"
 
 #define DELIVERED 40
 #define WAITING 7

@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/system/check.h"
 #include "tests/system/durable.h"
 #include "tests/system/running.h"
-#include "watch/clock.h"
 
 #define PATIENCE_MS 60000
 #define LOOKS 8

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "tests/system/check.h"
 #include "tests/system/close_site.h"
 #include "tests/system/looked.h"
 #include "tests/system/read_lock.h"
 #include "tests/system/running.h"
-#include "watch/clock.h"
 
 #define SOON_MS 60000
 

@@ -14,12 +14,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/system/check.h"
 #include "tests/system/durable.h"
 #include "tests/system/event.h"
 #include "tests/system/looked.h"
 #include "tests/system/signature.h"
-#include "watch/clock.h"
 
 #define LARGE 19300 /* bytes by which an event is larger: 20 KB */
 #define MORE_THAN_FITS 6000

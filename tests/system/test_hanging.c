@@ -13,13 +13,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "forward/post.h"
 #include "tests/system/check.h"
 #include "tests/system/durable.h"
 #include "tests/system/hung_resolver.h"
 #include "tests/system/running.h"
 #include "tests/unit/forward_rig.h"
-#include "watch/clock.h"
 
 #define SOON_MS 60000
 #define TRIES 5 /* of a lane, while the resolver hangs */

@@ -10,11 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/system/check.h"
 #include "tests/system/durable.h"
 #include "tests/system/running.h"
 #include "tests/unit/fastcgi_client.h"
-#include "watch/clock.h"
 
 #define STRANGERS 24
 #define BODY "15000000"

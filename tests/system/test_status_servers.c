@@ -5,12 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/suites.h"
 #include "tests/system/check.h"
 #include "tests/system/load.h"
 #include "tests/system/looked.h"
 #include "tests/system/running.h"
-#include "watch/clock.h"
 
 #define EVENTS 800
 #define PATIENCE_MS 60000

@@ -15,11 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/system/check.h"
 #include "tests/system/durable.h"
 #include "tests/system/looked.h"
 #include "tests/system/standin_close.h"
-#include "watch/clock.h"
 
 #define ROUNDS 12
 #define LONGEST_MS 150   /* of a round, beside what its act takes */

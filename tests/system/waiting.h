@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "watch/clock.h"
+#include "base/clock.h"
 
 /* Waits, holding the mutex, for a change to be told or the deadline. Returns false when the deadline has passed. */
 bool wait_changed(pthread_cond_t *changed, pthread_mutex_t *mutex, moment deadline);

@@ -1,8 +1,8 @@
 /* A web server's side of FastCGI: see fastcgi_client.h. */
 #include "tests/unit/fastcgi_client.h"
 
-#include "transform/buffer.h"
-#include "watch/clock.h"
+#include "base/buffer.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <fastcgi.h>

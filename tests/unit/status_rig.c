@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "queue/inspect.h"
-#include "watch/log.h"
 #include "webhook/refusals.h"
 
 static const char waiting_body[] =

@@ -7,11 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "health/alert_command.h"
+#include "health/alerts.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
-#include "watch/alert_command.h"
-#include "watch/alerts.h"
-#include "watch/log.h"
 
 #define NOW ((int64_t)1700000000000)
 #define INTERVAL ((int64_t)3600000)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/dates.h"
 #include "closeapi/setback.h"
 #include "queue/delivered.h"
 #include "queue/inspect.h"
@@ -13,7 +14,6 @@
 #include "tests/system/check.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
-#include "transform/dates.h"
 
 #define HOUR INT64_C(3600000) /* ms */
 #define US INT64_C(1000)      /* in a millisecond */

@@ -9,16 +9,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/dates.h"
+#include "base/files.h"
+#include "base/json_slices.h"
 #include "closeapi/backfill.h"
 #include "closeapi/coverage.h"
 #include "closeapi/event_types.h"
-#include "closeapi/slices.h"
 #include "closeapi/spool.h"
 #include "config/keyring.h"
-#include "config/small_file.h"
 #include "tests/system/check.h"
 #include "tests/system/temporary.h"
-#include "transform/dates.h"
 
 /* ---- slices ---- */
 

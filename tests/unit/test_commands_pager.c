@@ -11,12 +11,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/suites.h"
 #include "tests/system/check.h"
 #include "tests/system/site.h"
 #include "tests/unit/test_commands_made.h"
 #include "tests/unit/test_commands_run.h"
-#include "watch/clock.h"
 
 #define EVENTS 48
 #define FILLER ((size_t)200000) /* so that several pages are read */

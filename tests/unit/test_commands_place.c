@@ -8,10 +8,10 @@
 
 #include "commands/check_place.h"
 #include "config/config.h"
+#include "telemetry/cron_mark.h"
 #include "tests/system/standin.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/test_commands_run.h"
-#include "watch/cron_mark.h"
 
 #define KEYS "write_key = key\nsignature_key = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
 #define CONFIGURATION "data_plane_url = https://data-plane.example\n" KEYS

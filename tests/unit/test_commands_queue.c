@@ -8,12 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/crashing_body.h"
 #include "tests/unit/test_commands_made.h"
 #include "tests/unit/test_commands_run.h"
-#include "watch/clock.h"
 
 static struct ran ran;
 static char body[512];

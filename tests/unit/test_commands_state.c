@@ -12,14 +12,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "commands/commands.h"
 #include "config/signed.h"
+#include "telemetry/cron_mark.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/test_commands_made.h"
 #include "tests/unit/test_commands_run.h"
-#include "watch/clock.h"
-#include "watch/cron_mark.h"
 
 #define PATIENCE_MS 20000
 

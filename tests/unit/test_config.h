@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/error.h"
 #include "config/config.h"
-#include "watch/why.h"
 
 /* 64 digits each. */
 #define SIGNATURE_1 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"

@@ -10,9 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "telemetry/counters.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
-#include "watch/counters.h"
 
 #define EACH 20000
 #define MINUTE ((int64_t)60000)

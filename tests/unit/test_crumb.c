@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "forward/crumb.h"
+#include "forward/crash_guard.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
 

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "forward/crumb.h"
+#include "forward/crash_guard.h"
 #include "forward/post.h"
 #include "tests/suites.h"
 #include "tests/unit/forward_rig.h"

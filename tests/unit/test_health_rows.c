@@ -1,5 +1,5 @@
 /* What /healthz says, row by row: what is so, and whether that is healthy. */
-#include "status/health.h"
+#include "health/health.h"
 
 #include <stdio.h>
 #include <string.h>

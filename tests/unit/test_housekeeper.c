@@ -7,10 +7,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "queue/inspect.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
-#include "watch/clock.h"
 
 #define PATIENCE_MS 60000
 

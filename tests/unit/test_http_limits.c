@@ -1,8 +1,8 @@
 /* What the FastCGI server takes no longer, and no more of: time and bytes. */
+#include "base/clock.h"
 #include "tests/suites.h"
 #include "tests/unit/fastcgi_client.h"
 #include "tests/unit/test_http_expect.h"
-#include "watch/clock.h"
 
 #include <fastcgi.h>
 #include <stdlib.h>

@@ -9,13 +9,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "http/headroom.h"
 #include "http/room.h"
-#include "life/limits.h"
+#include "process/limits.h"
 #include "tests/suites.h"
 #include "tests/unit/fastcgi_client.h"
 #include "tests/unit/test_http_expect.h"
-#include "watch/clock.h"
 
 #define KB ((size_t)1000)
 

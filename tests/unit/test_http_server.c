@@ -2,8 +2,8 @@
  */
 #include "tests/unit/test_http_server.h"
 
+#include "base/clock.h"
 #include "http/http.h"
-#include "watch/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* How the FastCGI server stops, and how it makes room for its successor. */
+#include "base/clock.h"
 #include "tests/suites.h"
 #include "tests/unit/fastcgi_client.h"
 #include "tests/unit/test_http_expect.h"
-#include "watch/clock.h"
 
 #include <signal.h>
 #include <unistd.h>

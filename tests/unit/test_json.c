@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_reader.h"
 #include "tests/suites.h"
 #include "tests/unit/test_transform_tools.h"
-#include "transform/json_reader.h"
 
 /* depth arrays or objects inside one another. */
 static bool is_depth_taken(size_t depth, const char *open, const char *inside, const char *close, struct why *why)

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_reader.h"
 #include "tests/suites.h"
-#include "transform/json_reader.h"
 
 /* Reads and prints; asserts that it prints as expected, and how many surrogates were replaced. */
 static void check(const char *text, const char *expected, size_t replaced)

@@ -5,14 +5,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "life/bounded.h"
+#include "process/bounded.h"
 #include "queue/inspect.h"
+#include "telemetry/cron_mark.h"
 #include "tests/suites.h"
 #include "tests/system/event.h"
 #include "tests/system/standin.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
-#include "watch/cron_mark.h"
 
 #define PATIENCE_MS 20000
 #define PAIRS 400

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "life/gate.h"
+#include "process/gate.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"

@@ -1,9 +1,9 @@
 /* The log: foreign words made harmless. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/log_syslog.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
-#include "watch/clock.h"
-#include "watch/log.h"
-#include "watch/log_syslog.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/owner.h"
 #include "tests/suites.h"
-#include "watch/owner.h"
 
 #define NOBODY_KNOWS 54321 /* a user without a name */
 

@@ -5,11 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
-#include "watch/clock.h"
 
 #define PATIENCE_MS 60000
 #define DAY_MS INT64_C(86400000)

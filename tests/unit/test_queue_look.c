@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "queue/inspect.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
-#include "watch/clock.h"
 
 static struct identity identity(unsigned char number, int64_t updated_us)
 {

@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
+#include "queue/sqlite/bloom.h"
 #include "queue/sqlite/mirror.h"
-#include "queue/sqlite/sketch.h"
 #include "tests/system/check.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
-#include "watch/clock.h"
 
 #define MANY 66000 /* more than are merged at once */
 #define AT_ONCE 1000

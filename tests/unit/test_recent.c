@@ -7,9 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "telemetry/recent.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
-#include "watch/recent.h"
 
 #define NOW ((int64_t)1700000000000)
 

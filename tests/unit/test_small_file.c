@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "config/small_file.h"
+#include "base/files.h"
 #include "tests/suites.h"
 #include "tests/system/check.h"
 #include "tests/system/temporary.h"

@@ -6,11 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "status/access.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/test_http_fake.h"
-#include "watch/log.h"
 
 /* "admin:correct horse", "admin:wrong" */
 #define RIGHT "Basic YWRtaW46Y29ycmVjdCBob3JzZQ=="

@@ -3,8 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "status/facts.h"
-#include "status/health.h"
+#include "health/facts.h"
+#include "health/health.h"
 #include "tests/suites.h"
 #include "tests/unit/status_rig.h"
 #include "webhook/refusals.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "status/write.h"
+#include "base/escape.h"
 #include "tests/suites.h"
 #include "tests/unit/crashing_body.h"
 #include "transform/headline.h"

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "status/causes.h"
+#include "health/causes.h"
 #include "tests/suites.h"
 #include "tests/unit/made_config.h"
 #include "webhook/refusals.h"

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/dates.h"
 #include "tests/suites.h"
-#include "transform/dates.h"
 
 static void test_read(void)
 {

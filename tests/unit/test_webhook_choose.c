@@ -1,6 +1,6 @@
 /* Which source a request is for. */
 #include "tests/suites.h"
-#include "webhook/choose.h"
+#include "webhook/auth.h"
 
 #include <string.h>
 

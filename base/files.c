@@ -1,0 +1,201 @@
+/* Small files, replaced whole: see files.h. */
+#include "base/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LEFT_OVER_S 3600
+
+static bool sync_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool good = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+static bool cannot(struct why *why, const char *what, const char *path)
+{
+    why_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
+    return false;
+}
+
+bool small_directory_sync(const char *path, struct why *why)
+{
+    return sync_directory(path) || cannot(why, "sync", path);
+}
+
+static bool join(char out[static SMALL_PATH], const char *directory, const char *name, struct why *why)
+{
+    int length = snprintf(out, SMALL_PATH, "%s/%s", directory, name);
+    if (length > 0 && length < SMALL_PATH - 8)
+        return true;
+    why_set(why, "the path of the state directory is too long");
+    return false;
+}
+
+static bool make_one(const char *path, const char *parent, struct why *why)
+{
+    if (mkdir(path, 0700) == 0)
+        return sync_directory(parent) || cannot(why, "sync", parent);
+    return errno == EEXIST || cannot(why, "make", path);
+}
+
+bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct why *why)
+{
+    if (!join(out, parent, name, why))
+        return false;
+    for (char *slash = out + strlen(parent) + 1; slash != NULL;) {
+        slash = strchr(slash, '/');
+        if (slash != NULL)
+            *slash = '\0';
+        if (!make_one(out, parent, why))
+            return false;
+        if (slash != NULL)
+            *slash++ = '/';
+    }
+    return true;
+}
+
+static bool write_all(int fd, const char *text)
+{
+    for (size_t left = strlen(text); left > 0;) {
+        ssize_t n = write(fd, text, left);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        text += n;
+        left -= (size_t)n;
+    }
+    return fsync(fd) == 0;
+}
+
+/* Whether a name is one under which a file of that name is written: `.XXXXXX.NAME.new`, or `NAME.new` by an earlier
+ * release. */
+static bool is_temporary_of(const char *entry, const char *name)
+{
+    size_t length = strlen(entry), end = strlen(name) + strlen(".new"), begin = strlen(".XXXXXX.");
+    if (length != end && (length != begin + end || entry[0] != '.' || entry[begin - 1] != '.'))
+        return false;
+    entry += length - end;
+    return strncmp(entry, name, strlen(name)) == 0 && strcmp(entry + strlen(name), ".new") == 0;
+}
+
+/* Files that a process that was killed has left half-written. */
+static void remove_left_over(const char *directory, const char *name)
+{
+    struct stat status;
+    DIR *listing = opendir(directory);
+    for (const struct dirent *entry; listing != NULL && (entry = readdir(listing)) != NULL;) {
+        if (is_temporary_of(entry->d_name, name) &&
+            fstatat(dirfd(listing), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            time(NULL) - status.st_mtim.tv_sec > LEFT_OVER_S)
+            unlinkat(dirfd(listing), entry->d_name, 0);
+    }
+    if (listing != NULL)
+        closedir(listing);
+}
+
+/* Several processes may replace the same file at once, as when they start on a new state directory: each writes one of
+ * its own first. */
+bool small_file_replace(const char *directory, const char *name, const char *text, struct why *why)
+{
+    char path[SMALL_PATH], folder[SMALL_PATH], fresh[SMALL_PATH + 16];
+    if (!join(path, directory, name, why))
+        return false;
+    const char *base = strrchr(path, '/') + 1; /* the name may have folders */
+    snprintf(folder, sizeof folder, "%.*s", (int)(base - 1 - path), path);
+    snprintf(fresh, sizeof fresh, "%s/.XXXXXX.%s.new", folder, base);
+    int fd = mkostemps(fresh, (int)(strlen(base) + strlen("..new")), O_CLOEXEC); /* mode 0600 */
+    if (fd < 0)
+        return cannot(why, "write", path);
+    bool good = write_all(fd, text);
+    good = close(fd) == 0 && good && rename(fresh, path) == 0;
+    if (!good) {
+        cannot(why, "write", path);
+        unlink(fresh);
+        return false;
+    }
+    remove_left_over(folder, base);
+    return sync_directory(directory) || cannot(why, "sync", directory);
+}
+
+char *small_file_read(const char *directory, const char *name, bool *missing, struct why *why)
+{
+    char path[SMALL_PATH];
+    if (missing != NULL)
+        *missing = false;
+    if (!join(path, directory, name, why))
+        return NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        if (missing != NULL)
+            *missing = errno == ENOENT;
+        cannot(why, "read", path);
+        return NULL;
+    }
+    char *text = calloc(1, SMALL_FILE_MOST + 1);
+    ssize_t n = text == NULL ? -1 : read(fd, text, SMALL_FILE_MOST);
+    if (n < 0) {
+        cannot(why, "read", path);
+        free(text);
+        text = NULL;
+    }
+    close(fd);
+    return text;
+}
+
+void small_file_free(char *text)
+{
+    if (text == NULL)
+        return;
+    explicit_bzero(text, SMALL_FILE_MOST);
+    free(text);
+}
+
+bool small_file_remove(const char *directory, const char *name, struct why *why)
+{
+    char path[SMALL_PATH];
+    if (!join(path, directory, name, why))
+        return false;
+    if (unlink(path) != 0)
+        return errno == ENOENT || cannot(why, "remove", path);
+    return sync_directory(directory) || cannot(why, "sync", directory);
+}
+
+bool small_value(const char *text, const char *name, char *out, size_t size)
+{
+    size_t length = strlen(name);
+    for (const char *line = text; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
+        if (strncmp(line, name, length) != 0 || strncmp(line + length, " = ", 3) != 0)
+            continue;
+        const char *value = line + length + 3;
+        size_t n = strcspn(value, "\n");
+        if (n >= size)
+            break;
+        memcpy(out, value, n);
+        out[n] = '\0';
+        return true;
+    }
+    out[0] = '\0';
+    return false;
+}
+
+int64_t small_number(const char *text, const char *name, int64_t fallback)
+{
+    char value[32], *end;
+    if (!small_value(text, name, value, sizeof value) || value[0] == '\0')
+        return fallback;
+    errno = 0;
+    long long number = strtoll(value, &end, 10);
+    return errno == 0 && *end == '\0' ? number : fallback;
+}

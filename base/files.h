@@ -1,0 +1,42 @@
+/* Small private files that are replaced whole: a reader sees the old or the new one, also after a power cut. Lines of
+ * `name = value`, which people can read too. */
+#ifndef BASE_FILES_H
+#define BASE_FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define SMALL_FILE_MOST 65536 /* bytes */
+#define SMALL_PATH 4096
+
+/* Makes parent/name with mode 0700, and syncs the parent, unless it is there. name may have several steps. Writes the
+ * path to out. Returns false with the reason. */
+bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct why *why);
+
+/* Syncs a directory: the names in it survive a power cut. Returns false with the reason. */
+bool small_directory_sync(const char *path, struct why *why);
+
+/* Writes directory/name with mode 0600: to a file beside it, synced, renamed, the directory synced. Returns false with
+ * the reason; then the old one stands. */
+bool small_file_replace(const char *directory, const char *name, const char *text, struct why *why);
+
+/* Reads directory/name, NUL-terminated; the caller frees (small_file_free, where it holds a secret). NULL with the
+ * reason; *missing (may be NULL) tells whether there is none. */
+char *small_file_read(const char *directory, const char *name, bool *missing, struct why *why);
+
+/* Overwrites and frees it. NULL is allowed. */
+void small_file_free(char *text);
+
+/* Removes directory/name and syncs the directory. One that is not there is fine. Returns false with the reason. */
+bool small_file_remove(const char *directory, const char *name, struct why *why);
+
+/* Copies the value of a name; "" and false when there is none or it does not fit. */
+bool small_value(const char *text, const char *name, char *out, size_t size);
+
+/* The value as a number; fallback when there is none. */
+int64_t small_number(const char *text, const char *name, int64_t fallback);
+
+#endif

@@ -1,0 +1,260 @@
+/* A strict JSON reader that builds json-c trees: see json_reader.h. It goes down into arrays and objects by calling
+ * itself, which JSON_DEPTH_MAX bounds. */
+#include "base/json_reader.h"
+
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_scan.h"
+#include "base/json_tree.h"
+
+struct reader {
+    struct json_scan scan;
+    json_wanted *wanted;
+    unsigned depth;          /* arrays and objects that are open */
+    struct json_parts parts; /* of those that are open and wanted */
+    bool out_of_memory;
+};
+
+/* Reads the next value. name: of the member that it is; NULL: none. value: where it goes; NULL: it is not built. */
+static bool read_value(struct reader *reader, const char *name, struct json_object **value);
+
+static bool refuse(struct reader *reader, const char *problem)
+{
+    return json_scan_refuse(&reader->scan, reader->scan.at, problem);
+}
+
+static bool no_memory(struct reader *reader)
+{
+    reader->out_of_memory = true;
+    return refuse(reader, "out of memory");
+}
+
+/* Hands out what was made; NULL is what could not be. */
+static bool give(struct reader *reader, struct json_object *made, struct json_object **value)
+{
+    *value = made;
+    return made != NULL || no_memory(reader);
+}
+
+/* Reads a member's name and the colon after it. */
+static const char *read_name(struct reader *reader)
+{
+    struct json_scan *scan = &reader->scan;
+    if (json_scan_space(scan) != '"') {
+        refuse(reader, *scan->at == '}' ? "a comma must not stand before }" : "a name in double quotes is missing");
+        return NULL;
+    }
+    const char *start = scan->at;
+    size_t nuls = scan->nuls;
+    size_t length;
+    const char *name = json_scan_string(scan, &length);
+    if (name == NULL)
+        return NULL;
+    if (scan->nuls != nuls) {
+        json_scan_refuse(scan, start, "a name holds \\u0000, which cannot be used");
+        return NULL;
+    }
+    if (json_scan_space(scan) != ':') {
+        refuse(reader, "a colon is missing after a name");
+        return NULL;
+    }
+    scan->at++;
+    return name;
+}
+
+/* Reads a value and puts it on the stack of parts, or only reads it. */
+static bool read_part(struct reader *reader, const char *name, bool build)
+{
+    struct json_object *value = NULL;
+    if (!read_value(reader, name, build ? &value : NULL))
+        return false;
+    return !build || json_parts_push(&reader->parts, name, value) || no_memory(reader);
+}
+
+static bool read_member(struct reader *reader, const char *parent, bool build)
+{
+    const char *name = read_name(reader);
+    return name != NULL &&
+           read_part(reader, name, build && (reader->wanted == NULL || reader->wanted(reader->depth, parent, name)));
+}
+
+/* Whether another part follows the one just read; its comma is consumed. */
+static bool is_more(struct reader *reader)
+{
+    bool more = json_scan_space(&reader->scan) == ',';
+    reader->scan.at += more;
+    return more;
+}
+
+static bool read_object(struct reader *reader, const char *parent, struct json_object **object)
+{
+    size_t first = reader->parts.count;
+    reader->scan.at++;
+    if (json_scan_space(&reader->scan) != '}') {
+        do {
+            if (!read_member(reader, parent, object != NULL))
+                return false;
+        } while (is_more(reader));
+        if (*reader->scan.at != '}')
+            return refuse(reader, "a comma or } is missing after a member");
+    }
+    reader->scan.at++;
+    return object == NULL || give(reader, json_parts_object(&reader->parts, first), object);
+}
+
+static bool read_array(struct reader *reader, struct json_object **array)
+{
+    size_t first = reader->parts.count;
+    reader->scan.at++;
+    if (json_scan_space(&reader->scan) != ']') {
+        do {
+            if (!read_part(reader, NULL, array != NULL))
+                return false;
+        } while (is_more(reader));
+        if (*reader->scan.at != ']')
+            return refuse(reader, "a comma or ] is missing after an element");
+    }
+    reader->scan.at++;
+    return array == NULL || give(reader, json_parts_array(&reader->parts, first), array);
+}
+
+static bool read_container(struct reader *reader, const char *name, struct json_object **value)
+{
+    if (reader->depth == JSON_DEPTH_MAX)
+        return refuse(reader, "more than 512 arrays and objects lie inside one another");
+    reader->depth++;
+    bool read = *reader->scan.at == '{' ? read_object(reader, name, value) : read_array(reader, value);
+    reader->depth--;
+    return read;
+}
+
+static bool read_string(struct reader *reader, struct json_object **value)
+{
+    size_t length;
+    const char *text = json_scan_string(&reader->scan, &length);
+    if (text == NULL)
+        return false;
+    /* Every escape is longer than what it means: a string as long as its text has none. */
+    bool plain = (size_t)(reader->scan.at - text) == length + 1;
+    return value == NULL || give(reader, json_tree_string(text, length, plain), value);
+}
+
+static bool read_number(struct reader *reader, struct json_object **value)
+{
+    const char *text = reader->scan.at;
+    if (!json_scan_number(&reader->scan))
+        return false;
+    if (value == NULL)
+        return true;
+    char *end = reader->scan.at;
+    char after = *end;
+    *end = '\0';
+    bool given = give(reader, json_tree_number(text), value);
+    *end = after;
+    return given;
+}
+
+static bool read_boolean(struct reader *reader, bool is_true, struct json_object **value)
+{
+    if (!json_scan_word(&reader->scan, is_true ? "true" : "false"))
+        return false;
+    return value == NULL || give(reader, json_object_new_boolean(is_true), value);
+}
+
+static bool read_null(struct reader *reader, struct json_object **value)
+{
+    if (value != NULL)
+        *value = NULL;
+    return json_scan_word(&reader->scan, "null");
+}
+
+static bool read_value(struct reader *reader, const char *name, struct json_object **value)
+{
+    char first = json_scan_space(&reader->scan);
+    switch (first) {
+    case '"':
+        return read_string(reader, value);
+    case '{':
+    case '[':
+        return read_container(reader, name, value);
+    case 't':
+    case 'f':
+        return read_boolean(reader, first == 't', value);
+    case 'n':
+        return read_null(reader, value);
+    case '\0':
+    case ',':
+    case ':':
+    case ']':
+    case '}':
+        return refuse(reader, "a value is missing");
+    default:
+        if (first == '-' || (first >= '0' && first <= '9'))
+            return read_number(reader, value);
+        return refuse(reader, "no value of JSON starts like this");
+    }
+}
+
+static bool read_text(struct reader *reader, struct json_object **root)
+{
+    struct json_scan *scan = &reader->scan;
+    if (json_scan_space(scan) == '\0' && scan->at == scan->end)
+        return refuse(reader, "there is nothing in it but white space");
+    if (strncmp(scan->at, "\xEF\xBB\xBF", 3) == 0)
+        return refuse(reader, "a byte order mark must not stand before JSON");
+    if (!read_value(reader, NULL, root))
+        return false;
+    json_scan_space(scan);
+    if (scan->at == scan->end)
+        return true;
+    json_object_put(*root);
+    return refuse(reader, "something follows after the end of the JSON text");
+}
+
+static void say_why(const struct json_scan *scan, struct why *why)
+{
+    why_set(why, "byte %zu%s: %s", (size_t)(scan->problem_at - scan->text),
+            scan->problem_at == scan->end ? ", the end of the text" : "", scan->problem);
+}
+
+bool json_read(const char *text, size_t length, json_wanted *wanted, struct json_document *document,
+               bool *out_of_memory, struct why *why)
+{
+    *document = (struct json_document){0};
+    *out_of_memory = false;
+    if (length > JSON_TEXT_MAX) {
+        why_set(why, "a JSON text of %zu bytes is more than can be read", length);
+        return false;
+    }
+    char *copy = malloc(length + JSON_SCAN_SPARE);
+    if (copy == NULL) {
+        *out_of_memory = true;
+        why_set(why, "out of memory");
+        return false;
+    }
+    if (length > 0)
+        memcpy(copy, text, length);
+    memset(copy + length, 0, JSON_SCAN_SPARE);
+
+    struct reader reader = {.scan = {.at = copy, .text = copy, .end = copy + length}, .wanted = wanted};
+    document->text = copy;
+    bool read = read_text(&reader, &document->root);
+    document->replaced = reader.scan.replaced;
+    json_parts_free(&reader.parts);
+    if (!read) {
+        say_why(&reader.scan, why);
+        *out_of_memory = reader.out_of_memory;
+        document->root = NULL;
+        json_document_free(document);
+    }
+    return read;
+}
+
+void json_document_free(struct json_document *document)
+{
+    json_object_put(document->root);
+    free(document->text);
+    *document = (struct json_document){0};
+}

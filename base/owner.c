@@ -1,0 +1,63 @@
+/* Whose it is, and what to do: see owner.h. */
+#include "base/owner.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NAME_SIZE 32
+#define NAME_MOST 20  /* of a user; a longer one is a number instead */
+#define PATH_MOST 120 /* of a path in a command: the whole of it must fit into struct why, or it must not be typed */
+
+#define GIVE_SIZE (PATH_MOST + NAME_SIZE + 16)
+
+/* A user as people, chown and sudo name it: one without a name has a number, before which sudo wants a #, and the shell
+ * quotes. */
+struct name {
+    char plain[NAME_SIZE];
+    char sudo[NAME_SIZE];
+};
+
+static struct name name_of(uid_t user)
+{
+    struct name name;
+    struct passwd entry, *found = NULL;
+    char room[4096];
+    if (getpwuid_r(user, &entry, room, sizeof room, &found) == 0 && found != NULL &&
+        strlen(entry.pw_name) <= NAME_MOST) {
+        snprintf(name.plain, NAME_SIZE, "%s", entry.pw_name);
+        snprintf(name.sudo, NAME_SIZE, "%s", entry.pw_name);
+    } else {
+        snprintf(name.plain, NAME_SIZE, "%u", (unsigned)user);
+        snprintf(name.sudo, NAME_SIZE, "'#%u'", (unsigned)user);
+    }
+    return name;
+}
+
+/* The command that gives it to a user; where the path does not fit whole between quotes, words instead. */
+static void give(const char *path, const struct name *to, char out[static GIVE_SIZE])
+{
+    if (strlen(path) <= PATH_MOST && strchr(path, '\'') == NULL)
+        snprintf(out, GIVE_SIZE, "chown -R %s '%s'", to->plain, path);
+    else
+        snprintf(out, GIVE_SIZE, "chown -R with %s and its path", to->plain);
+}
+
+void owner_why(const char *what, const char *path, uid_t owner, struct why *why)
+{
+    char command[GIVE_SIZE];
+    uid_t own = geteuid();
+    struct name theirs = name_of(owner), ours = name_of(own);
+    give(path, &ours, command);
+    if (owner == 0)
+        why_set(why,
+                "%s %.80s belongs to root, and this runs as user %s: if the program runs as %s, let root say %s; if it "
+                "runs as root, run this as root",
+                what, path, ours.plain, ours.plain, command);
+    else
+        why_set(why,
+                "%s %.80s belongs to user %s, and this runs as user %s: run it as %s (sudo -u %s closecrm.fcgi ...); "
+                "if the program is to run as %s, let root say %s",
+                what, path, theirs.plain, ours.plain, theirs.plain, theirs.sudo, ours.plain, command);
+}

@@ -1,0 +1,51 @@
+/* What the commands about Close have in common: the configuration, the source, its directory, the client. */
+#ifndef COMMANDS_CLOSE_SESSION_H
+#define COMMANDS_CLOSE_SESSION_H
+
+#include <stdbool.h>
+
+#include "closeapi/closeapi.h"
+#include "closeapi/subscribe.h"
+#include "closeapi/subscriptions.h"
+#include "queue/queue.h"
+
+struct close_side {
+    const char *command; /* its name, for messages */
+    struct config *config;
+    const struct source *source;
+    char directory[4096];
+    struct close_client *client;
+    int lock;                  /* subscribe.lock; -1: not held */
+    struct subscriptions list; /* once close_side_list */
+    struct queue *queue;       /* once close_side_queue */
+};
+
+#define CLOSE_SIDE_PATIENCE_MS 8000
+
+/* Reads the configuration and sets up the client of the source (NULL: the only one). Returns an exit code; stderr has
+ * the reason when it is not COMMAND_OK. In any case call close_side_end. */
+int close_side_begin(struct close_side *side, const char *command, const char *source);
+
+/* Takes the lock on the subscriptions, ends what an earlier command was killed in, and lists them. The same. */
+int close_side_list(struct close_side *side);
+
+/* Opens the queue, which must keep events on disk. The same. */
+int close_side_queue(struct close_side *side);
+
+/* "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */
+int close_side_failed(const struct close_side *side, const struct why *why);
+
+struct subscribing close_side_work(const struct close_side *side);
+
+/* The subscription of that id; NULL, and stderr says which there are. */
+const struct subscription *close_side_find(const struct close_side *side, const char *id);
+
+/* Whether we hold the key of a subscription, for any source. */
+bool close_side_holds_key(const struct close_side *side, const char *id, char source[static 128]);
+
+/* Closes the queue and lets go of the lock: whoever is to read what is printed from here on may take his time. */
+void close_side_let_go(struct close_side *side);
+
+void close_side_end(struct close_side *side);
+
+#endif

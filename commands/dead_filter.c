@@ -1,0 +1,193 @@
+/* Filters over dead letters: see dead_filter.h. */
+#include "commands/dead_filter.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/times.h"
+#include "commands/commands.h"
+#include "commands/number.h"
+
+#define PAGE_LETTERS 500
+#define PAGE_BYTES ((size_t)8 << 20)
+#define OPTIONS_MOST 16
+
+/* ---- reading the command line ---- */
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+    return (one > other) - (one < other);
+}
+
+static bool read_ids(struct letter_filter *filter, const char *command, char **texts, int count)
+{
+    if (count == 0)
+        return true;
+    filter->ids = calloc((size_t)count, sizeof *filter->ids);
+    if (filter->ids == NULL) {
+        options_wrong(command, "out of memory");
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        if (!number_read(texts[i], &filter->ids[i])) {
+            options_wrong(command, "%s is no number of a dead letter, as `dead list` shows them", texts[i]);
+            return false;
+        }
+    }
+    qsort(filter->ids, (size_t)count, sizeof *filter->ids, compare_ids);
+    for (int i = 0; i < count; i++) {
+        if (i == 0 || filter->ids[i] != filter->ids[filter->id_count - 1])
+            filter->ids[filter->id_count++] = filter->ids[i];
+    }
+    return true;
+}
+
+static bool read_moment(const char *command, const char *option, const char *text, int64_t now_ms, int64_t *ms)
+{
+    if (text == NULL || when_read(text, now_ms, ms))
+        return true;
+    options_wrong(command, "%s must be a date (2026-11-24T20:45:00Z) or how long ago (90s, 15m, 2h, 7d): %s", option,
+                  text);
+    return false;
+}
+
+bool letter_filter_read(struct letter_filter *filter, int argc, char **argv, const struct option_spec *more,
+                        size_t more_count)
+{
+    const struct option_spec own[] = {
+        {"--source", &filter->source, NULL}, {"--reason", &filter->reason, NULL}, {"--event", &filter->event, NULL},
+        {"--lead", &filter->lead, NULL},     {"--since", &filter->since, NULL},   {"--until", &filter->until, NULL},
+    };
+    struct option_spec specs[OPTIONS_MOST];
+    size_t count = sizeof own / sizeof *own;
+    int arguments;
+    *filter = (struct letter_filter){.since_ms = INT64_MIN, .until_ms = INT64_MAX};
+    memcpy(specs, own, sizeof own);
+    for (size_t i = 0; i < more_count && count < OPTIONS_MOST; i++)
+        specs[count++] = more[i];
+    int64_t now_ms = clock_unix_ms();
+    return options_read_all(argc, argv, specs, count, &arguments) &&
+           read_moment(argv[0], "--since", filter->since, now_ms, &filter->since_ms) &&
+           read_moment(argv[0], "--until", filter->until, now_ms, &filter->until_ms) &&
+           read_ids(filter, argv[0], argv + 1, arguments);
+}
+
+bool letter_filter_is_any(const struct letter_filter *filter)
+{
+    return filter->source != NULL || filter->reason != NULL || filter->event != NULL || filter->lead != NULL ||
+           filter->since != NULL || filter->until != NULL || filter->id_count > 0;
+}
+
+void letter_filter_free(struct letter_filter *filter)
+{
+    free(filter->ids);
+    filter->ids = NULL;
+    filter->id_count = 0;
+}
+
+/* ---- walking ---- */
+
+/* What costs little to find out comes first. */
+static bool may_fit(const struct letter_filter *filter, const struct letter *letter)
+{
+    if (filter->last != 0 && letter->id > filter->last)
+        return false;
+    if (filter->id_count > 0 &&
+        bsearch(&letter->id, filter->ids, filter->id_count, sizeof *filter->ids, compare_ids) == NULL)
+        return false;
+    if (filter->reason != NULL && strcasestr(letter->reason, filter->reason) == NULL)
+        return false;
+    return letter->died_ms >= filter->since_ms && letter->died_ms <= filter->until_ms;
+}
+
+static bool fits(const struct letter_filter *filter, const struct headline *headline)
+{
+    if (filter->event != NULL && !headline_fits(headline, filter->event))
+        return false;
+    return filter->lead == NULL || (headline->lead != NULL && strcmp(headline->lead, filter->lead) == 0);
+}
+
+/* Of a page as it was read: those that fit. */
+struct fitting {
+    const struct letter *letter[PAGE_LETTERS];
+    struct headline headline[PAGE_LETTERS];
+    size_t count;
+};
+
+static void choose(const struct letter_filter *filter, const struct letters *letters, struct fitting *fitting)
+{
+    fitting->count = 0;
+    for (size_t i = 0; i < letters->count; i++) {
+        const struct letter *letter = &letters->at[i];
+        struct headline *headline = &fitting->headline[fitting->count];
+        if (!may_fit(filter, letter))
+            continue;
+        headline_read(headline, letter->body, letter->length);
+        if (fits(filter, headline))
+            fitting->letter[fitting->count++] = letter;
+    }
+}
+
+/* Where to read on, and how much: with ids, not what lies between them. Returns 0 at the end. */
+static size_t next_page(const struct letter_filter *filter, uint64_t *after)
+{
+    if (filter->last != 0 && *after >= filter->last)
+        return 0;
+    if (filter->id_count == 0)
+        return PAGE_LETTERS;
+    size_t i = 0;
+    while (i < filter->id_count && filter->ids[i] <= *after)
+        i++;
+    if (i == filter->id_count)
+        return 0;
+    *after = filter->ids[i] - 1;
+    size_t run = 1; /* ids that follow one another are read at once */
+    while (run < PAGE_LETTERS && i + run < filter->id_count && filter->ids[i + run] == filter->ids[i] + run)
+        run++;
+    return run;
+}
+
+/* A misspelt name would look like a source without dead letters. */
+static bool knows_source(struct queue *queue, const char *source, struct why *why)
+{
+    struct strings names;
+    bool known = source == NULL;
+    if (!queue_names(queue, &names, why))
+        return false;
+    for (size_t i = 0; i < names.count; i++)
+        known = known || strcmp(names.at[i], source) == 0;
+    if (!known)
+        why_set(why, "the queue knows no source %.64s", source);
+    queue_names_free(&names);
+    return known;
+}
+
+bool letters_walk(struct queue *queue, struct letter_filter *filter,
+                  bool (*page)(void *context, const struct letter_page *found, struct why *why), void *context,
+                  struct why *why)
+{
+    struct letters letters = {NULL, 0, 0, {NULL, 0, 0, false}};
+    struct fitting *fitting = calloc(1, sizeof *fitting);
+    uint64_t after = 0;
+    size_t most;
+    if (fitting == NULL)
+        why_set(why, "out of memory");
+    bool good = fitting != NULL && knows_source(queue, filter->source, why);
+    filter->ids_found = 0;
+    while (good && (most = next_page(filter, &after)) > 0) {
+        int found = queue_letters(queue, filter->source, after, most, PAGE_BYTES, &letters, why);
+        good = found >= 0;
+        if (found <= 0)
+            break;
+        choose(filter, &letters, fitting);
+        filter->ids_found += fitting->count;
+        const struct letter_page some = {fitting->letter, fitting->headline, fitting->count};
+        good = some.count == 0 || page(context, &some, why);
+        after = letters.at[letters.count - 1].id;
+    }
+    free(fitting);
+    letters_free(&letters);
+    return good;
+}

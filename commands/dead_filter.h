@@ -1,0 +1,50 @@
+/* Which dead letters a command means: its filters and ids, and the walk over those that fit. */
+#ifndef COMMANDS_DEAD_FILTER_H
+#define COMMANDS_DEAD_FILTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "commands/options.h"
+#include "queue/inspect.h"
+#include "transform/headline.h"
+
+/* All zero: every dead letter. Texts are borrowed from argv. */
+struct letter_filter {
+    const char *source; /* NULL: any, as below */
+    const char *reason; /* a part of it, in any case */
+    const char *event;  /* a pattern as in `keep` */
+    const char *lead;
+    const char *since, *until; /* as typed */
+    int64_t since_ms, until_ms;
+    uint64_t *ids; /* sorted, each once */
+    size_t id_count;
+    size_t ids_found; /* by the last walk */
+    uint64_t last;    /* the walk goes up to this id; 0: to the end */
+};
+
+/* Reads a command line with the filters' options, those in more, and ids. Returns false when it is wrong, and stderr
+ * says how. Free with letter_filter_free either way. */
+bool letter_filter_read(struct letter_filter *filter, int argc, char **argv, const struct option_spec *more,
+                        size_t more_count);
+
+/* Whether any filter or id was given. */
+bool letter_filter_is_any(const struct letter_filter *filter);
+
+void letter_filter_free(struct letter_filter *filter);
+
+/* Some of the letters that fit, oldest first; borrowed. headline: what their bodies say, as many. */
+struct letter_page {
+    const struct letter *const *letter;
+    const struct headline *headline;
+    size_t count;
+};
+
+/* Calls page for all letters that fit, some hundreds at a time, holding nothing of the queue meanwhile; it returns
+ * false with the reason to end the walk. Returns false with the reason when that or the queue failed. */
+bool letters_walk(struct queue *queue, struct letter_filter *filter,
+                  bool (*page)(void *context, const struct letter_page *found, struct why *why), void *context,
+                  struct why *why);
+
+#endif

@@ -1,0 +1,140 @@
+/* Running the alert command: see alert_command.h. */
+#include "health/alert_command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define PATIENCE_MS 10000
+#define KILLED_MS 1000 /* for its end once it was killed */
+
+const char *alert_state_word(enum alert_state state)
+{
+    static const char *const words[] = {[ALERT_RAISED] = "raised", [ALERT_STILL] = "still", [ALERT_GONE] = "gone"};
+    return words[state];
+}
+
+/* Text as the inside of a JSON string; what is not plain ASCII becomes a question mark. Cut to fit. */
+static void json_text(const char *text, char *out, size_t size)
+{
+    size_t length = 0;
+    for (; *text != '\0' && length + 3 < size; text++) {
+        if (*text == '"' || *text == '\\')
+            out[length++] = '\\';
+        out[length++] = *text >= 0x20 && *text < 0x7f ? *text : '?';
+    }
+    out[length] = '\0';
+}
+
+static void date_text(int64_t ms, char out[static 32])
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm tm;
+    if (gmtime_r(&seconds, &tm) == NULL || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        snprintf(out, 32, "?");
+}
+
+int alert_json(const struct alert *alert, char out[static ALERT_JSON])
+{
+    char words[1200], since[32], now[32], host[128] = "";
+    json_text(alert->words, words, sizeof words);
+    date_text(alert->since_ms, since);
+    date_text(alert->now_ms, now);
+    gethostname(host, sizeof host - 1);
+    int length =
+        snprintf(out, ALERT_JSON,
+                 "{\"cause\": \"%s\", \"state\": \"%s\", \"source\": \"%s\", \"words\": \"%s\", \"since\": \"%s\", "
+                 "\"time\": \"%s\", \"host\": \"%s\"}\n",
+                 alert->cause, alert_state_word(alert->state), alert->source, words, since, now, host);
+    return length > 0 && length < ALERT_JSON ? length : 0;
+}
+
+/* Nothing of ours but its stdin and the log's stderr reaches it: sockets of requests least of all. */
+static int spawn(char *const *command, int input, pid_t *child)
+{
+    static char path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
+    char *const environment[] = {path, NULL};
+    sigset_t none, all;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_t actions;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+    int error = posix_spawn(child, command[0], &actions, &attributes, command, environment);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return error;
+}
+
+static bool judge(int status, struct why *why)
+{
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return true;
+    if (WIFEXITED(status))
+        why_set(why, "it ended with %d", WEXITSTATUS(status));
+    else
+        why_set(why, "signal %d ended it (it may take %d s)", WTERMSIG(status), PATIENCE_MS / 1000);
+    return false;
+}
+
+bool alert_command_await(pid_t child, int64_t patience_ms, const atomic_bool *hurry, struct why *why)
+{
+    int status = 0;
+    bool killed = false;
+    for (moment deadline = clock_now() + patience_ms;;) {
+        pid_t ended = waitpid(child, &status, WNOHANG);
+        if (ended == child)
+            return judge(status, why);
+        if ((ended < 0 && errno != EINTR) || (hurry != NULL && atomic_load(hurry)))
+            return true;
+        if (clock_now() > deadline && killed) {
+            why_set(why, "it does not end, and cannot be killed: process %ld is left behind", (long)child);
+            return false;
+        }
+        if (clock_now() > deadline) {
+            kill(-child, SIGKILL);
+            kill(child, SIGKILL); /* it may have left its group */
+            killed = true;
+            deadline += KILLED_MS;
+        }
+        poll(NULL, 0, 10);
+    }
+}
+
+bool alert_command_run(char *const *command, const struct alert *alert, const atomic_bool *hurry, struct why *why)
+{
+    int input[2];
+    pid_t child;
+    char json[ALERT_JSON];
+    int length = alert_json(alert, json);
+    if (pipe2(input, O_CLOEXEC) != 0) {
+        why_set(why, "no pipe: %s", strerror(errno));
+        return false;
+    }
+    ssize_t written = write(input[1], json, (size_t)length); /* a pipe holds more than that */
+    close(input[1]);
+    int error = written == length ? spawn(command, input[0], &child) : EIO;
+    close(input[0]);
+    if (error != 0) {
+        why_set(why, "%.300s: %s", command[0], strerror(error));
+        return false;
+    }
+    return alert_command_await(child, PATIENCE_MS, hurry, why);
+}

@@ -1,0 +1,97 @@
+/* Everything that is known, gathered at one moment: what page, JSON, metrics, health and alerts are made of. */
+#ifndef HEALTH_FACTS_H
+#define HEALTH_FACTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "config/config.h"
+#include "queue/inspect.h"
+#include "telemetry/counters.h"
+
+enum facts_state { STATE_GOOD, STATE_WORRY, STATE_BAD };
+
+/* What is known of the subscription and of what Close has: see closeapi.h. All zero: nothing. */
+struct close_facts {
+    int64_t asked_ms; /* when Close was asked last */
+    int64_t since_ms; /* complete from here ... */
+    int64_t until_ms; /* ... to here */
+    uint64_t missed;  /* events that the webhook did not bring */
+    bool paused;      /* Close has paused the subscription */
+    char trouble[256];
+};
+
+struct source_facts {
+    const struct source *source; /* NULL: events of it are in the queue, and it is configured no more */
+    char name[104];
+    struct counts counts; /* where the queue keeps none, of this process alone */
+    struct notes notes;
+    struct tally tally;
+    struct close_facts close;
+    int64_t oldest_seconds; /* of what waits */
+    struct why locked; /* why nothing is let in, for a signature key is missing, and what to do; "": it is let in */
+    enum facts_state state;
+    struct why words; /* the state, a sentence or two */
+};
+
+struct facts {
+    const struct config *config;
+    int64_t now_ms;   /* Unix time, as all that ends in _ms */
+    bool queue_works; /* else queue_why says why not */
+    struct why queue_why;
+    struct why no_room; /* why nothing new can be written, and what to do; "": it can */
+    bool is_durable;    /* the queue keeps events; else counts are of this process, since it began */
+    bool is_owned;      /* a process forwards */
+    struct why owner;   /* which, or since when none does */
+    int64_t cron_ms;    /* when cron ran last; 0: never */
+    uint64_t disk_free; /* bytes; UINT64_MAX: not known */
+    uint64_t disk_size;
+    struct queue_room room; /* what takes room in it; all zero: not known */
+    struct tally nowhere;   /* what is counted of no source */
+    enum facts_state state; /* the worst of all */
+    struct why words;
+    struct source_facts *source;
+    size_t sources;
+};
+
+/* Gathers them. queue: a connection that this thread has for itself; NULL: the queue keeps nothing, or cannot be
+ * opened, as queue_why says ("": it keeps nothing). counters may be NULL. Returns NULL when memory is out. */
+struct facts *facts_gather(const struct config *config, struct queue *queue, const struct why *queue_why,
+                           struct counters *counters, int64_t now_ms);
+
+void facts_free(struct facts *facts);
+
+/* findings.c: sets state and words of all. */
+void facts_judge(struct facts *facts);
+
+/* "3 minutes", "2 days"; of less than a second "a moment". Returns out. */
+#define SPAN_SIZE 32
+const char *facts_span(int64_t ms, char out[static SPAN_SIZE]);
+
+/* "2026-11-24 21:01:10 UTC". Returns out. */
+#define DATE_SIZE 32
+const char *facts_date(int64_t ms, char out[static DATE_SIZE]);
+
+/* "7400 MiB of events that wait or are known, 600 MiB of dead letters". Returns out. */
+#define ROOM_SIZE 96
+const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE]);
+
+#define FACTS_CRON_OVERDUE_MS ((int64_t)15 * 60 * 1000)
+#define FACTS_DISK_LEAST ((uint64_t)64 * 1024 * 1024) /* bytes free: less is nearly full */
+#define FACTS_LATELY_MS ((int64_t)60 * 1000)
+
+/* Whether cron ran once, and not lately. */
+bool facts_cron_is_overdue(const struct facts *facts);
+
+/* Whether what is in the queue takes most of queue_max_bytes. */
+bool facts_queue_is_nearly_full(const struct facts *facts);
+
+/* Whether it takes all of it. */
+bool facts_queue_is_used_up(const struct facts *facts);
+
+/* Whether the queue refused events lately, for it was full, and has taken none since. */
+bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source);
+
+#endif

@@ -1,0 +1,47 @@
+/* Looking into the queue for the status page: a connection of its own, opened when it is first needed, used by one
+ * request at a time. */
+#ifndef HEALTH_QUEUE_VIEW_H
+#define HEALTH_QUEUE_VIEW_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "config/config.h"
+#include "health/facts.h"
+#include "queue/inspect.h"
+#include "telemetry/watchers.h"
+
+struct look {
+    const struct config *config;
+    pthread_mutex_t lock;     /* over what follows */
+    struct watchers watchers; /* borrowed; empty until the stages stand */
+    struct queue *queue;      /* NULL: not opened yet */
+    moment tried;             /* opening it failed then; 0: it did not */
+    struct why why;           /* why */
+};
+
+void look_init(struct look *look, const struct config *config);
+
+/* Everything that is known. NULL: memory is out. Any thread, as all that follows. */
+struct facts *look_facts(struct look *look);
+
+/* Recent events and, before them, some of those that wait; of one source or (NULL) of all. Returns how many. */
+size_t look_events(struct look *look, const struct facts *facts, const char *source, struct recent_event *out,
+                   size_t most);
+
+/* Dead letters beyond an id. *more: whether there are others behind them. */
+void look_letters(struct look *look, const char *source, uint64_t after, size_t most, struct letters *letters,
+                  bool *more);
+
+/* One recent event with its bodies. */
+bool look_event(struct look *look, uint64_t number, struct recent_whole *whole);
+
+/* One dead letter. */
+bool look_letter(struct look *look, uint64_t id, struct letters *letters);
+
+/* Sends a dead letter on its way again. Returns false with the reason. */
+bool look_replay(struct look *look, uint64_t id, size_t *done, struct why *why);
+
+void look_free(struct look *look);
+
+#endif

@@ -1,0 +1,181 @@
+/* Idle connections: see idle.h. */
+#include "http/idle.h"
+
+#include "base/buffer.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HAND_OVER "CLOSECRM_KEPT_CONNECTIONS" /* descriptors: "7,9" */
+
+struct kept_connection {
+    int fd;
+    bool fresh;
+    struct kept_connection *next;
+    struct kept_connection *previous;
+};
+
+bool kept_init(struct kept *kept, int epoll)
+{
+    *kept = (struct kept){.epoll = epoll};
+    return pthread_mutex_init(&kept->lock, NULL) == 0;
+}
+
+/* Puts it into the list. Returns whether it is to be watched. */
+static bool insert(struct kept *kept, struct kept_connection *connection)
+{
+    pthread_mutex_lock(&kept->lock);
+    connection->next = kept->first;
+    if (kept->first != NULL)
+        kept->first->previous = connection;
+    kept->first = connection;
+    bool wanted = !kept->closed || connection->fresh; /* its thread looks once more before it ends */
+    pthread_mutex_unlock(&kept->lock);
+    return wanted;
+}
+
+static void detach(struct kept *kept, struct kept_connection *connection)
+{
+    pthread_mutex_lock(&kept->lock);
+    if (connection->next != NULL)
+        connection->next->previous = connection->previous;
+    if (connection->previous != NULL)
+        connection->previous->next = connection->next;
+    else
+        kept->first = connection->next;
+    pthread_mutex_unlock(&kept->lock);
+    if (connection->fresh)
+        atomic_fetch_sub(&kept->fresh, 1);
+}
+
+bool kept_has_fresh(struct kept *kept)
+{
+    return atomic_load(&kept->fresh) > 0;
+}
+
+/* From here on another thread may already have taken it. */
+static bool watch(struct kept *kept, struct kept_connection *connection, int operation)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, .data.ptr = connection};
+    return epoll_ctl(kept->epoll, operation, connection->fd, &event) == 0;
+}
+
+void kept_park(struct kept *kept, int fd, bool fresh)
+{
+    struct kept_connection *connection = calloc(1, sizeof *connection);
+    if (connection == NULL) {
+        log_write(LEVEL_WARN, "msg=connection_closed reason=\"out of memory\"");
+        close(fd);
+        return;
+    }
+    connection->fd = fd;
+    connection->fresh = fresh;
+    if (fresh)
+        atomic_fetch_add(&kept->fresh, 1);
+    if (!insert(kept, connection) || watch(kept, connection, EPOLL_CTL_ADD))
+        return;
+    log_write(LEVEL_WARN, "msg=connection_closed reason=\"epoll: %s\"", strerror(errno));
+    detach(kept, connection);
+    free(connection);
+    close(fd);
+}
+
+int kept_take(struct kept *kept, struct kept_connection *connection)
+{
+    int fd = connection->fd;
+    epoll_ctl(kept->epoll, EPOLL_CTL_DEL, fd, NULL);
+    detach(kept, connection);
+    free(connection);
+    return fd;
+}
+
+void kept_watch_again(struct kept *kept, struct kept_connection *connection)
+{
+    /* Another thread may take and free it at once; that comes after this, for epoll says so to the kernel and the lock
+     * to ThreadSanitizer, which does not know that EPOLL_CTL_MOD orders. */
+    pthread_mutex_lock(&kept->lock);
+    watch(kept, connection, EPOLL_CTL_MOD);
+    pthread_mutex_unlock(&kept->lock);
+}
+
+void kept_stop(struct kept *kept)
+{
+    pthread_mutex_lock(&kept->lock);
+    kept->closed = true;
+    pthread_mutex_unlock(&kept->lock);
+}
+
+/* Takes the first out of the list; -1: none is left. */
+static int pop(struct kept *kept)
+{
+    struct kept_connection *connection = kept->first;
+    return connection == NULL ? -1 : kept_take(kept, connection);
+}
+
+static bool set_inheritable(int fd, bool inheritable)
+{
+    int flags = fcntl(fd, F_GETFD);
+    if (flags < 0)
+        return false;
+    return fcntl(fd, F_SETFD, inheritable ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC) == 0;
+}
+
+void kept_hand_over(struct kept *kept)
+{
+    struct buffer names = {0};
+    int fd;
+    while ((fd = pop(kept)) >= 0) {
+        char name[16];
+        snprintf(name, sizeof name, "%s%d", names.length == 0 ? "" : ",", fd);
+        buffer_text(&names, name);
+        if (names.failed || !set_inheritable(fd, true))
+            close(fd);
+    }
+    names.failed = false;
+    buffer_append(&names, "", 1);
+    if (!names.failed && names.length > 1)
+        setenv(HAND_OVER, names.data, 1);
+    buffer_free(&names);
+}
+
+/* The name may be wrong, or stand in the environment for some other reason: only a connected socket will do. */
+static bool is_connection(int fd)
+{
+    int type = 0, listens = 0;
+    socklen_t size = sizeof type;
+    if (fd <= STDERR_FILENO || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM)
+        return false;
+    size = sizeof listens;
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens == 0;
+}
+
+void kept_take_over(struct kept *kept)
+{
+    const char *names = getenv(HAND_OVER);
+    for (const char *at = names; at != NULL && *at != '\0';) {
+        char *end;
+        errno = 0;
+        long fd = strtol(at, &end, 10);
+        if (end == at || errno != 0 || fd < 0 || fd > 0x7fffffff)
+            break;
+        if (is_connection((int)fd) && set_inheritable((int)fd, false))
+            kept_park(kept, (int)fd, false);
+        at = *end == ',' ? end + 1 : end;
+    }
+    unsetenv(HAND_OVER);
+}
+
+void kept_free(struct kept *kept)
+{
+    int fd;
+    while ((fd = pop(kept)) >= 0)
+        close(fd);
+    pthread_mutex_destroy(&kept->lock);
+}

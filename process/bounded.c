@@ -1,0 +1,194 @@
+/* Forwarding for a while: see bounded.h. */
+#include "process/bounded.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "forward/forward.h"
+#include "process/exit_codes.h"
+#include "queue/inspect.h"
+#include "queue/queue.h"
+#include "telemetry/telemetry.h"
+
+#define STOPPED_LATE_MS 200 /* what the thread may take beyond its deadline */
+#define LOOK_MS 1000        /* between looks whether the queue must be opened anew */
+
+/* One time from taking the reading to letting go of it. */
+struct round {
+    const struct config *config;
+    struct queue *queue;
+    struct forwarder *forwarder;
+    struct watchers watchers; /* of what it forwards */
+    moment deadline;
+    sigset_t before; /* the signals that are blocked but for this */
+    int signals;     /* readable when one came */
+    int done;        /* readable when the thread has ended */
+    bool stopped;
+};
+
+static void *run(void *context)
+{
+    struct round *round = context;
+    uint64_t one = 1;
+    forwarder_run(round->forwarder, FORWARD_UNTIL_IDLE, round->deadline);
+    while (write(round->done, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+    return NULL;
+}
+
+/* The thread hangs, in a disk or a library: it ends with the process, as by SIGKILL. */
+static _Noreturn void leave(void)
+{
+    log_write(LEVEL_WARN, "msg=left_behind what=\"a thread that hangs\"");
+    _exit(CODE_FAILED);
+}
+
+/* Waits for the thread's end, and makes it end early at a signal or when others wait to repair the queue. */
+static void watch(struct round *round)
+{
+    moment latest = MOMENT_NEVER;
+    struct pollfd polled[] = {{.fd = round->done, .events = POLLIN}, {.fd = round->signals, .events = POLLIN}};
+    while ((polled[0].revents & POLLIN) == 0) {
+        polled[1].fd = round->stopped ? -1 : round->signals;
+        if (clock_now() > latest)
+            leave();
+        if (poll(polled, 2, round->stopped ? STOPPED_LATE_MS : LOOK_MS) < 0)
+            continue;
+        if (round->stopped || ((polled[1].revents & POLLIN) == 0 && !queue_must_reopen(round->queue)))
+            continue;
+        round->stopped = true;
+        moment deadline = clock_now() + round->config->shutdown_grace_ms;
+        latest = deadline + STOPPED_LATE_MS;
+        forwarder_stop(round->forwarder, deadline);
+    }
+}
+
+/* There is no thread to be had: forwards in this one. Nobody watches for signals then, so they end the process at once,
+ * which loses nothing. */
+static void run_alone(struct round *round)
+{
+    sigset_t blocked;
+    pthread_sigmask(SIG_SETMASK, &round->before, &blocked);
+    run(round);
+    pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+}
+
+/* Forwards in a thread of its own. */
+static enum bounded forward(struct round *round, struct why *why)
+{
+    pthread_t thread;
+    round->done = eventfd(0, EFD_CLOEXEC);
+    if (round->done < 0) {
+        why_set(why, "cannot make an eventfd: %s", strerror(errno));
+        return BOUNDED_FAILED;
+    }
+    if (pthread_create(&thread, NULL, run, round) == 0) {
+        watch(round);
+        pthread_join(thread, NULL);
+    } else {
+        run_alone(round);
+    }
+    close(round->done);
+    return round->stopped ? BOUNDED_STOPPED : BOUNDED_DONE;
+}
+
+/* Takes the reading and forwards. The reading first: of many children of CGI requests most find it taken, and need no
+ * more than that. */
+static enum bounded own_and_forward(struct round *round, struct why *why)
+{
+    if (!queue_own(round->queue, why))
+        return BOUNDED_ELSEWHERE;
+    round->forwarder = forwarder_new(round->config, round->queue, why);
+    if (round->forwarder == NULL)
+        return BOUNDED_FAILED;
+    watching_open(&round->watchers, round->config);
+    forwarder_watch(round->forwarder, &round->watchers);
+    return forward(round, why);
+}
+
+/* How far the rounds have come in a source. */
+struct progress {
+    uint64_t read; /* up to this event */
+    uint64_t seen; /* the first one beyond it at the last look */
+};
+
+/* One round. Closes the queue, which lets go of the reading. */
+static enum bounded pass(struct round *round, struct progress *progress, struct why *why)
+{
+    round->forwarder = NULL;
+    enum bounded result = own_and_forward(round, why);
+    for (size_t i = 0; result == BOUNDED_DONE && i < round->config->sources; i++) {
+        uint64_t read = forwarder_read_up_to(round->forwarder, i);
+        progress[i].read = read > progress[i].read ? read : progress[i].read;
+    }
+    forwarder_free(round->forwarder);
+    watching_close(&round->watchers);
+    queue_close(round->queue);
+    return result;
+}
+
+/* Whether an event came after what was read. One that was seen before and still is not read cannot be: so much waits
+ * there that nothing more is read. */
+static bool came_since(const struct config *config, struct queue *queue, struct progress *progress)
+{
+    struct events found = {0};
+    bool came = false;
+    for (size_t i = 0; i < config->sources; i++) {
+        if (queue_list(queue, config->source[i].name, progress[i].read, 1, 1, &found, NULL) <= 0)
+            continue;
+        came |= found.at[0].id != progress[i].seen;
+        progress[i].seen = found.at[0].id;
+    }
+    events_free(&found);
+    return came;
+}
+
+static enum bounded forward_rounds(struct round *round, struct progress *progress, struct why *why)
+{
+    round->queue = queue_open(round->config, why);
+    while (round->queue != NULL) {
+        enum bounded result = pass(round, progress, why);
+        if (result != BOUNDED_DONE || clock_now() >= round->deadline)
+            return result;
+        /* The look is one without the reading: who brings an event from now on finds that free. */
+        round->queue = queue_open(round->config, why);
+        if (round->queue == NULL || came_since(round->config, round->queue, progress))
+            continue;
+        queue_close(round->queue);
+        return result;
+    }
+    return BOUNDED_FAILED;
+}
+
+enum bounded forward_bounded(const struct config *config, moment deadline, struct why *why)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+    sigset_t signals;
+    struct round round = {.config = config, .deadline = deadline};
+    struct progress *progress = calloc(config->sources, sizeof *progress);
+    if (progress == NULL) {
+        why_set(why, "out of memory");
+        return BOUNDED_FAILED;
+    }
+    sigemptyset(&signals);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sigaddset(&signals, numbers[i]);
+    pthread_sigmask(SIG_BLOCK, &signals, &round.before); /* in every thread that starts from here */
+    round.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    enum bounded result = forward_rounds(&round, progress, why);
+    if (round.signals >= 0)
+        close(round.signals);
+    /* A signal that is pending takes effect here, with all let go of. */
+    pthread_sigmask(SIG_SETMASK, &round.before, NULL);
+    free(progress);
+    return result;
+}

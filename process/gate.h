@@ -1,0 +1,44 @@
+/* The gate before the webhook: requests wait here until the stages behind it stand, and are answered 503 while they
+ * cannot, or where the web server would show our configuration or events to everybody. */
+#ifndef PROCESS_GATE_H
+#define PROCESS_GATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "config/config.h"
+#include "http/http.h"
+#include "process/roots.h"
+#include "status/status.h"
+#include "webhook/webhook.h"
+
+struct gate {
+    const struct config *config;
+    struct status *status;             /* what people look at; NULL: memory was out */
+    _Atomic(struct webhook *) webhook; /* NULL: closed, or not known yet */
+    struct roots roots;                /* document roots of requests, and what lies in them */
+    pthread_mutex_t lock;              /* over what follows */
+    pthread_cond_t changed;
+    bool decided; /* open, or closed for a reason */
+};
+
+#define GATE_ROUTES 6
+
+/* Not decided yet: requests wait. config is borrowed and must outlive it. */
+void gate_init(struct gate *gate, const struct config *config);
+
+/* The routes that lead to the gate. */
+void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES]);
+
+/* The webhook stands: requests pass. Any thread, as gate_close. */
+void gate_open(struct gate *gate, struct webhook *webhook);
+
+/* The stages do not stand: who waits, and who comes until gate_open, is answered 503. */
+void gate_close(struct gate *gate);
+
+/* No request may be in hand any more. */
+void gate_free(struct gate *gate);
+
+#endif

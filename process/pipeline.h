@@ -1,0 +1,34 @@
+/* The stages behind http in a process that lives long: queue, webhook, forwarder. A thread of their own opens them,
+ * again and again where the queue cannot be opened (a full disk, a directory that is not there, another process that
+ * repairs it), and forwards once they stand. */
+#ifndef PROCESS_PIPELINE_H
+#define PROCESS_PIPELINE_H
+
+#include <stdbool.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/config.h"
+#include "process/gate.h"
+
+struct service;
+
+/* Starts the thread. gate is opened when the stages stand, and closed while they do not; NULL: no webhooks are taken,
+ * it only forwards. Both are borrowed and must outlive it. Returns NULL with the reason. */
+struct service *service_start(const struct config *config, struct gate *gate, struct why *why);
+
+/* Whether all must be closed and opened anew: the queue is damaged, or another release has changed it. Not at once
+ * after it was opened, so that what does not help is not done all the time. */
+bool service_must_reopen(struct service *service);
+
+/* Tries again to start what could not be started for want of a thread. Call it now and then. */
+void service_tend(struct service *service);
+
+/* No request waits beyond this moment any more: the process is about to stop. */
+void service_hurry(struct service *service, moment deadline);
+
+/* Ends forwarding, waiting for batches in hand until the deadline, and frees all. No request may be in hand. Returns
+ * false when the queue is still being opened: the process must end without freeing anything. */
+bool service_stop(struct service *service, moment deadline);
+
+#endif

@@ -1,0 +1,98 @@
+/* Executing oneself anew: see reexec.h. */
+#include "process/reexec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define CHECK_MS 10000 /* for the check of what is new */
+#define KILLED_MS 1000 /* for its end once it was killed */
+#define ARGUMENTS_MOST 8
+
+extern char **environ;
+
+char *successor_path(void)
+{
+    /* Started by the bundle's launcher: /proc/self/exe is the loader, which cannot be executed alone. */
+    const char *launcher = getenv("CLOSECRM_LAUNCHER");
+    if (launcher != NULL && launcher[0] != '\0')
+        return realpath(launcher, NULL);
+    char path[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1); /* it is resolved already */
+    if (length <= 0) {
+        /* Without /proc, as in a chroot: what was executed, as it was named. */
+        const char *named = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+        return named == NULL ? NULL : realpath(named, NULL);
+    }
+    path[length] = '\0';
+    return strdup(path);
+}
+
+/* Starts the check, with no signal blocked and nothing to read or to write to but stderr. Returns 0 or an error. */
+static int spawn_check(const char *program, pid_t *child)
+{
+    sigset_t none, all;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_t actions;
+    char *const arguments[] = {(char *)(uintptr_t)program, (char[]){"check"}, (char[]){"--offline"}, NULL};
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    int error = posix_spawn(child, program, &actions, &attributes, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return error;
+}
+
+bool successor_is_good(const char *program)
+{
+    pid_t child;
+    int error = program == NULL ? ENOENT : spawn_check(program, &child);
+    if (error != 0) {
+        log_write(LEVEL_ERROR, "msg=cannot_check_what_is_new reason=\"%s\"", strerror(error));
+        return false;
+    }
+    int status = -1;
+    const struct timespec moment_between = {.tv_nsec = 20000000};
+    for (moment deadline = clock_now() + CHECK_MS; waitpid(child, &status, WNOHANG) == 0;) {
+        if (clock_now() > deadline)
+            kill(child, SIGKILL);
+        if (clock_now() > deadline + KILLED_MS)
+            return false; /* a hung disk holds it */
+        nanosleep(&moment_between, NULL);
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+void successor_seal(void)
+{
+    int error = close_range(STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+    (void)error; /* before Linux 5.11: ours are close-on-exec; libcurl's inner ones, if any are left, stay open */
+}
+
+void successor_execute(const char *program, char *const arguments[])
+{
+    char *with[ARGUMENTS_MOST + 1] = {(char *)(uintptr_t)program};
+    for (size_t i = 1; i < ARGUMENTS_MOST && arguments[i] != NULL; i++)
+        with[i] = arguments[i];
+    execv(program, with);
+    log_write(LEVEL_ERROR, "msg=cannot_execute_anew reason=\"%s\"", strerror(errno));
+}

@@ -1,0 +1,197 @@
+/* Who reads: one process at a time, on one machine. The kernel frees the lock when its owner dies; a beat says which
+ * host it is on, for two machines on one network file system may not see each other's locks. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/lock_file.h"
+#include "base/log.h"
+#include "queue/sqlite/beat.h"
+#include "queue/sqlite/store.h"
+
+#define FRESH_MS 60000 /* a beat is written every 10 s */
+
+/* Fresh, and of another machine: that one forwards. */
+static bool another_machine_forwards(const struct store *store, struct why *why)
+{
+    char machine[BEAT_MACHINE], beat[BEAT_TEXT];
+    int64_t age_ms;
+    if (!beat_read(store->directory, beat, &age_ms))
+        return false;
+    beat_machine(machine);
+    if (beat_is_of(beat, machine))
+        return false;
+    if (age_ms < -FRESH_MS || age_ms > FRESH_MS)
+        return false;
+    why_set(why,
+            "another machine forwards from this state directory (%.100s, %lld s ago): one state directory is for "
+            "one machine",
+            beat, (long long)(age_ms / 1000));
+    return true;
+}
+
+/* What was settled and is not in the index yet. */
+static enum database_result load_mirror(struct store *store)
+{
+    enum database_result result;
+    sqlite3_stmt *journal = database_statement(&store->reader, STATEMENT_JOURNAL, 0);
+    pthread_mutex_lock(&store->mirror_lock);
+    mirror_free(&store->mirror);
+    while (database_step(&store->reader, journal, &result) == SQLITE_ROW) {
+        struct mirrored one = {.source = (uint32_t)sqlite3_column_int64(journal, 1),
+                               .updated = sqlite3_column_int64(journal, 3),
+                               .at = sqlite3_column_int64(journal, 4)};
+        const void *key = sqlite3_column_blob(journal, 2);
+        if (key != NULL && sqlite3_column_bytes(journal, 2) == (int)sizeof one.key) {
+            memcpy(one.key, key, sizeof one.key);
+            marks_settled(store, one.source, one.updated);
+            if (!mirror_add(&store->mirror, &one)) {
+                why_set(&store->reader.why, "out of memory");
+                result = DATABASE_FAILED;
+                break;
+            }
+        }
+    }
+    pthread_mutex_unlock(&store->mirror_lock);
+    sqlite3_reset(journal);
+    return result;
+}
+
+static bool take_over(struct store *store, struct why *why)
+{
+    store->wake_fd = wake_open(store->directory, why);
+    if (store->wake_fd < 0 || !store_reader(store, why))
+        return false;
+    if (!marks_begin(store)) {
+        why_set(why, "out of memory");
+        return false;
+    }
+    enum database_result result = load_mirror(store);
+    if (result != DATABASE_DONE) {
+        *why = store->reader.why;
+        store_failed(store, result, why);
+        return false;
+    }
+    store->asked = true; /* of the owner before, maybe */
+    beat_write(store->directory);
+    directory_warn(store->directory);
+    steady_look(store);
+    housekeeper_start(store);
+    return true;
+}
+
+/* A lock on the directory itself: rm forward.lock lets nobody else in. Not every file system can do that. Returns false
+ * when another process has it. */
+static bool lock_directory(int *fd, const char *directory)
+{
+    if (*fd < 0)
+        *fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0 || flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    bool held = errno == EWOULDBLOCK;
+    close(*fd);
+    *fd = -1;
+    return !held;
+}
+
+static void close_lock(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Both locks: an older release takes only the file's. */
+static bool lock_reading(struct store *store, struct why *why)
+{
+    char path[STATE_PATH];
+    directory_path(path, store->directory, "forward.lock");
+    if (!lock_directory(&store->directory_lock, store->directory)) {
+        why_set(why, "another process forwards");
+        return false;
+    }
+    int error = lock_take(&store->forward_lock, path, LOCK_EX | LOCK_NB);
+    if (error == 0)
+        return true;
+    close_lock(&store->directory_lock);
+    if (error == EWOULDBLOCK)
+        why_set(why, "another process forwards");
+    else
+        why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+    return false;
+}
+
+bool store_own(void *state, struct why *why)
+{
+    struct store *store = state;
+    if (store->owned)
+        return true;
+    if (!lock_reading(store, why))
+        return false;
+    store->owned = !another_machine_forwards(store, why) && take_over(store, why);
+    if (!store->owned) {
+        close_lock(&store->wake_fd);
+        close_lock(&store->forward_lock);
+        close_lock(&store->directory_lock);
+    }
+    return store->owned;
+}
+
+void store_keep_owning(struct store *store)
+{
+    char path[STATE_PATH];
+    directory_path(path, store->directory, "wake");
+    bool wakes = lock_stands(store->wake_fd, path);
+    directory_path(path, store->directory, "forward.lock");
+    if (lock_stands(store->forward_lock, path) && wakes)
+        return;
+    log_write(
+        LEVEL_ERROR,
+        "msg=lock_file_replaced state_dir=\"%s\" reason=\"%s was removed or replaced\" advice=\"leave the files of "
+        "the state directory alone while the program runs\"",
+        store->directory, wakes ? "forward.lock" : "wake");
+    /* Without the FIFO nobody wakes this process; without the lock another one may have begun to forward. */
+    if (!wakes || lock_take(&store->forward_lock, path, LOCK_EX | LOCK_NB) != 0)
+        atomic_store(&store->must_reopen, true);
+}
+
+void store_disown(struct store *store)
+{
+    if (store->owned) {
+        char path[STATE_PATH];
+        housekeeper_stop(store);
+        sketch_free(&store->sketch); /* from now on others write the index */
+        directory_path(path, store->directory, "forward.beat");
+        unlink(path); /* an orderly end: another machine may go on at once */
+        store->owned = false;
+    }
+    close_lock(&store->wake_fd);
+    close_lock(&store->forward_lock);
+    close_lock(&store->directory_lock);
+}
+
+bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why)
+{
+    struct store *store = state;
+    char beat[BEAT_TEXT], path[STATE_PATH];
+    int64_t age_ms;
+    int file = -1, directory = -1;
+    directory_path(path, store->directory, "forward.lock");
+    int error = store->owned ? EWOULDBLOCK : lock_take(&file, path, LOCK_EX | LOCK_NB);
+    *owned = error == EWOULDBLOCK || !lock_directory(&directory, store->directory);
+    close_lock(&file);
+    close_lock(&directory);
+    if (error != 0 && error != EWOULDBLOCK) {
+        why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+        return false;
+    }
+    if (*owned && beat_read(store->directory, beat, &age_ms))
+        why_set(words, "%s", beat);
+    else
+        why_set(words, *owned ? "a process forwards" : "no process forwards now");
+    return true;
+}

@@ -1,0 +1,228 @@
+/* A ring of recent events: see recent.h. A slot is written in one piece and carries sums, so that a reader knows a slot
+ * that is just being written, or was left half written by a death, and takes it for none. */
+#include "telemetry/recent.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RECENT_FILE "recent.1"
+
+struct slot {
+    uint64_t head_sum; /* of whole.event */
+    uint64_t body_sum;
+    struct recent_whole whole;
+};
+
+#define SLOT_HEAD (offsetof(struct slot, whole) + sizeof(struct recent_event))
+
+struct recent {
+    pthread_mutex_t lock;
+    int fd;             /* -1: in memory */
+    struct slot *slots; /* of memory; NULL until the first */
+    struct slot *spare; /* what is being written */
+    uint64_t last;      /* number given last; 0: not known yet */
+    int64_t second;     /* that `added` is of */
+    unsigned added;
+};
+
+static uint64_t sum_of(const void *data, size_t length)
+{
+    const unsigned char *bytes = data;
+    uint64_t sum = 14695981039346656037u;
+    for (size_t i = 0; i < length; i++)
+        sum = (sum ^ bytes[i]) * 1099511628211u;
+    return sum;
+}
+
+static uint64_t body_sum_of(const struct recent_whole *whole)
+{
+    return sum_of(whole->incoming, whole->event.incoming_length) ^
+           (sum_of(whole->message, whole->event.message_length) << 1);
+}
+
+struct recent *recent_open(const char *state_dir)
+{
+    struct recent *recent = calloc(1, sizeof *recent);
+    if (recent == NULL)
+        return NULL;
+    recent->fd = -1;
+    if (state_dir != NULL) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s/" RECENT_FILE, state_dir);
+        recent->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    }
+    pthread_mutex_init(&recent->lock, NULL);
+    return recent;
+}
+
+void recent_close(struct recent *recent)
+{
+    if (recent == NULL)
+        return;
+    if (recent->fd >= 0)
+        close(recent->fd);
+    free(recent->slots);
+    free(recent->spare);
+    pthread_mutex_destroy(&recent->lock);
+    free(recent);
+}
+
+static off_t place_of(uint64_t number)
+{
+    return (off_t)(number % RECENT_COUNT * sizeof(struct slot));
+}
+
+/* Reads the first length bytes of a slot. */
+static bool read_slot(const struct recent *recent, uint64_t place, struct slot *slot, size_t length)
+{
+    if (recent->fd >= 0)
+        return pread(recent->fd, slot, length, place_of(place)) == (ssize_t)length;
+    if (recent->slots == NULL)
+        return false;
+    memcpy(slot, &recent->slots[place % RECENT_COUNT], length);
+    return true;
+}
+
+/* Reads what is known of the event in a place. Returns false when there is none, or none to be shown. */
+static bool read_head(const struct recent *recent, uint64_t place, int64_t now_ms, struct slot *slot)
+{
+    if (!read_slot(recent, place, slot, SLOT_HEAD))
+        return false;
+    const struct recent_event *event = &slot->whole.event;
+    return event->number != 0 && slot->head_sum == sum_of(event, sizeof *event) &&
+           event->ended_ms > now_ms - RECENT_AGE_MS && event->incoming_length <= RECENT_BODY &&
+           event->message_length <= RECENT_BODY;
+}
+
+/* What others added before; what is too old is overwritten, for it shall not be kept. */
+static void find_last(struct recent *recent, int64_t now_ms)
+{
+    static const struct slot empty;
+    for (uint64_t i = 0; i < RECENT_COUNT; i++) {
+        struct slot *slot = recent->spare;
+        if (read_head(recent, i, now_ms, slot)) {
+            if (slot->whole.event.number > recent->last)
+                recent->last = slot->whole.event.number;
+        } else if (recent->fd >= 0 && lseek(recent->fd, 0, SEEK_END) > place_of(i)) {
+            ssize_t n = pwrite(recent->fd, &empty, sizeof empty, place_of(i));
+            (void)n; /* without room it stays */
+        }
+    }
+}
+
+bool recent_may_add(struct recent *recent, int64_t now_ms)
+{
+    if (recent == NULL)
+        return false;
+    pthread_mutex_lock(&recent->lock);
+    if (recent->second != now_ms / 1000) {
+        recent->second = now_ms / 1000;
+        recent->added = 0;
+    }
+    bool may = recent->added < RECENT_A_SECOND;
+    if (may)
+        recent->added++;
+    pthread_mutex_unlock(&recent->lock);
+    return may;
+}
+
+static uint32_t put_body(char out[static RECENT_BODY], const char *body, size_t length, bool *cut)
+{
+    *cut = body != NULL && length > RECENT_BODY;
+    size_t kept = body == NULL ? 0 : length < RECENT_BODY ? length : RECENT_BODY;
+    if (kept > 0)
+        memcpy(out, body, kept);
+    return (uint32_t)kept;
+}
+
+static void write_slot(struct recent *recent, const struct slot *slot)
+{
+    if (recent->fd >= 0) {
+        ssize_t n = pwrite(recent->fd, slot, sizeof *slot, place_of(slot->whole.event.number));
+        (void)n; /* a disk without room loses the sample */
+        return;
+    }
+    if (recent->slots == NULL)
+        recent->slots = calloc(RECENT_COUNT, sizeof *recent->slots);
+    if (recent->slots != NULL)
+        memcpy(&recent->slots[slot->whole.event.number % RECENT_COUNT], slot, sizeof *slot);
+}
+
+static bool prepare(struct recent *recent, int64_t now_ms)
+{
+    if (recent->spare != NULL)
+        return true;
+    recent->spare = calloc(1, sizeof *recent->spare);
+    if (recent->spare == NULL)
+        return false;
+    find_last(recent, now_ms);
+    return true;
+}
+
+void recent_add(struct recent *recent, const struct recent_event *event, const char *incoming, size_t incoming_length,
+                const char *message, size_t message_length)
+{
+    pthread_mutex_lock(&recent->lock);
+    if (prepare(recent, event->ended_ms)) {
+        struct slot *slot = recent->spare;
+        memset(slot, 0, sizeof *slot); /* padding too: it is part of the sum */
+        struct recent_event *kept = &slot->whole.event;
+        memcpy(kept, event, sizeof *kept);
+        kept->number = ++recent->last;
+        kept->incoming_length = put_body(slot->whole.incoming, incoming, incoming_length, &kept->incoming_cut);
+        kept->message_length = put_body(slot->whole.message, message, message_length, &kept->message_cut);
+        slot->head_sum = sum_of(kept, sizeof *kept);
+        slot->body_sum = body_sum_of(&slot->whole);
+        write_slot(recent, slot);
+    }
+    pthread_mutex_unlock(&recent->lock);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct recent_event *left = a, *right = b;
+    return left->number < right->number ? 1 : left->number > right->number ? -1 : 0;
+}
+
+size_t recent_list(struct recent *recent, uint64_t after, int64_t now_ms, struct recent_event *out, size_t most)
+{
+    struct recent_event *all = recent == NULL ? NULL : calloc(RECENT_COUNT, sizeof *all);
+    struct slot *slot = all == NULL ? NULL : calloc(1, sizeof *slot);
+    size_t count = 0;
+    if (slot != NULL) {
+        pthread_mutex_lock(&recent->lock);
+        for (uint64_t i = 0; i < RECENT_COUNT; i++) {
+            if (read_head(recent, i, now_ms, slot) && slot->whole.event.number > after)
+                all[count++] = slot->whole.event;
+        }
+        pthread_mutex_unlock(&recent->lock);
+        qsort(all, count, sizeof *all, newest_first);
+        count = count < most ? count : most;
+        memcpy(out, all, count * sizeof *all);
+    }
+    free(slot);
+    free(all);
+    return count;
+}
+
+bool recent_get(struct recent *recent, uint64_t number, int64_t now_ms, struct recent_whole *out)
+{
+    struct slot *slot = recent == NULL || number == 0 ? NULL : calloc(1, sizeof *slot);
+    if (slot == NULL)
+        return false;
+    pthread_mutex_lock(&recent->lock);
+    bool found = read_head(recent, number, now_ms, slot) && slot->whole.event.number == number &&
+                 read_slot(recent, number, slot, sizeof *slot) && slot->whole.event.number == number &&
+                 slot->body_sum == body_sum_of(&slot->whole);
+    pthread_mutex_unlock(&recent->lock);
+    if (found)
+        *out = slot->whole;
+    free(slot);
+    return found;
+}

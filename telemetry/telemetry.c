@@ -1,0 +1,33 @@
+/* Opening what watches: see telemetry.h. */
+#include "telemetry/telemetry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+void watching_open(struct watchers *watchers, const struct config *config)
+{
+    struct why why = {""};
+    const char *state_dir = config->queue == QUEUE_SQLITE ? config->state_dir : NULL;
+    const char **names = calloc(config->sources, sizeof *names);
+    *watchers = (struct watchers){0};
+    if (names != NULL) {
+        for (size_t i = 0; i < config->sources; i++)
+            names[i] = config->source[i].name;
+        watchers->counters = counters_open(state_dir, names, config->sources, &why);
+    }
+    free(names);
+    watchers->recent = recent_open(state_dir);
+    if (why.text[0] != '\0') {
+        char words[LOG_QUOTED];
+        log_write(LEVEL_WARN, "msg=counts_in_memory_only reason=%s", log_quote(words, why.text, strlen(why.text)));
+    }
+}
+
+void watching_close(struct watchers *watchers)
+{
+    counters_close(watchers->counters);
+    recent_close(watchers->recent);
+    *watchers = (struct watchers){0};
+}
