@@ -1,29 +1,41 @@
-/* Reasons for people: see error.h. */
+/* Errors: see error.h. */
 #include "base/error.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-void why_set(struct why *why, const char *format, ...)
+void error_set(struct error *error, const char *format, ...)
 {
-    if (why == NULL)
+    if (error == NULL)
         return;
     va_list args;
     va_start(args, format);
-    vsnprintf(why->text, sizeof why->text, format, args);
+    vsnprintf(error->text, sizeof error->text, format, args);
     va_end(args);
+    error->kind = ERROR_GENERAL;
 }
 
-void why_prefix(struct why *why, const char *format, ...)
+void error_set_kind(struct error *error, enum error_kind kind, const char *format, ...)
 {
-    if (why == NULL)
+    if (error == NULL)
         return;
-    struct why old = *why;
     va_list args;
     va_start(args, format);
-    vsnprintf(why->text, sizeof why->text, format, args);
+    vsnprintf(error->text, sizeof error->text, format, args);
     va_end(args);
-    size_t used = strlen(why->text);
-    snprintf(why->text + used, sizeof why->text - used, "%s", old.text);
+    error->kind = kind;
+}
+
+void error_prefix(struct error *error, const char *format, ...)
+{
+    if (error == NULL)
+        return;
+    struct error old = *error;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(error->text, sizeof error->text, format, args);
+    va_end(args);
+    size_t used = strlen(error->text);
+    snprintf(error->text + used, sizeof error->text - used, "%s", old.text);
 }

@@ -22,34 +22,34 @@ static bool sync_directory(const char *path)
     return good;
 }
 
-static bool cannot(struct why *why, const char *what, const char *path)
+static bool cannot(struct error *why, const char *what, const char *path)
 {
-    why_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
+    error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
 }
 
-bool small_directory_sync(const char *path, struct why *why)
+bool small_directory_sync(const char *path, struct error *why)
 {
     return sync_directory(path) || cannot(why, "sync", path);
 }
 
-static bool join(char out[static SMALL_PATH], const char *directory, const char *name, struct why *why)
+static bool join(char out[static SMALL_PATH], const char *directory, const char *name, struct error *why)
 {
     int length = snprintf(out, SMALL_PATH, "%s/%s", directory, name);
     if (length > 0 && length < SMALL_PATH - 8)
         return true;
-    why_set(why, "the path of the state directory is too long");
+    error_set(why, "the path of the state directory is too long");
     return false;
 }
 
-static bool make_one(const char *path, const char *parent, struct why *why)
+static bool make_one(const char *path, const char *parent, struct error *why)
 {
     if (mkdir(path, 0700) == 0)
         return sync_directory(parent) || cannot(why, "sync", parent);
     return errno == EEXIST || cannot(why, "make", path);
 }
 
-bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct why *why)
+bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct error *why)
 {
     if (!join(out, parent, name, why))
         return false;
@@ -107,7 +107,7 @@ static void remove_left_over(const char *directory, const char *name)
 
 /* Several processes may replace the same file at once, as when they start on a new state directory: each writes one of
  * its own first. */
-bool small_file_replace(const char *directory, const char *name, const char *text, struct why *why)
+bool small_file_replace(const char *directory, const char *name, const char *text, struct error *why)
 {
     char path[SMALL_PATH], folder[SMALL_PATH], fresh[SMALL_PATH + 16];
     if (!join(path, directory, name, why))
@@ -129,7 +129,7 @@ bool small_file_replace(const char *directory, const char *name, const char *tex
     return sync_directory(directory) || cannot(why, "sync", directory);
 }
 
-char *small_file_read(const char *directory, const char *name, bool *missing, struct why *why)
+char *small_file_read(const char *directory, const char *name, bool *missing, struct error *why)
 {
     char path[SMALL_PATH];
     if (missing != NULL)
@@ -162,7 +162,7 @@ void small_file_free(char *text)
     free(text);
 }
 
-bool small_file_remove(const char *directory, const char *name, struct why *why)
+bool small_file_remove(const char *directory, const char *name, struct error *why)
 {
     char path[SMALL_PATH];
     if (!join(path, directory, name, why))

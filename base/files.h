@@ -14,24 +14,24 @@
 
 /* Makes parent/name with mode 0700, and syncs the parent, unless it is there. name may have several steps. Writes the
  * path to out. Returns false with the reason. */
-bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct why *why);
+bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct error *why);
 
 /* Syncs a directory: the names in it survive a power cut. Returns false with the reason. */
-bool small_directory_sync(const char *path, struct why *why);
+bool small_directory_sync(const char *path, struct error *why);
 
 /* Writes directory/name with mode 0600: to a file beside it, synced, renamed, the directory synced. Returns false with
  * the reason; then the old one stands. */
-bool small_file_replace(const char *directory, const char *name, const char *text, struct why *why);
+bool small_file_replace(const char *directory, const char *name, const char *text, struct error *why);
 
 /* Reads directory/name, NUL-terminated; the caller frees (small_file_free, where it holds a secret). NULL with the
  * reason; *missing (may be NULL) tells whether there is none. */
-char *small_file_read(const char *directory, const char *name, bool *missing, struct why *why);
+char *small_file_read(const char *directory, const char *name, bool *missing, struct error *why);
 
 /* Overwrites and frees it. NULL is allowed. */
 void small_file_free(char *text);
 
 /* Removes directory/name and syncs the directory. One that is not there is fine. Returns false with the reason. */
-bool small_file_remove(const char *directory, const char *name, struct why *why);
+bool small_file_remove(const char *directory, const char *name, struct error *why);
 
 /* Copies the value of a name; "" and false when there is none or it does not fit. */
 bool small_value(const char *text, const char *name, char *out, size_t size);

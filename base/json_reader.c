@@ -213,25 +213,25 @@ static bool read_text(struct reader *reader, struct json_object **root)
     return refuse(reader, "something follows after the end of the JSON text");
 }
 
-static void say_why(const struct json_scan *scan, struct why *why)
+static void say_why(const struct json_scan *scan, struct error *why)
 {
-    why_set(why, "byte %zu%s: %s", (size_t)(scan->problem_at - scan->text),
-            scan->problem_at == scan->end ? ", the end of the text" : "", scan->problem);
+    error_set(why, "byte %zu%s: %s", (size_t)(scan->problem_at - scan->text),
+              scan->problem_at == scan->end ? ", the end of the text" : "", scan->problem);
 }
 
 bool json_read(const char *text, size_t length, json_wanted *wanted, struct json_document *document,
-               bool *out_of_memory, struct why *why)
+               bool *out_of_memory, struct error *why)
 {
     *document = (struct json_document){0};
     *out_of_memory = false;
     if (length > JSON_TEXT_MAX) {
-        why_set(why, "a JSON text of %zu bytes is more than can be read", length);
+        error_set(why, "a JSON text of %zu bytes is more than can be read", length);
         return false;
     }
     char *copy = malloc(length + JSON_SCAN_SPARE);
     if (copy == NULL) {
         *out_of_memory = true;
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     if (length > 0)

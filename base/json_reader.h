@@ -32,7 +32,7 @@ typedef bool json_wanted(unsigned depth, const char *parent, const char *name);
  * own text and has no other value. wanted NULL: all members are. text is borrowed during the call.
  * Returns false with the reason and the byte it is at, counted from 0; *out_of_memory tells whether it is memory. */
 bool json_read(const char *text, size_t length, json_wanted *wanted, struct json_document *document,
-               bool *out_of_memory, struct why *why);
+               bool *out_of_memory, struct error *why);
 
 /* Frees the tree (who holds a reference into it must free that first: names lie in the document) and its text. */
 void json_document_free(struct json_document *document);

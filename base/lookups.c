@@ -116,11 +116,11 @@ void lookup_begin(struct lookup *lookup)
     lookup->begun = lookup->refused = false;
 }
 
-bool lookup_end(const struct lookup *lookup, CURL *easy, CURLcode result, struct why *why)
+bool lookup_end(const struct lookup *lookup, CURL *easy, CURLcode result, struct error *why)
 {
     curl_off_t took_us = 0;
     if (lookup->refused && result != CURLE_OK) {
-        why_set(why, "the name %.100s is still being looked up: the name server does not answer", lookup->host);
+        error_set(why, "the name %.100s is still being looked up: the name server does not answer", lookup->host);
         return true;
     }
     bool hangs = lookup->begun && result == CURLE_OPERATION_TIMEDOUT &&

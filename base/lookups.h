@@ -25,6 +25,6 @@ void lookup_begin(struct lookup *lookup);
 
 /* ... and after it, with its result, CURLE_OPERATION_TIMEDOUT when it was given up. Returns whether it failed because
  * another lookup of the name is still under way, and why says so then. */
-bool lookup_end(const struct lookup *lookup, CURL *easy, CURLcode result, struct why *why);
+bool lookup_end(const struct lookup *lookup, CURL *easy, CURLcode result, struct error *why);
 
 #endif

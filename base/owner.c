@@ -8,7 +8,8 @@
 
 #define NAME_SIZE 32
 #define NAME_MOST 20  /* of a user; a longer one is a number instead */
-#define PATH_MOST 120 /* of a path in a command: the whole of it must fit into struct why, or it must not be typed */
+#define PATH_MOST 120 /* of a path in a command: the whole of it must fit into struct error, or it must not be typed   \
+                       */
 
 #define GIVE_SIZE (PATH_MOST + NAME_SIZE + 16)
 
@@ -44,20 +45,21 @@ static void give(const char *path, const struct name *to, char out[static GIVE_S
         snprintf(out, GIVE_SIZE, "chown -R with %s and its path", to->plain);
 }
 
-void owner_why(const char *what, const char *path, uid_t owner, struct why *why)
+void owner_why(const char *what, const char *path, uid_t owner, struct error *why)
 {
     char command[GIVE_SIZE];
     uid_t own = geteuid();
     struct name theirs = name_of(owner), ours = name_of(own);
     give(path, &ours, command);
     if (owner == 0)
-        why_set(why,
-                "%s %.80s belongs to root, and this runs as user %s: if the program runs as %s, let root say %s; if it "
-                "runs as root, run this as root",
-                what, path, ours.plain, ours.plain, command);
+        error_set(
+            why,
+            "%s %.80s belongs to root, and this runs as user %s: if the program runs as %s, let root say %s; if it "
+            "runs as root, run this as root",
+            what, path, ours.plain, ours.plain, command);
     else
-        why_set(why,
-                "%s %.80s belongs to user %s, and this runs as user %s: run it as %s (sudo -u %s closecrm.fcgi ...); "
-                "if the program is to run as %s, let root say %s",
-                what, path, theirs.plain, ours.plain, theirs.plain, theirs.sudo, ours.plain, command);
+        error_set(why,
+                  "%s %.80s belongs to user %s, and this runs as user %s: run it as %s (sudo -u %s closecrm.fcgi ...); "
+                  "if the program is to run as %s, let root say %s",
+                  what, path, theirs.plain, ours.plain, theirs.plain, theirs.sudo, ours.plain, command);
 }

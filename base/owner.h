@@ -8,6 +8,6 @@
 
 /* Says in why whose it is, as whom this runs (geteuid), and what to do, with commands that can be typed as they are.
  * what: "the state directory"; path: of it; owner: the user to whom it belongs. Any thread. */
-void owner_why(const char *what, const char *path, uid_t owner, struct why *why);
+void owner_why(const char *what, const char *path, uid_t owner, struct error *why);
 
 #endif

@@ -34,7 +34,7 @@ struct fill {
 static void *append(void *context)
 {
     struct fill *fill = context;
-    struct why why = {""};
+    struct error why = {0};
     char *body = bench_allocate(1, fill->sample.length);
     memcpy(body, fill->sample.body, fill->sample.length);
     for (uint64_t n; (n = atomic_fetch_add(&fill->next, 1)) < fill->count; atomic_fetch_add(&fill->done, 1)) {
@@ -52,7 +52,7 @@ static size_t message_length(const struct sample *sample)
 {
     static const struct rules none = {0};
     struct buffer message = {0};
-    struct why why = {""};
+    struct error why = {0};
     struct parsed *parsed = transform_parse(sample->body, sample->length, NULL, &why);
     errno = 0;
     if (parsed == NULL || transform_message(parsed, &none, false, &message) != TRANSFORM_OK)
@@ -75,7 +75,7 @@ static void own_until_done(struct fill *fill)
 
 int main(int argc, char **argv)
 {
-    struct why why = {""};
+    struct error why = {0};
     if (argc != 4) {
         fprintf(stderr, "usage: fill COUNT THREADS RUN\n");
         return 2;

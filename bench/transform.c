@@ -29,7 +29,7 @@ static void give_up(const char *what)
 static size_t transform(const struct buffer *body, struct buffer *out)
 {
     static const struct rules none = {0};
-    struct why why;
+    struct error why;
     buffer_clear(out);
     struct parsed *parsed = transform_parse(body->data, body->length, NULL, &why);
     if (parsed == NULL || transform_message(parsed, &none, false, out) != TRANSFORM_OK)

@@ -50,7 +50,7 @@ static bool read_ago(const char *text, int64_t now_us, int64_t *us)
     return false;
 }
 
-bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct why *why)
+bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct error *why)
 {
     char whole[64];
     size_t length = strlen(text);
@@ -63,7 +63,7 @@ bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct wh
         if (*us != DATE_UNREADABLE)
             return true;
     }
-    why_set(why, "a time is written like 2026-11-01, 2026-11-01T12:30 (UTC) or 7d, not \"%.60s\"", text);
+    error_set(why, "a time is written like 2026-11-01, 2026-11-01T12:30 (UTC) or 7d, not \"%.60s\"", text);
     return false;
 }
 
@@ -112,7 +112,7 @@ static void go_on(struct backfill *backfill)
     small_file_free(text);
 }
 
-static bool note(struct backfill *backfill, int64_t reached_us, struct why *why)
+static bool note(struct backfill *backfill, int64_t reached_us, struct error *why)
 {
     char text[1500];
     if (backfill->order->dry_run)
@@ -124,7 +124,7 @@ static bool note(struct backfill *backfill, int64_t reached_us, struct why *why)
     return small_file_replace(backfill->directory, backfill->note, text, why);
 }
 
-static bool tell(void *context, const struct fill_counts *counts, int64_t reached_us, struct why *why)
+static bool tell(void *context, const struct fill_counts *counts, int64_t reached_us, struct error *why)
 {
     struct backfill *backfill = context;
     const struct backfill_report *report = backfill->report;
@@ -135,7 +135,7 @@ static bool tell(void *context, const struct fill_counts *counts, int64_t reache
     return note(backfill, reached_us, why);
 }
 
-static bool window_done(void *context, const struct fill_counts *counts, int64_t until_us, struct why *why)
+static bool window_done(void *context, const struct fill_counts *counts, int64_t until_us, struct error *why)
 {
     (void)counts;
     return note(context, until_us, why);
@@ -144,7 +144,7 @@ static bool window_done(void *context, const struct fill_counts *counts, int64_t
 /* ---- doing it ---- */
 
 /* Finds out from when until when, by Close's clock. */
-static bool choose_times(struct backfill *backfill, struct close_client *client, struct why *why)
+static bool choose_times(struct backfill *backfill, struct close_client *client, struct error *why)
 {
     struct backfill_report *report = backfill->report;
     int64_t date_ms = log_clock(client, why);
@@ -163,14 +163,14 @@ static bool choose_times(struct backfill *backfill, struct close_client *client,
         report->from_us = now_us - BEYOND_US;
     if (report->from_us < report->until_us || report->went_on)
         return true;
-    why_set(why,
-            report->beyond ? "Close keeps its Event Log for %d days, and all this is older"
-                           : "the time that --since names is not before --until (%d days are kept)",
-            LOG_DAYS);
+    error_set(why,
+              report->beyond ? "Close keeps its Event Log for %d days, and all this is older"
+                             : "the time that --since names is not before --until (%d days are kept)",
+              LOG_DAYS);
     return false;
 }
 
-static enum log_result fill_all(struct backfill *backfill, const struct fill_order *order, struct why *why)
+static enum log_result fill_all(struct backfill *backfill, const struct fill_order *order, struct error *why)
 {
     struct fill *fill = fill_new(order, backfill->directory, why);
     if (fill == NULL)
@@ -184,7 +184,7 @@ static enum log_result fill_all(struct backfill *backfill, const struct fill_ord
     return result;
 }
 
-static enum log_result with_subscriptions(struct backfill *backfill, struct fill_order *order, struct why *why)
+static enum log_result with_subscriptions(struct backfill *backfill, struct fill_order *order, struct error *why)
 {
     struct subscriptions list;
     struct keyring held;
@@ -205,7 +205,7 @@ static enum log_result with_subscriptions(struct backfill *backfill, struct fill
     return result;
 }
 
-static enum log_result run_locked(struct backfill *backfill, struct fill_order *order, struct why *why)
+static enum log_result run_locked(struct backfill *backfill, struct fill_order *order, struct error *why)
 {
     const struct close_options options = {.patience_ms = backfill->order->patience_ms,
                                           .stop_fd = backfill->order->stop_fd,
@@ -224,7 +224,7 @@ static enum log_result run_locked(struct backfill *backfill, struct fill_order *
 }
 
 enum log_result backfill_run(const struct config *config, const struct source *source, struct queue *queue,
-                             const struct backfill_order *wish, struct backfill_report *report, struct why *why)
+                             const struct backfill_order *wish, struct backfill_report *report, struct error *why)
 {
     struct backfill backfill = {.order = wish, .report = report, .noted = clock_now()};
     struct fill_order order = {

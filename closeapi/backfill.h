@@ -28,11 +28,11 @@ struct backfill_report {
 };
 
 /* Reads a time as typed, relative to now; Unix time in microseconds. Returns false with the reason. */
-bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct why *why);
+bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct error *why);
 
 /* Does it. queue: of this thread alone, keeping events on disk; NULL for a dry run on a queue that cannot be looked
  * into. */
 enum log_result backfill_run(const struct config *config, const struct source *source, struct queue *queue,
-                             const struct backfill_order *order, struct backfill_report *report, struct why *why);
+                             const struct backfill_order *order, struct backfill_report *report, struct error *why);
 
 #endif

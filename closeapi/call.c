@@ -50,7 +50,7 @@ enum verdict { VERDICT_END, VERDICT_AGAIN, VERDICT_LIMITED };
 
 /* What becomes of an answer, or of none. */
 static enum verdict judge(const struct close_client *client, struct course *course, const struct close_answer *answer,
-                          CURLcode code, enum close_result *result, struct why *why)
+                          CURLcode code, enum close_result *result, struct error *why)
 {
     if (answer->status >= 200 && answer->status < 300) {
         *result = CLOSE_DONE;
@@ -81,7 +81,7 @@ static enum verdict judge(const struct close_client *client, struct course *cour
 
 /* Waits for the next try. Returns false when none is to come: patience is over, or all is to end. */
 static bool may_try_again(struct close_client *client, struct course *course, enum verdict verdict,
-                          enum close_result *result, const struct why *why)
+                          enum close_result *result, const struct error *why)
 {
     int64_t wait;
     if (verdict == VERDICT_LIMITED) {
@@ -110,7 +110,7 @@ static void note_limit(struct close_client *client)
 }
 
 static enum close_result call(struct close_client *client, const char *method, const char *url, const char *body,
-                              struct close_answer *answer, struct why *why)
+                              struct close_answer *answer, struct error *why)
 {
     struct course course = {.changes = strcmp(method, "POST") == 0};
     enum close_result result = CLOSE_FAILED;
@@ -119,7 +119,7 @@ static enum close_result call(struct close_client *client, const char *method, c
         int64_t wait = client->not_before - clock_now();
         if ((wait > 0 && !client_wait(client, wait, "Close's rate limit")) ||
             !client_send_once(client, method, url, body, answer, &code)) {
-            why_set(why, "stopped");
+            error_set(why, "stopped");
             return CLOSE_STOPPED;
         }
         note_limit(client);
@@ -130,11 +130,11 @@ static enum close_result call(struct close_client *client, const char *method, c
 }
 
 enum close_result close_call(struct close_client *client, const char *method, const char *path, const char *body,
-                             struct close_answer *answer, struct why *why)
+                             struct close_answer *answer, struct error *why)
 {
     char *url = NULL;
     if (asprintf(&url, "%s%s", client->base, path) < 0) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return CLOSE_FAILED;
     }
     enum close_result result = call(client, method, url, body, answer, why);
@@ -143,12 +143,12 @@ enum close_result close_call(struct close_client *client, const char *method, co
 }
 
 enum close_result close_call_json(struct close_client *client, const char *method, const char *path, const char *body,
-                                  struct close_answer *answer, struct json_document *document, struct why *why)
+                                  struct close_answer *answer, struct json_document *document, struct error *why)
 {
     *document = (struct json_document){.root = NULL};
     for (unsigned tries = 1;; tries++) {
         bool out_of_memory = false;
-        struct why reason = {""};
+        struct error reason = {0};
         enum close_result result = close_call(client, method, path, body, answer, why);
         if (result != CLOSE_DONE)
             return result;
@@ -156,10 +156,10 @@ enum close_result close_call_json(struct close_client *client, const char *metho
             if (json_object_is_type(document->root, json_type_object))
                 return CLOSE_DONE;
             json_document_free(document);
-            why_set(&reason, "it is no object");
+            error_set(&reason, "it is no object");
         }
-        why_set(why, "answered %d with what is no answer of Close's API (%.200s): is close_api_url right?",
-                answer->status, reason.text);
+        error_set(why, "answered %d with what is no answer of Close's API (%.200s): is close_api_url right?",
+                  answer->status, reason.text);
         bool again = strcmp(method, "GET") == 0 && tries < MALFORMED;
         if (!again)
             return strcmp(method, "POST") == 0 ? CLOSE_UNKNOWN : CLOSE_REFUSED;

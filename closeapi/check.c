@@ -8,7 +8,7 @@
 #define PATIENCE_MS 5000
 
 static bool is_good(const struct config *config, const struct source *source, const struct coverage *coverage,
-                    struct why *why)
+                    struct error *why)
 {
     char words[COMPLETENESS_WORDS];
     struct completeness complete;
@@ -16,20 +16,20 @@ static bool is_good(const struct config *config, const struct source *source, co
         const struct subscription *one = coverage->at[i];
         if (!subscription_is_paused(one))
             continue;
-        why_set(why, "subscription %s is paused%s%.60s: `closecrm.fcgi resume %s` activates it and fills the gap",
-                one->id, one->pause_reason[0] == '\0' ? "" : " for ", one->pause_reason, one->id);
+        error_set(why, "subscription %s is paused%s%.60s: `closecrm.fcgi resume %s` activates it and fills the gap",
+                  one->id, one->pause_reason[0] == '\0' ? "" : " for ", one->pause_reason, one->id);
         return false;
     }
     if (!closeapi_completeness(config, source, &complete, why))
         return false;
-    why_set(why, "the API key is good, %zu subscription%s; %s", coverage->count, coverage->count == 1 ? "" : "s",
-            completeness_words(&complete, words));
+    error_set(why, "the API key is good, %zu subscription%s; %s", coverage->count, coverage->count == 1 ? "" : "s",
+              completeness_words(&complete, words));
     completeness_free(&complete);
     return true;
 }
 
 static bool keys_are_held(const struct coverage *coverage, const struct subscriptions *list,
-                          const struct source *source, const struct keyring *held, struct why *why)
+                          const struct source *source, const struct keyring *held, struct error *why)
 {
     const struct subscription *keyless = coverage_keyless(coverage, list, source, held);
     if (keyless != NULL)
@@ -37,7 +37,7 @@ static bool keys_are_held(const struct coverage *coverage, const struct subscrip
     return keyless == NULL;
 }
 
-bool closeapi_try(const struct config *config, const struct source *source, struct why *why)
+bool closeapi_try(const struct config *config, const struct source *source, struct error *why)
 {
     static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
     struct subscriptions list;

@@ -105,13 +105,13 @@ static CURLcode set_options(struct close_client *client, const struct config *co
 }
 
 struct close_client *close_client_new(const struct config *config, const struct source *source,
-                                      const struct close_options *options, struct why *why)
+                                      const struct close_options *options, struct error *why)
 {
     if (source->close_api_key == NULL) {
-        why_set(why,
-                "source %s has no close_api_key: make one in Close (Settings, Developer, API Keys), as an "
-                "administrator, and put it into the configuration",
-                source->name);
+        error_set(why,
+                  "source %s has no close_api_key: make one in Close (Settings, Developer, API Keys), as an "
+                  "administrator, and put it into the configuration",
+                  source->name);
         return NULL;
     }
     struct close_client *client = calloc(1, sizeof *client);
@@ -128,7 +128,7 @@ struct close_client *close_client_new(const struct config *config, const struct 
     }
     if (good)
         return client;
-    why_set(why, "cannot set up libcurl: out of memory");
+    error_set(why, "cannot set up libcurl: out of memory");
     close_client_free(client);
     return NULL;
 }
@@ -172,7 +172,7 @@ bool client_wait(struct close_client *client, int64_t ms, const char *reason)
 /* A lookup that was not begun is no host that does not exist: nothing arrived, and it is tried again. */
 static void end_lookup(struct close_client *client, CURLcode *code, bool stopped)
 {
-    struct why why = {""};
+    struct error why = {0};
     if (!lookup_end(&client->lookup, client->easy, stopped ? CURLE_OPERATION_TIMEDOUT : *code, &why))
         return;
     *code = CURLE_COULDNT_CONNECT;

@@ -41,18 +41,18 @@ struct close_answer {
 /* A client with the key of this source, which must have one. config and source must outlive it. Returns NULL with the
  * reason. */
 struct close_client *close_client_new(const struct config *config, const struct source *source,
-                                      const struct close_options *options, struct why *why);
+                                      const struct close_options *options, struct error *why);
 
 /* Asks for a path below close_api_url ("/me/"). method: GET, POST, PUT or DELETE; body: JSON, or NULL. What may have
  * been done is not done again: without an answer a POST is UNKNOWN. On anything but DONE the reason is one line that
  * says what to do, and has no secret in it. */
 enum close_result close_call(struct close_client *client, const char *method, const char *path, const char *body,
-                             struct close_answer *answer, struct why *why);
+                             struct close_answer *answer, struct error *why);
 
 /* The same, and reads the answer, which must be JSON and an object; one that is not is asked for again before it is
  * believed (GET), and REFUSED then. Free the document with json_document_free when DONE. */
 enum close_result close_call_json(struct close_client *client, const char *method, const char *path, const char *body,
-                                  struct close_answer *answer, struct json_document *document, struct why *why);
+                                  struct close_answer *answer, struct json_document *document, struct error *why);
 
 /* How many requests were sent, tries included. */
 uint64_t close_client_requests(const struct close_client *client);
@@ -60,12 +60,12 @@ uint64_t close_client_requests(const struct close_client *client);
 void close_answer_free(struct close_answer *answer);
 void close_client_free(struct close_client *client);
 
-/* errors.c: what an answer other than 2xx means, as one line that says what to do. */
-void close_words(struct why *why, int status, const char *body, size_t length);
+/* errors.c: what an answer other than 2xx means, as one line that says what to do. ERROR_REJECTED: it was 400. */
+void close_words(struct error *why, int status, const char *body, size_t length);
 
 /* Whether the error is of a kind that trying again does not mend (a certificate, a URL); and what to do. code is
  * libcurl's. */
 bool close_failure_is_lasting(int code);
-void close_failure_words(struct why *why, int code, const char *error, const char *url);
+void close_failure_words(struct error *why, int code, const char *error, const char *url);
 
 #endif

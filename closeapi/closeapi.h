@@ -35,7 +35,7 @@ struct completeness {
 
 /* Reads it. One that was never reconciled is all zero. Returns false with the reason. Free with completeness_free. */
 bool closeapi_completeness(const struct config *config, const struct source *source, struct completeness *out,
-                           struct why *why);
+                           struct error *why);
 void completeness_free(struct completeness *completeness);
 
 /* Writes "complete from ... until ... (...)" or what is known instead. Returns out. */
@@ -44,11 +44,11 @@ const char *completeness_words(const struct completeness *completeness, char out
 
 /* Asks Close whether it takes the source's API key, and how its subscriptions are. Returns true when all is well; why
  * then says so in words, with what is known to be complete; else what is wrong and what to do. */
-bool closeapi_try(const struct config *config, const struct source *source, struct why *why);
+bool closeapi_try(const struct config *config, const struct source *source, struct error *why);
 
 /* Whether a source can be reconciled: it has an API key, and a queue that remembers what was delivered. Returns false
  * with the reason. */
-bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct why *why);
+bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct error *why);
 
 /* When the source is to be reconciled next, Unix time in milliseconds by this machine's clock; INT64_MAX: never (it
  * cannot be, or is not to be by itself). One that never was is not, as long as something is left over. */
@@ -93,24 +93,24 @@ struct reconcile_report {
  * events on disk. TROUBLE and FAILED come with the reason, and are logged. */
 enum reconcile_result closeapi_reconcile(const struct config *config, const struct source *source, struct queue *queue,
                                          const struct reconcile_options *options, struct reconcile_report *report,
-                                         struct why *why);
+                                         struct error *why);
 
 /* ---- between the files of closeapi/ and the commands ---- */
 
 /* Makes the source's directory and writes its path. Returns false with the reason: there may be no state_dir. */
 bool closeapi_directory(const struct config *config, const struct source *source, char out[static 4096],
-                        struct why *why);
+                        struct error *why);
 
 /* Locks a file in it, for this process. Returns a descriptor that holds the lock until it is closed; -1 with the reason
  * when another process has it still after the milliseconds. */
-int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct why *why);
+int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct error *why);
 
 /* Whether a process that reconciles this source was stopped in the middle, so that nobody else can; why says what to do
  * then. */
-bool closeapi_is_stopped(const struct config *config, const struct source *source, struct why *why);
+bool closeapi_is_stopped(const struct config *config, const struct source *source, struct error *why);
 
 /* Notes that it is us who paused a subscription; whether it was. */
-bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct why *why);
+bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct error *why);
 bool closeapi_paused_by_us(const char *directory, const char *id);
 
 #endif

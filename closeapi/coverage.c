@@ -54,7 +54,7 @@ static bool names_source(const struct source *source, const char *url)
 }
 
 bool coverage_find(struct coverage *coverage, const struct subscriptions *list, const struct source *source,
-                   size_t sources, const struct keyring *held, struct why *why)
+                   size_t sources, const struct keyring *held, struct error *why)
 {
     *coverage = (struct coverage){.count = 0};
     for (size_t i = 0; i < list->count; i++) {
@@ -74,12 +74,12 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
     if (coverage->count == 0 && list->count == 1 && sources == 1)
         add(coverage, &list->at[0]);
     if (list->count == 0)
-        why_set(why, "Close has no subscription: make one with `closecrm.fcgi subscribe`, or say --all-events");
+        error_set(why, "Close has no subscription: make one with `closecrm.fcgi subscribe`, or say --all-events");
     else if (coverage->count == 0)
-        why_set(why,
-                "it cannot be told which of the %zu subscriptions in Close are source %s's: make one with "
-                "`closecrm.fcgi subscribe`, or say --all-events",
-                list->count, source->name);
+        error_set(why,
+                  "it cannot be told which of the %zu subscriptions in Close are source %s's: make one with "
+                  "`closecrm.fcgi subscribe`, or say --all-events",
+                  list->count, source->name);
     return coverage->count > 0;
 }
 
@@ -109,12 +109,12 @@ const struct subscription *coverage_keyless(const struct coverage *coverage, con
     return NULL;
 }
 
-void coverage_keyless_words(const struct subscription *subscription, const struct source *source, struct why *words)
+void coverage_keyless_words(const struct subscription *subscription, const struct source *source, struct error *words)
 {
-    why_set(words,
-            "the key of subscription %.79s is not held here, so that what it sends is refused: closecrm.fcgi rotate "
-            "--source %.64s %.79s makes a new one",
-            subscription->id, source->name, subscription->id);
+    error_set(words,
+              "the key of subscription %.79s is not held here, so that what it sends is refused: closecrm.fcgi rotate "
+              "--source %.64s %.79s makes a new one",
+              subscription->id, source->name, subscription->id);
 }
 
 /* ---- filters ---- */

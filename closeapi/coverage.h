@@ -20,7 +20,7 @@ struct coverage {
  * it; else those whose address ends with the source's name; else the only one there is. None is found: returns false
  * with the reason. */
 bool coverage_find(struct coverage *coverage, const struct subscriptions *list, const struct source *source,
-                   size_t sources, const struct keyring *held, struct why *why);
+                   size_t sources, const struct keyring *held, struct error *why);
 
 /* A subscription that sends to this source, and whose key is not held here: one of the coverage, or one of the list
  * with the address of one of those. NULL: none, or that cannot be told (a key in the configuration, a write key in the
@@ -29,7 +29,7 @@ const struct subscription *coverage_keyless(const struct coverage *coverage, con
                                             const struct source *source, const struct keyring *held);
 
 /* What is wrong with it, and what to do. */
-void coverage_keyless_words(const struct subscription *subscription, const struct source *source, struct why *words);
+void coverage_keyless_words(const struct subscription *subscription, const struct source *source, struct error *words);
 
 /* The subscription that would have delivered this event, or NULL. name: "lead updated"; event: its tree, which is only
  * looked at when coverage->filtered. */

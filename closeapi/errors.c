@@ -49,7 +49,7 @@ static const struct words *find(const struct words *table, size_t count, int key
     return NULL;
 }
 
-void close_words(struct why *why, int status, const char *body, size_t length)
+void close_words(struct error *why, int status, const char *body, size_t length)
 {
     char quoted[LOG_QUOTED];
     const struct words *found = find(statuses, sizeof statuses / sizeof *statuses, status);
@@ -59,7 +59,8 @@ void close_words(struct why *why, int status, const char *body, size_t length)
     else if (status < 500)
         text = "this is no answer of Close's API: is close_api_url right?";
     log_quote(quoted, body == NULL ? "" : body, length);
-    why_set(why, "%s (answered %d%s%.*s)", text, status, length == 0 ? "" : ": ", length == 0 ? 0 : 220, quoted);
+    error_set_kind(why, status == 400 ? ERROR_REJECTED : ERROR_GENERAL, "%s (answered %d%s%.*s)", text, status,
+                   length == 0 ? "" : ": ", length == 0 ? 0 : 220, quoted);
 }
 
 bool close_failure_is_lasting(int code)
@@ -68,10 +69,10 @@ bool close_failure_is_lasting(int code)
     return found != NULL && found->lasting;
 }
 
-void close_failure_words(struct why *why, int code, const char *error, const char *url)
+void close_failure_words(struct error *why, int code, const char *error, const char *url)
 {
     const struct words *found = find(failures, sizeof failures / sizeof *failures, code);
     const char *words = error[0] != '\0' ? error : curl_easy_strerror((CURLcode)code);
-    why_set(why, "cannot ask Close at %.150s: %s (%.180s)", url,
-            found != NULL ? found->text : "the connection broke: try again later", words);
+    error_set(why, "cannot ask Close at %.150s: %s (%.180s)", url,
+              found != NULL ? found->text : "the connection broke: try again later", words);
 }

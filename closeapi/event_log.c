@@ -82,7 +82,7 @@ static struct log_event read_event(struct json_slice bytes)
 
 /* Hands out the page's events. *below: one was older than the window, so all that follow are. */
 static bool take_events(const struct log_reader *reader, struct json_slice data, int64_t from_us, int64_t to_us,
-                        bool *below, struct why *why)
+                        bool *below, struct error *why)
 {
     struct json_slice element = {NULL, 0};
     while (json_slice_element(data, &element)) {
@@ -100,14 +100,14 @@ static bool take_events(const struct log_reader *reader, struct json_slice data,
 }
 
 /* Whether the text is an answer of the log. *cursor: a copy of what leads on, NULL at the end. */
-static bool understand(const struct close_answer *answer, struct json_slice *data, char **cursor, struct why *why)
+static bool understand(const struct close_answer *answer, struct json_slice *data, char **cursor, struct error *why)
 {
     struct json_document document;
     bool out_of_memory;
-    struct why reason = {""};
+    struct error reason = {0};
     *cursor = NULL;
     if (!json_read(answer->body.data, answer->body.length, is_wanted, &document, &out_of_memory, &reason)) {
-        why_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);
+        error_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);
         return false;
     }
     struct json_slice root = json_slice_whole(answer->body.data, answer->body.length);
@@ -119,7 +119,7 @@ static bool understand(const struct close_answer *answer, struct json_slice *dat
     if (good && value != NULL && json_object_get_string_len(value) > 0)
         good = (*cursor = strdup(json_object_get_string(value))) != NULL;
     if (!good)
-        why_set(why, "Close's Event Log answered without data and cursor_next: is close_api_url right?");
+        error_set(why, "Close's Event Log answered without data and cursor_next: is close_api_url right?");
     json_document_free(&document);
     return good;
 }
@@ -133,7 +133,7 @@ static bool is_expired(const struct close_answer *answer, const char *cursor)
 
 /* Reads and understands one page; one that is none is asked for again before it is believed. */
 static enum log_result read_page(const struct log_reader *reader, const char *path, const char *cursor,
-                                 struct close_answer *answer, struct json_slice *data, char **next, struct why *why)
+                                 struct close_answer *answer, struct json_slice *data, char **next, struct error *why)
 {
     for (unsigned tries = 0; tries < MALFORMED; tries++) {
         enum close_result result = close_call(reader->client, "GET", path, NULL, answer, why);
@@ -147,7 +147,7 @@ static enum log_result read_page(const struct log_reader *reader, const char *pa
     return LOG_FAILED;
 }
 
-enum log_result log_read(const struct log_reader *reader, int64_t from_us, int64_t to_us, struct why *why)
+enum log_result log_read(const struct log_reader *reader, int64_t from_us, int64_t to_us, struct error *why)
 {
     struct close_answer answer = {0};
     struct buffer path = {0};
@@ -160,7 +160,7 @@ enum log_result log_read(const struct log_reader *reader, int64_t from_us, int64
         bool below = false;
         write_path(&path, &reader->filter, from_us, to_us, cursor);
         if (path.failed) {
-            why_set(why, "out of memory");
+            error_set(why, "out of memory");
             result = LOG_FAILED;
             break;
         }
@@ -169,7 +169,7 @@ enum log_result log_read(const struct log_reader *reader, int64_t from_us, int64
                                    (reader->page != NULL && !reader->page(reader->context, answer.date_ms, why))))
             result = LOG_FAILED;
         if (result == LOG_DONE && next != NULL && cursor != NULL && strcmp(next, cursor) == 0) {
-            why_set(why, "Close's Event Log leads in a circle: try again later");
+            error_set(why, "Close's Event Log leads in a circle: try again later");
             result = LOG_FAILED;
         }
         free(cursor);
@@ -182,13 +182,13 @@ enum log_result log_read(const struct log_reader *reader, int64_t from_us, int64
     return result;
 }
 
-int64_t log_clock(struct close_client *client, struct why *why)
+int64_t log_clock(struct close_client *client, struct error *why)
 {
     struct close_answer answer = {0};
     enum close_result result = close_call(client, "GET", "/me/", NULL, &answer, why);
     int64_t date_ms = result == CLOSE_DONE ? answer.date_ms : 0;
     if (result == CLOSE_DONE && date_ms == 0)
-        why_set(why, "Close's answer does not say what time it is (Date): does something in between remove it?");
+        error_set(why, "Close's answer does not say what time it is (Date): does something in between remove it?");
     close_answer_free(&answer);
     return date_ms;
 }

@@ -23,10 +23,10 @@ struct log_event {
 };
 
 /* Called for each event of a page, newest first. Returns false with the reason to end the reading. */
-typedef bool log_take(void *context, const struct log_event *event, struct why *why);
+typedef bool log_take(void *context, const struct log_event *event, struct error *why);
 
 /* Called when a page was taken, with Close's clock (0: unknown). Likewise. */
-typedef bool log_page(void *context, int64_t date_ms, struct why *why);
+typedef bool log_page(void *context, int64_t date_ms, struct error *why);
 
 struct log_reader {
     struct close_client *client;
@@ -45,9 +45,9 @@ enum log_result {
 
 /* Reads all events with from_us <= date_updated < to_us. A page that could not be read or understood is LOG_FAILED,
  * never an end. */
-enum log_result log_read(const struct log_reader *reader, int64_t from_us, int64_t to_us, struct why *why);
+enum log_result log_read(const struct log_reader *reader, int64_t from_us, int64_t to_us, struct error *why);
 
 /* Asks for the newest event, only for Close's clock. 0 with the reason. */
-int64_t log_clock(struct close_client *client, struct why *why);
+int64_t log_clock(struct close_client *client, struct error *why);
 
 #endif

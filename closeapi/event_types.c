@@ -64,17 +64,17 @@ static bool is_name(const char *word)
 }
 
 /* word belongs to choice->text and is taken apart there. */
-static bool take_word(struct event_choice *choice, char *word, struct why *why)
+static bool take_word(struct event_choice *choice, char *word, struct error *why)
 {
     char *dot = strrchr(word, '.');
     if (!is_name(word) || (dot == NULL && strcmp(word, "*") != 0) || dot == word || (dot != NULL && dot[1] == '\0')) {
-        why_set(why, "events are named like lead.created, opportunity.* or *.deleted, not \"%.60s\"", word);
+        error_set(why, "events are named like lead.created, opportunity.* or *.deleted, not \"%.60s\"", word);
         return false;
     }
     int matched = expand(choice, word);
     bool pattern = strchr(word, '*') != NULL;
     if (matched == 0 && pattern) {
-        why_set(why, "no documented event matches \"%.60s\": name a new one in full, like lead.created", word);
+        error_set(why, "no documented event matches \"%.60s\": name a new one in full, like lead.created", word);
         return false;
     }
     bool added = matched >= 0;
@@ -83,21 +83,21 @@ static bool take_word(struct event_choice *choice, char *word, struct why *why)
         added = add(choice, &(struct event_type){word, dot + 1});
     }
     if (!added)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     return added;
 }
 
-bool event_types_choose(const char *patterns, struct event_choice *choice, struct why *why)
+bool event_types_choose(const char *patterns, struct event_choice *choice, struct error *why)
 {
     static const char between[] = ", \t\n";
     *choice = (struct event_choice){.text = strdup(patterns == NULL ? "*" : patterns)};
     bool good = choice->text != NULL;
     if (!good)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     for (char *rest = choice->text, *word; good && (word = strtok_r(NULL, between, &rest)) != NULL;)
         good = take_word(choice, word, why);
     if (good && choice->count == 0) {
-        why_set(why, "no event is named");
+        error_set(why, "no event is named");
         good = false;
     }
     if (!good)

@@ -26,7 +26,7 @@ const struct event_type *event_types_all(size_t *count);
 /* Expands "lead.created,opportunity.*" (commas or blanks between; NULL: all that are documented), each event once. A
  * name without `*` is taken as it is: Close has new events without notice. Returns false with the reason; then nothing
  * is to be freed. */
-bool event_types_choose(const char *patterns, struct event_choice *choice, struct why *why);
+bool event_types_choose(const char *patterns, struct event_choice *choice, struct error *why);
 
 void event_choice_free(struct event_choice *choice);
 

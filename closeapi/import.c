@@ -15,13 +15,13 @@
 #define FULL_WAIT_MS 5000 /* until a full queue is looked at again */
 #define PROGRESS_EVERY 200
 
-static bool no_memory(struct why *why)
+static bool no_memory(struct error *why)
 {
-    why_set(why, "out of memory");
+    error_set(why, "out of memory");
     return false;
 }
 
-bool fill_tell(struct fill *fill, struct why *why)
+bool fill_tell(struct fill *fill, struct error *why)
 {
     return fill->order.progress == NULL ||
            fill->order.progress(fill->order.context, &fill->counts, fill->reached_us, why);
@@ -46,7 +46,7 @@ static bool has_filter(const struct log_filter *filter)
 }
 
 static enum log_result read_one(struct fill *fill, const struct log_filter *filter, int64_t from_us, int64_t to_us,
-                                struct why *why)
+                                struct error *why)
 {
     const struct log_reader reader = {fill->order.client, *filter, page_keep, page_take, fill};
     fill->page_count = 0;
@@ -62,7 +62,7 @@ static bool is_wished(const struct fill *fill, const char *type, const char *act
 
 /* Reads one type after the other, each a run of its own in the spool, so that all come out in order. */
 static enum log_result read_type(struct fill *fill, const char *type, const char *action, int64_t from_us,
-                                 int64_t to_us, struct why *why)
+                                 int64_t to_us, struct error *why)
 {
     const struct log_filter filter = {.object_type = type, .action = action};
     if (!is_wished(fill, type, action))
@@ -87,7 +87,7 @@ static bool came_before(struct json_object *const *events, size_t at, const char
     return false;
 }
 
-static enum log_result read_covered(struct fill *fill, int64_t from_us, int64_t to_us, struct why *why)
+static enum log_result read_covered(struct fill *fill, int64_t from_us, int64_t to_us, struct error *why)
 {
     enum log_result result = LOG_DONE;
     struct json_object *events[2048];
@@ -107,7 +107,7 @@ static enum log_result read_covered(struct fill *fill, int64_t from_us, int64_t 
     return result;
 }
 
-static enum log_result read_types(struct fill *fill, int64_t from_us, int64_t to_us, struct why *why)
+static enum log_result read_types(struct fill *fill, int64_t from_us, int64_t to_us, struct error *why)
 {
     size_t count;
     const struct event_type *types = event_types_all(&count);
@@ -120,7 +120,7 @@ static enum log_result read_types(struct fill *fill, int64_t from_us, int64_t to
 }
 
 /* Reads the window once. Where Close wants a filter and there is none, type by type. */
-static enum log_result read_once(struct fill *fill, int64_t from_us, int64_t to_us, struct why *why)
+static enum log_result read_once(struct fill *fill, int64_t from_us, int64_t to_us, struct error *why)
 {
     struct log_filter filter = filter_for_close(&fill->order.filter);
     uint64_t pages = fill->counts.pages;
@@ -128,15 +128,14 @@ static enum log_result read_once(struct fill *fill, int64_t from_us, int64_t to_
     if (fill->one_by_one)
         return read_types(fill, from_us, to_us, why);
     enum log_result result = read_one(fill, &filter, from_us, to_us, why);
-    if (result != LOG_FAILED || has_filter(&filter) || fill->counts.pages != pages ||
-        strstr(why->text, "(answered 400") == NULL)
+    if (result != LOG_FAILED || has_filter(&filter) || fill->counts.pages != pages || why->kind != ERROR_REJECTED)
         return result;
     log_write(LEVEL_INFO, "msg=log_wants_a_filter source=%s", fill->order.source->name);
     fill->one_by_one = true;
     return read_types(fill, from_us, to_us, why);
 }
 
-static enum log_result read_window(struct fill *fill, int64_t from_us, int64_t to_us, struct why *why)
+static enum log_result read_window(struct fill *fill, int64_t from_us, int64_t to_us, struct error *why)
 {
     enum log_result result = LOG_EXPIRED;
     fill->at_start = fill->counts;
@@ -160,7 +159,7 @@ static bool stopped_within(const struct fill *fill, int ms)
 }
 
 /* Appends until it is durable. A full queue is waited for: what is in it is being delivered. */
-static enum log_result append(struct fill *fill, const struct buffer *body, struct why *why)
+static enum log_result append(struct fill *fill, const struct buffer *body, struct error *why)
 {
     bool said = false;
     for (;;) {
@@ -175,16 +174,16 @@ static enum log_result append(struct fill *fill, const struct buffer *body, stru
                       fill->order.source->name);
         said = said || result == QUEUE_FULL;
         if (stopped_within(fill, result == QUEUE_FULL ? FULL_WAIT_MS : 0)) {
-            why_set(why, "stopped");
+            error_set(why, "stopped");
             return LOG_STOPPED;
         }
     }
 }
 
-static enum log_result append_window(struct fill *fill, struct why *why)
+static enum log_result append_window(struct fill *fill, struct error *why)
 {
     int64_t order;
-    struct why reason;
+    struct error reason;
     unsigned since = 0;
     while (spool_take(&fill->spool, &fill->body, &order, &reason)) {
         bool hidden = (order & 1) != 0 && !fill->shown;
@@ -206,7 +205,7 @@ static enum log_result append_window(struct fill *fill, struct why *why)
     return LOG_FAILED;
 }
 
-enum log_result fill_window(struct fill *fill, int64_t from_us, int64_t to_us, struct why *why)
+enum log_result fill_window(struct fill *fill, int64_t from_us, int64_t to_us, struct error *why)
 {
     fill->reached_us = from_us;
     enum log_result result = read_window(fill, from_us, to_us, why);
@@ -221,7 +220,7 @@ enum log_result fill_window(struct fill *fill, int64_t from_us, int64_t to_us, s
 
 /* ---- its life ---- */
 
-struct fill *fill_new(const struct fill_order *order, const char *directory, struct why *why)
+struct fill *fill_new(const struct fill_order *order, const char *directory, struct error *why)
 {
     struct fill *fill = calloc(1, sizeof *fill);
     if (fill == NULL) {

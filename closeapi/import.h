@@ -39,22 +39,22 @@ struct fill_order {
 
     /* Called after each page and every some appended events. reached_us: all before is durable. Returns false with the
      * reason to end. NULL: nobody wants to know. */
-    bool (*progress)(void *context, const struct fill_counts *counts, int64_t reached_us, struct why *why);
+    bool (*progress)(void *context, const struct fill_counts *counts, int64_t reached_us, struct error *why);
     void *context;
 };
 
 /* Returns NULL with the reason. */
-struct fill *fill_new(const struct fill_order *order, const char *directory, struct why *why);
+struct fill *fill_new(const struct fill_order *order, const char *directory, struct error *why);
 
 /* Does one window: from_us <= date_updated < to_us, Unix time in microseconds. DONE: every page was read and every
  * append is durable. */
-enum log_result fill_window(struct fill *fill, int64_t from_us, int64_t to_us, struct why *why);
+enum log_result fill_window(struct fill *fill, int64_t from_us, int64_t to_us, struct error *why);
 
 /* Does a longer time in windows, the oldest first, whose length follows how much there is in the log; calls done after
  * each (NULL: nobody wants to know), which returns false with the reason to end. */
-typedef bool fill_done(void *context, const struct fill_counts *counts, int64_t until_us, struct why *why);
+typedef bool fill_done(void *context, const struct fill_counts *counts, int64_t until_us, struct error *why);
 enum log_result fill_range(struct fill *fill, int64_t from_us, int64_t to_us, fill_done *done, void *context,
-                           struct why *why);
+                           struct error *why);
 
 const struct fill_counts *fill_counted(const struct fill *fill);
 
@@ -64,7 +64,7 @@ void fill_free(struct fill *fill);
 struct waiting;
 struct waiting *waiting_new(void);
 /* Reads on to the queue's end. Returns false with the reason. */
-bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct why *why);
+bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct error *why);
 bool waiting_has(const struct waiting *waiting, const struct identity *identity);
 void waiting_free(struct waiting *waiting);
 

@@ -10,13 +10,13 @@
 #define HOUR_US (INT64_C(3600) * 1000000)
 #define MARGIN_US (INT64_C(300) * 1000000) /* whose clock says when the hour is over? */
 
-static bool no_memory(struct why *why)
+static bool no_memory(struct error *why)
 {
-    why_set(why, "out of memory");
+    error_set(why, "out of memory");
     return false;
 }
 
-bool page_keep(void *context, const struct log_event *event, struct why *why)
+bool page_keep(void *context, const struct log_event *event, struct error *why)
 {
     struct fill *fill = context;
     if (fill->page_count == fill->page_capacity) {
@@ -36,7 +36,7 @@ bool page_keep(void *context, const struct log_event *event, struct why *why)
 }
 
 /* As the webhook brings it; the event's bytes are those of the log. */
-static bool write_body(struct buffer *body, const struct json_slice *event, const char *subscription, struct why *why)
+static bool write_body(struct buffer *body, const struct json_slice *event, const char *subscription, struct error *why)
 {
     buffer_clear(body);
     buffer_text(body, "{\"event\": ");
@@ -76,10 +76,10 @@ static bool is_asked_for(const struct log_filter *filter, const char *name)
 }
 
 /* Finds out what an event is. Returns whether it is to be looked at further; false with a reason when that failed. */
-static bool understand(struct fill *fill, const struct log_event *event, struct page_event *out, struct why *why)
+static bool understand(struct fill *fill, const struct log_event *event, struct page_event *out, struct error *why)
 {
     bool out_of_memory;
-    struct why reason = {""};
+    struct error reason = {0};
     char words[LOG_QUOTED];
     why->text[0] = '\0';
     if (!write_body(&fill->body, &event->bytes, NULL, why))
@@ -115,7 +115,7 @@ static bool is_known(const struct known *known, const struct identity *identity)
 }
 
 /* Which of the page's events are known. Returns false with the reason. */
-static bool look_known(struct fill *fill, const struct page_event *events, size_t count, bool *known, struct why *why)
+static bool look_known(struct fill *fill, const struct page_event *events, size_t count, bool *known, struct error *why)
 {
     memset(known, 0, count * sizeof *known);
     if (fill->order.queue == NULL)
@@ -153,7 +153,7 @@ static bool is_hidden(struct fill *fill, const struct log_event *event)
     return event->hidden && age_us > HOUR_US - MARGIN_US;
 }
 
-static bool spool_fresh(struct fill *fill, const struct page_event *one, struct why *why)
+static bool spool_fresh(struct fill *fill, const struct page_event *one, struct error *why)
 {
     bool hidden = is_hidden(fill, one->event);
     int64_t updated = one->event->updated_us == DATE_UNREADABLE ? 0 : one->event->updated_us;
@@ -165,7 +165,7 @@ static bool spool_fresh(struct fill *fill, const struct page_event *one, struct 
            spool_put(&fill->spool, fill->body.data, fill->body.length, updated * 2 + hidden, why);
 }
 
-bool page_take(void *context, int64_t date_ms, struct why *why)
+bool page_take(void *context, int64_t date_ms, struct error *why)
 {
     struct fill *fill = context;
     size_t count = 0;

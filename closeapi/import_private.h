@@ -33,10 +33,10 @@ struct page_event {
 
 /* import_page.c: as log_take and log_page want it, with a struct fill: keeps an event, and sorts the page's events out:
  * known ones are done with, the others go to the spool. */
-bool page_keep(void *context, const struct log_event *event, struct why *why);
-bool page_take(void *context, int64_t date_ms, struct why *why);
+bool page_keep(void *context, const struct log_event *event, struct error *why);
+bool page_take(void *context, int64_t date_ms, struct error *why);
 
 /* Tells how far it is. Returns false with the reason to end. */
-bool fill_tell(struct fill *fill, struct why *why);
+bool fill_tell(struct fill *fill, struct error *why);
 
 #endif

@@ -61,9 +61,9 @@ bool closeapi_has_any(const struct config *config, const char *from)
     return found;
 }
 
-static bool cannot(const char *path, struct why *why)
+static bool cannot(const char *path, struct error *why)
 {
-    why_set(why, "cannot move %.300s: %s", path, strerror(errno));
+    error_set(why, "cannot move %.300s: %s", path, strerror(errno));
     return false;
 }
 
@@ -86,7 +86,7 @@ static bool give_second_name(const char *from, const char *to)
 }
 
 static bool move_file(const char *from_directory, const char *to_directory, const char *name, const char *from,
-                      struct closeapi_moved *moved, struct why *why)
+                      struct closeapi_moved *moved, struct error *why)
 {
     char old_path[SMALL_PATH + 300], new_path[SMALL_PATH + 300], words[600];
     snprintf(old_path, sizeof old_path, "%s/%s", from_directory, name);
@@ -104,7 +104,7 @@ static bool move_file(const char *from_directory, const char *to_directory, cons
     return (unlink(old_path) == 0 || errno == ENOENT) || cannot(old_path, why);
 }
 
-static bool sync_directory(const char *path, struct why *why)
+static bool sync_directory(const char *path, struct error *why)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool good = fd >= 0 && fsync(fd) == 0;
@@ -114,7 +114,7 @@ static bool sync_directory(const char *path, struct why *why)
 }
 
 static bool move_files(const char *from_directory, const char *to_directory, const char *from,
-                       struct closeapi_moved *moved, struct why *why)
+                       struct closeapi_moved *moved, struct error *why)
 {
     bool good = true;
     DIR *directory = opendir(from_directory);
@@ -130,7 +130,7 @@ static bool move_files(const char *from_directory, const char *to_directory, con
 
 /* Under the locks of both, so that no reconciling and no subscribing is half-way. */
 static bool move_directory(const struct config *config, const char *from, const struct source *to,
-                           struct closeapi_moved *moved, struct why *why)
+                           struct closeapi_moved *moved, struct error *why)
 {
     static const char *const names[] = {"subscribe.lock", "reconcile.lock", "backfill.lock"};
     enum { LOCKS = sizeof names / sizeof *names };
@@ -153,7 +153,7 @@ static bool move_directory(const struct config *config, const char *from, const 
 }
 
 static bool move_keys(const struct config *config, const char *from, const struct source *to,
-                      struct closeapi_moved *moved, struct why *why)
+                      struct closeapi_moved *moved, struct error *why)
 {
     struct keyring held;
     bool good = true;
@@ -176,7 +176,7 @@ static bool move_keys(const struct config *config, const char *from, const struc
 }
 
 /* A stretch of time in which events may be gone is the new source's now. */
-static bool move_loss(const char *state_dir, const char *from, const char *to, struct why *why)
+static bool move_loss(const char *state_dir, const char *from, const char *to, struct error *why)
 {
     struct loss loss;
     bool any;
@@ -186,7 +186,7 @@ static bool move_loss(const char *state_dir, const char *from, const char *to, s
 }
 
 bool closeapi_move(const struct config *config, const char *from, const struct source *to, struct closeapi_moved *moved,
-                   struct why *why)
+                   struct error *why)
 {
     if (config->state_dir == NULL)
         return true;

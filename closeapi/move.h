@@ -23,6 +23,6 @@ bool closeapi_has_any(const struct config *config, const char *from);
 /* Moves it, file by file, while no other process works on either. Killed anywhere and called again it goes on. Returns
  * false with the reason. */
 bool closeapi_move(const struct config *config, const char *from, const struct source *to, struct closeapi_moved *moved,
-                   struct why *why);
+                   struct error *why);
 
 #endif

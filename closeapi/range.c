@@ -10,7 +10,7 @@
 #define MANY 5000
 
 enum log_result fill_range(struct fill *fill, int64_t from_us, int64_t to_us, fill_done *done, void *context,
-                           struct why *why)
+                           struct error *why)
 {
     int64_t length = FIRST_US;
     while (from_us < to_us) {

@@ -42,7 +42,7 @@ static bool set_types(struct run *run)
     buffer_append(&types, "", 1);
     if (types.failed) {
         buffer_free(&types);
-        why_set(run->why, "out of memory");
+        error_set(run->why, "out of memory");
         return false;
     }
     /* what is new is complete only from now on; what is gone makes the claim no less true */
@@ -57,7 +57,7 @@ static bool set_types(struct run *run)
 
 static void go_on_with_rotation(struct run *run)
 {
-    struct why why = {""};
+    struct error why = {0};
     int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
     if (lock < 0)
         return;
@@ -77,7 +77,7 @@ static enum reconcile_result end_of(struct run *run)
                  hidden);
     if (run->state.trouble[0] == '\0')
         return RECONCILE_DONE;
-    why_set(run->why, "%s", run->state.trouble);
+    error_set(run->why, "%s", run->state.trouble);
     return RECONCILE_TROUBLE;
 }
 
@@ -128,7 +128,7 @@ static void report_run(const struct run *run, enum reconcile_result result)
 
 static enum reconcile_result reconcile_locked(struct run *run)
 {
-    struct why why;
+    struct error why;
     const struct close_options options = {.patience_ms = run->options->patience_ms, .stop_fd = run->options->stop_fd};
     if (!reconcile_state_read(run->directory, &run->state, run->why))
         return RECONCILE_FAILED;
@@ -149,12 +149,12 @@ static enum reconcile_result reconcile_locked(struct run *run)
 
 enum reconcile_result closeapi_reconcile(const struct config *config, const struct source *source, struct queue *queue,
                                          const struct reconcile_options *options, struct reconcile_report *report,
-                                         struct why *why)
+                                         struct error *why)
 {
     *report = (struct reconcile_report){0};
     struct run *run = calloc(1, sizeof *run);
     if (run == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return RECONCILE_FAILED;
     }
     run->config = config;

@@ -52,7 +52,7 @@ static int64_t choose_start(struct run *run)
     return start > run->state.floor_us ? start : run->state.floor_us;
 }
 
-static bool tell(void *context, const struct fill_counts *counts, int64_t reached_us, struct why *why)
+static bool tell(void *context, const struct fill_counts *counts, int64_t reached_us, struct error *why)
 {
     const struct run *run = context;
     (void)why;
@@ -85,7 +85,7 @@ static void count_missed(struct run *run, const struct fill_counts *counts)
                                     : "not_delivered");
 }
 
-static bool window_done(void *context, const struct fill_counts *counts, int64_t until_us, struct why *why)
+static bool window_done(void *context, const struct fill_counts *counts, int64_t until_us, struct error *why)
 {
     struct run *run = context;
     if (run->any_loss && !run->second) /* it is not the webhook that missed it */

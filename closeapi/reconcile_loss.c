@@ -59,7 +59,7 @@ bool run_take_loss(struct run *run)
 }
 
 /* Whether it is still the one that this run has taken into account. */
-static bool is_same(const struct run *run, bool *same, struct why *why)
+static bool is_same(const struct run *run, bool *same, struct error *why)
 {
     struct loss now;
     bool any;

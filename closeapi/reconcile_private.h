@@ -29,7 +29,7 @@ struct run {
     struct loss loss;          /* of events, that is noted and not over */
     bool any_loss;
     bool on_hold; /* it waits for the operator: the claim stays where it is */
-    struct why *why;
+    struct error *why;
 };
 
 /* reconcile_watch.c: lists the subscriptions, ends what a subscribe was killed in, takes Close's clock. */

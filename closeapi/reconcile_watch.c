@@ -25,7 +25,7 @@ static void trouble(struct run *run, const char *happening, const struct subscri
 /* Activates a subscription that Close has paused, where the operator wants that. */
 static bool resume(struct run *run, const struct subscription *subscription)
 {
-    struct why why;
+    struct error why;
     if (run->source->auto_resume != ANSWER_YES)
         return false;
     if (subscriptions_set_status(run->client, subscription->id, "active", &why) != CLOSE_DONE) {
@@ -74,7 +74,7 @@ static void watch_one(struct run *run, const struct subscription *subscription)
 /* What it sends is refused; its events are fetched here, later. */
 static void miss_key(struct run *run, const struct subscription *keyless)
 {
-    struct why words = {""};
+    struct error words = {0};
     coverage_keyless_words(keyless, run->source, &words);
     if (!run->options->silent)
         log_write(LEVEL_ERROR, "msg=key_missing source=%s subscription=%s advice=\"%s\"", run->source->name,
@@ -111,8 +111,8 @@ enum close_result run_list_subscriptions(struct run *run)
     if (lock >= 0)
         close(lock);
     if (result == CLOSE_DONE && run->list.date_ms == 0) {
-        why_set(run->why,
-                "Close's answer does not say what time it is (Date): does something in between remove that header?");
+        error_set(run->why,
+                  "Close's answer does not say what time it is (Date): does something in between remove that header?");
         result = CLOSE_REFUSED;
     }
     run->now_us = run->list.date_ms * 1000;

@@ -40,7 +40,7 @@ bool reconciler_is_wanted(const struct config *config)
 
 /* Reconciles one, with a queue of its own: nobody else may use it meanwhile. */
 static enum reconcile_result reconcile(const struct config *config, const struct source *source, int stop_fd,
-                                       bool silent, struct why *why)
+                                       bool silent, struct error *why)
 {
     struct reconcile_report report;
     const struct reconcile_options options = {.stop_fd = stop_fd, .silent = silent, .patience_ms = PATIENCE_MS};
@@ -56,9 +56,9 @@ static enum reconcile_result reconcile(const struct config *config, const struct
 }
 
 /* Another process is at it. That is as it should be, unless it was stopped or takes very long. */
-static void say_busy(struct reconciler *reconciler, const struct source *source, int64_t due, const struct why *why)
+static void say_busy(struct reconciler *reconciler, const struct source *source, int64_t due, const struct error *why)
 {
-    struct why words = {""};
+    struct error words = {0};
     bool stopped = closeapi_is_stopped(reconciler->config, source, &words);
     moment now = clock_now();
     if (!stopped && clock_unix_ms() - due < BUSY_LONG_MS)
@@ -75,7 +75,7 @@ static int64_t do_due(struct reconciler *reconciler)
     int64_t next = LATEST_MS;
     for (size_t i = 0; i < reconciler->config->sources; i++) {
         const struct source *source = &reconciler->config->source[i];
-        struct why why;
+        struct error why;
         int64_t due = closeapi_due(reconciler->config, source);
         if (due == INT64_MAX)
             continue;
@@ -119,12 +119,12 @@ static void destroy(struct reconciler *reconciler)
     free(reconciler);
 }
 
-struct reconciler *reconciler_start(const struct config *config, struct why *why)
+struct reconciler *reconciler_start(const struct config *config, struct error *why)
 {
     pthread_condattr_t monotonic;
     struct reconciler *reconciler = calloc(1, sizeof *reconciler);
     if (reconciler == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return NULL;
     }
     reconciler->config = config;
@@ -137,7 +137,7 @@ struct reconciler *reconciler_start(const struct config *config, struct why *why
     int error = reconciler->stop_fd < 0 ? errno : pthread_create(&reconciler->thread, NULL, run, reconciler);
     if (error == 0)
         return reconciler;
-    why_set(why, "cannot start a thread: %s", strerror(error));
+    error_set(why, "cannot start a thread: %s", strerror(error));
     destroy(reconciler);
     return NULL;
 }
@@ -187,7 +187,7 @@ bool reconcile_due(const struct config *config, moment deadline,
     int fd = deadline_fd(deadline);
     for (size_t i = 0; fd >= 0 && i < config->sources && clock_now() < deadline; i++) {
         const struct source *source = &config->source[i];
-        struct why why = {""};
+        struct error why = {0};
         if (closeapi_due(config, source) > clock_unix_ms())
             continue;
         enum reconcile_result result = reconcile(config, source, fd, true, &why);

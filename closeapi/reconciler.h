@@ -15,7 +15,7 @@ bool reconciler_is_wanted(const struct config *config);
 
 /* Starts the thread. config must outlive it. Of several processes with one state directory one reconciles at a time,
  * and the others see that it was done. Returns NULL with the reason. */
-struct reconciler *reconciler_start(const struct config *config, struct why *why);
+struct reconciler *reconciler_start(const struct config *config, struct error *why);
 
 /* Tells it to end, and does not wait. NULL is allowed, as below. */
 void reconciler_hurry(struct reconciler *reconciler);

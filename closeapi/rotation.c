@@ -20,7 +20,7 @@ bool rotation_read(const char *directory, struct rotation *rotation)
     return good;
 }
 
-bool rotation_write(const char *directory, const struct rotation *rotation, struct why *why)
+bool rotation_write(const char *directory, const struct rotation *rotation, struct error *why)
 {
     char text[400];
     snprintf(text, sizeof text, "from = %s\nto = %s\ncreated_us = %lld\n", rotation->from, rotation->to,
@@ -28,7 +28,7 @@ bool rotation_write(const char *directory, const struct rotation *rotation, stru
     return small_file_replace(directory, NOTE, text, why);
 }
 
-static enum close_result end(const struct subscribing *work, const struct rotation *rotation, struct why *why)
+static enum close_result end(const struct subscribing *work, const struct rotation *rotation, struct error *why)
 {
     enum close_result result = subscriptions_delete(work->client, rotation->from, why);
     if (result != CLOSE_DONE)
@@ -42,7 +42,7 @@ static enum close_result end(const struct subscribing *work, const struct rotati
     return CLOSE_DONE;
 }
 
-enum close_result rotation_go_on(const struct subscribing *work, int64_t complete_us, bool *ended, struct why *why)
+enum close_result rotation_go_on(const struct subscribing *work, int64_t complete_us, bool *ended, struct error *why)
 {
     struct rotation rotation;
     *ended = false;
@@ -50,15 +50,15 @@ enum close_result rotation_go_on(const struct subscribing *work, int64_t complet
     if (!rotation_read(work->directory, &rotation))
         return CLOSE_DONE;
     if (!keyring_was_used(work->config->state_dir, rotation.to)) {
-        why_set(why, "nothing has come from the new subscription %s yet, so the old one %s stays", rotation.to,
-                rotation.from);
+        error_set(why, "nothing has come from the new subscription %s yet, so the old one %s stays", rotation.to,
+                  rotation.from);
         return CLOSE_DONE;
     }
     if (complete_us <= rotation.created_us) {
-        why_set(why,
-                "the Event Log is not reconciled past the new subscription's creation yet (that takes 5 minutes "
-                "at least), so the old one %s stays",
-                rotation.from);
+        error_set(why,
+                  "the Event Log is not reconciled past the new subscription's creation yet (that takes 5 minutes "
+                  "at least), so the old one %s stays",
+                  rotation.from);
         return CLOSE_DONE;
     }
     enum close_result result = end(work, &rotation, why);

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool cannot(const char *what, struct why *why)
+static bool cannot(const char *what, struct error *why)
 {
-    why_set(why, "cannot %s a temporary file in the state directory: %s", what, strerror(errno));
+    error_set(why, "cannot %s a temporary file in the state directory: %s", what, strerror(errno));
     return false;
 }
 
@@ -25,7 +25,7 @@ bool spool_begin_run(struct spool *spool)
     return true;
 }
 
-bool spool_open(struct spool *spool, const char *directory, struct why *why)
+bool spool_open(struct spool *spool, const char *directory, struct error *why)
 {
     char path[4096];
     *spool = (struct spool){.fd = -1};
@@ -41,7 +41,7 @@ bool spool_open(struct spool *spool, const char *directory, struct why *why)
         unlink(path);
     if (spool_begin_run(spool))
         return true;
-    why_set(why, "out of memory");
+    error_set(why, "out of memory");
     spool_close(spool);
     return false;
 }
@@ -78,7 +78,7 @@ static bool read_all(const struct spool *spool, void *bytes, size_t length, uint
     return true;
 }
 
-bool spool_put(struct spool *spool, const char *bytes, size_t length, int64_t order, struct why *why)
+bool spool_put(struct spool *spool, const char *bytes, size_t length, int64_t order, struct error *why)
 {
     struct spool_run *run = &spool->runs[spool->run_count - 1];
     struct spool_trailer trailer = {length, order};
@@ -100,7 +100,7 @@ static struct spool_run *first_run(const struct spool *spool)
     return first;
 }
 
-bool spool_take(struct spool *spool, struct buffer *out, int64_t *order, struct why *why)
+bool spool_take(struct spool *spool, struct buffer *out, int64_t *order, struct error *why)
 {
     struct spool_run *run = first_run(spool);
     why->text[0] = '\0';
@@ -111,7 +111,7 @@ bool spool_take(struct spool *spool, struct buffer *out, int64_t *order, struct 
     buffer_clear(out);
     char *room = buffer_room(out, length);
     if (room == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     if (!read_all(spool, room, length, begin))

@@ -29,16 +29,16 @@ struct spool {
 };
 
 /* Makes an empty one, with a first run, in a directory. Returns false with the reason. */
-bool spool_open(struct spool *spool, const char *directory, struct why *why);
+bool spool_open(struct spool *spool, const char *directory, struct error *why);
 
 /* What is put from now on is a run of its own. Returns false when memory is out. */
 bool spool_begin_run(struct spool *spool);
 
 /* Puts one into the run in hand. */
-bool spool_put(struct spool *spool, const char *bytes, size_t length, int64_t order, struct why *why);
+bool spool_put(struct spool *spool, const char *bytes, size_t length, int64_t order, struct error *why);
 
 /* Takes the one with the smallest order into out. Returns false when there is none (then why is "") or it failed. */
-bool spool_take(struct spool *spool, struct buffer *out, int64_t *order, struct why *why);
+bool spool_take(struct spool *spool, struct buffer *out, int64_t *order, struct error *why);
 
 /* Forgets all; one empty run is left. */
 void spool_clear(struct spool *spool);

@@ -39,7 +39,7 @@ static int64_t *field_of(struct reconcile_state *state, size_t i)
     return (int64_t *)(void *)((char *)state + fields[i].offset);
 }
 
-bool reconcile_state_read(const char *directory, struct reconcile_state *state, struct why *why)
+bool reconcile_state_read(const char *directory, struct reconcile_state *state, struct error *why)
 {
     bool missing;
     char types[TYPES_MOST];
@@ -53,12 +53,12 @@ bool reconcile_state_read(const char *directory, struct reconcile_state *state, 
     small_value(text, "trouble", state->trouble, sizeof state->trouble);
     bool good = !small_value(text, "types", types, sizeof types) || (state->types = strdup(types)) != NULL;
     if (!good)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     small_file_free(text);
     return good;
 }
 
-bool reconcile_state_write(const char *directory, const struct reconcile_state *state, struct why *why)
+bool reconcile_state_write(const char *directory, const struct reconcile_state *state, struct error *why)
 {
     struct buffer text = {0};
     struct reconcile_state copy = *state;
@@ -80,7 +80,7 @@ bool reconcile_state_write(const char *directory, const struct reconcile_state *
     buffer_append(&text, "", 1);
     bool good = !text.failed;
     if (!good)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     good = good && small_file_replace(directory, FILE_NAME, text.data, why);
     buffer_free(&text);
     return good;
@@ -94,7 +94,7 @@ void reconcile_state_free(struct reconcile_state *state)
 
 /* Only looks: makes no directory. */
 static bool look(const struct config *config, const struct source *source, struct reconcile_state *state,
-                 struct why *why)
+                 struct error *why)
 {
     char directory[SMALL_PATH];
     *state = (struct reconcile_state){.types = NULL};
@@ -106,7 +106,7 @@ static bool look(const struct config *config, const struct source *source, struc
 
 /* A loss that no run has seen yet has set the claim back all the same. Returns false with the reason. */
 static bool look_at_loss(const struct config *config, const struct source *source, struct reconcile_state *state,
-                         bool *waits, struct why *why)
+                         bool *waits, struct error *why)
 {
     struct loss loss;
     bool any;
@@ -138,7 +138,7 @@ static bool look_at_loss(const struct config *config, const struct source *sourc
 }
 
 bool closeapi_completeness(const struct config *config, const struct source *source, struct completeness *out,
-                           struct why *why)
+                           struct error *why)
 {
     struct reconcile_state state;
     bool lost;
@@ -167,7 +167,7 @@ bool closeapi_completeness(const struct config *config, const struct source *sou
     snprintf(out->trouble, sizeof out->trouble, "%s", state.trouble);
     if (out->types != NULL)
         return true;
-    why_set(why, "out of memory");
+    error_set(why, "out of memory");
     return false;
 }
 
@@ -209,7 +209,7 @@ const char *completeness_words(const struct completeness *completeness, char out
 /* What is read again must be known again: else it would be sent twice. */
 #define REMEMBERED_MS (INT64_C(2) * 3600 * 1000)
 
-bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct why *why)
+bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct error *why)
 {
     const char *fault = NULL;
     if (source->close_api_key == NULL)
@@ -223,7 +223,7 @@ bool closeapi_can_reconcile(const struct config *config, const struct source *so
     else if (config->dedupe_window_ms < REMEMBERED_MS)
         fault = "dedupe_window is too short: what was delivered would be sent again; 31d is its default";
     if (fault != NULL)
-        why_set(why, "source %s cannot be reconciled: %s", source->name, fault);
+        error_set(why, "source %s cannot be reconciled: %s", source->name, fault);
     return fault == NULL;
 }
 
@@ -251,7 +251,7 @@ bool closeapi_left_over(const struct config *config, char name[static 256])
 int64_t closeapi_due(const struct config *config, const struct source *source)
 {
     struct reconcile_state state;
-    struct why why;
+    struct error why;
     if (source->reconcile_interval_ms == 0 || !closeapi_can_reconcile(config, source, NULL))
         return INT64_MAX;
     if (!look(config, source, &state, &why))

@@ -19,8 +19,8 @@ struct reconcile_state {
 };
 
 /* Reads it; a missing one is all zero. Returns false with the reason. Free with reconcile_state_free. */
-bool reconcile_state_read(const char *directory, struct reconcile_state *state, struct why *why);
-bool reconcile_state_write(const char *directory, const struct reconcile_state *state, struct why *why);
+bool reconcile_state_read(const char *directory, struct reconcile_state *state, struct error *why);
+bool reconcile_state_write(const char *directory, const struct reconcile_state *state, struct error *why);
 void reconcile_state_free(struct reconcile_state *state);
 
 #endif

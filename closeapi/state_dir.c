@@ -15,11 +15,11 @@
 #define LOOK_MS 50 /* between tries for a lock: its end is not told */
 
 bool closeapi_directory(const struct config *config, const struct source *source, char out[static 4096],
-                        struct why *why)
+                        struct error *why)
 {
     char name[200];
     if (config->state_dir == NULL) {
-        why_set(why, "there is no state_dir, where keys and progress are kept: set it in the configuration");
+        error_set(why, "there is no state_dir, where keys and progress are kept: set it in the configuration");
         return false;
     }
     char parent[SMALL_PATH];
@@ -27,7 +27,7 @@ bool closeapi_directory(const struct config *config, const struct source *source
     int length = snprintf(parent, sizeof parent, "%s", config->state_dir);
     char *slash = strrchr(parent, '/');
     if (length >= (int)sizeof parent || slash == NULL || slash == parent) {
-        why_set(why, "state_dir %.200s cannot be used", config->state_dir);
+        error_set(why, "state_dir %.200s cannot be used", config->state_dir);
         return false;
     }
     *slash = '\0';
@@ -36,19 +36,19 @@ bool closeapi_directory(const struct config *config, const struct source *source
 }
 
 /* Says who has the lock. */
-static void describe_holder(const char *path, struct why *why)
+static void describe_holder(const char *path, struct error *why)
 {
     struct lock_holder holder = lock_find_holder(path);
     if (holder.stopped)
-        why_set(why, "process %ld is at it, and was stopped (Ctrl-Z): `kill -CONT %ld` lets it go on", (long)holder.pid,
-                (long)holder.pid);
+        error_set(why, "process %ld is at it, and was stopped (Ctrl-Z): `kill -CONT %ld` lets it go on",
+                  (long)holder.pid, (long)holder.pid);
     else if (holder.pid > 0)
-        why_set(why, "process %ld is at it now: try again when it has ended", (long)holder.pid);
+        error_set(why, "process %ld is at it now: try again when it has ended", (long)holder.pid);
     else
-        why_set(why, "another process is at it now: try again when it has ended");
+        error_set(why, "another process is at it now: try again when it has ended");
 }
 
-bool closeapi_is_stopped(const struct config *config, const struct source *source, struct why *why)
+bool closeapi_is_stopped(const struct config *config, const struct source *source, struct error *why)
 {
     char path[SMALL_PATH];
     int length = snprintf(path, sizeof path, "%s/closeapi/%s/reconcile.lock", config->state_dir, source->name);
@@ -58,7 +58,7 @@ bool closeapi_is_stopped(const struct config *config, const struct source *sourc
     return true;
 }
 
-int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct why *why)
+int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct error *why)
 {
     char path[SMALL_PATH];
     const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
@@ -73,7 +73,7 @@ int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, stru
         if (error == EWOULDBLOCK)
             describe_holder(path, why);
         else
-            why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+            error_set(why, "cannot lock %.300s: %s", path, strerror(error));
         if (fd >= 0)
             close(fd);
         return -1;
@@ -81,17 +81,17 @@ int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, stru
     return fd;
 }
 
-static bool pause_name(char out[static 128], const char *id, struct why *why)
+static bool pause_name(char out[static 128], const char *id, struct error *why)
 {
     if (!keyring_id_is_good(id)) {
-        why_set(why, "\"%.60s\" cannot be the id of a subscription", id);
+        error_set(why, "\"%.60s\" cannot be the id of a subscription", id);
         return false;
     }
     snprintf(out, 128, "paused-%s", id);
     return true;
 }
 
-bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct why *why)
+bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct error *why)
 {
     char name[128];
     if (!pause_name(name, id, why))

@@ -32,7 +32,7 @@ static bool was_before(const char *note, const char *id)
 }
 
 /* Writes the note; its size makes sure that there is room for the key. */
-static bool write_note(const struct subscribing *work, const char *url, struct why *why)
+static bool write_note(const struct subscribing *work, const char *url, struct error *why)
 {
     char text[12000];
     size_t at = (size_t)snprintf(text, sizeof text,
@@ -63,7 +63,7 @@ static bool is_held(const struct subscribing *work, const char *id)
 
 /* Keeps the key of a subscription that shows it. */
 static bool store_key(const struct subscribing *work, const struct subscription *subscription, int64_t date_ms,
-                      const char *url, struct why *why)
+                      const char *url, struct error *why)
 {
     struct held_key key = {.created_ms = date_ms > 0 ? date_ms : clock_unix_ms()};
     snprintf(key.source, sizeof key.source, "%s", work->source->name);
@@ -74,7 +74,7 @@ static bool store_key(const struct subscribing *work, const struct subscription 
 /* Sees to all in the list that the note is about and whose key is not held: takes the key over where Close shows it,
  * else removes it. taken: where the id of one whose key was taken over goes; NULL: none is to be taken over. */
 static enum close_result sweep(const struct subscribing *work, const struct subscriptions *list, const char *note,
-                               char *taken, bool *changed, struct why *why)
+                               char *taken, bool *changed, struct error *why)
 {
     char url[2100];
     enum close_result result = CLOSE_DONE;
@@ -109,7 +109,7 @@ static enum close_result sweep(const struct subscribing *work, const struct subs
 }
 
 /* Sweeps what the note is about, and ends it. */
-static enum close_result clear_note(const struct subscribing *work, char *taken, bool *changed, struct why *why)
+static enum close_result clear_note(const struct subscribing *work, char *taken, bool *changed, struct error *why)
 {
     bool missing;
     keyring_tidy(work->config->state_dir);
@@ -131,7 +131,7 @@ static bool is_there(const void *context, const char *id)
     return subscriptions_find(work->list, id) != NULL || is_held(work, id);
 }
 
-enum close_result subscribe_recover(const struct subscribing *work, bool *changed, struct why *why)
+enum close_result subscribe_recover(const struct subscribing *work, bool *changed, struct error *why)
 {
     char taken[KEYRING_ID] = "";
     enum close_result result = clear_note(work, taken, changed, why);
@@ -144,7 +144,7 @@ enum close_result subscribe_recover(const struct subscribing *work, bool *change
 
 /* The answer was lost: looks for what was made. id is set when its key could be taken over. */
 static enum close_result look_for_it(const struct subscribing *work, char id[static KEYRING_ID], int64_t *created_ms,
-                                     struct why *why)
+                                     struct error *why)
 {
     struct subscriptions list;
     const struct timespec late = {.tv_sec = LATE_MS / 1000};
@@ -165,12 +165,12 @@ static enum close_result look_for_it(const struct subscribing *work, char id[sta
 
 /* Close has made it: keeps the key, or removes what nobody could use. */
 static enum close_result keep_made(const struct subscribing *work, const struct subscriptions *made, const char *url,
-                                   char id[static KEYRING_ID], int64_t *created_ms, struct why *why)
+                                   char id[static KEYRING_ID], int64_t *created_ms, struct error *why)
 {
     const struct subscription *one = &made->at[0];
-    struct why failed = {""};
+    struct error failed = {0};
     if (one->signature_key[0] == '\0')
-        why_set(&failed, "Close gave no signature_key with the new subscription");
+        error_set(&failed, "Close gave no signature_key with the new subscription");
     else if (store_key(work, one, made->date_ms, url, &failed)) {
         snprintf(id, KEYRING_ID, "%s", one->id);
         *created_ms = made->date_ms;
@@ -178,14 +178,14 @@ static enum close_result keep_made(const struct subscribing *work, const struct 
     }
     enum close_result result = subscriptions_delete(work->client, one->id, why);
     if (result == CLOSE_DONE)
-        why_set(why, "%.300s: the subscription was removed in Close again", failed.text);
+        error_set(why, "%.300s: the subscription was removed in Close again", failed.text);
     else
-        why_prefix(why, "%.150s, and the new subscription %s could not be removed in Close: ", failed.text, one->id);
+        error_prefix(why, "%.150s, and the new subscription %s could not be removed in Close: ", failed.text, one->id);
     return result == CLOSE_DONE ? CLOSE_REFUSED : CLOSE_UNKNOWN;
 }
 
 /* Removes what may have been made twice, where an answer was lost, and the note. */
-static enum close_result tidy_up(const struct subscribing *work, struct why *why)
+static enum close_result tidy_up(const struct subscribing *work, struct error *why)
 {
     struct subscriptions list;
     bool changed;
@@ -200,7 +200,7 @@ static enum close_result tidy_up(const struct subscribing *work, struct why *why
 }
 
 static enum close_result create(const struct subscribing *work, const char *body, const char *url,
-                                char id[static KEYRING_ID], int64_t *created_ms, struct why *why)
+                                char id[static KEYRING_ID], int64_t *created_ms, struct error *why)
 {
     bool lost = false;
     enum close_result result = CLOSE_UNKNOWN;
@@ -222,10 +222,10 @@ static enum close_result create(const struct subscribing *work, const char *body
             break;
     }
     if (result == CLOSE_UNKNOWN) {
-        why_prefix(why, "whether Close has made the subscription is not known; run subscribe again, which looks: ");
+        error_prefix(why, "whether Close has made the subscription is not known; run subscribe again, which looks: ");
         return result;
     }
-    struct why reason = {""};
+    struct error reason = {0};
     bool tidy = lost ? tidy_up(work, &reason) == CLOSE_DONE : small_file_remove(work->directory, NOTE, &reason);
     if (!tidy)
         log_write(LEVEL_WARN, "msg=not_tidied_up source=%s reason=\"%s\"", work->source->name, reason.text);
@@ -233,7 +233,7 @@ static enum close_result create(const struct subscribing *work, const char *body
 }
 
 enum close_result subscribe_create(const struct subscribing *work, const char *body, const char *url,
-                                   char id[static KEYRING_ID], int64_t *created_ms, struct why *why)
+                                   char id[static KEYRING_ID], int64_t *created_ms, struct error *why)
 {
     sigset_t ending, before;
     sigemptyset(&ending);

@@ -16,18 +16,18 @@ static const char *text_of(struct json_object *json, const char *name)
     return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
 }
 
-static bool add(struct subscriptions *list, struct json_object *json, struct why *why)
+static bool add(struct subscriptions *list, struct json_object *json, struct error *why)
 {
     const char *id = json_object_is_type(json, json_type_object) ? text_of(json, "id") : "";
     if (!keyring_id_is_good(id)) {
-        why_set(why, "Close answered with a subscription that has no usable id: is close_api_url right?");
+        error_set(why, "Close answered with a subscription that has no usable id: is close_api_url right?");
         return false;
     }
     if (subscriptions_find(list, id) != NULL)
         return true;
     struct subscription *more = realloc(list->at, (list->count + 1) * sizeof *more);
     if (more == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     list->at = more;
@@ -46,12 +46,12 @@ static bool add(struct subscriptions *list, struct json_object *json, struct why
 }
 
 /* Takes the document over. */
-static bool keep_document(struct subscriptions *list, struct json_document *document, struct why *why)
+static bool keep_document(struct subscriptions *list, struct json_document *document, struct error *why)
 {
     struct json_document *more = realloc(list->documents, (list->documents_count + 1) * sizeof *more);
     if (more == NULL) {
         json_document_free(document);
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     list->documents = more;
@@ -69,12 +69,12 @@ void subscriptions_free(struct subscriptions *list)
 }
 
 /* Adds the page's subscriptions. *more: another page follows. */
-static bool add_page(struct subscriptions *list, struct json_object *root, bool *more, struct why *why)
+static bool add_page(struct subscriptions *list, struct json_object *root, bool *more, struct error *why)
 {
     struct json_object *data = json_object_object_get(root, "data");
     size_t before = list->count;
     if (!json_object_is_type(data, json_type_array)) {
-        why_set(why, "Close answered without a list of subscriptions: is close_api_url right?");
+        error_set(why, "Close answered without a list of subscriptions: is close_api_url right?");
         return false;
     }
     for (size_t i = 0; i < json_object_array_length(data); i++) {
@@ -83,13 +83,13 @@ static bool add_page(struct subscriptions *list, struct json_object *root, bool 
     }
     *more = json_object_get_boolean(json_object_object_get(root, "has_more"));
     if (*more && list->count == before) {
-        why_set(why, "Close's list of subscriptions does not end: try again later");
+        error_set(why, "Close's list of subscriptions does not end: try again later");
         return false;
     }
     return true;
 }
 
-enum close_result subscriptions_list(struct close_client *client, struct subscriptions *list, struct why *why)
+enum close_result subscriptions_list(struct close_client *client, struct subscriptions *list, struct error *why)
 {
     struct close_answer answer = {0};
     enum close_result result = CLOSE_DONE;
@@ -112,7 +112,7 @@ enum close_result subscriptions_list(struct close_client *client, struct subscri
 
 /* A call that answers with one subscription. */
 static enum close_result call_one(struct close_client *client, const char *method, const char *path, const char *body,
-                                  struct subscriptions *list, struct why *why)
+                                  struct subscriptions *list, struct error *why)
 {
     struct close_answer answer = {0};
     struct json_document document;
@@ -129,18 +129,18 @@ static enum close_result call_one(struct close_client *client, const char *metho
     return result;
 }
 
-static bool path_of(char out[static 128], const char *id, struct why *why)
+static bool path_of(char out[static 128], const char *id, struct error *why)
 {
     if (keyring_id_is_good(id)) {
         snprintf(out, 128, "/webhook/%s/", id);
         return true;
     }
-    why_set(why, "\"%.60s\" cannot be the id of a subscription: `closecrm.fcgi subscriptions` lists them", id);
+    error_set(why, "\"%.60s\" cannot be the id of a subscription: `closecrm.fcgi subscriptions` lists them", id);
     return false;
 }
 
 enum close_result subscriptions_get(struct close_client *client, const char *id, struct subscriptions *list,
-                                    struct why *why)
+                                    struct error *why)
 {
     char path[128];
     *list = (struct subscriptions){0};
@@ -148,12 +148,12 @@ enum close_result subscriptions_get(struct close_client *client, const char *id,
 }
 
 enum close_result subscriptions_create(struct close_client *client, const char *body, struct subscriptions *list,
-                                       struct why *why)
+                                       struct error *why)
 {
     return call_one(client, "POST", "/webhook/", body, list, why);
 }
 
-enum close_result subscriptions_delete(struct close_client *client, const char *id, struct why *why)
+enum close_result subscriptions_delete(struct close_client *client, const char *id, struct error *why)
 {
     char path[128];
     struct close_answer answer = {0};
@@ -165,7 +165,7 @@ enum close_result subscriptions_delete(struct close_client *client, const char *
 }
 
 enum close_result subscriptions_set_status(struct close_client *client, const char *id, const char *status,
-                                           struct why *why)
+                                           struct error *why)
 {
     char path[128], body[64];
     struct subscriptions one;
@@ -176,7 +176,7 @@ enum close_result subscriptions_set_status(struct close_client *client, const ch
     if (result != CLOSE_DONE)
         return result;
     if (one.at[0].status[0] != '\0' && strcmp(one.at[0].status, status) != 0) {
-        why_set(why, "Close left the subscription %s %.40s: try again, or set it in Close", id, one.at[0].status);
+        error_set(why, "Close left the subscription %s %.40s: try again, or set it in Close", id, one.at[0].status);
         result = CLOSE_REFUSED;
     }
     subscriptions_free(&one);

@@ -33,22 +33,22 @@ struct subscriptions {
 
 /* Lists all of the organization. A read that failed is never an empty list. On anything but DONE nothing is to be
  * freed. */
-enum close_result subscriptions_list(struct close_client *client, struct subscriptions *list, struct why *why);
+enum close_result subscriptions_list(struct close_client *client, struct subscriptions *list, struct error *why);
 
 /* Reads one, as a list of one. */
 enum close_result subscriptions_get(struct close_client *client, const char *id, struct subscriptions *list,
-                                    struct why *why);
+                                    struct error *why);
 
 /* Makes one from a body as Close wants it, as a list of one. */
 enum close_result subscriptions_create(struct close_client *client, const char *body, struct subscriptions *list,
-                                       struct why *why);
+                                       struct error *why);
 
 /* Removes one; that it is gone already counts as DONE. */
-enum close_result subscriptions_delete(struct close_client *client, const char *id, struct why *why);
+enum close_result subscriptions_delete(struct close_client *client, const char *id, struct error *why);
 
 /* Sets its status: "active" or "paused". */
 enum close_result subscriptions_set_status(struct close_client *client, const char *id, const char *status,
-                                           struct why *why);
+                                           struct error *why);
 
 const struct subscription *subscriptions_find(const struct subscriptions *list, const char *id);
 

@@ -69,7 +69,7 @@ static void add(struct waiting *waiting, const struct identity *identity)
     }
 }
 
-bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct why *why)
+bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct error *why)
 {
     for (;;) {
         int count = queue_list(queue, source, waiting->last_id, PIECE_EVENTS, PIECE_BYTES, &waiting->events, why);

@@ -16,7 +16,7 @@
 struct told {
     enum apart_result result;
     struct identity identity;
-    struct why why;
+    struct error why;
 };
 
 static void limit(int what, rlim_t most)
@@ -70,7 +70,7 @@ static _Noreturn void make(int fd, const char *body, size_t length, const struct
         told.result = APART_DROPPED;
     if (result == TRANSFORM_FAILED) {
         told.result = APART_FAILED;
-        why_set(&told.why, "out of memory");
+        error_set(&told.why, "out of memory");
     }
     bool written = write_all(fd, (const char *)&told, sizeof told) && write_all(fd, message.data, message.length);
     _exit(written ? 0 : 1);
@@ -103,7 +103,7 @@ static bool read_all(int fd, struct told *told, struct buffer *out)
 }
 
 /* Waits for the child. Returns whether it ended well, else why not. */
-static bool ended_well(pid_t child, struct why *why)
+static bool ended_well(pid_t child, struct error *why)
 {
     int status = 0;
     pid_t waited;
@@ -111,21 +111,21 @@ static bool ended_well(pid_t child, struct why *why)
         waited = waitpid(child, &status, 0);
     while (waited < 0 && errno == EINTR);
     if (waited == child && WIFSIGNALED(status))
-        why_set(why, "making it crashes the program (signal %d, %s): please report this fault", WTERMSIG(status),
-                strsignal(WTERMSIG(status)));
+        error_set(why, "making it crashes the program (signal %d, %s): please report this fault", WTERMSIG(status),
+                  strsignal(WTERMSIG(status)));
     else
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     return waited == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 static enum apart_result run(const char *body, size_t length, const struct rules *rules, struct buffer *out,
                              struct told *told)
 {
-    struct why *why = &told->why;
+    struct error *why = &told->why;
     size_t before = out->length;
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {
-        why_set(why, "no process can be had to make it in: %s", strerror(errno));
+        error_set(why, "no process can be had to make it in: %s", strerror(errno));
         return APART_FAILED;
     }
     pid_t child = fork();
@@ -135,19 +135,19 @@ static enum apart_result run(const char *body, size_t length, const struct rules
     close(ends[1]);
     bool whole = child > 0 && read_all(ends[0], told, out);
     close(ends[0]);
-    struct why ending = {""};
+    struct error ending = {0};
     if (child > 0 && ended_well(child, &ending) && whole)
         return told->result;
     out->length = before;
     if (child < 0)
-        why_set(why, "no process can be had to make it in: %s", strerror(error));
+        error_set(why, "no process can be had to make it in: %s", strerror(error));
     else
         *why = ending;
     return APART_FAILED;
 }
 
 enum apart_result apart_message(const char *body, size_t length, const struct rules *rules, struct buffer *out,
-                                struct why *why)
+                                struct error *why)
 {
     struct told told = {.result = APART_FAILED};
     enum apart_result result = run(body, length, rules, out, &told);
@@ -155,7 +155,7 @@ enum apart_result apart_message(const char *body, size_t length, const struct ru
     return result;
 }
 
-enum apart_result apart_identity(const char *body, size_t length, struct identity *identity, struct why *why)
+enum apart_result apart_identity(const char *body, size_t length, struct identity *identity, struct error *why)
 {
     struct told told = {.result = APART_FAILED};
     struct buffer nothing = {0};

@@ -17,9 +17,9 @@ enum apart_result {
 /* Makes the message in a child, which may take as long as 20 s of CPU time. rules NULL: makes none, and tells MESSAGE
  * of a body that is usable. Call only from a process with one thread. */
 enum apart_result apart_message(const char *body, size_t length, const struct rules *rules, struct buffer *out,
-                                struct why *why);
+                                struct error *why);
 
 /* Finds out, likewise, what makes deliveries of this event the same. Returns MESSAGE, UNUSABLE or FAILED. */
-enum apart_result apart_identity(const char *body, size_t length, struct identity *identity, struct why *why);
+enum apart_result apart_identity(const char *body, size_t length, struct identity *identity, struct error *why);
 
 #endif

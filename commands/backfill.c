@@ -200,7 +200,7 @@ static int run(struct close_side *side, struct wish *wish)
 {
     struct display display;
     struct backfill_report report;
-    struct why why = {""};
+    struct error why = {0};
     open_display(&display);
     wish->order.stop_fd = -1;
     wish->order.patience_ms = PATIENCE_MS;

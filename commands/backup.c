@@ -15,18 +15,18 @@
 #include "queue/backup.h"
 
 /* The web server would show it to everybody. */
-static bool is_outside(const char *path, struct why *why)
+static bool is_outside(const char *path, struct error *why)
 {
     char copy[PATH_MAX], folder[PATH_MAX + 1];
     snprintf(copy, sizeof copy, "%s", path);
     if (realpath(dirname(copy), folder) == NULL) {
-        why_set(why, "cannot write to %.300s: %s", path, strerror(errno));
+        error_set(why, "cannot write to %.300s: %s", path, strerror(errno));
         return false;
     }
     strcat(folder, "/"); /* NOLINT: there is room for it */
     if (!place_looks_shown(folder) && !config_would_show(folder, getenv("DOCUMENT_ROOT")))
         return true;
-    why_set(
+    error_set(
         why,
         "%.300s would lie where a web server shows files to everybody, and it holds keys and customer data: choose a "
         "folder outside",
@@ -34,7 +34,7 @@ static bool is_outside(const char *path, struct why *why)
     return false;
 }
 
-static bool write_backup(const struct state *state, const char *path, struct why *why)
+static bool write_backup(const struct state *state, const char *path, struct error *why)
 {
     struct backup_files files;
     int64_t made_ms = clock_unix_ms();
@@ -53,7 +53,7 @@ int command_backup(int argc, char **argv)
     const char *path = NULL;
     struct state state;
     struct stat status;
-    struct why why = {""};
+    struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, &path))
         return COMMAND_USAGE;
     if (path == NULL)

@@ -22,7 +22,7 @@
 static bool has_key(const struct config *config, const struct source *source)
 {
     struct keyring held;
-    struct why words;
+    struct error words;
     enum signed_state state = signed_look(config, source, &words);
     bool found = source->signature_keys > 0 || state == SIGNED_PART || state == SIGNED_LOST;
     if (found || !keyring_read(config->state_dir, &held, NULL))
@@ -60,7 +60,7 @@ static bool is_plain_http(const char *url)
 /* Tries a source's data plane and says what was found. Returns false when it is not as it should be. */
 static bool try_data_plane(const struct config *config, const struct source *source)
 {
-    struct why why = {""};
+    struct error why = {0};
     bool good = forward_try(config, source, &why);
     printf("  data plane: %s: %s\n", good ? "ok" : "WRONG", why.text);
     return good;
@@ -69,7 +69,7 @@ static bool try_data_plane(const struct config *config, const struct source *sou
 /* Asks Close whether it takes the API key, and looks at the subscriptions, where the source has a key. */
 static bool try_close(const struct config *config, const struct source *source)
 {
-    struct why why = {""};
+    struct error why = {0};
     if (source->close_api_key == NULL)
         return true;
     bool good = closeapi_try(config, source, &why);
@@ -133,7 +133,7 @@ int command_check(int argc, char **argv)
     const struct option_spec specs[] = {{"--offline", NULL, &offline}};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "check: %s\n", why.text);

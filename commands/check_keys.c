@@ -10,7 +10,7 @@
 
 size_t check_source_keys(const struct config *config, const struct source *source)
 {
-    struct why words = {""};
+    struct error words = {0};
     enum signed_state state = signed_look(config, source, &words);
     if (source->signature_none)
         printf("  warning: signature_key = none: whoever knows the address and the write key can send events\n");

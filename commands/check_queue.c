@@ -98,7 +98,7 @@ static bool could_be_made(const char *directory)
 
 static bool is_good(const char *directory, const struct stat *status)
 {
-    struct why why = {""};
+    struct error why = {0};
     if (!S_ISDIR(status->st_mode)) {
         printf("  WRONG: it is no directory\n");
         return false;
@@ -281,7 +281,7 @@ static void tell_mended(const struct config *config, const struct overview *over
 }
 
 /* Gathers all and lets go of the queue before anything is printed. */
-static bool gather(const struct config *config, struct overview *overview, const bool *delivers, struct why *why)
+static bool gather(const struct config *config, struct overview *overview, const bool *delivers, struct error *why)
 {
     struct queue *queue = queue_open(config, why);
     bool good = queue != NULL && overview_gather(overview, queue, config, why);
@@ -295,7 +295,7 @@ static bool gather(const struct config *config, struct overview *overview, const
 static size_t check_left_behind(const struct config *config)
 {
     uint64_t waiting;
-    struct why why = {""};
+    struct error why = {0};
     bool known = queue_left_behind(config, &waiting, &why);
     if (known && waiting == 0)
         return 0;
@@ -315,7 +315,7 @@ static size_t check_left_behind(const struct config *config)
 size_t check_queue(const struct config *config, const bool *delivers, bool *stands_still)
 {
     struct overview overview = {.source = NULL};
-    struct why why = {""};
+    struct error why = {0};
     size_t wrong = 0;
     *stands_still = false;
     switch (state_take_on_owner(config, &why)) {

@@ -11,27 +11,27 @@
 
 #define LOCK_WAIT_MS 5000
 
-int close_side_failed(const struct close_side *side, const struct why *why)
+int close_side_failed(const struct close_side *side, const struct error *why)
 {
     fprintf(stderr, "%s: %s\n", side->command, why->text);
     return COMMAND_FAILED;
 }
 
 /* What root makes the program cannot read. Without a queue on disk it cannot be told whose it must be. */
-static bool may_open(const struct config *config, struct why *why)
+static bool may_open(const struct config *config, struct error *why)
 {
     if (config->queue != QUEUE_NONE)
         return state_may_open(config, why);
     if (geteuid() != 0)
         return true;
-    why_set(why, "run this as the user as which the web server runs the program, not as root");
+    error_set(why, "run this as the user as which the web server runs the program, not as root");
     return false;
 }
 
 int close_side_begin(struct close_side *side, const char *command, const char *source)
 {
     static const struct close_options options = {.patience_ms = CLOSE_SIDE_PATIENCE_MS, .stop_fd = -1};
-    struct why why = {""};
+    struct error why = {0};
     *side = (struct close_side){.command = command, .lock = -1};
     side->config = config_load(&why);
     if (side->config == NULL) {
@@ -59,7 +59,7 @@ struct subscribing close_side_work(const struct close_side *side)
 
 int close_side_list(struct close_side *side)
 {
-    struct why why = {""};
+    struct error why = {0};
     bool changed = false;
     side->lock = closeapi_lock(side->directory, "subscribe.lock", LOCK_WAIT_MS, &why);
     if (side->lock < 0 || subscriptions_list(side->client, &side->list, &why) != CLOSE_DONE)
@@ -77,9 +77,9 @@ int close_side_list(struct close_side *side)
 
 int close_side_queue(struct close_side *side)
 {
-    struct why why = {""};
+    struct error why = {0};
     if (side->config->queue == QUEUE_NONE) {
-        why_set(&why, "this needs a queue that keeps events: set queue = sqlite in the configuration");
+        error_set(&why, "this needs a queue that keeps events: set queue = sqlite in the configuration");
         close_side_failed(side, &why);
         return COMMAND_CONFIGURATION;
     }

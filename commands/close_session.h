@@ -33,7 +33,7 @@ int close_side_list(struct close_side *side);
 int close_side_queue(struct close_side *side);
 
 /* "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */
-int close_side_failed(const struct close_side *side, const struct why *why);
+int close_side_failed(const struct close_side *side, const struct error *why);
 
 struct subscribing close_side_work(const struct close_side *side);
 

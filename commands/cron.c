@@ -76,7 +76,7 @@ static void look_at_end(const struct counts *counts, struct findings *findings, 
 
 static void look_at_source(struct findings *findings, const char *source)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct counts counts;
     struct notes notes;
     char words[LOG_QUOTED];
@@ -100,7 +100,7 @@ static void look_at_source(struct findings *findings, const char *source)
 /* Every source that the queue knows: events of one that is configured no more wait, too. */
 static void look_at_sources(struct findings *findings)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct strings names;
     if (!queue_names(findings->queue, &names, &why))
         problem(findings, "%s", why.text);
@@ -111,7 +111,7 @@ static void look_at_sources(struct findings *findings)
 
 static void look_at_letters(struct findings *findings)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct letters found = {0};
     char words[LOG_QUOTED], last[LOG_QUOTED + 128] = "";
     size_t count = 0;
@@ -152,7 +152,7 @@ static void look_at_disk(struct findings *findings)
 static void look_at_keys(struct findings *findings)
 {
     for (size_t i = 0; i < findings->config->sources; i++) {
-        struct why words = {""};
+        struct error words = {0};
         enum signed_state state = signed_look(findings->config, &findings->config->source[i], &words);
         if (state == SIGNED_PART || state == SIGNED_LOST)
             problem(findings, "%s", words.text);
@@ -172,7 +172,7 @@ static void look_at_left_over(struct findings *findings)
 
 static void look(struct findings *findings)
 {
-    struct why why = {""};
+    struct error why = {0};
     findings->queue = queue_open(findings->config, &why);
     if (findings->queue == NULL) {
         problem(findings, "%s", why.text);
@@ -206,7 +206,7 @@ static void tell_trouble(void *context, const char *source, const char *words)
 /* Forwards and reconciles until the deadline. Where something is to be reconciled, a backlog that takes all the time
  * gets half of it at first. Another process that forwards or reconciles already does so for this one, too. Returns
  * false with the reason when the queue cannot be opened. */
-static bool work(struct findings *findings, moment deadline, struct why *why)
+static bool work(struct findings *findings, moment deadline, struct error *why)
 {
     const struct config *config = findings->config;
     moment first = deadline;
@@ -223,7 +223,7 @@ static bool work(struct findings *findings, moment deadline, struct why *why)
 /* What a queue requires that keeps something. */
 static void keep(struct findings *findings, moment deadline)
 {
-    struct why why = {""};
+    struct error why = {0};
     const char *directory = findings->config->state_dir;
     if (!state_may_open(findings->config, &why)) {
         problem(findings, "%s", why.text);
@@ -260,7 +260,7 @@ int command_cron(int argc, char **argv)
     if (!read_seconds(text, &seconds))
         return options_wrong(argv[0], "--seconds needs a whole number from 1 to %d", SECONDS_MOST);
     moment deadline = clock_now() + (moment)seconds * 1000;
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "cron: %s\n", why.text);

@@ -150,7 +150,7 @@ static size_t next_page(const struct letter_filter *filter, uint64_t *after)
 }
 
 /* A misspelt name would look like a source without dead letters. */
-static bool knows_source(struct queue *queue, const char *source, struct why *why)
+static bool knows_source(struct queue *queue, const char *source, struct error *why)
 {
     struct strings names;
     bool known = source == NULL;
@@ -159,21 +159,21 @@ static bool knows_source(struct queue *queue, const char *source, struct why *wh
     for (size_t i = 0; i < names.count; i++)
         known = known || strcmp(names.at[i], source) == 0;
     if (!known)
-        why_set(why, "the queue knows no source %.64s", source);
+        error_set(why, "the queue knows no source %.64s", source);
     queue_names_free(&names);
     return known;
 }
 
 bool letters_walk(struct queue *queue, struct letter_filter *filter,
-                  bool (*page)(void *context, const struct letter_page *found, struct why *why), void *context,
-                  struct why *why)
+                  bool (*page)(void *context, const struct letter_page *found, struct error *why), void *context,
+                  struct error *why)
 {
     struct letters letters = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct fitting *fitting = calloc(1, sizeof *fitting);
     uint64_t after = 0;
     size_t most;
     if (fitting == NULL)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     bool good = fitting != NULL && knows_source(queue, filter->source, why);
     filter->ids_found = 0;
     while (good && (most = next_page(filter, &after)) > 0) {

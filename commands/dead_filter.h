@@ -44,7 +44,7 @@ struct letter_page {
 /* Calls page for all letters that fit, some hundreds at a time, holding nothing of the queue meanwhile; it returns
  * false with the reason to end the walk. Returns false with the reason when that or the queue failed. */
 bool letters_walk(struct queue *queue, struct letter_filter *filter,
-                  bool (*page)(void *context, const struct letter_page *found, struct why *why), void *context,
-                  struct why *why);
+                  bool (*page)(void *context, const struct letter_page *found, struct error *why), void *context,
+                  struct error *why);
 
 #endif

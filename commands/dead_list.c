@@ -46,7 +46,7 @@ static bool print_json(struct list *list, const struct letter *letter, const str
 }
 
 /* Ends the walk without a reason once stdout takes no more: a pager may be closed before the end. */
-static bool print_page(void *context, const struct letter_page *found, struct why *why)
+static bool print_page(void *context, const struct letter_page *found, struct error *why)
 {
     struct list *list = context;
     queue_rest(list->queue);
@@ -54,7 +54,7 @@ static bool print_page(void *context, const struct letter_page *found, struct wh
         if (!list->json) {
             print_line(list, found->letter[i], &found->headline[i]);
         } else if (!print_json(list, found->letter[i], &found->headline[i])) {
-            why_set(why, "out of memory");
+            error_set(why, "out of memory");
             return false;
         }
     }
@@ -67,7 +67,7 @@ int command_dead_list(int argc, char **argv)
     struct list list = {.json = false};
     const struct option_spec specs[] = {{"--json", NULL, &list.json}};
     struct state state;
-    struct why why = {""};
+    struct error why = {0};
     int code;
     if (!letter_filter_read(&filter, argc, argv, specs, 1)) {
         code = COMMAND_USAGE;

@@ -14,7 +14,7 @@
 
 /* What the two commands differ in. */
 struct deed {
-    bool (*act)(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct why *why);
+    bool (*act)(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct error *why);
     bool asks;     /* it cannot be undone */
     bool forwards; /* it needs a source that is configured, else what is replayed waits for ever */
     const char *would, *doing, *did;
@@ -42,7 +42,7 @@ static bool is_left_alone(const struct work *work, const struct letter *letter)
     return work->deed->forwards && config_source(work->state.config, letter->source) == NULL;
 }
 
-static bool count_page(void *context, const struct letter_page *found, struct why *why)
+static bool count_page(void *context, const struct letter_page *found, struct error *why)
 {
     struct work *work = context;
     (void)why;
@@ -60,7 +60,7 @@ static bool count_page(void *context, const struct letter_page *found, struct wh
     return true;
 }
 
-static bool act_on_page(void *context, const struct letter_page *found, struct why *why)
+static bool act_on_page(void *context, const struct letter_page *found, struct error *why)
 {
     struct work *work = context;
     uint64_t ids[STEP_MOST];
@@ -116,7 +116,7 @@ static void print_summary(const struct work *work)
 /* Letters that die meanwhile are not meant: the walk ends at the last that was counted. */
 static int act(struct work *work, const char *command)
 {
-    struct why why = {""};
+    struct error why = {0};
     if (!letters_walk(work->state.queue, &work->filter, count_page, work, &why))
         return state_failed(command, &why);
     queue_rest(work->state.queue);

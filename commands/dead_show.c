@@ -12,7 +12,7 @@
 
 #define LETTER_BYTES ((size_t)1 << 20) /* the first always comes */
 
-static bool show(const struct config *config, const struct letter *letter, struct why *why)
+static bool show(const struct config *config, const struct letter *letter, struct error *why)
 {
     char date[WHEN_SIZE];
     printf("dead letter %" PRIu64 " of source %s\n", letter->id, letter->source);
@@ -30,7 +30,7 @@ int command_dead_show(int argc, char **argv)
     uint64_t id;
     struct state state;
     struct letters letters = {NULL, 0, 0, {NULL, 0, 0, false}};
-    struct why why = {""};
+    struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, &text))
         return COMMAND_USAGE;
     if (text == NULL || !number_read(text, &id))
@@ -41,7 +41,7 @@ int command_dead_show(int argc, char **argv)
     queue_close(state.queue); /* what is shown is a copy: the terminal may take its time */
     state.queue = NULL;
     if (found == 0 || (found > 0 && letters.at[0].id != id)) {
-        why_set(&why, "there is no dead letter %" PRIu64 " (any more)", id);
+        error_set(&why, "there is no dead letter %" PRIu64 " (any more)", id);
         found = 0;
     }
     bool good = found > 0 && show(state.config, &letters.at[0], &why);

@@ -7,14 +7,14 @@
 
 #define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
 
-int find_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct why *why)
+int find_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why)
 {
     int found = queue_list(queue, source, id - 1, 1, EVENT_BYTES, events, why);
     return found <= 0 ? found : events->at[0].id == id;
 }
 
 const char *find_event_source(struct queue *queue, uint64_t id, const struct strings *names, const char *wanted,
-                              struct events *events, struct why *why)
+                              struct events *events, struct error *why)
 {
     char several[200] = "";
     const char *source = NULL;
@@ -34,9 +34,9 @@ const char *find_event_source(struct queue *queue, uint64_t id, const struct str
     if (having == 1)
         return source;
     if (having == 0)
-        why_set(why, "no event %" PRIu64 " waits%s%.64s: `closecrm.fcgi queue list` shows what does", id,
-                wanted == NULL ? "" : " in source ", wanted == NULL ? "" : wanted);
+        error_set(why, "no event %" PRIu64 " waits%s%.64s: `closecrm.fcgi queue list` shows what does", id,
+                  wanted == NULL ? "" : " in source ", wanted == NULL ? "" : wanted);
     else
-        why_set(why, "several sources have an event %" PRIu64 ": say which, with --source:%s", id, several);
+        error_set(why, "several sources have an event %" PRIu64 ": say which, with --source:%s", id, several);
     return NULL;
 }

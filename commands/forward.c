@@ -14,7 +14,7 @@
 
 static int forward_once(const struct config *config)
 {
-    struct why why = {""};
+    struct error why = {0};
     signals_unblock();
     switch (forward_bounded(config, MOMENT_NEVER, &why)) {
     case BOUNDED_DONE:
@@ -31,10 +31,10 @@ static int forward_once(const struct config *config)
     return COMMAND_FAILED;
 }
 
-static bool has_queue(const struct config *config, struct why *why)
+static bool has_queue(const struct config *config, struct error *why)
 {
     if (config->queue == QUEUE_NONE)
-        why_set(why, "queue = none keeps nothing that could be forwarded later");
+        error_set(why, "queue = none keeps nothing that could be forwarded later");
     return config->queue != QUEUE_NONE;
 }
 
@@ -44,7 +44,7 @@ int command_forward(int argc, char **argv)
     const struct option_spec specs[] = {{"--follow", NULL, &follow}};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = config_load(&why);
     int code = COMMAND_FAILED;
     if (config == NULL || !has_queue(config, &why)) {

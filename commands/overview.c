@@ -30,7 +30,7 @@ static void add(struct counts *all, const struct counts *one)
     all->last_delivered_ms = later(all->last_delivered_ms, one->last_delivered_ms);
 }
 
-bool overview_gather(struct overview *overview, struct queue *queue, const struct config *config, struct why *why)
+bool overview_gather(struct overview *overview, struct queue *queue, const struct config *config, struct error *why)
 {
     *overview = (struct overview){.now_ms = clock_unix_ms()};
     if (!queue_names(queue, &overview->names, why) ||
@@ -45,7 +45,7 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
     size_t count = overview->names.count;
     overview->source = calloc(count > 0 ? count : 1, sizeof *overview->source);
     if (overview->source == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     for (size_t i = 0; i < count; i++) {

@@ -19,16 +19,16 @@ struct overview {
     struct strings names;
     struct overview_source *source; /* as many as names, in the same order */
     struct queue_room room;
-    struct counts all;    /* sums; the oldest and the last of all */
-    bool forwarding;      /* a process forwards now */
-    struct why forwarder; /* which, in words */
-    struct why no_room;   /* why nothing new is accepted; "": it is */
-    int64_t last_cron_ms; /* when `cron` ran last; Unix time; 0: never */
-    int64_t now_ms;       /* when it was looked at */
+    struct counts all;      /* sums; the oldest and the last of all */
+    bool forwarding;        /* a process forwards now */
+    struct error forwarder; /* which, in words */
+    struct error no_room;   /* why nothing new is accepted; "": it is */
+    int64_t last_cron_ms;   /* when `cron` ran last; Unix time; 0: never */
+    int64_t now_ms;         /* when it was looked at */
 };
 
 /* Looks at all sources that the queue knows. Free with overview_free, also when it returns false with the reason. */
-bool overview_gather(struct overview *overview, struct queue *queue, const struct config *config, struct why *why);
+bool overview_gather(struct overview *overview, struct queue *queue, const struct config *config, struct error *why);
 
 void overview_free(struct overview *overview);
 

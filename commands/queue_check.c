@@ -17,13 +17,13 @@ static void note_fault(void *context, const char *fault)
 }
 
 /* Checks it, lets go of it, and then prints: whoever leaves a pager open holds nothing up. */
-static bool check_and_print(struct state *state, size_t *faults, struct why *why)
+static bool check_and_print(struct state *state, size_t *faults, struct error *why)
 {
     char *text = NULL;
     size_t length = 0;
     FILE *noted = open_memstream(&text, &length);
     if (noted == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     bool good = queue_check(state->queue, note_fault, noted, faults, why);
@@ -37,7 +37,7 @@ static bool check_and_print(struct state *state, size_t *faults, struct why *why
 
 /* Opening a queue that is marked as damaged repairs it, where nobody else has it open; and what finds the damage while
  * it opens the queue marks it: twice, then, where a repair is wanted. */
-static bool open_anew(struct state *state, bool wants_repair, struct why *why)
+static bool open_anew(struct state *state, bool wants_repair, struct error *why)
 {
     queue_close(state->queue);
     state->queue = queue_open(state->config, why);
@@ -52,7 +52,7 @@ static bool open_anew(struct state *state, bool wants_repair, struct why *why)
 }
 
 /* What repairs have noted of each source, and reconciling has not fetched yet. */
-static bool print_losses(const struct state *state, struct why *why)
+static bool print_losses(const struct state *state, struct error *why)
 {
     bool good = true;
     struct strings names = {NULL, 0};
@@ -72,7 +72,7 @@ static bool print_losses(const struct state *state, struct why *why)
     return good;
 }
 
-static bool repair(struct state *state, struct why *why)
+static bool repair(struct state *state, struct error *why)
 {
     size_t faults = 0;
     if (!open_anew(state, true, why))
@@ -83,11 +83,11 @@ static bool repair(struct state *state, struct why *why)
     if (!check_and_print(state, &faults, why))
         return false;
     if (faults > 0)
-        why_set(why, "it is damaged again: is the disk failing?");
+        error_set(why, "it is damaged again: is the disk failing?");
     return faults == 0;
 }
 
-static bool check(struct state *state, bool wants_repair, struct why *why)
+static bool check(struct state *state, bool wants_repair, struct error *why)
 {
     size_t faults = 0;
     if (!check_and_print(state, &faults, why))
@@ -99,8 +99,8 @@ static bool check(struct state *state, bool wants_repair, struct why *why)
     }
     if (wants_repair)
         return repair(state, why);
-    why_set(why, "the queue is damaged: it is repaired by the first that opens it once no process has it open; to do "
-                 "it now: stop the program, then `closecrm.fcgi queue check --repair`");
+    error_set(why, "the queue is damaged: it is repaired by the first that opens it once no process has it open; to do "
+                   "it now: stop the program, then `closecrm.fcgi queue check --repair`");
     return false;
 }
 
@@ -109,7 +109,7 @@ int command_queue_check(int argc, char **argv)
     bool wants_repair = false;
     const struct option_spec specs[] = {{"--repair", NULL, &wants_repair}};
     struct state state;
-    struct why why = {""};
+    struct error why = {0};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     if (!state_prepare(&state, argv[0]))

@@ -44,7 +44,7 @@ static void print_line(struct list *list, const char *source, const struct event
     fputs(event->replay ? "(a dead letter's replay)\n" : "\n", stdout);
 }
 
-static bool print_event(struct list *list, const char *source, const struct event *event, struct why *why)
+static bool print_event(struct list *list, const char *source, const struct event *event, struct error *why)
 {
     struct headline headline;
     bool good = true;
@@ -61,12 +61,12 @@ static bool print_event(struct list *list, const char *source, const struct even
         print_line(list, source, event, &headline);
     }
     if (!good)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     return good;
 }
 
 /* Lists one source's events, until stdout takes no more: a pager may be closed before the end. */
-static bool list_source(struct list *list, const char *source, struct events *events, struct why *why)
+static bool list_source(struct list *list, const char *source, struct events *events, struct error *why)
 {
     uint64_t after = 0;
     int found = 0;
@@ -86,7 +86,7 @@ static bool list_source(struct list *list, const char *source, struct events *ev
     return found >= 0;
 }
 
-static bool list_all(struct list *list, const char *source, struct why *why)
+static bool list_all(struct list *list, const char *source, struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct strings names = {NULL, 0};
@@ -98,7 +98,7 @@ static bool list_all(struct list *list, const char *source, struct why *why)
         good = list_source(list, names.at[i], &events, why);
     }
     if (good && !known && source != NULL) {
-        why_set(why, "the queue knows no source %.64s", source);
+        error_set(why, "the queue knows no source %.64s", source);
         good = false;
     }
     queue_names_free(&names);
@@ -112,7 +112,7 @@ int command_queue_list(int argc, char **argv)
     const char *source = NULL, *limit = NULL;
     const struct option_spec specs[] = {
         {"--source", &source, NULL}, {"--limit", &limit, NULL}, {"--json", NULL, &list.json}};
-    struct why why = {""};
+    struct error why = {0};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
     if (limit != NULL && !number_read(limit, &list.left))

@@ -18,7 +18,7 @@ static int refuse_configured(const char *command, const char *from)
     return COMMAND_FAILED;
 }
 
-static bool queue_knows(const struct state *state, const char *name, bool *known, struct why *why)
+static bool queue_knows(const struct state *state, const char *name, bool *known, struct error *why)
 {
     struct strings names = {NULL, 0};
     *known = false;
@@ -46,7 +46,7 @@ static void print_moved(const struct moved *moved, const struct closeapi_moved *
 /* What was delivered goes before the position up to which the Event Log was read: what is read again must be known. */
 static int move(const char *command, struct state *state, const char *from, const char *to)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct moved moved = {0};
     struct closeapi_moved files = {.stays = say_what_stays};
     bool known;

@@ -23,12 +23,12 @@ static const char not_answered[] =
 /* Waits for the owner's answer. Returns QUEUE_ASKED when nobody took it in time, and it is withdrawn, or this process
  * owns the reading (*owned): then it is this one's to do. */
 static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, enum queue_answer *answer,
-                            struct why *words, struct why *why)
+                            struct error *words, struct error *why)
 {
     moment begin = clock_now(), reminded = 0;
     bool withdrawn = false;
     for (;;) {
-        struct why unowned;
+        struct error unowned;
         if (!queue_answer(queue, number, answer, words, why))
             return false;
         if (*answer == QUEUE_DONE || *answer == QUEUE_REFUSED)
@@ -40,9 +40,9 @@ static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, en
         if (*owned || withdrawn)
             return true;
         if (clock_now() - begin >= 2 * PATIENCE_MS) { /* taken, and never answered */
-            why_set(words,
-                    "the process that forwards is at it, and has not said how it went: `closecrm.fcgi dead list` "
-                    "shows whether it is one");
+            error_set(words,
+                      "the process that forwards is at it, and has not said how it went: `closecrm.fcgi dead list` "
+                      "shows whether it is one");
             *answer = QUEUE_REFUSED;
             return true;
         }
@@ -55,7 +55,7 @@ static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, en
 }
 
 /* Nobody forwards: what waits is in no one's hands but this process's. */
-static bool do_it(struct queue *queue, const struct queue_request *request, struct why *why)
+static bool do_it(struct queue *queue, const struct queue_request *request, struct error *why)
 {
     struct events found = {0};
     struct verdict verdict = {.id = request->event,
@@ -66,16 +66,16 @@ static bool do_it(struct queue *queue, const struct queue_request *request, stru
     int there = find_event(queue, request->source, request->event, &found, why);
     events_free(&found);
     if (there == 0)
-        why_set(why, "it does not wait any more: it was delivered or settled just now");
+        error_set(why, "it does not wait any more: it was delivered or settled just now");
     if (there <= 0 || !queue_settle(queue, request->source, &verdict, 1, why))
         return false;
-    why_set(why, "it is a dead letter now");
+    error_set(why, "it is a dead letter now");
     return true;
 }
 
-static bool set_aside(struct queue *queue, const struct queue_request *request, struct why *why)
+static bool set_aside(struct queue *queue, const struct queue_request *request, struct error *why)
 {
-    struct why words = {""};
+    struct error words = {0};
     enum queue_answer answer = QUEUE_ASKED;
     int64_t number = 0;
     bool owned = queue_own(queue, &words), withdrawn;
@@ -88,19 +88,19 @@ static bool set_aside(struct queue *queue, const struct queue_request *request, 
     }
     if (owned)
         return do_it(queue, request, why);
-    queue_withdraw(queue, number, true, &withdrawn, &(struct why){""}); /* the answer was read */
-    why_set(why, "%s", answer == QUEUE_REFUSED ? words.text : not_answered);
+    queue_withdraw(queue, number, true, &withdrawn, &(struct error){0}); /* the answer was read */
+    error_set(why, "%s", answer == QUEUE_REFUSED ? words.text : not_answered);
     if (answer == QUEUE_DONE)
         *why = words;
     return answer == QUEUE_DONE;
 }
 
 /* Finds the event and its identity, before threads start. */
-static bool find(struct queue *queue, uint64_t id, const char *wanted, struct queue_request *request, struct why *why)
+static bool find(struct queue *queue, uint64_t id, const char *wanted, struct queue_request *request, struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct strings names = {NULL, 0};
-    struct why unusable;
+    struct error unusable;
     const char *source = NULL;
     int found = -1;
     if (queue_names(queue, &names, why))
@@ -108,7 +108,7 @@ static bool find(struct queue *queue, uint64_t id, const char *wanted, struct qu
     if (source != NULL)
         found = find_event(queue, source, id, &events, why);
     if (found == 0)
-        why_set(why, "event %" PRIu64 " has just gone", id);
+        error_set(why, "event %" PRIu64 " has just gone", id);
     *request = (struct queue_request){.event = id};
     if (found > 0) {
         snprintf(request->source, sizeof request->source, "%s", source);
@@ -127,7 +127,7 @@ int command_queue_set_aside(int argc, char **argv)
     struct queue_request request;
     uint64_t id;
     struct state state;
-    struct why why = {""};
+    struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
     if (text == NULL || !number_read(text, &id))

@@ -11,7 +11,7 @@
 #include "commands/state.h"
 #include "commands/view.h"
 
-static bool show(const struct state *state, const char *source, const struct event *event, struct why *why)
+static bool show(const struct state *state, const char *source, const struct event *event, struct error *why)
 {
     char date[WHEN_SIZE];
     printf("event %" PRIu64 " of source %s, received %s%s\n\n", event->id, source, when_print(event->received_ms, date),
@@ -19,7 +19,7 @@ static bool show(const struct state *state, const char *source, const struct eve
     return view_event(state->config, source, event->body, event->length, why);
 }
 
-static bool find_and_show(struct state *state, uint64_t id, const char *wanted, struct why *why)
+static bool find_and_show(struct state *state, uint64_t id, const char *wanted, struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct strings names = {NULL, 0};
@@ -28,7 +28,7 @@ static bool find_and_show(struct state *state, uint64_t id, const char *wanted, 
         source = find_event_source(state->queue, id, &names, wanted, &events, why);
     int found = source != NULL ? find_event(state->queue, source, id, &events, why) : -1;
     if (found == 0)
-        why_set(why, "event %" PRIu64 " has just gone", id);
+        error_set(why, "event %" PRIu64 " has just gone", id);
     queue_close(state->queue); /* what is shown is a copy: the terminal may take its time */
     state->queue = NULL;
     bool good = found > 0 && show(state, source, &events.at[0], why);
@@ -43,7 +43,7 @@ int command_queue_show(int argc, char **argv)
     const struct option_spec specs[] = {{"--source", &source, NULL}};
     uint64_t id;
     struct state state;
-    struct why why = {""};
+    struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
     if (text == NULL || !number_read(text, &id))

@@ -114,7 +114,7 @@ int command_queue_status(int argc, char **argv)
     const struct option_spec specs[] = {{"--json", NULL, &json}};
     struct state state;
     struct overview overview = {.source = NULL};
-    struct why why = {""};
+    struct error why = {0};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     if (!state_open(&state, argv[0]))
@@ -123,7 +123,7 @@ int command_queue_status(int argc, char **argv)
     state_close(&state);
     if (good && json) {
         good = overview_print_json(&overview, stdout);
-        why_set(&why, "out of memory");
+        error_set(&why, "out of memory");
     } else if (good) {
         print_all(&overview);
     }

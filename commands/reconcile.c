@@ -75,10 +75,10 @@ static void print_words(const struct close_side *side, const struct reconcile_re
 }
 
 static int tell(const struct close_side *side, const struct reconcile_wish *wish, enum reconcile_result result,
-                const struct reconcile_report *report, const struct why *why)
+                const struct reconcile_report *report, const struct error *why)
 {
     struct completeness complete;
-    struct why reason = {""};
+    struct error reason = {0};
     if (result != RECONCILE_DONE && result != RECONCILE_TROUBLE)
         return close_side_failed(side, why);
     if (!closeapi_completeness(side->config, side->source, &complete, &reason))
@@ -93,7 +93,7 @@ static int tell(const struct close_side *side, const struct reconcile_wish *wish
 
 int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wish)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct reconcile_report report;
     const struct reconcile_options options = {.stop_fd = -1,
                                               .all_events = wish->all_events,
@@ -123,7 +123,7 @@ static int reconcile_one(const char *command, const char *source, const struct r
 /* Without --source: all that have a key. */
 static int reconcile_all(const char *command, const struct reconcile_wish *wish)
 {
-    struct why why = {""};
+    struct error why = {0};
     int worst = COMMAND_OK;
     size_t done = 0;
     struct config *config = config_load(&why);

@@ -31,20 +31,20 @@ struct restore {
 };
 
 /* The directory may be missing: then it is made, as the program would, but not by root. */
-static bool prepare(struct restore *restore, struct why *why)
+static bool prepare(struct restore *restore, struct error *why)
 {
     restore->config = config_load(why);
     if (restore->config == NULL)
         return false;
     log_open(LEVEL_ERROR);
     if (restore->config->queue != QUEUE_SQLITE) {
-        why_set(why, "queue = none keeps nothing, so that nothing can be put back");
+        error_set(why, "queue = none keeps nothing, so that nothing can be put back");
         return false;
     }
     return state_may_open(restore->config, why);
 }
 
-static bool read_backup(struct restore *restore, struct why *why)
+static bool read_backup(struct restore *restore, struct error *why)
 {
     restore->backup = backup_open(restore->path, why);
     if (restore->backup == NULL || !backup_sources(restore->backup, &restore->sources, why) ||
@@ -52,12 +52,12 @@ static bool read_backup(struct restore *restore, struct why *why)
         return false;
     restore->keys = calloc(restore->files.count + 1, sizeof *restore->keys);
     if (restore->keys == NULL)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     return restore->keys != NULL;
 }
 
 /* Without Close's word a key may be somebody's who should have it no more: a person must say so. */
-static bool keys_are_judged(struct restore *restore, struct why *why)
+static bool keys_are_judged(struct restore *restore, struct error *why)
 {
     size_t unknown = 0;
     restore_judge_keys(restore->config, &restore->files, restore->keys);
@@ -73,11 +73,11 @@ static bool keys_are_judged(struct restore *restore, struct why *why)
             fprintf(stderr, "  %s of source %s: %s\n", key->subscription, key->source, key->why.text);
     }
     if (unknown > 0)
-        why_set(why, "nothing was changed; to take on their keys in any case, call this again with --keys");
+        error_set(why, "nothing was changed; to take on their keys in any case, call this again with --keys");
     return unknown == 0;
 }
 
-static bool note_losses(const struct restore *restore, struct why *why)
+static bool note_losses(const struct restore *restore, struct error *why)
 {
     char date[WHEN_SIZE];
     struct loss loss = {.from_ms = backup_made_ms(restore->backup), .until_ms = clock_unix_ms()};
@@ -90,7 +90,7 @@ static bool note_losses(const struct restore *restore, struct why *why)
 }
 
 /* What is there already stays. */
-static bool put_files(const struct restore *restore, struct why *why)
+static bool put_files(const struct restore *restore, struct error *why)
 {
     const char *state_dir = restore->config->state_dir;
     for (size_t i = 0; i < restore->files.count; i++) {
@@ -115,7 +115,7 @@ static bool put_files(const struct restore *restore, struct why *why)
 }
 
 /* The losses first: from then on nothing is claimed that may not be so. */
-static bool put_back(struct restore *restore, struct why *why)
+static bool put_back(struct restore *restore, struct error *why)
 {
     const char *state_dir = restore->config->state_dir;
     bool busy;
@@ -158,7 +158,7 @@ int command_restore(int argc, char **argv)
 {
     struct restore restore = {.command = argv[0], .lock = -1};
     const struct option_spec specs[] = {{"--keys", NULL, &restore.all_keys}};
-    struct why why = {""};
+    struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &restore.path))
         return COMMAND_USAGE;
     if (restore.path == NULL)

@@ -21,7 +21,7 @@ static void judge_source(const struct config *config, const struct source *sourc
 {
     static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
     struct subscriptions list = {0};
-    struct why why = {""};
+    struct error why = {0};
     struct close_client *client = close_client_new(config, source, &options, &why);
     bool asked = client != NULL && subscriptions_list(client, &list, &why) == CLOSE_DONE;
     for (size_t i = 0; i < count; i++) {
@@ -46,9 +46,9 @@ void restore_judge_keys(const struct config *config, const struct backup_files *
         keys[i].fate = KEY_UNKNOWN;
         const struct source *source = config_source(config, keys[i].source);
         if (source == NULL)
-            why_set(&keys[i].why, "source %.60s is not in the configuration", keys[i].source);
+            error_set(&keys[i].why, "source %.60s is not in the configuration", keys[i].source);
         else if (source->close_api_key == NULL)
-            why_set(&keys[i].why, "source %.60s has no close_api_key", keys[i].source);
+            error_set(&keys[i].why, "source %.60s has no close_api_key", keys[i].source);
         else if ((size_t)(source - config->source) < sizeof any / sizeof *any)
             any[source - config->source] = true;
     }

@@ -18,7 +18,7 @@ struct restore_key {
     enum key_fate fate;
     char source[KEY_TEXT];
     char subscription[KEY_TEXT];
-    struct why why; /* of UNKNOWN */
+    struct error why; /* of UNKNOWN */
 };
 
 /* Judges each file of a backup, asking Close where there is an API key. fates: files->count of them. */

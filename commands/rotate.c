@@ -33,7 +33,7 @@ static const struct subscription *find_only(const struct close_side *side)
 static int go_on(const struct close_side *side, const struct rotation *rotation)
 {
     struct reconcile_state state;
-    struct why why = {""};
+    struct error why = {0};
     bool ended;
     const struct subscribing work = close_side_work(side);
     printf("%s is taking the place of %s\n", rotation->to, rotation->from);
@@ -50,7 +50,7 @@ static int go_on(const struct close_side *side, const struct rotation *rotation)
 static int begin(const struct close_side *side, const struct subscription *old)
 {
     struct buffer body = {0};
-    struct why why = {""};
+    struct error why = {0};
     struct rotation rotation;
     int64_t created_ms = 0;
     const struct subscribing work = close_side_work(side);
@@ -63,7 +63,7 @@ static int begin(const struct close_side *side, const struct subscription *old)
     snprintf(rotation.from, sizeof rotation.from, "%s", old->id);
     enum close_result result = CLOSE_FAILED;
     if (body.failed)
-        why_set(&why, "out of memory");
+        error_set(&why, "out of memory");
     else
         result = subscribe_create(&work, body.data, old->url, rotation.to, &created_ms, &why);
     buffer_free(&body);

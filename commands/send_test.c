@@ -201,7 +201,7 @@ static int send_and_judge(const struct wish *wish, const struct source *source, 
 
 static int with_configuration(const struct wish *wish, CURLU *url)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "send-test: %s\n", why.text);

@@ -24,7 +24,7 @@ bool state_prepare(struct state *state, const char *command);
 void state_close(struct state *state);
 
 /* Says on stderr what the command failed at. Returns COMMAND_FAILED. */
-int state_failed(const char *command, const struct why *why);
+int state_failed(const char *command, const struct error *why);
 
 enum state_place {
     STATE_THERE,
@@ -35,11 +35,11 @@ enum state_place {
 
 /* Looks for the state directory and, where root calls, takes on its owner's user and groups for the rest of the
  * process. Makes nothing. What is not THERE or NONE has a reason that says what to do. Before threads start. */
-enum state_place state_take_on_owner(const struct config *config, struct why *why);
+enum state_place state_take_on_owner(const struct config *config, struct error *why);
 
 /* Takes on the owner for a command that may make the directory where it is missing, as the running program would: not
  * root, for it must not be root's. Returns false with the reason when the queue must not be opened. */
-bool state_may_open(const struct config *config, struct why *why);
+bool state_may_open(const struct config *config, struct error *why);
 
 /* Says on `out` which other processes have the queue open, a line each. Returns how many it found. */
 size_t state_holders(const struct config *config, FILE *out);

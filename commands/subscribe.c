@@ -40,7 +40,7 @@ static bool is_url(const char *text)
 }
 
 /* Reads the filter as it stands in its file. It must be JSON and an object with a type. */
-static bool read_filter(struct wish *wish, struct why *why)
+static bool read_filter(struct wish *wish, struct error *why)
 {
     if (wish->filter_file == NULL)
         return true;
@@ -48,21 +48,21 @@ static bool read_filter(struct wish *wish, struct why *why)
     wish->filter = calloc(1, FILTER_MOST + 1);
     ssize_t n = fd < 0 || wish->filter == NULL ? -1 : read(fd, wish->filter, FILTER_MOST);
     if (n < 0)
-        why_set(why, "cannot read %.300s: %s", wish->filter_file, strerror(errno));
+        error_set(why, "cannot read %.300s: %s", wish->filter_file, strerror(errno));
     if (fd >= 0)
         close(fd);
     if (n < 0)
         return false;
     struct json_document document;
-    struct why reason = {""};
+    struct error reason = {0};
     bool out_of_memory;
     bool good = json_read(wish->filter, (size_t)n, NULL, &document, &out_of_memory, &reason);
     if (good && !json_object_is_type(json_object_object_get(document.root, "type"), json_type_string)) {
-        why_set(&reason, "a filter is an object with a type, like {\"type\": \"field_accessor\", ...}");
+        error_set(&reason, "a filter is an object with a type, like {\"type\": \"field_accessor\", ...}");
         good = false;
     }
     if (!good)
-        why_set(why, "%.200s: %s", wish->filter_file, reason.text);
+        error_set(why, "%.200s: %s", wish->filter_file, reason.text);
     json_document_free(&document);
     return good;
 }
@@ -124,7 +124,7 @@ static const struct subscription *find_same(const struct close_side *side, const
 static int probe(const struct close_side *side, const char *url, const char *id)
 {
     struct keyring held;
-    struct why why = {""};
+    struct error why = {0};
     const struct signature_key *key = side->source->signature_keys > 0 ? &side->source->signature_key[0] : NULL;
     struct signature_key of_ring;
     if (!keyring_read(side->config->state_dir, &held, &why))
@@ -152,14 +152,14 @@ static int probe(const struct close_side *side, const char *url, const char *id)
 static int create(const struct close_side *side, const struct wish *wish)
 {
     struct buffer body = {0};
-    struct why why = {""};
+    struct error why = {0};
     char id[KEYRING_ID];
     int64_t created_ms;
     const struct subscribing work = close_side_work(side);
     subscription_write(&body, wish->url, &wish->choice, wish->filter);
     enum close_result result = CLOSE_FAILED;
     if (body.failed)
-        why_set(&why, "out of memory");
+        error_set(&why, "out of memory");
     else
         result = subscribe_create(&work, body.data, wish->url, id, &created_ms, &why);
     buffer_free(&body);
@@ -208,7 +208,7 @@ static int check_key(const struct close_side *side)
 {
     struct close_answer answer = {0};
     struct json_document document;
-    struct why why = {""};
+    struct error why = {0};
     enum close_result result = close_call_json(side->client, "GET", "/me/", NULL, &answer, &document, &why);
     close_answer_free(&answer);
     if (result != CLOSE_DONE)
@@ -220,7 +220,7 @@ static int check_key(const struct close_side *side)
 int command_subscribe(int argc, char **argv)
 {
     struct wish wish = {.url = NULL};
-    struct why why = {""};
+    struct error why = {0};
     const struct option_spec specs[] = {
         {"--url", &wish.url, NULL},         {"--source", &wish.source, NULL},
         {"--events", &wish.events, NULL},   {"--filter", &wish.filter_file, NULL},

@@ -33,7 +33,7 @@ static int do_to_one(int argc, char **argv, action *act)
 
 static int forget(const struct close_side *side, const char *id)
 {
-    struct why why = {""};
+    struct error why = {0};
     char source[128];
     bool held = close_side_holds_key(side, id, source);
     if ((held && !keyring_remove(side->config->state_dir, source, id, &why)) ||
@@ -47,7 +47,7 @@ static int forget(const struct close_side *side, const char *id)
 /* One that is gone in Close already may still have its key here. */
 static int unsubscribe(struct close_side *side, const char *id)
 {
-    struct why why = {""};
+    struct error why = {0};
     char source[128];
     bool gone = subscriptions_find(&side->list, id) == NULL && close_side_holds_key(side, id, source);
     if (!gone && close_side_find(side, id) == NULL)
@@ -68,7 +68,7 @@ int command_unsubscribe(int argc, char **argv)
 /* Noted first: who finds it paused in between must not activate it again. */
 static int pause_one(struct close_side *side, const char *id)
 {
-    struct why why = {""}, reason;
+    struct error why = {0}, reason;
     const struct subscription *one = close_side_find(side, id);
     if (one == NULL)
         return COMMAND_FAILED;
@@ -95,7 +95,7 @@ int command_pause(int argc, char **argv)
 
 static int resume(struct close_side *side, const char *id)
 {
-    struct why why = {""};
+    struct error why = {0};
     const struct subscription *one = close_side_find(side, id);
     if (one == NULL)
         return COMMAND_FAILED;

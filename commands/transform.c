@@ -43,7 +43,7 @@ static void say_dropped(const struct parsed *parsed, const struct piece *piece)
 static void take_piece(void *context, const struct piece *piece)
 {
     struct work *work = context;
-    struct why why = {""};
+    struct error why = {0};
     work->pieces++;
     struct parsed *parsed = transform_parse(piece->text, piece->length, NULL, &why);
     if (parsed == NULL) {
@@ -97,13 +97,6 @@ static bool read_all(struct work *work)
     return fed && !read_error;
 }
 
-/* True where there is no configuration at all, as against a faulty one: config.h tells it by its words only. */
-static bool is_nowhere(const struct why *why)
-{
-    static const char words[] = "there is no configuration: ";
-    return strncmp(why->text, words, sizeof words - 1) == 0;
-}
-
 static int transform_all(const struct rules *rules)
 {
     struct work work = {.rules = *rules};
@@ -122,9 +115,9 @@ int command_transform(int argc, char **argv)
     const struct option_spec specs[] = {{"--source", &name, NULL}};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = config_load(&why);
-    if (config == NULL && name == NULL && is_nowhere(&why))
+    if (config == NULL && name == NULL && why.kind == ERROR_MISSING)
         return transform_all(&(struct rules){0});
     if (config == NULL) {
         fprintf(stderr, "transform: %s\n", why.text);

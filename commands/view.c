@@ -43,7 +43,7 @@ static void write_message(const char *source_name, const struct source *source, 
 {
     struct buffer message = {NULL, 0, 0, false};
     struct rules rules = {.keeps = 0};
-    struct why why = {""};
+    struct error why = {0};
     size_t removed;
     if (source != NULL)
         rules = source_rules(source);
@@ -65,7 +65,8 @@ static void write_message(const char *source_name, const struct source *source, 
     buffer_free(&message);
 }
 
-bool view_event(const struct config *config, const char *source_name, const char *body, size_t length, struct why *why)
+bool view_event(const struct config *config, const char *source_name, const char *body, size_t length,
+                struct error *why)
 {
     const struct source *source = config_source(config, source_name);
     struct rules rules;
@@ -77,7 +78,7 @@ bool view_event(const struct config *config, const char *source_name, const char
         fflush(stdout);
         write_message(source_name, source, body, length);
     } else {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     }
     free(paths);
     return good;

@@ -10,6 +10,6 @@
 
 /* Writes both to stdout; of an unusable body why it is. source: its name, configured or not; of one that is not, what
  * any source removes stays out of sight. Returns false with the reason when memory ran out. */
-bool view_event(const struct config *config, const char *source, const char *body, size_t length, struct why *why);
+bool view_event(const struct config *config, const char *source, const char *body, size_t length, struct error *why);
 
 #endif

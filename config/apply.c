@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* A default that is a path lies beside the configuration file; without a file there is none. */
-static bool apply_standard(const struct config *config, const struct key *key, void *base, struct why *why)
+static bool apply_standard(const struct config *config, const struct key *key, void *base, struct error *why)
 {
     if (!key->type->path)
         return key->type->parse(key, key->standard, base, why);
@@ -15,7 +15,7 @@ static bool apply_standard(const struct config *config, const struct key *key, v
     char *path = NULL;
     int folder = (int)(strrchr(config->path, '/') - config->path); /* it is absolute */
     if (asprintf(&path, "%.*s/%s", folder, config->path, key->standard) < 0) {
-        why_set(why, "could not be set: out of memory");
+        error_set(why, "could not be set: out of memory");
         return false;
     }
     bool good = key->type->parse(key, path, base, why);
@@ -23,7 +23,7 @@ static bool apply_standard(const struct config *config, const struct key *key, v
     return good;
 }
 
-static bool apply_key(const struct config *config, const struct key *key, size_t source, void *base, struct why *why)
+static bool apply_key(const struct config *config, const struct key *key, size_t source, void *base, struct error *why)
 {
     const struct setting *setting = settings_effective(config, key, source, NULL);
     if (setting == NULL && key->standard[0] != '\0')
@@ -35,7 +35,7 @@ static bool apply_key(const struct config *config, const struct key *key, size_t
     return true;
 }
 
-bool apply_settings(struct config *config, struct why *why)
+bool apply_settings(struct config *config, struct error *why)
 {
     size_t count;
     const struct key *key = keys_all(&count);
@@ -46,7 +46,7 @@ bool apply_settings(struct config *config, struct why *why)
         for (size_t i = 0; key->scope != SCOPE_PROGRAM && good && i < config->sources; i++)
             good = apply_key(config, key, i, &config->source[i], why);
         if (!good) {
-            why_prefix(why, "%s ", key->name);
+            error_prefix(why, "%s ", key->name);
             return false;
         }
     }

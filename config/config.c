@@ -18,12 +18,12 @@ static char *absolute(const char *path)
     return whole;
 }
 
-static bool read_all(struct config *config, const char *path, char *const environment[], struct why *why)
+static bool read_all(struct config *config, const char *path, char *const environment[], struct error *why)
 {
     if (path != NULL) {
         config->path = absolute(path);
         if (config->path == NULL) {
-            why_set(why, "%.300s: could not be read: out of memory", path);
+            error_set(why, "%.300s: could not be read: out of memory", path);
             return false;
         }
         if (!lines_read(config, why))
@@ -32,17 +32,17 @@ static bool read_all(struct config *config, const char *path, char *const enviro
     if (!environment_read(config, environment, why))
         return false;
     if (config->sources == 0 && !sources_add(config, "default", 0)) {
-        why_set(why, "the configuration could not be read: out of memory");
+        error_set(why, "the configuration could not be read: out of memory");
         return false;
     }
     return apply_settings(config, why) && validate_config(config, why);
 }
 
-struct config *config_read(const char *path, char *const environment[], struct why *why)
+struct config *config_read(const char *path, char *const environment[], struct error *why)
 {
     struct config *config = calloc(1, sizeof *config);
     if (config == NULL) {
-        why_set(why, "the configuration could not be read: out of memory");
+        error_set(why, "the configuration could not be read: out of memory");
         return NULL;
     }
     if (!read_all(config, path, environment, why)) {

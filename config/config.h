@@ -95,16 +95,17 @@ struct config {
  * getpwuid), else /etc/closecrm.conf; then CLOSECRM_<KEY> of the process's environment, which win. No file at all is
  * no error where the environment suffices.
  * Returns the configuration, to be freed with config_free; NULL with the reason, which names file and line and says
- * what to change, when anything in it is wrong. Call before threads start. */
-struct config *config_load(struct why *why);
+ * what to change, when anything in it is wrong; ERROR_MISSING: there is no configuration at all. Call before threads
+ * start. */
+struct config *config_load(struct error *why);
 
 /* The same from a named file (NULL: none) and an environment such as environ. Sets inih's process-wide options. */
-struct config *config_read(const char *path, char *const environment[], struct why *why);
+struct config *config_read(const char *path, char *const environment[], struct error *why);
 
 /* Refuses a configuration file, or a KEY_file that it names, inside the document root that a web server named, for the
  * web server would serve it. document_root may be NULL or empty: then nothing is known and nothing refused. Resolves
  * symbolic links. Returns false with the reason and the command that mends it. */
-bool config_outside(const struct config *config, const char *document_root, struct why *why);
+bool config_outside(const struct config *config, const char *document_root, struct error *why);
 
 /* Whether a place lies in the document root (NULL or empty: nothing is known), whether it is there or not. */
 bool config_would_show(const char *place, const char *document_root);

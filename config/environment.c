@@ -43,7 +43,7 @@ bool environment_has_keys(char *const environment[])
     return false;
 }
 
-static bool unknown_variable(const char *name, size_t length, const char *key_name, struct why *why)
+static bool unknown_variable(const char *name, size_t length, const char *key_name, struct error *why)
 {
     char nearest[SPELLING_SIZE];
     char variable[VARIABLE_SIZE];
@@ -53,10 +53,10 @@ static bool unknown_variable(const char *name, size_t length, const char *key_na
         key = keys_find(nearest, &from_file);
     int shown = (int)(length < 60 ? length : 60);
     if (key != NULL)
-        why_set(why, "environment: " PREFIX "%.*s is no key; did you mean %s?", shown, name,
-                key_variable(key, from_file, variable));
+        error_set(why, "environment: " PREFIX "%.*s is no key; did you mean %s?", shown, name,
+                  key_variable(key, from_file, variable));
     else
-        why_set(why, "environment: " PREFIX "%.*s is no key: unset it", shown, name);
+        error_set(why, "environment: " PREFIX "%.*s is no key: unset it", shown, name);
     return false;
 }
 
@@ -71,7 +71,7 @@ static bool has_control(const struct key *key, const char *value)
     return false;
 }
 
-static bool take_variable(struct config *config, const char *name, size_t length, const char *value, struct why *why)
+static bool take_variable(struct config *config, const char *name, size_t length, const char *value, struct error *why)
 {
     char key_name[SPELLING_SIZE] = "";
     bool from_file = false, upper = true;
@@ -85,13 +85,13 @@ static bool take_variable(struct config *config, const char *name, size_t length
         return unknown_variable(name, length, key_name, why);
     if (has_control(key, value)) {
         char variable[VARIABLE_SIZE];
-        why_set(why, "environment: %s has a control character in it, a newline perhaps: remove it",
-                key_variable(key, from_file, variable));
+        error_set(why, "environment: %s has a control character in it, a newline perhaps: remove it",
+                  key_variable(key, from_file, variable));
         return false;
     }
     char *text = strdup(value);
     if (text == NULL) {
-        why_set(why, "environment: could not be read: out of memory");
+        error_set(why, "environment: could not be read: out of memory");
         return false;
     }
     struct setting setting = {key, TOP, text, NULL, 0};
@@ -100,7 +100,7 @@ static bool take_variable(struct config *config, const char *name, size_t length
     return good;
 }
 
-bool environment_read(struct config *config, char *const environment[], struct why *why)
+bool environment_read(struct config *config, char *const environment[], struct error *why)
 {
     for (size_t i = 0; environment[i] != NULL; i++) {
         size_t length;

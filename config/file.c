@@ -57,34 +57,34 @@ const char *user_name(char out[static USER_SIZE])
     return out;
 }
 
-static void why_not_open(const char *path, int error, struct why *why)
+static void why_not_open(const char *path, int error, struct error *why)
 {
     char user[USER_SIZE];
     if (error == EACCES)
-        why_set(why, "%.300s: user %s, as which this runs, may not read it; let that user own it", path,
-                user_name(user));
+        error_set(why, "%.300s: user %s, as which this runs, may not read it; let that user own it", path,
+                  user_name(user));
     else
-        why_set(why, "%.300s: cannot be read: %s", path, strerror(error));
+        error_set(why, "%.300s: cannot be read: %s", path, strerror(error));
 }
 
-static bool may_be_used(int descriptor, const char *path, struct why *why)
+static bool may_be_used(int descriptor, const char *path, struct error *why)
 {
     struct stat status;
     if (fstat(descriptor, &status) != 0) {
-        why_set(why, "%.300s: cannot be looked at: %s", path, strerror(errno));
+        error_set(why, "%.300s: cannot be looked at: %s", path, strerror(errno));
         return false;
     }
     if (!S_ISREG(status.st_mode)) {
-        why_set(why, "%.300s: is not a regular file", path);
+        error_set(why, "%.300s: is not a regular file", path);
         return false;
     }
     if ((status.st_mode & S_IRWXO) == 0)
         return true;
     char *quoted = shell_quote(path);
     if (quoted == NULL)
-        why_set(why, "%.300s: out of memory", path);
+        error_set(why, "%.300s: out of memory", path);
     else
-        why_set(why, "%s: others can read it, and there are secrets in it; run: chmod o-rwx %s", path, quoted);
+        error_set(why, "%s: others can read it, and there are secrets in it; run: chmod o-rwx %s", path, quoted);
     free(quoted);
     return false;
 }
@@ -106,18 +106,18 @@ static ssize_t read_all(int descriptor, char *data, size_t size)
     return (ssize_t)used;
 }
 
-static char *read_descriptor(int descriptor, const char *path, size_t *length, struct why *why)
+static char *read_descriptor(int descriptor, const char *path, size_t *length, struct error *why)
 {
     char *data = malloc(FILE_LIMIT + 1);
     if (data == NULL) {
-        why_set(why, "%.300s: cannot be read: out of memory", path);
+        error_set(why, "%.300s: cannot be read: out of memory", path);
         return NULL;
     }
     ssize_t got = read_all(descriptor, data, FILE_LIMIT + 1);
     if (got < 0)
-        why_set(why, "%.300s: cannot be read: %s", path, strerror(errno));
+        error_set(why, "%.300s: cannot be read: %s", path, strerror(errno));
     else if (got > FILE_LIMIT)
-        why_set(why, "%.300s: is larger than %d KiB; is it the right file?", path, FILE_LIMIT / 1024);
+        error_set(why, "%.300s: is larger than %d KiB; is it the right file?", path, FILE_LIMIT / 1024);
     if (got < 0 || got > FILE_LIMIT) {
         file_free(data);
         return NULL;
@@ -129,7 +129,7 @@ static char *read_descriptor(int descriptor, const char *path, size_t *length, s
     return data;
 }
 
-char *file_read(const char *path, size_t *length, struct why *why)
+char *file_read(const char *path, size_t *length, struct error *why)
 {
     /* Without O_NONBLOCK a FIFO of that name would hold up the start. */
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);

@@ -29,7 +29,7 @@ struct type {
 
     /* Reads text into the field. Returns false with a reason that follows the key's name ("must be ..."). It shows no
      * value of a secret key, and no URL, for there may be a password in it. */
-    bool (*parse)(const struct key *key, const char *text, void *base, struct why *why);
+    bool (*parse)(const struct key *key, const char *text, void *base, struct error *why);
 
     void (*clear)(const struct key *key, void *base);   /* frees what parse made; secrets are overwritten */
     void (*format)(int64_t value, char *out, size_t n); /* numbers only: for the range */
@@ -85,10 +85,10 @@ size_t value_control(const char *text, size_t length);
 
 /* Checks a data_plane_url and returns it as it is used, without slashes at its end; the caller frees it. NULL with a
  * reason that does not show it. */
-char *url_data_plane(const char *text, struct why *why);
+char *url_data_plane(const char *text, struct error *why);
 
 /* The same for a close_api_url. */
-char *url_close_api(const char *text, struct why *why);
+char *url_close_api(const char *text, struct error *why);
 
 /* ---- file.c: files that hold secrets ---- */
 
@@ -96,7 +96,7 @@ char *url_close_api(const char *text, struct why *why);
 
 /* Reads a whole regular file that others cannot read. Returns its bytes and a NUL, to be freed with file_free; *length
  * is without the NUL, and a UTF-8 byte order mark is left out. NULL with the reason, which begins with the path. */
-char *file_read(const char *path, size_t *length, struct why *why);
+char *file_read(const char *path, size_t *length, struct error *why);
 
 /* Overwrites and frees what file_read returned. */
 void file_free(char *data);
@@ -127,7 +127,8 @@ struct setting {
 /* Checks a value and adds it. Of given, key, section, line and value count, and value is copied; from_file: it is the
  * path of a KEY_file, which is read; continued: its line continues the one above. Returns false with the reason, which
  * begins with the place. */
-bool settings_add(struct config *config, const struct setting *given, bool from_file, bool continued, struct why *why);
+bool settings_add(struct config *config, const struct setting *given, bool from_file, bool continued,
+                  struct error *why);
 
 /* How many values those settings have that count for a list key of a source. */
 size_t settings_words(const struct config *config, const struct key *key, size_t source);
@@ -151,35 +152,35 @@ const char *setting_spelling(const struct setting *setting, char out[static SPEL
 void settings_free(struct config *config);
 
 /* Parses a value only to see whether it is one; the reason follows the key's name. */
-bool value_is_good(const struct key *key, const char *value, struct why *why);
+bool value_is_good(const struct key *key, const char *value, struct error *why);
 
 /* keyfile.c: the values in the KEY_file that setting->file names, a line each; to be freed with secret_free. NULL with
  * the reason, which begins with the path. */
-char *file_values(const struct setting *setting, struct why *why);
+char *file_values(const struct setting *setting, struct error *why);
 
 /* ---- lines.c, environment.c, apply.c, validate.c: the steps of config_read ---- */
 
-bool lines_read(struct config *config, struct why *why);
-bool environment_read(struct config *config, char *const environment[], struct why *why);
+bool lines_read(struct config *config, struct error *why);
+bool environment_read(struct config *config, char *const environment[], struct error *why);
 bool environment_has_keys(char *const environment[]);
-bool apply_settings(struct config *config, struct why *why);
-bool validate_config(const struct config *config, struct why *why);
+bool apply_settings(struct config *config, struct error *why);
+bool validate_config(const struct config *config, struct error *why);
 
 /* ---- places.c: where the file is looked for, and where it must not be ---- */
 
 /* Finds the file: named (CLOSECRM_CONFIG; NULL or "": not set), else home/closecrm/closecrm.conf (home may be NULL),
  * else standard. *path is NULL when there is none, and the caller frees it. Returns false with the reason when a named
  * file is missing or a place cannot be looked at. */
-bool places_find(const char *named, const char *home, const char *standard, char **path, struct why *why);
+bool places_find(const char *named, const char *home, const char *standard, char **path, struct error *why);
 
 /* Sets the reason for no configuration at all: the places looked at and an example. */
-void places_nowhere(const char *home, struct why *why);
+void places_nowhere(const char *home, struct error *why);
 
 /* config_outside for a user whose home is home (may be NULL). */
-bool places_outside(const struct config *config, const char *document_root, const char *home, struct why *why);
+bool places_outside(const struct config *config, const char *document_root, const char *home, struct error *why);
 
 /* The home of the user this process runs as, by getpwuid; the caller frees it. NULL in *home: none. Returns false with
  * the reason when that cannot be told. */
-bool places_home(char **home, struct why *why);
+bool places_home(char **home, struct error *why);
 
 #endif

@@ -4,17 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool file_line_is_good(const struct key *key, char *text, size_t length, struct why *why)
+static bool file_line_is_good(const struct key *key, char *text, size_t length, struct error *why)
 {
     if (value_control(text, length) != 0) {
-        why_set(why, "has a control character at place %zu", value_control(text, length));
+        error_set(why, "has a control character at place %zu", value_control(text, length));
         return false;
     }
     const char *rest = text;
     size_t word;
     value_word(&rest, &word);
     if (key->type->list && value_word(&rest, &word) != NULL) {
-        why_set(why, "must be alone in its line");
+        error_set(why, "must be alone in its line");
         return false;
     }
     return value_is_good(key, text, why);
@@ -32,7 +32,7 @@ static char *trim(char *text, size_t *length)
 }
 
 /* Checks the values in a file, a line each, and moves them together so that a newline stands between them. */
-static bool file_lines(const struct setting *setting, char *text, size_t length, struct why *why)
+static bool file_lines(const struct setting *setting, char *text, size_t length, struct error *why)
 {
     char *end = text + length, *out = text;
     int line = 0, values = 0;
@@ -47,11 +47,11 @@ static bool file_lines(const struct setting *setting, char *text, size_t length,
             continue;
         bool good = file_line_is_good(setting->key, at, used, why);
         if (good && values > 0 && !setting->key->type->list) {
-            why_set(why, "has one value: remove this line");
+            error_set(why, "has one value: remove this line");
             good = false;
         }
         if (!good) {
-            why_prefix(why, "%.300s:%d: %s ", setting->file, line, setting->key->name);
+            error_prefix(why, "%.300s:%d: %s ", setting->file, line, setting->key->name);
             return false;
         }
         if (values++ > 0)
@@ -61,11 +61,11 @@ static bool file_lines(const struct setting *setting, char *text, size_t length,
     }
     *out = '\0';
     if (values == 0)
-        why_set(why, "%.300s: is empty: write the %s into it", setting->file, setting->key->name);
+        error_set(why, "%.300s: is empty: write the %s into it", setting->file, setting->key->name);
     return values > 0;
 }
 
-char *file_values(const struct setting *setting, struct why *why)
+char *file_values(const struct setting *setting, struct error *why)
 {
     size_t length = 0;
     char *text = file_read(setting->file, &length, why);
@@ -75,7 +75,7 @@ char *file_values(const struct setting *setting, struct why *why)
     if (file_lines(setting, text, length, why)) {
         values = strdup(text);
         if (values == NULL)
-            why_set(why, "%.300s: could not be read: out of memory", setting->file);
+            error_set(why, "%.300s: could not be read: out of memory", setting->file);
     }
     file_free(text);
     return values;

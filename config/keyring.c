@@ -64,7 +64,7 @@ static bool decode(const char *hex, unsigned char out[static KEYRING_BYTES])
     return true;
 }
 
-static bool read_key(const char *directory, const char *name, struct held_key *key, struct why *why)
+static bool read_key(const char *directory, const char *name, struct held_key *key, struct error *why)
 {
     char hex[2 * KEYRING_BYTES + 2];
     char *text = small_file_read(directory, name, NULL, why);
@@ -75,7 +75,7 @@ static bool read_key(const char *directory, const char *name, struct held_key *k
                 small_value(text, "subscription", key->subscription, sizeof key->subscription) &&
                 small_value(text, "signature_key", hex, sizeof hex) && decode(hex, key->bytes);
     if (!good)
-        why_set(why, "%.200s/%.100s holds no signature key", directory, name);
+        error_set(why, "%.200s/%.100s holds no signature key", directory, name);
     explicit_bzero(hex, sizeof hex);
     small_file_free(text);
     return good;
@@ -103,7 +103,7 @@ static bool add(struct keyring *keyring, const struct held_key *key)
     return true;
 }
 
-bool keyring_read(const char *state_dir, struct keyring *keyring, struct why *why)
+bool keyring_read(const char *state_dir, struct keyring *keyring, struct error *why)
 {
     char path[SMALL_PATH], words[LOG_QUOTED];
     *keyring = (struct keyring){NULL, 0};
@@ -113,13 +113,13 @@ bool keyring_read(const char *state_dir, struct keyring *keyring, struct why *wh
     if (directory == NULL) {
         if (errno == ENOENT)
             return true;
-        why_set(why, "cannot read %.300s: %s", path, strerror(errno));
+        error_set(why, "cannot read %.300s: %s", path, strerror(errno));
         return false;
     }
     bool good = true;
     for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL;) {
         struct held_key key;
-        struct why reason = {""};
+        struct error reason = {0};
         if (!is_key_name(entry->d_name))
             continue;
         if (!read_key(path, entry->d_name, &key, &reason)) {
@@ -131,7 +131,7 @@ bool keyring_read(const char *state_dir, struct keyring *keyring, struct why *wh
     }
     closedir(directory);
     if (!good) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         keyring_free(keyring);
     }
     return good;
@@ -152,22 +152,23 @@ bool keyring_id_is_good(const char *id)
            strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == length;
 }
 
-static bool name_of(char out[static 256], const char *source, const char *subscription, struct why *why)
+static bool name_of(char out[static 256], const char *source, const char *subscription, struct error *why)
 {
     if (!keyring_id_is_good(subscription) || strlen(source) > 127) {
-        why_set(why, "%.80s cannot be the id of a subscription", subscription);
+        error_set(why, "%.80s cannot be the id of a subscription", subscription);
         return false;
     }
     snprintf(out, 256, "%s-%s.key", source, subscription);
     return true;
 }
 
-bool keyring_store(const char *state_dir, const struct held_key *key, const char *hex, const char *url, struct why *why)
+bool keyring_store(const char *state_dir, const struct held_key *key, const char *hex, const char *url,
+                   struct error *why)
 {
     char directory[SMALL_PATH], name[256], text[3000];
     unsigned char bytes[KEYRING_BYTES];
     if (!decode(hex, bytes)) {
-        why_set(why, "Close gave a signature_key that is not %d hexadecimal digits", 2 * KEYRING_BYTES);
+        error_set(why, "Close gave a signature_key that is not %d hexadecimal digits", 2 * KEYRING_BYTES);
         return false;
     }
     explicit_bzero(bytes, sizeof bytes);
@@ -186,7 +187,7 @@ bool keyring_store(const char *state_dir, const struct held_key *key, const char
 static bool holds_another(const char *directory, const char *name, const struct held_key *key)
 {
     struct held_key there;
-    struct why why;
+    struct error why;
     char path[SMALL_PATH + 256];
     snprintf(path, sizeof path, "%s/%s", directory, name);
     if (access(path, F_OK) != 0)
@@ -196,7 +197,7 @@ static bool holds_another(const char *directory, const char *name, const struct 
     return !same;
 }
 
-bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct why *why)
+bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct error *why)
 {
     char directory[SMALL_PATH], old_name[256], new_name[256], hex[2 * KEYRING_BYTES + 2], url[2100];
     struct held_key renamed = *key;
@@ -240,7 +241,7 @@ void keyring_tidy(const char *state_dir)
         closedir(directory);
 }
 
-bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct why *why)
+bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct error *why)
 {
     char directory[SMALL_PATH], name[256];
     return name_of(name, source, subscription, why) && small_directory(directory, state_dir, "keys", why) &&
@@ -250,7 +251,7 @@ bool keyring_remove(const char *state_dir, const char *source, const char *subsc
 void keyring_mark_used(const char *state_dir, const char *subscription)
 {
     char directory[SMALL_PATH];
-    struct why why;
+    struct error why;
     if (!keyring_id_is_good(subscription) || keyring_was_used(state_dir, subscription))
         return;
     if (!small_directory(directory, state_dir, "used", &why) || !small_file_replace(directory, subscription, "", &why))

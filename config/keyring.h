@@ -40,7 +40,7 @@ bool keyring_changed(const char *state_dir, struct keyring_look *look);
 
 /* Reads all keys. A missing directory holds none; a file that is no key is left out, with a line in the log. Returns
  * false with the reason when the directory cannot be read. */
-bool keyring_read(const char *state_dir, struct keyring *keyring, struct why *why);
+bool keyring_read(const char *state_dir, struct keyring *keyring, struct error *why);
 
 void keyring_free(struct keyring *keyring);
 
@@ -49,17 +49,17 @@ bool keyring_id_is_good(const char *id);
 
 /* Stores a key: written, synced, renamed, synced. hex: 64 hexadecimal digits. Returns false with the reason. */
 bool keyring_store(const char *state_dir, const struct held_key *key, const char *hex, const char *url,
-                   struct why *why);
+                   struct error *why);
 
 /* Gives a key, as keyring_read found it, to another source: first stored there, then removed here. *taken: that source
  * has another key of this subscription, and both stay as they are. Returns false with the reason. */
-bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct why *why);
+bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct error *why);
 
 /* Removes what a keyring_store left behind that was killed, more than a minute ago. */
 void keyring_tidy(const char *state_dir);
 
 /* Removes one. One that is not there is fine. */
-bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct why *why);
+bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct error *why);
 
 /* Notes that a request signed with this subscription's key came, for `rotate`; and whether one ever did. */
 void keyring_mark_used(const char *state_dir, const char *subscription);

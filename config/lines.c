@@ -19,13 +19,13 @@ struct reading {
     const struct key *previous; /* the key that an indented line continues; NULL after a section's line */
     bool previous_from_file;
     bool failed; /* why is set; nothing more is read */
-    struct why *why;
+    struct error *why;
 };
 
 /* Marks the reading as failed and puts file and line before the reason. */
 static void fail(struct reading *reading)
 {
-    why_prefix(reading->why, "%s:%d: ", reading->config->path, reading->line);
+    error_prefix(reading->why, "%s:%d: ", reading->config->path, reading->line);
     reading->failed = true;
 }
 
@@ -62,7 +62,7 @@ static bool nothing_stands_above(const struct reading *reading, const char *name
         char spelling[SPELLING_SIZE];
         if (setting->section != TOP || setting->key->scope != SCOPE_SOURCE)
             continue;
-        why_set(
+        error_set(
             reading->why,
             "[source %s] begins here, but line %d has %s above all sections: move that into the section it belongs to",
             name, setting->line, setting_spelling(setting, spelling));
@@ -75,20 +75,20 @@ static bool source_begins(struct reading *reading, const char *name)
 {
     struct config *config = reading->config;
     if (is_reserved(name)) {
-        why_set(reading->why, "a source cannot be named \"%s\": that is a page of this program", name);
+        error_set(reading->why, "a source cannot be named \"%s\": that is a page of this program", name);
         return false;
     }
     for (size_t i = 0; i < config->sources; i++) {
         if (strcmp(config->source[i].name, name) == 0) {
-            why_set(reading->why, "[source %s] stands twice, here and in line %d: put both together", name,
-                    config->source[i].line);
+            error_set(reading->why, "[source %s] stands twice, here and in line %d: put both together", name,
+                      config->source[i].line);
             return false;
         }
     }
     if (!nothing_stands_above(reading, name))
         return false;
     if (!sources_add(config, name, reading->line)) {
-        why_set(reading->why, "could not be read: out of memory");
+        error_set(reading->why, "could not be read: out of memory");
         return false;
     }
     reading->section = config->sources - 1;
@@ -105,13 +105,13 @@ static bool section_named(struct reading *reading, char *inside)
     const char *more = strtok_r(NULL, " \t", &rest);
     if (kind == NULL || strcmp(kind, "source") != 0) {
         if (kind != NULL && name == NULL && is_source_name(kind))
-            why_set(reading->why, "unknown section; did you mean [source %s]?", kind);
+            error_set(reading->why, "unknown section; did you mean [source %s]?", kind);
         else
-            why_set(reading->why, "unknown section; there is only [source NAME]");
+            error_set(reading->why, "unknown section; there is only [source NAME]");
         return false;
     }
     if (name == NULL || more != NULL || !is_source_name(name)) {
-        why_set(reading->why, "a source's name must be 1 to %d of the characters A-Z a-z 0-9 _ -", SOURCE_NAME_LIMIT);
+        error_set(reading->why, "a source's name must be 1 to %d of the characters A-Z a-z 0-9 _ -", SOURCE_NAME_LIMIT);
         return false;
     }
     return source_begins(reading, name);
@@ -127,7 +127,7 @@ static bool section_begins(struct reading *reading, const char *line, size_t len
         behind++;
     size_t used = end == NULL ? 0 : (size_t)(end - line) - 1;
     if (end == NULL || behind < line + length || used >= sizeof inside) {
-        why_set(reading->why, "a section's line must be [source NAME] and nothing else");
+        error_set(reading->why, "a section's line must be [source NAME] and nothing else");
         return false;
     }
     memcpy(inside, line + 1, used);
@@ -141,13 +141,13 @@ static bool section_begins(struct reading *reading, const char *line, size_t len
 static bool line_is_good(struct reading *reading, const char *line, size_t length, size_t room)
 {
     if (length > LINE_LIMIT || length + 2 > room) {
-        why_set(reading->why, "the line is longer than %d bytes; lists may go on in further, indented lines",
-                LINE_LIMIT);
+        error_set(reading->why, "the line is longer than %d bytes; lists may go on in further, indented lines",
+                  LINE_LIMIT);
         return false;
     }
     size_t control = value_control(line, length);
     if (control != 0) {
-        why_set(reading->why, "a control character at place %zu; save the file as plain text in UTF-8", control);
+        error_set(reading->why, "a control character at place %zu; save the file as plain text in UTF-8", control);
         return false;
     }
     size_t blanks = 0;
@@ -157,7 +157,7 @@ static bool line_is_good(struct reading *reading, const char *line, size_t lengt
     if (blanks == length || line[blanks] != '[')
         return true;
     if (blanks > 0) {
-        why_set(reading->why, "an indented line continues the one above: remove the blanks before the [");
+        error_set(reading->why, "an indented line continues the one above: remove the blanks before the [");
         return false;
     }
     return section_begins(reading, line, length);
@@ -202,11 +202,11 @@ static void unknown_key(struct reading *reading, const char *name)
 {
     char nearest[SPELLING_SIZE];
     if (!may_be_shown(name))
-        why_set(reading->why, "what stands before the = or : is no key; a line must look like \"key = value\"");
+        error_set(reading->why, "what stands before the = or : is no key; a line must look like \"key = value\"");
     else if (keys_nearest(name, nearest, sizeof nearest))
-        why_set(reading->why, "unknown key \"%s\"; did you mean \"%s\"?", name, nearest);
+        error_set(reading->why, "unknown key \"%s\"; did you mean \"%s\"?", name, nearest);
     else
-        why_set(reading->why, "unknown key \"%s\"", name);
+        error_set(reading->why, "unknown key \"%s\"", name);
     fail(reading);
 }
 
@@ -234,7 +234,7 @@ static int take(void *user, const char *section, const char *name, const char *v
         return 1;
     bool continued = reading->indented && reading->previous != NULL;
     if (continued && looks_like_setting(value)) {
-        why_set(reading->why, "an indented line continues the one above: remove the blanks at its beginning");
+        error_set(reading->why, "an indented line continues the one above: remove the blanks at its beginning");
         fail(reading);
         return 1;
     }
@@ -248,7 +248,7 @@ static int take(void *user, const char *section, const char *name, const char *v
     char *text = strdup(value);
     struct setting setting = {reading->previous, reading->section, text, NULL, reading->line};
     if (text == NULL) {
-        why_set(reading->why, "could not be read: out of memory");
+        error_set(reading->why, "could not be read: out of memory");
         fail(reading);
         return 1;
     }
@@ -279,21 +279,22 @@ static bool parse(struct reading *reading)
     prepare_inih();
     int result = ini_parse_stream(next_line, reading, take, reading);
     if (result < 0) {
-        why_set(reading->why, "%s: could not be read: out of memory", reading->config->path);
+        error_set(reading->why, "%s: could not be read: out of memory", reading->config->path);
         return false;
     }
     /* A line that inih did not understand comes before what failed later. */
     if (result > 0 && (!reading->failed || result < reading->line)) {
-        why_set(reading->why,
-                "%s:%d: the line must look like \"key = value\", \"[source NAME]\" or \"# comment\"; what continues a "
-                "list is indented",
-                reading->config->path, result);
+        error_set(
+            reading->why,
+            "%s:%d: the line must look like \"key = value\", \"[source NAME]\" or \"# comment\"; what continues a "
+            "list is indented",
+            reading->config->path, result);
         return false;
     }
     return !reading->failed;
 }
 
-bool lines_read(struct config *config, struct why *why)
+bool lines_read(struct config *config, struct error *why)
 {
     size_t length = 0;
     char *text = file_read(config->path, &length, why);

@@ -16,7 +16,7 @@
 
 extern char **environ;
 
-bool places_home(char **home, struct why *why)
+bool places_home(char **home, struct error *why)
 {
     struct passwd entry, *user = NULL;
     char room[4096];
@@ -29,9 +29,10 @@ bool places_home(char **home, struct why *why)
     /* The numbers with which the C library may say that there is no such user. */
     if (error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM)
         return true;
-    why_set(why,
-            "the home of user %lu, where the configuration may be, cannot be told: %s; CLOSECRM_CONFIG may name a file",
-            (unsigned long)geteuid(), strerror(error));
+    error_set(
+        why,
+        "the home of user %lu, where the configuration may be, cannot be told: %s; CLOSECRM_CONFIG may name a file",
+        (unsigned long)geteuid(), strerror(error));
     return false;
 }
 
@@ -40,7 +41,7 @@ bool places_home(char **home, struct why *why)
 enum place { PLACE_THERE, PLACE_NOT, PLACE_UNKNOWN };
 
 /* A place that cannot be looked at may hold the file that was meant: to go on with the next would be a guess. */
-static enum place look_at(const char *path, struct why *why)
+static enum place look_at(const char *path, struct error *why)
 {
     struct stat status;
     if (stat(path, &status) == 0)
@@ -49,20 +50,20 @@ static enum place look_at(const char *path, struct why *why)
         return PLACE_NOT;
     int error = errno;
     char user[USER_SIZE];
-    why_set(why, "%.300s: user %s, as which this runs, cannot look there: %s; CLOSECRM_CONFIG may name another place",
-            path, user_name(user), strerror(error));
+    error_set(why, "%.300s: user %s, as which this runs, cannot look there: %s; CLOSECRM_CONFIG may name another place",
+              path, user_name(user), strerror(error));
     return PLACE_UNKNOWN;
 }
 
-static bool take_place(const char *place, char **path, struct why *why)
+static bool take_place(const char *place, char **path, struct error *why)
 {
     *path = strdup(place);
     if (*path == NULL)
-        why_set(why, "%.300s: could not be read: out of memory", place);
+        error_set(why, "%.300s: could not be read: out of memory", place);
     return *path != NULL;
 }
 
-bool places_find(const char *named, const char *home, const char *standard, char **path, struct why *why)
+bool places_find(const char *named, const char *home, const char *standard, char **path, struct error *why)
 {
     *path = NULL;
     bool is_named = named != NULL && named[0] != '\0';
@@ -78,26 +79,27 @@ bool places_find(const char *named, const char *home, const char *standard, char
             return take_place(places[i], path, why);
     }
     if (is_named)
-        why_set(why, "CLOSECRM_CONFIG names %.300s, but there is no such file: write it, or unset CLOSECRM_CONFIG",
-                named);
+        error_set(why, "CLOSECRM_CONFIG names %.300s, but there is no such file: write it, or unset CLOSECRM_CONFIG",
+                  named);
     return !is_named;
 }
 
-void places_nowhere(const char *home, struct why *why)
+void places_nowhere(const char *home, struct error *why)
 {
     char in_home[PATH_MAX] = "";
     if (home != NULL)
         snprintf(in_home, sizeof in_home, "%.100s/" IN_HOME " and ", home);
-    why_set(why,
-            "there is no configuration: %s" STANDARD " do not exist, CLOSECRM_CONFIG names no other file, and no "
-            "CLOSECRM_DATA_PLANE_URL is set. Write the file, for example:\n"
-            "data_plane_url = https://DATA_PLANE\n"
-            "write_key = KEY_OF_THE_RUDDERSTACK_SOURCE\n"
-            "signature_key = KEY_OF_THE_CLOSE_SUBSCRIPTION",
-            in_home);
+    error_set_kind(why, ERROR_MISSING,
+                   "there is no configuration: %s" STANDARD
+                   " do not exist, CLOSECRM_CONFIG names no other file, and no "
+                   "CLOSECRM_DATA_PLANE_URL is set. Write the file, for example:\n"
+                   "data_plane_url = https://DATA_PLANE\n"
+                   "write_key = KEY_OF_THE_RUDDERSTACK_SOURCE\n"
+                   "signature_key = KEY_OF_THE_CLOSE_SUBSCRIPTION",
+                   in_home);
 }
 
-struct config *config_load(struct why *why)
+struct config *config_load(struct error *why)
 {
     struct config *config = NULL;
     char *path = NULL, *home = NULL;
@@ -189,20 +191,20 @@ static char *move_command(const char *path, const char *root, const char *home)
 
 #define SHOWN "where the web server shows it to everybody"
 
-static void why_inside(const char *path, const char *root, const char *home, struct why *why)
+static void why_inside(const char *path, const char *root, const char *home, struct error *why)
 {
     char *command = move_command(path, root, home);
     if (command != NULL)
-        why_set(why, "%s: lies in the document root, " SHOWN "; run: %s, and unset CLOSECRM_CONFIG", path, command);
+        error_set(why, "%s: lies in the document root, " SHOWN "; run: %s, and unset CLOSECRM_CONFIG", path, command);
     else
-        why_set(why,
-                "%s: lies in the document root %s, " SHOWN
-                "; move it to a folder outside and name it in CLOSECRM_CONFIG",
-                path, root);
+        error_set(why,
+                  "%s: lies in the document root %s, " SHOWN
+                  "; move it to a folder outside and name it in CLOSECRM_CONFIG",
+                  path, root);
     free(command);
 }
 
-bool places_outside(const struct config *config, const char *document_root, const char *home, struct why *why)
+bool places_outside(const struct config *config, const char *document_root, const char *home, struct error *why)
 {
     char root[PATH_MAX], where[PATH_MAX];
     /* A root that is not there, or not seen from here (chroot, container), says nothing. */
@@ -213,10 +215,10 @@ bool places_outside(const struct config *config, const char *document_root, cons
         return false;
     }
     if (config->queue == QUEUE_SQLITE && is_shown(config->state_dir, root, where)) {
-        why_set(why,
-                "the state directory %.200s lies in the document root, " SHOWN "; set state_dir to a folder outside, "
-                "and move there what is in it",
-                where);
+        error_set(why,
+                  "the state directory %.200s lies in the document root, " SHOWN "; set state_dir to a folder outside, "
+                  "and move there what is in it",
+                  where);
         return false;
     }
     for (size_t i = 0; i < config->settings; i++) {
@@ -224,8 +226,9 @@ bool places_outside(const struct config *config, const char *document_root, cons
         if (setting->file == NULL || !is_shown(setting->file, root, where))
             continue;
         char at[WHERE_SIZE];
-        why_set(why, "%s: %.200s lies in the document root, " SHOWN "; move it to a folder outside and name that here",
-                setting_where(config, setting, at), where);
+        error_set(why,
+                  "%s: %.200s lies in the document root, " SHOWN "; move it to a folder outside and name that here",
+                  setting_where(config, setting, at), where);
         return false;
     }
     return true;
@@ -238,10 +241,10 @@ bool config_would_show(const char *place, const char *document_root)
            would_be_below(place, root);
 }
 
-bool config_outside(const struct config *config, const char *document_root, struct why *why)
+bool config_outside(const struct config *config, const char *document_root, struct error *why)
 {
     char *home = NULL;
-    struct why no_home = {""};
+    struct error no_home = {0};
     places_home(&home, &no_home); /* without a home there is only less advice */
     bool outside = places_outside(config, document_root, home, why);
     free(home);

@@ -22,37 +22,37 @@ const char *setting_where(const struct config *config, const struct setting *set
 }
 
 /* Puts place and key before a reason: "closecrm.conf:3: lanes" + " " + "must be ...". Returns false. */
-static bool place_before(const struct config *config, const struct setting *setting, const char *gap, struct why *why)
+static bool place_before(const struct config *config, const struct setting *setting, const char *gap, struct error *why)
 {
     char where[WHERE_SIZE], spelling[SPELLING_SIZE];
     setting_where(config, setting, where);
     if (setting->line > 0)
-        why_prefix(why, "%s: %s%s", where, setting_spelling(setting, spelling), gap);
+        error_prefix(why, "%s: %s%s", where, setting_spelling(setting, spelling), gap);
     else
-        why_prefix(why, "%s%s", where, gap);
+        error_prefix(why, "%s%s", where, gap);
     return false;
 }
 
 /* For a reason that begins with a verb. */
-static bool refuse(const struct config *config, const struct setting *setting, struct why *why)
+static bool refuse(const struct config *config, const struct setting *setting, struct error *why)
 {
     return place_before(config, setting, " ", why);
 }
 
 /* ---- whether it may stand there ---- */
 
-static bool scope_allows(const struct config *config, const struct setting *setting, struct why *why)
+static bool scope_allows(const struct config *config, const struct setting *setting, struct error *why)
 {
     bool in_section = setting->section != TOP;
     if (in_section && setting->key->scope == SCOPE_PROGRAM) {
-        why_set(why, "is for all sources and cannot stand in [source %s]: move it above the first section",
-                config->source[setting->section].name);
+        error_set(why, "is for all sources and cannot stand in [source %s]: move it above the first section",
+                  config->source[setting->section].name);
         return refuse(config, setting, why);
     }
     /* From the file this comes to light at the first section's line: see lines.c. */
     if (!in_section && setting->key->scope == SCOPE_SOURCE && config->sources > 0) {
-        why_set(why, "cannot say which source it means, for %s:%d begins [source %s]: write it there", config->path,
-                config->source[0].line, config->source[0].name);
+        error_set(why, "cannot say which source it means, for %s:%d begins [source %s]: write it there", config->path,
+                  config->source[0].line, config->source[0].name);
         return refuse(config, setting, why);
     }
     return true;
@@ -70,15 +70,15 @@ static const struct setting *earlier(const struct config *config, const struct s
 }
 
 /* Only the lines of a list add to each other; the environment's names are unique. */
-static bool stands_once(const struct config *config, const struct setting *setting, struct why *why)
+static bool stands_once(const struct config *config, const struct setting *setting, struct error *why)
 {
     const struct setting *other = earlier(config, setting);
     if (other == NULL || (setting->key->type->list && setting->file == NULL && setting->line > 0))
         return true;
     if (setting->line > 0)
-        why_set(why, "stands twice, here and in line %d, and has one value: remove one", other->line);
+        error_set(why, "stands twice, here and in line %d, and has one value: remove one", other->line);
     else
-        why_set(why, "is set twice: unset one");
+        error_set(why, "is set twice: unset one");
     return refuse(config, setting, why);
 }
 
@@ -113,26 +113,26 @@ static const char *fault_of_text(const struct setting *setting, bool continued)
 
 /* An absolute path for one that counts from the configuration file's folder. Returns it, to be freed; NULL with a
  * reason that follows the key's name. */
-static char *resolve(const struct config *config, const char *path, struct why *why)
+static char *resolve(const struct config *config, const char *path, struct error *why)
 {
     if (path[0] == '~') {
-        why_set(why, "must be a path without ~, which only a shell understands");
+        error_set(why, "must be a path without ~, which only a shell understands");
         return NULL;
     }
     if (path[0] != '/' && config->path == NULL) {
-        why_set(why, "must be an absolute path, for there is no configuration file beside which to look");
+        error_set(why, "must be an absolute path, for there is no configuration file beside which to look");
         return NULL;
     }
     int folder = path[0] == '/' ? 0 : (int)(strrchr(config->path, '/') + 1 - config->path);
     char *resolved = NULL;
     if (asprintf(&resolved, "%.*s%s", folder, folder > 0 ? config->path : "", path) < 0) {
-        why_set(why, "could not be read: out of memory");
+        error_set(why, "could not be read: out of memory");
         return NULL;
     }
     return resolved;
 }
 
-bool value_is_good(const struct key *key, const char *value, struct why *why)
+bool value_is_good(const struct key *key, const char *value, struct error *why)
 {
     union {
         struct config config;
@@ -158,13 +158,13 @@ static bool append(struct config *config, const struct setting *setting)
 
 /* Fills in value, and file of a KEY_file. */
 static bool take_value(const struct config *config, struct setting *setting, const char *text, bool from_file,
-                       struct why *why)
+                       struct error *why)
 {
     bool is_path = from_file || setting->key->type->path;
     char *value = is_path ? resolve(config, text, why) : strdup(text);
     if (value == NULL) {
         if (!is_path)
-            why_set(why, "could not be read: out of memory");
+            error_set(why, "could not be read: out of memory");
         return refuse(config, setting, why);
     }
     if (from_file) {
@@ -183,7 +183,7 @@ static void setting_free(struct setting *setting)
     free(setting->file);
 }
 
-bool settings_add(struct config *config, const struct setting *given, bool from_file, bool continued, struct why *why)
+bool settings_add(struct config *config, const struct setting *given, bool from_file, bool continued, struct error *why)
 {
     char none[] = "";
     struct setting setting = *given;
@@ -192,7 +192,7 @@ bool settings_add(struct config *config, const struct setting *given, bool from_
         return false;
     const char *fault = fault_of_text(&setting, continued);
     if (fault != NULL) {
-        why_set(why, "%s", fault);
+        error_set(why, "%s", fault);
         return refuse(config, &setting, why);
     }
     if (!continued && !stands_once(config, &setting, why))
@@ -205,7 +205,7 @@ bool settings_add(struct config *config, const struct setting *given, bool from_
         return false;
     }
     if (!append(config, &setting)) {
-        why_set(why, "could not be read: out of memory");
+        error_set(why, "could not be read: out of memory");
         refuse(config, &setting, why);
         setting_free(&setting);
         return false;

@@ -37,7 +37,7 @@ static enum note read_note(const char *state_dir, const char *source, char list[
 {
     char directory[SMALL_PATH];
     bool missing;
-    struct why why;
+    struct error why;
     list[0] = '\0';
     directory_of(directory, state_dir);
     char *text = small_file_read(directory, source, &missing, &why);
@@ -48,14 +48,14 @@ static enum note read_note(const char *state_dir, const char *source, char list[
     return NOTE_THERE;
 }
 
-static bool write_note(const char *state_dir, const char *source, const char *list, struct why *why)
+static bool write_note(const char *state_dir, const char *source, const char *list, struct error *why)
 {
     char directory[SMALL_PATH], text[LIST_SIZE + 200];
     snprintf(text, sizeof text, "noted_ms = %lld\nsubscriptions = %s\n", (long long)clock_unix_ms(), list);
     return small_directory(directory, state_dir, DIRECTORY, why) && small_file_replace(directory, source, text, why);
 }
 
-bool signed_note(const char *state_dir, const char *source, const char *subscription, struct why *why)
+bool signed_note(const char *state_dir, const char *source, const char *subscription, struct error *why)
 {
     char list[LIST_SIZE];
     const char *at;
@@ -71,7 +71,7 @@ bool signed_note(const char *state_dir, const char *source, const char *subscrip
     return write_note(state_dir, source, list, why);
 }
 
-bool signed_forget(const char *state_dir, const char *source, const char *subscription, struct why *why)
+bool signed_forget(const char *state_dir, const char *source, const char *subscription, struct error *why)
 {
     char list[LIST_SIZE];
     const char *at;
@@ -97,7 +97,7 @@ bool signed_is_noted(const char *state_dir, const char *source)
     return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
-bool signed_rename(const char *state_dir, const char *from, const char *to, struct why *why)
+bool signed_rename(const char *state_dir, const char *from, const char *to, struct error *why)
 {
     char list[LIST_SIZE], directory[SMALL_PATH], *rest = NULL;
     enum note note = read_note(state_dir, from, list);
@@ -114,7 +114,7 @@ bool signed_rename(const char *state_dir, const char *from, const char *to, stru
 }
 
 bool signed_retain(const char *state_dir, const char *source, bool (*is_there)(const void *context, const char *id),
-                   const void *context, struct why *why)
+                   const void *context, struct error *why)
 {
     char list[LIST_SIZE], *rest = NULL;
     if (state_dir == NULL || read_note(state_dir, source, list) != NOTE_THERE)
@@ -160,17 +160,17 @@ static bool note_has_all(enum note note, const char *list, const struct keyring 
     return all;
 }
 
-static void say_lost(const struct source *source, const char *missing, struct why *words)
+static void say_lost(const struct source *source, const char *missing, struct error *words)
 {
     if (missing != NULL)
-        why_set(
+        error_set(
             words,
             "source %.64s takes only what Close has signed, and the key of its subscription %.79s is not held here: "
             "closecrm.fcgi rotate --source %.64s %.79s makes a new one; signature_key = none would let in whoever "
             "knows the write key",
             source->name, missing, source->name, missing);
     else
-        why_set(
+        error_set(
             words,
             "source %.64s takes only what Close has signed, and has no signature key any more: put its "
             "signature_key back into the configuration, or make a new subscription: closecrm.fcgi subscribe --source "
@@ -179,15 +179,15 @@ static void say_lost(const struct source *source, const char *missing, struct wh
 }
 
 enum signed_state signed_judge(const struct config *config, const struct source *source, const struct keyring *held,
-                               const struct why *unread, bool *unnoted, struct why *words)
+                               const struct error *unread, bool *unnoted, struct error *words)
 {
     char list[LIST_SIZE] = "";
     *unnoted = false;
     if (source->signature_none)
         return SIGNED_NEVER;
     if (held == NULL) {
-        why_set(words, "the signature keys of source %.64s cannot be read, so that nothing is let in by them: %.300s",
-                source->name, unread->text);
+        error_set(words, "the signature keys of source %.64s cannot be read, so that nothing is let in by them: %.300s",
+                  source->name, unread->text);
         return source->signature_keys > 0 ? SIGNED_PART : SIGNED_LOST;
     }
     enum note note = config->state_dir == NULL ? NOTE_MISSING : read_note(config->state_dir, source->name, list);
@@ -202,17 +202,17 @@ enum signed_state signed_judge(const struct config *config, const struct source 
     }
     if (missing == NULL)
         return SIGNED_HELD;
-    why_set(words,
-            "the key of subscription %.79s of source %.64s is not held here, so that what Close signs with it is "
-            "refused: closecrm.fcgi rotate --source %.64s %.79s makes a new one",
-            missing, source->name, source->name, missing);
+    error_set(words,
+              "the key of subscription %.79s of source %.64s is not held here, so that what Close signs with it is "
+              "refused: closecrm.fcgi rotate --source %.64s %.79s makes a new one",
+              missing, source->name, source->name, missing);
     return SIGNED_PART;
 }
 
-enum signed_state signed_look(const struct config *config, const struct source *source, struct why *words)
+enum signed_state signed_look(const struct config *config, const struct source *source, struct error *words)
 {
     struct keyring held;
-    struct why unread = {""};
+    struct error unread = {0};
     bool unnoted, is_read = keyring_read(config->state_dir, &held, &unread);
     enum signed_state state = signed_judge(config, source, is_read ? &held : NULL, &unread, &unnoted, words);
     if (is_read)

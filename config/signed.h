@@ -13,20 +13,20 @@
 
 /* Notes it, unless it is noted; subscription: whose key it is; NULL: one of the configuration. Without a state
  * directory nothing is noted. Returns false with the reason. */
-bool signed_note(const char *state_dir, const char *source, const char *subscription, struct why *why);
+bool signed_note(const char *state_dir, const char *source, const char *subscription, struct error *why);
 
 /* Forgets a subscription, whose key is wanted no more; that the source had a key stays. */
-bool signed_forget(const char *state_dir, const char *source, const char *subscription, struct why *why);
+bool signed_forget(const char *state_dir, const char *source, const char *subscription, struct error *why);
 
 /* Forgets all subscriptions of which is_there says that they are not. */
 bool signed_retain(const char *state_dir, const char *source, bool (*is_there)(const void *context, const char *id),
-                   const void *context, struct why *why);
+                   const void *context, struct error *why);
 
 /* Whether it is noted. What cannot be read counts as noted. */
 bool signed_is_noted(const char *state_dir, const char *source);
 
 /* Gives the note to another source, whose own stays. */
-bool signed_rename(const char *state_dir, const char *from, const char *to, struct why *why);
+bool signed_rename(const char *state_dir, const char *from, const char *to, struct error *why);
 
 enum signed_state {
     SIGNED_NEVER, /* it never had a key, or `signature_key = none`: its write keys count */
@@ -39,9 +39,9 @@ enum signed_state {
  * *unread. *unnoted: a key is there that the note does not have yet. Of PART and LOST words say what is missing and
  * what to do. Reads the note only. */
 enum signed_state signed_judge(const struct config *config, const struct source *source, const struct keyring *held,
-                               const struct why *unread, bool *unnoted, struct why *words);
+                               const struct error *unread, bool *unnoted, struct error *words);
 
 /* The same for a command: reads the keys, too. */
-enum signed_state signed_look(const struct config *config, const struct source *source, struct why *words);
+enum signed_state signed_look(const struct config *config, const struct source *source, struct error *words);
 
 #endif

@@ -28,44 +28,44 @@ static void clear_nothing(const struct key *key, void *base)
 
 /* ---- numbers ---- */
 
-static bool number_parse(const struct key *key, const char *text, void *base, struct why *why,
+static bool number_parse(const struct key *key, const char *text, void *base, struct error *why,
                          enum value_result (*read)(const char *, int64_t *), const char *looks)
 {
     int64_t value = 0;
     enum value_result result = read(text, &value);
     if (result == VALUE_UNREADABLE) {
-        why_set(why, "must be %s, not \"%.40s\"", looks, text);
+        error_set(why, "must be %s, not \"%.40s\"", looks, text);
         return false;
     }
     if (result == VALUE_TOO_LARGE || value < key->least || value > key->most) {
         char least[32], most[32];
         key->type->format(key->least, least, sizeof least);
         key->type->format(key->most, most, sizeof most);
-        why_set(why, "must be from %s to %s, not %.40s", least, most, text);
+        error_set(why, "must be from %s to %s, not %.40s", least, most, text);
         return false;
     }
     memcpy(field_of(key, base), &value, sizeof value);
     return true;
 }
 
-static bool count_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool count_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return number_parse(key, text, base, why, value_count, "a whole number");
 }
 
-static bool size_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool size_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return number_parse(key, text, base, why, value_size, "a size such as 4000K, 16M or 8G");
 }
 
-static bool duration_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool duration_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return number_parse(key, text, base, why, value_duration, "a duration such as 90s, 15m, 73h or 31d");
 }
 
 /* ---- one text ---- */
 
-static bool choice_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool choice_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     char all[200] = "";
     for (unsigned i = 0; key->choices[i] != NULL; i++) {
@@ -76,7 +76,7 @@ static bool choice_parse(const struct key *key, const char *text, void *base, st
         size_t used = strlen(all);
         snprintf(all + used, sizeof all - used, "%s%s", i == 0 ? "" : ", ", key->choices[i]);
     }
-    why_set(why, "must be one of %s, not \"%.40s\"", all, text);
+    error_set(why, "must be one of %s, not \"%.40s\"", all, text);
     return false;
 }
 
@@ -93,54 +93,54 @@ static void text_clear(const struct key *key, void *base)
     *text = NULL;
 }
 
-static bool path_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool path_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     /* the state directory is made where it is missing */
     if (access(text, R_OK) != 0 && (errno != ENOENT || strcmp(key->name, "state_dir") != 0)) {
-        why_set(why, "names %.300s, which cannot be read: %s", text, strerror(errno));
+        error_set(why, "names %.300s, which cannot be read: %s", text, strerror(errno));
         return false;
     }
     char *path = strdup(text);
     if (path == NULL)
-        why_set(why, NO_MEMORY);
+        error_set(why, NO_MEMORY);
     return text_store(key, base, path);
 }
 
 /* The queue makes it, and looks at it, when it is opened. */
-static bool folder_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool folder_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     char *path = strdup(text);
     if (path == NULL)
-        why_set(why, NO_MEMORY);
+        error_set(why, NO_MEMORY);
     return text_store(key, base, path);
 }
 
-static bool url_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool url_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return text_store(key, base, url_data_plane(text, why));
 }
 
-static bool api_url_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool api_url_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return text_store(key, base, url_close_api(text, why));
 }
 
 /* One key, sent as a user name of HTTP Basic. A later one takes an earlier one's place. */
-static bool secret_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool secret_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     for (const char *c = text; *c != '\0'; c++) {
         if (!isascii((unsigned char)*c) || !isgraph((unsigned char)*c) || strchr(":;#\"'<>,", *c) != NULL) {
-            why_set(why, "must be the one bare key as Close shows it: no quotes, no comment, none of : ; # < > ,");
+            error_set(why, "must be the one bare key as Close shows it: no quotes, no comment, none of : ; # < > ,");
             return false;
         }
     }
     if (*text == '\0') {
-        why_set(why, "has no value: give it one or remove it");
+        error_set(why, "has no value: give it one or remove it");
         return false;
     }
     char *copy = strdup(text);
     if (copy == NULL)
-        why_set(why, NO_MEMORY);
+        error_set(why, NO_MEMORY);
     key->type->clear(key, base);
     return text_store(key, base, copy);
 }
@@ -177,16 +177,16 @@ static void words_clear(const struct key *key, void *base)
     *strings = (struct strings){0};
 }
 
-typedef bool word_check(const char *word, size_t length, struct why *why);
+typedef bool word_check(const char *word, size_t length, struct error *why);
 
-static bool words_parse(const struct key *key, const char *text, void *base, struct why *why, word_check *check)
+static bool words_parse(const struct key *key, const char *text, void *base, struct error *why, word_check *check)
 {
     size_t length;
     for (const char *word; (word = value_word(&text, &length)) != NULL;) {
         if (!check(word, length, why))
             return false;
         if (!strings_append(field_of(key, base), word, length)) {
-            why_set(why, NO_MEMORY);
+            error_set(why, NO_MEMORY);
             return false;
         }
     }
@@ -206,55 +206,55 @@ static bool is_dotted(const char *word, size_t length, const char *also)
     return true;
 }
 
-static bool pattern_check(const char *word, size_t length, struct why *why)
+static bool pattern_check(const char *word, size_t length, struct error *why)
 {
     int shown = (int)(length < 60 ? length : 60);
     if (!is_dotted(word, length, "_-*")) {
-        why_set(why, "must name events like lead.updated, activity.email.* or *.deleted, not \"%.*s\"", shown, word);
+        error_set(why, "must name events like lead.updated, activity.email.* or *.deleted, not \"%.*s\"", shown, word);
         return false;
     }
     if (memchr(word, '.', length) == NULL && memchr(word, '*', length) == NULL) {
-        why_set(why, "must name object type and action: \"%.*s\" would match nothing; did you mean \"%.*s.*\"?", shown,
-                word, shown, word);
+        error_set(why, "must name object type and action: \"%.*s\" would match nothing; did you mean \"%.*s.*\"?",
+                  shown, word, shown, word);
         return false;
     }
     return true;
 }
 
-static bool member_check(const char *word, size_t length, struct why *why)
+static bool member_check(const char *word, size_t length, struct error *why)
 {
     if (is_dotted(word, length, "_-"))
         return true;
-    why_set(why, "must name members of an event like data.body_html, not \"%.*s\"", (int)(length < 60 ? length : 60),
-            word);
+    error_set(why, "must name members of an event like data.body_html, not \"%.*s\"", (int)(length < 60 ? length : 60),
+              word);
     return false;
 }
 
 /* A write key is sent as a user name of HTTP Basic, which ends at a colon; the other characters refused here are those
  * of comments, quotes and placeholders, never of a key. */
-static bool write_key_check(const char *word, size_t length, struct why *why)
+static bool write_key_check(const char *word, size_t length, struct error *why)
 {
     for (size_t i = 0; i < length; i++) {
         if (!isascii((unsigned char)word[i]) || !isgraph((unsigned char)word[i]) ||
             strchr(":;#\"'<>", word[i]) != NULL) {
-            why_set(why, "must be the bare key as RudderStack shows it: no quotes, no comment, none of : ; # < >");
+            error_set(why, "must be the bare key as RudderStack shows it: no quotes, no comment, none of : ; # < >");
             return false;
         }
     }
     return true;
 }
 
-static bool patterns_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool patterns_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return words_parse(key, text, base, why, pattern_check);
 }
 
-static bool members_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool members_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return words_parse(key, text, base, why, member_check);
 }
 
-static bool write_keys_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool write_keys_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return words_parse(key, text, base, why, write_key_check);
 }
@@ -270,17 +270,17 @@ static unsigned char digit_value(char digit)
     return (unsigned char)(tolower((unsigned char)digit) - 'a' + 10);
 }
 
-static bool signature_key_check(const char *word, size_t length, struct why *why)
+static bool signature_key_check(const char *word, size_t length, struct error *why)
 {
     for (size_t i = 0; i < length; i++) {
         if (!isascii((unsigned char)word[i]) || !isxdigit((unsigned char)word[i])) {
-            why_set(why, "must be %d hexadecimal digits, as Close gave it; character %zu of this one is none",
-                    SIGNATURE_DIGITS, i + 1);
+            error_set(why, "must be %d hexadecimal digits, as Close gave it; character %zu of this one is none",
+                      SIGNATURE_DIGITS, i + 1);
             return false;
         }
     }
     if (length != SIGNATURE_DIGITS)
-        why_set(why, "must be %d hexadecimal digits, as Close gave it; this one has %zu", SIGNATURE_DIGITS, length);
+        error_set(why, "must be %d hexadecimal digits, as Close gave it; this one has %zu", SIGNATURE_DIGITS, length);
     return length == SIGNATURE_DIGITS;
 }
 
@@ -301,7 +301,7 @@ static bool signature_key_append(struct source *source, const char *word, size_t
     return true;
 }
 
-static bool signature_keys_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool signature_keys_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     (void)key;
     size_t length;
@@ -309,7 +309,7 @@ static bool signature_keys_parse(const struct key *key, const char *text, void *
     for (const char *word; (word = value_word(&text, &length)) != NULL;) {
         bool is_none = length == 4 && strncmp(word, "none", 4) == 0;
         if (source->signature_none || (is_none && source->signature_keys > 0)) {
-            why_set(why, "cannot be both none and a key: remove one of them");
+            error_set(why, "cannot be both none and a key: remove one of them");
             return false;
         }
         source->signature_none = is_none;
@@ -318,7 +318,7 @@ static bool signature_keys_parse(const struct key *key, const char *text, void *
         if (!signature_key_check(word, length, why))
             return false;
         if (!signature_key_append(base, word, length)) {
-            why_set(why, NO_MEMORY);
+            error_set(why, NO_MEMORY);
             return false;
         }
     }

@@ -108,7 +108,8 @@ struct scheme {
 };
 
 /* Checks a URL of one of the schemes and returns a copy without slashes at its end. NULL with the reason. */
-static char *read_url(const char *text, const struct scheme *schemes, size_t count, const char *wanted, struct why *why)
+static char *read_url(const char *text, const struct scheme *schemes, size_t count, const char *wanted,
+                      struct error *why)
 {
     for (size_t i = 0; i < count; i++) {
         size_t scheme = strlen(schemes[i].start);
@@ -118,12 +119,12 @@ static char *read_url(const char *text, const struct scheme *schemes, size_t cou
         if (fault == NULL)
             fault = schemes[i].fault(text + scheme);
         if (fault != NULL) {
-            why_set(why, "%s", fault);
+            error_set(why, "%s", fault);
             return NULL;
         }
         char *url = strdup(text);
         if (url == NULL) {
-            why_set(why, "could not be read: out of memory");
+            error_set(why, "could not be read: out of memory");
             return NULL;
         }
         memcpy(url, schemes[i].start, scheme);
@@ -131,18 +132,18 @@ static char *read_url(const char *text, const struct scheme *schemes, size_t cou
             url[end - 1] = '\0';
         return url;
     }
-    why_set(why, "must begin with %s", wanted);
+    error_set(why, "must begin with %s", wanted);
     return NULL;
 }
 
-char *url_data_plane(const char *text, struct why *why)
+char *url_data_plane(const char *text, struct error *why)
 {
     static const struct scheme schemes[] = {
         {"https://", fault_of_http}, {"http://", fault_of_http}, {"file://", fault_of_file}};
     return read_url(text, schemes, sizeof schemes / sizeof *schemes, "https://, http:// or file:///: " EXAMPLE, why);
 }
 
-char *url_close_api(const char *text, struct why *why)
+char *url_close_api(const char *text, struct error *why)
 {
     static const struct scheme schemes[] = {{"https://", fault_of_api}, {"http://", fault_of_api}};
     return read_url(text, schemes, sizeof schemes / sizeof *schemes,

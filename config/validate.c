@@ -13,23 +13,23 @@ static bool is_file_sink(const struct source *source)
 /* Sets the reason for a source that lacks a key. For the short form key's line is shown as it must be added, where the
  * user configures: in the file, or without one in the environment. */
 static bool lacks(const struct config *config, const struct source *source, const char *name, const char *value,
-                  const char *what, struct why *why)
+                  const char *what, struct error *why)
 {
     bool from_file;
     const struct key *key = keys_find(name, &from_file);
     char variable[VARIABLE_SIZE];
     if (source->line > 0)
-        why_set(why, "%s:%d: [source %s] has no %s, %s: add \"%s = %s\"", config->path, source->line, source->name,
-                name, what, name, value);
+        error_set(why, "%s:%d: [source %s] has no %s, %s: add \"%s = %s\"", config->path, source->line, source->name,
+                  name, what, name, value);
     else if (config->path != NULL)
-        why_set(why, "%s: there is no %s, %s: add \"%s = %s\"", config->path, name, what, name, value);
+        error_set(why, "%s: there is no %s, %s: add \"%s = %s\"", config->path, name, what, name, value);
     else
-        why_set(why, "environment: there is no %s, %s: set it, for example to %s", key_variable(key, false, variable),
-                what, value);
+        error_set(why, "environment: there is no %s, %s: set it, for example to %s", key_variable(key, false, variable),
+                  what, value);
     return false;
 }
 
-static bool source_is_whole(const struct config *config, const struct source *source, struct why *why)
+static bool source_is_whole(const struct config *config, const struct source *source, struct error *why)
 {
     if (source->data_plane_url == NULL)
         return lacks(config, source, "data_plane_url", "https://HOST", "which says where events go", why);
@@ -43,7 +43,7 @@ static bool source_is_whole(const struct config *config, const struct source *so
 }
 
 /* An empty list of secrets is a mistake, not a wish: without a signature key, unsigned requests would be taken. */
-static bool secrets_have_values(const struct config *config, size_t source, struct why *why)
+static bool secrets_have_values(const struct config *config, size_t source, struct error *why)
 {
     size_t count;
     const struct key *key = keys_all(&count);
@@ -52,7 +52,8 @@ static bool secrets_have_values(const struct config *config, size_t source, stru
         if (!key->secret || !key->type->list || setting == NULL || settings_words(config, key, source) > 0)
             continue;
         char where[WHERE_SIZE];
-        why_set(why, "%s: %s has no value: give it one or remove it", setting_where(config, setting, where), key->name);
+        error_set(why, "%s: %s has no value: give it one or remove it", setting_where(config, setting, where),
+                  key->name);
         return false;
     }
     return true;
@@ -73,7 +74,7 @@ static bool share_word(const struct setting *a, const struct setting *b)
     return false;
 }
 
-static bool sources_differ(const struct config *config, struct why *why)
+static bool sources_differ(const struct config *config, struct error *why)
 {
     for (size_t i = 0; i < config->settings; i++) {
         const struct setting *later = &config->setting[i];
@@ -83,18 +84,18 @@ static bool sources_differ(const struct config *config, struct why *why)
                 !later->key->type->list || !share_word(later, first))
                 continue;
             char where[WHERE_SIZE];
-            why_set(why,
-                    "%s: [source %s] has a %s that [source %s] has in line %d: the two could not be told apart; give "
-                    "each its own",
-                    setting_where(config, later, where), config->source[later->section].name, later->key->name,
-                    config->source[first->section].name, first->line);
+            error_set(why,
+                      "%s: [source %s] has a %s that [source %s] has in line %d: the two could not be told apart; give "
+                      "each its own",
+                      setting_where(config, later, where), config->source[later->section].name, later->key->name,
+                      config->source[first->section].name, first->line);
             return false;
         }
     }
     return true;
 }
 
-static bool queue_takes_largest(const struct config *config, struct why *why)
+static bool queue_takes_largest(const struct config *config, struct error *why)
 {
     if (config->queue_max_bytes >= config->max_body)
         return true;
@@ -103,23 +104,23 @@ static bool queue_takes_largest(const struct config *config, struct why *why)
     if (setting == NULL)
         setting = settings_effective(config, keys_find("max_body", &from_file), TOP, NULL);
     char where[WHERE_SIZE];
-    why_set(why, "%s: queue_max_bytes is less than max_body: the largest events would never be taken",
-            setting_where(config, setting, where));
+    error_set(why, "%s: queue_max_bytes is less than max_body: the largest events would never be taken",
+              setting_where(config, setting, where));
     return false;
 }
 
-static bool has_state_dir(const struct config *config, struct why *why)
+static bool has_state_dir(const struct config *config, struct error *why)
 {
     if (config->queue != QUEUE_SQLITE || config->state_dir != NULL)
         return true;
-    why_set(why,
-            "environment: there is no CLOSECRM_STATE_DIR, where events wait: set it to a folder that is private to "
-            "the user as which this runs, or CLOSECRM_QUEUE to none");
+    error_set(why,
+              "environment: there is no CLOSECRM_STATE_DIR, where events wait: set it to a folder that is private to "
+              "the user as which this runs, or CLOSECRM_QUEUE to none");
     return false;
 }
 
 /* What is still to be delivered must be known when it comes again. */
-static bool window_covers_retention(const struct config *config, struct why *why)
+static bool window_covers_retention(const struct config *config, struct error *why)
 {
     if (config->queue != QUEUE_SQLITE || config->dedupe_window_ms >= config->queue_retention_ms)
         return true;
@@ -128,12 +129,12 @@ static bool window_covers_retention(const struct config *config, struct why *why
     if (setting == NULL)
         setting = settings_effective(config, keys_find("queue_retention", &from_file), TOP, NULL);
     char where[WHERE_SIZE];
-    why_set(why, "%s: dedupe_window is less than queue_retention: events could be sent twice; make it as long",
-            setting_where(config, setting, where));
+    error_set(why, "%s: dedupe_window is less than queue_retention: events could be sent twice; make it as long",
+              setting_where(config, setting, where));
     return false;
 }
 
-bool validate_config(const struct config *config, struct why *why)
+bool validate_config(const struct config *config, struct error *why)
 {
     for (size_t i = 0; i < config->sources; i++) {
         if (!secrets_have_values(config, i, why) || !source_is_whole(config, &config->source[i], why))

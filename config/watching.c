@@ -31,22 +31,22 @@ static bool password_store(const struct key *key, void *base, char *text)
     return text != NULL;
 }
 
-static bool password_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool password_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     size_t length = strlen(text);
     if (length < PASSWORD_LEAST || length > PASSWORD_MOST || value_control(text, length) != 0) {
-        why_set(why, "must be %d to %d characters in one line", PASSWORD_LEAST, PASSWORD_MOST);
+        error_set(why, "must be %d to %d characters in one line", PASSWORD_LEAST, PASSWORD_MOST);
         return false;
     }
     char *copy = strdup(text);
     if (copy == NULL)
-        why_set(why, "could not be read: out of memory");
+        error_set(why, "could not be read: out of memory");
     return password_store(key, base, copy);
 }
 
 /* The next word of a command line: blanks separate, double quotes hold together. The caller frees it. NULL: none, with
  * the reason when there should be one. */
-static char *next_word(const char **rest, struct why *why)
+static char *next_word(const char **rest, struct error *why)
 {
     const char *at = *rest;
     while (isspace((unsigned char)*at))
@@ -55,7 +55,7 @@ static char *next_word(const char **rest, struct why *why)
     size_t length = 0;
     bool quoted = false;
     if (word == NULL) {
-        why_set(why, "%s", *at == '\0' ? "" : "could not be read: out of memory");
+        error_set(why, "%s", *at == '\0' ? "" : "could not be read: out of memory");
         return NULL;
     }
     for (; *at != '\0' && (quoted || !isspace((unsigned char)*at)); at++) {
@@ -68,7 +68,7 @@ static char *next_word(const char **rest, struct why *why)
     *rest = at;
     if (!quoted)
         return word;
-    why_set(why, "has a double quote without its end");
+    error_set(why, "has a double quote without its end");
     free(word);
     return NULL;
 }
@@ -82,12 +82,12 @@ static void command_clear(const struct key *key, void *base)
     *words = (struct strings){0};
 }
 
-static bool add_words(struct strings *words, const char *text, struct why *why)
+static bool add_words(struct strings *words, const char *text, struct error *why)
 {
     char *word;
     while ((word = next_word(&text, why)) != NULL) {
         if (words->count == ARGUMENTS_MOST) {
-            why_set(why, "has more than %d words", ARGUMENTS_MOST);
+            error_set(why, "has more than %d words", ARGUMENTS_MOST);
             free(word);
             return false;
         }
@@ -97,26 +97,26 @@ static bool add_words(struct strings *words, const char *text, struct why *why)
 }
 
 /* The words, ready for execv: a NULL follows them. */
-static bool command_parse(const struct key *key, const char *text, void *base, struct why *why)
+static bool command_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     struct strings *words = field_of(key, base);
-    struct why none = {""};
+    struct error none = {0};
     if (why == NULL)
         why = &none;
-    why_set(why, "%s", "");
+    error_set(why, "%s", "");
     command_clear(key, base);
     words->at = calloc(ARGUMENTS_MOST + 1, sizeof *words->at);
     if (words->at == NULL) {
-        why_set(why, "could not be read: out of memory");
+        error_set(why, "could not be read: out of memory");
         return false;
     }
     if (!add_words(words, text, why))
         return false;
     const char *program = words->at[0];
     if (program == NULL || program[0] != '/')
-        why_set(why, "must begin with the whole path of a program, such as /usr/local/bin/tell-me");
+        error_set(why, "must begin with the whole path of a program, such as /usr/local/bin/tell-me");
     else if (access(program, X_OK) != 0)
-        why_set(why, "names %.300s, which cannot be executed: %s", program, strerror(errno));
+        error_set(why, "names %.300s, which cannot be executed: %s", program, strerror(errno));
     return why->text[0] == '\0';
 }
 

@@ -21,13 +21,14 @@ static void try_all(void *context)
 /* An event under suspicion is tried in a child. Returns whether it may be parsed here; else why says why not, and
  * *again whether it may be tried again. While the child runs the event stands in the trace: should the kernel end both,
  * the next process knows of one death more. */
-static bool passes_trial(struct traffic *traffic, const struct event *event, bool *again, struct why *why)
+static bool passes_trial(struct traffic *traffic, const struct event *event, bool *again, struct error *why)
 {
     struct trial trial = {traffic, event};
     *again = false;
     if (crumb_condemns(traffic->crumb, traffic->source->name, event->id)) {
-        why_set(why, "transforming it ended the program, or a trial of it alone, again and again: most likely it needs "
-                     "more memory than there is");
+        error_set(why,
+                  "transforming it ended the program, or a trial of it alone, again and again: most likely it needs "
+                  "more memory than there is");
         return false;
     }
     crumb_begin(traffic->crumb, traffic->source->name, event->id);
@@ -41,17 +42,17 @@ static bool passes_trial(struct traffic *traffic, const struct event *event, boo
     case CRUMB_KILLED:
         crumb_blame(traffic->crumb);
         *again = true;
-        why_set(why, "transforming it alone was killed (SIGKILL), most likely by the kernel for want of memory");
+        error_set(why, "transforming it alone was killed (SIGKILL), most likely by the kernel for want of memory");
         return false;
     case CRUMB_CRASHED:
         break;
     }
-    why_set(why,
-            "transforming it crashed the program twice, and again when it was tried alone: please report this fault");
+    error_set(why,
+              "transforming it crashed the program twice, and again when it was tried alone: please report this fault");
     return false;
 }
 
-struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory, struct why *why)
+struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory, struct error *why)
 {
     const char *source = traffic->source->name;
     if (crumb_suspects(traffic->crumb, source, event->id) && !passes_trial(traffic, event, out_of_memory, why))

@@ -50,7 +50,7 @@ void file_sink_append(const char *path, const char *data, size_t length, struct 
     int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     bool good = file >= 0 && append(file, data, length);
     if (!good)
-        why_set(&answer->error, "cannot write %s: %s", path, strerror(errno));
+        error_set(&answer->error, "cannot write %s: %s", path, strerror(errno));
     if (file >= 0)
         close(file);
     if (!good)

@@ -14,7 +14,7 @@
 struct forwarder;
 
 /* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
-struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct why *why);
+struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct error *why);
 
 /* Tells these what happens from now on. Borrowed until forwarder_free. Call before forwarder_run. */
 void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers);
@@ -51,7 +51,7 @@ void forwarder_free(struct forwarder *forwarder);
 /* Asks a source's data plane whether it takes the source's write key, with an empty batch, which stores nothing.
  * Returns true when it does; why then says so in words, else what is wrong and what to do. For a file:// sink: whether
  * the file can be written. */
-bool forward_try(const struct config *config, const struct source *source, struct why *why);
+bool forward_try(const struct config *config, const struct source *source, struct error *why);
 
 /* Notes that a data plane which refused has been found mended, for the process that forwards, whichever that is: its
  * sources that wait for the operator try one event at once. Wake it then (queue_wake). Returns false when it could not

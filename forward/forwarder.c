@@ -46,10 +46,10 @@ void forwarder_free(struct forwarder *forwarder)
     free(forwarder);
 }
 
-struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct why *why)
+struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct error *why)
 {
     struct forwarder *forwarder = calloc(1, sizeof *forwarder);
-    why_set(why, "out of memory");
+    error_set(why, "out of memory");
     if (forwarder == NULL)
         return NULL;
     forwarder->config = config;
@@ -204,7 +204,7 @@ static bool is_idle(const struct forwarder *forwarder)
  * this one would be done soon anyway. */
 static bool own(struct forwarder *forwarder, enum forward_until until)
 {
-    struct why why;
+    struct error why;
     bool said = false;
     while (!atomic_load(&forwarder->stopped)) {
         if (queue_own(forwarder->queue, &why)) {
@@ -224,7 +224,7 @@ static bool own(struct forwarder *forwarder, enum forward_until until)
 /* Takes over what was noted before a restart. */
 static bool recall(struct forwarder *forwarder)
 {
-    struct why why;
+    struct error why;
     if (forwarder->crumb == NULL && forwarder->config->queue == QUEUE_SQLITE)
         forwarder->crumb = crumb_open(forwarder->config->state_dir);
     for (size_t i = 0; i < forwarder->traffics; i++)

@@ -118,7 +118,8 @@ static bool take_one(struct traffic *traffic, const struct event *event, struct 
 
 /* Parses what was read. Returns how many of the events are done with or parsed; fewer than all: memory is out.
  * Unusable ones are NULL. */
-static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct identity identities[], struct why *why)
+static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct identity identities[],
+                        struct error *why)
 {
     for (size_t i = 0; i < traffic->events.count; i++) {
         const struct event *event = &traffic->events.at[i];
@@ -134,7 +135,7 @@ static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct
 }
 
 /* Reads no more for a while. */
-static void pause_reading(struct traffic *traffic, const struct why *why)
+static void pause_reading(struct traffic *traffic, const struct error *why)
 {
     char words[LOG_QUOTED];
     traffic->intake_due = clock_now() + RETRY_MS;
@@ -143,9 +144,9 @@ static void pause_reading(struct traffic *traffic, const struct why *why)
 }
 
 /* Memory was out for this event. alone: nothing else was read with it; else it is read again, alone, at once. */
-static void starved(struct traffic *traffic, const struct event *event, bool alone, struct why *why)
+static void starved(struct traffic *traffic, const struct event *event, bool alone, struct error *why)
 {
-    struct why reason;
+    struct error reason;
     bool give_up = traffic_is_too_old(traffic, event->received_ms, &reason);
     if (traffic->starved.id != event->id)
         traffic->starved.tries = 0;
@@ -169,7 +170,7 @@ bool traffic_take_in(struct traffic *traffic)
     struct parsed *parsed[CHUNK] = {NULL};
     struct identity identities[CHUNK];
     struct known known[CHUNK];
-    struct why why = {"out of memory"};
+    struct error why = {.text = "out of memory"};
     /* Until they are told, an event may be put off once and end once. */
     if (!verdicts_reserve(&traffic->verdicts, 2 * traffic->on_their_way + CHUNK)) {
         pause_reading(traffic, &why);
@@ -183,7 +184,7 @@ bool traffic_take_in(struct traffic *traffic)
     if (found <= 0)
         return false;
 
-    struct why starving;
+    struct error starving;
     size_t count = parse_all(traffic, parsed, identities, &starving);
     crumb_rest(traffic->crumb); /* the queue is asked now */
     bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);

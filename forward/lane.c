@@ -107,7 +107,7 @@ static void build_later(struct lane *lane, const char *reason, int64_t ms)
 {
     if (lane->sending.count > 0)
         return;
-    why_set(&lane->traffic->why, "%s", reason);
+    error_set(&lane->traffic->why, "%s", reason);
     lane_put_off(lane, clock_now() + ms);
 }
 
@@ -115,7 +115,7 @@ static void build_later(struct lane *lane, const char *reason, int64_t ms)
  * whether it is. */
 static bool starved(struct lane *lane, struct pending *pending, const char *what)
 {
-    struct why why;
+    struct error why;
     bool counts = lane->sending.count == 0;
     if (counts && traffic_starved(&pending->starved)) {
         traffic_starved_reason(&why, what);
@@ -159,7 +159,7 @@ static bool not_built(struct lane *lane, struct pending *pending, bool out_of_me
 static bool build_again(struct lane *lane, struct pending *pending, const struct event *event)
 {
     bool out_of_memory = false;
-    struct why why = {"out of memory"};
+    struct error why = {.text = "out of memory"};
     struct parsed *parsed = traffic_parse(lane->traffic, event, &out_of_memory, &why);
     if (parsed == NULL)
         return not_built(lane, pending, out_of_memory, why.text);
@@ -209,7 +209,7 @@ void lane_fill(struct lane *lane)
     if (count == 0)
         return;
     size_t asked = 0;
-    struct why why;
+    struct error why;
     if (queue_again(traffic->queue, traffic->source->name, ids, count, BATCH_BYTES, &traffic->events, &asked, &why) <
         0) {
         build_later(lane, why.text, NO_MEMORY_MS);

@@ -73,7 +73,7 @@ static struct notes make_notes(const struct traffic *traffic)
 
 void traffic_note(struct traffic *traffic)
 {
-    struct why why;
+    struct error why;
     if (!traffic->notes_differ)
         return;
     struct notes notes = make_notes(traffic);
@@ -88,7 +88,7 @@ static int64_t left_of(int64_t next_ms, int64_t most)
     return left < 0 ? 0 : left > most ? most : left;
 }
 
-bool traffic_recall(struct traffic *traffic, struct why *why)
+bool traffic_recall(struct traffic *traffic, struct error *why)
 {
     struct notes *notes = &traffic->recalled;
     traffic->made_with = hash_of(traffic->config, traffic->source);
@@ -100,7 +100,7 @@ bool traffic_recall(struct traffic *traffic, struct why *why)
         return true;
     }
     moment due = clock_now() + left_of(notes->next_ms, OPERATOR_MS * 3);
-    why_set(&traffic->why, "%s", notes->reason);
+    error_set(&traffic->why, "%s", notes->reason);
     traffic->failing_ms = notes->since_ms;
     traffic->search.one_only = notes->operator_must_act;
     traffic->refused_ms = notes->next_ms - OPERATOR_MS;

@@ -93,18 +93,18 @@ bool outcome_takes_empty_batch(const struct answer *answer)
     return answer->status == 400 && found;
 }
 
-void outcome_describe(const struct answer *answer, struct why *why)
+void outcome_describe(const struct answer *answer, struct error *why)
 {
     char words[LOG_QUOTED];
     if (answer->status == 0) {
-        why_set(why, "no answer from the data plane: %s", answer->error.text);
+        error_set(why, "no answer from the data plane: %s", answer->error.text);
         return;
     }
     size_t length = answer->length < ANSWER_BODY ? answer->length : ANSWER_BODY;
     while (length > 0 && (answer->body[length - 1] == '\n' || answer->body[length - 1] == '\r'))
         length--;
     log_quote(words, answer->body, length < 100 ? length : 100);
-    why_set(why, "the data plane answered %d %s", answer->status, words);
+    error_set(why, "the data plane answered %d %s", answer->status, words);
 }
 
 const char *outcome_advice(int status)

@@ -18,7 +18,7 @@ struct answer {
     int64_t retry_after_ms; /* as asked by the data plane; 0: not */
     bool cut;               /* of status 0: it was connected, and the connection ended */
     bool silent;            /* of status 0: it was connected, and no end came within the limits */
-    struct why error;
+    struct error error;
 };
 
 enum outcome {
@@ -43,7 +43,7 @@ bool outcome_is_too_much(const struct answer *answer);
 bool outcome_takes_empty_batch(const struct answer *answer);
 
 /* Says in words for people what came back: `the data plane answered 401 "invalid write key"`. */
-void outcome_describe(const struct answer *answer, struct why *why);
+void outcome_describe(const struct answer *answer, struct error *why);
 
 /* What an operator can do about a status, a sentence; NULL: nothing is known. */
 const char *outcome_advice(int status);

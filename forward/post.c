@@ -36,13 +36,13 @@ struct post {
     char error[CURL_ERROR_SIZE];
 };
 
-struct poster *poster_new(struct why *why)
+struct poster *poster_new(struct error *why)
 {
     struct poster *poster = calloc(1, sizeof *poster);
     if (poster != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
         poster->multi = curl_multi_init();
     if (poster == NULL || poster->multi == NULL) {
-        why_set(why, "cannot set up libcurl: out of memory");
+        error_set(why, "cannot set up libcurl: out of memory");
         free(poster);
         return NULL;
     }
@@ -134,7 +134,7 @@ static CURLcode set_options(struct post *post, const char *url, const char *writ
 }
 
 struct post *post_new(struct poster *poster, const struct config *config, const struct source *source, void *owner,
-                      struct why *why)
+                      struct error *why)
 {
     struct post *post = calloc(1, sizeof *post);
     char *url = NULL;
@@ -149,7 +149,7 @@ struct post *post_new(struct poster *poster, const struct config *config, const 
     }
     free(url);
     if (!good) {
-        why_set(why, "cannot set up libcurl for source %s", source->name);
+        error_set(why, "cannot set up libcurl for source %s", source->name);
         post_free(post);
         return NULL;
     }
@@ -179,7 +179,7 @@ void post_free(struct post *post)
     free(post);
 }
 
-bool post_start(struct post *post, const char *body, size_t length, struct why *why)
+bool post_start(struct post *post, const char *body, size_t length, struct error *why)
 {
     post->answer.status = 0;
     post->answer.length = 0;
@@ -194,7 +194,7 @@ bool post_start(struct post *post, const char *body, size_t length, struct why *
         curl_easy_setopt(post->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)poster->limits.connect_ms) != CURLE_OK ||
         curl_easy_setopt(post->easy, CURLOPT_POSTFIELDS, body) != CURLE_OK ||
         curl_multi_add_handle(poster->multi, post->easy) != CURLM_OK) {
-        why_set(why, "libcurl takes no request: out of memory");
+        error_set(why, "libcurl takes no request: out of memory");
         return false;
     }
     lookup_begin(&post->lookup);
@@ -251,7 +251,7 @@ static struct post *end_silent(struct poster *poster)
             continue;
         leave(post, CURLE_OPERATION_TIMEDOUT);
         post->answer.silent = true;
-        why_set(&post->answer.error, "nothing came or went for %lld s", (long long)poster->limits.silence_ms / 1000);
+        error_set(&post->answer.error, "nothing came or went for %lld s", (long long)poster->limits.silence_ms / 1000);
         return post;
     }
     return NULL;
@@ -268,7 +268,7 @@ static void finish(struct post *post, CURLcode result)
         answer->cut = is_cut(result);
         answer->silent = result == CURLE_OPERATION_TIMEDOUT && is_connected(post);
         if (answer->error.text[0] == '\0')
-            why_set(&answer->error, "%s", post->error[0] != '\0' ? post->error : curl_easy_strerror(result));
+            error_set(&answer->error, "%s", post->error[0] != '\0' ? post->error : curl_easy_strerror(result));
         return;
     }
     long status = 0;

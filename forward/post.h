@@ -25,7 +25,7 @@ struct post_limits {
 extern const struct post_limits post_limits_usual;
 
 /* Returns NULL with the reason. */
-struct poster *poster_new(struct why *why);
+struct poster *poster_new(struct error *why);
 
 /* Other limits than the usual ones, for tests. Before the first post_start. */
 void poster_limit(struct poster *poster, const struct post_limits *limits);
@@ -33,10 +33,10 @@ void poster_limit(struct poster *poster, const struct post_limits *limits);
 /* A place for POSTs to a source's data plane, with its first write key. owner is what post_owner gives back. Returns
  * NULL with the reason. config and source must outlive it. */
 struct post *post_new(struct poster *poster, const struct config *config, const struct source *source, void *owner,
-                      struct why *why);
+                      struct error *why);
 
 /* Starts it: a gzip-compressed body, borrowed until the post is done. Returns false with the reason. */
-bool post_start(struct post *post, const char *body, size_t length, struct why *why);
+bool post_start(struct post *post, const char *body, size_t length, struct error *why);
 
 /* Moves all POSTs on and returns one that is done, whose answer can be read, or NULL. */
 struct post *poster_done(struct poster *poster);

@@ -57,7 +57,7 @@ static struct place find(struct traffic *traffic, uint64_t id)
 }
 
 /* Takes it out of where it waits, and ends it. */
-static bool end_pending(struct traffic *traffic, const struct place *place, struct why *words)
+static bool end_pending(struct traffic *traffic, const struct place *place, struct error *words)
 {
     struct pending_list *list = place->list;
     if (place->lane != NULL && list == &place->lane->built) { /* its message is in the next batch: that is built anew */
@@ -67,16 +67,16 @@ static bool end_pending(struct traffic *traffic, const struct place *place, stru
     }
     pending_remove(list, place->pending);
     traffic_end(traffic, place->pending, VERDICT_DEAD, REASON);
-    why_set(words, "it is a dead letter now");
+    error_set(words, "it is a dead letter now");
     if (traffic_tell_now(traffic))
         return true;
-    why_set(words, "it becomes a dead letter as soon as the queue takes it: see the log");
+    error_set(words, "it becomes a dead letter as soon as the queue takes it: see the log");
     return true;
 }
 
 /* One that is not in memory: not read yet, or of a source that is not configured. */
 static bool end_in_queue(struct queue *queue, struct traffic *traffic, const struct queue_request *request,
-                         struct why *words)
+                         struct error *words)
 {
     struct events found = {0};
     size_t asked;
@@ -88,31 +88,31 @@ static bool end_in_queue(struct queue *queue, struct traffic *traffic, const str
     int count = queue_again(queue, request->source, &request->event, 1, 1, &found, &asked, words);
     events_free(&found);
     if (count == 0)
-        why_set(words, "it does not wait any more: it was delivered or settled just now");
+        error_set(words, "it does not wait any more: it was delivered or settled just now");
     if (count <= 0 || !queue_settle(queue, request->source, &verdict, 1, words))
         return false;
     if (traffic != NULL) {
         traffic->dead++;
         watched_verdict(&traffic->watched, &verdict, false);
     }
-    why_set(words, "it is a dead letter now");
+    error_set(words, "it is a dead letter now");
     return true;
 }
 
 static bool set_aside(struct queue *queue, struct traffic *traffic, const struct queue_request *request,
-                      struct why *words)
+                      struct error *words)
 {
     struct place place = {.pending = NULL};
     if (traffic != NULL)
         place = find(traffic, request->event);
     if (place.in_flight) {
-        why_set(words, "it is with the data plane at this very moment: try again when that has answered");
+        error_set(words, "it is with the data plane at this very moment: try again when that has answered");
         return false;
     }
     if (place.pending != NULL)
         return end_pending(traffic, &place, words);
     if (traffic != NULL && !traffic_tell_now(traffic)) { /* it may be among what the queue is to be told */
-        why_set(words, "the queue cannot be written now: see the log, and try again");
+        error_set(words, "the queue cannot be written now: see the log, and try again");
         return false;
     }
     return end_in_queue(queue, traffic, request, words);
@@ -122,7 +122,7 @@ void requests_serve(struct queue *queue, struct traffic *traffic, size_t traffic
 {
     struct queue_request request;
     while (queue_take_request(queue, &request)) {
-        struct why words = {""};
+        struct error words = {0};
         struct traffic *of = NULL;
         for (size_t i = 0; i < traffics; i++) {
             if (strcmp(traffic[i].source->name, request.source) == 0)

@@ -29,7 +29,7 @@ static void ask(struct traffic *traffic)
 {
     struct lane *asker = asker_of(traffic);
     struct search *search = &traffic->search;
-    struct why why;
+    struct error why;
     if (search->asking)
         return;
     search->asking = asker->post != NULL &&

@@ -8,7 +8,7 @@
 #include "forward/backoff.h"
 #include "forward/file_sink.h"
 
-static bool init_lane(struct lane *lane, struct traffic *traffic, struct poster *poster, struct why *why)
+static bool init_lane(struct lane *lane, struct traffic *traffic, struct poster *poster, struct error *why)
 {
     lane->traffic = traffic;
     pending_list_init(&lane->waiting);
@@ -23,7 +23,7 @@ static bool init_lane(struct lane *lane, struct traffic *traffic, struct poster 
 }
 
 bool traffic_init(struct traffic *traffic, const struct config *config, const struct source *source,
-                  struct queue *queue, struct poster *poster, struct gzip *gzip, struct why *why)
+                  struct queue *queue, struct poster *poster, struct gzip *gzip, struct error *why)
 {
     *traffic = (struct traffic){
         .config = config,
@@ -47,7 +47,7 @@ bool traffic_init(struct traffic *traffic, const struct config *config, const st
     traffic->lanes = (size_t)config->lanes;
     traffic->lane = calloc(traffic->lanes + 1, sizeof *traffic->lane);
     if (traffic->lane == NULL || !in_hand_init(&traffic->in_hand)) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     for (size_t i = 0; i <= traffic->lanes; i++) {

@@ -111,7 +111,7 @@ struct traffic {
     moment blocked_until; /* somebody has to mend something */
     int64_t refused_ms;   /* Unix time: when what was refused last so had been sent */
     moment rate_due;      /* deliver_rate allows nothing before */
-    struct why why;       /* of the last failure, for those that come meanwhile */
+    struct error why;     /* of the last failure, for those that come meanwhile */
 
     uint64_t delivered, duplicates, dropped, dead; /* events */
     struct watched watched;                        /* who is told what happens */
@@ -120,7 +120,7 @@ struct traffic {
 /* Prepares a source's traffic. All is borrowed and must outlive it. Returns false with the reason; then, too, call
  * traffic_free. */
 bool traffic_init(struct traffic *traffic, const struct config *config, const struct source *source,
-                  struct queue *queue, struct poster *poster, struct gzip *gzip, struct why *why);
+                  struct queue *queue, struct poster *poster, struct gzip *gzip, struct error *why);
 
 void traffic_free(struct traffic *traffic);
 

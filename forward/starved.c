@@ -28,8 +28,8 @@ int64_t traffic_starved_pause(const struct traffic *traffic, unsigned tries)
     return traffic->starved_ms << (tries == 0 ? 0 : tries - 1);
 }
 
-void traffic_starved_reason(struct why *why, const char *what)
+void traffic_starved_reason(struct error *why, const char *what)
 {
-    why_set(why, "it needs more memory than there is: %.300s; it was tried %d times alone, while others had enough",
-            what, STARVED_MOST);
+    error_set(why, "it needs more memory than there is: %.300s; it was tried %d times alone, while others had enough",
+              what, STARVED_MOST);
 }

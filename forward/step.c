@@ -28,7 +28,7 @@ static void forget_ended(struct traffic *traffic)
 
 static void tell_now(struct traffic *traffic)
 {
-    struct why why;
+    struct error why;
     traffic->tell_failed = !verdicts_tell(&traffic->verdicts, traffic->queue, traffic->source->name, &why);
     traffic->tell_due = 0;
     if (!traffic->tell_failed) {

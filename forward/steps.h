@@ -46,7 +46,7 @@ void traffic_look_mended(struct traffic *traffic);
 
 /* notes.c: takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the
  * reason. */
-bool traffic_recall(struct traffic *traffic, struct why *why);
+bool traffic_recall(struct traffic *traffic, struct error *why);
 
 /* notes.c: tells the queue what the source's next owner must know, if that has changed. */
 void traffic_note(struct traffic *traffic);
@@ -66,10 +66,10 @@ bool traffic_starved(unsigned char *tries);
 
 /* starved.c: how long to wait after so many tries (ms); and the reason of one that is given up. */
 int64_t traffic_starved_pause(const struct traffic *traffic, unsigned tries);
-void traffic_starved_reason(struct why *why, const char *what);
+void traffic_starved_reason(struct error *why, const char *what);
 
 /* retention.c: whether what was received then (Unix time; 0: not known) is older than queue_retention; why says so. */
-bool traffic_is_too_old(const struct traffic *traffic, int64_t received_ms, struct why *why);
+bool traffic_is_too_old(const struct traffic *traffic, int64_t received_ms, struct error *why);
 /* requests.c: carries out what commands ask of the forwarder. traffic: of all sources. */
 void requests_serve(struct queue *queue, struct traffic *traffic, size_t traffics);
 
@@ -78,7 +78,8 @@ bool traffic_expire(struct traffic *traffic, struct pending *pending);
 
 /* careful.c: transform_parse and transform_message, leaving a trace of what is being done. An event that is known to
  * crash them is unusable, and why says so. */
-struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory, struct why *why);
+struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory,
+                             struct error *why);
 enum transform_result traffic_transform(struct traffic *traffic, const struct pending *pending, struct parsed *parsed,
                                         struct buffer *out);
 

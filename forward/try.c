@@ -10,32 +10,32 @@
 #include "forward/gzip.h"
 #include "forward/post.h"
 
-static bool try_file(const char *path, struct why *why)
+static bool try_file(const char *path, struct error *why)
 {
     int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (file < 0) {
-        why_set(why, "cannot write %s: %s", path, strerror(errno));
+        error_set(why, "cannot write %s: %s", path, strerror(errno));
         return false;
     }
     close(file);
-    why_set(why, "messages are written to %s, and to no data plane", path);
+    error_set(why, "messages are written to %s, and to no data plane", path);
     return true;
 }
 
-static bool judge(const struct answer *answer, struct why *why)
+static bool judge(const struct answer *answer, struct error *why)
 {
     if (outcome_takes_empty_batch(answer)) {
-        why_set(why, "the data plane takes the write key");
+        error_set(why, "the data plane takes the write key");
         return true;
     }
     const char *advice = outcome_advice(answer->status);
-    struct why what;
+    struct error what;
     outcome_describe(answer, &what);
-    why_set(why, "%s%s%s", what.text, advice == NULL ? "" : ": ", advice == NULL ? "" : advice);
+    error_set(why, "%s%s%s", what.text, advice == NULL ? "" : ": ", advice == NULL ? "" : advice);
     return false;
 }
 
-bool forward_try(const struct config *config, const struct source *source, struct why *why)
+bool forward_try(const struct config *config, const struct source *source, struct error *why)
 {
     static const char empty[] = "{\"batch\":[]}";
     const char *path = file_sink_path(source->data_plane_url);
@@ -50,7 +50,7 @@ bool forward_try(const struct config *config, const struct source *source, struc
     if (poster != NULL)
         post = post_new(poster, config, source, NULL, why);
     if (gzip == NULL || (post != NULL && !gzip_compress(gzip, empty, sizeof empty - 1, &body)))
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     else if (post != NULL)
         good = judge(post_and_wait(poster, post, body.data, body.length), why);
     post_free(post);

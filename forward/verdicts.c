@@ -48,7 +48,7 @@ static void clear(struct verdicts *verdicts)
         free(verdicts->reasons[--verdicts->reason_count]);
 }
 
-bool verdicts_tell(struct verdicts *verdicts, struct queue *queue, const char *source, struct why *why)
+bool verdicts_tell(struct verdicts *verdicts, struct queue *queue, const char *source, struct error *why)
 {
     if (verdicts->count == 0)
         return true;

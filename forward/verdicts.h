@@ -28,7 +28,7 @@ const char *verdicts_reason(struct verdicts *verdicts, const char *reason);
 void verdicts_add(struct verdicts *verdicts, const struct verdict *verdict);
 
 /* Tells the queue. Returns true when nothing is left to tell; false with the reason when the queue failed. */
-bool verdicts_tell(struct verdicts *verdicts, struct queue *queue, const char *source, struct why *why);
+bool verdicts_tell(struct verdicts *verdicts, struct queue *queue, const char *source, struct error *why);
 
 void verdicts_free(struct verdicts *verdicts);
 

@@ -83,18 +83,18 @@ static int spawn(char *const *command, int input, pid_t *child)
     return error;
 }
 
-static bool judge(int status, struct why *why)
+static bool judge(int status, struct error *why)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return true;
     if (WIFEXITED(status))
-        why_set(why, "it ended with %d", WEXITSTATUS(status));
+        error_set(why, "it ended with %d", WEXITSTATUS(status));
     else
-        why_set(why, "signal %d ended it (it may take %d s)", WTERMSIG(status), PATIENCE_MS / 1000);
+        error_set(why, "signal %d ended it (it may take %d s)", WTERMSIG(status), PATIENCE_MS / 1000);
     return false;
 }
 
-bool alert_command_await(pid_t child, int64_t patience_ms, const atomic_bool *hurry, struct why *why)
+bool alert_command_await(pid_t child, int64_t patience_ms, const atomic_bool *hurry, struct error *why)
 {
     int status = 0;
     bool killed = false;
@@ -105,7 +105,7 @@ bool alert_command_await(pid_t child, int64_t patience_ms, const atomic_bool *hu
         if ((ended < 0 && errno != EINTR) || (hurry != NULL && atomic_load(hurry)))
             return true;
         if (clock_now() > deadline && killed) {
-            why_set(why, "it does not end, and cannot be killed: process %ld is left behind", (long)child);
+            error_set(why, "it does not end, and cannot be killed: process %ld is left behind", (long)child);
             return false;
         }
         if (clock_now() > deadline) {
@@ -118,14 +118,14 @@ bool alert_command_await(pid_t child, int64_t patience_ms, const atomic_bool *hu
     }
 }
 
-bool alert_command_run(char *const *command, const struct alert *alert, const atomic_bool *hurry, struct why *why)
+bool alert_command_run(char *const *command, const struct alert *alert, const atomic_bool *hurry, struct error *why)
 {
     int input[2];
     pid_t child;
     char json[ALERT_JSON];
     int length = alert_json(alert, json);
     if (pipe2(input, O_CLOEXEC) != 0) {
-        why_set(why, "no pipe: %s", strerror(errno));
+        error_set(why, "no pipe: %s", strerror(errno));
         return false;
     }
     ssize_t written = write(input[1], json, (size_t)length); /* a pipe holds more than that */
@@ -133,7 +133,7 @@ bool alert_command_run(char *const *command, const struct alert *alert, const at
     int error = written == length ? spawn(command, input[0], &child) : EIO;
     close(input[0]);
     if (error != 0) {
-        why_set(why, "%.300s: %s", command[0], strerror(error));
+        error_set(why, "%.300s: %s", command[0], strerror(error));
         return false;
     }
     return alert_command_await(child, PATIENCE_MS, hurry, why);

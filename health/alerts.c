@@ -142,7 +142,7 @@ static struct entry *entry_of(struct alerts *alerts, const struct alert_cause *c
 static void tell(struct alerts *alerts, const struct alert_cause *cause, enum alert_state state, int64_t since_ms,
                  int64_t now_ms)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct alert alert = {cause->name, cause->source, state, cause->words.text, since_ms, now_ms};
     char words[LOG_QUOTED], reason[LOG_QUOTED];
     write_record(alerts);

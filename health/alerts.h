@@ -16,7 +16,7 @@ struct alert_cause {
     const char *name;   /* "data_plane_refuses": letters and _ */
     const char *source; /* whose; "": the whole */
     bool raised;
-    struct why
+    struct error
         words; /* what is wrong; of one that is not raised: how it is instead. Never a secret, nothing of an event */
 };
 

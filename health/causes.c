@@ -20,145 +20,145 @@ enum finding {
     UNKNOWN, /* it cannot be told: nothing begins, and nothing is over */
 };
 
-typedef enum finding find(const struct look_at *at, struct why *words);
+typedef enum finding find(const struct look_at *at, struct error *words);
 
-static enum finding events_wait(const struct look_at *at, struct why *words)
+static enum finding events_wait(const struct look_at *at, struct error *words)
 {
     char span[SPAN_SIZE];
     const struct source_facts *source = at->source;
     bool one = source->counts.waiting == 1;
     if (source->oldest_seconds * 1000 <= at->facts->config->alert_waiting_ms) {
-        why_set(words, "no event waits longer than alert_waiting any more");
+        error_set(words, "no event waits longer than alert_waiting any more");
         return OVER;
     }
-    why_set(words, "%llu event%s, the oldest for %s%s%.300s", (unsigned long long)source->counts.waiting,
-            one ? " waits" : "s wait", facts_span(source->oldest_seconds * 1000, span),
-            source->notes.reason[0] == '\0' ? "" : ": ", source->notes.reason);
+    error_set(words, "%llu event%s, the oldest for %s%s%.300s", (unsigned long long)source->counts.waiting,
+              one ? " waits" : "s wait", facts_span(source->oldest_seconds * 1000, span),
+              source->notes.reason[0] == '\0' ? "" : ": ", source->notes.reason);
     return RAISED;
 }
 
-static enum finding data_plane_refuses(const struct look_at *at, struct why *words)
+static enum finding data_plane_refuses(const struct look_at *at, struct error *words)
 {
     int status = at->source->tally.answered_last_status;
     bool refuses =
         at->facts->is_durable ? at->source->notes.operator_must_act : status == 401 || status == 403 || status == 404;
     if (!refuses)
-        why_set(words, "the data plane is not known to refuse any more: it takes events, or they are tried anew");
+        error_set(words, "the data plane is not known to refuse any more: it takes events, or they are tried anew");
     else if (at->facts->is_durable)
-        why_set(words, "%.400s", at->source->notes.reason);
+        error_set(words, "%.400s", at->source->notes.reason);
     else
-        why_set(words, "the data plane answered %d: look at write_key and data_plane_url", status);
+        error_set(words, "the data plane answered %d: look at write_key and data_plane_url", status);
     return refuses ? RAISED : OVER;
 }
 
-static enum finding dead_letters(const struct look_at *at, struct why *words)
+static enum finding dead_letters(const struct look_at *at, struct error *words)
 {
     unsigned long long count = at->facts->is_durable ? at->source->counts.dead : 0;
     if (count == 0)
-        why_set(words, "no dead letters are kept any more");
+        error_set(words, "no dead letters are kept any more");
     else
-        why_set(words, "%llu dead letter%s kept: `closecrm.fcgi dead list` shows why", count,
-                count == 1 ? " is" : "s are");
+        error_set(words, "%llu dead letter%s kept: `closecrm.fcgi dead list` shows why", count,
+                  count == 1 ? " is" : "s are");
     return count > 0 ? RAISED : OVER;
 }
 
-static enum finding dead_letters_end(const struct look_at *at, struct why *words)
+static enum finding dead_letters_end(const struct look_at *at, struct error *words)
 {
     char date[DATE_SIZE];
     const struct counts *counts = &at->source->counts;
     bool one = counts->ending == 1;
     if (counts->ending == 0) {
-        why_set(words, "no dead letter is about to end any more");
+        error_set(words, "no dead letter is about to end any more");
         return OVER;
     }
-    why_set(words,
-            "%llu dead letter%s from %s on (dead_retention): replay %s, or keep a copy: `closecrm.fcgi backup FILE`",
-            (unsigned long long)counts->ending, one ? " ends" : "s end", facts_date(counts->ending_ms, date),
-            one ? "it" : "them");
+    error_set(words,
+              "%llu dead letter%s from %s on (dead_retention): replay %s, or keep a copy: `closecrm.fcgi backup FILE`",
+              (unsigned long long)counts->ending, one ? " ends" : "s end", facts_date(counts->ending_ms, date),
+              one ? "it" : "them");
     return RAISED;
 }
 
-static enum finding letters_beyond_share(const struct look_at *at, struct why *words)
+static enum finding letters_beyond_share(const struct look_at *at, struct error *words)
 {
     bool beyond = at->facts->room.letters > at->facts->room.share;
-    why_set(words, "dead letters take %llu MiB, %s than their quarter of queue_max_bytes%s",
-            (unsigned long long)(at->facts->room.letters >> 20), beyond ? "more" : "no more",
-            beyond ? ": they are kept; `closecrm.fcgi dead drop` throws away those that you name" : "");
+    error_set(words, "dead letters take %llu MiB, %s than their quarter of queue_max_bytes%s",
+              (unsigned long long)(at->facts->room.letters >> 20), beyond ? "more" : "no more",
+              beyond ? ": they are kept; `closecrm.fcgi dead drop` throws away those that you name" : "");
     return beyond ? RAISED : OVER;
 }
 
-static enum finding subscription_paused(const struct look_at *at, struct why *words)
+static enum finding subscription_paused(const struct look_at *at, struct error *words)
 {
     if (at->source->close.paused)
-        why_set(words, "Close has paused the subscription and sends nothing: %s", at->source->close.trouble);
+        error_set(words, "Close has paused the subscription and sends nothing: %s", at->source->close.trouble);
     else
-        why_set(words, "Close has no subscription paused any more");
+        error_set(words, "Close has no subscription paused any more");
     return at->source->close.paused ? RAISED : OVER;
 }
 
-static enum finding queue_full(const struct look_at *at, struct why *words)
+static enum finding queue_full(const struct look_at *at, struct error *words)
 {
     char room[ROOM_SIZE], span[SPAN_SIZE];
     const struct facts *facts = at->facts;
     if (facts->no_room.text[0] != '\0')
-        why_set(words, "new events are refused: %.300s", facts->no_room.text);
+        error_set(words, "new events are refused: %.300s", facts->no_room.text);
     else if (!facts_queue_is_full(facts, at->source) && !facts_queue_is_nearly_full(facts))
-        why_set(words, "the queue is neither full nor nearly full any more");
+        error_set(words, "the queue is neither full nor nearly full any more");
     else if (facts_queue_is_full(facts, at->source) && !facts_queue_is_used_up(facts))
-        why_set(words, "%s ago an event was refused for want of room, and none was accepted since",
-                facts_span(facts->now_ms - at->source->tally.refused_last_ms[REFUSED_QUEUE_FULL], span));
+        error_set(words, "%s ago an event was refused for want of room, and none was accepted since",
+                  facts_span(facts->now_ms - at->source->tally.refused_last_ms[REFUSED_QUEUE_FULL], span));
     else
-        why_set(words, "the queue is %s: %s of %lld MiB (queue_max_bytes)",
-                facts_queue_is_used_up(facts) ? "full, and new events are refused" : "nearly full",
-                facts_room(facts, room), (long long)(facts->config->queue_max_bytes >> 20));
+        error_set(words, "the queue is %s: %s of %lld MiB (queue_max_bytes)",
+                  facts_queue_is_used_up(facts) ? "full, and new events are refused" : "nearly full",
+                  facts_room(facts, room), (long long)(facts->config->queue_max_bytes >> 20));
     return facts->no_room.text[0] != '\0' || facts_queue_is_full(facts, at->source) || facts_queue_is_nearly_full(facts)
                ? RAISED
                : OVER;
 }
 
 /* Before anything was accepted, it is silent as long as somebody watches. */
-static enum finding silence(const struct look_at *at, struct why *words)
+static enum finding silence(const struct look_at *at, struct error *words)
 {
     char span[SPAN_SIZE];
     int64_t limit_ms = at->facts->config->alert_silence_ms, last_ms = at->source->counts.last_accepted_ms;
     int64_t since_ms = last_ms > 0 ? last_ms : at->watching_since_ms;
     int64_t silent_ms = at->facts->now_ms - since_ms;
     if (limit_ms == 0)
-        why_set(words, "silence is not looked for any more (alert_silence)");
+        error_set(words, "silence is not looked for any more (alert_silence)");
     else if (since_ms > 0 && silent_ms > limit_ms)
-        why_set(words, "nothing was accepted for %s", facts_span(silent_ms, span));
+        error_set(words, "nothing was accepted for %s", facts_span(silent_ms, span));
     else
-        why_set(words, "an event was accepted %s ago", facts_span(silent_ms, span));
+        error_set(words, "an event was accepted %s ago", facts_span(silent_ms, span));
     if (limit_ms > 0 && since_ms > 0 && silent_ms > limit_ms)
         return RAISED;
     return limit_ms > 0 && last_ms == 0 ? UNKNOWN : OVER;
 }
 
-static enum finding disk_nearly_full(const struct look_at *at, struct why *words)
+static enum finding disk_nearly_full(const struct look_at *at, struct error *words)
 {
-    why_set(words, "%llu MiB are free where the queue is", (unsigned long long)(at->facts->disk_free >> 20));
+    error_set(words, "%llu MiB are free where the queue is", (unsigned long long)(at->facts->disk_free >> 20));
     if (at->facts->disk_free == UINT64_MAX)
         return UNKNOWN;
     return at->facts->disk_free < FACTS_DISK_LEAST ? RAISED : OVER;
 }
 
-static enum finding cron_overdue(const struct look_at *at, struct why *words)
+static enum finding cron_overdue(const struct look_at *at, struct error *words)
 {
     char span[SPAN_SIZE];
     bool overdue = facts_cron_is_overdue(at->facts);
     facts_span(at->facts->now_ms - at->facts->cron_ms, span);
     if (overdue)
-        why_set(words, "`closecrm.fcgi cron` has not run for %s", span);
+        error_set(words, "`closecrm.fcgi cron` has not run for %s", span);
     else
-        why_set(words, "`closecrm.fcgi cron` ran %s ago", span);
+        error_set(words, "`closecrm.fcgi cron` ran %s ago", span);
     if (at->facts->cron_ms == 0)
         return UNKNOWN;
     return overdue ? RAISED : OVER;
 }
 
-static enum finding queue_broken(const struct look_at *at, struct why *words)
+static enum finding queue_broken(const struct look_at *at, struct error *words)
 {
-    why_set(words, "%.400s", at->facts->queue_works ? "the queue works" : at->facts->queue_why.text);
+    error_set(words, "%.400s", at->facts->queue_works ? "the queue works" : at->facts->queue_why.text);
     if (at->facts->queue_works)
         return OVER;
     return at->facts->now_ms - at->watching_since_ms > STARTING_MS ? RAISED : UNKNOWN;

@@ -114,7 +114,7 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
 static void gather_locked(struct facts *facts)
 {
     struct keyring held;
-    struct why unread = {""};
+    struct error unread = {0};
     bool unnoted, is_read = keyring_read(facts->config->state_dir, &held, &unread);
     for (size_t i = 0; i < facts->sources; i++) {
         struct source_facts *one = &facts->source[i];
@@ -176,11 +176,11 @@ static void gather_machine(struct facts *facts)
 }
 
 /* "HOST BOOT PID" as the queue has it, for people. */
-static void say_owner(struct why *owner)
+static void say_owner(struct error *owner)
 {
     char host[64], boot[48], pid[16], rest[2];
     if (sscanf(owner->text, "%63s %47s %15[0-9]%1s", host, boot, pid, rest) == 3)
-        why_set(owner, "process %s on %s", pid, host);
+        error_set(owner, "process %s on %s", pid, host);
 }
 
 static void ask_queue_first(struct facts *facts, struct queue *queue, struct strings *names)
@@ -189,7 +189,7 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
         facts->queue_works = false;
     if (!facts->is_durable) {
         facts->is_owned = true;
-        why_set(&facts->owner, "each process forwards what it has accepted");
+        error_set(&facts->owner, "each process forwards what it has accepted");
     } else if (queue != NULL && (!queue_names(queue, names, &facts->queue_why) ||
                                  !queue_is_owned(queue, &facts->is_owned, &facts->owner, &facts->queue_why))) {
         facts->queue_works = false;
@@ -199,7 +199,7 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
     say_owner(&facts->owner);
 }
 
-struct facts *facts_gather(const struct config *config, struct queue *queue, const struct why *queue_why,
+struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms)
 {
     struct strings names = {0};

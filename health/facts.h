@@ -31,34 +31,34 @@ struct source_facts {
     struct tally tally;
     struct close_facts close;
     int64_t oldest_seconds; /* of what waits */
-    struct why locked; /* why nothing is let in, for a signature key is missing, and what to do; "": it is let in */
+    struct error locked; /* why nothing is let in, for a signature key is missing, and what to do; "": it is let in */
     enum facts_state state;
-    struct why words; /* the state, a sentence or two */
+    struct error words; /* the state, a sentence or two */
 };
 
 struct facts {
     const struct config *config;
     int64_t now_ms;   /* Unix time, as all that ends in _ms */
     bool queue_works; /* else queue_why says why not */
-    struct why queue_why;
-    struct why no_room; /* why nothing new can be written, and what to do; "": it can */
-    bool is_durable;    /* the queue keeps events; else counts are of this process, since it began */
-    bool is_owned;      /* a process forwards */
-    struct why owner;   /* which, or since when none does */
-    int64_t cron_ms;    /* when cron ran last; 0: never */
-    uint64_t disk_free; /* bytes; UINT64_MAX: not known */
+    struct error queue_why;
+    struct error no_room; /* why nothing new can be written, and what to do; "": it can */
+    bool is_durable;      /* the queue keeps events; else counts are of this process, since it began */
+    bool is_owned;        /* a process forwards */
+    struct error owner;   /* which, or since when none does */
+    int64_t cron_ms;      /* when cron ran last; 0: never */
+    uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
     struct queue_room room; /* what takes room in it; all zero: not known */
     struct tally nowhere;   /* what is counted of no source */
     enum facts_state state; /* the worst of all */
-    struct why words;
+    struct error words;
     struct source_facts *source;
     size_t sources;
 };
 
 /* Gathers them. queue: a connection that this thread has for itself; NULL: the queue keeps nothing, or cannot be
  * opened, as queue_why says ("": it keeps nothing). counters may be NULL. Returns NULL when memory is out. */
-struct facts *facts_gather(const struct config *config, struct queue *queue, const struct why *queue_why,
+struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms);
 
 void facts_free(struct facts *facts);

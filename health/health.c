@@ -66,7 +66,7 @@ void health_judge(const struct facts *facts, bool stands, const struct probed *p
     if (words == NULL)
         words = last_failure(facts, probed);
     health->good = words == NULL;
-    why_set(&health->words, "%s", words == NULL ? "events are accepted" : words);
+    error_set(&health->words, "%s", words == NULL ? "events are accepted" : words);
 }
 
 void health_write(struct buffer *out, const struct facts *facts, const struct health *health)

@@ -11,7 +11,7 @@
 /* The words are for everybody: no secret, no path, nothing of an event. */
 struct health {
     bool good;
-    struct why words;
+    struct error words;
     int64_t written_ms; /* the last probe that was written; Unix time; 0: none, or nothing is kept */
 };
 

@@ -145,13 +145,13 @@ bool look_letter(struct look *look, uint64_t id, struct letters *letters)
     return found;
 }
 
-bool look_replay(struct look *look, uint64_t id, size_t *done, struct why *why)
+bool look_replay(struct look *look, uint64_t id, size_t *done, struct error *why)
 {
     pthread_mutex_lock(&look->lock);
     struct queue *queue = queue_of(look);
     bool good = queue != NULL && queue_replay(queue, &id, 1, done, why);
     if (queue == NULL)
-        why_set(why, "the queue cannot be opened");
+        error_set(why, "the queue cannot be opened");
     pthread_mutex_unlock(&look->lock);
     return good;
 }

@@ -17,7 +17,7 @@ struct look {
     struct watchers watchers; /* borrowed; empty until the stages stand */
     struct queue *queue;      /* NULL: not opened yet */
     moment tried;             /* opening it failed then; 0: it did not */
-    struct why why;           /* why */
+    struct error why;         /* why */
 };
 
 void look_init(struct look *look, const struct config *config);
@@ -40,7 +40,7 @@ bool look_event(struct look *look, uint64_t number, struct recent_whole *whole);
 bool look_letter(struct look *look, uint64_t id, struct letters *letters);
 
 /* Sends a dead letter on its way again. Returns false with the reason. */
-bool look_replay(struct look *look, uint64_t id, size_t *done, struct why *why);
+bool look_replay(struct look *look, uint64_t id, size_t *done, struct error *why);
 
 void look_free(struct look *look);
 

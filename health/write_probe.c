@@ -52,7 +52,7 @@ static bool is_fresh(int64_t written)
     return age_ms >= 0 && age_ms < HEALTH_EVERY_MS;
 }
 
-static bool write_probe(struct prober *prober, struct why *why)
+static bool write_probe(struct prober *prober, struct error *why)
 {
     if (prober->queue != NULL && queue_must_reopen(prober->queue)) {
         queue_close(prober->queue);
@@ -64,19 +64,19 @@ static bool write_probe(struct prober *prober, struct why *why)
 }
 
 /* With the file locked. */
-static bool probe_once(struct prober *prober, int fd, struct why *why)
+static bool probe_once(struct prober *prober, int fd, struct error *why)
 {
     if (!write_probe(prober, why))
         return false;
     if (futimens(fd, NULL) == 0)
         return true;
-    why_set(why, "health.probe: %s", strerror(errno));
+    error_set(why, "health.probe: %s", strerror(errno));
     return false;
 }
 
 /* Writes a probe unless another process has just done so, or is doing it. Returns false with the reason when it could
  * not be written. */
-static bool look(struct prober *prober, struct why *why)
+static bool look(struct prober *prober, struct error *why)
 {
     char path[PATH_MAX];
     int64_t before = probe_path(prober->config, path) ? written_ms(path) : 0;
@@ -84,7 +84,7 @@ static bool look(struct prober *prober, struct why *why)
         return true;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) {
-        why_set(why, "health.probe: %s", strerror(errno));
+        error_set(why, "health.probe: %s", strerror(errno));
         return false;
     }
     bool another = flock(fd, LOCK_EX | LOCK_NB) != 0;
@@ -106,7 +106,7 @@ static void set_result(struct prober *prober, bool good)
 /* Not all the time where it fails. */
 static void look_now_and_then(struct prober *prober)
 {
-    struct why why = {""};
+    struct error why = {0};
     char words[LOG_QUOTED];
     moment now = clock_now();
     if (prober->failed > 0 && now - prober->failed < HEALTH_EVERY_MS) {

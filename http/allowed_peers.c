@@ -30,24 +30,24 @@ static bool parse_address(const char *text, size_t length, struct in6_addr *out)
     return inet_pton(AF_INET6, address, out) == 1;
 }
 
-static bool add(struct peers *peers, const char *text, size_t length, struct why *why)
+static bool add(struct peers *peers, const char *text, size_t length, struct error *why)
 {
     struct in6_addr *at = realloc(peers->at, (peers->count + 1) * sizeof *at);
     if (at == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     peers->at = at;
     if (!parse_address(text, length, &at[peers->count])) {
-        why_set(why, "FCGI_WEB_SERVER_ADDRS: \"%.*s\" is no IP address; write them separated by commas",
-                (int)(length > 100 ? 100 : length), text);
+        error_set(why, "FCGI_WEB_SERVER_ADDRS: \"%.*s\" is no IP address; write them separated by commas",
+                  (int)(length > 100 ? 100 : length), text);
         return false;
     }
     peers->count++;
     return true;
 }
 
-bool peers_init(struct peers *peers, const char *list, struct why *why)
+bool peers_init(struct peers *peers, const char *list, struct error *why)
 {
     static const char separators[] = ", \t";
     *peers = (struct peers){0};

@@ -17,7 +17,7 @@ struct peers {
 
 /* Reads a list of addresses separated by commas; NULL or empty allows all. Returns false with the reason when one of
  * them is no IP address, for a list that silently allowed nobody, or all, would help nobody. */
-bool peers_init(struct peers *peers, const char *list, struct why *why);
+bool peers_init(struct peers *peers, const char *list, struct error *why);
 
 /* Whether this peer may connect. Peers on Unix sockets always may: the file's mode guards those. */
 bool peers_allow(const struct peers *peers, const struct sockaddr_storage *address);

@@ -49,35 +49,35 @@ static size_t next_capacity(const struct request *request, size_t most)
     return wanted < most ? wanted : most;
 }
 
-static enum body_result too_large(const struct request *request, struct why *why)
+static enum body_result too_large(const struct request *request, struct error *why)
 {
-    why_set(why, "the body is larger than the %zu bytes that max_body allows", request->limits->max_body);
+    error_set(why, "the body is larger than the %zu bytes that max_body allows", request->limits->max_body);
     return BODY_TOO_LARGE;
 }
 
-static enum body_result no_room(struct why *why)
+static enum body_result no_room(struct error *why)
 {
-    why_set(why, "too much at once: large requests wait for memory; send it again later");
+    error_set(why, "too much at once: large requests wait for memory; send it again later");
     return BODY_NO_ROOM;
 }
 
-static enum body_result empty(struct why *why)
+static enum body_result empty(struct error *why)
 {
-    why_set(why, "the body is empty; a webhook's event is expected");
+    error_set(why, "the body is empty; a webhook's event is expected");
     return BODY_EMPTY;
 }
 
 /* Says why a body ended too early. */
-static enum body_result cut_short(struct request *request, struct why *why)
+static enum body_result cut_short(struct request *request, struct error *why)
 {
     if (room_has_given_way(request->bodies, &request->part))
         return no_room(why);
     int64_t limit = request->limits->request_timeout_ms;
     if (clock_now() - request->started >= limit)
-        why_set(why, "the request did not arrive within %lld ms; %zu bytes of its body had come", (long long)limit,
-                request->length);
+        error_set(why, "the request did not arrive within %lld ms; %zu bytes of its body had come", (long long)limit,
+                  request->length);
     else
-        why_set(why, "the body ended after %zu bytes, before its end", request->length);
+        error_set(why, "the body ended after %zu bytes, before its end", request->length);
     return BODY_SHORT;
 }
 
@@ -91,7 +91,7 @@ static enum arrival read_piece(struct request *request)
     return arrival;
 }
 
-static enum body_result read_announced(struct request *request, size_t announced, struct why *why)
+static enum body_result read_announced(struct request *request, size_t announced, struct error *why)
 {
     while (request->length < announced) {
         if (request->length == request->capacity && !grow(request, next_capacity(request, announced)))
@@ -103,7 +103,7 @@ static enum body_result read_announced(struct request *request, size_t announced
 }
 
 /* One byte more than allowed is room enough to see that there is too much. */
-static enum body_result read_to_end(struct request *request, struct why *why)
+static enum body_result read_to_end(struct request *request, struct error *why)
 {
     size_t most = request->limits->max_body + 1;
     enum arrival arrival = ARRIVED_SOME;
@@ -127,7 +127,7 @@ void request_forget_body(struct request *request)
     room_give_back(request->bodies, &request->part);
 }
 
-enum body_result request_body(struct request *request, const char **body, size_t *length, struct why *why)
+enum body_result request_body(struct request *request, const char **body, size_t *length, struct error *why)
 {
     enum body_result result = BODY_SHORT;
     size_t announced = 0;
@@ -136,7 +136,7 @@ enum body_result request_body(struct request *request, const char **body, size_t
     request->part.self = request->self;
     switch (read_announcement(request, &announced)) {
     case ANNOUNCED_NONSENSE:
-        why_set(why, "Content-Length is not a number");
+        error_set(why, "Content-Length is not a number");
         break;
     case ANNOUNCED_NOTHING:
         result = read_to_end(request, why);

@@ -73,19 +73,19 @@ static bool prepare(struct guard *guard)
     return ready && pthread_mutex_init(&guard->lock, NULL) == 0;
 }
 
-bool guard_start(struct guard *guard, struct watched *watched, size_t count, struct why *why)
+bool guard_start(struct guard *guard, struct watched *watched, size_t count, struct error *why)
 {
     *guard = (struct guard){.watched = watched, .count = count, .planned = MOMENT_NEVER};
     pthread_attr_t small;
     if (!prepare(guard) || pthread_attr_init(&small) != 0) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     pthread_attr_setstacksize(&small, (size_t)64 * 1024);
     int error = pthread_create(&guard->thread, &small, run, guard);
     pthread_attr_destroy(&small);
     if (error != 0)
-        why_set(why, "no thread to guard time-outs: %s", strerror(error));
+        error_set(why, "no thread to guard time-outs: %s", strerror(error));
     return error == 0;
 }
 

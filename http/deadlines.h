@@ -40,7 +40,7 @@ struct guard {
 };
 
 /* Starts the thread. Call with all signals blocked. Returns false with the reason. */
-bool guard_start(struct guard *guard, struct watched *watched, size_t count, struct why *why);
+bool guard_start(struct guard *guard, struct watched *watched, size_t count, struct error *why);
 
 /* Says what a request thread waits for from now on. fd must stay open until the thread says WAITING_NOT. */
 void guard_watch(struct guard *guard, struct watched *watched, enum waiting waiting, int fd, moment deadline);

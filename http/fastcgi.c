@@ -29,7 +29,7 @@ bool http_is_fastcgi(void)
 }
 
 /* libfcgi installs handlers of its own for these, for an accept that is not used here. */
-static bool init_libfcgi(struct why *why)
+static bool init_libfcgi(struct error *why)
 {
     static const int signals[] = {SIGPIPE, SIGUSR1, SIGTERM};
     struct sigaction before[sizeof signals / sizeof *signals];
@@ -39,7 +39,7 @@ static bool init_libfcgi(struct why *why)
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         sigaction(signals[i], &before[i], NULL);
     if (error != 0)
-        why_set(why, "FastCGI cannot start: libfcgi error %d", error);
+        error_set(why, "FastCGI cannot start: libfcgi error %d", error);
     return error == 0;
 }
 
@@ -51,28 +51,28 @@ static bool watch_stop(struct http *http)
 }
 
 /* Non-blocking, because who is woken may find that another thread, or process, has taken the connection. */
-static bool prepare_listening(struct http *http, struct why *why)
+static bool prepare_listening(struct http *http, struct error *why)
 {
     struct sockaddr_storage address = {0};
     socklen_t size = sizeof address;
     int flags = fcntl(STDIN_FILENO, F_GETFL);
     if (getsockname(STDIN_FILENO, (struct sockaddr *)&address, &size) != 0 || flags < 0 ||
         fcntl(STDIN_FILENO, F_SETFL, flags | O_NONBLOCK) != 0) {
-        why_set(why, "descriptor 0 is no listening socket: %s", strerror(errno));
+        error_set(why, "descriptor 0 is no listening socket: %s", strerror(errno));
         return false;
     }
     http->is_tcp = address.ss_family == AF_INET || address.ss_family == AF_INET6;
     if (http->is_tcp && !peers_init(&http->peers, getenv("FCGI_WEB_SERVER_ADDRS"), why))
         return false;
     if (!worker_listen(http, EPOLL_CTL_ADD) || !watch_stop(http)) {
-        why_set(why, "epoll: %s", strerror(errno));
+        error_set(why, "epoll: %s", strerror(errno));
         return false;
     }
     return true;
 }
 
 /* What can fail before there are threads; http_free gives all of it back. */
-static bool prepare(struct http *http, struct why *why)
+static bool prepare(struct http *http, struct error *why)
 {
     pthread_condattr_t clock;
     pthread_mutex_init(&http->lock, NULL);
@@ -84,13 +84,13 @@ static bool prepare(struct http *http, struct why *why)
     http->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     kept_init(&http->kept, http->epoll);
     if (http->epoll < 0 || http->stop < 0) {
-        why_set(why, "epoll: %s", strerror(errno));
+        error_set(why, "epoll: %s", strerror(errno));
         return false;
     }
     http->workers = calloc(http->limits.threads, sizeof *http->workers);
     http->watched = aligned_alloc(alignof(struct watched), http->limits.threads * sizeof *http->watched);
     if (http->workers == NULL || http->watched == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     for (size_t i = 0; i < http->limits.threads; i++) {
@@ -125,7 +125,7 @@ static int start_workers(struct http *http, size_t wished)
 
 /* Where the system allows fewer threads than wished, requests are served with those, one at least, and the others that
  * the process needs still find room. Returns false, with none started, when there is not even one. */
-static bool start_some_workers(struct http *http, struct why *why)
+static bool start_some_workers(struct http *http, struct error *why)
 {
     const struct timespec moment_between = {.tv_nsec = 10000000};
     struct spare spare;
@@ -138,7 +138,7 @@ static bool start_some_workers(struct http *http, struct why *why)
         nanosleep(&moment_between, NULL);
     }
     if (http->started == 0) {
-        why_set(why, "no request thread could be started: %s", strerror(error));
+        error_set(why, "no request thread could be started: %s", strerror(error));
         return false;
     }
     if (http->started < http->limits.threads)
@@ -148,7 +148,7 @@ static bool start_some_workers(struct http *http, struct why *why)
 }
 
 /* Starts the guard and the request threads, all signals blocked in them: the main thread takes those. */
-static bool start_threads(struct http *http, struct why *why)
+static bool start_threads(struct http *http, struct error *why)
 {
     sigset_t all, before;
     sigfillset(&all);
@@ -163,11 +163,11 @@ static bool start_threads(struct http *http, struct why *why)
     return started;
 }
 
-struct http *http_start(const struct http_limits *limits, const struct route *routes, size_t count, struct why *why)
+struct http *http_start(const struct http_limits *limits, const struct route *routes, size_t count, struct error *why)
 {
     struct http *http = calloc(1, sizeof *http);
     if (http == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return NULL;
     }
     http->limits = *limits;

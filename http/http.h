@@ -40,7 +40,7 @@ void http_serve_cgi(const struct http_limits *limits, const struct route *routes
 /* Starts the threads that take requests from descriptor 0, which becomes non-blocking; all signals are blocked in them.
  * SIGPIPE must be ignored. Takes over the idle connections that a predecessor's http_hand_over named. Where the
  * system allows fewer threads it goes on with those, one at least, and logs how many. Returns NULL with the reason. */
-struct http *http_start(const struct http_limits *limits, const struct route *routes, size_t count, struct why *why);
+struct http *http_start(const struct http_limits *limits, const struct route *routes, size_t count, struct error *why);
 
 /* Takes no new request from now on and lets those in hand finish. Returns at once. */
 void http_stop(struct http *http);

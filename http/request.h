@@ -49,7 +49,7 @@ moment request_started(const struct request *request);
 
 /* Reads the whole body, whether its length was announced or not, within the request's time-out. Call once. The bytes
  * belong to the request and live as long. why says what to tell the client when the result is not BODY_OK. */
-enum body_result request_body(struct request *request, const char **body, size_t *length, struct why *why);
+enum body_result request_body(struct request *request, const char **body, size_t *length, struct error *why);
 
 /* Gives the body's memory back before the request ends: before an answer, so that who sends again when it has come
  * finds room. What request_body gave is gone. */

@@ -83,12 +83,12 @@ static void run_alone(struct round *round)
 }
 
 /* Forwards in a thread of its own. */
-static enum bounded forward(struct round *round, struct why *why)
+static enum bounded forward(struct round *round, struct error *why)
 {
     pthread_t thread;
     round->done = eventfd(0, EFD_CLOEXEC);
     if (round->done < 0) {
-        why_set(why, "cannot make an eventfd: %s", strerror(errno));
+        error_set(why, "cannot make an eventfd: %s", strerror(errno));
         return BOUNDED_FAILED;
     }
     if (pthread_create(&thread, NULL, run, round) == 0) {
@@ -103,7 +103,7 @@ static enum bounded forward(struct round *round, struct why *why)
 
 /* Takes the reading and forwards. The reading first: of many children of CGI requests most find it taken, and need no
  * more than that. */
-static enum bounded own_and_forward(struct round *round, struct why *why)
+static enum bounded own_and_forward(struct round *round, struct error *why)
 {
     if (!queue_own(round->queue, why))
         return BOUNDED_ELSEWHERE;
@@ -122,7 +122,7 @@ struct progress {
 };
 
 /* One round. Closes the queue, which lets go of the reading. */
-static enum bounded pass(struct round *round, struct progress *progress, struct why *why)
+static enum bounded pass(struct round *round, struct progress *progress, struct error *why)
 {
     round->forwarder = NULL;
     enum bounded result = own_and_forward(round, why);
@@ -152,7 +152,7 @@ static bool came_since(const struct config *config, struct queue *queue, struct 
     return came;
 }
 
-static enum bounded forward_rounds(struct round *round, struct progress *progress, struct why *why)
+static enum bounded forward_rounds(struct round *round, struct progress *progress, struct error *why)
 {
     round->queue = queue_open(round->config, why);
     while (round->queue != NULL) {
@@ -169,14 +169,14 @@ static enum bounded forward_rounds(struct round *round, struct progress *progres
     return BOUNDED_FAILED;
 }
 
-enum bounded forward_bounded(const struct config *config, moment deadline, struct why *why)
+enum bounded forward_bounded(const struct config *config, moment deadline, struct error *why)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
     sigset_t signals;
     struct round round = {.config = config, .deadline = deadline};
     struct progress *progress = calloc(config->sources, sizeof *progress);
     if (progress == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return BOUNDED_FAILED;
     }
     sigemptyset(&signals);

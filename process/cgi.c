@@ -36,7 +36,7 @@ static bool may_append(void)
 }
 
 static enum queue_result append(void *context, const char *source, const char *body, size_t length, moment deadline,
-                                struct why *why)
+                                struct error *why)
 {
     struct visit *visit = context;
     enum queue_result result = queue_append(visit->queue, source, body, length, deadline, why);
@@ -51,7 +51,7 @@ static void *forward(void *context)
 }
 
 /* The engine `none` answers when the event is delivered. */
-static bool start_forwarding(struct visit *visit, struct why *why)
+static bool start_forwarding(struct visit *visit, struct error *why)
 {
     visit->forwarder = forwarder_new(visit->config, visit->queue, why);
     if (visit->forwarder == NULL)
@@ -60,11 +60,11 @@ static bool start_forwarding(struct visit *visit, struct why *why)
     int error = pthread_create(&visit->thread, NULL, forward, visit->forwarder);
     visit->is_forwarding = error == 0;
     if (error != 0)
-        why_set(why, "cannot start a thread: %s", strerror(error));
+        error_set(why, "cannot start a thread: %s", strerror(error));
     return error == 0;
 }
 
-static bool start(struct visit *visit, const struct config *config, struct why *why)
+static bool start(struct visit *visit, const struct config *config, struct error *why)
 {
     *visit = (struct visit){.config = config, .queue = queue_open(config, why)};
     if (visit->queue == NULL)
@@ -92,7 +92,7 @@ static void stop(struct visit *visit)
 /* Returns an exit code: when the queue could not be opened, 503 was answered. */
 static int serve(const struct config *config, int word)
 {
-    struct why why = {""};
+    struct error why = {0};
     char words[LOG_QUOTED];
     struct gate gate;
     struct visit visit;
@@ -122,7 +122,7 @@ static void answer_faulty(void *context, struct request *request)
                    "the configuration is faulty: the web server's error log says where and how to mend it");
 }
 
-static int serve_faulty(const struct why *why)
+static int serve_faulty(const struct error *why)
 {
     static const struct http_limits small = {65536, 65536, 1000, 1};
     static const struct route faulty[] = {{"", answer_faulty, NULL, false},
@@ -135,7 +135,7 @@ static int serve_faulty(const struct why *why)
 
 int life_cgi(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     signals_unblock();
     log_open(LEVEL_INFO);
     struct config *config = config_load(&why);

@@ -59,7 +59,7 @@ static bool wait_for_end(void)
 
 static _Noreturn void live_detached(const struct config *config, int word)
 {
-    struct why why = {""};
+    struct error why = {0};
     char words[LOG_QUOTED];
     if (!let_go(word) || !wait_for_end())
         _exit(0);

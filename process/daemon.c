@@ -56,10 +56,10 @@ enum ending {
     END_FAILED,
 };
 
-static bool start(struct life *life, struct why *why)
+static bool start(struct life *life, struct error *why)
 {
     const char *const files[] = {life->config->path, life->program};
-    why_set(why, "out of memory");
+    error_set(why, "out of memory");
     life->changes = changes_new(files, sizeof files / sizeof *files, SETTLED_MS);
     if (life->changes == NULL)
         return false;
@@ -195,7 +195,7 @@ static void finish(struct life *life, enum ending *ending)
 }
 
 /* The process must end without having served: its threads end with it. */
-static enum ending fail(const struct why *why)
+static enum ending fail(const struct error *why)
 {
     log_write(LEVEL_ERROR, "msg=cannot_start reason=\"%s\"", why->text);
     return END_FAILED;
@@ -203,7 +203,7 @@ static enum ending fail(const struct why *why)
 
 static enum ending live(struct life *life)
 {
-    struct why why;
+    struct error why;
     gate_init(&life->gate, life->config);
     gate_routes(&life->gate, life->routes);
     if (!start(life, &why))
@@ -220,7 +220,7 @@ static enum ending live(struct life *life)
 
 static int stay(bool serves, char *const arguments[])
 {
-    struct why why = {""};
+    struct error why = {0};
     struct life life = {
         .serves = serves, .arguments = arguments, .signals = signals_block_tidings()}; /* in every thread */
     enum ending ending;

@@ -53,7 +53,7 @@ static void stages_close(struct stages *stages)
     watching_close(&stages->watchers);
 }
 
-static bool stages_open(struct stages *stages, const struct service *service, struct why *why)
+static bool stages_open(struct stages *stages, const struct service *service, struct error *why)
 {
     *stages = (struct stages){.queue = queue_open(service->config, why)};
     bool good = stages->queue != NULL;
@@ -110,7 +110,7 @@ static bool pause_a_while(struct service *service)
 }
 
 /* Logs why it cannot be opened: the first time, when the reason is another one, and now and then. */
-static void say(const struct why *why, struct why *said, moment *said_at)
+static void say(const struct error *why, struct error *said, moment *said_at)
 {
     char words[LOG_QUOTED];
     moment now = clock_now();
@@ -128,7 +128,7 @@ static void say(const struct why *why, struct why *said, moment *said_at)
 static void warn_of_left_behind(const struct config *config)
 {
     uint64_t waiting;
-    struct why why = {""};
+    struct error why = {0};
     char words[LOG_QUOTED];
     if (!queue_left_behind(config, &waiting, &why))
         log_write(LEVEL_WARN, "msg=queue_not_used state_dir=\"%s\" advice=\"closecrm.fcgi check\" reason=%s",
@@ -144,7 +144,7 @@ static void warn_of_left_behind(const struct config *config)
 static bool open_until_they_stand(struct service *service)
 {
     struct stages stages;
-    struct why why = {""}, said = {""};
+    struct error why = {0}, said = {0};
     char library[QUEUE_LIBRARY];
     moment said_at = 0;
     while (!stages_open(&stages, service, &why)) {
@@ -166,7 +166,7 @@ static bool open_until_they_stand(struct service *service)
 /* Without it webhooks and forwarding go on. */
 static void start_reconciler(struct service *service)
 {
-    struct why why = {""};
+    struct error why = {0};
     if (!reconciler_is_wanted(service->config))
         return;
     pthread_mutex_lock(&service->lock);
@@ -209,12 +209,12 @@ static void destroy(struct service *service)
     free(service);
 }
 
-struct service *service_start(const struct config *config, struct gate *gate, struct why *why)
+struct service *service_start(const struct config *config, struct gate *gate, struct error *why)
 {
     pthread_condattr_t monotonic;
     struct service *service = calloc(1, sizeof *service);
     if (service == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return NULL;
     }
     service->config = config;
@@ -228,7 +228,7 @@ struct service *service_start(const struct config *config, struct gate *gate, st
     int error = pthread_create(&service->thread, NULL, run, service);
     if (error == 0)
         return service;
-    why_set(why, "cannot start a thread: %s", strerror(error));
+    error_set(why, "cannot start a thread: %s", strerror(error));
     destroy(service);
     return NULL;
 }

@@ -15,7 +15,7 @@ struct service;
 
 /* Starts the thread. gate is opened when the stages stand, and closed while they do not; NULL: no webhooks are taken,
  * it only forwards. Both are borrowed and must outlive it. Returns NULL with the reason. */
-struct service *service_start(const struct config *config, struct gate *gate, struct why *why);
+struct service *service_start(const struct config *config, struct gate *gate, struct error *why);
 
 /* Whether all must be closed and opened anew: the queue is damaged, or another release has changed it. Not at once
  * after it was opened, so that what does not help is not done all the time. */

@@ -50,7 +50,7 @@ static bool keep(struct roots *roots, const char *root, bool good)
 /* Under the lock, so that it is said once. */
 static bool judge(struct roots *roots, const char *root)
 {
-    struct why why = {""};
+    struct error why = {0};
     moment now = clock_now();
     bool good = config_outside(roots->config, root, &why);
     bool kept = keep(roots, root, good);

@@ -26,7 +26,7 @@ struct backup_files {
 };
 
 /* Reads those of a state directory. Returns false with the reason. */
-bool backup_files_gather(const char *state_dir, struct backup_files *files, struct why *why);
+bool backup_files_gather(const char *state_dir, struct backup_files *files, struct error *why);
 
 /* Adds a copy of one. Returns false when memory is out. */
 bool backup_files_add(struct backup_files *files, const char *name, const void *bytes, size_t length);
@@ -35,7 +35,7 @@ bool backup_files_add(struct backup_files *files, const char *name, const void *
 bool backup_file_is_good(const char *name);
 
 /* Writes a file to the state directory, synced, unless one is there already: then *there, and that one stays. */
-bool backup_file_put(const char *state_dir, const struct backup_file *file, bool *there, struct why *why);
+bool backup_file_put(const char *state_dir, const struct backup_file *file, bool *there, struct error *why);
 
 void backup_files_free(struct backup_files *files);
 
@@ -45,28 +45,28 @@ struct backup;
 
 /* Opens a backup, or a copy of a queue that an older release made, and checks that it is whole. Changes nothing.
  * Returns NULL with the reason. */
-struct backup *backup_open(const char *path, struct why *why);
+struct backup *backup_open(const char *path, struct error *why);
 
 /* When it was begun: all that happened later is not in it. Unix time in milliseconds. */
 int64_t backup_made_ms(const struct backup *backup);
 
 /* The sources in it; free with queue_names_free. */
-bool backup_sources(struct backup *backup, struct strings *names, struct why *why);
+bool backup_sources(struct backup *backup, struct strings *names, struct error *why);
 
 /* The small files in it. */
-bool backup_read_files(struct backup *backup, struct backup_files *files, struct why *why);
+bool backup_read_files(struct backup *backup, struct backup_files *files, struct error *why);
 
 /* Takes the state directory for putting a backup back: no other process may have its queue open, and that must not hold
  * events. Returns a descriptor that holds the lock until it is closed; -1 with the reason, which says what to do.
  * *busy: another process has it. */
-int backup_lock(const char *state_dir, bool *busy, struct why *why);
+int backup_lock(const char *state_dir, bool *busy, struct error *why);
 
 /* Builds the queue beside the one that is there, with what that one remembers of events that were delivered, and its
  * counts. With the lock. */
-bool backup_build(struct backup *backup, const char *state_dir, struct why *why);
+bool backup_build(struct backup *backup, const char *state_dir, struct error *why);
 
 /* Puts what was built in its place: before, all is as it was. With the lock. */
-bool backup_commit(const char *state_dir, struct why *why);
+bool backup_commit(const char *state_dir, struct error *why);
 
 void backup_close(struct backup *backup);
 

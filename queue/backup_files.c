@@ -82,14 +82,14 @@ void backup_files_free(struct backup_files *files)
     *files = (struct backup_files){NULL, 0};
 }
 
-static bool cannot(const char *what, const char *path, struct why *why)
+static bool cannot(const char *what, const char *path, struct error *why)
 {
-    why_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
+    error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
 }
 
 /* One that is gone meanwhile is none. */
-static bool gather_file(const char *state_dir, const char *name, struct backup_files *files, struct why *why)
+static bool gather_file(const char *state_dir, const char *name, struct backup_files *files, struct error *why)
 {
     bool missing;
     char *text = small_file_read(state_dir, name, &missing, why);
@@ -97,14 +97,14 @@ static bool gather_file(const char *state_dir, const char *name, struct backup_f
         return missing;
     bool good = backup_files_add(files, name, text, strlen(text));
     if (!good)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     small_file_free(text);
     return good;
 }
 
 /* The files of a folder; with folders: those of the folders in it. */
 static bool gather_folder(const char *state_dir, const char *folder, bool deeper, struct backup_files *files,
-                          struct why *why)
+                          struct error *why)
 {
     char path[SMALL_PATH], name[NAME_MOST + 300];
     bool good = true;
@@ -123,7 +123,7 @@ static bool gather_folder(const char *state_dir, const char *folder, bool deeper
     return good;
 }
 
-bool backup_files_gather(const char *state_dir, struct backup_files *files, struct why *why)
+bool backup_files_gather(const char *state_dir, struct backup_files *files, struct error *why)
 {
     *files = (struct backup_files){NULL, 0};
     bool good = gather_file(state_dir, alone, files, why);
@@ -135,12 +135,12 @@ bool backup_files_gather(const char *state_dir, struct backup_files *files, stru
     return good;
 }
 
-bool backup_file_put(const char *state_dir, const struct backup_file *file, bool *there, struct why *why)
+bool backup_file_put(const char *state_dir, const struct backup_file *file, bool *there, struct error *why)
 {
     char folder[NAME_MOST], path[SMALL_PATH];
     *there = false;
     if (!backup_file_is_good(file->name)) {
-        why_set(why, "the backup holds a file %.100s, which is none of a state directory", file->name);
+        error_set(why, "the backup holds a file %.100s, which is none of a state directory", file->name);
         return false;
     }
     snprintf(path, sizeof path, "%.3500s/%.400s", state_dir, file->name);

@@ -19,12 +19,12 @@ int64_t delivered_mark(const char *state_dir, const char *source)
     return mark > 0 ? mark : 0;
 }
 
-bool delivered_write(const char *state_dir, const struct delivered *marks, size_t count, struct why *why)
+bool delivered_write(const char *state_dir, const struct delivered *marks, size_t count, struct error *why)
 {
     size_t size = count * LINE_MOST + 1, at = 0;
     char *text = size <= SMALL_FILE_MOST ? calloc(1, size) : NULL;
     if (text == NULL) {
-        why_set(why, "too many sources for the delivered mark");
+        error_set(why, "too many sources for the delivered mark");
         return false;
     }
     for (size_t i = 0; i < count; i++)

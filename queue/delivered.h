@@ -19,7 +19,7 @@ struct delivered {
 int64_t delivered_mark(const char *state_dir, const char *source);
 
 /* Replaces all marks. Returns false with the reason; then the old ones stand. */
-bool delivered_write(const char *state_dir, const struct delivered *marks, size_t count, struct why *why);
+bool delivered_write(const char *state_dir, const struct delivered *marks, size_t count, struct error *why);
 
 /* Finds an event's date_updated in its body as it came, without parsing the body as a whole: for looking at what
  * waits. Unix time in microseconds; DATE_UNREADABLE when there is none. */

@@ -7,19 +7,19 @@
 #include "queue/queue.h"
 
 struct engine {
-    void *(*open)(const struct config *config, struct why *why);
+    void *(*open)(const struct config *config, struct error *why);
     enum queue_result (*append)(void *state, const char *source, const char *body, size_t length, moment deadline,
-                                struct why *why);
+                                struct error *why);
     void (*hurry)(void *state, moment deadline);
-    bool (*own)(void *state, struct why *why);
+    bool (*own)(void *state, struct error *why);
     int (*next)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-                struct events *found, struct why *why);
+                struct events *found, struct error *why);
     int (*again)(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
-                 struct events *found, size_t *asked, struct why *why);
+                 struct events *found, size_t *asked, struct error *why);
     bool (*known)(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
-                  struct why *why);
-    bool (*settle)(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why);
-    bool (*note)(void *state, const char *source, struct notes *notes, bool put, struct why *why);
+                  struct error *why);
+    bool (*settle)(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
+    bool (*note)(void *state, const char *source, struct notes *notes, bool put, struct error *why);
     bool (*take_request)(void *state, struct queue_request *request); /* NULL, as the next: nobody asks */
     void (*answer_request)(void *state, int64_t number, bool done, const char *words);
     int (*wake_fd)(void *state);
@@ -33,30 +33,30 @@ struct engine {
 };
 
 struct inspection {
-    bool (*names)(void *state, struct strings *names, struct why *why);
-    bool (*count)(void *state, const char *source, struct counts *counts, struct why *why);
-    bool (*room)(void *state, struct queue_room *room, struct why *why);
+    bool (*names)(void *state, struct strings *names, struct error *why);
+    bool (*count)(void *state, const char *source, struct counts *counts, struct error *why);
+    bool (*room)(void *state, struct queue_room *room, struct error *why);
     bool (*look_known)(void *state, const char *source, const struct identity *identities, size_t count,
-                       struct known *known, struct why *why);
-    bool (*notes)(void *state, const char *source, struct notes *notes, struct why *why);
-    bool (*is_owned)(void *state, bool *owned, struct why *words, struct why *why);
-    bool (*has_room)(void *state, struct why *words);
+                       struct known *known, struct error *why);
+    bool (*notes)(void *state, const char *source, struct notes *notes, struct error *why);
+    bool (*is_owned)(void *state, bool *owned, struct error *words, struct error *why);
+    bool (*has_room)(void *state, struct error *words);
     int (*list)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-                struct events *found, struct why *why);
+                struct events *found, struct error *why);
     int (*letters)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-                   struct letters *found, struct why *why);
-    bool (*replay)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
-    bool (*discard)(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why);
-    bool (*ask)(void *state, const struct queue_request *request, int64_t *number, struct why *why);
+                   struct letters *found, struct error *why);
+    bool (*replay)(void *state, const uint64_t *ids, size_t count, size_t *done, struct error *why);
+    bool (*discard)(void *state, const uint64_t *ids, size_t count, size_t *done, struct error *why);
+    bool (*ask)(void *state, const struct queue_request *request, int64_t *number, struct error *why);
     void (*remind)(void *state);
-    bool (*answer)(void *state, int64_t number, enum queue_answer *answer, struct why *words, struct why *why);
-    bool (*withdraw)(void *state, int64_t number, bool always, bool *withdrawn, struct why *why);
-    bool (*move)(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
+    bool (*answer)(void *state, int64_t number, enum queue_answer *answer, struct error *words, struct error *why);
+    bool (*withdraw)(void *state, int64_t number, bool always, bool *withdrawn, struct error *why);
+    bool (*move)(void *state, const char *from, const char *to, struct moved *moved, struct error *why);
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
-                  struct why *why);
-    bool (*backup)(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct why *why);
+                  struct error *why);
+    bool (*backup)(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct error *why);
     void (*wake)(void *state);
-    bool (*probe)(void *state, struct why *why);
+    bool (*probe)(void *state, struct error *why);
 };
 
 /* What a struct queue is. */

@@ -9,12 +9,12 @@
 
 #define DIRECTORY "loss"
 
-static bool name_of(const char *source, char out[static 256], struct why *why)
+static bool name_of(const char *source, char out[static 256], struct error *why)
 {
     int length = snprintf(out, 256, DIRECTORY "/%s", source);
     if (length > 0 && length < 256 && source[0] != '\0' && strchr(source, '/') == NULL && source[0] != '.')
         return true;
-    why_set(why, "\"%.60s\" is no name of a source", source);
+    error_set(why, "\"%.60s\" is no name of a source", source);
     return false;
 }
 
@@ -47,7 +47,7 @@ static void make_one_line(char *words)
     }
 }
 
-bool loss_note(const char *state_dir, const char *source, const struct loss *loss, struct why *why)
+bool loss_note(const char *state_dir, const char *source, const struct loss *loss, struct error *why)
 {
     struct loss all = *loss, before;
     bool any;
@@ -65,7 +65,7 @@ bool loss_note(const char *state_dir, const char *source, const struct loss *los
            small_directory_sync(directory, why);
 }
 
-bool loss_read(const char *state_dir, const char *source, struct loss *loss, bool *any, struct why *why)
+bool loss_read(const char *state_dir, const char *source, struct loss *loss, bool *any, struct error *why)
 {
     bool missing;
     char name[256];
@@ -86,7 +86,7 @@ bool loss_read(const char *state_dir, const char *source, struct loss *loss, boo
     return true;
 }
 
-bool loss_clear(const char *state_dir, const char *source, struct why *why)
+bool loss_clear(const char *state_dir, const char *source, struct error *why)
 {
     bool missing;
     char name[256];

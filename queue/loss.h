@@ -24,14 +24,14 @@ struct loss {
 /* Notes a loss, durably. With mark_ms 0 the mark is taken from the delivered mark, as it stands. One that is noted
  * already is merged with it: the earliest beginning and mark (none at all counts as earliest), the latest end,
  * identities are kept only if they are in both. Returns false with the reason; then the one before stands. */
-bool loss_note(const char *state_dir, const char *source, const struct loss *loss, struct why *why);
+bool loss_note(const char *state_dir, const char *source, const struct loss *loss, struct error *why);
 
 /* Reads it; *any tells whether there is one. One that cannot be understood counts as everything lost. Returns false
  * with the reason when it cannot be read. */
-bool loss_read(const char *state_dir, const char *source, struct loss *loss, bool *any, struct why *why);
+bool loss_read(const char *state_dir, const char *source, struct loss *loss, bool *any, struct error *why);
 
 /* Forgets it: all of it is fetched, or whoever decides has accepted it. One that is not there is fine. Returns false
  * with the reason. */
-bool loss_clear(const char *state_dir, const char *source, struct why *why);
+bool loss_clear(const char *state_dir, const char *source, struct error *why);
 
 #endif

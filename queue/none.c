@@ -26,7 +26,7 @@ struct entry {
     moment next_try; /* after LATER; 0 before */
     bool settled;
     enum queue_result result; /* once settled */
-    struct why why;           /* of the result, or of the last LATER */
+    struct error why;         /* of the result, or of the last LATER */
     pthread_cond_t changed;
 };
 
@@ -61,11 +61,11 @@ static void none_close(void *state)
     free(none);
 }
 
-static void *none_open(const struct config *config, struct why *why)
+static void *none_open(const struct config *config, struct error *why)
 {
     struct none *none = calloc(1, sizeof *none);
     if (none == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return NULL;
     }
     none->config = config;
@@ -77,7 +77,7 @@ static void *none_open(const struct config *config, struct why *why)
     none->identities = identities_new(REMEMBERED, config->dedupe_window_ms);
     none->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (none->identities == NULL || none->wake_fd < 0) {
-        why_set(why, "cannot open the queue in memory: %s", strerror(errno));
+        error_set(why, "cannot open the queue in memory: %s", strerror(errno));
         none_close(none);
         return NULL;
     }
@@ -164,7 +164,7 @@ static void wait_for_verdict(struct none *none, struct entry *entry, moment dead
 }
 
 static enum queue_result none_append(void *state, const char *source, const char *body, size_t length, moment deadline,
-                                     struct why *why)
+                                     struct error *why)
 {
     struct none *none = state;
     uint32_t number = source_number(none, source);
@@ -172,7 +172,8 @@ static enum queue_result none_append(void *state, const char *source, const char
     struct entry *entry = find_same(none, number, body, length);
     if (entry == NULL && none->bytes + (int64_t)length > none->config->queue_max_bytes) {
         pthread_mutex_unlock(&none->lock);
-        why_set(why, "events worth queue_max_bytes (%lld bytes) are waiting", (long long)none->config->queue_max_bytes);
+        error_set(why, "events worth queue_max_bytes (%lld bytes) are waiting",
+                  (long long)none->config->queue_max_bytes);
         return QUEUE_FULL;
     }
     if (entry == NULL) {
@@ -181,7 +182,7 @@ static enum queue_result none_append(void *state, const char *source, const char
     }
     if (entry == NULL) {
         pthread_mutex_unlock(&none->lock);
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return QUEUE_FULL;
     }
     entry->waiters++;
@@ -192,7 +193,7 @@ static enum queue_result none_append(void *state, const char *source, const char
     if (why != NULL)
         *why = entry->why;
     if (result == QUEUE_UNKNOWN && entry->why.text[0] == '\0')
-        why_set(why, "the data plane has not answered in time");
+        error_set(why, "the data plane has not answered in time");
     if (entry->waiters == 0 && entry->listed && !entry->on_its_way)
         unlist(none, entry); /* withdrawn: Close keeps it */
     release(entry);
@@ -210,7 +211,7 @@ static void none_hurry(void *state, moment deadline)
     pthread_mutex_unlock(&none->lock);
 }
 
-static bool none_own(void *state, struct why *why)
+static bool none_own(void *state, struct error *why)
 {
     (void)state; /* what is in this process's memory is nobody else's */
     (void)why;
@@ -229,11 +230,11 @@ static int take(struct entry *entry, size_t max_bytes, struct events *found)
     return 1;
 }
 
-static int finish_taking(struct none *none, struct events *found, int took, struct why *why)
+static int finish_taking(struct none *none, struct events *found, int took, struct error *why)
 {
     pthread_mutex_unlock(&none->lock);
     if (took < 0 && found->count == 0) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return -1;
     }
     events_finish(found);
@@ -241,7 +242,7 @@ static int finish_taking(struct none *none, struct events *found, int took, stru
 }
 
 static int none_next(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-                     struct events *found, struct why *why)
+                     struct events *found, struct error *why)
 {
     struct none *none = state;
     uint32_t number = source_number(none, source);
@@ -264,7 +265,7 @@ static struct entry *find_id(const struct none *none, uint64_t id)
 }
 
 static int none_again(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
-                      struct events *found, size_t *asked, struct why *why)
+                      struct events *found, size_t *asked, struct error *why)
 {
     struct none *none = state;
     int took = 1;
@@ -281,7 +282,7 @@ static int none_again(void *state, const char *source, const uint64_t *ids, size
 }
 
 static bool none_known(void *state, const char *source, const struct identity *identities, size_t count,
-                       struct known *known, struct why *why)
+                       struct known *known, struct error *why)
 {
     struct none *none = state;
     (void)why; /* memory answers always */
@@ -326,14 +327,15 @@ static void settle_one(struct none *none, uint32_t source, const struct verdict 
     struct entry *entry = find_id(none, verdict->id);
     if (entry == NULL)
         return;
-    why_set(&entry->why, "%s", verdict->reason == NULL ? "" : verdict->reason);
+    error_set(&entry->why, "%s", verdict->reason == NULL ? "" : verdict->reason);
     if (verdict->kind == VERDICT_LATER)
         put_off(none, entry, verdict);
     else
         end(none, entry, dead ? QUEUE_UNUSABLE : QUEUE_STORED);
 }
 
-static bool none_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why)
+static bool none_settle(void *state, const char *source, const struct verdict *verdicts, size_t count,
+                        struct error *why)
 {
     struct none *none = state;
     (void)why; /* memory takes it always */
@@ -346,7 +348,7 @@ static bool none_settle(void *state, const char *source, const struct verdict *v
     return true;
 }
 
-static bool none_note(void *state, const char *source, struct notes *notes, bool put, struct why *why)
+static bool none_note(void *state, const char *source, struct notes *notes, bool put, struct error *why)
 {
     (void)state; /* nothing outlives the process, so nothing is to be noted */
     (void)source;

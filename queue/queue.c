@@ -10,11 +10,11 @@ static const struct engine *const engines[] = {
     [QUEUE_NONE] = &queue_engine_none,
 };
 
-struct queue *queue_open(const struct config *config, struct why *why)
+struct queue *queue_open(const struct config *config, struct error *why)
 {
     struct queue *queue = malloc(sizeof *queue);
     if (queue == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return NULL;
     }
     queue->engine = engines[config->queue];
@@ -35,7 +35,7 @@ void queue_library(const struct config *config, char out[static QUEUE_LIBRARY])
 }
 
 enum queue_result queue_append(struct queue *queue, const char *source, const char *body, size_t length,
-                               moment deadline, struct why *why)
+                               moment deadline, struct error *why)
 {
     return queue->engine->append(queue->state, source, body, length, deadline, why);
 }
@@ -45,36 +45,36 @@ void queue_hurry(struct queue *queue, moment deadline)
     queue->engine->hurry(queue->state, deadline);
 }
 
-bool queue_own(struct queue *queue, struct why *why)
+bool queue_own(struct queue *queue, struct error *why)
 {
     return queue->engine->own(queue->state, why);
 }
 
 int queue_next(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-               struct events *found, struct why *why)
+               struct events *found, struct error *why)
 {
     return queue->engine->next(queue->state, source, after, max_count, max_bytes, found, why);
 }
 
 int queue_again(struct queue *queue, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
-                struct events *found, size_t *asked, struct why *why)
+                struct events *found, size_t *asked, struct error *why)
 {
     return queue->engine->again(queue->state, source, ids, count, max_bytes, found, asked, why);
 }
 
 bool queue_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
-                 struct known *known, struct why *why)
+                 struct known *known, struct error *why)
 {
     return queue->engine->known(queue->state, source, identities, count, known, why);
 }
 
 bool queue_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
-                  struct why *why)
+                  struct error *why)
 {
     return queue->engine->settle(queue->state, source, verdicts, count, why);
 }
 
-bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct why *why)
+bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct error *why)
 {
     return queue->engine->note(queue->state, source, notes, put, why);
 }

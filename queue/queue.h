@@ -86,45 +86,45 @@ struct notes {
 };
 
 /* Opens the engine that the configuration names. config must outlive it. Returns NULL with the reason. */
-struct queue *queue_open(const struct config *config, struct why *why);
+struct queue *queue_open(const struct config *config, struct error *why);
 
 /* Takes an event's body, as it came, into the queue. Borrowed during the call. Blocks, the engine `none` until the
  * event is settled, but not beyond the deadline. Any thread. */
 enum queue_result queue_append(struct queue *queue, const char *source, const char *body, size_t length,
-                               moment deadline, struct why *why);
+                               moment deadline, struct error *why);
 
 /* No append waits beyond this moment any more: the process is about to stop. Any thread. */
 void queue_hurry(struct queue *queue, moment deadline);
 
 /* Takes the reading of all sources into this process, until it closes the queue or dies: only the owner may call what
  * follows, from one thread. Never blocks. Returns false with the reason while another process has it: ask again. */
-bool queue_own(struct queue *queue, struct why *why);
+bool queue_own(struct queue *queue, struct error *why);
 
 /* Finds the next events of a source after the id `after` (0: from the start), oldest first, until there are max_count
  * or the next would go beyond max_bytes (the first always comes). Returns how many; 0: none waits beyond `after`;
  * -1: the queue failed, with the reason. What it found counts as on its way until it is settled or LATER. */
 int queue_next(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-               struct events *found, struct why *why);
+               struct events *found, struct error *why);
 
 /* Finds these events again, in the order asked, as far as they still wait, up to max_bytes (the first always comes);
  * *asked says how many ids that covers. An id before *asked that is not among what was found was withdrawn: forget it.
  * Returns and means otherwise what queue_next does. */
 int queue_again(struct queue *queue, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
-                struct events *found, size_t *asked, struct why *why);
+                struct events *found, size_t *asked, struct error *why);
 
 /* Says what is remembered of each identity. Returns false with the reason when the queue failed. */
 bool queue_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
-                 struct known *known, struct why *why);
+                 struct known *known, struct error *why);
 
 /* Ends events: all verdicts take effect together or none does; only where there is no room for that, those that fit may
  * take effect before the others. The order does not matter, and verdicts on events that are gone change nothing: tell
  * all of them again after a failure. Returns false with the reason when the queue failed; then nothing may be sent
  * until it works. */
 bool queue_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
-                  struct why *why);
+                  struct error *why);
 
 /* Reads (put false) or keeps (put true) a source's notes. Returns false with the reason when the queue failed. */
-bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct why *why);
+bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct error *why);
 
 /* What an operator's command asks of the owner: that a waiting event becomes a dead letter (inspect.h, queue_ask). */
 struct queue_request {

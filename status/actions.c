@@ -56,7 +56,7 @@ static enum action_result refuse(const struct form *form, int status, const char
 static enum action_result replay(const struct form *form)
 {
     char id[24], words[LOG_QUOTED];
-    struct why why = {""};
+    struct error why = {0};
     if (!request_field(form->text, form->length, "letter", id, sizeof id))
         return refuse(form, 400, "which dead letter?");
     if (!look_replay(form->look, strtoull(id, NULL, 10), form->done, &why)) {
@@ -99,7 +99,7 @@ static const struct {
 enum action_result action_take(const struct config *config, struct tokens *tokens, struct look *look,
                                struct request *request, struct shown_key *key, size_t *done)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct form form = {.config = config, .look = look, .request = request, .key = key, .done = done};
     char token[TOKEN_SIZE + 1], name[16];
     if (request_body(request, &form.text, &form.length, &why) != BODY_OK || form.length > FORM_MOST)

@@ -61,7 +61,7 @@ struct tally {
 
 /* Opens the file in state_dir (NULL: memory only) with a place for each name, and one for what is of no source.
  * Returns NULL when memory is out. *why says why it is memory only, or is "". */
-struct counters *counters_open(const char *state_dir, const char *const *names, size_t count, struct why *why);
+struct counters *counters_open(const char *state_dir, const char *const *names, size_t count, struct error *why);
 
 /* Whether other processes count into the same; false, too, once the disk has no room for part of the file any more. */
 bool counters_are_shared(const struct counters *counters);

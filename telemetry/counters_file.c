@@ -23,7 +23,7 @@ struct counters {
     size_t mapped; /* bytes; 0: in memory */
 };
 
-static int open_locked(const char *state_dir, struct why *why)
+static int open_locked(const char *state_dir, struct error *why)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/" COUNTERS_FILE, state_dir);
@@ -31,14 +31,14 @@ static int open_locked(const char *state_dir, struct why *why)
     moment deadline = clock_now() + LOCK_PATIENCE_MS;
     while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK || clock_now() > deadline) {
-            why_set(why, "%s cannot be locked: %s", path, strerror(errno));
+            error_set(why, "%s cannot be locked: %s", path, strerror(errno));
             close(fd);
             return -1;
         }
         usleep(2000);
     }
     if (fd < 0)
-        why_set(why, "%s: %s", path, strerror(errno));
+        error_set(why, "%s: %s", path, strerror(errno));
     return fd;
 }
 
@@ -60,7 +60,7 @@ static bool is_there(int fd, size_t places, const char *name)
 }
 
 /* Adds a place at the end. Returns false when there is no room. */
-static bool add_place(int fd, size_t *places, const char *name, struct why *why)
+static bool add_place(int fd, size_t *places, const char *name, struct error *why)
 {
     char text[COUNTERS_NAME] = "";
     off_t at = (off_t)(*places * sizeof(struct counted));
@@ -70,12 +70,12 @@ static bool add_place(int fd, size_t *places, const char *name, struct why *why)
         ++*places;
         return true;
     }
-    why_set(why, COUNTERS_FILE ": no room for it: %s", strerror(error != 0 ? error : errno));
+    error_set(why, COUNTERS_FILE ": no room for it: %s", strerror(error != 0 ? error : errno));
     return false;
 }
 
 /* Finds or makes the places. Returns how many there are; 0: not all can be had. */
-static size_t make_places(int fd, const char *const *names, size_t count, struct why *why)
+static size_t make_places(int fd, const char *const *names, size_t count, struct error *why)
 {
     struct stat status;
     if (fstat(fd, &status) != 0)
@@ -91,7 +91,7 @@ static size_t make_places(int fd, const char *const *names, size_t count, struct
 }
 
 static bool map_file(struct counters *counters, const char *state_dir, const char *const *names, size_t count,
-                     struct why *why)
+                     struct error *why)
 {
     int fd = open_locked(state_dir, why);
     if (fd < 0)
@@ -104,7 +104,7 @@ static bool map_file(struct counters *counters, const char *state_dir, const cha
     }
     void *at = mapping_open(fd, bytes);
     if (at == NULL) {
-        why_set(why, COUNTERS_FILE " cannot be mapped: %s", strerror(errno));
+        error_set(why, COUNTERS_FILE " cannot be mapped: %s", strerror(errno));
         return false;
     }
     *counters = (struct counters){at, places, bytes};
@@ -119,10 +119,10 @@ static bool take_memory(struct counters *counters, const char *const *names, siz
     return counters->at != NULL;
 }
 
-struct counters *counters_open(const char *state_dir, const char *const *names, size_t count, struct why *why)
+struct counters *counters_open(const char *state_dir, const char *const *names, size_t count, struct error *why)
 {
     struct counters *counters = calloc(1, sizeof *counters);
-    why_set(why, "%s", "");
+    error_set(why, "%s", "");
     if (counters == NULL)
         return NULL;
     if ((state_dir != NULL && map_file(counters, state_dir, names, count, why)) || take_memory(counters, names, count))

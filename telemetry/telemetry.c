@@ -8,7 +8,7 @@
 
 void watching_open(struct watchers *watchers, const struct config *config)
 {
-    struct why why = {""};
+    struct error why = {0};
     const char *state_dir = config->queue == QUEUE_SQLITE ? config->state_dir : NULL;
     const char **names = calloc(config->sources, sizeof *names);
     *watchers = (struct watchers){0};

@@ -103,11 +103,12 @@ static void say_why(struct headline *headline, const struct reading *reading, en
 {
     const char *type = reading->text[TYPE], *action = reading->text[ACTION];
     if (last == JSON_TOKEN_BROKEN)
-        why_set(&headline->why, "byte %zu: from here on it is no JSON", (size_t)(reading->walk.at - body));
+        error_set(&headline->why, "byte %zu: from here on it is no JSON", (size_t)(reading->walk.at - body));
     else if (!reading->has_event)
-        why_set(&headline->why, "it has no member event that is an object");
+        error_set(&headline->why, "it has no member event that is an object");
     else if (*type == '\0' || *action == '\0')
-        why_set(&headline->why, "event.%s is missing, blank or not a string", *type == '\0' ? "object_type" : "action");
+        error_set(&headline->why, "event.%s is missing, blank or not a string",
+                  *type == '\0' ? "object_type" : "action");
 }
 
 void headline_read(struct headline *headline, const char *body, size_t length)

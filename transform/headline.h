@@ -17,7 +17,7 @@ struct headline {
     const char *id;   /* NULL: it has none, as the lead */
     const char *lead;
     size_t type_length; /* of name: where the dot between object_type and action stands */
-    struct why why;     /* why the body is unusable, as far as a look at the text tells; "" else */
+    struct error why;   /* why the body is unusable, as far as a look at the text tells; "" else */
 
     char name_text[HEADLINE_TEXT], id_text[HEADLINE_TEXT], lead_text[HEADLINE_TEXT];
 };

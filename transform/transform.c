@@ -29,35 +29,35 @@ static struct json_object *usable(const struct parsed *parsed, const char *name)
     return identifier_is_blank(json_object_get_string(value), length) ? NULL : value;
 }
 
-static bool find_event(struct parsed *parsed, struct why *why)
+static bool find_event(struct parsed *parsed, struct error *why)
 {
     struct json_object *root = parsed->document.root;
     if (!json_object_is_type(root, json_type_object)) {
-        why_set(why, "the body is JSON, but no object with a Close event in it");
+        error_set(why, "the body is JSON, but no object with a Close event in it");
         return false;
     }
     parsed->event = json_object_object_get(root, "event");
     if (!json_object_is_type(parsed->event, json_type_object)) {
-        why_set(why, parsed->event == NULL ? "the body has no member event" : "event is not an object");
+        error_set(why, parsed->event == NULL ? "the body has no member event" : "event is not an object");
         return false;
     }
     parsed->subscription_id = json_object_object_get(root, "subscription_id");
     return true;
 }
 
-static bool no_memory(bool *out_of_memory, struct why *why)
+static bool no_memory(bool *out_of_memory, struct error *why)
 {
     *out_of_memory = true;
-    why_set(why, "out of memory");
+    error_set(why, "out of memory");
     return false;
 }
 
-static bool find_name(struct parsed *parsed, bool *out_of_memory, struct why *why)
+static bool find_name(struct parsed *parsed, bool *out_of_memory, struct error *why)
 {
     struct json_object *type = usable(parsed, "object_type");
     struct json_object *action = usable(parsed, "action");
     if (type == NULL || action == NULL) {
-        why_set(why, "event.%s is missing, blank or not a string", type == NULL ? "object_type" : "action");
+        error_set(why, "event.%s is missing, blank or not a string", type == NULL ? "object_type" : "action");
         return false;
     }
     parsed->type_length = (size_t)json_object_get_string_len(type);
@@ -115,7 +115,7 @@ static void find_ids(struct parsed *parsed, const char *body)
         parsed->timestamp_us = find_date(parsed, "date_created");
 }
 
-struct parsed *transform_parse(const char *body, size_t length, bool *out_of_memory, struct why *why)
+struct parsed *transform_parse(const char *body, size_t length, bool *out_of_memory, struct error *why)
 {
     bool unasked;
     if (out_of_memory == NULL)

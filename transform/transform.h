@@ -44,7 +44,7 @@ enum transform_result {
  * object_type and action. The body is only borrowed during the call.
  * Returns what was read, to be freed with parsed_free; NULL with the reason and the byte where it is. *out_of_memory
  * (may be NULL) tells whether the reason is memory, and the body may be tried again. */
-struct parsed *transform_parse(const char *body, size_t length, bool *out_of_memory, struct why *why);
+struct parsed *transform_parse(const char *body, size_t length, bool *out_of_memory, struct error *why);
 
 const struct identity *transform_identity(const struct parsed *parsed);
 

@@ -20,7 +20,7 @@ static void release(struct admitted *admitted)
 static void note_keys(const struct config *config, const struct entrance *entrance)
 {
     const char *source = entrance->source->name;
-    struct why why = {""};
+    struct error why = {0};
     bool noted = signed_note(config->state_dir, source, NULL, &why);
     for (size_t i = 0; noted && i < entrance->held_count; i++)
         noted = signed_note(config->state_dir, source, entrance->held[i], &why);
@@ -30,12 +30,12 @@ static void note_keys(const struct config *config, const struct entrance *entran
 
 /* Says whose keys are missing. A source that had one a moment ago has had one, whatever is noted. */
 static void judge(struct admitted *admitted, const struct admitted *before, const struct config *config,
-                  const struct keyring *held, const struct why *unread)
+                  const struct keyring *held, const struct error *unread)
 {
     for (size_t i = 0; i < admitted->entrances.count; i++) {
         struct entrance *entrance = &admitted->entrances.at[i];
         const struct entrance *old = before == NULL ? NULL : &before->entrances.at[i];
-        struct why words = {""};
+        struct error words = {0};
         if (old != NULL && (old->signers.count > 0 || old->locked))
             signed_note(config->state_dir, entrance->source->name, NULL, NULL);
         bool unnoted;
@@ -44,7 +44,7 @@ static void judge(struct admitted *admitted, const struct admitted *before, cons
             note_keys(config, entrance);
         if (state == SIGNED_NEVER && old != NULL && !entrance->source->signature_none &&
             (old->signers.count > 0 || old->locked)) {
-            why_set(&words, "source %s had a signature key, and the state directory is gone", entrance->source->name);
+            error_set(&words, "source %s had a signature key, and the state directory is gone", entrance->source->name);
             state = SIGNED_LOST;
         }
         if (state == SIGNED_PART || state == SIGNED_LOST)
@@ -56,14 +56,15 @@ static void judge(struct admitted *admitted, const struct admitted *before, cons
 
 /* Reads the keys as they are now. *whole: they could be read; if not, nothing is let in by them. NULL with the reason
  * when memory is out. */
-static struct admitted *admit(const struct config *config, const struct admitted *before, bool *whole, struct why *why)
+static struct admitted *admit(const struct config *config, const struct admitted *before, bool *whole,
+                              struct error *why)
 {
     struct keyring held;
-    struct why unread = {""};
+    struct error unread = {0};
     *whole = keyring_read(config->state_dir, &held, &unread);
     struct admitted *admitted = calloc(1, sizeof *admitted);
     if (admitted == NULL || !entrances_init_with(&admitted->entrances, config, *whole ? &held : NULL)) {
-        why_set(why, "out of memory, or libcrypto offers no HMAC-SHA256");
+        error_set(why, "out of memory, or libcrypto offers no HMAC-SHA256");
         free(admitted);
         admitted = NULL;
     } else {
@@ -74,7 +75,7 @@ static struct admitted *admit(const struct config *config, const struct admitted
     return admitted;
 }
 
-bool admission_init(struct admission *admission, const struct config *config, struct why *why)
+bool admission_init(struct admission *admission, const struct config *config, struct error *why)
 {
     *admission = (struct admission){.config = config};
     keyring_changed(config->state_dir, &admission->look); /* before it is read: what comes after shows */
@@ -92,7 +93,7 @@ bool admission_init(struct admission *admission, const struct config *config, st
 /* What cannot be read now changes nothing where keys were read before. With the lock held. */
 static bool replace(struct admission *admission)
 {
-    struct why why;
+    struct error why;
     bool whole;
     struct admitted *fresh = admit(admission->config, admission->current, &whole, &why);
     if (fresh != NULL && whole) {

@@ -25,7 +25,7 @@ struct admission {
 };
 
 /* config must outlive it. Returns false with the reason; then nothing is to be freed. */
-bool admission_init(struct admission *admission, const struct config *config, struct why *why);
+bool admission_init(struct admission *admission, const struct config *config, struct error *why);
 
 /* What is accepted now; looks for new keys at most once a second. Give it back with admission_leave. Any thread. */
 struct admitted *admission_enter(struct admission *admission);

@@ -87,7 +87,7 @@ bool entrances_init_with(struct entrances *entrances, const struct config *confi
     return true;
 }
 
-void entrances_judge(struct entrances *entrances, size_t at, bool locked, const struct why *reason)
+void entrances_judge(struct entrances *entrances, size_t at, bool locked, const struct error *reason)
 {
     entrances->at[at].locked = locked;
     entrances->at[at].incomplete = true;

@@ -26,9 +26,9 @@ struct entrance {
     atomic_bool *used; /* of each of those: that it signed a request was noted */
     struct digest *write_keys;
     size_t write_keys_count;
-    bool locked;       /* it had a signature key, and has none now: nothing comes in */
-    bool incomplete;   /* not all of its keys are held */
-    struct why reason; /* of both */
+    bool locked;         /* it had a signature key, and has none now: nothing comes in */
+    bool incomplete;     /* not all of its keys are held */
+    struct error reason; /* of both */
 };
 
 struct entrances {
@@ -58,7 +58,7 @@ bool entrances_init(struct entrances *entrances, const struct config *config);
 bool entrances_init_with(struct entrances *entrances, const struct config *config, const struct keyring *held);
 
 /* Says of the source at this place what signed_judge found (signed.h). */
-void entrances_judge(struct entrances *entrances, size_t at, bool locked, const struct why *reason);
+void entrances_judge(struct entrances *entrances, size_t at, bool locked, const struct error *reason);
 
 void entrances_free(struct entrances *entrances);
 

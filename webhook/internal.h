@@ -6,9 +6,9 @@
 
 /* What queue_append does; queue is what webhook_new_with was given. */
 typedef enum queue_result append_function(void *queue, const char *source, const char *body, size_t length,
-                                          moment deadline, struct why *why);
+                                          moment deadline, struct error *why);
 
 /* As webhook_new, with the step that stores an event. */
-struct webhook *webhook_new_with(const struct config *config, append_function *append, void *queue, struct why *why);
+struct webhook *webhook_new_with(const struct config *config, append_function *append, void *queue, struct error *why);
 
 #endif

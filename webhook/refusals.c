@@ -122,21 +122,21 @@ static void write_line(struct refusal_log *log, const struct request *request, e
 }
 
 /* The sentence for the client: how its kind begins, and what is known better than the standing rest. */
-static void compose(enum refusal refusal, const struct why *why, struct why *words)
+static void compose(enum refusal refusal, const struct error *why, struct error *words)
 {
     const char *start = kinds[refusal].start == NULL ? "" : kinds[refusal].start;
     if (why->text[0] == '\0' || kinds[refusal].inside != NULL)
-        why_set(words, "%s%s", start, kinds[refusal].rest);
+        error_set(words, "%s%s", start, kinds[refusal].rest);
     else if (strncmp(why->text, start, strlen(start)) == 0)
         *words = *why;
     else
-        why_set(words, "%s: %s", start, why->text);
+        error_set(words, "%s: %s", start, why->text);
 }
 
 void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
-            const struct why *why)
+            const struct error *why)
 {
-    struct why words;
+    struct error words;
     compose(refusal, why, &words);
     const char *logged = words.text;
     if (kinds[refusal].inside != NULL && why->text[0] != '\0')

@@ -67,7 +67,7 @@ void refusal_log_free(struct refusal_log *log);
  * what is known of the reason; "": nothing. What strangers must not read of it (names of subscriptions, advice to the
  * operator) stands in the log only. */
 void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
-            const struct why *why);
+            const struct error *why);
 
 /* Which refusal an answer of this program is, by its status and its sentence (the `error` of its JSON). REFUSED_NOT:
  * none that can be told. */

@@ -35,7 +35,7 @@ struct visit {
     size_t signer;     /* which of the entrance's keys signed it */
     const char *body;  /* NULL: not read yet */
     size_t length;
-    struct why why; /* of the refusal; "": its standing words */
+    struct error why; /* of the refusal; "": its standing words */
 };
 
 static bool is_method(const struct visit *visit, const char *name)
@@ -84,10 +84,11 @@ static enum refusal check_method(struct visit *visit)
     if (person && find_source(visit) == REFUSED_UNKNOWN_SOURCE)
         return REFUSED_UNKNOWN_SOURCE;
     if (person)
-        why_set(&visit->why,
-                "this is the address that Close posts its webhooks to, and it works; other requests are not taken. To "
-                "see how it does, %srun `closecrm.fcgi check` on the server",
-                has_page ? "look at .../status, or " : "");
+        error_set(
+            &visit->why,
+            "this is the address that Close posts its webhooks to, and it works; other requests are not taken. To "
+            "see how it does, %srun `closecrm.fcgi check` on the server",
+            has_page ? "look at .../status, or " : "");
     return REFUSED_METHOD;
 }
 
@@ -112,10 +113,10 @@ static enum refusal check_time(struct visit *visit)
     if (signature_is_current(&visit->signature, now, tolerance))
         return REFUSED_NOT;
     long long seconds = (long long)(signature_age_ms(&visit->signature, now) / 1000);
-    why_set(&visit->why,
-            "close-sig-timestamp is %lld seconds %s this machine's time, and signature_tolerance allows %lld: is the "
-            "clock of this machine right?",
-            seconds < 0 ? -seconds : seconds, seconds < 0 ? "ahead of" : "behind", (long long)(tolerance / 1000));
+    error_set(&visit->why,
+              "close-sig-timestamp is %lld seconds %s this machine's time, and signature_tolerance allows %lld: is the "
+              "clock of this machine right?",
+              seconds < 0 ? -seconds : seconds, seconds < 0 ? "ahead of" : "behind", (long long)(tolerance / 1000));
     return REFUSED_SIGNATURE_TIME;
 }
 
@@ -209,7 +210,7 @@ static enum refusal check_signature(struct visit *visit)
         return REFUSED_NOT;
     enum refusal refusal = check_signers(visit, &entrance->signers);
     if (refusal == REFUSED_SIGNATURE && entrance->incomplete)
-        why_set(&visit->why, "the signature does not match any key that is held, and %s", entrance->reason.text);
+        error_set(&visit->why, "the signature does not match any key that is held, and %s", entrance->reason.text);
     return refusal;
 }
 
@@ -298,21 +299,21 @@ void webhook_handle(struct webhook *webhook, struct request *request)
 }
 
 static enum queue_result append_to_queue(void *queue, const char *source, const char *body, size_t length,
-                                         moment deadline, struct why *why)
+                                         moment deadline, struct error *why)
 {
     return queue_append(queue, source, body, length, deadline, why);
 }
 
-struct webhook *webhook_new(const struct config *config, struct queue *queue, struct why *why)
+struct webhook *webhook_new(const struct config *config, struct queue *queue, struct error *why)
 {
     return webhook_new_with(config, append_to_queue, queue, why);
 }
 
-struct webhook *webhook_new_with(const struct config *config, append_function *store, void *queue, struct why *why)
+struct webhook *webhook_new_with(const struct config *config, append_function *store, void *queue, struct error *why)
 {
     struct webhook *webhook = calloc(1, sizeof *webhook);
     if (webhook == NULL)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     if (webhook == NULL || !admission_init(&webhook->admission, config, why)) {
         free(webhook);
         return NULL;

@@ -15,7 +15,7 @@ struct webhook;
 #define WEBHOOK_PROBE_ANSWER "ok: a probe, not kept"
 
 /* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
-struct webhook *webhook_new(const struct config *config, struct queue *queue, struct why *why);
+struct webhook *webhook_new(const struct config *config, struct queue *queue, struct error *why);
 
 /* Counts what is accepted and refused from now on. Borrowed until webhook_free. Call before requests come. */
 void webhook_count(struct webhook *webhook, struct counters *counters);

@@ -42,7 +42,7 @@ struct waiting_append {
     bool given_up;
     bool done;
     enum queue_result result; /* once done */
-    struct why why;
+    struct error why;
     char body[]; /* a copy: who gives up leaves it to the group */
 };
 
@@ -144,7 +144,7 @@ static bool is_too_full(struct store *store, enum database_result *result)
         return false;
     store->group.pages = pages;
     if (is_at_size_limit(store, pages, unused)) {
-        why_set(&database->why, "%s: %s", no_room_words(EFBIG), no_room_advice(EFBIG));
+        error_set(&database->why, "%s: %s", no_room_words(EFBIG), no_room_advice(EFBIG));
         database->error = EFBIG;
         *result = DATABASE_FULL;
         return false;
@@ -246,7 +246,7 @@ static bool wait_for_checkpoint(struct store *store, int64_t reserve)
 /* Whether there is room, as far as can be told before anything is written. */
 static bool may_write(struct store *store)
 {
-    struct why *why = &store->group.database.why;
+    struct error *why = &store->group.database.why;
     int64_t reserve = reserve_size(store->directory);
     if (reserve >= 0 && wait_for_checkpoint(store, reserve))
         return true;
@@ -257,10 +257,10 @@ static bool may_write(struct store *store)
     if (error == 0)
         error = no_room_look(store->directory);
     if (error == 0) {
-        why_set(why, "the disk does not keep up, or is full: what was accepted last is still to be copied");
+        error_set(why, "the disk does not keep up, or is full: what was accepted last is still to be copied");
         return false;
     }
-    why_set(why, "%s: %s", no_room_words(error), no_room_advice(error));
+    error_set(why, "%s: %s", no_room_words(error), no_room_advice(error));
     note_no_room(store, error);
     store_failed(store, DATABASE_FULL, why);
     return false;
@@ -274,7 +274,7 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
         return store_is_in_place(store, &database->why) ? QUEUE_FULL : QUEUE_BROKEN;
     if (atomic_load(&store->must_reopen)) {
         if (store_is_in_place(store, &database->why)) /* else the words say what was moved */
-            why_set(&database->why, "the queue must be opened anew");
+            error_set(&database->why, "the queue must be opened anew");
         return QUEUE_BROKEN;
     }
     enum database_result result = database_begin(database);
@@ -295,7 +295,7 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
 }
 
 /* Notes each one's result. With the lock held. */
-static void finish_group(struct waiting_append *first, enum queue_result result, const struct why *why)
+static void finish_group(struct waiting_append *first, enum queue_result result, const struct error *why)
 {
     struct waiting_append *next;
     for (struct waiting_append *a = first; a != NULL; a = next) {
@@ -448,7 +448,7 @@ static bool wait_for_writer(struct store *store, struct waiting_append *append, 
 }
 
 /* Leaves an append to the writer and waits. Returns whether it is done. */
-static bool have_written(struct store *store, struct waiting_append *append, moment deadline, struct why *why)
+static bool have_written(struct store *store, struct waiting_append *append, moment deadline, struct error *why)
 {
     struct group *group = &store->group;
     pthread_mutex_lock(&group->lock);
@@ -459,17 +459,17 @@ static bool have_written(struct store *store, struct waiting_append *append, mom
     bool done = wait_for_writer(store, append, deadline);
     pthread_mutex_unlock(&group->lock);
     if (!done)
-        why_set(why, "the disk has not taken the event in time");
+        error_set(why, "the disk has not taken the event in time");
     return done;
 }
 
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
-                               struct why *why)
+                               struct error *why)
 {
     struct store *store = state;
     struct waiting_append *append = append_new(store_number(store, source), body, length);
     if (append == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return QUEUE_FULL;
     }
     if (!have_written(store, append, deadline, why))

@@ -20,9 +20,9 @@
 
 #define LEFT_OVER_S 60
 
-static bool cannot(const char *what, const char *path, struct why *why)
+static bool cannot(const char *what, const char *path, struct error *why)
 {
-    why_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
+    error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
 }
 
@@ -61,7 +61,7 @@ static enum database_result add_file(struct database *copy, const struct backup_
 }
 
 /* When it was made and the small files, in the copy. */
-static bool add_files(const char *path, const struct backup_files *files, int64_t made_ms, struct why *why)
+static bool add_files(const char *path, const struct backup_files *files, int64_t made_ms, struct error *why)
 {
     struct database copy = {.write_lock = -1};
     char text[300];
@@ -82,7 +82,7 @@ static bool add_files(const char *path, const struct backup_files *files, int64_
     return result == DATABASE_DONE;
 }
 
-bool backup_sync(const char *path, struct why *why)
+bool backup_sync(const char *path, struct error *why)
 {
     char folder[STATE_PATH];
     snprintf(folder, sizeof folder, "%s", path);
@@ -99,7 +99,7 @@ bool backup_sync(const char *path, struct why *why)
 }
 
 /* Gives the whole file its name, which nothing may have meanwhile. */
-static bool put_in_place(const char *part, const char *path, struct why *why)
+static bool put_in_place(const char *part, const char *path, struct error *why)
 {
     struct stat status;
     if (renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
@@ -139,7 +139,7 @@ static bool is_left_over(const char *part)
     return left;
 }
 
-static bool remove_left_over(const char *part, struct why *why)
+static bool remove_left_over(const char *part, struct error *why)
 {
     static const char *const ends[] = {"-journal", ""};
     char path[STATE_PATH + 16];
@@ -147,10 +147,10 @@ static bool remove_left_over(const char *part, struct why *why)
     if (lstat(part, &status) != 0)
         return true;
     if (!is_left_over(part)) {
-        why_set(why,
-                "%.300s is there: another backup is being written, or one was killed a moment ago, or it is not this "
-                "program's; if no backup is being written, remove it",
-                part);
+        error_set(why,
+                  "%.300s is there: another backup is being written, or one was killed a moment ago, or it is not this "
+                  "program's; if no backup is being written, remove it",
+                  part);
         return false;
     }
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
@@ -163,7 +163,7 @@ static bool remove_left_over(const char *part, struct why *why)
 }
 
 /* Makes the file and locks it until its descriptor is closed. Returns -1 with the reason. */
-static int make_part(const char *part, struct why *why)
+static int make_part(const char *part, struct error *why)
 {
     int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -174,7 +174,7 @@ static int make_part(const char *part, struct why *why)
 }
 
 static bool write_part(struct store *store, const char *part, const struct backup_files *files, int64_t made_ms,
-                       struct why *why)
+                       struct error *why)
 {
     enum database_result result = backup_vacuum(&store->reader, part);
     if (result != DATABASE_DONE) {
@@ -184,7 +184,7 @@ static bool write_part(struct store *store, const char *part, const struct backu
     return result == DATABASE_DONE && add_files(part, files, made_ms, why) && backup_sync(part, why);
 }
 
-bool store_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct why *why)
+bool store_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct error *why)
 {
     struct store *store = state;
     char part[STATE_PATH];
@@ -192,11 +192,11 @@ bool store_backup(void *state, const char *path, const struct backup_files *file
     if (!store_reader(store, why))
         return false;
     if (lstat(path, &status) == 0) {
-        why_set(why, "%.300s is there already, and is not written over", path);
+        error_set(why, "%.300s is there already, and is not written over", path);
         return false;
     }
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part) {
-        why_set(why, "the path is too long");
+        error_set(why, "the path is too long");
         return false;
     }
     int lock = remove_left_over(part, why) ? make_part(part, why) : -1;

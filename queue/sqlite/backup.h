@@ -18,6 +18,6 @@ enum database_result backup_vacuum(struct database *database, const char *path);
 void backup_remove_built(const char *directory);
 
 /* Syncs a file that no connection has open, and its name. Returns false with the reason. */
-bool backup_sync(const char *path, struct why *why);
+bool backup_sync(const char *path, struct error *why);
 
 #endif

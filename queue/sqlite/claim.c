@@ -16,7 +16,7 @@
 #define FRESH_MS 60000 /* a beat is written every 10 s */
 
 /* Fresh, and of another machine: that one forwards. */
-static bool another_machine_forwards(const struct store *store, struct why *why)
+static bool another_machine_forwards(const struct store *store, struct error *why)
 {
     char machine[BEAT_MACHINE], beat[BEAT_TEXT];
     int64_t age_ms;
@@ -27,10 +27,10 @@ static bool another_machine_forwards(const struct store *store, struct why *why)
         return false;
     if (age_ms < -FRESH_MS || age_ms > FRESH_MS)
         return false;
-    why_set(why,
-            "another machine forwards from this state directory (%.100s, %lld s ago): one state directory is for "
-            "one machine",
-            beat, (long long)(age_ms / 1000));
+    error_set(why,
+              "another machine forwards from this state directory (%.100s, %lld s ago): one state directory is for "
+              "one machine",
+              beat, (long long)(age_ms / 1000));
     return true;
 }
 
@@ -50,7 +50,7 @@ static enum database_result load_mirror(struct store *store)
             memcpy(one.key, key, sizeof one.key);
             marks_settled(store, one.source, one.updated);
             if (!mirror_add(&store->mirror, &one)) {
-                why_set(&store->reader.why, "out of memory");
+                error_set(&store->reader.why, "out of memory");
                 result = DATABASE_FAILED;
                 break;
             }
@@ -61,13 +61,13 @@ static enum database_result load_mirror(struct store *store)
     return result;
 }
 
-static bool take_over(struct store *store, struct why *why)
+static bool take_over(struct store *store, struct error *why)
 {
     store->wake_fd = wake_open(store->directory, why);
     if (store->wake_fd < 0 || !store_reader(store, why))
         return false;
     if (!marks_begin(store)) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     enum database_result result = load_mirror(store);
@@ -106,12 +106,12 @@ static void close_lock(int *fd)
 }
 
 /* Both locks: an older release takes only the file's. */
-static bool lock_reading(struct store *store, struct why *why)
+static bool lock_reading(struct store *store, struct error *why)
 {
     char path[STATE_PATH];
     directory_path(path, store->directory, "forward.lock");
     if (!lock_directory(&store->directory_lock, store->directory)) {
-        why_set(why, "another process forwards");
+        error_set(why, "another process forwards");
         return false;
     }
     int error = lock_take(&store->forward_lock, path, LOCK_EX | LOCK_NB);
@@ -119,13 +119,13 @@ static bool lock_reading(struct store *store, struct why *why)
         return true;
     close_lock(&store->directory_lock);
     if (error == EWOULDBLOCK)
-        why_set(why, "another process forwards");
+        error_set(why, "another process forwards");
     else
-        why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
     return false;
 }
 
-bool store_own(void *state, struct why *why)
+bool store_own(void *state, struct error *why)
 {
     struct store *store = state;
     if (store->owned)
@@ -174,7 +174,7 @@ void store_disown(struct store *store)
     close_lock(&store->directory_lock);
 }
 
-bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why)
+bool store_is_owned(void *state, bool *owned, struct error *words, struct error *why)
 {
     struct store *store = state;
     char beat[BEAT_TEXT], path[STATE_PATH];
@@ -186,12 +186,12 @@ bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why
     close_lock(&file);
     close_lock(&directory);
     if (error != 0 && error != EWOULDBLOCK) {
-        why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
         return false;
     }
     if (*owned && beat_read(store->directory, beat, &age_ms))
-        why_set(words, "%s", beat);
+        error_set(words, "%s", beat);
     else
-        why_set(words, *owned ? "a process forwards" : "no process forwards now");
+        error_set(words, *owned ? "a process forwards" : "no process forwards now");
     return true;
 }

@@ -66,7 +66,7 @@ static bool judge(const struct salvaged *salvaged, const struct salvaged_source 
     return events_gone || suspected || !loss->identities_kept;
 }
 
-static bool note(const char *directory, const char *source, const struct loss *loss, struct why *why)
+static bool note(const char *directory, const char *source, const struct loss *loss, struct error *why)
 {
     char from[DATE_PRINTED], until[DATE_PRINTED], quoted[LOG_QUOTED];
     log_write(LEVEL_ERROR,
@@ -87,7 +87,7 @@ static const struct salvaged_source *find(const struct salvaged *salvaged, const
 
 /* Sources of which nothing was found though something may have been there. */
 static bool note_nameless(const char *directory, const struct config *config, const struct salvaged *salvaged,
-                          struct why *why)
+                          struct error *why)
 {
     bool good = true;
     for (size_t i = 0; salvaged->names_lost && i < config->sources && good; i++) {
@@ -115,7 +115,8 @@ static bool note_nameless(const char *directory, const struct config *config, co
     return good;
 }
 
-bool damages_note(const char *directory, const struct config *config, const struct salvaged *salvaged, struct why *why)
+bool damages_note(const char *directory, const struct config *config, const struct salvaged *salvaged,
+                  struct error *why)
 {
     size_t events = 0, unreadable = salvaged->letters.numbers + salvaged->journal;
     bool any = salvaged->names_lost, good = true;
@@ -135,7 +136,7 @@ bool damages_note(const char *directory, const struct config *config, const stru
     return good;
 }
 
-bool damages_note_missing(const char *directory, const struct config *config, struct why *why)
+bool damages_note_missing(const char *directory, const struct config *config, struct error *why)
 {
     bool good = true;
     for (size_t i = 0; i < config->sources && good; i++) {

@@ -10,9 +10,10 @@
 
 /* Logs and notes what is lost of each source; nothing where nothing is. Returns false with the reason when it cannot be
  * noted. */
-bool damages_note(const char *directory, const struct config *config, const struct salvaged *salvaged, struct why *why);
+bool damages_note(const char *directory, const struct config *config, const struct salvaged *salvaged,
+                  struct error *why);
 
 /* The same where the whole database is gone. */
-bool damages_note_missing(const char *directory, const struct config *config, struct why *why);
+bool damages_note_missing(const char *directory, const struct config *config, struct error *why);
 
 #endif

@@ -100,7 +100,7 @@ enum database_result database_set_journal_mode(struct database *database, const 
     if (code == SQLITE_OK && !database->wal)
         code = leave_wal(database, place, mode);
     if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
-        why_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
+        error_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
         return DATABASE_FAILED;
     }
     return database_result_of(database, code);
@@ -140,7 +140,7 @@ static enum database_result set_up(struct database *database, const char *direct
 static enum database_result open_failed(struct database *database, const char *path)
 {
     database->error = errno;
-    why_set(&database->why, "cannot open %s: %s", path, strerror(database->error));
+    error_set(&database->why, "cannot open %s: %s", path, strerror(database->error));
     return no_room_is(database->error) ? DATABASE_FULL : DATABASE_FAILED;
 }
 
@@ -150,7 +150,7 @@ bool database_lock_writers(struct database *database, bool wait)
         return true;
     int error = lock_take(&database->write_lock, database->lock_path, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
     if (error != 0)
-        why_set(&database->why, "cannot lock the queue: %s", strerror(error));
+        error_set(&database->why, "cannot lock the queue: %s", strerror(error));
     return error == 0;
 }
 
@@ -207,7 +207,7 @@ enum database_result database_open(struct database *database, const char *direct
     snprintf(path, sizeof path, "%s/write.lock", directory);
     database->lock_path = strdup(path);
     if (database->lock_path == NULL) {
-        why_set(&database->why, "out of memory");
+        error_set(&database->why, "out of memory");
         return DATABASE_FAILED;
     }
     database->write_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -243,8 +243,8 @@ static enum database_result check_version(struct database *database)
     enum database_result result;
     int64_t version = database_number(database, STATEMENT_VERSION, &result);
     if (result == DATABASE_DONE && version != SCHEMA_VERSION) {
-        why_set(&database->why, "the queue has version %lld, made by another release; this process knows %d",
-                (long long)version, SCHEMA_VERSION);
+        error_set(&database->why, "the queue has version %lld, made by another release; this process knows %d",
+                  (long long)version, SCHEMA_VERSION);
         return DATABASE_NEWER;
     }
     return result;
@@ -273,7 +273,7 @@ enum database_result database_commit(struct database *database)
 {
     enum database_result result = database_run(database, database_statement(database, STATEMENT_COMMIT, 0));
     if (result != DATABASE_DONE) {
-        struct why why = database->why;
+        struct error why = database->why;
         database_rollback(database);
         database->why = why;
         return result;
@@ -284,7 +284,7 @@ enum database_result database_commit(struct database *database)
 
 void database_rollback(struct database *database)
 {
-    struct why why = database->why;
+    struct error why = database->why;
     if (sqlite3_get_autocommit(database->db) == 0) /* some errors roll back by themselves */
         database_run(database, database_statement(database, STATEMENT_ROLLBACK, 0));
     database->why = why;

@@ -106,8 +106,8 @@ struct database {
     bool wal;        /* else a rollback journal: the file system may be remote */
     struct source_statements *sources;
     size_t source_count;
-    int error;      /* errno of the last DATABASE_FULL */
-    struct why why; /* of the last result that was not DONE */
+    int error;        /* errno of the last DATABASE_FULL */
+    struct error why; /* of the last result that was not DONE */
 };
 
 /* The one place that opens a database file. Nothing else in a process may open queue.db, queue.db-wal or queue.db-shm,
@@ -168,7 +168,7 @@ int64_t database_number(struct database *database, enum statement statement, enu
 /* schema.c: makes a new database file with all tables at directory/name, where no file may be; synced, closed, mode
  * 0600, with the journal mode that the file system allows and no file beside it, so that it can be linked or renamed
  * into place. Returns DONE, or the result with the reason; then nothing is left there. */
-enum database_result schema_make_file(const char *directory, const char *name, struct why *why);
+enum database_result schema_make_file(const char *directory, const char *name, struct error *why);
 
 /* Whether there is no database in the directory: none at all, or an empty file beside a log that has something in it,
  * which SQLite would delete. */
@@ -177,7 +177,7 @@ bool schema_is_missing(const char *directory);
 /* Makes directory/queue.db unless there is one: under another name first, then linked into place, so that a half-made
  * database is never seen and no file that SQLite has open is touched. Any process, any number of times. Returns DONE,
  * or the result with the reason. */
-enum database_result schema_make(const char *directory, struct why *why);
+enum database_result schema_make(const char *directory, struct error *why);
 
 /* schema.c: database_open, and makes or migrates the tables where needed. */
 enum database_result schema_open(struct database *database, const char *directory, bool durable);

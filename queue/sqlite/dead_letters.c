@@ -19,16 +19,16 @@ int64_t letters_share(int64_t queue_max_bytes)
     return queue_max_bytes / 4;
 }
 
-void letters_why_full(int64_t used, int64_t letters, int64_t most, struct why *why)
+void letters_why_full(int64_t used, int64_t letters, int64_t most, struct error *why)
 {
     long long waiting = used > letters ? used - letters : 0;
-    why_set(why,
-            "queue_max_bytes (%lld MiB) is reached: %lld MiB of events that wait or are known, "
-            "%lld MiB of dead letters: the data plane must take what waits%s",
-            (long long)most >> 20, waiting >> 20, (long long)letters >> 20,
-            letters >> 20 == 0 ? ""
-                               : "; `closecrm.fcgi dead list` shows the dead letters, and `closecrm.fcgi dead drop` "
-                                 "throws away those that you name");
+    error_set(why,
+              "queue_max_bytes (%lld MiB) is reached: %lld MiB of events that wait or are known, "
+              "%lld MiB of dead letters: the data plane must take what waits%s",
+              (long long)most >> 20, waiting >> 20, (long long)letters >> 20,
+              letters >> 20 == 0 ? ""
+                                 : "; `closecrm.fcgi dead list` shows the dead letters, and `closecrm.fcgi dead drop` "
+                                   "throws away those that you name");
 }
 
 /* How long before its end a letter is told to end soon. */

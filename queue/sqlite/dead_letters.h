@@ -16,7 +16,7 @@ int64_t letters_share(int64_t queue_max_bytes);
 
 /* Says what fills the queue, and what to do about it. used, letters, most: bytes of all, of dead letters, and
  * queue_max_bytes. */
-void letters_why_full(int64_t used, int64_t letters, int64_t most, struct why *why);
+void letters_why_full(int64_t used, int64_t letters, int64_t most, struct error *why);
 
 /* Of a source (its number): how many letters end soon (within a week, less where they are not kept for long), and when
  * the first of them does (Unix time, ms); 0: none. Those on their way again do not count. */

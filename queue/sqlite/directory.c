@@ -31,14 +31,14 @@ static const struct {
 };
 
 /* Something with that name cannot be used. Returns false with the reason, and the command that mends it. */
-static bool can_use(const char *path, mode_t kind, struct why *why)
+static bool can_use(const char *path, mode_t kind, struct error *why)
 {
     struct stat status;
     if (stat(path, &status) != 0)
         return true; /* it is made, or opening it says why not */
     if ((status.st_mode & S_IFMT) != kind) {
-        why_set(why, "%.150s is no %s, as it must be: mv '%.150s' '%.150s.old'", path,
-                kind == S_IFIFO ? "FIFO" : "regular file", path, path);
+        error_set(why, "%.150s is no %s, as it must be: mv '%.150s' '%.150s.old'", path,
+                  kind == S_IFIFO ? "FIFO" : "regular file", path, path);
         return false;
     }
     if (status.st_uid != geteuid() && access(path, R_OK | W_OK) != 0) {
@@ -48,7 +48,7 @@ static bool can_use(const char *path, mode_t kind, struct why *why)
     return true;
 }
 
-static bool can_use_all(const char *directory, struct why *why)
+static bool can_use_all(const char *directory, struct error *why)
 {
     char path[STATE_PATH];
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -62,7 +62,7 @@ static bool can_use_all(const char *directory, struct why *why)
 void directory_warn(const char *directory)
 {
     char path[STATE_PATH];
-    struct why why;
+    struct error why;
     struct stat status;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         directory_path(path, directory, files[i].name);
@@ -81,7 +81,7 @@ void directory_warn(const char *directory)
     }
 }
 
-bool directory_prepare(const char *directory, struct why *why)
+bool directory_prepare(const char *directory, struct error *why)
 {
     struct stat status;
     char parent[STATE_PATH];
@@ -90,14 +90,14 @@ bool directory_prepare(const char *directory, struct why *why)
     if (made && !directory_sync(parent, why))
         return false; /* its own name must survive a power cut too */
     if (!made && errno != EEXIST) {
-        why_set(why,
-                "cannot make the state directory %.300s: %s; make it, for the user as which this runs, or set "
-                "state_dir to another place",
-                directory, strerror(errno));
+        error_set(why,
+                  "cannot make the state directory %.300s: %s; make it, for the user as which this runs, or set "
+                  "state_dir to another place",
+                  directory, strerror(errno));
         return false;
     }
     if (stat(directory, &status) != 0 || !S_ISDIR(status.st_mode)) {
-        why_set(why, "the state directory %.300s is no directory", directory);
+        error_set(why, "the state directory %.300s is no directory", directory);
         return false;
     }
     if (status.st_uid != geteuid()) {
@@ -105,32 +105,32 @@ bool directory_prepare(const char *directory, struct why *why)
         return false;
     }
     if ((status.st_mode & 077) != 0) {
-        why_set(why, "others can get into the state directory, where events wait: chmod 700 '%.300s'", directory);
+        error_set(why, "others can get into the state directory, where events wait: chmod 700 '%.300s'", directory);
         return false;
     }
     if (access(directory, R_OK | W_OK | X_OK) != 0) {
-        why_set(why, "cannot write into the state directory %.300s: %s", directory, strerror(errno));
+        error_set(why, "cannot write into the state directory %.300s: %s", directory, strerror(errno));
         return false;
     }
     return made || can_use_all(directory, why);
 }
 
-int directory_open(const char *directory, const char *name, struct why *why)
+int directory_open(const char *directory, const char *name, struct error *why)
 {
     char path[STATE_PATH];
     directory_path(path, directory, name);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        why_set(why, "cannot open %.300s: %s", path, strerror(errno));
+        error_set(why, "cannot open %.300s: %s", path, strerror(errno));
     return fd;
 }
 
-bool directory_sync(const char *directory, struct why *why)
+bool directory_sync(const char *directory, struct error *why)
 {
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool good = fd >= 0 && fsync(fd) == 0;
     if (!good)
-        why_set(why, "cannot sync %.300s: %s", directory, strerror(errno));
+        error_set(why, "cannot sync %.300s: %s", directory, strerror(errno));
     if (fd >= 0)
         close(fd);
     return good;
@@ -157,18 +157,18 @@ void damage_unmark(const char *directory)
     unlink(path);
 }
 
-int wake_open(const char *directory, struct why *why)
+int wake_open(const char *directory, struct error *why)
 {
     char path[STATE_PATH];
     directory_path(path, directory, "wake");
     if (mkfifo(path, 0600) != 0 && errno != EEXIST) {
-        why_set(why, "cannot make %.300s: %s", path, strerror(errno));
+        error_set(why, "cannot make %.300s: %s", path, strerror(errno));
         return -1;
     }
     /* For writing too: else poll would return at once for ever after the first writer has closed it. */
     int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
-        why_set(why, "cannot open %.300s: %s", path, strerror(errno));
+        error_set(why, "cannot open %.300s: %s", path, strerror(errno));
     return fd;
 }
 

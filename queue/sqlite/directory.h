@@ -10,7 +10,7 @@
 
 /* Makes the directory if it is missing, 0700, and looks at it. Returns false with the reason, and the command that
  * mends it, when it cannot be used or others can get in. */
-bool directory_prepare(const char *directory, struct why *why);
+bool directory_prepare(const char *directory, struct error *why);
 
 /* Says loudly which files of it are not what they should be, and work all the same: links, or another user's. */
 void directory_warn(const char *directory);
@@ -19,10 +19,10 @@ void directory_warn(const char *directory);
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name);
 
 /* Opens, and makes with mode 0600, a file in it. Returns -1 with the reason. */
-int directory_open(const char *directory, const char *name, struct why *why);
+int directory_open(const char *directory, const char *name, struct error *why);
 
 /* Syncs the directory itself: new files survive a power cut. */
-bool directory_sync(const char *directory, struct why *why);
+bool directory_sync(const char *directory, struct error *why);
 
 /* ---- the mark of damage: whoever opens the database next repairs it ---- */
 
@@ -34,7 +34,7 @@ void damage_unmark(const char *directory);
 
 /* For the owner: readable when something came. Never at its end, whoever opens and closes. Returns -1 with the reason.
  */
-int wake_open(const char *directory, struct why *why);
+int wake_open(const char *directory, struct error *why);
 
 /* Wakes it. *fd: -1 before the first call; kept open in between. Nobody there to be woken is fine. */
 void wake_send(const char *directory, int *fd);

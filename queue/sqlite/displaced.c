@@ -24,7 +24,7 @@ static void say(struct store *store, enum placed placed)
               store->directory, placed_words(placed));
 }
 
-bool store_is_in_place(struct store *store, struct why *why)
+bool store_is_in_place(struct store *store, struct error *why)
 {
     enum placed placed = places_look(&store->places, store->directory);
     int before = atomic_exchange(&store->placed, placed);
@@ -34,7 +34,7 @@ bool store_is_in_place(struct store *store, struct why *why)
         return true;
     }
     say(store, placed);
-    why_set(why, "%s while this program uses it", placed_words(placed));
+    error_set(why, "%s while this program uses it", placed_words(placed));
     if (placed != PLACED_NOWHERE && !atomic_load(&store->must_reopen))
         store_ask_writer_to_save(store);
     return false;
@@ -48,7 +48,7 @@ static bool was_saved_since(const struct store *store)
 }
 
 /* A new log's index is made from the log itself, and so there is nothing to be saved. */
-static enum database_result save(struct store *store, enum placed placed, struct why *why)
+static enum database_result save(struct store *store, enum placed placed, struct error *why)
 {
     if (placed != PLACED_INDEX && !was_saved_since(store))
         return rescue_save(&store->group.database, &store->places, store->directory, why);
@@ -58,7 +58,7 @@ static enum database_result save(struct store *store, enum placed placed, struct
 
 void store_save(struct store *store, bool last)
 {
-    struct why why = {""};
+    struct error why = {0};
     enum placed placed = places_look(&store->places, store->directory);
     if (placed == PLACED_WELL)
         return;

@@ -29,14 +29,14 @@ static int take_open_lock(struct store *store, int how)
 }
 
 /* Waits while another process has the open lock exclusively. */
-static bool lock_open(struct store *store, struct why *why)
+static bool lock_open(struct store *store, struct error *why)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
     int error;
     for (moment deadline = clock_now() + OPEN_WAIT_MS; (error = take_open_lock(store, LOCK_SH)) != 0;) {
         if (error != EWOULDBLOCK || clock_now() > deadline) {
-            why_set(why, "cannot lock the state directory %.300s: %s", store->directory,
-                    error == EWOULDBLOCK ? "another process repairs it" : strerror(error));
+            error_set(why, "cannot lock the state directory %.300s: %s", store->directory,
+                      error == EWOULDBLOCK ? "another process repairs it" : strerror(error));
             return false;
         }
         nanosleep(&pause, NULL);
@@ -57,13 +57,13 @@ static bool lock_alone(const struct store *store)
 }
 
 /* Repairs a damaged database, if nobody else has it open. */
-static bool repair(struct store *store, struct why *why)
+static bool repair(struct store *store, struct error *why)
 {
     if (!lock_alone(store)) {
-        why_set(why,
-                "the queue in %.300s is damaged, and is repaired as soon as no process has it open any more: stop "
-                "those that do",
-                store->directory);
+        error_set(why,
+                  "the queue in %.300s is damaged, and is repaired as soon as no process has it open any more: stop "
+                  "those that do",
+                  store->directory);
         return false;
     }
     bool good = repair_run(store->directory, store->config, why);
@@ -73,7 +73,7 @@ static bool repair(struct store *store, struct why *why)
 
 /* Files were replaced under processes that have them open: each of them saves what they hold and lets go of them, and
  * whoever then gets the open lock exclusively brings it over; the others wait for it. */
-static bool bring_over(struct store *store, struct why *why)
+static bool bring_over(struct store *store, struct error *why)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
     moment deadline = clock_now() + OPEN_WAIT_MS;
@@ -91,22 +91,22 @@ static bool bring_over(struct store *store, struct why *why)
         lock_release(store->open_lock); /* two that wait for each other would wait for ever */
         nanosleep(&pause, NULL);
         if (clock_now() > deadline) {
-            why_set(why,
-                    "files of the queue in %.300s were replaced while it was in use; it is opened as soon as no "
-                    "process has the old ones open any more",
-                    store->directory);
+            error_set(why,
+                      "files of the queue in %.300s were replaced while it was in use; it is opened as soon as no "
+                      "process has the old ones open any more",
+                      store->directory);
             good = false;
         }
     }
     return good && lock_open(store, why);
 }
 
-static bool prepare_sources(struct store *store, struct why *why)
+static bool prepare_sources(struct store *store, struct error *why)
 {
     size_t count = store->config->sources;
     store->number = calloc(count > 0 ? count : 1, sizeof *store->number);
     if (store->number == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -124,7 +124,7 @@ static bool prepare_sources(struct store *store, struct why *why)
     return true;
 }
 
-static bool make_files(struct store *store, struct why *why)
+static bool make_files(struct store *store, struct error *why)
 {
     if (!repair_note_missing(store->directory, store->config, why))
         return false;
@@ -134,16 +134,16 @@ static bool make_files(struct store *store, struct why *why)
         return false;
     }
     if (!reserve_make(store->directory, reserve_bytes(store->config->max_body))) {
-        struct why no_room;
+        struct error no_room;
         int error = errno;
         atomic_store(&store->reserve_gone, true);
-        why_set(&no_room, "no room for the reserve: %s: %s", no_room_words(error), no_room_advice(error));
+        error_set(&no_room, "no room for the reserve: %s: %s", no_room_words(error), no_room_advice(error));
         store_failed(store, DATABASE_FULL, &no_room);
     }
     return true;
 }
 
-static bool open_database(struct store *store, struct why *why)
+static bool open_database(struct store *store, struct error *why)
 {
     for (int tries = 0; tries < 2; tries++) {
         if (repair_is_due(store->directory) && !repair(store, why))
@@ -163,14 +163,14 @@ static bool open_database(struct store *store, struct why *why)
 }
 
 /* Once the database was read, for then its log is there too. */
-static bool note_places(struct store *store, struct why *why)
+static bool note_places(struct store *store, struct error *why)
 {
     struct database *database = &store->group.database;
     int moved = 0;
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
     store->stands = places_note(&store->places, store->directory, database->wal) && moved == 0;
     if (!store->stands)
-        why_set(why, "files of the queue in %.300s were replaced while it was being opened", store->directory);
+        error_set(why, "files of the queue in %.300s were replaced while it was being opened", store->directory);
     return store->stands;
 }
 
@@ -214,11 +214,11 @@ static int64_t limit_of_files(void)
     return limited ? (int64_t)limit.rlim_cur : INT64_MAX;
 }
 
-static void *store_open(const struct config *config, struct why *why)
+static void *store_open(const struct config *config, struct error *why)
 {
     struct store *store = calloc(1, sizeof *store);
     if (store == NULL || !group_init(&store->group)) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         free(store);
         return NULL;
     }
@@ -271,7 +271,7 @@ static bool store_is_steady(void *state)
 static bool store_must_reopen(void *state)
 {
     struct store *store = state;
-    struct why why;
+    struct error why;
     if (atomic_load(&store->must_reopen) || damage_is_marked(store->directory))
         return true;
     /* else it is saved first */

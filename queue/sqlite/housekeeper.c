@@ -373,7 +373,7 @@ static moment next_due(const struct house *house)
 static bool open_once(struct house *house)
 {
     struct store *store = house->store;
-    struct why displaced;
+    struct error displaced;
     enum database_result result = schema_open(&house->database, store->directory, false);
     if (result != DATABASE_DONE) {
         store_failed(store, result, &house->database.why); /* which says it once */
@@ -412,7 +412,7 @@ static void *run(void *context)
         keep_house(&house);
         rest(house.store, CHECKPOINT_MS);
     }
-    struct why displaced;
+    struct error displaced;
     if (store_is_in_place(house.store, &displaced)) {
         marks_note(house.store, &house.database);
         checkpointer_finish(&house.checkpointer);

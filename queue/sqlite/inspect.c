@@ -7,7 +7,7 @@
 #include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/store.h"
 
-static bool failed(struct store *store, enum database_result result, struct why *why)
+static bool failed(struct store *store, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = store->reader.why;
@@ -16,7 +16,7 @@ static bool failed(struct store *store, enum database_result result, struct why 
 }
 
 /* Ends what began with database_begin. */
-static bool end_transaction(struct store *store, enum database_result result, struct why *why)
+static bool end_transaction(struct store *store, enum database_result result, struct error *why)
 {
     if (result == DATABASE_DONE)
         result = database_commit(&store->reader);
@@ -51,7 +51,7 @@ static enum database_result ask_with(struct database *database, enum statement s
 
 /* ---- counts ---- */
 
-static bool store_names(void *state, struct strings *names, struct why *why)
+static bool store_names(void *state, struct strings *names, struct error *why)
 {
     struct store *store = state;
     enum database_result result;
@@ -65,7 +65,7 @@ static bool store_names(void *state, struct strings *names, struct why *why)
             names->at = at;
         if (at == NULL || name == NULL) {
             free(name);
-            why_set(&store->reader.why, "out of memory");
+            error_set(&store->reader.why, "out of memory");
             result = DATABASE_FAILED;
             break;
         }
@@ -133,7 +133,7 @@ static enum database_result count_source(struct database *database, uint32_t num
     return result;
 }
 
-static bool store_count(void *state, const char *source, struct counts *counts, struct why *why)
+static bool store_count(void *state, const char *source, struct counts *counts, struct error *why)
 {
     struct store *store = state;
     memset(counts, 0, sizeof *counts);
@@ -148,7 +148,7 @@ static bool store_count(void *state, const char *source, struct counts *counts, 
     return result == DATABASE_DONE || failed(store, result, why);
 }
 
-static bool store_room(void *state, struct queue_room *room, struct why *why)
+static bool store_room(void *state, struct queue_room *room, struct error *why)
 {
     struct store *store = state;
     enum database_result result;
@@ -183,7 +183,7 @@ static bool add_letter(sqlite3_stmt *row, struct letters *found)
 }
 
 static int store_letters(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-                         struct letters *found, struct why *why)
+                         struct letters *found, struct error *why)
 {
     struct store *store = state;
     enum database_result result = DATABASE_DONE;
@@ -200,7 +200,7 @@ static int store_letters(void *state, const char *source, uint64_t after, size_t
         if (found->count > 0 && found->texts.length + (size_t)sqlite3_column_bytes(letters, 3) > max_bytes)
             break;
         if (!add_letter(letters, found)) {
-            why_set(&store->reader.why, "out of memory");
+            error_set(&store->reader.why, "out of memory");
             result = DATABASE_FAILED;
             break;
         }
@@ -244,7 +244,8 @@ static enum database_result discard_one(struct database *database, uint64_t id, 
 }
 
 static bool for_each(struct store *store, const uint64_t *ids, size_t count,
-                     enum database_result (*act)(struct database *, uint64_t, size_t *), size_t *done, struct why *why)
+                     enum database_result (*act)(struct database *, uint64_t, size_t *), size_t *done,
+                     struct error *why)
 {
     *done = 0;
     if (!store_reader(store, why))
@@ -257,7 +258,7 @@ static bool for_each(struct store *store, const uint64_t *ids, size_t count,
     return end_transaction(store, result, why);
 }
 
-static bool store_replay(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why)
+static bool store_replay(void *state, const uint64_t *ids, size_t count, size_t *done, struct error *why)
 {
     struct store *store = state;
     if (!for_each(store, ids, count, replay_one, done, why))
@@ -266,7 +267,7 @@ static bool store_replay(void *state, const uint64_t *ids, size_t count, size_t 
     return true;
 }
 
-static bool store_discard(void *state, const uint64_t *ids, size_t count, size_t *done, struct why *why)
+static bool store_discard(void *state, const uint64_t *ids, size_t count, size_t *done, struct error *why)
 {
     return for_each(state, ids, count, discard_one, done, why);
 }
@@ -280,7 +281,7 @@ static void store_wake(void *state)
 /* ---- checking ---- */
 
 static bool store_check(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
-                        struct why *why)
+                        struct error *why)
 {
     struct store *store = state;
     sqlite3_stmt *check = NULL;

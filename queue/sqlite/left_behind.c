@@ -33,7 +33,7 @@ static enum database_result count(struct database *database, uint64_t *waiting)
 
 /* Keeps others from repairing or replacing the database meanwhile. Where there is no such file nobody does: it is not
  * made, for this may be another user. */
-static bool lock_shared(const char *directory, int *lock, struct why *why)
+static bool lock_shared(const char *directory, int *lock, struct error *why)
 {
     char path[STATE_PATH];
     directory_path(path, directory, "open.lock");
@@ -41,11 +41,11 @@ static bool lock_shared(const char *directory, int *lock, struct why *why)
         return true;
     int error = lock_take(lock, path, LOCK_SH | LOCK_NB);
     if (error != 0)
-        why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
     return error == 0;
 }
 
-bool queue_left_behind(const struct config *config, uint64_t *waiting, struct why *why)
+bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why)
 {
     struct database database = {.write_lock = -1};
     char path[STATE_PATH];

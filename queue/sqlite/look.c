@@ -26,7 +26,7 @@ static enum database_result read_on(struct store *store)
             continue;
         memcpy(one.key, key, sizeof one.key);
         if (!mirror_add(&store->mirror, &one)) {
-            why_set(&store->reader.why, "out of memory");
+            error_set(&store->reader.why, "out of memory");
             result = DATABASE_FAILED;
             break;
         }
@@ -37,7 +37,7 @@ static enum database_result read_on(struct store *store)
 }
 
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
-                      struct known *known, struct why *why)
+                      struct known *known, struct error *why)
 {
     struct store *store = state;
     if (!store_reader(store, why))

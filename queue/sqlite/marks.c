@@ -72,7 +72,7 @@ static int64_t mark_of(struct store *store, struct database *database, size_t i,
 
 void marks_note(struct store *store, struct database *database)
 {
-    struct why why;
+    struct error why;
     char words[LOG_QUOTED];
     size_t count = store->config->sources;
     bool changed = false;

@@ -162,7 +162,7 @@ static bool is_damaged(struct database *database, const char *schema)
     return !good;
 }
 
-enum database_result merge_into_queue(const char *directory, const char *saved, struct why *why)
+enum database_result merge_into_queue(const char *directory, const char *saved, struct error *why)
 {
     struct merge merge = {.events = 0};
     struct database *database = &merge.database;

@@ -10,6 +10,6 @@
  * come with new numbers; replays stay replays. Of the counts only the times of the last events are taken on, and what
  * comes is counted as accepted: what was settled before is the saved one's past. Nobody else may have the queue open.
  * Returns DONE; DAMAGED when it is the saved one that is; or the result with the reason. */
-enum database_result merge_into_queue(const char *directory, const char *saved, struct why *why);
+enum database_result merge_into_queue(const char *directory, const char *saved, struct error *why);
 
 #endif

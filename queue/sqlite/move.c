@@ -254,7 +254,7 @@ static enum database_result move_counts(struct move *move, bool *more)
 
 /* ---- all of it ---- */
 
-static bool failed(const struct move *move, enum database_result result, struct why *why)
+static bool failed(const struct move *move, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = move->database->why;
@@ -263,7 +263,7 @@ static bool failed(const struct move *move, enum database_result result, struct 
 }
 
 /* Runs the step, a transaction each, until there is no more. */
-static bool repeat(struct move *move, enum database_result (*step)(struct move *, bool *), struct why *why)
+static bool repeat(struct move *move, enum database_result (*step)(struct move *, bool *), struct error *why)
 {
     for (bool more = true; more;) {
         struct moved before = *move->moved;
@@ -285,12 +285,12 @@ static bool repeat(struct move *move, enum database_result (*step)(struct move *
 }
 
 /* The journal first: what is merged while it is read stands in the index when that is looked at. */
-static bool move_identities(struct move *move, struct why *why)
+static bool move_identities(struct move *move, struct error *why)
 {
     return repeat(move, copy_journal, why) && repeat(move, move_known, why);
 }
 
-bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct why *why)
+bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct error *why)
 {
     struct store *store = state;
     *moved = (struct moved){0};
@@ -302,8 +302,8 @@ bool store_move(void *state, const char *from, const char *to, struct moved *mov
                         .to = store_number(store, to),
                         .moved = moved};
     if (move.from == 0 || move.to == 0 || move.from == move.to) {
-        why_set(why, move.from == move.to ? "the two sources are the same" : "the queue knows no source %.64s",
-                move.from == 0 ? from : to);
+        error_set(why, move.from == move.to ? "the two sources are the same" : "the queue knows no source %.64s",
+                  move.from == 0 ? from : to);
         return false;
     }
     bool good = move_identities(&move, why) && repeat(&move, move_events, why) && repeat(&move, move_letters, why) &&

@@ -4,12 +4,12 @@
 
 #include "base/clock.h"
 
-bool store_probe(void *state, struct why *why)
+bool store_probe(void *state, struct error *why)
 {
     struct store *store = state;
     struct database *database = &store->group.database;
     if (store->group.started) { /* its writer has the connection, and shows better than this what works */
-        why_set(why, "this queue is appended to");
+        error_set(why, "this queue is appended to");
         return false;
     }
     enum database_result result = database_begin(database);

@@ -4,7 +4,7 @@
 
 #include "queue/sqlite/store.h"
 
-static bool failed(struct store *store, enum database_result result, struct why *why)
+static bool failed(struct store *store, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = store->reader.why;
@@ -82,7 +82,7 @@ static enum database_result find_dead(struct store *store, uint32_t number, cons
 /* The mirror is locked before the database is looked at, and as long: what has left the mirror by then stands in the
  * index that the transaction sees, and in the sketch. */
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
-                 struct why *why)
+                 struct error *why)
 {
     struct store *store = state;
     uint32_t number = store_number(store, source);
@@ -186,7 +186,7 @@ static enum database_result write_notes(struct database *database, uint32_t numb
     return result;
 }
 
-bool store_note(void *state, const char *source, struct notes *notes, bool put, struct why *why)
+bool store_note(void *state, const char *source, struct notes *notes, bool put, struct error *why)
 {
     struct store *store = state;
     if (!store_reader(store, why))
@@ -197,7 +197,7 @@ bool store_note(void *state, const char *source, struct notes *notes, bool put, 
     return result == DATABASE_DONE || failed(store, result, why);
 }
 
-bool store_read_notes(void *state, const char *source, struct notes *notes, struct why *why)
+bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why)
 {
     return store_note(state, source, notes, false, why);
 }

@@ -29,9 +29,9 @@
 static const char *const files[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal"};
 #define FILES (sizeof files / sizeof *files)
 
-static bool cannot(struct why *why, const char *what, const char *path)
+static bool cannot(struct error *why, const char *what, const char *path)
 {
-    why_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
+    error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
 }
 
@@ -59,7 +59,7 @@ static long long size_of(const char *directory, const char *name)
 
 /* The old one stays, so that there must be room for both: looked at before, since a disk that fills up while others
  * need it harms more than a repair that waits. */
-static bool has_room(const char *directory, int copies, struct why *why)
+static bool has_room(const char *directory, int copies, struct error *why)
 {
     struct statvfs status;
     if (statvfs(directory, &status) != 0)
@@ -68,15 +68,15 @@ static bool has_room(const char *directory, int copies, struct why *why)
     long long room = (long long)status.f_bavail * (long long)status.f_frsize;
     if (room >= need)
         return true;
-    why_set(why,
-            "the queue in %.200s is damaged, and its repair needs room for %s: %lld MiB, and there are %lld: "
-            "make room on that disk, and it goes on by itself; nothing was touched",
-            directory, copies > 1 ? "two more" : "a second one", need / (1024 * 1024) + 1, room / (1024 * 1024));
+    error_set(why,
+              "the queue in %.200s is damaged, and its repair needs room for %s: %lld MiB, and there are %lld: "
+              "make room on that disk, and it goes on by itself; nothing was touched",
+              directory, copies > 1 ? "two more" : "a second one", need / (1024 * 1024) + 1, room / (1024 * 1024));
     return false;
 }
 
 /* Removes a directory of ours with what is in it: files only. */
-static bool remove_directory(const char *path, struct why *why)
+static bool remove_directory(const char *path, struct error *why)
 {
     char name[STATE_PATH + 300];
     DIR *listing = opendir(path);
@@ -94,7 +94,7 @@ static bool remove_directory(const char *path, struct why *why)
 /* ---- building ---- */
 
 /* SQLite has let go of it: this process holds no lock on it that closing could drop. */
-static bool sync_file(const char *path, struct why *why)
+static bool sync_file(const char *path, struct error *why)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
     bool good = fd >= 0 && fsync(fd) == 0;
@@ -106,17 +106,17 @@ static bool sync_file(const char *path, struct why *why)
 }
 
 /* Only the one file takes the old one's place: nothing may stand beside it that belongs to it. */
-static bool is_single(const char *building, struct why *why)
+static bool is_single(const char *building, struct error *why)
 {
     if (size_of(building, NEW_NAME "-wal") == 0 && size_of(building, NEW_NAME "-journal") == 0)
         return true;
-    why_set(why, "the new database in %.300s was not closed as one file", building);
+    error_set(why, "the new database in %.300s was not closed as one file", building);
     return false;
 }
 
 /* What is read: the old one, or where its first page is lost a copy that has one. */
 static bool salvage(const char *directory, const char *building, const char *new_path, struct salvaged *salvaged,
-                    struct why *why)
+                    struct error *why)
 {
     char old_path[STATE_PATH], copy_path[STATE_PATH];
     bool copied = false, good = true;
@@ -129,7 +129,7 @@ static bool salvage(const char *directory, const char *building, const char *new
     return good;
 }
 
-static bool build_in(const char *directory, const char *building, const struct config *config, struct why *why)
+static bool build_in(const char *directory, const char *building, const struct config *config, struct error *why)
 {
     char new_path[STATE_PATH];
     struct salvaged salvaged = {.count = 0};
@@ -144,10 +144,10 @@ static bool build_in(const char *directory, const char *building, const struct c
 }
 
 /* Ends with the moment at which the repair takes effect. */
-static bool build(const char *directory, const struct config *config, struct why *why)
+static bool build(const char *directory, const struct config *config, struct error *why)
 {
     char building[STATE_PATH], built[STATE_PATH];
-    struct why ignored;
+    struct error ignored;
     directory_path(building, directory, BUILDING);
     directory_path(built, directory, BUILT);
     if (!remove_directory(building, why) || !has_room(directory, 1, why))
@@ -167,15 +167,15 @@ static bool build(const char *directory, const struct config *config, struct why
 /* ---- after: the new one takes the old one's place ---- */
 
 /* Each step may have been done before. */
-static bool move_old(const char *directory, const char *built, struct why *why)
+static bool move_old(const char *directory, const char *built, struct error *why)
 {
     char from[STATE_PATH], to[STATE_PATH];
     if (is_there(directory, files[0]) && is_there(built, files[0])) {
-        why_set(why,
-                "there are two old databases, queue.db in %.150s and in its folder " BUILT
-                ": an older release was started in the middle of a repair; move that folder elsewhere, keep it, and "
-                "start again",
-                directory);
+        error_set(why,
+                  "there are two old databases, queue.db in %.150s and in its folder " BUILT
+                  ": an older release was started in the middle of a repair; move that folder elsewhere, keep it, and "
+                  "start again",
+                  directory);
         return false;
     }
     for (size_t i = 0; i < FILES; i++) {
@@ -188,7 +188,7 @@ static bool move_old(const char *directory, const char *built, struct why *why)
 }
 
 /* Renames `repaired` to damaged-TIME, and if that is taken to damaged-TIME-2 and so on. */
-static bool keep_old(const char *directory, const char *built, struct why *why)
+static bool keep_old(const char *directory, const char *built, struct error *why)
 {
     char day[40], name[64], kept[STATE_PATH];
     time_t now = time(NULL);
@@ -208,7 +208,7 @@ static bool keep_old(const char *directory, const char *built, struct why *why)
     return directory_sync(directory, why);
 }
 
-static bool swap(const char *directory, struct why *why)
+static bool swap(const char *directory, struct error *why)
 {
     char built[STATE_PATH], fresh[STATE_PATH], path[STATE_PATH];
     directory_path(built, directory, BUILT);
@@ -228,7 +228,7 @@ static bool swap(const char *directory, struct why *why)
 
 /* ---- all of it ---- */
 
-bool repair_run(const char *directory, const struct config *config, struct why *why)
+bool repair_run(const char *directory, const struct config *config, struct error *why)
 {
     char quoted[LOG_QUOTED];
     bool good = true;
@@ -259,7 +259,7 @@ static bool has_traces(const char *directory)
     return false;
 }
 
-bool repair_note_missing(const char *directory, const struct config *config, struct why *why)
+bool repair_note_missing(const char *directory, const struct config *config, struct error *why)
 {
     if (!schema_is_missing(directory) || !has_traces(directory))
         return true;

@@ -16,10 +16,10 @@ bool repair_is_due(const char *directory);
  * could not be read is logged and noted as loss of its source (queue/loss.h) before the new database takes effect; the
  * damaged files are kept in damaged-TIME. Returns false with the reason when it cannot be done now, for want of room
  * for example: then the old database is as it was, and the repair is still due. */
-bool repair_run(const char *directory, const struct config *config, struct why *why);
+bool repair_run(const char *directory, const struct config *config, struct error *why);
 
 /* Notes a loss of all sources where the database is missing though the directory shows that there was one. Any process.
  * Returns false with the reason when that could not be noted: then no new one may be made. */
-bool repair_note_missing(const char *directory, const struct config *config, struct why *why);
+bool repair_note_missing(const char *directory, const struct config *config, struct error *why);
 
 #endif

@@ -9,7 +9,7 @@
 
 enum { ASKED = 0, TAKEN = 1, DONE = 2, REFUSED = 3 };
 
-static bool failed(struct store *store, enum database_result result, struct why *why)
+static bool failed(struct store *store, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = store->reader.why;
@@ -33,7 +33,7 @@ static enum database_result run_alone(struct database *database, sqlite3_stmt *s
 
 /* ---- the command's side ---- */
 
-bool store_ask(void *state, const struct queue_request *request, int64_t *number, struct why *why)
+bool store_ask(void *state, const struct queue_request *request, int64_t *number, struct error *why)
 {
     struct store *store = state;
     int changes;
@@ -61,13 +61,13 @@ void store_remind(void *state)
     wake_ask(store->directory, &store->group.wake_fd);
 }
 
-bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct why *words, struct why *why)
+bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct error *words, struct error *why)
 {
     static const enum queue_answer answers[] = {QUEUE_ASKED, QUEUE_TAKEN, QUEUE_DONE, QUEUE_REFUSED};
     struct store *store = state;
     enum database_result result;
     *answer = QUEUE_REFUSED;
-    why_set(words, "the request was forgotten");
+    error_set(words, "the request was forgotten");
     if (!store_reader(store, why))
         return false;
     sqlite3_stmt *read = database_statement(&store->reader, STATEMENT_ANSWER, 0);
@@ -77,14 +77,14 @@ bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct
         int64_t found = sqlite3_column_int64(read, 0);
         const char *text = (const char *)sqlite3_column_text(read, 1);
         *answer = answers[found >= ASKED && found <= REFUSED ? found : REFUSED];
-        why_set(words, "%s", text == NULL ? "" : text);
+        error_set(words, "%s", text == NULL ? "" : text);
     }
     if (result == DATABASE_DONE)
         sqlite3_reset(read);
     return result == DATABASE_DONE || failed(store, result, why);
 }
 
-bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, struct why *why)
+bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, struct error *why)
 {
     struct store *store = state;
     int changes = 0;

@@ -65,7 +65,7 @@ void rescue_note_loss(const char *directory, const struct config *config, const 
               "fetches what Close still has\"",
               directory, words);
     for (size_t i = 0; i < config->sources; i++) {
-        struct why why = {""};
+        struct error why = {0};
         if (!loss_note(directory, config->source[i].name, &loss, &why))
             log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", config->source[i].name, why.text);
     }
@@ -87,14 +87,14 @@ int64_t rescue_saved_at(const struct places *places, const char *directory)
     return stat(path, &status) == 0 ? status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000 : 0;
 }
 
-static enum database_result failed(const char *path, struct why *why)
+static enum database_result failed(const char *path, struct error *why)
 {
-    why_set(why, "cannot write %.300s: %s", path, strerror(errno));
+    error_set(why, "cannot write %.300s: %s", path, strerror(errno));
     return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
 }
 
 /* A copy of the whole, as it stands at this moment. */
-static enum database_result copy(struct database *old, const char *path, struct why *why)
+static enum database_result copy(struct database *old, const char *path, struct error *why)
 {
     struct database fresh = {.write_lock = -1};
     enum database_result result = database_connect(&fresh, path);
@@ -129,7 +129,7 @@ static bool is_left_over(const char *path)
     return left;
 }
 
-static enum database_result save(struct database *old, const char *directory, const char *name, struct why *why)
+static enum database_result save(struct database *old, const char *directory, const char *name, struct error *why)
 {
     char saving[80], from[STATE_PATH], to[STATE_PATH];
     snprintf(saving, sizeof saving, SAVING "%ld-%p", (long)getpid(), (void *)old);
@@ -151,7 +151,7 @@ static enum database_result save(struct database *old, const char *directory, co
 }
 
 enum database_result rescue_save(struct database *old, const struct places *places, const char *directory,
-                                 struct why *why)
+                                 struct error *why)
 {
     char name[80];
     if (!directory_prepare(directory, why))
@@ -204,7 +204,7 @@ static bool is_untouched(const char *directory, const char *name)
 }
 
 /* What was saved becomes the database. A log that belongs to none must not be taken for its own. */
-static enum database_result put_in_place(const char *directory, const char *saved, struct why *why)
+static enum database_result put_in_place(const char *directory, const char *saved, struct error *why)
 {
     char to[STATE_PATH];
     directory_path(to, directory, "queue.db");
@@ -217,7 +217,7 @@ static enum database_result put_in_place(const char *directory, const char *save
 }
 
 /* It is kept, for somebody who can do more. */
-static enum database_result set_aside(const char *directory, const char *saved, const char *name, struct why *why)
+static enum database_result set_aside(const char *directory, const char *saved, const char *name, struct error *why)
 {
     char aside[STATE_PATH], to[STATE_PATH];
     snprintf(aside, sizeof aside, "un%.200s", name);
@@ -251,7 +251,7 @@ static bool drop_foreign_log(const char *directory)
 }
 
 static enum database_result bring_over(const char *directory, const char *name, const struct config *config,
-                                       struct why *why)
+                                       struct error *why)
 {
     static const char *const beside[] = {"", "-wal", "-shm", "-journal"};
     char saved[STATE_PATH], more[STATE_PATH];
@@ -269,7 +269,7 @@ static enum database_result bring_over(const char *directory, const char *name, 
     return result;
 }
 
-enum database_result rescue_bring_over(const char *directory, const struct config *config, struct why *why)
+enum database_result rescue_bring_over(const char *directory, const struct config *config, struct error *why)
 {
     enum database_result result = DATABASE_DONE;
     DIR *files = opendir(directory);

@@ -20,14 +20,14 @@ void rescue_mark(const char *directory);
 /* Saves all that a connection to the old files sees into the state directory, which is made when it is gone. No writer
  * of the old files may go on. Returns DONE or the result with the reason. */
 enum database_result rescue_save(struct database *old, const struct places *places, const char *directory,
-                                 struct why *why);
+                                 struct error *why);
 
 /* When it was saved last: Unix time in ms; 0: never. */
 int64_t rescue_saved_at(const struct places *places, const char *directory);
 
 /* Brings over what was saved. Only with the open lock held exclusively, and no connection open. Returns DONE, or the
  * result with the reason; then it is due as before, and nothing is lost. */
-enum database_result rescue_bring_over(const char *directory, const struct config *config, struct why *why);
+enum database_result rescue_bring_over(const char *directory, const struct config *config, struct error *why);
 
 /* Says loudly that what the old files held could not be saved, and notes it as a loss of all sources (queue/loss.h):
  * the next reconcile fetches what Close still has. */

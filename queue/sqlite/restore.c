@@ -57,7 +57,7 @@ static char *uri_of(const char *path)
     return uri;
 }
 
-static bool is_whole(struct database *database, struct why *why)
+static bool is_whole(struct database *database, struct error *why)
 {
     enum database_result result = DATABASE_DONE;
     sqlite3_stmt *check = NULL;
@@ -67,14 +67,14 @@ static bool is_whole(struct database *database, struct why *why)
     if (result == DATABASE_DONE && database_step(database, check, &result) == SQLITE_ROW)
         whole = strcmp((const char *)sqlite3_column_text(check, 0), "ok") == 0;
     if (result == DATABASE_DONE && !whole)
-        why_set(why, "it is damaged: %.200s", (const char *)sqlite3_column_text(check, 0));
+        error_set(why, "it is damaged: %.200s", (const char *)sqlite3_column_text(check, 0));
     else if (result != DATABASE_DONE)
         *why = database->why;
     sqlite3_finalize(check);
     return whole;
 }
 
-static bool is_backup(struct backup *backup, const char *path, struct why *why)
+static bool is_backup(struct backup *backup, const char *path, struct error *why)
 {
     struct database *database = &backup->database;
     struct stat status;
@@ -85,7 +85,7 @@ static bool is_backup(struct backup *backup, const char *path, struct why *why)
     backup->has_files =
         number_of(database, "SELECT count(*) FROM sqlite_master WHERE name = '" BACKUP_FILES "'", &result) > 0;
     if (result == DATABASE_DONE && (tables != 3 || version != SCHEMA_VERSION)) {
-        why_set(why, tables != 3 ? "it is no backup of a queue" : "it was made by another release of the program");
+        error_set(why, tables != 3 ? "it is no backup of a queue" : "it was made by another release of the program");
         return false;
     }
     backup->made_ms = backup->has_files ? number_of(database, "SELECT made_ms FROM " BACKUP_ABOUT, &result) : 0;
@@ -97,15 +97,15 @@ static bool is_backup(struct backup *backup, const char *path, struct why *why)
     return false;
 }
 
-struct backup *backup_open(const char *path, struct why *why)
+struct backup *backup_open(const char *path, struct error *why)
 {
     struct backup *backup = calloc(1, sizeof *backup);
     char *uri = uri_of(path);
     bool good = false;
     if (backup == NULL || uri == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     } else if (access(path, R_OK) != 0) {
-        why_set(why, "%s", strerror(errno));
+        error_set(why, "%s", strerror(errno));
     } else {
         backup->database.write_lock = -1;
         enum database_result result = database_connect_copy(&backup->database, uri);
@@ -116,7 +116,7 @@ struct backup *backup_open(const char *path, struct why *why)
     free(uri);
     if (good)
         return backup;
-    why_prefix(why, "%.300s cannot be restored: ", path);
+    error_prefix(why, "%.300s cannot be restored: ", path);
     backup_close(backup);
     return NULL;
 }
@@ -143,7 +143,7 @@ static bool add_name(struct strings *names, const char *name)
     return at[names->count++] != NULL;
 }
 
-bool backup_sources(struct backup *backup, struct strings *names, struct why *why)
+bool backup_sources(struct backup *backup, struct strings *names, struct error *why)
 {
     enum database_result result;
     bool memory = true;
@@ -154,12 +154,12 @@ bool backup_sources(struct backup *backup, struct strings *names, struct why *wh
     sqlite3_reset(sources);
     if (memory && result == DATABASE_DONE)
         return true;
-    why_set(why, "%s", memory ? backup->database.why.text : "out of memory");
+    error_set(why, "%s", memory ? backup->database.why.text : "out of memory");
     queue_names_free(names);
     return false;
 }
 
-bool backup_read_files(struct backup *backup, struct backup_files *files, struct why *why)
+bool backup_read_files(struct backup *backup, struct backup_files *files, struct error *why)
 {
     enum database_result result;
     sqlite3_stmt *read = NULL;
@@ -176,7 +176,7 @@ bool backup_read_files(struct backup *backup, struct backup_files *files, struct
     sqlite3_finalize(read);
     if (memory && result == DATABASE_DONE)
         return true;
-    why_set(why, "%s", memory ? backup->database.why.text : "out of memory");
+    error_set(why, "%s", memory ? backup->database.why.text : "out of memory");
     backup_files_free(files);
     return false;
 }
@@ -203,25 +203,26 @@ static int64_t count_events(struct database *database, enum database_result *res
     return events;
 }
 
-static bool may_go(const char *directory, struct why *why)
+static bool may_go(const char *directory, struct error *why)
 {
     struct database old;
     if (!exists(directory, "queue.db"))
         return true;
     if (damage_is_marked(directory)) {
-        why_set(why,
-                "the queue in %.300s is damaged, and may hold events: let the program repair it, or move the directory "
-                "aside",
-                directory);
+        error_set(
+            why,
+            "the queue in %.300s is damaged, and may hold events: let the program repair it, or move the directory "
+            "aside",
+            directory);
         return false;
     }
     enum database_result result = database_open(&old, directory, true);
     int64_t events = result == DATABASE_DONE ? count_events(&old, &result) : 0;
     if (result != DATABASE_DONE)
-        why_set(why, "what the queue in %.200s holds cannot be told (%.200s): move the directory aside", directory,
-                old.why.text);
+        error_set(why, "what the queue in %.200s holds cannot be told (%.200s): move the directory aside", directory,
+                  old.why.text);
     else if (events > 0)
-        why_set(
+        error_set(
             why,
             "the queue in %.200s holds %lld events that wait or are dead letters, which are not written over: deliver "
             "them (closecrm.fcgi forward, dead list), or move the directory aside: mv '%.200s' '%.200s.old'",
@@ -230,7 +231,7 @@ static bool may_go(const char *directory, struct why *why)
     return result == DATABASE_DONE && events == 0;
 }
 
-int backup_lock(const char *state_dir, bool *busy, struct why *why)
+int backup_lock(const char *state_dir, bool *busy, struct error *why)
 {
     *busy = false;
     if (!directory_prepare(state_dir, why))
@@ -243,9 +244,9 @@ int backup_lock(const char *state_dir, bool *busy, struct why *why)
     if (error == 0 && may_go(state_dir, why))
         return lock;
     if (*busy)
-        why_set(why, "a process has the queue in %.300s open: stop it, and call this again", state_dir);
+        error_set(why, "a process has the queue in %.300s open: stop it, and call this again", state_dir);
     else if (error != 0)
-        why_set(why, "cannot lock %.300s: %s", path, strerror(error));
+        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
     if (lock >= 0)
         close(lock);
     return -1;
@@ -337,7 +338,7 @@ static enum database_result finish(struct database *built, const char *directory
     return result == DATABASE_DONE ? merge(built, directory) : result;
 }
 
-bool backup_build(struct backup *backup, const char *state_dir, struct why *why)
+bool backup_build(struct backup *backup, const char *state_dir, struct error *why)
 {
     char path[STATE_PATH];
     struct database built = {.write_lock = -1};
@@ -345,7 +346,7 @@ bool backup_build(struct backup *backup, const char *state_dir, struct why *why)
     backup_remove_built(state_dir); /* by a restore that was killed */
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
-        why_set(why, "cannot make %.300s: %s", path, strerror(errno));
+        error_set(why, "cannot make %.300s: %s", path, strerror(errno));
         return false;
     }
     close(fd); /* no connection has it open yet */
@@ -367,7 +368,7 @@ bool backup_build(struct backup *backup, const char *state_dir, struct why *why)
 }
 
 /* The log belongs to the old database and would be taken for the new one's: it goes into the old one first. */
-static bool end_log(const char *directory, struct why *why)
+static bool end_log(const char *directory, struct error *why)
 {
     struct database old = {.write_lock = -1};
     char path[STATE_PATH];
@@ -380,13 +381,13 @@ static bool end_log(const char *directory, struct why *why)
     *why = old.why;
     database_close(&old);
     if (result == DATABASE_DONE && exists(directory, "queue.db-wal")) {
-        why_set(why, "the log of the old queue cannot be ended: is a process still there?");
+        error_set(why, "the log of the old queue cannot be ended: is a process still there?");
         return false;
     }
     return result == DATABASE_DONE;
 }
 
-bool backup_commit(const char *state_dir, struct why *why)
+bool backup_commit(const char *state_dir, struct error *why)
 {
     static const char *const beside[] = {"queue.db-journal", "queue.db-wal", "queue.db-shm"};
     char built[STATE_PATH], path[STATE_PATH];
@@ -399,7 +400,7 @@ bool backup_commit(const char *state_dir, struct why *why)
     }
     directory_path(path, state_dir, "queue.db");
     if (rename(built, path) != 0) {
-        why_set(why, "cannot make %.300s: %s", path, strerror(errno));
+        error_set(why, "cannot make %.300s: %s", path, strerror(errno));
         return false;
     }
     return directory_sync(state_dir, why);

@@ -14,7 +14,7 @@
 static void fail(struct salvage *salvage, const char *what, const char *words)
 {
     if (!salvage->failed)
-        why_set(salvage->why, "%s: %.300s", what, words);
+        error_set(salvage->why, "%s: %.300s", what, words);
     salvage->failed = true;
 }
 
@@ -338,7 +338,7 @@ static void set_journal(struct salvage *salvage, const char *path)
         fail(salvage, "the new database cannot be written", salvage->new.why.text);
 }
 
-bool salvage_copy(const char *old_path, const char *new_path, struct salvaged *out, struct why *why)
+bool salvage_copy(const char *old_path, const char *new_path, struct salvaged *out, struct error *why)
 {
     struct salvage salvage = {.new = {.write_lock = -1}, .out = out, .why = why};
     *out = (struct salvaged){.count = 0};

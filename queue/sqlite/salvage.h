@@ -45,7 +45,7 @@ struct salvage {
     sqlite3 *old;
     struct database new;
     struct salvaged *out;
-    struct why *why;
+    struct error *why;
     bool failed; /* with the reason: the copy is worth nothing */
 };
 
@@ -53,7 +53,7 @@ struct salvage {
  * leaves that as a single closed file, not synced. Where the names of the sources cannot be read the events stand under
  * "recovered-NUMBER". Returns false with the reason when anything but the damage stands in the way (no room, no memory,
  * a newer release's database): then the copy must not be used. Free with salvaged_free in either case. */
-bool salvage_copy(const char *old_path, const char *new_path, struct salvaged *out, struct why *why);
+bool salvage_copy(const char *old_path, const char *new_path, struct salvaged *out, struct error *why);
 void salvaged_free(struct salvaged *salvaged);
 
 /* ---- between the files of salvaging ---- */

@@ -34,12 +34,12 @@ struct copy {
     uint32_t root[ROOTS_MOST]; /* the pages of the sources' events */
     int roots;
     int first_roots; /* of an empty new database, page 2 included */
-    struct why *why;
+    struct error *why;
 };
 
 static bool cannot(struct copy *copy, const char *what)
 {
-    why_set(copy->why, "cannot %s the copy of the damaged database, %.300s: %s", what, copy->path, strerror(errno));
+    error_set(copy->why, "cannot %s the copy of the damaged database, %.300s: %s", what, copy->path, strerror(errno));
     return false;
 }
 
@@ -335,7 +335,7 @@ static bool declare_tables(struct copy *copy)
 {
     int64_t *numbers = calloc(2 * ROOTS_MOST, sizeof *numbers);
     if (numbers == NULL) {
-        why_set(copy->why, "out of memory");
+        error_set(copy->why, "out of memory");
         return false;
     }
     for (int i = 0; i < copy->roots; i++)
@@ -364,12 +364,12 @@ static int count_first_roots(const char *new_path)
 }
 
 bool salvage_make_schema(const char *old_path, const char *new_path, const char *directory, char copy_path[STATE_PATH],
-                         bool *copied, struct why *why)
+                         bool *copied, struct error *why)
 {
     *copied = false;
     struct copy *copy = calloc(1, sizeof *copy);
     if (copy == NULL) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return false;
     }
     copy->why = why;

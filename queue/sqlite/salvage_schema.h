@@ -15,7 +15,7 @@ bool salvage_has_schema(const char *path);
  * not what is wrong, or the database was not laid out by this program, and nothing is left. Returns false with the
  * reason when anything but the damage stands in the way; then salvage_remove_copy is still to be called. */
 bool salvage_make_schema(const char *old_path, const char *new_path, const char *directory, char copy_path[STATE_PATH],
-                         bool *copied, struct why *why);
+                         bool *copied, struct error *why);
 
 /* Removes the copy and what SQLite made beside it. None there is fine. */
 void salvage_remove_copy(const char *directory);

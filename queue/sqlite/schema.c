@@ -54,7 +54,7 @@ static enum database_result make(struct database *database)
         result = execute(database, version_1);
     if (result == DATABASE_DONE)
         return execute(database, "COMMIT");
-    struct why why = database->why;
+    struct error why = database->why;
     execute(database, "ROLLBACK");
     database->why = why;
     return result;
@@ -67,10 +67,10 @@ static enum database_result prepare(struct database *database)
     if (result != DATABASE_DONE || version == SCHEMA_VERSION)
         return result;
     if (version > SCHEMA_VERSION) {
-        why_set(&database->why,
-                "the queue has version %lld, made by a newer release; this one knows %d: install the "
-                "newer release again, or let it deliver what waits",
-                (long long)version, SCHEMA_VERSION);
+        error_set(&database->why,
+                  "the queue has version %lld, made by a newer release; this one knows %d: install the "
+                  "newer release again, or let it deliver what waits",
+                  (long long)version, SCHEMA_VERSION);
         return DATABASE_NEWER;
     }
     return make(database);
@@ -131,13 +131,13 @@ enum database_result schema_open(struct database *database, const char *director
 static const char settings_of_a_new_file[] =
     "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA synchronous = FULL";
 
-static enum database_result open_failed(const char *path, struct why *why)
+static enum database_result open_failed(const char *path, struct error *why)
 {
-    why_set(why, "cannot make %.300s: %s", path, strerror(errno));
+    error_set(why, "cannot make %.300s: %s", path, strerror(errno));
     return no_room_is(errno) ? DATABASE_FULL : DATABASE_FAILED;
 }
 
-enum database_result schema_make_file(const char *directory, const char *name, struct why *why)
+enum database_result schema_make_file(const char *directory, const char *name, struct error *why)
 {
     struct database fresh = {.write_lock = -1};
     char path[STATE_PATH];
@@ -164,7 +164,7 @@ enum database_result schema_make_file(const char *directory, const char *name, s
 
 /* link() and not rename(): it fails where a database has come meanwhile. Some file systems have no hard links; who
  * makes databases holds the writers' lock, so that the look before is enough there. */
-static enum database_result put_in_place(const char *new_path, const char *path, struct why *why)
+static enum database_result put_in_place(const char *new_path, const char *path, struct error *why)
 {
     if (link(new_path, path) == 0 || errno == EEXIST)
         return unlink(new_path) == 0 ? DATABASE_DONE : open_failed(new_path, why);
@@ -187,7 +187,7 @@ bool schema_is_missing(const char *directory)
 
 /* What is left of a database that is gone: SQLite would take the log for the new one's, and mix the two. It is kept,
  * for somebody who can do more. Returns DONE, or the result with the reason. */
-static enum database_result set_remains_aside(const char *directory, struct why *why)
+static enum database_result set_remains_aside(const char *directory, struct error *why)
 {
     static const char *const remains[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal"};
     char from[STATE_PATH], to[STATE_PATH], name[80];
@@ -205,7 +205,7 @@ static enum database_result set_remains_aside(const char *directory, struct why 
     return DATABASE_DONE;
 }
 
-static enum database_result make_in_turn(const char *directory, const char *path, struct why *why)
+static enum database_result make_in_turn(const char *directory, const char *path, struct error *why)
 {
     static const char *const left_over[] = {"queue.db.new", "queue.db.new-journal", "queue.db.new-wal",
                                             "queue.db.new-shm"};
@@ -229,7 +229,7 @@ static enum database_result make_in_turn(const char *directory, const char *path
     return result;
 }
 
-enum database_result schema_make(const char *directory, struct why *why)
+enum database_result schema_make(const char *directory, struct error *why)
 {
     char path[STATE_PATH];
     directory_path(path, directory, "queue.db");

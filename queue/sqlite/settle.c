@@ -269,14 +269,14 @@ static bool has_ends(const struct verdict *verdicts, size_t count)
     return false;
 }
 
-static bool make_room(struct store *store, size_t count, uint64_t **ids, struct why *why)
+static bool make_room(struct store *store, size_t count, uint64_t **ids, struct error *why)
 {
     pthread_mutex_lock(&store->mirror_lock);
     bool good = mirror_reserve(&store->mirror, count);
     pthread_mutex_unlock(&store->mirror_lock);
     *ids = malloc(count * sizeof **ids);
     if (!good || *ids == NULL)
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
     return good && *ids != NULL;
 }
 
@@ -299,7 +299,7 @@ static enum database_result settle_what_fits(struct settling *s, const struct ve
     return result;
 }
 
-bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why)
+bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why)
 {
     struct store *store = state;
     uint64_t *ids = NULL;
@@ -315,7 +315,7 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     free(ids);
     housekeeper_call(store); /* also when there is no room: a checkpoint lets the log begin anew */
     if (result == DATABASE_DONE) {
-        struct why displaced;
+        struct error displaced;
         atomic_store(&store->committed_ms, clock_unix_ms());
         store_is_in_place(store, &displaced); /* else it counts all the same: this process saves it */
         return true;

@@ -38,7 +38,7 @@ static enum database_result note(struct database *database, uint32_t number)
 enum database_result store_note_signed(struct store *store, const struct source *source, uint32_t number)
 {
     struct database *database = &store->group.database;
-    struct why why = {""};
+    struct error why = {0};
     bool in_database;
     enum database_result result = is_noted(database, number, &in_database);
     if (result != DATABASE_DONE)

@@ -178,11 +178,11 @@ enum database_result database_result_of(struct database *database, int code)
     int error = no_room_behind(database, code, errno);
     if (error != 0) {
         database->error = error;
-        why_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
+        error_set(&database->why, "%s: %s", no_room_words(error), no_room_advice(error));
         return DATABASE_FULL;
     }
-    why_set(&database->why, "the queue's database: %s",
-            database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
+    error_set(&database->why, "the queue's database: %s",
+              database->db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(database->db));
     switch (code & 0xff) {
     case SQLITE_OK:
     case SQLITE_DONE:
@@ -217,7 +217,7 @@ sqlite3_stmt *database_statement(struct database *database, enum statement state
 {
     struct source_statements *statements = statements_of(database, statement >= STATEMENT_APPEND ? number : 0);
     if (statements == NULL) {
-        why_set(&database->why, "out of memory");
+        error_set(&database->why, "out of memory");
         return NULL;
     }
     sqlite3_stmt **slot = &statements->at[statement];

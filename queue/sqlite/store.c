@@ -35,7 +35,7 @@ static bool was_logged(struct store *store, enum database_result result)
            !atomic_compare_exchange_strong(&store->logged[result], &before, now);
 }
 
-void store_failed(struct store *store, enum database_result result, const struct why *why)
+void store_failed(struct store *store, enum database_result result, const struct error *why)
 {
     char words[LOG_QUOTED];
     if (result == DATABASE_DAMAGED)
@@ -69,12 +69,12 @@ void store_failed(struct store *store, enum database_result result, const struct
     }
 }
 
-bool store_has_room(void *state, struct why *words)
+bool store_has_room(void *state, struct error *words)
 {
     const struct store *store = state;
     int error = no_room_of(store->directory);
     if (error != 0)
-        why_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
+        error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
     return error == 0;
 }
 
@@ -88,7 +88,7 @@ bool store_give_up_reserve(struct store *store, const struct database *database)
     return true;
 }
 
-bool store_reader(struct store *store, struct why *why)
+bool store_reader(struct store *store, struct error *why)
 {
     if (store->reading)
         return true;

@@ -116,13 +116,13 @@ struct store {
 uint32_t store_number(struct store *store, const char *name);
 
 /* Opens the reader's connection unless it is open. */
-bool store_reader(struct store *store, struct why *why);
+bool store_reader(struct store *store, struct error *why);
 
 /* Takes note of what a result means for the whole process, and logs what an operator must know. */
-void store_failed(struct store *store, enum database_result result, const struct why *why);
+void store_failed(struct store *store, enum database_result result, const struct error *why);
 
 /* Why nothing new is accepted, in words: false where there is room. */
-bool store_has_room(void *state, struct why *words);
+bool store_has_room(void *state, struct error *words);
 
 /* The owner's, after a DATABASE_FULL: gives up the reserve where that helps, for settling needs room too. It is made
  * again as soon as there is room. Returns whether there was one to give. */
@@ -131,7 +131,7 @@ bool store_give_up_reserve(struct store *store, const struct database *database)
 
 /* Whether its files still stand where they were opened: else with the reason, and the operator is told; what they hold
  * is saved, and the queue must be opened anew, unless the whole directory is gone, which may come back. Any thread. */
-bool store_is_in_place(struct store *store, struct why *why);
+bool store_is_in_place(struct store *store, struct error *why);
 
 /* Saves what files hold that do not stand there any more. The writer's thread, or nobody appends any more. last: what
  * cannot be saved now is lost; else it is tried again. */
@@ -143,29 +143,29 @@ bool group_init(struct group *group);
 void group_free(struct group *group);
 void store_stop_writer(struct store *store); /* once nobody appends any more */
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
-                               struct why *why);
+                               struct error *why);
 void store_hurry(void *state, moment deadline);
 
 /* take.c */
 int store_next(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-               struct events *found, struct why *why);
+               struct events *found, struct error *why);
 int store_again(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
-                struct events *found, size_t *asked, struct why *why);
+                struct events *found, size_t *asked, struct error *why);
 
 /* settle.c */
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
-                 struct why *why);
-bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why);
-bool store_note(void *state, const char *source, struct notes *notes, bool put, struct why *why);
-bool store_read_notes(void *state, const char *source, struct notes *notes, struct why *why);
+                 struct error *why);
+bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
+bool store_note(void *state, const char *source, struct notes *notes, bool put, struct error *why);
+bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why);
 
 /* claim.c */
-bool store_own(void *state, struct why *why);
+bool store_own(void *state, struct error *why);
 void store_disown(struct store *store);
 /* Whether the owner's lock and FIFO still stand; else takes them anew, or the queue must be opened anew. The
  * housekeeper's thread. */
 void store_keep_owning(struct store *store);
-bool store_is_owned(void *state, bool *owned, struct why *words, struct why *why);
+bool store_is_owned(void *state, bool *owned, struct error *words, struct error *why);
 /* steady.c: looks at the calendar's clock, now and then. */
 void steady_look(struct store *store);
 
@@ -175,7 +175,7 @@ void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
 
 /* probe.c */
-bool store_probe(void *state, struct why *why);
+bool store_probe(void *state, struct error *why);
 
 /* marks.c: the delivered mark. settled: an event with that date was; with the mirror's lock held. note: writes the
  * marks of all sources as they stand, with a connection of the calling thread. */
@@ -184,22 +184,22 @@ void marks_settled(struct store *store, uint32_t source, int64_t updated_us);
 void marks_note(struct store *store, struct database *database);
 
 /* requests.c */
-bool store_ask(void *state, const struct queue_request *request, int64_t *number, struct why *why);
+bool store_ask(void *state, const struct queue_request *request, int64_t *number, struct error *why);
 void store_remind(void *state);
-bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct why *words, struct why *why);
-bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, struct why *why);
+bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct error *words, struct error *why);
+bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, struct error *why);
 bool store_take_request(void *state, struct queue_request *request);
 void store_answer_request(void *state, int64_t number, bool done, const char *words);
 
 /* look.c */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
-                      struct known *known, struct why *why);
+                      struct known *known, struct error *why);
 
 /* backup.c */
-bool store_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct why *why);
+bool store_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct error *why);
 
 /* move.c */
-bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct why *why);
+bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct error *why);
 
 /* signed.c: that a source had a signature key is noted in the database and beside the keys: where one of the two is
  * missing it is made again from the other. */

@@ -17,7 +17,7 @@ static int take_row(sqlite3_stmt *row, size_t max_bytes, struct events *found)
     return events_add(found, &event) ? 1 : -1;
 }
 
-static int failed(struct store *store, enum database_result result, struct why *why)
+static int failed(struct store *store, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = store->reader.why;
@@ -25,12 +25,12 @@ static int failed(struct store *store, enum database_result result, struct why *
     return -1;
 }
 
-static int finish(struct store *store, struct events *found, enum database_result result, int took, struct why *why)
+static int finish(struct store *store, struct events *found, enum database_result result, int took, struct error *why)
 {
     if (result != DATABASE_DONE)
         return failed(store, result, why);
     if (took < 0 && found->count == 0) {
-        why_set(why, "out of memory");
+        error_set(why, "out of memory");
         return -1;
     }
     events_finish(found);
@@ -38,7 +38,7 @@ static int finish(struct store *store, struct events *found, enum database_resul
 }
 
 int store_next(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
-               struct events *found, struct why *why)
+               struct events *found, struct error *why)
 {
     struct store *store = state;
     enum database_result result = DATABASE_DONE;
@@ -61,7 +61,7 @@ int store_next(void *state, const char *source, uint64_t after, size_t max_count
 }
 
 int store_again(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
-                struct events *found, size_t *asked, struct why *why)
+                struct events *found, size_t *asked, struct error *why)
 {
     struct store *store = state;
     enum database_result result = DATABASE_DONE;

@@ -24,7 +24,7 @@ struct look {
     struct counts counts;
     struct letters letters;
     bool good;
-    struct why why;
+    struct error why;
 };
 
 static void add(struct counts *sum, const struct counts *one)
@@ -78,7 +78,7 @@ static void *run(void *context)
     config.state_dir = state;
     if (geteuid() == 0 && (syscall(SYS_setresgid, user.gid, user.gid, user.gid) != 0 ||
                            syscall(SYS_setresuid, user.uid, user.uid, user.uid) != 0)) {
-        why_set(&look->why, "cannot take on the user of the state directory");
+        error_set(&look->why, "cannot take on the user of the state directory");
         return NULL;
     }
     struct queue *queue = queue_open(&config, &look->why);

@@ -131,7 +131,7 @@ static void lookups_that_hang_do_not_gather(void)
 {
     struct rig rig;
     struct hung_resolver resolver;
-    struct why why;
+    struct error why;
     struct post_limits limits = post_limits_usual;
     if (hung_resolver_start(&resolver, 2)) {
         rig_prepare(&rig);

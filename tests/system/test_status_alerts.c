@@ -178,7 +178,7 @@ static void cron_is_overdue(void)
 /* What is known of the source beta's subscription, as whoever asks Close leaves it. */
 static void mark_paused(const struct site *site, bool paused)
 {
-    struct why why;
+    struct error why;
     struct reconcile_state known = {.last_run_ms = 1, .paused = paused, .trouble = "permission_revoked"};
     char state[PATH_SIZE], closeapi[PATH_SIZE], beta[PATH_SIZE], path[PATH_SIZE];
     state_path(site, state);

@@ -14,7 +14,7 @@ struct appender {
     int64_t patience_ms;
     pthread_t thread;
     enum queue_result result; /* once joined */
-    struct why why;
+    struct error why;
     int64_t took_ms;
 };
 

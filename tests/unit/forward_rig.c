@@ -28,7 +28,7 @@ void rig_prepare(struct rig *rig)
 
 void rig_open(struct rig *rig)
 {
-    struct why why = {""};
+    struct error why = {0};
     rig->queue = queue_open(&rig->made.config, &why);
     if (rig->queue == NULL)
         fprintf(stderr, "%s\n", why.text);
@@ -37,7 +37,7 @@ void rig_open(struct rig *rig)
 
 void rig_run(struct rig *rig)
 {
-    struct why why;
+    struct error why;
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
     forwarder_back_off(rig->forwarder, RIG_BACKOFF_MS);
@@ -74,7 +74,7 @@ void rig_end(struct rig *rig)
 static bool append(struct rig *rig, const struct event_options *options)
 {
     struct event_text text = {0};
-    struct why why = {""};
+    struct error why = {0};
     event_make(&text, options);
     enum queue_result result =
         queue_append(rig->queue, "one", text.body.data, text.body.length, clock_now() + RIG_PATIENCE_MS, &why);
@@ -134,7 +134,7 @@ void rig_append_many(struct rig *rig, unsigned count, unsigned leads, unsigned m
 struct counts rig_counts(struct rig *rig)
 {
     struct counts counts = {0};
-    struct why why;
+    struct error why;
     struct queue *queue = queue_open(&rig->made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
     CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
@@ -155,7 +155,7 @@ bool rig_wait_counts(struct rig *rig, uint64_t dead, uint64_t waiting)
 
 void rig_notes(struct rig *rig, struct notes *notes)
 {
-    struct why why;
+    struct error why;
     struct queue *queue = queue_open(&rig->made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
     CU_ASSERT_TRUE(queue_notes(queue, "one", notes, &why));

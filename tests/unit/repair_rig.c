@@ -46,7 +46,7 @@ void repair_rig_remove(const struct repair_rig *rig)
 
 struct queue *repair_rig_open(const struct repair_rig *rig)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&rig->made.config, &why);
     check(queue != NULL, "it can be opened: %s", why.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
@@ -60,7 +60,7 @@ void repair_rig_mark(const struct repair_rig *rig)
 
 int repair_rig_list(struct repair_rig *rig, struct queue *queue, uint64_t *ids, int most)
 {
-    struct why why = {""};
+    struct error why = {0};
     int count = 0, n;
     uint64_t after = 0;
     while ((n = queue_list(queue, "one", after, 500, 1 << 20, &rig->found, &why)) > 0) {

@@ -20,7 +20,7 @@ static char *removed[] = {remove_path};
 
 static bool append(struct status_rig *rig, const char *body)
 {
-    struct why why;
+    struct error why;
     return queue_append(rig->queue, "one", body, strlen(body), clock_now() + 20000, &why) == QUEUE_STORED;
 }
 
@@ -31,7 +31,7 @@ bool status_rig_append(struct status_rig *rig)
 
 static bool kill_event(struct status_rig *rig, uint64_t id)
 {
-    struct why why;
+    struct error why;
     struct verdict verdict = {
         .id = id, .kind = VERDICT_DEAD, .reason = "the data plane answered 400 \"" STATUS_EVIL "\""};
     return queue_settle(rig->queue, "one", &verdict, 1, &why);
@@ -54,7 +54,7 @@ static void configure(struct status_rig *rig)
 int status_rig_open(struct status_rig *rig)
 {
     static const char *const names[] = {"one", "two"};
-    struct why why = {""};
+    struct error why = {0};
     log_open(LEVEL_ERROR);
     memset(rig, 0, sizeof *rig);
     if (!temporary_make(rig->directory))

@@ -43,7 +43,7 @@ static int remove_directory(void)
 static struct alert_cause cause_of(bool raised)
 {
     struct alert_cause cause = {.name = "data_plane_refuses", .source = "acme", .raised = raised};
-    why_set(&cause.words, "it answered 401 \"no\"");
+    error_set(&cause.words, "it answered 401 \"no\"");
     return cause;
 }
 
@@ -125,7 +125,7 @@ static void test_causes_do_not_mix(void)
 
 static void test_what_the_command_gets(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct alert alert = {"data_plane_refuses", "acme", ALERT_RAISED, "it answered \"no\"\n", NOW, NOW + 1000};
     setenv("CLOSECRM_SECRET_OF_THE_TEST", "leaked", 1);
     unlink(told_path);
@@ -148,7 +148,7 @@ static void test_what_the_command_gets(void)
 
 static void test_a_command_that_fails(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     char path[PATH_SIZE];
     char *failing[] = {path, NULL};
     struct alert alert = {"silence", "", ALERT_GONE, "", NOW, NOW};
@@ -177,7 +177,7 @@ static pid_t start_child(int until[2])
 static void test_a_command_that_has_left_its_group_is_killed(void)
 {
     int until[2];
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_FALSE(alert_command_await(start_child(until), 20, NULL, &why));
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "signal 9 ended it"));
     close(until[1]);
@@ -190,7 +190,7 @@ static void test_a_command_that_cannot_be_killed_is_left_behind(void)
     pid_t waiter = fork();
     if (waiter == 0) {
         int until[2];
-        struct why why = {""};
+        struct error why = {0};
         struct user user = user_of_children();
         pid_t child = start_child(until);
         if (setuid(user.uid) != 0 || alert_command_await(child, 20, NULL, &why))

@@ -35,7 +35,7 @@ static void losses_are_merged(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         bool any;
         struct loss loss;
-        struct why why = {""};
+        struct error why = {0};
         char directory[PATH_SIZE];
         CU_ASSERT_TRUE_FATAL(temporary_make(directory));
         CU_ASSERT_TRUE(loss_read(directory, "one", &loss, &any, &why));
@@ -63,7 +63,7 @@ static void broken_files_claim_nothing(void)
 {
     bool any;
     struct loss loss;
-    struct why why = {""};
+    struct error why = {0};
     char directory[PATH_SIZE];
     const struct delivered marks[] = {{"one", 17}, {"two", 18}};
     CU_ASSERT_TRUE_FATAL(temporary_make(directory));
@@ -217,7 +217,7 @@ static void the_advice_fits_where_it_is_shown(void)
 
 static void append(struct queue *queue, const char *date)
 {
-    struct why why = {""};
+    struct error why = {0};
     char body[200];
     int length = snprintf(body, sizeof body, "{\"event\":{\"id\":\"%s\",\"date_updated\":\"%s\"}}", date, date);
     CU_ASSERT_EQUAL(queue_append(queue, "one", body, (size_t)length, clock_now() + 20000, &why), QUEUE_STORED);
@@ -225,7 +225,7 @@ static void append(struct queue *queue, const char *date)
 
 static void settle(struct queue *queue, uint64_t id, const char *date)
 {
-    struct why why = {""};
+    struct error why = {0};
     const struct verdict verdict = {
         .id = id,
         .kind = VERDICT_DELIVERED,
@@ -244,7 +244,7 @@ static void the_mark_follows_what_is_settled(void)
     static char url[] = "http://127.0.0.1:9", path[PATH_SIZE];
     static const char *const dates[] = {"2026-11-01T10:00:00Z", "2026-11-01T10:00:07Z", "2026-11-01T10:00:03Z"};
     static struct made_config made;
-    struct why why = {""};
+    struct error why = {0};
     char directory[PATH_SIZE];
     CU_ASSERT_TRUE_FATAL(temporary_make(directory));
     made_config_init(&made, url, url);

@@ -67,7 +67,7 @@ static void what_is_empty(void)
 
 static void put(struct spool *spool, const char *text, int64_t order)
 {
-    struct why why;
+    struct error why;
     CU_ASSERT(spool_put(spool, text, strlen(text), order, &why));
 }
 
@@ -77,7 +77,7 @@ static void the_spool_turns_round(void)
     char directory[PATH_SIZE];
     struct spool spool;
     struct buffer out = {0};
-    struct why why;
+    struct error why;
     int64_t order;
     CU_ASSERT_FATAL(temporary_make(directory));
     CU_ASSERT_FATAL(spool_open(&spool, directory, &why));
@@ -119,7 +119,7 @@ static bool has_event(const struct event_choice *choice, const char *type, const
 static void names_are_expanded(void)
 {
     struct event_choice choice;
-    struct why why;
+    struct error why;
     size_t all;
     event_types_all(&all);
     CU_ASSERT_EQUAL(all, 151);
@@ -233,7 +233,7 @@ static void times_are_read(void)
     };
     int64_t now_us = date_read(now, strlen(now));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct why why;
+        struct error why;
         int64_t us = 0;
         bool read = backfill_read_time(rows[i].text, now_us, &us, &why);
         check(read == (rows[i].means != NULL), "\"%s\"", rows[i].text);
@@ -251,7 +251,7 @@ static void keys_are_kept(void)
     char directory[PATH_SIZE];
     struct keyring keyring;
     struct keyring_look look = {.there = false};
-    struct why why = {""};
+    struct error why = {0};
     struct held_key key = {.source = "acme", .subscription = "whsub_1", .created_ms = 1700000000123};
     CU_ASSERT_FATAL(temporary_make(directory));
     CU_ASSERT_FALSE(keyring_changed(directory, &look));

@@ -262,7 +262,7 @@ static void the_end_is_told(void)
 /* Events that became dead letters, all at once. */
 static void make_letters(size_t count)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct events found = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct verdict *verdicts = calloc(count, sizeof *verdicts);
     struct queue *queue = made_open();
@@ -283,7 +283,7 @@ static void make_letters(size_t count)
 static uint64_t wait_for_a_step(void)
 {
     struct counts counts = {.waiting = 0};
-    struct why why;
+    struct error why;
     struct queue *queue = made_open();
     for (moment deadline = clock_now() + 20000; counts.waiting == 0 && clock_now() < deadline;)
         CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));

@@ -54,7 +54,7 @@ const char *made_state(void)
 struct queue *made_open(void)
 {
     static char *const nothing[] = {NULL};
-    struct why why = {""};
+    struct error why = {0};
     config = config_read(getenv("CLOSECRM_CONFIG"), nothing, &why);
     struct queue *queue = config == NULL ? NULL : queue_open(config, &why);
     must(queue != NULL, why.text);
@@ -81,7 +81,7 @@ const char *made_event(char out[static 512], const char *type, const char *actio
 
 static void append(struct queue *queue, const char *source, const char *body)
 {
-    struct why why = {""};
+    struct error why = {0};
     must(queue_append(queue, source, body, strlen(body), clock_now() + PATIENCE_MS, &why) == QUEUE_STORED, why.text);
 }
 
@@ -94,7 +94,7 @@ void made_append(const char *source, const char *body)
 
 void made_settle(const char *source, const char *body, const char *reason)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct events found = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct queue *queue = made_open();
     append(queue, source, body);
@@ -112,7 +112,7 @@ void made_settle(const char *source, const char *body, const char *reason)
 struct counts made_counts(const char *source)
 {
     struct counts counts;
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = made_open();
     must(queue_count(queue, source, &counts, &why), why.text);
     made_close(queue);

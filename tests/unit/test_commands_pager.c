@@ -130,7 +130,7 @@ static char *make_event(int number)
 
 static void fill(struct queue *queue)
 {
-    struct why why;
+    struct error why;
     for (int i = 0; i < EVENTS; i++) {
         char *event = make_event(i);
         CU_ASSERT_EQUAL(queue_append(queue, "one", event, strlen(event), clock_now() + PATIENCE_MS, &why),
@@ -141,7 +141,7 @@ static void fill(struct queue *queue)
 
 static void bury(struct queue *queue)
 {
-    struct why why;
+    struct error why;
     struct verdict verdicts[EVENTS];
     for (uint64_t i = 0; i < EVENTS; i++)
         verdicts[i] = (struct verdict){.id = i + 1, .kind = VERDICT_DEAD, .reason = "a trial"};
@@ -170,7 +170,7 @@ static void what_rests_is_there_again(void)
     made_append("one", "x");
     struct queue *queue = made_open();
     struct counts counts = {0};
-    struct why why;
+    struct error why;
     CU_ASSERT_FALSE(can_be_had_alone());
     queue_rest(queue);
     queue_rest(queue);

@@ -35,7 +35,7 @@ static void status_counts_and_explains(void)
     made_settle("one", "poison", "the data plane answered 400");
     made_settle("two", made_event(body, "lead", "updated", "ev_2", "lead_1"), NULL);
     struct queue *queue = made_open();
-    struct why why = {""};
+    struct error why = {0};
     struct notes notes = {.tries = 3,
                           .since_ms = clock_unix_ms() - 60000,
                           .next_ms = clock_unix_ms() + 90000,
@@ -126,7 +126,7 @@ static void list_has_a_line_an_event(void)
 static void list_goes_through_all_pages(void)
 {
     enum { EVENTS = 450 };
-    struct why why;
+    struct error why;
     made_begin();
     struct queue *queue = made_open();
     for (int i = 0; i < EVENTS; i++) {
@@ -375,7 +375,7 @@ static void let_go(const struct holder *holder)
 static void check_finds_damage_and_repairs_it_when_nobody_has_it_open(void)
 {
     static char large[2001];
-    struct why why;
+    struct error why;
     made_begin();
     RUN(&ran, NULL, "queue", "check");
     CU_ASSERT_EQUAL(ran.code, 0);

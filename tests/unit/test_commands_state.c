@@ -138,7 +138,7 @@ static void fill_queue(void)
 {
     enum { EVENTS = 600 };
     static struct verdict verdicts[EVENTS / 2];
-    struct why why;
+    struct error why;
     struct queue *queue = made_open();
     made_event(body, "lead", "updated", "ev_1", "lead_1");
     for (uint64_t i = 0; i < EVENTS; i++)
@@ -238,7 +238,7 @@ static void check_tells_how_the_queue_stands(void)
     HAS_NOT("The queue needs attention");
 
     struct queue *queue = made_open();
-    struct why why = {""};
+    struct error why = {0};
     struct notes notes = {.tries = 1, .operator_must_act = true, .reason = "the data plane answered 401"};
     CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
     CU_ASSERT_TRUE(queue_own(queue, &why));
@@ -271,7 +271,7 @@ static void check_tells_when_nothing_forwards(void)
     HAS("The queue needs attention");
 
     struct queue *queue = made_open();
-    struct why why = {""};
+    struct error why = {0};
     struct notes notes = {.tries = 7, .next_ms = clock_unix_ms() + 60000, .reason = "no connection"};
     CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
     made_close(queue);
@@ -286,7 +286,7 @@ static void what_waits_alone_is_told_at_once(void)
 {
     static const char words[] = "what waits is not forwarded now: start the program";
     char text[PATH_SIZE + 128];
-    struct why why = {""};
+    struct error why = {0};
     made_begin();
     snprintf(text, sizeof text, "data_plane_url = file://%s/out\n[source one]\nwrite_key = k\n", made_state());
     made_configure(text);
@@ -332,7 +332,7 @@ static void letters_without_a_source_can_be_replayed(void)
 
 static void a_locked_source_has_no_address_with_a_write_key(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     made_begin();
     CU_ASSERT_TRUE(signed_note(made_state(), "one", "whsub_1", &why));
     RUN(&ran, NULL, "check");

@@ -64,7 +64,7 @@ static void layouts_give_the_same_messages(void)
 
 static void works_without_any_configuration(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = config_load(&why);
     if (config != NULL || strstr(why.text, "there is no configuration") == NULL) {
         config_free(config); /* this machine has one: nothing to see here */

@@ -49,7 +49,7 @@ void folder_write(const struct folder *folder, const char *name, const char *tex
     close(descriptor);
 }
 
-void folder_shorten(const struct folder *folder, struct why *why)
+void folder_shorten(const struct folder *folder, struct error *why)
 {
     size_t length = strlen(folder->path);
     for (char *at; (at = strstr(why->text, folder->path)) != NULL;) {
@@ -58,7 +58,7 @@ void folder_shorten(const struct folder *folder, struct why *why)
     }
 }
 
-struct config *read_text(const char *text, char *const environment[], struct why *why)
+struct config *read_text(const char *text, char *const environment[], struct error *why)
 {
     static char *const nothing[] = {NULL};
     struct folder folder;
@@ -72,7 +72,7 @@ struct config *read_text(const char *text, char *const environment[], struct why
 
 bool refuses(const char *text, char *const environment[], const char *reason)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = read_text(text, environment, &why);
     bool as_expected = config == NULL && strcmp(why.text, reason) == 0;
     if (!as_expected)
@@ -84,7 +84,7 @@ bool refuses(const char *text, char *const environment[], const char *reason)
 /* Reads what must be readable. */
 static struct config *read_good(const char *text)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = read_text(text, NULL, &why);
     CU_ASSERT_STRING_EQUAL(why.text, "");
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);

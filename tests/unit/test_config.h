@@ -33,10 +33,10 @@ void folder_write(const struct folder *folder, const char *name, const char *tex
 
 /* Reads text as closecrm.conf in a folder of its own, and an environment (NULL: empty) that ends with NULL. In the
  * reason the folder's path is "~". */
-struct config *read_text(const char *text, char *const environment[], struct why *why);
+struct config *read_text(const char *text, char *const environment[], struct error *why);
 
 /* Puts ~ for the folder in a reason. */
-void folder_shorten(const struct folder *folder, struct why *why);
+void folder_shorten(const struct folder *folder, struct error *why);
 
 /* Whether reading text fails with this very reason; prints the reason when not. */
 bool refuses(const char *text, char *const environment[], const char *reason);

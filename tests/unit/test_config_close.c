@@ -9,7 +9,7 @@
 
 static struct config *read_good(const char *text)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = read_text(text, NULL, &why);
     CU_ASSERT_STRING_EQUAL(why.text, "");
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
@@ -59,7 +59,7 @@ static void mistakes(void)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[300];
-        struct why why = {""};
+        struct error why = {0};
         snprintf(text, sizeof text, ABOVE "%s", rows[i].line);
         struct config *config = read_text(text, NULL, &why);
         CU_ASSERT_PTR_NULL(config);

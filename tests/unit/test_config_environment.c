@@ -17,7 +17,7 @@ static void environment_alone(void)
                                  "CLOSECRM_LANES=7",
                                  "CLOSECRM_STATE_DIR=/nowhere/state",
                                  NULL};
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = config_read(NULL, environment, &why);
     CU_ASSERT_STRING_EQUAL(why.text, "");
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
@@ -32,7 +32,7 @@ static void environment_alone(void)
 static void environment_wins(void)
 {
     char *const environment[] = {"CLOSECRM_LANES=7", "CLOSECRM_WRITE_KEY=env", NULL};
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = read_text("lanes = 3\nwrite_key = file\nbatch_events = 9\n" URL, environment, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
     CU_ASSERT_EQUAL(config->lanes, 7);
@@ -45,7 +45,7 @@ static void environment_wins(void)
 static void a_section_wins_over_environment(void)
 {
     char *const environment[] = {"CLOSECRM_DATA_PLANE_URL=https://env", NULL};
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = read_text("data_plane_url = https://top\n[source a]\nwrite_key = x\n[source b]\n"
                                       "write_key = y\ndata_plane_url = https://own\n",
                                       environment, &why);
@@ -101,7 +101,7 @@ static void environment_does_not_suffice(void)
     };
     for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
         char *const environment[] = {mistakes[i].variable, NULL};
-        struct why why = {""};
+        struct error why = {0};
         CU_ASSERT_PTR_NULL(config_read(NULL, environment, &why));
         CU_ASSERT_STRING_EQUAL(why.text, mistakes[i].reason);
     }

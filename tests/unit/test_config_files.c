@@ -13,10 +13,10 @@
 #define AT "~/closecrm.conf:"
 
 /* Reads the folder's closecrm.conf and gives the reason, with ~ for the folder, in why. */
-static struct config *read_folder(const struct folder *folder, struct why *why)
+static struct config *read_folder(const struct folder *folder, struct error *why)
 {
     static char *const nothing[] = {NULL};
-    *why = (struct why){""};
+    *why = (struct error){0};
     struct config *config = config_read(folder->file, nothing, why);
     folder_shorten(folder, why);
     return config;
@@ -25,7 +25,7 @@ static struct config *read_folder(const struct folder *folder, struct why *why)
 static void files_that_may_not_be_used(void)
 {
     struct folder folder;
-    struct why why;
+    struct error why;
     folder_make(&folder);
 
     CU_ASSERT_PTR_NULL(read_folder(&folder, &why));
@@ -57,7 +57,7 @@ static void files_that_may_not_be_used(void)
 static void chmod_is_quoted_for_the_shell(void)
 {
     struct folder folder;
-    struct why why = {""};
+    struct error why = {0};
     size_t length;
     folder_make(&folder);
     folder_write(&folder, "it's mine.conf", "", 0, 0644);
@@ -74,7 +74,7 @@ static void chmod_is_quoted_for_the_shell(void)
 static void unreadable_file_names_the_user(void)
 {
     struct folder folder;
-    struct why why;
+    struct error why;
     folder_make(&folder);
     folder_write(&folder, "closecrm.conf", WHOLE, strlen(WHOLE), 0000);
     uid_t user = geteuid();
@@ -94,7 +94,7 @@ static void unreadable_file_names_the_user(void)
 static void too_large_a_file(void)
 {
     struct folder folder;
-    struct why why;
+    struct error why;
     folder_make(&folder);
     char *text = malloc(FILE_LIMIT + 1);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
@@ -112,7 +112,7 @@ static void secrets_in_files_of_their_own(void)
 {
     static const char keys[] = "\xef\xbb\xbf  second\r\n\n\tthird  \n\n";
     struct folder folder;
-    struct why why;
+    struct error why;
     folder_make(&folder);
     folder_write(&folder, "closecrm.conf", WITH_FILE, strlen(WITH_FILE), 0600);
     folder_write(&folder, "keys", keys, strlen(keys), 0600);
@@ -144,7 +144,7 @@ static void mistakes_in_secret_files(void)
     };
     for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
         struct folder folder;
-        struct why why;
+        struct error why;
         char expected[600];
         folder_make(&folder);
         folder_write(&folder, "closecrm.conf", WITH_FILE, strlen(WITH_FILE), 0600);

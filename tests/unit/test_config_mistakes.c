@@ -168,7 +168,7 @@ static void file_sink_needs_one_of_both(void)
         "data_plane_url = file:///tmp/x\nsignature_key = " SIGNATURE_1 "\n",
     };
     for (size_t i = 0; i < 2; i++) {
-        struct why why = {""};
+        struct error why = {0};
         struct config *config = read_text(texts[i], NULL, &why);
         CU_ASSERT_STRING_EQUAL(why.text, "");
         CU_ASSERT_PTR_NOT_NULL(config);
@@ -197,7 +197,7 @@ static void secrets_are_not_shown(void)
         URL "[source a]\nwrite_key = s3cr3t\n[source b]\nwrite_key = s3cr3t\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        struct why why = {""};
+        struct error why = {0};
         CU_ASSERT_PTR_NULL(read_text(texts[i], NULL, &why));
         CU_ASSERT_STRING_NOT_EQUAL(why.text, "");
         CU_ASSERT_PTR_NULL(strstr(why.text, "s3cr3t"));
@@ -209,7 +209,7 @@ static void nul_is_refused(void)
     static const char text[] = URL "write_key = a\0b\n";
     struct folder folder;
     char *const nothing[] = {NULL};
-    struct why why = {""};
+    struct error why = {0};
     folder_make(&folder);
     folder_write(&folder, "closecrm.conf", text, sizeof text - 1, 0600);
     CU_ASSERT_PTR_NULL(config_read(folder.file, nothing, &why));

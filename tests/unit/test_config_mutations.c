@@ -60,7 +60,7 @@ static void mutations_do_no_harm(void)
         char key[] = "key-one\nkey-two\n";
         length = i % 8 == 1 ? mutate(key, strlen(key), &state) : strlen(key);
         folder_write(&folder, "key", key, length, 0600);
-        struct why why = {""};
+        struct error why = {0};
         struct config *config = config_read(folder.file, nothing, &why);
         CU_ASSERT_EQUAL(config == NULL, why.text[0] != '\0');
         if (config != NULL)

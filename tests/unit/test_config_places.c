@@ -12,7 +12,7 @@
 static void places_in_their_order(void)
 {
     struct folder folder;
-    struct why why = {""};
+    struct error why = {0};
     char standard[PATH_MAX + 64], named[PATH_MAX + 64], in_home[PATH_MAX + 64], *path = NULL;
     folder_make(&folder);
     snprintf(standard, sizeof standard, "%s/standard", folder.path);
@@ -63,10 +63,10 @@ static void site_make(struct site *site)
     folder_write(&site->folder, "www/closecrm.conf", WHOLE, strlen(WHOLE), 0600);
 }
 
-static bool is_outside(const struct site *site, const char *path, const char *root, const char *home, struct why *why)
+static bool is_outside(const struct site *site, const char *path, const char *root, const char *home, struct error *why)
 {
     struct config config = {.path = (char *)path};
-    *why = (struct why){""};
+    *why = (struct error){0};
     bool outside = places_outside(&config, root, home, why);
     folder_shorten(&site->folder, why);
     return outside;
@@ -75,7 +75,7 @@ static bool is_outside(const struct site *site, const char *path, const char *ro
 static void outside_the_document_root(void)
 {
     struct site site;
-    struct why why;
+    struct error why;
     char beside[PATH_MAX + 64];
     site_make(&site);
     folder_write(&site.folder, "www.conf", WHOLE, strlen(WHOLE), 0600);
@@ -93,7 +93,7 @@ static void outside_the_document_root(void)
 static void inside_the_document_root(void)
 {
     struct site site;
-    struct why why;
+    struct error why;
     site_make(&site);
     CU_ASSERT_FALSE(is_outside(&site, site.inside, site.root, site.home, &why));
     CU_ASSERT_STRING_EQUAL(why.text,
@@ -119,7 +119,7 @@ static void inside_the_document_root(void)
 static void links_hide_nothing(void)
 {
     struct site site;
-    struct why why;
+    struct error why;
     char link_out[PATH_MAX + 64], link_in[PATH_MAX + 64], link_root[PATH_MAX + 64], beside[PATH_MAX + 64];
     site_make(&site);
     snprintf(link_out, sizeof link_out, "%s/link.conf", site.folder.path);
@@ -142,7 +142,7 @@ static void secret_files_count_too(void)
 {
     static const char text[] = "data_plane_url = https://h\nwrite_key_file = www/key\n";
     struct site site;
-    struct why why = {""};
+    struct error why = {0};
     char *const nothing[] = {NULL};
     site_make(&site);
     folder_write(&site.folder, "closecrm.conf", text, strlen(text), 0600);
@@ -163,7 +163,7 @@ static void secret_files_count_too(void)
 static void load_by_name(void)
 {
     struct folder folder;
-    struct why why = {""};
+    struct error why = {0};
     /* The system tests' own variable, which is no key. */
     const char *program = getenv("CLOSECRM_PROGRAM");
     char *aside = program == NULL ? NULL : strdup(program);
@@ -188,7 +188,7 @@ static void load_by_name(void)
 
 static void nothing_anywhere(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     places_nowhere("/home/x", &why);
     CU_ASSERT_STRING_EQUAL(why.text,
                            "there is no configuration: /home/x/closecrm/closecrm.conf and /etc/closecrm.conf do not "

@@ -13,7 +13,7 @@
 static char *printed(const char *text, char *const environment[])
 {
     struct folder folder;
-    struct why why = {""};
+    struct error why = {0};
     char *out = NULL;
     size_t length = 0;
     folder_make(&folder);
@@ -188,7 +188,7 @@ static void sample_needs_three_lines(void)
     fill_in(text, "#data_plane_url", "rs.example.com");
     fill_in(text, "#write_key", "2bKey");
     fill_in(text, "#signature_key", SIGNATURE_1);
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = read_text(text, NULL, &why);
     CU_ASSERT_STRING_EQUAL(why.text, "");
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
@@ -211,7 +211,7 @@ static void sample_with_sections(void)
     fill_in(example, "#signature_key", SIGNATURE_2);
     for (char *hash; (hash = strchr(example, '#')) != NULL;)
         memmove(hash, hash + 1, strlen(hash));
-    struct why why = {""};
+    struct error why = {0};
     struct config *config = read_text(text, NULL, &why);
     CU_ASSERT_STRING_EQUAL(why.text, "");
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
@@ -236,7 +236,7 @@ static void sample_must_be_filled_in(void)
             line += *c == '\n' ? 1 : 0;
         char begin[100];
         snprintf(begin, sizeof begin, "~/closecrm.conf:%d: %.*s", line, (int)strlen(lines[i]) - 4, lines[i] + 2);
-        struct why why = {""};
+        struct error why = {0};
         CU_ASSERT_PTR_NULL(read_text(text, NULL, &why));
         CU_ASSERT_EQUAL(strncmp(why.text, begin, strlen(begin)), 0);
     }

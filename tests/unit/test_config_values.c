@@ -108,7 +108,7 @@ static void good_urls(void)
         {"file:///home/m\xc3\xbcller/events", "file:///home/m\xc3\xbcller/events"},
     };
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-        struct why why = {""};
+        struct error why = {0};
         char *url = url_data_plane(urls[i][0], &why);
         CU_ASSERT_STRING_EQUAL(why.text, "");
         CU_ASSERT_PTR_NOT_NULL_FATAL(url);
@@ -160,7 +160,7 @@ static void bad_urls(void)
         {"file:///", "must name a file, not a folder"},
     };
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-        struct why why = {""};
+        struct error why = {0};
         char *url = url_data_plane(urls[i][0], &why);
         if (strcmp(why.text, urls[i][1]) != 0)
             fprintf(stderr, "\n%s: %s\n", urls[i][0], why.text);
@@ -200,7 +200,7 @@ static void defaults_are_in_range(void)
     size_t count;
     const struct key *key = keys_all(&count);
     for (; count > 0; count--, key++) {
-        struct why why = {""};
+        struct error why = {0};
         if (key->standard[0] != '\0')
             CU_ASSERT_TRUE(value_is_good(key, key->standard, &why));
         CU_ASSERT_STRING_EQUAL(why.text, "");

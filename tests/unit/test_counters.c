@@ -37,7 +37,7 @@ static int remove_directory(void)
 static struct counters *open_in(const char *name)
 {
     char path[PATH_SIZE];
-    struct why why;
+    struct error why;
     path_join(path, directory, name);
     mkdir(path, 0700);
     struct counters *counters = counters_open(path, names, 2, &why);
@@ -105,7 +105,7 @@ static void test_a_new_source_gets_a_place(void)
 {
     static const char *const more[] = {"one", "three"};
     char path[PATH_SIZE];
-    struct why why;
+    struct error why;
     struct counters *old = open_in("new");
     path_join(path, directory, "new");
     struct counters *counters = counters_open(path, more, 2, &why);
@@ -181,7 +181,7 @@ static void test_answers_by_their_status(void)
 
 static void test_without_a_file_in_memory(void)
 {
-    struct why why;
+    struct error why;
     struct counters *counters = counters_open("/nonexistent/folder", names, 2, &why);
     CU_ASSERT_STRING_EQUAL(why.text, "/nonexistent/folder/counters.1: No such file or directory");
     CU_ASSERT_PTR_NOT_NULL_FATAL(counters);

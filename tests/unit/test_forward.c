@@ -118,7 +118,7 @@ static void an_empty_batch_is_known_in_any_letter_case(void)
 
 static void answers_are_described_with_their_words(void)
 {
-    struct why why;
+    struct error why;
     struct answer answer = answer_of(401, "invalid write key\n");
     outcome_describe(&answer, &why);
     CU_ASSERT_STRING_EQUAL(why.text, "the data plane answered 401 \"invalid write key\"");

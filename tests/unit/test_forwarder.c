@@ -45,7 +45,7 @@ static void rig_prepare(struct rig *rig)
 
 static void rig_run(struct rig *rig)
 {
-    struct why why;
+    struct error why;
     rig->queue = queue_open(&rig->made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->queue);
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
@@ -97,7 +97,7 @@ static enum queue_result result_of(struct sent *sent)
 }
 
 /* Sends a body made by hand and waits for its end. */
-static enum queue_result send_body(struct rig *rig, const char *body, struct why *why)
+static enum queue_result send_body(struct rig *rig, const char *body, struct error *why)
 {
     return queue_append(rig->queue, "one", body, strlen(body), clock_now() + PATIENCE_MS, why);
 }
@@ -266,7 +266,7 @@ static void delivered_after_the_wait_is_a_duplicate_then(void)
 static void versions_are_told_apart(void)
 {
     struct rig rig;
-    struct why why;
+    struct error why;
     rig_start(&rig);
     CU_ASSERT_EQUAL(send_body(&rig, VERSION_OF_EVENT("2024-01-01T00:00:01.000001", "a"), &why), QUEUE_STORED);
     CU_ASSERT_EQUAL(send_body(&rig, VERSION_OF_EVENT("2024-01-01T00:00:01.000001", "b"), &why), QUEUE_STORED);
@@ -322,7 +322,7 @@ static void a_twin_takes_the_place_of_a_withdrawn_one(void)
 static void dropped_is_stored_and_not_sent(void)
 {
     struct rig rig;
-    struct why why;
+    struct error why;
     rig_prepare(&rig);
     rig.made.source[0].drop = (struct strings){(char *[]){(char[]){"lead.*"}}, 1};
     rig_run(&rig);
@@ -334,7 +334,7 @@ static void dropped_is_stored_and_not_sent(void)
 static void an_unusable_body_is_told(void)
 {
     struct rig rig;
-    struct why why = {""};
+    struct error why = {0};
     rig_start(&rig);
     CU_ASSERT_EQUAL(send_body(&rig, "{\"event\":", &why), QUEUE_UNUSABLE);
     CU_ASSERT_STRING_NOT_EQUAL(why.text, "");
@@ -398,7 +398,7 @@ static void stopping_waits_for_the_batch_in_hand(void)
 static void a_good_key_is_told_from_a_wrong_one(void)
 {
     struct rig rig;
-    struct why why;
+    struct error why;
     rig_prepare(&rig);
     CU_ASSERT_TRUE(forward_try(&rig.made.config, &rig.made.source[0], &why));
     CU_ASSERT_STRING_EQUAL(why.text, "the data plane takes the write key");

@@ -62,7 +62,7 @@ static void an_empty_answer_counts_where_it_may(void)
 /* Starts the forwarder with these limits in milliseconds. */
 static void run_with(struct rig *rig, int64_t silence_ms, int64_t whole_ms)
 {
-    struct why why;
+    struct error why;
     struct post_limits limits = post_limits_usual;
     limits.silence_ms = silence_ms;
     limits.whole_ms = whole_ms;
@@ -211,7 +211,7 @@ static void *forward_a_while(void *context)
 static void append_to_two(struct rig *rig, const char *id)
 {
     struct event_text text = {0};
-    struct why why = {""};
+    struct error why = {0};
     event_make(&text, &(struct event_options){.id = id});
     CU_ASSERT_EQUAL(queue_append(rig->queue, "two", text.body.data, text.body.length, clock_now() + PATIENCE_MS, &why),
                     QUEUE_STORED);
@@ -223,7 +223,7 @@ static void append_to_two(struct rig *rig, const char *id)
 static void a_slow_source_holds_up_no_other(void)
 {
     struct rig rig;
-    struct why why;
+    struct error why;
     rig_prepare(&rig);
     rig_open(&rig);
     standin_fail(rig.standin,

@@ -52,7 +52,7 @@ static void one_refused_among_many_is_a_dead_letter_in_the_data_planes_words(voi
     enum { COUNT = 1000 };
     struct rig rig;
     struct letters letters = {0};
-    struct why why;
+    struct error why;
     rig_prepare(&rig);
     rig_open(&rig);
     standin_fail(
@@ -93,7 +93,7 @@ static void a_data_plane_that_refuses_everything_fills_no_dead_letters(void)
     CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 8, PATIENCE_MS));
     struct notes notes = {.tries = 0};
     for (moment deadline = clock_now() + PATIENCE_MS; !notes.operator_must_act && clock_now() < deadline;) {
-        struct why why;
+        struct error why;
         struct queue *queue = queue_open(&rig.made.config, &why);
         CU_ASSERT_TRUE(queue_notes(queue, "one", &notes, &why));
         queue_close(queue);

@@ -25,7 +25,7 @@ static void refuse(struct rig *rig, const char *marker, int status)
 static size_t letters_with(struct rig *rig, const char *words)
 {
     struct letters letters = {0};
-    struct why why;
+    struct error why;
     size_t count = 0;
     struct queue *queue = queue_open(&rig->made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
@@ -134,7 +134,7 @@ static void what_becomes_of_it_depends_on_status_and_others(void)
 /* As `check` does when it finds that the data plane takes the key. */
 static void tell_mended(struct rig *rig)
 {
-    struct why why;
+    struct error why;
     struct queue *queue = queue_open(&rig->made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
     CU_ASSERT_TRUE(forward_mended(&rig->made.config));

@@ -56,7 +56,7 @@ static void leave_trace(struct rig *rig, int deaths)
 
 static void run_with(struct rig *rig, int64_t starved_ms)
 {
-    struct why why;
+    struct error why;
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
     forwarder_limit(rig->forwarder, &post_limits_usual, starved_ms);
@@ -67,7 +67,7 @@ static void run_with(struct rig *rig, int64_t starved_ms)
 static bool is_dead_with(struct rig *rig, const char *words)
 {
     struct letters letters = {0};
-    struct why why;
+    struct error why;
     struct queue *queue = queue_open(&rig->made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
     bool good = queue_letters(queue, NULL, 0, 10, 1 << 20, &letters, &why) == 1 && letters.at[0].reason != NULL &&
@@ -168,7 +168,7 @@ static bool limit_memory(size_t more)
 static void append_hungry(struct rig *rig)
 {
     enum { VALUES = 4000000 };
-    struct why why;
+    struct error why;
     char *body = malloc(VALUES * 2 + 256);
     CU_ASSERT_PTR_NOT_NULL_FATAL(body);
     char *at = body + sprintf(body, "{\"event\":{\"object_type\":\"a\",\"action\":\"b\",\"id\":\"ev_big\",\"data\":[");

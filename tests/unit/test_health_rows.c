@@ -69,7 +69,7 @@ static void judge(size_t i, struct health *health)
                           .sources = 2};
     struct probed probed = {.known = rows[i].so != SO_NOT_PROBED, .good = true, .looked = clock_now()};
     if (rows[i].so == SO_NO_ROOM)
-        why_set(&facts.no_room, "no room at all");
+        error_set(&facts.no_room, "no room at all");
     if (rows[i].so == SO_QUEUE_FULL)
         facts.room.used = (uint64_t)FULL;
     if (rows[i].so == SO_PROBE_HANGS)

@@ -39,7 +39,7 @@ static void a_database_that_cannot_be_opened_is_tried_again(void)
     static char url[] = "http://127.0.0.1:9";
     static struct made_config made;
     static char directory[PATH_SIZE], state[PATH_SIZE];
-    struct why why = {""};
+    struct error why = {0};
     whole = sqlite3_vfs_find(NULL);
     refusing = *whole;
     refusing.zName = "refusing";

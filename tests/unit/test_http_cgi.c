@@ -13,7 +13,7 @@
 static void echo(void *context, struct request *request)
 {
     (void)context;
-    struct why why = {""};
+    struct error why = {0};
     const char *body;
     size_t length;
     char text[64];

@@ -18,7 +18,7 @@ static bool allows(const struct peers *peers, int family, const char *text)
 static void allows_those_listed(void)
 {
     struct peers peers;
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_TRUE_FATAL(peers_init(&peers, "10.0.0.1, 192.168.1.2,,2001:db8::1", &why));
     CU_ASSERT_TRUE(allows(&peers, AF_INET, "10.0.0.1"));
     CU_ASSERT_TRUE(allows(&peers, AF_INET, "192.168.1.2"));
@@ -33,7 +33,7 @@ static void allows_those_listed(void)
 static void allows_all_without_a_list(void)
 {
     struct peers peers;
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_TRUE_FATAL(peers_init(&peers, NULL, &why));
     CU_ASSERT_TRUE(allows(&peers, AF_INET, "10.0.0.2"));
     peers_free(&peers);
@@ -45,7 +45,7 @@ static void allows_all_without_a_list(void)
 static void refuses_what_is_no_address(void)
 {
     struct peers peers;
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_FALSE(peers_init(&peers, "10.0.0.1,localhost", &why));
     CU_ASSERT_STRING_EQUAL(why.text, "FCGI_WEB_SERVER_ADDRS: \"localhost\" is no IP address; write them separated by "
                                      "commas");

@@ -172,7 +172,7 @@ static void reads_bodies_in_pieces(void)
     const struct fake_variable *const cases[] = {announced, not_announced};
     for (size_t i = 0; i < 2; i++) {
         struct fake_request fake;
-        struct why why = {""};
+        struct error why = {0};
         const char *body;
         size_t length;
         fake_init(&fake, cases[i], "hello world", 11);
@@ -191,7 +191,7 @@ static void a_broken_stream_is_no_body(void)
 {
     static const struct fake_variable variables[] = {{0}};
     struct fake_request fake;
-    struct why why = {""};
+    struct error why = {0};
     const char *body;
     size_t length;
     fake_init(&fake, variables, "hello", 5);
@@ -207,7 +207,7 @@ static void announced_bodies_take_their_room_at_once(void)
     static const struct fake_variable variables[] = {{"CONTENT_LENGTH", "600"}, {0}};
     char text[600];
     struct fake_request fake;
-    struct why why = {""};
+    struct error why = {0};
     const char *body;
     size_t length;
     memset(text, 'x', sizeof text);

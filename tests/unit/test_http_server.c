@@ -40,7 +40,7 @@ void http_server_echo(char *out, size_t size, const char *body, size_t length)
 static bool take_body(struct request *request, const char **body, size_t *length)
 {
     static const int status[] = {[BODY_EMPTY] = 400, [BODY_SHORT] = 400, [BODY_TOO_LARGE] = 413, [BODY_NO_ROOM] = 503};
-    struct why why = {""};
+    struct error why = {0};
     enum body_result result = request_body(request, body, length, &why);
     if (result != BODY_OK)
         request_refuse(request, status[result], NULL, why.text);
@@ -101,7 +101,7 @@ static int serve(const struct http_limits *limits, struct held *held)
                                    {"/hold", hold, held, false},
                                    {"/blind", blind, NULL, false},
                                    {"/large", large, NULL, false}};
-    struct why why = {""};
+    struct error why = {0};
     struct http *http = http_start(limits, routes, sizeof routes / sizeof *routes, &why);
     if (http == NULL) {
         fprintf(stderr, "http_start: %s\n", why.text);

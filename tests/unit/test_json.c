@@ -8,7 +8,7 @@
 #include "tests/unit/test_transform_tools.h"
 
 /* depth arrays or objects inside one another. */
-static bool is_depth_taken(size_t depth, const char *open, const char *inside, const char *close, struct why *why)
+static bool is_depth_taken(size_t depth, const char *open, const char *inside, const char *close, struct error *why)
 {
     size_t opening = strlen(open);
     size_t closing = strlen(close);
@@ -26,7 +26,7 @@ static bool is_depth_taken(size_t depth, const char *open, const char *inside, c
 
 static void test_depth(void)
 {
-    struct why why;
+    struct error why;
     CU_ASSERT_TRUE(is_depth_taken(512, "[", "", "]", &why));
     CU_ASSERT_FALSE(is_depth_taken(513, "[", "", "]", &why));
     CU_ASSERT_STRING_EQUAL(why.text, "byte 512: more than 512 arrays and objects lie inside one another");
@@ -42,7 +42,7 @@ static void test_cut_anywhere(void)
 {
     static const char text[] =
         "{\"a\\u00e9\": [1.5e+3, true, null, \"\xE2\x82\xAC\\ud83d\\ude39 abcdefgh\"], \"b\": {}}";
-    struct why why;
+    struct error why;
     CU_ASSERT_TRUE(tool_is_json(text, sizeof text - 1, &why));
     for (size_t length = 0; length < sizeof text - 1; length++)
         CU_ASSERT_FALSE(tool_is_json(text, length, &why));
@@ -53,7 +53,7 @@ static void test_fault_at_every_place(void)
 {
     static const char faults[] = {'"', '\\', '\x01', '\x1F', '\0', '\x80', '\xFF'};
     char text[64];
-    struct why why;
+    struct error why;
     for (size_t length = 3; length < sizeof text; length++) {
         memset(text, 'a', length);
         text[0] = text[length - 1] = '"';
@@ -99,7 +99,7 @@ static void test_reasons(void)
         {"{} x", "byte 3: something follows after the end of the JSON text"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct why why = {""};
+        struct error why = {0};
         CU_ASSERT_FALSE(tool_is_json(cases[i].text, strlen(cases[i].text), &why));
         CU_ASSERT_STRING_EQUAL(why.text, cases[i].why);
     }
@@ -109,7 +109,7 @@ static void test_too_long(void)
 {
     struct json_document document;
     bool out_of_memory = true;
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_FALSE(json_read("", JSON_TEXT_MAX + 1, NULL, &document, &out_of_memory, &why));
     CU_ASSERT_FALSE(out_of_memory);
     CU_ASSERT_STRING_EQUAL(why.text, "a JSON text of 268435457 bytes is more than can be read");

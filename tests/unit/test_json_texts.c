@@ -420,7 +420,7 @@ static const struct text structure[] = {
 static void check_texts(const struct text *texts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct why why = {""};
+        struct error why = {0};
         bool taken = tool_is_json(texts[i].bytes, texts[i].length, &why);
         if (taken != texts[i].taken)
             printf("\n    %s: %s %s", texts[i].bytes, taken ? "was taken" : "was refused:", why.text);

@@ -13,7 +13,7 @@ static void check(const char *text, const char *expected, size_t replaced)
 {
     struct json_document document;
     bool out_of_memory;
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_TRUE_FATAL(json_read(text, strlen(text), NULL, &document, &out_of_memory, &why));
     CU_ASSERT_STRING_EQUAL(
         json_object_to_json_string_ext(document.root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
@@ -217,7 +217,7 @@ static void check_wanted(const char *text, const char *expected)
 {
     struct json_document document;
     bool out_of_memory;
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_TRUE_FATAL(json_read(text, strlen(text), is_wanted, &document, &out_of_memory, &why));
     CU_ASSERT_STRING_EQUAL(json_object_to_json_string_ext(document.root, JSON_C_TO_STRING_PLAIN), expected);
     json_document_free(&document);
@@ -232,7 +232,7 @@ static void test_unwanted_members(void)
 
     struct json_document document;
     bool out_of_memory;
-    struct why why;
+    struct error why;
     static const char faulty[] = "{\"a\":1,\"no\":{\"b\":[01]}}";
     CU_ASSERT_FALSE(json_read(faulty, sizeof faulty - 1, is_wanted, &document, &out_of_memory, &why));
 }

@@ -49,7 +49,7 @@ static void rig_stop(struct rig *rig)
 
 static struct queue *open_queue(const struct rig *rig)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&rig->made.config, &why);
     if (queue == NULL)
         fprintf(stderr, "%s\n", why.text);
@@ -61,7 +61,7 @@ static struct queue *open_queue(const struct rig *rig)
 static void append(const struct rig *rig, const char *source, const char *id)
 {
     struct event_text text = {.body = {.data = NULL}};
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = open_queue(rig);
     event_make(&text, &(struct event_options){.id = id, .lead = "lead_1"});
     CU_ASSERT_EQUAL(queue_append(queue, source, text.body.data, text.body.length, clock_now() + PATIENCE_MS, &why),
@@ -73,7 +73,7 @@ static void append(const struct rig *rig, const char *source, const char *id)
 static struct counts counts_of(const struct rig *rig, const char *source)
 {
     struct counts counts = {.waiting = UINT64_MAX};
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = open_queue(rig);
     CU_ASSERT_TRUE(queue_count(queue, source, &counts, &why));
     queue_close(queue);
@@ -82,7 +82,7 @@ static struct counts counts_of(const struct rig *rig, const char *source)
 
 static enum bounded forward_for(const struct rig *rig, int64_t ms)
 {
-    struct why why = {""};
+    struct error why = {0};
     return forward_bounded(&rig->made.config, clock_now() + ms, &why);
 }
 
@@ -148,7 +148,7 @@ static void the_deadline_ends_it(void)
 static void while_another_forwards_it_leaves(void)
 {
     struct rig rig;
-    struct why why = {""};
+    struct error why = {0};
     rig_start(&rig);
     append(&rig, "one", "ev_1");
     struct queue *other = open_queue(&rig);
@@ -164,7 +164,7 @@ static void while_another_forwards_it_leaves(void)
 static void a_queue_that_cannot_be_opened_is_told(void)
 {
     struct rig rig;
-    struct why why = {""};
+    struct error why = {0};
     char file[PATH_SIZE];
     rig_start(&rig);
     CU_ASSERT_TRUE(temporary_write(rig.directory, "file", 0600, "", 0));

@@ -21,7 +21,7 @@ struct scene {
 };
 
 static enum queue_result take(void *queue, const char *source, const char *body, size_t length, moment deadline,
-                              struct why *why)
+                              struct error *why)
 {
     (void)queue, (void)source, (void)body, (void)length, (void)deadline, (void)why;
     return QUEUE_STORED;
@@ -30,7 +30,7 @@ static enum queue_result take(void *queue, const char *source, const char *body,
 static void scene_start(struct scene *scene)
 {
     static char url[] = "http://127.0.0.1:9";
-    struct why why = {""};
+    struct error why = {0};
     made_config_init(&scene->made, url, url);
     gate_init(&scene->gate, &scene->made.config);
     scene->webhook = webhook_new_with(&scene->made.config, take, NULL, &why);

@@ -12,7 +12,7 @@
 
 static bool says(uid_t owner, const char *path, const char *words)
 {
-    struct why why = {""};
+    struct error why = {0};
     owner_why("the state directory", path, owner, &why);
     return strstr(why.text, words) != NULL;
 }

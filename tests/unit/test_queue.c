@@ -16,7 +16,7 @@ static struct events found;
 static int open_queue(void)
 {
     static char url[] = "http://127.0.0.1:9";
-    struct why why;
+    struct error why;
     made_config_init(&made, url, url);
     queue = queue_open(&made.config, &why);
     return queue == NULL;
@@ -179,7 +179,7 @@ static void full_takes_no_more(void)
     made.config.queue_max_bytes = 8;
     start(&a, "12345678", PATIENCE_MS);
     uint64_t id = take();
-    struct why why;
+    struct error why;
     CU_ASSERT_EQUAL(queue_append(queue, "one", "9", 1, clock_now() + PATIENCE_MS, &why), QUEUE_FULL);
     settle(id, VERDICT_DELIVERED, NULL);
     CU_ASSERT_EQUAL(appender_join(&a), QUEUE_STORED);

@@ -56,7 +56,7 @@ static void make_old(const char *name, const char *bytes, int seconds)
 static bool makes_backup(void)
 {
     char path[PATH_SIZE];
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
     path_join(path, directory, "copy");
@@ -103,7 +103,7 @@ static void what_may_be_anothers_stays(void)
 
 static void what_a_killed_restore_built_is_removed(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     queue_close(queue_open(&made.config, &why));
     make_old("state/queue.db.restored", "SQLite format 3", 0);
     make_old("state/queue.db.restored-journal", "x", 0);
@@ -118,7 +118,7 @@ static void what_a_killed_restore_built_is_removed(void)
 /* Whether the next opening of the queue takes away what a process was saving out of a database that was removed. */
 static bool takes_away_what_was_saved(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_TRUE(temporary_write(state, "displaced", 0600, "", 0));
     queue_close(queue_open(&made.config, &why));
     return !exists("state/rescuing-4711-0x1");
@@ -126,7 +126,7 @@ static bool takes_away_what_was_saved(void)
 
 static void what_a_living_process_saves_stays(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     char path[PATH_SIZE];
     path_join(path, directory, "state/rescuing-4711-0x1");
     queue_close(queue_open(&made.config, &why));

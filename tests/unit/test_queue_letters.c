@@ -42,7 +42,7 @@ static int remove_directory(void)
 
 static struct queue *open_queue(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     made.config.state_dir = state;
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_STRING_EQUAL(why.text, "");
@@ -76,7 +76,7 @@ static void set_clock(bool steady)
     CU_ASSERT_TRUE(temporary_write(state, "clock", 0600, text, (size_t)length));
 }
 
-static enum queue_result append(struct queue *queue, size_t length, struct why *why)
+static enum queue_result append(struct queue *queue, size_t length, struct error *why)
 {
     return queue_append(queue, "one", large, length, clock_now() + PATIENCE_MS, why);
 }
@@ -84,7 +84,7 @@ static enum queue_result append(struct queue *queue, size_t length, struct why *
 /* Appends events, which become dead letters; this queue owns the reading. */
 static void make_letters(struct queue *queue, size_t count, size_t length)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct events found = {0};
     for (size_t i = 0; i < count; i++)
         CU_ASSERT_EQUAL(append(queue, length, &why), QUEUE_STORED);
@@ -101,7 +101,7 @@ static void make_letters(struct queue *queue, size_t count, size_t length)
 static struct counts counts_of(struct queue *queue)
 {
     struct counts counts;
-    struct why why;
+    struct error why;
     CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
     return counts;
 }
@@ -109,7 +109,7 @@ static struct counts counts_of(struct queue *queue)
 static struct queue_room room_of(struct queue *queue)
 {
     struct queue_room room;
-    struct why why;
+    struct error why;
     CU_ASSERT_TRUE(queue_room(queue, &room, &why));
     return room;
 }
@@ -121,7 +121,7 @@ static void make_old_letters(const char *name, bool steady)
 {
     size_t done;
     uint64_t first = 1;
-    struct why why;
+    struct error why;
     struct queue *queue = open_new(name);
     make_letters(queue, 100, 10);
     CU_ASSERT_TRUE(queue_replay(queue, &first, 1, &done, &why));
@@ -133,7 +133,7 @@ static void make_old_letters(const char *name, bool steady)
 
 static void old_letters_end(void)
 {
-    struct why why;
+    struct error why;
     struct letters letters = {0};
     make_old_letters("end", true);
     struct queue *queue = open_queue();
@@ -160,7 +160,7 @@ static void old_letters_end(void)
  * alone is there then. */
 static void expect_all_kept(struct queue *queue)
 {
-    struct why why;
+    struct error why;
     CU_ASSERT_TRUE(queue_own(queue, &why));
     usleep(300000); /* it begins at once, and needs a few milliseconds */
     CU_ASSERT_EQUAL(counts_of(queue).ended, 0);
@@ -216,7 +216,7 @@ static void their_room_is_known(void)
 {
     const uint64_t two = 2, three = 3;
     size_t done;
-    struct why why;
+    struct error why;
     struct queue *queue = open_new("room");
     make_letters(queue, 3, LARGE);
     CU_ASSERT_EQUAL(room_of(queue).letters, 3 * (LARGE + 256));
@@ -242,7 +242,7 @@ static void their_room_is_known(void)
 /* More letters than the queue is large: events have three quarters of it, and the refusal says what fills it. */
 static void letters_never_make_the_queue_full(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     size_t taken = 0;
     made.config.queue_max_bytes = 64 << 20;
     struct queue *queue = open_new("full");
@@ -271,7 +271,7 @@ static void letters_never_make_the_queue_full(void)
 
 static void what_nobody_waits_for_is_forgotten(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     int64_t number, old_number;
     bool withdrawn;
     enum queue_answer answer;

@@ -17,7 +17,7 @@ static struct identity identity(unsigned char number, int64_t updated_us)
 /* The owner appends and settles one event. */
 static void settle(struct queue *owner, unsigned char number, int64_t updated_us, enum verdict_kind kind)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct events events = {0};
     CU_ASSERT_EQUAL(queue_append(owner, "one", "{}", 2, clock_now() + 10000, &why), QUEUE_STORED);
     CU_ASSERT_EQUAL_FATAL(queue_next(owner, "one", 0, 1, 100, &events, &why), 1);
@@ -35,7 +35,7 @@ static void others_see_what_was_settled(void)
 {
     char directory[PATH_SIZE], state[PATH_SIZE], url[] = "http://127.0.0.1:1";
     struct made_config made;
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_FATAL(temporary_make(directory));
     path_join(state, directory, "state"); /* the queue makes it: it must be this user's */
     made_config_init(&made, url, url);
@@ -81,7 +81,7 @@ static void a_queue_that_keeps_nothing_says_so(void)
 {
     char url[] = "http://127.0.0.1:1";
     struct made_config made;
-    struct why why = {""};
+    struct error why = {0};
     struct known known;
     const struct identity asked = identity(1, 0);
     made_config_init(&made, url, url);

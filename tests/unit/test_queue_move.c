@@ -42,7 +42,7 @@ static int remove_directory(void)
 
 static struct queue *open_queue(const char *name)
 {
-    struct why why = {""};
+    struct error why = {0};
     path_join(state, directory, name);
     made.config.state_dir = state;
     struct queue *queue = queue_open(&made.config, &why);
@@ -83,7 +83,7 @@ static void settle_many(struct queue *queue, const char *source, enum verdict_ki
                         int64_t updated_us)
 {
     static struct verdict verdicts[1024];
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, source, 0, count, 1 << 20, &found, &why), (int)count);
     for (size_t i = 0; i < count; i++)
         verdicts[i] = (struct verdict){.id = found.at[i].id,
@@ -99,7 +99,7 @@ static size_t count_known(struct queue *queue, const char *source, unsigned firs
 {
     static struct identity identities[1024];
     static struct known known[1024];
-    struct why why = {""};
+    struct error why = {0};
     size_t n = 0;
     for (size_t i = 0; i < count; i++)
         identities[i] = identity_of(first + (unsigned)i, updated_us);
@@ -112,7 +112,7 @@ static size_t count_known(struct queue *queue, const char *source, unsigned firs
 static struct counts counts_of(struct queue *queue, const char *source)
 {
     struct counts counts;
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_FATAL(queue_count(queue, source, &counts, &why));
     return counts;
 }
@@ -129,7 +129,7 @@ static void fill(struct queue *queue)
 
 static void check_all_is_moved(struct queue *queue, const char *when)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct counts one = counts_of(queue, "one"), two = counts_of(queue, "two");
     check(one.accepted == 0 && one.delivered == 0 && one.dead == 0 && one.waiting == 0,
           "%s: nothing counts for the old source: accepted %llu, delivered %llu, dead %llu, waiting %llu", when,
@@ -156,7 +156,7 @@ static void check_all_is_moved(struct queue *queue, const char *when)
 /* The owner's memory knows nothing of what the command writes: it must look. */
 static void who_forwards_sees_it_at_once(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct moved moved;
     struct queue *owner = open_queue("owner"), *command = open_queue("owner");
     CU_ASSERT_FATAL(queue_own(owner, &why));
@@ -180,7 +180,7 @@ static void who_forwards_sees_it_at_once(void)
 /* Both sources delivered the same event: the newer version counts, in memory and in the index. */
 static void the_newer_version_counts(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct moved moved;
     struct queue *queue = open_queue("newer");
     CU_ASSERT_FATAL(queue_own(queue, &why));
@@ -219,7 +219,7 @@ static bool move_and_die(int commit)
 {
     pid_t child = fork();
     if (child == 0) {
-        struct why why = {""};
+        struct error why = {0};
         struct moved moved;
         commits_left = commit;
         sqlite3_auto_extension((void (*)(void))hook_connection);
@@ -235,7 +235,7 @@ static bool move_and_die(int commit)
 
 static void killed_at_each_step_it_goes_on(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct moved moved;
     int commit = 0;
     bool died;
@@ -259,7 +259,7 @@ static void killed_at_each_step_it_goes_on(void)
 /* What is moved is older, and stands behind. */
 static void the_last_acceptance_stays(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct counts before = {0}, after = {0};
     struct moved moved;
     struct queue *queue = open_queue("accepted");

@@ -100,7 +100,7 @@ static void the_sketch(void)
 static void settle(struct queue *queue, uint64_t first, size_t count)
 {
     static struct verdict verdicts[AT_ONCE];
-    struct why why = {""};
+    struct error why = {0};
     struct events events = {0};
     bool stored = queue_append(queue, "one", "{}", 2, clock_now() + 10000, &why) == QUEUE_STORED;
     CU_ASSERT_FATAL(check(stored, "an event is appended: %s", why.text));
@@ -119,7 +119,7 @@ static size_t count_known_at_once(struct queue *queue, const char *source, uint6
 {
     static struct identity identities[AT_ONCE];
     static struct known known[AT_ONCE];
-    struct why why = {""};
+    struct error why = {0};
     size_t n = 0;
     for (size_t i = 0; i < count; i++)
         make_key(identities[i].key, first + i);
@@ -195,7 +195,7 @@ static void many_are_remembered(void)
 {
     char directory[PATH_SIZE], state[PATH_SIZE], path[PATH_SIZE], url[] = "http://127.0.0.1:1";
     struct made_config made;
-    struct why why = {""};
+    struct error why = {0};
     sqlite3 *db = NULL;
     CU_ASSERT_FATAL(temporary_make(directory));
     path_join(state, directory, "state");

@@ -142,7 +142,7 @@ static void all_that_can_be_read_is_there(void)
 {
     bool any;
     struct loss loss;
-    struct why why = {""};
+    struct error why = {0};
     make_damaged();
     copy_damaged("once");
     struct queue *queue = repair_rig_open(&rig);
@@ -194,7 +194,7 @@ static bool stop_at_changes(void)
 
 static void open_traced(void)
 {
-    struct why why;
+    struct error why;
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
         _exit(1);
     kill(getpid(), SIGSTOP); /* until its tracer has said what it wants to see */
@@ -273,7 +273,7 @@ static void check_disk_fails(int code, bool for_ever, unsigned stride)
     unsigned n = 1, refused = 0;
     for (bool failed = true; failed; n += stride) {
         char name[32];
-        struct why why = {""};
+        struct error why = {0};
         snprintf(name, sizeof name, "disk-%d-%d-%u", code, for_ever, n);
         copy_damaged(name);
         disk_fail(n, for_ever, code);
@@ -303,7 +303,7 @@ static void a_repair_meets_a_failing_disk(void)
 
 static void try_without_room(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     bool good = small_disk_mount(rig.directory, "12m");
     if (good) {
         copy_damaged("no-room");
@@ -347,7 +347,7 @@ static void several_processes_open_it_at_once(void)
         openers[i] = fork();
         if (openers[i] != 0)
             continue;
-        struct why why;
+        struct error why;
         struct queue *queue = NULL;
         for (moment deadline = clock_now() + REPAIR_PATIENCE_MS; queue == NULL && clock_now() < deadline;)
             queue = queue_open(&rig.made.config, &why);

@@ -59,7 +59,7 @@ static void use_state(const char *name)
 static void make_original(void)
 {
     char path[PATH_SIZE], text[400];
-    struct why why = {""};
+    struct error why = {0};
     sqlite3 *db = NULL;
     int yes = 1;
     use_state("original");
@@ -224,7 +224,7 @@ static enum phase phase_now(void)
 
 static void open_traced(void)
 {
-    struct why why;
+    struct error why;
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
         _exit(1);
     sqlite3_soft_heap_limit64(HEAP);
@@ -278,7 +278,7 @@ static void check_untouched(unsigned n, int code)
 static void check_repaired(unsigned n)
 {
     bool any;
-    struct why why = {""};
+    struct error why = {0};
     struct loss loss;
     struct queue *queue = queue_open(&made.config, &why);
     check(queue != NULL, "call %u: it can be opened then: %s", n, why.text);

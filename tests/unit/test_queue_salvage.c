@@ -30,7 +30,7 @@ static int tear_down(void)
 
 static void append(struct queue *queue, const char *source, int count)
 {
-    struct why why = {""};
+    struct error why = {0};
     char body[100];
     memset(body, 'x', sizeof body);
     for (int i = 0; i < count; i++)
@@ -70,7 +70,7 @@ static void identities_beyond_a_damaged_page_are_read(void)
     bool any;
     int left = 0;
     struct loss loss;
-    struct why why = {""};
+    struct error why = {0};
     repair_rig_use(&rig, "identities");
     queue_close(repair_rig_open(&rig));
     make_identities(identities);
@@ -96,7 +96,7 @@ static void events_of_sources_without_names_are_kept(void)
 {
     bool any;
     struct loss loss;
-    struct why why = {""};
+    struct error why = {0};
     struct counts counts;
     repair_rig_use(&rig, "names");
     struct queue *queue = repair_rig_open(&rig);
@@ -160,7 +160,7 @@ static void a_spoilt_sector_hides_nothing(void)
     path_join(good, rig.state, "queue.db");
     for (int round = 0; round < 16; round++) {
         char name[32];
-        struct why why = {""};
+        struct error why = {0};
         snprintf(name, sizeof name, "sector-%d", round);
         repair_rig_use(&rig, name);
         CU_ASSERT_EQUAL_FATAL(mkdir(rig.state, 0700), 0);
@@ -184,7 +184,7 @@ static void a_spoilt_sector_hides_nothing(void)
 /* SQLite would take it for the new database's. */
 static void the_log_of_a_missing_database_is_kept_apart(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct counts counts;
     char path[PATH_SIZE];
     for (int emptied = 0; emptied < 2; emptied++) {
@@ -211,7 +211,7 @@ static void a_missing_database_is_a_loss(void)
     bool any;
     char path[PATH_SIZE];
     struct loss loss;
-    struct why why = {""};
+    struct error why = {0};
     repair_rig_use(&rig, "missing");
     struct queue *queue = repair_rig_open(&rig);
     CU_ASSERT_TRUE(loss_read(rig.state, "one", &loss, &any, &why));
@@ -274,7 +274,7 @@ static void check_nothing_is_lost(struct queue *queue, const char *when)
     bool any;
     struct loss loss;
     struct known known;
-    struct why why = {""};
+    struct error why = {0};
     struct counts one = {0}, two = {0};
     struct letters letters = {0};
     const struct identity identity = {.key = {0x30}, .updated_us = 100};
@@ -317,7 +317,7 @@ static void a_lost_first_page_loses_nothing(void)
 /* With the table of their names, too: it is not known which events are whose. */
 static void without_names_nothing_is_given_to_a_wrong_source(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct counts counts;
     make_queue("first-and-names", 0);
     repair_rig_spoil(rig.state, repair_rig_page(rig.state, "source", "pagetype = 'leaf'", 0), 0x55);
@@ -335,7 +335,7 @@ static void without_names_nothing_is_given_to_a_wrong_source(void)
 static void a_name_that_stands_twice_is_no_obstacle(void)
 {
     static const unsigned char zeros[REPAIR_PAGE / 4];
-    struct why why = {""};
+    struct error why = {0};
     struct counts counts = {0};
     char path[PATH_SIZE];
     make_queue("names-twice", 0);

@@ -39,7 +39,7 @@ static int remove_directory(void)
 /* A state directory of the test's own. */
 static struct queue *open_new(const char *name)
 {
-    struct why why = {""};
+    struct error why = {0};
     path_join(state, directory, name);
     made.config.state_dir = state;
     struct queue *queue = queue_open(&made.config, &why);
@@ -51,7 +51,7 @@ static struct queue *open_new(const char *name)
 
 static struct queue *open_again(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
     return queue;
@@ -59,7 +59,7 @@ static struct queue *open_again(void)
 
 static void append(struct queue *queue, const char *source, const char *body)
 {
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_EQUAL(queue_append(queue, source, body, strlen(body), clock_now() + PATIENCE_MS, &why), QUEUE_STORED);
     CU_ASSERT_STRING_EQUAL(why.text, "");
 }
@@ -79,7 +79,7 @@ static struct verdict verdict_on(uint64_t id, enum verdict_kind kind, unsigned n
 
 static void settle(struct queue *queue, const char *source, struct verdict verdict)
 {
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_TRUE(queue_settle(queue, source, &verdict, 1, &why));
     CU_ASSERT_STRING_EQUAL(why.text, "");
 }
@@ -88,7 +88,7 @@ static struct known known_of(struct queue *queue, const char *source, unsigned n
 {
     struct known known = {.delivered = false};
     struct identity identity = numbered(number, 0);
-    struct why why;
+    struct error why;
     CU_ASSERT_TRUE(queue_known(queue, source, &identity, 1, &known, &why));
     return known;
 }
@@ -96,21 +96,21 @@ static struct known known_of(struct queue *queue, const char *source, unsigned n
 static struct counts counts_of(struct queue *queue, const char *source)
 {
     struct counts counts;
-    struct why why;
+    struct error why;
     CU_ASSERT_TRUE(queue_count(queue, source, &counts, &why));
     return counts;
 }
 
 static void own(struct queue *queue)
 {
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_TRUE(queue_own(queue, &why));
     CU_ASSERT_STRING_EQUAL(why.text, "");
 }
 
 static void events_survive_and_keep_their_order(void)
 {
-    struct why why;
+    struct error why;
     struct queue *queue = open_new("survive");
     append(queue, "one", "first");
     append(queue, "two", "other");
@@ -130,7 +130,7 @@ static void events_survive_and_keep_their_order(void)
 
 static void an_id_is_never_used_twice(void)
 {
-    struct why why;
+    struct error why;
     struct queue *queue = open_new("ids");
     own(queue);
     append(queue, "one", "a");
@@ -148,7 +148,7 @@ static void an_id_is_never_used_twice(void)
 
 static void settled_events_are_gone_counted_and_known(void)
 {
-    struct why why;
+    struct error why;
     struct queue *queue = open_new("settled");
     own(queue);
     for (int i = 0; i < 4; i++)
@@ -184,7 +184,7 @@ static void settled_events_are_gone_counted_and_known(void)
 
 static void dead_letters_are_kept_replayed_and_resolved(void)
 {
-    struct why why;
+    struct error why;
     struct letters letters = {0};
     size_t done;
     struct queue *queue = open_new("dead");
@@ -236,7 +236,7 @@ static void delivering_resolves_dead_letters_of_the_same_identity(void)
 
 static void notes_survive(void)
 {
-    struct why why;
+    struct error why;
     struct queue *queue = open_new("notes");
     struct notes notes = {.tries = 3,
                           .since_ms = 5,
@@ -261,7 +261,7 @@ static void notes_survive(void)
 
 static void one_process_owns_the_reading(void)
 {
-    struct why why;
+    struct error why;
     struct queue *first = open_new("own"), *second = open_again();
     own(first);
     CU_ASSERT_FALSE(queue_own(second, &why));
@@ -276,7 +276,7 @@ static void one_process_owns_the_reading(void)
 
 static void a_full_queue_takes_no_more(void)
 {
-    struct why why;
+    struct error why;
     struct queue *queue = open_new("full");
     made.config.queue_max_bytes = 1;
     CU_ASSERT_EQUAL(queue_append(queue, "one", "x", 1, clock_now() + PATIENCE_MS, &why), QUEUE_FULL);
@@ -288,7 +288,7 @@ static void a_full_queue_takes_no_more(void)
 
 static void others_cannot_get_in(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct stat status;
     char path[PATH_SIZE];
     struct queue *queue = open_new("private");
@@ -319,7 +319,7 @@ static void *append_many(void *context)
     struct crowd *crowd = context;
     for (unsigned i = 0; i < EACH; i++) {
         char body[32];
-        struct why why;
+        struct error why;
         int length = snprintf(body, sizeof body, "%u/%u", crowd->number, i);
         crowd->stored +=
             queue_append(crowd->queue, "one", body, (size_t)length, clock_now() + PATIENCE_MS, &why) == QUEUE_STORED;
@@ -350,7 +350,7 @@ static unsigned count_distinct(struct queue *queue, unsigned most)
     unsigned distinct = 0;
     unsigned char *seen = calloc(most, EACH);
     uint64_t after = 0;
-    struct why why;
+    struct error why;
     while (queue_next(queue, "one", after, 100, 65536, &found, &why) > 0) {
         for (size_t i = 0; i < found.count; i++) {
             char body[32] = "";
@@ -375,7 +375,7 @@ static void threads_and_processes_append_at_once(void)
         children[i] = fork();
         CU_ASSERT_TRUE_FATAL(children[i] >= 0);
         if (children[i] == 0) {
-            struct why why; /* a connection of its own: none may be carried over a fork */
+            struct error why; /* a connection of its own: none may be carried over a fork */
             struct queue *mine = queue_open(&made.config, &why);
             _exit(mine != NULL && append_crowd(mine, i * THREADS) == THREADS * EACH ? 0 : 1);
         }
@@ -400,7 +400,7 @@ static void count_fault(void *context, const char *fault)
 
 static void a_damaged_queue_is_moved_aside_and_salvaged(void)
 {
-    struct why why;
+    struct error why;
     size_t faults;
     unsigned reported = 0;
     char path[PATH_SIZE], body[2001];
@@ -448,7 +448,7 @@ static void a_damaged_queue_is_moved_aside_and_salvaged(void)
 
 static void a_backup_is_a_queue(void)
 {
-    struct why why;
+    struct error why;
     char path[PATH_SIZE];
     struct queue *queue = open_new("backup");
     append(queue, "one", "kept");
@@ -465,7 +465,7 @@ static void a_backup_is_a_queue(void)
 
 static void events_of_a_renamed_source_move(void)
 {
-    struct why why;
+    struct error why;
     struct moved moved;
     struct queue *queue = open_new("move");
     append(queue, "one", "a");

@@ -64,7 +64,7 @@ static void use_state(const char *name)
 
 static bool append(struct queue *queue, const char *body, size_t length)
 {
-    struct why why = {""};
+    struct error why = {0};
     enum queue_result result = queue_append(queue, "one", body, length, clock_now() + PATIENCE_MS, &why);
     return check(result == QUEUE_STORED, "an event is stored: %s", why.text);
 }
@@ -76,7 +76,7 @@ static pid_t start_bursts(void)
     pid_t child = fork();
     if (child != 0)
         return child;
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     bool good = queue != NULL;
     for (unsigned i = 0; good && i < BURSTS * BURST; i++) {
@@ -93,7 +93,7 @@ static pid_t start_bursts(void)
 static size_t take(struct queue *queue, bool settle)
 {
     struct verdict verdicts[64];
-    struct why why = {""};
+    struct error why = {0};
     int count = queue_next(queue, "one", 0, 64, (size_t)1 << 30, &found, &why);
     check(count >= 0, "reading works: %s", why.text);
     queue_woken(queue);
@@ -116,7 +116,7 @@ static void check_never_exposed(void)
 static void processes_append_in_bursts(void)
 {
     pid_t writers[WRITERS];
-    struct why why = {""};
+    struct error why = {0};
     size_t taken = 0;
     use_state("bursts");
     for (unsigned i = 0; i < WRITERS; i++)
@@ -143,7 +143,7 @@ static void processes_append_in_bursts(void)
 /* Much in a short time: the log is made to begin anew, and with the writers held off. */
 static void the_log_stays_short(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct stat log;
     char path[PATH_SIZE];
     char *body = calloc(1, LARGE);
@@ -167,7 +167,7 @@ static void the_log_stays_short(void)
 
 static void a_checkpoint_only_when_something_was_committed(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct checkpointer checkpointer;
     use_state("alone");
     struct queue *queue = queue_open(&made.config, &why);

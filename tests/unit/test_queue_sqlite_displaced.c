@@ -49,7 +49,7 @@ static int tear_down(void)
 
 static struct queue *open_well(const char *name)
 {
-    struct why why = {""};
+    struct error why = {0};
     path_join(state, directory, name);
     struct queue *queue = queue_open(&made.config, &why);
     check(queue != NULL, "it can be opened: %s", why.text);
@@ -58,7 +58,7 @@ static struct queue *open_well(const char *name)
 }
 
 /* Bodies are numbers, two digits. */
-static enum queue_result append_saying(struct queue *queue, unsigned number, struct why *why)
+static enum queue_result append_saying(struct queue *queue, unsigned number, struct error *why)
 {
     char body[16];
     int length = snprintf(body, sizeof body, "%02u", number);
@@ -68,14 +68,14 @@ static enum queue_result append_saying(struct queue *queue, unsigned number, str
 static void append(struct queue *queue, unsigned first, unsigned count)
 {
     for (unsigned i = first; i < first + count; i++) {
-        struct why why = {""};
+        struct error why = {0};
         check(append_saying(queue, i, &why) == QUEUE_STORED, "number %u is stored: %s", i, why.text);
     }
 }
 
 static void check_refused(struct queue *queue, unsigned number, const char *words)
 {
-    struct why why = {""};
+    struct error why = {0};
     enum queue_result result = append_saying(queue, number, &why);
     check(result == QUEUE_BROKEN && strstr(why.text, words) != NULL, "%d: %s", result, why.text);
 }
@@ -89,7 +89,7 @@ static struct identity identity_of(unsigned number)
 
 static size_t look(struct queue *queue, uint64_t id[NUMBERS], unsigned times[NUMBERS])
 {
-    struct why why = {""};
+    struct error why = {0};
     memset(times, 0, NUMBERS * sizeof *times);
     int count = queue_next(queue, "one", 0, 1000, 1 << 20, &found, &why);
     check(count >= 0, "it can be read: %s", why.text);
@@ -115,7 +115,7 @@ static void settle(struct queue *queue, unsigned number, enum verdict_kind kind)
 {
     uint64_t id[NUMBERS] = {0};
     unsigned times[NUMBERS];
-    struct why why = {""};
+    struct error why = {0};
     look(queue, id, times);
     struct verdict verdict = {
         .id = id[number], .kind = kind, .identity = identity_of(number), .remember = true, .reason = "of the test"};
@@ -126,14 +126,14 @@ static bool is_delivered(struct queue *queue, unsigned number)
 {
     struct identity identity = identity_of(number);
     struct known known = {.delivered = false};
-    struct why why = {""};
+    struct error why = {0};
     check(queue_known(queue, "one", &identity, 1, &known, &why), "it can be asked: %s", why.text);
     return known.delivered;
 }
 
 static void own(struct queue *queue)
 {
-    struct why why = {""};
+    struct error why = {0};
     check(queue_own(queue, &why), "it can be owned: %s", why.text);
 }
 
@@ -169,7 +169,7 @@ static void wait_until_saved(struct queue *queue)
 static void check_removed(const char *name, const char *const *names, bool owned)
 {
     struct counts counts;
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = open_well(name);
     if (owned)
         own(queue);
@@ -262,7 +262,7 @@ static void an_earlier_copy_is_put_over_it(void)
     uint64_t letter;
     size_t done = 0;
     struct letters letters = {0};
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = open_well("replaced");
     path_join(copy, directory, "copy.db");
     own(queue);
@@ -302,7 +302,7 @@ static void an_earlier_copy_is_put_over_it(void)
 /* A process that appends, tells, waits until files are gone, appends once more and lets go. */
 static void live(unsigned first, int says, int told)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     char word = 'w';
     bool good = queue != NULL;
@@ -403,13 +403,13 @@ static void another_directory_is_put_there(void)
 static void the_forward_lock_is_removed(void)
 {
     static const char *const lock[] = {"forward.lock", NULL};
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = open_well("forward"), *second = open_well("forward");
     own(queue);
     remove_files(lock);
     check(!queue_own(second, &why), "only one forwards");
     bool owned = false;
-    struct why words;
+    struct error words;
     CU_ASSERT(queue_is_owned(second, &owned, &words, &why) && owned);
     queue_close(queue);
     check(queue_own(second, &why), "the other one may, once the first has ended: %s", why.text);
@@ -441,7 +441,7 @@ static void a_directory_stands_where_a_file_should(void)
     char path[PATH_SIZE];
     queue_close(open_well("kinds"));
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++) {
-        struct why why = {""};
+        struct error why = {0};
         path_join(path, state, locks[i]);
         unlink(path);
         CU_ASSERT_EQUAL(mkdir(path, 0700), 0);

@@ -61,7 +61,7 @@ static void use_state(const char *name, unsigned number)
 
 static struct queue *open_well(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     check(queue != NULL, "it can be opened: %s", why.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
@@ -69,7 +69,7 @@ static struct queue *open_well(void)
 }
 
 /* Bodies are "body N", and then some, so that they take more than one page together. */
-static enum queue_result append_saying(struct queue *queue, unsigned number, struct why *why)
+static enum queue_result append_saying(struct queue *queue, unsigned number, struct error *why)
 {
     char body[1500];
     memset(body, 'x', sizeof body);
@@ -79,7 +79,7 @@ static enum queue_result append_saying(struct queue *queue, unsigned number, str
 
 static enum queue_result append(struct queue *queue, unsigned number)
 {
-    struct why why = {""};
+    struct error why = {0};
     return append_saying(queue, number, &why);
 }
 
@@ -92,7 +92,7 @@ struct there {
 static void look(struct queue *queue, struct there *there)
 {
     uint64_t after = 0;
-    struct why why = {""};
+    struct error why = {0};
     int count;
     memset(there, 0, sizeof *there);
     while ((count = queue_next(queue, "one", after, 100, 1 << 20, &found, &why)) > 0) {
@@ -119,7 +119,7 @@ static void note_fault(void *context, const char *fault)
 static void check_integrity(struct queue *queue)
 {
     size_t faults = 0;
-    struct why why = {""};
+    struct error why = {0};
     check(queue_check(queue, note_fault, NULL, &faults, &why) && faults == 0, "the database is whole: %s", why.text);
 }
 
@@ -188,7 +188,7 @@ static void an_append_meets_too_little_memory(void)
         said[2 * i] = append(queue, 2 * i);
         sqlite3_hard_heap_limit64(0);
         refused += said[2 * i] != QUEUE_STORED;
-        struct why why = {""};
+        struct error why = {0};
         said[2 * i + 1] = append_saying(queue, 2 * i + 1, &why);
         check(said[2 * i + 1] == QUEUE_STORED, "with %u bytes refused, with memory it works again: %s", 256 * i,
               why.text);
@@ -207,7 +207,7 @@ static void check_opening_fails(const char *name, int code, bool with_event)
     bool failed = true;
     unsigned n;
     for (n = 1; failed && n < CALLS_MOST; n++) {
-        struct why why = {""};
+        struct error why = {0};
         enum queue_result said[2] = {QUEUE_BROKEN, QUEUE_BROKEN};
         use_state(name, n);
         if (with_event) {
@@ -257,7 +257,7 @@ static void check_settled(bool said, unsigned n)
     struct known known[3] = {{.delivered = false}};
     struct identity identities[3] = {numbered(0), numbered(1), numbered(2)};
     struct counts counts;
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = open_well();
     CU_ASSERT_TRUE(queue_own(queue, &why));
     look(queue, &there);
@@ -279,7 +279,7 @@ static void check_settling_fails(const char *name, int code, bool for_ever)
 {
     unsigned failures = 0;
     for (unsigned n = 1; n <= 20; n++) {
-        struct why why = {""};
+        struct error why = {0};
         use_state(name, n);
         struct queue *queue = open_well();
         CU_ASSERT_TRUE(queue_own(queue, &why));
@@ -341,7 +341,7 @@ static void *append_some(void *context)
 static void settle_some(struct queue *queue, unsigned most)
 {
     uint64_t after = 0;
-    struct why why = {""};
+    struct error why = {0};
     for (unsigned settled = 0; settled < most;) {
         unsigned number = 0;
         if (queue_next(queue, "one", after, 1, 1 << 20, &found, &why) != 1)
@@ -360,7 +360,7 @@ static void record_work(void)
 {
     pthread_t threads[THREADS];
     struct writer writers[THREADS];
-    struct why why = {""};
+    struct error why = {0};
     use_state("power", 0);
     struct queue *queue = open_well();
     disk_record(state);
@@ -379,7 +379,7 @@ static void check_cut(size_t cut, unsigned random)
 {
     struct there there;
     struct known known;
-    struct why why = {""};
+    struct error why = {0};
     use_state("cut", (unsigned)cut);
     CU_ASSERT_EQUAL_FATAL(mkdir(state, 0700), 0);
     disk_after_cut(state, cut, random);

@@ -50,7 +50,7 @@ static int tear_down(void)
 static bool append(struct queue *queue, unsigned writer, unsigned number)
 {
     char body[100];
-    struct why why = {""};
+    struct error why = {0};
     int length = snprintf(body, sizeof body, "%u/%u", writer, number);
     enum queue_result result = queue_append(queue, "one", body, (size_t)length, clock_now() + PATIENCE_MS, &why);
     return check(result == QUEUE_STORED, "writer %u stores number %u: %s", writer, number, why.text);
@@ -60,7 +60,7 @@ static bool append(struct queue *queue, unsigned writer, unsigned number)
 static bool look_with_a_second_queue(void)
 {
     struct counts counts;
-    struct why why = {""};
+    struct error why = {0};
     struct queue *second = queue_open(&made.config, &why);
     bool good = second != NULL && queue_count(second, "one", &counts, &why);
     if (second != NULL)
@@ -78,7 +78,7 @@ static bool has_read_lock(const char *name)
 
 static void the_locks_stay(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     char copy[PATH_SIZE];
     path_join(state, directory, "stay");
     struct queue *queue = queue_open(&made.config, &why);
@@ -99,7 +99,7 @@ static void the_locks_stay(void)
  * so and waits for its end. */
 static void live(int told, int says)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     bool good = queue != NULL;
     for (unsigned i = 0; good && i < 10; i++) {
@@ -138,7 +138,7 @@ static void note_fault(void *context, const char *fault)
 
 static void check_stored(unsigned wanted)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
     int count = queue_next(queue, "one", 0, 1000, 1 << 20, &found, &why);
@@ -210,7 +210,7 @@ static void while_it_syncs(void)
 /* Appends, the first time with a slow disk. Ends with 0 when all was stored. */
 static void append_slowly(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     bool good = queue != NULL;
     for (unsigned i = 0; good && i < EACH; i++) {
@@ -227,7 +227,7 @@ static void append_slowly(void)
 /* Reads when asked, by way of a second queue too, and appends then. */
 static void read_when_asked(int asked, int answer)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     char word;
     bool good = queue != NULL && read(asked, &word, 1) == 1 && look_with_a_second_queue() && write(answer, "a", 1) == 1;

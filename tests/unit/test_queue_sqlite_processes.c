@@ -51,7 +51,7 @@ static void use_state(const char *name, unsigned number)
 static bool append(struct queue *queue, unsigned writer, unsigned number)
 {
     char body[900];
-    struct why why = {""};
+    struct error why = {0};
     memset(body, 'x', sizeof body);
     snprintf(body, sizeof body, "%u/%u", writer, number);
     memcpy(body + sizeof body - 3, "end", 3);
@@ -68,7 +68,7 @@ static pid_t start_writer(unsigned writer, unsigned count)
     pid_t child = fork();
     if (child != 0)
         return child;
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     bool good = queue != NULL;
     if (!good)
@@ -93,7 +93,7 @@ static void a_new_queue_is_opened_by_all_at_once(void)
 {
     for (unsigned round = 0; round < ROUNDS; round++) {
         pid_t openers[OPENERS];
-        struct why why = {""};
+        struct error why = {0};
         struct counts counts = {.accepted = 0};
         use_state("new", round);
         for (unsigned i = 0; i < OPENERS; i++)
@@ -123,7 +123,7 @@ static void take(const struct event *event, unsigned next[WRITERS], uint64_t *la
 static void settle(struct queue *queue)
 {
     struct verdict verdicts[64];
-    struct why why = {""};
+    struct error why = {0};
     for (size_t i = 0; i < found.count; i++)
         verdicts[i] = (struct verdict){.id = found.at[i].id, .kind = VERDICT_DROPPED};
     check(queue_settle(queue, "one", verdicts, found.count, &why), "settling works: %s", why.text);
@@ -136,7 +136,7 @@ static void read_while_others_commit(void)
     pid_t writers[WRITERS];
     unsigned next[WRITERS] = {0}, taken = 0;
     uint64_t last = 0;
-    struct why why = {""};
+    struct error why = {0};
     use_state("read", 0);
     for (unsigned i = 0; i < WRITERS; i++)
         writers[i] = start_writer(i, EACH);
@@ -187,7 +187,7 @@ struct watcher {
 static void *watch(void *context)
 {
     struct watcher *watcher = context;
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = queue_open(&made.config, &why);
     while (queue != NULL && !atomic_load(&watcher->done)) {
         struct counts counts;
@@ -207,7 +207,7 @@ static void threads_append_while_one_settles_and_one_looks(void)
     struct watcher watcher = {.done = false};
     unsigned next[WRITERS] = {0}, taken = 0;
     uint64_t last = 0;
-    struct why why = {""};
+    struct error why = {0};
     use_state("threads", 0);
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);

@@ -70,7 +70,7 @@ static int tear_down(void)
 
 static struct queue *open_new(const char *name)
 {
-    struct why why = {""};
+    struct error why = {0};
     path_join(state, directory, name);
     made.config.state_dir = state;
     struct queue *queue = queue_open(&made.config, &why);
@@ -79,7 +79,7 @@ static struct queue *open_new(const char *name)
     return queue;
 }
 
-static enum queue_result append(struct queue *queue, size_t length, struct why *why)
+static enum queue_result append(struct queue *queue, size_t length, struct error *why)
 {
     static char body[LARGE];
     memset(body, 'x', sizeof body);
@@ -95,7 +95,7 @@ static struct identity numbered(uint64_t number)
 
 static size_t make_verdicts(struct queue *queue, enum verdict_kind kind, struct verdict *verdicts, size_t most)
 {
-    struct why why = {""};
+    struct error why = {0};
     int count = queue_next(queue, "one", 0, most, (size_t)1 << 30, &found, &why);
     check(count > 0, "it can be read: %s", why.text);
     for (int i = 0; i < count; i++)
@@ -107,14 +107,14 @@ static size_t make_verdicts(struct queue *queue, enum verdict_kind kind, struct 
 static struct counts counts_of(struct queue *queue)
 {
     struct counts counts;
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
     return counts;
 }
 
 static bool has_room_within(struct queue *queue, int64_t ms)
 {
-    struct why words;
+    struct error words;
     moment deadline = clock_now() + ms;
     while (!queue_has_room(queue, &words) && clock_now() < deadline)
         usleep(10000);
@@ -128,21 +128,21 @@ static void an_append_says_what_is_full(void)
     struct queue *queue = open_new("words"), *other = open_new("words");
     static const int codes[] = {SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC};
     for (size_t i = 0; i < ROWS * 2; i++) {
-        struct why why = {""};
+        struct error why = {0};
         disk_fail_with(1, true, codes[i % 2], table[i / 2].error);
         enum queue_result result = append(queue, 1000, &why);
         disk_fail(0, false, SQLITE_OK);
         /* In one process a log that cannot be synced may never be asked to be. */
         check(result == QUEUE_FULL && strstr(why.text, table[i / 2].words) == why.text, "errno %d: %d: %s",
               table[i / 2].error, (int)result, why.text);
-        struct why words = {""};
+        struct error words = {0};
         CU_ASSERT_FALSE(queue_has_room(other, &words)); /* all processes know */
         check(strstr(words.text, table[i / 2].words) == words.text, "errno %d: %s", table[i / 2].error, words.text);
         check(append(queue, 1000, &why) == QUEUE_STORED, "and then it works again");
         CU_ASSERT_TRUE(queue_has_room(other, &words));
     }
     queue_close(other);
-    struct why why = {""};
+    struct error why = {0};
     disk_fail_with(1, true, SQLITE_IOERR_WRITE, EIO);
     CU_ASSERT_EQUAL(append(queue, 1000, &why), QUEUE_BROKEN); /* a failing disk is not a full one */
     disk_fail_with(1, true, SQLITE_FULL, 0);
@@ -156,7 +156,7 @@ static void a_settling_gives_up_the_reserve(void)
 {
     for (size_t i = 0; i < ROWS; i++) {
         char name[32];
-        struct why why = {""}, words = {""};
+        struct error why = {0}, words = {0};
         struct verdict verdict;
         snprintf(name, sizeof name, "settle-%zu", i);
         struct queue *queue = open_new(name);
@@ -196,7 +196,7 @@ static void check_parts(struct queue *queue, const struct verdict *verdicts, siz
           (unsigned long long)counts.waiting);
     for (size_t i = 0; i < count; i++) {
         struct known known;
-        struct why why = {""};
+        struct error why = {0};
         CU_ASSERT_TRUE(queue_known(queue, "one", &verdicts[i].identity, 1, &known, &why));
         dead += known.dead;
     }
@@ -206,7 +206,7 @@ static void check_parts(struct queue *queue, const struct verdict *verdicts, siz
 static void a_settling_that_does_not_fit_is_halved(void)
 {
     static struct verdict verdicts[EVENTS];
-    struct why why = {""};
+    struct error why = {0};
     unsigned tries = 0;
     bool settled = false;
     struct queue *queue = open_new("halves");
@@ -237,7 +237,7 @@ static void a_settling_that_does_not_fit_is_halved(void)
 static void deleting_needs_little_room(void)
 {
     static struct verdict verdicts[EVENTS];
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = open_new("small");
     for (size_t i = 0; i < EVENTS; i++)
         CU_ASSERT_EQUAL(append(queue, LARGE, &why), QUEUE_STORED);
@@ -260,7 +260,7 @@ static void deleting_needs_little_room(void)
 static unsigned fill_under_limit(void)
 {
     struct rlimit limit = {(rlim_t)16 << 20, (rlim_t)16 << 20};
-    struct why why = {""};
+    struct error why = {0};
     static struct verdict verdicts[1000];
     unsigned stored = 0;
     setrlimit(RLIMIT_FSIZE, &limit);
@@ -307,7 +307,7 @@ static void a_limit_on_files_stops_accepting_only(void)
  * stands in the log only is not lost. */
 static void a_log_is_left(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = open_new("log");
     for (size_t i = 0; i < 10; i++)
         CU_ASSERT_EQUAL(append(queue, LARGE, &why), QUEUE_STORED);
@@ -337,7 +337,7 @@ static void a_log_is_left(void)
 static void a_removed_reserve_comes_back(void)
 {
     char reserve[PATH_SIZE];
-    struct why why = {""};
+    struct error why = {0};
     struct queue *queue = open_new("reserve-removed");
     CU_ASSERT_TRUE(queue_own(queue, &why));
     CU_ASSERT_EQUAL(append(queue, 10, &why), QUEUE_STORED);

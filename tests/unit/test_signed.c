@@ -20,7 +20,7 @@
 #define BODY "{\"event\":{}}"
 
 static enum queue_result store(void *queue, const char *source, const char *body, size_t length, moment deadline,
-                               struct why *why)
+                               struct error *why)
 {
     int *times = queue;
     (void)source, (void)body, (void)length, (void)deadline, (void)why;
@@ -55,7 +55,7 @@ static void begin(struct scene *scene, size_t sources)
 /* A process of its own, as after a restart. */
 static void start(struct scene *scene)
 {
-    struct why why;
+    struct error why;
     webhook_free(scene->webhook);
     scene->webhook = webhook_new_with(&scene->config, store, &scene->stored, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(scene->webhook);
@@ -91,7 +91,7 @@ static int post(struct scene *scene, bool is_signed)
 
 static void store_key(const struct scene *scene, const char *source, const char *subscription)
 {
-    struct why why;
+    struct error why;
     struct held_key key = {.created_ms = 1};
     snprintf(key.source, sizeof key.source, "%s", source);
     snprintf(key.subscription, sizeof key.subscription, "%s", subscription);
@@ -206,7 +206,7 @@ static void several_sources_and_a_key_less(void)
 static void the_database_notes_it_too(void)
 {
     struct scene scene;
-    struct why why = {""}, words = {""};
+    struct error why = {0}, words = {0};
     begin(&scene, 1);
     scene.config.queue = QUEUE_SQLITE;
     scene.config.queue_max_bytes = 1 << 30;
@@ -235,7 +235,7 @@ static bool is_second(const void *context, const char *id)
 static void the_note_follows_the_subscriptions(void)
 {
     struct scene scene;
-    struct why why, words = {""};
+    struct error why, words = {0};
     begin(&scene, 2);
     const struct source *acme = &scene.source[0], *beta = &scene.source[1];
     store_key(&scene, "acme", "whsub_1");

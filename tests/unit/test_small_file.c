@@ -31,7 +31,7 @@ static int remove_directory(void)
 static int write_often(int writer)
 {
     char text[64];
-    struct why why = {""};
+    struct error why = {0};
     snprintf(text, sizeof text, "writer = %d\nend = %d\n", writer, writer);
     for (int i = 0; i < ROUNDS; i++) {
         if (!small_file_replace(directory, "noted", text, &why))
@@ -44,7 +44,7 @@ static int write_often(int writer)
 static void several_processes_may_write_the_same_one(void)
 {
     pid_t writers[WRITERS];
-    struct why why = {""};
+    struct error why = {0};
     fflush(NULL);
     for (int i = 0; i < WRITERS; i++) {
         writers[i] = fork();
@@ -80,7 +80,7 @@ static void make_old(const char *name, int seconds)
 
 static void what_a_killed_one_left_is_removed(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     make_old(".a1b2c3.kept.new", 7200);
     make_old("kept.new", 7200);
     make_old(".d4e5f6.kept.new", 60);
@@ -96,7 +96,7 @@ static void what_a_killed_one_left_is_removed(void)
 
 static void a_name_may_have_a_folder(void)
 {
-    struct why why = {""};
+    struct error why = {0};
     char path[SMALL_PATH];
     CU_ASSERT_TRUE(small_directory(path, directory, "folder", &why));
     CU_ASSERT_TRUE(small_file_replace(directory, "folder/inside", "a = 1\n", &why));

@@ -235,7 +235,7 @@ static void test_metrics(void)
 static void test_a_locked_source(void)
 {
     char folder[PATH_SIZE], note[PATH_SIZE];
-    struct why why = {""};
+    struct error why = {0};
     CU_ASSERT_TRUE(signed_note(rig.state, "two", "whsub_9", &why));
     ask("GET", "/status", "format=json", STATUS_RIGHT, NULL);
     CU_ASSERT_TRUE(shows("\"name\": \"two\", \"state\": \"bad\", \"words\": \"Nothing is let in, and Close keeps its "
@@ -277,7 +277,7 @@ static void test_before_the_stages_stand(void)
 static void test_without_a_durable_queue(void)
 {
     static const char *const names[] = {"one", "two"};
-    struct why why;
+    struct error why;
     struct status *good = rig.status;
     struct watchers own = {counters_open(NULL, names, 2, &why), recent_open(NULL)};
     rig.made.config.queue = QUEUE_NONE;

@@ -62,12 +62,12 @@ static void nobody_forwards(void)
 {
     wait_long();
     facts.is_owned = false;
-    why_set(&facts.owner, "none since then");
+    error_set(&facts.owner, "none since then");
 }
 
 static void lose_key(void)
 {
-    why_set(&one->locked, "the key of whsub_1 is not held");
+    error_set(&one->locked, "the key of whsub_1 is not held");
 }
 
 static void pause_subscription(void)
@@ -83,7 +83,7 @@ static void refuse_for_want_of_room(void)
 
 static void have_no_room(void)
 {
-    why_set(&facts.no_room, "the disk is full: make room on the disk");
+    error_set(&facts.no_room, "the disk is full: make room on the disk");
 }
 
 static void fill_queue(void)
@@ -111,7 +111,7 @@ static void have_letters_that_end(void)
 static void break_queue(void)
 {
     facts.queue_works = false;
-    why_set(&facts.queue_why, "it is gone");
+    error_set(&facts.queue_why, "it is gone");
 }
 
 static void forget_cron(void)

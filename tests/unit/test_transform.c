@@ -33,7 +33,7 @@ static void check_made(const char *body, const char *member, const char *name)
 
 static struct parsed *parse(const char *body)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct parsed *parsed = transform_parse(body, strlen(body), NULL, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(parsed);
     return parsed;
@@ -406,7 +406,7 @@ static void test_refused(void)
          "event.object_type is missing, blank or not a string"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct why why = {""};
+        struct error why = {0};
         bool out_of_memory = true;
         CU_ASSERT_PTR_NULL(transform_parse(cases[i][0], strlen(cases[i][0]), &out_of_memory, &why));
         CU_ASSERT_FALSE(out_of_memory);

@@ -141,7 +141,7 @@ static void mutate(struct mutant *mutant, const char *other)
 /* Whether both readers agree; taken says whether ours takes it. JSON allows names with a NUL, ours does not. */
 static bool agree(const char *text, size_t length, bool *taken)
 {
-    struct why why = {""};
+    struct error why = {0};
     *taken = tool_is_json(text, length, &why);
     bool theirs = is_strict_json((struct slice){text, length});
     bool same = *taken == theirs || strstr(why.text, "a name holds \\u0000") != NULL;
@@ -158,7 +158,7 @@ static bool run(const char *bytes, size_t length, const struct rules *rules, boo
     bool taken;
     CU_ASSERT_TRUE(agree(bytes, length, &taken));
     for (int i = 0; i < 2; i++) {
-        struct why why = {""};
+        struct error why = {0};
         bool out_of_memory;
         struct parsed *parsed = transform_parse(bytes, length, &out_of_memory, &why);
         CU_ASSERT_FALSE(out_of_memory);

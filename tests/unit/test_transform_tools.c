@@ -14,7 +14,7 @@
 char *tool_message(const char *body, size_t length, const struct rules *rules, bool newer_version)
 {
     static const struct rules none;
-    struct why why = {""};
+    struct error why = {0};
     struct parsed *parsed = transform_parse(body, length, NULL, &why);
     if (parsed == NULL)
         printf("\n    %s", why.text);
@@ -49,7 +49,7 @@ void tool_check_member(const char *body, const char *name, const char *expected)
     free(text);
 }
 
-bool tool_is_json(const char *bytes, size_t length, struct why *why)
+bool tool_is_json(const char *bytes, size_t length, struct error *why)
 {
     /* Exactly as long as the text, so that the sanitizers see a reader that goes beyond it. */
     char *copy = malloc(length > 0 ? length : 1);

@@ -17,7 +17,7 @@ char *tool_member(const char *body, const char *name);
 void tool_check_member(const char *body, const char *name, const char *expected);
 
 /* Whether the strict reader takes a text; why says why not. */
-bool tool_is_json(const char *bytes, size_t length, struct why *why);
+bool tool_is_json(const char *bytes, size_t length, struct error *why);
 
 /* A file of the source tree, NUL-terminated, to be freed; ends the test when it cannot be read. */
 char *tool_file(const char *path);

@@ -16,7 +16,7 @@
 #define BODY "{\"event\":{}}"
 
 static enum queue_result store(void *queue, const char *source, const char *body, size_t length, moment deadline,
-                               struct why *why)
+                               struct error *why)
 {
     int *times = queue;
     (void)source, (void)body, (void)length, (void)deadline, (void)why;
@@ -38,7 +38,7 @@ struct scene {
 
 static void begin(struct scene *scene)
 {
-    struct why why;
+    struct error why;
     *scene = (struct scene){.name = "acme", .write_key = "wk"};
     scene->write_keys[0] = scene->write_key;
     scene->source =
@@ -81,7 +81,7 @@ static int post(struct scene *scene, const char *key, bool with_write_key, const
 
 static void store_key(const struct scene *scene, const char *subscription, const char *hex)
 {
-    struct why why;
+    struct error why;
     struct held_key key = {.source = "acme"};
     snprintf(key.subscription, sizeof key.subscription, "%s", subscription);
     CU_ASSERT(keyring_store(scene->directory, &key, hex, "https://x", &why));
@@ -105,7 +105,7 @@ static void a_new_key_is_found_at_once(void)
 static void keys_are_used_side_by_side(void)
 {
     struct scene scene;
-    struct why why;
+    struct error why;
     begin(&scene);
     store_key(&scene, "whsub_1", FIRST);
     CU_ASSERT_EQUAL(post(&scene, FIRST, false, BODY), 200);
@@ -123,7 +123,7 @@ static void keys_are_used_side_by_side(void)
 static void a_key_of_another_source_opens_nothing(void)
 {
     struct scene scene;
-    struct why why;
+    struct error why;
     struct held_key key = {.source = "other", .subscription = "whsub_9"};
     begin(&scene);
     CU_ASSERT(keyring_store(scene.directory, &key, FIRST, "https://x", &why));
@@ -152,7 +152,7 @@ static void a_probe_is_not_kept(void)
 static void a_locked_source_tells_strangers_nothing(void)
 {
     struct scene scene;
-    struct why why;
+    struct error why;
     begin(&scene);
     store_key(&scene, "whsub_1", FIRST);
     store_key(&scene, "whsub_2", SECOND);

@@ -43,7 +43,7 @@ struct stored {
 };
 
 static enum queue_result store(void *queue, const char *source, const char *body, size_t length, moment deadline,
-                               struct why *why)
+                               struct error *why)
 {
     struct stored *stored = queue;
     stored->times++;
@@ -52,7 +52,7 @@ static enum queue_result store(void *queue, const char *source, const char *body
     memcpy(stored->body, body, length < sizeof stored->body ? length : sizeof stored->body);
     stored->deadline = deadline;
     if (stored->words != NULL)
-        why_set(why, "%s", stored->words);
+        error_set(why, "%s", stored->words);
     return stored->result;
 }
 
@@ -98,7 +98,7 @@ static void sign(struct scene *scene, const unsigned char *key, const char *body
 
 static void handle(struct scene *scene, const char *body)
 {
-    struct why why = {""};
+    struct error why = {0};
     struct webhook *webhook = webhook_new_with(&scene->config, store, &scene->stored, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(webhook);
     fake_init(&scene->fake, scene->variables, body, strlen(body));
