@@ -7,7 +7,6 @@
 
 #include "base/dates.h"
 #include "closeapi/setback.h"
-#include "queue/delivered.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"
 #include "tests/suites.h"
