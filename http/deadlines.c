@@ -85,7 +85,7 @@ bool deadlines_start(struct deadlines *deadlines, struct watched *watched, size_
     int error = pthread_create(&deadlines->thread, &small, run, deadlines);
     pthread_attr_destroy(&small);
     if (error != 0)
-        error_set(why, "no thread to deadlines time-outs: %s", strerror(error));
+        error_set(why, "no thread to watch over time-outs: %s", strerror(error));
     return error == 0;
 }
 
