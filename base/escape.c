@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/text.h"
+
 void write_format(struct buffer *out, const char *format, ...)
 {
     va_list args;
@@ -39,34 +41,6 @@ void write_html(struct buffer *out, const char *text)
     write_html_bytes(out, text, strlen(text));
 }
 
-/* The length of the UTF-8 sequence at text; 0: it is none. */
-static size_t sequence_length(const unsigned char *text, size_t length)
-{
-    static const struct {
-        unsigned char least, most; /* of the first byte */
-        size_t length;
-        unsigned char second_least, second_most;
-    } forms[] = {
-        {0x00, 0x7f, 1, 0, 0},       {0xc2, 0xdf, 2, 0x80, 0xbf}, {0xe0, 0xe0, 3, 0xa0, 0xbf},
-        {0xe1, 0xec, 3, 0x80, 0xbf}, {0xed, 0xed, 3, 0x80, 0x9f}, {0xee, 0xef, 3, 0x80, 0xbf},
-        {0xf0, 0xf0, 4, 0x90, 0xbf}, {0xf1, 0xf3, 4, 0x80, 0xbf}, {0xf4, 0xf4, 4, 0x80, 0x8f},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (text[0] < forms[i].least || text[0] > forms[i].most)
-            continue;
-        if (forms[i].length > length)
-            return 0;
-        if (forms[i].length > 1 && (text[1] < forms[i].second_least || text[1] > forms[i].second_most))
-            return 0;
-        for (size_t k = 2; k < forms[i].length; k++) {
-            if (text[k] < 0x80 || text[k] > 0xbf)
-                return 0;
-        }
-        return forms[i].length;
-    }
-    return 0;
-}
-
 static bool is_plain(unsigned char c)
 {
     return c >= 0x20 && c != '"' && c != '\\' && c != '<';
@@ -78,7 +52,7 @@ void write_json_bytes(struct buffer *out, const char *text, size_t length)
     size_t plain = 0;
     buffer_text(out, "\"");
     for (size_t i = 0; i < length;) {
-        size_t n = sequence_length(bytes + i, length - i);
+        size_t n = text_utf8_length(text + i, length - i);
         if (n > 1 || (n == 1 && is_plain(bytes[i]))) {
             i += n;
             continue;

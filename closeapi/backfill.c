@@ -11,6 +11,7 @@
 #include "base/dates.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #define SECOND_US INT64_C(1000000)
 #define BEYOND_US (LOG_DAYS * INT64_C(86400) * SECOND_US)
@@ -78,12 +79,10 @@ static const char *or_none(const char *text)
 static void name_note(struct backfill *backfill)
 {
     const struct backfill_order *order = backfill->order;
-    uint64_t hash = UINT64_C(14695981039346656037);
     snprintf(backfill->asked, sizeof backfill->asked, "since %.60s until %.60s type %.200s action %.200s lead %.200s%s",
              order->since, or_none(order->until), or_none(order->filter.object_type), or_none(order->filter.action),
              or_none(order->filter.lead_id), order->all_events ? " all" : "");
-    for (const char *c = backfill->asked; *c != '\0'; c++)
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+    uint64_t hash = text_hash(TEXT_HASH, backfill->asked, strlen(backfill->asked));
     snprintf(backfill->note, sizeof backfill->note, "backfill-%016llx", (unsigned long long)hash);
 }
 

@@ -5,11 +5,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/text.h"
+
 void test_event_id(const struct test_event *event, char out[static 48])
 {
-    int at = snprintf(out, 48, "ev_test_");
-    for (size_t i = 0; i < sizeof event->unique; i++)
-        at += snprintf(out + at, 48 - (size_t)at, "%02x", event->unique[i]);
+    char digits[2 * sizeof event->unique + 1];
+    snprintf(out, 48, "ev_test_%s", text_hex_encode(event->unique, sizeof event->unique, digits));
 }
 
 /* As Close writes its dates: UTC without saying so, microseconds. */

@@ -6,7 +6,6 @@
 #include "base/terminal.h"
 #include "base/times.h"
 #include "commands/layout.h"
-#include "commands/number.h"
 #include "tests/suites.h"
 
 #define NOW INT64_C(1795553106123) /* 2026-11-24T20:45:06.123Z */
@@ -66,16 +65,6 @@ static void ages_are_short(void)
     char out[WHEN_SIZE];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         CU_ASSERT_STRING_EQUAL(when_print_age(cases[i].ms, out), cases[i].text);
-}
-
-static void numbers_are_digits(void)
-{
-    uint64_t number = 0;
-    CU_ASSERT_TRUE(number_read("9223372036854775807", &number));
-    CU_ASSERT_EQUAL(number, INT64_MAX);
-    static const char *const wrong[] = {"", "0", "-1", "+1", " 1", "1 ", "0x1", "9223372036854775808", "1e3"};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        CU_ASSERT_FALSE(number_read(wrong[i], &number));
 }
 
 static void json_gets_utf8(void)
@@ -195,7 +184,6 @@ void suite_commands_words(void)
     static CU_TestInfo tests[] = {
         {"moments are printed and read", moments_are_printed_and_read},
         {"ages are short", ages_are_short},
-        {"numbers are digits", numbers_are_digits},
         {"nothing reaches a terminal but text", terminals_are_safe},
         {"JSON gets UTF-8", json_gets_utf8},
         {"JSON is laid out, and members removed", json_is_laid_out_and_members_removed},
