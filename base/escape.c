@@ -1,4 +1,4 @@
-/* Writing text: see escape.h. */
+/* Escapes: see escape.h. */
 #include "base/escape.h"
 
 #include <stdarg.h>
@@ -41,34 +41,48 @@ void write_html(struct buffer *out, const char *text)
     write_html_bytes(out, text, strlen(text));
 }
 
-static bool is_plain(unsigned char c)
+/* What stands in a JSON string for the character of that many bytes; NULL: itself. bytes: 0 for what is no UTF-8. */
+static const char *json_escape(const char *text, size_t bytes, char out[static 7])
 {
-    return c >= 0x20 && c != '"' && c != '\\' && c != '<';
+    unsigned char c = (unsigned char)*text;
+    if (bytes > 1 || (bytes == 1 && c >= 0x20 && c != '"' && c != '\\' && c != '<'))
+        return NULL;
+    if (bytes == 0)
+        return "\\ufffd";
+    if (c == '"' || c == '\\')
+        return c == '"' ? "\\\"" : "\\\\";
+    if (c == '\n')
+        return "\\n";
+    snprintf(out, 7, "\\u%04x", c);
+    return out;
+}
+
+void escape_json(const char *text, size_t length, escape_put *put, void *context)
+{
+    char out[7];
+    size_t plain = 0; /* where what needs no escape begins */
+    for (size_t i = 0; i < length;) {
+        size_t bytes = text_utf8_length(text + i, length - i);
+        const char *escaped = json_escape(text + i, bytes, out);
+        if (escaped != NULL) {
+            put(context, text + plain, i - plain);
+            put(context, escaped, strlen(escaped));
+            plain = i + 1;
+        }
+        i += bytes == 0 ? 1 : bytes;
+    }
+    put(context, text + plain, length - plain);
+}
+
+static void put_into_buffer(void *context, const char *text, size_t length)
+{
+    buffer_append(context, text, length);
 }
 
 void write_json_bytes(struct buffer *out, const char *text, size_t length)
 {
-    const unsigned char *bytes = (const unsigned char *)text;
-    size_t plain = 0;
     buffer_text(out, "\"");
-    for (size_t i = 0; i < length;) {
-        size_t n = text_utf8_length(text + i, length - i);
-        if (n > 1 || (n == 1 && is_plain(bytes[i]))) {
-            i += n;
-            continue;
-        }
-        buffer_append(out, text + plain, i - plain);
-        if (n == 0)
-            buffer_text(out, "\\ufffd");
-        else if (bytes[i] == '"' || bytes[i] == '\\')
-            write_format(out, "\\%c", bytes[i]);
-        else if (bytes[i] == '\n')
-            buffer_text(out, "\\n");
-        else
-            write_format(out, "\\u%04x", bytes[i]);
-        plain = ++i;
-    }
-    buffer_append(out, text + plain, length - plain);
+    escape_json(text, length, put_into_buffer, out);
     buffer_text(out, "\"");
 }
 
@@ -117,4 +131,68 @@ void write_count(struct buffer *out, uint64_t count)
         if (i + 1 < length && (length - i - 1) % 3 == 0)
             buffer_text(out, ",");
     }
+}
+
+/* ---- terminals ---- */
+
+/* C0, DEL, C1, line and paragraph separators, and the bidirectional controls. */
+static bool is_control(uint32_t character)
+{
+    return character < 0x20 || (character >= 0x7f && character < 0xa0) || character == 0x2028 || character == 0x2029 ||
+           (character >= 0x202a && character <= 0x202e) || (character >= 0x2066 && character <= 0x2069);
+}
+
+size_t plain_write(FILE *out, const char *text, size_t length)
+{
+    size_t written = 0;
+    for (size_t at = 0; at < length;) {
+        size_t bytes = text_utf8_length(text + at, length - at);
+        uint32_t character = bytes == 0 ? 0 : text_utf8_read(text + at, bytes);
+        if (bytes == 0)
+            written += (size_t)fprintf(out, "\\x%02x", (unsigned char)text[at]);
+        else if (is_control(character))
+            written += (size_t)fprintf(out, "\\u%04x", (unsigned)character);
+        else
+            written += fwrite(text + at, 1, bytes, out);
+        at += bytes == 0 ? 1 : bytes;
+    }
+    return written;
+}
+
+void plain_line(FILE *out, const char *text, size_t length)
+{
+    for (size_t at = 0; at < length;) {
+        size_t run = 0;
+        while (at + run < length && strchr("\n\r\t", text[at + run]) == NULL)
+            run++;
+        plain_write(out, text + at, run);
+        at += run;
+        if (at < length) {
+            fputc(' ', out);
+            at++;
+        }
+    }
+}
+
+void plain_column(FILE *out, const char *text, size_t width)
+{
+    if (text == NULL)
+        text = "-";
+    size_t written = plain_write(out, text, strlen(text));
+    do {
+        fputc(' ', out);
+    } while (++written < width);
+}
+
+char *plain_utf8(const char *text)
+{
+    size_t length = strlen(text);
+    char *copy = strdup(text);
+    for (size_t at = 0; copy != NULL && at < length;) {
+        size_t bytes = text_utf8_length(text + at, length - at);
+        if (bytes == 0)
+            copy[at] = '?';
+        at += bytes == 0 ? 1 : bytes;
+    }
+    return copy;
 }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 #include "commands/layout.h"
 #include "tests/suites.h"
@@ -116,6 +116,17 @@ static void terminals_are_safe(void)
     }
 }
 
+static void a_line_stays_one(void)
+{
+    static const char text[] = "one\r\ntwo\tthree\x1b[2J \xed\xa0\x80 \xc3\xbc\n";
+    struct memory memory;
+    memory_open(&memory);
+    plain_line(memory.file, text, sizeof text - 1);
+    fclose(memory.file);
+    CU_ASSERT_STRING_EQUAL(memory.text, "one  two three\\u001b[2J \\xed\\xa0\\x80 \xc3\xbc ");
+    free(memory.text);
+}
+
 static void json_is_laid_out_and_members_removed(void)
 {
     static const struct {
@@ -186,6 +197,7 @@ void suite_commands_words(void)
         {"ages are short", ages_are_short},
         {"nothing reaches a terminal but text", terminals_are_safe},
         {"JSON gets UTF-8", json_gets_utf8},
+        {"a line stays one, and a surrogate is no character", a_line_stays_one},
         {"JSON is laid out, and members removed", json_is_laid_out_and_members_removed},
         {"the layout ends on anything", layout_ends_on_anything},
         CU_TEST_INFO_NULL,
