@@ -4,9 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/text.h"
+#include "base/times.h"
 
 void write_format(struct buffer *out, const char *format, ...)
 {
@@ -111,15 +111,12 @@ void write_text_member(struct buffer *out, const char *name, const char *value)
 
 void write_time_member(struct buffer *out, const char *name, int64_t ms)
 {
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    char text[40];
+    char text[DATE_PRINTED];
     write_name(out, name);
-    if (ms <= 0 || gmtime_r(&seconds, &tm) == NULL || strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
+    if (ms <= 0)
         buffer_text(out, "null");
-        return;
-    }
-    write_format(out, "\"%s.%03dZ\"", text, (int)(ms % 1000));
+    else
+        write_json(out, date_print_ms(ms, DATE_Z_MILLISECONDS, text));
 }
 
 void write_count(struct buffer *out, uint64_t count)

@@ -67,11 +67,6 @@ const char *key_variable(const struct key *key, bool from_file, char out[static 
 
 /* ---- values.c, url.c: text to values ---- */
 
-enum text_reading value_duration(const char *text, int64_t *milliseconds);
-
-/* The shortest text that reads back as the same value. */
-void value_format_duration(int64_t milliseconds, char *out, size_t size);
-
 /* The next word of a list (commas and white space separate) and its length; *rest moves behind it. NULL at the end. */
 const char *value_word(const char **rest, size_t *length);
 

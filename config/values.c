@@ -1,21 +1,8 @@
-/* Durations and words of lists: text to value and back. */
+/* Words of lists. */
 #include "config/internal.h"
 
 #include <ctype.h>
 #include <string.h>
-
-/* The smallest first. */
-static const struct text_unit durations[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
-
-enum text_reading value_duration(const char *text, int64_t *milliseconds)
-{
-    return text_read_units(text, durations, sizeof durations / sizeof *durations, milliseconds);
-}
-
-void value_format_duration(int64_t milliseconds, char *out, size_t size)
-{
-    text_write_units(milliseconds, durations, sizeof durations / sizeof *durations, out, size);
-}
 
 static bool separates(char c)
 {

@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/escape.h"
+#include "base/times.h"
 
 #define PATIENCE_MS 10000
 #define KILLED_MS 1000 /* for its end once it was killed */
@@ -24,27 +24,17 @@ const char *alert_state_word(enum alert_state state)
     return words[state];
 }
 
-static void date_text(int64_t ms, char out[static 32])
-{
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    if (gmtime_r(&seconds, &tm) == NULL || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        snprintf(out, 32, "?");
-}
-
 bool alert_json(const struct alert *alert, struct buffer *out)
 {
-    char since[32], now[32], host[128] = "";
-    date_text(alert->since_ms, since);
-    date_text(alert->now_ms, now);
+    char since[DATE_PRINTED], now[DATE_PRINTED], host[128] = "";
     gethostname(host, sizeof host - 1);
     buffer_text(out, "{");
     write_text_member(out, "cause", alert->cause);
     write_text_member(out, "state", alert_state_word(alert->state));
     write_text_member(out, "source", alert->source);
     write_text_member(out, "words", alert->words);
-    write_text_member(out, "since", since);
-    write_text_member(out, "time", now);
+    write_text_member(out, "since", date_print_ms(alert->since_ms, DATE_Z, since));
+    write_text_member(out, "time", date_print_ms(alert->now_ms, DATE_Z, now));
     write_text_member(out, "host", host);
     buffer_text(out, "}\n");
     return !out->failed && out->length <= ALERT_JSON;

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dates.h"
 #include "base/files.h"
+#include "base/times.h"
 
 #define NAME "delivered"
 #define LINE_MOST 128

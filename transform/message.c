@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dates.h"
+#include "base/times.h"
 #include "transform/parsed.h"
 #include "transform/rules.h"
 

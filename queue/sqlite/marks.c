@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dates.h"
 #include "base/log.h"
+#include "base/times.h"
 #include "queue/delivered.h"
 #include "queue/sqlite/store.h"
 

@@ -26,6 +26,8 @@ static void moments_are_printed_and_read(void)
         {"15m", NOW - 900000},
         {"2h", NOW - 7200000},
         {"7d", NOW - 7 * INT64_C(86400000)},
+        {"0000000007d", NOW - 7 * INT64_C(86400000)},
+        {"9999999d", NOW - 9999999 * INT64_C(86400000)},
     };
     char out[WHEN_SIZE];
     int64_t ms;
@@ -36,17 +38,12 @@ static void moments_are_printed_and_read(void)
     }
     CU_ASSERT_STRING_EQUAL(when_print(NOW, out), "2026-11-24T20:45:06.123Z");
     CU_ASSERT_STRING_EQUAL(when_print(-1, out), "1969-12-31T23:59:59.999Z");
-    static const char *const wrong[] = {"",
-                                        "2",
-                                        "h",
-                                        "-2h",
-                                        "2w",
-                                        "2h30m",
-                                        "2026-13-01",
-                                        "2026-11-24T",
-                                        "now",
-                                        "99999999999999999999d",
-                                        "2026-11-24T20:45:06.123Z and a good deal of words"};
+    static const char *const wrong[] = {"",           "2",
+                                        "h",          "-2h",
+                                        "2w",         "2h30m",
+                                        "2026-13-01", "2026-11-24T",
+                                        "now",        "99999999999999999999d",
+                                        "10000000d",  "2026-11-24T20:45:06.123Z and a good deal of words"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         CU_ASSERT_FALSE(when_read(wrong[i], NOW, &ms));
 }
@@ -65,6 +62,21 @@ static void ages_are_short(void)
     char out[WHEN_SIZE];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         CU_ASSERT_STRING_EQUAL(when_print_age(cases[i].ms, out), cases[i].text);
+}
+
+static void spans_are_words(void)
+{
+    static const struct {
+        int64_t ms;
+        const char *text;
+    } cases[] = {
+        {-5, "a moment"},        {999, "a moment"},       {1000, "1 second"},
+        {119999, "119 seconds"}, {120000, "2 minutes"},   {7199999, "119 minutes"},
+        {7200000, "2 hours"},    {172799999, "47 hours"}, {172800000, "2 days"},
+    };
+    char out[WHEN_SIZE];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CU_ASSERT_STRING_EQUAL(when_print_span(cases[i].ms, out), cases[i].text);
 }
 
 static void json_gets_utf8(void)
@@ -198,6 +210,7 @@ void suite_commands_words(void)
         {"nothing reaches a terminal but text", terminals_are_safe},
         {"JSON gets UTF-8", json_gets_utf8},
         {"a line stays one, and a surrogate is no character", a_line_stays_one},
+        {"spans are words", spans_are_words},
         {"JSON is laid out, and members removed", json_is_laid_out_and_members_removed},
         {"the layout ends on anything", layout_ends_on_anything},
         CU_TEST_INFO_NULL,
