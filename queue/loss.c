@@ -62,7 +62,7 @@ bool loss_note(const char *state_dir, const char *source, const struct loss *los
     snprintf(text, sizeof text, "from_ms = %lld\nuntil_ms = %lld\nidentities_kept = %d\nmark_ms = %lld\nwords = %s\n",
              (long long)all.from_ms, (long long)all.until_ms, all.identities_kept, (long long)all.mark_ms, all.words);
     return small_directory(directory, state_dir, DIRECTORY, why) && small_file_replace(state_dir, name, text, why) &&
-           small_directory_sync(directory, why);
+           files_sync(directory, why);
 }
 
 bool loss_read(const char *state_dir, const char *source, struct loss *loss, bool *any, struct error *why)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "queue/loss.h"
 #include "queue/sqlite/directory.h"
@@ -143,7 +144,7 @@ static enum database_result save(struct database *old, const char *directory, co
     if (result == DATABASE_DONE && (fsync(fd) != 0 || rename(from, to) != 0))
         result = failed(to, why);
     close(fd);
-    if (result == DATABASE_DONE && !directory_sync(directory, why))
+    if (result == DATABASE_DONE && !files_sync(directory, why))
         result = DATABASE_FAILED;
     if (result != DATABASE_DONE)
         unlink(from);
@@ -284,7 +285,7 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
             remove_left_over(directory, file->d_name);
     }
     closedir(files);
-    if (result == DATABASE_DONE && (!directory_sync(directory, why) || !remove_if_there(directory, MARK)))
+    if (result == DATABASE_DONE && (!files_sync(directory, why) || !remove_if_there(directory, MARK)))
         result = DATABASE_FAILED;
     return result;
 }
