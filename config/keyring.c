@@ -37,7 +37,7 @@ bool keyring_changed(const char *state_dir, struct keyring_look *look)
         return before.there || (errno != ENOENT && errno != ENOTDIR); /* what cannot be looked at is tried again */
     }
     look->changed = status.st_mtim;
-    int64_t age = clock_unix_ms() - (status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000);
+    int64_t age = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
     look->settled = age > SETTLED_MS;
     return !before.there || !before.settled || before.changed.tv_sec != look->changed.tv_sec ||
            before.changed.tv_nsec != look->changed.tv_nsec;

@@ -85,7 +85,7 @@ int64_t rescue_saved_at(const struct places *places, const char *directory)
     struct stat status;
     saved_name(name, places->database.device, places->database.inode);
     directory_path(path, directory, name);
-    return stat(path, &status) == 0 ? status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000 : 0;
+    return stat(path, &status) == 0 ? clock_timespec_ms(status.st_mtim) : 0;
 }
 
 static enum database_result failed(const char *path, struct error *why)

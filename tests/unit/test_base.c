@@ -1,9 +1,10 @@
-/* base/text: encodings, UTF-8, hash, distance, numbers. */
+/* What base/ has for all: encodings, UTF-8, hash, distance, numbers; waiting. */
 #include "tests/suites.h"
 
-#include <stdio.h>
+#include <poll.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 
 static void hex_goes_both_ways(void)
@@ -102,7 +103,41 @@ static void ids_are_digits(void)
         CU_ASSERT_FALSE(text_read_id(wrong[i], &number));
 }
 
-void suite_text(void)
+static void *signal_soon(void *context)
+{
+    pthread_cond_t *condition = context;
+    for (int i = 0; i < 50; i++) { /* the other one may not wait yet */
+        poll(NULL, 0, 2);
+        pthread_cond_broadcast(condition);
+    }
+    return NULL;
+}
+
+/* A wait ends when the moment has come, at once when it has passed, and without it by a signal only. */
+static void waits_go_by_the_monotonic_clock(void)
+{
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t condition;
+    pthread_t thread;
+    CU_ASSERT_TRUE_FATAL(clock_condition_init(&condition));
+    pthread_mutex_lock(&mutex);
+    moment until = clock_now() + 30;
+    while (clock_condition_wait(&condition, &mutex, until))
+        ;
+    CU_ASSERT_TRUE(clock_now() >= until);
+    CU_ASSERT_FALSE(clock_condition_wait(&condition, &mutex, until));
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, signal_soon, &condition), 0);
+    CU_ASSERT_TRUE(clock_condition_wait(&condition, &mutex, MOMENT_NEVER));
+    pthread_mutex_unlock(&mutex);
+    pthread_join(thread, NULL);
+    pthread_cond_destroy(&condition);
+    struct timespec time = clock_timespec(12345);
+    CU_ASSERT_EQUAL(time.tv_sec, 12);
+    CU_ASSERT_EQUAL(time.tv_nsec, 345000000);
+    CU_ASSERT_EQUAL(clock_timespec_ms(time), 12345);
+}
+
+void suite_base(void)
 {
     static CU_TestInfo tests[] = {
         {"hexadecimal digits both ways", hex_goes_both_ways},
@@ -112,7 +147,8 @@ void suite_text(void)
         {"the hash is FNV-1a", hash_is_fnv_1a},
         {"the distance of two words counts letters", distance_counts_letters},
         {"an id is digits and not zero", ids_are_digits},
+        {"waits go by the monotonic clock", waits_go_by_the_monotonic_clock},
         CU_TEST_INFO_NULL,
     };
-    suite_add("text", NULL, NULL, tests);
+    suite_add("base", NULL, NULL, tests);
 }
