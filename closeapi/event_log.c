@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dates.h"
+#include "base/times.h"
 
 #define MALFORMED 3 /* so often an answer that is none of the log's is asked for again */
 

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
 #include "base/log.h"
+#include "base/times.h"
 #include "queue/inspect.h"
 
 #define ANEW_MOST 5       /* so often a window is begun anew when its cursor expires */

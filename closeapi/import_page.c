@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dates.h"
 #include "base/log.h"
+#include "base/times.h"
 #include "closeapi/import_private.h"
 #include "queue/inspect.h"
 

@@ -104,15 +104,6 @@ static bool move_file(const char *from_directory, const char *to_directory, cons
     return (unlink(old_path) == 0 || errno == ENOENT) || cannot(old_path, why);
 }
 
-static bool sync_directory(const char *path, struct error *why)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool good = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return good || cannot(path, why);
-}
-
 static bool move_files(const char *from_directory, const char *to_directory, const char *from,
                        struct closeapi_moved *moved, struct error *why)
 {
@@ -125,7 +116,7 @@ static bool move_files(const char *from_directory, const char *to_directory, con
             good = move_file(from_directory, to_directory, entry->d_name, from, moved, why);
     }
     closedir(directory);
-    return good && sync_directory(to_directory, why) && sync_directory(from_directory, why);
+    return good && files_sync(to_directory, why) && files_sync(from_directory, why);
 }
 
 /* Under the locks of both, so that no reconciling and no subscribing is half-way. */

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
 #include "base/log.h"
+#include "base/times.h"
 #include "closeapi/reconcile_private.h"
 
 /* Whether the word stands in the text, between blanks. */

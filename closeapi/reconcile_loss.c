@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
 #include "base/log.h"
+#include "base/times.h"
 #include "closeapi/reconcile_private.h"
 #include "closeapi/setback.h"
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/dates.h"
+#include "base/times.h"
 
 /* Close tries for 72 hours to deliver an event: what was received at a time may bear a date that much older. */
 #define LATE_US (INT64_C(73) * 3600 * 1000000)
@@ -77,20 +77,12 @@ void setback_from(struct reconcile_state *state, int64_t from_us)
     state->again_us = state->ahead_us = 0;
 }
 
-/* To the second, as the commands read it. */
-static void date_of(int64_t ms, char out[static DATE_PRINTED])
-{
-    date_print(ms * 1000, DATE_MILLISECONDS, out);
-    out[strlen("2026-11-24T20:45:06")] = 'Z';
-    out[strlen("2026-11-24T20:45:06Z")] = '\0';
-}
-
 void setback_advise(const struct loss *loss, const char *source, char *out, size_t size)
 {
     char from[DATE_PRINTED] = "30d", until[DATE_PRINTED];
     if (loss->from_ms > 0)
-        date_of(loss->from_ms, from);
-    date_of(loss->until_ms, until);
+        date_print_ms(loss->from_ms, DATE_Z, from);
+    date_print_ms(loss->until_ms, DATE_Z, until);
     snprintf(
         out, size,
         "events from %s until %s may be gone: `closecrm.fcgi reconcile --source %s --from %s` fetches them, and may "

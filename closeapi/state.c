@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
 #include "base/files.h"
+#include "base/times.h"
 #include "closeapi/setback.h"
 
 #define FILE_NAME "reconcile"
@@ -177,13 +177,6 @@ void completeness_free(struct completeness *completeness)
     completeness->types = NULL;
 }
 
-static const char *date_of(int64_t ms, char out[static DATE_PRINTED])
-{
-    date_print(ms * 1000, DATE_MILLISECONDS, out);
-    memcpy(out + strcspn(out, ".+"), "Z", 2);
-    return out;
-}
-
 const char *completeness_words(const struct completeness *completeness, char out[static COMPLETENESS_WORDS])
 {
     char since[DATE_PRINTED], until[DATE_PRINTED], verified[DATE_PRINTED];
@@ -194,11 +187,12 @@ const char *completeness_words(const struct completeness *completeness, char out
         snprintf(out, COMPLETENESS_WORDS, "nothing is known to be complete yet");
         return out;
     }
-    int at = snprintf(out, COMPLETENESS_WORDS, "complete from %s until %s", date_of(completeness->since_ms, since),
-                      date_of(completeness->until_ms, until));
+    int at = snprintf(out, COMPLETENESS_WORDS, "complete from %s until %s",
+                      date_print_ms(completeness->since_ms, DATE_Z, since),
+                      date_print_ms(completeness->until_ms, DATE_Z, until));
     if (completeness->verified_ms > completeness->since_ms)
         at += snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, " (read a second time until %s)",
-                       date_of(completeness->verified_ms, verified));
+                       date_print_ms(completeness->verified_ms, DATE_Z, verified));
     if (types > 0)
         snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for %zu kinds of events", types);
     else

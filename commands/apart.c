@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 #define SECONDS_MOST 20
 #define MEMORY_MOST ((rlim_t)4 << 30)
 
@@ -37,20 +39,6 @@ static void limit_all(void)
 #endif
 }
 
-static bool write_all(int fd, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t n = write(fd, data, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        data += n;
-        length -= (size_t)n;
-    }
-    return true;
-}
-
 /* The child's work. Ends the process. */
 static _Noreturn void make(int fd, const char *body, size_t length, const struct rules *rules)
 {
@@ -72,32 +60,18 @@ static _Noreturn void make(int fd, const char *body, size_t length, const struct
         told.result = APART_FAILED;
         error_set(&told.why, "out of memory");
     }
-    bool written = write_all(fd, (const char *)&told, sizeof told) && write_all(fd, message.data, message.length);
+    bool written = files_write_all(fd, &told, sizeof told) && files_write_all(fd, message.data, message.length);
     _exit(written ? 0 : 1);
-}
-
-/* Reads up to length bytes. Returns how many came before the end. */
-static size_t read_up_to(int fd, char *data, size_t length)
-{
-    size_t got = 0;
-    while (got < length) {
-        ssize_t n = read(fd, data + got, length - got);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-    }
-    return got;
 }
 
 static bool read_all(int fd, struct told *told, struct buffer *out)
 {
-    bool whole = read_up_to(fd, (char *)told, sizeof *told) == sizeof *told;
-    for (size_t n = 1; whole && n > 0;) {
+    bool whole = files_read_all(fd, told, sizeof *told) == (ssize_t)sizeof *told;
+    for (ssize_t n = 1; whole && n > 0;) {
         char piece[16384];
-        n = read_up_to(fd, piece, sizeof piece);
-        buffer_append(out, piece, n);
+        n = files_read_all(fd, piece, sizeof piece);
+        whole = n >= 0;
+        buffer_append(out, piece, n > 0 ? (size_t)n : 0);
     }
     return whole && !out->failed;
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
+#include "base/times.h"
 #include "closeapi/backfill.h"
 #include "commands/close_session.h"
 #include "commands/options.h"

@@ -10,8 +10,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/escape.h"
 #include "base/owner.h"
-#include "base/terminal.h"
 #include "base/times.h"
 #include "commands/overview.h"
 #include "commands/state.h"

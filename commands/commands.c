@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "commands/nearest.h"
+#include "base/text.h"
 #include "process/signals.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
@@ -247,7 +247,7 @@ int commands_unknown(const char *name)
     size_t best = NEAR + 1;
     const char *nearest = NULL;
     for (size_t i = 0; i < COMMANDS; i++) {
-        size_t distance = nearest_distance(name, commands[i].name);
+        size_t distance = text_distance(name, commands[i].name);
         if (distance < best && distance < strlen(commands[i].name)) {
             best = distance;
             nearest = commands[i].name;

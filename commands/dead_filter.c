@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/number.h"
 
 #define PAGE_LETTERS 500
 #define PAGE_BYTES ((size_t)8 << 20)
@@ -31,7 +31,7 @@ static bool read_ids(struct letter_filter *filter, const char *command, char **t
         return false;
     }
     for (int i = 0; i < count; i++) {
-        if (!number_read(texts[i], &filter->ids[i])) {
+        if (!text_read_id(texts[i], &filter->ids[i])) {
             options_wrong(command, "%s is no number of a dead letter, as `dead list` shows them", texts[i]);
             return false;
         }

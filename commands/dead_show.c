@@ -2,10 +2,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/number.h"
 #include "commands/options.h"
 #include "commands/state.h"
 #include "commands/view.h"
@@ -33,7 +33,7 @@ int command_dead_show(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !number_read(text, &id))
+    if (text == NULL || !text_read_id(text, &id))
         return options_wrong(argv[0], "which dead letter? Give the number that `dead list` shows");
     if (!state_open(&state, argv[0]))
         return state.code;

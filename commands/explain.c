@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/escape.h"
 #include "commands/advice.h"
 #include "commands/commands.h"
 
@@ -40,7 +41,7 @@ static struct slice words_of(const struct delivery_answer *answer)
     return (struct slice){title, end == NULL ? rest : (size_t)(end - title)};
 }
 
-/* Prints the answer's words as one line. What could move the terminal's cursor becomes a `?`. */
+/* Prints the answer's words as one line. */
 static void print_words(const struct delivery_answer *answer)
 {
     struct slice words = words_of(answer);
@@ -49,12 +50,7 @@ static void print_words(const struct delivery_answer *answer)
         length--;
     if (words.at != answer->body.data)
         fputs("a web page: ", stdout);
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)words.at[i];
-        if (c == '\n' || c == '\r' || c == '\t')
-            c = ' ';
-        putchar(c < 0x20 || c >= 0x7f ? '?' : c);
-    }
+    plain_line(stdout, words.at, length);
     puts(length == 0 ? "nothing" : "");
 }
 

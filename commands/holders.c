@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "commands/state.h"
 
 #define PATH_ROOM 4096

@@ -1,7 +1,7 @@
 /* JSON text, indented: see layout.h. */
 #include "commands/layout.h"
 
-#include "base/terminal.h"
+#include "base/escape.h"
 
 /* A line's end comes by itself where it is the layout's own; in a token it would be a control character. */
 static void write_plain(void *context, const char *text, size_t length)

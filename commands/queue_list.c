@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/number.h"
 #include "commands/options.h"
 #include "commands/rows.h"
 #include "commands/state.h"
@@ -115,7 +115,7 @@ int command_queue_list(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    if (limit != NULL && !number_read(limit, &list.left))
+    if (limit != NULL && !text_read_id(limit, &list.left))
         return options_wrong(argv[0], "--limit must be a number: %s", limit);
     if (!state_open(&list.state, argv[0]))
         return list.state.code;

@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/find_event.h"
-#include "commands/number.h"
 #include "commands/options.h"
 #include "commands/state.h"
 #include "commands/view.h"
@@ -46,7 +46,7 @@ int command_queue_show(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !number_read(text, &id))
+    if (text == NULL || !text_read_id(text, &id))
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
     if (!state_open(&state, argv[0]))
         return state.code;

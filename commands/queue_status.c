@@ -1,7 +1,7 @@
 /* queue status: how many events were accepted, what became of them, what waits and why. */
 #include <stdio.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
 #include "base/times.h"
 #include "commands/options.h"
 #include "commands/reconciling.h"

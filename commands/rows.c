@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 
 static bool add(struct json_object *row, const char *name, struct json_object *value)

@@ -1,9 +1,9 @@
 /* The same keyed HMAC that webhook/ checks with, to its end: see sign.h. */
 #include "commands/sign.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "webhook/signature.h"
 
 _Static_assert(SIGN_HEX_SIZE == 2 * SIGNATURE_BYTES + 1, "two digits a byte and a NUL");
@@ -20,8 +20,8 @@ bool sign_body(const struct signature_key *key, const char *timestamp, const cha
     bool signed_it = EVP_MAC_update(hmac, (const unsigned char *)timestamp, strlen(timestamp)) &&
                      EVP_MAC_update(hmac, (const unsigned char *)body, length) &&
                      EVP_MAC_final(hmac, hash, &written, sizeof hash) && written == sizeof hash;
-    for (size_t i = 0; signed_it && i < sizeof hash; i++)
-        snprintf(out + 2 * i, 3, "%02x", hash[i]);
+    if (signed_it)
+        text_hex_encode(hash, sizeof hash, out);
     signers_free(&signers);
     return signed_it;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/escape.h"
 #include "commands/close_session.h"
 #include "commands/options.h"
 
@@ -19,13 +20,6 @@ static const char *or_nothing(const char *text)
     return text[0] == '\0' ? "-" : text;
 }
 
-/* What came from Close goes to a terminal: nothing that could move its cursor. */
-static void print_clean(const char *text)
-{
-    for (const char *c = text; *c != '\0'; c++)
-        putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
-}
-
 static void print_one(const struct close_side *side, const struct subscription *one)
 {
     char source[128];
@@ -34,7 +28,7 @@ static void print_one(const struct close_side *side, const struct subscription *
     if (one->health[0] != '\0')
         printf(", %s", one->health);
     printf("\n  url: ");
-    print_clean(one->url);
+    plain_write(stdout, one->url, strlen(one->url));
     printf("\n  events: %zu\n", count_events(one));
     if (held)
         printf("  key: held, for source %s\n", source);
@@ -44,12 +38,12 @@ static void print_one(const struct close_side *side, const struct subscription *
         printf("  paused by `closecrm.fcgi pause`\n");
     if (one->pause_reason[0] != '\0') {
         printf("  pause reason: ");
-        print_clean(one->pause_reason);
+        plain_write(stdout, one->pause_reason, strlen(one->pause_reason));
         putchar('\n');
     }
     if (one->latest_error[0] != '\0') {
         printf("  latest error: ");
-        print_clean(one->latest_error);
+        plain_write(stdout, one->latest_error, strlen(one->latest_error));
         putchar('\n');
     }
 }

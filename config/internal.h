@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "config/config.h"
 
 /* ---- keys.c: the table of keys ---- */
@@ -65,17 +66,6 @@ bool keys_nearest(const char *name, char *out, size_t size);
 const char *key_variable(const struct key *key, bool from_file, char out[static VARIABLE_SIZE]);
 
 /* ---- values.c, url.c: text to values ---- */
-
-enum value_result { VALUE_OK, VALUE_UNREADABLE, VALUE_TOO_LARGE };
-
-enum value_result value_count(const char *text, int64_t *count);
-enum value_result value_size(const char *text, int64_t *bytes);
-enum value_result value_duration(const char *text, int64_t *milliseconds);
-
-/* The shortest text that reads back as the same value. */
-void value_format_count(int64_t count, char *out, size_t size);
-void value_format_size(int64_t bytes, char *out, size_t size);
-void value_format_duration(int64_t milliseconds, char *out, size_t size);
 
 /* The next word of a list (commas and white space separate) and its length; *rest moves behind it. NULL at the end. */
 const char *value_word(const char **rest, size_t *length);

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 /* Cuts one connection if it waits beyond now, once. Returns until when it may wait. */
 static moment cut_if_late(struct watched *watched, moment now)
 {
@@ -35,11 +37,8 @@ static moment cut_late(struct deadlines *deadlines, moment now)
 /* Sleeps until the moment, or until somebody may not wait that long. Called and returns with the lock held. */
 static void sleep_until(struct deadlines *deadlines, moment until)
 {
-    struct timespec time = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
     while (!deadlines->woken && !deadlines->ending) {
-        if (until == MOMENT_NEVER)
-            pthread_cond_wait(&deadlines->wake, &deadlines->lock);
-        else if (pthread_cond_timedwait(&deadlines->wake, &deadlines->lock, &time) != 0)
+        if (!clock_condition_wait(&deadlines->wake, &deadlines->lock, until))
             return;
     }
 }
@@ -64,13 +63,7 @@ static void *run(void *argument)
 
 static bool prepare(struct deadlines *deadlines)
 {
-    pthread_condattr_t clock;
-    if (pthread_condattr_init(&clock) != 0)
-        return false;
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    bool ready = pthread_cond_init(&deadlines->wake, &clock) == 0;
-    pthread_condattr_destroy(&clock);
-    return ready && pthread_mutex_init(&deadlines->lock, NULL) == 0;
+    return clock_condition_init(&deadlines->wake) && pthread_mutex_init(&deadlines->lock, NULL) == 0;
 }
 
 bool deadlines_start(struct deadlines *deadlines, struct watched *watched, size_t count, struct error *why)

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define STACK_SIZE ((size_t)256 * 1024)
 #define CUT_BEFORE_MS 250 /* before http_join's deadline, who still waits for a client is cut */
 #define CUT_AGAIN_MS 20
@@ -116,12 +118,8 @@ static bool prepare_listening(struct http *http, struct error *why)
 /* What can fail before there are threads; http_free gives all of it back. */
 static bool prepare_server(struct http *http, struct error *why)
 {
-    pthread_condattr_t clock;
     pthread_mutex_init(&http->lock, NULL);
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&http->ended, &clock);
-    pthread_condattr_destroy(&clock);
+    clock_condition_init(&http->ended);
     http->epoll = epoll_create1(EPOLL_CLOEXEC);
     http->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     idle_init(&http->idle, http->epoll);
@@ -251,12 +249,9 @@ bool http_is_idle(struct http *http)
 /* Waits until the last thread has ended or the moment has come. Returns whether it has ended. */
 static bool wait_ended(struct http *http, moment until)
 {
-    struct timespec time = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
-    int error = 0;
     pthread_mutex_lock(&http->lock);
-    while (http->running > 0 && error == 0)
-        error = until == MOMENT_NEVER ? pthread_cond_wait(&http->ended, &http->lock)
-                                      : pthread_cond_timedwait(&http->ended, &http->lock, &time);
+    while (http->running > 0 && clock_condition_wait(&http->ended, &http->lock, until))
+        ;
     bool ended = http->running == 0;
     pthread_mutex_unlock(&http->lock);
     return ended;

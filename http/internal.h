@@ -112,11 +112,4 @@ void request_end(struct request *request);
 /* Finds the route for the request and lets it answer; answers itself where there is none. */
 void routes_serve(const struct route *routes, size_t count, struct request *request);
 
-/* Percent-decodes, `+` becoming a space; a percent sign without two digits stays as it is. Returns the length, or -1
- * when the result and its NUL do not fit or it holds a NUL. */
-long decode_percent(const char *text, size_t length, char *out, size_t size);
-
-/* Decodes Base64, with or without its padding. Returns the length, or -1 when it is none or does not fit. */
-long decode_base64(const char *text, size_t length, char *out, size_t size);
-
 #endif

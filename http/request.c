@@ -2,6 +2,7 @@
 #include "http/request.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "http/internal.h"
 
 #include <stdio.h>
@@ -59,12 +60,12 @@ moment request_started(const struct request *request)
 static bool is_named(const char *text, size_t length, const char *name)
 {
     char decoded[64];
-    return decode_percent(text, length, decoded, sizeof decoded) >= 0 && strcmp(decoded, name) == 0;
+    return text_percent_decode(text, length, decoded, sizeof decoded) >= 0 && strcmp(decoded, name) == 0;
 }
 
 static bool take_value(const char *text, size_t length, char *out, size_t size)
 {
-    if (decode_percent(text, length, out, size) >= 0)
+    if (text_percent_decode(text, length, out, size) >= 0)
         return true;
     if (size > 0)
         *out = '\0';
@@ -113,7 +114,7 @@ static long decode_basic(const struct request *request, char *out, size_t size)
         return -1;
     value += strlen(scheme);
     value += strspn(value, " ");
-    long length = decode_base64(value, strcspn(value, " "), out, size);
+    long length = text_base64_decode(value, strcspn(value, " "), out, size);
     return length <= 0 || memchr(out, '\0', (size_t)length) != NULL ? -1 : length;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "closeapi/reconciler.h"
 #include "forward/forward.h"
@@ -100,10 +101,9 @@ static bool stand(struct service *service, const struct stages *stages)
 static bool pause_a_while(struct service *service)
 {
     moment until = clock_now() + OPEN_AGAIN_MS;
-    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
     pthread_mutex_lock(&service->lock);
     while (!service->stopping && clock_now() < until)
-        pthread_cond_timedwait(&service->changed, &service->lock, &t);
+        clock_condition_wait(&service->changed, &service->lock, until);
     bool on = !service->stopping;
     pthread_mutex_unlock(&service->lock);
     return on;
@@ -211,7 +211,6 @@ static void destroy(struct service *service)
 
 struct service *service_start(const struct config *config, struct gate *gate, struct error *why)
 {
-    pthread_condattr_t monotonic;
     struct service *service = calloc(1, sizeof *service);
     if (service == NULL) {
         error_set(why, "out of memory");
@@ -221,10 +220,7 @@ struct service *service_start(const struct config *config, struct gate *gate, st
     service->gate = gate;
     service->hurry_deadline = service->stood_at = MOMENT_NEVER;
     pthread_mutex_init(&service->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&service->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&service->changed);
     int error = pthread_create(&service->thread, NULL, run, service);
     if (error == 0)
         return service;
@@ -258,7 +254,6 @@ void service_hurry(struct service *service, moment deadline)
 static bool end_thread(struct service *service, moment deadline)
 {
     moment late = deadline + STOPPED_LATE_MS;
-    struct timespec t = {.tv_sec = late / 1000, .tv_nsec = (long)(late % 1000) * 1000000};
     pthread_mutex_lock(&service->lock);
     service->stopping = true;
     reconciler_hurry(service->reconciler);
@@ -266,7 +261,7 @@ static bool end_thread(struct service *service, moment deadline)
         forwarder_stop(service->forwarder, deadline);
     pthread_cond_broadcast(&service->changed);
     while (!service->ended && clock_now() < late)
-        pthread_cond_timedwait(&service->changed, &service->lock, &t);
+        clock_condition_wait(&service->changed, &service->lock, late);
     bool ended = service->ended;
     pthread_mutex_unlock(&service->lock);
     if (!ended)

@@ -1,8 +1,8 @@
 /* Losses of events, noted in small files: see loss.h. */
 #include "queue/loss.h"
 
-#include "base/dates.h"
 #include "base/files.h"
+#include "base/times.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,7 +63,7 @@ bool loss_note(const char *state_dir, const char *source, const struct loss *los
     snprintf(text, sizeof text, "from_ms = %lld\nuntil_ms = %lld\nidentities_kept = %d\nmark_ms = %lld\nwords = %s\n",
              (long long)all.from_ms, (long long)all.until_ms, all.identities_kept, (long long)all.mark_ms, all.words);
     return small_directory(directory, state_dir, DIRECTORY, why) && small_file_replace(state_dir, name, text, why) &&
-           small_directory_sync(directory, why);
+           files_sync(directory, why);
 }
 
 bool loss_read(const char *state_dir, const char *source, struct loss *loss, bool *any, struct error *why)

@@ -91,6 +91,7 @@ static void (*const suites[])(void) = {
     suite_status_health,
     suite_status_words,
     suite_health_rows,
+    suite_base,
     suite_transform,
     suite_transform_mutations,
     suite_transform_rules,

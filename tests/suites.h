@@ -114,6 +114,7 @@ void suite_status_health(void);
 void suite_status_words(void);
 void suite_health_rows(void);
 void suite_storm(void);
+void suite_base(void);
 void suite_transform(void);
 void suite_transform_dates(void);
 void suite_transform_memory(void);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dates.h"
+#include "base/times.h"
 #include "transform/parsed.h"
 
 /* The envelope carries two members that matter. The event goes into the message whole, but for what would double it:

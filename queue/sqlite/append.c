@@ -429,7 +429,7 @@ static void write_by_oneself(struct store *store)
 static bool wait_for_writer(struct store *store, struct waiting_append *append, moment deadline)
 {
     struct group *group = &store->group;
-    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
+    const struct timespec t = clock_timespec(deadline);
     int error = 0;
     while (!append->done && error != ETIMEDOUT) {
         if (!group->started && !group->leads && !append->taken)

@@ -54,7 +54,7 @@ bool beat_read(const char *directory, char out[static BEAT_TEXT], int64_t *age_m
         return false;
     out[n] = '\0';
     out[strcspn(out, "\n")] = '\0';
-    *age_ms = clock_unix_ms() - (status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000);
+    *age_ms = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
     return true;
 }
 

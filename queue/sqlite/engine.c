@@ -1,5 +1,6 @@
 /* The engine `sqlite`: opening and closing a state directory, and the table that queue.c calls. */
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/lock_file.h"
 #include "base/log.h"
 #include "base/no_room.h"
@@ -266,7 +267,7 @@ static void *store_open(const struct config *config, struct error *why)
     bool good = directory_prepare(store->directory, why) && lock_open(store, why) && bring_over(store, why) &&
                 open_database(store, why) && prepare_sources(store, why) && note_places(store, why) &&
                 /* The database's and its log's names must survive a power cut before the first event is answered. */
-                directory_sync(store->directory, why);
+                files_sync(store->directory, why);
     if (good) {
         remove_left_over(store->directory);
         return store;

@@ -1,7 +1,7 @@
 /* The delivered mark, as the owner of the reading notes it now and then and at its end: see queue/delivered.h. It is
  * the date behind the newest event that was settled, but never beyond the oldest date of what still waits. */
-#include "base/dates.h"
 #include "base/log.h"
+#include "base/times.h"
 #include "config/signed.h"
 #include "queue/loss.h"
 #include "queue/sqlite/store.h"

@@ -2,8 +2,9 @@
 #include "queue/sqlite/repair.h"
 
 #include "base/clock.h"
-#include "base/dates.h"
+#include "base/files.h"
 #include "base/log.h"
+#include "base/times.h"
 #include "config/config.h"
 #include "queue/loss.h"
 #include "queue/sqlite/database.h"
@@ -25,13 +26,9 @@
 /* "2026-11-24T20:45:06.123Z", or else what it is that is not known. Returns out. */
 static const char *moment_of(int64_t ms, const char *otherwise, char out[static DATE_PRINTED])
 {
-    if (ms <= 0) {
-        snprintf(out, DATE_PRINTED, "%s", otherwise);
-        return out;
-    }
-    date_print(ms * 1000, DATE_MILLISECONDS, out);
-    out[strcspn(out, "+")] = '\0';
-    strcat(out, "Z"); /* NOLINT: shorter than what stood there */
+    if (ms > 0)
+        return date_print_ms(ms, DATE_Z_MILLISECONDS, out);
+    snprintf(out, DATE_PRINTED, "%s", otherwise);
     return out;
 }
 
@@ -281,7 +278,7 @@ static bool build_in(const char *directory, const char *building, const struct c
     if (schema_make_file(building, NEW_NAME, why) != DATABASE_DONE)
         return false;
     bool good = salvage(directory, building, new_path, &salvaged, why) && is_single(building, why) &&
-                sync_file(new_path, why) && directory_sync(building, why) &&
+                sync_file(new_path, why) && files_sync(building, why) &&
                 damages_note(directory, config, &salvaged, why);
     salvaged_free(&salvaged);
     return good;
@@ -305,7 +302,7 @@ static bool build(const char *directory, const struct config *config, struct err
         good = cannot(why, "rename", building);
     if (!good)
         remove_directory(building, &ignored);
-    return good && directory_sync(directory, why);
+    return good && files_sync(directory, why);
 }
 
 /* ---- after: the new one takes the old one's place ---- */
@@ -328,7 +325,7 @@ static bool move_old(const char *directory, const char *built, struct error *why
         if (rename(from, to) != 0 && errno != ENOENT)
             return cannot(why, "move", from);
     }
-    return directory_sync(built, why) && directory_sync(directory, why);
+    return files_sync(built, why) && files_sync(directory, why);
 }
 
 /* Renames `repaired` to damaged-TIME, and if that is taken to damaged-TIME-2 and so on. */
@@ -349,7 +346,7 @@ static bool keep_old(const char *directory, const char *built, struct error *why
               "msg=queue_moved_aside to=\"%s\" reason=\"it was damaged; what could be read of it is in the "
               "new one\"",
               kept);
-    return directory_sync(directory, why);
+    return files_sync(directory, why);
 }
 
 static bool swap(const char *directory, struct error *why)
@@ -363,11 +360,11 @@ static bool swap(const char *directory, struct error *why)
             return false;
         if (rename(fresh, path) != 0)
             return cannot(why, "move", fresh);
-        if (!directory_sync(directory, why) || !directory_sync(built, why))
+        if (!files_sync(directory, why) || !files_sync(built, why))
             return false;
     }
     damage_unmark(directory);
-    return directory_sync(directory, why) && keep_old(directory, built, why);
+    return files_sync(directory, why) && keep_old(directory, built, why);
 }
 
 /* ---- all of it ---- */

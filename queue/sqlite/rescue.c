@@ -3,6 +3,7 @@
 #include "queue/sqlite/rescue.h"
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "queue/loss.h"
 #include "queue/sqlite/directory.h"
@@ -84,7 +85,7 @@ int64_t rescue_saved_at(const struct places *places, const char *directory)
     struct stat status;
     saved_name(name, places->database.device, places->database.inode);
     directory_path(path, directory, name);
-    return stat(path, &status) == 0 ? status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000 : 0;
+    return stat(path, &status) == 0 ? clock_timespec_ms(status.st_mtim) : 0;
 }
 
 static enum database_result failed(const char *path, struct error *why)
@@ -143,7 +144,7 @@ static enum database_result save(struct database *old, const char *directory, co
     if (result == DATABASE_DONE && (fsync(fd) != 0 || rename(from, to) != 0))
         result = failed(to, why);
     close(fd);
-    if (result == DATABASE_DONE && !directory_sync(directory, why))
+    if (result == DATABASE_DONE && !files_sync(directory, why))
         result = DATABASE_FAILED;
     if (result != DATABASE_DONE)
         unlink(from);
@@ -284,7 +285,7 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
             remove_left_over(directory, file->d_name);
     }
     closedir(files);
-    if (result == DATABASE_DONE && (!directory_sync(directory, why) || !remove_if_there(directory, MARK)))
+    if (result == DATABASE_DONE && (!files_sync(directory, why) || !remove_if_there(directory, MARK)))
         result = DATABASE_FAILED;
     return result;
 }

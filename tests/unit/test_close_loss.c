@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/dates.h"
+#include "base/times.h"
 #include "closeapi/setback.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"

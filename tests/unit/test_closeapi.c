@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/dates.h"
 #include "base/files.h"
 #include "base/json_slices.h"
+#include "base/times.h"
 #include "closeapi/backfill.h"
 #include "closeapi/coverage.h"
 #include "closeapi/event_types.h"

@@ -232,12 +232,12 @@ static void escapes_errors(void)
     static const struct fake_variable variables[] = {{0}};
     struct fake_request fake;
     fake_init(&fake, variables, "", 0);
-    CU_ASSERT_TRUE(request_refuse(&fake.request, 413, "X: y\r\n", "a \"b\" \\ c\n\x01 \xc3\xa9"));
+    CU_ASSERT_TRUE(request_refuse(&fake.request, 413, "X: y\r\n", "a \"b\" \\ c\n\x01 \xc3\xa9 \xff <"));
     CU_ASSERT_STRING_EQUAL(fake.text, "Status: 413 Payload Too Large\r\nContent-Type: application/json\r\n"
-                                      "Content-Length: 37\r\nCache-Control: no-store\r\n"
+                                      "Content-Length: 51\r\nCache-Control: no-store\r\n"
                                       "X-Content-Type-Options: nosniff\r\nX: y\r\n\r\n"
-                                      "{\"error\": \"a \\\"b\\\" \\\\ c\\n\\u0001 \xc3\xa9\"}\n");
-    CU_ASSERT_EQUAL(strlen(fake_body(&fake)), 37);
+                                      "{\"error\": \"a \\\"b\\\" \\\\ c\\n\\u0001 \xc3\xa9 \\ufffd \\u003c\"}\n");
+    CU_ASSERT_EQUAL(strlen(fake_body(&fake)), 51);
     fake_end(&fake);
 }
 
