@@ -1,5 +1,5 @@
 /* A backfill: see backfill.h. How far it got stands in a file of its own, named after what was asked for. */
-#include "closeapi/backfill.h"
+#include "closeapi/closeapi.h"
 
 #include <ctype.h>
 #include <stdio.h>

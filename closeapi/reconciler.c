@@ -1,5 +1,5 @@
 /* The thread that reconciles, and what cron does in its place: see reconciler.h. */
-#include "closeapi/reconciler.h"
+#include "closeapi/closeapi.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "closeapi/closeapi.h"
 
 #define PATIENCE_MS 60000
 #define BUSY_MS 60000        /* until it is looked again whether another process has done it */

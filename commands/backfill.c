@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/dates.h"
-#include "closeapi/backfill.h"
+#include "closeapi/closeapi.h"
 #include "commands/close_session.h"
 #include "commands/options.h"
 

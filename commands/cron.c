@@ -15,7 +15,6 @@
 #include "base/no_room.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
-#include "closeapi/reconciler.h"
 #include "commands/options.h"
 #include "commands/state.h"
 #include "config/config.h"

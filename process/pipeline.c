@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "closeapi/reconciler.h"
+#include "closeapi/closeapi.h"
 #include "forward/forward.h"
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"

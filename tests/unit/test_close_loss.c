@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/dates.h"
-#include "closeapi/setback.h"
+#include "closeapi/state.h"
 #include "queue/delivered.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"

@@ -12,7 +12,7 @@
 #include "base/dates.h"
 #include "base/files.h"
 #include "base/json_slices.h"
-#include "closeapi/backfill.h"
+#include "closeapi/closeapi.h"
 #include "closeapi/coverage.h"
 #include "closeapi/event_types.h"
 #include "closeapi/spool.h"
