@@ -75,18 +75,14 @@ struct reconcile_options {
      * where the last run ended. */
     int64_t from_us;
     int64_t patience_ms;
-
-    /* Called as the work goes on; NULL: nobody wants to know. */
-    void (*progress)(void *context, const struct fill_counts *counts, int64_t reached_us);
-    void *context;
 };
 
 struct reconcile_report {
-    int64_t from_us, to_us;    /* what was read */
-    struct fill_counts counts; /* of the first reading */
-    struct fill_counts second; /* of what was read a second time */
-    bool resumed;              /* a paused subscription was activated again */
-    bool rotated;              /* an old subscription was removed */
+    int64_t from_us, to_us;      /* what was read */
+    struct import_counts counts; /* of the first reading */
+    struct import_counts second; /* of what was read a second time */
+    bool resumed;                /* a paused subscription was activated again */
+    bool rotated;                /* an old subscription was removed */
 };
 
 /* Reads the Event Log from the last verified moment to five minutes ago, by Close's clock, appends what is missing,
@@ -108,17 +104,17 @@ struct backfill_order {
     int stop_fd;     /* -1: none */
     int64_t patience_ms;
     void (*waits)(void *context, int64_t ms, const char *reason); /* as in close_options */
-    void (*progress)(void *context, const struct fill_counts *counts, int64_t from_us, int64_t reached_us,
+    void (*progress)(void *context, const struct import_counts *counts, int64_t from_us, int64_t reached_us,
                      int64_t until_us);
     void *context;
 };
 
 struct backfill_report {
-    int64_t since_us, until_us; /* what was asked for, as far as Close has it */
-    int64_t from_us;            /* where this run began */
-    bool beyond;                /* since is older than what Close keeps */
-    bool went_on;               /* an earlier run had stopped */
-    struct fill_counts counts;  /* of this run */
+    int64_t since_us, until_us;  /* what was asked for, as far as Close has it */
+    int64_t from_us;             /* where this run began */
+    bool beyond;                 /* since is older than what Close keeps */
+    bool went_on;                /* an earlier run had stopped */
+    struct import_counts counts; /* of this run */
     uint64_t requests;
 };
 
@@ -127,8 +123,8 @@ bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct er
 
 /* Does it. queue: of this thread alone, keeping events on disk; NULL for a dry run on a queue that cannot be looked
  * into. */
-enum log_result backfill_run(const struct config *config, const struct source *source, struct queue *queue,
-                             const struct backfill_order *order, struct backfill_report *report, struct error *why);
+enum import_result backfill_run(const struct config *config, const struct source *source, struct queue *queue,
+                                const struct backfill_order *order, struct backfill_report *report, struct error *why);
 
 /* ---- reconciling by a process that lives long: a thread that sleeps until a source is due ---- */
 

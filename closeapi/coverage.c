@@ -8,16 +8,10 @@
 
 /* ---- whose are they ---- */
 
-static void add(struct coverage *coverage, const struct subscription *subscription)
+static void add_subscription(struct coverage *coverage, const struct subscription *subscription)
 {
-    if (coverage->count == SUBSCRIPTIONS_MOST)
-        return;
-    coverage->at[coverage->count++] = subscription;
-    struct json_object *events = json_object_object_get(subscription->json, "events");
-    for (size_t i = 0; json_object_is_type(events, json_type_array) && i < json_object_array_length(events); i++) {
-        if (json_object_object_get(json_object_array_get_idx(events, i), "extra_filter") != NULL)
-            coverage->filtered = true;
-    }
+    if (coverage->count < SUBSCRIPTIONS_MOST)
+        coverage->at[coverage->count++] = subscription;
 }
 
 static bool is_held(const struct keyring *held, const struct source *source, const char *id)
@@ -59,20 +53,20 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
     *coverage = (struct coverage){.count = 0};
     for (size_t i = 0; i < list->count; i++) {
         if (is_held(held, source, list->at[i].id))
-            add(coverage, &list->at[i]);
+            add_subscription(coverage, &list->at[i]);
     }
     for (size_t i = 0; coverage->count == 0 && i < list->count; i++) {
         if (has_key_of(source, &list->at[i]))
-            add(coverage, &list->at[i]);
+            add_subscription(coverage, &list->at[i]);
     }
     if (coverage->count > 0)
         return true;
     for (size_t i = 0; i < list->count; i++) {
         if (names_source(source, list->at[i].url))
-            add(coverage, &list->at[i]);
+            add_subscription(coverage, &list->at[i]);
     }
     if (coverage->count == 0 && list->count == 1 && sources == 1)
-        add(coverage, &list->at[0]);
+        add_subscription(coverage, &list->at[0]);
     if (list->count == 0)
         error_set(why, "Close has no subscription: make one with `closecrm.fcgi subscribe`, or say --all-events");
     else if (coverage->count == 0)
@@ -119,35 +113,24 @@ void coverage_keyless_words(const struct subscription *subscription, const struc
 
 /* ---- events ---- */
 
-/* Whether a subscription's event is this one; name: "lead updated". */
-static bool is_named(struct json_object *covered, const char *name)
+static bool is_text(struct json_object *value, const char *text)
 {
-    struct json_object *type = json_object_object_get(covered, "object_type");
-    struct json_object *action = json_object_object_get(covered, "action");
-    if (!json_object_is_type(type, json_type_string) || !json_object_is_type(action, json_type_string))
-        return false;
-    size_t length = (size_t)json_object_get_string_len(type);
-    return strncmp(name, json_object_get_string(type), length) == 0 && name[length] == ' ' &&
-           strcmp(name + length + 1, json_object_get_string(action)) == 0;
+    return json_object_is_type(value, json_type_string) && strcmp(json_object_get_string(value), text) == 0;
 }
 
-static bool covers(const struct subscription *subscription, const char *name, struct json_object *event)
-{
-    struct json_object *events = json_object_object_get(subscription->json, "events");
-    for (size_t i = 0; json_object_is_type(events, json_type_array) && i < json_object_array_length(events); i++) {
-        struct json_object *covered = json_object_array_get_idx(events, i);
-        struct json_object *filter = json_object_object_get(covered, "extra_filter");
-        if (is_named(covered, name) && (filter == NULL || filter_passes(filter, event)))
-            return true;
-    }
-    return false;
-}
-
-const struct subscription *coverage_match(const struct coverage *coverage, const char *name, struct json_object *event)
+const struct subscription *coverage_match(const struct coverage *coverage, const char *object_type, const char *action,
+                                          struct json_object *event)
 {
     for (size_t i = 0; i < coverage->count; i++) {
-        if (covers(coverage->at[i], name, event))
-            return coverage->at[i];
+        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
+        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
+            struct json_object *covered = json_object_array_get_idx(events, e);
+            struct json_object *filter = json_object_object_get(covered, "extra_filter");
+            if (is_text(json_object_object_get(covered, "object_type"), object_type) &&
+                is_text(json_object_object_get(covered, "action"), action) &&
+                (filter == NULL || filter_passes(filter, event)))
+                return coverage->at[i];
+        }
     }
     return NULL;
 }

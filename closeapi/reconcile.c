@@ -213,9 +213,9 @@ static enum reconcile_result work_on(struct run *run)
     run_watch_subscriptions(run);
     if (!run_take_loss(run))
         return RECONCILE_FAILED;
-    enum log_result result = run_read_log(run);
-    if (result != LOG_DONE)
-        return result == LOG_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
+    enum import_result result = run_read_log(run);
+    if (result != IMPORT_DONE)
+        return result == IMPORT_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
     if (!run_end_loss(run))
         return RECONCILE_FAILED;
     go_on_with_rotation(run);
@@ -226,7 +226,7 @@ static enum reconcile_result work_on(struct run *run)
 static void report_run(const struct run *run, enum reconcile_result result)
 {
     char from[DATE_PRINTED], to[DATE_PRINTED];
-    const struct fill_counts *counts = &run->report->counts;
+    const struct import_counts *counts = &run->report->counts;
     if (result == RECONCILE_NOTHING || result == RECONCILE_STOPPED)
         return;
     if (result == RECONCILE_FAILED && run->options->silent)

@@ -56,17 +56,8 @@ static int64_t choose_start(struct run *run)
     return start > run->state.floor_us ? start : run->state.floor_us;
 }
 
-static bool tell(void *context, const struct fill_counts *counts, int64_t reached_us, struct error *why)
-{
-    const struct run *run = context;
-    (void)why;
-    if (run->options->progress != NULL)
-        run->options->progress(run->options->context, counts, reached_us);
-    return true;
-}
-
 /* Counts what the webhook missed in this window, and why. */
-static void count_missed(struct run *run, const struct fill_counts *counts)
+static void count_missed(struct run *run, const struct import_counts *counts)
 {
     uint64_t hidden = counts->hidden - run->before.hidden;
     uint64_t fresh = counts->fresh - run->before.fresh;
@@ -89,9 +80,9 @@ static void count_missed(struct run *run, const struct fill_counts *counts)
                                     : "not_delivered");
 }
 
-static bool window_done(void *context, const struct fill_counts *counts, int64_t until_us, struct error *why)
+/* Moves the claim on to the end of a window, and notes it. Returns false with the reason. */
+static bool note_window(struct run *run, const struct import_counts *counts, int64_t until_us)
 {
-    struct run *run = context;
     if (run->any_loss && !run->second) /* it is not the webhook that missed it */
         log_write(LEVEL_INFO, "msg=fetched_after_loss source=%s events=%llu", run->source->name,
                   (unsigned long long)(counts->fresh - run->before.fresh));
@@ -107,59 +98,61 @@ static bool window_done(void *context, const struct fill_counts *counts, int64_t
         run->state.until_us = until_us;
     if (hole && !run->on_hold && until_us > run->state.since_us)
         run->state.since_us = until_us; /* what came before is not complete */
-    return reconcile_state_write(run->directory, &run->state, why);
+    return reconcile_state_write(run->directory, &run->state, run->why);
 }
 
-static enum log_result read_log(struct run *run, int64_t from_us, int64_t to_us, struct fill_counts *counts)
+static enum import_result read_log(struct run *run, int64_t from_us, int64_t to_us, struct import_counts *counts)
 {
-    const struct fill_order order = {
+    const struct import_order order = {
         .config = run->config,
         .source = run->source,
         .client = run->client,
         .queue = run->queue,
         .coverage = &run->coverage,
         .all_events = run->options->all_events,
-        .count_waiting = true,
         .stop_fd = run->options->stop_fd,
-        .progress = tell,
-        .context = run,
+        .from_us = from_us,
+        .to_us = to_us,
     };
-    if (from_us >= to_us)
-        return LOG_DONE;
-    struct fill *fill = fill_new(&order, run->directory, run->why);
-    if (fill == NULL)
-        return LOG_FAILED;
-    run->before = (struct fill_counts){0};
-    enum log_result result = fill_range(fill, from_us, to_us, window_done, run, run->why);
-    *counts = *fill_counted(fill);
-    fill_free(fill);
+    enum import_result result;
+    struct import *import = import_new(&order, run->directory, run->why);
+    if (import == NULL)
+        return IMPORT_FAILED;
+    run->before = (struct import_counts){0};
+    do {
+        result = import_next(import, run->why);
+        if (result == IMPORT_WINDOW && !note_window(run, import_counted(import), import_reached(import)))
+            result = IMPORT_FAILED;
+    } while (result == IMPORT_STEP || result == IMPORT_WINDOW);
+    *counts = *import_counted(import);
+    import_free(import);
     return result;
 }
 
 /* What was read a day ago is read again: Close may have shown something late. */
-static enum log_result read_second(struct run *run)
+static enum import_result read_second(struct run *run)
 {
     int64_t to = run->now_us - SECOND_US;
     to = to < run->state.until_us ? to : run->state.until_us;
     /* what was delivered a day ago must still be known */
     if (to <= run->state.verified_us || run->config->dedupe_window_ms * 1000 < 2 * SECOND_US)
-        return LOG_DONE;
+        return IMPORT_DONE;
     int64_t from = run->state.verified_us - RECONCILE_OVERLAP_US;
     from = from > run->state.since_us ? from : run->state.since_us;
     from = from > run->state.floor_us ? from : run->state.floor_us;
     run->second = true;
-    enum log_result result = read_log(run, from, to, &run->report->second);
+    enum import_result result = read_log(run, from, to, &run->report->second);
     run->second = false;
     return result;
 }
 
-enum log_result run_read_log(struct run *run)
+enum import_result run_read_log(struct run *run)
 {
     int64_t from = choose_start(run), to = run->now_us - UNSETTLED_US;
     run->report->from_us = from;
     run->report->to_us = to > from ? to : from;
-    enum log_result result = read_log(run, from, to, &run->report->counts);
-    return result == LOG_DONE ? read_second(run) : result;
+    enum import_result result = read_log(run, from, to, &run->report->counts);
+    return result == IMPORT_DONE ? read_second(run) : result;
 }
 
 /* ---- a loss of events: the claim falls first, durably; then what is gone is fetched, if that counts nothing twice;

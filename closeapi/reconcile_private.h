@@ -22,11 +22,11 @@ struct run {
     struct keyring held;
     struct coverage coverage;
     struct reconcile_state state;
-    int64_t now_us;            /* Close's clock */
-    bool was_paused;           /* a subscription was, since the last run */
-    struct fill_counts before; /* of the last window */
-    bool second;               /* this is the second reading */
-    struct loss loss;          /* of events, that is noted and not over */
+    int64_t now_us;              /* Close's clock */
+    bool was_paused;             /* a subscription was, since the last run */
+    struct import_counts before; /* of the last window */
+    bool second;                 /* this is the second reading */
+    struct loss loss;            /* of events, that is noted and not over */
     bool any_loss;
     bool on_hold; /* it waits for the operator: the claim stays where it is */
     struct error *why;
@@ -47,6 +47,6 @@ bool run_take_loss(struct run *run);
 bool run_end_loss(struct run *run);
 
 /* reconcile_log.c: reads the log from the last verified moment, and a day-old part a second time. */
-enum log_result run_read_log(struct run *run);
+enum import_result run_read_log(struct run *run);
 
 #endif

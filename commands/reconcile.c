@@ -55,7 +55,7 @@ static void print_words(const struct close_side *side, const struct reconcile_re
                         const struct completeness *complete, bool after_pause)
 {
     char words[COMPLETENESS_WORDS];
-    const struct fill_counts *counts = &report->counts;
+    const struct import_counts *counts = &report->counts;
     printf("source %s: %" PRIu64 " events in the log, %" PRIu64 " were missing and are in the queue now\n",
            side->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
     if (counts->large > 0)
