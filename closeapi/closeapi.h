@@ -13,12 +13,13 @@
 #include "config/config.h"
 #include "queue/queue.h"
 
-/* What is known of a source's completeness. Times are Unix time by Close's clock in milliseconds, 0: none. */
+/* What is known of a source's completeness, and what reconciling remembers. Times are Unix time by Close's clock in
+ * milliseconds, 0: none. */
 struct completeness {
     int64_t since_ms;    /* complete from here ... */
     int64_t until_ms;    /* ... to here: every page was read, and every append is durable */
     int64_t verified_ms; /* and read a second time, a day later, to here */
-    char *types;         /* of these events, a blank between; filtered ones end with `*`. "": all */
+    char *types;         /* of these events, a blank between; filtered ones end with `*`. "": all. Owned */
 
     /* What the webhook did not bring and the Event Log did, since the first reconciling. */
     uint64_t missed;
@@ -32,6 +33,12 @@ struct completeness {
     bool paused;          /* a subscription is, and not by our own `pause` */
     bool lost;            /* events may be gone that are not fetched by themselves: trouble says what to do */
     char trouble[512];    /* what somebody must look at; "": nothing */
+
+    /* Of a loss of events (state.h), for reconciling alone. */
+    int64_t loss_ms;  /* the one that was applied last: its until_ms */
+    int64_t floor_ms; /* nothing older is read by itself: it is not known any more whether it was delivered */
+    int64_t again_ms; /* what is read begins here, though it is older than the claim; 0: it does not */
+    int64_t ahead_ms; /* while a loss waits for the operator: how far was read beyond it; the claim stays */
 };
 
 /* Reads it. One that was never reconciled is all zero. Returns false with the reason. Free with completeness_free. */

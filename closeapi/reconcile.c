@@ -34,7 +34,7 @@ static bool is_within(const char *these, const char *those)
 }
 
 /* Notes which events are covered now. Returns false when memory is out. */
-static bool set_types(struct run *run)
+static bool set_types(struct reconcile_run *run)
 {
     struct buffer types = {0};
     if (!run->options->all_events)
@@ -46,9 +46,9 @@ static bool set_types(struct run *run)
         return false;
     }
     /* what is new is complete only from now on; what is gone makes the claim no less true */
-    if (run->state.types != NULL && run->state.until_us > 0 && !is_within(types.data, run->state.types)) {
+    if (run->state.types != NULL && run->state.until_ms > 0 && !is_within(types.data, run->state.types)) {
         log_write(LEVEL_INFO, "msg=more_is_covered source=%s", run->source->name);
-        run->state.since_us = run->state.until_us;
+        run->state.since_ms = run->state.until_ms;
     }
     free(run->state.types);
     run->state.types = types.data;
@@ -58,7 +58,8 @@ static bool set_types(struct run *run)
 /* ---- the subscriptions: a paused one looks like no traffic, so it is logged at ERROR ---- */
 
 /* Notes what somebody must look at; the first of a run stays. */
-static void trouble(struct run *run, const char *happening, const struct subscription *subscription, const char *words)
+static void trouble(struct reconcile_run *run, const char *happening, const struct subscription *subscription,
+                    const char *words)
 {
     char quoted[LOG_QUOTED], error[LOG_QUOTED];
     if (!run->options->silent)
@@ -74,7 +75,7 @@ static void trouble(struct run *run, const char *happening, const struct subscri
 }
 
 /* Activates a subscription that Close has paused, where the operator wants that. */
-static bool resume(struct run *run, const struct subscription *subscription)
+static bool resume(struct reconcile_run *run, const struct subscription *subscription)
 {
     struct error why;
     if (run->source->auto_resume != ANSWER_YES)
@@ -100,7 +101,7 @@ static bool is_healthy(const struct subscription *subscription)
     return true;
 }
 
-static void watch_one(struct run *run, const struct subscription *subscription)
+static void watch_one(struct reconcile_run *run, const struct subscription *subscription)
 {
     bool paused = subscription_is_paused(subscription);
     if (paused && closeapi_paused_by_us(run->directory, subscription->id)) {
@@ -123,7 +124,7 @@ static void watch_one(struct run *run, const struct subscription *subscription)
 }
 
 /* What it sends is refused; its events are fetched here, later. */
-static void miss_key(struct run *run, const struct subscription *keyless)
+static void miss_key(struct reconcile_run *run, const struct subscription *keyless)
 {
     struct error words = {0};
     coverage_keyless_words(keyless, run->source, &words);
@@ -134,7 +135,7 @@ static void miss_key(struct run *run, const struct subscription *keyless)
         snprintf(run->state.trouble, sizeof run->state.trouble, "%s", words.text);
 }
 
-void run_watch_subscriptions(struct run *run)
+static void watch_subscriptions(struct reconcile_run *run)
 {
     run->was_paused = run->state.paused;
     run->state.paused = false;
@@ -146,7 +147,7 @@ void run_watch_subscriptions(struct run *run)
         miss_key(run, keyless);
 }
 
-enum close_result run_list_subscriptions(struct run *run)
+static enum close_result list_subscriptions(struct reconcile_run *run)
 {
     bool changed = false;
     int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
@@ -166,25 +167,25 @@ enum close_result run_list_subscriptions(struct run *run)
                   "Close's answer does not say what time it is (Date): does something in between remove that header?");
         result = CLOSE_REFUSED;
     }
-    run->now_us = run->list.date_ms * 1000;
+    run->now_ms = run->list.date_ms;
     return result;
 }
 
 /* ---- one run, from its lock to its report ---- */
 
-static void go_on_with_rotation(struct run *run)
+static void go_on_with_rotation(struct reconcile_run *run)
 {
     struct error why = {0};
     int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
     if (lock < 0)
         return;
     const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list};
-    if (rotation_go_on(&work, run->state.until_us, &run->report->rotated, &why) != CLOSE_DONE)
+    if (rotation_go_on(&work, run->state.until_ms * 1000, &run->report->rotated, &why) != CLOSE_DONE)
         log_write(LEVEL_WARN, "msg=rotation_not_ended source=%s reason=\"%s\"", run->source->name, why.text);
     close(lock);
 }
 
-static enum reconcile_result end_of(struct run *run)
+static enum reconcile_result end_of(struct reconcile_run *run)
 {
     unsigned long long hidden = run->report->counts.hidden + run->report->second.hidden;
     if (hidden > 0 && run->state.trouble[0] == '\0')
@@ -198,32 +199,32 @@ static enum reconcile_result end_of(struct run *run)
     return RECONCILE_TROUBLE;
 }
 
-static enum reconcile_result work_on(struct run *run)
+static enum reconcile_result work_on(struct reconcile_run *run)
 {
-    enum close_result listed = run_list_subscriptions(run);
+    enum close_result listed = list_subscriptions(run);
     if (listed != CLOSE_DONE)
         return listed == CLOSE_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
     if (!keyring_read(run->config->state_dir, &run->held, run->why))
         return RECONCILE_FAILED;
     bool found = coverage_find(&run->coverage, &run->list, run->source, run->config->sources, &run->held, run->why);
     if (!found && !run->options->all_events)
-        return run->state.until_us == 0 ? RECONCILE_NOTHING : RECONCILE_FAILED;
+        return run->state.until_ms == 0 ? RECONCILE_NOTHING : RECONCILE_FAILED;
     if (!set_types(run))
         return RECONCILE_FAILED;
-    run_watch_subscriptions(run);
-    if (!run_take_loss(run))
+    watch_subscriptions(run);
+    if (!reconcile_take_loss(run))
         return RECONCILE_FAILED;
-    enum import_result result = run_read_log(run);
+    enum import_result result = reconcile_read_log(run);
     if (result != IMPORT_DONE)
         return result == IMPORT_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
-    if (!run_end_loss(run))
+    if (!reconcile_end_loss(run))
         return RECONCILE_FAILED;
     go_on_with_rotation(run);
     run->state.last_good_ms = clock_unix_ms();
     return end_of(run);
 }
 
-static void report_run(const struct run *run, enum reconcile_result result)
+static void report_run(const struct reconcile_run *run, enum reconcile_result result)
 {
     char from[DATE_PRINTED], to[DATE_PRINTED];
     const struct import_counts *counts = &run->report->counts;
@@ -243,24 +244,24 @@ static void report_run(const struct run *run, enum reconcile_result result)
               (unsigned long long)counts->known, (unsigned long long)counts->fresh, (unsigned long long)counts->pages);
 }
 
-static enum reconcile_result reconcile_locked(struct run *run)
+static enum reconcile_result reconcile_locked(struct reconcile_run *run)
 {
     struct error why;
     const struct close_options options = {.patience_ms = run->options->patience_ms, .stop_fd = run->options->stop_fd};
-    if (!reconcile_state_read(run->directory, &run->state, run->why))
+    if (!completeness_read(run->directory, &run->state, run->why))
         return RECONCILE_FAILED;
     run->client = close_client_new(run->config, run->source, &options, run->why);
     enum reconcile_result result = run->client == NULL ? RECONCILE_FAILED : work_on(run);
     run->state.last_run_ms = clock_unix_ms();
     if (result == RECONCILE_FAILED)
         snprintf(run->state.trouble, sizeof run->state.trouble, "%.500s", run->why->text);
-    if (!reconcile_state_write(run->directory, &run->state, &why))
+    if (!completeness_write(run->directory, &run->state, &why))
         log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", run->source->name, why.text);
     report_run(run, result);
     keyring_free(&run->held);
     subscriptions_free(&run->list);
     close_client_free(run->client);
-    reconcile_state_free(&run->state);
+    completeness_free(&run->state);
     return result;
 }
 
@@ -269,7 +270,7 @@ enum reconcile_result closeapi_reconcile(const struct config *config, const stru
                                          struct error *why)
 {
     *report = (struct reconcile_report){0};
-    struct run *run = calloc(1, sizeof *run);
+    struct reconcile_run *run = calloc(1, sizeof *run);
     if (run == NULL) {
         error_set(why, "out of memory");
         return RECONCILE_FAILED;
