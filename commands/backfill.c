@@ -1,5 +1,10 @@
 /* backfill: a stretch of Close's Event Log into the queue. */
+#include "base/clock.h"
+#include "base/times.h"
+#include "closeapi/closeapi.h"
+#include "commands/close_session.h"
 #include "commands/commands.h"
+#include "commands/options.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -7,12 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/times.h"
-#include "closeapi/backfill.h"
-#include "commands/close_session.h"
-#include "commands/options.h"
 
 #define PATIENCE_MS (10 * 60000) /* a night's run must outlive an outage of some minutes */
 #define TERMINAL_MS 200          /* between lines on a terminal */
@@ -67,7 +66,7 @@ static const char *describe_left(char out[static 32], int64_t ms)
     return out;
 }
 
-static void show_bar(const struct display *display, const struct fill_counts *counts, int per_mille, const char *date)
+static void show_bar(const struct display *display, const struct import_counts *counts, int per_mille, const char *date)
 {
     char bar[BAR + 1], left[32] = "", line[400];
     for (int i = 0; i < BAR; i++)
@@ -82,7 +81,7 @@ static void show_bar(const struct display *display, const struct fill_counts *co
     show_line(display, line);
 }
 
-static void progress(void *context, const struct fill_counts *counts, int64_t from_us, int64_t reached_us,
+static void progress(void *context, const struct import_counts *counts, int64_t from_us, int64_t reached_us,
                      int64_t until_us)
 {
     struct display *display = context;
@@ -149,7 +148,7 @@ static void print_json(const struct wish *wish, const struct backfill_report *re
 static void print_words(const struct wish *wish, const struct backfill_report *report)
 {
     char from[DATE_PRINTED], until[DATE_PRINTED];
-    const struct fill_counts *counts = &report->counts;
+    const struct import_counts *counts = &report->counts;
     printf("from %.19s until %.19s: %" PRIu64 " events in %" PRIu64 " windows\n",
            date_print(report->from_us, DATE_MILLISECONDS, from), date_print(report->until_us, DATE_MILLISECONDS, until),
            counts->events, counts->windows);
@@ -171,7 +170,7 @@ static int tell(const struct wish *wish, const struct backfill_report *report, i
         fprintf(
             stderr,
             "backfill: Close keeps its Event Log for %d days: what is older cannot be had, and was not looked for\n",
-            LOG_DAYS);
+            EVENT_LOG_DAYS);
     if (remembered_ms < report->until_us / 1000 - report->from_us / 1000)
         fprintf(stderr, "backfill: dedupe_window is shorter than the time asked for: what was delivered before that is "
                         "sent again, with the same messageId\n");
@@ -207,10 +206,10 @@ static int run(struct close_side *side, struct wish *wish)
     wish->order.progress = progress;
     wish->order.waits = waits;
     wish->order.context = &display;
-    enum log_result result = backfill_run(side->config, side->source, side->queue, &wish->order, &report, &why);
+    enum import_result result = backfill_run(side->config, side->source, side->queue, &wish->order, &report, &why);
     close_side_let_go(side);
     close_display(&display);
-    return result == LOG_DONE ? tell(wish, &report, side->config->dedupe_window_ms) : close_side_failed(side, &why);
+    return result == IMPORT_DONE ? tell(wish, &report, side->config->dedupe_window_ms) : close_side_failed(side, &why);
 }
 
 int command_backfill(int argc, char **argv)

@@ -1,13 +1,13 @@
 /* queue move: gives all that is kept of a source that was renamed or removed to another. */
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "closeapi/move.h"
+#include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/source.h"
 #include "commands/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 /* Of a source that is configured, events may be on their way this very moment: they would go twice, to two places. */
 static int refuse_configured(const char *command, const char *from)

@@ -1,15 +1,14 @@
 /* reconcile: what the webhook did not bring, the Event Log does. */
+#include "base/clock.h"
+#include "base/times.h"
 #include "commands/commands.h"
+#include "commands/options.h"
+#include "commands/reconciling.h"
 
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/times.h"
-#include "commands/options.h"
-#include "commands/reconciling.h"
 
 #define PATIENCE_MS 60000
 
@@ -54,7 +53,7 @@ static void print_words(const struct close_side *side, const struct reconcile_re
                         const struct completeness *complete, bool after_pause)
 {
     char words[COMPLETENESS_WORDS];
-    const struct fill_counts *counts = &report->counts;
+    const struct import_counts *counts = &report->counts;
     printf("source %s: %" PRIu64 " events in the log, %" PRIu64 " were missing and are in the queue now\n",
            side->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
     if (counts->large > 0)

@@ -1,13 +1,12 @@
 /* rotate: a new subscription takes an old one's place, for a new key, without a gap. The old one goes when the new one
  * delivers and the log has been reconciled past its creation: `reconcile` ends what this begins. */
+#include "closeapi/state.h"
+#include "commands/close_session.h"
 #include "commands/commands.h"
+#include "commands/options.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#include "closeapi/state.h"
-#include "commands/close_session.h"
-#include "commands/options.h"
 
 /* The one whose key we hold for the source, where there is just one. */
 static const struct subscription *find_only(const struct close_side *side)
@@ -32,15 +31,15 @@ static const struct subscription *find_only(const struct close_side *side)
 /* A rotation is under way: ends it if that can be. */
 static int go_on(const struct close_side *side, const struct rotation *rotation)
 {
-    struct reconcile_state state;
+    struct completeness state;
     struct error why = {0};
     bool ended;
     const struct subscribing work = close_side_work(side);
     printf("%s is taking the place of %s\n", rotation->to, rotation->from);
-    if (!reconcile_state_read(side->directory, &state, &why))
+    if (!completeness_read(side->directory, &state, &why))
         return close_side_failed(side, &why);
-    enum close_result result = rotation_go_on(&work, state.until_us, &ended, &why);
-    reconcile_state_free(&state);
+    enum close_result result = rotation_go_on(&work, state.until_ms * 1000, &ended, &why);
+    completeness_free(&state);
     if (result != CLOSE_DONE)
         return close_side_failed(side, &why);
     printf("%s\n", ended ? "the old one is removed: the rotation is over" : why.text);

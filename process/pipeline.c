@@ -1,17 +1,17 @@
 /* The stages of a process that lives long: see pipeline.h. */
 #include "process/pipeline.h"
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "closeapi/closeapi.h"
+#include "forward/forward.h"
+#include "queue/inspect.h"
+#include "telemetry/telemetry.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include "base/clock.h"
-#include "base/log.h"
-#include "closeapi/reconciler.h"
-#include "forward/forward.h"
-#include "queue/inspect.h"
-#include "telemetry/telemetry.h"
 
 #define OPEN_AGAIN_MS 2000   /* between tries to open the queue */
 #define SAY_AGAIN_MS 60000   /* between log lines about the same reason */
