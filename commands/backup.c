@@ -11,7 +11,7 @@
 #include "commands/check_place.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "queue/backup.h"
 
 /* The web server would show it to everybody. */

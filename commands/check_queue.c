@@ -14,7 +14,7 @@
 #include "base/terminal.h"
 #include "base/times.h"
 #include "commands/overview.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "forward/forward.h"
 #include "telemetry/cron_mark.h"
 

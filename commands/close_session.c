@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "commands/commands.h"
+#include "commands/session.h"
 #include "commands/source.h"
-#include "commands/state.h"
 
 #define LOCK_WAIT_MS 5000
 

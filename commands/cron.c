@@ -17,7 +17,7 @@
 #include "closeapi/closeapi.h"
 #include "closeapi/reconciler.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "config/config.h"
 #include "config/signed.h"
 #include "health/alert_thread.h"

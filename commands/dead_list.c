@@ -6,8 +6,8 @@
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/dead_filter.h"
-#include "commands/rows.h"
-#include "commands/state.h"
+#include "commands/output.h"
+#include "commands/session.h"
 
 struct list {
     struct queue *queue;

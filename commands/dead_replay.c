@@ -8,7 +8,7 @@
 
 #include "commands/commands.h"
 #include "commands/dead_filter.h"
-#include "commands/state.h"
+#include "commands/session.h"
 
 #define STEP_MOST 512 /* ids handed over at once: a page never has more */
 

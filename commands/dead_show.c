@@ -7,7 +7,7 @@
 #include "commands/commands.h"
 #include "commands/number.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "commands/view.h"
 
 #define LETTER_BYTES ((size_t)1 << 20) /* the first always comes */

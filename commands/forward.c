@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "config/config.h"
 #include "process/bounded.h"
 #include "process/process.h"

@@ -1,4 +1,4 @@
-/* Which processes have the queue open (state_holders of state.h): those with a descriptor of a file in the state
+/* Which processes have the queue open (state_holders of session.h): those with a descriptor of a file in the state
  * directory, as /proc tells it. */
 #include <ctype.h>
 #include <dirent.h>
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/terminal.h"
-#include "commands/state.h"
+#include "commands/session.h"
 
 #define PATH_ROOM 4096
 

@@ -5,7 +5,7 @@
 #include "base/terminal.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "queue/loss.h"
 
 static void note_fault(void *context, const char *fault)

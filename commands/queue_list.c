@@ -9,8 +9,8 @@
 #include "commands/commands.h"
 #include "commands/number.h"
 #include "commands/options.h"
-#include "commands/rows.h"
-#include "commands/state.h"
+#include "commands/output.h"
+#include "commands/session.h"
 #include "transform/headline.h"
 
 #define PAGE_EVENTS 1000 /* for each the queue is opened anew */

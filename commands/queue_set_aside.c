@@ -10,7 +10,7 @@
 #include "commands/find_event.h"
 #include "commands/number.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 
 #define PATIENCE_MS 10000 /* with the process that forwards */
 #define LOOK_MS 50

@@ -8,7 +8,7 @@
 #include "commands/find_event.h"
 #include "commands/number.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "commands/view.h"
 
 static bool show(const struct state *state, const char *source, const struct event *event, struct error *why)

@@ -6,7 +6,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/overview.h"
-#include "commands/state.h"
+#include "commands/session.h"
 
 static void print_moment(const char *label, int64_t ms, int64_t now_ms)
 {

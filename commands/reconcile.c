@@ -10,7 +10,7 @@
 #include "base/dates.h"
 #include "base/times.h"
 #include "commands/options.h"
-#include "commands/reconciling.h"
+#include "commands/reconcile.h"
 
 #define PATIENCE_MS 60000
 

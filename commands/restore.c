@@ -12,7 +12,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/restore_keys.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "config/signed.h"
 #include "queue/backup.h"
 #include "queue/inspect.h"

@@ -6,7 +6,7 @@
 
 #include "commands/close_session.h"
 #include "commands/options.h"
-#include "commands/reconciling.h"
+#include "commands/reconcile.h"
 
 /* Does it to the subscription. Returns an exit code. */
 typedef int action(struct close_side *side, const char *id);

@@ -1,7 +1,7 @@
 /* The queue of the configuration, opened for a command: as the state directory's owner where root calls, and never made
  * anew, for only the running program knows whose it must be. */
-#ifndef COMMANDS_STATE_H
-#define COMMANDS_STATE_H
+#ifndef COMMANDS_SESSION_H
+#define COMMANDS_SESSION_H
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
-/* JSON arrays as they come: see rows.h. */
-#include "commands/rows.h"
+/* JSON arrays as they come: see output.h. */
+#include "commands/output.h"
 
 #include <json-c/json.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* A list as one JSON array, a line an element, written as it comes: it may be longer than memory is. */
-#ifndef COMMANDS_ROWS_H
-#define COMMANDS_ROWS_H
+#ifndef COMMANDS_OUTPUT_H
+#define COMMANDS_OUTPUT_H
 
 #include <json-c/json_object.h>
 #include <stdbool.h>

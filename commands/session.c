@@ -1,5 +1,5 @@
-/* Opening the queue for a command: see state.h. */
-#include "commands/state.h"
+/* Opening the queue for a command: see session.h. */
+#include "commands/session.h"
 
 #include <errno.h>
 #include <grp.h>

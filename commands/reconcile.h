@@ -1,6 +1,6 @@
 /* Reconciling a source and telling how it went, for `reconcile` and `resume`. */
-#ifndef COMMANDS_RECONCILING_H
-#define COMMANDS_RECONCILING_H
+#ifndef COMMANDS_RECONCILE_H
+#define COMMANDS_RECONCILE_H
 
 #include "commands/close_session.h"
 
