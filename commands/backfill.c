@@ -189,14 +189,14 @@ static int tell(const struct wish *wish, const struct backfill_report *report, i
     return COMMAND_FAILED;
 }
 
-static void warn_of_file(const struct close_side *side)
+static void warn_of_file(const struct close_session *session)
 {
-    if (strncmp(side->source->data_plane_url, "file:", 5) == 0)
+    if (strncmp(session->source->data_plane_url, "file:", 5) == 0)
         fprintf(stderr,
                 "backfill: what goes into a file is not remembered: what was written before is written again\n");
 }
 
-static int run(struct close_side *side, struct wish *wish)
+static int run(struct close_session *session, struct wish *wish)
 {
     struct display display;
     struct backfill_report report;
@@ -207,10 +207,12 @@ static int run(struct close_side *side, struct wish *wish)
     wish->order.progress = progress;
     wish->order.waits = waits;
     wish->order.context = &display;
-    enum log_result result = backfill_run(side->config, side->source, side->queue, &wish->order, &report, &why);
-    close_side_let_go(side);
+    enum log_result result =
+        backfill_run(session->config, session->source, session->queue, &wish->order, &report, &why);
+    close_session_release(session);
     close_display(&display);
-    return result == LOG_DONE ? tell(wish, &report, side->config->dedupe_window_ms) : close_side_failed(side, &why);
+    return result == LOG_DONE ? tell(wish, &report, session->config->dedupe_window_ms)
+                              : close_session_failed(session, &why);
 }
 
 int command_backfill(int argc, char **argv)
@@ -228,14 +230,14 @@ int command_backfill(int argc, char **argv)
         return COMMAND_USAGE;
     if (order->since == NULL)
         return options_wrong(argv[0], "since when? --since 2026-11-01, or --since 7d");
-    struct close_side side;
-    int code = close_side_begin(&side, argv[0], wish.source);
+    struct close_session session;
+    int code = close_session_open(&session, argv[0], wish.source);
     if (code == COMMAND_OK) {
-        warn_of_file(&side);
-        code = close_side_queue(&side);
+        warn_of_file(&session);
+        code = close_session_open_queue(&session);
     }
     if (code == COMMAND_OK)
-        code = run(&side, &wish);
-    close_side_end(&side);
+        code = run(&session, &wish);
+    close_session_close(&session);
     return code;
 }

@@ -318,16 +318,16 @@ size_t check_queue(const struct config *config, const bool *delivers, bool *stan
     struct error why = {0};
     size_t wrong = 0;
     *stands_still = false;
-    switch (state_take_on_owner(config, &why)) {
-    case STATE_NONE:
+    switch (session_become_owner(config, &why)) {
+    case SESSION_PLACE_NONE:
         return check_left_behind(config);
-    case STATE_MISSING:
+    case SESSION_PLACE_MISSING:
         printf("\nstate directory %s\n  %s\n", config->state_dir, why.text);
         return 0;
-    case STATE_BARRED:
+    case SESSION_PLACE_BARRED:
         printf("\nstate directory %s\n  WRONG: %s\n", config->state_dir, why.text);
         return 1;
-    case STATE_THERE:
+    case SESSION_PLACE_READY:
         break;
     }
     wrong = check_state_directory(config);

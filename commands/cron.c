@@ -225,7 +225,7 @@ static void keep(struct findings *findings, moment deadline)
 {
     struct error why = {0};
     const char *directory = findings->config->state_dir;
-    if (!state_may_open(findings->config, &why)) {
+    if (!session_may_open(findings->config, &why)) {
         problem(findings, "%s", why.text);
         return;
     }

@@ -66,22 +66,22 @@ int command_dead_list(int argc, char **argv)
     struct letter_filter filter;
     struct list list = {.json = false};
     const struct option_spec specs[] = {{"--json", NULL, &list.json}};
-    struct state state;
+    struct session session;
     struct error why = {0};
     int code;
     if (!letter_filter_read(&filter, argc, argv, specs, 1)) {
         code = COMMAND_USAGE;
-    } else if (state_open(&state, argv[0])) {
-        list.queue = state.queue;
-        bool good = letters_walk(state.queue, &filter, print_page, &list, &why) || why.text[0] == '\0';
-        state_close(&state);
+    } else if (session_open(&session, argv[0])) {
+        list.queue = session.queue;
+        bool good = letters_walk(session.queue, &filter, print_page, &list, &why) || why.text[0] == '\0';
+        session_close(&session);
         if (good && list.json)
             rows_end(&list.rows);
         else if (good && list.lines == 0)
             fputs("no dead letter fits\n", stderr);
-        code = good ? COMMAND_OK : state_failed(argv[0], &why);
+        code = good ? COMMAND_OK : session_failed(argv[0], &why);
     } else {
-        code = state.code;
+        code = session.code;
     }
     letter_filter_free(&filter);
     return code;

@@ -25,7 +25,7 @@ static const struct deed drop = {queue_discard, true, false, "would be dropped",
 
 struct work {
     const struct deed *deed;
-    struct state state;
+    struct session session;
     struct letter_filter filter;
     bool all, dry_run, yes;
     bool shows_progress;
@@ -39,7 +39,7 @@ struct work {
 
 static bool is_left_alone(const struct work *work, const struct letter *letter)
 {
-    return work->deed->forwards && config_source(work->state.config, letter->source) == NULL;
+    return work->deed->forwards && config_source(work->session.config, letter->source) == NULL;
 }
 
 static bool count_page(void *context, const struct letter_page *found, struct error *why)
@@ -69,11 +69,11 @@ static bool act_on_page(void *context, const struct letter_page *found, struct e
         if (!found->letter[i]->replayed && !is_left_alone(work, found->letter[i]))
             ids[count++] = found->letter[i]->id;
     }
-    if (count > 0 && !work->deed->act(work->state.queue, ids, count, &done, why))
+    if (count > 0 && !work->deed->act(work->session.queue, ids, count, &done, why))
         return false;
     work->done += done;
     if (work->shows_progress) /* on a terminal, which may be stopped */
-        queue_rest(work->state.queue);
+        queue_rest(work->session.queue);
     if (work->shows_progress)
         fprintf(stderr, "\r%s: %" PRIu64 " of %" PRIu64 " ", work->deed->doing, work->done, work->wanted);
     return true;
@@ -88,7 +88,7 @@ static int confirm(const struct work *work, const char *command)
     if (!isatty(STDIN_FILENO))
         return options_wrong(command, "%" PRIu64 " dead letters %s, for good: say so with --yes", work->wanted,
                              work->deed->would);
-    queue_rest(work->state.queue);
+    queue_rest(work->session.queue);
     fprintf(stderr, "%" PRIu64 " dead letters %s, for good. Do it? [y/N] ", work->wanted, work->deed->would);
     ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1); /* a terminal gives a line at a time */
     if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
@@ -117,9 +117,9 @@ static void print_summary(const struct work *work)
 static int act(struct work *work, const char *command)
 {
     struct error why = {0};
-    if (!letters_walk(work->state.queue, &work->filter, count_page, work, &why))
-        return state_failed(command, &why);
-    queue_rest(work->state.queue);
+    if (!letters_walk(work->session.queue, &work->filter, count_page, work, &why))
+        return session_failed(command, &why);
+    queue_rest(work->session.queue);
     bool complete = work->filter.ids_found == work->filter.id_count || work->filter.id_count == 0;
     size_t ids_found = work->filter.ids_found;
     if (!work->dry_run && work->wanted > 0) {
@@ -128,14 +128,14 @@ static int act(struct work *work, const char *command)
             return code;
         work->filter.last = work->last;
         work->shows_progress = isatty(STDERR_FILENO);
-        bool good = letters_walk(work->state.queue, &work->filter, act_on_page, work, &why);
+        bool good = letters_walk(work->session.queue, &work->filter, act_on_page, work, &why);
         work->filter.ids_found = ids_found;
-        queue_rest(work->state.queue);
+        queue_rest(work->session.queue);
         if (work->shows_progress)
             fputc('\n', stderr);
         if (!good) {
             print_summary(work);
-            return state_failed(command, &why);
+            return session_failed(command, &why);
         }
     }
     print_summary(work);
@@ -151,10 +151,10 @@ static int run(struct work *work, int argc, char **argv)
         return COMMAND_USAGE;
     if (!work->all && !letter_filter_is_any(&work->filter))
         return options_wrong(argv[0], "which ones? Give their numbers or a filter, or --all");
-    if (!state_open(&work->state, argv[0]))
-        return work->state.code;
+    if (!session_open(&work->session, argv[0]))
+        return work->session.code;
     int code = act(work, argv[0]);
-    state_close(&work->state);
+    session_close(&work->session);
     return code;
 }
 

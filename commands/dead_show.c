@@ -28,24 +28,24 @@ int command_dead_show(int argc, char **argv)
 {
     const char *text = NULL;
     uint64_t id;
-    struct state state;
+    struct session session;
     struct letters letters = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, &text))
         return COMMAND_USAGE;
     if (text == NULL || !number_read(text, &id))
         return options_wrong(argv[0], "which dead letter? Give the number that `dead list` shows");
-    if (!state_open(&state, argv[0]))
-        return state.code;
-    int found = queue_letters(state.queue, NULL, id - 1, 1, LETTER_BYTES, &letters, &why);
-    queue_close(state.queue); /* what is shown is a copy: the terminal may take its time */
-    state.queue = NULL;
+    if (!session_open(&session, argv[0]))
+        return session.code;
+    int found = queue_letters(session.queue, NULL, id - 1, 1, LETTER_BYTES, &letters, &why);
+    queue_close(session.queue); /* what is shown is a copy: the terminal may take its time */
+    session.queue = NULL;
     if (found == 0 || (found > 0 && letters.at[0].id != id)) {
         error_set(&why, "there is no dead letter %" PRIu64 " (any more)", id);
         found = 0;
     }
-    bool good = found > 0 && show(state.config, &letters.at[0], &why);
+    bool good = found > 0 && show(session.config, &letters.at[0], &why);
     letters_free(&letters);
-    state_close(&state);
-    return good ? COMMAND_OK : state_failed(argv[0], &why);
+    session_close(&session);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

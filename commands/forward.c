@@ -48,10 +48,10 @@ int command_forward(int argc, char **argv)
     struct config *config = config_load(&why);
     int code = COMMAND_FAILED;
     if (config == NULL || !has_queue(config, &why)) {
-        state_failed(argv[0], &why);
+        session_failed(argv[0], &why);
         code = COMMAND_CONFIGURATION;
-    } else if (!state_may_open(config, &why)) {
-        state_failed(argv[0], &why);
+    } else if (!session_may_open(config, &why)) {
+        session_failed(argv[0], &why);
         code = COMMAND_STATE;
     } else if (follow) {
         char *const again[] = {NULL, (char[]){"forward"}, (char[]){"--follow"}, NULL};

@@ -1,5 +1,5 @@
-/* Which processes have the queue open (state_holders of session.h): those with a descriptor of a file in the state
- * directory, as /proc tells it. */
+/* Which processes have the queue open (session_print_holders of session.h): those with a descriptor of a file in the
+ * state directory, as /proc tells it. */
 #include <ctype.h>
 #include <dirent.h>
 #include <stdio.h>
@@ -55,7 +55,7 @@ static void print_process(const char *process, FILE *out)
     fputc('\n', out);
 }
 
-size_t state_holders(const struct config *config, FILE *out)
+size_t session_print_holders(const struct config *config, FILE *out)
 {
     size_t found = 0;
     char own[32];

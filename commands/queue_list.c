@@ -17,7 +17,7 @@
 #define PAGE_BYTES ((size_t)4 << 20)
 
 struct list {
-    struct state state;
+    struct session session;
     uint64_t left; /* events that may still be listed */
     bool json;
     struct rows rows;
@@ -72,8 +72,8 @@ static bool list_source(struct list *list, const char *source, struct events *ev
     int found = 0;
     while (list->left > 0 && !ferror(stdout)) {
         size_t most = list->left < PAGE_EVENTS ? (size_t)list->left : PAGE_EVENTS;
-        found = queue_list(list->state.queue, source, after, most, PAGE_BYTES, events, why);
-        queue_rest(list->state.queue);
+        found = queue_list(list->session.queue, source, after, most, PAGE_BYTES, events, why);
+        queue_rest(list->session.queue);
         if (found <= 0)
             break;
         for (size_t i = 0; i < events->count; i++) {
@@ -90,7 +90,7 @@ static bool list_all(struct list *list, const char *source, struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct strings names = {NULL, 0};
-    bool known = false, good = queue_names(list->state.queue, &names, why);
+    bool known = false, good = queue_names(list->session.queue, &names, why);
     for (size_t i = 0; good && i < names.count; i++) {
         if (source != NULL && strcmp(names.at[i], source) != 0)
             continue;
@@ -117,13 +117,13 @@ int command_queue_list(int argc, char **argv)
         return COMMAND_USAGE;
     if (limit != NULL && !number_read(limit, &list.left))
         return options_wrong(argv[0], "--limit must be a number: %s", limit);
-    if (!state_open(&list.state, argv[0]))
-        return list.state.code;
+    if (!session_open(&list.session, argv[0]))
+        return list.session.code;
     bool good = list_all(&list, source, &why);
-    state_close(&list.state);
+    session_close(&list.session);
     if (good && list.json)
         rows_end(&list.rows);
     else if (good && list.lines == 0)
         fputs("nothing waits\n", stderr);
-    return good ? COMMAND_OK : state_failed(argv[0], &why);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

@@ -18,11 +18,11 @@ static int refuse_configured(const char *command, const char *from)
     return COMMAND_FAILED;
 }
 
-static bool queue_knows(const struct state *state, const char *name, bool *known, struct error *why)
+static bool queue_knows(const struct session *session, const char *name, bool *known, struct error *why)
 {
     struct strings names = {NULL, 0};
     *known = false;
-    if (!queue_names(state->queue, &names, why))
+    if (!queue_names(session->queue, &names, why))
         return false;
     for (size_t i = 0; i < names.count; i++)
         *known = *known || strcmp(names.at[i], name) == 0;
@@ -44,37 +44,38 @@ static void print_moved(const struct moved *moved, const struct closeapi_moved *
 }
 
 /* What was delivered goes before the position up to which the Event Log was read: what is read again must be known. */
-static int move(const char *command, struct state *state, const char *from, const char *to)
+static int move(const char *command, struct session *session, const char *from, const char *to)
 {
     struct error why = {0};
     struct moved moved = {0};
     struct closeapi_moved files = {.stays = say_what_stays};
     bool known;
-    if (config_source(state->config, from) != NULL)
+    if (config_source(session->config, from) != NULL)
         return refuse_configured(command, from);
-    const struct source *target = source_wanted(state->config, to, command);
+    const struct source *target = session_source(session->config, to, command);
     if (target == NULL)
         return COMMAND_USAGE;
-    if (!queue_knows(state, from, &known, &why))
-        return state_failed(command, &why);
-    bool good = (!known && closeapi_has_any(state->config, from)) || queue_move(state->queue, from, to, &moved, &why);
-    good = good && closeapi_move(state->config, from, target, &files, &why);
+    if (!queue_knows(session, from, &known, &why))
+        return session_failed(command, &why);
+    bool good =
+        (!known && closeapi_has_any(session->config, from)) || queue_move(session->queue, from, to, &moved, &why);
+    good = good && closeapi_move(session->config, from, target, &files, &why);
     if (good || moved.events + moved.letters + moved.identities > 0)
         print_moved(&moved, &files, from, to);
-    return good ? COMMAND_OK : state_failed(command, &why);
+    return good ? COMMAND_OK : session_failed(command, &why);
 }
 
 int command_queue_move(int argc, char **argv)
 {
     int arguments = 0;
-    struct state state;
+    struct session session;
     if (!options_read_all(argc, argv, NULL, 0, &arguments))
         return COMMAND_USAGE;
     if (arguments != 2)
         return options_wrong(argv[0], "from which source to which?");
-    if (!state_open(&state, argv[0]))
-        return state.code;
-    int code = move(argv[0], &state, argv[1], argv[2]);
-    state_close(&state);
+    if (!session_open(&session, argv[0]))
+        return session.code;
+    int code = move(argv[0], &session, argv[1], argv[2]);
+    session_close(&session);
     return code;
 }

@@ -126,18 +126,18 @@ int command_queue_set_aside(int argc, char **argv)
     const struct option_spec specs[] = {{"--source", &source, NULL}};
     struct queue_request request;
     uint64_t id;
-    struct state state;
+    struct session session;
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
     if (text == NULL || !number_read(text, &id))
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
-    if (!state_open(&state, argv[0]))
+    if (!session_open(&session, argv[0]))
         return COMMAND_FAILED;
-    bool good = find(state.queue, id, source, &request, &why) && set_aside(state.queue, &request, &why);
-    state_close(&state);
+    bool good = find(session.queue, id, source, &request, &why) && set_aside(session.queue, &request, &why);
+    session_close(&session);
     if (!good)
-        return state_failed(argv[0], &why);
+        return session_failed(argv[0], &why);
     printf("event %" PRIu64 " of source %s: %s; `closecrm.fcgi dead list` shows it, and `closecrm.fcgi dead replay` "
            "with the number that it has there brings it back\n",
            id, request.source, why.text);

@@ -11,27 +11,27 @@
 #include "commands/session.h"
 #include "commands/view.h"
 
-static bool show(const struct state *state, const char *source, const struct event *event, struct error *why)
+static bool show(const struct session *session, const char *source, const struct event *event, struct error *why)
 {
     char date[WHEN_SIZE];
     printf("event %" PRIu64 " of source %s, received %s%s\n\n", event->id, source, when_print(event->received_ms, date),
            event->replay ? ", the replay of a dead letter" : "");
-    return view_event(state->config, source, event->body, event->length, why);
+    return view_event(session->config, source, event->body, event->length, why);
 }
 
-static bool find_and_show(struct state *state, uint64_t id, const char *wanted, struct error *why)
+static bool find_and_show(struct session *session, uint64_t id, const char *wanted, struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct strings names = {NULL, 0};
     const char *source = NULL;
-    if (queue_names(state->queue, &names, why))
-        source = find_event_source(state->queue, id, &names, wanted, &events, why);
-    int found = source != NULL ? find_event(state->queue, source, id, &events, why) : -1;
+    if (queue_names(session->queue, &names, why))
+        source = find_event_source(session->queue, id, &names, wanted, &events, why);
+    int found = source != NULL ? find_event(session->queue, source, id, &events, why) : -1;
     if (found == 0)
         error_set(why, "event %" PRIu64 " has just gone", id);
-    queue_close(state->queue); /* what is shown is a copy: the terminal may take its time */
-    state->queue = NULL;
-    bool good = found > 0 && show(state, source, &events.at[0], why);
+    queue_close(session->queue); /* what is shown is a copy: the terminal may take its time */
+    session->queue = NULL;
+    bool good = found > 0 && show(session, source, &events.at[0], why);
     queue_names_free(&names);
     events_free(&events);
     return good;
@@ -42,15 +42,15 @@ int command_queue_show(int argc, char **argv)
     const char *source = NULL, *text = NULL;
     const struct option_spec specs[] = {{"--source", &source, NULL}};
     uint64_t id;
-    struct state state;
+    struct session session;
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
     if (text == NULL || !number_read(text, &id))
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
-    if (!state_open(&state, argv[0]))
-        return state.code;
-    bool good = find_and_show(&state, id, source, &why);
-    state_close(&state);
-    return good ? COMMAND_OK : state_failed(argv[0], &why);
+    if (!session_open(&session, argv[0]))
+        return session.code;
+    bool good = find_and_show(&session, id, source, &why);
+    session_close(&session);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

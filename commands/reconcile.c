@@ -26,11 +26,11 @@ static void add_time(struct json_object *json, const char *name, int64_t us)
                            us == 0 ? NULL : json_object_new_string(date_print(us, DATE_MILLISECONDS, date)));
 }
 
-static void print_json(const struct close_side *side, const struct reconcile_report *report,
+static void print_json(const struct close_session *session, const struct reconcile_report *report,
                        const struct completeness *complete)
 {
     struct json_object *json = json_object_new_object();
-    json_object_object_add(json, "source", json_object_new_string(side->source->name));
+    json_object_object_add(json, "source", json_object_new_string(session->source->name));
     add_time(json, "from", report->from_us);
     add_time(json, "until", report->to_us);
     add_number(json, "events", report->counts.events);
@@ -51,13 +51,13 @@ static void print_json(const struct close_side *side, const struct reconcile_rep
     json_object_put(json);
 }
 
-static void print_words(const struct close_side *side, const struct reconcile_report *report,
+static void print_words(const struct close_session *session, const struct reconcile_report *report,
                         const struct completeness *complete, bool after_pause)
 {
     char words[COMPLETENESS_WORDS];
     const struct fill_counts *counts = &report->counts;
     printf("source %s: %" PRIu64 " events in the log, %" PRIu64 " were missing and are in the queue now\n",
-           side->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
+           session->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
     if (counts->large > 0)
         printf("%" PRIu64
                " of them are larger than all that came by webhook: some limit before the program refuses them; "
@@ -74,24 +74,24 @@ static void print_words(const struct close_side *side, const struct reconcile_re
         printf("the last 5 minutes, which Close still edits, come with the next reconcile\n");
 }
 
-static int tell(const struct close_side *side, const struct reconcile_wish *wish, enum reconcile_result result,
+static int tell(const struct close_session *session, const struct reconcile_wish *wish, enum reconcile_result result,
                 const struct reconcile_report *report, const struct error *why)
 {
     struct completeness complete;
     struct error reason = {0};
     if (result != RECONCILE_DONE && result != RECONCILE_TROUBLE)
-        return close_side_failed(side, why);
-    if (!closeapi_completeness(side->config, side->source, &complete, &reason))
-        return close_side_failed(side, &reason);
+        return close_session_failed(session, why);
+    if (!closeapi_completeness(session->config, session->source, &complete, &reason))
+        return close_session_failed(session, &reason);
     if (wish->json)
-        print_json(side, report, &complete);
+        print_json(session, report, &complete);
     else
-        print_words(side, report, &complete, wish->after_pause);
+        print_words(session, report, &complete, wish->after_pause);
     completeness_free(&complete);
-    return result == RECONCILE_TROUBLE ? close_side_failed(side, why) : COMMAND_OK;
+    return result == RECONCILE_TROUBLE ? close_session_failed(session, why) : COMMAND_OK;
 }
 
-int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wish)
+int reconcile_and_tell(struct close_session *session, const struct reconcile_wish *wish)
 {
     struct error why = {0};
     struct reconcile_report report;
@@ -100,23 +100,24 @@ int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wis
                                               .silent = true,
                                               .from_us = wish->from_us,
                                               .patience_ms = PATIENCE_MS};
-    if (side->lock >= 0)
-        close(side->lock);
-    side->lock = -1;
-    enum reconcile_result result = closeapi_reconcile(side->config, side->source, side->queue, &options, &report, &why);
-    close_side_let_go(side);
-    return tell(side, wish, result, &report, &why);
+    if (session->lock >= 0)
+        close(session->lock);
+    session->lock = -1;
+    enum reconcile_result result =
+        closeapi_reconcile(session->config, session->source, session->queue, &options, &report, &why);
+    close_session_release(session);
+    return tell(session, wish, result, &report, &why);
 }
 
 static int reconcile_one(const char *command, const char *source, const struct reconcile_wish *wish)
 {
-    struct close_side side;
-    int code = close_side_begin(&side, command, source);
+    struct close_session session;
+    int code = close_session_open(&session, command, source);
     if (code == COMMAND_OK)
-        code = close_side_queue(&side);
+        code = close_session_open_queue(&session);
     if (code == COMMAND_OK)
-        code = reconcile_and_tell(&side, wish);
-    close_side_end(&side);
+        code = reconcile_and_tell(&session, wish);
+    close_session_close(&session);
     return code;
 }
 

@@ -11,7 +11,7 @@ struct reconcile_wish {
     bool after_pause; /* the last five minutes come later: say so */
 };
 
-/* side needs its queue. Returns an exit code. Gives up the lock on the subscriptions, which reconciling wants. */
-int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wish);
+/* session needs its queue. Returns an exit code. Gives up the lock on the subscriptions, which reconciling wants. */
+int reconcile_and_tell(struct close_session *session, const struct reconcile_wish *wish);
 
 #endif

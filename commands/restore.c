@@ -41,7 +41,7 @@ static bool prepare(struct restore *restore, struct error *why)
         error_set(why, "queue = none keeps nothing, so that nothing can be put back");
         return false;
     }
-    return state_may_open(restore->config, why);
+    return session_may_open(restore->config, why);
 }
 
 static bool read_backup(struct restore *restore, struct error *why)
@@ -121,7 +121,7 @@ static bool put_back(struct restore *restore, struct error *why)
     bool busy;
     restore->lock = backup_lock(state_dir, &busy, why);
     if (busy)
-        state_holders(restore->config, stderr);
+        session_print_holders(restore->config, stderr);
     return restore->lock >= 0 && backup_build(restore->backup, state_dir, why) && note_losses(restore, why) &&
            put_files(restore, why) && backup_commit(state_dir, why);
 }
@@ -168,5 +168,5 @@ int command_restore(int argc, char **argv)
     if (good)
         print_done(&restore);
     free_all(&restore);
-    return good ? COMMAND_OK : state_failed(argv[0], &why);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

@@ -207,7 +207,7 @@ static int with_configuration(const struct wish *wish, CURLU *url)
         fprintf(stderr, "send-test: %s\n", why.text);
         return COMMAND_CONFIGURATION;
     }
-    const struct source *source = source_wanted(config, wish->source, "send-test");
+    const struct source *source = session_source(config, wish->source, "send-test");
     int code = source == NULL ? COMMAND_USAGE : send_and_judge(wish, source, url);
     config_free(config);
     return code;

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-const struct source *source_wanted(const struct config *config, const char *name, const char *command)
+const struct source *session_source(const struct config *config, const char *name, const char *command)
 {
     if (name == NULL && config->sources == 1)
         return &config->source[0];
@@ -20,7 +20,7 @@ const struct source *source_wanted(const struct config *config, const char *name
     return NULL;
 }
 
-struct rules source_rules(const struct source *source)
+struct rules session_rules(const struct source *source)
 {
     return (struct rules){
         .keep = source->keep.at,

@@ -77,42 +77,42 @@ static bool ends_with_name(const char *url, const char *name)
     return length > size && url[length - size - 1] == '/' && memcmp(url + length - size, name, size) == 0;
 }
 
-static size_t count_held(const struct close_side *side)
+static size_t count_held(const struct close_session *session)
 {
     struct keyring held;
     size_t count = 0;
-    if (!keyring_read(side->config->state_dir, &held, NULL))
+    if (!keyring_read(session->config->state_dir, &held, NULL))
         return 0;
     for (size_t i = 0; i < held.count; i++)
-        count += strcmp(held.at[i].source, side->source->name) == 0;
+        count += strcmp(held.at[i].source, session->source->name) == 0;
     keyring_free(&held);
     return count;
 }
 
-static void print_plan(const struct close_side *side, const struct wish *wish)
+static void print_plan(const struct close_session *session, const struct wish *wish)
 {
-    printf("source %s: a subscription in Close for %zu kinds of events%s, to %s\n", side->source->name,
+    printf("source %s: a subscription in Close for %zu kinds of events%s, to %s\n", session->source->name,
            wish->choice.count, wish->filter != NULL ? ", filtered" : "", wish->url);
-    printf("%zu of %d subscriptions are taken\n", side->list.count, SUBSCRIPTIONS_MOST);
+    printf("%zu of %d subscriptions are taken\n", session->list.count, SUBSCRIPTIONS_MOST);
     if (strncmp(wish->url, "https://", 8) != 0)
         printf("warning: the URL is not https: events travel readable by others\n");
-    if (side->config->sources > 1 && !ends_with_name(wish->url, side->source->name))
+    if (session->config->sources > 1 && !ends_with_name(wish->url, session->source->name))
         printf("warning: there are several sources, and the URL does not end with /%s: each request is then tried with "
                "every source's keys\n",
-               side->source->name);
-    if (side->source->signature_keys == 0 && count_held(side) == 0)
+               session->source->name);
+    if (session->source->signature_keys == 0 && count_held(session) == 0)
         printf("warning: source %s had only a write key; once this subscription has a key, what is not signed by Close "
                "is refused\n",
-               side->source->name);
+               session->source->name);
     fflush(stdout);
 }
 
 /* Another subscription to the same address; NULL: there is none. */
-static const struct subscription *find_same(const struct close_side *side, const char *url)
+static const struct subscription *find_same(const struct close_session *session, const char *url)
 {
-    for (size_t i = 0; i < side->list.count; i++) {
-        if (subscription_same_url(side->list.at[i].url, url))
-            return &side->list.at[i];
+    for (size_t i = 0; i < session->list.count; i++) {
+        if (subscription_same_url(session->list.at[i].url, url))
+            return &session->list.at[i];
     }
     return NULL;
 }
@@ -121,41 +121,41 @@ static const struct subscription *find_same(const struct close_side *side, const
 
 /* A key that the program accepts for this source: one that we hold, else the configuration's. id: of the subscription
  * that is there. */
-static int probe(const struct close_side *side, const char *url, const char *id)
+static int probe(const struct close_session *session, const char *url, const char *id)
 {
     struct keyring held;
     struct error why = {0};
-    const struct signature_key *key = side->source->signature_keys > 0 ? &side->source->signature_key[0] : NULL;
+    const struct signature_key *key = session->source->signature_keys > 0 ? &session->source->signature_key[0] : NULL;
     struct signature_key of_ring;
-    if (!keyring_read(side->config->state_dir, &held, &why))
-        return close_side_failed(side, &why);
+    if (!keyring_read(session->config->state_dir, &held, &why))
+        return close_session_failed(session, &why);
     for (size_t i = 0; i < held.count; i++) {
-        if (strcmp(held.at[i].source, side->source->name) != 0)
+        if (strcmp(held.at[i].source, session->source->name) != 0)
             continue;
         of_ring = (struct signature_key){held.at[i].bytes, KEYRING_BYTES};
         key = &of_ring;
     }
     int code = COMMAND_FAILED;
     if (key != NULL)
-        code = probe_url(side->config, url, key);
+        code = probe_url(session->config, url, key);
     else
         fprintf(stderr,
                 "%s: the key of %s is not held here, so that nothing can be probed; for a new key: closecrm.fcgi "
                 "rotate %s\n",
-                side->command, id, id);
+                session->command, id, id);
     keyring_free(&held);
     return code;
 }
 
 /* ---- doing it ---- */
 
-static int create(const struct close_side *side, const struct wish *wish)
+static int create(const struct close_session *session, const struct wish *wish)
 {
     struct buffer body = {0};
     struct error why = {0};
     char id[KEYRING_ID];
     int64_t created_ms;
-    const struct subscribing work = close_side_work(side);
+    const struct subscribing work = close_session_work(session);
     subscription_write(&body, wish->url, &wish->choice, wish->filter);
     enum close_result result = CLOSE_FAILED;
     if (body.failed)
@@ -164,55 +164,55 @@ static int create(const struct close_side *side, const struct wish *wish)
         result = subscribe_create(&work, body.data, wish->url, id, &created_ms, &why);
     buffer_free(&body);
     if (result != CLOSE_DONE)
-        return close_side_failed(side, &why);
+        return close_session_failed(session, &why);
     printf("subscribed: %s; its key is kept in %s/keys, and the running program takes it at once\n", id,
-           side->config->state_dir);
+           session->config->state_dir);
     fflush(stdout);
     return COMMAND_OK;
 }
 
-static int refuse_second(const struct close_side *side, const struct wish *wish, const struct subscription *same)
+static int refuse_second(const struct close_session *session, const struct wish *wish, const struct subscription *same)
 {
     char source[128];
-    bool held = close_side_holds_key(side, same->id, source);
+    bool held = close_session_holds_key(session, same->id, source);
     if (wish->probe) {
         printf("%s has this address already: it is only probed\n", same->id);
-        return probe(side, wish->url, same->id);
+        return probe(session, wish->url, same->id);
     }
-    fprintf(stderr, "%s: %s has this address already%s; for a new key: closecrm.fcgi rotate %s\n", side->command,
+    fprintf(stderr, "%s: %s has this address already%s; for a new key: closecrm.fcgi rotate %s\n", session->command,
             same->id, held ? "" : ", and its key is not held here", same->id);
     return COMMAND_FAILED;
 }
 
-static int work_on(struct close_side *side, const struct wish *wish)
+static int work_on(struct close_session *session, const struct wish *wish)
 {
-    const struct subscription *same = find_same(side, wish->url);
+    const struct subscription *same = find_same(session, wish->url);
     if (same != NULL)
-        return refuse_second(side, wish, same);
-    print_plan(side, wish);
-    if (side->list.count >= SUBSCRIPTIONS_MOST) {
+        return refuse_second(session, wish, same);
+    print_plan(session, wish);
+    if (session->list.count >= SUBSCRIPTIONS_MOST) {
         fprintf(stderr, "%s: all %d subscriptions of the organization are taken: remove one that is not needed\n",
-                side->command, SUBSCRIPTIONS_MOST);
+                session->command, SUBSCRIPTIONS_MOST);
         return COMMAND_FAILED;
     }
     if (wish->dry_run) {
         printf("a dry run: nothing was changed\n");
         return COMMAND_OK;
     }
-    int code = create(side, wish);
-    return code == COMMAND_OK && wish->probe ? probe(side, wish->url, "it") : code;
+    int code = create(session, wish);
+    return code == COMMAND_OK && wish->probe ? probe(session, wish->url, "it") : code;
 }
 
 /* Whether the key is good, asked in the cheapest way. */
-static int check_key(const struct close_side *side)
+static int check_key(const struct close_session *session)
 {
     struct close_answer answer = {0};
     struct json_document document;
     struct error why = {0};
-    enum close_result result = close_call_json(side->client, "GET", "/me/", NULL, &answer, &document, &why);
+    enum close_result result = close_call_json(session->client, "GET", "/me/", NULL, &answer, &document, &why);
     close_answer_free(&answer);
     if (result != CLOSE_DONE)
-        return close_side_failed(side, &why);
+        return close_session_failed(session, &why);
     json_document_free(&document);
     return COMMAND_OK;
 }
@@ -232,17 +232,17 @@ int command_subscribe(int argc, char **argv)
         return options_wrong(argv[0], "where to? --url https://YOUR-SITE/closecrm");
     if (!event_types_choose(wish.events, &wish.choice, &why))
         return options_wrong(argv[0], "%s", why.text);
-    struct close_side side = {.lock = -1};
+    struct close_session session = {.lock = -1};
     int code = read_filter(&wish, &why) ? COMMAND_OK : options_wrong(argv[0], "%s", why.text);
     if (code == COMMAND_OK) {
-        code = close_side_begin(&side, argv[0], wish.source);
+        code = close_session_open(&session, argv[0], wish.source);
         if (code == COMMAND_OK)
-            code = check_key(&side);
+            code = check_key(&session);
         if (code == COMMAND_OK)
-            code = close_side_list(&side);
+            code = close_session_list(&session);
         if (code == COMMAND_OK)
-            code = work_on(&side, &wish);
-        close_side_end(&side);
+            code = work_on(&session, &wish);
+        close_session_close(&session);
     }
     event_choice_free(&wish.choice);
     free(wish.filter);

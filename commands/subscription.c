@@ -9,7 +9,7 @@
 #include "commands/reconcile.h"
 
 /* Does it to the subscription. Returns an exit code. */
-typedef int action(struct close_side *side, const char *id);
+typedef int action(struct close_session *session, const char *id);
 
 static int do_to_one(int argc, char **argv, action *act)
 {
@@ -19,43 +19,43 @@ static int do_to_one(int argc, char **argv, action *act)
         return COMMAND_USAGE;
     if (id == NULL)
         return options_wrong(argv[0], "which subscription? `closecrm.fcgi subscriptions` lists them");
-    struct close_side side;
-    int code = close_side_begin(&side, argv[0], source);
+    struct close_session session;
+    int code = close_session_open(&session, argv[0], source);
     if (code == COMMAND_OK)
-        code = close_side_list(&side);
+        code = close_session_list(&session);
     if (code == COMMAND_OK)
-        code = act(&side, id);
-    close_side_end(&side);
+        code = act(&session, id);
+    close_session_close(&session);
     return code;
 }
 
 /* ---- unsubscribe ---- */
 
-static int forget(const struct close_side *side, const char *id)
+static int forget(const struct close_session *session, const char *id)
 {
     struct error why = {0};
     char source[128];
-    bool held = close_side_holds_key(side, id, source);
-    if ((held && !keyring_remove(side->config->state_dir, source, id, &why)) ||
-        !closeapi_note_pause(side->directory, id, false, &why))
-        return close_side_failed(side, &why);
+    bool held = close_session_holds_key(session, id, source);
+    if ((held && !keyring_remove(session->config->state_dir, source, id, &why)) ||
+        !closeapi_note_pause(session->directory, id, false, &why))
+        return close_session_failed(session, &why);
     if (held)
         printf("its key was removed here: what it signed is refused from now on\n");
     return COMMAND_OK;
 }
 
 /* One that is gone in Close already may still have its key here. */
-static int unsubscribe(struct close_side *side, const char *id)
+static int unsubscribe(struct close_session *session, const char *id)
 {
     struct error why = {0};
     char source[128];
-    bool gone = subscriptions_find(&side->list, id) == NULL && close_side_holds_key(side, id, source);
-    if (!gone && close_side_find(side, id) == NULL)
+    bool gone = subscriptions_find(&session->list, id) == NULL && close_session_holds_key(session, id, source);
+    if (!gone && close_session_find(session, id) == NULL)
         return COMMAND_FAILED;
-    if (!gone && subscriptions_delete(side->client, id, &why) != CLOSE_DONE)
-        return close_side_failed(side, &why);
+    if (!gone && subscriptions_delete(session->client, id, &why) != CLOSE_DONE)
+        return close_session_failed(session, &why);
     printf(gone ? "%s was removed in Close already\n" : "%s is removed in Close\n", id);
-    return forget(side, id);
+    return forget(session, id);
 }
 
 int command_unsubscribe(int argc, char **argv)
@@ -66,19 +66,19 @@ int command_unsubscribe(int argc, char **argv)
 /* ---- pause ---- */
 
 /* Noted first: who finds it paused in between must not activate it again. */
-static int pause_one(struct close_side *side, const char *id)
+static int pause_one(struct close_session *session, const char *id)
 {
     struct error why = {0}, reason;
-    const struct subscription *one = close_side_find(side, id);
+    const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
         return COMMAND_FAILED;
-    if (!closeapi_note_pause(side->directory, one->id, true, &why))
-        return close_side_failed(side, &why);
-    enum close_result result = subscriptions_set_status(side->client, one->id, "paused", &why);
+    if (!closeapi_note_pause(session->directory, one->id, true, &why))
+        return close_session_failed(session, &why);
+    enum close_result result = subscriptions_set_status(session->client, one->id, "paused", &why);
     if (result != CLOSE_DONE) {
         if (result != CLOSE_UNKNOWN)
-            closeapi_note_pause(side->directory, one->id, false, &reason);
-        return close_side_failed(side, &why);
+            closeapi_note_pause(session->directory, one->id, false, &reason);
+        return close_session_failed(session, &why);
     }
     printf("%s is paused: Close sends nothing, and `closecrm.fcgi resume %s` fills the gap from the Event Log\n"
            "(Close keeps that for 30 days)\n",
@@ -93,26 +93,26 @@ int command_pause(int argc, char **argv)
 
 /* ---- resume ---- */
 
-static int resume(struct close_side *side, const char *id)
+static int resume(struct close_session *session, const char *id)
 {
     struct error why = {0};
-    const struct subscription *one = close_side_find(side, id);
+    const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
         return COMMAND_FAILED;
-    if (subscriptions_set_status(side->client, one->id, "active", &why) != CLOSE_DONE ||
-        !closeapi_note_pause(side->directory, one->id, false, &why))
-        return close_side_failed(side, &why);
-    close_side_let_go(side);
+    if (subscriptions_set_status(session->client, one->id, "active", &why) != CLOSE_DONE ||
+        !closeapi_note_pause(session->directory, one->id, false, &why))
+        return close_session_failed(session, &why);
+    close_session_release(session);
     printf("%s is active: Close sends again\n", one->id);
     fflush(stdout);
-    if (side->config->queue == QUEUE_NONE) {
+    if (session->config->queue == QUEUE_NONE) {
         printf(
             "what was missed meanwhile stays missing: with queue = sqlite `closecrm.fcgi reconcile` would fill it\n");
         return COMMAND_OK;
     }
-    int code = close_side_queue(side);
+    int code = close_session_open_queue(session);
     if (code == COMMAND_OK)
-        code = reconcile_and_tell(side, &(struct reconcile_wish){.after_pause = true});
+        code = reconcile_and_tell(session, &(struct reconcile_wish){.after_pause = true});
     return code;
 }
 

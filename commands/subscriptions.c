@@ -26,10 +26,10 @@ static void print_clean(const char *text)
         putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
 }
 
-static void print_one(const struct close_side *side, const struct subscription *one)
+static void print_one(const struct close_session *session, const struct subscription *one)
 {
     char source[128];
-    bool held = close_side_holds_key(side, one->id, source);
+    bool held = close_session_holds_key(session, one->id, source);
     printf("%s  %s", one->id, or_nothing(one->status));
     if (one->health[0] != '\0')
         printf(", %s", one->health);
@@ -40,7 +40,7 @@ static void print_one(const struct close_side *side, const struct subscription *
         printf("  key: held, for source %s\n", source);
     else
         printf("  key: not held here\n");
-    if (closeapi_paused_by_us(side->directory, one->id))
+    if (closeapi_paused_by_us(session->directory, one->id))
         printf("  paused by `closecrm.fcgi pause`\n");
     if (one->pause_reason[0] != '\0') {
         printf("  pause reason: ");
@@ -59,14 +59,14 @@ static void add_text(struct json_object *json, const char *name, const char *tex
     json_object_object_add(json, name, text[0] == '\0' ? NULL : json_object_new_string(text));
 }
 
-static void print_json(const struct close_side *side)
+static void print_json(const struct close_session *session)
 {
     struct json_object *list = json_object_new_array();
-    for (size_t i = 0; i < side->list.count; i++) {
-        const struct subscription *one = &side->list.at[i];
+    for (size_t i = 0; i < session->list.count; i++) {
+        const struct subscription *one = &session->list.at[i];
         char source[128];
         struct json_object *json = json_object_new_object();
-        bool held = close_side_holds_key(side, one->id, source);
+        bool held = close_session_holds_key(session, one->id, source);
         add_text(json, "id", one->id);
         add_text(json, "url", one->url);
         add_text(json, "status", one->status);
@@ -74,7 +74,7 @@ static void print_json(const struct close_side *side)
         add_text(json, "pause_reason", one->pause_reason);
         add_text(json, "latest_error", one->latest_error);
         json_object_object_add(json, "paused_by_us",
-                               json_object_new_boolean(closeapi_paused_by_us(side->directory, one->id)));
+                               json_object_new_boolean(closeapi_paused_by_us(session->directory, one->id)));
         json_object_object_add(json, "key_held", json_object_new_boolean(held));
         add_text(json, "source", source);
         json_object_object_add(json, "events", json_object_get(json_object_object_get(one->json, "events")));
@@ -91,18 +91,18 @@ int command_subscriptions(int argc, char **argv)
     const struct option_spec specs[] = {{"--source", &source, NULL}, {"--json", NULL, &json}};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    struct close_side side;
-    int code = close_side_begin(&side, argv[0], source);
+    struct close_session session;
+    int code = close_session_open(&session, argv[0], source);
     if (code == COMMAND_OK)
-        code = close_side_list(&side);
-    close_side_let_go(&side);
+        code = close_session_list(&session);
+    close_session_release(&session);
     if (code == COMMAND_OK && json) {
-        print_json(&side);
+        print_json(&session);
     } else if (code == COMMAND_OK) {
-        for (size_t i = 0; i < side.list.count; i++)
-            print_one(&side, &side.list.at[i]);
-        printf("%zu of %d subscriptions are taken\n", side.list.count, SUBSCRIPTIONS_MOST);
+        for (size_t i = 0; i < session.list.count; i++)
+            print_one(&session, &session.list.at[i]);
+        printf("%zu of %d subscriptions are taken\n", session.list.count, SUBSCRIPTIONS_MOST);
     }
-    close_side_end(&side);
+    close_session_close(&session);
     return code;
 }

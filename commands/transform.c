@@ -123,8 +123,8 @@ int command_transform(int argc, char **argv)
         fprintf(stderr, "transform: %s\n", why.text);
         return COMMAND_CONFIGURATION;
     }
-    const struct source *source = source_wanted(config, name, argv[0]);
-    struct rules rules = source == NULL ? (struct rules){0} : source_rules(source);
+    const struct source *source = session_source(config, name, argv[0]);
+    struct rules rules = source == NULL ? (struct rules){0} : session_rules(source);
     int code = source == NULL ? COMMAND_USAGE : transform_all(&rules);
     config_free(config);
     return code;

@@ -46,7 +46,7 @@ static void write_message(const char *source_name, const struct source *source, 
     struct error why = {0};
     size_t removed;
     if (source != NULL)
-        rules = source_rules(source);
+        rules = session_rules(source);
     enum apart_result result = apart_message(body, length, source == NULL ? NULL : &rules, &message, &why);
     if (result == APART_UNUSABLE) {
         printf("it makes no message: %s\n", why.text);
