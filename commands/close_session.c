@@ -12,8 +12,18 @@
 #define LOCK_WAIT_MS 5000
 #define PATIENCE_MS 8000 /* with Close, for one request */
 
-int close_session_failed(const struct close_session *session, const struct error *why)
+void close_session_release(struct close_session *session)
 {
+    queue_close(session->queue);
+    session->queue = NULL;
+    if (session->lock >= 0)
+        close(session->lock);
+    session->lock = -1;
+}
+
+int close_session_failed(struct close_session *session, const struct error *why)
+{
+    close_session_release(session);
     fprintf(stderr, "%s: %s\n", session->command, why->text);
     return COMMAND_FAILED;
 }
@@ -91,11 +101,12 @@ int close_session_open_queue(struct close_session *session)
     return COMMAND_STATE;
 }
 
-const struct subscription *close_session_find(const struct close_session *session, const char *id)
+const struct subscription *close_session_find(struct close_session *session, const char *id)
 {
     const struct subscription *found = subscriptions_find(&session->list, id);
     if (found != NULL)
         return found;
+    close_session_release(session);
     fprintf(stderr, "%s: Close has no subscription %.80s; there are:", session->command, id);
     for (size_t i = 0; i < session->list.count; i++)
         fprintf(stderr, " %s", session->list.at[i].id);
@@ -117,15 +128,6 @@ bool close_session_holds_key(const struct close_session *session, const char *id
     }
     keyring_free(&held);
     return found;
-}
-
-void close_session_release(struct close_session *session)
-{
-    queue_close(session->queue);
-    session->queue = NULL;
-    if (session->lock >= 0)
-        close(session->lock);
-    session->lock = -1;
 }
 
 void close_session_close(struct close_session *session)

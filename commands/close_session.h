@@ -30,18 +30,19 @@ int close_session_list(struct close_session *session);
 /* Opens the queue, which must keep events on disk. The same. */
 int close_session_open_queue(struct close_session *session);
 
-/* "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */
-int close_session_failed(const struct close_session *session, const struct error *why);
+/* Releases, then prints "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */
+int close_session_failed(struct close_session *session, const struct error *why);
 
 struct subscribing close_session_work(const struct close_session *session);
 
-/* The subscription of that id; NULL, and stderr says which there are. */
-const struct subscription *close_session_find(const struct close_session *session, const char *id);
+/* The subscription of that id; NULL, with all released, and stderr says which there are. */
+const struct subscription *close_session_find(struct close_session *session, const char *id);
 
 /* Whether we hold the key of a subscription, for any source. */
 bool close_session_holds_key(const struct close_session *session, const char *id, char source[static 128]);
 
-/* Closes the queue and lets go of the lock: whoever is to read what is printed from here on may take his time. */
+/* Closes the queue and releases the lock. To be called before anything is printed: a pager or a stopped terminal may
+ * hold up the printing for hours, and must not hold up other processes. */
 void close_session_release(struct close_session *session);
 
 void close_session_close(struct close_session *session);

@@ -74,7 +74,7 @@ static void print_words(const struct close_session *session, const struct reconc
         printf("the last 5 minutes, which Close still edits, come with the next reconcile\n");
 }
 
-static int tell(const struct close_session *session, const struct reconcile_wish *wish, enum reconcile_result result,
+static int tell(struct close_session *session, const struct reconcile_wish *wish, enum reconcile_result result,
                 const struct reconcile_report *report, const struct error *why)
 {
     struct completeness complete;

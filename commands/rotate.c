@@ -10,7 +10,7 @@
 #include "commands/options.h"
 
 /* The one whose key we hold for the source, where there is just one. */
-static const struct subscription *find_only(const struct close_session *session)
+static const struct subscription *find_only(struct close_session *session)
 {
     const struct subscription *found = NULL;
     for (size_t i = 0; i < session->list.count; i++) {
@@ -19,36 +19,41 @@ static const struct subscription *find_only(const struct close_session *session)
             strcmp(source, session->source->name) != 0)
             continue;
         if (found != NULL) {
+            close_session_release(session);
             fprintf(stderr, "%s: source %s has several subscriptions: say which\n", session->command, source);
             return NULL;
         }
         found = &session->list.at[i];
     }
-    if (found == NULL)
-        fprintf(stderr, "%s: no key of a subscription of source %s is held here: say which subscription\n",
-                session->command, session->source->name);
-    return found;
+    if (found != NULL)
+        return found;
+    close_session_release(session);
+    fprintf(stderr, "%s: no key of a subscription of source %s is held here: say which subscription\n",
+            session->command, session->source->name);
+    return NULL;
 }
 
 /* A rotation is under way: ends it if that can be. */
-static int go_on(const struct close_session *session, const struct rotation *rotation)
+static int go_on(struct close_session *session, const struct rotation *rotation)
 {
     struct reconcile_state state;
     struct error why = {0};
     bool ended;
     const struct subscribing work = close_session_work(session);
+    enum close_result result = CLOSE_FAILED;
+    if (reconcile_state_read(session->directory, &state, &why)) {
+        result = rotation_go_on(&work, state.until_us, &ended, &why);
+        reconcile_state_free(&state);
+    }
+    close_session_release(session);
     printf("%s is taking the place of %s\n", rotation->to, rotation->from);
-    if (!reconcile_state_read(session->directory, &state, &why))
-        return close_session_failed(session, &why);
-    enum close_result result = rotation_go_on(&work, state.until_us, &ended, &why);
-    reconcile_state_free(&state);
     if (result != CLOSE_DONE)
         return close_session_failed(session, &why);
     printf("%s\n", ended ? "the old one is removed: the rotation is over" : why.text);
     return COMMAND_OK;
 }
 
-static int begin(const struct close_session *session, const struct subscription *old)
+static int begin(struct close_session *session, const struct subscription *old)
 {
     struct buffer body = {0};
     struct error why = {0};
@@ -56,6 +61,7 @@ static int begin(const struct close_session *session, const struct subscription 
     int64_t created_ms = 0;
     const struct subscribing work = close_session_work(session);
     if (session->list.count >= SUBSCRIPTIONS_MOST) {
+        close_session_release(session);
         fprintf(stderr, "%s: all %d subscriptions of the organization are taken, and the new one needs a place\n",
                 session->command, SUBSCRIPTIONS_MOST);
         return COMMAND_FAILED;
@@ -73,6 +79,7 @@ static int begin(const struct close_session *session, const struct subscription 
     rotation.created_us = created_ms * 1000;
     if (!rotation_write(session->directory, &rotation, &why))
         return close_session_failed(session, &why);
+    close_session_release(session);
     printf(
         "%s is there beside %s, and both deliver; what comes twice is sent once.\n"
         "The old one is removed by `reconcile` (cron) when the new one has delivered and the Event Log was read past "
@@ -81,7 +88,7 @@ static int begin(const struct close_session *session, const struct subscription 
     return COMMAND_OK;
 }
 
-static int work_on(const struct close_session *session, const char *id)
+static int work_on(struct close_session *session, const char *id)
 {
     struct rotation rotation;
     if (rotation_read(session->directory, &rotation))

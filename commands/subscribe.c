@@ -89,7 +89,7 @@ static size_t count_held(const struct close_session *session)
     return count;
 }
 
-static void print_plan(const struct close_session *session, const struct wish *wish)
+static void print_plan(const struct close_session *session, const struct wish *wish, bool first_key)
 {
     printf("source %s: a subscription in Close for %zu kinds of events%s, to %s\n", session->source->name,
            wish->choice.count, wish->filter != NULL ? ", filtered" : "", wish->url);
@@ -100,7 +100,7 @@ static void print_plan(const struct close_session *session, const struct wish *w
         printf("warning: there are several sources, and the URL does not end with /%s: each request is then tried with "
                "every source's keys\n",
                session->source->name);
-    if (session->source->signature_keys == 0 && count_held(session) == 0)
+    if (first_key)
         printf("warning: source %s had only a write key; once this subscription has a key, what is not signed by Close "
                "is refused\n",
                session->source->name);
@@ -121,7 +121,7 @@ static const struct subscription *find_same(const struct close_session *session,
 
 /* A key that the program accepts for this source: one that we hold, else the configuration's. id: of the subscription
  * that is there. */
-static int probe(const struct close_session *session, const char *url, const char *id)
+static int probe(struct close_session *session, const char *url, const char *id)
 {
     struct keyring held;
     struct error why = {0};
@@ -149,32 +149,28 @@ static int probe(const struct close_session *session, const char *url, const cha
 
 /* ---- doing it ---- */
 
-static int create(const struct close_session *session, const struct wish *wish)
+/* Makes the subscription and keeps its key. */
+static bool create_subscription(const struct close_session *session, const struct wish *wish,
+                                char id[static KEYRING_ID], struct error *why)
 {
     struct buffer body = {0};
-    struct error why = {0};
-    char id[KEYRING_ID];
     int64_t created_ms;
     const struct subscribing work = close_session_work(session);
     subscription_write(&body, wish->url, &wish->choice, wish->filter);
     enum close_result result = CLOSE_FAILED;
     if (body.failed)
-        error_set(&why, "out of memory");
+        error_set(why, "out of memory");
     else
-        result = subscribe_create(&work, body.data, wish->url, id, &created_ms, &why);
+        result = subscribe_create(&work, body.data, wish->url, id, &created_ms, why);
     buffer_free(&body);
-    if (result != CLOSE_DONE)
-        return close_session_failed(session, &why);
-    printf("subscribed: %s; its key is kept in %s/keys, and the running program takes it at once\n", id,
-           session->config->state_dir);
-    fflush(stdout);
-    return COMMAND_OK;
+    return result == CLOSE_DONE;
 }
 
-static int refuse_second(const struct close_session *session, const struct wish *wish, const struct subscription *same)
+static int refuse_second(struct close_session *session, const struct wish *wish, const struct subscription *same)
 {
     char source[128];
     bool held = close_session_holds_key(session, same->id, source);
+    close_session_release(session);
     if (wish->probe) {
         printf("%s has this address already: it is only probed\n", same->id);
         return probe(session, wish->url, same->id);
@@ -184,27 +180,36 @@ static int refuse_second(const struct close_session *session, const struct wish 
     return COMMAND_FAILED;
 }
 
-static int work_on(struct close_session *session, const struct wish *wish)
+/* Prints once the subscription is made and the lock released: see close_session_release. */
+static int subscribe(struct close_session *session, const struct wish *wish)
 {
+    struct error why = {0};
+    char id[KEYRING_ID];
     const struct subscription *same = find_same(session, wish->url);
     if (same != NULL)
         return refuse_second(session, wish, same);
-    print_plan(session, wish);
-    if (session->list.count >= SUBSCRIPTIONS_MOST) {
-        fprintf(stderr, "%s: all %d subscriptions of the organization are taken: remove one that is not needed\n",
-                session->command, SUBSCRIPTIONS_MOST);
-        return COMMAND_FAILED;
-    }
+    bool full = session->list.count >= SUBSCRIPTIONS_MOST, tries = !full && !wish->dry_run;
+    bool first_key = session->source->signature_keys == 0 && count_held(session) == 0;
+    bool made = tries && create_subscription(session, wish, id, &why);
+    close_session_release(session);
+    print_plan(session, wish, first_key);
+    if (full)
+        error_set(&why, "all %d subscriptions of the organization are taken: remove one that is not needed",
+                  SUBSCRIPTIONS_MOST);
+    if (full || (tries && !made))
+        return close_session_failed(session, &why);
     if (wish->dry_run) {
         printf("a dry run: nothing was changed\n");
         return COMMAND_OK;
     }
-    int code = create(session, wish);
-    return code == COMMAND_OK && wish->probe ? probe(session, wish->url, "it") : code;
+    printf("subscribed: %s; its key is kept in %s/keys, and the running program takes it at once\n", id,
+           session->config->state_dir);
+    fflush(stdout);
+    return wish->probe ? probe(session, wish->url, "it") : COMMAND_OK;
 }
 
 /* Whether the key is good, asked in the cheapest way. */
-static int check_key(const struct close_session *session)
+static int check_key(struct close_session *session)
 {
     struct close_answer answer = {0};
     struct json_document document;
@@ -241,7 +246,7 @@ int command_subscribe(int argc, char **argv)
         if (code == COMMAND_OK)
             code = close_session_list(&session);
         if (code == COMMAND_OK)
-            code = work_on(&session, &wish);
+            code = subscribe(&session, &wish);
         close_session_close(&session);
     }
     event_choice_free(&wish.choice);

@@ -31,17 +31,12 @@ static int do_to_one(int argc, char **argv, action *act)
 
 /* ---- unsubscribe ---- */
 
-static int forget(const struct close_session *session, const char *id)
+/* Removes what is kept here of a subscription. */
+static bool forget_subscription(const struct close_session *session, const char *id, const char *source,
+                                struct error *why)
 {
-    struct error why = {0};
-    char source[128];
-    bool held = close_session_holds_key(session, id, source);
-    if ((held && !keyring_remove(session->config->state_dir, source, id, &why)) ||
-        !closeapi_note_pause(session->directory, id, false, &why))
-        return close_session_failed(session, &why);
-    if (held)
-        printf("its key was removed here: what it signed is refused from now on\n");
-    return COMMAND_OK;
+    return (source[0] == '\0' || keyring_remove(session->config->state_dir, source, id, why)) &&
+           closeapi_note_pause(session->directory, id, false, why);
 }
 
 /* One that is gone in Close already may still have its key here. */
@@ -49,13 +44,20 @@ static int unsubscribe(struct close_session *session, const char *id)
 {
     struct error why = {0};
     char source[128];
-    bool gone = subscriptions_find(&session->list, id) == NULL && close_session_holds_key(session, id, source);
+    bool held = close_session_holds_key(session, id, source);
+    bool gone = held && subscriptions_find(&session->list, id) == NULL;
     if (!gone && close_session_find(session, id) == NULL)
         return COMMAND_FAILED;
     if (!gone && subscriptions_delete(session->client, id, &why) != CLOSE_DONE)
         return close_session_failed(session, &why);
+    bool forgotten = forget_subscription(session, id, source, &why);
+    close_session_release(session);
     printf(gone ? "%s was removed in Close already\n" : "%s is removed in Close\n", id);
-    return forget(session, id);
+    if (!forgotten)
+        return close_session_failed(session, &why);
+    if (held)
+        printf("its key was removed here: what it signed is refused from now on\n");
+    return COMMAND_OK;
 }
 
 int command_unsubscribe(int argc, char **argv)
@@ -80,6 +82,7 @@ static int pause_one(struct close_session *session, const char *id)
             closeapi_note_pause(session->directory, one->id, false, &reason);
         return close_session_failed(session, &why);
     }
+    close_session_release(session);
     printf("%s is paused: Close sends nothing, and `closecrm.fcgi resume %s` fills the gap from the Event Log\n"
            "(Close keeps that for 30 days)\n",
            one->id, one->id);
