@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "bench/sample.h"
-#include "commands/sign.h"
+#include "commands/delivery.h"
 
 #define EVENTS_A_SECOND 60000 /* signed beforehand */
 #define HASH_DIGITS (SIGN_HEX_SIZE - 1)

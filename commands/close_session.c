@@ -7,7 +7,6 @@
 
 #include "commands/commands.h"
 #include "commands/session.h"
-#include "commands/source.h"
 
 #define LOCK_WAIT_MS 5000
 #define PATIENCE_MS 8000 /* with Close, for one request */

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/number.h"
+#include "commands/options.h"
 
 #define PAGE_LETTERS 500
 #define PAGE_BYTES ((size_t)8 << 20)

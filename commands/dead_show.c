@@ -5,7 +5,6 @@
 #include "base/terminal.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/number.h"
 #include "commands/options.h"
 #include "commands/session.h"
 #include "commands/view.h"

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
+#include "config/config.h"
 
 struct delivery {
     CURLU *url;
@@ -37,5 +38,16 @@ bool delivery_send(const struct delivery *delivery, struct delivery_answer *answ
 bool delivery_sentence(const struct delivery_answer *answer, char sentence[static DELIVERY_SENTENCE]);
 
 void delivery_answer_free(struct delivery_answer *answer);
+
+#define SIGN_HEX_SIZE 65
+
+/* Writes what the header close-sig-hash holds for this close-sig-timestamp and body, NUL-terminated. Returns false when
+ * memory ran out. */
+bool sign_body(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+               char out[static SIGN_HEX_SIZE]);
+
+/* Prints to stdout: status, time and words of the answer, or why there is none, and the advice. sent: bytes of the body
+ * that was sent. Returns an exit code: COMMAND_OK only for 200 with the body `ok`, in the time that Close gives. */
+int explain_answer(const struct delivery_answer *answer, size_t sent);
 
 #endif

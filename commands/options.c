@@ -2,6 +2,7 @@
 #include "commands/options.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,5 +90,21 @@ bool options_read(int argc, char **argv, const struct option_spec *specs, size_t
     }
     if (arguments > 0)
         *argument = argv[1];
+    return true;
+}
+
+bool number_read(const char *text, uint64_t *number)
+{
+    uint64_t value = 0;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9'; at++) {
+        uint64_t digit = (uint64_t)(*at - '0');
+        if (value > (INT64_MAX - digit) / 10)
+            return false;
+        value = value * 10 + digit;
+    }
+    if (value == 0 || *at != '\0')
+        return false;
+    *number = value;
     return true;
 }

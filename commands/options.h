@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct option_spec {
     const char *name;   /* "--source" */
@@ -22,5 +23,8 @@ bool options_read_all(int argc, char **argv, const struct option_spec *specs, si
 
 /* Says on stderr what is wrong with the command line, and the command's usage. Returns COMMAND_USAGE. */
 int options_wrong(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Reads decimal digits and nothing else, from 1 to what an id may be (INT64_MAX). Returns false for all else. */
+bool number_read(const char *text, uint64_t *number);
 
 #endif

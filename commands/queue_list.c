@@ -7,7 +7,6 @@
 #include "base/terminal.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/number.h"
 #include "commands/options.h"
 #include "commands/output.h"
 #include "commands/session.h"

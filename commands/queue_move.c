@@ -7,7 +7,6 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
-#include "commands/source.h"
 
 /* Of a source that is configured, events may be on their way this very moment: they would go twice, to two places. */
 static int refuse_configured(const char *command, const char *from)

@@ -7,8 +7,6 @@
 #include "base/clock.h"
 #include "commands/apart.h"
 #include "commands/commands.h"
-#include "commands/find_event.h"
-#include "commands/number.h"
 #include "commands/options.h"
 #include "commands/session.h"
 

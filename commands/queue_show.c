@@ -5,8 +5,6 @@
 
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/find_event.h"
-#include "commands/number.h"
 #include "commands/options.h"
 #include "commands/session.h"
 #include "commands/view.h"

@@ -7,16 +7,36 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/times.h"
+#include "closeapi/subscriptions.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/restore_keys.h"
 #include "commands/session.h"
+#include "config/config.h"
 #include "config/signed.h"
 #include "queue/backup.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"
+
+#define PATIENCE_MS 8000 /* with Close, about the keys of a source */
+
+enum key_fate {
+    KEY_NONE,    /* the file is no key */
+    KEY_GOOD,    /* Close has its subscription */
+    KEY_GONE,    /* Close has it no more */
+    KEY_UNKNOWN, /* Close cannot be asked */
+};
+
+#define KEY_TEXT 128
+
+struct restore_key {
+    enum key_fate fate;
+    char source[KEY_TEXT];
+    char subscription[KEY_TEXT];
+    struct error why; /* of UNKNOWN */
+};
 
 struct restore {
     struct config *config;
@@ -54,6 +74,56 @@ static bool read_backup(struct restore *restore, struct error *why)
     if (restore->keys == NULL)
         error_set(why, "out of memory");
     return restore->keys != NULL;
+}
+
+static bool read_key(const struct backup_file *file, struct restore_key *key)
+{
+    return strncmp(file->name, "keys/", 5) == 0 &&
+           small_value(file->bytes, "source", key->source, sizeof key->source) &&
+           small_value(file->bytes, "subscription", key->subscription, sizeof key->subscription);
+}
+
+/* Judges the keys of one source. */
+static void judge_source(const struct config *config, const struct source *source, struct restore_key *keys,
+                         size_t count)
+{
+    static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
+    struct subscriptions list = {0};
+    struct error why = {0};
+    struct close_client *client = close_client_new(config, source, &options, &why);
+    bool asked = client != NULL && subscriptions_list(client, &list, &why) == CLOSE_DONE;
+    for (size_t i = 0; i < count; i++) {
+        if (keys[i].fate != KEY_UNKNOWN || strcmp(keys[i].source, source->name) != 0)
+            continue;
+        if (asked)
+            keys[i].fate = subscriptions_find(&list, keys[i].subscription) != NULL ? KEY_GOOD : KEY_GONE;
+        else
+            keys[i].why = why;
+    }
+    subscriptions_free(&list);
+    close_client_free(client);
+}
+
+static void restore_judge_keys(const struct config *config, const struct backup_files *files, struct restore_key *keys)
+{
+    bool any[64] = {false}; /* of the first sources; of more Close is asked in any case */
+    for (size_t i = 0; i < files->count; i++) {
+        keys[i] = (struct restore_key){.fate = KEY_NONE};
+        if (!read_key(&files->at[i], &keys[i]))
+            continue;
+        keys[i].fate = KEY_UNKNOWN;
+        const struct source *source = config_source(config, keys[i].source);
+        if (source == NULL)
+            error_set(&keys[i].why, "source %.60s is not in the configuration", keys[i].source);
+        else if (source->close_api_key == NULL)
+            error_set(&keys[i].why, "source %.60s has no close_api_key", keys[i].source);
+        else if ((size_t)(source - config->source) < sizeof any / sizeof *any)
+            any[source - config->source] = true;
+    }
+    for (size_t i = 0; i < config->sources; i++) {
+        if (config->source[i].close_api_key != NULL && (i >= sizeof any / sizeof *any || any[i]))
+            judge_source(config, &config->source[i], keys, files->count);
+    }
 }
 
 /* Without Close's word a key may be somebody's who should have it no more: a person must say so. */

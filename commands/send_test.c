@@ -11,10 +11,8 @@
 
 #include "base/clock.h"
 #include "commands/delivery.h"
-#include "commands/explain.h"
 #include "commands/options.h"
-#include "commands/sign.h"
-#include "commands/source.h"
+#include "commands/session.h"
 #include "commands/test_event.h"
 #include "config/config.h"
 

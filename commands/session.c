@@ -1,15 +1,20 @@
 /* Opening the queue for a command: see session.h. */
 #include "commands/session.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/owner.h"
+#include "base/terminal.h"
 #include "commands/commands.h"
 
 int session_failed(const char *command, const struct error *why)
@@ -107,4 +112,135 @@ void session_close(struct session *session)
     queue_close(session->queue);
     config_free(session->config);
     *session = (struct session){.config = NULL};
+}
+
+const struct source *session_source(const struct config *config, const char *name, const char *command)
+{
+    if (name == NULL && config->sources == 1)
+        return &config->source[0];
+    const struct source *source = name == NULL ? NULL : config_source(config, name);
+    if (source != NULL)
+        return source;
+    if (name == NULL)
+        fprintf(stderr, "%s: there are several sources: say which, with --source NAME; there are:", command);
+    else
+        fprintf(stderr, "%s: no source is called \"%s\"; there are:", command, name);
+    for (size_t i = 0; i < config->sources; i++)
+        fprintf(stderr, " %s", config->source[i].name);
+    fputc('\n', stderr);
+    return NULL;
+}
+
+struct rules session_rules(const struct source *source)
+{
+    return (struct rules){
+        .keep = source->keep.at,
+        .keeps = source->keep.count,
+        .drop = source->drop.at,
+        .drops = source->drop.count,
+        .remove = source->remove.at,
+        .removes = source->remove.count,
+    };
+}
+
+#define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
+
+int find_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why)
+{
+    int found = queue_list(queue, source, id - 1, 1, EVENT_BYTES, events, why);
+    return found <= 0 ? found : events->at[0].id == id;
+}
+
+const char *find_event_source(struct queue *queue, uint64_t id, const struct strings *names, const char *wanted,
+                              struct events *events, struct error *why)
+{
+    char several[200] = "";
+    const char *source = NULL;
+    size_t having = 0;
+    for (size_t i = 0; i < names->count; i++) {
+        int found =
+            wanted == NULL || strcmp(names->at[i], wanted) == 0 ? find_event(queue, names->at[i], id, events, why) : 0;
+        if (found < 0)
+            return NULL;
+        if (found == 0)
+            continue;
+        having++;
+        source = names->at[i];
+        size_t length = strlen(several);
+        snprintf(several + length, sizeof several - length, " %s", source);
+    }
+    if (having == 1)
+        return source;
+    if (having == 0)
+        error_set(why, "no event %" PRIu64 " waits%s%.64s: `closecrm.fcgi queue list` shows what does", id,
+                  wanted == NULL ? "" : " in source ", wanted == NULL ? "" : wanted);
+    else
+        error_set(why, "several sources have an event %" PRIu64 ": say which, with --source:%s", id, several);
+    return NULL;
+}
+
+#define PATH_ROOM 4096
+
+/* Whether a link of /proc/PID/fd leads to something directly in the directory. */
+static bool leads_into(const char *link, const char *directory)
+{
+    char target[PATH_ROOM];
+    size_t length = strlen(directory);
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    if (n < 0)
+        return false;
+    target[n] = '\0';
+    return strncmp(target, directory, length) == 0 && target[length] == '/';
+}
+
+static bool has_it_open(const char *process, const char *directory)
+{
+    char path[PATH_ROOM];
+    bool has = false;
+    snprintf(path, sizeof path, "/proc/%.20s/fd", process);
+    DIR *descriptors = opendir(path);
+    const struct dirent *entry;
+    while (descriptors != NULL && !has && (entry = readdir(descriptors)) != NULL) {
+        snprintf(path, sizeof path, "/proc/%.20s/fd/%.20s", process, entry->d_name);
+        has = leads_into(path, directory);
+    }
+    if (descriptors != NULL)
+        closedir(descriptors);
+    return has;
+}
+
+static void print_process(const char *process, FILE *out)
+{
+    char path[64], words[256];
+    snprintf(path, sizeof path, "/proc/%.20s/cmdline", process);
+    FILE *file = fopen(path, "re");
+    size_t n = file == NULL ? 0 : fread(words, 1, sizeof words, file);
+    if (file != NULL)
+        fclose(file);
+    for (size_t i = 0; i < n; i++)
+        words[i] = words[i] == '\0' ? ' ' : words[i];
+    fprintf(out, "  process %s: ", process);
+    plain_write(out, words, n);
+    fputc('\n', out);
+}
+
+size_t session_print_holders(const struct config *config, FILE *out)
+{
+    size_t found = 0;
+    char own[32];
+    char *directory = realpath(config->state_dir, NULL);
+    DIR *processes = directory == NULL ? NULL : opendir("/proc");
+    const struct dirent *entry;
+    snprintf(own, sizeof own, "%ld", (long)getpid());
+    while (processes != NULL && (entry = readdir(processes)) != NULL) {
+        if (!isdigit((unsigned char)entry->d_name[0]) || strcmp(entry->d_name, own) == 0 ||
+            !has_it_open(entry->d_name, directory))
+            continue;
+        print_process(entry->d_name, out);
+        found++;
+    }
+    if (processes != NULL)
+        closedir(processes);
+    free(directory);
+    return found;
 }

@@ -7,6 +7,7 @@
 
 #include "config/config.h"
 #include "queue/inspect.h"
+#include "transform/transform.h"
 
 struct session {
     struct config *config;
@@ -43,5 +44,20 @@ bool session_may_open(const struct config *config, struct error *why);
 
 /* Says on `out` which other processes have the queue open, a line each. Returns how many it found. */
 size_t session_print_holders(const struct config *config, FILE *out);
+
+/* The source of that name; name NULL: the only one. Returns NULL when there is no such source or it must be named; then
+ * stderr says which there are. command is its name for that message. Lives as long as config. */
+const struct source *session_source(const struct config *config, const char *name, const char *command);
+
+/* The source's keep, drop and remove; they live as long as it. */
+struct rules session_rules(const struct source *source);
+
+/* Finds the event of that id in that source. Returns whether it is there, -1 when the queue failed. */
+int find_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why);
+
+/* Finds the one source that has it: wanted, where that is not NULL. Each source counts for itself, so that several may
+ * have that number. Returns its name, in names; NULL with the reason. */
+const char *find_event_source(struct queue *queue, uint64_t id, const struct strings *names, const char *wanted,
+                              struct events *events, struct error *why);
 
 #endif

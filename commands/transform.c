@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "commands/options.h"
-#include "commands/source.h"
+#include "commands/session.h"
 #include "commands/stream.h"
 #include "config/config.h"
 #include "transform/transform.h"

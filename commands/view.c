@@ -1,14 +1,39 @@
 /* Both sides of an event: see view.h. */
 #include "commands/view.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_layout.h"
+#include "base/terminal.h"
 #include "commands/apart.h"
-#include "commands/layout.h"
-#include "commands/source.h"
+#include "commands/session.h"
 #include "transform/shown.h"
+
+/* A line's end comes by itself where it is the layout's own; in a token it would be a control character. */
+static void write_plain(void *context, const char *text, size_t length)
+{
+    if (length == 1 && *text == '\n')
+        fputc('\n', context);
+    else
+        plain_write(context, text, length);
+}
+
+static struct layout layout_on(FILE *out)
+{
+    return (struct layout){.write = write_plain, .context = out};
+}
+
+bool layout_write(FILE *out, const char *text, size_t length, const char *const *paths, size_t count, size_t *removed)
+{
+    const struct layout layout = layout_on(out);
+    bool good = layout_text(&layout, text, length, paths, count, removed);
+    fputc('\n', out);
+    return good;
+}
 
 /* What is to stay out of sight: of a source, or of any; the paths are the configuration's. */
 static bool find_rules(struct rules *rules, char ***paths, const struct config *config, const struct source *source)

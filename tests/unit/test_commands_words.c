@@ -5,8 +5,8 @@
 
 #include "base/terminal.h"
 #include "base/times.h"
-#include "commands/layout.h"
-#include "commands/number.h"
+#include "commands/options.h"
+#include "commands/view.h"
 #include "tests/suites.h"
 
 #define NOW INT64_C(1795553106123) /* 2026-11-24T20:45:06.123Z */
