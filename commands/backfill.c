@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "closeapi/backfill.h"
 #include "commands/close_session.h"
 #include "commands/options.h"
+#include "commands/output.h"
 
 #define PATIENCE_MS (10 * 60000) /* a night's run must outlive an outage of some minutes */
 #define TERMINAL_MS 200          /* between lines on a terminal */
@@ -113,37 +113,25 @@ static void waits(void *context, int64_t ms, const char *reason)
         log_write(LEVEL_INFO, "msg=waiting ms=%" PRId64 " reason=\"%.200s\"", ms, reason);
 }
 
-static void add_number(struct json_object *json, const char *name, uint64_t number)
-{
-    json_object_object_add(json, name, json_object_new_uint64(number));
-}
-
-static void add_time(struct json_object *json, const char *name, int64_t us)
-{
-    char date[DATE_PRINTED];
-    json_object_object_add(json, name, json_object_new_string(date_print(us, DATE_MILLISECONDS, date)));
-}
-
 static void print_json(const struct wish *wish, const struct backfill_report *report)
 {
-    struct json_object *json = json_object_new_object();
-    add_time(json, "since", report->since_us);
-    add_time(json, "from", report->from_us);
-    add_time(json, "until", report->until_us);
-    json_object_object_add(json, "dry_run", json_object_new_boolean(wish->order.dry_run));
-    json_object_object_add(json, "went_on", json_object_new_boolean(report->went_on));
-    json_object_object_add(json, "beyond_what_close_keeps", json_object_new_boolean(report->beyond));
-    add_number(json, "windows", report->counts.windows);
-    add_number(json, "pages", report->counts.pages);
-    add_number(json, "requests", report->requests);
-    add_number(json, "events", report->counts.events);
-    add_number(json, "new", report->counts.fresh - report->counts.hidden);
-    add_number(json, "known", report->counts.known);
-    add_number(json, "uncovered", report->counts.uncovered);
-    add_number(json, "hidden", report->counts.hidden);
-    add_number(json, "unusable", report->counts.unusable);
-    puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(json);
+    struct json_object *json = output_new();
+    output_us(json, "since", report->since_us);
+    output_us(json, "from", report->from_us);
+    output_us(json, "until", report->until_us);
+    output_bool(json, "dry_run", wish->order.dry_run);
+    output_bool(json, "went_on", report->went_on);
+    output_bool(json, "beyond_what_close_keeps", report->beyond);
+    output_number(json, "windows", report->counts.windows);
+    output_number(json, "pages", report->counts.pages);
+    output_number(json, "requests", report->requests);
+    output_number(json, "events", report->counts.events);
+    output_number(json, "new", report->counts.fresh - report->counts.hidden);
+    output_number(json, "known", report->counts.known);
+    output_number(json, "uncovered", report->counts.uncovered);
+    output_number(json, "hidden", report->counts.hidden);
+    output_number(json, "unusable", report->counts.unusable);
+    output_print(json);
 }
 
 static void print_words(const struct wish *wish, const struct backfill_report *report)

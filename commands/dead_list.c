@@ -12,7 +12,7 @@
 struct list {
     struct queue *queue;
     bool json;
-    struct rows rows;
+    struct output_list elements;
     size_t lines;
 };
 
@@ -32,31 +32,27 @@ static void print_line(struct list *list, const struct letter *letter, const str
     putchar('\n');
 }
 
-static bool print_json(struct list *list, const struct letter *letter, const struct headline *headline)
+static void print_element(struct list *list, const struct letter *letter, const struct headline *headline)
 {
-    struct json_object *row = rows_new(letter->id, letter->source, headline, letter->length);
-    if (row != NULL && rows_add_date(row, "received", letter->received_ms) &&
-        rows_add_date(row, "died", letter->died_ms) && rows_add_text(row, "reason", letter->reason) &&
-        rows_add_truth(row, "replayed", letter->replayed)) {
-        rows_write(&list->rows, row);
-        return true;
-    }
-    json_object_put(row);
-    return false;
+    struct json_object *element = output_event(letter->id, letter->source, headline, letter->length);
+    output_ms(element, "received", letter->received_ms);
+    output_ms(element, "died", letter->died_ms);
+    output_text(element, "reason", letter->reason);
+    output_bool(element, "replayed", letter->replayed);
+    output_list_add(&list->elements, element);
 }
 
 /* Ends the walk without a reason once stdout takes no more: a pager may be closed before the end. */
 static bool print_page(void *context, const struct letter_page *found, struct error *why)
 {
     struct list *list = context;
+    (void)why;
     queue_rest(list->queue);
     for (size_t i = 0; i < found->count; i++) {
-        if (!list->json) {
+        if (list->json)
+            print_element(list, found->letter[i], &found->headline[i]);
+        else
             print_line(list, found->letter[i], &found->headline[i]);
-        } else if (!print_json(list, found->letter[i], &found->headline[i])) {
-            error_set(why, "out of memory");
-            return false;
-        }
     }
     return !ferror(stdout);
 }
@@ -76,7 +72,7 @@ int command_dead_list(int argc, char **argv)
         bool good = letters_walk(session.queue, &filter, print_page, &list, &why) || why.text[0] == '\0';
         session_close(&session);
         if (good && list.json)
-            rows_end(&list.rows);
+            output_list_end(&list.elements);
         else if (good && list.lines == 0)
             fputs("no dead letter fits\n", stderr);
         code = good ? COMMAND_OK : session_failed(argv[0], &why);

@@ -1,22 +1,31 @@
-/* JSON arrays as they come: see output.h. */
+/* What commands print as JSON: see output.h. */
 #include "commands/output.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/dates.h"
 #include "base/terminal.h"
 #include "base/times.h"
+#include "commands/commands.h"
 
-static bool add(struct json_object *row, const char *name, struct json_object *value)
+/* Returns a value that could be made. */
+static struct json_object *value_or_exit(struct json_object *value)
 {
-    if (json_object_object_add(row, name, value) == 0)
-        return true;
-    json_object_put(value);
-    return false;
+    if (value != NULL)
+        return value;
+    fputs("closecrm.fcgi: out of memory\n", stderr);
+    exit(COMMAND_FAILED);
 }
 
-struct json_object *rows_text(const char *text)
+static void add_member(struct json_object *object, const char *name, struct json_object *value)
+{
+    if (json_object_object_add(object, name, value) != 0)
+        value_or_exit(NULL);
+}
+
+struct json_object *output_utf8(const char *text)
 {
     char *copy = plain_utf8(text);
     struct json_object *value = copy == NULL ? NULL : json_object_new_string(copy);
@@ -24,54 +33,70 @@ struct json_object *rows_text(const char *text)
     return value;
 }
 
-bool rows_add_text(struct json_object *row, const char *name, const char *text)
+struct json_object *output_new(void)
 {
-    struct json_object *value = text == NULL ? NULL : rows_text(text);
-    return (text == NULL || value != NULL) && add(row, name, value);
+    return value_or_exit(json_object_new_object());
 }
 
-bool rows_add_date(struct json_object *row, const char *name, int64_t ms)
+void output_text(struct json_object *object, const char *name, const char *text)
+{
+    add_member(object, name, text == NULL ? NULL : value_or_exit(output_utf8(text)));
+}
+
+void output_number(struct json_object *object, const char *name, uint64_t number)
+{
+    add_member(object, name, value_or_exit(json_object_new_uint64(number)));
+}
+
+void output_bool(struct json_object *object, const char *name, bool value)
+{
+    add_member(object, name, value_or_exit(json_object_new_boolean(value)));
+}
+
+void output_ms(struct json_object *object, const char *name, int64_t ms)
 {
     char date[WHEN_SIZE];
-    return rows_add_text(row, name, ms == 0 ? NULL : when_print(ms, date));
+    output_text(object, name, ms == 0 ? NULL : when_print(ms, date));
 }
 
-bool rows_add_truth(struct json_object *row, const char *name, bool truth)
+void output_us(struct json_object *object, const char *name, int64_t us)
 {
-    struct json_object *value = json_object_new_boolean(truth);
-    return value != NULL && add(row, name, value);
+    char date[DATE_PRINTED];
+    output_text(object, name, us == 0 ? NULL : date_print(us, DATE_MILLISECONDS, date));
 }
 
-static bool add_number(struct json_object *row, const char *name, uint64_t number)
+static void print_json(struct json_object *object, const char *before, const char *after)
 {
-    struct json_object *value = json_object_new_uint64(number);
-    return value != NULL && add(row, name, value);
+    const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    printf("%s%s%s", before, text == NULL ? "null" : text, after);
+    json_object_put(object);
 }
 
-struct json_object *rows_new(uint64_t id, const char *source, const struct headline *headline, size_t bytes)
+void output_print(struct json_object *object)
 {
-    struct json_object *row = json_object_new_object();
-    if (row == NULL)
-        return NULL;
-    bool good = add_number(row, "id", id) && rows_add_text(row, "source", source) &&
-                rows_add_text(row, "event", headline->name) && rows_add_text(row, "event_id", headline->id) &&
-                rows_add_text(row, "lead_id", headline->lead) && add_number(row, "bytes", bytes);
-    if (good && headline->why.text[0] != '\0')
-        good = rows_add_text(row, "unusable", headline->why.text);
-    if (good)
-        return row;
-    json_object_put(row);
-    return NULL;
+    print_json(object, "", "\n");
 }
 
-void rows_write(struct rows *rows, struct json_object *row)
+struct json_object *output_event(uint64_t id, const char *source, const struct headline *headline, size_t bytes)
 {
-    const char *text = json_object_to_json_string_ext(row, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-    printf("%s%s", rows->count++ == 0 ? "[\n" : ",\n", text == NULL ? "null" : text);
-    json_object_put(row);
+    struct json_object *object = output_new();
+    output_number(object, "id", id);
+    output_text(object, "source", source);
+    output_text(object, "event", headline->name);
+    output_text(object, "event_id", headline->id);
+    output_text(object, "lead_id", headline->lead);
+    output_number(object, "bytes", bytes);
+    if (headline->why.text[0] != '\0')
+        output_text(object, "unusable", headline->why.text);
+    return object;
 }
 
-void rows_end(const struct rows *rows)
+void output_list_add(struct output_list *list, struct json_object *element)
 {
-    puts(rows->count == 0 ? "[]" : "\n]");
+    print_json(element, list->count++ == 0 ? "[\n" : ",\n", "");
+}
+
+void output_list_end(const struct output_list *list)
+{
+    puts(list->count == 0 ? "[]" : "\n]");
 }

@@ -1,4 +1,5 @@
-/* A list as one JSON array, a line an element, written as it comes: it may be longer than memory is. */
+/* What commands print as JSON: objects of named members, and lists of them. Where memory runs out, these end the
+ * process with COMMAND_FAILED, as by a kill: a command has nothing better to do then. */
 #ifndef COMMANDS_OUTPUT_H
 #define COMMANDS_OUTPUT_H
 
@@ -9,25 +10,38 @@
 
 #include "transform/headline.h"
 
-struct rows {
+/* A JSON string of any text, which is made UTF-8: the caller's to put. NULL when memory ran out. */
+struct json_object *output_utf8(const char *text);
+
+/* A new object, the caller's to print or put. */
+struct json_object *output_new(void);
+
+/* Adds a member. A NULL text is null. */
+void output_text(struct json_object *object, const char *name, const char *text);
+void output_number(struct json_object *object, const char *name, uint64_t number);
+void output_bool(struct json_object *object, const char *name, bool value);
+
+/* Adds a time; 0 is null. Written as "2026-11-24T20:45:06.123Z", and in the way of Close's own dates
+ * ("2026-11-24T20:45:06.123+00:00"). */
+void output_ms(struct json_object *object, const char *name, int64_t ms);
+void output_us(struct json_object *object, const char *name, int64_t us);
+
+/* Prints it as one line, and frees it. */
+void output_print(struct json_object *object);
+
+/* A list as one JSON array, a line an element, written as it comes: it may be longer than memory is. All zero: empty.
+ */
+struct output_list {
     size_t count; /* written so far */
 };
 
-/* An element: a new object with what all lists tell of an event. NULL when memory ran out. */
-struct json_object *rows_new(uint64_t id, const char *source, const struct headline *headline, size_t bytes);
+/* A new element with what all lists say of an event. */
+struct json_object *output_event(uint64_t id, const char *source, const struct headline *headline, size_t bytes);
 
-/* A JSON string of any text, which is made UTF-8. NULL when memory ran out. */
-struct json_object *rows_text(const char *text);
+/* Prints the element and frees it. */
+void output_list_add(struct output_list *list, struct json_object *element);
 
-/* Adds members. Return false when memory ran out; a NULL text and 0 ms stand for null. */
-bool rows_add_text(struct json_object *row, const char *name, const char *text);
-bool rows_add_date(struct json_object *row, const char *name, int64_t ms);
-bool rows_add_truth(struct json_object *row, const char *name, bool truth);
-
-/* Writes the element and frees it. */
-void rows_write(struct rows *rows, struct json_object *row);
-
-/* Writes the array's end. */
-void rows_end(const struct rows *rows);
+/* Prints the array's end. */
+void output_list_end(const struct output_list *list);
 
 #endif

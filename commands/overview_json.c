@@ -25,7 +25,7 @@ static void add_number(struct json_object *object, const char *name, int64_t num
 /* NULL stands for null. */
 static void add_text(struct json_object *object, const char *name, const char *text, bool *good)
 {
-    struct json_object *value = text == NULL ? NULL : rows_text(text);
+    struct json_object *value = text == NULL ? NULL : output_utf8(text);
     *good = *good && (text == NULL || value != NULL);
     add(object, name, value, good);
 }

@@ -19,7 +19,7 @@ struct list {
     struct session session;
     uint64_t left; /* events that may still be listed */
     bool json;
-    struct rows rows;
+    struct output_list elements;
     size_t lines;
 };
 
@@ -43,25 +43,18 @@ static void print_line(struct list *list, const char *source, const struct event
     fputs(event->replay ? "(a dead letter's replay)\n" : "\n", stdout);
 }
 
-static bool print_event(struct list *list, const char *source, const struct event *event, struct error *why)
+static void print_event(struct list *list, const char *source, const struct event *event)
 {
     struct headline headline;
-    bool good = true;
     headline_read(&headline, event->body, event->length);
-    if (list->json) {
-        struct json_object *row = rows_new(event->id, source, &headline, event->length);
-        good = row != NULL && rows_add_date(row, "received", event->received_ms) &&
-               rows_add_truth(row, "replay", event->replay);
-        if (good)
-            rows_write(&list->rows, row);
-        else
-            json_object_put(row);
-    } else {
+    if (!list->json) {
         print_line(list, source, event, &headline);
+        return;
     }
-    if (!good)
-        error_set(why, "out of memory");
-    return good;
+    struct json_object *element = output_event(event->id, source, &headline, event->length);
+    output_ms(element, "received", event->received_ms);
+    output_bool(element, "replay", event->replay);
+    output_list_add(&list->elements, element);
 }
 
 /* Lists one source's events, until stdout takes no more: a pager may be closed before the end. */
@@ -75,10 +68,8 @@ static bool list_source(struct list *list, const char *source, struct events *ev
         queue_rest(list->session.queue);
         if (found <= 0)
             break;
-        for (size_t i = 0; i < events->count; i++) {
-            if (!print_event(list, source, &events->at[i], why))
-                return false;
-        }
+        for (size_t i = 0; i < events->count; i++)
+            print_event(list, source, &events->at[i]);
         after = events->at[events->count - 1].id;
         list->left -= events->count;
     }
@@ -121,7 +112,7 @@ int command_queue_list(int argc, char **argv)
     bool good = list_all(&list, source, &why);
     session_close(&list.session);
     if (good && list.json)
-        rows_end(&list.rows);
+        output_list_end(&list.elements);
     else if (good && list.lines == 0)
         fputs("nothing waits\n", stderr);
     return good ? COMMAND_OK : session_failed(argv[0], &why);

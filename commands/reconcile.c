@@ -2,53 +2,38 @@
 #include "commands/commands.h"
 
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
 #include "base/times.h"
 #include "commands/options.h"
+#include "commands/output.h"
 #include "commands/reconcile.h"
 
 #define PATIENCE_MS 60000
 
-static void add_number(struct json_object *json, const char *name, uint64_t number)
-{
-    json_object_object_add(json, name, json_object_new_uint64(number));
-}
-
-static void add_time(struct json_object *json, const char *name, int64_t us)
-{
-    char date[DATE_PRINTED];
-    json_object_object_add(json, name,
-                           us == 0 ? NULL : json_object_new_string(date_print(us, DATE_MILLISECONDS, date)));
-}
-
 static void print_json(const struct close_session *session, const struct reconcile_report *report,
                        const struct completeness *complete)
 {
-    struct json_object *json = json_object_new_object();
-    json_object_object_add(json, "source", json_object_new_string(session->source->name));
-    add_time(json, "from", report->from_us);
-    add_time(json, "until", report->to_us);
-    add_number(json, "events", report->counts.events);
-    add_number(json, "known", report->counts.known);
-    add_number(json, "missing", report->counts.fresh);
-    add_number(json, "missing_large", report->counts.large);
-    add_number(json, "missing_late", report->second.fresh);
-    add_number(json, "uncovered", report->counts.uncovered);
-    add_number(json, "hidden", report->counts.hidden + report->second.hidden);
-    add_number(json, "pages", report->counts.pages + report->second.pages);
-    json_object_object_add(json, "resumed", json_object_new_boolean(report->resumed));
-    add_time(json, "complete_since", complete->since_ms * 1000);
-    add_time(json, "complete_until", complete->until_ms * 1000);
-    add_time(json, "verified_until", complete->verified_ms * 1000);
-    json_object_object_add(json, "trouble",
-                           complete->trouble[0] == '\0' ? NULL : json_object_new_string(complete->trouble));
-    puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(json);
+    struct json_object *json = output_new();
+    output_text(json, "source", session->source->name);
+    output_us(json, "from", report->from_us);
+    output_us(json, "until", report->to_us);
+    output_number(json, "events", report->counts.events);
+    output_number(json, "known", report->counts.known);
+    output_number(json, "missing", report->counts.fresh);
+    output_number(json, "missing_large", report->counts.large);
+    output_number(json, "missing_late", report->second.fresh);
+    output_number(json, "uncovered", report->counts.uncovered);
+    output_number(json, "hidden", report->counts.hidden + report->second.hidden);
+    output_number(json, "pages", report->counts.pages + report->second.pages);
+    output_bool(json, "resumed", report->resumed);
+    output_us(json, "complete_since", complete->since_ms * 1000);
+    output_us(json, "complete_until", complete->until_ms * 1000);
+    output_us(json, "verified_until", complete->verified_ms * 1000);
+    output_text(json, "trouble", complete->trouble[0] == '\0' ? NULL : complete->trouble);
+    output_print(json);
 }
 
 static void print_words(const struct close_session *session, const struct reconcile_report *report,

@@ -7,6 +7,7 @@
 
 #include "commands/close_session.h"
 #include "commands/options.h"
+#include "commands/output.h"
 
 static size_t count_events(const struct subscription *one)
 {
@@ -54,34 +55,33 @@ static void print_one(const struct close_session *session, const struct subscrip
     }
 }
 
-static void add_text(struct json_object *json, const char *name, const char *text)
+/* What Close did not send is null. */
+static void add_text(struct json_object *object, const char *name, const char *text)
 {
-    json_object_object_add(json, name, text[0] == '\0' ? NULL : json_object_new_string(text));
+    output_text(object, name, text[0] == '\0' ? NULL : text);
 }
 
-static void print_json(const struct close_session *session)
+static void print_list_json(const struct close_session *session)
 {
     struct json_object *list = json_object_new_array();
     for (size_t i = 0; i < session->list.count; i++) {
         const struct subscription *one = &session->list.at[i];
         char source[128];
-        struct json_object *json = json_object_new_object();
+        struct json_object *element = output_new();
         bool held = close_session_holds_key(session, one->id, source);
-        add_text(json, "id", one->id);
-        add_text(json, "url", one->url);
-        add_text(json, "status", one->status);
-        add_text(json, "health_status", one->health);
-        add_text(json, "pause_reason", one->pause_reason);
-        add_text(json, "latest_error", one->latest_error);
-        json_object_object_add(json, "paused_by_us",
-                               json_object_new_boolean(closeapi_paused_by_us(session->directory, one->id)));
-        json_object_object_add(json, "key_held", json_object_new_boolean(held));
-        add_text(json, "source", source);
-        json_object_object_add(json, "events", json_object_get(json_object_object_get(one->json, "events")));
-        json_object_array_add(list, json);
+        add_text(element, "id", one->id);
+        add_text(element, "url", one->url);
+        add_text(element, "status", one->status);
+        add_text(element, "health_status", one->health);
+        add_text(element, "pause_reason", one->pause_reason);
+        add_text(element, "latest_error", one->latest_error);
+        output_bool(element, "paused_by_us", closeapi_paused_by_us(session->directory, one->id));
+        output_bool(element, "key_held", held);
+        add_text(element, "source", source);
+        json_object_object_add(element, "events", json_object_get(json_object_object_get(one->json, "events")));
+        json_object_array_add(list, element);
     }
-    puts(json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(list);
+    output_print(list);
 }
 
 int command_subscriptions(int argc, char **argv)
@@ -97,7 +97,7 @@ int command_subscriptions(int argc, char **argv)
         code = close_session_list(&session);
     close_session_release(&session);
     if (code == COMMAND_OK && json) {
-        print_json(&session);
+        print_list_json(&session);
     } else if (code == COMMAND_OK) {
         for (size_t i = 0; i < session.list.count; i++)
             print_one(&session, &session.list.at[i]);
