@@ -55,7 +55,7 @@ int close_session_open(struct close_session *session, const char *command, const
     }
     session->source = session_source(session->config, source, command);
     if (session->source == NULL)
-        return COMMAND_USAGE;
+        return COMMAND_USAGE_SAID;
     session->client = close_client_new(session->config, session->source, &options, &why);
     if (session->client == NULL || !closeapi_directory(session->config, session->source, session->directory, &why))
         return close_session_failed(session, &why);

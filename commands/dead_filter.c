@@ -31,7 +31,7 @@ static bool read_ids(struct letter_filter *filter, const char *command, char **t
         return false;
     }
     for (int i = 0; i < count; i++) {
-        if (!number_read(texts[i], &filter->ids[i])) {
+        if (!options_number(texts[i], &filter->ids[i])) {
             options_wrong(command, "%s is no number of a dead letter, as `dead list` shows them", texts[i]);
             return false;
         }

@@ -32,7 +32,7 @@ int command_dead_show(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !number_read(text, &id))
+    if (text == NULL || !options_number(text, &id))
         return options_wrong(argv[0], "which dead letter? Give the number that `dead list` shows");
     if (!session_open(&session, argv[0]))
         return session.code;

@@ -105,7 +105,7 @@ int command_queue_list(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    if (limit != NULL && !number_read(limit, &list.left))
+    if (limit != NULL && !options_number(limit, &list.left))
         return options_wrong(argv[0], "--limit must be a number: %s", limit);
     if (!session_open(&list.session, argv[0]))
         return list.session.code;

@@ -53,7 +53,7 @@ static int move(const char *command, struct session *session, const char *from, 
         return refuse_configured(command, from);
     const struct source *target = session_source(session->config, to, command);
     if (target == NULL)
-        return COMMAND_USAGE;
+        return COMMAND_USAGE_SAID;
     if (!queue_knows(session, from, &known, &why))
         return session_failed(command, &why);
     bool good =

@@ -44,7 +44,7 @@ int command_queue_show(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !number_read(text, &id))
+    if (text == NULL || !options_number(text, &id))
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
     if (!session_open(&session, argv[0]))
         return session.code;

@@ -206,7 +206,7 @@ static int with_configuration(const struct wish *wish, CURLU *url)
         return COMMAND_CONFIGURATION;
     }
     const struct source *source = session_source(config, wish->source, "send-test");
-    int code = source == NULL ? COMMAND_USAGE : send_and_judge(wish, source, url);
+    int code = source == NULL ? COMMAND_USAGE_SAID : send_and_judge(wish, source, url);
     config_free(config);
     return code;
 }

@@ -125,7 +125,7 @@ int command_transform(int argc, char **argv)
     }
     const struct source *source = session_source(config, name, argv[0]);
     struct rules rules = source == NULL ? (struct rules){0} : session_rules(source);
-    int code = source == NULL ? COMMAND_USAGE : transform_all(&rules);
+    int code = source == NULL ? COMMAND_USAGE_SAID : transform_all(&rules);
     config_free(config);
     return code;
 }

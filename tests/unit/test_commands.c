@@ -101,6 +101,9 @@ static void wrong_options_are_2_with_usage(void)
     } cases[] = {
         {{"check", "--ofline"}, "check: no such option: --ofline\nusage: closecrm.fcgi check [--offline]\n"},
         {{"check", "--offline=yes"}, "check: --offline takes no value\n"},
+        {{"check", "--offl"}, "check: no such option: --offl\nusage: closecrm.fcgi check [--offline]\n"},
+        {{"check", "--=x"}, "check: no such option: --=x\n"},
+        {{"queue", "list", "-ab"}, "queue list: no such option: -ab\nusage: closecrm.fcgi queue list"},
         {{"check", "x"}, "check: too many arguments: x\n"},
         {{"transform", "--source"}, "transform: --source needs a value\n"},
         {{"version", "-v"}, "version: no such option: -v\n"},

@@ -71,11 +71,11 @@ static void ages_are_short(void)
 static void numbers_are_digits(void)
 {
     uint64_t number = 0;
-    CU_ASSERT_TRUE(number_read("9223372036854775807", &number));
+    CU_ASSERT_TRUE(options_number("9223372036854775807", &number));
     CU_ASSERT_EQUAL(number, INT64_MAX);
     static const char *const wrong[] = {"", "0", "-1", "+1", " 1", "1 ", "0x1", "9223372036854775808", "1e3"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        CU_ASSERT_FALSE(number_read(wrong[i], &number));
+        CU_ASSERT_FALSE(options_number(wrong[i], &number));
 }
 
 static void json_gets_utf8(void)
