@@ -1,4 +1,4 @@
-/* Opening the queue for a command: see session.h. */
+/* What a command works on: see session.h. */
 #include "commands/session.h"
 
 #include <ctype.h>
@@ -17,13 +17,16 @@
 #include "base/terminal.h"
 #include "commands/commands.h"
 
+#define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
+#define PATH_ROOM 4096
+
 int session_failed(const char *command, const struct error *why)
 {
     fprintf(stderr, "%s: %s\n", command, why->text);
     return COMMAND_FAILED;
 }
 
-static enum session_place missing(const struct config *config, struct error *why)
+static enum session_place explain_missing(const struct config *config, struct error *why)
 {
     if (geteuid() == 0)
         error_set(
@@ -39,7 +42,7 @@ static enum session_place missing(const struct config *config, struct error *why
 }
 
 /* Files that root made could not be written by the program: they must belong to whom the directory belongs to. */
-static enum session_place become(const struct config *config, const struct stat *status, struct error *why)
+static enum session_place become_user(const struct config *config, const struct stat *status, struct error *why)
 {
     const struct passwd *user = getpwuid(status->st_uid);
     gid_t group = user != NULL ? user->pw_gid : status->st_gid;
@@ -56,7 +59,7 @@ enum session_place session_become_owner(const struct config *config, struct erro
     if (config->queue != QUEUE_SQLITE)
         return SESSION_PLACE_NONE;
     if (stat(config->state_dir, &status) != 0 && errno == ENOENT)
-        return missing(config, why);
+        return explain_missing(config, why);
     if (stat(config->state_dir, &status) != 0) {
         error_set(why, "the state directory %.300s cannot be looked at: %s", config->state_dir, strerror(errno));
         return SESSION_PLACE_BARRED;
@@ -64,7 +67,7 @@ enum session_place session_become_owner(const struct config *config, struct erro
     if (status.st_uid == geteuid())
         return SESSION_PLACE_READY;
     if (geteuid() == 0)
-        return become(config, &status, why);
+        return become_user(config, &status, why);
     owner_why("the state directory", config->state_dir, status.st_uid, why);
     return SESSION_PLACE_BARRED;
 }
@@ -143,23 +146,22 @@ struct rules session_rules(const struct source *source)
     };
 }
 
-#define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
-
-int find_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why)
+int session_read_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why)
 {
     int found = queue_list(queue, source, id - 1, 1, EVENT_BYTES, events, why);
     return found <= 0 ? found : events->at[0].id == id;
 }
 
-const char *find_event_source(struct queue *queue, uint64_t id, const struct strings *names, const char *wanted,
-                              struct events *events, struct error *why)
+/* Finds the one of these sources that has the event. Returns its name, in names; NULL with the reason. */
+static const char *find_source_of(struct queue *queue, uint64_t id, const struct strings *names, const char *wanted,
+                                  struct events *events, struct error *why)
 {
     char several[200] = "";
     const char *source = NULL;
     size_t having = 0;
     for (size_t i = 0; i < names->count; i++) {
-        int found =
-            wanted == NULL || strcmp(names->at[i], wanted) == 0 ? find_event(queue, names->at[i], id, events, why) : 0;
+        bool meant = wanted == NULL || strcmp(names->at[i], wanted) == 0;
+        int found = meant ? session_read_event(queue, names->at[i], id, events, why) : 0;
         if (found < 0)
             return NULL;
         if (found == 0)
@@ -179,7 +181,23 @@ const char *find_event_source(struct queue *queue, uint64_t id, const struct str
     return NULL;
 }
 
-#define PATH_ROOM 4096
+bool session_find_event(struct queue *queue, uint64_t id, const char *wanted, char source[static SESSION_SOURCE],
+                        struct events *events, struct error *why)
+{
+    struct strings names = {NULL, 0};
+    const char *name = NULL;
+    int found = -1;
+    if (queue_names(queue, &names, why))
+        name = find_source_of(queue, id, &names, wanted, events, why);
+    if (name != NULL)
+        found = session_read_event(queue, name, id, events, why);
+    if (found == 0)
+        error_set(why, "event %" PRIu64 " has just gone", id);
+    if (found > 0)
+        snprintf(source, SESSION_SOURCE, "%s", name);
+    queue_names_free(&names);
+    return found > 0;
+}
 
 /* Whether a link of /proc/PID/fd leads to something directly in the directory. */
 static bool leads_into(const char *link, const char *directory)
@@ -193,6 +211,7 @@ static bool leads_into(const char *link, const char *directory)
     return strncmp(target, directory, length) == 0 && target[length] == '/';
 }
 
+/* Whether a process has a descriptor of a file in the directory, as /proc tells it. */
 static bool has_it_open(const char *process, const char *directory)
 {
     char path[PATH_ROOM];

@@ -1,5 +1,6 @@
-/* The queue of the configuration, opened for a command: as the state directory's owner where root calls, and never made
- * anew, for only the running program knows whose it must be. */
+/* What a command works on: the configuration, the source and the event that its arguments name, and the queue. The
+ * queue is opened as the state directory's owner where root calls, and never created here: only the running program
+ * knows the right owner. */
 #ifndef COMMANDS_SESSION_H
 #define COMMANDS_SESSION_H
 
@@ -35,14 +36,14 @@ enum session_place {
 };
 
 /* Looks for the state directory and, where root calls, takes on its owner's user and groups for the rest of the
- * process. Makes nothing. What is not THERE or NONE has a reason that says what to do. Before threads start. */
+ * process. Makes nothing. What is not READY or NONE has a reason that says what to do. Before threads start. */
 enum session_place session_become_owner(const struct config *config, struct error *why);
 
 /* Takes on the owner for a command that may make the directory where it is missing, as the running program would: not
  * root, for it must not be root's. Returns false with the reason when the queue must not be opened. */
 bool session_may_open(const struct config *config, struct error *why);
 
-/* Says on `out` which other processes have the queue open, a line each. Returns how many it found. */
+/* Prints on `out` which other processes have the queue open, a line each. Returns how many it found. */
 size_t session_print_holders(const struct config *config, FILE *out);
 
 /* The source of that name; name NULL: the only one. Returns NULL when there is no such source or it must be named; then
@@ -52,12 +53,14 @@ const struct source *session_source(const struct config *config, const char *nam
 /* The source's keep, drop and remove; they live as long as it. */
 struct rules session_rules(const struct source *source);
 
-/* Finds the event of that id in that source. Returns whether it is there, -1 when the queue failed. */
-int find_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why);
+/* Reads the waiting event of that number. Returns whether it is there, -1 when the queue failed. */
+int session_read_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why);
 
-/* Finds the one source that has it: wanted, where that is not NULL. Each source counts for itself, so that several may
- * have that number. Returns its name, in names; NULL with the reason. */
-const char *find_event_source(struct queue *queue, uint64_t id, const struct strings *names, const char *wanted,
-                              struct events *events, struct error *why);
+#define SESSION_SOURCE 104 /* bytes of a source's name, with its NUL */
+
+/* Reads the waiting event that a number from `queue list` means. Each source counts for itself, so that several may
+ * have that number: wanted says which is meant; NULL: the only one that has it. Returns false with the reason. */
+bool session_find_event(struct queue *queue, uint64_t id, const char *wanted, char source[static SESSION_SOURCE],
+                        struct events *events, struct error *why);
 
 #endif

@@ -159,8 +159,7 @@ static void json_is_laid_out_and_members_removed(void)
         while (cases[i].paths[paths] != NULL)
             paths++;
         memory_open(&memory);
-        CU_ASSERT_TRUE(
-            layout_write(memory.file, cases[i].text, strlen(cases[i].text), cases[i].paths, paths, &removed));
+        CU_ASSERT_TRUE(view_layout(memory.file, cases[i].text, strlen(cases[i].text), cases[i].paths, paths, &removed));
         fclose(memory.file);
         CU_ASSERT_STRING_EQUAL(memory.text, cases[i].laid_out);
         CU_ASSERT_EQUAL(removed, cases[i].removed);
@@ -181,7 +180,7 @@ static void layout_ends_on_anything(void)
             memcpy(copy, text + from, length);
             char *exact = realloc(copy, length > 0 ? length : 1);
             memory_open(&memory);
-            layout_write(memory.file, exact, length, NULL, 0, &removed);
+            view_layout(memory.file, exact, length, NULL, 0, &removed);
             fclose(memory.file);
             CU_ASSERT_TRUE(memory.length > 0);
             free(memory.text);
