@@ -20,7 +20,7 @@
 #include "commands/delivery.h"
 
 #define EVENTS_A_SECOND 60000 /* signed beforehand */
-#define HASH_DIGITS (SIGN_HEX_SIZE - 1)
+#define HASH_DIGITS (DELIVERY_HASH_SIZE - 1)
 #define ANSWER_MOST 4096
 #define EVENTS_AT_ONCE 64
 #define SILENCE_MS 20000 /* without any answer: something is broken */
@@ -128,12 +128,12 @@ static void receive(struct load *load, struct connection *connection)
 
 static void sign_all(struct load *load, const struct signature_key *key, const char *timestamp)
 {
-    char hex[SIGN_HEX_SIZE];
+    char hex[DELIVERY_HASH_SIZE];
     load->hashes = bench_allocate(load->signed_events, sizeof *load->hashes);
     load->took = bench_allocate(load->signed_events, sizeof *load->took);
     for (uint64_t i = 0; i < load->signed_events; i++) {
         sample_number(&load->sample, load->sample.body, load->run, i);
-        if (!sign_body(key, timestamp, load->sample.body, load->sample.length, hex))
+        if (!delivery_sign(key, timestamp, load->sample.body, load->sample.length, hex))
             bench_give_up("cannot sign");
         memcpy(load->hashes[i], hex, HASH_DIGITS);
     }

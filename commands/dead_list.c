@@ -9,14 +9,14 @@
 #include "commands/output.h"
 #include "commands/session.h"
 
-struct list {
+struct dead_listing {
     struct queue *queue;
     bool json;
     struct output_list elements;
     size_t lines;
 };
 
-static void print_line(struct list *list, const struct letter *letter, const struct headline *headline)
+static void print_letter(struct dead_listing *list, const struct letter *letter, const struct headline *headline)
 {
     char date[WHEN_SIZE];
     if (list->lines++ == 0)
@@ -32,7 +32,7 @@ static void print_line(struct list *list, const struct letter *letter, const str
     putchar('\n');
 }
 
-static void print_element(struct list *list, const struct letter *letter, const struct headline *headline)
+static void print_letter_json(struct dead_listing *list, const struct letter *letter, const struct headline *headline)
 {
     struct json_object *element = output_event(letter->id, letter->source, headline, letter->length);
     output_ms(element, "received", letter->received_ms);
@@ -43,33 +43,33 @@ static void print_element(struct list *list, const struct letter *letter, const 
 }
 
 /* Ends the walk without a reason once stdout takes no more: a pager may be closed before the end. */
-static bool print_page(void *context, const struct letter_page *found, struct error *why)
+static bool print_letters(void *context, const struct dead_page *found, struct error *why)
 {
-    struct list *list = context;
+    struct dead_listing *list = context;
     (void)why;
     queue_rest(list->queue);
     for (size_t i = 0; i < found->count; i++) {
         if (list->json)
-            print_element(list, found->letter[i], &found->headline[i]);
+            print_letter_json(list, found->letter[i], &found->headline[i]);
         else
-            print_line(list, found->letter[i], &found->headline[i]);
+            print_letter(list, found->letter[i], &found->headline[i]);
     }
     return !ferror(stdout);
 }
 
 int command_dead_list(int argc, char **argv)
 {
-    struct letter_filter filter;
-    struct list list = {.json = false};
+    struct dead_filter filter;
+    struct dead_listing list = {.json = false};
     const struct option_spec specs[] = {{"--json", NULL, &list.json}};
     struct session session;
     struct error why = {0};
     int code;
-    if (!letter_filter_read(&filter, argc, argv, specs, 1)) {
+    if (!dead_filter_read(&filter, argc, argv, specs, 1)) {
         code = COMMAND_USAGE;
     } else if (session_open(&session, argv[0])) {
         list.queue = session.queue;
-        bool good = letters_walk(session.queue, &filter, print_page, &list, &why) || why.text[0] == '\0';
+        bool good = dead_filter_walk(session.queue, &filter, print_letters, &list, &why) || why.text[0] == '\0';
         session_close(&session);
         if (good && list.json)
             output_list_end(&list.elements);
@@ -79,6 +79,6 @@ int command_dead_list(int argc, char **argv)
     } else {
         code = session.code;
     }
-    letter_filter_free(&filter);
+    dead_filter_free(&filter);
     return code;
 }

@@ -134,10 +134,10 @@ void delivery_answer_free(struct delivery_answer *answer)
     buffer_free(&answer->body);
 }
 
-_Static_assert(SIGN_HEX_SIZE == 2 * SIGNATURE_BYTES + 1, "two digits a byte and a NUL");
+_Static_assert(DELIVERY_HASH_SIZE == 2 * SIGNATURE_BYTES + 1, "two digits a byte and a NUL");
 
-bool sign_body(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
-               char out[static SIGN_HEX_SIZE])
+bool delivery_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+                   char out[static DELIVERY_HASH_SIZE])
 {
     struct signers signers;
     unsigned char hash[SIGNATURE_BYTES];
@@ -154,16 +154,16 @@ bool sign_body(const struct signature_key *key, const char *timestamp, const cha
     return signed_it;
 }
 
-#define WORDS_MOST 600                /* bytes of an answer that are shown */
+#define SHOWN_MOST 600                /* bytes of an answer that are shown */
 #define CLOSE_WAITS_MS INT64_C(15000) /* for an answer */
 
 /* Bytes that somebody else holds. */
-struct slice {
+struct answer_text {
     const char *at;
     size_t length;
 };
 
-static bool is_ok(const struct delivery_answer *answer)
+static bool is_accepted(const struct delivery_answer *answer)
 {
     size_t length = answer->body.length;
     while (length > 0 && (answer->body.data[length - 1] == '\n' || answer->body.data[length - 1] == '\r'))
@@ -172,25 +172,25 @@ static bool is_ok(const struct delivery_answer *answer)
 }
 
 /* The answer's body, or of a web page its title, which says enough. */
-static struct slice words_of(const struct delivery_answer *answer)
+static struct answer_text find_answer_text(const struct delivery_answer *answer)
 {
     static const char open[] = "<title>", close[] = "</title>";
     const char *body = answer->body.data;
     size_t length = answer->body.length;
     const char *title = length == 0 ? NULL : memmem(body, length, open, sizeof open - 1);
     if (title == NULL)
-        return (struct slice){body, length};
+        return (struct answer_text){body, length};
     title += sizeof open - 1;
     size_t rest = length - (size_t)(title - body);
     const char *end = memmem(title, rest, close, sizeof close - 1);
-    return (struct slice){title, end == NULL ? rest : (size_t)(end - title)};
+    return (struct answer_text){title, end == NULL ? rest : (size_t)(end - title)};
 }
 
 /* Prints the answer's words as one line. What could move the terminal's cursor becomes a `?`. */
-static void print_words(const struct delivery_answer *answer)
+static void print_answer_text(const struct delivery_answer *answer)
 {
-    struct slice words = words_of(answer);
-    size_t length = words.length < WORDS_MOST ? words.length : WORDS_MOST;
+    struct answer_text words = find_answer_text(answer);
+    size_t length = words.length < SHOWN_MOST ? words.length : SHOWN_MOST;
     while (length > 0 && strchr(" \t\r\n", words.at[length - 1]) != NULL)
         length--;
     if (words.at != answer->body.data)
@@ -204,7 +204,7 @@ static void print_words(const struct delivery_answer *answer)
     puts(length == 0 ? "nothing" : "");
 }
 
-int explain_answer(const struct delivery_answer *answer, size_t sent)
+int delivery_explain(const struct delivery_answer *answer, size_t sent)
 {
     if (answer->code != CURLE_OK) {
         printf("no answer after %lld ms: %s\n%s\n", (long long)answer->took_ms, answer->error,
@@ -212,8 +212,8 @@ int explain_answer(const struct delivery_answer *answer, size_t sent)
         return COMMAND_FAILED;
     }
     printf("answer: %ld after %lld ms: ", answer->status, (long long)answer->took_ms);
-    print_words(answer);
-    if (!is_ok(answer)) {
+    print_answer_text(answer);
+    if (!is_accepted(answer)) {
         char sentence[DELIVERY_SENTENCE];
         bool by_program = delivery_sentence(answer, sentence);
         printf("%s\n", advice_on_answer(answer->status, by_program ? sentence : NULL, sent));

@@ -39,15 +39,15 @@ bool delivery_sentence(const struct delivery_answer *answer, char sentence[stati
 
 void delivery_answer_free(struct delivery_answer *answer);
 
-#define SIGN_HEX_SIZE 65
+#define DELIVERY_HASH_SIZE 65
 
 /* Writes what the header close-sig-hash holds for this close-sig-timestamp and body, NUL-terminated. Returns false when
  * memory ran out. */
-bool sign_body(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
-               char out[static SIGN_HEX_SIZE]);
+bool delivery_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+                   char out[static DELIVERY_HASH_SIZE]);
 
 /* Prints to stdout: status, time and words of the answer, or why there is none, and the advice. sent: bytes of the body
  * that was sent. Returns an exit code: COMMAND_OK only for 200 with the body `ok`, in the time that Close gives. */
-int explain_answer(const struct delivery_answer *answer, size_t sent);
+int delivery_explain(const struct delivery_answer *answer, size_t sent);
 
 #endif

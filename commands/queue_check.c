@@ -17,7 +17,7 @@ static void note_fault(void *context, const char *fault)
 }
 
 /* Checks it, lets go of it, and then prints: whoever leaves a pager open holds nothing up. */
-static bool check_and_print(struct session *session, size_t *faults, struct error *why)
+static bool check_and_print_faults(struct session *session, size_t *faults, struct error *why)
 {
     char *text = NULL;
     size_t length = 0;
@@ -37,7 +37,7 @@ static bool check_and_print(struct session *session, size_t *faults, struct erro
 
 /* Opening a queue that is marked as damaged repairs it, where nobody else has it open; and what finds the damage while
  * it opens the queue marks it: twice, then, where a repair is wanted. */
-static bool open_anew(struct session *session, bool wants_repair, struct error *why)
+static bool reopen_queue(struct session *session, bool wants_repair, struct error *why)
 {
     queue_close(session->queue);
     session->queue = queue_open(session->config, why);
@@ -72,25 +72,25 @@ static bool print_losses(const struct session *session, struct error *why)
     return good;
 }
 
-static bool repair(struct session *session, struct error *why)
+static bool repair_queue(struct session *session, struct error *why)
 {
     size_t faults = 0;
-    if (!open_anew(session, true, why))
+    if (!reopen_queue(session, true, why))
         return false;
     puts("repaired; the damaged files are kept in the state directory, in damaged-TIME");
     if (!print_losses(session, why))
         return false;
-    if (!check_and_print(session, &faults, why))
+    if (!check_and_print_faults(session, &faults, why))
         return false;
     if (faults > 0)
         error_set(why, "it is damaged again: is the disk failing?");
     return faults == 0;
 }
 
-static bool check(struct session *session, bool wants_repair, struct error *why)
+static bool check_or_repair(struct session *session, bool wants_repair, struct error *why)
 {
     size_t faults = 0;
-    if (!check_and_print(session, &faults, why))
+    if (!check_and_print_faults(session, &faults, why))
         return false;
     fflush(stdout);
     if (faults == 0) {
@@ -98,7 +98,7 @@ static bool check(struct session *session, bool wants_repair, struct error *why)
         return !wants_repair || print_losses(session, why); /* it may have been repaired when it was opened */
     }
     if (wants_repair)
-        return repair(session, why);
+        return repair_queue(session, why);
     error_set(why, "the queue is damaged: it is repaired by the first that opens it once no process has it open; to do "
                    "it now: stop the program, then `closecrm.fcgi queue check --repair`");
     return false;
@@ -114,9 +114,9 @@ int command_queue_check(int argc, char **argv)
         return COMMAND_USAGE;
     if (!session_prepare(&session, argv[0]))
         return session.code;
-    bool good = open_anew(&session, wants_repair, &why) && check(&session, wants_repair, &why);
+    bool good = reopen_queue(&session, wants_repair, &why) && check_or_repair(&session, wants_repair, &why);
     if (!good && wants_repair && session.queue != NULL && queue_must_reopen(session.queue))
-        good = repair(&session, &why); /* too damaged to be checked */
+        good = repair_queue(&session, &why); /* too damaged to be checked */
     session_close(&session);
     return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

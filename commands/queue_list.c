@@ -15,7 +15,7 @@
 #define PAGE_EVENTS 1000 /* for each the queue is opened anew */
 #define PAGE_BYTES ((size_t)4 << 20)
 
-struct list {
+struct queue_listing {
     struct session session;
     uint64_t left; /* events that may still be listed */
     bool json;
@@ -23,8 +23,8 @@ struct list {
     size_t lines;
 };
 
-static void print_line(struct list *list, const char *source, const struct event *event,
-                       const struct headline *headline)
+static void print_event_text(struct queue_listing *list, const char *source, const struct event *event,
+                             const struct headline *headline)
 {
     char date[WHEN_SIZE];
     if (list->lines++ == 0)
@@ -43,12 +43,12 @@ static void print_line(struct list *list, const char *source, const struct event
     fputs(event->replay ? "(a dead letter's replay)\n" : "\n", stdout);
 }
 
-static void print_event(struct list *list, const char *source, const struct event *event)
+static void print_event(struct queue_listing *list, const char *source, const struct event *event)
 {
     struct headline headline;
     headline_read(&headline, event->body, event->length);
     if (!list->json) {
-        print_line(list, source, event, &headline);
+        print_event_text(list, source, event, &headline);
         return;
     }
     struct json_object *element = output_event(event->id, source, &headline, event->length);
@@ -58,7 +58,7 @@ static void print_event(struct list *list, const char *source, const struct even
 }
 
 /* Lists one source's events, until stdout takes no more: a pager may be closed before the end. */
-static bool list_source(struct list *list, const char *source, struct events *events, struct error *why)
+static bool list_source(struct queue_listing *list, const char *source, struct events *events, struct error *why)
 {
     uint64_t after = 0;
     int found = 0;
@@ -76,7 +76,7 @@ static bool list_source(struct list *list, const char *source, struct events *ev
     return found >= 0;
 }
 
-static bool list_all(struct list *list, const char *source, struct error *why)
+static bool list_all(struct queue_listing *list, const char *source, struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct strings names = {NULL, 0};
@@ -98,7 +98,7 @@ static bool list_all(struct list *list, const char *source, struct error *why)
 
 int command_queue_list(int argc, char **argv)
 {
-    struct list list = {.left = UINT64_MAX};
+    struct queue_listing list = {.left = UINT64_MAX};
     const char *source = NULL, *limit = NULL;
     const struct option_spec specs[] = {
         {"--source", &source, NULL}, {"--limit", &limit, NULL}, {"--json", NULL, &list.json}};

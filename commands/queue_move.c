@@ -29,7 +29,7 @@ static bool queue_knows(const struct session *session, const char *name, bool *k
     return true;
 }
 
-static void say_what_stays(void *context, const char *words)
+static void print_not_moved(void *context, const char *words)
 {
     (void)context;
     printf("not moved: %s\n", words);
@@ -43,11 +43,11 @@ static void print_moved(const struct moved *moved, const struct closeapi_moved *
 }
 
 /* What was delivered goes before the position up to which the Event Log was read: what is read again must be known. */
-static int move(const char *command, struct session *session, const char *from, const char *to)
+static int move_source(const char *command, struct session *session, const char *from, const char *to)
 {
     struct error why = {0};
     struct moved moved = {0};
-    struct closeapi_moved files = {.stays = say_what_stays};
+    struct closeapi_moved files = {.stays = print_not_moved};
     bool known;
     if (config_source(session->config, from) != NULL)
         return refuse_configured(command, from);
@@ -74,7 +74,7 @@ int command_queue_move(int argc, char **argv)
         return options_wrong(argv[0], "from which source to which?");
     if (!session_open(&session, argv[0]))
         return session.code;
-    int code = move(argv[0], &session, argv[1], argv[2]);
+    int code = move_source(argv[0], &session, argv[1], argv[2]);
     session_close(&session);
     return code;
 }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "commands/apart.h"
+#include "commands/child_transform.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
@@ -71,7 +71,7 @@ static bool settle_as_dead(struct queue *queue, const struct queue_request *requ
     return true;
 }
 
-static bool set_aside(struct queue *queue, const struct queue_request *request, struct error *why)
+static bool set_event_aside(struct queue *queue, const struct queue_request *request, struct error *why)
 {
     struct error words = {0};
     enum queue_answer answer = QUEUE_ASKED;
@@ -102,8 +102,8 @@ static bool make_request(struct queue *queue, uint64_t id, const char *wanted, s
     *request = (struct queue_request){.event = id};
     bool found = session_find_event(queue, id, wanted, request->source, &events, why);
     if (found)
-        request->remember =
-            apart_identity(events.at[0].body, events.at[0].length, &request->identity, &unusable) == APART_MESSAGE;
+        request->remember = child_transform_identity(events.at[0].body, events.at[0].length, &request->identity,
+                                                     &unusable) == CHILD_MESSAGE;
     events_free(&events);
     return found;
 }
@@ -122,7 +122,8 @@ int command_queue_set_aside(int argc, char **argv)
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
     if (!session_open(&session, argv[0]))
         return COMMAND_FAILED;
-    bool good = make_request(session.queue, id, source, &request, &why) && set_aside(session.queue, &request, &why);
+    bool good =
+        make_request(session.queue, id, source, &request, &why) && set_event_aside(session.queue, &request, &why);
     session_close(&session);
     if (!good)
         return session_failed(argv[0], &why);

@@ -13,8 +13,8 @@
 
 #define PATIENCE_MS 60000
 
-static void print_json(const struct close_session *session, const struct reconcile_report *report,
-                       const struct completeness *complete)
+static void print_report_json(const struct close_session *session, const struct reconcile_report *report,
+                              const struct completeness *complete)
 {
     struct json_object *json = output_new();
     output_text(json, "source", session->source->name);
@@ -36,8 +36,8 @@ static void print_json(const struct close_session *session, const struct reconci
     output_print(json);
 }
 
-static void print_words(const struct close_session *session, const struct reconcile_report *report,
-                        const struct completeness *complete, bool after_pause)
+static void print_report_text(const struct close_session *session, const struct reconcile_report *report,
+                              const struct completeness *complete, bool after_pause)
 {
     char words[COMPLETENESS_WORDS];
     const struct fill_counts *counts = &report->counts;
@@ -59,8 +59,8 @@ static void print_words(const struct close_session *session, const struct reconc
         printf("the last 5 minutes, which Close still edits, come with the next reconcile\n");
 }
 
-static int tell(struct close_session *session, const struct reconcile_wish *wish, enum reconcile_result result,
-                const struct reconcile_report *report, const struct error *why)
+static int print_outcome(struct close_session *session, const struct reconcile_arguments *arguments,
+                         enum reconcile_result result, const struct reconcile_report *report, const struct error *why)
 {
     struct completeness complete;
     struct error reason = {0};
@@ -68,22 +68,22 @@ static int tell(struct close_session *session, const struct reconcile_wish *wish
         return close_session_failed(session, why);
     if (!closeapi_completeness(session->config, session->source, &complete, &reason))
         return close_session_failed(session, &reason);
-    if (wish->json)
-        print_json(session, report, &complete);
+    if (arguments->json)
+        print_report_json(session, report, &complete);
     else
-        print_words(session, report, &complete, wish->after_pause);
+        print_report_text(session, report, &complete, arguments->after_pause);
     completeness_free(&complete);
     return result == RECONCILE_TROUBLE ? close_session_failed(session, why) : COMMAND_OK;
 }
 
-int reconcile_and_tell(struct close_session *session, const struct reconcile_wish *wish)
+int reconcile_and_print(struct close_session *session, const struct reconcile_arguments *arguments)
 {
     struct error why = {0};
     struct reconcile_report report;
     const struct reconcile_options options = {.stop_fd = -1,
-                                              .all_events = wish->all_events,
+                                              .all_events = arguments->all_events,
                                               .silent = true,
-                                              .from_us = wish->from_us,
+                                              .from_us = arguments->from_us,
                                               .patience_ms = PATIENCE_MS};
     if (session->lock >= 0)
         close(session->lock);
@@ -91,23 +91,23 @@ int reconcile_and_tell(struct close_session *session, const struct reconcile_wis
     enum reconcile_result result =
         closeapi_reconcile(session->config, session->source, session->queue, &options, &report, &why);
     close_session_release(session);
-    return tell(session, wish, result, &report, &why);
+    return print_outcome(session, arguments, result, &report, &why);
 }
 
-static int reconcile_one(const char *command, const char *source, const struct reconcile_wish *wish)
+static int reconcile_one(const char *command, const char *source, const struct reconcile_arguments *arguments)
 {
     struct close_session session;
     int code = close_session_open(&session, command, source);
     if (code == COMMAND_OK)
         code = close_session_open_queue(&session);
     if (code == COMMAND_OK)
-        code = reconcile_and_tell(&session, wish);
+        code = reconcile_and_print(&session, arguments);
     close_session_close(&session);
     return code;
 }
 
 /* Without --source: all that have a key. */
-static int reconcile_all(const char *command, const struct reconcile_wish *wish)
+static int reconcile_all(const char *command, const struct reconcile_arguments *arguments)
 {
     struct error why = {0};
     int worst = COMMAND_OK;
@@ -120,7 +120,7 @@ static int reconcile_all(const char *command, const struct reconcile_wish *wish)
     for (size_t i = 0; i < config->sources; i++) {
         if (config->source[i].close_api_key == NULL && config->sources > 1)
             continue;
-        int code = reconcile_one(command, config->source[i].name, wish);
+        int code = reconcile_one(command, config->source[i].name, arguments);
         worst = code > worst ? code : worst;
         done++;
     }
@@ -136,16 +136,16 @@ int command_reconcile(int argc, char **argv)
 {
     const char *source = NULL, *from = NULL;
     int64_t from_ms = 0;
-    struct reconcile_wish wish = {.json = false};
+    struct reconcile_arguments arguments = {.json = false};
     const struct option_spec specs[] = {{"--source", &source, NULL},
                                         {"--from", &from, NULL},
-                                        {"--all-events", NULL, &wish.all_events},
-                                        {"--json", NULL, &wish.json}};
+                                        {"--all-events", NULL, &arguments.all_events},
+                                        {"--json", NULL, &arguments.json}};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
     if (from != NULL && (!when_read(from, clock_unix_ms(), &from_ms) || from_ms <= 0))
         return options_wrong(argv[0], "--from is a time like 2026-11-24, 2026-11-24T20:45 (UTC) or 7d, not \"%.60s\"",
                              from);
-    wish.from_us = from_ms * 1000;
-    return source != NULL ? reconcile_one(argv[0], source, &wish) : reconcile_all(argv[0], &wish);
+    arguments.from_us = from_ms * 1000;
+    return source != NULL ? reconcile_one(argv[0], source, &arguments) : reconcile_all(argv[0], &arguments);
 }

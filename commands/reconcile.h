@@ -4,7 +4,7 @@
 
 #include "commands/close_session.h"
 
-struct reconcile_wish {
+struct reconcile_arguments {
     bool all_events;
     bool json;
     int64_t from_us;  /* as in reconcile_options */
@@ -12,6 +12,6 @@ struct reconcile_wish {
 };
 
 /* session needs its queue. Returns an exit code. Gives up the lock on the subscriptions, which reconciling wants. */
-int reconcile_and_tell(struct close_session *session, const struct reconcile_wish *wish);
+int reconcile_and_print(struct close_session *session, const struct reconcile_arguments *arguments);
 
 #endif

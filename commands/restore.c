@@ -51,7 +51,7 @@ struct restore {
 };
 
 /* The directory may be missing: then it is made, as the program would, but not by root. */
-static bool prepare(struct restore *restore, struct error *why)
+static bool prepare_restore(struct restore *restore, struct error *why)
 {
     restore->config = config_load(why);
     if (restore->config == NULL)
@@ -76,7 +76,7 @@ static bool read_backup(struct restore *restore, struct error *why)
     return restore->keys != NULL;
 }
 
-static bool read_key(const struct backup_file *file, struct restore_key *key)
+static bool read_key_file(const struct backup_file *file, struct restore_key *key)
 {
     return strncmp(file->name, "keys/", 5) == 0 &&
            small_value(file->bytes, "source", key->source, sizeof key->source) &&
@@ -84,8 +84,8 @@ static bool read_key(const struct backup_file *file, struct restore_key *key)
 }
 
 /* Judges the keys of one source. */
-static void judge_source(const struct config *config, const struct source *source, struct restore_key *keys,
-                         size_t count)
+static void judge_keys_of_source(const struct config *config, const struct source *source, struct restore_key *keys,
+                                 size_t count)
 {
     static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
     struct subscriptions list = {0};
@@ -104,12 +104,12 @@ static void judge_source(const struct config *config, const struct source *sourc
     close_client_free(client);
 }
 
-static void restore_judge_keys(const struct config *config, const struct backup_files *files, struct restore_key *keys)
+static void judge_keys(const struct config *config, const struct backup_files *files, struct restore_key *keys)
 {
     bool any[64] = {false}; /* of the first sources; of more Close is asked in any case */
     for (size_t i = 0; i < files->count; i++) {
         keys[i] = (struct restore_key){.fate = KEY_NONE};
-        if (!read_key(&files->at[i], &keys[i]))
+        if (!read_key_file(&files->at[i], &keys[i]))
             continue;
         keys[i].fate = KEY_UNKNOWN;
         const struct source *source = config_source(config, keys[i].source);
@@ -122,7 +122,7 @@ static void restore_judge_keys(const struct config *config, const struct backup_
     }
     for (size_t i = 0; i < config->sources; i++) {
         if (config->source[i].close_api_key != NULL && (i >= sizeof any / sizeof *any || any[i]))
-            judge_source(config, &config->source[i], keys, files->count);
+            judge_keys_of_source(config, &config->source[i], keys, files->count);
     }
 }
 
@@ -130,7 +130,7 @@ static void restore_judge_keys(const struct config *config, const struct backup_
 static bool keys_are_judged(struct restore *restore, struct error *why)
 {
     size_t unknown = 0;
-    restore_judge_keys(restore->config, &restore->files, restore->keys);
+    judge_keys(restore->config, &restore->files, restore->keys);
     for (size_t i = 0; i < restore->files.count; i++) {
         struct restore_key *key = &restore->keys[i];
         if (key->fate != KEY_UNKNOWN)
@@ -185,7 +185,7 @@ static bool put_files(const struct restore *restore, struct error *why)
 }
 
 /* The losses first: from then on nothing is claimed that may not be so. */
-static bool put_back(struct restore *restore, struct error *why)
+static bool put_backup_back(struct restore *restore, struct error *why)
 {
     const char *state_dir = restore->config->state_dir;
     bool busy;
@@ -196,7 +196,7 @@ static bool put_back(struct restore *restore, struct error *why)
            put_files(restore, why) && backup_commit(state_dir, why);
 }
 
-static void free_all(struct restore *restore)
+static void free_restore(struct restore *restore)
 {
     if (restore->lock >= 0)
         close(restore->lock);
@@ -215,7 +215,7 @@ static size_t count_keys(const struct restore *restore)
     return count;
 }
 
-static void print_done(const struct restore *restore)
+static void print_restored(const struct restore *restore)
 {
     char date[WHEN_SIZE];
     printf(
@@ -233,10 +233,10 @@ int command_restore(int argc, char **argv)
         return COMMAND_USAGE;
     if (restore.path == NULL)
         return options_wrong(argv[0], "which file?");
-    bool good = prepare(&restore, &why) && read_backup(&restore, &why) && keys_are_judged(&restore, &why) &&
-                put_back(&restore, &why);
+    bool good = prepare_restore(&restore, &why) && read_backup(&restore, &why) && keys_are_judged(&restore, &why) &&
+                put_backup_back(&restore, &why);
     if (good)
-        print_done(&restore);
-    free_all(&restore);
+        print_restored(&restore);
+    free_restore(&restore);
     return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

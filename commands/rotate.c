@@ -10,7 +10,7 @@
 #include "commands/options.h"
 
 /* The one whose key we hold for the source, where there is just one. */
-static const struct subscription *find_only(struct close_session *session)
+static const struct subscription *find_only_subscription(struct close_session *session)
 {
     const struct subscription *found = NULL;
     for (size_t i = 0; i < session->list.count; i++) {
@@ -34,7 +34,7 @@ static const struct subscription *find_only(struct close_session *session)
 }
 
 /* A rotation is under way: ends it if that can be. */
-static int go_on(struct close_session *session, const struct rotation *rotation)
+static int continue_rotation(struct close_session *session, const struct rotation *rotation)
 {
     struct reconcile_state state;
     struct error why = {0};
@@ -53,7 +53,7 @@ static int go_on(struct close_session *session, const struct rotation *rotation)
     return COMMAND_OK;
 }
 
-static int begin(struct close_session *session, const struct subscription *old)
+static int begin_rotation(struct close_session *session, const struct subscription *old)
 {
     struct buffer body = {0};
     struct error why = {0};
@@ -88,13 +88,13 @@ static int begin(struct close_session *session, const struct subscription *old)
     return COMMAND_OK;
 }
 
-static int work_on(struct close_session *session, const char *id)
+static int rotate_subscription(struct close_session *session, const char *id)
 {
     struct rotation rotation;
     if (rotation_read(session->directory, &rotation))
-        return go_on(session, &rotation);
-    const struct subscription *old = id != NULL ? close_session_find(session, id) : find_only(session);
-    return old == NULL ? COMMAND_FAILED : begin(session, old);
+        return continue_rotation(session, &rotation);
+    const struct subscription *old = id != NULL ? close_session_find(session, id) : find_only_subscription(session);
+    return old == NULL ? COMMAND_FAILED : begin_rotation(session, old);
 }
 
 int command_rotate(int argc, char **argv)
@@ -108,7 +108,7 @@ int command_rotate(int argc, char **argv)
     if (code == COMMAND_OK)
         code = close_session_list(&session);
     if (code == COMMAND_OK)
-        code = work_on(&session, id);
+        code = rotate_subscription(&session, id);
     close_session_close(&session);
     return code;
 }

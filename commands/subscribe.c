@@ -19,7 +19,7 @@
 #define UNDER 1024        /* bytes below max_body */
 #define FILTER_MOST 65536 /* bytes */
 
-struct wish {
+struct subscribe_options {
     const char *url, *source, *events, *filter_file;
     bool dry_run, probe;
     char *filter; /* its text; NULL: none */
@@ -44,15 +44,15 @@ static bool is_url(const char *text)
 }
 
 /* Reads the filter as it stands in its file. It must be JSON and an object with a type. */
-static bool read_filter(struct wish *wish, struct error *why)
+static bool read_filter(struct subscribe_options *options, struct error *why)
 {
-    if (wish->filter_file == NULL)
+    if (options->filter_file == NULL)
         return true;
-    int fd = open(wish->filter_file, O_RDONLY | O_CLOEXEC);
-    wish->filter = calloc(1, FILTER_MOST + 1);
-    ssize_t n = fd < 0 || wish->filter == NULL ? -1 : read(fd, wish->filter, FILTER_MOST);
+    int fd = open(options->filter_file, O_RDONLY | O_CLOEXEC);
+    options->filter = calloc(1, FILTER_MOST + 1);
+    ssize_t n = fd < 0 || options->filter == NULL ? -1 : read(fd, options->filter, FILTER_MOST);
     if (n < 0)
-        error_set(why, "cannot read %.300s: %s", wish->filter_file, strerror(errno));
+        error_set(why, "cannot read %.300s: %s", options->filter_file, strerror(errno));
     if (fd >= 0)
         close(fd);
     if (n < 0)
@@ -60,13 +60,13 @@ static bool read_filter(struct wish *wish, struct error *why)
     struct json_document document;
     struct error reason = {0};
     bool out_of_memory;
-    bool good = json_read(wish->filter, (size_t)n, NULL, &document, &out_of_memory, &reason);
+    bool good = json_read(options->filter, (size_t)n, NULL, &document, &out_of_memory, &reason);
     if (good && !json_object_is_type(json_object_object_get(document.root, "type"), json_type_string)) {
         error_set(&reason, "a filter is an object with a type, like {\"type\": \"field_accessor\", ...}");
         good = false;
     }
     if (!good)
-        error_set(why, "%.200s: %s", wish->filter_file, reason.text);
+        error_set(why, "%.200s: %s", options->filter_file, reason.text);
     json_document_free(&document);
     return good;
 }
@@ -93,14 +93,14 @@ static size_t count_held(const struct close_session *session)
     return count;
 }
 
-static void print_plan(const struct close_session *session, const struct wish *wish, bool first_key)
+static void print_plan(const struct close_session *session, const struct subscribe_options *options, bool first_key)
 {
     printf("source %s: a subscription in Close for %zu kinds of events%s, to %s\n", session->source->name,
-           wish->choice.count, wish->filter != NULL ? ", filtered" : "", wish->url);
+           options->choice.count, options->filter != NULL ? ", filtered" : "", options->url);
     printf("%zu of %d subscriptions are taken\n", session->list.count, SUBSCRIPTIONS_MOST);
-    if (strncmp(wish->url, "https://", 8) != 0)
+    if (strncmp(options->url, "https://", 8) != 0)
         printf("warning: the URL is not https: events travel readable by others\n");
-    if (session->config->sources > 1 && !ends_with_name(wish->url, session->source->name))
+    if (session->config->sources > 1 && !ends_with_name(options->url, session->source->name))
         printf("warning: there are several sources, and the URL does not end with /%s: each request is then tried with "
                "every source's keys\n",
                session->source->name);
@@ -126,7 +126,7 @@ static const struct subscription *find_same(const struct close_session *session,
 static const size_t smaller[] = {1000 * 1024, 120 * 1024}; /* under nginx's and mod_fcgid's own limits */
 
 /* A body of this size; its text is what an e-mail has, for filters look at that. */
-static void write_body(size_t size, struct buffer *out)
+static void write_probe_body(size_t size, struct buffer *out)
 {
     static const char head[] =
         WEBHOOK_PROBE "\"a test by closecrm.fcgi subscribe --probe\", \"body_html\": \"<html><body>";
@@ -139,14 +139,14 @@ static void write_body(size_t size, struct buffer *out)
     buffer_text(out, tail);
 }
 
-static bool is_good(const struct delivery_answer *answer)
+static bool is_probe_answer(const struct delivery_answer *answer)
 {
     static const char wanted[] = WEBHOOK_PROBE_ANSWER;
     return answer->status == 200 && answer->body.length >= sizeof wanted - 1 &&
            memcmp(answer->body.data, wanted, sizeof wanted - 1) == 0;
 }
 
-static void judge(const struct delivery_answer *answer, size_t sent)
+static void print_probe_answer(const struct delivery_answer *answer, size_t sent)
 {
     char sentence[DELIVERY_SENTENCE];
     bool by_program = delivery_sentence(answer, sentence);
@@ -154,7 +154,7 @@ static void judge(const struct delivery_answer *answer, size_t sent)
     if (answer->code != CURLE_OK)
         printf("no answer after %lld ms: %s\n  %s\n", (long long)answer->took_ms, answer->error,
                advice_on_failure(answer->code));
-    else if (is_good(answer))
+    else if (is_probe_answer(answer))
         printf("arrived, answered 200 after %lld ms\n", (long long)answer->took_ms);
     else if (answer->status == 200)
         printf("answered 200, but not by this program's running version: something else answers at this address\n");
@@ -164,22 +164,22 @@ static void judge(const struct delivery_answer *answer, size_t sent)
 }
 
 /* Sends one. Returns whether it got through. */
-static bool send_one(const char *text, const struct signature_key *key, size_t size)
+static bool send_probe(const char *text, const struct signature_key *key, size_t size)
 {
-    char timestamp[32], hash[SIGN_HEX_SIZE];
+    char timestamp[32], hash[DELIVERY_HASH_SIZE];
     struct buffer body = {0};
     struct delivery_answer answer = {0};
     CURLU *url = curl_url();
     bool good = false;
-    write_body(size, &body);
+    write_probe_body(size, &body);
     snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
     bool ready = url != NULL && !body.failed && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
-                 sign_body(key, timestamp, body.data, body.length, hash);
+                 delivery_sign(key, timestamp, body.data, body.length, hash);
     const struct delivery delivery = {
         .url = url, .body = body.data, .length = body.length, .timestamp = timestamp, .hash = hash};
     if (ready && delivery_send(&delivery, &answer)) {
-        judge(&answer, body.length);
-        good = answer.code == CURLE_OK && is_good(&answer);
+        print_probe_answer(&answer, body.length);
+        good = answer.code == CURLE_OK && is_probe_answer(&answer);
     } else {
         printf("probe: out of memory\n");
     }
@@ -193,14 +193,14 @@ static bool send_one(const char *text, const struct signature_key *key, size_t s
 static int probe_url(const struct config *config, const char *url, const struct signature_key *key)
 {
     size_t large = (size_t)config->max_body - UNDER / 2;
-    if (!send_one(url, key, 500)) {
+    if (!send_probe(url, key, 500)) {
         printf("nothing gets through: Close's deliveries will fail at this address\n");
         return COMMAND_FAILED;
     }
-    if (send_one(url, key, large))
+    if (send_probe(url, key, large))
         return COMMAND_OK;
     for (size_t i = 0; i < sizeof smaller / sizeof *smaller; i++) {
-        if (smaller[i] < large && send_one(url, key, smaller[i]))
+        if (smaller[i] < large && send_probe(url, key, smaller[i]))
             break;
     }
     printf("small events get through, large ones (e-mails) do not: raise the limit, or let `reconcile` fetch them\n");
@@ -209,7 +209,7 @@ static int probe_url(const struct config *config, const char *url, const struct 
 
 /* A key that the program accepts for this source: one that we hold, else the configuration's. id: of the subscription
  * that is there. */
-static int probe(struct close_session *session, const char *url, const char *id)
+static int probe_with_held_key(struct close_session *session, const char *url, const char *id)
 {
     struct keyring held;
     struct error why = {0};
@@ -238,30 +238,31 @@ static int probe(struct close_session *session, const char *url, const char *id)
 /* ---- doing it ---- */
 
 /* Makes the subscription and keeps its key. */
-static bool create_subscription(const struct close_session *session, const struct wish *wish,
-                                char id[static KEYRING_ID], struct error *why)
+static bool make_subscription(const struct close_session *session, const struct subscribe_options *options,
+                              char id[static KEYRING_ID], struct error *why)
 {
     struct buffer body = {0};
     int64_t created_ms;
     const struct subscribing work = close_session_work(session);
-    subscription_write(&body, wish->url, &wish->choice, wish->filter);
+    subscription_write(&body, options->url, &options->choice, options->filter);
     enum close_result result = CLOSE_FAILED;
     if (body.failed)
         error_set(why, "out of memory");
     else
-        result = subscribe_create(&work, body.data, wish->url, id, &created_ms, why);
+        result = subscribe_create(&work, body.data, options->url, id, &created_ms, why);
     buffer_free(&body);
     return result == CLOSE_DONE;
 }
 
-static int refuse_second(struct close_session *session, const struct wish *wish, const struct subscription *same)
+static int refuse_second(struct close_session *session, const struct subscribe_options *options,
+                         const struct subscription *same)
 {
     char source[128];
     bool held = close_session_holds_key(session, same->id, source);
     close_session_release(session);
-    if (wish->probe) {
+    if (options->probe) {
         printf("%s has this address already: it is only probed\n", same->id);
-        return probe(session, wish->url, same->id);
+        return probe_with_held_key(session, options->url, same->id);
     }
     fprintf(stderr, "%s: %s has this address already%s; for a new key: closecrm.fcgi rotate %s\n", session->command,
             same->id, held ? "" : ", and its key is not held here", same->id);
@@ -269,31 +270,31 @@ static int refuse_second(struct close_session *session, const struct wish *wish,
 }
 
 /* Prints once the subscription is made and the lock released: see close_session_release. */
-static int subscribe(struct close_session *session, const struct wish *wish)
+static int subscribe_url(struct close_session *session, const struct subscribe_options *options)
 {
     struct error why = {0};
     char id[KEYRING_ID];
-    const struct subscription *same = find_same(session, wish->url);
+    const struct subscription *same = find_same(session, options->url);
     if (same != NULL)
-        return refuse_second(session, wish, same);
-    bool full = session->list.count >= SUBSCRIPTIONS_MOST, tries = !full && !wish->dry_run;
+        return refuse_second(session, options, same);
+    bool full = session->list.count >= SUBSCRIPTIONS_MOST, tries = !full && !options->dry_run;
     bool first_key = session->source->signature_keys == 0 && count_held(session) == 0;
-    bool made = tries && create_subscription(session, wish, id, &why);
+    bool made = tries && make_subscription(session, options, id, &why);
     close_session_release(session);
-    print_plan(session, wish, first_key);
+    print_plan(session, options, first_key);
     if (full)
         error_set(&why, "all %d subscriptions of the organization are taken: remove one that is not needed",
                   SUBSCRIPTIONS_MOST);
     if (full || (tries && !made))
         return close_session_failed(session, &why);
-    if (wish->dry_run) {
+    if (options->dry_run) {
         printf("a dry run: nothing was changed\n");
         return COMMAND_OK;
     }
     printf("subscribed: %s; its key is kept in %s/keys, and the running program takes it at once\n", id,
            session->config->state_dir);
     fflush(stdout);
-    return wish->probe ? probe(session, wish->url, "it") : COMMAND_OK;
+    return options->probe ? probe_with_held_key(session, options->url, "it") : COMMAND_OK;
 }
 
 /* Whether the key is good, asked in the cheapest way. */
@@ -312,32 +313,32 @@ static int check_key(struct close_session *session)
 
 int command_subscribe(int argc, char **argv)
 {
-    struct wish wish = {.url = NULL};
+    struct subscribe_options options = {.url = NULL};
     struct error why = {0};
     const struct option_spec specs[] = {
-        {"--url", &wish.url, NULL},         {"--source", &wish.source, NULL},
-        {"--events", &wish.events, NULL},   {"--filter", &wish.filter_file, NULL},
-        {"--dry-run", NULL, &wish.dry_run}, {"--probe", NULL, &wish.probe},
+        {"--url", &options.url, NULL},         {"--source", &options.source, NULL},
+        {"--events", &options.events, NULL},   {"--filter", &options.filter_file, NULL},
+        {"--dry-run", NULL, &options.dry_run}, {"--probe", NULL, &options.probe},
     };
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    if (wish.url == NULL || !is_url(wish.url))
+    if (options.url == NULL || !is_url(options.url))
         return options_wrong(argv[0], "where to? --url https://YOUR-SITE/closecrm");
-    if (!event_types_choose(wish.events, &wish.choice, &why))
+    if (!event_types_choose(options.events, &options.choice, &why))
         return options_wrong(argv[0], "%s", why.text);
     struct close_session session = {.lock = -1};
-    int code = read_filter(&wish, &why) ? COMMAND_OK : options_wrong(argv[0], "%s", why.text);
+    int code = read_filter(&options, &why) ? COMMAND_OK : options_wrong(argv[0], "%s", why.text);
     if (code == COMMAND_OK) {
-        code = close_session_open(&session, argv[0], wish.source);
+        code = close_session_open(&session, argv[0], options.source);
         if (code == COMMAND_OK)
             code = check_key(&session);
         if (code == COMMAND_OK)
             code = close_session_list(&session);
         if (code == COMMAND_OK)
-            code = subscribe(&session, &wish);
+            code = subscribe_url(&session, &options);
         close_session_close(&session);
     }
-    event_choice_free(&wish.choice);
-    free(wish.filter);
+    event_choice_free(&options.choice);
+    free(options.filter);
     return code;
 }

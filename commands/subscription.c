@@ -9,9 +9,9 @@
 #include "commands/reconcile.h"
 
 /* Does it to the subscription. Returns an exit code. */
-typedef int action(struct close_session *session, const char *id);
+typedef int subscription_action(struct close_session *session, const char *id);
 
-static int do_to_one(int argc, char **argv, action *act)
+static int act_on_subscription(int argc, char **argv, subscription_action *act)
 {
     const char *source = NULL, *id = NULL;
     const struct option_spec specs[] = {{"--source", &source, NULL}};
@@ -40,7 +40,7 @@ static bool forget_subscription(const struct close_session *session, const char 
 }
 
 /* One that is gone in Close already may still have its key here. */
-static int unsubscribe(struct close_session *session, const char *id)
+static int unsubscribe_one(struct close_session *session, const char *id)
 {
     struct error why = {0};
     char source[128];
@@ -62,7 +62,7 @@ static int unsubscribe(struct close_session *session, const char *id)
 
 int command_unsubscribe(int argc, char **argv)
 {
-    return do_to_one(argc, argv, unsubscribe);
+    return act_on_subscription(argc, argv, unsubscribe_one);
 }
 
 /* ---- pause ---- */
@@ -91,12 +91,12 @@ static int pause_one(struct close_session *session, const char *id)
 
 int command_pause(int argc, char **argv)
 {
-    return do_to_one(argc, argv, pause_one);
+    return act_on_subscription(argc, argv, pause_one);
 }
 
 /* ---- resume ---- */
 
-static int resume(struct close_session *session, const char *id)
+static int resume_one(struct close_session *session, const char *id)
 {
     struct error why = {0};
     const struct subscription *one = close_session_find(session, id);
@@ -115,11 +115,11 @@ static int resume(struct close_session *session, const char *id)
     }
     int code = close_session_open_queue(session);
     if (code == COMMAND_OK)
-        code = reconcile_and_tell(session, &(struct reconcile_wish){.after_pause = true});
+        code = reconcile_and_print(session, &(struct reconcile_arguments){.after_pause = true});
     return code;
 }
 
 int command_resume(int argc, char **argv)
 {
-    return do_to_one(argc, argv, resume);
+    return act_on_subscription(argc, argv, resume_one);
 }

@@ -27,7 +27,7 @@ static void print_clean(const char *text)
         putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
 }
 
-static void print_one(const struct close_session *session, const struct subscription *one)
+static void print_subscription(const struct close_session *session, const struct subscription *one)
 {
     char source[128];
     bool held = close_session_holds_key(session, one->id, source);
@@ -100,7 +100,7 @@ int command_subscriptions(int argc, char **argv)
         print_list_json(&session);
     } else if (code == COMMAND_OK) {
         for (size_t i = 0; i < session.list.count; i++)
-            print_one(&session, &session.list.at[i]);
+            print_subscription(&session, &session.list.at[i]);
         printf("%zu of %d subscriptions are taken\n", session.list.count, SUBSCRIPTIONS_MOST);
     }
     close_session_close(&session);

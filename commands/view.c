@@ -12,7 +12,7 @@
 #include "base/json_layout.h"
 #include "base/terminal.h"
 #include "base/times.h"
-#include "commands/apart.h"
+#include "commands/child_transform.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
@@ -79,16 +79,16 @@ static void write_message(const char *source_name, const struct source *source, 
     size_t removed;
     if (source != NULL)
         rules = session_rules(source);
-    enum apart_result result = apart_message(body, length, source == NULL ? NULL : &rules, &message, &why);
-    if (result == APART_UNUSABLE) {
+    enum child_result result = child_transform_message(body, length, source == NULL ? NULL : &rules, &message, &why);
+    if (result == CHILD_UNUSABLE) {
         printf("it makes no message: %s\n", why.text);
-    } else if (result == APART_FAILED) {
+    } else if (result == CHILD_FAILED) {
         printf("the message that it makes cannot be shown: %s\n", why.text);
     } else if (source == NULL) {
         printf(
             "it makes no message: no source %s is configured; `closecrm.fcgi queue move %s NEW` gives it to another\n",
             source_name, source_name);
-    } else if (result == APART_DROPPED) {
+    } else if (result == CHILD_DROPPED) {
         puts("it makes no message: keep and drop leave it out");
     } else {
         puts("the message that it makes:");
