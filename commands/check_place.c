@@ -26,7 +26,7 @@
 
 const char *check_program_path(char out[static PROGRAM_PATH])
 {
-    char *path = successor_path();
+    char *path = reexec_path();
     if (path == NULL)
         return NULL;
     snprintf(out, PROGRAM_PATH, "%s", path);

@@ -16,7 +16,7 @@
 
 #include "commands/nearest.h"
 #include "commands/options.h"
-#include "process/signals.h"
+#include "process/process.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
 #define NEAR 3       /* a name farther away than this many letters is not what was meant */
@@ -411,7 +411,7 @@ int commands_run(int argc, char **argv)
         fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
         return COMMAND_USAGE;
     }
-    if (strcmp(argv[1], "forward") != 0) /* that may have been executed in its own place: see signals.h */
-        signals_unblock();
+    if (strcmp(argv[1], "forward") != 0) /* that may have been executed in its own place: see process.h */
+        process_unblock_signals();
     return finish_stdout(run_copy(argc, argv));
 }

@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "process/exit_codes.h"
+#include "process/process.h"
 
-/* Exit codes of every command: see process/exit_codes.h. */
+/* Exit codes of every command: see process/process.h. */
 enum {
     COMMAND_OK = CODE_OK,
     COMMAND_FAILED = CODE_FAILED,

@@ -212,12 +212,12 @@ static bool work(struct findings *findings, moment deadline, struct error *why)
     moment first = deadline;
     if (reconciler_is_wanted(config))
         first -= (deadline - clock_now()) / 2;
-    if (forward_bounded(config, first, why) == BOUNDED_FAILED)
+    if (bounded_forward(config, first, why) == BOUNDED_FAILED)
         return false;
     bool over = first < deadline && clock_now() >= first;
     if (!reconcile_due(config, deadline, tell_trouble, findings) && !over)
         return true;
-    return forward_bounded(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
+    return bounded_forward(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
 }
 
 /* What a queue requires that keeps something. */

@@ -10,13 +10,12 @@
 #include "config/config.h"
 #include "process/bounded.h"
 #include "process/process.h"
-#include "process/signals.h"
 
 static int forward_once(const struct config *config)
 {
     struct error why = {0};
-    signals_unblock();
-    switch (forward_bounded(config, MOMENT_NEVER, &why)) {
+    process_unblock_signals();
+    switch (bounded_forward(config, MOMENT_NEVER, &why)) {
     case BOUNDED_DONE:
         return COMMAND_OK;
     case BOUNDED_ELSEWHERE:
@@ -55,7 +54,7 @@ int command_forward(int argc, char **argv)
         code = COMMAND_STATE;
     } else if (follow) {
         char *const again[] = {NULL, (char[]){"forward"}, (char[]){"--follow"}, NULL};
-        code = life_follow(again);
+        code = daemon_follow(again);
     } else {
         log_open(config->log_level);
         code = forward_once(config);

@@ -14,7 +14,7 @@
 
 #include "base/log.h"
 #include "forward/forward.h"
-#include "process/exit_codes.h"
+#include "process/process.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
@@ -169,7 +169,7 @@ static enum bounded forward_rounds(struct round *round, struct progress *progres
     return BOUNDED_FAILED;
 }
 
-enum bounded forward_bounded(const struct config *config, moment deadline, struct error *why)
+enum bounded bounded_forward(const struct config *config, moment deadline, struct error *why)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
     sigset_t signals;

@@ -18,6 +18,6 @@ enum bounded {
  * for what came in between, since who brought that found the reading taken. What is with a data plane at the deadline
  * is awaited; at a signal for shutdown_grace only. Call with no queue open in this thread's hands; other threads must
  * not want those signals meanwhile. */
-enum bounded forward_bounded(const struct config *config, moment deadline, struct error *why);
+enum bounded bounded_forward(const struct config *config, moment deadline, struct error *why);
 
 #endif

@@ -7,11 +7,8 @@
 #include "base/log.h"
 #include "forward/forward.h"
 #include "process/cgi_child.h"
-#include "process/exit_codes.h"
 #include "process/gate.h"
-#include "process/limits.h"
 #include "process/process.h"
-#include "process/signals.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
 #include "webhook/internal.h"
@@ -97,7 +94,7 @@ static int serve(const struct config *config, int word)
     struct gate gate;
     struct visit visit;
     struct route routes[GATE_ROUTES];
-    struct http_limits limits = limits_of(config);
+    struct http_limits limits = process_http_limits(config);
     gate_init(&gate, config);
     gate_routes(&gate, routes);
     bool good = start(&visit, config, &why);
@@ -109,7 +106,7 @@ static int serve(const struct config *config, int word)
         gate_close(&gate);
     }
     http_serve_cgi(&limits, routes, GATE_ROUTES);
-    detached_tell(word, visit.stored);
+    cgi_child_release(word, visit.stored);
     stop(&visit);
     gate_free(&gate);
     return good ? CODE_OK : CODE_STATE;
@@ -133,16 +130,16 @@ static int serve_faulty(const struct error *why)
     return CODE_CONFIGURATION;
 }
 
-int life_cgi(void)
+int cgi_serve(void)
 {
     struct error why = {0};
-    signals_unblock();
+    process_unblock_signals();
     log_open(LEVEL_INFO);
     struct config *config = config_load(&why);
     if (config == NULL)
         return serve_faulty(&why);
     log_open(config->log_level);
-    int word = config->queue != QUEUE_NONE && may_append() ? detached_start(config) : -1;
+    int word = config->queue != QUEUE_NONE && may_append() ? cgi_child_start(config) : -1;
     int code = serve(config, word);
     config_free(config);
     return code;

@@ -64,12 +64,12 @@ static _Noreturn void live_detached(const struct config *config, int word)
     if (!let_go(word) || !wait_for_end())
         _exit(0);
     log_open(config->log_level); /* to syslog: stderr is /dev/null now */
-    if (forward_bounded(config, clock_now() + FORWARD_MS, &why) == BOUNDED_FAILED)
+    if (bounded_forward(config, clock_now() + FORWARD_MS, &why) == BOUNDED_FAILED)
         log_write(LEVEL_ERROR, "msg=cannot_forward reason=%s", log_quote(words, why.text, strlen(why.text)));
     _exit(0);
 }
 
-int detached_start(const struct config *config)
+int cgi_child_start(const struct config *config)
 {
     int word[2];
     if (pipe2(word, O_CLOEXEC) != 0) {
@@ -94,7 +94,7 @@ int detached_start(const struct config *config)
     return word[1];
 }
 
-void detached_tell(int word, bool go)
+void cgi_child_release(int word, bool go)
 {
     if (word < 0)
         return;

@@ -8,12 +8,12 @@
 #include "config/config.h"
 
 /* Makes the child, before threads start and anything is opened. It has a session of its own and nothing of the
- * request's descriptors: the web server waits until all who have them are gone. Returns what detached_tell takes; -1
- * when there is no child to be had, which is logged: then another request or cron forwards. */
-int detached_start(const struct config *config);
+ * request's descriptors: the web server waits until all who have them are gone. Returns what cgi_child_release takes;
+ * -1 when there is no child to be had, which is logged: then another request or cron forwards. */
+int cgi_child_start(const struct config *config);
 
 /* Lets the child forward (go), or ends it. Where this process ends without, the child forwards. word: of
- * detached_start; -1 is fine. */
-void detached_tell(int word, bool go);
+ * cgi_child_start; -1 is fine. */
+void cgi_child_release(int word, bool go);
 
 #endif

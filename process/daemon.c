@@ -11,14 +11,11 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "http/http.h"
-#include "process/exit_codes.h"
 #include "process/file_changes.h"
 #include "process/gate.h"
-#include "process/limits.h"
 #include "process/pipeline.h"
 #include "process/process.h"
 #include "process/reexec.h"
-#include "process/signals.h"
 
 #define ANSWERED_MS 13000 /* by then every request is answered, however slow the data plane */
 #define HURRY_MS 300      /* before the end of shutdown_grace, so that answers still get out */
@@ -41,10 +38,10 @@ struct life {
     char *const *arguments; /* with which it executes itself anew */
     bool serves;            /* requests; else it only forwards */
     sigset_t signals;       /* that tell it something */
-    struct changes *changes;
+    struct file_changes *changes;
     struct gate gate;
     struct route routes[GATE_ROUTES];
-    struct service *service;
+    struct pipeline *pipeline;
     struct http *http; /* NULL where it only forwards */
     struct closing closing;
 };
@@ -60,19 +57,19 @@ static bool start(struct life *life, struct error *why)
 {
     const char *const files[] = {life->config->path, life->program};
     error_set(why, "out of memory");
-    life->changes = changes_new(files, sizeof files / sizeof *files, SETTLED_MS);
+    life->changes = file_changes_new(files, sizeof files / sizeof *files, SETTLED_MS);
     if (life->changes == NULL)
         return false;
     /* Requests wait at the gate until the stages stand. In this order there is a request thread, however few threads
      * the system allows. */
     if (life->serves) {
-        struct http_limits limits = limits_of(life->config);
+        struct http_limits limits = process_http_limits(life->config);
         life->http = http_start(&limits, life->routes, GATE_ROUTES, why);
         if (life->http == NULL)
             return false;
     }
-    life->service = service_start(life->config, life->serves ? &life->gate : NULL, why);
-    return life->service != NULL;
+    life->pipeline = pipeline_start(life->config, life->serves ? &life->gate : NULL, why);
+    return life->pipeline != NULL;
 }
 
 /* The queue must be opened anew: by what is installed now, which may be the release that changed it, if that is good.
@@ -80,7 +77,7 @@ static bool start(struct life *life, struct error *why)
 static enum ending reopen(const struct life *life)
 {
     log_write(LEVEL_WARN, "msg=opens_the_queue_anew");
-    return successor_is_good(life->program) ? END_RELOAD : END_REOPEN;
+    return reexec_is_good(life->program) ? END_RELOAD : END_REOPEN;
 }
 
 /* Waits for a reason to end: a signal, files that changed, the queue. */
@@ -91,13 +88,13 @@ static enum ending wait_for_ending(const struct life *life)
         int signal = sigtimedwait(&life->signals, NULL, &look);
         if (signal > 0 && signal != SIGHUP)
             return END_STOP;
-        service_tend(life->service);
+        pipeline_retry(life->pipeline);
         status_alert(life->gate.status);
-        if (service_must_reopen(life->service))
+        if (pipeline_must_reopen(life->pipeline))
             return reopen(life);
-        if (signal != SIGHUP && !changes_look(life->changes, clock_now()))
+        if (signal != SIGHUP && !file_changes_look(life->changes, clock_now()))
             continue;
-        if (successor_is_good(life->program))
+        if (reexec_is_good(life->program))
             return END_RELOAD;
         log_write(LEVEL_ERROR, "msg=not_reloaded reason=\"what is new is faulty: see the lines above; the old stays\"");
     }
@@ -118,7 +115,7 @@ static bool finish_requests(struct life *life, enum ending *ending)
             *ending = END_STOP;
     }
     moment deadline = clock_now() + life->config->shutdown_grace_ms;
-    service_hurry(life->service, deadline - HURRY_MS);
+    pipeline_begin_shutdown(life->pipeline, deadline - HURRY_MS);
     return http_join(life->http, deadline - HURRY_MS / 2);
 }
 
@@ -128,7 +125,7 @@ static _Noreturn void leave(const struct life *life, enum ending ending)
 {
     if (ending == END_STOP)
         _exit(CODE_OK);
-    successor_execute(life->program, life->arguments);
+    reexec_execute(life->program, life->arguments);
     _exit(CODE_FAILED); /* the web server, or systemd, starts it again */
 }
 
@@ -136,7 +133,7 @@ static void *close_stages(void *context)
 {
     struct life *life = context;
     bool quiet = status_quiet(life->gate.status);
-    life->closing.closed = service_stop(life->service, life->closing.deadline) && quiet;
+    life->closing.closed = pipeline_stop(life->pipeline, life->closing.deadline) && quiet;
     sem_post(&life->closing.done);
     return NULL;
 }
@@ -175,7 +172,7 @@ static void finish(struct life *life, enum ending *ending)
     moment grace = life->config->shutdown_grace_ms - HURRY_MS / 2, deadline = clock_now() + grace;
     if (!finish_requests(life, ending)) {
         log_write(LEVEL_WARN, "msg=stopped_with_requests_in_hand");
-        successor_seal();
+        reexec_seal();
         leave(life, *ending); /* their threads still use everything */
     }
     if (*ending != END_STOP)
@@ -184,14 +181,14 @@ static void finish(struct life *life, enum ending *ending)
     if (!closed)
         log_write(LEVEL_WARN, "msg=left_behind what=\"a thread that hangs\"");
     if (*ending != END_STOP)
-        successor_seal();
+        reexec_seal();
     if (life->http != NULL && *ending != END_STOP)
         http_hand_over(life->http);
     if (!closed)
         leave(life, *ending);
     if (life->http != NULL)
         http_free(life->http);
-    changes_free(life->changes);
+    file_changes_free(life->changes);
 }
 
 /* The process must end without having served: its threads end with it. */
@@ -222,11 +219,11 @@ static int stay(bool serves, char *const arguments[])
 {
     struct error why = {0};
     struct life life = {
-        .serves = serves, .arguments = arguments, .signals = signals_block_tidings()}; /* in every thread */
+        .serves = serves, .arguments = arguments, .signals = process_block_signals()}; /* in every thread */
     enum ending ending;
-    limits_spare_memory();
+    process_spare_memory();
     log_open(LEVEL_INFO);
-    char *program = successor_path();
+    char *program = reexec_path();
     struct config *config = config_load(&why);
     if (config == NULL) {
         log_write(LEVEL_ERROR, "msg=cannot_start %s", why.text);
@@ -240,7 +237,7 @@ static int stay(bool serves, char *const arguments[])
         ending = live(&life);
         /* A signal that comes from here on stays pending, and is the new program's. */
         if (ending == END_RELOAD)
-            successor_execute(program, arguments); /* it returned: the old one goes on */
+            reexec_execute(program, arguments); /* it returned: the old one goes on */
     } while (ending == END_RELOAD || ending == END_REOPEN);
     if (ending == END_FAILED)
         _exit(CODE_FAILED); /* threads may have been started */
@@ -249,13 +246,13 @@ static int stay(bool serves, char *const arguments[])
     return CODE_OK;
 }
 
-int life_fastcgi(void)
+int daemon_serve(void)
 {
     char *const arguments[] = {NULL, NULL};
     return stay(true, arguments);
 }
 
-int life_follow(char *const arguments[])
+int daemon_follow(char *const arguments[])
 {
     return stay(false, arguments);
 }

@@ -11,7 +11,7 @@ struct watched {
     struct stat last;   /* as seen last */
 };
 
-struct changes {
+struct file_changes {
     int64_t settle_ms;
     moment since; /* nothing moved since then */
     size_t count;
@@ -25,9 +25,9 @@ static bool same(const struct stat *a, const struct stat *b)
            a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-struct changes *changes_new(const char *const *paths, size_t count, int64_t settle_ms)
+struct file_changes *file_changes_new(const char *const *paths, size_t count, int64_t settle_ms)
 {
-    struct changes *changes = calloc(1, sizeof *changes + count * sizeof(struct watched));
+    struct file_changes *changes = calloc(1, sizeof *changes + count * sizeof(struct watched));
     if (changes == NULL)
         return NULL;
     changes->settle_ms = settle_ms;
@@ -38,7 +38,7 @@ struct changes *changes_new(const char *const *paths, size_t count, int64_t sett
         struct watched *file = &changes->file[changes->count];
         file->path = strdup(paths[i]);
         if (file->path == NULL) {
-            changes_free(changes);
+            file_changes_free(changes);
             return NULL;
         }
         changes->count++;
@@ -49,7 +49,7 @@ struct changes *changes_new(const char *const *paths, size_t count, int64_t sett
     return changes;
 }
 
-bool changes_look(struct changes *changes, moment now)
+bool file_changes_look(struct file_changes *changes, moment now)
 {
     bool differs = false;
     for (size_t i = 0; i < changes->count; i++) {
@@ -70,7 +70,7 @@ bool changes_look(struct changes *changes, moment now)
     return true;
 }
 
-void changes_free(struct changes *changes)
+void file_changes_free(struct file_changes *changes)
 {
     if (changes == NULL)
         return;

@@ -8,16 +8,16 @@
 
 #include "base/clock.h"
 
-struct changes;
+struct file_changes;
 
 /* Remembers the files as they are now. Paths are copied; NULL ones are skipped. settle_ms: how long a change must have
  * stood. Returns NULL when memory is out. */
-struct changes *changes_new(const char *const *paths, size_t count, int64_t settle_ms);
+struct file_changes *file_changes_new(const char *const *paths, size_t count, int64_t settle_ms);
 
 /* Looks at the files. Returns true once for each change: when a file differs from what was remembered, and nothing
  * moved since settle_ms. What it is then counts as remembered. A file that is gone does not count: it will come. */
-bool changes_look(struct changes *changes, moment now);
+bool file_changes_look(struct file_changes *changes, moment now);
 
-void changes_free(struct changes *changes);
+void file_changes_free(struct file_changes *changes);
 
 #endif

@@ -7,12 +7,23 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "config/config.h"
 #include "http/http.h"
-#include "process/roots.h"
 #include "status/status.h"
 #include "webhook/webhook.h"
+
+#define ROOTS_KEPT 64 /* verdicts; those beyond are found anew each time */
+
+/* The document roots that requests name. The web server tells it with each request, and several sites, of which one may
+ * show our files to everybody, can lead to one process: each is judged once, whatever came before it. Any thread. */
+struct roots {
+    const struct config *config;
+    _Atomic(struct root_verdict *) at[ROOTS_KEPT]; /* never changed once it is there; NULL: from here on none is */
+    pthread_mutex_t lock;                          /* over adding, and what follows */
+    moment logged; /* when it was last said of one that is not kept; INT64_MIN / 2: never */
+};
 
 struct gate {
     const struct config *config;

@@ -11,24 +11,24 @@
 #include "config/config.h"
 #include "process/gate.h"
 
-struct service;
+struct pipeline;
 
 /* Starts the thread. gate is opened when the stages stand, and closed while they do not; NULL: no webhooks are taken,
  * it only forwards. Both are borrowed and must outlive it. Returns NULL with the reason. */
-struct service *service_start(const struct config *config, struct gate *gate, struct error *why);
+struct pipeline *pipeline_start(const struct config *config, struct gate *gate, struct error *why);
 
 /* Whether all must be closed and opened anew: the queue is damaged, or another release has changed it. Not at once
  * after it was opened, so that what does not help is not done all the time. */
-bool service_must_reopen(struct service *service);
+bool pipeline_must_reopen(struct pipeline *service);
 
 /* Tries again to start what could not be started for want of a thread. Call it now and then. */
-void service_tend(struct service *service);
+void pipeline_retry(struct pipeline *service);
 
 /* No request waits beyond this moment any more: the process is about to stop. */
-void service_hurry(struct service *service, moment deadline);
+void pipeline_begin_shutdown(struct pipeline *service, moment deadline);
 
 /* Ends forwarding, waiting for batches in hand until the deadline, and frees all. No request may be in hand. Returns
  * false when the queue is still being opened: the process must end without freeing anything. */
-bool service_stop(struct service *service, moment deadline);
+bool pipeline_stop(struct pipeline *service, moment deadline);
 
 #endif

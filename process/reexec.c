@@ -23,7 +23,7 @@
 
 extern char **environ;
 
-char *successor_path(void)
+char *reexec_path(void)
 {
     /* Started by the bundle's launcher: /proc/self/exe is the loader, which cannot be executed alone. */
     const char *launcher = getenv("CLOSECRM_LAUNCHER");
@@ -62,7 +62,7 @@ static int spawn_check(const char *program, pid_t *child)
     return error;
 }
 
-bool successor_is_good(const char *program)
+bool reexec_is_good(const char *program)
 {
     pid_t child;
     int error = program == NULL ? ENOENT : spawn_check(program, &child);
@@ -82,13 +82,13 @@ bool successor_is_good(const char *program)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-void successor_seal(void)
+void reexec_seal(void)
 {
     int error = close_range(STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
     (void)error; /* before Linux 5.11: ours are close-on-exec; libcurl's inner ones, if any are left, stay open */
 }
 
-void successor_execute(const char *program, char *const arguments[])
+void reexec_execute(const char *program, char *const arguments[])
 {
     char *with[ARGUMENTS_MOST + 1] = {(char *)(uintptr_t)program};
     for (size_t i = 1; i < ARGUMENTS_MOST && arguments[i] != NULL; i++)

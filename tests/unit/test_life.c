@@ -83,7 +83,7 @@ static struct counts counts_of(const struct rig *rig, const char *source)
 static enum bounded forward_for(const struct rig *rig, int64_t ms)
 {
     struct error why = {0};
-    return forward_bounded(&rig->made.config, clock_now() + ms, &why);
+    return bounded_forward(&rig->made.config, clock_now() + ms, &why);
 }
 
 static void what_is_due_is_delivered(void)
@@ -170,7 +170,7 @@ static void a_queue_that_cannot_be_opened_is_told(void)
     CU_ASSERT_TRUE(temporary_write(rig.directory, "file", 0600, "", 0));
     path_join(file, rig.directory, "file");
     rig.made.config.state_dir = file;
-    CU_ASSERT_EQUAL(forward_bounded(&rig.made.config, clock_now() + PATIENCE_MS, &why), BOUNDED_FAILED);
+    CU_ASSERT_EQUAL(bounded_forward(&rig.made.config, clock_now() + PATIENCE_MS, &why), BOUNDED_FAILED);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "is no directory"));
     rig_stop(&rig);
 }
