@@ -26,7 +26,7 @@ static void roots_init(struct roots *roots, const struct config *config)
     pthread_mutex_init(&roots->lock, NULL);
 }
 
-static const struct root_verdict *find(const struct roots *roots, const char *root)
+static const struct root_verdict *find_verdict(const struct roots *roots, const char *root)
 {
     for (size_t i = 0; i < ROOTS_KEPT; i++) {
         const struct root_verdict *verdict = atomic_load_explicit(&roots->at[i], memory_order_acquire);
@@ -37,7 +37,7 @@ static const struct root_verdict *find(const struct roots *roots, const char *ro
 }
 
 /* Under the lock. Returns false when there is no place or no memory. */
-static bool keep(struct roots *roots, const char *root, bool good)
+static bool keep_verdict(struct roots *roots, const char *root, bool good)
 {
     size_t i = 0, size = strlen(root) + 1;
     while (i < ROOTS_KEPT && atomic_load_explicit(&roots->at[i], memory_order_relaxed) != NULL)
@@ -52,12 +52,12 @@ static bool keep(struct roots *roots, const char *root, bool good)
 }
 
 /* Under the lock, so that it is said once. */
-static bool judge(struct roots *roots, const char *root)
+static bool judge_root(struct roots *roots, const char *root)
 {
     struct error why = {0};
     moment now = clock_now();
     bool good = config_outside(roots->config, root, &why);
-    bool kept = keep(roots, root, good);
+    bool kept = keep_verdict(roots, root, good);
     if (!good && (kept || now - roots->logged >= LOG_AGAIN_MS)) {
         log_write(LEVEL_ERROR, "msg=configuration_refused %s", why.text);
         roots->logged = now;
@@ -71,12 +71,12 @@ static bool roots_are_good(struct roots *roots, const char *document_root)
 {
     if (document_root == NULL || document_root[0] == '\0')
         return true;
-    const struct root_verdict *verdict = find(roots, document_root);
+    const struct root_verdict *verdict = find_verdict(roots, document_root);
     if (verdict != NULL)
         return verdict->good;
     pthread_mutex_lock(&roots->lock);
-    verdict = find(roots, document_root); /* another thread may have been faster */
-    bool good = verdict != NULL ? verdict->good : judge(roots, document_root);
+    verdict = find_verdict(roots, document_root); /* another thread may have been faster */
+    bool good = verdict != NULL ? verdict->good : judge_root(roots, document_root);
     pthread_mutex_unlock(&roots->lock);
     return good;
 }
@@ -105,7 +105,7 @@ void gate_init(struct gate *gate, const struct config *config)
     pthread_condattr_destroy(&monotonic);
 }
 
-static void decide(struct gate *gate, struct webhook *webhook)
+static void decide_gate(struct gate *gate, struct webhook *webhook)
 {
     pthread_mutex_lock(&gate->lock);
     atomic_store(&gate->webhook, webhook);
@@ -116,12 +116,12 @@ static void decide(struct gate *gate, struct webhook *webhook)
 
 void gate_open(struct gate *gate, struct webhook *webhook)
 {
-    decide(gate, webhook);
+    decide_gate(gate, webhook);
 }
 
 void gate_close(struct gate *gate)
 {
-    decide(gate, NULL);
+    decide_gate(gate, NULL);
 }
 
 void gate_free(struct gate *gate)
@@ -175,7 +175,7 @@ static void handle_health(void *context, struct request *request)
     status_handle(gate->status, request);
 }
 
-static void handle(void *context, struct request *request)
+static void handle_webhook(void *context, struct request *request)
 {
     struct gate *gate = context;
     if (refuse_inside(gate, request))
@@ -192,12 +192,9 @@ static void handle(void *context, struct request *request)
 void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES])
 {
     const struct route all[GATE_ROUTES] = {
-        {"", handle, gate, false},
-        {"/v1/webhook", handle, gate, false},
-        {"/status", handle_status, gate, true},
-        {"/metrics", handle_status, gate, true},
-        {"/healthz", handle_health, gate, true},
-        {"/*", handle, gate, false},
+        {"", handle_webhook, gate, false},       {"/v1/webhook", handle_webhook, gate, false},
+        {"/status", handle_status, gate, true},  {"/metrics", handle_status, gate, true},
+        {"/healthz", handle_health, gate, true}, {"/*", handle_webhook, gate, false},
     };
     memcpy(routes, all, sizeof all);
 }

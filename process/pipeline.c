@@ -26,9 +26,9 @@ struct pipeline {
     bool stopping;
     bool ended; /* the thread has nothing left to do */
     moment stop_deadline;
-    moment hurry_deadline; /* MOMENT_NEVER: no hurry */
-    moment stood_at;       /* when the stages stood; MOMENT_NEVER: they do not */
-    struct queue *queue;   /* set once they stand, as the other two */
+    moment request_deadline; /* MOMENT_NEVER: none */
+    moment opened_at;        /* when the stages were opened; MOMENT_NEVER: they are not */
+    struct queue *queue;     /* set once they are open, as the other two */
     struct webhook *webhook;
     struct forwarder *forwarder;
     struct watchers watchers;
@@ -37,14 +37,14 @@ struct pipeline {
 };
 
 /* The stages while they are being opened. */
-struct stages {
+struct pipeline_stages {
     struct queue *queue;
     struct webhook *webhook;
     struct forwarder *forwarder;
     struct watchers watchers;
 };
 
-static void stages_close(struct stages *stages)
+static void stages_close(struct pipeline_stages *stages)
 {
     forwarder_free(stages->forwarder);
     webhook_free(stages->webhook);
@@ -53,9 +53,9 @@ static void stages_close(struct stages *stages)
     watching_close(&stages->watchers);
 }
 
-static bool stages_open(struct stages *stages, const struct pipeline *pipeline, struct error *why)
+static bool stages_open(struct pipeline_stages *stages, const struct pipeline *pipeline, struct error *why)
 {
-    *stages = (struct stages){.queue = queue_open(pipeline->config, why)};
+    *stages = (struct pipeline_stages){.queue = queue_open(pipeline->config, why)};
     bool good = stages->queue != NULL;
     if (good)
         watching_open(&stages->watchers, pipeline->config);
@@ -76,8 +76,8 @@ static bool stages_open(struct stages *stages, const struct pipeline *pipeline, 
     return good;
 }
 
-/* Makes the stages known to the other threads. Returns false when the process stops already. */
-static bool stand(struct pipeline *pipeline, const struct stages *stages)
+/* Hands the opened stages to the other threads. Returns false when the process stops already. */
+static bool publish_stages(struct pipeline *pipeline, const struct pipeline_stages *stages)
 {
     pthread_mutex_lock(&pipeline->lock);
     bool on = !pipeline->stopping;
@@ -85,9 +85,9 @@ static bool stand(struct pipeline *pipeline, const struct stages *stages)
     pipeline->webhook = stages->webhook;
     pipeline->forwarder = stages->forwarder;
     pipeline->watchers = stages->watchers;
-    pipeline->stood_at = clock_now();
-    if (pipeline->hurry_deadline != MOMENT_NEVER)
-        queue_hurry(stages->queue, pipeline->hurry_deadline);
+    pipeline->opened_at = clock_now();
+    if (pipeline->request_deadline != MOMENT_NEVER)
+        queue_hurry(stages->queue, pipeline->request_deadline);
     pthread_mutex_unlock(&pipeline->lock);
     if (pipeline->gate != NULL) {
         status_stand(pipeline->gate->status, &stages->watchers);
@@ -97,7 +97,7 @@ static bool stand(struct pipeline *pipeline, const struct stages *stages)
 }
 
 /* Sleeps before the next try of anything. Returns false when the process is to stop. */
-static bool pause_a_while(struct pipeline *pipeline)
+static bool wait_before_retry(struct pipeline *pipeline)
 {
     moment until = clock_now() + OPEN_AGAIN_MS;
     struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
@@ -110,7 +110,7 @@ static bool pause_a_while(struct pipeline *pipeline)
 }
 
 /* Logs why it cannot be opened: the first time, when the reason is another one, and now and then. */
-static void say(const struct error *why, struct error *said, moment *said_at)
+static void log_cannot_open(const struct error *why, struct error *said, moment *said_at)
 {
     char words[LOG_QUOTED];
     moment now = clock_now();
@@ -140,18 +140,18 @@ static void warn_of_left_behind(const struct config *config)
                   config->state_dir, (unsigned long long)waiting);
 }
 
-/* Until the stages stand. Returns false when the process is to stop. */
-static bool open_until_they_stand(struct pipeline *pipeline)
+/* Opens the stages, until it works. Returns false when the process is to stop. */
+static bool open_until_it_works(struct pipeline *pipeline)
 {
-    struct stages stages;
+    struct pipeline_stages stages;
     struct error why = {0}, said = {0};
     char library[QUEUE_LIBRARY];
     moment said_at = 0;
     while (!stages_open(&stages, pipeline, &why)) {
-        say(&why, &said, &said_at);
+        log_cannot_open(&why, &said, &said_at);
         if (pipeline->gate != NULL)
             gate_close(pipeline->gate);
-        if (!pause_a_while(pipeline))
+        if (!wait_before_retry(pipeline))
             return false;
     }
     if (said.text[0] != '\0')
@@ -160,7 +160,7 @@ static bool open_until_they_stand(struct pipeline *pipeline)
     if (library[0] != '\0')
         log_write(LEVEL_INFO, "msg=queue_library version=\"%s\"", library);
     warn_of_left_behind(pipeline->config);
-    return stand(pipeline, &stages);
+    return publish_stages(pipeline, &stages);
 }
 
 /* Without it webhooks and forwarding go on. */
@@ -187,14 +187,14 @@ void pipeline_retry(struct pipeline *pipeline)
         start_reconciler(pipeline);
 }
 
-static void *run(void *context)
+static void *run_pipeline(void *context)
 {
     struct pipeline *pipeline = context;
-    bool on = open_until_they_stand(pipeline);
+    bool on = open_until_it_works(pipeline);
     if (on)
         start_reconciler(pipeline);
     while (on && !forwarder_run(pipeline->forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER))
-        on = pause_a_while(pipeline);
+        on = wait_before_retry(pipeline);
     pthread_mutex_lock(&pipeline->lock);
     pipeline->ended = true;
     pthread_cond_broadcast(&pipeline->changed);
@@ -202,7 +202,7 @@ static void *run(void *context)
     return NULL;
 }
 
-static void destroy(struct pipeline *pipeline)
+static void free_pipeline(struct pipeline *pipeline)
 {
     pthread_cond_destroy(&pipeline->changed);
     pthread_mutex_destroy(&pipeline->lock);
@@ -219,24 +219,24 @@ struct pipeline *pipeline_start(const struct config *config, struct gate *gate, 
     }
     pipeline->config = config;
     pipeline->gate = gate;
-    pipeline->hurry_deadline = pipeline->stood_at = MOMENT_NEVER;
+    pipeline->request_deadline = pipeline->opened_at = MOMENT_NEVER;
     pthread_mutex_init(&pipeline->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&pipeline->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    int error = pthread_create(&pipeline->thread, NULL, run, pipeline);
+    int error = pthread_create(&pipeline->thread, NULL, run_pipeline, pipeline);
     if (error == 0)
         return pipeline;
     error_set(why, "cannot start a thread: %s", strerror(error));
-    destroy(pipeline);
+    free_pipeline(pipeline);
     return NULL;
 }
 
 bool pipeline_must_reopen(struct pipeline *pipeline)
 {
     pthread_mutex_lock(&pipeline->lock);
-    bool stood = pipeline->queue != NULL && clock_now() - pipeline->stood_at >= REOPEN_AFTER_MS;
+    bool stood = pipeline->queue != NULL && clock_now() - pipeline->opened_at >= REOPEN_AFTER_MS;
     bool must = stood && queue_must_reopen(pipeline->queue);
     pthread_mutex_unlock(&pipeline->lock);
     return must;
@@ -245,12 +245,12 @@ bool pipeline_must_reopen(struct pipeline *pipeline)
 void pipeline_begin_shutdown(struct pipeline *pipeline, moment deadline)
 {
     pthread_mutex_lock(&pipeline->lock);
-    pipeline->hurry_deadline = deadline;
+    pipeline->request_deadline = deadline;
     if (pipeline->queue != NULL)
         queue_hurry(pipeline->queue, deadline);
-    bool stands = pipeline->queue != NULL;
+    bool opened = pipeline->queue != NULL;
     pthread_mutex_unlock(&pipeline->lock);
-    if (!stands && pipeline->gate != NULL)
+    if (!opened && pipeline->gate != NULL)
         gate_close(pipeline->gate);
 }
 
@@ -281,7 +281,8 @@ bool pipeline_stop(struct pipeline *pipeline, moment deadline)
     pthread_join(pipeline->thread, NULL);
     if (!reconciler_stop(pipeline->reconciler, deadline + STOPPED_LATE_MS))
         return false;
-    stages_close(&(struct stages){pipeline->queue, pipeline->webhook, pipeline->forwarder, pipeline->watchers});
-    destroy(pipeline);
+    stages_close(
+        &(struct pipeline_stages){pipeline->queue, pipeline->webhook, pipeline->forwarder, pipeline->watchers});
+    free_pipeline(pipeline);
     return true;
 }

@@ -41,7 +41,7 @@ char *reexec_path(void)
 }
 
 /* Starts the check, with no signal blocked and nothing to read or to write to but stderr. Returns 0 or an error. */
-static int spawn_check(const char *program, pid_t *child)
+static int spawn_offline_check(const char *program, pid_t *child)
 {
     sigset_t none, all;
     posix_spawnattr_t attributes;
@@ -65,7 +65,7 @@ static int spawn_check(const char *program, pid_t *child)
 bool reexec_is_good(const char *program)
 {
     pid_t child;
-    int error = program == NULL ? ENOENT : spawn_check(program, &child);
+    int error = program == NULL ? ENOENT : spawn_offline_check(program, &child);
     if (error != 0) {
         log_write(LEVEL_ERROR, "msg=cannot_check_what_is_new reason=\"%s\"", strerror(error));
         return false;
