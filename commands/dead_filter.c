@@ -8,6 +8,7 @@
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
+#include "commands/session.h"
 
 #define PAGE_LETTERS 500
 #define PAGE_BYTES ((size_t)8 << 20)
@@ -151,17 +152,13 @@ static size_t next_ids(const struct dead_filter *filter, uint64_t *after)
 }
 
 /* A misspelt name would look like a source without dead letters. */
-static bool queue_knows_source(struct queue *queue, const char *source, struct error *why)
+static bool queue_has_source(struct queue *queue, const char *source, struct error *why)
 {
-    struct strings names;
-    bool known = source == NULL;
-    if (!queue_names(queue, &names, why))
+    bool known = true;
+    if (source != NULL && !session_knows_source(queue, source, &known, why))
         return false;
-    for (size_t i = 0; i < names.count; i++)
-        known = known || strcmp(names.at[i], source) == 0;
     if (!known)
         error_set(why, "the queue knows no source %.64s", source);
-    queue_names_free(&names);
     return known;
 }
 
@@ -175,7 +172,7 @@ bool dead_filter_walk(struct queue *queue, struct dead_filter *filter,
     size_t most;
     if (matches == NULL)
         error_set(why, "out of memory");
-    bool good = matches != NULL && queue_knows_source(queue, filter->source, why);
+    bool good = matches != NULL && queue_has_source(queue, filter->source, why);
     filter->ids_found = 0;
     while (good && (most = next_ids(filter, &after)) > 0) {
         int found = queue_letters(queue, filter->source, after, most, PAGE_BYTES, &letters, why);

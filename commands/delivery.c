@@ -15,6 +15,20 @@
 #define ANSWER_MS 60000L /* longer than Close waits, to see what would have come */
 #define ANSWER_MAX 65536 /* bytes; a web page in the place of an answer may be long */
 
+CURLU *delivery_url(const char *text)
+{
+    CURLU *url = curl_url();
+    char *scheme = NULL;
+    bool good = url != NULL && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
+                curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+                (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    curl_free(scheme);
+    if (good)
+        return url;
+    curl_url_cleanup(url);
+    return NULL;
+}
+
 static size_t take_body(char *data, size_t size, size_t count, void *context)
 {
     struct buffer *body = context;

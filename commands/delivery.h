@@ -10,6 +10,10 @@
 #include "base/buffer.h"
 #include "config/config.h"
 
+/* Reads a whole http or https URL; NULL for anything else, and when memory ran out. The caller frees with
+ * curl_url_cleanup. */
+CURLU *delivery_url(const char *text);
+
 struct delivery {
     CURLU *url;
     const char *body;

@@ -17,18 +17,6 @@ static int refuse_configured(const char *command, const char *from)
     return COMMAND_FAILED;
 }
 
-static bool queue_knows(const struct session *session, const char *name, bool *known, struct error *why)
-{
-    struct strings names = {NULL, 0};
-    *known = false;
-    if (!queue_names(session->queue, &names, why))
-        return false;
-    for (size_t i = 0; i < names.count; i++)
-        *known = *known || strcmp(names.at[i], name) == 0;
-    queue_names_free(&names);
-    return true;
-}
-
 static void print_not_moved(void *context, const char *words)
 {
     (void)context;
@@ -54,7 +42,7 @@ static int move_source(const char *command, struct session *session, const char 
     const struct source *target = session_source(session->config, to, command);
     if (target == NULL)
         return COMMAND_USAGE_SAID;
-    if (!queue_knows(session, from, &known, &why))
+    if (!session_knows_source(session->queue, from, &known, &why))
         return session_failed(command, &why);
     bool good =
         (!known && closeapi_has_any(session->config, from)) || queue_move(session->queue, from, to, &moved, &why);

@@ -123,22 +123,6 @@ static int make_event(const struct send_test_options *options, struct buffer *bo
 
 /* ---- the request ------------------------------------------------------------------------------------------------ */
 
-/* Reads the URL. NULL, and stderr says why, when it is none of http or https. */
-static CURLU *read_url(const char *text)
-{
-    CURLU *url = curl_url();
-    char *scheme = NULL;
-    bool good = url != NULL && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
-                curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
-    curl_free(scheme);
-    if (good)
-        return url;
-    curl_url_cleanup(url);
-    options_wrong("send-test", "the URL must be whole, beginning with https:// or http://");
-    return NULL;
-}
-
 /* Puts the write key into the URL's query, unless there is one already. */
 static bool add_write_key(CURLU *url, const char *key)
 {
@@ -227,9 +211,9 @@ int command_send_test(int argc, char **argv)
         return options_wrong(argv[0], "to which URL?");
     if (options.body != NULL && (options.event != NULL || options.size != NULL))
         return options_wrong(argv[0], "--body sends the file as it is: --event and --size do not go with it");
-    CURLU *url = read_url(options.url);
+    CURLU *url = delivery_url(options.url);
     if (url == NULL)
-        return COMMAND_USAGE;
+        return options_wrong(argv[0], "the URL must be whole, beginning with https:// or http://");
     int code = send_with_configuration(&options, url);
     curl_url_cleanup(url);
     return code;

@@ -146,6 +146,18 @@ struct rules session_rules(const struct source *source)
     };
 }
 
+bool session_knows_source(struct queue *queue, const char *name, bool *known, struct error *why)
+{
+    struct strings names = {NULL, 0};
+    *known = false;
+    if (!queue_names(queue, &names, why))
+        return false;
+    for (size_t i = 0; i < names.count; i++)
+        *known = *known || strcmp(names.at[i], name) == 0;
+    queue_names_free(&names);
+    return true;
+}
+
 int session_read_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why)
 {
     int found = queue_list(queue, source, id - 1, 1, EVENT_BYTES, events, why);

@@ -53,6 +53,10 @@ const struct source *session_source(const struct config *config, const char *nam
 /* The source's keep, drop and remove; they live as long as it. */
 struct rules session_rules(const struct source *source);
 
+/* Finds out whether the queue has ever held anything of a source of that name, configured or not. Returns false with
+ * the reason when the queue failed. */
+bool session_knows_source(struct queue *queue, const char *name, bool *known, struct error *why);
+
 /* Reads the waiting event of that number. Returns whether it is there, -1 when the queue failed. */
 int session_read_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why);
 

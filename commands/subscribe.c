@@ -28,17 +28,14 @@ struct subscribe_options {
 
 /* ---- what is asked for ---- */
 
-/* Whether it is a whole URL, https or http. */
+/* Whether it is a whole URL of printable characters, https or http. */
 static bool is_url(const char *text)
 {
-    CURLU *url = curl_url();
-    char *scheme = NULL;
-    bool good = url != NULL && strlen(text) < 2000 && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
-                curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    bool good = strlen(text) < 2000;
     for (const char *c = text; *c != '\0'; c++)
         good = good && (unsigned char)*c > 0x20 && (unsigned char)*c < 0x7f;
-    curl_free(scheme);
+    CURLU *url = good ? delivery_url(text) : NULL;
+    good = url != NULL;
     curl_url_cleanup(url);
     return good;
 }
@@ -169,12 +166,11 @@ static bool send_probe(const char *text, const struct signature_key *key, size_t
     char timestamp[32], hash[DELIVERY_HASH_SIZE];
     struct buffer body = {0};
     struct delivery_answer answer = {0};
-    CURLU *url = curl_url();
+    CURLU *url = delivery_url(text);
     bool good = false;
     write_probe_body(size, &body);
     snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
-    bool ready = url != NULL && !body.failed && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
-                 delivery_sign(key, timestamp, body.data, body.length, hash);
+    bool ready = url != NULL && !body.failed && delivery_sign(key, timestamp, body.data, body.length, hash);
     const struct delivery delivery = {
         .url = url, .body = body.data, .length = body.length, .timestamp = timestamp, .hash = hash};
     if (ready && delivery_send(&delivery, &answer)) {
