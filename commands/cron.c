@@ -7,7 +7,7 @@
 #include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "config/config.h"
 #include "config/signed.h"
 #include "health/alert_thread.h"
@@ -210,12 +210,12 @@ static bool work(struct findings *findings, moment deadline, struct error *why)
     moment first = deadline;
     if (reconciler_is_wanted(config))
         first -= (deadline - clock_now()) / 2;
-    if (forward_bounded(config, first, why) == BOUNDED_FAILED)
+    if (bounded_forward(config, first, why) == BOUNDED_FAILED)
         return false;
     bool over = first < deadline && clock_now() >= first;
     if (!reconcile_due(config, deadline, tell_trouble, findings) && !over)
         return true;
-    return forward_bounded(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
+    return bounded_forward(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
 }
 
 /* What a queue requires that keeps something. */
@@ -223,7 +223,7 @@ static void keep(struct findings *findings, moment deadline)
 {
     struct error why = {0};
     const char *directory = findings->config->state_dir;
-    if (!state_may_open(findings->config, &why)) {
+    if (!session_may_open(findings->config, &why)) {
         problem(findings, "%s", why.text);
         return;
     }

@@ -1,4 +1,14 @@
 /* The memory that all bodies share: taken as bytes arrive, and the newest gives way. */
+#include "base/clock.h"
+#include "config/config.h"
+#include "http/http.h"
+#include "http/internal.h"
+#include "http/worker.h"
+#include "process/process.h"
+#include "tests/suites.h"
+#include "tests/unit/fastcgi_client.h"
+#include "tests/unit/test_http_expect.h"
+
 #include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -8,14 +18,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "http/internal.h"
-#include "http/worker.h"
-#include "process/limits.h"
-#include "tests/suites.h"
-#include "tests/unit/fastcgi_client.h"
-#include "tests/unit/test_http_expect.h"
 
 #define KB ((size_t)1000)
 
@@ -137,7 +139,7 @@ static void a_limit_of_addresses_limits_the_room(void)
 {
     const struct config config = {.max_body = 16777216, .request_threads = 32};
     struct rlimit before, limit;
-    CU_ASSERT_EQUAL(limits_of(&config).max_bodies, 64 * 1024 * 1024);
+    CU_ASSERT_EQUAL(process_http_limits(&config).max_bodies, 64 * 1024 * 1024);
     CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_AS, &before), 0);
     if (before.rlim_cur != RLIM_INFINITY)
         return; /* it is limited already, and who knows how */
@@ -145,7 +147,7 @@ static void a_limit_of_addresses_limits_the_room(void)
     pid_t child = fork();
     if (child == 0) {
         limit.rlim_cur = 100000000;
-        bool good = setrlimit(RLIMIT_AS, &limit) == 0 && limits_of(&config).max_bodies == 25000000;
+        bool good = setrlimit(RLIMIT_AS, &limit) == 0 && process_http_limits(&config).max_bodies == 25000000;
         _exit(good ? 0 : 1);
     }
     int status = -1;
