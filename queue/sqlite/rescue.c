@@ -313,9 +313,11 @@ static void say(struct store *store, enum placed placed)
 
 bool store_is_in_place(struct store *store, struct error *why)
 {
-    enum placed placed = places_look(&store->places, store->directory);
+    int64_t bytes;
+    enum placed placed = places_look(&store->places, store->directory, &bytes);
     int before = atomic_exchange(&store->placed, placed);
     if (placed == PLACED_WELL) {
+        atomic_store(&store->database_bytes, bytes);
         if (before == PLACED_NOWHERE)
             log_write(LEVEL_WARN, "msg=state_dir_is_back state_dir=\"%s\"", store->directory);
         return true;
@@ -346,7 +348,8 @@ static enum database_result save_displaced(struct store *store, enum placed plac
 void store_save(struct store *store, bool last)
 {
     struct error why = {0};
-    enum placed placed = places_look(&store->places, store->directory);
+    int64_t bytes;
+    enum placed placed = places_look(&store->places, store->directory, &bytes);
     if (placed == PLACED_WELL)
         return;
     enum database_result result = save_displaced(store, placed, &why);
