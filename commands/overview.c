@@ -61,6 +61,8 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
             return false;
         add(&overview->all, &source->counts);
     }
+    if (overview->all.waiting > 0)
+        queue_can_be_settled(queue, &overview->unsettled);
     return true;
 }
 

@@ -101,6 +101,8 @@ struct traffic {
     struct verdicts verdicts;
     moment tell_due;    /* when they are told */
     bool tell_failed;   /* the queue failed to take them: nothing is sent until it does */
+    moment settle_due;  /* nothing is sent before: it could not be settled */
+    unsigned unsettled; /* times that this was found, one after another */
     bool notes_differ;  /* the queue has other notes than there should be */
     int64_t failing_ms; /* since when the data plane fails; Unix time; 0: it does not */
     uint64_t made_with; /* hash of where and with which key it sends */

@@ -19,6 +19,8 @@ struct engine {
     bool (*known)(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                   struct why *why);
     bool (*settle)(void *state, const char *source, const struct verdict *verdicts, size_t count, struct why *why);
+    bool (*can_settle)(void *state, const char *source, const struct verdict *verdicts, size_t count,
+                       struct why *why); /* NULL: always */
     bool (*note)(void *state, const char *source, struct notes *notes, bool put, struct why *why);
     bool (*take_request)(void *state, struct queue_request *request); /* NULL, as the next: nobody asks */
     void (*answer_request)(void *state, int64_t number, bool done, const char *words);
@@ -41,6 +43,7 @@ struct inspection {
     bool (*notes)(void *state, const char *source, struct notes *notes, struct why *why);
     bool (*is_owned)(void *state, bool *owned, struct why *words, struct why *why);
     bool (*has_room)(void *state, struct why *words);
+    bool (*can_be_settled)(void *state, struct why *words);
     int (*list)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                 struct events *found, struct why *why);
     int (*letters)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,

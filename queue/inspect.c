@@ -84,6 +84,13 @@ bool queue_has_room(struct queue *queue, struct why *words)
     return inspection == NULL || inspection->has_room(queue->state, words);
 }
 
+bool queue_can_be_settled(struct queue *queue, struct why *words)
+{
+    struct why why;
+    const struct inspection *inspection = inspection_of(queue, &why);
+    return inspection == NULL || inspection->can_be_settled(queue->state, words);
+}
+
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                struct events *found, struct why *why)
 {

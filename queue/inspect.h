@@ -77,6 +77,10 @@ bool queue_is_owned(struct queue *queue, bool *owned, struct why *words, struct 
  * about it. Of a queue that keeps nothing: true. */
 bool queue_has_room(struct queue *queue, struct why *words);
 
+/* Whether what becomes of events can be noted, as whoever forwards found in the last minutes: else nothing is sent;
+ * false with the words of what is wrong and what to do about it. Of a queue that keeps nothing: true. */
+bool queue_can_be_settled(struct queue *queue, struct why *words);
+
 /* Finds waiting events as queue_next does, but takes nothing. */
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                struct events *found, struct why *why);

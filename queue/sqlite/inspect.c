@@ -316,6 +316,7 @@ const struct inspection store_inspection = {
     .notes = store_read_notes,
     .is_owned = store_is_owned,
     .has_room = store_has_room,
+    .can_be_settled = store_can_be_settled,
     .list = store_next,
     .letters = store_letters,
     .replay = store_replay,

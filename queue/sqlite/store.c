@@ -78,6 +78,15 @@ bool store_has_room(void *state, struct why *words)
     return error == 0;
 }
 
+bool store_can_be_settled(void *state, struct why *words)
+{
+    const struct store *store = state;
+    int error = unsettled_of(store->directory);
+    if (error != 0)
+        why_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
+    return error == 0;
+}
+
 bool store_give_up_reserve(struct store *store, const struct database *database)
 {
     if (!no_room_helped_by_space(database->error) || !reserve_is_there(store->directory))
