@@ -99,6 +99,7 @@ static void delivered(struct lane *lane, const struct answer *answer)
     lane->failures = searching ? FAILURES_MOST - 1 : 0;
     if (traffic->accepted < lane->number)
         traffic->accepted = lane->number;
+    traffic->accepted_at = clock_now();
     traffic->blocked_until = 0;
     wake_others(lane);
     traffic_search_accepted(traffic);

@@ -60,6 +60,7 @@ struct search {
     bool asking;           /* an empty batch is with the data plane */
     enum search_said said; /* to the last one */
     uint64_t vouched;      /* the last one that found all good */
+    bool lately_spent;     /* what was accepted before the search has counted for one lone event: not for another */
     bool said_so;          /* events are refused, none is accepted, and that was logged: somebody has to look */
     bool one_only;         /* only one event at a time is sent, until one is accepted: somebody has to mend something */
 };
@@ -110,6 +111,7 @@ struct traffic {
     bool closed;          /* sends no more, in this process */
     uint64_t sent;        /* requests, up to now; that is the last one's number */
     uint64_t accepted;    /* number of the last one sent of those that the data plane took */
+    moment accepted_at;   /* when the data plane took something last */
     moment blocked_until; /* somebody has to mend something */
     int64_t refused_ms;   /* Unix time: when what was refused last so had been sent */
     moment rate_due;      /* deliver_rate allows nothing before */
