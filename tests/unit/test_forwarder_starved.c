@@ -107,6 +107,7 @@ static void one_that_ended_the_program_again_and_again_is_not_tried(void)
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 9, PATIENCE_MS));
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
     CU_ASSERT_TRUE(is_dead_with(&rig, "more memory than there is"));
+    CU_ASSERT_TRUE(is_dead_with(&rig, "something outside ended them with SIGKILL"));
     rig_end(&rig);
 }
 
