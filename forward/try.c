@@ -1,5 +1,6 @@
 /* Does the data plane take this source's key? Asked with an empty batch, which it refuses without storing anything:
- * 400 `empty batch payload` means that the key is good. */
+ * 400 `empty batch payload` means that the key is good. So does what counts as a delivery: some gateways in front
+ * answer that themselves. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -22,9 +23,9 @@ static bool try_file(const char *path, struct why *why)
     return true;
 }
 
-static bool judge(const struct answer *answer, struct why *why)
+static bool judge(const struct answer *answer, bool accept_empty, struct why *why)
 {
-    if (outcome_takes_empty_batch(answer)) {
+    if (outcome_takes_empty_batch(answer) || outcome_of(answer, accept_empty) == OUTCOME_DELIVERED) {
         why_set(why, "the data plane takes the write key");
         return true;
     }
@@ -52,7 +53,7 @@ bool forward_try(const struct config *config, const struct source *source, struc
     if (gzip == NULL || (post != NULL && !gzip_compress(gzip, empty, sizeof empty - 1, &body)))
         why_set(why, "out of memory");
     else if (post != NULL)
-        good = judge(post_and_wait(poster, post, body.data, body.length), why);
+        good = judge(post_and_wait(poster, post, body.data, body.length), source->accept_empty == ANSWER_YES, why);
     post_free(post);
     poster_free(poster);
     gzip_free(gzip);

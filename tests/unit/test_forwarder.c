@@ -401,6 +401,15 @@ static void a_good_key_is_told_from_a_wrong_one(void)
     rig_prepare(&rig);
     CU_ASSERT_TRUE(forward_try(&rig.made.config, &rig.made.source[0], &why));
     CU_ASSERT_STRING_EQUAL(why.text, "the data plane takes the write key");
+    /* What counts as a delivery is good for an empty batch too. */
+    standin_fail(rig.standin[0],
+                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 200, .body = "\"OK\"\n"});
+    CU_ASSERT_TRUE(forward_try(&rig.made.config, &rig.made.source[0], &why));
+    for (int accepts = 0; accepts < 2; accepts++) {
+        rig.made.source[0].accept_empty = accepts ? ANSWER_YES : ANSWER_NO;
+        standin_fail(rig.standin[0], &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 200});
+        CU_ASSERT_EQUAL(forward_try(&rig.made.config, &rig.made.source[0], &why), accepts == 1);
+    }
     rig.made.write_keys[0] = (char[]){"wk_wrong"};
     CU_ASSERT_FALSE(forward_try(&rig.made.config, &rig.made.source[0], &why));
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "401 \"invalid write key\": check write_key"));
