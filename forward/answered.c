@@ -205,6 +205,7 @@ void traffic_report_refusal(struct lane *lane, const struct answer *answer)
     note_failing(lane->traffic);
     lane->traffic->refused_ms = clock_unix_ms() - (clock_now() - lane->sent_at);
     report(lane, answer, LEVEL_ERROR, "data_plane_refuses", OPERATOR_MS);
+    lane->traffic->refused = lane->traffic->why;
 }
 
 void traffic_operator_must_act(struct lane *lane, const struct answer *answer, bool all_alike)

@@ -67,7 +67,8 @@ static struct notes make_notes(const struct traffic *traffic)
     if (next != MOMENT_NEVER)
         notes.next_ms = unix_ms_of(next);
     if (traffic->failing_ms > 0 || notes.parked_count > 0)
-        snprintf(notes.reason, sizeof notes.reason, "%.255s", traffic->why.text);
+        snprintf(notes.reason, sizeof notes.reason, "%.255s",
+                 notes.operator_must_act ? traffic->refused.text : traffic->why.text);
     return notes;
 }
 
@@ -101,6 +102,7 @@ bool traffic_recall(struct traffic *traffic, struct why *why)
     }
     moment due = clock_now() + left_of(notes->next_ms, OPERATOR_MS * 3);
     why_set(&traffic->why, "%s", notes->reason);
+    traffic->refused = traffic->why;
     traffic->failing_ms = notes->since_ms;
     traffic->search.one_only = notes->operator_must_act;
     traffic->refused_ms = notes->next_ms - OPERATOR_MS;

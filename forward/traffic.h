@@ -114,6 +114,7 @@ struct traffic {
     moment accepted_at;   /* when the data plane took something last */
     moment blocked_until; /* somebody has to mend something */
     int64_t refused_ms;   /* Unix time: when what was refused last so had been sent */
+    struct why refused;   /* in its words: what somebody has to mend, whatever else fails meanwhile */
     moment rate_due;      /* deliver_rate allows nothing before */
     struct why why;       /* of the last failure, for those that come meanwhile */
 

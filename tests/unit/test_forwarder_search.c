@@ -226,6 +226,30 @@ static void when_no_event_is_taken_it_is_said(void)
     }
 }
 
+/* What somebody has to mend stays what is said, also when the data plane is away for a while after it. */
+static void a_refusal_is_not_forgotten_for_a_cut(void)
+{
+    struct rig rig;
+    struct notes notes = {.tries = 0};
+    rig_prepare(&rig);
+    rig_open(&rig);
+    refuse(&rig, "messageId", 403);
+    for (unsigned i = 0; i < ALIKE; i++)
+        rig_append(&rig, i, ALIKE, NULL);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(wait_refused(&rig));
+    standin_heal(rig.standin);
+    standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_CUT, .times = STANDIN_ALWAYS});
+    rig_append(&rig, ALIKE, 100, NULL);
+    for (moment deadline = clock_now() + PATIENCE_MS; notes.tries == 0 && clock_now() < deadline;) {
+        rig_notes(&rig, &notes);
+        standin_wait_messages(rig.standin, SIZE_MAX, 20);
+    }
+    CU_ASSERT_TRUE(notes.tries > 0 && notes.operator_must_act);
+    CU_ASSERT_PTR_NOT_NULL(strstr(notes.reason, "the data plane answered 403"));
+    rig_end(&rig);
+}
+
 /* The source is disabled while events flow: what had been accepted before proves nothing. */
 static void what_was_accepted_before_proves_nothing(void)
 {
@@ -335,6 +359,7 @@ void suite_forwarder_search(void)
         {"when no event is taken it is said, and all stay", when_no_event_is_taken_it_is_said},
         {"what was accepted before proves nothing", what_was_accepted_before_proves_nothing},
         {"a lone one waits for another, its lead behind it", a_lone_one_waits_for_another},
+        {"a refusal is not forgotten for a cut", a_refusal_is_not_forgotten_for_a_cut},
         {"a lone one after others waits for nobody", a_lone_one_after_others_waits_for_nobody},
         {"what was accepted lately counts for one", what_was_accepted_lately_counts_for_one},
         CU_TEST_INFO_NULL,
