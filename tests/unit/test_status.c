@@ -189,6 +189,13 @@ static void test_replay(void)
     CU_ASSERT_FALSE(letters.at[0].replayed);
     letters_free(&letters);
     snprintf(form, sizeof form, "token=%s&action=replay&letter=1", token_of_page());
+    size_t sources = rig.made.config.sources;
+    rig.made.config.sources = 0; /* its source is not configured any more: nobody would send it */
+    CU_ASSERT_EQUAL(ask("POST", "/status", "", STATUS_RIGHT, form), 409);
+    rig.made.config.sources = sources;
+    letters = letters_now();
+    CU_ASSERT_FALSE(letters.at[0].replayed);
+    letters_free(&letters);
     CU_ASSERT_EQUAL(ask("POST", "/status", "", STATUS_RIGHT, form), 303);
     CU_ASSERT_TRUE(shows("\r\nLocation: ?done=replay\r\n"));
     letters = letters_now();
