@@ -11,7 +11,7 @@ struct counts {
     uint64_t delivered;
     uint64_t duplicates;
     uint64_t dropped;
-    uint64_t dead;              /* dead letters that are kept now */
+    uint64_t dead;              /* dead letters that are kept now, and not on their way again */
     uint64_t ended;             /* dead letters that dead_retention has ended */
     uint64_t ending;            /* dead letters that it ends soon, within a week at most */
     int64_t ending_ms;          /* when the first of them ends; Unix time; 0: none does */

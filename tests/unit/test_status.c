@@ -230,7 +230,7 @@ static void test_metrics(void)
     CU_ASSERT_TRUE(shows("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     CU_ASSERT_TRUE(
         shows("# TYPE closecrm_accepted_events_total counter\nclosecrm_accepted_events_total{source=\"one\"} 3\n"));
-    CU_ASSERT_TRUE(shows("closecrm_dead_letters{source=\"one\"} 2\n"));
+    CU_ASSERT_TRUE(shows("closecrm_dead_letters{source=\"one\"} 1\n"));
     CU_ASSERT_TRUE(shows("closecrm_refused_requests_total{source=\"one\",reason=\"wrong_signature\"} 1\n"));
     CU_ASSERT_TRUE(shows("closecrm_refused_requests_total{source=\"two\",reason=\"queue_full\"} 0\n"));
     const char *end = "\n# EOF\n";
