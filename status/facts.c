@@ -196,6 +196,8 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
     }
     if (queue != NULL)
         queue_has_room(queue, &facts->no_room);
+    if (queue != NULL)
+        queue_can_be_settled(queue, &facts->unsettled);
     say_owner(&facts->owner);
 }
 
@@ -261,6 +263,11 @@ bool facts_queue_is_nearly_full(const struct facts *facts)
 bool facts_queue_is_used_up(const struct facts *facts)
 {
     return counted_bytes(facts) >= (uint64_t)facts->config->queue_max_bytes;
+}
+
+bool facts_is_unsettled(const struct facts *facts, const struct source_facts *source)
+{
+    return facts->unsettled.text[0] != '\0' && source->counts.waiting > 0;
 }
 
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)

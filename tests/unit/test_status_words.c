@@ -86,6 +86,12 @@ static void have_no_room(void)
     why_set(&facts.no_room, "the disk is full: make room on the disk");
 }
 
+static void be_unsettled(void)
+{
+    one->counts.waiting = 1;
+    why_set(&facts.unsettled, "the disk is full: make room on the disk");
+}
+
 static void fill_queue(void)
 {
     facts.room = (struct queue_room){.used = (uint64_t)made.config.queue_max_bytes, .share = 1 << 18};
@@ -186,6 +192,10 @@ static const struct {
     {have_no_room, STATE_BAD,
      "Nothing is accepted, and Close keeps its events meanwhile: the disk is full: make room on the disk.",
      "queue_full", "new events are refused: the disk is full: make room on the disk"},
+    {be_unsettled, STATE_BAD,
+     "Nothing is forwarded, for it could not be noted as delivered: the disk is full: make room on the disk.",
+     "queue_full",
+     "what waits is not sent, for it could not be noted as delivered: the disk is full: make room on the disk"},
     {nearly_fill_queue, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", "queue_full",
      "the queue is nearly full: 90 MiB of events that wait or are known, 0 MiB of dead letters of 100 MiB "
      "(queue_max_bytes)"},
