@@ -1,6 +1,5 @@
 /* Looking into the queue: counts, lists, dead letters, and the operator's hand. Short transactions only. */
 #include "queue/inspect.h"
-
 #include "base/lock_file.h"
 #include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/store.h"
@@ -322,6 +321,7 @@ const struct inspection store_inspection = {
     .notes = store_read_notes,
     .is_owned = store_is_owned,
     .has_room = store_has_room,
+    .can_be_settled = store_can_be_settled,
     .list = store_next,
     .letters = store_letters,
     .replay = store_replay,
