@@ -57,7 +57,7 @@ static enum verdict judge(const struct close_client *client, struct course *cour
         return VERDICT_END;
     }
     if (answer->status == 0)
-        close_failure_words(why, (int)code, client->error, client->base);
+        close_failure_words(why, (int)code, client->request.error, client->base);
     else
         close_words(why, answer->status, answer->body.data, answer->body.length);
     if (answer->status == 429)

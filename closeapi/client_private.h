@@ -5,19 +5,16 @@
 #include <curl/curl.h>
 
 #include "base/clock.h"
-#include "base/lookups.h"
+#include "base/http_request.h"
 #include "closeapi/client.h"
 
 struct close_client {
     CURLM *multi;
-    CURL *easy;
-    struct curl_slist *headers;
+    struct http_request request;
     const char *base;
     struct close_options options;
     moment not_before; /* the rate limit says so */
     uint64_t requests;
-    char error[CURL_ERROR_SIZE];
-    struct lookup lookup; /* of the API's name */
 
     struct close_answer *answer; /* of the request in hand */
     int64_t reset_ms;            /* of RateLimit; -1: it was not said */
