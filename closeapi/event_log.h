@@ -2,7 +2,7 @@
 #ifndef CLOSEAPI_EVENT_LOG_H
 #define CLOSEAPI_EVENT_LOG_H
 
-#include "base/json_slices.h"
+#include "base/json_walk.h"
 #include "closeapi/client.h"
 
 #define LOG_DAYS 30

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_walk.h"
 #include "commands/apart.h"
-#include "commands/layout.h"
 #include "commands/source.h"
 #include "transform/shown.h"
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/files.h"
-#include "base/json_slices.h"
+#include "base/json_walk.h"
 #include "base/times.h"
 #include "closeapi/backfill.h"
 #include "closeapi/coverage.h"

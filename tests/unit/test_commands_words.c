@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "base/json_walk.h"
 #include "base/times.h"
-#include "commands/layout.h"
 #include "tests/suites.h"
 
 #define NOW INT64_C(1795553106123) /* 2026-11-24T20:45:06.123Z */
