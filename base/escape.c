@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -192,4 +193,27 @@ char *plain_utf8(const char *text)
         at += bytes == 0 ? 1 : bytes;
     }
     return copy;
+}
+
+char *escape_shell(const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:@%";
+    size_t length = strlen(word);
+    if (length > 0 && word[0] != '-' && strspn(word, plain) == length)
+        return strdup(word);
+    char *quoted = malloc(4 * length + 3);
+    if (quoted == NULL)
+        return NULL;
+    char *end = quoted;
+    *end++ = '\'';
+    for (; *word != '\0'; word++) {
+        if (*word == '\'') {
+            memcpy(end, "'\\''", 4);
+            end += 4;
+        } else {
+            *end++ = *word;
+        }
+    }
+    memcpy(end, "'", 2);
+    return quoted;
 }
