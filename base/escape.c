@@ -112,12 +112,13 @@ void write_text_member(struct buffer *out, const char *name, const char *value)
 
 void write_time_member(struct buffer *out, const char *name, int64_t ms)
 {
-    char text[DATE_PRINTED];
     write_name(out, name);
-    if (ms <= 0)
+    if (ms <= 0) {
         buffer_text(out, "null");
-    else
-        write_json(out, date_print_ms(ms, DATE_Z_MILLISECONDS, text));
+        return;
+    }
+    char text[DATE_PRINTED];
+    write_json(out, date_print_ms(ms, DATE_Z_MILLISECONDS, text));
 }
 
 void write_count(struct buffer *out, uint64_t count)
