@@ -7,7 +7,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include "base/json_reader.h"
 
@@ -78,11 +77,5 @@ struct layout {
  * paths only, whatever the text is. Returns false at the place where the text is no JSON, or when memory is out. */
 bool layout_text(const struct layout *layout, const char *text, size_t length, const char *const *paths, size_t count,
                  size_t *removed);
-
-/* A layout that goes to a terminal: indented, and nothing that a terminal would obey. */
-struct layout layout_on(FILE *out);
-
-/* Writes a JSON text that way, and a newline. The arguments and the result are those of layout_text. */
-bool layout_write(FILE *out, const char *text, size_t length, const char *const *paths, size_t count, size_t *removed);
 
 #endif

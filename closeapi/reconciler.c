@@ -1,5 +1,7 @@
 /* The thread that reconciles, and what cron does in its place: see reconciler.h. */
-#include "closeapi/reconciler.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "closeapi/closeapi.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,10 +12,6 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/log.h"
-#include "closeapi/closeapi.h"
 
 #define PATIENCE_MS 60000
 #define BUSY_MS 60000        /* until it is looked again whether another process has done it */

@@ -1,16 +1,36 @@
 /* One POST over libcurl: see delivery.h. */
 #include "commands/delivery.h"
 
+#include "base/clock.h"
+#include "base/escape.h"
+#include "base/http_request.h"
+#include "base/text.h"
+#include "commands/advice.h"
+#include "commands/commands.h"
+#include "config/config.h"
+#include "webhook/signature.h"
+
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "base/clock.h"
-#include "base/http_request.h"
-#include "config/config.h"
 
 #define CONNECT_MS 5000L /* as long as Close waits for a connection */
 #define ANSWER_MS 60000L /* longer than Close waits, to see what would have come */
 #define ANSWER_MAX 65536 /* bytes; a web page in the place of an answer may be long */
+
+CURLU *delivery_url(const char *text)
+{
+    CURLU *url = curl_url();
+    char *scheme = NULL;
+    bool good = url != NULL && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
+                curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+                (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    curl_free(scheme);
+    if (good)
+        return url;
+    curl_url_cleanup(url);
+    return NULL;
+}
 
 static size_t take_body(char *data, size_t size, size_t count, void *context)
 {
@@ -100,4 +120,91 @@ bool delivery_sentence(const struct delivery_answer *answer, char sentence[stati
 void delivery_answer_free(struct delivery_answer *answer)
 {
     buffer_free(&answer->body);
+}
+
+_Static_assert(DELIVERY_HASH_SIZE == 2 * SIGNATURE_BYTES + 1, "two digits a byte and a NUL");
+
+bool delivery_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+                   char out[static DELIVERY_HASH_SIZE])
+{
+    struct signers signers;
+    unsigned char hash[SIGNATURE_BYTES];
+    size_t written = 0;
+    if (!signers_init(&signers, key, 1))
+        return false;
+    EVP_MAC_CTX *hmac = signers.keyed[0];
+    bool signed_it = EVP_MAC_update(hmac, (const unsigned char *)timestamp, strlen(timestamp)) &&
+                     EVP_MAC_update(hmac, (const unsigned char *)body, length) &&
+                     EVP_MAC_final(hmac, hash, &written, sizeof hash) && written == sizeof hash;
+    if (signed_it)
+        text_hex_encode(hash, sizeof hash, out);
+    signers_free(&signers);
+    return signed_it;
+}
+
+#define SHOWN_MOST 600                /* bytes of an answer that are shown */
+#define CLOSE_WAITS_MS INT64_C(15000) /* for an answer */
+
+/* Bytes that somebody else holds. */
+struct answer_text {
+    const char *at;
+    size_t length;
+};
+
+static bool is_accepted(const struct delivery_answer *answer)
+{
+    size_t length = answer->body.length;
+    while (length > 0 && (answer->body.data[length - 1] == '\n' || answer->body.data[length - 1] == '\r'))
+        length--;
+    return answer->status == 200 && length == 2 && memcmp(answer->body.data, "ok", 2) == 0;
+}
+
+/* The answer's body, or of a web page its title, which says enough. */
+static struct answer_text find_answer_text(const struct delivery_answer *answer)
+{
+    static const char open[] = "<title>", close[] = "</title>";
+    const char *body = answer->body.data;
+    size_t length = answer->body.length;
+    const char *title = length == 0 ? NULL : memmem(body, length, open, sizeof open - 1);
+    if (title == NULL)
+        return (struct answer_text){body, length};
+    title += sizeof open - 1;
+    size_t rest = length - (size_t)(title - body);
+    const char *end = memmem(title, rest, close, sizeof close - 1);
+    return (struct answer_text){title, end == NULL ? rest : (size_t)(end - title)};
+}
+
+/* Prints the answer's words as one line. What could move the terminal's cursor becomes a `?`. */
+static void print_answer_text(const struct delivery_answer *answer)
+{
+    struct answer_text words = find_answer_text(answer);
+    size_t length = words.length < SHOWN_MOST ? words.length : SHOWN_MOST;
+    while (length > 0 && strchr(" \t\r\n", words.at[length - 1]) != NULL)
+        length--;
+    if (words.at != answer->body.data)
+        fputs("a web page: ", stdout);
+    plain_line(stdout, words.at, length);
+    puts(length == 0 ? "nothing" : "");
+}
+
+int delivery_explain(const struct delivery_answer *answer, size_t sent)
+{
+    if (answer->code != CURLE_OK) {
+        printf("no answer after %lld ms: %s\n%s\n", (long long)answer->took_ms, answer->error,
+               advice_on_failure(answer->code));
+        return COMMAND_FAILED;
+    }
+    printf("answer: %ld after %lld ms: ", answer->status, (long long)answer->took_ms);
+    print_answer_text(answer);
+    if (!is_accepted(answer)) {
+        char sentence[DELIVERY_SENTENCE];
+        bool by_program = delivery_sentence(answer, sentence);
+        printf("%s\n", advice_on_answer(answer->status, by_program ? sentence : NULL, sent));
+        return COMMAND_FAILED;
+    }
+    if (answer->took_ms > CLOSE_WAITS_MS) {
+        printf("Close waits 15 s for an answer: it would have counted this as a failure and sent the event again\n");
+        return COMMAND_FAILED;
+    }
+    return COMMAND_OK;
 }

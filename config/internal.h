@@ -38,7 +38,7 @@ struct type {
 
 extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
     type_patterns, type_members, type_write_keys, type_signature_keys, type_secret, type_api_url;
-extern const struct type type_password, type_command; /* watching.c */
+extern const struct type type_password, type_command; /* values.c */
 
 struct key {
     const char *name;
@@ -137,11 +137,11 @@ void settings_free(struct config *config);
 /* Parses a value only to see whether it is one; the reason follows the key's name. */
 bool value_is_good(const struct key *key, const char *value, struct error *why);
 
-/* keyfile.c: the values in the KEY_file that setting->file names, a line each; to be freed with secret_free. NULL with
+/* settings.c: the values in the KEY_file that setting->file names, a line each; to be freed with secret_free. NULL with
  * the reason, which begins with the path. */
 char *file_values(const struct setting *setting, struct error *why);
 
-/* ---- lines.c, environment.c, apply.c, validate.c: the steps of config_read ---- */
+/* ---- lines.c, config.c, validate.c: the steps of config_read ---- */
 
 bool lines_read(struct config *config, struct error *why);
 bool environment_read(struct config *config, char *const environment[], struct error *why);

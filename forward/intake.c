@@ -184,6 +184,7 @@ bool traffic_take_in(struct traffic *traffic)
         return false;
 
     struct error starving;
+    traffic_expect(traffic);
     size_t count = parse_all(traffic, parsed, identities, &starving);
     crumb_rest(traffic->crumb); /* the queue is asked now */
     bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);

@@ -53,6 +53,7 @@ static void (*const suites[])(void) = {
     suite_forwarder,
     suite_forwarder_answers,
     suite_forwarder_search,
+    suite_forwarder_crash,
     suite_forwarder_starved,
     suite_http_cgi,
     suite_http_fastcgi,

@@ -63,6 +63,7 @@ void suite_forwarder_search(void);
 void suite_hanging(void);
 void suite_hosts(void);
 void suite_housekeeper(void);
+void suite_forwarder_crash(void);
 void suite_forwarder_starved(void);
 void suite_http_cgi(void);
 void suite_http_fastcgi(void);

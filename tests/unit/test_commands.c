@@ -1,12 +1,11 @@
 /* The commands' table and what all of them promise: names, help, exit codes, where their output goes. */
+#include "commands/commands.h"
 #include "tests/suites.h"
+#include "tests/unit/test_commands_run.h"
 
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "commands/commands.h"
-#include "tests/unit/test_commands_run.h"
 
 static struct ran ran;
 
@@ -100,6 +99,9 @@ static void wrong_options_are_2_with_usage(void)
     } cases[] = {
         {{"check", "--ofline"}, "check: no such option: --ofline\nusage: closecrm.fcgi check [--offline]\n"},
         {{"check", "--offline=yes"}, "check: --offline takes no value\n"},
+        {{"check", "--offl"}, "check: no such option: --offl\nusage: closecrm.fcgi check [--offline]\n"},
+        {{"check", "--=x"}, "check: no such option: --=x\n"},
+        {{"queue", "list", "-ab"}, "queue list: no such option: -ab\nusage: closecrm.fcgi queue list"},
         {{"check", "x"}, "check: too many arguments: x\n"},
         {{"transform", "--source"}, "transform: --source needs a value\n"},
         {{"version", "-v"}, "version: no such option: -v\n"},

@@ -1,12 +1,12 @@
 /* The small parts of the commands: moments, numbers, text for terminals, JSON laid out. */
+#include "base/escape.h"
+#include "base/times.h"
+#include "commands/view.h"
+#include "tests/suites.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/escape.h"
-#include "base/json_walk.h"
-#include "base/times.h"
-#include "tests/suites.h"
 
 #define NOW INT64_C(1795553106123) /* 2026-11-24T20:45:06.123Z */
 
@@ -171,8 +171,7 @@ static void json_is_laid_out_and_members_removed(void)
         while (cases[i].paths[paths] != NULL)
             paths++;
         memory_open(&memory);
-        CU_ASSERT_TRUE(
-            layout_write(memory.file, cases[i].text, strlen(cases[i].text), cases[i].paths, paths, &removed));
+        CU_ASSERT_TRUE(view_layout(memory.file, cases[i].text, strlen(cases[i].text), cases[i].paths, paths, &removed));
         fclose(memory.file);
         CU_ASSERT_STRING_EQUAL(memory.text, cases[i].laid_out);
         CU_ASSERT_EQUAL(removed, cases[i].removed);
@@ -193,7 +192,7 @@ static void layout_ends_on_anything(void)
             memcpy(copy, text + from, length);
             char *exact = realloc(copy, length > 0 ? length : 1);
             memory_open(&memory);
-            layout_write(memory.file, exact, length, NULL, 0, &removed);
+            view_layout(memory.file, exact, length, NULL, 0, &removed);
             fclose(memory.file);
             CU_ASSERT_TRUE(memory.length > 0);
             free(memory.text);

@@ -182,7 +182,7 @@ static void reads_bodies_in_pieces(void)
         CU_ASSERT_EQUAL(length, 11);
         CU_ASSERT_NSTRING_EQUAL(body, "hello world", 11);
         fake_end(&fake);
-        CU_ASSERT_EQUAL(atomic_load(&fake.bodies.taken), 0);
+        CU_ASSERT_EQUAL(atomic_load(&fake.budget.taken), 0);
     }
 }
 
@@ -212,16 +212,16 @@ static void announced_bodies_take_their_room_at_once(void)
     size_t length;
     memset(text, 'x', sizeof text);
     fake_init(&fake, variables, text, sizeof text);
-    fake.bodies.limit = 1000;
-    atomic_store(&fake.bodies.taken, 401);
+    fake.budget.limit = 1000;
+    atomic_store(&fake.budget.taken, 401);
     CU_ASSERT_EQUAL(request_body(&fake.request, &body, &length, &why), BODY_NO_ROOM);
     CU_ASSERT_EQUAL(fake.at, 0);
-    CU_ASSERT_EQUAL(atomic_load(&fake.bodies.taken), 401);
-    atomic_store(&fake.bodies.taken, 400);
+    CU_ASSERT_EQUAL(atomic_load(&fake.budget.taken), 401);
+    atomic_store(&fake.budget.taken, 400);
     CU_ASSERT_EQUAL(request_body(&fake.request, &body, &length, &why), BODY_OK);
-    CU_ASSERT_EQUAL(atomic_load(&fake.bodies.taken), 1000);
+    CU_ASSERT_EQUAL(atomic_load(&fake.budget.taken), 1000);
     fake_end(&fake);
-    CU_ASSERT_EQUAL(atomic_load(&fake.bodies.taken), 400);
+    CU_ASSERT_EQUAL(atomic_load(&fake.budget.taken), 400);
 }
 
 /* ---- the answer ---------------------------------------------------------------------------------------------------
