@@ -1,7 +1,7 @@
 /* Reading the Event Log: see event_log.h. */
 #include "closeapi/event_log.h"
 
-#include "base/json_slices.h"
+#include "base/json_walk.h"
 #include "base/log.h"
 #include "base/times.h"
 

@@ -3,7 +3,7 @@
 #include "commands/view.h"
 
 #include "base/escape.h"
-#include "base/json_layout.h"
+#include "base/json_walk.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "commands/child_transform.h"
