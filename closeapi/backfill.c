@@ -31,7 +31,7 @@ struct backfill {
 /* ---- times ---- */
 
 /* 7d, 12h, 30m, 45s: before now. */
-static bool read_ago(const char *text, int64_t now_us, int64_t *us)
+static bool backfill_read_ago(const char *text, int64_t now_us, int64_t *us)
 {
     static const struct {
         char unit;
@@ -54,7 +54,7 @@ bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct er
 {
     char whole[64];
     size_t length = strlen(text);
-    if (read_ago(text, now_us, us))
+    if (backfill_read_ago(text, now_us, us))
         return true;
     const char *rest = length == 10 ? "T00:00:00" : length == 16 ? ":00" : "";
     if (length < 40) {
@@ -69,26 +69,27 @@ bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct er
 
 /* ---- how far it got ---- */
 
-static const char *or_none(const char *text)
+static const char *text_or_empty(const char *text)
 {
     return text == NULL ? "" : text;
 }
 
 /* The same request has the same file. */
-static void name_note(struct backfill *backfill)
+static void backfill_name_note(struct backfill *backfill)
 {
     const struct backfill_order *order = backfill->order;
     uint64_t hash = UINT64_C(14695981039346656037);
     snprintf(backfill->asked, sizeof backfill->asked, "since %.60s until %.60s type %.200s action %.200s lead %.200s%s",
-             order->since, or_none(order->until), or_none(order->filter.object_type), or_none(order->filter.action),
-             or_none(order->filter.lead_id), order->all_events ? " all" : "");
+             order->since, text_or_empty(order->until), text_or_empty(order->filter.object_type),
+             text_or_empty(order->filter.action), text_or_empty(order->filter.lead_id),
+             order->all_events ? " all" : "");
     for (const char *c = backfill->asked; *c != '\0'; c++)
         hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
     snprintf(backfill->note, sizeof backfill->note, "backfill-%016llx", (unsigned long long)hash);
 }
 
 /* Takes up an earlier run, where there is one. */
-static void take_up(struct backfill *backfill)
+static void backfill_resume(struct backfill *backfill)
 {
     char asked[1200];
     if (backfill->order->again || backfill->order->dry_run)
@@ -99,7 +100,7 @@ static void take_up(struct backfill *backfill)
     struct backfill_report *report = backfill->report;
     int64_t reached = small_number(text, "reached_us", 0);
     /* "7d" of last month is not what is meant today */
-    bool stale = read_ago(backfill->order->since, 0, &(int64_t){0}) &&
+    bool stale = backfill_read_ago(backfill->order->since, 0, &(int64_t){0}) &&
                  small_number(text, "until_us", 0) < report->until_us - STALE_US;
     if (!stale && small_value(text, "asked", asked, sizeof asked) && strcmp(asked, backfill->asked) == 0 &&
         reached > 0) {
@@ -112,7 +113,7 @@ static void take_up(struct backfill *backfill)
     small_file_free(text);
 }
 
-static bool write_note(struct backfill *backfill, int64_t reached_us, struct error *why)
+static bool backfill_write_note(struct backfill *backfill, int64_t reached_us, struct error *why)
 {
     char text[1500];
     if (backfill->order->dry_run)
@@ -125,7 +126,8 @@ static bool write_note(struct backfill *backfill, int64_t reached_us, struct err
 }
 
 /* Tells how far it is, and notes it, not too often but in any case at the end of a window. */
-static bool note_step(struct backfill *backfill, const struct import *import, bool window_ended, struct error *why)
+static bool backfill_note_step(struct backfill *backfill, const struct import *import, bool window_ended,
+                               struct error *why)
 {
     const struct backfill_report *report = backfill->report;
     int64_t reached_us = import_reached(import);
@@ -134,13 +136,13 @@ static bool note_step(struct backfill *backfill, const struct import *import, bo
                                   report->until_us);
     if (!window_ended && (reached_us <= backfill->noted_us || clock_now() - backfill->noted < NOTE_MS))
         return true;
-    return write_note(backfill, reached_us, why);
+    return backfill_write_note(backfill, reached_us, why);
 }
 
 /* ---- doing it ---- */
 
 /* Finds out from when until when, by Close's clock. */
-static bool choose_times(struct backfill *backfill, struct close_client *client, struct error *why)
+static bool backfill_choose_times(struct backfill *backfill, struct close_client *client, struct error *why)
 {
     struct backfill_report *report = backfill->report;
     int64_t date_ms = event_log_clock(client, why);
@@ -153,7 +155,7 @@ static bool choose_times(struct backfill *backfill, struct close_client *client,
     if (report->until_us > now_us)
         report->until_us = now_us;
     report->from_us = report->since_us;
-    take_up(backfill);
+    backfill_resume(backfill);
     report->beyond = report->from_us < now_us - BEYOND_US;
     if (report->beyond)
         report->from_us = now_us - BEYOND_US;
@@ -166,7 +168,7 @@ static bool choose_times(struct backfill *backfill, struct close_client *client,
     return false;
 }
 
-static enum import_result import_all(struct backfill *backfill, struct import_order *order, struct error *why)
+static enum import_result backfill_import(struct backfill *backfill, struct import_order *order, struct error *why)
 {
     enum import_result result;
     order->from_us = backfill->report->from_us;
@@ -177,7 +179,7 @@ static enum import_result import_all(struct backfill *backfill, struct import_or
     do {
         result = import_next(import, why);
         if ((result == IMPORT_STEP || result == IMPORT_WINDOW) &&
-            !note_step(backfill, import, result == IMPORT_WINDOW, why))
+            !backfill_note_step(backfill, import, result == IMPORT_WINDOW, why))
             result = IMPORT_FAILED;
     } while (result == IMPORT_STEP || result == IMPORT_WINDOW);
     backfill->report->counts = *import_counted(import);
@@ -188,7 +190,8 @@ static enum import_result import_all(struct backfill *backfill, struct import_or
     return result;
 }
 
-static enum import_result with_subscriptions(struct backfill *backfill, struct import_order *order, struct error *why)
+static enum import_result backfill_with_subscriptions(struct backfill *backfill, struct import_order *order,
+                                                      struct error *why)
 {
     struct subscriptions list;
     struct keyring held;
@@ -201,7 +204,7 @@ static enum import_result with_subscriptions(struct backfill *backfill, struct i
         if (coverage_find(&backfill->coverage, &list, order->source, order->config->sources, &held, why) ||
             order->all_events) {
             order->coverage = &backfill->coverage;
-            result = import_all(backfill, order, why);
+            result = backfill_import(backfill, order, why);
         }
         keyring_free(&held);
     }
@@ -209,7 +212,7 @@ static enum import_result with_subscriptions(struct backfill *backfill, struct i
     return result;
 }
 
-static enum import_result run_locked(struct backfill *backfill, struct import_order *order, struct error *why)
+static enum import_result backfill_run_locked(struct backfill *backfill, struct import_order *order, struct error *why)
 {
     const struct close_options options = {.patience_ms = backfill->order->patience_ms,
                                           .stop_fd = backfill->order->stop_fd,
@@ -219,9 +222,9 @@ static enum import_result run_locked(struct backfill *backfill, struct import_or
     if (order->client == NULL)
         return IMPORT_FAILED;
     enum import_result result = IMPORT_FAILED;
-    name_note(backfill);
-    if (choose_times(backfill, order->client, why))
-        result = with_subscriptions(backfill, order, why);
+    backfill_name_note(backfill);
+    if (backfill_choose_times(backfill, order->client, why))
+        result = backfill_with_subscriptions(backfill, order, why);
     backfill->report->requests = close_client_requests(order->client);
     close_client_free(order->client);
     return result;
@@ -246,7 +249,7 @@ enum import_result backfill_run(const struct config *config, const struct source
     int lock = closeapi_lock(backfill.directory, "backfill.lock", 0, why);
     if (lock < 0)
         return IMPORT_FAILED;
-    enum import_result result = run_locked(&backfill, &import, why);
+    enum import_result result = backfill_run_locked(&backfill, &import, why);
     close(lock);
     return result;
 }

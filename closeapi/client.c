@@ -45,7 +45,7 @@ struct close_client {
 
 /* ---- what comes back ---- */
 
-static size_t take_body(char *data, size_t size, size_t count, void *context)
+static size_t client_take_body(char *data, size_t size, size_t count, void *context)
 {
     struct close_client *client = context;
     struct buffer *body = &client->answer->body;
@@ -63,7 +63,7 @@ static int64_t seconds_to_ms(double seconds)
 }
 
 /* `limit=100, remaining=0, reset=5.2` */
-static void take_rate_limit(struct close_client *client, const char *value)
+static void client_take_rate_limit(struct close_client *client, const char *value)
 {
     const char *reset = strstr(value, "reset="), *remaining = strstr(value, "remaining=");
     if (reset != NULL)
@@ -71,7 +71,7 @@ static void take_rate_limit(struct close_client *client, const char *value)
     client->none_remain = remaining != NULL && strtod(remaining + strlen("remaining="), NULL) <= 0;
 }
 
-static size_t take_header(char *line, size_t size, size_t count, void *context)
+static size_t client_take_header(char *line, size_t size, size_t count, void *context)
 {
     struct close_client *client = context;
     char text[512];
@@ -80,7 +80,7 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
     if (value != NULL) {
         *value++ = '\0';
         if (strcasecmp(text, "RateLimit") == 0)
-            take_rate_limit(client, value);
+            client_take_rate_limit(client, value);
         else if (strcasecmp(text, "Retry-After") == 0)
             client->retry_after_ms = seconds_to_ms(strtod(value, NULL));
         else if (strcasecmp(text, "Date") == 0)
@@ -90,7 +90,7 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
 }
 
 /* Close-on-exec, which libcurl does not ask for. */
-static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+static curl_socket_t client_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)context;
     (void)purpose;
@@ -99,14 +99,15 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
 
 /* ---- making it ---- */
 
-static bool add_header(struct close_client *client, const char *line)
+static bool client_add_header(struct close_client *client, const char *line)
 {
     struct curl_slist *longer = curl_slist_append(client->headers, line);
     client->headers = longer != NULL ? longer : client->headers;
     return longer != NULL;
 }
 
-static CURLcode set_options(struct close_client *client, const struct config *config, const struct source *source)
+static CURLcode client_set_options(struct close_client *client, const struct config *config,
+                                   const struct source *source)
 {
     CURL *easy = client->easy;
     CURLcode failed = CURLE_OK;
@@ -121,10 +122,10 @@ static CURLcode set_options(struct close_client *client, const struct config *co
     failed |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
     failed |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, client->headers);
     failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION);
-    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, client_open_socket);
+    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, client_take_body);
     failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, client);
-    failed |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+    failed |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, client_take_header);
     failed |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, client);
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, client->error);
     if (config_certificates(config) != NULL)
@@ -149,9 +150,10 @@ struct close_client *close_client_new(const struct config *config, const struct 
         client->base = source->close_api_url;
         client->multi = curl_multi_init();
         client->easy = curl_easy_init();
-        good = client->multi != NULL && client->easy != NULL && add_header(client, "Expect:") &&
-               add_header(client, "Accept: application/json") && add_header(client, "Content-Type: application/json") &&
-               set_options(client, config, source) == CURLE_OK &&
+        good = client->multi != NULL && client->easy != NULL && client_add_header(client, "Expect:") &&
+               client_add_header(client, "Accept: application/json") &&
+               client_add_header(client, "Content-Type: application/json") &&
+               client_set_options(client, config, source) == CURLE_OK &&
                lookup_watch(&client->lookup, client->easy, client->base) == CURLE_OK;
     }
     if (good)
@@ -198,7 +200,7 @@ static bool client_wait(struct close_client *client, int64_t ms, const char *rea
 }
 
 /* A lookup that was not begun is no host that does not exist: nothing arrived, and it is tried again. */
-static void end_lookup(struct close_client *client, CURLcode *code, bool stopped)
+static void client_end_lookup(struct close_client *client, CURLcode *code, bool stopped)
 {
     struct error why = {0};
     if (!lookup_end(&client->lookup, client->easy, stopped ? CURLE_OPERATION_TIMEDOUT : *code, &why))
@@ -208,7 +210,7 @@ static void end_lookup(struct close_client *client, CURLcode *code, bool stopped
 }
 
 /* Moves the request on until it is done. Returns false when all is to end. */
-static bool perform(struct close_client *client, CURLcode *code)
+static bool client_perform(struct close_client *client, CURLcode *code)
 {
     struct curl_waitfd stop = {.fd = client->options.stop_fd, .events = CURL_WAIT_POLLIN};
     unsigned count = client->options.stop_fd >= 0 ? 1 : 0;
@@ -229,7 +231,7 @@ static bool perform(struct close_client *client, CURLcode *code)
         if (message->msg == CURLMSG_DONE)
             *code = message->data.result;
     }
-    end_lookup(client, code, stopped);
+    client_end_lookup(client, code, stopped);
     curl_multi_remove_handle(client->multi, client->easy);
     return !stopped;
 }
@@ -257,7 +259,7 @@ static bool client_send_once(struct close_client *client, const char *method, co
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
     /* A kept connection that closes without a byte makes libcurl send again by itself: twice what must be done once. */
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, strcmp(method, "POST") == 0 ? 1L : 0L);
-    if (!perform(client, code))
+    if (!client_perform(client, code))
         return false;
     buffer_append(&answer->body, "", 1);
     if (answer->body.failed) {
@@ -283,7 +285,7 @@ struct course {
     moment failing_since; /* 0: it does not fail */
 };
 
-static int64_t back_off(unsigned tries)
+static int64_t client_back_off(unsigned tries)
 {
     int64_t most = tries >= 8 ? MOST_WAIT_MS : (int64_t)FIRST_WAIT_MS << tries;
     uint32_t random = 0;
@@ -293,16 +295,16 @@ static int64_t back_off(unsigned tries)
     return most / 2 + (int64_t)(random % (uint32_t)(most / 2 + 1));
 }
 
-static int64_t rate_limit_wait(const struct close_client *client, unsigned tries)
+static int64_t client_rate_limit_wait(const struct close_client *client, unsigned tries)
 {
     int64_t wait = client->reset_ms >= 0 ? client->reset_ms : client->retry_after_ms;
     if (wait <= 0)
-        wait = back_off(tries);
+        wait = client_back_off(tries);
     return wait < LIMIT_WAIT_MOST_MS ? wait : LIMIT_WAIT_MOST_MS;
 }
 
 /* Whether nothing of the request can have reached Close. */
-static bool never_arrived(CURLcode code)
+static bool request_never_arrived(CURLcode code)
 {
     return code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_PROXY ||
            close_failure_is_lasting((int)code);
@@ -311,8 +313,9 @@ static bool never_arrived(CURLcode code)
 enum verdict { VERDICT_END, VERDICT_AGAIN, VERDICT_LIMITED };
 
 /* What becomes of an answer, or of none. */
-static enum verdict judge(const struct close_client *client, struct course *course, const struct close_answer *answer,
-                          CURLcode code, enum close_result *result, struct error *why)
+static enum verdict client_judge_answer(const struct close_client *client, struct course *course,
+                                        const struct close_answer *answer, CURLcode code, enum close_result *result,
+                                        struct error *why)
 {
     if (answer->status >= 200 && answer->status < 300) {
         *result = CLOSE_DONE;
@@ -333,7 +336,7 @@ static enum verdict judge(const struct close_client *client, struct course *cour
         *result = answer->status == 404 ? CLOSE_MISSING : CLOSE_REFUSED;
         return VERDICT_END;
     }
-    if (answer->status == 0 && never_arrived(code)) {
+    if (answer->status == 0 && request_never_arrived(code)) {
         *result = CLOSE_FAILED;
         return close_failure_is_lasting((int)code) ? VERDICT_END : VERDICT_AGAIN;
     }
@@ -342,16 +345,16 @@ static enum verdict judge(const struct close_client *client, struct course *cour
 }
 
 /* Waits for the next try. Returns false when none is to come: patience is over, or all is to end. */
-static bool may_try_again(struct close_client *client, struct course *course, enum verdict verdict,
-                          enum close_result *result, const struct error *why)
+static bool client_may_retry(struct close_client *client, struct course *course, enum verdict verdict,
+                             enum close_result *result, const struct error *why)
 {
     int64_t wait;
     if (verdict == VERDICT_LIMITED) {
-        wait = rate_limit_wait(client, course->tries);
+        wait = client_rate_limit_wait(client, course->tries);
         if (course->tries >= LIMITED_MOST)
             return false;
     } else {
-        wait = back_off(course->tries);
+        wait = client_back_off(course->tries);
         if (course->failing_since == 0)
             course->failing_since = clock_now();
         if (clock_now() + wait - course->failing_since > client->options.patience_ms)
@@ -365,14 +368,14 @@ static bool may_try_again(struct close_client *client, struct course *course, en
 }
 
 /* Close says that no request is left for now: the next one waits. */
-static void note_limit(struct close_client *client)
+static void client_note_rate_limit(struct close_client *client)
 {
     if (client->none_remain && client->reset_ms > 0 && client->reset_ms < LIMIT_WAIT_MOST_MS)
         client->not_before = clock_now() + client->reset_ms;
 }
 
-static enum close_result call(struct close_client *client, const char *method, const char *url, const char *body,
-                              struct close_answer *answer, struct error *why)
+static enum close_result client_call(struct close_client *client, const char *method, const char *url, const char *body,
+                                     struct close_answer *answer, struct error *why)
 {
     struct course course = {.changes = strcmp(method, "POST") == 0};
     enum close_result result = CLOSE_FAILED;
@@ -384,9 +387,9 @@ static enum close_result call(struct close_client *client, const char *method, c
             error_set(why, "stopped");
             return CLOSE_STOPPED;
         }
-        note_limit(client);
-        enum verdict verdict = judge(client, &course, answer, code, &result, why);
-        if (verdict == VERDICT_END || !may_try_again(client, &course, verdict, &result, why))
+        client_note_rate_limit(client);
+        enum verdict verdict = client_judge_answer(client, &course, answer, code, &result, why);
+        if (verdict == VERDICT_END || !client_may_retry(client, &course, verdict, &result, why))
             return result;
     }
 }
@@ -399,7 +402,7 @@ enum close_result close_call(struct close_client *client, const char *method, co
         error_set(why, "out of memory");
         return CLOSE_FAILED;
     }
-    enum close_result result = call(client, method, url, body, answer, why);
+    enum close_result result = client_call(client, method, url, body, answer, why);
     free(url);
     return result;
 }
@@ -425,7 +428,7 @@ enum close_result close_call_json(struct close_client *client, const char *metho
         bool again = strcmp(method, "GET") == 0 && tries < MALFORMED;
         if (!again)
             return strcmp(method, "POST") == 0 ? CLOSE_UNKNOWN : CLOSE_REFUSED;
-        if (!client_wait(client, back_off(tries), why->text))
+        if (!client_wait(client, client_back_off(tries), why->text))
             return CLOSE_STOPPED;
     }
 }

@@ -40,7 +40,7 @@ static const struct words failures[] = {
     {CURLE_FILESIZE_EXCEEDED, true, "the answer is larger than any of Close's: is close_api_url right?"},
 };
 
-static const struct words *find(const struct words *table, size_t count, int key)
+static const struct words *find_error_text(const struct words *table, size_t count, int key)
 {
     for (size_t i = 0; i < count; i++) {
         if (table[i].key == key)
@@ -52,7 +52,7 @@ static const struct words *find(const struct words *table, size_t count, int key
 void close_words(struct error *why, int status, const char *body, size_t length)
 {
     char quoted[LOG_QUOTED];
-    const struct words *found = find(statuses, sizeof statuses / sizeof *statuses, status);
+    const struct words *found = find_error_text(statuses, sizeof statuses / sizeof *statuses, status);
     const char *text = "Close does not answer as it should: try again later";
     if (found != NULL)
         text = found->text;
@@ -65,13 +65,13 @@ void close_words(struct error *why, int status, const char *body, size_t length)
 
 bool close_failure_is_lasting(int code)
 {
-    const struct words *found = find(failures, sizeof failures / sizeof *failures, code);
+    const struct words *found = find_error_text(failures, sizeof failures / sizeof *failures, code);
     return found != NULL && found->lasting;
 }
 
 void close_failure_words(struct error *why, int code, const char *error, const char *url)
 {
-    const struct words *found = find(failures, sizeof failures / sizeof *failures, code);
+    const struct words *found = find_error_text(failures, sizeof failures / sizeof *failures, code);
     const char *words = error[0] != '\0' ? error : curl_easy_strerror((CURLcode)code);
     error_set(why, "cannot ask Close at %.150s: %s (%.180s)", url,
               found != NULL ? found->text : "the connection broke: try again later", words);

@@ -16,7 +16,7 @@
 
 /* ---- the request ---- */
 
-static void add_parameter(struct buffer *path, const char *name, const char *value)
+static void path_add_parameter(struct buffer *path, const char *name, const char *value)
 {
     if (value == NULL)
         return;
@@ -32,12 +32,12 @@ static void add_parameter(struct buffer *path, const char *name, const char *val
 }
 
 /* Close's dates are UTC without saying so. */
-static void add_date(struct buffer *path, const char *name, int64_t us)
+static void path_add_date(struct buffer *path, const char *name, int64_t us)
 {
     char date[DATE_PRINTED];
     date_print(us, DATE_MICROSECONDS, date);
     date[strcspn(date, "+")] = '\0';
-    add_parameter(path, name, date);
+    path_add_parameter(path, name, date);
 }
 
 bool event_log_has_filter(const struct log_filter *filter)
@@ -47,22 +47,22 @@ bool event_log_has_filter(const struct log_filter *filter)
 
 /* The first page asks for the dates; those that follow for the cursor, with the other filters again. Close takes an
  * action only with a type, and a type alone only with a lead. */
-static bool write_path(const struct event_log *log, struct buffer *path)
+static bool event_log_write_path(const struct event_log *log, struct buffer *path)
 {
     char limit[32];
     const struct log_filter *filter = &log->filter;
     snprintf(limit, sizeof limit, "/event/?_limit=%d", PAGE);
     buffer_text(path, limit);
     if (event_log_has_filter(filter) && filter->object_type != NULL) {
-        add_parameter(path, "object_type", filter->object_type);
-        add_parameter(path, "action", filter->action);
+        path_add_parameter(path, "object_type", filter->object_type);
+        path_add_parameter(path, "action", filter->action);
     }
-    add_parameter(path, "lead_id", filter->lead_id);
+    path_add_parameter(path, "lead_id", filter->lead_id);
     if (log->cursor != NULL) {
-        add_parameter(path, "_cursor", log->cursor);
+        path_add_parameter(path, "_cursor", log->cursor);
     } else {
-        add_date(path, "date_updated__gte", log->from_us);
-        add_date(path, "date_updated__lt", log->to_us);
+        path_add_date(path, "date_updated__gte", log->from_us);
+        path_add_date(path, "date_updated__lt", log->to_us);
     }
     buffer_append(path, "", 1);
     return !path->failed;
@@ -97,7 +97,7 @@ static bool identify_by_body(struct event_log *log, struct log_event *event)
 }
 
 /* Whether a member has nothing in it: no value, or one without members (those that are null are in no tree). */
-static bool is_empty(const struct json_element *event, const char *name)
+static bool is_member_empty(const struct json_element *event, const char *name)
 {
     struct json_object *value = json_object_object_get(event->tree, name);
     if (value == NULL)
@@ -109,14 +109,14 @@ static bool is_empty(const struct json_element *event, const char *name)
 }
 
 /* Notes what the event is. */
-static bool read_event(struct event_log *log, const struct json_element *element, const struct event_head *head,
-                       struct log_event *event)
+static bool event_log_read_event(struct event_log *log, const struct json_element *element,
+                                 const struct event_head *head, struct log_event *event)
 {
     *event = (struct log_event){.bytes = element->bytes,
                                 .length = element->length,
                                 .identity = head->identity,
                                 .usable = true,
-                                .empty = is_empty(element, "data") && is_empty(element, "previous_data")};
+                                .empty = is_member_empty(element, "data") && is_member_empty(element, "previous_data")};
     if (!head->identified && !identify_by_body(log, event))
         return false;
     event->subscription = coverage_match(log->coverage, head->object_type, head->action, element->tree);
@@ -124,7 +124,7 @@ static bool read_event(struct event_log *log, const struct json_element *element
 }
 
 /* Whether it is to be among the page's events. *below: it is older than what is read, and so are all that follow. */
-static bool is_asked_for(const struct event_log *log, const struct event_head *head, bool usable, bool *below)
+static bool is_event_in_range(const struct event_log *log, const struct event_head *head, bool usable, bool *below)
 {
     const struct log_filter *filter = &log->filter;
     int64_t updated_us = head->identity.updated_us;
@@ -136,7 +136,7 @@ static bool is_asked_for(const struct event_log *log, const struct event_head *h
                        (filter->action == NULL || strcmp(filter->action, head->action) == 0));
 }
 
-static struct log_event *new_event(struct event_log *log)
+static struct log_event *event_log_new_event(struct event_log *log)
 {
     if (log->count == log->capacity) {
         size_t capacity = log->capacity == 0 ? PAGE : 2 * log->capacity;
@@ -149,18 +149,19 @@ static struct log_event *new_event(struct event_log *log)
     return &log->events[log->count++];
 }
 
-static bool add_event(struct event_log *log, const struct json_element *element, bool *below, struct error *why)
+static bool event_log_add_event(struct event_log *log, const struct json_element *element, bool *below,
+                                struct error *why)
 {
     char quoted[LOG_QUOTED];
     struct event_head head;
     struct error reason = {0};
     bool usable = transform_read_head(element->tree, &head, &reason);
-    if (!is_asked_for(log, &head, usable, below))
+    if (!is_event_in_range(log, &head, usable, below))
         return true;
-    struct log_event *event = new_event(log);
+    struct log_event *event = event_log_new_event(log);
     bool good = event != NULL;
     if (good && usable)
-        good = read_event(log, element, &head, event);
+        good = event_log_read_event(log, element, &head, event);
     else if (good) {
         *event = (struct log_event){.usable = false};
         log_write(LEVEL_WARN, "msg=event_of_the_log_unusable source=%s reason=%s", log->source->name,
@@ -174,14 +175,14 @@ static bool add_event(struct event_log *log, const struct json_element *element,
 /* ---- a page ---- */
 
 /* The events are taken one by one; only cursor_next is needed of the rest. */
-static bool is_wanted(unsigned depth, const char *parent, const char *name)
+static bool is_page_member_wanted(unsigned depth, const char *parent, const char *name)
 {
     (void)parent;
     return depth > 1 || strcmp(name, "cursor_next") == 0;
 }
 
 /* Takes what leads to the next page: null at the end. */
-static bool take_cursor(struct event_log *log, struct json_object *rest, bool below, struct error *why)
+static bool event_log_take_cursor(struct event_log *log, struct json_object *rest, bool below, struct error *why)
 {
     struct json_object *next;
     bool good = json_object_is_type(json_object_object_get(rest, "data"), json_type_array) &&
@@ -205,30 +206,30 @@ static bool take_cursor(struct event_log *log, struct json_object *rest, bool be
 }
 
 /* Reads the answer's events. Returns false where it is none of the log's. */
-static bool read_answer(struct event_log *log, struct error *why)
+static bool event_log_read_answer(struct event_log *log, struct error *why)
 {
     struct error reason = {0};
     struct json_element element;
     bool below = false;
     const struct buffer *text = &log->answer.body;
-    struct json_list *list = json_list_new(text->data, text->length, "data", is_wanted);
+    struct json_list *list = json_list_new(text->data, text->length, "data", is_page_member_wanted);
     enum json_step step = JSON_BROKEN;
     log->count = 0;
     if (list == NULL)
         error_set(&reason, "out of memory");
     else
         while ((step = json_list_next(list, &element, &reason)) == JSON_ELEMENT &&
-               add_event(log, &element, &below, why))
+               event_log_add_event(log, &element, &below, why))
             ;
     if (step == JSON_BROKEN)
         error_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);
-    bool good = step == JSON_END && take_cursor(log, json_list_rest(list), below, why);
+    bool good = step == JSON_END && event_log_take_cursor(log, json_list_rest(list), below, why);
     json_list_free(list);
     return good;
 }
 
 /* Whether Close refuses the cursor, and not the request as such. */
-static bool is_expired(const struct close_answer *answer, const char *cursor)
+static bool is_cursor_expired(const struct close_answer *answer, const char *cursor)
 {
     return cursor != NULL &&
            (answer->status == 400 || answer->status == 404 || answer->status == 410 || answer->status == 422);
@@ -240,17 +241,17 @@ enum log_result event_log_next(struct event_log *log, struct error *why)
     enum log_result result = LOG_FAILED;
     if (log->ended)
         return LOG_END;
-    if (!write_path(log, &path))
+    if (!event_log_write_path(log, &path))
         error_set(why, "out of memory");
     for (unsigned tries = 0; !path.failed && result == LOG_FAILED && tries < MALFORMED; tries++) {
         enum close_result called = close_call(log->client, "GET", path.data, NULL, &log->answer, why);
         if (called == CLOSE_DONE) {
-            result = read_answer(log, why) ? LOG_PAGE : LOG_FAILED;
+            result = event_log_read_answer(log, why) ? LOG_PAGE : LOG_FAILED;
             continue;
         }
-        result = called == CLOSE_STOPPED                 ? LOG_STOPPED
-                 : is_expired(&log->answer, log->cursor) ? LOG_EXPIRED
-                                                         : LOG_FAILED;
+        result = called == CLOSE_STOPPED                        ? LOG_STOPPED
+                 : is_cursor_expired(&log->answer, log->cursor) ? LOG_EXPIRED
+                                                                : LOG_FAILED;
         break;
     }
     log->date_ms = log->answer.date_ms;

@@ -16,7 +16,7 @@
 #define CLOCK_MS 5000
 
 /* The creation of the oldest subscription whose key we hold; 0: unknown. */
-static int64_t first_creation_ms(const struct reconcile_run *run)
+static int64_t oldest_subscription_ms(const struct reconcile_run *run)
 {
     int64_t first = 0;
     for (size_t i = 0; i < run->held.count; i++) {
@@ -28,7 +28,7 @@ static int64_t first_creation_ms(const struct reconcile_run *run)
 }
 
 /* Where the reading begins; also begins the claim, where there is none yet or Close has forgotten its end. */
-static int64_t choose_start(struct reconcile_run *run)
+static int64_t reconcile_choose_start(struct reconcile_run *run)
 {
     int64_t oldest = run->now_ms - BEYOND_MS;
     if (run->on_hold) {
@@ -36,7 +36,7 @@ static int64_t choose_start(struct reconcile_run *run)
         return start > run->state.floor_ms ? start : run->state.floor_ms;
     }
     if (run->state.until_ms == 0) {
-        int64_t created = first_creation_ms(run);
+        int64_t created = oldest_subscription_ms(run);
         int64_t start = created > 0 ? created : run->now_ms - DAY_MS;
         run->state.since_ms = run->state.until_ms = run->state.verified_ms = start > oldest ? start : oldest;
         return run->state.until_ms;
@@ -58,7 +58,7 @@ static int64_t choose_start(struct reconcile_run *run)
 }
 
 /* Counts what the webhook missed in this window, and why. */
-static void count_missed(struct reconcile_run *run, const struct import_counts *counts)
+static void reconcile_count_missed(struct reconcile_run *run, const struct import_counts *counts)
 {
     uint64_t hidden = counts->hidden - run->before.hidden;
     uint64_t fresh = counts->fresh - run->before.fresh;
@@ -82,13 +82,13 @@ static void count_missed(struct reconcile_run *run, const struct import_counts *
 }
 
 /* Moves the claim on to the end of a window, and notes it. Returns false with the reason. */
-static bool note_window(struct reconcile_run *run, const struct import_counts *counts, int64_t until_ms)
+static bool reconcile_note_window(struct reconcile_run *run, const struct import_counts *counts, int64_t until_ms)
 {
     if (run->any_loss && !run->second) /* it is not the webhook that missed it */
         log_write(LEVEL_INFO, "msg=fetched_after_loss source=%s events=%llu", run->source->name,
                   (unsigned long long)(counts->fresh - run->before.fresh));
     else
-        count_missed(run, counts);
+        reconcile_count_missed(run, counts);
     bool hole = counts->hidden > run->before.hidden;
     run->before = *counts;
     if (run->second)
@@ -102,8 +102,8 @@ static bool note_window(struct reconcile_run *run, const struct import_counts *c
     return completeness_write(run->directory, &run->state, run->why);
 }
 
-static enum import_result read_log(struct reconcile_run *run, int64_t from_ms, int64_t to_ms,
-                                   struct import_counts *counts)
+static enum import_result reconcile_import(struct reconcile_run *run, int64_t from_ms, int64_t to_ms,
+                                           struct import_counts *counts)
 {
     const struct import_order order = {
         .config = run->config,
@@ -123,7 +123,8 @@ static enum import_result read_log(struct reconcile_run *run, int64_t from_ms, i
     run->before = (struct import_counts){0};
     do {
         result = import_next(import, run->why);
-        if (result == IMPORT_WINDOW && !note_window(run, import_counted(import), import_reached(import) / 1000))
+        if (result == IMPORT_WINDOW &&
+            !reconcile_note_window(run, import_counted(import), import_reached(import) / 1000))
             result = IMPORT_FAILED;
     } while (result == IMPORT_STEP || result == IMPORT_WINDOW);
     *counts = *import_counted(import);
@@ -132,7 +133,7 @@ static enum import_result read_log(struct reconcile_run *run, int64_t from_ms, i
 }
 
 /* What was read a day ago is read again: Close may have shown something late. */
-static enum import_result read_second(struct reconcile_run *run)
+static enum import_result reconcile_import_again(struct reconcile_run *run)
 {
     int64_t to = run->now_ms - SECOND_MS;
     to = to < run->state.until_ms ? to : run->state.until_ms;
@@ -143,24 +144,24 @@ static enum import_result read_second(struct reconcile_run *run)
     from = from > run->state.since_ms ? from : run->state.since_ms;
     from = from > run->state.floor_ms ? from : run->state.floor_ms;
     run->second = true;
-    enum import_result result = read_log(run, from, to, &run->report->second);
+    enum import_result result = reconcile_import(run, from, to, &run->report->second);
     run->second = false;
     return result;
 }
 
 enum import_result reconcile_read_log(struct reconcile_run *run)
 {
-    int64_t from = choose_start(run), to = run->now_ms - UNSETTLED_MS;
+    int64_t from = reconcile_choose_start(run), to = run->now_ms - UNSETTLED_MS;
     run->report->from_us = from * 1000;
     run->report->to_us = (to > from ? to : from) * 1000;
-    enum import_result result = read_log(run, from, to, &run->report->counts);
-    return result == IMPORT_DONE ? read_second(run) : result;
+    enum import_result result = reconcile_import(run, from, to, &run->report->counts);
+    return result == IMPORT_DONE ? reconcile_import_again(run) : result;
 }
 
 /* ---- a loss of events: the claim falls first, durably; then what is gone is fetched, if that counts nothing twice;
  * when all of it is there the loss is forgotten ---- */
 
-static void log_setback(const struct reconcile_run *run)
+static void reconcile_log_setback(const struct reconcile_run *run)
 {
     char until[DATE_PRINTED], quoted[LOG_QUOTED], advice[300] = "what Close still has is fetched now";
     if (run->on_hold)
@@ -179,7 +180,7 @@ static int64_t clock_difference_ms(int64_t now_ms)
 }
 
 /* The operator's time. */
-static void take_from(struct reconcile_run *run)
+static void reconcile_take_from(struct reconcile_run *run)
 {
     int64_t from = run->options->from_us / 1000;
     if (from < run->now_ms - BEYOND_MS)
@@ -198,16 +199,16 @@ bool reconcile_take_loss(struct reconcile_run *run)
     bool changed = run->any_loss && setback_apply(&run->state, &run->loss, &clock);
     run->on_hold = run->any_loss && !setback_is_fetched(&run->loss);
     if (run->options->from_us > 0)
-        take_from(run);
+        reconcile_take_from(run);
     if (!changed && run->options->from_us == 0)
         return true;
     if (changed && run->options->from_us == 0)
-        log_setback(run);
+        reconcile_log_setback(run);
     return completeness_write(run->directory, &run->state, run->why);
 }
 
 /* Whether it is still the one that this run has taken into account. */
-static bool is_same(const struct reconcile_run *run, bool *same, struct error *why)
+static bool reconcile_is_same_loss(const struct reconcile_run *run, bool *same, struct error *why)
 {
     struct loss now;
     bool any;
@@ -228,7 +229,7 @@ bool reconcile_end_loss(struct reconcile_run *run)
     run->state.again_ms = run->state.ahead_ms = 0;
     if (!run->any_loss)
         return true;
-    return is_same(run, &same, run->why) &&
+    return reconcile_is_same_loss(run, &same, run->why) &&
            (!same || (completeness_write(run->directory, &run->state, run->why) &&
                       loss_clear(run->config->state_dir, run->source->name, run->why)));
 }

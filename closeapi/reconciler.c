@@ -38,8 +38,8 @@ bool reconciler_is_wanted(const struct config *config)
 }
 
 /* Reconciles one, with a queue of its own: nobody else may use it meanwhile. */
-static enum reconcile_result reconcile(const struct config *config, const struct source *source, int stop_fd,
-                                       bool silent, struct error *why)
+static enum reconcile_result reconciler_run_one(const struct config *config, const struct source *source, int stop_fd,
+                                                bool silent, struct error *why)
 {
     struct reconcile_report report;
     const struct reconcile_options options = {.stop_fd = stop_fd, .silent = silent, .patience_ms = PATIENCE_MS};
@@ -55,7 +55,8 @@ static enum reconcile_result reconcile(const struct config *config, const struct
 }
 
 /* Another process is at it. That is as it should be, unless it was stopped or takes very long. */
-static void say_busy(struct reconciler *reconciler, const struct source *source, int64_t due, const struct error *why)
+static void reconciler_log_busy(struct reconciler *reconciler, const struct source *source, int64_t due,
+                                const struct error *why)
 {
     struct error words = {0};
     bool stopped = closeapi_is_stopped(reconciler->config, source, &words);
@@ -69,7 +70,7 @@ static void say_busy(struct reconciler *reconciler, const struct source *source,
 }
 
 /* Does what is due. Returns after how many milliseconds to look again. */
-static int64_t do_due(struct reconciler *reconciler)
+static int64_t reconciler_run_due(struct reconciler *reconciler)
 {
     int64_t next = LATEST_MS;
     for (size_t i = 0; i < reconciler->config->sources; i++) {
@@ -79,11 +80,12 @@ static int64_t do_due(struct reconciler *reconciler)
         if (due == INT64_MAX)
             continue;
         if (due <= clock_unix_ms()) {
-            enum reconcile_result result = reconcile(reconciler->config, source, reconciler->stop_fd, false, &why);
+            enum reconcile_result result =
+                reconciler_run_one(reconciler->config, source, reconciler->stop_fd, false, &why);
             if (result == RECONCILE_STOPPED)
                 return 0;
             if (result == RECONCILE_BUSY)
-                say_busy(reconciler, source, due, &why);
+                reconciler_log_busy(reconciler, source, due, &why);
             due = closeapi_due(reconciler->config, source);
             if (result == RECONCILE_BUSY || due <= clock_unix_ms()) /* it could not even be noted */
                 due = clock_unix_ms() + BUSY_MS;
@@ -94,13 +96,13 @@ static int64_t do_due(struct reconciler *reconciler)
     return next > 0 ? next : 0;
 }
 
-static void *run(void *context)
+static void *reconciler_main(void *context)
 {
     struct reconciler *reconciler = context;
     struct pollfd stop = {.fd = reconciler->stop_fd, .events = POLLIN};
     moment then;
     do
-        then = clock_now() + do_due(reconciler);
+        then = clock_now() + reconciler_run_due(reconciler);
     while (poll(&stop, 1, clock_until(then)) <= 0);
     pthread_mutex_lock(&reconciler->lock);
     reconciler->ended = true;
@@ -109,7 +111,7 @@ static void *run(void *context)
     return NULL;
 }
 
-static void destroy(struct reconciler *reconciler)
+static void reconciler_free(struct reconciler *reconciler)
 {
     if (reconciler->stop_fd >= 0)
         close(reconciler->stop_fd);
@@ -133,11 +135,12 @@ struct reconciler *reconciler_start(const struct config *config, struct error *w
     pthread_cond_init(&reconciler->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     reconciler->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int error = reconciler->stop_fd < 0 ? errno : pthread_create(&reconciler->thread, NULL, run, reconciler);
+    int error =
+        reconciler->stop_fd < 0 ? errno : pthread_create(&reconciler->thread, NULL, reconciler_main, reconciler);
     if (error == 0)
         return reconciler;
     error_set(why, "cannot start a thread: %s", strerror(error));
-    destroy(reconciler);
+    reconciler_free(reconciler);
     return NULL;
 }
 
@@ -162,12 +165,12 @@ bool reconciler_stop(struct reconciler *reconciler, moment deadline)
     if (!ended)
         return false;
     pthread_join(reconciler->thread, NULL);
-    destroy(reconciler);
+    reconciler_free(reconciler);
     return true;
 }
 
 /* A descriptor that is readable from the deadline on; -1 when there is none to be had. */
-static int deadline_fd(moment deadline)
+static int deadline_descriptor(moment deadline)
 {
     const struct itimerspec at = {
         .it_value = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000 + 1}};
@@ -183,13 +186,13 @@ bool reconcile_due(const struct config *config, moment deadline,
                    void (*trouble)(void *context, const char *source, const char *words), void *context)
 {
     bool any = false;
-    int fd = deadline_fd(deadline);
+    int fd = deadline_descriptor(deadline);
     for (size_t i = 0; fd >= 0 && i < config->sources && clock_now() < deadline; i++) {
         const struct source *source = &config->source[i];
         struct error why = {0};
         if (closeapi_due(config, source) > clock_unix_ms())
             continue;
-        enum reconcile_result result = reconcile(config, source, fd, true, &why);
+        enum reconcile_result result = reconciler_run_one(config, source, fd, true, &why);
         any = true;
         bool stopped = result == RECONCILE_BUSY && closeapi_is_stopped(config, source, &why);
         if (result == RECONCILE_FAILED || result == RECONCILE_TROUBLE || stopped)

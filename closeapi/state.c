@@ -41,7 +41,7 @@ static const struct field fields[] = {
 
 #define FIELDS (sizeof fields / sizeof *fields)
 
-static int64_t *field_of(struct completeness *state, size_t i)
+static int64_t *state_field(struct completeness *state, size_t i)
 {
     return (int64_t *)(void *)((char *)state + fields[i].offset);
 }
@@ -55,7 +55,7 @@ bool completeness_read(const char *directory, struct completeness *state, struct
     if (text == NULL)
         return missing;
     for (size_t i = 0; i < FIELDS; i++)
-        *field_of(state, i) = small_number(text, fields[i].name, 0) / fields[i].unit;
+        *state_field(state, i) = small_number(text, fields[i].name, 0) / fields[i].unit;
     state->paused = small_number(text, "paused", 0) != 0;
     small_value(text, "trouble", state->trouble, sizeof state->trouble);
     bool good = !small_value(text, "types", types, sizeof types) || (state->types = strdup(types)) != NULL;
@@ -71,7 +71,8 @@ bool completeness_write(const char *directory, const struct completeness *state,
     struct completeness copy = *state;
     char line[700];
     for (size_t i = 0; i < FIELDS; i++) {
-        snprintf(line, sizeof line, "%s = %lld\n", fields[i].name, (long long)(*field_of(&copy, i) * fields[i].unit));
+        snprintf(line, sizeof line, "%s = %lld\n", fields[i].name,
+                 (long long)(*state_field(&copy, i) * fields[i].unit));
         buffer_text(&text, line);
     }
     snprintf(line, sizeof line, "paused = %d\ntrouble = ", state->paused);
@@ -101,29 +102,29 @@ void completeness_free(struct completeness *completeness)
 
 /* ---- how far the claim falls with a loss of events ---- */
 
-static int64_t lower(int64_t a, int64_t b)
+static int64_t min_ms(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-static int64_t higher(int64_t a, int64_t b)
+static int64_t max_ms(int64_t a, int64_t b)
 {
     return a > b ? a : b;
 }
 
 /* Only identities are lost. */
-static bool no_event_is_gone(const struct loss *loss)
+static bool is_no_event_gone(const struct loss *loss)
 {
     return loss->from_ms >= loss->until_ms;
 }
 
 bool setback_is_fetched(const struct loss *loss)
 {
-    return loss->identities_kept || loss->mark_ms > 0 || no_event_is_gone(loss);
+    return loss->identities_kept || loss->mark_ms > 0 || is_no_event_gone(loss);
 }
 
 /* Nothing before is claimed any more. */
-static void begin_claim_at(struct completeness *state, int64_t ms)
+static void setback_begin_claim(struct completeness *state, int64_t ms)
 {
     state->since_ms = state->until_ms = state->verified_ms = ms;
 }
@@ -134,47 +135,47 @@ bool setback_apply(struct completeness *state, const struct loss *loss, const st
         return false;
     state->loss_ms = loss->until_ms;
     int64_t gone_ms = loss->from_ms == 0 ? 0 : loss->from_ms + clock->ahead_ms - LATE_MS;
-    if (no_event_is_gone(loss))
+    if (is_no_event_gone(loss))
         gone_ms = INT64_MAX;
     int64_t floor_ms = clock->now_ms - clock->remembered_ms;
     if (!loss->identities_kept) {
         floor_ms = loss->mark_ms > 0 ? loss->mark_ms : loss->until_ms + clock->ahead_ms;
-        state->floor_ms = higher(state->floor_ms, floor_ms);
+        state->floor_ms = max_ms(state->floor_ms, floor_ms);
     }
     bool claimed = state->until_ms > 0;
-    state->until_ms = lower(state->until_ms, higher(gone_ms, state->since_ms));
-    state->verified_ms = lower(state->verified_ms, state->until_ms);
+    state->until_ms = min_ms(state->until_ms, max_ms(gone_ms, state->since_ms));
+    state->verified_ms = min_ms(state->verified_ms, state->until_ms);
     if (!setback_is_fetched(loss)) {
-        state->ahead_ms = higher(state->ahead_ms, floor_ms);
+        state->ahead_ms = max_ms(state->ahead_ms, floor_ms);
         return true;
     }
     /* what lies between cannot be read again; and without a claim reading would begin a day before */
     bool anew = claimed ? state->until_ms < floor_ms : !loss->identities_kept;
     if (anew)
-        begin_claim_at(state, floor_ms);
+        setback_begin_claim(state, floor_ms);
     else if (gone_ms > 0 && gone_ms < state->since_ms) /* it was gone before the claim began: fetched all the same */
-        state->again_ms = higher(gone_ms, floor_ms);
+        state->again_ms = max_ms(gone_ms, floor_ms);
     return true;
 }
 
 void setback_from(struct completeness *state, int64_t from_ms)
 {
     if (from_ms > state->until_ms || state->until_ms == 0) {
-        begin_claim_at(state, from_ms);
+        setback_begin_claim(state, from_ms);
     } else {
-        state->since_ms = lower(state->since_ms, from_ms);
+        state->since_ms = min_ms(state->since_ms, from_ms);
         state->until_ms = from_ms;
-        state->verified_ms = lower(state->verified_ms, from_ms);
+        state->verified_ms = min_ms(state->verified_ms, from_ms);
     }
     state->again_ms = state->ahead_ms = 0;
 }
 
 /* To the second, as the commands read it. */
-static void print_second(int64_t ms, char out[static DATE_PRINTED])
+static const char *print_second(int64_t ms, char out[static DATE_PRINTED])
 {
     date_print(ms * 1000, DATE_MILLISECONDS, out);
-    out[strlen("2026-11-24T20:45:06")] = 'Z';
-    out[strlen("2026-11-24T20:45:06Z")] = '\0';
+    memcpy(out + strcspn(out, ".+"), "Z", 2);
+    return out;
 }
 
 void setback_advise(const struct loss *loss, const char *source, char *out, size_t size)
@@ -193,8 +194,8 @@ void setback_advise(const struct loss *loss, const char *source, char *out, size
 /* ---- what others may know ---- */
 
 /* Only looks: makes no directory. */
-static bool read_state(const struct config *config, const struct source *source, struct completeness *state,
-                       struct error *why)
+static bool state_read_of_source(const struct config *config, const struct source *source, struct completeness *state,
+                                 struct error *why)
 {
     char directory[SMALL_PATH];
     *state = (struct completeness){.types = NULL};
@@ -205,8 +206,8 @@ static bool read_state(const struct config *config, const struct source *source,
 }
 
 /* A loss that no run has seen yet has set the claim back all the same. Returns false with the reason. */
-static bool apply_loss(const struct config *config, const struct source *source, struct completeness *state,
-                       struct error *why)
+static bool state_apply_loss(const struct config *config, const struct source *source, struct completeness *state,
+                             struct error *why)
 {
     struct loss loss;
     bool any;
@@ -237,23 +238,16 @@ static bool apply_loss(const struct config *config, const struct source *source,
 bool closeapi_completeness(const struct config *config, const struct source *source, struct completeness *out,
                            struct error *why)
 {
-    if (!read_state(config, source, out, why))
+    if (!state_read_of_source(config, source, out, why))
         return false;
     if (out->types == NULL && (out->types = strdup("")) == NULL) {
         error_set(why, "out of memory");
         return false;
     }
-    if (apply_loss(config, source, out, why))
+    if (state_apply_loss(config, source, out, why))
         return true;
     completeness_free(out);
     return false;
-}
-
-static const char *date_of(int64_t ms, char out[static DATE_PRINTED])
-{
-    date_print(ms * 1000, DATE_MILLISECONDS, out);
-    memcpy(out + strcspn(out, ".+"), "Z", 2);
-    return out;
 }
 
 const char *completeness_words(const struct completeness *completeness, char out[static COMPLETENESS_WORDS])
@@ -266,11 +260,11 @@ const char *completeness_words(const struct completeness *completeness, char out
         snprintf(out, COMPLETENESS_WORDS, "nothing is known to be complete yet");
         return out;
     }
-    int at = snprintf(out, COMPLETENESS_WORDS, "complete from %s until %s", date_of(completeness->since_ms, since),
-                      date_of(completeness->until_ms, until));
+    int at = snprintf(out, COMPLETENESS_WORDS, "complete from %s until %s", print_second(completeness->since_ms, since),
+                      print_second(completeness->until_ms, until));
     if (completeness->verified_ms > completeness->since_ms)
         at += snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, " (read a second time until %s)",
-                       date_of(completeness->verified_ms, verified));
+                       print_second(completeness->verified_ms, verified));
     if (types > 0)
         snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for %zu kinds of events", types);
     else
@@ -326,7 +320,7 @@ int64_t closeapi_due(const struct config *config, const struct source *source)
     struct error why;
     if (source->reconcile_interval_ms == 0 || !closeapi_can_reconcile(config, source, NULL))
         return INT64_MAX;
-    if (!read_state(config, source, &state, &why))
+    if (!state_read_of_source(config, source, &state, &why))
         return clock_unix_ms(); /* whoever tries will say why it cannot be read */
     int64_t last = state.last_run_ms;
     char name[256];

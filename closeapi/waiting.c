@@ -45,7 +45,7 @@ void waiting_free(struct waiting *waiting)
 }
 
 /* Keys are hashes: any of their bytes will do. */
-static struct place *place_of(const struct waiting *waiting, const unsigned char key[16])
+static struct place *waiting_place(const struct waiting *waiting, const unsigned char key[16])
 {
     size_t at;
     memcpy(&at, key, sizeof at);
@@ -54,9 +54,9 @@ static struct place *place_of(const struct waiting *waiting, const unsigned char
     return &waiting->places[at];
 }
 
-static void add(struct waiting *waiting, const struct identity *identity)
+static void waiting_add(struct waiting *waiting, const struct identity *identity)
 {
-    struct place *place = place_of(waiting, identity->key);
+    struct place *place = waiting_place(waiting, identity->key);
     if (!place->used) {
         if (waiting->used == MOST)
             return;
@@ -79,7 +79,7 @@ bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *s
             struct parsed *parsed =
                 transform_parse(waiting->events.at[i].body, waiting->events.at[i].length, NULL, NULL);
             if (parsed != NULL)
-                add(waiting, transform_identity(parsed));
+                waiting_add(waiting, transform_identity(parsed));
             parsed_free(parsed);
         }
         waiting->last_id = waiting->events.at[count - 1].id;
@@ -90,6 +90,6 @@ bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *s
 
 bool waiting_has(const struct waiting *waiting, const struct identity *identity)
 {
-    const struct place *place = place_of(waiting, identity->key);
+    const struct place *place = waiting_place(waiting, identity->key);
     return place->used && place->updated_us >= identity->updated_us;
 }
