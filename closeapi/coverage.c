@@ -113,28 +113,6 @@ void coverage_keyless_words(const struct subscription *subscription, const struc
 
 /* ---- events ---- */
 
-static bool is_string_equal(struct json_object *value, const char *text)
-{
-    return json_object_is_type(value, json_type_string) && strcmp(json_object_get_string(value), text) == 0;
-}
-
-const struct subscription *coverage_match(const struct coverage *coverage, const char *object_type, const char *action,
-                                          struct json_object *event)
-{
-    for (size_t i = 0; i < coverage->count; i++) {
-        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
-        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
-            struct json_object *covered = json_object_array_get_idx(events, e);
-            struct json_object *filter = json_object_object_get(covered, "extra_filter");
-            if (is_string_equal(json_object_object_get(covered, "object_type"), object_type) &&
-                is_string_equal(json_object_object_get(covered, "action"), action) &&
-                (filter == NULL || filter_passes(filter, event)))
-                return coverage->at[i];
-        }
-    }
-    return NULL;
-}
-
 static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);

@@ -108,6 +108,29 @@ static bool is_member_empty(const struct json_element *event, const char *name)
            json_slice_is_empty(json_slice_member((struct json_slice){event->bytes, event->length}, name));
 }
 
+static bool is_string_equal(struct json_object *value, const char *text)
+{
+    return json_object_is_type(value, json_type_string) && strcmp(json_object_get_string(value), text) == 0;
+}
+
+/* The subscription that would have delivered the event. */
+static const struct subscription *event_log_subscription(const struct coverage *coverage, const struct event_head *head,
+                                                         struct json_object *event)
+{
+    for (size_t i = 0; i < coverage->count; i++) {
+        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
+        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
+            struct json_object *covered = json_object_array_get_idx(events, e);
+            struct json_object *filter = json_object_object_get(covered, "extra_filter");
+            if (is_string_equal(json_object_object_get(covered, "object_type"), head->object_type) &&
+                is_string_equal(json_object_object_get(covered, "action"), head->action) &&
+                (filter == NULL || filter_passes(filter, event)))
+                return coverage->at[i];
+        }
+    }
+    return NULL;
+}
+
 /* Notes what the event is. */
 static bool event_log_read_event(struct event_log *log, const struct json_element *element,
                                  const struct event_head *head, struct log_event *event)
@@ -119,7 +142,7 @@ static bool event_log_read_event(struct event_log *log, const struct json_elemen
                                 .empty = is_member_empty(element, "data") && is_member_empty(element, "previous_data")};
     if (!head->identified && !identify_by_body(log, event))
         return false;
-    event->subscription = coverage_match(log->coverage, head->object_type, head->action, element->tree);
+    event->subscription = event_log_subscription(log->coverage, head, element->tree);
     return true;
 }
 

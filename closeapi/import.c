@@ -18,6 +18,11 @@
 #define STEP_EVENTS 200   /* that are appended */
 #define LARGE_BYTES ((size_t)100 * 1024)
 
+#define WAITING_PLACES ((size_t)1 << 18)
+#define WAITING_MOST (WAITING_PLACES / 2)
+#define LIST_EVENTS 500 /* of the queue, at once */
+#define LIST_BYTES ((size_t)8 << 20)
+
 #define MINUTE_US (INT64_C(60) * 1000000)
 #define HOUR_US (60 * MINUTE_US)
 #define MARGIN_US (5 * MINUTE_US) /* whose clock says when the hour is over? */
@@ -28,6 +33,20 @@
 #define LONGEST_US (24 * HOUR_US)
 #define FEW 500
 #define MANY 5000
+
+struct waiting_place {
+    unsigned char key[16];
+    int64_t updated_us;
+    bool used;
+};
+
+/* The identities of what waits in the queue. */
+struct waiting {
+    struct waiting_place *places;
+    size_t used;
+    uint64_t last_id; /* read up to here */
+    struct events events;
+};
 
 enum phase { BETWEEN_WINDOWS, READING, APPENDING };
 
@@ -45,8 +64,8 @@ struct import {
     size_t type_count, type; /* the one in hand */
 
     struct event_log log;
-    struct spool spool; /* in order of twice the date, and one more where the data are missing */
-    struct waiting *waiting;
+    struct spool spool;     /* in order of twice the date, and one more where the data are missing */
+    struct waiting waiting; /* unused where there is no queue */
     struct buffer body;
     bool shown;         /* an event older than an hour had data: the key is an administrator's */
     size_t largest;     /* event that is known; bytes */
@@ -58,6 +77,60 @@ static bool import_no_memory(struct error *why)
 {
     error_set(why, "out of memory");
     return false;
+}
+
+/* ---- what waits in the queue: its identities, as a set of bounded size. Beyond it some are not known, and appending
+ * them again does no harm: the forwarder knows duplicates. ---- */
+
+/* Keys are hashes: any of their bytes will do. */
+static struct waiting_place *find_place(const struct waiting *waiting, const unsigned char key[16])
+{
+    size_t at;
+    memcpy(&at, key, sizeof at);
+    for (at %= WAITING_PLACES; waiting->places[at].used && memcmp(waiting->places[at].key, key, 16) != 0;)
+        at = (at + 1) % WAITING_PLACES;
+    return &waiting->places[at];
+}
+
+static void waiting_add(struct waiting *waiting, const struct identity *identity)
+{
+    struct waiting_place *place = find_place(waiting, identity->key);
+    if (!place->used) {
+        if (waiting->used == WAITING_MOST)
+            return;
+        waiting->used++;
+        memcpy(place->key, identity->key, sizeof place->key);
+        place->updated_us = identity->updated_us;
+        place->used = true;
+    } else if (identity->updated_us > place->updated_us) {
+        place->updated_us = identity->updated_us;
+    }
+}
+
+/* Reads on to the queue's end. Returns false with the reason. */
+static bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct error *why)
+{
+    for (;;) {
+        int count = queue_list(queue, source, waiting->last_id, LIST_EVENTS, LIST_BYTES, &waiting->events, why);
+        if (count <= 0)
+            return count == 0;
+        for (int i = 0; i < count && waiting->used < WAITING_MOST; i++) {
+            struct parsed *parsed =
+                transform_parse(waiting->events.at[i].body, waiting->events.at[i].length, NULL, NULL);
+            if (parsed != NULL)
+                waiting_add(waiting, transform_identity(parsed));
+            parsed_free(parsed);
+        }
+        waiting->last_id = waiting->events.at[count - 1].id;
+        if (waiting->used == WAITING_MOST)
+            return true;
+    }
+}
+
+static bool waiting_has(const struct waiting *waiting, const struct identity *identity)
+{
+    const struct waiting_place *place = find_place(waiting, identity->key);
+    return place->used && place->updated_us >= identity->updated_us;
 }
 
 /* ---- a page: which of its events are known, and which go to the spool ---- */
@@ -85,7 +158,7 @@ static bool look_up_known(struct import *import, const struct log_event *events,
     for (size_t i = 0; good && i < count; i++)
         all_known = all_known && is_event_known(&found[i], &identities[i]);
     free(identities);
-    return good && (all_known || waiting_read_on(import->waiting, import->order.queue, source, why));
+    return good && (all_known || waiting_read_on(&import->waiting, import->order.queue, source, why));
 }
 
 /* The data of events older than an hour is for administrators only. */
@@ -116,7 +189,7 @@ static bool spool_unknown_events(struct import *import, const struct log_event *
         const struct log_event *event = &events[i];
         bool hidden = is_data_hidden(import, event);
         if (is_event_known(&found[i], &event->identity) ||
-            (import->order.queue != NULL && waiting_has(import->waiting, &event->identity))) {
+            (import->order.queue != NULL && waiting_has(&import->waiting, &event->identity))) {
             import->counts.known++;
             import->largest = event->length > import->largest ? event->length : import->largest;
         } else if (!spool_event(import, event, hidden, why)) {
@@ -376,8 +449,8 @@ struct import *import_new(const struct import_order *order, const char *director
     import->spool.fd = -1;
     bool good = spool_open(&import->spool, directory, why);
     if (good && order->queue != NULL) {
-        import->waiting = waiting_new();
-        good = import->waiting != NULL || import_no_memory(why);
+        import->waiting.places = calloc(WAITING_PLACES, sizeof *import->waiting.places);
+        good = import->waiting.places != NULL || import_no_memory(why);
     }
     if (good)
         return import;
@@ -401,7 +474,8 @@ void import_free(struct import *import)
         return;
     event_log_free(&import->log);
     spool_close(&import->spool);
-    waiting_free(import->waiting);
+    events_free(&import->waiting.events);
+    free(import->waiting.places);
     buffer_free(&import->body);
     free(import->types);
     free(import);

@@ -55,13 +55,4 @@ int64_t import_reached(const struct import *import);
 
 void import_free(struct import *import);
 
-/* ---- waiting.c: identities of what waits in the queue, as far as they can be held ---- */
-
-struct waiting;
-struct waiting *waiting_new(void);
-/* Reads on to the queue's end. Returns false with the reason. */
-bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct error *why);
-bool waiting_has(const struct waiting *waiting, const struct identity *identity);
-void waiting_free(struct waiting *waiting);
-
 #endif
