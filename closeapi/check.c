@@ -37,7 +37,7 @@ static bool are_keys_held(const struct coverage *coverage, const struct subscrip
     return keyless == NULL;
 }
 
-bool closeapi_try(const struct config *config, const struct source *source, struct error *why)
+bool closeapi_check(const struct config *config, const struct source *source, struct error *why)
 {
     static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
     struct subscriptions list;

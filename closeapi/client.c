@@ -307,7 +307,7 @@ static int64_t client_rate_limit_wait(const struct close_client *client, unsigne
 static bool request_never_arrived(CURLcode code)
 {
     return code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_PROXY ||
-           close_failure_is_lasting((int)code);
+           close_error_is_lasting((int)code);
 }
 
 enum verdict { VERDICT_END, VERDICT_AGAIN, VERDICT_LIMITED };
@@ -322,9 +322,9 @@ static enum verdict client_judge_answer(const struct close_client *client, struc
         return VERDICT_END;
     }
     if (answer->status == 0)
-        close_failure_words(why, (int)code, client->error, client->base);
+        close_error_of_code(why, (int)code, client->error, client->base);
     else
-        close_words(why, answer->status, answer->body.data, answer->body.length);
+        close_error_of_status(why, answer->status, answer->body.data, answer->body.length);
     if (answer->status == 429)
         return VERDICT_LIMITED;
     if (answer->status == 401) {
@@ -338,9 +338,9 @@ static enum verdict client_judge_answer(const struct close_client *client, struc
     }
     if (answer->status == 0 && request_never_arrived(code)) {
         *result = CLOSE_FAILED;
-        return close_failure_is_lasting((int)code) ? VERDICT_END : VERDICT_AGAIN;
+        return close_error_is_lasting((int)code) ? VERDICT_END : VERDICT_AGAIN;
     }
-    *result = CLOSE_UNKNOWN;
+    *result = CLOSE_INDETERMINATE;
     return course->changes ? VERDICT_END : VERDICT_AGAIN;
 }
 
@@ -427,7 +427,7 @@ enum close_result close_call_json(struct close_client *client, const char *metho
                   answer->status, reason.text);
         bool again = strcmp(method, "GET") == 0 && tries < MALFORMED;
         if (!again)
-            return strcmp(method, "POST") == 0 ? CLOSE_UNKNOWN : CLOSE_REFUSED;
+            return strcmp(method, "POST") == 0 ? CLOSE_INDETERMINATE : CLOSE_REFUSED;
         if (!client_wait(client, client_back_off(tries), why->text))
             return CLOSE_STOPPED;
     }

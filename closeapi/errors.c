@@ -49,7 +49,7 @@ static const struct words *find_error_text(const struct words *table, size_t cou
     return NULL;
 }
 
-void close_words(struct error *why, int status, const char *body, size_t length)
+void close_error_of_status(struct error *why, int status, const char *body, size_t length)
 {
     char quoted[LOG_QUOTED];
     const struct words *found = find_error_text(statuses, sizeof statuses / sizeof *statuses, status);
@@ -63,13 +63,13 @@ void close_words(struct error *why, int status, const char *body, size_t length)
                    length == 0 ? "" : ": ", length == 0 ? 0 : 220, quoted);
 }
 
-bool close_failure_is_lasting(int code)
+bool close_error_is_lasting(int code)
 {
     const struct words *found = find_error_text(failures, sizeof failures / sizeof *failures, code);
     return found != NULL && found->lasting;
 }
 
-void close_failure_words(struct error *why, int code, const char *error, const char *url)
+void close_error_of_code(struct error *why, int code, const char *error, const char *url)
 {
     const struct words *found = find_error_text(failures, sizeof failures / sizeof *failures, code);
     const char *words = error[0] != '\0' ? error : curl_easy_strerror((CURLcode)code);

@@ -144,7 +144,7 @@ struct reconciler *reconciler_start(const struct config *config, struct error *w
     return NULL;
 }
 
-void reconciler_hurry(struct reconciler *reconciler)
+void reconciler_request_stop(struct reconciler *reconciler)
 {
     uint64_t one = 1;
     ssize_t n = reconciler == NULL ? 0 : write(reconciler->stop_fd, &one, sizeof one);
@@ -156,7 +156,7 @@ bool reconciler_stop(struct reconciler *reconciler, moment deadline)
     struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
     if (reconciler == NULL)
         return true;
-    reconciler_hurry(reconciler);
+    reconciler_request_stop(reconciler);
     pthread_mutex_lock(&reconciler->lock);
     while (!reconciler->ended && pthread_cond_timedwait(&reconciler->changed, &reconciler->lock, &t) == 0)
         ;

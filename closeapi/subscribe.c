@@ -185,7 +185,7 @@ static enum close_result subscribe_keep_made(const struct subscribing *work, con
         error_set(why, "%.300s: the subscription was removed in Close again", failed.text);
     else
         error_prefix(why, "%.150s, and the new subscription %s could not be removed in Close: ", failed.text, one->id);
-    return result == CLOSE_DONE ? CLOSE_REFUSED : CLOSE_UNKNOWN;
+    return result == CLOSE_DONE ? CLOSE_REFUSED : CLOSE_INDETERMINATE;
 }
 
 /* Removes what may have been made twice, where an answer was lost, and the note. */
@@ -207,8 +207,8 @@ static enum close_result subscribe_try_create(const struct subscribing *work, co
                                               char id[static KEYRING_ID], int64_t *created_ms, struct error *why)
 {
     bool lost = false;
-    enum close_result result = CLOSE_UNKNOWN;
-    for (unsigned tries = 0; tries < TRIES && result == CLOSE_UNKNOWN; tries++) {
+    enum close_result result = CLOSE_INDETERMINATE;
+    for (unsigned tries = 0; tries < TRIES && result == CLOSE_INDETERMINATE; tries++) {
         struct subscriptions made;
         result = subscriptions_create(work->client, body, &made, why);
         if (result == CLOSE_DONE) {
@@ -216,16 +216,16 @@ static enum close_result subscribe_try_create(const struct subscribing *work, co
             subscriptions_free(&made);
             break;
         }
-        if (result != CLOSE_UNKNOWN)
+        if (result != CLOSE_INDETERMINATE)
             break;
         lost = true;
         enum close_result looked = subscribe_find_made(work, id, created_ms, why);
         if (looked != CLOSE_DONE || id[0] != '\0')
-            result = looked == CLOSE_DONE ? CLOSE_DONE : CLOSE_UNKNOWN;
+            result = looked == CLOSE_DONE ? CLOSE_DONE : CLOSE_INDETERMINATE;
         if (looked != CLOSE_DONE)
             break;
     }
-    if (result == CLOSE_UNKNOWN) {
+    if (result == CLOSE_INDETERMINATE) {
         error_prefix(why, "whether Close has made the subscription is not known; run subscribe again, which looks: ");
         return result;
     }

@@ -121,7 +121,7 @@ static enum close_result subscriptions_call_one(struct close_client *client, con
     if (result == CLOSE_DONE &&
         (!subscriptions_keep_document(list, &document, why) || !subscriptions_add(list, document.root, why))) {
         subscriptions_free(list);
-        result = strcmp(method, "POST") == 0 ? CLOSE_UNKNOWN : CLOSE_REFUSED;
+        result = strcmp(method, "POST") == 0 ? CLOSE_INDETERMINATE : CLOSE_REFUSED;
     }
     list->date_ms = answer.date_ms;
     if (answer.body.data != NULL)

@@ -76,7 +76,7 @@ static int pause_one(struct close_side *side, const char *id)
         return close_side_failed(side, &why);
     enum close_result result = subscriptions_set_status(side->client, one->id, "paused", &why);
     if (result != CLOSE_DONE) {
-        if (result != CLOSE_UNKNOWN)
+        if (result != CLOSE_INDETERMINATE)
             closeapi_note_pause(side->directory, one->id, false, &reason);
         return close_side_failed(side, &why);
     }

@@ -261,7 +261,7 @@ static bool end_thread(struct service *service, moment deadline)
     struct timespec t = {.tv_sec = late / 1000, .tv_nsec = (long)(late % 1000) * 1000000};
     pthread_mutex_lock(&service->lock);
     service->stopping = true;
-    reconciler_hurry(service->reconciler);
+    reconciler_request_stop(service->reconciler);
     if (service->forwarder != NULL)
         forwarder_stop(service->forwarder, deadline);
     pthread_cond_broadcast(&service->changed);
