@@ -1,4 +1,5 @@
-/* A backfill: see backfill.h. How far it got stands in a file of its own, named after what was asked for. */
+/* Backfills: see closeapi.h. The progress of a run stands in a file that is named after a hash of the options, so that
+ * a run with the same options goes on there. */
 #include "closeapi/closeapi.h"
 
 #include <ctype.h>
@@ -15,13 +16,13 @@
 #define SECOND_US INT64_C(1000000)
 #define BEYOND_US (EVENT_LOG_DAYS * INT64_C(86400) * SECOND_US)
 #define STALE_US (INT64_C(86400) * SECOND_US)
-#define NOTE_MS 1000 /* progress is noted at most so often, and at the end of each window */
+#define NOTE_MS 1000 /* between two writes of the progress file, but for the ends of windows */
 
 struct backfill {
     const struct backfill_order *order;
     struct backfill_report *report;
     char directory[4096];
-    char note[40]; /* name of the file */
+    char note[40]; /* name of the progress file */
     char asked[1200];
     struct coverage coverage;
     int64_t noted_us;
@@ -67,14 +68,14 @@ bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct er
     return false;
 }
 
-/* ---- how far it got ---- */
+/* ---- the progress file ---- */
 
 static const char *text_or_empty(const char *text)
 {
     return text == NULL ? "" : text;
 }
 
-/* The same request has the same file. */
+/* Writes the options as text, and the name of their file. */
 static void backfill_name_note(struct backfill *backfill)
 {
     const struct backfill_order *order = backfill->order;
@@ -88,7 +89,7 @@ static void backfill_name_note(struct backfill *backfill)
     snprintf(backfill->note, sizeof backfill->note, "backfill-%016llx", (unsigned long long)hash);
 }
 
-/* Takes up an earlier run, where there is one. */
+/* Goes on where an earlier run with the same options stopped, if there was one. */
 static void backfill_resume(struct backfill *backfill)
 {
     char asked[1200];
@@ -99,12 +100,12 @@ static void backfill_resume(struct backfill *backfill)
         return;
     struct backfill_report *report = backfill->report;
     int64_t reached = small_number(text, "reached_us", 0);
-    /* "7d" of last month is not what is meant today */
+    /* "7d" of a run last month is not the range that is meant today ... */
     bool stale = backfill_read_ago(backfill->order->since, 0, &(int64_t){0}) &&
                  small_number(text, "until_us", 0) < report->until_us - STALE_US;
     if (!stale && small_value(text, "asked", asked, sizeof asked) && strcmp(asked, backfill->asked) == 0 &&
         reached > 0) {
-        /* "7d" meant another time then, and that is what was asked for */
+        /* ... but that of an hour ago is, though "7d" began earlier then */
         report->until_us = small_number(text, "until_us", report->until_us);
         report->since_us = small_number(text, "since_us", report->since_us);
         report->from_us = reached > report->from_us ? reached : report->from_us;
@@ -125,7 +126,7 @@ static bool backfill_write_note(struct backfill *backfill, int64_t reached_us, s
     return small_file_replace(backfill->directory, backfill->note, text, why);
 }
 
-/* Tells how far it is, and notes it, not too often but in any case at the end of a window. */
+/* Reports the progress, and writes it down: not too often, but in any case at the end of a window. */
 static bool backfill_note_step(struct backfill *backfill, const struct import *import, bool window_ended,
                                struct error *why)
 {
@@ -139,14 +140,14 @@ static bool backfill_note_step(struct backfill *backfill, const struct import *i
     return backfill_write_note(backfill, reached_us, why);
 }
 
-/* ---- doing it ---- */
+/* ---- the run ---- */
 
-/* Finds out from when until when, by Close's clock. */
+/* Computes the time range, by Close's clock. */
 static bool backfill_choose_times(struct backfill *backfill, struct close_client *client, struct error *why)
 {
     struct backfill_report *report = backfill->report;
     int64_t date_ms = event_log_clock(client, why);
-    int64_t now_us = date_ms * 1000 + SECOND_US; /* Date has whole seconds, of which this one is not over */
+    int64_t now_us = date_ms * 1000 + SECOND_US; /* Date has whole seconds, and this one is not over */
     if (date_ms == 0 || !backfill_read_time(backfill->order->since, now_us, &report->since_us, why))
         return false;
     report->until_us = now_us;
@@ -200,7 +201,7 @@ static enum import_result backfill_with_subscriptions(struct backfill *backfill,
         return listed == CLOSE_STOPPED ? IMPORT_STOPPED : IMPORT_FAILED;
     enum import_result result = IMPORT_FAILED;
     if (keyring_read(order->config->state_dir, &held, why)) {
-        /* with all events it is no condition: what one covers still bears its id */
+        /* with all_events there need be no subscription; events that one covers still get its id */
         if (coverage_find(&backfill->coverage, &list, order->source, order->config->sources, &held, why) ||
             order->all_events) {
             order->coverage = &backfill->coverage;

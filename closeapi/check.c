@@ -1,4 +1,4 @@
-/* Whether the Close side works, for `check`. Changes nothing. */
+/* Whether the API key and the subscriptions of a source are in order, for `closecrm.fcgi check`. Changes nothing. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,4 @@
-/* The client of Close's API: see client.h. libcurl's multi interface, so that the end of the process cuts a request or
- * a wait short. */
+/* The client of Close's API: see client.h. It uses libcurl's multi interface, so that stop_fd cuts a request short. */
 #include "closeapi/client.h"
 
 #include <curl/curl.h>
@@ -17,14 +16,14 @@
 #define CONNECT_MS 10000L
 #define WHOLE_MS 60000L
 #define ANSWER_MOST JSON_TEXT_MAX
-#define TELL_MS 2000 /* shorter waits are not worth a word */
+#define TELL_MS 2000 /* shorter waits are not reported */
 
 #define FIRST_WAIT_MS 250
 #define MOST_WAIT_MS 30000
-#define LIMIT_WAIT_MOST_MS 900000 /* however long a rate limit is said to last, it is asked again by then */
-#define LIMITED_MOST 100          /* in a row: something is wrong */
-#define REFUSALS 3                /* a good key sometimes gets a 401: so often it must come to be believed */
-#define MALFORMED 3               /* likewise for an answer that is no JSON */
+#define LIMIT_WAIT_MOST_MS 900000 /* the longest wait for a rate limit, whatever Close says */
+#define LIMITED_MOST 100          /* 429 in a row: then the request has failed */
+#define REFUSALS 3                /* 401 in a row: then the key is bad; a good one sometimes gets one */
+#define MALFORMED 3               /* answers that are no JSON: then the request has failed */
 
 struct close_client {
     CURLM *multi;
@@ -32,18 +31,19 @@ struct close_client {
     struct curl_slist *headers;
     const char *base;
     struct close_options options;
-    moment not_before; /* the rate limit says so */
+    moment not_before; /* no request is sent earlier, for the rate limit is used up */
     uint64_t requests;
     char error[CURL_ERROR_SIZE];
-    struct lookup lookup; /* of the API's name */
+    struct lookup lookup; /* of the host name of the API */
 
-    struct close_answer *answer; /* of the request in hand */
-    int64_t reset_ms;            /* of RateLimit; -1: it was not said */
+    /* Of the request in progress. */
+    struct close_answer *answer;
+    int64_t reset_ms; /* from the header RateLimit; -1: there was none */
     bool none_remain;
-    int64_t retry_after_ms; /* -1: it was not said */
+    int64_t retry_after_ms; /* from the header Retry-After; -1: there was none */
 };
 
-/* ---- what comes back ---- */
+/* ---- the response ---- */
 
 static size_t client_take_body(char *data, size_t size, size_t count, void *context)
 {
@@ -62,7 +62,7 @@ static int64_t seconds_to_ms(double seconds)
     return seconds > 86400 ? 86400000 : (int64_t)(seconds * 1000) + 1;
 }
 
-/* `limit=100, remaining=0, reset=5.2` */
+/* The header's value is like `limit=100, remaining=0, reset=5.2`, the last in seconds. */
 static void client_take_rate_limit(struct close_client *client, const char *value)
 {
     const char *reset = strstr(value, "reset="), *remaining = strstr(value, "remaining=");
@@ -97,7 +97,7 @@ static curl_socket_t client_open_socket(void *context, curlsocktype purpose, str
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/* ---- making it ---- */
+/* ---- set-up ---- */
 
 static bool client_add_header(struct close_client *client, const char *line)
 {
@@ -184,7 +184,9 @@ uint64_t close_client_requests(const struct close_client *client)
     return client->requests;
 }
 
-/* ---- one request ---- */
+/* ---- one attempt ---- */
+
+/* Waits; reports a long wait first. Returns false when stop_fd is readable. */
 
 static bool client_wait(struct close_client *client, int64_t ms, const char *reason)
 {
@@ -199,7 +201,8 @@ static bool client_wait(struct close_client *client, int64_t ms, const char *rea
     return true;
 }
 
-/* A lookup that was not begun is no host that does not exist: nothing arrived, and it is tried again. */
+/* When the host name could not be looked up for want of a thread, this does not mean that there is no such host: the
+ * request has not reached Close, and is retried. */
 static void client_end_lookup(struct close_client *client, CURLcode *code, bool stopped)
 {
     struct error why = {0};
@@ -209,7 +212,7 @@ static void client_end_lookup(struct close_client *client, CURLcode *code, bool 
     snprintf(client->error, sizeof client->error, "%.200s", why.text);
 }
 
-/* Moves the request on until it is done. Returns false when all is to end. */
+/* Sends the request and waits for its end. Returns false when stop_fd is readable. */
 static bool client_perform(struct close_client *client, CURLcode *code)
 {
     struct curl_waitfd stop = {.fd = client->options.stop_fd, .events = CURL_WAIT_POLLIN};
@@ -257,7 +260,8 @@ static bool client_send_once(struct close_client *client, const char *method, co
         curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     }
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-    /* A kept connection that closes without a byte makes libcurl send again by itself: twice what must be done once. */
+    /* When a reused connection is closed before any byte came, libcurl sends the request again: a POST would be done
+     * twice. */
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, strcmp(method, "POST") == 0 ? 1L : 0L);
     if (!client_perform(client, code))
         return false;
@@ -275,14 +279,14 @@ static bool client_send_once(struct close_client *client, const char *method, co
     return true;
 }
 
-/* ---- which requests are tried again, after which wait, and when that is enough ---- */
+/* ---- retries: which requests, after which wait, how often ---- */
 
-/* How a request goes: what was tried, and since when it fails. */
-struct course {
-    bool changes; /* the request is none to be repeated when it may have been done */
+/* The attempts of a request. */
+struct attempts {
+    bool once; /* a POST: it is not repeated when it may have taken effect */
     unsigned tries;
-    unsigned refused;
-    moment failing_since; /* 0: it does not fail */
+    unsigned refused;     /* answered 401 */
+    moment failing_since; /* 0: no attempt has failed */
 };
 
 static int64_t client_back_off(unsigned tries)
@@ -303,7 +307,7 @@ static int64_t client_rate_limit_wait(const struct close_client *client, unsigne
     return wait < LIMIT_WAIT_MOST_MS ? wait : LIMIT_WAIT_MOST_MS;
 }
 
-/* Whether nothing of the request can have reached Close. */
+/* Whether the request certainly has not reached Close. */
 static bool request_never_arrived(CURLcode code)
 {
     return code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_PROXY ||
@@ -312,8 +316,8 @@ static bool request_never_arrived(CURLcode code)
 
 enum verdict { VERDICT_END, VERDICT_AGAIN, VERDICT_LIMITED };
 
-/* What becomes of an answer, or of none. */
-static enum verdict client_judge_answer(const struct close_client *client, struct course *course,
+/* Decides what an answer means, or that there was none. */
+static enum verdict client_judge_answer(const struct close_client *client, struct attempts *attempts,
                                         const struct close_answer *answer, CURLcode code, enum close_result *result,
                                         struct error *why)
 {
@@ -329,7 +333,7 @@ static enum verdict client_judge_answer(const struct close_client *client, struc
         return VERDICT_LIMITED;
     if (answer->status == 401) {
         *result = CLOSE_REFUSED;
-        return ++course->refused < REFUSALS ? VERDICT_AGAIN : VERDICT_END;
+        return ++attempts->refused < REFUSALS ? VERDICT_AGAIN : VERDICT_END;
     }
     bool unclear = answer->status == 0 || answer->status == 408 || answer->status >= 500;
     if (!unclear) {
@@ -341,33 +345,33 @@ static enum verdict client_judge_answer(const struct close_client *client, struc
         return close_error_is_lasting((int)code) ? VERDICT_END : VERDICT_AGAIN;
     }
     *result = CLOSE_INDETERMINATE;
-    return course->changes ? VERDICT_END : VERDICT_AGAIN;
+    return attempts->once ? VERDICT_END : VERDICT_AGAIN;
 }
 
-/* Waits for the next try. Returns false when none is to come: patience is over, or all is to end. */
-static bool client_may_retry(struct close_client *client, struct course *course, enum verdict verdict,
+/* Waits for the next attempt. Returns false when there is to be none: patience_ms are over, or stop_fd is readable. */
+static bool client_may_retry(struct close_client *client, struct attempts *attempts, enum verdict verdict,
                              enum close_result *result, const struct error *why)
 {
     int64_t wait;
     if (verdict == VERDICT_LIMITED) {
-        wait = client_rate_limit_wait(client, course->tries);
-        if (course->tries >= LIMITED_MOST)
+        wait = client_rate_limit_wait(client, attempts->tries);
+        if (attempts->tries >= LIMITED_MOST)
             return false;
     } else {
-        wait = client_back_off(course->tries);
-        if (course->failing_since == 0)
-            course->failing_since = clock_now();
-        if (clock_now() + wait - course->failing_since > client->options.patience_ms)
+        wait = client_back_off(attempts->tries);
+        if (attempts->failing_since == 0)
+            attempts->failing_since = clock_now();
+        if (clock_now() + wait - attempts->failing_since > client->options.patience_ms)
             return false;
     }
-    course->tries++;
+    attempts->tries++;
     if (client_wait(client, wait, why->text))
         return true;
     *result = CLOSE_STOPPED;
     return false;
 }
 
-/* Close says that no request is left for now: the next one waits. */
+/* When Close says that the rate limit is used up, the next request waits. */
 static void client_note_rate_limit(struct close_client *client)
 {
     if (client->none_remain && client->reset_ms > 0 && client->reset_ms < LIMIT_WAIT_MOST_MS)
@@ -377,7 +381,7 @@ static void client_note_rate_limit(struct close_client *client)
 static enum close_result client_call(struct close_client *client, const char *method, const char *url, const char *body,
                                      struct close_answer *answer, struct error *why)
 {
-    struct course course = {.changes = strcmp(method, "POST") == 0};
+    struct attempts attempts = {.once = strcmp(method, "POST") == 0};
     enum close_result result = CLOSE_FAILED;
     for (;;) {
         CURLcode code = CURLE_OK;
@@ -388,8 +392,8 @@ static enum close_result client_call(struct close_client *client, const char *me
             return CLOSE_STOPPED;
         }
         client_note_rate_limit(client);
-        enum verdict verdict = client_judge_answer(client, &course, answer, code, &result, why);
-        if (verdict == VERDICT_END || !client_may_retry(client, &course, verdict, &result, why))
+        enum verdict verdict = client_judge_answer(client, &attempts, answer, code, &result, why);
+        if (verdict == VERDICT_END || !client_may_retry(client, &attempts, verdict, &result, why))
             return result;
     }
 }

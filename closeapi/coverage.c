@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- whose are they ---- */
+/* ---- which subscriptions are the source's ---- */
 
 static void add_subscription(struct coverage *coverage, const struct subscription *subscription)
 {
@@ -77,7 +77,7 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
     return coverage->count > 0;
 }
 
-/* Whether requests to this address bring the write key, which is enough where there is no signature key. */
+/* Whether requests to this URL carry the write key, which authenticates them where there is no signature key. */
 static bool brings_write_key(const char *url)
 {
     return strcasestr(url, "writeKey=") != NULL || strchr(url, '@') != NULL;
@@ -111,7 +111,7 @@ void coverage_keyless_words(const struct subscription *subscription, const struc
               subscription->id, source->name, subscription->id);
 }
 
-/* ---- events ---- */
+/* ---- which events they cover ---- */
 
 static int compare_names(const void *a, const void *b)
 {

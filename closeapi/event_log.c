@@ -1,4 +1,4 @@
-/* Reading the Event Log: see event_log.h. */
+/* The reader of the Event Log: see event_log.h. */
 #include "closeapi/event_log.h"
 
 #include <curl/curl.h>
@@ -12,7 +12,7 @@
 #include "base/log.h"
 
 #define PAGE 50
-#define MALFORMED 3 /* so often an answer that is none of the log's is asked for again */
+#define MALFORMED 3 /* attempts to get an answer that is a page of the log */
 
 /* ---- the request ---- */
 
@@ -31,7 +31,7 @@ static void path_add_parameter(struct buffer *path, const char *name, const char
     curl_free(escaped);
 }
 
-/* Close's dates are UTC without saying so. */
+/* Close's dates are in UTC, and have no time zone. */
 static void path_add_date(struct buffer *path, const char *name, int64_t us)
 {
     char date[DATE_PRINTED];
@@ -45,8 +45,8 @@ bool event_log_has_filter(const struct log_filter *filter)
     return filter->lead_id != NULL || (filter->object_type != NULL && filter->action != NULL);
 }
 
-/* The first page asks for the dates; those that follow for the cursor, with the other filters again. Close takes an
- * action only with a type, and a type alone only with a lead. */
+/* The first page is asked for by dates, the others by the cursor; the filter is repeated. Close accepts an action only
+ * with a type, and a type without an action only with a lead. */
 static bool event_log_write_path(const struct event_log *log, struct buffer *path)
 {
     char limit[32];
@@ -84,7 +84,7 @@ bool event_log_write_body(struct buffer *body, const struct log_event *event)
     return !body->failed;
 }
 
-/* An event without an id is known by its body, without the subscription. */
+/* An event without an id is identified by a hash of its body; without the subscription, as long as that is not set. */
 static bool identify_by_body(struct event_log *log, struct log_event *event)
 {
     struct parsed *parsed = NULL;
@@ -96,7 +96,8 @@ static bool identify_by_body(struct event_log *log, struct log_event *event)
     return parsed != NULL;
 }
 
-/* Whether a member has nothing in it: no value, or one without members (those that are null are in no tree). */
+/* Whether a member is missing, null, {} or []. An object whose members are all null, which a tree leaves out, is not
+ * empty: the text tells. */
 static bool is_member_empty(const struct json_element *event, const char *name)
 {
     struct json_object *value = json_object_object_get(event->tree, name);
@@ -131,23 +132,9 @@ static const struct subscription *event_log_subscription(const struct coverage *
     return NULL;
 }
 
-/* Notes what the event is. */
-static bool event_log_read_event(struct event_log *log, const struct json_element *element,
-                                 const struct event_head *head, struct log_event *event)
-{
-    *event = (struct log_event){.bytes = element->bytes,
-                                .length = element->length,
-                                .identity = head->identity,
-                                .usable = true,
-                                .empty = is_member_empty(element, "data") && is_member_empty(element, "previous_data")};
-    if (!head->identified && !identify_by_body(log, event))
-        return false;
-    event->subscription = event_log_subscription(log->coverage, head, element->tree);
-    return true;
-}
-
-/* Whether it is to be among the page's events. *below: it is older than what is read, and so are all that follow. */
-static bool is_event_in_range(const struct event_log *log, const struct event_head *head, bool usable, bool *below)
+/* Whether an event is in the time range and passes the filter. *below: set when it is older than the range, as all
+ * events that follow are. */
+static bool is_event_asked_for(const struct event_log *log, const struct event_head *head, bool usable, bool *below)
 {
     const struct log_filter *filter = &log->filter;
     int64_t updated_us = head->identity.updated_us;
@@ -172,39 +159,42 @@ static struct log_event *event_log_new_event(struct event_log *log)
     return &log->events[log->count++];
 }
 
-static bool event_log_add_event(struct event_log *log, const struct json_element *element, bool *below,
-                                struct error *why)
+/* Adds an element to the page's events, if it is asked for. Returns false when memory is out. */
+static bool event_log_add_event(struct event_log *log, const struct json_element *element, bool *below)
 {
     char quoted[LOG_QUOTED];
     struct event_head head;
     struct error reason = {0};
     bool usable = transform_read_head(element->tree, &head, &reason);
-    if (!is_event_in_range(log, &head, usable, below))
+    if (!is_event_asked_for(log, &head, usable, below))
         return true;
     struct log_event *event = event_log_new_event(log);
-    bool good = event != NULL;
-    if (good && usable)
-        good = event_log_read_event(log, element, &head, event);
-    else if (good) {
-        *event = (struct log_event){.usable = false};
+    if (event == NULL)
+        return false;
+    *event = (struct log_event){.bytes = element->bytes, .length = element->length, .usable = usable};
+    if (!usable) {
         log_write(LEVEL_WARN, "msg=event_of_the_log_unusable source=%s reason=%s", log->source->name,
                   log_quote(quoted, reason.text, strlen(reason.text)));
+        return true;
     }
-    if (!good)
-        error_set(why, "out of memory");
-    return good;
+    event->identity = head.identity;
+    event->empty = is_member_empty(element, "data") && is_member_empty(element, "previous_data");
+    if (!head.identified && !identify_by_body(log, event))
+        return false;
+    event->subscription = event_log_subscription(log->coverage, &head, element->tree);
+    return true;
 }
 
 /* ---- a page ---- */
 
-/* The events are taken one by one; only cursor_next is needed of the rest. */
+/* Of the members beside the list of events only cursor_next is needed. */
 static bool is_page_member_wanted(unsigned depth, const char *parent, const char *name)
 {
     (void)parent;
     return depth > 1 || strcmp(name, "cursor_next") == 0;
 }
 
-/* Takes what leads to the next page: null at the end. */
+/* Takes the cursor of the next page: null at the end. Returns false with the reason where the answer is no page. */
 static bool event_log_take_cursor(struct event_log *log, struct json_object *rest, bool below, struct error *why)
 {
     struct json_object *next;
@@ -228,30 +218,29 @@ static bool event_log_take_cursor(struct event_log *log, struct json_object *res
     return false;
 }
 
-/* Reads the answer's events. Returns false where it is none of the log's. */
+/* Reads the answer's events. Returns false with the reason where it is no page of the log. */
 static bool event_log_read_answer(struct event_log *log, struct error *why)
 {
     struct error reason = {0};
     struct json_element element;
-    bool below = false;
+    bool below = false, added = true;
     const struct buffer *text = &log->answer.body;
     struct json_list *list = json_list_new(text->data, text->length, "data", is_page_member_wanted);
-    enum json_step step = JSON_BROKEN;
+    enum json_step step = list != NULL ? JSON_ELEMENT : JSON_END;
     log->count = 0;
-    if (list == NULL)
-        error_set(&reason, "out of memory");
-    else
-        while ((step = json_list_next(list, &element, &reason)) == JSON_ELEMENT &&
-               event_log_add_event(log, &element, &below, why))
-            ;
+    while (list != NULL && added && (step = json_list_next(list, &element, &reason)) == JSON_ELEMENT)
+        added = event_log_add_event(log, &element, &below);
+    bool good = list != NULL && added && step == JSON_END;
     if (step == JSON_BROKEN)
         error_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);
-    bool good = step == JSON_END && event_log_take_cursor(log, json_list_rest(list), below, why);
+    else if (!good)
+        error_set(why, "out of memory");
+    good = good && event_log_take_cursor(log, json_list_rest(list), below, why);
     json_list_free(list);
     return good;
 }
 
-/* Whether Close refuses the cursor, and not the request as such. */
+/* Whether Close refused the cursor, and not the request as such. */
 static bool is_cursor_expired(const struct close_answer *answer, const char *cursor)
 {
     return cursor != NULL &&
@@ -282,7 +271,7 @@ enum log_result event_log_next(struct event_log *log, struct error *why)
     return result;
 }
 
-/* ---- its life ---- */
+/* ---- begin and end ---- */
 
 void event_log_begin(struct event_log *log, const struct log_filter *filter, int64_t from_us, int64_t to_us)
 {

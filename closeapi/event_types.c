@@ -1,4 +1,4 @@
-/* Expanding names of events: see event_types.h. */
+/* Event types: see event_types.h. */
 #include "closeapi/event_types.h"
 
 #include <fnmatch.h>
@@ -41,7 +41,7 @@ static bool choice_add(struct event_choice *choice, const struct event_type *typ
     return true;
 }
 
-/* Adds all that the pattern means. Returns how many it matched; -1: no memory. */
+/* Adds all documented types that the pattern matches. Returns how many it matched; -1: no memory. */
 static int choice_add_matching(struct event_choice *choice, const char *pattern)
 {
     int matched = 0;
@@ -63,7 +63,7 @@ static bool is_type_pattern(const char *word)
     return strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.*") == length && length < 120;
 }
 
-/* word belongs to choice->text and is taken apart there. */
+/* word is a part of choice->text, and may be split there. */
 static bool choice_take_word(struct event_choice *choice, char *word, struct error *why)
 {
     char *dot = strrchr(word, '.');

@@ -1,5 +1,5 @@
-/* Importing from the Event Log: see import.h. A window is read to its end, newest first; what of it is not known goes
- * to a spool, and from there, oldest first, into the queue. */
+/* Importing from the Event Log: see import.h. A window is read to its end, newest event first; events that are not
+ * known go to a spool, and from there, oldest first, into the queue. */
 #include "closeapi/import.h"
 
 #include <poll.h>
@@ -12,23 +12,23 @@
 #include "closeapi/spool.h"
 #include "queue/inspect.h"
 
-#define ANEW_MOST 5       /* so often a window is begun anew when its cursor expires */
-#define APPEND_MS 12000   /* for one append */
-#define FULL_WAIT_MS 5000 /* until a full queue is looked at again */
-#define STEP_EVENTS 200   /* that are appended */
+#define EXPIRED_MOST 5    /* cursors of a window: then the import has failed */
+#define APPEND_MS 12000   /* deadline of an append */
+#define FULL_WAIT_MS 5000 /* between attempts to append to a full queue */
+#define STEP_EVENTS 200   /* appended in one step */
 #define LARGE_BYTES ((size_t)100 * 1024)
 
 #define WAITING_PLACES ((size_t)1 << 18)
 #define WAITING_MOST (WAITING_PLACES / 2)
-#define LIST_EVENTS 500 /* of the queue, at once */
+#define LIST_EVENTS 500 /* read from the queue at once */
 #define LIST_BYTES ((size_t)8 << 20)
 
 #define MINUTE_US (INT64_C(60) * 1000000)
 #define HOUR_US (60 * MINUTE_US)
-#define MARGIN_US (5 * MINUTE_US) /* whose clock says when the hour is over? */
+#define MARGIN_US (5 * MINUTE_US) /* for clocks that differ */
 
-/* Windows are so long that few requests are wasted, and so short that not much is to be done again when one is cut
- * short: twice as long after one with few events, half as long after one with many. */
+/* A window should be long, so that few requests are wasted, and short, so that little is repeated when it is cut short:
+ * the next one is twice as long after one with few events, and half as long after one with many. */
 #define SHORTEST_US MINUTE_US
 #define LONGEST_US (24 * HOUR_US)
 #define FEW 500
@@ -40,11 +40,12 @@ struct waiting_place {
     bool used;
 };
 
-/* The identities of what waits in the queue. */
+/* The identities of events that wait in the queue: a hash table of bounded size. Events beyond it are appended again,
+ * which does no harm: the forwarder finds duplicates. */
 struct waiting {
     struct waiting_place *places;
     size_t used;
-    uint64_t last_id; /* read up to here */
+    uint64_t last_id; /* of the event up to which the queue was read */
     struct events events;
 };
 
@@ -58,19 +59,19 @@ struct import {
     int64_t from_us, to_us, length_us; /* of the window */
     unsigned expired;                  /* cursors, in this window */
 
-    /* The log is read with the order's filter; where that is none and Close wants one, type by type. */
+    /* The log is read with the order's filter; if that is empty and Close demands one, type by type. */
     bool by_type;
     struct log_filter *types;
-    size_t type_count, type; /* the one in hand */
+    size_t type_count, type; /* type: the one that is being read */
 
     struct event_log log;
-    struct spool spool;     /* in order of twice the date, and one more where the data are missing */
+    struct spool spool;     /* order: twice the date, plus one where the event has no data */
     struct waiting waiting; /* unused where there is no queue */
     struct buffer body;
-    bool shown;         /* an event older than an hour had data: the key is an administrator's */
-    size_t largest;     /* event that is known; bytes */
+    bool shown;         /* an event older than an hour had data: the API key is an administrator's */
+    size_t largest;     /* bytes of the largest event that is known */
     int64_t now_us;     /* Close's clock, as the last page told it */
-    int64_t reached_us; /* all before is durable */
+    int64_t reached_us; /* all appends of events before this time are durable */
 };
 
 static bool import_no_memory(struct error *why)
@@ -79,8 +80,7 @@ static bool import_no_memory(struct error *why)
     return false;
 }
 
-/* ---- what waits in the queue: its identities, as a set of bounded size. Beyond it some are not known, and appending
- * them again does no harm: the forwarder knows duplicates. ---- */
+/* ---- what waits in the queue ---- */
 
 /* Keys are hashes: any of their bytes will do. */
 static struct waiting_place *find_place(const struct waiting *waiting, const unsigned char key[16])
@@ -107,7 +107,7 @@ static void waiting_add(struct waiting *waiting, const struct identity *identity
     }
 }
 
-/* Reads on to the queue's end. Returns false with the reason. */
+/* Adds what was appended to the queue since the last call. Returns false with the reason. */
 static bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct error *why)
 {
     for (;;) {
@@ -141,7 +141,7 @@ static bool is_event_known(const struct known *known, const struct identity *ide
            (known->dead && known->dead_us >= identity->updated_us);
 }
 
-/* Asks the queue what it remembers of these events; what waits in it, only where that matters. */
+/* Asks the queue what it remembers of these events; and what waits in it, unless all of them are remembered. */
 static bool look_up_known(struct import *import, const struct log_event *events, size_t count, struct known *found,
                           struct error *why)
 {
@@ -161,7 +161,7 @@ static bool look_up_known(struct import *import, const struct log_event *events,
     return good && (all_known || waiting_read_on(&import->waiting, import->order.queue, source, why));
 }
 
-/* The data of events older than an hour is for administrators only. */
+/* Whether the event's data is hidden: Close shows that of events older than an hour to administrators only. */
 static bool is_data_hidden(struct import *import, const struct log_event *event)
 {
     int64_t updated_us = event->identity.updated_us;
@@ -199,7 +199,7 @@ static bool spool_unknown_events(struct import *import, const struct log_event *
     return true;
 }
 
-/* Counts the page's events, and leaves in it those that are to be imported. */
+/* Counts the page's events, and keeps those that are to be imported. Returns how many these are. */
 static size_t count_page_events(struct import *import, struct log_event *events, size_t count)
 {
     size_t left = 0;
@@ -233,7 +233,7 @@ static enum import_result import_take_page(struct import *import, struct error *
 
 /* ---- reading a window ---- */
 
-/* Adds a type to those that the log is read by, each once, if it is asked for. */
+/* Adds an event type to those by which the log is read, once, if it passes the order's filter. */
 static bool import_add_type(struct import *import, const char *type, const char *action)
 {
     const struct log_filter *asked = &import->order.filter;
@@ -279,7 +279,8 @@ static bool import_add_all_types(struct import *import)
     return true;
 }
 
-/* Goes on to the next type, if there is one. Each is a run of its own in the spool, so that all come out in order. */
+/* Begins to read a type, if there is one of that index. Each type is a run of its own in the spool, which merges them.
+ */
 static bool import_begin_type(struct import *import, size_t type, bool *more, struct error *why)
 {
     import->type = type;
@@ -290,7 +291,7 @@ static bool import_begin_type(struct import *import, size_t type, bool *more, st
     return spool_begin_run(&import->spool) || import_no_memory(why);
 }
 
-/* Begins to read the window, also anew. */
+/* Begins to read the window; also anew, when its cursor has expired. */
 static enum import_result import_begin_reading(struct import *import, struct error *why)
 {
     bool more = true;
@@ -306,7 +307,7 @@ static enum import_result import_begin_reading(struct import *import, struct err
     return IMPORT_STEP;
 }
 
-/* Close has refused the request for want of a filter. */
+/* Close demands a filter: reads the window type by type, as all that follow. */
 static enum import_result import_begin_by_type(struct import *import, struct error *why)
 {
     log_write(LEVEL_INFO, "msg=log_wants_a_filter source=%s", import->order.source->name);
@@ -327,14 +328,13 @@ static enum import_result import_read_page(struct import *import, struct error *
         import->phase = more ? READING : APPENDING;
         return IMPORT_STEP;
     case LOG_EXPIRED:
-        return ++import->expired < ANEW_MOST ? import_begin_reading(import, why) : IMPORT_FAILED;
+        return ++import->expired < EXPIRED_MOST ? import_begin_reading(import, why) : IMPORT_FAILED;
     case LOG_STOPPED:
         return IMPORT_STOPPED;
     case LOG_FAILED:
         break;
     }
-    if (!import->by_type && import->counts.pages == import->at_start.pages && why->kind == ERROR_REJECTED &&
-        !event_log_has_filter(&import->order.filter))
+    if (!import->by_type && why->kind == ERROR_REJECTED && !event_log_has_filter(&import->order.filter))
         return import_begin_by_type(import, why);
     return IMPORT_FAILED;
 }
@@ -347,7 +347,7 @@ static bool import_stopped_within(const struct import *import, int ms)
     return poll(&stop, 1, ms) > 0;
 }
 
-/* Appends until it is durable. A full queue is waited for: what is in it is being delivered. */
+/* Appends the event, durably. Waits while the queue is full, until enough of it is delivered. */
 static enum import_result import_append_event(struct import *import, struct error *why)
 {
     bool said = false;
@@ -383,7 +383,7 @@ static enum import_result import_end_window(struct import *import)
     return IMPORT_WINDOW;
 }
 
-/* Appends some of what is in the spool. */
+/* Appends some of the events in the spool. */
 static enum import_result import_append_events(struct import *import, struct error *why)
 {
     int64_t order;

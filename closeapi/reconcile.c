@@ -1,4 +1,4 @@
-/* Reconciling: what the webhook did not bring, the Event Log does. One run, from its lock to its report. */
+/* A run of reconciling: events that did not come by webhook are imported from the Event Log. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "closeapi/reconcile_private.h"
 
-/* Whether the word stands in the text, between blanks. */
+/* Whether a word is in a list whose words are separated by blanks. */
 static bool list_has_word(const char *text, const char *word, size_t length)
 {
     for (const char *at = text; (at = strchr(at, word[0])) != NULL; at++) {
@@ -20,7 +20,7 @@ static bool list_has_word(const char *text, const char *word, size_t length)
     return false;
 }
 
-/* Whether all of these events are among those; "" is all there are. */
+/* Whether all of these event types are among those; "" stands for all that there are. */
 static bool is_list_within(const char *these, const char *those)
 {
     if (those[0] == '\0' || these[0] == '\0')
@@ -33,7 +33,7 @@ static bool is_list_within(const char *these, const char *those)
     return true;
 }
 
-/* Notes which events are covered now. Returns false when memory is out. */
+/* Notes which event types are covered now. Returns false when memory is out. */
 static bool reconcile_set_types(struct reconcile_run *run)
 {
     struct buffer types = {0};
@@ -45,7 +45,7 @@ static bool reconcile_set_types(struct reconcile_run *run)
         error_set(run->why, "out of memory");
         return false;
     }
-    /* what is new is complete only from now on; what is gone makes the claim no less true */
+    /* events of a new type are complete only from now on; a type that is gone leaves the claim true */
     if (run->state.types != NULL && run->state.until_ms > 0 && !is_list_within(types.data, run->state.types)) {
         log_write(LEVEL_INFO, "msg=more_is_covered source=%s", run->source->name);
         run->state.since_ms = run->state.until_ms;
@@ -57,7 +57,7 @@ static bool reconcile_set_types(struct reconcile_run *run)
 
 /* ---- the subscriptions: a paused one looks like no traffic, so it is logged at ERROR ---- */
 
-/* Notes what somebody must look at; the first of a run stays. */
+/* Logs what somebody must look at, and notes it in the state, unless something else was noted in this run. */
 static void reconcile_note_trouble(struct reconcile_run *run, const char *happening,
                                    const struct subscription *subscription, const char *words)
 {
@@ -74,7 +74,7 @@ static void reconcile_note_trouble(struct reconcile_run *run, const char *happen
                  subscription->pause_reason[0] != '\0' ? ")" : "", words);
 }
 
-/* Activates a subscription that Close has paused, where the operator wants that. */
+/* Activates a subscription that Close has paused, if auto_resume = yes. Returns whether it is active now. */
 static bool reconcile_resume_subscription(struct reconcile_run *run, const struct subscription *subscription)
 {
     struct error why;
@@ -90,7 +90,7 @@ static bool reconcile_resume_subscription(struct reconcile_run *run, const struc
     return true;
 }
 
-/* Close's words for it are not documented: those that can only mean one thing count. */
+/* The values of health_status are not documented: those count that can only mean one thing. */
 static bool is_subscription_healthy(const struct subscription *subscription)
 {
     static const char *const bad[] = {"unhealthy", "fail", "error", "degraded", "critical"};
@@ -124,7 +124,7 @@ static void reconcile_watch_subscription(struct reconcile_run *run, const struct
     }
 }
 
-/* What it sends is refused; its events are fetched here, later. */
+/* Deliveries of a subscription without a key are refused; its events come by reconciling, later. */
 static void reconcile_report_missing_key(struct reconcile_run *run, const struct subscription *keyless)
 {
     struct error words = {0};

@@ -1,4 +1,4 @@
-/* Reconciling: what of the Event Log is read, and what is claimed to be complete after it. */
+/* A run of reconciling: which part of the Event Log is read, and until when it is complete then. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,13 +9,13 @@
 
 #define MINUTE_MS INT64_C(60000)
 #define DAY_MS (24 * 60 * MINUTE_MS)
-#define OVERLAP_MS (10 * MINUTE_MS)  /* read again each time */
-#define UNSETTLED_MS (5 * MINUTE_MS) /* Close still edits what is younger */
-#define SECOND_MS DAY_MS             /* after this time it is read a second time */
+#define OVERLAP_MS (10 * MINUTE_MS)  /* is read again in each run */
+#define UNSETTLED_MS (5 * MINUTE_MS) /* younger events are not read: Close still changes them */
+#define SECOND_MS DAY_MS             /* older events are read a second time */
 #define BEYOND_MS (EVENT_LOG_DAYS * DAY_MS)
 #define CLOCK_MS 5000
 
-/* The creation of the oldest subscription whose key we hold; 0: unknown. */
+/* The creation of the oldest subscription whose key is held here; 0: unknown. */
 static int64_t oldest_subscription_ms(const struct reconcile_run *run)
 {
     int64_t first = 0;
@@ -27,7 +27,8 @@ static int64_t oldest_subscription_ms(const struct reconcile_run *run)
     return first;
 }
 
-/* Where the reading begins; also begins the claim, where there is none yet or Close has forgotten its end. */
+/* Returns from when the log is to be read. Also sets the claim, if there is none yet, or Close does not keep events of
+ * its end any more. */
 static int64_t reconcile_choose_start(struct reconcile_run *run)
 {
     int64_t oldest = run->now_ms - BEYOND_MS;
@@ -51,13 +52,13 @@ static int64_t reconcile_choose_start(struct reconcile_run *run)
     int64_t start = run->state.until_ms - OVERLAP_MS;
     start = start > run->state.since_ms ? start : run->state.since_ms;
     if (run->options->from_us > 0)
-        return run->state.until_ms; /* that very time */
+        return run->state.until_ms; /* the operator's time, to which setback_from has set it */
     if (run->state.again_ms > 0 && run->state.again_ms < start)
         start = run->state.again_ms > oldest ? run->state.again_ms : oldest;
     return start > run->state.floor_ms ? start : run->state.floor_ms;
 }
 
-/* Counts what the webhook missed in this window, and why. */
+/* Counts the window's events that did not come by webhook, and why. */
 static void reconcile_count_missed(struct reconcile_run *run, const struct import_counts *counts)
 {
     uint64_t hidden = counts->hidden - run->before.hidden;
@@ -81,10 +82,10 @@ static void reconcile_count_missed(struct reconcile_run *run, const struct impor
                                     : "not_delivered");
 }
 
-/* Moves the claim on to the end of a window, and notes it. Returns false with the reason. */
+/* Extends the claim to the end of a window, and writes the state. Returns false with the reason. */
 static bool reconcile_note_window(struct reconcile_run *run, const struct import_counts *counts, int64_t until_ms)
 {
-    if (run->any_loss && !run->second) /* it is not the webhook that missed it */
+    if (run->any_loss && !run->second) /* these events may have come by webhook, and are lost since */
         log_write(LEVEL_INFO, "msg=fetched_after_loss source=%s events=%llu", run->source->name,
                   (unsigned long long)(counts->fresh - run->before.fresh));
     else
@@ -98,7 +99,7 @@ static bool reconcile_note_window(struct reconcile_run *run, const struct import
     else if (until_ms > run->state.until_ms)
         run->state.until_ms = until_ms;
     if (hole && !run->on_hold && until_ms > run->state.since_ms)
-        run->state.since_ms = until_ms; /* what came before is not complete */
+        run->state.since_ms = until_ms; /* without the hidden events the time before is not complete */
     return completeness_write(run->directory, &run->state, run->why);
 }
 
@@ -132,12 +133,12 @@ static enum import_result reconcile_import(struct reconcile_run *run, int64_t fr
     return result;
 }
 
-/* What was read a day ago is read again: Close may have shown something late. */
+/* Reads again what was read a day ago: some events appear in the log late. */
 static enum import_result reconcile_import_again(struct reconcile_run *run)
 {
     int64_t to = run->now_ms - SECOND_MS;
     to = to < run->state.until_ms ? to : run->state.until_ms;
-    /* what was delivered a day ago must still be known */
+    /* identities of what was delivered a day ago must still be remembered */
     if (to <= run->state.verified_ms || run->config->dedupe_window_ms < 2 * SECOND_MS)
         return IMPORT_DONE;
     int64_t from = run->state.verified_ms - OVERLAP_MS;
@@ -158,7 +159,8 @@ enum import_result reconcile_read_log(struct reconcile_run *run)
     return result == IMPORT_DONE ? reconcile_import_again(run) : result;
 }
 
-/* ---- a loss of events: the claim falls first, durably; then what is gone is fetched, if that counts nothing twice;
+/* ---- a loss of events: the claim is set back first, durably; then what is gone is read again, if nothing is counted
+ * twice by that;
  * when all of it is there the loss is forgotten ---- */
 
 static void reconcile_log_setback(const struct reconcile_run *run)
@@ -172,14 +174,14 @@ static void reconcile_log_setback(const struct reconcile_run *run)
               log_quote(quoted, run->loss.words, strlen(run->loss.words)), advice);
 }
 
-/* Close tells its time in whole seconds: what is less than some of them is no difference. */
+/* How much Close's clock is ahead. Its time comes in whole seconds: less than some of them is no difference. */
 static int64_t clock_difference_ms(int64_t now_ms)
 {
     int64_t ahead = now_ms - clock_unix_ms();
     return ahead > -CLOCK_MS && ahead < CLOCK_MS ? 0 : ahead;
 }
 
-/* The operator's time. */
+/* The operator has named a time from which all is to be read. */
 static void reconcile_take_from(struct reconcile_run *run)
 {
     int64_t from = run->options->from_us / 1000;
@@ -207,7 +209,7 @@ bool reconcile_take_loss(struct reconcile_run *run)
     return completeness_write(run->directory, &run->state, run->why);
 }
 
-/* Whether it is still the one that this run has taken into account. */
+/* Whether the loss that is noted now is still the one that this run has applied. */
 static bool reconcile_is_same_loss(const struct reconcile_run *run, bool *same, struct error *why)
 {
     struct loss now;

@@ -1,4 +1,4 @@
-/* The thread that reconciles, and what cron does in its place: see reconciler.h. */
+/* The reconciler's thread, and the same for cron: see closeapi.h. */
 #include "closeapi/closeapi.h"
 
 #include <errno.h>
@@ -14,13 +14,13 @@
 #include "base/log.h"
 
 #define PATIENCE_MS 60000
-#define BUSY_MS 60000        /* until it is looked again whether another process has done it */
-#define BUSY_LONG_MS 1800000 /* then it is said who has been at it for so long */
-#define LATEST_MS 900000     /* the calendar's clock may jump: look at it so often */
+#define BUSY_MS 60000        /* between looks whether another process has finished */
+#define BUSY_LONG_MS 1800000 /* after which it is logged that another process takes so long */
+#define LATEST_MS 900000     /* the longest sleep, for the calendar's clock may jump */
 
 struct reconciler {
     const struct config *config;
-    moment said_busy; /* when it was said last that another process is at it; 0: never */
+    moment said_busy; /* when a busy process was logged last; 0: never */
     pthread_t thread;
     int stop_fd;
     pthread_mutex_t lock;
@@ -37,7 +37,7 @@ bool reconciler_is_wanted(const struct config *config)
     return false;
 }
 
-/* Reconciles one, with a queue of its own: nobody else may use it meanwhile. */
+/* Reconciles a source, with a queue that is opened for this thread alone. */
 static enum reconcile_result reconciler_run_one(const struct config *config, const struct source *source, int stop_fd,
                                                 bool silent, struct error *why)
 {
@@ -54,7 +54,7 @@ static enum reconcile_result reconciler_run_one(const struct config *config, con
     return result;
 }
 
-/* Another process is at it. That is as it should be, unless it was stopped or takes very long. */
+/* Another process reconciles the source. That is logged only if that process is suspended or takes very long. */
 static void reconciler_log_busy(struct reconciler *reconciler, const struct source *source, int64_t due,
                                 const struct error *why)
 {
@@ -69,7 +69,7 @@ static void reconciler_log_busy(struct reconciler *reconciler, const struct sour
     log_write(LEVEL_WARN, "msg=not_reconciled source=%s reason=\"%s\"", source->name, stopped ? words.text : why->text);
 }
 
-/* Does what is due. Returns after how many milliseconds to look again. */
+/* Reconciles all sources that are due. Returns after how many milliseconds to look again. */
 static int64_t reconciler_run_due(struct reconciler *reconciler)
 {
     int64_t next = LATEST_MS;
@@ -87,7 +87,7 @@ static int64_t reconciler_run_due(struct reconciler *reconciler)
             if (result == RECONCILE_BUSY)
                 reconciler_log_busy(reconciler, source, due, &why);
             due = closeapi_due(reconciler->config, source);
-            if (result == RECONCILE_BUSY || due <= clock_unix_ms()) /* it could not even be noted */
+            if (result == RECONCILE_BUSY || due <= clock_unix_ms()) /* the state could not be written */
                 due = clock_unix_ms() + BUSY_MS;
         }
         int64_t left = due - clock_unix_ms();

@@ -1,4 +1,4 @@
-/* Events on disk, turned round: see spool.h. A run is read from its end. */
+/* The spool: see spool.h. A run is written forwards and read backwards. */
 #include "closeapi/spool.h"
 
 #include <errno.h>
@@ -37,7 +37,7 @@ bool spool_open(struct spool *spool, const char *directory, struct error *why)
         spool->fd = mkostemp(path, O_CLOEXEC);
     if (spool->fd < 0)
         return spool_failed("make", why);
-    if (path[0] != '\0') /* not every file system has files without a name */
+    if (path[0] != '\0') /* O_TMPFILE is not supported everywhere */
         unlink(path);
     if (spool_begin_run(spool))
         return true;
@@ -130,7 +130,7 @@ void spool_clear(struct spool *spool)
     spool->run_count = 1;
     spool->runs[0] = (struct spool_run){.begin = 0, .end = 0};
     if (ftruncate(spool->fd, 0) != 0)
-        spool->runs[0].end = 0; /* it is written over */
+        spool->runs[0].end = 0; /* the old bytes are overwritten */
 }
 
 void spool_close(struct spool *spool)

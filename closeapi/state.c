@@ -1,4 +1,4 @@
-/* Reading and writing what reconciling remembers, and telling it to others. */
+/* The state of reconciling: its file, what a loss of events does to it, what others may know of it. */
 #include "closeapi/state.h"
 
 #include <dirent.h>
@@ -14,13 +14,13 @@
 #define FILE_NAME "reconcile"
 #define TYPES_MOST 32768 /* bytes */
 
-/* Close tries for 72 hours to deliver an event: what was received at a time may bear a date that much older. */
+/* Close retries a delivery for 72 hours: an event may be dated that much earlier than it was received. */
 #define LATE_MS (INT64_C(73) * 3600 * 1000)
 
 struct field {
     const char *name;
     size_t offset;
-    int64_t unit; /* of the number in the file: so many make one of the member */
+    int64_t unit; /* so many of the number in the file make one of the member */
 };
 
 /* All members are 64 bits wide. */
@@ -100,7 +100,7 @@ void completeness_free(struct completeness *completeness)
     completeness->types = NULL;
 }
 
-/* ---- how far the claim falls with a loss of events ---- */
+/* ---- how far the claim is set back by a loss of events ---- */
 
 static int64_t min_ms(int64_t a, int64_t b)
 {
@@ -112,7 +112,7 @@ static int64_t max_ms(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* Only identities are lost. */
+/* Only identities are lost, and no event. */
 static bool is_no_event_gone(const struct loss *loss)
 {
     return loss->from_ms >= loss->until_ms;
@@ -123,7 +123,7 @@ bool setback_is_fetched(const struct loss *loss)
     return loss->identities_kept || loss->mark_ms > 0 || is_no_event_gone(loss);
 }
 
-/* Nothing before is claimed any more. */
+/* Drops the claim for all that is before. */
 static void setback_begin_claim(struct completeness *state, int64_t ms)
 {
     state->since_ms = state->until_ms = state->verified_ms = ms;
@@ -149,11 +149,11 @@ bool setback_apply(struct completeness *state, const struct loss *loss, const st
         state->ahead_ms = max_ms(state->ahead_ms, floor_ms);
         return true;
     }
-    /* what lies between cannot be read again; and without a claim reading would begin a day before */
+    /* the gap up to the floor cannot be read again; and without a claim the next run would begin a day before now */
     bool anew = claimed ? state->until_ms < floor_ms : !loss->identities_kept;
     if (anew)
         setback_begin_claim(state, floor_ms);
-    else if (gone_ms > 0 && gone_ms < state->since_ms) /* it was gone before the claim began: fetched all the same */
+    else if (gone_ms > 0 && gone_ms < state->since_ms) /* lost before the claim began: read again all the same */
         state->again_ms = max_ms(gone_ms, floor_ms);
     return true;
 }
@@ -170,7 +170,7 @@ void setback_from(struct completeness *state, int64_t from_ms)
     state->again_ms = state->ahead_ms = 0;
 }
 
-/* To the second, as the commands read it. */
+/* To the second, in the form that the commands' options take. */
 static const char *print_second(int64_t ms, char out[static DATE_PRINTED])
 {
     date_print(ms * 1000, DATE_MILLISECONDS, out);
@@ -193,7 +193,7 @@ void setback_advise(const struct loss *loss, const char *source, char *out, size
 
 /* ---- what others may know ---- */
 
-/* Only looks: makes no directory. */
+/* Does not make the source's directory. */
 static bool state_read_of_source(const struct config *config, const struct source *source, struct completeness *state,
                                  struct error *why)
 {
@@ -205,7 +205,7 @@ static bool state_read_of_source(const struct config *config, const struct sourc
     return completeness_read(directory, state, why);
 }
 
-/* A loss that no run has seen yet has set the claim back all the same. Returns false with the reason. */
+/* Applies a loss of events that no run has applied yet. Returns false with the reason. */
 static bool state_apply_loss(const struct config *config, const struct source *source, struct completeness *state,
                              struct error *why)
 {
@@ -272,7 +272,7 @@ const char *completeness_words(const struct completeness *completeness, char out
     return out;
 }
 
-/* What is read again must be known again: else it would be sent twice. */
+/* Events that are read again in the next run must still be remembered: else they would be sent twice. */
 #define REMEMBERED_MS (INT64_C(2) * 3600 * 1000)
 
 bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct error *why)
@@ -293,8 +293,8 @@ bool closeapi_can_reconcile(const struct config *config, const struct source *so
     return fault == NULL;
 }
 
-/* What was delivered under a name that is not configured any more is not known under another one: a first reading of
- * the log would send it again. */
+/* What was delivered under a source's old name is not known under its new one: a first run under that would send it
+ * again. */
 bool closeapi_left_over(const struct config *config, char name[static 256])
 {
     char path[SMALL_PATH], file[SMALL_PATH + 300];
@@ -321,13 +321,13 @@ int64_t closeapi_due(const struct config *config, const struct source *source)
     if (source->reconcile_interval_ms == 0 || !closeapi_can_reconcile(config, source, NULL))
         return INT64_MAX;
     if (!state_read_of_source(config, source, &state, &why))
-        return clock_unix_ms(); /* whoever tries will say why it cannot be read */
+        return clock_unix_ms(); /* the run will report why the state cannot be read */
     int64_t last = state.last_run_ms;
     char name[256];
     bool is_first = state.until_ms == 0;
     completeness_free(&state);
     if (is_first && closeapi_left_over(config, name))
         return clock_unix_ms() + source->reconcile_interval_ms;
-    /* a clock that was ahead must not keep us waiting */
+    /* a last run in the future, by a clock that was ahead, must not delay this one */
     return last > clock_unix_ms() ? clock_unix_ms() : last + source->reconcile_interval_ms;
 }

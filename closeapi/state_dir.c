@@ -1,4 +1,4 @@
-/* Where the Close side keeps what it knows: a directory for each source. */
+/* The directory STATE_DIR/closeapi/SOURCE: made, locked, moved to another name. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 #include "config/signed.h"
 #include "queue/loss.h"
 
-#define LOOK_MS 50 /* between tries for a lock: its end is not told */
+#define LOOK_MS 50 /* between attempts to take a lock */
 #define LOCK_WAIT_MS 10000
 
 bool closeapi_directory(const struct config *config, const struct source *source, char out[static 4096],
@@ -40,7 +40,7 @@ bool closeapi_directory(const struct config *config, const struct source *source
     return small_directory(made, parent, slash + 1, why) && small_directory(out, config->state_dir, name, why);
 }
 
-/* Says who has the lock. */
+/* Writes which process holds the lock, and what to do. */
 static void describe_lock_holder(const char *path, struct error *why)
 {
     struct lock_holder holder = lock_find_holder(path);
@@ -114,15 +114,15 @@ bool closeapi_paused_by_us(const char *directory, const char *id)
     return access(path, F_OK) == 0;
 }
 
-/* ---- a source that was renamed. A file gets its second name before it loses its first one, so that nothing is gone at
- * any moment, and never the name of one that is there. ---- */
+/* ---- moving it to another name. A file gets its second name before it loses the first, so that it is there at any
+ * moment; it never takes the place of another. ---- */
 
 static void directory_of_name(char out[static SMALL_PATH], const struct config *config, const char *from)
 {
     snprintf(out, SMALL_PATH, "%.3800s/closeapi/%.200s", config->state_dir, from);
 }
 
-/* Locks, half-written files and temporary ones stay behind. */
+/* Locks, half-written files and temporary files are left behind. */
 static bool is_file_moved(const char *name)
 {
     const char *dot = strrchr(name, '.');
@@ -173,7 +173,7 @@ static bool is_same_file(const char *a, const char *b)
            first.st_ino == second.st_ino;
 }
 
-/* Some file systems have no hard links: there a look before must do, under the locks. */
+/* Where the file system has no hard links, a check under the locks that the new name is free must do. */
 static bool link_or_rename(const char *from, const char *to)
 {
     if (link(from, to) == 0 || errno == EEXIST)
@@ -218,7 +218,7 @@ static bool move_files(const char *from_directory, const char *to_directory, con
     return good && small_directory_sync(to_directory, why) && small_directory_sync(from_directory, why);
 }
 
-/* Under the locks of both, so that no reconciling and no subscribing is half-way. */
+/* Under all locks of both names, so that no run and no subscribe is half-way. */
 static bool move_directory(const struct config *config, const char *from, const struct source *to,
                            struct closeapi_moved *moved, struct error *why)
 {
@@ -265,7 +265,7 @@ static bool move_keys(const struct config *config, const char *from, const struc
     return good;
 }
 
-/* A stretch of time in which events may be gone is the new source's now. */
+/* A loss of events that is noted for the old name is noted for the new one. */
 static bool move_loss(const char *state_dir, const char *from, const char *to, struct error *why)
 {
     struct loss loss;

@@ -1,5 +1,5 @@
-/* Making a subscription: see subscribe.h. Before Close is asked, a note says what is about to be made; it goes when the
- * key is safe. Who finds the note finds in Close what is without a key. */
+/* Making a subscription: see subscribe.h. Before Close is asked to create one, a note of it is written; it is removed
+ * when the signature key is safe. Whoever finds a note looks in Close for subscriptions whose key nobody has. */
 #include "closeapi/subscribe.h"
 
 #include <signal.h>
@@ -16,10 +16,10 @@
 #define PENDING "pending"   /* the note of a subscription that is about to be made */
 #define ROTATING "rotating" /* the note of a rotation that is not over */
 #define TRIES 3
-#define STALE_MS 3600000 /* what stands in Close so long after may be somebody's who has its key */
-#define LATE_MS 2000     /* a request whose answer was lost may take effect a little later */
+#define STALE_MS 3600000 /* older notes: somebody else may have the key of what is in Close by now */
+#define LATE_MS 2000     /* until a request whose answer was lost has taken effect */
 
-/* Whether the id stands in the note's list of those that were there before. */
+/* Whether the id is in the note's list of subscriptions that existed before. */
 static bool note_lists_id(const char *note, const char *id)
 {
     char before[SUBSCRIPTIONS_MOST * (KEYRING_ID + 1) + 1];
@@ -32,7 +32,7 @@ static bool note_lists_id(const char *note, const char *id)
     return false;
 }
 
-/* Writes the note; its size makes sure that there is room for the key. */
+/* Writes the note. It is padded, so that there is room for the key on the disk when the note is gone. */
 static bool pending_note_write(const struct subscribing *work, const char *url, struct error *why)
 {
     char text[12000];
@@ -55,14 +55,14 @@ static bool is_key_of_anyone(const struct subscribing *work, const char *id)
     struct keyring held;
     bool found = false;
     if (!keyring_read(work->config->state_dir, &held, NULL))
-        return true; /* rather too many are left alone than one removed that is in use */
+        return true; /* rather leave too many alone than remove one that is in use */
     for (size_t i = 0; i < held.count; i++)
         found = found || strcmp(held.at[i].subscription, id) == 0;
     keyring_free(&held);
     return found;
 }
 
-/* Keeps the key of a subscription that shows it. */
+/* Stores the signature key of a subscription in which Close shows it. */
 static bool subscribe_store_key(const struct subscribing *work, const struct subscription *subscription,
                                 int64_t date_ms, const char *url, struct error *why)
 {
@@ -72,8 +72,9 @@ static bool subscribe_store_key(const struct subscribing *work, const struct sub
     return keyring_store(work->config->state_dir, &key, subscription->signature_key, url, why);
 }
 
-/* Sees to all in the list that the note is about and whose key is not held: takes the key over where Close shows it,
- * else removes it. taken: where the id of one whose key was taken over goes; NULL: none is to be taken over. */
+/* Of all subscriptions in the list that the note is about and whose key is not held here: stores the key where Close
+ * shows it, else removes the subscription. taken: gets the id of one whose key was stored; NULL: all are to be removed.
+ */
 static enum close_result subscribe_sweep(const struct subscribing *work, const struct subscriptions *list,
                                          const char *note, char *taken, bool *changed, struct error *why)
 {
@@ -109,7 +110,7 @@ static enum close_result subscribe_sweep(const struct subscribing *work, const s
     return result;
 }
 
-/* Sweeps what the note is about, and ends it. */
+/* Does that for the note, if there is one, and removes the note. */
 static enum close_result subscribe_clear_note(const struct subscribing *work, char *taken, bool *changed,
                                               struct error *why)
 {
@@ -126,7 +127,8 @@ static enum close_result subscribe_clear_note(const struct subscribing *work, ch
     return result;
 }
 
-/* Whether a subscription that is noted to have a key (signed.h) is in Close still, or its key held. */
+/* Whether a subscription that has a mark of a signed delivery (config/signed.h) still exists in Close, or its key is
+ * held here. */
 static bool is_subscription_there(const void *context, const char *id)
 {
     const struct subscribing *work = context;
@@ -143,9 +145,9 @@ enum close_result subscribe_recover(const struct subscribing *work, bool *change
     return result;
 }
 
-/* ---- making one ---- */
+/* ---- creating one ---- */
 
-/* The answer was lost: looks for what was made. id is set when its key could be taken over. */
+/* The answer was lost: looks in Close for what was created. id is set when its key could be stored. */
 static enum close_result subscribe_find_made(const struct subscribing *work, char id[static KEYRING_ID],
                                              int64_t *created_ms, struct error *why)
 {
@@ -166,7 +168,7 @@ static enum close_result subscribe_find_made(const struct subscribing *work, cha
     return result;
 }
 
-/* Close has made it: keeps the key, or removes what nobody could use. */
+/* Close has created it: stores the key, or removes the subscription, which nobody could use without. */
 static enum close_result subscribe_keep_made(const struct subscribing *work, const struct subscriptions *made,
                                              const char *url, char id[static KEYRING_ID], int64_t *created_ms,
                                              struct error *why)
@@ -188,7 +190,7 @@ static enum close_result subscribe_keep_made(const struct subscribing *work, con
     return result == CLOSE_DONE ? CLOSE_REFUSED : CLOSE_INDETERMINATE;
 }
 
-/* Removes what may have been made twice, where an answer was lost, and the note. */
+/* Removes subscriptions that may have been created twice when an answer was lost, and the note. */
 static enum close_result subscribe_tidy_up(const struct subscribing *work, struct error *why)
 {
     struct subscriptions list;
@@ -254,7 +256,7 @@ enum close_result subscribe_create(const struct subscribing *work, const char *b
     return result;
 }
 
-/* ---- the rest of a rotation: the old subscription goes when nothing depends on it any more ---- */
+/* ---- the end of a rotation: the old subscription is removed when nothing depends on it any more ---- */
 
 bool rotation_read(const char *directory, struct rotation *rotation)
 {

@@ -45,7 +45,7 @@ static bool subscriptions_add(struct subscriptions *list, struct json_object *js
     return true;
 }
 
-/* Takes the document over. */
+/* Takes over the ownership of the document. */
 static bool subscriptions_keep_document(struct subscriptions *list, struct json_document *document, struct error *why)
 {
     struct json_document *more = realloc(list->documents, (list->documents_count + 1) * sizeof *more);
@@ -110,7 +110,7 @@ enum close_result subscriptions_list(struct close_client *client, struct subscri
     return result;
 }
 
-/* A call that answers with one subscription. */
+/* Sends a request whose answer is one subscription. */
 static enum close_result subscriptions_call_one(struct close_client *client, const char *method, const char *path,
                                                 const char *body, struct subscriptions *list, struct error *why)
 {
@@ -125,7 +125,7 @@ static enum close_result subscriptions_call_one(struct close_client *client, con
     }
     list->date_ms = answer.date_ms;
     if (answer.body.data != NULL)
-        explicit_bzero(answer.body.data, answer.body.capacity); /* there may be a key in it */
+        explicit_bzero(answer.body.data, answer.body.capacity); /* it may hold a signature key */
     close_answer_free(&answer);
     return result;
 }
@@ -199,7 +199,7 @@ bool subscription_is_paused(const struct subscription *subscription)
     return subscription->status[0] != '\0' && strcmp(subscription->status, "active") != 0;
 }
 
-/* The URL without query, fragment and slashes at its end, with its port. NULL: it is none. The caller frees with
+/* The URL without query, fragment and trailing slashes, with its port. NULL: the text is no URL. The caller frees with
  * curl_free. */
 static char *url_address(const char *text)
 {
@@ -227,7 +227,7 @@ bool subscription_same_url(const char *a, const char *b)
     return same;
 }
 
-/* ---- the body that makes one ---- */
+/* ---- the body of the request that creates one ---- */
 
 static void write_json_string(struct buffer *out, const char *text)
 {
