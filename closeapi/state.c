@@ -2,6 +2,7 @@
 #include "closeapi/state.h"
 
 #include <dirent.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,8 +72,7 @@ bool completeness_write(const char *directory, const struct completeness *state,
     struct completeness copy = *state;
     char line[700];
     for (size_t i = 0; i < FIELDS; i++) {
-        snprintf(line, sizeof line, "%s = %lld\n", fields[i].name,
-                 (long long)(*state_field(&copy, i) * fields[i].unit));
+        snprintf(line, sizeof line, "%s = %" PRId64 "\n", fields[i].name, *state_field(&copy, i) * fields[i].unit);
         buffer_text(&text, line);
     }
     snprintf(line, sizeof line, "paused = %d\ntrouble = ", state->paused);
