@@ -2,12 +2,12 @@
  * itself, which JSON_DEPTH_MAX bounds. */
 #include "base/json_reader.h"
 
+#include "base/json_scan.h"
+#include "base/json_tree.h"
+
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/json_scan.h"
-#include "base/json_tree.h"
 
 struct reader {
     struct json_scan scan;

@@ -1,17 +1,16 @@
 /* Backfills: see closeapi.h. The progress of a run stands in a file that is named after a hash of the options, so that
  * a run with the same options goes on there. */
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/times.h"
 #include "closeapi/closeapi.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/dates.h"
-#include "base/files.h"
-#include "base/log.h"
 
 #define SECOND_US INT64_C(1000000)
 #define BEYOND_US (EVENT_LOG_DAYS * INT64_C(86400) * SECOND_US)
@@ -31,39 +30,10 @@ struct backfill {
 
 /* ---- times ---- */
 
-/* 7d, 12h, 30m, 45s: before now. */
-static bool backfill_read_ago(const char *text, int64_t now_us, int64_t *us)
-{
-    static const struct {
-        char unit;
-        int64_t seconds;
-    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-    char *end;
-    if (!isdigit((unsigned char)text[0]) || strlen(text) > 8)
-        return false;
-    long number = strtol(text, &end, 10);
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (end[0] != units[i].unit || end[1] != '\0')
-            continue;
-        *us = now_us - number * units[i].seconds * SECOND_US;
-        return true;
-    }
-    return false;
-}
-
 bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct error *why)
 {
-    char whole[64];
-    size_t length = strlen(text);
-    if (backfill_read_ago(text, now_us, us))
+    if (when_read_us(text, now_us, us))
         return true;
-    const char *rest = length == 10 ? "T00:00:00" : length == 16 ? ":00" : "";
-    if (length < 40) {
-        snprintf(whole, sizeof whole, "%s%s", text, rest);
-        *us = date_read(whole, strlen(whole));
-        if (*us != DATE_UNREADABLE)
-            return true;
-    }
     error_set(why, "a time is written like 2026-11-01, 2026-11-01T12:30 (UTC) or 7d, not \"%.60s\"", text);
     return false;
 }
@@ -79,13 +49,11 @@ static const char *text_or_empty(const char *text)
 static void backfill_name_note(struct backfill *backfill)
 {
     const struct backfill_order *order = backfill->order;
-    uint64_t hash = UINT64_C(14695981039346656037);
     snprintf(backfill->asked, sizeof backfill->asked, "since %.60s until %.60s type %.200s action %.200s lead %.200s%s",
              order->since, text_or_empty(order->until), text_or_empty(order->filter.object_type),
              text_or_empty(order->filter.action), text_or_empty(order->filter.lead_id),
              order->all_events ? " all" : "");
-    for (const char *c = backfill->asked; *c != '\0'; c++)
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+    uint64_t hash = text_hash(TEXT_HASH, backfill->asked, strlen(backfill->asked));
     snprintf(backfill->note, sizeof backfill->note, "backfill-%016llx", (unsigned long long)hash);
 }
 
@@ -101,7 +69,7 @@ static void backfill_resume(struct backfill *backfill)
     struct backfill_report *report = backfill->report;
     int64_t reached = small_number(text, "reached_us", 0);
     /* "7d" of a run last month is not the range that is meant today ... */
-    bool stale = backfill_read_ago(backfill->order->since, 0, &(int64_t){0}) &&
+    bool stale = when_read_ago(backfill->order->since, &(int64_t){0}) &&
                  small_number(text, "until_us", 0) < report->until_us - STALE_US;
     if (!stale && small_value(text, "asked", asked, sizeof asked) && strcmp(asked, backfill->asked) == 0 &&
         reached > 0) {

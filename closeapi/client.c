@@ -1,6 +1,9 @@
 /* The client of Close's API: see client.h. It uses libcurl's multi interface, so that stop_fd cuts a request short. */
 #include "closeapi/client.h"
 
+#include "base/clock.h"
+#include "base/http_request.h"
+
 #include <curl/curl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -8,10 +11,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-
-#include "base/clock.h"
-#include "base/lookups.h"
 
 #define CONNECT_MS 10000L
 #define WHOLE_MS 60000L
@@ -27,14 +26,11 @@
 
 struct close_client {
     CURLM *multi;
-    CURL *easy;
-    struct curl_slist *headers;
+    struct http_request request;
     const char *base;
     struct close_options options;
     moment not_before; /* no request is sent earlier, for the rate limit is used up */
     uint64_t requests;
-    char error[CURL_ERROR_SIZE];
-    struct lookup lookup; /* of the host name of the API */
 
     /* Of the request in progress. */
     struct close_answer *answer;
@@ -89,48 +85,25 @@ static size_t client_take_header(char *line, size_t size, size_t count, void *co
     return size * count;
 }
 
-/* Close-on-exec, which libcurl does not ask for. */
-static curl_socket_t client_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    (void)context;
-    (void)purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
 /* ---- set-up ---- */
 
-static bool client_add_header(struct close_client *client, const char *line)
+static bool client_set_up(struct close_client *client, const struct config *config, const struct source *source)
 {
-    struct curl_slist *longer = curl_slist_append(client->headers, line);
-    client->headers = longer != NULL ? longer : client->headers;
-    return longer != NULL;
-}
-
-static CURLcode client_set_options(struct close_client *client, const struct config *config,
-                                   const struct source *source)
-{
-    CURL *easy = client->easy;
-    CURLcode failed = CURLE_OK;
-    failed |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    failed |= curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
-    failed |= curl_easy_setopt(easy, CURLOPT_USERNAME, source->close_api_key);
-    failed |= curl_easy_setopt(easy, CURLOPT_PASSWORD, "");
-    failed |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-    failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, WHOLE_MS);
-    failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    failed |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
-    failed |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, client->headers);
-    failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION);
-    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, client_open_socket);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, client_take_body);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, client);
-    failed |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, client_take_header);
-    failed |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, client);
-    failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, client->error);
-    if (config_certificates(config) != NULL)
-        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, config_certificates(config));
-    return failed;
+    static const char *const headers[] = {"Accept: application/json", "Content-Type: application/json", NULL};
+    const struct http_options options = {
+        .url = client->base,
+        .agent = "closecrm.fcgi/" CLOSECRM_VERSION,
+        .user = source->close_api_key,
+        .certificates = config_certificates(config),
+        .headers = headers,
+        .connect_ms = CONNECT_MS,
+        .whole_ms = WHOLE_MS,
+        .take_body = client_take_body,
+        .context = client,
+    };
+    return http_request_open(&client->request, &options) &&
+           curl_easy_setopt(client->request.easy, CURLOPT_HEADERFUNCTION, client_take_header) == CURLE_OK &&
+           curl_easy_setopt(client->request.easy, CURLOPT_HEADERDATA, client) == CURLE_OK;
 }
 
 struct close_client *close_client_new(const struct config *config, const struct source *source,
@@ -149,12 +122,7 @@ struct close_client *close_client_new(const struct config *config, const struct 
         client->options = *options;
         client->base = source->close_api_url;
         client->multi = curl_multi_init();
-        client->easy = curl_easy_init();
-        good = client->multi != NULL && client->easy != NULL && client_add_header(client, "Expect:") &&
-               client_add_header(client, "Accept: application/json") &&
-               client_add_header(client, "Content-Type: application/json") &&
-               client_set_options(client, config, source) == CURLE_OK &&
-               lookup_watch(&client->lookup, client->easy, client->base) == CURLE_OK;
+        good = client->multi != NULL && client_set_up(client, config, source);
     }
     if (good)
         return client;
@@ -167,9 +135,8 @@ void close_client_free(struct close_client *client)
 {
     if (client == NULL)
         return;
-    curl_easy_cleanup(client->easy);
+    http_request_close(&client->request);
     curl_multi_cleanup(client->multi);
-    curl_slist_free_all(client->headers);
     curl_global_cleanup();
     free(client);
 }
@@ -201,25 +168,14 @@ static bool client_wait(struct close_client *client, int64_t ms, const char *rea
     return true;
 }
 
-/* When the host name could not be looked up for want of a thread, this does not mean that there is no such host: the
- * request has not reached Close, and is retried. */
-static void client_end_lookup(struct close_client *client, CURLcode *code, bool stopped)
-{
-    struct error why = {0};
-    if (!lookup_end(&client->lookup, client->easy, stopped ? CURLE_OPERATION_TIMEDOUT : *code, &why))
-        return;
-    *code = CURLE_COULDNT_CONNECT;
-    snprintf(client->error, sizeof client->error, "%.200s", why.text);
-}
-
 /* Sends the request and waits for its end. Returns false when stop_fd is readable. */
 static bool client_perform(struct close_client *client, CURLcode *code)
 {
     struct curl_waitfd stop = {.fd = client->options.stop_fd, .events = CURL_WAIT_POLLIN};
     unsigned count = client->options.stop_fd >= 0 ? 1 : 0;
     *code = CURLE_FAILED_INIT;
-    lookup_begin(&client->lookup);
-    if (curl_multi_add_handle(client->multi, client->easy) != CURLM_OK)
+    http_request_begin(&client->request);
+    if (curl_multi_add_handle(client->multi, client->request.easy) != CURLM_OK)
         return true;
     int running = 1, left;
     bool stopped = false;
@@ -234,22 +190,21 @@ static bool client_perform(struct close_client *client, CURLcode *code)
         if (message->msg == CURLMSG_DONE)
             *code = message->data.result;
     }
-    client_end_lookup(client, code, stopped);
-    curl_multi_remove_handle(client->multi, client->easy);
+    *code = http_request_end(&client->request, stopped ? CURLE_OPERATION_TIMEDOUT : *code);
+    curl_multi_remove_handle(client->multi, client->request.easy);
     return !stopped;
 }
 
 static bool client_send_once(struct close_client *client, const char *method, const char *url, const char *body,
                              struct close_answer *answer, CURLcode *code)
 {
-    CURL *easy = client->easy;
+    CURL *easy = client->request.easy;
     buffer_clear(&answer->body);
     answer->status = 0;
     answer->date_ms = 0;
     client->answer = answer;
     client->reset_ms = client->retry_after_ms = -1;
     client->none_remain = false;
-    client->error[0] = '\0';
     client->requests++;
     curl_easy_setopt(easy, CURLOPT_URL, url);
     if (body != NULL) {
@@ -326,7 +281,7 @@ static enum verdict client_judge_answer(const struct close_client *client, struc
         return VERDICT_END;
     }
     if (answer->status == 0)
-        close_error_of_code(why, (int)code, client->error, client->base);
+        close_error_of_code(why, (int)code, client->request.error, client->base);
     else
         close_error_of_status(why, answer->status, answer->body.data, answer->body.length);
     if (answer->status == 429)

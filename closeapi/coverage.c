@@ -1,6 +1,8 @@
 /* What subscriptions cover: see coverage.h. */
 #include "closeapi/coverage.h"
 
+#include "base/text.h"
+
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,8 +30,7 @@ static bool has_key_of(const struct source *source, const struct subscription *s
     for (size_t i = 0; i < source->signature_keys; i++) {
         char hex[2 * KEYRING_BYTES + 1] = "";
         const struct signature_key *key = &source->signature_key[i];
-        for (size_t b = 0; b < key->length && b < KEYRING_BYTES; b++)
-            snprintf(hex + 2 * b, 3, "%02x", key->bytes[b]);
+        text_hex_encode(key->bytes, key->length < KEYRING_BYTES ? key->length : KEYRING_BYTES, hex);
         bool same = strcasecmp(hex, subscription->signature_key) == 0;
         explicit_bzero(hex, sizeof hex);
         if (same)

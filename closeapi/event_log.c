@@ -1,15 +1,15 @@
 /* The reader of the Event Log: see event_log.h. */
 #include "closeapi/event_log.h"
 
+#include "base/json_walk.h"
+#include "base/log.h"
+#include "base/times.h"
+
 #include <curl/curl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/dates.h"
-#include "base/json_slices.h"
-#include "base/log.h"
 
 #define PAGE 50
 #define MALFORMED 3 /* attempts to get an answer that is a page of the log */

@@ -1,9 +1,9 @@
 /* Close's filter language: whether the extra_filter of a subscription lets an event pass. See coverage.h. Each kind of
  * filter has a function, which gets the filter and the value that it is about; NULL is null, or no value. */
+#include "closeapi/coverage.h"
+
 #include <json-c/json.h>
 #include <string.h>
-
-#include "closeapi/coverage.h"
 
 typedef bool filter_function(struct json_object *filter, struct json_object *value);
 

@@ -2,15 +2,15 @@
  * known go to a spool, and from there, oldest first, into the queue. */
 #include "closeapi/import.h"
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/times.h"
+#include "closeapi/spool.h"
+#include "queue/inspect.h"
+
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/clock.h"
-#include "base/dates.h"
-#include "base/log.h"
-#include "closeapi/spool.h"
-#include "queue/inspect.h"
 
 #define EXPIRED_MOST 5    /* cursors of a window: then the import has failed */
 #define APPEND_MS 12000   /* deadline of an append */

@@ -1,13 +1,13 @@
 /* A run of reconciling: events that did not come by webhook are imported from the Event Log. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/times.h"
+#include "closeapi/reconcile_private.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/dates.h"
-#include "base/log.h"
-#include "closeapi/reconcile_private.h"
 
 /* Whether a word is in a list whose words are separated by blanks. */
 static bool list_has_word(const char *text, const char *word, size_t length)

@@ -1,11 +1,11 @@
 /* A run of reconciling: which part of the Event Log is read, and until when it is complete then. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/times.h"
+#include "closeapi/reconcile_private.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include "base/clock.h"
-#include "base/dates.h"
-#include "base/log.h"
-#include "closeapi/reconcile_private.h"
 
 #define MINUTE_MS INT64_C(60000)
 #define DAY_MS (24 * 60 * MINUTE_MS)

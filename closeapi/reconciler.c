@@ -1,4 +1,6 @@
 /* The reconciler's thread, and the same for cron: see closeapi.h. */
+#include "base/clock.h"
+#include "base/log.h"
 #include "closeapi/closeapi.h"
 
 #include <errno.h>
@@ -10,8 +12,6 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/log.h"
 
 #define PATIENCE_MS 60000
 #define BUSY_MS 60000        /* between looks whether another process has finished */
@@ -122,7 +122,6 @@ static void reconciler_free(struct reconciler *reconciler)
 
 struct reconciler *reconciler_start(const struct config *config, struct error *why)
 {
-    pthread_condattr_t monotonic;
     struct reconciler *reconciler = calloc(1, sizeof *reconciler);
     if (reconciler == NULL) {
         error_set(why, "out of memory");
@@ -130,10 +129,7 @@ struct reconciler *reconciler_start(const struct config *config, struct error *w
     }
     reconciler->config = config;
     pthread_mutex_init(&reconciler->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&reconciler->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&reconciler->changed);
     reconciler->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int error =
         reconciler->stop_fd < 0 ? errno : pthread_create(&reconciler->thread, NULL, reconciler_main, reconciler);
@@ -153,12 +149,11 @@ void reconciler_request_stop(struct reconciler *reconciler)
 
 bool reconciler_stop(struct reconciler *reconciler, moment deadline)
 {
-    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
     if (reconciler == NULL)
         return true;
     reconciler_request_stop(reconciler);
     pthread_mutex_lock(&reconciler->lock);
-    while (!reconciler->ended && pthread_cond_timedwait(&reconciler->changed, &reconciler->lock, &t) == 0)
+    while (!reconciler->ended && clock_condition_wait(&reconciler->changed, &reconciler->lock, deadline))
         ;
     bool ended = reconciler->ended;
     pthread_mutex_unlock(&reconciler->lock);

@@ -1,16 +1,16 @@
 /* The state of reconciling: its file, what a loss of events does to it, what others may know of it. */
 #include "closeapi/state.h"
 
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/times.h"
+
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/dates.h"
-#include "base/files.h"
 
 #define FILE_NAME "reconcile"
 #define TYPES_MOST 32768 /* bytes */
@@ -170,20 +170,12 @@ void setback_from(struct completeness *state, int64_t from_ms)
     state->again_ms = state->ahead_ms = 0;
 }
 
-/* To the second, in the form that the commands' options take. */
-static const char *print_second(int64_t ms, char out[static DATE_PRINTED])
-{
-    date_print(ms * 1000, DATE_MILLISECONDS, out);
-    memcpy(out + strcspn(out, ".+"), "Z", 2);
-    return out;
-}
-
 void setback_advise(const struct loss *loss, const char *source, char *out, size_t size)
 {
     char from[DATE_PRINTED] = "30d", until[DATE_PRINTED];
     if (loss->from_ms > 0)
-        print_second(loss->from_ms, from);
-    print_second(loss->until_ms, until);
+        date_print_ms(loss->from_ms, DATE_Z, from);
+    date_print_ms(loss->until_ms, DATE_Z, until);
     snprintf(
         out, size,
         "events from %s until %s may be gone: `closecrm.fcgi reconcile --source %s --from %s` fetches them, and may "
@@ -260,11 +252,12 @@ const char *completeness_words(const struct completeness *completeness, char out
         snprintf(out, COMPLETENESS_WORDS, "nothing is known to be complete yet");
         return out;
     }
-    int at = snprintf(out, COMPLETENESS_WORDS, "complete from %s until %s", print_second(completeness->since_ms, since),
-                      print_second(completeness->until_ms, until));
+    int at = snprintf(out, COMPLETENESS_WORDS, "complete from %s until %s",
+                      date_print_ms(completeness->since_ms, DATE_Z, since),
+                      date_print_ms(completeness->until_ms, DATE_Z, until));
     if (completeness->verified_ms > completeness->since_ms)
         at += snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, " (read a second time until %s)",
-                       print_second(completeness->verified_ms, verified));
+                       date_print_ms(completeness->verified_ms, DATE_Z, verified));
     if (types > 0)
         snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for %zu kinds of events", types);
     else

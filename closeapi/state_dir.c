@@ -1,4 +1,12 @@
 /* The directory STATE_DIR/closeapi/SOURCE: made, locked, moved to another name. */
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/lock_file.h"
+#include "closeapi/closeapi.h"
+#include "config/keyring.h"
+#include "config/signed.h"
+#include "queue/loss.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -7,14 +15,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/files.h"
-#include "base/lock_file.h"
-#include "closeapi/closeapi.h"
-#include "config/keyring.h"
-#include "config/signed.h"
-#include "queue/loss.h"
 
 #define LOOK_MS 50 /* between attempts to take a lock */
 #define LOCK_WAIT_MS 10000
@@ -215,7 +215,7 @@ static bool move_files(const char *from_directory, const char *to_directory, con
             good = move_file(from_directory, to_directory, entry->d_name, from, moved, why);
     }
     closedir(directory);
-    return good && small_directory_sync(to_directory, why) && small_directory_sync(from_directory, why);
+    return good && files_sync(to_directory, why) && files_sync(from_directory, why);
 }
 
 /* Under all locks of both names, so that no run and no subscribe is half-way. */

@@ -2,16 +2,16 @@
  * when the signature key is safe. Whoever finds a note looks in Close for subscriptions whose key nobody has. */
 #include "closeapi/subscribe.h"
 
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "config/signed.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include "base/clock.h"
-#include "base/files.h"
-#include "base/log.h"
-#include "config/signed.h"
 
 #define PENDING "pending"   /* the note of a subscription that is about to be made */
 #define ROTATING "rotating" /* the note of a rotation that is not over */

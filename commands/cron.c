@@ -1,22 +1,13 @@
 /* cron: all that time requires, for where no process of the program is always there. It says nothing when all is well,
  * for cron mails what is said; else one line for each problem. */
-#include "commands/commands.h"
-
-#include <errno.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/statvfs.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/no_room.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
+#include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "config/config.h"
 #include "config/signed.h"
 #include "health/alert_thread.h"
@@ -25,6 +16,14 @@
 #include "queue/inspect.h"
 #include "telemetry/cron_mark.h"
 #include "telemetry/telemetry.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
 #define SECONDS_MOST 86400
@@ -211,12 +210,12 @@ static bool work(struct findings *findings, moment deadline, struct error *why)
     moment first = deadline;
     if (reconciler_is_wanted(config))
         first -= (deadline - clock_now()) / 2;
-    if (forward_bounded(config, first, why) == BOUNDED_FAILED)
+    if (bounded_forward(config, first, why) == BOUNDED_FAILED)
         return false;
     bool over = first < deadline && clock_now() >= first;
     if (!reconcile_due(config, deadline, tell_trouble, findings) && !over)
         return true;
-    return forward_bounded(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
+    return bounded_forward(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
 }
 
 /* What a queue requires that keeps something. */
@@ -224,7 +223,7 @@ static void keep(struct findings *findings, moment deadline)
 {
     struct error why = {0};
     const char *directory = findings->config->state_dir;
-    if (!state_may_open(findings->config, &why)) {
+    if (!session_may_open(findings->config, &why)) {
         problem(findings, "%s", why.text);
         return;
     }

@@ -1,12 +1,12 @@
 /* Reading a webhook's body as a Close event: what it is, whom it concerns, which version it is. See transform.h. */
 #include "transform/transform.h"
 
+#include "base/times.h"
+#include "transform/parsed.h"
+
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/dates.h"
-#include "transform/parsed.h"
 
 /* The envelope carries two members that matter. The event goes into the message whole, but for what would double it:
  * its previous values and the list of their names. */

@@ -14,7 +14,7 @@
 /* A body that was read and understood as a Close event. */
 struct parsed;
 
-/* Ids that Close does not give are made: UUID version 5 in a namespace of this program (identifiers.c). userId is the
+/* Ids that Close does not give are made: UUID version 5 in a namespace of this program (message.c). userId is the
  * event's lead_id; without a usable one anonymousId is made over object_id, else organization_id, else id, else the
  * body. messageId is the event's id, else made over the body; for a newer version it is made over that id, a line feed
  * and date_updated in UTC with microseconds. Usable is a string that is not blank. */

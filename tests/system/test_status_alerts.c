@@ -1,4 +1,12 @@
 /* Each alert is raised, and ends, by its real cause. */
+#include "closeapi/state.h"
+#include "tests/suites.h"
+#include "tests/system/check.h"
+#include "tests/system/event.h"
+#include "tests/system/looked.h"
+#include "tests/system/running.h"
+#include "tests/system/small_disk.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -7,14 +15,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "closeapi/state.h"
-#include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/event.h"
-#include "tests/system/looked.h"
-#include "tests/system/running.h"
-#include "tests/system/small_disk.h"
 
 #define PATIENCE_MS 30000
 

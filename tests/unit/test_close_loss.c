@@ -1,19 +1,18 @@
 /* What a loss of events means: how it is noted, how far the claim of completeness falls, where reading begins. */
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "base/dates.h"
+#include "base/times.h"
 #include "closeapi/state.h"
-#include "queue/delivered.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"
 #include "tests/suites.h"
 #include "tests/system/check.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #define HOUR INT64_C(3600000) /* ms */
 #define NOW (1000000 * HOUR)  /* in the tables below all is in hours before it */
@@ -154,8 +153,8 @@ static void claims_are_set_back(void)
         CU_ASSERT_TRUE(setback_apply(&state, &loss, &clock));
         check(setback_is_fetched(&loss) == rows[i].fetched, "%s: fetched by itself or not", rows[i].what);
         check(state.since_ms == ms_of(rows[i].new_since) && state.until_ms == ms_of(rows[i].new_until),
-              "%s: complete from %lld until %lld hours before", rows[i].what,
-              (long long)(NOW - state.since_ms) / HOUR, (long long)(NOW - state.until_ms) / HOUR);
+              "%s: complete from %lld until %lld hours before", rows[i].what, (long long)(NOW - state.since_ms) / HOUR,
+              (long long)(NOW - state.until_ms) / HOUR);
         check(state.floor_ms == ms_of(rows[i].floor) && state.again_ms == ms_of(rows[i].again) &&
                   state.ahead_ms == ms_of(rows[i].ahead) && state.verified_ms <= state.until_ms,
               "%s: floor %lld, again %lld, ahead %lld", rows[i].what, (long long)state.floor_ms,

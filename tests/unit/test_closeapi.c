@@ -1,5 +1,17 @@
 /* The parts of the Close side that need no Close: slices, the spool, names of events, filters, times, keys in files. */
+#include "base/buffer.h"
+#include "base/files.h"
+#include "base/json_reader.h"
+#include "base/json_walk.h"
+#include "base/times.h"
+#include "closeapi/closeapi.h"
+#include "closeapi/coverage.h"
+#include "closeapi/event_types.h"
+#include "closeapi/spool.h"
+#include "config/keyring.h"
 #include "tests/suites.h"
+#include "tests/system/check.h"
+#include "tests/system/temporary.h"
 
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -8,19 +20,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/buffer.h"
-#include "base/dates.h"
-#include "base/files.h"
-#include "base/json_reader.h"
-#include "base/json_slices.h"
-#include "closeapi/closeapi.h"
-#include "closeapi/coverage.h"
-#include "closeapi/event_types.h"
-#include "closeapi/spool.h"
-#include "config/keyring.h"
-#include "tests/system/check.h"
-#include "tests/system/temporary.h"
 
 /* ---- slices ---- */
 
