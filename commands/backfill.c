@@ -1,4 +1,4 @@
-/* backfill: a stretch of Close's Event Log into the queue. */
+/* backfill: fetches the events of a period from Close's Event Log into the queue. */
 #include "commands/commands.h"
 
 #include <fcntl.h>
@@ -14,9 +14,9 @@
 #include "commands/options.h"
 #include "commands/output.h"
 
-#define PATIENCE_MS (10 * 60000) /* a night's run must outlive an outage of some minutes */
-#define TERMINAL_MS 200          /* between lines on a terminal */
-#define LOG_MS 30000             /* and in a log */
+#define PATIENCE_MS (10 * 60000) /* for Close, in all: a run over night must outlive an outage of minutes */
+#define TERMINAL_MS 200          /* between progress lines on a terminal */
+#define LOG_MS 30000             /* between progress lines in a log */
 #define BAR 24
 
 struct backfill_options {
@@ -25,9 +25,10 @@ struct backfill_options {
     bool json;
 };
 
-/* What shows how far it is. */
+/* Where progress is shown. */
 struct progress_display {
-    int terminal; /* stderr, opened anew without waiting: it may be stopped (Ctrl-S) while locks are held; -1: a log */
+    int terminal; /* stderr, reopened non-blocking: it may be stopped (Ctrl-S) while locks are held; -1: stderr is a log
+                   */
     moment started, shown;
 };
 
@@ -40,7 +41,7 @@ static void open_display(struct progress_display *display)
         log_open(LEVEL_INFO);
 }
 
-/* Takes the bar away. */
+/* Erases the progress bar. */
 static void close_display(const struct progress_display *display)
 {
     if (display->terminal < 0)
@@ -50,7 +51,7 @@ static void close_display(const struct progress_display *display)
         fputs("\r\x1b[K", stderr);
 }
 
-/* What a stopped terminal does not take is not shown: the next line comes soon. */
+/* A line that a stopped terminal does not take is dropped: the next one comes soon. */
 static void show_line(const struct progress_display *display, const char *line)
 {
     ssize_t n = write(display->terminal, line, strlen(line));

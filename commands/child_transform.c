@@ -12,7 +12,7 @@
 #define SECONDS_MOST 20
 #define MEMORY_MOST ((rlim_t)4 << 30)
 
-/* What the child writes first; the message follows to the end. */
+/* What the child writes first; the message follows, up to the end of the pipe. */
 struct child_answer {
     enum child_result result;
     struct identity identity;
@@ -51,7 +51,7 @@ static bool write_answer(int fd, const char *data, size_t length)
     return true;
 }
 
-/* The child's work. Ends the process. */
+/* What the child does. Ends its process. */
 static _Noreturn void run_child(int fd, const char *body, size_t length, const struct rules *rules)
 {
     struct child_answer answer = {.result = CHILD_MESSAGE};

@@ -1,4 +1,4 @@
-/* dead list: the dead letters that fit the filters, oldest first, each with its reason. */
+/* dead list: the dead letters that match the filters, oldest first, each with its reason. */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-/* One POST over libcurl: see delivery.h. */
+/* A webhook sent as Close would send it: see delivery.h. */
 #include "commands/delivery.h"
 
 #include <stdbool.h>
@@ -61,7 +61,7 @@ static bool add_headers(struct curl_slist **list, const struct delivery *deliver
                                            add_header(list, "close-sig-hash", delivery->hash));
 }
 
-/* A proxy in the environment is for the world outside. */
+/* Whether the URL names this machine: then a proxy in the environment is not meant. */
 static bool is_this_machine(CURLU *url)
 {
     char *host = NULL;
@@ -171,7 +171,7 @@ bool delivery_sign(const struct signature_key *key, const char *timestamp, const
 #define SHOWN_MOST 600                /* bytes of an answer that are shown */
 #define CLOSE_WAITS_MS INT64_C(15000) /* for an answer */
 
-/* Bytes that somebody else holds. */
+/* Borrowed bytes of an answer. */
 struct answer_text {
     const char *at;
     size_t length;
@@ -185,7 +185,7 @@ static bool is_accepted(const struct delivery_answer *answer)
     return answer->status == 200 && length == 2 && memcmp(answer->body.data, "ok", 2) == 0;
 }
 
-/* The answer's body, or of a web page its title, which says enough. */
+/* The answer's body; of a web page only its title. */
 static struct answer_text find_answer_text(const struct delivery_answer *answer)
 {
     static const char open[] = "<title>", close[] = "</title>";

@@ -61,7 +61,7 @@ bool options_read_all(int argc, char **argv, const struct option_spec *specs, si
     opterr = 0;
     optind = 0; /* begin anew */
     const char *argument = argv[argc > 1];
-    /* "-": what is no option comes in its place, as 1; ":": a value that is missing is told apart */
+    /* "-": an argument that is no option is returned as 1, in its place; ":": a missing value is returned as ':' */
     while ((found = getopt_long(argc, argv, "-:", options, NULL)) != -1) {
         if (found == 1)
             argv[++*arguments] = optarg;

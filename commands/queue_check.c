@@ -16,7 +16,7 @@ static void note_fault(void *context, const char *fault)
     fputc('\n', faults);
 }
 
-/* Checks it, lets go of it, and then prints: whoever leaves a pager open holds nothing up. */
+/* Checks the queue, releases its lock, and only then prints: a pager that is left open must not block others. */
 static bool check_and_print_faults(struct session *session, size_t *faults, struct error *why)
 {
     char *text = NULL;

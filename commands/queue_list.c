@@ -1,5 +1,5 @@
-/* queue list: what waits, oldest first. It reads a page, lets go of the queue, and prints: whoever leaves a pager open
- * holds nothing up. */
+/* queue list: the waiting events, oldest first. It reads a page, releases the queue's lock, and prints: a pager that is
+ * left open must not block others. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -9,7 +9,8 @@
 #include "commands/close_session.h"
 #include "commands/options.h"
 
-/* The one whose key we hold for the source, where there is just one. */
+/* The only subscription whose key is kept here for the source; NULL, and stderr says why, when there is not just one.
+ */
 static const struct subscription *find_only_subscription(struct close_session *session)
 {
     const struct subscription *found = NULL;
@@ -33,7 +34,7 @@ static const struct subscription *find_only_subscription(struct close_session *s
     return NULL;
 }
 
-/* A rotation is under way: ends it if that can be. */
+/* A rotation is under way: ends it if its conditions hold. */
 static int continue_rotation(struct close_session *session, const struct rotation *rotation)
 {
     struct reconcile_state state;

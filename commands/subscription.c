@@ -8,7 +8,7 @@
 #include "commands/options.h"
 #include "commands/reconcile.h"
 
-/* Does it to the subscription. Returns an exit code. */
+/* What a command does to a subscription. Returns an exit code. */
 typedef int subscription_action(struct close_session *session, const char *id);
 
 static int act_on_subscription(int argc, char **argv, subscription_action *act)
@@ -39,7 +39,7 @@ static bool forget_subscription(const struct close_session *session, const char 
            closeapi_note_pause(session->directory, id, false, why);
 }
 
-/* One that is gone in Close already may still have its key here. */
+/* A subscription that is gone in Close already may still have its key here. */
 static int unsubscribe_one(struct close_session *session, const char *id)
 {
     struct error why = {0};
@@ -67,7 +67,7 @@ int command_unsubscribe(int argc, char **argv)
 
 /* ---- pause ---- */
 
-/* Noted first: who finds it paused in between must not activate it again. */
+/* Noted before Close is asked: a reconcile in between must not activate the paused subscription again. */
 static int pause_one(struct close_session *session, const char *id)
 {
     struct error why = {0}, reason;

@@ -1,4 +1,4 @@
-/* subscriptions: what Close has, and whether we hold the keys. */
+/* subscriptions: lists the subscriptions in Close, and whether their keys are kept here. */
 #include "commands/commands.h"
 
 #include <json-c/json.h>
@@ -20,7 +20,7 @@ static const char *or_nothing(const char *text)
     return text[0] == '\0' ? "-" : text;
 }
 
-/* What came from Close goes to a terminal: nothing that could move its cursor. */
+/* Prints text from Close on a terminal, without what could move its cursor. */
 static void print_clean(const char *text)
 {
     for (const char *c = text; *c != '\0'; c++)

@@ -66,8 +66,8 @@ static void take_piece(void *context, const struct piece *piece)
     parsed_free(parsed);
 }
 
-/* Feeds all of stdin, a line at a time. Returns false, and stderr says why, when it could not be read to its end. A
- * FILE of its own, so that nothing is left in a buffer that others share. */
+/* Feeds all of stdin to the stream, a line at a time, through a FILE of its own, so that nothing is left in stdin's
+ * buffer. Returns false, and stderr says why, when stdin could not be read to its end. */
 static bool read_events(struct transform_work *work)
 {
     int fd = dup(STDIN_FILENO);
