@@ -115,7 +115,7 @@ static void show_waiting(void *context, int64_t ms, const char *reason)
         log_write(LEVEL_INFO, "msg=waiting ms=%" PRId64 " reason=\"%.200s\"", ms, reason);
 }
 
-static void print_report_json(const struct backfill_options *options, const struct backfill_report *report)
+static void print_backfill_json(const struct backfill_options *options, const struct backfill_report *report)
 {
     struct json_object *json = output_new();
     output_us(json, "since", report->since_us);
@@ -136,7 +136,7 @@ static void print_report_json(const struct backfill_options *options, const stru
     output_print(json);
 }
 
-static void print_report_text(const struct backfill_options *options, const struct backfill_report *report)
+static void print_backfill_text(const struct backfill_options *options, const struct backfill_report *report)
 {
     char from[DATE_PRINTED], until[DATE_PRINTED];
     const struct fill_counts *counts = &report->counts;
@@ -153,8 +153,8 @@ static void print_report_text(const struct backfill_options *options, const stru
         printf("  unusable: %" PRIu64 " (the log has the reasons)\n", counts->unusable);
 }
 
-static int print_report(const struct backfill_options *options, const struct backfill_report *report,
-                        int64_t remembered_ms)
+static int print_backfill(const struct backfill_options *options, const struct backfill_report *report,
+                          int64_t remembered_ms)
 {
     if (report->went_on)
         fprintf(stderr, "backfill: went on where the last run had stopped (--again begins anew)\n");
@@ -167,9 +167,9 @@ static int print_report(const struct backfill_options *options, const struct bac
         fprintf(stderr, "backfill: dedupe_window is shorter than the time asked for: what was delivered before that is "
                         "sent again, with the same messageId\n");
     if (options->json)
-        print_report_json(options, report);
+        print_backfill_json(options, report);
     else
-        print_report_text(options, report);
+        print_backfill_text(options, report);
     if (report->counts.hidden == 0)
         return COMMAND_OK;
     fprintf(stderr,
@@ -202,7 +202,7 @@ static int run_backfill(struct close_session *session, struct backfill_options *
         backfill_run(session->config, session->source, session->queue, &options->order, &report, &why);
     close_session_release(session);
     close_display(&display);
-    return result == LOG_DONE ? print_report(options, &report, session->config->dedupe_window_ms)
+    return result == LOG_DONE ? print_backfill(options, &report, session->config->dedupe_window_ms)
                               : close_session_failed(session, &why);
 }
 

@@ -10,7 +10,7 @@
 #include "base/times.h"
 #include "commands/commands.h"
 
-/* Returns a value that could be made. */
+/* Returns the value; ends the process when it is NULL, for memory ran out. */
 static struct json_object *value_or_exit(struct json_object *value)
 {
     if (value != NULL)
@@ -65,7 +65,7 @@ void output_us(struct json_object *object, const char *name, int64_t us)
     output_text(object, name, us == 0 ? NULL : date_print(us, DATE_MILLISECONDS, date));
 }
 
-static void write_json(struct json_object *object, const char *before, const char *after)
+static void write_object(struct json_object *object, const char *before, const char *after)
 {
     const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
     printf("%s%s%s", before, text == NULL ? "null" : text, after);
@@ -74,7 +74,7 @@ static void write_json(struct json_object *object, const char *before, const cha
 
 void output_print(struct json_object *object)
 {
-    write_json(object, "", "\n");
+    write_object(object, "", "\n");
 }
 
 struct json_object *output_event(uint64_t id, const char *source, const struct headline *headline, size_t bytes)
@@ -93,7 +93,7 @@ struct json_object *output_event(uint64_t id, const char *source, const struct h
 
 void output_list_add(struct output_list *list, struct json_object *element)
 {
-    write_json(element, list->count++ == 0 ? "[\n" : ",\n", "");
+    write_object(element, list->count++ == 0 ? "[\n" : ",\n", "");
 }
 
 void output_list_end(const struct output_list *list)

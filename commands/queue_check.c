@@ -35,8 +35,8 @@ static bool check_and_print_faults(struct session *session, size_t *faults, stru
     return good;
 }
 
-/* Opening a queue that is marked as damaged repairs it, where nobody else has it open; and what finds the damage while
- * it opens the queue marks it: twice, then, where a repair is wanted. */
+/* Opening a queue that is marked as damaged repairs it, where no other process has it open; opening one whose damage is
+ * found just then only marks it. So a repair may need a second opening. */
 static bool reopen_queue(struct session *session, bool wants_repair, struct error *why)
 {
     queue_close(session->queue);
@@ -51,7 +51,7 @@ static bool reopen_queue(struct session *session, bool wants_repair, struct erro
     return session->queue != NULL;
 }
 
-/* What repairs have noted of each source, and reconciling has not fetched yet. */
+/* Prints the losses that repairs have noted for each source, and that no reconcile has fetched yet. */
 static bool print_losses(const struct session *session, struct error *why)
 {
     bool good = true;

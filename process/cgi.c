@@ -17,7 +17,7 @@
 struct cgi_stages {
     const struct config *config;
     struct queue *queue;
-    bool stored; /* something was */
+    bool stored; /* the request stored an event, or may have */
     struct webhook *webhook;
     struct forwarder *forwarder; /* NULL where a child forwards */
     struct watchers watchers;
@@ -25,7 +25,7 @@ struct cgi_stages {
     bool is_forwarding;
 };
 
-/* Only a POST can bring something. */
+/* Only a POST can store an event. */
 static bool may_append(void)
 {
     const char *method = getenv("REQUEST_METHOD");
@@ -47,7 +47,7 @@ static void *run_cgi_forwarder(void *context)
     return NULL;
 }
 
-/* The engine `none` answers when the event is delivered. */
+/* With queue = none the request is answered when the event is delivered: this process must forward. */
 static bool start_forwarding(struct cgi_stages *stages, struct error *why)
 {
     stages->forwarder = forwarder_new(stages->config, stages->queue, why);

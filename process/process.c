@@ -25,8 +25,8 @@ void process_reset_signals(bool command)
         if (sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN && !(command && is_a_persons(number)))
             signal(number, SIG_DFL);
     }
-    signal(SIGPIPE, SIG_IGN); /* a client that has gone is an error of write */
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow, likewise */
+    signal(SIGPIPE, SIG_IGN); /* writing to a client that has gone is an error of write */
+    signal(SIGXFSZ, SIG_IGN); /* writing beyond a file's size limit, likewise */
 }
 
 void process_unblock_signals(void)

@@ -1,4 +1,4 @@
-/* Executing oneself anew: see reexec.h. */
+/* Executing the program anew in this process's place: see reexec.h. */
 #include "process/reexec.h"
 
 #include <errno.h>
