@@ -1,8 +1,10 @@
 /* Walking over JSON text: see json_walk.h. */
 #include "base/json_walk.h"
 
-#include <stdint.h>
 #include <string.h>
+
+#include "base/json_scan.h"
+#include "base/text.h"
 
 static bool is_blank(char c)
 {
@@ -124,50 +126,13 @@ enum json_token json_walk_next(struct json_walk *walk)
 
 /* ---- strings ---- */
 
-/* Four hexadecimal digits as a number; -1: there are none. */
-static int32_t four_digits(const char *at, const char *end)
-{
-    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
-    int32_t value = 0;
-    if (end - at < 4)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        const char *found = at[i] == '\0' ? NULL : strchr(digits, at[i]);
-        if (found == NULL)
-            return -1;
-        value = value * 16 + (int32_t)((found - digits) % 16);
-    }
-    return value;
-}
-
-static size_t put_utf8(char *to, int32_t code)
-{
-    if (code < 0x80) {
-        to[0] = (char)code;
-        return 1;
-    }
-    size_t length = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    for (size_t i = length - 1; i > 0; i--, code >>= 6)
-        to[i] = (char)(0x80 | (code & 0x3F));
-    to[0] = (char)((0xF00 >> length & 0xFF) | code);
-    return length;
-}
-
-/* Behind \u. A pair of surrogates is one character. */
+/* Behind \u. */
 static size_t take_code(const char **at, const char *end, char *out)
 {
-    int32_t code = four_digits(*at, end);
+    int32_t code = json_scan_code(at, end);
     if (code < 0)
         return 0;
-    *at += 4;
-    if (code >= 0xD800 && code <= 0xDBFF && end - *at >= 6 && (*at)[0] == '\\' && (*at)[1] == 'u') {
-        int32_t low = four_digits(*at + 2, end);
-        if (low >= 0xDC00 && low <= 0xDFFF) {
-            *at += 6;
-            code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-        }
-    }
-    return put_utf8(out, code >= 0xD800 && code <= 0xDFFF ? 0xFFFD : code);
+    return text_utf8_write(out, code >= 0xD800 && code <= 0xDFFF ? 0xFFFD : (uint32_t)code);
 }
 
 size_t json_walk_character(const char **at, const char *end, char out[static 4])

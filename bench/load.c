@@ -3,6 +3,9 @@
  * One thread and epoll. Each connection has a request of its own in which only the id, the lead and the signature are
  * written anew, and signatures are made beforehand, so that sending costs little beside what is measured. Prints one
  * line: answers in the measured time, a second of it, percentiles of the time from sending to the whole answer. */
+#include "bench/sample.h"
+#include "commands/delivery.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -15,9 +18,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "bench/sample.h"
-#include "commands/delivery.h"
 
 #define EVENTS_A_SECOND 60000 /* signed beforehand */
 #define HASH_DIGITS (DELIVERY_HASH_SIZE - 1)

@@ -1,6 +1,4 @@
 /* backfill: fetches the events of a period from Close's Event Log into the queue. */
-#include "commands/commands.h"
-
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,9 +6,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
-#include "closeapi/backfill.h"
+#include "base/times.h"
+#include "closeapi/closeapi.h"
 #include "commands/close_session.h"
+#include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/output.h"
 
@@ -68,7 +67,7 @@ static const char *describe_left(char out[static 32], int64_t ms)
     return out;
 }
 
-static void show_bar(const struct progress_display *display, const struct fill_counts *counts, int per_mille,
+static void show_bar(const struct progress_display *display, const struct import_counts *counts, int per_mille,
                      const char *date)
 {
     char bar[BAR + 1], left[32] = "", line[400];
@@ -84,7 +83,7 @@ static void show_bar(const struct progress_display *display, const struct fill_c
     show_line(display, line);
 }
 
-static void show_progress(void *context, const struct fill_counts *counts, int64_t from_us, int64_t reached_us,
+static void show_progress(void *context, const struct import_counts *counts, int64_t from_us, int64_t reached_us,
                           int64_t until_us)
 {
     struct progress_display *display = context;
@@ -139,7 +138,7 @@ static void print_backfill_json(const struct backfill_options *options, const st
 static void print_backfill_text(const struct backfill_options *options, const struct backfill_report *report)
 {
     char from[DATE_PRINTED], until[DATE_PRINTED];
-    const struct fill_counts *counts = &report->counts;
+    const struct import_counts *counts = &report->counts;
     printf("from %.19s until %.19s: %" PRIu64 " events in %" PRIu64 " windows\n",
            date_print(report->from_us, DATE_MILLISECONDS, from), date_print(report->until_us, DATE_MILLISECONDS, until),
            counts->events, counts->windows);
@@ -162,7 +161,7 @@ static int print_backfill(const struct backfill_options *options, const struct b
         fprintf(
             stderr,
             "backfill: Close keeps its Event Log for %d days: what is older cannot be had, and was not looked for\n",
-            LOG_DAYS);
+            EVENT_LOG_DAYS);
     if (remembered_ms < report->until_us / 1000 - report->from_us / 1000)
         fprintf(stderr, "backfill: dedupe_window is shorter than the time asked for: what was delivered before that is "
                         "sent again, with the same messageId\n");
@@ -198,12 +197,12 @@ static int run_backfill(struct close_session *session, struct backfill_options *
     options->order.progress = show_progress;
     options->order.waits = show_waiting;
     options->order.context = &display;
-    enum log_result result =
+    enum import_result result =
         backfill_run(session->config, session->source, session->queue, &options->order, &report, &why);
     close_session_release(session);
     close_display(&display);
-    return result == LOG_DONE ? print_backfill(options, &report, session->config->dedupe_window_ms)
-                              : close_session_failed(session, &why);
+    return result == IMPORT_DONE ? print_backfill(options, &report, session->config->dedupe_window_ms)
+                                 : close_session_failed(session, &why);
 }
 
 int command_backfill(int argc, char **argv)

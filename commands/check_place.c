@@ -1,6 +1,11 @@
 /* The place, as `check` sees it: see check_place.h. */
 #include "commands/check_place.h"
 
+#include "base/clock.h"
+#include "base/times.h"
+#include "process/reexec.h"
+#include "telemetry/cron_mark.h"
+
 #include <inttypes.h>
 #include <libgen.h>
 #include <stdbool.h>
@@ -11,11 +16,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/times.h"
-#include "process/reexec.h"
-#include "telemetry/cron_mark.h"
 
 #define MIB ((uint64_t)1024 * 1024)
 #define CRON_OLD_MS INT64_C(900000) /* where it must run, the longest that hosts allow is 5 or 15 minutes */

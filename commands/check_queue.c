@@ -1,6 +1,14 @@
 /* The queue, as `check` sees it: see check_queue.h. */
 #include "commands/check_queue.h"
 
+#include "base/escape.h"
+#include "base/owner.h"
+#include "base/times.h"
+#include "commands/overview.h"
+#include "commands/session.h"
+#include "forward/forward.h"
+#include "telemetry/cron_mark.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <libgen.h>
@@ -9,14 +17,6 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-#include "base/owner.h"
-#include "base/terminal.h"
-#include "base/times.h"
-#include "commands/overview.h"
-#include "commands/session.h"
-#include "forward/forward.h"
-#include "telemetry/cron_mark.h"
 
 #define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
 #define PATH_ROOM 4096

@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 #define SECONDS_MOST 20
 #define MEMORY_MOST ((rlim_t)4 << 30)
 
@@ -37,20 +39,6 @@ static void limit_child(void)
 #endif
 }
 
-static bool write_answer(int fd, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t n = write(fd, data, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        data += n;
-        length -= (size_t)n;
-    }
-    return true;
-}
-
 /* What the child does. Ends its process. */
 static _Noreturn void run_child(int fd, const char *body, size_t length, const struct rules *rules)
 {
@@ -72,33 +60,18 @@ static _Noreturn void run_child(int fd, const char *body, size_t length, const s
         answer.result = CHILD_FAILED;
         error_set(&answer.why, "out of memory");
     }
-    bool written =
-        write_answer(fd, (const char *)&answer, sizeof answer) && write_answer(fd, message.data, message.length);
+    bool written = files_write_all(fd, &answer, sizeof answer) && files_write_all(fd, message.data, message.length);
     _exit(written ? 0 : 1);
-}
-
-/* Reads up to length bytes. Returns how many came before the end. */
-static size_t read_up_to(int fd, char *data, size_t length)
-{
-    size_t got = 0;
-    while (got < length) {
-        ssize_t n = read(fd, data + got, length - got);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-    }
-    return got;
 }
 
 static bool read_answer(int fd, struct child_answer *answer, struct buffer *out)
 {
-    bool whole = read_up_to(fd, (char *)answer, sizeof *answer) == sizeof *answer;
-    for (size_t n = 1; whole && n > 0;) {
+    bool whole = files_read_all(fd, answer, sizeof *answer) == (ssize_t)sizeof *answer;
+    for (ssize_t n = 1; whole && n > 0;) {
         char piece[16384];
-        n = read_up_to(fd, piece, sizeof piece);
-        buffer_append(out, piece, n);
+        n = files_read_all(fd, piece, sizeof piece);
+        whole = n >= 0;
+        buffer_append(out, piece, n > 0 ? (size_t)n : 0);
     }
     return whole && !out->failed;
 }

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "commands/nearest.h"
+#include "base/text.h"
 #include "commands/options.h"
 #include "process/process.h"
 
@@ -256,7 +256,7 @@ static int refuse_unknown(const char *name)
     size_t best = NEAR + 1;
     const char *nearest = NULL;
     for (size_t i = 0; i < COMMANDS; i++) {
-        size_t distance = nearest_distance(name, commands[i].name);
+        size_t distance = text_distance(name, commands[i].name);
         if (distance < best && distance < strlen(commands[i].name)) {
             best = distance;
             nearest = commands[i].name;

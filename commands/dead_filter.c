@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
@@ -32,7 +33,7 @@ static bool read_ids(struct dead_filter *filter, const char *command, char **tex
         return false;
     }
     for (int i = 0; i < count; i++) {
-        if (!options_number(texts[i], &filter->ids[i])) {
+        if (!text_read_id(texts[i], &filter->ids[i])) {
             options_wrong(command, "%s is no number of a dead letter, as `dead list` shows them", texts[i]);
             return false;
         }

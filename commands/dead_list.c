@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/dead_filter.h"

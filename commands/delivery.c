@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/escape.h"
+#include "base/text.h"
 #include "commands/advice.h"
 #include "commands/commands.h"
 #include "config/config.h"
@@ -162,8 +164,8 @@ bool delivery_sign(const struct signature_key *key, const char *timestamp, const
     bool signed_it = EVP_MAC_update(hmac, (const unsigned char *)timestamp, strlen(timestamp)) &&
                      EVP_MAC_update(hmac, (const unsigned char *)body, length) &&
                      EVP_MAC_final(hmac, hash, &written, sizeof hash) && written == sizeof hash;
-    for (size_t i = 0; signed_it && i < sizeof hash; i++)
-        snprintf(out + 2 * i, 3, "%02x", hash[i]);
+    if (signed_it)
+        text_hex_encode(hash, sizeof hash, out);
     signers_free(&signers);
     return signed_it;
 }
@@ -209,12 +211,7 @@ static void print_answer_text(const struct delivery_answer *answer)
         length--;
     if (words.at != answer->body.data)
         fputs("a web page: ", stdout);
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)words.at[i];
-        if (c == '\n' || c == '\r' || c == '\t')
-            c = ' ';
-        putchar(c < 0x20 || c >= 0x7f ? '?' : c);
-    }
+    plain_line(stdout, words.at, length);
     puts(length == 0 ? "nothing" : "");
 }
 

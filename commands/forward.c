@@ -1,10 +1,9 @@
 /* forward: delivers what is due and ends, or (--follow) goes on until it is stopped. */
-#include "commands/commands.h"
-
 #include <stdint.h>
 #include <stdio.h>
 
 #include "base/log.h"
+#include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
 #include "config/config.h"

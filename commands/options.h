@@ -25,7 +25,4 @@ bool options_read_all(int argc, char **argv, const struct option_spec *specs, si
 /* Says on stderr what is wrong with the command line. Returns COMMAND_USAGE. */
 int options_wrong(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Reads decimal digits and nothing else, from 1 to what an id may be (INT64_MAX). Returns false for all else. */
-bool options_number(const char *text, uint64_t *number);
-
 #endif

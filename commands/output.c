@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/dates.h"
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
 
@@ -65,7 +64,7 @@ void output_us(struct json_object *object, const char *name, int64_t us)
     output_text(object, name, us == 0 ? NULL : date_print(us, DATE_MILLISECONDS, date));
 }
 
-static void write_object(struct json_object *object, const char *before, const char *after)
+static void print_object(struct json_object *object, const char *before, const char *after)
 {
     const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
     printf("%s%s%s", before, text == NULL ? "null" : text, after);
@@ -74,7 +73,7 @@ static void write_object(struct json_object *object, const char *before, const c
 
 void output_print(struct json_object *object)
 {
-    write_object(object, "", "\n");
+    print_object(object, "", "\n");
 }
 
 struct json_object *output_event(uint64_t id, const char *source, const struct headline *headline, size_t bytes)
@@ -93,7 +92,7 @@ struct json_object *output_event(uint64_t id, const char *source, const struct h
 
 void output_list_add(struct output_list *list, struct json_object *element)
 {
-    write_object(element, list->count++ == 0 ? "[\n" : ",\n", "");
+    print_object(element, list->count++ == 0 ? "[\n" : ",\n", "");
 }
 
 void output_list_end(const struct output_list *list)

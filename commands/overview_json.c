@@ -1,10 +1,10 @@
 /* The overview as JSON, for other programs: the names are a promise. */
-#include <json-c/json.h>
-#include <stdio.h>
-
 #include "base/times.h"
 #include "commands/output.h"
 #include "commands/overview.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
 
 /* Adds a member and takes its value over. One that could not be made is NULL, as JSON's null is: *good tells. */
 static void add(struct json_object *object, const char *name, struct json_object *value, bool *good)

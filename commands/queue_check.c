@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
@@ -105,7 +106,7 @@ int command_queue_list(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    if (limit != NULL && !options_number(limit, &list.left))
+    if (limit != NULL && !text_read_id(limit, &list.left))
         return options_wrong(argv[0], "--limit must be a number: %s", limit);
     if (!session_open(&list.session, argv[0]))
         return list.session.code;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "closeapi/move.h"
+#include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"

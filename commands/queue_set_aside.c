@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "commands/child_transform.h"
 #include "commands/commands.h"
 #include "commands/options.h"
@@ -119,7 +120,7 @@ int command_queue_set_aside(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !options_number(text, &id))
+    if (text == NULL || !text_read_id(text, &id))
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
     if (!session_open(&session, argv[0]))
         return COMMAND_FAILED;

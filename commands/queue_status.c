@@ -1,12 +1,12 @@
 /* queue status: how many events were accepted, what became of them, what waits and why. */
-#include <stdio.h>
-
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/overview.h"
 #include "commands/session.h"
+
+#include <stdio.h>
 
 static void print_moment(const char *label, int64_t ms, int64_t now_ms)
 {

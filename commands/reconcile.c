@@ -1,5 +1,5 @@
 /* reconcile: fetches from the Event Log the events that no webhook has delivered. */
-#include "commands/commands.h"
+#include "commands/reconcile.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,9 +7,9 @@
 
 #include "base/clock.h"
 #include "base/times.h"
+#include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/output.h"
-#include "commands/reconcile.h"
 
 #define PATIENCE_MS 60000
 
@@ -40,7 +40,7 @@ static void print_reconcile_text(const struct close_session *session, const stru
                                  const struct completeness *complete, bool after_pause)
 {
     char words[COMPLETENESS_WORDS];
-    const struct fill_counts *counts = &report->counts;
+    const struct import_counts *counts = &report->counts;
     printf("source %s: %" PRIu64 " events in the log, %" PRIu64 " were missing and are in the queue now\n",
            session->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
     if (counts->large > 0)

@@ -1,12 +1,11 @@
 /* rotate: a new subscription takes an old one's place, for a new key, without a gap. The old one goes when the new one
  * delivers and the log has been reconciled past its creation: `reconcile` ends what this begins. */
-#include "commands/commands.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "closeapi/state.h"
 #include "commands/close_session.h"
+#include "commands/commands.h"
 #include "commands/options.h"
 
 /* The only subscription whose key is kept here for the source; NULL, and stderr says why, when there is not just one.
@@ -37,14 +36,14 @@ static const struct subscription *find_only_subscription(struct close_session *s
 /* A rotation is under way: ends it if its conditions hold. */
 static int continue_rotation(struct close_session *session, const struct rotation *rotation)
 {
-    struct reconcile_state state;
+    struct completeness state;
     struct error why = {0};
     bool ended;
     const struct subscribing work = close_session_work(session);
     enum close_result result = CLOSE_FAILED;
-    if (reconcile_state_read(session->directory, &state, &why)) {
-        result = rotation_go_on(&work, state.until_us, &ended, &why);
-        reconcile_state_free(&state);
+    if (completeness_read(session->directory, &state, &why)) {
+        result = rotation_go_on(&work, state.until_ms * 1000, &ended, &why);
+        completeness_free(&state);
     }
     close_session_release(session);
     printf("%s is taking the place of %s\n", rotation->to, rotation->from);

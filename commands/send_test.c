@@ -1,6 +1,4 @@
 /* send-test: a signed event to an address, as Close would send it, and what its answer means. */
-#include "commands/commands.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,6 +8,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
+#include "commands/commands.h"
 #include "commands/delivery.h"
 #include "commands/options.h"
 #include "commands/session.h"
@@ -31,19 +31,13 @@ struct send_test_options {
 /* Reads "200", "200K" or "4M". Returns false for anything else and for more than SIZE_MOST. */
 static bool read_body_size(const char *text, size_t *size)
 {
-    char *end = NULL;
-    if (text[0] < '0' || text[0] > '9')
+    static const struct text_unit units[] = {
+        {'\0', 1}, {'K', 1024}, {'k', 1024}, {'M', 1048576}, {'m', 1048576},
+    };
+    int64_t number = 0;
+    if (text_read_units(text, units, sizeof units / sizeof *units, &number) != TEXT_READ || number > (int64_t)SIZE_MOST)
         return false;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    unsigned long long unit = 1;
-    if (*end == 'K' || *end == 'k')
-        unit = 1024;
-    else if (*end == 'M' || *end == 'm')
-        unit = 1048576;
-    if (errno != 0 || strcmp(end + (unit != 1), "") != 0 || number > SIZE_MOST / unit)
-        return false;
-    *size = (size_t)(number * unit);
+    *size = (size_t)number;
     return true;
 }
 

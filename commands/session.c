@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/escape.h"
 #include "base/owner.h"
-#include "base/terminal.h"
 #include "commands/commands.h"
 
 #define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */

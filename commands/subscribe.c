@@ -1,7 +1,5 @@
 /* subscribe: creates a webhook subscription in Close, keeps its key where the running program finds it, and probes the
  * way to the program with signed requests that it answers and does not keep. */
-#include "commands/commands.h"
-
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +11,7 @@
 #include "base/clock.h"
 #include "commands/advice.h"
 #include "commands/close_session.h"
+#include "commands/commands.h"
 #include "commands/delivery.h"
 #include "commands/options.h"
 #include "webhook/webhook.h"

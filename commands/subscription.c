@@ -1,10 +1,9 @@
 /* unsubscribe, pause, resume: one subscription, by its id. */
-#include "commands/commands.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "commands/close_session.h"
+#include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/reconcile.h"
 

@@ -1,11 +1,11 @@
 /* subscriptions: lists the subscriptions in Close, and whether their keys are kept here. */
-#include "commands/commands.h"
-
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/escape.h"
 #include "commands/close_session.h"
+#include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/output.h"
 
@@ -20,13 +20,6 @@ static const char *or_nothing(const char *text)
     return text[0] == '\0' ? "-" : text;
 }
 
-/* Prints text from Close on a terminal, without what could move its cursor. */
-static void print_clean(const char *text)
-{
-    for (const char *c = text; *c != '\0'; c++)
-        putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
-}
-
 static void print_subscription(const struct close_session *session, const struct subscription *one)
 {
     char source[128];
@@ -35,7 +28,7 @@ static void print_subscription(const struct close_session *session, const struct
     if (one->health[0] != '\0')
         printf(", %s", one->health);
     printf("\n  url: ");
-    print_clean(one->url);
+    plain_write(stdout, one->url, strlen(one->url));
     printf("\n  events: %zu\n", count_events(one));
     if (held)
         printf("  key: held, for source %s\n", source);
@@ -45,12 +38,12 @@ static void print_subscription(const struct close_session *session, const struct
         printf("  paused by `closecrm.fcgi pause`\n");
     if (one->pause_reason[0] != '\0') {
         printf("  pause reason: ");
-        print_clean(one->pause_reason);
+        plain_write(stdout, one->pause_reason, strlen(one->pause_reason));
         putchar('\n');
     }
     if (one->latest_error[0] != '\0') {
         printf("  latest error: ");
-        print_clean(one->latest_error);
+        plain_write(stdout, one->latest_error, strlen(one->latest_error));
         putchar('\n');
     }
 }

@@ -1,12 +1,11 @@
 /* transform: events on stdin, messages on stdout. For trying out rules, for pipes, and to see what RudderStack gets. */
-#include "commands/commands.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
 #include "commands/stream.h"

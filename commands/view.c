@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/escape.h"
 #include "base/json_layout.h"
-#include "base/terminal.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/child_transform.h"
 #include "commands/commands.h"
@@ -140,7 +141,7 @@ int command_queue_show(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !options_number(text, &id))
+    if (text == NULL || !text_read_id(text, &id))
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
     if (!session_open(&session, argv[0]))
         return session.code;
@@ -176,7 +177,7 @@ int command_dead_show(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !options_number(text, &id))
+    if (text == NULL || !text_read_id(text, &id))
         return options_wrong(argv[0], "which dead letter? Give the number that `dead list` shows");
     if (!session_open(&session, argv[0]))
         return session.code;

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 void secret_free(void *data, size_t length)
 {
     if (data == NULL)
@@ -89,23 +91,6 @@ static bool may_be_used(int descriptor, const char *path, struct error *why)
     return false;
 }
 
-/* Reads to the end into size bytes; returns how many came, -1 with errno. */
-static ssize_t read_all(int descriptor, char *data, size_t size)
-{
-    size_t used = 0;
-    while (used < size) {
-        ssize_t got = read(descriptor, data + used, size - used);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -1;
-        if (got == 0)
-            break;
-        used += (size_t)got;
-    }
-    return (ssize_t)used;
-}
-
 static char *read_descriptor(int descriptor, const char *path, size_t *length, struct error *why)
 {
     char *data = malloc(FILE_LIMIT + 1);
@@ -113,7 +98,7 @@ static char *read_descriptor(int descriptor, const char *path, size_t *length, s
         error_set(why, "%.300s: cannot be read: out of memory", path);
         return NULL;
     }
-    ssize_t got = read_all(descriptor, data, FILE_LIMIT + 1);
+    ssize_t got = files_read_all(descriptor, data, FILE_LIMIT + 1);
     if (got < 0)
         error_set(why, "%.300s: cannot be read: %s", path, strerror(errno));
     else if (got > FILE_LIMIT)

@@ -1,10 +1,13 @@
 /* Where the configuration file is looked for, and where it must not be: below a web server's document root. */
 #include "config/internal.h"
 
+#include "config/config.h"
+
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <pwd.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,4 +252,26 @@ bool config_outside(const struct config *config, const char *document_root, stru
     bool outside = places_outside(config, document_root, home, why);
     free(home);
     return outside;
+}
+
+/* ---- Where the certificates are that others' are checked with: see config.h. libcurl knows only the place of the
+ * system that it was built on, and the bundle runs on others. ---- */
+
+const char *config_certificates(const struct config *config)
+{
+    static const char *const places[] = {
+        "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Ubuntu, Arch, Alpine */
+        "/etc/pki/tls/certs/ca-bundle.crt",                  /* RHEL and its kin */
+        "/etc/ssl/ca-bundle.pem",                            /* SUSE */
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* RHEL, where the older name is gone */
+        "/var/lib/ca-certificates/ca-bundle.pem",            /* SUSE, likewise */
+        "/etc/ssl/cert.pem",
+    };
+    if (config != NULL && config->ca_file != NULL)
+        return config->ca_file;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        if (access(places[i], R_OK) == 0)
+            return places[i];
+    }
+    return NULL;
 }

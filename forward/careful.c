@@ -52,6 +52,18 @@ static bool passes_trial(struct traffic *traffic, const struct event *event, boo
     return false;
 }
 
+void traffic_expect(struct traffic *traffic)
+{
+    const struct events *events = &traffic->events;
+    uint64_t first = UINT64_MAX, last = 0;
+    for (size_t i = 0; i < events->count; i++) {
+        first = events->at[i].id < first ? events->at[i].id : first;
+        last = events->at[i].id > last ? events->at[i].id : last;
+    }
+    if (events->count > 0)
+        crumb_expect(traffic->crumb, traffic->source->name, first, last);
+}
+
 struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory, struct error *why)
 {
     const char *source = traffic->source->name;

@@ -215,6 +215,7 @@ void lane_fill(struct lane *lane)
         build_later(lane, why.text, NO_MEMORY_MS);
         return;
     }
+    traffic_expect(traffic);
     build_found(lane, asked);
     crumb_rest(traffic->crumb);
 }

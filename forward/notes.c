@@ -5,16 +5,9 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
-
-static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t length)
-{
-    const unsigned char *at = bytes;
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ at[i]) * 1099511628211u;
-    return hash;
-}
 
 /* What was noted counts as long as events go to the same place with the same key, by a configuration that nobody has
  * touched: saving it is how an operator says that something was mended. */
@@ -22,10 +15,10 @@ static uint64_t hash_of(const struct config *config, const struct source *source
 {
     struct stat file;
     const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
-    uint64_t hash = hash_bytes(14695981039346656037u, source->data_plane_url, strlen(source->data_plane_url) + 1);
-    hash = hash_bytes(hash, key, strlen(key));
+    uint64_t hash = text_hash(TEXT_HASH, source->data_plane_url, strlen(source->data_plane_url) + 1);
+    hash = text_hash(hash, key, strlen(key));
     if (config->path != NULL && stat(config->path, &file) == 0)
-        hash = hash_bytes(hash, &file.st_mtim, sizeof file.st_mtim);
+        hash = text_hash(hash, &file.st_mtim, sizeof file.st_mtim);
     return hash;
 }
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/times.h"
 #include "config/config.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
@@ -67,11 +68,11 @@ void facts_free(struct facts *facts);
 void facts_judge(struct facts *facts);
 
 /* "3 minutes", "2 days"; of less than a second "a moment". Returns out. */
-#define SPAN_SIZE 32
+#define SPAN_SIZE WHEN_SIZE
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE]);
 
 /* "2026-11-24 21:01:10 UTC". Returns out. */
-#define DATE_SIZE 32
+#define DATE_SIZE DATE_PRINTED
 const char *facts_date(int64_t ms, char out[static DATE_SIZE]);
 
 /* "7400 MiB of events that wait or are known, 600 MiB of dead letters". Returns out. */

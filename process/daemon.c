@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "http/http.h"
@@ -141,7 +142,7 @@ static void *close_stages(void *context)
 /* Waits for the thread that closes the stages. Returns whether it has ended. */
 static bool wait_closed(struct daemon_process *self, moment until)
 {
-    const struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
+    const struct timespec t = clock_timespec(until);
     while (sem_clockwait(&self->closing.done, CLOCK_MONOTONIC, &t) != 0) {
         if (errno != EINTR)
             return false;

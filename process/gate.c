@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #define LOG_AGAIN_MS 60000
@@ -93,17 +94,13 @@ static void roots_free(struct roots *roots)
 
 void gate_init(struct gate *gate, const struct config *config)
 {
-    pthread_condattr_t monotonic;
     gate->config = config;
     gate->status = status_new(config);
     gate->decided = false;
     atomic_init(&gate->webhook, NULL);
     roots_init(&gate->roots, config);
     pthread_mutex_init(&gate->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&gate->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&gate->changed);
 }
 
 static void decide_gate(struct gate *gate, struct webhook *webhook)
@@ -140,10 +137,9 @@ static struct webhook *wait_for_webhook(struct gate *gate, moment deadline)
     struct webhook *webhook = atomic_load(&gate->webhook);
     if (webhook != NULL)
         return webhook;
-    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
     pthread_mutex_lock(&gate->lock);
     while (!gate->decided && clock_now() < deadline)
-        pthread_cond_timedwait(&gate->changed, &gate->lock, &t);
+        clock_condition_wait(&gate->changed, &gate->lock, deadline);
     webhook = atomic_load(&gate->webhook);
     pthread_mutex_unlock(&gate->lock);
     return webhook;

@@ -6,8 +6,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "closeapi/reconciler.h"
+#include "closeapi/closeapi.h"
 #include "forward/forward.h"
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"
@@ -94,10 +95,9 @@ static bool publish_stages(struct pipeline *pipeline, const struct pipeline_stag
 static bool wait_before_retry(struct pipeline *pipeline)
 {
     moment until = clock_now() + OPEN_AGAIN_MS;
-    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
     pthread_mutex_lock(&pipeline->lock);
     while (!pipeline->stopping && clock_now() < until)
-        pthread_cond_timedwait(&pipeline->changed, &pipeline->lock, &t);
+        clock_condition_wait(&pipeline->changed, &pipeline->lock, until);
     bool on = !pipeline->stopping;
     pthread_mutex_unlock(&pipeline->lock);
     return on;
@@ -205,7 +205,6 @@ static void free_pipeline(struct pipeline *pipeline)
 
 struct pipeline *pipeline_start(const struct config *config, struct gate *gate, struct error *why)
 {
-    pthread_condattr_t monotonic;
     struct pipeline *pipeline = calloc(1, sizeof *pipeline);
     if (pipeline == NULL) {
         error_set(why, "out of memory");
@@ -215,10 +214,7 @@ struct pipeline *pipeline_start(const struct config *config, struct gate *gate, 
     pipeline->gate = gate;
     pipeline->request_deadline = pipeline->opened_at = MOMENT_NEVER;
     pthread_mutex_init(&pipeline->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&pipeline->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&pipeline->changed);
     int error = pthread_create(&pipeline->thread, NULL, run_pipeline, pipeline);
     if (error == 0)
         return pipeline;
@@ -252,7 +248,6 @@ void pipeline_begin_shutdown(struct pipeline *pipeline, moment deadline)
 static bool end_thread(struct pipeline *pipeline, moment deadline)
 {
     moment late = deadline + STOPPED_LATE_MS;
-    struct timespec t = {.tv_sec = late / 1000, .tv_nsec = (long)(late % 1000) * 1000000};
     pthread_mutex_lock(&pipeline->lock);
     pipeline->stopping = true;
     reconciler_hurry(pipeline->reconciler);
@@ -260,7 +255,7 @@ static bool end_thread(struct pipeline *pipeline, moment deadline)
         forwarder_stop(pipeline->stages.forwarder, deadline);
     pthread_cond_broadcast(&pipeline->changed);
     while (!pipeline->ended && clock_now() < late)
-        pthread_cond_timedwait(&pipeline->changed, &pipeline->lock, &t);
+        clock_condition_wait(&pipeline->changed, &pipeline->lock, late);
     bool ended = pipeline->ended;
     pthread_mutex_unlock(&pipeline->lock);
     if (!ended)

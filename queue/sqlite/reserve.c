@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/lock_file.h"
 #include "base/no_room.h"
 #include "queue/sqlite/directory.h"
 
@@ -133,14 +134,6 @@ static int noted(const char *directory, bool fresh_only)
     return fresh_only && (age_ms < 0 || age_ms > NOTE_FRESH_MS) ? 0 : error;
 }
 
-/* Whether the file is still the one of that name. */
-static bool is_named(int fd, const char *path)
-{
-    struct stat file, named;
-    return fstat(fd, &file) == 0 && stat(path, &named) == 0 && file.st_ino == named.st_ino &&
-           file.st_dev == named.st_dev;
-}
-
 /* Under another name until it is whole. Several processes may start at once: one makes it, the others wait for it, and
  * find that what they wait for has become the reserve. */
 static bool make(const char *directory, int64_t bytes)
@@ -151,7 +144,7 @@ static bool make(const char *directory, int64_t bytes)
     int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    bool mine = flock(fd, LOCK_EX) == 0 && is_named(fd, making);
+    bool mine = flock(fd, LOCK_EX) == 0 && lock_stands(fd, making);
     bool good = mine ? fill(fd, bytes) && rename(making, path) == 0 : reserve_is_there(directory);
     int error = errno;
     if (mine && good)

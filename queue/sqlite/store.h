@@ -79,13 +79,14 @@ struct settled_date {
 struct store {
     const struct config *config;
     char directory[STATE_PATH];
-    int open_lock;            /* held shared: who gets it exclusively may move the database aside */
-    uint32_t *number;         /* of each configured source, in the configuration's order */
-    atomic_bool must_reopen;  /* damaged, or migrated by a newer release */
-    _Atomic moment logged[5]; /* when each database_result was logged last */
-    bool stands;              /* it was opened well, and places says where */
-    struct places places;     /* of its open files */
-    atomic_int placed;        /* enum placed, when it was looked at last */
+    int open_lock;                  /* held shared: who gets it exclusively may move the database aside */
+    uint32_t *number;               /* of each configured source, in the configuration's order */
+    atomic_bool must_reopen;        /* damaged, or migrated by a newer release */
+    _Atomic moment logged[5];       /* when each database_result was logged last */
+    bool stands;                    /* it was opened well, and places says where */
+    struct places places;           /* of its open files */
+    atomic_int placed;              /* enum placed, when it was looked at last */
+    _Atomic int64_t database_bytes; /* the database's size then, without what is in the log only */
     _Atomic moment said_displaced;
     _Atomic int64_t committed_ms; /* the last commit of an append or a settling; Unix time */
     atomic_bool steady;           /* see queue_is_steady */

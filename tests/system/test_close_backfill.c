@@ -1,6 +1,9 @@
 /* A backfill brings everything once and in order, whatever happens on the way. BACKFILL_EVENTS=100000 makes it as large
  * as a real one. */
+#include "base/clock.h"
 #include "tests/suites.h"
+#include "tests/system/check.h"
+#include "tests/system/close_site.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -11,10 +14,6 @@
 #include <sys/file.h>
 #include <termios.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
 
 #define SECOND_US INT64_C(1000000)
 #define DAY_US (INT64_C(86400) * SECOND_US)

@@ -1,10 +1,4 @@
 /* Forwarding for a while, as cron and the CGI request's child do; the gate before the webhook; the mark of cron. */
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "process/bounded.h"
 #include "queue/inspect.h"
 #include "telemetry/cron_mark.h"
@@ -13,6 +7,12 @@
 #include "tests/system/standin.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #define PATIENCE_MS 20000
 #define PAIRS 400
