@@ -10,11 +10,11 @@
 
 #include "closeapi/state.h"
 #include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/event.h"
-#include "tests/system/looked.h"
-#include "tests/system/running.h"
-#include "tests/system/small_disk.h"
+#include "tests/support/check.h"
+#include "tests/support/event.h"
+#include "tests/support/looked.h"
+#include "tests/support/running.h"
+#include "tests/support/small_disk.h"
 
 #define PATIENCE_MS 30000
 

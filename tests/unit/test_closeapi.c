@@ -17,8 +17,8 @@
 #include "closeapi/event_types.h"
 #include "closeapi/spool.h"
 #include "config/keyring.h"
-#include "tests/system/check.h"
-#include "tests/system/temporary.h"
+#include "tests/support/check.h"
+#include "tests/support/temporary.h"
 
 /* ---- slices ---- */
 

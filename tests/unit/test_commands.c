@@ -7,7 +7,7 @@
 
 #include "commands/commands.h"
 #include "commands/nearest.h"
-#include "tests/unit/test_commands_run.h"
+#include "tests/support/commands_run.h"
 
 static struct ran ran;
 

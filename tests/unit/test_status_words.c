@@ -4,7 +4,7 @@
 
 #include "health/causes.h"
 #include "tests/suites.h"
-#include "tests/unit/made_config.h"
+#include "tests/support/made_config.h"
 #include "webhook/refusals.h"
 
 #define NOW ((int64_t)1700000000000)
