@@ -12,35 +12,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "tests/support/disk_record.h"
 #include "tests/support/temporary.h"
-
-/* The files of the database that survive; others are SQLite's own temporary ones. */
-static const char *const names[] = {"queue.db", "queue.db-wal"};
-#define FILES (sizeof names / sizeof *names)
-#define LOG 1
 
 struct shim {
     sqlite3_file base;
-    size_t number; /* of the file; FILES: another */
+    size_t number; /* of the file; DISK_FILES: another */
     sqlite3_file *real;
     char directory[PATH_SIZE]; /* where it lies */
-};
-
-enum deed { DEED_WRITE, DEED_TRUNCATE, DEED_SYNC, DEED_MARK };
-
-struct entry {
-    enum deed deed;
-    size_t number; /* of the file, or the promise */
-    size_t at;     /* offset, size, or how much of the record a sync covers */
-    size_t length; /* of a write */
-    char *bytes;
-};
-
-/* What a file holds. */
-struct image {
-    char *bytes;
-    size_t length;
-    size_t room;
 };
 
 static struct {
@@ -51,38 +30,10 @@ static struct {
     bool for_ever, failed;
     int code, error;
     size_t log_limit; /* 0: none */
-    bool recording;
-    struct entry *record;
-    size_t count, room;
-    struct image before[FILES];
     void (*at_sync)(void);
     bool unmapped;
     struct disk_checkpoints *checkpoints; /* where they are counted; NULL: nowhere */
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-/* ---- the record ---- */
-
-static void add(struct entry entry)
-{
-    if (disk.count == disk.room) {
-        disk.room = disk.room == 0 ? 1024 : disk.room * 2;
-        disk.record = reallocarray(disk.record, disk.room, sizeof *disk.record);
-        if (disk.record == NULL)
-            abort();
-    }
-    disk.record[disk.count++] = entry;
-}
-
-static void record_write(const struct shim *shim, const void *bytes, int length, sqlite3_int64 at)
-{
-    if (!disk.recording || shim->number == FILES)
-        return;
-    char *copy = malloc((size_t)length);
-    if (copy == NULL)
-        abort();
-    memcpy(copy, bytes, (size_t)length);
-    add((struct entry){DEED_WRITE, shim->number, (size_t)at, (size_t)length, copy});
-}
 
 /* ---- faults ---- */
 
@@ -111,7 +62,7 @@ void disk_limit_log(size_t bytes)
 /* With the lock held. */
 static int check_log(const struct shim *shim, int length, sqlite3_int64 at)
 {
-    if (disk.log_limit == 0 || shim->number != LOG || (size_t)(at + length) <= disk.log_limit)
+    if (disk.log_limit == 0 || shim->number != DISK_LOG || (size_t)(at + length) <= disk.log_limit)
         return SQLITE_OK;
     disk.failed = true;
     return SQLITE_IOERR_WRITE;
@@ -169,7 +120,7 @@ static int on_write(sqlite3_file *file, const void *bytes, int length, sqlite3_i
         length /= 2;
     int result = real_of(file)->pMethods->xWrite(real_of(file), bytes, length, at);
     if (result == SQLITE_OK)
-        record_write(shim_of(file), bytes, length, at);
+        disk_record_write(shim_of(file)->number, bytes, (size_t)length, (size_t)at);
     pthread_mutex_unlock(&disk.lock);
     if (code != SQLITE_OK)
         errno = error;
@@ -182,8 +133,8 @@ static int on_truncate(sqlite3_file *file, sqlite3_int64 size)
     int code = count_call();
     if (code == SQLITE_OK) {
         code = real_of(file)->pMethods->xTruncate(real_of(file), size);
-        if (code == SQLITE_OK && disk.recording && shim_of(file)->number < FILES)
-            add((struct entry){DEED_TRUNCATE, shim_of(file)->number, (size_t)size, 0, NULL});
+        if (code == SQLITE_OK)
+            disk_record_truncate(shim_of(file)->number, (size_t)size);
     } else {
         errno = disk.error;
     }
@@ -196,7 +147,7 @@ static int on_sync(sqlite3_file *file, int flags)
 {
     pthread_mutex_lock(&disk.lock);
     int code = count_call();
-    size_t covered = disk.count;
+    size_t covered = disk_record_length();
     int error = disk.error;
     void (*act)(void) = shim_of(file)->number == 0 ? disk.at_sync : NULL;
     pthread_mutex_unlock(&disk.lock);
@@ -206,10 +157,8 @@ static int on_sync(sqlite3_file *file, int flags)
         errno = error;
     if (code == SQLITE_OK)
         code = real_of(file)->pMethods->xSync(real_of(file), flags);
-    pthread_mutex_lock(&disk.lock);
-    if (code == SQLITE_OK && disk.recording && shim_of(file)->number < FILES)
-        add((struct entry){DEED_SYNC, shim_of(file)->number, covered, 0, NULL});
-    pthread_mutex_unlock(&disk.lock);
+    if (code == SQLITE_OK)
+        disk_record_sync(shim_of(file)->number, covered);
     return code;
 }
 
@@ -318,7 +267,7 @@ static size_t number_of(const char *path)
 {
     const char *name = path == NULL ? "" : strrchr(path, '/') == NULL ? path : strrchr(path, '/') + 1;
     size_t number = 0;
-    while (number < FILES && strcmp(name, names[number]) != 0)
+    while (number < DISK_FILES && strcmp(name, disk_names[number]) != 0)
         number++;
     return number;
 }
@@ -395,114 +344,4 @@ void disk_without_maps(bool unmapped)
 void disk_watch_checkpoints(struct disk_checkpoints *checkpoints)
 {
     disk.checkpoints = checkpoints;
-}
-
-/* ---- power ---- */
-
-static void image_write(struct image *image, size_t at, const char *bytes, size_t length)
-{
-    if (at + length > image->room) {
-        image->room = (at + length) * 2;
-        image->bytes = realloc(image->bytes, image->room);
-        if (image->bytes == NULL)
-            abort();
-    }
-    if (at > image->length)
-        memset(image->bytes + image->length, 0, at - image->length);
-    memcpy(image->bytes + at, bytes, length);
-    image->length = at + length > image->length ? at + length : image->length;
-}
-
-void disk_record(const char *directory)
-{
-    for (size_t i = 0; i < FILES; i++) {
-        char path[PATH_SIZE], block[4096];
-        size_t got;
-        path_join(path, directory, names[i]);
-        FILE *file = fopen(path, "re");
-        while (file != NULL && (got = fread(block, 1, sizeof block, file)) > 0)
-            image_write(&disk.before[i], disk.before[i].length, block, got);
-        if (file != NULL)
-            fclose(file);
-    }
-    pthread_mutex_lock(&disk.lock);
-    disk.recording = true;
-    pthread_mutex_unlock(&disk.lock);
-}
-
-void disk_mark(unsigned promise)
-{
-    pthread_mutex_lock(&disk.lock);
-    if (disk.recording)
-        add((struct entry){DEED_MARK, promise, 0, 0, NULL});
-    pthread_mutex_unlock(&disk.lock);
-}
-
-size_t disk_recorded(void)
-{
-    pthread_mutex_lock(&disk.lock);
-    disk.recording = false;
-    size_t count = disk.count;
-    pthread_mutex_unlock(&disk.lock);
-    return count;
-}
-
-/* How much of the record is surely on the disk, of one file. */
-static size_t synced_up_to(size_t number, size_t cut)
-{
-    size_t synced = 0;
-    for (size_t i = 0; i < cut; i++) {
-        const struct entry *entry = &disk.record[i];
-        if (entry->deed == DEED_SYNC && entry->number == number && entry->at > synced)
-            synced = entry->at;
-    }
-    return synced;
-}
-
-/* Of what was not synced each write arrives whole, in its first half, or not at all. */
-static void apply(struct image *image, const struct entry *entry, bool sure, unsigned *random)
-{
-    unsigned chance = sure ? 0 : (unsigned)rand_r(random) % 3;
-    if (entry->deed == DEED_WRITE && chance < 2)
-        image_write(image, entry->at, entry->bytes, chance == 0 ? entry->length : entry->length / 2);
-    else if (entry->deed == DEED_TRUNCATE && chance == 0 && image->length > entry->at)
-        image->length = entry->at;
-}
-
-void disk_after_cut(const char *directory, size_t cut, unsigned random)
-{
-    for (size_t number = 0; number < FILES; number++) {
-        struct image image = {NULL, 0, 0};
-        size_t synced = synced_up_to(number, cut);
-        image_write(&image, 0, disk.before[number].bytes, disk.before[number].length);
-        for (size_t i = 0; i < cut; i++) {
-            const struct entry *entry = &disk.record[i];
-            if (entry->number == number && (entry->deed == DEED_WRITE || entry->deed == DEED_TRUNCATE))
-                apply(&image, entry, i < synced, &random);
-        }
-        temporary_write(directory, names[number], 0600, image.bytes, image.length);
-        free(image.bytes);
-    }
-}
-
-bool disk_promised(size_t cut, unsigned promise)
-{
-    for (size_t i = 0; i < cut; i++) {
-        if (disk.record[i].deed == DEED_MARK && disk.record[i].number == promise)
-            return true;
-    }
-    return false;
-}
-
-void disk_forget(void)
-{
-    for (size_t i = 0; i < disk.count; i++)
-        free(disk.record[i].bytes);
-    for (size_t i = 0; i < FILES; i++) {
-        free(disk.before[i].bytes);
-        disk.before[i] = (struct image){NULL, 0, 0};
-    }
-    free(disk.record);
-    disk.record = NULL;
-    disk.count = disk.room = 0;
 }
