@@ -6,10 +6,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "queue/inspect.h"
 #include "tests/suites.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 60000
 #define DAY_MS INT64_C(86400000)
@@ -21,14 +19,13 @@ static char *large;
 
 static int make_directory(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
+    int failed = queue_rig_set_up(&made, directory, state);
+    made.config.queue_max_bytes = 1 << 20;
     made.config.dead_retention_ms = 90 * DAY_MS;
     large = malloc(LARGE);
     if (large != NULL)
         memset(large, 'x', LARGE);
-    return large == NULL || !temporary_make(directory);
+    return failed || large == NULL;
 }
 
 static int remove_directory(void)

@@ -10,10 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "queue/inspect.h"
 #include "tests/support/check.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define DELIVERED 120
 #define WAITING 700 /* more than one step moves */
@@ -26,28 +24,18 @@ static struct events found;
 
 static int make_directory(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
-    made.config.queue_max_bytes = (int64_t)1 << 40;
-    return !temporary_make(directory);
+    return queue_rig_set_up(&made, directory, state);
 }
 
 static int remove_directory(void)
 {
-    events_free(&found);
-    temporary_remove(directory);
-    return 0;
+    return queue_rig_tear_down(directory, &found);
 }
 
 static struct queue *open_queue(const char *name)
 {
-    struct error why = {0};
     path_join(state, directory, name);
-    made.config.state_dir = state;
-    struct queue *queue = queue_open(&made.config, &why);
-    CU_ASSERT_FATAL(check(queue != NULL, "the queue opens: %s", why.text));
-    return queue;
+    return queue_rig_open(&made);
 }
 
 static struct identity identity_of(unsigned number, int64_t updated_us)

@@ -4,7 +4,6 @@
  * use, so that some writes fail in the middle of the copying, and not with its commit. */
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <glob.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -17,12 +16,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "queue/inspect.h"
 #include "queue/loss.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define EVENTS 30
 #define BODY 16000
@@ -46,7 +43,6 @@ static const char *const files[] = {"queue.db", "queue.db-wal"};
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE], original[PATH_SIZE];
 static struct events found;
-static int quiet_from = -1;
 static struct call calls[CALLS_MOST];
 
 static void use_state(const char *name)
@@ -345,25 +341,12 @@ static void a_write_that_fails_is_a_repair_that_failed(void)
 
 static int set_up(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
-    made.config.queue_max_bytes = (int64_t)1 << 40;
-    int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    quiet_from = dup(STDERR_FILENO);
-    if (nothing < 0 || dup2(nothing, STDERR_FILENO) < 0)
-        return 1;
-    close(nothing);
-    return !temporary_make(directory);
+    return queue_rig_set_up_quiet(&made, directory, state);
 }
 
 static int tear_down(void)
 {
-    events_free(&found);
-    temporary_remove(directory);
-    dup2(quiet_from, STDERR_FILENO);
-    close(quiet_from);
-    return 0;
+    return queue_rig_tear_down_quiet(directory, &found);
 }
 
 void suite_queue_repair_writes(void)

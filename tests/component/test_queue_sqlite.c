@@ -7,10 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "queue/inspect.h"
 #include "tests/suites.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 20000
 #define THREADS 16
@@ -22,39 +20,24 @@ static struct events found;
 
 static int make_directory(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
-    made.config.queue_max_bytes = (int64_t)1 << 40;
-    return !temporary_make(directory);
+    return queue_rig_set_up(&made, directory, state);
 }
 
 static int remove_directory(void)
 {
-    events_free(&found);
-    temporary_remove(directory);
-    return 0;
+    return queue_rig_tear_down(directory, &found);
 }
 
 /* A state directory of the test's own. */
 static struct queue *open_new(const char *name)
 {
-    struct error why = {0};
     path_join(state, directory, name);
-    made.config.state_dir = state;
-    struct queue *queue = queue_open(&made.config, &why);
-    if (queue == NULL)
-        fprintf(stderr, "%s\n", why.text);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    return queue;
+    return queue_rig_open(&made);
 }
 
 static struct queue *open_again(void)
 {
-    struct error why = {0};
-    struct queue *queue = queue_open(&made.config, &why);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    return queue;
+    return queue_rig_open(&made);
 }
 
 static void append(struct queue *queue, const char *source, const char *body)

@@ -15,8 +15,7 @@
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/disk_vfs.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 20000
 #define WRITERS 2
@@ -33,13 +32,8 @@ static struct disk_checkpoints *checkpoints; /* shared with the children */
 
 static int set_up(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
-    made.config.queue_max_bytes = (int64_t)1 << 40;
-    made.config.state_dir = state;
     checkpoints = mmap(NULL, sizeof *checkpoints, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (checkpoints == MAP_FAILED || !temporary_make(directory) || !disk_install())
+    if (checkpoints == MAP_FAILED || queue_rig_set_up(&made, directory, state) != 0 || !disk_install())
         return 1;
     disk_watch_checkpoints(checkpoints);
     return 0;
@@ -49,10 +43,8 @@ static int tear_down(void)
 {
     disk_watch_checkpoints(NULL);
     disk_remove();
-    events_free(&found);
-    temporary_remove(directory);
     munmap(checkpoints, sizeof *checkpoints);
-    return 0;
+    return queue_rig_tear_down(directory, &found);
 }
 
 static void use_state(const char *name)

@@ -1,18 +1,15 @@
 /* The queue's files are removed, replaced or moved under processes that use them: what was answered 200 is there once
  * in the queue that stands there afterwards, what was delivered is known, and nothing more is answered 200 meanwhile.
  */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 60000
 #define NUMBERS 64
@@ -20,41 +17,23 @@
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE];
 static struct events found;
-static int quiet_from = -1; /* what happens here is logged loudly */
 
 static int set_up(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
-    made.config.queue_max_bytes = (int64_t)1 << 40;
+    int failed = queue_rig_set_up_quiet(&made, directory, state);
     made.config.dedupe_window_ms = (int64_t)86400 * 1000;
-    made.config.state_dir = state;
-    int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    quiet_from = dup(STDERR_FILENO);
-    if (nothing < 0 || dup2(nothing, STDERR_FILENO) < 0)
-        return 1;
-    close(nothing);
-    return !temporary_make(directory);
+    return failed;
 }
 
 static int tear_down(void)
 {
-    events_free(&found);
-    temporary_remove(directory);
-    dup2(quiet_from, STDERR_FILENO);
-    close(quiet_from);
-    return 0;
+    return queue_rig_tear_down_quiet(directory, &found);
 }
 
 static struct queue *open_well(const char *name)
 {
-    struct error why = {0};
     path_join(state, directory, name);
-    struct queue *queue = queue_open(&made.config, &why);
-    check(queue != NULL, "it can be opened: %s", why.text);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    return queue;
+    return queue_rig_open(&made);
 }
 
 /* Bodies are numbers, two digits. */

@@ -1,6 +1,5 @@
 /* Each call to the disk, and each of SQLite's allocations, fails once: what was said to be stored is there, what was
  * said to be settled is gone and known, and nothing is both or neither. And: the power is cut at any moment. */
-#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -9,12 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/disk_vfs.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 20000
 #define BODIES 512 /* numbers of bodies that one test uses at most */
@@ -24,31 +21,15 @@ static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE];
 static struct events found;
 
-/* What fails is logged, again and again: that is not what is tested here. */
-static int quiet_from = -1;
-
 static int set_up(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
-    made.config.queue_max_bytes = (int64_t)1 << 40;
-    int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    quiet_from = dup(STDERR_FILENO);
-    if (nothing < 0 || dup2(nothing, STDERR_FILENO) < 0)
-        return 1;
-    close(nothing);
-    return !temporary_make(directory) || !disk_install();
+    return queue_rig_set_up_quiet(&made, directory, state) != 0 || !disk_install();
 }
 
 static int tear_down(void)
 {
     disk_remove();
-    events_free(&found);
-    temporary_remove(directory);
-    dup2(quiet_from, STDERR_FILENO);
-    close(quiet_from);
-    return 0;
+    return queue_rig_tear_down_quiet(directory, &found);
 }
 
 static void use_state(const char *name, unsigned number)
@@ -61,11 +42,7 @@ static void use_state(const char *name, unsigned number)
 
 static struct queue *open_well(void)
 {
-    struct error why = {0};
-    struct queue *queue = queue_open(&made.config, &why);
-    check(queue != NULL, "it can be opened: %s", why.text);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    return queue;
+    return queue_rig_open(&made);
 }
 
 /* Bodies are "body N", and then some, so that they take more than one page together. */

@@ -12,13 +12,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/disk_vfs.h"
-#include "tests/support/made_config.h"
+#include "tests/support/queue_rig.h"
 #include "tests/support/read_lock.h"
-#include "tests/support/temporary.h"
 
 #define PATIENCE_MS 60000
 #define EACH 5
@@ -30,21 +28,14 @@ static struct events found;
 
 static int set_up(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
-    made.config.queue_max_bytes = (int64_t)1 << 40;
-    made.config.state_dir = state;
-    return !temporary_make(directory) || !disk_install();
+    return queue_rig_set_up(&made, directory, state) != 0 || !disk_install();
 }
 
 static int tear_down(void)
 {
     disk_without_maps(false);
     disk_remove();
-    events_free(&found);
-    temporary_remove(directory);
-    return 0;
+    return queue_rig_tear_down(directory, &found);
 }
 
 static bool append(struct queue *queue, unsigned writer, unsigned number)

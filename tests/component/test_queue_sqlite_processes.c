@@ -7,11 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 20000
 #define ROUNDS 40
@@ -25,18 +23,12 @@ static struct events found;
 
 static int make_directory(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
-    made.config.queue_max_bytes = (int64_t)1 << 40;
-    return !temporary_make(directory);
+    return queue_rig_set_up(&made, directory, state);
 }
 
 static int remove_directory(void)
 {
-    events_free(&found);
-    temporary_remove(directory);
-    return 0;
+    return queue_rig_tear_down(directory, &found);
 }
 
 static void use_state(const char *name, unsigned number)
@@ -44,7 +36,6 @@ static void use_state(const char *name, unsigned number)
     char numbered[64];
     snprintf(numbered, sizeof numbered, "%s-%u", name, number);
     path_join(state, directory, numbered);
-    made.config.state_dir = state;
 }
 
 /* Appends "WRITER/N" and some more, with an end by which half a body would show. */

@@ -1,7 +1,6 @@
 /* No room, in every word that a kernel has for it: nothing is accepted, and it is said why; what waits is settled, in
  * parts where it must be, each event once; and events are accepted again as soon as there is room. */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -12,14 +11,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "queue/inspect.h"
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/reserve.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/disk_vfs.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define PATIENCE_MS 20000
 #define SOON_MS 5000
@@ -28,7 +25,6 @@
 static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE];
 static struct events found;
-static int quiet_from = -1;
 
 /* What each errno is called. */
 static const struct {
@@ -46,37 +42,19 @@ static const struct {
 
 static int set_up(void)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&made, url, url);
-    made.config.queue = QUEUE_SQLITE;
-    made.config.queue_max_bytes = (int64_t)1 << 40;
-    int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    quiet_from = dup(STDERR_FILENO);
-    if (nothing < 0 || dup2(nothing, STDERR_FILENO) < 0)
-        return 1;
-    close(nothing);
-    return !temporary_make(directory) || !disk_install();
+    return queue_rig_set_up_quiet(&made, directory, state) != 0 || !disk_install();
 }
 
 static int tear_down(void)
 {
     disk_remove();
-    events_free(&found);
-    temporary_remove(directory);
-    dup2(quiet_from, STDERR_FILENO);
-    close(quiet_from);
-    return 0;
+    return queue_rig_tear_down_quiet(directory, &found);
 }
 
 static struct queue *open_new(const char *name)
 {
-    struct error why = {0};
     path_join(state, directory, name);
-    made.config.state_dir = state;
-    struct queue *queue = queue_open(&made.config, &why);
-    check(queue != NULL, "it can be opened: %s", why.text);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    return queue;
+    return queue_rig_open(&made);
 }
 
 static enum queue_result append(struct queue *queue, size_t length, struct error *why)

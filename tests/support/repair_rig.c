@@ -2,41 +2,25 @@
 #include "tests/support/repair_rig.h"
 
 #include <CUnit/CUnit.h>
-#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/support/check.h"
 
 int repair_rig_set_up(struct repair_rig *rig)
 {
-    static char url[] = "http://127.0.0.1:9";
-    made_config_init(&rig->made, url, url);
-    rig->made.config.queue = QUEUE_SQLITE;
-    rig->made.config.queue_max_bytes = (int64_t)1 << 40;
-    int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    rig->quiet_from = dup(STDERR_FILENO);
-    if (nothing < 0 || dup2(nothing, STDERR_FILENO) < 0)
-        return 1;
-    close(nothing);
-    return !temporary_make(rig->directory);
+    return queue_rig_set_up_quiet(&rig->made, rig->directory, rig->state);
 }
 
 int repair_rig_tear_down(struct repair_rig *rig)
 {
-    events_free(&rig->found);
-    temporary_remove(rig->directory);
-    dup2(rig->quiet_from, STDERR_FILENO);
-    close(rig->quiet_from);
-    return 0;
+    return queue_rig_tear_down_quiet(rig->directory, &rig->found);
 }
 
 void repair_rig_use(struct repair_rig *rig, const char *name)
 {
     path_join(rig->state, rig->directory, name);
-    rig->made.config.state_dir = rig->state;
 }
 
 void repair_rig_remove(const struct repair_rig *rig)
@@ -46,11 +30,7 @@ void repair_rig_remove(const struct repair_rig *rig)
 
 struct queue *repair_rig_open(const struct repair_rig *rig)
 {
-    struct error why = {0};
-    struct queue *queue = queue_open(&rig->made.config, &why);
-    check(queue != NULL, "it can be opened: %s", why.text);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    return queue;
+    return queue_rig_open(&rig->made);
 }
 
 void repair_rig_mark(const struct repair_rig *rig)

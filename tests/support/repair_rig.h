@@ -7,9 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "queue/inspect.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define REPAIR_PAGE 16384
 #define REPAIR_PATIENCE_MS 60000
@@ -19,7 +17,6 @@ struct repair_rig {
     char directory[PATH_SIZE];
     char state[PATH_SIZE]; /* the state directory in hand, in `directory` */
     struct events found;
-    int quiet_from; /* stderr as it was */
 };
 
 /* Return 0, or something else where that failed. The rig must not move. */
