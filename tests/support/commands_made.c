@@ -1,4 +1,4 @@
-/* A queue for commands: see test_commands_made.h. */
+/* A queue for commands: see commands_made.h. */
 #include "tests/support/commands_made.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Commands run within the test program: see test_commands_run.h. */
+/* Commands run within the test program: see commands_run.h. */
 #include "tests/support/commands_run.h"
 
 #include <fcntl.h>

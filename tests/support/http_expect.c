@@ -1,4 +1,4 @@
-/* What the tests of the FastCGI server all do: see test_http_expect.h. */
+/* What the tests of the FastCGI server all do: see http_expect.h. */
 #include "tests/support/http_expect.h"
 
 #include "tests/support/fastcgi_client.h"

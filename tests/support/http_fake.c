@@ -1,4 +1,4 @@
-/* A request without a web server: see test_http_fake.h. */
+/* A request without a web server: see http_fake.h. */
 #include "tests/support/http_fake.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* What the tests of the transform stage share: see test_transform_tools.h. */
+/* What the tests of the transform stage share: see transform_tools.h. */
 #include "tests/support/transform_tools.h"
 
 #include <CUnit/CUnit.h>

@@ -1,6 +1,6 @@
 /* What the tests of the configuration share: a folder of their own, and reading a text as if it were the file. */
-#ifndef TESTS_UNIT_TEST_CONFIG_H
-#define TESTS_UNIT_TEST_CONFIG_H
+#ifndef TESTS_SUPPORT_CONFIG_TEXT_H
+#define TESTS_SUPPORT_CONFIG_TEXT_H
 
 #include <limits.h>
 #include <stdbool.h>
