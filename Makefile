@@ -59,7 +59,7 @@ LDFLAGS_valgrind :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan prepare-chroots test-browser test-storm test-upgrade bench-compare setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes
 
 all: closecrm.fcgi ## build the program
 
@@ -224,6 +224,7 @@ tsan: setup-test ## the tests with ThreadSanitizer
 build-test: closecrm.fcgi build/release/tests/all build/release/standin
 build-asan: build/asan/closecrm.fcgi build/asan/tests/all
 build-tsan: build/tsan/closecrm.fcgi build/tsan/tests/all
+build-packages: closecrm.fcgi build/release/standin $(BUNDLE) $(PAGES)
 
 # File systems of their own kinds, mounted from images: full disks and quotas, with two processes on one queue.
 test-hosts: setup-test ## the queue on real full disks and quotas: ext4, xfs, btrfs (root only)
@@ -267,7 +268,7 @@ valgrind: setup-test ## the unit tests under valgrind
 # The chroots stay under build/chroots, for the next time.
 test-packages: ## use bundle and Debian package in chroots of Debian 11 to 13, run the unit tests on 13 (root only)
 	@packaging/install-packages packages
-	@$(parallel) closecrm.fcgi build/release/standin $(BUNDLE) $(PAGES)
+	@$(parallel) build-packages
 	@packaging/manual/lint $(PAGES)
 	tests/packages/run
 
