@@ -60,7 +60,7 @@ void folder_shorten(const struct folder *folder, struct error *why)
 struct config *read_text(const char *text, char *const environment[], struct error *why)
 {
     static char *const nothing[] = {NULL};
-    struct folder folder;
+    struct folder folder = {.path = ""};
     folder_make(&folder);
     folder_write(&folder, "closecrm.conf", text, strlen(text), 0600);
     struct config *config = config_read(folder.file, environment == NULL ? nothing : environment, why);
