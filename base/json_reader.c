@@ -2,12 +2,12 @@
  * itself, which JSON_DEPTH_MAX bounds. */
 #include "base/json_reader.h"
 
+#include "base/json_scan.h"
+#include "base/json_tree.h"
+
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/json_scan.h"
-#include "base/json_tree.h"
 
 struct reader {
     struct json_scan scan;
@@ -257,4 +257,145 @@ void json_document_free(struct json_document *document)
     json_object_put(document->root);
     free(document->text);
     *document = (struct json_document){0};
+}
+
+/* ---- an array of the outermost object, element by element ---- */
+
+struct json_list {
+    struct reader reader;
+    const char *text; /* as it was given */
+    char *copy;       /* which is read, and changed by it */
+    const char *array;
+    bool begun, inside; /* the text; the array */
+    bool more;          /* another part of what is open follows */
+    struct json_object *rest, *element;
+};
+
+struct json_list *json_list_new(const char *text, size_t length, const char *array, json_wanted *wanted)
+{
+    struct json_list *list = calloc(1, sizeof *list);
+    if (list == NULL)
+        return NULL;
+    list->text = text;
+    list->array = array;
+    list->copy = malloc(length + JSON_SCAN_SPARE);
+    list->rest = json_object_new_object();
+    if (list->copy == NULL || list->rest == NULL) {
+        json_list_free(list);
+        return NULL;
+    }
+    if (length > 0)
+        memcpy(list->copy, text, length);
+    memset(list->copy + length, 0, JSON_SCAN_SPARE);
+    list->reader =
+        (struct reader){.scan = {.at = list->copy, .text = list->copy, .end = list->copy + length}, .wanted = wanted};
+    return list;
+}
+
+void json_list_free(struct json_list *list)
+{
+    if (list == NULL)
+        return;
+    json_parts_free(&list->reader.parts);
+    json_object_put(list->element);
+    json_object_put(list->rest);
+    free(list->copy);
+    free(list);
+}
+
+struct json_object *json_list_rest(const struct json_list *list)
+{
+    return list->rest;
+}
+
+/* Opens the outermost object. What is none is read to its end. */
+static bool list_begin(struct json_list *list)
+{
+    struct reader *reader = &list->reader;
+    list->begun = true;
+    if (json_scan_space(&reader->scan) != '{') {
+        struct json_object *root = NULL;
+        bool read = read_text(reader, &root);
+        json_object_put(read ? root : NULL);
+        return read;
+    }
+    reader->scan.at++;
+    reader->depth = 1;
+    list->more = json_scan_space(&reader->scan) != '}';
+    return true;
+}
+
+/* Reads a member of the outermost object, or opens the array. */
+static bool list_member(struct json_list *list)
+{
+    struct reader *reader = &list->reader;
+    struct json_object *value = NULL;
+    const char *name = read_name(reader);
+    if (name == NULL)
+        return false;
+    if (strcmp(name, list->array) == 0 && json_scan_space(&reader->scan) == '[') {
+        if (json_object_object_get(list->rest, name) != NULL)
+            return refuse(reader, "the list stands in it twice");
+        if (json_object_object_add(list->rest, name, json_object_new_array()) != 0)
+            return no_memory(reader);
+        reader->scan.at++;
+        reader->depth++;
+        list->inside = true;
+        list->more = json_scan_space(&reader->scan) != ']';
+        return true;
+    }
+    bool wanted = reader->wanted == NULL || reader->wanted(1, NULL, name);
+    if (!read_value(reader, NULL, wanted ? &value : NULL))
+        return false;
+    list->more = is_more(reader);
+    return !wanted || json_object_object_add(list->rest, name, value) == 0 || no_memory(reader);
+}
+
+/* Closes the array or the outermost object, of which no part follows. */
+static bool list_close(struct json_list *list)
+{
+    struct json_scan *scan = &list->reader.scan;
+    if (*scan->at != (list->inside ? ']' : '}'))
+        return refuse(&list->reader, list->inside ? "a comma or ] is missing after an element"
+                                                  : "a comma or } is missing after a member");
+    scan->at++;
+    list->reader.depth--;
+    list->more = list->inside && is_more(&list->reader);
+    list->inside = false;
+    if (list->reader.depth > 0)
+        return true;
+    json_scan_space(scan);
+    return scan->at == scan->end || refuse(&list->reader, "something follows after the end of the JSON text");
+}
+
+static bool list_element(struct json_list *list, struct json_element *element)
+{
+    struct json_scan *scan = &list->reader.scan;
+    json_scan_space(scan);
+    const char *start = scan->at;
+    if (!read_value(&list->reader, NULL, &list->element))
+        return false;
+    *element = (struct json_element){list->element, list->text + (start - list->copy), (size_t)(scan->at - start)};
+    list->more = is_more(&list->reader);
+    return true;
+}
+
+enum json_step json_list_next(struct json_list *list, struct json_element *element, struct error *why)
+{
+    json_object_put(list->element);
+    list->element = NULL;
+    bool good = list->begun || list_begin(list);
+    while (good && list->reader.depth > 0) {
+        if (list->inside && list->more) {
+            good = list_element(list, element);
+            if (good)
+                return JSON_ELEMENT;
+        } else {
+            good = list->more ? list_member(list) : list_close(list);
+        }
+    }
+    if (good)
+        return JSON_END;
+    say_why(&list->reader.scan, why);
+    return JSON_BROKEN;
 }

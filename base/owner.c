@@ -2,14 +2,16 @@
 #include "base/owner.h"
 
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define NAME_SIZE 32
-#define NAME_MOST 20  /* of a user; a longer one is a number instead */
-#define PATH_MOST 120 /* of a path in a command: the whole of it must fit into struct error, or it must not be typed   \
-                       */
+#define NAME_MOST 20 /* of a user; a longer one is a number instead */
+#define PATH_MOST                                                                                                      \
+    120 /* of a path in a command: the whole of it must fit into struct error, or it must not be typed                 \
+         */
 
 #define GIVE_SIZE (PATH_MOST + NAME_SIZE + 16)
 
@@ -20,15 +22,29 @@ struct name {
     char sudo[NAME_SIZE];
 };
 
+static bool find_name(uid_t user, char out[static OWNER_NAME])
+{
+    struct passwd entry, *found = NULL;
+    char room[4096];
+    bool named = getpwuid_r(user, &entry, room, sizeof room, &found) == 0 && found != NULL;
+    snprintf(out, OWNER_NAME, "%s", named ? entry.pw_name : "");
+    return named;
+}
+
+const char *owner_name(uid_t user, char out[static OWNER_NAME])
+{
+    if (!find_name(user, out))
+        snprintf(out, OWNER_NAME, "%u", (unsigned)user);
+    return out;
+}
+
 static struct name name_of(uid_t user)
 {
     struct name name;
-    struct passwd entry, *found = NULL;
-    char room[4096];
-    if (getpwuid_r(user, &entry, room, sizeof room, &found) == 0 && found != NULL &&
-        strlen(entry.pw_name) <= NAME_MOST) {
-        snprintf(name.plain, NAME_SIZE, "%s", entry.pw_name);
-        snprintf(name.sudo, NAME_SIZE, "%s", entry.pw_name);
+    char known[OWNER_NAME];
+    if (find_name(user, known) && strlen(known) <= NAME_MOST) {
+        snprintf(name.plain, NAME_SIZE, "%.*s", NAME_MOST, known);
+        snprintf(name.sudo, NAME_SIZE, "%.*s", NAME_MOST, known);
     } else {
         snprintf(name.plain, NAME_SIZE, "%u", (unsigned)user);
         snprintf(name.sudo, NAME_SIZE, "'#%u'", (unsigned)user);

@@ -6,18 +6,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "closeapi/client.h"
 #include "closeapi/import.h"
 #include "config/config.h"
 #include "queue/queue.h"
 
-/* What is known of a source's completeness. Times are Unix time by Close's clock in milliseconds, 0: none. */
+/* What is known of a source's completeness, and what reconciling remembers. Times are Unix time by Close's clock in
+ * milliseconds, 0: none. */
 struct completeness {
     int64_t since_ms;    /* complete from here ... */
     int64_t until_ms;    /* ... to here: every page was read, and every append is durable */
     int64_t verified_ms; /* and read a second time, a day later, to here */
-    char *types;         /* of these events, a blank between; filtered ones end with `*`. "": all */
+    char *types;         /* of these events, a blank between; filtered ones end with `*`. "": all. Owned */
 
     /* What the webhook did not bring and the Event Log did, since the first reconciling. */
     uint64_t missed;
@@ -31,6 +33,12 @@ struct completeness {
     bool paused;          /* a subscription is, and not by our own `pause` */
     bool lost;            /* events may be gone that are not fetched by themselves: trouble says what to do */
     char trouble[512];    /* what somebody must look at; "": nothing */
+
+    /* Of a loss of events (state.h), for reconciling alone. */
+    int64_t loss_ms;  /* the one that was applied last: its until_ms */
+    int64_t floor_ms; /* nothing older is read by itself: it is not known any more whether it was delivered */
+    int64_t again_ms; /* what is read begins here, though it is older than the claim; 0: it does not */
+    int64_t ahead_ms; /* while a loss waits for the operator: how far was read beyond it; the claim stays */
 };
 
 /* Reads it. One that was never reconciled is all zero. Returns false with the reason. Free with completeness_free. */
@@ -74,18 +82,14 @@ struct reconcile_options {
      * where the last run ended. */
     int64_t from_us;
     int64_t patience_ms;
-
-    /* Called as the work goes on; NULL: nobody wants to know. */
-    void (*progress)(void *context, const struct fill_counts *counts, int64_t reached_us);
-    void *context;
 };
 
 struct reconcile_report {
-    int64_t from_us, to_us;    /* what was read */
-    struct fill_counts counts; /* of the first reading */
-    struct fill_counts second; /* of what was read a second time */
-    bool resumed;              /* a paused subscription was activated again */
-    bool rotated;              /* an old subscription was removed */
+    int64_t from_us, to_us;      /* what was read */
+    struct import_counts counts; /* of the first reading */
+    struct import_counts second; /* of what was read a second time */
+    bool resumed;                /* a paused subscription was activated again */
+    bool rotated;                /* an old subscription was removed */
 };
 
 /* Reads the Event Log from the last verified moment to five minutes ago, by Close's clock, appends what is missing,
@@ -94,6 +98,82 @@ struct reconcile_report {
 enum reconcile_result closeapi_reconcile(const struct config *config, const struct source *source, struct queue *queue,
                                          const struct reconcile_options *options, struct reconcile_report *report,
                                          struct error *why);
+
+/* ---- a backfill: a stretch of the Event Log into the queue, going on where an earlier run of the same one stopped
+ * ---- */
+
+struct backfill_order {
+    const char *since, *until; /* as typed: 2026-11-01, 2026-11-01T12:30, 7d, 12h (before now); until NULL: now */
+    struct log_filter filter;
+    bool all_events; /* whatever the subscriptions cover */
+    bool again;      /* from the start, also where an earlier run has got further */
+    bool dry_run;    /* only read and count */
+    int stop_fd;     /* -1: none */
+    int64_t patience_ms;
+    void (*waits)(void *context, int64_t ms, const char *reason); /* as in close_options */
+    void (*progress)(void *context, const struct import_counts *counts, int64_t from_us, int64_t reached_us,
+                     int64_t until_us);
+    void *context;
+};
+
+struct backfill_report {
+    int64_t since_us, until_us;  /* what was asked for, as far as Close has it */
+    int64_t from_us;             /* where this run began */
+    bool beyond;                 /* since is older than what Close keeps */
+    bool went_on;                /* an earlier run had stopped */
+    struct import_counts counts; /* of this run */
+    uint64_t requests;
+};
+
+/* Reads a time as typed, relative to now; Unix time in microseconds. Returns false with the reason. */
+bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct error *why);
+
+/* Does it. queue: of this thread alone, keeping events on disk; NULL for a dry run on a queue that cannot be looked
+ * into. */
+enum import_result backfill_run(const struct config *config, const struct source *source, struct queue *queue,
+                                const struct backfill_order *order, struct backfill_report *report, struct error *why);
+
+/* ---- reconciling by a process that lives long: a thread that sleeps until a source is due ---- */
+
+struct reconciler;
+
+/* Whether any source is to be reconciled by itself. */
+bool reconciler_is_wanted(const struct config *config);
+
+/* Starts the thread. config must outlive it. Of several processes with one state directory one reconciles at a time,
+ * and the others see that it was done. Returns NULL with the reason. */
+struct reconciler *reconciler_start(const struct config *config, struct error *why);
+
+/* Tells it to end, and does not wait. NULL is allowed, as below. */
+void reconciler_hurry(struct reconciler *reconciler);
+
+/* Ends it: what it has in hand is cut short, and read again next time. Returns false when it has not ended by the
+ * deadline: then the process must end without freeing anything. */
+bool reconciler_stop(struct reconciler *reconciler, moment deadline);
+
+/* For cron: reconciles all sources that are due, one after the other, until the deadline. Calls trouble for each that
+ * somebody must look at. Call with no queue open in this thread's hands. Returns whether any was due. */
+bool reconcile_due(const struct config *config, moment deadline,
+                   void (*trouble)(void *context, const char *source, const char *words), void *context);
+
+/* ---- what is known of a source, and its keys, given to another name: for `queue move` ---- */
+
+struct closeapi_moved {
+    size_t keys;  /* signature keys that subscribe obtained */
+    size_t files; /* of STATE_DIR/closeapi/SOURCE: positions, pauses, a rotation */
+
+    /* Called for each thing that cannot be moved since the new source has one already; what it has stays. */
+    void (*stays)(void *context, const char *words);
+    void *context;
+};
+
+/* Whether there is anything to be moved. */
+bool closeapi_has_any(const struct config *config, const char *from);
+
+/* Moves it, file by file, while no other process works on either. Killed anywhere and called again it goes on. Returns
+ * false with the reason. */
+bool closeapi_move(const struct config *config, const char *from, const struct source *to, struct closeapi_moved *moved,
+                   struct error *why);
 
 /* ---- between the files of closeapi/ and the commands ---- */
 

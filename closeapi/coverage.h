@@ -13,7 +13,6 @@
 struct coverage {
     const struct subscription *at[SUBSCRIPTIONS_MOST];
     size_t count;
-    bool filtered; /* some of them has an extra_filter */
 };
 
 /* Finds the source's own: those whose key we hold; else the one with the source's signature key, where Close repeats
@@ -31,9 +30,9 @@ const struct subscription *coverage_keyless(const struct coverage *coverage, con
 /* What is wrong with it, and what to do. */
 void coverage_keyless_words(const struct subscription *subscription, const struct source *source, struct error *words);
 
-/* The subscription that would have delivered this event, or NULL. name: "lead updated"; event: its tree, which is only
- * looked at when coverage->filtered. */
-const struct subscription *coverage_match(const struct coverage *coverage, const char *name, struct json_object *event);
+/* The subscription that would have delivered this event (of usable type and action), or NULL. event: its tree. */
+const struct subscription *coverage_match(const struct coverage *coverage, const char *object_type, const char *action,
+                                          struct json_object *event);
 
 /* Whether an extra_filter lets an event pass. One of a kind that is not known lets all pass. */
 bool filter_passes(struct json_object *filter, struct json_object *value);

@@ -1,22 +1,20 @@
 /* Reading the Event Log: see event_log.h. */
 #include "closeapi/event_log.h"
 
+#include "base/json_walk.h"
+#include "base/log.h"
+#include "base/times.h"
+
 #include <curl/curl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dates.h"
-
+#define PAGE 50
 #define MALFORMED 3 /* so often an answer that is none of the log's is asked for again */
 
-/* Only cursor_next is needed as a value; the events are cut out of the text. */
-static bool is_wanted(unsigned depth, const char *parent, const char *name)
-{
-    (void)parent;
-    return depth == 1 && strcmp(name, "cursor_next") == 0;
-}
+/* ---- the request ---- */
 
 static void add_parameter(struct buffer *path, const char *name, const char *value)
 {
@@ -42,85 +40,190 @@ static void add_date(struct buffer *path, const char *name, int64_t us)
     add_parameter(path, name, date);
 }
 
-/* The first page asks for the dates; those that follow for the cursor, with the other filters again. */
-static void write_path(struct buffer *path, const struct log_filter *filter, int64_t from_us, int64_t to_us,
-                       const char *cursor)
+bool event_log_has_filter(const struct log_filter *filter)
+{
+    return filter->lead_id != NULL || (filter->object_type != NULL && filter->action != NULL);
+}
+
+/* The first page asks for the dates; those that follow for the cursor, with the other filters again. Close takes an
+ * action only with a type, and a type alone only with a lead. */
+static bool write_path(const struct event_log *log, struct buffer *path)
 {
     char limit[32];
-    buffer_clear(path);
-    snprintf(limit, sizeof limit, "/event/?_limit=%d", LOG_PAGE);
+    const struct log_filter *filter = &log->filter;
+    snprintf(limit, sizeof limit, "/event/?_limit=%d", PAGE);
     buffer_text(path, limit);
-    add_parameter(path, "object_type", filter->object_type);
-    add_parameter(path, "action", filter->action);
+    if (event_log_has_filter(filter) && filter->object_type != NULL) {
+        add_parameter(path, "object_type", filter->object_type);
+        add_parameter(path, "action", filter->action);
+    }
     add_parameter(path, "lead_id", filter->lead_id);
-    if (cursor != NULL) {
-        add_parameter(path, "_cursor", cursor);
+    if (log->cursor != NULL) {
+        add_parameter(path, "_cursor", log->cursor);
     } else {
-        add_date(path, "date_updated__gte", from_us);
-        add_date(path, "date_updated__lt", to_us);
+        add_date(path, "date_updated__gte", log->from_us);
+        add_date(path, "date_updated__lt", log->to_us);
     }
     buffer_append(path, "", 1);
+    return !path->failed;
 }
 
-static int64_t date_of(struct json_slice event)
-{
-    struct json_slice date = json_slice_member(event, "date_updated");
-    if (date.length < 2 || date.at[0] != '"')
-        return DATE_UNREADABLE;
-    return date_read(date.at + 1, date.length - 2);
-}
+/* ---- an event ---- */
 
-static struct log_event read_event(struct json_slice bytes)
+bool event_log_write_body(struct buffer *body, const struct log_event *event)
 {
-    return (struct log_event){
-        .bytes = bytes,
-        .updated_us = date_of(bytes),
-        .hidden = json_slice_is_empty(json_slice_member(bytes, "data")) &&
-                  json_slice_is_empty(json_slice_member(bytes, "previous_data")),
-    };
-}
-
-/* Hands out the page's events. *below: one was older than the window, so all that follow are. */
-static bool take_events(const struct log_reader *reader, struct json_slice data, int64_t from_us, int64_t to_us,
-                        bool *below, struct error *why)
-{
-    struct json_slice element = {NULL, 0};
-    while (json_slice_element(data, &element)) {
-        struct log_event event = read_event(element);
-        if (event.updated_us != DATE_UNREADABLE && event.updated_us < from_us) {
-            *below = true;
-            continue;
-        }
-        if (event.updated_us != DATE_UNREADABLE && event.updated_us >= to_us)
-            continue;
-        if (!reader->take(reader->context, &event, why))
-            return false;
+    buffer_clear(body);
+    buffer_text(body, "{\"event\": ");
+    buffer_append(body, event->bytes, event->length);
+    if (event->subscription != NULL) {
+        buffer_text(body, ", \"subscription_id\": \"");
+        buffer_text(body, event->subscription->id);
+        buffer_text(body, "\"");
     }
+    buffer_text(body, "}");
+    return !body->failed;
+}
+
+/* An event without an id is known by its body, without the subscription. */
+static bool identify_by_body(struct event_log *log, struct log_event *event)
+{
+    struct parsed *parsed = NULL;
+    if (event_log_write_body(&log->body, event))
+        parsed = transform_parse(log->body.data, log->body.length, NULL, NULL);
+    if (parsed != NULL)
+        event->identity = *transform_identity(parsed);
+    parsed_free(parsed);
+    return parsed != NULL;
+}
+
+/* Whether a member has nothing in it: no value, or one without members (those that are null are in no tree). */
+static bool is_empty(const struct json_element *event, const char *name)
+{
+    struct json_object *value = json_object_object_get(event->tree, name);
+    if (value == NULL)
+        return true;
+    if (json_object_is_type(value, json_type_array))
+        return json_object_array_length(value) == 0;
+    return json_object_is_type(value, json_type_object) && json_object_object_length(value) == 0 &&
+           json_slice_is_empty(json_slice_member((struct json_slice){event->bytes, event->length}, name));
+}
+
+/* Notes what the event is. */
+static bool read_event(struct event_log *log, const struct json_element *element, const struct event_head *head,
+                       struct log_event *event)
+{
+    *event = (struct log_event){.bytes = element->bytes,
+                                .length = element->length,
+                                .identity = head->identity,
+                                .usable = true,
+                                .empty = is_empty(element, "data") && is_empty(element, "previous_data")};
+    if (!head->identified && !identify_by_body(log, event))
+        return false;
+    event->subscription = coverage_match(log->coverage, head->object_type, head->action, element->tree);
     return true;
 }
 
-/* Whether the text is an answer of the log. *cursor: a copy of what leads on, NULL at the end. */
-static bool understand(const struct close_answer *answer, struct json_slice *data, char **cursor, struct error *why)
+/* Whether it is to be among the page's events. *below: it is older than what is read, and so are all that follow. */
+static bool is_asked_for(const struct event_log *log, const struct event_head *head, bool usable, bool *below)
 {
-    struct json_document document;
-    bool out_of_memory;
+    const struct log_filter *filter = &log->filter;
+    int64_t updated_us = head->identity.updated_us;
+    if (updated_us != DATE_UNREADABLE && updated_us < log->from_us)
+        *below = true;
+    if (updated_us != DATE_UNREADABLE && (updated_us < log->from_us || updated_us >= log->to_us))
+        return false;
+    return !usable || ((filter->object_type == NULL || strcmp(filter->object_type, head->object_type) == 0) &&
+                       (filter->action == NULL || strcmp(filter->action, head->action) == 0));
+}
+
+static struct log_event *new_event(struct event_log *log)
+{
+    if (log->count == log->capacity) {
+        size_t capacity = log->capacity == 0 ? PAGE : 2 * log->capacity;
+        struct log_event *more = realloc(log->events, capacity * sizeof *more);
+        if (more == NULL)
+            return NULL;
+        log->events = more;
+        log->capacity = capacity;
+    }
+    return &log->events[log->count++];
+}
+
+static bool add_event(struct event_log *log, const struct json_element *element, bool *below, struct error *why)
+{
+    char quoted[LOG_QUOTED];
+    struct event_head head;
     struct error reason = {0};
-    *cursor = NULL;
-    if (!json_read(answer->body.data, answer->body.length, is_wanted, &document, &out_of_memory, &reason)) {
-        error_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);
+    bool usable = transform_read_head(element->tree, &head, &reason);
+    if (!is_asked_for(log, &head, usable, below))
+        return true;
+    struct log_event *event = new_event(log);
+    bool good = event != NULL;
+    if (good && usable)
+        good = read_event(log, element, &head, event);
+    else if (good) {
+        *event = (struct log_event){.usable = false};
+        log_write(LEVEL_WARN, "msg=event_of_the_log_unusable source=%s reason=%s", log->source->name,
+                  log_quote(quoted, reason.text, strlen(reason.text)));
+    }
+    if (!good)
+        error_set(why, "out of memory");
+    return good;
+}
+
+/* ---- a page ---- */
+
+/* The events are taken one by one; only cursor_next is needed of the rest. */
+static bool is_wanted(unsigned depth, const char *parent, const char *name)
+{
+    (void)parent;
+    return depth > 1 || strcmp(name, "cursor_next") == 0;
+}
+
+/* Takes what leads to the next page: null at the end. */
+static bool take_cursor(struct event_log *log, struct json_object *rest, bool below, struct error *why)
+{
+    struct json_object *next;
+    bool good = json_object_is_type(json_object_object_get(rest, "data"), json_type_array) &&
+                json_object_object_get_ex(rest, "cursor_next", &next) &&
+                (next == NULL || json_object_is_type(next, json_type_string));
+    if (!good) {
+        error_set(why, "Close's Event Log answered without data and cursor_next: is close_api_url right?");
         return false;
     }
-    struct json_slice root = json_slice_whole(answer->body.data, answer->body.length);
-    struct json_slice next = json_slice_member(root, "cursor_next");
-    struct json_object *value = json_object_object_get(document.root, "cursor_next");
-    *data = json_slice_member(root, "data");
-    bool good = data->length > 0 && data->at[0] == '[' && next.length > 0 &&
-                (value == NULL || json_object_is_type(value, json_type_string));
-    if (good && value != NULL && json_object_get_string_len(value) > 0)
-        good = (*cursor = strdup(json_object_get_string(value))) != NULL;
-    if (!good)
-        error_set(why, "Close's Event Log answered without data and cursor_next: is close_api_url right?");
-    json_document_free(&document);
+    log->ended = below || next == NULL || json_object_get_string_len(next) == 0;
+    if (!log->ended && log->cursor != NULL && strcmp(log->cursor, json_object_get_string(next)) == 0) {
+        error_set(why, "Close's Event Log leads in a circle: try again later");
+        return false;
+    }
+    free(log->cursor);
+    log->cursor = log->ended ? NULL : strdup(json_object_get_string(next));
+    if (log->ended || log->cursor != NULL)
+        return true;
+    error_set(why, "out of memory");
+    return false;
+}
+
+/* Reads the answer's events. Returns false where it is none of the log's. */
+static bool read_answer(struct event_log *log, struct error *why)
+{
+    struct error reason = {0};
+    struct json_element element;
+    bool below = false;
+    const struct buffer *text = &log->answer.body;
+    struct json_list *list = json_list_new(text->data, text->length, "data", is_wanted);
+    enum json_step step = JSON_BROKEN;
+    log->count = 0;
+    if (list == NULL)
+        error_set(&reason, "out of memory");
+    else
+        while ((step = json_list_next(list, &element, &reason)) == JSON_ELEMENT &&
+               add_event(log, &element, &below, why))
+            ;
+    if (step == JSON_BROKEN)
+        error_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);
+    bool good = step == JSON_END && take_cursor(log, json_list_rest(list), below, why);
+    json_list_free(list);
     return good;
 }
 
@@ -131,58 +234,53 @@ static bool is_expired(const struct close_answer *answer, const char *cursor)
            (answer->status == 400 || answer->status == 404 || answer->status == 410 || answer->status == 422);
 }
 
-/* Reads and understands one page; one that is none is asked for again before it is believed. */
-static enum log_result read_page(const struct log_reader *reader, const char *path, const char *cursor,
-                                 struct close_answer *answer, struct json_slice *data, char **next, struct error *why)
+enum log_result event_log_next(struct event_log *log, struct error *why)
 {
-    for (unsigned tries = 0; tries < MALFORMED; tries++) {
-        enum close_result result = close_call(reader->client, "GET", path, NULL, answer, why);
-        if (result == CLOSE_STOPPED)
-            return LOG_STOPPED;
-        if (result != CLOSE_DONE)
-            return is_expired(answer, cursor) ? LOG_EXPIRED : LOG_FAILED;
-        if (understand(answer, data, next, why))
-            return LOG_DONE;
-    }
-    return LOG_FAILED;
-}
-
-enum log_result log_read(const struct log_reader *reader, int64_t from_us, int64_t to_us, struct error *why)
-{
-    struct close_answer answer = {0};
     struct buffer path = {0};
-    char *cursor = NULL;
-    enum log_result result;
-    bool more;
-    do {
-        struct json_slice data = {NULL, 0};
-        char *next = NULL;
-        bool below = false;
-        write_path(&path, &reader->filter, from_us, to_us, cursor);
-        if (path.failed) {
-            error_set(why, "out of memory");
-            result = LOG_FAILED;
-            break;
+    enum log_result result = LOG_FAILED;
+    if (log->ended)
+        return LOG_END;
+    if (!write_path(log, &path))
+        error_set(why, "out of memory");
+    for (unsigned tries = 0; !path.failed && result == LOG_FAILED && tries < MALFORMED; tries++) {
+        enum close_result called = close_call(log->client, "GET", path.data, NULL, &log->answer, why);
+        if (called == CLOSE_DONE) {
+            result = read_answer(log, why) ? LOG_PAGE : LOG_FAILED;
+            continue;
         }
-        result = read_page(reader, path.data, cursor, &answer, &data, &next, why);
-        if (result == LOG_DONE && (!take_events(reader, data, from_us, to_us, &below, why) ||
-                                   (reader->page != NULL && !reader->page(reader->context, answer.date_ms, why))))
-            result = LOG_FAILED;
-        if (result == LOG_DONE && next != NULL && cursor != NULL && strcmp(next, cursor) == 0) {
-            error_set(why, "Close's Event Log leads in a circle: try again later");
-            result = LOG_FAILED;
-        }
-        free(cursor);
-        cursor = next;
-        more = result == LOG_DONE && cursor != NULL && !below;
-    } while (more);
-    free(cursor);
+        result = called == CLOSE_STOPPED                 ? LOG_STOPPED
+                 : is_expired(&log->answer, log->cursor) ? LOG_EXPIRED
+                                                         : LOG_FAILED;
+        break;
+    }
+    log->date_ms = log->answer.date_ms;
     buffer_free(&path);
-    close_answer_free(&answer);
     return result;
 }
 
-int64_t log_clock(struct close_client *client, struct error *why)
+/* ---- its life ---- */
+
+void event_log_begin(struct event_log *log, const struct log_filter *filter, int64_t from_us, int64_t to_us)
+{
+    free(log->cursor);
+    log->cursor = NULL;
+    log->ended = false;
+    log->count = 0;
+    log->filter = *filter;
+    log->from_us = from_us;
+    log->to_us = to_us;
+}
+
+void event_log_free(struct event_log *log)
+{
+    free(log->events);
+    free(log->cursor);
+    buffer_free(&log->body);
+    close_answer_free(&log->answer);
+    *log = (struct event_log){.count = 0};
+}
+
+int64_t event_log_clock(struct close_client *client, struct error *why)
 {
     struct close_answer answer = {0};
     enum close_result result = close_call(client, "GET", "/me/", NULL, &answer, why);

@@ -1,5 +1,7 @@
 /* The thread that reconciles, and what cron does in its place: see reconciler.h. */
-#include "closeapi/reconciler.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "closeapi/closeapi.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,9 +12,6 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/log.h"
-#include "closeapi/closeapi.h"
 
 #define PATIENCE_MS 60000
 #define BUSY_MS 60000        /* until it is looked again whether another process has done it */
@@ -121,7 +120,6 @@ static void destroy(struct reconciler *reconciler)
 
 struct reconciler *reconciler_start(const struct config *config, struct error *why)
 {
-    pthread_condattr_t monotonic;
     struct reconciler *reconciler = calloc(1, sizeof *reconciler);
     if (reconciler == NULL) {
         error_set(why, "out of memory");
@@ -129,10 +127,7 @@ struct reconciler *reconciler_start(const struct config *config, struct error *w
     }
     reconciler->config = config;
     pthread_mutex_init(&reconciler->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&reconciler->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&reconciler->changed);
     reconciler->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int error = reconciler->stop_fd < 0 ? errno : pthread_create(&reconciler->thread, NULL, run, reconciler);
     if (error == 0)
@@ -151,12 +146,11 @@ void reconciler_hurry(struct reconciler *reconciler)
 
 bool reconciler_stop(struct reconciler *reconciler, moment deadline)
 {
-    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
     if (reconciler == NULL)
         return true;
     reconciler_hurry(reconciler);
     pthread_mutex_lock(&reconciler->lock);
-    while (!reconciler->ended && pthread_cond_timedwait(&reconciler->changed, &reconciler->lock, &t) == 0)
+    while (!reconciler->ended && clock_condition_wait(&reconciler->changed, &reconciler->lock, deadline))
         ;
     bool ended = reconciler->ended;
     pthread_mutex_unlock(&reconciler->lock);

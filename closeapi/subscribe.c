@@ -2,18 +2,19 @@
  * key is safe. Who finds the note finds in Close what is without a key. */
 #include "closeapi/subscribe.h"
 
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "config/signed.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/clock.h"
-#include "base/files.h"
-#include "base/log.h"
-#include "config/signed.h"
-
-#define NOTE "pending"
+#define PENDING "pending"   /* the note of a subscription that is about to be made */
+#define ROTATING "rotating" /* the note of a rotation that is not over */
 #define TRIES 3
 #define STALE_MS 3600000 /* what stands in Close so long after may be somebody's who has its key */
 #define LATE_MS 2000     /* a request whose answer was lost may take effect a little later */
@@ -46,7 +47,7 @@ static bool write_note(const struct subscribing *work, const char *url, struct e
     at += (size_t)snprintf(text + at, sizeof text - at, "\nroom = ");
     memset(text + at, '.', 4096);
     memcpy(text + at + 4096, "\n", 2);
-    return small_file_replace(work->directory, NOTE, text, why);
+    return small_file_replace(work->directory, PENDING, text, why);
 }
 
 static bool is_held(const struct subscribing *work, const char *id)
@@ -114,12 +115,12 @@ static enum close_result clear_note(const struct subscribing *work, char *taken,
     bool missing;
     keyring_tidy(work->config->state_dir);
     *changed = false;
-    char *note = small_file_read(work->directory, NOTE, &missing, why);
+    char *note = small_file_read(work->directory, PENDING, &missing, why);
     if (note == NULL)
         return missing ? CLOSE_DONE : CLOSE_FAILED;
     enum close_result result = sweep(work, work->list, note, taken, changed, why);
     small_file_free(note);
-    if (result == CLOSE_DONE && !small_file_remove(work->directory, NOTE, why))
+    if (result == CLOSE_DONE && !small_file_remove(work->directory, PENDING, why))
         result = CLOSE_FAILED;
     return result;
 }
@@ -150,7 +151,7 @@ static enum close_result look_for_it(const struct subscribing *work, char id[sta
     const struct timespec late = {.tv_sec = LATE_MS / 1000};
     bool changed = false;
     nanosleep(&late, NULL);
-    char *note = small_file_read(work->directory, NOTE, NULL, why);
+    char *note = small_file_read(work->directory, PENDING, NULL, why);
     if (note == NULL)
         return CLOSE_FAILED;
     enum close_result result = subscriptions_list(work->client, &list, why);
@@ -226,7 +227,7 @@ static enum close_result create(const struct subscribing *work, const char *body
         return result;
     }
     struct error reason = {0};
-    bool tidy = lost ? tidy_up(work, &reason) == CLOSE_DONE : small_file_remove(work->directory, NOTE, &reason);
+    bool tidy = lost ? tidy_up(work, &reason) == CLOSE_DONE : small_file_remove(work->directory, PENDING, &reason);
     if (!tidy)
         log_write(LEVEL_WARN, "msg=not_tidied_up source=%s reason=\"%s\"", work->source->name, reason.text);
     return result;
@@ -246,5 +247,65 @@ enum close_result subscribe_create(const struct subscribing *work, const char *b
     pthread_sigmask(SIG_BLOCK, &ending, &before);
     enum close_result result = create(work, body, url, id, created_ms, why);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result;
+}
+
+/* ---- the rest of a rotation: the old subscription goes when nothing depends on it any more ---- */
+
+bool rotation_read(const char *directory, struct rotation *rotation)
+{
+    char *text = small_file_read(directory, ROTATING, NULL, NULL);
+    if (text == NULL)
+        return false;
+    bool good = small_value(text, "from", rotation->from, sizeof rotation->from) &&
+                small_value(text, "to", rotation->to, sizeof rotation->to);
+    rotation->created_us = small_number(text, "created_us", 0);
+    small_file_free(text);
+    return good;
+}
+
+bool rotation_write(const char *directory, const struct rotation *rotation, struct error *why)
+{
+    char text[400];
+    snprintf(text, sizeof text, "from = %s\nto = %s\ncreated_us = %lld\n", rotation->from, rotation->to,
+             (long long)rotation->created_us);
+    return small_file_replace(directory, ROTATING, text, why);
+}
+
+static enum close_result end(const struct subscribing *work, const struct rotation *rotation, struct error *why)
+{
+    enum close_result result = subscriptions_delete(work->client, rotation->from, why);
+    if (result != CLOSE_DONE)
+        return result;
+    if (!keyring_remove(work->config->state_dir, work->source->name, rotation->from, why) ||
+        !closeapi_note_pause(work->directory, rotation->from, false, why) ||
+        !small_file_remove(work->directory, ROTATING, why))
+        return CLOSE_FAILED;
+    log_write(LEVEL_INFO, "msg=rotated source=%s removed=%s subscription=%s", work->source->name, rotation->from,
+              rotation->to);
+    return CLOSE_DONE;
+}
+
+enum close_result rotation_go_on(const struct subscribing *work, int64_t complete_us, bool *ended, struct error *why)
+{
+    struct rotation rotation;
+    *ended = false;
+    why->text[0] = '\0';
+    if (!rotation_read(work->directory, &rotation))
+        return CLOSE_DONE;
+    if (!keyring_was_used(work->config->state_dir, rotation.to)) {
+        error_set(why, "nothing has come from the new subscription %s yet, so the old one %s stays", rotation.to,
+                  rotation.from);
+        return CLOSE_DONE;
+    }
+    if (complete_us <= rotation.created_us) {
+        error_set(why,
+                  "the Event Log is not reconciled past the new subscription's creation yet (that takes 5 minutes "
+                  "at least), so the old one %s stays",
+                  rotation.from);
+        return CLOSE_DONE;
+    }
+    enum close_result result = end(work, &rotation, why);
+    *ended = result == CLOSE_DONE;
     return result;
 }

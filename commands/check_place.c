@@ -1,6 +1,11 @@
 /* The place, as `check` sees it: see check_place.h. */
 #include "commands/check_place.h"
 
+#include "base/clock.h"
+#include "base/times.h"
+#include "process/reexec.h"
+#include "telemetry/cron_mark.h"
+
 #include <inttypes.h>
 #include <libgen.h>
 #include <stdbool.h>
@@ -12,11 +17,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/times.h"
-#include "process/reexec.h"
-#include "telemetry/cron_mark.h"
-
 #define MIB ((uint64_t)1024 * 1024)
 #define CRON_OLD_MS INT64_C(900000) /* where it must run, the longest that hosts allow is 5 or 15 minutes */
 #define DISK_LEAST (256 * MIB)      /* bytes free */
@@ -26,7 +26,7 @@
 
 const char *check_program_path(char out[static PROGRAM_PATH])
 {
-    char *path = successor_path();
+    char *path = reexec_path();
     if (path == NULL)
         return NULL;
     snprintf(out, PROGRAM_PATH, "%s", path);

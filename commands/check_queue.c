@@ -1,6 +1,14 @@
 /* The queue, as `check` sees it: see check_queue.h. */
 #include "commands/check_queue.h"
 
+#include "base/escape.h"
+#include "base/owner.h"
+#include "base/times.h"
+#include "commands/overview.h"
+#include "commands/session.h"
+#include "forward/forward.h"
+#include "telemetry/cron_mark.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <libgen.h>
@@ -9,14 +17,6 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-#include "base/owner.h"
-#include "base/terminal.h"
-#include "base/times.h"
-#include "commands/overview.h"
-#include "commands/state.h"
-#include "forward/forward.h"
-#include "telemetry/cron_mark.h"
 
 #define LATE_MS INT64_C(180000) /* what is due for longer should have been tried: cron comes every minute */
 #define PATH_ROOM 4096
@@ -256,6 +256,13 @@ static size_t print_overview(const struct overview *overview, const struct confi
         printf("  WRONG: nothing new is accepted, and Close keeps its events meanwhile: %s\n", overview->no_room.text);
         wrong++;
     }
+    if (overview->unsettled.text[0] != '\0') {
+        printf(
+            "  WRONG: nothing is forwarded, for it could not be noted as delivered, and would be sent again after each "
+            "start:\n    %s\n",
+            overview->unsettled.text);
+        wrong++;
+    }
     print_moment("last accepted", overview->all.last_accepted_ms, overview->now_ms);
     print_moment("last delivered", overview->all.last_delivered_ms, overview->now_ms);
     print_moment("last cron", overview->last_cron_ms, overview->now_ms);
@@ -318,16 +325,16 @@ size_t check_queue(const struct config *config, const bool *delivers, bool *stan
     struct error why = {0};
     size_t wrong = 0;
     *stands_still = false;
-    switch (state_take_on_owner(config, &why)) {
-    case STATE_NONE:
+    switch (session_become_owner(config, &why)) {
+    case SESSION_PLACE_NONE:
         return check_left_behind(config);
-    case STATE_MISSING:
+    case SESSION_PLACE_MISSING:
         printf("\nstate directory %s\n  %s\n", config->state_dir, why.text);
         return 0;
-    case STATE_BARRED:
+    case SESSION_PLACE_BARRED:
         printf("\nstate directory %s\n  WRONG: %s\n", config->state_dir, why.text);
         return 1;
-    case STATE_THERE:
+    case SESSION_PLACE_READY:
         break;
     }
     wrong = check_state_directory(config);

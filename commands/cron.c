@@ -1,23 +1,13 @@
 /* cron: all that time requires, for where no process of the program is always there. It says nothing when all is well,
  * for cron mails what is said; else one line for each problem. */
-#include "commands/commands.h"
-
-#include <errno.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/statvfs.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/no_room.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
-#include "closeapi/reconciler.h"
+#include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "config/config.h"
 #include "config/signed.h"
 #include "health/alert_thread.h"
@@ -26,6 +16,14 @@
 #include "queue/inspect.h"
 #include "telemetry/cron_mark.h"
 #include "telemetry/telemetry.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
 #define SECONDS_MOST 86400
@@ -181,6 +179,8 @@ static void look(struct findings *findings)
     findings->no_room = !queue_has_room(findings->queue, &why);
     if (findings->no_room)
         problem(findings, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %s", why.text);
+    if (!queue_can_be_settled(findings->queue, &why))
+        problem(findings, "what waits is not sent, for it could not be noted as delivered: %s", why.text);
     look_at_sources(findings);
     look_at_keys(findings);
     look_at_left_over(findings);
@@ -212,12 +212,12 @@ static bool work(struct findings *findings, moment deadline, struct error *why)
     moment first = deadline;
     if (reconciler_is_wanted(config))
         first -= (deadline - clock_now()) / 2;
-    if (forward_bounded(config, first, why) == BOUNDED_FAILED)
+    if (bounded_forward(config, first, why) == BOUNDED_FAILED)
         return false;
     bool over = first < deadline && clock_now() >= first;
     if (!reconcile_due(config, deadline, tell_trouble, findings) && !over)
         return true;
-    return forward_bounded(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
+    return bounded_forward(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
 }
 
 /* What a queue requires that keeps something. */
@@ -225,7 +225,7 @@ static void keep(struct findings *findings, moment deadline)
 {
     struct error why = {0};
     const char *directory = findings->config->state_dir;
-    if (!state_may_open(findings->config, &why)) {
+    if (!session_may_open(findings->config, &why)) {
         problem(findings, "%s", why.text);
         return;
     }

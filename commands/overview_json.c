@@ -1,10 +1,10 @@
 /* The overview as JSON, for other programs: the names are a promise. */
+#include "base/times.h"
+#include "commands/output.h"
+#include "commands/overview.h"
+
 #include <json-c/json.h>
 #include <stdio.h>
-
-#include "base/times.h"
-#include "commands/overview.h"
-#include "commands/rows.h"
 
 /* Adds a member and takes its value over. One that could not be made is NULL, as JSON's null is: *good tells. */
 static void add(struct json_object *object, const char *name, struct json_object *value, bool *good)
@@ -25,7 +25,7 @@ static void add_number(struct json_object *object, const char *name, int64_t num
 /* NULL stands for null. */
 static void add_text(struct json_object *object, const char *name, const char *text, bool *good)
 {
-    struct json_object *value = text == NULL ? NULL : rows_text(text);
+    struct json_object *value = text == NULL ? NULL : output_utf8(text);
     *good = *good && (text == NULL || value != NULL);
     add(object, name, value, good);
 }

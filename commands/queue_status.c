@@ -1,12 +1,12 @@
 /* queue status: how many events were accepted, what became of them, what waits and why. */
-#include <stdio.h>
-
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/overview.h"
-#include "commands/state.h"
+#include "commands/session.h"
+
+#include <stdio.h>
 
 static void print_moment(const char *label, int64_t ms, int64_t now_ms)
 {
@@ -112,15 +112,15 @@ int command_queue_status(int argc, char **argv)
 {
     bool json = false;
     const struct option_spec specs[] = {{"--json", NULL, &json}};
-    struct state state;
+    struct session state;
     struct overview overview = {.source = NULL};
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
-    if (!state_open(&state, argv[0]))
+    if (!session_open(&state, argv[0]))
         return state.code;
     bool good = overview_gather(&overview, state.queue, state.config, &why);
-    state_close(&state);
+    session_close(&state);
     if (good && json) {
         good = overview_print_json(&overview, stdout);
         error_set(&why, "out of memory");
@@ -128,5 +128,5 @@ int command_queue_status(int argc, char **argv)
         print_all(&overview);
     }
     overview_free(&overview);
-    return good ? COMMAND_OK : state_failed(argv[0], &why);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "health/causes.h"
 
@@ -41,10 +42,9 @@ static void look_once(struct alerts *alerts, struct look *look, int64_t since_ms
 static bool wait_a_while(struct alerting *alerting)
 {
     moment until = clock_now() + LOOK_MS;
-    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
     pthread_mutex_lock(&alerting->lock);
     while (!alerting->ending && clock_now() < until)
-        pthread_cond_timedwait(&alerting->changed, &alerting->lock, &t);
+        clock_condition_wait(&alerting->changed, &alerting->lock, until);
     bool on = !alerting->ending;
     pthread_mutex_unlock(&alerting->lock);
     return on;
@@ -70,7 +70,6 @@ static void destroy(struct alerting *alerting)
 
 struct alerting *alerting_start(const struct config *config, struct look *look, bool *said)
 {
-    pthread_condattr_t monotonic;
     struct alerting *alerting = config->alert_command.count == 0 ? NULL : calloc(1, sizeof *alerting);
     if (alerting == NULL)
         return NULL;
@@ -79,10 +78,7 @@ struct alerting *alerting_start(const struct config *config, struct look *look, 
     alerting->since_ms = clock_unix_ms();
     alerting->alerts = alerts_of(config);
     pthread_mutex_init(&alerting->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&alerting->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&alerting->changed);
     int error = alerting->alerts == NULL ? -1 : pthread_create(&alerting->thread, NULL, run, alerting);
     if (error == 0)
         return alerting;

@@ -12,6 +12,7 @@
 
 #include "base/lock_file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "health/alert_command.h"
 
 #define ALERTS_FILE "alerts.1"
@@ -42,11 +43,7 @@ struct alerts {
 
 static uint64_t sum_of(const struct record *record)
 {
-    const unsigned char *bytes = (const unsigned char *)record->entry;
-    uint64_t sum = 14695981039346656037u;
-    for (size_t i = 0; i < sizeof record->entry; i++)
-        sum = (sum ^ bytes[i]) * 1099511628211u;
-    return sum;
+    return text_hash(TEXT_HASH, record->entry, sizeof record->entry);
 }
 
 struct alerts *alerts_new(char *const *command, int64_t interval_ms, const char *state_dir)

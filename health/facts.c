@@ -1,41 +1,25 @@
 /* Gathering facts: see facts.h. */
 #include "health/facts.h"
 
+#include "closeapi/closeapi.h"
+#include "config/signed.h"
+#include "telemetry/cron_mark.h"
+#include "webhook/refusals.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <time.h>
 
-#include "closeapi/closeapi.h"
-#include "config/signed.h"
-#include "telemetry/cron_mark.h"
-#include "webhook/refusals.h"
-
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE])
 {
-    static const struct {
-        int64_t ms;
-        const char *word;
-    } units[] = {{86400000, "day"}, {3600000, "hour"}, {60000, "minute"}, {1000, "second"}};
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (ms < units[i].ms || (i + 1 < sizeof units / sizeof *units && ms < 2 * units[i].ms))
-            continue;
-        long long n = (long long)(ms / units[i].ms);
-        snprintf(out, SPAN_SIZE, "%lld %s%s", n, units[i].word, n == 1 ? "" : "s");
-        return out;
-    }
-    snprintf(out, SPAN_SIZE, "a moment");
-    return out;
+    return when_print_span(ms, out);
 }
 
 const char *facts_date(int64_t ms, char out[static DATE_SIZE])
 {
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    if (gmtime_r(&seconds, &tm) == NULL || strftime(out, DATE_SIZE, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-        snprintf(out, DATE_SIZE, "?");
-    return out;
+    return date_print_ms(ms, DATE_UTC, out);
 }
 
 const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE])
@@ -196,6 +180,8 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
     }
     if (queue != NULL)
         queue_has_room(queue, &facts->no_room);
+    if (queue != NULL)
+        queue_can_be_settled(queue, &facts->unsettled);
     say_owner(&facts->owner);
 }
 
@@ -261,6 +247,11 @@ bool facts_queue_is_nearly_full(const struct facts *facts)
 bool facts_queue_is_used_up(const struct facts *facts)
 {
     return counted_bytes(facts) >= (uint64_t)facts->config->queue_max_bytes;
+}
+
+bool facts_is_unsettled(const struct facts *facts, const struct source_facts *source)
+{
+    return facts->unsettled.text[0] != '\0' && source->counts.waiting > 0;
 }
 
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)

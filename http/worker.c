@@ -42,7 +42,7 @@ struct exchange {
 
 static void watch(const struct exchange *exchange, enum waiting waiting, moment deadline)
 {
-    guard_watch(&exchange->worker->http->guard, exchange->worker->watched, waiting, exchange->fd, deadline);
+    deadlines_watch(&exchange->worker->http->deadlines, exchange->worker->watched, waiting, exchange->fd, deadline);
 }
 
 static const char *fastcgi_variable(void *self, const char *name)
@@ -67,7 +67,7 @@ static enum arrival fastcgi_read(void *self, char *out, size_t size, size_t *got
     const struct exchange *exchange = self;
     watch(exchange, WAITING_READ, exchange->deadline);
     enum arrival arrival = read_stream(exchange->fcgi->in, out, size, got);
-    watch(exchange, WAITING_NOT, MOMENT_NEVER);
+    watch(exchange, NOT_WAITING, MOMENT_NEVER);
     return arrival;
 }
 
@@ -121,7 +121,7 @@ static bool fastcgi_finish(void *self)
     begin_answer(exchange);
     FCGX_FClose(exchange->fcgi->err);
     FCGX_FClose(exchange->fcgi->out);
-    watch(exchange, WAITING_NOT, MOMENT_NEVER);
+    watch(exchange, NOT_WAITING, MOMENT_NEVER);
     return FCGX_GetError(exchange->fcgi->out) == 0;
 }
 
@@ -153,7 +153,7 @@ static void answer(struct exchange *exchange, moment started)
     struct request request = {.transport = &transport,
                               .self = exchange,
                               .limits = &http->limits,
-                              .bodies = &http->bodies,
+                              .budget = &http->budget,
                               .started = started};
     routes_serve(http->routes, http->routes_count, &request);
     request_end(&request);
@@ -181,7 +181,7 @@ static bool read_beginning(const struct exchange *exchange)
     FCGX_Detach(fcgi);        /* or it would wait for the peer when it closes */
     watch(exchange, WAITING_READ, exchange->deadline);
     int result = FCGX_Accept_r(fcgi);
-    watch(exchange, WAITING_NOT, MOMENT_NEVER);
+    watch(exchange, NOT_WAITING, MOMENT_NEVER);
     if (result != 0)
         return false;
     if (FCGX_GetError(fcgi->in) == 0)
@@ -205,7 +205,7 @@ static bool has_headroom(struct http *http)
 /* Answers without libfcgi, which would end the process. */
 static void refuse_memory(struct http *http, int fd)
 {
-    room_log_memory(&http->bodies);
+    budget_log_memory(&http->budget);
     headroom_refuse(fd);
     close_gently(fd);
 }
@@ -229,7 +229,7 @@ static void serve(struct worker *worker, FCGX_Request *fcgi, int fd)
     bool keep = fcgi->keepConnection && ended && FCGX_GetError(fcgi->out) == 0;
     let_go(fcgi);
     if (keep)
-        kept_park(&worker->http->kept, fd, false);
+        idle_park(&worker->http->idle, fd, false);
     else if (ended)
         close(fd);
     else

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "queue/engine.h"
 #include "queue/identities.h"
 
@@ -39,7 +40,6 @@ struct none {
     int64_t bytes;  /* of the bodies in the list */
     moment hurried; /* no append waits beyond it */
     struct identities *identities;
-    pthread_condattr_t monotonic;
     int wake_fd;
 };
 
@@ -56,7 +56,6 @@ static void none_close(void *state)
     identities_free(none->identities);
     if (none->wake_fd >= 0)
         close(none->wake_fd);
-    pthread_condattr_destroy(&none->monotonic);
     pthread_mutex_destroy(&none->lock);
     free(none);
 }
@@ -72,8 +71,6 @@ static void *none_open(const struct config *config, struct error *why)
     none->end = &none->first;
     none->hurried = MOMENT_NEVER;
     pthread_mutex_init(&none->lock, NULL);
-    pthread_condattr_init(&none->monotonic);
-    pthread_condattr_setclock(&none->monotonic, CLOCK_MONOTONIC);
     none->identities = identities_new(REMEMBERED, config->dedupe_window_ms);
     none->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (none->identities == NULL || none->wake_fd < 0) {
@@ -137,7 +134,7 @@ static struct entry *add(struct none *none, uint32_t source, const char *body, s
     entry->body = copy;
     entry->length = length;
     entry->listed = true;
-    pthread_cond_init(&entry->changed, &none->monotonic);
+    clock_condition_init(&entry->changed);
     *none->end = entry;
     none->end = &entry->next;
     none->bytes += (int64_t)length;
@@ -158,8 +155,7 @@ static void wait_for_verdict(struct none *none, struct entry *entry, moment dead
         moment until = deadline < none->hurried ? deadline : none->hurried;
         if (clock_now() >= until || (entry->next_try > until && !entry->on_its_way))
             return;
-        struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
-        pthread_cond_timedwait(&entry->changed, &none->lock, &t);
+        clock_condition_wait(&entry->changed, &none->lock, until);
     }
 }
 

@@ -4,6 +4,7 @@
  *   -NAME   (or -NAME$, -LAYER/) leaves these out, whatever else selects them
  * All suites are in one program, and each runs in a process of its own: as apart from each other as with a program for
  * each, but linked once (a hundred programs with the whole of the sources in each take longer to link than to run). */
+#include "tests/parallel.h"
 #include "tests/suites.h"
 
 #include <CUnit/Basic.h>
@@ -13,8 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "tests/parallel.h"
 
 #if defined __SANITIZE_THREAD__
 #define JOBS_FOR_EACH_PROCESSOR 2
@@ -60,6 +59,8 @@ static void (*const suites[])(void) = {
     suite_forwarder,
     suite_forwarder_answers,
     suite_forwarder_search,
+    suite_forwarder_crash,
+    suite_forwarder_settles,
     suite_forwarder_starved,
     suite_http_cgi,
     suite_http_fastcgi,
@@ -97,6 +98,7 @@ static void (*const suites[])(void) = {
     suite_status_health,
     suite_status_words,
     suite_health_rows,
+    suite_base,
     suite_transform,
     suite_transform_mutations,
     suite_transform_rules,

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "queue/backup.h"
 #include "queue/sqlite/backup.h"
@@ -91,11 +92,7 @@ bool backup_sync(const char *path, struct error *why)
         snprintf(folder, sizeof folder, ".");
     else
         slash[slash == folder] = '\0';
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool good = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return good ? directory_sync(folder, why) : cannot("sync", path, why);
+    return files_sync(path, why) && files_sync(folder, why);
 }
 
 /* Gives the whole file its name, which nothing may have meanwhile. */

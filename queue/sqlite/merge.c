@@ -1,5 +1,5 @@
 /* Bringing what one database of the queue holds into another one: see merge.h. In SQL, with the saved one attached. */
-#include "queue/sqlite/merge.h"
+#include "queue/sqlite/rescue.h"
 
 #include "base/log.h"
 #include "queue/sqlite/directory.h"

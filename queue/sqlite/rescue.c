@@ -2,6 +2,14 @@
  * one has come meanwhile is in merge.c. */
 #include "queue/sqlite/rescue.h"
 
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "queue/loss.h"
+#include "queue/sqlite/directory.h"
+#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/store.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,13 +18,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/log.h"
-#include "queue/loss.h"
-#include "queue/sqlite/directory.h"
-#include "queue/sqlite/merge.h"
-#include "queue/sqlite/reserve.h"
 
 #define MARK "displaced"
 #define SAVED "rescued-"
@@ -84,7 +85,7 @@ int64_t rescue_saved_at(const struct places *places, const char *directory)
     struct stat status;
     saved_name(name, places->database.device, places->database.inode);
     directory_path(path, directory, name);
-    return stat(path, &status) == 0 ? status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000 : 0;
+    return stat(path, &status) == 0 ? clock_timespec_ms(status.st_mtim) : 0;
 }
 
 static enum database_result failed(const char *path, struct error *why)
@@ -143,7 +144,7 @@ static enum database_result save(struct database *old, const char *directory, co
     if (result == DATABASE_DONE && (fsync(fd) != 0 || rename(from, to) != 0))
         result = failed(to, why);
     close(fd);
-    if (result == DATABASE_DONE && !directory_sync(directory, why))
+    if (result == DATABASE_DONE && !files_sync(directory, why))
         result = DATABASE_FAILED;
     if (result != DATABASE_DONE)
         unlink(from);
@@ -284,7 +285,82 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
             remove_left_over(directory, file->d_name);
     }
     closedir(files);
-    if (result == DATABASE_DONE && (!directory_sync(directory, why) || !remove_if_there(directory, MARK)))
+    if (result == DATABASE_DONE && (!files_sync(directory, why) || !remove_if_there(directory, MARK)))
         result = DATABASE_FAILED;
     return result;
+}
+
+/* ---- The store's files are removed or replaced while it is open: noticed after each commit and once a second, said
+ * loudly, and saved at once by the writer's thread, whose connection still has the old ones open (rescue.h). ---- */
+
+#define SAY_AGAIN_MS 10000
+#define LAST_TRIES 3
+
+static void say(struct store *store, enum placed placed)
+{
+    moment now = clock_now(), before = atomic_load(&store->said_displaced);
+    if ((before > 0 && now - before < SAY_AGAIN_MS) ||
+        !atomic_compare_exchange_strong(&store->said_displaced, &before, now))
+        return;
+    log_write(LEVEL_ERROR,
+              placed == PLACED_NOWHERE
+                  ? "msg=state_dir_gone state_dir=\"%s\" reason=\"%s\" advice=\"put it back where it was: requests are "
+                    "answered 503 until then; what the queue held is not lost as long as this process runs\""
+                  : "msg=queue_replaced state_dir=\"%s\" reason=\"%s\" advice=\"stop the program before you remove, "
+                    "restore or move files of its state directory; what the old ones held is being brought over\"",
+              store->directory, placed_words(placed));
+}
+
+bool store_is_in_place(struct store *store, struct error *why)
+{
+    int64_t bytes;
+    enum placed placed = places_look(&store->places, store->directory, &bytes);
+    int before = atomic_exchange(&store->placed, placed);
+    if (placed == PLACED_WELL) {
+        atomic_store(&store->database_bytes, bytes);
+        if (before == PLACED_NOWHERE)
+            log_write(LEVEL_WARN, "msg=state_dir_is_back state_dir=\"%s\"", store->directory);
+        return true;
+    }
+    say(store, placed);
+    error_set(why, "%s while this program uses it", placed_words(placed));
+    if (placed != PLACED_NOWHERE && !atomic_load(&store->must_reopen))
+        store_ask_writer_to_save(store);
+    return false;
+}
+
+/* What another process saved after the last commit of this one has all of it. Whoever delivers goes on committing. */
+static bool was_saved_since(const struct store *store)
+{
+    int64_t saved_ms = rescue_saved_at(&store->places, store->directory);
+    return saved_ms > 0 && !store->owned && saved_ms > atomic_load(&store->committed_ms);
+}
+
+/* A new log's index is made from the log itself, and so there is nothing to be saved. */
+static enum database_result save_displaced(struct store *store, enum placed placed, struct error *why)
+{
+    if (placed != PLACED_INDEX && !was_saved_since(store))
+        return rescue_save(&store->group.database, &store->places, store->directory, why);
+    rescue_mark(store->directory);
+    return DATABASE_DONE;
+}
+
+void store_save(struct store *store, bool last)
+{
+    struct error why = {0};
+    int64_t bytes;
+    enum placed placed = places_look(&store->places, store->directory, &bytes);
+    if (placed == PLACED_WELL)
+        return;
+    enum database_result result = save_displaced(store, placed, &why);
+    for (int tries = 1; last && result != DATABASE_DONE && tries < LAST_TRIES; tries++)
+        result = save_displaced(store, placed, &why);
+    if (result == DATABASE_DONE || last)
+        atomic_store(&store->must_reopen, true);
+    if (result == DATABASE_DONE)
+        return;
+    if (last)
+        rescue_note_loss(store->directory, store->config, why.text);
+    else
+        store_failed(store, result, &why); /* within a second it is tried again */
 }

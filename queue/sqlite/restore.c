@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/lock_file.h"
 #include "queue/backup.h"
 #include "queue/inspect.h"
@@ -403,5 +404,5 @@ bool backup_commit(const char *state_dir, struct error *why)
         error_set(why, "cannot make %.300s: %s", path, strerror(errno));
         return false;
     }
-    return directory_sync(state_dir, why);
+    return files_sync(state_dir, why);
 }

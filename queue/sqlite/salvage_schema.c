@@ -5,7 +5,7 @@
  * version 1 are made first, in one go, so that their root pages are those of an empty new database. After them come the
  * events of the sources, in the order of the sources' numbers, and among them what a later release has added: an index
  * of dead letters and, right behind it, the requests. */
-#include "queue/sqlite/salvage_schema.h"
+#include "queue/sqlite/salvage.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/no_room.h"
 #include "queue/sqlite/database.h"
@@ -224,7 +225,7 @@ static enum database_result make_in_turn(const char *directory, const char *path
         result = put_in_place(new_path, path, why);
     directory_path(new_path, directory, left_over[1]); /* mode TRUNCATE leaves an empty one */
     unlink(new_path);
-    if (result == DATABASE_DONE && !directory_sync(directory, why))
+    if (result == DATABASE_DONE && !files_sync(directory, why))
         result = DATABASE_FAILED;
     return result;
 }
