@@ -256,6 +256,13 @@ static size_t print_overview(const struct overview *overview, const struct confi
         printf("  WRONG: nothing new is accepted, and Close keeps its events meanwhile: %s\n", overview->no_room.text);
         wrong++;
     }
+    if (overview->unsettled.text[0] != '\0') {
+        printf(
+            "  WRONG: nothing is forwarded, for it could not be noted as delivered, and would be sent again after each "
+            "start:\n    %s\n",
+            overview->unsettled.text);
+        wrong++;
+    }
     print_moment("last accepted", overview->all.last_accepted_ms, overview->now_ms);
     print_moment("last delivered", overview->all.last_delivered_ms, overview->now_ms);
     print_moment("last cron", overview->last_cron_ms, overview->now_ms);

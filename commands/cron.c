@@ -179,6 +179,8 @@ static void look(struct findings *findings)
     findings->no_room = !queue_has_room(findings->queue, &why);
     if (findings->no_room)
         problem(findings, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %s", why.text);
+    if (!queue_can_be_settled(findings->queue, &why))
+        problem(findings, "what waits is not sent, for it could not be noted as delivered: %s", why.text);
     look_at_sources(findings);
     look_at_keys(findings);
     look_at_left_over(findings);

@@ -1,10 +1,10 @@
 /* Gathers counts and notes: see overview.h. */
 #include "commands/overview.h"
 
-#include <stdlib.h>
-
 #include "base/clock.h"
 #include "telemetry/cron_mark.h"
+
+#include <stdlib.h>
 
 static int64_t later(int64_t a, int64_t b)
 {
@@ -61,6 +61,8 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
             return false;
         add(&overview->all, &source->counts);
     }
+    if (overview->all.waiting > 0)
+        queue_can_be_settled(queue, &overview->unsettled);
     return true;
 }
 

@@ -23,6 +23,7 @@ struct overview {
     bool forwarding;        /* a process forwards now */
     struct error forwarder; /* which, in words */
     struct error no_room;   /* why nothing new is accepted; "": it is */
+    struct error unsettled; /* why nothing is forwarded; "": it is, or nothing waits */
     int64_t last_cron_ms;   /* when `cron` ran last; Unix time; 0: never */
     int64_t now_ms;         /* when it was looked at */
 };

@@ -77,7 +77,7 @@ static int pause_one(struct close_session *session, const char *id)
         return close_session_failed(session, &why);
     enum close_result result = subscriptions_set_status(session->client, one->id, "paused", &why);
     if (result != CLOSE_DONE) {
-        if (result != CLOSE_UNKNOWN)
+        if (result != CLOSE_INDETERMINATE)
             closeapi_note_pause(session->directory, one->id, false, &reason);
         return close_session_failed(session, &why);
     }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/escape.h"
-#include "base/json_layout.h"
+#include "base/json_walk.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "commands/child_transform.h"

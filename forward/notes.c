@@ -1,13 +1,13 @@
 /* What a source's next owner must know: how often it was tried, when next, what is parked. So a restart, cron and the
  * child of a CGI request do not begin anew. */
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-
 #include "base/log.h"
 #include "base/text.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 
 /* What was noted counts as long as events go to the same place with the same key, by a configuration that nobody has
  * touched: saving it is how an operator says that something was mended. */
@@ -60,7 +60,8 @@ static struct notes make_notes(const struct traffic *traffic)
     if (next != MOMENT_NEVER)
         notes.next_ms = unix_ms_of(next);
     if (traffic->failing_ms > 0 || notes.parked_count > 0)
-        snprintf(notes.reason, sizeof notes.reason, "%.255s", traffic->why.text);
+        snprintf(notes.reason, sizeof notes.reason, "%.255s",
+                 notes.operator_must_act ? traffic->refused.text : traffic->why.text);
     return notes;
 }
 
@@ -94,6 +95,7 @@ bool traffic_recall(struct traffic *traffic, struct error *why)
     }
     moment due = clock_now() + left_of(notes->next_ms, OPERATOR_MS * 3);
     error_set(&traffic->why, "%s", notes->reason);
+    traffic->refused = traffic->why;
     traffic->failing_ms = notes->since_ms;
     traffic->search.one_only = notes->operator_must_act;
     traffic->refused_ms = notes->next_ms - OPERATOR_MS;

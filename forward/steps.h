@@ -68,6 +68,10 @@ bool traffic_starved(unsigned char *tries);
 int64_t traffic_starved_pause(const struct traffic *traffic, unsigned tries);
 void traffic_starved_reason(struct error *why, const char *what);
 
+/* settles.c: whether what becomes of the lane's batch, which is built, could be settled. Else the batch is taken apart,
+ * and a smaller one is tried, or nothing of the source for a while. */
+bool traffic_can_settle(struct lane *lane);
+
 /* retention.c: whether what was received then (Unix time; 0: not known) is older than queue_retention; why says so. */
 bool traffic_is_too_old(const struct traffic *traffic, int64_t received_ms, struct error *why);
 /* requests.c: carries out what commands ask of the forwarder. traffic: of all sources. */

@@ -1,9 +1,9 @@
 /* Causes of alerts: see causes.h. */
 #include "health/causes.h"
 
-#include <stdlib.h>
-
 #include "webhook/refusals.h"
+
+#include <stdlib.h>
 
 #define STARTING_MS 30000 /* a queue that is just being opened, or repaired, is no cause yet */
 
@@ -100,7 +100,11 @@ static enum finding queue_full(const struct look_at *at, struct error *words)
 {
     char room[ROOM_SIZE], span[SPAN_SIZE];
     const struct facts *facts = at->facts;
-    if (facts->no_room.text[0] != '\0')
+    bool unsettled = facts_is_unsettled(facts, at->source);
+    if (unsettled)
+        error_set(words, "what waits is not sent, for it could not be noted as delivered: %.300s",
+                  facts->unsettled.text);
+    else if (facts->no_room.text[0] != '\0')
         error_set(words, "new events are refused: %.300s", facts->no_room.text);
     else if (!facts_queue_is_full(facts, at->source) && !facts_queue_is_nearly_full(facts))
         error_set(words, "the queue is neither full nor nearly full any more");
@@ -111,7 +115,8 @@ static enum finding queue_full(const struct look_at *at, struct error *words)
         error_set(words, "the queue is %s: %s of %lld MiB (queue_max_bytes)",
                   facts_queue_is_used_up(facts) ? "full, and new events are refused" : "nearly full",
                   facts_room(facts, room), (long long)(facts->config->queue_max_bytes >> 20));
-    return facts->no_room.text[0] != '\0' || facts_queue_is_full(facts, at->source) || facts_queue_is_nearly_full(facts)
+    return unsettled || facts->no_room.text[0] != '\0' || facts_queue_is_full(facts, at->source) ||
+                   facts_queue_is_nearly_full(facts)
                ? RAISED
                : OVER;
 }

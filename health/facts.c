@@ -1,16 +1,16 @@
 /* Gathering facts: see facts.h. */
 #include "health/facts.h"
 
+#include "closeapi/closeapi.h"
+#include "config/signed.h"
+#include "telemetry/cron_mark.h"
+#include "webhook/refusals.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <time.h>
-
-#include "closeapi/closeapi.h"
-#include "config/signed.h"
-#include "telemetry/cron_mark.h"
-#include "webhook/refusals.h"
 
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE])
 {
@@ -180,6 +180,8 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
     }
     if (queue != NULL)
         queue_has_room(queue, &facts->no_room);
+    if (queue != NULL)
+        queue_can_be_settled(queue, &facts->unsettled);
     say_owner(&facts->owner);
 }
 
@@ -245,6 +247,11 @@ bool facts_queue_is_nearly_full(const struct facts *facts)
 bool facts_queue_is_used_up(const struct facts *facts)
 {
     return counted_bytes(facts) >= (uint64_t)facts->config->queue_max_bytes;
+}
+
+bool facts_is_unsettled(const struct facts *facts, const struct source_facts *source)
+{
+    return facts->unsettled.text[0] != '\0' && source->counts.waiting > 0;
 }
 
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)

@@ -42,12 +42,13 @@ struct facts {
     int64_t now_ms;   /* Unix time, as all that ends in _ms */
     bool queue_works; /* else queue_why says why not */
     struct error queue_why;
-    struct error no_room; /* why nothing new can be written, and what to do; "": it can */
-    bool is_durable;      /* the queue keeps events; else counts are of this process, since it began */
-    bool is_owned;        /* a process forwards */
-    struct error owner;   /* which, or since when none does */
-    int64_t cron_ms;      /* when cron ran last; 0: never */
-    uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
+    struct error unsettled; /* why nothing is forwarded: it could not be noted as delivered; "": it is */
+    struct error no_room;   /* why nothing new can be written, and what to do; "": it can */
+    bool is_durable;        /* the queue keeps events; else counts are of this process, since it began */
+    bool is_owned;          /* a process forwards */
+    struct error owner;     /* which, or since when none does */
+    int64_t cron_ms;        /* when cron ran last; 0: never */
+    uint64_t disk_free;     /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
     struct queue_room room; /* what takes room in it; all zero: not known */
     struct tally nowhere;   /* what is counted of no source */
@@ -91,6 +92,9 @@ bool facts_queue_is_nearly_full(const struct facts *facts);
 
 /* Whether it takes all of it. */
 bool facts_queue_is_used_up(const struct facts *facts);
+
+/* Whether something waits that is not sent, for it could not be noted as delivered. */
+bool facts_is_unsettled(const struct facts *facts, const struct source_facts *source);
 
 /* Whether the queue refused events lately, for it was full, and has taken none since. */
 bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source);

@@ -1,8 +1,8 @@
 /* How it is, in words: what is wrong, what it means, and what to do; the worst comes first. */
-#include <string.h>
-
 #include "health/facts.h"
 #include "webhook/refusals.h"
+
+#include <string.h>
 
 typedef bool judge(const struct facts *facts, const struct source_facts *source, struct error *words);
 
@@ -54,6 +54,14 @@ static bool is_paused(const struct facts *facts, const struct source_facts *sour
         return false;
     error_set(words, "Close has paused the subscription and sends nothing until it is activated again: %.256s.",
               source->close.trouble);
+    return true;
+}
+
+static bool is_unsettled(const struct facts *facts, const struct source_facts *source, struct error *words)
+{
+    if (!facts_is_unsettled(facts, source))
+        return false;
+    error_set(words, "Nothing is forwarded, for it could not be noted as delivered: %.300s.", facts->unsettled.text);
     return true;
 }
 
@@ -179,14 +187,12 @@ static const struct {
     judge *judge;
     enum facts_state state;
 } table[] = {
-    {queue_fails, STATE_BAD},         {is_full, STATE_BAD},
-    {is_locked, STATE_BAD},           {data_plane_refuses, STATE_BAD},
-    {last_answer_refuses, STATE_BAD}, {is_paused, STATE_BAD},
-    {nobody_forwards, STATE_BAD},     {data_plane_is_away, STATE_WORRY},
-    {is_gone, STATE_WORRY},           {waits_long, STATE_WORRY},
-    {no_cron, STATE_WORRY},           {close_troubles, STATE_WORRY},
-    {letters_end, STATE_WORRY},       {has_letters, STATE_WORRY},
-    {is_fresh, STATE_GOOD},           {is_healthy, STATE_GOOD},
+    {queue_fails, STATE_BAD},      {is_unsettled, STATE_BAD},       {is_full, STATE_BAD},
+    {is_locked, STATE_BAD},        {data_plane_refuses, STATE_BAD}, {last_answer_refuses, STATE_BAD},
+    {is_paused, STATE_BAD},        {nobody_forwards, STATE_BAD},    {data_plane_is_away, STATE_WORRY},
+    {is_gone, STATE_WORRY},        {waits_long, STATE_WORRY},       {no_cron, STATE_WORRY},
+    {close_troubles, STATE_WORRY}, {letters_end, STATE_WORRY},      {has_letters, STATE_WORRY},
+    {is_fresh, STATE_GOOD},        {is_healthy, STATE_GOOD},
 };
 
 static void add_complete(struct source_facts *source)

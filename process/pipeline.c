@@ -250,7 +250,7 @@ static bool end_thread(struct pipeline *pipeline, moment deadline)
     moment late = deadline + STOPPED_LATE_MS;
     pthread_mutex_lock(&pipeline->lock);
     pipeline->stopping = true;
-    reconciler_hurry(pipeline->reconciler);
+    reconciler_request_stop(pipeline->reconciler);
     if (pipeline->stages.forwarder != NULL)
         forwarder_stop(pipeline->stages.forwarder, deadline);
     pthread_cond_broadcast(&pipeline->changed);

@@ -75,6 +75,12 @@ bool queue_settle(struct queue *queue, const char *source, const struct verdict 
     return queue->engine->settle(queue->state, source, verdicts, count, why);
 }
 
+bool queue_can_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
+                      struct error *why)
+{
+    return queue->engine->can_settle == NULL || queue->engine->can_settle(queue->state, source, verdicts, count, why);
+}
+
 bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct error *why)
 {
     return queue->engine->note(queue->state, source, notes, put, why);

@@ -1,13 +1,13 @@
 /* Actions of the status page: see actions.h. */
 #include "status/actions.h"
 
+#include "base/log.h"
+
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#include "base/log.h"
 
 #define FORM_MOST 4096 /* bytes */
 
@@ -53,12 +53,27 @@ static enum action_result refuse(const struct form *form, int status, const char
     return ACTION_REFUSED;
 }
 
+/* Whether the dead letter's source is configured, or it is not there any more. */
+static bool is_configured(const struct form *form, uint64_t id)
+{
+    struct letters letters = {0};
+    bool found = look_letter(form->look, id, &letters);
+    bool configured = !found || config_source(form->config, letters.at[0].source) != NULL;
+    letters_free(&letters);
+    return configured;
+}
+
 static enum action_result replay(const struct form *form)
 {
     char id[24], words[LOG_QUOTED];
     struct error why = {0};
     if (!request_field(form->text, form->length, "letter", id, sizeof id))
         return refuse(form, 400, "which dead letter?");
+    if (!is_configured(form, strtoull(id, NULL, 10)))
+        return refuse(
+            form, 409,
+            "its source is not in the configuration, so that it would wait for ever: configure that again, or "
+            "give its events to another: closecrm.fcgi queue move OLD NEW");
     if (!look_replay(form->look, strtoull(id, NULL, 10), form->done, &why)) {
         log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s", log_quote(words, why.text, strlen(why.text)));
         return refuse(form, 503, "it could not be replayed: the log says why");

@@ -60,6 +60,7 @@ void suite_forwarder(void);
 void suite_forwarder_durable(void);
 void suite_forwarder_answers(void);
 void suite_forwarder_search(void);
+void suite_forwarder_settles(void);
 void suite_hanging(void);
 void suite_hosts(void);
 void suite_housekeeper(void);

@@ -330,6 +330,7 @@ const struct engine queue_engine_sqlite = {
     .again = store_again,
     .known = store_known,
     .settle = store_settle,
+    .can_settle = store_can_settle,
     .note = store_note,
     .take_request = store_take_request,
     .answer_request = store_answer_request,

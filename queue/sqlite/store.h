@@ -97,6 +97,7 @@ struct store {
     bool reading; /* `reader` is open */
     struct database reader;
     bool any_letter; /* there may be dead letters: only then are they looked for */
+    bool settles;    /* the owner's: the last settling worked */
 
     atomic_bool owned;
     bool asked;         /* of the owner: there may be requests */
@@ -124,6 +125,9 @@ void store_failed(struct store *store, enum database_result result, const struct
 
 /* Why nothing new is accepted, in words: false where there is room. */
 bool store_has_room(void *state, struct error *words);
+
+/* Why nothing is settled, and so nothing sent, in words: false where nothing can be. */
+bool store_can_be_settled(void *state, struct error *words);
 
 /* The owner's, after a DATABASE_FULL: gives up the reserve where that helps, for settling needs room too. It is made
  * again as soon as there is room. Returns whether there was one to give. */
@@ -157,6 +161,7 @@ int store_again(void *state, const char *source, const uint64_t *ids, size_t cou
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                  struct error *why);
 bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
+bool store_can_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
 bool store_note(void *state, const char *source, struct notes *notes, bool put, struct error *why);
 bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why);
 

@@ -2,9 +2,11 @@
 #include "tests/suites.h"
 
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/escape.h"
 #include "base/text.h"
 
 static void hex_goes_both_ways(void)
@@ -137,6 +139,23 @@ static void waits_go_by_the_monotonic_clock(void)
     CU_ASSERT_EQUAL(clock_timespec_ms(time), 12345);
 }
 
+static void shell_reads_the_word(void)
+{
+    static const char *const cases[][2] = {
+        {"/etc/closecrm.conf", "/etc/closecrm.conf"},
+        {"a b", "'a b'"},
+        {"", "''"},
+        {"-rf", "'-rf'"},
+        {"it's", "'it'\\''s'"},
+        {"$(x)", "'$(x)'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *quoted = escape_shell(cases[i][0]);
+        CU_ASSERT_STRING_EQUAL(quoted, cases[i][1]);
+        free(quoted);
+    }
+}
+
 void suite_base(void)
 {
     static CU_TestInfo tests[] = {
@@ -148,6 +167,7 @@ void suite_base(void)
         {"the distance of two words counts letters", distance_counts_letters},
         {"an id is digits and not zero", ids_are_digits},
         {"waits go by the monotonic clock", waits_go_by_the_monotonic_clock},
+        {"a shell reads the word that was quoted", shell_reads_the_word},
         CU_TEST_INFO_NULL,
     };
     suite_add("base", NULL, NULL, tests);

@@ -2,7 +2,7 @@
 #include "base/buffer.h"
 #include "base/files.h"
 #include "base/json_reader.h"
-#include "base/json_slices.h"
+#include "base/json_walk.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "closeapi/coverage.h"

@@ -1,11 +1,11 @@
 /* How it is, in words, and what is a cause of an alert: from made facts, a row for each thing that can be wrong. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "health/causes.h"
 #include "tests/suites.h"
 #include "tests/unit/made_config.h"
 #include "webhook/refusals.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 #define NOW ((int64_t)1700000000000)
 
@@ -84,6 +84,12 @@ static void refuse_for_want_of_room(void)
 static void have_no_room(void)
 {
     error_set(&facts.no_room, "the disk is full: make room on the disk");
+}
+
+static void be_unsettled(void)
+{
+    one->counts.waiting = 1;
+    error_set(&facts.unsettled, "the disk is full: make room on the disk");
 }
 
 static void fill_queue(void)
@@ -186,6 +192,10 @@ static const struct {
     {have_no_room, STATE_BAD,
      "Nothing is accepted, and Close keeps its events meanwhile: the disk is full: make room on the disk.",
      "queue_full", "new events are refused: the disk is full: make room on the disk"},
+    {be_unsettled, STATE_BAD,
+     "Nothing is forwarded, for it could not be noted as delivered: the disk is full: make room on the disk.",
+     "queue_full",
+     "what waits is not sent, for it could not be noted as delivered: the disk is full: make room on the disk"},
     {nearly_fill_queue, STATE_GOOD, "Healthy. Last delivered 60 seconds ago.", "queue_full",
      "the queue is nearly full: 90 MiB of events that wait or are known, 0 MiB of dead letters of 100 MiB "
      "(queue_max_bytes)"},
