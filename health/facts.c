@@ -175,14 +175,6 @@ static void gather_machine(struct facts *facts)
     }
 }
 
-/* "HOST BOOT PID" as the queue has it, for people. */
-static void say_owner(struct error *owner)
-{
-    char host[64], boot[48], pid[16], rest[2];
-    if (sscanf(owner->text, "%63s %47s %15[0-9]%1s", host, boot, pid, rest) == 3)
-        error_set(owner, "process %s on %s", pid, host);
-}
-
 static void ask_queue_first(struct facts *facts, struct queue *queue, struct strings *names)
 {
     if (facts->is_durable && queue == NULL)
@@ -196,7 +188,6 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
     }
     if (queue != NULL)
         queue_has_room(queue, &facts->no_room);
-    say_owner(&facts->owner);
 }
 
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,

@@ -190,7 +190,7 @@ bool store_is_owned(void *state, bool *owned, struct error *words, struct error 
         return false;
     }
     if (*owned && beat_read(store->directory, beat, &age_ms))
-        error_set(words, "%s", beat);
+        beat_words(beat, words);
     else
         error_set(words, *owned ? "a process forwards" : "no process forwards now");
     return true;
