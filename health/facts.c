@@ -7,8 +7,7 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
-#include "closeapi/closeapi.h"
-#include "config/signed.h"
+#include "base/no_room.h"
 #include "telemetry/cron_mark.h"
 #include "webhook/refusals.h"
 
@@ -82,18 +81,30 @@ static bool ask_queue(struct facts *facts, struct source_facts *one, struct queu
     return false;
 }
 
-static void gather_close(const struct facts *facts, struct source_facts *one)
+static int64_t earlier(int64_t a, int64_t b)
 {
-    struct completeness known;
-    if (!closeapi_completeness(facts->config, one->source, &known, NULL))
-        return;
-    one->close = (struct close_facts){.asked_ms = known.last_run_ms,
-                                      .since_ms = known.since_ms,
-                                      .until_ms = known.until_ms,
-                                      .missed = known.missed,
-                                      .paused = known.paused};
-    snprintf(one->close.trouble, sizeof one->close.trouble, "%.255s", known.trouble);
-    completeness_free(&known);
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void add_counts(struct counts *all, const struct counts *one)
+{
+    all->accepted += one->accepted;
+    all->delivered += one->delivered;
+    all->duplicates += one->duplicates;
+    all->dropped += one->dropped;
+    all->dead += one->dead;
+    all->ended += one->ended;
+    all->ending += one->ending;
+    all->ending_ms = earlier(all->ending_ms, one->ending_ms);
+    all->waiting += one->waiting;
+    all->oldest_received_ms = earlier(all->oldest_received_ms, one->oldest_received_ms);
+    all->last_accepted_ms = later(all->last_accepted_ms, one->last_accepted_ms);
+    all->last_delivered_ms = later(all->last_delivered_ms, one->last_delivered_ms);
 }
 
 static void gather_source(struct facts *facts, struct source_facts *one, struct queue *queue, struct counters *counters)
@@ -105,22 +116,24 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
     else if (queue != NULL)
         ask_queue(facts, one, queue);
     if (one->source != NULL)
-        gather_close(facts, one);
+        closeapi_completeness(facts->config, one->source, &one->close, &one->close_why);
     if (one->counts.oldest_received_ms > 0 && facts->now_ms > one->counts.oldest_received_ms)
         one->oldest_seconds = (facts->now_ms - one->counts.oldest_received_ms) / 1000;
+    add_counts(&facts->all, &one->counts);
 }
 
-/* Which sources let nothing in, for their signature key is missing. */
-static void gather_locked(struct facts *facts)
+static void gather_keys(struct facts *facts)
 {
     struct keyring held;
     struct error unread = {0};
     bool unnoted, is_read = keyring_read(facts->config->state_dir, &held, &unread);
     for (size_t i = 0; i < facts->sources; i++) {
         struct source_facts *one = &facts->source[i];
-        if (one->source != NULL && signed_judge(facts->config, one->source, is_read ? &held : NULL, &unread, &unnoted,
-                                                &one->locked) != SIGNED_LOST)
-            one->locked.text[0] = '\0';
+        if (one->source != NULL)
+            one->signature =
+                signed_judge(facts->config, one->source, is_read ? &held : NULL, &unread, &unnoted, &one->keys);
+        if (one->signature != SIGNED_PART && one->signature != SIGNED_LOST)
+            one->keys.text[0] = '\0';
     }
     if (is_read)
         keyring_free(&held);
@@ -145,8 +158,7 @@ static bool list_sources(struct facts *facts, const struct strings *names)
     return true;
 }
 
-/* What was once configured, and has nothing left that anybody could do something about, is not shown. */
-static void leave_out_empty(struct facts *facts)
+void facts_leave_out_empty(struct facts *facts)
 {
     size_t kept = facts->config->sources;
     for (size_t i = kept; i < facts->sources; i++) {
@@ -164,6 +176,7 @@ static void gather_machine(struct facts *facts)
     struct statvfs disk;
     struct cron_mark mark;
     const char *state_dir = facts->config->state_dir;
+    facts->launcher = getenv("CLOSECRM_LAUNCHER");
     facts->disk_free = facts->disk_size = UINT64_MAX;
     if (!facts->is_durable || state_dir == NULL)
         return;
@@ -173,12 +186,20 @@ static void gather_machine(struct facts *facts)
         facts->disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
         facts->disk_size = (uint64_t)disk.f_blocks * disk.f_frsize;
     }
+    if (!closeapi_left_over(facts->config, facts->left_over))
+        facts->left_over[0] = '\0';
+}
+
+/* What the file system's figures tell where the queue cannot be asked. */
+static void look_for_room(struct facts *facts)
+{
+    int error = no_room_look(facts->config->state_dir);
+    if (error != 0)
+        error_set(&facts->no_room, "%s: %s", no_room_words(error), no_room_advice(error));
 }
 
 static void ask_queue_first(struct facts *facts, struct queue *queue, struct strings *names)
 {
-    if (facts->is_durable && queue == NULL)
-        facts->queue_works = false;
     if (!facts->is_durable) {
         facts->is_owned = true;
         error_set(&facts->owner, "each process forwards what it has accepted");
@@ -188,6 +209,8 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
     }
     if (queue != NULL)
         queue_has_room(queue, &facts->no_room);
+    else if (facts->is_durable && facts->config->state_dir != NULL)
+        look_for_room(facts);
 }
 
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
@@ -200,7 +223,7 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
     facts->config = config;
     facts->now_ms = now_ms;
     facts->is_durable = config->queue != QUEUE_NONE;
-    facts->queue_works = true;
+    facts->queue_works = queue != NULL || queue_why == NULL || !facts->is_durable;
     if (queue_why != NULL)
         facts->queue_why = *queue_why;
     ask_queue_first(facts, queue, &names);
@@ -215,11 +238,9 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
         counters_read(counters_of(counters, NULL), now_ms, &facts->nowhere);
     for (size_t i = 0; i < facts->sources; i++)
         gather_source(facts, &facts->source[i], queue, counters);
-    gather_locked(facts);
-    leave_out_empty(facts);
+    gather_keys(facts);
     if (facts->is_durable && queue != NULL && !queue_room(queue, &facts->room, &facts->queue_why))
         facts->queue_works = false;
-    facts_judge(facts);
     return facts;
 }
 
@@ -227,8 +248,21 @@ void facts_free(struct facts *facts)
 {
     if (facts == NULL)
         return;
+    for (size_t i = 0; i < facts->sources; i++)
+        completeness_free(&facts->source[i].close);
     free(facts->source);
     free(facts);
+}
+
+const char *facts_failure(const struct facts *facts)
+{
+    if (!facts->queue_works)
+        return facts->queue_why.text;
+    for (size_t i = 0; i < facts->sources; i++) {
+        if (facts->source[i].close_why.text[0] != '\0')
+            return facts->source[i].close_why.text;
+    }
+    return "";
 }
 
 bool facts_cron_is_overdue(const struct facts *facts)

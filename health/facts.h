@@ -1,4 +1,5 @@
-/* Everything that is known, gathered at one moment: what page, JSON, metrics, health and alerts are made of. */
+/* Everything that is known, gathered at one moment: what commands, page, JSON, metrics, health checks and
+ * alerts are made of. */
 #ifndef HEALTH_FACTS_H
 #define HEALTH_FACTS_H
 
@@ -7,31 +8,26 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "closeapi/closeapi.h"
 #include "config/config.h"
+#include "config/signed.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 
 enum facts_state { STATE_GOOD, STATE_WORRY, STATE_BAD };
 
-/* What is known of the subscription and of what Close has: see closeapi.h. All zero: nothing. */
-struct close_facts {
-    int64_t asked_ms; /* when Close was asked last */
-    int64_t since_ms; /* complete from here ... */
-    int64_t until_ms; /* ... to here */
-    uint64_t missed;  /* events that the webhook did not bring */
-    bool paused;      /* Close has paused the subscription */
-    char trouble[256];
-};
-
 struct source_facts {
-    const struct source *source; /* NULL: events of it are in the queue, and it is configured no more */
+    const struct source *source; /* NULL: the queue knows it, and it is configured no more */
     char name[104];
     struct counts counts; /* where the queue keeps none, of this process alone */
     struct notes notes;
     struct tally tally;
-    struct close_facts close;
-    int64_t oldest_seconds; /* of what waits */
-    struct error locked; /* why nothing is let in, for a signature key is missing, and what to do; "": it is let in */
+    struct completeness close; /* what is known of Close's Event Log and of the subscription; all zero: nothing */
+    struct error close_why;    /* why that could not be read; "": it was */
+    int64_t oldest_seconds;    /* of what waits */
+    enum signed_state signature;
+    struct error keys; /* of PART and LOST: which signature keys are missing, and what to do; else "" */
+    bool takes_key;    /* its data plane was just tried, and takes the write key: set by who tried */
     enum facts_state state;
     struct error words; /* the state, a sentence or two */
 };
@@ -44,22 +40,32 @@ struct facts {
     struct error no_room; /* why nothing new can be written, and what to do; "": it can */
     bool is_durable;      /* the queue keeps events; else counts are of this process, since it began */
     bool is_owned;        /* a process forwards */
-    struct error owner;   /* which, or since when none does */
+    struct error owner;   /* which, or that none does */
     int64_t cron_ms;      /* when cron ran last; 0: never */
+    const char *launcher; /* of the bundle, where cron must run: the path of the program; NULL: another installation */
     uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
     struct queue_room room; /* what takes room in it; all zero: not known */
     struct tally nowhere;   /* what is counted of no source */
+    char left_over[256];    /* a source that is not configured, of which Close's side is still kept; "": none is */
+    struct counts all;      /* sums; the oldest and the last of all sources */
     enum facts_state state; /* the worst of all */
     struct error words;
-    struct source_facts *source;
+    struct source_facts *source; /* those that are configured first */
     size_t sources;
 };
 
 /* Gathers them. queue: a connection that this thread has for itself; NULL: the queue keeps nothing, or cannot be
- * opened, as queue_why says ("": it keeps nothing). counters may be NULL. Returns NULL when memory is out. */
+ * opened, as queue_why says, or (queue_why NULL) nobody looks into it. counters may be NULL. Returns NULL when memory
+ * is out. */
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms);
+
+/* Leaves out sources that were once configured and have nothing left that anybody could do something about. */
+void facts_leave_out_empty(struct facts *facts);
+
+/* Why something of it could not be gathered; "": all was. */
+const char *facts_failure(const struct facts *facts);
 
 void facts_free(struct facts *facts);
 

@@ -19,9 +19,9 @@ static bool queue_fails(const struct facts *facts, const struct source_facts *so
 static bool is_locked(const struct facts *facts, const struct source_facts *source, struct error *words)
 {
     (void)facts;
-    if (source->locked.text[0] == '\0')
+    if (source->signature != SIGNED_LOST)
         return false;
-    error_set(words, "Nothing is let in, and Close keeps its events meanwhile: %.440s.", source->locked.text);
+    error_set(words, "Nothing is let in, and Close keeps its events meanwhile: %.440s.", source->keys.text);
     return true;
 }
 

@@ -49,6 +49,10 @@ struct facts *look_facts(struct look *look)
     struct facts *facts =
         facts_gather(look->config, queue, queue == NULL ? &look->why : NULL, look->watchers.counters, clock_unix_ms());
     pthread_mutex_unlock(&look->lock);
+    if (facts != NULL) {
+        facts_leave_out_empty(facts);
+        facts_judge(facts);
+    }
     return facts;
 }
 

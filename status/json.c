@@ -51,7 +51,7 @@ static void write_source(struct buffer *out, const struct source_facts *source)
     write_text_member(out, "last_error", source->notes.reason);
     write_time_member(out, "complete_until", source->close.until_ms);
     write_time_member(out, "complete_since", source->close.since_ms);
-    write_time_member(out, "last_reconcile", source->close.asked_ms);
+    write_time_member(out, "last_reconcile", source->close.last_run_ms);
     write_number_member(out, "missed_by_webhook", source->close.missed);
     write_bool_member(out, "paused", source->close.paused);
     buffer_text(out, "}");

@@ -89,7 +89,7 @@ static double missed(const struct source_facts *source)
 
 static double last_asked(const struct source_facts *source)
 {
-    return (double)source->close.asked_ms / 1000;
+    return (double)source->close.last_run_ms / 1000;
 }
 
 static double complete_until(const struct source_facts *source)

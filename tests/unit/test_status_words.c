@@ -67,7 +67,8 @@ static void nobody_forwards(void)
 
 static void lose_key(void)
 {
-    error_set(&one->locked, "the key of whsub_1 is not held");
+    one->signature = SIGNED_LOST;
+    error_set(&one->keys, "the key of whsub_1 is not held");
 }
 
 static void pause_subscription(void)
