@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "health/causes.h"
+#include "health/alerts.h"
 
 #define LOOK_MS 1000 /* between looks */
 
@@ -29,11 +29,14 @@ static struct alerts *alerts_of(const struct config *config)
 
 static void look_once(struct alerts *alerts, struct look *look, int64_t since_ms)
 {
-    struct causes causes = {0};
+    struct alert_causes causes = {0};
     struct facts *facts = look_facts(look);
-    if (facts != NULL && causes_find(facts, since_ms, &causes))
-        alerts_look(alerts, causes.at, causes.count, facts->now_ms);
-    causes_free(&causes);
+    if (facts != NULL) {
+        facts->watching_since_ms = since_ms;
+        if (alerts_find_causes(facts, &causes))
+            alerts_look(alerts, causes.at, causes.count, facts->now_ms);
+    }
+    alerts_free_causes(&causes);
     facts_free(facts);
 }
 

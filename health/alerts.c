@@ -13,6 +13,7 @@
 #include "base/lock_file.h"
 #include "base/log.h"
 #include "health/alert_command.h"
+#include "health/report.h"
 
 #define ALERTS_FILE "alerts.1"
 #define ENTRIES 128 /* causes that last, at once */
@@ -39,6 +40,98 @@ struct alerts {
     struct record record; /* as in the file */
     atomic_bool hurry;
 };
+
+/* What somebody is alerted of. One cause may have several findings, the worst first. */
+static const struct alert_kind {
+    const char *name;
+    bool each_source; /* told for each source apart */
+    int64_t
+        after_ms; /* not told before this process has looked for so long: a queue may be being opened, or repaired */
+    const char *over; /* what to say when it is not so any more: it must be true however it ended */
+    enum finding_id findings[3];
+    size_t count;
+} alert_kinds[] = {
+    {"events_wait", true, 0, "no event waits longer than alert_waiting any more", {FINDING_EVENTS_WAIT}, 1},
+    {"data_plane_refuses",
+     true,
+     0,
+     "the data plane is not known to refuse any more: it takes events, or they are tried anew",
+     {FINDING_DATA_PLANE_REFUSES},
+     1},
+    {"dead_letters",
+     true,
+     0,
+     "no dead letters are kept any more",
+     {FINDING_DEAD_LETTERS, FINDING_LETTERS_OF_NO_SOURCE},
+     2},
+    {"dead_letters_end", true, 0, "no dead letter is about to end any more", {FINDING_DEAD_LETTERS_END}, 1},
+    {"dead_letters_large",
+     false,
+     0,
+     "dead letters take no more than their quarter of queue_max_bytes",
+     {FINDING_DEAD_LETTERS_LARGE},
+     1},
+    {"subscription_paused", true, 0, "Close has no subscription paused any more", {FINDING_SUBSCRIPTION_PAUSED}, 1},
+    {"queue_full",
+     true,
+     0,
+     "the queue is neither full nor nearly full any more",
+     {FINDING_NO_ROOM, FINDING_QUEUE_FULL, FINDING_QUEUE_NEARLY_FULL},
+     3},
+    {"silence",
+     true,
+     0,
+     "the silence is over: an event was accepted, or alert_silence is another one",
+     {FINDING_SILENCE},
+     1},
+    {"disk_nearly_full", false, 0, "the disk of the queue has room again", {FINDING_DISK_NEARLY_FULL}, 1},
+    {"cron_overdue", false, 0, "cron runs again", {FINDING_CRON_OVERDUE}, 1},
+    {"queue_broken", false, 30000, "the queue works", {FINDING_QUEUE_BROKEN}, 1},
+};
+
+#define ALERT_KINDS (sizeof alert_kinds / sizeof *alert_kinds)
+
+static void add_cause(struct alert_causes *causes, const struct alert_kind *kind, const struct facts *facts,
+                      const struct source_facts *source)
+{
+    char line[REPORT_SIZE];
+    struct finding finding;
+    struct alert_cause *cause = &causes->at[causes->count];
+    enum finding_outcome outcome = FINDING_ABSENT;
+    for (size_t i = 0; i < kind->count && outcome != FINDING_FOUND; i++) {
+        enum finding_outcome one = finding_judge(kind->findings[i], facts, source, &finding);
+        outcome = one == FINDING_ABSENT ? outcome : one;
+    }
+    if (outcome == FINDING_UNKNOWN ||
+        (outcome == FINDING_FOUND && facts->now_ms - facts->watching_since_ms < kind->after_ms))
+        return;
+    cause->name = kind->name;
+    cause->source = source == NULL ? "" : source->name;
+    cause->raised = outcome == FINDING_FOUND;
+    error_set(&cause->words, "%s", cause->raised ? report_line(&finding, line) : kind->over);
+    causes->count++;
+}
+
+bool alerts_find_causes(const struct facts *facts, struct alert_causes *causes)
+{
+    alerts_free_causes(causes);
+    causes->at = calloc(ALERT_KINDS * (facts->sources + 1), sizeof *causes->at);
+    if (causes->at == NULL)
+        return false;
+    for (const struct alert_kind *kind = alert_kinds; kind < alert_kinds + ALERT_KINDS; kind++) {
+        if (!kind->each_source)
+            add_cause(causes, kind, facts, NULL);
+        for (size_t i = 0; kind->each_source && i < facts->sources; i++)
+            add_cause(causes, kind, facts, &facts->source[i]);
+    }
+    return true;
+}
+
+void alerts_free_causes(struct alert_causes *causes)
+{
+    free(causes->at);
+    *causes = (struct alert_causes){0};
+}
 
 static uint64_t sum_of(const struct record *record)
 {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "health/facts.h"
 
 /* Something that may be wrong. Those that are not raised must be listed too, so that their end is seen; of one that is
  * not listed nothing begins and nothing ends. */
@@ -19,6 +20,17 @@ struct alert_cause {
     struct error
         words; /* what is wrong; of one that is not raised: how it is instead. Never a secret, nothing of an event */
 };
+
+/* All zero is empty; reuse it, free it with alerts_free_causes. */
+struct alert_causes {
+    struct alert_cause *at;
+    size_t count;
+};
+
+/* Lists all causes, of which findings of the facts tell; what cannot be told is left out. The names of sources are
+ * borrowed from the facts. Returns false when memory is out. */
+bool alerts_find_causes(const struct facts *facts, struct alert_causes *causes);
+void alerts_free_causes(struct alert_causes *causes);
 
 struct alerts;
 

@@ -9,7 +9,9 @@
 
 #include "base/no_room.h"
 #include "telemetry/cron_mark.h"
-#include "webhook/refusals.h"
+
+#define LETTERS_AT_ONCE 256                         /* read at once, ... */
+#define LETTERS_BYTES_AT_ONCE ((size_t)1024 * 1024) /* ... and their bytes */
 
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE])
 {
@@ -34,15 +36,6 @@ const char *facts_date(int64_t ms, char out[static DATE_SIZE])
     struct tm tm;
     if (gmtime_r(&seconds, &tm) == NULL || strftime(out, DATE_SIZE, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
         snprintf(out, DATE_SIZE, "?");
-    return out;
-}
-
-const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE])
-{
-    const struct queue_room *room = &facts->room;
-    uint64_t waiting = room->used > room->letters ? room->used - room->letters : 0;
-    snprintf(out, ROOM_SIZE, "%llu MiB of events that wait or are known, %llu MiB of dead letters",
-             (unsigned long long)(waiting >> 20), (unsigned long long)(room->letters >> 20));
     return out;
 }
 
@@ -115,8 +108,8 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
         count_in_memory(one, facts->now_ms);
     else if (queue != NULL)
         ask_queue(facts, one, queue);
-    if (one->source != NULL)
-        closeapi_completeness(facts->config, one->source, &one->close, &one->close_why);
+    if (one->source != NULL && closeapi_completeness(facts->config, one->source, &one->close, &one->close_why))
+        one->close_why.text[0] = '\0'; /* it may stand there all the same */
     if (one->counts.oldest_received_ms > 0 && facts->now_ms > one->counts.oldest_received_ms)
         one->oldest_seconds = (facts->now_ms - one->counts.oldest_received_ms) / 1000;
     add_counts(&facts->all, &one->counts);
@@ -156,6 +149,20 @@ static bool list_sources(struct facts *facts, const struct strings *names)
             snprintf(facts->source[facts->sources++].name, sizeof facts->source->name, "%s", names->at[i]);
     }
     return true;
+}
+
+bool facts_read_letters(struct facts *facts, struct queue *queue, uint64_t *after, struct error *why)
+{
+    struct letters letters = {0};
+    int n;
+    while ((n = queue_letters(queue, NULL, *after, LETTERS_AT_ONCE, LETTERS_BYTES_AT_ONCE, &letters, why)) > 0) {
+        const struct letter *newest = &letters.at[n - 1];
+        facts->new_letters += (size_t)n;
+        error_set(&facts->newest_letter, "source %.64s: %.300s", newest->source, newest->reason);
+        *after = newest->id;
+    }
+    letters_free(&letters);
+    return n == 0;
 }
 
 void facts_leave_out_empty(struct facts *facts)
@@ -251,6 +258,7 @@ void facts_free(struct facts *facts)
     for (size_t i = 0; i < facts->sources; i++)
         completeness_free(&facts->source[i].close);
     free(facts->source);
+    free(facts->found);
     free(facts);
 }
 
@@ -265,31 +273,18 @@ const char *facts_failure(const struct facts *facts)
     return "";
 }
 
-bool facts_cron_is_overdue(const struct facts *facts)
-{
-    return facts->cron_ms > 0 && facts->now_ms - facts->cron_ms > FACTS_CRON_OVERDUE_MS;
-}
-
-/* The bytes of it that count against queue_max_bytes. */
-static uint64_t counted_bytes(const struct facts *facts)
+uint64_t facts_counted_bytes(const struct facts *facts)
 {
     const struct queue_room *room = &facts->room;
     uint64_t letters = room->letters < room->used ? room->letters : room->used;
-    return room->used - letters + (letters < room->share ? letters : room->share); /* more of them do not fill it */
+    return room->used - letters + (letters < room->share ? letters : room->share);
 }
 
-bool facts_queue_is_nearly_full(const struct facts *facts)
+const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE])
 {
-    return counted_bytes(facts) > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
-}
-
-bool facts_queue_is_used_up(const struct facts *facts)
-{
-    return counted_bytes(facts) >= (uint64_t)facts->config->queue_max_bytes;
-}
-
-bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)
-{
-    int64_t full_ms = source->tally.refused_last_ms[REFUSED_QUEUE_FULL];
-    return full_ms > 0 && full_ms > source->counts.last_accepted_ms && facts->now_ms - full_ms < 10 * FACTS_LATELY_MS;
+    const struct queue_room *room = &facts->room;
+    uint64_t waiting = room->used > room->letters ? room->used - room->letters : 0;
+    snprintf(out, ROOM_SIZE, "%llu MiB of events that wait or are known, %llu MiB of dead letters",
+             (unsigned long long)(waiting >> 20), (unsigned long long)(room->letters >> 20));
+    return out;
 }

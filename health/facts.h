@@ -14,7 +14,7 @@
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 
-enum facts_state { STATE_GOOD, STATE_WORRY, STATE_BAD };
+struct finding;
 
 struct source_facts {
     const struct source *source; /* NULL: the queue knows it, and it is configured no more */
@@ -28,8 +28,6 @@ struct source_facts {
     enum signed_state signature;
     struct error keys; /* of PART and LOST: which signature keys are missing, and what to do; else "" */
     bool takes_key;    /* its data plane was just tried, and takes the write key: set by who tried */
-    enum facts_state state;
-    struct error words; /* the state, a sentence or two */
 };
 
 struct facts {
@@ -45,14 +43,19 @@ struct facts {
     const char *launcher; /* of the bundle, where cron must run: the path of the program; NULL: another installation */
     uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
-    struct queue_room room; /* what takes room in it; all zero: not known */
-    struct tally nowhere;   /* what is counted of no source */
-    char left_over[256];    /* a source that is not configured, of which Close's side is still kept; "": none is */
-    struct counts all;      /* sums; the oldest and the last of all sources */
-    enum facts_state state; /* the worst of all */
-    struct error words;
+    struct queue_room room;      /* what takes room in it; all zero: not known */
+    struct tally nowhere;        /* what is counted of no source */
+    char left_over[256];         /* a source that is not configured, of which Close's side is still kept; "": none is */
+    struct counts all;           /* sums; the oldest and the last of all sources */
     struct source_facts *source; /* those that are configured first */
     size_t sources;
+
+    int64_t watching_since_ms;  /* since when a process looks at the facts again and again; 0: this one does not */
+    size_t new_letters;         /* dead letters that facts_read_letters found */
+    struct error newest_letter; /* "source NAME: REASON" */
+
+    struct finding *found; /* set by findings_judge */
+    size_t found_count;
 };
 
 /* Gathers them. queue: a connection that this thread has for itself; NULL: the queue keeps nothing, or cannot be
@@ -60,6 +63,10 @@ struct facts {
  * is out. */
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms);
+
+/* Counts the dead letters beyond an id, which becomes that of the newest: those that are new since it was asked last.
+ * Returns false with the reason. */
+bool facts_read_letters(struct facts *facts, struct queue *queue, uint64_t *after, struct error *why);
 
 /* Leaves out sources that were once configured and have nothing left that anybody could do something about. */
 void facts_leave_out_empty(struct facts *facts);
@@ -69,9 +76,6 @@ const char *facts_failure(const struct facts *facts);
 
 void facts_free(struct facts *facts);
 
-/* findings.c: sets state and words of all. */
-void facts_judge(struct facts *facts);
-
 /* "3 minutes", "2 days"; of less than a second "a moment". Returns out. */
 #define SPAN_SIZE 32
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE]);
@@ -80,24 +84,11 @@ const char *facts_span(int64_t ms, char out[static SPAN_SIZE]);
 #define DATE_SIZE 32
 const char *facts_date(int64_t ms, char out[static DATE_SIZE]);
 
+/* The bytes in the queue that count against queue_max_bytes: dead letters beyond their share do not. */
+uint64_t facts_counted_bytes(const struct facts *facts);
+
 /* "7400 MiB of events that wait or are known, 600 MiB of dead letters". Returns out. */
 #define ROOM_SIZE 96
 const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE]);
-
-#define FACTS_CRON_OVERDUE_MS ((int64_t)15 * 60 * 1000)
-#define FACTS_DISK_LEAST ((uint64_t)64 * 1024 * 1024) /* bytes free: less is nearly full */
-#define FACTS_LATELY_MS ((int64_t)60 * 1000)
-
-/* Whether cron ran once, and not lately. */
-bool facts_cron_is_overdue(const struct facts *facts);
-
-/* Whether what is in the queue takes most of queue_max_bytes. */
-bool facts_queue_is_nearly_full(const struct facts *facts);
-
-/* Whether it takes all of it. */
-bool facts_queue_is_used_up(const struct facts *facts);
-
-/* Whether the queue refused events lately, for it was full, and has taken none since. */
-bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source);
 
 #endif

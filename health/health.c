@@ -2,8 +2,10 @@
 #include "health/health.h"
 
 #include "base/escape.h"
+#include "health/findings.h"
 #include "webhook/refusals.h"
 
+#define MINUTE_MS INT64_C(60000)
 #define HANGS_MS 20000 /* a probe that takes so long: no webhook is answered in time either */
 
 /* For how long an event that could not be kept says how it is, unless a probe was written since: where nothing is sent
@@ -13,9 +15,9 @@ static const struct {
     int64_t valid_ms;
     const char *words;
 } failures[] = {
-    {REFUSED_QUEUE_FULL, 10 * FACTS_LATELY_MS, "the queue is full"},
-    {REFUSED_QUEUE_BROKEN, FACTS_LATELY_MS, "the last event could not be kept: the log says why"},
-    {REFUSED_QUEUE_SLOW, FACTS_LATELY_MS, "the last event was not kept in time"},
+    {REFUSED_QUEUE_FULL, 10 * MINUTE_MS, "the queue is full"},
+    {REFUSED_QUEUE_BROKEN, MINUTE_MS, "the last event could not be kept: the log says why"},
+    {REFUSED_QUEUE_SLOW, MINUTE_MS, "the last event was not kept in time"},
 };
 
 /* What became of the last event of any source: NULL when it was kept, or no event was refused for the queue's sake
@@ -32,7 +34,8 @@ static const char *last_failure(const struct facts *facts, const struct probed *
             int64_t failed_ms = one->tally.refused_last_ms[failures[k].refusal];
             if (failed_ms <= newest_ms || facts->now_ms - failed_ms >= failures[k].valid_ms)
                 continue;
-            bool is_full = failures[k].refusal == REFUSED_QUEUE_FULL && facts_queue_is_nearly_full(facts);
+            bool is_full = failures[k].refusal == REFUSED_QUEUE_FULL &&
+                           finding_judge(FINDING_QUEUE_NEARLY_FULL, facts, NULL, NULL) == FINDING_FOUND;
             if (probed->good && probed->written_ms > failed_ms + HEALTH_EVERY_MS && !is_full)
                 continue; /* a probe does not show that queue_max_bytes is used up, but the facts do */
             newest_ms = failed_ms;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "health/findings.h"
 #include "transform/headline.h"
 
 #define TRY_AGAIN_MS 2000
@@ -49,11 +50,13 @@ struct facts *look_facts(struct look *look)
     struct facts *facts =
         facts_gather(look->config, queue, queue == NULL ? &look->why : NULL, look->watchers.counters, clock_unix_ms());
     pthread_mutex_unlock(&look->lock);
-    if (facts != NULL) {
-        facts_leave_out_empty(facts);
-        facts_judge(facts);
-    }
-    return facts;
+    if (facts == NULL)
+        return NULL;
+    facts_leave_out_empty(facts);
+    if (findings_judge(facts))
+        return facts;
+    facts_free(facts);
+    return NULL;
 }
 
 /* An event that waits, as far as a look at its text tells. */

@@ -3,14 +3,15 @@
 #include <stdlib.h>
 
 #include "base/escape.h"
+#include "health/report.h"
 #include "status/chart.h"
 #include "status/views.h"
 #include "webhook/refusals.h"
 
 static const char *const states[] = {
-    [STATE_GOOD] = "good",
-    [STATE_WORRY] = "worry",
-    [STATE_BAD] = "bad",
+    [SEVERITY_GOOD] = "good",
+    [SEVERITY_WORRY] = "worry",
+    [SEVERITY_BAD] = "bad",
 };
 
 static void write_bool_member(struct buffer *out, const char *name, bool value)
@@ -31,13 +32,14 @@ static void write_refused(struct buffer *out, const struct tally *tally)
     buffer_text(out, "}");
 }
 
-static void write_source(struct buffer *out, const struct source_facts *source)
+static void write_source(struct buffer *out, const struct facts *facts, const struct source_facts *source)
 {
+    char words[REPORT_SIZE];
     const struct counts *counts = &source->counts;
     buffer_text(out, "{");
     write_text_member(out, "name", source->name);
-    write_text_member(out, "state", states[source->state]);
-    write_text_member(out, "words", source->words.text);
+    write_text_member(out, "state", states[report_severity(facts, source)]);
+    write_text_member(out, "words", report_words(facts, source, words));
     write_number_member(out, "accepted", counts->accepted);
     write_number_member(out, "delivered", counts->delivered);
     write_number_member(out, "duplicates", counts->duplicates);
@@ -114,9 +116,9 @@ static void write_minutes(struct buffer *out, const struct view *view)
 
 static void write_top(struct buffer *out, const struct facts *facts)
 {
-    char library[QUEUE_LIBRARY];
-    write_text_member(out, "state", states[facts->state]);
-    write_text_member(out, "words", facts->words.text);
+    char library[QUEUE_LIBRARY], words[REPORT_SIZE];
+    write_text_member(out, "state", states[report_severity(facts, NULL)]);
+    write_text_member(out, "words", report_words(facts, NULL, words));
     write_time_member(out, "now", facts->now_ms);
     write_text_member(out, "version", CLOSECRM_VERSION);
     queue_library(facts->config, library);
@@ -136,7 +138,7 @@ void json_write(struct buffer *out, const struct view *view)
     buffer_text(out, "[");
     for (size_t i = 0; i < facts->sources; i++) {
         buffer_text(out, i == 0 ? "" : ",\n");
-        write_source(out, &facts->source[i]);
+        write_source(out, facts, &facts->source[i]);
     }
     buffer_text(out, "]");
     write_name(out, "events");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "health/findings.h"
 #include "status/views.h"
 #include "webhook/refusals.h"
 
@@ -37,99 +38,77 @@ static void sample_with(const struct form *form, const char *name, const char *s
 
 /* ---- one number for each source ---- */
 
-static double accepted(const struct source_facts *source)
-{
-    return (double)source->counts.accepted;
-}
-
-static double waiting(const struct source_facts *source)
-{
-    return (double)source->counts.waiting;
-}
-
-static double oldest(const struct source_facts *source)
-{
-    return (double)source->oldest_seconds;
-}
-
-static double dead(const struct source_facts *source)
-{
-    return (double)source->counts.dead;
-}
-
-static double refuses(const struct source_facts *source)
-{
-    return source->notes.operator_must_act ? 1 : 0;
-}
-
-static double failed_tries(const struct source_facts *source)
-{
-    return source->notes.tries;
-}
-
-static double paused(const struct source_facts *source)
-{
-    return source->close.paused ? 1 : 0;
-}
-
-static double last_accepted(const struct source_facts *source)
-{
-    return (double)source->counts.last_accepted_ms / 1000;
-}
-
-static double last_delivered(const struct source_facts *source)
-{
-    return (double)source->counts.last_delivered_ms / 1000;
-}
-
-static double missed(const struct source_facts *source)
-{
-    return (double)source->close.missed;
-}
-
-static double last_asked(const struct source_facts *source)
-{
-    return (double)source->close.last_run_ms / 1000;
-}
-
-static double complete_until(const struct source_facts *source)
-{
-    return (double)source->close.until_ms / 1000;
-}
+enum simple {
+    ACCEPTED,
+    WAITING,
+    OLDEST,
+    DEAD,
+    REFUSES,
+    FAILED_TRIES,
+    PAUSED,
+    LAST_ACCEPTED,
+    LAST_DELIVERED,
+    LAST_RECONCILED,
+    MISSED,
+    COMPLETE_UNTIL,
+    SIMPLE,
+};
 
 static const struct {
     const char *name; /* of the family */
     const char *sample;
     enum kind kind;
-    double (*value)(const struct source_facts *);
     const char *help;
-} simple[] = {
-    {"accepted_events", "accepted_events_total", COUNTER, accepted, "Events taken into the queue."},
-    {"waiting_events", "waiting_events", GAUGE, waiting, "Events in the queue that have not ended."},
-    {"oldest_waiting_seconds", "oldest_waiting_seconds", GAUGE, oldest, "Age of the oldest event that waits."},
-    {"dead_letters", "dead_letters", GAUGE, dead, "Dead letters that are kept."},
-    {"data_plane_refuses", "data_plane_refuses", GAUGE, refuses,
-     "1 while somebody has to mend key, URL or data plane."},
-    {"data_plane_failed_tries", "data_plane_failed_tries", GAUGE, failed_tries, "Tries that failed one after another."},
-    {"subscription_paused", "subscription_paused", GAUGE, paused, "1 while Close has paused the subscription."},
-    {"last_accepted_timestamp_seconds", "last_accepted_timestamp_seconds", GAUGE, last_accepted,
-     "When an event was accepted last; 0: never."},
-    {"last_delivered_timestamp_seconds", "last_delivered_timestamp_seconds", GAUGE, last_delivered,
-     "When an event was delivered last; 0: never."},
-    {"last_reconcile_timestamp_seconds", "last_reconcile_timestamp_seconds", GAUGE, last_asked,
-     "When Close was asked last for what is missing; 0: never."},
-    {"missed_events", "missed_events_total", COUNTER, missed,
-     "Events that the webhook did not bring, and reconciling did."},
-    {"complete_until_timestamp_seconds", "complete_until_timestamp_seconds", GAUGE, complete_until,
-     "All that Close logged before is here; 0: not known."},
+} simple[SIMPLE] = {
+    [ACCEPTED] = {"accepted_events", "accepted_events_total", COUNTER, "Events taken into the queue."},
+    [WAITING] = {"waiting_events", "waiting_events", GAUGE, "Events in the queue that have not ended."},
+    [OLDEST] = {"oldest_waiting_seconds", "oldest_waiting_seconds", GAUGE, "Age of the oldest event that waits."},
+    [DEAD] = {"dead_letters", "dead_letters", GAUGE, "Dead letters that are kept."},
+    [REFUSES] = {"data_plane_refuses", "data_plane_refuses", GAUGE,
+                 "1 while somebody has to mend key, URL or data plane."},
+    [FAILED_TRIES] = {"data_plane_failed_tries", "data_plane_failed_tries", GAUGE,
+                      "Tries that failed one after another."},
+    [PAUSED] = {"subscription_paused", "subscription_paused", GAUGE, "1 while Close has paused the subscription."},
+    [LAST_ACCEPTED] = {"last_accepted_timestamp_seconds", "last_accepted_timestamp_seconds", GAUGE,
+                       "When an event was accepted last; 0: never."},
+    [LAST_DELIVERED] = {"last_delivered_timestamp_seconds", "last_delivered_timestamp_seconds", GAUGE,
+                        "When an event was delivered last; 0: never."},
+    [LAST_RECONCILED] = {"last_reconcile_timestamp_seconds", "last_reconcile_timestamp_seconds", GAUGE,
+                         "When Close was asked last for what is missing; 0: never."},
+    [MISSED] = {"missed_events", "missed_events_total", COUNTER,
+                "Events that the webhook did not bring, and reconciling did."},
+    [COMPLETE_UNTIL] = {"complete_until_timestamp_seconds", "complete_until_timestamp_seconds", GAUGE,
+                        "All that Close logged before is here; 0: not known."},
 };
+
+static void read_simple(const struct facts *facts, const struct source_facts *source, double out[static SIMPLE])
+{
+    const double values[SIMPLE] = {
+        [ACCEPTED] = (double)source->counts.accepted,
+        [WAITING] = (double)source->counts.waiting,
+        [OLDEST] = (double)source->oldest_seconds,
+        [DEAD] = (double)source->counts.dead,
+        [REFUSES] = finding_judge(FINDING_DATA_PLANE_REFUSES, facts, source, NULL) == FINDING_FOUND,
+        [FAILED_TRIES] = source->notes.tries,
+        [PAUSED] = finding_judge(FINDING_SUBSCRIPTION_PAUSED, facts, source, NULL) == FINDING_FOUND,
+        [LAST_ACCEPTED] = (double)source->counts.last_accepted_ms / 1000,
+        [LAST_DELIVERED] = (double)source->counts.last_delivered_ms / 1000,
+        [LAST_RECONCILED] = (double)source->close.last_run_ms / 1000,
+        [MISSED] = (double)source->close.missed,
+        [COMPLETE_UNTIL] = (double)source->close.until_ms / 1000,
+    };
+    memcpy(out, values, sizeof values);
+}
 
 static void write_simple(const struct form *form, const struct facts *facts)
 {
-    for (size_t k = 0; k < sizeof simple / sizeof *simple; k++) {
+    for (size_t k = 0; k < SIMPLE; k++) {
         begin(form, simple[k].name, simple[k].kind, simple[k].help);
-        for (size_t i = 0; i < facts->sources; i++)
-            sample(form, simple[k].sample, facts->source[i].name, simple[k].value(&facts->source[i]));
+        for (size_t i = 0; i < facts->sources; i++) {
+            double values[SIMPLE];
+            read_simple(facts, &facts->source[i], values);
+            sample(form, simple[k].sample, facts->source[i].name, values[k]);
+        }
     }
 }
 

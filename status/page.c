@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "health/report.h"
 #include "status/chart.h"
 #include "status/embedded.h"
 #include "status/views.h"
 #include "webhook/refusals.h"
 
-static const char *const state_classes[] = {[STATE_GOOD] = "good", [STATE_WORRY] = "worry", [STATE_BAD] = "bad"};
+static const char *const state_classes[] = {
+    [SEVERITY_GOOD] = "good", [SEVERITY_WORRY] = "worry", [SEVERITY_BAD] = "bad"};
 
 static void write_hash(struct buffer *out, const struct embedded *file)
 {
@@ -84,11 +86,12 @@ static void write_token(struct buffer *out, const struct view *view, const char 
 
 static void write_top(struct buffer *out, const struct view *view)
 {
+    char words[REPORT_SIZE];
     const struct facts *facts = view->facts;
     write_format(out,
                  "<header>\n<h1>Close &rarr; RudderStack</h1>\n<p id=\"state\" class=\"state %s\" role=\"status\">",
-                 state_classes[facts->state]);
-    write_html(out, facts->words.text);
+                 state_classes[report_severity(facts, NULL)]);
+    write_html(out, report_words(facts, NULL, words));
     buffer_text(out, "</p>\n<p class=\"meta\">");
     buffer_text(out, facts->is_owned ? "Forwarding: " : "Nobody forwards: ");
     write_html(out, facts->owner.text[0] == '\0' ? "unknown" : facts->owner.text);
@@ -164,13 +167,14 @@ static void write_url(struct buffer *out, const struct view *view, const struct 
 static void write_source(struct buffer *out, const struct view *view, const struct source_facts *source)
 {
     const struct counts *counts = &source->counts;
-    char span[SPAN_SIZE];
-    write_format(out, "<article class=\"source %s\" data-source=\"", state_classes[source->state]);
+    char span[SPAN_SIZE], words[REPORT_SIZE];
+    write_format(out, "<article class=\"source %s\" data-source=\"",
+                 state_classes[report_severity(view->facts, source)]);
     write_html(out, source->name);
     buffer_text(out, "\">\n<h2>");
     write_html(out, source->name);
     buffer_text(out, "</h2>\n<p class=\"words\">");
-    write_html(out, source->words.text);
+    write_html(out, report_words(view->facts, source, words));
     buffer_text(out, "</p>\n<dl>");
     write_fact(out, "accepted", "Accepted", counts->accepted);
     write_fact(out, "delivered", "Delivered", counts->delivered);
