@@ -73,11 +73,6 @@ void overview_free(struct overview *overview)
     overview->source = NULL;
 }
 
-bool overview_matters(const struct overview_source *source)
-{
-    return source->configured || source->counts.accepted > 0 || source->counts.waiting > 0 || source->counts.dead > 0;
-}
-
 const char *overview_stands_still(const struct overview *overview)
 {
     uint64_t waiting = 0; /* what waits for a source that is not configured nobody would forward */
@@ -85,17 +80,5 @@ const char *overview_stands_still(const struct overview *overview)
         waiting += overview->source[i].configured ? overview->source[i].counts.waiting : 0;
     if (overview->forwarding || waiting == 0)
         return NULL;
-    return "what waits is not forwarded now: start the program, or let `closecrm.fcgi cron` run every minute";
-}
-
-const struct overview_source *overview_failing(const struct overview *overview)
-{
-    const struct overview_source *failing = NULL;
-    for (size_t i = 0; i < overview->names.count; i++) {
-        const struct overview_source *source = &overview->source[i];
-        if (source->configured && source->notes.reason[0] != '\0' &&
-            (failing == NULL || source->notes.next_ms > failing->notes.next_ms))
-            failing = source;
-    }
-    return failing;
+    return "what waits is not forwarded now; start the program, or let `closecrm.fcgi cron` run every minute";
 }

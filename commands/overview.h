@@ -32,16 +32,7 @@ bool overview_gather(struct overview *overview, struct queue *queue, const struc
 
 void overview_free(struct overview *overview);
 
-/* Whether a source is worth a line: it is configured, or something of it was ever there. */
-bool overview_matters(const struct overview_source *source);
-
 /* What to say where events wait and no process forwards; NULL: that is not so. */
 const char *overview_stands_still(const struct overview *overview);
-
-/* The failure that matters most now: the configured source whose next attempt is due last; NULL: nothing failed. */
-const struct overview_source *overview_failing(const struct overview *overview);
-
-/* Writes it as JSON, with a newline. Returns false when memory ran out. */
-bool overview_print_json(const struct overview *overview, FILE *out);
 
 #endif

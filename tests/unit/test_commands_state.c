@@ -284,7 +284,7 @@ static void check_tells_when_nothing_forwards(void)
 /* A moment after the program was stopped: it is not late yet, but all is not well either. */
 static void what_waits_alone_is_told_at_once(void)
 {
-    static const char words[] = "what waits is not forwarded now: start the program";
+    static const char words[] = "what waits is not forwarded now; start the program";
     char text[PATH_SIZE + 128];
     struct error why = {0};
     made_begin();
