@@ -253,7 +253,8 @@ static enum finding_outcome judge_events_wait(const struct judged *judged)
     char span[SPAN_SIZE];
     const struct source_facts *source = judged->source;
     uint64_t waiting = source->counts.waiting;
-    if (source->oldest_seconds * 1000 <= judged->facts->config->alert_waiting_ms)
+    int64_t limit_ms = judged->threshold > 0 ? judged->threshold : judged->facts->config->alert_waiting_ms;
+    if (source->oldest_seconds * 1000 <= limit_ms)
         return FINDING_ABSENT;
     return found(judged, "%llu event%s wait%s, the oldest for %s%s%.255s", (unsigned long long)waiting, plural(waiting),
                  singular(waiting), facts_span(source->oldest_seconds * 1000, span),
@@ -382,11 +383,13 @@ static const struct kind {
     /* Only where cron must run; the longest that hosts allow is 5 or 15 minutes. */
     {"cron_missing", SEVERITY_BAD, false, TOPIC_CRON, PAGE_CHECK, judge_cron_missing, 15 * MINUTE_MS,
      "add this line to the crontab (control panel: Cron jobs)", "* * * * * @ cron"},
-    /* The next four cron does not mail at once: they last, and mend themselves as often as not. */
+    /* Nothing fails yet from here on. cron mails what lasts for days once a day. */
     {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
     {"data_plane_away", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_data_plane_away, 0, "", ""},
-    {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, EVERYWHERE, judge_events_wait, 0, "", ""},
+    {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_events_wait, 0, "", ""},
+    /* cron mails it again every minute, and only what somebody should act on: shorter outages of a data plane pass. */
+    {"events_wait_long", SEVERITY_WORRY, true, TOPIC_DELIVERY, VIEW_CRON, judge_events_wait, 60 * MINUTE_MS, "", ""},
     {"cron_overdue", SEVERITY_WORRY, false, TOPIC_CRON, PAGE_CHECK, judge_cron_overdue, 15 * MINUTE_MS, "", ""},
     {"close_trouble", SEVERITY_WORRY, true, TOPIC_CLOSE, PAGE_CHECK, judge_close_trouble, 0, "", ""},
     {"dead_letters_end", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK | VIEW_CRON_DAILY, judge_dead_letters_end, 0,
@@ -402,7 +405,7 @@ static const struct kind {
     {"dead_letters_large", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK, judge_dead_letters_large, 0,
      "see which nobody needs, and drop these", "closecrm.fcgi dead list"},
     {"silence", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK, judge_silence, 0, "", ""},
-    {"left_over", SEVERITY_WORRY, false, TOPIC_OWN, EVERYWHERE, judge_left_over, 0,
+    {"left_over", SEVERITY_WORRY, false, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_left_over, 0,
      "if it was renamed, closecrm.fcgi queue move @ NEW; if it is gone", "rm -r '$/closeapi/@'"},
     /* A moment after the program was stopped nothing is late yet. */
     {"not_forwarded_now", SEVERITY_GOOD, true, TOPIC_DELIVERY, VIEW_CHECK | VIEW_QUEUE_STATUS, judge_not_forwarded_now,

@@ -32,6 +32,15 @@ const struct finding *report_next(const struct facts *facts, const struct findin
     return NULL;
 }
 
+bool report_finds(const struct facts *facts, enum finding_id id, enum finding_view view)
+{
+    for (const struct finding *one = NULL; (one = report_next(facts, one, view)) != NULL;) {
+        if (one->id == id)
+            return true;
+    }
+    return false;
+}
+
 /* Its own come before those of the whole that are as bad: these stand at the top of the page. */
 static const struct finding *find_worst(const struct facts *facts, const struct source_facts *source)
 {

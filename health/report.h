@@ -10,6 +10,9 @@ bool report_shows(const struct facts *facts, const struct finding *finding, enum
 /* The first one that a view shows, from `after` on (NULL: of all). NULL: there is none. */
 const struct finding *report_next(const struct facts *facts, const struct finding *after, enum finding_view view);
 
+/* Whether a view shows a finding of that kind. */
+bool report_finds(const struct facts *facts, enum finding_id id, enum finding_view view);
+
 #define REPORT_SIZE 6000
 
 /* Writes a finding as one line: "sentence; remedy: `command`". Returns out. */

@@ -70,6 +70,12 @@ static void wait_long(void)
     one->oldest_seconds = 700;
 }
 
+static void wait_very_long(void)
+{
+    wait_long();
+    one->oldest_seconds = 2 * 3600;
+}
+
 static void nobody_forwards(void)
 {
     wait_long();
@@ -259,6 +265,7 @@ static const struct {
     {"the data plane refuses, queue = none", be_refused_without_queue},
     {"the data plane is away", fail},
     {"events wait for long", wait_long},
+    {"events wait for hours", wait_very_long},
     {"nothing forwards", nobody_forwards},
     {"the program was just stopped", just_stop},
     {"the subscription is paused", pause_subscription},
