@@ -189,20 +189,15 @@ static void gather_machine(struct facts *facts)
         return;
     cron_mark_read(state_dir, &mark);
     facts->cron_ms = mark.ran_ms;
+    int error = no_room_look(state_dir);
+    if (error != 0)
+        error_set(&facts->disk_full, "%s: %s", no_room_words(error), no_room_advice(error));
     if (statvfs(state_dir, &disk) == 0) {
         facts->disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
         facts->disk_size = (uint64_t)disk.f_blocks * disk.f_frsize;
     }
     if (!closeapi_left_over(facts->config, facts->left_over))
         facts->left_over[0] = '\0';
-}
-
-/* What the file system's figures tell where the queue cannot be asked. */
-static void look_for_room(struct facts *facts)
-{
-    int error = no_room_look(facts->config->state_dir);
-    if (error != 0)
-        error_set(&facts->no_room, "%s: %s", no_room_words(error), no_room_advice(error));
 }
 
 static void ask_queue_first(struct facts *facts, struct queue *queue, struct strings *names)
@@ -216,8 +211,6 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
     }
     if (queue != NULL)
         queue_has_room(queue, &facts->no_room);
-    else if (facts->is_durable && facts->config->state_dir != NULL)
-        look_for_room(facts);
 }
 
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,

@@ -35,11 +35,12 @@ struct facts {
     int64_t now_ms;   /* Unix time, as all that ends in _ms */
     bool queue_works; /* else queue_why says why not */
     struct error queue_why;
-    struct error no_room; /* why nothing new can be written, and what to do; "": it can */
-    bool is_durable;      /* the queue keeps events; else counts are of this process, since it began */
-    bool is_owned;        /* a process forwards */
-    struct error owner;   /* which, or that none does */
-    int64_t cron_ms;      /* when cron ran last; 0: never */
+    struct error no_room;   /* why the queue accepts nothing new, and what to do; "": it does */
+    struct error disk_full; /* the same, as the file system's figures tell before a write has failed */
+    bool is_durable;        /* the queue keeps events; else counts are of this process, since it began */
+    bool is_owned;          /* a process forwards */
+    struct error owner;     /* which, or that none does */
+    int64_t cron_ms;        /* when cron ran last; 0: never */
     const char *launcher; /* of the bundle, where cron must run: the path of the program; NULL: another installation */
     uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;

@@ -56,10 +56,11 @@ static enum finding_outcome judge_queue_broken(const struct judged *judged)
 
 static enum finding_outcome judge_no_room(const struct judged *judged)
 {
-    if (judged->facts->no_room.text[0] == '\0')
+    const struct facts *facts = judged->facts;
+    const char *why = facts->no_room.text[0] != '\0' ? facts->no_room.text : facts->disk_full.text;
+    if (why[0] == '\0')
         return FINDING_ABSENT;
-    return found(judged, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %.400s",
-                 judged->facts->no_room.text);
+    return found(judged, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %.400s", why);
 }
 
 /* An event was refused lately, for the queue was full, and none was accepted since. */
