@@ -1,5 +1,5 @@
-/* Actions of the status page: see actions.h. */
-#include "status/actions.h"
+/* Actions of the status page: replay a dead letter, show a webhook URL with its key. */
+#include "status/status_private.h"
 
 #include <openssl/crypto.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Opening one event: see bodies.h. */
-#include "status/bodies.h"
+/* Opening one event: its bodies as people may see them. */
+#include "status/status_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Charts: see chart.h. Each is a line or an area over time, with a scale of round numbers. */
-#include "status/chart.h"
+/* Charts as inline SVG. Each is a line or an area over time, with a scale of round numbers. */
+#include "status/status_private.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,8 +4,7 @@
 
 #include "base/escape.h"
 #include "health/report.h"
-#include "status/chart.h"
-#include "status/views.h"
+#include "status/status_private.h"
 #include "webhook/refusals.h"
 
 static const char *const states[] = {

@@ -4,7 +4,7 @@
 
 #include "base/escape.h"
 #include "health/findings.h"
-#include "status/views.h"
+#include "status/status_private.h"
 #include "webhook/refusals.h"
 
 struct form {

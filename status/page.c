@@ -5,18 +5,25 @@
 
 #include "base/escape.h"
 #include "health/report.h"
-#include "status/chart.h"
-#include "status/embedded.h"
-#include "status/views.h"
+#include "status/status_private.h"
 #include "webhook/refusals.h"
 
 static const char *const state_classes[] = {
     [SEVERITY_GOOD] = "good", [SEVERITY_WORRY] = "worry", [SEVERITY_BAD] = "bad"};
 
-static void write_hash(struct buffer *out, const struct embedded *file)
+/* page.css and page.js: the Makefile makes lists of their bytes. */
+static const unsigned char style[] = {
+#include "build/status/page.css.inc"
+};
+
+static const unsigned char script[] = {
+#include "build/status/page.js.inc"
+};
+
+static void write_hash(struct buffer *out, const unsigned char *file, size_t length)
 {
     unsigned char digest[32], text[48];
-    if (EVP_Digest(file->data, file->length, digest, NULL, EVP_sha256(), NULL) != 1)
+    if (EVP_Digest(file, length, digest, NULL, EVP_sha256(), NULL) != 1)
         return;
     EVP_EncodeBlock(text, digest, sizeof digest);
     write_format(out, "'sha256-%s'", (const char *)text);
@@ -25,9 +32,9 @@ static void write_hash(struct buffer *out, const struct embedded *file)
 void page_headers(struct buffer *out)
 {
     buffer_text(out, "Content-Security-Policy: default-src 'none'; style-src ");
-    write_hash(out, &embedded_style);
+    write_hash(out, style, sizeof style);
     buffer_text(out, "; script-src ");
-    write_hash(out, &embedded_script);
+    write_hash(out, script, sizeof script);
     buffer_text(out, "; connect-src 'self'; form-action 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
                      "\r\nReferrer-Policy: no-referrer\r\nX-Frame-Options: DENY\r\n");
     buffer_append(out, "", 1); /* it is used as a C string */
@@ -41,14 +48,14 @@ static void write_head(struct buffer *out, const char *title)
                      "<link rel=\"icon\" href=\"data:,\">\n<title>");
     write_html(out, title);
     buffer_text(out, "</title>\n<style>");
-    buffer_append(out, embedded_style.data, embedded_style.length);
+    buffer_append(out, (const char *)style, sizeof style);
     buffer_text(out, "</style>\n</head>\n<body>\n");
 }
 
 static void write_foot(struct buffer *out)
 {
     buffer_text(out, "<script>");
-    buffer_append(out, embedded_script.data, embedded_script.length);
+    buffer_append(out, (const char *)script, sizeof script);
     buffer_text(out, "</script>\n</body>\n</html>\n");
 }
 

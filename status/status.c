@@ -11,9 +11,7 @@
 #include "health/alert_thread.h"
 #include "health/health.h"
 #include "health/queue_view.h"
-#include "status/actions.h"
-#include "status/bodies.h"
-#include "status/views.h"
+#include "status/status_private.h"
 
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define OPEN_METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
