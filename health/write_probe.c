@@ -14,10 +14,14 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "health/findings.h"
 #include "queue/inspect.h"
+#include "webhook/refusals.h"
 
 #define LOOK_MS 1000 /* between looks */
-#define END_MS 300   /* a write may hang for as long as the disk does: the end of the process does not wait for it */
+#define MINUTE_MS INT64_C(60000)
+#define HANGS_MS 20000 /* a probe that takes so long: no webhook is answered in time either */
+#define END_MS 300     /* a write may hang for as long as the disk does: the end of the process does not wait for it */
 
 struct prober {
     const struct config *config;
@@ -221,4 +225,70 @@ void prober_once(const struct config *config)
     look_now_and_then(&prober);
     queue_close(prober.queue);
     pthread_mutex_destroy(&prober.lock);
+}
+
+/* ---- health checks ---- */
+
+/* For how long an event that could not be kept says how it is, unless a probe was written since: where nothing is sent
+ * any more because of this answer, no event would ever show that it works again. */
+static const struct {
+    enum refusal refusal;
+    int64_t valid_ms;
+    const char *words;
+} failures[] = {
+    {REFUSED_QUEUE_FULL, 10 * MINUTE_MS, "the queue is full"},
+    {REFUSED_QUEUE_BROKEN, MINUTE_MS, "the last event could not be kept: the log says why"},
+    {REFUSED_QUEUE_SLOW, MINUTE_MS, "the last event was not kept in time"},
+};
+
+/* What became of the last event of any source: NULL when it was kept, or no event was refused for the queue's sake
+ * lately. */
+static const char *last_failure(const struct facts *facts, const struct probed *probed)
+{
+    const char *words = NULL;
+    int64_t newest_ms = 0, accepted_ms = 0;
+    for (size_t i = 0; i < facts->sources; i++) {
+        const struct source_facts *one = &facts->source[i];
+        if (one->counts.last_accepted_ms > accepted_ms)
+            accepted_ms = one->counts.last_accepted_ms;
+        for (size_t k = 0; k < sizeof failures / sizeof *failures; k++) {
+            int64_t failed_ms = one->tally.refused_last_ms[failures[k].refusal];
+            if (failed_ms <= newest_ms || facts->now_ms - failed_ms >= failures[k].valid_ms)
+                continue;
+            bool is_full = failures[k].refusal == REFUSED_QUEUE_FULL &&
+                           finding_judge(FINDING_QUEUE_NEARLY_FULL, facts, NULL, NULL) == FINDING_FOUND;
+            if (probed->good && probed->written_ms > failed_ms + HEALTH_EVERY_MS && !is_full)
+                continue; /* a probe does not show that queue_max_bytes is used up, but the facts do */
+            newest_ms = failed_ms;
+            words = failures[k].words;
+        }
+    }
+    return newest_ms > accepted_ms ? words : NULL;
+}
+
+static const char *probe_failure(const struct probed *probed)
+{
+    if (!probed->known)
+        return NULL;
+    if (!probed->good)
+        return "nothing can be written where the queue is: the log says why";
+    return clock_now() - probed->looked >= HANGS_MS ? "writing where the queue is takes too long" : NULL;
+}
+
+void prober_judge(const struct facts *facts, bool stands, const struct probed *probed, struct health *health)
+{
+    const char *words = NULL;
+    *health = (struct health){.written_ms = probed->written_ms};
+    if (!stands)
+        words = "the queue is not open: the log says why";
+    else if (!facts->queue_works)
+        words = "the queue does not work: the log says why";
+    else if (facts->no_room.text[0] != '\0')
+        words = facts->no_room.text;
+    if (words == NULL)
+        words = probe_failure(probed);
+    if (words == NULL)
+        words = last_failure(facts, probed);
+    health->good = words == NULL;
+    error_set(&health->words, "%s", words == NULL ? "events are accepted" : words);
 }

@@ -9,8 +9,8 @@
 #include "base/escape.h"
 #include "base/log.h"
 #include "health/alert_thread.h"
-#include "health/health.h"
 #include "health/queue_view.h"
+#include "health/write_probe.h"
 #include "status/status_private.h"
 
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
@@ -268,6 +268,23 @@ static void answer_metrics(struct status *status, struct request *request)
     send_out(request, 200, NULL, open_metrics ? OPEN_METRICS_TYPE : METRICS_TYPE, &out);
 }
 
+/* The answer of .../healthz. */
+static void write_health(struct buffer *out, const struct facts *facts, const struct health *health)
+{
+    int64_t delivered_ms = 0;
+    for (size_t i = 0; i < facts->sources; i++) {
+        int64_t one = facts->source[i].counts.last_delivered_ms;
+        delivered_ms = one > delivered_ms ? one : delivered_ms;
+    }
+    buffer_text(out, "{");
+    write_name(out, "ok");
+    buffer_text(out, health->good ? "true" : "false");
+    write_text_member(out, "words", health->words.text);
+    write_time_member(out, "last_forwarded", delivered_ms);
+    write_time_member(out, "written", health->written_ms);
+    buffer_text(out, "}\n");
+}
+
 static void answer_health(struct status *status, struct request *request)
 {
     struct buffer out = {0};
@@ -279,8 +296,8 @@ static void answer_health(struct status *status, struct request *request)
         return;
     }
     prober_result(status->prober, status->config, &probed);
-    health_judge(facts, atomic_load(&status->stands), &probed, &health);
-    health_write(&out, facts, &health);
+    prober_judge(facts, atomic_load(&status->stands), &probed, &health);
+    write_health(&out, facts, &health);
     facts_free(facts);
     send_out(request, health.good ? 200 : 503, health.good ? NULL : "Retry-After: 10\r\n", JSON_TYPE, &out);
 }
