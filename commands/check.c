@@ -272,14 +272,14 @@ static size_t check_offline(const struct config *config)
 
 /* ---- all of it ---- */
 
-struct end {
+struct check_end {
     size_t sources_wrong, sources;
     size_t queue_wrong, place_wrong;
     bool stands_still; /* events wait, and nothing forwards them */
     bool offline;
 };
 
-static void print_end(const struct end *end)
+static void print_check_end(const struct check_end *end)
 {
     if (end->sources_wrong > 0)
         printf("\n%zu of %zu sources have something wrong: see WRONG above\n", end->sources_wrong, end->sources);
@@ -319,7 +319,8 @@ int command_check(int argc, char **argv)
     size_t place_wrong = offline ? 0 : check_place(config);
     bool stands_still = false;
     size_t queue_wrong = offline ? check_offline(config) : check_queue(config, delivers, &stands_still);
-    print_end(&(struct end){sources_wrong, config->sources, queue_wrong, place_wrong, stands_still, offline});
+    print_check_end(
+        &(struct check_end){sources_wrong, config->sources, queue_wrong, place_wrong, stands_still, offline});
     free(delivers);
     config_free(config);
     return sources_wrong + queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;

@@ -27,13 +27,13 @@
 #define DAY_MS INT64_C(86400000)
 
 /* One run. Problems are told as they are found. */
-struct run {
+struct cron_run {
     const struct config *config;
     struct cron_mark mark;
     size_t problems;
 };
 
-static void tell_problem(struct run *run, const char *source, const char *words)
+static void tell_problem(struct cron_run *run, const char *source, const char *words)
 {
     fprintf(stderr, "cron: %s%s%s", source[0] != '\0' ? "source " : "", source, source[0] != '\0' ? ": " : "");
     plain_write(stderr, words, strlen(words)); /* some are the data plane's */
@@ -42,7 +42,7 @@ static void tell_problem(struct run *run, const char *source, const char *words)
 }
 
 /* All that is found, but what lasts for long only in the first run of a day. */
-static void tell_findings(struct run *run, const struct facts *facts)
+static void tell_findings(struct cron_run *run, const struct facts *facts)
 {
     char line[REPORT_SIZE];
     bool is_first = run->mark.ran_ms / DAY_MS != facts->now_ms / DAY_MS;
@@ -52,7 +52,7 @@ static void tell_findings(struct run *run, const struct facts *facts)
 }
 
 /* works: the queue could be used until now; why says why not. */
-static void look_for_problems(struct run *run, bool works, struct error *why)
+static void look_for_problems(struct cron_run *run, bool works, struct error *why)
 {
     struct queue *queue = works ? queue_open(run->config, why) : NULL;
     struct facts *facts = facts_gather(run->config, queue, why, NULL, clock_unix_ms());
@@ -73,7 +73,7 @@ static void alert_if_wrong(const struct config *config)
     struct watchers watchers;
     watching_open(&watchers, config);
     prober_once(config);
-    alerting_once(config, &watchers);
+    alert_thread_once(config, &watchers);
     watching_close(&watchers);
 }
 
@@ -85,7 +85,7 @@ static void tell_trouble(void *context, const char *source, const char *words)
 /* Forwards and reconciles until the deadline. Where something is to be reconciled, a backlog that takes all the time
  * gets half of it at first. Another process that forwards or reconciles already does so for this one, too. Returns
  * false with the reason when the queue cannot be opened. */
-static bool forward_and_reconcile(struct run *run, moment deadline, struct error *why)
+static bool forward_and_reconcile(struct cron_run *run, moment deadline, struct error *why)
 {
     const struct config *config = run->config;
     moment first = deadline;
@@ -100,7 +100,7 @@ static bool forward_and_reconcile(struct run *run, moment deadline, struct error
 }
 
 /* What a queue requires that keeps something. */
-static void run_once(struct run *run, moment deadline)
+static void run_once(struct cron_run *run, moment deadline)
 {
     struct error why = {0};
     const char *directory = run->config->state_dir;
@@ -145,7 +145,7 @@ int command_cron(int argc, char **argv)
         return COMMAND_CONFIGURATION;
     }
     log_open(LEVEL_ERROR); /* what is no error is not to be mailed */
-    struct run run = {.config = config};
+    struct cron_run run = {.config = config};
     if (config->queue != QUEUE_NONE)
         run_once(&run, deadline);
     config_free(config);

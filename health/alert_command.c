@@ -24,7 +24,7 @@ const char *alert_state_word(enum alert_state state)
 }
 
 /* Text as the inside of a JSON string; what is not plain ASCII becomes a question mark. Cut to fit. */
-static void json_text(const char *text, char *out, size_t size)
+static void print_json_text(const char *text, char *out, size_t size)
 {
     size_t length = 0;
     for (; *text != '\0' && length + 3 < size; text++) {
@@ -35,7 +35,7 @@ static void json_text(const char *text, char *out, size_t size)
     out[length] = '\0';
 }
 
-static void date_text(int64_t ms, char out[static 32])
+static void print_date(int64_t ms, char out[static 32])
 {
     time_t seconds = (time_t)(ms / 1000);
     struct tm tm;
@@ -46,9 +46,9 @@ static void date_text(int64_t ms, char out[static 32])
 int alert_json(const struct alert *alert, char out[static ALERT_JSON])
 {
     char words[1200], since[32], now[32], host[128] = "";
-    json_text(alert->words, words, sizeof words);
-    date_text(alert->since_ms, since);
-    date_text(alert->now_ms, now);
+    print_json_text(alert->words, words, sizeof words);
+    print_date(alert->since_ms, since);
+    print_date(alert->now_ms, now);
     gethostname(host, sizeof host - 1);
     int length =
         snprintf(out, ALERT_JSON,
@@ -59,7 +59,7 @@ int alert_json(const struct alert *alert, char out[static ALERT_JSON])
 }
 
 /* Nothing of ours but its stdin and the log's stderr reaches it: sockets of requests least of all. */
-static int spawn(char *const *command, int input, pid_t *child)
+static int spawn_command(char *const *command, int input, pid_t *child)
 {
     static char path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
     char *const environment[] = {path, NULL};
@@ -83,7 +83,7 @@ static int spawn(char *const *command, int input, pid_t *child)
     return error;
 }
 
-static bool judge(int status, struct error *why)
+static bool judge_exit(int status, struct error *why)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return true;
@@ -101,7 +101,7 @@ bool alert_command_await(pid_t child, int64_t patience_ms, const atomic_bool *hu
     for (moment deadline = clock_now() + patience_ms;;) {
         pid_t ended = waitpid(child, &status, WNOHANG);
         if (ended == child)
-            return judge(status, why);
+            return judge_exit(status, why);
         if ((ended < 0 && errno != EINTR) || (hurry != NULL && atomic_load(hurry)))
             return true;
         if (clock_now() > deadline && killed) {
@@ -130,7 +130,7 @@ bool alert_command_run(char *const *command, const struct alert *alert, const at
     }
     ssize_t written = write(input[1], json, (size_t)length); /* a pipe holds more than that */
     close(input[1]);
-    int error = written == length ? spawn(command, input[0], &child) : EIO;
+    int error = written == length ? spawn_command(command, input[0], &child) : EIO;
     close(input[0]);
     if (error != 0) {
         error_set(why, "%.300s: %s", command[0], strerror(error));

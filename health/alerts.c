@@ -19,7 +19,7 @@
 #define ENTRIES 128 /* causes that last, at once */
 
 /* What is known of one cause. All zero: a free place. */
-struct entry {
+struct alert_entry {
     char name[32];
     char source[72];
     int64_t since_ms;  /* it is raised since then; 0: it is not */
@@ -27,17 +27,17 @@ struct entry {
     int64_t announced; /* 1: it was told that it is raised, and not that it is gone */
 };
 
-struct record {
+struct alert_record {
     uint64_t sum; /* of entry */
-    struct entry entry[ENTRIES];
+    struct alert_entry entry[ENTRIES];
 };
 
 struct alerts {
     char *const *command;
     int64_t interval_ms;
     const char *state_dir;
-    int fd;               /* held locked once owned; -1: not open */
-    struct record record; /* as in the file */
+    int fd;                     /* held locked once owned; -1: not open */
+    struct alert_record record; /* as in the file */
     atomic_bool hurry;
 };
 
@@ -133,7 +133,7 @@ void alerts_free_causes(struct alert_causes *causes)
     *causes = (struct alert_causes){0};
 }
 
-static uint64_t sum_of(const struct record *record)
+static uint64_t checksum(const struct alert_record *record)
 {
     const unsigned char *bytes = (const unsigned char *)record->entry;
     uint64_t sum = 14695981039346656037u;
@@ -155,7 +155,7 @@ struct alerts *alerts_new(char *const *command, int64_t interval_ms, const char 
     return alerts;
 }
 
-void alerts_hurry(struct alerts *alerts)
+void alerts_abandon(struct alerts *alerts)
 {
     atomic_store(&alerts->hurry, true);
 }
@@ -168,24 +168,24 @@ void alerts_free(struct alerts *alerts)
 }
 
 /* What was told before. Half a record counts as none. */
-static void read_record(struct alerts *alerts)
+static void read_alert_record(struct alerts *alerts)
 {
-    struct record read = {0};
-    if (pread(alerts->fd, &read, sizeof read, 0) == (ssize_t)sizeof read && read.sum == sum_of(&read))
+    struct alert_record read = {0};
+    if (pread(alerts->fd, &read, sizeof read, 0) == (ssize_t)sizeof read && read.sum == checksum(&read))
         alerts->record = read;
 }
 
 /* Over the old one: there may be no room for a new file. */
-static void write_record(struct alerts *alerts)
+static void write_alert_record(struct alerts *alerts)
 {
-    alerts->record.sum = sum_of(&alerts->record);
+    alerts->record.sum = checksum(&alerts->record);
     if (alerts->fd < 0)
         return;
     ssize_t n = pwrite(alerts->fd, &alerts->record, sizeof alerts->record, 0);
     (void)n; /* without room this process still knows */
 }
 
-bool alerts_own(struct alerts *alerts)
+bool alerts_claim(struct alerts *alerts)
 {
     char path[PATH_MAX];
     bool owned = alerts->fd >= 0;
@@ -201,24 +201,24 @@ bool alerts_own(struct alerts *alerts)
         return false;
     }
     if (owned)
-        write_record(alerts); /* the file was removed: what it said is known here */
+        write_alert_record(alerts); /* the file was removed: what it said is known here */
     else
-        read_record(alerts);
+        read_alert_record(alerts);
     return true;
 }
 
-static bool is_of(const struct entry *entry, const struct alert_cause *cause)
+static bool is_entry_of(const struct alert_entry *entry, const struct alert_cause *cause)
 {
     return strcmp(entry->name, cause->name) == 0 && strcmp(entry->source, cause->source) == 0;
 }
 
 /* The cause's place; for one that is raised a new one where it has none. NULL: none. */
-static struct entry *entry_of(struct alerts *alerts, const struct alert_cause *cause)
+static struct alert_entry *find_entry(struct alerts *alerts, const struct alert_cause *cause)
 {
-    struct entry *empty = NULL;
+    struct alert_entry *empty = NULL;
     for (size_t i = 0; i < ENTRIES; i++) {
-        struct entry *entry = &alerts->record.entry[i];
-        if (is_of(entry, cause))
+        struct alert_entry *entry = &alerts->record.entry[i];
+        if (is_entry_of(entry, cause))
             return entry;
         if (entry->name[0] == '\0' && empty == NULL)
             empty = entry;
@@ -232,13 +232,13 @@ static struct entry *entry_of(struct alerts *alerts, const struct alert_cause *c
 }
 
 /* Noted first: who dies while it runs must not tell it again. */
-static void tell(struct alerts *alerts, const struct alert_cause *cause, enum alert_state state, int64_t since_ms,
-                 int64_t now_ms)
+static void run_alert(struct alerts *alerts, const struct alert_cause *cause, enum alert_state state, int64_t since_ms,
+                      int64_t now_ms)
 {
     struct error why = {0};
     struct alert alert = {cause->name, cause->source, state, cause->words.text, since_ms, now_ms};
     char words[LOG_QUOTED], reason[LOG_QUOTED];
-    write_record(alerts);
+    write_alert_record(alerts);
     bool good = alert_command_run(alerts->command, &alert, &alerts->hurry, &why);
     log_write(LEVEL_WARN, "msg=alert cause=%s state=%s source=%s words=%s", cause->name, alert_state_word(state),
               cause->source[0] == '\0' ? "-" : cause->source,
@@ -249,7 +249,8 @@ static void tell(struct alerts *alerts, const struct alert_cause *cause, enum al
 }
 
 /* Returns whether something was told. A cause that comes and goes is told of once in an interval. */
-static bool look_at_raised(struct alerts *alerts, struct entry *entry, const struct alert_cause *cause, int64_t now_ms)
+static bool evaluate_raised(struct alerts *alerts, struct alert_entry *entry, const struct alert_cause *cause,
+                            int64_t now_ms)
 {
     if (entry->since_ms == 0)
         entry->since_ms = now_ms;
@@ -259,36 +260,37 @@ static bool look_at_raised(struct alerts *alerts, struct entry *entry, const str
     enum alert_state state = entry->announced != 0 ? ALERT_STILL : ALERT_RAISED;
     entry->told_ms = now_ms;
     entry->announced = 1;
-    tell(alerts, cause, state, entry->since_ms, now_ms);
+    run_alert(alerts, cause, state, entry->since_ms, now_ms);
     return true;
 }
 
-static bool look_at_gone(struct alerts *alerts, struct entry *entry, const struct alert_cause *cause, int64_t now_ms)
+static bool evaluate_gone(struct alerts *alerts, struct alert_entry *entry, const struct alert_cause *cause,
+                          int64_t now_ms)
 {
     bool announced = entry->announced != 0;
     int64_t since_ms = entry->since_ms;
     entry->announced = 0;
     entry->since_ms = 0;
     if (announced)
-        tell(alerts, cause, ALERT_GONE, since_ms, now_ms);
+        run_alert(alerts, cause, ALERT_GONE, since_ms, now_ms);
     else if (now_ms - entry->told_ms >= alerts->interval_ms)
         memset(entry, 0, sizeof *entry);
     return announced;
 }
 
-size_t alerts_look(struct alerts *alerts, const struct alert_cause *causes, size_t count, int64_t now_ms)
+size_t alerts_evaluate(struct alerts *alerts, const struct alert_cause *causes, size_t count, int64_t now_ms)
 {
     size_t told = 0;
     for (size_t i = 0; i < count; i++) {
-        struct entry before, *entry = entry_of(alerts, &causes[i]);
+        struct alert_entry before, *entry = find_entry(alerts, &causes[i]);
         if (entry == NULL)
             continue;
         memcpy(&before, entry, sizeof before);
-        bool any = causes[i].raised ? look_at_raised(alerts, entry, &causes[i], now_ms)
-                                    : look_at_gone(alerts, entry, &causes[i], now_ms);
+        bool any = causes[i].raised ? evaluate_raised(alerts, entry, &causes[i], now_ms)
+                                    : evaluate_gone(alerts, entry, &causes[i], now_ms);
         told += any ? 1 : 0;
         if (memcmp(&before, entry, sizeof before) != 0)
-            write_record(alerts);
+            write_alert_record(alerts);
     }
     return told;
 }

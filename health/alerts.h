@@ -39,14 +39,14 @@ struct alerts;
 struct alerts *alerts_new(char *const *command, int64_t interval_ms, const char *state_dir);
 
 /* Takes the looking for this process, until alerts_free: returns false while another process has it. */
-bool alerts_own(struct alerts *alerts);
+bool alerts_claim(struct alerts *alerts);
 
-/* Looks at the causes and tells what is to be told: waits for each command, ten seconds at most. Call after alerts_own
- * returned true. Returns how many commands were run. */
-size_t alerts_look(struct alerts *alerts, const struct alert_cause *causes, size_t count, int64_t now_ms);
+/* Looks at the causes and tells what is to be told: waits for each command, ten seconds at most. Call after
+ * alerts_claim returned true. Returns how many commands were run. */
+size_t alerts_evaluate(struct alerts *alerts, const struct alert_cause *causes, size_t count, int64_t now_ms);
 
 /* A command that runs is not awaited from now on: it goes on by itself. Any thread. */
-void alerts_hurry(struct alerts *alerts);
+void alerts_abandon(struct alerts *alerts);
 
 void alerts_free(struct alerts *alerts);
 

@@ -40,7 +40,7 @@ const char *facts_date(int64_t ms, char out[static DATE_SIZE])
 }
 
 /* The end of the last minute of the day in which there was any; 0: there was none. */
-static void find_last(const struct tally *tally, int64_t now_ms, struct counts *counts)
+static void find_last_minutes(const struct tally *tally, int64_t now_ms, struct counts *counts)
 {
     for (size_t i = 0; i < COUNTED_MINUTES; i++) {
         int64_t end_ms = (now_ms / 60000 - COUNTED_MINUTES + 2 + (int64_t)i) * 60000;
@@ -62,10 +62,10 @@ static void count_in_memory(struct source_facts *one, int64_t now_ms)
         .dropped = outcome[COUNTED_DROPPED],
         .dead = outcome[COUNTED_DEAD],
     };
-    find_last(&one->tally, now_ms, &one->counts);
+    find_last_minutes(&one->tally, now_ms, &one->counts);
 }
 
-static bool ask_queue(struct facts *facts, struct source_facts *one, struct queue *queue)
+static bool ask_queue_of_source(struct facts *facts, struct source_facts *one, struct queue *queue)
 {
     if (queue_count(queue, one->name, &one->counts, &facts->queue_why) &&
         queue_notes(queue, one->name, &one->notes, &facts->queue_why))
@@ -107,7 +107,7 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
     if (!facts->is_durable)
         count_in_memory(one, facts->now_ms);
     else if (queue != NULL)
-        ask_queue(facts, one, queue);
+        ask_queue_of_source(facts, one, queue);
     if (one->source != NULL && closeapi_completeness(facts->config, one->source, &one->close, &one->close_why))
         one->close_why.text[0] = '\0'; /* it may stand there all the same */
     if (one->counts.oldest_received_ms > 0 && facts->now_ms > one->counts.oldest_received_ms)
@@ -200,7 +200,7 @@ static void gather_machine(struct facts *facts)
         facts->left_over[0] = '\0';
 }
 
-static void ask_queue_first(struct facts *facts, struct queue *queue, struct strings *names)
+static void ask_queue_of_all(struct facts *facts, struct queue *queue, struct strings *names)
 {
     if (!facts->is_durable) {
         facts->is_owned = true;
@@ -226,7 +226,7 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
     facts->queue_works = queue != NULL || queue_why == NULL || !facts->is_durable;
     if (queue_why != NULL)
         facts->queue_why = *queue_why;
-    ask_queue_first(facts, queue, &names);
+    ask_queue_of_all(facts, queue, &names);
     bool good = list_sources(facts, &names);
     queue_names_free(&names);
     if (!good) {

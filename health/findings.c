@@ -420,7 +420,7 @@ const char *finding_name(enum finding_id id)
 
 /* In a text of the table @ becomes the name, and $ the state directory. What does not fit is left out altogether: half
  * a command is none. */
-static void expand(const char *text, const char *name, const char *state_dir, char *out, size_t size)
+static void expand_text(const char *text, const char *name, const char *state_dir, char *out, size_t size)
 {
     size_t length = 0;
     for (; *text != '\0'; text++) {
@@ -437,8 +437,8 @@ static void expand(const char *text, const char *name, const char *state_dir, ch
     out[length] = '\0';
 }
 
-static void complete(struct finding *finding, enum finding_id id, const struct facts *facts,
-                     const struct source_facts *source)
+static void complete_finding(struct finding *finding, enum finding_id id, const struct facts *facts,
+                             const struct source_facts *source)
 {
     const struct kind *kind = &kinds[id];
     const char *name = id == FINDING_LEFT_OVER ? facts->left_over : facts->launcher; /* where there is an @ */
@@ -449,8 +449,8 @@ static void complete(struct finding *finding, enum finding_id id, const struct f
     finding->source = kind->of_source ? source : NULL;
     if (finding->source != NULL)
         name = source->name;
-    expand(kind->remedy, name, facts->config->state_dir, finding->remedy, sizeof finding->remedy);
-    expand(kind->command, name, facts->config->state_dir, finding->command, sizeof finding->command);
+    expand_text(kind->remedy, name, facts->config->state_dir, finding->remedy, sizeof finding->remedy);
+    expand_text(kind->command, name, facts->config->state_dir, finding->command, sizeof finding->command);
 }
 
 /* While the queue does not work nothing is known of what is in it. */
@@ -468,7 +468,7 @@ enum finding_outcome finding_judge(enum finding_id id, const struct facts *facts
         return FINDING_UNKNOWN;
     enum finding_outcome outcome = kinds[id].judge(&judged);
     if (outcome == FINDING_FOUND && out != NULL)
-        complete(out, id, facts, source);
+        complete_finding(out, id, facts, source);
     return outcome;
 }
 

@@ -50,7 +50,7 @@ static int64_t written_ms(const char *path)
     return status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000;
 }
 
-static bool is_fresh(int64_t written)
+static bool probe_is_fresh(int64_t written)
 {
     int64_t age_ms = clock_unix_ms() - written;
     return age_ms >= 0 && age_ms < HEALTH_EVERY_MS;
@@ -80,11 +80,11 @@ static bool probe_once(struct prober *prober, int fd, struct error *why)
 
 /* Writes a probe unless another process has just done so, or is doing it. Returns false with the reason when it could
  * not be written. */
-static bool look(struct prober *prober, struct error *why)
+static bool probe_if_due(struct prober *prober, struct error *why)
 {
     char path[PATH_MAX];
     int64_t before = probe_path(prober->config, path) ? written_ms(path) : 0;
-    if (is_fresh(before))
+    if (probe_is_fresh(before))
         return true;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) {
@@ -92,13 +92,13 @@ static bool look(struct prober *prober, struct error *why)
         return false;
     }
     bool another = flock(fd, LOCK_EX | LOCK_NB) != 0;
-    bool done = before > 0 && is_fresh(written_ms(path)); /* one that was just made is new without a write */
+    bool done = before > 0 && probe_is_fresh(written_ms(path)); /* one that was just made is new without a write */
     bool good = another || done || probe_once(prober, fd, why);
     close(fd);
     return good;
 }
 
-static void set_result(struct prober *prober, bool good)
+static void set_probed(struct prober *prober, bool good)
 {
     char path[PATH_MAX];
     int64_t written = probe_path(prober->config, path) ? written_ms(path) : 0;
@@ -108,18 +108,18 @@ static void set_result(struct prober *prober, bool good)
 }
 
 /* Not all the time where it fails. */
-static void look_now_and_then(struct prober *prober)
+static void probe_and_log(struct prober *prober)
 {
     struct error why = {0};
     char words[LOG_QUOTED];
     moment now = clock_now();
     if (prober->failed > 0 && now - prober->failed < HEALTH_EVERY_MS) {
-        set_result(prober, false);
+        set_probed(prober, false);
         return;
     }
-    bool good = look(prober, &why), was_good = prober->failed == 0;
+    bool good = probe_if_due(prober, &why), was_good = prober->failed == 0;
     prober->failed = good ? 0 : now;
-    set_result(prober, good);
+    set_probed(prober, good);
     if (!good && was_good)
         log_write(LEVEL_ERROR, "msg=not_healthy reason=%s", log_quote(words, why.text, strlen(why.text)));
     else if (good && !was_good)
@@ -127,7 +127,7 @@ static void look_now_and_then(struct prober *prober)
 }
 
 /* Returns false when it is to end. */
-static bool wait_a_while(struct prober *prober)
+static bool wait_for_next_probe(struct prober *prober)
 {
     moment until = clock_now() + LOOK_MS;
     struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
@@ -139,11 +139,11 @@ static bool wait_a_while(struct prober *prober)
     return on;
 }
 
-static void *run(void *context)
+static void *run_prober(void *context)
 {
     struct prober *prober = context;
-    while (wait_a_while(prober))
-        look_now_and_then(prober);
+    while (wait_for_next_probe(prober))
+        probe_and_log(prober);
     pthread_mutex_lock(&prober->lock);
     prober->ended = true;
     pthread_cond_broadcast(&prober->changed);
@@ -151,7 +151,7 @@ static void *run(void *context)
     return NULL;
 }
 
-static void destroy(struct prober *prober)
+static void free_prober(struct prober *prober)
 {
     queue_close(prober->queue);
     pthread_cond_destroy(&prober->changed);
@@ -171,13 +171,13 @@ struct prober *prober_start(const struct config *config, bool *said)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&prober->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    int error = pthread_create(&prober->thread, NULL, run, prober);
+    int error = pthread_create(&prober->thread, NULL, run_prober, prober);
     if (error == 0)
         return prober;
     if (!*said)
         log_write(LEVEL_ERROR, "msg=health_is_not_probed reason=\"%s\"", strerror(error));
     *said = true;
-    destroy(prober);
+    free_prober(prober);
     return NULL;
 }
 
@@ -212,7 +212,7 @@ bool prober_stop(struct prober *prober)
         return false;
     }
     pthread_join(prober->thread, NULL);
-    destroy(prober);
+    free_prober(prober);
     return true;
 }
 
@@ -222,7 +222,7 @@ void prober_once(const struct config *config)
     if (config->queue != QUEUE_SQLITE)
         return;
     pthread_mutex_init(&prober.lock, NULL);
-    look_now_and_then(&prober);
+    probe_and_log(&prober);
     queue_close(prober.queue);
     pthread_mutex_destroy(&prober.lock);
 }

@@ -102,7 +102,7 @@ static int serve(const struct config *config, int word)
     gate_routes(&gate, routes);
     bool good = start(&visit, config, &why);
     if (good) {
-        status_stand(gate.status, &visit.watchers);
+        status_attach(gate.status, &visit.watchers);
         gate_open(&gate, visit.webhook);
     } else {
         log_write(LEVEL_ERROR, "msg=cannot_open_queue reason=%s", log_quote(words, why.text, strlen(why.text)));

@@ -90,7 +90,7 @@ static bool stand(struct service *service, const struct stages *stages)
         queue_hurry(stages->queue, service->hurry_deadline);
     pthread_mutex_unlock(&service->lock);
     if (service->gate != NULL) {
-        status_stand(service->gate->status, &stages->watchers);
+        status_attach(service->gate->status, &stages->watchers);
         gate_open(service->gate, stages->webhook);
     }
     return on;

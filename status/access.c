@@ -61,7 +61,7 @@ static bool is_rather_forgotten(const struct guesses_address *a, const struct gu
 }
 
 /* Under the lock. */
-static struct guesses_address *find(struct guesses *guesses, const char *text, moment now)
+static struct guesses_address *find_address(struct guesses *guesses, const char *text, moment now)
 {
     struct guesses_key key = address_key(text);
     struct guesses_address *place = &guesses->at[0];
@@ -80,7 +80,7 @@ static struct guesses_address *find(struct guesses *guesses, const char *text, m
 bool guesses_may_try(struct guesses *guesses, const char *address, moment now)
 {
     pthread_mutex_lock(&guesses->lock);
-    struct guesses_address *at = find(guesses, address, now);
+    struct guesses_address *at = find_address(guesses, address, now);
     at->seen = now;
     bool may = is_known_address(at, now) || at->paid - now <= (int64_t)(GUESSES_AT_ONCE - 1) * GUESSES_EVERY_MS;
     pthread_mutex_unlock(&guesses->lock);
@@ -90,14 +90,14 @@ bool guesses_may_try(struct guesses *guesses, const char *address, moment now)
 void guesses_right(struct guesses *guesses, const char *address, moment now)
 {
     pthread_mutex_lock(&guesses->lock);
-    find(guesses, address, now)->right = now;
+    find_address(guesses, address, now)->right = now;
     pthread_mutex_unlock(&guesses->lock);
 }
 
 bool guesses_wrong(struct guesses *guesses, const char *address, bool compared, moment now)
 {
     pthread_mutex_lock(&guesses->lock);
-    struct guesses_address *at = find(guesses, address, now);
+    struct guesses_address *at = find_address(guesses, address, now);
     if (compared && at->paid - now < (int64_t)GUESSES_AT_ONCE * GUESSES_EVERY_MS)
         at->paid = (at->paid > now ? at->paid : now) + GUESSES_EVERY_MS;
     bool say = now - at->logged >= GUESSES_LOG_MS;
@@ -156,7 +156,8 @@ static bool is_right(const struct config *config, const char *user, const char *
 }
 
 /* Who sends no password at all, as a browser does at first, has not guessed. */
-static enum access check_password(const struct config *config, struct guesses *guesses, const struct request *request)
+static enum access_result check_password(const struct config *config, struct guesses *guesses,
+                                         const struct request *request)
 {
     char user[64], password[512];
     const char *address = request_variable(request, "REMOTE_ADDR");
@@ -174,7 +175,7 @@ static enum access check_password(const struct config *config, struct guesses *g
     return right ? ACCESS_ALLOWED : compared ? ACCESS_ASK : ACCESS_SLOWED;
 }
 
-enum access access_check(const struct config *config, struct guesses *guesses, const struct request *request)
+enum access_result access_check(const struct config *config, struct guesses *guesses, const struct request *request)
 {
     if (config->admin == ADMIN_SERVER)
         return is_let_in(request) ? ACCESS_ALLOWED : ACCESS_NOT_LET_IN;

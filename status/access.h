@@ -53,7 +53,7 @@ void guesses_right(struct guesses *guesses, const char *address, moment now);
 /* It was wrong; compared: else it was not looked at. Returns whether the log is to say so. */
 bool guesses_wrong(struct guesses *guesses, const char *address, bool compared, moment now);
 
-enum access {
+enum access_result {
     ACCESS_ALLOWED,
     ACCESS_NONE,       /* there is no such page: 404 */
     ACCESS_ASK,        /* 401, asking for the password */
@@ -64,7 +64,7 @@ enum access {
 /* Counts and logs wrong passwords. With `admin = server` it believes REMOTE_USER only beside an AUTH_TYPE, which a
  * web server sets when it has checked a password, or from a server that sets REMOTE_USER only when it knows who that
  * is. nginx can be made to fill REMOTE_USER from a header that nobody has checked. Any thread. */
-enum access access_check(const struct config *config, struct guesses *guesses, const struct request *request);
+enum access_result access_check(const struct config *config, struct guesses *guesses, const struct request *request);
 
 #define TOKEN_SIZE 65 /* hexadecimal digits and a NUL */
 #define TOKEN_SECRET 32

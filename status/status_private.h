@@ -69,8 +69,8 @@ struct bodies {
 };
 
 /* Return false when it is not kept any more, or memory is out. Then, too, call bodies_free. */
-bool bodies_of_event(struct bodies *bodies, struct look *look, uint64_t number);
-bool bodies_of_letter(struct bodies *bodies, const struct config *config, struct look *look, uint64_t id);
+bool bodies_of_event(struct bodies *bodies, struct queue_view *queue_view, uint64_t number);
+bool bodies_of_letter(struct bodies *bodies, const struct config *config, struct queue_view *queue_view, uint64_t id);
 
 void bodies_free(struct bodies *bodies);
 
@@ -89,7 +89,7 @@ enum action_result {
 };
 
 /* Reads what was posted and does it, if it comes from our own page. *done: how many dead letters went on their way. */
-enum action_result action_take(const struct config *config, struct tokens *tokens, struct look *look,
+enum action_result action_take(const struct config *config, struct tokens *tokens, struct queue_view *queue_view,
                                struct request *request, struct shown_key *key, size_t *done);
 
 /* The program's own address as the request came to it, without a slash at its end. */

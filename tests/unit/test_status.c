@@ -282,7 +282,7 @@ static void test_without_a_durable_queue(void)
     struct watchers own = {counters_open(NULL, names, 2, &why), recent_open(NULL)};
     rig.made.config.queue = QUEUE_NONE;
     rig.status = status_new(&rig.made.config);
-    status_stand(rig.status, &own);
+    status_attach(rig.status, &own);
     counters_accepted(counters_of(own.counters, "one"), 700, clock_unix_ms());
     counters_delivered(counters_of(own.counters, "one"), 1000, clock_unix_ms());
     CU_ASSERT_EQUAL(ask("GET", "/status", "format=json", STATUS_RIGHT, NULL), 200);

@@ -90,7 +90,7 @@ static void test_health_when_nothing_can_be_written(void)
     CU_ASSERT_FALSE(shows(rig.state));
     rmdir(path);
     status_quiet(rig.status);
-    status_stand(rig.status, &rig.watchers);
+    status_attach(rig.status, &rig.watchers);
     CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
 }
 
