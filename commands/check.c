@@ -151,7 +151,7 @@ static size_t print_findings(const struct facts *facts, enum finding_view view)
         bool is_bad = one->severity == SEVERITY_BAD;
         printf("  %s%s%s%s", is_bad ? "WRONG: " : "", one->source != NULL ? "source " : "",
                one->source != NULL ? one->source->name : "", one->source != NULL ? ": " : "");
-        plain_column(stdout, one->sentence, 0);
+        plain_write(stdout, one->sentence, strlen(one->sentence));
         if (one->remedy[0] != '\0')
             printf("\n    %s%s%s", one->remedy, one->command[0] != '\0' ? ": " : "", one->command);
         putchar('\n');

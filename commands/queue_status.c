@@ -1,6 +1,7 @@
 /* queue status: how many events were accepted, what became of them, what waits and why. */
 #include <json-c/json.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/terminal.h"
 #include "base/times.h"
@@ -88,7 +89,8 @@ static void print_findings(const struct facts *facts, const struct source_facts 
         if (one->source != source)
             continue;
         fputs("  look at this    ", stdout);
-        plain_column(stdout, report_line(one, line), 0);
+        report_line(one, line);
+        plain_write(stdout, line, strlen(line));
         putchar('\n');
     }
 }

@@ -41,52 +41,33 @@ struct alerts {
     atomic_bool hurry;
 };
 
-/* What somebody is alerted of. One cause may have several findings, the worst first. */
+#define ONE(id) (UINT64_C(1) << (id))
+
+/* What somebody is alerted of. One cause may have several findings. */
 static const struct alert_kind {
     const char *name;
     bool each_source; /* told for each source apart */
     int64_t
         after_ms; /* not told before this process has looked for so long: a queue may be being opened, or repaired */
-    const char *over; /* what to say when it is not so any more: it must be true however it ended */
-    enum finding_id findings[3];
-    size_t count;
+    uint64_t findings; /* of enum finding_id; the first one that is found gives the words */
+    const char *over;  /* what to say when it is not so any more: it must be true however it ended */
 } alert_kinds[] = {
-    {"events_wait", true, 0, "no event waits longer than alert_waiting any more", {FINDING_EVENTS_WAIT}, 1},
-    {"data_plane_refuses",
-     true,
-     0,
-     "the data plane is not known to refuse any more: it takes events, or they are tried anew",
-     {FINDING_DATA_PLANE_REFUSES},
-     1},
-    {"dead_letters",
-     true,
-     0,
-     "no dead letters are kept any more",
-     {FINDING_DEAD_LETTERS, FINDING_LETTERS_OF_NO_SOURCE},
-     2},
-    {"dead_letters_end", true, 0, "no dead letter is about to end any more", {FINDING_DEAD_LETTERS_END}, 1},
-    {"dead_letters_large",
-     false,
-     0,
-     "dead letters take no more than their quarter of queue_max_bytes",
-     {FINDING_DEAD_LETTERS_LARGE},
-     1},
-    {"subscription_paused", true, 0, "Close has no subscription paused any more", {FINDING_SUBSCRIPTION_PAUSED}, 1},
-    {"queue_full",
-     true,
-     0,
-     "the queue is neither full nor nearly full any more",
-     {FINDING_NO_ROOM, FINDING_QUEUE_FULL, FINDING_QUEUE_NEARLY_FULL},
-     3},
-    {"silence",
-     true,
-     0,
-     "the silence is over: an event was accepted, or alert_silence is another one",
-     {FINDING_SILENCE},
-     1},
-    {"disk_nearly_full", false, 0, "the disk of the queue has room again", {FINDING_DISK_NEARLY_FULL}, 1},
-    {"cron_overdue", false, 0, "cron runs again", {FINDING_CRON_OVERDUE}, 1},
-    {"queue_broken", false, 30000, "the queue works", {FINDING_QUEUE_BROKEN}, 1},
+    {"events_wait", true, 0, ONE(FINDING_EVENTS_WAIT), "no event waits longer than alert_waiting any more"},
+    {"data_plane_refuses", true, 0, ONE(FINDING_DATA_PLANE_REFUSES),
+     "the data plane is not known to refuse any more: it takes events, or they are tried anew"},
+    {"dead_letters", true, 0, ONE(FINDING_DEAD_LETTERS) | ONE(FINDING_LETTERS_OF_NO_SOURCE),
+     "no dead letters are kept any more"},
+    {"dead_letters_end", true, 0, ONE(FINDING_DEAD_LETTERS_END), "no dead letter is about to end any more"},
+    {"dead_letters_large", false, 0, ONE(FINDING_DEAD_LETTERS_LARGE),
+     "dead letters take no more than their quarter of queue_max_bytes"},
+    {"subscription_paused", true, 0, ONE(FINDING_SUBSCRIPTION_PAUSED), "Close has no subscription paused any more"},
+    {"queue_full", true, 0, ONE(FINDING_NO_ROOM) | ONE(FINDING_QUEUE_FULL) | ONE(FINDING_QUEUE_NEARLY_FULL),
+     "the queue is neither full nor nearly full any more"},
+    {"silence", true, 0, ONE(FINDING_SILENCE),
+     "the silence is over: an event was accepted, or alert_silence is another one"},
+    {"disk_nearly_full", false, 0, ONE(FINDING_DISK_NEARLY_FULL), "the disk of the queue has room again"},
+    {"cron_overdue", false, 0, ONE(FINDING_CRON_OVERDUE), "cron runs again"},
+    {"queue_broken", false, 30000, ONE(FINDING_QUEUE_BROKEN), "the queue works"},
 };
 
 #define ALERT_KINDS (sizeof alert_kinds / sizeof *alert_kinds)
@@ -98,8 +79,10 @@ static void add_cause(struct alert_causes *causes, const struct alert_kind *kind
     struct finding finding;
     struct alert_cause *cause = &causes->at[causes->count];
     enum finding_outcome outcome = FINDING_ABSENT;
-    for (size_t i = 0; i < kind->count && outcome != FINDING_FOUND; i++) {
-        enum finding_outcome one = finding_judge(kind->findings[i], facts, source, &finding);
+    for (enum finding_id id = 0; id < FINDINGS && outcome != FINDING_FOUND; id++) {
+        enum finding_outcome one = FINDING_ABSENT;
+        if ((kind->findings & ONE(id)) != 0)
+            one = finding_judge(id, facts, source, &finding);
         outcome = one == FINDING_ABSENT ? outcome : one;
     }
     if (outcome == FINDING_UNKNOWN ||

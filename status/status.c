@@ -306,27 +306,22 @@ static void answer_health(struct status *status, struct request *request)
 
 static void refuse_access(struct request *request, enum access_result access)
 {
-    switch (access) {
-    case ACCESS_ALLOWED:
-        break;
-    case ACCESS_NONE:
-        request_refuse(request, 404, NULL, "there is nothing at this address");
-        break;
-    case ACCESS_ASK:
-        request_refuse(request, 401, "WWW-Authenticate: Basic realm=\"closecrm status\", charset=\"UTF-8\"\r\n",
-                       "user admin and the admin_password of the configuration are needed");
-        break;
-    case ACCESS_SLOWED:
-        request_refuse(request, 429, "Retry-After: 10\r\n",
-                       "too many wrong passwords came from this address: wait some seconds");
-        break;
-    case ACCESS_NOT_LET_IN:
-        request_refuse(request, 403, NULL,
-                       "admin = server: this page is for whom the web server lets in, and it did not say that it "
-                       "asked for a password (REMOTE_USER and AUTH_TYPE): protect this address there, with the "
-                       "sample admin-server.conf");
-        break;
-    }
+    static const struct {
+        int status;
+        const char *headers;
+        const char *words;
+    } refusals[] = {
+        [ACCESS_NONE] = {404, NULL, "there is nothing at this address"},
+        [ACCESS_ASK] = {401, "WWW-Authenticate: Basic realm=\"closecrm status\", charset=\"UTF-8\"\r\n",
+                        "user admin and the admin_password of the configuration are needed"},
+        [ACCESS_SLOWED] = {429, "Retry-After: 10\r\n",
+                           "too many wrong passwords came from this address: wait some seconds"},
+        [ACCESS_NOT_LET_IN] = {403, NULL,
+                               "admin = server: this page is for whom the web server lets in, and it did not say that "
+                               "it asked for a password (REMOTE_USER and AUTH_TYPE): protect this address there, with "
+                               "the sample admin-server.conf"},
+    };
+    request_refuse(request, refusals[access].status, refusals[access].headers, refusals[access].words);
 }
 
 static const struct {

@@ -234,7 +234,7 @@ static void check_tells_how_the_queue_stands(void)
     HAS("  waiting: 1, the oldest since 0 s\n  forwarding: no process forwards now\n");
     HAS("  last delivered: never\n");
     HAS("  last cron: never\n");
-    HAS("  source two: 1 dead letter is kept \n    see why, mend that, and replay them: closecrm.fcgi dead list "
+    HAS("  source two: 1 dead letter is kept\n    see why, mend that, and replay them: closecrm.fcgi dead list "
         "--source two\n");
     HAS_NOT("The queue needs attention");
 
@@ -248,7 +248,7 @@ static void check_tells_how_the_queue_stands(void)
     HAS("  last cron: 20");
     CU_ASSERT_PTR_NULL(strstr(strstr(ran.out, "  last cron: 20") + 14, "cron: ")); /* once */
     HAS("  WRONG: source one: 1 event waits until you act, for the data plane refuses what is sent: the data plane "
-        "answered 401 \n    mend write_key");
+        "answered 401\n    mend write_key");
     HAS_NOT("no process forwards now");
     HAS("The queue needs attention");
     CU_ASSERT_EQUAL(ran.code, 1);
@@ -270,7 +270,7 @@ static void check_tells_when_nothing_forwards(void)
     sqlite3_close(database);
     RUN(&ran, NULL, "check");
     HAS("  waiting: 1, the oldest since 10 min\n");
-    HAS("  WRONG: source one: events wait and nothing forwards them, the oldest for 10 minutes \n");
+    HAS("  WRONG: source one: events wait and nothing forwards them, the oldest for 10 minutes\n");
     HAS("The queue needs attention");
 
     struct queue *queue = made_open();
@@ -280,7 +280,7 @@ static void check_tells_when_nothing_forwards(void)
     made_close(queue);
     RUN(&ran, NULL, "check");
     HAS("  source one: the data plane takes nothing: 7 attempts failed, and it is tried again by itself; the last: no "
-        "connection \n");
+        "connection\n");
     HAS_NOT("The queue needs attention");
     made_end();
 }

@@ -325,7 +325,8 @@ static void write_situation(FILE *out, bool *seen)
     char words[REPORT_SIZE];
     struct alert_causes causes = {0};
     CU_ASSERT_TRUE_FATAL(findings_judge(&facts));
-    for (const struct finding *one_found = facts.found; one_found < facts.found + facts.found_count; one_found++) {
+    for (size_t i = 0; i < facts.found_count; i++) {
+        const struct finding *one_found = &facts.found[i];
         seen[one_found->id] = true;
         fprintf(out, "%s: %s", finding_name(one_found->id), severities[one_found->severity]);
         write_views(out, one_found);
