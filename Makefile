@@ -100,7 +100,7 @@ build/$(1)/%.o: %.c Makefile
 	@mkdir -p $$(@D)
 	$$(call quiet,CC,$$@) $$(CC) $$(CPPFLAGS_ALL) $$(CPPFLAGS) $$(CFLAGS_ALL) $$(CFLAGS_$(1)) $$(CFLAGS) -MMD -MP -c $$< -o $$@
 
-build/$(1)/status/embedded.o: $(EMBEDDED)
+build/$(1)/status/page.o: $(EMBEDDED)
 
 build/$(1)/closeapi/event_types.o: $(EVENT_TYPES)
 

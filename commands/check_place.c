@@ -2,10 +2,12 @@
 #include "commands/check_place.h"
 
 #include "base/clock.h"
+#include "base/owner.h"
 #include "base/times.h"
 #include "process/reexec.h"
-#include "telemetry/cron_mark.h"
 
+#include <curl/curl.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <stdbool.h>
@@ -14,17 +16,19 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
+#define TRY_MS 5000L            /* for asking a data plane what time it is */
+#define WRONG_MS INT64_C(60000) /* a difference of the clocks beyond this is told */
 #define MIB ((uint64_t)1024 * 1024)
-#define CRON_OLD_MS INT64_C(900000) /* where it must run, the longest that hosts allow is 5 or 15 minutes */
-#define DISK_LEAST (256 * MIB)      /* bytes free */
-#define MEMORY_LEAST (384 * MIB)    /* of address space: code of the libraries, threads, bodies in hand */
-#define DESCRIPTORS_BESIDE 64       /* database, data plane, libraries */
-#define PROCESSES_BESIDE 16         /* threads beside the requests' */
+#define MEMORY_LEAST (384 * MIB) /* of address space: code of the libraries, threads, bodies in hand */
+#define DESCRIPTORS_BESIDE 64    /* database, data plane, libraries */
+#define PROCESSES_BESIDE 16      /* threads beside the requests' */
 
-const char *check_program_path(char out[static PROGRAM_PATH])
+/* The path of the program's file as the web server knows it: of the bundle, its launcher. Returns out, or NULL. */
+static const char *program_path(char out[static PROGRAM_PATH])
 {
     char *path = reexec_path();
     if (path == NULL)
@@ -32,12 +36,6 @@ const char *check_program_path(char out[static PROGRAM_PATH])
     snprintf(out, PROGRAM_PATH, "%s", path);
     free(path);
     return out;
-}
-
-/* Started by the bundle's launcher: on a shared host, under CGI. */
-static bool is_bundle(void)
-{
-    return getenv("CLOSECRM_LAUNCHER") != NULL;
 }
 
 /* ---- files ---- */
@@ -101,7 +99,7 @@ static size_t check_cgi_bin(const char *program, const char *folder)
 static size_t check_program(void)
 {
     char program[PROGRAM_PATH], path[PROGRAM_PATH];
-    if (check_program_path(program) == NULL)
+    if (program_path(program) == NULL)
         return 0;
     printf("  program: %s\n", program);
     size_t wrong = check_writable("the program", program, "go-w");
@@ -124,7 +122,7 @@ static size_t check_configuration(const struct config *config)
     return check_writable("the folder of the configuration", dirname(path), "go-w");
 }
 
-size_t check_files(const struct config *config)
+static size_t check_files(const struct config *config)
 {
     return check_program() + check_configuration(config);
 }
@@ -140,7 +138,7 @@ static bool is_below(int resource, uint64_t least, uint64_t *limit)
     return now.rlim_cur < least;
 }
 
-static size_t check_process(const struct config *config)
+static size_t check_limits(const struct config *config)
 {
     uint64_t threads = (uint64_t)config->request_threads, body = (uint64_t)config->max_body, has = 0;
     const struct {
@@ -169,32 +167,7 @@ static size_t check_process(const struct config *config)
     return wrong;
 }
 
-static size_t check_disk(const char *directory)
-{
-    struct statvfs disk;
-    if (statvfs(directory, &disk) != 0)
-        return 0;
-    uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
-    size_t wrong = 0;
-    if (left < DISK_LEAST) {
-        printf("  WRONG: %" PRIu64 " MiB are left on the disk of %s: make room, for events wait there\n", left / MIB,
-               directory);
-        wrong++;
-    }
-    if (disk.f_files > 0 && disk.f_favail == 0) {
-        printf("  WRONG: no more files can be made on the disk of %s (inodes): remove some\n", directory);
-        wrong++;
-    }
-    return wrong;
-}
-
-size_t check_limits(const struct config *config)
-{
-    size_t wrong = check_process(config);
-    return wrong + (config->queue == QUEUE_SQLITE ? check_disk(config->state_dir) : 0);
-}
-
-/* ---- certificates, cron ---- */
+/* ---- certificates ---- */
 
 static bool needs_certificates(const struct config *config)
 {
@@ -205,7 +178,7 @@ static bool needs_certificates(const struct config *config)
     return false;
 }
 
-size_t check_certificates(const struct config *config)
+static size_t check_certificates(const struct config *config)
 {
     const char *found = config_certificates(config);
     if (!needs_certificates(config))
@@ -221,27 +194,82 @@ size_t check_certificates(const struct config *config)
     return 1;
 }
 
-size_t check_cron(const struct config *config)
+/* ---- the clock ----
+ * A data plane's answer says what time it is there. Close's signatures are judged by the clock here, and so is the age
+ * of what waits. */
+
+/* Takes the Date of an answer: at *context, a time_t. */
+static size_t take_date(char *line, size_t size, size_t count, void *context)
 {
-    struct cron_mark mark;
-    char program[PROGRAM_PATH], age[WHEN_SIZE];
-    if (config->queue != QUEUE_SQLITE || !is_bundle() || check_program_path(program) == NULL)
-        return 0;
-    cron_mark_read(config->state_dir, &mark);
-    int64_t since = clock_unix_ms() - mark.ran_ms;
-    if (mark.ran_ms > 0 && since < CRON_OLD_MS) {
-        printf("  cron: was here %s ago\n", when_print_age(since, age));
-        return 0;
+    char date[64];
+    size_t length = size * count;
+    if (length > 5 && length < sizeof date && strncasecmp(line, "Date:", 5) == 0) {
+        snprintf(date, sizeof date, "%.*s", (int)(length - 5), line + 5);
+        *(time_t *)context = curl_getdate(date, NULL);
     }
-    if (mark.ran_ms > 0)
-        printf("  WRONG: cron was here last %s ago", when_print_age(since, age));
-    else
-        printf("  WRONG: cron has never been here");
-    printf(": events that could not be delivered at once wait for it. Add the line\n"
-           "    * * * * * %s cron\n"
-           "    to the crontab (control panel: Cron jobs)\n",
-           program);
-    return 1;
+    return length;
+}
+
+static size_t take_nothing(char *data, size_t size, size_t count, void *context)
+{
+    (void)data, (void)context;
+    return size * count;
+}
+
+static void print_own_time(void)
+{
+    char now[WHEN_SIZE];
+    printf("  clock: it says %s here. If that is wrong, certificates look outdated: set it right\n",
+           when_print(clock_unix_ms(), now));
+}
+
+/* The time there, in seconds; -1: it did not say. */
+static time_t time_at(const char *url, const char *certificates)
+{
+    time_t date = -1;
+    CURL *curl = curl_easy_init();
+    if (curl == NULL)
+        return -1;
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, TRY_MS);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_date);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, &date);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_nothing);
+    if (certificates != NULL)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, certificates);
+    /* Where the clock is so wrong that certificates look outdated, there is no Date to compare with. */
+    if (curl_easy_perform(curl) == CURLE_PEER_FAILED_VERIFICATION)
+        print_own_time();
+    curl_easy_cleanup(curl);
+    return date;
+}
+
+static size_t check_clock(const struct config *config)
+{
+    char url[2048], age[WHEN_SIZE];
+    for (size_t i = 0; i < config->sources; i++) {
+        const char *data_plane = config->source[i].data_plane_url;
+        if (strncmp(data_plane, "http", 4) != 0 ||
+            snprintf(url, sizeof url, "%s/health", data_plane) >= (int)sizeof url)
+            continue;
+        time_t there = time_at(url, config_certificates(config));
+        if (there == -1)
+            continue;
+        int64_t ahead = clock_unix_ms() - (int64_t)there * 1000;
+        if (llabs(ahead) < WRONG_MS) {
+            printf("  clock: agrees with the data plane's\n");
+            return 0;
+        }
+        printf(
+            "  WRONG: this machine's clock is %s %s, compared with the data plane's: signatures are judged by it, and\n"
+            "    certificates; set it right (timedatectl set-ntp true), or ask the host\n",
+            when_print_age(llabs(ahead), age), ahead > 0 ? "fast" : "slow");
+        return 1;
+    }
+    return 0;
 }
 
 size_t check_place(const struct config *config)
@@ -249,6 +277,105 @@ size_t check_place(const struct config *config)
     char program[PROGRAM_PATH];
     printf("\nplace\n");
     size_t wrong = check_files(config) + check_limits(config) + check_certificates(config) + check_clock(config);
-    check_servers(config, "", check_program_path(program));
-    return wrong + check_cron(config);
+    check_servers(config, "", program_path(program));
+    return wrong;
+}
+
+/* ---- the state directory ---- */
+
+struct file_system {
+    long type;
+    const char *name;
+};
+
+/* Those that other machines may share. */
+static const struct file_system remote[] = {
+    {0x6969, "NFS"},       {0xff534d42, "CIFS"}, {0xfe534d42, "SMB"},    {0x517b, "SMB"},
+    {0x01021997, "9p"},    {0x65735546, "FUSE"}, {0x00c36400, "Ceph"},   {0x5346414f, "AFS"},
+    {0x7461636f, "OCFS2"}, {0x01161970, "GFS2"}, {0x0bd00bd0, "Lustre"},
+};
+
+/* Those that write each block to a new place: a mapped file may find no room there, and end the program. */
+static const struct file_system copying[] = {
+    {0x9123683e, "btrfs"}, {0x2fc12fc1, "ZFS"}, {0xca451a4e, "bcachefs"}, {0x3434, "NILFS"}};
+
+static const char *file_system_in(const struct file_system *table, size_t count, const char *directory)
+{
+    struct statfs status;
+    for (size_t i = 0; statfs(directory, &status) == 0 && i < count; i++) {
+        if (((long)status.f_type & 0xffffffffL) == table[i].type)
+            return table[i].name;
+    }
+    return NULL;
+}
+
+/* Where the file system is not surely this machine's own, the queue does without a write-ahead log: once it was opened
+ * there is none. */
+void check_file_system(const char *directory)
+{
+    char path[PROGRAM_PATH];
+    const char *name = file_system_in(remote, sizeof remote / sizeof *remote, directory);
+    const char *copies = file_system_in(copying, sizeof copying / sizeof *copying, directory);
+    snprintf(path, sizeof path, "%s/queue.db-wal", directory);
+    if (name == NULL && access(path, F_OK) == 0)
+        return;
+    if (copies != NULL) {
+        printf(
+            "  file system: %s: the queue does without a write-ahead log there (SQLite's mode TRUNCATE), for on a\n"
+            "    full disk the log's mapped index would end the program; that is safe, and slower than ext4 or xfs\n",
+            copies);
+        return;
+    }
+    printf("  file system: %s: the queue does without a write-ahead log there (SQLite's mode TRUNCATE),\n"
+           "    which is safe, and slower. Only one machine may use this state directory; a local disk is better\n",
+           name == NULL ? "one that may be another machine's" : name);
+}
+
+/* Whether the folder in which it is to be made is there, and this user may write there. */
+static bool could_be_made(const char *directory)
+{
+    char folder[PROGRAM_PATH];
+    snprintf(folder, sizeof folder, "%s", directory);
+    const char *parent = dirname(folder);
+    if (access(parent, W_OK | X_OK) == 0) {
+        printf("  it does not exist yet: the program makes it when it starts\n");
+        return true;
+    }
+    printf(
+        "  WRONG: it does not exist, and cannot be made in %s: %s; make it, for the user as which the program runs\n",
+        parent, strerror(errno));
+    return false;
+}
+
+static bool is_private(const char *directory, const struct stat *status)
+{
+    struct error why = {0};
+    if (!S_ISDIR(status->st_mode)) {
+        printf("  WRONG: it is no directory\n");
+        return false;
+    }
+    if (geteuid() != 0 && status->st_uid != geteuid()) {
+        owner_why("the state directory", directory, status->st_uid, &why);
+        printf("  WRONG: %s\n", why.text);
+        return false;
+    }
+    if ((status->st_mode & 077) != 0) {
+        printf("  WRONG: others can get into it, where events wait: chmod 700 '%s'\n", directory);
+        return false;
+    }
+    return true;
+}
+
+size_t check_state_directory(const struct config *config)
+{
+    struct stat status;
+    if (config->queue != QUEUE_SQLITE)
+        return 0;
+    printf("\nstate directory %s\n", config->state_dir);
+    if (stat(config->state_dir, &status) == 0)
+        return is_private(config->state_dir, &status) ? 0 : 1;
+    if (errno == ENOENT)
+        return could_be_made(config->state_dir) ? 0 : 1;
+    printf("  WRONG: it cannot be looked at: %s\n", strerror(errno));
+    return 1;
 }

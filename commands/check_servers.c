@@ -1,5 +1,7 @@
 /* The web servers' limits on bodies, where their configuration can be read: an event that is refused there never gets
  * to the program, and Close drops it after 72 hours. */
+#include "commands/check_place.h"
+
 #include <ctype.h>
 #include <glob.h>
 #include <inttypes.h>
@@ -9,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "commands/check_place.h"
 
 #define LINE_SIZE 1024
 
@@ -46,7 +46,7 @@ static const struct limit limits[] = {
 };
 
 /* Reads a number with nginx's k, m, g behind it; *end is where it ends. Returns false when there is none. */
-static bool read_size(const char *text, int64_t unit, int64_t *bytes)
+static bool read_limit(const char *text, int64_t unit, int64_t *bytes)
 {
     static const char letters[] = "kmg";
     char *end = NULL;
@@ -67,10 +67,10 @@ static bool is_too_small(const char *line, const struct limit *limit, int64_t wa
     size_t length = strlen(limit->directive);
     line += strspn(line, " \t");
     return strncasecmp(line, limit->directive, length) == 0 && strchr(" \t=", line[length]) != NULL &&
-           line[length] != '\0' && read_size(line + length, limit->unit, bytes) && *bytes > 0 && *bytes < wanted;
+           line[length] != '\0' && read_limit(line + length, limit->unit, bytes) && *bytes > 0 && *bytes < wanted;
 }
 
-static size_t look_into(const char *path, const struct limit *limit, int64_t wanted)
+static size_t search_file(const char *path, const struct limit *limit, int64_t wanted)
 {
     char line[LINE_SIZE];
     size_t found = 0;
@@ -90,7 +90,7 @@ static size_t look_into(const char *path, const struct limit *limit, int64_t wan
     return found;
 }
 
-static size_t look_for(const struct limit *limit, const char *root, int64_t wanted)
+static size_t search_places(const struct limit *limit, const char *root, int64_t wanted)
 {
     size_t found = 0;
     for (size_t i = 0; i < sizeof limit->places / sizeof *limit->places && limit->places[i] != NULL; i++) {
@@ -99,7 +99,7 @@ static size_t look_for(const struct limit *limit, const char *root, int64_t want
         snprintf(pattern, sizeof pattern, "%s%s", root, limit->places[i]);
         if (glob(pattern, 0, NULL, &files) == 0) {
             for (size_t j = 0; j < files.gl_pathc; j++)
-                found += look_into(files.gl_pathv[j], limit, wanted);
+                found += search_file(files.gl_pathv[j], limit, wanted);
             globfree(&files);
         }
     }
@@ -107,7 +107,7 @@ static size_t look_for(const struct limit *limit, const char *root, int64_t want
 }
 
 /* mod_fcgid's default is too small, so that nothing said of it is a limit as well. */
-static size_t look_for_fcgid(const char *root, const char *program)
+static size_t search_fcgid(const char *root, const char *program)
 {
     char path[LINE_SIZE];
     snprintf(path, sizeof path, "%s/etc/apache2/mods-enabled/fcgid.load", root);
@@ -123,14 +123,14 @@ static size_t look_for_fcgid(const char *root, const char *program)
 size_t check_servers(const struct config *config, const char *root, const char *program)
 {
     char path[PROGRAM_PATH], beside[PROGRAM_PATH + 16];
-    size_t found = look_for_fcgid(root, program);
+    size_t found = search_fcgid(root, program);
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        found += look_for(&limits[i], root, config->max_body);
+        found += search_places(&limits[i], root, config->max_body);
         if (program == NULL)
             continue;
         snprintf(path, sizeof path, "%s", program);
         snprintf(beside, sizeof beside, "%s/.htaccess", dirname(path));
-        found += look_into(beside, &limits[i], config->max_body);
+        found += search_file(beside, &limits[i], config->max_body);
     }
     return found;
 }

@@ -3,10 +3,15 @@
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/overview.h"
+#include "commands/output.h"
 #include "commands/session.h"
+#include "health/report.h"
 
+#include <json-c/json.h>
 #include <stdio.h>
+#include <string.h>
+
+/* ---- for people ---- */
 
 static void print_moment(const char *label, int64_t ms, int64_t now_ms)
 {
@@ -51,8 +56,6 @@ static void print_notes(const struct notes *notes, int64_t now_ms)
     fputs("  last error      ", stdout);
     plain_column(stdout, notes->reason, 0);
     putchar('\n');
-    if (notes->operator_must_act)
-        puts("                  this does not mend itself: `closecrm.fcgi check` says what to do");
     if (notes->tries > 0 && notes->since_ms > 0)
         printf("  failed          %u times, since %s\n", (unsigned)notes->tries, when_print(notes->since_ms, date));
     if (notes->next_ms > now_ms)
@@ -78,34 +81,219 @@ static void print_complete(const struct completeness *complete)
     putchar('\n');
 }
 
-static void print_all(const struct overview *overview)
+/* What the counts do not say. */
+static void print_findings(const struct facts *facts, const struct source_facts *source)
+{
+    char line[REPORT_SIZE];
+    for (const struct finding *one = NULL; (one = report_next(facts, one, VIEW_QUEUE_STATUS)) != NULL;) {
+        if (one->source != source)
+            continue;
+        fputs("  look at this    ", stdout);
+        report_line(one, line);
+        plain_write(stdout, line, strlen(line));
+        putchar('\n');
+    }
+}
+
+static bool reconciles(const struct source_facts *source)
+{
+    return source->source != NULL && source->source->close_api_key != NULL;
+}
+
+/* Whether it is worth a line: it is configured, or something of it was ever there. */
+static bool matters(const struct source_facts *source)
+{
+    return source->source != NULL || source->counts.accepted > 0 || source->counts.waiting > 0 ||
+           source->counts.dead > 0;
+}
+
+static void print_all(const struct facts *facts)
 {
     size_t shown = 0;
-    for (size_t i = 0; i < overview->names.count; i++) {
-        const struct overview_source *source = &overview->source[i];
-        if (!overview_matters(source))
+    for (const struct source_facts *source = facts->source; source < facts->source + facts->sources; source++) {
+        if (!matters(source))
             continue;
         shown++;
-        printf("source %s%s\n", source->name, source->configured ? "" : " (not in the configuration)");
-        print_counts(&source->counts, overview->now_ms);
-        print_notes(&source->notes, overview->now_ms);
-        if (source->reconciles)
-            print_complete(&source->complete);
-        if (!source->configured && source->counts.waiting + source->counts.dead > 0)
-            printf("  its events wait until it is configured again, or `closecrm.fcgi queue move %s NEW`\n",
-                   source->name);
+        printf("source %s%s\n", source->name, source->source != NULL ? "" : " (not in the configuration)");
+        print_counts(&source->counts, facts->now_ms);
+        print_notes(&source->notes, facts->now_ms);
+        if (reconciles(source))
+            print_complete(&source->close);
+        print_findings(facts, source);
         putchar('\n');
     }
     if (shown > 1) {
         puts("in all");
-        print_counts(&overview->all, overview->now_ms);
+        print_counts(&facts->all, facts->now_ms);
         putchar('\n');
     }
-    const char *still = overview_stands_still(overview);
-    printf("forwarding: %s\n", overview->forwarder.text);
-    if (still != NULL)
-        printf("            %s\n", still);
-    print_moment("last cron:", overview->last_cron_ms, overview->now_ms);
+    printf("forwarding: %s\n", facts->owner.text);
+    print_moment("last cron:", facts->cron_ms, facts->now_ms);
+}
+
+/* ---- for other programs: the names are a promise ---- */
+
+/* Adds a member and takes its value over. One that could not be made is NULL, as JSON's null is: *good tells. */
+static void add_member(struct json_object *object, const char *name, struct json_object *value, bool *good)
+{
+    if (object != NULL && json_object_object_add(object, name, value) == 0)
+        return;
+    json_object_put(value);
+    *good = false;
+}
+
+static void add_number(struct json_object *object, const char *name, int64_t number, bool *good)
+{
+    struct json_object *value = json_object_new_int64(number);
+    *good = *good && value != NULL;
+    add_member(object, name, value, good);
+}
+
+static void add_bool(struct json_object *object, const char *name, bool truth, bool *good)
+{
+    struct json_object *value = json_object_new_boolean(truth);
+    *good = *good && value != NULL;
+    add_member(object, name, value, good);
+}
+
+/* NULL stands for null. */
+static void add_text(struct json_object *object, const char *name, const char *text, bool *good)
+{
+    struct json_object *value = text == NULL ? NULL : output_utf8(text);
+    *good = *good && (text == NULL || value != NULL);
+    add_member(object, name, value, good);
+}
+
+/* 0 stands for never. */
+static void add_date(struct json_object *object, const char *name, int64_t ms, bool *good)
+{
+    char date[WHEN_SIZE];
+    add_text(object, name, ms == 0 ? NULL : when_print(ms, date), good);
+}
+
+static void add_counts(struct json_object *object, const struct counts *counts, int64_t now_ms, bool *good)
+{
+    const struct {
+        const char *name;
+        uint64_t number;
+    } numbers[] = {
+        {"accepted", counts->accepted}, {"delivered", counts->delivered}, {"duplicates", counts->duplicates},
+        {"dropped", counts->dropped},   {"waiting", counts->waiting},     {"dead", counts->dead},
+        {"ended", counts->ended},       {"ending", counts->ending},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        add_number(object, numbers[i].name, (int64_t)numbers[i].number, good);
+    struct json_object *refused = json_object_new_object();
+    *good = *good && refused != NULL;
+    add_member(object, "refused", refused, good);
+    int64_t age = counts->oldest_received_ms == 0 ? 0 : (now_ms - counts->oldest_received_ms) / 1000;
+    add_number(object, "oldest_waiting_seconds", age < 0 ? 0 : age, good);
+    add_date(object, "ending_from", counts->ending_ms, good);
+    add_date(object, "last_accepted", counts->last_accepted_ms, good);
+    add_date(object, "last_delivered", counts->last_delivered_ms, good);
+}
+
+/* notes NULL: nothing failed. */
+static void add_failure(struct json_object *object, const struct notes *notes, int64_t now_ms, bool *good)
+{
+    add_text(object, "last_error", notes == NULL || notes->reason[0] == '\0' ? NULL : notes->reason, good);
+    add_date(object, "next_attempt", notes == NULL || notes->next_ms <= now_ms ? 0 : notes->next_ms, good);
+    add_number(object, "failed_attempts", notes == NULL ? 0 : notes->tries, good);
+}
+
+/* By Close's clock: until when all that Close's Event Log has is accepted; null where that is not known. */
+static void add_complete(struct json_object *object, const struct source_facts *source, bool *good)
+{
+    const struct completeness *complete = &source->close;
+    bool known = reconciles(source) && complete->until_ms > complete->since_ms;
+    add_date(object, "complete_since", known ? complete->since_ms : 0, good);
+    add_date(object, "complete_until", known ? complete->until_ms : 0, good);
+    if (!reconciles(source))
+        return;
+    add_date(object, "verified_until", complete->verified_ms > complete->since_ms ? complete->verified_ms : 0, good);
+    add_text(object, "complete_for", complete->types, good);
+    add_number(object, "missed_by_webhook", (int64_t)complete->missed, good);
+    add_number(object, "missed_too_large", (int64_t)complete->missed_large, good);
+    add_number(object, "missed_while_paused", (int64_t)complete->missed_paused, good);
+    add_number(object, "hidden", (int64_t)complete->hidden, good);
+    add_text(object, "close_trouble", complete->trouble[0] == '\0' ? NULL : complete->trouble, good);
+}
+
+static struct json_object *make_source(const struct source_facts *source, int64_t now_ms, bool *good)
+{
+    struct json_object *object = json_object_new_object();
+    add_counts(object, &source->counts, now_ms, good);
+    add_failure(object, &source->notes, now_ms, good);
+    add_complete(object, source, good);
+    add_bool(object, "configured", source->source != NULL, good);
+    return object;
+}
+
+/* The failure that matters most now: that of the configured source whose next attempt is due last. */
+static const struct notes *last_failure(const struct facts *facts)
+{
+    const struct notes *failure = NULL;
+    for (size_t i = 0; i < facts->sources; i++) {
+        const struct notes *notes = &facts->source[i].notes;
+        if (facts->source[i].source != NULL && notes->reason[0] != '\0' &&
+            (failure == NULL || notes->next_ms > failure->next_ms))
+            failure = notes;
+    }
+    return failure;
+}
+
+static struct json_object *make_all(const struct facts *facts, bool *good)
+{
+    struct json_object *object = json_object_new_object(), *sources = json_object_new_object();
+    *good = *good && sources != NULL;
+    add_counts(object, &facts->all, facts->now_ms, good);
+    add_failure(object, last_failure(facts), facts->now_ms, good);
+    add_bool(object, "forwarding", facts->is_owned, good);
+    add_text(object, "forwarder", facts->owner.text, good);
+    add_date(object, "last_cron", facts->cron_ms, good);
+    for (size_t i = 0; i < facts->sources; i++)
+        add_member(sources, facts->source[i].name, make_source(&facts->source[i], facts->now_ms, good), good);
+    add_member(object, "sources", sources, good);
+    return object;
+}
+
+/* Returns false when memory ran out. */
+static bool print_json(const struct facts *facts)
+{
+    bool good = true;
+    struct json_object *object = make_all(facts, &good);
+    const char *text =
+        object == NULL || !good
+            ? NULL
+            : json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+    if (text != NULL)
+        printf("%s\n", text);
+    json_object_put(object);
+    return text != NULL;
+}
+
+/* Whether there is anything to look into. Returns false with the reason. */
+static bool keeps_events(struct queue *queue, struct error *why)
+{
+    struct strings names = {0};
+    bool keeps = queue_names(queue, &names, why);
+    queue_names_free(&names);
+    return keeps;
+}
+
+static bool print_status(struct facts *facts, bool json, struct error *why)
+{
+    error_set(why, "out of memory");
+    if (facts == NULL || !findings_judge(facts))
+        return false;
+    error_set(why, "%s", facts_failure(facts));
+    if (why->text[0] != '\0')
+        return false;
+    error_set(why, "out of memory");
+    if (json)
+        return print_json(facts);
+    print_all(facts);
+    return true;
 }
 
 int command_queue_status(int argc, char **argv)
@@ -113,20 +301,17 @@ int command_queue_status(int argc, char **argv)
     bool json = false;
     const struct option_spec specs[] = {{"--json", NULL, &json}};
     struct session state;
-    struct overview overview = {.source = NULL};
-    struct error why = {0};
+    struct error why;
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     if (!session_open(&state, argv[0]))
         return state.code;
-    bool good = overview_gather(&overview, state.queue, state.config, &why);
+    bool good = keeps_events(state.queue, &why);
+    struct facts *facts = good ? facts_gather(state.config, state.queue, NULL, NULL, clock_unix_ms()) : NULL;
+    if (good)
+        queue_rest(state.queue); /* printing takes as long as a pager likes */
+    good = good && print_status(facts, json, &why);
+    facts_free(facts);
     session_close(&state);
-    if (good && json) {
-        good = overview_print_json(&overview, stdout);
-        error_set(&why, "out of memory");
-    } else if (good) {
-        print_all(&overview);
-    }
-    overview_free(&overview);
     return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

@@ -1,6 +1,10 @@
 /* Running the alert command: see alert_command.h. */
 #include "health/alert_command.h"
 
+#include "base/clock.h"
+#include "base/escape.h"
+#include "base/times.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,10 +14,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/escape.h"
-#include "base/times.h"
 
 #define PATIENCE_MS 10000
 #define KILLED_MS 1000 /* for its end once it was killed */
@@ -41,7 +41,7 @@ bool alert_json(const struct alert *alert, struct buffer *out)
 }
 
 /* Nothing of ours but its stdin and the log's stderr reaches it: sockets of requests least of all. */
-static int spawn(char *const *command, int input, pid_t *child)
+static int spawn_command(char *const *command, int input, pid_t *child)
 {
     static char path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
     char *const environment[] = {path, NULL};
@@ -65,7 +65,7 @@ static int spawn(char *const *command, int input, pid_t *child)
     return error;
 }
 
-static bool judge(int status, struct error *why)
+static bool judge_exit(int status, struct error *why)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return true;
@@ -83,7 +83,7 @@ bool alert_command_await(pid_t child, int64_t patience_ms, const atomic_bool *hu
     for (moment deadline = clock_now() + patience_ms;;) {
         pid_t ended = waitpid(child, &status, WNOHANG);
         if (ended == child)
-            return judge(status, why);
+            return judge_exit(status, why);
         if ((ended < 0 && errno != EINTR) || (hurry != NULL && atomic_load(hurry)))
             return true;
         if (clock_now() > deadline && killed) {
@@ -112,7 +112,7 @@ bool alert_command_run(char *const *command, const struct alert *alert, const at
     }
     ssize_t written = write(input[1], json.data, json.length); /* a pipe holds more than that */
     close(input[1]);
-    int error = written == (ssize_t)json.length ? spawn(command, input[0], &child) : EIO;
+    int error = written == (ssize_t)json.length ? spawn_command(command, input[0], &child) : EIO;
     close(input[0]);
     buffer_free(&json);
     if (error != 0) {

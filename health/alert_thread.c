@@ -1,19 +1,19 @@
 /* Looking for causes of alerts: see alert_thread.h. */
 #include "health/alert_thread.h"
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "health/alerts.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/clock.h"
-#include "base/log.h"
-#include "health/causes.h"
-
 #define LOOK_MS 1000 /* between looks */
 
-struct alerting {
+struct alert_thread {
     const struct config *config;
-    struct look *look;
+    struct queue_view *view;
     struct alerts *alerts;
     int64_t since_ms;
     pthread_t thread;
@@ -22,24 +22,27 @@ struct alerting {
     bool ending;
 };
 
-static struct alerts *alerts_of(const struct config *config)
+static struct alerts *new_alerts(const struct config *config)
 {
     return alerts_new(config->alert_command.at, config->alert_interval_ms,
                       config->queue == QUEUE_SQLITE ? config->state_dir : NULL);
 }
 
-static void look_once(struct alerts *alerts, struct look *look, int64_t since_ms)
+static void evaluate_once(struct alerts *alerts, struct queue_view *view, int64_t since_ms)
 {
-    struct causes causes = {0};
-    struct facts *facts = look_facts(look);
-    if (facts != NULL && causes_find(facts, since_ms, &causes))
-        alerts_look(alerts, causes.at, causes.count, facts->now_ms);
-    causes_free(&causes);
+    struct alert_causes causes = {0};
+    struct facts *facts = queue_view_facts(view);
+    if (facts != NULL) {
+        facts->watching_since_ms = since_ms;
+        if (alerts_find_causes(facts, &causes))
+            alerts_evaluate(alerts, causes.at, causes.count, facts->now_ms);
+    }
+    alerts_free_causes(&causes);
     facts_free(facts);
 }
 
 /* Returns false when it is to end. */
-static bool wait_a_while(struct alerting *alerting)
+static bool wait_for_next_look(struct alert_thread *alerting)
 {
     moment until = clock_now() + LOOK_MS;
     pthread_mutex_lock(&alerting->lock);
@@ -50,17 +53,17 @@ static bool wait_a_while(struct alerting *alerting)
     return on;
 }
 
-static void *run(void *context)
+static void *run_alert_thread(void *context)
 {
-    struct alerting *alerting = context;
-    while (wait_a_while(alerting)) {
-        if (alerts_own(alerting->alerts))
-            look_once(alerting->alerts, alerting->look, alerting->since_ms);
+    struct alert_thread *alerting = context;
+    while (wait_for_next_look(alerting)) {
+        if (alerts_claim(alerting->alerts))
+            evaluate_once(alerting->alerts, alerting->view, alerting->since_ms);
     }
     return NULL;
 }
 
-static void destroy(struct alerting *alerting)
+static void free_alert_thread(struct alert_thread *alerting)
 {
     pthread_cond_destroy(&alerting->changed);
     pthread_mutex_destroy(&alerting->lock);
@@ -68,28 +71,28 @@ static void destroy(struct alerting *alerting)
     free(alerting);
 }
 
-struct alerting *alerting_start(const struct config *config, struct look *look, bool *said)
+struct alert_thread *alert_thread_start(const struct config *config, struct queue_view *view, bool *said)
 {
-    struct alerting *alerting = config->alert_command.count == 0 ? NULL : calloc(1, sizeof *alerting);
+    struct alert_thread *alerting = config->alert_command.count == 0 ? NULL : calloc(1, sizeof *alerting);
     if (alerting == NULL)
         return NULL;
     alerting->config = config;
-    alerting->look = look;
+    alerting->view = view;
     alerting->since_ms = clock_unix_ms();
-    alerting->alerts = alerts_of(config);
+    alerting->alerts = new_alerts(config);
     pthread_mutex_init(&alerting->lock, NULL);
     clock_condition_init(&alerting->changed);
-    int error = alerting->alerts == NULL ? -1 : pthread_create(&alerting->thread, NULL, run, alerting);
+    int error = alerting->alerts == NULL ? -1 : pthread_create(&alerting->thread, NULL, run_alert_thread, alerting);
     if (error == 0)
         return alerting;
     if (!*said)
         log_write(LEVEL_ERROR, "msg=no_alerts reason=\"%s\"", error < 0 ? "out of memory" : strerror(error));
     *said = true;
-    destroy(alerting);
+    free_alert_thread(alerting);
     return NULL;
 }
 
-void alerting_stop(struct alerting *alerting)
+void alert_thread_stop(struct alert_thread *alerting)
 {
     if (alerting == NULL)
         return;
@@ -97,21 +100,21 @@ void alerting_stop(struct alerting *alerting)
     alerting->ending = true;
     pthread_cond_signal(&alerting->changed);
     pthread_mutex_unlock(&alerting->lock);
-    alerts_hurry(alerting->alerts);
+    alerts_abandon(alerting->alerts);
     pthread_join(alerting->thread, NULL);
-    destroy(alerting);
+    free_alert_thread(alerting);
 }
 
-void alerting_once(const struct config *config, const struct watchers *watchers)
+void alert_thread_once(const struct config *config, const struct watchers *watchers)
 {
-    struct look look;
-    struct alerts *alerts = config->alert_command.count == 0 ? NULL : alerts_of(config);
+    struct queue_view view;
+    struct alerts *alerts = config->alert_command.count == 0 ? NULL : new_alerts(config);
     if (alerts == NULL)
         return;
-    look_init(&look, config);
-    look.watchers = *watchers;
-    if (alerts_own(alerts))
-        look_once(alerts, &look, 0);
-    look_free(&look);
+    queue_view_init(&view, config);
+    view.watchers = *watchers;
+    if (alerts_claim(alerts))
+        evaluate_once(alerts, &view, 0);
+    queue_view_free(&view);
     alerts_free(alerts);
 }

@@ -5,16 +5,16 @@
 #include "config/config.h"
 #include "health/queue_view.h"
 
-struct alerting;
+struct alert_thread;
 
 /* Starts the thread where there is an alert_command. Both are borrowed and must outlive it. Returns NULL where there is
  * none, or no thread can be had, which is logged unless it was *said, and may be tried again. */
-struct alerting *alerting_start(const struct config *config, struct look *look, bool *said);
+struct alert_thread *alert_thread_start(const struct config *config, struct queue_view *view, bool *said);
 
 /* Ends it; a command that runs is awaited. alerting may be NULL. */
-void alerting_stop(struct alerting *alerting);
+void alert_thread_stop(struct alert_thread *alerting);
 
 /* Looks once, unless a process that lives long does. Does nothing where there is no alert_command. */
-void alerting_once(const struct config *config, const struct watchers *watchers);
+void alert_thread_once(const struct config *config, const struct watchers *watchers);
 
 #endif

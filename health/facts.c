@@ -1,6 +1,7 @@
 /* Gathering facts: see facts.h. */
 #include "health/facts.h"
 
+#include "base/no_room.h"
 #include "closeapi/closeapi.h"
 #include "config/signed.h"
 #include "telemetry/cron_mark.h"
@@ -12,6 +13,9 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
+#define LETTERS_AT_ONCE 256                         /* read at once, ... */
+#define LETTERS_BYTES_AT_ONCE ((size_t)1024 * 1024) /* ... and their bytes */
+
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE])
 {
     return when_print_span(ms, out);
@@ -22,17 +26,8 @@ const char *facts_date(int64_t ms, char out[static DATE_SIZE])
     return date_print_ms(ms, DATE_UTC, out);
 }
 
-const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE])
-{
-    const struct queue_room *room = &facts->room;
-    uint64_t waiting = room->used > room->letters ? room->used - room->letters : 0;
-    snprintf(out, ROOM_SIZE, "%llu MiB of events that wait or are known, %llu MiB of dead letters",
-             (unsigned long long)(waiting >> 20), (unsigned long long)(room->letters >> 20));
-    return out;
-}
-
 /* The end of the last minute of the day in which there was any; 0: there was none. */
-static void find_last(const struct tally *tally, int64_t now_ms, struct counts *counts)
+static void find_last_minutes(const struct tally *tally, int64_t now_ms, struct counts *counts)
 {
     for (size_t i = 0; i < COUNTED_MINUTES; i++) {
         int64_t end_ms = (now_ms / 60000 - COUNTED_MINUTES + 2 + (int64_t)i) * 60000;
@@ -54,10 +49,10 @@ static void count_in_memory(struct source_facts *one, int64_t now_ms)
         .dropped = outcome[COUNTED_DROPPED],
         .dead = outcome[COUNTED_DEAD],
     };
-    find_last(&one->tally, now_ms, &one->counts);
+    find_last_minutes(&one->tally, now_ms, &one->counts);
 }
 
-static bool ask_queue(struct facts *facts, struct source_facts *one, struct queue *queue)
+static bool ask_queue_of_source(struct facts *facts, struct source_facts *one, struct queue *queue)
 {
     if (queue_count(queue, one->name, &one->counts, &facts->queue_why) &&
         queue_notes(queue, one->name, &one->notes, &facts->queue_why))
@@ -66,18 +61,30 @@ static bool ask_queue(struct facts *facts, struct source_facts *one, struct queu
     return false;
 }
 
-static void gather_close(const struct facts *facts, struct source_facts *one)
+static int64_t earlier(int64_t a, int64_t b)
 {
-    struct completeness known;
-    if (!closeapi_completeness(facts->config, one->source, &known, NULL))
-        return;
-    one->close = (struct close_facts){.asked_ms = known.last_run_ms,
-                                      .since_ms = known.since_ms,
-                                      .until_ms = known.until_ms,
-                                      .missed = known.missed,
-                                      .paused = known.paused};
-    snprintf(one->close.trouble, sizeof one->close.trouble, "%.255s", known.trouble);
-    completeness_free(&known);
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void add_counts(struct counts *all, const struct counts *one)
+{
+    all->accepted += one->accepted;
+    all->delivered += one->delivered;
+    all->duplicates += one->duplicates;
+    all->dropped += one->dropped;
+    all->dead += one->dead;
+    all->ended += one->ended;
+    all->ending += one->ending;
+    all->ending_ms = earlier(all->ending_ms, one->ending_ms);
+    all->waiting += one->waiting;
+    all->oldest_received_ms = earlier(all->oldest_received_ms, one->oldest_received_ms);
+    all->last_accepted_ms = later(all->last_accepted_ms, one->last_accepted_ms);
+    all->last_delivered_ms = later(all->last_delivered_ms, one->last_delivered_ms);
 }
 
 static void gather_source(struct facts *facts, struct source_facts *one, struct queue *queue, struct counters *counters)
@@ -87,24 +94,26 @@ static void gather_source(struct facts *facts, struct source_facts *one, struct 
     if (!facts->is_durable)
         count_in_memory(one, facts->now_ms);
     else if (queue != NULL)
-        ask_queue(facts, one, queue);
-    if (one->source != NULL)
-        gather_close(facts, one);
+        ask_queue_of_source(facts, one, queue);
+    if (one->source != NULL && closeapi_completeness(facts->config, one->source, &one->close, &one->close_why))
+        one->close_why.text[0] = '\0'; /* it may stand there all the same */
     if (one->counts.oldest_received_ms > 0 && facts->now_ms > one->counts.oldest_received_ms)
         one->oldest_seconds = (facts->now_ms - one->counts.oldest_received_ms) / 1000;
+    add_counts(&facts->all, &one->counts);
 }
 
-/* Which sources let nothing in, for their signature key is missing. */
-static void gather_locked(struct facts *facts)
+static void gather_keys(struct facts *facts)
 {
     struct keyring held;
     struct error unread = {0};
     bool unnoted, is_read = keyring_read(facts->config->state_dir, &held, &unread);
     for (size_t i = 0; i < facts->sources; i++) {
         struct source_facts *one = &facts->source[i];
-        if (one->source != NULL && signed_judge(facts->config, one->source, is_read ? &held : NULL, &unread, &unnoted,
-                                                &one->locked) != SIGNED_LOST)
-            one->locked.text[0] = '\0';
+        if (one->source != NULL)
+            one->signature =
+                signed_judge(facts->config, one->source, is_read ? &held : NULL, &unread, &unnoted, &one->keys);
+        if (one->signature != SIGNED_PART && one->signature != SIGNED_LOST)
+            one->keys.text[0] = '\0';
     }
     if (is_read)
         keyring_free(&held);
@@ -129,8 +138,21 @@ static bool list_sources(struct facts *facts, const struct strings *names)
     return true;
 }
 
-/* What was once configured, and has nothing left that anybody could do something about, is not shown. */
-static void leave_out_empty(struct facts *facts)
+bool facts_read_letters(struct facts *facts, struct queue *queue, uint64_t *after, struct error *why)
+{
+    struct letters letters = {0};
+    int n;
+    while ((n = queue_letters(queue, NULL, *after, LETTERS_AT_ONCE, LETTERS_BYTES_AT_ONCE, &letters, why)) > 0) {
+        const struct letter *newest = &letters.at[n - 1];
+        facts->new_letters += (size_t)n;
+        error_set(&facts->newest_letter, "source %.64s: %.300s", newest->source, newest->reason);
+        *after = newest->id;
+    }
+    letters_free(&letters);
+    return n == 0;
+}
+
+void facts_leave_out_empty(struct facts *facts)
 {
     size_t kept = facts->config->sources;
     for (size_t i = kept; i < facts->sources; i++) {
@@ -148,29 +170,25 @@ static void gather_machine(struct facts *facts)
     struct statvfs disk;
     struct cron_mark mark;
     const char *state_dir = facts->config->state_dir;
+    facts->launcher = getenv("CLOSECRM_LAUNCHER");
     facts->disk_free = facts->disk_size = UINT64_MAX;
     if (!facts->is_durable || state_dir == NULL)
         return;
     cron_mark_read(state_dir, &mark);
     facts->cron_ms = mark.ran_ms;
+    int error = no_room_look(state_dir);
+    if (error != 0)
+        error_set(&facts->disk_full, "%s: %s", no_room_words(error), no_room_advice(error));
     if (statvfs(state_dir, &disk) == 0) {
         facts->disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
         facts->disk_size = (uint64_t)disk.f_blocks * disk.f_frsize;
     }
+    if (!closeapi_left_over(facts->config, facts->left_over))
+        facts->left_over[0] = '\0';
 }
 
-/* "HOST BOOT PID" as the queue has it, for people. */
-static void say_owner(struct error *owner)
+static void ask_queue_of_all(struct facts *facts, struct queue *queue, struct strings *names)
 {
-    char host[64], boot[48], pid[16], rest[2];
-    if (sscanf(owner->text, "%63s %47s %15[0-9]%1s", host, boot, pid, rest) == 3)
-        error_set(owner, "process %s on %s", pid, host);
-}
-
-static void ask_queue_first(struct facts *facts, struct queue *queue, struct strings *names)
-{
-    if (facts->is_durable && queue == NULL)
-        facts->queue_works = false;
     if (!facts->is_durable) {
         facts->is_owned = true;
         error_set(&facts->owner, "each process forwards what it has accepted");
@@ -182,7 +200,6 @@ static void ask_queue_first(struct facts *facts, struct queue *queue, struct str
         queue_has_room(queue, &facts->no_room);
     if (queue != NULL)
         queue_can_be_settled(queue, &facts->unsettled);
-    say_owner(&facts->owner);
 }
 
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
@@ -195,10 +212,10 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
     facts->config = config;
     facts->now_ms = now_ms;
     facts->is_durable = config->queue != QUEUE_NONE;
-    facts->queue_works = true;
+    facts->queue_works = queue != NULL || queue_why == NULL || !facts->is_durable;
     if (queue_why != NULL)
         facts->queue_why = *queue_why;
-    ask_queue_first(facts, queue, &names);
+    ask_queue_of_all(facts, queue, &names);
     bool good = list_sources(facts, &names);
     queue_names_free(&names);
     if (!good) {
@@ -210,11 +227,9 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
         counters_read(counters_of(counters, NULL), now_ms, &facts->nowhere);
     for (size_t i = 0; i < facts->sources; i++)
         gather_source(facts, &facts->source[i], queue, counters);
-    gather_locked(facts);
-    leave_out_empty(facts);
+    gather_keys(facts);
     if (facts->is_durable && queue != NULL && !queue_room(queue, &facts->room, &facts->queue_why))
         facts->queue_works = false;
-    facts_judge(facts);
     return facts;
 }
 
@@ -222,40 +237,36 @@ void facts_free(struct facts *facts)
 {
     if (facts == NULL)
         return;
+    for (size_t i = 0; i < facts->sources; i++)
+        completeness_free(&facts->source[i].close);
     free(facts->source);
+    free(facts->found);
     free(facts);
 }
 
-bool facts_cron_is_overdue(const struct facts *facts)
+const char *facts_failure(const struct facts *facts)
 {
-    return facts->cron_ms > 0 && facts->now_ms - facts->cron_ms > FACTS_CRON_OVERDUE_MS;
+    if (!facts->queue_works)
+        return facts->queue_why.text;
+    for (size_t i = 0; i < facts->sources; i++) {
+        if (facts->source[i].close_why.text[0] != '\0')
+            return facts->source[i].close_why.text;
+    }
+    return "";
 }
 
-/* The bytes of it that count against queue_max_bytes. */
-static uint64_t counted_bytes(const struct facts *facts)
+uint64_t facts_counted_bytes(const struct facts *facts)
 {
     const struct queue_room *room = &facts->room;
     uint64_t letters = room->letters < room->used ? room->letters : room->used;
-    return room->used - letters + (letters < room->share ? letters : room->share); /* more of them do not fill it */
+    return room->used - letters + (letters < room->share ? letters : room->share);
 }
 
-bool facts_queue_is_nearly_full(const struct facts *facts)
+const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE])
 {
-    return counted_bytes(facts) > (uint64_t)facts->config->queue_max_bytes / 5 * 4;
-}
-
-bool facts_queue_is_used_up(const struct facts *facts)
-{
-    return counted_bytes(facts) >= (uint64_t)facts->config->queue_max_bytes;
-}
-
-bool facts_is_unsettled(const struct facts *facts, const struct source_facts *source)
-{
-    return facts->unsettled.text[0] != '\0' && source->counts.waiting > 0;
-}
-
-bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source)
-{
-    int64_t full_ms = source->tally.refused_last_ms[REFUSED_QUEUE_FULL];
-    return full_ms > 0 && full_ms > source->counts.last_accepted_ms && facts->now_ms - full_ms < 10 * FACTS_LATELY_MS;
+    const struct queue_room *room = &facts->room;
+    uint64_t waiting = room->used > room->letters ? room->used - room->letters : 0;
+    snprintf(out, ROOM_SIZE, "%llu MiB of events that wait or are known, %llu MiB of dead letters",
+             (unsigned long long)(waiting >> 20), (unsigned long long)(room->letters >> 20));
+    return out;
 }

@@ -1,4 +1,5 @@
-/* Everything that is known, gathered at one moment: what page, JSON, metrics, health and alerts are made of. */
+/* Everything that is known, gathered at one moment: what commands, page, JSON, metrics, health checks and
+ * alerts are made of. */
 #ifndef HEALTH_FACTS_H
 #define HEALTH_FACTS_H
 
@@ -8,33 +9,26 @@
 
 #include "base/error.h"
 #include "base/times.h"
+#include "closeapi/closeapi.h"
 #include "config/config.h"
+#include "config/signed.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 
-enum facts_state { STATE_GOOD, STATE_WORRY, STATE_BAD };
-
-/* What is known of the subscription and of what Close has: see closeapi.h. All zero: nothing. */
-struct close_facts {
-    int64_t asked_ms; /* when Close was asked last */
-    int64_t since_ms; /* complete from here ... */
-    int64_t until_ms; /* ... to here */
-    uint64_t missed;  /* events that the webhook did not bring */
-    bool paused;      /* Close has paused the subscription */
-    char trouble[256];
-};
+struct finding;
 
 struct source_facts {
-    const struct source *source; /* NULL: events of it are in the queue, and it is configured no more */
+    const struct source *source; /* NULL: the queue knows it, and it is configured no more */
     char name[104];
     struct counts counts; /* where the queue keeps none, of this process alone */
     struct notes notes;
     struct tally tally;
-    struct close_facts close;
-    int64_t oldest_seconds; /* of what waits */
-    struct error locked; /* why nothing is let in, for a signature key is missing, and what to do; "": it is let in */
-    enum facts_state state;
-    struct error words; /* the state, a sentence or two */
+    struct completeness close; /* what is known of Close's Event Log and of the subscription; all zero: nothing */
+    struct error close_why;    /* why that could not be read; "": it was */
+    int64_t oldest_seconds;    /* of what waits */
+    enum signed_state signature;
+    struct error keys; /* of PART and LOST: which signature keys are missing, and what to do; else "" */
+    bool takes_key;    /* its data plane was just tried, and takes the write key: set by who tried */
 };
 
 struct facts {
@@ -43,30 +37,47 @@ struct facts {
     bool queue_works; /* else queue_why says why not */
     struct error queue_why;
     struct error unsettled; /* why nothing is forwarded: it could not be noted as delivered; "": it is */
-    struct error no_room;   /* why nothing new can be written, and what to do; "": it can */
+    struct error no_room;   /* why the queue accepts nothing new, and what to do; "": it does */
+    struct error disk_full; /* the same, as the file system's figures tell before a write has failed */
     bool is_durable;        /* the queue keeps events; else counts are of this process, since it began */
     bool is_owned;          /* a process forwards */
-    struct error owner;     /* which, or since when none does */
+    struct error owner;     /* which, or that none does */
     int64_t cron_ms;        /* when cron ran last; 0: never */
-    uint64_t disk_free;     /* bytes; UINT64_MAX: not known */
+    const char *launcher; /* of the bundle, where cron must run: the path of the program; NULL: another installation */
+    uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
-    struct queue_room room; /* what takes room in it; all zero: not known */
-    struct tally nowhere;   /* what is counted of no source */
-    enum facts_state state; /* the worst of all */
-    struct error words;
-    struct source_facts *source;
+    struct queue_room room;      /* what takes room in it; all zero: not known */
+    struct tally nowhere;        /* what is counted of no source */
+    char left_over[256];         /* a source that is not configured, of which Close's side is still kept; "": none is */
+    struct counts all;           /* sums; the oldest and the last of all sources */
+    struct source_facts *source; /* those that are configured first */
     size_t sources;
+
+    int64_t watching_since_ms;  /* since when a process looks at the facts again and again; 0: this one does not */
+    size_t new_letters;         /* dead letters that facts_read_letters found */
+    struct error newest_letter; /* "source NAME: REASON" */
+
+    struct finding *found; /* set by findings_judge */
+    size_t found_count;
 };
 
 /* Gathers them. queue: a connection that this thread has for itself; NULL: the queue keeps nothing, or cannot be
- * opened, as queue_why says ("": it keeps nothing). counters may be NULL. Returns NULL when memory is out. */
+ * opened, as queue_why says, or (queue_why NULL) nobody looks into it. counters may be NULL. Returns NULL when memory
+ * is out. */
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms);
 
-void facts_free(struct facts *facts);
+/* Counts the dead letters beyond an id, which becomes that of the newest: those that are new since it was asked last.
+ * Returns false with the reason. */
+bool facts_read_letters(struct facts *facts, struct queue *queue, uint64_t *after, struct error *why);
 
-/* findings.c: sets state and words of all. */
-void facts_judge(struct facts *facts);
+/* Leaves out sources that were once configured and have nothing left that anybody could do something about. */
+void facts_leave_out_empty(struct facts *facts);
+
+/* Why something of it could not be gathered; "": all was. */
+const char *facts_failure(const struct facts *facts);
+
+void facts_free(struct facts *facts);
 
 /* "3 minutes", "2 days"; of less than a second "a moment". Returns out. */
 #define SPAN_SIZE WHEN_SIZE
@@ -76,27 +87,11 @@ const char *facts_span(int64_t ms, char out[static SPAN_SIZE]);
 #define DATE_SIZE DATE_PRINTED
 const char *facts_date(int64_t ms, char out[static DATE_SIZE]);
 
+/* The bytes in the queue that count against queue_max_bytes: dead letters beyond their share do not. */
+uint64_t facts_counted_bytes(const struct facts *facts);
+
 /* "7400 MiB of events that wait or are known, 600 MiB of dead letters". Returns out. */
 #define ROOM_SIZE 96
 const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE]);
-
-#define FACTS_CRON_OVERDUE_MS ((int64_t)15 * 60 * 1000)
-#define FACTS_DISK_LEAST ((uint64_t)64 * 1024 * 1024) /* bytes free: less is nearly full */
-#define FACTS_LATELY_MS ((int64_t)60 * 1000)
-
-/* Whether cron ran once, and not lately. */
-bool facts_cron_is_overdue(const struct facts *facts);
-
-/* Whether what is in the queue takes most of queue_max_bytes. */
-bool facts_queue_is_nearly_full(const struct facts *facts);
-
-/* Whether it takes all of it. */
-bool facts_queue_is_used_up(const struct facts *facts);
-
-/* Whether something waits that is not sent, for it could not be noted as delivered. */
-bool facts_is_unsettled(const struct facts *facts, const struct source_facts *source);
-
-/* Whether the queue refused events lately, for it was full, and has taken none since. */
-bool facts_queue_is_full(const struct facts *facts, const struct source_facts *source);
 
 #endif

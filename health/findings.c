@@ -1,243 +1,502 @@
-/* How it is, in words: what is wrong, what it means, and what to do; the worst comes first. */
-#include "health/facts.h"
+/* What is wrong, judged once: see findings.h. Each judge looks at the facts, and writes the sentence of what it finds;
+ * what else there is to say of it stands in the table behind them. */
+#include "health/findings.h"
+
 #include "webhook/refusals.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-typedef bool judge(const struct facts *facts, const struct source_facts *source, struct error *words);
+#define MINUTE_MS INT64_C(60000)
+#define MIB INT64_C(1048576)
 
-static bool queue_fails(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    (void)source;
-    if (facts->queue_works)
-        return false;
-    error_set(words, "The queue cannot be used: %.400s.",
-              facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
-    return true;
-}
-
-static bool is_locked(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    (void)facts;
-    if (source->locked.text[0] == '\0')
-        return false;
-    error_set(words, "Nothing is let in, and Close keeps its events meanwhile: %.440s.", source->locked.text);
-    return true;
-}
-
-static bool data_plane_refuses(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    (void)facts;
-    if (!source->notes.operator_must_act)
-        return false;
-    error_set(words, "The data plane refuses what is sent: %s. Events are kept and wait until you have mended it.",
-              source->notes.reason);
-    return true;
-}
-
-/* The queue `none` keeps no notes. */
-static bool last_answer_refuses(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    int status = source->tally.answered_last_status;
-    if (facts->is_durable || source->tally.answered_last_ms == 0 || (status != 401 && status != 403 && status != 404))
-        return false;
-    error_set(words,
-              "The data plane refuses what is sent: it answered %d. Close keeps the events and sends them again.",
-              status);
-    return true;
-}
-
-static bool is_paused(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    (void)facts;
-    if (!source->close.paused)
-        return false;
-    error_set(words, "Close has paused the subscription and sends nothing until it is activated again: %.256s.",
-              source->close.trouble);
-    return true;
-}
-
-static bool is_unsettled(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    if (!facts_is_unsettled(facts, source))
-        return false;
-    error_set(words, "Nothing is forwarded, for it could not be noted as delivered: %.300s.", facts->unsettled.text);
-    return true;
-}
-
-static bool is_full(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    char room[ROOM_SIZE], span[SPAN_SIZE];
-    if (facts->no_room.text[0] != '\0') {
-        error_set(words, "Nothing is accepted, and Close keeps its events meanwhile: %.300s.", facts->no_room.text);
-        return true;
-    }
-    if (!facts_queue_is_full(facts, source))
-        return false;
-    if (facts_queue_is_used_up(facts))
-        error_set(words, "The queue is full (%s): nothing is accepted, Close keeps its events meanwhile.",
-                  facts_room(facts, room));
-    else
-        error_set(words, "%s ago an event was refused for want of room, and none was accepted since: Close keeps it.",
-                  facts_span(facts->now_ms - source->tally.refused_last_ms[REFUSED_QUEUE_FULL], span));
-    return true;
-}
-
-static bool data_plane_is_away(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    char span[SPAN_SIZE];
-    if (source->notes.tries == 0 || source->counts.waiting == 0)
-        return false;
-    error_set(words, "The data plane has not taken anything for %s: %s. Events are kept and tried again.",
-              facts_span(facts->now_ms - source->notes.since_ms, span), source->notes.reason);
-    return true;
-}
-
-static bool nobody_forwards(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    if (facts->is_owned || source->counts.waiting == 0 || source->oldest_seconds < 60)
-        return false;
-    error_set(words, "Events wait, and no process forwards them: %s.", facts->owner.text);
-    return true;
-}
-
-static bool waits_long(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    char span[SPAN_SIZE];
-    if (source->oldest_seconds * 1000 <= facts->config->alert_waiting_ms)
-        return false;
-    error_set(words, "Events wait, the oldest for %s.", facts_span(source->oldest_seconds * 1000, span));
-    return true;
-}
-
-static bool no_cron(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    char date[DATE_SIZE];
-    (void)source;
-    if (!facts_cron_is_overdue(facts))
-        return false;
-    error_set(words, "No cron since %s: its crontab line is gone or fails.", facts_date(facts->cron_ms, date));
-    return true;
-}
-
-static bool close_troubles(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    (void)facts;
-    if (source->close.trouble[0] == '\0')
-        return false;
-    error_set(words, "Look at Close: %.256s.", source->close.trouble);
-    return true;
-}
-
-static bool letters_end(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    char date[DATE_SIZE];
-    (void)facts;
-    if (source->counts.ending == 0)
-        return false;
-    error_set(words, "%llu dead letter%s end%s from %s on: replay or export %s.",
-              (unsigned long long)source->counts.ending, source->counts.ending == 1 ? "" : "s",
-              source->counts.ending == 1 ? "s" : "", facts_date(source->counts.ending_ms, date),
-              source->counts.ending == 1 ? "it" : "them");
-    return true;
-}
-
-static bool has_letters(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    if (!facts->is_durable || source->counts.dead == 0)
-        return false;
-    error_set(words, "%llu dead letter%s: see the reason%s below.", (unsigned long long)source->counts.dead,
-              source->counts.dead == 1 ? "" : "s", source->counts.dead == 1 ? "" : "s");
-    return true;
-}
-
-static bool is_gone(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    (void)facts;
-    if (source->source != NULL)
-        return false;
-    error_set(words,
-              "This source is configured no more, and events of it are in the queue: `closecrm.fcgi queue move "
-              "%s NEW`.",
-              source->name);
-    return true;
-}
-
-static bool is_fresh(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    (void)facts;
-    if (source->counts.accepted > 0)
-        return false;
-    error_set(words, "Nothing has come yet.");
-    return true;
-}
-
-static bool is_healthy(const struct facts *facts, const struct source_facts *source, struct error *words)
-{
-    char span[SPAN_SIZE];
-    if (source->counts.last_delivered_ms > 0)
-        error_set(words, "Healthy. Last delivered %s ago.",
-                  facts_span(facts->now_ms - source->counts.last_delivered_ms, span));
-    else
-        error_set(words, "Healthy.");
-    return true;
-}
-
-static const struct {
-    judge *judge;
-    enum facts_state state;
-} table[] = {
-    {queue_fails, STATE_BAD},      {is_unsettled, STATE_BAD},       {is_full, STATE_BAD},
-    {is_locked, STATE_BAD},        {data_plane_refuses, STATE_BAD}, {last_answer_refuses, STATE_BAD},
-    {is_paused, STATE_BAD},        {nobody_forwards, STATE_BAD},    {data_plane_is_away, STATE_WORRY},
-    {is_gone, STATE_WORRY},        {waits_long, STATE_WORRY},       {no_cron, STATE_WORRY},
-    {close_troubles, STATE_WORRY}, {letters_end, STATE_WORRY},      {has_letters, STATE_WORRY},
-    {is_fresh, STATE_GOOD},        {is_healthy, STATE_GOOD},
+/* What is judged. */
+struct judged {
+    const struct facts *facts;
+    const struct source_facts *source; /* NULL: the whole */
+    int64_t threshold;
+    struct finding *out;
 };
 
-static void add_complete(struct source_facts *source)
+static enum finding_outcome found(const struct judged *judged, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static enum finding_outcome found(const struct judged *judged, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(judged->out->sentence, sizeof judged->out->sentence, format, args);
+    va_end(args);
+    return FINDING_FOUND;
+}
+
+static const char *plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+/* The other way round, for verbs: it waits, they wait. */
+static const char *singular(uint64_t count)
+{
+    return count == 1 ? "s" : "";
+}
+
+/* ---- the queue, and the room for it ---- */
+
+static enum finding_outcome judge_queue_broken(const struct judged *judged)
+{
+    const struct facts *facts = judged->facts;
+    if (facts->queue_works)
+        return FINDING_ABSENT;
+    return found(judged, "the queue cannot be used: %.500s",
+                 facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
+}
+
+static enum finding_outcome judge_no_room(const struct judged *judged)
+{
+    const struct facts *facts = judged->facts;
+    const char *why = facts->no_room.text[0] != '\0' ? facts->no_room.text : facts->disk_full.text;
+    if (why[0] == '\0')
+        return FINDING_ABSENT;
+    return found(judged, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %.400s", why);
+}
+
+static enum finding_outcome judge_not_settled(const struct judged *judged)
+{
+    if (judged->facts->unsettled.text[0] == '\0' || judged->source->counts.waiting == 0)
+        return FINDING_ABSENT;
+    return found(judged,
+                 "nothing is forwarded, for it could not be noted as delivered, and would be sent again: %.400s",
+                 judged->facts->unsettled.text);
+}
+
+/* An event was refused lately, for the queue was full, and none was accepted since. */
+static enum finding_outcome judge_queue_full(const struct judged *judged)
+{
+    char room[ROOM_SIZE], span[SPAN_SIZE];
+    const struct facts *facts = judged->facts;
+    int64_t full_ms = judged->source->tally.refused_last_ms[REFUSED_QUEUE_FULL];
+    if (full_ms == 0 || full_ms <= judged->source->counts.last_accepted_ms ||
+        facts->now_ms - full_ms >= judged->threshold)
+        return FINDING_ABSENT;
+    if (facts_counted_bytes(facts) >= (uint64_t)facts->config->queue_max_bytes)
+        return found(judged, "the queue is full (%s): nothing is accepted, and Close keeps its events meanwhile",
+                     facts_room(facts, room));
+    return found(judged, "%s ago an event was refused for want of room, and none was accepted since; Close keeps it",
+                 facts_span(facts->now_ms - full_ms, span));
+}
+
+static enum finding_outcome judge_queue_nearly_full(const struct judged *judged)
+{
+    char room[ROOM_SIZE];
+    const struct facts *facts = judged->facts;
+    if (facts_counted_bytes(facts) <= (uint64_t)(facts->config->queue_max_bytes / 100 * judged->threshold))
+        return FINDING_ABSENT;
+    return found(judged, "the queue is nearly full: %s, of %lld MiB", facts_room(facts, room),
+                 (long long)(facts->config->queue_max_bytes / MIB));
+}
+
+static enum finding_outcome judge_disk_nearly_full(const struct judged *judged)
+{
+    uint64_t left = judged->facts->disk_free;
+    if (left == UINT64_MAX || left >= (uint64_t)judged->threshold)
+        return left == UINT64_MAX ? FINDING_UNKNOWN : FINDING_ABSENT;
+    return found(judged, "the disk of the queue is nearly full (%llu MiB are left)", (unsigned long long)(left >> 20));
+}
+
+/* ---- what comes in ---- */
+
+static enum finding_outcome judge_source_locked(const struct judged *judged)
+{
+    if (judged->source->signature != SIGNED_LOST)
+        return FINDING_ABSENT;
+    return found(judged, "nothing is let in, and Close keeps its events meanwhile, for 72 hours: %.440s",
+                 judged->source->keys.text);
+}
+
+static enum finding_outcome judge_key_missing(const struct judged *judged)
+{
+    if (judged->source->signature != SIGNED_PART)
+        return FINDING_ABSENT;
+    return found(judged, "%.511s", judged->source->keys.text);
+}
+
+static enum finding_outcome judge_subscription_paused(const struct judged *judged)
+{
+    if (!judged->source->close.paused)
+        return FINDING_ABSENT;
+    return found(judged, "Close has paused the subscription, and sends nothing until it is activated again: %.420s",
+                 judged->source->close.trouble);
+}
+
+/* Before anything was accepted, it is silent as long as this process has looked. */
+static enum finding_outcome judge_silence(const struct judged *judged)
+{
+    char span[SPAN_SIZE];
+    int64_t limit_ms = judged->facts->config->alert_silence_ms, last_ms = judged->source->counts.last_accepted_ms;
+    int64_t since_ms = last_ms > 0 ? last_ms : judged->facts->watching_since_ms;
+    int64_t silent_ms = judged->facts->now_ms - since_ms;
+    if (limit_ms == 0)
+        return FINDING_ABSENT;
+    if (since_ms > 0 && silent_ms > limit_ms)
+        return found(judged, "nothing was accepted for %s", facts_span(silent_ms, span));
+    return last_ms == 0 ? FINDING_UNKNOWN : FINDING_ABSENT;
+}
+
+/* ---- what Close has ---- */
+
+static enum finding_outcome judge_events_lost(const struct judged *judged)
+{
+    if (!judged->source->close.lost)
+        return FINDING_ABSENT;
+    return found(judged, "%.511s", judged->source->close.trouble);
+}
+
+static enum finding_outcome judge_close_unreadable(const struct judged *judged)
+{
+    if (judged->source->close_why.text[0] == '\0')
+        return FINDING_ABSENT;
+    return found(judged, "what is known of Close's Event Log cannot be read: %.400s", judged->source->close_why.text);
+}
+
+static enum finding_outcome judge_close_trouble(const struct judged *judged)
+{
+    if (judged->source->close.trouble[0] == '\0')
+        return FINDING_ABSENT;
+    return found(judged, "look at Close: %.511s", judged->source->close.trouble);
+}
+
+static enum finding_outcome judge_left_over(const struct judged *judged)
+{
+    const struct facts *facts = judged->facts;
+    if (facts->left_over[0] == '\0')
+        return FINDING_ABSENT;
+    return found(
+        judged,
+        "source %s is not in the configuration any more, and it is kept how far Close's Event Log was read for "
+        "it: until that is settled, a new source is not reconciled by itself",
+        facts->left_over);
+}
+
+/* ---- delivery ---- */
+
+/* Only `check` tries the data plane itself. */
+static enum finding_outcome judge_data_plane_mended(const struct judged *judged)
+{
+    const struct source_facts *source = judged->source;
+    if (!source->takes_key || !source->notes.operator_must_act || source->counts.waiting == 0)
+        return FINDING_ABSENT;
+    return found(judged,
+                 "the data plane refused what was sent: %.255s; but just now it takes the write key: the program was "
+                 "told to try again at once",
+                 source->notes.reason);
+}
+
+/* The queue `none` keeps no notes: there the last answer tells. */
+static enum finding_outcome judge_data_plane_refuses(const struct judged *judged)
+{
+    const struct source_facts *source = judged->source;
+    uint64_t waiting = source->counts.waiting;
+    int status = source->tally.answered_last_status;
+    if (!judged->facts->is_durable) {
+        if (source->tally.answered_last_ms == 0 || (status != 401 && status != 403 && status != 404))
+            return FINDING_ABSENT;
+        return found(judged,
+                     "the data plane refuses what is sent: it answered %d; Close keeps the events and sends them again",
+                     status);
+    }
+    if (!source->notes.operator_must_act || waiting == 0)
+        return FINDING_ABSENT;
+    return found(judged, "%llu event%s wait%s until you act, for the data plane refuses what is sent: %.255s",
+                 (unsigned long long)waiting, plural(waiting), singular(waiting), source->notes.reason);
+}
+
+static enum finding_outcome judge_data_plane_away(const struct judged *judged)
+{
+    char span[SPAN_SIZE];
+    const struct notes *notes = &judged->source->notes;
+    bool is_dated = notes->since_ms > 0;
+    if (notes->tries == 0 || judged->source->counts.waiting == 0)
+        return FINDING_ABSENT;
+    return found(judged,
+                 "the data plane takes nothing: %u attempt%s failed%s%s, and it is tried again by itself; the last: "
+                 "%.255s",
+                 (unsigned)notes->tries, plural(notes->tries), is_dated ? " within " : "",
+                 is_dated ? facts_span(judged->facts->now_ms - notes->since_ms, span) : "", notes->reason);
+}
+
+/* What is due, and was not tried for so long; nobody would forward what waits for no source. */
+static enum finding_outcome judge_nothing_forwards(const struct judged *judged)
+{
+    char span[SPAN_SIZE];
+    const struct source_facts *source = judged->source;
+    int64_t due_ms = source->counts.oldest_received_ms;
+    if (source->notes.next_ms > due_ms)
+        due_ms = source->notes.next_ms;
+    if (source->source == NULL || judged->facts->is_owned || source->counts.waiting == 0 ||
+        judged->facts->now_ms - due_ms <= judged->threshold)
+        return FINDING_ABSENT;
+    return found(judged, "events wait and nothing forwards them, the oldest for %s",
+                 facts_span(source->oldest_seconds * 1000, span));
+}
+
+static enum finding_outcome judge_not_forwarded_now(const struct judged *judged)
+{
+    if (judged->source->source == NULL || judged->facts->is_owned || judged->source->counts.waiting == 0)
+        return FINDING_ABSENT;
+    return found(judged, "what waits is not forwarded now");
+}
+
+static enum finding_outcome judge_events_of_no_source(const struct judged *judged)
+{
+    uint64_t waiting = judged->source->counts.waiting;
+    if (judged->source->source != NULL || waiting == 0)
+        return FINDING_ABSENT;
+    return found(judged, "%llu event%s wait%s for a source that is not in the configuration",
+                 (unsigned long long)waiting, plural(waiting), singular(waiting));
+}
+
+static enum finding_outcome judge_events_wait(const struct judged *judged)
+{
+    char span[SPAN_SIZE];
+    const struct source_facts *source = judged->source;
+    uint64_t waiting = source->counts.waiting;
+    int64_t limit_ms = judged->threshold > 0 ? judged->threshold : judged->facts->config->alert_waiting_ms;
+    if (source->oldest_seconds * 1000 <= limit_ms)
+        return FINDING_ABSENT;
+    return found(judged, "%llu event%s wait%s, the oldest for %s%s%.255s", (unsigned long long)waiting, plural(waiting),
+                 singular(waiting), facts_span(source->oldest_seconds * 1000, span),
+                 source->notes.reason[0] == '\0' ? "" : ": ", source->notes.reason);
+}
+
+static bool cron_is_old(const struct judged *judged)
+{
+    return judged->facts->now_ms - judged->facts->cron_ms > judged->threshold;
+}
+
+static enum finding_outcome judge_cron_missing(const struct judged *judged)
+{
+    char span[SPAN_SIZE];
+    const struct facts *facts = judged->facts;
+    bool never = facts->cron_ms == 0;
+    if (facts->launcher == NULL || !facts->is_durable || (!never && !cron_is_old(judged)))
+        return FINDING_ABSENT;
+    return found(judged, "cron has %s%s: events that could not be delivered at once wait for it",
+                 never ? "never been here" : "not been here for ",
+                 never ? "" : facts_span(facts->now_ms - facts->cron_ms, span));
+}
+
+static enum finding_outcome judge_cron_overdue(const struct judged *judged)
+{
+    char span[SPAN_SIZE];
+    if (judged->facts->cron_ms == 0)
+        return FINDING_UNKNOWN;
+    if (!cron_is_old(judged))
+        return FINDING_ABSENT;
+    return found(judged, "cron has not run for %s: its crontab line is gone or fails",
+                 facts_span(judged->facts->now_ms - judged->facts->cron_ms, span));
+}
+
+/* ---- dead letters ---- */
+
+static enum finding_outcome judge_dead_letters(const struct judged *judged)
+{
+    uint64_t dead = judged->source->counts.dead;
+    if (!judged->facts->is_durable || judged->source->source == NULL || dead == 0)
+        return FINDING_ABSENT;
+    return found(judged, "%llu dead letter%s kept", (unsigned long long)dead, dead == 1 ? " is" : "s are");
+}
+
+static enum finding_outcome judge_letters_of_no_source(const struct judged *judged)
+{
+    uint64_t dead = judged->source->counts.dead;
+    if (judged->source->source != NULL || dead == 0)
+        return FINDING_ABSENT;
+    return found(judged, "%llu dead letter%s kept of a source that is not in the configuration",
+                 (unsigned long long)dead, dead == 1 ? " is" : "s are");
+}
+
+static enum finding_outcome judge_dead_letters_new(const struct judged *judged)
+{
+    if (judged->facts->new_letters == 0)
+        return FINDING_ABSENT;
+    return found(judged, "%zu new dead letters, the last of %.440s", judged->facts->new_letters,
+                 judged->facts->newest_letter.text);
+}
+
+static enum finding_outcome judge_dead_letters_end(const struct judged *judged)
 {
     char date[DATE_SIZE];
-    size_t used = strlen(source->words.text);
-    if (source->close.until_ms == 0)
-        return;
-    struct error more;
-    error_set(&more, " Complete until %s.", facts_date(source->close.until_ms, date));
-    if (used + strlen(more.text) < sizeof source->words.text)
-        memcpy(source->words.text + used, more.text, strlen(more.text) + 1);
+    const struct counts *counts = &judged->source->counts;
+    if (counts->ending == 0)
+        return FINDING_ABSENT;
+    return found(judged, "%llu dead letter%s end%s from %s on (dead_retention)", (unsigned long long)counts->ending,
+                 plural(counts->ending), singular(counts->ending), facts_date(counts->ending_ms, date));
 }
 
-static void judge_source(const struct facts *facts, struct source_facts *source)
+static enum finding_outcome judge_dead_letters_large(const struct judged *judged)
 {
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (!table[i].judge(facts, source, &source->words))
-            continue;
-        source->state = table[i].state;
-        break;
-    }
-    add_complete(source);
+    const struct queue_room *room = &judged->facts->room;
+    if (room->letters <= room->share)
+        return FINDING_ABSENT;
+    return found(judged,
+                 "dead letters take %llu MiB, more than their quarter of queue_max_bytes: they are kept, and events "
+                 "have the other three quarters",
+                 (unsigned long long)(room->letters >> 20));
 }
 
-/* The sentence at the top of the page. */
-void facts_judge(struct facts *facts)
+/* ---- the table ---- */
+
+#define EVERYWHERE (VIEW_PAGE | VIEW_CHECK | VIEW_CRON)
+#define PAGE_CHECK (VIEW_PAGE | VIEW_CHECK)
+
+/* The worst come first, as in enum finding_id. In remedies and commands @ stands for the name of the source. */
+static const struct kind {
+    const char *name;
+    enum severity severity;
+    bool of_source;
+    enum finding_topic topic;
+    unsigned views;
+    enum finding_outcome (*judge)(const struct judged *);
+    int64_t threshold; /* in milliseconds, bytes or percent; 0: it has none, or the configuration has it */
+    const char *remedy;
+    const char *command;
+} kinds[FINDINGS] = {
+    {"queue_broken", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_broken, 0, "", ""},
+    {"no_room", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_no_room, 0, "", ""},
+    {"not_settled", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS, judge_not_settled, 0, "", ""},
+    {"queue_full", SEVERITY_BAD, true, TOPIC_ROOM, EVERYWHERE, judge_queue_full, 10 * MINUTE_MS,
+     "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
+    {"disk_nearly_full", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_disk_nearly_full, 64 * MIB,
+     "make room; once it is full, new events are refused, and Close sends them again for 72 hours", ""},
+    {"source_locked", SEVERITY_BAD, true, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_source_locked, 0, "", ""},
+    {"key_missing", SEVERITY_BAD, true, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_key_missing, 0, "", ""},
+    {"data_plane_mended", SEVERITY_BAD, true, TOPIC_DELIVERY, VIEW_CHECK, judge_data_plane_mended, 0, "", ""},
+    {"data_plane_refuses", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS, judge_data_plane_refuses,
+     0,
+     "mend write_key, data_plane_url or the data plane; it is tried again once a changed configuration is taken on, "
+     "or when this finds it mended",
+     "closecrm.fcgi check"},
+    /* Of what Close says, cron tells where it asks: when it reconciles. */
+    {"subscription_paused", SEVERITY_BAD, true, TOPIC_CLOSE, PAGE_CHECK, judge_subscription_paused, 0, "", ""},
+    {"events_lost", SEVERITY_BAD, true, TOPIC_CLOSE, PAGE_CHECK, judge_events_lost, 0, "", ""},
+    {"close_unreadable", SEVERITY_BAD, true, TOPIC_CLOSE, PAGE_CHECK, judge_close_unreadable, 0, "", ""},
+    {"events_of_no_source", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS,
+     judge_events_of_no_source, 0, "configure it again, or give what waits to another source",
+     "closecrm.fcgi queue move @ NEW"},
+    /* cron forwards itself: it has no need to say that nothing does. It comes every minute, and may come late once. */
+    {"nothing_forwards", SEVERITY_BAD, true, TOPIC_DELIVERY, PAGE_CHECK | VIEW_QUEUE_STATUS, judge_nothing_forwards,
+     3 * MINUTE_MS,
+     "start the program (the web server does at the next event), or let the crontab of its user run every minute",
+     "closecrm.fcgi cron"},
+    /* Only where cron must run; the longest that hosts allow is 5 or 15 minutes. */
+    {"cron_missing", SEVERITY_BAD, false, TOPIC_CRON, PAGE_CHECK, judge_cron_missing, 15 * MINUTE_MS,
+     "add this line to the crontab (control panel: Cron jobs)", "* * * * * @ cron"},
+    /* Nothing fails yet from here on. cron mails what lasts for days once a day. */
+    {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
+     "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
+    {"data_plane_away", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_data_plane_away, 0, "", ""},
+    {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_events_wait, 0, "", ""},
+    /* cron mails it again every minute, and only what somebody should act on: shorter outages of a data plane pass. */
+    {"events_wait_long", SEVERITY_WORRY, true, TOPIC_DELIVERY, VIEW_CRON, judge_events_wait, 60 * MINUTE_MS, "", ""},
+    {"cron_overdue", SEVERITY_WORRY, false, TOPIC_CRON, PAGE_CHECK, judge_cron_overdue, 15 * MINUTE_MS, "", ""},
+    {"close_trouble", SEVERITY_WORRY, true, TOPIC_CLOSE, PAGE_CHECK, judge_close_trouble, 0, "", ""},
+    {"dead_letters_end", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK | VIEW_CRON_DAILY, judge_dead_letters_end, 0,
+     "replay them, or keep a copy", "closecrm.fcgi backup FILE"},
+    {"letters_of_no_source", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK | VIEW_QUEUE_STATUS,
+     judge_letters_of_no_source, 0, "configure it again and replay them, or give them to another source",
+     "closecrm.fcgi queue move @ NEW && closecrm.fcgi dead replay --source NEW"},
+    {"dead_letters", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK, judge_dead_letters, 0,
+     "see why, mend that, and replay them", "closecrm.fcgi dead list --source @"},
+    /* cron alone remembers which ones it has mailed. */
+    {"dead_letters_new", SEVERITY_WORRY, false, TOPIC_OWN, VIEW_CRON, judge_dead_letters_new, 0, "see them",
+     "closecrm.fcgi dead list"},
+    {"dead_letters_large", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK, judge_dead_letters_large, 0,
+     "see which nobody needs, and drop these", "closecrm.fcgi dead list"},
+    {"silence", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK, judge_silence, 0, "", ""},
+    {"left_over", SEVERITY_WORRY, false, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_left_over, 0,
+     "if it was renamed, closecrm.fcgi queue move @ NEW; if it is gone", "rm -r '$/closeapi/@'"},
+    /* A moment after the program was stopped nothing is late yet. */
+    {"not_forwarded_now", SEVERITY_GOOD, true, TOPIC_DELIVERY, VIEW_CHECK | VIEW_QUEUE_STATUS, judge_not_forwarded_now,
+     0, "start the program, or let the crontab of its user run every minute", "closecrm.fcgi cron"},
+};
+
+const char *finding_name(enum finding_id id)
 {
-    static const char *const general[] = {"All is well.", "It works, but look at this:", "Something is wrong:"};
-    const struct source_facts *worst = NULL;
-    for (size_t i = 0; i < facts->sources; i++) {
-        judge_source(facts, &facts->source[i]);
-        if (worst == NULL || facts->source[i].state > worst->state)
-            worst = &facts->source[i];
+    return kinds[id].name;
+}
+
+/* In a text of the table @ becomes the name, and $ the state directory. What does not fit is left out altogether: half
+ * a command is none. */
+static void expand_text(const char *text, const char *name, const char *state_dir, char *out, size_t size)
+{
+    size_t length = 0;
+    for (; *text != '\0'; text++) {
+        const char letter[] = {*text, '\0'};
+        const char *piece = *text == '@' ? name : *text == '$' ? state_dir : letter;
+        size_t more = piece == NULL ? 0 : strlen(piece);
+        if (length + more >= size) {
+            length = 0;
+            break;
+        }
+        memcpy(out + length, piece == NULL ? "" : piece, more);
+        length += more;
     }
-    facts->state = worst == NULL ? STATE_GOOD : worst->state;
-    if (facts->state == STATE_GOOD)
-        error_set(&facts->words, "%s", general[STATE_GOOD]);
-    else if (facts->sources == 1)
-        error_set(&facts->words, "%s", worst->words.text);
-    else
-        error_set(&facts->words, "%s %.64s: %.400s", general[facts->state], worst->name, worst->words.text);
-    if (facts->disk_free < FACTS_DISK_LEAST && facts->no_room.text[0] == '\0') {
-        facts->state = STATE_BAD;
-        error_set(&facts->words, "The disk of the queue is nearly full: %llu MiB are free.",
-                  (unsigned long long)(facts->disk_free >> 20));
+    out[length] = '\0';
+}
+
+static void complete_finding(struct finding *finding, enum finding_id id, const struct facts *facts,
+                             const struct source_facts *source)
+{
+    const struct kind *kind = &kinds[id];
+    const char *name = id == FINDING_LEFT_OVER ? facts->left_over : facts->launcher; /* where there is an @ */
+    finding->id = id;
+    finding->severity = kind->severity;
+    finding->topic = kind->topic;
+    finding->views = kind->views;
+    finding->source = kind->of_source ? source : NULL;
+    if (finding->source != NULL)
+        name = source->name;
+    expand_text(kind->remedy, name, facts->config->state_dir, finding->remedy, sizeof finding->remedy);
+    expand_text(kind->command, name, facts->config->state_dir, finding->command, sizeof finding->command);
+}
+
+enum finding_outcome finding_judge(enum finding_id id, const struct facts *facts, const struct source_facts *source,
+                                   struct finding *out)
+{
+    struct finding unread;
+    const struct judged judged = {facts, source, kinds[id].threshold, out == NULL ? &unread : out};
+    bool in_queue = kinds[id].of_source && id != FINDING_SOURCE_LOCKED && id != FINDING_KEY_MISSING;
+    if (in_queue && !facts->queue_works)
+        return FINDING_UNKNOWN;
+    enum finding_outcome outcome = kinds[id].judge(&judged);
+    if (outcome == FINDING_FOUND && out != NULL)
+        complete_finding(out, id, facts, source);
+    return outcome;
+}
+
+static bool add_finding(struct facts *facts, enum finding_id id, const struct source_facts *source)
+{
+    struct finding *more = realloc(facts->found, (facts->found_count + 1) * sizeof *more);
+    if (more == NULL)
+        return false;
+    facts->found = more;
+    memset(&more[facts->found_count], 0, sizeof *more);
+    if (finding_judge(id, facts, source, &more[facts->found_count]) == FINDING_FOUND)
+        facts->found_count++;
+    return true;
+}
+
+bool findings_judge(struct facts *facts)
+{
+    bool good = true;
+    facts->found_count = 0;
+    for (enum finding_id id = 0; id < FINDINGS; id++) {
+        size_t count = kinds[id].of_source ? facts->sources : 1;
+        for (size_t i = 0; i < count; i++)
+            good = good && add_finding(facts, id, kinds[id].of_source ? &facts->source[i] : NULL);
     }
+    return good;
 }

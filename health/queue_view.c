@@ -1,10 +1,11 @@
 /* Looking into the queue: see queue_view.h. */
 #include "health/queue_view.h"
 
+#include "health/findings.h"
+#include "transform/headline.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include "transform/headline.h"
 
 #define TRY_AGAIN_MS 2000
 #define WAITING_MOST 20                         /* events shown that wait */
@@ -12,44 +13,50 @@
 #define LETTERS_BYTES ((size_t)1024 * 1024)     /* likewise of dead letters */
 #define LETTER_BYTES ((size_t)16 * 1024 * 1024) /* of one */
 
-void look_init(struct look *look, const struct config *config)
+void queue_view_init(struct queue_view *view, const struct config *config)
 {
-    *look = (struct look){.config = config};
-    pthread_mutex_init(&look->lock, NULL);
+    *view = (struct queue_view){.config = config};
+    pthread_mutex_init(&view->lock, NULL);
 }
 
-void look_free(struct look *look)
+void queue_view_free(struct queue_view *view)
 {
-    if (look->queue != NULL)
-        queue_close(look->queue);
-    pthread_mutex_destroy(&look->lock);
+    if (view->queue != NULL)
+        queue_close(view->queue);
+    pthread_mutex_destroy(&view->lock);
 }
 
-/* Under the lock. The queue, or NULL: it keeps nothing, does not stand yet, or look->why says why. */
-static struct queue *queue_of(struct look *look)
+/* Under the lock. The queue, or NULL: it keeps nothing, does not stand yet, or view->why says why. */
+static struct queue *open_view(struct queue_view *view)
 {
-    if (look->config->queue == QUEUE_NONE)
+    if (view->config->queue == QUEUE_NONE)
         return NULL;
-    if (look->queue != NULL && queue_must_reopen(look->queue)) {
-        queue_close(look->queue);
-        look->queue = NULL;
+    if (view->queue != NULL && queue_must_reopen(view->queue)) {
+        queue_close(view->queue);
+        view->queue = NULL;
     }
     moment now = clock_now();
-    if (look->queue != NULL || (look->tried > 0 && now - look->tried < TRY_AGAIN_MS))
-        return look->queue;
-    look->queue = queue_open(look->config, &look->why);
-    look->tried = look->queue == NULL ? now : 0;
-    return look->queue;
+    if (view->queue != NULL || (view->tried > 0 && now - view->tried < TRY_AGAIN_MS))
+        return view->queue;
+    view->queue = queue_open(view->config, &view->why);
+    view->tried = view->queue == NULL ? now : 0;
+    return view->queue;
 }
 
-struct facts *look_facts(struct look *look)
+struct facts *queue_view_facts(struct queue_view *view)
 {
-    pthread_mutex_lock(&look->lock);
-    struct queue *queue = queue_of(look);
+    pthread_mutex_lock(&view->lock);
+    struct queue *queue = open_view(view);
     struct facts *facts =
-        facts_gather(look->config, queue, queue == NULL ? &look->why : NULL, look->watchers.counters, clock_unix_ms());
-    pthread_mutex_unlock(&look->lock);
-    return facts;
+        facts_gather(view->config, queue, queue == NULL ? &view->why : NULL, view->watchers.counters, clock_unix_ms());
+    pthread_mutex_unlock(&view->lock);
+    if (facts == NULL)
+        return NULL;
+    facts_leave_out_empty(facts);
+    if (findings_judge(facts))
+        return facts;
+    facts_free(facts);
+    return NULL;
 }
 
 /* An event that waits, as far as a look at its text tells. */
@@ -97,61 +104,61 @@ static size_t keep_source(struct recent_event *events, size_t count, const char 
     return kept;
 }
 
-size_t look_events(struct look *look, const struct facts *facts, const char *source, struct recent_event *out,
-                   size_t most)
+size_t queue_view_events(struct queue_view *view, const struct facts *facts, const char *source,
+                         struct recent_event *out, size_t most)
 {
     size_t count = 0;
-    pthread_mutex_lock(&look->lock);
-    struct queue *queue = queue_of(look);
+    pthread_mutex_lock(&view->lock);
+    struct queue *queue = open_view(view);
     for (size_t i = 0; queue != NULL && i < facts->sources && count < WAITING_MOST && count < most; i++) {
         if (source == NULL || strcmp(source, facts->source[i].name) == 0)
             count += list_waiting(queue, &facts->source[i], out + count,
                                   WAITING_MOST - count < most - count ? WAITING_MOST - count : most - count);
     }
-    size_t recent = recent_list(look->watchers.recent, 0, facts->now_ms, out + count, most - count);
-    pthread_mutex_unlock(&look->lock);
+    size_t recent = recent_list(view->watchers.recent, 0, facts->now_ms, out + count, most - count);
+    pthread_mutex_unlock(&view->lock);
     return count + keep_source(out + count, recent, source);
 }
 
-void look_letters(struct look *look, const char *source, uint64_t after, size_t most, struct letters *letters,
-                  bool *more)
+void queue_view_letters(struct queue_view *view, const char *source, uint64_t after, size_t most,
+                        struct letters *letters, bool *more)
 {
     struct letters next = {0};
     *more = false;
-    pthread_mutex_lock(&look->lock);
-    struct queue *queue = queue_of(look);
+    pthread_mutex_lock(&view->lock);
+    struct queue *queue = open_view(view);
     int n = queue == NULL ? 0 : queue_letters(queue, source, after, most, LETTERS_BYTES, letters, NULL);
     if (n > 0)
         *more = queue_letters(queue, source, letters->at[n - 1].id, 1, 1, &next, NULL) > 0;
-    pthread_mutex_unlock(&look->lock);
+    pthread_mutex_unlock(&view->lock);
     letters_free(&next);
 }
 
-bool look_event(struct look *look, uint64_t number, struct recent_whole *whole)
+bool queue_view_event(struct queue_view *view, uint64_t number, struct recent_whole *whole)
 {
-    pthread_mutex_lock(&look->lock);
-    bool found = recent_get(look->watchers.recent, number, clock_unix_ms(), whole);
-    pthread_mutex_unlock(&look->lock);
+    pthread_mutex_lock(&view->lock);
+    bool found = recent_get(view->watchers.recent, number, clock_unix_ms(), whole);
+    pthread_mutex_unlock(&view->lock);
     return found;
 }
 
-bool look_letter(struct look *look, uint64_t id, struct letters *letters)
+bool queue_view_letter(struct queue_view *view, uint64_t id, struct letters *letters)
 {
-    pthread_mutex_lock(&look->lock);
-    struct queue *queue = queue_of(look);
+    pthread_mutex_lock(&view->lock);
+    struct queue *queue = open_view(view);
     bool found = queue != NULL && id > 0 && queue_letters(queue, NULL, id - 1, 1, LETTER_BYTES, letters, NULL) == 1 &&
                  letters->at[0].id == id;
-    pthread_mutex_unlock(&look->lock);
+    pthread_mutex_unlock(&view->lock);
     return found;
 }
 
-bool look_replay(struct look *look, uint64_t id, size_t *done, struct error *why)
+bool queue_view_replay(struct queue_view *view, uint64_t id, size_t *done, struct error *why)
 {
-    pthread_mutex_lock(&look->lock);
-    struct queue *queue = queue_of(look);
+    pthread_mutex_lock(&view->lock);
+    struct queue *queue = open_view(view);
     bool good = queue != NULL && queue_replay(queue, &id, 1, done, why);
     if (queue == NULL)
         error_set(why, "the queue cannot be opened");
-    pthread_mutex_unlock(&look->lock);
+    pthread_mutex_unlock(&view->lock);
     return good;
 }

@@ -11,7 +11,7 @@
 #include "queue/inspect.h"
 #include "telemetry/watchers.h"
 
-struct look {
+struct queue_view {
     const struct config *config;
     pthread_mutex_t lock;     /* over what follows */
     struct watchers watchers; /* borrowed; empty until the stages stand */
@@ -20,28 +20,28 @@ struct look {
     struct error why;         /* why */
 };
 
-void look_init(struct look *look, const struct config *config);
+void queue_view_init(struct queue_view *view, const struct config *config);
 
 /* Everything that is known. NULL: memory is out. Any thread, as all that follows. */
-struct facts *look_facts(struct look *look);
+struct facts *queue_view_facts(struct queue_view *view);
 
 /* Recent events and, before them, some of those that wait; of one source or (NULL) of all. Returns how many. */
-size_t look_events(struct look *look, const struct facts *facts, const char *source, struct recent_event *out,
-                   size_t most);
+size_t queue_view_events(struct queue_view *view, const struct facts *facts, const char *source,
+                         struct recent_event *out, size_t most);
 
 /* Dead letters beyond an id. *more: whether there are others behind them. */
-void look_letters(struct look *look, const char *source, uint64_t after, size_t most, struct letters *letters,
-                  bool *more);
+void queue_view_letters(struct queue_view *view, const char *source, uint64_t after, size_t most,
+                        struct letters *letters, bool *more);
 
 /* One recent event with its bodies. */
-bool look_event(struct look *look, uint64_t number, struct recent_whole *whole);
+bool queue_view_event(struct queue_view *view, uint64_t number, struct recent_whole *whole);
 
 /* One dead letter. */
-bool look_letter(struct look *look, uint64_t id, struct letters *letters);
+bool queue_view_letter(struct queue_view *view, uint64_t id, struct letters *letters);
 
 /* Sends a dead letter on its way again. Returns false with the reason. */
-bool look_replay(struct look *look, uint64_t id, size_t *done, struct error *why);
+bool queue_view_replay(struct queue_view *view, uint64_t id, size_t *done, struct error *why);
 
-void look_free(struct look *look);
+void queue_view_free(struct queue_view *view);
 
 #endif

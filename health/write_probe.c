@@ -1,6 +1,12 @@
 /* Writing probes: see write_probe.h. */
 #include "health/write_probe.h"
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "health/findings.h"
+#include "queue/inspect.h"
+#include "webhook/refusals.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,12 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/log.h"
-#include "queue/inspect.h"
-
 #define LOOK_MS 1000 /* between looks */
-#define END_MS 300   /* a write may hang for as long as the disk does: the end of the process does not wait for it */
+#define MINUTE_MS INT64_C(60000)
+#define HANGS_MS 20000 /* a probe that takes so long: no webhook is answered in time either */
+#define END_MS 300     /* a write may hang for as long as the disk does: the end of the process does not wait for it */
 
 struct prober {
     const struct config *config;
@@ -47,7 +51,7 @@ static int64_t written_ms(const char *path)
     return clock_timespec_ms(status.st_mtim);
 }
 
-static bool is_fresh(int64_t written)
+static bool probe_is_fresh(int64_t written)
 {
     int64_t age_ms = clock_unix_ms() - written;
     return age_ms >= 0 && age_ms < HEALTH_EVERY_MS;
@@ -77,11 +81,11 @@ static bool probe_once(struct prober *prober, int fd, struct error *why)
 
 /* Writes a probe unless another process has just done so, or is doing it. Returns false with the reason when it could
  * not be written. */
-static bool look(struct prober *prober, struct error *why)
+static bool probe_if_due(struct prober *prober, struct error *why)
 {
     char path[PATH_MAX];
     int64_t before = probe_path(prober->config, path) ? written_ms(path) : 0;
-    if (is_fresh(before))
+    if (probe_is_fresh(before))
         return true;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) {
@@ -89,13 +93,13 @@ static bool look(struct prober *prober, struct error *why)
         return false;
     }
     bool another = flock(fd, LOCK_EX | LOCK_NB) != 0;
-    bool done = before > 0 && is_fresh(written_ms(path)); /* one that was just made is new without a write */
+    bool done = before > 0 && probe_is_fresh(written_ms(path)); /* one that was just made is new without a write */
     bool good = another || done || probe_once(prober, fd, why);
     close(fd);
     return good;
 }
 
-static void set_result(struct prober *prober, bool good)
+static void set_probed(struct prober *prober, bool good)
 {
     char path[PATH_MAX];
     int64_t written = probe_path(prober->config, path) ? written_ms(path) : 0;
@@ -105,18 +109,18 @@ static void set_result(struct prober *prober, bool good)
 }
 
 /* Not all the time where it fails. */
-static void look_now_and_then(struct prober *prober)
+static void probe_and_log(struct prober *prober)
 {
     struct error why = {0};
     char words[LOG_QUOTED];
     moment now = clock_now();
     if (prober->failed > 0 && now - prober->failed < HEALTH_EVERY_MS) {
-        set_result(prober, false);
+        set_probed(prober, false);
         return;
     }
-    bool good = look(prober, &why), was_good = prober->failed == 0;
+    bool good = probe_if_due(prober, &why), was_good = prober->failed == 0;
     prober->failed = good ? 0 : now;
-    set_result(prober, good);
+    set_probed(prober, good);
     if (!good && was_good)
         log_write(LEVEL_ERROR, "msg=not_healthy reason=%s", log_quote(words, why.text, strlen(why.text)));
     else if (good && !was_good)
@@ -124,7 +128,7 @@ static void look_now_and_then(struct prober *prober)
 }
 
 /* Returns false when it is to end. */
-static bool wait_a_while(struct prober *prober)
+static bool wait_for_next_probe(struct prober *prober)
 {
     moment until = clock_now() + LOOK_MS;
     pthread_mutex_lock(&prober->lock);
@@ -135,11 +139,11 @@ static bool wait_a_while(struct prober *prober)
     return on;
 }
 
-static void *run(void *context)
+static void *run_prober(void *context)
 {
     struct prober *prober = context;
-    while (wait_a_while(prober))
-        look_now_and_then(prober);
+    while (wait_for_next_probe(prober))
+        probe_and_log(prober);
     pthread_mutex_lock(&prober->lock);
     prober->ended = true;
     pthread_cond_broadcast(&prober->changed);
@@ -147,7 +151,7 @@ static void *run(void *context)
     return NULL;
 }
 
-static void destroy(struct prober *prober)
+static void free_prober(struct prober *prober)
 {
     queue_close(prober->queue);
     pthread_cond_destroy(&prober->changed);
@@ -163,13 +167,13 @@ struct prober *prober_start(const struct config *config, bool *said)
     prober->config = config;
     pthread_mutex_init(&prober->lock, NULL);
     clock_condition_init(&prober->changed);
-    int error = pthread_create(&prober->thread, NULL, run, prober);
+    int error = pthread_create(&prober->thread, NULL, run_prober, prober);
     if (error == 0)
         return prober;
     if (!*said)
         log_write(LEVEL_ERROR, "msg=health_is_not_probed reason=\"%s\"", strerror(error));
     *said = true;
-    destroy(prober);
+    free_prober(prober);
     return NULL;
 }
 
@@ -203,7 +207,7 @@ bool prober_stop(struct prober *prober)
         return false;
     }
     pthread_join(prober->thread, NULL);
-    destroy(prober);
+    free_prober(prober);
     return true;
 }
 
@@ -213,7 +217,73 @@ void prober_once(const struct config *config)
     if (config->queue != QUEUE_SQLITE)
         return;
     pthread_mutex_init(&prober.lock, NULL);
-    look_now_and_then(&prober);
+    probe_and_log(&prober);
     queue_close(prober.queue);
     pthread_mutex_destroy(&prober.lock);
+}
+
+/* ---- health checks ---- */
+
+/* For how long an event that could not be kept says how it is, unless a probe was written since: where nothing is sent
+ * any more because of this answer, no event would ever show that it works again. */
+static const struct {
+    enum refusal refusal;
+    int64_t valid_ms;
+    const char *words;
+} failures[] = {
+    {REFUSED_QUEUE_FULL, 10 * MINUTE_MS, "the queue is full"},
+    {REFUSED_QUEUE_BROKEN, MINUTE_MS, "the last event could not be kept: the log says why"},
+    {REFUSED_QUEUE_SLOW, MINUTE_MS, "the last event was not kept in time"},
+};
+
+/* What became of the last event of any source: NULL when it was kept, or no event was refused for the queue's sake
+ * lately. */
+static const char *last_failure(const struct facts *facts, const struct probed *probed)
+{
+    const char *words = NULL;
+    int64_t newest_ms = 0, accepted_ms = 0;
+    for (size_t i = 0; i < facts->sources; i++) {
+        const struct source_facts *one = &facts->source[i];
+        if (one->counts.last_accepted_ms > accepted_ms)
+            accepted_ms = one->counts.last_accepted_ms;
+        for (size_t k = 0; k < sizeof failures / sizeof *failures; k++) {
+            int64_t failed_ms = one->tally.refused_last_ms[failures[k].refusal];
+            if (failed_ms <= newest_ms || facts->now_ms - failed_ms >= failures[k].valid_ms)
+                continue;
+            bool is_full = failures[k].refusal == REFUSED_QUEUE_FULL &&
+                           finding_judge(FINDING_QUEUE_NEARLY_FULL, facts, NULL, NULL) == FINDING_FOUND;
+            if (probed->good && probed->written_ms > failed_ms + HEALTH_EVERY_MS && !is_full)
+                continue; /* a probe does not show that queue_max_bytes is used up, but the facts do */
+            newest_ms = failed_ms;
+            words = failures[k].words;
+        }
+    }
+    return newest_ms > accepted_ms ? words : NULL;
+}
+
+static const char *probe_failure(const struct probed *probed)
+{
+    if (!probed->known)
+        return NULL;
+    if (!probed->good)
+        return "nothing can be written where the queue is: the log says why";
+    return clock_now() - probed->looked >= HANGS_MS ? "writing where the queue is takes too long" : NULL;
+}
+
+void prober_judge(const struct facts *facts, bool stands, const struct probed *probed, struct health *health)
+{
+    const char *words = NULL;
+    *health = (struct health){.written_ms = probed->written_ms};
+    if (!stands)
+        words = "the queue is not open: the log says why";
+    else if (!facts->queue_works)
+        words = "the queue does not work: the log says why";
+    else if (facts->no_room.text[0] != '\0')
+        words = facts->no_room.text;
+    if (words == NULL)
+        words = probe_failure(probed);
+    if (words == NULL)
+        words = last_failure(facts, probed);
+    health->good = words == NULL;
+    error_set(&health->words, "%s", words == NULL ? "events are accepted" : words);
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "config/config.h"
+#include "health/facts.h"
 
 #define HEALTH_EVERY_MS ((int64_t)5000)
 
@@ -36,5 +37,16 @@ bool prober_stop(struct prober *prober);
 
 /* Looks once, for a process that does not live long. */
 void prober_once(const struct config *config);
+
+/* Whether it works, for a health check. The words are for everybody: no secret, no path, nothing of an event. */
+struct health {
+    bool good;
+    struct error words;
+    int64_t written_ms; /* the last probe that was written; Unix time; 0: none, or nothing is kept */
+};
+
+/* Judges it by what happens: whether webhooks can come in at all (stands), what became of the last event that one
+ * brought, and what the probe says. Nothing is written. */
+void prober_judge(const struct facts *facts, bool stands, const struct probed *probed, struct health *health);
 
 #endif

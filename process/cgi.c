@@ -1,9 +1,5 @@
 /* A CGI process: one request. With a durable queue it is answered as soon as it is kept, and a child
  * forwards afterwards; else it is answered when it is delivered, by a thread of this process. */
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/log.h"
 #include "forward/forward.h"
 #include "process/cgi_child.h"
@@ -12,6 +8,10 @@
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
 #include "webhook/internal.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* The stages of one request. */
 struct cgi_stages {
@@ -99,7 +99,7 @@ static int serve_request(const struct config *config, int release_fd)
     gate_routes(&gate, routes);
     bool good = open_cgi_stages(&stages, config, &why);
     if (good) {
-        status_stand(gate.status, &stages.watchers);
+        status_attach(gate.status, &stages.watchers);
         gate_open(&gate, stages.webhook);
     } else {
         log_write(LEVEL_ERROR, "msg=cannot_open_queue reason=%s", log_quote(words, why.text, strlen(why.text)));

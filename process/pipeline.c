@@ -1,17 +1,17 @@
 /* The stages of a process that stays: see pipeline.h. */
 #include "process/pipeline.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "closeapi/closeapi.h"
 #include "forward/forward.h"
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #define OPEN_AGAIN_MS 2000   /* between tries to open the queue */
 #define SAY_AGAIN_MS 60000   /* between log lines about the same reason */
@@ -85,7 +85,7 @@ static bool publish_stages(struct pipeline *pipeline, const struct pipeline_stag
         queue_hurry(stages->queue, pipeline->request_deadline);
     pthread_mutex_unlock(&pipeline->lock);
     if (pipeline->gate != NULL) {
-        status_stand(pipeline->gate->status, &stages->watchers);
+        status_attach(pipeline->gate->status, &stages->watchers);
         gate_open(pipeline->gate, stages->webhook);
     }
     return on;

@@ -70,7 +70,7 @@ bool queue_look_known(struct queue *queue, const char *source, const struct iden
 /* The forwarder's notes of a source. */
 bool queue_notes(struct queue *queue, const char *source, struct notes *notes, struct error *why);
 
-/* Whether a process forwards now. *words says which, or since when none does. */
+/* Whether a process forwards now. *words says so to people: "process 4711 on HOST". */
 bool queue_is_owned(struct queue *queue, bool *owned, struct error *words, struct error *why);
 
 /* Whether new events are accepted as far as room for files goes; false with the words of what is wrong and what to do

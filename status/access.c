@@ -1,6 +1,10 @@
 /* Access to the status page: see access.h. Passwords are compared by their digests, in a time that tells nothing. */
 #include "status/access.h"
 
+#include "base/log.h"
+#include "base/text.h"
+
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/crypto.h>
@@ -11,11 +15,100 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "base/log.h"
-#include "base/text.h"
-
+#define LONG_AGO (INT64_MIN / 2)
 #define DIGEST 32
 #define HOUR_MS ((int64_t)3600000)
+
+/* ---- wrong passwords ---- */
+
+void guesses_init(struct guesses *guesses)
+{
+    memset(guesses, 0, sizeof *guesses);
+    pthread_mutex_init(&guesses->lock, NULL);
+}
+
+void guesses_free(struct guesses *guesses)
+{
+    pthread_mutex_destroy(&guesses->lock);
+}
+
+static struct guesses_key address_key(const char *address)
+{
+    struct guesses_key key = {{0}};
+    struct in6_addr ipv6;
+    if (address == NULL)
+        return key;
+    if (inet_pton(AF_INET, address, key.bytes + 12) == 1) {
+        key.bytes[10] = key.bytes[11] = 0xff;
+    } else if (inet_pton(AF_INET6, address, &ipv6) == 1) {
+        memcpy(key.bytes, &ipv6, IN6_IS_ADDR_V4MAPPED(&ipv6) ? sizeof key.bytes : sizeof key.bytes / 2);
+    }
+    return key;
+}
+
+static bool is_known_address(const struct guesses_address *address, moment now)
+{
+    return address->taken && now - address->right < GUESSES_KNOWN_MS;
+}
+
+/* Whether a is to be forgotten rather than b: a free place first, a known address last. */
+static bool is_rather_forgotten(const struct guesses_address *a, const struct guesses_address *b, moment now)
+{
+    if (a->taken != b->taken)
+        return !a->taken;
+    if (is_known_address(a, now) != is_known_address(b, now))
+        return !is_known_address(a, now);
+    return a->seen < b->seen;
+}
+
+/* Under the lock. */
+static struct guesses_address *find_address(struct guesses *guesses, const char *text, moment now)
+{
+    struct guesses_key key = address_key(text);
+    struct guesses_address *place = &guesses->at[0];
+    for (size_t i = 0; i < GUESSES_ADDRESSES; i++) {
+        struct guesses_address *at = &guesses->at[i];
+        if (at->taken && memcmp(&at->key, &key, sizeof key) == 0)
+            return at;
+        if (is_rather_forgotten(at, place, now))
+            place = at;
+    }
+    *place = (struct guesses_address){
+        .key = key, .taken = true, .seen = now, .paid = now, .right = LONG_AGO, .logged = LONG_AGO};
+    return place;
+}
+
+bool guesses_may_try(struct guesses *guesses, const char *address, moment now)
+{
+    pthread_mutex_lock(&guesses->lock);
+    struct guesses_address *at = find_address(guesses, address, now);
+    at->seen = now;
+    bool may = is_known_address(at, now) || at->paid - now <= (int64_t)(GUESSES_AT_ONCE - 1) * GUESSES_EVERY_MS;
+    pthread_mutex_unlock(&guesses->lock);
+    return may;
+}
+
+void guesses_right(struct guesses *guesses, const char *address, moment now)
+{
+    pthread_mutex_lock(&guesses->lock);
+    find_address(guesses, address, now)->right = now;
+    pthread_mutex_unlock(&guesses->lock);
+}
+
+bool guesses_wrong(struct guesses *guesses, const char *address, bool compared, moment now)
+{
+    pthread_mutex_lock(&guesses->lock);
+    struct guesses_address *at = find_address(guesses, address, now);
+    if (compared && at->paid - now < (int64_t)GUESSES_AT_ONCE * GUESSES_EVERY_MS)
+        at->paid = (at->paid > now ? at->paid : now) + GUESSES_EVERY_MS;
+    bool say = now - at->logged >= GUESSES_LOG_MS;
+    if (say)
+        at->logged = now;
+    pthread_mutex_unlock(&guesses->lock);
+    return say;
+}
+
+/* ---- who may see it ---- */
 
 static bool digest_of(const char *text, unsigned char out[static DIGEST])
 {
@@ -64,7 +157,8 @@ static bool is_right(const struct config *config, const char *user, const char *
 }
 
 /* Who sends no password at all, as a browser does at first, has not guessed. */
-static enum access check_password(const struct config *config, struct guesses *guesses, const struct request *request)
+static enum access_result check_password(const struct config *config, struct guesses *guesses,
+                                         const struct request *request)
 {
     char user[64], password[512];
     const char *address = request_variable(request, "REMOTE_ADDR");
@@ -82,12 +176,14 @@ static enum access check_password(const struct config *config, struct guesses *g
     return right ? ACCESS_ALLOWED : compared ? ACCESS_ASK : ACCESS_SLOWED;
 }
 
-enum access access_check(const struct config *config, struct guesses *guesses, const struct request *request)
+enum access_result access_check(const struct config *config, struct guesses *guesses, const struct request *request)
 {
     if (config->admin == ADMIN_SERVER)
         return is_let_in(request) ? ACCESS_ALLOWED : ACCESS_NOT_LET_IN;
     return config->admin_password == NULL ? ACCESS_NONE : check_password(config, guesses, request);
 }
+
+/* ---- tokens ---- */
 
 void tokens_init(struct tokens *tokens)
 {

@@ -1,7 +1,6 @@
-/* Actions of the status page: see actions.h. */
-#include "status/actions.h"
-
+/* Actions of the status page: replay a dead letter, show a webhook URL with its key. */
 #include "base/log.h"
+#include "status/status_private.h"
 
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -13,7 +12,7 @@
 
 struct form {
     const struct config *config;
-    struct look *look;
+    struct queue_view *queue_view;
     struct request *request;
     const char *text;
     size_t length;
@@ -47,7 +46,7 @@ void action_base(const struct request *request, char *out, size_t size)
              mount);
 }
 
-static enum action_result refuse(const struct form *form, int status, const char *words)
+static enum action_result refuse_form(const struct form *form, int status, const char *words)
 {
     request_refuse(form->request, status, NULL, words);
     return ACTION_REFUSED;
@@ -57,26 +56,26 @@ static enum action_result refuse(const struct form *form, int status, const char
 static bool is_configured(const struct form *form, uint64_t id)
 {
     struct letters letters = {0};
-    bool found = look_letter(form->look, id, &letters);
+    bool found = queue_view_letter(form->queue_view, id, &letters);
     bool configured = !found || config_source(form->config, letters.at[0].source) != NULL;
     letters_free(&letters);
     return configured;
 }
 
-static enum action_result replay(const struct form *form)
+static enum action_result replay_letter(const struct form *form)
 {
     char id[24], words[LOG_QUOTED];
     struct error why = {0};
     if (!request_field(form->text, form->length, "letter", id, sizeof id))
-        return refuse(form, 400, "which dead letter?");
+        return refuse_form(form, 400, "which dead letter?");
     if (!is_configured(form, strtoull(id, NULL, 10)))
-        return refuse(
+        return refuse_form(
             form, 409,
             "its source is not in the configuration, so that it would wait for ever: configure that again, or "
             "give its events to another: closecrm.fcgi queue move OLD NEW");
-    if (!look_replay(form->look, strtoull(id, NULL, 10), form->done, &why)) {
+    if (!queue_view_replay(form->queue_view, strtoull(id, NULL, 10), form->done, &why)) {
         log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s", log_quote(words, why.text, strlen(why.text)));
-        return refuse(form, 503, "it could not be replayed: the log says why");
+        return refuse_form(form, 503, "it could not be replayed: the log says why");
     }
     log_write(LEVEL_INFO, "msg=replayed by=status letters=%zu", *form->done);
     return ACTION_REPLAYED;
@@ -91,7 +90,7 @@ static enum action_result show_key(const struct form *form)
     if (request_field(form->text, form->length, "source", key->source, sizeof key->source))
         source = config_source(form->config, key->source);
     if (source == NULL || source->write_key.count == 0)
-        return refuse(form, 404, "there is no such source, or it has no write key");
+        return refuse_form(form, 404, "there is no such source, or it has no write key");
     action_base(form->request, base, sizeof base);
     snprintf(key->url, sizeof key->url, "%s%s%s?writeKey=", base, source->line > 0 ? "/" : "",
              source->line > 0 ? source->name : "");
@@ -107,28 +106,28 @@ static const struct {
     const char *name;
     enum action_result (*act)(const struct form *);
 } actions[] = {
-    {"replay", replay},
+    {"replay", replay_letter},
     {"key", show_key},
 };
 
-enum action_result action_take(const struct config *config, struct tokens *tokens, struct look *look,
+enum action_result action_take(const struct config *config, struct tokens *tokens, struct queue_view *queue_view,
                                struct request *request, struct shown_key *key, size_t *done)
 {
     struct error why = {0};
-    struct form form = {.config = config, .look = look, .request = request, .key = key, .done = done};
+    struct form form = {.config = config, .queue_view = queue_view, .request = request, .key = key, .done = done};
     char token[TOKEN_SIZE + 1], name[16];
     if (request_body(request, &form.text, &form.length, &why) != BODY_OK || form.length > FORM_MOST)
-        return refuse(&form, 400, "the form did not arrive");
+        return refuse_form(&form, 400, "the form did not arrive");
     if (!request_field(form.text, form.length, "token", token, sizeof token) ||
         !tokens_are_good(tokens, config, clock_unix_ms(), token))
-        return refuse(&form, 403, "this form is too old, or not from this page: reload it and try again");
+        return refuse_form(&form, 403, "this form is too old, or not from this page: reload it and try again");
     if (request_field(form.text, form.length, "action", name, sizeof name)) {
         for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
             if (strcmp(name, actions[i].name) == 0)
                 return actions[i].act(&form);
         }
     }
-    return refuse(&form, 400, "there is no such action");
+    return refuse_form(&form, 400, "there is no such action");
 }
 
 void action_forget(struct shown_key *key)

@@ -1,12 +1,11 @@
-/* Opening one event: see bodies.h. */
-#include "status/bodies.h"
+/* Opening one event: its bodies as people may see them. */
+#include "status/status_private.h"
+#include "transform/headline.h"
+#include "transform/shown.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "transform/headline.h"
-#include "transform/shown.h"
 
 #define SHOWN_MOST ((size_t)256 * 1024) /* bytes of a dead letter's body that are shown */
 
@@ -27,10 +26,10 @@ static const char *message_note(const struct recent_event *event)
     return strcmp(event->state, "delivered") == 0 ? "It is too large to be kept here." : "None was sent.";
 }
 
-bool bodies_of_event(struct bodies *bodies, struct look *look, uint64_t number)
+bool bodies_of_event(struct bodies *bodies, struct queue_view *queue_view, uint64_t number)
 {
     bodies->whole = calloc(1, sizeof *bodies->whole);
-    if (bodies->whole == NULL || !look_event(look, number, bodies->whole))
+    if (bodies->whole == NULL || !queue_view_event(queue_view, number, bodies->whole))
         return false;
     const struct recent_event *event = &bodies->whole->event;
     struct view_bodies *view = &bodies->view;
@@ -45,7 +44,7 @@ bool bodies_of_event(struct bodies *bodies, struct look *look, uint64_t number)
     return !view->incoming.failed && !view->message.failed;
 }
 
-static void describe(struct recent_event *event, const struct letter *letter)
+static void describe_letter(struct recent_event *event, const struct letter *letter)
 {
     struct headline headline;
     headline_read(&headline, letter->body, letter->length);
@@ -60,43 +59,43 @@ static void describe(struct recent_event *event, const struct letter *letter)
     event->bytes = letter->length;
 }
 
-struct window {
+struct excerpt {
     struct buffer *out;
     bool cut;
 };
 
 static void write_beginning(void *context, const char *text, size_t length)
 {
-    struct window *window = context;
-    size_t left = window->out->length < SHOWN_MOST ? SHOWN_MOST - window->out->length : 0;
-    window->cut = window->cut || length > left;
-    buffer_append(window->out, text, length < left ? length : left);
+    struct excerpt *excerpt = context;
+    size_t left = excerpt->out->length < SHOWN_MOST ? SHOWN_MOST - excerpt->out->length : 0;
+    excerpt->cut = excerpt->cut || length > left;
+    buffer_append(excerpt->out, text, length < left ? length : left);
 }
 
 /* Appends what may be seen of the body. Returns the note on it. */
-static const char *show(const struct source *source, const struct letter *letter, struct buffer *out)
+static const char *show_body(const struct source *source, const struct letter *letter, struct buffer *out)
 {
-    struct window window = {.out = out};
-    const struct layout layout = {.write = write_beginning, .context = &window};
+    struct excerpt excerpt = {.out = out};
+    const struct layout layout = {.write = write_beginning, .context = &excerpt};
     size_t removed;
     if (source == NULL)
         return "Not shown: its source is configured no more, so nobody knows what is to be removed.";
     struct rules rules = {.remove = source->remove.at, .removes = source->remove.count};
     if (!shown_write(letter->body, letter->length, &rules, &layout, &removed))
         return "Not shown: `remove` is configured, and this body cannot be read.";
-    return window.cut ? "Only its beginning is shown here." : "";
+    return excerpt.cut ? "Only its beginning is shown here." : "";
 }
 
-bool bodies_of_letter(struct bodies *bodies, const struct config *config, struct look *look, uint64_t id)
+bool bodies_of_letter(struct bodies *bodies, const struct config *config, struct queue_view *queue_view, uint64_t id)
 {
-    if (!look_letter(look, id, &bodies->letters))
+    if (!queue_view_letter(queue_view, id, &bodies->letters))
         return false;
     const struct letter *letter = &bodies->letters.at[0];
     struct view_bodies *view = &bodies->view;
-    describe(&bodies->event, letter);
+    describe_letter(&bodies->event, letter);
     view->event = &bodies->event;
     view->title = bodies->event.name;
-    view->incoming_note = show(config_source(config, letter->source), letter, &view->incoming);
+    view->incoming_note = show_body(config_source(config, letter->source), letter, &view->incoming);
     view->message_note = "None was delivered.";
     return !view->incoming.failed;
 }

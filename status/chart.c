@@ -1,11 +1,10 @@
-/* Charts: see chart.h. Each is a line or an area over time, with a scale of round numbers. */
-#include "status/chart.h"
+/* Charts as inline SVG. Each is a line or an area over time, with a scale of round numbers. */
+#include "base/escape.h"
+#include "status/status_private.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/escape.h"
 
 #define POINTS_MOST 96
 #define WIDTH 420
@@ -16,7 +15,7 @@
 #define BOTTOM 140
 #define NOTHING (-1.0) /* a point without a value */
 
-struct series {
+struct chart_series {
     const char *name;
     const char *style; /* class in page.css */
     bool area;
@@ -24,49 +23,49 @@ struct series {
 };
 
 /* How a scale's numbers are written: from `least` on divided by `unit`. */
-struct scale_unit {
+struct chart_unit {
     double unit;
     const char *word;
 };
 
-struct scale {
-    const struct scale_unit *units; /* the largest first, the last one has unit 1 */
+struct chart_scale {
+    const struct chart_unit *units; /* the largest first, the last one has unit 1 */
     double least;                   /* the scale's top is never less */
 };
 
-static const struct scale_unit count_units[] = {{1e6, "M"}, {1e3, "k"}, {1, ""}};
-static const struct scale_unit delay_units[] = {
+static const struct chart_unit count_units[] = {{1e6, "M"}, {1e3, "k"}, {1, ""}};
+static const struct chart_unit delay_units[] = {
     {86400e3, " d"}, {3600e3, " h"}, {60e3, " min"}, {1e3, " s"}, {1, " ms"}};
-static const struct scale_unit size_units[] = {{1048576, " MiB"}, {1024, " KiB"}, {1, " B"}};
+static const struct chart_unit size_units[] = {{1048576, " MiB"}, {1024, " KiB"}, {1, " B"}};
 
-static const struct scale counts = {count_units, 4}, delays = {delay_units, 100}, sizes = {size_units, 64};
+static const struct chart_scale counts = {count_units, 4}, delays = {delay_units, 100}, sizes = {size_units, 64};
 
 /* A span of time that charts show. */
-struct window {
+struct chart_window {
     const char *name;
     size_t minutes, points;
     const char *label[5];
 };
 
-static const struct window windows[] = {
+static const struct chart_window windows[] = {
     {"hour", 60, 60, {"1 h ago", "45 min", "30 min", "15 min", "now"}},
     {"day", 1440, 96, {"24 h ago", "18 h", "12 h", "6 h", "now"}},
 };
 
-static const struct scale_unit *unit_for(const struct scale *scale, double top)
+static const struct chart_unit *unit_for(const struct chart_scale *scale, double top)
 {
-    const struct scale_unit *unit = scale->units;
+    const struct chart_unit *unit = scale->units;
     while (unit->unit > 1 && top < unit->unit)
         unit++;
     return unit;
 }
 
 /* The next round number that is not less: 1, 2, 4, 5 or 8 and zeros, in the unit that it is written in. */
-static double round_up(const struct scale *scale, double value)
+static double round_scale(const struct chart_scale *scale, double value)
 {
     static const double steps[] = {1, 2, 4, 5, 8, 10};
     value = value < scale->least ? scale->least : value;
-    const struct scale_unit *unit = unit_for(scale, value);
+    const struct chart_unit *unit = unit_for(scale, value);
     double power = pow(10, floor(log10(value / unit->unit))) * unit->unit;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         if (steps[i] * power >= value * 0.9999)
@@ -75,9 +74,9 @@ static double round_up(const struct scale *scale, double value)
     return 10 * power;
 }
 
-static void write_scale(struct buffer *out, const struct scale *scale, double top)
+static void write_scale(struct buffer *out, const struct chart_scale *scale, double top)
 {
-    const struct scale_unit *unit = unit_for(scale, top);
+    const struct chart_unit *unit = unit_for(scale, top);
     for (int i = 0; i <= 2; i++) {
         double y = BOTTOM - (BOTTOM - TOP) * i / 2.0;
         write_format(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, RIGHT, y, y);
@@ -86,7 +85,7 @@ static void write_scale(struct buffer *out, const struct scale *scale, double to
     }
 }
 
-static void write_times(struct buffer *out, const struct window *window)
+static void write_times(struct buffer *out, const struct chart_window *window)
 {
     for (int i = 0; i < 5; i++) {
         const char *anchor = i == 0 ? "start" : i == 4 ? "end" : "middle";
@@ -96,7 +95,7 @@ static void write_times(struct buffer *out, const struct window *window)
     }
 }
 
-static void write_series(struct buffer *out, const struct series *series, size_t points, double top)
+static void write_series(struct buffer *out, const struct chart_series *series, size_t points, double top)
 {
     bool drawing = false;
     write_format(out, "<path class=\"%s\" d=\"", series->style);
@@ -118,7 +117,7 @@ static void write_series(struct buffer *out, const struct series *series, size_t
     buffer_text(out, "\"/>");
 }
 
-static void write_legend(struct buffer *out, const char *title, const struct series *series, size_t count)
+static void write_legend(struct buffer *out, const char *title, const struct chart_series *series, size_t count)
 {
     write_format(out, "<figcaption>%s", title);
     for (size_t i = 0; count > 1 && i < count; i++)
@@ -127,15 +126,15 @@ static void write_legend(struct buffer *out, const char *title, const struct ser
     buffer_text(out, "</figcaption>");
 }
 
-static void write_chart(struct buffer *out, const char *title, const struct window *window, const struct scale *scale,
-                        const struct series *series, size_t count)
+static void write_chart(struct buffer *out, const char *title, const struct chart_window *window,
+                        const struct chart_scale *scale, const struct chart_series *series, size_t count)
 {
     double most = 0;
     for (size_t k = 0; k < count; k++) {
         for (size_t i = 0; i < window->points; i++)
             most = series[k].value[i] > most ? series[k].value[i] : most;
     }
-    double top = round_up(scale, most);
+    double top = round_scale(scale, most);
     buffer_text(out, "<figure>");
     write_legend(out, title, series, count);
     write_format(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s, last %s\">", WIDTH, HEIGHT, title,
@@ -167,16 +166,16 @@ void chart_sum(const struct facts *facts, const char *source, struct tally_minut
     }
 }
 
-static double mean(uint64_t sum, uint64_t count)
+static double mean_of(uint64_t sum, uint64_t count)
 {
     return count == 0 ? NOTHING : (double)sum / (double)count;
 }
 
 /* A window's charts: minutes are put together where it has fewer points. */
-static void write_window(struct buffer *out, const struct window *window, const struct tally_minute *minutes)
+static void write_window(struct buffer *out, const struct chart_window *window, const struct tally_minute *minutes)
 {
-    struct series events[] = {{"accepted", "accepted", true, {0}}, {"delivered", "delivered", false, {0}}};
-    struct series delay = {"delay", "delay", false, {0}}, size = {"size", "size", false, {0}};
+    struct chart_series events[] = {{"accepted", "accepted", true, {0}}, {"delivered", "delivered", false, {0}}};
+    struct chart_series delay = {"delay", "delay", false, {0}}, size = {"size", "size", false, {0}};
     size_t each = window->minutes / window->points;
     const struct tally_minute *first = minutes + COUNTED_MINUTES - window->minutes;
     for (size_t i = 0; i < window->points; i++) {
@@ -191,8 +190,8 @@ static void write_window(struct buffer *out, const struct window *window, const 
         }
         events[0].value[i] = (double)sum.accepted / (double)each;
         events[1].value[i] = (double)sum.delivered / (double)each;
-        delay.value[i] = mean(sum.delay_ms, sum.delays);
-        size.value[i] = mean(sum.bytes, sum.accepted);
+        delay.value[i] = mean_of(sum.delay_ms, sum.delays);
+        size.value[i] = mean_of(sum.bytes, sum.accepted);
     }
     write_format(out, "<div class=\"charts %s\">\n", window->name);
     write_chart(out, "Events a minute", window, &counts, events, 2);

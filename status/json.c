@@ -1,16 +1,16 @@
 /* The facts as JSON: what `.../status?format=json` answers. The names of the counts are those of `queue status --json`.
  */
-#include <stdlib.h>
-
 #include "base/escape.h"
-#include "status/chart.h"
-#include "status/views.h"
+#include "health/report.h"
+#include "status/status_private.h"
 #include "webhook/refusals.h"
 
+#include <stdlib.h>
+
 static const char *const states[] = {
-    [STATE_GOOD] = "good",
-    [STATE_WORRY] = "worry",
-    [STATE_BAD] = "bad",
+    [SEVERITY_GOOD] = "good",
+    [SEVERITY_WORRY] = "worry",
+    [SEVERITY_BAD] = "bad",
 };
 
 static void write_bool_member(struct buffer *out, const char *name, bool value)
@@ -19,7 +19,7 @@ static void write_bool_member(struct buffer *out, const char *name, bool value)
     buffer_text(out, value ? "true" : "false");
 }
 
-static void write_refused(struct buffer *out, const struct tally *tally)
+static void json_refused(struct buffer *out, const struct tally *tally)
 {
     write_name(out, "refused");
     buffer_text(out, "{");
@@ -31,33 +31,34 @@ static void write_refused(struct buffer *out, const struct tally *tally)
     buffer_text(out, "}");
 }
 
-static void write_source(struct buffer *out, const struct source_facts *source)
+static void json_source(struct buffer *out, const struct facts *facts, const struct source_facts *source)
 {
+    char words[REPORT_SIZE];
     const struct counts *counts = &source->counts;
     buffer_text(out, "{");
     write_text_member(out, "name", source->name);
-    write_text_member(out, "state", states[source->state]);
-    write_text_member(out, "words", source->words.text);
+    write_text_member(out, "state", states[report_severity(facts, source)]);
+    write_text_member(out, "words", report_words(facts, source, words));
     write_number_member(out, "accepted", counts->accepted);
     write_number_member(out, "delivered", counts->delivered);
     write_number_member(out, "duplicates", counts->duplicates);
     write_number_member(out, "dropped", counts->dropped);
     write_number_member(out, "waiting", counts->waiting);
     write_number_member(out, "dead", counts->dead);
-    write_refused(out, &source->tally);
+    json_refused(out, &source->tally);
     write_number_member(out, "oldest_waiting_seconds", (uint64_t)source->oldest_seconds);
     write_time_member(out, "last_accepted", counts->last_accepted_ms);
     write_time_member(out, "last_delivered", counts->last_delivered_ms);
     write_text_member(out, "last_error", source->notes.reason);
     write_time_member(out, "complete_until", source->close.until_ms);
     write_time_member(out, "complete_since", source->close.since_ms);
-    write_time_member(out, "last_reconcile", source->close.asked_ms);
+    write_time_member(out, "last_reconcile", source->close.last_run_ms);
     write_number_member(out, "missed_by_webhook", source->close.missed);
     write_bool_member(out, "paused", source->close.paused);
     buffer_text(out, "}");
 }
 
-static void write_event(struct buffer *out, const struct recent_event *event)
+static void json_event(struct buffer *out, const struct recent_event *event)
 {
     buffer_text(out, "{");
     write_number_member(out, "number", event->number);
@@ -74,7 +75,7 @@ static void write_event(struct buffer *out, const struct recent_event *event)
     buffer_text(out, "}");
 }
 
-static void write_letter(struct buffer *out, const struct letter *letter)
+static void json_letter(struct buffer *out, const struct letter *letter)
 {
     buffer_text(out, "{");
     write_number_member(out, "id", letter->id);
@@ -86,7 +87,7 @@ static void write_letter(struct buffer *out, const struct letter *letter)
     buffer_text(out, "}");
 }
 
-static void write_minutes(struct buffer *out, const struct view *view)
+static void json_minutes(struct buffer *out, const struct view *view)
 {
     struct tally_minute *minutes = calloc(COUNTED_MINUTES, sizeof *minutes);
     static const char *const names[] = {"accepted", "delivered", "delay_ms", "bytes"};
@@ -112,11 +113,11 @@ static void write_minutes(struct buffer *out, const struct view *view)
     free(minutes);
 }
 
-static void write_top(struct buffer *out, const struct facts *facts)
+static void json_top(struct buffer *out, const struct facts *facts)
 {
-    char library[QUEUE_LIBRARY];
-    write_text_member(out, "state", states[facts->state]);
-    write_text_member(out, "words", facts->words.text);
+    char library[QUEUE_LIBRARY], words[REPORT_SIZE];
+    write_text_member(out, "state", states[report_severity(facts, NULL)]);
+    write_text_member(out, "words", report_words(facts, NULL, words));
     write_time_member(out, "now", facts->now_ms);
     write_text_member(out, "version", CLOSECRM_VERSION);
     queue_library(facts->config, library);
@@ -124,40 +125,40 @@ static void write_top(struct buffer *out, const struct facts *facts)
     write_bool_member(out, "forwarding", facts->is_owned);
     write_text_member(out, "forwarder", facts->owner.text);
     write_time_member(out, "last_cron", facts->cron_ms);
-    write_refused(out, &facts->nowhere);
+    json_refused(out, &facts->nowhere);
 }
 
 void json_write(struct buffer *out, const struct view *view)
 {
     const struct facts *facts = view->facts;
     buffer_text(out, "{");
-    write_top(out, facts);
+    json_top(out, facts);
     write_name(out, "sources");
     buffer_text(out, "[");
     for (size_t i = 0; i < facts->sources; i++) {
         buffer_text(out, i == 0 ? "" : ",\n");
-        write_source(out, &facts->source[i]);
+        json_source(out, facts, &facts->source[i]);
     }
     buffer_text(out, "]");
     write_name(out, "events");
     buffer_text(out, "[");
     for (size_t i = 0; i < view->events_count; i++) {
         buffer_text(out, i == 0 ? "" : ",\n");
-        write_event(out, &view->events[i]);
+        json_event(out, &view->events[i]);
     }
     buffer_text(out, "]");
     write_name(out, "dead_letters");
     buffer_text(out, "[");
     for (size_t i = 0; i < view->letters->count; i++) {
         buffer_text(out, i == 0 ? "" : ",\n");
-        write_letter(out, &view->letters->at[i]);
+        json_letter(out, &view->letters->at[i]);
     }
     buffer_text(out, "]");
-    write_minutes(out, view);
+    json_minutes(out, view);
     buffer_text(out, "}\n");
 }
 
-static void write_body(struct buffer *out, const char *name, const struct buffer *body)
+static void json_body(struct buffer *out, const char *name, const struct buffer *body)
 {
     write_name(out, name);
     write_json_bytes(out, body->data == NULL ? "" : body->data, body->length);
@@ -167,9 +168,9 @@ void json_write_event(struct buffer *out, const struct view_bodies *bodies)
 {
     buffer_text(out, "{");
     write_name(out, "event");
-    write_event(out, bodies->event);
-    write_body(out, "incoming", &bodies->incoming);
-    write_body(out, "message", &bodies->message);
+    json_event(out, bodies->event);
+    json_body(out, "incoming", &bodies->incoming);
+    json_body(out, "message", &bodies->message);
     write_text_member(out, "incoming_note", bodies->incoming_note);
     write_text_member(out, "message_note", bodies->message_note);
     buffer_text(out, "}\n");

@@ -1,10 +1,11 @@
 /* The facts as metrics: what `.../metrics` answers. Counts of events are the queue's own, so they are right whatever
  * processes come and go; refusals, answers and histograms are those that the processes share (telemetry/counters.h). */
-#include <string.h>
-
 #include "base/escape.h"
-#include "status/views.h"
+#include "health/findings.h"
+#include "status/status_private.h"
 #include "webhook/refusals.h"
+
+#include <string.h>
 
 struct form {
     struct buffer *out;
@@ -13,7 +14,7 @@ struct form {
 
 enum kind { GAUGE, COUNTER, HISTOGRAM, INFO };
 
-static void begin(const struct form *form, const char *name, enum kind kind, const char *help)
+static void begin_family(const struct form *form, const char *name, enum kind kind, const char *help)
 {
     static const char *const words[] = {
         [GAUGE] = "gauge", [COUNTER] = "counter", [HISTOGRAM] = "histogram", [INFO] = "gauge"};
@@ -23,13 +24,13 @@ static void begin(const struct form *form, const char *name, enum kind kind, con
 }
 
 /* Names of sources and reasons have no character that would need an escape. */
-static void sample(const struct form *form, const char *name, const char *source, double value)
+static void write_sample(const struct form *form, const char *name, const char *source, double value)
 {
     write_format(form->out, "closecrm_%s{source=\"%s\"} %.14g\n", name, source, value);
 }
 
-static void sample_with(const struct form *form, const char *name, const char *source, const char *label,
-                        const char *label_value, uint64_t value)
+static void write_labelled(const struct form *form, const char *name, const char *source, const char *label,
+                           const char *label_value, uint64_t value)
 {
     write_format(form->out, "closecrm_%s{source=\"%s\",%s=\"%s\"} %llu\n", name, source, label, label_value,
                  (unsigned long long)value);
@@ -37,99 +38,77 @@ static void sample_with(const struct form *form, const char *name, const char *s
 
 /* ---- one number for each source ---- */
 
-static double accepted(const struct source_facts *source)
-{
-    return (double)source->counts.accepted;
-}
-
-static double waiting(const struct source_facts *source)
-{
-    return (double)source->counts.waiting;
-}
-
-static double oldest(const struct source_facts *source)
-{
-    return (double)source->oldest_seconds;
-}
-
-static double dead(const struct source_facts *source)
-{
-    return (double)source->counts.dead;
-}
-
-static double refuses(const struct source_facts *source)
-{
-    return source->notes.operator_must_act ? 1 : 0;
-}
-
-static double failed_tries(const struct source_facts *source)
-{
-    return source->notes.tries;
-}
-
-static double paused(const struct source_facts *source)
-{
-    return source->close.paused ? 1 : 0;
-}
-
-static double last_accepted(const struct source_facts *source)
-{
-    return (double)source->counts.last_accepted_ms / 1000;
-}
-
-static double last_delivered(const struct source_facts *source)
-{
-    return (double)source->counts.last_delivered_ms / 1000;
-}
-
-static double missed(const struct source_facts *source)
-{
-    return (double)source->close.missed;
-}
-
-static double last_asked(const struct source_facts *source)
-{
-    return (double)source->close.asked_ms / 1000;
-}
-
-static double complete_until(const struct source_facts *source)
-{
-    return (double)source->close.until_ms / 1000;
-}
+enum simple {
+    ACCEPTED,
+    WAITING,
+    OLDEST,
+    DEAD,
+    REFUSES,
+    FAILED_TRIES,
+    PAUSED,
+    LAST_ACCEPTED,
+    LAST_DELIVERED,
+    LAST_RECONCILED,
+    MISSED,
+    COMPLETE_UNTIL,
+    SIMPLE,
+};
 
 static const struct {
     const char *name; /* of the family */
     const char *sample;
     enum kind kind;
-    double (*value)(const struct source_facts *);
     const char *help;
-} simple[] = {
-    {"accepted_events", "accepted_events_total", COUNTER, accepted, "Events taken into the queue."},
-    {"waiting_events", "waiting_events", GAUGE, waiting, "Events in the queue that have not ended."},
-    {"oldest_waiting_seconds", "oldest_waiting_seconds", GAUGE, oldest, "Age of the oldest event that waits."},
-    {"dead_letters", "dead_letters", GAUGE, dead, "Dead letters that are kept."},
-    {"data_plane_refuses", "data_plane_refuses", GAUGE, refuses,
-     "1 while somebody has to mend key, URL or data plane."},
-    {"data_plane_failed_tries", "data_plane_failed_tries", GAUGE, failed_tries, "Tries that failed one after another."},
-    {"subscription_paused", "subscription_paused", GAUGE, paused, "1 while Close has paused the subscription."},
-    {"last_accepted_timestamp_seconds", "last_accepted_timestamp_seconds", GAUGE, last_accepted,
-     "When an event was accepted last; 0: never."},
-    {"last_delivered_timestamp_seconds", "last_delivered_timestamp_seconds", GAUGE, last_delivered,
-     "When an event was delivered last; 0: never."},
-    {"last_reconcile_timestamp_seconds", "last_reconcile_timestamp_seconds", GAUGE, last_asked,
-     "When Close was asked last for what is missing; 0: never."},
-    {"missed_events", "missed_events_total", COUNTER, missed,
-     "Events that the webhook did not bring, and reconciling did."},
-    {"complete_until_timestamp_seconds", "complete_until_timestamp_seconds", GAUGE, complete_until,
-     "All that Close logged before is here; 0: not known."},
+} simple[SIMPLE] = {
+    [ACCEPTED] = {"accepted_events", "accepted_events_total", COUNTER, "Events taken into the queue."},
+    [WAITING] = {"waiting_events", "waiting_events", GAUGE, "Events in the queue that have not ended."},
+    [OLDEST] = {"oldest_waiting_seconds", "oldest_waiting_seconds", GAUGE, "Age of the oldest event that waits."},
+    [DEAD] = {"dead_letters", "dead_letters", GAUGE, "Dead letters that are kept."},
+    [REFUSES] = {"data_plane_refuses", "data_plane_refuses", GAUGE,
+                 "1 while somebody has to mend key, URL or data plane."},
+    [FAILED_TRIES] = {"data_plane_failed_tries", "data_plane_failed_tries", GAUGE,
+                      "Tries that failed one after another."},
+    [PAUSED] = {"subscription_paused", "subscription_paused", GAUGE, "1 while Close has paused the subscription."},
+    [LAST_ACCEPTED] = {"last_accepted_timestamp_seconds", "last_accepted_timestamp_seconds", GAUGE,
+                       "When an event was accepted last; 0: never."},
+    [LAST_DELIVERED] = {"last_delivered_timestamp_seconds", "last_delivered_timestamp_seconds", GAUGE,
+                        "When an event was delivered last; 0: never."},
+    [LAST_RECONCILED] = {"last_reconcile_timestamp_seconds", "last_reconcile_timestamp_seconds", GAUGE,
+                         "When Close was asked last for what is missing; 0: never."},
+    [MISSED] = {"missed_events", "missed_events_total", COUNTER,
+                "Events that the webhook did not bring, and reconciling did."},
+    [COMPLETE_UNTIL] = {"complete_until_timestamp_seconds", "complete_until_timestamp_seconds", GAUGE,
+                        "All that Close logged before is here; 0: not known."},
 };
+
+static void read_simple(const struct facts *facts, const struct source_facts *source, double out[static SIMPLE])
+{
+    const double values[SIMPLE] = {
+        [ACCEPTED] = (double)source->counts.accepted,
+        [WAITING] = (double)source->counts.waiting,
+        [OLDEST] = (double)source->oldest_seconds,
+        [DEAD] = (double)source->counts.dead,
+        [REFUSES] = finding_judge(FINDING_DATA_PLANE_REFUSES, facts, source, NULL) == FINDING_FOUND,
+        [FAILED_TRIES] = source->notes.tries,
+        [PAUSED] = finding_judge(FINDING_SUBSCRIPTION_PAUSED, facts, source, NULL) == FINDING_FOUND,
+        [LAST_ACCEPTED] = (double)source->counts.last_accepted_ms / 1000,
+        [LAST_DELIVERED] = (double)source->counts.last_delivered_ms / 1000,
+        [LAST_RECONCILED] = (double)source->close.last_run_ms / 1000,
+        [MISSED] = (double)source->close.missed,
+        [COMPLETE_UNTIL] = (double)source->close.until_ms / 1000,
+    };
+    memcpy(out, values, sizeof values);
+}
 
 static void write_simple(const struct form *form, const struct facts *facts)
 {
-    for (size_t k = 0; k < sizeof simple / sizeof *simple; k++) {
-        begin(form, simple[k].name, simple[k].kind, simple[k].help);
-        for (size_t i = 0; i < facts->sources; i++)
-            sample(form, simple[k].sample, facts->source[i].name, simple[k].value(&facts->source[i]));
+    for (size_t k = 0; k < SIMPLE; k++) {
+        begin_family(form, simple[k].name, simple[k].kind, simple[k].help);
+        for (size_t i = 0; i < facts->sources; i++) {
+            double values[SIMPLE];
+            read_simple(facts, &facts->source[i], values);
+            write_sample(form, simple[k].sample, facts->source[i].name, values[k]);
+        }
     }
 }
 
@@ -138,44 +117,44 @@ static void write_simple(const struct form *form, const struct facts *facts)
 static void write_settled(const struct form *form, const struct facts *facts)
 {
     static const char name[] = "settled_events_total";
-    begin(form, "settled_events", COUNTER, "Events that have ended, by how; dead ones may be replayed.");
+    begin_family(form, "settled_events", COUNTER, "Events that have ended, by how; dead ones may be replayed.");
     for (size_t i = 0; i < facts->sources; i++) {
         const struct source_facts *source = &facts->source[i];
-        sample_with(form, name, source->name, "outcome", "delivered", source->counts.delivered);
-        sample_with(form, name, source->name, "outcome", "duplicate", source->counts.duplicates);
-        sample_with(form, name, source->name, "outcome", "dropped", source->counts.dropped);
-        sample_with(form, name, source->name, "outcome", "dead", source->tally.outcome[COUNTED_DEAD]);
+        write_labelled(form, name, source->name, "outcome", "delivered", source->counts.delivered);
+        write_labelled(form, name, source->name, "outcome", "duplicate", source->counts.duplicates);
+        write_labelled(form, name, source->name, "outcome", "dropped", source->counts.dropped);
+        write_labelled(form, name, source->name, "outcome", "dead", source->tally.outcome[COUNTED_DEAD]);
     }
 }
 
-static void write_refused_of(const struct form *form, const char *source, const struct tally *tally)
+static void metrics_refused_of(const struct form *form, const char *source, const struct tally *tally)
 {
     for (unsigned kind = 0; kind < COUNTED_REFUSALS; kind++) {
         const char *word = refusal_word(kind);
         if (word != NULL) /* zeros too: else the first one would not count as an increase */
-            sample_with(form, "refused_requests_total", source, "reason", word, tally->refused[kind]);
+            write_labelled(form, "refused_requests_total", source, "reason", word, tally->refused[kind]);
     }
 }
 
-static void write_refused(const struct form *form, const struct facts *facts)
+static void metrics_refused(const struct form *form, const struct facts *facts)
 {
-    begin(form, "refused_requests", COUNTER,
-          "Requests that were not taken, by reason; source is empty where none was found.");
-    write_refused_of(form, "", &facts->nowhere);
+    begin_family(form, "refused_requests", COUNTER,
+                 "Requests that were not taken, by reason; source is empty where none was found.");
+    metrics_refused_of(form, "", &facts->nowhere);
     for (size_t i = 0; i < facts->sources; i++)
-        write_refused_of(form, facts->source[i].name, &facts->source[i].tally);
+        metrics_refused_of(form, facts->source[i].name, &facts->source[i].tally);
 }
 
 static void write_answers(const struct form *form, const struct facts *facts)
 {
     const char *word;
-    begin(form, "data_plane_answers", COUNTER,
-          "Answers of the data plane to batches, by status; none: no answer came.");
+    begin_family(form, "data_plane_answers", COUNTER,
+                 "Answers of the data plane to batches, by status; none: no answer came.");
     for (size_t i = 0; i < facts->sources; i++) {
         for (size_t k = 0; (word = counters_answer_name(k)) != NULL; k++) {
             if (facts->source[i].tally.answered[k] > 0)
-                sample_with(form, "data_plane_answers_total", facts->source[i].name, "status", word,
-                            facts->source[i].tally.answered[k]);
+                write_labelled(form, "data_plane_answers_total", facts->source[i].name, "status", word,
+                               facts->source[i].tally.answered[k]);
         }
     }
 }
@@ -198,11 +177,11 @@ static void write_histogram(const struct form *form, const char *name, const cha
 
 static void write_histograms(const struct form *form, const struct facts *facts)
 {
-    begin(form, "delivery_delay_seconds", HISTOGRAM, "From an event's date_updated to its delivery.");
+    begin_family(form, "delivery_delay_seconds", HISTOGRAM, "From an event's date_updated to its delivery.");
     for (size_t i = 0; i < facts->sources; i++)
         write_histogram(form, "delivery_delay_seconds", facts->source[i].name, &facts->source[i].tally.delay,
                         counters_delay_ms, 1000);
-    begin(form, "event_size_bytes", HISTOGRAM, "Sizes of accepted events.");
+    begin_family(form, "event_size_bytes", HISTOGRAM, "Sizes of accepted events.");
     for (size_t i = 0; i < facts->sources; i++)
         write_histogram(form, "event_size_bytes", facts->source[i].name, &facts->source[i].tally.size,
                         counters_size_bytes, 1);
@@ -212,14 +191,14 @@ static void write_histograms(const struct form *form, const struct facts *facts)
 
 static void write_gauge(const struct form *form, const char *name, double value, const char *help)
 {
-    begin(form, name, GAUGE, help);
+    begin_family(form, name, GAUGE, help);
     write_format(form->out, "closecrm_%s %.14g\n", name, value);
 }
 
 void metrics_write(struct buffer *out, const struct facts *facts, bool open_metrics)
 {
     const struct form form = {out, open_metrics};
-    begin(&form, "build_info", INFO, "Which program this is.");
+    begin_family(&form, "build_info", INFO, "Which program this is.");
     write_format(out, "closecrm_build_info{version=\"%s\"} 1\n", CLOSECRM_VERSION);
     write_gauge(&form, "queue_up", facts->queue_works ? 1 : 0, "1 while the queue works.");
     write_gauge(&form, "forwarder_owned", facts->is_owned ? 1 : 0, "1 while a process forwards.");
@@ -228,7 +207,7 @@ void metrics_write(struct buffer *out, const struct facts *facts, bool open_metr
         write_gauge(&form, "disk_free_bytes", (double)facts->disk_free, "Room left where the queue is.");
     write_simple(&form, facts);
     write_settled(&form, facts);
-    write_refused(&form, facts);
+    metrics_refused(&form, facts);
     write_answers(&form, facts);
     write_histograms(&form, facts);
     buffer_text(out, "# EOF\n");

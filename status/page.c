@@ -1,20 +1,29 @@
 /* The status page as HTML. All of it works without JavaScript; page.js keeps it fresh. What came from outside is only
  * ever written by write_html. */
+#include "base/escape.h"
+#include "health/report.h"
+#include "status/status_private.h"
+#include "webhook/refusals.h"
+
 #include <openssl/evp.h>
 #include <string.h>
 
-#include "base/escape.h"
-#include "status/chart.h"
-#include "status/embedded.h"
-#include "status/views.h"
-#include "webhook/refusals.h"
+static const char *const state_classes[] = {
+    [SEVERITY_GOOD] = "good", [SEVERITY_WORRY] = "worry", [SEVERITY_BAD] = "bad"};
 
-static const char *const state_classes[] = {[STATE_GOOD] = "good", [STATE_WORRY] = "worry", [STATE_BAD] = "bad"};
+/* page.css and page.js: the Makefile makes lists of their bytes. */
+static const unsigned char style[] = {
+#include "build/status/page.css.inc"
+};
 
-static void write_hash(struct buffer *out, const struct embedded *file)
+static const unsigned char script[] = {
+#include "build/status/page.js.inc"
+};
+
+static void page_hash(struct buffer *out, const unsigned char *file, size_t length)
 {
     unsigned char digest[32], text[48];
-    if (EVP_Digest(file->data, file->length, digest, NULL, EVP_sha256(), NULL) != 1)
+    if (EVP_Digest(file, length, digest, NULL, EVP_sha256(), NULL) != 1)
         return;
     EVP_EncodeBlock(text, digest, sizeof digest);
     write_format(out, "'sha256-%s'", (const char *)text);
@@ -23,15 +32,15 @@ static void write_hash(struct buffer *out, const struct embedded *file)
 void page_headers(struct buffer *out)
 {
     buffer_text(out, "Content-Security-Policy: default-src 'none'; style-src ");
-    write_hash(out, &embedded_style);
+    page_hash(out, style, sizeof style);
     buffer_text(out, "; script-src ");
-    write_hash(out, &embedded_script);
+    page_hash(out, script, sizeof script);
     buffer_text(out, "; connect-src 'self'; form-action 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
                      "\r\nReferrer-Policy: no-referrer\r\nX-Frame-Options: DENY\r\n");
     buffer_append(out, "", 1); /* it is used as a C string */
 }
 
-static void write_head(struct buffer *out, const char *title)
+static void page_head(struct buffer *out, const char *title)
 {
     buffer_text(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
@@ -39,14 +48,14 @@ static void write_head(struct buffer *out, const char *title)
                      "<link rel=\"icon\" href=\"data:,\">\n<title>");
     write_html(out, title);
     buffer_text(out, "</title>\n<style>");
-    buffer_append(out, embedded_style.data, embedded_style.length);
+    buffer_append(out, (const char *)style, sizeof style);
     buffer_text(out, "</style>\n</head>\n<body>\n");
 }
 
-static void write_foot(struct buffer *out)
+static void page_foot(struct buffer *out)
 {
     buffer_text(out, "<script>");
-    buffer_append(out, embedded_script.data, embedded_script.length);
+    buffer_append(out, (const char *)script, sizeof script);
     buffer_text(out, "</script>\n</body>\n</html>\n");
 }
 
@@ -72,7 +81,7 @@ static void write_bytes(struct buffer *out, uint64_t bytes)
         write_format(out, "%.1f&nbsp;MiB", (double)bytes / (1024 * 1024));
 }
 
-static void write_token(struct buffer *out, const struct view *view, const char *action)
+static void page_token(struct buffer *out, const struct view *view, const char *action)
 {
     write_format(out,
                  "<form method=\"post\"><input type=\"hidden\" name=\"token\" value=\"%s\">"
@@ -82,13 +91,14 @@ static void write_token(struct buffer *out, const struct view *view, const char 
 
 /* ---- the top ---- */
 
-static void write_top(struct buffer *out, const struct view *view)
+static void page_top(struct buffer *out, const struct view *view)
 {
+    char words[REPORT_SIZE];
     const struct facts *facts = view->facts;
     write_format(out,
                  "<header>\n<h1>Close &rarr; RudderStack</h1>\n<p id=\"state\" class=\"state %s\" role=\"status\">",
-                 state_classes[facts->state]);
-    write_html(out, facts->words.text);
+                 state_classes[report_severity(facts, NULL)]);
+    write_html(out, report_words(facts, NULL, words));
     buffer_text(out, "</p>\n<p class=\"meta\">");
     buffer_text(out, facts->is_owned ? "Forwarding: " : "Nobody forwards: ");
     write_html(out, facts->owner.text[0] == '\0' ? "unknown" : facts->owner.text);
@@ -109,14 +119,14 @@ static void write_top(struct buffer *out, const struct view *view)
 
 /* ---- sources ---- */
 
-static void write_fact(struct buffer *out, const char *key, const char *label, uint64_t value)
+static void page_fact(struct buffer *out, const char *key, const char *label, uint64_t value)
 {
     write_format(out, "<div><dt>%s</dt><dd data-fact=\"%s\">", label, key);
     write_count(out, value);
     buffer_text(out, "</dd></div>");
 }
 
-static void write_refused(struct buffer *out, const struct tally *tally)
+static void page_refused(struct buffer *out, const struct tally *tally)
 {
     bool any = false;
     for (unsigned kind = 0; kind < COUNTED_REFUSALS; kind++) {
@@ -134,7 +144,7 @@ static void write_refused(struct buffer *out, const struct tally *tally)
         buffer_text(out, "none refused");
 }
 
-static void write_url(struct buffer *out, const struct view *view, const struct source_facts *source)
+static void page_url(struct buffer *out, const struct view *view, const struct source_facts *source)
 {
     const struct source *configured = source->source;
     bool shown = view->shown_source != NULL && strcmp(view->shown_source, source->name) == 0;
@@ -150,7 +160,7 @@ static void write_url(struct buffer *out, const struct view *view, const struct 
     }
     buffer_text(out, "</code><button type=\"button\" class=\"copy\" hidden>Copy</button>");
     if (configured->write_key.count > 0 && !shown) {
-        write_token(out, view, "key");
+        page_token(out, view, "key");
         buffer_text(out, "<input type=\"hidden\" name=\"source\" value=\"");
         write_html(out, source->name);
         buffer_text(out, "\"><button>Show with key</button></form>");
@@ -161,43 +171,44 @@ static void write_url(struct buffer *out, const struct view *view, const struct 
                                                   "write key must be in the URL.");
 }
 
-static void write_source(struct buffer *out, const struct view *view, const struct source_facts *source)
+static void page_source(struct buffer *out, const struct view *view, const struct source_facts *source)
 {
     const struct counts *counts = &source->counts;
-    char span[SPAN_SIZE];
-    write_format(out, "<article class=\"source %s\" data-source=\"", state_classes[source->state]);
+    char span[SPAN_SIZE], words[REPORT_SIZE];
+    write_format(out, "<article class=\"source %s\" data-source=\"",
+                 state_classes[report_severity(view->facts, source)]);
     write_html(out, source->name);
     buffer_text(out, "\">\n<h2>");
     write_html(out, source->name);
     buffer_text(out, "</h2>\n<p class=\"words\">");
-    write_html(out, source->words.text);
+    write_html(out, report_words(view->facts, source, words));
     buffer_text(out, "</p>\n<dl>");
-    write_fact(out, "accepted", "Accepted", counts->accepted);
-    write_fact(out, "delivered", "Delivered", counts->delivered);
-    write_fact(out, "waiting", "Waiting", counts->waiting);
-    write_fact(out, "dead", "Dead", counts->dead);
-    write_fact(out, "duplicates", "Duplicates", counts->duplicates);
-    write_fact(out, "dropped", "Dropped", counts->dropped);
+    page_fact(out, "accepted", "Accepted", counts->accepted);
+    page_fact(out, "delivered", "Delivered", counts->delivered);
+    page_fact(out, "waiting", "Waiting", counts->waiting);
+    page_fact(out, "dead", "Dead", counts->dead);
+    page_fact(out, "duplicates", "Duplicates", counts->duplicates);
+    page_fact(out, "dropped", "Dropped", counts->dropped);
     buffer_text(out, "</dl>\n<p class=\"meta\">Oldest waiting: <span data-fact=\"oldest\">");
     buffer_text(out, counts->waiting == 0 ? "none" : facts_span(source->oldest_seconds * 1000, span));
     buffer_text(out, "</span> &middot; <span data-fact=\"refused\">");
-    write_refused(out, &source->tally);
+    page_refused(out, &source->tally);
     buffer_text(out, "</span></p>\n");
     if (source->source != NULL)
-        write_url(out, view, source);
+        page_url(out, view, source);
     buffer_text(out, "</article>\n");
 }
 
-static void write_sources(struct buffer *out, const struct view *view)
+static void page_sources(struct buffer *out, const struct view *view)
 {
     const struct facts *facts = view->facts;
     buffer_text(out, "<section class=\"sources\" aria-label=\"Sources\">\n");
     for (size_t i = 0; i < facts->sources; i++) {
         if (view->source == NULL || strcmp(view->source, facts->source[i].name) == 0)
-            write_source(out, view, &facts->source[i]);
+            page_source(out, view, &facts->source[i]);
     }
     buffer_text(out, "</section>\n<p class=\"meta\">Before a source was known: <span id=\"nowhere\">");
-    write_refused(out, &facts->nowhere);
+    page_refused(out, &facts->nowhere);
     buffer_text(out, "</span></p>\n");
     if (facts->sources < 2)
         return;
@@ -212,7 +223,7 @@ static void write_sources(struct buffer *out, const struct view *view)
     buffer_text(out, "</nav>\n");
 }
 
-static void write_charts(struct buffer *out, const struct view *view)
+static void page_charts(struct buffer *out, const struct view *view)
 {
     buffer_text(out, "<section class=\"time\" aria-label=\"Over time\">\n"
                      "<input type=\"radio\" name=\"window\" id=\"hour\" checked><label for=\"hour\">Last hour</label>"
@@ -224,7 +235,7 @@ static void write_charts(struct buffer *out, const struct view *view)
 
 /* ---- events and dead letters ---- */
 
-static void write_event(struct buffer *out, const struct recent_event *event)
+static void page_event(struct buffer *out, const struct recent_event *event)
 {
     write_format(out, "<tr data-number=\"%llu\"><td>", (unsigned long long)event->number);
     write_time(out, event->ended_ms > 0 ? event->ended_ms : event->received_ms);
@@ -248,7 +259,7 @@ static void write_event(struct buffer *out, const struct recent_event *event)
     buffer_text(out, "</td></tr>\n");
 }
 
-static void write_events(struct buffer *out, const struct view *view)
+static void page_events(struct buffer *out, const struct view *view)
 {
     buffer_text(out,
                 "<section aria-labelledby=\"events-title\">\n<h2 id=\"events-title\">Live events</h2>\n"
@@ -257,13 +268,13 @@ static void write_events(struct buffer *out, const struct view *view)
                 "<div class=\"scroll\"><table><thead><tr><th>Time</th><th>Event</th><th>Lead</th><th>Source</th>"
                 "<th class=\"number\">Size</th><th>State</th></tr></thead>\n<tbody id=\"events\">\n");
     for (size_t i = 0; i < view->events_count; i++)
-        write_event(out, &view->events[i]);
+        page_event(out, &view->events[i]);
     if (view->events_count == 0)
         buffer_text(out, "<tr class=\"none\"><td colspan=\"6\">No events lately.</td></tr>\n");
     buffer_text(out, "</tbody></table></div>\n</section>\n");
 }
 
-static void write_letter(struct buffer *out, const struct view *view, const struct letter *letter)
+static void page_letter(struct buffer *out, const struct view *view, const struct letter *letter)
 {
     unsigned long long id = letter->id;
     write_format(out, "<tr data-letter=\"%llu\"><td>", id);
@@ -278,13 +289,13 @@ static void write_letter(struct buffer *out, const struct view *view, const stru
     if (letter->replayed) {
         buffer_text(out, "<span class=\"tag waiting\">on its way</span>");
     } else {
-        write_token(out, view, "replay");
+        page_token(out, view, "replay");
         write_format(out, "<input type=\"hidden\" name=\"letter\" value=\"%llu\"><button>Replay</button></form>", id);
     }
     buffer_text(out, "</td></tr>\n");
 }
 
-static void write_letters(struct buffer *out, const struct view *view)
+static void page_letters(struct buffer *out, const struct view *view)
 {
     buffer_text(out,
                 "<section aria-labelledby=\"letters-title\">\n<h2 id=\"letters-title\">Dead letters</h2>\n"
@@ -293,7 +304,7 @@ static void write_letters(struct buffer *out, const struct view *view)
                 "<div class=\"scroll\"><table><thead><tr><th>Died</th><th>Reason</th><th>Source</th>"
                 "<th class=\"number\">Size</th><th></th></tr></thead>\n<tbody id=\"letters\">\n");
     for (size_t i = 0; i < view->letters->count; i++)
-        write_letter(out, view, &view->letters->at[i]);
+        page_letter(out, view, &view->letters->at[i]);
     if (view->letters->count == 0)
         buffer_text(out, "<tr class=\"none\"><td colspan=\"5\">None.</td></tr>\n");
     buffer_text(out, "</tbody></table></div>\n");
@@ -305,24 +316,24 @@ static void write_letters(struct buffer *out, const struct view *view)
 
 void page_write(struct buffer *out, const struct view *view)
 {
-    write_head(out, "closecrm.fcgi: status");
+    page_head(out, "closecrm.fcgi: status");
     write_format(out, "<main id=\"page\" data-token=\"%s\">\n", view->token);
-    write_top(out, view);
-    write_sources(out, view);
-    write_charts(out, view);
+    page_top(out, view);
+    page_sources(out, view);
+    page_charts(out, view);
     if (view->letters->count > 0)
-        write_letters(out, view); /* somebody should do something about them: not below a hundred events */
-    write_events(out, view);
+        page_letters(out, view); /* somebody should do something about them: not below a hundred events */
+    page_events(out, view);
     if (view->letters->count == 0)
-        write_letters(out, view);
+        page_letters(out, view);
     write_format(out,
                  "<footer class=\"meta\">closecrm.fcgi %s &middot; <a href=\"?format=json\">as JSON</a></footer>\n"
                  "</main>\n",
                  CLOSECRM_VERSION);
-    write_foot(out);
+    page_foot(out);
 }
 
-static void write_body(struct buffer *out, const char *title, const struct buffer *body, const char *note)
+static void page_body(struct buffer *out, const char *title, const struct buffer *body, const char *note)
 {
     write_format(out, "<div><h2>%s</h2>", title);
     if (note[0] != '\0') {
@@ -339,7 +350,7 @@ static void write_body(struct buffer *out, const char *title, const struct buffe
 void page_write_event(struct buffer *out, const struct view_bodies *bodies)
 {
     const struct recent_event *event = bodies->event;
-    write_head(out, "closecrm.fcgi: one event");
+    page_head(out, "closecrm.fcgi: one event");
     buffer_text(out, "<main>\n<p><a href=\"?\">Back</a></p>\n<h1>");
     write_html(out, bodies->title);
     buffer_text(out, "</h1>\n<p class=\"meta\">");
@@ -351,8 +362,8 @@ void page_write_event(struct buffer *out, const struct view_bodies *bodies)
     buffer_text(out, "</p>\n<p>");
     write_html(out, event->reason);
     buffer_text(out, "</p>\n<div class=\"bodies\">\n");
-    write_body(out, "Incoming event", &bodies->incoming, bodies->incoming_note);
-    write_body(out, "Message sent", &bodies->message, bodies->message_note);
+    page_body(out, "Incoming event", &bodies->incoming, bodies->incoming_note);
+    page_body(out, "Message sent", &bodies->message, bodies->message_note);
     buffer_text(out, "</div>\n</main>\n");
-    write_foot(out);
+    page_foot(out);
 }

@@ -1,19 +1,17 @@
 /* Requests for /status, /metrics and /healthz: who may, what is asked for, what is answered. */
 #include "status/status.h"
 
+#include "base/escape.h"
+#include "base/log.h"
+#include "health/alert_thread.h"
+#include "health/queue_view.h"
+#include "health/write_probe.h"
+#include "status/status_private.h"
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/escape.h"
-#include "base/log.h"
-#include "health/alert_thread.h"
-#include "health/health.h"
-#include "health/queue_view.h"
-#include "status/actions.h"
-#include "status/bodies.h"
-#include "status/views.h"
 
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define OPEN_METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -22,14 +20,14 @@
 
 struct status {
     const struct config *config;
-    struct look look;
+    struct queue_view queue_view;
     struct tokens tokens;
     struct guesses guesses;
-    struct alerting *alerting; /* NULL: nobody is told */
-    bool no_alerts;            /* which was said */
-    struct prober *prober;     /* NULL: nothing is probed */
-    bool no_probes;            /* which was said */
-    atomic_bool stands;        /* the stages behind do: webhooks come in */
+    struct alert_thread *alerting; /* NULL: nobody is told */
+    bool no_alerts;                /* which was said */
+    struct prober *prober;         /* NULL: nothing is probed */
+    bool no_probes;                /* which was said */
+    atomic_bool attached;          /* the stages behind do: webhooks come in */
 };
 
 struct status *status_new(const struct config *config)
@@ -38,21 +36,21 @@ struct status *status_new(const struct config *config)
     if (status == NULL)
         return NULL;
     status->config = config;
-    atomic_init(&status->stands, false);
-    look_init(&status->look, config);
+    atomic_init(&status->attached, false);
+    queue_view_init(&status->queue_view, config);
     tokens_init(&status->tokens);
     guesses_init(&status->guesses);
     return status;
 }
 
-void status_stand(struct status *status, const struct watchers *watchers)
+void status_attach(struct status *status, const struct watchers *watchers)
 {
     if (status == NULL)
         return;
-    pthread_mutex_lock(&status->look.lock);
-    status->look.watchers = *watchers;
-    pthread_mutex_unlock(&status->look.lock);
-    atomic_store(&status->stands, true);
+    pthread_mutex_lock(&status->queue_view.lock);
+    status->queue_view.watchers = *watchers;
+    pthread_mutex_unlock(&status->queue_view.lock);
+    atomic_store(&status->attached, true);
 }
 
 void status_alert(struct status *status)
@@ -60,7 +58,7 @@ void status_alert(struct status *status)
     if (status == NULL)
         return;
     if (status->alerting == NULL)
-        status->alerting = alerting_start(status->config, &status->look, &status->no_alerts);
+        status->alerting = alert_thread_start(status->config, &status->queue_view, &status->no_alerts);
     if (status->prober == NULL)
         status->prober = prober_start(status->config, &status->no_probes);
 }
@@ -69,14 +67,14 @@ bool status_quiet(struct status *status)
 {
     if (status == NULL)
         return true;
-    atomic_store(&status->stands, false);
-    alerting_stop(status->alerting);
+    atomic_store(&status->attached, false);
+    alert_thread_stop(status->alerting);
     status->alerting = NULL;
     bool ended = prober_stop(status->prober);
     status->prober = NULL;
-    pthread_mutex_lock(&status->look.lock);
-    status->look.watchers = (struct watchers){0};
-    pthread_mutex_unlock(&status->look.lock);
+    pthread_mutex_lock(&status->queue_view.lock);
+    status->queue_view.watchers = (struct watchers){0};
+    pthread_mutex_unlock(&status->queue_view.lock);
     return ended;
 }
 
@@ -85,7 +83,7 @@ void status_free(struct status *status)
     status_quiet(status);
     if (status == NULL)
         return;
-    look_free(&status->look);
+    queue_view_free(&status->queue_view);
     guesses_free(&status->guesses);
     tokens_free(&status->tokens);
     free(status);
@@ -98,7 +96,7 @@ static void refuse_memory(struct request *request)
     request_refuse(request, 503, "Retry-After: 10\r\n", "out of memory: try again");
 }
 
-static void send_out(struct request *request, int status, const char *headers, const char *type, struct buffer *out)
+static void send_buffer(struct request *request, int status, const char *headers, const char *type, struct buffer *out)
 {
     if (out->failed)
         refuse_memory(request);
@@ -115,7 +113,7 @@ static void send_page(struct request *request, struct buffer *out)
         refuse_memory(request);
         buffer_free(out);
     } else {
-        send_out(request, 200, headers.data, PAGE_TYPE, out);
+        send_buffer(request, 200, headers.data, PAGE_TYPE, out);
     }
     buffer_free(&headers);
 }
@@ -134,7 +132,7 @@ static uint64_t query_number(const struct request *request, const char *name)
     return request_query(request, name, text, sizeof text) ? strtoull(text, NULL, 10) : 0;
 }
 
-static const char *notice_of(const struct request *request)
+static const char *read_notice(const struct request *request)
 {
     char done[16];
     if (!request_query(request, "done", done, sizeof done))
@@ -144,7 +142,7 @@ static const char *notice_of(const struct request *request)
 }
 
 /* What the page shows, with what it is made of. */
-struct parts {
+struct page_parts {
     struct view view;
     struct facts *facts;
     struct recent_event *events;
@@ -153,17 +151,17 @@ struct parts {
     char base[512];
 };
 
-static void parts_free(struct parts *parts)
+static void parts_free(struct page_parts *parts)
 {
     facts_free(parts->facts);
     free(parts->events);
     letters_free(&parts->letters);
 }
 
-static bool gather(struct status *status, struct request *request, struct parts *parts)
+static bool gather_page(struct status *status, struct request *request, struct page_parts *parts)
 {
     struct view *view = &parts->view;
-    parts->facts = look_facts(&status->look);
+    parts->facts = queue_view_facts(&status->queue_view);
     parts->events = calloc(VIEW_EVENTS, sizeof *parts->events);
     if (parts->facts == NULL || parts->events == NULL)
         return false;
@@ -172,10 +170,10 @@ static bool gather(struct status *status, struct request *request, struct parts 
     view->facts = parts->facts;
     if (request_query(request, "source", parts->source, sizeof parts->source) && parts->source[0] != '\0')
         view->source = parts->source;
-    view->events_count = look_events(&status->look, parts->facts, view->source, parts->events, VIEW_EVENTS);
+    view->events_count = queue_view_events(&status->queue_view, parts->facts, view->source, parts->events, VIEW_EVENTS);
     view->events = parts->events;
-    look_letters(&status->look, view->source, query_number(request, "letters_after"), VIEW_LETTERS, &parts->letters,
-                 &view->more_letters);
+    queue_view_letters(&status->queue_view, view->source, query_number(request, "letters_after"), VIEW_LETTERS,
+                       &parts->letters, &view->more_letters);
     view->letters = &parts->letters;
     if (parts->letters.count > 0)
         view->letters_after = parts->letters.at[parts->letters.count - 1].id;
@@ -186,15 +184,15 @@ static bool gather(struct status *status, struct request *request, struct parts 
 
 static void answer_page(struct status *status, struct request *request, const struct shown_key *key)
 {
-    struct parts parts = {0};
+    struct page_parts parts = {0};
     struct buffer out = {0};
-    if (!gather(status, request, &parts)) {
+    if (!gather_page(status, request, &parts)) {
         refuse_memory(request);
     } else if (wants_json(request)) {
         json_write(&out, &parts.view);
-        send_out(request, 200, NULL, JSON_TYPE, &out);
+        send_buffer(request, 200, NULL, JSON_TYPE, &out);
     } else {
-        parts.view.notice = notice_of(request);
+        parts.view.notice = read_notice(request);
         parts.view.shown_key = key == NULL ? NULL : key->url;
         parts.view.shown_source = key == NULL ? NULL : key->source;
         page_write(&out, &parts.view);
@@ -208,13 +206,13 @@ static void answer_event(struct status *status, struct request *request, uint64_
 {
     struct buffer out = {0};
     struct bodies bodies = {0};
-    bool found = event > 0 ? bodies_of_event(&bodies, &status->look, event)
-                           : bodies_of_letter(&bodies, status->config, &status->look, letter);
+    bool found = event > 0 ? bodies_of_event(&bodies, &status->queue_view, event)
+                           : bodies_of_letter(&bodies, status->config, &status->queue_view, letter);
     if (!found) {
         request_refuse(request, 404, NULL, "it is not kept any more");
     } else if (wants_json(request)) {
         json_write_event(&out, &bodies.view);
-        send_out(request, 200, NULL, JSON_TYPE, &out);
+        send_buffer(request, 200, NULL, JSON_TYPE, &out);
     } else {
         page_write_event(&out, &bodies.view);
         send_page(request, &out);
@@ -226,7 +224,7 @@ static void answer_post(struct status *status, struct request *request)
 {
     struct shown_key key = {.source = ""};
     size_t done = 0;
-    switch (action_take(status->config, &status->tokens, &status->look, request, &key, &done)) {
+    switch (action_take(status->config, &status->tokens, &status->queue_view, request, &key, &done)) {
     case ACTION_REFUSED:
         break; /* and answered */
     case ACTION_KEY:
@@ -260,14 +258,31 @@ static void answer_metrics(struct status *status, struct request *request)
     struct buffer out = {0};
     const char *accept = request_header(request, "ACCEPT");
     bool open_metrics = accept != NULL && strstr(accept, "application/openmetrics-text") != NULL;
-    struct facts *facts = look_facts(&status->look);
+    struct facts *facts = queue_view_facts(&status->queue_view);
     if (facts == NULL) {
         refuse_memory(request);
         return;
     }
     metrics_write(&out, facts, open_metrics);
     facts_free(facts);
-    send_out(request, 200, NULL, open_metrics ? OPEN_METRICS_TYPE : METRICS_TYPE, &out);
+    send_buffer(request, 200, NULL, open_metrics ? OPEN_METRICS_TYPE : METRICS_TYPE, &out);
+}
+
+/* The answer of .../healthz. */
+static void write_health(struct buffer *out, const struct facts *facts, const struct health *health)
+{
+    int64_t delivered_ms = 0;
+    for (size_t i = 0; i < facts->sources; i++) {
+        int64_t one = facts->source[i].counts.last_delivered_ms;
+        delivered_ms = one > delivered_ms ? one : delivered_ms;
+    }
+    buffer_text(out, "{");
+    write_name(out, "ok");
+    buffer_text(out, health->good ? "true" : "false");
+    write_text_member(out, "words", health->words.text);
+    write_time_member(out, "last_forwarded", delivered_ms);
+    write_time_member(out, "written", health->written_ms);
+    buffer_text(out, "}\n");
 }
 
 static void answer_health(struct status *status, struct request *request)
@@ -275,43 +290,38 @@ static void answer_health(struct status *status, struct request *request)
     struct buffer out = {0};
     struct health health;
     struct probed probed;
-    struct facts *facts = look_facts(&status->look);
+    struct facts *facts = queue_view_facts(&status->queue_view);
     if (facts == NULL) {
         refuse_memory(request);
         return;
     }
     prober_result(status->prober, status->config, &probed);
-    health_judge(facts, atomic_load(&status->stands), &probed, &health);
-    health_write(&out, facts, &health);
+    prober_judge(facts, atomic_load(&status->attached), &probed, &health);
+    write_health(&out, facts, &health);
     facts_free(facts);
-    send_out(request, health.good ? 200 : 503, health.good ? NULL : "Retry-After: 10\r\n", JSON_TYPE, &out);
+    send_buffer(request, health.good ? 200 : 503, health.good ? NULL : "Retry-After: 10\r\n", JSON_TYPE, &out);
 }
 
 /* ---- who may, and what ---- */
 
-static void refuse_access(struct request *request, enum access access)
+static void refuse_access(struct request *request, enum access_result access)
 {
-    switch (access) {
-    case ACCESS_ALLOWED:
-        break;
-    case ACCESS_NONE:
-        request_refuse(request, 404, NULL, "there is nothing at this address");
-        break;
-    case ACCESS_ASK:
-        request_refuse(request, 401, "WWW-Authenticate: Basic realm=\"closecrm status\", charset=\"UTF-8\"\r\n",
-                       "user admin and the admin_password of the configuration are needed");
-        break;
-    case ACCESS_SLOWED:
-        request_refuse(request, 429, "Retry-After: 10\r\n",
-                       "too many wrong passwords came from this address: wait some seconds");
-        break;
-    case ACCESS_NOT_LET_IN:
-        request_refuse(request, 403, NULL,
-                       "admin = server: this page is for whom the web server lets in, and it did not say that it "
-                       "asked for a password (REMOTE_USER and AUTH_TYPE): protect this address there, with the "
-                       "sample admin-server.conf");
-        break;
-    }
+    static const struct {
+        int status;
+        const char *headers;
+        const char *words;
+    } refusals[] = {
+        [ACCESS_NONE] = {404, NULL, "there is nothing at this address"},
+        [ACCESS_ASK] = {401, "WWW-Authenticate: Basic realm=\"closecrm status\", charset=\"UTF-8\"\r\n",
+                        "user admin and the admin_password of the configuration are needed"},
+        [ACCESS_SLOWED] = {429, "Retry-After: 10\r\n",
+                           "too many wrong passwords came from this address: wait some seconds"},
+        [ACCESS_NOT_LET_IN] = {403, NULL,
+                               "admin = server: this page is for whom the web server lets in, and it did not say that "
+                               "it asked for a password (REMOTE_USER and AUTH_TYPE): protect this address there, with "
+                               "the sample admin-server.conf"},
+    };
+    request_refuse(request, refusals[access].status, refusals[access].headers, refusals[access].words);
 }
 
 static const struct {
@@ -341,7 +351,8 @@ void status_handle(struct status *status, struct request *request)
         refuse_memory(request);
         return;
     }
-    enum access access = pages[i].is_open ? ACCESS_ALLOWED : access_check(status->config, &status->guesses, request);
+    enum access_result access =
+        pages[i].is_open ? ACCESS_ALLOWED : access_check(status->config, &status->guesses, request);
     if (access != ACCESS_ALLOWED)
         refuse_access(request, access);
     else if (!takes_method(request, pages[i].takes_post))

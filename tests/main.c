@@ -96,7 +96,7 @@ static void (*const suites[])(void) = {
     suite_status_servers,
     suite_status_tools,
     suite_status_health,
-    suite_status_words,
+    suite_findings,
     suite_health_rows,
     suite_base,
     suite_transform,

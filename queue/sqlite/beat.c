@@ -39,6 +39,12 @@ bool beat_is_of(const char *beat, const char *machine)
     return unknown || (strncmp(theirs, ours, length) == 0 && theirs[length] == ' ');
 }
 
+void beat_words(const char *beat, struct error *words)
+{
+    const char *pid = strrchr(beat, ' ');
+    error_set(words, "process %s on %.*s", pid == NULL ? "?" : pid + 1, (int)strcspn(beat, " "), beat);
+}
+
 bool beat_read(const char *directory, char out[static BEAT_TEXT], int64_t *age_ms)
 {
     char path[STATE_PATH];

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/error.h"
+
 #define BEAT_MACHINE 128
 #define BEAT_TEXT 160
 
@@ -17,6 +19,9 @@ bool beat_is_of(const char *beat, const char *machine);
 
 /* Writes that this process forwards. */
 void beat_write(const char *directory);
+
+/* Says in words, for people, which process a beat is of: "process 4711 on HOST". */
+void beat_words(const char *beat, struct error *words);
 
 /* Reads the last one, "HOST BOOT PID", and its age. Returns false when there is none. */
 bool beat_read(const char *directory, char out[static BEAT_TEXT], int64_t *age_ms);

@@ -1,5 +1,10 @@
 /* Who reads: one process at a time, on one machine. The kernel frees the lock when its owner dies; a beat says which
  * host it is on, for two machines on one network file system may not see each other's locks. */
+#include "base/lock_file.h"
+#include "base/log.h"
+#include "queue/sqlite/beat.h"
+#include "queue/sqlite/store.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,11 +12,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/lock_file.h"
-#include "base/log.h"
-#include "queue/sqlite/beat.h"
-#include "queue/sqlite/store.h"
 
 #define FRESH_MS 60000 /* a beat is written every 10 s */
 
@@ -190,7 +190,7 @@ bool store_is_owned(void *state, bool *owned, struct error *words, struct error 
         return false;
     }
     if (*owned && beat_read(store->directory, beat, &age_ms))
-        error_set(words, "%s", beat);
+        beat_words(beat, words);
     else
         error_set(words, *owned ? "a process forwards" : "no process forwards now");
     return true;

@@ -61,13 +61,13 @@ static struct alerts *open_in(const char *name)
 static size_t look(struct alerts *alerts, bool raised, int64_t now_ms)
 {
     struct alert_cause cause = cause_of(raised);
-    return alerts_look(alerts, &cause, 1, now_ms);
+    return alerts_evaluate(alerts, &cause, 1, now_ms);
 }
 
 static void test_told_once_and_when_it_is_gone(void)
 {
     struct alerts *alerts = open_in("once");
-    CU_ASSERT_TRUE(alerts_own(alerts));
+    CU_ASSERT_TRUE(alerts_claim(alerts));
     CU_ASSERT_EQUAL(look(alerts, false, NOW), 0);
     CU_ASSERT_EQUAL(look(alerts, true, NOW), 1);
     CU_ASSERT_EQUAL(look(alerts, true, NOW + 1000), 0);
@@ -81,7 +81,7 @@ static void test_told_once_and_when_it_is_gone(void)
 static void test_one_that_comes_and_goes_is_told_once_an_interval(void)
 {
     struct alerts *alerts = open_in("flapping");
-    CU_ASSERT_TRUE(alerts_own(alerts));
+    CU_ASSERT_TRUE(alerts_claim(alerts));
     CU_ASSERT_EQUAL(look(alerts, true, NOW), 1);
     CU_ASSERT_EQUAL(look(alerts, false, NOW + 1), 1);
     for (int i = 2; i < 50; i++)
@@ -94,17 +94,17 @@ static void test_one_that_comes_and_goes_is_told_once_an_interval(void)
 static void test_another_process_goes_on_where_the_first_ended(void)
 {
     struct alerts *first = open_in("agreed");
-    CU_ASSERT_TRUE(alerts_own(first));
+    CU_ASSERT_TRUE(alerts_claim(first));
     CU_ASSERT_EQUAL(look(first, true, NOW), 1);
     pid_t child = fork();
     if (child == 0)
-        _exit(alerts_own(open_in("agreed")) ? 1 : 0); /* while the first one lives, no other looks */
+        _exit(alerts_claim(open_in("agreed")) ? 1 : 0); /* while the first one lives, no other looks */
     int status = -1;
     waitpid(child, &status, 0);
     CU_ASSERT_EQUAL(status, 0);
     alerts_free(first);
     struct alerts *second = open_in("agreed");
-    CU_ASSERT_TRUE(alerts_own(second));
+    CU_ASSERT_TRUE(alerts_claim(second));
     CU_ASSERT_EQUAL(look(second, true, NOW + 1), 0);
     CU_ASSERT_EQUAL(look(second, false, NOW + 2), 1);
     alerts_free(second);
@@ -116,10 +116,10 @@ static void test_causes_do_not_mix(void)
     causes[1].source = "other";
     causes[2].name = "silence";
     struct alerts *alerts = open_in("mix");
-    CU_ASSERT_TRUE(alerts_own(alerts));
-    CU_ASSERT_EQUAL(alerts_look(alerts, causes, 3, NOW), 3);
+    CU_ASSERT_TRUE(alerts_claim(alerts));
+    CU_ASSERT_EQUAL(alerts_evaluate(alerts, causes, 3, NOW), 3);
     causes[1].raised = false;
-    CU_ASSERT_EQUAL(alerts_look(alerts, causes, 3, NOW + 1), 1);
+    CU_ASSERT_EQUAL(alerts_evaluate(alerts, causes, 3, NOW + 1), 1);
     alerts_free(alerts);
 }
 
@@ -204,7 +204,7 @@ static void test_a_command_that_cannot_be_killed_is_left_behind(void)
 static void test_without_a_state_directory(void)
 {
     struct alerts *alerts = alerts_new(command, INTERVAL, NULL);
-    CU_ASSERT_TRUE(alerts_own(alerts));
+    CU_ASSERT_TRUE(alerts_claim(alerts));
     CU_ASSERT_EQUAL(look(alerts, true, NOW), 1);
     CU_ASSERT_EQUAL(look(alerts, true, NOW + 1), 0);
     alerts_free(alerts);

@@ -120,7 +120,7 @@ static void a_good_upload_is_fine(void)
 {
     char home[PATH_SIZE];
     check_upload(home, "closecrm.cgi", 0755, 0755, true);
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "cron: was here "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "  last cron: 20"));
     CU_ASSERT_PTR_NULL(strstr(ran.out, "The place where the program runs needs attention"));
 }
 

@@ -248,13 +248,17 @@ static void notes_survive(void)
 static void one_process_owns_the_reading(void)
 {
     struct error why;
+    char host[256] = "", words[300];
     struct queue *first = open_new("own"), *second = open_again();
     own(first);
+    gethostname(host, sizeof host - 1);
+    snprintf(words, sizeof words, "process %ld on %.63s", (long)getpid(), host);
     CU_ASSERT_FALSE(queue_own(second, &why));
     CU_ASSERT_STRING_EQUAL(why.text, "another process forwards");
     bool owned = false;
     CU_ASSERT_TRUE(queue_is_owned(second, &owned, &why, &why));
     CU_ASSERT_TRUE(owned);
+    CU_ASSERT_STRING_EQUAL(why.text, words);
     queue_close(first);
     CU_ASSERT_TRUE(queue_own(second, &why));
     queue_close(second);

@@ -140,10 +140,10 @@ static void test_the_facts(void)
 {
     CU_ASSERT_EQUAL(ask("GET", "/status", "format=json", STATUS_RIGHT, NULL), 200);
     CU_ASSERT_TRUE(shows("\"state\": \"worry\""));
-    CU_ASSERT_TRUE(
-        shows("{\"name\": \"one\", \"state\": \"worry\", \"words\": \"2 dead letters: see the reasons below.\", "
-              "\"accepted\": 3, \"delivered\": 0, \"duplicates\": 0, \"dropped\": 0, \"waiting\": 1, "
-              "\"dead\": 2, \"refused\": {\"wrong_signature\": 1}, \"oldest_waiting_seconds\": 0, "));
+    CU_ASSERT_TRUE(shows("{\"name\": \"one\", \"state\": \"worry\", \"words\": \"2 dead letters are kept. See why, "
+                         "mend that, and replay them: `closecrm.fcgi dead list --source one`.\", "
+                         "\"accepted\": 3, \"delivered\": 0, \"duplicates\": 0, \"dropped\": 0, \"waiting\": 1, "
+                         "\"dead\": 2, \"refused\": {\"wrong_signature\": 1}, \"oldest_waiting_seconds\": 0, "));
     CU_ASSERT_TRUE(shows("{\"name\": \"two\", \"state\": \"good\", \"words\": \"Nothing has come yet.\""));
     CU_ASSERT_TRUE(shows("\"state\": \"waiting\""));
     ask("GET", "/status", "", STATUS_RIGHT, NULL);
@@ -246,7 +246,7 @@ static void test_a_locked_source(void)
     CU_ASSERT_TRUE(signed_note(rig.state, "two", "whsub_9", &why));
     ask("GET", "/status", "format=json", STATUS_RIGHT, NULL);
     CU_ASSERT_TRUE(shows("\"name\": \"two\", \"state\": \"bad\", \"words\": \"Nothing is let in, and Close keeps its "
-                         "events meanwhile: "));
+                         "events meanwhile, for 72 hours: "));
     CU_ASSERT_TRUE(shows("closecrm.fcgi rotate --source two whsub_9"));
     path_join(folder, rig.state, "signed");
     path_join(note, folder, "two");
@@ -289,14 +289,15 @@ static void test_without_a_durable_queue(void)
     struct watchers own = {counters_open(NULL, names, 2, &why), recent_open(NULL)};
     rig.made.config.queue = QUEUE_NONE;
     rig.status = status_new(&rig.made.config);
-    status_stand(rig.status, &own);
+    status_attach(rig.status, &own);
     counters_accepted(counters_of(own.counters, "one"), 700, clock_unix_ms());
     counters_delivered(counters_of(own.counters, "one"), 1000, clock_unix_ms());
     CU_ASSERT_EQUAL(ask("GET", "/status", "format=json", STATUS_RIGHT, NULL), 200);
     CU_ASSERT_TRUE(shows("\"words\": \"Healthy. Last delivered a moment ago.\", \"accepted\": 1, \"delivered\": 1, "));
     counters_answered(counters_of(own.counters, "one"), 401, clock_unix_ms());
     ask("GET", "/status", "format=json", STATUS_RIGHT, NULL);
-    CU_ASSERT_TRUE(shows("The data plane refuses what is sent: it answered 401."));
+    CU_ASSERT_TRUE(
+        shows("The data plane refuses what is sent: it answered 401; Close keeps the events and sends them again."));
     CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
     CU_ASSERT_TRUE(shows("\"written\": null"));
     status_free(rig.status);

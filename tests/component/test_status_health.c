@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "health/facts.h"
-#include "health/health.h"
+#include "health/write_probe.h"
 #include "tests/suites.h"
 #include "tests/support/status_rig.h"
 #include "webhook/refusals.h"
@@ -90,7 +90,7 @@ static void test_health_when_nothing_can_be_written(void)
     CU_ASSERT_FALSE(shows(rig.state));
     rmdir(path);
     status_quiet(rig.status);
-    status_stand(rig.status, &rig.watchers);
+    status_attach(rig.status, &rig.watchers);
     CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
 }
 
@@ -116,12 +116,12 @@ static void test_health_of_a_write_that_hangs(void)
     struct facts *facts = facts_gather(&rig.made.config, rig.queue, NULL, rig.watchers.counters, clock_unix_ms());
     struct probed probed = {.known = true, .good = true, .looked = clock_now()};
     CU_ASSERT_PTR_NOT_NULL_FATAL(facts);
-    health_judge(facts, true, &probed, &health);
+    prober_judge(facts, true, &probed, &health);
     CU_ASSERT_TRUE(health.good);
-    health_judge(facts, false, &probed, &health); /* no webhook comes in */
+    prober_judge(facts, false, &probed, &health); /* no webhook comes in */
     CU_ASSERT_FALSE(health.good);
     probed.looked -= 60000;
-    health_judge(facts, true, &probed, &health);
+    prober_judge(facts, true, &probed, &health);
     CU_ASSERT_FALSE(health.good);
     facts_free(facts);
 }
@@ -139,13 +139,13 @@ static void test_health_comes_back_without_an_event(void)
         facts->source[i].tally.refused_last_ms[REFUSED_QUEUE_FULL] = now - 20000;
         facts->source[i].counts.last_accepted_ms = now - 60000;
     }
-    health_judge(facts, true, &probed, &health);
+    prober_judge(facts, true, &probed, &health);
     CU_ASSERT_FALSE(health.good);
     probed.written_ms = now;
-    health_judge(facts, true, &probed, &health);
+    prober_judge(facts, true, &probed, &health);
     CU_ASSERT_TRUE(health.good);
     facts->room.used = (uint64_t)rig.made.config.queue_max_bytes; /* a probe is small: it shows nothing about that */
-    health_judge(facts, true, &probed, &health);
+    prober_judge(facts, true, &probed, &health);
     CU_ASSERT_FALSE(health.good);
     facts_free(facts);
 }

@@ -72,7 +72,7 @@ int status_rig_open(struct status_rig *rig)
     rig->watchers = (struct watchers){counters_open(rig->state, names, 2, &why), recent_open(rig->state)};
     counters_refused(counters_of(rig->watchers.counters, "one"), REFUSED_SIGNATURE, clock_unix_ms());
     rig->status = status_new(&rig->made.config);
-    status_stand(rig->status, &rig->watchers);
+    status_attach(rig->status, &rig->watchers);
     return 0;
 }
 

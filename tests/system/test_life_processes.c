@@ -114,7 +114,10 @@ static void cron_reports_what_waits_for_the_operator(void)
         for (int i = 0; i < 2; i++) { /* the second time it is not tried again, and told all the same */
             struct output output = command_output(&site, "cron", NULL);
             CU_ASSERT_EQUAL(output.code, 1);
-            check(strstr(output.text, "cron: source alpha: 300 events wait until you act: ") != NULL &&
+            check(strstr(
+                      output.text,
+                      "cron: source alpha: 300 events wait until you act, for the data plane refuses what is sent: ") !=
+                          NULL &&
                       strstr(output.text, "invalid write key") != NULL,
                   "%s", output.text);
         }

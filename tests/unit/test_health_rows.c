@@ -1,5 +1,5 @@
 /* What /healthz says, row by row: what is so, and whether that is healthy. */
-#include "health/health.h"
+#include "health/write_probe.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -80,7 +80,7 @@ static void judge(size_t i, struct health *health)
     int64_t *refused_ms = source[1].tally.refused_last_ms;
     if (rows[i].refusal != REFUSAL_NONE)
         refused_ms[rows[i].refusal] = NOW_MS - rows[i].refused_ms;
-    health_judge(&facts, rows[i].so != SO_NOT_OPEN, &probed, health);
+    prober_judge(&facts, rows[i].so != SO_NOT_OPEN, &probed, health);
 }
 
 static void each_row(void)

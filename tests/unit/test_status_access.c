@@ -20,26 +20,26 @@ static char password[] = "correct horse";
 static const struct config config = {.admin = ADMIN_PASSWORD, .admin_password = password};
 static struct guesses guesses;
 
-static enum access try(const char *address, const char *authorization)
+static enum access_result try(const char *address, const char *authorization)
 {
     static struct fake_request fake;
     const struct fake_variable variables[] = {
         {"REMOTE_ADDR", address}, {"HTTP_AUTHORIZATION", authorization}, {NULL, NULL}};
     fake_init(&fake, variables, "", 0);
-    enum access access = access_check(&config, &guesses, &fake.request);
+    enum access_result access = access_check(&config, &guesses, &fake.request);
     fake_end(&fake);
     return access;
 }
 
 /* What a web server says of who asks. */
-static enum access let_in(const char *user, const char *type, const char *server)
+static enum access_result let_in(const char *user, const char *type, const char *server)
 {
     static struct fake_request fake;
     static const struct config by_server = {.admin = ADMIN_SERVER};
     const struct fake_variable variables[] = {
         {"REMOTE_USER", user}, {"AUTH_TYPE", type}, {"SERVER_SOFTWARE", server}, {NULL, NULL}};
     fake_init(&fake, variables, "", 0);
-    enum access access = access_check(&by_server, &guesses, &fake.request);
+    enum access_result access = access_check(&by_server, &guesses, &fake.request);
     fake_end(&fake);
     return access;
 }
@@ -48,7 +48,7 @@ static void who_is_let_in_by_the_server(void)
 {
     static const struct {
         const char *user, *type, *server;
-        enum access access;
+        enum access_result access;
     } rows[] = {
         {"admin", "Basic", NULL, ACCESS_ALLOWED},
         {"admin", "Basic", "nginx/1.22.1", ACCESS_ALLOWED},
