@@ -29,7 +29,7 @@ static bool is_asked(const char *host)
     return asker != NULL;
 }
 
-static void *ask(void *context)
+static void *wait_for_lookup(void *context)
 {
     const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM};
     struct asker *asker = context;
@@ -53,7 +53,7 @@ static bool start_asker(struct asker *asker)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = pthread_create(&thread, NULL, ask, asker) == 0;
+    bool started = pthread_create(&thread, NULL, wait_for_lookup, asker) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (started)
         pthread_detach(thread);

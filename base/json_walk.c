@@ -30,7 +30,7 @@ static bool in_object(const struct json_walk *walk)
     return walk->depth > 0 && (walk->is_object[at / 8] >> at % 8 & 1) != 0;
 }
 
-static void take(struct json_walk *walk, size_t length)
+static void take_bytes(struct json_walk *walk, size_t length)
 {
     walk->token = walk->at;
     walk->length = length;
@@ -45,7 +45,7 @@ static enum json_token open_one(struct json_walk *walk)
     *bits = *walk->at == '{' ? *bits | bit : (unsigned char)(*bits & ~bit);
     walk->depth++;
     walk->state = JSON_WALK_FIRST;
-    take(walk, 1);
+    take_bytes(walk, 1);
     return JSON_TOKEN_OPEN;
 }
 
@@ -55,7 +55,7 @@ static enum json_token close_one(struct json_walk *walk)
         return broken(walk);
     walk->depth--;
     walk->state = JSON_WALK_AFTER;
-    take(walk, 1);
+    take_bytes(walk, 1);
     return JSON_TOKEN_CLOSE;
 }
 
@@ -66,7 +66,7 @@ static bool take_string(struct json_walk *walk)
     while (at < walk->end && *at != '"')
         at += *at == '\\' && walk->end - at > 1 ? 2 : 1;
     bool ends = at < walk->end;
-    take(walk, (size_t)(at - walk->at) + ends);
+    take_bytes(walk, (size_t)(at - walk->at) + ends);
     return ends;
 }
 
@@ -99,7 +99,7 @@ static enum json_token take_value(struct json_walk *walk)
         at++;
     if (at == walk->at)
         return broken(walk);
-    take(walk, (size_t)(at - walk->at));
+    take_bytes(walk, (size_t)(at - walk->at));
     return JSON_TOKEN_VALUE;
 }
 
@@ -268,7 +268,7 @@ struct laying {
     struct frame frame[JSON_DEPTH_MAX + 1];
 };
 
-static void put(const struct laying *laying, const char *text, size_t length)
+static void put_indented(const struct laying *laying, const char *text, size_t length)
 {
     laying->to->write(laying->to->context, text, length);
 }
@@ -278,10 +278,10 @@ static void begin_line(const struct laying *laying, size_t depth)
     static const char blanks[] = "                                ";
     if (laying->to->compact)
         return;
-    put(laying, "\n", 1);
+    put_indented(laying, "\n", 1);
     for (size_t left = depth * INDENT, step; left > 0; left -= step) {
         step = left < sizeof blanks - 1 ? left : sizeof blanks - 1;
-        put(laying, blanks, step);
+        put_indented(laying, blanks, step);
     }
 }
 
@@ -289,7 +289,7 @@ static void begin_line(const struct laying *laying, size_t depth)
 static void begin_part(const struct laying *laying, const struct frame *frame)
 {
     if (frame->any)
-        put(laying, ",", 1);
+        put_indented(laying, ",", 1);
     begin_line(laying, laying->walk.depth);
 }
 
@@ -332,8 +332,8 @@ static void lay_name(struct laying *laying, struct frame *frame)
     if (laying->member_muted)
         return;
     begin_part(laying, frame);
-    put(laying, laying->walk.token, laying->walk.length);
-    put(laying, ": ", laying->to->compact ? 1 : 2);
+    put_indented(laying, laying->walk.token, laying->walk.length);
+    put_indented(laying, ": ", laying->to->compact ? 1 : 2);
     frame->any = true;
 }
 
@@ -358,7 +358,7 @@ static void lay_open(struct laying *laying)
     around->any = around->any || !around->is_object;
     laying->walk.depth++;
     if (!laying->frame[depth + 1].muted)
-        put(laying, laying->walk.token, 1);
+        put_indented(laying, laying->walk.token, 1);
 }
 
 static void lay_value(struct laying *laying)
@@ -369,7 +369,7 @@ static void lay_value(struct laying *laying)
         begin_part(laying, around);
     around->any = around->any || !around->is_object;
     if (!itself.muted)
-        put(laying, laying->walk.token, laying->walk.length);
+        put_indented(laying, laying->walk.token, laying->walk.length);
     laying->count = itself.restore;
 }
 
@@ -379,7 +379,7 @@ static void lay_close(struct laying *laying)
     if (!closed->muted && closed->any)
         begin_line(laying, laying->walk.depth);
     if (!closed->muted)
-        put(laying, laying->walk.token, 1);
+        put_indented(laying, laying->walk.token, 1);
     laying->count = closed->restore;
 }
 

@@ -53,7 +53,7 @@ static struct name name_of(uid_t user)
 }
 
 /* The command that gives it to a user; where the path does not fit whole between quotes, words instead. */
-static void give(const char *path, const struct name *to, char out[static GIVE_SIZE])
+static void print_chown(const char *path, const struct name *to, char out[static GIVE_SIZE])
 {
     if (strlen(path) <= PATH_MOST && strchr(path, '\'') == NULL)
         snprintf(out, GIVE_SIZE, "chown -R %s '%s'", to->plain, path);
@@ -66,7 +66,7 @@ void owner_why(const char *what, const char *path, uid_t owner, struct error *wh
     char command[GIVE_SIZE];
     uid_t own = geteuid();
     struct name theirs = name_of(owner), ours = name_of(own);
-    give(path, &ours, command);
+    print_chown(path, &ours, command);
     if (owner == 0)
         error_set(
             why,

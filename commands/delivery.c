@@ -1,5 +1,9 @@
-/* One POST over libcurl: see delivery.h. */
+/* A webhook sent as Close would send it: see delivery.h. */
 #include "commands/delivery.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/escape.h"
@@ -9,10 +13,6 @@
 #include "commands/commands.h"
 #include "config/config.h"
 #include "webhook/signature.h"
-
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
 
 #define CONNECT_MS 5000L /* as long as Close waits for a connection */
 #define ANSWER_MS 60000L /* longer than Close waits, to see what would have come */
@@ -40,7 +40,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
     return body->failed ? 0 : length;
 }
 
-/* A proxy in the environment is for the world outside. */
+/* Whether the URL names this machine: then a proxy in the environment is not meant. */
 static bool is_this_machine(CURLU *url)
 {
     char *host = NULL;
@@ -145,7 +145,7 @@ bool delivery_sign(const struct signature_key *key, const char *timestamp, const
 #define SHOWN_MOST 600                /* bytes of an answer that are shown */
 #define CLOSE_WAITS_MS INT64_C(15000) /* for an answer */
 
-/* Bytes that somebody else holds. */
+/* Borrowed bytes of an answer. */
 struct answer_text {
     const char *at;
     size_t length;
@@ -159,7 +159,7 @@ static bool is_accepted(const struct delivery_answer *answer)
     return answer->status == 200 && length == 2 && memcmp(answer->body.data, "ok", 2) == 0;
 }
 
-/* The answer's body, or of a web page its title, which says enough. */
+/* The answer's body; of a web page only its title. */
 static struct answer_text find_answer_text(const struct delivery_answer *answer)
 {
     static const char open[] = "<title>", close[] = "</title>";
