@@ -20,7 +20,7 @@
 #if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
 #define LIMIT_MS ((int64_t)900000)
 #else
-#define LIMIT_MS ((int64_t)300000)
+#define LIMIT_MS ((int64_t)600000)
 #endif
 #define LOOK_US 20000
 
