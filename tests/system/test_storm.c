@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,12 +20,12 @@
 #include "watch/clock.h"
 
 #define ROUNDS 12
-#define LONGEST_MS 150    /* of a round, beside what its act takes */
-#define LULL_ROUNDS 8     /* every so many rounds all is well until events are taken again */
-#define TOLD_ROUNDS 50    /* every so many rounds it says how far it is */
-#define ROUND_EVENTS 5000 /* more than can be sent in one */
-#define QUOTA_BYTES 4096  /* no file may be written beyond this while the quota is used up */
-#define LANES 4           /* as configured, as the next one */
+#define LONGEST_MS 150     /* of a round, beside what its act takes */
+#define LULL_ROUNDS 8      /* every so many rounds all is well until events are taken again */
+#define TOLD_ROUNDS 50     /* every so many rounds it says how far it is */
+#define ROUND_EVENTS 5000  /* more than can be sent in one */
+#define QUOTA_BYTES "4096" /* no file may be written beyond this while the quota is used up */
+#define LANES 4            /* as configured, as the next one */
 #define BATCH_EVENTS 20
 
 struct storm {
@@ -107,33 +106,50 @@ static void act_data_plane_heals(struct storm *storm)
     standin_heal(storm->site.standin);
 }
 
+/* Runs a program to its end as the children's user: one of its own, since a mere fork could inherit a lock that one of
+ * the stand-in's threads held, SQLite's for example, and would wait for ever. Returns its exit code; -1: a signal. */
+static int run(const struct storm *storm, const char *const *arguments, const char *log_name)
+{
+    char log[PATH_SIZE];
+    struct process process = {0};
+    int status = -1;
+    path_join(log, storm->site.directory, log_name);
+    const struct process_options options = {arguments, NULL, storm->site.directory, log};
+    check(process_start(&process, &options) && process_wait(&process, durable_patience(20000), &status), "%s ends",
+          arguments[0]);
+    process_stop(&process, 1000);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 /* With the shell's default settings, which checkpoint and delete the log when the last connection closes. That it finds
- * the database busy is fine. A program of its own: a mere fork could inherit a lock of SQLite's that one of the
- * stand-in's threads held, and would wait for ever. */
+ * the database busy is fine. */
 static void act_outside_look(struct storm *storm)
 {
-    char path[PATH_SIZE], log[PATH_SIZE];
+    char path[PATH_SIZE];
     path_join(path, storm->site.directory, "state/queue.db");
-    path_join(log, storm->site.directory, "look.log");
     const char *arguments[] = {"sqlite3", path, "SELECT count(*) FROM source", NULL};
-    const struct process_options options = {arguments, NULL, storm->site.directory, log};
-    struct process look = {0};
-    int status = -1;
-    CU_ASSERT(process_start(&look, &options) && process_wait(&look, durable_patience(20000), &status));
-    check(WIFEXITED(status) && WEXITSTATUS(status) < 126, "sqlite3 can be run: %d", status);
-    process_stop(&look, 1000);
+    int code = run(storm, arguments, "look.log");
+    check(code >= 0 && code < 126, "sqlite3 can be run: %d", code);
     storm->looks++;
 }
 
-/* Everybody's writes beyond some bytes fail, as they do where a quota is used up; or they are allowed again. */
+/* Everybody's writes beyond some bytes fail, as they do where a quota is used up; or they are allowed again. One that
+ * has just ended needs no limit. By prlimit(1), as their user: root may have no right to limit others. */
 static void act_quota(struct storm *storm)
 {
+    static const char script[] = "limit=$1; shift; for pid; do prlimit --pid \"$pid\" --fsize=\"$limit\": ||"
+                                 " [ ! -d /proc/\"$pid\" ] || failed=1; done; exit ${failed:-0}";
     pid_t pids[DURABLE_PROCESSES];
+    char words[DURABLE_PROCESSES][16];
+    const char *arguments[5 + DURABLE_PROCESSES + 1] = {"sh", "-c", script, "sh"};
     size_t count = durable_processes(&storm->site, pids);
     storm->full = !storm->full;
-    const struct rlimit limit = {.rlim_cur = storm->full ? QUOTA_BYTES : RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
-    for (size_t i = 0; i < count; i++)
-        prlimit(pids[i], RLIMIT_FSIZE, &limit, NULL); /* one that has just ended needs none */
+    arguments[4] = storm->full ? QUOTA_BYTES : "unlimited";
+    for (size_t i = 0; i < count; i++) {
+        snprintf(words[i], sizeof words[i], "%d", (int)pids[i]);
+        arguments[5 + i] = words[i];
+    }
+    check(run(storm, arguments, "quota.log") == 0, "the limit is set");
     storm->fulls += storm->full;
 }
 
@@ -145,20 +161,21 @@ static void act_page(struct storm *storm)
     buffer_free(&out);
 }
 
-/* Whether the process has come so far that SIGHUP is a message to it; one that begins just now would be ended by it. */
+/* Whether the process has come so far that SIGHUP is a message to it: it blocks that, and then starts its threads. One
+ * that begins just now would be ended. */
 static bool takes_hangup(pid_t pid)
 {
     char path[64], line[256];
-    unsigned long long blocked = 0;
+    long threads = 0;
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     FILE *file = fopen(path, "re");
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "SigBlk:", 7) == 0)
-            blocked = strtoull(line + 7, NULL, 16);
+        if (strncmp(line, "Threads:", 8) == 0)
+            threads = strtol(line + 8, NULL, 10);
     }
     if (file != NULL)
         fclose(file);
-    return (blocked >> (SIGHUP - 1) & 1) != 0;
+    return threads > 1;
 }
 
 static void act_reload(struct storm *storm)
