@@ -87,7 +87,7 @@ static void delivered(struct lane *lane, const struct answer *answer)
     struct pending *pending;
     while ((pending = pending_pop(&lane->sending)) != NULL)
         traffic_end(traffic, pending, VERDICT_DELIVERED, NULL);
-    if (lane->tries > 0 || traffic->blocked_until > 0)
+    if (traffic->failing_ms > 0) /* else another lane has said so */
         log_write(LEVEL_INFO, "msg=data_plane_answers_again source=%s", traffic->source->name);
     traffic->notes_differ |= traffic->failing_ms > 0;
     traffic->failing_ms = 0;
