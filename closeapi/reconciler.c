@@ -21,6 +21,7 @@
 
 struct reconciler {
     const struct config *config;
+    moment began;
     moment said_busy; /* when it was said last that another process is at it; 0: never */
     pthread_t thread;
     int stop_fd;
@@ -61,7 +62,7 @@ static void say_busy(struct reconciler *reconciler, const struct source *source,
     struct why words = {""};
     bool stopped = closeapi_is_stopped(reconciler->config, source, &words);
     moment now = clock_now();
-    if (!stopped && clock_unix_ms() - due < BUSY_LONG_MS)
+    if (!stopped && (now - reconciler->began < BUSY_LONG_MS || clock_unix_ms() - due < BUSY_LONG_MS))
         return;
     if (reconciler->said_busy > 0 && now - reconciler->said_busy < BUSY_LONG_MS)
         return;
@@ -128,6 +129,7 @@ struct reconciler *reconciler_start(const struct config *config, struct why *why
         return NULL;
     }
     reconciler->config = config;
+    reconciler->began = clock_now();
     pthread_mutex_init(&reconciler->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
