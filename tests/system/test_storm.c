@@ -27,12 +27,19 @@
 #define QUOTA_BYTES "4096" /* no file may be written beyond this while the quota is used up */
 #define LANES 4            /* as configured, as the next one */
 #define BATCH_EVENTS 20
+#define SETTLED_US (INT64_C(302) * 1000000) /* of that age an event of Close is read, whose clock tells whole seconds  \
+                                             */
+#define UNDER_WAY_MS 30000 /* so long before it is killed the program may have sent what it has not noted yet */
+#define LATE_MS 1000       /* the stand-in may store so long after a kill what was sent before */
 
 struct storm {
     struct site site;
     unsigned random;
     struct load *load;
-    bool full; /* the quota is used up now */
+    struct standin_close *close;
+    size_t gaps;    /* events that are in Close's Event Log only */
+    moment *killed; /* of each kill */
+    bool full;      /* the quota is used up now */
     size_t kills, cuts, looks, fulls;
     int64_t slowest_lull; /* ms until events were taken again */
 };
@@ -59,16 +66,21 @@ static void act_nothing(struct storm *storm)
     (void)storm;
 }
 
+static void note_kill(struct storm *storm)
+{
+    storm->killed[storm->kills++] = clock_now();
+}
+
 /* All of them; what spawn-fcgi started is started again, the rest is the web server's. */
 static void act_kill_all(struct storm *storm)
 {
     int status;
+    note_kill(storm);
     if (storm->site.setup->spawned) {
         durable_signal(storm->site.program.pid, SIGKILL);
         CU_ASSERT(process_wait(&storm->site.program, 10000, &status));
     }
     durable_kill_all(&storm->site);
-    storm->kills++;
     storm->full = false; /* the limit was theirs */
     if (storm->site.setup->spawned)
         CU_ASSERT(site_spawn(&storm->site));
@@ -80,8 +92,8 @@ static void act_kill_forwarder(struct storm *storm)
     size_t count = durable_processes(&storm->site, pids);
     if (count < 2 || storm->site.setup->spawned)
         return; /* act_kill_all does that */
+    note_kill(storm);
     kill(pids[(size_t)rand_r(&storm->random) % count], SIGKILL);
-    storm->kills++;
 }
 
 static void act_data_plane_fails(struct storm *storm)
@@ -205,6 +217,24 @@ static void (*const acts[])(struct storm *storm) = {
 
 /* ---- the whole ---- */
 
+static const char *name_gap(char name[static 32], size_t number)
+{
+    snprintf(name, 32, "gap_%zu", number);
+    return name;
+}
+
+/* An event that no webhook brings: reconciling finds it. */
+static void lose_one(struct storm *storm)
+{
+    char name[32];
+    standin_close_add(storm->close, &(struct close_event){.id = name_gap(name, storm->gaps++),
+                                                          .lead = "lead_gap",
+                                                          .object_type = "lead",
+                                                          .action = "created",
+                                                          .updated_us = standin_close_now_us(storm->close) - SETTLED_US,
+                                                          .log_only = true});
+}
+
 /* The data plane heals, the quota has room: whatever was killed, events are taken again. */
 static bool lull(struct storm *storm)
 {
@@ -235,6 +265,7 @@ static void go_through(struct storm *storm, size_t rounds)
 {
     bool well = true;
     for (size_t i = 1; i <= rounds && well; i++) {
+        lose_one(storm);
         acts[(size_t)rand_r(&storm->random) % (sizeof acts / sizeof *acts)](storm);
         poll(NULL, 0, (int)(rand_r(&storm->random) % LONGEST_MS));
         if (i % LULL_ROUNDS == 0 || i == rounds)
@@ -253,16 +284,67 @@ static void check_looks(const struct storm *storm)
     free(said);
 }
 
+/* All that only the Event Log had has arrived, unaltered. */
+static void check_gaps(struct storm *storm)
+{
+    char subscription[80], name[32];
+    size_t arrived = 0;
+    standin_close_id(storm->close, 0, subscription);
+    for (size_t i = 0; i < storm->gaps; i++) {
+        struct buffer wanted = {.data = NULL};
+        const struct standin_message *message = standin_find(storm->site.standin, name_gap(name, i));
+        standin_close_properties(storm->close, name, subscription, &wanted);
+        arrived += message != NULL &&
+                   slice_equal(slice_member(message->json, "properties"), (struct slice){wanted.data, wanted.length});
+        buffer_free(&wanted);
+    }
+    check(arrived == storm->gaps, "of %zu in the Event Log only, %zu arrived unaltered", storm->gaps, arrived);
+}
+
+/* Whether a kill can be why the message came again: it was under way at the last one before that. */
+static bool is_of_a_kill(const struct storm *storm, const struct standin_message *first,
+                         const struct standin_message *again)
+{
+    size_t before = storm->kills;
+    while (before > 0 && storm->killed[before - 1] > again->arrived)
+        before--;
+    moment killed = before == 0 ? 0 : storm->killed[before - 1];
+    return before > 0 && killed >= first->arrived - LATE_MS && killed <= first->arrived + UNDER_WAY_MS;
+}
+
+/* Nothing comes twice but what was with the data plane when the connection broke or the program died. */
+static void check_repeated(struct storm *storm)
+{
+    const struct standin_message *message;
+    size_t causeless = 0;
+    for (size_t i = 0; (message = standin_message(storm->site.standin, i)) != NULL; i++) {
+        const struct standin_message *first = standin_find(storm->site.standin, message->message_id);
+        if (first == message || first->unsure || message->unsure || is_of_a_kill(storm, first, message))
+            continue;
+        if (causeless++ == 0)
+            printf("\n    %s came at %lld and again at %lld ", message->message_id, (long long)first->arrived,
+                   (long long)message->arrived);
+    }
+    check(causeless == 0, "%zu came twice without a cause", causeless);
+}
+
 static void check_all(struct storm *storm)
 {
     struct load_result result = load_finish(storm->load);
+    int reconciled = -1;
+    for (moment deadline = clock_now() + durable_patience(60000); reconciled != 0 && clock_now() < deadline;)
+        reconciled = durable_command(&storm->site, "reconcile", NULL); /* another process may be at it */
+    CU_ASSERT_EQUAL(reconciled, 0);
     if (!storm->site.setup->spawned)
         durable_command(&storm->site, "cron", NULL);
     check(durable_wait_empty(&storm->site, durable_patience(120000)), "all that waits is delivered in the end");
     printf("(%zu kills, %zu cuts, %zu looks, %zu times full, the slowest lull %lld ms) ", storm->kills, storm->cuts,
            storm->looks, storm->fulls, (long long)storm->slowest_lull);
     CU_ASSERT(result.ok > 0);
+    result.sent += storm->gaps;
     durable_check_delivered(&storm->site, storm->load, result);
+    check_gaps(storm);
+    check_repeated(storm);
     check_looks(storm);
     struct standin_counts received = standin_counts(storm->site.standin);
     struct counts counts = durable_counts(&storm->site, NULL);
@@ -275,17 +357,19 @@ static void check_all(struct storm *storm)
 }
 
 /* Gives the source alpha an API key, so that the program reconciles each second. */
-static void have_reconciled(struct storm *storm, const struct standin_close *close)
+static void have_reconciled(struct storm *storm)
 {
     static const char section[] = "[source alpha]\n";
     char text[4096];
+    snprintf(text, sizeof text, "%s/alpha", storm->site.url);
+    standin_close_subscribe(storm->close, text);
     char *config = temporary_read(storm->site.directory, "closecrm.conf");
     char *at = config == NULL ? NULL : strstr(config, section);
     CU_ASSERT_PTR_NOT_NULL_FATAL(at);
     at += strlen(section);
     int length = snprintf(text, sizeof text,
                           "%.*sclose_api_key = " CLOSE_API_KEY "\nclose_api_url = %s\nreconcile_interval = 1s\n%s",
-                          (int)(at - config), config, standin_close_url(close), at);
+                          (int)(at - config), config, standin_close_url(storm->close), at);
     CU_ASSERT(temporary_write(storm->site.directory, "closecrm.conf", 0600, text, (size_t)length));
     free(config);
     if (storm->site.setup->spawned)
@@ -304,14 +388,15 @@ static void rage(const struct setup *setup)
     static const struct standin_close_options well = {0};
     if (!is_wanted(setup))
         return;
-    struct storm storm = {.random = seed()};
+    size_t rounds = rounds_wanted();
+    struct storm storm = {.random = seed(), .close = standin_close_start(&well)};
     char more[128];
-    struct standin_close *close = standin_close_start(&well);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(close);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(storm.close);
+    storm.killed = calloc(rounds, sizeof *storm.killed);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(storm.killed);
     snprintf(more, sizeof more, LOOKED_CONFIG "lanes = %d\nbatch_events = %d\n", LANES, BATCH_EVENTS);
     if (durable_open(&storm.site, setup, more)) {
-        have_reconciled(&storm, close);
-        size_t rounds = rounds_wanted();
+        have_reconciled(&storm);
         struct load_options options = durable_load(&storm.site);
         options.count = rounds * ROUND_EVENTS;
         options.pause_ms = 3;
@@ -325,7 +410,8 @@ static void rage(const struct setup *setup)
         load_free(storm.load);
     }
     site_close(&storm.site);
-    standin_close_stop(close);
+    standin_close_stop(storm.close);
+    free(storm.killed);
 }
 
 static void behind_spawn_fcgi(void)
