@@ -1,7 +1,8 @@
 /* Everything at once, again and again, under load: processes killed, the data plane failing in every way, a limit on
- * what may be written that comes and goes as a quota does, an outside look into the database, the status page and
- * reconciling polled. What was answered 200 arrives, unaltered; what arrives twice is what README says can. In CI a few
- * rounds; `make test-storm ROUNDS=500` for as many as one likes. */
+ * what may be written that comes and goes as a quota does, reloads, an outside look into the database, the status page
+ * polled, and events that only reconciling finds. What was answered 200 arrives, unaltered, and so does what is in
+ * Close's Event Log; what arrives twice is what README says can. In CI a few rounds; `make test-storm ROUNDS=500` for
+ * as many as one likes. */
 #include "tests/suites.h"
 
 #include <poll.h>
@@ -27,19 +28,20 @@
 #define QUOTA_BYTES "4096" /* no file may be written beyond this while the quota is used up */
 #define LANES 4            /* as configured, as the next one */
 #define BATCH_EVENTS 20
-#define SETTLED_US (INT64_C(302) * 1000000) /* of that age an event of Close is read, whose clock tells whole seconds  \
-                                             */
-#define UNDER_WAY_MS 30000 /* so long before it is killed the program may have sent what it has not noted yet */
-#define LATE_MS 1000       /* the stand-in may store so long after a kill what was sent before */
+#define SETTLED_US (INT64_C(302) * 1000000) /* an event is read out of Close's log at that age */
+#define UNDER_WAY_MS 30000 /* so long before its end the program may have sent what it has not noted yet */
+#define LATE_MS 3000       /* so long after an end the stand-in may store what was sent before; a reload takes less */
 
 struct storm {
     struct site site;
     unsigned random;
     struct load *load;
     struct standin_close *close;
-    size_t gaps;    /* events that are in Close's Event Log only */
-    moment *killed; /* of each kill */
-    bool full;      /* the quota is used up now */
+    size_t gaps;   /* events that are in Close's Event Log only */
+    moment *ended; /* when the program was ended before it could note what it had sent; so often: */
+    size_t ends;
+    moment reloaded; /* the last time; 0: never */
+    bool full;       /* the quota is used up now */
     size_t kills, cuts, looks, fulls;
     int64_t slowest_lull; /* ms until events were taken again */
 };
@@ -66,9 +68,16 @@ static void act_nothing(struct storm *storm)
     (void)storm;
 }
 
+/* Once a round at most. */
+static void note_end(struct storm *storm)
+{
+    storm->ended[storm->ends++] = clock_now();
+}
+
 static void note_kill(struct storm *storm)
 {
-    storm->killed[storm->kills++] = clock_now();
+    note_end(storm);
+    storm->kills++;
 }
 
 /* All of them; what spawn-fcgi started is started again, the rest is the web server's. */
@@ -162,6 +171,8 @@ static void act_quota(struct storm *storm)
         arguments[5 + i] = words[i];
     }
     check(run(storm, arguments, "quota.log") == 0, "the limit is set");
+    if (storm->full && storm->reloaded > 0 && clock_now() < storm->reloaded + LATE_MS)
+        note_end(storm); /* it may not be over yet */
     storm->fulls += storm->full;
 }
 
@@ -190,13 +201,18 @@ static bool takes_hangup(pid_t pid)
     return threads > 1;
 }
 
+/* What was delivered just before can be noted, unless nothing may be written. */
 static void act_reload(struct storm *storm)
 {
     pid_t pids[DURABLE_PROCESSES];
     size_t count = durable_processes(&storm->site, pids);
     pid_t pid = count == 0 ? 0 : pids[(size_t)rand_r(&storm->random) % count];
-    if (pid > 0 && takes_hangup(pid))
-        kill(pid, SIGHUP);
+    if (pid <= 0 || !takes_hangup(pid))
+        return;
+    storm->reloaded = clock_now();
+    if (storm->full)
+        note_end(storm);
+    kill(pid, SIGHUP);
 }
 
 static void (*const acts[])(struct storm *storm) = {
@@ -301,15 +317,15 @@ static void check_gaps(struct storm *storm)
     check(arrived == storm->gaps, "of %zu in the Event Log only, %zu arrived unaltered", storm->gaps, arrived);
 }
 
-/* Whether a kill can be why the message came again: it was under way at the last one before that. */
-static bool is_of_a_kill(const struct storm *storm, const struct standin_message *first,
+/* Whether it is because the program ended that the message came again: it was under way the last time before that. */
+static bool is_of_an_end(const struct storm *storm, const struct standin_message *first,
                          const struct standin_message *again)
 {
-    size_t before = storm->kills;
-    while (before > 0 && storm->killed[before - 1] > again->arrived)
+    size_t before = storm->ends;
+    while (before > 0 && storm->ended[before - 1] > again->arrived)
         before--;
-    moment killed = before == 0 ? 0 : storm->killed[before - 1];
-    return before > 0 && killed >= first->arrived - LATE_MS && killed <= first->arrived + UNDER_WAY_MS;
+    moment end = before == 0 ? 0 : storm->ended[before - 1];
+    return before > 0 && end >= first->arrived - LATE_MS && end <= first->arrived + UNDER_WAY_MS;
 }
 
 /* Nothing comes twice but what was with the data plane when the connection broke or the program died. */
@@ -319,7 +335,7 @@ static void check_repeated(struct storm *storm)
     size_t causeless = 0;
     for (size_t i = 0; (message = standin_message(storm->site.standin, i)) != NULL; i++) {
         const struct standin_message *first = standin_find(storm->site.standin, message->message_id);
-        if (first == message || first->unsure || message->unsure || is_of_a_kill(storm, first, message))
+        if (first == message || first->unsure || message->unsure || is_of_an_end(storm, first, message))
             continue;
         if (causeless++ == 0)
             printf("\n    %s came at %lld and again at %lld ", message->message_id, (long long)first->arrived,
@@ -351,7 +367,7 @@ static void check_all(struct storm *storm)
     size_t distinct = received.messages - received.repeated;
     check(counts.delivered == distinct, "the queue counts %llu delivered, the data plane %zu",
           (unsigned long long)counts.delivered, distinct);
-    check(received.repeated <= (storm->kills * LANES + storm->cuts * 2) * BATCH_EVENTS,
+    check(received.repeated <= (storm->ends * LANES + storm->cuts * 2) * BATCH_EVENTS,
           "%zu came twice: more than what was under way when something died", received.repeated);
     CU_ASSERT_EQUAL(counts.dead, 0);
 }
@@ -392,8 +408,8 @@ static void rage(const struct setup *setup)
     struct storm storm = {.random = seed(), .close = standin_close_start(&well)};
     char more[128];
     CU_ASSERT_PTR_NOT_NULL_FATAL(storm.close);
-    storm.killed = calloc(rounds, sizeof *storm.killed);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(storm.killed);
+    storm.ended = calloc(rounds, sizeof *storm.ended);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(storm.ended);
     snprintf(more, sizeof more, LOOKED_CONFIG "lanes = %d\nbatch_events = %d\n", LANES, BATCH_EVENTS);
     if (durable_open(&storm.site, setup, more)) {
         have_reconciled(&storm);
@@ -411,7 +427,7 @@ static void rage(const struct setup *setup)
     }
     site_close(&storm.site);
     standin_close_stop(storm.close);
-    free(storm.killed);
+    free(storm.ended);
 }
 
 static void behind_spawn_fcgi(void)
