@@ -18,6 +18,7 @@
 #include "tests/system/durable.h"
 #include "tests/system/looked.h"
 #include "tests/system/standin_close.h"
+#include "tests/system/strict_json.h"
 #include "watch/clock.h"
 
 #define ROUNDS 12
@@ -42,7 +43,7 @@ struct storm {
     size_t ends;
     moment reloaded; /* the last time; 0: never */
     bool full;       /* the quota is used up now */
-    size_t kills, cuts, looks, fulls;
+    size_t kills, cuts, looks, pages, fulls;
     int64_t slowest_lull; /* ms until events were taken again */
 };
 
@@ -180,7 +181,11 @@ static void act_page(struct storm *storm)
 {
     static const char *const paths[] = {"/status", "/status?format=json", "/metrics", "/healthz"};
     struct buffer out = {0};
-    looked_get(&storm->site, paths[(size_t)rand_r(&storm->random) % (sizeof paths / sizeof *paths)], &out);
+    const char *path = paths[(size_t)rand_r(&storm->random) % (sizeof paths / sizeof *paths)];
+    if (looked_get(&storm->site, path, &out) == 200) {
+        storm->pages++;
+        check(strstr(path, "json") == NULL || is_strict_json(slice_of(out.data)), "%s is JSON: %s", path, out.data);
+    }
     buffer_free(&out);
 }
 
@@ -272,8 +277,8 @@ static bool lull(struct storm *storm)
 
 static void tell(const struct storm *storm, size_t round, size_t rounds)
 {
-    printf("\n    round %zu of %zu: %zu answered 200, %zu kills, %zu cuts, %zu looks, %zu times full", round, rounds,
-           load_ok(storm->load), storm->kills, storm->cuts, storm->looks, storm->fulls);
+    printf("\n    round %zu of %zu: %zu answered 200, %zu kills, %zu cuts, %zu looks, %zu pages, %zu times full", round,
+           rounds, load_ok(storm->load), storm->kills, storm->cuts, storm->looks, storm->pages, storm->fulls);
     fflush(stdout);
 }
 
@@ -354,8 +359,8 @@ static void check_all(struct storm *storm)
     if (!storm->site.setup->spawned)
         durable_command(&storm->site, "cron", NULL);
     check(durable_wait_empty(&storm->site, durable_patience(120000)), "all that waits is delivered in the end");
-    printf("(%zu kills, %zu cuts, %zu looks, %zu times full, the slowest lull %lld ms) ", storm->kills, storm->cuts,
-           storm->looks, storm->fulls, (long long)storm->slowest_lull);
+    printf("(%zu kills, %zu cuts, %zu looks, %zu pages, %zu times full, the slowest lull %lld ms) ", storm->kills,
+           storm->cuts, storm->looks, storm->pages, storm->fulls, (long long)storm->slowest_lull);
     CU_ASSERT(result.ok > 0);
     result.sent += storm->gaps;
     durable_check_delivered(&storm->site, storm->load, result);
@@ -401,11 +406,11 @@ static bool is_wanted(const struct setup *setup)
 
 static void rage(const struct setup *setup)
 {
-    static const struct standin_close_options well = {0};
+    static const struct standin_close_options unwell = {.cut_per_mille = 20, .limit_every = 15, .limit_for = "0.05"};
     if (!is_wanted(setup))
         return;
     size_t rounds = rounds_wanted();
-    struct storm storm = {.random = seed(), .close = standin_close_start(&well)};
+    struct storm storm = {.random = seed(), .close = standin_close_start(&unwell)};
     char more[128];
     CU_ASSERT_PTR_NOT_NULL_FATAL(storm.close);
     storm.ended = calloc(rounds, sizeof *storm.ended);
