@@ -242,7 +242,8 @@ test-hosts: setup-test ## the queue on real full disks and quotas: ext4, xfs, bt
 # tests are about real servers' time-outs. http/'s tests execute the test program anew, which would be valgrind itself.
 VALGRIND_SUITES := webhook queue transform forward closeapi life commands watch config log counters recent alerts status_tools status_words
 
-# ROUNDS=500: how many for each way of running the program.
+# ROUNDS=500: how many for each way of running the program. CLOSECRM_STORM_SETUP=TEXT: only those whose name has the text
+# (spawn, fastcgi, fcgid). CLOSECRM_TEST_KEEP=1: the state and the logs stay, as in every suite.
 test-storm: setup-test ## kills, faults, a quota, outside looks: everything at once under load, ROUNDS (500) times
 	@$(parallel) closecrm.fcgi build/release/tests/all
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_STORM_ROUNDS=$(or $(ROUNDS),500) build/release/tests/all storm

@@ -20,6 +20,7 @@
 
 struct reconciler {
     const struct config *config;
+    moment began;
     moment said_busy; /* when a busy process was logged last; 0: never */
     pthread_t thread;
     int stop_fd;
@@ -61,7 +62,7 @@ static void reconciler_log_busy(struct reconciler *reconciler, const struct sour
     struct error words = {0};
     bool stopped = closeapi_is_stopped(reconciler->config, source, &words);
     moment now = clock_now();
-    if (!stopped && clock_unix_ms() - due < BUSY_LONG_MS)
+    if (!stopped && (now - reconciler->began < BUSY_LONG_MS || clock_unix_ms() - due < BUSY_LONG_MS))
         return;
     if (reconciler->said_busy > 0 && now - reconciler->said_busy < BUSY_LONG_MS)
         return;
@@ -128,6 +129,7 @@ struct reconciler *reconciler_start(const struct config *config, struct error *w
         return NULL;
     }
     reconciler->config = config;
+    reconciler->began = clock_now();
     pthread_mutex_init(&reconciler->lock, NULL);
     clock_condition_init(&reconciler->changed);
     reconciler->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -11,9 +11,10 @@
 
 #define FAILURES_MOST 5 /* times that a batch meets 5xx or a cut before one message is suspected */
 #define GROW_AFTER                                                                                                     \
-    8                /* batches to succeed at half the size before more is tried: too much costs a copy of each event  \
-                      */
-#define ASIDE_MOST 4 /* events refused alone, one after another: then it is not the events */
+    8 /* batches to succeed at half the size before more is tried: too much costs a copy of each event                 \
+       */
+#define FAILING_LONG_MS 1000 /* without any success: that it is over is worth a line */
+#define ASIDE_MOST 4         /* events refused alone, one after another: then it is not the events */
 
 /* Sets the source's reason, and logs it once for each try. */
 static void report(struct lane *lane, const struct answer *answer, enum log_level level, const char *happening,
@@ -87,7 +88,7 @@ static void delivered(struct lane *lane, const struct answer *answer)
     struct pending *pending;
     while ((pending = pending_pop(&lane->sending)) != NULL)
         traffic_end(traffic, pending, VERDICT_DELIVERED, NULL);
-    if (lane->tries > 0 || traffic->blocked_until > 0)
+    if (traffic->failing_ms > 0 && clock_unix_ms() - traffic->failing_ms >= FAILING_LONG_MS)
         log_write(LEVEL_INFO, "msg=data_plane_answers_again source=%s", traffic->source->name);
     traffic->notes_differ |= traffic->failing_ms > 0;
     traffic->failing_ms = 0;

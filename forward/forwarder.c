@@ -191,6 +191,8 @@ static void finish(struct forwarder *forwarder)
         poster_wait(forwarder->poster, descriptors, stopped ? 0 : awaited,
                     clock_until(due < deadline ? due : deadline));
     }
+    for (size_t i = 0; i < forwarder->traffics; i++)
+        traffic_tell_now(&forwarder->traffic[i]); /* also what failed a moment ago: this is the last chance */
     turn_all(forwarder, false);
     report(forwarder);
 }

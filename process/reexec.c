@@ -1,21 +1,22 @@
 /* Executing the program anew in this process's place: see reexec.h. */
 #include "process/reexec.h"
 
+#include "base/clock.h"
+#include "base/log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/log.h"
 
 #define CHECK_MS 10000 /* for the check of what is new */
 #define KILLED_MS 1000 /* for its end once it was killed */
@@ -62,24 +63,35 @@ static int spawn_offline_check(const char *program, pid_t *child)
     return error;
 }
 
+/* What the check did not say itself. */
+static bool cannot_check(const char *reason)
+{
+    log_write(LEVEL_ERROR, "msg=cannot_check_what_is_new reason=\"%s\"", reason);
+    return false;
+}
+
 bool reexec_is_good(const char *program)
 {
     pid_t child;
     int error = program == NULL ? ENOENT : spawn_offline_check(program, &child);
-    if (error != 0) {
-        log_write(LEVEL_ERROR, "msg=cannot_check_what_is_new reason=\"%s\"", strerror(error));
-        return false;
-    }
+    if (error != 0)
+        return cannot_check(strerror(error));
     int status = -1;
     const struct timespec moment_between = {.tv_nsec = 20000000};
-    for (moment deadline = clock_now() + CHECK_MS; waitpid(child, &status, WNOHANG) == 0;) {
+    moment deadline = clock_now() + CHECK_MS;
+    while (waitpid(child, &status, WNOHANG) == 0) {
         if (clock_now() > deadline)
             kill(child, SIGKILL);
         if (clock_now() > deadline + KILLED_MS)
-            return false; /* a hung disk holds it */
+            return cannot_check("it hangs, perhaps with a disk");
         nanosleep(&moment_between, NULL);
     }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status) == 0;
+    char reason[64];
+    snprintf(reason, sizeof reason, "%s by signal %d",
+             clock_now() > deadline ? "it took too long: ended" : "it was ended", WTERMSIG(status));
+    return cannot_check(reason);
 }
 
 void reexec_seal(void)

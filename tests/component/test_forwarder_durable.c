@@ -1,8 +1,11 @@
 /* The forwarder with the durable queue before it: what becomes of events that cannot be delivered at once, and what is
  * still known after a restart. */
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "tests/suites.h"
 #include "tests/support/forward_rig.h"
@@ -203,6 +206,39 @@ static void too_old_is_dead_only_when_the_clock_can_be_believed(void)
     rig_end(&rig);
 }
 
+/* What this process writes into files; nothing is printed meanwhile. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Nothing could be written, and now it can: a stop is no reason to forget what was delivered meanwhile, though the next
+ * try to note it were later. */
+static void a_stop_notes_what_could_not_be_noted_before(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = 1});
+    rig_append(&rig, 1, 1, NULL);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_held(rig.standin, 1, PATIENCE_MS));
+    limit_files(4096);
+    standin_heal(rig.standin);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+    poll(NULL, 0, 200); /* until it was tried */
+    limit_files(RLIM_INFINITY);
+    rig_restart(&rig);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    CU_ASSERT_EQUAL(rig_counts(&rig).delivered, 1);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 1);
+    rig_end(&rig);
+}
+
 static void a_rate_is_kept(void)
 {
     struct rig rig;
@@ -232,6 +268,7 @@ void suite_forwarder_durable(void)
         {"back-off does not start over after a restart", back_off_does_not_start_over},
         {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
         {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
+        {"a stop notes what could not be noted before", a_stop_notes_what_could_not_be_noted_before},
         {"deliver_rate is kept", a_rate_is_kept},
         CU_TEST_INFO_NULL,
     };

@@ -24,6 +24,7 @@ struct load {
     bool stopped;
     size_t next;
     size_t answered;
+    size_t ok; /* of these: with 200 */
     int64_t slowest;
     int *status; /* of each event; -1: not sent */
     moment *answered_at;
@@ -66,13 +67,15 @@ static void note(struct load *load, size_t index, int status, int64_t took)
     load->status[index] = status;
     load->answered_at[index] = clock_now();
     load->answered++;
+    load->ok += status == 200;
     if (took > load->slowest)
         load->slowest = took;
     pthread_cond_broadcast(&load->changed);
     pthread_mutex_unlock(&load->mutex);
 }
 
-static void send_one(struct load *load, struct client *client, struct event_text *event, size_t index)
+/* Returns whether it was answered 200. */
+static bool send_one(struct load *load, struct client *client, struct event_text *event, size_t index)
 {
     char id[ID_SIZE];
     struct client_answer answer;
@@ -86,7 +89,9 @@ static void send_one(struct load *load, struct client *client, struct event_text
     };
     moment before = clock_now();
     client_send(client, &request, &answer);
-    note(load, index, answer.complete ? answer.status : 0, clock_now() - before);
+    int status = answer.complete ? answer.status : 0;
+    note(load, index, status, clock_now() - before);
+    return status == 200;
 }
 
 static void *run(void *context)
@@ -99,9 +104,10 @@ static void *run(void *context)
     size_t connection = load->started++;
     pthread_mutex_unlock(&load->mutex);
     while (take(load, connection, &turn, &index)) {
-        send_one(load, client, &event, index);
-        if (load->options.pause_ms > 0)
-            poll(NULL, 0, (int)load->options.pause_ms);
+        bool ok = send_one(load, client, &event, index);
+        int64_t pause = !ok && load->options.refused_ms > 0 ? load->options.refused_ms : load->options.pause_ms;
+        if (pause > 0)
+            poll(NULL, 0, (int)pause);
     }
     event_free(&event);
     client_free(client);
@@ -130,15 +136,45 @@ struct load *load_start(const struct load_options *options)
     return load;
 }
 
-bool load_wait(struct load *load, size_t answered, int64_t ms)
+/* Waits until the count that the pointer names has come to what is wanted. Called under the mutex. */
+static bool wait_for(struct load *load, const size_t *count, size_t wanted, int64_t ms)
 {
     moment deadline = clock_now() + ms;
-    pthread_mutex_lock(&load->mutex);
-    while (load->answered < answered && wait_changed(&load->changed, &load->mutex, deadline))
+    while (*count < wanted && wait_changed(&load->changed, &load->mutex, deadline))
         ;
-    bool reached = load->answered >= answered;
+    return *count >= wanted;
+}
+
+bool load_wait(struct load *load, size_t answered, int64_t ms)
+{
+    pthread_mutex_lock(&load->mutex);
+    bool reached = wait_for(load, &load->answered, answered, ms);
     pthread_mutex_unlock(&load->mutex);
     return reached;
+}
+
+bool load_wait_ok(struct load *load, size_t more, int64_t ms)
+{
+    pthread_mutex_lock(&load->mutex);
+    bool reached = wait_for(load, &load->ok, load->ok + more, ms);
+    pthread_mutex_unlock(&load->mutex);
+    return reached;
+}
+
+size_t load_ok(struct load *load)
+{
+    pthread_mutex_lock(&load->mutex);
+    size_t ok = load->ok;
+    pthread_mutex_unlock(&load->mutex);
+    return ok;
+}
+
+bool load_used_up(struct load *load)
+{
+    pthread_mutex_lock(&load->mutex);
+    bool used_up = load->next == load->options.count;
+    pthread_mutex_unlock(&load->mutex);
+    return used_up;
 }
 
 void load_stop(struct load *load)

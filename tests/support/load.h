@@ -22,6 +22,7 @@ struct load_options {
     size_t marked;      /* the event whose note is LOAD_MARK, or LOAD_NONE */
     bool ordered;       /* each connection has a lead of its own and sends its events one after another */
     int64_t pause_ms;   /* of each connection between its requests */
+    int64_t refused_ms; /* likewise after one that was not answered 200; 0: pause_ms */
     int64_t timeout_ms; /* of a request; 0: 20 s */
 };
 
@@ -40,6 +41,15 @@ struct load *load_start(const struct load_options *options);
 
 /* Waits until so many were answered. Returns false when that did not happen within the milliseconds. */
 bool load_wait(struct load *load, size_t answered, int64_t ms);
+
+/* Waits until so many more were answered 200. Returns false when that did not happen within the milliseconds. */
+bool load_wait_ok(struct load *load, size_t more, int64_t ms);
+
+/* How many were answered 200 so far. */
+size_t load_ok(struct load *load);
+
+/* Whether there is none left to be sent. */
+bool load_used_up(struct load *load);
 
 /* Sends no more; what is under way is awaited by load_finish. */
 void load_stop(struct load *load);

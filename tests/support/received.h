@@ -16,6 +16,7 @@ struct standin_message {
     const char *write_key;
     moment arrived;
     size_t request; /* number of the request that brought it, from 1 */
+    bool unsure;    /* its sender may not have been told: the request met a fault, or was late */
     size_t times;   /* how often its messageId was stored; kept in the first message that had it */
 };
 

@@ -334,7 +334,8 @@ int site_close(struct site *site)
         standin_stop(site->standin);
     if (CU_get_number_of_failure_records() > site->failures_before && site->directory[0] != '\0')
         show_logs(site);
-    if (site->directory[0] != '\0')
+    const char *keep = getenv("CLOSECRM_TEST_KEEP");
+    if (site->directory[0] != '\0' && (keep == NULL || *keep == '\0'))
         temporary_remove(site->directory);
     client_free(site->client);
     return code;

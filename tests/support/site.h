@@ -79,8 +79,8 @@ size_t site_count_logged(const struct site *site, const char *text);
 /* Waits until it holds the text so often. Returns false when it does not after the milliseconds. */
 bool site_wait_logged(const struct site *site, const char *text, size_t times, int64_t ms);
 
-/* Ends all and removes its files; when an assertion of the test failed, shows the logs first. Returns the program's
- * exit code (behind spawn-fcgi; 0 where it was none or had ended). */
+/* Ends all and removes its files, unless CLOSECRM_TEST_KEEP is set; when an assertion of the test failed, shows the
+ * logs first. Returns the program's exit code (behind spawn-fcgi; 0 where it was none or had ended). */
 int site_close(struct site *site);
 
 #endif

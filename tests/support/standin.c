@@ -116,6 +116,13 @@ static struct outcome judge(struct standin *standin, struct refusal refusal, con
     return store(standin, batch, write_key);
 }
 
+/* Those from this place on came with a request that met this fault. Called under the mutex. */
+static void mark_unsure(struct standin *standin, size_t from, const struct standin_fault *fault)
+{
+    for (size_t i = from; i < standin->received.count; i++)
+        standin->received.messages[i]->unsure = fault->act != STANDIN_SLOW || fault->delay_ms > 0;
+}
+
 /* Called under the mutex. */
 static void note_arrival(struct standin *standin, const char *write_key)
 {
@@ -138,6 +145,7 @@ static struct outcome decide(struct standin *standin, struct slice body, struct 
     if (fault.act == STANDIN_HOLD)
         hold(standin);
 
+    size_t before = standin->received.count;
     struct outcome outcome;
     if (standin->stopping || fault.act == STANDIN_CUT)
         outcome = cut;
@@ -148,6 +156,7 @@ static struct outcome decide(struct standin *standin, struct slice body, struct 
                                    .endless = fault.act == STANDIN_ENDLESS};
     else
         outcome = judge(standin, refusal, batch, write_key);
+    mark_unsure(standin, before, &fault);
     if (fault.act == STANDIN_STORE_CUT)
         outcome = cut;
     outcome.half = fault.act == STANDIN_HALF;

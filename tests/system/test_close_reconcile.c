@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "tests/support/check.h"
 #include "tests/support/close_site.h"
+#include "tests/support/durable.h"
 
 #define MINUTE INT64_C(60000)
 #define HOUR (60 * MINUTE)
@@ -395,6 +396,27 @@ static void one_that_was_stopped_is_named(void)
     close_site_close(&site);
 }
 
+/* At the first start, or after a long downtime, several processes begin at once: that one of them reconciles is no
+ * alarm of the others. */
+static void one_that_is_at_it_is_no_alarm(void)
+{
+    struct close_site site;
+    char id[80];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
+        prepare_gap(&site);
+        standin_close_fail(site.close, &(struct close_fault){"GET /event", CLOSE_HOLD, 1, 0, NULL});
+        site.site.wrapper = durable_many("2");
+        CU_ASSERT(close_site_start_program(&site));
+        CU_ASSERT(standin_close_wait_held(site.close, 20000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=started", 3, 20000)); /* one was there before */
+        poll(NULL, 0, 200);
+        CU_ASSERT_EQUAL(site_count_logged(&site.site, "msg=not_reconciled"), 0);
+        standin_close_heal(site.close);
+        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 20000));
+    }
+    close_site_close(&site);
+}
+
 /* A backlog that would take all of its time does not keep cron from reconciling. */
 static void cron_reconciles_in_spite_of_a_backlog(void)
 {
@@ -463,6 +485,7 @@ void suite_close_reconcile(void)
         {"a stop cuts reconciling short", a_stop_cuts_reconciling_short},
         {"cron reconciles what is due", cron_reconciles_what_is_due},
         {"one that was stopped is named", one_that_was_stopped_is_named},
+        {"one that is at it is no alarm", one_that_is_at_it_is_no_alarm},
         {"cron reconciles in spite of a backlog", cron_reconciles_in_spite_of_a_backlog},
         {"a rotation under load loses nothing", a_rotation_loses_nothing},
         CU_TEST_INFO_NULL,

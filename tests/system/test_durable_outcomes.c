@@ -37,6 +37,16 @@ static const struct row rows[] = {
     {.name = "storing, then cutting", .fault = {.act = STANDIN_STORE_CUT}, .twice = true},
 };
 
+/* The log says once that the data plane answers again, if it did not for long; twice where an answer of before came
+ * late.
+ */
+static void check_told(const struct site *site, const struct row *row)
+{
+    size_t again = site_count_logged(site, "msg=data_plane_answers_again");
+    bool long_away = row->fault.retry_after != NULL;
+    check(again <= 2 && (again >= 1 || !long_away), "%s: that it answers again is said %zu times", row->name, again);
+}
+
 /* Answers go out at once while the data plane is in trouble, and afterwards all arrives, in order. */
 static void pass_row(const struct row *row)
 {
@@ -67,6 +77,7 @@ static void pass_row(const struct row *row)
         durable_check_delivered(&site, load, result);
         check(load_count_disordered(load, site.standin) == 0, "%s: each lead's order is kept", row->name);
         check(row->twice || standin_counts(site.standin).repeated == 0, "%s: nothing is stored twice", row->name);
+        check_told(&site, row);
         CU_ASSERT_EQUAL(durable_counts(&site, "alpha").dead, 0);
         load_free(load);
     }

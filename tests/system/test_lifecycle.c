@@ -185,6 +185,22 @@ static void keeps_the_old_configuration_when_the_new_is_faulty(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+/* Such as half of one. */
+static void keeps_the_old_program_when_the_new_crashes(void)
+{
+    static const char crashes[] = "#!/bin/sh\nkill -SEGV $$\n";
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
+        CU_ASSERT(wait_starts(&site, 1));
+        CU_ASSERT(temporary_write(site.directory, "closecrm.fcgi", 0755, crashes, sizeof crashes - 1));
+        CU_ASSERT(site_wait_logged(&site, "msg=not_reloaded", 1, RELOADED_MS));
+        CU_ASSERT_EQUAL(site_count_logged(&site, "msg=cannot_check_what_is_new reason=\"it was ended by signal 11\""),
+                        1);
+        CU_ASSERT_EQUAL(site_count_logged(&site, "msg=started"), 1);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
 static void takes_a_replaced_program(void)
 {
     struct site site;
@@ -210,6 +226,7 @@ void suite_lifecycle(void)
         {"Apache tries at once after a restart", apache_tries_at_once_after_a_restart},
         {"a changed configuration under load", reloads_a_changed_configuration},
         {"a faulty configuration under load", keeps_the_old_configuration_when_the_new_is_faulty},
+        {"a program that crashes stays out", keeps_the_old_program_when_the_new_crashes},
         {"a replaced program under load", takes_a_replaced_program},
         CU_TEST_INFO_NULL,
     };
