@@ -43,7 +43,7 @@ MACHINE := $(shell uname -m)
 CONTROL_FLOW_x86_64 := -fcf-protection
 CONTROL_FLOW_aarch64 := -mbranch-protection=standard
 
-VARIANTS := release asan tsan valgrind
+VARIANTS := release asan tsan valgrind trace
 CFLAGS_release := -O2 -fPIE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
 	$(CONTROL_FLOW_$(MACHINE))
 LDFLAGS_release := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
@@ -54,11 +54,14 @@ LDFLAGS_tsan := -fsanitize=thread
 # Without fortification: valgrind takes glibc's checking memmove for a memcpy that overlaps.
 CFLAGS_valgrind := -O1 -fno-omit-frame-pointer
 LDFLAGS_valgrind :=
+# Each function's entry is noted: bench/paths.
+CFLAGS_trace := -O0 -finstrument-functions
+LDFLAGS_trace :=
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	test-browser test-storm test-upgrade bench-compare setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
+	test-browser test-storm test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
 
 all: closecrm.fcgi ## build the program
 
@@ -75,6 +78,7 @@ build/manual/%: packaging/manual/% build/release/manual
 # What the sanitizers must be told stands in the programs themselves, for web servers clean their children's environment.
 SANITIZER_asan := build/asan/tests/sanitizer/suppressions.o
 SANITIZER_tsan := build/tsan/tests/sanitizer/suppressions.o
+SANITIZER_trace := build/trace/bench/paths/trace.o
 REPORTS_asan := build/asan/tests/sanitizer/reports.o
 REPORTS_tsan := build/tsan/tests/sanitizer/reports.o
 
@@ -266,6 +270,10 @@ bench: setup-bench ## measure the speed beside rivals in the same run: a table, 
 	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
 	@build/release/bench/transform
 	@LONG=$(LONG) ROUNDS=$(or $(ROUNDS),3) STATES=$(STATES) bench/run
+
+paths: setup-bench ## through how many files a webhook, an event, a page of the Event Log pass; fails when they are too many
+	@$(parallel) build/trace/closecrm.fcgi
+	@bench/paths/paths.py
 
 bench-compare: setup-bench ## measure accepting beside another commit's program, in turn: BEFORE=COMMIT, ROUNDS (9)
 	@[ -n "$(BEFORE)" ] || { echo "bench-compare: name the other commit: make bench-compare BEFORE=COMMIT"; exit 2; }

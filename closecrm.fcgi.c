@@ -1,12 +1,11 @@
 /* closecrm.fcgi: takes Close's webhooks and forwards them to a RudderStack data plane. main finds out how it was
  * started (by a FastCGI spawner, as a CGI program, by hand with a command), and hands over. */
-#include <malloc.h>
-#include <stdbool.h>
-
 #include "commands/commands.h"
 #include "http/http.h"
 #include "process/process.h"
-#include "process/signals.h"
+
+#include <malloc.h>
+#include <stdbool.h>
 
 /* glibc keeps what large buffers leave behind: twice as much after a backlog, and not a bit faster. Its arenas are few
  * on small machines already and many on large ones; with only two, the request threads and the forwarder waited for
@@ -22,8 +21,8 @@ int main(int argc, char **argv)
 {
     keep_memory_small();
     bool fastcgi = http_is_fastcgi(), cgi = !fastcgi && http_is_cgi();
-    signals_heed(!fastcgi && !cgi);
+    process_reset_signals(!fastcgi && !cgi);
     if (fastcgi)
-        return life_fastcgi();
-    return cgi ? life_cgi() : commands_run(argc, argv);
+        return daemon_serve();
+    return cgi ? cgi_serve() : commands_run(argc, argv);
 }

@@ -1,10 +1,13 @@
-/* Writing text: see escape.h. */
+/* Escapes: see escape.h. */
 #include "base/escape.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/text.h"
+#include "base/times.h"
 
 void write_format(struct buffer *out, const char *format, ...)
 {
@@ -39,62 +42,48 @@ void write_html(struct buffer *out, const char *text)
     write_html_bytes(out, text, strlen(text));
 }
 
-/* The length of the UTF-8 sequence at text; 0: it is none. */
-static size_t sequence_length(const unsigned char *text, size_t length)
+/* What stands in a JSON string for the character of that many bytes; NULL: itself. bytes: 0 for what is no UTF-8. */
+static const char *json_escape(const char *text, size_t bytes, char out[static 7])
 {
-    static const struct {
-        unsigned char least, most; /* of the first byte */
-        size_t length;
-        unsigned char second_least, second_most;
-    } forms[] = {
-        {0x00, 0x7f, 1, 0, 0},       {0xc2, 0xdf, 2, 0x80, 0xbf}, {0xe0, 0xe0, 3, 0xa0, 0xbf},
-        {0xe1, 0xec, 3, 0x80, 0xbf}, {0xed, 0xed, 3, 0x80, 0x9f}, {0xee, 0xef, 3, 0x80, 0xbf},
-        {0xf0, 0xf0, 4, 0x90, 0xbf}, {0xf1, 0xf3, 4, 0x80, 0xbf}, {0xf4, 0xf4, 4, 0x80, 0x8f},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (text[0] < forms[i].least || text[0] > forms[i].most)
-            continue;
-        if (forms[i].length > length)
-            return 0;
-        if (forms[i].length > 1 && (text[1] < forms[i].second_least || text[1] > forms[i].second_most))
-            return 0;
-        for (size_t k = 2; k < forms[i].length; k++) {
-            if (text[k] < 0x80 || text[k] > 0xbf)
-                return 0;
-        }
-        return forms[i].length;
-    }
-    return 0;
+    unsigned char c = (unsigned char)*text;
+    if (bytes > 1 || (bytes == 1 && c >= 0x20 && c != '"' && c != '\\' && c != '<'))
+        return NULL;
+    if (bytes == 0)
+        return "\\ufffd";
+    if (c == '"' || c == '\\')
+        return c == '"' ? "\\\"" : "\\\\";
+    if (c == '\n')
+        return "\\n";
+    snprintf(out, 7, "\\u%04x", c);
+    return out;
 }
 
-static bool is_plain(unsigned char c)
+void escape_json(const char *text, size_t length, escape_put *put, void *context)
 {
-    return c >= 0x20 && c != '"' && c != '\\' && c != '<';
+    char out[7];
+    size_t plain = 0; /* where what needs no escape begins */
+    for (size_t i = 0; i < length;) {
+        size_t bytes = text_utf8_length(text + i, length - i);
+        const char *escaped = json_escape(text + i, bytes, out);
+        if (escaped != NULL) {
+            put(context, text + plain, i - plain);
+            put(context, escaped, strlen(escaped));
+            plain = i + 1;
+        }
+        i += bytes == 0 ? 1 : bytes;
+    }
+    put(context, text + plain, length - plain);
+}
+
+static void put_into_buffer(void *context, const char *text, size_t length)
+{
+    buffer_append(context, text, length);
 }
 
 void write_json_bytes(struct buffer *out, const char *text, size_t length)
 {
-    const unsigned char *bytes = (const unsigned char *)text;
-    size_t plain = 0;
     buffer_text(out, "\"");
-    for (size_t i = 0; i < length;) {
-        size_t n = sequence_length(bytes + i, length - i);
-        if (n > 1 || (n == 1 && is_plain(bytes[i]))) {
-            i += n;
-            continue;
-        }
-        buffer_append(out, text + plain, i - plain);
-        if (n == 0)
-            buffer_text(out, "\\ufffd");
-        else if (bytes[i] == '"' || bytes[i] == '\\')
-            write_format(out, "\\%c", bytes[i]);
-        else if (bytes[i] == '\n')
-            buffer_text(out, "\\n");
-        else
-            write_format(out, "\\u%04x", bytes[i]);
-        plain = ++i;
-    }
-    buffer_append(out, text + plain, length - plain);
+    escape_json(text, length, put_into_buffer, out);
     buffer_text(out, "\"");
 }
 
@@ -123,15 +112,13 @@ void write_text_member(struct buffer *out, const char *name, const char *value)
 
 void write_time_member(struct buffer *out, const char *name, int64_t ms)
 {
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    char text[40];
     write_name(out, name);
-    if (ms <= 0 || gmtime_r(&seconds, &tm) == NULL || strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
+    if (ms <= 0) {
         buffer_text(out, "null");
         return;
     }
-    write_format(out, "\"%s.%03dZ\"", text, (int)(ms % 1000));
+    char text[DATE_PRINTED];
+    write_json(out, date_print_ms(ms, DATE_Z_MILLISECONDS, text));
 }
 
 void write_count(struct buffer *out, uint64_t count)
@@ -143,4 +130,91 @@ void write_count(struct buffer *out, uint64_t count)
         if (i + 1 < length && (length - i - 1) % 3 == 0)
             buffer_text(out, ",");
     }
+}
+
+/* ---- terminals ---- */
+
+/* C0, DEL, C1, line and paragraph separators, and the bidirectional controls. */
+static bool is_control(uint32_t character)
+{
+    return character < 0x20 || (character >= 0x7f && character < 0xa0) || character == 0x2028 || character == 0x2029 ||
+           (character >= 0x202a && character <= 0x202e) || (character >= 0x2066 && character <= 0x2069);
+}
+
+size_t plain_write(FILE *out, const char *text, size_t length)
+{
+    size_t written = 0;
+    for (size_t at = 0; at < length;) {
+        size_t bytes = text_utf8_length(text + at, length - at);
+        uint32_t character = bytes == 0 ? 0 : text_utf8_read(text + at, bytes);
+        if (bytes == 0)
+            written += (size_t)fprintf(out, "\\x%02x", (unsigned char)text[at]);
+        else if (is_control(character))
+            written += (size_t)fprintf(out, "\\u%04x", (unsigned)character);
+        else
+            written += fwrite(text + at, 1, bytes, out);
+        at += bytes == 0 ? 1 : bytes;
+    }
+    return written;
+}
+
+void plain_line(FILE *out, const char *text, size_t length)
+{
+    for (size_t at = 0; at < length;) {
+        size_t run = 0;
+        while (at + run < length && strchr("\n\r\t", text[at + run]) == NULL)
+            run++;
+        plain_write(out, text + at, run);
+        at += run;
+        if (at < length) {
+            fputc(' ', out);
+            at++;
+        }
+    }
+}
+
+void plain_column(FILE *out, const char *text, size_t width)
+{
+    if (text == NULL)
+        text = "-";
+    size_t written = plain_write(out, text, strlen(text));
+    do {
+        fputc(' ', out);
+    } while (++written < width);
+}
+
+char *plain_utf8(const char *text)
+{
+    size_t length = strlen(text);
+    char *copy = strdup(text);
+    for (size_t at = 0; copy != NULL && at < length;) {
+        size_t bytes = text_utf8_length(text + at, length - at);
+        if (bytes == 0)
+            copy[at] = '?';
+        at += bytes == 0 ? 1 : bytes;
+    }
+    return copy;
+}
+
+char *escape_shell(const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:@%";
+    size_t length = strlen(word);
+    if (length > 0 && word[0] != '-' && strspn(word, plain) == length)
+        return strdup(word);
+    char *quoted = malloc(4 * length + 3);
+    if (quoted == NULL)
+        return NULL;
+    char *end = quoted;
+    *end++ = '\'';
+    for (; *word != '\0'; word++) {
+        if (*word == '\'') {
+            memcpy(end, "'\\''", 4);
+            end += 4;
+        } else {
+            *end++ = *word;
+        }
+    }
+    memcpy(end, "'", 2);
+    return quoted;
 }

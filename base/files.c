@@ -1,4 +1,4 @@
-/* Small files, replaced whole: see files.h. */
+/* Reading, writing and syncing files: see files.h. */
 #include "base/files.h"
 
 #include <dirent.h>
@@ -13,24 +13,49 @@
 
 #define LEFT_OVER_S 3600
 
-static bool sync_directory(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool good = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return good;
-}
-
-static bool cannot(struct error *why, const char *what, const char *path)
+static bool report_file(struct error *why, const char *what, const char *path)
 {
     error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
 }
 
-bool small_directory_sync(const char *path, struct error *why)
+bool files_sync(const char *path, struct error *why)
 {
-    return sync_directory(path) || cannot(why, "sync", path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool good = (fd >= 0 && fsync(fd) == 0) || report_file(why, "sync", path);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+bool files_write_all(int fd, const void *data, size_t length)
+{
+    for (const char *at = data; length > 0;) {
+        ssize_t n = write(fd, at, length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        at += n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+ssize_t files_read_all(int fd, void *data, size_t size)
+{
+    size_t got = 0;
+    while (got < size) {
+        ssize_t n = read(fd, (char *)data + got, size - got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        got += (size_t)n;
+    }
+    return (ssize_t)got;
 }
 
 static bool join(char out[static SMALL_PATH], const char *directory, const char *name, struct error *why)
@@ -45,8 +70,8 @@ static bool join(char out[static SMALL_PATH], const char *directory, const char 
 static bool make_one(const char *path, const char *parent, struct error *why)
 {
     if (mkdir(path, 0700) == 0)
-        return sync_directory(parent) || cannot(why, "sync", parent);
-    return errno == EEXIST || cannot(why, "make", path);
+        return files_sync(parent, why);
+    return errno == EEXIST || report_file(why, "make", path);
 }
 
 bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct error *why)
@@ -63,20 +88,6 @@ bool small_directory(char out[static SMALL_PATH], const char *parent, const char
             *slash++ = '/';
     }
     return true;
-}
-
-static bool write_all(int fd, const char *text)
-{
-    for (size_t left = strlen(text); left > 0;) {
-        ssize_t n = write(fd, text, left);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        text += n;
-        left -= (size_t)n;
-    }
-    return fsync(fd) == 0;
 }
 
 /* Whether a name is one under which a file of that name is written: `.XXXXXX.NAME.new`, or `NAME.new` by an earlier
@@ -117,16 +128,16 @@ bool small_file_replace(const char *directory, const char *name, const char *tex
     snprintf(fresh, sizeof fresh, "%s/.XXXXXX.%s.new", folder, base);
     int fd = mkostemps(fresh, (int)(strlen(base) + strlen("..new")), O_CLOEXEC); /* mode 0600 */
     if (fd < 0)
-        return cannot(why, "write", path);
-    bool good = write_all(fd, text);
+        return report_file(why, "write", path);
+    bool good = files_write_all(fd, text, strlen(text)) && fsync(fd) == 0;
     good = close(fd) == 0 && good && rename(fresh, path) == 0;
     if (!good) {
-        cannot(why, "write", path);
+        report_file(why, "write", path);
         unlink(fresh);
         return false;
     }
     remove_left_over(folder, base);
-    return sync_directory(directory) || cannot(why, "sync", directory);
+    return files_sync(directory, why);
 }
 
 char *small_file_read(const char *directory, const char *name, bool *missing, struct error *why)
@@ -140,13 +151,13 @@ char *small_file_read(const char *directory, const char *name, bool *missing, st
     if (fd < 0) {
         if (missing != NULL)
             *missing = errno == ENOENT;
-        cannot(why, "read", path);
+        report_file(why, "read", path);
         return NULL;
     }
     char *text = calloc(1, SMALL_FILE_MOST + 1);
-    ssize_t n = text == NULL ? -1 : read(fd, text, SMALL_FILE_MOST);
+    ssize_t n = text == NULL ? -1 : files_read_all(fd, text, SMALL_FILE_MOST);
     if (n < 0) {
-        cannot(why, "read", path);
+        report_file(why, "read", path);
         free(text);
         text = NULL;
     }
@@ -168,8 +179,8 @@ bool small_file_remove(const char *directory, const char *name, struct error *wh
     if (!join(path, directory, name, why))
         return false;
     if (unlink(path) != 0)
-        return errno == ENOENT || cannot(why, "remove", path);
-    return sync_directory(directory) || cannot(why, "sync", directory);
+        return errno == ENOENT || report_file(why, "remove", path);
+    return files_sync(directory, why);
 }
 
 bool small_value(const char *text, const char *name, char *out, size_t size)

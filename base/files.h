@@ -1,13 +1,23 @@
-/* Small private files that are replaced whole: a reader sees the old or the new one, also after a power cut. Lines of
- * `name = value`, which people can read too. */
+/* Whole reads and writes, and syncs; and small private files that are replaced whole: a reader sees the old or the new
+ * one, also after a power cut. Lines of `name = value`, which people can read too. */
 #ifndef BASE_FILES_H
 #define BASE_FILES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
+
+/* Writes all of it, also where a signal or a pipe cuts it in pieces. Returns false with errno. */
+bool files_write_all(int fd, const void *data, size_t length);
+
+/* Reads until the end, or until size bytes have come. Returns how many; -1 with errno. */
+ssize_t files_read_all(int fd, void *data, size_t size);
+
+/* Syncs a file, or a directory: then the names in it survive a power cut. Returns false with the reason. */
+bool files_sync(const char *path, struct error *why);
 
 #define SMALL_FILE_MOST 65536 /* bytes */
 #define SMALL_PATH 4096
@@ -15,9 +25,6 @@
 /* Makes parent/name with mode 0700, and syncs the parent, unless it is there. name may have several steps. Writes the
  * path to out. Returns false with the reason. */
 bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct error *why);
-
-/* Syncs a directory: the names in it survive a power cut. Returns false with the reason. */
-bool small_directory_sync(const char *path, struct error *why);
 
 /* Writes directory/name with mode 0600: to a file beside it, synced, renamed, the directory synced. Returns false with
  * the reason; then the old one stands. */

@@ -2,12 +2,12 @@
  * itself, which JSON_DEPTH_MAX bounds. */
 #include "base/json_reader.h"
 
+#include "base/json_scan.h"
+#include "base/json_tree.h"
+
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/json_scan.h"
-#include "base/json_tree.h"
 
 struct reader {
     struct json_scan scan;
@@ -20,7 +20,7 @@ struct reader {
 /* Reads the next value. name: of the member that it is; NULL: none. value: where it goes; NULL: it is not built. */
 static bool read_value(struct reader *reader, const char *name, struct json_object **value);
 
-static bool refuse(struct reader *reader, const char *problem)
+static bool refuse_json(struct reader *reader, const char *problem)
 {
     return json_scan_refuse(&reader->scan, reader->scan.at, problem);
 }
@@ -28,11 +28,11 @@ static bool refuse(struct reader *reader, const char *problem)
 static bool no_memory(struct reader *reader)
 {
     reader->out_of_memory = true;
-    return refuse(reader, "out of memory");
+    return refuse_json(reader, "out of memory");
 }
 
 /* Hands out what was made; NULL is what could not be. */
-static bool give(struct reader *reader, struct json_object *made, struct json_object **value)
+static bool hand_over_value(struct reader *reader, struct json_object *made, struct json_object **value)
 {
     *value = made;
     return made != NULL || no_memory(reader);
@@ -43,7 +43,8 @@ static const char *read_name(struct reader *reader)
 {
     struct json_scan *scan = &reader->scan;
     if (json_scan_space(scan) != '"') {
-        refuse(reader, *scan->at == '}' ? "a comma must not stand before }" : "a name in double quotes is missing");
+        refuse_json(reader,
+                    *scan->at == '}' ? "a comma must not stand before }" : "a name in double quotes is missing");
         return NULL;
     }
     const char *start = scan->at;
@@ -57,7 +58,7 @@ static const char *read_name(struct reader *reader)
         return NULL;
     }
     if (json_scan_space(scan) != ':') {
-        refuse(reader, "a colon is missing after a name");
+        refuse_json(reader, "a colon is missing after a name");
         return NULL;
     }
     scan->at++;
@@ -98,10 +99,10 @@ static bool read_object(struct reader *reader, const char *parent, struct json_o
                 return false;
         } while (is_more(reader));
         if (*reader->scan.at != '}')
-            return refuse(reader, "a comma or } is missing after a member");
+            return refuse_json(reader, "a comma or } is missing after a member");
     }
     reader->scan.at++;
-    return object == NULL || give(reader, json_parts_object(&reader->parts, first), object);
+    return object == NULL || hand_over_value(reader, json_parts_object(&reader->parts, first), object);
 }
 
 static bool read_array(struct reader *reader, struct json_object **array)
@@ -114,16 +115,16 @@ static bool read_array(struct reader *reader, struct json_object **array)
                 return false;
         } while (is_more(reader));
         if (*reader->scan.at != ']')
-            return refuse(reader, "a comma or ] is missing after an element");
+            return refuse_json(reader, "a comma or ] is missing after an element");
     }
     reader->scan.at++;
-    return array == NULL || give(reader, json_parts_array(&reader->parts, first), array);
+    return array == NULL || hand_over_value(reader, json_parts_array(&reader->parts, first), array);
 }
 
 static bool read_container(struct reader *reader, const char *name, struct json_object **value)
 {
     if (reader->depth == JSON_DEPTH_MAX)
-        return refuse(reader, "more than 512 arrays and objects lie inside one another");
+        return refuse_json(reader, "more than 512 arrays and objects lie inside one another");
     reader->depth++;
     bool read = *reader->scan.at == '{' ? read_object(reader, name, value) : read_array(reader, value);
     reader->depth--;
@@ -138,7 +139,7 @@ static bool read_string(struct reader *reader, struct json_object **value)
         return false;
     /* Every escape is longer than what it means: a string as long as its text has none. */
     bool plain = (size_t)(reader->scan.at - text) == length + 1;
-    return value == NULL || give(reader, json_tree_string(text, length, plain), value);
+    return value == NULL || hand_over_value(reader, json_tree_string(text, length, plain), value);
 }
 
 static bool read_number(struct reader *reader, struct json_object **value)
@@ -151,7 +152,7 @@ static bool read_number(struct reader *reader, struct json_object **value)
     char *end = reader->scan.at;
     char after = *end;
     *end = '\0';
-    bool given = give(reader, json_tree_number(text), value);
+    bool given = hand_over_value(reader, json_tree_number(text), value);
     *end = after;
     return given;
 }
@@ -160,7 +161,7 @@ static bool read_boolean(struct reader *reader, bool is_true, struct json_object
 {
     if (!json_scan_word(&reader->scan, is_true ? "true" : "false"))
         return false;
-    return value == NULL || give(reader, json_object_new_boolean(is_true), value);
+    return value == NULL || hand_over_value(reader, json_object_new_boolean(is_true), value);
 }
 
 static bool read_null(struct reader *reader, struct json_object **value)
@@ -189,11 +190,11 @@ static bool read_value(struct reader *reader, const char *name, struct json_obje
     case ':':
     case ']':
     case '}':
-        return refuse(reader, "a value is missing");
+        return refuse_json(reader, "a value is missing");
     default:
         if (first == '-' || (first >= '0' && first <= '9'))
             return read_number(reader, value);
-        return refuse(reader, "no value of JSON starts like this");
+        return refuse_json(reader, "no value of JSON starts like this");
     }
 }
 
@@ -201,16 +202,16 @@ static bool read_text(struct reader *reader, struct json_object **root)
 {
     struct json_scan *scan = &reader->scan;
     if (json_scan_space(scan) == '\0' && scan->at == scan->end)
-        return refuse(reader, "there is nothing in it but white space");
+        return refuse_json(reader, "there is nothing in it but white space");
     if (strncmp(scan->at, "\xEF\xBB\xBF", 3) == 0)
-        return refuse(reader, "a byte order mark must not stand before JSON");
+        return refuse_json(reader, "a byte order mark must not stand before JSON");
     if (!read_value(reader, NULL, root))
         return false;
     json_scan_space(scan);
     if (scan->at == scan->end)
         return true;
     json_object_put(*root);
-    return refuse(reader, "something follows after the end of the JSON text");
+    return refuse_json(reader, "something follows after the end of the JSON text");
 }
 
 static void say_why(const struct json_scan *scan, struct error *why)
@@ -257,4 +258,145 @@ void json_document_free(struct json_document *document)
     json_object_put(document->root);
     free(document->text);
     *document = (struct json_document){0};
+}
+
+/* ---- an array of the outermost object, element by element ---- */
+
+struct json_list {
+    struct reader reader;
+    const char *text; /* as it was given */
+    char *copy;       /* which is read, and changed by it */
+    const char *array;
+    bool begun, inside; /* the text; the array */
+    bool more;          /* another part of what is open follows */
+    struct json_object *rest, *element;
+};
+
+struct json_list *json_list_new(const char *text, size_t length, const char *array, json_wanted *wanted)
+{
+    struct json_list *list = calloc(1, sizeof *list);
+    if (list == NULL)
+        return NULL;
+    list->text = text;
+    list->array = array;
+    list->copy = malloc(length + JSON_SCAN_SPARE);
+    list->rest = json_object_new_object();
+    if (list->copy == NULL || list->rest == NULL) {
+        json_list_free(list);
+        return NULL;
+    }
+    if (length > 0)
+        memcpy(list->copy, text, length);
+    memset(list->copy + length, 0, JSON_SCAN_SPARE);
+    list->reader =
+        (struct reader){.scan = {.at = list->copy, .text = list->copy, .end = list->copy + length}, .wanted = wanted};
+    return list;
+}
+
+void json_list_free(struct json_list *list)
+{
+    if (list == NULL)
+        return;
+    json_parts_free(&list->reader.parts);
+    json_object_put(list->element);
+    json_object_put(list->rest);
+    free(list->copy);
+    free(list);
+}
+
+struct json_object *json_list_rest(const struct json_list *list)
+{
+    return list->rest;
+}
+
+/* Opens the outermost object. What is none is read to its end. */
+static bool list_begin(struct json_list *list)
+{
+    struct reader *reader = &list->reader;
+    list->begun = true;
+    if (json_scan_space(&reader->scan) != '{') {
+        struct json_object *root = NULL;
+        bool read = read_text(reader, &root);
+        json_object_put(read ? root : NULL);
+        return read;
+    }
+    reader->scan.at++;
+    reader->depth = 1;
+    list->more = json_scan_space(&reader->scan) != '}';
+    return true;
+}
+
+/* Reads a member of the outermost object, or opens the array. */
+static bool list_member(struct json_list *list)
+{
+    struct reader *reader = &list->reader;
+    struct json_object *value = NULL;
+    const char *name = read_name(reader);
+    if (name == NULL)
+        return false;
+    if (strcmp(name, list->array) == 0 && json_scan_space(&reader->scan) == '[') {
+        if (json_object_object_get(list->rest, name) != NULL)
+            return refuse_json(reader, "the list stands in it twice");
+        if (json_object_object_add(list->rest, name, json_object_new_array()) != 0)
+            return no_memory(reader);
+        reader->scan.at++;
+        reader->depth++;
+        list->inside = true;
+        list->more = json_scan_space(&reader->scan) != ']';
+        return true;
+    }
+    bool wanted = reader->wanted == NULL || reader->wanted(1, NULL, name);
+    if (!read_value(reader, NULL, wanted ? &value : NULL))
+        return false;
+    list->more = is_more(reader);
+    return !wanted || json_object_object_add(list->rest, name, value) == 0 || no_memory(reader);
+}
+
+/* Closes the array or the outermost object, of which no part follows. */
+static bool list_close(struct json_list *list)
+{
+    struct json_scan *scan = &list->reader.scan;
+    if (*scan->at != (list->inside ? ']' : '}'))
+        return refuse_json(&list->reader, list->inside ? "a comma or ] is missing after an element"
+                                                       : "a comma or } is missing after a member");
+    scan->at++;
+    list->reader.depth--;
+    list->more = list->inside && is_more(&list->reader);
+    list->inside = false;
+    if (list->reader.depth > 0)
+        return true;
+    json_scan_space(scan);
+    return scan->at == scan->end || refuse_json(&list->reader, "something follows after the end of the JSON text");
+}
+
+static bool list_element(struct json_list *list, struct json_element *element)
+{
+    struct json_scan *scan = &list->reader.scan;
+    json_scan_space(scan);
+    const char *start = scan->at;
+    if (!read_value(&list->reader, NULL, &list->element))
+        return false;
+    *element = (struct json_element){list->element, list->text + (start - list->copy), (size_t)(scan->at - start)};
+    list->more = is_more(&list->reader);
+    return true;
+}
+
+enum json_step json_list_next(struct json_list *list, struct json_element *element, struct error *why)
+{
+    json_object_put(list->element);
+    list->element = NULL;
+    bool good = list->begun || list_begin(list);
+    while (good && list->reader.depth > 0) {
+        if (list->inside && list->more) {
+            good = list_element(list, element);
+            if (good)
+                return JSON_ELEMENT;
+        } else {
+            good = list->more ? list_member(list) : list_close(list);
+        }
+    }
+    if (good)
+        return JSON_END;
+    say_why(&list->reader.scan, why);
+    return JSON_BROKEN;
 }

@@ -34,6 +34,36 @@ typedef bool json_wanted(unsigned depth, const char *parent, const char *name);
 bool json_read(const char *text, size_t length, json_wanted *wanted, struct json_document *document,
                bool *out_of_memory, struct error *why);
 
+/* An array that is a member of the outermost object (a page of a long list), read element by element, so that never all
+ * of it is a tree, and that each part of the text is read once. One thread. */
+struct json_list;
+
+/* An element: its tree (NULL: null), and its bytes as they stand in the text. */
+struct json_element {
+    struct json_object *tree; /* borrowed until the next call for the list */
+    const char *bytes;        /* borrowed from the text */
+    size_t length;
+};
+
+enum json_step {
+    JSON_ELEMENT, /* there is another one */
+    JSON_END,     /* the text was read to its end, and all of it is JSON */
+    JSON_BROKEN,  /* it is not, or memory is out, and why says so */
+};
+
+/* Begins with a text of at most JSON_TEXT_MAX bytes, as strictly as json_read. array: the member's name; wanted: of the
+ * others, as above. Both and the text must outlive the list. Returns NULL when memory is out. Free with json_list_free.
+ */
+struct json_list *json_list_new(const char *text, size_t length, const char *array, json_wanted *wanted);
+
+enum json_step json_list_next(struct json_list *list, struct json_element *element, struct error *why);
+
+/* At JSON_END: the outermost object with its other members as far as they are wanted, null ones as well; the array, if
+ * there is one, stands in it without its elements. Empty where the text is no object. Borrowed from the list. */
+struct json_object *json_list_rest(const struct json_list *list);
+
+void json_list_free(struct json_list *list);
+
 /* Frees the tree (who holds a reference into it must free that first: names lie in the document) and its text. */
 void json_document_free(struct json_document *document);
 

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/text.h"
+
 bool json_scan_refuse(struct json_scan *scan, const char *at, const char *problem)
 {
     if (scan->problem == NULL) {
@@ -24,35 +26,6 @@ char json_scan_space(struct json_scan *scan)
 }
 
 /* ---- strings ---- */
-
-/* The length of the well-formed sequence of two to four bytes that starts here, as the Unicode standard's table 3-7 has
- * it: nothing overlong, no coded surrogates, nothing above U+10FFFF. 0: there is none. The zero bytes after the text
- * stop it. */
-static size_t utf8_sequence(const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    unsigned char lowest = 0x80;
-    unsigned char highest = 0xBF;
-    size_t length = 0;
-    if (at[0] >= 0xC2 && at[0] <= 0xDF) {
-        length = 2;
-    } else if (at[0] >= 0xE0 && at[0] <= 0xEF) {
-        length = 3;
-        lowest = at[0] == 0xE0 ? 0xA0 : 0x80;
-        highest = at[0] == 0xED ? 0x9F : 0xBF;
-    } else if (at[0] >= 0xF0 && at[0] <= 0xF4) {
-        length = 4;
-        lowest = at[0] == 0xF0 ? 0x90 : 0x80;
-        highest = at[0] == 0xF4 ? 0x8F : 0xBF;
-    }
-    if (length == 0 || at[1] < lowest || at[1] > highest)
-        return 0;
-    for (size_t i = 2; i < length; i++) {
-        if (at[i] < 0x80 || at[i] > 0xBF)
-            return 0;
-    }
-    return length;
-}
 
 /* Finds the first byte that is no plain ASCII inside a string: a quote, a backslash, a control character, a byte of
  * 0x80 and above. Eight at a time: in `found` the high bit of each such byte is set. A borrow may set more of them, but
@@ -78,7 +51,7 @@ static char *skip_plain(char *at)
     for (;;) {
         at = skip_ascii(at);
         size_t length = 0;
-        while ((*at & 0x80) != 0 && (length = utf8_sequence(at)) != 0)
+        while ((*at & 0x80) != 0 && (length = text_utf8_length(at, 4)) != 0) /* the NULs behind the text stop it */
             at += length;
         if (length == 0)
             return at;
@@ -86,65 +59,50 @@ static char *skip_plain(char *at)
 }
 
 /* Four hexadecimal digits as a number; -1: there are none. */
-static int32_t four_digits(const char *at)
+static inline int32_t four_digits(const char *at, const char *end)
 {
     int32_t value = 0;
+    if (end - at < 4)
+        return -1;
     for (int i = 0; i < 4; i++) {
-        char digit = at[i];
-        if (digit >= '0' && digit <= '9')
-            value = value * 16 + (digit - '0');
-        else if (digit >= 'a' && digit <= 'f')
-            value = value * 16 + (digit - 'a' + 10);
-        else if (digit >= 'A' && digit <= 'F')
-            value = value * 16 + (digit - 'A' + 10);
-        else
+        int digit = text_hex_digit(at[i]);
+        if (digit < 0)
             return -1;
+        value = value * 16 + digit;
     }
     return value;
 }
 
-/* Writes a code point as UTF-8; returns where the next byte goes. */
-static char *put_utf8(char *to, int32_t code)
+int32_t json_scan_code(const char **at, const char *end)
 {
-    if (code < 0x80) {
-        *to++ = (char)code;
-    } else if (code < 0x800) {
-        *to++ = (char)(0xC0 | code >> 6);
-        *to++ = (char)(0x80 | (code & 0x3F));
-    } else if (code < 0x10000) {
-        *to++ = (char)(0xE0 | code >> 12);
-        *to++ = (char)(0x80 | (code >> 6 & 0x3F));
-        *to++ = (char)(0x80 | (code & 0x3F));
-    } else {
-        *to++ = (char)(0xF0 | code >> 18);
-        *to++ = (char)(0x80 | (code >> 12 & 0x3F));
-        *to++ = (char)(0x80 | (code >> 6 & 0x3F));
-        *to++ = (char)(0x80 | (code & 0x3F));
+    int32_t code = four_digits(*at, end);
+    if (code < 0)
+        return code;
+    *at += 4;
+    if (code >= 0xD800 && code <= 0xDBFF && end - *at >= 6 && (*at)[0] == '\\' && (*at)[1] == 'u') {
+        int32_t low = four_digits(*at + 2, end);
+        if (low >= 0xDC00 && low <= 0xDFFF) {
+            *at += 6;
+            code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+        }
     }
-    return to;
+    return code;
 }
 
 /* Decodes \uXXXX at *from, or the two that make a surrogate pair, to *to; moves both on. */
 static bool decode_code(struct json_scan *scan, char **from, char **to)
 {
-    const char *at = *from;
-    int32_t code = four_digits(at + 2);
+    const char *at = *from + 2;
+    int32_t code = json_scan_code(&at, scan->end);
     if (code < 0)
-        return json_scan_refuse(scan, at, "\\u must be followed by four hexadecimal digits");
-    *from += 6;
-    if (code >= 0xD800 && code <= 0xDBFF && at[6] == '\\' && at[7] == 'u') {
-        int32_t low = four_digits(at + 8);
-        if (low >= 0xDC00 && low <= 0xDFFF) {
-            *from += 6;
-            code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-        }
-    }
+        return json_scan_refuse(scan, *from, "\\u must be followed by four hexadecimal digits");
+    *from += at - *from;
     if (code >= 0xD800 && code <= 0xDFFF) {
         scan->replaced++;
         code = 0xFFFD;
     }
     scan->nuls += code == 0;
-    *to = put_utf8(*to, code);
+    *to += text_utf8_write(*to, (uint32_t)code);
     return true;
 }
 

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Zero bytes that must follow the text: reading stops at the first, so no step has to ask whether the text is over, and
  * a string may be looked at eight bytes at a time. */
@@ -33,6 +34,10 @@ char json_scan_space(struct json_scan *scan);
 /* Reads the string whose opening quote is next. Returns its decoded bytes, ended by a zero byte, with their number in
  * *length (they may hold a NUL); they stay where they are in the text. NULL with a problem noted. */
 char *json_scan_string(struct json_scan *scan, size_t *length);
+
+/* Reads the four digits behind \u, or the two such codes that make a surrogate pair; *at moves behind them. Returns the
+ * code point, of a lone surrogate itself; -1: there are no four digits. */
+int32_t json_scan_code(const char **at, const char *end);
 
 /* Reads the number that is next; its text is what lies between the old and the new scan->at. False with a problem. */
 bool json_scan_number(struct json_scan *scan);

@@ -1,74 +1,293 @@
-/* Points in time: see times.h. */
+/* Dates, durations and ages, by arithmetic alone: no time zone or locale of the machine has a say. See times.h. */
 #include "base/times.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/dates.h"
+#include "base/text.h"
 
-#define SECOND INT64_C(1000)
-#define MINUTE (60 * SECOND)
-#define HOUR (60 * MINUTE)
-#define DAY (24 * HOUR)
-#define MOST_DAYS INT64_C(100000)
+#define MINUTE_MS INT64_C(60000)
+#define HOUR_MS (60 * MINUTE_MS)
+#define DAY_MS (24 * HOUR_MS)
+#define AGO_MOST (9999999 * DAY_MS) /* that many days ago there was no calendar, and microseconds still fit */
 
-const char *when_print(int64_t ms, char out[static WHEN_SIZE])
+/* ---- dates ---- */
+
+#define SECOND_US INT64_C(1000000)
+#define DAY_S INT64_C(86400)
+
+/* A text being read. */
+struct cursor {
+    const char *at;
+    const char *end;
+};
+
+/* A date as it is written. */
+struct written {
+    int year, month, day, hour, minute, second;
+    int microseconds;
+    int offset; /* minutes east of UTC */
+};
+
+static bool take_any_of(struct cursor *cursor, const char *any_of)
 {
-    int64_t below = ms % SECOND;
-    if (below < 0)
-        below += SECOND;
-    time_t seconds = (time_t)((ms - below) / SECOND);
-    struct tm parts = {0};
-    gmtime_r(&seconds, &parts);
-    size_t length = strftime(out, WHEN_SIZE, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(out + length, WHEN_SIZE - length, ".%03dZ", (int)below);
-    return out;
-}
-
-const char *when_print_age(int64_t ms, char out[static WHEN_SIZE])
-{
-    if (ms < 0)
-        ms = 0;
-    if (ms < 2 * MINUTE)
-        snprintf(out, WHEN_SIZE, "%d s", (int)(ms / SECOND));
-    else if (ms < HOUR)
-        snprintf(out, WHEN_SIZE, "%d min", (int)(ms / MINUTE));
-    else if (ms < DAY)
-        snprintf(out, WHEN_SIZE, "%d h %d min", (int)(ms / HOUR), (int)(ms % HOUR / MINUTE));
-    else
-        snprintf(out, WHEN_SIZE, "%lld d %d h", (long long)(ms / DAY), (int)(ms % DAY / HOUR));
-    return out;
-}
-
-/* A number and one letter. */
-static bool read_duration(const char *text, int64_t *ms)
-{
-    static const struct {
-        char letter;
-        int64_t unit;
-    } units[] = {{'s', SECOND}, {'m', MINUTE}, {'h', HOUR}, {'d', DAY}};
-    int64_t number = 0;
-    const char *at = text;
-    for (; isdigit((unsigned char)*at) && number <= MOST_DAYS * DAY; at++)
-        number = number * 10 + (*at - '0');
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (at > text && at[0] == units[i].letter && at[1] == '\0' && number <= MOST_DAYS * DAY / units[i].unit) {
-            *ms = number * units[i].unit;
+    if (cursor->at == cursor->end)
+        return false;
+    for (; *any_of != '\0'; any_of++) {
+        if (*cursor->at == *any_of) {
+            cursor->at++;
             return true;
         }
     }
     return false;
 }
 
-bool when_read(const char *text, int64_t now_ms, int64_t *ms)
+static bool take_digit(struct cursor *cursor, int *digit)
+{
+    if (cursor->at == cursor->end || *cursor->at < '0' || *cursor->at > '9')
+        return false;
+    *digit = *cursor->at++ - '0';
+    return true;
+}
+
+/* Reads exactly that many digits, whose value must lie between lowest and highest. */
+static bool take_number(struct cursor *cursor, int digits, int lowest, int highest, int *value)
+{
+    *value = 0;
+    for (int i = 0; i < digits; i++) {
+        int digit;
+        if (!take_digit(cursor, &digit))
+            return false;
+        *value = *value * 10 + digit;
+    }
+    return *value >= lowest && *value <= highest;
+}
+
+/* Reads what may follow the seconds: a point and at least one digit. */
+static bool take_fraction(struct cursor *cursor, int *microseconds)
+{
+    *microseconds = 0;
+    if (!take_any_of(cursor, "."))
+        return true;
+    int digit;
+    if (!take_digit(cursor, &digit))
+        return false;
+    int worth = 100000;
+    do {
+        *microseconds += digit * worth;
+        worth /= 10;
+    } while (take_digit(cursor, &digit));
+    return true;
+}
+
+static bool take_offset(struct cursor *cursor, int *minutes)
+{
+    *minutes = 0;
+    if (cursor->at == cursor->end || take_any_of(cursor, "Zz"))
+        return true;
+    bool west = *cursor->at == '-';
+    int hour;
+    int minute = 0;
+    if (!take_any_of(cursor, "+-") || !take_number(cursor, 2, 0, 23, &hour))
+        return false;
+    if (cursor->at != cursor->end) {
+        take_any_of(cursor, ":");
+        if (!take_number(cursor, 2, 0, 59, &minute))
+            return false;
+    }
+    *minutes = (west ? -1 : 1) * (hour * 60 + minute);
+    return true;
+}
+
+static bool is_leap(int year)
+{
+    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
+
+static int days_in(int year, int month)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    return month == 2 && is_leap(year) ? 29 : days[month - 1];
+}
+
+static bool take_date(struct cursor *cursor, struct written *date)
+{
+    return take_number(cursor, 4, 1, 9999, &date->year) && take_any_of(cursor, "-") &&
+           take_number(cursor, 2, 1, 12, &date->month) && take_any_of(cursor, "-") &&
+           take_number(cursor, 2, 1, days_in(date->year, date->month), &date->day);
+}
+
+static bool take_time(struct cursor *cursor, struct written *date)
+{
+    return take_number(cursor, 2, 0, 23, &date->hour) && take_any_of(cursor, ":") &&
+           take_number(cursor, 2, 0, 59, &date->minute) && take_any_of(cursor, ":") &&
+           take_number(cursor, 2, 0, 60, &date->second) && take_fraction(cursor, &date->microseconds);
+}
+
+/* Days from 1970-01-01 to a day of the Gregorian calendar. Years are counted from March, so that a leap day comes last;
+ * 400 of them always have 146,097 days. Year 1 and later. */
+static int64_t days_before(int year, int month, int day)
+{
+    int64_t from_march = month > 2 ? month - 3 : month + 9;
+    int64_t years = month > 2 ? year : year - 1;
+    int64_t day_of_year = (153 * from_march + 2) / 5 + day - 1;
+    return years * 365 + years / 4 - years / 100 + years / 400 + day_of_year - 719468;
+}
+
+static bool is_readable(int64_t seconds)
+{
+    return seconds >= days_before(1, 1, 1) * DAY_S && seconds < days_before(10000, 1, 1) * DAY_S;
+}
+
+int64_t date_read(const char *text, size_t length)
+{
+    struct cursor cursor = {text, text + length};
+    struct written date;
+    if (!take_date(&cursor, &date) || !take_any_of(&cursor, "Tt ") || !take_time(&cursor, &date) ||
+        !take_offset(&cursor, &date.offset) || cursor.at != cursor.end)
+        return DATE_UNREADABLE;
+
+    int64_t hours = days_before(date.year, date.month, date.day) * 24 + date.hour;
+    int64_t minutes = hours * 60 + date.minute - date.offset;
+    int64_t seconds = minutes * 60 + date.second;
+    if (date.second == 60 && seconds % DAY_S != 0)
+        return DATE_UNREADABLE;
+    if (!is_readable(seconds))
+        return DATE_UNREADABLE;
+    return seconds * SECOND_US + date.microseconds;
+}
+
+/* The day of the calendar that lies that many days after 1970-01-01: days_before the other way. Year 1 and later. */
+static void day_after(int64_t days, struct written *date)
+{
+    int64_t since = days + 719468; /* 0000-03-01 */
+    int64_t era = since / 146097;
+    int64_t day_of_era = since % 146097;
+    int64_t years = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    int64_t day_of_year = day_of_era - (365 * years + years / 4 - years / 100);
+    int64_t from_march = (5 * day_of_year + 2) / 153;
+    date->day = (int)(day_of_year - (153 * from_march + 2) / 5) + 1;
+    date->month = (int)(from_march < 10 ? from_march + 3 : from_march - 9);
+    date->year = (int)(era * 400 + years) + (date->month <= 2);
+}
+
+/* Writes a number with exactly that many digits, and the character that follows it; returns what comes after. */
+static char *put_number(char *out, int64_t number, int digits, char then)
+{
+    for (int i = digits - 1; i >= 0; i--) {
+        out[i] = (char)('0' + number % 10);
+        number /= 10;
+    }
+    out[digits] = then;
+    return out + digits + 1;
+}
+
+/* What stands between date and time, how many digits of the second's fraction, and what follows. */
+static const struct {
+    char between;
+    int digits;
+    const char *zone;
+} date_forms[] = {
+    [DATE_MILLISECONDS] = {'T', 3, "+00:00"}, [DATE_MICROSECONDS] = {'T', 6, "+00:00"},
+    [DATE_Z_MILLISECONDS] = {'T', 3, "Z"},    [DATE_Z] = {'T', 0, "Z"},
+    [DATE_BARE_MICROSECONDS] = {'T', 6, ""},  [DATE_UTC] = {' ', 0, " UTC"},
+};
+
+const char *date_print(int64_t microseconds, enum date_form form, char out[static DATE_PRINTED])
+{
+    /* The quotient downwards, also before 1970. */
+    int64_t fraction = (microseconds % SECOND_US + SECOND_US) % SECOND_US;
+    int64_t seconds = (microseconds - fraction) / SECOND_US;
+    int64_t of_day = (seconds % DAY_S + DAY_S) % DAY_S;
+    struct written date;
+    if (!is_readable(seconds)) {
+        strcpy(out, "?"); /* NOLINT: there is room */
+        return out;
+    }
+    day_after((seconds - of_day) / DAY_S, &date);
+
+    int digits = date_forms[form].digits;
+    char *at = put_number(out, date.year, 4, '-');
+    at = put_number(at, date.month, 2, '-');
+    at = put_number(at, date.day, 2, date_forms[form].between);
+    at = put_number(at, of_day / 3600, 2, ':');
+    at = put_number(at, of_day / 60 % 60, 2, ':');
+    at = put_number(at, of_day % 60, 2, digits > 0 ? '.' : '\0');
+    at = digits > 0 ? put_number(at, digits == 6 ? fraction : fraction / 1000, digits, '\0') : at;
+    strcpy(at - 1, date_forms[form].zone); /* NOLINT: DATE_PRINTED has room for the longest */
+    return out;
+}
+
+const char *date_print_ms(int64_t ms, enum date_form form, char out[static DATE_PRINTED])
+{
+    return date_print(ms > INT64_MAX / 1000 || ms < INT64_MIN / 1000 ? INT64_MAX : ms * 1000, form, out);
+}
+
+/* ---- durations and ages ---- */
+
+static const struct text_unit durations[] = {{'s', 1000}, {'m', MINUTE_MS}, {'h', HOUR_MS}, {'d', DAY_MS}};
+
+enum text_reading duration_read(const char *text, int64_t *ms)
+{
+    return text_read_units(text, durations, sizeof durations / sizeof *durations, ms);
+}
+
+void duration_write(int64_t ms, char *out, size_t size)
+{
+    text_write_units(ms, durations, sizeof durations / sizeof *durations, out, size);
+}
+
+const char *when_print(int64_t ms, char out[static WHEN_SIZE])
+{
+    return date_print_ms(ms, DATE_Z_MILLISECONDS, out);
+}
+
+const char *when_print_age(int64_t ms, char out[static WHEN_SIZE])
+{
+    if (ms < 0)
+        ms = 0;
+    if (ms < 2 * MINUTE_MS)
+        snprintf(out, WHEN_SIZE, "%d s", (int)(ms / 1000));
+    else if (ms < HOUR_MS)
+        snprintf(out, WHEN_SIZE, "%d min", (int)(ms / MINUTE_MS));
+    else if (ms < DAY_MS)
+        snprintf(out, WHEN_SIZE, "%d h %d min", (int)(ms / HOUR_MS), (int)(ms % HOUR_MS / MINUTE_MS));
+    else
+        snprintf(out, WHEN_SIZE, "%lld d %d h", (long long)(ms / DAY_MS), (int)(ms % DAY_MS / HOUR_MS));
+    return out;
+}
+
+const char *when_print_span(int64_t ms, char out[static WHEN_SIZE])
+{
+    static const struct {
+        int64_t ms;
+        const char *word;
+    } units[] = {{DAY_MS, "day"}, {HOUR_MS, "hour"}, {MINUTE_MS, "minute"}, {1000, "second"}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (ms < units[i].ms || (i + 1 < sizeof units / sizeof *units && ms < 2 * units[i].ms))
+            continue;
+        long long n = (long long)(ms / units[i].ms);
+        snprintf(out, WHEN_SIZE, "%lld %s%s", n, units[i].word, n == 1 ? "" : "s");
+        return out;
+    }
+    snprintf(out, WHEN_SIZE, "a moment");
+    return out;
+}
+
+/* ---- what people type ---- */
+
+bool when_read_ago(const char *text, int64_t *ms)
+{
+    return duration_read(text, ms) == TEXT_READ && *ms <= AGO_MOST;
+}
+
+bool when_read_us(const char *text, int64_t now_us, int64_t *us)
 {
     static const char whole[] = "2026-11-24T00:00:00";
     char date[WHEN_SIZE];
-    int64_t duration;
-    if (read_duration(text, &duration)) {
-        *ms = now_ms - duration;
+    int64_t ago_ms;
+    if (when_read_ago(text, &ago_ms)) {
+        *us = now_us - ago_ms * 1000;
         return true;
     }
     size_t length = strlen(text);
@@ -78,10 +297,16 @@ bool when_read(const char *text, int64_t now_ms, int64_t *ms)
     /* What is left out of a date is zero. */
     if (length == strlen("2026-11-24") || length == strlen("2026-11-24T00:00"))
         memcpy(date + length, whole + length, sizeof whole - length);
-    int64_t microseconds = date_read(date, strlen(date));
-    if (microseconds == DATE_UNREADABLE)
+    *us = date_read(date, strlen(date));
+    return *us != DATE_UNREADABLE;
+}
+
+bool when_read(const char *text, int64_t now_ms, int64_t *ms)
+{
+    int64_t us;
+    if (!when_read_us(text, now_ms * 1000, &us))
         return false;
-    int64_t below = microseconds % 1000;
-    *ms = (microseconds - (below < 0 ? below + 1000 : below)) / 1000;
+    int64_t below = us % 1000;
+    *ms = (us - (below < 0 ? below + 1000 : below)) / 1000;
     return true;
 }

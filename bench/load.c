@@ -3,6 +3,9 @@
  * One thread and epoll. Each connection has a request of its own in which only the id, the lead and the signature are
  * written anew, and signatures are made beforehand, so that sending costs little beside what is measured. Prints one
  * line: answers in the measured time, a second of it, percentiles of the time from sending to the whole answer. */
+#include "bench/sample.h"
+#include "commands/delivery.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -16,11 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/sample.h"
-#include "commands/sign.h"
-
 #define EVENTS_A_SECOND 60000 /* signed beforehand */
-#define HASH_DIGITS (SIGN_HEX_SIZE - 1)
+#define HASH_DIGITS (DELIVERY_HASH_SIZE - 1)
 #define ANSWER_MOST 4096
 #define EVENTS_AT_ONCE 64
 #define SILENCE_MS 20000 /* without any answer: something is broken */
@@ -128,12 +128,12 @@ static void receive(struct load *load, struct connection *connection)
 
 static void sign_all(struct load *load, const struct signature_key *key, const char *timestamp)
 {
-    char hex[SIGN_HEX_SIZE];
+    char hex[DELIVERY_HASH_SIZE];
     load->hashes = bench_allocate(load->signed_events, sizeof *load->hashes);
     load->took = bench_allocate(load->signed_events, sizeof *load->took);
     for (uint64_t i = 0; i < load->signed_events; i++) {
         sample_number(&load->sample, load->sample.body, load->run, i);
-        if (!sign_body(key, timestamp, load->sample.body, load->sample.length, hex))
+        if (!delivery_sign(key, timestamp, load->sample.body, load->sample.length, hex))
             bench_give_up("cannot sign");
         memcpy(load->hashes[i], hex, HASH_DIGITS);
     }

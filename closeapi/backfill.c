@@ -1,27 +1,27 @@
-/* A backfill: see backfill.h. How far it got stands in a file of its own, named after what was asked for. */
-#include "closeapi/backfill.h"
+/* Backfills: see closeapi.h. The progress of a run stands in a file that is named after a hash of the options, so that
+ * a run with the same options goes on there. */
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/times.h"
+#include "closeapi/closeapi.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/dates.h"
-#include "base/files.h"
-#include "base/log.h"
-
 #define SECOND_US INT64_C(1000000)
-#define BEYOND_US (LOG_DAYS * INT64_C(86400) * SECOND_US)
+#define BEYOND_US (EVENT_LOG_DAYS * INT64_C(86400) * SECOND_US)
 #define STALE_US (INT64_C(86400) * SECOND_US)
-#define NOTE_MS 1000 /* progress is noted at most so often, and at the end of each window */
+#define NOTE_MS 1000 /* between two writes of the progress file, but for the ends of windows */
 
 struct backfill {
     const struct backfill_order *order;
     struct backfill_report *report;
     char directory[4096];
-    char note[40]; /* name of the file */
+    char note[40]; /* name of the progress file */
     char asked[1200];
     struct coverage coverage;
     int64_t noted_us;
@@ -30,65 +30,35 @@ struct backfill {
 
 /* ---- times ---- */
 
-/* 7d, 12h, 30m, 45s: before now. */
-static bool read_ago(const char *text, int64_t now_us, int64_t *us)
-{
-    static const struct {
-        char unit;
-        int64_t seconds;
-    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-    char *end;
-    if (!isdigit((unsigned char)text[0]) || strlen(text) > 8)
-        return false;
-    long number = strtol(text, &end, 10);
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (end[0] != units[i].unit || end[1] != '\0')
-            continue;
-        *us = now_us - number * units[i].seconds * SECOND_US;
-        return true;
-    }
-    return false;
-}
-
 bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct error *why)
 {
-    char whole[64];
-    size_t length = strlen(text);
-    if (read_ago(text, now_us, us))
+    if (when_read_us(text, now_us, us))
         return true;
-    const char *rest = length == 10 ? "T00:00:00" : length == 16 ? ":00" : "";
-    if (length < 40) {
-        snprintf(whole, sizeof whole, "%s%s", text, rest);
-        *us = date_read(whole, strlen(whole));
-        if (*us != DATE_UNREADABLE)
-            return true;
-    }
     error_set(why, "a time is written like 2026-11-01, 2026-11-01T12:30 (UTC) or 7d, not \"%.60s\"", text);
     return false;
 }
 
-/* ---- how far it got ---- */
+/* ---- the progress file ---- */
 
-static const char *or_none(const char *text)
+static const char *text_or_empty(const char *text)
 {
     return text == NULL ? "" : text;
 }
 
-/* The same request has the same file. */
-static void name_note(struct backfill *backfill)
+/* Writes the options as text, and the name of their file. */
+static void backfill_name_note(struct backfill *backfill)
 {
     const struct backfill_order *order = backfill->order;
-    uint64_t hash = UINT64_C(14695981039346656037);
     snprintf(backfill->asked, sizeof backfill->asked, "since %.60s until %.60s type %.200s action %.200s lead %.200s%s",
-             order->since, or_none(order->until), or_none(order->filter.object_type), or_none(order->filter.action),
-             or_none(order->filter.lead_id), order->all_events ? " all" : "");
-    for (const char *c = backfill->asked; *c != '\0'; c++)
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+             order->since, text_or_empty(order->until), text_or_empty(order->filter.object_type),
+             text_or_empty(order->filter.action), text_or_empty(order->filter.lead_id),
+             order->all_events ? " all" : "");
+    uint64_t hash = text_hash(TEXT_HASH, backfill->asked, strlen(backfill->asked));
     snprintf(backfill->note, sizeof backfill->note, "backfill-%016llx", (unsigned long long)hash);
 }
 
-/* Takes up an earlier run, where there is one. */
-static void go_on(struct backfill *backfill)
+/* Goes on where an earlier run with the same options stopped, if there was one. */
+static void backfill_resume(struct backfill *backfill)
 {
     char asked[1200];
     if (backfill->order->again || backfill->order->dry_run)
@@ -98,12 +68,12 @@ static void go_on(struct backfill *backfill)
         return;
     struct backfill_report *report = backfill->report;
     int64_t reached = small_number(text, "reached_us", 0);
-    /* "7d" of last month is not what is meant today */
-    bool stale = read_ago(backfill->order->since, 0, &(int64_t){0}) &&
+    /* "7d" of a run last month is not the range that is meant today ... */
+    bool stale = when_read_ago(backfill->order->since, &(int64_t){0}) &&
                  small_number(text, "until_us", 0) < report->until_us - STALE_US;
     if (!stale && small_value(text, "asked", asked, sizeof asked) && strcmp(asked, backfill->asked) == 0 &&
         reached > 0) {
-        /* "7d" meant another time then, and that is what was asked for */
+        /* ... but that of an hour ago is, though "7d" began earlier then */
         report->until_us = small_number(text, "until_us", report->until_us);
         report->since_us = small_number(text, "since_us", report->since_us);
         report->from_us = reached > report->from_us ? reached : report->from_us;
@@ -112,7 +82,7 @@ static void go_on(struct backfill *backfill)
     small_file_free(text);
 }
 
-static bool note(struct backfill *backfill, int64_t reached_us, struct error *why)
+static bool backfill_write_note(struct backfill *backfill, int64_t reached_us, struct error *why)
 {
     char text[1500];
     if (backfill->order->dry_run)
@@ -124,31 +94,28 @@ static bool note(struct backfill *backfill, int64_t reached_us, struct error *wh
     return small_file_replace(backfill->directory, backfill->note, text, why);
 }
 
-static bool tell(void *context, const struct fill_counts *counts, int64_t reached_us, struct error *why)
+/* Reports the progress, and writes it down: not too often, but in any case at the end of a window. */
+static bool backfill_note_step(struct backfill *backfill, const struct import *import, bool window_ended,
+                               struct error *why)
 {
-    struct backfill *backfill = context;
     const struct backfill_report *report = backfill->report;
+    int64_t reached_us = import_reached(import);
     if (backfill->order->progress != NULL)
-        backfill->order->progress(backfill->order->context, counts, report->from_us, reached_us, report->until_us);
-    if (reached_us <= backfill->noted_us || clock_now() - backfill->noted < NOTE_MS)
+        backfill->order->progress(backfill->order->context, import_counted(import), report->from_us, reached_us,
+                                  report->until_us);
+    if (!window_ended && (reached_us <= backfill->noted_us || clock_now() - backfill->noted < NOTE_MS))
         return true;
-    return note(backfill, reached_us, why);
+    return backfill_write_note(backfill, reached_us, why);
 }
 
-static bool window_done(void *context, const struct fill_counts *counts, int64_t until_us, struct error *why)
-{
-    (void)counts;
-    return note(context, until_us, why);
-}
+/* ---- the run ---- */
 
-/* ---- doing it ---- */
-
-/* Finds out from when until when, by Close's clock. */
-static bool choose_times(struct backfill *backfill, struct close_client *client, struct error *why)
+/* Computes the time range, by Close's clock. */
+static bool backfill_choose_times(struct backfill *backfill, struct close_client *client, struct error *why)
 {
     struct backfill_report *report = backfill->report;
-    int64_t date_ms = log_clock(client, why);
-    int64_t now_us = date_ms * 1000 + SECOND_US; /* Date has whole seconds, of which this one is not over */
+    int64_t date_ms = event_log_clock(client, why);
+    int64_t now_us = date_ms * 1000 + SECOND_US; /* Date has whole seconds, and this one is not over */
     if (date_ms == 0 || !backfill_read_time(backfill->order->since, now_us, &report->since_us, why))
         return false;
     report->until_us = now_us;
@@ -157,7 +124,7 @@ static bool choose_times(struct backfill *backfill, struct close_client *client,
     if (report->until_us > now_us)
         report->until_us = now_us;
     report->from_us = report->since_us;
-    go_on(backfill);
+    backfill_resume(backfill);
     report->beyond = report->from_us < now_us - BEYOND_US;
     if (report->beyond)
         report->from_us = now_us - BEYOND_US;
@@ -166,38 +133,47 @@ static bool choose_times(struct backfill *backfill, struct close_client *client,
     error_set(why,
               report->beyond ? "Close keeps its Event Log for %d days, and all this is older"
                              : "the time that --since names is not before --until (%d days are kept)",
-              LOG_DAYS);
+              EVENT_LOG_DAYS);
     return false;
 }
 
-static enum log_result fill_all(struct backfill *backfill, const struct fill_order *order, struct error *why)
+static enum import_result backfill_import(struct backfill *backfill, struct import_order *order, struct error *why)
 {
-    struct fill *fill = fill_new(order, backfill->directory, why);
-    if (fill == NULL)
-        return LOG_FAILED;
-    enum log_result result =
-        fill_range(fill, backfill->report->from_us, backfill->report->until_us, window_done, backfill, why);
-    backfill->report->counts = *fill_counted(fill);
-    fill_free(fill);
-    if (result == LOG_DONE && !backfill->order->dry_run && !small_file_remove(backfill->directory, backfill->note, why))
-        result = LOG_FAILED;
+    enum import_result result;
+    order->from_us = backfill->report->from_us;
+    order->to_us = backfill->report->until_us;
+    struct import *import = import_new(order, backfill->directory, why);
+    if (import == NULL)
+        return IMPORT_FAILED;
+    do {
+        result = import_next(import, why);
+        if ((result == IMPORT_STEP || result == IMPORT_WINDOW) &&
+            !backfill_note_step(backfill, import, result == IMPORT_WINDOW, why))
+            result = IMPORT_FAILED;
+    } while (result == IMPORT_STEP || result == IMPORT_WINDOW);
+    backfill->report->counts = *import_counted(import);
+    import_free(import);
+    if (result == IMPORT_DONE && !backfill->order->dry_run &&
+        !small_file_remove(backfill->directory, backfill->note, why))
+        result = IMPORT_FAILED;
     return result;
 }
 
-static enum log_result with_subscriptions(struct backfill *backfill, struct fill_order *order, struct error *why)
+static enum import_result backfill_with_subscriptions(struct backfill *backfill, struct import_order *order,
+                                                      struct error *why)
 {
     struct subscriptions list;
     struct keyring held;
     enum close_result listed = subscriptions_list(order->client, &list, why);
     if (listed != CLOSE_DONE)
-        return listed == CLOSE_STOPPED ? LOG_STOPPED : LOG_FAILED;
-    enum log_result result = LOG_FAILED;
+        return listed == CLOSE_STOPPED ? IMPORT_STOPPED : IMPORT_FAILED;
+    enum import_result result = IMPORT_FAILED;
     if (keyring_read(order->config->state_dir, &held, why)) {
-        /* with all events it is no condition: what one covers still bears its id */
+        /* with all_events there need be no subscription; events that one covers still get its id */
         if (coverage_find(&backfill->coverage, &list, order->source, order->config->sources, &held, why) ||
             order->all_events) {
             order->coverage = &backfill->coverage;
-            result = fill_all(backfill, order, why);
+            result = backfill_import(backfill, order, why);
         }
         keyring_free(&held);
     }
@@ -205,7 +181,7 @@ static enum log_result with_subscriptions(struct backfill *backfill, struct fill
     return result;
 }
 
-static enum log_result run_locked(struct backfill *backfill, struct fill_order *order, struct error *why)
+static enum import_result backfill_run_locked(struct backfill *backfill, struct import_order *order, struct error *why)
 {
     const struct close_options options = {.patience_ms = backfill->order->patience_ms,
                                           .stop_fd = backfill->order->stop_fd,
@@ -213,39 +189,36 @@ static enum log_result run_locked(struct backfill *backfill, struct fill_order *
                                           .context = backfill->order->context};
     order->client = close_client_new(order->config, order->source, &options, why);
     if (order->client == NULL)
-        return LOG_FAILED;
-    enum log_result result = LOG_FAILED;
-    name_note(backfill);
-    if (choose_times(backfill, order->client, why))
-        result = with_subscriptions(backfill, order, why);
+        return IMPORT_FAILED;
+    enum import_result result = IMPORT_FAILED;
+    backfill_name_note(backfill);
+    if (backfill_choose_times(backfill, order->client, why))
+        result = backfill_with_subscriptions(backfill, order, why);
     backfill->report->requests = close_client_requests(order->client);
     close_client_free(order->client);
     return result;
 }
 
-enum log_result backfill_run(const struct config *config, const struct source *source, struct queue *queue,
-                             const struct backfill_order *wish, struct backfill_report *report, struct error *why)
+enum import_result backfill_run(const struct config *config, const struct source *source, struct queue *queue,
+                                const struct backfill_order *order, struct backfill_report *report, struct error *why)
 {
-    struct backfill backfill = {.order = wish, .report = report, .noted = clock_now()};
-    struct fill_order order = {
+    struct backfill backfill = {.order = order, .report = report, .noted = clock_now()};
+    struct import_order import = {
         .config = config,
         .source = source,
         .queue = queue,
-        .filter = wish->filter,
-        .all_events = wish->all_events,
-        .dry_run = wish->dry_run,
-        .count_waiting = queue != NULL,
-        .stop_fd = wish->stop_fd,
-        .progress = tell,
-        .context = &backfill,
+        .filter = order->filter,
+        .all_events = order->all_events,
+        .dry_run = order->dry_run,
+        .stop_fd = order->stop_fd,
     };
     *report = (struct backfill_report){0};
     if (!closeapi_directory(config, source, backfill.directory, why))
-        return LOG_FAILED;
+        return IMPORT_FAILED;
     int lock = closeapi_lock(backfill.directory, "backfill.lock", 0, why);
     if (lock < 0)
-        return LOG_FAILED;
-    enum log_result result = run_locked(&backfill, &order, why);
+        return IMPORT_FAILED;
+    enum import_result result = backfill_run_locked(&backfill, &import, why);
     close(lock);
     return result;
 }

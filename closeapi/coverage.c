@@ -1,26 +1,22 @@
 /* What subscriptions cover: see coverage.h. */
 #include "closeapi/coverage.h"
 
+#include "base/text.h"
+
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- whose are they ---- */
+/* ---- which subscriptions are the source's ---- */
 
-static void add(struct coverage *coverage, const struct subscription *subscription)
+static void add_subscription(struct coverage *coverage, const struct subscription *subscription)
 {
-    if (coverage->count == SUBSCRIPTIONS_MOST)
-        return;
-    coverage->at[coverage->count++] = subscription;
-    struct json_object *events = json_object_object_get(subscription->json, "events");
-    for (size_t i = 0; json_object_is_type(events, json_type_array) && i < json_object_array_length(events); i++) {
-        if (json_object_object_get(json_object_array_get_idx(events, i), "extra_filter") != NULL)
-            coverage->filtered = true;
-    }
+    if (coverage->count < SUBSCRIPTIONS_MOST)
+        coverage->at[coverage->count++] = subscription;
 }
 
-static bool is_held(const struct keyring *held, const struct source *source, const char *id)
+static bool is_key_held(const struct keyring *held, const struct source *source, const char *id)
 {
     for (size_t i = 0; i < held->count; i++) {
         if (strcmp(held->at[i].source, source->name) == 0 && strcmp(held->at[i].subscription, id) == 0)
@@ -34,8 +30,7 @@ static bool has_key_of(const struct source *source, const struct subscription *s
     for (size_t i = 0; i < source->signature_keys; i++) {
         char hex[2 * KEYRING_BYTES + 1] = "";
         const struct signature_key *key = &source->signature_key[i];
-        for (size_t b = 0; b < key->length && b < KEYRING_BYTES; b++)
-            snprintf(hex + 2 * b, 3, "%02x", key->bytes[b]);
+        text_hex_encode(key->bytes, key->length < KEYRING_BYTES ? key->length : KEYRING_BYTES, hex);
         bool same = strcasecmp(hex, subscription->signature_key) == 0;
         explicit_bzero(hex, sizeof hex);
         if (same)
@@ -58,21 +53,21 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
 {
     *coverage = (struct coverage){.count = 0};
     for (size_t i = 0; i < list->count; i++) {
-        if (is_held(held, source, list->at[i].id))
-            add(coverage, &list->at[i]);
+        if (is_key_held(held, source, list->at[i].id))
+            add_subscription(coverage, &list->at[i]);
     }
     for (size_t i = 0; coverage->count == 0 && i < list->count; i++) {
         if (has_key_of(source, &list->at[i]))
-            add(coverage, &list->at[i]);
+            add_subscription(coverage, &list->at[i]);
     }
     if (coverage->count > 0)
         return true;
     for (size_t i = 0; i < list->count; i++) {
         if (names_source(source, list->at[i].url))
-            add(coverage, &list->at[i]);
+            add_subscription(coverage, &list->at[i]);
     }
     if (coverage->count == 0 && list->count == 1 && sources == 1)
-        add(coverage, &list->at[0]);
+        add_subscription(coverage, &list->at[0]);
     if (list->count == 0)
         error_set(why, "Close has no subscription: make one with `closecrm.fcgi subscribe`, or say --all-events");
     else if (coverage->count == 0)
@@ -83,13 +78,13 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
     return coverage->count > 0;
 }
 
-/* Whether requests to this address bring the write key, which is enough where there is no signature key. */
+/* Whether requests to this URL carry the write key, which authenticates them where there is no signature key. */
 static bool brings_write_key(const char *url)
 {
     return strcasestr(url, "writeKey=") != NULL || strchr(url, '@') != NULL;
 }
 
-static bool is_of(const struct coverage *coverage, const struct subscription *subscription)
+static bool is_address_covered(const struct coverage *coverage, const struct subscription *subscription)
 {
     for (size_t i = 0; i < coverage->count; i++) {
         if (coverage->at[i] == subscription || subscription_same_url(coverage->at[i]->url, subscription->url))
@@ -103,7 +98,7 @@ const struct subscription *coverage_keyless(const struct coverage *coverage, con
 {
     for (size_t i = 0; i < list->count && source->signature_keys == 0; i++) {
         const struct subscription *one = &list->at[i];
-        if (!brings_write_key(one->url) && !is_held(held, source, one->id) && is_of(coverage, one))
+        if (!brings_write_key(one->url) && !is_key_held(held, source, one->id) && is_address_covered(coverage, one))
             return one;
     }
     return NULL;
@@ -117,189 +112,14 @@ void coverage_keyless_words(const struct subscription *subscription, const struc
               subscription->id, source->name, subscription->id);
 }
 
-/* ---- filters ---- */
+/* ---- which events they cover ---- */
 
-/* A filter of a known kind, and what is in it. */
-static bool passes(struct json_object *filter, struct json_object *value);
-
-static bool is_equal(struct json_object *a, struct json_object *b)
-{
-    if (a == NULL || b == NULL)
-        return a == b;
-    return strcmp(json_object_to_json_string_ext(a, JSON_C_TO_STRING_PLAIN),
-                  json_object_to_json_string_ext(b, JSON_C_TO_STRING_PLAIN)) == 0;
-}
-
-static bool passes_equals(struct json_object *filter, struct json_object *value)
-{
-    return is_equal(json_object_object_get(filter, "value"), value);
-}
-
-static bool passes_not_equals(struct json_object *filter, struct json_object *value)
-{
-    return !passes_equals(filter, value);
-}
-
-/* An array holds the value, or a text the words. */
-static bool passes_contains(struct json_object *filter, struct json_object *value)
-{
-    struct json_object *wanted = json_object_object_get(filter, "value");
-    if (json_object_is_type(value, json_type_string) && json_object_is_type(wanted, json_type_string))
-        return strstr(json_object_get_string(value), json_object_get_string(wanted)) != NULL;
-    for (size_t i = 0; json_object_is_type(value, json_type_array) && i < json_object_array_length(value); i++) {
-        if (is_equal(json_object_array_get_idx(value, i), wanted))
-            return true;
-    }
-    return false;
-}
-
-static bool passes_is_null(struct json_object *filter, struct json_object *value)
-{
-    (void)filter;
-    return value == NULL;
-}
-
-static bool passes_non_null(struct json_object *filter, struct json_object *value)
-{
-    (void)filter;
-    return value != NULL;
-}
-
-static bool passes_all(struct json_object *filter, struct json_object *value)
-{
-    struct json_object *filters = json_object_object_get(filter, "filters");
-    for (size_t i = 0; json_object_is_type(filters, json_type_array) && i < json_object_array_length(filters); i++) {
-        if (!passes(json_object_array_get_idx(filters, i), value))
-            return false;
-    }
-    return true;
-}
-
-static bool passes_any(struct json_object *filter, struct json_object *value)
-{
-    struct json_object *filters = json_object_object_get(filter, "filters");
-    for (size_t i = 0; json_object_is_type(filters, json_type_array) && i < json_object_array_length(filters); i++) {
-        if (passes(json_object_array_get_idx(filters, i), value))
-            return true;
-    }
-    return false;
-}
-
-static bool passes_not(struct json_object *filter, struct json_object *value)
-{
-    return !passes(json_object_object_get(filter, "filter"), value);
-}
-
-static bool passes_field(struct json_object *filter, struct json_object *value)
-{
-    struct json_object *field = json_object_object_get(filter, "field");
-    struct json_object *member = NULL;
-    if (json_object_is_type(value, json_type_object) && json_object_is_type(field, json_type_string))
-        member = json_object_object_get(value, json_object_get_string(field));
-    return passes(json_object_object_get(filter, "filter"), member);
-}
-
-static bool passes_any_value(struct json_object *filter, struct json_object *value)
-{
-    for (size_t i = 0; json_object_is_type(value, json_type_array) && i < json_object_array_length(value); i++) {
-        if (passes(json_object_object_get(filter, "filter"), json_object_array_get_idx(value, i)))
-            return true;
-    }
-    return false;
-}
-
-struct kind {
-    const char *type;
-    bool (*passes)(struct json_object *filter, struct json_object *value);
-};
-
-/* The kind of a filter; NULL: one that this release does not know. */
-static const struct kind *kind_of(struct json_object *filter)
-{
-    static const struct kind kinds[] = {
-        {"equals", passes_equals},
-        {"not_equals", passes_not_equals},
-        {"contains", passes_contains},
-        {"is_null", passes_is_null},
-        {"non_null", passes_non_null},
-        {"and", passes_all},
-        {"or", passes_any},
-        {"not", passes_not},
-        {"field_accessor", passes_field},
-        {"any_array_value", passes_any_value},
-    };
-    struct json_object *type = json_object_object_get(filter, "type");
-    for (size_t i = 0; json_object_is_type(type, json_type_string) && i < sizeof kinds / sizeof *kinds; i++) {
-        if (strcmp(json_object_get_string(type), kinds[i].type) == 0)
-            return &kinds[i];
-    }
-    return NULL;
-}
-
-/* Whether it and all in it are of known kinds. */
-static bool is_known(struct json_object *filter)
-{
-    struct json_object *inner = json_object_object_get(filter, "filter");
-    struct json_object *inners = json_object_object_get(filter, "filters");
-    bool known = kind_of(filter) != NULL && (inner == NULL || is_known(inner));
-    for (size_t i = 0; known && json_object_is_type(inners, json_type_array) && i < json_object_array_length(inners);
-         i++)
-        known = is_known(json_object_array_get_idx(inners, i));
-    return known;
-}
-
-static bool passes(struct json_object *filter, struct json_object *value)
-{
-    const struct kind *kind = kind_of(filter);
-    return kind == NULL || kind->passes(filter, value);
-}
-
-bool filter_passes(struct json_object *filter, struct json_object *value)
-{
-    return !is_known(filter) || passes(filter, value);
-}
-
-/* ---- events ---- */
-
-/* Whether a subscription's event is this one; name: "lead updated". */
-static bool is_named(struct json_object *covered, const char *name)
-{
-    struct json_object *type = json_object_object_get(covered, "object_type");
-    struct json_object *action = json_object_object_get(covered, "action");
-    if (!json_object_is_type(type, json_type_string) || !json_object_is_type(action, json_type_string))
-        return false;
-    size_t length = (size_t)json_object_get_string_len(type);
-    return strncmp(name, json_object_get_string(type), length) == 0 && name[length] == ' ' &&
-           strcmp(name + length + 1, json_object_get_string(action)) == 0;
-}
-
-static bool covers(const struct subscription *subscription, const char *name, struct json_object *event)
-{
-    struct json_object *events = json_object_object_get(subscription->json, "events");
-    for (size_t i = 0; json_object_is_type(events, json_type_array) && i < json_object_array_length(events); i++) {
-        struct json_object *covered = json_object_array_get_idx(events, i);
-        struct json_object *filter = json_object_object_get(covered, "extra_filter");
-        if (is_named(covered, name) && (filter == NULL || filter_passes(filter, event)))
-            return true;
-    }
-    return false;
-}
-
-const struct subscription *coverage_match(const struct coverage *coverage, const char *name, struct json_object *event)
-{
-    for (size_t i = 0; i < coverage->count; i++) {
-        if (covers(coverage->at[i], name, event))
-            return coverage->at[i];
-    }
-    return NULL;
-}
-
-static int compare(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void name_event(struct json_object *covered, char out[static 160])
+static void print_event_name(struct json_object *covered, char out[static 160])
 {
     struct json_object *type = json_object_object_get(covered, "object_type");
     struct json_object *action = json_object_object_get(covered, "action");
@@ -307,7 +127,7 @@ static void name_event(struct json_object *covered, char out[static 160])
              json_object_object_get(covered, "extra_filter") != NULL ? "*" : "");
 }
 
-static size_t count_events(const struct coverage *coverage)
+static size_t count_covered_events(const struct coverage *coverage)
 {
     size_t count = 0;
     for (size_t i = 0; i < coverage->count; i++) {
@@ -319,20 +139,20 @@ static size_t count_events(const struct coverage *coverage)
 
 void coverage_describe(const struct coverage *coverage, struct buffer *out)
 {
-    size_t most = count_events(coverage), count = 0;
+    size_t most = count_covered_events(coverage), count = 0;
     char **names = calloc(most + 1, sizeof *names);
     out->failed = out->failed || names == NULL;
     for (size_t i = 0; names != NULL && i < coverage->count; i++) {
         struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
         for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
             char name[160];
-            name_event(json_object_array_get_idx(events, e), name);
+            print_event_name(json_object_array_get_idx(events, e), name);
             names[count] = strdup(name);
             count += names[count] != NULL;
         }
     }
     if (names != NULL)
-        qsort(names, count, sizeof *names, compare);
+        qsort(names, count, sizeof *names, compare_names);
     for (size_t i = 0; i < count; i++) {
         if (i > 0 && strcmp(names[i], names[i - 1]) == 0)
             continue;

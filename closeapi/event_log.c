@@ -1,5 +1,9 @@
-/* Reading the Event Log: see event_log.h. */
+/* The reader of the Event Log: see event_log.h. */
 #include "closeapi/event_log.h"
+
+#include "base/json_walk.h"
+#include "base/log.h"
+#include "base/times.h"
 
 #include <curl/curl.h>
 #include <json-c/json.h>
@@ -7,18 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dates.h"
+#define PAGE 50
+#define MALFORMED 3 /* attempts to get an answer that is a page of the log */
 
-#define MALFORMED 3 /* so often an answer that is none of the log's is asked for again */
+/* ---- the request ---- */
 
-/* Only cursor_next is needed as a value; the events are cut out of the text. */
-static bool is_wanted(unsigned depth, const char *parent, const char *name)
-{
-    (void)parent;
-    return depth == 1 && strcmp(name, "cursor_next") == 0;
-}
-
-static void add_parameter(struct buffer *path, const char *name, const char *value)
+static void path_add_parameter(struct buffer *path, const char *name, const char *value)
 {
     if (value == NULL)
         return;
@@ -33,156 +31,269 @@ static void add_parameter(struct buffer *path, const char *name, const char *val
     curl_free(escaped);
 }
 
-/* Close's dates are UTC without saying so. */
-static void add_date(struct buffer *path, const char *name, int64_t us)
+/* Close's dates are in UTC, and have no time zone. */
+static void path_add_date(struct buffer *path, const char *name, int64_t us)
 {
     char date[DATE_PRINTED];
     date_print(us, DATE_MICROSECONDS, date);
     date[strcspn(date, "+")] = '\0';
-    add_parameter(path, name, date);
+    path_add_parameter(path, name, date);
 }
 
-/* The first page asks for the dates; those that follow for the cursor, with the other filters again. */
-static void write_path(struct buffer *path, const struct log_filter *filter, int64_t from_us, int64_t to_us,
-                       const char *cursor)
+bool event_log_has_filter(const struct log_filter *filter)
+{
+    return filter->lead_id != NULL || (filter->object_type != NULL && filter->action != NULL);
+}
+
+/* The first page is asked for by dates, the others by the cursor; the filter is repeated. Close accepts an action only
+ * with a type, and a type without an action only with a lead. */
+static bool event_log_write_path(const struct event_log *log, struct buffer *path)
 {
     char limit[32];
-    buffer_clear(path);
-    snprintf(limit, sizeof limit, "/event/?_limit=%d", LOG_PAGE);
+    const struct log_filter *filter = &log->filter;
+    snprintf(limit, sizeof limit, "/event/?_limit=%d", PAGE);
     buffer_text(path, limit);
-    add_parameter(path, "object_type", filter->object_type);
-    add_parameter(path, "action", filter->action);
-    add_parameter(path, "lead_id", filter->lead_id);
-    if (cursor != NULL) {
-        add_parameter(path, "_cursor", cursor);
+    if (event_log_has_filter(filter) && filter->object_type != NULL) {
+        path_add_parameter(path, "object_type", filter->object_type);
+        path_add_parameter(path, "action", filter->action);
+    }
+    path_add_parameter(path, "lead_id", filter->lead_id);
+    if (log->cursor != NULL) {
+        path_add_parameter(path, "_cursor", log->cursor);
     } else {
-        add_date(path, "date_updated__gte", from_us);
-        add_date(path, "date_updated__lt", to_us);
+        path_add_date(path, "date_updated__gte", log->from_us);
+        path_add_date(path, "date_updated__lt", log->to_us);
     }
     buffer_append(path, "", 1);
+    return !path->failed;
 }
 
-static int64_t date_of(struct json_slice event)
-{
-    struct json_slice date = json_slice_member(event, "date_updated");
-    if (date.length < 2 || date.at[0] != '"')
-        return DATE_UNREADABLE;
-    return date_read(date.at + 1, date.length - 2);
-}
+/* ---- an event ---- */
 
-static struct log_event read_event(struct json_slice bytes)
+bool event_log_write_body(struct buffer *body, const struct log_event *event)
 {
-    return (struct log_event){
-        .bytes = bytes,
-        .updated_us = date_of(bytes),
-        .hidden = json_slice_is_empty(json_slice_member(bytes, "data")) &&
-                  json_slice_is_empty(json_slice_member(bytes, "previous_data")),
-    };
-}
-
-/* Hands out the page's events. *below: one was older than the window, so all that follow are. */
-static bool take_events(const struct log_reader *reader, struct json_slice data, int64_t from_us, int64_t to_us,
-                        bool *below, struct error *why)
-{
-    struct json_slice element = {NULL, 0};
-    while (json_slice_element(data, &element)) {
-        struct log_event event = read_event(element);
-        if (event.updated_us != DATE_UNREADABLE && event.updated_us < from_us) {
-            *below = true;
-            continue;
-        }
-        if (event.updated_us != DATE_UNREADABLE && event.updated_us >= to_us)
-            continue;
-        if (!reader->take(reader->context, &event, why))
-            return false;
+    buffer_clear(body);
+    buffer_text(body, "{\"event\": ");
+    buffer_append(body, event->bytes, event->length);
+    if (event->subscription != NULL) {
+        buffer_text(body, ", \"subscription_id\": \"");
+        buffer_text(body, event->subscription->id);
+        buffer_text(body, "\"");
     }
+    buffer_text(body, "}");
+    return !body->failed;
+}
+
+/* An event without an id is identified by a hash of its body; without the subscription, as long as that is not set. */
+static bool identify_by_body(struct event_log *log, struct log_event *event)
+{
+    struct parsed *parsed = NULL;
+    if (event_log_write_body(&log->body, event))
+        parsed = transform_parse(log->body.data, log->body.length, NULL, NULL);
+    if (parsed != NULL)
+        event->identity = *transform_identity(parsed);
+    parsed_free(parsed);
+    return parsed != NULL;
+}
+
+/* Whether a member is missing, null, {} or []. An object whose members are all null, which a tree leaves out, is not
+ * empty: the text tells. */
+static bool is_member_empty(const struct json_element *event, const char *name)
+{
+    struct json_object *value = json_object_object_get(event->tree, name);
+    if (value == NULL)
+        return true;
+    if (json_object_is_type(value, json_type_array))
+        return json_object_array_length(value) == 0;
+    return json_object_is_type(value, json_type_object) && json_object_object_length(value) == 0 &&
+           json_slice_is_empty(json_slice_member((struct json_slice){event->bytes, event->length}, name));
+}
+
+static bool is_string_equal(struct json_object *value, const char *text)
+{
+    return json_object_is_type(value, json_type_string) && strcmp(json_object_get_string(value), text) == 0;
+}
+
+/* The subscription that would have delivered the event. */
+static const struct subscription *event_log_subscription(const struct coverage *coverage, const struct event_head *head,
+                                                         struct json_object *event)
+{
+    for (size_t i = 0; i < coverage->count; i++) {
+        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
+        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
+            struct json_object *covered = json_object_array_get_idx(events, e);
+            struct json_object *filter = json_object_object_get(covered, "extra_filter");
+            if (is_string_equal(json_object_object_get(covered, "object_type"), head->object_type) &&
+                is_string_equal(json_object_object_get(covered, "action"), head->action) &&
+                (filter == NULL || filter_passes(filter, event)))
+                return coverage->at[i];
+        }
+    }
+    return NULL;
+}
+
+/* Whether an event is in the time range and passes the filter. *below: set when it is older than the range, as all
+ * events that follow are. */
+static bool is_event_asked_for(const struct event_log *log, const struct event_head *head, bool usable, bool *below)
+{
+    const struct log_filter *filter = &log->filter;
+    int64_t updated_us = head->identity.updated_us;
+    if (updated_us != DATE_UNREADABLE && updated_us < log->from_us)
+        *below = true;
+    if (updated_us != DATE_UNREADABLE && (updated_us < log->from_us || updated_us >= log->to_us))
+        return false;
+    return !usable || ((filter->object_type == NULL || strcmp(filter->object_type, head->object_type) == 0) &&
+                       (filter->action == NULL || strcmp(filter->action, head->action) == 0));
+}
+
+static struct log_event *event_log_new_event(struct event_log *log)
+{
+    if (log->count == log->capacity) {
+        size_t capacity = log->capacity == 0 ? PAGE : 2 * log->capacity;
+        struct log_event *more = realloc(log->events, capacity * sizeof *more);
+        if (more == NULL)
+            return NULL;
+        log->events = more;
+        log->capacity = capacity;
+    }
+    return &log->events[log->count++];
+}
+
+/* Adds an element to the page's events, if it is asked for. Returns false when memory is out. */
+static bool event_log_add_event(struct event_log *log, const struct json_element *element, bool *below)
+{
+    char quoted[LOG_QUOTED];
+    struct event_head head;
+    struct error reason = {0};
+    bool usable = transform_read_head(element->tree, &head, &reason);
+    if (!is_event_asked_for(log, &head, usable, below))
+        return true;
+    struct log_event *event = event_log_new_event(log);
+    if (event == NULL)
+        return false;
+    *event = (struct log_event){.bytes = element->bytes, .length = element->length, .usable = usable};
+    if (!usable) {
+        log_write(LEVEL_WARN, "msg=event_of_the_log_unusable source=%s reason=%s", log->source->name,
+                  log_quote(quoted, reason.text, strlen(reason.text)));
+        return true;
+    }
+    event->identity = head.identity;
+    event->empty = is_member_empty(element, "data") && is_member_empty(element, "previous_data");
+    if (!head.identified && !identify_by_body(log, event))
+        return false;
+    event->subscription = event_log_subscription(log->coverage, &head, element->tree);
     return true;
 }
 
-/* Whether the text is an answer of the log. *cursor: a copy of what leads on, NULL at the end. */
-static bool understand(const struct close_answer *answer, struct json_slice *data, char **cursor, struct error *why)
+/* ---- a page ---- */
+
+/* Of the members beside the list of events only cursor_next is needed. */
+static bool is_page_member_wanted(unsigned depth, const char *parent, const char *name)
 {
-    struct json_document document;
-    bool out_of_memory;
-    struct error reason = {0};
-    *cursor = NULL;
-    if (!json_read(answer->body.data, answer->body.length, is_wanted, &document, &out_of_memory, &reason)) {
-        error_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);
+    (void)parent;
+    return depth > 1 || strcmp(name, "cursor_next") == 0;
+}
+
+/* Takes the cursor of the next page: null at the end. Returns false with the reason where the answer is no page. */
+static bool event_log_take_cursor(struct event_log *log, struct json_object *rest, bool below, struct error *why)
+{
+    struct json_object *next;
+    bool good = json_object_is_type(json_object_object_get(rest, "data"), json_type_array) &&
+                json_object_object_get_ex(rest, "cursor_next", &next) &&
+                (next == NULL || json_object_is_type(next, json_type_string));
+    if (!good) {
+        error_set(why, "Close's Event Log answered without data and cursor_next: is close_api_url right?");
         return false;
     }
-    struct json_slice root = json_slice_whole(answer->body.data, answer->body.length);
-    struct json_slice next = json_slice_member(root, "cursor_next");
-    struct json_object *value = json_object_object_get(document.root, "cursor_next");
-    *data = json_slice_member(root, "data");
-    bool good = data->length > 0 && data->at[0] == '[' && next.length > 0 &&
-                (value == NULL || json_object_is_type(value, json_type_string));
-    if (good && value != NULL && json_object_get_string_len(value) > 0)
-        good = (*cursor = strdup(json_object_get_string(value))) != NULL;
-    if (!good)
-        error_set(why, "Close's Event Log answered without data and cursor_next: is close_api_url right?");
-    json_document_free(&document);
+    log->ended = below || next == NULL || json_object_get_string_len(next) == 0;
+    if (!log->ended && log->cursor != NULL && strcmp(log->cursor, json_object_get_string(next)) == 0) {
+        error_set(why, "Close's Event Log leads in a circle: try again later");
+        return false;
+    }
+    free(log->cursor);
+    log->cursor = log->ended ? NULL : strdup(json_object_get_string(next));
+    if (log->ended || log->cursor != NULL)
+        return true;
+    error_set(why, "out of memory");
+    return false;
+}
+
+/* Reads the answer's events. Returns false with the reason where it is no page of the log. */
+static bool event_log_read_answer(struct event_log *log, struct error *why)
+{
+    struct error reason = {0};
+    struct json_element element;
+    bool below = false, added = true;
+    const struct buffer *text = &log->answer.body;
+    struct json_list *list = json_list_new(text->data, text->length, "data", is_page_member_wanted);
+    enum json_step step = list != NULL ? JSON_ELEMENT : JSON_END;
+    log->count = 0;
+    while (list != NULL && added && (step = json_list_next(list, &element, &reason)) == JSON_ELEMENT)
+        added = event_log_add_event(log, &element, &below);
+    bool good = list != NULL && added && step == JSON_END;
+    if (step == JSON_BROKEN)
+        error_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);
+    else if (!good)
+        error_set(why, "out of memory");
+    good = good && event_log_take_cursor(log, json_list_rest(list), below, why);
+    json_list_free(list);
     return good;
 }
 
-/* Whether Close refuses the cursor, and not the request as such. */
-static bool is_expired(const struct close_answer *answer, const char *cursor)
+/* Whether Close refused the cursor, and not the request as such. */
+static bool is_cursor_expired(const struct close_answer *answer, const char *cursor)
 {
     return cursor != NULL &&
            (answer->status == 400 || answer->status == 404 || answer->status == 410 || answer->status == 422);
 }
 
-/* Reads and understands one page; one that is none is asked for again before it is believed. */
-static enum log_result read_page(const struct log_reader *reader, const char *path, const char *cursor,
-                                 struct close_answer *answer, struct json_slice *data, char **next, struct error *why)
+enum log_result event_log_next(struct event_log *log, struct error *why)
 {
-    for (unsigned tries = 0; tries < MALFORMED; tries++) {
-        enum close_result result = close_call(reader->client, "GET", path, NULL, answer, why);
-        if (result == CLOSE_STOPPED)
-            return LOG_STOPPED;
-        if (result != CLOSE_DONE)
-            return is_expired(answer, cursor) ? LOG_EXPIRED : LOG_FAILED;
-        if (understand(answer, data, next, why))
-            return LOG_DONE;
-    }
-    return LOG_FAILED;
-}
-
-enum log_result log_read(const struct log_reader *reader, int64_t from_us, int64_t to_us, struct error *why)
-{
-    struct close_answer answer = {0};
     struct buffer path = {0};
-    char *cursor = NULL;
-    enum log_result result;
-    bool more;
-    do {
-        struct json_slice data = {NULL, 0};
-        char *next = NULL;
-        bool below = false;
-        write_path(&path, &reader->filter, from_us, to_us, cursor);
-        if (path.failed) {
-            error_set(why, "out of memory");
-            result = LOG_FAILED;
-            break;
+    enum log_result result = LOG_FAILED;
+    if (log->ended)
+        return LOG_END;
+    if (!event_log_write_path(log, &path))
+        error_set(why, "out of memory");
+    for (unsigned tries = 0; !path.failed && result == LOG_FAILED && tries < MALFORMED; tries++) {
+        enum close_result called = close_call(log->client, "GET", path.data, NULL, &log->answer, why);
+        if (called == CLOSE_DONE) {
+            result = event_log_read_answer(log, why) ? LOG_PAGE : LOG_FAILED;
+            continue;
         }
-        result = read_page(reader, path.data, cursor, &answer, &data, &next, why);
-        if (result == LOG_DONE && (!take_events(reader, data, from_us, to_us, &below, why) ||
-                                   (reader->page != NULL && !reader->page(reader->context, answer.date_ms, why))))
-            result = LOG_FAILED;
-        if (result == LOG_DONE && next != NULL && cursor != NULL && strcmp(next, cursor) == 0) {
-            error_set(why, "Close's Event Log leads in a circle: try again later");
-            result = LOG_FAILED;
-        }
-        free(cursor);
-        cursor = next;
-        more = result == LOG_DONE && cursor != NULL && !below;
-    } while (more);
-    free(cursor);
+        result = called == CLOSE_STOPPED                        ? LOG_STOPPED
+                 : is_cursor_expired(&log->answer, log->cursor) ? LOG_EXPIRED
+                                                                : LOG_FAILED;
+        break;
+    }
+    log->date_ms = log->answer.date_ms;
     buffer_free(&path);
-    close_answer_free(&answer);
     return result;
 }
 
-int64_t log_clock(struct close_client *client, struct error *why)
+/* ---- begin and end ---- */
+
+void event_log_begin(struct event_log *log, const struct log_filter *filter, int64_t from_us, int64_t to_us)
+{
+    free(log->cursor);
+    log->cursor = NULL;
+    log->ended = false;
+    log->count = 0;
+    log->filter = *filter;
+    log->from_us = from_us;
+    log->to_us = to_us;
+}
+
+void event_log_free(struct event_log *log)
+{
+    free(log->events);
+    free(log->cursor);
+    buffer_free(&log->body);
+    close_answer_free(&log->answer);
+    *log = (struct event_log){.count = 0};
+}
+
+int64_t event_log_clock(struct close_client *client, struct error *why)
 {
     struct close_answer answer = {0};
     enum close_result result = close_call(client, "GET", "/me/", NULL, &answer, why);

@@ -1,16 +1,16 @@
-/* Reconciling: what the webhook did not bring, the Event Log does. One run, from its lock to its report. */
+/* A run of reconciling: events that did not come by webhook are imported from the Event Log. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/times.h"
+#include "closeapi/reconcile_private.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/dates.h"
-#include "base/log.h"
-#include "closeapi/reconcile_private.h"
-
-/* Whether the word stands in the text, between blanks. */
-static bool has_word(const char *text, const char *word, size_t length)
+/* Whether a word is in a list whose words are separated by blanks. */
+static bool list_has_word(const char *text, const char *word, size_t length)
 {
     for (const char *at = text; (at = strchr(at, word[0])) != NULL; at++) {
         if (strncmp(at, word, length) == 0 && (at == text || at[-1] == ' ') &&
@@ -20,21 +20,21 @@ static bool has_word(const char *text, const char *word, size_t length)
     return false;
 }
 
-/* Whether all of these events are among those; "" is all there are. */
-static bool is_within(const char *these, const char *those)
+/* Whether all of these event types are among those; "" stands for all that there are. */
+static bool is_list_within(const char *these, const char *those)
 {
     if (those[0] == '\0' || these[0] == '\0')
         return those[0] == '\0';
     for (size_t length; *these != '\0'; these += length, these += *these == ' ') {
         length = strcspn(these, " ");
-        if (!has_word(those, these, length))
+        if (!list_has_word(those, these, length))
             return false;
     }
     return true;
 }
 
-/* Notes which events are covered now. Returns false when memory is out. */
-static bool set_types(struct run *run)
+/* Notes which event types are covered now. Returns false when memory is out. */
+static bool reconcile_set_types(struct reconcile_run *run)
 {
     struct buffer types = {0};
     if (!run->options->all_events)
@@ -45,29 +45,148 @@ static bool set_types(struct run *run)
         error_set(run->why, "out of memory");
         return false;
     }
-    /* what is new is complete only from now on; what is gone makes the claim no less true */
-    if (run->state.types != NULL && run->state.until_us > 0 && !is_within(types.data, run->state.types)) {
+    /* events of a new type are complete only from now on; a type that is gone leaves the claim true */
+    if (run->state.types != NULL && run->state.until_ms > 0 && !is_list_within(types.data, run->state.types)) {
         log_write(LEVEL_INFO, "msg=more_is_covered source=%s", run->source->name);
-        run->state.since_us = run->state.until_us;
+        run->state.since_ms = run->state.until_ms;
     }
     free(run->state.types);
     run->state.types = types.data;
     return true;
 }
 
-static void go_on_with_rotation(struct run *run)
+/* ---- the subscriptions: a paused one looks like no traffic, so it is logged at ERROR ---- */
+
+/* Logs what somebody must look at, and notes it in the state, unless something else was noted in this run. */
+static void reconcile_note_trouble(struct reconcile_run *run, const char *happening,
+                                   const struct subscription *subscription, const char *words)
+{
+    char quoted[LOG_QUOTED], error[LOG_QUOTED];
+    if (!run->options->silent)
+        log_write(LEVEL_ERROR, "msg=%s source=%s subscription=%s reason=%s latest_error=%s advice=\"%s\"", happening,
+                  run->source->name, subscription->id,
+                  log_quote(quoted, subscription->pause_reason, strlen(subscription->pause_reason)),
+                  log_quote(error, subscription->latest_error, strlen(subscription->latest_error)), words);
+    if (run->state.trouble[0] == '\0')
+        snprintf(run->state.trouble, sizeof run->state.trouble, "subscription %s is %.20s%s%.60s%s: %s",
+                 subscription->id, subscription_is_paused(subscription) ? "paused" : subscription->health,
+                 subscription->pause_reason[0] != '\0' ? " (" : "", subscription->pause_reason,
+                 subscription->pause_reason[0] != '\0' ? ")" : "", words);
+}
+
+/* Activates a subscription that Close has paused, if auto_resume = yes. Returns whether it is active now. */
+static bool reconcile_resume_subscription(struct reconcile_run *run, const struct subscription *subscription)
+{
+    struct error why;
+    if (run->source->auto_resume != ANSWER_YES)
+        return false;
+    if (subscriptions_set_status(run->client, subscription->id, "active", &why) != CLOSE_DONE) {
+        log_write(LEVEL_ERROR, "msg=not_resumed source=%s subscription=%s reason=\"%s\"", run->source->name,
+                  subscription->id, why.text);
+        return false;
+    }
+    log_write(LEVEL_WARN, "msg=resumed source=%s subscription=%s", run->source->name, subscription->id);
+    run->report->resumed = true;
+    return true;
+}
+
+/* The values of health_status are not documented: those count that can only mean one thing. */
+static bool is_subscription_healthy(const struct subscription *subscription)
+{
+    static const char *const bad[] = {"unhealthy", "fail", "error", "degraded", "critical"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        if (strcasestr(subscription->health, bad[i]) != NULL)
+            return false;
+    }
+    return true;
+}
+
+static void reconcile_watch_subscription(struct reconcile_run *run, const struct subscription *subscription)
+{
+    bool paused = subscription_is_paused(subscription);
+    if (paused && closeapi_paused_by_us(run->directory, subscription->id)) {
+        run->was_paused = true;
+        return;
+    }
+    if (paused) {
+        run->was_paused = true;
+        char advice[200];
+        snprintf(advice, sizeof advice, "closecrm.fcgi resume %s activates it again and fills the gap",
+                 subscription->id);
+        bool resumed = reconcile_resume_subscription(run, subscription);
+        run->state.paused = run->state.paused || !resumed;
+        reconcile_note_trouble(run, resumed ? "subscription_was_paused" : "subscription_paused", subscription,
+                               resumed ? "it was activated again, and the gap is being filled; see why Close paused it"
+                                       : advice);
+    } else if (!is_subscription_healthy(subscription)) {
+        reconcile_note_trouble(run, "subscription_unhealthy", subscription,
+                               "deliveries fail: closecrm.fcgi send-test URL finds out why");
+    }
+}
+
+/* Deliveries of a subscription without a key are refused; its events come by reconciling, later. */
+static void reconcile_report_missing_key(struct reconcile_run *run, const struct subscription *keyless)
+{
+    struct error words = {0};
+    coverage_keyless_words(keyless, run->source, &words);
+    if (!run->options->silent)
+        log_write(LEVEL_ERROR, "msg=key_missing source=%s subscription=%s advice=\"%s\"", run->source->name,
+                  keyless->id, words.text);
+    if (run->state.trouble[0] == '\0')
+        snprintf(run->state.trouble, sizeof run->state.trouble, "%s", words.text);
+}
+
+static void reconcile_watch_subscriptions(struct reconcile_run *run)
+{
+    run->was_paused = run->state.paused;
+    run->state.paused = false;
+    run->state.trouble[0] = '\0';
+    for (size_t i = 0; i < run->coverage.count; i++)
+        reconcile_watch_subscription(run, run->coverage.at[i]);
+    const struct subscription *keyless = coverage_keyless(&run->coverage, &run->list, run->source, &run->held);
+    if (keyless != NULL)
+        reconcile_report_missing_key(run, keyless);
+}
+
+static enum close_result reconcile_list_subscriptions(struct reconcile_run *run)
+{
+    bool changed = false;
+    int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
+    enum close_result result = subscriptions_list(run->client, &run->list, run->why);
+    if (result == CLOSE_DONE && lock >= 0) {
+        const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list};
+        result = subscribe_recover(&work, &changed, run->why);
+    }
+    if (result == CLOSE_DONE && changed) {
+        subscriptions_free(&run->list);
+        result = subscriptions_list(run->client, &run->list, run->why);
+    }
+    if (lock >= 0)
+        close(lock);
+    if (result == CLOSE_DONE && run->list.date_ms == 0) {
+        error_set(run->why,
+                  "Close's answer does not say what time it is (Date): does something in between remove that header?");
+        result = CLOSE_REFUSED;
+    }
+    run->now_ms = run->list.date_ms;
+    return result;
+}
+
+/* ---- one run, from its lock to its report ---- */
+
+static void reconcile_end_rotation(struct reconcile_run *run)
 {
     struct error why = {0};
     int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
     if (lock < 0)
         return;
     const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list};
-    if (rotation_go_on(&work, run->state.until_us, &run->report->rotated, &why) != CLOSE_DONE)
+    if (rotation_go_on(&work, run->state.until_ms * 1000, &run->report->rotated, &why) != CLOSE_DONE)
         log_write(LEVEL_WARN, "msg=rotation_not_ended source=%s reason=\"%s\"", run->source->name, why.text);
     close(lock);
 }
 
-static enum reconcile_result end_of(struct run *run)
+static enum reconcile_result reconcile_result_of(struct reconcile_run *run)
 {
     unsigned long long hidden = run->report->counts.hidden + run->report->second.hidden;
     if (hidden > 0 && run->state.trouble[0] == '\0')
@@ -81,35 +200,35 @@ static enum reconcile_result end_of(struct run *run)
     return RECONCILE_TROUBLE;
 }
 
-static enum reconcile_result work_on(struct run *run)
+static enum reconcile_result reconcile_with_client(struct reconcile_run *run)
 {
-    enum close_result listed = run_list_subscriptions(run);
+    enum close_result listed = reconcile_list_subscriptions(run);
     if (listed != CLOSE_DONE)
         return listed == CLOSE_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
     if (!keyring_read(run->config->state_dir, &run->held, run->why))
         return RECONCILE_FAILED;
     bool found = coverage_find(&run->coverage, &run->list, run->source, run->config->sources, &run->held, run->why);
     if (!found && !run->options->all_events)
-        return run->state.until_us == 0 ? RECONCILE_NOTHING : RECONCILE_FAILED;
-    if (!set_types(run))
+        return run->state.until_ms == 0 ? RECONCILE_NOTHING : RECONCILE_FAILED;
+    if (!reconcile_set_types(run))
         return RECONCILE_FAILED;
-    run_watch_subscriptions(run);
-    if (!run_take_loss(run))
+    reconcile_watch_subscriptions(run);
+    if (!reconcile_take_loss(run))
         return RECONCILE_FAILED;
-    enum log_result result = run_read_log(run);
-    if (result != LOG_DONE)
-        return result == LOG_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
-    if (!run_end_loss(run))
+    enum import_result result = reconcile_read_log(run);
+    if (result != IMPORT_DONE)
+        return result == IMPORT_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
+    if (!reconcile_end_loss(run))
         return RECONCILE_FAILED;
-    go_on_with_rotation(run);
+    reconcile_end_rotation(run);
     run->state.last_good_ms = clock_unix_ms();
-    return end_of(run);
+    return reconcile_result_of(run);
 }
 
-static void report_run(const struct run *run, enum reconcile_result result)
+static void reconcile_log_result(const struct reconcile_run *run, enum reconcile_result result)
 {
     char from[DATE_PRINTED], to[DATE_PRINTED];
-    const struct fill_counts *counts = &run->report->counts;
+    const struct import_counts *counts = &run->report->counts;
     if (result == RECONCILE_NOTHING || result == RECONCILE_STOPPED)
         return;
     if (result == RECONCILE_FAILED && run->options->silent)
@@ -126,24 +245,24 @@ static void report_run(const struct run *run, enum reconcile_result result)
               (unsigned long long)counts->known, (unsigned long long)counts->fresh, (unsigned long long)counts->pages);
 }
 
-static enum reconcile_result reconcile_locked(struct run *run)
+static enum reconcile_result reconcile_locked(struct reconcile_run *run)
 {
     struct error why;
     const struct close_options options = {.patience_ms = run->options->patience_ms, .stop_fd = run->options->stop_fd};
-    if (!reconcile_state_read(run->directory, &run->state, run->why))
+    if (!completeness_read(run->directory, &run->state, run->why))
         return RECONCILE_FAILED;
     run->client = close_client_new(run->config, run->source, &options, run->why);
-    enum reconcile_result result = run->client == NULL ? RECONCILE_FAILED : work_on(run);
+    enum reconcile_result result = run->client == NULL ? RECONCILE_FAILED : reconcile_with_client(run);
     run->state.last_run_ms = clock_unix_ms();
     if (result == RECONCILE_FAILED)
         snprintf(run->state.trouble, sizeof run->state.trouble, "%.500s", run->why->text);
-    if (!reconcile_state_write(run->directory, &run->state, &why))
+    if (!completeness_write(run->directory, &run->state, &why))
         log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", run->source->name, why.text);
-    report_run(run, result);
+    reconcile_log_result(run, result);
     keyring_free(&run->held);
     subscriptions_free(&run->list);
     close_client_free(run->client);
-    reconcile_state_free(&run->state);
+    completeness_free(&run->state);
     return result;
 }
 
@@ -152,7 +271,7 @@ enum reconcile_result closeapi_reconcile(const struct config *config, const stru
                                          struct error *why)
 {
     *report = (struct reconcile_report){0};
-    struct run *run = calloc(1, sizeof *run);
+    struct reconcile_run *run = calloc(1, sizeof *run);
     if (run == NULL) {
         error_set(why, "out of memory");
         return RECONCILE_FAILED;

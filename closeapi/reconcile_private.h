@@ -1,4 +1,4 @@
-/* What the files of reconciling share. */
+/* What reconcile.c and reconcile_log.c share. */
 #ifndef CLOSEAPI_RECONCILE_PRIVATE_H
 #define CLOSEAPI_RECONCILE_PRIVATE_H
 
@@ -7,10 +7,8 @@
 #include "closeapi/subscribe.h"
 #include "queue/loss.h"
 
-#define RECONCILE_OVERLAP_US (INT64_C(600) * 1000000) /* read again each time */
-
-/* One run. */
-struct run {
+/* A run. */
+struct reconcile_run {
     const struct config *config;
     const struct source *source;
     struct queue *queue;
@@ -21,32 +19,26 @@ struct run {
     struct subscriptions list;
     struct keyring held;
     struct coverage coverage;
-    struct reconcile_state state;
-    int64_t now_us;            /* Close's clock */
-    bool was_paused;           /* a subscription was, since the last run */
-    struct fill_counts before; /* of the last window */
-    bool second;               /* this is the second reading */
-    struct loss loss;          /* of events, that is noted and not over */
+    struct completeness state;
+    int64_t now_ms;              /* Close's clock */
+    bool was_paused;             /* a subscription was paused at some time since the last run */
+    struct import_counts before; /* at the end of the last window */
+    bool second;                 /* the log is being read a second time */
+    struct loss loss;            /* the loss of events that is noted, if any_loss */
     bool any_loss;
-    bool on_hold; /* it waits for the operator: the claim stays where it is */
+    bool on_hold; /* the loss waits for the operator: the claim stays as it is */
     struct error *why;
 };
 
-/* reconcile_watch.c: lists the subscriptions, ends what a subscribe was killed in, takes Close's clock. */
-enum close_result run_list_subscriptions(struct run *run);
+/* Before the log is read: applies a loss of events to the claim, and the operator's --from. Returns false with the
+ * reason. */
+bool reconcile_take_loss(struct reconcile_run *run);
 
-/* Looks whether they are as they should be, and activates again what is paused where that is wanted. */
-void run_watch_subscriptions(struct run *run);
+/* After the log was read to its end: forgets the loss, whose events are imported again now. One that waits for the
+ * operator stays, and is noted as trouble. Returns false with the reason. */
+bool reconcile_end_loss(struct reconcile_run *run);
 
-/* reconcile_loss.c: takes a loss of events into account, and the operator's --from: before the log is read. Returns
- * false with the reason. */
-bool run_take_loss(struct run *run);
-
-/* After the log was read to its end: what was gone is fetched, unless it waits for the operator. Notes trouble then.
- * Returns false with the reason. */
-bool run_end_loss(struct run *run);
-
-/* reconcile_log.c: reads the log from the last verified moment, and a day-old part a second time. */
-enum log_result run_read_log(struct run *run);
+/* Imports from where the last run ended, and what is a day old a second time. */
+enum import_result reconcile_read_log(struct reconcile_run *run);
 
 #endif

@@ -1,54 +1,62 @@
-/* Reading and writing what reconciling remembers, and telling it to others. */
+/* The state of reconciling: its file, what a loss of events does to it, what others may know of it. */
 #include "closeapi/state.h"
 
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/times.h"
+
 #include <dirent.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/dates.h"
-#include "base/files.h"
-#include "closeapi/setback.h"
-
 #define FILE_NAME "reconcile"
 #define TYPES_MOST 32768 /* bytes */
+
+/* Close retries a delivery for 72 hours: an event may be dated that much earlier than it was received. */
+#define LATE_MS (INT64_C(73) * 3600 * 1000)
 
 struct field {
     const char *name;
     size_t offset;
+    int64_t unit; /* so many of the number in the file make one of the member */
 };
 
+/* All members are 64 bits wide. */
 #define FIELD(member)                                                                                                  \
     {                                                                                                                  \
-#member, offsetof(struct reconcile_state, member)                                                              \
+#member, offsetof(struct completeness, member), 1                                                              \
+    }
+#define TIME(name)                                                                                                     \
+    {                                                                                                                  \
+#name "_us", offsetof(struct completeness, name##_ms), 1000                                                    \
     }
 
-/* All are 64 bits wide. */
 static const struct field fields[] = {
-    FIELD(since_us),      FIELD(until_us),    FIELD(verified_us), FIELD(missed),      FIELD(missed_large),
-    FIELD(missed_paused), FIELD(missed_late), FIELD(hidden),      FIELD(last_run_ms), FIELD(last_good_ms),
-    FIELD(loss_ms),       FIELD(floor_us),    FIELD(again_us),    FIELD(ahead_us),
+    TIME(since),          TIME(until),        TIME(verified), FIELD(missed),      FIELD(missed_large),
+    FIELD(missed_paused), FIELD(missed_late), FIELD(hidden),  FIELD(last_run_ms), FIELD(last_good_ms),
+    FIELD(loss_ms),       TIME(floor),        TIME(again),    TIME(ahead),
 };
 
 #define FIELDS (sizeof fields / sizeof *fields)
 
-static int64_t *field_of(struct reconcile_state *state, size_t i)
+static int64_t *state_field(struct completeness *state, size_t i)
 {
     return (int64_t *)(void *)((char *)state + fields[i].offset);
 }
 
-bool reconcile_state_read(const char *directory, struct reconcile_state *state, struct error *why)
+bool completeness_read(const char *directory, struct completeness *state, struct error *why)
 {
     bool missing;
     char types[TYPES_MOST];
-    *state = (struct reconcile_state){.types = NULL};
+    *state = (struct completeness){.types = NULL};
     char *text = small_file_read(directory, FILE_NAME, &missing, why);
     if (text == NULL)
         return missing;
     for (size_t i = 0; i < FIELDS; i++)
-        *field_of(state, i) = small_number(text, fields[i].name, 0);
+        *state_field(state, i) = small_number(text, fields[i].name, 0) / fields[i].unit;
     state->paused = small_number(text, "paused", 0) != 0;
     small_value(text, "trouble", state->trouble, sizeof state->trouble);
     bool good = !small_value(text, "types", types, sizeof types) || (state->types = strdup(types)) != NULL;
@@ -58,13 +66,13 @@ bool reconcile_state_read(const char *directory, struct reconcile_state *state, 
     return good;
 }
 
-bool reconcile_state_write(const char *directory, const struct reconcile_state *state, struct error *why)
+bool completeness_write(const char *directory, const struct completeness *state, struct error *why)
 {
     struct buffer text = {0};
-    struct reconcile_state copy = *state;
+    struct completeness copy = *state;
     char line[700];
     for (size_t i = 0; i < FIELDS; i++) {
-        snprintf(line, sizeof line, "%s = %lld\n", fields[i].name, (long long)*field_of(&copy, i));
+        snprintf(line, sizeof line, "%s = %" PRId64 "\n", fields[i].name, *state_field(&copy, i) * fields[i].unit);
         buffer_text(&text, line);
     }
     snprintf(line, sizeof line, "paused = %d\ntrouble = ", state->paused);
@@ -86,49 +94,131 @@ bool reconcile_state_write(const char *directory, const struct reconcile_state *
     return good;
 }
 
-void reconcile_state_free(struct reconcile_state *state)
+void completeness_free(struct completeness *completeness)
 {
-    free(state->types);
-    state->types = NULL;
+    free(completeness->types);
+    completeness->types = NULL;
 }
 
-/* Only looks: makes no directory. */
-static bool look(const struct config *config, const struct source *source, struct reconcile_state *state,
-                 struct error *why)
+/* ---- how far the claim is set back by a loss of events ---- */
+
+static int64_t min_ms(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max_ms(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Only identities are lost, and no event. */
+static bool is_no_event_gone(const struct loss *loss)
+{
+    return loss->from_ms >= loss->until_ms;
+}
+
+bool setback_is_fetched(const struct loss *loss)
+{
+    return loss->identities_kept || loss->mark_ms > 0 || is_no_event_gone(loss);
+}
+
+/* Drops the claim for all that is before. */
+static void setback_begin_claim(struct completeness *state, int64_t ms)
+{
+    state->since_ms = state->until_ms = state->verified_ms = ms;
+}
+
+bool setback_apply(struct completeness *state, const struct loss *loss, const struct setback_clock *clock)
+{
+    if (state->loss_ms == loss->until_ms)
+        return false;
+    state->loss_ms = loss->until_ms;
+    int64_t gone_ms = loss->from_ms == 0 ? 0 : loss->from_ms + clock->ahead_ms - LATE_MS;
+    if (is_no_event_gone(loss))
+        gone_ms = INT64_MAX;
+    int64_t floor_ms = clock->now_ms - clock->remembered_ms;
+    if (!loss->identities_kept) {
+        floor_ms = loss->mark_ms > 0 ? loss->mark_ms : loss->until_ms + clock->ahead_ms;
+        state->floor_ms = max_ms(state->floor_ms, floor_ms);
+    }
+    bool claimed = state->until_ms > 0;
+    state->until_ms = min_ms(state->until_ms, max_ms(gone_ms, state->since_ms));
+    state->verified_ms = min_ms(state->verified_ms, state->until_ms);
+    if (!setback_is_fetched(loss)) {
+        state->ahead_ms = max_ms(state->ahead_ms, floor_ms);
+        return true;
+    }
+    /* the gap up to the floor cannot be read again; and without a claim the next run would begin a day before now */
+    bool anew = claimed ? state->until_ms < floor_ms : !loss->identities_kept;
+    if (anew)
+        setback_begin_claim(state, floor_ms);
+    else if (gone_ms > 0 && gone_ms < state->since_ms) /* lost before the claim began: read again all the same */
+        state->again_ms = max_ms(gone_ms, floor_ms);
+    return true;
+}
+
+void setback_from(struct completeness *state, int64_t from_ms)
+{
+    if (from_ms > state->until_ms || state->until_ms == 0) {
+        setback_begin_claim(state, from_ms);
+    } else {
+        state->since_ms = min_ms(state->since_ms, from_ms);
+        state->until_ms = from_ms;
+        state->verified_ms = min_ms(state->verified_ms, from_ms);
+    }
+    state->again_ms = state->ahead_ms = 0;
+}
+
+void setback_advise(const struct loss *loss, const char *source, char *out, size_t size)
+{
+    char from[DATE_PRINTED] = "30d", until[DATE_PRINTED];
+    if (loss->from_ms > 0)
+        date_print_ms(loss->from_ms, DATE_Z, from);
+    date_print_ms(loss->until_ms, DATE_Z, until);
+    snprintf(
+        out, size,
+        "events from %s until %s may be gone: `closecrm.fcgi reconcile --source %s --from %s` fetches them, and may "
+        "count twice what was delivered; --from 0s leaves it so",
+        from, until, source, from);
+}
+
+/* ---- what others may know ---- */
+
+/* Does not make the source's directory. */
+static bool state_read_of_source(const struct config *config, const struct source *source, struct completeness *state,
+                                 struct error *why)
 {
     char directory[SMALL_PATH];
-    *state = (struct reconcile_state){.types = NULL};
+    *state = (struct completeness){.types = NULL};
     if (config->state_dir == NULL)
         return true;
     snprintf(directory, sizeof directory, "%.3800s/closeapi/%s", config->state_dir, source->name);
-    return reconcile_state_read(directory, state, why);
+    return completeness_read(directory, state, why);
 }
 
-/* A loss that no run has seen yet has set the claim back all the same. Returns false with the reason. */
-static bool look_at_loss(const struct config *config, const struct source *source, struct reconcile_state *state,
-                         bool *waits, struct error *why)
+/* Applies a loss of events that no run has applied yet. Returns false with the reason. */
+static bool state_apply_loss(const struct config *config, const struct source *source, struct completeness *state,
+                             struct error *why)
 {
     struct loss loss;
     bool any;
-    *waits = false;
     if (config->state_dir == NULL)
         return true;
     if (!loss_read(config->state_dir, source->name, &loss, &any, why))
         return false;
     if (!any)
         return true;
-    const struct setback_clock clock = {.now_us = clock_unix_ms() * 1000,
-                                        .remembered_us = config->dedupe_window_ms * 1000};
+    const struct setback_clock clock = {.now_ms = clock_unix_ms(), .remembered_ms = config->dedupe_window_ms};
     setback_apply(state, &loss, &clock);
-    *waits = !setback_is_fetched(&loss);
-    if (source->close_api_key == NULL) {
-        *waits = true;
+    state->lost = source->close_api_key == NULL || !setback_is_fetched(&loss);
+    if (source->close_api_key == NULL)
         snprintf(
             state->trouble, sizeof state->trouble,
             "events may be gone (%.80s): with a close_api_key `closecrm.fcgi reconcile --source %.60s` fetches what "
             "Close still has; to leave it so: rm '%.140s/loss/%.60s'",
             loss.words, source->name, config->state_dir, source->name);
-    } else if (*waits)
+    else if (state->lost)
         setback_advise(&loss, source->name, state->trouble, sizeof state->trouble);
     else if (source->reconcile_interval_ms == 0)
         snprintf(state->trouble, sizeof state->trouble,
@@ -140,48 +230,16 @@ static bool look_at_loss(const struct config *config, const struct source *sourc
 bool closeapi_completeness(const struct config *config, const struct source *source, struct completeness *out,
                            struct error *why)
 {
-    struct reconcile_state state;
-    bool lost;
-    *out = (struct completeness){.types = NULL};
-    if (!look(config, source, &state, why))
+    if (!state_read_of_source(config, source, out, why))
         return false;
-    if (!look_at_loss(config, source, &state, &lost, why)) {
-        reconcile_state_free(&state);
+    if (out->types == NULL && (out->types = strdup("")) == NULL) {
+        error_set(why, "out of memory");
         return false;
     }
-    *out = (struct completeness){
-        .since_ms = state.since_us / 1000,
-        .until_ms = state.until_us / 1000,
-        .verified_ms = state.verified_us / 1000,
-        .types = state.types != NULL ? state.types : strdup(""),
-        .missed = state.missed,
-        .missed_large = state.missed_large,
-        .missed_paused = state.missed_paused,
-        .missed_late = state.missed_late,
-        .hidden = state.hidden,
-        .last_run_ms = state.last_run_ms,
-        .last_good_ms = state.last_good_ms,
-        .paused = state.paused,
-        .lost = lost,
-    };
-    snprintf(out->trouble, sizeof out->trouble, "%s", state.trouble);
-    if (out->types != NULL)
+    if (state_apply_loss(config, source, out, why))
         return true;
-    error_set(why, "out of memory");
+    completeness_free(out);
     return false;
-}
-
-void completeness_free(struct completeness *completeness)
-{
-    free(completeness->types);
-    completeness->types = NULL;
-}
-
-static const char *date_of(int64_t ms, char out[static DATE_PRINTED])
-{
-    date_print(ms * 1000, DATE_MILLISECONDS, out);
-    memcpy(out + strcspn(out, ".+"), "Z", 2);
-    return out;
 }
 
 const char *completeness_words(const struct completeness *completeness, char out[static COMPLETENESS_WORDS])
@@ -194,11 +252,12 @@ const char *completeness_words(const struct completeness *completeness, char out
         snprintf(out, COMPLETENESS_WORDS, "nothing is known to be complete yet");
         return out;
     }
-    int at = snprintf(out, COMPLETENESS_WORDS, "complete from %s until %s", date_of(completeness->since_ms, since),
-                      date_of(completeness->until_ms, until));
+    int at = snprintf(out, COMPLETENESS_WORDS, "complete from %s until %s",
+                      date_print_ms(completeness->since_ms, DATE_Z, since),
+                      date_print_ms(completeness->until_ms, DATE_Z, until));
     if (completeness->verified_ms > completeness->since_ms)
         at += snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, " (read a second time until %s)",
-                       date_of(completeness->verified_ms, verified));
+                       date_print_ms(completeness->verified_ms, DATE_Z, verified));
     if (types > 0)
         snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for %zu kinds of events", types);
     else
@@ -206,7 +265,7 @@ const char *completeness_words(const struct completeness *completeness, char out
     return out;
 }
 
-/* What is read again must be known again: else it would be sent twice. */
+/* Events that are read again in the next run must still be remembered: else they would be sent twice. */
 #define REMEMBERED_MS (INT64_C(2) * 3600 * 1000)
 
 bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct error *why)
@@ -227,8 +286,8 @@ bool closeapi_can_reconcile(const struct config *config, const struct source *so
     return fault == NULL;
 }
 
-/* What was delivered under a name that is not configured any more is not known under another one: a first reading of
- * the log would send it again. */
+/* What was delivered under a source's old name is not known under its new one: a first run under that would send it
+ * again. */
 bool closeapi_left_over(const struct config *config, char name[static 256])
 {
     char path[SMALL_PATH], file[SMALL_PATH + 300];
@@ -250,18 +309,18 @@ bool closeapi_left_over(const struct config *config, char name[static 256])
 
 int64_t closeapi_due(const struct config *config, const struct source *source)
 {
-    struct reconcile_state state;
+    struct completeness state;
     struct error why;
     if (source->reconcile_interval_ms == 0 || !closeapi_can_reconcile(config, source, NULL))
         return INT64_MAX;
-    if (!look(config, source, &state, &why))
-        return clock_unix_ms(); /* whoever tries will say why it cannot be read */
+    if (!state_read_of_source(config, source, &state, &why))
+        return clock_unix_ms(); /* the run will report why the state cannot be read */
     int64_t last = state.last_run_ms;
     char name[256];
-    bool is_first = state.until_us == 0;
-    reconcile_state_free(&state);
+    bool is_first = state.until_ms == 0;
+    completeness_free(&state);
     if (is_first && closeapi_left_over(config, name))
         return clock_unix_ms() + source->reconcile_interval_ms;
-    /* a clock that was ahead must not keep us waiting */
+    /* a last run in the future, by a clock that was ahead, must not delay this one */
     return last > clock_unix_ms() ? clock_unix_ms() : last + source->reconcile_interval_ms;
 }

@@ -1,47 +1,47 @@
-/* backfill: a stretch of Close's Event Log into the queue. */
-#include "commands/commands.h"
-
+/* backfill: fetches the events of a period from Close's Event Log into the queue. */
 #include <fcntl.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
-#include "closeapi/backfill.h"
+#include "base/times.h"
+#include "closeapi/closeapi.h"
 #include "commands/close_session.h"
+#include "commands/commands.h"
 #include "commands/options.h"
+#include "commands/output.h"
 
-#define PATIENCE_MS (10 * 60000) /* a night's run must outlive an outage of some minutes */
-#define TERMINAL_MS 200          /* between lines on a terminal */
-#define LOG_MS 30000             /* and in a log */
+#define PATIENCE_MS (10 * 60000) /* for Close, in all: a run over night must outlive an outage of minutes */
+#define TERMINAL_MS 200          /* between progress lines on a terminal */
+#define LOG_MS 30000             /* between progress lines in a log */
 #define BAR 24
 
-struct wish {
+struct backfill_options {
     const char *source;
     struct backfill_order order;
     bool json;
 };
 
-/* What shows how far it is. */
-struct display {
-    int terminal; /* stderr, opened anew without waiting: it may be stopped (Ctrl-S) while locks are held; -1: a log */
+/* Where progress is shown. */
+struct progress_display {
+    int terminal; /* stderr, reopened non-blocking: it may be stopped (Ctrl-S) while locks are held; -1: stderr is a log
+                   */
     moment started, shown;
 };
 
-static void open_display(struct display *display)
+static void open_display(struct progress_display *display)
 {
-    *display = (struct display){.terminal = -1, .started = clock_now(), .shown = clock_now()};
+    *display = (struct progress_display){.terminal = -1, .started = clock_now(), .shown = clock_now()};
     if (isatty(STDERR_FILENO))
         display->terminal = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (display->terminal < 0)
         log_open(LEVEL_INFO);
 }
 
-/* Takes the bar away. */
-static void close_display(const struct display *display)
+/* Erases the progress bar. */
+static void close_display(const struct progress_display *display)
 {
     if (display->terminal < 0)
         return;
@@ -50,8 +50,8 @@ static void close_display(const struct display *display)
         fputs("\r\x1b[K", stderr);
 }
 
-/* What a stopped terminal does not take is not shown: the next line comes soon. */
-static void show_line(const struct display *display, const char *line)
+/* A line that a stopped terminal does not take is dropped: the next one comes soon. */
+static void show_line(const struct progress_display *display, const char *line)
 {
     ssize_t n = write(display->terminal, line, strlen(line));
     (void)n;
@@ -67,7 +67,8 @@ static const char *describe_left(char out[static 32], int64_t ms)
     return out;
 }
 
-static void show_bar(const struct display *display, const struct fill_counts *counts, int per_mille, const char *date)
+static void show_bar(const struct progress_display *display, const struct import_counts *counts, int per_mille,
+                     const char *date)
 {
     char bar[BAR + 1], left[32] = "", line[400];
     for (int i = 0; i < BAR; i++)
@@ -82,10 +83,10 @@ static void show_bar(const struct display *display, const struct fill_counts *co
     show_line(display, line);
 }
 
-static void progress(void *context, const struct fill_counts *counts, int64_t from_us, int64_t reached_us,
-                     int64_t until_us)
+static void show_progress(void *context, const struct import_counts *counts, int64_t from_us, int64_t reached_us,
+                          int64_t until_us)
 {
-    struct display *display = context;
+    struct progress_display *display = context;
     char date[DATE_PRINTED];
     moment now = clock_now();
     if (now - display->shown < (display->terminal >= 0 ? TERMINAL_MS : LOG_MS))
@@ -102,9 +103,9 @@ static void progress(void *context, const struct fill_counts *counts, int64_t fr
                   per_mille / 10, counts->windows, counts->events, counts->fresh, counts->known, date);
 }
 
-static void waits(void *context, int64_t ms, const char *reason)
+static void show_waiting(void *context, int64_t ms, const char *reason)
 {
-    const struct display *display = context;
+    const struct progress_display *display = context;
     char line[200];
     snprintf(line, sizeof line, "\rwaiting %" PRId64 " s: %.100s\x1b[K", ms / 1000, reason);
     if (display->terminal >= 0)
@@ -113,48 +114,36 @@ static void waits(void *context, int64_t ms, const char *reason)
         log_write(LEVEL_INFO, "msg=waiting ms=%" PRId64 " reason=\"%.200s\"", ms, reason);
 }
 
-static void add_number(struct json_object *json, const char *name, uint64_t number)
+static void print_backfill_json(const struct backfill_options *options, const struct backfill_report *report)
 {
-    json_object_object_add(json, name, json_object_new_uint64(number));
+    struct json_object *json = output_new();
+    output_us(json, "since", report->since_us);
+    output_us(json, "from", report->from_us);
+    output_us(json, "until", report->until_us);
+    output_bool(json, "dry_run", options->order.dry_run);
+    output_bool(json, "went_on", report->went_on);
+    output_bool(json, "beyond_what_close_keeps", report->beyond);
+    output_number(json, "windows", report->counts.windows);
+    output_number(json, "pages", report->counts.pages);
+    output_number(json, "requests", report->requests);
+    output_number(json, "events", report->counts.events);
+    output_number(json, "new", report->counts.fresh - report->counts.hidden);
+    output_number(json, "known", report->counts.known);
+    output_number(json, "uncovered", report->counts.uncovered);
+    output_number(json, "hidden", report->counts.hidden);
+    output_number(json, "unusable", report->counts.unusable);
+    output_print(json);
 }
 
-static void add_time(struct json_object *json, const char *name, int64_t us)
-{
-    char date[DATE_PRINTED];
-    json_object_object_add(json, name, json_object_new_string(date_print(us, DATE_MILLISECONDS, date)));
-}
-
-static void print_json(const struct wish *wish, const struct backfill_report *report)
-{
-    struct json_object *json = json_object_new_object();
-    add_time(json, "since", report->since_us);
-    add_time(json, "from", report->from_us);
-    add_time(json, "until", report->until_us);
-    json_object_object_add(json, "dry_run", json_object_new_boolean(wish->order.dry_run));
-    json_object_object_add(json, "went_on", json_object_new_boolean(report->went_on));
-    json_object_object_add(json, "beyond_what_close_keeps", json_object_new_boolean(report->beyond));
-    add_number(json, "windows", report->counts.windows);
-    add_number(json, "pages", report->counts.pages);
-    add_number(json, "requests", report->requests);
-    add_number(json, "events", report->counts.events);
-    add_number(json, "new", report->counts.fresh - report->counts.hidden);
-    add_number(json, "known", report->counts.known);
-    add_number(json, "uncovered", report->counts.uncovered);
-    add_number(json, "hidden", report->counts.hidden);
-    add_number(json, "unusable", report->counts.unusable);
-    puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(json);
-}
-
-static void print_words(const struct wish *wish, const struct backfill_report *report)
+static void print_backfill_text(const struct backfill_options *options, const struct backfill_report *report)
 {
     char from[DATE_PRINTED], until[DATE_PRINTED];
-    const struct fill_counts *counts = &report->counts;
+    const struct import_counts *counts = &report->counts;
     printf("from %.19s until %.19s: %" PRIu64 " events in %" PRIu64 " windows\n",
            date_print(report->from_us, DATE_MILLISECONDS, from), date_print(report->until_us, DATE_MILLISECONDS, until),
            counts->events, counts->windows);
     printf("  new: %" PRIu64 "%s\n", counts->fresh - counts->hidden,
-           wish->order.dry_run ? " (a dry run: nothing was put into the queue)" : ", in the queue now");
+           options->order.dry_run ? " (a dry run: nothing was put into the queue)" : ", in the queue now");
     printf("  known already: %" PRIu64 "\n", counts->known);
     if (counts->uncovered > 0)
         printf("  not covered by the source's subscriptions: %" PRIu64 " (--all-events takes them too)\n",
@@ -163,7 +152,8 @@ static void print_words(const struct wish *wish, const struct backfill_report *r
         printf("  unusable: %" PRIu64 " (the log has the reasons)\n", counts->unusable);
 }
 
-static int tell(const struct wish *wish, const struct backfill_report *report, int64_t remembered_ms)
+static int print_backfill(const struct backfill_options *options, const struct backfill_report *report,
+                          int64_t remembered_ms)
 {
     if (report->went_on)
         fprintf(stderr, "backfill: went on where the last run had stopped (--again begins anew)\n");
@@ -171,14 +161,14 @@ static int tell(const struct wish *wish, const struct backfill_report *report, i
         fprintf(
             stderr,
             "backfill: Close keeps its Event Log for %d days: what is older cannot be had, and was not looked for\n",
-            LOG_DAYS);
+            EVENT_LOG_DAYS);
     if (remembered_ms < report->until_us / 1000 - report->from_us / 1000)
         fprintf(stderr, "backfill: dedupe_window is shorter than the time asked for: what was delivered before that is "
                         "sent again, with the same messageId\n");
-    if (wish->json)
-        print_json(wish, report);
+    if (options->json)
+        print_backfill_json(options, report);
     else
-        print_words(wish, report);
+        print_backfill_text(options, report);
     if (report->counts.hidden == 0)
         return COMMAND_OK;
     fprintf(stderr,
@@ -189,53 +179,55 @@ static int tell(const struct wish *wish, const struct backfill_report *report, i
     return COMMAND_FAILED;
 }
 
-static void warn_of_file(const struct close_side *side)
+static void warn_of_file(const struct close_session *session)
 {
-    if (strncmp(side->source->data_plane_url, "file:", 5) == 0)
+    if (strncmp(session->source->data_plane_url, "file:", 5) == 0)
         fprintf(stderr,
                 "backfill: what goes into a file is not remembered: what was written before is written again\n");
 }
 
-static int run(struct close_side *side, struct wish *wish)
+static int run_backfill(struct close_session *session, struct backfill_options *options)
 {
-    struct display display;
+    struct progress_display display;
     struct backfill_report report;
     struct error why = {0};
     open_display(&display);
-    wish->order.stop_fd = -1;
-    wish->order.patience_ms = PATIENCE_MS;
-    wish->order.progress = progress;
-    wish->order.waits = waits;
-    wish->order.context = &display;
-    enum log_result result = backfill_run(side->config, side->source, side->queue, &wish->order, &report, &why);
-    close_side_let_go(side);
+    options->order.stop_fd = -1;
+    options->order.patience_ms = PATIENCE_MS;
+    options->order.progress = show_progress;
+    options->order.waits = show_waiting;
+    options->order.context = &display;
+    enum import_result result =
+        backfill_run(session->config, session->source, session->queue, &options->order, &report, &why);
+    close_session_release(session);
     close_display(&display);
-    return result == LOG_DONE ? tell(wish, &report, side->config->dedupe_window_ms) : close_side_failed(side, &why);
+    return result == IMPORT_DONE ? print_backfill(options, &report, session->config->dedupe_window_ms)
+                                 : close_session_failed(session, &why);
 }
 
 int command_backfill(int argc, char **argv)
 {
-    struct wish wish = {.source = NULL};
-    struct backfill_order *order = &wish.order;
+    struct backfill_options options = {.source = NULL};
+    struct backfill_order *order = &options.order;
     const struct option_spec specs[] = {
-        {"--source", &wish.source, NULL},           {"--since", &order->since, NULL},
+        {"--source", &options.source, NULL},        {"--since", &order->since, NULL},
         {"--until", &order->until, NULL},           {"--object-type", &order->filter.object_type, NULL},
         {"--action", &order->filter.action, NULL},  {"--lead", &order->filter.lead_id, NULL},
         {"--all-events", NULL, &order->all_events}, {"--again", NULL, &order->again},
-        {"--dry-run", NULL, &order->dry_run},       {"--json", NULL, &wish.json},
+        {"--dry-run", NULL, &order->dry_run},       {"--json", NULL, &options.json},
     };
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
     if (order->since == NULL)
         return options_wrong(argv[0], "since when? --since 2026-11-01, or --since 7d");
-    struct close_side side;
-    int code = close_side_begin(&side, argv[0], wish.source);
+    struct close_session session;
+    int code = close_session_open(&session, argv[0], options.source);
     if (code == COMMAND_OK) {
-        warn_of_file(&side);
-        code = close_side_queue(&side);
+        warn_of_file(&session);
+        code = close_session_open_queue(&session);
     }
     if (code == COMMAND_OK)
-        code = run(&side, &wish);
-    close_side_end(&side);
+        code = run_backfill(&session, &options);
+    close_session_close(&session);
     return code;
 }

@@ -1,4 +1,4 @@
-/* backup: queue, keys and what the Close side knows, in one file, made while all is in use. */
+/* backup: writes queue, keys and the notes about Close to one file, while all of them are in use. */
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -11,10 +11,10 @@
 #include "commands/check_place.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "queue/backup.h"
 
-/* The web server would show it to everybody. */
+/* Whether the backup would lie outside the folders that a web server shows to everybody. */
 static bool is_outside(const char *path, struct error *why)
 {
     char copy[PATH_MAX], folder[PATH_MAX + 1];
@@ -34,16 +34,16 @@ static bool is_outside(const char *path, struct error *why)
     return false;
 }
 
-static bool write_backup(const struct state *state, const char *path, struct error *why)
+static bool write_backup(const struct session *session, const char *path, struct error *why)
 {
     struct backup_files files;
     int64_t made_ms = clock_unix_ms();
     if (!is_outside(path, why))
         return false;
-    /* before the queue: how far the Event Log was read must not be ahead of what is in it */
-    if (!backup_files_gather(state->config->state_dir, &files, why))
+    /* before the queue: the noted position in the Event Log must not be ahead of the events in the queue */
+    if (!backup_files_gather(session->config->state_dir, &files, why))
         return false;
-    bool good = queue_backup(state->queue, path, &files, made_ms, why);
+    bool good = queue_backup(session->queue, path, &files, made_ms, why);
     backup_files_free(&files);
     return good;
 }
@@ -51,19 +51,19 @@ static bool write_backup(const struct state *state, const char *path, struct err
 int command_backup(int argc, char **argv)
 {
     const char *path = NULL;
-    struct state state;
+    struct session session;
     struct stat status;
     struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, &path))
         return COMMAND_USAGE;
     if (path == NULL)
         return options_wrong(argv[0], "into which file?");
-    if (!state_open(&state, argv[0]))
+    if (!session_open(&session, argv[0]))
         return COMMAND_FAILED;
-    bool good = write_backup(&state, path, &why);
-    state_close(&state);
+    bool good = write_backup(&session, path, &why);
+    session_close(&session);
     if (!good)
-        return state_failed(argv[0], &why);
+        return session_failed(argv[0], &why);
     printf("%s: %lld bytes; it holds keys and customer data: keep it as secret as they are\n", path,
            stat(path, &status) == 0 ? (long long)status.st_size : 0LL);
     return COMMAND_OK;

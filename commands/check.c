@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "commands/check_place.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "config/config.h"
 #include "config/keyring.h"
 #include "config/signed.h"
@@ -75,7 +75,7 @@ static bool try_close(const struct config *config, const struct source *source)
     struct error why = {0};
     if (source->close_api_key == NULL)
         return true;
-    bool good = closeapi_try(config, source, &why);
+    bool good = closeapi_check(config, source, &why);
     printf("  Close: %s: %s\n", good ? "ok" : "WRONG", why.text);
     return good;
 }
@@ -214,18 +214,18 @@ static size_t check_left_behind(const struct config *config)
 static bool look_at_state(const struct config *config, size_t *wrong)
 {
     struct error why = {0};
-    switch (state_take_on_owner(config, &why)) {
-    case STATE_NONE:
+    switch (session_become_owner(config, &why)) {
+    case SESSION_PLACE_NONE:
         *wrong = check_left_behind(config);
         return false;
-    case STATE_MISSING:
+    case SESSION_PLACE_MISSING:
         printf("\nstate directory %s\n  %s\n", config->state_dir, why.text);
         return false;
-    case STATE_BARRED:
+    case SESSION_PLACE_BARRED:
         printf("\nstate directory %s\n  WRONG: %s\n", config->state_dir, why.text);
         *wrong = 1;
         return false;
-    case STATE_THERE:
+    case SESSION_PLACE_READY:
         break;
     }
     *wrong = check_state_directory(config);

@@ -1,4 +1,5 @@
-/* What the commands about Close have in common: the configuration, the source, its directory, the client. */
+/* What commands that call Close's API work on: the configuration, the source, its directory in the state directory, the
+ * API client, the list of subscriptions and the lock on it. */
 #ifndef COMMANDS_CLOSE_SESSION_H
 #define COMMANDS_CLOSE_SESSION_H
 
@@ -9,43 +10,43 @@
 #include "closeapi/subscriptions.h"
 #include "queue/queue.h"
 
-struct close_side {
+struct close_session {
     const char *command; /* its name, for messages */
     struct config *config;
     const struct source *source;
     char directory[4096];
     struct close_client *client;
     int lock;                  /* subscribe.lock; -1: not held */
-    struct subscriptions list; /* once close_side_list */
-    struct queue *queue;       /* once close_side_queue */
+    struct subscriptions list; /* set by close_session_list */
+    struct queue *queue;       /* set by close_session_open_queue */
 };
 
-#define CLOSE_SIDE_PATIENCE_MS 8000
-
 /* Reads the configuration and sets up the client of the source (NULL: the only one). Returns an exit code; stderr has
- * the reason when it is not COMMAND_OK. In any case call close_side_end. */
-int close_side_begin(struct close_side *side, const char *command, const char *source);
+ * the reason when it is not COMMAND_OK. In any case call close_session_close. */
+int close_session_open(struct close_session *session, const char *command, const char *source);
 
-/* Takes the lock on the subscriptions, ends what an earlier command was killed in, and lists them. The same. */
-int close_side_list(struct close_side *side);
+/* Acquires the lock on the subscriptions, completes or undoes what a killed command began, and lists them. Returns
+ * likewise. */
+int close_session_list(struct close_session *session);
 
-/* Opens the queue, which must keep events on disk. The same. */
-int close_side_queue(struct close_side *side);
+/* Opens the queue, which must keep events on disk. Returns likewise. */
+int close_session_open_queue(struct close_session *session);
 
-/* "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */
-int close_side_failed(const struct close_side *side, const struct error *why);
+/* Releases, then prints "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */
+int close_session_failed(struct close_session *session, const struct error *why);
 
-struct subscribing close_side_work(const struct close_side *side);
+struct subscribing close_session_work(const struct close_session *session);
 
-/* The subscription of that id; NULL, and stderr says which there are. */
-const struct subscription *close_side_find(const struct close_side *side, const char *id);
+/* The subscription of that id. NULL when Close has none: then all is released, and stderr lists the ids there are. */
+const struct subscription *close_session_find(struct close_session *session, const char *id);
 
-/* Whether we hold the key of a subscription, for any source. */
-bool close_side_holds_key(const struct close_side *side, const char *id, char source[static 128]);
+/* Whether the key of a subscription is kept here, for whichever source; its name is set, "" for none. */
+bool close_session_holds_key(const struct close_session *session, const char *id, char source[static 128]);
 
-/* Closes the queue and lets go of the lock: whoever is to read what is printed from here on may take his time. */
-void close_side_let_go(struct close_side *side);
+/* Closes the queue and releases the lock. To be called before anything is printed: a pager or a stopped terminal may
+ * hold up the printing for hours, and must not hold up other processes. */
+void close_session_release(struct close_session *session);
 
-void close_side_end(struct close_side *side);
+void close_session_close(struct close_session *session);
 
 #endif

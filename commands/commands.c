@@ -1,8 +1,10 @@
-/* The table of commands, and what all of them have in common: see commands.h. */
+/* The table of commands, help and version, and the dispatcher: see commands.h. */
 #include "commands/commands.h"
 
+#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json_c_version.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -12,13 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "commands/nearest.h"
-#include "process/signals.h"
+#include "base/text.h"
+#include "commands/options.h"
+#include "process/process.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
-#define NEAR 3       /* a name farther away than this many letters is not what was meant */
+#define NEAR 3       /* letters: a name that differs in more is not suggested */
 
-/* What the commands over dead letters have in common. */
+/* The arguments that all commands over dead letters take. */
 #define LETTERS "[FILTER ...] [ID ...] "
 #define FILTERS                                                                                                        \
     "Filters, of which all must fit, and numbers as `dead list` shows them:\n"                                         \
@@ -31,6 +34,9 @@
     "                      ago: 90s, 15m, 2h, 7d\n"                                                                    \
     "  --until T           died at T or earlier\n"                                                                     \
     "\n"
+
+static int command_help(int argc, char **argv);
+static int command_version(int argc, char **argv);
 
 static const struct command commands[] = {
     {"transform", "[--source NAME] < EVENTS", "turn events on stdin into RudderStack messages on stdout",
@@ -214,7 +220,7 @@ const struct command *commands_all(size_t *count)
     return commands;
 }
 
-const struct command *commands_find(const char *name)
+static const struct command *find_command(const char *name)
 {
     for (size_t i = 0; i < COMMANDS; i++) {
         if (strcmp(commands[i].name, name) == 0)
@@ -223,7 +229,8 @@ const struct command *commands_find(const char *name)
     return NULL;
 }
 
-bool commands_is_group(const char *word)
+/* Whether the word begins the names of several commands: "queue". */
+static bool is_group(const char *word)
 {
     size_t length = strlen(word);
     for (size_t i = 0; i < COMMANDS; i++) {
@@ -233,7 +240,8 @@ bool commands_is_group(const char *word)
     return false;
 }
 
-void commands_list(FILE *out, const char *word)
+/* Lists the commands whose names begin with the word, or all (NULL). */
+static void list_commands(FILE *out, const char *word)
 {
     size_t length = word == NULL ? 0 : strlen(word);
     for (size_t i = 0; i < COMMANDS; i++) {
@@ -242,12 +250,13 @@ void commands_list(FILE *out, const char *word)
     }
 }
 
-int commands_unknown(const char *name)
+/* Says on stderr that there is no such command, and the nearest name where one is near. */
+static int refuse_unknown(const char *name)
 {
     size_t best = NEAR + 1;
     const char *nearest = NULL;
     for (size_t i = 0; i < COMMANDS; i++) {
-        size_t distance = nearest_distance(name, commands[i].name);
+        size_t distance = text_distance(name, commands[i].name);
         if (distance < best && distance < strlen(commands[i].name)) {
             best = distance;
             nearest = commands[i].name;
@@ -257,11 +266,60 @@ int commands_unknown(const char *name)
     if (nearest != NULL)
         fprintf(stderr, "Did you mean `closecrm.fcgi %s`?\n", nearest);
     fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
-    return COMMAND_USAGE;
+    return COMMAND_USAGE_SAID;
 }
 
-/* Where 0, 1 or 2 is closed, a file or socket opened later would get its number and be mistaken for it. What stands in
- * fails when it is used, as the closed one would. */
+/* ---- help and version ---- */
+
+static int command_help(int argc, char **argv)
+{
+    char name[64];
+    int words = 0;
+    if (!options_read_all(argc, argv, NULL, 0, &words))
+        return COMMAND_USAGE;
+    if (words > 2)
+        return options_wrong(argv[0], "too many arguments: %s", argv[3]);
+    if (words == 0) {
+        printf("closecrm.fcgi takes Close CRM's webhooks and forwards them to RudderStack. A web server runs it by CGI "
+               "or\n"
+               "FastCGI; at a shell it has these commands:\n\n");
+        list_commands(stdout, NULL);
+        printf(
+            "\n`closecrm.fcgi help COMMAND` explains one.\n"
+            "Exit codes: 0 done, or stopped; 1 something is wrong; 2 wrong command line; 3 the configuration cannot be "
+            "used;\n4 the state directory, or the queue in it, cannot be used.\n");
+        return COMMAND_OK;
+    }
+    snprintf(name, sizeof name, "%s%s%s", argv[1], words == 2 ? " " : "", words == 2 ? argv[2] : "");
+    if (is_group(name)) {
+        list_commands(stdout, name);
+        return COMMAND_OK;
+    }
+    const struct command *command = find_command(name);
+    if (command == NULL)
+        return refuse_unknown(name);
+    printf("closecrm.fcgi %s %s\n    %s\n", command->name, command->arguments, command->help);
+    if (command->more[0] != '\0')
+        printf("\n%s", command->more);
+    return COMMAND_OK;
+}
+
+/* Of the program, and of the libraries whose version may explain what it does. */
+static int command_version(int argc, char **argv)
+{
+    if (!options_read(argc, argv, NULL, 0, NULL))
+        return COMMAND_USAGE;
+    const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
+    printf("closecrm.fcgi %s\n", CLOSECRM_VERSION);
+    printf("libcurl %s (%s)\n", curl->version, curl->ssl_version != NULL ? curl->ssl_version : "no TLS");
+    printf("json-c %s\n", json_c_version());
+    return COMMAND_OK;
+}
+
+/* ---- the dispatcher ---- */
+
+/* Where descriptor 0, 1 or 2 is closed, a file or socket opened later would get its number and be mistaken for it.
+ * /dev/null takes the place, opened so that using it fails, as using the closed one would. */
 static void fill_standard_descriptors(void)
 {
     static const int flags[] = {O_WRONLY, O_RDONLY, O_WRONLY};
@@ -271,7 +329,7 @@ static void fill_standard_descriptors(void)
     }
 }
 
-/* Whether stdout is a pipe whose reader has gone, as behind `| head`: nobody wants the rest. */
+/* Whether stdout is a pipe that its reader has closed, as `| head` does: the rest is not wanted. */
 static bool reader_has_gone(void)
 {
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
@@ -280,7 +338,7 @@ static bool reader_has_gone(void)
            poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
 }
 
-/* Writes what stdio still holds: only now is it known whether the results have arrived. */
+/* Flushes stdout: only now is it known whether the results could be written. */
 static int finish_stdout(int code)
 {
     if ((fflush(stdout) == 0 && !ferror(stdout)) || reader_has_gone())
@@ -290,11 +348,11 @@ static int finish_stdout(int code)
 }
 
 /* Only the first word of two was given. */
-static int incomplete(const char *word)
+static int refuse_incomplete(const char *word)
 {
     fprintf(stderr, "closecrm.fcgi %s: what of it?\n", word);
-    commands_list(stderr, word);
-    return COMMAND_USAGE;
+    list_commands(stderr, word);
+    return COMMAND_USAGE_SAID;
 }
 
 static bool asks_for_help(const char *argument)
@@ -307,22 +365,25 @@ static int run_named(int argc, char **argv, char name[static NAME_SIZE])
 {
     int words = 1;
     snprintf(name, NAME_SIZE, "%s", argv[1]);
-    if (commands_is_group(argv[1])) {
+    if (is_group(argv[1])) {
         if (argc < 3 || asks_for_help(argv[2]))
-            return argc < 3 ? incomplete(argv[1]) : command_help(2, (char *[]){argv[2], argv[1], NULL});
+            return argc < 3 ? refuse_incomplete(argv[1]) : command_help(2, (char *[]){argv[2], argv[1], NULL});
         snprintf(name, NAME_SIZE, "%s %s", argv[1], argv[2]);
         words = 2;
     }
-    const struct command *command = commands_find(name);
+    const struct command *command = find_command(name);
     if (command == NULL)
-        return commands_unknown(name);
+        return refuse_unknown(name);
     if (argc == words + 2 && asks_for_help(argv[words + 1]))
         return command_help(2, (char *[]){argv[words + 1], name, NULL});
     argv[words] = name;
-    return command->run(argc - words, argv + words);
+    int code = command->run(argc - words, argv + words);
+    if (code == COMMAND_USAGE)
+        fprintf(stderr, "usage: closecrm.fcgi %s %s\n", command->name, command->arguments);
+    return code;
 }
 
-/* Of an array of its own, for reading options moves arguments about. */
+/* Runs the command with a copy of argv: the option reader moves arguments within the array. */
 static int run_copy(int argc, char **argv)
 {
     char name[NAME_SIZE], help[] = "help", version[] = "version";
@@ -338,7 +399,7 @@ static int run_copy(int argc, char **argv)
         copy[1] = version;
     int code = run_named(argc, copy, name);
     free(copy);
-    return code;
+    return code == COMMAND_USAGE_SAID ? COMMAND_USAGE : code;
 }
 
 int commands_run(int argc, char **argv)
@@ -350,7 +411,7 @@ int commands_run(int argc, char **argv)
         fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
         return COMMAND_USAGE;
     }
-    if (strcmp(argv[1], "forward") != 0) /* that may have been executed in its own place: see signals.h */
-        signals_unblock();
+    if (strcmp(argv[1], "forward") != 0) /* reexec keeps pending signals blocked: see process.h */
+        process_unblock_signals();
     return finish_stdout(run_copy(argc, argv));
 }

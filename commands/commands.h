@@ -7,15 +7,16 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "process/exit_codes.h"
+#include "process/process.h"
 
-/* Exit codes of every command: see process/exit_codes.h. */
+/* Exit codes of every command: see process/process.h. */
 enum {
     COMMAND_OK = CODE_OK,
     COMMAND_FAILED = CODE_FAILED,
     COMMAND_USAGE = CODE_USAGE,
     COMMAND_CONFIGURATION = CODE_CONFIGURATION,
     COMMAND_STATE = CODE_STATE,
+    COMMAND_USAGE_SAID, /* ends as COMMAND_USAGE, without the usage line: stderr already says what to type */
 };
 
 struct command {
@@ -23,27 +24,16 @@ struct command {
     const char *arguments;             /* as usage shows them; "" for none */
     const char *help;                  /* one line */
     const char *more;                  /* what `help NAME` adds: whole lines */
-    int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns an exit code */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name. Returns an exit code; COMMAND_USAGE: the
+                                        * dispatcher adds the usage line */
 };
 
 /* Runs the command that argv[1] names; argc and argv are main's. Ignores SIGPIPE for the process. Returns the exit
  * code; COMMAND_FAILED also where stdout could not take all that was written. Call before threads start. */
 int commands_run(int argc, char **argv);
 
-/* The table, for help. Sets *count. */
+/* The table, for the manual page. Sets *count. */
 const struct command *commands_all(size_t *count);
-
-/* The command of that name, or NULL. */
-const struct command *commands_find(const char *name);
-
-/* Whether the word begins the names of several commands: "queue". */
-bool commands_is_group(const char *word);
-
-/* Lists the commands whose names begin with the word, or all (NULL). */
-void commands_list(FILE *out, const char *word);
-
-/* Says on stderr that there is no such command, and the nearest name where one is near. Returns COMMAND_USAGE. */
-int commands_unknown(const char *name);
 
 int command_transform(int argc, char **argv);
 int command_check(int argc, char **argv);
@@ -70,7 +60,5 @@ int command_dead_replay(int argc, char **argv);
 int command_dead_drop(int argc, char **argv);
 int command_forward(int argc, char **argv);
 int command_cron(int argc, char **argv);
-int command_help(int argc, char **argv);
-int command_version(int argc, char **argv);
 
 #endif

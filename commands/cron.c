@@ -9,11 +9,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/escape.h"
 #include "base/log.h"
-#include "base/terminal.h"
-#include "closeapi/reconciler.h"
+#include "closeapi/closeapi.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "config/config.h"
 #include "health/alert_thread.h"
 #include "health/report.h"
@@ -91,12 +91,12 @@ static bool forward_and_reconcile(struct cron_run *run, moment deadline, struct 
     moment first = deadline;
     if (reconciler_is_wanted(config))
         first -= (deadline - clock_now()) / 2;
-    if (forward_bounded(config, first, why) == BOUNDED_FAILED)
+    if (bounded_forward(config, first, why) == BOUNDED_FAILED)
         return false;
     bool over = first < deadline && clock_now() >= first;
     if (!reconcile_due(config, deadline, tell_trouble, run) && !over)
         return true;
-    return forward_bounded(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
+    return bounded_forward(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
 }
 
 /* What a queue requires that keeps something. */
@@ -104,7 +104,7 @@ static void run_once(struct cron_run *run, moment deadline)
 {
     struct error why = {0};
     const char *directory = run->config->state_dir;
-    if (!state_may_open(run->config, &why)) {
+    if (!session_may_open(run->config, &why)) {
         tell_problem(run, "", why.text);
         return;
     }

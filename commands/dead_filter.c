@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/number.h"
+#include "commands/options.h"
+#include "commands/session.h"
 
 #define PAGE_LETTERS 500
 #define PAGE_BYTES ((size_t)8 << 20)
@@ -21,7 +23,7 @@ static int compare_ids(const void *a, const void *b)
     return (one > other) - (one < other);
 }
 
-static bool read_ids(struct letter_filter *filter, const char *command, char **texts, int count)
+static bool read_ids(struct dead_filter *filter, const char *command, char **texts, int count)
 {
     if (count == 0)
         return true;
@@ -31,7 +33,7 @@ static bool read_ids(struct letter_filter *filter, const char *command, char **t
         return false;
     }
     for (int i = 0; i < count; i++) {
-        if (!number_read(texts[i], &filter->ids[i])) {
+        if (!text_read_id(texts[i], &filter->ids[i])) {
             options_wrong(command, "%s is no number of a dead letter, as `dead list` shows them", texts[i]);
             return false;
         }
@@ -53,8 +55,8 @@ static bool read_moment(const char *command, const char *option, const char *tex
     return false;
 }
 
-bool letter_filter_read(struct letter_filter *filter, int argc, char **argv, const struct option_spec *more,
-                        size_t more_count)
+bool dead_filter_read(struct dead_filter *filter, int argc, char **argv, const struct option_spec *more,
+                      size_t more_count)
 {
     const struct option_spec own[] = {
         {"--source", &filter->source, NULL}, {"--reason", &filter->reason, NULL}, {"--event", &filter->event, NULL},
@@ -63,7 +65,7 @@ bool letter_filter_read(struct letter_filter *filter, int argc, char **argv, con
     struct option_spec specs[OPTIONS_MOST];
     size_t count = sizeof own / sizeof *own;
     int arguments;
-    *filter = (struct letter_filter){.since_ms = INT64_MIN, .until_ms = INT64_MAX};
+    *filter = (struct dead_filter){.since_ms = INT64_MIN, .until_ms = INT64_MAX};
     memcpy(specs, own, sizeof own);
     for (size_t i = 0; i < more_count && count < OPTIONS_MOST; i++)
         specs[count++] = more[i];
@@ -74,13 +76,13 @@ bool letter_filter_read(struct letter_filter *filter, int argc, char **argv, con
            read_ids(filter, argv[0], argv + 1, arguments);
 }
 
-bool letter_filter_is_any(const struct letter_filter *filter)
+bool dead_filter_is_any(const struct dead_filter *filter)
 {
     return filter->source != NULL || filter->reason != NULL || filter->event != NULL || filter->lead != NULL ||
            filter->since != NULL || filter->until != NULL || filter->id_count > 0;
 }
 
-void letter_filter_free(struct letter_filter *filter)
+void dead_filter_free(struct dead_filter *filter)
 {
     free(filter->ids);
     filter->ids = NULL;
@@ -89,8 +91,8 @@ void letter_filter_free(struct letter_filter *filter)
 
 /* ---- walking ---- */
 
-/* What costs little to find out comes first. */
-static bool may_fit(const struct letter_filter *filter, const struct letter *letter)
+/* The cheap tests: those that need nothing of the body. */
+static bool may_match(const struct dead_filter *filter, const struct letter *letter)
 {
     if (filter->last != 0 && letter->id > filter->last)
         return false;
@@ -102,36 +104,38 @@ static bool may_fit(const struct letter_filter *filter, const struct letter *let
     return letter->died_ms >= filter->since_ms && letter->died_ms <= filter->until_ms;
 }
 
-static bool fits(const struct letter_filter *filter, const struct headline *headline)
+static bool matches_headline(const struct dead_filter *filter, const struct headline *headline)
 {
     if (filter->event != NULL && !headline_fits(headline, filter->event))
         return false;
     return filter->lead == NULL || (headline->lead != NULL && strcmp(headline->lead, filter->lead) == 0);
 }
 
-/* Of a page as it was read: those that fit. */
-struct fitting {
+/* The letters of a page that match. */
+struct dead_matches {
     const struct letter *letter[PAGE_LETTERS];
     struct headline headline[PAGE_LETTERS];
     size_t count;
 };
 
-static void choose(const struct letter_filter *filter, const struct letters *letters, struct fitting *fitting)
+static void choose_letters(const struct dead_filter *filter, const struct letters *letters,
+                           struct dead_matches *matches)
 {
-    fitting->count = 0;
+    matches->count = 0;
     for (size_t i = 0; i < letters->count; i++) {
         const struct letter *letter = &letters->at[i];
-        struct headline *headline = &fitting->headline[fitting->count];
-        if (!may_fit(filter, letter))
+        struct headline *headline = &matches->headline[matches->count];
+        if (!may_match(filter, letter))
             continue;
         headline_read(headline, letter->body, letter->length);
-        if (fits(filter, headline))
-            fitting->letter[fitting->count++] = letter;
+        if (matches_headline(filter, headline))
+            matches->letter[matches->count++] = letter;
     }
 }
 
-/* Where to read on, and how much: with ids, not what lies between them. Returns 0 at the end. */
-static size_t next_page(const struct letter_filter *filter, uint64_t *after)
+/* Sets *after, the id to read on behind, and returns how many letters to read: where ids were given, only those. 0: the
+ * end. */
+static size_t next_ids(const struct dead_filter *filter, uint64_t *after)
 {
     if (filter->last != 0 && *after >= filter->last)
         return 0;
@@ -150,44 +154,40 @@ static size_t next_page(const struct letter_filter *filter, uint64_t *after)
 }
 
 /* A misspelt name would look like a source without dead letters. */
-static bool knows_source(struct queue *queue, const char *source, struct error *why)
+static bool queue_has_source(struct queue *queue, const char *source, struct error *why)
 {
-    struct strings names;
-    bool known = source == NULL;
-    if (!queue_names(queue, &names, why))
+    bool known = true;
+    if (source != NULL && !session_knows_source(queue, source, &known, why))
         return false;
-    for (size_t i = 0; i < names.count; i++)
-        known = known || strcmp(names.at[i], source) == 0;
     if (!known)
         error_set(why, "the queue knows no source %.64s", source);
-    queue_names_free(&names);
     return known;
 }
 
-bool letters_walk(struct queue *queue, struct letter_filter *filter,
-                  bool (*page)(void *context, const struct letter_page *found, struct error *why), void *context,
-                  struct error *why)
+bool dead_filter_walk(struct queue *queue, struct dead_filter *filter,
+                      bool (*page)(void *context, const struct dead_page *found, struct error *why), void *context,
+                      struct error *why)
 {
     struct letters letters = {NULL, 0, 0, {NULL, 0, 0, false}};
-    struct fitting *fitting = calloc(1, sizeof *fitting);
+    struct dead_matches *matches = calloc(1, sizeof *matches);
     uint64_t after = 0;
     size_t most;
-    if (fitting == NULL)
+    if (matches == NULL)
         error_set(why, "out of memory");
-    bool good = fitting != NULL && knows_source(queue, filter->source, why);
+    bool good = matches != NULL && queue_has_source(queue, filter->source, why);
     filter->ids_found = 0;
-    while (good && (most = next_page(filter, &after)) > 0) {
+    while (good && (most = next_ids(filter, &after)) > 0) {
         int found = queue_letters(queue, filter->source, after, most, PAGE_BYTES, &letters, why);
         good = found >= 0;
         if (found <= 0)
             break;
-        choose(filter, &letters, fitting);
-        filter->ids_found += fitting->count;
-        const struct letter_page some = {fitting->letter, fitting->headline, fitting->count};
+        choose_letters(filter, &letters, matches);
+        filter->ids_found += matches->count;
+        const struct dead_page some = {matches->letter, matches->headline, matches->count};
         good = some.count == 0 || page(context, &some, why);
         after = letters.at[letters.count - 1].id;
     }
-    free(fitting);
+    free(matches);
     letters_free(&letters);
     return good;
 }

@@ -1,4 +1,4 @@
-/* Which dead letters a command means: its filters and ids, and the walk over those that fit. */
+/* Which dead letters a command means: its filters and ids, and the walk over the letters that match. */
 #ifndef COMMANDS_DEAD_FILTER_H
 #define COMMANDS_DEAD_FILTER_H
 
@@ -11,7 +11,7 @@
 #include "transform/headline.h"
 
 /* All zero: every dead letter. Texts are borrowed from argv. */
-struct letter_filter {
+struct dead_filter {
     const char *source; /* NULL: any, as below */
     const char *reason; /* a part of it, in any case */
     const char *event;  /* a pattern as in `keep` */
@@ -25,26 +25,26 @@ struct letter_filter {
 };
 
 /* Reads a command line with the filters' options, those in more, and ids. Returns false when it is wrong, and stderr
- * says how. Free with letter_filter_free either way. */
-bool letter_filter_read(struct letter_filter *filter, int argc, char **argv, const struct option_spec *more,
-                        size_t more_count);
+ * says how. Free with dead_filter_free either way. */
+bool dead_filter_read(struct dead_filter *filter, int argc, char **argv, const struct option_spec *more,
+                      size_t more_count);
 
 /* Whether any filter or id was given. */
-bool letter_filter_is_any(const struct letter_filter *filter);
+bool dead_filter_is_any(const struct dead_filter *filter);
 
-void letter_filter_free(struct letter_filter *filter);
+void dead_filter_free(struct dead_filter *filter);
 
-/* Some of the letters that fit, oldest first; borrowed. headline: what their bodies say, as many. */
-struct letter_page {
+/* Some of the letters that match, oldest first, and the headline of each; borrowed. */
+struct dead_page {
     const struct letter *const *letter;
     const struct headline *headline;
     size_t count;
 };
 
-/* Calls page for all letters that fit, some hundreds at a time, holding nothing of the queue meanwhile; it returns
- * false with the reason to end the walk. Returns false with the reason when that or the queue failed. */
-bool letters_walk(struct queue *queue, struct letter_filter *filter,
-                  bool (*page)(void *context, const struct letter_page *found, struct error *why), void *context,
-                  struct error *why);
+/* Calls page for all letters that match, some hundreds at a time, with no lock on the queue held meanwhile; page
+ * returns false with the reason to end the walk. Returns false with the reason when page did or the queue failed. */
+bool dead_filter_walk(struct queue *queue, struct dead_filter *filter,
+                      bool (*page)(void *context, const struct dead_page *found, struct error *why), void *context,
+                      struct error *why);
 
 #endif

@@ -1,22 +1,22 @@
-/* dead list: the dead letters that fit the filters, oldest first, each with its reason. */
+/* dead list: the dead letters that match the filters, oldest first, each with its reason. */
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/dead_filter.h"
-#include "commands/rows.h"
-#include "commands/state.h"
+#include "commands/output.h"
+#include "commands/session.h"
 
-struct list {
+struct dead_listing {
     struct queue *queue;
     bool json;
-    struct rows rows;
+    struct output_list elements;
     size_t lines;
 };
 
-static void print_line(struct list *list, const struct letter *letter, const struct headline *headline)
+static void print_letter(struct dead_listing *list, const struct letter *letter, const struct headline *headline)
 {
     char date[WHEN_SIZE];
     if (list->lines++ == 0)
@@ -32,57 +32,53 @@ static void print_line(struct list *list, const struct letter *letter, const str
     putchar('\n');
 }
 
-static bool print_json(struct list *list, const struct letter *letter, const struct headline *headline)
+static void print_letter_json(struct dead_listing *list, const struct letter *letter, const struct headline *headline)
 {
-    struct json_object *row = rows_new(letter->id, letter->source, headline, letter->length);
-    if (row != NULL && rows_add_date(row, "received", letter->received_ms) &&
-        rows_add_date(row, "died", letter->died_ms) && rows_add_text(row, "reason", letter->reason) &&
-        rows_add_truth(row, "replayed", letter->replayed)) {
-        rows_write(&list->rows, row);
-        return true;
-    }
-    json_object_put(row);
-    return false;
+    struct json_object *element = output_event(letter->id, letter->source, headline, letter->length);
+    output_ms(element, "received", letter->received_ms);
+    output_ms(element, "died", letter->died_ms);
+    output_text(element, "reason", letter->reason);
+    output_bool(element, "replayed", letter->replayed);
+    output_list_add(&list->elements, element);
 }
 
 /* Ends the walk without a reason once stdout takes no more: a pager may be closed before the end. */
-static bool print_page(void *context, const struct letter_page *found, struct error *why)
+static bool print_dead_page(void *context, const struct dead_page *found, struct error *why)
 {
-    struct list *list = context;
+    struct dead_listing *list = context;
+    (void)why;
     queue_rest(list->queue);
     for (size_t i = 0; i < found->count; i++) {
-        if (!list->json) {
-            print_line(list, found->letter[i], &found->headline[i]);
-        } else if (!print_json(list, found->letter[i], &found->headline[i])) {
-            error_set(why, "out of memory");
-            return false;
-        }
+        if (list->json)
+            print_letter_json(list, found->letter[i], &found->headline[i]);
+        else
+            print_letter(list, found->letter[i], &found->headline[i]);
     }
     return !ferror(stdout);
 }
 
 int command_dead_list(int argc, char **argv)
 {
-    struct letter_filter filter;
-    struct list list = {.json = false};
+    struct dead_filter filter;
+    struct dead_listing list = {.json = false};
     const struct option_spec specs[] = {{"--json", NULL, &list.json}};
-    struct state state;
+    struct session session;
     struct error why = {0};
     int code;
-    if (!letter_filter_read(&filter, argc, argv, specs, 1)) {
+    if (!dead_filter_read(&filter, argc, argv, specs, 1)) {
         code = COMMAND_USAGE;
-    } else if (state_open(&state, argv[0])) {
-        list.queue = state.queue;
-        bool good = letters_walk(state.queue, &filter, print_page, &list, &why) || why.text[0] == '\0';
-        state_close(&state);
+    } else if (session_open(&session, argv[0])) {
+        list.queue = session.queue;
+        bool good = dead_filter_walk(session.queue, &filter, print_dead_page, &list, &why) || why.text[0] == '\0';
+        session_close(&session);
         if (good && list.json)
-            rows_end(&list.rows);
+            output_list_end(&list.elements);
         else if (good && list.lines == 0)
             fputs("no dead letter fits\n", stderr);
-        code = good ? COMMAND_OK : state_failed(argv[0], &why);
+        code = good ? COMMAND_OK : session_failed(argv[0], &why);
     } else {
-        code = state.code;
+        code = session.code;
     }
-    letter_filter_free(&filter);
+    dead_filter_free(&filter);
     return code;
 }

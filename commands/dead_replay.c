@@ -1,6 +1,6 @@
-/* dead replay and dead drop: first count, then act in steps, each a transaction of its own: one that is interrupted
- * has done whole steps, and goes on with what is left when it is called again. Letters that are on their way already
- * are left alone by both: what becomes of them is not known yet. */
+/* dead replay and dead drop: both count first, then act in steps, each a transaction of its own: an interrupted command
+ * has done whole steps, and called again it does the rest. Letters whose replay is under way are skipped: whether they
+ * will be delivered is not known yet. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,25 +8,26 @@
 
 #include "commands/commands.h"
 #include "commands/dead_filter.h"
-#include "commands/state.h"
+#include "commands/session.h"
 
-#define STEP_MOST 512 /* ids handed over at once: a page never has more */
+#define STEP_MOST 512 /* ids of one transaction: a page never has more */
 
-/* What the two commands differ in. */
-struct deed {
+/* How the two commands differ. */
+struct dead_action {
     bool (*act)(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct error *why);
-    bool asks;     /* it cannot be undone */
-    bool forwards; /* it needs a source that is configured, else what is replayed waits for ever */
+    bool asks;     /* for confirmation: it cannot be undone */
+    bool forwards; /* needs a configured source, else a replayed event waits for ever */
     const char *would, *doing, *did;
 };
 
-static const struct deed replay = {queue_replay, false, true, "would be replayed", "replaying", "replayed"};
-static const struct deed drop = {queue_discard, true, false, "would be dropped", "dropping", "dropped"};
+static const struct dead_action replay_action = {queue_replay,        false,       true,
+                                                 "would be replayed", "replaying", "replayed"};
+static const struct dead_action drop_action = {queue_discard, true, false, "would be dropped", "dropping", "dropped"};
 
-struct work {
-    const struct deed *deed;
-    struct state state;
-    struct letter_filter filter;
+struct dead_work {
+    const struct dead_action *action;
+    struct session session;
+    struct dead_filter filter;
     bool all, dry_run, yes;
     bool shows_progress;
     uint64_t wanted; /* letters that were counted */
@@ -37,14 +38,14 @@ struct work {
     uint64_t done;
 };
 
-static bool is_left_alone(const struct work *work, const struct letter *letter)
+static bool is_left_alone(const struct dead_work *work, const struct letter *letter)
 {
-    return work->deed->forwards && config_source(work->state.config, letter->source) == NULL;
+    return work->action->forwards && config_source(work->session.config, letter->source) == NULL;
 }
 
-static bool count_page(void *context, const struct letter_page *found, struct error *why)
+static bool count_page(void *context, const struct dead_page *found, struct error *why)
 {
-    struct work *work = context;
+    struct dead_work *work = context;
     (void)why;
     for (size_t i = 0; i < found->count; i++) {
         if (found->letter[i]->replayed) {
@@ -60,36 +61,36 @@ static bool count_page(void *context, const struct letter_page *found, struct er
     return true;
 }
 
-static bool act_on_page(void *context, const struct letter_page *found, struct error *why)
+static bool act_on_page(void *context, const struct dead_page *found, struct error *why)
 {
-    struct work *work = context;
+    struct dead_work *work = context;
     uint64_t ids[STEP_MOST];
     size_t count = 0, done = 0;
     for (size_t i = 0; i < found->count && count < STEP_MOST; i++) {
         if (!found->letter[i]->replayed && !is_left_alone(work, found->letter[i]))
             ids[count++] = found->letter[i]->id;
     }
-    if (count > 0 && !work->deed->act(work->state.queue, ids, count, &done, why))
+    if (count > 0 && !work->action->act(work->session.queue, ids, count, &done, why))
         return false;
     work->done += done;
     if (work->shows_progress) /* on a terminal, which may be stopped */
-        queue_rest(work->state.queue);
+        queue_rest(work->session.queue);
     if (work->shows_progress)
-        fprintf(stderr, "\r%s: %" PRIu64 " of %" PRIu64 " ", work->deed->doing, work->done, work->wanted);
+        fprintf(stderr, "\r%s: %" PRIu64 " of %" PRIu64 " ", work->action->doing, work->done, work->wanted);
     return true;
 }
 
 /* Asks on the terminal. Returns COMMAND_OK for yes. */
-static int confirm(const struct work *work, const char *command)
+static int confirm_action(const struct dead_work *work, const char *command)
 {
     char answer[16] = "";
-    if (work->yes || !work->deed->asks || work->wanted == 0)
+    if (work->yes || !work->action->asks || work->wanted == 0)
         return COMMAND_OK;
     if (!isatty(STDIN_FILENO))
         return options_wrong(command, "%" PRIu64 " dead letters %s, for good: say so with --yes", work->wanted,
-                             work->deed->would);
-    queue_rest(work->state.queue);
-    fprintf(stderr, "%" PRIu64 " dead letters %s, for good. Do it? [y/N] ", work->wanted, work->deed->would);
+                             work->action->would);
+    queue_rest(work->session.queue);
+    fprintf(stderr, "%" PRIu64 " dead letters %s, for good. Do it? [y/N] ", work->wanted, work->action->would);
     ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1); /* a terminal gives a line at a time */
     if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
         return COMMAND_OK;
@@ -97,10 +98,10 @@ static int confirm(const struct work *work, const char *command)
     return COMMAND_FAILED;
 }
 
-static void print_summary(const struct work *work)
+static void print_summary(const struct dead_work *work)
 {
     printf("%" PRIu64 " dead letters %s", work->dry_run ? work->wanted : work->done,
-           work->dry_run ? work->deed->would : work->deed->did);
+           work->dry_run ? work->action->would : work->action->did);
     if (work->on_their_way > 0)
         printf("; %" PRIu64 " are on their way already", work->on_their_way);
     if (work->filter.ids_found < work->filter.id_count)
@@ -113,63 +114,63 @@ static void print_summary(const struct work *work)
     putchar('\n');
 }
 
-/* Letters that die meanwhile are not meant: the walk ends at the last that was counted. */
-static int act(struct work *work, const char *command)
+/* New dead letters are not meant: the second walk ends at the last letter that was counted. */
+static int act_on_letters(struct dead_work *work, const char *command)
 {
     struct error why = {0};
-    if (!letters_walk(work->state.queue, &work->filter, count_page, work, &why))
-        return state_failed(command, &why);
-    queue_rest(work->state.queue);
+    if (!dead_filter_walk(work->session.queue, &work->filter, count_page, work, &why))
+        return session_failed(command, &why);
+    queue_rest(work->session.queue);
     bool complete = work->filter.ids_found == work->filter.id_count || work->filter.id_count == 0;
     size_t ids_found = work->filter.ids_found;
     if (!work->dry_run && work->wanted > 0) {
-        int code = confirm(work, command);
+        int code = confirm_action(work, command);
         if (code != COMMAND_OK)
             return code;
         work->filter.last = work->last;
         work->shows_progress = isatty(STDERR_FILENO);
-        bool good = letters_walk(work->state.queue, &work->filter, act_on_page, work, &why);
+        bool good = dead_filter_walk(work->session.queue, &work->filter, act_on_page, work, &why);
         work->filter.ids_found = ids_found;
-        queue_rest(work->state.queue);
+        queue_rest(work->session.queue);
         if (work->shows_progress)
             fputc('\n', stderr);
         if (!good) {
             print_summary(work);
-            return state_failed(command, &why);
+            return session_failed(command, &why);
         }
     }
     print_summary(work);
     return complete && work->sourceless == 0 ? COMMAND_OK : COMMAND_FAILED;
 }
 
-static int run(struct work *work, int argc, char **argv)
+static int run_action(struct dead_work *work, int argc, char **argv)
 {
     const struct option_spec specs[] = {
         {"--all", NULL, &work->all}, {"--dry-run", NULL, &work->dry_run}, {"--yes", NULL, &work->yes}};
-    size_t count = work->deed->asks ? 3 : 2;
-    if (!letter_filter_read(&work->filter, argc, argv, specs, count))
+    size_t count = work->action->asks ? 3 : 2;
+    if (!dead_filter_read(&work->filter, argc, argv, specs, count))
         return COMMAND_USAGE;
-    if (!work->all && !letter_filter_is_any(&work->filter))
+    if (!work->all && !dead_filter_is_any(&work->filter))
         return options_wrong(argv[0], "which ones? Give their numbers or a filter, or --all");
-    if (!state_open(&work->state, argv[0]))
-        return work->state.code;
-    int code = act(work, argv[0]);
-    state_close(&work->state);
+    if (!session_open(&work->session, argv[0]))
+        return work->session.code;
+    int code = act_on_letters(work, argv[0]);
+    session_close(&work->session);
     return code;
 }
 
 int command_dead_replay(int argc, char **argv)
 {
-    struct work work = {.deed = &replay};
-    int code = run(&work, argc, argv);
-    letter_filter_free(&work.filter);
+    struct dead_work work = {.action = &replay_action};
+    int code = run_action(&work, argc, argv);
+    dead_filter_free(&work.filter);
     return code;
 }
 
 int command_dead_drop(int argc, char **argv)
 {
-    struct work work = {.deed = &drop};
-    int code = run(&work, argc, argv);
-    letter_filter_free(&work.filter);
+    struct dead_work work = {.action = &drop_action};
+    int code = run_action(&work, argc, argv);
+    dead_filter_free(&work.filter);
     return code;
 }

@@ -1,4 +1,4 @@
-/* One POST over libcurl, as Close would do it: no redirects, certificates verified. */
+/* A webhook sent as Close would send it (signed, no redirects, certificates verified), and what its answer means. */
 #ifndef COMMANDS_DELIVERY_H
 #define COMMANDS_DELIVERY_H
 
@@ -8,6 +8,11 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
+#include "config/config.h"
+
+/* Reads a whole http or https URL; NULL for anything else, and when memory ran out. The caller frees with
+ * curl_url_cleanup. */
+CURLU *delivery_url(const char *text);
 
 struct delivery {
     CURLU *url;
@@ -37,5 +42,16 @@ bool delivery_send(const struct delivery *delivery, struct delivery_answer *answ
 bool delivery_sentence(const struct delivery_answer *answer, char sentence[static DELIVERY_SENTENCE]);
 
 void delivery_answer_free(struct delivery_answer *answer);
+
+#define DELIVERY_HASH_SIZE 65
+
+/* Writes what the header close-sig-hash holds for this close-sig-timestamp and body, NUL-terminated. Returns false when
+ * memory ran out. */
+bool delivery_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+                   char out[static DELIVERY_HASH_SIZE]);
+
+/* Prints to stdout: status, time and words of the answer, or why there is none, and the advice. sent: bytes of the body
+ * that was sent. Returns an exit code: COMMAND_OK only for 200 with the body `ok`, in the time that Close gives. */
+int delivery_explain(const struct delivery_answer *answer, size_t sent);
 
 #endif

@@ -1,22 +1,20 @@
 /* forward: delivers what is due and ends, or (--follow) goes on until it is stopped. */
-#include "commands/commands.h"
-
 #include <stdint.h>
 #include <stdio.h>
 
 #include "base/log.h"
+#include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "config/config.h"
 #include "process/bounded.h"
 #include "process/process.h"
-#include "process/signals.h"
 
 static int forward_once(const struct config *config)
 {
     struct error why = {0};
-    signals_unblock();
-    switch (forward_bounded(config, MOMENT_NEVER, &why)) {
+    process_unblock_signals();
+    switch (bounded_forward(config, MOMENT_NEVER, &why)) {
     case BOUNDED_DONE:
         return COMMAND_OK;
     case BOUNDED_ELSEWHERE:
@@ -48,14 +46,14 @@ int command_forward(int argc, char **argv)
     struct config *config = config_load(&why);
     int code = COMMAND_FAILED;
     if (config == NULL || !has_queue(config, &why)) {
-        state_failed(argv[0], &why);
+        session_failed(argv[0], &why);
         code = COMMAND_CONFIGURATION;
-    } else if (!state_may_open(config, &why)) {
-        state_failed(argv[0], &why);
+    } else if (!session_may_open(config, &why)) {
+        session_failed(argv[0], &why);
         code = COMMAND_STATE;
     } else if (follow) {
         char *const again[] = {NULL, (char[]){"forward"}, (char[]){"--follow"}, NULL};
-        code = life_follow(again);
+        code = daemon_follow(again);
     } else {
         log_open(config->log_level);
         code = forward_once(config);

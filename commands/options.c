@@ -1,11 +1,15 @@
 /* A command's options: see options.h. */
 #include "commands/options.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "commands/commands.h"
+
+#define OPTIONS_MOST 16
+#define FIRST 256 /* getopt_long's value of the first option: above every letter */
 
 int options_wrong(const char *command, const char *format, ...)
 {
@@ -15,66 +19,59 @@ int options_wrong(const char *command, const char *format, ...)
     vfprintf(stderr, format, args);
     va_end(args);
     fputc('\n', stderr);
-    const struct command *entry = commands_find(command);
-    if (entry != NULL)
-        fprintf(stderr, "usage: closecrm.fcgi %s %s\n", entry->name, entry->arguments);
     return COMMAND_USAGE;
 }
 
-/* The option that an argument names, up to its "=" where it has one; NULL when there is none. */
-static const struct option_spec *find(const struct option_spec *specs, size_t count, const char *argument)
+/* Whether an argument names the option in full: getopt_long takes the beginning of a name, too. */
+static bool names_option(const char *argument, const struct option_spec *spec)
 {
-    size_t length = strcspn(argument, "=");
-    for (size_t i = 0; i < count; i++) {
-        if (strlen(specs[i].name) == length && strncmp(specs[i].name, argument, length) == 0)
-            return &specs[i];
-    }
-    return NULL;
+    size_t length = strlen(spec->name);
+    return strncmp(argument, spec->name, length) == 0 && (argument[length] == '\0' || argument[length] == '=');
 }
 
-/* Takes the option at argv[*at] and moves *at to what was last used of it. */
-static bool take_option(int argc, char **argv, int *at, const struct option_spec *spec)
+/* Sets the option that getopt_long found in the argument. Returns false when the argument is wrong; stderr has the
+ * fault. */
+static bool take_option(const char *command, const char *argument, int found, const struct option_spec *specs,
+                        size_t count)
 {
-    const char *equals = strchr(argv[*at], '=');
-    if (spec->value == NULL) {
-        if (equals != NULL) {
-            options_wrong(argv[0], "%s takes no value", spec->name);
-            return false;
-        }
-        *spec->flag = true;
-        return true;
-    }
-    if (equals != NULL) {
-        *spec->value = equals + 1;
-        return true;
-    }
-    if (*at + 1 >= argc) {
-        options_wrong(argv[0], "%s needs a value", spec->name);
+    int value = found == '?' || found == ':' ? optopt : found;
+    const struct option_spec *spec = value >= FIRST && (size_t)(value - FIRST) < count ? &specs[value - FIRST] : NULL;
+    if (spec == NULL || !names_option(argument, spec)) {
+        options_wrong(command, "no such option: %s", argument);
         return false;
     }
-    *spec->value = argv[++*at];
+    if (value != found) {
+        options_wrong(command, "%s %s", spec->name, found == ':' ? "needs a value" : "takes no value");
+        return false;
+    }
+    if (spec->value != NULL)
+        *spec->value = optarg;
+    else
+        *spec->flag = true;
     return true;
 }
 
 bool options_read_all(int argc, char **argv, const struct option_spec *specs, size_t count, int *arguments)
 {
-    bool options = true;
+    struct option options[OPTIONS_MOST + 1] = {{0}};
+    int found;
+    for (size_t i = 0; i < count && i < OPTIONS_MOST; i++)
+        options[i] = (struct option){specs[i].name + strlen("--"),
+                                     specs[i].value != NULL ? required_argument : no_argument, NULL, FIRST + (int)i};
     *arguments = 0;
-    for (int at = 1; at < argc; at++) {
-        if (options && strcmp(argv[at], "--") == 0) {
-            options = false;
-        } else if (options && argv[at][0] == '-' && argv[at][1] != '\0') {
-            const struct option_spec *spec = find(specs, count, argv[at]);
-            if (spec == NULL) {
-                options_wrong(argv[0], "no such option: %s", argv[at]);
-                return false;
-            }
-            if (!take_option(argc, argv, &at, spec))
-                return false;
-        } else {
-            argv[++*arguments] = argv[at];
-        }
+    opterr = 0;
+    optind = 0; /* getopt_long starts over */
+    const char *argument = argv[argc > 1];
+    /* "-": an argument that is no option is returned as 1, in its place; ":": a missing value is returned as ':' */
+    while ((found = getopt_long(argc, argv, "-:", options, NULL)) != -1) {
+        if (found == 1)
+            argv[++*arguments] = optarg;
+        else if (!take_option(argv[0], argument, found, specs, count))
+            return false;
+        argument = argv[optind];
     }
+    while (optind < argc) /* behind "--" */
+        argv[++*arguments] = argv[optind++];
     return true;
 }
 

@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 #include "queue/loss.h"
 
 static void note_fault(void *context, const char *fault)
@@ -16,8 +16,8 @@ static void note_fault(void *context, const char *fault)
     fputc('\n', faults);
 }
 
-/* Checks it, lets go of it, and then prints: whoever leaves a pager open holds nothing up. */
-static bool check_and_print(struct state *state, size_t *faults, struct error *why)
+/* Checks the queue, releases its lock, and only then prints: a pager that is left open must not block others. */
+static bool check_and_print_faults(struct session *session, size_t *faults, struct error *why)
 {
     char *text = NULL;
     size_t length = 0;
@@ -26,8 +26,8 @@ static bool check_and_print(struct state *state, size_t *faults, struct error *w
         error_set(why, "out of memory");
         return false;
     }
-    bool good = queue_check(state->queue, note_fault, noted, faults, why);
-    queue_rest(state->queue);
+    bool good = queue_check(session->queue, note_fault, noted, faults, why);
+    queue_rest(session->queue);
     fclose(noted);
     if (text != NULL)
         fwrite(text, 1, length, stdout);
@@ -35,33 +35,33 @@ static bool check_and_print(struct state *state, size_t *faults, struct error *w
     return good;
 }
 
-/* Opening a queue that is marked as damaged repairs it, where nobody else has it open; and what finds the damage while
- * it opens the queue marks it: twice, then, where a repair is wanted. */
-static bool open_anew(struct state *state, bool wants_repair, struct error *why)
+/* Opening a queue that is marked as damaged repairs it, where no other process has it open; opening one whose damage is
+ * found just then only marks it. So a repair may need a second opening. */
+static bool reopen_queue(struct session *session, bool wants_repair, struct error *why)
 {
-    queue_close(state->queue);
-    state->queue = queue_open(state->config, why);
-    if (state->queue == NULL && wants_repair)
-        state->queue = queue_open(state->config, why);
-    if (state->queue == NULL && state_holders(state->config, stderr) > 0)
+    queue_close(session->queue);
+    session->queue = queue_open(session->config, why);
+    if (session->queue == NULL && wants_repair)
+        session->queue = queue_open(session->config, why);
+    if (session->queue == NULL && session_print_holders(session->config, stderr) > 0)
         fputs(
             "These processes have it open. If it is damaged, stop them (what supervises them, or the web server, may\n"
             "start them again at once) and call this again, or start one of them: whoever opens it next repairs it.\n",
             stderr);
-    return state->queue != NULL;
+    return session->queue != NULL;
 }
 
-/* What repairs have noted of each source, and reconciling has not fetched yet. */
-static bool print_losses(const struct state *state, struct error *why)
+/* Prints the losses that repairs have noted for each source, and that no reconcile has fetched yet. */
+static bool print_losses(const struct session *session, struct error *why)
 {
     bool good = true;
     struct strings names = {NULL, 0};
-    if (!queue_names(state->queue, &names, why))
+    if (!queue_names(session->queue, &names, why))
         return false;
     for (size_t i = 0; i < names.count && good; i++) {
         struct loss loss;
         bool any;
-        good = loss_read(state->config->state_dir, names.at[i], &loss, &any, why);
+        good = loss_read(session->config->state_dir, names.at[i], &loss, &any, why);
         if (!good || !any)
             continue;
         printf("source %s: ", names.at[i]);
@@ -72,33 +72,33 @@ static bool print_losses(const struct state *state, struct error *why)
     return good;
 }
 
-static bool repair(struct state *state, struct error *why)
+static bool repair_queue(struct session *session, struct error *why)
 {
     size_t faults = 0;
-    if (!open_anew(state, true, why))
+    if (!reopen_queue(session, true, why))
         return false;
     puts("repaired; the damaged files are kept in the state directory, in damaged-TIME");
-    if (!print_losses(state, why))
+    if (!print_losses(session, why))
         return false;
-    if (!check_and_print(state, &faults, why))
+    if (!check_and_print_faults(session, &faults, why))
         return false;
     if (faults > 0)
         error_set(why, "it is damaged again: is the disk failing?");
     return faults == 0;
 }
 
-static bool check(struct state *state, bool wants_repair, struct error *why)
+static bool check_or_repair(struct session *session, bool wants_repair, struct error *why)
 {
     size_t faults = 0;
-    if (!check_and_print(state, &faults, why))
+    if (!check_and_print_faults(session, &faults, why))
         return false;
     fflush(stdout);
     if (faults == 0) {
         puts("the queue is whole");
-        return !wants_repair || print_losses(state, why); /* it may have been repaired when it was opened */
+        return !wants_repair || print_losses(session, why); /* it may have been repaired when it was opened */
     }
     if (wants_repair)
-        return repair(state, why);
+        return repair_queue(session, why);
     error_set(why, "the queue is damaged: it is repaired by the first that opens it once no process has it open; to do "
                    "it now: stop the program, then `closecrm.fcgi queue check --repair`");
     return false;
@@ -108,15 +108,15 @@ int command_queue_check(int argc, char **argv)
 {
     bool wants_repair = false;
     const struct option_spec specs[] = {{"--repair", NULL, &wants_repair}};
-    struct state state;
+    struct session session;
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
-    if (!state_prepare(&state, argv[0]))
-        return state.code;
-    bool good = open_anew(&state, wants_repair, &why) && check(&state, wants_repair, &why);
-    if (!good && wants_repair && state.queue != NULL && queue_must_reopen(state.queue))
-        good = repair(&state, &why); /* too damaged to be checked */
-    state_close(&state);
-    return good ? COMMAND_OK : state_failed(argv[0], &why);
+    if (!session_prepare(&session, argv[0]))
+        return session.code;
+    bool good = reopen_queue(&session, wants_repair, &why) && check_or_repair(&session, wants_repair, &why);
+    if (!good && wants_repair && session.queue != NULL && queue_must_reopen(session.queue))
+        good = repair_queue(&session, &why); /* too damaged to be checked */
+    session_close(&session);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

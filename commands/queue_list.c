@@ -1,31 +1,31 @@
-/* queue list: what waits, oldest first. It reads a page, lets go of the queue, and prints: whoever leaves a pager open
- * holds nothing up. */
+/* queue list: the waiting events, oldest first. It reads a page, releases the queue's lock, and prints: a pager that is
+ * left open must not block others. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/number.h"
 #include "commands/options.h"
-#include "commands/rows.h"
-#include "commands/state.h"
+#include "commands/output.h"
+#include "commands/session.h"
 #include "transform/headline.h"
 
 #define PAGE_EVENTS 1000 /* for each the queue is opened anew */
 #define PAGE_BYTES ((size_t)4 << 20)
 
-struct list {
-    struct state state;
+struct queue_listing {
+    struct session session;
     uint64_t left; /* events that may still be listed */
     bool json;
-    struct rows rows;
+    struct output_list elements;
     size_t lines;
 };
 
-static void print_line(struct list *list, const char *source, const struct event *event,
-                       const struct headline *headline)
+static void print_event_text(struct queue_listing *list, const char *source, const struct event *event,
+                             const struct headline *headline)
 {
     char date[WHEN_SIZE];
     if (list->lines++ == 0)
@@ -44,53 +44,44 @@ static void print_line(struct list *list, const char *source, const struct event
     fputs(event->replay ? "(a dead letter's replay)\n" : "\n", stdout);
 }
 
-static bool print_event(struct list *list, const char *source, const struct event *event, struct error *why)
+static void print_event(struct queue_listing *list, const char *source, const struct event *event)
 {
     struct headline headline;
-    bool good = true;
     headline_read(&headline, event->body, event->length);
-    if (list->json) {
-        struct json_object *row = rows_new(event->id, source, &headline, event->length);
-        good = row != NULL && rows_add_date(row, "received", event->received_ms) &&
-               rows_add_truth(row, "replay", event->replay);
-        if (good)
-            rows_write(&list->rows, row);
-        else
-            json_object_put(row);
-    } else {
-        print_line(list, source, event, &headline);
+    if (!list->json) {
+        print_event_text(list, source, event, &headline);
+        return;
     }
-    if (!good)
-        error_set(why, "out of memory");
-    return good;
+    struct json_object *element = output_event(event->id, source, &headline, event->length);
+    output_ms(element, "received", event->received_ms);
+    output_bool(element, "replay", event->replay);
+    output_list_add(&list->elements, element);
 }
 
 /* Lists one source's events, until stdout takes no more: a pager may be closed before the end. */
-static bool list_source(struct list *list, const char *source, struct events *events, struct error *why)
+static bool list_source(struct queue_listing *list, const char *source, struct events *events, struct error *why)
 {
     uint64_t after = 0;
     int found = 0;
     while (list->left > 0 && !ferror(stdout)) {
         size_t most = list->left < PAGE_EVENTS ? (size_t)list->left : PAGE_EVENTS;
-        found = queue_list(list->state.queue, source, after, most, PAGE_BYTES, events, why);
-        queue_rest(list->state.queue);
+        found = queue_list(list->session.queue, source, after, most, PAGE_BYTES, events, why);
+        queue_rest(list->session.queue);
         if (found <= 0)
             break;
-        for (size_t i = 0; i < events->count; i++) {
-            if (!print_event(list, source, &events->at[i], why))
-                return false;
-        }
+        for (size_t i = 0; i < events->count; i++)
+            print_event(list, source, &events->at[i]);
         after = events->at[events->count - 1].id;
         list->left -= events->count;
     }
     return found >= 0;
 }
 
-static bool list_all(struct list *list, const char *source, struct error *why)
+static bool list_all(struct queue_listing *list, const char *source, struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct strings names = {NULL, 0};
-    bool known = false, good = queue_names(list->state.queue, &names, why);
+    bool known = false, good = queue_names(list->session.queue, &names, why);
     for (size_t i = 0; good && i < names.count; i++) {
         if (source != NULL && strcmp(names.at[i], source) != 0)
             continue;
@@ -108,22 +99,22 @@ static bool list_all(struct list *list, const char *source, struct error *why)
 
 int command_queue_list(int argc, char **argv)
 {
-    struct list list = {.left = UINT64_MAX};
+    struct queue_listing list = {.left = UINT64_MAX};
     const char *source = NULL, *limit = NULL;
     const struct option_spec specs[] = {
         {"--source", &source, NULL}, {"--limit", &limit, NULL}, {"--json", NULL, &list.json}};
     struct error why = {0};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    if (limit != NULL && !number_read(limit, &list.left))
+    if (limit != NULL && !text_read_id(limit, &list.left))
         return options_wrong(argv[0], "--limit must be a number: %s", limit);
-    if (!state_open(&list.state, argv[0]))
-        return list.state.code;
+    if (!session_open(&list.session, argv[0]))
+        return list.session.code;
     bool good = list_all(&list, source, &why);
-    state_close(&list.state);
+    session_close(&list.session);
     if (good && list.json)
-        rows_end(&list.rows);
+        output_list_end(&list.elements);
     else if (good && list.lines == 0)
         fputs("nothing waits\n", stderr);
-    return good ? COMMAND_OK : state_failed(argv[0], &why);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

@@ -1,15 +1,14 @@
-/* queue move: gives all that is kept of a source that was renamed or removed to another. */
+/* queue move: gives everything kept for a renamed or removed source to another source. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "closeapi/move.h"
+#include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/source.h"
-#include "commands/state.h"
+#include "commands/session.h"
 
-/* Of a source that is configured, events may be on their way this very moment: they would go twice, to two places. */
+/* Events of a configured source may be in flight right now: they would be delivered twice, to two places. */
 static int refuse_configured(const char *command, const char *from)
 {
     fprintf(stderr,
@@ -18,19 +17,7 @@ static int refuse_configured(const char *command, const char *from)
     return COMMAND_FAILED;
 }
 
-static bool queue_knows(const struct state *state, const char *name, bool *known, struct error *why)
-{
-    struct strings names = {NULL, 0};
-    *known = false;
-    if (!queue_names(state->queue, &names, why))
-        return false;
-    for (size_t i = 0; i < names.count; i++)
-        *known = *known || strcmp(names.at[i], name) == 0;
-    queue_names_free(&names);
-    return true;
-}
-
-static void say_what_stays(void *context, const char *words)
+static void print_not_moved(void *context, const char *words)
 {
     (void)context;
     printf("not moved: %s\n", words);
@@ -43,38 +30,40 @@ static void print_moved(const struct moved *moved, const struct closeapi_moved *
            from, to, moved->events, moved->letters, moved->identities, files->keys, files->files);
 }
 
-/* What was delivered goes before the position up to which the Event Log was read: what is read again must be known. */
-static int move(const char *command, struct state *state, const char *from, const char *to)
+/* The identities of delivered events are moved before the position in the Event Log: events read again must be known as
+ * delivered. */
+static int move_source(const char *command, struct session *session, const char *from, const char *to)
 {
     struct error why = {0};
     struct moved moved = {0};
-    struct closeapi_moved files = {.stays = say_what_stays};
+    struct closeapi_moved files = {.stays = print_not_moved};
     bool known;
-    if (config_source(state->config, from) != NULL)
+    if (config_source(session->config, from) != NULL)
         return refuse_configured(command, from);
-    const struct source *target = source_wanted(state->config, to, command);
+    const struct source *target = session_source(session->config, to, command);
     if (target == NULL)
-        return COMMAND_USAGE;
-    if (!queue_knows(state, from, &known, &why))
-        return state_failed(command, &why);
-    bool good = (!known && closeapi_has_any(state->config, from)) || queue_move(state->queue, from, to, &moved, &why);
-    good = good && closeapi_move(state->config, from, target, &files, &why);
+        return COMMAND_USAGE_SAID;
+    if (!session_knows_source(session->queue, from, &known, &why))
+        return session_failed(command, &why);
+    bool good =
+        (!known && closeapi_has_any(session->config, from)) || queue_move(session->queue, from, to, &moved, &why);
+    good = good && closeapi_move(session->config, from, target, &files, &why);
     if (good || moved.events + moved.letters + moved.identities > 0)
         print_moved(&moved, &files, from, to);
-    return good ? COMMAND_OK : state_failed(command, &why);
+    return good ? COMMAND_OK : session_failed(command, &why);
 }
 
 int command_queue_move(int argc, char **argv)
 {
     int arguments = 0;
-    struct state state;
+    struct session session;
     if (!options_read_all(argc, argv, NULL, 0, &arguments))
         return COMMAND_USAGE;
     if (arguments != 2)
         return options_wrong(argv[0], "from which source to which?");
-    if (!state_open(&state, argv[0]))
-        return state.code;
-    int code = move(argv[0], &state, argv[1], argv[2]);
-    state_close(&state);
+    if (!session_open(&session, argv[0]))
+        return session.code;
+    int code = move_source(argv[0], &session, argv[1], argv[2]);
+    session_close(&session);
     return code;
 }

@@ -1,18 +1,17 @@
-/* queue set-aside: makes a waiting event a dead letter. The process that forwards has it in its hands and carries it
- * out; where none does, this one takes the reading for that moment. */
+/* queue set-aside: makes a waiting event a dead letter. The process that has claimed the queue carries it out, on
+ * request; where none has, this command claims the queue for a moment. */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "commands/apart.h"
+#include "base/text.h"
+#include "commands/child_transform.h"
 #include "commands/commands.h"
-#include "commands/find_event.h"
-#include "commands/number.h"
 #include "commands/options.h"
-#include "commands/state.h"
+#include "commands/session.h"
 
-#define PATIENCE_MS 10000 /* with the process that forwards */
+#define PATIENCE_MS 10000 /* for the answer of the process that has claimed the queue */
 #define LOOK_MS 50
 #define REMIND_MS 200
 
@@ -20,8 +19,9 @@ static const char not_answered[] =
     "the process that forwards has not answered for 10 s (it is another release's, or hangs): nothing was done; try "
     "again, or stop it first";
 
-/* Waits for the owner's answer. Returns QUEUE_ASKED when nobody took it in time, and it is withdrawn, or this process
- * owns the reading (*owned): then it is this one's to do. */
+/* Waits for the answer of the process that has claimed the queue. *answer stays QUEUE_ASKED when no process took the
+ * request in time, and it is withdrawn, or when this process could claim the queue (*owned): then it must act itself.
+ */
 static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, enum queue_answer *answer,
                             struct error *words, struct error *why)
 {
@@ -54,8 +54,8 @@ static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, en
     }
 }
 
-/* Nobody forwards: what waits is in no one's hands but this process's. */
-static bool do_it(struct queue *queue, const struct queue_request *request, struct error *why)
+/* Makes the event a dead letter, while this process has claimed the queue. */
+static bool settle_as_dead(struct queue *queue, const struct queue_request *request, struct error *why)
 {
     struct events found = {0};
     struct verdict verdict = {.id = request->event,
@@ -63,7 +63,7 @@ static bool do_it(struct queue *queue, const struct queue_request *request, stru
                               .identity = request->identity,
                               .remember = request->remember,
                               .reason = "set aside by an operator"};
-    int there = find_event(queue, request->source, request->event, &found, why);
+    int there = session_read_event(queue, request->source, request->event, &found, why);
     events_free(&found);
     if (there == 0)
         error_set(why, "it does not wait any more: it was delivered or settled just now");
@@ -73,7 +73,7 @@ static bool do_it(struct queue *queue, const struct queue_request *request, stru
     return true;
 }
 
-static bool set_aside(struct queue *queue, const struct queue_request *request, struct error *why)
+static bool set_event_aside(struct queue *queue, const struct queue_request *request, struct error *why)
 {
     struct error words = {0};
     enum queue_answer answer = QUEUE_ASKED;
@@ -87,7 +87,7 @@ static bool set_aside(struct queue *queue, const struct queue_request *request, 
             return false;
     }
     if (owned)
-        return do_it(queue, request, why);
+        return settle_as_dead(queue, request, why);
     queue_withdraw(queue, number, true, &withdrawn, &(struct error){0}); /* the answer was read */
     error_set(why, "%s", answer == QUEUE_REFUSED ? words.text : not_answered);
     if (answer == QUEUE_DONE)
@@ -96,28 +96,18 @@ static bool set_aside(struct queue *queue, const struct queue_request *request, 
 }
 
 /* Finds the event and its identity, before threads start. */
-static bool find(struct queue *queue, uint64_t id, const char *wanted, struct queue_request *request, struct error *why)
+static bool make_request(struct queue *queue, uint64_t id, const char *wanted, struct queue_request *request,
+                         struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
-    struct strings names = {NULL, 0};
     struct error unusable;
-    const char *source = NULL;
-    int found = -1;
-    if (queue_names(queue, &names, why))
-        source = find_event_source(queue, id, &names, wanted, &events, why);
-    if (source != NULL)
-        found = find_event(queue, source, id, &events, why);
-    if (found == 0)
-        error_set(why, "event %" PRIu64 " has just gone", id);
     *request = (struct queue_request){.event = id};
-    if (found > 0) {
-        snprintf(request->source, sizeof request->source, "%s", source);
-        request->remember =
-            apart_identity(events.at[0].body, events.at[0].length, &request->identity, &unusable) == APART_MESSAGE;
-    }
-    queue_names_free(&names);
+    bool found = session_find_event(queue, id, wanted, request->source, &events, why);
+    if (found)
+        request->remember = child_transform_identity(events.at[0].body, events.at[0].length, &request->identity,
+                                                     &unusable) == CHILD_MESSAGE;
     events_free(&events);
-    return found > 0;
+    return found;
 }
 
 int command_queue_set_aside(int argc, char **argv)
@@ -126,18 +116,19 @@ int command_queue_set_aside(int argc, char **argv)
     const struct option_spec specs[] = {{"--source", &source, NULL}};
     struct queue_request request;
     uint64_t id;
-    struct state state;
+    struct session session;
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !number_read(text, &id))
+    if (text == NULL || !text_read_id(text, &id))
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
-    if (!state_open(&state, argv[0]))
+    if (!session_open(&session, argv[0]))
         return COMMAND_FAILED;
-    bool good = find(state.queue, id, source, &request, &why) && set_aside(state.queue, &request, &why);
-    state_close(&state);
+    bool good =
+        make_request(session.queue, id, source, &request, &why) && set_event_aside(session.queue, &request, &why);
+    session_close(&session);
     if (!good)
-        return state_failed(argv[0], &why);
+        return session_failed(argv[0], &why);
     printf("event %" PRIu64 " of source %s: %s; `closecrm.fcgi dead list` shows it, and `closecrm.fcgi dead replay` "
            "with the number that it has there brings it back\n",
            id, request.source, why.text);

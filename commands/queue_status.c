@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/terminal.h"
+#include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/rows.h"
-#include "commands/state.h"
+#include "commands/output.h"
+#include "commands/session.h"
 #include "health/report.h"
 
 /* ---- for people ---- */
@@ -159,7 +159,7 @@ static void add_bool(struct json_object *object, const char *name, bool truth, b
 /* NULL stands for null. */
 static void add_text(struct json_object *object, const char *name, const char *text, bool *good)
 {
-    struct json_object *value = text == NULL ? NULL : rows_text(text);
+    struct json_object *value = text == NULL ? NULL : output_utf8(text);
     *good = *good && (text == NULL || value != NULL);
     add_member(object, name, value, good);
 }
@@ -300,18 +300,18 @@ int command_queue_status(int argc, char **argv)
 {
     bool json = false;
     const struct option_spec specs[] = {{"--json", NULL, &json}};
-    struct state state;
+    struct session session;
     struct error why;
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
-    if (!state_open(&state, argv[0]))
-        return state.code;
-    bool good = keeps_events(state.queue, &why);
-    struct facts *facts = good ? facts_gather(state.config, state.queue, NULL, NULL, clock_unix_ms()) : NULL;
+    if (!session_open(&session, argv[0]))
+        return session.code;
+    bool good = keeps_events(session.queue, &why);
+    struct facts *facts = good ? facts_gather(session.config, session.queue, NULL, NULL, clock_unix_ms()) : NULL;
     if (good)
-        queue_rest(state.queue); /* printing takes as long as a pager likes */
+        queue_rest(session.queue); /* printing takes as long as a pager likes */
     good = good && print_status(facts, json, &why);
     facts_free(facts);
-    state_close(&state);
-    return good ? COMMAND_OK : state_failed(argv[0], &why);
+    session_close(&session);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

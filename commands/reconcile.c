@@ -1,63 +1,48 @@
-/* reconcile: what the webhook did not bring, the Event Log does. */
-#include "commands/commands.h"
+/* reconcile: fetches from the Event Log the events that no webhook has delivered. */
+#include "commands/reconcile.h"
 
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/dates.h"
 #include "base/times.h"
+#include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/reconciling.h"
+#include "commands/output.h"
 
 #define PATIENCE_MS 60000
 
-static void add_number(struct json_object *json, const char *name, uint64_t number)
+static void print_reconcile_json(const struct close_session *session, const struct reconcile_report *report,
+                                 const struct completeness *complete)
 {
-    json_object_object_add(json, name, json_object_new_uint64(number));
+    struct json_object *json = output_new();
+    output_text(json, "source", session->source->name);
+    output_us(json, "from", report->from_us);
+    output_us(json, "until", report->to_us);
+    output_number(json, "events", report->counts.events);
+    output_number(json, "known", report->counts.known);
+    output_number(json, "missing", report->counts.fresh);
+    output_number(json, "missing_large", report->counts.large);
+    output_number(json, "missing_late", report->second.fresh);
+    output_number(json, "uncovered", report->counts.uncovered);
+    output_number(json, "hidden", report->counts.hidden + report->second.hidden);
+    output_number(json, "pages", report->counts.pages + report->second.pages);
+    output_bool(json, "resumed", report->resumed);
+    output_us(json, "complete_since", complete->since_ms * 1000);
+    output_us(json, "complete_until", complete->until_ms * 1000);
+    output_us(json, "verified_until", complete->verified_ms * 1000);
+    output_text(json, "trouble", complete->trouble[0] == '\0' ? NULL : complete->trouble);
+    output_print(json);
 }
 
-static void add_time(struct json_object *json, const char *name, int64_t us)
-{
-    char date[DATE_PRINTED];
-    json_object_object_add(json, name,
-                           us == 0 ? NULL : json_object_new_string(date_print(us, DATE_MILLISECONDS, date)));
-}
-
-static void print_json(const struct close_side *side, const struct reconcile_report *report,
-                       const struct completeness *complete)
-{
-    struct json_object *json = json_object_new_object();
-    json_object_object_add(json, "source", json_object_new_string(side->source->name));
-    add_time(json, "from", report->from_us);
-    add_time(json, "until", report->to_us);
-    add_number(json, "events", report->counts.events);
-    add_number(json, "known", report->counts.known);
-    add_number(json, "missing", report->counts.fresh);
-    add_number(json, "missing_large", report->counts.large);
-    add_number(json, "missing_late", report->second.fresh);
-    add_number(json, "uncovered", report->counts.uncovered);
-    add_number(json, "hidden", report->counts.hidden + report->second.hidden);
-    add_number(json, "pages", report->counts.pages + report->second.pages);
-    json_object_object_add(json, "resumed", json_object_new_boolean(report->resumed));
-    add_time(json, "complete_since", complete->since_ms * 1000);
-    add_time(json, "complete_until", complete->until_ms * 1000);
-    add_time(json, "verified_until", complete->verified_ms * 1000);
-    json_object_object_add(json, "trouble",
-                           complete->trouble[0] == '\0' ? NULL : json_object_new_string(complete->trouble));
-    puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(json);
-}
-
-static void print_words(const struct close_side *side, const struct reconcile_report *report,
-                        const struct completeness *complete, bool after_pause)
+static void print_reconcile_text(const struct close_session *session, const struct reconcile_report *report,
+                                 const struct completeness *complete, bool after_pause)
 {
     char words[COMPLETENESS_WORDS];
-    const struct fill_counts *counts = &report->counts;
+    const struct import_counts *counts = &report->counts;
     printf("source %s: %" PRIu64 " events in the log, %" PRIu64 " were missing and are in the queue now\n",
-           side->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
+           session->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
     if (counts->large > 0)
         printf("%" PRIu64
                " of them are larger than all that came by webhook: some limit before the program refuses them; "
@@ -74,54 +59,55 @@ static void print_words(const struct close_side *side, const struct reconcile_re
         printf("the last 5 minutes, which Close still edits, come with the next reconcile\n");
 }
 
-static int tell(const struct close_side *side, const struct reconcile_wish *wish, enum reconcile_result result,
-                const struct reconcile_report *report, const struct error *why)
+static int print_reconcile(struct close_session *session, const struct reconcile_arguments *arguments,
+                           enum reconcile_result result, const struct reconcile_report *report, const struct error *why)
 {
     struct completeness complete;
     struct error reason = {0};
     if (result != RECONCILE_DONE && result != RECONCILE_TROUBLE)
-        return close_side_failed(side, why);
-    if (!closeapi_completeness(side->config, side->source, &complete, &reason))
-        return close_side_failed(side, &reason);
-    if (wish->json)
-        print_json(side, report, &complete);
+        return close_session_failed(session, why);
+    if (!closeapi_completeness(session->config, session->source, &complete, &reason))
+        return close_session_failed(session, &reason);
+    if (arguments->json)
+        print_reconcile_json(session, report, &complete);
     else
-        print_words(side, report, &complete, wish->after_pause);
+        print_reconcile_text(session, report, &complete, arguments->after_pause);
     completeness_free(&complete);
-    return result == RECONCILE_TROUBLE ? close_side_failed(side, why) : COMMAND_OK;
+    return result == RECONCILE_TROUBLE ? close_session_failed(session, why) : COMMAND_OK;
 }
 
-int reconcile_and_tell(struct close_side *side, const struct reconcile_wish *wish)
+int reconcile_and_print(struct close_session *session, const struct reconcile_arguments *arguments)
 {
     struct error why = {0};
     struct reconcile_report report;
     const struct reconcile_options options = {.stop_fd = -1,
-                                              .all_events = wish->all_events,
+                                              .all_events = arguments->all_events,
                                               .silent = true,
-                                              .from_us = wish->from_us,
+                                              .from_us = arguments->from_us,
                                               .patience_ms = PATIENCE_MS};
-    if (side->lock >= 0)
-        close(side->lock);
-    side->lock = -1;
-    enum reconcile_result result = closeapi_reconcile(side->config, side->source, side->queue, &options, &report, &why);
-    close_side_let_go(side);
-    return tell(side, wish, result, &report, &why);
+    if (session->lock >= 0)
+        close(session->lock);
+    session->lock = -1;
+    enum reconcile_result result =
+        closeapi_reconcile(session->config, session->source, session->queue, &options, &report, &why);
+    close_session_release(session);
+    return print_reconcile(session, arguments, result, &report, &why);
 }
 
-static int reconcile_one(const char *command, const char *source, const struct reconcile_wish *wish)
+static int reconcile_one(const char *command, const char *source, const struct reconcile_arguments *arguments)
 {
-    struct close_side side;
-    int code = close_side_begin(&side, command, source);
+    struct close_session session;
+    int code = close_session_open(&session, command, source);
     if (code == COMMAND_OK)
-        code = close_side_queue(&side);
+        code = close_session_open_queue(&session);
     if (code == COMMAND_OK)
-        code = reconcile_and_tell(&side, wish);
-    close_side_end(&side);
+        code = reconcile_and_print(&session, arguments);
+    close_session_close(&session);
     return code;
 }
 
-/* Without --source: all that have a key. */
-static int reconcile_all(const char *command, const struct reconcile_wish *wish)
+/* Without --source: all sources that have an API key. */
+static int reconcile_all(const char *command, const struct reconcile_arguments *arguments)
 {
     struct error why = {0};
     int worst = COMMAND_OK;
@@ -134,7 +120,7 @@ static int reconcile_all(const char *command, const struct reconcile_wish *wish)
     for (size_t i = 0; i < config->sources; i++) {
         if (config->source[i].close_api_key == NULL && config->sources > 1)
             continue;
-        int code = reconcile_one(command, config->source[i].name, wish);
+        int code = reconcile_one(command, config->source[i].name, arguments);
         worst = code > worst ? code : worst;
         done++;
     }
@@ -150,16 +136,16 @@ int command_reconcile(int argc, char **argv)
 {
     const char *source = NULL, *from = NULL;
     int64_t from_ms = 0;
-    struct reconcile_wish wish = {.json = false};
+    struct reconcile_arguments arguments = {.json = false};
     const struct option_spec specs[] = {{"--source", &source, NULL},
                                         {"--from", &from, NULL},
-                                        {"--all-events", NULL, &wish.all_events},
-                                        {"--json", NULL, &wish.json}};
+                                        {"--all-events", NULL, &arguments.all_events},
+                                        {"--json", NULL, &arguments.json}};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
     if (from != NULL && (!when_read(from, clock_unix_ms(), &from_ms) || from_ms <= 0))
         return options_wrong(argv[0], "--from is a time like 2026-11-24, 2026-11-24T20:45 (UTC) or 7d, not \"%.60s\"",
                              from);
-    wish.from_us = from_ms * 1000;
-    return source != NULL ? reconcile_one(argv[0], source, &wish) : reconcile_all(argv[0], &wish);
+    arguments.from_us = from_ms * 1000;
+    return source != NULL ? reconcile_one(argv[0], source, &arguments) : reconcile_all(argv[0], &arguments);
 }

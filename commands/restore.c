@@ -7,16 +7,36 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/times.h"
+#include "closeapi/subscriptions.h"
 #include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/restore_keys.h"
-#include "commands/state.h"
+#include "commands/session.h"
+#include "config/config.h"
 #include "config/signed.h"
 #include "queue/backup.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"
+
+#define PATIENCE_MS 8000 /* with Close, about the keys of a source */
+
+enum key_fate {
+    KEY_NONE,    /* the file is no key */
+    KEY_GOOD,    /* Close has its subscription */
+    KEY_GONE,    /* Close has it no more */
+    KEY_UNKNOWN, /* Close cannot be asked */
+};
+
+#define KEY_TEXT 128
+
+struct restore_key {
+    enum key_fate fate;
+    char source[KEY_TEXT];
+    char subscription[KEY_TEXT];
+    struct error why; /* of UNKNOWN */
+};
 
 struct restore {
     struct config *config;
@@ -30,8 +50,8 @@ struct restore {
     int lock;
 };
 
-/* The directory may be missing: then it is made, as the program would, but not by root. */
-static bool prepare(struct restore *restore, struct error *why)
+/* The state directory may be missing: then it is created, as the program would, but not by root. */
+static bool prepare_restore(struct restore *restore, struct error *why)
 {
     restore->config = config_load(why);
     if (restore->config == NULL)
@@ -41,7 +61,7 @@ static bool prepare(struct restore *restore, struct error *why)
         error_set(why, "queue = none keeps nothing, so that nothing can be put back");
         return false;
     }
-    return state_may_open(restore->config, why);
+    return session_may_open(restore->config, why);
 }
 
 static bool read_backup(struct restore *restore, struct error *why)
@@ -56,11 +76,62 @@ static bool read_backup(struct restore *restore, struct error *why)
     return restore->keys != NULL;
 }
 
-/* Without Close's word a key may be somebody's who should have it no more: a person must say so. */
+static bool read_key_file(const struct backup_file *file, struct restore_key *key)
+{
+    return strncmp(file->name, "keys/", 5) == 0 &&
+           small_value(file->bytes, "source", key->source, sizeof key->source) &&
+           small_value(file->bytes, "subscription", key->subscription, sizeof key->subscription);
+}
+
+/* Judges the keys of one source. */
+static void judge_keys_of_source(const struct config *config, const struct source *source, struct restore_key *keys,
+                                 size_t count)
+{
+    static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
+    struct subscriptions list = {0};
+    struct error why = {0};
+    struct close_client *client = close_client_new(config, source, &options, &why);
+    bool asked = client != NULL && subscriptions_list(client, &list, &why) == CLOSE_DONE;
+    for (size_t i = 0; i < count; i++) {
+        if (keys[i].fate != KEY_UNKNOWN || strcmp(keys[i].source, source->name) != 0)
+            continue;
+        if (asked)
+            keys[i].fate = subscriptions_find(&list, keys[i].subscription) != NULL ? KEY_GOOD : KEY_GONE;
+        else
+            keys[i].why = why;
+    }
+    subscriptions_free(&list);
+    close_client_free(client);
+}
+
+static void judge_keys(const struct config *config, const struct backup_files *files, struct restore_key *keys)
+{
+    bool any[64] = {false}; /* of the first sources; of more Close is asked in any case */
+    for (size_t i = 0; i < files->count; i++) {
+        keys[i] = (struct restore_key){.fate = KEY_NONE};
+        if (!read_key_file(&files->at[i], &keys[i]))
+            continue;
+        keys[i].fate = KEY_UNKNOWN;
+        const struct source *source = config_source(config, keys[i].source);
+        if (source == NULL)
+            error_set(&keys[i].why, "source %.60s is not in the configuration", keys[i].source);
+        else if (source->close_api_key == NULL)
+            error_set(&keys[i].why, "source %.60s has no close_api_key", keys[i].source);
+        else if ((size_t)(source - config->source) < sizeof any / sizeof *any)
+            any[source - config->source] = true;
+    }
+    for (size_t i = 0; i < config->sources; i++) {
+        if (config->source[i].close_api_key != NULL && (i >= sizeof any / sizeof *any || any[i]))
+            judge_keys_of_source(config, &config->source[i], keys, files->count);
+    }
+}
+
+/* While Close cannot confirm that a subscription still exists, whoever has its key may have lost the right to sign:
+ * only the operator can decide. */
 static bool keys_are_judged(struct restore *restore, struct error *why)
 {
     size_t unknown = 0;
-    restore_judge_keys(restore->config, &restore->files, restore->keys);
+    judge_keys(restore->config, &restore->files, restore->keys);
     for (size_t i = 0; i < restore->files.count; i++) {
         struct restore_key *key = &restore->keys[i];
         if (key->fate != KEY_UNKNOWN)
@@ -89,7 +160,7 @@ static bool note_losses(const struct restore *restore, struct error *why)
     return true;
 }
 
-/* What is there already stays. */
+/* Files that are there already stay. */
 static bool put_files(const struct restore *restore, struct error *why)
 {
     const char *state_dir = restore->config->state_dir;
@@ -114,19 +185,19 @@ static bool put_files(const struct restore *restore, struct error *why)
     return true;
 }
 
-/* The losses first: from then on nothing is claimed that may not be so. */
-static bool put_back(struct restore *restore, struct error *why)
+/* The losses first: from then on no report claims a completeness that the backup does not have. */
+static bool put_backup_back(struct restore *restore, struct error *why)
 {
     const char *state_dir = restore->config->state_dir;
     bool busy;
     restore->lock = backup_lock(state_dir, &busy, why);
     if (busy)
-        state_holders(restore->config, stderr);
+        session_print_holders(restore->config, stderr);
     return restore->lock >= 0 && backup_build(restore->backup, state_dir, why) && note_losses(restore, why) &&
            put_files(restore, why) && backup_commit(state_dir, why);
 }
 
-static void free_all(struct restore *restore)
+static void free_restore(struct restore *restore)
 {
     if (restore->lock >= 0)
         close(restore->lock);
@@ -145,7 +216,7 @@ static size_t count_keys(const struct restore *restore)
     return count;
 }
 
-static void print_done(const struct restore *restore)
+static void print_restored(const struct restore *restore)
 {
     char date[WHEN_SIZE];
     printf(
@@ -163,10 +234,10 @@ int command_restore(int argc, char **argv)
         return COMMAND_USAGE;
     if (restore.path == NULL)
         return options_wrong(argv[0], "which file?");
-    bool good = prepare(&restore, &why) && read_backup(&restore, &why) && keys_are_judged(&restore, &why) &&
-                put_back(&restore, &why);
+    bool good = prepare_restore(&restore, &why) && read_backup(&restore, &why) && keys_are_judged(&restore, &why) &&
+                put_backup_back(&restore, &why);
     if (good)
-        print_done(&restore);
-    free_all(&restore);
-    return good ? COMMAND_OK : state_failed(argv[0], &why);
+        print_restored(&restore);
+    free_restore(&restore);
+    return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

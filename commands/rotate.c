@@ -1,62 +1,69 @@
 /* rotate: a new subscription takes an old one's place, for a new key, without a gap. The old one goes when the new one
  * delivers and the log has been reconciled past its creation: `reconcile` ends what this begins. */
-#include "commands/commands.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "closeapi/state.h"
 #include "commands/close_session.h"
+#include "commands/commands.h"
 #include "commands/options.h"
 
-/* The one whose key we hold for the source, where there is just one. */
-static const struct subscription *find_only(const struct close_side *side)
+/* The only subscription whose key is kept here for the source; NULL, and stderr says why, when there is not just one.
+ */
+static const struct subscription *find_only_subscription(struct close_session *session)
 {
     const struct subscription *found = NULL;
-    for (size_t i = 0; i < side->list.count; i++) {
+    for (size_t i = 0; i < session->list.count; i++) {
         char source[128];
-        if (!close_side_holds_key(side, side->list.at[i].id, source) || strcmp(source, side->source->name) != 0)
+        if (!close_session_holds_key(session, session->list.at[i].id, source) ||
+            strcmp(source, session->source->name) != 0)
             continue;
         if (found != NULL) {
-            fprintf(stderr, "%s: source %s has several subscriptions: say which\n", side->command, source);
+            close_session_release(session);
+            fprintf(stderr, "%s: source %s has several subscriptions: say which\n", session->command, source);
             return NULL;
         }
-        found = &side->list.at[i];
+        found = &session->list.at[i];
     }
-    if (found == NULL)
-        fprintf(stderr, "%s: no key of a subscription of source %s is held here: say which subscription\n",
-                side->command, side->source->name);
-    return found;
+    if (found != NULL)
+        return found;
+    close_session_release(session);
+    fprintf(stderr, "%s: no key of a subscription of source %s is held here: say which subscription\n",
+            session->command, session->source->name);
+    return NULL;
 }
 
-/* A rotation is under way: ends it if that can be. */
-static int go_on(const struct close_side *side, const struct rotation *rotation)
+/* A rotation is under way: ends it if its conditions hold. */
+static int continue_rotation(struct close_session *session, const struct rotation *rotation)
 {
-    struct reconcile_state state;
+    struct completeness state;
     struct error why = {0};
     bool ended;
-    const struct subscribing work = close_side_work(side);
+    const struct subscribing work = close_session_work(session);
+    enum close_result result = CLOSE_FAILED;
+    if (completeness_read(session->directory, &state, &why)) {
+        result = rotation_go_on(&work, state.until_ms * 1000, &ended, &why);
+        completeness_free(&state);
+    }
+    close_session_release(session);
     printf("%s is taking the place of %s\n", rotation->to, rotation->from);
-    if (!reconcile_state_read(side->directory, &state, &why))
-        return close_side_failed(side, &why);
-    enum close_result result = rotation_go_on(&work, state.until_us, &ended, &why);
-    reconcile_state_free(&state);
     if (result != CLOSE_DONE)
-        return close_side_failed(side, &why);
+        return close_session_failed(session, &why);
     printf("%s\n", ended ? "the old one is removed: the rotation is over" : why.text);
     return COMMAND_OK;
 }
 
-static int begin(const struct close_side *side, const struct subscription *old)
+static int begin_rotation(struct close_session *session, const struct subscription *old)
 {
     struct buffer body = {0};
     struct error why = {0};
     struct rotation rotation;
     int64_t created_ms = 0;
-    const struct subscribing work = close_side_work(side);
-    if (side->list.count >= SUBSCRIPTIONS_MOST) {
+    const struct subscribing work = close_session_work(session);
+    if (session->list.count >= SUBSCRIPTIONS_MOST) {
+        close_session_release(session);
         fprintf(stderr, "%s: all %d subscriptions of the organization are taken, and the new one needs a place\n",
-                side->command, SUBSCRIPTIONS_MOST);
+                session->command, SUBSCRIPTIONS_MOST);
         return COMMAND_FAILED;
     }
     subscription_write_like(&body, old);
@@ -68,10 +75,11 @@ static int begin(const struct close_side *side, const struct subscription *old)
         result = subscribe_create(&work, body.data, old->url, rotation.to, &created_ms, &why);
     buffer_free(&body);
     if (result != CLOSE_DONE)
-        return close_side_failed(side, &why);
+        return close_session_failed(session, &why);
     rotation.created_us = created_ms * 1000;
-    if (!rotation_write(side->directory, &rotation, &why))
-        return close_side_failed(side, &why);
+    if (!rotation_write(session->directory, &rotation, &why))
+        return close_session_failed(session, &why);
+    close_session_release(session);
     printf(
         "%s is there beside %s, and both deliver; what comes twice is sent once.\n"
         "The old one is removed by `reconcile` (cron) when the new one has delivered and the Event Log was read past "
@@ -80,13 +88,13 @@ static int begin(const struct close_side *side, const struct subscription *old)
     return COMMAND_OK;
 }
 
-static int work_on(const struct close_side *side, const char *id)
+static int rotate_subscription(struct close_session *session, const char *id)
 {
     struct rotation rotation;
-    if (rotation_read(side->directory, &rotation))
-        return go_on(side, &rotation);
-    const struct subscription *old = id != NULL ? close_side_find(side, id) : find_only(side);
-    return old == NULL ? COMMAND_FAILED : begin(side, old);
+    if (rotation_read(session->directory, &rotation))
+        return continue_rotation(session, &rotation);
+    const struct subscription *old = id != NULL ? close_session_find(session, id) : find_only_subscription(session);
+    return old == NULL ? COMMAND_FAILED : begin_rotation(session, old);
 }
 
 int command_rotate(int argc, char **argv)
@@ -95,12 +103,12 @@ int command_rotate(int argc, char **argv)
     const struct option_spec specs[] = {{"--source", &source, NULL}};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &id))
         return COMMAND_USAGE;
-    struct close_side side;
-    int code = close_side_begin(&side, argv[0], source);
+    struct close_session session;
+    int code = close_session_open(&session, argv[0], source);
     if (code == COMMAND_OK)
-        code = close_side_list(&side);
+        code = close_session_list(&session);
     if (code == COMMAND_OK)
-        code = work_on(&side, id);
-    close_side_end(&side);
+        code = rotate_subscription(&session, id);
+    close_session_close(&session);
     return code;
 }

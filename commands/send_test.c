@@ -1,6 +1,4 @@
 /* send-test: a signed event to an address, as Close would send it, and what its answer means. */
-#include "commands/commands.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,17 +8,17 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
+#include "commands/commands.h"
 #include "commands/delivery.h"
-#include "commands/explain.h"
 #include "commands/options.h"
-#include "commands/sign.h"
-#include "commands/source.h"
+#include "commands/session.h"
 #include "commands/test_event.h"
 #include "config/config.h"
 
 #define SIZE_MOST ((size_t)1 << 30) /* bytes of a body that is sent */
 
-struct wish {
+struct send_test_options {
     const char *source; /* NULL: the only one */
     const char *event;  /* TYPE.ACTION; NULL: the harmless one */
     const char *size;
@@ -31,25 +29,19 @@ struct wish {
 /* ---- the body --------------------------------------------------------------------------------------------------- */
 
 /* Reads "200", "200K" or "4M". Returns false for anything else and for more than SIZE_MOST. */
-static bool read_size(const char *text, size_t *size)
+static bool read_body_size(const char *text, size_t *size)
 {
-    char *end = NULL;
-    if (text[0] < '0' || text[0] > '9')
+    static const struct text_unit units[] = {
+        {'\0', 1}, {'K', 1024}, {'k', 1024}, {'M', 1048576}, {'m', 1048576},
+    };
+    int64_t number = 0;
+    if (text_read_units(text, units, sizeof units / sizeof *units, &number) != TEXT_READ || number > (int64_t)SIZE_MOST)
         return false;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    unsigned long long unit = 1;
-    if (*end == 'K' || *end == 'k')
-        unit = 1024;
-    else if (*end == 'M' || *end == 'm')
-        unit = 1048576;
-    if (errno != 0 || strcmp(end + (unit != 1), "") != 0 || number > SIZE_MOST / unit)
-        return false;
-    *size = (size_t)(number * unit);
+    *size = (size_t)number;
     return true;
 }
 
-static bool read_descriptor(int fd, struct buffer *body)
+static bool read_body_descriptor(int fd, struct buffer *body)
 {
     ssize_t n;
     do {
@@ -64,11 +56,11 @@ static bool read_descriptor(int fd, struct buffer *body)
 }
 
 /* Reads the whole file into body. Returns false, and stderr says why. */
-static bool read_file(const char *path, struct buffer *body)
+static bool read_body_file(const char *path, struct buffer *body)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-    bool read = fd >= 0 && read_descriptor(fd, body);
+    bool read = fd >= 0 && read_body_descriptor(fd, body);
     if (!read)
         fprintf(stderr, "send-test: %s: %s\n", is_stdin ? "stdin" : path,
                 body->failed ? "out of memory" : strerror(errno));
@@ -90,19 +82,20 @@ static bool fill_randomly(void *bytes, size_t size)
 }
 
 /* Writes a fresh event. Returns an exit code; stderr has the reason when it is not COMMAND_OK. */
-static int make_event(const struct wish *wish, struct buffer *body)
+static int make_event(const struct send_test_options *options, struct buffer *body)
 {
     struct test_event event = {.object_type = TEST_EVENT_TYPE, .action = TEST_EVENT_ACTION, .now_ms = clock_unix_ms()};
     char names[128] = "";
-    if (wish->size != NULL && !read_size(wish->size, &event.size))
-        return options_wrong("send-test", "--size must be a number of bytes up to 1024M, such as 200K: %s", wish->size);
-    if (wish->event != NULL) {
+    if (options->size != NULL && !read_body_size(options->size, &event.size))
+        return options_wrong("send-test", "--size must be a number of bytes up to 1024M, such as 200K: %s",
+                             options->size);
+    if (options->event != NULL) {
         /* The action is what follows the last dot: there are types such as activity.email. */
         char *dot =
-            (size_t)snprintf(names, sizeof names, "%s", wish->event) < sizeof names ? strrchr(names, '.') : NULL;
+            (size_t)snprintf(names, sizeof names, "%s", options->event) < sizeof names ? strrchr(names, '.') : NULL;
         if (dot == NULL || !test_event_name_fits(names, (size_t)(dot - names)) ||
             !test_event_name_fits(dot + 1, strlen(dot + 1)))
-            return options_wrong("send-test", "--event must be TYPE.ACTION, such as lead.updated: %s", wish->event);
+            return options_wrong("send-test", "--event must be TYPE.ACTION, such as lead.updated: %s", options->event);
         *dot = '\0';
         event.object_type = names;
         event.action = dot + 1;
@@ -123,22 +116,6 @@ static int make_event(const struct wish *wish, struct buffer *body)
 }
 
 /* ---- the request ------------------------------------------------------------------------------------------------ */
-
-/* Reads the URL. NULL, and stderr says why, when it is none of http or https. */
-static CURLU *read_url(const char *text)
-{
-    CURLU *url = curl_url();
-    char *scheme = NULL;
-    bool good = url != NULL && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
-                curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
-    curl_free(scheme);
-    if (good)
-        return url;
-    curl_url_cleanup(url);
-    options_wrong("send-test", "the URL must be whole, beginning with https:// or http://");
-    return NULL;
-}
 
 /* Puts the write key into the URL's query, unless there is one already. */
 static bool add_write_key(CURLU *url, const char *key)
@@ -161,12 +138,12 @@ static bool add_write_key(CURLU *url, const char *key)
 static bool send_body(const struct source *source, CURLU *url, const struct buffer *body,
                       struct delivery_answer *answer)
 {
-    char timestamp[32], hash[SIGN_HEX_SIZE];
+    char timestamp[32], hash[DELIVERY_HASH_SIZE];
     struct delivery delivery = {.url = url, .body = body->data, .length = body->length};
     bool ready = true;
     snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
     if (source->signature_keys > 0) {
-        ready = sign_body(&source->signature_key[0], timestamp, body->data, body->length, hash);
+        ready = delivery_sign(&source->signature_key[0], timestamp, body->data, body->length, hash);
         delivery.timestamp = timestamp;
         delivery.hash = hash;
     } else if (source->write_key.count > 0) {
@@ -183,23 +160,23 @@ static bool send_body(const struct source *source, CURLU *url, const struct buff
 
 /* ---- the command ------------------------------------------------------------------------------------------------ */
 
-static int send_and_judge(const struct wish *wish, const struct source *source, CURLU *url)
+static int send_and_explain(const struct send_test_options *options, const struct source *source, CURLU *url)
 {
     struct buffer body = {0};
     struct delivery_answer answer = {0};
     int code = COMMAND_FAILED;
-    if (wish->body == NULL)
-        code = make_event(wish, &body);
-    else if (read_file(wish->body, &body))
+    if (options->body == NULL)
+        code = make_event(options, &body);
+    else if (read_body_file(options->body, &body))
         code = COMMAND_OK;
     if (code == COMMAND_OK)
-        code = send_body(source, url, &body, &answer) ? explain_answer(&answer, body.length) : COMMAND_FAILED;
+        code = send_body(source, url, &body, &answer) ? delivery_explain(&answer, body.length) : COMMAND_FAILED;
     delivery_answer_free(&answer);
     buffer_free(&body);
     return code;
 }
 
-static int with_configuration(const struct wish *wish, CURLU *url)
+static int send_with_configuration(const struct send_test_options *options, CURLU *url)
 {
     struct error why = {0};
     struct config *config = config_load(&why);
@@ -207,31 +184,31 @@ static int with_configuration(const struct wish *wish, CURLU *url)
         fprintf(stderr, "send-test: %s\n", why.text);
         return COMMAND_CONFIGURATION;
     }
-    const struct source *source = source_wanted(config, wish->source, "send-test");
-    int code = source == NULL ? COMMAND_USAGE : send_and_judge(wish, source, url);
+    const struct source *source = session_source(config, options->source, "send-test");
+    int code = source == NULL ? COMMAND_USAGE_SAID : send_and_explain(options, source, url);
     config_free(config);
     return code;
 }
 
 int command_send_test(int argc, char **argv)
 {
-    struct wish wish = {0};
+    struct send_test_options options = {0};
     const struct option_spec specs[] = {
-        {"--source", &wish.source, NULL},
-        {"--event", &wish.event, NULL},
-        {"--size", &wish.size, NULL},
-        {"--body", &wish.body, NULL},
+        {"--source", &options.source, NULL},
+        {"--event", &options.event, NULL},
+        {"--size", &options.size, NULL},
+        {"--body", &options.body, NULL},
     };
-    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &wish.url))
+    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &options.url))
         return COMMAND_USAGE;
-    if (wish.url == NULL)
+    if (options.url == NULL)
         return options_wrong(argv[0], "to which URL?");
-    if (wish.body != NULL && (wish.event != NULL || wish.size != NULL))
+    if (options.body != NULL && (options.event != NULL || options.size != NULL))
         return options_wrong(argv[0], "--body sends the file as it is: --event and --size do not go with it");
-    CURLU *url = read_url(wish.url);
+    CURLU *url = delivery_url(options.url);
     if (url == NULL)
-        return COMMAND_USAGE;
-    int code = with_configuration(&wish, url);
+        return options_wrong(argv[0], "the URL must be whole, beginning with https:// or http://");
+    int code = send_with_configuration(&options, url);
     curl_url_cleanup(url);
     return code;
 }

@@ -8,8 +8,8 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Hands over what lies between start and scanned, and is between values from then on. */
-static void emit(struct stream *stream)
+/* Hands over the bytes from start to scanned; the next value begins behind them. */
+static void emit_value(struct stream *stream)
 {
     struct piece piece = {
         .text = stream->pending.data + stream->start,
@@ -43,11 +43,11 @@ static void scan_structure(struct stream *stream, char c)
     } else if (c == '}' || c == ']') {
         stream->depth--;
         if (stream->depth == 0)
-            emit(stream);
+            emit_value(stream);
     }
 }
 
-static void scan(struct stream *stream)
+static void scan_pending(struct stream *stream)
 {
     while (stream->scanned < stream->pending.length) {
         char c = stream->pending.data[stream->scanned++];
@@ -55,19 +55,19 @@ static void scan(struct stream *stream)
             scan_string(stream, c);
         } else if (stream->depth > 0 || c == '{' || c == '[') {
             scan_structure(stream, c);
-        } else if (!is_blank(c)) { /* no event begins so: the line's rest is not worth cutting */
+        } else if (!is_blank(c)) { /* no event begins so: the rest of the line is handed over whole */
             stream->scanned = stream->pending.length;
-            emit(stream);
+            emit_value(stream);
         }
     }
 }
 
 /* JSON has no newline within a string. In a line that began the value it is the line that is broken; in a value printed
  * over many lines the quotes of the next line are better taken as they look. */
-static void end_line(struct stream *stream)
+static void end_of_line(struct stream *stream)
 {
     if (stream->in_string && stream->first_line == stream->lines)
-        emit(stream);
+        emit_value(stream);
     stream->in_string = false;
     stream->escaped = false;
     if (stream->depth == 0) {
@@ -99,22 +99,22 @@ bool stream_feed(struct stream *stream, const char *line, size_t length)
 {
     stream->lines++;
     if (stream->depth > 0 && is_event(line, length)) {
-        emit(stream);
-        end_line(stream);
+        emit_value(stream);
+        end_of_line(stream);
     }
     if (stream->pending.length == 0)
         stream->first_line = stream->lines;
     buffer_append(&stream->pending, line, length);
     if (stream->pending.failed)
         return false;
-    scan(stream);
-    end_line(stream);
+    scan_pending(stream);
+    end_of_line(stream);
     return true;
 }
 
 void stream_end(struct stream *stream)
 {
     if (stream->depth > 0 && !stream->pending.failed)
-        emit(stream);
+        emit_value(stream);
     buffer_free(&stream->pending);
 }

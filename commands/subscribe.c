@@ -1,6 +1,5 @@
-/* subscribe: a webhook subscription in Close, and its key where the running program finds it. */
-#include "commands/commands.h"
-
+/* subscribe: creates a webhook subscription in Close, keeps its key where the running program finds it, and probes the
+ * way to the program with signed requests that it answers and does not keep. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,46 +8,48 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "commands/advice.h"
 #include "commands/close_session.h"
+#include "commands/commands.h"
+#include "commands/delivery.h"
 #include "commands/options.h"
-#include "commands/probe.h"
+#include "webhook/webhook.h"
 
+#define UNDER 1024        /* bytes: half of it is how far the large probe stays below max_body */
 #define FILTER_MOST 65536 /* bytes */
 
-struct wish {
+struct subscribe_options {
     const char *url, *source, *events, *filter_file;
     bool dry_run, probe;
     char *filter; /* its text; NULL: none */
     struct event_choice choice;
 };
 
-/* ---- what is asked for ---- */
+/* ---- options ---- */
 
-/* Whether it is a whole URL, https or http. */
+/* Whether it is a whole URL of printable characters, https or http. */
 static bool is_url(const char *text)
 {
-    CURLU *url = curl_url();
-    char *scheme = NULL;
-    bool good = url != NULL && strlen(text) < 2000 && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
-                curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    bool good = strlen(text) < 2000;
     for (const char *c = text; *c != '\0'; c++)
         good = good && (unsigned char)*c > 0x20 && (unsigned char)*c < 0x7f;
-    curl_free(scheme);
+    CURLU *url = good ? delivery_url(text) : NULL;
+    good = url != NULL;
     curl_url_cleanup(url);
     return good;
 }
 
 /* Reads the filter as it stands in its file. It must be JSON and an object with a type. */
-static bool read_filter(struct wish *wish, struct error *why)
+static bool read_filter(struct subscribe_options *options, struct error *why)
 {
-    if (wish->filter_file == NULL)
+    if (options->filter_file == NULL)
         return true;
-    int fd = open(wish->filter_file, O_RDONLY | O_CLOEXEC);
-    wish->filter = calloc(1, FILTER_MOST + 1);
-    ssize_t n = fd < 0 || wish->filter == NULL ? -1 : read(fd, wish->filter, FILTER_MOST);
+    int fd = open(options->filter_file, O_RDONLY | O_CLOEXEC);
+    options->filter = calloc(1, FILTER_MOST + 1);
+    ssize_t n = fd < 0 || options->filter == NULL ? -1 : read(fd, options->filter, FILTER_MOST);
     if (n < 0)
-        error_set(why, "cannot read %.300s: %s", wish->filter_file, strerror(errno));
+        error_set(why, "cannot read %.300s: %s", options->filter_file, strerror(errno));
     if (fd >= 0)
         close(fd);
     if (n < 0)
@@ -56,18 +57,18 @@ static bool read_filter(struct wish *wish, struct error *why)
     struct json_document document;
     struct error reason = {0};
     bool out_of_memory;
-    bool good = json_read(wish->filter, (size_t)n, NULL, &document, &out_of_memory, &reason);
+    bool good = json_read(options->filter, (size_t)n, NULL, &document, &out_of_memory, &reason);
     if (good && !json_object_is_type(json_object_object_get(document.root, "type"), json_type_string)) {
         error_set(&reason, "a filter is an object with a type, like {\"type\": \"field_accessor\", ...}");
         good = false;
     }
     if (!good)
-        error_set(why, "%.200s: %s", wish->filter_file, reason.text);
+        error_set(why, "%.200s: %s", options->filter_file, reason.text);
     json_document_free(&document);
     return good;
 }
 
-/* ---- what is said before ---- */
+/* ---- the plan ---- */
 
 static bool ends_with_name(const char *url, const char *name)
 {
@@ -77,174 +78,263 @@ static bool ends_with_name(const char *url, const char *name)
     return length > size && url[length - size - 1] == '/' && memcmp(url + length - size, name, size) == 0;
 }
 
-static size_t count_held(const struct close_side *side)
+static size_t count_held(const struct close_session *session)
 {
     struct keyring held;
     size_t count = 0;
-    if (!keyring_read(side->config->state_dir, &held, NULL))
+    if (!keyring_read(session->config->state_dir, &held, NULL))
         return 0;
     for (size_t i = 0; i < held.count; i++)
-        count += strcmp(held.at[i].source, side->source->name) == 0;
+        count += strcmp(held.at[i].source, session->source->name) == 0;
     keyring_free(&held);
     return count;
 }
 
-static void print_plan(const struct close_side *side, const struct wish *wish)
+static void print_plan(const struct close_session *session, const struct subscribe_options *options, bool first_key)
 {
-    printf("source %s: a subscription in Close for %zu kinds of events%s, to %s\n", side->source->name,
-           wish->choice.count, wish->filter != NULL ? ", filtered" : "", wish->url);
-    printf("%zu of %d subscriptions are taken\n", side->list.count, SUBSCRIPTIONS_MOST);
-    if (strncmp(wish->url, "https://", 8) != 0)
+    printf("source %s: a subscription in Close for %zu kinds of events%s, to %s\n", session->source->name,
+           options->choice.count, options->filter != NULL ? ", filtered" : "", options->url);
+    printf("%zu of %d subscriptions are taken\n", session->list.count, SUBSCRIPTIONS_MOST);
+    if (strncmp(options->url, "https://", 8) != 0)
         printf("warning: the URL is not https: events travel readable by others\n");
-    if (side->config->sources > 1 && !ends_with_name(wish->url, side->source->name))
+    if (session->config->sources > 1 && !ends_with_name(options->url, session->source->name))
         printf("warning: there are several sources, and the URL does not end with /%s: each request is then tried with "
                "every source's keys\n",
-               side->source->name);
-    if (side->source->signature_keys == 0 && count_held(side) == 0)
+               session->source->name);
+    if (first_key)
         printf("warning: source %s had only a write key; once this subscription has a key, what is not signed by Close "
                "is refused\n",
-               side->source->name);
+               session->source->name);
     fflush(stdout);
 }
 
 /* Another subscription to the same address; NULL: there is none. */
-static const struct subscription *find_same(const struct close_side *side, const char *url)
+static const struct subscription *find_same(const struct close_session *session, const char *url)
 {
-    for (size_t i = 0; i < side->list.count; i++) {
-        if (subscription_same_url(side->list.at[i].url, url))
-            return &side->list.at[i];
+    for (size_t i = 0; i < session->list.count; i++) {
+        if (subscription_same_url(session->list.at[i].url, url))
+            return &session->list.at[i];
     }
     return NULL;
 }
 
-/* ---- the probe ---- */
+/* ---- the probe: where the large request does not get through, smaller ones tell how large is still good ---- */
 
-/* A key that the program accepts for this source: one that we hold, else the configuration's. id: of the subscription
- * that is there. */
-static int probe(const struct close_side *side, const char *url, const char *id)
+static const size_t smaller[] = {1000 * 1024, 120 * 1024}; /* under nginx's and mod_fcgid's own limits */
+
+/* Writes a body of about this size that looks like an HTML e-mail, for filters judge that. */
+static void write_probe_body(size_t size, struct buffer *out)
+{
+    static const char head[] =
+        WEBHOOK_PROBE "\"a test by closecrm.fcgi subscribe --probe\", \"body_html\": \"<html><body>";
+    static const char line[] =
+        "<p style=\\\"margin:0\\\">Hello, <a href=\\\"https://example.com/?a=1&b=2\\\">click</a></p>";
+    static const char tail[] = "</body></html>\"}";
+    buffer_text(out, head);
+    while (out->length + sizeof line + sizeof tail < size && !out->failed)
+        buffer_text(out, line);
+    buffer_text(out, tail);
+}
+
+static bool is_probe_answer(const struct delivery_answer *answer)
+{
+    static const char wanted[] = WEBHOOK_PROBE_ANSWER;
+    return answer->status == 200 && answer->body.length >= sizeof wanted - 1 &&
+           memcmp(answer->body.data, wanted, sizeof wanted - 1) == 0;
+}
+
+static void print_probe_answer(const struct delivery_answer *answer, size_t sent)
+{
+    char sentence[DELIVERY_SENTENCE];
+    bool by_program = delivery_sentence(answer, sentence);
+    printf("probe: %zu bytes: ", sent);
+    if (answer->code != CURLE_OK)
+        printf("no answer after %lld ms: %s\n  %s\n", (long long)answer->took_ms, answer->error,
+               advice_on_failure(answer->code));
+    else if (is_probe_answer(answer))
+        printf("arrived, answered 200 after %lld ms\n", (long long)answer->took_ms);
+    else if (answer->status == 200)
+        printf("answered 200, but not by this program's running version: something else answers at this address\n");
+    else
+        printf("answered %ld%s%s\n  %s\n", answer->status, by_program ? ": " : "", sentence,
+               advice_on_answer(answer->status, by_program ? sentence : NULL, sent));
+}
+
+/* Sends a probe of that size and prints what came back. Returns whether the program answered it. */
+static bool send_probe(const char *text, const struct signature_key *key, size_t size)
+{
+    char timestamp[32], hash[DELIVERY_HASH_SIZE];
+    struct buffer body = {0};
+    struct delivery_answer answer = {0};
+    CURLU *url = delivery_url(text);
+    bool good = false;
+    write_probe_body(size, &body);
+    snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
+    bool ready = url != NULL && !body.failed && delivery_sign(key, timestamp, body.data, body.length, hash);
+    const struct delivery delivery = {
+        .url = url, .body = body.data, .length = body.length, .timestamp = timestamp, .hash = hash};
+    if (ready && delivery_send(&delivery, &answer)) {
+        print_probe_answer(&answer, body.length);
+        good = answer.code == CURLE_OK && is_probe_answer(&answer);
+    } else {
+        printf("probe: out of memory\n");
+    }
+    fflush(stdout);
+    delivery_answer_free(&answer);
+    buffer_free(&body);
+    curl_url_cleanup(url);
+    return good;
+}
+
+static int probe_url(const struct config *config, const char *url, const struct signature_key *key)
+{
+    size_t large = (size_t)config->max_body - UNDER / 2;
+    if (!send_probe(url, key, 500)) {
+        printf("nothing gets through: Close's deliveries will fail at this address\n");
+        return COMMAND_FAILED;
+    }
+    if (send_probe(url, key, large))
+        return COMMAND_OK;
+    for (size_t i = 0; i < sizeof smaller / sizeof *smaller; i++) {
+        if (smaller[i] < large && send_probe(url, key, smaller[i]))
+            break;
+    }
+    printf("small events get through, large ones (e-mails) do not: raise the limit, or let `reconcile` fetch them\n");
+    return COMMAND_FAILED;
+}
+
+/* Probes with a key that the program accepts for this source: one that is kept here, else the configuration's. id: of
+ * the subscription, for the message. */
+static int probe_with_held_key(struct close_session *session, const char *url, const char *id)
 {
     struct keyring held;
     struct error why = {0};
-    const struct signature_key *key = side->source->signature_keys > 0 ? &side->source->signature_key[0] : NULL;
+    const struct signature_key *key = session->source->signature_keys > 0 ? &session->source->signature_key[0] : NULL;
     struct signature_key of_ring;
-    if (!keyring_read(side->config->state_dir, &held, &why))
-        return close_side_failed(side, &why);
+    if (!keyring_read(session->config->state_dir, &held, &why))
+        return close_session_failed(session, &why);
     for (size_t i = 0; i < held.count; i++) {
-        if (strcmp(held.at[i].source, side->source->name) != 0)
+        if (strcmp(held.at[i].source, session->source->name) != 0)
             continue;
         of_ring = (struct signature_key){held.at[i].bytes, KEYRING_BYTES};
         key = &of_ring;
     }
     int code = COMMAND_FAILED;
     if (key != NULL)
-        code = probe_url(side->config, url, key);
+        code = probe_url(session->config, url, key);
     else
         fprintf(stderr,
                 "%s: the key of %s is not held here, so that nothing can be probed; for a new key: closecrm.fcgi "
                 "rotate %s\n",
-                side->command, id, id);
+                session->command, id, id);
     keyring_free(&held);
     return code;
 }
 
-/* ---- doing it ---- */
+/* ---- the subscription ---- */
 
-static int create(const struct close_side *side, const struct wish *wish)
+/* Makes the subscription and keeps its key. */
+static bool make_subscription(const struct close_session *session, const struct subscribe_options *options,
+                              char id[static KEYRING_ID], struct error *why)
 {
     struct buffer body = {0};
-    struct error why = {0};
-    char id[KEYRING_ID];
     int64_t created_ms;
-    const struct subscribing work = close_side_work(side);
-    subscription_write(&body, wish->url, &wish->choice, wish->filter);
+    const struct subscribing work = close_session_work(session);
+    subscription_write(&body, options->url, &options->choice, options->filter);
     enum close_result result = CLOSE_FAILED;
     if (body.failed)
-        error_set(&why, "out of memory");
+        error_set(why, "out of memory");
     else
-        result = subscribe_create(&work, body.data, wish->url, id, &created_ms, &why);
+        result = subscribe_create(&work, body.data, options->url, id, &created_ms, why);
     buffer_free(&body);
-    if (result != CLOSE_DONE)
-        return close_side_failed(side, &why);
-    printf("subscribed: %s; its key is kept in %s/keys, and the running program takes it at once\n", id,
-           side->config->state_dir);
-    fflush(stdout);
-    return COMMAND_OK;
+    return result == CLOSE_DONE;
 }
 
-static int refuse_second(const struct close_side *side, const struct wish *wish, const struct subscription *same)
+static int refuse_second(struct close_session *session, const struct subscribe_options *options,
+                         const struct subscription *same)
 {
     char source[128];
-    bool held = close_side_holds_key(side, same->id, source);
-    if (wish->probe) {
+    bool held = close_session_holds_key(session, same->id, source);
+    close_session_release(session);
+    if (options->probe) {
         printf("%s has this address already: it is only probed\n", same->id);
-        return probe(side, wish->url, same->id);
+        return probe_with_held_key(session, options->url, same->id);
     }
-    fprintf(stderr, "%s: %s has this address already%s; for a new key: closecrm.fcgi rotate %s\n", side->command,
+    fprintf(stderr, "%s: %s has this address already%s; for a new key: closecrm.fcgi rotate %s\n", session->command,
             same->id, held ? "" : ", and its key is not held here", same->id);
     return COMMAND_FAILED;
 }
 
-static int work_on(struct close_side *side, const struct wish *wish)
+/* Prints once the subscription is made and the lock released: see close_session_release. */
+static int subscribe_url(struct close_session *session, const struct subscribe_options *options)
 {
-    const struct subscription *same = find_same(side, wish->url);
+    struct error why = {0};
+    char id[KEYRING_ID];
+    const struct subscription *same = find_same(session, options->url);
     if (same != NULL)
-        return refuse_second(side, wish, same);
-    print_plan(side, wish);
-    if (side->list.count >= SUBSCRIPTIONS_MOST) {
-        fprintf(stderr, "%s: all %d subscriptions of the organization are taken: remove one that is not needed\n",
-                side->command, SUBSCRIPTIONS_MOST);
-        return COMMAND_FAILED;
-    }
-    if (wish->dry_run) {
+        return refuse_second(session, options, same);
+    bool full = session->list.count >= SUBSCRIPTIONS_MOST, tries = !full && !options->dry_run;
+    bool first_key = session->source->signature_keys == 0 && count_held(session) == 0;
+    bool made = tries && make_subscription(session, options, id, &why);
+    close_session_release(session);
+    print_plan(session, options, first_key);
+    if (full)
+        error_set(&why, "all %d subscriptions of the organization are taken: remove one that is not needed",
+                  SUBSCRIPTIONS_MOST);
+    if (full || (tries && !made))
+        return close_session_failed(session, &why);
+    if (options->dry_run) {
         printf("a dry run: nothing was changed\n");
         return COMMAND_OK;
     }
-    int code = create(side, wish);
-    return code == COMMAND_OK && wish->probe ? probe(side, wish->url, "it") : code;
+    printf("subscribed: %s; its key is kept in %s/keys, and the running program takes it at once\n", id,
+           session->config->state_dir);
+    fflush(stdout);
+    return options->probe ? probe_with_held_key(session, options->url, "it") : COMMAND_OK;
 }
 
-/* Whether the key is good, asked in the cheapest way. */
-static int check_key(const struct close_side *side)
+/* Whether Close accepts the API key, by the cheapest request. */
+static int check_key(struct close_session *session)
 {
     struct close_answer answer = {0};
     struct json_document document;
     struct error why = {0};
-    enum close_result result = close_call_json(side->client, "GET", "/me/", NULL, &answer, &document, &why);
+    enum close_result result = close_call_json(session->client, "GET", "/me/", NULL, &answer, &document, &why);
     close_answer_free(&answer);
     if (result != CLOSE_DONE)
-        return close_side_failed(side, &why);
+        return close_session_failed(session, &why);
     json_document_free(&document);
     return COMMAND_OK;
 }
 
 int command_subscribe(int argc, char **argv)
 {
-    struct wish wish = {.url = NULL};
+    struct subscribe_options options = {.url = NULL};
     struct error why = {0};
     const struct option_spec specs[] = {
-        {"--url", &wish.url, NULL},         {"--source", &wish.source, NULL},
-        {"--events", &wish.events, NULL},   {"--filter", &wish.filter_file, NULL},
-        {"--dry-run", NULL, &wish.dry_run}, {"--probe", NULL, &wish.probe},
+        {"--url", &options.url, NULL},         {"--source", &options.source, NULL},
+        {"--events", &options.events, NULL},   {"--filter", &options.filter_file, NULL},
+        {"--dry-run", NULL, &options.dry_run}, {"--probe", NULL, &options.probe},
     };
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    if (wish.url == NULL || !is_url(wish.url))
+    if (options.url == NULL || !is_url(options.url))
         return options_wrong(argv[0], "where to? --url https://YOUR-SITE/closecrm");
-    if (!event_types_choose(wish.events, &wish.choice, &why))
+    if (!event_types_choose(options.events, &options.choice, &why))
         return options_wrong(argv[0], "%s", why.text);
-    struct close_side side = {.lock = -1};
-    int code = read_filter(&wish, &why) ? COMMAND_OK : options_wrong(argv[0], "%s", why.text);
+    struct close_session session = {.lock = -1};
+    int code = read_filter(&options, &why) ? COMMAND_OK : options_wrong(argv[0], "%s", why.text);
     if (code == COMMAND_OK) {
-        code = close_side_begin(&side, argv[0], wish.source);
+        code = close_session_open(&session, argv[0], options.source);
         if (code == COMMAND_OK)
-            code = check_key(&side);
+            code = check_key(&session);
         if (code == COMMAND_OK)
-            code = close_side_list(&side);
+            code = close_session_list(&session);
         if (code == COMMAND_OK)
-            code = work_on(&side, &wish);
-        close_side_end(&side);
+            code = subscribe_url(&session, &options);
+        close_session_close(&session);
     }
-    event_choice_free(&wish.choice);
-    free(wish.filter);
+    event_choice_free(&options.choice);
+    free(options.filter);
     return code;
 }

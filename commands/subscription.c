@@ -1,17 +1,16 @@
 /* unsubscribe, pause, resume: one subscription, by its id. */
-#include "commands/commands.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "commands/close_session.h"
+#include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/reconciling.h"
+#include "commands/reconcile.h"
 
-/* Does it to the subscription. Returns an exit code. */
-typedef int action(struct close_side *side, const char *id);
+/* What a command does to a subscription. Returns an exit code. */
+typedef int subscription_action(struct close_session *session, const char *id);
 
-static int do_to_one(int argc, char **argv, action *act)
+static int act_on_subscription(int argc, char **argv, subscription_action *act)
 {
     const char *source = NULL, *id = NULL;
     const struct option_spec specs[] = {{"--source", &source, NULL}};
@@ -19,67 +18,70 @@ static int do_to_one(int argc, char **argv, action *act)
         return COMMAND_USAGE;
     if (id == NULL)
         return options_wrong(argv[0], "which subscription? `closecrm.fcgi subscriptions` lists them");
-    struct close_side side;
-    int code = close_side_begin(&side, argv[0], source);
+    struct close_session session;
+    int code = close_session_open(&session, argv[0], source);
     if (code == COMMAND_OK)
-        code = close_side_list(&side);
+        code = close_session_list(&session);
     if (code == COMMAND_OK)
-        code = act(&side, id);
-    close_side_end(&side);
+        code = act(&session, id);
+    close_session_close(&session);
     return code;
 }
 
 /* ---- unsubscribe ---- */
 
-static int forget(const struct close_side *side, const char *id)
+/* Removes what is kept here of a subscription. */
+static bool forget_subscription(const struct close_session *session, const char *id, const char *source,
+                                struct error *why)
+{
+    return (source[0] == '\0' || keyring_remove(session->config->state_dir, source, id, why)) &&
+           closeapi_note_pause(session->directory, id, false, why);
+}
+
+/* A subscription that is gone in Close already may still have its key here. */
+static int unsubscribe_one(struct close_session *session, const char *id)
 {
     struct error why = {0};
     char source[128];
-    bool held = close_side_holds_key(side, id, source);
-    if ((held && !keyring_remove(side->config->state_dir, source, id, &why)) ||
-        !closeapi_note_pause(side->directory, id, false, &why))
-        return close_side_failed(side, &why);
+    bool held = close_session_holds_key(session, id, source);
+    bool gone = held && subscriptions_find(&session->list, id) == NULL;
+    if (!gone && close_session_find(session, id) == NULL)
+        return COMMAND_FAILED;
+    if (!gone && subscriptions_delete(session->client, id, &why) != CLOSE_DONE)
+        return close_session_failed(session, &why);
+    bool forgotten = forget_subscription(session, id, source, &why);
+    close_session_release(session);
+    printf(gone ? "%s was removed in Close already\n" : "%s is removed in Close\n", id);
+    if (!forgotten)
+        return close_session_failed(session, &why);
     if (held)
         printf("its key was removed here: what it signed is refused from now on\n");
     return COMMAND_OK;
 }
 
-/* One that is gone in Close already may still have its key here. */
-static int unsubscribe(struct close_side *side, const char *id)
-{
-    struct error why = {0};
-    char source[128];
-    bool gone = subscriptions_find(&side->list, id) == NULL && close_side_holds_key(side, id, source);
-    if (!gone && close_side_find(side, id) == NULL)
-        return COMMAND_FAILED;
-    if (!gone && subscriptions_delete(side->client, id, &why) != CLOSE_DONE)
-        return close_side_failed(side, &why);
-    printf(gone ? "%s was removed in Close already\n" : "%s is removed in Close\n", id);
-    return forget(side, id);
-}
-
 int command_unsubscribe(int argc, char **argv)
 {
-    return do_to_one(argc, argv, unsubscribe);
+    return act_on_subscription(argc, argv, unsubscribe_one);
 }
 
 /* ---- pause ---- */
 
-/* Noted first: who finds it paused in between must not activate it again. */
-static int pause_one(struct close_side *side, const char *id)
+/* Noted before Close is asked: a reconcile in between must not activate the paused subscription again. */
+static int pause_one(struct close_session *session, const char *id)
 {
     struct error why = {0}, reason;
-    const struct subscription *one = close_side_find(side, id);
+    const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
         return COMMAND_FAILED;
-    if (!closeapi_note_pause(side->directory, one->id, true, &why))
-        return close_side_failed(side, &why);
-    enum close_result result = subscriptions_set_status(side->client, one->id, "paused", &why);
+    if (!closeapi_note_pause(session->directory, one->id, true, &why))
+        return close_session_failed(session, &why);
+    enum close_result result = subscriptions_set_status(session->client, one->id, "paused", &why);
     if (result != CLOSE_DONE) {
-        if (result != CLOSE_UNKNOWN)
-            closeapi_note_pause(side->directory, one->id, false, &reason);
-        return close_side_failed(side, &why);
+        if (result != CLOSE_INDETERMINATE)
+            closeapi_note_pause(session->directory, one->id, false, &reason);
+        return close_session_failed(session, &why);
     }
+    close_session_release(session);
     printf("%s is paused: Close sends nothing, and `closecrm.fcgi resume %s` fills the gap from the Event Log\n"
            "(Close keeps that for 30 days)\n",
            one->id, one->id);
@@ -88,35 +90,35 @@ static int pause_one(struct close_side *side, const char *id)
 
 int command_pause(int argc, char **argv)
 {
-    return do_to_one(argc, argv, pause_one);
+    return act_on_subscription(argc, argv, pause_one);
 }
 
 /* ---- resume ---- */
 
-static int resume(struct close_side *side, const char *id)
+static int resume_one(struct close_session *session, const char *id)
 {
     struct error why = {0};
-    const struct subscription *one = close_side_find(side, id);
+    const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
         return COMMAND_FAILED;
-    if (subscriptions_set_status(side->client, one->id, "active", &why) != CLOSE_DONE ||
-        !closeapi_note_pause(side->directory, one->id, false, &why))
-        return close_side_failed(side, &why);
-    close_side_let_go(side);
+    if (subscriptions_set_status(session->client, one->id, "active", &why) != CLOSE_DONE ||
+        !closeapi_note_pause(session->directory, one->id, false, &why))
+        return close_session_failed(session, &why);
+    close_session_release(session);
     printf("%s is active: Close sends again\n", one->id);
     fflush(stdout);
-    if (side->config->queue == QUEUE_NONE) {
+    if (session->config->queue == QUEUE_NONE) {
         printf(
             "what was missed meanwhile stays missing: with queue = sqlite `closecrm.fcgi reconcile` would fill it\n");
         return COMMAND_OK;
     }
-    int code = close_side_queue(side);
+    int code = close_session_open_queue(session);
     if (code == COMMAND_OK)
-        code = reconcile_and_tell(side, &(struct reconcile_wish){.after_pause = true});
+        code = reconcile_and_print(session, &(struct reconcile_arguments){.after_pause = true});
     return code;
 }
 
 int command_resume(int argc, char **argv)
 {
-    return do_to_one(argc, argv, resume);
+    return act_on_subscription(argc, argv, resume_one);
 }

@@ -1,12 +1,13 @@
-/* subscriptions: what Close has, and whether we hold the keys. */
-#include "commands/commands.h"
-
+/* subscriptions: lists the subscriptions in Close, and whether their keys are kept here. */
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/escape.h"
 #include "commands/close_session.h"
+#include "commands/commands.h"
 #include "commands/options.h"
+#include "commands/output.h"
 
 static size_t count_events(const struct subscription *one)
 {
@@ -19,69 +20,61 @@ static const char *or_nothing(const char *text)
     return text[0] == '\0' ? "-" : text;
 }
 
-/* What came from Close goes to a terminal: nothing that could move its cursor. */
-static void print_clean(const char *text)
-{
-    for (const char *c = text; *c != '\0'; c++)
-        putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
-}
-
-static void print_one(const struct close_side *side, const struct subscription *one)
+static void print_subscription(const struct close_session *session, const struct subscription *one)
 {
     char source[128];
-    bool held = close_side_holds_key(side, one->id, source);
+    bool held = close_session_holds_key(session, one->id, source);
     printf("%s  %s", one->id, or_nothing(one->status));
     if (one->health[0] != '\0')
         printf(", %s", one->health);
     printf("\n  url: ");
-    print_clean(one->url);
+    plain_write(stdout, one->url, strlen(one->url));
     printf("\n  events: %zu\n", count_events(one));
     if (held)
         printf("  key: held, for source %s\n", source);
     else
         printf("  key: not held here\n");
-    if (closeapi_paused_by_us(side->directory, one->id))
+    if (closeapi_paused_by_us(session->directory, one->id))
         printf("  paused by `closecrm.fcgi pause`\n");
     if (one->pause_reason[0] != '\0') {
         printf("  pause reason: ");
-        print_clean(one->pause_reason);
+        plain_write(stdout, one->pause_reason, strlen(one->pause_reason));
         putchar('\n');
     }
     if (one->latest_error[0] != '\0') {
         printf("  latest error: ");
-        print_clean(one->latest_error);
+        plain_write(stdout, one->latest_error, strlen(one->latest_error));
         putchar('\n');
     }
 }
 
-static void add_text(struct json_object *json, const char *name, const char *text)
+/* What Close did not send is null. */
+static void add_close_text(struct json_object *object, const char *name, const char *text)
 {
-    json_object_object_add(json, name, text[0] == '\0' ? NULL : json_object_new_string(text));
+    output_text(object, name, text[0] == '\0' ? NULL : text);
 }
 
-static void print_json(const struct close_side *side)
+static void print_list_json(const struct close_session *session)
 {
     struct json_object *list = json_object_new_array();
-    for (size_t i = 0; i < side->list.count; i++) {
-        const struct subscription *one = &side->list.at[i];
+    for (size_t i = 0; i < session->list.count; i++) {
+        const struct subscription *one = &session->list.at[i];
         char source[128];
-        struct json_object *json = json_object_new_object();
-        bool held = close_side_holds_key(side, one->id, source);
-        add_text(json, "id", one->id);
-        add_text(json, "url", one->url);
-        add_text(json, "status", one->status);
-        add_text(json, "health_status", one->health);
-        add_text(json, "pause_reason", one->pause_reason);
-        add_text(json, "latest_error", one->latest_error);
-        json_object_object_add(json, "paused_by_us",
-                               json_object_new_boolean(closeapi_paused_by_us(side->directory, one->id)));
-        json_object_object_add(json, "key_held", json_object_new_boolean(held));
-        add_text(json, "source", source);
-        json_object_object_add(json, "events", json_object_get(json_object_object_get(one->json, "events")));
-        json_object_array_add(list, json);
+        struct json_object *element = output_new();
+        bool held = close_session_holds_key(session, one->id, source);
+        add_close_text(element, "id", one->id);
+        add_close_text(element, "url", one->url);
+        add_close_text(element, "status", one->status);
+        add_close_text(element, "health_status", one->health);
+        add_close_text(element, "pause_reason", one->pause_reason);
+        add_close_text(element, "latest_error", one->latest_error);
+        output_bool(element, "paused_by_us", closeapi_paused_by_us(session->directory, one->id));
+        output_bool(element, "key_held", held);
+        add_close_text(element, "source", source);
+        json_object_object_add(element, "events", json_object_get(json_object_object_get(one->json, "events")));
+        json_object_array_add(list, element);
     }
-    puts(json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(list);
+    output_print(list);
 }
 
 int command_subscriptions(int argc, char **argv)
@@ -91,18 +84,18 @@ int command_subscriptions(int argc, char **argv)
     const struct option_spec specs[] = {{"--source", &source, NULL}, {"--json", NULL, &json}};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    struct close_side side;
-    int code = close_side_begin(&side, argv[0], source);
+    struct close_session session;
+    int code = close_session_open(&session, argv[0], source);
     if (code == COMMAND_OK)
-        code = close_side_list(&side);
-    close_side_let_go(&side);
+        code = close_session_list(&session);
+    close_session_release(&session);
     if (code == COMMAND_OK && json) {
-        print_json(&side);
+        print_list_json(&session);
     } else if (code == COMMAND_OK) {
-        for (size_t i = 0; i < side.list.count; i++)
-            print_one(&side, &side.list.at[i]);
-        printf("%zu of %d subscriptions are taken\n", side.list.count, SUBSCRIPTIONS_MOST);
+        for (size_t i = 0; i < session.list.count; i++)
+            print_subscription(&session, &session.list.at[i]);
+        printf("%zu of %d subscriptions are taken\n", session.list.count, SUBSCRIPTIONS_MOST);
     }
-    close_side_end(&side);
+    close_session_close(&session);
     return code;
 }

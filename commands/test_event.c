@@ -3,31 +3,22 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/text.h"
+#include "base/times.h"
 
 void test_event_id(const struct test_event *event, char out[static 48])
 {
-    int at = snprintf(out, 48, "ev_test_");
-    for (size_t i = 0; i < sizeof event->unique; i++)
-        at += snprintf(out + at, 48 - (size_t)at, "%02x", event->unique[i]);
-}
-
-/* As Close writes its dates: UTC without saying so, microseconds. */
-static void write_date(int64_t ms, char out[static 48])
-{
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm parts = {0};
-    gmtime_r(&seconds, &parts);
-    size_t length = strftime(out, 48, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(out + length, 48 - length, ".%03d000", (int)(ms % 1000));
+    char digits[2 * sizeof event->unique + 1];
+    snprintf(out, 48, "ev_test_%s", text_hex_encode(event->unique, sizeof event->unique, digits));
 }
 
 /* All of the body but the padding, which goes between head and tail. */
 static void write_parts(const struct test_event *event, struct buffer *head, struct buffer *tail)
 {
-    char id[48], date[48], text[1024];
+    char id[48], date[DATE_PRINTED], text[1024];
     test_event_id(event, id);
-    write_date(event->now_ms, date);
+    date_print_ms(event->now_ms, DATE_BARE_MICROSECONDS, date);
     snprintf(text, sizeof text,
              "{\"event\": {\"id\": \"%s\", \"date_created\": \"%s\", \"date_updated\": \"%s\", "
              "\"organization_id\": \"orga_closecrm_test\", \"user_id\": null, \"request_id\": null, "

@@ -1,26 +1,25 @@
 /* transform: events on stdin, messages on stdout. For trying out rules, for pipes, and to see what RudderStack gets. */
-#include "commands/commands.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "commands/commands.h"
 #include "commands/options.h"
-#include "commands/source.h"
+#include "commands/session.h"
 #include "commands/stream.h"
 #include "config/config.h"
 #include "transform/transform.h"
 
-struct work {
+struct transform_work {
     struct rules rules;
     struct buffer message;
     size_t pieces;
     size_t bad;
 };
 
-static void complain(struct work *work, const struct piece *piece, const char *reason)
+static void report_piece(struct transform_work *work, const struct piece *piece, const char *reason)
 {
     work->bad++;
     if (piece->from == 0)
@@ -29,7 +28,7 @@ static void complain(struct work *work, const struct piece *piece, const char *r
         fprintf(stderr, "line %zu, from byte %zu on: %s\n", piece->line, piece->from + 1, reason);
 }
 
-static void say_dropped(const struct parsed *parsed, const struct piece *piece)
+static void report_dropped(const struct parsed *parsed, const struct piece *piece)
 {
     const char *id = transform_event_id(parsed);
     char quoted[LOG_QUOTED];
@@ -42,12 +41,12 @@ static void say_dropped(const struct parsed *parsed, const struct piece *piece)
 
 static void take_piece(void *context, const struct piece *piece)
 {
-    struct work *work = context;
+    struct transform_work *work = context;
     struct error why = {0};
     work->pieces++;
     struct parsed *parsed = transform_parse(piece->text, piece->length, NULL, &why);
     if (parsed == NULL) {
-        complain(work, piece, why.text);
+        report_piece(work, piece, why.text);
         return;
     }
     buffer_clear(&work->message);
@@ -57,18 +56,18 @@ static void take_piece(void *context, const struct piece *piece)
         putchar('\n');
         break;
     case TRANSFORM_DROPPED:
-        say_dropped(parsed, piece);
+        report_dropped(parsed, piece);
         break;
     case TRANSFORM_FAILED:
-        complain(work, piece, "out of memory");
+        report_piece(work, piece, "out of memory");
         break;
     }
     parsed_free(parsed);
 }
 
-/* Feeds all of stdin, a line at a time. Returns false, and stderr says why, when it could not be read to its end. A
- * FILE of its own, so that nothing is left in a buffer that others share. */
-static bool read_all(struct work *work)
+/* Feeds all of stdin to the stream, a line at a time, through a FILE of its own, so that nothing is left in stdin's
+ * buffer. Returns false, and stderr says why, when stdin could not be read to its end. */
+static bool read_events(struct transform_work *work)
 {
     int fd = dup(STDIN_FILENO);
     FILE *in = fd < 0 ? NULL : fdopen(fd, "r");
@@ -97,12 +96,12 @@ static bool read_all(struct work *work)
     return fed && !read_error;
 }
 
-static int transform_all(const struct rules *rules)
+static int transform_events(const struct rules *rules)
 {
-    struct work work = {.rules = *rules};
+    struct transform_work work = {.rules = *rules};
     if (isatty(STDIN_FILENO))
         fprintf(stderr, "transform: reading events from the terminal; Ctrl-D ends them\n");
-    bool complete = read_all(&work);
+    bool complete = read_events(&work);
     buffer_free(&work.message);
     if (complete && work.pieces == 0)
         fprintf(stderr, "transform: there was no event on stdin\n");
@@ -118,14 +117,14 @@ int command_transform(int argc, char **argv)
     struct error why = {0};
     struct config *config = config_load(&why);
     if (config == NULL && name == NULL && why.kind == ERROR_MISSING)
-        return transform_all(&(struct rules){0});
+        return transform_events(&(struct rules){0});
     if (config == NULL) {
         fprintf(stderr, "transform: %s\n", why.text);
         return COMMAND_CONFIGURATION;
     }
-    const struct source *source = source_wanted(config, name, argv[0]);
-    struct rules rules = source == NULL ? (struct rules){0} : source_rules(source);
-    int code = source == NULL ? COMMAND_USAGE : transform_all(&rules);
+    const struct source *source = session_source(config, name, argv[0]);
+    struct rules rules = source == NULL ? (struct rules){0} : session_rules(source);
+    int code = source == NULL ? COMMAND_USAGE_SAID : transform_events(&rules);
     config_free(config);
     return code;
 }

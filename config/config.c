@@ -1,6 +1,8 @@
 /* Reading a configuration: the file's lines, the environment, then what only the whole can show. */
 #include "config/internal.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -50,4 +52,113 @@ struct config *config_read(const char *path, char *const environment[], struct e
         return NULL;
     }
     return config;
+}
+
+/* ---- The process's environment: CLOSECRM_<KEY> sets a key as a line at top level would, and wins over it. ---- */
+
+#define PREFIX "CLOSECRM_"
+
+/* Ours, but no keys: see places.c, what a reloading process tells itself, and what the bundle's launcher tells. */
+static bool is_no_key(const char *name, size_t length)
+{
+    static const char *const others[] = {"CONFIG", "KEPT_CONNECTIONS", "LAUNCHER"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (strlen(others[i]) == length && memcmp(others[i], name, length) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Splits a variable of ours. Returns its name behind the prefix, *length and *value; NULL when it is not ours. */
+static const char *name_of(const char *variable, size_t *length, const char **value)
+{
+    if (strncmp(variable, PREFIX, strlen(PREFIX)) != 0)
+        return NULL;
+    const char *name = variable + strlen(PREFIX);
+    const char *equals = strchr(name, '=');
+    if (equals == NULL)
+        return NULL;
+    *length = (size_t)(equals - name);
+    *value = equals + 1;
+    return is_no_key(name, *length) ? NULL : name;
+}
+
+bool environment_has_keys(char *const environment[])
+{
+    size_t length;
+    const char *value;
+    for (size_t i = 0; environment[i] != NULL; i++) {
+        if (name_of(environment[i], &length, &value) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static bool unknown_variable(const char *name, size_t length, const char *key_name, struct error *why)
+{
+    char nearest[SPELLING_SIZE];
+    char variable[VARIABLE_SIZE];
+    bool from_file = false;
+    const struct key *key = NULL;
+    if (keys_nearest(key_name, nearest, sizeof nearest))
+        key = keys_find(nearest, &from_file);
+    int shown = (int)(length < 60 ? length : 60);
+    if (key != NULL)
+        error_set(why, "environment: " PREFIX "%.*s is no key; did you mean %s?", shown, name,
+                  key_variable(key, from_file, variable));
+    else
+        error_set(why, "environment: " PREFIX "%.*s is no key: unset it", shown, name);
+    return false;
+}
+
+/* Values of a list may stand in several lines, which is why a newline is no mistake there. */
+static bool has_control(const struct key *key, const char *value)
+{
+    for (; *value != '\0'; value++) {
+        bool separates = key->type->list && (*value == '\n' || *value == '\r');
+        if (!separates && value_control(value, 1) != 0)
+            return true;
+    }
+    return false;
+}
+
+static bool take_variable(struct config *config, const char *name, size_t length, const char *value, struct error *why)
+{
+    char key_name[SPELLING_SIZE] = "";
+    bool from_file = false, upper = true;
+    for (size_t i = 0; i < length && i < sizeof key_name - 1; i++) {
+        upper = upper && !islower((unsigned char)name[i]);
+        key_name[i] = (char)tolower((unsigned char)name[i]);
+        key_name[i + 1] = '\0';
+    }
+    const struct key *key = upper && length < sizeof key_name ? keys_find(key_name, &from_file) : NULL;
+    if (key == NULL)
+        return unknown_variable(name, length, key_name, why);
+    if (has_control(key, value)) {
+        char variable[VARIABLE_SIZE];
+        error_set(why, "environment: %s has a control character in it, a newline perhaps: remove it",
+                  key_variable(key, from_file, variable));
+        return false;
+    }
+    char *text = strdup(value);
+    if (text == NULL) {
+        error_set(why, "environment: could not be read: out of memory");
+        return false;
+    }
+    struct setting setting = {key, TOP, text, NULL, 0};
+    bool good = settings_add(config, &setting, from_file, false, why);
+    secret_free(text, strlen(text));
+    return good;
+}
+
+bool environment_read(struct config *config, char *const environment[], struct error *why)
+{
+    for (size_t i = 0; environment[i] != NULL; i++) {
+        size_t length;
+        const char *value;
+        const char *name = name_of(environment[i], &length, &value);
+        if (name != NULL && !take_variable(config, name, length, value, why))
+            return false;
+    }
+    return true;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "config/config.h"
 
 /* ---- keys.c: the table of keys ---- */
@@ -37,7 +38,7 @@ struct type {
 
 extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
     type_patterns, type_members, type_write_keys, type_signature_keys, type_secret, type_api_url;
-extern const struct type type_password, type_command; /* watching.c */
+extern const struct type type_password, type_command; /* values.c */
 
 struct key {
     const char *name;
@@ -66,17 +67,6 @@ const char *key_variable(const struct key *key, bool from_file, char out[static 
 
 /* ---- values.c, url.c: text to values ---- */
 
-enum value_result { VALUE_OK, VALUE_UNREADABLE, VALUE_TOO_LARGE };
-
-enum value_result value_count(const char *text, int64_t *count);
-enum value_result value_size(const char *text, int64_t *bytes);
-enum value_result value_duration(const char *text, int64_t *milliseconds);
-
-/* The shortest text that reads back as the same value. */
-void value_format_count(int64_t count, char *out, size_t size);
-void value_format_size(int64_t bytes, char *out, size_t size);
-void value_format_duration(int64_t milliseconds, char *out, size_t size);
-
 /* The next word of a list (commas and white space separate) and its length; *rest moves behind it. NULL at the end. */
 const char *value_word(const char **rest, size_t *length);
 
@@ -103,13 +93,6 @@ void file_free(char *data);
 
 /* Overwrites and frees length bytes; NULL is allowed. */
 void secret_free(void *data, size_t length);
-
-/* The user this process runs as: a name, or without one the number. Returns out. */
-#define USER_SIZE 64
-const char *user_name(char out[static USER_SIZE]);
-
-/* A word for the shell, in quotes where it needs them; the caller frees it. NULL: no memory. */
-char *shell_quote(const char *word);
 
 /* ---- settings.c: what was read, and which of it counts ---- */
 
@@ -154,11 +137,11 @@ void settings_free(struct config *config);
 /* Parses a value only to see whether it is one; the reason follows the key's name. */
 bool value_is_good(const struct key *key, const char *value, struct error *why);
 
-/* keyfile.c: the values in the KEY_file that setting->file names, a line each; to be freed with secret_free. NULL with
+/* settings.c: the values in the KEY_file that setting->file names, a line each; to be freed with secret_free. NULL with
  * the reason, which begins with the path. */
 char *file_values(const struct setting *setting, struct error *why);
 
-/* ---- lines.c, environment.c, apply.c, validate.c: the steps of config_read ---- */
+/* ---- lines.c, config.c, validate.c: the steps of config_read ---- */
 
 bool lines_read(struct config *config, struct error *why);
 bool environment_read(struct config *config, char *const environment[], struct error *why);

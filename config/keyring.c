@@ -1,7 +1,6 @@
 /* The keys that subscribe obtained: see keyring.h. */
 #include "config/keyring.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +12,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "config/signed.h"
 
 #define HALF_S 60       /* a file that is being written is younger */
@@ -37,31 +37,15 @@ bool keyring_changed(const char *state_dir, struct keyring_look *look)
         return before.there || (errno != ENOENT && errno != ENOTDIR); /* what cannot be looked at is tried again */
     }
     look->changed = status.st_mtim;
-    int64_t age = clock_unix_ms() - (status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000);
+    int64_t age = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
     look->settled = age > SETTLED_MS;
     return !before.there || !before.settled || before.changed.tv_sec != look->changed.tv_sec ||
            before.changed.tv_nsec != look->changed.tv_nsec;
 }
 
-static int digit(char c)
+static bool decode_key(const char *hex, unsigned char out[static KEYRING_BYTES])
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)tolower((unsigned char)c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool decode(const char *hex, unsigned char out[static KEYRING_BYTES])
-{
-    if (strlen(hex) != (size_t)2 * KEYRING_BYTES)
-        return false;
-    for (size_t i = 0; i < KEYRING_BYTES; i++) {
-        int high = digit(hex[2 * i]), low = digit(hex[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        out[i] = (unsigned char)(high * 16 + low);
-    }
-    return true;
+    return strlen(hex) == (size_t)2 * KEYRING_BYTES && text_hex_decode(hex, (size_t)2 * KEYRING_BYTES, out);
 }
 
 static bool read_key(const char *directory, const char *name, struct held_key *key, struct error *why)
@@ -73,7 +57,7 @@ static bool read_key(const char *directory, const char *name, struct held_key *k
     *key = (struct held_key){.created_ms = small_number(text, "created_ms", 0)};
     bool good = small_value(text, "source", key->source, sizeof key->source) &&
                 small_value(text, "subscription", key->subscription, sizeof key->subscription) &&
-                small_value(text, "signature_key", hex, sizeof hex) && decode(hex, key->bytes);
+                small_value(text, "signature_key", hex, sizeof hex) && decode_key(hex, key->bytes);
     if (!good)
         error_set(why, "%.200s/%.100s holds no signature key", directory, name);
     explicit_bzero(hex, sizeof hex);
@@ -87,7 +71,7 @@ static bool is_key_name(const char *name)
     return length > 4 && strcmp(name + length - 4, ".key") == 0;
 }
 
-static bool add(struct keyring *keyring, const struct held_key *key)
+static bool add_key(struct keyring *keyring, const struct held_key *key)
 {
     /* not realloc: it would leave a copy of the keys behind */
     struct held_key *more = malloc((keyring->count + 1) * sizeof *more);
@@ -126,7 +110,7 @@ bool keyring_read(const char *state_dir, struct keyring *keyring, struct error *
             log_write(LEVEL_WARN, "msg=key_left_out reason=%s", log_quote(words, reason.text, strlen(reason.text)));
             continue;
         }
-        good = add(keyring, &key);
+        good = add_key(keyring, &key);
         explicit_bzero(&key, sizeof key);
     }
     closedir(directory);
@@ -167,7 +151,7 @@ bool keyring_store(const char *state_dir, const struct held_key *key, const char
 {
     char directory[SMALL_PATH], name[256], text[3000];
     unsigned char bytes[KEYRING_BYTES];
-    if (!decode(hex, bytes)) {
+    if (!decode_key(hex, bytes)) {
         error_set(why, "Close gave a signature_key that is not %d hexadecimal digits", 2 * KEYRING_BYTES);
         return false;
     }

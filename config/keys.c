@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 #define K INT64_C(1024)
 #define M (1024 * K)
 #define G (1024 * M)
@@ -65,7 +67,7 @@ static const struct key keys[] = {
 /* clang-format on */
 
 #define KEYS (sizeof keys / sizeof *keys)
-#define NAME_LIMIT 40 /* longer than any name, KEY_file included */
+#define NAME_LIMIT TEXT_DISTANCE_MOST /* longer than any name, KEY_file included */
 
 const struct key *keys_all(size_t *count)
 {
@@ -86,40 +88,10 @@ const struct key *keys_find(const char *name, bool *from_file)
     return NULL;
 }
 
-static size_t least_of(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Letters to insert, delete, change or swap with their neighbour until one name is the other; case does not count. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    size_t rows[3][NAME_LIMIT + 1];
-    size_t *before = rows[0], *above = rows[1], *row = rows[2];
-    size_t a_length = strlen(a), b_length = strlen(b);
-    if (a_length > NAME_LIMIT || b_length > NAME_LIMIT)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= b_length; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a_length; i++) {
-        size_t *spare = before;
-        before = above;
-        above = row;
-        row = spare;
-        row[0] = i;
-        for (size_t j = 1; j <= b_length; j++) {
-            bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
-            row[j] = least_of(least_of(above[j], row[j - 1]) + 1, above[j - 1] + (same ? 0 : 1));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                row[j] = least_of(row[j], before[j - 2] + 1);
-        }
-    }
-    return row[b_length];
-}
-
 bool keys_nearest(const char *name, char *out, size_t size)
 {
-    size_t nearest = least_of(strlen(name) / 4 + 1, 3) + 1; /* what is further away is another word */
+    size_t letters = strlen(name) / 4 + 1;
+    size_t nearest = (letters < 3 ? letters : 3) + 1; /* what is further away is another word */
     bool found = false;
     for (size_t i = 0; i < 2 * KEYS; i++) {
         const struct key *key = &keys[i / 2];
@@ -127,7 +99,7 @@ bool keys_nearest(const char *name, char *out, size_t size)
             continue;
         char real[NAME_LIMIT + 1];
         snprintf(real, sizeof real, "%s%s", key->name, i % 2 == 1 ? "_file" : "");
-        size_t distance = edit_distance(name, real);
+        size_t distance = text_distance(name, real);
         if (distance < nearest) {
             nearest = distance;
             snprintf(out, size, "%s", real);

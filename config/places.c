@@ -1,15 +1,21 @@
 /* Where the configuration file is looked for, and where it must not be: below a web server's document root. */
 #include "config/internal.h"
 
+#include "config/config.h"
+
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <pwd.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/escape.h"
+#include "base/owner.h"
 
 #define IN_HOME "closecrm/closecrm.conf"
 #define STANDARD "/etc/closecrm.conf"
@@ -49,9 +55,9 @@ static enum place look_at(const char *path, struct error *why)
     if (errno == ENOENT || errno == ENOTDIR)
         return PLACE_NOT;
     int error = errno;
-    char user[USER_SIZE];
+    char user[OWNER_NAME];
     error_set(why, "%.300s: user %s, as which this runs, cannot look there: %s; CLOSECRM_CONFIG may name another place",
-              path, user_name(user), strerror(error));
+              path, owner_name(geteuid(), user), strerror(error));
     return PLACE_UNKNOWN;
 }
 
@@ -179,7 +185,7 @@ static char *move_command(const char *path, const char *root, const char *home)
     if (lstat(path, &status) != 0 || S_ISLNK(status.st_mode))
         return NULL;
     char *command = NULL;
-    char *from = shell_quote(path), *to = shell_quote(target), *folder = shell_quote(dirname(target));
+    char *from = escape_shell(path), *to = escape_shell(target), *folder = escape_shell(dirname(target));
     if (from == NULL || to == NULL || folder == NULL ||
         asprintf(&command, "mkdir -p %s && mv %s %s", folder, from, to) < 0)
         command = NULL;
@@ -249,4 +255,26 @@ bool config_outside(const struct config *config, const char *document_root, stru
     bool outside = places_outside(config, document_root, home, why);
     free(home);
     return outside;
+}
+
+/* ---- Where the certificates are that others' are checked with: see config.h. libcurl knows only the place of the
+ * system that it was built on, and the bundle runs on others. ---- */
+
+const char *config_certificates(const struct config *config)
+{
+    static const char *const places[] = {
+        "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Ubuntu, Arch, Alpine */
+        "/etc/pki/tls/certs/ca-bundle.crt",                  /* RHEL and its kin */
+        "/etc/ssl/ca-bundle.pem",                            /* SUSE */
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* RHEL, where the older name is gone */
+        "/var/lib/ca-certificates/ca-bundle.pem",            /* SUSE, likewise */
+        "/etc/ssl/cert.pem",
+    };
+    if (config != NULL && config->ca_file != NULL)
+        return config->ca_file;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        if (access(places[i], R_OK) == 0)
+            return places[i];
+    }
+    return NULL;
 }

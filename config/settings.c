@@ -34,7 +34,7 @@ static bool place_before(const struct config *config, const struct setting *sett
 }
 
 /* For a reason that begins with a verb. */
-static bool refuse(const struct config *config, const struct setting *setting, struct error *why)
+static bool refuse_setting(const struct config *config, const struct setting *setting, struct error *why)
 {
     return place_before(config, setting, " ", why);
 }
@@ -47,13 +47,13 @@ static bool scope_allows(const struct config *config, const struct setting *sett
     if (in_section && setting->key->scope == SCOPE_PROGRAM) {
         error_set(why, "is for all sources and cannot stand in [source %s]: move it above the first section",
                   config->source[setting->section].name);
-        return refuse(config, setting, why);
+        return refuse_setting(config, setting, why);
     }
     /* From the file this comes to light at the first section's line: see lines.c. */
     if (!in_section && setting->key->scope == SCOPE_SOURCE && config->sources > 0) {
         error_set(why, "cannot say which source it means, for %s:%d begins [source %s]: write it there", config->path,
                   config->source[0].line, config->source[0].name);
-        return refuse(config, setting, why);
+        return refuse_setting(config, setting, why);
     }
     return true;
 }
@@ -79,7 +79,7 @@ static bool stands_once(const struct config *config, const struct setting *setti
         error_set(why, "stands twice, here and in line %d, and has one value: remove one", other->line);
     else
         error_set(why, "is set twice: unset one");
-    return refuse(config, setting, why);
+    return refuse_setting(config, setting, why);
 }
 
 /* ---- what it says ---- */
@@ -146,7 +146,7 @@ bool value_is_good(const struct key *key, const char *value, struct error *why)
 
 /* ---- adding ---- */
 
-static bool append(struct config *config, const struct setting *setting)
+static bool append_setting(struct config *config, const struct setting *setting)
 {
     struct setting *all = realloc(config->setting, (config->settings + 1) * sizeof *all);
     if (all == NULL)
@@ -165,7 +165,7 @@ static bool take_value(const struct config *config, struct setting *setting, con
     if (value == NULL) {
         if (!is_path)
             error_set(why, "could not be read: out of memory");
-        return refuse(config, setting, why);
+        return refuse_setting(config, setting, why);
     }
     if (from_file) {
         setting->file = value;
@@ -173,7 +173,7 @@ static bool take_value(const struct config *config, struct setting *setting, con
         return setting->value != NULL || place_before(config, setting, ": ", why);
     }
     setting->value = value;
-    return value_is_good(setting->key, value, why) || refuse(config, setting, why);
+    return value_is_good(setting->key, value, why) || refuse_setting(config, setting, why);
 }
 
 static void setting_free(struct setting *setting)
@@ -193,7 +193,7 @@ bool settings_add(struct config *config, const struct setting *given, bool from_
     const char *fault = fault_of_text(&setting, continued);
     if (fault != NULL) {
         error_set(why, "%s", fault);
-        return refuse(config, &setting, why);
+        return refuse_setting(config, &setting, why);
     }
     if (!continued && !stands_once(config, &setting, why))
         return false;
@@ -204,9 +204,9 @@ bool settings_add(struct config *config, const struct setting *given, bool from_
         setting_free(&setting);
         return false;
     }
-    if (!append(config, &setting)) {
+    if (!append_setting(config, &setting)) {
         error_set(why, "could not be read: out of memory");
-        refuse(config, &setting, why);
+        refuse_setting(config, &setting, why);
         setting_free(&setting);
         return false;
     }
@@ -274,4 +274,83 @@ bool sources_add(struct config *config, const char *name, int line)
         return false;
     config->sources++;
     return true;
+}
+
+/* ---- KEY_file: secrets in a file of their own, a value in a line. ---- */
+
+static bool file_line_is_good(const struct key *key, char *text, size_t length, struct error *why)
+{
+    if (value_control(text, length) != 0) {
+        error_set(why, "has a control character at place %zu", value_control(text, length));
+        return false;
+    }
+    const char *rest = text;
+    size_t word;
+    value_word(&rest, &word);
+    if (key->type->list && value_word(&rest, &word) != NULL) {
+        error_set(why, "must be alone in its line");
+        return false;
+    }
+    return value_is_good(key, text, why);
+}
+
+static char *trim(char *text, size_t *length)
+{
+    while (*length > 0 && strchr(" \t\r", text[*length - 1]) != NULL && text[*length - 1] != '\0')
+        text[--*length] = '\0';
+    while (*length > 0 && (*text == ' ' || *text == '\t')) {
+        text++;
+        --*length;
+    }
+    return text;
+}
+
+/* Checks the values in a file, a line each, and moves them together so that a newline stands between them. */
+static bool file_lines(const struct setting *setting, char *text, size_t length, struct error *why)
+{
+    char *end = text + length, *out = text;
+    int line = 0, values = 0;
+    for (char *at = text, *next; at < end; at = next) {
+        char *newline = memchr(at, '\n', (size_t)(end - at));
+        next = newline == NULL ? end : newline + 1;
+        size_t used = (size_t)((newline == NULL ? end : newline) - at);
+        at[used] = '\0';
+        at = trim(at, &used);
+        line++;
+        if (used == 0)
+            continue;
+        bool good = file_line_is_good(setting->key, at, used, why);
+        if (good && values > 0 && !setting->key->type->list) {
+            error_set(why, "has one value: remove this line");
+            good = false;
+        }
+        if (!good) {
+            error_prefix(why, "%.300s:%d: %s ", setting->file, line, setting->key->name);
+            return false;
+        }
+        if (values++ > 0)
+            *out++ = '\n';
+        memmove(out, at, used);
+        out += used;
+    }
+    *out = '\0';
+    if (values == 0)
+        error_set(why, "%.300s: is empty: write the %s into it", setting->file, setting->key->name);
+    return values > 0;
+}
+
+char *file_values(const struct setting *setting, struct error *why)
+{
+    size_t length = 0;
+    char *text = file_read(setting->file, &length, why);
+    if (text == NULL)
+        return NULL;
+    char *values = NULL;
+    if (file_lines(setting, text, length, why)) {
+        values = strdup(text);
+        if (values == NULL)
+            error_set(why, "%.300s: could not be read: out of memory", setting->file);
+    }
+    file_free(text);
+    return values;
 }

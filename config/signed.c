@@ -1,14 +1,16 @@
 /* The note that a source had a signature key: see signed.h. */
 #include "config/signed.h"
 
+#include "base/clock.h"
+#include "base/files.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/files.h"
 
 #define DIRECTORY "signed"
 #define LIST_SIZE 8192 /* ids of subscriptions, a blank between */
@@ -55,28 +57,56 @@ static bool write_note(const char *state_dir, const char *source, const char *li
     return small_directory(directory, state_dir, DIRECTORY, why) && small_file_replace(directory, source, text, why);
 }
 
-bool signed_note(const char *state_dir, const char *source, const char *subscription, struct error *why)
+/* Of several processes that change a note at once each must see what the others wrote. Returns -1 where it cannot be
+ * had: then without. */
+static int lock_notes(const char *state_dir)
 {
-    char list[LIST_SIZE];
-    const char *at;
-    if (state_dir == NULL || access(state_dir, F_OK) != 0)
-        return true;
-    enum note note = read_note(state_dir, source, list);
-    bool is_new = subscription != NULL && subscription[0] != '\0' && !is_listed(list, subscription, &at);
-    if (note == NOTE_THERE && !is_new)
-        return true;
-    size_t length = strlen(list);
-    if (is_new && length + strlen(subscription) + 2 < sizeof list)
-        snprintf(list + length, sizeof list - length, "%s%s", length > 0 ? " " : "", subscription);
-    return write_note(state_dir, source, list, why);
+    char directory[SMALL_PATH];
+    directory_of(directory, state_dir);
+    int lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (lock >= 0 && flock(lock, LOCK_EX) != 0 && errno == EINTR)
+        ;
+    return lock;
 }
 
-bool signed_forget(const char *state_dir, const char *source, const char *subscription, struct error *why)
+static void unlock_notes(int lock)
 {
-    char list[LIST_SIZE];
+    if (lock >= 0)
+        close(lock);
+}
+
+/* With the list as it is now. */
+static bool needs_note(const char *state_dir, const char *source, const char *subscription, char list[static LIST_SIZE],
+                       bool *is_new)
+{
     const char *at;
-    if (state_dir == NULL || read_note(state_dir, source, list) != NOTE_THERE || !is_listed(list, subscription, &at))
+    enum note note = read_note(state_dir, source, list);
+    *is_new = subscription != NULL && subscription[0] != '\0' && !is_listed(list, subscription, &at);
+    return note != NOTE_THERE || *is_new;
+}
+
+bool signed_note(const char *state_dir, const char *source, const char *subscription, struct error *why)
+{
+    char list[LIST_SIZE], directory[SMALL_PATH];
+    bool is_new, good = true;
+    if (state_dir == NULL || access(state_dir, F_OK) != 0 ||
+        !needs_note(state_dir, source, subscription, list, &is_new))
         return true;
+    if (!small_directory(directory, state_dir, DIRECTORY, why))
+        return false;
+    int lock = lock_notes(state_dir);
+    if (needs_note(state_dir, source, subscription, list, &is_new)) {
+        size_t length = strlen(list);
+        if (is_new && length + strlen(subscription) + 2 < sizeof list)
+            snprintf(list + length, sizeof list - length, "%s%s", length > 0 ? " " : "", subscription);
+        good = write_note(state_dir, source, list, why);
+    }
+    unlock_notes(lock);
+    return good;
+}
+
+static void take_out(char *list, const char *at, const char *subscription)
+{
     char *from = list + (at - list);
     size_t length = strlen(subscription);
     if (from[length] == ' ')
@@ -86,7 +116,22 @@ bool signed_forget(const char *state_dir, const char *source, const char *subscr
         length++;
     }
     memmove(from, from + length, strlen(from + length) + 1);
-    return write_note(state_dir, source, list, why);
+}
+
+bool signed_forget(const char *state_dir, const char *source, const char *subscription, struct error *why)
+{
+    char list[LIST_SIZE];
+    const char *at;
+    bool good = true;
+    if (state_dir == NULL)
+        return true;
+    int lock = lock_notes(state_dir);
+    if (read_note(state_dir, source, list) == NOTE_THERE && is_listed(list, subscription, &at)) {
+        take_out(list, at, subscription);
+        good = write_note(state_dir, source, list, why);
+    }
+    unlock_notes(lock);
+    return good;
 }
 
 bool signed_is_noted(const char *state_dir, const char *source)

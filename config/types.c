@@ -8,6 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
+#include "base/times.h"
+
 #define NO_MEMORY "could not be read: out of memory"
 
 /* Enums are written through this type, as the compiler lays them out. */
@@ -29,15 +32,15 @@ static void clear_nothing(const struct key *key, void *base)
 /* ---- numbers ---- */
 
 static bool number_parse(const struct key *key, const char *text, void *base, struct error *why,
-                         enum value_result (*read)(const char *, int64_t *), const char *looks)
+                         enum text_reading (*read)(const char *, int64_t *), const char *looks)
 {
     int64_t value = 0;
-    enum value_result result = read(text, &value);
-    if (result == VALUE_UNREADABLE) {
+    enum text_reading result = read(text, &value);
+    if (result == TEXT_UNREADABLE) {
         error_set(why, "must be %s, not \"%.40s\"", looks, text);
         return false;
     }
-    if (result == VALUE_TOO_LARGE || value < key->least || value > key->most) {
+    if (result == TEXT_TOO_LARGE || value < key->least || value > key->most) {
         char least[32], most[32];
         key->type->format(key->least, least, sizeof least);
         key->type->format(key->most, most, sizeof most);
@@ -50,17 +53,17 @@ static bool number_parse(const struct key *key, const char *text, void *base, st
 
 static bool count_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
-    return number_parse(key, text, base, why, value_count, "a whole number");
+    return number_parse(key, text, base, why, text_read_count, "a whole number");
 }
 
 static bool size_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
-    return number_parse(key, text, base, why, value_size, "a size such as 4000K, 16M or 8G");
+    return number_parse(key, text, base, why, text_read_size, "a size such as 4000K, 16M or 8G");
 }
 
 static bool duration_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
-    return number_parse(key, text, base, why, value_duration, "a duration such as 90s, 15m, 73h or 31d");
+    return number_parse(key, text, base, why, duration_read, "a duration such as 90s, 15m, 73h or 31d");
 }
 
 /* ---- one text ---- */
@@ -263,17 +266,10 @@ static bool write_keys_parse(const struct key *key, const char *text, void *base
 
 #define SIGNATURE_DIGITS 64 /* close.md: 32 bytes of HMAC-SHA256 */
 
-static unsigned char digit_value(char digit)
-{
-    if (isdigit((unsigned char)digit))
-        return (unsigned char)(digit - '0');
-    return (unsigned char)(tolower((unsigned char)digit) - 'a' + 10);
-}
-
 static bool signature_key_check(const char *word, size_t length, struct error *why)
 {
     for (size_t i = 0; i < length; i++) {
-        if (!isascii((unsigned char)word[i]) || !isxdigit((unsigned char)word[i])) {
+        if (text_hex_digit(word[i]) < 0) {
             error_set(why, "must be %d hexadecimal digits, as Close gave it; character %zu of this one is none",
                       SIGNATURE_DIGITS, i + 1);
             return false;
@@ -295,10 +291,8 @@ static bool signature_key_append(struct source *source, const char *word, size_t
     *key = (struct signature_key){malloc(length / 2), length / 2};
     if (key->bytes == NULL)
         return false;
-    for (size_t i = 0; i < key->length; i++)
-        key->bytes[i] = (unsigned char)(digit_value(word[2 * i]) << 4 | digit_value(word[2 * i + 1]));
     source->signature_keys++;
-    return true;
+    return text_hex_decode(word, length, key->bytes);
 }
 
 static bool signature_keys_parse(const struct key *key, const char *text, void *base, struct error *why)
@@ -337,9 +331,9 @@ static void signature_keys_clear(const struct key *key, void *base)
     source->signature_none = false;
 }
 
-const struct type type_count = {"number", false, false, count_parse, clear_nothing, value_format_count};
-const struct type type_size = {"size", false, false, size_parse, clear_nothing, value_format_size};
-const struct type type_duration = {"duration", false, false, duration_parse, clear_nothing, value_format_duration};
+const struct type type_count = {"number", false, false, count_parse, clear_nothing, text_write_count};
+const struct type type_size = {"size", false, false, size_parse, clear_nothing, text_write_size};
+const struct type type_duration = {"duration", false, false, duration_parse, clear_nothing, duration_write};
 const struct type type_choice = {"one of", false, false, choice_parse, clear_nothing, NULL};
 const struct type type_path = {"path", false, true, path_parse, text_clear, NULL};
 const struct type type_folder = {"path", false, true, folder_parse, text_clear, NULL};

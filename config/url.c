@@ -8,12 +8,14 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/text.h"
+
 #define EXAMPLE "write it like https://HOST, https://HOST:PORT/PATH or file:///PATH"
 
 static bool port_is_good(const char *port)
 {
     int64_t number;
-    return *port == '\0' || (value_count(port, &number) == VALUE_OK && number >= 1 && number <= 65535);
+    return *port == '\0' || (text_read_count(port, &number) == TEXT_READ && number >= 1 && number <= 65535);
 }
 
 /* Host or [address], and maybe a port. */

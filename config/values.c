@@ -1,86 +1,13 @@
-/* Numbers, durations, sizes and words of lists: text to value and back. */
+/* Words of lists. */
 #include "config/internal.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-
-struct unit {
-    char letter; /* '\0': no letter */
-    int64_t factor;
-};
-
-/* The smallest first. */
-static const struct unit durations[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
-static const struct unit sizes[] = {{'\0', 1}, {'K', 1024}, {'M', 1024 * 1024}, {'G', 1024 * 1024 * 1024}};
-static const struct unit counts[] = {{'\0', 1}};
-
-#define UNITS(table) table, sizeof(table) / sizeof *(table)
-
-static enum value_result read_number(const char *text, const struct unit *units, size_t count, int64_t *value)
-{
-    int64_t number = 0;
-    bool too_large = false;
-    const char *at = text;
-    for (; *at >= '0' && *at <= '9'; at++) {
-        int digit = *at - '0';
-        too_large = too_large || number > (INT64_MAX - digit) / 10;
-        number = too_large ? 0 : number * 10 + digit;
-    }
-    if (at == text || (*at != '\0' && at[1] != '\0'))
-        return VALUE_UNREADABLE;
-    for (size_t i = 0; i < count; i++) {
-        if (units[i].letter != *at)
-            continue;
-        if (too_large || number > INT64_MAX / units[i].factor)
-            return VALUE_TOO_LARGE;
-        *value = number * units[i].factor;
-        return VALUE_OK;
-    }
-    return VALUE_UNREADABLE;
-}
-
-enum value_result value_count(const char *text, int64_t *count)
-{
-    return read_number(text, UNITS(counts), count);
-}
-
-enum value_result value_size(const char *text, int64_t *bytes)
-{
-    return read_number(text, UNITS(sizes), bytes);
-}
-
-enum value_result value_duration(const char *text, int64_t *milliseconds)
-{
-    return read_number(text, UNITS(durations), milliseconds);
-}
-
-static void format_number(int64_t value, const struct unit *units, size_t count, char *out, size_t size)
-{
-    size_t unit = 0;
-    for (size_t i = 1; i < count && value != 0; i++) {
-        if (value % units[i].factor == 0)
-            unit = i;
-    }
-    char letter[2] = {units[unit].letter, '\0'};
-    snprintf(out, size, "%" PRId64 "%s", value / units[unit].factor, letter);
-}
-
-void value_format_count(int64_t count, char *out, size_t size)
-{
-    format_number(count, UNITS(counts), out, size);
-}
-
-void value_format_size(int64_t bytes, char *out, size_t size)
-{
-    format_number(bytes, UNITS(sizes), out, size);
-}
-
-void value_format_duration(int64_t milliseconds, char *out, size_t size)
-{
-    format_number(milliseconds, UNITS(durations), out, size);
-}
+#include <unistd.h>
 
 static bool separates(char c)
 {
@@ -108,3 +35,121 @@ size_t value_control(const char *text, size_t length)
     }
     return 0;
 }
+
+/* ---- The types of the keys that are for watching: a password, and a command with its arguments. ---- */
+
+#define PASSWORD_LEAST 8   /* characters: the page is open to the internet */
+#define PASSWORD_MOST 500  /* what HTTP Basic can carry here */
+#define ARGUMENTS_MOST 100 /* words of a command */
+
+static void *field_of(const struct key *key, void *base)
+{
+    return (char *)base + key->offset;
+}
+
+static void password_clear(const struct key *key, void *base)
+{
+    char **text = field_of(key, base);
+    if (*text != NULL)
+        secret_free(*text, strlen(*text));
+    *text = NULL;
+}
+
+static bool password_store(const struct key *key, void *base, char *text)
+{
+    password_clear(key, base);
+    memcpy(field_of(key, base), &text, sizeof text);
+    return text != NULL;
+}
+
+static bool password_parse(const struct key *key, const char *text, void *base, struct error *why)
+{
+    size_t length = strlen(text);
+    if (length < PASSWORD_LEAST || length > PASSWORD_MOST || value_control(text, length) != 0) {
+        error_set(why, "must be %d to %d characters in one line", PASSWORD_LEAST, PASSWORD_MOST);
+        return false;
+    }
+    char *copy = strdup(text);
+    if (copy == NULL)
+        error_set(why, "could not be read: out of memory");
+    return password_store(key, base, copy);
+}
+
+/* The next word of a command line: blanks separate, double quotes hold together. The caller frees it. NULL: none, with
+ * the reason when there should be one. */
+static char *next_word(const char **rest, struct error *why)
+{
+    const char *at = *rest;
+    while (isspace((unsigned char)*at))
+        at++;
+    char *word = *at == '\0' ? NULL : malloc(strlen(at) + 1);
+    size_t length = 0;
+    bool quoted = false;
+    if (word == NULL) {
+        error_set(why, "%s", *at == '\0' ? "" : "could not be read: out of memory");
+        return NULL;
+    }
+    for (; *at != '\0' && (quoted || !isspace((unsigned char)*at)); at++) {
+        if (*at == '"')
+            quoted = !quoted;
+        else
+            word[length++] = *at;
+    }
+    word[length] = '\0';
+    *rest = at;
+    if (!quoted)
+        return word;
+    error_set(why, "has a double quote without its end");
+    free(word);
+    return NULL;
+}
+
+static void command_clear(const struct key *key, void *base)
+{
+    struct strings *words = field_of(key, base);
+    for (size_t i = 0; i < words->count; i++)
+        free(words->at[i]);
+    free(words->at);
+    *words = (struct strings){0};
+}
+
+static bool add_words(struct strings *words, const char *text, struct error *why)
+{
+    char *word;
+    while ((word = next_word(&text, why)) != NULL) {
+        if (words->count == ARGUMENTS_MOST) {
+            error_set(why, "has more than %d words", ARGUMENTS_MOST);
+            free(word);
+            return false;
+        }
+        words->at[words->count++] = word;
+    }
+    return why->text[0] == '\0';
+}
+
+/* The words, ready for execv: a NULL follows them. */
+static bool command_parse(const struct key *key, const char *text, void *base, struct error *why)
+{
+    struct strings *words = field_of(key, base);
+    struct error none = {0};
+    if (why == NULL)
+        why = &none;
+    error_set(why, "%s", "");
+    command_clear(key, base);
+    words->at = calloc(ARGUMENTS_MOST + 1, sizeof *words->at);
+    if (words->at == NULL) {
+        error_set(why, "could not be read: out of memory");
+        return false;
+    }
+    if (!add_words(words, text, why))
+        return false;
+    const char *program = words->at[0];
+    if (program == NULL || program[0] != '/')
+        error_set(why, "must begin with the whole path of a program, such as /usr/local/bin/tell-me");
+    else if (access(program, X_OK) != 0)
+        error_set(why, "names %.300s, which cannot be executed: %s", program, strerror(errno));
+    return why->text[0] == '\0';
+}
+
+const struct type type_password = {"password", false, false, password_parse, password_clear, NULL};
+const struct type type_command = {"program and arguments", false, false, command_parse, command_clear, NULL};

@@ -1,13 +1,13 @@
 /* What follows from the data plane's answer to a batch: one function for each outcome of the design's table. */
-#include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
-
 #include "base/log.h"
 #include "forward/backoff.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
 #include "transform/headline.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
 
 #define FAILURES_MOST 5 /* times that a batch meets 5xx or a cut before one message is suspected */
 #define GROW_AFTER                                                                                                     \
@@ -99,6 +99,7 @@ static void delivered(struct lane *lane, const struct answer *answer)
     lane->failures = searching ? FAILURES_MOST - 1 : 0;
     if (traffic->accepted < lane->number)
         traffic->accepted = lane->number;
+    traffic->accepted_at = clock_now();
     traffic->blocked_until = 0;
     wake_others(lane);
     traffic_search_accepted(traffic);
@@ -204,6 +205,7 @@ void traffic_report_refusal(struct lane *lane, const struct answer *answer)
     note_failing(lane->traffic);
     lane->traffic->refused_ms = clock_unix_ms() - (clock_now() - lane->sent_at);
     report(lane, answer, LEVEL_ERROR, "data_plane_refuses", OPERATOR_MS);
+    lane->traffic->refused = lane->traffic->why;
 }
 
 void traffic_operator_must_act(struct lane *lane, const struct answer *answer, bool all_alike)

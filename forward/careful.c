@@ -28,7 +28,8 @@ static bool passes_trial(struct traffic *traffic, const struct event *event, boo
     if (crumb_condemns(traffic->crumb, traffic->source->name, event->id)) {
         error_set(why,
                   "transforming it ended the program, or a trial of it alone, again and again: most likely it needs "
-                  "more memory than there is");
+                  "more memory than there is; or something outside ended them with SIGKILL each time (a watchdog, "
+                  "a limit, a person): then replay it");
         return false;
     }
     crumb_begin(traffic->crumb, traffic->source->name, event->id);
@@ -42,7 +43,9 @@ static bool passes_trial(struct traffic *traffic, const struct event *event, boo
     case CRUMB_KILLED:
         crumb_blame(traffic->crumb);
         *again = true;
-        error_set(why, "transforming it alone was killed (SIGKILL), most likely by the kernel for want of memory");
+        error_set(why,
+                  "transforming it alone was killed (SIGKILL), most likely by the kernel for want of memory, else by "
+                  "something outside");
         return false;
     case CRUMB_CRASHED:
         break;
@@ -50,6 +53,18 @@ static bool passes_trial(struct traffic *traffic, const struct event *event, boo
     error_set(why,
               "transforming it crashed the program twice, and again when it was tried alone: please report this fault");
     return false;
+}
+
+void traffic_expect(struct traffic *traffic)
+{
+    const struct events *events = &traffic->events;
+    uint64_t first = UINT64_MAX, last = 0;
+    for (size_t i = 0; i < events->count; i++) {
+        first = events->at[i].id < first ? events->at[i].id : first;
+        last = events->at[i].id > last ? events->at[i].id : last;
+    }
+    if (events->count > 0)
+        crumb_expect(traffic->crumb, traffic->source->name, first, last);
 }
 
 struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory, struct error *why)

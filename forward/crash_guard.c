@@ -15,54 +15,96 @@
 
 #define DEATHS_MOST 2
 #define CHANCES_MOST 5 /* more deaths, in trials alone */
+#define SOURCE_BYTES 72
 
-struct place {
-    char source[72];
-    uint64_t id; /* 0: none */
+/* What stands in the file. Its name has the layout's version, and that of the release before ends before current_last:
+ * it knows single events only. */
+struct trace {
+    struct {
+        char source[SOURCE_BYTES];
+        uint64_t id; /* 0: none */
+    } current, suspect;
+    uint32_t deaths; /* in a row, of the suspect */
+    uint32_t unused;
+    uint64_t current_last, suspect_last; /* below id: there is one event only */
 };
 
-/* What stands in the file. Its name has the layout's version. */
-struct trace {
-    struct place current;
-    struct place suspect;
-    uint32_t deaths; /* in a row, of the suspect */
+/* Events of a source, from one id to another. */
+struct span {
+    char source[SOURCE_BYTES];
+    uint64_t first; /* 0: none */
+    uint64_t last;
 };
 
 /* Written and not mapped: a write into a mapped file kills the process where there is no room for it, on some file
  * systems even if room was taken before. The kernel's cache outlives the process, and need not be synced. */
 struct crumb {
     int fd;
-    bool ended; /* the current one, and the file does not know it yet: a write costs about a microsecond */
-    struct trace trace;
+    bool ended;          /* what is current, and the file does not know it yet: a write costs about a microsecond */
+    struct span run;     /* what was said to follow */
+    struct span current; /* as it stands in the file */
+    struct span suspect;
+    uint32_t deaths;
 };
 
-static bool same(const struct place *a, const struct place *b)
+static struct span span_of(const char *source, uint64_t first, uint64_t last)
 {
-    return a->id == b->id && strncmp(a->source, b->source, sizeof a->source) == 0;
+    struct span span = {.first = first, .last = last < first ? first : last};
+    snprintf(span.source, sizeof span.source, "%.*s", SOURCE_BYTES - 1, source);
+    return span;
 }
 
-/* What still stands there was being transformed when the last process died. */
-static void judge_last(struct trace *trace)
+static bool overlap(const struct span *a, const struct span *b)
 {
-    trace->deaths = same(&trace->current, &trace->suspect) ? trace->deaths + 1 : 1;
-    trace->suspect = trace->current;
-    trace->current.id = 0;
-    log_write(LEVEL_WARN, "msg=died_while_transforming source=%.64s id=%llu times=%u", trace->suspect.source,
-              (unsigned long long)trace->suspect.id, (unsigned)trace->deaths);
+    return a->first != 0 && b->first != 0 && a->first <= b->last && b->first <= a->last &&
+           strcmp(a->source, b->source) == 0;
+}
+
+static bool covers(const struct span *span, const char *source, uint64_t first, uint64_t last)
+{
+    return span->first != 0 && span->first <= first && last <= span->last && strcmp(span->source, source) == 0;
+}
+
+static bool is_single(const struct span *span)
+{
+    return span->first == span->last;
 }
 
 /* Where it cannot be written nothing is traced, and all goes on. */
 static void write_trace(const struct crumb *crumb)
 {
-    ssize_t n = pwrite(crumb->fd, &crumb->trace, sizeof crumb->trace, 0);
+    struct trace trace = {.current.id = crumb->current.first,
+                          .suspect.id = crumb->suspect.first,
+                          .deaths = crumb->deaths,
+                          .current_last = crumb->current.last,
+                          .suspect_last = crumb->suspect.last};
+    memcpy(trace.current.source, crumb->current.source, SOURCE_BYTES);
+    memcpy(trace.suspect.source, crumb->suspect.source, SOURCE_BYTES);
+    ssize_t n = pwrite(crumb->fd, &trace, sizeof trace, 0);
     (void)n;
 }
 
-static void write_current(const struct crumb *crumb)
+static void read_trace(struct crumb *crumb)
 {
-    struct place current = crumb->trace.current;
-    ssize_t n = pwrite(crumb->fd, &current, sizeof current, offsetof(struct trace, current));
-    (void)n;
+    struct trace trace = {.deaths = 0};
+    if (pread(crumb->fd, &trace, sizeof trace, 0) < (ssize_t)offsetof(struct trace, current_last))
+        return;
+    crumb->current = span_of(trace.current.source, trace.current.id, trace.current_last);
+    crumb->suspect = span_of(trace.suspect.source, trace.suspect.id, trace.suspect_last);
+    crumb->deaths = trace.deaths;
+}
+
+/* What still stands there was being transformed when the last process died. The guilty one of many is still to be
+ * found: they are traced one by one now, and a death with one of them is the second one. */
+static void judge_last(struct crumb *crumb)
+{
+    const struct span *last = &crumb->current;
+    crumb->deaths = covers(&crumb->suspect, last->source, last->first, last->last) ? crumb->deaths + 1 : 1;
+    crumb->suspect = crumb->current;
+    crumb->current.first = 0;
+    log_write(LEVEL_WARN, "msg=died_while_transforming source=%s id=%llu last=%llu times=%u", crumb->suspect.source,
+              (unsigned long long)crumb->suspect.first, (unsigned long long)crumb->suspect.last,
+              (unsigned)crumb->deaths);
 }
 
 struct crumb *crumb_open(const char *directory)
@@ -76,29 +118,29 @@ struct crumb *crumb_open(const char *directory)
         return NULL;
     }
     crumb->fd = fd;
-    if (pread(fd, &crumb->trace, sizeof crumb->trace, 0) != (ssize_t)sizeof crumb->trace)
-        memset(&crumb->trace, 0, sizeof crumb->trace);
-    crumb->trace.current.source[sizeof crumb->trace.current.source - 1] = '\0';
-    crumb->trace.suspect.source[sizeof crumb->trace.suspect.source - 1] = '\0';
-    if (crumb->trace.current.id != 0)
-        judge_last(&crumb->trace);
-    write_trace(crumb); /* the whole: a file that is new has its room from now on */
+    read_trace(crumb);
+    if (crumb->current.first != 0)
+        judge_last(crumb);
+    write_trace(crumb); /* a file that is new has its room from now on */
     return crumb;
+}
+
+void crumb_expect(struct crumb *crumb, const char *source, uint64_t first, uint64_t last)
+{
+    if (crumb != NULL)
+        crumb->run = span_of(source, first, last);
 }
 
 void crumb_begin(struct crumb *crumb, const char *source, uint64_t id)
 {
     if (crumb == NULL)
         return;
-    struct place *current = &crumb->trace.current;
-    bool stands = current->id == id && strcmp(current->source, source) == 0;
+    bool alone = !covers(&crumb->run, source, id, id) || overlap(&crumb->run, &crumb->suspect);
     crumb->ended = false;
-    if (stands)
+    if (covers(&crumb->current, source, id, id) && (!alone || is_single(&crumb->current)))
         return;
-    if (strcmp(current->source, source) != 0)
-        snprintf(current->source, sizeof current->source, "%s", source);
-    current->id = id;
-    write_current(crumb);
+    crumb->current = alone ? span_of(source, id, id) : crumb->run;
+    write_trace(crumb);
 }
 
 void crumb_end(struct crumb *crumb)
@@ -109,33 +151,33 @@ void crumb_end(struct crumb *crumb)
 
 void crumb_rest(struct crumb *crumb)
 {
-    if (crumb == NULL || !crumb->ended || crumb->trace.current.id == 0)
+    if (crumb == NULL || !crumb->ended || crumb->current.first == 0)
         return;
-    crumb->trace.current.id = 0;
-    write_current(crumb);
+    crumb->current.first = 0;
+    write_trace(crumb);
 }
 
 bool crumb_suspects(const struct crumb *crumb, const char *source, uint64_t id)
 {
-    return crumb != NULL && crumb->trace.deaths >= DEATHS_MOST && crumb->trace.suspect.id == id &&
-           strcmp(crumb->trace.suspect.source, source) == 0;
+    return crumb != NULL && crumb->deaths >= DEATHS_MOST && is_single(&crumb->suspect) &&
+           covers(&crumb->suspect, source, id, id);
 }
 
 void crumb_acquit(struct crumb *crumb)
 {
-    crumb->trace.suspect.id = 0;
-    crumb->trace.deaths = 0;
+    crumb->suspect.first = 0;
+    crumb->deaths = 0;
     write_trace(crumb);
 }
 
 bool crumb_condemns(const struct crumb *crumb, const char *source, uint64_t id)
 {
-    return crumb_suspects(crumb, source, id) && crumb->trace.deaths >= DEATHS_MOST + CHANCES_MOST;
+    return crumb_suspects(crumb, source, id) && crumb->deaths >= DEATHS_MOST + CHANCES_MOST;
 }
 
 void crumb_blame(struct crumb *crumb)
 {
-    crumb->trace.deaths++;
+    crumb->deaths++;
     write_trace(crumb);
 }
 

@@ -1,5 +1,7 @@
-/* A trace of the event that is being transformed, in a file that outlives the process: should an event kill its
- * process, the next one knows which it was. One that was left there by two deaths is tried in a child first. */
+/* A trace of the events that are being transformed, in a file that outlives the process: should an event kill its
+ * process, the next one knows where to look. Events are traced many at once, for each write of the trace costs; those
+ * among which a process has died are traced one by one by the next. One that was left there by two deaths, alone by the
+ * second at least, is tried in a child first. */
 #ifndef FORWARD_CRASH_GUARD_H
 #define FORWARD_CRASH_GUARD_H
 
@@ -12,15 +14,20 @@ struct crumb;
  * then all goes on without it. One thread of the queue's owner. */
 struct crumb *crumb_open(const char *directory);
 
-/* This event is being transformed from now on, until crumb_end. crumb may be NULL, as in all that follows. */
+/* Events of this source with ids from first to last are transformed next, in any order, some maybe more than once: they
+ * share one trace. crumb may be NULL, as in all that follows. */
+void crumb_expect(struct crumb *crumb, const char *source, uint64_t first, uint64_t last);
+
+/* This event is being transformed from now on, until crumb_end. One that was not expected is traced alone. */
 void crumb_begin(struct crumb *crumb, const char *source, uint64_t id);
 void crumb_end(struct crumb *crumb);
 
-/* No other event follows for now. Until then the last one that has ended may still stand in the file: call it after
- * each run of events, before anything else is done that may take long. */
+/* No other event follows for now. Until then those that have ended may still stand in the file: call it after each run
+ * of events, before anything else is done that may take long. */
 void crumb_rest(struct crumb *crumb);
 
-/* Whether two processes in a row have died while they transformed this event. */
+/* Whether two processes in a row have died while they transformed this event, the first maybe while it transformed
+ * others as well. */
 bool crumb_suspects(const struct crumb *crumb, const char *source, uint64_t id);
 
 /* It was found harmless. */

@@ -8,25 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 const char *file_sink_path(const char *url)
 {
     static const char scheme[] = "file://";
     size_t length = sizeof scheme - 1;
     return strncmp(url, scheme, length) == 0 ? url + length : NULL;
-}
-
-static bool write_all(int file, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t n = write(file, data, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return false;
-        data += n;
-        length -= (size_t)n;
-    }
-    return true;
 }
 
 /* Under a lock, so that several processes may share the file, and what was written by halves can be taken back. */
@@ -35,7 +23,7 @@ static bool append(int file, const char *data, size_t length)
     struct stat before;
     if (flock(file, LOCK_EX) != 0 || fstat(file, &before) != 0)
         return false;
-    if (write_all(file, data, length) && fdatasync(file) == 0)
+    if (files_write_all(file, data, length) && fdatasync(file) == 0)
         return true;
     int error = errno;
     if (S_ISREG(before.st_mode) && ftruncate(file, before.st_size) != 0)

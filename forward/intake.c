@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "forward/crash_guard.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
@@ -11,12 +12,10 @@
 #define CHUNK_BYTES ((size_t)4 * 1024 * 1024)
 #define RETRY_MS 1000
 
-/* FNV-1a: spreads leads over lanes, the same way in every process. */
+/* Spreads leads over lanes, the same way in every process. */
 static uint64_t hash_person(const char *person)
 {
-    uint64_t hash = 14695981039346656037u;
-    for (; *person != '\0'; person++)
-        hash = (hash ^ (unsigned char)*person) * 1099511628211u;
+    uint64_t hash = text_hash(TEXT_HASH, person, strlen(person));
     return hash ^ (hash >> 32);
 }
 
@@ -185,6 +184,7 @@ bool traffic_take_in(struct traffic *traffic)
         return false;
 
     struct error starving;
+    traffic_expect(traffic);
     size_t count = parse_all(traffic, parsed, identities, &starving);
     crumb_rest(traffic->crumb); /* the queue is asked now */
     bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);

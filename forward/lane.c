@@ -1,11 +1,11 @@
 /* A lane's batch, built and sent: see lane.h. */
 #include "forward/lane.h"
+
 #include "forward/crash_guard.h"
+#include "forward/file_sink.h"
 #include "forward/steps.h"
 
 #include <stdlib.h>
-
-#include "forward/file_sink.h"
 
 #define AGAIN_MOST 512    /* events read again at once: a batch */
 #define PACE_MS 20        /* between batches of a lane that could hold more: each costs a request and a settling */
@@ -18,7 +18,8 @@ static moment later(moment a, moment b)
 
 moment lane_put_off_until(const struct lane *lane)
 {
-    return later(later(lane->due, lane->traffic->blocked_until), lane->traffic->rate_due);
+    const struct traffic *traffic = lane->traffic;
+    return later(later(lane->due, traffic->blocked_until), later(traffic->rate_due, traffic->settle_due));
 }
 
 moment lane_due(const struct lane *lane)
@@ -215,6 +216,7 @@ void lane_fill(struct lane *lane)
         build_later(lane, why.text, NO_MEMORY_MS);
         return;
     }
+    traffic_expect(traffic);
     build_found(lane, asked);
     crumb_rest(traffic->crumb);
 }
@@ -231,6 +233,8 @@ enum lane_sent lane_send(struct lane *lane, struct answer *answer)
 {
     const char *file = lane->traffic->file;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
+        return LANE_IDLE;
+    if (!traffic_can_settle(lane))
         return LANE_IDLE;
     if (!batch_finish(&lane->batch)) {
         cannot_send(lane, "out of memory");

@@ -14,8 +14,8 @@ enum lane_built {
 /* Whether another event can still go into the batch that is being built, in order. */
 bool lane_has_room(const struct lane *lane);
 
-/* When the lane may send next: its back-off, and the source's block. May have passed. MOMENT_NEVER: when what is with
- * the data plane now was answered. */
+/* When the lane may send next: its back-off, the source's block, and whether what becomes of it can be settled. May
+ * have passed. MOMENT_NEVER: when what is with the data plane now was answered. */
 moment lane_due(const struct lane *lane);
 
 /* Likewise, whatever is with the data plane: what is told to those who wait. */

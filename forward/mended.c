@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "forward/forward.h"
 #include "forward/steps.h"
 
@@ -36,7 +37,7 @@ bool traffic_mended_since(const struct traffic *traffic, int64_t unix_ms)
     struct stat file;
     if (path_of(traffic->config, path) == NULL || stat(path, &file) != 0)
         return false;
-    return (int64_t)file.st_mtim.tv_sec * 1000 + file.st_mtim.tv_nsec / 1000000 > unix_ms;
+    return clock_timespec_ms(file.st_mtim) > unix_ms;
 }
 
 void traffic_look_mended(struct traffic *traffic)

@@ -1,20 +1,13 @@
 /* What a source's next owner must know: how often it was tried, when next, what is parked. So a restart, cron and the
  * child of a CGI request do not begin anew. */
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-
 #include "base/log.h"
+#include "base/text.h"
 #include "forward/lane.h"
 #include "forward/steps.h"
 
-static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t length)
-{
-    const unsigned char *at = bytes;
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ at[i]) * 1099511628211u;
-    return hash;
-}
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 
 /* What was noted counts as long as events go to the same place with the same key, by a configuration that nobody has
  * touched: saving it is how an operator says that something was mended. */
@@ -22,10 +15,10 @@ static uint64_t hash_of(const struct config *config, const struct source *source
 {
     struct stat file;
     const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
-    uint64_t hash = hash_bytes(14695981039346656037u, source->data_plane_url, strlen(source->data_plane_url) + 1);
-    hash = hash_bytes(hash, key, strlen(key));
+    uint64_t hash = text_hash(TEXT_HASH, source->data_plane_url, strlen(source->data_plane_url) + 1);
+    hash = text_hash(hash, key, strlen(key));
     if (config->path != NULL && stat(config->path, &file) == 0)
-        hash = hash_bytes(hash, &file.st_mtim, sizeof file.st_mtim);
+        hash = text_hash(hash, &file.st_mtim, sizeof file.st_mtim);
     return hash;
 }
 
@@ -67,7 +60,8 @@ static struct notes make_notes(const struct traffic *traffic)
     if (next != MOMENT_NEVER)
         notes.next_ms = unix_ms_of(next);
     if (traffic->failing_ms > 0 || notes.parked_count > 0)
-        snprintf(notes.reason, sizeof notes.reason, "%.255s", traffic->why.text);
+        snprintf(notes.reason, sizeof notes.reason, "%.255s",
+                 notes.operator_must_act ? traffic->refused.text : traffic->why.text);
     return notes;
 }
 
@@ -101,6 +95,7 @@ bool traffic_recall(struct traffic *traffic, struct error *why)
     }
     moment due = clock_now() + left_of(notes->next_ms, OPERATOR_MS * 3);
     error_set(&traffic->why, "%s", notes->reason);
+    traffic->refused = traffic->why;
     traffic->failing_ms = notes->since_ms;
     traffic->search.one_only = notes->operator_must_act;
     traffic->refused_ms = notes->next_ms - OPERATOR_MS;

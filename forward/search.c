@@ -1,15 +1,16 @@
 /* Whose fault is a refusal: one event's, or everybody's? Smaller and smaller batches find the event that is refused
  * alone. It is a dead letter only if the data plane accepts others; so it is set aside until another event was accepted
  * that was sent later. Where no other is to be had, an empty batch tells: the data plane answers that it is empty, and
- * what refuses everything refuses it too. When event after event is refused and none is accepted, it is the operator's
- * to mend. */
-#include "base/log.h"
+ * what refuses everything refuses it too. But a firewall may let an empty batch pass and refuse every event: so its
+ * word counts for one lone event, after something was accepted lately. When event after event is refused and none is
+ * accepted, it is the operator's to mend. */
 #include "forward/lane.h"
 #include "forward/steps.h"
 
 #define ALIKE_MOST 3    /* lone events refused alike, and none accepted: somebody has to mend something */
 #define VOUCHED_MOST 16 /* dead letters one after another on the word of empty batches only */
 #define ASIDE_MOST 64   /* events set aside at once */
+#define LATELY_MS ((int64_t)5 * 60 * 1000)
 
 static const char empty_batch[] = "{\"batch\":[]}";
 
@@ -126,7 +127,7 @@ void traffic_search_accepted(struct traffic *traffic)
     struct search *search = &traffic->search;
     search->alike = 0;
     search->said = SAID_NOTHING;
-    search->one_only = search->said_so = false;
+    search->one_only = search->said_so = search->lately_spent = false;
     try_aside_again(traffic);
 }
 
@@ -146,12 +147,34 @@ static bool others_pass(const struct traffic *traffic)
     return traffic->accepted > traffic->search.since;
 }
 
-/* Whether it is this event's fault that it was refused alone. */
-static bool is_at_fault(const struct traffic *traffic, const struct pending *pending)
+/* Whether something was accepted shortly before the search, and that has not counted yet for an event that was refused
+ * alone. */
+static bool lately_passed(const struct traffic *traffic)
 {
-    const struct search *search = &traffic->search;
-    bool vouched = search->vouched > pending->accepted && others_pass(traffic) && search->alike < VOUCHED_MOST;
-    return traffic->accepted > pending->accepted || vouched;
+    return traffic->accepted > 0 && !traffic->search.lately_spent && clock_now() - traffic->accepted_at < LATELY_MS;
+}
+
+/* Whether only one event is set aside, and but for what is held behind it there is no other that could show whose fault
+ * that is. */
+static bool is_lone(const struct traffic *traffic)
+{
+    return traffic->aside.count == 1 && traffic->parked.count == 0 && !traffic_is_sending(traffic) &&
+           !lanes_have_events(traffic);
+}
+
+/* Whether it is this event's fault that it was refused alone. */
+static bool is_at_fault(struct traffic *traffic, const struct pending *pending)
+{
+    struct search *search = &traffic->search;
+    if (traffic->accepted > pending->accepted)
+        return true;
+    if (search->vouched <= pending->accepted || search->alike >= VOUCHED_MOST)
+        return false;
+    if (others_pass(traffic))
+        return true;
+    bool lately = traffic->aside.count == 0 && lately_passed(traffic);
+    search->lately_spent |= lately;
+    return lately;
 }
 
 /* Says once, loudly, that events are refused and none is accepted, while the search goes on. */
@@ -242,7 +265,8 @@ void traffic_asked(struct lane *asker, const struct answer *answer)
     search->said = meaning_of(answer, search->refusal.status);
     if (search->said == SAID_GOOD) {
         search->vouched = asker->number;
-        if (others_pass(traffic) && search->alike < VOUCHED_MOST)
+        bool lately = is_lone(traffic) && lately_passed(traffic);
+        if ((others_pass(traffic) || lately) && search->alike < VOUCHED_MOST)
             try_aside_again(traffic);
     }
     judge(asker);

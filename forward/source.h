@@ -60,6 +60,7 @@ struct search {
     bool asking;           /* an empty batch is with the data plane */
     enum search_said said; /* to the last one */
     uint64_t vouched;      /* the last one that found all good */
+    bool lately_spent;     /* what was accepted before the search has counted for one lone event: not for another */
     bool said_so;          /* events are refused, none is accepted, and that was logged: somebody has to look */
     bool one_only;         /* only one event at a time is sent, until one is accepted: somebody has to mend something */
 };
@@ -101,6 +102,8 @@ struct traffic {
     struct verdicts verdicts;
     moment tell_due;    /* when they are told */
     bool tell_failed;   /* the queue failed to take them: nothing is sent until it does */
+    moment settle_due;  /* nothing is sent before: it could not be settled */
+    unsigned unsettled; /* times that this was found, one after another */
     bool notes_differ;  /* the queue has other notes than there should be */
     int64_t failing_ms; /* since when the data plane fails; Unix time; 0: it does not */
     uint64_t made_with; /* hash of where and with which key it sends */
@@ -108,8 +111,10 @@ struct traffic {
     bool closed;          /* sends no more, in this process */
     uint64_t sent;        /* requests, up to now; that is the last one's number */
     uint64_t accepted;    /* number of the last one sent of those that the data plane took */
+    moment accepted_at;   /* when the data plane took something last */
     moment blocked_until; /* somebody has to mend something */
     int64_t refused_ms;   /* Unix time: when what was refused last so had been sent */
+    struct error refused; /* in its words: what somebody has to mend, whatever else fails meanwhile */
     moment rate_due;      /* deliver_rate allows nothing before */
     struct error why;     /* of the last failure, for those that come meanwhile */
 

@@ -68,6 +68,10 @@ bool traffic_starved(unsigned char *tries);
 int64_t traffic_starved_pause(const struct traffic *traffic, unsigned tries);
 void traffic_starved_reason(struct error *why, const char *what);
 
+/* settles.c: whether what becomes of the lane's batch, which is built, could be settled. Else the batch is taken apart,
+ * and a smaller one is tried, or nothing of the source for a while. */
+bool traffic_can_settle(struct lane *lane);
+
 /* retention.c: whether what was received then (Unix time; 0: not known) is older than queue_retention; why says so. */
 bool traffic_is_too_old(const struct traffic *traffic, int64_t received_ms, struct error *why);
 /* requests.c: carries out what commands ask of the forwarder. traffic: of all sources. */
@@ -75,6 +79,9 @@ void requests_serve(struct queue *queue, struct traffic *traffic, size_t traffic
 
 /* retention.c: ends what is older than queue_retention. Returns whether the event was. */
 bool traffic_expire(struct traffic *traffic, struct pending *pending);
+
+/* careful.c: the events that were just read are parsed and transformed next. Call crumb_rest when they are. */
+void traffic_expect(struct traffic *traffic);
 
 /* careful.c: transform_parse and transform_message, leaving a trace of what is being done. An event that is known to
  * crash them is unusable, and why says so. */

@@ -1,14 +1,15 @@
 /* Does the data plane take this source's key? Asked with an empty batch, which it refuses without storing anything:
- * 400 `empty batch payload` means that the key is good. */
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <unistd.h>
-
+ * 400 `empty batch payload` means that the key is good. So does what counts as a delivery: some gateways in front
+ * answer that themselves. */
 #include "forward/file_sink.h"
 #include "forward/forward.h"
 #include "forward/gzip.h"
 #include "forward/post.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
 
 static bool try_file(const char *path, struct error *why)
 {
@@ -22,9 +23,9 @@ static bool try_file(const char *path, struct error *why)
     return true;
 }
 
-static bool judge(const struct answer *answer, struct error *why)
+static bool judge(const struct answer *answer, bool accept_empty, struct error *why)
 {
-    if (outcome_takes_empty_batch(answer)) {
+    if (outcome_takes_empty_batch(answer) || outcome_of(answer, accept_empty) == OUTCOME_DELIVERED) {
         error_set(why, "the data plane takes the write key");
         return true;
     }
@@ -52,7 +53,7 @@ bool forward_try(const struct config *config, const struct source *source, struc
     if (gzip == NULL || (post != NULL && !gzip_compress(gzip, empty, sizeof empty - 1, &body)))
         error_set(why, "out of memory");
     else if (post != NULL)
-        good = judge(post_and_wait(poster, post, body.data, body.length), why);
+        good = judge(post_and_wait(poster, post, body.data, body.length), source->accept_empty == ANSWER_YES, why);
     post_free(post);
     poster_free(poster);
     gzip_free(gzip);

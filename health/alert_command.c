@@ -9,10 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/escape.h"
+#include "base/times.h"
 
 #define PATIENCE_MS 10000
 #define KILLED_MS 1000 /* for its end once it was killed */
@@ -23,39 +24,20 @@ const char *alert_state_word(enum alert_state state)
     return words[state];
 }
 
-/* Text as the inside of a JSON string; what is not plain ASCII becomes a question mark. Cut to fit. */
-static void print_json_text(const char *text, char *out, size_t size)
+bool alert_json(const struct alert *alert, struct buffer *out)
 {
-    size_t length = 0;
-    for (; *text != '\0' && length + 3 < size; text++) {
-        if (*text == '"' || *text == '\\')
-            out[length++] = '\\';
-        out[length++] = *text >= 0x20 && *text < 0x7f ? *text : '?';
-    }
-    out[length] = '\0';
-}
-
-static void print_date(int64_t ms, char out[static 32])
-{
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    if (gmtime_r(&seconds, &tm) == NULL || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        snprintf(out, 32, "?");
-}
-
-int alert_json(const struct alert *alert, char out[static ALERT_JSON])
-{
-    char words[1200], since[32], now[32], host[128] = "";
-    print_json_text(alert->words, words, sizeof words);
-    print_date(alert->since_ms, since);
-    print_date(alert->now_ms, now);
+    char since[DATE_PRINTED], now[DATE_PRINTED], host[128] = "";
     gethostname(host, sizeof host - 1);
-    int length =
-        snprintf(out, ALERT_JSON,
-                 "{\"cause\": \"%s\", \"state\": \"%s\", \"source\": \"%s\", \"words\": \"%s\", \"since\": \"%s\", "
-                 "\"time\": \"%s\", \"host\": \"%s\"}\n",
-                 alert->cause, alert_state_word(alert->state), alert->source, words, since, now, host);
-    return length > 0 && length < ALERT_JSON ? length : 0;
+    buffer_text(out, "{");
+    write_text_member(out, "cause", alert->cause);
+    write_text_member(out, "state", alert_state_word(alert->state));
+    write_text_member(out, "source", alert->source);
+    write_text_member(out, "words", alert->words);
+    write_text_member(out, "since", date_print_ms(alert->since_ms, DATE_Z, since));
+    write_text_member(out, "time", date_print_ms(alert->now_ms, DATE_Z, now));
+    write_text_member(out, "host", host);
+    buffer_text(out, "}\n");
+    return !out->failed && out->length <= ALERT_JSON;
 }
 
 /* Nothing of ours but its stdin and the log's stderr reaches it: sockets of requests least of all. */
@@ -122,16 +104,17 @@ bool alert_command_run(char *const *command, const struct alert *alert, const at
 {
     int input[2];
     pid_t child;
-    char json[ALERT_JSON];
-    int length = alert_json(alert, json);
-    if (pipe2(input, O_CLOEXEC) != 0) {
-        error_set(why, "no pipe: %s", strerror(errno));
+    struct buffer json = {0};
+    if (!alert_json(alert, &json) || pipe2(input, O_CLOEXEC) != 0) {
+        error_set(why, "no pipe, or no memory: %s", strerror(errno));
+        buffer_free(&json);
         return false;
     }
-    ssize_t written = write(input[1], json, (size_t)length); /* a pipe holds more than that */
+    ssize_t written = write(input[1], json.data, json.length); /* a pipe holds more than that */
     close(input[1]);
-    int error = written == length ? spawn_command(command, input[0], &child) : EIO;
+    int error = written == (ssize_t)json.length ? spawn_command(command, input[0], &child) : EIO;
     close(input[0]);
+    buffer_free(&json);
     if (error != 0) {
         error_set(why, "%.300s: %s", command[0], strerror(error));
         return false;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 
 enum alert_state { ALERT_RAISED, ALERT_STILL, ALERT_GONE };
@@ -22,9 +23,9 @@ struct alert {
 
 const char *alert_state_word(enum alert_state state);
 
-/* Writes the alert as one JSON object in a line. Returns its length; 0: it does not fit. */
-#define ALERT_JSON 4096
-int alert_json(const struct alert *alert, char out[static ALERT_JSON]);
+/* Appends the alert as one JSON object in a line. Returns false when memory is out, or it is longer than ALERT_JSON. */
+#define ALERT_JSON 4096 /* bytes; every pipe holds so many */
+bool alert_json(const struct alert *alert, struct buffer *out);
 
 /* Runs the command and waits for its end, ten seconds at most; then it is killed. Returns false with the reason when it
  * could not be run, or did not end well. Once hurry (may be NULL) is set it is not awaited. */

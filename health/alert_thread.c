@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "health/alerts.h"
 
@@ -44,10 +45,9 @@ static void evaluate_once(struct alerts *alerts, struct queue_view *view, int64_
 static bool wait_for_next_look(struct alert_thread *alerting)
 {
     moment until = clock_now() + LOOK_MS;
-    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
     pthread_mutex_lock(&alerting->lock);
     while (!alerting->ending && clock_now() < until)
-        pthread_cond_timedwait(&alerting->changed, &alerting->lock, &t);
+        clock_condition_wait(&alerting->changed, &alerting->lock, until);
     bool on = !alerting->ending;
     pthread_mutex_unlock(&alerting->lock);
     return on;
@@ -73,7 +73,6 @@ static void free_alert_thread(struct alert_thread *alerting)
 
 struct alert_thread *alert_thread_start(const struct config *config, struct queue_view *view, bool *said)
 {
-    pthread_condattr_t monotonic;
     struct alert_thread *alerting = config->alert_command.count == 0 ? NULL : calloc(1, sizeof *alerting);
     if (alerting == NULL)
         return NULL;
@@ -82,10 +81,7 @@ struct alert_thread *alert_thread_start(const struct config *config, struct queu
     alerting->since_ms = clock_unix_ms();
     alerting->alerts = new_alerts(config);
     pthread_mutex_init(&alerting->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&alerting->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&alerting->changed);
     int error = alerting->alerts == NULL ? -1 : pthread_create(&alerting->thread, NULL, run_alert_thread, alerting);
     if (error == 0)
         return alerting;

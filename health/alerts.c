@@ -12,6 +12,7 @@
 
 #include "base/lock_file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "health/alert_command.h"
 #include "health/report.h"
 
@@ -61,7 +62,8 @@ static const struct alert_kind {
     {"dead_letters_large", false, 0, ONE(FINDING_DEAD_LETTERS_LARGE),
      "dead letters take no more than their quarter of queue_max_bytes"},
     {"subscription_paused", true, 0, ONE(FINDING_SUBSCRIPTION_PAUSED), "Close has no subscription paused any more"},
-    {"queue_full", true, 0, ONE(FINDING_NO_ROOM) | ONE(FINDING_QUEUE_FULL) | ONE(FINDING_QUEUE_NEARLY_FULL),
+    {"queue_full", true, 0,
+     ONE(FINDING_UNSETTLED) | ONE(FINDING_NO_ROOM) | ONE(FINDING_QUEUE_FULL) | ONE(FINDING_QUEUE_NEARLY_FULL),
      "the queue is neither full nor nearly full any more"},
     {"silence", true, 0, ONE(FINDING_SILENCE),
      "the silence is over: an event was accepted, or alert_silence is another one"},
@@ -118,11 +120,7 @@ void alerts_free_causes(struct alert_causes *causes)
 
 static uint64_t checksum(const struct alert_record *record)
 {
-    const unsigned char *bytes = (const unsigned char *)record->entry;
-    uint64_t sum = 14695981039346656037u;
-    for (size_t i = 0; i < sizeof record->entry; i++)
-        sum = (sum ^ bytes[i]) * 1099511628211u;
-    return sum;
+    return text_hash(TEXT_HASH, record->entry, sizeof record->entry);
 }
 
 struct alerts *alerts_new(char *const *command, int64_t interval_ms, const char *state_dir)

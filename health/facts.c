@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #include "base/no_room.h"
 #include "telemetry/cron_mark.h"
@@ -15,28 +14,12 @@
 
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE])
 {
-    static const struct {
-        int64_t ms;
-        const char *word;
-    } units[] = {{86400000, "day"}, {3600000, "hour"}, {60000, "minute"}, {1000, "second"}};
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (ms < units[i].ms || (i + 1 < sizeof units / sizeof *units && ms < 2 * units[i].ms))
-            continue;
-        long long n = (long long)(ms / units[i].ms);
-        snprintf(out, SPAN_SIZE, "%lld %s%s", n, units[i].word, n == 1 ? "" : "s");
-        return out;
-    }
-    snprintf(out, SPAN_SIZE, "a moment");
-    return out;
+    return when_print_span(ms, out);
 }
 
 const char *facts_date(int64_t ms, char out[static DATE_SIZE])
 {
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    if (gmtime_r(&seconds, &tm) == NULL || strftime(out, DATE_SIZE, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-        snprintf(out, DATE_SIZE, "?");
-    return out;
+    return date_print_ms(ms, DATE_UTC, out);
 }
 
 /* The end of the last minute of the day in which there was any; 0: there was none. */
@@ -209,8 +192,10 @@ static void ask_queue_of_all(struct facts *facts, struct queue *queue, struct st
                                  !queue_is_owned(queue, &facts->is_owned, &facts->owner, &facts->queue_why))) {
         facts->queue_works = false;
     }
-    if (queue != NULL)
+    if (queue != NULL) {
         queue_has_room(queue, &facts->no_room);
+        queue_can_be_settled(queue, &facts->unsettled);
+    }
 }
 
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "config/config.h"
 #include "config/signed.h"
@@ -35,6 +36,7 @@ struct facts {
     int64_t now_ms;   /* Unix time, as all that ends in _ms */
     bool queue_works; /* else queue_why says why not */
     struct error queue_why;
+    struct error unsettled; /* why nothing is forwarded: it could not be noted as delivered; "": it is */
     struct error no_room;   /* why the queue accepts nothing new, and what to do; "": it does */
     struct error disk_full; /* the same, as the file system's figures tell before a write has failed */
     bool is_durable;        /* the queue keeps events; else counts are of this process, since it began */
@@ -78,11 +80,11 @@ const char *facts_failure(const struct facts *facts);
 void facts_free(struct facts *facts);
 
 /* "3 minutes", "2 days"; of less than a second "a moment". Returns out. */
-#define SPAN_SIZE 32
+#define SPAN_SIZE WHEN_SIZE
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE]);
 
 /* "2026-11-24 21:01:10 UTC". Returns out. */
-#define DATE_SIZE 32
+#define DATE_SIZE DATE_PRINTED
 const char *facts_date(int64_t ms, char out[static DATE_SIZE]);
 
 /* The bytes in the queue that count against queue_max_bytes: dead letters beyond their share do not. */

@@ -20,10 +20,8 @@ struct judged {
     struct finding *out;
 };
 
-static enum finding_outcome found(const struct judged *judged, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static enum finding_outcome found(const struct judged *judged, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static enum finding_outcome found(const struct judged *judged, const char *format,
+                                                                        ...)
 {
     va_list args;
     va_start(args, format);
@@ -52,6 +50,14 @@ static enum finding_outcome judge_queue_broken(const struct judged *judged)
         return FINDING_ABSENT;
     return found(judged, "the queue cannot be used: %.500s",
                  facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
+}
+
+static enum finding_outcome judge_unsettled(const struct judged *judged)
+{
+    const struct facts *facts = judged->facts;
+    if (facts->unsettled.text[0] == '\0' || judged->source->counts.waiting == 0)
+        return FINDING_ABSENT;
+    return found(judged, "nothing is forwarded, for it could not be noted as delivered: %.400s", facts->unsettled.text);
 }
 
 static enum finding_outcome judge_no_room(const struct judged *judged)
@@ -262,17 +268,12 @@ static enum finding_outcome judge_events_wait(const struct judged *judged)
                  source->notes.reason[0] == '\0' ? "" : ": ", source->notes.reason);
 }
 
-static bool cron_is_old(const struct judged *judged)
-{
-    return judged->facts->now_ms - judged->facts->cron_ms > judged->threshold;
-}
-
 static enum finding_outcome judge_cron_missing(const struct judged *judged)
 {
     char span[SPAN_SIZE];
     const struct facts *facts = judged->facts;
-    bool never = facts->cron_ms == 0;
-    if (facts->launcher == NULL || !facts->is_durable || (!never && !cron_is_old(judged)))
+    bool never = facts->cron_ms == 0; /* then it is as old as can be */
+    if (facts->launcher == NULL || !facts->is_durable || facts->now_ms - facts->cron_ms <= judged->threshold)
         return FINDING_ABSENT;
     return found(judged, "cron has %s%s: events that could not be delivered at once wait for it",
                  never ? "never been here" : "not been here for ",
@@ -284,7 +285,7 @@ static enum finding_outcome judge_cron_overdue(const struct judged *judged)
     char span[SPAN_SIZE];
     if (judged->facts->cron_ms == 0)
         return FINDING_UNKNOWN;
-    if (!cron_is_old(judged))
+    if (judged->facts->now_ms - judged->facts->cron_ms <= judged->threshold)
         return FINDING_ABSENT;
     return found(judged, "cron has not run for %s: its crontab line is gone or fails",
                  facts_span(judged->facts->now_ms - judged->facts->cron_ms, span));
@@ -356,6 +357,7 @@ static const struct kind {
     const char *command;
 } kinds[FINDINGS] = {
     {"queue_broken", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_broken, 0, "", ""},
+    {"unsettled", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE, judge_unsettled, 0, "", ""},
     {"no_room", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_no_room, 0, "", ""},
     {"queue_full", SEVERITY_BAD, true, TOPIC_ROOM, EVERYWHERE, judge_queue_full, 10 * MINUTE_MS,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},

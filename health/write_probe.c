@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "health/findings.h"
 #include "queue/inspect.h"
@@ -47,7 +48,7 @@ static int64_t written_ms(const char *path)
     struct stat status;
     if (stat(path, &status) != 0 || !S_ISREG(status.st_mode))
         return 0;
-    return status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000;
+    return clock_timespec_ms(status.st_mtim);
 }
 
 static bool probe_is_fresh(int64_t written)
@@ -130,10 +131,9 @@ static void probe_and_log(struct prober *prober)
 static bool wait_for_next_probe(struct prober *prober)
 {
     moment until = clock_now() + LOOK_MS;
-    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
     pthread_mutex_lock(&prober->lock);
     while (!prober->ending && clock_now() < until)
-        pthread_cond_timedwait(&prober->changed, &prober->lock, &t);
+        clock_condition_wait(&prober->changed, &prober->lock, until);
     bool on = !prober->ending;
     pthread_mutex_unlock(&prober->lock);
     return on;
@@ -161,16 +161,12 @@ static void free_prober(struct prober *prober)
 
 struct prober *prober_start(const struct config *config, bool *said)
 {
-    pthread_condattr_t monotonic;
     struct prober *prober = config->queue == QUEUE_SQLITE ? calloc(1, sizeof *prober) : NULL;
     if (prober == NULL)
         return NULL;
     prober->config = config;
     pthread_mutex_init(&prober->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&prober->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&prober->changed);
     int error = pthread_create(&prober->thread, NULL, run_prober, prober);
     if (error == 0)
         return prober;
@@ -199,12 +195,11 @@ bool prober_stop(struct prober *prober)
     if (prober == NULL)
         return true;
     moment late = clock_now() + END_MS;
-    struct timespec t = {.tv_sec = late / 1000, .tv_nsec = (long)(late % 1000) * 1000000};
     pthread_mutex_lock(&prober->lock);
     prober->ending = true;
     pthread_cond_broadcast(&prober->changed);
     while (!prober->ended && clock_now() < late)
-        pthread_cond_timedwait(&prober->changed, &prober->lock, &t);
+        clock_condition_wait(&prober->changed, &prober->lock, late);
     bool ended = prober->ended;
     pthread_mutex_unlock(&prober->lock);
     if (!ended) { /* it is left behind, with what it uses */

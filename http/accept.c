@@ -3,11 +3,20 @@
 
 #include "base/log.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fastcgi.h>
+#include <fcntl.h>
+#include <malloc.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -76,14 +85,14 @@ static int accept_ready(struct http *http)
     bool stopped = atomic_load(&http->stopped_at) != MOMENT_NEVER;
     if (stopped && is_readable(fd, LAST_WAIT_MS)) /* parked now it would be closed */
         return fd;
-    kept_park(&http->kept, fd, true);
+    idle_park(&http->idle, fd, true);
     return -1;
 }
 
 /* The connection that an event is about, or -1. */
 static int connection_of(struct http *http, const struct epoll_event *event)
 {
-    return event->data.ptr == http ? accept_ready(http) : kept_take(&http->kept, event->data.ptr);
+    return event->data.ptr == http ? accept_ready(http) : idle_take(&http->idle, event->data.ptr);
 }
 
 /* The stop stays readable, so two events are asked for: it and one other. Should both be others, one is put back. */
@@ -98,7 +107,7 @@ static int ready_connection(struct http *http)
         if (fd < 0)
             fd = connection_of(http, &events[i]);
         else
-            kept_watch_again(&http->kept, events[i].data.ptr);
+            idle_watch_again(&http->idle, events[i].data.ptr);
     }
     return fd;
 }
@@ -108,7 +117,7 @@ static int ready_connection(struct http *http)
 static int last_connection(struct http *http)
 {
     int fd = ready_connection(http);
-    while (fd < 0 && kept_has_fresh(&http->kept) && clock_now() < atomic_load(&http->stopped_at) + LAST_WAIT_MS) {
+    while (fd < 0 && idle_has_fresh(&http->idle) && clock_now() < atomic_load(&http->stopped_at) + LAST_WAIT_MS) {
         poll(NULL, 0, LAST_LOOK_MS);
         fd = ready_connection(http);
     }
@@ -132,4 +141,179 @@ int worker_next(struct http *http)
         if (fd >= 0)
             return fd;
     }
+}
+
+/* ---- which peers may connect (FCGI_WEB_SERVER_ADDRS) ---- */
+
+static void map_ipv4(const struct in_addr *from, struct in6_addr *to)
+{
+    memset(to, 0, sizeof *to);
+    to->s6_addr[10] = 0xff;
+    to->s6_addr[11] = 0xff;
+    memcpy(to->s6_addr + 12, from, sizeof *from);
+}
+
+static bool parse_address(const char *text, size_t length, struct in6_addr *out)
+{
+    char address[INET6_ADDRSTRLEN];
+    if (length >= sizeof address)
+        return false;
+    memcpy(address, text, length);
+    address[length] = '\0';
+    struct in_addr ipv4;
+    if (inet_pton(AF_INET, address, &ipv4) == 1) {
+        map_ipv4(&ipv4, out);
+        return true;
+    }
+    return inet_pton(AF_INET6, address, out) == 1;
+}
+
+static bool add_peer(struct peers *peers, const char *text, size_t length, struct error *why)
+{
+    struct in6_addr *at = realloc(peers->at, (peers->count + 1) * sizeof *at);
+    if (at == NULL) {
+        error_set(why, "out of memory");
+        return false;
+    }
+    peers->at = at;
+    if (!parse_address(text, length, &at[peers->count])) {
+        error_set(why, "FCGI_WEB_SERVER_ADDRS: \"%.*s\" is no IP address; write them separated by commas",
+                  (int)(length > 100 ? 100 : length), text);
+        return false;
+    }
+    peers->count++;
+    return true;
+}
+
+bool peers_init(struct peers *peers, const char *list, struct error *why)
+{
+    static const char separators[] = ", \t";
+    *peers = (struct peers){0};
+    for (const char *at = list == NULL ? "" : list; *(at += strspn(at, separators)) != '\0';) {
+        size_t length = strcspn(at, separators);
+        if (!add_peer(peers, at, length, why)) {
+            peers_free(peers);
+            return false;
+        }
+        at += length;
+    }
+    return true;
+}
+
+bool peers_allow(const struct peers *peers, const struct sockaddr_storage *address)
+{
+    if (peers->count == 0)
+        return true;
+    struct in6_addr peer;
+    if (address->ss_family == AF_INET)
+        map_ipv4(&((const struct sockaddr_in *)address)->sin_addr, &peer);
+    else if (address->ss_family == AF_INET6)
+        peer = ((const struct sockaddr_in6 *)address)->sin6_addr;
+    else
+        return true;
+    for (size_t i = 0; i < peers->count; i++) {
+        if (memcmp(&peers->at[i], &peer, sizeof peer) == 0)
+            return true;
+    }
+    return false;
+}
+
+void peers_free(struct peers *peers)
+{
+    free(peers->at);
+    *peers = (struct peers){0};
+}
+
+/* ---- memory for libfcgi ---- */
+
+#define HEADROOM ((size_t)4 * 1024 * 1024) /* a request's buffers and parameters, in each thread */
+#define BEGIN_WAIT_MS 1000                 /* for a request's first bytes */
+
+static bool is_limited(void)
+{
+    static const int limits[] = {RLIMIT_AS, RLIMIT_DATA};
+    struct rlimit limit;
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        if (getrlimit((__rlimit_resource_t)limits[i], &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+            return true;
+    }
+    return false;
+}
+
+/* The kernel promises no more memory than it has. */
+static bool is_strict(void)
+{
+    char mode = '0';
+    int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool strict = read(fd, &mode, 1) == 1 && mode == '2';
+    close(fd);
+    return strict;
+}
+
+void headroom_init(struct headroom *headroom)
+{
+    atomic_init(&headroom->watched, is_limited() || is_strict());
+}
+
+bool headroom_is_there(struct headroom *headroom)
+{
+    if (!atomic_load_explicit(&headroom->watched, memory_order_relaxed))
+        return true;
+    for (int tries = 0; tries < 2; tries++) {
+        void *room = mmap(NULL, HEADROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (room != MAP_FAILED) {
+            munmap(room, HEADROOM);
+            return true;
+        }
+        malloc_trim(0);
+    }
+    return false;
+}
+
+void headroom_was_missing(struct headroom *headroom)
+{
+    atomic_store_explicit(&headroom->watched, true, memory_order_relaxed);
+}
+
+#define HEADROOM_WORDS "{\"error\": \"out of memory: send it again later\"}\n"
+#define HEADROOM_ANSWER                                                                                                \
+    "Status: 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 30\r\n"                         \
+    "Cache-Control: no-store\r\n\r\n" HEADROOM_WORDS
+
+/* The records of the answer: STDOUT with its end, END_REQUEST. */
+struct refusal_records {
+    FCGI_Header head;
+    char text[sizeof HEADROOM_ANSWER - 1];
+    FCGI_Header text_end;
+    FCGI_EndRequestRecord end;
+};
+
+static FCGI_Header header_of(int type, const FCGI_Header *request, size_t length)
+{
+    return (FCGI_Header){.version = FCGI_VERSION_1,
+                         .type = (unsigned char)type,
+                         .requestIdB1 = request->requestIdB1,
+                         .requestIdB0 = request->requestIdB0,
+                         .contentLengthB1 = (unsigned char)(length >> 8),
+                         .contentLengthB0 = (unsigned char)(length & 0xff)};
+}
+
+void headroom_refuse(int fd)
+{
+    FCGI_Header request;
+    struct refusal_records records = {.text = ""};
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    if (poll(&ready, 1, BEGIN_WAIT_MS) <= 0 ||
+        recv(fd, &request, sizeof request, MSG_DONTWAIT) != (ssize_t)sizeof request ||
+        request.version != FCGI_VERSION_1 || request.type != FCGI_BEGIN_REQUEST)
+        return;
+    records.head = header_of(FCGI_STDOUT, &request, sizeof records.text);
+    memcpy(records.text, HEADROOM_ANSWER, sizeof records.text);
+    records.text_end = header_of(FCGI_STDOUT, &request, 0);
+    records.end.header = header_of(FCGI_END_REQUEST, &request, sizeof records.end.body);
+    records.end.body.protocolStatus = FCGI_REQUEST_COMPLETE;
+    ssize_t n = send(fd, &records, sizeof records, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)n; /* who does not take it has gone */
 }

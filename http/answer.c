@@ -2,6 +2,7 @@
  * of memory can still be sent. */
 #include "http/internal.h"
 
+#include "base/escape.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -49,61 +50,36 @@ static const char *reason_words(int status)
     return "Unknown";
 }
 
-/* Where escaped JSON goes: counted first, for Content-Length, then written. */
-typedef bool sink(struct request *request, const char *data, size_t length, size_t *total);
+/* Where a body goes: counted first, for Content-Length, then sent. */
+struct body_sink {
+    struct request *request; /* NULL: only counted */
+    size_t length;
+    bool failed;
+};
 
-static bool count(struct request *request, const char *data, size_t length, size_t *total)
+static bool send_bytes(struct request *request, const char *data, size_t length)
 {
-    (void)request;
-    (void)data;
-    *total += length;
-    return true;
-}
-
-static bool send(struct request *request, const char *data, size_t length, size_t *total)
-{
-    (void)total;
     return length == 0 || request->transport->write(request->self, data, length);
 }
 
-/* How a character must be written in a JSON string: NULL when as it is. */
-static const char *json_escape(char c, char out[static 7])
+static void sink_put(void *context, const char *data, size_t length)
 {
-    static const char from[] = "\"\\\n\r\t";
-    static const char *const to[] = {"\\\"", "\\\\", "\\n", "\\r", "\\t"};
-    const char *found = c == '\0' ? NULL : strchr(from, c);
-    if (found != NULL)
-        return to[found - from];
-    if ((unsigned char)c >= 0x20)
-        return NULL;
-    snprintf(out, 7, "\\u%04x", (unsigned char)c);
-    return out;
+    struct body_sink *sink = context;
+    sink->length += length;
+    if (sink->request != NULL && !sink->failed)
+        sink->failed = !send_bytes(sink->request, data, length);
 }
 
-static bool json_string(struct request *request, const char *text, sink *put, size_t *total)
+static void put_text(const char *text, struct body_sink *sink)
 {
-    const char *plain = text; /* start of what needs no escape */
-    for (; *text != '\0'; text++) {
-        char out[7];
-        const char *escaped = json_escape(*text, out);
-        if (escaped == NULL)
-            continue;
-        if (!put(request, plain, (size_t)(text - plain), total) || !put(request, escaped, strlen(escaped), total))
-            return false;
-        plain = text + 1;
-    }
-    return put(request, plain, (size_t)(text - plain), total);
+    sink_put(sink, text, strlen(text));
 }
 
-static bool put_text(struct request *request, const char *text, sink *put, size_t *total)
+static void put_error(const char *text, struct body_sink *sink)
 {
-    return put(request, text, strlen(text), total);
-}
-
-static bool put_error(struct request *request, const char *text, sink *put, size_t *total)
-{
-    return put_text(request, "{\"error\": \"", put, total) && json_string(request, text, put, total) &&
-           put_text(request, "\"}\n", put, total);
+    put_text("{\"error\": \"", sink);
+    escape_json(text, strlen(text), sink_put, sink);
+    put_text("\"}\n", sink);
 }
 
 static bool send_head(struct request *request, int status, const char *type, const char *headers, size_t length)
@@ -113,8 +89,8 @@ static bool send_head(struct request *request, int status, const char *type, con
                      "Status: %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
                      "X-Content-Type-Options: nosniff\r\n",
                      status, reason_words(status), type, length);
-    return n > 0 && (size_t)n < sizeof head && send(request, head, (size_t)n, NULL) &&
-           (headers == NULL || send(request, headers, strlen(headers), NULL)) && send(request, "\r\n", 2, NULL);
+    return n > 0 && (size_t)n < sizeof head && send_bytes(request, head, (size_t)n) &&
+           (headers == NULL || send_bytes(request, headers, strlen(headers))) && send_bytes(request, "\r\n", 2);
 }
 
 static bool begin_answer(struct request *request, int status)
@@ -133,28 +109,30 @@ static bool is_head(const struct request *request)
 }
 
 /* A HEAD request is answered as its GET would be, without the body. */
-static bool answer(struct request *request, int status, const char *type, const char *headers, const char *text,
-                   bool (*put_body)(struct request *, const char *, sink *, size_t *))
+static bool answer_with(struct request *request, int status, const char *type, const char *headers, const char *text,
+                        void (*put_body)(const char *, struct body_sink *))
 {
     if (!begin_answer(request, status))
         return false;
     bool head_only = is_head(request);
-    size_t length = 0;
-    put_body(request, text, count, &length);
-    bool sent = send_head(request, status, type, headers, length);
-    if (sent && !head_only)
-        sent = put_body(request, text, send, NULL);
+    struct body_sink counted = {NULL, 0, false}, sink = {request, 0, false};
+    put_body(text, &counted);
+    bool sent = send_head(request, status, type, headers, counted.length);
+    if (sent && !head_only) {
+        put_body(text, &sink);
+        sent = !sink.failed;
+    }
     return request->transport->finish(request->self) && sent;
 }
 
 bool request_answer(struct request *request, int status, const char *headers, const char *text)
 {
-    return answer(request, status, "text/plain; charset=utf-8", headers, text, put_text);
+    return answer_with(request, status, "text/plain; charset=utf-8", headers, text, put_text);
 }
 
 bool request_refuse(struct request *request, int status, const char *headers, const char *text)
 {
-    return answer(request, status, "application/json", headers, text, put_error);
+    return answer_with(request, status, "application/json", headers, text, put_error);
 }
 
 bool request_send(struct request *request, int status, const char *headers, const char *type, const char *data,
@@ -164,6 +142,6 @@ bool request_send(struct request *request, int status, const char *headers, cons
         return false;
     bool sent = send_head(request, status, type, headers, length);
     if (sent && !is_head(request))
-        sent = send(request, data, length, NULL);
+        sent = send_bytes(request, data, length);
     return request->transport->finish(request->self) && sent;
 }

@@ -1,11 +1,13 @@
 /* Reading a request's body: as much as was announced, or to its end, within the limits and the time. */
 #include "http/internal.h"
 
+#include "base/log.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_PIECE ROOM_SMALL /* memory that an announced length alone can make us take */
+#define FIRST_PIECE BUDGET_SMALL /* memory that an announced length alone can make us take */
 
 /* What CONTENT_LENGTH says. */
 enum announcement { ANNOUNCED_NOTHING, ANNOUNCED_LENGTH, ANNOUNCED_NONSENSE };
@@ -28,13 +30,13 @@ static enum announcement read_announcement(const struct request *request, size_t
 }
 
 /* Makes the body's memory this large, if that is its share of what all bodies may have. */
-static bool grow(struct request *request, size_t capacity)
+static bool grow_body(struct request *request, size_t capacity)
 {
-    if (!room_take(request->bodies, &request->part, capacity - request->capacity))
+    if (!budget_take(request->budget, &request->share, capacity - request->capacity))
         return false;
     char *body = realloc(request->body, capacity);
     if (body == NULL) {
-        room_log_memory(request->bodies);
+        budget_log_memory(request->budget);
         return false;
     }
     request->body = body;
@@ -61,7 +63,7 @@ static enum body_result no_room(struct error *why)
     return BODY_NO_ROOM;
 }
 
-static enum body_result empty(struct error *why)
+static enum body_result empty_body(struct error *why)
 {
     error_set(why, "the body is empty; a webhook's event is expected");
     return BODY_EMPTY;
@@ -70,7 +72,7 @@ static enum body_result empty(struct error *why)
 /* Says why a body ended too early. */
 static enum body_result cut_short(struct request *request, struct error *why)
 {
-    if (room_has_given_way(request->bodies, &request->part))
+    if (budget_has_given_way(request->budget, &request->share))
         return no_room(why);
     int64_t limit = request->limits->request_timeout_ms;
     if (clock_now() - request->started >= limit)
@@ -94,7 +96,7 @@ static enum arrival read_piece(struct request *request)
 static enum body_result read_announced(struct request *request, size_t announced, struct error *why)
 {
     while (request->length < announced) {
-        if (request->length == request->capacity && !grow(request, next_capacity(request, announced)))
+        if (request->length == request->capacity && !grow_body(request, next_capacity(request, announced)))
             return no_room(why);
         if (read_piece(request) != ARRIVED_SOME && request->length < announced)
             return cut_short(request, why);
@@ -108,7 +110,7 @@ static enum body_result read_to_end(struct request *request, struct error *why)
     size_t most = request->limits->max_body + 1;
     enum arrival arrival = ARRIVED_SOME;
     while (arrival == ARRIVED_SOME && request->length < most) {
-        if (request->length == request->capacity && !grow(request, next_capacity(request, most)))
+        if (request->length == request->capacity && !grow_body(request, next_capacity(request, most)))
             return no_room(why);
         arrival = read_piece(request);
     }
@@ -116,7 +118,7 @@ static enum body_result read_to_end(struct request *request, struct error *why)
         return too_large(request, why);
     if (arrival == ARRIVED_BROKEN)
         return cut_short(request, why);
-    return request->length == 0 ? empty(why) : BODY_OK;
+    return request->length == 0 ? empty_body(why) : BODY_OK;
 }
 
 void request_forget_body(struct request *request)
@@ -124,16 +126,16 @@ void request_forget_body(struct request *request)
     free(request->body);
     request->body = NULL;
     request->capacity = 0;
-    room_give_back(request->bodies, &request->part);
+    budget_give_back(request->budget, &request->share);
 }
 
 enum body_result request_body(struct request *request, const char **body, size_t *length, struct error *why)
 {
     enum body_result result = BODY_SHORT;
     size_t announced = 0;
-    request->part.started = request->started;
-    request->part.interrupt = request->transport->interrupt;
-    request->part.self = request->self;
+    request->share.started = request->started;
+    request->share.interrupt = request->transport->interrupt;
+    request->share.self = request->self;
     switch (read_announcement(request, &announced)) {
     case ANNOUNCED_NONSENSE:
         error_set(why, "Content-Length is not a number");
@@ -143,18 +145,179 @@ enum body_result request_body(struct request *request, const char **body, size_t
         break;
     case ANNOUNCED_LENGTH:
         if (announced == 0)
-            result = empty(why);
+            result = empty_body(why);
         else if (announced > request->limits->max_body)
             result = too_large(request, why);
         else
             result = read_announced(request, announced, why);
         break;
     }
-    if (result == BODY_OK && !room_finish(request->bodies, &request->part))
+    if (result == BODY_OK && !budget_finish(request->budget, &request->share))
         result = no_room(why);
     if (result != BODY_OK) /* an answer may take its time */
         request_forget_body(request);
     *body = result == BODY_OK ? request->body : NULL;
     *length = result == BODY_OK ? request->length : 0;
     return result;
+}
+
+/* ---- the memory of all bodies in hand ---- */
+
+#define LOG_AGAIN_MS 10000
+
+void budget_init(struct body_budget *budget, size_t limit)
+{
+    *budget = (struct body_budget){.limit = limit};
+    atomic_init(&budget->logged, INT64_MIN / 2);
+    pthread_mutex_init(&budget->lock, NULL);
+}
+
+void budget_free(struct body_budget *budget)
+{
+    pthread_mutex_destroy(&budget->lock);
+}
+
+static bool take_if_it_fits(struct body_budget *budget, size_t bytes)
+{
+    size_t before = atomic_fetch_add_explicit(&budget->taken, bytes, memory_order_relaxed);
+    if (before <= budget->limit && bytes <= budget->limit - before)
+        return true;
+    atomic_fetch_sub_explicit(&budget->taken, bytes, memory_order_relaxed);
+    return false;
+}
+
+static void give_back_bytes(struct body_budget *budget, size_t bytes)
+{
+    atomic_fetch_sub_explicit(&budget->taken, bytes, memory_order_relaxed);
+}
+
+/* ---- with the lock ---- */
+
+static void list_share(struct body_budget *budget, struct body_share *share)
+{
+    share->listed = true;
+    share->previous = NULL;
+    share->next = budget->first;
+    if (budget->first != NULL)
+        budget->first->previous = share;
+    budget->first = share;
+}
+
+static void unlist_share(struct body_budget *budget, struct body_share *share)
+{
+    if (!share->listed)
+        return;
+    share->listed = false;
+    if (share->next != NULL)
+        share->next->previous = share->previous;
+    if (share->previous != NULL)
+        share->previous->next = share->next;
+    else
+        budget->first = share->next;
+}
+
+/* The newest large unfinished one that began after this one. */
+static struct body_share *find_newer(const struct body_budget *budget, const struct body_share *share)
+{
+    struct body_share *newest = NULL;
+    for (struct body_share *at = budget->first; at != NULL; at = at->next) {
+        if (at != share && at->started >= share->started && (newest == NULL || at->started > newest->started))
+            newest = at;
+    }
+    return newest;
+}
+
+/* What it has counts as free at once: its thread lets go of it within a moment. */
+static void make_give_way(struct body_budget *budget, struct body_share *share)
+{
+    unlist_share(budget, share);
+    share->given_way = true;
+    give_back_bytes(budget, share->taken);
+    share->taken = 0;
+    if (share->interrupt != NULL)
+        share->interrupt(share->self);
+}
+
+static bool is_alone(const struct body_budget *budget, const struct body_share *share)
+{
+    return atomic_load_explicit(&budget->taken, memory_order_relaxed) == share->taken;
+}
+
+static bool take_locked(struct body_budget *budget, struct body_share *share, size_t bytes)
+{
+    if (share->given_way)
+        return false;
+    while (!take_if_it_fits(budget, bytes)) {
+        struct body_share *newer = find_newer(budget, share);
+        if (newer != NULL) {
+            make_give_way(budget, newer);
+        } else if (is_alone(budget, share)) {
+            atomic_fetch_add_explicit(&budget->taken, bytes, memory_order_relaxed);
+            return true;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- */
+
+bool budget_take(struct body_budget *budget, struct body_share *share, size_t bytes)
+{
+    if (!share->large && share->taken + bytes <= BUDGET_SMALL && take_if_it_fits(budget, bytes)) {
+        share->taken += bytes;
+        return true;
+    }
+    pthread_mutex_lock(&budget->lock);
+    bool taken = take_locked(budget, share, bytes);
+    if (taken)
+        share->taken += bytes;
+    if (!share->large && share->taken > BUDGET_SMALL) {
+        share->large = true;
+        list_share(budget, share);
+    }
+    pthread_mutex_unlock(&budget->lock);
+    return taken;
+}
+
+bool budget_finish(struct body_budget *budget, struct body_share *share)
+{
+    if (!share->large)
+        return true;
+    pthread_mutex_lock(&budget->lock);
+    unlist_share(budget, share);
+    bool kept = !share->given_way;
+    pthread_mutex_unlock(&budget->lock);
+    return kept;
+}
+
+bool budget_has_given_way(struct body_budget *budget, const struct body_share *share)
+{
+    if (!share->large)
+        return false;
+    pthread_mutex_lock(&budget->lock);
+    bool given_way = share->given_way;
+    pthread_mutex_unlock(&budget->lock);
+    return given_way;
+}
+
+void budget_give_back(struct body_budget *budget, struct body_share *share)
+{
+    if (share->large) {
+        pthread_mutex_lock(&budget->lock);
+        unlist_share(budget, share);
+        pthread_mutex_unlock(&budget->lock);
+    }
+    give_back_bytes(budget, share->taken);
+    share->taken = 0;
+}
+
+void budget_log_memory(struct body_budget *budget)
+{
+    moment now = clock_now();
+    moment before = atomic_load(&budget->logged);
+    if (now - before >= LOG_AGAIN_MS && atomic_compare_exchange_strong(&budget->logged, &before, now))
+        log_write(LEVEL_ERROR, "msg=out_of_memory advice=\"requests are answered 503 until there is some: raise the "
+                               "limit of memory, or lower request_threads or max_body\"");
 }

@@ -107,14 +107,14 @@ static void discard_rest(struct cgi *cgi)
 void http_serve_cgi(const struct http_limits *limits, const struct route *routes, size_t count)
 {
     static const struct transport transport = {cgi_variable, cgi_read, cgi_write, cgi_finish, NULL};
-    struct room bodies;
-    room_init(&bodies, limits->max_bodies);
+    struct body_budget budget;
+    budget_init(&budget, limits->max_bodies);
     moment started = clock_now();
     struct cgi cgi = {.deadline = started + limits->request_timeout_ms};
     struct request request = {
-        .transport = &transport, .self = &cgi, .limits = limits, .bodies = &bodies, .started = started};
+        .transport = &transport, .self = &cgi, .limits = limits, .budget = &budget, .started = started};
     routes_serve(routes, count, &request);
     request_end(&request);
-    room_free(&bodies);
+    budget_free(&budget);
     discard_rest(&cgi);
 }

@@ -5,27 +5,29 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 /* Cuts one connection if it waits beyond now, once. Returns until when it may wait. */
 static moment cut_if_late(struct watched *watched, moment now)
 {
     moment deadline = MOMENT_NEVER;
     pthread_mutex_lock(&watched->lock);
-    if (watched->waiting != WAITING_NOT && watched->deadline <= now) {
+    if (watched->waiting != NOT_WAITING && watched->deadline <= now) {
         shutdown(watched->fd, watched->waiting == WAITING_READ ? SHUT_RD : SHUT_RDWR);
-        watched->waiting = WAITING_NOT;
+        watched->waiting = NOT_WAITING;
     }
-    if (watched->waiting != WAITING_NOT)
+    if (watched->waiting != NOT_WAITING)
         deadline = watched->deadline;
     pthread_mutex_unlock(&watched->lock);
     return deadline;
 }
 
 /* Cuts all whose deadline is not after now. Returns the earliest deadline that is. */
-static moment cut_late(struct guard *guard, moment now)
+static moment cut_late(struct deadlines *deadlines, moment now)
 {
     moment earliest = MOMENT_NEVER;
-    for (size_t i = 0; i < guard->count; i++) {
-        moment deadline = cut_if_late(&guard->watched[i], now);
+    for (size_t i = 0; i < deadlines->count; i++) {
+        moment deadline = cut_if_late(&deadlines->watched[i], now);
         if (deadline < earliest)
             earliest = deadline;
     }
@@ -33,93 +35,85 @@ static moment cut_late(struct guard *guard, moment now)
 }
 
 /* Sleeps until the moment, or until somebody may not wait that long. Called and returns with the lock held. */
-static void sleep_until(struct guard *guard, moment until)
+static void sleep_until(struct deadlines *deadlines, moment until)
 {
-    struct timespec time = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
-    while (!guard->woken && !guard->ending) {
-        if (until == MOMENT_NEVER)
-            pthread_cond_wait(&guard->wake, &guard->lock);
-        else if (pthread_cond_timedwait(&guard->wake, &guard->lock, &time) != 0)
+    while (!deadlines->woken && !deadlines->ending) {
+        if (!clock_condition_wait(&deadlines->wake, &deadlines->lock, until))
             return;
     }
 }
 
 /* While it looks, its plan is "never", so that whoever begins to wait meanwhile wakes it: nobody is overlooked. */
-static void *run(void *argument)
+static void *run_deadlines(void *argument)
 {
-    struct guard *guard = argument;
-    pthread_mutex_lock(&guard->lock);
-    while (!guard->ending) {
-        guard->woken = false;
-        atomic_store(&guard->planned, MOMENT_NEVER);
-        pthread_mutex_unlock(&guard->lock);
-        moment earliest = cut_late(guard, clock_now());
-        pthread_mutex_lock(&guard->lock);
-        atomic_store(&guard->planned, earliest);
-        sleep_until(guard, earliest);
+    struct deadlines *deadlines = argument;
+    pthread_mutex_lock(&deadlines->lock);
+    while (!deadlines->ending) {
+        deadlines->woken = false;
+        atomic_store(&deadlines->planned, MOMENT_NEVER);
+        pthread_mutex_unlock(&deadlines->lock);
+        moment earliest = cut_late(deadlines, clock_now());
+        pthread_mutex_lock(&deadlines->lock);
+        atomic_store(&deadlines->planned, earliest);
+        sleep_until(deadlines, earliest);
     }
-    pthread_mutex_unlock(&guard->lock);
+    pthread_mutex_unlock(&deadlines->lock);
     return NULL;
 }
 
-static bool prepare(struct guard *guard)
+static bool prepare_deadlines(struct deadlines *deadlines)
 {
-    pthread_condattr_t clock;
-    if (pthread_condattr_init(&clock) != 0)
-        return false;
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    bool ready = pthread_cond_init(&guard->wake, &clock) == 0;
-    pthread_condattr_destroy(&clock);
-    return ready && pthread_mutex_init(&guard->lock, NULL) == 0;
+    return clock_condition_init(&deadlines->wake) && pthread_mutex_init(&deadlines->lock, NULL) == 0;
 }
 
-bool guard_start(struct guard *guard, struct watched *watched, size_t count, struct error *why)
+bool deadlines_start(struct deadlines *deadlines, struct watched *watched, size_t count, struct error *why)
 {
-    *guard = (struct guard){.watched = watched, .count = count, .planned = MOMENT_NEVER};
+    *deadlines = (struct deadlines){.watched = watched, .count = count, .planned = MOMENT_NEVER};
     pthread_attr_t small;
-    if (!prepare(guard) || pthread_attr_init(&small) != 0) {
+    if (!prepare_deadlines(deadlines) || pthread_attr_init(&small) != 0) {
         error_set(why, "out of memory");
         return false;
     }
     pthread_attr_setstacksize(&small, (size_t)64 * 1024);
-    int error = pthread_create(&guard->thread, &small, run, guard);
+    int error = pthread_create(&deadlines->thread, &small, run_deadlines, deadlines);
     pthread_attr_destroy(&small);
     if (error != 0)
-        error_set(why, "no thread to guard time-outs: %s", strerror(error));
+        error_set(why, "no thread to watch over time-outs: %s", strerror(error));
     return error == 0;
 }
 
-static void wake(struct guard *guard)
+static void wake_deadlines(struct deadlines *deadlines)
 {
-    pthread_mutex_lock(&guard->lock);
-    guard->woken = true;
-    pthread_cond_signal(&guard->wake);
-    pthread_mutex_unlock(&guard->lock);
+    pthread_mutex_lock(&deadlines->lock);
+    deadlines->woken = true;
+    pthread_cond_signal(&deadlines->wake);
+    pthread_mutex_unlock(&deadlines->lock);
 }
 
-void guard_watch(struct guard *guard, struct watched *watched, enum waiting waiting, int fd, moment deadline)
+void deadlines_watch(struct deadlines *deadlines, struct watched *watched, enum waiting waiting, int fd,
+                     moment deadline)
 {
     pthread_mutex_lock(&watched->lock);
     watched->waiting = waiting;
     watched->fd = fd;
     watched->deadline = deadline;
     pthread_mutex_unlock(&watched->lock);
-    if (waiting != WAITING_NOT && deadline < atomic_load(&guard->planned))
-        wake(guard);
+    if (waiting != NOT_WAITING && deadline < atomic_load(&deadlines->planned))
+        wake_deadlines(deadlines);
 }
 
-void guard_cut(struct guard *guard)
+void deadlines_cut(struct deadlines *deadlines)
 {
-    cut_late(guard, MOMENT_NEVER);
+    cut_late(deadlines, MOMENT_NEVER);
 }
 
-void guard_stop(struct guard *guard)
+void deadlines_stop(struct deadlines *deadlines)
 {
-    pthread_mutex_lock(&guard->lock);
-    guard->ending = true;
-    pthread_cond_signal(&guard->wake);
-    pthread_mutex_unlock(&guard->lock);
-    pthread_join(guard->thread, NULL);
-    pthread_cond_destroy(&guard->wake);
-    pthread_mutex_destroy(&guard->lock);
+    pthread_mutex_lock(&deadlines->lock);
+    deadlines->ending = true;
+    pthread_cond_signal(&deadlines->wake);
+    pthread_mutex_unlock(&deadlines->lock);
+    pthread_join(deadlines->thread, NULL);
+    pthread_cond_destroy(&deadlines->wake);
+    pthread_mutex_destroy(&deadlines->lock);
 }

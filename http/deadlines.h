@@ -15,7 +15,7 @@
 #include "base/error.h"
 
 enum waiting {
-    WAITING_NOT,   /* at work, or idle */
+    NOT_WAITING,   /* at work, or idle */
     WAITING_READ,  /* for bytes of a request: cut, it can still be answered */
     WAITING_WRITE, /* for the client to take an answer */
 };
@@ -28,7 +28,7 @@ struct watched {
     moment deadline;
 };
 
-struct guard {
+struct deadlines {
     struct watched *watched; /* one for each request thread; borrowed */
     size_t count;
     _Atomic moment planned; /* when it looks again */
@@ -40,15 +40,16 @@ struct guard {
 };
 
 /* Starts the thread. Call with all signals blocked. Returns false with the reason. */
-bool guard_start(struct guard *guard, struct watched *watched, size_t count, struct error *why);
+bool deadlines_start(struct deadlines *deadlines, struct watched *watched, size_t count, struct error *why);
 
-/* Says what a request thread waits for from now on. fd must stay open until the thread says WAITING_NOT. */
-void guard_watch(struct guard *guard, struct watched *watched, enum waiting waiting, int fd, moment deadline);
+/* Says what a request thread waits for from now on. fd must stay open until the thread says NOT_WAITING. */
+void deadlines_watch(struct deadlines *deadlines, struct watched *watched, enum waiting waiting, int fd,
+                     moment deadline);
 
 /* Cuts all that wait, whatever time they have left. */
-void guard_cut(struct guard *guard);
+void deadlines_cut(struct deadlines *deadlines);
 
 /* Ends the thread. Nobody may be watched any more. */
-void guard_stop(struct guard *guard);
+void deadlines_stop(struct deadlines *deadlines);
 
 #endif

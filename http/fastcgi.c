@@ -2,7 +2,6 @@
 #include "http/worker.h"
 
 #include "base/log.h"
-#include "http/spare.h"
 
 #include <errno.h>
 #include <fcgiapp.h>
@@ -16,10 +15,55 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define STACK_SIZE ((size_t)256 * 1024)
 #define CUT_BEFORE_MS 250 /* before http_join's deadline, who still waits for a client is cut */
 #define CUT_AGAIN_MS 20
 #define ONE_TRIES 100 /* for one request thread at least */
+
+/* Room for the other threads of the process where the system allows fewer than wished: the request threads must not
+ * take it all. The forwarder, the queue's writer and housekeeper, the reconciler, alerts, a resolver, the check before
+ * a reload. */
+#define SPARE_THREADS 7
+
+struct spare {
+    pthread_mutex_t lock;
+    pthread_t threads[SPARE_THREADS];
+    size_t count;
+};
+
+static void *wait_for_end(void *context)
+{
+    struct spare *spare = context;
+    pthread_mutex_lock(&spare->lock);
+    pthread_mutex_unlock(&spare->lock);
+    return NULL;
+}
+
+/* Holds the room with threads that do nothing. */
+static void spare_take(struct spare *spare)
+{
+    pthread_attr_t small;
+    spare->count = 0;
+    pthread_mutex_init(&spare->lock, NULL);
+    pthread_mutex_lock(&spare->lock);
+    if (pthread_attr_init(&small) != 0)
+        return;
+    pthread_attr_setstacksize(&small, (size_t)64 * 1024);
+    while (spare->count < SPARE_THREADS &&
+           pthread_create(&spare->threads[spare->count], &small, wait_for_end, spare) == 0)
+        spare->count++;
+    pthread_attr_destroy(&small);
+}
+
+static void spare_leave(struct spare *spare)
+{
+    pthread_mutex_unlock(&spare->lock);
+    for (size_t i = 0; i < spare->count; i++)
+        pthread_join(spare->threads[i], NULL);
+    pthread_mutex_destroy(&spare->lock);
+}
 
 bool http_is_fastcgi(void)
 {
@@ -72,17 +116,13 @@ static bool prepare_listening(struct http *http, struct error *why)
 }
 
 /* What can fail before there are threads; http_free gives all of it back. */
-static bool prepare(struct http *http, struct error *why)
+static bool prepare_server(struct http *http, struct error *why)
 {
-    pthread_condattr_t clock;
     pthread_mutex_init(&http->lock, NULL);
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&http->ended, &clock);
-    pthread_condattr_destroy(&clock);
+    clock_condition_init(&http->ended);
     http->epoll = epoll_create1(EPOLL_CLOEXEC);
     http->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    kept_init(&http->kept, http->epoll);
+    idle_init(&http->idle, http->epoll);
     if (http->epoll < 0 || http->stop < 0) {
         error_set(why, "epoll: %s", strerror(errno));
         return false;
@@ -154,9 +194,9 @@ static bool start_threads(struct http *http, struct error *why)
     sigfillset(&all);
     sigdelset(&all, SIGBUS); /* blocked, a mapped page without room would end the process: base/mapping.h */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = guard_start(&http->guard, http->watched, http->limits.threads, why);
+    bool started = deadlines_start(&http->deadlines, http->watched, http->limits.threads, why);
     if (started && !start_some_workers(http, why)) {
-        guard_stop(&http->guard);
+        deadlines_stop(&http->deadlines);
         started = false;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -171,15 +211,15 @@ struct http *http_start(const struct http_limits *limits, const struct route *ro
         return NULL;
     }
     http->limits = *limits;
-    room_init(&http->bodies, limits->max_bodies);
+    budget_init(&http->budget, limits->max_bodies);
     headroom_init(&http->headroom);
     http->routes = routes;
     http->routes_count = count;
     atomic_store(&http->full_logged, INT64_MIN / 2);
     atomic_store(&http->stopped_at, MOMENT_NEVER);
-    bool started = prepare(http, why) && init_libfcgi(why);
+    bool started = prepare_server(http, why) && init_libfcgi(why);
     if (started) {
-        kept_take_over(&http->kept);
+        idle_take_over(&http->idle);
         started = start_threads(http, why);
     }
     if (started)
@@ -192,7 +232,7 @@ void http_stop(struct http *http)
 {
     uint64_t one = 1;
     epoll_ctl(http->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
-    kept_stop(&http->kept);
+    idle_stop(&http->idle);
     atomic_store(&http->stopped_at, clock_now());
     while (write(http->stop, &one, sizeof one) < 0 && errno == EINTR)
         ;
@@ -209,12 +249,9 @@ bool http_is_idle(struct http *http)
 /* Waits until the last thread has ended or the moment has come. Returns whether it has ended. */
 static bool wait_ended(struct http *http, moment until)
 {
-    struct timespec time = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000) * 1000000};
-    int error = 0;
     pthread_mutex_lock(&http->lock);
-    while (http->running > 0 && error == 0)
-        error = until == MOMENT_NEVER ? pthread_cond_wait(&http->ended, &http->lock)
-                                      : pthread_cond_timedwait(&http->ended, &http->lock, &time);
+    while (http->running > 0 && clock_condition_wait(&http->ended, &http->lock, until))
+        ;
     bool ended = http->running == 0;
     pthread_mutex_unlock(&http->lock);
     return ended;
@@ -240,23 +277,23 @@ bool http_join(struct http *http, moment deadline)
 {
     bool ended = wait_ended(http, deadline == MOMENT_NEVER ? deadline : deadline - CUT_BEFORE_MS);
     while (!ended && clock_now() < deadline) {
-        guard_cut(&http->guard);
+        deadlines_cut(&http->deadlines);
         ended = wait_ended(http, clock_now() + CUT_AGAIN_MS);
     }
     join_ended(http);
     if (ended)
-        guard_stop(&http->guard);
+        deadlines_stop(&http->deadlines);
     return ended;
 }
 
 void http_hand_over(struct http *http)
 {
-    kept_hand_over(&http->kept);
+    idle_hand_over(&http->idle);
 }
 
 void http_free(struct http *http)
 {
-    kept_free(&http->kept);
+    idle_free(&http->idle);
     if (http->epoll >= 0)
         close(http->epoll);
     if (http->stop >= 0)
@@ -264,7 +301,7 @@ void http_free(struct http *http)
     for (size_t i = 0; http->watched != NULL && i < http->limits.threads; i++)
         pthread_mutex_destroy(&http->watched[i].lock);
     peers_free(&http->peers);
-    room_free(&http->bodies);
+    budget_free(&http->budget);
     pthread_cond_destroy(&http->ended);
     pthread_mutex_destroy(&http->lock);
     free(http->watched);

@@ -15,61 +15,61 @@
 
 #define HAND_OVER "CLOSECRM_KEPT_CONNECTIONS" /* descriptors: "7,9" */
 
-struct kept_connection {
+struct idle_connection {
     int fd;
     bool fresh;
-    struct kept_connection *next;
-    struct kept_connection *previous;
+    struct idle_connection *next;
+    struct idle_connection *previous;
 };
 
-bool kept_init(struct kept *kept, int epoll)
+bool idle_init(struct idle *idle, int epoll)
 {
-    *kept = (struct kept){.epoll = epoll};
-    return pthread_mutex_init(&kept->lock, NULL) == 0;
+    *idle = (struct idle){.epoll = epoll};
+    return pthread_mutex_init(&idle->lock, NULL) == 0;
 }
 
 /* Puts it into the list. Returns whether it is to be watched. */
-static bool insert(struct kept *kept, struct kept_connection *connection)
+static bool insert_connection(struct idle *idle, struct idle_connection *connection)
 {
-    pthread_mutex_lock(&kept->lock);
-    connection->next = kept->first;
-    if (kept->first != NULL)
-        kept->first->previous = connection;
-    kept->first = connection;
-    bool wanted = !kept->closed || connection->fresh; /* its thread looks once more before it ends */
-    pthread_mutex_unlock(&kept->lock);
+    pthread_mutex_lock(&idle->lock);
+    connection->next = idle->first;
+    if (idle->first != NULL)
+        idle->first->previous = connection;
+    idle->first = connection;
+    bool wanted = !idle->closed || connection->fresh; /* its thread looks once more before it ends */
+    pthread_mutex_unlock(&idle->lock);
     return wanted;
 }
 
-static void detach(struct kept *kept, struct kept_connection *connection)
+static void detach(struct idle *idle, struct idle_connection *connection)
 {
-    pthread_mutex_lock(&kept->lock);
+    pthread_mutex_lock(&idle->lock);
     if (connection->next != NULL)
         connection->next->previous = connection->previous;
     if (connection->previous != NULL)
         connection->previous->next = connection->next;
     else
-        kept->first = connection->next;
-    pthread_mutex_unlock(&kept->lock);
+        idle->first = connection->next;
+    pthread_mutex_unlock(&idle->lock);
     if (connection->fresh)
-        atomic_fetch_sub(&kept->fresh, 1);
+        atomic_fetch_sub(&idle->fresh, 1);
 }
 
-bool kept_has_fresh(struct kept *kept)
+bool idle_has_fresh(struct idle *idle)
 {
-    return atomic_load(&kept->fresh) > 0;
+    return atomic_load(&idle->fresh) > 0;
 }
 
 /* From here on another thread may already have taken it. */
-static bool watch(struct kept *kept, struct kept_connection *connection, int operation)
+static bool watch_connection(struct idle *idle, struct idle_connection *connection, int operation)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, .data.ptr = connection};
-    return epoll_ctl(kept->epoll, operation, connection->fd, &event) == 0;
+    return epoll_ctl(idle->epoll, operation, connection->fd, &event) == 0;
 }
 
-void kept_park(struct kept *kept, int fd, bool fresh)
+void idle_park(struct idle *idle, int fd, bool fresh)
 {
-    struct kept_connection *connection = calloc(1, sizeof *connection);
+    struct idle_connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL) {
         log_write(LEVEL_WARN, "msg=connection_closed reason=\"out of memory\"");
         close(fd);
@@ -78,45 +78,45 @@ void kept_park(struct kept *kept, int fd, bool fresh)
     connection->fd = fd;
     connection->fresh = fresh;
     if (fresh)
-        atomic_fetch_add(&kept->fresh, 1);
-    if (!insert(kept, connection) || watch(kept, connection, EPOLL_CTL_ADD))
+        atomic_fetch_add(&idle->fresh, 1);
+    if (!insert_connection(idle, connection) || watch_connection(idle, connection, EPOLL_CTL_ADD))
         return;
     log_write(LEVEL_WARN, "msg=connection_closed reason=\"epoll: %s\"", strerror(errno));
-    detach(kept, connection);
+    detach(idle, connection);
     free(connection);
     close(fd);
 }
 
-int kept_take(struct kept *kept, struct kept_connection *connection)
+int idle_take(struct idle *idle, struct idle_connection *connection)
 {
     int fd = connection->fd;
-    epoll_ctl(kept->epoll, EPOLL_CTL_DEL, fd, NULL);
-    detach(kept, connection);
+    epoll_ctl(idle->epoll, EPOLL_CTL_DEL, fd, NULL);
+    detach(idle, connection);
     free(connection);
     return fd;
 }
 
-void kept_watch_again(struct kept *kept, struct kept_connection *connection)
+void idle_watch_again(struct idle *idle, struct idle_connection *connection)
 {
     /* Another thread may take and free it at once; that comes after this, for epoll says so to the kernel and the lock
      * to ThreadSanitizer, which does not know that EPOLL_CTL_MOD orders. */
-    pthread_mutex_lock(&kept->lock);
-    watch(kept, connection, EPOLL_CTL_MOD);
-    pthread_mutex_unlock(&kept->lock);
+    pthread_mutex_lock(&idle->lock);
+    watch_connection(idle, connection, EPOLL_CTL_MOD);
+    pthread_mutex_unlock(&idle->lock);
 }
 
-void kept_stop(struct kept *kept)
+void idle_stop(struct idle *idle)
 {
-    pthread_mutex_lock(&kept->lock);
-    kept->closed = true;
-    pthread_mutex_unlock(&kept->lock);
+    pthread_mutex_lock(&idle->lock);
+    idle->closed = true;
+    pthread_mutex_unlock(&idle->lock);
 }
 
 /* Takes the first out of the list; -1: none is left. */
-static int pop(struct kept *kept)
+static int pop(struct idle *idle)
 {
-    struct kept_connection *connection = kept->first;
-    return connection == NULL ? -1 : kept_take(kept, connection);
+    struct idle_connection *connection = idle->first;
+    return connection == NULL ? -1 : idle_take(idle, connection);
 }
 
 static bool set_inheritable(int fd, bool inheritable)
@@ -127,11 +127,11 @@ static bool set_inheritable(int fd, bool inheritable)
     return fcntl(fd, F_SETFD, inheritable ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC) == 0;
 }
 
-void kept_hand_over(struct kept *kept)
+void idle_hand_over(struct idle *idle)
 {
     struct buffer names = {0};
     int fd;
-    while ((fd = pop(kept)) >= 0) {
+    while ((fd = pop(idle)) >= 0) {
         char name[16];
         snprintf(name, sizeof name, "%s%d", names.length == 0 ? "" : ",", fd);
         buffer_text(&names, name);
@@ -156,7 +156,7 @@ static bool is_connection(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens == 0;
 }
 
-void kept_take_over(struct kept *kept)
+void idle_take_over(struct idle *idle)
 {
     const char *names = getenv(HAND_OVER);
     for (const char *at = names; at != NULL && *at != '\0';) {
@@ -166,16 +166,16 @@ void kept_take_over(struct kept *kept)
         if (end == at || errno != 0 || fd < 0 || fd > 0x7fffffff)
             break;
         if (is_connection((int)fd) && set_inheritable((int)fd, false))
-            kept_park(kept, (int)fd, false);
+            idle_park(idle, (int)fd, false);
         at = *end == ',' ? end + 1 : end;
     }
     unsetenv(HAND_OVER);
 }
 
-void kept_free(struct kept *kept)
+void idle_free(struct idle *idle)
 {
     int fd;
-    while ((fd = pop(kept)) >= 0)
+    while ((fd = pop(idle)) >= 0)
         close(fd);
-    pthread_mutex_destroy(&kept->lock);
+    pthread_mutex_destroy(&idle->lock);
 }

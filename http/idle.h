@@ -9,42 +9,42 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct kept_connection;
+struct idle_connection;
 
-struct kept {
+struct idle {
     int epoll; /* borrowed */
     pthread_mutex_t lock;
-    struct kept_connection *first;
+    struct idle_connection *first;
     bool closed;         /* no connection is watched any more */
     atomic_size_t fresh; /* connections that were parked before they sent anything */
 };
 
-/* Prepares it; connections are watched in this epoll descriptor, whose events carry a struct kept_connection. */
-bool kept_init(struct kept *kept, int epoll);
+/* Prepares it; connections are watched in this epoll descriptor, whose events carry a struct idle_connection. */
+bool idle_init(struct idle *idle, int epoll);
 
 /* Takes over a connection until it becomes readable; closes it when it cannot be kept. fresh: it has sent nothing yet.
  */
-void kept_park(struct kept *kept, int fd, bool fresh);
+void idle_park(struct idle *idle, int fd, bool fresh);
 
 /* Whether there are connections that were made just now, perhaps, and whose first request is on its way. */
-bool kept_has_fresh(struct kept *kept);
+bool idle_has_fresh(struct idle *idle);
 
 /* Gives a connection that became readable back to the caller. Each event of epoll is for one caller only. */
-int kept_take(struct kept *kept, struct kept_connection *connection);
+int idle_take(struct idle *idle, struct idle_connection *connection);
 
 /* Lets another event come for a connection that became readable. */
-void kept_watch_again(struct kept *kept, struct kept_connection *connection);
+void idle_watch_again(struct idle *idle, struct idle_connection *connection);
 
 /* Watches no connection that is parked from now on, but for fresh ones: it waits for the hand over. */
-void kept_stop(struct kept *kept);
+void idle_stop(struct idle *idle);
 
 /* Makes all inheritable and names them in the environment. Nobody may use kept any more. */
-void kept_hand_over(struct kept *kept);
+void idle_hand_over(struct idle *idle);
 
 /* Takes over what a predecessor named in the environment, and forgets the name. Call before threads start. */
-void kept_take_over(struct kept *kept);
+void idle_take_over(struct idle *idle);
 
 /* Closes all. Nobody may use kept any more. */
-void kept_free(struct kept *kept);
+void idle_free(struct idle *idle);
 
 #endif

@@ -1,6 +1,8 @@
 /* What a request says: variables, path, query, who it says it is. Its body: body.c; its answer: answer.c. */
 #include "http/request.h"
 
+#include "base/log.h"
+#include "base/text.h"
 #include "http/internal.h"
 
 #include <stdio.h>
@@ -58,12 +60,12 @@ moment request_started(const struct request *request)
 static bool is_named(const char *text, size_t length, const char *name)
 {
     char decoded[64];
-    return decode_percent(text, length, decoded, sizeof decoded) >= 0 && strcmp(decoded, name) == 0;
+    return text_percent_decode(text, length, decoded, sizeof decoded) >= 0 && strcmp(decoded, name) == 0;
 }
 
 static bool take_value(const char *text, size_t length, char *out, size_t size)
 {
-    if (decode_percent(text, length, out, size) >= 0)
+    if (text_percent_decode(text, length, out, size) >= 0)
         return true;
     if (size > 0)
         *out = '\0';
@@ -112,7 +114,7 @@ static long decode_basic(const struct request *request, char *out, size_t size)
         return -1;
     value += strlen(scheme);
     value += strspn(value, " ");
-    long length = decode_base64(value, strcspn(value, " "), out, size);
+    long length = text_base64_decode(value, strcspn(value, " "), out, size);
     return length <= 0 || memchr(out, '\0', (size_t)length) != NULL ? -1 : length;
 }
 
@@ -156,4 +158,40 @@ bool request_basic_user(const struct request *request, char *out, size_t size)
     const char *colon = length < 0 ? NULL : memchr(decoded, ':', (size_t)length);
     size_t name = length < 0 ? 0 : colon == NULL ? (size_t)length : (size_t)(colon - decoded);
     return name > 0 && copy_part(decoded, name, out, size);
+}
+
+/* ---- Which route answers a path. ---- */
+
+/* A name is one segment: a slash and then none. */
+static bool is_name(const char *path)
+{
+    return path[0] == '/' && path[1] != '\0' && strchr(path + 1, '/') == NULL;
+}
+
+static bool route_matches(const struct route *route, const char *path)
+{
+    return strcmp(route->path, path) == 0 || (strcmp(route->path, "/*") == 0 && is_name(path));
+}
+
+static const struct route *find_route(const struct route *routes, size_t count, const char *path)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (route_matches(&routes[i], path))
+            return &routes[i];
+    }
+    return NULL;
+}
+
+void routes_serve(const struct route *routes, size_t count, struct request *request)
+{
+    const struct route *route = request_begin(request) ? find_route(routes, count, request->path) : NULL;
+    if (route == NULL || (route->exact && request->slash)) {
+        request_refuse(request, 404, NULL, "there is nothing at this address");
+        return;
+    }
+    route->handle(route->context, request);
+    if (!request->answered) {
+        log_write(LEVEL_ERROR, "msg=not_answered path=\"%s\"", route->path);
+        request_refuse(request, 500, NULL, "an internal fault: this request was not handled");
+    }
 }

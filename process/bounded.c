@@ -1,4 +1,4 @@
-/* Forwarding for a while: see bounded.h. */
+/* Forwarding for a limited time: see bounded.h. */
 #include "process/bounded.h"
 
 #include <errno.h>
@@ -14,30 +14,30 @@
 
 #include "base/log.h"
 #include "forward/forward.h"
-#include "process/exit_codes.h"
+#include "process/process.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
 
 #define STOPPED_LATE_MS 200 /* what the thread may take beyond its deadline */
-#define LOOK_MS 1000        /* between looks whether the queue must be opened anew */
+#define LOOK_MS 1000        /* between checks whether the queue must be reopened */
 
-/* One time from taking the reading to letting go of it. */
-struct round {
+/* One claim of the queue, from taking it to releasing it. */
+struct bounded_round {
     const struct config *config;
     struct queue *queue;
     struct forwarder *forwarder;
     struct watchers watchers; /* of what it forwards */
     moment deadline;
-    sigset_t before; /* the signals that are blocked but for this */
+    sigset_t before; /* the signal mask of the caller */
     int signals;     /* readable when one came */
     int done;        /* readable when the thread has ended */
     bool stopped;
 };
 
-static void *run(void *context)
+static void *run_forwarder(void *context)
 {
-    struct round *round = context;
+    struct bounded_round *round = context;
     uint64_t one = 1;
     forwarder_run(round->forwarder, FORWARD_UNTIL_IDLE, round->deadline);
     while (write(round->done, &one, sizeof one) < 0 && errno == EINTR)
@@ -46,21 +46,21 @@ static void *run(void *context)
 }
 
 /* The thread hangs, in a disk or a library: it ends with the process, as by SIGKILL. */
-static _Noreturn void leave(void)
+static _Noreturn void exit_with_hung_thread(void)
 {
     log_write(LEVEL_WARN, "msg=left_behind what=\"a thread that hangs\"");
     _exit(CODE_FAILED);
 }
 
 /* Waits for the thread's end, and makes it end early at a signal or when others wait to repair the queue. */
-static void watch(struct round *round)
+static void wait_for_thread(struct bounded_round *round)
 {
     moment latest = MOMENT_NEVER;
     struct pollfd polled[] = {{.fd = round->done, .events = POLLIN}, {.fd = round->signals, .events = POLLIN}};
     while ((polled[0].revents & POLLIN) == 0) {
         polled[1].fd = round->stopped ? -1 : round->signals;
         if (clock_now() > latest)
-            leave();
+            exit_with_hung_thread();
         if (poll(polled, 2, round->stopped ? STOPPED_LATE_MS : LOOK_MS) < 0)
             continue;
         if (round->stopped || ((polled[1].revents & POLLIN) == 0 && !queue_must_reopen(round->queue)))
@@ -72,18 +72,18 @@ static void watch(struct round *round)
     }
 }
 
-/* There is no thread to be had: forwards in this one. Nobody watches for signals then, so they end the process at once,
- * which loses nothing. */
-static void run_alone(struct round *round)
+/* No thread can be had: forwards in this one. Nothing waits for signals then, so they end the process at once, which
+ * loses nothing. */
+static void forward_in_this_thread(struct bounded_round *round)
 {
     sigset_t blocked;
     pthread_sigmask(SIG_SETMASK, &round->before, &blocked);
-    run(round);
+    run_forwarder(round);
     pthread_sigmask(SIG_SETMASK, &blocked, NULL);
 }
 
 /* Forwards in a thread of its own. */
-static enum bounded forward(struct round *round, struct error *why)
+static enum bounded forward_in_thread(struct bounded_round *round, struct error *why)
 {
     pthread_t thread;
     round->done = eventfd(0, EFD_CLOEXEC);
@@ -91,19 +91,19 @@ static enum bounded forward(struct round *round, struct error *why)
         error_set(why, "cannot make an eventfd: %s", strerror(errno));
         return BOUNDED_FAILED;
     }
-    if (pthread_create(&thread, NULL, run, round) == 0) {
-        watch(round);
+    if (pthread_create(&thread, NULL, run_forwarder, round) == 0) {
+        wait_for_thread(round);
         pthread_join(thread, NULL);
     } else {
-        run_alone(round);
+        forward_in_this_thread(round);
     }
     close(round->done);
     return round->stopped ? BOUNDED_STOPPED : BOUNDED_DONE;
 }
 
-/* Takes the reading and forwards. The reading first: of many children of CGI requests most find it taken, and need no
- * more than that. */
-static enum bounded own_and_forward(struct round *round, struct error *why)
+/* Claims the queue and forwards. The claim first: of many children of CGI requests most find the queue claimed, and
+ * need no forwarder. */
+static enum bounded claim_and_forward(struct bounded_round *round, struct error *why)
 {
     if (!queue_own(round->queue, why))
         return BOUNDED_ELSEWHERE;
@@ -112,20 +112,20 @@ static enum bounded own_and_forward(struct round *round, struct error *why)
         return BOUNDED_FAILED;
     watching_open(&round->watchers, round->config);
     forwarder_watch(round->forwarder, &round->watchers);
-    return forward(round, why);
+    return forward_in_thread(round, why);
 }
 
-/* How far the rounds have come in a source. */
-struct progress {
-    uint64_t read; /* up to this event */
-    uint64_t seen; /* the first one beyond it at the last look */
+/* How far the rounds have read in a source. */
+struct source_progress {
+    uint64_t read; /* up to the event of this id */
+    uint64_t seen; /* id of the first event beyond it at the last look */
 };
 
-/* One round. Closes the queue, which lets go of the reading. */
-static enum bounded pass(struct round *round, struct progress *progress, struct error *why)
+/* One round. Closes the queue, which releases the claim. */
+static enum bounded run_round(struct bounded_round *round, struct source_progress *progress, struct error *why)
 {
     round->forwarder = NULL;
-    enum bounded result = own_and_forward(round, why);
+    enum bounded result = claim_and_forward(round, why);
     for (size_t i = 0; result == BOUNDED_DONE && i < round->config->sources; i++) {
         uint64_t read = forwarder_read_up_to(round->forwarder, i);
         progress[i].read = read > progress[i].read ? read : progress[i].read;
@@ -136,9 +136,9 @@ static enum bounded pass(struct round *round, struct progress *progress, struct 
     return result;
 }
 
-/* Whether an event came after what was read. One that was seen before and still is not read cannot be: so much waits
- * there that nothing more is read. */
-static bool came_since(const struct config *config, struct queue *queue, struct progress *progress)
+/* Whether an event came in that no round has read. An event that was seen after the last round, too, is none: the round
+ * could not read it, for the most that may wait in memory was reached. */
+static bool came_since(const struct config *config, struct queue *queue, struct source_progress *progress)
 {
     struct events found = {0};
     bool came = false;
@@ -152,14 +152,14 @@ static bool came_since(const struct config *config, struct queue *queue, struct 
     return came;
 }
 
-static enum bounded forward_rounds(struct round *round, struct progress *progress, struct error *why)
+static enum bounded run_rounds(struct bounded_round *round, struct source_progress *progress, struct error *why)
 {
     round->queue = queue_open(round->config, why);
     while (round->queue != NULL) {
-        enum bounded result = pass(round, progress, why);
+        enum bounded result = run_round(round, progress, why);
         if (result != BOUNDED_DONE || clock_now() >= round->deadline)
             return result;
-        /* The look is one without the reading: who brings an event from now on finds that free. */
+        /* Looks without a claim: a process that stores an event from now on can claim the queue itself. */
         round->queue = queue_open(round->config, why);
         if (round->queue == NULL || came_since(round->config, round->queue, progress))
             continue;
@@ -169,12 +169,12 @@ static enum bounded forward_rounds(struct round *round, struct progress *progres
     return BOUNDED_FAILED;
 }
 
-enum bounded forward_bounded(const struct config *config, moment deadline, struct error *why)
+enum bounded bounded_forward(const struct config *config, moment deadline, struct error *why)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
     sigset_t signals;
-    struct round round = {.config = config, .deadline = deadline};
-    struct progress *progress = calloc(config->sources, sizeof *progress);
+    struct bounded_round round = {.config = config, .deadline = deadline};
+    struct source_progress *progress = calloc(config->sources, sizeof *progress);
     if (progress == NULL) {
         error_set(why, "out of memory");
         return BOUNDED_FAILED;
@@ -184,10 +184,10 @@ enum bounded forward_bounded(const struct config *config, moment deadline, struc
         sigaddset(&signals, numbers[i]);
     pthread_sigmask(SIG_BLOCK, &signals, &round.before); /* in every thread that starts from here */
     round.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    enum bounded result = forward_rounds(&round, progress, why);
+    enum bounded result = run_rounds(&round, progress, why);
     if (round.signals >= 0)
         close(round.signals);
-    /* A signal that is pending takes effect here, with all let go of. */
+    /* A pending signal takes effect here, when everything is released. */
     pthread_sigmask(SIG_SETMASK, &round.before, NULL);
     free(progress);
     return result;

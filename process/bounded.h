@@ -1,5 +1,5 @@
-/* Forwarding for a while, by a process that has something else to do or is to end soon: the CGI request's child, cron,
- * a person at a shell. */
+/* Forwarding for a limited time, by a process that has something else to do or is to end soon: the CGI request's child,
+ * cron, a person at a shell. */
 #ifndef PROCESS_BOUNDED_H
 #define PROCESS_BOUNDED_H
 
@@ -14,10 +14,10 @@ enum bounded {
     BOUNDED_FAILED,    /* the queue cannot be opened, and why says why */
 };
 
-/* Takes the reading if it can, forwards until nothing that is due is left or the deadline, lets go, and looks once more
- * for what came in between, since who brought that found the reading taken. What is with a data plane at the deadline
- * is awaited; at a signal for shutdown_grace only. Call with no queue open in this thread's hands; other threads must
- * not want those signals meanwhile. */
-enum bounded forward_bounded(const struct config *config, moment deadline, struct error *why);
+/* Claims the queue (the consumer lock) if it can, forwards until nothing due is left or the deadline has passed,
+ * releases the claim, and looks once more for events that came in between: the process that stored them found the queue
+ * claimed and left them to this one. Batches in flight at the deadline are awaited; at a signal for shutdown_grace
+ * only. The calling thread must have no queue open, and no other thread may wait for SIGTERM or SIGINT meanwhile. */
+enum bounded bounded_forward(const struct config *config, moment deadline, struct error *why);
 
 #endif

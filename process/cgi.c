@@ -1,4 +1,4 @@
-/* The life of a CGI process: one request. With a durable queue it is answered as soon as it is kept, and a child
+/* A CGI process: one request. With a durable queue it is answered as soon as it is kept, and a child
  * forwards afterwards; else it is answered when it is delivered, by a thread of this process. */
 #include <pthread.h>
 #include <stdlib.h>
@@ -7,20 +7,17 @@
 #include "base/log.h"
 #include "forward/forward.h"
 #include "process/cgi_child.h"
-#include "process/exit_codes.h"
 #include "process/gate.h"
-#include "process/limits.h"
 #include "process/process.h"
-#include "process/signals.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
 #include "webhook/internal.h"
 
 /* The stages of one request. */
-struct visit {
+struct cgi_stages {
     const struct config *config;
     struct queue *queue;
-    bool stored; /* something was */
+    bool stored; /* the request stored an event, or may have */
     struct webhook *webhook;
     struct forwarder *forwarder; /* NULL where a child forwards */
     struct watchers watchers;
@@ -28,89 +25,89 @@ struct visit {
     bool is_forwarding;
 };
 
-/* Only a POST can bring something. */
+/* Only a POST can store an event. */
 static bool may_append(void)
 {
     const char *method = getenv("REQUEST_METHOD");
     return method != NULL && strcmp(method, "POST") == 0;
 }
 
-static enum queue_result append(void *context, const char *source, const char *body, size_t length, moment deadline,
-                                struct error *why)
+static enum queue_result append_and_note(void *context, const char *source, const char *body, size_t length,
+                                         moment deadline, struct error *why)
 {
-    struct visit *visit = context;
-    enum queue_result result = queue_append(visit->queue, source, body, length, deadline, why);
-    visit->stored = result == QUEUE_STORED || result == QUEUE_UNKNOWN;
+    struct cgi_stages *stages = context;
+    enum queue_result result = queue_append(stages->queue, source, body, length, deadline, why);
+    stages->stored = result == QUEUE_STORED || result == QUEUE_UNKNOWN;
     return result;
 }
 
-static void *forward(void *context)
+static void *run_cgi_forwarder(void *context)
 {
     forwarder_run(context, FORWARD_UNTIL_STOPPED, MOMENT_NEVER);
     return NULL;
 }
 
-/* The engine `none` answers when the event is delivered. */
-static bool start_forwarding(struct visit *visit, struct error *why)
+/* With queue = none the request is answered when the event is delivered: this process must forward. */
+static bool start_forwarding(struct cgi_stages *stages, struct error *why)
 {
-    visit->forwarder = forwarder_new(visit->config, visit->queue, why);
-    if (visit->forwarder == NULL)
+    stages->forwarder = forwarder_new(stages->config, stages->queue, why);
+    if (stages->forwarder == NULL)
         return false;
-    forwarder_watch(visit->forwarder, &visit->watchers);
-    int error = pthread_create(&visit->thread, NULL, forward, visit->forwarder);
-    visit->is_forwarding = error == 0;
+    forwarder_watch(stages->forwarder, &stages->watchers);
+    int error = pthread_create(&stages->thread, NULL, run_cgi_forwarder, stages->forwarder);
+    stages->is_forwarding = error == 0;
     if (error != 0)
         error_set(why, "cannot start a thread: %s", strerror(error));
     return error == 0;
 }
 
-static bool start(struct visit *visit, const struct config *config, struct error *why)
+static bool open_cgi_stages(struct cgi_stages *stages, const struct config *config, struct error *why)
 {
-    *visit = (struct visit){.config = config, .queue = queue_open(config, why)};
-    if (visit->queue == NULL)
+    *stages = (struct cgi_stages){.config = config, .queue = queue_open(config, why)};
+    if (stages->queue == NULL)
         return false;
-    watching_open(&visit->watchers, config);
-    visit->webhook = webhook_new_with(config, append, visit, why);
-    if (visit->webhook != NULL)
-        webhook_count(visit->webhook, visit->watchers.counters);
-    return visit->webhook != NULL && (config->queue != QUEUE_NONE || start_forwarding(visit, why));
+    watching_open(&stages->watchers, config);
+    stages->webhook = webhook_new_with(config, append_and_note, stages, why);
+    if (stages->webhook != NULL)
+        webhook_count(stages->webhook, stages->watchers.counters);
+    return stages->webhook != NULL && (config->queue != QUEUE_NONE || start_forwarding(stages, why));
 }
 
-static void stop(struct visit *visit)
+static void close_cgi_stages(struct cgi_stages *stages)
 {
-    if (visit->is_forwarding) {
-        forwarder_stop(visit->forwarder, clock_now() + visit->config->shutdown_grace_ms);
-        pthread_join(visit->thread, NULL);
+    if (stages->is_forwarding) {
+        forwarder_stop(stages->forwarder, clock_now() + stages->config->shutdown_grace_ms);
+        pthread_join(stages->thread, NULL);
     }
-    forwarder_free(visit->forwarder);
-    webhook_free(visit->webhook);
-    if (visit->queue != NULL)
-        queue_close(visit->queue);
-    watching_close(&visit->watchers);
+    forwarder_free(stages->forwarder);
+    webhook_free(stages->webhook);
+    if (stages->queue != NULL)
+        queue_close(stages->queue);
+    watching_close(&stages->watchers);
 }
 
 /* Returns an exit code: when the queue could not be opened, 503 was answered. */
-static int serve(const struct config *config, int word)
+static int serve_request(const struct config *config, int release_fd)
 {
     struct error why = {0};
     char words[LOG_QUOTED];
     struct gate gate;
-    struct visit visit;
+    struct cgi_stages stages;
     struct route routes[GATE_ROUTES];
-    struct http_limits limits = limits_of(config);
+    struct http_limits limits = process_http_limits(config);
     gate_init(&gate, config);
     gate_routes(&gate, routes);
-    bool good = start(&visit, config, &why);
+    bool good = open_cgi_stages(&stages, config, &why);
     if (good) {
-        status_attach(gate.status, &visit.watchers);
-        gate_open(&gate, visit.webhook);
+        status_attach(gate.status, &stages.watchers);
+        gate_open(&gate, stages.webhook);
     } else {
         log_write(LEVEL_ERROR, "msg=cannot_open_queue reason=%s", log_quote(words, why.text, strlen(why.text)));
         gate_close(&gate);
     }
     http_serve_cgi(&limits, routes, GATE_ROUTES);
-    detached_tell(word, visit.stored);
-    stop(&visit);
+    cgi_child_release(release_fd, stages.stored);
+    close_cgi_stages(&stages);
     gate_free(&gate);
     return good ? CODE_OK : CODE_STATE;
 }
@@ -133,17 +130,17 @@ static int serve_faulty(const struct error *why)
     return CODE_CONFIGURATION;
 }
 
-int life_cgi(void)
+int cgi_serve(void)
 {
     struct error why = {0};
-    signals_unblock();
+    process_unblock_signals();
     log_open(LEVEL_INFO);
     struct config *config = config_load(&why);
     if (config == NULL)
         return serve_faulty(&why);
     log_open(config->log_level);
-    int word = config->queue != QUEUE_NONE && may_append() ? detached_start(config) : -1;
-    int code = serve(config, word);
+    int release_fd = config->queue != QUEUE_NONE && may_append() ? cgi_child_start(config) : -1;
+    int code = serve_request(config, release_fd);
     config_free(config);
     return code;
 }

@@ -13,7 +13,7 @@
 #include "process/bounded.h"
 
 #define FORWARD_MS 20000 /* then the next request's child or cron goes on */
-#define WORD_FD 3
+#define RELEASE_FD 3
 #define DESCRIPTORS_MOST 4096 /* that are looked for one by one */
 
 /* closefrom ends the process where the kernel has no close_range (before Linux 5.9) and there is no /proc. */
@@ -29,8 +29,8 @@ static void close_from(int first)
         close(fd);
 }
 
-/* Lets go of all that the web server gave, and of what it leaked. The word's descriptor becomes WORD_FD. */
-static bool let_go(int word)
+/* Closes all descriptors that the web server gave or leaked. The pipe's read end becomes RELEASE_FD. */
+static bool drop_descriptors(int release_fd)
 {
     log_syslog_close();
     int nothing = open("/dev/null", O_RDWR);
@@ -38,67 +38,68 @@ static bool let_go(int word)
         if (nothing < 0 || dup2(nothing, fd) < 0)
             return false;
     }
-    if (word != WORD_FD && dup2(word, WORD_FD) < 0)
+    if (release_fd != RELEASE_FD && dup2(release_fd, RELEASE_FD) < 0)
         return false;
-    close_from(WORD_FD + 1);
+    close_from(RELEASE_FD + 1);
     return true;
 }
 
-/* Waits until the request's process has ended. Returns whether it may have brought something: it did not say that it
- * did not. A web server may kill it as soon as it has the answer (lighttpd does), before it could say anything. */
-static bool wait_for_end(void)
+/* Waits until the request's process has ended or released the child. Returns false when it wrote a byte: it stored
+ * nothing. A web server may kill it as soon as it has the answer (lighttpd does), before it could write: then it may
+ * have stored an event. */
+static bool wait_for_release(void)
 {
-    char word;
+    char byte;
     ssize_t n;
     do {
-        n = read(WORD_FD, &word, 1);
+        n = read(RELEASE_FD, &byte, 1);
     } while (n < 0 && errno == EINTR);
-    close(WORD_FD);
+    close(RELEASE_FD);
     return n == 0;
 }
 
-static _Noreturn void live_detached(const struct config *config, int word)
+static _Noreturn void run_detached(const struct config *config, int release_fd)
 {
     struct error why = {0};
     char words[LOG_QUOTED];
-    if (!let_go(word) || !wait_for_end())
+    if (!drop_descriptors(release_fd) || !wait_for_release())
         _exit(0);
     log_open(config->log_level); /* to syslog: stderr is /dev/null now */
-    if (forward_bounded(config, clock_now() + FORWARD_MS, &why) == BOUNDED_FAILED)
+    if (bounded_forward(config, clock_now() + FORWARD_MS, &why) == BOUNDED_FAILED)
         log_write(LEVEL_ERROR, "msg=cannot_forward reason=%s", log_quote(words, why.text, strlen(why.text)));
     _exit(0);
 }
 
-int detached_start(const struct config *config)
+int cgi_child_start(const struct config *config)
 {
-    int word[2];
-    if (pipe2(word, O_CLOEXEC) != 0) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
         log_write(LEVEL_WARN, "msg=no_child_to_forward reason=\"%s\"", strerror(errno));
         return -1;
     }
     pid_t child = fork();
     if (child == 0) {
-        close(word[1]);
+        close(ends[1]);
         if (setsid() < 0 || fork() != 0)
             _exit(0);
-        live_detached(config, word[0]);
+        run_detached(config, ends[0]);
     }
-    close(word[0]);
+    close(ends[0]);
     if (child < 0) {
         log_write(LEVEL_WARN, "msg=no_child_to_forward reason=\"%s\"", strerror(errno));
-        close(word[1]);
+        close(ends[1]);
         return -1;
     }
     while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
         ;
-    return word[1];
+    return ends[1];
 }
 
-void detached_tell(int word, bool go)
+void cgi_child_release(int release_fd, bool proceed)
 {
-    if (word < 0)
+    if (release_fd < 0)
         return;
-    while (!go && write(word, "", 1) < 0 && errno == EINTR)
+    while (!proceed && write(release_fd, "", 1) < 0 && errno == EINTR)
         ;
-    close(word);
+    close(release_fd);
 }

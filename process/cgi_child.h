@@ -1,5 +1,6 @@
-/* A child that outlives the CGI request: it forwards what the request brought, after the answer is out. It is made
- * before any database is opened, for a connection must not cross a fork, and waits for the request's end. */
+/* A child that outlives the CGI request: it forwards what the request stored, after the answer is out. It is forked
+ * before any database is opened, for a connection must not cross a fork, and waits until the request's process has
+ * ended. */
 #ifndef PROCESS_CGI_CHILD_H
 #define PROCESS_CGI_CHILD_H
 
@@ -7,13 +8,13 @@
 
 #include "config/config.h"
 
-/* Makes the child, before threads start and anything is opened. It has a session of its own and nothing of the
- * request's descriptors: the web server waits until all who have them are gone. Returns what detached_tell takes; -1
- * when there is no child to be had, which is logged: then another request or cron forwards. */
-int detached_start(const struct config *config);
+/* Forks the child, before threads start and anything is opened. It has a session of its own and none of the request's
+ * descriptors: the web server waits until all processes that have them are gone. Returns the write end of a pipe, for
+ * cgi_child_release; -1 when no child can be had, which is logged: then another request or cron forwards. */
+int cgi_child_start(const struct config *config);
 
-/* Lets the child forward (go), or ends it. Where this process ends without, the child forwards. word: of
- * detached_start; -1 is fine. */
-void detached_tell(int word, bool go);
+/* Lets the child forward (proceed), or ends it; where this process ends before, the child forwards. Closes release_fd,
+ * of cgi_child_start; -1 does nothing. */
+void cgi_child_release(int release_fd, bool proceed);
 
 #endif

@@ -1,5 +1,5 @@
-/* The life of a process that stays: a FastCGI process, or one that only forwards. It starts http and the service,
- * waits for a reason to end, lets go of everything in order, and stops or executes itself anew. */
+/* A process that stays: a FastCGI process, or one that only forwards. It starts http and the pipeline, waits for a
+ * reason to end, closes everything in order, and stops or executes the program anew. */
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -8,96 +8,94 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "http/http.h"
-#include "process/exit_codes.h"
 #include "process/file_changes.h"
 #include "process/gate.h"
-#include "process/limits.h"
 #include "process/pipeline.h"
 #include "process/process.h"
 #include "process/reexec.h"
-#include "process/signals.h"
 
-#define ANSWERED_MS 13000 /* by then every request is answered, however slow the data plane */
+#define ANSWERED_MS 13000 /* after which every request is answered, however slow the data plane is */
 #define HURRY_MS 300      /* before the end of shutdown_grace, so that answers still get out */
-#define LOOK_MS 1000      /* between looks at the files and at the queue */
-#define CLOSED_MS 500     /* beyond the deadline of those with batches in hand, for a stop */
-#define RELOADED_MS 5000  /* likewise, for a reload: nobody waits to kill it, but requests wait */
-#define SETTLED_MS 5000   /* a changed file must have stood so long: it may be half uploaded */
+#define LOOK_MS 1000      /* between checks of the files and the queue */
+#define CLOSED_MS 500     /* for closing, beyond the deadline of batches in flight: at a stop */
+#define RELOADED_MS 5000  /* likewise, at a reload: no supervisor is about to kill the process, but requests wait */
+#define SETTLED_MS 5000   /* how long a changed file must be unchanged: it may be half uploaded */
 
-/* Closing the stages, in a thread of its own: a hung disk, an alert's look, a library may keep it for ever. */
-struct closing {
-    moment deadline; /* for batches in hand */
+/* Closing the stages, in a thread of its own: a hung disk, an alert command or a library may block it for ever. */
+struct daemon_closing {
+    moment deadline; /* for batches in flight */
     bool closed;     /* read after done was posted */
     sem_t done;
 };
 
 /* A process that stays. */
-struct life {
+struct daemon_process {
     const struct config *config;
     const char *program;    /* its path */
-    char *const *arguments; /* with which it executes itself anew */
-    bool serves;            /* requests; else it only forwards */
-    sigset_t signals;       /* that tell it something */
-    struct changes *changes;
+    char *const *arguments; /* argv of the program executed anew */
+    bool serves;            /* whether it serves requests; else it only forwards */
+    sigset_t signals;       /* to stop or reload */
+    struct file_changes *changes;
     struct gate gate;
     struct route routes[GATE_ROUTES];
-    struct service *service;
+    struct pipeline *pipeline;
     struct http *http; /* NULL where it only forwards */
-    struct closing closing;
+    struct daemon_closing closing;
 };
 
 enum ending {
     END_STOP,
-    END_RELOAD, /* execute anew what has passed the check */
-    END_REOPEN, /* begin anew with the configuration that was */
+    END_RELOAD, /* execute the program that has passed the check */
+    END_REOPEN, /* start again in this process, with the same configuration */
     END_FAILED,
 };
 
-static bool start(struct life *life, struct error *why)
+static bool start_serving(struct daemon_process *self, struct error *why)
 {
-    const char *const files[] = {life->config->path, life->program};
+    const char *const files[] = {self->config->path, self->program};
     error_set(why, "out of memory");
-    life->changes = changes_new(files, sizeof files / sizeof *files, SETTLED_MS);
-    if (life->changes == NULL)
+    self->changes = file_changes_new(files, sizeof files / sizeof *files, SETTLED_MS);
+    if (self->changes == NULL)
         return false;
-    /* Requests wait at the gate until the stages stand. In this order there is a request thread, however few threads
+    /* Requests wait at the gate until the pipeline is up. In this order there is a request thread, however few threads
      * the system allows. */
-    if (life->serves) {
-        struct http_limits limits = limits_of(life->config);
-        life->http = http_start(&limits, life->routes, GATE_ROUTES, why);
-        if (life->http == NULL)
+    if (self->serves) {
+        struct http_limits limits = process_http_limits(self->config);
+        self->http = http_start(&limits, self->routes, GATE_ROUTES, why);
+        if (self->http == NULL)
             return false;
     }
-    life->service = service_start(life->config, life->serves ? &life->gate : NULL, why);
-    return life->service != NULL;
+    self->pipeline = pipeline_start(self->config, self->serves ? &self->gate : NULL, why);
+    return self->pipeline != NULL;
 }
 
 /* The queue must be opened anew: by what is installed now, which may be the release that changed it, if that is good.
  */
-static enum ending reopen(const struct life *life)
+static enum ending choose_reopening(const struct daemon_process *self)
 {
     log_write(LEVEL_WARN, "msg=opens_the_queue_anew");
-    return successor_is_good(life->program) ? END_RELOAD : END_REOPEN;
+    return reexec_is_good(self->program) ? END_RELOAD : END_REOPEN;
 }
 
-/* Waits for a reason to end: a signal, files that changed, the queue. */
-static enum ending wait_for_ending(const struct life *life)
+/* Waits for a reason to end: a signal, changed files, a queue that must be reopened. */
+static enum ending wait_for_ending(const struct daemon_process *self)
 {
     const struct timespec look = {.tv_sec = LOOK_MS / 1000, .tv_nsec = (long)(LOOK_MS % 1000) * 1000000};
     for (;;) {
-        int signal = sigtimedwait(&life->signals, NULL, &look);
+        int signal = sigtimedwait(&self->signals, NULL, &look);
         if (signal > 0 && signal != SIGHUP)
             return END_STOP;
-        service_tend(life->service);
-        status_alert(life->gate.status);
-        if (service_must_reopen(life->service))
-            return reopen(life);
-        if (signal != SIGHUP && !changes_look(life->changes, clock_now()))
+        pipeline_retry(self->pipeline);
+        status_alert(self->gate.status);
+        if (pipeline_must_reopen(self->pipeline))
+            return choose_reopening(self);
+        if (signal != SIGHUP && !file_changes_look(self->changes, clock_now()))
             continue;
-        if (successor_is_good(life->program))
+        if (reexec_is_good(self->program))
             return END_RELOAD;
         log_write(LEVEL_ERROR, "msg=not_reloaded reason=\"what is new is faulty: see the lines above; the old stays\"");
     }
@@ -105,47 +103,47 @@ static enum ending wait_for_ending(const struct life *life)
 
 /* Lets the requests in hand end. A stop ends them within shutdown_grace; a reload gives them all the time they may
  * take, unless a signal to stop comes meanwhile. Returns false when a thread hangs. */
-static bool finish_requests(struct life *life, enum ending *ending)
+static bool finish_requests(struct daemon_process *self, enum ending *ending)
 {
     const struct timespec look = {.tv_nsec = 10000000};
     moment patience = clock_now() + ANSWERED_MS;
-    if (life->http == NULL)
+    if (self->http == NULL)
         return true;
-    http_stop(life->http);
-    while (*ending != END_STOP && !http_is_idle(life->http) && clock_now() < patience) {
-        int signal = sigtimedwait(&life->signals, NULL, &look);
+    http_stop(self->http);
+    while (*ending != END_STOP && !http_is_idle(self->http) && clock_now() < patience) {
+        int signal = sigtimedwait(&self->signals, NULL, &look);
         if (signal > 0 && signal != SIGHUP)
             *ending = END_STOP;
     }
-    moment deadline = clock_now() + life->config->shutdown_grace_ms;
-    service_hurry(life->service, deadline - HURRY_MS);
-    return http_join(life->http, deadline - HURRY_MS / 2);
+    moment deadline = clock_now() + self->config->shutdown_grace_ms;
+    pipeline_begin_shutdown(self->pipeline, deadline - HURRY_MS);
+    return http_join(self->http, deadline - HURRY_MS / 2);
 }
 
-/* Ends the process, or executes it anew, though threads are still at work: they end with this process image, as by
- * SIGKILL, which every stage is made for. */
-static _Noreturn void leave(const struct life *life, enum ending ending)
+/* Ends the process, or executes the program anew, although threads still run: they end with this process image, as by
+ * SIGKILL, which every stage is built to survive. */
+static _Noreturn void leave_threads_behind(const struct daemon_process *self, enum ending ending)
 {
     if (ending == END_STOP)
         _exit(CODE_OK);
-    successor_execute(life->program, life->arguments);
+    reexec_execute(self->program, self->arguments);
     _exit(CODE_FAILED); /* the web server, or systemd, starts it again */
 }
 
 static void *close_stages(void *context)
 {
-    struct life *life = context;
-    bool quiet = status_quiet(life->gate.status);
-    life->closing.closed = service_stop(life->service, life->closing.deadline) && quiet;
-    sem_post(&life->closing.done);
+    struct daemon_process *self = context;
+    bool quiet = status_quiet(self->gate.status);
+    self->closing.closed = pipeline_stop(self->pipeline, self->closing.deadline) && quiet;
+    sem_post(&self->closing.done);
     return NULL;
 }
 
 /* Waits for the thread that closes the stages. Returns whether it has ended. */
-static bool wait_closed(struct life *life, moment until)
+static bool wait_closed(struct daemon_process *self, moment until)
 {
-    const struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
-    while (sem_clockwait(&life->closing.done, CLOCK_MONOTONIC, &t) != 0) {
+    const struct timespec t = clock_timespec(until);
+    while (sem_clockwait(&self->closing.done, CLOCK_MONOTONIC, &t) != 0) {
         if (errno != EINTR)
             return false;
     }
@@ -154,93 +152,93 @@ static bool wait_closed(struct life *life, moment until)
 
 /* Closes the stages. Returns false when that has not ended patience_ms after the deadline; nothing may be freed then.
  */
-static bool close_in_time(struct life *life, moment deadline, int64_t patience_ms)
+static bool close_in_time(struct daemon_process *self, moment deadline, int64_t patience_ms)
 {
     pthread_t thread;
-    life->closing = (struct closing){.deadline = deadline};
-    sem_init(&life->closing.done, 0, 0);
-    if (pthread_create(&thread, NULL, close_stages, life) != 0) {
-        close_stages(life); /* no thread to be had: without a bound, then */
-        return life->closing.closed;
+    self->closing = (struct daemon_closing){.deadline = deadline};
+    sem_init(&self->closing.done, 0, 0);
+    if (pthread_create(&thread, NULL, close_stages, self) != 0) {
+        close_stages(self); /* no thread can be had: closes without a time limit */
+        return self->closing.closed;
     }
-    if (!wait_closed(life, deadline + patience_ms))
+    if (!wait_closed(self, deadline + patience_ms))
         return false;
     pthread_join(thread, NULL);
-    return life->closing.closed;
+    return self->closing.closed;
 }
 
-/* Lets go of everything. What cannot be waited for is left behind, and then it does not return. */
-static void finish(struct life *life, enum ending *ending)
+/* Closes everything. Does not return when a thread hangs: see leave_threads_behind. */
+static void finish_daemon(struct daemon_process *self, enum ending *ending)
 {
-    moment grace = life->config->shutdown_grace_ms - HURRY_MS / 2, deadline = clock_now() + grace;
-    if (!finish_requests(life, ending)) {
+    moment grace = self->config->shutdown_grace_ms - HURRY_MS / 2, deadline = clock_now() + grace;
+    if (!finish_requests(self, ending)) {
         log_write(LEVEL_WARN, "msg=stopped_with_requests_in_hand");
-        successor_seal();
-        leave(life, *ending); /* their threads still use everything */
+        reexec_seal();
+        leave_threads_behind(self, *ending); /* their threads still use everything */
     }
     if (*ending != END_STOP)
-        deadline = clock_now() + grace; /* nobody waits to kill it */
-    bool closed = close_in_time(life, deadline, *ending == END_STOP ? CLOSED_MS : RELOADED_MS);
+        deadline = clock_now() + grace; /* no supervisor is about to kill it */
+    bool closed = close_in_time(self, deadline, *ending == END_STOP ? CLOSED_MS : RELOADED_MS);
     if (!closed)
         log_write(LEVEL_WARN, "msg=left_behind what=\"a thread that hangs\"");
     if (*ending != END_STOP)
-        successor_seal();
-    if (life->http != NULL && *ending != END_STOP)
-        http_hand_over(life->http);
+        reexec_seal();
+    if (self->http != NULL && *ending != END_STOP)
+        http_hand_over(self->http);
     if (!closed)
-        leave(life, *ending);
-    if (life->http != NULL)
-        http_free(life->http);
-    changes_free(life->changes);
+        leave_threads_behind(self, *ending);
+    if (self->http != NULL)
+        http_free(self->http);
+    file_changes_free(self->changes);
 }
 
 /* The process must end without having served: its threads end with it. */
-static enum ending fail(const struct error *why)
+static enum ending report_failed_start(const struct error *why)
 {
     log_write(LEVEL_ERROR, "msg=cannot_start reason=\"%s\"", why->text);
     return END_FAILED;
 }
 
-static enum ending live(struct life *life)
+static enum ending run_once(struct daemon_process *self)
 {
     struct error why;
-    gate_init(&life->gate, life->config);
-    gate_routes(&life->gate, life->routes);
-    if (!start(life, &why))
-        return fail(&why);
-    status_alert(life->gate.status);
-    log_write(LEVEL_INFO, "msg=started version=%s sources=%zu threads=%zu", CLOSECRM_VERSION, life->config->sources,
-              life->serves ? (size_t)life->config->request_threads : (size_t)0);
-    enum ending ending = wait_for_ending(life);
+    gate_init(&self->gate, self->config);
+    gate_routes(&self->gate, self->routes);
+    if (!start_serving(self, &why))
+        return report_failed_start(&why);
+    status_alert(self->gate.status);
+    log_write(LEVEL_INFO, "msg=started version=%s sources=%zu threads=%zu", CLOSECRM_VERSION, self->config->sources,
+              self->serves ? (size_t)self->config->request_threads : (size_t)0);
+    enum ending ending = wait_for_ending(self);
     log_write(LEVEL_INFO, "msg=%s", ending == END_STOP ? "stopping" : "reloading");
-    finish(life, &ending);
-    gate_free(&life->gate);
+    finish_daemon(self, &ending);
+    gate_free(&self->gate);
     return ending;
 }
 
-static int stay(bool serves, char *const arguments[])
+static int run_daemon(bool serves, char *const arguments[])
 {
     struct error why = {0};
-    struct life life = {
-        .serves = serves, .arguments = arguments, .signals = signals_block_tidings()}; /* in every thread */
+    struct daemon_process self = {
+        .serves = serves, .arguments = arguments, .signals = process_block_signals()}; /* in every thread */
     enum ending ending;
-    limits_spare_memory();
+    process_spare_memory();
     log_open(LEVEL_INFO);
-    char *program = successor_path();
+    char *program = reexec_path();
     struct config *config = config_load(&why);
     if (config == NULL) {
         log_write(LEVEL_ERROR, "msg=cannot_start %s", why.text);
         free(program);
         return CODE_CONFIGURATION;
     }
-    life.config = config;
-    life.program = program;
+    self.config = config;
+    self.program = program;
     log_open(config->log_level);
     do {
-        ending = live(&life);
+        ending = run_once(&self);
         /* A signal that comes from here on stays pending, and is the new program's. */
         if (ending == END_RELOAD)
-            successor_execute(program, arguments); /* it returned: the old one goes on */
+            reexec_execute(program, arguments); /* returned: it failed, and this image goes on */
     } while (ending == END_RELOAD || ending == END_REOPEN);
     if (ending == END_FAILED)
         _exit(CODE_FAILED); /* threads may have been started */
@@ -249,13 +247,13 @@ static int stay(bool serves, char *const arguments[])
     return CODE_OK;
 }
 
-int life_fastcgi(void)
+int daemon_serve(void)
 {
     char *const arguments[] = {NULL, NULL};
-    return stay(true, arguments);
+    return run_daemon(true, arguments);
 }
 
-int life_follow(char *const arguments[])
+int daemon_follow(char *const arguments[])
 {
-    return stay(false, arguments);
+    return run_daemon(false, arguments);
 }

@@ -1,5 +1,5 @@
-/* Are the files that this process was made from still the same? A changed configuration or a replaced program is
- * reported once it stood unchanged for a while: it may be half uploaded. One thread. */
+/* Detects that the configuration or the program's file has changed since the process started. A change is reported once
+ * the file has stood unchanged for a while: it may be half uploaded. One thread. */
 #ifndef PROCESS_FILE_CHANGES_H
 #define PROCESS_FILE_CHANGES_H
 
@@ -8,16 +8,17 @@
 
 #include "base/clock.h"
 
-struct changes;
+struct file_changes;
 
 /* Remembers the files as they are now. Paths are copied; NULL ones are skipped. settle_ms: how long a change must have
  * stood. Returns NULL when memory is out. */
-struct changes *changes_new(const char *const *paths, size_t count, int64_t settle_ms);
+struct file_changes *file_changes_new(const char *const *paths, size_t count, int64_t settle_ms);
 
-/* Looks at the files. Returns true once for each change: when a file differs from what was remembered, and nothing
- * moved since settle_ms. What it is then counts as remembered. A file that is gone does not count: it will come. */
-bool changes_look(struct changes *changes, moment now);
+/* Looks at the files. Returns true once for each change: when a file differs from its remembered state, and no file has
+ * changed for settle_ms; the files are then remembered as they are. A missing file is no change: an upload replaces it.
+ */
+bool file_changes_look(struct file_changes *changes, moment now);
 
-void changes_free(struct changes *changes);
+void file_changes_free(struct file_changes *changes);
 
 #endif

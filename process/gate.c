@@ -1,29 +1,109 @@
 /* The gate before the webhook: see gate.h. */
 #include "process/gate.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
-#define PATIENCE_MS 5000 /* a request waits so long for a decision; the rest of its 12 s is the webhook's */
+#define LOG_AGAIN_MS 60000
+#define PATIENCE_MS                                                                                                    \
+    5000 /* how long a request waits for gate_open or gate_close; the rest of its 12 s is for the webhook */
+
+/* ---- document roots ---- */
+
+struct root_verdict {
+    bool good;
+    char root[];
+};
+
+static void roots_init(struct roots *roots, const struct config *config)
+{
+    roots->config = config;
+    roots->logged = INT64_MIN / 2;
+    for (size_t i = 0; i < ROOTS_KEPT; i++)
+        atomic_init(&roots->at[i], NULL);
+    pthread_mutex_init(&roots->lock, NULL);
+}
+
+static const struct root_verdict *find_verdict(const struct roots *roots, const char *root)
+{
+    for (size_t i = 0; i < ROOTS_KEPT; i++) {
+        const struct root_verdict *verdict = atomic_load_explicit(&roots->at[i], memory_order_acquire);
+        if (verdict == NULL || strcmp(verdict->root, root) == 0)
+            return verdict;
+    }
+    return NULL;
+}
+
+/* Under the lock. Returns false when there is no place or no memory. */
+static bool keep_verdict(struct roots *roots, const char *root, bool good)
+{
+    size_t i = 0, size = strlen(root) + 1;
+    while (i < ROOTS_KEPT && atomic_load_explicit(&roots->at[i], memory_order_relaxed) != NULL)
+        i++;
+    struct root_verdict *verdict = i == ROOTS_KEPT ? NULL : malloc(sizeof *verdict + size);
+    if (verdict == NULL)
+        return false;
+    verdict->good = good;
+    memcpy(verdict->root, root, size);
+    atomic_store_explicit(&roots->at[i], verdict, memory_order_release);
+    return true;
+}
+
+/* Under the lock, so that it is logged once. */
+static bool judge_root(struct roots *roots, const char *root)
+{
+    struct error why = {0};
+    moment now = clock_now();
+    bool good = config_outside(roots->config, root, &why);
+    bool kept = keep_verdict(roots, root, good);
+    if (!good && (kept || now - roots->logged >= LOG_AGAIN_MS)) {
+        log_write(LEVEL_ERROR, "msg=configuration_refused %s", why.text);
+        roots->logged = now;
+    }
+    return good;
+}
+
+/* Whether configuration, keys and events all lie outside this document root (NULL or "": none is named). What does not
+ * is logged once, with how to mend it. */
+static bool roots_are_good(struct roots *roots, const char *document_root)
+{
+    if (document_root == NULL || document_root[0] == '\0')
+        return true;
+    const struct root_verdict *verdict = find_verdict(roots, document_root);
+    if (verdict != NULL)
+        return verdict->good;
+    pthread_mutex_lock(&roots->lock);
+    verdict = find_verdict(roots, document_root); /* another thread may have been faster */
+    bool good = verdict != NULL ? verdict->good : judge_root(roots, document_root);
+    pthread_mutex_unlock(&roots->lock);
+    return good;
+}
+
+static void roots_free(struct roots *roots)
+{
+    for (size_t i = 0; i < ROOTS_KEPT; i++)
+        free(atomic_load(&roots->at[i]));
+    pthread_mutex_destroy(&roots->lock);
+}
+
+/* ---- the gate ---- */
 
 void gate_init(struct gate *gate, const struct config *config)
 {
-    pthread_condattr_t monotonic;
     gate->config = config;
     gate->status = status_new(config);
     gate->decided = false;
     atomic_init(&gate->webhook, NULL);
     roots_init(&gate->roots, config);
     pthread_mutex_init(&gate->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&gate->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&gate->changed);
 }
 
-static void decide(struct gate *gate, struct webhook *webhook)
+static void decide_gate(struct gate *gate, struct webhook *webhook)
 {
     pthread_mutex_lock(&gate->lock);
     atomic_store(&gate->webhook, webhook);
@@ -34,12 +114,12 @@ static void decide(struct gate *gate, struct webhook *webhook)
 
 void gate_open(struct gate *gate, struct webhook *webhook)
 {
-    decide(gate, webhook);
+    decide_gate(gate, webhook);
 }
 
 void gate_close(struct gate *gate)
 {
-    decide(gate, NULL);
+    decide_gate(gate, NULL);
 }
 
 void gate_free(struct gate *gate)
@@ -50,17 +130,16 @@ void gate_free(struct gate *gate)
     pthread_mutex_destroy(&gate->lock);
 }
 
-/* The webhook, NULL while the gate is closed. While it is neither open nor closed, as after a start, it is waited for:
- * a reload must fail no request. */
+/* Returns the webhook; NULL while the gate is closed. While the gate is neither open nor closed, as after a start,
+ * waits for it until the deadline: a reload must fail no request. */
 static struct webhook *wait_for_webhook(struct gate *gate, moment deadline)
 {
     struct webhook *webhook = atomic_load(&gate->webhook);
     if (webhook != NULL)
         return webhook;
-    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
     pthread_mutex_lock(&gate->lock);
     while (!gate->decided && clock_now() < deadline)
-        pthread_cond_timedwait(&gate->changed, &gate->lock, &t);
+        clock_condition_wait(&gate->changed, &gate->lock, deadline);
     webhook = atomic_load(&gate->webhook);
     pthread_mutex_unlock(&gate->lock);
     return webhook;
@@ -83,7 +162,7 @@ static void handle_status(void *context, struct request *request)
         status_handle(gate->status, request);
 }
 
-/* Waits, as webhooks do, for what a start decides: a reload must not look like a failure. */
+/* Waits for the pipeline, as webhooks do: a reload must not look like a failure. */
 static void handle_health(void *context, struct request *request)
 {
     struct gate *gate = context;
@@ -93,7 +172,7 @@ static void handle_health(void *context, struct request *request)
     status_handle(gate->status, request);
 }
 
-static void handle(void *context, struct request *request)
+static void handle_webhook(void *context, struct request *request)
 {
     struct gate *gate = context;
     if (refuse_inside(gate, request))
@@ -110,12 +189,9 @@ static void handle(void *context, struct request *request)
 void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES])
 {
     const struct route all[GATE_ROUTES] = {
-        {"", handle, gate, false},
-        {"/v1/webhook", handle, gate, false},
-        {"/status", handle_status, gate, true},
-        {"/metrics", handle_status, gate, true},
-        {"/healthz", handle_health, gate, true},
-        {"/*", handle, gate, false},
+        {"", handle_webhook, gate, false},       {"/v1/webhook", handle_webhook, gate, false},
+        {"/status", handle_status, gate, true},  {"/metrics", handle_status, gate, true},
+        {"/healthz", handle_health, gate, true}, {"/*", handle_webhook, gate, false},
     };
     memcpy(routes, all, sizeof all);
 }

@@ -1,4 +1,4 @@
-/* The stages of a process that lives long: see pipeline.h. */
+/* The stages of a process that stays: see pipeline.h. */
 #include "process/pipeline.h"
 
 #include <pthread.h>
@@ -6,18 +6,27 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "closeapi/reconciler.h"
+#include "closeapi/closeapi.h"
 #include "forward/forward.h"
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"
 
 #define OPEN_AGAIN_MS 2000   /* between tries to open the queue */
 #define SAY_AGAIN_MS 60000   /* between log lines about the same reason */
-#define REOPEN_AFTER_MS 5000 /* a queue that was opened just now is not opened anew at once */
+#define REOPEN_AFTER_MS 5000 /* since the queue was opened: earlier it is not reopened */
 #define STOPPED_LATE_MS 200  /* what the thread may take beyond its deadline */
 
-struct service {
+/* What is opened and closed together. */
+struct pipeline_stages {
+    struct queue *queue;
+    struct webhook *webhook; /* NULL: no webhooks are taken */
+    struct forwarder *forwarder;
+    struct watchers watchers;
+};
+
+struct pipeline {
     const struct config *config;
     struct gate *gate; /* NULL: no webhooks are taken */
     pthread_t thread;
@@ -26,25 +35,14 @@ struct service {
     bool stopping;
     bool ended; /* the thread has nothing left to do */
     moment stop_deadline;
-    moment hurry_deadline; /* MOMENT_NEVER: no hurry */
-    moment stood_at;       /* when the stages stood; MOMENT_NEVER: they do not */
-    struct queue *queue;   /* set once they stand, as the other two */
-    struct webhook *webhook;
-    struct forwarder *forwarder;
-    struct watchers watchers;
-    struct reconciler *reconciler; /* NULL: nothing is to be reconciled by itself */
-    bool reconciler_failed;        /* to start: it is tried again */
+    moment request_deadline;       /* MOMENT_NEVER: none */
+    moment opened_at;              /* when the stages were opened; MOMENT_NEVER: they are not */
+    struct pipeline_stages stages; /* all zero until they are open */
+    struct reconciler *reconciler; /* NULL: the configuration wants none, or it could not be started */
+    bool reconciler_failed;        /* to start: pipeline_retry starts it */
 };
 
-/* The stages while they are being opened. */
-struct stages {
-    struct queue *queue;
-    struct webhook *webhook;
-    struct forwarder *forwarder;
-    struct watchers watchers;
-};
-
-static void stages_close(struct stages *stages)
+static void stages_close(struct pipeline_stages *stages)
 {
     forwarder_free(stages->forwarder);
     webhook_free(stages->webhook);
@@ -53,18 +51,18 @@ static void stages_close(struct stages *stages)
     watching_close(&stages->watchers);
 }
 
-static bool stages_open(struct stages *stages, const struct service *service, struct error *why)
+static bool stages_open(struct pipeline_stages *stages, const struct pipeline *pipeline, struct error *why)
 {
-    *stages = (struct stages){.queue = queue_open(service->config, why)};
+    *stages = (struct pipeline_stages){.queue = queue_open(pipeline->config, why)};
     bool good = stages->queue != NULL;
     if (good)
-        watching_open(&stages->watchers, service->config);
-    if (good && service->gate != NULL) {
-        stages->webhook = webhook_new(service->config, stages->queue, why);
+        watching_open(&stages->watchers, pipeline->config);
+    if (good && pipeline->gate != NULL) {
+        stages->webhook = webhook_new(pipeline->config, stages->queue, why);
         good = stages->webhook != NULL;
     }
     if (good) {
-        stages->forwarder = forwarder_new(service->config, stages->queue, why);
+        stages->forwarder = forwarder_new(pipeline->config, stages->queue, why);
         good = stages->forwarder != NULL;
     }
     if (good)
@@ -76,41 +74,37 @@ static bool stages_open(struct stages *stages, const struct service *service, st
     return good;
 }
 
-/* Makes the stages known to the other threads. Returns false when the process stops already. */
-static bool stand(struct service *service, const struct stages *stages)
+/* Hands the opened stages to the other threads. Returns false when the process stops already. */
+static bool publish_stages(struct pipeline *pipeline, const struct pipeline_stages *stages)
 {
-    pthread_mutex_lock(&service->lock);
-    bool on = !service->stopping;
-    service->queue = stages->queue;
-    service->webhook = stages->webhook;
-    service->forwarder = stages->forwarder;
-    service->watchers = stages->watchers;
-    service->stood_at = clock_now();
-    if (service->hurry_deadline != MOMENT_NEVER)
-        queue_hurry(stages->queue, service->hurry_deadline);
-    pthread_mutex_unlock(&service->lock);
-    if (service->gate != NULL) {
-        status_attach(service->gate->status, &stages->watchers);
-        gate_open(service->gate, stages->webhook);
+    pthread_mutex_lock(&pipeline->lock);
+    bool on = !pipeline->stopping;
+    pipeline->stages = *stages;
+    pipeline->opened_at = clock_now();
+    if (pipeline->request_deadline != MOMENT_NEVER)
+        queue_hurry(stages->queue, pipeline->request_deadline);
+    pthread_mutex_unlock(&pipeline->lock);
+    if (pipeline->gate != NULL) {
+        status_attach(pipeline->gate->status, &stages->watchers);
+        gate_open(pipeline->gate, stages->webhook);
     }
     return on;
 }
 
-/* Sleeps before the next try of anything. Returns false when the process is to stop. */
-static bool pause_a_while(struct service *service)
+/* Waits before the next attempt. Returns false when the process is to stop. */
+static bool wait_before_retry(struct pipeline *pipeline)
 {
     moment until = clock_now() + OPEN_AGAIN_MS;
-    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
-    pthread_mutex_lock(&service->lock);
-    while (!service->stopping && clock_now() < until)
-        pthread_cond_timedwait(&service->changed, &service->lock, &t);
-    bool on = !service->stopping;
-    pthread_mutex_unlock(&service->lock);
+    pthread_mutex_lock(&pipeline->lock);
+    while (!pipeline->stopping && clock_now() < until)
+        clock_condition_wait(&pipeline->changed, &pipeline->lock, until);
+    bool on = !pipeline->stopping;
+    pthread_mutex_unlock(&pipeline->lock);
     return on;
 }
 
-/* Logs why it cannot be opened: the first time, when the reason is another one, and now and then. */
-static void say(const struct error *why, struct error *said, moment *said_at)
+/* Logs why the queue cannot be opened: the first time, for each new reason, and every minute. */
+static void log_cannot_open(const struct error *why, struct error *said, moment *said_at)
 {
     char words[LOG_QUOTED];
     moment now = clock_now();
@@ -124,7 +118,7 @@ static void say(const struct error *why, struct error *said, moment *said_at)
               OPEN_AGAIN_MS / 1000, log_quote(words, why->text, strlen(why->text)));
 }
 
-/* The queue was `sqlite` before, and is `none` now. */
+/* Logs when events are left in a queue on disk, and the configuration now says queue = none. */
 static void warn_of_left_behind(const struct config *config)
 {
     uint64_t waiting;
@@ -140,148 +134,143 @@ static void warn_of_left_behind(const struct config *config)
                   config->state_dir, (unsigned long long)waiting);
 }
 
-/* Until the stages stand. Returns false when the process is to stop. */
-static bool open_until_they_stand(struct service *service)
+/* Tries to open the stages until it succeeds. Returns false when the process is to stop. */
+static bool open_until_it_works(struct pipeline *pipeline)
 {
-    struct stages stages;
+    struct pipeline_stages stages;
     struct error why = {0}, said = {0};
     char library[QUEUE_LIBRARY];
     moment said_at = 0;
-    while (!stages_open(&stages, service, &why)) {
-        say(&why, &said, &said_at);
-        if (service->gate != NULL)
-            gate_close(service->gate);
-        if (!pause_a_while(service))
+    while (!stages_open(&stages, pipeline, &why)) {
+        log_cannot_open(&why, &said, &said_at);
+        if (pipeline->gate != NULL)
+            gate_close(pipeline->gate);
+        if (!wait_before_retry(pipeline))
             return false;
     }
     if (said.text[0] != '\0')
         log_write(LEVEL_INFO, "msg=queue_opened");
-    queue_library(service->config, library);
+    queue_library(pipeline->config, library);
     if (library[0] != '\0')
         log_write(LEVEL_INFO, "msg=queue_library version=\"%s\"", library);
-    warn_of_left_behind(service->config);
-    return stand(service, &stages);
+    warn_of_left_behind(pipeline->config);
+    return publish_stages(pipeline, &stages);
 }
 
-/* Without it webhooks and forwarding go on. */
-static void start_reconciler(struct service *service)
+/* Starts reconciling where it is configured. When that fails, webhooks and forwarding go on. */
+static void start_reconciler(struct pipeline *pipeline)
 {
     struct error why = {0};
-    if (!reconciler_is_wanted(service->config))
+    if (!reconciler_is_wanted(pipeline->config))
         return;
-    pthread_mutex_lock(&service->lock);
-    if (service->reconciler == NULL && !service->stopping)
-        service->reconciler = reconciler_start(service->config, &why);
-    if (service->reconciler == NULL && !service->stopping && !service->reconciler_failed)
+    pthread_mutex_lock(&pipeline->lock);
+    if (pipeline->reconciler == NULL && !pipeline->stopping)
+        pipeline->reconciler = reconciler_start(pipeline->config, &why);
+    if (pipeline->reconciler == NULL && !pipeline->stopping && !pipeline->reconciler_failed)
         log_write(LEVEL_ERROR, "msg=does_not_reconcile reason=\"%s\" advice=\"it is tried again\"", why.text);
-    service->reconciler_failed = service->reconciler == NULL;
-    pthread_mutex_unlock(&service->lock);
+    pipeline->reconciler_failed = pipeline->reconciler == NULL;
+    pthread_mutex_unlock(&pipeline->lock);
 }
 
-void service_tend(struct service *service)
+void pipeline_retry(struct pipeline *pipeline)
 {
-    pthread_mutex_lock(&service->lock);
-    bool again = service->reconciler_failed;
-    pthread_mutex_unlock(&service->lock);
+    pthread_mutex_lock(&pipeline->lock);
+    bool again = pipeline->reconciler_failed;
+    pthread_mutex_unlock(&pipeline->lock);
     if (again)
-        start_reconciler(service);
+        start_reconciler(pipeline);
 }
 
-static void *run(void *context)
+static void *run_pipeline(void *context)
 {
-    struct service *service = context;
-    bool on = open_until_they_stand(service);
+    struct pipeline *pipeline = context;
+    bool on = open_until_it_works(pipeline);
     if (on)
-        start_reconciler(service);
-    while (on && !forwarder_run(service->forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER))
-        on = pause_a_while(service);
-    pthread_mutex_lock(&service->lock);
-    service->ended = true;
-    pthread_cond_broadcast(&service->changed);
-    pthread_mutex_unlock(&service->lock);
+        start_reconciler(pipeline);
+    while (on && !forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER))
+        on = wait_before_retry(pipeline);
+    pthread_mutex_lock(&pipeline->lock);
+    pipeline->ended = true;
+    pthread_cond_broadcast(&pipeline->changed);
+    pthread_mutex_unlock(&pipeline->lock);
     return NULL;
 }
 
-static void destroy(struct service *service)
+static void free_pipeline(struct pipeline *pipeline)
 {
-    pthread_cond_destroy(&service->changed);
-    pthread_mutex_destroy(&service->lock);
-    free(service);
+    pthread_cond_destroy(&pipeline->changed);
+    pthread_mutex_destroy(&pipeline->lock);
+    free(pipeline);
 }
 
-struct service *service_start(const struct config *config, struct gate *gate, struct error *why)
+struct pipeline *pipeline_start(const struct config *config, struct gate *gate, struct error *why)
 {
-    pthread_condattr_t monotonic;
-    struct service *service = calloc(1, sizeof *service);
-    if (service == NULL) {
+    struct pipeline *pipeline = calloc(1, sizeof *pipeline);
+    if (pipeline == NULL) {
         error_set(why, "out of memory");
         return NULL;
     }
-    service->config = config;
-    service->gate = gate;
-    service->hurry_deadline = service->stood_at = MOMENT_NEVER;
-    pthread_mutex_init(&service->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&service->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    int error = pthread_create(&service->thread, NULL, run, service);
+    pipeline->config = config;
+    pipeline->gate = gate;
+    pipeline->request_deadline = pipeline->opened_at = MOMENT_NEVER;
+    pthread_mutex_init(&pipeline->lock, NULL);
+    clock_condition_init(&pipeline->changed);
+    int error = pthread_create(&pipeline->thread, NULL, run_pipeline, pipeline);
     if (error == 0)
-        return service;
+        return pipeline;
     error_set(why, "cannot start a thread: %s", strerror(error));
-    destroy(service);
+    free_pipeline(pipeline);
     return NULL;
 }
 
-bool service_must_reopen(struct service *service)
+bool pipeline_must_reopen(struct pipeline *pipeline)
 {
-    pthread_mutex_lock(&service->lock);
-    bool stood = service->queue != NULL && clock_now() - service->stood_at >= REOPEN_AFTER_MS;
-    bool must = stood && queue_must_reopen(service->queue);
-    pthread_mutex_unlock(&service->lock);
+    pthread_mutex_lock(&pipeline->lock);
+    bool stood = pipeline->stages.queue != NULL && clock_now() - pipeline->opened_at >= REOPEN_AFTER_MS;
+    bool must = stood && queue_must_reopen(pipeline->stages.queue);
+    pthread_mutex_unlock(&pipeline->lock);
     return must;
 }
 
-void service_hurry(struct service *service, moment deadline)
+void pipeline_begin_shutdown(struct pipeline *pipeline, moment deadline)
 {
-    pthread_mutex_lock(&service->lock);
-    service->hurry_deadline = deadline;
-    if (service->queue != NULL)
-        queue_hurry(service->queue, deadline);
-    bool stands = service->queue != NULL;
-    pthread_mutex_unlock(&service->lock);
-    if (!stands && service->gate != NULL)
-        gate_close(service->gate);
+    pthread_mutex_lock(&pipeline->lock);
+    pipeline->request_deadline = deadline;
+    if (pipeline->stages.queue != NULL)
+        queue_hurry(pipeline->stages.queue, deadline);
+    bool opened = pipeline->stages.queue != NULL;
+    pthread_mutex_unlock(&pipeline->lock);
+    if (!opened && pipeline->gate != NULL)
+        gate_close(pipeline->gate);
 }
 
 /* Tells the thread to end, and waits for it. Returns whether it has. */
-static bool end_thread(struct service *service, moment deadline)
+static bool end_thread(struct pipeline *pipeline, moment deadline)
 {
     moment late = deadline + STOPPED_LATE_MS;
-    struct timespec t = {.tv_sec = late / 1000, .tv_nsec = (long)(late % 1000) * 1000000};
-    pthread_mutex_lock(&service->lock);
-    service->stopping = true;
-    reconciler_hurry(service->reconciler);
-    if (service->forwarder != NULL)
-        forwarder_stop(service->forwarder, deadline);
-    pthread_cond_broadcast(&service->changed);
-    while (!service->ended && clock_now() < late)
-        pthread_cond_timedwait(&service->changed, &service->lock, &t);
-    bool ended = service->ended;
-    pthread_mutex_unlock(&service->lock);
+    pthread_mutex_lock(&pipeline->lock);
+    pipeline->stopping = true;
+    reconciler_request_stop(pipeline->reconciler);
+    if (pipeline->stages.forwarder != NULL)
+        forwarder_stop(pipeline->stages.forwarder, deadline);
+    pthread_cond_broadcast(&pipeline->changed);
+    while (!pipeline->ended && clock_now() < late)
+        clock_condition_wait(&pipeline->changed, &pipeline->lock, late);
+    bool ended = pipeline->ended;
+    pthread_mutex_unlock(&pipeline->lock);
     if (!ended)
-        pthread_detach(service->thread); /* it ends with the process */
+        pthread_detach(pipeline->thread); /* it ends with the process */
     return ended;
 }
 
-bool service_stop(struct service *service, moment deadline)
+bool pipeline_stop(struct pipeline *pipeline, moment deadline)
 {
-    if (!end_thread(service, deadline))
+    if (!end_thread(pipeline, deadline))
         return false;
-    pthread_join(service->thread, NULL);
-    if (!reconciler_stop(service->reconciler, deadline + STOPPED_LATE_MS))
+    pthread_join(pipeline->thread, NULL);
+    if (!reconciler_stop(pipeline->reconciler, deadline + STOPPED_LATE_MS))
         return false;
-    stages_close(&(struct stages){service->queue, service->webhook, service->forwarder, service->watchers});
-    destroy(service);
+    stages_close(&pipeline->stages);
+    free_pipeline(pipeline);
     return true;
 }

@@ -1,6 +1,6 @@
 /* The stages behind http in a process that lives long: queue, webhook, forwarder. A thread of their own opens them,
- * again and again where the queue cannot be opened (a full disk, a directory that is not there, another process that
- * repairs it), and forwards once they stand. */
+ * again and again where the queue cannot be opened (a full disk, a missing directory, another process that repairs it),
+ * and forwards once they are open. */
 #ifndef PROCESS_PIPELINE_H
 #define PROCESS_PIPELINE_H
 
@@ -11,24 +11,25 @@
 #include "config/config.h"
 #include "process/gate.h"
 
-struct service;
+struct pipeline;
 
-/* Starts the thread. gate is opened when the stages stand, and closed while they do not; NULL: no webhooks are taken,
- * it only forwards. Both are borrowed and must outlive it. Returns NULL with the reason. */
-struct service *service_start(const struct config *config, struct gate *gate, struct error *why);
+/* Starts the thread. The gate is opened once the stages are open, and closed while they are not; NULL: no webhooks are
+ * taken, the pipeline only forwards. config and gate are borrowed and must outlive it. Returns NULL with the reason. */
+struct pipeline *pipeline_start(const struct config *config, struct gate *gate, struct error *why);
 
-/* Whether all must be closed and opened anew: the queue is damaged, or another release has changed it. Not at once
- * after it was opened, so that what does not help is not done all the time. */
-bool service_must_reopen(struct service *service);
+/* Whether all stages must be closed and opened again: the queue is damaged, or another release has changed it. Not
+ * within the first seconds after they were opened, so that a reopening that does not help is not repeated all the time.
+ */
+bool pipeline_must_reopen(struct pipeline *pipeline);
 
-/* Tries again to start what could not be started for want of a thread. Call it now and then. */
-void service_tend(struct service *service);
+/* Starts again what could not be started for want of a thread. Call it about every second. */
+void pipeline_retry(struct pipeline *pipeline);
 
-/* No request waits beyond this moment any more: the process is about to stop. */
-void service_hurry(struct service *service, moment deadline);
+/* The process is about to stop: requests that wait for the queue are answered at this moment at the latest. */
+void pipeline_begin_shutdown(struct pipeline *pipeline, moment deadline);
 
-/* Ends forwarding, waiting for batches in hand until the deadline, and frees all. No request may be in hand. Returns
+/* Ends forwarding, waiting for batches in flight until the deadline, and frees all. No request may be in hand. Returns
  * false when the queue is still being opened: the process must end without freeing anything. */
-bool service_stop(struct service *service, moment deadline);
+bool pipeline_stop(struct pipeline *pipeline, moment deadline);
 
 #endif

@@ -1,4 +1,4 @@
-/* Executing oneself anew: see reexec.h. */
+/* Executing the program anew in this process's place: see reexec.h. */
 #include "process/reexec.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@
 
 extern char **environ;
 
-char *successor_path(void)
+char *reexec_path(void)
 {
     /* Started by the bundle's launcher: /proc/self/exe is the loader, which cannot be executed alone. */
     const char *launcher = getenv("CLOSECRM_LAUNCHER");
@@ -41,7 +41,7 @@ char *successor_path(void)
 }
 
 /* Starts the check, with no signal blocked and nothing to read or to write to but stderr. Returns 0 or an error. */
-static int spawn_check(const char *program, pid_t *child)
+static int spawn_offline_check(const char *program, pid_t *child)
 {
     sigset_t none, all;
     posix_spawnattr_t attributes;
@@ -62,10 +62,10 @@ static int spawn_check(const char *program, pid_t *child)
     return error;
 }
 
-bool successor_is_good(const char *program)
+bool reexec_is_good(const char *program)
 {
     pid_t child;
-    int error = program == NULL ? ENOENT : spawn_check(program, &child);
+    int error = program == NULL ? ENOENT : spawn_offline_check(program, &child);
     if (error != 0) {
         log_write(LEVEL_ERROR, "msg=cannot_check_what_is_new reason=\"%s\"", strerror(error));
         return false;
@@ -82,13 +82,13 @@ bool successor_is_good(const char *program)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-void successor_seal(void)
+void reexec_seal(void)
 {
     int error = close_range(STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
     (void)error; /* before Linux 5.11: ours are close-on-exec; libcurl's inner ones, if any are left, stay open */
 }
 
-void successor_execute(const char *program, char *const arguments[])
+void reexec_execute(const char *program, char *const arguments[])
 {
     char *with[ARGUMENTS_MOST + 1] = {(char *)(uintptr_t)program};
     for (size_t i = 1; i < ARGUMENTS_MOST && arguments[i] != NULL; i++)

@@ -19,6 +19,8 @@ struct engine {
     bool (*known)(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                   struct error *why);
     bool (*settle)(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
+    bool (*can_settle)(void *state, const char *source, const struct verdict *verdicts, size_t count,
+                       struct error *why); /* NULL: always */
     bool (*note)(void *state, const char *source, struct notes *notes, bool put, struct error *why);
     bool (*take_request)(void *state, struct queue_request *request); /* NULL, as the next: nobody asks */
     void (*answer_request)(void *state, int64_t number, bool done, const char *words);
@@ -41,6 +43,7 @@ struct inspection {
     bool (*notes)(void *state, const char *source, struct notes *notes, struct error *why);
     bool (*is_owned)(void *state, bool *owned, struct error *words, struct error *why);
     bool (*has_room)(void *state, struct error *words);
+    bool (*can_be_settled)(void *state, struct error *words);
     int (*list)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                 struct events *found, struct error *why);
     int (*letters)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,

@@ -1,9 +1,9 @@
 /* The face of inspect.h: hands each call to the engine, if that keeps anything. */
 #include "queue/inspect.h"
 
-#include <stdlib.h>
-
 #include "queue/engine.h"
+
+#include <stdlib.h>
 
 void queue_rest(struct queue *queue)
 {
@@ -82,6 +82,13 @@ bool queue_has_room(struct queue *queue, struct error *words)
     struct error why;
     const struct inspection *inspection = inspection_of(queue, &why);
     return inspection == NULL || inspection->has_room(queue->state, words);
+}
+
+bool queue_can_be_settled(struct queue *queue, struct error *words)
+{
+    struct error why;
+    const struct inspection *inspection = inspection_of(queue, &why);
+    return inspection == NULL || inspection->can_be_settled(queue->state, words);
 }
 
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,

@@ -11,7 +11,7 @@ struct counts {
     uint64_t delivered;
     uint64_t duplicates;
     uint64_t dropped;
-    uint64_t dead;              /* dead letters that are kept now */
+    uint64_t dead;              /* dead letters that are kept now, and not on their way again */
     uint64_t ended;             /* dead letters that dead_retention has ended */
     uint64_t ending;            /* dead letters that it ends soon, within a week at most */
     int64_t ending_ms;          /* when the first of them ends; Unix time; 0: none does */
@@ -76,6 +76,10 @@ bool queue_is_owned(struct queue *queue, bool *owned, struct error *words, struc
 /* Whether new events are accepted as far as room for files goes; false with the words of what is wrong and what to do
  * about it. Of a queue that keeps nothing: true. */
 bool queue_has_room(struct queue *queue, struct error *words);
+
+/* Whether what becomes of events can be noted, as whoever forwards found in the last minutes: else nothing is sent;
+ * false with the words of what is wrong and what to do about it. Of a queue that keeps nothing: true. */
+bool queue_can_be_settled(struct queue *queue, struct error *words);
 
 /* Finds waiting events as queue_next does, but takes nothing. */
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,

@@ -1,11 +1,12 @@
 /* Losses of events, noted in small files: see loss.h. */
 #include "queue/loss.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "base/files.h"
-#include "queue/delivered.h"
+#include "base/times.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define DIRECTORY "loss"
 
@@ -24,7 +25,7 @@ static int64_t earlier(int64_t a, int64_t b)
 }
 
 /* Both in one: nothing of either may be forgotten. */
-static void merge(struct loss *into, const struct loss *before)
+static void merge_losses(struct loss *into, const struct loss *before)
 {
     into->from_ms = earlier(into->from_ms, before->from_ms);
     into->until_ms = into->until_ms > before->until_ms ? into->until_ms : before->until_ms;
@@ -57,12 +58,12 @@ bool loss_note(const char *state_dir, const char *source, const struct loss *los
     if (all.mark_ms == 0)
         all.mark_ms = delivered_mark(state_dir, source);
     if (any)
-        merge(&all, &before);
+        merge_losses(&all, &before);
     make_one_line(all.words);
     snprintf(text, sizeof text, "from_ms = %lld\nuntil_ms = %lld\nidentities_kept = %d\nmark_ms = %lld\nwords = %s\n",
              (long long)all.from_ms, (long long)all.until_ms, all.identities_kept, (long long)all.mark_ms, all.words);
     return small_directory(directory, state_dir, DIRECTORY, why) && small_file_replace(state_dir, name, text, why) &&
-           small_directory_sync(directory, why);
+           files_sync(directory, why);
 }
 
 bool loss_read(const char *state_dir, const char *source, struct loss *loss, bool *any, struct error *why)
@@ -97,4 +98,82 @@ bool loss_clear(const char *state_dir, const char *source, struct error *why)
         return missing;
     small_file_free(text);
     return small_file_remove(state_dir, name, why);
+}
+
+/* ---- The delivered mark, in a small file ---- */
+
+#define NAME "delivered"
+#define LINE_MOST 128
+
+int64_t delivered_mark(const char *state_dir, const char *source)
+{
+    char *text = small_file_read(state_dir, NAME, NULL, NULL);
+    int64_t mark = text == NULL ? 0 : small_number(text, source, 0);
+    small_file_free(text);
+    return mark > 0 ? mark : 0;
+}
+
+bool delivered_write(const char *state_dir, const struct delivered *marks, size_t count, struct error *why)
+{
+    size_t size = count * LINE_MOST + 1, at = 0;
+    char *text = size <= SMALL_FILE_MOST ? calloc(1, size) : NULL;
+    if (text == NULL) {
+        error_set(why, "too many sources for the delivered mark");
+        return false;
+    }
+    for (size_t i = 0; i < count; i++)
+        at += (size_t)snprintf(text + at, LINE_MOST, "%.79s = %lld\n", marks[i].source, (long long)marks[i].mark_ms);
+    bool good = small_file_replace(state_dir, NAME, text, why);
+    free(text);
+    return good;
+}
+
+/* ---- a look at a body ---- */
+
+struct text {
+    const char *at, *end;
+};
+
+/* Takes the string whose quote is next; returns its bytes as they are spelt. */
+static const char *take_string(struct text *text, size_t *length)
+{
+    const char *begin = ++text->at;
+    while (text->at < text->end && *text->at != '"')
+        text->at += *text->at == '\\' && text->at + 1 < text->end ? 2 : 1;
+    *length = (size_t)(text->at - begin);
+    if (text->at < text->end)
+        text->at++;
+    return begin;
+}
+
+static void skip_to_value(struct text *text)
+{
+    while (text->at < text->end && strchr(" \t\r\n:", *text->at) != NULL && *text->at != '\0')
+        text->at++;
+}
+
+/* The member stands two levels deep: {"event": {"date_updated": "..."}}. */
+int64_t delivered_date_of(const char *body, size_t length)
+{
+    static const char wanted[] = "date_updated";
+    struct text text = {body, body + length};
+    unsigned depth = 0;
+    while (text.at < text.end) {
+        if (*text.at != '"') {
+            depth += *text.at == '{' || *text.at == '[';
+            depth -= depth > 0 && (*text.at == '}' || *text.at == ']');
+            text.at++;
+            continue;
+        }
+        size_t n;
+        const char *name = take_string(&text, &n);
+        if (depth != 2 || n != sizeof wanted - 1 || memcmp(name, wanted, n) != 0)
+            continue;
+        skip_to_value(&text);
+        if (text.at >= text.end || *text.at != '"')
+            continue;
+        const char *date = take_string(&text, &n);
+        return date_read(date, n);
+    }
+    return DATE_UNREADABLE;
 }

@@ -5,10 +5,11 @@
 #ifndef QUEUE_LOSS_H
 #define QUEUE_LOSS_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #define LOSS_WORDS 400
 
@@ -33,5 +34,22 @@ bool loss_read(const char *state_dir, const char *source, struct loss *loss, boo
 /* Forgets it: all of it is fetched, or whoever decides has accepted it. One that is not there is fine. Returns false
  * with the reason. */
 bool loss_clear(const char *state_dir, const char *source, struct error *why);
+
+/* ---- delivered ---- */
+
+struct delivered {
+    char source[80];
+    int64_t mark_ms; /* every event with a date_updated before was settled: Unix time in milliseconds, Close's clock */
+};
+
+/* Reads the mark of a source; 0: there is none. */
+int64_t delivered_mark(const char *state_dir, const char *source);
+
+/* Replaces all marks. Returns false with the reason; then the old ones stand. */
+bool delivered_write(const char *state_dir, const struct delivered *marks, size_t count, struct error *why);
+
+/* Finds an event's date_updated in its body as it came, without parsing the body as a whole: for looking at what
+ * waits. Unix time in microseconds; DATE_UNREADABLE when there is none. */
+int64_t delivered_date_of(const char *body, size_t length);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "queue/engine.h"
 #include "queue/identities.h"
 
@@ -39,7 +40,6 @@ struct none {
     int64_t bytes;  /* of the bodies in the list */
     moment hurried; /* no append waits beyond it */
     struct identities *identities;
-    pthread_condattr_t monotonic;
     int wake_fd;
 };
 
@@ -56,7 +56,6 @@ static void none_close(void *state)
     identities_free(none->identities);
     if (none->wake_fd >= 0)
         close(none->wake_fd);
-    pthread_condattr_destroy(&none->monotonic);
     pthread_mutex_destroy(&none->lock);
     free(none);
 }
@@ -72,8 +71,6 @@ static void *none_open(const struct config *config, struct error *why)
     none->end = &none->first;
     none->hurried = MOMENT_NEVER;
     pthread_mutex_init(&none->lock, NULL);
-    pthread_condattr_init(&none->monotonic);
-    pthread_condattr_setclock(&none->monotonic, CLOCK_MONOTONIC);
     none->identities = identities_new(REMEMBERED, config->dedupe_window_ms);
     none->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (none->identities == NULL || none->wake_fd < 0) {
@@ -103,7 +100,7 @@ static void unlist(struct none *none, struct entry *entry)
 }
 
 /* Frees an entry that nobody waits for and nothing lists. */
-static void release(struct entry *entry)
+static void release_entry(struct entry *entry)
 {
     if (entry->waiters > 0 || entry->listed)
         return;
@@ -122,7 +119,7 @@ static struct entry *find_same(const struct none *none, uint32_t source, const c
     return NULL;
 }
 
-static struct entry *add(struct none *none, uint32_t source, const char *body, size_t length)
+static struct entry *add_entry(struct none *none, uint32_t source, const char *body, size_t length)
 {
     struct entry *entry = calloc(1, sizeof *entry);
     char *copy = malloc(length > 0 ? length : 1);
@@ -137,14 +134,14 @@ static struct entry *add(struct none *none, uint32_t source, const char *body, s
     entry->body = copy;
     entry->length = length;
     entry->listed = true;
-    pthread_cond_init(&entry->changed, &none->monotonic);
+    clock_condition_init(&entry->changed);
     *none->end = entry;
     none->end = &entry->next;
     none->bytes += (int64_t)length;
     return entry;
 }
 
-static void wake(const struct none *none)
+static void wake_forwarder(const struct none *none)
 {
     uint64_t one = 1;
     ssize_t n = write(none->wake_fd, &one, sizeof one);
@@ -158,8 +155,7 @@ static void wait_for_verdict(struct none *none, struct entry *entry, moment dead
         moment until = deadline < none->hurried ? deadline : none->hurried;
         if (clock_now() >= until || (entry->next_try > until && !entry->on_its_way))
             return;
-        struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
-        pthread_cond_timedwait(&entry->changed, &none->lock, &t);
+        clock_condition_wait(&entry->changed, &none->lock, until);
     }
 }
 
@@ -177,8 +173,8 @@ static enum queue_result none_append(void *state, const char *source, const char
         return QUEUE_FULL;
     }
     if (entry == NULL) {
-        entry = add(none, number, body, length);
-        wake(none);
+        entry = add_entry(none, number, body, length);
+        wake_forwarder(none);
     }
     if (entry == NULL) {
         pthread_mutex_unlock(&none->lock);
@@ -196,7 +192,7 @@ static enum queue_result none_append(void *state, const char *source, const char
         error_set(why, "the data plane has not answered in time");
     if (entry->waiters == 0 && entry->listed && !entry->on_its_way)
         unlist(none, entry); /* withdrawn: Close keeps it */
-    release(entry);
+    release_entry(entry);
     pthread_mutex_unlock(&none->lock);
     return result;
 }
@@ -219,7 +215,7 @@ static bool none_own(void *state, struct error *why)
 }
 
 /* Copies an event out. Returns 1; 0 when it would go beyond max_bytes; -1 when memory is out. */
-static int take(struct entry *entry, size_t max_bytes, struct events *found)
+static int take_entry(struct entry *entry, size_t max_bytes, struct events *found)
 {
     if (found->count > 0 && found->bodies.length + entry->length > max_bytes)
         return 0;
@@ -251,7 +247,7 @@ static int none_next(void *state, const char *source, uint64_t after, size_t max
     pthread_mutex_lock(&none->lock);
     for (struct entry *e = none->first; e != NULL && took > 0 && found->count < max_count; e = e->next) {
         if (e->source == number && e->id > after)
-            took = take(e, max_bytes, found);
+            took = take_entry(e, max_bytes, found);
     }
     return finish_taking(none, found, took, why);
 }
@@ -274,7 +270,7 @@ static int none_again(void *state, const char *source, const uint64_t *ids, size
     pthread_mutex_lock(&none->lock);
     for (*asked = 0; *asked < count; ++*asked) {
         struct entry *entry = find_id(none, ids[*asked]);
-        took = entry == NULL ? 1 : take(entry, max_bytes, found);
+        took = entry == NULL ? 1 : take_entry(entry, max_bytes, found);
         if (took <= 0)
             break;
     }
@@ -295,13 +291,13 @@ static bool none_known(void *state, const char *source, const struct identity *i
     return true;
 }
 
-static void end(struct none *none, struct entry *entry, enum queue_result result)
+static void end_entry(struct none *none, struct entry *entry, enum queue_result result)
 {
     entry->settled = true;
     entry->result = result;
     unlist(none, entry);
     pthread_cond_broadcast(&entry->changed);
-    release(entry);
+    release_entry(entry);
 }
 
 static void put_off(struct none *none, struct entry *entry, const struct verdict *verdict)
@@ -309,10 +305,10 @@ static void put_off(struct none *none, struct entry *entry, const struct verdict
     entry->on_its_way = false;
     entry->next_try = verdict->next;
     if (verdict->refused) {
-        end(none, entry, QUEUE_UNUSABLE);
+        end_entry(none, entry, QUEUE_UNUSABLE);
     } else if (entry->waiters == 0) {
         unlist(none, entry);
-        release(entry);
+        release_entry(entry);
     } else {
         pthread_cond_broadcast(&entry->changed);
     }
@@ -331,7 +327,7 @@ static void settle_one(struct none *none, uint32_t source, const struct verdict 
     if (verdict->kind == VERDICT_LATER)
         put_off(none, entry, verdict);
     else
-        end(none, entry, dead ? QUEUE_UNUSABLE : QUEUE_STORED);
+        end_entry(none, entry, dead ? QUEUE_UNUSABLE : QUEUE_STORED);
 }
 
 static bool none_settle(void *state, const char *source, const struct verdict *verdicts, size_t count,

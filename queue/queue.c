@@ -1,9 +1,10 @@
 /* The face of the queue: hands each call to the engine that the configuration names. */
 #include "queue/queue.h"
 
-#include <stdlib.h>
-
 #include "queue/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 static const struct engine *const engines[] = {
     [QUEUE_SQLITE] = &queue_engine_sqlite,
@@ -74,6 +75,12 @@ bool queue_settle(struct queue *queue, const char *source, const struct verdict 
     return queue->engine->settle(queue->state, source, verdicts, count, why);
 }
 
+bool queue_can_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
+                      struct error *why)
+{
+    return queue->engine->can_settle == NULL || queue->engine->can_settle(queue->state, source, verdicts, count, why);
+}
+
 bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct error *why)
 {
     return queue->engine->note(queue->state, source, notes, put, why);
@@ -121,4 +128,90 @@ void queue_close(struct queue *queue)
     if (queue->state != NULL)
         queue->engine->close(queue->state);
     free(queue);
+}
+
+/* ---- Events and dead letters taken from the queue: copies in one buffer, so that they outlive what the engine does
+ * next. ---- */
+
+void events_clear(struct events *found)
+{
+    found->count = 0;
+    buffer_clear(&found->bodies);
+}
+
+bool events_add(struct events *found, const struct event *event)
+{
+    if (found->count == found->capacity) {
+        size_t capacity = found->capacity == 0 ? 64 : found->capacity * 2;
+        struct event *at = realloc(found->at, capacity * sizeof *at);
+        if (at == NULL)
+            return false;
+        found->at = at;
+        found->capacity = capacity;
+    }
+    buffer_append(&found->bodies, event->body, event->length);
+    if (found->bodies.failed)
+        return false;
+    found->at[found->count++] = *event;
+    return true;
+}
+
+void events_finish(struct events *found)
+{
+    size_t offset = 0;
+    for (size_t i = 0; i < found->count; i++) {
+        found->at[i].body = found->bodies.data + offset;
+        offset += found->at[i].length;
+    }
+}
+
+void events_free(struct events *events)
+{
+    free(events->at);
+    buffer_free(&events->bodies);
+    *events = (struct events){0};
+}
+
+void letters_clear(struct letters *found)
+{
+    found->count = 0;
+    buffer_clear(&found->texts);
+}
+
+bool letters_add(struct letters *found, const struct letter *letter)
+{
+    if (found->count == found->capacity) {
+        size_t capacity = found->capacity == 0 ? 64 : found->capacity * 2;
+        struct letter *at = realloc(found->at, capacity * sizeof *at);
+        if (at == NULL)
+            return false;
+        found->at = at;
+        found->capacity = capacity;
+    }
+    buffer_append(&found->texts, letter->source, strlen(letter->source) + 1);
+    buffer_append(&found->texts, letter->reason, strlen(letter->reason) + 1);
+    buffer_append(&found->texts, letter->body, letter->length);
+    if (found->texts.failed)
+        return false;
+    found->at[found->count++] = *letter;
+    return true;
+}
+
+void letters_finish(struct letters *found)
+{
+    const char *text = found->texts.data;
+    for (size_t i = 0; i < found->count; i++) {
+        struct letter *letter = &found->at[i];
+        letter->source = text;
+        letter->reason = letter->source + strlen(letter->source) + 1;
+        letter->body = letter->reason + strlen(letter->reason) + 1;
+        text = letter->body + letter->length;
+    }
+}
+
+void letters_free(struct letters *letters)
+{
+    free(letters->at);
+    buffer_free(&letters->texts);
+    *letters = (struct letters){0};
 }

@@ -123,6 +123,12 @@ bool queue_known(struct queue *queue, const char *source, const struct identity 
 bool queue_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
                   struct error *why);
 
+/* Whether such a settling would find room: where there is reason to doubt it, and this process has not settled anything
+ * yet, it is written, and undone. To be asked before events are sent that would be sent again by the next process if it
+ * cannot be settled what became of them. Returns false with the reason. */
+bool queue_can_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
+                      struct error *why);
+
 /* Reads (put false) or keeps (put true) a source's notes. Returns false with the reason when the queue failed. */
 bool queue_note(struct queue *queue, const char *source, struct notes *notes, bool put, struct error *why);
 

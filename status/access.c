@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 
 #define LONG_AGO (INT64_MIN / 2)
 #define DIGEST 32
@@ -257,8 +258,7 @@ static bool token_of(const struct tokens *tokens, int64_t hour, char out[static 
             NULL ||
         length != DIGEST)
         return false;
-    for (size_t i = 0; i < DIGEST; i++)
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    text_hex_encode(digest, DIGEST, out);
     return true;
 }
 

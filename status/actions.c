@@ -53,12 +53,27 @@ static enum action_result refuse_form(const struct form *form, int status, const
     return ACTION_REFUSED;
 }
 
+/* Whether the dead letter's source is configured, or it is not there any more. */
+static bool is_configured(const struct form *form, uint64_t id)
+{
+    struct letters letters = {0};
+    bool found = queue_view_letter(form->queue_view, id, &letters);
+    bool configured = !found || config_source(form->config, letters.at[0].source) != NULL;
+    letters_free(&letters);
+    return configured;
+}
+
 static enum action_result replay_letter(const struct form *form)
 {
     char id[24], words[LOG_QUOTED];
     struct error why = {0};
     if (!request_field(form->text, form->length, "letter", id, sizeof id))
         return refuse_form(form, 400, "which dead letter?");
+    if (!is_configured(form, strtoull(id, NULL, 10)))
+        return refuse_form(
+            form, 409,
+            "its source is not in the configuration, so that it would wait for ever: configure that again, or "
+            "give its events to another: closecrm.fcgi queue move OLD NEW");
     if (!queue_view_replay(form->queue_view, strtoull(id, NULL, 10), form->done, &why)) {
         log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s", log_quote(words, why.text, strlen(why.text)));
         return refuse_form(form, 503, "it could not be replayed: the log says why");

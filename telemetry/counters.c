@@ -1,9 +1,197 @@
 /* Counting: see counters.h. How the places are found and shared: counters_file.c. */
 #include "telemetry/counters.h"
 
-#include <string.h>
+#include "base/clock.h"
+#include "base/mapping.h"
 
-#include "telemetry/counters_layout.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How counters lie in their file. Whoever changes anything here counts COUNTERS_FILE up: another layout is another
+ * file. */
+
+#define COUNTERS_FILE "counters.1"
+#define COUNTERS_NAME 104 /* bytes of a source's name, its NUL included; longer ones are cut */
+
+/* A minute's counter: whose minute it is, and the value. */
+#define MINUTE_VALUE_BITS 40
+#define MINUTE_VALUE_MASK ((UINT64_C(1) << MINUTE_VALUE_BITS) - 1)
+#define MINUTE_STAMP_MASK ((UINT64_C(1) << (64 - MINUTE_VALUE_BITS)) - 1)
+
+struct counted_minute {
+    _Atomic uint64_t accepted, bytes, delivered, delays, delay_ms;
+};
+
+struct counted_histogram {
+    _Atomic uint64_t bucket[COUNTED_BUCKETS];
+    _Atomic uint64_t sum;
+};
+
+struct counted {
+    char name[COUNTERS_NAME]; /* "": of no source; written before others see the place */
+    _Atomic uint64_t outcome[COUNTED_OUTCOMES];
+    _Atomic uint64_t refused[COUNTED_REFUSALS];
+    _Atomic int64_t refused_last_ms[COUNTED_REFUSALS];
+    _Atomic uint64_t answered[COUNTED_ANSWERS];
+    _Atomic int64_t answered_last_ms;
+    _Atomic int32_t answered_last_status;
+    struct counted_histogram delay, size;
+    struct counted_minute minute[COUNTED_MINUTES];
+};
+
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "counters are shared by processes: they need atomics without a lock");
+
+#define LOCK_PATIENCE_MS 500 /* others hold it for a moment only */
+#define PLACES_MOST 1024
+
+struct counters {
+    struct counted *at; /* the first is of no source */
+    size_t count;
+    size_t mapped; /* bytes; 0: in memory */
+};
+
+static int open_locked(const char *state_dir, struct error *why)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/" COUNTERS_FILE, state_dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    moment deadline = clock_now() + LOCK_PATIENCE_MS;
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK || clock_now() > deadline) {
+            error_set(why, "%s cannot be locked: %s", path, strerror(errno));
+            close(fd);
+            return -1;
+        }
+        usleep(2000);
+    }
+    if (fd < 0)
+        error_set(why, "%s: %s", path, strerror(errno));
+    return fd;
+}
+
+static bool read_name(int fd, size_t place, char name[static COUNTERS_NAME])
+{
+    ssize_t n = pread(fd, name, COUNTERS_NAME, (off_t)(place * sizeof(struct counted)));
+    name[COUNTERS_NAME - 1] = '\0';
+    return n == COUNTERS_NAME;
+}
+
+static bool counters_are_there(int fd, size_t places, const char *name)
+{
+    char other[COUNTERS_NAME];
+    for (size_t i = 1; i < places; i++) {
+        if (read_name(fd, i, other) && strncmp(other, name, COUNTERS_NAME - 1) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Adds a place at the end. Returns false when there is no room. */
+static bool add_place(int fd, size_t *places, const char *name, struct error *why)
+{
+    char text[COUNTERS_NAME] = "";
+    off_t at = (off_t)(*places * sizeof(struct counted));
+    int error = *places < PLACES_MOST ? posix_fallocate(fd, at, sizeof(struct counted)) : ENOSPC;
+    snprintf(text, sizeof text, "%s", name);
+    if (error == 0 && pwrite(fd, text, sizeof text, at) == (ssize_t)sizeof text) {
+        ++*places;
+        return true;
+    }
+    error_set(why, COUNTERS_FILE ": no room for it: %s", strerror(error != 0 ? error : errno));
+    return false;
+}
+
+/* Finds or makes the places. Returns how many there are; 0: not all can be had. */
+static size_t make_places(int fd, const char *const *names, size_t count, struct error *why)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return 0;
+    size_t places = (size_t)status.st_size / sizeof(struct counted);
+    if (places == 0 && !add_place(fd, &places, "", why))
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!counters_are_there(fd, places, names[i]) && !add_place(fd, &places, names[i], why))
+            return 0;
+    }
+    return places;
+}
+
+static bool map_file(struct counters *counters, const char *state_dir, const char *const *names, size_t count,
+                     struct error *why)
+{
+    int fd = open_locked(state_dir, why);
+    if (fd < 0)
+        return false;
+    size_t places = make_places(fd, names, count, why), bytes = places * sizeof(struct counted);
+    flock(fd, LOCK_UN); /* the mapping keeps the file open, and with it the lock */
+    if (places == 0) {
+        close(fd);
+        return false;
+    }
+    void *at = mapping_open(fd, bytes);
+    if (at == NULL) {
+        error_set(why, COUNTERS_FILE " cannot be mapped: %s", strerror(errno));
+        return false;
+    }
+    *counters = (struct counters){at, places, bytes};
+    return true;
+}
+
+static bool take_memory(struct counters *counters, const char *const *names, size_t count)
+{
+    *counters = (struct counters){calloc(count + 1, sizeof(struct counted)), count + 1, 0};
+    for (size_t i = 0; counters->at != NULL && i < count; i++)
+        snprintf(counters->at[i + 1].name, COUNTERS_NAME, "%s", names[i]);
+    return counters->at != NULL;
+}
+
+struct counters *counters_open(const char *state_dir, const char *const *names, size_t count, struct error *why)
+{
+    struct counters *counters = calloc(1, sizeof *counters);
+    error_set(why, "%s", "");
+    if (counters == NULL)
+        return NULL;
+    if ((state_dir != NULL && map_file(counters, state_dir, names, count, why)) || take_memory(counters, names, count))
+        return counters;
+    free(counters);
+    return NULL;
+}
+
+bool counters_are_shared(const struct counters *counters)
+{
+    return counters != NULL && counters->mapped > 0 && !mapping_is_lost(counters->at);
+}
+
+struct counted *counters_of(struct counters *counters, const char *name)
+{
+    if (counters == NULL)
+        return NULL;
+    for (size_t i = 1; name != NULL && i < counters->count; i++) {
+        if (strncmp(counters->at[i].name, name, COUNTERS_NAME - 1) == 0)
+            return &counters->at[i];
+    }
+    return &counters->at[0];
+}
+
+void counters_close(struct counters *counters)
+{
+    if (counters == NULL)
+        return;
+    if (counters->mapped > 0)
+        mapping_close(counters->at);
+    else
+        free(counters->at);
+    free(counters);
+}
 
 const int64_t counters_delay_ms[COUNTED_BUCKETS - 1] = {100,   250,   500,    1000,   2500,    5000,     10000,
                                                         30000, 60000, 300000, 900000, 3600000, 21600000, 86400000};
@@ -22,7 +210,7 @@ static const struct {
     {1, 299, "2xx"},   {300, 399, "3xx"}, {400, 499, "4xx"}, {500, 599, "5xx"}, {0, 0, "none"},    {600, 999, "other"},
 };
 
-static void add(_Atomic uint64_t *counter, uint64_t n)
+static void add_counter(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
@@ -49,8 +237,8 @@ static void add_to_histogram(struct counted_histogram *histogram, const int64_t 
     size_t i = 0;
     while (i < COUNTED_BUCKETS - 1 && value > bounds[i])
         i++;
-    add(&histogram->bucket[i], 1);
-    add(&histogram->sum, (uint64_t)value);
+    add_counter(&histogram->bucket[i], 1);
+    add_counter(&histogram->sum, (uint64_t)value);
 }
 
 void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms)
@@ -59,7 +247,7 @@ void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms)
         return;
     int64_t minute = now_ms / 60000;
     struct counted_minute *now = minute_of(counted, minute);
-    add(&counted->outcome[COUNTED_ACCEPTED], 1);
+    add_counter(&counted->outcome[COUNTED_ACCEPTED], 1);
     add_in_minute(&now->accepted, minute, 1);
     add_in_minute(&now->bytes, minute, bytes);
     add_to_histogram(&counted->size, counters_size_bytes, (int64_t)bytes);
@@ -68,7 +256,7 @@ void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms)
 void counters_ended(struct counted *counted, enum counted_outcome outcome)
 {
     if (counted != NULL)
-        add(&counted->outcome[outcome], 1);
+        add_counter(&counted->outcome[outcome], 1);
 }
 
 void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_ms)
@@ -77,7 +265,7 @@ void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_m
         return;
     int64_t minute = now_ms / 60000;
     struct counted_minute *now = minute_of(counted, minute);
-    add(&counted->outcome[COUNTED_DELIVERED], 1);
+    add_counter(&counted->outcome[COUNTED_DELIVERED], 1);
     add_in_minute(&now->delivered, minute, 1);
     if (delay_ms < 0)
         return;
@@ -90,7 +278,7 @@ void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms)
 {
     if (counted == NULL || kind >= COUNTED_REFUSALS)
         return;
-    add(&counted->refused[kind], 1);
+    add_counter(&counted->refused[kind], 1);
     atomic_store_explicit(&counted->refused_last_ms[kind], now_ms, memory_order_relaxed);
 }
 
@@ -102,7 +290,7 @@ void counters_answered(struct counted *counted, int status, int64_t now_ms)
     while (i < COUNTED_ANSWERS - 1 && answers[i].name != NULL &&
            (status < answers[i].first || status > answers[i].last))
         i++;
-    add(&counted->answered[i], 1);
+    add_counter(&counted->answered[i], 1);
     atomic_store_explicit(&counted->answered_last_status, status, memory_order_relaxed);
     atomic_store_explicit(&counted->answered_last_ms, now_ms, memory_order_relaxed);
 }

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 static void path_of(char out[static PATH_MAX], const char *state_dir)
 {
     snprintf(out, PATH_MAX, "%s/cron.last", state_dir);
@@ -25,7 +27,7 @@ void cron_mark_read(const char *state_dir, struct cron_mark *mark)
     if (read(fd, text, sizeof text - 1) >= 0)
         mark->letter = strtoull(text, NULL, 10);
     if (fstat(fd, &status) == 0)
-        mark->ran_ms = status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000;
+        mark->ran_ms = clock_timespec_ms(status.st_mtim);
     close(fd);
 }
 

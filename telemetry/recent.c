@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 #define RECENT_FILE "recent.1"
 
 struct slot {
@@ -31,19 +33,10 @@ struct recent {
     unsigned added;
 };
 
-static uint64_t sum_of(const void *data, size_t length)
-{
-    const unsigned char *bytes = data;
-    uint64_t sum = 14695981039346656037u;
-    for (size_t i = 0; i < length; i++)
-        sum = (sum ^ bytes[i]) * 1099511628211u;
-    return sum;
-}
-
 static uint64_t body_sum_of(const struct recent_whole *whole)
 {
-    return sum_of(whole->incoming, whole->event.incoming_length) ^
-           (sum_of(whole->message, whole->event.message_length) << 1);
+    return text_hash(TEXT_HASH, whole->incoming, whole->event.incoming_length) ^
+           (text_hash(TEXT_HASH, whole->message, whole->event.message_length) << 1);
 }
 
 struct recent *recent_open(const char *state_dir)
@@ -95,7 +88,7 @@ static bool read_head(const struct recent *recent, uint64_t place, int64_t now_m
     if (!read_slot(recent, place, slot, SLOT_HEAD))
         return false;
     const struct recent_event *event = &slot->whole.event;
-    return event->number != 0 && slot->head_sum == sum_of(event, sizeof *event) &&
+    return event->number != 0 && slot->head_sum == text_hash(TEXT_HASH, event, sizeof *event) &&
            event->ended_ms > now_ms - RECENT_AGE_MS && event->incoming_length <= RECENT_BODY &&
            event->message_length <= RECENT_BODY;
 }
@@ -154,7 +147,7 @@ static void write_slot(struct recent *recent, const struct slot *slot)
         memcpy(&recent->slots[slot->whole.event.number % RECENT_COUNT], slot, sizeof *slot);
 }
 
-static bool prepare(struct recent *recent, int64_t now_ms)
+static bool prepare_recent(struct recent *recent, int64_t now_ms)
 {
     if (recent->spare != NULL)
         return true;
@@ -169,7 +162,7 @@ void recent_add(struct recent *recent, const struct recent_event *event, const c
                 const char *message, size_t message_length)
 {
     pthread_mutex_lock(&recent->lock);
-    if (prepare(recent, event->ended_ms)) {
+    if (prepare_recent(recent, event->ended_ms)) {
         struct slot *slot = recent->spare;
         memset(slot, 0, sizeof *slot); /* padding too: it is part of the sum */
         struct recent_event *kept = &slot->whole.event;
@@ -177,7 +170,7 @@ void recent_add(struct recent *recent, const struct recent_event *event, const c
         kept->number = ++recent->last;
         kept->incoming_length = put_body(slot->whole.incoming, incoming, incoming_length, &kept->incoming_cut);
         kept->message_length = put_body(slot->whole.message, message, message_length, &kept->message_cut);
-        slot->head_sum = sum_of(kept, sizeof *kept);
+        slot->head_sum = text_hash(TEXT_HASH, kept, sizeof *kept);
         slot->body_sum = body_sum_of(&slot->whole);
         write_slot(recent, slot);
     }

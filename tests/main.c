@@ -1,5 +1,6 @@
 /* Runs every suite, or those whose names begin with one of the arguments (NAME$: whose name is NAME), side by side, and
  * closes with CUnit's summary. */
+#include "tests/parallel.h"
 #include "tests/suites.h"
 
 #include <CUnit/Basic.h>
@@ -9,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "tests/parallel.h"
 
 #ifdef __SANITIZE_THREAD__
 #define IS_SLOW 1
@@ -53,6 +52,8 @@ static void (*const suites[])(void) = {
     suite_forwarder,
     suite_forwarder_answers,
     suite_forwarder_search,
+    suite_forwarder_crash,
+    suite_forwarder_settles,
     suite_forwarder_starved,
     suite_http_cgi,
     suite_http_fastcgi,
@@ -91,6 +92,7 @@ static void (*const suites[])(void) = {
     suite_status_health,
     suite_findings,
     suite_health_rows,
+    suite_base,
     suite_transform,
     suite_transform_mutations,
     suite_transform_rules,

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/json_walk.h"
-#include "transform/identifiers.h"
+#include "transform/parsed.h"
 #include "transform/rules.h"
 
 /* The event's members that are wanted. */

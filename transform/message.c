@@ -1,13 +1,65 @@
 /* A Close event → the track message: which members it has, in which order, and where each comes from
  * (transform_message of transform.h). */
-#include <json-c/json.h>
-#include <json-c/printbuf.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/dates.h"
+#include "base/times.h"
 #include "transform/parsed.h"
 #include "transform/rules.h"
+
+#include <json-c/json.h>
+#include <json-c/printbuf.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uuid/uuid.h>
+
+/* 6f0e7b1c-2d49-4c58-9a3e-84c1d7f05b62: a random UUID, this program's namespace. It must never change: with it all
+ * made ids would, and people and duplicates would not be known again. */
+static const uuid_t namespace = {0x6f, 0x0e, 0x7b, 0x1c, 0x2d, 0x49, 0x4c, 0x58,
+                                 0x9a, 0x3e, 0x84, 0xc1, 0xd7, 0xf0, 0x5b, 0x62};
+
+/* White space beyond ASCII, as UTF-8: U+0085, U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000
+ * and the byte order mark U+FEFF. */
+static const char *const wide_spaces[] = {
+    "\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80", "\xE2\x80\x81", "\xE2\x80\x82", "\xE2\x80\x83",
+    "\xE2\x80\x84", "\xE2\x80\x85", "\xE2\x80\x86", "\xE2\x80\x87", "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A",
+    "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80", "\xEF\xBB\xBF",
+};
+
+/* The length of the white space character at the start of the text; 0: there is none. */
+static size_t space_length(const char *text, size_t length)
+{
+    if (length == 0)
+        return 0;
+    if (*text == ' ' || (*text >= '\t' && *text <= '\r'))
+        return 1;
+    for (size_t i = 0; i < sizeof wide_spaces / sizeof *wide_spaces; i++) {
+        size_t wide = strlen(wide_spaces[i]);
+        if (wide <= length && memcmp(text, wide_spaces[i], wide) == 0)
+            return wide;
+    }
+    return 0;
+}
+
+bool identifier_is_blank(const char *text, size_t length)
+{
+    size_t at = 0;
+    size_t space;
+    while ((space = space_length(text + at, length - at)) != 0)
+        at += space;
+    return at == length;
+}
+
+void identifier_make(const void *bytes, size_t length, unsigned char uuid[static 16])
+{
+    uuid_generate_sha1(uuid, namespace, bytes, length);
+}
+
+void identifier_make_text(const void *bytes, size_t length, char text[static IDENTIFIER_TEXT])
+{
+    uuid_t uuid = {0};
+    identifier_make(bytes, length, uuid);
+    uuid_unparse_lower(uuid, text);
+}
 
 /* What is the same in every message, as its own JSON text: a tree of it would cost more than all other members. */
 static const struct {
@@ -43,7 +95,7 @@ static bool is_dropped(const struct parsed *parsed, const struct rules *rules, b
 
 /* Adds a member and takes its value over, also when it fails. A NULL value is one that could not be made. name must
  * live as long as the object. */
-static bool add(struct json_object *object, const char *name, struct json_object *value)
+static bool add_member(struct json_object *object, const char *name, struct json_object *value)
 {
     if (value != NULL && json_object_object_add_ex(object, name, value, JSON_C_OBJECT_ADD_CONSTANT_KEY) == 0)
         return true;
@@ -59,7 +111,7 @@ static bool add_constants(struct json_object *message)
             return false;
         json_object_set_serializer(value, json_object_userdata_to_json_string, (void *)(uintptr_t)constants[i].json,
                                    NULL);
-        if (!add(message, constants[i].name, value))
+        if (!add_member(message, constants[i].name, value))
             return false;
     }
     return true;
@@ -102,34 +154,34 @@ static struct json_object *make_message_id(const struct parsed *parsed, bool new
 static bool add_person(const struct parsed *parsed, struct json_object *message)
 {
     if (parsed->lead != NULL)
-        return add(message, "userId", json_object_get(parsed->lead));
-    return add(message, "anonymousId", json_object_new_string(parsed->anonymous_id));
+        return add_member(message, "userId", json_object_get(parsed->lead));
+    return add_member(message, "anonymousId", json_object_new_string(parsed->anonymous_id));
 }
 
 static bool add_timestamp(const struct parsed *parsed, struct json_object *message)
 {
     char date[DATE_PRINTED];
     return parsed->timestamp_us == DATE_UNREADABLE ||
-           add(message, "originalTimestamp",
-               json_object_new_string(date_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
+           add_member(message, "originalTimestamp",
+                      json_object_new_string(date_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
 }
 
 /* The event itself, with the subscription that sent it and without what the operator does not want sent. */
 static bool add_properties(const struct parsed *parsed, const struct rules *rules, struct json_object *message)
 {
     if (parsed->subscription_id != NULL &&
-        !add(parsed->event, "subscription_id", json_object_get(parsed->subscription_id)))
+        !add_member(parsed->event, "subscription_id", json_object_get(parsed->subscription_id)))
         return false;
     rules_remove(rules, parsed->event);
-    return add(message, "properties", json_object_get(parsed->event));
+    return add_member(message, "properties", json_object_get(parsed->event));
 }
 
 static bool add_members(const struct parsed *parsed, const struct rules *rules, bool newer_version,
                         struct json_object *message)
 {
     return add_constants(message) &&
-           add(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
-           add_person(parsed, message) && add(message, "messageId", make_message_id(parsed, newer_version)) &&
+           add_member(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
+           add_person(parsed, message) && add_member(message, "messageId", make_message_id(parsed, newer_version)) &&
            add_timestamp(parsed, message) && add_properties(parsed, rules, message);
 }
 
@@ -158,7 +210,7 @@ static int make_room(struct json_object *object, struct printbuf *out, int level
 /* Prints the message. json-c does not look whether its buffer could grow while it prints and would leave out what did
  * not fit, without a word. The buffer is kept by the object from one printing to the next, so a first one that prints
  * nothing makes it large enough, or fails. It also spares growing step by step. */
-static bool print(const struct parsed *parsed, struct json_object *message, struct buffer *out)
+static bool print_message(const struct parsed *parsed, struct json_object *message, struct buffer *out)
 {
     size_t most = most_bytes(parsed);
     json_object_set_serializer(message, make_room, &most, NULL);
@@ -186,7 +238,8 @@ enum transform_result transform_message(struct parsed *parsed, const struct rule
     if (out_of_memory)
         return TRANSFORM_FAILED;
     struct json_object *message = json_object_new_object();
-    bool made = message != NULL && add_members(parsed, rules, newer_version, message) && print(parsed, message, out);
+    bool made =
+        message != NULL && add_members(parsed, rules, newer_version, message) && print_message(parsed, message, out);
     json_object_put(message);
     return made ? TRANSFORM_OK : TRANSFORM_FAILED;
 }

@@ -1,12 +1,12 @@
 /* Reading a webhook's body as a Close event: what it is, whom it concerns, which version it is. See transform.h. */
 #include "transform/transform.h"
 
+#include "base/times.h"
+#include "transform/parsed.h"
+
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/dates.h"
-#include "transform/parsed.h"
 
 /* The envelope carries two members that matter. The event goes into the message whole, but for what would double it:
  * its previous values and the list of their names. */
@@ -20,13 +20,18 @@ static bool is_wanted(unsigned depth, const char *parent, const char *name)
 }
 
 /* A member of the event that is a string and not blank; NULL: it has none such. */
-static struct json_object *usable(const struct parsed *parsed, const char *name)
+static struct json_object *usable_member(struct json_object *event, const char *name)
 {
-    struct json_object *value = json_object_object_get(parsed->event, name);
+    struct json_object *value = json_object_object_get(event, name);
     if (!json_object_is_type(value, json_type_string))
         return NULL;
     size_t length = (size_t)json_object_get_string_len(value);
     return identifier_is_blank(json_object_get_string(value), length) ? NULL : value;
+}
+
+static struct json_object *usable(const struct parsed *parsed, const char *name)
+{
+    return usable_member(parsed->event, name);
 }
 
 static bool find_event(struct parsed *parsed, struct error *why)
@@ -52,14 +57,18 @@ static bool no_memory(bool *out_of_memory, struct error *why)
     return false;
 }
 
+static bool refuse_name(const char *missing, struct error *why)
+{
+    error_set(why, "event.%s is missing, blank or not a string", missing);
+    return false;
+}
+
 static bool find_name(struct parsed *parsed, bool *out_of_memory, struct error *why)
 {
     struct json_object *type = usable(parsed, "object_type");
     struct json_object *action = usable(parsed, "action");
-    if (type == NULL || action == NULL) {
-        error_set(why, "event.%s is missing, blank or not a string", type == NULL ? "object_type" : "action");
-        return false;
-    }
+    if (type == NULL || action == NULL)
+        return refuse_name(type == NULL ? "object_type" : "action", why);
     parsed->type_length = (size_t)json_object_get_string_len(type);
     size_t action_length = (size_t)json_object_get_string_len(action);
     parsed->name_length = parsed->type_length + 1 + action_length;
@@ -88,9 +97,9 @@ static void make_anonymous_id(struct parsed *parsed, const char *body)
     identifier_make_text(body, parsed->body_length, parsed->anonymous_id);
 }
 
-static int64_t find_date(const struct parsed *parsed, const char *name)
+static int64_t find_date(struct json_object *event, const char *name)
 {
-    struct json_object *date = json_object_object_get(parsed->event, name);
+    struct json_object *date = json_object_object_get(event, name);
     if (!json_object_is_type(date, json_type_string))
         return DATE_UNREADABLE;
     return date_read(json_object_get_string(date), (size_t)json_object_get_string_len(date));
@@ -109,10 +118,10 @@ static void find_ids(struct parsed *parsed, const char *body)
         identifier_make(body, parsed->body_length, parsed->identity.key);
         identifier_make_text(body, parsed->body_length, parsed->made_id);
     }
-    parsed->identity.updated_us = find_date(parsed, "date_updated");
+    parsed->identity.updated_us = find_date(parsed->event, "date_updated");
     parsed->timestamp_us = parsed->identity.updated_us;
     if (parsed->timestamp_us == DATE_UNREADABLE)
-        parsed->timestamp_us = find_date(parsed, "date_created");
+        parsed->timestamp_us = find_date(parsed->event, "date_created");
 }
 
 struct parsed *transform_parse(const char *body, size_t length, bool *out_of_memory, struct error *why)
@@ -134,6 +143,26 @@ struct parsed *transform_parse(const char *body, size_t length, bool *out_of_mem
     }
     find_ids(parsed, body);
     return parsed;
+}
+
+bool transform_read_head(struct json_object *event, struct event_head *head, struct error *why)
+{
+    *head = (struct event_head){.identity = {.updated_us = DATE_UNREADABLE}};
+    if (!json_object_is_type(event, json_type_object)) {
+        error_set(why, event == NULL ? "the body has no member event" : "event is not an object");
+        return false;
+    }
+    head->identity.updated_us = find_date(event, "date_updated");
+    struct json_object *type = usable_member(event, "object_type"), *action = usable_member(event, "action");
+    if (type == NULL || action == NULL)
+        return refuse_name(type == NULL ? "object_type" : "action", why);
+    head->object_type = json_object_get_string(type);
+    head->action = json_object_get_string(action);
+    struct json_object *id = usable_member(event, "id");
+    head->identified = id != NULL;
+    if (id != NULL)
+        identifier_make(json_object_get_string(id), (size_t)json_object_get_string_len(id), head->identity.key);
+    return true;
 }
 
 const struct identity *transform_identity(const struct parsed *parsed)

@@ -3,6 +3,7 @@
 #ifndef TRANSFORM_TRANSFORM_H
 #define TRANSFORM_TRANSFORM_H
 
+#include <json-c/json_object.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +14,7 @@
 /* A body that was read and understood as a Close event. */
 struct parsed;
 
-/* Ids that Close does not give are made: UUID version 5 in a namespace of this program (identifiers.c). userId is the
+/* Ids that Close does not give are made: UUID version 5 in a namespace of this program (message.c). userId is the
  * event's lead_id; without a usable one anonymousId is made over object_id, else organization_id, else id, else the
  * body. messageId is the event's id, else made over the body; for a newer version it is made over that id, a line feed
  * and date_updated in UTC with microseconds. Usable is a string that is not blank. */
@@ -45,6 +46,17 @@ enum transform_result {
  * Returns what was read, to be freed with parsed_free; NULL with the reason and the byte where it is. *out_of_memory
  * (may be NULL) tells whether the reason is memory, and the body may be tried again. */
 struct parsed *transform_parse(const char *body, size_t length, bool *out_of_memory, struct error *why);
+
+/* What an event is, of one that stands in a tree already. Texts belong to the tree. */
+struct event_head {
+    const char *object_type;
+    const char *action;
+    struct identity identity;
+    bool identified; /* it has a usable id; else the key is not set: it is over the body, which transform_parse has */
+};
+
+/* Reads it. Returns false with the reason where the webhook's body with this event would be refused, too. */
+bool transform_read_head(struct json_object *event, struct event_head *head, struct error *why);
 
 const struct identity *transform_identity(const struct parsed *parsed);
 

@@ -1,6 +1,9 @@
 /* Which source a request is for: see auth.h. */
 #include "webhook/auth.h"
 
+#include "base/log.h"
+#include "config/signed.h"
+
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
@@ -11,7 +14,7 @@ static void take_digest(struct digest *digest, const char *write_key)
     SHA256((const unsigned char *)write_key, strlen(write_key), digest->bytes);
 }
 
-static bool is_of(const struct held_key *key, const struct source *source)
+static bool is_held_by(const struct held_key *key, const struct source *source)
 {
     return strcmp(key->source, source->name) == 0;
 }
@@ -20,134 +23,134 @@ static size_t count_held(const struct keyring *held, const struct source *source
 {
     size_t count = 0;
     for (size_t i = 0; held != NULL && i < held->count; i++)
-        count += is_of(&held->at[i], source);
+        count += is_held_by(&held->at[i], source);
     return count;
 }
 
 /* The configuration's keys, then those that subscribe obtained. */
-static bool prepare_signers(struct entrance *entrance, const struct source *source, const struct keyring *held)
+static bool prepare_signers(struct source_auth *auth, const struct source *source, const struct keyring *held)
 {
     size_t configured = source->signature_keys, more = count_held(held, source), at = configured;
     if (more == 0)
-        return signers_init(&entrance->signers, source->signature_key, configured);
+        return signers_init(&auth->signers, source->signature_key, configured);
     struct signature_key *keys = calloc(configured + more, sizeof *keys);
-    entrance->held = calloc(more, sizeof *entrance->held);
-    entrance->used = calloc(more, sizeof *entrance->used);
-    bool good = keys != NULL && entrance->held != NULL && entrance->used != NULL;
+    auth->held = calloc(more, sizeof *auth->held);
+    auth->used = calloc(more, sizeof *auth->used);
+    bool good = keys != NULL && auth->held != NULL && auth->used != NULL;
     for (size_t i = 0; good && i < configured; i++)
         keys[i] = source->signature_key[i];
     for (size_t i = 0; good && i < held->count; i++) {
-        if (!is_of(&held->at[i], source))
+        if (!is_held_by(&held->at[i], source))
             continue;
-        memcpy(entrance->held[at - configured], held->at[i].subscription, KEYRING_ID);
+        memcpy(auth->held[at - configured], held->at[i].subscription, KEYRING_ID);
         keys[at++] = (struct signature_key){held->at[i].bytes, KEYRING_BYTES};
     }
-    entrance->held_count = more;
-    good = good && signers_init(&entrance->signers, keys, configured + more);
+    auth->held_count = more;
+    good = good && signers_init(&auth->signers, keys, configured + more);
     free(keys);
     return good;
 }
 
-static bool prepare(struct entrance *entrance, const struct source *source, const struct keyring *held)
+static bool prepare_source(struct source_auth *auth, const struct source *source, const struct keyring *held)
 {
-    entrance->source = source;
-    if (!prepare_signers(entrance, source, held))
+    auth->source = source;
+    if (!prepare_signers(auth, source, held))
         return false;
     if (source->write_key.count == 0)
         return true;
-    entrance->write_keys = calloc(source->write_key.count, sizeof *entrance->write_keys);
-    if (entrance->write_keys == NULL)
+    auth->write_keys = calloc(source->write_key.count, sizeof *auth->write_keys);
+    if (auth->write_keys == NULL)
         return false;
-    entrance->write_keys_count = source->write_key.count;
+    auth->write_keys_count = source->write_key.count;
     for (size_t i = 0; i < source->write_key.count; i++)
-        take_digest(&entrance->write_keys[i], source->write_key.at[i]);
+        take_digest(&auth->write_keys[i], source->write_key.at[i]);
     return true;
 }
 
-bool entrances_init(struct entrances *entrances, const struct config *config)
+bool auth_table_init(struct auth_table *table, const struct config *config)
 {
-    return entrances_init_with(entrances, config, NULL);
+    return auth_table_init_with(table, config, NULL);
 }
 
-bool entrances_init_with(struct entrances *entrances, const struct config *config, const struct keyring *held)
+bool auth_table_init_with(struct auth_table *table, const struct config *config, const struct keyring *held)
 {
-    *entrances = (struct entrances){0};
+    *table = (struct auth_table){0};
     if (config->sources == 0)
         return true;
-    entrances->at = calloc(config->sources, sizeof *entrances->at);
-    if (entrances->at == NULL)
+    table->at = calloc(config->sources, sizeof *table->at);
+    if (table->at == NULL)
         return false;
-    entrances->count = config->sources;
+    table->count = config->sources;
     for (size_t i = 0; i < config->sources; i++) {
-        if (!prepare(&entrances->at[i], &config->source[i], held)) {
-            entrances_free(entrances);
+        if (!prepare_source(&table->at[i], &config->source[i], held)) {
+            auth_table_free(table);
             return false;
         }
     }
     return true;
 }
 
-void entrances_judge(struct entrances *entrances, size_t at, bool locked, const struct error *reason)
+void auth_table_judge(struct auth_table *table, size_t at, bool locked, const struct error *reason)
 {
-    entrances->at[at].locked = locked;
-    entrances->at[at].incomplete = true;
-    entrances->at[at].reason = *reason;
-    entrances->any_incomplete = true;
+    table->at[at].locked = locked;
+    table->at[at].incomplete = true;
+    table->at[at].reason = *reason;
+    table->any_incomplete = true;
 }
 
-void entrances_free(struct entrances *entrances)
+void auth_table_free(struct auth_table *table)
 {
-    for (size_t i = 0; i < entrances->count; i++) {
-        signers_free(&entrances->at[i].signers);
-        free(entrances->at[i].write_keys);
-        free(entrances->at[i].held);
-        free(entrances->at[i].used);
+    for (size_t i = 0; i < table->count; i++) {
+        signers_free(&table->at[i].signers);
+        free(table->at[i].write_keys);
+        free(table->at[i].held);
+        free(table->at[i].used);
     }
-    free(entrances->at);
-    *entrances = (struct entrances){0};
+    free(table->at);
+    *table = (struct auth_table){0};
 }
 
-void presented_add(struct presented *presented, const char *write_key)
+void request_keys_add(struct request_keys *keys, const char *write_key)
 {
-    if (*write_key == '\0' || presented->count == sizeof presented->at / sizeof *presented->at)
+    if (*write_key == '\0' || keys->count == sizeof keys->at / sizeof *keys->at)
         return;
-    take_digest(&presented->at[presented->count++], write_key);
+    take_digest(&keys->at[keys->count++], write_key);
 }
 
-bool entrance_takes(const struct entrance *entrance, const struct presented *presented)
+bool source_auth_accepts(const struct source_auth *auth, const struct request_keys *keys)
 {
     int taken = 0;
-    for (size_t i = 0; i < entrance->write_keys_count; i++) {
-        for (size_t k = 0; k < presented->count; k++)
-            taken |= CRYPTO_memcmp(&entrance->write_keys[i], &presented->at[k], sizeof(struct digest)) == 0;
+    for (size_t i = 0; i < auth->write_keys_count; i++) {
+        for (size_t k = 0; k < keys->count; k++)
+            taken |= CRYPTO_memcmp(&auth->write_keys[i], &keys->at[k], sizeof(struct digest)) == 0;
     }
     return taken;
 }
 
-static const struct entrance *find_by_name(const struct entrances *entrances, const char *name)
+static const struct source_auth *find_by_name(const struct auth_table *table, const char *name)
 {
-    for (size_t i = 0; i < entrances->count; i++) {
-        if (strcmp(entrances->at[i].source->name, name) == 0)
-            return &entrances->at[i];
+    for (size_t i = 0; i < table->count; i++) {
+        if (strcmp(table->at[i].source->name, name) == 0)
+            return &table->at[i];
     }
     return NULL;
 }
 
-static const struct entrance *find_by_write_key(const struct entrances *entrances, const struct presented *presented)
+static const struct source_auth *find_by_write_key(const struct auth_table *table, const struct request_keys *keys)
 {
-    const struct entrance *found = NULL;
-    for (size_t i = 0; i < entrances->count; i++) {
-        if (entrance_takes(&entrances->at[i], presented) && found == NULL)
-            found = &entrances->at[i];
+    const struct source_auth *found = NULL;
+    for (size_t i = 0; i < table->count; i++) {
+        if (source_auth_accepts(&table->at[i], keys) && found == NULL)
+            found = &table->at[i];
     }
     return found;
 }
 
 /* Whether any source takes signed requests. */
-static bool any_signs(const struct entrances *entrances)
+static bool any_signs(const struct auth_table *table)
 {
-    for (size_t i = 0; i < entrances->count; i++) {
-        if (entrances->at[i].signers.count > 0) /* NOLINT(clang-analyzer-core.NullDereference): count says so */
+    for (size_t i = 0; i < table->count; i++) {
+        if (table->at[i].signers.count > 0) /* NOLINT(clang-analyzer-core.NullDereference): count says so */
             return true;
     }
     return false;
@@ -158,19 +161,168 @@ static bool names_a_source(const char *path)
     return *path != '\0' && strcmp(path, "/v1/webhook") != 0;
 }
 
-enum choice choose_source(const struct entrances *entrances, const char *path, const struct presented *presented,
-                          bool is_signed, const struct entrance **entrance)
+enum choice auth_choose_source(const struct auth_table *table, const char *path, const struct request_keys *keys,
+                               bool is_signed, const struct source_auth **auth)
 {
     if (names_a_source(path)) {
-        *entrance = path[0] == '/' ? find_by_name(entrances, path + 1) : NULL;
-        return *entrance != NULL ? CHOSEN : CHOSEN_UNKNOWN;
+        *auth = path[0] == '/' ? find_by_name(table, path + 1) : NULL;
+        return *auth != NULL ? CHOSEN : CHOSEN_UNKNOWN;
     }
-    *entrance = find_by_write_key(entrances, presented);
-    if (*entrance != NULL)
+    *auth = find_by_write_key(table, keys);
+    if (*auth != NULL)
         return CHOSEN;
-    if (entrances->count == 1) {
-        *entrance = &entrances->at[0];
+    if (table->count == 1) {
+        *auth = &table->at[0];
         return CHOSEN;
     }
-    return is_signed && any_signs(entrances) ? CHOSEN_BY_SIGNATURE : CHOSEN_NONE;
+    return is_signed && any_signs(table) ? CHOSEN_BY_SIGNATURE : CHOSEN_NONE;
+}
+
+/* ---- The table, renewed when a key comes or goes: see auth.h. ---- */
+
+#define LOOK_MS 1000
+
+static void release_snapshot(struct auth_snapshot *snapshot)
+{
+    if (snapshot == NULL || --snapshot->users > 0)
+        return;
+    auth_table_free(&snapshot->table);
+    free(snapshot);
+}
+
+/* That a source has a key outlives the key: noted before anything comes in by it. */
+static void note_keys(const struct config *config, const struct source_auth *auth)
+{
+    const char *source = auth->source->name;
+    struct error why = {0};
+    bool noted = signed_note(config->state_dir, source, NULL, &why);
+    for (size_t i = 0; noted && i < auth->held_count; i++)
+        noted = signed_note(config->state_dir, source, auth->held[i], &why);
+    if (!noted)
+        log_write(LEVEL_WARN, "msg=not_noted source=%s reason=\"%s\"", source, why.text);
+}
+
+/* Says whose keys are missing. A source that had one a moment ago has had one, whatever is noted. */
+static void judge_keys(struct auth_snapshot *snapshot, const struct auth_snapshot *before, const struct config *config,
+                       const struct keyring *held, const struct error *unread)
+{
+    for (size_t i = 0; i < snapshot->table.count; i++) {
+        struct source_auth *auth = &snapshot->table.at[i];
+        const struct source_auth *old = before == NULL ? NULL : &before->table.at[i];
+        struct error words = {0};
+        if (old != NULL && (old->signers.count > 0 || old->locked))
+            signed_note(config->state_dir, auth->source->name, NULL, NULL);
+        bool unnoted;
+        enum signed_state state = signed_judge(config, auth->source, held, unread, &unnoted, &words);
+        if (unnoted)
+            note_keys(config, auth);
+        if (state == SIGNED_NEVER && old != NULL && !auth->source->signature_none &&
+            (old->signers.count > 0 || old->locked)) {
+            error_set(&words, "source %s had a signature key, and the state directory is gone", auth->source->name);
+            state = SIGNED_LOST;
+        }
+        if (state == SIGNED_PART || state == SIGNED_LOST)
+            auth_table_judge(&snapshot->table, i, state == SIGNED_LOST, &words);
+        if (state == SIGNED_LOST)
+            log_write(LEVEL_ERROR, "msg=source_locked source=%s reason=\"%s\"", auth->source->name, words.text);
+    }
+}
+
+/* Reads the keys as they are now. *whole: they could be read; if not, nothing is let in by them. NULL with the reason
+ * when memory is out. */
+static struct auth_snapshot *read_snapshot(const struct config *config, const struct auth_snapshot *before, bool *whole,
+                                           struct error *why)
+{
+    struct keyring held;
+    struct error unread = {0};
+    *whole = keyring_read(config->state_dir, &held, &unread);
+    struct auth_snapshot *snapshot = calloc(1, sizeof *snapshot);
+    if (snapshot == NULL || !auth_table_init_with(&snapshot->table, config, *whole ? &held : NULL)) {
+        error_set(why, "out of memory, or libcrypto offers no HMAC-SHA256");
+        free(snapshot);
+        snapshot = NULL;
+    } else {
+        snapshot->users = 1;
+        judge_keys(snapshot, before, config, *whole ? &held : NULL, &unread);
+    }
+    keyring_free(&held);
+    return snapshot;
+}
+
+bool auth_init(struct auth *auth, const struct config *config, struct error *why)
+{
+    *auth = (struct auth){.config = config};
+    keyring_changed(config->state_dir, &auth->look); /* before it is read: what comes after shows */
+    bool whole;
+    auth->current = read_snapshot(config, NULL, &whole, why);
+    if (auth->current == NULL)
+        return false;
+    if (!whole)
+        auth->look = (struct keyring_look){.there = false}; /* they are tried again, though nothing changes */
+    pthread_mutex_init(&auth->lock, NULL);
+    atomic_init(&auth->looked, clock_now());
+    return true;
+}
+
+/* What cannot be read now changes nothing where keys were read before. With the lock held. */
+static bool replace_snapshot(struct auth *auth)
+{
+    struct error why;
+    bool whole;
+    struct auth_snapshot *fresh = read_snapshot(auth->config, auth->current, &whole, &why);
+    if (fresh != NULL && whole) {
+        release_snapshot(auth->current);
+        auth->current = fresh;
+        auth->unread = false;
+        return true;
+    }
+    if (!auth->unread)
+        log_write(LEVEL_ERROR, "msg=keys_not_read state_dir=\"%s\" advice=\"those that are known stay in use\"",
+                  auth->config->state_dir);
+    auth->unread = true;
+    release_snapshot(fresh);
+    return false;
+}
+
+bool auth_refresh(struct auth *auth)
+{
+    bool renewed = false;
+    if (auth->config->state_dir == NULL)
+        return false;
+    pthread_mutex_lock(&auth->lock);
+    atomic_store(&auth->looked, clock_now());
+    struct keyring_look look = auth->look;
+    if (keyring_changed(auth->config->state_dir, &look)) {
+        renewed = replace_snapshot(auth);
+        if (renewed)
+            auth->look = look;
+    }
+    pthread_mutex_unlock(&auth->lock);
+    return renewed;
+}
+
+struct auth_snapshot *auth_acquire(struct auth *auth)
+{
+    moment now = clock_now();
+    moment looked = atomic_load(&auth->looked);
+    if (now - looked >= LOOK_MS && atomic_compare_exchange_strong(&auth->looked, &looked, now))
+        auth_refresh(auth);
+    pthread_mutex_lock(&auth->lock);
+    struct auth_snapshot *snapshot = auth->current;
+    snapshot->users++;
+    pthread_mutex_unlock(&auth->lock);
+    return snapshot;
+}
+
+void auth_release(struct auth *auth, struct auth_snapshot *snapshot)
+{
+    pthread_mutex_lock(&auth->lock);
+    release_snapshot(snapshot);
+    pthread_mutex_unlock(&auth->lock);
+}
+
+void auth_free(struct auth *auth)
+{
+    release_snapshot(auth->current);
+    pthread_mutex_destroy(&auth->lock);
 }

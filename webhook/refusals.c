@@ -122,7 +122,7 @@ static void write_line(struct refusal_log *log, const struct request *request, e
 }
 
 /* The sentence for the client: how its kind begins, and what is known better than the standing rest. */
-static void compose(enum refusal refusal, const struct error *why, struct error *words)
+static void compose_sentence(enum refusal refusal, const struct error *why, struct error *words)
 {
     const char *start = kinds[refusal].start == NULL ? "" : kinds[refusal].start;
     if (why->text[0] == '\0' || kinds[refusal].inside != NULL)
@@ -137,7 +137,7 @@ void refuse(struct refusal_log *log, struct request *request, enum refusal refus
             const struct error *why)
 {
     struct error words;
-    compose(refusal, why, &words);
+    compose_sentence(refusal, why, &words);
     const char *logged = words.text;
     if (kinds[refusal].inside != NULL && why->text[0] != '\0')
         logged = why->text;
@@ -155,5 +155,5 @@ enum refusal refusal_of(long status, const char *sentence)
             strncmp(sentence, kinds[i].start, strlen(kinds[i].start)) == 0)
             return (enum refusal)i;
     }
-    return REFUSED_NOT;
+    return REFUSAL_NONE;
 }

@@ -13,7 +13,7 @@
 
 /* Their numbers are counted in a file that outlives a release: only add at the end. */
 enum refusal {
-    REFUSED_NOT,
+    REFUSAL_NONE,
     REFUSED_METHOD,
     REFUSED_UNKNOWN_SOURCE,
     REFUSED_UNCLEAR_SOURCE,
@@ -69,7 +69,7 @@ void refusal_log_free(struct refusal_log *log);
 void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
             const struct error *why);
 
-/* Which refusal an answer of this program is, by its status and its sentence (the `error` of its JSON). REFUSED_NOT:
+/* Which refusal an answer of this program is, by its status and its sentence (the `error` of its JSON). REFUSAL_NONE:
  * none that can be told. */
 enum refusal refusal_of(long status, const char *sentence);
 

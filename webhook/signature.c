@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 #define TIMESTAMP_DIGITS 15
 
 static EVP_MAC_CTX *keyed_context(EVP_MAC *hmac, const struct signature_key *key)
@@ -63,29 +65,9 @@ bool signature_read_timestamp(struct signature *signature, const char *text)
     return true;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 bool signature_read_hash(struct signature *signature, const char *text)
 {
-    if (strlen(text) != 2 * SIGNATURE_BYTES)
-        return false;
-    for (size_t i = 0; i < SIGNATURE_BYTES; i++) {
-        int high = hex_digit(text[2 * i]);
-        int low = hex_digit(text[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        signature->hash[i] = (unsigned char)(high * 16 + low);
-    }
-    return true;
+    return strlen(text) == 2 * SIGNATURE_BYTES && text_hex_decode(text, 2 * SIGNATURE_BYTES, signature->hash);
 }
 
 int64_t signature_age_ms(const struct signature *signature, int64_t now_ms)

@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,7 +77,7 @@ static struct waiting_append *append_new(uint32_t number, const char *body, size
 
 /* ---- the list of those that wait; all with the lock held ---- */
 
-static void gather(struct group *group, struct waiting_append *append)
+static void gather_append(struct group *group, struct waiting_append *append)
 {
     append->round = group->round;
     *group->end = append;
@@ -201,13 +200,11 @@ static enum queue_result answer_for(struct store *store, enum database_result re
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
 
-/* The bytes by which the database grows when the log is copied into it, as of this process's last look. */
+/* The bytes by which the database grows when the log is copied into it, as of this process's last look: after a group,
+ * as its pages are of one. Another look for each would cost a call. */
 static int64_t growth_in_log(const struct store *store)
 {
-    char path[STATE_PATH];
-    struct stat file;
-    directory_path(path, store->directory, "queue.db");
-    return store->group.pages > 0 && stat(path, &file) == 0 ? store->group.pages * PAGE_BYTES - file.st_size : 0;
+    return store->group.pages > 0 ? store->group.pages * PAGE_BYTES - atomic_load(&store->database_bytes) : 0;
 }
 
 /* Whether the file system has less room than that. A user's quota does not show here. */
@@ -223,6 +220,7 @@ static bool has_less_room(const struct store *store, int64_t bytes)
  * Returns whether it has, or need not. */
 static bool wait_for_checkpoint(struct store *store, int64_t reserve)
 {
+    struct error displaced;
     static const struct timespec pause = {.tv_nsec = 5000000};
     struct group *group = &store->group;
     enum database_result result = DATABASE_DONE;
@@ -238,6 +236,7 @@ static bool wait_for_checkpoint(struct store *store, int64_t reserve)
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         int64_t pages = database_number(&group->database, STATEMENT_PAGES, &result); /* it may have shrunk */
         group->pages = result == DATABASE_DONE ? pages : 0;
+        store_is_in_place(store, &displaced); /* looks at the size anew */
         now = clock_now();
     }
     return true;
@@ -429,7 +428,7 @@ static void write_by_oneself(struct store *store)
 static bool wait_for_writer(struct store *store, struct waiting_append *append, moment deadline)
 {
     struct group *group = &store->group;
-    struct timespec t = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000};
+    const struct timespec t = clock_timespec(deadline);
     int error = 0;
     while (!append->done && error != ETIMEDOUT) {
         if (!group->started && !group->leads && !append->taken)
@@ -454,7 +453,7 @@ static bool have_written(struct store *store, struct waiting_append *append, mom
     pthread_mutex_lock(&group->lock);
     if (!group->started && !group->leads) /* two at once would share a connection */
         start_writer(store);
-    gather(group, append);
+    gather_append(group, append);
     wake_writer(group);
     bool done = wait_for_writer(store, append, deadline);
     pthread_mutex_unlock(&group->lock);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "base/owner.h"
 
@@ -87,7 +88,7 @@ bool directory_prepare(const char *directory, struct error *why)
     char parent[STATE_PATH];
     bool made = mkdir(directory, 0700) == 0;
     directory_path(parent, directory, "..");
-    if (made && !directory_sync(parent, why))
+    if (made && !files_sync(parent, why))
         return false; /* its own name must survive a power cut too */
     if (!made && errno != EEXIST) {
         error_set(why,
@@ -123,17 +124,6 @@ int directory_open(const char *directory, const char *name, struct error *why)
     if (fd < 0)
         error_set(why, "cannot open %.300s: %s", path, strerror(errno));
     return fd;
-}
-
-bool directory_sync(const char *directory, struct error *why)
-{
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool good = fd >= 0 && fsync(fd) == 0;
-    if (!good)
-        error_set(why, "cannot sync %.300s: %s", directory, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return good;
 }
 
 void damage_mark(const char *directory)

@@ -21,9 +21,6 @@ void directory_path(char out[static STATE_PATH], const char *directory, const ch
 /* Opens, and makes with mode 0600, a file in it. Returns -1 with the reason. */
 int directory_open(const char *directory, const char *name, struct error *why);
 
-/* Syncs the directory itself: new files survive a power cut. */
-bool directory_sync(const char *directory, struct error *why);
-
 /* ---- the mark of damage: whoever opens the database next repairs it ---- */
 
 void damage_mark(const char *directory);

@@ -1,13 +1,6 @@
 /* The engine `sqlite`: opening and closing a state directory, and the table that queue.c calls. */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/file.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
-
+#include "base/clock.h"
+#include "base/files.h"
 #include "base/lock_file.h"
 #include "base/log.h"
 #include "base/no_room.h"
@@ -17,6 +10,49 @@
 #include "queue/sqlite/rescue.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+bool store_probe(void *state, struct error *why)
+{
+    struct store *store = state;
+    struct database *database = &store->group.database;
+    if (store->group.started) { /* its writer has the connection, and shows better than this what works */
+        error_set(why, "this queue is appended to");
+        return false;
+    }
+    enum database_result result = database_begin(database);
+    if (result == DATABASE_DONE) {
+        sqlite3_stmt *set = database_statement(database, STATEMENT_SET_COUNT, 0);
+        if (set != NULL) {
+            sqlite3_bind_int64(set, 1, 0); /* of no source */
+            sqlite3_bind_int64(set, 2, COUNT_PROBED);
+            sqlite3_bind_int64(set, 3, clock_unix_ms());
+        }
+        result = database_run(database, set);
+        if (result == DATABASE_DONE)
+            result = database_commit(database);
+        else
+            database_rollback(database);
+    }
+    if (result == DATABASE_DONE) {
+        wake_send(store->directory, &store->group.wake_fd); /* the log has grown, also where nothing comes */
+        if (reserve_is_there(store->directory) && no_room_of(store->directory) != 0)
+            no_room_note(store->directory, 0);
+        return true;
+    }
+    *why = database->why;
+    if (result == DATABASE_DAMAGED || result == DATABASE_NEWER)
+        store_failed(store, result, why);
+    return false;
+}
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
 #define ALONE_TRIES 5      /* for being the only one that has it open */
@@ -231,7 +267,7 @@ static void *store_open(const struct config *config, struct error *why)
     bool good = directory_prepare(store->directory, why) && lock_open(store, why) && bring_over(store, why) &&
                 open_database(store, why) && prepare_sources(store, why) && note_places(store, why) &&
                 /* The database's and its log's names must survive a power cut before the first event is answered. */
-                directory_sync(store->directory, why);
+                files_sync(store->directory, why);
     if (good) {
         remove_left_over(store->directory);
         return store;
@@ -294,6 +330,7 @@ const struct engine queue_engine_sqlite = {
     .again = store_again,
     .known = store_known,
     .settle = store_settle,
+    .can_settle = store_can_settle,
     .note = store_note,
     .take_request = store_take_request,
     .answer_request = store_answer_request,

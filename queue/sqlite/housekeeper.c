@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "queue/sqlite/beat.h"
 #include "queue/sqlite/checkpoint.h"
@@ -52,9 +53,8 @@ static void rest(struct store *store, int64_t ms)
 {
     struct housekeeper *keeper = &store->housekeeper;
     moment until = clock_now() + ms;
-    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
     pthread_mutex_lock(&keeper->lock);
-    while (!keeper->ending && pthread_cond_timedwait(&keeper->called, &keeper->lock, &t) != ETIMEDOUT)
+    while (!keeper->ending && clock_condition_wait(&keeper->called, &keeper->lock, until))
         ;
     pthread_mutex_unlock(&keeper->lock);
 }
@@ -146,7 +146,7 @@ static void shrink_mirror(struct store *store, const struct mirrored *merged, si
 }
 
 /* Sorted, many keys share a page. Appends pass between the steps. */
-static enum database_result merge(struct house *house)
+static enum database_result merge_mirror(struct house *house)
 {
     struct store *store = house->store;
     int64_t first = 0, last = 0;
@@ -322,7 +322,7 @@ static void keep_house(struct house *house)
     moment now = clock_now();
     if (atomic_load(&store->placed) != PLACED_WELL)
         return; /* what another process reads and writes now must not be written over */
-    enum database_result result = merge(house);
+    enum database_result result = merge_mirror(house);
     if (result == DATABASE_DONE)
         result = make_sketch(house);
     checkpointer_copy(&house->checkpointer);
@@ -351,10 +351,9 @@ static void keep_house(struct house *house)
 static bool wait_for_work(struct store *store, moment until)
 {
     struct housekeeper *keeper = &store->housekeeper;
-    struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
     pthread_mutex_lock(&keeper->lock);
     while (!keeper->work && !keeper->ending && clock_now() < until)
-        pthread_cond_timedwait(&keeper->called, &keeper->lock, &t);
+        clock_condition_wait(&keeper->called, &keeper->lock, until);
     keeper->work = false;
     bool on = !keeper->ending;
     pthread_mutex_unlock(&keeper->lock);
@@ -403,7 +402,7 @@ static bool open_house(struct house *house)
     return true;
 }
 
-static void *run(void *context)
+static void *run_housekeeper(void *context)
 {
     struct house house = {.store = context};
     if (!open_house(&house))
@@ -428,7 +427,7 @@ static void start_thread(struct store *store)
     struct housekeeper *keeper = &store->housekeeper;
     bool first = keeper->tried == 0;
     keeper->tried = clock_now();
-    int error = pthread_create(&keeper->thread, NULL, run, store);
+    int error = pthread_create(&keeper->thread, NULL, run_housekeeper, store);
     keeper->started = error == 0;
     if (error != 0 && first)
         log_write(LEVEL_ERROR, "msg=no_housekeeper reason=\"cannot start a thread: %s\" next_seconds=%d",
@@ -438,12 +437,8 @@ static void start_thread(struct store *store)
 void housekeeper_start(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&keeper->lock, NULL);
-    pthread_cond_init(&keeper->called, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&keeper->called);
     keeper->ending = false;
     keeper->work = true;
     keeper->owned = true;

@@ -1,13 +1,17 @@
 /* Looking into the queue: counts, lists, dead letters, and the operator's hand. Short transactions only. */
 #include "queue/inspect.h"
-
-#include <stdlib.h>
-#include <string.h>
-
+#include "base/lock_file.h"
 #include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/store.h"
 
-static bool failed(struct store *store, enum database_result result, struct error *why)
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool inspect_failed(struct store *store, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = store->reader.why;
@@ -22,7 +26,7 @@ static bool end_transaction(struct store *store, enum database_result result, st
         result = database_commit(&store->reader);
     else
         database_rollback(&store->reader);
-    return result == DATABASE_DONE || failed(store, result, why);
+    return result == DATABASE_DONE || inspect_failed(store, result, why);
 }
 
 static enum database_result run_with(struct database *database, enum statement statement, uint32_t number,
@@ -75,7 +79,7 @@ static bool store_names(void *state, struct strings *names, struct error *why)
     if (result == DATABASE_DONE)
         return true;
     queue_names_free(names);
-    return failed(store, result, why);
+    return inspect_failed(store, result, why);
 }
 
 static enum database_result read_kinds(struct database *database, uint32_t number, uint64_t kinds[COUNT_KINDS])
@@ -145,7 +149,7 @@ static bool store_count(void *state, const char *source, struct counts *counts, 
     sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL); /* all of one moment */
     enum database_result result = count_source(&store->reader, number, store->config, counts);
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
-    return result == DATABASE_DONE || failed(store, result, why);
+    return result == DATABASE_DONE || inspect_failed(store, result, why);
 }
 
 static bool store_room(void *state, struct queue_room *room, struct error *why)
@@ -158,7 +162,7 @@ static bool store_room(void *state, struct queue_room *room, struct error *why)
     int64_t unused = result == DATABASE_DONE ? database_number(&store->reader, STATEMENT_FREE_PAGES, &result) : 0;
     int64_t letters = result == DATABASE_DONE ? letters_bytes(&store->reader, &result) : 0;
     if (result != DATABASE_DONE)
-        return failed(store, result, why);
+        return inspect_failed(store, result, why);
     room->used = pages > unused ? (uint64_t)(pages - unused) * 16384 : 0;
     room->letters = (uint64_t)letters;
     room->share = (uint64_t)letters_share(store->config->queue_max_bytes);
@@ -207,7 +211,7 @@ static int store_letters(void *state, const char *source, uint64_t after, size_t
     }
     sqlite3_reset(letters);
     if (result != DATABASE_DONE) {
-        failed(store, result, why);
+        inspect_failed(store, result, why);
         return -1;
     }
     letters_finish(found);
@@ -252,7 +256,7 @@ static bool for_each(struct store *store, const uint64_t *ids, size_t count,
         return false;
     enum database_result result = database_begin(&store->reader);
     if (result != DATABASE_DONE)
-        return failed(store, result, why);
+        return inspect_failed(store, result, why);
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++)
         result = act(&store->reader, ids[i], done);
     return end_transaction(store, result, why);
@@ -306,7 +310,7 @@ static bool store_check(void *state, void (*report)(void *context, const char *f
     }
     if (*faults > 0)
         damage_mark(store->directory); /* repaired by whoever opens it next, when all have let go of it */
-    return result == DATABASE_DONE || failed(store, result, why);
+    return result == DATABASE_DONE || inspect_failed(store, result, why);
 }
 
 const struct inspection store_inspection = {
@@ -317,6 +321,7 @@ const struct inspection store_inspection = {
     .notes = store_read_notes,
     .is_owned = store_is_owned,
     .has_room = store_has_room,
+    .can_be_settled = store_can_be_settled,
     .list = store_next,
     .letters = store_letters,
     .replay = store_replay,
@@ -331,3 +336,68 @@ const struct inspection store_inspection = {
     .wake = store_wake,
     .probe = store_probe,
 };
+
+/* ---- Events in a state directory whose configuration has been set to queue = none: see queue_left_behind of
+ * queue/inspect.h. ---- */
+
+/* As inspect.c counts what waits: of all ids that were given, what was not settled. */
+static const char waiting_text[] =
+    "SELECT coalesce(sum(max(0, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event_' || s.number), 0)"
+    " - (SELECT coalesce(sum(c.n), 0) FROM count c WHERE c.source = s.number AND c.kind IN (1, 2, 3, 4, 7, 10))"
+    ")), 0) FROM source s";
+
+_Static_assert(COUNT_DELIVERED == 1 && COUNT_DUPLICATES == 2 && COUNT_DROPPED == 3 && COUNT_DEAD == 4 &&
+                   COUNT_MOVED_OUT == 7 && COUNT_LOST == 10,
+               "the statement above has these numbers");
+
+static enum database_result count_waiting(struct database *database, uint64_t *waiting)
+{
+    sqlite3_stmt *one = NULL;
+    enum database_result result =
+        database_result_of(database, sqlite3_prepare_v2(database->db, waiting_text, -1, &one, NULL));
+    if (result == DATABASE_DONE && database_step(database, one, &result) == SQLITE_ROW)
+        *waiting = (uint64_t)sqlite3_column_int64(one, 0);
+    sqlite3_finalize(one);
+    return result;
+}
+
+/* Keeps others from repairing or replacing the database meanwhile. Where there is no such file nobody does: it is not
+ * made, for this may be another user. */
+static bool lock_shared(const char *directory, int *lock, struct error *why)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, "open.lock");
+    if (access(path, F_OK) != 0)
+        return true;
+    int error = lock_take(lock, path, LOCK_SH | LOCK_NB);
+    if (error != 0)
+        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
+    return error == 0;
+}
+
+bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why)
+{
+    struct database database = {.write_lock = -1};
+    char path[STATE_PATH];
+    struct stat status;
+    int lock = -1;
+    *waiting = 0;
+    if (config->queue == QUEUE_SQLITE || config->state_dir == NULL)
+        return true;
+    directory_path(path, config->state_dir, "queue.db");
+    if (stat(path, &status) != 0 || status.st_size == 0)
+        return true;
+    bool good = lock_shared(config->state_dir, &lock, why);
+    if (good) {
+        enum database_result result = database_connect_to_look(&database, path);
+        if (result == DATABASE_DONE)
+            result = count_waiting(&database, waiting);
+        good = result == DATABASE_DONE;
+        if (!good)
+            *why = database.why;
+        database_close(&database);
+    }
+    if (lock >= 0)
+        close(lock);
+    return good;
+}

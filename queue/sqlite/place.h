@@ -5,6 +5,7 @@
 #define QUEUE_SQLITE_PLACE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "queue/sqlite/directory.h"
@@ -33,8 +34,8 @@ struct places {
 /* Notes where they stand. Returns false when one of them is missing. */
 bool places_note(struct places *places, const char *directory, bool has_log);
 
-/* Whether they still do: three calls of stat. */
-enum placed places_look(const struct places *places, const char *directory);
+/* Whether they still do: three calls of stat. *database_bytes: the database's size, when all stand. */
+enum placed places_look(const struct places *places, const char *directory, int64_t *database_bytes);
 
 /* What is not as it was, for people. */
 const char *placed_words(enum placed placed);

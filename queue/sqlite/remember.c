@@ -1,10 +1,10 @@
 /* What the queue remembers for the forwarder: identities of settled events, and its notes. */
+#include "queue/sqlite/store.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "queue/sqlite/store.h"
-
-static bool failed(struct store *store, enum database_result result, struct error *why)
+static bool remember_failed(struct store *store, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = store->reader.why;
@@ -103,7 +103,7 @@ bool store_known(void *state, const char *source, const struct identity *identit
     }
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
     pthread_mutex_unlock(&store->mirror_lock);
-    return result == DATABASE_DONE || failed(store, result, why);
+    return result == DATABASE_DONE || remember_failed(store, result, why);
 }
 
 /* ---- notes ---- */
@@ -194,10 +194,65 @@ bool store_note(void *state, const char *source, struct notes *notes, bool put, 
     uint32_t number = store_number(store, source);
     enum database_result result =
         put ? write_notes(&store->reader, number, notes) : read_notes(&store->reader, number, notes);
-    return result == DATABASE_DONE || failed(store, result, why);
+    return result == DATABASE_DONE || remember_failed(store, result, why);
 }
 
 bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why)
 {
     return store_note(state, source, notes, false, why);
+}
+
+/* ---- What is remembered of identities, for a process that does not forward: the index, and the journal as far as it
+ * is not merged into it. ---- */
+
+/* Reads on in the journal. What was merged meanwhile stays known: it is in the index now. When all that was seen is
+ * merged it is forgotten, so that memory does not grow. */
+static enum database_result read_on(struct store *store)
+{
+    enum database_result result;
+    int64_t first = database_number(&store->reader, STATEMENT_JOURNAL_FIRST, &result);
+    if (result != DATABASE_DONE)
+        return result;
+    if (first == 0 || first > store->seen)
+        mirror_free(&store->mirror);
+    sqlite3_stmt *journal = database_statement(&store->reader, STATEMENT_JOURNAL_AFTER, 0);
+    if (journal != NULL)
+        sqlite3_bind_int64(journal, 1, store->mirror.used == 0 ? 0 : store->seen);
+    while (database_step(&store->reader, journal, &result) == SQLITE_ROW) {
+        struct mirrored one = {.source = (uint32_t)sqlite3_column_int64(journal, 1),
+                               .updated = sqlite3_column_int64(journal, 3),
+                               .at = sqlite3_column_int64(journal, 4)};
+        const void *key = sqlite3_column_blob(journal, 2);
+        if (key == NULL || sqlite3_column_bytes(journal, 2) != (int)sizeof one.key)
+            continue;
+        memcpy(one.key, key, sizeof one.key);
+        if (!mirror_add(&store->mirror, &one)) {
+            error_set(&store->reader.why, "out of memory");
+            result = DATABASE_FAILED;
+            break;
+        }
+        store->seen = sqlite3_column_int64(journal, 0);
+    }
+    sqlite3_reset(journal);
+    return result;
+}
+
+bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
+                      struct known *known, struct error *why)
+{
+    struct store *store = state;
+    if (!store_reader(store, why))
+        return false;
+    if (!store->owned) {
+        pthread_mutex_lock(&store->mirror_lock);
+        enum database_result result = read_on(store);
+        pthread_mutex_unlock(&store->mirror_lock);
+        if (result != DATABASE_DONE) {
+            if (why != NULL)
+                *why = store->reader.why;
+            store_failed(store, result, &store->reader.why);
+            return false;
+        }
+    }
+    return store_known(state, source, identities, count, known, why);
 }

@@ -1,9 +1,20 @@
-/* The repair of a damaged database, step by step: see repair.h. */
+/* The repair of a damaged database, step by step, and what is said of what it could not read: see repair.h. */
 #include "queue/sqlite/repair.h"
+
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/times.h"
+#include "config/config.h"
+#include "queue/loss.h"
+#include "queue/sqlite/database.h"
+#include "queue/sqlite/directory.h"
+#include "queue/sqlite/salvage.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -12,12 +23,142 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
-#include "queue/sqlite/damages.h"
-#include "queue/sqlite/database.h"
-#include "queue/sqlite/directory.h"
-#include "queue/sqlite/salvage.h"
-#include "queue/sqlite/salvage_schema.h"
+/* "2026-11-24T20:45:06.123Z", or else what it is that is not known. Returns out. */
+static const char *moment_of(int64_t ms, const char *otherwise, char out[static DATE_PRINTED])
+{
+    if (ms > 0)
+        return date_print_ms(ms, DATE_Z_MILLISECONDS, out);
+    snprintf(out, DATE_PRINTED, "%s", otherwise);
+    return out;
+}
+
+/* "12 events (ids 5 to 16), received between ... and ..., could not be read" */
+static void describe_gone(const struct gone *gone, const char *what, char *out, size_t size)
+{
+    char from[DATE_PRINTED], until[DATE_PRINTED];
+    snprintf(out, size, "up to %zu %s (ids %lld to %lld%s), received between %s and %s, could not be read",
+             gone->numbers, what, (long long)gone->first, (long long)gone->last,
+             gone->ranges > 1 ? ", with readable ones between" : "", moment_of(gone->from_ms, "the beginning", from),
+             moment_of(gone->until_ms, "the repair", until));
+}
+
+/* What the database says of a source's loss. Returns whether there is any. */
+static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_source *source, struct loss *loss)
+{
+    char events[200] = "", rest[120] = "";
+    bool events_gone = source->gone.numbers > 0 || salvaged->letters.numbers > 0;
+    bool suspected = !events_gone && (source->gone.not_accounted > 0 || salvaged->whole_tables_lost);
+    loss->identities_kept = source->identities == 0 && salvaged->journal == 0 && !salvaged->names_lost;
+    loss->from_ms = loss->until_ms; /* nothing is gone, unless: */
+    if (suspected || salvaged->names_lost)
+        loss->from_ms = 0;
+    if (source->gone.numbers > 0) {
+        loss->from_ms = source->gone.from_ms;
+        describe_gone(&source->gone, "events", events, sizeof events);
+    } else if (salvaged->letters.numbers > 0) {
+        describe_gone(&salvaged->letters, "dead letters of all sources", events, sizeof events);
+    } else if (source->gone.not_accounted > 0) {
+        snprintf(events, sizeof events, "%llu events are missing without a trace",
+                 (unsigned long long)source->gone.not_accounted);
+    } else if (suspected) {
+        snprintf(events, sizeof events, "what could not be read may have been events");
+    }
+    if (salvaged->letters.numbers > 0 && salvaged->letters.from_ms < loss->from_ms)
+        loss->from_ms = salvaged->letters.from_ms;
+    bool identities_gone = source->identities > 0 || salvaged->journal > 0;
+    if (!loss->identities_kept && !identities_gone)
+        snprintf(rest, sizeof rest, "%snames of sources were damaged: what was delivered may stand under another one",
+                 events[0] != '\0' ? "; " : "");
+    if (identities_gone)
+        snprintf(rest, sizeof rest, "%sof what was delivered, %.3g %% and %zu single identities could not be read",
+                 events[0] != '\0' ? "; " : "", 100 * source->identities, salvaged->journal);
+    snprintf(loss->words, sizeof loss->words, "the database was damaged and is repaired: %s%s", events, rest);
+    return events_gone || suspected || !loss->identities_kept;
+}
+
+static bool note_loss(const char *directory, const char *source, const struct loss *loss, struct error *why)
+{
+    char from[DATE_PRINTED], until[DATE_PRINTED], quoted[LOG_QUOTED];
+    log_write(LEVEL_ERROR,
+              "msg=events_lost source=%s received_from=\"%s\" received_until=\"%s\" identities=%s reason=%s", source,
+              moment_of(loss->from_ms, "the beginning", from), moment_of(loss->until_ms, "now", until),
+              loss->identities_kept ? "kept" : "lost", log_quote(quoted, loss->words, strlen(loss->words)));
+    return loss_note(directory, source, loss, why);
+}
+
+static const struct salvaged_source *find_salvaged(const struct salvaged *salvaged, const char *name)
+{
+    for (size_t i = 0; i < salvaged->count; i++) {
+        if (strcmp(salvaged->source[i].name, name) == 0)
+            return &salvaged->source[i];
+    }
+    return NULL;
+}
+
+/* Sources of which nothing was found though something may have been there. */
+static bool note_nameless(const char *directory, const struct config *config, const struct salvaged *salvaged,
+                          struct error *why)
+{
+    bool good = true;
+    for (size_t i = 0; salvaged->names_lost && i < config->sources && good; i++) {
+        const char *name = config->source[i].name;
+        struct loss loss = {.until_ms = clock_unix_ms()};
+        if (salvaged->count == 1)
+            snprintf(loss.words, sizeof loss.words,
+                     "the database was damaged and is repaired: the names of the sources could not be read; what "
+                     "waited is kept under source %.60s (closecrm.fcgi queue move %.60s %.60s)",
+                     salvaged->source[0].name, salvaged->source[0].name, name);
+        else if (salvaged->count > 1)
+            snprintf(
+                loss.words, sizeof loss.words,
+                "the database was damaged and is repaired: names of sources could not be read; what waited is kept "
+                "under made-up ones that `closecrm.fcgi queue status` shows: find out which is %.60s by "
+                "`closecrm.fcgi queue list --source NAME`, and give it back by `closecrm.fcgi queue move NAME %.60s`",
+                name, name);
+        else
+            snprintf(loss.words, sizeof loss.words,
+                     "the database was damaged: nothing of it could be read, of source %.60s as of others; the damaged "
+                     "files are kept in damaged-TIME",
+                     name);
+        good = find_salvaged(salvaged, name) != NULL || note_loss(directory, name, &loss, why);
+    }
+    return good;
+}
+
+/* Logs and notes what is lost of each source; nothing where nothing is. Returns false with the reason when it cannot be
+ * noted. */
+static bool damages_note(const char *directory, const struct config *config, const struct salvaged *salvaged,
+                         struct error *why)
+{
+    size_t events = 0, unreadable = salvaged->letters.numbers + salvaged->journal;
+    bool any = salvaged->names_lost, good = true;
+    for (size_t i = 0; i < salvaged->count && good; i++) {
+        const struct salvaged_source *source = &salvaged->source[i];
+        struct loss loss = {.until_ms = clock_unix_ms()};
+        bool lost = judge_loss(salvaged, source, &loss);
+        if (lost)
+            good = note_loss(directory, source->name, &loss, why);
+        any = any || lost;
+        events += source->events;
+        unreadable += source->gone.numbers;
+    }
+    good = good && note_nameless(directory, config, salvaged, why);
+    log_write(LEVEL_ERROR, "msg=queue_repaired rows=%zu waiting=%zu unreadable=%zu advice=\"%s\"", salvaged->rows,
+              events, unreadable, any ? "some could not be read: the damaged files are kept" : "nothing was lost");
+    return good;
+}
+
+/* The same where the whole database is gone. */
+static bool damages_note_missing(const char *directory, const struct config *config, struct error *why)
+{
+    bool good = true;
+    for (size_t i = 0; i < config->sources && good; i++) {
+        struct loss loss = {.until_ms = clock_unix_ms(),
+                            .words = "the queue's database was gone, and a new one is made"};
+        good = note_loss(directory, config->source[i].name, &loss, why);
+    }
+    return good;
+}
 
 #define BUILDING "repairing" /* the new database is being built in it */
 #define BUILT "repaired"     /* it is whole */
@@ -29,13 +170,13 @@
 static const char *const files[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal"};
 #define FILES (sizeof files / sizeof *files)
 
-static bool cannot(struct error *why, const char *what, const char *path)
+static bool repair_cannot(struct error *why, const char *what, const char *path)
 {
     error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
 }
 
-static bool is_there(const char *directory, const char *name)
+static bool file_is_there(const char *directory, const char *name)
 {
     char path[STATE_PATH];
     directory_path(path, directory, name);
@@ -44,7 +185,7 @@ static bool is_there(const char *directory, const char *name)
 
 bool repair_is_due(const char *directory)
 {
-    return damage_is_marked(directory) || is_there(directory, BUILT);
+    return damage_is_marked(directory) || file_is_there(directory, BUILT);
 }
 
 /* ---- before: room, and a place to build in ---- */
@@ -81,14 +222,14 @@ static bool remove_directory(const char *path, struct error *why)
     char name[STATE_PATH + 300];
     DIR *listing = opendir(path);
     if (listing == NULL)
-        return errno == ENOENT || cannot(why, "look into", path);
+        return errno == ENOENT || repair_cannot(why, "look into", path);
     for (const struct dirent *entry; (entry = readdir(listing)) != NULL;) {
         snprintf(name, sizeof name, "%s/%s", path, entry->d_name);
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             unlink(name);
     }
     closedir(listing);
-    return rmdir(path) == 0 || cannot(why, "remove", path);
+    return rmdir(path) == 0 || repair_cannot(why, "remove", path);
 }
 
 /* ---- building ---- */
@@ -99,7 +240,7 @@ static bool sync_file(const char *path, struct error *why)
     int fd = open(path, O_RDWR | O_CLOEXEC);
     bool good = fd >= 0 && fsync(fd) == 0;
     if (!good)
-        cannot(why, "sync", path);
+        repair_cannot(why, "sync", path);
     if (fd >= 0)
         good = close(fd) == 0 && good;
     return good;
@@ -137,14 +278,14 @@ static bool build_in(const char *directory, const char *building, const struct c
     if (schema_make_file(building, NEW_NAME, why) != DATABASE_DONE)
         return false;
     bool good = salvage(directory, building, new_path, &salvaged, why) && is_single(building, why) &&
-                sync_file(new_path, why) && directory_sync(building, why) &&
+                sync_file(new_path, why) && files_sync(building, why) &&
                 damages_note(directory, config, &salvaged, why);
     salvaged_free(&salvaged);
     return good;
 }
 
 /* Ends with the moment at which the repair takes effect. */
-static bool build(const char *directory, const struct config *config, struct error *why)
+static bool build_repaired(const char *directory, const struct config *config, struct error *why)
 {
     char building[STATE_PATH], built[STATE_PATH];
     struct error ignored;
@@ -155,13 +296,13 @@ static bool build(const char *directory, const struct config *config, struct err
     log_write(LEVEL_ERROR, "msg=queue_repair_begins state_dir=\"%s\" bytes=%lld", directory,
               size_of(directory, "queue.db") + size_of(directory, "queue.db-wal"));
     if (mkdir(building, 0700) != 0)
-        return cannot(why, "make", building);
+        return repair_cannot(why, "make", building);
     bool good = build_in(directory, building, config, why);
     if (good && rename(building, built) != 0)
-        good = cannot(why, "rename", building);
+        good = repair_cannot(why, "rename", building);
     if (!good)
         remove_directory(building, &ignored);
-    return good && directory_sync(directory, why);
+    return good && files_sync(directory, why);
 }
 
 /* ---- after: the new one takes the old one's place ---- */
@@ -170,7 +311,7 @@ static bool build(const char *directory, const struct config *config, struct err
 static bool move_old(const char *directory, const char *built, struct error *why)
 {
     char from[STATE_PATH], to[STATE_PATH];
-    if (is_there(directory, files[0]) && is_there(built, files[0])) {
+    if (file_is_there(directory, files[0]) && file_is_there(built, files[0])) {
         error_set(why,
                   "there are two old databases, queue.db in %.150s and in its folder " BUILT
                   ": an older release was started in the middle of a repair; move that folder elsewhere, keep it, and "
@@ -182,9 +323,9 @@ static bool move_old(const char *directory, const char *built, struct error *why
         directory_path(from, directory, files[i]);
         directory_path(to, built, files[i]);
         if (rename(from, to) != 0 && errno != ENOENT)
-            return cannot(why, "move", from);
+            return repair_cannot(why, "move", from);
     }
-    return directory_sync(built, why) && directory_sync(directory, why);
+    return files_sync(built, why) && files_sync(directory, why);
 }
 
 /* Renames `repaired` to damaged-TIME, and if that is taken to damaged-TIME-2 and so on. */
@@ -196,16 +337,16 @@ static bool keep_old(const char *directory, const char *built, struct error *why
     gmtime_r(&now, &parts);
     strftime(day, sizeof day, "damaged-%Y%m%dT%H%M%SZ", &parts);
     snprintf(name, sizeof name, "%s", day);
-    for (int n = 2; is_there(directory, name) && n < NAMES_MOST; n++)
+    for (int n = 2; file_is_there(directory, name) && n < NAMES_MOST; n++)
         snprintf(name, sizeof name, "%s-%d", day, n);
     directory_path(kept, directory, name);
     if (rename(built, kept) != 0)
-        return cannot(why, "rename", built);
+        return repair_cannot(why, "rename", built);
     log_write(LEVEL_ERROR,
               "msg=queue_moved_aside to=\"%s\" reason=\"it was damaged; what could be read of it is in the "
               "new one\"",
               kept);
-    return directory_sync(directory, why);
+    return files_sync(directory, why);
 }
 
 static bool swap(const char *directory, struct error *why)
@@ -214,16 +355,16 @@ static bool swap(const char *directory, struct error *why)
     directory_path(built, directory, BUILT);
     directory_path(fresh, built, NEW_NAME);
     directory_path(path, directory, files[0]);
-    if (is_there(built, NEW_NAME)) {
+    if (file_is_there(built, NEW_NAME)) {
         if (!move_old(directory, built, why))
             return false;
         if (rename(fresh, path) != 0)
-            return cannot(why, "move", fresh);
-        if (!directory_sync(directory, why) || !directory_sync(built, why))
+            return repair_cannot(why, "move", fresh);
+        if (!files_sync(directory, why) || !files_sync(built, why))
             return false;
     }
     damage_unmark(directory);
-    return directory_sync(directory, why) && keep_old(directory, built, why);
+    return files_sync(directory, why) && keep_old(directory, built, why);
 }
 
 /* ---- all of it ---- */
@@ -232,14 +373,14 @@ bool repair_run(const char *directory, const struct config *config, struct error
 {
     char quoted[LOG_QUOTED];
     bool good = true;
-    if (!is_there(directory, BUILT)) {
+    if (!file_is_there(directory, BUILT)) {
         if (!damage_is_marked(directory))
             return true; /* another process was faster */
-        if (!is_there(directory, files[0])) {
+        if (!file_is_there(directory, files[0])) {
             damage_unmark(directory); /* there is nothing to repair: a new one is made */
             return true;
         }
-        good = build(directory, config, why);
+        good = build_repaired(directory, config, why);
     }
     good = good && swap(directory, why);
     if (!good)
@@ -253,7 +394,7 @@ static bool has_traces(const char *directory)
 {
     static const char *const traces[] = {"delivered", "clock", "reserve", "forward.lock"};
     for (size_t i = 0; i < sizeof traces / sizeof *traces; i++) {
-        if (is_there(directory, traces[i]))
+        if (file_is_there(directory, traces[i]))
             return true;
     }
     return false;
@@ -266,7 +407,7 @@ bool repair_note_missing(const char *directory, const struct config *config, str
     int lock = directory_open(directory, "write.lock", why);
     if (lock < 0)
         return false;
-    bool good = flock(lock, LOCK_EX) == 0 || cannot(why, "lock", directory);
+    bool good = flock(lock, LOCK_EX) == 0 || repair_cannot(why, "lock", directory);
     if (good && schema_is_missing(directory))
         good = damages_note_missing(directory, config, why);
     close(lock);

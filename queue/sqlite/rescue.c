@@ -2,6 +2,14 @@
  * one has come meanwhile is in merge.c. */
 #include "queue/sqlite/rescue.h"
 
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "queue/loss.h"
+#include "queue/sqlite/directory.h"
+#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/store.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,13 +18,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/log.h"
-#include "queue/loss.h"
-#include "queue/sqlite/directory.h"
-#include "queue/sqlite/merge.h"
-#include "queue/sqlite/reserve.h"
 
 #define MARK "displaced"
 #define SAVED "rescued-"
@@ -84,17 +85,17 @@ int64_t rescue_saved_at(const struct places *places, const char *directory)
     struct stat status;
     saved_name(name, places->database.device, places->database.inode);
     directory_path(path, directory, name);
-    return stat(path, &status) == 0 ? status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000 : 0;
+    return stat(path, &status) == 0 ? clock_timespec_ms(status.st_mtim) : 0;
 }
 
-static enum database_result failed(const char *path, struct error *why)
+static enum database_result rescue_failed(const char *path, struct error *why)
 {
     error_set(why, "cannot write %.300s: %s", path, strerror(errno));
     return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
 }
 
 /* A copy of the whole, as it stands at this moment. */
-static enum database_result copy(struct database *old, const char *path, struct error *why)
+static enum database_result copy_database(struct database *old, const char *path, struct error *why)
 {
     struct database fresh = {.write_lock = -1};
     enum database_result result = database_connect(&fresh, path);
@@ -129,7 +130,7 @@ static bool is_left_over(const char *path)
     return left;
 }
 
-static enum database_result save(struct database *old, const char *directory, const char *name, struct error *why)
+static enum database_result save_copy(struct database *old, const char *directory, const char *name, struct error *why)
 {
     char saving[80], from[STATE_PATH], to[STATE_PATH];
     snprintf(saving, sizeof saving, SAVING "%ld-%p", (long)getpid(), (void *)old);
@@ -138,12 +139,12 @@ static enum database_result save(struct database *old, const char *directory, co
     unlink(from);
     int fd = make_locked(from);
     if (fd < 0)
-        return failed(from, why);
-    enum database_result result = copy(old, from, why);
+        return rescue_failed(from, why);
+    enum database_result result = copy_database(old, from, why);
     if (result == DATABASE_DONE && (fsync(fd) != 0 || rename(from, to) != 0))
-        result = failed(to, why);
+        result = rescue_failed(to, why);
     close(fd);
-    if (result == DATABASE_DONE && !directory_sync(directory, why))
+    if (result == DATABASE_DONE && !files_sync(directory, why))
         result = DATABASE_FAILED;
     if (result != DATABASE_DONE)
         unlink(from);
@@ -162,10 +163,10 @@ enum database_result rescue_save(struct database *old, const struct places *plac
         return DATABASE_FAILED;
     }
     saved_name(name, places->database.device, places->database.inode);
-    enum database_result result = save(old, directory, name, why);
+    enum database_result result = save_copy(old, directory, name, why);
     if (result == DATABASE_FULL && reserve_is_there(directory)) {
         reserve_give_up(directory, ENOSPC);
-        result = save(old, directory, name, why);
+        result = save_copy(old, directory, name, why);
     }
     database_unlock_writers(old);
     return result;
@@ -210,7 +211,7 @@ static enum database_result put_in_place(const char *directory, const char *save
     directory_path(to, directory, "queue.db");
     if (!remove_if_there(directory, "queue.db-wal") || !remove_if_there(directory, "queue.db-shm") ||
         !remove_if_there(directory, "queue.db-journal") || rename(saved, to) != 0)
-        return failed(to, why);
+        return rescue_failed(to, why);
     log_write(LEVEL_WARN, "msg=queue_rescued state_dir=\"%s\" reason=\"what the old files held is in place again\"",
               directory);
     return DATABASE_DONE;
@@ -226,7 +227,7 @@ static enum database_result set_aside(const char *directory, const char *saved, 
               "msg=not_rescued file=\"%s\" reason=\"%s\" advice=\"events that waited may be in this file only: keep "
               "it\"",
               to, why->text);
-    return rename(saved, to) == 0 ? DATABASE_DONE : failed(to, why);
+    return rename(saved, to) == 0 ? DATABASE_DONE : rescue_failed(to, why);
 }
 
 /* Whether the database at this path never had a log: a backup that somebody put there (its format's write version says
@@ -274,9 +275,9 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
     enum database_result result = DATABASE_DONE;
     DIR *files = opendir(directory);
     if (files == NULL)
-        return failed(directory, why);
+        return rescue_failed(directory, why);
     if (!drop_foreign_log(directory))
-        result = failed(directory, why);
+        result = rescue_failed(directory, why);
     for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
         if (is_saved(file->d_name))
             result = bring_over(directory, file->d_name, config, why);
@@ -284,7 +285,82 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
             remove_left_over(directory, file->d_name);
     }
     closedir(files);
-    if (result == DATABASE_DONE && (!directory_sync(directory, why) || !remove_if_there(directory, MARK)))
+    if (result == DATABASE_DONE && (!files_sync(directory, why) || !remove_if_there(directory, MARK)))
         result = DATABASE_FAILED;
     return result;
+}
+
+/* ---- The store's files are removed or replaced while it is open: noticed after each commit and once a second, said
+ * loudly, and saved at once by the writer's thread, whose connection still has the old ones open (rescue.h). ---- */
+
+#define SAY_AGAIN_MS 10000
+#define LAST_TRIES 3
+
+static void log_displaced(struct store *store, enum placed placed)
+{
+    moment now = clock_now(), before = atomic_load(&store->said_displaced);
+    if ((before > 0 && now - before < SAY_AGAIN_MS) ||
+        !atomic_compare_exchange_strong(&store->said_displaced, &before, now))
+        return;
+    log_write(LEVEL_ERROR,
+              placed == PLACED_NOWHERE
+                  ? "msg=state_dir_gone state_dir=\"%s\" reason=\"%s\" advice=\"put it back where it was: requests are "
+                    "answered 503 until then; what the queue held is not lost as long as this process runs\""
+                  : "msg=queue_replaced state_dir=\"%s\" reason=\"%s\" advice=\"stop the program before you remove, "
+                    "restore or move files of its state directory; what the old ones held is being brought over\"",
+              store->directory, placed_words(placed));
+}
+
+bool store_is_in_place(struct store *store, struct error *why)
+{
+    int64_t bytes;
+    enum placed placed = places_look(&store->places, store->directory, &bytes);
+    int before = atomic_exchange(&store->placed, placed);
+    if (placed == PLACED_WELL) {
+        atomic_store(&store->database_bytes, bytes);
+        if (before == PLACED_NOWHERE)
+            log_write(LEVEL_WARN, "msg=state_dir_is_back state_dir=\"%s\"", store->directory);
+        return true;
+    }
+    log_displaced(store, placed);
+    error_set(why, "%s while this program uses it", placed_words(placed));
+    if (placed != PLACED_NOWHERE && !atomic_load(&store->must_reopen))
+        store_ask_writer_to_save(store);
+    return false;
+}
+
+/* What another process saved after the last commit of this one has all of it. Whoever delivers goes on committing. */
+static bool was_saved_since(const struct store *store)
+{
+    int64_t saved_ms = rescue_saved_at(&store->places, store->directory);
+    return saved_ms > 0 && !store->owned && saved_ms > atomic_load(&store->committed_ms);
+}
+
+/* A new log's index is made from the log itself, and so there is nothing to be saved. */
+static enum database_result save_displaced(struct store *store, enum placed placed, struct error *why)
+{
+    if (placed != PLACED_INDEX && !was_saved_since(store))
+        return rescue_save(&store->group.database, &store->places, store->directory, why);
+    rescue_mark(store->directory);
+    return DATABASE_DONE;
+}
+
+void store_save(struct store *store, bool last)
+{
+    struct error why = {0};
+    int64_t bytes;
+    enum placed placed = places_look(&store->places, store->directory, &bytes);
+    if (placed == PLACED_WELL)
+        return;
+    enum database_result result = save_displaced(store, placed, &why);
+    for (int tries = 1; last && result != DATABASE_DONE && tries < LAST_TRIES; tries++)
+        result = save_displaced(store, placed, &why);
+    if (result == DATABASE_DONE || last)
+        atomic_store(&store->must_reopen, true);
+    if (result == DATABASE_DONE)
+        return;
+    if (last)
+        rescue_note_loss(store->directory, store->config, why.text);
+    else
+        store_failed(store, result, &why); /* within a second it is tried again */
 }

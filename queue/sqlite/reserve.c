@@ -1,6 +1,11 @@
 /* Making and giving up the reserve: see reserve.h. */
 #include "queue/sqlite/reserve.h"
 
+#include "base/clock.h"
+#include "base/lock_file.h"
+#include "base/no_room.h"
+#include "queue/sqlite/directory.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -12,20 +17,20 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/no_room.h"
-#include "queue/sqlite/directory.h"
-
 #define LEAST ((int64_t)4 * 1024 * 1024)
 #define BLOCK 4096
 #define ENLARGE_AGAIN_S 3600
 #define SHARE 2 /* the wanted size is taken where the room that is left is that many times as large */
 
-/* Why nothing is accepted: "ERRNO TIME", the time in ms. Always as long and written in its place, for there is no room
- * for a new file then. */
+/* Why nothing is accepted, and behind that why nothing is settled: "ERRNO TIME", the time in ms. Always as long and
+ * written in its place, for there is no room for a new file then. The version before knows the first of them only. */
 #define NOTE "no_room"
 #define NOTE_FORMAT "%3d %013lld\n"
-#define NOTE_FRESH_MS 60000 /* a write may work again, and nobody has tried */
+#define NOTE_LENGTH 18
+#define NOTE_FRESH_MS 60000       /* a write may work again, and nobody has tried */
+#define UNSETTLED_FRESH_MS 180000 /* whoever forwards tries again within seconds; cron, every minute */
+
+enum note { NOTE_REFUSES, NOTE_UNSETTLED };
 
 /* File systems on which fallocate really takes the room, at once. Elsewhere each block is written. */
 static const struct {
@@ -67,7 +72,7 @@ static bool write_blocks(int fd, int64_t bytes)
     return true;
 }
 
-static bool fill(int fd, int64_t bytes)
+static bool fill_reserve(int fd, int64_t bytes)
 {
     bool good = ftruncate(fd, 0) == 0;
     if (good && allocates(fd))
@@ -102,7 +107,7 @@ static int64_t affordable(const char *directory, int64_t bytes)
     return left >= SHARE * (uint64_t)bytes ? bytes : LEAST;
 }
 
-void no_room_note(const char *directory, int error)
+static void note_full(const char *directory, enum note which, int error)
 {
     char path[STATE_PATH], text[32];
     directory_path(path, directory, NOTE);
@@ -110,40 +115,51 @@ void no_room_note(const char *directory, int error)
     if (fd < 0)
         return;
     int length = snprintf(text, sizeof text, NOTE_FORMAT, error % 1000, (long long)clock_unix_ms());
-    ssize_t n = pwrite(fd, text, (size_t)length, 0);
+    ssize_t n = pwrite(fd, text, (size_t)length, which * NOTE_LENGTH);
     (void)n; /* without it the words are those of a full disk */
     close(fd);
 }
 
-/* The errno that is noted, 0: none. */
-static int noted(const char *directory, bool fresh_only)
+/* The errno that is noted, and how long ago (ms); 0: none. */
+static int noted(const char *directory, enum note which, int64_t *age_ms)
 {
-    char path[STATE_PATH], text[32] = "";
+    char path[STATE_PATH], text[NOTE_LENGTH + 1] = "";
     int error = 0;
     long long when = 0;
     directory_path(path, directory, NOTE);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, NOTE_LENGTH, which * NOTE_LENGTH);
     if (fd >= 0)
         close(fd);
     /* NOLINTNEXTLINE(cert-err34-c): of our own making */
     if (n <= 0 || sscanf(text, "%d %lld", &error, &when) != 2 || !no_room_is(error))
         return 0;
-    int64_t age_ms = clock_unix_ms() - when;
-    return fresh_only && (age_ms < 0 || age_ms > NOTE_FRESH_MS) ? 0 : error;
+    *age_ms = clock_unix_ms() - when;
+    return error;
 }
 
-/* Whether the file is still the one of that name. */
-static bool is_named(int fd, const char *path)
+void no_room_note(const char *directory, int error)
 {
-    struct stat file, named;
-    return fstat(fd, &file) == 0 && stat(path, &named) == 0 && file.st_ino == named.st_ino &&
-           file.st_dev == named.st_dev;
+    note_full(directory, NOTE_REFUSES, error);
+}
+
+void unsettled_note(const char *directory, int error)
+{
+    int64_t age_ms;
+    if (error != 0 || noted(directory, NOTE_UNSETTLED, &age_ms) != 0)
+        note_full(directory, NOTE_UNSETTLED, error);
+}
+
+int unsettled_of(const char *directory)
+{
+    int64_t age_ms;
+    int error = noted(directory, NOTE_UNSETTLED, &age_ms);
+    return error != 0 && age_ms >= 0 && age_ms < UNSETTLED_FRESH_MS ? error : 0;
 }
 
 /* Under another name until it is whole. Several processes may start at once: one makes it, the others wait for it, and
  * find that what they wait for has become the reserve. */
-static bool make(const char *directory, int64_t bytes)
+static bool make_reserve(const char *directory, int64_t bytes)
 {
     char path[STATE_PATH], making[STATE_PATH];
     directory_path(path, directory, "reserve");
@@ -151,8 +167,8 @@ static bool make(const char *directory, int64_t bytes)
     int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    bool mine = flock(fd, LOCK_EX) == 0 && is_named(fd, making);
-    bool good = mine ? fill(fd, bytes) && rename(making, path) == 0 : reserve_is_there(directory);
+    bool mine = flock(fd, LOCK_EX) == 0 && lock_stands(fd, making);
+    bool good = mine ? fill_reserve(fd, bytes) && rename(making, path) == 0 : reserve_is_there(directory);
     int error = errno;
     if (mine && good)
         no_room_note(directory, 0);
@@ -171,7 +187,7 @@ static void enlarge(const char *directory, int64_t bytes)
     struct stat status;
     directory_path(path, directory, "reserve");
     if (stat(path, &status) == 0 && clock_unix_ms() / 1000 - status.st_mtim.tv_sec > ENLARGE_AGAIN_S &&
-        !make(directory, bytes))
+        !make_reserve(directory, bytes))
         utimensat(AT_FDCWD, path, NULL, 0);
 }
 
@@ -190,10 +206,11 @@ bool reserve_make(const char *directory, int64_t bytes)
             enlarge(directory, best);
         return true;
     }
-    if ((best > LEAST && make(directory, best)) || make(directory, LEAST))
+    if ((best > LEAST && make_reserve(directory, best)) || make_reserve(directory, LEAST))
         return true; /* a small one is better than none */
+    int64_t age_ms;
     int error = errno;
-    if (noted(directory, false) == 0)
+    if (noted(directory, NOTE_REFUSES, &age_ms) == 0)
         no_room_note(directory, error);
     errno = error;
     return false;
@@ -209,8 +226,11 @@ void reserve_give_up(const char *directory, int error)
 
 int no_room_of(const char *directory)
 {
+    int64_t age_ms = 0;
     bool gone = !reserve_is_there(directory);
-    int seen = no_room_look(directory), error = noted(directory, !gone);
+    int seen = no_room_look(directory), error = noted(directory, NOTE_REFUSES, &age_ms);
+    if (!gone && (age_ms < 0 || age_ms > NOTE_FRESH_MS))
+        error = 0;
     if (error != 0 || seen == EROFS)
         return error != 0 ? error : seen;
     return gone ? ENOSPC : 0;

@@ -28,6 +28,11 @@ int64_t reserve_size(const char *directory);
 /* Notes, for all processes, that nothing could be written because of that errno; 0: that it can. */
 void no_room_note(const char *directory, int error);
 
+/* The same of settling; and why nothing can be settled, as an errno, as was found in the last minutes; 0: it can, as
+ * far as is known. */
+void unsettled_note(const char *directory, int error);
+int unsettled_of(const char *directory);
+
 /* Why nothing new is accepted, as an errno, in whatever process it was noted: the reserve is gone, or a write failed
  * just now; 0: there is room as far as is known. */
 int no_room_of(const char *directory);

@@ -1,9 +1,13 @@
 /* What became of events, in one transaction: their rows go, their identities are remembered, they are counted, dead
  * letters are set aside. And what is remembered: identities and notes. */
+#include "base/no_room.h"
+#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/store.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "queue/sqlite/store.h"
+#define SPARE_BYTES 65536 /* beyond what a settling writes: what came since may have changed some pages more */
 
 /* A settling in hand. */
 struct settling {
@@ -210,7 +214,7 @@ static enum database_result add_counts(struct settling *s)
 }
 
 /* Is the event still there? After a crash, or a move, a verdict may come on one that is gone: it must not count. */
-static enum database_result is_there(struct settling *s, uint64_t id, bool *there)
+static enum database_result event_is_there(struct settling *s, uint64_t id, bool *there)
 {
     enum database_result result;
     sqlite3_stmt *exists = database_statement(s->database, STATEMENT_EXISTS, s->number);
@@ -230,7 +234,7 @@ static enum database_result settle_all(struct settling *s, const struct verdict 
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
         bool there = false;
         if (verdicts[i].kind != VERDICT_LATER)
-            result = is_there(s, verdicts[i].id, &there);
+            result = event_is_there(s, verdicts[i].id, &there);
         if (result != DATABASE_DONE || !there)
             continue;
         ids[ends++] = verdicts[i].id;
@@ -244,8 +248,29 @@ static enum database_result settle_all(struct settling *s, const struct verdict 
     return result == DATABASE_DONE ? add_counts(s) : result;
 }
 
+/* Writes more than a settling does, and undoes it: what the log has grown by stays as room for the settling. Where
+ * there is no log a rollback journal finds room for it. */
+static enum database_result write_and_undo(struct settling *s)
+{
+    sqlite3_stmt *more = database_statement(s->database, STATEMENT_ADD_JOURNAL, 0);
+    if (more != NULL) {
+        sqlite3_bind_int64(more, 1, s->number);
+        sqlite3_bind_zeroblob(more, 2, SPARE_BYTES);
+        sqlite3_bind_int64(more, 3, 0);
+        sqlite3_bind_int64(more, 4, s->now);
+    }
+    enum database_result result = database_run(s->database, more);
+    if (result == DATABASE_DONE) {
+        int code = sqlite3_db_cacheflush(s->database->db);
+        result = code == SQLITE_BUSY ? DATABASE_DONE : database_result_of(s->database, code); /* readers: no log */
+    }
+    database_rollback(s->database);
+    return result;
+}
+
+/* undone: it is only shown that there is room for it. */
 static enum database_result settle_in_transaction(struct settling *s, const struct verdict *verdicts, size_t count,
-                                                  uint64_t *ids)
+                                                  uint64_t *ids, bool undone)
 {
     enum database_result result = database_begin(s->database);
     if (result != DATABASE_DONE)
@@ -255,8 +280,18 @@ static enum database_result settle_in_transaction(struct settling *s, const stru
     if (result == DATABASE_DONE)
         result = settle_all(s, verdicts, count, ids);
     if (result == DATABASE_DONE)
-        return database_commit(s->database);
+        return undone ? write_and_undo(s) : database_commit(s->database);
     database_rollback(s->database);
+    return result;
+}
+
+/* What fails for want of room is tried once more with the room that the reserve gives. */
+static enum database_result settle_with_reserve(struct settling *s, const struct verdict *verdicts, size_t count,
+                                                uint64_t *ids, bool undone)
+{
+    enum database_result result = settle_in_transaction(s, verdicts, count, ids, undone);
+    if (result == DATABASE_FULL && store_give_up_reserve(s->store, s->database))
+        result = settle_in_transaction(s, verdicts, count, ids, undone);
     return result;
 }
 
@@ -286,9 +321,7 @@ static bool make_room(struct store *store, size_t count, uint64_t **ids, struct 
 static enum database_result settle_what_fits(struct settling *s, const struct verdict *verdicts, size_t count,
                                              uint64_t *ids)
 {
-    enum database_result result = settle_in_transaction(s, verdicts, count, ids);
-    if (result == DATABASE_FULL && store_give_up_reserve(s->store, s->database))
-        result = settle_in_transaction(s, verdicts, count, ids);
+    enum database_result result = settle_with_reserve(s, verdicts, count, ids, false);
     if (result == DATABASE_DONE)
         mirror_all(s, verdicts, count);
     if (result != DATABASE_FULL || count < 2)
@@ -297,6 +330,15 @@ static enum database_result settle_what_fits(struct settling *s, const struct ve
     if (result == DATABASE_DONE)
         result = settle_what_fits(s, verdicts + count / 2, count - count / 2, ids);
     return result;
+}
+
+/* For people: `check` looks at it in another process. */
+static void note_result(struct store *store, enum database_result result)
+{
+    if (result == DATABASE_FULL)
+        unsettled_note(store->directory, store->reader.error);
+    else if (result == DATABASE_DONE && !store->settles)
+        unsettled_note(store->directory, 0);
 }
 
 bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why)
@@ -314,12 +356,49 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     enum database_result result = settle_what_fits(&s, verdicts, count, ids);
     free(ids);
     housekeeper_call(store); /* also when there is no room: a checkpoint lets the log begin anew */
+    note_result(store, result);
+    store->settles = result == DATABASE_DONE;
     if (result == DATABASE_DONE) {
         struct error displaced;
         atomic_store(&store->committed_ms, clock_unix_ms());
         store_is_in_place(store, &displaced); /* else it counts all the same: this process saves it */
         return true;
     }
+    *why = store->reader.why;
+    store_failed(store, result, why);
+    return false;
+}
+
+/* Whether there is reason to doubt that something can be settled. A full disk is none where there is the reserve, which
+ * is made for that. */
+static bool is_in_doubt(const struct store *store)
+{
+    int error = no_room_of(store->directory);
+    bool by_limit = store->file_limit != INT64_MAX; /* which no reserve helps */
+    return by_limit || !reserve_is_there(store->directory) || (error != 0 && !no_room_helped_by_space(error));
+}
+
+bool store_can_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why)
+{
+    struct store *store = state;
+    if (store->settles || !is_in_doubt(store))
+        return true;
+    uint64_t *ids = malloc(count * sizeof *ids);
+    if (ids == NULL || !store_reader(store, why)) {
+        if (ids == NULL)
+            error_set(why, "out of memory");
+        free(ids);
+        return false;
+    }
+    struct settling s = {
+        .store = store, .database = &store->reader, .number = store_number(store, source), .now = clock_unix_ms()};
+    enum database_result result = settle_with_reserve(&s, verdicts, count, ids, true);
+    free(ids);
+    if (result == DATABASE_DONE || count < 2) /* else perhaps a part of it can */
+        note_result(store, result);
+    if (result == DATABASE_DONE)
+        return true;
+    housekeeper_call(store); /* a checkpoint lets the log begin anew */
     *why = store->reader.why;
     store_failed(store, result, why);
     return false;

@@ -1,11 +1,11 @@
 /* The statements of the queue's database, in one table; preparing and stepping them, and what their results mean. */
+#include "base/no_room.h"
+#include "queue/sqlite/database.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/no_room.h"
-#include "queue/sqlite/database.h"
 
 static const char *const texts[STATEMENTS] = {
     [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
@@ -78,7 +78,7 @@ static const char *const texts[STATEMENTS] = {
                              " JOIN source ON source.number = letter.source"
                              " WHERE letter.id > ?1 AND source.name = ?2 ORDER BY letter.id",
     [STATEMENT_LETTER] = "SELECT source FROM letter WHERE id = ?1 AND replayed IS NULL",
-    [STATEMENT_LETTER_COUNT] = "SELECT count(*) FROM letter WHERE source = ?1",
+    [STATEMENT_LETTER_COUNT] = "SELECT count(*) FROM letter WHERE source = ?1 AND replayed IS NULL",
     [STATEMENT_LETTER_BYTES] = "SELECT n FROM count WHERE source = 0 AND kind = 11",  /* COUNT_LETTER_BYTES */
     [STATEMENT_LETTERS_SINCE] = "SELECT n FROM count WHERE source = 0 AND kind = 13", /* COUNT_LETTERS_SINCE */
     [STATEMENT_LETTERS_OLDER] = "SELECT count(*), min(died) FROM letter"

@@ -1,11 +1,11 @@
 /* What all parts of the engine `sqlite` share: a source's number, the reader's connection, what failures mean. */
 #include "queue/sqlite/store.h"
 
-#include <string.h>
-
 #include "base/log.h"
 #include "base/no_room.h"
 #include "queue/sqlite/reserve.h"
+
+#include <string.h>
 
 #define LOG_AGAIN_MS 10000
 
@@ -73,6 +73,15 @@ bool store_has_room(void *state, struct error *words)
 {
     const struct store *store = state;
     int error = no_room_of(store->directory);
+    if (error != 0)
+        error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
+    return error == 0;
+}
+
+bool store_can_be_settled(void *state, struct error *words)
+{
+    const struct store *store = state;
+    int error = unsettled_of(store->directory);
     if (error != 0)
         error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
     return error == 0;

@@ -79,13 +79,14 @@ struct settled_date {
 struct store {
     const struct config *config;
     char directory[STATE_PATH];
-    int open_lock;            /* held shared: who gets it exclusively may move the database aside */
-    uint32_t *number;         /* of each configured source, in the configuration's order */
-    atomic_bool must_reopen;  /* damaged, or migrated by a newer release */
-    _Atomic moment logged[5]; /* when each database_result was logged last */
-    bool stands;              /* it was opened well, and places says where */
-    struct places places;     /* of its open files */
-    atomic_int placed;        /* enum placed, when it was looked at last */
+    int open_lock;                  /* held shared: who gets it exclusively may move the database aside */
+    uint32_t *number;               /* of each configured source, in the configuration's order */
+    atomic_bool must_reopen;        /* damaged, or migrated by a newer release */
+    _Atomic moment logged[5];       /* when each database_result was logged last */
+    bool stands;                    /* it was opened well, and places says where */
+    struct places places;           /* of its open files */
+    atomic_int placed;              /* enum placed, when it was looked at last */
+    _Atomic int64_t database_bytes; /* the database's size then, without what is in the log only */
     _Atomic moment said_displaced;
     _Atomic int64_t committed_ms; /* the last commit of an append or a settling; Unix time */
     atomic_bool steady;           /* see queue_is_steady */
@@ -96,6 +97,7 @@ struct store {
     bool reading; /* `reader` is open */
     struct database reader;
     bool any_letter; /* there may be dead letters: only then are they looked for */
+    bool settles;    /* the owner's: the last settling worked */
 
     atomic_bool owned;
     bool asked;         /* of the owner: there may be requests */
@@ -123,6 +125,9 @@ void store_failed(struct store *store, enum database_result result, const struct
 
 /* Why nothing new is accepted, in words: false where there is room. */
 bool store_has_room(void *state, struct error *words);
+
+/* Why nothing is settled, and so nothing sent, in words: false where nothing can be. */
+bool store_can_be_settled(void *state, struct error *words);
 
 /* The owner's, after a DATABASE_FULL: gives up the reserve where that helps, for settling needs room too. It is made
  * again as soon as there is room. Returns whether there was one to give. */
@@ -156,6 +161,7 @@ int store_again(void *state, const char *source, const uint64_t *ids, size_t cou
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                  struct error *why);
 bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
+bool store_can_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
 bool store_note(void *state, const char *source, struct notes *notes, bool put, struct error *why);
 bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why);
 

@@ -390,16 +390,12 @@ struct standin_close *standin_close_start(const struct standin_close_options *op
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct standin_close *close = calloc(1, sizeof *close);
-    pthread_condattr_t monotonic;
     if (close == NULL)
         abort();
     close->options = *options;
     close->random = 4711;
     pthread_mutex_init(&close->mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&close->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&close->changed);
     close->daemon = MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
                                          MHD_USE_SUPPRESS_DATE_NO_CLOCK,
                                      0, NULL, NULL, on_request, close, MHD_OPTION_SOCK_ADDR, &address,

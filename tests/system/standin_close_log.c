@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/dates.h"
+#include "base/times.h"
 #include "tests/system/standin_close_internal.h"
 
 #define PAGE 50

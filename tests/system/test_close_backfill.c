@@ -1,6 +1,9 @@
 /* A backfill brings everything once and in order, whatever happens on the way. BACKFILL_EVENTS=100000 makes it as large
  * as a real one. */
+#include "base/clock.h"
 #include "tests/suites.h"
+#include "tests/system/check.h"
+#include "tests/system/close_site.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -11,10 +14,6 @@
 #include <sys/file.h>
 #include <termios.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
 
 #define SECOND_US INT64_C(1000000)
 #define DAY_US (INT64_C(86400) * SECOND_US)
@@ -200,6 +199,33 @@ static void only_what_is_asked_for(void)
     }
 }
 
+/* An event that the subscription's extra_filter does not let pass would not have come by webhook. */
+static void a_filter_leaves_events_out(void)
+{
+    static const char filter[] = "{\"type\": \"field_accessor\", \"field\": \"lead_id\", \"filter\": {\"type\": "
+                                 "\"equals\", \"value\": \"lead_1\"}}";
+    struct close_site site;
+    char path[PATH_SIZE];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &(struct standin_close_options){.hold_ms = 0}, NULL)) {
+        CU_ASSERT(temporary_write(site.site.directory, "filter.json", 0644, filter, sizeof filter - 1));
+        path_join(path, site.site.directory, "filter.json");
+        CU_ASSERT_EQUAL(
+            CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--events", "lead.*", "--filter", path), 0);
+        for (size_t i = 0; i < 3; i++) {
+            char id[40];
+            standin_close_add(site.close, &(struct close_event){.id = name_event(id, i),
+                                                                .lead = i == 1 ? "lead_2" : "lead_1",
+                                                                .object_type = "lead",
+                                                                .action = "updated",
+                                                                .log_only = true});
+        }
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1d", "--json", "--dry-run"), 0);
+        check(strstr(site.said, "\"new\":2,") != NULL && strstr(site.said, "\"uncovered\":1,") != NULL, "%s",
+              site.said);
+    }
+    close_site_close(&site);
+}
+
 /* Events without their data are not sent half-empty. */
 static void hidden_data_are_reported(void)
 {
@@ -320,6 +346,55 @@ static void output_that_nobody_takes_holds_nothing_up(void)
     close(terminal);
 }
 
+/* Runs one about subscriptions on a stopped terminal: once Close has this many, the first with that status, the lock is
+ * free, whoever reads what is printed. */
+static void check_subscriptions_on_stopped_terminal(struct close_site *site, int terminal, int line, const char *words,
+                                                    size_t wanted, const char *wanted_status)
+{
+    struct process process = {0};
+    char status[80] = "";
+    int code = -1;
+    bool done = false, let_go = false;
+    CU_ASSERT_EQUAL(tcflow(line, TCOOFF), 0);
+    CU_ASSERT(start_on_terminal(site, &process, ptsname(terminal), words));
+    for (moment deadline = clock_now() + 20000; !let_go && clock_now() < deadline; poll(NULL, 0, 5)) {
+        done = done || (standin_close_subscriptions(site->close) == wanted &&
+                        strcmp(standin_close_status(site->close, 0, status), wanted_status) == 0);
+        let_go = done && can_be_locked(site, "state/closeapi/default/subscribe.lock");
+    }
+    check(done, "`%s` does its work while nobody takes what it prints", words);
+    check(let_go, "`%s` holds no lock while nobody takes what it prints", words);
+    check(process_alive(&process), "`%s` is still there", words);
+    CU_ASSERT_EQUAL(tcflow(line, TCOON), 0);
+    CU_ASSERT(process_wait(&process, 20000, &code));
+    CU_ASSERT_EQUAL(code, 0);
+    process_stop(&process, 1000);
+}
+
+static void subscriptions_are_not_held_up(void)
+{
+    struct close_site site;
+    struct user user = user_of_children();
+    char id[80], words[200];
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CU_ASSERT_FATAL(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    CU_ASSERT_EQUAL(chown(ptsname(terminal), user.uid, user.gid), 0);
+    int line = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        snprintf(words, sizeof words, "subscribe --url %s", close_site_url(&site));
+        check_subscriptions_on_stopped_terminal(&site, terminal, line, words, 1, "active");
+        standin_close_id(site.close, 0, id);
+        snprintf(words, sizeof words, "pause %s", id);
+        check_subscriptions_on_stopped_terminal(&site, terminal, line, words, 1, "paused");
+        check_subscriptions_on_stopped_terminal(&site, terminal, line, "rotate", 2, "paused");
+        snprintf(words, sizeof words, "unsubscribe %s", id);
+        check_subscriptions_on_stopped_terminal(&site, terminal, line, words, 1, "active");
+    }
+    close_site_close(&site);
+    close(line);
+    close(terminal);
+}
+
 /* A failed read is never "nothing there". */
 static void a_failed_read_is_no_end(void)
 {
@@ -351,10 +426,12 @@ void suite_close_backfill(void)
     static CU_TestInfo tests[] = {
         {"many events, everything goes wrong, killed three times", many_and_everything_goes_wrong},
         {"only what is asked for, whether Close wants a filter or not", only_what_is_asked_for},
+        {"a filter leaves events out", a_filter_leaves_events_out},
         {"hidden data are reported, not sent half-empty", hidden_data_are_reported},
         {"30 days are the limit", thirty_days_are_the_limit},
         {"a failed read is no end", a_failed_read_is_no_end},
         {"output that nobody takes holds nothing up", output_that_nobody_takes_holds_nothing_up},
+        {"a terminal that is stopped holds up no other command about subscriptions", subscriptions_are_not_held_up},
         CU_TEST_INFO_NULL,
     };
     suite_add("close backfill", NULL, NULL, tests);

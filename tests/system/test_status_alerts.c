@@ -1,4 +1,12 @@
 /* Each alert is raised, and ends, by its real cause. */
+#include "closeapi/state.h"
+#include "tests/suites.h"
+#include "tests/system/check.h"
+#include "tests/system/event.h"
+#include "tests/system/looked.h"
+#include "tests/system/running.h"
+#include "tests/system/small_disk.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -7,14 +15,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "closeapi/state.h"
-#include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/event.h"
-#include "tests/system/looked.h"
-#include "tests/system/running.h"
-#include "tests/system/small_disk.h"
 
 #define PATIENCE_MS 30000
 
@@ -179,7 +179,7 @@ static void cron_is_overdue(void)
 static void mark_paused(const struct site *site, bool paused)
 {
     struct error why;
-    struct reconcile_state known = {.last_run_ms = 1, .paused = paused, .trouble = "permission_revoked"};
+    struct completeness known = {.last_run_ms = 1, .paused = paused, .trouble = "permission_revoked"};
     char state[PATH_SIZE], closeapi[PATH_SIZE], beta[PATH_SIZE], path[PATH_SIZE];
     state_path(site, state);
     path_join(closeapi, state, "closeapi");
@@ -187,7 +187,7 @@ static void mark_paused(const struct site *site, bool paused)
     path_join(path, beta, "reconcile");
     temporary_directory(state, "closeapi"); /* the second time it is there */
     temporary_directory(closeapi, "beta");
-    CU_ASSERT(reconcile_state_write(beta, &known, &why));
+    CU_ASSERT(completeness_write(beta, &known, &why));
     CU_ASSERT_EQUAL(chown(path, user_of_children().uid, user_of_children().gid), 0);
 }
 

@@ -78,7 +78,7 @@ int status_rig_open(struct status_rig *rig)
 
 int status_rig_close(struct status_rig *rig)
 {
-    if (rig->fake.request.bodies != NULL)
+    if (rig->fake.request.budget != NULL)
         fake_end(&rig->fake);
     status_free(rig->status);
     counters_close(rig->watchers.counters);
@@ -105,7 +105,7 @@ int status_rig_ask(struct status_rig *rig, const char *method, const char *path,
         variables[n++] = (struct fake_variable){
             strncmp(authorization, "Basic", 5) == 0 ? "HTTP_AUTHORIZATION" : "REMOTE_USER", authorization};
     variables[n] = (struct fake_variable){NULL, NULL};
-    if (rig->fake.request.bodies != NULL)
+    if (rig->fake.request.budget != NULL)
         fake_end(&rig->fake);
     fake_init(&rig->fake, variables, form == NULL ? "" : form, form == NULL ? 0 : strlen(form));
     status_handle(rig->status, &rig->fake.request);

@@ -136,7 +136,7 @@ static void test_what_the_command_gets(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(told);
     static const char start[] =
         "{\"cause\": \"data_plane_refuses\", \"state\": \"raised\", \"source\": \"acme\", \"words\": "
-        "\"it answered \\\"no\\\"?\", \"since\": \"2023-11-14T22:13:20Z\", "
+        "\"it answered \\\"no\\\"\\n\", \"since\": \"2023-11-14T22:13:20Z\", "
         "\"time\": \"2023-11-14T22:13:21Z\", \"host\": \"";
     CU_ASSERT_NSTRING_EQUAL(told, start, sizeof start - 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(told, "arguments: 2, first argument; $(not a shell)\n"));

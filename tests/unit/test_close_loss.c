@@ -1,13 +1,6 @@
 /* What a loss of events means: how it is noted, how far the claim of completeness falls, where reading begins. */
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "base/dates.h"
-#include "closeapi/setback.h"
-#include "queue/delivered.h"
+#include "base/times.h"
+#include "closeapi/state.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"
 #include "tests/suites.h"
@@ -15,8 +8,13 @@
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
 
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
 #define HOUR INT64_C(3600000) /* ms */
-#define US INT64_C(1000)      /* in a millisecond */
 #define NOW (1000000 * HOUR)  /* in the tables below all is in hours before it */
 #define REMEMBERED (31 * 24)
 
@@ -115,11 +113,6 @@ static void dates_are_found_in_bodies(void)
 
 /* ---- the claim ---- */
 
-static int64_t us_of(int hours)
-{
-    return hours == 0 ? 0 : (NOW - hours * HOUR) * US;
-}
-
 static int64_t ms_of(int hours)
 {
     return hours == 0 ? 0 : NOW - hours * HOUR;
@@ -150,37 +143,37 @@ static void claims_are_set_back(void)
         {"the same, all gone", 200, 1, 0, 0, false, false, 200, 200, 2, 0, 2},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct reconcile_state state = {
-            .since_us = us_of(rows[i].since), .until_us = us_of(rows[i].until), .verified_us = us_of(rows[i].until)};
+        struct completeness state = {
+            .since_ms = ms_of(rows[i].since), .until_ms = ms_of(rows[i].until), .verified_ms = ms_of(rows[i].until)};
         const struct loss loss = {.from_ms = ms_of(rows[i].from),
                                   .until_ms = ms_of(2),
                                   .identities_kept = rows[i].kept,
                                   .mark_ms = ms_of(rows[i].mark)};
-        const struct setback_clock clock = {.now_us = NOW * US, .remembered_us = REMEMBERED * HOUR * US};
+        const struct setback_clock clock = {.now_ms = NOW, .remembered_ms = REMEMBERED * HOUR};
         CU_ASSERT_TRUE(setback_apply(&state, &loss, &clock));
         check(setback_is_fetched(&loss) == rows[i].fetched, "%s: fetched by itself or not", rows[i].what);
-        check(state.since_us == us_of(rows[i].new_since) && state.until_us == us_of(rows[i].new_until),
-              "%s: complete from %lld until %lld hours before", rows[i].what,
-              (long long)(NOW - state.since_us / US) / HOUR, (long long)(NOW - state.until_us / US) / HOUR);
-        check(state.floor_us == us_of(rows[i].floor) && state.again_us == us_of(rows[i].again) &&
-                  state.ahead_us == us_of(rows[i].ahead) && state.verified_us <= state.until_us,
-              "%s: floor %lld, again %lld, ahead %lld", rows[i].what, (long long)state.floor_us,
-              (long long)state.again_us, (long long)state.ahead_us);
-        const struct reconcile_state before = state;
+        check(state.since_ms == ms_of(rows[i].new_since) && state.until_ms == ms_of(rows[i].new_until),
+              "%s: complete from %lld until %lld hours before", rows[i].what, (long long)(NOW - state.since_ms) / HOUR,
+              (long long)(NOW - state.until_ms) / HOUR);
+        check(state.floor_ms == ms_of(rows[i].floor) && state.again_ms == ms_of(rows[i].again) &&
+                  state.ahead_ms == ms_of(rows[i].ahead) && state.verified_ms <= state.until_ms,
+              "%s: floor %lld, again %lld, ahead %lld", rows[i].what, (long long)state.floor_ms,
+              (long long)state.again_ms, (long long)state.ahead_ms);
+        const struct completeness before = state;
         CU_ASSERT_FALSE(setback_apply(&state, &loss, &clock)); /* once */
-        CU_ASSERT_EQUAL(state.until_us, before.until_us);
+        CU_ASSERT_EQUAL(state.until_ms, before.until_ms);
     }
 }
 
 /* A loss is noted by this machine's clock, and the log read by Close's. */
 static void clocks_differ(void)
 {
-    struct reconcile_state state = {.since_us = us_of(200), .until_us = us_of(1)};
+    struct completeness state = {.since_ms = ms_of(200), .until_ms = ms_of(1)};
     const struct loss loss = {.from_ms = ms_of(10), .until_ms = ms_of(2)};
-    const struct setback_clock clock = {.now_us = NOW * US, .ahead_us = HOUR * US, .remembered_us = 999 * HOUR * US};
+    const struct setback_clock clock = {.now_ms = NOW, .ahead_ms = HOUR, .remembered_ms = 999 * HOUR};
     CU_ASSERT_TRUE(setback_apply(&state, &loss, &clock));
-    CU_ASSERT_EQUAL(state.until_us, us_of(82));
-    CU_ASSERT_EQUAL(state.floor_us, us_of(1));
+    CU_ASSERT_EQUAL(state.until_ms, ms_of(82));
+    CU_ASSERT_EQUAL(state.floor_ms, ms_of(1));
 }
 
 static void an_operator_names_a_time(void)
@@ -195,9 +188,9 @@ static void an_operator_names_a_time(void)
         {"there was none", 0, 0, 7, 7, 7},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct reconcile_state state = {.since_us = us_of(rows[i].since), .until_us = us_of(rows[i].until)};
-        setback_from(&state, us_of(rows[i].from));
-        check(state.since_us == us_of(rows[i].new_since) && state.until_us == us_of(rows[i].new_until), "%s",
+        struct completeness state = {.since_ms = ms_of(rows[i].since), .until_ms = ms_of(rows[i].until)};
+        setback_from(&state, ms_of(rows[i].from));
+        check(state.since_ms == ms_of(rows[i].new_since) && state.until_ms == ms_of(rows[i].new_until), "%s",
               rows[i].what);
     }
 }

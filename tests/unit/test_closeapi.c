@@ -1,5 +1,17 @@
 /* The parts of the Close side that need no Close: slices, the spool, names of events, filters, times, keys in files. */
+#include "base/buffer.h"
+#include "base/files.h"
+#include "base/json_reader.h"
+#include "base/json_walk.h"
+#include "base/times.h"
+#include "closeapi/closeapi.h"
+#include "closeapi/coverage.h"
+#include "closeapi/event_types.h"
+#include "closeapi/spool.h"
+#include "config/keyring.h"
 #include "tests/suites.h"
+#include "tests/system/check.h"
+#include "tests/system/temporary.h"
 
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -8,17 +20,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/dates.h"
-#include "base/files.h"
-#include "base/json_slices.h"
-#include "closeapi/backfill.h"
-#include "closeapi/coverage.h"
-#include "closeapi/event_types.h"
-#include "closeapi/spool.h"
-#include "config/keyring.h"
-#include "tests/system/check.h"
-#include "tests/system/temporary.h"
 
 /* ---- slices ---- */
 
@@ -61,6 +62,76 @@ static void what_is_empty(void)
         check(json_slice_is_empty(json_slice_whole(rows[i].text, strlen(rows[i].text))) == rows[i].empty, "%s",
               rows[i].text);
     CU_ASSERT(json_slice_is_empty((struct json_slice){NULL, 0}));
+}
+
+static bool only_cursor(unsigned depth, const char *parent, const char *name)
+{
+    (void)parent;
+    return depth > 1 || strcmp(name, "cursor") == 0;
+}
+
+/* Reads all elements of `data`, each printed as a tree, with its bytes behind it. */
+static enum json_step read_list(const char *text, struct buffer *out, struct json_object **rest)
+{
+    struct json_element element;
+    struct error why;
+    enum json_step step;
+    struct json_list *list = json_list_new(text, strlen(text), "data", only_cursor);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(list);
+    buffer_clear(out);
+    while ((step = json_list_next(list, &element, &why)) == JSON_ELEMENT) {
+        buffer_text(out, json_object_to_json_string_ext(element.tree, JSON_C_TO_STRING_PLAIN));
+        buffer_text(out, "=");
+        buffer_append(out, element.bytes, element.length);
+        buffer_text(out, ";");
+    }
+    buffer_append(out, "", 1);
+    *rest = json_object_get(json_list_rest(list));
+    json_list_free(list);
+    return step;
+}
+
+static void lists_are_read_element_by_element(void)
+{
+    static const struct {
+        const char *text, *elements, *rest;
+    } good[] = {
+        {"{\"cursor\":null,\"x\":[1],\"data\":[ {\"a\" : 1.10} ,null,\"\\u0041\"] }",
+         "{\"a\":1.10}={\"a\" : 1.10};null=null;\"A\"=\"\\u0041\";", "{\"cursor\":null,\"data\":[]}"},
+        {" {\"data\":[],\"cursor\":\"next\"} ", "", "{\"data\":[],\"cursor\":\"next\"}"},
+        {"{\"data\":{\"data\":[1]}}", "", "{}"},
+        {"{}", "", "{}"},
+        {"[{\"data\":[1]}]", "", "{}"},
+    };
+    static const char *const bad[] = {
+        "",
+        "{",
+        "{\"data\":[{}",
+        "{\"data\":[{}]",
+        "{\"data\":[{} {}]}",
+        "{\"data\":[{},]}",
+        "{\"data\":[{\"a\":01}]}",
+        "{\"data\":[],}",
+        "{\"data\":[]} x",
+        "{\"data\":[]}}",
+        "{\"data\":[1],\"data\":[2]}",
+        "{\"data\":[1],\"cursor\":tru}",
+        "{\"data\":[1] \"cursor\":null}",
+    };
+    struct buffer out = {0};
+    struct json_object *rest;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        bool read = read_list(good[i].text, &out, &rest) == JSON_END;
+        const char *printed = json_object_to_json_string_ext(rest, JSON_C_TO_STRING_PLAIN);
+        check(read && strcmp(out.data, good[i].elements) == 0 && strcmp(printed, good[i].rest) == 0, "%s: %s and %s",
+              good[i].text, out.data, printed);
+        json_object_put(rest);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        check(read_list(bad[i], &out, &rest) == JSON_BROKEN, "%s is no list", bad[i]);
+        json_object_put(rest);
+    }
+    buffer_free(&out);
 }
 
 /* ---- the spool ---- */
@@ -323,6 +394,7 @@ void suite_closeapi(void)
     static CU_TestInfo tests[] = {
         {"members keep their bytes", members_keep_their_bytes},
         {"what is empty", what_is_empty},
+        {"lists are read element by element", lists_are_read_element_by_element},
         {"the spool turns round, and merges", the_spool_turns_round},
         {"names of events are expanded", names_are_expanded},
         {"filters are understood", filters_are_understood},

@@ -1,13 +1,11 @@
 /* The commands' table and what all of them promise: names, help, exit codes, where their output goes. */
+#include "commands/commands.h"
 #include "tests/suites.h"
+#include "tests/unit/test_commands_run.h"
 
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "commands/commands.h"
-#include "commands/nearest.h"
-#include "tests/unit/test_commands_run.h"
 
 static struct ran ran;
 
@@ -101,6 +99,9 @@ static void wrong_options_are_2_with_usage(void)
     } cases[] = {
         {{"check", "--ofline"}, "check: no such option: --ofline\nusage: closecrm.fcgi check [--offline]\n"},
         {{"check", "--offline=yes"}, "check: --offline takes no value\n"},
+        {{"check", "--offl"}, "check: no such option: --offl\nusage: closecrm.fcgi check [--offline]\n"},
+        {{"check", "--=x"}, "check: no such option: --=x\n"},
+        {{"queue", "list", "-ab"}, "queue list: no such option: -ab\nusage: closecrm.fcgi queue list"},
         {{"check", "x"}, "check: too many arguments: x\n"},
         {{"transform", "--source"}, "transform: --source needs a value\n"},
         {{"version", "-v"}, "version: no such option: -v\n"},
@@ -145,15 +146,6 @@ static void closed_pipe_on_stdout_is_quiet(void)
     CU_ASSERT_STRING_EQUAL(ran.err, "");
 }
 
-static void distance_counts_letters(void)
-{
-    CU_ASSERT_EQUAL(nearest_distance("check", "check"), 0);
-    CU_ASSERT_EQUAL(nearest_distance("", "check"), 5);
-    CU_ASSERT_EQUAL(nearest_distance("chek", "check"), 1);
-    CU_ASSERT_EQUAL(nearest_distance("check", "chick"), 1);
-    CU_ASSERT_EQUAL(nearest_distance("kitten", "sitting"), 3);
-}
-
 void suite_commands(void)
 {
     static CU_TestInfo tests[] = {
@@ -166,7 +158,6 @@ void suite_commands(void)
         {"no command at all is exit code 2", no_command_is_2},
         {"a full stdout is exit code 1", full_stdout_is_1},
         {"a stdout that nobody reads ends quietly", closed_pipe_on_stdout_is_quiet},
-        {"the distance of two names counts letters", distance_counts_letters},
         CU_TEST_INFO_NULL,
     };
     suite_add("commands", NULL, NULL, tests);

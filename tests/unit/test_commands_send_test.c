@@ -305,7 +305,7 @@ static void status_answer_and_time_are_said(void)
 
     const char *answer = strstr(ran.out, "\nanswer: 503 after ");
     CU_ASSERT_PTR_NOT_NULL_FATAL(answer);
-    CU_ASSERT_PTR_NOT_NULL(strstr(answer, " ms: {\"error\": \"try ?[31mlater\"}\nthe program cannot take"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, " ms: {\"error\": \"try \\u001b[31mlater\"}\nthe program cannot take"));
 }
 
 static void web_page_is_named_by_its_title(void)

@@ -1,13 +1,12 @@
 /* The small parts of the commands: moments, numbers, text for terminals, JSON laid out. */
+#include "base/escape.h"
+#include "base/times.h"
+#include "commands/view.h"
+#include "tests/suites.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/terminal.h"
-#include "base/times.h"
-#include "commands/layout.h"
-#include "commands/number.h"
-#include "tests/suites.h"
 
 #define NOW INT64_C(1795553106123) /* 2026-11-24T20:45:06.123Z */
 
@@ -27,6 +26,8 @@ static void moments_are_printed_and_read(void)
         {"15m", NOW - 900000},
         {"2h", NOW - 7200000},
         {"7d", NOW - 7 * INT64_C(86400000)},
+        {"0000000007d", NOW - 7 * INT64_C(86400000)},
+        {"9999999d", NOW - 9999999 * INT64_C(86400000)},
     };
     char out[WHEN_SIZE];
     int64_t ms;
@@ -37,17 +38,12 @@ static void moments_are_printed_and_read(void)
     }
     CU_ASSERT_STRING_EQUAL(when_print(NOW, out), "2026-11-24T20:45:06.123Z");
     CU_ASSERT_STRING_EQUAL(when_print(-1, out), "1969-12-31T23:59:59.999Z");
-    static const char *const wrong[] = {"",
-                                        "2",
-                                        "h",
-                                        "-2h",
-                                        "2w",
-                                        "2h30m",
-                                        "2026-13-01",
-                                        "2026-11-24T",
-                                        "now",
-                                        "99999999999999999999d",
-                                        "2026-11-24T20:45:06.123Z and a good deal of words"};
+    static const char *const wrong[] = {"",           "2",
+                                        "h",          "-2h",
+                                        "2w",         "2h30m",
+                                        "2026-13-01", "2026-11-24T",
+                                        "now",        "99999999999999999999d",
+                                        "10000000d",  "2026-11-24T20:45:06.123Z and a good deal of words"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         CU_ASSERT_FALSE(when_read(wrong[i], NOW, &ms));
 }
@@ -68,14 +64,19 @@ static void ages_are_short(void)
         CU_ASSERT_STRING_EQUAL(when_print_age(cases[i].ms, out), cases[i].text);
 }
 
-static void numbers_are_digits(void)
+static void spans_are_words(void)
 {
-    uint64_t number = 0;
-    CU_ASSERT_TRUE(number_read("9223372036854775807", &number));
-    CU_ASSERT_EQUAL(number, INT64_MAX);
-    static const char *const wrong[] = {"", "0", "-1", "+1", " 1", "1 ", "0x1", "9223372036854775808", "1e3"};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        CU_ASSERT_FALSE(number_read(wrong[i], &number));
+    static const struct {
+        int64_t ms;
+        const char *text;
+    } cases[] = {
+        {-5, "a moment"},        {999, "a moment"},       {1000, "1 second"},
+        {119999, "119 seconds"}, {120000, "2 minutes"},   {7199999, "119 minutes"},
+        {7200000, "2 hours"},    {172799999, "47 hours"}, {172800000, "2 days"},
+    };
+    char out[WHEN_SIZE];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CU_ASSERT_STRING_EQUAL(when_print_span(cases[i].ms, out), cases[i].text);
 }
 
 static void json_gets_utf8(void)
@@ -127,6 +128,17 @@ static void terminals_are_safe(void)
     }
 }
 
+static void a_line_stays_one(void)
+{
+    static const char text[] = "one\r\ntwo\tthree\x1b[2J \xed\xa0\x80 \xc3\xbc\n";
+    struct memory memory;
+    memory_open(&memory);
+    plain_line(memory.file, text, sizeof text - 1);
+    fclose(memory.file);
+    CU_ASSERT_STRING_EQUAL(memory.text, "one  two three\\u001b[2J \\xed\\xa0\\x80 \xc3\xbc ");
+    free(memory.text);
+}
+
 static void json_is_laid_out_and_members_removed(void)
 {
     static const struct {
@@ -159,8 +171,7 @@ static void json_is_laid_out_and_members_removed(void)
         while (cases[i].paths[paths] != NULL)
             paths++;
         memory_open(&memory);
-        CU_ASSERT_TRUE(
-            layout_write(memory.file, cases[i].text, strlen(cases[i].text), cases[i].paths, paths, &removed));
+        CU_ASSERT_TRUE(view_layout(memory.file, cases[i].text, strlen(cases[i].text), cases[i].paths, paths, &removed));
         fclose(memory.file);
         CU_ASSERT_STRING_EQUAL(memory.text, cases[i].laid_out);
         CU_ASSERT_EQUAL(removed, cases[i].removed);
@@ -181,7 +192,7 @@ static void layout_ends_on_anything(void)
             memcpy(copy, text + from, length);
             char *exact = realloc(copy, length > 0 ? length : 1);
             memory_open(&memory);
-            layout_write(memory.file, exact, length, NULL, 0, &removed);
+            view_layout(memory.file, exact, length, NULL, 0, &removed);
             fclose(memory.file);
             CU_ASSERT_TRUE(memory.length > 0);
             free(memory.text);
@@ -195,9 +206,10 @@ void suite_commands_words(void)
     static CU_TestInfo tests[] = {
         {"moments are printed and read", moments_are_printed_and_read},
         {"ages are short", ages_are_short},
-        {"numbers are digits", numbers_are_digits},
         {"nothing reaches a terminal but text", terminals_are_safe},
         {"JSON gets UTF-8", json_gets_utf8},
+        {"a line stays one, and a surrogate is no character", a_line_stays_one},
+        {"spans are words", spans_are_words},
         {"JSON is laid out, and members removed", json_is_laid_out_and_members_removed},
         {"the layout ends on anything", layout_ends_on_anything},
         CU_TEST_INFO_NULL,

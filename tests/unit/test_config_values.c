@@ -6,57 +6,60 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+#include "base/times.h"
+
 struct row {
-    enum value_result (*read)(const char *text, int64_t *value);
+    enum text_reading (*read)(const char *text, int64_t *value);
     const char *text;
-    enum value_result result;
+    enum text_reading result;
     int64_t value;
 };
 
 static const struct row rows[] = {
-    {value_duration, "0s", VALUE_OK, 0},
-    {value_duration, "90s", VALUE_OK, 90000},
-    {value_duration, "15m", VALUE_OK, 900000},
-    {value_duration, "73h", VALUE_OK, 262800000},
-    {value_duration, "31d", VALUE_OK, 2678400000},
-    {value_duration, "106751991167d", VALUE_OK, INT64_C(106751991167) * 86400000},
-    {value_duration, "106751991168d", VALUE_TOO_LARGE, 0},
-    {value_duration, "99999999999999999999999s", VALUE_TOO_LARGE, 0},
-    {value_duration, "90", VALUE_UNREADABLE, 0},
-    {value_duration, "500ms", VALUE_UNREADABLE, 0},
-    {value_duration, "1h30m", VALUE_UNREADABLE, 0},
-    {value_duration, "1 h", VALUE_UNREADABLE, 0},
-    {value_duration, "-1s", VALUE_UNREADABLE, 0},
-    {value_duration, "+1s", VALUE_UNREADABLE, 0},
-    {value_duration, "1.5h", VALUE_UNREADABLE, 0},
-    {value_duration, "1S", VALUE_UNREADABLE, 0},
-    {value_duration, "s", VALUE_UNREADABLE, 0},
-    {value_duration, "", VALUE_UNREADABLE, 0},
-    {value_size, "0", VALUE_OK, 0},
-    {value_size, "4000K", VALUE_OK, 4096000},
-    {value_size, "16M", VALUE_OK, 16777216},
-    {value_size, "8G", VALUE_OK, INT64_C(8589934592)},
-    {value_size, "123", VALUE_OK, 123},
-    {value_size, "9223372036854775807", VALUE_OK, INT64_MAX},
-    {value_size, "9223372036854775808", VALUE_TOO_LARGE, 0},
-    {value_size, "8589934591G", VALUE_OK, INT64_C(8589934591) * 1073741824},
-    {value_size, "8589934592G", VALUE_TOO_LARGE, 0},
-    {value_size, "8g", VALUE_UNREADABLE, 0},
-    {value_size, "16MB", VALUE_UNREADABLE, 0},
-    {value_size, "16 M", VALUE_UNREADABLE, 0},
-    {value_size, "1T", VALUE_UNREADABLE, 0},
-    {value_size, "0x10", VALUE_UNREADABLE, 0},
-    {value_count, "1", VALUE_OK, 1},
-    {value_count, "0032", VALUE_OK, 32},
-    {value_count, "1K", VALUE_UNREADABLE, 0},
-    {value_count, "four", VALUE_UNREADABLE, 0},
+    {duration_read, "0s", TEXT_READ, 0},
+    {duration_read, "90s", TEXT_READ, 90000},
+    {duration_read, "15m", TEXT_READ, 900000},
+    {duration_read, "73h", TEXT_READ, 262800000},
+    {duration_read, "31d", TEXT_READ, 2678400000},
+    {duration_read, "106751991167d", TEXT_READ, INT64_C(106751991167) * 86400000},
+    {duration_read, "106751991168d", TEXT_TOO_LARGE, 0},
+    {duration_read, "99999999999999999999999s", TEXT_TOO_LARGE, 0},
+    {duration_read, "90", TEXT_UNREADABLE, 0},
+    {duration_read, "500ms", TEXT_UNREADABLE, 0},
+    {duration_read, "1h30m", TEXT_UNREADABLE, 0},
+    {duration_read, "1 h", TEXT_UNREADABLE, 0},
+    {duration_read, "-1s", TEXT_UNREADABLE, 0},
+    {duration_read, "+1s", TEXT_UNREADABLE, 0},
+    {duration_read, "1.5h", TEXT_UNREADABLE, 0},
+    {duration_read, "1S", TEXT_UNREADABLE, 0},
+    {duration_read, "s", TEXT_UNREADABLE, 0},
+    {duration_read, "", TEXT_UNREADABLE, 0},
+    {text_read_size, "0", TEXT_READ, 0},
+    {text_read_size, "4000K", TEXT_READ, 4096000},
+    {text_read_size, "16M", TEXT_READ, 16777216},
+    {text_read_size, "8G", TEXT_READ, INT64_C(8589934592)},
+    {text_read_size, "123", TEXT_READ, 123},
+    {text_read_size, "9223372036854775807", TEXT_READ, INT64_MAX},
+    {text_read_size, "9223372036854775808", TEXT_TOO_LARGE, 0},
+    {text_read_size, "8589934591G", TEXT_READ, INT64_C(8589934591) * 1073741824},
+    {text_read_size, "8589934592G", TEXT_TOO_LARGE, 0},
+    {text_read_size, "8g", TEXT_UNREADABLE, 0},
+    {text_read_size, "16MB", TEXT_UNREADABLE, 0},
+    {text_read_size, "16 M", TEXT_UNREADABLE, 0},
+    {text_read_size, "1T", TEXT_UNREADABLE, 0},
+    {text_read_size, "0x10", TEXT_UNREADABLE, 0},
+    {text_read_count, "1", TEXT_READ, 1},
+    {text_read_count, "0032", TEXT_READ, 32},
+    {text_read_count, "1K", TEXT_UNREADABLE, 0},
+    {text_read_count, "four", TEXT_UNREADABLE, 0},
 };
 
 static void numbers_are_read(void)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int64_t value = 0;
-        enum value_result result = rows[i].read(rows[i].text, &value);
+        enum text_reading result = rows[i].read(rows[i].text, &value);
         if (result != rows[i].result || value != rows[i].value)
             fprintf(stderr, "\nwrong: \"%s\"\n", rows[i].text);
         CU_ASSERT_EQUAL(result, rows[i].result);
@@ -67,17 +70,17 @@ static void numbers_are_read(void)
 static void numbers_are_written(void)
 {
     char out[32];
-    value_format_duration(86400000, out, sizeof out);
+    duration_write(86400000, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "1d");
-    value_format_duration(90000, out, sizeof out);
+    duration_write(90000, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "90s");
-    value_format_duration(0, out, sizeof out);
+    duration_write(0, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "0s");
-    value_format_size(4096000, out, sizeof out);
+    text_write_size(4096000, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "4000K");
-    value_format_size(1025, out, sizeof out);
+    text_write_size(1025, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "1025");
-    value_format_count(500, out, sizeof out);
+    text_write_count(500, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "500");
 }
 

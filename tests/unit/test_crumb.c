@@ -1,6 +1,9 @@
 /* The trace of what is being transformed: two deaths in a row make a suspect, and a suspect is tried in a child. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "forward/crash_guard.h"
@@ -100,6 +103,120 @@ static void a_file_that_is_cut_kills_nobody(void)
     crumb_close(crumb);
 }
 
+/* A process that dies while it transforms one of these. */
+static void die_among(uint64_t first, uint64_t last, uint64_t id)
+{
+    struct crumb *crumb = crumb_open(directory);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(crumb);
+    crumb_expect(crumb, "one", first, last);
+    crumb_begin(crumb, "one", first);
+    crumb_end(crumb);
+    crumb_begin(crumb, "one", id);
+    crumb_close(crumb);
+}
+
+static bool is_suspect(uint64_t id)
+{
+    struct crumb *crumb = crumb_open(directory);
+    bool suspects = crumb_suspects(crumb, "one", id);
+    crumb_close(crumb);
+    return suspects;
+}
+
+/* The second time they are traced one by one, and so it takes no death more than with one alone. */
+static void two_deaths_find_the_suspect_among_many(void)
+{
+    die_among(41, 48, 45);
+    for (uint64_t id = 41; id <= 48; id++)
+        CU_ASSERT_FALSE(is_suspect(id));
+    die_among(43, 50, 45); /* they need not be read in the same portions */
+    for (uint64_t id = 41; id <= 50; id++)
+        CU_ASSERT_EQUAL(is_suspect(id), id == 45);
+    die_among(43, 50, 45);
+    struct crumb *crumb = crumb_open(directory);
+    CU_ASSERT_TRUE(crumb_suspects(crumb, "one", 45));
+    crumb_acquit(crumb);
+    crumb_close(crumb);
+}
+
+static void deaths_among_others_do_not_add_up(void)
+{
+    die_among(51, 54, 52);
+    die_among(61, 64, 62);
+    for (uint64_t id = 51; id <= 64; id++)
+        CU_ASSERT_FALSE(is_suspect(id));
+}
+
+static off_t size_of_file(void)
+{
+    char path[PATH_SIZE];
+    struct stat status;
+    path_join(path, directory, "transforming.1");
+    return stat(path, &status) == 0 ? status.st_size : -1;
+}
+
+/* What is written makes the file longer again. */
+static bool writes(struct crumb *crumb, uint64_t id)
+{
+    char path[PATH_SIZE];
+    path_join(path, directory, "transforming.1");
+    CU_ASSERT_EQUAL(truncate(path, 0), 0);
+    crumb_begin(crumb, "one", id);
+    bool wrote = size_of_file() > 0;
+    crumb_end(crumb);
+    return wrote;
+}
+
+static void many_cost_one_write(void)
+{
+    struct crumb *crumb = crumb_open(directory);
+    crumb_expect(crumb, "one", 71, 79);
+    CU_ASSERT_TRUE(writes(crumb, 71));
+    for (uint64_t id = 71; id <= 79; id++)
+        CU_ASSERT_FALSE(writes(crumb, id));
+    CU_ASSERT_TRUE(writes(crumb, 80));
+    crumb_rest(crumb);
+    CU_ASSERT_TRUE(size_of_file() > 0);
+    CU_ASSERT_TRUE(writes(crumb, 75));
+    crumb_close(crumb);
+}
+
+/* As the release before writes and reads it. */
+struct old_trace {
+    char source[72];
+    uint64_t id;
+    char suspect_source[72];
+    uint64_t suspect_id;
+    uint32_t deaths;
+};
+
+static void the_release_before_is_understood_and_understands(void)
+{
+    char path[PATH_SIZE];
+    struct old_trace old = {.source = "one", .id = 85, .suspect_source = "one", .suspect_id = 85, .deaths = 1};
+    temporary_remove(directory);
+    CU_ASSERT_TRUE_FATAL(temporary_make(directory));
+    path_join(path, directory, "transforming.1");
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    CU_ASSERT_EQUAL(write(fd, &old, sizeof old), (ssize_t)sizeof old);
+    CU_ASSERT_TRUE(is_suspect(85));
+    struct crumb *crumb = crumb_open(directory);
+    crumb_acquit(crumb);
+    crumb_close(crumb);
+    die_among(81, 88, 85);
+    CU_ASSERT_EQUAL(pread(fd, &old, sizeof old, 0), (ssize_t)sizeof old);
+    CU_ASSERT_STRING_EQUAL(old.source, "one");
+    CU_ASSERT_EQUAL(old.id, 81);
+    /* It dies of another one: what it does not know does not count. */
+    old = (struct old_trace){.source = "one", .id = 86, .suspect_source = "one", .suspect_id = 86, .deaths = 1};
+    CU_ASSERT_EQUAL(pwrite(fd, &old, sizeof old, 0), (ssize_t)sizeof old);
+    close(fd);
+    CU_ASSERT_FALSE(is_suspect(81));
+    CU_ASSERT_FALSE(is_suspect(85));
+    die_among(81, 88, 86);
+    CU_ASSERT_TRUE(is_suspect(86));
+}
+
 static void crash(void *context)
 {
     (void)context;
@@ -145,6 +262,7 @@ static void after_some_trials_it_is_condemned(void)
 static void without_a_trace_all_goes_on(void)
 {
     CU_ASSERT_PTR_NULL(crumb_open("/nonexistent"));
+    crumb_expect(NULL, "one", 1, 2);
     crumb_begin(NULL, "one", 1);
     crumb_end(NULL);
     CU_ASSERT_FALSE(crumb_suspects(NULL, "one", 1));
@@ -158,6 +276,10 @@ void suite_crumb(void)
         {"two deaths in a row make a suspect", two_deaths_make_a_suspect},
         {"deaths with other events do not add up", deaths_with_other_events_do_not_add_up},
         {"what has ended leaves no trace", what_has_ended_leaves_no_trace},
+        {"two deaths find the suspect among many", two_deaths_find_the_suspect_among_many},
+        {"deaths among others do not add up", deaths_among_others_do_not_add_up},
+        {"many cost one write", many_cost_one_write},
+        {"the release before is understood and understands", the_release_before_is_understood_and_understands},
         {"a file that is cut kills nobody", a_file_that_is_cut_kills_nobody},
         {"only a signal of its own making counts", only_a_signal_of_its_own_making_counts},
         {"after some trials it is condemned", after_some_trials_it_is_condemned},

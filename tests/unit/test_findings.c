@@ -105,6 +105,12 @@ static void have_no_room(void)
     error_set(&facts.no_room, "the disk is full: make room on the disk");
 }
 
+static void be_unsettled(void)
+{
+    one->counts.waiting = 1;
+    error_set(&facts.unsettled, "the disk is full: make room on the disk");
+}
+
 static void fill_queue(void)
 {
     facts.room = (struct queue_room){.used = (uint64_t)made.config.queue_max_bytes, .share = 1 << 18};
@@ -254,6 +260,7 @@ static const struct {
     {"nothing comes", be_silent},
     {"the queue is broken", break_queue},
     {"no room", have_no_room},
+    {"what is delivered could not be noted", be_unsettled},
     {"the queue is full", fill_queue},
     {"there was no room a moment ago", refuse_for_want_of_room},
     {"the queue is nearly full", nearly_fill_queue},

@@ -1,11 +1,11 @@
 /* Whose fault is a refusal? Bad events are found and become dead letters, all others pass; what refuses everything
  * fills no dead letters. */
-#include <stdio.h>
-#include <string.h>
-
 #include "tests/suites.h"
 #include "tests/unit/forward_rig.h"
 #include "tests/unit/test_commands_run.h"
+
+#include <stdio.h>
+#include <string.h>
 
 #define PATIENCE_MS RIG_PATIENCE_MS
 #define EVENTS 60
@@ -201,6 +201,19 @@ static void check_that_finds_it_mended_wakes_the_forwarder(void)
     rig_end(&rig);
 }
 
+/* Whether the search ends: for some time nothing is sent. */
+static bool comes_to_an_end(struct rig *rig)
+{
+    moment deadline = clock_now() + PATIENCE_MS;
+    size_t before, requests = standin_counts(rig->standin).requests;
+    do {
+        before = requests;
+        standin_wait_requests(rig->standin, before + 1, 300);
+        requests = standin_counts(rig->standin).requests;
+    } while (requests > before && clock_now() < deadline);
+    return requests == before;
+}
+
 /* Every event is refused, but an empty batch is not: after three of different leads it is said that somebody must act;
  * all stay. */
 static void when_no_event_is_taken_it_is_said(void)
@@ -219,11 +232,33 @@ static void when_no_event_is_taken_it_is_said(void)
         standin_wait_messages(rig.standin, 1, 200);
         CU_ASSERT_EQUAL(rig_counts(&rig).dead, 0);
         CU_ASSERT_EQUAL(rig_counts(&rig).waiting, events);
-        size_t requests = standin_counts(rig.standin).requests;
-        standin_wait_messages(rig.standin, 1, 300); /* the search has come to its end */
-        CU_ASSERT_EQUAL(standin_counts(rig.standin).requests, requests);
+        CU_ASSERT_TRUE(comes_to_an_end(&rig));
         rig_end(&rig);
     }
+}
+
+/* What somebody has to mend stays what is said, also when the data plane is away for a while after it. */
+static void a_refusal_is_not_forgotten_for_a_cut(void)
+{
+    struct rig rig;
+    struct notes notes = {.tries = 0};
+    rig_prepare(&rig);
+    rig_open(&rig);
+    refuse(&rig, "messageId", 403);
+    for (unsigned i = 0; i < ALIKE; i++)
+        rig_append(&rig, i, ALIKE, NULL);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(wait_refused(&rig));
+    standin_heal(rig.standin);
+    standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_CUT, .times = STANDIN_ALWAYS});
+    rig_append(&rig, ALIKE, 100, NULL);
+    for (moment deadline = clock_now() + PATIENCE_MS; notes.tries == 0 && clock_now() < deadline;) {
+        rig_notes(&rig, &notes);
+        standin_wait_messages(rig.standin, SIZE_MAX, 20);
+    }
+    CU_ASSERT_TRUE(notes.tries > 0 && notes.operator_must_act);
+    CU_ASSERT_PTR_NOT_NULL(strstr(notes.reason, "the data plane answered 403"));
+    rig_end(&rig);
 }
 
 /* The source is disabled while events flow: what had been accepted before proves nothing. */
@@ -273,6 +308,58 @@ static void a_lone_one_waits_for_another(void)
     rig_end(&rig);
 }
 
+/* All others were accepted before it: what was accepted lately and an empty batch show that the fault is its own, so
+ * that what is about its lead goes on. */
+static void a_lone_one_after_others_waits_for_nobody(void)
+{
+    static const int statuses[] = {400, 403, 404, 422};
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        struct rig rig;
+        rig_prepare(&rig);
+        rig_open(&rig);
+        rig_run(&rig);
+        for (unsigned j = 0; j < 4; j++)
+            rig_append(&rig, j, 4, NULL);
+        CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+        refuse(&rig, "POISON", statuses[i]);
+        rig_append(&rig, 4, 4, "POISON");
+        rig_append(&rig, 8, 4, NULL);
+        rig_append(&rig, 12, 4, NULL);
+        CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
+        CU_ASSERT_EQUAL(letters_with(&rig, WORDS), 1);
+        CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 6);
+        CU_ASSERT_TRUE(standin_find(rig.standin, "ev_8")->request <= standin_find(rig.standin, "ev_12")->request);
+        rig_end(&rig);
+    }
+}
+
+/* From now on a firewall refuses every event, but no empty batch: what was accepted before counts for one event only,
+ * whether they come one by one or together. */
+static void what_was_accepted_lately_counts_for_one(void)
+{
+    static const unsigned together[] = {1, ALIKE};
+    for (size_t i = 0; i < sizeof together / sizeof *together; i++) {
+        struct rig rig;
+        rig_prepare(&rig);
+        rig_open(&rig);
+        rig_run(&rig);
+        rig_append(&rig, 0, 1, NULL);
+        CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+        refuse(&rig, "messageId", 403);
+        for (unsigned j = 1; j <= 2 * ALIKE; j++) {
+            rig_append(&rig, j, 100, NULL);
+            standin_wait_messages(rig.standin, SIZE_MAX, j % together[i] == 0 ? 60 : 0);
+        }
+        CU_ASSERT_TRUE(wait_refused(&rig));
+        CU_ASSERT_TRUE(rig_counts(&rig).dead <= 1);
+        CU_ASSERT_EQUAL(rig_counts(&rig).dead + rig_counts(&rig).waiting, 2 * ALIKE);
+        standin_heal(rig.standin);
+        tell_mended(&rig);
+        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 2 * ALIKE, PATIENCE_MS));
+        rig_end(&rig);
+    }
+}
+
 void suite_forwarder_search(void)
 {
     static CU_TestInfo tests[] = {
@@ -283,6 +370,9 @@ void suite_forwarder_search(void)
         {"when no event is taken it is said, and all stay", when_no_event_is_taken_it_is_said},
         {"what was accepted before proves nothing", what_was_accepted_before_proves_nothing},
         {"a lone one waits for another, its lead behind it", a_lone_one_waits_for_another},
+        {"a refusal is not forgotten for a cut", a_refusal_is_not_forgotten_for_a_cut},
+        {"a lone one after others waits for nobody", a_lone_one_after_others_waits_for_nobody},
+        {"what was accepted lately counts for one", what_was_accepted_lately_counts_for_one},
         CU_TEST_INFO_NULL,
     };
     suite_add("forwarder search", NULL, NULL, tests);

@@ -1,5 +1,10 @@
 /* An event that needs more memory than there is, or whose reading the kernel ends for want of it, holds up the others
  * for a while only, and is a dead letter then. */
+#include "forward/crash_guard.h"
+#include "forward/post.h"
+#include "tests/suites.h"
+#include "tests/unit/forward_rig.h"
+
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -8,11 +13,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "forward/crash_guard.h"
-#include "forward/post.h"
-#include "tests/suites.h"
-#include "tests/unit/forward_rig.h"
 
 #if __has_include(<valgrind/valgrind.h>)
 #include <valgrind/valgrind.h>
@@ -107,6 +107,7 @@ static void one_that_ended_the_program_again_and_again_is_not_tried(void)
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 9, PATIENCE_MS));
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
     CU_ASSERT_TRUE(is_dead_with(&rig, "more memory than there is"));
+    CU_ASSERT_TRUE(is_dead_with(&rig, "something outside ended them with SIGKILL"));
     rig_end(&rig);
 }
 

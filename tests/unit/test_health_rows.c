@@ -34,14 +34,14 @@ static const struct {
     int64_t written_ms;  /* likewise, the last probe */
     const char *words;   /* what it says then */
 } rows[] = {
-    {"all is well", SO_WELL, REFUSED_NOT, 0, 10, 10, "events are accepted"},
-    {"nothing has come yet", SO_WELL, REFUSED_NOT, 0, NEVER, 10, "events are accepted"},
-    {"not probed yet", SO_NOT_PROBED, REFUSED_NOT, 0, 10, NEVER, "events are accepted"},
-    {"the queue is not open", SO_NOT_OPEN, REFUSED_NOT, 0, 10, 10, "the queue is not open"},
-    {"the queue fails", SO_QUEUE_FAILS, REFUSED_NOT, 0, 10, 10, "the queue does not work"},
-    {"no room", SO_NO_ROOM, REFUSED_NOT, 0, 10, 10, "no room at all"},
-    {"a probe fails", SO_PROBE_FAILS, REFUSED_NOT, 0, 10, 10, "nothing can be written"},
-    {"a probe hangs", SO_PROBE_HANGS, REFUSED_NOT, 0, 10, 10, "takes too long"},
+    {"all is well", SO_WELL, REFUSAL_NONE, 0, 10, 10, "events are accepted"},
+    {"nothing has come yet", SO_WELL, REFUSAL_NONE, 0, NEVER, 10, "events are accepted"},
+    {"not probed yet", SO_NOT_PROBED, REFUSAL_NONE, 0, 10, NEVER, "events are accepted"},
+    {"the queue is not open", SO_NOT_OPEN, REFUSAL_NONE, 0, 10, 10, "the queue is not open"},
+    {"the queue fails", SO_QUEUE_FAILS, REFUSAL_NONE, 0, 10, 10, "the queue does not work"},
+    {"no room", SO_NO_ROOM, REFUSAL_NONE, 0, 10, 10, "no room at all"},
+    {"a probe fails", SO_PROBE_FAILS, REFUSAL_NONE, 0, 10, 10, "nothing can be written"},
+    {"a probe hangs", SO_PROBE_HANGS, REFUSAL_NONE, 0, 10, 10, "takes too long"},
 
     {"full", SO_WELL, REFUSED_QUEUE_FULL, 599 * SECOND, 700 * SECOND, NEVER, "the queue is full"},
     {"full, long ago", SO_WELL, REFUSED_QUEUE_FULL, 601 * SECOND, 700 * SECOND, NEVER, "events are accepted"},
@@ -78,7 +78,7 @@ static void judge(size_t i, struct health *health)
     probed.written_ms = rows[i].written_ms == NEVER ? 0 : NOW_MS - rows[i].written_ms;
     source[0].counts.last_accepted_ms = rows[i].accepted_ms == NEVER ? 0 : NOW_MS - rows[i].accepted_ms;
     int64_t *refused_ms = source[1].tally.refused_last_ms;
-    if (rows[i].refusal != REFUSED_NOT)
+    if (rows[i].refusal != REFUSAL_NONE)
         refused_ms[rows[i].refusal] = NOW_MS - rows[i].refused_ms;
     prober_judge(&facts, rows[i].so != SO_NOT_OPEN, &probed, health);
 }

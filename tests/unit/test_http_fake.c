@@ -50,11 +50,11 @@ void fake_init(struct fake_request *fake, const struct fake_variable *variables,
     static const struct transport transport = {variable, read_body, write_answer, finish, NULL};
     *fake = (struct fake_request){.variables = variables, .body = body, .length = length};
     fake->limits = (struct http_limits){.max_body = 1000, .max_bodies = 4000, .request_timeout_ms = 10000};
-    room_init(&fake->bodies, 4000);
+    budget_init(&fake->budget, 4000);
     fake->request = (struct request){.transport = &transport,
                                      .self = fake,
                                      .limits = &fake->limits,
-                                     .bodies = &fake->bodies,
+                                     .budget = &fake->budget,
                                      .started = clock_now()};
     request_begin(&fake->request);
 }

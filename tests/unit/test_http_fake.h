@@ -22,7 +22,7 @@ struct fake_request {
     size_t written;
     int finished; /* how often */
     struct http_limits limits;
-    struct room bodies;
+    struct body_budget budget;
 };
 
 /* Makes a request of these variables and this body, all borrowed. */

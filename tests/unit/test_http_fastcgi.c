@@ -41,7 +41,7 @@ static void keeps_a_connection(void)
     http_expect_stop(&server);
 }
 
-static void kept_connections_hold_no_thread(void)
+static void idle_connections_hold_no_thread(void)
 {
     struct http_server server;
     int fds[20];
@@ -189,7 +189,7 @@ void suite_http_fastcgi(void)
     static CU_TestInfo tests[] = {
         {"a good request is answered", answers_a_good_request},
         {"several requests come on one connection", keeps_a_connection},
-        {"20 kept connections hold none of 4 threads", kept_connections_hold_no_thread},
+        {"20 kept connections hold none of 4 threads", idle_connections_hold_no_thread},
         {"20 silent connections hold none of 4 threads", silent_connections_hold_no_thread},
         {"stalled clients harm nobody", stalled_clients_harm_nobody},
         {"a large answer is whole", large_answers_are_whole},

@@ -1,5 +1,5 @@
 /* FCGI_WEB_SERVER_ADDRS: who may connect. */
-#include "http/allowed_peers.h"
+#include "http/worker.h"
 #include "tests/suites.h"
 
 #include <arpa/inet.h>

@@ -182,7 +182,7 @@ static void reads_bodies_in_pieces(void)
         CU_ASSERT_EQUAL(length, 11);
         CU_ASSERT_NSTRING_EQUAL(body, "hello world", 11);
         fake_end(&fake);
-        CU_ASSERT_EQUAL(atomic_load(&fake.bodies.taken), 0);
+        CU_ASSERT_EQUAL(atomic_load(&fake.budget.taken), 0);
     }
 }
 
@@ -212,16 +212,16 @@ static void announced_bodies_take_their_room_at_once(void)
     size_t length;
     memset(text, 'x', sizeof text);
     fake_init(&fake, variables, text, sizeof text);
-    fake.bodies.limit = 1000;
-    atomic_store(&fake.bodies.taken, 401);
+    fake.budget.limit = 1000;
+    atomic_store(&fake.budget.taken, 401);
     CU_ASSERT_EQUAL(request_body(&fake.request, &body, &length, &why), BODY_NO_ROOM);
     CU_ASSERT_EQUAL(fake.at, 0);
-    CU_ASSERT_EQUAL(atomic_load(&fake.bodies.taken), 401);
-    atomic_store(&fake.bodies.taken, 400);
+    CU_ASSERT_EQUAL(atomic_load(&fake.budget.taken), 401);
+    atomic_store(&fake.budget.taken, 400);
     CU_ASSERT_EQUAL(request_body(&fake.request, &body, &length, &why), BODY_OK);
-    CU_ASSERT_EQUAL(atomic_load(&fake.bodies.taken), 1000);
+    CU_ASSERT_EQUAL(atomic_load(&fake.budget.taken), 1000);
     fake_end(&fake);
-    CU_ASSERT_EQUAL(atomic_load(&fake.bodies.taken), 400);
+    CU_ASSERT_EQUAL(atomic_load(&fake.budget.taken), 400);
 }
 
 /* ---- the answer ---------------------------------------------------------------------------------------------------
@@ -232,12 +232,12 @@ static void escapes_errors(void)
     static const struct fake_variable variables[] = {{0}};
     struct fake_request fake;
     fake_init(&fake, variables, "", 0);
-    CU_ASSERT_TRUE(request_refuse(&fake.request, 413, "X: y\r\n", "a \"b\" \\ c\n\x01 \xc3\xa9"));
+    CU_ASSERT_TRUE(request_refuse(&fake.request, 413, "X: y\r\n", "a \"b\" \\ c\n\x01 \xc3\xa9 \xff <"));
     CU_ASSERT_STRING_EQUAL(fake.text, "Status: 413 Payload Too Large\r\nContent-Type: application/json\r\n"
-                                      "Content-Length: 37\r\nCache-Control: no-store\r\n"
+                                      "Content-Length: 51\r\nCache-Control: no-store\r\n"
                                       "X-Content-Type-Options: nosniff\r\nX: y\r\n\r\n"
-                                      "{\"error\": \"a \\\"b\\\" \\\\ c\\n\\u0001 \xc3\xa9\"}\n");
-    CU_ASSERT_EQUAL(strlen(fake_body(&fake)), 37);
+                                      "{\"error\": \"a \\\"b\\\" \\\\ c\\n\\u0001 \xc3\xa9 \\ufffd \\u003c\"}\n");
+    CU_ASSERT_EQUAL(strlen(fake_body(&fake)), 51);
     fake_end(&fake);
 }
 

@@ -1,4 +1,14 @@
 /* The memory that all bodies share: taken as bytes arrive, and the newest gives way. */
+#include "base/clock.h"
+#include "config/config.h"
+#include "http/http.h"
+#include "http/internal.h"
+#include "http/worker.h"
+#include "process/process.h"
+#include "tests/suites.h"
+#include "tests/unit/fastcgi_client.h"
+#include "tests/unit/test_http_expect.h"
+
 #include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -8,14 +18,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "http/headroom.h"
-#include "http/room.h"
-#include "process/limits.h"
-#include "tests/suites.h"
-#include "tests/unit/fastcgi_client.h"
-#include "tests/unit/test_http_expect.h"
 
 #define KB ((size_t)1000)
 
@@ -27,31 +29,31 @@ static void interrupted(void *self)
 
 static void the_newest_gives_way(void)
 {
-    struct room room;
+    struct body_budget room;
     int times = 0;
-    struct room_part old = {.started = 1}, newer = {.started = 2}, newest = {.started = 3};
+    struct body_share old = {.started = 1}, newer = {.started = 2}, newest = {.started = 3};
     newest.interrupt = newer.interrupt = interrupted;
     newest.self = newer.self = &times;
-    room_init(&room, 1000 * KB);
-    CU_ASSERT_TRUE(room_take(&room, &old, 400 * KB));
-    CU_ASSERT_TRUE(room_take(&room, &newer, 300 * KB));
-    CU_ASSERT_TRUE(room_take(&room, &newest, 200 * KB));
-    CU_ASSERT_FALSE(room_take(&room, &newest, 200 * KB)); /* it is the newest itself */
+    budget_init(&room, 1000 * KB);
+    CU_ASSERT_TRUE(budget_take(&room, &old, 400 * KB));
+    CU_ASSERT_TRUE(budget_take(&room, &newer, 300 * KB));
+    CU_ASSERT_TRUE(budget_take(&room, &newest, 200 * KB));
+    CU_ASSERT_FALSE(budget_take(&room, &newest, 200 * KB)); /* it is the newest itself */
     CU_ASSERT_EQUAL(times, 0);
-    CU_ASSERT_TRUE(room_take(&room, &old, 200 * KB));
+    CU_ASSERT_TRUE(budget_take(&room, &old, 200 * KB));
     CU_ASSERT_EQUAL(times, 1);
-    CU_ASSERT_TRUE(room_has_given_way(&room, &newest));
-    CU_ASSERT_FALSE(room_has_given_way(&room, &newer));
-    CU_ASSERT_FALSE(room_take(&room, &newest, 1));
-    CU_ASSERT_FALSE(room_finish(&room, &newest));
-    CU_ASSERT_TRUE(room_finish(&room, &newer));
-    CU_ASSERT_FALSE(room_take(&room, &old, 200 * KB)); /* what has come to its end gives way no more */
-    room_give_back(&room, &newest);
-    room_give_back(&room, &newer);
-    CU_ASSERT_TRUE(room_take(&room, &old, 5000 * KB)); /* it is alone */
-    room_give_back(&room, &old);
+    CU_ASSERT_TRUE(budget_has_given_way(&room, &newest));
+    CU_ASSERT_FALSE(budget_has_given_way(&room, &newer));
+    CU_ASSERT_FALSE(budget_take(&room, &newest, 1));
+    CU_ASSERT_FALSE(budget_finish(&room, &newest));
+    CU_ASSERT_TRUE(budget_finish(&room, &newer));
+    CU_ASSERT_FALSE(budget_take(&room, &old, 200 * KB)); /* what has come to its end gives way no more */
+    budget_give_back(&room, &newest);
+    budget_give_back(&room, &newer);
+    CU_ASSERT_TRUE(budget_take(&room, &old, 5000 * KB)); /* it is alone */
+    budget_give_back(&room, &old);
     CU_ASSERT_EQUAL(atomic_load(&room.taken), 0);
-    room_free(&room);
+    budget_free(&room);
 }
 
 /* Waits until the server has read all that was sent. */
@@ -137,7 +139,7 @@ static void a_limit_of_addresses_limits_the_room(void)
 {
     const struct config config = {.max_body = 16777216, .request_threads = 32};
     struct rlimit before, limit;
-    CU_ASSERT_EQUAL(limits_of(&config).max_bodies, 64 * 1024 * 1024);
+    CU_ASSERT_EQUAL(process_http_limits(&config).max_bodies, 64 * 1024 * 1024);
     CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_AS, &before), 0);
     if (before.rlim_cur != RLIM_INFINITY)
         return; /* it is limited already, and who knows how */
@@ -145,7 +147,7 @@ static void a_limit_of_addresses_limits_the_room(void)
     pid_t child = fork();
     if (child == 0) {
         limit.rlim_cur = 100000000;
-        bool good = setrlimit(RLIMIT_AS, &limit) == 0 && limits_of(&config).max_bodies == 25000000;
+        bool good = setrlimit(RLIMIT_AS, &limit) == 0 && process_http_limits(&config).max_bodies == 25000000;
         _exit(good ? 0 : 1);
     }
     int status = -1;

@@ -1,10 +1,4 @@
 /* Forwarding for a while, as cron and the CGI request's child do; the gate before the webhook; the mark of cron. */
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "process/bounded.h"
 #include "queue/inspect.h"
 #include "telemetry/cron_mark.h"
@@ -13,6 +7,12 @@
 #include "tests/system/standin.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #define PATIENCE_MS 20000
 #define PAIRS 400
@@ -83,7 +83,7 @@ static struct counts counts_of(const struct rig *rig, const char *source)
 static enum bounded forward_for(const struct rig *rig, int64_t ms)
 {
     struct error why = {0};
-    return forward_bounded(&rig->made.config, clock_now() + ms, &why);
+    return bounded_forward(&rig->made.config, clock_now() + ms, &why);
 }
 
 static void what_is_due_is_delivered(void)
@@ -170,7 +170,7 @@ static void a_queue_that_cannot_be_opened_is_told(void)
     CU_ASSERT_TRUE(temporary_write(rig.directory, "file", 0600, "", 0));
     path_join(file, rig.directory, "file");
     rig.made.config.state_dir = file;
-    CU_ASSERT_EQUAL(forward_bounded(&rig.made.config, clock_now() + PATIENCE_MS, &why), BOUNDED_FAILED);
+    CU_ASSERT_EQUAL(bounded_forward(&rig.made.config, clock_now() + PATIENCE_MS, &why), BOUNDED_FAILED);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "is no directory"));
     rig_stop(&rig);
 }

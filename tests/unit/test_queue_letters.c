@@ -1,15 +1,15 @@
 /* Dead letters end: after dead_retention, told of before, and they never make the queue full for events. */
-#include <sqlite3.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/made_config.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #define PATIENCE_MS 60000
 #define DAY_MS INT64_C(86400000)
@@ -137,13 +137,13 @@ static void old_letters_end(void)
     struct letters letters = {0};
     make_old_letters("end", true);
     struct queue *queue = open_queue();
-    CU_ASSERT_EQUAL(counts_of(queue).dead, 100);
+    CU_ASSERT_EQUAL(counts_of(queue).dead, 99); /* one is on its way, and waits */
     CU_ASSERT_TRUE(queue_own(queue, &why));
     for (moment end = clock_now() + PATIENCE_MS; counts_of(queue).ended < 69 && clock_now() < end;)
         usleep(10000);
     struct counts counts = counts_of(queue);
     CU_ASSERT_EQUAL(counts.ended, 69);
-    CU_ASSERT_EQUAL(counts.dead, 31);
+    CU_ASSERT_EQUAL(counts.dead, 30);
     CU_ASSERT_EQUAL(counts.accepted, 100); /* what became of events stays as it was */
     CU_ASSERT_EQUAL(counts.waiting, 1);
     CU_ASSERT_EQUAL(queue_letters(queue, "one", 0, 2, 1000, &letters, &why), 2);
@@ -164,7 +164,7 @@ static void expect_all_kept(struct queue *queue)
     CU_ASSERT_TRUE(queue_own(queue, &why));
     usleep(300000); /* it begins at once, and needs a few milliseconds */
     CU_ASSERT_EQUAL(counts_of(queue).ended, 0);
-    CU_ASSERT_EQUAL(counts_of(queue).dead, 100);
+    CU_ASSERT_EQUAL(counts_of(queue).dead, 99);
 }
 
 static void nothing_ends_by_a_clock_that_was_set(void)

@@ -1,4 +1,9 @@
 /* The engine `sqlite`: what was appended is there after everything, each once, and what was settled is known. */
+#include "queue/inspect.h"
+#include "tests/suites.h"
+#include "tests/system/temporary.h"
+#include "tests/unit/made_config.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,11 +11,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "queue/inspect.h"
-#include "tests/suites.h"
-#include "tests/system/temporary.h"
-#include "tests/unit/made_config.h"
 
 #define PATIENCE_MS 20000
 #define THREADS 16
@@ -206,6 +206,8 @@ static void dead_letters_are_kept_replayed_and_resolved(void)
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 10, 4096, &found, &why), 1);
     CU_ASSERT_TRUE(found.at[0].replay);
     CU_ASSERT_EQUAL(counts_of(queue, "one").accepted, 1);
+    CU_ASSERT_EQUAL(counts_of(queue, "one").waiting, 1); /* and no dead letter besides: it is one event */
+    CU_ASSERT_EQUAL(counts_of(queue, "one").dead, 0);
 
     settle(queue, "one", verdict_on(found.at[0].id, VERDICT_DEAD, 7, "again"));
     CU_ASSERT_EQUAL_FATAL(queue_letters(queue, "one", 0, 10, 4096, &letters, &why), 1);

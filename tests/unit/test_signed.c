@@ -1,19 +1,20 @@
 /* A source that had a signature key is never open because the key is gone: it is noted beside the keys and in the
  * database, and only `signature_key = none` takes it back. */
-#include "tests/suites.h"
-
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "config/keyring.h"
 #include "config/signed.h"
 #include "queue/inspect.h"
+#include "tests/suites.h"
 #include "tests/system/check.h"
 #include "tests/system/signature.h"
 #include "tests/system/temporary.h"
 #include "tests/unit/test_http_fake.h"
 #include "webhook/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define KEY "1111111111111111111111111111111111111111111111111111111111111111"
 #define OTHER_KEY "2222222222222222222222222222222222222222222222222222222222222222"
@@ -258,6 +259,40 @@ static void the_note_follows_the_subscriptions(void)
     end(&scene);
 }
 
+/* `subscribe` notes one while the running program notes another, that it has just found. */
+static void two_processes_that_note_at_once(void)
+{
+    enum { PROCESSES = 2, EACH = 20 };
+    struct scene scene;
+    pid_t child[PROCESSES];
+    begin(&scene, 1);
+    fflush(NULL);
+    for (int i = 0; i < PROCESSES; i++) {
+        child[i] = fork();
+        for (int j = 0; child[i] == 0 && j <= EACH; j++) {
+            char id[32];
+            struct error why;
+            snprintf(id, sizeof id, "whsub_%d_%d", i, j);
+            if (j == EACH)
+                _exit(0);
+            if (!signed_note(scene.directory, "acme", id, &why))
+                _exit(1);
+        }
+    }
+    for (int i = 0; i < PROCESSES; i++) {
+        int status = -1;
+        CU_ASSERT_EQUAL(waitpid(child[i], &status, 0), child[i]);
+        CU_ASSERT_EQUAL(status, 0);
+    }
+    size_t found = 0;
+    char *text = temporary_read(scene.directory, "signed/acme");
+    for (const char *at = text; at != NULL && (at = strstr(at, "whsub_")) != NULL; at++)
+        found++;
+    check(found == (size_t)PROCESSES * EACH, "%zu of %d are noted", found, PROCESSES * EACH);
+    free(text);
+    end(&scene);
+}
+
 void suite_signed(void)
 {
     static CU_TestInfo tests[] = {
@@ -268,6 +303,7 @@ void suite_signed(void)
         {"several sources, and a key less", several_sources_and_a_key_less},
         {"the database notes it, too", the_database_notes_it_too},
         {"the note follows the subscriptions", the_note_follows_the_subscriptions},
+        {"two processes that note at once", two_processes_that_note_at_once},
         CU_TEST_INFO_NULL,
     };
     suite_add("signed", NULL, NULL, tests);

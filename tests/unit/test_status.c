@@ -1,15 +1,15 @@
 /* The status page: who may see it, what it shows, what it must never show, what can be done on it. Against a real queue
  * with a waiting event and dead letters in it. */
-#include <regex.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "config/signed.h"
 #include "queue/inspect.h"
 #include "status/access.h"
 #include "tests/suites.h"
 #include "tests/unit/status_rig.h"
+
+#include <regex.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 /* "admin:wrong", "root:correct horse" */
 #define WRONG_PASSWORD "Basic YWRtaW46d3Jvbmc="
@@ -189,6 +189,13 @@ static void test_replay(void)
     CU_ASSERT_FALSE(letters.at[0].replayed);
     letters_free(&letters);
     snprintf(form, sizeof form, "token=%s&action=replay&letter=1", token_of_page());
+    size_t sources = rig.made.config.sources;
+    rig.made.config.sources = 0; /* its source is not configured any more: nobody would send it */
+    CU_ASSERT_EQUAL(ask("POST", "/status", "", STATUS_RIGHT, form), 409);
+    rig.made.config.sources = sources;
+    letters = letters_now();
+    CU_ASSERT_FALSE(letters.at[0].replayed);
+    letters_free(&letters);
     CU_ASSERT_EQUAL(ask("POST", "/status", "", STATUS_RIGHT, form), 303);
     CU_ASSERT_TRUE(shows("\r\nLocation: ?done=replay\r\n"));
     letters = letters_now();
@@ -223,7 +230,7 @@ static void test_metrics(void)
     CU_ASSERT_TRUE(shows("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     CU_ASSERT_TRUE(
         shows("# TYPE closecrm_accepted_events_total counter\nclosecrm_accepted_events_total{source=\"one\"} 3\n"));
-    CU_ASSERT_TRUE(shows("closecrm_dead_letters{source=\"one\"} 2\n"));
+    CU_ASSERT_TRUE(shows("closecrm_dead_letters{source=\"one\"} 1\n"));
     CU_ASSERT_TRUE(shows("closecrm_refused_requests_total{source=\"one\",reason=\"wrong_signature\"} 1\n"));
     CU_ASSERT_TRUE(shows("closecrm_refused_requests_total{source=\"two\",reason=\"queue_full\"} 0\n"));
     const char *end = "\n# EOF\n";

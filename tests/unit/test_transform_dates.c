@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/dates.h"
+#include "base/times.h"
 #include "tests/suites.h"
 
 static void test_read(void)
@@ -162,6 +162,26 @@ static void test_every_day(void)
     CU_ASSERT_EQUAL(wrong, 0);
 }
 
+static void every_form_is_written(void)
+{
+    static const struct {
+        enum date_form form;
+        const char *text;
+    } forms[] = {
+        {DATE_MILLISECONDS, "2019-01-15T12:48:23.395+00:00"},   {DATE_MICROSECONDS, "2019-01-15T12:48:23.395007+00:00"},
+        {DATE_Z_MILLISECONDS, "2019-01-15T12:48:23.395Z"},      {DATE_Z, "2019-01-15T12:48:23Z"},
+        {DATE_BARE_MICROSECONDS, "2019-01-15T12:48:23.395007"}, {DATE_UTC, "2019-01-15 12:48:23 UTC"},
+    };
+    char text[DATE_PRINTED];
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        CU_ASSERT_STRING_EQUAL(date_print(INT64_C(1547556503395007), forms[i].form, text), forms[i].text);
+    static const int64_t none[] = {INT64_MIN, -62135596800000 - 1, 253402300800000, INT64_MAX}; /* ms */
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        CU_ASSERT_STRING_EQUAL(date_print_ms(none[i], DATE_Z, text), "?");
+    CU_ASSERT_STRING_EQUAL(date_print_ms(-62135596800000, DATE_Z, text), "0001-01-01T00:00:00Z");
+    CU_ASSERT_STRING_EQUAL(date_print_ms(253402300799999, DATE_Z, text), "9999-12-31T23:59:59Z");
+}
+
 void suite_transform_dates(void)
 {
     static CU_TestInfo tests[] = {
@@ -169,6 +189,7 @@ void suite_transform_dates(void)
         {"all else is unreadable", test_unreadable},
         {"instants are printed in UTC, cut off", test_print},
         {"every day of the years 1 to 9999", test_every_day},
+        {"every form is written, and years that are none are not", every_form_is_written},
         CU_TEST_INFO_NULL,
     };
     suite_add("transform dates", NULL, NULL, tests);

@@ -29,17 +29,16 @@ struct expected {
 static void expect(const struct expected *expected)
 {
     struct config config = {.source = sources, .sources = expected->sources};
-    struct entrances entrances;
-    struct presented presented = {.count = 0};
-    const struct entrance *entrance = NULL;
-    CU_ASSERT_TRUE_FATAL(entrances_init(&entrances, &config));
-    presented_add(&presented, expected->write_key);
-    CU_ASSERT_EQUAL(choose_source(&entrances, expected->path, &presented, expected->is_signed, &entrance),
-                    expected->choice);
-    CU_ASSERT_EQUAL(entrance != NULL, expected->name != NULL);
-    if (entrance != NULL && expected->name != NULL)
-        CU_ASSERT_STRING_EQUAL(entrance->source->name, expected->name);
-    entrances_free(&entrances);
+    struct auth_table table;
+    struct request_keys keys = {.count = 0};
+    const struct source_auth *auth = NULL;
+    CU_ASSERT_TRUE_FATAL(auth_table_init(&table, &config));
+    request_keys_add(&keys, expected->write_key);
+    CU_ASSERT_EQUAL(auth_choose_source(&table, expected->path, &keys, expected->is_signed, &auth), expected->choice);
+    CU_ASSERT_EQUAL(auth != NULL, expected->name != NULL);
+    if (auth != NULL && expected->name != NULL)
+        CU_ASSERT_STRING_EQUAL(auth->source->name, expected->name);
+    auth_table_free(&table);
 }
 
 static void chooses(void)
@@ -75,7 +74,7 @@ static void chooses(void)
 static void takes_only_its_own_write_keys(void)
 {
     static const struct {
-        const char *presented[2];
+        const char *keys[2];
         bool taken;
     } cases[] = {
         {{"acme-new", ""}, true},  {{"acme-old", ""}, true},
@@ -84,15 +83,15 @@ static void takes_only_its_own_write_keys(void)
         {{"", ""}, false},
     };
     struct config config = {.source = sources, .sources = 1};
-    struct entrances entrances;
-    CU_ASSERT_TRUE_FATAL(entrances_init(&entrances, &config));
+    struct auth_table table;
+    CU_ASSERT_TRUE_FATAL(auth_table_init(&table, &config));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct presented presented = {.count = 0};
-        presented_add(&presented, cases[i].presented[0]);
-        presented_add(&presented, cases[i].presented[1]);
-        CU_ASSERT_EQUAL(entrance_takes(&entrances.at[0], &presented), cases[i].taken);
+        struct request_keys keys = {.count = 0};
+        request_keys_add(&keys, cases[i].keys[0]);
+        request_keys_add(&keys, cases[i].keys[1]);
+        CU_ASSERT_EQUAL(source_auth_accepts(&table.at[0], &keys), cases[i].taken);
     }
-    entrances_free(&entrances);
+    auth_table_free(&table);
 }
 
 /* An unset key that accepts everything is a known fault of other receivers. */
@@ -100,13 +99,13 @@ static void a_source_without_keys_takes_nothing(void)
 {
     struct source keyless = {.name = acme};
     struct config config = {.source = &keyless, .sources = 1};
-    struct entrances entrances;
-    struct presented presented = {.count = 0};
-    CU_ASSERT_TRUE_FATAL(entrances_init(&entrances, &config));
-    CU_ASSERT_FALSE(entrance_takes(&entrances.at[0], &presented));
-    presented_add(&presented, "anything");
-    CU_ASSERT_FALSE(entrance_takes(&entrances.at[0], &presented));
-    entrances_free(&entrances);
+    struct auth_table table;
+    struct request_keys keys = {.count = 0};
+    CU_ASSERT_TRUE_FATAL(auth_table_init(&table, &config));
+    CU_ASSERT_FALSE(source_auth_accepts(&table.at[0], &keys));
+    request_keys_add(&keys, "anything");
+    CU_ASSERT_FALSE(source_auth_accepts(&table.at[0], &keys));
+    auth_table_free(&table);
 }
 
 void suite_webhook_choose(void)

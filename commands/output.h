@@ -1,0 +1,47 @@
+/* What commands print as JSON: objects of named members, and lists of them. Where memory runs out, these end the
+ * process with COMMAND_FAILED, as by a kill: a command has nothing better to do then. */
+#ifndef COMMANDS_OUTPUT_H
+#define COMMANDS_OUTPUT_H
+
+#include <json-c/json_object.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "transform/headline.h"
+
+/* A JSON string of any text, which is made UTF-8: the caller's to put. NULL when memory ran out. */
+struct json_object *output_utf8(const char *text);
+
+/* A new object, the caller's to print or put. */
+struct json_object *output_new(void);
+
+/* Adds a member. A NULL text is null. */
+void output_text(struct json_object *object, const char *name, const char *text);
+void output_number(struct json_object *object, const char *name, uint64_t number);
+void output_bool(struct json_object *object, const char *name, bool value);
+
+/* Adds a time; 0 is null. Written as "2026-11-24T20:45:06.123Z", and in the way of Close's own dates
+ * ("2026-11-24T20:45:06.123+00:00"). */
+void output_ms(struct json_object *object, const char *name, int64_t ms);
+void output_us(struct json_object *object, const char *name, int64_t us);
+
+/* Prints it as one line, and frees it. */
+void output_print(struct json_object *object);
+
+/* A list as one JSON array, a line an element, written as it comes: it may be longer than memory is. All zero: empty.
+ */
+struct output_list {
+    size_t count; /* written so far */
+};
+
+/* A new element with what all lists say of an event. */
+struct json_object *output_event(uint64_t id, const char *source, const struct headline *headline, size_t bytes);
+
+/* Prints the element and frees it. */
+void output_list_add(struct output_list *list, struct json_object *element);
+
+/* Prints the array's end. */
+void output_list_end(const struct output_list *list);
+
+#endif

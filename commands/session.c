@@ -1,0 +1,277 @@
+/* What a command works on: see session.h. */
+#include "commands/session.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/escape.h"
+#include "base/owner.h"
+#include "commands/commands.h"
+
+#define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
+#define PATH_ROOM 4096
+
+int session_failed(const char *command, const struct error *why)
+{
+    fprintf(stderr, "%s: %s\n", command, why->text);
+    return COMMAND_FAILED;
+}
+
+static enum session_place explain_missing(const struct config *config, struct error *why)
+{
+    if (geteuid() == 0)
+        error_set(
+            why,
+            "there is no state directory %.160s yet. The program makes it when it starts, as the user as which it "
+            "runs; root must not, or the program could not write there. To make it before: install -d -m 700 -o "
+            "USER '%.160s'",
+            config->state_dir, config->state_dir);
+    else
+        error_set(why, "there is no state directory %.300s yet: the program makes it when it starts",
+                  config->state_dir);
+    return SESSION_PLACE_MISSING;
+}
+
+/* The program could not write files that root created: they must belong to the state directory's owner. */
+static enum session_place become_user(const struct config *config, const struct stat *status, struct error *why)
+{
+    const struct passwd *user = getpwuid(status->st_uid);
+    gid_t group = user != NULL ? user->pw_gid : status->st_gid;
+    if (setgroups(1, &group) == 0 && setgid(group) == 0 && setuid(status->st_uid) == 0 && geteuid() == status->st_uid)
+        return SESSION_PLACE_READY;
+    error_set(why, "cannot become user %u, to whom the state directory %.300s belongs: %s", (unsigned)status->st_uid,
+              config->state_dir, strerror(errno));
+    return SESSION_PLACE_BARRED;
+}
+
+enum session_place session_become_owner(const struct config *config, struct error *why)
+{
+    struct stat status;
+    if (config->queue != QUEUE_SQLITE)
+        return SESSION_PLACE_NONE;
+    if (stat(config->state_dir, &status) != 0 && errno == ENOENT)
+        return explain_missing(config, why);
+    if (stat(config->state_dir, &status) != 0) {
+        error_set(why, "the state directory %.300s cannot be looked at: %s", config->state_dir, strerror(errno));
+        return SESSION_PLACE_BARRED;
+    }
+    if (status.st_uid == geteuid())
+        return SESSION_PLACE_READY;
+    if (geteuid() == 0)
+        return become_user(config, &status, why);
+    owner_why("the state directory", config->state_dir, status.st_uid, why);
+    return SESSION_PLACE_BARRED;
+}
+
+bool session_may_open(const struct config *config, struct error *why)
+{
+    enum session_place place = session_become_owner(config, why);
+    return place != SESSION_PLACE_BARRED && (place != SESSION_PLACE_MISSING || geteuid() != 0);
+}
+
+/* Prints the reason, closes, and sets the exit code. Returns false. */
+static bool give_up(struct session *session, const char *command, const struct error *why)
+{
+    int code = session->config == NULL ? COMMAND_CONFIGURATION : COMMAND_STATE;
+    session_failed(command, why);
+    session_close(session);
+    session->code = code;
+    return false;
+}
+
+bool session_prepare(struct session *session, const char *command)
+{
+    struct error why = {0};
+    *session = (struct session){.config = config_load(&why)};
+    enum session_place place =
+        session->config == NULL ? SESSION_PLACE_BARRED : session_become_owner(session->config, &why);
+    if (place == SESSION_PLACE_READY || place == SESSION_PLACE_NONE)
+        return true;
+    return give_up(session, command, &why);
+}
+
+bool session_open(struct session *session, const char *command)
+{
+    struct error why = {0};
+    if (!session_prepare(session, command))
+        return false;
+    session->queue = queue_open(session->config, &why);
+    if (session->queue != NULL)
+        return true;
+    return give_up(session, command, &why);
+}
+
+void session_close(struct session *session)
+{
+    queue_close(session->queue);
+    config_free(session->config);
+    *session = (struct session){.config = NULL};
+}
+
+const struct source *session_source(const struct config *config, const char *name, const char *command)
+{
+    if (name == NULL && config->sources == 1)
+        return &config->source[0];
+    const struct source *source = name == NULL ? NULL : config_source(config, name);
+    if (source != NULL)
+        return source;
+    if (name == NULL)
+        fprintf(stderr, "%s: there are several sources: say which, with --source NAME; there are:", command);
+    else
+        fprintf(stderr, "%s: no source is called \"%s\"; there are:", command, name);
+    for (size_t i = 0; i < config->sources; i++)
+        fprintf(stderr, " %s", config->source[i].name);
+    fputc('\n', stderr);
+    return NULL;
+}
+
+struct rules session_rules(const struct source *source)
+{
+    return (struct rules){
+        .keep = source->keep.at,
+        .keeps = source->keep.count,
+        .drop = source->drop.at,
+        .drops = source->drop.count,
+        .remove = source->remove.at,
+        .removes = source->remove.count,
+    };
+}
+
+bool session_knows_source(struct queue *queue, const char *name, bool *known, struct error *why)
+{
+    struct strings names = {NULL, 0};
+    *known = false;
+    if (!queue_names(queue, &names, why))
+        return false;
+    for (size_t i = 0; i < names.count; i++)
+        *known = *known || strcmp(names.at[i], name) == 0;
+    queue_names_free(&names);
+    return true;
+}
+
+int session_read_event(struct queue *queue, const char *source, uint64_t id, struct events *events, struct error *why)
+{
+    int found = queue_list(queue, source, id - 1, 1, EVENT_BYTES, events, why);
+    return found <= 0 ? found : events->at[0].id == id;
+}
+
+/* Finds the one of these sources that has the event. Returns its name, in names; NULL with the reason. */
+static const char *find_source_of(struct queue *queue, uint64_t id, const struct strings *names, const char *wanted,
+                                  struct events *events, struct error *why)
+{
+    char several[200] = "";
+    const char *source = NULL;
+    size_t having = 0;
+    for (size_t i = 0; i < names->count; i++) {
+        bool meant = wanted == NULL || strcmp(names->at[i], wanted) == 0;
+        int found = meant ? session_read_event(queue, names->at[i], id, events, why) : 0;
+        if (found < 0)
+            return NULL;
+        if (found == 0)
+            continue;
+        having++;
+        source = names->at[i];
+        size_t length = strlen(several);
+        snprintf(several + length, sizeof several - length, " %s", source);
+    }
+    if (having == 1)
+        return source;
+    if (having == 0)
+        error_set(why, "no event %" PRIu64 " waits%s%.64s: `closecrm.fcgi queue list` shows what does", id,
+                  wanted == NULL ? "" : " in source ", wanted == NULL ? "" : wanted);
+    else
+        error_set(why, "several sources have an event %" PRIu64 ": say which, with --source:%s", id, several);
+    return NULL;
+}
+
+bool session_find_event(struct queue *queue, uint64_t id, const char *wanted, char source[static SESSION_SOURCE],
+                        struct events *events, struct error *why)
+{
+    struct strings names = {NULL, 0};
+    const char *name = NULL;
+    int found = -1;
+    if (queue_names(queue, &names, why))
+        name = find_source_of(queue, id, &names, wanted, events, why);
+    if (name != NULL)
+        found = session_read_event(queue, name, id, events, why);
+    if (found == 0)
+        error_set(why, "event %" PRIu64 " has just gone", id);
+    if (found > 0)
+        snprintf(source, SESSION_SOURCE, "%s", name);
+    queue_names_free(&names);
+    return found > 0;
+}
+
+/* Whether a link of /proc/PID/fd leads to something directly in the directory. */
+static bool leads_into(const char *link, const char *directory)
+{
+    char target[PATH_ROOM];
+    size_t length = strlen(directory);
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    if (n < 0)
+        return false;
+    target[n] = '\0';
+    return strncmp(target, directory, length) == 0 && target[length] == '/';
+}
+
+/* Whether a process has a descriptor of a file in the directory, as /proc tells it. */
+static bool has_it_open(const char *process, const char *directory)
+{
+    char path[PATH_ROOM];
+    bool has = false;
+    snprintf(path, sizeof path, "/proc/%.20s/fd", process);
+    DIR *descriptors = opendir(path);
+    const struct dirent *entry;
+    while (descriptors != NULL && !has && (entry = readdir(descriptors)) != NULL) {
+        snprintf(path, sizeof path, "/proc/%.20s/fd/%.20s", process, entry->d_name);
+        has = leads_into(path, directory);
+    }
+    if (descriptors != NULL)
+        closedir(descriptors);
+    return has;
+}
+
+static void print_process(const char *process, FILE *out)
+{
+    char path[64], words[256];
+    snprintf(path, sizeof path, "/proc/%.20s/cmdline", process);
+    FILE *file = fopen(path, "re");
+    size_t n = file == NULL ? 0 : fread(words, 1, sizeof words, file);
+    if (file != NULL)
+        fclose(file);
+    for (size_t i = 0; i < n; i++)
+        words[i] = words[i] == '\0' ? ' ' : words[i];
+    fprintf(out, "  process %s: ", process);
+    plain_write(out, words, n);
+    fputc('\n', out);
+}
+
+size_t session_print_holders(const struct config *config, FILE *out)
+{
+    size_t found = 0;
+    char own[32];
+    char *directory = realpath(config->state_dir, NULL);
+    DIR *processes = directory == NULL ? NULL : opendir("/proc");
+    const struct dirent *entry;
+    snprintf(own, sizeof own, "%ld", (long)getpid());
+    while (processes != NULL && (entry = readdir(processes)) != NULL) {
+        if (!isdigit((unsigned char)entry->d_name[0]) || strcmp(entry->d_name, own) == 0 ||
+            !has_it_open(entry->d_name, directory))
+            continue;
+        print_process(entry->d_name, out);
+        found++;
+    }
+    if (processes != NULL)
+        closedir(processes);
+    free(directory);
+    return found;
+}
