@@ -226,10 +226,12 @@ static bool event_log_read_answer(struct event_log *log, struct error *why)
     bool below = false, added = true;
     const struct buffer *text = &log->answer.body;
     struct json_list *list = json_list_new(text->data, text->length, "data", is_page_member_wanted);
-    enum json_step step = list != NULL ? JSON_ELEMENT : JSON_END;
+    enum json_step step = list != NULL ? json_list_next(list, &element, &reason) : JSON_END;
     log->count = 0;
-    while (list != NULL && added && (step = json_list_next(list, &element, &reason)) == JSON_ELEMENT)
+    while (step == JSON_ELEMENT && added) {
         added = event_log_add_event(log, &element, &below);
+        step = added ? json_list_next(list, &element, &reason) : JSON_END;
+    }
     bool good = list != NULL && added && step == JSON_END;
     if (step == JSON_BROKEN)
         error_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);

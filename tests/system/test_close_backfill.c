@@ -2,8 +2,8 @@
  * as a real one. */
 #include "base/clock.h"
 #include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
+#include "tests/support/check.h"
+#include "tests/support/close_site.h"
 
 #include <fcntl.h>
 #include <poll.h>

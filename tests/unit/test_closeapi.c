@@ -10,8 +10,8 @@
 #include "closeapi/spool.h"
 #include "config/keyring.h"
 #include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/temporary.h"
+#include "tests/support/check.h"
+#include "tests/support/temporary.h"
 
 #include <fcntl.h>
 #include <json-c/json.h>

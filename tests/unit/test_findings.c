@@ -8,9 +8,9 @@
 #include "health/alerts.h"
 #include "health/report.h"
 #include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/temporary.h"
-#include "tests/unit/made_config.h"
+#include "tests/support/check.h"
+#include "tests/support/temporary.h"
+#include "tests/support/made_config.h"
 #include "webhook/refusals.h"
 
 #define NOW ((int64_t)1700000000000)

@@ -14,7 +14,7 @@
 #include "forward/outcome.h"
 #include "queue/identities.h"
 #include "tests/suites.h"
-#include "tests/system/temporary.h"
+#include "tests/support/temporary.h"
 
 static struct answer answer_of(int status, const char *body)
 {
