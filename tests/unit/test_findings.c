@@ -9,8 +9,8 @@
 #include "health/report.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
-#include "tests/support/temporary.h"
 #include "tests/support/made_config.h"
+#include "tests/support/temporary.h"
 #include "webhook/refusals.h"
 
 #define NOW ((int64_t)1700000000000)
