@@ -240,7 +240,7 @@ test-hosts: setup-test ## the queue on real full disks and quotas: ext4, xfs, bt
 
 # Under valgrind only what runs in the test program itself: it makes programs some thirty times slower, and the system
 # tests are about real servers' time-outs. http/'s tests execute the test program anew, which would be valgrind itself.
-VALGRIND_SUITES := webhook queue transform forward closeapi life commands watch config log counters recent alerts status_tools status_words
+VALGRIND_SUITES := webhook queue transform forward closeapi life commands watch config log counters recent alerts status_tools health
 
 # ROUNDS=500: how many for each way of running the program. CLOSECRM_STORM_SETUP=TEXT: only those whose name has the text
 # (spawn, fastcgi, fcgid). CLOSECRM_TEST_KEEP=1: the state and the logs stay, as in every suite.

@@ -1,11 +1,17 @@
 /* check: what is wrong? The configuration with where each value came from, the addresses for Close, the data planes,
  * the place, the queue. The running program also calls it, with --offline, to try a new configuration before it takes
  * it on: then it changes nothing, and what waits in the queue does not matter. */
+#include "commands/commands.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/escape.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "commands/check_place.h"
-#include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
 #include "config/config.h"
@@ -13,11 +19,6 @@
 #include "config/signed.h"
 #include "forward/forward.h"
 #include "health/report.h"
-
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* Whether the source takes signed requests only: by a key of the configuration, or one that `subscribe` obtained; also
  * where such a key is missing. */

@@ -1,11 +1,6 @@
 /* The place, as `check` sees it: see check_place.h. */
 #include "commands/check_place.h"
 
-#include "base/clock.h"
-#include "base/owner.h"
-#include "base/times.h"
-#include "process/reexec.h"
-
 #include <curl/curl.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -19,6 +14,12 @@
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/http_request.h"
+#include "base/owner.h"
+#include "base/times.h"
+#include "process/reexec.h"
 
 #define TRY_MS 5000L            /* for asking a data plane what time it is */
 #define WRONG_MS INT64_C(60000) /* a difference of the clocks beyond this is told */
@@ -227,23 +228,23 @@ static void print_own_time(void)
 static time_t time_at(const char *url, const char *certificates)
 {
     time_t date = -1;
-    CURL *curl = curl_easy_init();
-    if (curl == NULL)
+    struct http_request request;
+    const struct http_options options = {
+        .url = url,
+        .agent = "closecrm.fcgi/" CLOSECRM_VERSION,
+        .certificates = certificates,
+        .connect_ms = TRY_MS,
+        .whole_ms = TRY_MS,
+        .take_body = take_nothing,
+    };
+    if (!http_request_open(&request, &options))
         return -1;
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, TRY_MS);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_date);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, &date);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_nothing);
-    if (certificates != NULL)
-        curl_easy_setopt(curl, CURLOPT_CAINFO, certificates);
+    curl_easy_setopt(request.easy, CURLOPT_HEADERFUNCTION, take_date);
+    curl_easy_setopt(request.easy, CURLOPT_HEADERDATA, &date);
     /* Where the clock is so wrong that certificates look outdated, there is no Date to compare with. */
-    if (curl_easy_perform(curl) == CURLE_PEER_FAILED_VERIFICATION)
+    if (curl_easy_perform(request.easy) == CURLE_PEER_FAILED_VERIFICATION)
         print_own_time();
-    curl_easy_cleanup(curl);
+    http_request_close(&request);
     return date;
 }
 

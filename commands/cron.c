@@ -1,10 +1,17 @@
 /* cron: all that time requires, for where no process of the program is always there. It says nothing when all is well,
  * for cron mails what is said; else one line for each problem. */
+#include "commands/commands.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/escape.h"
 #include "base/log.h"
 #include "closeapi/closeapi.h"
-#include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
 #include "config/config.h"
@@ -14,14 +21,6 @@
 #include "process/bounded.h"
 #include "telemetry/cron_mark.h"
 #include "telemetry/telemetry.h"
-
-#include <errno.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/statvfs.h>
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
 #define SECONDS_MOST 86400

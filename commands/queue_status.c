@@ -1,4 +1,8 @@
 /* queue status: how many events were accepted, what became of them, what waits and why. */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
@@ -6,10 +10,6 @@
 #include "commands/output.h"
 #include "commands/session.h"
 #include "health/report.h"
-
-#include <json-c/json.h>
-#include <stdio.h>
-#include <string.h>
 
 /* ---- for people ---- */
 
@@ -300,18 +300,18 @@ int command_queue_status(int argc, char **argv)
 {
     bool json = false;
     const struct option_spec specs[] = {{"--json", NULL, &json}};
-    struct session state;
+    struct session session;
     struct error why;
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
-    if (!session_open(&state, argv[0]))
-        return state.code;
-    bool good = keeps_events(state.queue, &why);
-    struct facts *facts = good ? facts_gather(state.config, state.queue, NULL, NULL, clock_unix_ms()) : NULL;
+    if (!session_open(&session, argv[0]))
+        return session.code;
+    bool good = keeps_events(session.queue, &why);
+    struct facts *facts = good ? facts_gather(session.config, session.queue, NULL, NULL, clock_unix_ms()) : NULL;
     if (good)
-        queue_rest(state.queue); /* printing takes as long as a pager likes */
+        queue_rest(session.queue); /* printing takes as long as a pager likes */
     good = good && print_status(facts, json, &why);
     facts_free(facts);
-    session_close(&state);
+    session_close(&session);
     return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

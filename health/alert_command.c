@@ -1,10 +1,6 @@
 /* Running the alert command: see alert_command.h. */
 #include "health/alert_command.h"
 
-#include "base/clock.h"
-#include "base/escape.h"
-#include "base/times.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,6 +10,10 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/escape.h"
+#include "base/times.h"
 
 #define PATIENCE_MS 10000
 #define KILLED_MS 1000 /* for its end once it was killed */

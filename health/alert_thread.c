@@ -1,13 +1,13 @@
 /* Looking for causes of alerts: see alert_thread.h. */
 #include "health/alert_thread.h"
 
-#include "base/clock.h"
-#include "base/log.h"
-#include "health/alerts.h"
-
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "health/alerts.h"
 
 #define LOOK_MS 1000 /* between looks */
 

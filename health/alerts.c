@@ -1,12 +1,6 @@
 /* When to tell, and what was told: see alerts.h. How: alert_command.c. */
 #include "health/alerts.h"
 
-#include "base/lock_file.h"
-#include "base/log.h"
-#include "base/text.h"
-#include "health/alert_command.h"
-#include "health/report.h"
-
 #include <fcntl.h>
 #include <limits.h>
 #include <stdatomic.h>
@@ -15,6 +9,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+#include "base/lock_file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "health/alert_command.h"
+#include "health/report.h"
 
 #define ALERTS_FILE "alerts.1"
 #define ENTRIES 128 /* causes that last, at once */
@@ -63,7 +63,7 @@ static const struct alert_kind {
      "dead letters take no more than their quarter of queue_max_bytes"},
     {"subscription_paused", true, 0, ONE(FINDING_SUBSCRIPTION_PAUSED), "Close has no subscription paused any more"},
     {"queue_full", true, 0,
-     ONE(FINDING_NO_ROOM) | ONE(FINDING_NOT_SETTLED) | ONE(FINDING_QUEUE_FULL) | ONE(FINDING_QUEUE_NEARLY_FULL),
+     ONE(FINDING_UNSETTLED) | ONE(FINDING_NO_ROOM) | ONE(FINDING_QUEUE_FULL) | ONE(FINDING_QUEUE_NEARLY_FULL),
      "the queue is neither full nor nearly full any more"},
     {"silence", true, 0, ONE(FINDING_SILENCE),
      "the silence is over: an event was accepted, or alert_silence is another one"},

@@ -1,17 +1,13 @@
 /* Gathering facts: see facts.h. */
 #include "health/facts.h"
 
-#include "base/no_room.h"
-#include "closeapi/closeapi.h"
-#include "config/signed.h"
-#include "telemetry/cron_mark.h"
-#include "webhook/refusals.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
+
+#include "base/no_room.h"
+#include "telemetry/cron_mark.h"
 
 #define LETTERS_AT_ONCE 256                         /* read at once, ... */
 #define LETTERS_BYTES_AT_ONCE ((size_t)1024 * 1024) /* ... and their bytes */
@@ -196,10 +192,10 @@ static void ask_queue_of_all(struct facts *facts, struct queue *queue, struct st
                                  !queue_is_owned(queue, &facts->is_owned, &facts->owner, &facts->queue_why))) {
         facts->queue_works = false;
     }
-    if (queue != NULL)
+    if (queue != NULL) {
         queue_has_room(queue, &facts->no_room);
-    if (queue != NULL)
         queue_can_be_settled(queue, &facts->unsettled);
+    }
 }
 
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,

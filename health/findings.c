@@ -2,12 +2,12 @@
  * what else there is to say of it stands in the table behind them. */
 #include "health/findings.h"
 
-#include "webhook/refusals.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "webhook/refusals.h"
 
 #define MINUTE_MS INT64_C(60000)
 #define MIB INT64_C(1048576)
@@ -20,10 +20,8 @@ struct judged {
     struct finding *out;
 };
 
-static enum finding_outcome found(const struct judged *judged, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static enum finding_outcome found(const struct judged *judged, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static enum finding_outcome found(const struct judged *judged, const char *format,
+                                                                        ...)
 {
     va_list args;
     va_start(args, format);
@@ -54,6 +52,14 @@ static enum finding_outcome judge_queue_broken(const struct judged *judged)
                  facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
 }
 
+static enum finding_outcome judge_unsettled(const struct judged *judged)
+{
+    const struct facts *facts = judged->facts;
+    if (facts->unsettled.text[0] == '\0' || judged->source->counts.waiting == 0)
+        return FINDING_ABSENT;
+    return found(judged, "nothing is forwarded, for it could not be noted as delivered: %.400s", facts->unsettled.text);
+}
+
 static enum finding_outcome judge_no_room(const struct judged *judged)
 {
     const struct facts *facts = judged->facts;
@@ -61,15 +67,6 @@ static enum finding_outcome judge_no_room(const struct judged *judged)
     if (why[0] == '\0')
         return FINDING_ABSENT;
     return found(judged, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %.400s", why);
-}
-
-static enum finding_outcome judge_not_settled(const struct judged *judged)
-{
-    if (judged->facts->unsettled.text[0] == '\0' || judged->source->counts.waiting == 0)
-        return FINDING_ABSENT;
-    return found(judged,
-                 "nothing is forwarded, for it could not be noted as delivered, and would be sent again: %.400s",
-                 judged->facts->unsettled.text);
 }
 
 /* An event was refused lately, for the queue was full, and none was accepted since. */
@@ -271,17 +268,12 @@ static enum finding_outcome judge_events_wait(const struct judged *judged)
                  source->notes.reason[0] == '\0' ? "" : ": ", source->notes.reason);
 }
 
-static bool cron_is_old(const struct judged *judged)
-{
-    return judged->facts->now_ms - judged->facts->cron_ms > judged->threshold;
-}
-
 static enum finding_outcome judge_cron_missing(const struct judged *judged)
 {
     char span[SPAN_SIZE];
     const struct facts *facts = judged->facts;
-    bool never = facts->cron_ms == 0;
-    if (facts->launcher == NULL || !facts->is_durable || (!never && !cron_is_old(judged)))
+    bool never = facts->cron_ms == 0; /* then it is as old as can be */
+    if (facts->launcher == NULL || !facts->is_durable || facts->now_ms - facts->cron_ms <= judged->threshold)
         return FINDING_ABSENT;
     return found(judged, "cron has %s%s: events that could not be delivered at once wait for it",
                  never ? "never been here" : "not been here for ",
@@ -293,7 +285,7 @@ static enum finding_outcome judge_cron_overdue(const struct judged *judged)
     char span[SPAN_SIZE];
     if (judged->facts->cron_ms == 0)
         return FINDING_UNKNOWN;
-    if (!cron_is_old(judged))
+    if (judged->facts->now_ms - judged->facts->cron_ms <= judged->threshold)
         return FINDING_ABSENT;
     return found(judged, "cron has not run for %s: its crontab line is gone or fails",
                  facts_span(judged->facts->now_ms - judged->facts->cron_ms, span));
@@ -365,8 +357,8 @@ static const struct kind {
     const char *command;
 } kinds[FINDINGS] = {
     {"queue_broken", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_broken, 0, "", ""},
+    {"unsettled", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE, judge_unsettled, 0, "", ""},
     {"no_room", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_no_room, 0, "", ""},
-    {"not_settled", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS, judge_not_settled, 0, "", ""},
     {"queue_full", SEVERITY_BAD, true, TOPIC_ROOM, EVERYWHERE, judge_queue_full, 10 * MINUTE_MS,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
     {"disk_nearly_full", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_disk_nearly_full, 64 * MIB,
@@ -376,8 +368,8 @@ static const struct kind {
     {"data_plane_mended", SEVERITY_BAD, true, TOPIC_DELIVERY, VIEW_CHECK, judge_data_plane_mended, 0, "", ""},
     {"data_plane_refuses", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS, judge_data_plane_refuses,
      0,
-     "mend write_key, data_plane_url or the data plane; it is tried again once a changed configuration is taken on, "
-     "or when this finds it mended",
+     "mend write_key, data_plane_url or the data plane; it is tried again once a changed configuration is taken on, or "
+     "when this finds it mended",
      "closecrm.fcgi check"},
     /* Of what Close says, cron tells where it asks: when it reconciles. */
     {"subscription_paused", SEVERITY_BAD, true, TOPIC_CLOSE, PAGE_CHECK, judge_subscription_paused, 0, "", ""},
@@ -463,13 +455,18 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
     expand_text(kind->command, name, facts->config->state_dir, finding->command, sizeof finding->command);
 }
 
+/* While the queue does not work nothing is known of what is in it. */
+static bool needs_queue(enum finding_id id)
+{
+    return kinds[id].of_source && id != FINDING_SOURCE_LOCKED && id != FINDING_KEY_MISSING;
+}
+
 enum finding_outcome finding_judge(enum finding_id id, const struct facts *facts, const struct source_facts *source,
                                    struct finding *out)
 {
     struct finding unread;
     const struct judged judged = {facts, source, kinds[id].threshold, out == NULL ? &unread : out};
-    bool in_queue = kinds[id].of_source && id != FINDING_SOURCE_LOCKED && id != FINDING_KEY_MISSING;
-    if (in_queue && !facts->queue_works)
+    if (needs_queue(id) && !facts->queue_works)
         return FINDING_UNKNOWN;
     enum finding_outcome outcome = kinds[id].judge(&judged);
     if (outcome == FINDING_FOUND && out != NULL)
@@ -494,9 +491,10 @@ bool findings_judge(struct facts *facts)
     bool good = true;
     facts->found_count = 0;
     for (enum finding_id id = 0; id < FINDINGS; id++) {
-        size_t count = kinds[id].of_source ? facts->sources : 1;
-        for (size_t i = 0; i < count; i++)
-            good = good && add_finding(facts, id, kinds[id].of_source ? &facts->source[i] : NULL);
+        if (!kinds[id].of_source)
+            good = good && add_finding(facts, id, NULL);
+        for (size_t i = 0; kinds[id].of_source && i < facts->sources; i++)
+            good = good && add_finding(facts, id, &facts->source[i]);
     }
     return good;
 }

@@ -12,8 +12,8 @@
 /* In the order of the table: the worst come first. */
 enum finding_id {
     FINDING_QUEUE_BROKEN,
+    FINDING_UNSETTLED,
     FINDING_NO_ROOM,
-    FINDING_NOT_SETTLED,
     FINDING_QUEUE_FULL,
     FINDING_DISK_NEARLY_FULL,
     FINDING_SOURCE_LOCKED,

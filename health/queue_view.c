@@ -1,11 +1,11 @@
 /* Looking into the queue: see queue_view.h. */
 #include "health/queue_view.h"
 
-#include "health/findings.h"
-#include "transform/headline.h"
-
 #include <stdio.h>
 #include <string.h>
+
+#include "health/findings.h"
+#include "transform/headline.h"
 
 #define TRY_AGAIN_MS 2000
 #define WAITING_MOST 20                         /* events shown that wait */

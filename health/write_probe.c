@@ -1,12 +1,6 @@
 /* Writing probes: see write_probe.h. */
 #include "health/write_probe.h"
 
-#include "base/clock.h"
-#include "base/log.h"
-#include "health/findings.h"
-#include "queue/inspect.h"
-#include "webhook/refusals.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,6 +12,12 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "health/findings.h"
+#include "queue/inspect.h"
+#include "webhook/refusals.h"
 
 #define LOOK_MS 1000 /* between looks */
 #define MINUTE_MS INT64_C(60000)

@@ -1,9 +1,6 @@
 /* Access to the status page: see access.h. Passwords are compared by their digests, in a time that tells nothing. */
 #include "status/access.h"
 
-#include "base/log.h"
-#include "base/text.h"
-
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,6 +11,9 @@
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
 
 #define LONG_AGO (INT64_MIN / 2)
 #define DIGEST 32

@@ -1,5 +1,4 @@
 /* Actions of the status page: replay a dead letter, show a webhook URL with its key. */
-#include "base/log.h"
 #include "status/status_private.h"
 
 #include <openssl/crypto.h>
@@ -7,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "base/log.h"
 
 #define FORM_MOST 4096 /* bytes */
 

@@ -1,11 +1,12 @@
 /* Opening one event: its bodies as people may see them. */
 #include "status/status_private.h"
-#include "transform/headline.h"
-#include "transform/shown.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "transform/headline.h"
+#include "transform/shown.h"
 
 #define SHOWN_MOST ((size_t)256 * 1024) /* bytes of a dead letter's body that are shown */
 

@@ -1,10 +1,11 @@
 /* Charts as inline SVG. Each is a line or an area over time, with a scale of round numbers. */
-#include "base/escape.h"
 #include "status/status_private.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/escape.h"
 
 #define POINTS_MOST 96
 #define WIDTH 420

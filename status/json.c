@@ -1,11 +1,11 @@
 /* The facts as JSON: what `.../status?format=json` answers. The names of the counts are those of `queue status --json`.
  */
+#include <stdlib.h>
+
 #include "base/escape.h"
 #include "health/report.h"
 #include "status/status_private.h"
 #include "webhook/refusals.h"
-
-#include <stdlib.h>
 
 static const char *const states[] = {
     [SEVERITY_GOOD] = "good",

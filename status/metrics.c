@@ -1,11 +1,11 @@
 /* The facts as metrics: what `.../metrics` answers. Counts of events are the queue's own, so they are right whatever
  * processes come and go; refusals, answers and histograms are those that the processes share (telemetry/counters.h). */
+#include <string.h>
+
 #include "base/escape.h"
 #include "health/findings.h"
 #include "status/status_private.h"
 #include "webhook/refusals.h"
-
-#include <string.h>
 
 struct form {
     struct buffer *out;

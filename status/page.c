@@ -1,12 +1,12 @@
 /* The status page as HTML. All of it works without JavaScript; page.js keeps it fresh. What came from outside is only
  * ever written by write_html. */
+#include <openssl/evp.h>
+#include <string.h>
+
 #include "base/escape.h"
 #include "health/report.h"
 #include "status/status_private.h"
 #include "webhook/refusals.h"
-
-#include <openssl/evp.h>
-#include <string.h>
 
 static const char *const state_classes[] = {
     [SEVERITY_GOOD] = "good", [SEVERITY_WORRY] = "worry", [SEVERITY_BAD] = "bad"};

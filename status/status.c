@@ -1,17 +1,17 @@
 /* Requests for /status, /metrics and /healthz: who may, what is asked for, what is answered. */
 #include "status/status.h"
 
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/escape.h"
 #include "base/log.h"
 #include "health/alert_thread.h"
 #include "health/queue_view.h"
 #include "health/write_probe.h"
 #include "status/status_private.h"
-
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define OPEN_METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -103,7 +103,7 @@ static void have_no_room(void)
     error_set(&facts.no_room, "the disk is full: make room on the disk");
 }
 
-static void fail_to_settle(void)
+static void be_unsettled(void)
 {
     one->counts.waiting = 1;
     error_set(&facts.unsettled, "the disk is full: make room on the disk");
@@ -258,9 +258,9 @@ static const struct {
     {"nothing comes", be_silent},
     {"the queue is broken", break_queue},
     {"no room", have_no_room},
+    {"what is delivered could not be noted", be_unsettled},
     {"the queue is full", fill_queue},
     {"there was no room a moment ago", refuse_for_want_of_room},
-    {"what was delivered cannot be noted", fail_to_settle},
     {"the queue is nearly full", nearly_fill_queue},
     {"the disk is nearly full", fill_disk},
     {"the signature key is lost", lose_key},
