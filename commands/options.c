@@ -1,12 +1,12 @@
 /* A command's options: see options.h. */
 #include "commands/options.h"
 
+#include "process/process.h"
+
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "commands/commands.h"
 
 #define OPTIONS_MOST 16
 #define FIRST 256 /* getopt_long's value of the first option: above every letter */
@@ -19,7 +19,7 @@ int options_wrong(const char *command, const char *format, ...)
     vfprintf(stderr, format, args);
     va_end(args);
     fputc('\n', stderr);
-    return COMMAND_USAGE;
+    return CODE_USAGE;
 }
 
 /* Whether an argument names the option in full: getopt_long takes the beginning of a name, too. */
