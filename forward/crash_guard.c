@@ -1,4 +1,4 @@
-/* The trace of what is being transformed: see crash_guard.h. */
+/* The trace of what is being transformed, and the parsing and transforming under it: see crash_guard.h. */
 #include "forward/crash_guard.h"
 
 #include <errno.h>
@@ -218,4 +218,91 @@ void crumb_close(struct crumb *crumb)
     crumb_rest(crumb);
     close(crumb->fd);
     free(crumb);
+}
+
+/* ---- parsing and transforming under the trace ---- */
+
+/* What a child parses and transforms on trial. */
+struct trial {
+    const struct event *event;
+    const struct rules *rules;
+};
+
+static void transform_on_trial(void *context)
+{
+    const struct trial *trial = context;
+    struct buffer out = {0};
+    struct parsed *parsed = transform_parse(trial->event->body, trial->event->length, NULL, NULL);
+    if (parsed != NULL)
+        transform_message(parsed, trial->rules, false, &out);
+    /* the process ends now */
+}
+
+/* An event under suspicion is tried in a child. Returns whether it may be parsed here; else why says why not, and
+ * *again whether it may be tried again. While the child runs the event stands in the trace: should the kernel end both,
+ * the next process knows of one death more. */
+static bool passes_trial(struct crumb *crumb, const char *source, const struct rules *rules, const struct event *event,
+                         bool *again, struct error *why)
+{
+    struct trial trial = {event, rules};
+    *again = false;
+    if (crumb_condemns(crumb, source, event->id)) {
+        error_set(why,
+                  "transforming it ended the program, or a trial of it alone, again and again: most likely it needs "
+                  "more memory than there is; or something outside ended them with SIGKILL each time (a watchdog, "
+                  "a limit, a person): then replay it");
+        return false;
+    }
+    crumb_begin(crumb, source, event->id);
+    enum crumb_trial end = crumb_try(transform_on_trial, &trial);
+    crumb_end(crumb);
+    crumb_rest(crumb);
+    switch (end) {
+    case CRUMB_SURVIVED:
+        crumb_acquit(crumb);
+        return true;
+    case CRUMB_KILLED:
+        crumb_blame(crumb);
+        *again = true;
+        error_set(why,
+                  "transforming it alone was killed (SIGKILL), most likely by the kernel for want of memory, else by "
+                  "something outside");
+        return false;
+    case CRUMB_CRASHED:
+        break;
+    }
+    error_set(why,
+              "transforming it crashed the program twice, and again when it was tried alone: please report this fault");
+    return false;
+}
+
+void crumb_expect_events(struct crumb *crumb, const char *source, const struct events *events)
+{
+    uint64_t first = UINT64_MAX, last = 0;
+    for (size_t i = 0; i < events->count; i++) {
+        first = events->at[i].id < first ? events->at[i].id : first;
+        last = events->at[i].id > last ? events->at[i].id : last;
+    }
+    if (events->count > 0)
+        crumb_expect(crumb, source, first, last);
+}
+
+struct parsed *crumb_parse(struct crumb *crumb, const char *source, const struct rules *rules,
+                           const struct event *event, bool *out_of_memory, struct error *why)
+{
+    if (crumb_suspects(crumb, source, event->id) && !passes_trial(crumb, source, rules, event, out_of_memory, why))
+        return NULL;
+    crumb_begin(crumb, source, event->id);
+    struct parsed *parsed = transform_parse(event->body, event->length, out_of_memory, why);
+    crumb_end(crumb);
+    return parsed;
+}
+
+enum transform_result crumb_transform(struct crumb *crumb, const char *source, uint64_t id, struct parsed *parsed,
+                                      const struct rules *rules, bool newer, struct buffer *out)
+{
+    crumb_begin(crumb, source, id);
+    enum transform_result result = transform_message(parsed, rules, newer, out);
+    crumb_end(crumb);
+    return result;
 }

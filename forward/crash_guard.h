@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "queue/queue.h"
+#include "transform/transform.h"
+
 struct crumb;
 
 /* Opens the trace in a state directory and looks at what the last process left. Returns NULL when it cannot be had:
@@ -47,6 +50,17 @@ enum crumb_trial {
 
 /* Runs act in a child and says how that ended. */
 enum crumb_trial crumb_try(void (*act)(void *context), void *context);
+
+/* The events that were just read are parsed and transformed next, as with crumb_expect. */
+void crumb_expect_events(struct crumb *crumb, const char *source, const struct events *events);
+
+/* transform_parse, with the event in the trace. One that is known to crash it is unusable, and why says so. */
+struct parsed *crumb_parse(struct crumb *crumb, const char *source, const struct rules *rules,
+                           const struct event *event, bool *out_of_memory, struct error *why);
+
+/* transform_message likewise. */
+enum transform_result crumb_transform(struct crumb *crumb, const char *source, uint64_t id, struct parsed *parsed,
+                                      const struct rules *rules, bool newer, struct buffer *out);
 
 void crumb_close(struct crumb *crumb);
 

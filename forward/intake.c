@@ -123,7 +123,7 @@ static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct
     for (size_t i = 0; i < traffic->events.count; i++) {
         const struct event *event = &traffic->events.at[i];
         bool out_of_memory = false;
-        parsed[i] = traffic_parse(traffic, event, &out_of_memory, why);
+        parsed[i] = crumb_parse(traffic->crumb, traffic->source->name, &traffic->rules, event, &out_of_memory, why);
         if (parsed[i] == NULL && out_of_memory)
             return i;
         if (parsed[i] == NULL)
@@ -184,7 +184,7 @@ bool traffic_take_in(struct traffic *traffic)
         return false;
 
     struct error starving;
-    traffic_expect(traffic);
+    crumb_expect_events(traffic->crumb, traffic->source->name, &traffic->events);
     size_t count = parse_all(traffic, parsed, identities, &starving);
     crumb_rest(traffic->crumb); /* the queue is asked now */
     bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);

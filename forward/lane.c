@@ -67,8 +67,10 @@ bool lane_has_room(const struct lane *lane)
 
 enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed)
 {
+    struct traffic *traffic = lane->traffic;
     struct buffer *text = batch_begin(&lane->batch);
-    enum transform_result result = traffic_transform(lane->traffic, pending, parsed, text);
+    enum transform_result result = crumb_transform(traffic->crumb, traffic->source->name, pending->id, parsed,
+                                                   &traffic->rules, pending->newer, text);
     if (result != TRANSFORM_OK || text->failed) {
         bool dropped = result == TRANSFORM_DROPPED && !text->failed;
         batch_reject(&lane->batch);
@@ -159,9 +161,11 @@ static bool not_built(struct lane *lane, struct pending *pending, bool out_of_me
 /* Builds one event that was read again. Returns whether the next one may follow. */
 static bool build_again(struct lane *lane, struct pending *pending, const struct event *event)
 {
+    struct traffic *traffic = lane->traffic;
     bool out_of_memory = false;
     struct error why = {.text = "out of memory"};
-    struct parsed *parsed = traffic_parse(lane->traffic, event, &out_of_memory, &why);
+    struct parsed *parsed =
+        crumb_parse(traffic->crumb, traffic->source->name, &traffic->rules, event, &out_of_memory, &why);
     if (parsed == NULL)
         return not_built(lane, pending, out_of_memory, why.text);
     enum lane_built built = lane_build(lane, pending, parsed);
@@ -216,7 +220,7 @@ void lane_fill(struct lane *lane)
         build_later(lane, why.text, NO_MEMORY_MS);
         return;
     }
-    traffic_expect(traffic);
+    crumb_expect_events(traffic->crumb, traffic->source->name, &traffic->events);
     build_found(lane, asked);
     crumb_rest(traffic->crumb);
 }

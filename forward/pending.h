@@ -62,4 +62,24 @@ void pending_move(struct pending_list *list, struct pending_list *from);
 /* Frees all of the list and their twins. */
 void pending_list_free(struct pending_list *list);
 
+/* Events on their way, found by identity: the same event come again must wait for the first one's end. */
+struct in_hand {
+    struct pending **bucket;
+    size_t buckets; /* a power of two */
+};
+
+/* Returns false when memory is out. */
+bool in_hand_init(struct in_hand *in_hand);
+
+/* The newest version on its way of this identity, or NULL. */
+struct pending *in_hand_find(const struct in_hand *in_hand, const struct identity *identity);
+
+/* Adds one; an older version with the same key may be in already. */
+void in_hand_add(struct in_hand *in_hand, struct pending *pending);
+
+/* Takes it out; one that is not in is fine. */
+void in_hand_remove(struct in_hand *in_hand, const struct pending *pending);
+
+void in_hand_free(struct in_hand *in_hand);
+
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "forward/backoff.h"
+#include "forward/answer.h"
 #include "forward/file_sink.h"
 
 static bool init_lane(struct lane *lane, struct traffic *traffic, struct poster *poster, struct error *why)

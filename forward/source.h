@@ -10,8 +10,6 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "forward/batch.h"
-#include "forward/gzip.h"
-#include "forward/in_hand.h"
 #include "forward/pending.h"
 #include "forward/post.h"
 #include "forward/samples.h"

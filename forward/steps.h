@@ -2,7 +2,7 @@
 #ifndef FORWARD_STEPS_H
 #define FORWARD_STEPS_H
 
-#include "forward/outcome.h"
+#include "forward/answer.h"
 #include "forward/source.h"
 
 /* intake.c: reads the next events of the queue into the lanes. Returns whether there were any. */
@@ -79,15 +79,5 @@ void requests_serve(struct queue *queue, struct traffic *traffic, size_t traffic
 
 /* retention.c: ends what is older than queue_retention. Returns whether the event was. */
 bool traffic_expire(struct traffic *traffic, struct pending *pending);
-
-/* careful.c: the events that were just read are parsed and transformed next. Call crumb_rest when they are. */
-void traffic_expect(struct traffic *traffic);
-
-/* careful.c: transform_parse and transform_message, leaving a trace of what is being done. An event that is known to
- * crash them is unusable, and why says so. */
-struct parsed *traffic_parse(struct traffic *traffic, const struct event *event, bool *out_of_memory,
-                             struct error *why);
-enum transform_result traffic_transform(struct traffic *traffic, const struct pending *pending, struct parsed *parsed,
-                                        struct buffer *out);
 
 #endif

@@ -3,7 +3,6 @@
  * answer that themselves. */
 #include "forward/file_sink.h"
 #include "forward/forward.h"
-#include "forward/gzip.h"
 #include "forward/post.h"
 
 #include <errno.h>

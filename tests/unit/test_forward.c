@@ -6,12 +6,11 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "forward/backoff.h"
+#include "forward/answer.h"
 #include "forward/batch.h"
 #include "forward/file_sink.h"
-#include "forward/gzip.h"
-#include "forward/in_hand.h"
-#include "forward/outcome.h"
+#include "forward/pending.h"
+#include "forward/post.h"
 #include "queue/identities.h"
 #include "tests/suites.h"
 #include "tests/system/temporary.h"
