@@ -8,8 +8,7 @@
 #include <sys/random.h>
 
 #include "base/log.h"
-#include "forward/lane.h"
-#include "forward/steps.h"
+#include "forward/forward_private.h"
 #include "transform/headline.h"
 
 /* ---- what an answer means ---- */

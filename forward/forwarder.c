@@ -10,8 +10,7 @@
 #include "base/log.h"
 #include "forward/crash_guard.h"
 #include "forward/forward.h"
-#include "forward/step.h"
-#include "forward/steps.h"
+#include "forward/forward_private.h"
 
 #define OWN_AGAIN_MS 500
 #define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */

@@ -1,7 +1,56 @@
-/* Parked events: the data plane fails at each of them, alone. Others pass, but for those about the same person, which
- * are held behind it, so that a lead's events keep their order. */
-#include "forward/lane.h"
-#include "forward/steps.h"
+/* Events that are held: parked ones, at each of which the data plane fails, alone; those set aside, refused alone
+ * (search.c says when); and those about the same persons, which wait behind them, so that a lead's events keep their
+ * order. Others pass. */
+#include "forward/forward_private.h"
+
+bool traffic_holds(const struct traffic *traffic, uint64_t person)
+{
+    for (size_t i = 0; i < traffic->holding_count; i++) {
+        if (traffic->holding[i] == person)
+            return true;
+    }
+    return false;
+}
+
+void traffic_hold(struct traffic *traffic, struct pending *pending)
+{
+    if (pending->holds || traffic->holding_count == HOLDING_MOST)
+        return;
+    pending->holds = true;
+    traffic->holding[traffic->holding_count++] = pending->person;
+    pending_move_person(&traffic->held, &traffic_lane(traffic, pending)->waiting, pending->person);
+}
+
+/* It has ended: those behind it go on. */
+void traffic_release(struct traffic *traffic, const struct pending *pending)
+{
+    struct pending_list free_now;
+    if (!pending->holds)
+        return;
+    pending_list_init(&free_now);
+    for (size_t i = 0; i < traffic->holding_count; i++) {
+        if (traffic->holding[i] == pending->person) {
+            traffic->holding[i] = traffic->holding[--traffic->holding_count];
+            break;
+        }
+    }
+    traffic->notes_differ = true;
+    pending_move_person(&free_now, &traffic->held, pending->person);
+    pending_prepend(&traffic_lane(traffic, pending)->waiting, &free_now);
+}
+
+void traffic_return(struct traffic *traffic, struct pending_list *from)
+{
+    struct pending_list reversed;
+    struct pending *pending;
+    pending_list_init(&reversed);
+    while ((pending = pending_pop(from)) != NULL)
+        pending_push_first(&reversed, pending);
+    while ((pending = pending_pop(&reversed)) != NULL) {
+        pending->until = 0;
+        pending_push_first(&traffic_lane(traffic, pending)->waiting, pending);
+    }
+}
 
 static void park(struct traffic *traffic, struct pending *pending, int64_t since_ms)
 {

@@ -5,8 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "forward/crash_guard.h"
-#include "forward/lane.h"
-#include "forward/steps.h"
+#include "forward/forward_private.h"
 
 #define CHUNK 64 /* events read, and asked about, at once */
 #define CHUNK_BYTES ((size_t)4 * 1024 * 1024)

@@ -1,9 +1,8 @@
 /* A lane's batch, built and sent: see lane.h. */
-#include "forward/lane.h"
+#include "forward/forward_private.h"
 
 #include "forward/crash_guard.h"
 #include "forward/file_sink.h"
-#include "forward/steps.h"
 
 #include <stdlib.h>
 

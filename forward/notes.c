@@ -1,13 +1,65 @@
 /* What a source's next owner must know: how often it was tried, when next, what is parked. So a restart, cron and the
- * child of a CGI request do not begin anew. */
-#include "base/log.h"
-#include "base/text.h"
-#include "forward/lane.h"
-#include "forward/steps.h"
-
+ * child of a CGI request do not begin anew. And what `check` tells the owner: see forward_mended. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "forward/forward.h"
+#include "forward/forward_private.h"
+
+/* ---- a data plane was found mended ---- */
+
+/* `check` has found that a data plane which refused takes the write key again. The process that forwards learns it from
+ * a file in the state directory, by the time of its last change, and need not sit out its wait. When that is wrong, one
+ * event is tried too early. */
+
+#define MENDED_PATH 4096
+
+static const char *mended_path(const struct config *config, char out[static MENDED_PATH])
+{
+    if (config->queue != QUEUE_SQLITE || snprintf(out, MENDED_PATH, "%s/mended", config->state_dir) >= MENDED_PATH)
+        return NULL;
+    return out;
+}
+
+bool forward_mended(const struct config *config)
+{
+    char path[MENDED_PATH];
+    if (mended_path(config, path) == NULL)
+        return false;
+    int file = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    bool good = file >= 0 && futimens(file, NULL) == 0;
+    if (file >= 0)
+        close(file);
+    return good;
+}
+
+bool traffic_mended_since(const struct traffic *traffic, int64_t unix_ms)
+{
+    char path[MENDED_PATH];
+    struct stat file;
+    if (mended_path(traffic->config, path) == NULL || stat(path, &file) != 0)
+        return false;
+    return clock_timespec_ms(file.st_mtim) > unix_ms;
+}
+
+void traffic_look_mended(struct traffic *traffic)
+{
+    bool blocked = traffic->blocked_until > clock_now();
+    if ((!blocked && !traffic->search.said_so) || !traffic_mended_since(traffic, traffic->refused_ms))
+        return;
+    traffic->refused_ms = clock_unix_ms(); /* this was it: once */
+    traffic->blocked_until = 0;
+    traffic->notes_differ = true;
+    for (struct pending *p = traffic->aside.first; p != NULL; p = p->next)
+        p->until = 0;
+}
+
+/* ---- notes for the next owner ---- */
 
 /* What was noted counts as long as events go to the same place with the same key, by a configuration that nobody has
  * touched: saving it is how an operator says that something was mended. */

@@ -4,9 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "forward/lane.h"
-#include "forward/step.h"
-#include "forward/steps.h"
+#include "forward/forward_private.h"
 
 #define REASON "set aside by an operator"
 

@@ -1,5 +1,5 @@
 /* Telling those who watch: see samples.h. */
-#include "forward/samples.h"
+#include "forward/forward_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

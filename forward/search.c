@@ -4,8 +4,7 @@
  * what refuses everything refuses it too. But a firewall may let an empty batch pass and refuse every event: so its
  * word counts for one lone event, after something was accepted lately. When event after event is refused and none is
  * accepted, it is the operator's to mend. */
-#include "forward/lane.h"
-#include "forward/steps.h"
+#include "forward/forward_private.h"
 
 #define ALIKE_MOST 3    /* lone events refused alike, and none accepted: somebody has to mend something */
 #define VOUCHED_MOST 16 /* dead letters one after another on the word of empty batches only */
