@@ -1,4 +1,4 @@
-/* The inside of forward/. What is on its way of one source: its own reading of the queue, its lanes, its data plane.
+/* The inside of forward/. What is in flight of one source: its own reading of the queue, its lanes, its data plane.
  * Nothing in it blocks another source. One thread: the forwarder's. */
 #ifndef FORWARD_FORWARD_PRIVATE_H
 #define FORWARD_FORWARD_PRIVATE_H
@@ -19,7 +19,7 @@
 #include "transform/transform.h"
 
 /* Of one source. All zero tells nobody. */
-struct watched {
+struct samples {
     const struct source *source;
     struct queue *queue;
     const struct rules *rules;
@@ -45,14 +45,14 @@ struct verdicts {
 /* A lane: one batch with the data plane at a time, so what takes the same lane keeps its order. A lead always takes
  * the same lane. */
 struct lane {
-    struct traffic *traffic;
+    struct source_pipeline *pipeline;
     struct pending_list waiting; /* not in a batch; all came after those of built */
     struct pending_list built;   /* their messages are in batch; all came after those of sending */
     struct pending_list sending; /* with the data plane now */
     struct batch batch;          /* the next one */
     struct buffer compressed;    /* the one with the data plane */
     size_t sent_bytes;           /* of it, before compression */
-    uint64_t number;             /* of it: see struct traffic's sent */
+    uint64_t number;             /* of it: see struct source_pipeline's sent */
     struct post *post;           /* NULL for a file:// sink */
     moment sent_at;              /* the one with the data plane */
     moment due;                  /* nothing is sent before: back-off */
@@ -73,7 +73,7 @@ enum search_said {
 /* The search for events that the data plane refuses: search.c. Numbers are those of requests, in the order of their
  * sending. */
 struct search {
-    size_t suspects;       /* events on their way that were in a batch that was refused; 0: there is no search */
+    size_t suspects;       /* events in flight that were in a batch that was refused; 0: there is no search */
     uint64_t since;        /* the last request before it began */
     struct answer refusal; /* of the last event that was refused alone */
     unsigned alike;        /* events refused alone with its status, one after another, and none accepted */
@@ -85,13 +85,13 @@ struct search {
     bool one_only;         /* only one event at a time is sent, until one is accepted: somebody has to mend something */
 };
 
-struct traffic {
+struct source_pipeline {
     const struct config *config;
     const struct source *source;
     struct queue *queue;
-    struct gzip *gzip;   /* the forwarder's, as crumb */
-    struct crumb *crumb; /* NULL: without */
-    const char *file;    /* path of a file:// sink; NULL: a data plane */
+    struct gzip *gzip;         /* the forwarder's, as guard */
+    struct crash_guard *guard; /* NULL: without */
+    const char *file;          /* path of a file:// sink; NULL: a data plane */
     struct rules rules;
 
     struct lane *lane; /* lanes + 1 of them: the last has no events, but sends empty batches */
@@ -100,14 +100,14 @@ struct traffic {
     struct search search;
     struct pending_list aside;      /* refused alone, and nothing was accepted since: whose fault is it? */
     struct pending_list parked;     /* the data plane fails at each of them alone, while it takes others */
-    struct pending_list held;       /* about the same persons as those: they must not overtake */
-    struct pending_list ended;      /* their verdicts are not told yet */
-    uint64_t holding[HOLDING_MOST]; /* persons of whom something is parked or set aside */
+    struct pending_list held;       /* about the same ordering keys as those: they must not overtake */
+    struct pending_list settling;   /* their verdicts are not told yet */
+    uint64_t holding[HOLDING_MOST]; /* ordering keys of which something is parked or set aside */
     size_t holding_count;
-    uint64_t parked_at;    /* `sent` when something was parked last */
-    struct notes recalled; /* what was noted before a restart: parked events are known by it */
-    struct in_hand in_hand;
-    size_t on_their_way; /* events, twins included */
+    uint64_t parked_at;               /* `sent` when something was parked last */
+    struct notes recalled;            /* what was noted before a restart: parked events are known by it */
+    struct pending_table by_identity; /* of events in flight, duplicates not */
+    size_t in_flight;                 /* events, duplicates included */
 
     uint64_t last_id;     /* read up to here */
     struct events events; /* of the reading in hand */
@@ -139,31 +139,31 @@ struct traffic {
     struct error why;     /* of the last failure, for those that come meanwhile */
 
     uint64_t delivered, duplicates, dropped, dead; /* events */
-    struct watched watched;                        /* who is told what happens */
+    struct samples samples;                        /* who is told what happens */
 };
 
 /* ---- samples.c ---- */
 
-/* All is borrowed and must outlive it, but for watchers itself; what is NULL in it is not told. watched_free gives back
+/* All is borrowed and must outlive it, but for watchers itself; what is NULL in it is not told. samples_free gives back
  * what it takes. */
-void watched_init(struct watched *watched, const struct source *source, struct queue *queue, const struct rules *rules,
+void samples_init(struct samples *samples, const struct source *source, struct queue *queue, const struct rules *rules,
                   const struct watchers *watchers);
 
 /* An event ends; call before the queue is told. newer: its message has the messageId of a newer version. */
-void watched_verdict(struct watched *watched, const struct verdict *verdict, bool newer);
+void samples_verdict(struct samples *samples, const struct verdict *verdict, bool newer);
 
 /* The data plane answered a batch; status 0: it did not. */
-void watched_answer(struct watched *watched, int status);
+void samples_answer(struct samples *samples, int status);
 
-void watched_free(struct watched *watched);
+void samples_free(struct samples *samples);
 
 /* ---- outbox.c ---- */
 
 /* Makes room for count more, so that verdicts_add cannot fail when it must not. Returns false when memory is out. */
 bool verdicts_reserve(struct verdicts *verdicts, size_t count);
 
-/* Keeps a copy of a reason for verdicts to point to, until they are told; NULL when memory is out: then they have no
- * reason. */
+/* Keeps a copy of a reason for verdicts to point to, until they are settled; NULL when memory is out: then
+ * they have no reason. */
 const char *verdicts_reason(struct verdicts *verdicts, const char *reason);
 
 /* Adds one, for which there is room. */
@@ -175,63 +175,66 @@ bool verdicts_tell(struct verdicts *verdicts, struct queue *queue, const char *s
 void verdicts_free(struct verdicts *verdicts);
 
 /* An event ends so: its verdict is told to the queue, and to those who watch. There must be room for it. */
-void outbox_end(struct traffic *traffic, const struct pending *pending, enum verdict_kind kind, const char *reason);
+void outbox_end(struct source_pipeline *pipeline, const struct pending *pending, enum verdict_kind kind,
+                const char *reason);
 
 /* Tells the verdicts when it is time. Returns false while the queue fails to take them. */
-bool outbox_settle_due(struct traffic *traffic);
+bool outbox_settle_due(struct source_pipeline *pipeline);
 
 /* ---- source.c ---- */
 
-/* Prepares a source's traffic. All is borrowed and must outlive it. Returns false with the reason; then, too, call
- * traffic_free. */
-bool traffic_init(struct traffic *traffic, const struct config *config, const struct source *source,
-                  struct queue *queue, struct poster *poster, struct gzip *gzip, struct error *why);
+/* Prepares a source's pipeline. All is borrowed and must outlive it. Returns false with the reason; then, too, call
+ * source_free. */
+bool source_init(struct source_pipeline *pipeline, const struct config *config, const struct source *source,
+                 struct queue *queue, struct poster *poster, struct gzip *gzip, struct error *why);
 
-void traffic_free(struct traffic *traffic);
+void source_free(struct source_pipeline *pipeline);
 
-/* An event and its twins end; reason: of DEAD. What waited behind it, parked, goes on. It is kept until the queue was
- * told. */
-void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason);
+/* An event and its duplicates end; reason: of DEAD. What waited behind it, parked, goes on. It is kept until the queue
+ * was told. */
+void source_end(struct source_pipeline *pipeline, struct pending *pending, enum verdict_kind kind, const char *reason);
 
-/* The event is no longer in the queue: forgets it. Returns whether a twin took its place at the head of the lane. */
-bool traffic_forget(struct lane *lane, struct pending *pending);
+/* The event is no longer in the queue: forgets it. Returns whether a duplicate took its place at the head of the lane.
+ */
+bool intake_forget(struct lane *lane, struct pending *pending);
 
-/* Tells the queue that this event and its twins stay, and until when, unless it was told since it gave them out. */
-void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment next, bool refused,
-                        const char *reason);
+/* Tells the queue that this event and its duplicates stay, and until when, unless it was told since it gave them out.
+ */
+void outbox_defer(struct source_pipeline *pipeline, struct pending *pending, moment next, bool refused,
+                  const char *reason);
 
-/* Events about this one's person must wait until it has ended: takes those out of its lane. */
-void traffic_hold(struct traffic *traffic, struct pending *pending);
+/* Events about this one's ordering key must wait until it has ended: takes those out of its lane. */
+void hold_by_key(struct source_pipeline *pipeline, struct pending *pending);
 
 /* It has ended: those behind it go on. */
-void traffic_release(struct traffic *traffic, const struct pending *pending);
+void hold_release(struct source_pipeline *pipeline, const struct pending *pending);
 
-/* Whether events about this person must wait so. */
-bool traffic_holds(const struct traffic *traffic, uint64_t person);
+/* Whether events about this ordering key must wait so. */
+bool hold_has_key(const struct source_pipeline *pipeline, uint64_t ordering_key);
 
 /* Puts events back to the heads of their lanes, in order; from is empty then. */
-void traffic_return(struct traffic *traffic, struct pending_list *from);
+void hold_return(struct source_pipeline *pipeline, struct pending_list *from);
 
 /* Whether a request is with the data plane. */
-bool traffic_is_sending(const struct traffic *traffic);
+bool source_is_sending(const struct source_pipeline *pipeline);
 
 /* Since when the oldest one is; MOMENT_NEVER: none is. */
-moment traffic_sends_since(const struct traffic *traffic);
+moment source_sends_since(const struct source_pipeline *pipeline);
 
-struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending);
+struct lane *source_lane(struct source_pipeline *pipeline, const struct pending *pending);
 
 /* One turn: tells verdicts, reads what came, builds batches, sends what is due. Returns whether another turn at once
  * would find something to do. sending: whether a batch may still be sent. */
-bool traffic_turn(struct traffic *traffic, bool sending);
+bool source_step(struct source_pipeline *pipeline, bool sending);
 
 /* Tells the queue all verdicts at once. Returns false when it fails to take them: they are told later. */
-bool traffic_tell_now(struct traffic *traffic);
+bool outbox_settle_now(struct source_pipeline *pipeline);
 
 /* When the next turn is due if nothing comes before; MOMENT_NEVER: not. */
-moment traffic_due(const struct traffic *traffic);
+moment source_due(const struct source_pipeline *pipeline);
 
-/* Gives back the memory that a backlog took, once nothing is on its way. Returns whether it was much. */
-bool traffic_rest(struct traffic *traffic);
+/* Gives back the memory that a backlog took, once nothing is in flight. Returns whether it was much. */
+bool source_rest(struct source_pipeline *pipeline);
 
 /* ---- lane.c ---- */
 
@@ -282,79 +285,80 @@ void lane_put_back(struct lane *lane);
 /* ---- steps ---- */
 
 /* intake.c: reads the next events of the queue into the lanes. Returns whether there were any. */
-bool traffic_take_in(struct traffic *traffic);
+bool intake_read(struct source_pipeline *pipeline);
 
 /* answer.c: the lane's batch was answered. */
-void traffic_answered(struct lane *lane, const struct answer *answer);
+void answer_follow(struct lane *lane, const struct answer *answer);
 
 /* answer.c: nothing of this source is sent until somebody mends something, but for one event now and then. all_alike:
  * what refuses takes not even an empty batch, so it is no event's fault. */
-void traffic_operator_must_act(struct lane *lane, const struct answer *answer, bool all_alike);
+void answer_operator_must_act(struct lane *lane, const struct answer *answer, bool all_alike);
 
 /* answer.c: says loudly that the data plane refuses. */
-void traffic_report_refusal(struct lane *lane, const struct answer *answer);
+void answer_report_refusal(struct lane *lane, const struct answer *answer);
 
 /* answer.c: says which event it was that something happened to, with the source's reason. */
-void traffic_report_event(struct traffic *traffic, const struct pending *pending, const char *happening);
+void answer_report_event(struct source_pipeline *pipeline, const struct pending *pending, const char *happening);
 
 /* search.c: the lane's batch was refused in a way that may be one event's fault (OUTCOME_REFUSED). */
-void traffic_refused(struct lane *lane, const struct answer *answer);
+void search_refused(struct lane *lane, const struct answer *answer);
 
 /* search.c: whether this is no lane, but the place of empty batches; and such a one was answered. */
-bool traffic_is_asker(const struct lane *lane);
-void traffic_asked(struct lane *asker, const struct answer *answer);
+bool search_is_asker(const struct lane *lane);
+void search_asked(struct lane *asker, const struct answer *answer);
 
-/* search.c: a batch was accepted, as traffic->accepted says already. */
-void traffic_search_accepted(struct traffic *traffic);
+/* search.c: a batch was accepted, as pipeline->accepted says already. */
+void search_accepted(struct source_pipeline *pipeline);
 
 /* search.c: the operator must act. all_alike: as above. */
-void traffic_search_gives_up(struct traffic *traffic, bool all_alike);
+void search_give_up(struct source_pipeline *pipeline, bool all_alike);
 
 /* search.c: when one of those that are set aside is tried again, for want of anything better; and does that if it is
  * time. MOMENT_NEVER: not, as things are. */
-moment traffic_aside_due(const struct traffic *traffic);
-void traffic_try_aside(struct traffic *traffic);
+moment hold_aside_due(const struct source_pipeline *pipeline);
+void hold_try_aside(struct source_pipeline *pipeline);
 
 /* notes.c: whether `check` has found a data plane mended after that moment (Unix time); and ends the wait for the
  * operator if so. */
-bool traffic_mended_since(const struct traffic *traffic, int64_t unix_ms);
-void traffic_look_mended(struct traffic *traffic);
+bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms);
+void notes_look_mended(struct source_pipeline *pipeline);
 
 /* notes.c: takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the
  * reason. */
-bool traffic_recall(struct traffic *traffic, struct error *why);
+bool notes_recall(struct source_pipeline *pipeline, struct error *why);
 
 /* notes.c: tells the queue what the source's next owner must know, if that has changed. */
-void traffic_note(struct traffic *traffic);
+void notes_write(struct source_pipeline *pipeline);
 
-/* hold.c: an event that the data plane fails at, alone, is set aside; others pass, but for those about its person. */
-void traffic_park(struct lane *lane, struct pending *pending);
+/* hold.c: an event that the data plane fails at, alone, is set aside; others pass, but for those about its ordering
+ * key. */
+void hold_park(struct lane *lane, struct pending *pending);
 
 /* hold.c: whether this event was parked before a restart: then it is again. */
-bool traffic_was_parked(struct traffic *traffic, struct pending *pending);
+bool hold_was_parked(struct source_pipeline *pipeline, struct pending *pending);
 
 /* hold.c: those whose time has come are tried again, each alone. */
-void traffic_parked_due(struct traffic *traffic);
+void hold_try_parked(struct source_pipeline *pipeline);
 
 /* source.c: memory was out for this event, tried alone. Counts it, unless memory is out for all. Returns whether it is
  * to be given up. */
-bool traffic_starved(unsigned char *tries);
+bool source_starved(unsigned char *tries);
 
 /* source.c: how long to wait after so many tries (ms); and the reason of one that is given up. */
-int64_t traffic_starved_pause(const struct traffic *traffic, unsigned tries);
-void traffic_starved_reason(struct error *why, const char *what);
+int64_t source_starved_pause(const struct source_pipeline *pipeline, unsigned tries);
+void source_starved_reason(struct error *why, const char *what);
 
 /* outbox.c: whether what becomes of the lane's batch, which is built, could be settled. Else the batch is taken apart,
  * and a smaller one is tried, or nothing of the source for a while. */
-bool traffic_can_settle(struct lane *lane);
+bool outbox_can_settle(struct lane *lane);
 
 /* source.c: whether what was received then (Unix time; 0: not known) is older than queue_retention; why says so. */
-bool traffic_is_too_old(const struct traffic *traffic, int64_t received_ms, struct error *why);
+bool source_is_too_old(const struct source_pipeline *pipeline, int64_t received_ms, struct error *why);
 
-/* requests.c: carries out what commands ask of the forwarder. traffic: of all sources. */
-void requests_serve(struct queue *queue, struct traffic *traffic, size_t traffics);
+/* requests.c: carries out what commands ask of the forwarder. pipeline: of all sources. */
+void requests_serve(struct queue *queue, struct source_pipeline *pipeline, size_t pipelines);
 
 /* source.c: ends what is older than queue_retention. Returns whether the event was. */
-bool traffic_expire(struct traffic *traffic, struct pending *pending);
+bool source_expire(struct source_pipeline *pipeline, struct pending *pending);
 
 #endif

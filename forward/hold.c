@@ -1,45 +1,45 @@
 /* Events that are held: parked ones, at each of which the data plane fails, alone; those set aside, refused alone
- * (search.c says when); and those about the same persons, which wait behind them, so that a lead's events keep their
- * order. Others pass. */
+ * (search.c says when); and those about the same ordering keys, which wait behind them, so that a lead's events keep
+ * their order. Others pass. */
 #include "forward/forward_private.h"
 
-bool traffic_holds(const struct traffic *traffic, uint64_t person)
+bool hold_has_key(const struct source_pipeline *pipeline, uint64_t ordering_key)
 {
-    for (size_t i = 0; i < traffic->holding_count; i++) {
-        if (traffic->holding[i] == person)
+    for (size_t i = 0; i < pipeline->holding_count; i++) {
+        if (pipeline->holding[i] == ordering_key)
             return true;
     }
     return false;
 }
 
-void traffic_hold(struct traffic *traffic, struct pending *pending)
+void hold_by_key(struct source_pipeline *pipeline, struct pending *pending)
 {
-    if (pending->holds || traffic->holding_count == HOLDING_MOST)
+    if (pending->holds || pipeline->holding_count == HOLDING_MOST)
         return;
     pending->holds = true;
-    traffic->holding[traffic->holding_count++] = pending->person;
-    pending_move_person(&traffic->held, &traffic_lane(traffic, pending)->waiting, pending->person);
+    pipeline->holding[pipeline->holding_count++] = pending->ordering_key;
+    pending_move_key(&pipeline->held, &source_lane(pipeline, pending)->waiting, pending->ordering_key);
 }
 
 /* It has ended: those behind it go on. */
-void traffic_release(struct traffic *traffic, const struct pending *pending)
+void hold_release(struct source_pipeline *pipeline, const struct pending *pending)
 {
     struct pending_list free_now;
     if (!pending->holds)
         return;
     pending_list_init(&free_now);
-    for (size_t i = 0; i < traffic->holding_count; i++) {
-        if (traffic->holding[i] == pending->person) {
-            traffic->holding[i] = traffic->holding[--traffic->holding_count];
+    for (size_t i = 0; i < pipeline->holding_count; i++) {
+        if (pipeline->holding[i] == pending->ordering_key) {
+            pipeline->holding[i] = pipeline->holding[--pipeline->holding_count];
             break;
         }
     }
-    traffic->notes_differ = true;
-    pending_move_person(&free_now, &traffic->held, pending->person);
-    pending_prepend(&traffic_lane(traffic, pending)->waiting, &free_now);
+    pipeline->notes_differ = true;
+    pending_move_key(&free_now, &pipeline->held, pending->ordering_key);
+    pending_prepend(&source_lane(pipeline, pending)->waiting, &free_now);
 }
 
-void traffic_return(struct traffic *traffic, struct pending_list *from)
+void hold_return(struct source_pipeline *pipeline, struct pending_list *from)
 {
     struct pending_list reversed;
     struct pending *pending;
@@ -48,34 +48,34 @@ void traffic_return(struct traffic *traffic, struct pending_list *from)
         pending_push_first(&reversed, pending);
     while ((pending = pending_pop(&reversed)) != NULL) {
         pending->until = 0;
-        pending_push_first(&traffic_lane(traffic, pending)->waiting, pending);
+        pending_push_first(&source_lane(pipeline, pending)->waiting, pending);
     }
 }
 
-static void park(struct traffic *traffic, struct pending *pending, int64_t since_ms)
+static void park_since(struct source_pipeline *pipeline, struct pending *pending, int64_t since_ms)
 {
     pending->parked_ms = since_ms;
-    pending->accepted = traffic->sent;
-    traffic->parked_at = traffic->sent;
-    traffic->notes_differ = true;
-    traffic_hold(traffic, pending);
-    pending_push(&traffic->parked, pending);
+    pending->accepted = pipeline->sent;
+    pipeline->parked_at = pipeline->sent;
+    pipeline->notes_differ = true;
+    hold_by_key(pipeline, pending);
+    pending_push(&pipeline->parked, pending);
 }
 
-void traffic_park(struct lane *lane, struct pending *pending)
+void hold_park(struct lane *lane, struct pending *pending)
 {
     lane_put_back(lane);
-    park(lane->traffic, pending, clock_unix_ms());
+    park_since(lane->pipeline, pending, clock_unix_ms());
 }
 
-bool traffic_was_parked(struct traffic *traffic, struct pending *pending)
+bool hold_was_parked(struct source_pipeline *pipeline, struct pending *pending)
 {
-    const struct notes *notes = &traffic->recalled;
-    if (traffic->holding_count >= NOTES_PARKED || traffic_holds(traffic, pending->person))
+    const struct notes *notes = &pipeline->recalled;
+    if (pipeline->holding_count >= NOTES_PARKED || hold_has_key(pipeline, pending->ordering_key))
         return false;
     for (uint32_t i = 0; i < notes->parked_count; i++) {
         if (notes->parked[i].id == pending->id) {
-            park(traffic, pending, notes->parked[i].since_ms);
+            park_since(pipeline, pending, notes->parked[i].since_ms);
             return true;
         }
     }
@@ -83,30 +83,30 @@ bool traffic_was_parked(struct traffic *traffic, struct pending *pending)
 }
 
 /* It goes alone, before all that waits in its lane. */
-static void try_again(struct traffic *traffic, struct pending *pending)
+static void try_parked_alone(struct source_pipeline *pipeline, struct pending *pending)
 {
-    struct lane *lane = traffic_lane(traffic, pending);
+    struct lane *lane = source_lane(pipeline, pending);
     lane_put_back(lane);
     pending_push_first(&lane->waiting, pending);
     lane->limit = 1;
 }
 
-void traffic_parked_due(struct traffic *traffic)
+void hold_try_parked(struct source_pipeline *pipeline)
 {
-    if (traffic->parked.count == 0)
+    if (pipeline->parked.count == 0)
         return;
     struct pending_list all;
     struct pending *pending;
     moment now = clock_now();
-    pending_move(&all, &traffic->parked);
+    pending_move(&all, &pipeline->parked);
     while ((pending = pending_pop(&all)) != NULL) {
-        const struct lane *lane = traffic_lane(traffic, pending);
+        const struct lane *lane = source_lane(pipeline, pending);
         bool alone = lane->sending.count == 0 && (lane->waiting.first == NULL || lane->waiting.first->parked_ms == 0);
-        if (traffic_expire(traffic, pending))
+        if (source_expire(pipeline, pending))
             continue;
         if (alone && pending->until <= now && lane_due(lane) <= now)
-            try_again(traffic, pending);
+            try_parked_alone(pipeline, pending);
         else
-            pending_push(&traffic->parked, pending);
+            pending_push(&pipeline->parked, pending);
     }
 }

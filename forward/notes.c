@@ -38,24 +38,24 @@ bool forward_mended(const struct config *config)
     return good;
 }
 
-bool traffic_mended_since(const struct traffic *traffic, int64_t unix_ms)
+bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
 {
     char path[MENDED_PATH];
     struct stat file;
-    if (mended_path(traffic->config, path) == NULL || stat(path, &file) != 0)
+    if (mended_path(pipeline->config, path) == NULL || stat(path, &file) != 0)
         return false;
     return clock_timespec_ms(file.st_mtim) > unix_ms;
 }
 
-void traffic_look_mended(struct traffic *traffic)
+void notes_look_mended(struct source_pipeline *pipeline)
 {
-    bool blocked = traffic->blocked_until > clock_now();
-    if ((!blocked && !traffic->search.said_so) || !traffic_mended_since(traffic, traffic->refused_ms))
+    bool blocked = pipeline->blocked_until > clock_now();
+    if ((!blocked && !pipeline->search.said_so) || !notes_mended_since(pipeline, pipeline->refused_ms))
         return;
-    traffic->refused_ms = clock_unix_ms(); /* this was it: once */
-    traffic->blocked_until = 0;
-    traffic->notes_differ = true;
-    for (struct pending *p = traffic->aside.first; p != NULL; p = p->next)
+    pipeline->refused_ms = clock_unix_ms(); /* this was it: once */
+    pipeline->blocked_until = 0;
+    pipeline->notes_differ = true;
+    for (struct pending *p = pipeline->aside.first; p != NULL; p = p->next)
         p->until = 0;
 }
 
@@ -63,7 +63,7 @@ void traffic_look_mended(struct traffic *traffic)
 
 /* What was noted counts as long as events go to the same place with the same key, by a configuration that nobody has
  * touched: saving it is how an operator says that something was mended. */
-static uint64_t hash_of(const struct config *config, const struct source *source)
+static uint64_t destination_hash(const struct config *config, const struct source *source)
 {
     struct stat file;
     const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
@@ -91,12 +91,12 @@ static void note_parked(const struct pending_list *list, struct notes *notes)
     }
 }
 
-static struct notes make_notes(const struct traffic *traffic)
+static struct notes make_notes(const struct source_pipeline *pipeline)
 {
-    struct notes notes = {.since_ms = traffic->failing_ms, .made_with = traffic->made_with};
+    struct notes notes = {.since_ms = pipeline->failing_ms, .made_with = pipeline->made_with};
     moment next = MOMENT_NEVER;
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        const struct lane *lane = &traffic->lane[i];
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        const struct lane *lane = &pipeline->lane[i];
         if (lane->tries > notes.tries)
             notes.tries = lane->tries;
         if (lane->tries > 0 && lane->due < next)
@@ -105,57 +105,57 @@ static struct notes make_notes(const struct traffic *traffic)
         note_parked(&lane->built, &notes);
         note_parked(&lane->sending, &notes);
     }
-    note_parked(&traffic->parked, &notes);
-    notes.operator_must_act = traffic->blocked_until > clock_now() || traffic->search.said_so;
-    if (traffic->blocked_until > clock_now())
-        next = traffic->blocked_until;
+    note_parked(&pipeline->parked, &notes);
+    notes.operator_must_act = pipeline->blocked_until > clock_now() || pipeline->search.said_so;
+    if (pipeline->blocked_until > clock_now())
+        next = pipeline->blocked_until;
     if (next != MOMENT_NEVER)
         notes.next_ms = unix_ms_of(next);
-    if (traffic->failing_ms > 0 || notes.parked_count > 0)
+    if (pipeline->failing_ms > 0 || notes.parked_count > 0)
         snprintf(notes.reason, sizeof notes.reason, "%.255s",
-                 notes.operator_must_act ? traffic->refused.text : traffic->why.text);
+                 notes.operator_must_act ? pipeline->refused.text : pipeline->why.text);
     return notes;
 }
 
-void traffic_note(struct traffic *traffic)
+void notes_write(struct source_pipeline *pipeline)
 {
     struct error why;
-    if (!traffic->notes_differ)
+    if (!pipeline->notes_differ)
         return;
-    struct notes notes = make_notes(traffic);
-    if (queue_note(traffic->queue, traffic->source->name, &notes, true, &why))
-        traffic->notes_differ = false; /* else the next turn tries again */
+    struct notes notes = make_notes(pipeline);
+    if (queue_note(pipeline->queue, pipeline->source->name, &notes, true, &why))
+        pipeline->notes_differ = false; /* else the next turn tries again */
 }
 
 /* How long to wait still, however the calendar's clock was set meanwhile. */
-static int64_t left_of(int64_t next_ms, int64_t most)
+static int64_t time_left(int64_t next_ms, int64_t most)
 {
     int64_t left = next_ms - clock_unix_ms();
     return left < 0 ? 0 : left > most ? most : left;
 }
 
-bool traffic_recall(struct traffic *traffic, struct error *why)
+bool notes_recall(struct source_pipeline *pipeline, struct error *why)
 {
-    struct notes *notes = &traffic->recalled;
-    traffic->made_with = hash_of(traffic->config, traffic->source);
-    if (!queue_note(traffic->queue, traffic->source->name, notes, false, why))
+    struct notes *notes = &pipeline->recalled;
+    pipeline->made_with = destination_hash(pipeline->config, pipeline->source);
+    if (!queue_note(pipeline->queue, pipeline->source->name, notes, false, why))
         return false;
-    if (notes->made_with != traffic->made_with) {
-        traffic->notes_differ = notes->made_with != 0; /* what is noted is over */
+    if (notes->made_with != pipeline->made_with) {
+        pipeline->notes_differ = notes->made_with != 0; /* what is noted is over */
         memset(notes, 0, sizeof *notes);
         return true;
     }
-    moment due = clock_now() + left_of(notes->next_ms, OPERATOR_MS * 3);
-    error_set(&traffic->why, "%s", notes->reason);
-    traffic->refused = traffic->why;
-    traffic->failing_ms = notes->since_ms;
-    traffic->search.one_only = notes->operator_must_act;
-    traffic->refused_ms = notes->next_ms - OPERATOR_MS;
-    if (notes->operator_must_act && !traffic_mended_since(traffic, traffic->refused_ms))
-        traffic->blocked_until = clock_now() + left_of(notes->next_ms, OPERATOR_MS);
-    for (size_t i = 0; i < traffic->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
-        traffic->lane[i].tries = notes->tries;
-        traffic->lane[i].due = due;
+    moment due = clock_now() + time_left(notes->next_ms, OPERATOR_MS * 3);
+    error_set(&pipeline->why, "%s", notes->reason);
+    pipeline->refused = pipeline->why;
+    pipeline->failing_ms = notes->since_ms;
+    pipeline->search.one_only = notes->operator_must_act;
+    pipeline->refused_ms = notes->next_ms - OPERATOR_MS;
+    if (notes->operator_must_act && !notes_mended_since(pipeline, pipeline->refused_ms))
+        pipeline->blocked_until = clock_now() + time_left(notes->next_ms, OPERATOR_MS);
+    for (size_t i = 0; i < pipeline->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
+        pipeline->lane[i].tries = notes->tries;
+        pipeline->lane[i].due = due;
     }
     return true;
 }

@@ -53,7 +53,7 @@ void verdicts_add(struct verdicts *verdicts, const struct verdict *verdict)
     verdicts->at[verdicts->count++] = *verdict;
 }
 
-static void clear(struct verdicts *verdicts)
+static void clear_verdicts(struct verdicts *verdicts)
 {
     verdicts->count = 0;
     while (verdicts->reason_count > 0)
@@ -66,32 +66,32 @@ bool verdicts_tell(struct verdicts *verdicts, struct queue *queue, const char *s
         return true;
     if (!queue_settle(queue, source, verdicts->at, verdicts->count, why))
         return false;
-    clear(verdicts);
+    clear_verdicts(verdicts);
     return true;
 }
 
 void verdicts_free(struct verdicts *verdicts)
 {
-    clear(verdicts);
+    clear_verdicts(verdicts);
     free(verdicts->at);
     free(verdicts->reasons);
     *verdicts = (struct verdicts){0};
 }
 
-static void count_end(struct traffic *traffic, enum verdict_kind kind)
+static void count_end(struct source_pipeline *pipeline, enum verdict_kind kind)
 {
     switch (kind) {
     case VERDICT_DELIVERED:
-        traffic->delivered++;
+        pipeline->delivered++;
         break;
     case VERDICT_DUPLICATE:
-        traffic->duplicates++;
+        pipeline->duplicates++;
         break;
     case VERDICT_DROPPED:
-        traffic->dropped++;
+        pipeline->dropped++;
         break;
     case VERDICT_DEAD:
-        traffic->dead++;
+        pipeline->dead++;
         break;
     case VERDICT_LATER:
         break;
@@ -99,86 +99,88 @@ static void count_end(struct traffic *traffic, enum verdict_kind kind)
 }
 
 /* Room for the verdict was made when the event was taken in. */
-void outbox_end(struct traffic *traffic, const struct pending *pending, enum verdict_kind kind, const char *reason)
+void outbox_end(struct source_pipeline *pipeline, const struct pending *pending, enum verdict_kind kind,
+                const char *reason)
 {
     struct verdict verdict = {
         .id = pending->id,
         .kind = kind,
         .identity = pending->identity,
-        .remember = kind != VERDICT_DUPLICATE && traffic->file == NULL,
+        .remember = kind != VERDICT_DUPLICATE && pipeline->file == NULL,
         .reason = reason,
     };
-    verdicts_add(&traffic->verdicts, &verdict);
-    watched_verdict(&traffic->watched, &verdict, pending->newer);
-    count_end(traffic, kind);
+    verdicts_add(&pipeline->verdicts, &verdict);
+    samples_verdict(&pipeline->samples, &verdict, pending->newer);
+    count_end(pipeline, kind);
 }
 
-void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment next, bool refused, const char *reason)
+void outbox_defer(struct source_pipeline *pipeline, struct pending *pending, moment next, bool refused,
+                  const char *reason)
 {
     const char *kept = NULL;
-    for (struct pending *p = pending; p != NULL; p = p->twins) {
-        if (p->told)
+    for (struct pending *p = pending; p != NULL; p = p->duplicates) {
+        if (p->deferred_reported)
             continue;
         if (kept == NULL)
-            kept = verdicts_reason(&traffic->verdicts, reason);
+            kept = verdicts_reason(&pipeline->verdicts, reason);
         struct verdict verdict = {.id = p->id, .kind = VERDICT_LATER, .refused = refused, .next = next, .reason = kept};
-        verdicts_add(&traffic->verdicts, &verdict);
-        p->told = true;
+        verdicts_add(&pipeline->verdicts, &verdict);
+        p->deferred_reported = true;
     }
 }
 
 /* ---- settling ---- */
 
 /* The queue knows of them now. */
-static void forget_ended(struct traffic *traffic)
+static void forget_ended(struct source_pipeline *pipeline)
 {
     struct pending *pending;
-    while ((pending = pending_pop(&traffic->ended)) != NULL) {
-        in_hand_remove(&traffic->in_hand, pending);
+    while ((pending = pending_pop(&pipeline->settling)) != NULL) {
+        pending_table_remove(&pipeline->by_identity, pending);
         free(pending);
     }
 }
 
-static void tell_now(struct traffic *traffic)
+static void settle_verdicts(struct source_pipeline *pipeline)
 {
     struct error why;
-    traffic->tell_failed = !verdicts_tell(&traffic->verdicts, traffic->queue, traffic->source->name, &why);
-    traffic->tell_due = 0;
-    if (!traffic->tell_failed) {
-        forget_ended(traffic);
+    pipeline->tell_failed = !verdicts_tell(&pipeline->verdicts, pipeline->queue, pipeline->source->name, &why);
+    pipeline->tell_due = 0;
+    if (!pipeline->tell_failed) {
+        forget_ended(pipeline);
         return;
     }
     char words[LOG_QUOTED];
-    traffic->tell_due = clock_now() + TELL_AGAIN_MS;
-    log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s", traffic->source->name,
-              traffic->verdicts.count, log_quote(words, why.text, strlen(why.text)));
+    pipeline->tell_due = clock_now() + TELL_AGAIN_MS;
+    log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s", pipeline->source->name,
+              pipeline->verdicts.count, log_quote(words, why.text, strlen(why.text)));
 }
 
-bool traffic_tell_now(struct traffic *traffic)
+bool outbox_settle_now(struct source_pipeline *pipeline)
 {
-    if (traffic->verdicts.count > 0)
-        tell_now(traffic);
-    return !traffic->tell_failed;
+    if (pipeline->verdicts.count > 0)
+        settle_verdicts(pipeline);
+    return !pipeline->tell_failed;
 }
 
 /* Tells the verdicts when it is time. Returns false while the queue fails to take them. */
-bool outbox_settle_due(struct traffic *traffic)
+bool outbox_settle_due(struct source_pipeline *pipeline)
 {
-    if (traffic->verdicts.count == 0)
+    if (pipeline->verdicts.count == 0)
         return true;
     moment now = clock_now();
-    if (traffic->tell_failed) {
-        if (now >= traffic->tell_due)
-            tell_now(traffic);
-        return !traffic->tell_failed;
+    if (pipeline->tell_failed) {
+        if (now >= pipeline->tell_due)
+            settle_verdicts(pipeline);
+        return !pipeline->tell_failed;
     }
-    if (traffic->tell_due == 0)
-        traffic->tell_due = now + SETTLE_MS;
-    bool wait = queue_settles_in_bulk(traffic->queue) && traffic_is_sending(traffic) &&
-                traffic->verdicts.count < SETTLE_MOST && now < traffic->tell_due;
+    if (pipeline->tell_due == 0)
+        pipeline->tell_due = now + SETTLE_MS;
+    bool wait = queue_settles_in_bulk(pipeline->queue) && source_is_sending(pipeline) &&
+                pipeline->verdicts.count < SETTLE_MOST && now < pipeline->tell_due;
     if (!wait)
-        tell_now(traffic);
-    return !traffic->tell_failed;
+        settle_verdicts(pipeline);
+    return !pipeline->tell_failed;
 }
 
 /* ---- proof that it can be settled, before it is sent ---- */
@@ -187,9 +189,9 @@ bool outbox_settle_due(struct traffic *traffic)
 #define CANNOT_MOST_MS 8000
 
 /* All of the batch as delivered: other ends need hardly less room. */
-static bool ask_queue(struct lane *lane, struct error *why)
+static bool queue_takes_verdicts(struct lane *lane, struct error *why)
 {
-    struct traffic *traffic = lane->traffic;
+    struct source_pipeline *pipeline = lane->pipeline;
     struct verdict *verdicts = calloc(lane->built.count, sizeof *verdicts);
     size_t count = 0;
     error_set(why, "out of memory");
@@ -197,19 +199,19 @@ static bool ask_queue(struct lane *lane, struct error *why)
         return false;
     for (const struct pending *p = lane->built.first; p != NULL; p = p->next)
         verdicts[count++] = (struct verdict){
-            .id = p->id, .kind = VERDICT_DELIVERED, .identity = p->identity, .remember = traffic->file == NULL};
-    bool good = queue_can_settle(traffic->queue, traffic->source->name, verdicts, count, why);
+            .id = p->id, .kind = VERDICT_DELIVERED, .identity = p->identity, .remember = pipeline->file == NULL};
+    bool good = queue_can_settle(pipeline->queue, pipeline->source->name, verdicts, count, why);
     free(verdicts);
     return good;
 }
 
-bool traffic_can_settle(struct lane *lane)
+bool outbox_can_settle(struct lane *lane)
 {
-    struct traffic *traffic = lane->traffic;
+    struct source_pipeline *pipeline = lane->pipeline;
     struct error why;
     char words[LOG_QUOTED];
-    if (ask_queue(lane, &why)) {
-        traffic->unsettled = 0;
+    if (queue_takes_verdicts(lane, &why)) {
+        pipeline->unsettled = 0;
         return true;
     }
     size_t count = lane->built.count;
@@ -217,12 +219,12 @@ bool traffic_can_settle(struct lane *lane)
     lane->limit = (count + 1) / 2;
     if (count > 1)
         return false; /* perhaps less of it can */
-    int64_t pause_ms = CANNOT_FIRST_MS << traffic->unsettled;
-    traffic->unsettled += pause_ms < CANNOT_MOST_MS ? 1 : 0;
-    traffic->settle_due = clock_now() + pause_ms;
+    int64_t pause_ms = CANNOT_FIRST_MS << pipeline->unsettled;
+    pipeline->unsettled += pause_ms < CANNOT_MOST_MS ? 1 : 0;
+    pipeline->settle_due = clock_now() + pause_ms;
     log_write(LEVEL_ERROR,
               "msg=nothing_is_sent source=%s next_seconds=%.1f reason=%s advice=\"what is sent now could not be noted "
               "as delivered, and would be sent again after each start; it waits\"",
-              traffic->source->name, (double)pause_ms / 1000, log_quote(words, why.text, strlen(why.text)));
+              pipeline->source->name, (double)pause_ms / 1000, log_quote(words, why.text, strlen(why.text)));
     return false;
 }

@@ -1,4 +1,4 @@
-/* Lists of events on their way, and a hash table of them: see pending.h. */
+/* Lists of events in flight, and a hash table of them: see pending.h. */
 #include "forward/pending.h"
 
 #include <stdlib.h>
@@ -63,13 +63,13 @@ void pending_prepend(struct pending_list *list, struct pending_list *from)
     pending_list_init(from);
 }
 
-void pending_move_person(struct pending_list *list, struct pending_list *from, uint64_t person)
+void pending_move_key(struct pending_list *list, struct pending_list *from, uint64_t ordering_key)
 {
     struct pending_list all;
     struct pending *pending;
     pending_move(&all, from);
     while ((pending = pending_pop(&all)) != NULL)
-        pending_push(pending->person == person ? list : from, pending);
+        pending_push(pending->ordering_key == ordering_key ? list : from, pending);
 }
 
 void pending_move(struct pending_list *list, struct pending_list *from)
@@ -82,10 +82,10 @@ void pending_list_free(struct pending_list *list)
 {
     struct pending *pending;
     while ((pending = pending_pop(list)) != NULL) {
-        while (pending->twins != NULL) {
-            struct pending *twin = pending->twins;
-            pending->twins = twin->twins;
-            free(twin);
+        while (pending->duplicates != NULL) {
+            struct pending *duplicate = pending->duplicates;
+            pending->duplicates = duplicate->duplicates;
+            free(duplicate);
         }
         free(pending);
     }
@@ -95,31 +95,31 @@ void pending_list_free(struct pending_list *list)
 
 #define BUCKETS 16384 /* for the 65,536 events that may be on their way: short chains, 128 KiB */
 
-bool in_hand_init(struct in_hand *in_hand)
+bool pending_table_init(struct pending_table *table)
 {
-    in_hand->buckets = BUCKETS;
-    in_hand->bucket = calloc(BUCKETS, sizeof(struct pending *));
-    return in_hand->bucket != NULL;
+    table->buckets = BUCKETS;
+    table->bucket = calloc(BUCKETS, sizeof(struct pending *));
+    return table->bucket != NULL;
 }
 
-void in_hand_free(struct in_hand *in_hand)
+void pending_table_free(struct pending_table *table)
 {
-    free(in_hand->bucket);
-    in_hand->bucket = NULL;
+    free(table->bucket);
+    table->bucket = NULL;
 }
 
 /* The key is a hash already. */
-static struct pending **bucket_of(const struct in_hand *in_hand, const struct identity *identity)
+static struct pending **bucket_of(const struct pending_table *table, const struct identity *identity)
 {
     uint64_t hash;
     memcpy(&hash, identity->key, sizeof hash);
-    return &in_hand->bucket[hash & (in_hand->buckets - 1)];
+    return &table->bucket[hash & (table->buckets - 1)];
 }
 
-struct pending *in_hand_find(const struct in_hand *in_hand, const struct identity *identity)
+struct pending *pending_table_find(const struct pending_table *table, const struct identity *identity)
 {
     struct pending *newest = NULL;
-    for (struct pending *p = *bucket_of(in_hand, identity); p != NULL; p = p->hashed) {
+    for (struct pending *p = *bucket_of(table, identity); p != NULL; p = p->hashed) {
         if (memcmp(p->identity.key, identity->key, sizeof identity->key) == 0 &&
             (newest == NULL || p->identity.updated_us > newest->identity.updated_us))
             newest = p;
@@ -127,16 +127,16 @@ struct pending *in_hand_find(const struct in_hand *in_hand, const struct identit
     return newest;
 }
 
-void in_hand_add(struct in_hand *in_hand, struct pending *pending)
+void pending_table_add(struct pending_table *table, struct pending *pending)
 {
-    struct pending **bucket = bucket_of(in_hand, &pending->identity);
+    struct pending **bucket = bucket_of(table, &pending->identity);
     pending->hashed = *bucket;
     *bucket = pending;
 }
 
-void in_hand_remove(struct in_hand *in_hand, const struct pending *pending)
+void pending_table_remove(struct pending_table *table, const struct pending *pending)
 {
-    struct pending **link = bucket_of(in_hand, &pending->identity);
+    struct pending **link = bucket_of(table, &pending->identity);
     while (*link != NULL && *link != pending)
         link = &(*link)->hashed;
     if (*link != NULL)

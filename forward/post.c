@@ -158,7 +158,7 @@ struct post *post_new(struct poster *poster, const struct config *config, const 
 }
 
 /* It is under way no longer. result: CURLE_OPERATION_TIMEDOUT when it was given up. */
-static void leave(struct post *post, CURLcode result)
+static void end_exchange(struct post *post, CURLcode result)
 {
     struct post **link = &post->poster->busy;
     while (*link != post)
@@ -174,7 +174,7 @@ void post_free(struct post *post)
     if (post == NULL)
         return;
     if (post->busy)
-        leave(post, CURLE_OPERATION_TIMEDOUT);
+        end_exchange(post, CURLE_OPERATION_TIMEDOUT);
     curl_easy_cleanup(post->easy);
     curl_slist_free_all(post->headers);
     free(post);
@@ -250,7 +250,7 @@ static struct post *end_silent(struct poster *poster)
     for (struct post *post = poster->busy; post != NULL; post = post->next) {
         if (!is_silent(post))
             continue;
-        leave(post, CURLE_OPERATION_TIMEDOUT);
+        end_exchange(post, CURLE_OPERATION_TIMEDOUT);
         post->answer.silent = true;
         error_set(&post->answer.error, "nothing came or went for %lld s", (long long)poster->limits.silence_ms / 1000);
         return post;
@@ -260,11 +260,11 @@ static struct post *end_silent(struct poster *poster)
 
 /* Reads the answer of a POST that is done. Any error leaves status 0: half an answer is none, but for one that is cut
  * off here because it is too long. */
-static void finish(struct post *post, CURLcode result)
+static void read_answer(struct post *post, CURLcode result)
 {
     struct answer *answer = &post->answer;
     bool too_long = result == CURLE_WRITE_ERROR && answer->length > post->poster->limits.answer_bytes;
-    leave(post, result);
+    end_exchange(post, result);
     if (result != CURLE_OK && !too_long) {
         answer->cut = is_cut(result);
         answer->silent = result == CURLE_OPERATION_TIMEDOUT && is_connected(post);
@@ -291,7 +291,7 @@ struct post *poster_done(struct poster *poster)
         struct post *post = NULL;
         CURLcode result = message->data.result; /* the message is gone once its handle is removed */
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &post);
-        finish(post, result);
+        read_answer(post, result);
         return post;
     }
     return end_silent(poster);

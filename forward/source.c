@@ -7,31 +7,31 @@
 #include "forward/file_sink.h"
 #include "forward/forward_private.h"
 
-#define READ_AHEAD 65536  /* events on their way at most */
+#define READ_AHEAD 65536  /* events in flight at most */
 #define READ_ALWAYS 16384 /* so many are read even if lanes are put off: an append that waits must be told so */
 #define PATIENCE_MS 1000  /* with a lane whose batch the data plane has */
 #define REST_BYTES ((size_t)2 * 1024 * 1024) /* of buffers: so much is not kept when there is nothing to do */
 #define STARVED_MOST 5                       /* tries */
 #define ORDINARY_BYTES ((size_t)1024 * 1024) /* what an ordinary event may need */
 
-static bool init_lane(struct lane *lane, struct traffic *traffic, struct poster *poster, struct error *why)
+static bool init_lane(struct lane *lane, struct source_pipeline *pipeline, struct poster *poster, struct error *why)
 {
-    lane->traffic = traffic;
+    lane->pipeline = pipeline;
     pending_list_init(&lane->waiting);
     pending_list_init(&lane->built);
     pending_list_init(&lane->sending);
-    lane->batch.form = traffic->file != NULL ? &batch_for_file : &batch_for_data_plane;
-    lane->limit = (size_t)traffic->config->batch_events;
-    if (traffic->file != NULL)
+    lane->batch.form = pipeline->file != NULL ? &batch_for_file : &batch_for_data_plane;
+    lane->limit = (size_t)pipeline->config->batch_events;
+    if (pipeline->file != NULL)
         return true;
-    lane->post = post_new(poster, traffic->config, traffic->source, lane, why);
+    lane->post = post_new(poster, pipeline->config, pipeline->source, lane, why);
     return lane->post != NULL;
 }
 
-bool traffic_init(struct traffic *traffic, const struct config *config, const struct source *source,
-                  struct queue *queue, struct poster *poster, struct gzip *gzip, struct error *why)
+bool source_init(struct source_pipeline *pipeline, const struct config *config, const struct source *source,
+                 struct queue *queue, struct poster *poster, struct gzip *gzip, struct error *why)
 {
-    *traffic = (struct traffic){
+    *pipeline = (struct source_pipeline){
         .config = config,
         .source = source,
         .queue = queue,
@@ -46,28 +46,28 @@ bool traffic_init(struct traffic *traffic, const struct config *config, const st
                   .remove = source->remove.at,
                   .removes = source->remove.count},
     };
-    pending_list_init(&traffic->aside);
-    pending_list_init(&traffic->parked);
-    pending_list_init(&traffic->held);
-    pending_list_init(&traffic->ended);
-    traffic->lanes = (size_t)config->lanes;
-    traffic->lane = calloc(traffic->lanes + 1, sizeof *traffic->lane);
-    if (traffic->lane == NULL || !in_hand_init(&traffic->in_hand)) {
+    pending_list_init(&pipeline->aside);
+    pending_list_init(&pipeline->parked);
+    pending_list_init(&pipeline->held);
+    pending_list_init(&pipeline->settling);
+    pipeline->lanes = (size_t)config->lanes;
+    pipeline->lane = calloc(pipeline->lanes + 1, sizeof *pipeline->lane);
+    if (pipeline->lane == NULL || !pending_table_init(&pipeline->by_identity)) {
         error_set(why, "out of memory");
         return false;
     }
-    for (size_t i = 0; i <= traffic->lanes; i++) {
-        if (!init_lane(&traffic->lane[i], traffic, poster, why))
+    for (size_t i = 0; i <= pipeline->lanes; i++) {
+        if (!init_lane(&pipeline->lane[i], pipeline, poster, why))
             return false;
     }
     return true;
 }
 
-void traffic_free(struct traffic *traffic)
+void source_free(struct source_pipeline *pipeline)
 {
-    for (size_t i = 0; traffic->lane != NULL && i <= traffic->lanes; i++) {
-        struct lane *lane = &traffic->lane[i];
-        if (lane->traffic == NULL)
+    for (size_t i = 0; pipeline->lane != NULL && i <= pipeline->lanes; i++) {
+        struct lane *lane = &pipeline->lane[i];
+        if (lane->pipeline == NULL)
             break;
         post_free(lane->post);
         pending_list_free(&lane->waiting);
@@ -76,77 +76,77 @@ void traffic_free(struct traffic *traffic)
         buffer_free(&lane->batch.text);
         buffer_free(&lane->compressed);
     }
-    free(traffic->lane);
-    pending_list_free(&traffic->aside);
-    pending_list_free(&traffic->parked);
-    pending_list_free(&traffic->held);
-    pending_list_free(&traffic->ended);
-    in_hand_free(&traffic->in_hand);
-    events_free(&traffic->events);
-    verdicts_free(&traffic->verdicts);
-    watched_free(&traffic->watched);
+    free(pipeline->lane);
+    pending_list_free(&pipeline->aside);
+    pending_list_free(&pipeline->parked);
+    pending_list_free(&pipeline->held);
+    pending_list_free(&pipeline->settling);
+    pending_table_free(&pipeline->by_identity);
+    events_free(&pipeline->events);
+    verdicts_free(&pipeline->verdicts);
+    samples_free(&pipeline->samples);
 }
 
-struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending)
+struct lane *source_lane(struct source_pipeline *pipeline, const struct pending *pending)
 {
-    return &traffic->lane[pending->person % traffic->lanes];
+    return &pipeline->lane[pending->ordering_key % pipeline->lanes];
 }
 
-void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason)
+void source_end(struct source_pipeline *pipeline, struct pending *pending, enum verdict_kind kind, const char *reason)
 {
-    const char *kept = reason == NULL ? NULL : verdicts_reason(&traffic->verdicts, reason);
-    traffic_release(traffic, pending);
-    traffic->search.suspects -= pending->suspected ? 1 : 0;
-    outbox_end(traffic, pending, kind, kept);
-    while (pending->twins != NULL) {
-        struct pending *twin = pending->twins;
-        pending->twins = twin->twins;
-        outbox_end(traffic, twin, kind == VERDICT_DELIVERED ? VERDICT_DUPLICATE : kind, kept);
-        traffic->on_their_way--;
-        free(twin);
+    const char *kept = reason == NULL ? NULL : verdicts_reason(&pipeline->verdicts, reason);
+    hold_release(pipeline, pending);
+    pipeline->search.suspects -= pending->suspected ? 1 : 0;
+    outbox_end(pipeline, pending, kind, kept);
+    while (pending->duplicates != NULL) {
+        struct pending *duplicate = pending->duplicates;
+        pending->duplicates = duplicate->duplicates;
+        outbox_end(pipeline, duplicate, kind == VERDICT_DELIVERED ? VERDICT_DUPLICATE : kind, kept);
+        pipeline->in_flight--;
+        free(duplicate);
     }
-    traffic->on_their_way--;
-    pending->ended = true;
+    pipeline->in_flight--;
+    pending->settling = true;
     pending->delivered = kind == VERDICT_DELIVERED;
-    pending_push(&traffic->ended, pending); /* the queue does not know it yet: here it can be found until then */
+    pending_push(&pipeline->settling, pending); /* the queue does not know it yet: here it can be found until then */
 }
 
-bool traffic_forget(struct lane *lane, struct pending *pending)
+bool intake_forget(struct lane *lane, struct pending *pending)
 {
-    struct traffic *traffic = lane->traffic;
-    struct pending *twin = pending->twins;
-    in_hand_remove(&traffic->in_hand, pending);
-    traffic->search.suspects -= pending->suspected ? 1 : 0;
-    if (twin == NULL) {
-        traffic_release(traffic, pending);
+    struct source_pipeline *pipeline = lane->pipeline;
+    struct pending *duplicate = pending->duplicates;
+    pending_table_remove(&pipeline->by_identity, pending);
+    pipeline->search.suspects -= pending->suspected ? 1 : 0;
+    if (duplicate == NULL) {
+        hold_release(pipeline, pending);
     } else {
-        twin->holds = pending->holds;
-        in_hand_add(&traffic->in_hand, twin);
-        pending_push_first(&lane->waiting, twin);
+        duplicate->holds = pending->holds;
+        pending_table_add(&pipeline->by_identity, duplicate);
+        pending_push_first(&lane->waiting, duplicate);
     }
-    traffic->on_their_way--;
+    pipeline->in_flight--;
     free(pending);
-    return twin != NULL;
+    return duplicate != NULL;
 }
 
 /* ---- events that are given up: too old, or too large for this machine ---- */
 
-bool traffic_is_too_old(const struct traffic *traffic, int64_t received_ms, struct error *why)
+bool source_is_too_old(const struct source_pipeline *pipeline, int64_t received_ms, struct error *why)
 {
     int64_t age_ms = clock_unix_ms() - received_ms;
-    if (received_ms == 0 || age_ms <= traffic->config->queue_retention_ms || !queue_is_steady(traffic->queue))
+    if (received_ms == 0 || age_ms <= pipeline->config->queue_retention_ms || !queue_is_steady(pipeline->queue))
         return false;
     error_set(why, "it could not be delivered for %lld hours, which is queue_retention: %.400s",
-              (long long)(age_ms / 3600000), traffic->why.text[0] == '\0' ? "no reason is known" : traffic->why.text);
+              (long long)(age_ms / 3600000), pipeline->why.text[0] == '\0' ? "no reason is known" : pipeline->why.text);
     return true;
 }
 
-bool traffic_expire(struct traffic *traffic, struct pending *pending)
+bool source_expire(struct source_pipeline *pipeline, struct pending *pending)
 {
     struct error why;
-    if (!traffic_is_too_old(traffic, pending->received_ms, &why))
+    if (!source_is_too_old(pipeline, pending->received_ms, &why))
         return false;
-    traffic_end(traffic, pending, VERDICT_DEAD, why.text);
+    source_end(pipeline, pending, VERDICT_DEAD, why.text);
     return true;
 }
 
@@ -159,19 +159,19 @@ static bool is_there_memory(void)
     return good;
 }
 
-bool traffic_starved(unsigned char *tries)
+bool source_starved(unsigned char *tries)
 {
     if (is_there_memory())
         (*tries)++;
     return *tries >= STARVED_MOST;
 }
 
-int64_t traffic_starved_pause(const struct traffic *traffic, unsigned tries)
+int64_t source_starved_pause(const struct source_pipeline *pipeline, unsigned tries)
 {
-    return traffic->starved_ms << (tries == 0 ? 0 : tries - 1);
+    return pipeline->starved_ms << (tries == 0 ? 0 : tries - 1);
 }
 
-void traffic_starved_reason(struct error *why, const char *what)
+void source_starved_reason(struct error *why, const char *what)
 {
     error_set(why, "it needs more memory than there is: %.300s; it was tried %d times alone, while others had enough",
               what, STARVED_MOST);
@@ -191,15 +191,15 @@ static bool send_lane(struct lane *lane)
     case LANE_ANSWERED:
         break;
     }
-    traffic_answered(lane, &answer);
+    answer_follow(lane, &answer);
     return true;
 }
 
-static bool send_due(struct traffic *traffic)
+static bool send_due(struct source_pipeline *pipeline)
 {
     bool sent = false;
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        struct lane *lane = &traffic->lane[(traffic->first_lane + i) % traffic->lanes];
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        struct lane *lane = &pipeline->lane[(pipeline->first_lane + i) % pipeline->lanes];
         if (lane_due(lane) > clock_now())
             continue;
         if (lane->built.count == 0)
@@ -217,14 +217,14 @@ static bool is_full_for_a_moment(const struct lane *lane, moment now)
 
 /* Reading goes on while a lane could send what it finds. What is read for a lane that is full has to be read again, so
  * the others wait a moment for it: what comes after is for all lanes alike. */
-static bool may_take_in(const struct traffic *traffic)
+static bool may_take_in(const struct source_pipeline *pipeline)
 {
     bool put_off = false, has_room = false;
     moment now = clock_now();
-    if (traffic->intake_due > now || traffic->on_their_way >= READ_AHEAD)
+    if (pipeline->intake_due > now || pipeline->in_flight >= READ_AHEAD)
         return false;
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        const struct lane *lane = &traffic->lane[i];
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        const struct lane *lane = &pipeline->lane[i];
         if (lane_due(lane) > now)
             put_off = true;
         else if (is_full_for_a_moment(lane, now))
@@ -232,93 +232,93 @@ static bool may_take_in(const struct traffic *traffic)
         else
             has_room |= lane_has_room(lane);
     }
-    return has_room || (put_off && traffic->on_their_way < READ_ALWAYS);
+    return has_room || (put_off && pipeline->in_flight < READ_ALWAYS);
 }
 
-bool traffic_turn(struct traffic *traffic, bool sending)
+bool source_step(struct source_pipeline *pipeline, bool sending)
 {
-    if (traffic->intake_due <= clock_now())
-        traffic->intake_due = 0;
-    traffic_look_mended(traffic);
-    traffic_try_aside(traffic);
-    traffic_parked_due(traffic);
-    if (!outbox_settle_due(traffic))
+    if (pipeline->intake_due <= clock_now())
+        pipeline->intake_due = 0;
+    notes_look_mended(pipeline);
+    hold_try_aside(pipeline);
+    hold_try_parked(pipeline);
+    if (!outbox_settle_due(pipeline))
         return false; /* nothing is sent while the last settling failed */
-    bool more = sending && send_due(traffic);
-    if (sending && may_take_in(traffic) && traffic_take_in(traffic))
+    bool more = sending && send_due(pipeline);
+    if (sending && may_take_in(pipeline) && intake_read(pipeline))
         more = true;
     if (sending)
-        more |= send_due(traffic);
-    traffic_note(traffic);
-    return outbox_settle_due(traffic) && more;
+        more |= send_due(pipeline);
+    notes_write(pipeline);
+    return outbox_settle_due(pipeline) && more;
 }
 
 /* Whether nothing of an event's lane is with the data plane. */
-static bool lane_is_free(const struct traffic *traffic, const struct pending *pending)
+static bool lane_is_free(const struct source_pipeline *pipeline, const struct pending *pending)
 {
     /* A source has a lane at least; saying so spares checkers a doubt. */
-    return traffic->lanes > 0 && traffic->lane[pending->person % traffic->lanes].sending.count == 0;
+    return pipeline->lanes > 0 && pipeline->lane[pending->ordering_key % pipeline->lanes].sending.count == 0;
 }
 
-static moment earlier(moment a, moment b)
+static moment earlier_of(moment a, moment b)
 {
     return a < b ? a : b;
 }
 
-moment traffic_due(const struct traffic *traffic)
+moment source_due(const struct source_pipeline *pipeline)
 {
     moment due = MOMENT_NEVER;
-    if (traffic->verdicts.count > 0)
-        due = traffic->tell_due;
-    if (traffic->tell_failed)
+    if (pipeline->verdicts.count > 0)
+        due = pipeline->tell_due;
+    if (pipeline->tell_failed)
         return due; /* until then nothing is sent */
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        const struct lane *lane = &traffic->lane[i];
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        const struct lane *lane = &pipeline->lane[i];
         if (lane->sending.count == 0 && lane->built.count + lane->waiting.count > 0)
-            due = earlier(due, lane_next(lane));
+            due = earlier_of(due, lane_next(lane));
     }
-    due = earlier(due, traffic_aside_due(traffic));
-    for (const struct pending *p = traffic->parked.first; p != NULL; p = p->next)
-        due = earlier(due, lane_is_free(traffic, p) ? p->until : MOMENT_NEVER);
-    if (traffic->intake_due > 0) /* it may have passed since the turn: the next one ends the pause */
-        due = earlier(due, traffic->intake_due);
+    due = earlier_of(due, hold_aside_due(pipeline));
+    for (const struct pending *p = pipeline->parked.first; p != NULL; p = p->next)
+        due = earlier_of(due, lane_is_free(pipeline, p) ? p->until : MOMENT_NEVER);
+    if (pipeline->intake_due > 0) /* it may have passed since the turn: the next one ends the pause */
+        due = earlier_of(due, pipeline->intake_due);
     return due;
 }
 
-bool traffic_rest(struct traffic *traffic)
+bool source_rest(struct source_pipeline *pipeline)
 {
-    size_t bytes = traffic->events.bodies.capacity + traffic->verdicts.capacity * sizeof *traffic->verdicts.at;
-    for (size_t i = 0; i < traffic->lanes; i++)
-        bytes += traffic->lane[i].batch.text.capacity + traffic->lane[i].compressed.capacity;
-    if (traffic->on_their_way > 0 || traffic->verdicts.count > 0 || bytes < REST_BYTES)
+    size_t bytes = pipeline->events.bodies.capacity + pipeline->verdicts.capacity * sizeof *pipeline->verdicts.at;
+    for (size_t i = 0; i < pipeline->lanes; i++)
+        bytes += pipeline->lane[i].batch.text.capacity + pipeline->lane[i].compressed.capacity;
+    if (pipeline->in_flight > 0 || pipeline->verdicts.count > 0 || bytes < REST_BYTES)
         return false;
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        buffer_free(&traffic->lane[i].batch.text);
-        buffer_free(&traffic->lane[i].compressed);
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        buffer_free(&pipeline->lane[i].batch.text);
+        buffer_free(&pipeline->lane[i].compressed);
     }
-    events_free(&traffic->events);
-    verdicts_free(&traffic->verdicts);
+    events_free(&pipeline->events);
+    verdicts_free(&pipeline->verdicts);
     return true;
 }
 
-moment traffic_sends_since(const struct traffic *traffic)
+moment source_sends_since(const struct source_pipeline *pipeline)
 {
     moment since = MOMENT_NEVER;
-    if (traffic->search.asking)
-        since = traffic->lane[traffic->lanes].sent_at;
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        if (traffic->lane[i].sending.count > 0)
-            since = earlier(since, traffic->lane[i].sent_at);
+    if (pipeline->search.asking)
+        since = pipeline->lane[pipeline->lanes].sent_at;
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        if (pipeline->lane[i].sending.count > 0)
+            since = earlier_of(since, pipeline->lane[i].sent_at);
     }
     return since;
 }
 
-bool traffic_is_sending(const struct traffic *traffic)
+bool source_is_sending(const struct source_pipeline *pipeline)
 {
-    if (traffic->search.asking)
+    if (pipeline->search.asking)
         return true;
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        if (traffic->lane[i].sending.count > 0)
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        if (pipeline->lane[i].sending.count > 0)
             return true;
     }
     return false;
