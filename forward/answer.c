@@ -145,6 +145,21 @@ int64_t answer_delay(int64_t first_ms, unsigned tries, int64_t retry_after_ms, u
 /* Batches to succeed at half the size before more is tried: too much costs a copy of each event. */
 #define GROW_AFTER 8
 
+uint64_t answer_expect(struct source_pipeline *pipeline)
+{
+    return ++pipeline->data_plane.sent;
+}
+
+void answer_set_reason(struct source_pipeline *pipeline, const struct answer *answer)
+{
+    answer_describe(answer, &pipeline->data_plane.why);
+}
+
+void answer_set_words(struct source_pipeline *pipeline, const char *words)
+{
+    error_set(&pipeline->data_plane.why, "%s", words);
+}
+
 /* Sets the source's reason, and logs it once for each try. */
 static void log_answer(struct lane *lane, const struct answer *answer, enum log_level level, const char *happening,
                        int64_t next_ms)
@@ -152,11 +167,11 @@ static void log_answer(struct lane *lane, const struct answer *answer, enum log_
     struct source_pipeline *pipeline = lane->pipeline;
     char words[LOG_QUOTED];
     const char *advice = answer_advice(answer->status);
-    answer_describe(answer, &pipeline->why);
+    answer_set_reason(pipeline, answer);
     log_write(level, "msg=%s source=%s events=%zu tries=%u next_seconds=%.1f reason=%s%s%s%s", happening,
               pipeline->source->name, lane->sending.count, lane->tries, (double)next_ms / 1000,
-              log_quote(words, pipeline->why.text, strlen(pipeline->why.text)), advice == NULL ? "" : " advice=\"",
-              advice == NULL ? "" : advice, advice == NULL ? "" : "\"");
+              log_quote(words, pipeline->data_plane.why.text, strlen(pipeline->data_plane.why.text)),
+              advice == NULL ? "" : " advice=\"", advice == NULL ? "" : advice, advice == NULL ? "" : "\"");
 }
 
 /* Says which event it was: its body is read again for that, for this is rare. */
@@ -166,9 +181,8 @@ void answer_report_event(struct source_pipeline *pipeline, const struct pending 
     struct headline headline;
     char name[HEADLINE_TEXT] = "";
     headline_read(&headline, "", 0);
-    if (queue_again(pipeline->queue, pipeline->source->name, &pending->id, 1, BATCH_BYTES, &pipeline->events, &asked,
-                    NULL) == 1) {
-        headline_read(&headline, pipeline->events.at[0].body, pipeline->events.at[0].length);
+    if (intake_read_again(pipeline, &pending->id, 1, &asked, NULL) == 1) {
+        headline_read(&headline, pipeline->intake.events.at[0].body, pipeline->intake.events.at[0].length);
         headline_event(&headline, name, sizeof name);
     }
     const char *id = headline.id;
@@ -176,7 +190,7 @@ void answer_report_event(struct source_pipeline *pipeline, const struct pending 
     log_write(LEVEL_WARN, "msg=%s source=%s id=%s name=%s reason=%s", happening, pipeline->source->name,
               log_quote(quoted_id, id == NULL ? "" : id, id == NULL ? 0 : strlen(id)),
               log_quote(quoted_name, name, strlen(name)),
-              log_quote(words, pipeline->why.text, strlen(pipeline->why.text)));
+              log_quote(words, pipeline->data_plane.why.text, strlen(pipeline->data_plane.why.text)));
 }
 
 /* The data plane is there again: the source's other lanes need not sit out their back-off. A lane is woken once in
@@ -217,20 +231,21 @@ static void follow_delivered(struct lane *lane, const struct answer *answer)
     struct pending *pending;
     while ((pending = pending_pop(&lane->sending)) != NULL)
         source_end(pipeline, pending, VERDICT_DELIVERED, NULL);
-    if (lane->tries > 0 || pipeline->blocked_until > 0)
+    if (lane->tries > 0 || pipeline->data_plane.blocked_until > 0)
         log_write(LEVEL_INFO, "msg=data_plane_answers_again source=%s", pipeline->source->name);
-    pipeline->notes_differ |= pipeline->failing_ms > 0;
-    pipeline->failing_ms = 0;
+    if (pipeline->data_plane.failing_ms > 0)
+        notes_changed(pipeline);
+    pipeline->data_plane.failing_ms = 0;
     lane->tries = 0;
     lane->due = 0;
     grow_batches(lane);
     /* Still in search of one that fails: its next failure need not come five times again. */
     bool searching = lane->failures >= FAILURES_MOST - 1 && lane->limit < (size_t)pipeline->config->batch_events;
     lane->failures = searching ? FAILURES_MOST - 1 : 0;
-    if (pipeline->accepted < lane->number)
-        pipeline->accepted = lane->number;
-    pipeline->accepted_at = clock_now();
-    pipeline->blocked_until = 0;
+    if (pipeline->data_plane.accepted < lane->number)
+        pipeline->data_plane.accepted = lane->number;
+    pipeline->data_plane.accepted_at = clock_now();
+    pipeline->data_plane.blocked_until = 0;
     wake_others(lane);
     search_accepted(pipeline);
 }
@@ -240,23 +255,23 @@ static int64_t delay_after(const struct source_pipeline *pipeline, unsigned trie
     uint64_t chance = 0;
     if (getrandom(&chance, sizeof chance, 0) < 0)
         chance = (uint64_t)clock_now();
-    return answer_delay(pipeline->backoff_ms, tries, answer->retry_after_ms, chance);
+    return answer_delay(pipeline->pauses->backoff_ms, tries, answer->retry_after_ms, chance);
 }
 
 static void begin_failing(struct source_pipeline *pipeline)
 {
-    pipeline->notes_differ = true;
-    if (pipeline->failing_ms == 0)
-        pipeline->failing_ms = clock_unix_ms();
+    notes_changed(pipeline);
+    if (pipeline->data_plane.failing_ms == 0)
+        pipeline->data_plane.failing_ms = clock_unix_ms();
 }
 
 /* The data plane fails at it again, alone. Returns whether that was too long, while it took others. */
 static bool is_poison(struct source_pipeline *pipeline, struct pending *pending)
 {
     pending->tries++;
-    if (pipeline->accepted > pending->accepted)
+    if (pipeline->data_plane.accepted > pending->accepted)
         pending->proofs++;
-    pending->accepted = pipeline->sent;
+    pending->accepted = pipeline->data_plane.sent;
     return pending->proofs >= FAILURES_MOST &&
            clock_unix_ms() - pending->parked_ms >= pipeline->config->poison_after_ms;
 }
@@ -266,21 +281,13 @@ static void parked_failed_again(struct lane *lane, const struct answer *answer)
 {
     struct source_pipeline *pipeline = lane->pipeline;
     struct pending *pending = pending_pop(&lane->sending);
-    answer_describe(answer, &pipeline->why);
+    answer_set_reason(pipeline, answer);
     if (is_poison(pipeline, pending)) {
         answer_report_event(pipeline, pending, "event_is_poison");
-        source_end(pipeline, pending, VERDICT_DEAD, pipeline->why.text);
+        source_end(pipeline, pending, VERDICT_DEAD, pipeline->data_plane.why.text);
         return;
     }
-    pending->until = clock_now() + delay_after(pipeline, pending->tries + 1, answer);
-    pending_push(&pipeline->parked, pending);
-}
-
-/* Whether another event may be parked: not when the last one's turn showed nothing, for then all fail. */
-static bool may_park(const struct source_pipeline *pipeline)
-{
-    return pipeline->holding_count == 0 ||
-           (pipeline->holding_count < NOTES_PARKED && pipeline->accepted > pipeline->parked_at);
+    hold_park_again(&pipeline->hold, pending, clock_now() + delay_after(pipeline, pending->tries + 1, answer));
 }
 
 /* The same batch has met 5xx, or a cut, several times: one message may be the cause. Smaller batches find it; alone, it
@@ -290,15 +297,14 @@ static bool look_for_poison(struct lane *lane, const struct answer *answer)
     if (!answer_is_failure(answer) || ++lane->failures < FAILURES_MOST)
         return false;
     if (lane->sending.count > 1) {
-        lane->limit = (lane->sending.count + 1) / 2;
+        lane_halve(lane, lane->sending.count);
         return true;
     }
     struct pending *pending = lane->sending.first;
-    if (!may_park(lane->pipeline))
+    if (!hold_may_park(lane->pipeline))
         return false;
     answer_report_event(lane->pipeline, pending, "event_parked");
-    pending->until = clock_now() + delay_after(lane->pipeline, 1, answer);
-    hold_park(lane, pending_pop(&lane->sending));
+    hold_park(lane, pending_pop(&lane->sending), clock_now() + delay_after(lane->pipeline, 1, answer));
     return true;
 }
 
@@ -307,7 +313,7 @@ static bool send_less(struct lane *lane, const struct answer *answer)
 {
     if (!answer_is_too_much(answer) || lane->sending.count <= 1)
         return false;
-    lane->limit = (lane->sending.count + 1) / 2;
+    lane_halve(lane, lane->sending.count);
     lane->grow_after = GROW_AFTER;
     return true;
 }
@@ -324,8 +330,8 @@ static void follow_retry(struct lane *lane, const struct answer *answer)
     log_answer(lane, answer, LEVEL_WARN, "not_delivered", delay);
     bool soon = send_less(lane, answer);
     soon |= look_for_poison(lane, answer);
-    if (soon && delay > lane->pipeline->backoff_ms && answer->retry_after_ms == 0)
-        delay = lane->pipeline->backoff_ms;
+    if (soon && delay > lane->pipeline->pauses->backoff_ms && answer->retry_after_ms == 0)
+        delay = lane->pipeline->pauses->backoff_ms;
     if (answer->status == 429 && answer->retry_after_ms > 0)
         lane->asked = clock_now() + delay;
     lane_put_off(lane, clock_now() + delay);
@@ -334,17 +340,17 @@ static void follow_retry(struct lane *lane, const struct answer *answer)
 void answer_report_refusal(struct lane *lane, const struct answer *answer)
 {
     begin_failing(lane->pipeline);
-    lane->pipeline->refused_ms = clock_unix_ms() - (clock_now() - lane->sent_at);
+    lane->pipeline->data_plane.refused_ms = clock_unix_ms() - (clock_now() - lane->sent_at);
     log_answer(lane, answer, LEVEL_ERROR, "data_plane_refuses", OPERATOR_MS);
-    lane->pipeline->refused = lane->pipeline->why;
+    lane->pipeline->data_plane.refused = lane->pipeline->data_plane.why;
 }
 
 void answer_operator_must_act(struct lane *lane, const struct answer *answer, bool all_alike)
 {
     struct source_pipeline *pipeline = lane->pipeline;
     answer_report_refusal(lane, answer);
-    pipeline->blocked_until = clock_now() + OPERATOR_MS;
-    pipeline->first_lane++; /* the next try is another lane's */
+    pipeline->data_plane.blocked_until = clock_now() + OPERATOR_MS;
+    source_rotate(pipeline); /* the next try is another lane's */
     lane_put_back(lane);
     for (size_t i = 0; i < pipeline->lanes; i++) {
         if (pipeline->lane[i].sending.count == 0)
@@ -377,4 +383,35 @@ void answer_follow(struct lane *lane, const struct answer *answer)
     }
     samples_answer(&lane->pipeline->samples, answer->status);
     follow[answer_outcome(answer, lane->pipeline->source->accept_empty == ANSWER_YES)](lane, answer);
+}
+
+/* ---- what others found out ---- */
+
+void answer_mended(struct source_pipeline *pipeline)
+{
+    pipeline->data_plane.refused_ms = clock_unix_ms(); /* this was it: once */
+    pipeline->data_plane.blocked_until = 0;
+}
+
+/* How long to wait still, however the calendar's clock was set meanwhile. */
+static int64_t time_left(int64_t next_ms, int64_t most)
+{
+    int64_t left = next_ms - clock_unix_ms();
+    return left < 0 ? 0 : left > most ? most : left;
+}
+
+void answer_recall(struct source_pipeline *pipeline, const struct notes *notes)
+{
+    struct data_plane *data_plane = &pipeline->data_plane;
+    moment due = clock_now() + time_left(notes->next_ms, OPERATOR_MS * 3);
+    answer_set_words(pipeline, notes->reason);
+    data_plane->refused = data_plane->why;
+    data_plane->failing_ms = notes->since_ms;
+    data_plane->refused_ms = notes->next_ms - OPERATOR_MS;
+    if (notes->operator_must_act && !notes_mended_since(pipeline, data_plane->refused_ms))
+        data_plane->blocked_until = clock_now() + time_left(notes->next_ms, OPERATOR_MS);
+    for (size_t i = 0; i < pipeline->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
+        pipeline->lane[i].tries = notes->tries;
+        pipeline->lane[i].due = due;
+    }
 }

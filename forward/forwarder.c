@@ -8,13 +8,13 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "forward/crash_guard.h"
 #include "forward/forward.h"
 #include "forward/forward_private.h"
 
 #define OWN_AGAIN_MS 500
 #define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */
 #define RECALL_AGAIN_MS 2000
+#define STARVED_MS 1000
 #define SLOW_MS 1000 /* a data plane that has a batch for so long is not waited for by other sources */
 
 struct forwarder {
@@ -22,6 +22,7 @@ struct forwarder {
     struct queue *queue;
     struct poster *poster;
     struct gzip *gzip;
+    struct pauses pauses;
     struct crash_guard *guard;        /* while this process owns the reading; NULL: without */
     struct source_pipeline *pipeline; /* config->sources of them */
     size_t pipelines;                 /* that are initialised */
@@ -53,6 +54,7 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
         return NULL;
     forwarder->config = config;
     forwarder->queue = queue;
+    forwarder->pauses = (struct pauses){.starved_ms = STARVED_MS, .backoff_ms = BACKOFF_FIRST_MS};
     atomic_init(&forwarder->stopped, false);
     atomic_init(&forwarder->stop_deadline, MOMENT_NEVER);
     forwarder->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -61,9 +63,9 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
     forwarder->poster = poster_new(why);
     bool good =
         forwarder->stop_fd >= 0 && forwarder->gzip != NULL && forwarder->pipeline != NULL && forwarder->poster != NULL;
+    struct source_tools tools = {config, queue, forwarder->poster, forwarder->gzip, &forwarder->pauses};
     for (size_t i = 0; good && i < config->sources; i++) {
-        good = source_init(&forwarder->pipeline[i], config, &config->source[i], queue, forwarder->poster,
-                           forwarder->gzip, why);
+        good = source_init(&forwarder->pipeline[i], &config->source[i], &tools, why);
         forwarder->pipelines = i + 1;
     }
     if (!good) {
@@ -84,14 +86,12 @@ void forwarder_watch(struct forwarder *forwarder, const struct watchers *watcher
 void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits, int64_t starved_ms)
 {
     poster_limit(forwarder->poster, limits);
-    for (size_t i = 0; i < forwarder->pipelines; i++)
-        forwarder->pipeline[i].starved_ms = starved_ms;
+    forwarder->pauses.starved_ms = starved_ms;
 }
 
 void forwarder_back_off(struct forwarder *forwarder, int64_t first_ms)
 {
-    for (size_t i = 0; i < forwarder->pipelines; i++)
-        forwarder->pipeline[i].backoff_ms = first_ms;
+    forwarder->pauses.backoff_ms = first_ms;
 }
 
 /* Takes up what the data planes answered. Returns whether there was anything. */
@@ -133,12 +133,13 @@ static moment next_due(const struct forwarder *forwarder)
 static void log_totals(const struct forwarder *forwarder)
 {
     for (size_t i = 0; i < forwarder->pipelines; i++) {
-        const struct source_pipeline *t = &forwarder->pipeline[i];
-        if (t->delivered + t->duplicates + t->dropped + t->dead == 0)
+        const struct outbox *ended = &forwarder->pipeline[i].outbox;
+        if (ended->delivered + ended->duplicates + ended->dropped + ended->dead == 0)
             continue;
         log_write(LEVEL_INFO, "msg=forwarded source=%s delivered=%llu duplicates=%llu dropped=%llu dead=%llu",
-                  t->source->name, (unsigned long long)t->delivered, (unsigned long long)t->duplicates,
-                  (unsigned long long)t->dropped, (unsigned long long)t->dead);
+                  forwarder->pipeline[i].source->name, (unsigned long long)ended->delivered,
+                  (unsigned long long)ended->duplicates, (unsigned long long)ended->dropped,
+                  (unsigned long long)ended->dead);
     }
 }
 
@@ -150,7 +151,7 @@ static bool close_slow(struct forwarder *forwarder)
         struct source_pipeline *pipeline = &forwarder->pipeline[i];
         if (source_sends_since(pipeline) > clock_now() - SLOW_MS)
             continue;
-        pipeline->closed = true;
+        source_close(pipeline);
         any = true;
     }
     return any;
@@ -226,10 +227,8 @@ static bool recall_all(struct forwarder *forwarder)
     struct error why;
     if (forwarder->guard == NULL && forwarder->config->queue == QUEUE_SQLITE)
         forwarder->guard = crash_guard_open(forwarder->config->state_dir);
-    for (size_t i = 0; i < forwarder->pipelines; i++)
-        forwarder->pipeline[i].guard = forwarder->guard;
     for (size_t i = 0; i < forwarder->pipelines; i++) {
-        if (notes_recall(&forwarder->pipeline[i], &why))
+        if (source_recall(&forwarder->pipeline[i], forwarder->guard, &why))
             continue;
         log_write(LEVEL_ERROR, "msg=cannot_forward reason=\"%s\"", why.text);
         return false;
@@ -272,7 +271,7 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
 
 uint64_t forwarder_read_up_to(const struct forwarder *forwarder, size_t source)
 {
-    return forwarder->pipeline[source].last_id;
+    return forwarder->pipeline[source].intake.last_id;
 }
 
 void forwarder_stop(struct forwarder *forwarder, moment deadline)

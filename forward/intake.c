@@ -4,7 +4,6 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "forward/crash_guard.h"
 #include "forward/forward_private.h"
 
 #define CHUNK 64 /* events read, and asked about, at once */
@@ -18,18 +17,65 @@ static uint64_t hash_ordering_key(const char *key)
     return hash ^ (hash >> 32);
 }
 
-/* An event that needs nothing sent: it ends at once. */
-static void settle_at_once(struct source_pipeline *pipeline, uint64_t id, enum verdict_kind kind, const char *reason)
+/* ---- the window ---- */
+
+bool intake_init(struct intake *intake)
 {
-    struct verdict verdict = {.id = id, .kind = kind};
-    if (reason != NULL)
-        verdict.reason = verdicts_reason(&pipeline->verdicts, reason);
-    verdicts_add(&pipeline->verdicts, &verdict);
-    samples_verdict(&pipeline->samples, &verdict, false);
-    if (kind == VERDICT_DUPLICATE)
-        pipeline->duplicates++;
-    else
-        pipeline->dead++;
+    return pending_table_init(&intake->by_identity);
+}
+
+void intake_free(struct intake *intake)
+{
+    pending_table_free(&intake->by_identity);
+    events_free(&intake->events);
+}
+
+void intake_rest(struct intake *intake)
+{
+    events_free(&intake->events);
+}
+
+void intake_resume(struct intake *intake)
+{
+    if (intake->due <= clock_now())
+        intake->due = 0;
+}
+
+void intake_leave(struct intake *intake)
+{
+    intake->in_flight--;
+}
+
+void intake_settled(struct intake *intake, const struct pending *pending)
+{
+    pending_table_remove(&intake->by_identity, pending);
+}
+
+bool intake_forget(struct lane *lane, struct pending *pending)
+{
+    struct source_pipeline *pipeline = lane->pipeline;
+    struct pending *duplicate = pending->duplicates;
+    pending_table_remove(&pipeline->intake.by_identity, pending);
+    search_forget(&pipeline->search, pending);
+    if (duplicate == NULL) {
+        hold_release(pipeline, pending);
+    } else {
+        duplicate->holds = pending->holds;
+        pending_table_add(&pipeline->intake.by_identity, duplicate);
+        pending_push_first(&lane->waiting, duplicate);
+    }
+    pipeline->intake.in_flight--;
+    free(pending);
+    return duplicate != NULL;
+}
+
+/* ---- reading ---- */
+
+int intake_read_again(struct source_pipeline *pipeline, const uint64_t *ids, size_t count, size_t *asked,
+                      struct error *why)
+{
+    return queue_again(pipeline->queue, pipeline->source->name, ids, count, BATCH_BYTES, &pipeline->intake.events,
+                       asked, why);
 }
 
 static void end_unusable(struct source_pipeline *pipeline, uint64_t id, const char *reason)
@@ -37,15 +83,15 @@ static void end_unusable(struct source_pipeline *pipeline, uint64_t id, const ch
     char words[LOG_QUOTED];
     log_write(LEVEL_WARN, "msg=unusable source=%s id=%llu reason=%s", pipeline->source->name, (unsigned long long)id,
               log_quote(words, reason, strlen(reason)));
-    settle_at_once(pipeline, id, VERDICT_DEAD, reason);
+    outbox_end_at_once(pipeline, id, VERDICT_DEAD, reason);
 }
 
 /* The same event, or a newer one, is in flight, or has ended a moment ago: this one ends as that one does. */
 static void join_duplicate(struct source_pipeline *pipeline, struct pending *first, struct pending *duplicate)
 {
     if (first->settling) {
-        pipeline->in_flight--;
-        settle_at_once(pipeline, duplicate->id, VERDICT_DUPLICATE, NULL);
+        intake_leave(&pipeline->intake);
+        outbox_end_at_once(pipeline, duplicate->id, VERDICT_DUPLICATE, NULL);
         free(duplicate);
         return;
     }
@@ -54,7 +100,7 @@ static void join_duplicate(struct source_pipeline *pipeline, struct pending *fir
     if (first->deferred_reported)
         outbox_defer(pipeline, duplicate,
                      first->until > 0 ? first->until : lane_put_off_until(source_lane(pipeline, first)),
-                     first->until > 0, pipeline->why.text);
+                     first->until > 0, pipeline->data_plane.why.text);
 }
 
 /* Into the batch that is being built, if nothing waits before it; else it waits, to be read again in its turn. */
@@ -65,10 +111,8 @@ static void enter_lane(struct source_pipeline *pipeline, struct pending *pending
         return;
     if (hold_was_parked(pipeline, pending))
         return;
-    if (hold_has_key(pipeline, pending->ordering_key)) {
-        pending_push(&pipeline->held, pending);
+    if (hold_behind(pipeline, pending))
         return;
-    }
     enum lane_built built = lane_has_room(lane) ? lane_build(lane, pending, parsed) : LANE_NO_ROOM;
     if (built == LANE_BUILT)
         return;
@@ -78,7 +122,7 @@ static void enter_lane(struct source_pipeline *pipeline, struct pending *pending
     }
     pending_push(&lane->waiting, pending);
     if (lane_put_off_until(lane) > clock_now())
-        outbox_defer(pipeline, pending, lane_put_off_until(lane), false, pipeline->why.text);
+        outbox_defer(pipeline, pending, lane_put_off_until(lane), false, pipeline->data_plane.why.text);
 }
 
 /* Returns false when memory is out: the event is to be read again. */
@@ -90,7 +134,7 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
     /* A dead letter that an operator sent on its way again is not the duplicate of itself. */
     bool is_dead = !event->replay && known->dead && identity->updated_us <= known->dead_us;
     if (is_known || is_dead) {
-        settle_at_once(pipeline, event->id, VERDICT_DUPLICATE, NULL);
+        outbox_end_at_once(pipeline, event->id, VERDICT_DUPLICATE, NULL);
         return true;
     }
     struct pending *pending = calloc(1, sizeof *pending);
@@ -101,15 +145,15 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
     pending->received_ms = event->received_ms;
     pending->ordering_key = hash_ordering_key(transform_person(parsed));
     pending->newer = known->delivered;
-    pipeline->in_flight++;
+    pipeline->intake.in_flight++;
 
-    struct pending *first = pending_table_find(&pipeline->by_identity, identity);
+    struct pending *first = pending_table_find(&pipeline->intake.by_identity, identity);
     if (first != NULL && identity->updated_us <= first->identity.updated_us) {
         join_duplicate(pipeline, first, pending);
         return true;
     }
     pending->newer |= first != NULL && (!first->settling || first->delivered);
-    pending_table_add(&pipeline->by_identity, pending);
+    pending_table_add(&pipeline->intake.by_identity, pending);
     enter_lane(pipeline, pending, parsed);
     return true;
 }
@@ -119,8 +163,8 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
 static size_t parse_all(struct source_pipeline *pipeline, struct parsed *parsed[], struct identity identities[],
                         struct error *why)
 {
-    for (size_t i = 0; i < pipeline->events.count; i++) {
-        const struct event *event = &pipeline->events.at[i];
+    for (size_t i = 0; i < pipeline->intake.events.count; i++) {
+        const struct event *event = &pipeline->intake.events.at[i];
         bool out_of_memory = false;
         parsed[i] =
             crash_guard_parse(pipeline->guard, pipeline->source->name, &pipeline->rules, event, &out_of_memory, why);
@@ -130,14 +174,14 @@ static size_t parse_all(struct source_pipeline *pipeline, struct parsed *parsed[
             end_unusable(pipeline, event->id, why->text);
         identities[i] = parsed[i] == NULL ? (struct identity){.updated_us = 0} : *transform_identity(parsed[i]);
     }
-    return pipeline->events.count;
+    return pipeline->intake.events.count;
 }
 
 /* Reads no more for a while. */
 static void pause_reading(struct source_pipeline *pipeline, const struct error *why)
 {
     char words[LOG_QUOTED];
-    pipeline->intake_due = clock_now() + RETRY_MS;
+    pipeline->intake.due = clock_now() + RETRY_MS;
     log_write(LEVEL_ERROR, "msg=cannot_read_queue source=%s reason=%s", pipeline->source->name,
               log_quote(words, why->text, strlen(why->text)));
 }
@@ -147,21 +191,21 @@ static void event_starved(struct source_pipeline *pipeline, const struct event *
 {
     struct error reason;
     bool give_up = source_is_too_old(pipeline, event->received_ms, &reason);
-    if (pipeline->starved.id != event->id)
-        pipeline->starved.tries = 0;
-    pipeline->starved.id = event->id;
+    if (pipeline->intake.starved.id != event->id)
+        pipeline->intake.starved.tries = 0;
+    pipeline->intake.starved.id = event->id;
     if (!give_up && alone) {
-        give_up = source_starved(&pipeline->starved.tries);
+        give_up = source_starved(&pipeline->intake.starved.tries);
         source_starved_reason(&reason, why->text);
         pause_reading(pipeline, why);
-        pipeline->intake_due = clock_now() + source_starved_pause(pipeline, pipeline->starved.tries);
+        pipeline->intake.due = clock_now() + source_starved_pause(pipeline, pipeline->intake.starved.tries);
     }
     if (!give_up)
         return;
     end_unusable(pipeline, event->id, reason.text);
-    pipeline->last_id = event->id;
-    pipeline->starved.id = 0;
-    pipeline->intake_due = 0;
+    pipeline->intake.last_id = event->id;
+    pipeline->intake.starved.id = 0;
+    pipeline->intake.due = 0;
 }
 
 bool intake_read(struct source_pipeline *pipeline)
@@ -170,31 +214,31 @@ bool intake_read(struct source_pipeline *pipeline)
     struct identity identities[CHUNK];
     struct known known[CHUNK];
     struct error why = {.text = "out of memory"};
-    /* Until they are told, an event may be put off once and end once. */
-    if (!verdicts_reserve(&pipeline->verdicts, 2 * pipeline->in_flight + CHUNK)) {
+    /* Until verdicts are settled, an event may be deferred once and end once. */
+    if (!outbox_reserve(&pipeline->outbox, 2 * pipeline->intake.in_flight + CHUNK)) {
         pause_reading(pipeline, &why);
         return false;
     }
-    size_t chunk = pipeline->starved.id != 0 ? 1 : CHUNK;
-    int found = queue_next(pipeline->queue, pipeline->source->name, pipeline->last_id, chunk, CHUNK_BYTES,
-                           &pipeline->events, &why);
+    size_t chunk = pipeline->intake.starved.id != 0 ? 1 : CHUNK;
+    int found = queue_next(pipeline->queue, pipeline->source->name, pipeline->intake.last_id, chunk, CHUNK_BYTES,
+                           &pipeline->intake.events, &why);
     if (found < 0)
         pause_reading(pipeline, &why);
     if (found <= 0)
         return false;
 
     struct error starving;
-    crash_guard_expect_events(pipeline->guard, pipeline->source->name, &pipeline->events);
+    crash_guard_expect_events(pipeline->guard, pipeline->source->name, &pipeline->intake.events);
     size_t count = parse_all(pipeline, parsed, identities, &starving);
     crash_guard_rest(pipeline->guard); /* the queue is asked now */
     bool good = queue_known(pipeline->queue, pipeline->source->name, identities, count, known, &why);
     size_t taken = 0;
     while (good && taken < count) {
-        const struct event *event = &pipeline->events.at[taken];
+        const struct event *event = &pipeline->intake.events.at[taken];
         good = parsed[taken] == NULL || take_one(pipeline, event, parsed[taken], &known[taken]);
         if (good) {
-            pipeline->last_id = event->id;
-            pipeline->starved.id = 0;
+            pipeline->intake.last_id = event->id;
+            pipeline->intake.starved.id = 0;
             taken++;
         }
     }
@@ -204,6 +248,6 @@ bool intake_read(struct source_pipeline *pipeline)
     if (taken < count)
         pause_reading(pipeline, &why);
     else if (count < (size_t)found)
-        event_starved(pipeline, &pipeline->events.at[count], count == 0, &starving);
+        event_starved(pipeline, &pipeline->intake.events.at[count], count == 0, &starving);
     return true;
 }

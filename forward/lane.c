@@ -1,7 +1,6 @@
 /* A lane's batch, built and sent: see lane.h. */
 #include "forward/forward_private.h"
 
-#include "forward/crash_guard.h"
 #include "forward/file_sink.h"
 
 #include <stdlib.h>
@@ -9,6 +8,32 @@
 #define AGAIN_MOST 512    /* events read again at once: a batch */
 #define PACE_MS 20        /* between batches of a lane that could hold more: each costs a request and a settling */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
+
+bool lane_init(struct lane *lane, struct source_pipeline *pipeline, struct poster *poster, struct error *why)
+{
+    lane->pipeline = pipeline;
+    pending_list_init(&lane->waiting);
+    pending_list_init(&lane->built);
+    pending_list_init(&lane->sending);
+    lane->batch.form = pipeline->file != NULL ? &batch_for_file : &batch_for_data_plane;
+    lane->limit = (size_t)pipeline->config->batch_events;
+    if (pipeline->file != NULL)
+        return true;
+    lane->post = post_new(poster, pipeline->config, pipeline->source, lane, why);
+    return lane->post != NULL;
+}
+
+void lane_free(struct lane *lane)
+{
+    if (lane->pipeline == NULL) /* it was not initialised */
+        return;
+    post_free(lane->post);
+    pending_list_free(&lane->waiting);
+    pending_list_free(&lane->built);
+    pending_list_free(&lane->sending);
+    buffer_free(&lane->batch.text);
+    buffer_free(&lane->compressed);
+}
 
 static moment later_of(moment a, moment b)
 {
@@ -18,7 +43,8 @@ static moment later_of(moment a, moment b)
 moment lane_put_off_until(const struct lane *lane)
 {
     const struct source_pipeline *pipeline = lane->pipeline;
-    return later_of(later_of(lane->due, pipeline->blocked_until), later_of(pipeline->rate_due, pipeline->settle_due));
+    return later_of(later_of(lane->due, pipeline->data_plane.blocked_until),
+                    later_of(pipeline->rate_due, pipeline->outbox.proof_due));
 }
 
 moment lane_due(const struct lane *lane)
@@ -35,15 +61,6 @@ static size_t lane_limit(const struct lane *lane)
     if (lane->pipeline->search.one_only)
         return 1;
     return lane->limit < most ? lane->limit : most;
-}
-
-/* deliver_rate: what is sent now takes its time from what comes after it. */
-static void take_rate_time(struct source_pipeline *pipeline, size_t events)
-{
-    if (pipeline->config->deliver_rate == 0)
-        return;
-    moment start = later_of(pipeline->rate_due, clock_now());
-    pipeline->rate_due = start + (int64_t)events * 1000 / pipeline->config->deliver_rate;
 }
 
 /* Whether the batch takes no more. */
@@ -88,6 +105,46 @@ void lane_put_back(struct lane *lane)
     batch_clear(&lane->batch);
 }
 
+void lane_limit_to(struct lane *lane, size_t count)
+{
+    lane->limit = count;
+}
+
+void lane_halve(struct lane *lane, size_t count)
+{
+    lane->limit = (count + 1) / 2;
+}
+
+void lane_send_alone(struct lane *lane, struct pending *pending)
+{
+    lane_put_back(lane);
+    pending_push_first(&lane->waiting, pending);
+    lane->limit = 1;
+}
+
+struct pending *lane_find(const struct lane *lane, uint64_t id, bool *in_flight)
+{
+    struct pending *found = pending_find(&lane->waiting, id);
+    *in_flight = false;
+    if (found == NULL)
+        found = pending_find(&lane->built, id);
+    if (found == NULL) {
+        found = pending_find(&lane->sending, id);
+        *in_flight = found != NULL;
+    }
+    return found;
+}
+
+void lane_remove(struct lane *lane, const struct pending *pending)
+{
+    if (pending_remove(&lane->waiting, pending))
+        return;
+    /* Its message is in the next batch: that is built anew. */
+    pending_prepend(&lane->waiting, &lane->built);
+    batch_clear(&lane->batch);
+    pending_remove(&lane->waiting, pending);
+}
+
 void lane_put_off(struct lane *lane, moment due)
 {
     struct source_pipeline *pipeline = lane->pipeline;
@@ -100,7 +157,7 @@ void lane_put_off(struct lane *lane, moment due)
         if (source_expire(pipeline, pending))
             continue;
         pending_push(&lane->waiting, pending);
-        outbox_defer(pipeline, pending, lane_put_off_until(lane), false, pipeline->why.text);
+        outbox_defer(pipeline, pending, lane_put_off_until(lane), false, pipeline->data_plane.why.text);
     }
 }
 
@@ -109,7 +166,7 @@ static void build_later(struct lane *lane, const char *reason, int64_t ms)
 {
     if (lane->sending.count > 0)
         return;
-    error_set(&lane->pipeline->why, "%s", reason);
+    answer_set_words(lane->pipeline, reason);
     lane_put_off(lane, clock_now() + ms);
 }
 
@@ -139,7 +196,7 @@ static void batch_cannot_send(struct lane *lane, const char *what)
         lane_starved(lane, pending, what);
         return;
     }
-    lane->limit = (lane->built.count + 1) / 2;
+    lane_halve(lane, lane->built.count);
     build_later(lane, what, NO_MEMORY_MS);
 }
 
@@ -187,7 +244,7 @@ static bool build_again(struct lane *lane, struct pending *pending, const struct
 /* Takes the events that were asked for out of waiting and into the batch; those not found are forgotten. */
 static void build_found(struct lane *lane, size_t asked)
 {
-    const struct events *events = &lane->pipeline->events;
+    const struct events *events = &lane->pipeline->intake.events;
     size_t at = 0;
     for (size_t i = 0; i < asked; i++) {
         struct pending *pending = pending_pop(&lane->waiting);
@@ -214,12 +271,11 @@ void lane_fill(struct lane *lane)
         return;
     size_t asked = 0;
     struct error why;
-    if (queue_again(pipeline->queue, pipeline->source->name, ids, count, BATCH_BYTES, &pipeline->events, &asked, &why) <
-        0) {
+    if (intake_read_again(pipeline, ids, count, &asked, &why) < 0) {
         build_later(lane, why.text, NO_MEMORY_MS);
         return;
     }
-    crash_guard_expect_events(pipeline->guard, pipeline->source->name, &pipeline->events);
+    crash_guard_expect_events(pipeline->guard, pipeline->source->name, &pipeline->intake.events);
     build_found(lane, asked);
     crash_guard_rest(pipeline->guard);
 }
@@ -229,7 +285,7 @@ static bool post_batch(struct lane *lane)
 {
     struct source_pipeline *pipeline = lane->pipeline;
     return gzip_compress(pipeline->gzip, lane->batch.text.data, lane->batch.text.length, &lane->compressed) &&
-           post_start(lane->post, lane->compressed.data, lane->compressed.length, &pipeline->why);
+           post_start(lane->post, lane->compressed.data, lane->compressed.length, &pipeline->data_plane.why);
 }
 
 enum lane_sent lane_send(struct lane *lane, struct answer *answer)
@@ -244,7 +300,7 @@ enum lane_sent lane_send(struct lane *lane, struct answer *answer)
         return LANE_IDLE;
     }
     lane->sent_bytes = lane->batch.text.length;
-    take_rate_time(lane->pipeline, lane->built.count);
+    source_take_rate(lane->pipeline, lane->built.count);
     if (file != NULL) {
         file_sink_append(file, lane->batch.text.data, lane->batch.text.length, answer);
     } else if (!post_batch(lane)) {
@@ -252,7 +308,7 @@ enum lane_sent lane_send(struct lane *lane, struct answer *answer)
         return LANE_IDLE;
     }
     lane->sent_at = clock_now();
-    lane->number = ++lane->pipeline->sent;
+    lane->number = answer_expect(lane->pipeline);
     pending_move(&lane->sending, &lane->built);
     batch_clear(&lane->batch);
     return file != NULL ? LANE_ANSWERED : LANE_SENT;

@@ -49,14 +49,12 @@ bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
 
 void notes_look_mended(struct source_pipeline *pipeline)
 {
-    bool blocked = pipeline->blocked_until > clock_now();
-    if ((!blocked && !pipeline->search.said_so) || !notes_mended_since(pipeline, pipeline->refused_ms))
+    bool blocked = pipeline->data_plane.blocked_until > clock_now();
+    if ((!blocked && !pipeline->search.said_so) || !notes_mended_since(pipeline, pipeline->data_plane.refused_ms))
         return;
-    pipeline->refused_ms = clock_unix_ms(); /* this was it: once */
-    pipeline->blocked_until = 0;
-    pipeline->notes_differ = true;
-    for (struct pending *p = pipeline->aside.first; p != NULL; p = p->next)
-        p->until = 0;
+    answer_mended(pipeline);
+    hold_hurry_aside(&pipeline->hold);
+    notes_changed(pipeline);
 }
 
 /* ---- notes for the next owner ---- */
@@ -93,7 +91,7 @@ static void note_parked(const struct pending_list *list, struct notes *notes)
 
 static struct notes make_notes(const struct source_pipeline *pipeline)
 {
-    struct notes notes = {.since_ms = pipeline->failing_ms, .made_with = pipeline->made_with};
+    struct notes notes = {.since_ms = pipeline->data_plane.failing_ms, .made_with = pipeline->notes.made_with};
     moment next = MOMENT_NEVER;
     for (size_t i = 0; i < pipeline->lanes; i++) {
         const struct lane *lane = &pipeline->lane[i];
@@ -105,57 +103,45 @@ static struct notes make_notes(const struct source_pipeline *pipeline)
         note_parked(&lane->built, &notes);
         note_parked(&lane->sending, &notes);
     }
-    note_parked(&pipeline->parked, &notes);
-    notes.operator_must_act = pipeline->blocked_until > clock_now() || pipeline->search.said_so;
-    if (pipeline->blocked_until > clock_now())
-        next = pipeline->blocked_until;
+    note_parked(&pipeline->hold.parked, &notes);
+    notes.operator_must_act = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
+    if (pipeline->data_plane.blocked_until > clock_now())
+        next = pipeline->data_plane.blocked_until;
     if (next != MOMENT_NEVER)
         notes.next_ms = unix_ms_of(next);
-    if (pipeline->failing_ms > 0 || notes.parked_count > 0)
+    if (pipeline->data_plane.failing_ms > 0 || notes.parked_count > 0)
         snprintf(notes.reason, sizeof notes.reason, "%.255s",
-                 notes.operator_must_act ? pipeline->refused.text : pipeline->why.text);
+                 notes.operator_must_act ? pipeline->data_plane.refused.text : pipeline->data_plane.why.text);
     return notes;
+}
+
+void notes_changed(struct source_pipeline *pipeline)
+{
+    pipeline->notes.differ = true;
 }
 
 void notes_write(struct source_pipeline *pipeline)
 {
     struct error why;
-    if (!pipeline->notes_differ)
+    if (!pipeline->notes.differ)
         return;
     struct notes notes = make_notes(pipeline);
     if (queue_note(pipeline->queue, pipeline->source->name, &notes, true, &why))
-        pipeline->notes_differ = false; /* else the next turn tries again */
-}
-
-/* How long to wait still, however the calendar's clock was set meanwhile. */
-static int64_t time_left(int64_t next_ms, int64_t most)
-{
-    int64_t left = next_ms - clock_unix_ms();
-    return left < 0 ? 0 : left > most ? most : left;
+        pipeline->notes.differ = false; /* else the next turn tries again */
 }
 
 bool notes_recall(struct source_pipeline *pipeline, struct error *why)
 {
-    struct notes *notes = &pipeline->recalled;
-    pipeline->made_with = destination_hash(pipeline->config, pipeline->source);
+    struct notes *notes = &pipeline->notes.recalled;
+    pipeline->notes.made_with = destination_hash(pipeline->config, pipeline->source);
     if (!queue_note(pipeline->queue, pipeline->source->name, notes, false, why))
         return false;
-    if (notes->made_with != pipeline->made_with) {
-        pipeline->notes_differ = notes->made_with != 0; /* what is noted is over */
+    if (notes->made_with != pipeline->notes.made_with) {
+        pipeline->notes.differ = notes->made_with != 0; /* what is noted is over */
         memset(notes, 0, sizeof *notes);
         return true;
     }
-    moment due = clock_now() + time_left(notes->next_ms, OPERATOR_MS * 3);
-    error_set(&pipeline->why, "%s", notes->reason);
-    pipeline->refused = pipeline->why;
-    pipeline->failing_ms = notes->since_ms;
-    pipeline->search.one_only = notes->operator_must_act;
-    pipeline->refused_ms = notes->next_ms - OPERATOR_MS;
-    if (notes->operator_must_act && !notes_mended_since(pipeline, pipeline->refused_ms))
-        pipeline->blocked_until = clock_now() + time_left(notes->next_ms, OPERATOR_MS);
-    for (size_t i = 0; i < pipeline->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
-        pipeline->lane[i].tries = notes->tries;
-        pipeline->lane[i].due = due;
-    }
+    answer_recall(pipeline, notes);
+    search_recall(&pipeline->search, notes->operator_must_act);
     return true;
 }

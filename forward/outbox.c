@@ -10,108 +10,143 @@
 #include "base/log.h"
 #include "forward/forward_private.h"
 
-#define TELL_AGAIN_MS 1000
+#define SETTLE_AGAIN_MS 1000
 #define SETTLE_MOST 1000 /* verdicts in one transaction: appends wait for it */
 #define SETTLE_MS 20     /* verdicts wait so long for others: rows that lie together go together */
 
+#define PROOF_FIRST_MS 1000 /* until it is asked again whether anything can be settled; it doubles */
+#define PROOF_MOST_MS 8000
+
+void outbox_init(struct outbox *outbox)
+{
+    pending_list_init(&outbox->settling);
+}
+
+static void clear_verdicts(struct outbox *outbox)
+{
+    outbox->count = 0;
+    while (outbox->reason_count > 0)
+        free(outbox->reasons[--outbox->reason_count]);
+}
+
+void outbox_rest(struct outbox *outbox)
+{
+    clear_verdicts(outbox);
+    free(outbox->at);
+    free(outbox->reasons);
+    outbox->at = NULL;
+    outbox->reasons = NULL;
+    outbox->capacity = outbox->reason_capacity = 0;
+}
+
+void outbox_free(struct outbox *outbox)
+{
+    outbox_rest(outbox);
+    pending_list_free(&outbox->settling);
+}
+
 /* ---- gathering ---- */
 
-bool verdicts_reserve(struct verdicts *verdicts, size_t count)
+bool outbox_reserve(struct outbox *outbox, size_t count)
 {
-    size_t needed = verdicts->count + count;
-    if (needed <= verdicts->capacity)
+    size_t needed = outbox->count + count;
+    if (needed <= outbox->capacity)
         return true;
-    size_t capacity = verdicts->capacity == 0 ? 64 : verdicts->capacity;
+    size_t capacity = outbox->capacity == 0 ? 64 : outbox->capacity;
     while (capacity < needed)
         capacity *= 2;
-    struct verdict *at = realloc(verdicts->at, capacity * sizeof *at);
+    struct verdict *at = realloc(outbox->at, capacity * sizeof *at);
     if (at == NULL)
         return false;
-    verdicts->at = at;
-    verdicts->capacity = capacity;
+    outbox->at = at;
+    outbox->capacity = capacity;
     return true;
 }
 
-const char *verdicts_reason(struct verdicts *verdicts, const char *reason)
+/* Keeps a copy of a reason for verdicts to point to, until they are settled; NULL: there is none, or memory is out, and
+ * then they have none. */
+static const char *keep_reason(struct outbox *outbox, const char *reason)
 {
-    if (verdicts->reason_count == verdicts->reason_capacity) {
-        size_t capacity = verdicts->reason_capacity == 0 ? 16 : verdicts->reason_capacity * 2;
-        char **reasons = realloc(verdicts->reasons, capacity * sizeof *reasons);
+    if (reason == NULL)
+        return NULL;
+    if (outbox->reason_count == outbox->reason_capacity) {
+        size_t capacity = outbox->reason_capacity == 0 ? 16 : outbox->reason_capacity * 2;
+        char **reasons = realloc(outbox->reasons, capacity * sizeof *reasons);
         if (reasons == NULL)
             return NULL;
-        verdicts->reasons = reasons;
-        verdicts->reason_capacity = capacity;
+        outbox->reasons = reasons;
+        outbox->reason_capacity = capacity;
     }
     char *copy = strdup(reason);
     if (copy != NULL)
-        verdicts->reasons[verdicts->reason_count++] = copy;
+        outbox->reasons[outbox->reason_count++] = copy;
     return copy;
 }
 
-void verdicts_add(struct verdicts *verdicts, const struct verdict *verdict)
+/* There is room: it was made when the event was taken in. */
+static void add_verdict(struct outbox *outbox, const struct verdict *verdict)
 {
-    verdicts->at[verdicts->count++] = *verdict;
+    outbox->at[outbox->count++] = *verdict;
 }
 
-static void clear_verdicts(struct verdicts *verdicts)
+void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer)
 {
-    verdicts->count = 0;
-    while (verdicts->reason_count > 0)
-        free(verdicts->reasons[--verdicts->reason_count]);
-}
-
-bool verdicts_tell(struct verdicts *verdicts, struct queue *queue, const char *source, struct error *why)
-{
-    if (verdicts->count == 0)
-        return true;
-    if (!queue_settle(queue, source, verdicts->at, verdicts->count, why))
-        return false;
-    clear_verdicts(verdicts);
-    return true;
-}
-
-void verdicts_free(struct verdicts *verdicts)
-{
-    clear_verdicts(verdicts);
-    free(verdicts->at);
-    free(verdicts->reasons);
-    *verdicts = (struct verdicts){0};
-}
-
-static void count_end(struct source_pipeline *pipeline, enum verdict_kind kind)
-{
-    switch (kind) {
+    struct outbox *outbox = &pipeline->outbox;
+    samples_verdict(&pipeline->samples, verdict, newer);
+    switch (verdict->kind) {
     case VERDICT_DELIVERED:
-        pipeline->delivered++;
+        outbox->delivered++;
         break;
     case VERDICT_DUPLICATE:
-        pipeline->duplicates++;
+        outbox->duplicates++;
         break;
     case VERDICT_DROPPED:
-        pipeline->dropped++;
+        outbox->dropped++;
         break;
     case VERDICT_DEAD:
-        pipeline->dead++;
+        outbox->dead++;
         break;
     case VERDICT_LATER:
         break;
     }
 }
 
-/* Room for the verdict was made when the event was taken in. */
-void outbox_end(struct source_pipeline *pipeline, const struct pending *pending, enum verdict_kind kind,
-                const char *reason)
+void outbox_end_at_once(struct source_pipeline *pipeline, uint64_t id, enum verdict_kind kind, const char *reason)
+{
+    struct verdict verdict = {.id = id, .kind = kind, .reason = keep_reason(&pipeline->outbox, reason)};
+    add_verdict(&pipeline->outbox, &verdict);
+    outbox_count(pipeline, &verdict, false);
+}
+
+static void end_one(struct source_pipeline *pipeline, const struct pending *pending, enum verdict_kind kind,
+                    const char *kept_reason)
 {
     struct verdict verdict = {
         .id = pending->id,
         .kind = kind,
         .identity = pending->identity,
         .remember = kind != VERDICT_DUPLICATE && pipeline->file == NULL,
-        .reason = reason,
+        .reason = kept_reason,
     };
-    verdicts_add(&pipeline->verdicts, &verdict);
-    samples_verdict(&pipeline->samples, &verdict, pending->newer);
-    count_end(pipeline, kind);
+    add_verdict(&pipeline->outbox, &verdict);
+    outbox_count(pipeline, &verdict, pending->newer);
+    intake_leave(&pipeline->intake);
+}
+
+void outbox_end(struct source_pipeline *pipeline, struct pending *pending, enum verdict_kind kind, const char *reason)
+{
+    const char *kept = keep_reason(&pipeline->outbox, reason);
+    end_one(pipeline, pending, kind, kept);
+    while (pending->duplicates != NULL) {
+        struct pending *duplicate = pending->duplicates;
+        pending->duplicates = duplicate->duplicates;
+        end_one(pipeline, duplicate, kind == VERDICT_DELIVERED ? VERDICT_DUPLICATE : kind, kept);
+        free(duplicate);
+    }
+    pending->settling = true;
+    pending->delivered = kind == VERDICT_DELIVERED;
+    pending_push(&pipeline->outbox.settling,
+                 pending); /* the queue does not know it yet: here it can be found until then */
 }
 
 void outbox_defer(struct source_pipeline *pipeline, struct pending *pending, moment next, bool refused,
@@ -122,76 +157,66 @@ void outbox_defer(struct source_pipeline *pipeline, struct pending *pending, mom
         if (p->deferred_reported)
             continue;
         if (kept == NULL)
-            kept = verdicts_reason(&pipeline->verdicts, reason);
+            kept = keep_reason(&pipeline->outbox, reason);
         struct verdict verdict = {.id = p->id, .kind = VERDICT_LATER, .refused = refused, .next = next, .reason = kept};
-        verdicts_add(&pipeline->verdicts, &verdict);
+        add_verdict(&pipeline->outbox, &verdict);
         p->deferred_reported = true;
     }
 }
 
 /* ---- settling ---- */
 
-/* The queue knows of them now. */
-static void forget_ended(struct source_pipeline *pipeline)
-{
-    struct pending *pending;
-    while ((pending = pending_pop(&pipeline->settling)) != NULL) {
-        pending_table_remove(&pipeline->by_identity, pending);
-        free(pending);
-    }
-}
-
 static void settle_verdicts(struct source_pipeline *pipeline)
 {
+    struct outbox *outbox = &pipeline->outbox;
     struct error why;
-    pipeline->tell_failed = !verdicts_tell(&pipeline->verdicts, pipeline->queue, pipeline->source->name, &why);
-    pipeline->tell_due = 0;
-    if (!pipeline->tell_failed) {
-        forget_ended(pipeline);
+    char words[LOG_QUOTED];
+    outbox->failed = !queue_settle(pipeline->queue, pipeline->source->name, outbox->at, outbox->count, &why);
+    if (outbox->failed) {
+        outbox->due = clock_now() + SETTLE_AGAIN_MS;
+        log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s", pipeline->source->name,
+                  outbox->count, log_quote(words, why.text, strlen(why.text)));
         return;
     }
-    char words[LOG_QUOTED];
-    pipeline->tell_due = clock_now() + TELL_AGAIN_MS;
-    log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s", pipeline->source->name,
-              pipeline->verdicts.count, log_quote(words, why.text, strlen(why.text)));
+    outbox->due = 0;
+    clear_verdicts(outbox);
+    for (struct pending *pending; (pending = pending_pop(&outbox->settling)) != NULL; free(pending))
+        intake_settled(&pipeline->intake, pending);
 }
 
 bool outbox_settle_now(struct source_pipeline *pipeline)
 {
-    if (pipeline->verdicts.count > 0)
+    if (pipeline->outbox.count > 0)
         settle_verdicts(pipeline);
-    return !pipeline->tell_failed;
+    return !pipeline->outbox.failed;
 }
 
-/* Tells the verdicts when it is time. Returns false while the queue fails to take them. */
 bool outbox_settle_due(struct source_pipeline *pipeline)
 {
-    if (pipeline->verdicts.count == 0)
+    struct outbox *outbox = &pipeline->outbox;
+    if (outbox->count == 0)
         return true;
     moment now = clock_now();
-    if (pipeline->tell_failed) {
-        if (now >= pipeline->tell_due)
+    if (outbox->failed) {
+        if (now >= outbox->due)
             settle_verdicts(pipeline);
-        return !pipeline->tell_failed;
+        return !outbox->failed;
     }
-    if (pipeline->tell_due == 0)
-        pipeline->tell_due = now + SETTLE_MS;
-    bool wait = queue_settles_in_bulk(pipeline->queue) && source_is_sending(pipeline) &&
-                pipeline->verdicts.count < SETTLE_MOST && now < pipeline->tell_due;
+    if (outbox->due == 0)
+        outbox->due = now + SETTLE_MS;
+    bool wait = queue_settles_in_bulk(pipeline->queue) && source_is_sending(pipeline) && outbox->count < SETTLE_MOST &&
+                now < outbox->due;
     if (!wait)
         settle_verdicts(pipeline);
-    return !pipeline->tell_failed;
+    return !outbox->failed;
 }
 
 /* ---- proof that it can be settled, before it is sent ---- */
 
-#define CANNOT_FIRST_MS 1000 /* until the next try; it doubles */
-#define CANNOT_MOST_MS 8000
-
 /* All of the batch as delivered: other ends need hardly less room. */
-static bool queue_takes_verdicts(struct lane *lane, struct error *why)
+static bool queue_takes_batch(const struct lane *lane, struct error *why)
 {
-    struct source_pipeline *pipeline = lane->pipeline;
+    const struct source_pipeline *pipeline = lane->pipeline;
     struct verdict *verdicts = calloc(lane->built.count, sizeof *verdicts);
     size_t count = 0;
     error_set(why, "out of memory");
@@ -207,24 +232,24 @@ static bool queue_takes_verdicts(struct lane *lane, struct error *why)
 
 bool outbox_can_settle(struct lane *lane)
 {
-    struct source_pipeline *pipeline = lane->pipeline;
+    struct outbox *outbox = &lane->pipeline->outbox;
     struct error why;
     char words[LOG_QUOTED];
-    if (queue_takes_verdicts(lane, &why)) {
-        pipeline->unsettled = 0;
+    if (queue_takes_batch(lane, &why)) {
+        outbox->unproven = 0;
         return true;
     }
     size_t count = lane->built.count;
     lane_put_back(lane);
-    lane->limit = (count + 1) / 2;
+    lane_halve(lane, count);
     if (count > 1)
         return false; /* perhaps less of it can */
-    int64_t pause_ms = CANNOT_FIRST_MS << pipeline->unsettled;
-    pipeline->unsettled += pause_ms < CANNOT_MOST_MS ? 1 : 0;
-    pipeline->settle_due = clock_now() + pause_ms;
+    int64_t pause_ms = PROOF_FIRST_MS << outbox->unproven;
+    outbox->unproven += pause_ms < PROOF_MOST_MS ? 1 : 0;
+    outbox->proof_due = clock_now() + pause_ms;
     log_write(LEVEL_ERROR,
               "msg=nothing_is_sent source=%s next_seconds=%.1f reason=%s advice=\"what is sent now could not be noted "
               "as delivered, and would be sent again after each start; it waits\"",
-              pipeline->source->name, (double)pause_ms / 1000, log_quote(words, why.text, strlen(why.text)));
+              lane->pipeline->source->name, (double)pause_ms / 1000, log_quote(words, why.text, strlen(why.text)));
     return false;
 }

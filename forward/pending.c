@@ -40,15 +40,29 @@ void pending_push_first(struct pending_list *list, struct pending *pending)
     list->count++;
 }
 
-void pending_remove(struct pending_list *list, const struct pending *pending)
+bool pending_remove(struct pending_list *list, const struct pending *pending)
 {
     struct pending **link = &list->first;
-    while (*link != pending)
+    while (*link != NULL && *link != pending)
         link = &(*link)->next;
+    if (*link == NULL)
+        return false;
     *link = pending->next;
     if (list->end == &pending->next)
         list->end = link;
     list->count--;
+    return true;
+}
+
+struct pending *pending_find(const struct pending_list *list, uint64_t id)
+{
+    for (struct pending *pending = list->first; pending != NULL; pending = pending->next) {
+        for (const struct pending *p = pending; p != NULL; p = p->duplicates) {
+            if (p->id == id)
+                return pending;
+        }
+    }
+    return NULL;
 }
 
 void pending_prepend(struct pending_list *list, struct pending_list *from)

@@ -47,8 +47,11 @@ struct pending *pending_pop(struct pending_list *list);
 
 void pending_push_first(struct pending_list *list, struct pending *pending);
 
-/* Takes this one out, which must be in the list. */
-void pending_remove(struct pending_list *list, const struct pending *pending);
+/* Takes this one out. Returns false when it is not in the list. */
+bool pending_remove(struct pending_list *list, const struct pending *pending);
+
+/* The one that has this id, or that this id is a duplicate of; NULL: none. */
+struct pending *pending_find(const struct pending_list *list, uint64_t id);
 
 /* Moves all of `from` before those of list; from is empty then. */
 void pending_prepend(struct pending_list *list, struct pending_list *from);

@@ -9,61 +9,29 @@
 #define REASON "set aside by an operator"
 
 /* Where an event is. */
-struct place {
-    struct pending *pending;   /* the event, or the one that it is the same as; NULL: it is not in memory */
-    struct pending_list *list; /* in which that is */
-    struct lane *lane;         /* of the list; NULL: it is no lane's */
+struct waiting_place {
+    struct pending *pending; /* the event, or the one that it is the same as; NULL: it is not in memory */
+    struct lane *lane;       /* in which that is; NULL: it is held */
     bool in_flight;
 };
 
-static struct pending *find_in(const struct pending_list *list, uint64_t id)
+static struct waiting_place find_event(struct source_pipeline *pipeline, uint64_t id)
 {
-    for (struct pending *pending = list->first; pending != NULL; pending = pending->next) {
-        for (const struct pending *duplicate = pending; duplicate != NULL; duplicate = duplicate->duplicates) {
-            if (duplicate->id == id)
-                return pending;
-        }
+    struct waiting_place place = {.pending = hold_find(&pipeline->hold, id)};
+    for (size_t i = 0; place.pending == NULL && i < pipeline->lanes; i++) {
+        place.lane = &pipeline->lane[i];
+        place.pending = lane_find(place.lane, id, &place.in_flight);
     }
-    return NULL;
-}
-
-static bool find_in_list(struct place *place, struct lane *lane, struct pending_list *list, uint64_t id)
-{
-    place->pending = find_in(list, id);
-    place->list = list;
-    place->lane = lane;
-    return place->pending != NULL;
-}
-
-static struct place find_event(struct source_pipeline *pipeline, uint64_t id)
-{
-    struct place place = {.pending = NULL};
-    struct pending_list *const lists[] = {&pipeline->aside, &pipeline->parked, &pipeline->held};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-        if (find_in_list(&place, NULL, lists[i], id))
-            return place;
-    }
-    for (size_t i = 0; i < pipeline->lanes; i++) {
-        struct lane *lane = &pipeline->lane[i];
-        if (find_in_list(&place, lane, &lane->waiting, id) || find_in_list(&place, lane, &lane->built, id))
-            return place;
-        place.in_flight = find_in_list(&place, lane, &lane->sending, id);
-        if (place.in_flight)
-            return place;
-    }
-    return (struct place){.pending = NULL};
+    return place;
 }
 
 /* Takes it out of where it waits, and ends it. */
-static bool end_pending(struct source_pipeline *pipeline, const struct place *place, struct error *words)
+static bool end_pending(struct source_pipeline *pipeline, const struct waiting_place *place, struct error *words)
 {
-    struct pending_list *list = place->list;
-    if (place->lane != NULL && list == &place->lane->built) { /* its message is in the next batch: that is built anew */
-        list = &place->lane->waiting;
-        pending_prepend(list, &place->lane->built);
-        batch_clear(&place->lane->batch);
-    }
-    pending_remove(list, place->pending);
+    if (place->lane != NULL)
+        lane_remove(place->lane, place->pending);
+    else
+        hold_remove(&pipeline->hold, place->pending);
     source_end(pipeline, place->pending, VERDICT_DEAD, REASON);
     error_set(words, "it is a dead letter now");
     if (outbox_settle_now(pipeline))
@@ -89,10 +57,8 @@ static bool end_in_queue(struct queue *queue, struct source_pipeline *pipeline, 
         error_set(words, "it does not wait any more: it was delivered or settled just now");
     if (count <= 0 || !queue_settle(queue, request->source, &verdict, 1, words))
         return false;
-    if (pipeline != NULL) {
-        pipeline->dead++;
-        samples_verdict(&pipeline->samples, &verdict, false);
-    }
+    if (pipeline != NULL)
+        outbox_count(pipeline, &verdict, false);
     error_set(words, "it is a dead letter now");
     return true;
 }
@@ -100,7 +66,7 @@ static bool end_in_queue(struct queue *queue, struct source_pipeline *pipeline, 
 static bool set_event_dead(struct queue *queue, struct source_pipeline *pipeline, const struct queue_request *request,
                            struct error *words)
 {
-    struct place place = {.pending = NULL};
+    struct waiting_place place = {.pending = NULL};
     if (pipeline != NULL)
         place = find_event(pipeline, request->event);
     if (place.in_flight) {

@@ -14,30 +14,15 @@
 #define STARVED_MOST 5                       /* tries */
 #define ORDINARY_BYTES ((size_t)1024 * 1024) /* what an ordinary event may need */
 
-static bool init_lane(struct lane *lane, struct source_pipeline *pipeline, struct poster *poster, struct error *why)
-{
-    lane->pipeline = pipeline;
-    pending_list_init(&lane->waiting);
-    pending_list_init(&lane->built);
-    pending_list_init(&lane->sending);
-    lane->batch.form = pipeline->file != NULL ? &batch_for_file : &batch_for_data_plane;
-    lane->limit = (size_t)pipeline->config->batch_events;
-    if (pipeline->file != NULL)
-        return true;
-    lane->post = post_new(poster, pipeline->config, pipeline->source, lane, why);
-    return lane->post != NULL;
-}
-
-bool source_init(struct source_pipeline *pipeline, const struct config *config, const struct source *source,
-                 struct queue *queue, struct poster *poster, struct gzip *gzip, struct error *why)
+bool source_init(struct source_pipeline *pipeline, const struct source *source, const struct source_tools *tools,
+                 struct error *why)
 {
     *pipeline = (struct source_pipeline){
-        .config = config,
+        .config = tools->config,
         .source = source,
-        .queue = queue,
-        .gzip = gzip,
-        .starved_ms = STARVED_MS,
-        .backoff_ms = BACKOFF_FIRST_MS,
+        .queue = tools->queue,
+        .gzip = tools->gzip,
+        .pauses = tools->pauses,
         .file = file_sink_path(source->data_plane_url),
         .rules = {.keep = source->keep.at,
                   .keeps = source->keep.count,
@@ -46,18 +31,16 @@ bool source_init(struct source_pipeline *pipeline, const struct config *config, 
                   .remove = source->remove.at,
                   .removes = source->remove.count},
     };
-    pending_list_init(&pipeline->aside);
-    pending_list_init(&pipeline->parked);
-    pending_list_init(&pipeline->held);
-    pending_list_init(&pipeline->settling);
-    pipeline->lanes = (size_t)config->lanes;
+    hold_init(&pipeline->hold);
+    outbox_init(&pipeline->outbox);
+    pipeline->lanes = (size_t)tools->config->lanes;
     pipeline->lane = calloc(pipeline->lanes + 1, sizeof *pipeline->lane);
-    if (pipeline->lane == NULL || !pending_table_init(&pipeline->by_identity)) {
+    if (pipeline->lane == NULL || !intake_init(&pipeline->intake)) {
         error_set(why, "out of memory");
         return false;
     }
     for (size_t i = 0; i <= pipeline->lanes; i++) {
-        if (!init_lane(&pipeline->lane[i], pipeline, poster, why))
+        if (!lane_init(&pipeline->lane[i], pipeline, tools->poster, why))
             return false;
     }
     return true;
@@ -65,68 +48,60 @@ bool source_init(struct source_pipeline *pipeline, const struct config *config, 
 
 void source_free(struct source_pipeline *pipeline)
 {
-    for (size_t i = 0; pipeline->lane != NULL && i <= pipeline->lanes; i++) {
-        struct lane *lane = &pipeline->lane[i];
-        if (lane->pipeline == NULL)
-            break;
-        post_free(lane->post);
-        pending_list_free(&lane->waiting);
-        pending_list_free(&lane->built);
-        pending_list_free(&lane->sending);
-        buffer_free(&lane->batch.text);
-        buffer_free(&lane->compressed);
-    }
+    for (size_t i = 0; pipeline->lane != NULL && i <= pipeline->lanes; i++)
+        lane_free(&pipeline->lane[i]);
     free(pipeline->lane);
-    pending_list_free(&pipeline->aside);
-    pending_list_free(&pipeline->parked);
-    pending_list_free(&pipeline->held);
-    pending_list_free(&pipeline->settling);
-    pending_table_free(&pipeline->by_identity);
-    events_free(&pipeline->events);
-    verdicts_free(&pipeline->verdicts);
+    intake_free(&pipeline->intake);
+    hold_free(&pipeline->hold);
+    outbox_free(&pipeline->outbox);
     samples_free(&pipeline->samples);
 }
 
-struct lane *source_lane(struct source_pipeline *pipeline, const struct pending *pending)
+bool source_recall(struct source_pipeline *pipeline, struct crash_guard *guard, struct error *why)
 {
-    return &pipeline->lane[pending->ordering_key % pipeline->lanes];
+    pipeline->guard = guard;
+    return notes_recall(pipeline, why);
+}
+
+struct lane *source_lane(const struct source_pipeline *pipeline, const struct pending *pending)
+{
+    /* A source has a lane at least; saying so spares checkers a doubt. */
+    return &pipeline->lane[pipeline->lanes > 0 ? pending->ordering_key % pipeline->lanes : 0];
 }
 
 void source_end(struct source_pipeline *pipeline, struct pending *pending, enum verdict_kind kind, const char *reason)
 {
-    const char *kept = reason == NULL ? NULL : verdicts_reason(&pipeline->verdicts, reason);
     hold_release(pipeline, pending);
-    pipeline->search.suspects -= pending->suspected ? 1 : 0;
-    outbox_end(pipeline, pending, kind, kept);
-    while (pending->duplicates != NULL) {
-        struct pending *duplicate = pending->duplicates;
-        pending->duplicates = duplicate->duplicates;
-        outbox_end(pipeline, duplicate, kind == VERDICT_DELIVERED ? VERDICT_DUPLICATE : kind, kept);
-        pipeline->in_flight--;
-        free(duplicate);
-    }
-    pipeline->in_flight--;
-    pending->settling = true;
-    pending->delivered = kind == VERDICT_DELIVERED;
-    pending_push(&pipeline->settling, pending); /* the queue does not know it yet: here it can be found until then */
+    search_forget(&pipeline->search, pending);
+    outbox_end(pipeline, pending, kind, reason);
 }
 
-bool intake_forget(struct lane *lane, struct pending *pending)
+void source_close(struct source_pipeline *pipeline)
 {
-    struct source_pipeline *pipeline = lane->pipeline;
-    struct pending *duplicate = pending->duplicates;
-    pending_table_remove(&pipeline->by_identity, pending);
-    pipeline->search.suspects -= pending->suspected ? 1 : 0;
-    if (duplicate == NULL) {
-        hold_release(pipeline, pending);
-    } else {
-        duplicate->holds = pending->holds;
-        pending_table_add(&pipeline->by_identity, duplicate);
-        pending_push_first(&lane->waiting, duplicate);
+    pipeline->closed = true;
+}
+
+void source_rotate(struct source_pipeline *pipeline)
+{
+    pipeline->first_lane++;
+}
+
+void source_take_rate(struct source_pipeline *pipeline, size_t events)
+{
+    moment now = clock_now();
+    if (pipeline->config->deliver_rate == 0)
+        return;
+    moment start = pipeline->rate_due > now ? pipeline->rate_due : now;
+    pipeline->rate_due = start + (int64_t)events * 1000 / pipeline->config->deliver_rate;
+}
+
+bool source_has_waiting(const struct source_pipeline *pipeline)
+{
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        if (pipeline->lane[i].built.count + pipeline->lane[i].waiting.count > 0)
+            return true;
     }
-    pipeline->in_flight--;
-    free(pending);
-    return duplicate != NULL;
+    return false;
 }
 
 /* ---- events that are given up: too old, or too large for this machine ---- */
@@ -137,7 +112,8 @@ bool source_is_too_old(const struct source_pipeline *pipeline, int64_t received_
     if (received_ms == 0 || age_ms <= pipeline->config->queue_retention_ms || !queue_is_steady(pipeline->queue))
         return false;
     error_set(why, "it could not be delivered for %lld hours, which is queue_retention: %.400s",
-              (long long)(age_ms / 3600000), pipeline->why.text[0] == '\0' ? "no reason is known" : pipeline->why.text);
+              (long long)(age_ms / 3600000),
+              pipeline->data_plane.why.text[0] == '\0' ? "no reason is known" : pipeline->data_plane.why.text);
     return true;
 }
 
@@ -168,7 +144,7 @@ bool source_starved(unsigned char *tries)
 
 int64_t source_starved_pause(const struct source_pipeline *pipeline, unsigned tries)
 {
-    return pipeline->starved_ms << (tries == 0 ? 0 : tries - 1);
+    return pipeline->pauses->starved_ms << (tries == 0 ? 0 : tries - 1);
 }
 
 void source_starved_reason(struct error *why, const char *what)
@@ -221,7 +197,7 @@ static bool may_take_in(const struct source_pipeline *pipeline)
 {
     bool put_off = false, has_room = false;
     moment now = clock_now();
-    if (pipeline->intake_due > now || pipeline->in_flight >= READ_AHEAD)
+    if (pipeline->intake.due > now || pipeline->intake.in_flight >= READ_AHEAD)
         return false;
     for (size_t i = 0; i < pipeline->lanes; i++) {
         const struct lane *lane = &pipeline->lane[i];
@@ -232,13 +208,12 @@ static bool may_take_in(const struct source_pipeline *pipeline)
         else
             has_room |= lane_has_room(lane);
     }
-    return has_room || (put_off && pipeline->in_flight < READ_ALWAYS);
+    return has_room || (put_off && pipeline->intake.in_flight < READ_ALWAYS);
 }
 
 bool source_step(struct source_pipeline *pipeline, bool sending)
 {
-    if (pipeline->intake_due <= clock_now())
-        pipeline->intake_due = 0;
+    intake_resume(&pipeline->intake);
     notes_look_mended(pipeline);
     hold_try_aside(pipeline);
     hold_try_parked(pipeline);
@@ -253,13 +228,6 @@ bool source_step(struct source_pipeline *pipeline, bool sending)
     return outbox_settle_due(pipeline) && more;
 }
 
-/* Whether nothing of an event's lane is with the data plane. */
-static bool lane_is_free(const struct source_pipeline *pipeline, const struct pending *pending)
-{
-    /* A source has a lane at least; saying so spares checkers a doubt. */
-    return pipeline->lanes > 0 && pipeline->lane[pending->ordering_key % pipeline->lanes].sending.count == 0;
-}
-
 static moment earlier_of(moment a, moment b)
 {
     return a < b ? a : b;
@@ -268,9 +236,9 @@ static moment earlier_of(moment a, moment b)
 moment source_due(const struct source_pipeline *pipeline)
 {
     moment due = MOMENT_NEVER;
-    if (pipeline->verdicts.count > 0)
-        due = pipeline->tell_due;
-    if (pipeline->tell_failed)
+    if (pipeline->outbox.count > 0)
+        due = pipeline->outbox.due;
+    if (pipeline->outbox.failed)
         return due; /* until then nothing is sent */
     for (size_t i = 0; i < pipeline->lanes; i++) {
         const struct lane *lane = &pipeline->lane[i];
@@ -278,26 +246,25 @@ moment source_due(const struct source_pipeline *pipeline)
             due = earlier_of(due, lane_next(lane));
     }
     due = earlier_of(due, hold_aside_due(pipeline));
-    for (const struct pending *p = pipeline->parked.first; p != NULL; p = p->next)
-        due = earlier_of(due, lane_is_free(pipeline, p) ? p->until : MOMENT_NEVER);
-    if (pipeline->intake_due > 0) /* it may have passed since the turn: the next one ends the pause */
-        due = earlier_of(due, pipeline->intake_due);
+    due = earlier_of(due, hold_parked_due(pipeline));
+    if (pipeline->intake.due > 0) /* it may have passed since the turn: the next one ends the pause */
+        due = earlier_of(due, pipeline->intake.due);
     return due;
 }
 
 bool source_rest(struct source_pipeline *pipeline)
 {
-    size_t bytes = pipeline->events.bodies.capacity + pipeline->verdicts.capacity * sizeof *pipeline->verdicts.at;
+    size_t bytes = pipeline->intake.events.bodies.capacity + pipeline->outbox.capacity * sizeof *pipeline->outbox.at;
     for (size_t i = 0; i < pipeline->lanes; i++)
         bytes += pipeline->lane[i].batch.text.capacity + pipeline->lane[i].compressed.capacity;
-    if (pipeline->in_flight > 0 || pipeline->verdicts.count > 0 || bytes < REST_BYTES)
+    if (pipeline->intake.in_flight > 0 || pipeline->outbox.count > 0 || bytes < REST_BYTES)
         return false;
     for (size_t i = 0; i < pipeline->lanes; i++) {
         buffer_free(&pipeline->lane[i].batch.text);
         buffer_free(&pipeline->lane[i].compressed);
     }
-    events_free(&pipeline->events);
-    verdicts_free(&pipeline->verdicts);
+    intake_rest(&pipeline->intake);
+    outbox_rest(&pipeline->outbox);
     return true;
 }
 
