@@ -152,11 +152,13 @@ bool outbox_reserve(struct outbox *outbox, size_t count);
 /* An event in flight and its duplicates end so; reason: of DEAD. Takes them. */
 void outbox_end(struct source_pipeline *pipeline, struct pending *pending, enum verdict_kind kind, const char *reason);
 
-/* An event that was read just now, or one that is no longer in flight, ends so. */
-void outbox_end_at_once(struct source_pipeline *pipeline, uint64_t id, enum verdict_kind kind, const char *reason);
+/* An event that was read just now, and is not in flight, ends so. */
+void outbox_end_at_once(struct source_pipeline *pipeline, const struct event *event, enum verdict_kind kind,
+                        const char *reason);
 
-/* Counts and shows the end of an event whose verdict the queue has already. newer: see samples_verdict. */
-void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer);
+/* Counts and shows the end of an event whose verdict the queue has already. newer, event: see samples_verdict. */
+void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+                  const struct event *event);
 
 /* Tells the queue that this event and its duplicates stay, and until when, unless that was reported since the queue
  * gave them out. */
@@ -245,8 +247,7 @@ void lane_put_back(struct lane *lane);
 /* Likewise, with this event, which is in no list, before all of them; the next batch is one event. */
 void lane_send_alone(struct lane *lane, struct pending *pending);
 
-/* Batches have so many events at most from now on; or half of these, rounded up. */
-void lane_limit_to(struct lane *lane, size_t count);
+/* Batches have half of this many events at most from now on, rounded up. */
 void lane_halve(struct lane *lane, size_t count);
 
 /* The event of the lane that has this id, or that this id is a duplicate of; NULL: none. *in_flight: it is with the
@@ -358,8 +359,9 @@ void notes_look_mended(struct source_pipeline *pipeline);
 
 /* ---- samples.c: what the forwarder shows of its work ---- */
 
-/* Counts for charts, and a sample of events with their bodies. It costs nothing beyond some additions: bodies are read
- * again for the sample only, 20 a second at most. All zero shows nothing. */
+/* Counts for charts, and a sample of events with their bodies, 20 a second at most. An event that was in flight is read
+ * again, and transformed again if it was delivered: that costs less than to keep, of each event in flight that may be
+ * shown, what it was made of. All zero shows nothing. */
 struct samples {
     const struct source *source;
     struct queue *queue;
@@ -375,8 +377,9 @@ void samples_init(struct samples *samples, const struct source *source, struct q
                   const struct watchers *watchers);
 void samples_free(struct samples *samples);
 
-/* An event ends; call before the verdict is settled. newer: its message has the messageId of a newer version. */
-void samples_verdict(struct samples *samples, const struct verdict *verdict, bool newer);
+/* An event ends; call before the verdict is settled. newer: its message has the messageId of a newer version. event:
+ * its body, where that is in hand; NULL: it is read again if it is to be shown. */
+void samples_verdict(struct samples *samples, const struct verdict *verdict, bool newer, const struct event *event);
 
 /* The data plane answered a batch; status 0: it did not. */
 void samples_answer(struct samples *samples, int status);

@@ -160,7 +160,7 @@ void hold_return_aside(struct source_pipeline *pipeline, bool alone)
         struct lane *lane = source_lane(pipeline, p);
         if (lane->sending.count == 0)
             lane_put_back(lane);
-        lane_limit_to(lane, 1);
+        lane->limit = 1;
     }
     pending_list_init(&reversed);
     while ((pending = pending_pop(&hold->aside)) != NULL)

@@ -78,20 +78,21 @@ int intake_read_again(struct source_pipeline *pipeline, const uint64_t *ids, siz
                        asked, why);
 }
 
-static void end_unusable(struct source_pipeline *pipeline, uint64_t id, const char *reason)
+static void end_unusable(struct source_pipeline *pipeline, const struct event *event, const char *reason)
 {
     char words[LOG_QUOTED];
-    log_write(LEVEL_WARN, "msg=unusable source=%s id=%llu reason=%s", pipeline->source->name, (unsigned long long)id,
-              log_quote(words, reason, strlen(reason)));
-    outbox_end_at_once(pipeline, id, VERDICT_DEAD, reason);
+    log_write(LEVEL_WARN, "msg=unusable source=%s id=%llu reason=%s", pipeline->source->name,
+              (unsigned long long)event->id, log_quote(words, reason, strlen(reason)));
+    outbox_end_at_once(pipeline, event, VERDICT_DEAD, reason);
 }
 
 /* The same event, or a newer one, is in flight, or has ended a moment ago: this one ends as that one does. */
-static void join_duplicate(struct source_pipeline *pipeline, struct pending *first, struct pending *duplicate)
+static void join_duplicate(struct source_pipeline *pipeline, const struct event *event, struct pending *first,
+                           struct pending *duplicate)
 {
     if (first->settling) {
         intake_leave(&pipeline->intake);
-        outbox_end_at_once(pipeline, duplicate->id, VERDICT_DUPLICATE, NULL);
+        outbox_end_at_once(pipeline, event, VERDICT_DUPLICATE, NULL);
         free(duplicate);
         return;
     }
@@ -134,7 +135,7 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
     /* A dead letter that an operator sent on its way again is not the duplicate of itself. */
     bool is_dead = !event->replay && known->dead && identity->updated_us <= known->dead_us;
     if (is_known || is_dead) {
-        outbox_end_at_once(pipeline, event->id, VERDICT_DUPLICATE, NULL);
+        outbox_end_at_once(pipeline, event, VERDICT_DUPLICATE, NULL);
         return true;
     }
     struct pending *pending = calloc(1, sizeof *pending);
@@ -149,7 +150,7 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
 
     struct pending *first = pending_table_find(&pipeline->intake.by_identity, identity);
     if (first != NULL && identity->updated_us <= first->identity.updated_us) {
-        join_duplicate(pipeline, first, pending);
+        join_duplicate(pipeline, event, first, pending);
         return true;
     }
     pending->newer |= first != NULL && (!first->settling || first->delivered);
@@ -171,7 +172,7 @@ static size_t parse_all(struct source_pipeline *pipeline, struct parsed *parsed[
         if (parsed[i] == NULL && out_of_memory)
             return i;
         if (parsed[i] == NULL)
-            end_unusable(pipeline, event->id, why->text);
+            end_unusable(pipeline, event, why->text);
         identities[i] = parsed[i] == NULL ? (struct identity){.updated_us = 0} : *transform_identity(parsed[i]);
     }
     return pipeline->intake.events.count;
@@ -202,7 +203,7 @@ static void event_starved(struct source_pipeline *pipeline, const struct event *
     }
     if (!give_up)
         return;
-    end_unusable(pipeline, event->id, reason.text);
+    end_unusable(pipeline, event, reason.text);
     pipeline->intake.last_id = event->id;
     pipeline->intake.starved.id = 0;
     pipeline->intake.due = 0;

@@ -105,11 +105,6 @@ void lane_put_back(struct lane *lane)
     batch_clear(&lane->batch);
 }
 
-void lane_limit_to(struct lane *lane, size_t count)
-{
-    lane->limit = count;
-}
-
 void lane_halve(struct lane *lane, size_t count)
 {
     lane->limit = (count + 1) / 2;

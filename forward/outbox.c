@@ -89,10 +89,11 @@ static void add_verdict(struct outbox *outbox, const struct verdict *verdict)
     outbox->at[outbox->count++] = *verdict;
 }
 
-void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer)
+void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+                  const struct event *event)
 {
     struct outbox *outbox = &pipeline->outbox;
-    samples_verdict(&pipeline->samples, verdict, newer);
+    samples_verdict(&pipeline->samples, verdict, newer, event);
     switch (verdict->kind) {
     case VERDICT_DELIVERED:
         outbox->delivered++;
@@ -111,11 +112,12 @@ void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdic
     }
 }
 
-void outbox_end_at_once(struct source_pipeline *pipeline, uint64_t id, enum verdict_kind kind, const char *reason)
+void outbox_end_at_once(struct source_pipeline *pipeline, const struct event *event, enum verdict_kind kind,
+                        const char *reason)
 {
-    struct verdict verdict = {.id = id, .kind = kind, .reason = keep_reason(&pipeline->outbox, reason)};
+    struct verdict verdict = {.id = event->id, .kind = kind, .reason = keep_reason(&pipeline->outbox, reason)};
     add_verdict(&pipeline->outbox, &verdict);
-    outbox_count(pipeline, &verdict, false);
+    outbox_count(pipeline, &verdict, false, event);
 }
 
 static void end_one(struct source_pipeline *pipeline, const struct pending *pending, enum verdict_kind kind,
@@ -129,7 +131,7 @@ static void end_one(struct source_pipeline *pipeline, const struct pending *pend
         .reason = kept_reason,
     };
     add_verdict(&pipeline->outbox, &verdict);
-    outbox_count(pipeline, &verdict, pending->newer);
+    outbox_count(pipeline, &verdict, pending->newer, NULL);
     intake_leave(&pipeline->intake);
 }
 

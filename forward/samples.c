@@ -1,4 +1,4 @@
-/* Telling those who watch: see samples.h. */
+/* What the forwarder shows of its work: counts, and a sample of the events that ended. */
 #include "forward/forward_private.h"
 
 #include <stdio.h>
@@ -96,7 +96,7 @@ static void add_sample(struct samples *samples, const struct event *event, const
     free(recent);
 }
 
-void samples_verdict(struct samples *samples, const struct verdict *verdict, bool newer)
+void samples_verdict(struct samples *samples, const struct verdict *verdict, bool newer, const struct event *event)
 {
     size_t asked;
     if (verdict->kind == VERDICT_LATER || samples->source == NULL)
@@ -105,9 +105,11 @@ void samples_verdict(struct samples *samples, const struct verdict *verdict, boo
     count_verdict(samples, verdict, now_ms);
     if (!recent_may_add(samples->recent, now_ms))
         return;
-    if (queue_again(samples->queue, samples->source->name, &verdict->id, 1, BODY_MOST, &samples->events, &asked,
-                    NULL) == 1)
-        add_sample(samples, &samples->events.at[0], verdict, newer, now_ms);
+    if (event == NULL && queue_again(samples->queue, samples->source->name, &verdict->id, 1, BODY_MOST,
+                                     &samples->events, &asked, NULL) == 1)
+        event = &samples->events.at[0];
+    if (event != NULL)
+        add_sample(samples, event, verdict, newer, now_ms);
 }
 
 void samples_answer(struct samples *samples, int status)

@@ -169,7 +169,7 @@ static void set_event_aside(struct lane *lane, struct pending *pending)
     struct search *search = &pipeline->search;
     pending->until = clock_now() + OPERATOR_MS;
     lane_put_back(lane);
-    lane_limit_to(lane, 1);
+    lane->limit = 1;
     hold_set_aside(pipeline, pending);
     int status = search->refusal.status;
     outbox_defer(pipeline, pending, pending->until, status == 400 || status == 413, pipeline->data_plane.why.text);
