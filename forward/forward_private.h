@@ -105,7 +105,8 @@ void hold_try_parked(struct source_pipeline *pipeline);
 /* Sets an event aside, which was refused alone. */
 void hold_set_aside(struct source_pipeline *pipeline, struct pending *pending);
 
-/* Puts all that are set aside back to the heads of their lanes, in order. alone: each is to be sent alone. */
+/* Puts all that are set aside back to the heads of their lanes, in order. alone: each is tried once more, alone:
+ * refused again, the fault is its own; but the data plane may have been mended in between. */
 void hold_return_aside(struct source_pipeline *pipeline, bool alone);
 
 /* One of those that are set aside is tried again, for want of anything better: when, and if it is time. MOMENT_NEVER:
@@ -132,12 +133,12 @@ struct outbox {
     char **reasons; /* what the verdicts' reasons point to */
     size_t reason_count;
     size_t reason_capacity;
-    struct pending_list settling; /* the events that have ended so, still to be found by their identity */
-    moment due;                   /* when they are settled; 0: not known yet */
-    bool failed;                  /* the queue failed to take them: nothing is sent until it does */
-    moment proof_due;             /* nothing is sent before: it could not be settled */
-    unsigned unproven;            /* times that this was found, one after another */
-    uint64_t delivered, duplicates, dropped, dead; /* events, since the start */
+    struct pending_list settling;      /* the events that have ended so, still to be found by their identity */
+    moment due;                        /* when they are settled; 0: not known yet */
+    bool failed;                       /* the queue failed to take them: nothing is sent until it does */
+    moment proof_due;                  /* nothing is sent before: it could not be settled */
+    unsigned unproven;                 /* times that this was found, one after another */
+    uint64_t ended[VERDICT_LATER + 1]; /* events, since the start, by verdict */
 };
 
 void outbox_init(struct outbox *outbox);
@@ -228,14 +229,9 @@ enum lane_built lane_build(struct lane *lane, struct pending *pending, struct pa
 /* Reads events that wait in the lane from the queue again and builds the batch from them. */
 void lane_fill(struct lane *lane);
 
-enum lane_sent {
-    LANE_IDLE,     /* nothing was sent */
-    LANE_SENT,     /* the answer will come */
-    LANE_ANSWERED, /* into a file: the answer is there already */
-};
-
-/* Sends the batch if there is one, nothing is with the data plane, and it is due. */
-enum lane_sent lane_send(struct lane *lane, struct answer *answer);
+/* Sends the batch if there is one, nothing is with the data plane, and it is due. A file's answer comes at once, and is
+ * followed. Returns whether it was sent. */
+bool lane_send(struct lane *lane);
 
 /* Nothing of this lane is sent before `due`: puts all back to waiting, in order, holds no messages meanwhile, and
  * reports that to the queue, with the source's reason. */
@@ -363,23 +359,20 @@ void notes_look_mended(struct source_pipeline *pipeline);
  * again, and transformed again if it was delivered: that costs less than to keep, of each event in flight that may be
  * shown, what it was made of. All zero shows nothing. */
 struct samples {
-    const struct source *source;
-    struct queue *queue;
-    const struct rules *rules;
+    bool on;
     struct counted *counted;
     struct recent *recent;
     struct events events; /* of the sample in hand */
 };
 
-/* All is borrowed and must outlive it, but for watchers itself; what is NULL in it gets nothing. samples_free gives
- * back what it takes. */
-void samples_init(struct samples *samples, const struct source *source, struct queue *queue, const struct rules *rules,
-                  const struct watchers *watchers);
+/* What is NULL in watchers gets nothing; the rest is borrowed, and must outlive the pipeline. */
+void samples_init(struct source_pipeline *pipeline, const struct watchers *watchers);
 void samples_free(struct samples *samples);
 
 /* An event ends; call before the verdict is settled. newer: its message has the messageId of a newer version. event:
  * its body, where that is in hand; NULL: it is read again if it is to be shown. */
-void samples_verdict(struct samples *samples, const struct verdict *verdict, bool newer, const struct event *event);
+void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+                     const struct event *event);
 
 /* The data plane answered a batch; status 0: it did not. */
 void samples_answer(struct samples *samples, int status);

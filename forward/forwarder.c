@@ -1,4 +1,4 @@
-/* The forwarder's loop: a turn of each source's pipeline, then sleep until the next thing is due or something comes. */
+/* The forwarder's loop: a step of each source's pipeline, then sleep until the next thing is due or something comes. */
 #include <errno.h>
 #include <malloc.h>
 #include <stdatomic.h>
@@ -23,7 +23,7 @@ struct forwarder {
     struct poster *poster;
     struct gzip *gzip;
     struct pauses pauses;
-    struct crash_guard *guard;        /* while this process owns the reading; NULL: without */
+    struct crash_guard *guard;        /* while this process has the consumer lock; NULL: without */
     struct source_pipeline *pipeline; /* config->sources of them */
     size_t pipelines;                 /* that are initialised */
     int stop_fd;                      /* readable once the forwarder is to stop */
@@ -77,10 +77,8 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
 
 void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers)
 {
-    for (size_t i = 0; i < forwarder->pipelines; i++) {
-        struct source_pipeline *pipeline = &forwarder->pipeline[i];
-        samples_init(&pipeline->samples, pipeline->source, forwarder->queue, &pipeline->rules, watchers);
-    }
+    for (size_t i = 0; i < forwarder->pipelines; i++)
+        samples_init(&forwarder->pipeline[i], watchers);
 }
 
 void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits, int64_t starved_ms)
@@ -103,7 +101,7 @@ static bool take_answers(struct forwarder *forwarder)
     return any;
 }
 
-static bool turn_all(struct forwarder *forwarder, bool sending)
+static bool step_all(struct forwarder *forwarder, bool sending)
 {
     bool more = false;
     for (size_t i = 0; i < forwarder->pipelines; i++)
@@ -133,13 +131,13 @@ static moment next_due(const struct forwarder *forwarder)
 static void log_totals(const struct forwarder *forwarder)
 {
     for (size_t i = 0; i < forwarder->pipelines; i++) {
-        const struct outbox *ended = &forwarder->pipeline[i].outbox;
-        if (ended->delivered + ended->duplicates + ended->dropped + ended->dead == 0)
+        const uint64_t *ended = forwarder->pipeline[i].outbox.ended;
+        if (ended[VERDICT_DELIVERED] + ended[VERDICT_DUPLICATE] + ended[VERDICT_DROPPED] + ended[VERDICT_DEAD] == 0)
             continue;
         log_write(LEVEL_INFO, "msg=forwarded source=%s delivered=%llu duplicates=%llu dropped=%llu dead=%llu",
-                  forwarder->pipeline[i].source->name, (unsigned long long)ended->delivered,
-                  (unsigned long long)ended->duplicates, (unsigned long long)ended->dropped,
-                  (unsigned long long)ended->dead);
+                  forwarder->pipeline[i].source->name, (unsigned long long)ended[VERDICT_DELIVERED],
+                  (unsigned long long)ended[VERDICT_DUPLICATE], (unsigned long long)ended[VERDICT_DROPPED],
+                  (unsigned long long)ended[VERDICT_DEAD]);
     }
 }
 
@@ -157,9 +155,9 @@ static bool close_slow(struct forwarder *forwarder)
     return any;
 }
 
-/* A turn after the time is over. others: those that are not closed go on. Returns whether another turn at once would
- * find something to do. */
-static bool turn_late(struct forwarder *forwarder, bool others)
+/* A step of all after the time is over. others: those that are not closed go on. Returns whether another step at once
+ * would find something to do. */
+static bool step_late(struct forwarder *forwarder, bool others)
 {
     bool more = false;
     if (others) {
@@ -183,7 +181,7 @@ static void finish_in_flight(struct forwarder *forwarder)
         if (clock_now() >= deadline)
             break;
         bool others = !stopped && close_slow(forwarder);
-        if (turn_late(forwarder, others))
+        if (step_late(forwarder, others))
             continue;
         moment due = others ? next_due(forwarder) : MOMENT_NEVER;
         due = due < look ? due : look;
@@ -191,7 +189,7 @@ static void finish_in_flight(struct forwarder *forwarder)
         poster_wait(forwarder->poster, descriptors, stopped ? 0 : awaited,
                     clock_until(due < deadline ? due : deadline));
     }
-    turn_all(forwarder, false);
+    step_all(forwarder, false);
     log_totals(forwarder);
 }
 
@@ -200,8 +198,8 @@ static bool is_idle(const struct forwarder *forwarder)
     return !any_sending(forwarder) && next_due(forwarder) > clock_now() + IDLE_MS;
 }
 
-/* Until this process owns the reading, or is to stop. Another one's end is not told, so it is asked for again, unless
- * this one would be done soon anyway. */
+/* Until this process has the consumer lock, or is to stop. Nothing says that another process gives the lock back, so it
+ * is asked for again, unless this one would be done soon anyway. */
 static bool claim_queue(struct forwarder *forwarder, enum forward_until until)
 {
     struct error why;
@@ -255,7 +253,7 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
     while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
         queue_woken(forwarder->queue); /* before looking: what comes after it wakes */
         requests_serve(forwarder->queue, forwarder->pipeline, forwarder->pipelines);
-        bool more = turn_all(forwarder, true);
+        bool more = step_all(forwarder, true);
         more |= take_answers(forwarder);
         if (more)
             continue;

@@ -1,4 +1,4 @@
-/* A lane's batch, built and sent: see lane.h. */
+/* A lane's batch, built and sent. */
 #include "forward/forward_private.h"
 
 #include "forward/file_sink.h"
@@ -279,32 +279,40 @@ void lane_fill(struct lane *lane)
 static bool post_batch(struct lane *lane)
 {
     struct source_pipeline *pipeline = lane->pipeline;
-    return gzip_compress(pipeline->gzip, lane->batch.text.data, lane->batch.text.length, &lane->compressed) &&
-           post_start(lane->post, lane->compressed.data, lane->compressed.length, &pipeline->data_plane.why);
+    struct error why;
+    if (!gzip_compress(pipeline->gzip, lane->batch.text.data, lane->batch.text.length, &lane->compressed))
+        return false;
+    if (post_start(lane->post, lane->compressed.data, lane->compressed.length, &why))
+        return true;
+    answer_set_words(pipeline, why.text);
+    return false;
 }
 
-enum lane_sent lane_send(struct lane *lane, struct answer *answer)
+bool lane_send(struct lane *lane)
 {
     const char *file = lane->pipeline->file;
+    struct answer answer;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
-        return LANE_IDLE;
+        return false;
     if (!outbox_can_settle(lane))
-        return LANE_IDLE;
+        return false;
     if (!batch_finish(&lane->batch)) {
         batch_cannot_send(lane, "out of memory");
-        return LANE_IDLE;
+        return false;
     }
     lane->sent_bytes = lane->batch.text.length;
     source_take_rate(lane->pipeline, lane->built.count);
     if (file != NULL) {
-        file_sink_append(file, lane->batch.text.data, lane->batch.text.length, answer);
+        file_sink_append(file, lane->batch.text.data, lane->batch.text.length, &answer);
     } else if (!post_batch(lane)) {
         batch_cannot_send(lane, "out of memory");
-        return LANE_IDLE;
+        return false;
     }
     lane->sent_at = clock_now();
     lane->number = answer_expect(lane->pipeline);
     pending_move(&lane->sending, &lane->built);
     batch_clear(&lane->batch);
-    return file != NULL ? LANE_ANSWERED : LANE_SENT;
+    if (file != NULL)
+        answer_follow(lane, &answer);
+    return true;
 }

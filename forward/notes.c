@@ -1,5 +1,5 @@
 /* What a source's next owner must know: how often it was tried, when next, what is parked. So a restart, cron and the
- * child of a CGI request do not begin anew. And what `check` tells the owner: see forward_mended. */
+ * child of a CGI request do not begin anew. And what `check` lets the owner know: see forward_mended. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,7 +127,7 @@ void notes_write(struct source_pipeline *pipeline)
         return;
     struct notes notes = make_notes(pipeline);
     if (queue_note(pipeline->queue, pipeline->source->name, &notes, true, &why))
-        pipeline->notes.differ = false; /* else the next turn tries again */
+        pipeline->notes.differ = false; /* else the next step tries again */
 }
 
 bool notes_recall(struct source_pipeline *pipeline, struct error *why)

@@ -92,24 +92,8 @@ static void add_verdict(struct outbox *outbox, const struct verdict *verdict)
 void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
                   const struct event *event)
 {
-    struct outbox *outbox = &pipeline->outbox;
-    samples_verdict(&pipeline->samples, verdict, newer, event);
-    switch (verdict->kind) {
-    case VERDICT_DELIVERED:
-        outbox->delivered++;
-        break;
-    case VERDICT_DUPLICATE:
-        outbox->duplicates++;
-        break;
-    case VERDICT_DROPPED:
-        outbox->dropped++;
-        break;
-    case VERDICT_DEAD:
-        outbox->dead++;
-        break;
-    case VERDICT_LATER:
-        break;
-    }
+    samples_verdict(pipeline, verdict, newer, event);
+    pipeline->outbox.ended[verdict->kind]++;
 }
 
 void outbox_end_at_once(struct source_pipeline *pipeline, const struct event *event, enum verdict_kind kind,

@@ -18,9 +18,9 @@ struct pending {
     struct pending *duplicates; /* the same event come again: they end as this one does */
     struct pending *hashed;     /* next in the same bucket of struct pending_table */
     bool newer;                 /* an older version was delivered or is in flight: the messageId must differ */
-    bool deferred_reported;     /* the queue was told LATER since it last gave out the body */
-    bool settling;              /* its verdict is on the way to the queue: */
-    bool delivered;             /* and is this */
+    bool deferred_reported;     /* the queue knows, since it last gave out the body, that it stays */
+    bool settling;              /* its verdict is in the outbox, to be settled */
+    bool delivered;             /* that verdict is DELIVERED */
     bool holds;                 /* events about its ordering key wait until it has ended */
     bool suspected;             /* it was in a batch that the data plane refused */
     unsigned char starved;      /* times that memory was out for it alone */

@@ -75,7 +75,7 @@ static bool set_event_dead(struct queue *queue, struct source_pipeline *pipeline
     }
     if (place.pending != NULL)
         return end_pending(pipeline, &place, words);
-    if (pipeline != NULL && !outbox_settle_now(pipeline)) { /* it may be among what the queue is to be told */
+    if (pipeline != NULL && !outbox_settle_now(pipeline)) { /* its verdict may be in the outbox */
         error_set(words, "the queue cannot be written now: see the log, and try again");
         return false;
     }

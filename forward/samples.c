@@ -21,18 +21,15 @@ static const struct {
     [VERDICT_DEAD] = {COUNTED_DEAD, "dead"},
 };
 
-void samples_init(struct samples *samples, const struct source *source, struct queue *queue, const struct rules *rules,
-                  const struct watchers *watchers)
+void samples_init(struct source_pipeline *pipeline, const struct watchers *watchers)
 {
-    *samples = (struct samples){.source = source, .queue = queue, .rules = rules};
-    samples->counted = counters_of(watchers->counters, source->name);
-    samples->recent = watchers->recent;
+    pipeline->samples = (struct samples){
+        .on = true, .counted = counters_of(watchers->counters, pipeline->source->name), .recent = watchers->recent};
 }
 
 void samples_free(struct samples *samples)
 {
     events_free(&samples->events);
-    *samples = (struct samples){0};
 }
 
 static bool has_date(const struct verdict *verdict)
@@ -64,16 +61,17 @@ static void describe_event(const struct event *event, const struct verdict *verd
 }
 
 /* The message that was sent: what made it once makes it again. */
-static void make_message(const struct samples *samples, const struct event *event, bool newer, struct buffer *message)
+static void make_message(const struct source_pipeline *pipeline, const struct event *event, bool newer,
+                         struct buffer *message)
 {
     struct parsed *parsed = transform_parse(event->body, event->length, NULL, NULL);
     if (parsed != NULL)
-        transform_message(parsed, samples->rules, newer, message);
+        transform_message(parsed, &pipeline->rules, newer, message);
     parsed_free(parsed);
 }
 
-static void add_sample(struct samples *samples, const struct event *event, const struct verdict *verdict, bool newer,
-                       int64_t now_ms)
+static void add_sample(const struct source_pipeline *pipeline, const struct event *event, const struct verdict *verdict,
+                       bool newer, int64_t now_ms)
 {
     struct buffer incoming = {0}, message = {0};
     struct recent_event *recent = calloc(1, sizeof *recent);
@@ -82,34 +80,36 @@ static void add_sample(struct samples *samples, const struct event *event, const
     recent->ended_ms = now_ms;
     recent->received_ms = event->received_ms;
     recent->bytes = event->length;
-    snprintf(recent->source, sizeof recent->source, "%s", samples->source->name);
+    snprintf(recent->source, sizeof recent->source, "%s", pipeline->source->name);
     snprintf(recent->state, sizeof recent->state, "%s", ends[verdict->kind].state);
     snprintf(recent->reason, sizeof recent->reason, "%s", verdict->reason == NULL ? "" : verdict->reason);
     describe_event(event, verdict, recent);
-    if (event->length <= BODY_MOST && !transform_shown(event->body, event->length, samples->rules, &incoming))
+    if (event->length <= BODY_MOST && !transform_shown(event->body, event->length, &pipeline->rules, &incoming))
         buffer_clear(&incoming);
     if (event->length <= BODY_MOST && verdict->kind == VERDICT_DELIVERED)
-        make_message(samples, event, newer, &message);
-    recent_add(samples->recent, recent, incoming.data, incoming.length, message.data, message.length);
+        make_message(pipeline, event, newer, &message);
+    recent_add(pipeline->samples.recent, recent, incoming.data, incoming.length, message.data, message.length);
     buffer_free(&incoming);
     buffer_free(&message);
     free(recent);
 }
 
-void samples_verdict(struct samples *samples, const struct verdict *verdict, bool newer, const struct event *event)
+void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+                     const struct event *event)
 {
+    struct samples *samples = &pipeline->samples;
     size_t asked;
-    if (verdict->kind == VERDICT_LATER || samples->source == NULL)
+    if (!samples->on)
         return;
     int64_t now_ms = clock_unix_ms();
     count_verdict(samples, verdict, now_ms);
     if (!recent_may_add(samples->recent, now_ms))
         return;
-    if (event == NULL && queue_again(samples->queue, samples->source->name, &verdict->id, 1, BODY_MOST,
+    if (event == NULL && queue_again(pipeline->queue, pipeline->source->name, &verdict->id, 1, BODY_MOST,
                                      &samples->events, &asked, NULL) == 1)
         event = &samples->events.at[0];
     if (event != NULL)
-        add_sample(samples, event, verdict, newer, now_ms);
+        add_sample(pipeline, event, verdict, newer, now_ms);
 }
 
 void samples_answer(struct samples *samples, int status)

@@ -63,13 +63,6 @@ static void begin_search(struct source_pipeline *pipeline)
     search->said = SAID_NOTHING;
 }
 
-/* Each of those set aside is tried once more, alone: refused again, the fault is its own; but the data plane may have
- * been mended in between. */
-static void try_aside_again(struct source_pipeline *pipeline)
-{
-    hold_return_aside(pipeline, true);
-}
-
 void search_forget(struct search *search, const struct pending *pending)
 {
     search->suspects -= pending->suspected ? 1 : 0;
@@ -86,7 +79,7 @@ void search_accepted(struct source_pipeline *pipeline)
     search->alike = 0;
     search->said = SAID_NOTHING;
     search->one_only = search->said_so = search->lately_spent = false;
-    try_aside_again(pipeline);
+    hold_return_aside(pipeline, true);
 }
 
 void search_give_up(struct source_pipeline *pipeline, bool all_alike)
@@ -225,7 +218,7 @@ void search_asked(struct lane *asker, const struct answer *answer)
         search->vouched = asker->number;
         bool lately = is_lone(pipeline) && lately_passed(pipeline);
         if ((others_pass(pipeline) || lately) && search->alike < VOUCHED_MOST)
-            try_aside_again(pipeline);
+            hold_return_aside(pipeline, true);
     }
     judge_search(asker);
 }

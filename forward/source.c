@@ -8,7 +8,7 @@
 #include "forward/forward_private.h"
 
 #define READ_AHEAD 65536  /* events in flight at most */
-#define READ_ALWAYS 16384 /* so many are read even if lanes are put off: an append that waits must be told so */
+#define READ_ALWAYS 16384 /* so many are read even if lanes are put off: an append that waits must learn it */
 #define PATIENCE_MS 1000  /* with a lane whose batch the data plane has */
 #define REST_BYTES ((size_t)2 * 1024 * 1024) /* of buffers: so much is not kept when there is nothing to do */
 #define STARVED_MOST 5                       /* tries */
@@ -155,22 +155,6 @@ void source_starved_reason(struct error *why, const char *what)
 
 /* ---- a step ---- */
 
-/* Sends the lane's batch, if it has one that is due. A file's answer comes at once. */
-static bool send_lane(struct lane *lane)
-{
-    struct answer answer;
-    switch (lane_send(lane, &answer)) {
-    case LANE_IDLE:
-        return false;
-    case LANE_SENT:
-        return true;
-    case LANE_ANSWERED:
-        break;
-    }
-    answer_follow(lane, &answer);
-    return true;
-}
-
 static bool send_due(struct source_pipeline *pipeline)
 {
     bool sent = false;
@@ -180,7 +164,7 @@ static bool send_due(struct source_pipeline *pipeline)
             continue;
         if (lane->built.count == 0)
             lane_fill(lane); /* also while a batch is with the data plane: the next one is ready when it answers */
-        sent |= send_lane(lane);
+        sent |= lane_send(lane);
     }
     return sent;
 }
@@ -247,7 +231,7 @@ moment source_due(const struct source_pipeline *pipeline)
     }
     due = earlier_of(due, hold_aside_due(pipeline));
     due = earlier_of(due, hold_parked_due(pipeline));
-    if (pipeline->intake.due > 0) /* it may have passed since the turn: the next one ends the pause */
+    if (pipeline->intake.due > 0) /* it may have passed since the last step: the next one ends the pause */
         due = earlier_of(due, pipeline->intake.due);
     return due;
 }
