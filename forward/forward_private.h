@@ -450,13 +450,10 @@ void source_end(struct source_pipeline *pipeline, struct pending *pending, enum 
 bool source_is_too_old(const struct source_pipeline *pipeline, int64_t received_ms, struct error *why);
 bool source_expire(struct source_pipeline *pipeline, struct pending *pending);
 
-/* Memory was out for an event, tried alone. Counts that, unless memory is out for all. Returns whether it is to be
- * given up. */
-bool source_starved(unsigned char *tries);
-
-/* How long to wait after so many tries (ms); and the reason of one that is given up. */
+/* Memory was out for an event, tried alone, as `what` says. Counts that, unless memory is out for all. Returns whether
+ * the event is to be given up; why says so. And how long to wait after so many tries (ms). */
+bool source_starved(unsigned char *tries, const char *what, struct error *why);
 int64_t source_starved_pause(const struct source_pipeline *pipeline, unsigned tries);
-void source_starved_reason(struct error *why, const char *what);
 
 /* Whether a request is with the data plane; and since when the oldest one is: MOMENT_NEVER: none is. */
 bool source_is_sending(const struct source_pipeline *pipeline);

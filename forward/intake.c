@@ -188,7 +188,8 @@ static void pause_reading(struct source_pipeline *pipeline, const struct error *
 }
 
 /* Memory was out for this event. alone: nothing else was read with it; else it is read again, alone, at once. */
-static void event_starved(struct source_pipeline *pipeline, const struct event *event, bool alone, struct error *why)
+static void event_starved(struct source_pipeline *pipeline, const struct event *event, bool alone,
+                          const struct error *why)
 {
     struct error reason;
     bool give_up = source_is_too_old(pipeline, event->received_ms, &reason);
@@ -196,8 +197,7 @@ static void event_starved(struct source_pipeline *pipeline, const struct event *
         pipeline->intake.starved.tries = 0;
     pipeline->intake.starved.id = event->id;
     if (!give_up && alone) {
-        give_up = source_starved(&pipeline->intake.starved.tries);
-        source_starved_reason(&reason, why->text);
+        give_up = source_starved(&pipeline->intake.starved.tries, why->text, &reason);
         pause_reading(pipeline, why);
         pipeline->intake.due = clock_now() + source_starved_pause(pipeline, pipeline->intake.starved.tries);
     }

@@ -171,8 +171,7 @@ static bool lane_starved(struct lane *lane, struct pending *pending, const char 
 {
     struct error why;
     bool counts = lane->sending.count == 0;
-    if (counts && source_starved(&pending->starved)) {
-        source_starved_reason(&why, what);
+    if (counts && source_starved(&pending->starved, what, &why)) {
         source_end(lane->pipeline, pending, VERDICT_DEAD, why.text);
         return true;
     }

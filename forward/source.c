@@ -135,22 +135,18 @@ static bool is_there_memory(void)
     return good;
 }
 
-bool source_starved(unsigned char *tries)
+bool source_starved(unsigned char *tries, const char *what, struct error *why)
 {
     if (is_there_memory())
         (*tries)++;
+    error_set(why, "it needs more memory than there is: %.300s; it was tried %d times alone, while others had enough",
+              what, STARVED_MOST);
     return *tries >= STARVED_MOST;
 }
 
 int64_t source_starved_pause(const struct source_pipeline *pipeline, unsigned tries)
 {
     return pipeline->pauses->starved_ms << (tries == 0 ? 0 : tries - 1);
-}
-
-void source_starved_reason(struct error *why, const char *what)
-{
-    error_set(why, "it needs more memory than there is: %.300s; it was tried %d times alone, while others had enough",
-              what, STARVED_MOST);
 }
 
 /* ---- a step ---- */
@@ -266,11 +262,5 @@ moment source_sends_since(const struct source_pipeline *pipeline)
 
 bool source_is_sending(const struct source_pipeline *pipeline)
 {
-    if (pipeline->search.asking)
-        return true;
-    for (size_t i = 0; i < pipeline->lanes; i++) {
-        if (pipeline->lane[i].sending.count > 0)
-            return true;
-    }
-    return false;
+    return source_sends_since(pipeline) != MOMENT_NEVER;
 }
