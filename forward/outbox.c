@@ -156,9 +156,9 @@ static void settle_verdicts(struct source_pipeline *pipeline)
 {
     struct outbox *outbox = &pipeline->outbox;
     struct error why;
-    char words[LOG_QUOTED];
     outbox->failed = !queue_settle(pipeline->queue, pipeline->source->name, outbox->at, outbox->count, &why);
     if (outbox->failed) {
+        char words[LOG_QUOTED];
         outbox->due = clock_now() + SETTLE_AGAIN_MS;
         log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s", pipeline->source->name,
                   outbox->count, log_quote(words, why.text, strlen(why.text)));
