@@ -38,14 +38,14 @@ static const struct {
 };
 
 /* What is left of an answer's body without these characters at both its ends. */
-struct words {
+struct trimmed_text {
     const char *text;
     size_t length;
 };
 
-static struct words trimmed(const struct answer *answer, const char *ends)
+static struct trimmed_text trimmed(const struct answer *answer, const char *ends)
 {
-    struct words words = {answer->body, answer->length};
+    struct trimmed_text words = {answer->body, answer->length};
     while (words.length > 0 && strchr(ends, words.text[0]) != NULL && words.text[0] != '\0') {
         words.text++;
         words.length--;
@@ -63,7 +63,7 @@ static bool says_ok(const struct answer *answer, bool accept_empty)
     static const char success[] = "{\"success\":true}";
     if (answer->length > ANSWER_BODY)
         return false;
-    struct words bare = trimmed(answer, " \t\r\n\""), whole = trimmed(answer, " \t\r\n");
+    struct trimmed_text bare = trimmed(answer, " \t\r\n\""), whole = trimmed(answer, " \t\r\n");
     return (bare.length == 2 && strncasecmp(bare.text, "ok", 2) == 0) ||
            (whole.length == sizeof success - 1 && memcmp(whole.text, success, sizeof success - 1) == 0) ||
            (answer->length == 0 && accept_empty);

@@ -67,7 +67,7 @@ void poster_free(struct poster *poster)
 
 /* Close-on-exec, which libcurl does not ask for: the program executes itself anew, and children. The send buffer is
  * bounded, else the kernel takes megabytes at once, and sends them over a slow line while libcurl sees only silence. */
-static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+static curl_socket_t open_bounded_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)context;
     (void)purpose;
@@ -79,7 +79,7 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
 }
 
 /* Keeps the start of the answer's body and counts the rest, up to the limit: then libcurl ends the exchange. */
-static size_t take_body(char *data, size_t size, size_t count, void *context)
+static size_t take_answer_body(char *data, size_t size, size_t count, void *context)
 {
     struct post *post = context;
     struct answer *answer = &post->answer;
@@ -124,8 +124,8 @@ static CURLcode set_options(struct post *post, const char *url, const char *writ
     failed |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     failed |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION);
-    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_bounded_socket);
+    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer_body);
     failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, post);
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, post->error);
     failed |= curl_easy_setopt(easy, CURLOPT_PRIVATE, post);

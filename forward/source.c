@@ -151,7 +151,7 @@ int64_t source_starved_pause(const struct source_pipeline *pipeline, unsigned tr
 
 /* ---- a step ---- */
 
-static bool send_due(struct source_pipeline *pipeline)
+static bool send_due_lanes(struct source_pipeline *pipeline)
 {
     bool sent = false;
     for (size_t i = 0; i < pipeline->lanes; i++) {
@@ -199,11 +199,11 @@ bool source_step(struct source_pipeline *pipeline, bool sending)
     hold_try_parked(pipeline);
     if (!outbox_settle_due(pipeline))
         return false; /* nothing is sent while the last settling failed */
-    bool more = sending && send_due(pipeline);
+    bool more = sending && send_due_lanes(pipeline);
     if (sending && may_take_in(pipeline) && intake_read(pipeline))
         more = true;
     if (sending)
-        more |= send_due(pipeline);
+        more |= send_due_lanes(pipeline);
     notes_write(pipeline);
     return outbox_settle_due(pipeline) && more;
 }
