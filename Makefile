@@ -6,11 +6,12 @@ PREFIX ?= /usr/local
 # ---- what it is made of -------------------------------------------------------------------------------------------
 FOLDERS := base config transform telemetry queue queue/sqlite http webhook forward closeapi health status process commands
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
-TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/system/*.c)
-STANDIN_SOURCES := $(wildcard tests/standin/*.c) $(filter-out tests/system/test_%.c,$(wildcard tests/system/*.c))
+SUPPORT_SOURCES := $(wildcard tests/support/*.c)
+TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/component/*.c tests/system/*.c) $(SUPPORT_SOURCES)
+STANDIN_SOURCES := $(wildcard tests/support/standin/*.c) $(SUPPORT_SOURCES)
 BENCH_SOURCES := $(wildcard bench/*.c)
 BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c is part of them
-ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/standin/*.c tests/sanitizer/*.c) \
+ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c) \
 	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
 SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml) /dev/null -type f)
@@ -61,7 +62,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	test-browser test-storm test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes
 
 all: closecrm.fcgi ## build the program
 
@@ -182,13 +183,23 @@ deb: ## make the Debian package build/deb/closecrm.fcgi_VERSION_ARCHITECTURE.deb
 	packaging/debian/build $(VERSION) build/deb
 
 # ---- testing it --------------------------------------------------------------------------------------------------
-# SUITES="transform queue" runs those suites only. The system tests start the program that CLOSECRM_PROGRAM names: the
-# one of the same variant, so that its faults are found under real servers too.
+# SUITES="transform queue" runs those suites only, SUITES=unit/ those of that layer: tests/main.c has more. The system
+# tests start the program that CLOSECRM_PROGRAM names: the one of the same variant, so that its faults are found under
+# real servers too.
 SUITES :=
 REPORTS = $(CURDIR)/build/$@/reports
 
 # Where the kernel places things too randomly for the compiler's ThreadSanitizer, it needs fixed addresses.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+# What the sanitizers leave out when no SUITES are named, and where the same code of the program is run with them instead:
+#   servers, admin_servers  every sample of a web server's configuration passes the same requests: they test the samples,
+#                           and `make test` runs them. The same requests meet a sanitized program in http, status, and
+#                           behind lighttpd, Apache and mod_fcgid in delivery, lifecycle and status_servers.
+#   tsan: unit/             no suite there starts a thread (tests/check-includes sees to it), so there is no race to
+#                           find; AddressSanitizer runs them.
+LEFT_OUT_asan := '-servers$$' '-admin_servers$$'
+LEFT_OUT_tsan := $(LEFT_OUT_asan) '-unit/'
 
 # Runs one variant's tests. What the sanitizer finds in a program that a web server started stands in a report file, and
 # any of those is a failure; the web servers run as other users, so that all may write there. LeakSanitizer says that it
@@ -197,22 +208,28 @@ KILLED_AT_THE_END := Unable to get registers from thread
 define run_variant
 	@rm -rf $(REPORTS) && mkdir -p $(REPORTS) && chmod 1777 $(REPORTS)
 	@failed=; \
-	CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(1) build/$@/tests/all $(SUITES) || failed=yes; \
+	CLOSECRM_PROGRAM=$(CURDIR)/build/$@/closecrm.fcgi $(1) build/$@/tests/all $(or $(SUITES),$(LEFT_OUT_$@)) || failed=yes; \
 	if grep -rqv '$(KILLED_AT_THE_END)' $(REPORTS); then cat $(REPORTS)/*; echo "$@: the program has faults, see above"; failed=yes; fi; \
 	[ -z "$$failed" ]
 endef
 
-test: setup-test ## install what is missing, build, run all tests (SUITES="transform queue" for some)
-	@$(parallel) closecrm.fcgi build/release/tests/all
+test: setup-test ## install what is missing, build, run all tests (SUITES="transform queue", "unit/": some)
+	@$(parallel) build-test
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi build/release/tests/all $(SUITES)
 
 asan: setup-test ## the tests with AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(parallel) build/asan/closecrm.fcgi build/asan/tests/all
+	@$(parallel) build-asan
 	$(call run_variant,)
 
 tsan: setup-test ## the tests with ThreadSanitizer
-	@$(parallel) build/tsan/closecrm.fcgi build/tsan/tests/all
+	@$(parallel) build-tsan
 	$(call run_variant,$(FIXED_ADDRESSES))
+
+# What .ci/run has made while other tests run.
+build-test: closecrm.fcgi build/release/tests/all build/release/standin
+build-asan: build/asan/closecrm.fcgi build/asan/tests/all
+build-tsan: build/tsan/closecrm.fcgi build/tsan/tests/all
+build-packages: closecrm.fcgi build/release/standin $(BUNDLE) $(PAGES)
 
 # File systems of their own kinds, mounted from images: full disks and quotas, with two processes on one queue.
 test-hosts: setup-test ## the queue on real full disks and quotas: ext4, xfs, btrfs (root only)
@@ -254,15 +271,19 @@ valgrind: setup-test ## the unit tests under valgrind
 	    build/valgrind/tests/all $(or $(SUITES),$(VALGRIND_SUITES))
 
 # The chroots stay under build/chroots, for the next time.
-test-packages: ## install bundle and Debian package in chroots of Debian 11, 12 and 13 and use them there (root only)
+test-packages: ## use bundle and Debian package in chroots of Debian 11 to 13, run the unit tests on 13 (root only)
 	@packaging/install-packages packages
-	@$(parallel) closecrm.fcgi build/release/standin $(BUNDLE) $(PAGES)
+	@$(parallel) build-packages
 	@packaging/manual/lint $(PAGES)
 	tests/packages/run
 
 test-trixie: ## compile on Debian 13, with its compiler and libraries, and run the unit tests there (root only)
 	@packaging/install-packages packages
-	tests/packages/run unit
+	tests/packages/run unit-trixie
+
+prepare-chroots:
+	@packaging/install-packages packages
+	tests/packages/run prepare
 
 # LONG=1: also what two million events that wait, or are remembered, change. ROUNDS=5: more runs, steadier medians.
 # STATES=/mnt: state directories on another disk.
@@ -281,10 +302,13 @@ bench-compare: setup-bench ## measure accepting beside another commit's program,
 	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
 	@BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi ROUNDS=$(or $(ROUNDS),9) STATES=$(STATES) bench/compare
 
-check: setup-check ## cppcheck, clang-tidy and the format: a warning is a failure
+check: setup-check ## cppcheck, clang-tidy, the format, the includes' directions: a warning is a failure
 	@$(parallel) --keep-going check-all
 
-check-all: check-format check-cppcheck $(ALL_C:%.c=build/check/%.tidy)
+check-all: check-format check-includes check-cppcheck $(ALL_C:%.c=build/check/%.tidy)
+
+check-includes:
+	tests/check-includes
 
 check-format:
 	clang-format --dry-run --Werror $(ALL_C) $(ALL_H)
@@ -294,10 +318,16 @@ check-cppcheck: $(EVENT_TYPES) $(EMBEDDED)
 	    --suppressions-list=.cppcheck-suppressions --suppress=unmatchedSuppression \
 	    --error-exitcode=1 -D_GNU_SOURCE -D__STDC_VERSION__=201112L -I. $(ALL_C)
 
+# How many steps clang's analyzer goes into each function. With its default, 225000, it takes three times as long, and the
+# check is the longest of all in .ci/run; a scan over characters takes any number. `make check TIDY_STEPS=225000`, after
+# `make clean`, before a release.
+TIDY_STEPS := 75000
+
 build/check/%.tidy: %.c $(ALL_H) $(EVENT_TYPES) $(EMBEDDED) .clang-tidy tests/.clang-tidy
 	@mkdir -p $(@D)
 	@echo "  TIDY $<"
-	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) -DREPORTS='""' >$@.new 2>/dev/null \
+	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) -DREPORTS='""' \
+	    -Xclang -analyzer-config -Xclang max-nodes=$(TIDY_STEPS) >$@.new 2>/dev/null \
 	    || { cat $@.new; exit 1; }
 	@mv $@.new $@
 

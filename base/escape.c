@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -111,12 +112,13 @@ void write_text_member(struct buffer *out, const char *name, const char *value)
 
 void write_time_member(struct buffer *out, const char *name, int64_t ms)
 {
-    char text[DATE_PRINTED];
     write_name(out, name);
-    if (ms <= 0)
+    if (ms <= 0) {
         buffer_text(out, "null");
-    else
-        write_json(out, date_print_ms(ms, DATE_Z_MILLISECONDS, text));
+        return;
+    }
+    char text[DATE_PRINTED];
+    write_json(out, date_print_ms(ms, DATE_Z_MILLISECONDS, text));
 }
 
 void write_count(struct buffer *out, uint64_t count)
@@ -192,4 +194,27 @@ char *plain_utf8(const char *text)
         at += bytes == 0 ? 1 : bytes;
     }
     return copy;
+}
+
+char *escape_shell(const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:@%";
+    size_t length = strlen(word);
+    if (length > 0 && word[0] != '-' && strspn(word, plain) == length)
+        return strdup(word);
+    char *quoted = malloc(4 * length + 3);
+    if (quoted == NULL)
+        return NULL;
+    char *end = quoted;
+    *end++ = '\'';
+    for (; *word != '\0'; word++) {
+        if (*word == '\'') {
+            memcpy(end, "'\\''", 4);
+            end += 4;
+        } else {
+            *end++ = *word;
+        }
+    }
+    memcpy(end, "'", 2);
+    return quoted;
 }

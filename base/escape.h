@@ -53,4 +53,9 @@ void plain_column(FILE *out, const char *text, size_t width);
  * number of bytes). The caller frees. NULL when memory ran out. */
 char *plain_utf8(const char *text);
 
+/* ---- shells ---- */
+
+/* A copy of a word that a shell reads as that word; the caller frees. NULL when memory ran out. */
+char *escape_shell(const char *word);
+
 #endif

@@ -13,7 +13,7 @@
 
 #define LEFT_OVER_S 3600
 
-static bool cannot(struct error *why, const char *what, const char *path)
+static bool report_file(struct error *why, const char *what, const char *path)
 {
     error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
@@ -22,7 +22,7 @@ static bool cannot(struct error *why, const char *what, const char *path)
 bool files_sync(const char *path, struct error *why)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool good = (fd >= 0 && fsync(fd) == 0) || cannot(why, "sync", path);
+    bool good = (fd >= 0 && fsync(fd) == 0) || report_file(why, "sync", path);
     if (fd >= 0)
         close(fd);
     return good;
@@ -71,7 +71,7 @@ static bool make_one(const char *path, const char *parent, struct error *why)
 {
     if (mkdir(path, 0700) == 0)
         return files_sync(parent, why);
-    return errno == EEXIST || cannot(why, "make", path);
+    return errno == EEXIST || report_file(why, "make", path);
 }
 
 bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct error *why)
@@ -128,11 +128,11 @@ bool small_file_replace(const char *directory, const char *name, const char *tex
     snprintf(fresh, sizeof fresh, "%s/.XXXXXX.%s.new", folder, base);
     int fd = mkostemps(fresh, (int)(strlen(base) + strlen("..new")), O_CLOEXEC); /* mode 0600 */
     if (fd < 0)
-        return cannot(why, "write", path);
+        return report_file(why, "write", path);
     bool good = files_write_all(fd, text, strlen(text)) && fsync(fd) == 0;
     good = close(fd) == 0 && good && rename(fresh, path) == 0;
     if (!good) {
-        cannot(why, "write", path);
+        report_file(why, "write", path);
         unlink(fresh);
         return false;
     }
@@ -151,13 +151,13 @@ char *small_file_read(const char *directory, const char *name, bool *missing, st
     if (fd < 0) {
         if (missing != NULL)
             *missing = errno == ENOENT;
-        cannot(why, "read", path);
+        report_file(why, "read", path);
         return NULL;
     }
     char *text = calloc(1, SMALL_FILE_MOST + 1);
     ssize_t n = text == NULL ? -1 : files_read_all(fd, text, SMALL_FILE_MOST);
     if (n < 0) {
-        cannot(why, "read", path);
+        report_file(why, "read", path);
         free(text);
         text = NULL;
     }
@@ -179,7 +179,7 @@ bool small_file_remove(const char *directory, const char *name, struct error *wh
     if (!join(path, directory, name, why))
         return false;
     if (unlink(path) != 0)
-        return errno == ENOENT || cannot(why, "remove", path);
+        return errno == ENOENT || report_file(why, "remove", path);
     return files_sync(directory, why);
 }
 

@@ -20,7 +20,7 @@ struct reader {
 /* Reads the next value. name: of the member that it is; NULL: none. value: where it goes; NULL: it is not built. */
 static bool read_value(struct reader *reader, const char *name, struct json_object **value);
 
-static bool refuse(struct reader *reader, const char *problem)
+static bool refuse_json(struct reader *reader, const char *problem)
 {
     return json_scan_refuse(&reader->scan, reader->scan.at, problem);
 }
@@ -28,11 +28,11 @@ static bool refuse(struct reader *reader, const char *problem)
 static bool no_memory(struct reader *reader)
 {
     reader->out_of_memory = true;
-    return refuse(reader, "out of memory");
+    return refuse_json(reader, "out of memory");
 }
 
 /* Hands out what was made; NULL is what could not be. */
-static bool give(struct reader *reader, struct json_object *made, struct json_object **value)
+static bool hand_over_value(struct reader *reader, struct json_object *made, struct json_object **value)
 {
     *value = made;
     return made != NULL || no_memory(reader);
@@ -43,7 +43,8 @@ static const char *read_name(struct reader *reader)
 {
     struct json_scan *scan = &reader->scan;
     if (json_scan_space(scan) != '"') {
-        refuse(reader, *scan->at == '}' ? "a comma must not stand before }" : "a name in double quotes is missing");
+        refuse_json(reader,
+                    *scan->at == '}' ? "a comma must not stand before }" : "a name in double quotes is missing");
         return NULL;
     }
     const char *start = scan->at;
@@ -57,7 +58,7 @@ static const char *read_name(struct reader *reader)
         return NULL;
     }
     if (json_scan_space(scan) != ':') {
-        refuse(reader, "a colon is missing after a name");
+        refuse_json(reader, "a colon is missing after a name");
         return NULL;
     }
     scan->at++;
@@ -98,10 +99,10 @@ static bool read_object(struct reader *reader, const char *parent, struct json_o
                 return false;
         } while (is_more(reader));
         if (*reader->scan.at != '}')
-            return refuse(reader, "a comma or } is missing after a member");
+            return refuse_json(reader, "a comma or } is missing after a member");
     }
     reader->scan.at++;
-    return object == NULL || give(reader, json_parts_object(&reader->parts, first), object);
+    return object == NULL || hand_over_value(reader, json_parts_object(&reader->parts, first), object);
 }
 
 static bool read_array(struct reader *reader, struct json_object **array)
@@ -114,16 +115,16 @@ static bool read_array(struct reader *reader, struct json_object **array)
                 return false;
         } while (is_more(reader));
         if (*reader->scan.at != ']')
-            return refuse(reader, "a comma or ] is missing after an element");
+            return refuse_json(reader, "a comma or ] is missing after an element");
     }
     reader->scan.at++;
-    return array == NULL || give(reader, json_parts_array(&reader->parts, first), array);
+    return array == NULL || hand_over_value(reader, json_parts_array(&reader->parts, first), array);
 }
 
 static bool read_container(struct reader *reader, const char *name, struct json_object **value)
 {
     if (reader->depth == JSON_DEPTH_MAX)
-        return refuse(reader, "more than 512 arrays and objects lie inside one another");
+        return refuse_json(reader, "more than 512 arrays and objects lie inside one another");
     reader->depth++;
     bool read = *reader->scan.at == '{' ? read_object(reader, name, value) : read_array(reader, value);
     reader->depth--;
@@ -138,7 +139,7 @@ static bool read_string(struct reader *reader, struct json_object **value)
         return false;
     /* Every escape is longer than what it means: a string as long as its text has none. */
     bool plain = (size_t)(reader->scan.at - text) == length + 1;
-    return value == NULL || give(reader, json_tree_string(text, length, plain), value);
+    return value == NULL || hand_over_value(reader, json_tree_string(text, length, plain), value);
 }
 
 static bool read_number(struct reader *reader, struct json_object **value)
@@ -151,7 +152,7 @@ static bool read_number(struct reader *reader, struct json_object **value)
     char *end = reader->scan.at;
     char after = *end;
     *end = '\0';
-    bool given = give(reader, json_tree_number(text), value);
+    bool given = hand_over_value(reader, json_tree_number(text), value);
     *end = after;
     return given;
 }
@@ -160,7 +161,7 @@ static bool read_boolean(struct reader *reader, bool is_true, struct json_object
 {
     if (!json_scan_word(&reader->scan, is_true ? "true" : "false"))
         return false;
-    return value == NULL || give(reader, json_object_new_boolean(is_true), value);
+    return value == NULL || hand_over_value(reader, json_object_new_boolean(is_true), value);
 }
 
 static bool read_null(struct reader *reader, struct json_object **value)
@@ -189,11 +190,11 @@ static bool read_value(struct reader *reader, const char *name, struct json_obje
     case ':':
     case ']':
     case '}':
-        return refuse(reader, "a value is missing");
+        return refuse_json(reader, "a value is missing");
     default:
         if (first == '-' || (first >= '0' && first <= '9'))
             return read_number(reader, value);
-        return refuse(reader, "no value of JSON starts like this");
+        return refuse_json(reader, "no value of JSON starts like this");
     }
 }
 
@@ -201,16 +202,16 @@ static bool read_text(struct reader *reader, struct json_object **root)
 {
     struct json_scan *scan = &reader->scan;
     if (json_scan_space(scan) == '\0' && scan->at == scan->end)
-        return refuse(reader, "there is nothing in it but white space");
+        return refuse_json(reader, "there is nothing in it but white space");
     if (strncmp(scan->at, "\xEF\xBB\xBF", 3) == 0)
-        return refuse(reader, "a byte order mark must not stand before JSON");
+        return refuse_json(reader, "a byte order mark must not stand before JSON");
     if (!read_value(reader, NULL, root))
         return false;
     json_scan_space(scan);
     if (scan->at == scan->end)
         return true;
     json_object_put(*root);
-    return refuse(reader, "something follows after the end of the JSON text");
+    return refuse_json(reader, "something follows after the end of the JSON text");
 }
 
 static void say_why(const struct json_scan *scan, struct error *why)
@@ -335,7 +336,7 @@ static bool list_member(struct json_list *list)
         return false;
     if (strcmp(name, list->array) == 0 && json_scan_space(&reader->scan) == '[') {
         if (json_object_object_get(list->rest, name) != NULL)
-            return refuse(reader, "the list stands in it twice");
+            return refuse_json(reader, "the list stands in it twice");
         if (json_object_object_add(list->rest, name, json_object_new_array()) != 0)
             return no_memory(reader);
         reader->scan.at++;
@@ -356,8 +357,8 @@ static bool list_close(struct json_list *list)
 {
     struct json_scan *scan = &list->reader.scan;
     if (*scan->at != (list->inside ? ']' : '}'))
-        return refuse(&list->reader, list->inside ? "a comma or ] is missing after an element"
-                                                  : "a comma or } is missing after a member");
+        return refuse_json(&list->reader, list->inside ? "a comma or ] is missing after an element"
+                                                       : "a comma or } is missing after a member");
     scan->at++;
     list->reader.depth--;
     list->more = list->inside && is_more(&list->reader);
@@ -365,7 +366,7 @@ static bool list_close(struct json_list *list)
     if (list->reader.depth > 0)
         return true;
     json_scan_space(scan);
-    return scan->at == scan->end || refuse(&list->reader, "something follows after the end of the JSON text");
+    return scan->at == scan->end || refuse_json(&list->reader, "something follows after the end of the JSON text");
 }
 
 static bool list_element(struct json_list *list, struct json_element *element)

@@ -59,11 +59,13 @@ static char *skip_plain(char *at)
 }
 
 /* Four hexadecimal digits as a number; -1: there are none. */
-static int32_t four_digits(const char *at, const char *end)
+static inline int32_t four_digits(const char *at, const char *end)
 {
     int32_t value = 0;
+    if (end - at < 4)
+        return -1;
     for (int i = 0; i < 4; i++) {
-        int digit = at + i < end ? text_hex_digit(at[i]) : -1;
+        int digit = text_hex_digit(at[i]);
         if (digit < 0)
             return -1;
         value = value * 16 + digit;

@@ -1,6 +1,7 @@
 /* Walking over JSON text: see json_walk.h. */
 #include "base/json_walk.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json_scan.h"
@@ -29,7 +30,7 @@ static bool in_object(const struct json_walk *walk)
     return walk->depth > 0 && (walk->is_object[at / 8] >> at % 8 & 1) != 0;
 }
 
-static void take(struct json_walk *walk, size_t length)
+static void take_bytes(struct json_walk *walk, size_t length)
 {
     walk->token = walk->at;
     walk->length = length;
@@ -44,7 +45,7 @@ static enum json_token open_one(struct json_walk *walk)
     *bits = *walk->at == '{' ? *bits | bit : (unsigned char)(*bits & ~bit);
     walk->depth++;
     walk->state = JSON_WALK_FIRST;
-    take(walk, 1);
+    take_bytes(walk, 1);
     return JSON_TOKEN_OPEN;
 }
 
@@ -54,7 +55,7 @@ static enum json_token close_one(struct json_walk *walk)
         return broken(walk);
     walk->depth--;
     walk->state = JSON_WALK_AFTER;
-    take(walk, 1);
+    take_bytes(walk, 1);
     return JSON_TOKEN_CLOSE;
 }
 
@@ -65,7 +66,7 @@ static bool take_string(struct json_walk *walk)
     while (at < walk->end && *at != '"')
         at += *at == '\\' && walk->end - at > 1 ? 2 : 1;
     bool ends = at < walk->end;
-    take(walk, (size_t)(at - walk->at) + ends);
+    take_bytes(walk, (size_t)(at - walk->at) + ends);
     return ends;
 }
 
@@ -98,7 +99,7 @@ static enum json_token take_value(struct json_walk *walk)
         at++;
     if (at == walk->at)
         return broken(walk);
-    take(walk, (size_t)(at - walk->at));
+    take_bytes(walk, (size_t)(at - walk->at));
     return JSON_TOKEN_VALUE;
 }
 
@@ -172,4 +173,268 @@ bool json_walk_is(const struct json_walk *walk, const char *name)
         length -= count;
     }
     return length == 0;
+}
+
+/* ---- values as they stand in the text ---- */
+
+/* Goes on to a value and behind it. Returns false where none follows. */
+static bool walk_value(struct json_walk *walk, struct json_slice *value)
+{
+    unsigned around = walk->depth;
+    enum json_token token = json_walk_next(walk);
+    if (token != JSON_TOKEN_OPEN && token != JSON_TOKEN_VALUE)
+        return false;
+    const char *begin = walk->token;
+    while (walk->depth > around && token != JSON_TOKEN_BROKEN)
+        token = json_walk_next(walk);
+    *value = (struct json_slice){begin, (size_t)(walk->token + walk->length - begin)};
+    return token != JSON_TOKEN_BROKEN;
+}
+
+struct json_slice json_slice_whole(const char *text, size_t length)
+{
+    struct json_walk walk = {.at = text, .end = text + length};
+    struct json_slice value = {NULL, 0};
+    walk_value(&walk, &value);
+    return value;
+}
+
+/* A walk over what is in an array or object. Returns false when it is none. */
+static bool walk_into(struct json_walk *walk, struct json_slice value)
+{
+    *walk = (struct json_walk){.at = value.at, .end = value.at + value.length};
+    return value.length > 0 && json_walk_next(walk) == JSON_TOKEN_OPEN;
+}
+
+struct json_slice json_slice_member(struct json_slice object, const char *name)
+{
+    struct json_slice found = {NULL, 0}, value;
+    struct json_walk walk;
+    size_t length = strlen(name);
+    bool more = walk_into(&walk, object);
+    while (more && json_walk_next(&walk) == JSON_TOKEN_NAME) {
+        bool same = walk.length == length + 2 && memcmp(walk.token + 1, name, length) == 0;
+        more = walk_value(&walk, &value);
+        if (more && same)
+            found = value;
+    }
+    return found;
+}
+
+bool json_slice_element(struct json_slice array, struct json_slice *element)
+{
+    struct json_walk walk;
+    if (!walk_into(&walk, array) || *array.at != '[')
+        return false;
+    if (element->at != NULL) {
+        walk.at = element->at + element->length;
+        walk.state = JSON_WALK_AFTER;
+    }
+    return walk_value(&walk, element);
+}
+
+bool json_slice_is_empty(struct json_slice value)
+{
+    struct json_walk walk;
+    if (walk_into(&walk, value))
+        return json_walk_next(&walk) == JSON_TOKEN_CLOSE;
+    return value.length == 0 || (value.length == 4 && memcmp(value.at, "null", 4) == 0);
+}
+
+/* ---- layout ---- */
+
+#define INDENT 2
+
+/* An array or object that is open; the first stands for what is around the text. */
+struct frame {
+    size_t paths;   /* those that may end in it: from here on in the stack */
+    size_t restore; /* how many the stack had before it */
+    bool is_object;
+    bool muted; /* it is left out */
+    bool any;   /* a part of it was written */
+};
+
+/* The rests of the paths that may end in the value in hand lie on a stack: [paths, count). A member's name takes at
+ * least one step off a path, so that the stack never holds more than all steps of all paths. */
+struct laying {
+    const struct layout *to;
+    struct json_walk walk;
+    const char **path;
+    size_t count;
+    size_t removed;
+    size_t member_paths;   /* of the member whose value comes next */
+    size_t member_restore; /* likewise */
+    bool member_muted;
+    struct frame frame[JSON_DEPTH_MAX + 1];
+};
+
+static void put_indented(const struct laying *laying, const char *text, size_t length)
+{
+    laying->to->write(laying->to->context, text, length);
+}
+
+static void begin_line(const struct laying *laying, size_t depth)
+{
+    static const char blanks[] = "                                ";
+    if (laying->to->compact)
+        return;
+    put_indented(laying, "\n", 1);
+    for (size_t left = depth * INDENT, step; left > 0; left -= step) {
+        step = left < sizeof blanks - 1 ? left : sizeof blanks - 1;
+        put_indented(laying, blanks, step);
+    }
+}
+
+/* What goes before a part of an array or object. */
+static void begin_part(const struct laying *laying, const struct frame *frame)
+{
+    if (frame->any)
+        put_indented(laying, ",", 1);
+    begin_line(laying, laying->walk.depth);
+}
+
+/* The rest of a path behind a name; NULL: it goes another way. *bad: the name cannot be decoded. */
+static const char *behind(const char *path, const struct json_walk *walk, bool *bad)
+{
+    const char *at = walk->token + 1, *end = walk->token + walk->length - 1;
+    while (at < end) {
+        char bytes[4];
+        size_t count = json_walk_character(&at, end, bytes);
+        *bad = *bad || count == 0;
+        for (size_t i = 0; i < count; i++, path++) {
+            if (*path == '\0' || *path != bytes[i])
+                return NULL;
+        }
+    }
+    return path;
+}
+
+/* Puts the rests of those paths on the stack that go on below this member. Returns whether one ends here. */
+static bool follow(struct laying *laying, size_t from)
+{
+    bool ends = false, bad = false;
+    size_t here = laying->count;
+    for (size_t i = from; i < here; i++) {
+        const char *rest = behind(laying->path[i], &laying->walk, &bad);
+        if (rest != NULL && *rest == '.')
+            laying->path[laying->count++] = rest + 1;
+        ends = ends || (rest != NULL && *rest == '\0');
+    }
+    return ends || bad; /* not knowing the name is no reason to show it */
+}
+
+static void lay_name(struct laying *laying, struct frame *frame)
+{
+    laying->member_restore = laying->member_paths = laying->count;
+    bool left_out = follow(laying, frame->paths);
+    laying->removed += left_out && !frame->muted;
+    laying->member_muted = left_out || frame->muted;
+    if (laying->member_muted)
+        return;
+    begin_part(laying, frame);
+    put_indented(laying, laying->walk.token, laying->walk.length);
+    put_indented(laying, ": ", laying->to->compact ? 1 : 2);
+    frame->any = true;
+}
+
+/* A value comes, in the frame around it; what it is opens one of its own, which new_one is. */
+static void begin_value(const struct laying *laying, struct frame *around, struct frame *new_one)
+{
+    *new_one = (struct frame){around->paths, laying->count, *laying->walk.token == '{', around->muted, false};
+    if (around->is_object) {
+        new_one->paths = laying->member_paths;
+        new_one->restore = laying->member_restore;
+        new_one->muted = laying->member_muted;
+    }
+}
+
+static void lay_open(struct laying *laying)
+{
+    unsigned depth = --laying->walk.depth; /* of what is around it */
+    struct frame *around = &laying->frame[depth];
+    begin_value(laying, around, &laying->frame[depth + 1]);
+    if (!around->is_object && !around->muted && depth > 0)
+        begin_part(laying, around);
+    around->any = around->any || !around->is_object;
+    laying->walk.depth++;
+    if (!laying->frame[depth + 1].muted)
+        put_indented(laying, laying->walk.token, 1);
+}
+
+static void lay_value(struct laying *laying)
+{
+    struct frame *around = &laying->frame[laying->walk.depth], itself;
+    begin_value(laying, around, &itself);
+    if (!around->is_object && !around->muted && laying->walk.depth > 0)
+        begin_part(laying, around);
+    around->any = around->any || !around->is_object;
+    if (!itself.muted)
+        put_indented(laying, laying->walk.token, laying->walk.length);
+    laying->count = itself.restore;
+}
+
+static void lay_close(struct laying *laying)
+{
+    const struct frame *closed = &laying->frame[laying->walk.depth + 1];
+    if (!closed->muted && closed->any)
+        begin_line(laying, laying->walk.depth);
+    if (!closed->muted)
+        put_indented(laying, laying->walk.token, 1);
+    laying->count = closed->restore;
+}
+
+static bool lay_all(struct laying *laying)
+{
+    for (;;) {
+        switch (json_walk_next(&laying->walk)) {
+        case JSON_TOKEN_NAME:
+            lay_name(laying, &laying->frame[laying->walk.depth]);
+            break;
+        case JSON_TOKEN_OPEN:
+            lay_open(laying);
+            break;
+        case JSON_TOKEN_CLOSE:
+            lay_close(laying);
+            break;
+        case JSON_TOKEN_VALUE:
+            lay_value(laying);
+            break;
+        case JSON_TOKEN_END:
+            return true;
+        case JSON_TOKEN_BROKEN:
+            return false;
+        }
+    }
+}
+
+/* Room for all that can ever be on the stack. */
+static bool make_stack(struct laying *laying, const char *const *paths, size_t count)
+{
+    size_t steps = 1;
+    for (size_t i = 0; i < count; i++) {
+        steps++;
+        for (const char *at = paths[i]; *at != '\0'; at++)
+            steps += *at == '.';
+    }
+    laying->path = calloc(steps, sizeof *laying->path);
+    for (size_t i = 0; i < count && laying->path != NULL; i++)
+        laying->path[laying->count++] = paths[i];
+    return laying->path != NULL;
+}
+
+bool layout_text(const struct layout *layout, const char *text, size_t length, const char *const *paths, size_t count,
+                 size_t *removed)
+{
+    struct laying *laying = calloc(1, sizeof *laying);
+    *removed = 0;
+    if (laying == NULL)
+        return false;
+    laying->to = layout;
+    laying->walk.at = text;
+    laying->walk.end = text + length;
+    bool good = make_stack(laying, paths, count) && lay_all(laying);
+    *removed = laying->removed;
+    free(laying->path);
+    free(laying);
+    return good;
 }

@@ -41,4 +41,41 @@ size_t json_walk_character(const char **at, const char *end, char out[static 4])
 /* Whether the NAME in hand is this name, however it is spelt. */
 bool json_walk_is(const struct json_walk *walk, const char *name);
 
+/* ---- values as they stand in the text: for text that json_read has accepted, whose bytes must be kept ---- */
+
+/* Borrowed bytes; at is NULL when there are none. */
+struct json_slice {
+    const char *at;
+    size_t length;
+};
+
+/* The value of a member of an object; of a name that comes twice, the last. Names are compared as they are spelt. */
+struct json_slice json_slice_member(struct json_slice object, const char *name);
+
+/* Goes to the next element of an array; *element starts as none. Returns false behind the last one. */
+bool json_slice_element(struct json_slice array, struct json_slice *element);
+
+/* Whether there is nothing in it: none, null, {} or []. */
+bool json_slice_is_empty(struct json_slice value);
+
+/* The whole text without white space around it. */
+struct json_slice json_slice_whole(const char *text, size_t length);
+
+/* ---- text laid out for people ----
+ * Every token as it stands in the text, a member a line, and without the members that nobody is to see. A tree would
+ * lose what a look at the text must show (null members, names that come twice, how a number or string is spelt). */
+
+/* Where it goes, and how. */
+struct layout {
+    void (*write)(void *context, const char *text, size_t length);
+    void *context;
+    bool compact; /* all in one line, without blanks between tokens */
+};
+
+/* Lays out JSON text. paths: members to leave out, from the root on, names with dots between them; a member whose
+ * name cannot be decoded is left out where there are paths. *removed counts what was left out. Needs memory for the
+ * paths only, whatever the text is. Returns false at the place where the text is no JSON, or when memory is out. */
+bool layout_text(const struct layout *layout, const char *text, size_t length, const char *const *paths, size_t count,
+                 size_t *removed);
+
 #endif

@@ -49,7 +49,7 @@ static ssize_t write_at_once(const char *line, size_t length)
 }
 
 /* Returns whether it was taken. With the lock held. A short write loses the line's end only. */
-static bool put(const char *line, size_t length)
+static bool put_line(const char *line, size_t length)
 {
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
     ssize_t n = -1;
@@ -69,7 +69,7 @@ static void say_dropped(void)
     if (count == 0)
         return;
     int length = snprintf(line, sizeof line, "warn msg=log_lines_dropped count=%lu\n", count);
-    if (!put(line, (size_t)length))
+    if (!put_line(line, (size_t)length))
         atomic_fetch_add(&dropped, count);
 }
 
@@ -78,7 +78,7 @@ void log_stream_write(const char *line, size_t length)
     bool taken = false;
     if (take_lock()) {
         say_dropped();
-        taken = put(line, length);
+        taken = put_line(line, length);
         pthread_mutex_unlock(&lock);
     }
     if (!taken)

@@ -58,7 +58,7 @@ void log_syslog_close(void)
 }
 
 /* With the lock held. A daemon that was started anew has another socket: once more, then. */
-static bool put(const char *text, size_t length)
+static bool put_datagram(const char *text, size_t length)
 {
     for (int tries = 0; tries < 2 && is_connected(); tries++) {
         if (send(descriptor, text, length, MSG_NOSIGNAL) >= 0)
@@ -80,7 +80,7 @@ static bool put_line(int priority, const char *line, size_t length)
         strftime(date, sizeof date, "%h %e %T", &tm);
     int n = snprintf(text, sizeof text, "<%d>%s closecrm.fcgi[%ld]: %.*s", LOG_DAEMON | priority, date, (long)getpid(),
                      (int)length, line);
-    return n > 0 && put(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+    return n > 0 && put_datagram(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
 void log_syslog_write(int priority, const char *line, size_t length)

@@ -74,7 +74,7 @@ static bool install(void)
 }
 
 /* With the lock held. */
-static bool note(void *at, size_t bytes, int fd)
+static bool note_mapping(void *at, size_t bytes, int fd)
 {
     for (size_t i = 0; i < MAPPINGS_MOST; i++) {
         if (atomic_load(&mapped[i].at) != NULL)
@@ -93,7 +93,7 @@ void *mapping_open(int fd, size_t bytes)
 {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     pthread_mutex_lock(&guard.lock);
-    bool good = at != MAP_FAILED && install() && note(at, bytes, fd);
+    bool good = at != MAP_FAILED && install() && note_mapping(at, bytes, fd);
     pthread_mutex_unlock(&guard.lock);
     if (good)
         return at;
@@ -105,7 +105,7 @@ void *mapping_open(int fd, size_t bytes)
     return NULL;
 }
 
-static size_t find(const void *at)
+static size_t find_mapping(const void *at)
 {
     size_t i = 0;
     while (i < MAPPINGS_MOST && atomic_load(&mapped[i].at) != at)
@@ -115,14 +115,14 @@ static size_t find(const void *at)
 
 bool mapping_is_lost(const void *at)
 {
-    size_t i = find(at);
+    size_t i = find_mapping(at);
     return i < MAPPINGS_MOST && atomic_load(&mapped[i].lost);
 }
 
 void mapping_close(void *at)
 {
     pthread_mutex_lock(&guard.lock);
-    size_t i = find(at);
+    size_t i = find_mapping(at);
     if (i < MAPPINGS_MOST) {
         size_t bytes = atomic_load(&mapped[i].bytes);
         int fd = atomic_load(&mapped[i].fd);

@@ -1,6 +1,6 @@
 /* Errors that mean that nothing more can be written: a full disk, a quota that is used up, a limit on the size of
- * files, a read-only file system, no memory for the write. They are all answered alike (503, Close sends again, what
- * waits is delivered); what is different for the operator is said. */
+ * files, a read-only file system, no memory for the write. They mean the same for what was to be written; what is
+ * different for the operator is said. */
 #ifndef BASE_NO_ROOM_H
 #define BASE_NO_ROOM_H
 

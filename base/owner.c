@@ -2,14 +2,16 @@
 #include "base/owner.h"
 
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define NAME_SIZE 32
-#define NAME_MOST 20  /* of a user; a longer one is a number instead */
-#define PATH_MOST 120 /* of a path in a command: the whole of it must fit into struct error, or it must not be typed   \
-                       */
+#define NAME_MOST 20 /* of a user; a longer one is a number instead */
+#define PATH_MOST                                                                                                      \
+    120 /* of a path in a command: the whole of it must fit into struct error, or it must not be typed                 \
+         */
 
 #define GIVE_SIZE (PATH_MOST + NAME_SIZE + 16)
 
@@ -20,15 +22,29 @@ struct name {
     char sudo[NAME_SIZE];
 };
 
+static bool find_name(uid_t user, char out[static OWNER_NAME])
+{
+    struct passwd entry, *found = NULL;
+    char room[4096];
+    bool named = getpwuid_r(user, &entry, room, sizeof room, &found) == 0 && found != NULL;
+    snprintf(out, OWNER_NAME, "%s", named ? entry.pw_name : "");
+    return named;
+}
+
+const char *owner_name(uid_t user, char out[static OWNER_NAME])
+{
+    if (!find_name(user, out))
+        snprintf(out, OWNER_NAME, "%u", (unsigned)user);
+    return out;
+}
+
 static struct name name_of(uid_t user)
 {
     struct name name;
-    struct passwd entry, *found = NULL;
-    char room[4096];
-    if (getpwuid_r(user, &entry, room, sizeof room, &found) == 0 && found != NULL &&
-        strlen(entry.pw_name) <= NAME_MOST) {
-        snprintf(name.plain, NAME_SIZE, "%s", entry.pw_name);
-        snprintf(name.sudo, NAME_SIZE, "%s", entry.pw_name);
+    char known[OWNER_NAME];
+    if (find_name(user, known) && strlen(known) <= NAME_MOST) {
+        snprintf(name.plain, NAME_SIZE, "%.*s", NAME_MOST, known);
+        snprintf(name.sudo, NAME_SIZE, "%.*s", NAME_MOST, known);
     } else {
         snprintf(name.plain, NAME_SIZE, "%u", (unsigned)user);
         snprintf(name.sudo, NAME_SIZE, "'#%u'", (unsigned)user);
@@ -37,7 +53,7 @@ static struct name name_of(uid_t user)
 }
 
 /* The command that gives it to a user; where the path does not fit whole between quotes, words instead. */
-static void give(const char *path, const struct name *to, char out[static GIVE_SIZE])
+static void print_chown(const char *path, const struct name *to, char out[static GIVE_SIZE])
 {
     if (strlen(path) <= PATH_MOST && strchr(path, '\'') == NULL)
         snprintf(out, GIVE_SIZE, "chown -R %s '%s'", to->plain, path);
@@ -50,7 +66,7 @@ void owner_why(const char *what, const char *path, uid_t owner, struct error *wh
     char command[GIVE_SIZE];
     uid_t own = geteuid();
     struct name theirs = name_of(owner), ours = name_of(own);
-    give(path, &ours, command);
+    print_chown(path, &ours, command);
     if (owner == 0)
         error_set(
             why,

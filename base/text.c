@@ -6,17 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-int text_hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 bool text_hex_decode(const char *digits, size_t count, unsigned char *out)
 {
     for (size_t i = 0; i + 1 < count; i += 2) {
@@ -110,19 +99,6 @@ uint32_t text_utf8_read(const char *text, size_t bytes)
     for (size_t i = 1; i < bytes; i++)
         code = code << 6 | ((unsigned char)text[i] & 0x3FU);
     return code;
-}
-
-size_t text_utf8_write(char *out, uint32_t code)
-{
-    if (code < 0x80) {
-        out[0] = (char)code;
-        return 1;
-    }
-    size_t length = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    for (size_t i = length - 1; i > 0; i--, code >>= 6)
-        out[i] = (char)(0x80 | (code & 0x3F));
-    out[0] = (char)((0xF00U >> length & 0xFF) | code);
-    return length;
 }
 
 uint64_t text_hash(uint64_t hash, const void *bytes, size_t length)

@@ -8,8 +8,18 @@
 
 /* ---- hexadecimal ---- */
 
-/* The value of a hexadecimal digit of either case; -1: it is none. */
-int text_hex_digit(char c);
+/* The value of a hexadecimal digit of either case; -1: it is none. In the header, for the JSON scanner calls it for
+ * every digit of an escape. */
+static inline int text_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
 
 /* Decodes digits into half as many bytes. Returns false when their number is odd or one of them is no digit; then part
  * of out may have been written. */
@@ -53,8 +63,19 @@ static inline size_t text_utf8_length(const char *text, size_t length)
 /* The code point of a well-formed sequence of that many bytes. */
 uint32_t text_utf8_read(const char *text, size_t bytes);
 
-/* Writes a code point as UTF-8, without a NUL. Returns how many bytes: 1 to 4. */
-size_t text_utf8_write(char *out, uint32_t code);
+/* Writes a code point as UTF-8, without a NUL. Returns how many bytes: 1 to 4. In the header for the same reason. */
+static inline size_t text_utf8_write(char *out, uint32_t code)
+{
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    size_t length = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    out[0] = (char)((0xF00U >> length & 0xFF) | code >> 6 * (length - 1));
+    for (size_t i = 1; i < length; i++)
+        out[i] = (char)(0x80 | (code >> 6 * (length - 1 - i) & 0x3F));
+    return length;
+}
 
 /* ---- hash and distance ---- */
 

@@ -29,7 +29,7 @@ struct written {
     int offset; /* minutes east of UTC */
 };
 
-static bool take(struct cursor *cursor, const char *any_of)
+static bool take_any_of(struct cursor *cursor, const char *any_of)
 {
     if (cursor->at == cursor->end)
         return false;
@@ -67,7 +67,7 @@ static bool take_number(struct cursor *cursor, int digits, int lowest, int highe
 static bool take_fraction(struct cursor *cursor, int *microseconds)
 {
     *microseconds = 0;
-    if (!take(cursor, "."))
+    if (!take_any_of(cursor, "."))
         return true;
     int digit;
     if (!take_digit(cursor, &digit))
@@ -83,15 +83,15 @@ static bool take_fraction(struct cursor *cursor, int *microseconds)
 static bool take_offset(struct cursor *cursor, int *minutes)
 {
     *minutes = 0;
-    if (cursor->at == cursor->end || take(cursor, "Zz"))
+    if (cursor->at == cursor->end || take_any_of(cursor, "Zz"))
         return true;
     bool west = *cursor->at == '-';
     int hour;
     int minute = 0;
-    if (!take(cursor, "+-") || !take_number(cursor, 2, 0, 23, &hour))
+    if (!take_any_of(cursor, "+-") || !take_number(cursor, 2, 0, 23, &hour))
         return false;
     if (cursor->at != cursor->end) {
-        take(cursor, ":");
+        take_any_of(cursor, ":");
         if (!take_number(cursor, 2, 0, 59, &minute))
             return false;
     }
@@ -112,15 +112,15 @@ static int days_in(int year, int month)
 
 static bool take_date(struct cursor *cursor, struct written *date)
 {
-    return take_number(cursor, 4, 1, 9999, &date->year) && take(cursor, "-") &&
-           take_number(cursor, 2, 1, 12, &date->month) && take(cursor, "-") &&
+    return take_number(cursor, 4, 1, 9999, &date->year) && take_any_of(cursor, "-") &&
+           take_number(cursor, 2, 1, 12, &date->month) && take_any_of(cursor, "-") &&
            take_number(cursor, 2, 1, days_in(date->year, date->month), &date->day);
 }
 
 static bool take_time(struct cursor *cursor, struct written *date)
 {
-    return take_number(cursor, 2, 0, 23, &date->hour) && take(cursor, ":") &&
-           take_number(cursor, 2, 0, 59, &date->minute) && take(cursor, ":") &&
+    return take_number(cursor, 2, 0, 23, &date->hour) && take_any_of(cursor, ":") &&
+           take_number(cursor, 2, 0, 59, &date->minute) && take_any_of(cursor, ":") &&
            take_number(cursor, 2, 0, 60, &date->second) && take_fraction(cursor, &date->microseconds);
 }
 
@@ -143,7 +143,7 @@ int64_t date_read(const char *text, size_t length)
 {
     struct cursor cursor = {text, text + length};
     struct written date;
-    if (!take_date(&cursor, &date) || !take(&cursor, "Tt ") || !take_time(&cursor, &date) ||
+    if (!take_date(&cursor, &date) || !take_any_of(&cursor, "Tt ") || !take_time(&cursor, &date) ||
         !take_offset(&cursor, &date.offset) || cursor.at != cursor.end)
         return DATE_UNREADABLE;
 

@@ -27,7 +27,7 @@ enum date_form {
     DATE_MICROSECONDS,      /* 2019-01-15T12:48:23.395000+00:00 */
     DATE_Z_MILLISECONDS,    /* 2019-01-15T12:48:23.395Z */
     DATE_Z,                 /* 2019-01-15T12:48:23Z */
-    DATE_BARE_MICROSECONDS, /* 2019-01-15T12:48:23.395000, as Close writes it */
+    DATE_BARE_MICROSECONDS, /* 2019-01-15T12:48:23.395000 */
     DATE_UTC,               /* 2019-01-15 12:48:23 UTC, for people */
 };
 

@@ -1,4 +1,5 @@
-/* A backfill: see backfill.h. How far it got stands in a file of its own, named after what was asked for. */
+/* Backfills: see closeapi.h. The progress of a run stands in a file that is named after a hash of the options, so that
+ * a run with the same options goes on there. */
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -14,13 +15,13 @@
 #define SECOND_US INT64_C(1000000)
 #define BEYOND_US (EVENT_LOG_DAYS * INT64_C(86400) * SECOND_US)
 #define STALE_US (INT64_C(86400) * SECOND_US)
-#define NOTE_MS 1000 /* progress is noted at most so often, and at the end of each window */
+#define NOTE_MS 1000 /* between two writes of the progress file, but for the ends of windows */
 
 struct backfill {
     const struct backfill_order *order;
     struct backfill_report *report;
     char directory[4096];
-    char note[40]; /* name of the file */
+    char note[40]; /* name of the progress file */
     char asked[1200];
     struct coverage coverage;
     int64_t noted_us;
@@ -37,26 +38,27 @@ bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct er
     return false;
 }
 
-/* ---- how far it got ---- */
+/* ---- the progress file ---- */
 
-static const char *or_none(const char *text)
+static const char *text_or_empty(const char *text)
 {
     return text == NULL ? "" : text;
 }
 
-/* The same request has the same file. */
-static void name_note(struct backfill *backfill)
+/* Writes the options as text, and the name of their file. */
+static void backfill_name_note(struct backfill *backfill)
 {
     const struct backfill_order *order = backfill->order;
     snprintf(backfill->asked, sizeof backfill->asked, "since %.60s until %.60s type %.200s action %.200s lead %.200s%s",
-             order->since, or_none(order->until), or_none(order->filter.object_type), or_none(order->filter.action),
-             or_none(order->filter.lead_id), order->all_events ? " all" : "");
+             order->since, text_or_empty(order->until), text_or_empty(order->filter.object_type),
+             text_or_empty(order->filter.action), text_or_empty(order->filter.lead_id),
+             order->all_events ? " all" : "");
     uint64_t hash = text_hash(TEXT_HASH, backfill->asked, strlen(backfill->asked));
     snprintf(backfill->note, sizeof backfill->note, "backfill-%016llx", (unsigned long long)hash);
 }
 
-/* Takes up an earlier run, where there is one. */
-static void take_up(struct backfill *backfill)
+/* Goes on where an earlier run with the same options stopped, if there was one. */
+static void backfill_resume(struct backfill *backfill)
 {
     char asked[1200];
     if (backfill->order->again || backfill->order->dry_run)
@@ -66,12 +68,12 @@ static void take_up(struct backfill *backfill)
         return;
     struct backfill_report *report = backfill->report;
     int64_t reached = small_number(text, "reached_us", 0);
-    /* "7d" of last month is not what is meant today */
+    /* "7d" of a run last month is not the range that is meant today ... */
     bool stale = when_read_ago(backfill->order->since, &(int64_t){0}) &&
                  small_number(text, "until_us", 0) < report->until_us - STALE_US;
     if (!stale && small_value(text, "asked", asked, sizeof asked) && strcmp(asked, backfill->asked) == 0 &&
         reached > 0) {
-        /* "7d" meant another time then, and that is what was asked for */
+        /* ... but that of an hour ago is, though "7d" began earlier then */
         report->until_us = small_number(text, "until_us", report->until_us);
         report->since_us = small_number(text, "since_us", report->since_us);
         report->from_us = reached > report->from_us ? reached : report->from_us;
@@ -80,7 +82,7 @@ static void take_up(struct backfill *backfill)
     small_file_free(text);
 }
 
-static bool write_note(struct backfill *backfill, int64_t reached_us, struct error *why)
+static bool backfill_write_note(struct backfill *backfill, int64_t reached_us, struct error *why)
 {
     char text[1500];
     if (backfill->order->dry_run)
@@ -92,8 +94,9 @@ static bool write_note(struct backfill *backfill, int64_t reached_us, struct err
     return small_file_replace(backfill->directory, backfill->note, text, why);
 }
 
-/* Tells how far it is, and notes it, not too often but in any case at the end of a window. */
-static bool note_step(struct backfill *backfill, const struct import *import, bool window_ended, struct error *why)
+/* Reports the progress, and writes it down: not too often, but in any case at the end of a window. */
+static bool backfill_note_step(struct backfill *backfill, const struct import *import, bool window_ended,
+                               struct error *why)
 {
     const struct backfill_report *report = backfill->report;
     int64_t reached_us = import_reached(import);
@@ -102,17 +105,17 @@ static bool note_step(struct backfill *backfill, const struct import *import, bo
                                   report->until_us);
     if (!window_ended && (reached_us <= backfill->noted_us || clock_now() - backfill->noted < NOTE_MS))
         return true;
-    return write_note(backfill, reached_us, why);
+    return backfill_write_note(backfill, reached_us, why);
 }
 
-/* ---- doing it ---- */
+/* ---- the run ---- */
 
-/* Finds out from when until when, by Close's clock. */
-static bool choose_times(struct backfill *backfill, struct close_client *client, struct error *why)
+/* Computes the time range, by Close's clock. */
+static bool backfill_choose_times(struct backfill *backfill, struct close_client *client, struct error *why)
 {
     struct backfill_report *report = backfill->report;
     int64_t date_ms = event_log_clock(client, why);
-    int64_t now_us = date_ms * 1000 + SECOND_US; /* Date has whole seconds, of which this one is not over */
+    int64_t now_us = date_ms * 1000 + SECOND_US; /* Date has whole seconds, and this one is not over */
     if (date_ms == 0 || !backfill_read_time(backfill->order->since, now_us, &report->since_us, why))
         return false;
     report->until_us = now_us;
@@ -121,7 +124,7 @@ static bool choose_times(struct backfill *backfill, struct close_client *client,
     if (report->until_us > now_us)
         report->until_us = now_us;
     report->from_us = report->since_us;
-    take_up(backfill);
+    backfill_resume(backfill);
     report->beyond = report->from_us < now_us - BEYOND_US;
     if (report->beyond)
         report->from_us = now_us - BEYOND_US;
@@ -134,7 +137,7 @@ static bool choose_times(struct backfill *backfill, struct close_client *client,
     return false;
 }
 
-static enum import_result import_all(struct backfill *backfill, struct import_order *order, struct error *why)
+static enum import_result backfill_import(struct backfill *backfill, struct import_order *order, struct error *why)
 {
     enum import_result result;
     order->from_us = backfill->report->from_us;
@@ -145,7 +148,7 @@ static enum import_result import_all(struct backfill *backfill, struct import_or
     do {
         result = import_next(import, why);
         if ((result == IMPORT_STEP || result == IMPORT_WINDOW) &&
-            !note_step(backfill, import, result == IMPORT_WINDOW, why))
+            !backfill_note_step(backfill, import, result == IMPORT_WINDOW, why))
             result = IMPORT_FAILED;
     } while (result == IMPORT_STEP || result == IMPORT_WINDOW);
     backfill->report->counts = *import_counted(import);
@@ -156,7 +159,8 @@ static enum import_result import_all(struct backfill *backfill, struct import_or
     return result;
 }
 
-static enum import_result with_subscriptions(struct backfill *backfill, struct import_order *order, struct error *why)
+static enum import_result backfill_with_subscriptions(struct backfill *backfill, struct import_order *order,
+                                                      struct error *why)
 {
     struct subscriptions list;
     struct keyring held;
@@ -165,11 +169,11 @@ static enum import_result with_subscriptions(struct backfill *backfill, struct i
         return listed == CLOSE_STOPPED ? IMPORT_STOPPED : IMPORT_FAILED;
     enum import_result result = IMPORT_FAILED;
     if (keyring_read(order->config->state_dir, &held, why)) {
-        /* with all events it is no condition: what one covers still bears its id */
+        /* with all_events there need be no subscription; events that one covers still get its id */
         if (coverage_find(&backfill->coverage, &list, order->source, order->config->sources, &held, why) ||
             order->all_events) {
             order->coverage = &backfill->coverage;
-            result = import_all(backfill, order, why);
+            result = backfill_import(backfill, order, why);
         }
         keyring_free(&held);
     }
@@ -177,7 +181,7 @@ static enum import_result with_subscriptions(struct backfill *backfill, struct i
     return result;
 }
 
-static enum import_result run_locked(struct backfill *backfill, struct import_order *order, struct error *why)
+static enum import_result backfill_run_locked(struct backfill *backfill, struct import_order *order, struct error *why)
 {
     const struct close_options options = {.patience_ms = backfill->order->patience_ms,
                                           .stop_fd = backfill->order->stop_fd,
@@ -187,9 +191,9 @@ static enum import_result run_locked(struct backfill *backfill, struct import_or
     if (order->client == NULL)
         return IMPORT_FAILED;
     enum import_result result = IMPORT_FAILED;
-    name_note(backfill);
-    if (choose_times(backfill, order->client, why))
-        result = with_subscriptions(backfill, order, why);
+    backfill_name_note(backfill);
+    if (backfill_choose_times(backfill, order->client, why))
+        result = backfill_with_subscriptions(backfill, order, why);
     backfill->report->requests = close_client_requests(order->client);
     close_client_free(order->client);
     return result;
@@ -214,7 +218,7 @@ enum import_result backfill_run(const struct config *config, const struct source
     int lock = closeapi_lock(backfill.directory, "backfill.lock", 0, why);
     if (lock < 0)
         return IMPORT_FAILED;
-    enum import_result result = run_locked(&backfill, &import, why);
+    enum import_result result = backfill_run_locked(&backfill, &import, why);
     close(lock);
     return result;
 }

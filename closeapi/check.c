@@ -1,4 +1,4 @@
-/* Whether the Close side works, for `check`. Changes nothing. */
+/* Whether the API key and the subscriptions of a source are in order, for `closecrm.fcgi check`. Changes nothing. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,8 +7,8 @@
 
 #define PATIENCE_MS 5000
 
-static bool is_good(const struct config *config, const struct source *source, const struct coverage *coverage,
-                    struct error *why)
+static bool are_subscriptions_active(const struct config *config, const struct source *source,
+                                     const struct coverage *coverage, struct error *why)
 {
     char words[COMPLETENESS_WORDS];
     struct completeness complete;
@@ -28,7 +28,7 @@ static bool is_good(const struct config *config, const struct source *source, co
     return true;
 }
 
-static bool keys_are_held(const struct coverage *coverage, const struct subscriptions *list,
+static bool are_keys_held(const struct coverage *coverage, const struct subscriptions *list,
                           const struct source *source, const struct keyring *held, struct error *why)
 {
     const struct subscription *keyless = coverage_keyless(coverage, list, source, held);
@@ -37,7 +37,7 @@ static bool keys_are_held(const struct coverage *coverage, const struct subscrip
     return keyless == NULL;
 }
 
-bool closeapi_try(const struct config *config, const struct source *source, struct error *why)
+bool closeapi_check(const struct config *config, const struct source *source, struct error *why)
 {
     static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
     struct subscriptions list;
@@ -52,7 +52,8 @@ bool closeapi_try(const struct config *config, const struct source *source, stru
     if (subscriptions_list(client, &list, why) == CLOSE_DONE) {
         if (keyring_read(config->state_dir, &held, why)) {
             good = coverage_find(&coverage, &list, source, config->sources, &held, why) &&
-                   keys_are_held(&coverage, &list, source, &held, why) && is_good(config, source, &coverage, why);
+                   are_keys_held(&coverage, &list, source, &held, why) &&
+                   are_subscriptions_active(config, source, &coverage, why);
             keyring_free(&held);
         }
         subscriptions_free(&list);

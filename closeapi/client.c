@@ -1,9 +1,8 @@
-/* The client of Close's API: see client.h. libcurl's multi interface, so that the end of the process cuts a request or
- * a wait short. */
+/* The client of Close's API: see client.h. It uses libcurl's multi interface, so that stop_fd cuts a request short. */
 #include "closeapi/client.h"
 
 #include "base/clock.h"
-#include "base/lookups.h"
+#include "base/http_request.h"
 
 #include <curl/curl.h>
 #include <poll.h>
@@ -12,40 +11,37 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 
 #define CONNECT_MS 10000L
 #define WHOLE_MS 60000L
 #define ANSWER_MOST JSON_TEXT_MAX
-#define TELL_MS 2000 /* shorter waits are not worth a word */
+#define TELL_MS 2000 /* shorter waits are not reported */
 
 #define FIRST_WAIT_MS 250
 #define MOST_WAIT_MS 30000
-#define LIMIT_WAIT_MOST_MS 900000 /* however long a rate limit is said to last, it is asked again by then */
-#define LIMITED_MOST 100          /* in a row: something is wrong */
-#define REFUSALS 3                /* a good key sometimes gets a 401: so often it must come to be believed */
-#define MALFORMED 3               /* likewise for an answer that is no JSON */
+#define LIMIT_WAIT_MOST_MS 900000 /* the longest wait for a rate limit, whatever Close says */
+#define LIMITED_MOST 100          /* 429 in a row: then the request has failed */
+#define REFUSALS 3                /* 401 in a row: then the key is bad; a good one sometimes gets one */
+#define MALFORMED 3               /* answers that are no JSON: then the request has failed */
 
 struct close_client {
     CURLM *multi;
-    CURL *easy;
-    struct curl_slist *headers;
+    struct http_request request;
     const char *base;
     struct close_options options;
-    moment not_before; /* the rate limit says so */
+    moment not_before; /* no request is sent earlier, for the rate limit is used up */
     uint64_t requests;
-    char error[CURL_ERROR_SIZE];
-    struct lookup lookup; /* of the API's name */
 
-    struct close_answer *answer; /* of the request in hand */
-    int64_t reset_ms;            /* of RateLimit; -1: it was not said */
+    /* Of the request in progress. */
+    struct close_answer *answer;
+    int64_t reset_ms; /* from the header RateLimit; -1: there was none */
     bool none_remain;
-    int64_t retry_after_ms; /* -1: it was not said */
+    int64_t retry_after_ms; /* from the header Retry-After; -1: there was none */
 };
 
-/* ---- what comes back ---- */
+/* ---- the response ---- */
 
-static size_t take_body(char *data, size_t size, size_t count, void *context)
+static size_t client_take_body(char *data, size_t size, size_t count, void *context)
 {
     struct close_client *client = context;
     struct buffer *body = &client->answer->body;
@@ -62,8 +58,8 @@ static int64_t seconds_to_ms(double seconds)
     return seconds > 86400 ? 86400000 : (int64_t)(seconds * 1000) + 1;
 }
 
-/* `limit=100, remaining=0, reset=5.2` */
-static void take_rate_limit(struct close_client *client, const char *value)
+/* The header's value is like `limit=100, remaining=0, reset=5.2`, the last in seconds. */
+static void client_take_rate_limit(struct close_client *client, const char *value)
 {
     const char *reset = strstr(value, "reset="), *remaining = strstr(value, "remaining=");
     if (reset != NULL)
@@ -71,7 +67,7 @@ static void take_rate_limit(struct close_client *client, const char *value)
     client->none_remain = remaining != NULL && strtod(remaining + strlen("remaining="), NULL) <= 0;
 }
 
-static size_t take_header(char *line, size_t size, size_t count, void *context)
+static size_t client_take_header(char *line, size_t size, size_t count, void *context)
 {
     struct close_client *client = context;
     char text[512];
@@ -80,7 +76,7 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
     if (value != NULL) {
         *value++ = '\0';
         if (strcasecmp(text, "RateLimit") == 0)
-            take_rate_limit(client, value);
+            client_take_rate_limit(client, value);
         else if (strcasecmp(text, "Retry-After") == 0)
             client->retry_after_ms = seconds_to_ms(strtod(value, NULL));
         else if (strcasecmp(text, "Date") == 0)
@@ -89,47 +85,25 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
     return size * count;
 }
 
-/* Close-on-exec, which libcurl does not ask for. */
-static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    (void)context;
-    (void)purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
+/* ---- set-up ---- */
 
-/* ---- making it ---- */
-
-static bool add_header(struct close_client *client, const char *line)
+static bool client_set_up(struct close_client *client, const struct config *config, const struct source *source)
 {
-    struct curl_slist *longer = curl_slist_append(client->headers, line);
-    client->headers = longer != NULL ? longer : client->headers;
-    return longer != NULL;
-}
-
-static CURLcode set_options(struct close_client *client, const struct config *config, const struct source *source)
-{
-    CURL *easy = client->easy;
-    CURLcode failed = CURLE_OK;
-    failed |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    failed |= curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
-    failed |= curl_easy_setopt(easy, CURLOPT_USERNAME, source->close_api_key);
-    failed |= curl_easy_setopt(easy, CURLOPT_PASSWORD, "");
-    failed |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-    failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, WHOLE_MS);
-    failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    failed |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
-    failed |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, client->headers);
-    failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION);
-    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, client);
-    failed |= curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
-    failed |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, client);
-    failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, client->error);
-    if (config_certificates(config) != NULL)
-        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, config_certificates(config));
-    return failed;
+    static const char *const headers[] = {"Accept: application/json", "Content-Type: application/json", NULL};
+    const struct http_options options = {
+        .url = client->base,
+        .agent = "closecrm.fcgi/" CLOSECRM_VERSION,
+        .user = source->close_api_key,
+        .certificates = config_certificates(config),
+        .headers = headers,
+        .connect_ms = CONNECT_MS,
+        .whole_ms = WHOLE_MS,
+        .take_body = client_take_body,
+        .context = client,
+    };
+    return http_request_open(&client->request, &options) &&
+           curl_easy_setopt(client->request.easy, CURLOPT_HEADERFUNCTION, client_take_header) == CURLE_OK &&
+           curl_easy_setopt(client->request.easy, CURLOPT_HEADERDATA, client) == CURLE_OK;
 }
 
 struct close_client *close_client_new(const struct config *config, const struct source *source,
@@ -148,11 +122,7 @@ struct close_client *close_client_new(const struct config *config, const struct 
         client->options = *options;
         client->base = source->close_api_url;
         client->multi = curl_multi_init();
-        client->easy = curl_easy_init();
-        good = client->multi != NULL && client->easy != NULL && add_header(client, "Expect:") &&
-               add_header(client, "Accept: application/json") && add_header(client, "Content-Type: application/json") &&
-               set_options(client, config, source) == CURLE_OK &&
-               lookup_watch(&client->lookup, client->easy, client->base) == CURLE_OK;
+        good = client->multi != NULL && client_set_up(client, config, source);
     }
     if (good)
         return client;
@@ -165,9 +135,8 @@ void close_client_free(struct close_client *client)
 {
     if (client == NULL)
         return;
-    curl_easy_cleanup(client->easy);
+    http_request_close(&client->request);
     curl_multi_cleanup(client->multi);
-    curl_slist_free_all(client->headers);
     curl_global_cleanup();
     free(client);
 }
@@ -182,7 +151,9 @@ uint64_t close_client_requests(const struct close_client *client)
     return client->requests;
 }
 
-/* ---- one request ---- */
+/* ---- one attempt ---- */
+
+/* Waits; reports a long wait first. Returns false when stop_fd is readable. */
 
 static bool client_wait(struct close_client *client, int64_t ms, const char *reason)
 {
@@ -197,24 +168,14 @@ static bool client_wait(struct close_client *client, int64_t ms, const char *rea
     return true;
 }
 
-/* A lookup that was not begun is no host that does not exist: nothing arrived, and it is tried again. */
-static void end_lookup(struct close_client *client, CURLcode *code, bool stopped)
-{
-    struct error why = {0};
-    if (!lookup_end(&client->lookup, client->easy, stopped ? CURLE_OPERATION_TIMEDOUT : *code, &why))
-        return;
-    *code = CURLE_COULDNT_CONNECT;
-    snprintf(client->error, sizeof client->error, "%.200s", why.text);
-}
-
-/* Moves the request on until it is done. Returns false when all is to end. */
-static bool perform(struct close_client *client, CURLcode *code)
+/* Sends the request and waits for its end. Returns false when stop_fd is readable. */
+static bool client_perform(struct close_client *client, CURLcode *code)
 {
     struct curl_waitfd stop = {.fd = client->options.stop_fd, .events = CURL_WAIT_POLLIN};
     unsigned count = client->options.stop_fd >= 0 ? 1 : 0;
     *code = CURLE_FAILED_INIT;
-    lookup_begin(&client->lookup);
-    if (curl_multi_add_handle(client->multi, client->easy) != CURLM_OK)
+    http_request_begin(&client->request);
+    if (curl_multi_add_handle(client->multi, client->request.easy) != CURLM_OK)
         return true;
     int running = 1, left;
     bool stopped = false;
@@ -229,22 +190,21 @@ static bool perform(struct close_client *client, CURLcode *code)
         if (message->msg == CURLMSG_DONE)
             *code = message->data.result;
     }
-    end_lookup(client, code, stopped);
-    curl_multi_remove_handle(client->multi, client->easy);
+    *code = http_request_end(&client->request, stopped ? CURLE_OPERATION_TIMEDOUT : *code);
+    curl_multi_remove_handle(client->multi, client->request.easy);
     return !stopped;
 }
 
 static bool client_send_once(struct close_client *client, const char *method, const char *url, const char *body,
                              struct close_answer *answer, CURLcode *code)
 {
-    CURL *easy = client->easy;
+    CURL *easy = client->request.easy;
     buffer_clear(&answer->body);
     answer->status = 0;
     answer->date_ms = 0;
     client->answer = answer;
     client->reset_ms = client->retry_after_ms = -1;
     client->none_remain = false;
-    client->error[0] = '\0';
     client->requests++;
     curl_easy_setopt(easy, CURLOPT_URL, url);
     if (body != NULL) {
@@ -255,9 +215,10 @@ static bool client_send_once(struct close_client *client, const char *method, co
         curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     }
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-    /* A kept connection that closes without a byte makes libcurl send again by itself: twice what must be done once. */
+    /* When a reused connection is closed before any byte came, libcurl sends the request again: a POST would be done
+     * twice. */
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, strcmp(method, "POST") == 0 ? 1L : 0L);
-    if (!perform(client, code))
+    if (!client_perform(client, code))
         return false;
     buffer_append(&answer->body, "", 1);
     if (answer->body.failed) {
@@ -273,17 +234,17 @@ static bool client_send_once(struct close_client *client, const char *method, co
     return true;
 }
 
-/* ---- which requests are tried again, after which wait, and when that is enough ---- */
+/* ---- retries: which requests, after which wait, how often ---- */
 
-/* How a request goes: what was tried, and since when it fails. */
-struct course {
-    bool changes; /* the request is none to be repeated when it may have been done */
+/* The attempts of a request. */
+struct attempts {
+    bool once; /* a POST: it is not repeated when it may have taken effect */
     unsigned tries;
-    unsigned refused;
-    moment failing_since; /* 0: it does not fail */
+    unsigned refused;     /* answered 401 */
+    moment failing_since; /* 0: no attempt has failed */
 };
 
-static int64_t back_off(unsigned tries)
+static int64_t client_back_off(unsigned tries)
 {
     int64_t most = tries >= 8 ? MOST_WAIT_MS : (int64_t)FIRST_WAIT_MS << tries;
     uint32_t random = 0;
@@ -293,88 +254,89 @@ static int64_t back_off(unsigned tries)
     return most / 2 + (int64_t)(random % (uint32_t)(most / 2 + 1));
 }
 
-static int64_t rate_limit_wait(const struct close_client *client, unsigned tries)
+static int64_t client_rate_limit_wait(const struct close_client *client, unsigned tries)
 {
     int64_t wait = client->reset_ms >= 0 ? client->reset_ms : client->retry_after_ms;
     if (wait <= 0)
-        wait = back_off(tries);
+        wait = client_back_off(tries);
     return wait < LIMIT_WAIT_MOST_MS ? wait : LIMIT_WAIT_MOST_MS;
 }
 
-/* Whether nothing of the request can have reached Close. */
-static bool never_arrived(CURLcode code)
+/* Whether the request certainly has not reached Close. */
+static bool request_never_arrived(CURLcode code)
 {
     return code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_PROXY ||
-           close_failure_is_lasting((int)code);
+           close_error_is_lasting((int)code);
 }
 
 enum verdict { VERDICT_END, VERDICT_AGAIN, VERDICT_LIMITED };
 
-/* What becomes of an answer, or of none. */
-static enum verdict judge(const struct close_client *client, struct course *course, const struct close_answer *answer,
-                          CURLcode code, enum close_result *result, struct error *why)
+/* Decides what an answer means, or that there was none. */
+static enum verdict client_judge_answer(const struct close_client *client, struct attempts *attempts,
+                                        const struct close_answer *answer, CURLcode code, enum close_result *result,
+                                        struct error *why)
 {
     if (answer->status >= 200 && answer->status < 300) {
         *result = CLOSE_DONE;
         return VERDICT_END;
     }
     if (answer->status == 0)
-        close_failure_words(why, (int)code, client->error, client->base);
+        close_error_of_code(why, (int)code, client->request.error, client->base);
     else
-        close_words(why, answer->status, answer->body.data, answer->body.length);
+        close_error_of_status(why, answer->status, answer->body.data, answer->body.length);
     if (answer->status == 429)
         return VERDICT_LIMITED;
     if (answer->status == 401) {
         *result = CLOSE_REFUSED;
-        return ++course->refused < REFUSALS ? VERDICT_AGAIN : VERDICT_END;
+        return ++attempts->refused < REFUSALS ? VERDICT_AGAIN : VERDICT_END;
     }
     bool unclear = answer->status == 0 || answer->status == 408 || answer->status >= 500;
     if (!unclear) {
         *result = answer->status == 404 ? CLOSE_MISSING : CLOSE_REFUSED;
         return VERDICT_END;
     }
-    if (answer->status == 0 && never_arrived(code)) {
+    if (answer->status == 0 && request_never_arrived(code)) {
         *result = CLOSE_FAILED;
-        return close_failure_is_lasting((int)code) ? VERDICT_END : VERDICT_AGAIN;
+        return close_error_is_lasting((int)code) ? VERDICT_END : VERDICT_AGAIN;
     }
-    *result = CLOSE_UNKNOWN;
-    return course->changes ? VERDICT_END : VERDICT_AGAIN;
+    *result = CLOSE_INDETERMINATE;
+    return attempts->once ? VERDICT_END : VERDICT_AGAIN;
 }
 
-/* Waits for the next try. Returns false when none is to come: patience is over, or all is to end. */
-static bool may_try_again(struct close_client *client, struct course *course, enum verdict verdict,
-                          enum close_result *result, const struct error *why)
+/* Waits for the next attempt. Returns false when there is to be none: patience_ms are over, or stop_fd is readable. */
+static bool client_may_retry(struct close_client *client, struct attempts *attempts, enum verdict verdict,
+                             enum close_result *result, const struct error *why)
 {
     int64_t wait;
     if (verdict == VERDICT_LIMITED) {
-        wait = rate_limit_wait(client, course->tries);
-        if (course->tries >= LIMITED_MOST)
+        wait = client_rate_limit_wait(client, attempts->tries);
+        if (attempts->tries >= LIMITED_MOST)
             return false;
     } else {
-        wait = back_off(course->tries);
-        if (course->failing_since == 0)
-            course->failing_since = clock_now();
-        if (clock_now() + wait - course->failing_since > client->options.patience_ms)
+        wait = client_back_off(attempts->tries);
+        if (attempts->failing_since == 0)
+            attempts->failing_since = clock_now();
+        if (clock_now() + wait - attempts->failing_since > client->options.patience_ms)
             return false;
     }
-    course->tries++;
+    attempts->tries++;
     if (client_wait(client, wait, why->text))
         return true;
     *result = CLOSE_STOPPED;
     return false;
 }
 
-/* Close says that no request is left for now: the next one waits. */
-static void note_limit(struct close_client *client)
+/* When Close says that the rate limit is used up, the next request waits. */
+static void client_note_rate_limit(struct close_client *client)
 {
     if (client->none_remain && client->reset_ms > 0 && client->reset_ms < LIMIT_WAIT_MOST_MS)
         client->not_before = clock_now() + client->reset_ms;
 }
 
-static enum close_result call(struct close_client *client, const char *method, const char *url, const char *body,
-                              struct close_answer *answer, struct error *why)
+static enum close_result client_call(struct close_client *client, const char *method, const char *url, const char *body,
+                                     struct close_answer *answer, struct error *why)
 {
-    struct course course = {.changes = strcmp(method, "POST") == 0};
+    struct attempts attempts = {.once = strcmp(method, "POST") == 0};
     enum close_result result = CLOSE_FAILED;
     for (;;) {
         CURLcode code = CURLE_OK;
@@ -384,9 +346,9 @@ static enum close_result call(struct close_client *client, const char *method, c
             error_set(why, "stopped");
             return CLOSE_STOPPED;
         }
-        note_limit(client);
-        enum verdict verdict = judge(client, &course, answer, code, &result, why);
-        if (verdict == VERDICT_END || !may_try_again(client, &course, verdict, &result, why))
+        client_note_rate_limit(client);
+        enum verdict verdict = client_judge_answer(client, &attempts, answer, code, &result, why);
+        if (verdict == VERDICT_END || !client_may_retry(client, &attempts, verdict, &result, why))
             return result;
     }
 }
@@ -399,7 +361,7 @@ enum close_result close_call(struct close_client *client, const char *method, co
         error_set(why, "out of memory");
         return CLOSE_FAILED;
     }
-    enum close_result result = call(client, method, url, body, answer, why);
+    enum close_result result = client_call(client, method, url, body, answer, why);
     free(url);
     return result;
 }
@@ -424,8 +386,8 @@ enum close_result close_call_json(struct close_client *client, const char *metho
                   answer->status, reason.text);
         bool again = strcmp(method, "GET") == 0 && tries < MALFORMED;
         if (!again)
-            return strcmp(method, "POST") == 0 ? CLOSE_UNKNOWN : CLOSE_REFUSED;
-        if (!client_wait(client, back_off(tries), why->text))
+            return strcmp(method, "POST") == 0 ? CLOSE_INDETERMINATE : CLOSE_REFUSED;
+        if (!client_wait(client, client_back_off(tries), why->text))
             return CLOSE_STOPPED;
     }
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- whose are they ---- */
+/* ---- which subscriptions are the source's ---- */
 
 static void add_subscription(struct coverage *coverage, const struct subscription *subscription)
 {
@@ -16,7 +16,7 @@ static void add_subscription(struct coverage *coverage, const struct subscriptio
         coverage->at[coverage->count++] = subscription;
 }
 
-static bool is_held(const struct keyring *held, const struct source *source, const char *id)
+static bool is_key_held(const struct keyring *held, const struct source *source, const char *id)
 {
     for (size_t i = 0; i < held->count; i++) {
         if (strcmp(held->at[i].source, source->name) == 0 && strcmp(held->at[i].subscription, id) == 0)
@@ -53,7 +53,7 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
 {
     *coverage = (struct coverage){.count = 0};
     for (size_t i = 0; i < list->count; i++) {
-        if (is_held(held, source, list->at[i].id))
+        if (is_key_held(held, source, list->at[i].id))
             add_subscription(coverage, &list->at[i]);
     }
     for (size_t i = 0; coverage->count == 0 && i < list->count; i++) {
@@ -78,13 +78,13 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
     return coverage->count > 0;
 }
 
-/* Whether requests to this address bring the write key, which is enough where there is no signature key. */
+/* Whether requests to this URL carry the write key, which authenticates them where there is no signature key. */
 static bool brings_write_key(const char *url)
 {
     return strcasestr(url, "writeKey=") != NULL || strchr(url, '@') != NULL;
 }
 
-static bool is_of(const struct coverage *coverage, const struct subscription *subscription)
+static bool is_address_covered(const struct coverage *coverage, const struct subscription *subscription)
 {
     for (size_t i = 0; i < coverage->count; i++) {
         if (coverage->at[i] == subscription || subscription_same_url(coverage->at[i]->url, subscription->url))
@@ -98,7 +98,7 @@ const struct subscription *coverage_keyless(const struct coverage *coverage, con
 {
     for (size_t i = 0; i < list->count && source->signature_keys == 0; i++) {
         const struct subscription *one = &list->at[i];
-        if (!brings_write_key(one->url) && !is_held(held, source, one->id) && is_of(coverage, one))
+        if (!brings_write_key(one->url) && !is_key_held(held, source, one->id) && is_address_covered(coverage, one))
             return one;
     }
     return NULL;
@@ -112,36 +112,14 @@ void coverage_keyless_words(const struct subscription *subscription, const struc
               subscription->id, source->name, subscription->id);
 }
 
-/* ---- events ---- */
+/* ---- which events they cover ---- */
 
-static bool is_text(struct json_object *value, const char *text)
-{
-    return json_object_is_type(value, json_type_string) && strcmp(json_object_get_string(value), text) == 0;
-}
-
-const struct subscription *coverage_match(const struct coverage *coverage, const char *object_type, const char *action,
-                                          struct json_object *event)
-{
-    for (size_t i = 0; i < coverage->count; i++) {
-        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
-        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
-            struct json_object *covered = json_object_array_get_idx(events, e);
-            struct json_object *filter = json_object_object_get(covered, "extra_filter");
-            if (is_text(json_object_object_get(covered, "object_type"), object_type) &&
-                is_text(json_object_object_get(covered, "action"), action) &&
-                (filter == NULL || filter_passes(filter, event)))
-                return coverage->at[i];
-        }
-    }
-    return NULL;
-}
-
-static int compare(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void name_event(struct json_object *covered, char out[static 160])
+static void print_event_name(struct json_object *covered, char out[static 160])
 {
     struct json_object *type = json_object_object_get(covered, "object_type");
     struct json_object *action = json_object_object_get(covered, "action");
@@ -149,7 +127,7 @@ static void name_event(struct json_object *covered, char out[static 160])
              json_object_object_get(covered, "extra_filter") != NULL ? "*" : "");
 }
 
-static size_t count_events(const struct coverage *coverage)
+static size_t count_covered_events(const struct coverage *coverage)
 {
     size_t count = 0;
     for (size_t i = 0; i < coverage->count; i++) {
@@ -161,20 +139,20 @@ static size_t count_events(const struct coverage *coverage)
 
 void coverage_describe(const struct coverage *coverage, struct buffer *out)
 {
-    size_t most = count_events(coverage), count = 0;
+    size_t most = count_covered_events(coverage), count = 0;
     char **names = calloc(most + 1, sizeof *names);
     out->failed = out->failed || names == NULL;
     for (size_t i = 0; names != NULL && i < coverage->count; i++) {
         struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
         for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
             char name[160];
-            name_event(json_object_array_get_idx(events, e), name);
+            print_event_name(json_object_array_get_idx(events, e), name);
             names[count] = strdup(name);
             count += names[count] != NULL;
         }
     }
     if (names != NULL)
-        qsort(names, count, sizeof *names, compare);
+        qsort(names, count, sizeof *names, compare_names);
     for (size_t i = 0; i < count; i++) {
         if (i > 0 && strcmp(names[i], names[i - 1]) == 0)
             continue;

@@ -1,5 +1,4 @@
-/* Which events the subscriptions of a source cover, by type and by extra_filter: what the webhook would have brought.
- */
+/* Coverage: the subscriptions that belong to a source, and which events they cover, by type and extra_filter. */
 #ifndef CLOSEAPI_COVERAGE_H
 #define CLOSEAPI_COVERAGE_H
 
@@ -9,35 +8,33 @@
 
 #include "closeapi/subscriptions.h"
 
-/* The subscriptions that count; borrowed from a list. All zero covers nothing. */
+/* The subscriptions of a source; borrowed from a list. All zero: none, which cover nothing. */
 struct coverage {
     const struct subscription *at[SUBSCRIPTIONS_MOST];
     size_t count;
 };
 
-/* Finds the source's own: those whose key we hold; else the one with the source's signature key, where Close repeats
- * it; else those whose address ends with the source's name; else the only one there is. None is found: returns false
- * with the reason. */
+/* Finds the source's subscriptions: those whose key is held here; else those with the source's signature key, where
+ * Close shows it; else those whose URL ends with the source's name; else the only one there is, for the only source.
+ * sources: how many are configured. Returns false with the reason when none is found. */
 bool coverage_find(struct coverage *coverage, const struct subscriptions *list, const struct source *source,
                    size_t sources, const struct keyring *held, struct error *why);
 
-/* A subscription that sends to this source, and whose key is not held here: one of the coverage, or one of the list
- * with the address of one of those. NULL: none, or that cannot be told (a key in the configuration, a write key in the
- * address). */
+/* A subscription that delivers to this source, and whose signature key is not held here: one of the coverage, or one of
+ * the list with the URL of one of those. NULL: there is none, or it cannot be told (a signature key in the
+ * configuration, a write key in the URL). */
 const struct subscription *coverage_keyless(const struct coverage *coverage, const struct subscriptions *list,
                                             const struct source *source, const struct keyring *held);
 
-/* What is wrong with it, and what to do. */
+/* Writes what is wrong with it, and what to do. */
 void coverage_keyless_words(const struct subscription *subscription, const struct source *source, struct error *words);
 
-/* The subscription that would have delivered this event (of usable type and action), or NULL. event: its tree. */
-const struct subscription *coverage_match(const struct coverage *coverage, const char *object_type, const char *action,
-                                          struct json_object *event);
-
-/* Whether an extra_filter lets an event pass. One of a kind that is not known lets all pass. */
+/* filter.c: whether an extra_filter lets an event pass. One that has a kind of filter in it which is not known here
+ * lets all events pass. */
 bool filter_passes(struct json_object *filter, struct json_object *value);
 
-/* Appends the names of all covered events, sorted, a blank between; filters show as a `*` behind the name. */
+/* Appends the names of all covered event types ("lead.updated"), sorted, a blank between; behind those with an
+ * extra_filter stands `*`. */
 void coverage_describe(const struct coverage *coverage, struct buffer *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* Close's refusals and what fails on the way, in words for the person who has to mend it. */
+/* Errors of Close's API and of the connection, in words for the person who has to mend them. */
 #include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,13 +6,13 @@
 #include "base/log.h"
 #include "closeapi/client.h"
 
-struct words {
+struct error_text {
     int key; /* status or libcurl's code */
     bool lasting;
     const char *text;
 };
 
-static const struct words statuses[] = {
+static const struct error_text statuses[] = {
     {400, true, "Close does not take what was asked"},
     {401, true,
      "Close refuses close_api_key: make a new key in Close (Settings, Developer, API Keys) and put it into the "
@@ -25,7 +25,7 @@ static const struct words statuses[] = {
     {429, false, "Close's rate limit stays exceeded: something else uses the API a lot; try again later"},
 };
 
-static const struct words failures[] = {
+static const struct error_text failures[] = {
     {CURLE_COULDNT_RESOLVE_HOST, false, "no such host: is the network up, and close_api_url right?"},
     {CURLE_COULDNT_CONNECT, false, "no connection: is the network up, and close_api_url right?"},
     {CURLE_COULDNT_RESOLVE_PROXY, false, "the proxy of the environment is no such host: mend https_proxy"},
@@ -40,7 +40,7 @@ static const struct words failures[] = {
     {CURLE_FILESIZE_EXCEEDED, true, "the answer is larger than any of Close's: is close_api_url right?"},
 };
 
-static const struct words *find(const struct words *table, size_t count, int key)
+static const struct error_text *find_error_text(const struct error_text *table, size_t count, int key)
 {
     for (size_t i = 0; i < count; i++) {
         if (table[i].key == key)
@@ -49,10 +49,10 @@ static const struct words *find(const struct words *table, size_t count, int key
     return NULL;
 }
 
-void close_words(struct error *why, int status, const char *body, size_t length)
+void close_error_of_status(struct error *why, int status, const char *body, size_t length)
 {
     char quoted[LOG_QUOTED];
-    const struct words *found = find(statuses, sizeof statuses / sizeof *statuses, status);
+    const struct error_text *found = find_error_text(statuses, sizeof statuses / sizeof *statuses, status);
     const char *text = "Close does not answer as it should: try again later";
     if (found != NULL)
         text = found->text;
@@ -63,15 +63,15 @@ void close_words(struct error *why, int status, const char *body, size_t length)
                    length == 0 ? "" : ": ", length == 0 ? 0 : 220, quoted);
 }
 
-bool close_failure_is_lasting(int code)
+bool close_error_is_lasting(int code)
 {
-    const struct words *found = find(failures, sizeof failures / sizeof *failures, code);
+    const struct error_text *found = find_error_text(failures, sizeof failures / sizeof *failures, code);
     return found != NULL && found->lasting;
 }
 
-void close_failure_words(struct error *why, int code, const char *error, const char *url)
+void close_error_of_code(struct error *why, int code, const char *error, const char *url)
 {
-    const struct words *found = find(failures, sizeof failures / sizeof *failures, code);
+    const struct error_text *found = find_error_text(failures, sizeof failures / sizeof *failures, code);
     const char *words = error[0] != '\0' ? error : curl_easy_strerror((CURLcode)code);
     error_set(why, "cannot ask Close at %.150s: %s (%.180s)", url,
               found != NULL ? found->text : "the connection broke: try again later", words);

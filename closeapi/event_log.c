@@ -1,7 +1,7 @@
-/* Reading the Event Log: see event_log.h. */
+/* The reader of the Event Log: see event_log.h. */
 #include "closeapi/event_log.h"
 
-#include "base/json_slices.h"
+#include "base/json_walk.h"
 #include "base/log.h"
 #include "base/times.h"
 
@@ -12,11 +12,11 @@
 #include <string.h>
 
 #define PAGE 50
-#define MALFORMED 3 /* so often an answer that is none of the log's is asked for again */
+#define MALFORMED 3 /* attempts to get an answer that is a page of the log */
 
 /* ---- the request ---- */
 
-static void add_parameter(struct buffer *path, const char *name, const char *value)
+static void path_add_parameter(struct buffer *path, const char *name, const char *value)
 {
     if (value == NULL)
         return;
@@ -31,13 +31,13 @@ static void add_parameter(struct buffer *path, const char *name, const char *val
     curl_free(escaped);
 }
 
-/* Close's dates are UTC without saying so. */
-static void add_date(struct buffer *path, const char *name, int64_t us)
+/* Close's dates are in UTC, and have no time zone. */
+static void path_add_date(struct buffer *path, const char *name, int64_t us)
 {
     char date[DATE_PRINTED];
     date_print(us, DATE_MICROSECONDS, date);
     date[strcspn(date, "+")] = '\0';
-    add_parameter(path, name, date);
+    path_add_parameter(path, name, date);
 }
 
 bool event_log_has_filter(const struct log_filter *filter)
@@ -45,24 +45,24 @@ bool event_log_has_filter(const struct log_filter *filter)
     return filter->lead_id != NULL || (filter->object_type != NULL && filter->action != NULL);
 }
 
-/* The first page asks for the dates; those that follow for the cursor, with the other filters again. Close takes an
- * action only with a type, and a type alone only with a lead. */
-static bool write_path(const struct event_log *log, struct buffer *path)
+/* The first page is asked for by dates, the others by the cursor; the filter is repeated. Close accepts an action only
+ * with a type, and a type without an action only with a lead. */
+static bool event_log_write_path(const struct event_log *log, struct buffer *path)
 {
     char limit[32];
     const struct log_filter *filter = &log->filter;
     snprintf(limit, sizeof limit, "/event/?_limit=%d", PAGE);
     buffer_text(path, limit);
     if (event_log_has_filter(filter) && filter->object_type != NULL) {
-        add_parameter(path, "object_type", filter->object_type);
-        add_parameter(path, "action", filter->action);
+        path_add_parameter(path, "object_type", filter->object_type);
+        path_add_parameter(path, "action", filter->action);
     }
-    add_parameter(path, "lead_id", filter->lead_id);
+    path_add_parameter(path, "lead_id", filter->lead_id);
     if (log->cursor != NULL) {
-        add_parameter(path, "_cursor", log->cursor);
+        path_add_parameter(path, "_cursor", log->cursor);
     } else {
-        add_date(path, "date_updated__gte", log->from_us);
-        add_date(path, "date_updated__lt", log->to_us);
+        path_add_date(path, "date_updated__gte", log->from_us);
+        path_add_date(path, "date_updated__lt", log->to_us);
     }
     buffer_append(path, "", 1);
     return !path->failed;
@@ -84,7 +84,7 @@ bool event_log_write_body(struct buffer *body, const struct log_event *event)
     return !body->failed;
 }
 
-/* An event without an id is known by its body, without the subscription. */
+/* An event without an id is identified by a hash of its body; without the subscription, as long as that is not set. */
 static bool identify_by_body(struct event_log *log, struct log_event *event)
 {
     struct parsed *parsed = NULL;
@@ -96,8 +96,9 @@ static bool identify_by_body(struct event_log *log, struct log_event *event)
     return parsed != NULL;
 }
 
-/* Whether a member has nothing in it: no value, or one without members (those that are null are in no tree). */
-static bool is_empty(const struct json_element *event, const char *name)
+/* Whether a member is missing, null, {} or []. An object whose members are all null, which a tree leaves out, is not
+ * empty: the text tells. */
+static bool is_member_empty(const struct json_element *event, const char *name)
 {
     struct json_object *value = json_object_object_get(event->tree, name);
     if (value == NULL)
@@ -108,23 +109,32 @@ static bool is_empty(const struct json_element *event, const char *name)
            json_slice_is_empty(json_slice_member((struct json_slice){event->bytes, event->length}, name));
 }
 
-/* Notes what the event is. */
-static bool read_event(struct event_log *log, const struct json_element *element, const struct event_head *head,
-                       struct log_event *event)
+static bool is_string_equal(struct json_object *value, const char *text)
 {
-    *event = (struct log_event){.bytes = element->bytes,
-                                .length = element->length,
-                                .identity = head->identity,
-                                .usable = true,
-                                .empty = is_empty(element, "data") && is_empty(element, "previous_data")};
-    if (!head->identified && !identify_by_body(log, event))
-        return false;
-    event->subscription = coverage_match(log->coverage, head->object_type, head->action, element->tree);
-    return true;
+    return json_object_is_type(value, json_type_string) && strcmp(json_object_get_string(value), text) == 0;
 }
 
-/* Whether it is to be among the page's events. *below: it is older than what is read, and so are all that follow. */
-static bool is_asked_for(const struct event_log *log, const struct event_head *head, bool usable, bool *below)
+/* The subscription that would have delivered the event. */
+static const struct subscription *event_log_subscription(const struct coverage *coverage, const struct event_head *head,
+                                                         struct json_object *event)
+{
+    for (size_t i = 0; i < coverage->count; i++) {
+        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
+        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
+            struct json_object *covered = json_object_array_get_idx(events, e);
+            struct json_object *filter = json_object_object_get(covered, "extra_filter");
+            if (is_string_equal(json_object_object_get(covered, "object_type"), head->object_type) &&
+                is_string_equal(json_object_object_get(covered, "action"), head->action) &&
+                (filter == NULL || filter_passes(filter, event)))
+                return coverage->at[i];
+        }
+    }
+    return NULL;
+}
+
+/* Whether an event is in the time range and passes the filter. *below: set when it is older than the range, as all
+ * events that follow are. */
+static bool is_event_asked_for(const struct event_log *log, const struct event_head *head, bool usable, bool *below)
 {
     const struct log_filter *filter = &log->filter;
     int64_t updated_us = head->identity.updated_us;
@@ -136,7 +146,7 @@ static bool is_asked_for(const struct event_log *log, const struct event_head *h
                        (filter->action == NULL || strcmp(filter->action, head->action) == 0));
 }
 
-static struct log_event *new_event(struct event_log *log)
+static struct log_event *event_log_new_event(struct event_log *log)
 {
     if (log->count == log->capacity) {
         size_t capacity = log->capacity == 0 ? PAGE : 2 * log->capacity;
@@ -149,39 +159,43 @@ static struct log_event *new_event(struct event_log *log)
     return &log->events[log->count++];
 }
 
-static bool add_event(struct event_log *log, const struct json_element *element, bool *below, struct error *why)
+/* Adds an element to the page's events, if it is asked for. Returns false when memory is out. */
+static bool event_log_add_event(struct event_log *log, const struct json_element *element, bool *below)
 {
     char quoted[LOG_QUOTED];
     struct event_head head;
     struct error reason = {0};
     bool usable = transform_read_head(element->tree, &head, &reason);
-    if (!is_asked_for(log, &head, usable, below))
+    if (!is_event_asked_for(log, &head, usable, below))
         return true;
-    struct log_event *event = new_event(log);
-    bool good = event != NULL;
-    if (good && usable)
-        good = read_event(log, element, &head, event);
-    else if (good) {
-        *event = (struct log_event){.usable = false};
+    struct log_event *event = event_log_new_event(log);
+    if (event == NULL)
+        return false;
+    *event = (struct log_event){.bytes = element->bytes, .length = element->length, .usable = usable};
+    if (!usable) {
         log_write(LEVEL_WARN, "msg=event_of_the_log_unusable source=%s reason=%s", log->source->name,
                   log_quote(quoted, reason.text, strlen(reason.text)));
+        return true;
     }
-    if (!good)
-        error_set(why, "out of memory");
-    return good;
+    event->identity = head.identity;
+    event->empty = is_member_empty(element, "data") && is_member_empty(element, "previous_data");
+    if (!head.identified && !identify_by_body(log, event))
+        return false;
+    event->subscription = event_log_subscription(log->coverage, &head, element->tree);
+    return true;
 }
 
 /* ---- a page ---- */
 
-/* The events are taken one by one; only cursor_next is needed of the rest. */
-static bool is_wanted(unsigned depth, const char *parent, const char *name)
+/* Of the members beside the list of events only cursor_next is needed. */
+static bool is_page_member_wanted(unsigned depth, const char *parent, const char *name)
 {
     (void)parent;
     return depth > 1 || strcmp(name, "cursor_next") == 0;
 }
 
-/* Takes what leads to the next page: null at the end. */
-static bool take_cursor(struct event_log *log, struct json_object *rest, bool below, struct error *why)
+/* Takes the cursor of the next page: null at the end. Returns false with the reason where the answer is no page. */
+static bool event_log_take_cursor(struct event_log *log, struct json_object *rest, bool below, struct error *why)
 {
     struct json_object *next;
     bool good = json_object_is_type(json_object_object_get(rest, "data"), json_type_array) &&
@@ -204,31 +218,32 @@ static bool take_cursor(struct event_log *log, struct json_object *rest, bool be
     return false;
 }
 
-/* Reads the answer's events. Returns false where it is none of the log's. */
-static bool read_answer(struct event_log *log, struct error *why)
+/* Reads the answer's events. Returns false with the reason where it is no page of the log. */
+static bool event_log_read_answer(struct event_log *log, struct error *why)
 {
     struct error reason = {0};
     struct json_element element;
-    bool below = false;
+    bool below = false, added = true;
     const struct buffer *text = &log->answer.body;
-    struct json_list *list = json_list_new(text->data, text->length, "data", is_wanted);
-    enum json_step step = JSON_BROKEN;
+    struct json_list *list = json_list_new(text->data, text->length, "data", is_page_member_wanted);
+    enum json_step step = list != NULL ? json_list_next(list, &element, &reason) : JSON_END;
     log->count = 0;
-    if (list == NULL)
-        error_set(&reason, "out of memory");
-    else
-        while ((step = json_list_next(list, &element, &reason)) == JSON_ELEMENT &&
-               add_event(log, &element, &below, why))
-            ;
+    while (step == JSON_ELEMENT && added) {
+        added = event_log_add_event(log, &element, &below);
+        step = added ? json_list_next(list, &element, &reason) : JSON_END;
+    }
+    bool good = list != NULL && added && step == JSON_END;
     if (step == JSON_BROKEN)
         error_set(why, "Close's Event Log answered with what is no JSON (%.200s): try again later", reason.text);
-    bool good = step == JSON_END && take_cursor(log, json_list_rest(list), below, why);
+    else if (!good)
+        error_set(why, "out of memory");
+    good = good && event_log_take_cursor(log, json_list_rest(list), below, why);
     json_list_free(list);
     return good;
 }
 
-/* Whether Close refuses the cursor, and not the request as such. */
-static bool is_expired(const struct close_answer *answer, const char *cursor)
+/* Whether Close refused the cursor, and not the request as such. */
+static bool is_cursor_expired(const struct close_answer *answer, const char *cursor)
 {
     return cursor != NULL &&
            (answer->status == 400 || answer->status == 404 || answer->status == 410 || answer->status == 422);
@@ -240,17 +255,17 @@ enum log_result event_log_next(struct event_log *log, struct error *why)
     enum log_result result = LOG_FAILED;
     if (log->ended)
         return LOG_END;
-    if (!write_path(log, &path))
+    if (!event_log_write_path(log, &path))
         error_set(why, "out of memory");
     for (unsigned tries = 0; !path.failed && result == LOG_FAILED && tries < MALFORMED; tries++) {
         enum close_result called = close_call(log->client, "GET", path.data, NULL, &log->answer, why);
         if (called == CLOSE_DONE) {
-            result = read_answer(log, why) ? LOG_PAGE : LOG_FAILED;
+            result = event_log_read_answer(log, why) ? LOG_PAGE : LOG_FAILED;
             continue;
         }
-        result = called == CLOSE_STOPPED                 ? LOG_STOPPED
-                 : is_expired(&log->answer, log->cursor) ? LOG_EXPIRED
-                                                         : LOG_FAILED;
+        result = called == CLOSE_STOPPED                        ? LOG_STOPPED
+                 : is_cursor_expired(&log->answer, log->cursor) ? LOG_EXPIRED
+                                                                : LOG_FAILED;
         break;
     }
     log->date_ms = log->answer.date_ms;
@@ -258,7 +273,7 @@ enum log_result event_log_next(struct event_log *log, struct error *why)
     return result;
 }
 
-/* ---- its life ---- */
+/* ---- begin and end ---- */
 
 void event_log_begin(struct event_log *log, const struct log_filter *filter, int64_t from_us, int64_t to_us)
 {

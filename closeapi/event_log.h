@@ -1,5 +1,5 @@
-/* Close's Event Log, read page by page: newest first, 50 at most a page, 30 days back. Each event is parsed once, and
- * what is needed of it noted. */
+/* Reader of Close's Event Log: newest event first, pages of 50 events, 30 days back. Each event is parsed once; a
+ * struct log_event holds what is needed of it. */
 #ifndef CLOSEAPI_EVENT_LOG_H
 #define CLOSEAPI_EVENT_LOG_H
 
@@ -8,7 +8,7 @@
 
 #define EVENT_LOG_DAYS 30
 
-/* Which events; NULL: any. Borrowed. */
+/* Which events are read; NULL: any. Borrowed. */
 struct log_filter {
     const char *object_type;
     const char *action;
@@ -20,9 +20,9 @@ struct log_event {
     const char *bytes; /* as they stand in Close's answer */
     size_t length;
     struct identity identity;
-    const struct subscription *subscription; /* that covers it; NULL: none */
-    bool usable;                             /* else it is no event of Close's, which was logged */
-    bool empty;                              /* it has neither data nor previous_data */
+    const struct subscription *subscription; /* which covers it; NULL: none */
+    bool usable; /* false: it is no event of Close's (that was logged), and the rest is not set */
+    bool empty;  /* it has neither data nor previous_data */
 };
 
 enum log_result {
@@ -33,7 +33,7 @@ enum log_result {
     LOG_STOPPED,
 };
 
-/* A reading of the log. All zero is none. */
+/* A reader. All zero, but for the first three members, before event_log_begin. */
 struct event_log {
     struct close_client *client;
     const struct source *source;
@@ -41,7 +41,7 @@ struct event_log {
     struct log_filter filter;
     int64_t from_us, to_us; /* from_us <= date_updated < to_us; Unix time in microseconds */
 
-    /* The page that was read last, newest event first; until the next one. */
+    /* The page that was read last, newest event first; valid until the next call. */
     struct log_event *events;
     size_t count;
     int64_t date_ms; /* Close's clock; 0: unknown */
@@ -54,23 +54,24 @@ struct event_log {
     struct buffer body;
 };
 
-/* Begins, or begins anew. client, source and coverage must be set, and outlive it, as what the filter borrows. */
+/* Begins to read a time range, also anew. client, source and coverage must be set; they and what the filter borrows
+ * must outlive the reader. */
 void event_log_begin(struct event_log *log, const struct log_filter *filter, int64_t from_us, int64_t to_us);
 
-/* Reads the next page. One that could not be read or understood is LOG_FAILED, never an end; the reason is of the kind
- * ERROR_REJECTED when Close refused the request as such. */
+/* Reads the next page. A page that cannot be read or understood is LOG_FAILED, never an end; the reason has the kind
+ * ERROR_REJECTED when Close answered 400. */
 enum log_result event_log_next(struct event_log *log, struct error *why);
 
 void event_log_free(struct event_log *log);
 
-/* Whether Close takes any of the filter: a type or an action alone it does not. Those that it does not take hold all
- * the same. */
+/* Whether there is a filter that Close applies: it refuses an object type or an action alone. That part is applied
+ * here. */
 bool event_log_has_filter(const struct log_filter *filter);
 
-/* Writes the body with which the webhook would have brought the event. Returns false when memory is out. */
+/* Writes the body that the webhook would have had for the event. Returns false when memory is out. */
 bool event_log_write_body(struct buffer *body, const struct log_event *event);
 
-/* Asks for something small, only for Close's clock. 0 with the reason. */
+/* Asks Close for the time: Unix time in milliseconds; 0 with the reason. */
 int64_t event_log_clock(struct close_client *client, struct error *why);
 
 #endif

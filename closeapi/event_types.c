@@ -1,4 +1,4 @@
-/* Expanding names of events: see event_types.h. */
+/* Event types: see event_types.h. */
 #include "closeapi/event_types.h"
 
 #include <fnmatch.h>
@@ -19,7 +19,7 @@ const struct event_type *event_types_all(size_t *count)
     return documented;
 }
 
-static bool is_there(const struct event_choice *choice, const struct event_type *type)
+static bool choice_has(const struct event_choice *choice, const struct event_type *type)
 {
     for (size_t i = 0; i < choice->count; i++) {
         if (strcmp(choice->at[i].object_type, type->object_type) == 0 &&
@@ -29,9 +29,9 @@ static bool is_there(const struct event_choice *choice, const struct event_type 
     return false;
 }
 
-static bool add(struct event_choice *choice, const struct event_type *type)
+static bool choice_add(struct event_choice *choice, const struct event_type *type)
 {
-    if (is_there(choice, type))
+    if (choice_has(choice, type))
         return true;
     struct event_type *more = realloc(choice->at, (choice->count + 1) * sizeof *more);
     if (more == NULL)
@@ -41,8 +41,8 @@ static bool add(struct event_choice *choice, const struct event_type *type)
     return true;
 }
 
-/* Adds all that the pattern means. Returns how many it matched; -1: no memory. */
-static int expand(struct event_choice *choice, const char *pattern)
+/* Adds all documented types that the pattern matches. Returns how many it matched; -1: no memory. */
+static int choice_add_matching(struct event_choice *choice, const char *pattern)
 {
     int matched = 0;
     for (size_t i = 0; i < DOCUMENTED; i++) {
@@ -50,28 +50,29 @@ static int expand(struct event_choice *choice, const char *pattern)
         snprintf(name, sizeof name, "%s.%s", documented[i].object_type, documented[i].action);
         if (fnmatch(pattern, name, 0) != 0)
             continue;
-        if (!add(choice, &documented[i]))
+        if (!choice_add(choice, &documented[i]))
             return -1;
         matched++;
     }
     return matched;
 }
 
-static bool is_name(const char *word)
+static bool is_type_pattern(const char *word)
 {
     size_t length = strlen(word);
     return strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.*") == length && length < 120;
 }
 
-/* word belongs to choice->text and is taken apart there. */
-static bool take_word(struct event_choice *choice, char *word, struct error *why)
+/* word is a part of choice->text, and may be split there. */
+static bool choice_take_word(struct event_choice *choice, char *word, struct error *why)
 {
     char *dot = strrchr(word, '.');
-    if (!is_name(word) || (dot == NULL && strcmp(word, "*") != 0) || dot == word || (dot != NULL && dot[1] == '\0')) {
+    if (!is_type_pattern(word) || (dot == NULL && strcmp(word, "*") != 0) || dot == word ||
+        (dot != NULL && dot[1] == '\0')) {
         error_set(why, "events are named like lead.created, opportunity.* or *.deleted, not \"%.60s\"", word);
         return false;
     }
-    int matched = expand(choice, word);
+    int matched = choice_add_matching(choice, word);
     bool pattern = strchr(word, '*') != NULL;
     if (matched == 0 && pattern) {
         error_set(why, "no documented event matches \"%.60s\": name a new one in full, like lead.created", word);
@@ -80,7 +81,7 @@ static bool take_word(struct event_choice *choice, char *word, struct error *why
     bool added = matched >= 0;
     if (matched == 0 && dot != NULL) {
         *dot = '\0';
-        added = add(choice, &(struct event_type){word, dot + 1});
+        added = choice_add(choice, &(struct event_type){word, dot + 1});
     }
     if (!added)
         error_set(why, "out of memory");
@@ -95,7 +96,7 @@ bool event_types_choose(const char *patterns, struct event_choice *choice, struc
     if (!good)
         error_set(why, "out of memory");
     for (char *rest = choice->text, *word; good && (word = strtok_r(NULL, between, &rest)) != NULL;)
-        good = take_word(choice, word, why);
+        good = choice_take_word(choice, word, why);
     if (good && choice->count == 0) {
         error_set(why, "no event is named");
         good = false;

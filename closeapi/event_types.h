@@ -1,5 +1,5 @@
-/* The events that Close documents, from event-types.tsv: what `*` stands for when a subscription is made. Never a limit
- * to what is accepted. */
+/* The event types that Close documents, from event-types.tsv: what `*` stands for when a subscription is created.
+ * Events of other types are accepted, too. */
 #ifndef CLOSEAPI_EVENT_TYPES_H
 #define CLOSEAPI_EVENT_TYPES_H
 
@@ -17,15 +17,15 @@ struct event_type {
 struct event_choice {
     struct event_type *at;
     size_t count;
-    char *text; /* names that are not in the table lie here */
+    char *text; /* holds the names that are not in the table */
 };
 
 /* The table. Sets *count. */
 const struct event_type *event_types_all(size_t *count);
 
-/* Expands "lead.created,opportunity.*" (commas or blanks between; NULL: all that are documented), each event once. A
- * name without `*` is taken as it is: Close has new events without notice. Returns false with the reason; then nothing
- * is to be freed. */
+/* Expands "lead.created,opportunity.*" (commas or blanks between; NULL: all that are documented) to event types, each
+ * once. A name without `*` need not be in the table: Close adds event types without notice. Returns false with the
+ * reason; then there is nothing to free. */
 bool event_types_choose(const char *patterns, struct event_choice *choice, struct error *why);
 
 void event_choice_free(struct event_choice *choice);

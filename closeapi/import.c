@@ -1,5 +1,5 @@
-/* Importing from the Event Log: see import.h. A window is read to its end, newest first; what of it is not known goes
- * to a spool, and from there, oldest first, into the queue. */
+/* Importing from the Event Log: see import.h. A window is read to its end, newest event first; events that are not
+ * known go to a spool, and from there, oldest first, into the queue. */
 #include "closeapi/import.h"
 
 #include "base/clock.h"
@@ -12,22 +12,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ANEW_MOST 5       /* so often a window is begun anew when its cursor expires */
-#define APPEND_MS 12000   /* for one append */
-#define FULL_WAIT_MS 5000 /* until a full queue is looked at again */
-#define STEP_EVENTS 200   /* that are appended */
+#define EXPIRED_MOST 5    /* cursors of a window: then the import has failed */
+#define APPEND_MS 12000   /* deadline of an append */
+#define FULL_WAIT_MS 5000 /* between attempts to append to a full queue */
+#define STEP_EVENTS 200   /* appended in one step */
 #define LARGE_BYTES ((size_t)100 * 1024)
+
+#define WAITING_PLACES ((size_t)1 << 18)
+#define WAITING_MOST (WAITING_PLACES / 2)
+#define LIST_EVENTS 500 /* read from the queue at once */
+#define LIST_BYTES ((size_t)8 << 20)
 
 #define MINUTE_US (INT64_C(60) * 1000000)
 #define HOUR_US (60 * MINUTE_US)
-#define MARGIN_US (5 * MINUTE_US) /* whose clock says when the hour is over? */
+#define MARGIN_US (5 * MINUTE_US) /* for clocks that differ */
 
-/* Windows are so long that few requests are wasted, and so short that not much is to be done again when one is cut
- * short: twice as long after one with few events, half as long after one with many. */
+/* A window should be long, so that few requests are wasted, and short, so that little is repeated when it is cut short:
+ * the next one is twice as long after one with few events, and half as long after one with many. */
 #define SHORTEST_US MINUTE_US
 #define LONGEST_US (24 * HOUR_US)
 #define FEW 500
 #define MANY 5000
+
+struct waiting_place {
+    unsigned char key[16];
+    int64_t updated_us;
+    bool used;
+};
+
+/* The identities of events that wait in the queue: a hash table of bounded size. Events beyond it are appended again,
+ * which does no harm: the forwarder finds duplicates. */
+struct waiting {
+    struct waiting_place *places;
+    size_t used;
+    uint64_t last_id; /* of the event up to which the queue was read */
+    struct events events;
+};
 
 enum phase { BETWEEN_WINDOWS, READING, APPENDING };
 
@@ -39,57 +59,110 @@ struct import {
     int64_t from_us, to_us, length_us; /* of the window */
     unsigned expired;                  /* cursors, in this window */
 
-    /* The log is read with the order's filter; where that is none and Close wants one, type by type. */
+    /* The log is read with the order's filter; if that is empty and Close demands one, type by type. */
     bool by_type;
     struct log_filter *types;
-    size_t type_count, type; /* the one in hand */
+    size_t type_count, type; /* type: the one that is being read */
 
     struct event_log log;
-    struct spool spool; /* in order of twice the date, and one more where the data are missing */
-    struct waiting *waiting;
+    struct spool spool;     /* order: twice the date, plus one where the event has no data */
+    struct waiting waiting; /* unused where there is no queue */
     struct buffer body;
-    bool shown;         /* an event older than an hour had data: the key is an administrator's */
-    size_t largest;     /* event that is known; bytes */
+    bool shown;         /* an event older than an hour had data: the API key is an administrator's */
+    size_t largest;     /* bytes of the largest event that is known */
     int64_t now_us;     /* Close's clock, as the last page told it */
-    int64_t reached_us; /* all before is durable */
+    int64_t reached_us; /* all appends of events before this time are durable */
 };
 
-static bool no_memory(struct error *why)
+static bool import_no_memory(struct error *why)
 {
     error_set(why, "out of memory");
     return false;
 }
 
+/* ---- what waits in the queue ---- */
+
+/* Keys are hashes: any of their bytes will do. */
+static struct waiting_place *find_place(const struct waiting *waiting, const unsigned char key[16])
+{
+    size_t at;
+    memcpy(&at, key, sizeof at);
+    for (at %= WAITING_PLACES; waiting->places[at].used && memcmp(waiting->places[at].key, key, 16) != 0;)
+        at = (at + 1) % WAITING_PLACES;
+    return &waiting->places[at];
+}
+
+static void waiting_add(struct waiting *waiting, const struct identity *identity)
+{
+    struct waiting_place *place = find_place(waiting, identity->key);
+    if (!place->used) {
+        if (waiting->used == WAITING_MOST)
+            return;
+        waiting->used++;
+        memcpy(place->key, identity->key, sizeof place->key);
+        place->updated_us = identity->updated_us;
+        place->used = true;
+    } else if (identity->updated_us > place->updated_us) {
+        place->updated_us = identity->updated_us;
+    }
+}
+
+/* Adds what was appended to the queue since the last call. Returns false with the reason. */
+static bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct error *why)
+{
+    for (;;) {
+        int count = queue_list(queue, source, waiting->last_id, LIST_EVENTS, LIST_BYTES, &waiting->events, why);
+        if (count <= 0)
+            return count == 0;
+        for (int i = 0; i < count && waiting->used < WAITING_MOST; i++) {
+            struct parsed *parsed =
+                transform_parse(waiting->events.at[i].body, waiting->events.at[i].length, NULL, NULL);
+            if (parsed != NULL)
+                waiting_add(waiting, transform_identity(parsed));
+            parsed_free(parsed);
+        }
+        waiting->last_id = waiting->events.at[count - 1].id;
+        if (waiting->used == WAITING_MOST)
+            return true;
+    }
+}
+
+static bool waiting_has(const struct waiting *waiting, const struct identity *identity)
+{
+    const struct waiting_place *place = find_place(waiting, identity->key);
+    return place->used && place->updated_us >= identity->updated_us;
+}
+
 /* ---- a page: which of its events are known, and which go to the spool ---- */
 
-static bool is_known(const struct known *known, const struct identity *identity)
+static bool is_event_known(const struct known *known, const struct identity *identity)
 {
     return (known->delivered && known->delivered_us >= identity->updated_us) ||
            (known->dead && known->dead_us >= identity->updated_us);
 }
 
-/* Asks the queue what it remembers of these events; what waits in it, only where that matters. */
-static bool look_up(struct import *import, const struct log_event *events, size_t count, struct known *found,
-                    struct error *why)
+/* Asks the queue what it remembers of these events; and what waits in it, unless all of them are remembered. */
+static bool look_up_known(struct import *import, const struct log_event *events, size_t count, struct known *found,
+                          struct error *why)
 {
     const char *source = import->order.source->name;
     if (import->order.queue == NULL || count == 0)
         return true;
     struct identity *identities = calloc(count, sizeof *identities);
     if (identities == NULL)
-        return no_memory(why);
+        return import_no_memory(why);
     for (size_t i = 0; i < count; i++)
         identities[i] = events[i].identity;
     bool good = queue_look_known(import->order.queue, source, identities, count, found, why);
     bool all_known = true;
     for (size_t i = 0; good && i < count; i++)
-        all_known = all_known && is_known(&found[i], &identities[i]);
+        all_known = all_known && is_event_known(&found[i], &identities[i]);
     free(identities);
-    return good && (all_known || waiting_read_on(import->waiting, import->order.queue, source, why));
+    return good && (all_known || waiting_read_on(&import->waiting, import->order.queue, source, why));
 }
 
-/* The data of events older than an hour is for administrators only. */
-static bool is_hidden(struct import *import, const struct log_event *event)
+/* Whether the event's data is hidden: Close shows that of events older than an hour to administrators only. */
+static bool is_data_hidden(struct import *import, const struct log_event *event)
 {
     int64_t updated_us = event->identity.updated_us;
     int64_t age_us = updated_us == DATE_UNREADABLE ? 0 : import->now_us - updated_us;
@@ -105,18 +178,18 @@ static bool spool_event(struct import *import, const struct log_event *event, bo
     if (event->length > LARGE_BYTES && event->length > import->largest)
         import->counts.large++;
     if (!event_log_write_body(&import->body, event))
-        return no_memory(why);
+        return import_no_memory(why);
     return spool_put(&import->spool, import->body.data, import->body.length, updated_us * 2 + hidden, why);
 }
 
-static bool sort_out(struct import *import, const struct log_event *events, size_t count, const struct known *found,
-                     struct error *why)
+static bool spool_unknown_events(struct import *import, const struct log_event *events, size_t count,
+                                 const struct known *found, struct error *why)
 {
     for (size_t i = 0; i < count; i++) {
         const struct log_event *event = &events[i];
-        bool hidden = is_hidden(import, event);
-        if (is_known(&found[i], &event->identity) ||
-            (import->order.queue != NULL && waiting_has(import->waiting, &event->identity))) {
+        bool hidden = is_data_hidden(import, event);
+        if (is_event_known(&found[i], &event->identity) ||
+            (import->order.queue != NULL && waiting_has(&import->waiting, &event->identity))) {
             import->counts.known++;
             import->largest = event->length > import->largest ? event->length : import->largest;
         } else if (!spool_event(import, event, hidden, why)) {
@@ -126,8 +199,8 @@ static bool sort_out(struct import *import, const struct log_event *events, size
     return true;
 }
 
-/* Counts the page's events, and leaves in it those that are to be imported. */
-static size_t count_page(struct import *import, struct log_event *events, size_t count)
+/* Counts the page's events, and keeps those that are to be imported. Returns how many these are. */
+static size_t count_page_events(struct import *import, struct log_event *events, size_t count)
 {
     size_t left = 0;
     for (size_t i = 0; i < count; i++) {
@@ -143,15 +216,16 @@ static size_t count_page(struct import *import, struct log_event *events, size_t
     return left;
 }
 
-static enum import_result take_page(struct import *import, struct error *why)
+static enum import_result import_take_page(struct import *import, struct error *why)
 {
     struct log_event *events = import->log.events;
     if (import->log.date_ms > 0)
         import->now_us = import->log.date_ms * 1000;
-    size_t count = count_page(import, events, import->log.count);
+    size_t count = count_page_events(import, events, import->log.count);
     struct known *found = calloc(count + 1, sizeof *found);
-    bool good = found != NULL || no_memory(why);
-    good = good && look_up(import, events, count, found, why) && sort_out(import, events, count, found, why);
+    bool good = found != NULL || import_no_memory(why);
+    good = good && look_up_known(import, events, count, found, why) &&
+           spool_unknown_events(import, events, count, found, why);
     free(found);
     import->counts.pages++;
     return good ? IMPORT_STEP : IMPORT_FAILED;
@@ -159,8 +233,8 @@ static enum import_result take_page(struct import *import, struct error *why)
 
 /* ---- reading a window ---- */
 
-/* Adds a type to those that the log is read by, each once, if it is asked for. */
-static bool add_type(struct import *import, const char *type, const char *action)
+/* Adds an event type to those by which the log is read, once, if it passes the order's filter. */
+static bool import_add_type(struct import *import, const char *type, const char *action)
 {
     const struct log_filter *asked = &import->order.filter;
     if ((asked->object_type != NULL && strcmp(asked->object_type, type) != 0) ||
@@ -178,7 +252,7 @@ static bool add_type(struct import *import, const char *type, const char *action
     return true;
 }
 
-static bool add_covered_types(struct import *import)
+static bool import_add_covered_types(struct import *import)
 {
     for (size_t i = 0; i < import->order.coverage->count; i++) {
         struct json_object *events = json_object_object_get(import->order.coverage->at[i]->json, "events");
@@ -187,37 +261,38 @@ static bool add_covered_types(struct import *import)
             struct json_object *event = json_object_array_get_idx(events, e);
             const char *type = json_object_get_string(json_object_object_get(event, "object_type"));
             const char *action = json_object_get_string(json_object_object_get(event, "action"));
-            if (type != NULL && action != NULL && !add_type(import, type, action))
+            if (type != NULL && action != NULL && !import_add_type(import, type, action))
                 return false;
         }
     }
     return true;
 }
 
-static bool add_all_types(struct import *import)
+static bool import_add_all_types(struct import *import)
 {
     size_t count;
     const struct event_type *types = event_types_all(&count);
     for (size_t i = 0; i < count; i++) {
-        if (!add_type(import, types[i].object_type, types[i].action))
+        if (!import_add_type(import, types[i].object_type, types[i].action))
             return false;
     }
     return true;
 }
 
-/* Goes on to the next type, if there is one. Each is a run of its own in the spool, so that all come out in order. */
-static bool begin_type(struct import *import, size_t type, bool *more, struct error *why)
+/* Begins to read a type, if there is one of that index. Each type is a run of its own in the spool, which merges them.
+ */
+static bool import_begin_type(struct import *import, size_t type, bool *more, struct error *why)
 {
     import->type = type;
     *more = type < import->type_count;
     if (!*more)
         return true;
     event_log_begin(&import->log, &import->types[type], import->from_us, import->to_us);
-    return spool_begin_run(&import->spool) || no_memory(why);
+    return spool_begin_run(&import->spool) || import_no_memory(why);
 }
 
-/* Begins to read the window, also anew. */
-static enum import_result begin_reading(struct import *import, struct error *why)
+/* Begins to read the window; also anew, when its cursor has expired. */
+static enum import_result import_begin_reading(struct import *import, struct error *why)
 {
     bool more = true;
     uint64_t pages = import->counts.pages;
@@ -226,55 +301,54 @@ static enum import_result begin_reading(struct import *import, struct error *why
     spool_clear(&import->spool);
     if (!import->by_type)
         event_log_begin(&import->log, &import->order.filter, import->from_us, import->to_us);
-    else if (!begin_type(import, 0, &more, why))
+    else if (!import_begin_type(import, 0, &more, why))
         return IMPORT_FAILED;
     import->phase = more ? READING : APPENDING;
     return IMPORT_STEP;
 }
 
-/* Close has refused the request for want of a filter. */
-static enum import_result begin_by_type(struct import *import, struct error *why)
+/* Close demands a filter: reads the window type by type, as all that follow. */
+static enum import_result import_begin_by_type(struct import *import, struct error *why)
 {
     log_write(LEVEL_INFO, "msg=log_wants_a_filter source=%s", import->order.source->name);
     import->by_type = true;
-    bool good = import->order.all_events ? add_all_types(import) : add_covered_types(import);
-    return good || no_memory(why) ? begin_reading(import, why) : IMPORT_FAILED;
+    bool good = import->order.all_events ? import_add_all_types(import) : import_add_covered_types(import);
+    return good || import_no_memory(why) ? import_begin_reading(import, why) : IMPORT_FAILED;
 }
 
-static enum import_result read_page(struct import *import, struct error *why)
+static enum import_result import_read_page(struct import *import, struct error *why)
 {
     bool more = false;
     switch (event_log_next(&import->log, why)) {
     case LOG_PAGE:
-        return take_page(import, why);
+        return import_take_page(import, why);
     case LOG_END:
-        if (import->by_type && !begin_type(import, import->type + 1, &more, why))
+        if (import->by_type && !import_begin_type(import, import->type + 1, &more, why))
             return IMPORT_FAILED;
         import->phase = more ? READING : APPENDING;
         return IMPORT_STEP;
     case LOG_EXPIRED:
-        return ++import->expired < ANEW_MOST ? begin_reading(import, why) : IMPORT_FAILED;
+        return ++import->expired < EXPIRED_MOST ? import_begin_reading(import, why) : IMPORT_FAILED;
     case LOG_STOPPED:
         return IMPORT_STOPPED;
     case LOG_FAILED:
         break;
     }
-    if (!import->by_type && import->counts.pages == import->at_start.pages && why->kind == ERROR_REJECTED &&
-        !event_log_has_filter(&import->order.filter))
-        return begin_by_type(import, why);
+    if (!import->by_type && why->kind == ERROR_REJECTED && !event_log_has_filter(&import->order.filter))
+        return import_begin_by_type(import, why);
     return IMPORT_FAILED;
 }
 
 /* ---- appending ---- */
 
-static bool stopped_within(const struct import *import, int ms)
+static bool import_stopped_within(const struct import *import, int ms)
 {
     struct pollfd stop = {.fd = import->order.stop_fd, .events = POLLIN};
     return poll(&stop, 1, ms) > 0;
 }
 
-/* Appends until it is durable. A full queue is waited for: what is in it is being delivered. */
-static enum import_result append_event(struct import *import, struct error *why)
+/* Appends the event, durably. Waits while the queue is full, until enough of it is delivered. */
+static enum import_result import_append_event(struct import *import, struct error *why)
 {
     bool said = false;
     const struct import_order *order = &import->order;
@@ -289,14 +363,14 @@ static enum import_result append_event(struct import *import, struct error *why)
             log_write(LEVEL_WARN, "msg=queue_full source=%s advice=\"this goes on when there is room\"",
                       order->source->name);
         said = said || result == QUEUE_FULL;
-        if (stopped_within(import, result == QUEUE_FULL ? FULL_WAIT_MS : 0)) {
+        if (import_stopped_within(import, result == QUEUE_FULL ? FULL_WAIT_MS : 0)) {
             error_set(why, "stopped");
             return IMPORT_STOPPED;
         }
     }
 }
 
-static enum import_result end_window(struct import *import)
+static enum import_result import_end_window(struct import *import)
 {
     uint64_t found = import->counts.events - import->at_start.events;
     import->counts.windows++;
@@ -309,15 +383,15 @@ static enum import_result end_window(struct import *import)
     return IMPORT_WINDOW;
 }
 
-/* Appends some of what is in the spool. */
-static enum import_result append_events(struct import *import, struct error *why)
+/* Appends some of the events in the spool. */
+static enum import_result import_append_events(struct import *import, struct error *why)
 {
     int64_t order;
     for (unsigned appended = 0; appended < STEP_EVENTS;) {
         struct error reason;
         if (!spool_take(&import->spool, &import->body, &order, &reason)) {
             if (reason.text[0] == '\0')
-                return end_window(import);
+                return import_end_window(import);
             *why = reason;
             return IMPORT_FAILED;
         }
@@ -326,7 +400,7 @@ static enum import_result append_events(struct import *import, struct error *why
             import->counts.hidden++;
         if (hidden || import->order.dry_run || import->order.queue == NULL)
             continue;
-        enum import_result result = append_event(import, why);
+        enum import_result result = import_append_event(import, why);
         if (result != IMPORT_STEP)
             return result;
         if (order / 2 > import->reached_us)
@@ -338,7 +412,7 @@ static enum import_result append_events(struct import *import, struct error *why
 
 /* ---- a range of windows ---- */
 
-static enum import_result begin_window(struct import *import, struct error *why)
+static enum import_result import_begin_window(struct import *import, struct error *why)
 {
     int64_t left_us = import->order.to_us - import->from_us;
     if (left_us <= 0)
@@ -347,22 +421,22 @@ static enum import_result begin_window(struct import *import, struct error *why)
     import->reached_us = import->from_us;
     import->at_start = import->counts;
     import->expired = 0;
-    return begin_reading(import, why);
+    return import_begin_reading(import, why);
 }
 
 enum import_result import_next(struct import *import, struct error *why)
 {
-    enum import_result result = import->phase == BETWEEN_WINDOWS ? begin_window(import, why) : IMPORT_STEP;
+    enum import_result result = import->phase == BETWEEN_WINDOWS ? import_begin_window(import, why) : IMPORT_STEP;
     if (result != IMPORT_STEP)
         return result;
-    return import->phase == READING ? read_page(import, why) : append_events(import, why);
+    return import->phase == READING ? import_read_page(import, why) : import_append_events(import, why);
 }
 
 struct import *import_new(const struct import_order *order, const char *directory, struct error *why)
 {
     struct import *import = calloc(1, sizeof *import);
     if (import == NULL) {
-        no_memory(why);
+        import_no_memory(why);
         return NULL;
     }
     import->order = *order;
@@ -375,8 +449,8 @@ struct import *import_new(const struct import_order *order, const char *director
     import->spool.fd = -1;
     bool good = spool_open(&import->spool, directory, why);
     if (good && order->queue != NULL) {
-        import->waiting = waiting_new();
-        good = import->waiting != NULL || no_memory(why);
+        import->waiting.places = calloc(WAITING_PLACES, sizeof *import->waiting.places);
+        good = import->waiting.places != NULL || import_no_memory(why);
     }
     if (good)
         return import;
@@ -400,7 +474,8 @@ void import_free(struct import *import)
         return;
     event_log_free(&import->log);
     spool_close(&import->spool);
-    waiting_free(import->waiting);
+    events_free(&import->waiting.events);
+    free(import->waiting.places);
     buffer_free(&import->body);
     free(import->types);
     free(import);

@@ -1,33 +1,33 @@
-/* Importing from the Event Log into the queue, a window of time after the other: what is not delivered yet is appended,
- * oldest first, as its webhook would have brought it. */
+/* Import: a time range of the Event Log is read, window by window, and events that are neither delivered nor waiting
+ * are appended to the queue, oldest first, with the body that the webhook would have had. */
 #ifndef CLOSEAPI_IMPORT_H
 #define CLOSEAPI_IMPORT_H
 
 #include "closeapi/event_log.h"
 #include "queue/queue.h"
 
-/* Events, but for pages and windows. */
+/* Numbers of events, but for pages and windows. */
 struct import_counts {
     uint64_t windows, pages;
-    uint64_t events;    /* in the log, of the kind that was asked for */
-    uint64_t known;     /* delivered, waiting, or dead letters: nothing to do */
-    uint64_t fresh;     /* not known: appended, unless it was a dry run or they are hidden */
-    uint64_t uncovered; /* no subscription of the source covers them */
-    uint64_t hidden;    /* Close does not show their data to this key: not appended */
-    uint64_t unusable;  /* no event of Close's: not appended */
-    uint64_t large;     /* of the fresh: larger than any that is known, and than 100 KiB */
+    uint64_t events;    /* in the log, as far as the filter lets them pass */
+    uint64_t known;     /* of these: delivered, waiting, or dead letters; not appended */
+    uint64_t fresh;     /* of these: not known; appended, unless it is a dry run or they are hidden */
+    uint64_t uncovered; /* of these: no subscription of the source covers them; not appended */
+    uint64_t hidden;    /* of the fresh: Close does not show their data to this API key; not appended */
+    uint64_t unusable;  /* of these: they are no events of Close's; not appended */
+    uint64_t large;     /* of the fresh: larger than 100 KiB, and than any that is known */
 };
 
 struct import;
 
-/* What to do. Borrowed, and must outlive the import. */
+/* What is to be imported. Borrowed: it must outlive the import. */
 struct import_order {
     const struct config *config;
     const struct source *source;
     struct close_client *client;
-    struct queue *queue;             /* of this thread alone; NULL: only count, nothing is known */
+    struct queue *queue;             /* of this thread alone; NULL: events are only counted, as fresh */
     const struct coverage *coverage; /* the source's subscriptions */
-    bool all_events;                 /* also what none of them covers */
+    bool all_events;                 /* also those that none of them covers */
     struct log_filter filter;
     bool dry_run;
     int stop_fd;            /* -1: none */
@@ -45,23 +45,14 @@ enum import_result {
 /* directory: for temporary files. Returns NULL with the reason. */
 struct import *import_new(const struct import_order *order, const char *directory, struct error *why);
 
-/* Does the next step. FAILED and STOPPED come with the reason, and end it, as DONE does. */
+/* Does the next step. DONE, FAILED and STOPPED are the end, the last two with the reason. */
 enum import_result import_next(struct import *import, struct error *why);
 
 const struct import_counts *import_counted(const struct import *import);
 
-/* All events before this time are durable; Unix time in microseconds. */
+/* Until this time the import is complete: all appends are durable. Unix time in microseconds. */
 int64_t import_reached(const struct import *import);
 
 void import_free(struct import *import);
-
-/* ---- waiting.c: identities of what waits in the queue, as far as they can be held ---- */
-
-struct waiting;
-struct waiting *waiting_new(void);
-/* Reads on to the queue's end. Returns false with the reason. */
-bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct error *why);
-bool waiting_has(const struct waiting *waiting, const struct identity *identity);
-void waiting_free(struct waiting *waiting);
 
 #endif

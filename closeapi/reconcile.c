@@ -1,4 +1,4 @@
-/* Reconciling: what the webhook did not bring, the Event Log does. One run, from its lock to its report. */
+/* A run of reconciling: events that did not come by webhook are imported from the Event Log. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/times.h"
@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Whether the word stands in the text, between blanks. */
-static bool has_word(const char *text, const char *word, size_t length)
+/* Whether a word is in a list whose words are separated by blanks. */
+static bool list_has_word(const char *text, const char *word, size_t length)
 {
     for (const char *at = text; (at = strchr(at, word[0])) != NULL; at++) {
         if (strncmp(at, word, length) == 0 && (at == text || at[-1] == ' ') &&
@@ -20,21 +20,21 @@ static bool has_word(const char *text, const char *word, size_t length)
     return false;
 }
 
-/* Whether all of these events are among those; "" is all there are. */
-static bool is_within(const char *these, const char *those)
+/* Whether all of these event types are among those; "" stands for all that there are. */
+static bool is_list_within(const char *these, const char *those)
 {
     if (those[0] == '\0' || these[0] == '\0')
         return those[0] == '\0';
     for (size_t length; *these != '\0'; these += length, these += *these == ' ') {
         length = strcspn(these, " ");
-        if (!has_word(those, these, length))
+        if (!list_has_word(those, these, length))
             return false;
     }
     return true;
 }
 
-/* Notes which events are covered now. Returns false when memory is out. */
-static bool set_types(struct reconcile_run *run)
+/* Notes which event types are covered now. Returns false when memory is out. */
+static bool reconcile_set_types(struct reconcile_run *run)
 {
     struct buffer types = {0};
     if (!run->options->all_events)
@@ -45,8 +45,8 @@ static bool set_types(struct reconcile_run *run)
         error_set(run->why, "out of memory");
         return false;
     }
-    /* what is new is complete only from now on; what is gone makes the claim no less true */
-    if (run->state.types != NULL && run->state.until_ms > 0 && !is_within(types.data, run->state.types)) {
+    /* events of a new type are complete only from now on; a type that is gone leaves the claim true */
+    if (run->state.types != NULL && run->state.until_ms > 0 && !is_list_within(types.data, run->state.types)) {
         log_write(LEVEL_INFO, "msg=more_is_covered source=%s", run->source->name);
         run->state.since_ms = run->state.until_ms;
     }
@@ -57,9 +57,9 @@ static bool set_types(struct reconcile_run *run)
 
 /* ---- the subscriptions: a paused one looks like no traffic, so it is logged at ERROR ---- */
 
-/* Notes what somebody must look at; the first of a run stays. */
-static void trouble(struct reconcile_run *run, const char *happening, const struct subscription *subscription,
-                    const char *words)
+/* Logs what somebody must look at, and notes it in the state, unless something else was noted in this run. */
+static void reconcile_note_trouble(struct reconcile_run *run, const char *happening,
+                                   const struct subscription *subscription, const char *words)
 {
     char quoted[LOG_QUOTED], error[LOG_QUOTED];
     if (!run->options->silent)
@@ -74,8 +74,8 @@ static void trouble(struct reconcile_run *run, const char *happening, const stru
                  subscription->pause_reason[0] != '\0' ? ")" : "", words);
 }
 
-/* Activates a subscription that Close has paused, where the operator wants that. */
-static bool resume(struct reconcile_run *run, const struct subscription *subscription)
+/* Activates a subscription that Close has paused, if auto_resume = yes. Returns whether it is active now. */
+static bool reconcile_resume_subscription(struct reconcile_run *run, const struct subscription *subscription)
 {
     struct error why;
     if (run->source->auto_resume != ANSWER_YES)
@@ -90,8 +90,8 @@ static bool resume(struct reconcile_run *run, const struct subscription *subscri
     return true;
 }
 
-/* Close's words for it are not documented: those that can only mean one thing count. */
-static bool is_healthy(const struct subscription *subscription)
+/* The values of health_status are not documented: those count that can only mean one thing. */
+static bool is_subscription_healthy(const struct subscription *subscription)
 {
     static const char *const bad[] = {"unhealthy", "fail", "error", "degraded", "critical"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -101,7 +101,7 @@ static bool is_healthy(const struct subscription *subscription)
     return true;
 }
 
-static void watch_one(struct reconcile_run *run, const struct subscription *subscription)
+static void reconcile_watch_subscription(struct reconcile_run *run, const struct subscription *subscription)
 {
     bool paused = subscription_is_paused(subscription);
     if (paused && closeapi_paused_by_us(run->directory, subscription->id)) {
@@ -113,18 +113,19 @@ static void watch_one(struct reconcile_run *run, const struct subscription *subs
         char advice[200];
         snprintf(advice, sizeof advice, "closecrm.fcgi resume %s activates it again and fills the gap",
                  subscription->id);
-        bool resumed = resume(run, subscription);
+        bool resumed = reconcile_resume_subscription(run, subscription);
         run->state.paused = run->state.paused || !resumed;
-        trouble(run, resumed ? "subscription_was_paused" : "subscription_paused", subscription,
-                resumed ? "it was activated again, and the gap is being filled; see why Close paused it" : advice);
-    } else if (!is_healthy(subscription)) {
-        trouble(run, "subscription_unhealthy", subscription,
-                "deliveries fail: closecrm.fcgi send-test URL finds out why");
+        reconcile_note_trouble(run, resumed ? "subscription_was_paused" : "subscription_paused", subscription,
+                               resumed ? "it was activated again, and the gap is being filled; see why Close paused it"
+                                       : advice);
+    } else if (!is_subscription_healthy(subscription)) {
+        reconcile_note_trouble(run, "subscription_unhealthy", subscription,
+                               "deliveries fail: closecrm.fcgi send-test URL finds out why");
     }
 }
 
-/* What it sends is refused; its events are fetched here, later. */
-static void miss_key(struct reconcile_run *run, const struct subscription *keyless)
+/* Deliveries of a subscription without a key are refused; its events come by reconciling, later. */
+static void reconcile_report_missing_key(struct reconcile_run *run, const struct subscription *keyless)
 {
     struct error words = {0};
     coverage_keyless_words(keyless, run->source, &words);
@@ -135,19 +136,19 @@ static void miss_key(struct reconcile_run *run, const struct subscription *keyle
         snprintf(run->state.trouble, sizeof run->state.trouble, "%s", words.text);
 }
 
-static void watch_subscriptions(struct reconcile_run *run)
+static void reconcile_watch_subscriptions(struct reconcile_run *run)
 {
     run->was_paused = run->state.paused;
     run->state.paused = false;
     run->state.trouble[0] = '\0';
     for (size_t i = 0; i < run->coverage.count; i++)
-        watch_one(run, run->coverage.at[i]);
+        reconcile_watch_subscription(run, run->coverage.at[i]);
     const struct subscription *keyless = coverage_keyless(&run->coverage, &run->list, run->source, &run->held);
     if (keyless != NULL)
-        miss_key(run, keyless);
+        reconcile_report_missing_key(run, keyless);
 }
 
-static enum close_result list_subscriptions(struct reconcile_run *run)
+static enum close_result reconcile_list_subscriptions(struct reconcile_run *run)
 {
     bool changed = false;
     int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
@@ -173,7 +174,7 @@ static enum close_result list_subscriptions(struct reconcile_run *run)
 
 /* ---- one run, from its lock to its report ---- */
 
-static void go_on_with_rotation(struct reconcile_run *run)
+static void reconcile_end_rotation(struct reconcile_run *run)
 {
     struct error why = {0};
     int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
@@ -185,7 +186,7 @@ static void go_on_with_rotation(struct reconcile_run *run)
     close(lock);
 }
 
-static enum reconcile_result end_of(struct reconcile_run *run)
+static enum reconcile_result reconcile_result_of(struct reconcile_run *run)
 {
     unsigned long long hidden = run->report->counts.hidden + run->report->second.hidden;
     if (hidden > 0 && run->state.trouble[0] == '\0')
@@ -199,9 +200,9 @@ static enum reconcile_result end_of(struct reconcile_run *run)
     return RECONCILE_TROUBLE;
 }
 
-static enum reconcile_result work_on(struct reconcile_run *run)
+static enum reconcile_result reconcile_with_client(struct reconcile_run *run)
 {
-    enum close_result listed = list_subscriptions(run);
+    enum close_result listed = reconcile_list_subscriptions(run);
     if (listed != CLOSE_DONE)
         return listed == CLOSE_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
     if (!keyring_read(run->config->state_dir, &run->held, run->why))
@@ -209,9 +210,9 @@ static enum reconcile_result work_on(struct reconcile_run *run)
     bool found = coverage_find(&run->coverage, &run->list, run->source, run->config->sources, &run->held, run->why);
     if (!found && !run->options->all_events)
         return run->state.until_ms == 0 ? RECONCILE_NOTHING : RECONCILE_FAILED;
-    if (!set_types(run))
+    if (!reconcile_set_types(run))
         return RECONCILE_FAILED;
-    watch_subscriptions(run);
+    reconcile_watch_subscriptions(run);
     if (!reconcile_take_loss(run))
         return RECONCILE_FAILED;
     enum import_result result = reconcile_read_log(run);
@@ -219,12 +220,12 @@ static enum reconcile_result work_on(struct reconcile_run *run)
         return result == IMPORT_STOPPED ? RECONCILE_STOPPED : RECONCILE_FAILED;
     if (!reconcile_end_loss(run))
         return RECONCILE_FAILED;
-    go_on_with_rotation(run);
+    reconcile_end_rotation(run);
     run->state.last_good_ms = clock_unix_ms();
-    return end_of(run);
+    return reconcile_result_of(run);
 }
 
-static void report_run(const struct reconcile_run *run, enum reconcile_result result)
+static void reconcile_log_result(const struct reconcile_run *run, enum reconcile_result result)
 {
     char from[DATE_PRINTED], to[DATE_PRINTED];
     const struct import_counts *counts = &run->report->counts;
@@ -251,13 +252,13 @@ static enum reconcile_result reconcile_locked(struct reconcile_run *run)
     if (!completeness_read(run->directory, &run->state, run->why))
         return RECONCILE_FAILED;
     run->client = close_client_new(run->config, run->source, &options, run->why);
-    enum reconcile_result result = run->client == NULL ? RECONCILE_FAILED : work_on(run);
+    enum reconcile_result result = run->client == NULL ? RECONCILE_FAILED : reconcile_with_client(run);
     run->state.last_run_ms = clock_unix_ms();
     if (result == RECONCILE_FAILED)
         snprintf(run->state.trouble, sizeof run->state.trouble, "%.500s", run->why->text);
     if (!completeness_write(run->directory, &run->state, &why))
         log_write(LEVEL_ERROR, "msg=not_noted source=%s reason=\"%s\"", run->source->name, why.text);
-    report_run(run, result);
+    reconcile_log_result(run, result);
     keyring_free(&run->held);
     subscriptions_free(&run->list);
     close_client_free(run->client);

@@ -1,4 +1,4 @@
-/* Reconciling: what of the Event Log is read, and what is claimed to be complete after it. */
+/* A run of reconciling: which part of the Event Log is read, and until when it is complete then. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/times.h"
@@ -9,14 +9,14 @@
 
 #define MINUTE_MS INT64_C(60000)
 #define DAY_MS (24 * 60 * MINUTE_MS)
-#define OVERLAP_MS (10 * MINUTE_MS)  /* read again each time */
-#define UNSETTLED_MS (5 * MINUTE_MS) /* Close still edits what is younger */
-#define SECOND_MS DAY_MS             /* after this time it is read a second time */
+#define OVERLAP_MS (10 * MINUTE_MS)  /* is read again in each run */
+#define UNSETTLED_MS (5 * MINUTE_MS) /* younger events are not read: Close still changes them */
+#define SECOND_MS DAY_MS             /* older events are read a second time */
 #define BEYOND_MS (EVENT_LOG_DAYS * DAY_MS)
 #define CLOCK_MS 5000
 
-/* The creation of the oldest subscription whose key we hold; 0: unknown. */
-static int64_t first_creation_ms(const struct reconcile_run *run)
+/* The creation of the oldest subscription whose key is held here; 0: unknown. */
+static int64_t oldest_subscription_ms(const struct reconcile_run *run)
 {
     int64_t first = 0;
     for (size_t i = 0; i < run->held.count; i++) {
@@ -27,8 +27,9 @@ static int64_t first_creation_ms(const struct reconcile_run *run)
     return first;
 }
 
-/* Where the reading begins; also begins the claim, where there is none yet or Close has forgotten its end. */
-static int64_t choose_start(struct reconcile_run *run)
+/* Returns from when the log is to be read. Also sets the claim, if there is none yet, or Close does not keep events of
+ * its end any more. */
+static int64_t reconcile_choose_start(struct reconcile_run *run)
 {
     int64_t oldest = run->now_ms - BEYOND_MS;
     if (run->on_hold) {
@@ -36,7 +37,7 @@ static int64_t choose_start(struct reconcile_run *run)
         return start > run->state.floor_ms ? start : run->state.floor_ms;
     }
     if (run->state.until_ms == 0) {
-        int64_t created = first_creation_ms(run);
+        int64_t created = oldest_subscription_ms(run);
         int64_t start = created > 0 ? created : run->now_ms - DAY_MS;
         run->state.since_ms = run->state.until_ms = run->state.verified_ms = start > oldest ? start : oldest;
         return run->state.until_ms;
@@ -51,14 +52,14 @@ static int64_t choose_start(struct reconcile_run *run)
     int64_t start = run->state.until_ms - OVERLAP_MS;
     start = start > run->state.since_ms ? start : run->state.since_ms;
     if (run->options->from_us > 0)
-        return run->state.until_ms; /* that very time */
+        return run->state.until_ms; /* the operator's time, to which setback_from has set it */
     if (run->state.again_ms > 0 && run->state.again_ms < start)
         start = run->state.again_ms > oldest ? run->state.again_ms : oldest;
     return start > run->state.floor_ms ? start : run->state.floor_ms;
 }
 
-/* Counts what the webhook missed in this window, and why. */
-static void count_missed(struct reconcile_run *run, const struct import_counts *counts)
+/* Counts the window's events that did not come by webhook, and why. */
+static void reconcile_count_missed(struct reconcile_run *run, const struct import_counts *counts)
 {
     uint64_t hidden = counts->hidden - run->before.hidden;
     uint64_t fresh = counts->fresh - run->before.fresh;
@@ -81,14 +82,14 @@ static void count_missed(struct reconcile_run *run, const struct import_counts *
                                     : "not_delivered");
 }
 
-/* Moves the claim on to the end of a window, and notes it. Returns false with the reason. */
-static bool note_window(struct reconcile_run *run, const struct import_counts *counts, int64_t until_ms)
+/* Extends the claim to the end of a window, and writes the state. Returns false with the reason. */
+static bool reconcile_note_window(struct reconcile_run *run, const struct import_counts *counts, int64_t until_ms)
 {
-    if (run->any_loss && !run->second) /* it is not the webhook that missed it */
+    if (run->any_loss && !run->second) /* these events may have come by webhook, and are lost since */
         log_write(LEVEL_INFO, "msg=fetched_after_loss source=%s events=%llu", run->source->name,
                   (unsigned long long)(counts->fresh - run->before.fresh));
     else
-        count_missed(run, counts);
+        reconcile_count_missed(run, counts);
     bool hole = counts->hidden > run->before.hidden;
     run->before = *counts;
     if (run->second)
@@ -98,12 +99,12 @@ static bool note_window(struct reconcile_run *run, const struct import_counts *c
     else if (until_ms > run->state.until_ms)
         run->state.until_ms = until_ms;
     if (hole && !run->on_hold && until_ms > run->state.since_ms)
-        run->state.since_ms = until_ms; /* what came before is not complete */
+        run->state.since_ms = until_ms; /* without the hidden events the time before is not complete */
     return completeness_write(run->directory, &run->state, run->why);
 }
 
-static enum import_result read_log(struct reconcile_run *run, int64_t from_ms, int64_t to_ms,
-                                   struct import_counts *counts)
+static enum import_result reconcile_import(struct reconcile_run *run, int64_t from_ms, int64_t to_ms,
+                                           struct import_counts *counts)
 {
     const struct import_order order = {
         .config = run->config,
@@ -123,7 +124,8 @@ static enum import_result read_log(struct reconcile_run *run, int64_t from_ms, i
     run->before = (struct import_counts){0};
     do {
         result = import_next(import, run->why);
-        if (result == IMPORT_WINDOW && !note_window(run, import_counted(import), import_reached(import) / 1000))
+        if (result == IMPORT_WINDOW &&
+            !reconcile_note_window(run, import_counted(import), import_reached(import) / 1000))
             result = IMPORT_FAILED;
     } while (result == IMPORT_STEP || result == IMPORT_WINDOW);
     *counts = *import_counted(import);
@@ -131,36 +133,37 @@ static enum import_result read_log(struct reconcile_run *run, int64_t from_ms, i
     return result;
 }
 
-/* What was read a day ago is read again: Close may have shown something late. */
-static enum import_result read_second(struct reconcile_run *run)
+/* Reads again what was read a day ago: some events appear in the log late. */
+static enum import_result reconcile_import_again(struct reconcile_run *run)
 {
     int64_t to = run->now_ms - SECOND_MS;
     to = to < run->state.until_ms ? to : run->state.until_ms;
-    /* what was delivered a day ago must still be known */
+    /* identities of what was delivered a day ago must still be remembered */
     if (to <= run->state.verified_ms || run->config->dedupe_window_ms < 2 * SECOND_MS)
         return IMPORT_DONE;
     int64_t from = run->state.verified_ms - OVERLAP_MS;
     from = from > run->state.since_ms ? from : run->state.since_ms;
     from = from > run->state.floor_ms ? from : run->state.floor_ms;
     run->second = true;
-    enum import_result result = read_log(run, from, to, &run->report->second);
+    enum import_result result = reconcile_import(run, from, to, &run->report->second);
     run->second = false;
     return result;
 }
 
 enum import_result reconcile_read_log(struct reconcile_run *run)
 {
-    int64_t from = choose_start(run), to = run->now_ms - UNSETTLED_MS;
+    int64_t from = reconcile_choose_start(run), to = run->now_ms - UNSETTLED_MS;
     run->report->from_us = from * 1000;
     run->report->to_us = (to > from ? to : from) * 1000;
-    enum import_result result = read_log(run, from, to, &run->report->counts);
-    return result == IMPORT_DONE ? read_second(run) : result;
+    enum import_result result = reconcile_import(run, from, to, &run->report->counts);
+    return result == IMPORT_DONE ? reconcile_import_again(run) : result;
 }
 
-/* ---- a loss of events: the claim falls first, durably; then what is gone is fetched, if that counts nothing twice;
+/* ---- a loss of events: the claim is set back first, durably; then what is gone is read again, if nothing is counted
+ * twice by that;
  * when all of it is there the loss is forgotten ---- */
 
-static void log_setback(const struct reconcile_run *run)
+static void reconcile_log_setback(const struct reconcile_run *run)
 {
     char until[DATE_PRINTED], quoted[LOG_QUOTED], advice[300] = "what Close still has is fetched now";
     if (run->on_hold)
@@ -171,15 +174,15 @@ static void log_setback(const struct reconcile_run *run)
               log_quote(quoted, run->loss.words, strlen(run->loss.words)), advice);
 }
 
-/* Close tells its time in whole seconds: what is less than some of them is no difference. */
+/* How much Close's clock is ahead. Its time comes in whole seconds: less than some of them is no difference. */
 static int64_t clock_difference_ms(int64_t now_ms)
 {
     int64_t ahead = now_ms - clock_unix_ms();
     return ahead > -CLOCK_MS && ahead < CLOCK_MS ? 0 : ahead;
 }
 
-/* The operator's time. */
-static void take_from(struct reconcile_run *run)
+/* The operator has named a time from which all is to be read. */
+static void reconcile_take_from(struct reconcile_run *run)
 {
     int64_t from = run->options->from_us / 1000;
     if (from < run->now_ms - BEYOND_MS)
@@ -198,16 +201,16 @@ bool reconcile_take_loss(struct reconcile_run *run)
     bool changed = run->any_loss && setback_apply(&run->state, &run->loss, &clock);
     run->on_hold = run->any_loss && !setback_is_fetched(&run->loss);
     if (run->options->from_us > 0)
-        take_from(run);
+        reconcile_take_from(run);
     if (!changed && run->options->from_us == 0)
         return true;
     if (changed && run->options->from_us == 0)
-        log_setback(run);
+        reconcile_log_setback(run);
     return completeness_write(run->directory, &run->state, run->why);
 }
 
-/* Whether it is still the one that this run has taken into account. */
-static bool is_same(const struct reconcile_run *run, bool *same, struct error *why)
+/* Whether the loss that is noted now is still the one that this run has applied. */
+static bool reconcile_is_same_loss(const struct reconcile_run *run, bool *same, struct error *why)
 {
     struct loss now;
     bool any;
@@ -228,7 +231,7 @@ bool reconcile_end_loss(struct reconcile_run *run)
     run->state.again_ms = run->state.ahead_ms = 0;
     if (!run->any_loss)
         return true;
-    return is_same(run, &same, run->why) &&
+    return reconcile_is_same_loss(run, &same, run->why) &&
            (!same || (completeness_write(run->directory, &run->state, run->why) &&
                       loss_clear(run->config->state_dir, run->source->name, run->why)));
 }

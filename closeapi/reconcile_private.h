@@ -1,4 +1,4 @@
-/* What the files of reconciling share. */
+/* What reconcile.c and reconcile_log.c share. */
 #ifndef CLOSEAPI_RECONCILE_PRIVATE_H
 #define CLOSEAPI_RECONCILE_PRIVATE_H
 
@@ -7,7 +7,7 @@
 #include "closeapi/subscribe.h"
 #include "queue/loss.h"
 
-/* One run. */
+/* A run. */
 struct reconcile_run {
     const struct config *config;
     const struct source *source;
@@ -21,24 +21,24 @@ struct reconcile_run {
     struct coverage coverage;
     struct completeness state;
     int64_t now_ms;              /* Close's clock */
-    bool was_paused;             /* a subscription was, since the last run */
-    struct import_counts before; /* of the last window */
-    bool second;                 /* this is the second reading */
-    struct loss loss;            /* of events, that is noted and not over */
+    bool was_paused;             /* a subscription was paused at some time since the last run */
+    struct import_counts before; /* at the end of the last window */
+    bool second;                 /* the log is being read a second time */
+    struct loss loss;            /* the loss of events that is noted, if any_loss */
     bool any_loss;
-    bool on_hold; /* it waits for the operator: the claim stays where it is */
+    bool on_hold; /* the loss waits for the operator: the claim stays as it is */
     struct error *why;
 };
 
-/* reconcile_log.c: takes a loss of events into account, and the operator's --from: before the log is read. Returns
- * false with the reason. */
+/* Before the log is read: applies a loss of events to the claim, and the operator's --from. Returns false with the
+ * reason. */
 bool reconcile_take_loss(struct reconcile_run *run);
 
-/* After the log was read to its end: what was gone is fetched, unless it waits for the operator. Notes trouble then.
- * Returns false with the reason. */
+/* After the log was read to its end: forgets the loss, whose events are imported again now. One that waits for the
+ * operator stays, and is noted as trouble. Returns false with the reason. */
 bool reconcile_end_loss(struct reconcile_run *run);
 
-/* Reads the log from the last verified moment, and a day-old part a second time. */
+/* Imports from where the last run ended, and what is a day old a second time. */
 enum import_result reconcile_read_log(struct reconcile_run *run);
 
 #endif

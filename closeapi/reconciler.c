@@ -1,4 +1,4 @@
-/* The thread that reconciles, and what cron does in its place: see reconciler.h. */
+/* The reconciler's thread, and the same for cron: see closeapi.h. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "closeapi/closeapi.h"
@@ -14,13 +14,13 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 60000
-#define BUSY_MS 60000        /* until it is looked again whether another process has done it */
-#define BUSY_LONG_MS 1800000 /* then it is said who has been at it for so long */
-#define LATEST_MS 900000     /* the calendar's clock may jump: look at it so often */
+#define BUSY_MS 60000        /* between looks whether another process has finished */
+#define BUSY_LONG_MS 1800000 /* after which it is logged that another process takes so long */
+#define LATEST_MS 900000     /* the longest sleep, for the calendar's clock may jump */
 
 struct reconciler {
     const struct config *config;
-    moment said_busy; /* when it was said last that another process is at it; 0: never */
+    moment said_busy; /* when a busy process was logged last; 0: never */
     pthread_t thread;
     int stop_fd;
     pthread_mutex_t lock;
@@ -37,9 +37,9 @@ bool reconciler_is_wanted(const struct config *config)
     return false;
 }
 
-/* Reconciles one, with a queue of its own: nobody else may use it meanwhile. */
-static enum reconcile_result reconcile(const struct config *config, const struct source *source, int stop_fd,
-                                       bool silent, struct error *why)
+/* Reconciles a source, with a queue that is opened for this thread alone. */
+static enum reconcile_result reconciler_run_one(const struct config *config, const struct source *source, int stop_fd,
+                                                bool silent, struct error *why)
 {
     struct reconcile_report report;
     const struct reconcile_options options = {.stop_fd = stop_fd, .silent = silent, .patience_ms = PATIENCE_MS};
@@ -54,8 +54,9 @@ static enum reconcile_result reconcile(const struct config *config, const struct
     return result;
 }
 
-/* Another process is at it. That is as it should be, unless it was stopped or takes very long. */
-static void say_busy(struct reconciler *reconciler, const struct source *source, int64_t due, const struct error *why)
+/* Another process reconciles the source. That is logged only if that process is suspended or takes very long. */
+static void reconciler_log_busy(struct reconciler *reconciler, const struct source *source, int64_t due,
+                                const struct error *why)
 {
     struct error words = {0};
     bool stopped = closeapi_is_stopped(reconciler->config, source, &words);
@@ -68,8 +69,8 @@ static void say_busy(struct reconciler *reconciler, const struct source *source,
     log_write(LEVEL_WARN, "msg=not_reconciled source=%s reason=\"%s\"", source->name, stopped ? words.text : why->text);
 }
 
-/* Does what is due. Returns after how many milliseconds to look again. */
-static int64_t do_due(struct reconciler *reconciler)
+/* Reconciles all sources that are due. Returns after how many milliseconds to look again. */
+static int64_t reconciler_run_due(struct reconciler *reconciler)
 {
     int64_t next = LATEST_MS;
     for (size_t i = 0; i < reconciler->config->sources; i++) {
@@ -79,13 +80,14 @@ static int64_t do_due(struct reconciler *reconciler)
         if (due == INT64_MAX)
             continue;
         if (due <= clock_unix_ms()) {
-            enum reconcile_result result = reconcile(reconciler->config, source, reconciler->stop_fd, false, &why);
+            enum reconcile_result result =
+                reconciler_run_one(reconciler->config, source, reconciler->stop_fd, false, &why);
             if (result == RECONCILE_STOPPED)
                 return 0;
             if (result == RECONCILE_BUSY)
-                say_busy(reconciler, source, due, &why);
+                reconciler_log_busy(reconciler, source, due, &why);
             due = closeapi_due(reconciler->config, source);
-            if (result == RECONCILE_BUSY || due <= clock_unix_ms()) /* it could not even be noted */
+            if (result == RECONCILE_BUSY || due <= clock_unix_ms()) /* the state could not be written */
                 due = clock_unix_ms() + BUSY_MS;
         }
         int64_t left = due - clock_unix_ms();
@@ -94,13 +96,13 @@ static int64_t do_due(struct reconciler *reconciler)
     return next > 0 ? next : 0;
 }
 
-static void *run(void *context)
+static void *reconciler_main(void *context)
 {
     struct reconciler *reconciler = context;
     struct pollfd stop = {.fd = reconciler->stop_fd, .events = POLLIN};
     moment then;
     do
-        then = clock_now() + do_due(reconciler);
+        then = clock_now() + reconciler_run_due(reconciler);
     while (poll(&stop, 1, clock_until(then)) <= 0);
     pthread_mutex_lock(&reconciler->lock);
     reconciler->ended = true;
@@ -109,7 +111,7 @@ static void *run(void *context)
     return NULL;
 }
 
-static void destroy(struct reconciler *reconciler)
+static void reconciler_free(struct reconciler *reconciler)
 {
     if (reconciler->stop_fd >= 0)
         close(reconciler->stop_fd);
@@ -129,15 +131,16 @@ struct reconciler *reconciler_start(const struct config *config, struct error *w
     pthread_mutex_init(&reconciler->lock, NULL);
     clock_condition_init(&reconciler->changed);
     reconciler->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int error = reconciler->stop_fd < 0 ? errno : pthread_create(&reconciler->thread, NULL, run, reconciler);
+    int error =
+        reconciler->stop_fd < 0 ? errno : pthread_create(&reconciler->thread, NULL, reconciler_main, reconciler);
     if (error == 0)
         return reconciler;
     error_set(why, "cannot start a thread: %s", strerror(error));
-    destroy(reconciler);
+    reconciler_free(reconciler);
     return NULL;
 }
 
-void reconciler_hurry(struct reconciler *reconciler)
+void reconciler_request_stop(struct reconciler *reconciler)
 {
     uint64_t one = 1;
     ssize_t n = reconciler == NULL ? 0 : write(reconciler->stop_fd, &one, sizeof one);
@@ -148,7 +151,7 @@ bool reconciler_stop(struct reconciler *reconciler, moment deadline)
 {
     if (reconciler == NULL)
         return true;
-    reconciler_hurry(reconciler);
+    reconciler_request_stop(reconciler);
     pthread_mutex_lock(&reconciler->lock);
     while (!reconciler->ended && clock_condition_wait(&reconciler->changed, &reconciler->lock, deadline))
         ;
@@ -157,12 +160,12 @@ bool reconciler_stop(struct reconciler *reconciler, moment deadline)
     if (!ended)
         return false;
     pthread_join(reconciler->thread, NULL);
-    destroy(reconciler);
+    reconciler_free(reconciler);
     return true;
 }
 
 /* A descriptor that is readable from the deadline on; -1 when there is none to be had. */
-static int deadline_fd(moment deadline)
+static int deadline_descriptor(moment deadline)
 {
     const struct itimerspec at = {
         .it_value = {.tv_sec = deadline / 1000, .tv_nsec = (long)(deadline % 1000) * 1000000 + 1}};
@@ -178,13 +181,13 @@ bool reconcile_due(const struct config *config, moment deadline,
                    void (*trouble)(void *context, const char *source, const char *words), void *context)
 {
     bool any = false;
-    int fd = deadline_fd(deadline);
+    int fd = deadline_descriptor(deadline);
     for (size_t i = 0; fd >= 0 && i < config->sources && clock_now() < deadline; i++) {
         const struct source *source = &config->source[i];
         struct error why = {0};
         if (closeapi_due(config, source) > clock_unix_ms())
             continue;
-        enum reconcile_result result = reconcile(config, source, fd, true, &why);
+        enum reconcile_result result = reconciler_run_one(config, source, fd, true, &why);
         any = true;
         bool stopped = result == RECONCILE_BUSY && closeapi_is_stopped(config, source, &why);
         if (result == RECONCILE_FAILED || result == RECONCILE_TROUBLE || stopped)

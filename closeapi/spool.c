@@ -1,4 +1,4 @@
-/* Events on disk, turned round: see spool.h. A run is read from its end. */
+/* The spool: see spool.h. A run is written forwards and read backwards. */
 #include "closeapi/spool.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool cannot(const char *what, struct error *why)
+static bool spool_failed(const char *what, struct error *why)
 {
     error_set(why, "cannot %s a temporary file in the state directory: %s", what, strerror(errno));
     return false;
@@ -36,8 +36,8 @@ bool spool_open(struct spool *spool, const char *directory, struct error *why)
     else if (length > 0 && length < (int)sizeof path)
         spool->fd = mkostemp(path, O_CLOEXEC);
     if (spool->fd < 0)
-        return cannot("make", why);
-    if (path[0] != '\0') /* not every file system has files without a name */
+        return spool_failed("make", why);
+    if (path[0] != '\0') /* O_TMPFILE is not supported everywhere */
         unlink(path);
     if (spool_begin_run(spool))
         return true;
@@ -46,7 +46,7 @@ bool spool_open(struct spool *spool, const char *directory, struct error *why)
     return false;
 }
 
-static bool write_all(const struct spool *spool, const void *bytes, size_t length, uint64_t at)
+static bool spool_write_at(const struct spool *spool, const void *bytes, size_t length, uint64_t at)
 {
     for (const char *from = bytes; length > 0;) {
         ssize_t n = pwrite(spool->fd, from, length, (off_t)at);
@@ -61,7 +61,7 @@ static bool write_all(const struct spool *spool, const void *bytes, size_t lengt
     return true;
 }
 
-static bool read_all(const struct spool *spool, void *bytes, size_t length, uint64_t at)
+static bool spool_read_at(const struct spool *spool, void *bytes, size_t length, uint64_t at)
 {
     for (char *to = bytes; length > 0;) {
         ssize_t n = pread(spool->fd, to, length, (off_t)at);
@@ -82,14 +82,15 @@ bool spool_put(struct spool *spool, const char *bytes, size_t length, int64_t or
 {
     struct spool_run *run = &spool->runs[spool->run_count - 1];
     struct spool_trailer trailer = {length, order};
-    if (!write_all(spool, bytes, length, run->end) || !write_all(spool, &trailer, sizeof trailer, run->end + length))
-        return cannot("write", why);
+    if (!spool_write_at(spool, bytes, length, run->end) ||
+        !spool_write_at(spool, &trailer, sizeof trailer, run->end + length))
+        return spool_failed("write", why);
     run->end += length + sizeof trailer;
     run->top = trailer;
     return true;
 }
 
-static struct spool_run *first_run(const struct spool *spool)
+static struct spool_run *spool_first_run(const struct spool *spool)
 {
     struct spool_run *first = NULL;
     for (size_t i = 0; i < spool->run_count; i++) {
@@ -102,7 +103,7 @@ static struct spool_run *first_run(const struct spool *spool)
 
 bool spool_take(struct spool *spool, struct buffer *out, int64_t *order, struct error *why)
 {
-    struct spool_run *run = first_run(spool);
+    struct spool_run *run = spool_first_run(spool);
     why->text[0] = '\0';
     if (run == NULL)
         return false;
@@ -114,12 +115,12 @@ bool spool_take(struct spool *spool, struct buffer *out, int64_t *order, struct 
         error_set(why, "out of memory");
         return false;
     }
-    if (!read_all(spool, room, length, begin))
-        return cannot("read", why);
+    if (!spool_read_at(spool, room, length, begin))
+        return spool_failed("read", why);
     out->length += length;
     *order = run->top.order;
-    if (begin > run->begin && !read_all(spool, &run->top, sizeof run->top, begin - sizeof run->top))
-        return cannot("read", why);
+    if (begin > run->begin && !spool_read_at(spool, &run->top, sizeof run->top, begin - sizeof run->top))
+        return spool_failed("read", why);
     run->end = begin;
     return true;
 }
@@ -129,7 +130,7 @@ void spool_clear(struct spool *spool)
     spool->run_count = 1;
     spool->runs[0] = (struct spool_run){.begin = 0, .end = 0};
     if (ftruncate(spool->fd, 0) != 0)
-        spool->runs[0].end = 0; /* it is written over */
+        spool->runs[0].end = 0; /* the old bytes are overwritten */
 }
 
 void spool_close(struct spool *spool)

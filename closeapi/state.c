@@ -1,4 +1,4 @@
-/* Reading and writing what reconciling remembers, and telling it to others. */
+/* The state of reconciling: its file, what a loss of events does to it, what others may know of it. */
 #include "closeapi/state.h"
 
 #include "base/clock.h"
@@ -6,6 +6,7 @@
 #include "base/times.h"
 
 #include <dirent.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +15,13 @@
 #define FILE_NAME "reconcile"
 #define TYPES_MOST 32768 /* bytes */
 
-/* Close tries for 72 hours to deliver an event: what was received at a time may bear a date that much older. */
+/* Close retries a delivery for 72 hours: an event may be dated that much earlier than it was received. */
 #define LATE_MS (INT64_C(73) * 3600 * 1000)
 
 struct field {
     const char *name;
     size_t offset;
-    int64_t unit; /* of the number in the file: so many make one of the member */
+    int64_t unit; /* so many of the number in the file make one of the member */
 };
 
 /* All members are 64 bits wide. */
@@ -41,7 +42,7 @@ static const struct field fields[] = {
 
 #define FIELDS (sizeof fields / sizeof *fields)
 
-static int64_t *field_of(struct completeness *state, size_t i)
+static int64_t *state_field(struct completeness *state, size_t i)
 {
     return (int64_t *)(void *)((char *)state + fields[i].offset);
 }
@@ -55,7 +56,7 @@ bool completeness_read(const char *directory, struct completeness *state, struct
     if (text == NULL)
         return missing;
     for (size_t i = 0; i < FIELDS; i++)
-        *field_of(state, i) = small_number(text, fields[i].name, 0) / fields[i].unit;
+        *state_field(state, i) = small_number(text, fields[i].name, 0) / fields[i].unit;
     state->paused = small_number(text, "paused", 0) != 0;
     small_value(text, "trouble", state->trouble, sizeof state->trouble);
     bool good = !small_value(text, "types", types, sizeof types) || (state->types = strdup(types)) != NULL;
@@ -71,7 +72,7 @@ bool completeness_write(const char *directory, const struct completeness *state,
     struct completeness copy = *state;
     char line[700];
     for (size_t i = 0; i < FIELDS; i++) {
-        snprintf(line, sizeof line, "%s = %lld\n", fields[i].name, (long long)(*field_of(&copy, i) * fields[i].unit));
+        snprintf(line, sizeof line, "%s = %" PRId64 "\n", fields[i].name, *state_field(&copy, i) * fields[i].unit);
         buffer_text(&text, line);
     }
     snprintf(line, sizeof line, "paused = %d\ntrouble = ", state->paused);
@@ -99,31 +100,31 @@ void completeness_free(struct completeness *completeness)
     completeness->types = NULL;
 }
 
-/* ---- how far the claim falls with a loss of events ---- */
+/* ---- how far the claim is set back by a loss of events ---- */
 
-static int64_t lower(int64_t a, int64_t b)
+static int64_t min_ms(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-static int64_t higher(int64_t a, int64_t b)
+static int64_t max_ms(int64_t a, int64_t b)
 {
     return a > b ? a : b;
 }
 
-/* Only identities are lost. */
-static bool no_event_is_gone(const struct loss *loss)
+/* Only identities are lost, and no event. */
+static bool is_no_event_gone(const struct loss *loss)
 {
     return loss->from_ms >= loss->until_ms;
 }
 
 bool setback_is_fetched(const struct loss *loss)
 {
-    return loss->identities_kept || loss->mark_ms > 0 || no_event_is_gone(loss);
+    return loss->identities_kept || loss->mark_ms > 0 || is_no_event_gone(loss);
 }
 
-/* Nothing before is claimed any more. */
-static void begin_claim_at(struct completeness *state, int64_t ms)
+/* Drops the claim for all that is before. */
+static void setback_begin_claim(struct completeness *state, int64_t ms)
 {
     state->since_ms = state->until_ms = state->verified_ms = ms;
 }
@@ -134,37 +135,37 @@ bool setback_apply(struct completeness *state, const struct loss *loss, const st
         return false;
     state->loss_ms = loss->until_ms;
     int64_t gone_ms = loss->from_ms == 0 ? 0 : loss->from_ms + clock->ahead_ms - LATE_MS;
-    if (no_event_is_gone(loss))
+    if (is_no_event_gone(loss))
         gone_ms = INT64_MAX;
     int64_t floor_ms = clock->now_ms - clock->remembered_ms;
     if (!loss->identities_kept) {
         floor_ms = loss->mark_ms > 0 ? loss->mark_ms : loss->until_ms + clock->ahead_ms;
-        state->floor_ms = higher(state->floor_ms, floor_ms);
+        state->floor_ms = max_ms(state->floor_ms, floor_ms);
     }
     bool claimed = state->until_ms > 0;
-    state->until_ms = lower(state->until_ms, higher(gone_ms, state->since_ms));
-    state->verified_ms = lower(state->verified_ms, state->until_ms);
+    state->until_ms = min_ms(state->until_ms, max_ms(gone_ms, state->since_ms));
+    state->verified_ms = min_ms(state->verified_ms, state->until_ms);
     if (!setback_is_fetched(loss)) {
-        state->ahead_ms = higher(state->ahead_ms, floor_ms);
+        state->ahead_ms = max_ms(state->ahead_ms, floor_ms);
         return true;
     }
-    /* what lies between cannot be read again; and without a claim reading would begin a day before */
+    /* the gap up to the floor cannot be read again; and without a claim the next run would begin a day before now */
     bool anew = claimed ? state->until_ms < floor_ms : !loss->identities_kept;
     if (anew)
-        begin_claim_at(state, floor_ms);
-    else if (gone_ms > 0 && gone_ms < state->since_ms) /* it was gone before the claim began: fetched all the same */
-        state->again_ms = higher(gone_ms, floor_ms);
+        setback_begin_claim(state, floor_ms);
+    else if (gone_ms > 0 && gone_ms < state->since_ms) /* lost before the claim began: read again all the same */
+        state->again_ms = max_ms(gone_ms, floor_ms);
     return true;
 }
 
 void setback_from(struct completeness *state, int64_t from_ms)
 {
     if (from_ms > state->until_ms || state->until_ms == 0) {
-        begin_claim_at(state, from_ms);
+        setback_begin_claim(state, from_ms);
     } else {
-        state->since_ms = lower(state->since_ms, from_ms);
+        state->since_ms = min_ms(state->since_ms, from_ms);
         state->until_ms = from_ms;
-        state->verified_ms = lower(state->verified_ms, from_ms);
+        state->verified_ms = min_ms(state->verified_ms, from_ms);
     }
     state->again_ms = state->ahead_ms = 0;
 }
@@ -184,9 +185,9 @@ void setback_advise(const struct loss *loss, const char *source, char *out, size
 
 /* ---- what others may know ---- */
 
-/* Only looks: makes no directory. */
-static bool read_state(const struct config *config, const struct source *source, struct completeness *state,
-                       struct error *why)
+/* Does not make the source's directory. */
+static bool state_read_of_source(const struct config *config, const struct source *source, struct completeness *state,
+                                 struct error *why)
 {
     char directory[SMALL_PATH];
     *state = (struct completeness){.types = NULL};
@@ -196,9 +197,9 @@ static bool read_state(const struct config *config, const struct source *source,
     return completeness_read(directory, state, why);
 }
 
-/* A loss that no run has seen yet has set the claim back all the same. Returns false with the reason. */
-static bool apply_loss(const struct config *config, const struct source *source, struct completeness *state,
-                       struct error *why)
+/* Applies a loss of events that no run has applied yet. Returns false with the reason. */
+static bool state_apply_loss(const struct config *config, const struct source *source, struct completeness *state,
+                             struct error *why)
 {
     struct loss loss;
     bool any;
@@ -229,13 +230,13 @@ static bool apply_loss(const struct config *config, const struct source *source,
 bool closeapi_completeness(const struct config *config, const struct source *source, struct completeness *out,
                            struct error *why)
 {
-    if (!read_state(config, source, out, why))
+    if (!state_read_of_source(config, source, out, why))
         return false;
     if (out->types == NULL && (out->types = strdup("")) == NULL) {
         error_set(why, "out of memory");
         return false;
     }
-    if (apply_loss(config, source, out, why))
+    if (state_apply_loss(config, source, out, why))
         return true;
     completeness_free(out);
     return false;
@@ -264,7 +265,7 @@ const char *completeness_words(const struct completeness *completeness, char out
     return out;
 }
 
-/* What is read again must be known again: else it would be sent twice. */
+/* Events that are read again in the next run must still be remembered: else they would be sent twice. */
 #define REMEMBERED_MS (INT64_C(2) * 3600 * 1000)
 
 bool closeapi_can_reconcile(const struct config *config, const struct source *source, struct error *why)
@@ -285,8 +286,8 @@ bool closeapi_can_reconcile(const struct config *config, const struct source *so
     return fault == NULL;
 }
 
-/* What was delivered under a name that is not configured any more is not known under another one: a first reading of
- * the log would send it again. */
+/* What was delivered under a source's old name is not known under its new one: a first run under that would send it
+ * again. */
 bool closeapi_left_over(const struct config *config, char name[static 256])
 {
     char path[SMALL_PATH], file[SMALL_PATH + 300];
@@ -312,14 +313,14 @@ int64_t closeapi_due(const struct config *config, const struct source *source)
     struct error why;
     if (source->reconcile_interval_ms == 0 || !closeapi_can_reconcile(config, source, NULL))
         return INT64_MAX;
-    if (!read_state(config, source, &state, &why))
-        return clock_unix_ms(); /* whoever tries will say why it cannot be read */
+    if (!state_read_of_source(config, source, &state, &why))
+        return clock_unix_ms(); /* the run will report why the state cannot be read */
     int64_t last = state.last_run_ms;
     char name[256];
     bool is_first = state.until_ms == 0;
     completeness_free(&state);
     if (is_first && closeapi_left_over(config, name))
         return clock_unix_ms() + source->reconcile_interval_ms;
-    /* a clock that was ahead must not keep us waiting */
+    /* a last run in the future, by a clock that was ahead, must not delay this one */
     return last > clock_unix_ms() ? clock_unix_ms() : last + source->reconcile_interval_ms;
 }

@@ -1,4 +1,4 @@
-/* Where the Close side keeps what it knows: a directory for each source. */
+/* The directory STATE_DIR/closeapi/SOURCE: made, locked, moved to another name. */
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/lock_file.h"
@@ -9,7 +9,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -17,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOOK_MS 50 /* between tries for a lock: its end is not told */
+#define LOOK_MS 50 /* between attempts to take a lock */
 #define LOCK_WAIT_MS 10000
 
 bool closeapi_directory(const struct config *config, const struct source *source, char out[static 4096],
@@ -41,8 +40,8 @@ bool closeapi_directory(const struct config *config, const struct source *source
     return small_directory(made, parent, slash + 1, why) && small_directory(out, config->state_dir, name, why);
 }
 
-/* Says who has the lock. */
-static void describe_holder(const char *path, struct error *why)
+/* Writes which process holds the lock, and what to do. */
+static void describe_lock_holder(const char *path, struct error *why)
 {
     struct lock_holder holder = lock_find_holder(path);
     if (holder.stopped)
@@ -60,7 +59,7 @@ bool closeapi_is_stopped(const struct config *config, const struct source *sourc
     int length = snprintf(path, sizeof path, "%s/closeapi/%s/reconcile.lock", config->state_dir, source->name);
     if (length >= (int)sizeof path || !lock_find_holder(path).stopped)
         return false;
-    describe_holder(path, why);
+    describe_lock_holder(path, why);
     return true;
 }
 
@@ -77,7 +76,7 @@ int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, stru
             continue;
         }
         if (error == EWOULDBLOCK)
-            describe_holder(path, why);
+            describe_lock_holder(path, why);
         else
             error_set(why, "cannot lock %.300s: %s", path, strerror(error));
         if (fd >= 0)
@@ -87,7 +86,7 @@ int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, stru
     return fd;
 }
 
-static bool pause_name(char out[static 128], const char *id, struct error *why)
+static bool pause_file_name(char out[static 128], const char *id, struct error *why)
 {
     if (!keyring_id_is_good(id)) {
         error_set(why, "\"%.60s\" cannot be the id of a subscription", id);
@@ -100,7 +99,7 @@ static bool pause_name(char out[static 128], const char *id, struct error *why)
 bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct error *why)
 {
     char name[128];
-    if (!pause_name(name, id, why))
+    if (!pause_file_name(name, id, why))
         return false;
     return paused ? small_file_replace(directory, name, "by = closecrm.fcgi pause\n", why)
                   : small_file_remove(directory, name, why);
@@ -109,22 +108,22 @@ bool closeapi_note_pause(const char *directory, const char *id, bool paused, str
 bool closeapi_paused_by_us(const char *directory, const char *id)
 {
     char path[SMALL_PATH], name[128];
-    if (!pause_name(name, id, NULL))
+    if (!pause_file_name(name, id, NULL))
         return false;
     snprintf(path, sizeof path, "%.3900s/%s", directory, name);
     return access(path, F_OK) == 0;
 }
 
-/* ---- a source that was renamed. A file gets its second name before it loses its first one, so that nothing is gone at
- * any moment, and never the name of one that is there. ---- */
+/* ---- moving it to another name. A file gets its second name before it loses the first, so that it is there at any
+ * moment; it never takes the place of another. ---- */
 
-static void old_directory(char out[static SMALL_PATH], const struct config *config, const char *from)
+static void directory_of_name(char out[static SMALL_PATH], const struct config *config, const char *from)
 {
     snprintf(out, SMALL_PATH, "%.3800s/closeapi/%.200s", config->state_dir, from);
 }
 
-/* Locks, half-written files and temporary ones stay behind. */
-static bool is_kept(const char *name)
+/* Locks, half-written files and temporary files are left behind. */
+static bool is_file_moved(const char *name)
 {
     const char *dot = strrchr(name, '.');
     if (name[0] == '.' || strncmp(name, "spool.", 6) == 0)
@@ -132,12 +131,12 @@ static bool is_kept(const char *name)
     return dot == NULL || (strcmp(dot, ".lock") != 0 && strcmp(dot, ".new") != 0);
 }
 
-static size_t count_kept(const char *path)
+static size_t count_moved_files(const char *path)
 {
     size_t count = 0;
     DIR *directory = opendir(path);
     for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;)
-        count += is_kept(entry->d_name);
+        count += is_file_moved(entry->d_name);
     if (directory != NULL)
         closedir(directory);
     return count;
@@ -150,8 +149,8 @@ bool closeapi_has_any(const struct config *config, const char *from)
     bool found = false;
     if (config->state_dir == NULL)
         return false;
-    old_directory(path, config, from);
-    if (count_kept(path) > 0)
+    directory_of_name(path, config, from);
+    if (count_moved_files(path) > 0)
         return true;
     if (!keyring_read(config->state_dir, &held, NULL))
         return false;
@@ -161,7 +160,7 @@ bool closeapi_has_any(const struct config *config, const char *from)
     return found;
 }
 
-static bool cannot(const char *path, struct error *why)
+static bool move_failed(const char *path, struct error *why)
 {
     error_set(why, "cannot move %.300s: %s", path, strerror(errno));
     return false;
@@ -174,8 +173,8 @@ static bool is_same_file(const char *a, const char *b)
            first.st_ino == second.st_ino;
 }
 
-/* Some file systems have no hard links: there a look before must do, under the locks. */
-static bool give_second_name(const char *from, const char *to)
+/* Where the file system has no hard links, a check under the locks that the new name is free must do. */
+static bool link_or_rename(const char *from, const char *to)
 {
     if (link(from, to) == 0 || errno == EEXIST)
         return errno != EEXIST || is_same_file(from, to);
@@ -192,16 +191,16 @@ static bool move_file(const char *from_directory, const char *to_directory, cons
     snprintf(old_path, sizeof old_path, "%s/%s", from_directory, name);
     snprintf(new_path, sizeof new_path, "%s/%s", to_directory, name);
     errno = 0;
-    if (!give_second_name(old_path, new_path)) {
+    if (!link_or_rename(old_path, new_path)) {
         struct stat status;
         if (lstat(new_path, &status) != 0)
-            return cannot(old_path, why);
+            return move_failed(old_path, why);
         snprintf(words, sizeof words, "closeapi/%.100s/%.200s stays: the new source has one of its own", from, name);
         moved->stays(moved->context, words);
         return true;
     }
     moved->files++;
-    return (unlink(old_path) == 0 || errno == ENOENT) || cannot(old_path, why);
+    return (unlink(old_path) == 0 || errno == ENOENT) || move_failed(old_path, why);
 }
 
 static bool move_files(const char *from_directory, const char *to_directory, const char *from,
@@ -210,16 +209,16 @@ static bool move_files(const char *from_directory, const char *to_directory, con
     bool good = true;
     DIR *directory = opendir(from_directory);
     if (directory == NULL)
-        return cannot(from_directory, why);
+        return move_failed(from_directory, why);
     for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL;) {
-        if (is_kept(entry->d_name))
+        if (is_file_moved(entry->d_name))
             good = move_file(from_directory, to_directory, entry->d_name, from, moved, why);
     }
     closedir(directory);
     return good && files_sync(to_directory, why) && files_sync(from_directory, why);
 }
 
-/* Under the locks of both, so that no reconciling and no subscribing is half-way. */
+/* Under all locks of both names, so that no run and no subscribe is half-way. */
 static bool move_directory(const struct config *config, const char *from, const struct source *to,
                            struct closeapi_moved *moved, struct error *why)
 {
@@ -229,8 +228,8 @@ static bool move_directory(const struct config *config, const char *from, const 
     const char *directory[] = {old_path, new_path};
     int lock[2 * LOCKS];
     size_t locked = 0;
-    old_directory(old_path, config, from);
-    if (count_kept(old_path) == 0)
+    directory_of_name(old_path, config, from);
+    if (count_moved_files(old_path) == 0)
         return true;
     bool good = closeapi_directory(config, to, new_path, why);
     for (; good && locked < (size_t)2 * LOCKS; locked += good) {
@@ -266,7 +265,7 @@ static bool move_keys(const struct config *config, const char *from, const struc
     return good;
 }
 
-/* A stretch of time in which events may be gone is the new source's now. */
+/* A loss of events that is noted for the old name is noted for the new one. */
 static bool move_loss(const char *state_dir, const char *from, const char *to, struct error *why)
 {
     struct loss loss;

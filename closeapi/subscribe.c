@@ -1,5 +1,5 @@
-/* Making a subscription: see subscribe.h. Before Close is asked, a note says what is about to be made; it goes when the
- * key is safe. Who finds the note finds in Close what is without a key. */
+/* Making a subscription: see subscribe.h. Before Close is asked to create one, a note of it is written; it is removed
+ * when the signature key is safe. Whoever finds a note looks in Close for subscriptions whose key nobody has. */
 #include "closeapi/subscribe.h"
 
 #include "base/clock.h"
@@ -16,11 +16,11 @@
 #define PENDING "pending"   /* the note of a subscription that is about to be made */
 #define ROTATING "rotating" /* the note of a rotation that is not over */
 #define TRIES 3
-#define STALE_MS 3600000 /* what stands in Close so long after may be somebody's who has its key */
-#define LATE_MS 2000     /* a request whose answer was lost may take effect a little later */
+#define STALE_MS 3600000 /* older notes: somebody else may have the key of what is in Close by now */
+#define LATE_MS 2000     /* until a request whose answer was lost has taken effect */
 
-/* Whether the id stands in the note's list of those that were there before. */
-static bool was_before(const char *note, const char *id)
+/* Whether the id is in the note's list of subscriptions that existed before. */
+static bool note_lists_id(const char *note, const char *id)
 {
     char before[SUBSCRIPTIONS_MOST * (KEYRING_ID + 1) + 1];
     small_value(note, "before", before, sizeof before);
@@ -32,8 +32,8 @@ static bool was_before(const char *note, const char *id)
     return false;
 }
 
-/* Writes the note; its size makes sure that there is room for the key. */
-static bool write_note(const struct subscribing *work, const char *url, struct error *why)
+/* Writes the note. It is padded, so that there is room for the key on the disk when the note is gone. */
+static bool pending_note_write(const struct subscribing *work, const char *url, struct error *why)
 {
     char text[12000];
     size_t at = (size_t)snprintf(text, sizeof text,
@@ -50,21 +50,21 @@ static bool write_note(const struct subscribing *work, const char *url, struct e
     return small_file_replace(work->directory, PENDING, text, why);
 }
 
-static bool is_held(const struct subscribing *work, const char *id)
+static bool is_key_of_anyone(const struct subscribing *work, const char *id)
 {
     struct keyring held;
     bool found = false;
     if (!keyring_read(work->config->state_dir, &held, NULL))
-        return true; /* rather too many are left alone than one removed that is in use */
+        return true; /* rather leave too many alone than remove one that is in use */
     for (size_t i = 0; i < held.count; i++)
         found = found || strcmp(held.at[i].subscription, id) == 0;
     keyring_free(&held);
     return found;
 }
 
-/* Keeps the key of a subscription that shows it. */
-static bool store_key(const struct subscribing *work, const struct subscription *subscription, int64_t date_ms,
-                      const char *url, struct error *why)
+/* Stores the signature key of a subscription in which Close shows it. */
+static bool subscribe_store_key(const struct subscribing *work, const struct subscription *subscription,
+                                int64_t date_ms, const char *url, struct error *why)
 {
     struct held_key key = {.created_ms = date_ms > 0 ? date_ms : clock_unix_ms()};
     snprintf(key.source, sizeof key.source, "%s", work->source->name);
@@ -72,10 +72,11 @@ static bool store_key(const struct subscribing *work, const struct subscription 
     return keyring_store(work->config->state_dir, &key, subscription->signature_key, url, why);
 }
 
-/* Sees to all in the list that the note is about and whose key is not held: takes the key over where Close shows it,
- * else removes it. taken: where the id of one whose key was taken over goes; NULL: none is to be taken over. */
-static enum close_result sweep(const struct subscribing *work, const struct subscriptions *list, const char *note,
-                               char *taken, bool *changed, struct error *why)
+/* Of all subscriptions in the list that the note is about and whose key is not held here: stores the key where Close
+ * shows it, else removes the subscription. taken: gets the id of one whose key was stored; NULL: all are to be removed.
+ */
+static enum close_result subscribe_sweep(const struct subscribing *work, const struct subscriptions *list,
+                                         const char *note, char *taken, bool *changed, struct error *why)
 {
     char url[2100];
     enum close_result result = CLOSE_DONE;
@@ -84,7 +85,7 @@ static enum close_result sweep(const struct subscribing *work, const struct subs
     small_value(note, "url", url, sizeof url);
     for (size_t i = 0; i < list->count && result == CLOSE_DONE; i++) {
         const struct subscription *one = &list->at[i];
-        if (!subscription_same_url(one->url, url) || was_before(note, one->id) || is_held(work, one->id))
+        if (!subscription_same_url(one->url, url) || note_lists_id(note, one->id) || is_key_of_anyone(work, one->id))
             continue;
         if (stale) {
             log_write(
@@ -96,7 +97,7 @@ static enum close_result sweep(const struct subscribing *work, const struct subs
         }
         *changed = true;
         if (taken != NULL && taken[0] == '\0' && one->signature_key[0] != '\0' &&
-            store_key(work, one, list->date_ms, url, why)) {
+            subscribe_store_key(work, one, list->date_ms, url, why)) {
             snprintf(taken, KEYRING_ID, "%s", one->id);
             log_write(LEVEL_INFO, "msg=key_taken_over source=%s subscription=%s", work->source->name, one->id);
             continue;
@@ -109,8 +110,9 @@ static enum close_result sweep(const struct subscribing *work, const struct subs
     return result;
 }
 
-/* Sweeps what the note is about, and ends it. */
-static enum close_result clear_note(const struct subscribing *work, char *taken, bool *changed, struct error *why)
+/* Does that for the note, if there is one, and removes the note. */
+static enum close_result subscribe_clear_note(const struct subscribing *work, char *taken, bool *changed,
+                                              struct error *why)
 {
     bool missing;
     keyring_tidy(work->config->state_dir);
@@ -118,34 +120,36 @@ static enum close_result clear_note(const struct subscribing *work, char *taken,
     char *note = small_file_read(work->directory, PENDING, &missing, why);
     if (note == NULL)
         return missing ? CLOSE_DONE : CLOSE_FAILED;
-    enum close_result result = sweep(work, work->list, note, taken, changed, why);
+    enum close_result result = subscribe_sweep(work, work->list, note, taken, changed, why);
     small_file_free(note);
     if (result == CLOSE_DONE && !small_file_remove(work->directory, PENDING, why))
         result = CLOSE_FAILED;
     return result;
 }
 
-/* Whether a subscription that is noted to have a key (signed.h) is in Close still, or its key held. */
-static bool is_there(const void *context, const char *id)
+/* Whether a subscription that has a mark of a signed delivery (config/signed.h) still exists in Close, or its key is
+ * held here. */
+static bool is_subscription_there(const void *context, const char *id)
 {
     const struct subscribing *work = context;
-    return subscriptions_find(work->list, id) != NULL || is_held(work, id);
+    return subscriptions_find(work->list, id) != NULL || is_key_of_anyone(work, id);
 }
 
 enum close_result subscribe_recover(const struct subscribing *work, bool *changed, struct error *why)
 {
     char taken[KEYRING_ID] = "";
-    enum close_result result = clear_note(work, taken, changed, why);
-    if (result == CLOSE_DONE && !signed_retain(work->config->state_dir, work->source->name, is_there, work, why))
+    enum close_result result = subscribe_clear_note(work, taken, changed, why);
+    if (result == CLOSE_DONE &&
+        !signed_retain(work->config->state_dir, work->source->name, is_subscription_there, work, why))
         return CLOSE_FAILED;
     return result;
 }
 
-/* ---- making one ---- */
+/* ---- creating one ---- */
 
-/* The answer was lost: looks for what was made. id is set when its key could be taken over. */
-static enum close_result look_for_it(const struct subscribing *work, char id[static KEYRING_ID], int64_t *created_ms,
-                                     struct error *why)
+/* The answer was lost: looks in Close for what was created. id is set when its key could be stored. */
+static enum close_result subscribe_find_made(const struct subscribing *work, char id[static KEYRING_ID],
+                                             int64_t *created_ms, struct error *why)
 {
     struct subscriptions list;
     const struct timespec late = {.tv_sec = LATE_MS / 1000};
@@ -156,7 +160,7 @@ static enum close_result look_for_it(const struct subscribing *work, char id[sta
         return CLOSE_FAILED;
     enum close_result result = subscriptions_list(work->client, &list, why);
     if (result == CLOSE_DONE) {
-        result = sweep(work, &list, note, id, &changed, why);
+        result = subscribe_sweep(work, &list, note, id, &changed, why);
         *created_ms = list.date_ms;
         subscriptions_free(&list);
     }
@@ -164,15 +168,16 @@ static enum close_result look_for_it(const struct subscribing *work, char id[sta
     return result;
 }
 
-/* Close has made it: keeps the key, or removes what nobody could use. */
-static enum close_result keep_made(const struct subscribing *work, const struct subscriptions *made, const char *url,
-                                   char id[static KEYRING_ID], int64_t *created_ms, struct error *why)
+/* Close has created it: stores the key, or removes the subscription, which nobody could use without. */
+static enum close_result subscribe_keep_made(const struct subscribing *work, const struct subscriptions *made,
+                                             const char *url, char id[static KEYRING_ID], int64_t *created_ms,
+                                             struct error *why)
 {
     const struct subscription *one = &made->at[0];
     struct error failed = {0};
     if (one->signature_key[0] == '\0')
         error_set(&failed, "Close gave no signature_key with the new subscription");
-    else if (store_key(work, one, made->date_ms, url, &failed)) {
+    else if (subscribe_store_key(work, one, made->date_ms, url, &failed)) {
         snprintf(id, KEYRING_ID, "%s", one->id);
         *created_ms = made->date_ms;
         return CLOSE_DONE;
@@ -182,11 +187,11 @@ static enum close_result keep_made(const struct subscribing *work, const struct 
         error_set(why, "%.300s: the subscription was removed in Close again", failed.text);
     else
         error_prefix(why, "%.150s, and the new subscription %s could not be removed in Close: ", failed.text, one->id);
-    return result == CLOSE_DONE ? CLOSE_REFUSED : CLOSE_UNKNOWN;
+    return result == CLOSE_DONE ? CLOSE_REFUSED : CLOSE_INDETERMINATE;
 }
 
-/* Removes what may have been made twice, where an answer was lost, and the note. */
-static enum close_result tidy_up(const struct subscribing *work, struct error *why)
+/* Removes subscriptions that may have been created twice when an answer was lost, and the note. */
+static enum close_result subscribe_tidy_up(const struct subscribing *work, struct error *why)
 {
     struct subscriptions list;
     bool changed;
@@ -195,39 +200,40 @@ static enum close_result tidy_up(const struct subscribing *work, struct error *w
         return result;
     struct subscribing again = *work;
     again.list = &list;
-    result = clear_note(&again, NULL, &changed, why);
+    result = subscribe_clear_note(&again, NULL, &changed, why);
     subscriptions_free(&list);
     return result;
 }
 
-static enum close_result create(const struct subscribing *work, const char *body, const char *url,
-                                char id[static KEYRING_ID], int64_t *created_ms, struct error *why)
+static enum close_result subscribe_try_create(const struct subscribing *work, const char *body, const char *url,
+                                              char id[static KEYRING_ID], int64_t *created_ms, struct error *why)
 {
     bool lost = false;
-    enum close_result result = CLOSE_UNKNOWN;
-    for (unsigned tries = 0; tries < TRIES && result == CLOSE_UNKNOWN; tries++) {
+    enum close_result result = CLOSE_INDETERMINATE;
+    for (unsigned tries = 0; tries < TRIES && result == CLOSE_INDETERMINATE; tries++) {
         struct subscriptions made;
         result = subscriptions_create(work->client, body, &made, why);
         if (result == CLOSE_DONE) {
-            result = keep_made(work, &made, url, id, created_ms, why);
+            result = subscribe_keep_made(work, &made, url, id, created_ms, why);
             subscriptions_free(&made);
             break;
         }
-        if (result != CLOSE_UNKNOWN)
+        if (result != CLOSE_INDETERMINATE)
             break;
         lost = true;
-        enum close_result looked = look_for_it(work, id, created_ms, why);
+        enum close_result looked = subscribe_find_made(work, id, created_ms, why);
         if (looked != CLOSE_DONE || id[0] != '\0')
-            result = looked == CLOSE_DONE ? CLOSE_DONE : CLOSE_UNKNOWN;
+            result = looked == CLOSE_DONE ? CLOSE_DONE : CLOSE_INDETERMINATE;
         if (looked != CLOSE_DONE)
             break;
     }
-    if (result == CLOSE_UNKNOWN) {
+    if (result == CLOSE_INDETERMINATE) {
         error_prefix(why, "whether Close has made the subscription is not known; run subscribe again, which looks: ");
         return result;
     }
     struct error reason = {0};
-    bool tidy = lost ? tidy_up(work, &reason) == CLOSE_DONE : small_file_remove(work->directory, PENDING, &reason);
+    bool tidy =
+        lost ? subscribe_tidy_up(work, &reason) == CLOSE_DONE : small_file_remove(work->directory, PENDING, &reason);
     if (!tidy)
         log_write(LEVEL_WARN, "msg=not_tidied_up source=%s reason=\"%s\"", work->source->name, reason.text);
     return result;
@@ -242,15 +248,15 @@ enum close_result subscribe_create(const struct subscribing *work, const char *b
     sigaddset(&ending, SIGTERM);
     sigaddset(&ending, SIGHUP);
     id[0] = '\0';
-    if (!write_note(work, url, why))
+    if (!pending_note_write(work, url, why))
         return CLOSE_FAILED;
     pthread_sigmask(SIG_BLOCK, &ending, &before);
-    enum close_result result = create(work, body, url, id, created_ms, why);
+    enum close_result result = subscribe_try_create(work, body, url, id, created_ms, why);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return result;
 }
 
-/* ---- the rest of a rotation: the old subscription goes when nothing depends on it any more ---- */
+/* ---- the end of a rotation: the old subscription is removed when nothing depends on it any more ---- */
 
 bool rotation_read(const char *directory, struct rotation *rotation)
 {
@@ -272,7 +278,8 @@ bool rotation_write(const char *directory, const struct rotation *rotation, stru
     return small_file_replace(directory, ROTATING, text, why);
 }
 
-static enum close_result end(const struct subscribing *work, const struct rotation *rotation, struct error *why)
+static enum close_result rotation_end(const struct subscribing *work, const struct rotation *rotation,
+                                      struct error *why)
 {
     enum close_result result = subscriptions_delete(work->client, rotation->from, why);
     if (result != CLOSE_DONE)
@@ -305,7 +312,7 @@ enum close_result rotation_go_on(const struct subscribing *work, int64_t complet
                   rotation.from);
         return CLOSE_DONE;
     }
-    enum close_result result = end(work, &rotation, why);
+    enum close_result result = rotation_end(work, &rotation, why);
     *ended = result == CLOSE_DONE;
     return result;
 }

@@ -10,15 +10,15 @@
 
 #define PAGE 100
 
-static const char *text_of(struct json_object *json, const char *name)
+static const char *member_text(struct json_object *json, const char *name)
 {
     struct json_object *value = json_object_object_get(json, name);
     return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
 }
 
-static bool add(struct subscriptions *list, struct json_object *json, struct error *why)
+static bool subscriptions_add(struct subscriptions *list, struct json_object *json, struct error *why)
 {
-    const char *id = json_object_is_type(json, json_type_object) ? text_of(json, "id") : "";
+    const char *id = json_object_is_type(json, json_type_object) ? member_text(json, "id") : "";
     if (!keyring_id_is_good(id)) {
         error_set(why, "Close answered with a subscription that has no usable id: is close_api_url right?");
         return false;
@@ -33,20 +33,20 @@ static bool add(struct subscriptions *list, struct json_object *json, struct err
     list->at = more;
     struct subscription *one = &more[list->count++];
     *one = (struct subscription){
-        .url = text_of(json, "url"),
-        .status = text_of(json, "status"),
-        .health = text_of(json, "health_status"),
-        .pause_reason = text_of(json, "pause_reason"),
-        .latest_error = text_of(json, "latest_error"),
-        .signature_key = text_of(json, "signature_key"),
+        .url = member_text(json, "url"),
+        .status = member_text(json, "status"),
+        .health = member_text(json, "health_status"),
+        .pause_reason = member_text(json, "pause_reason"),
+        .latest_error = member_text(json, "latest_error"),
+        .signature_key = member_text(json, "signature_key"),
         .json = json,
     };
     snprintf(one->id, sizeof one->id, "%s", id);
     return true;
 }
 
-/* Takes the document over. */
-static bool keep_document(struct subscriptions *list, struct json_document *document, struct error *why)
+/* Takes over the ownership of the document. */
+static bool subscriptions_keep_document(struct subscriptions *list, struct json_document *document, struct error *why)
 {
     struct json_document *more = realloc(list->documents, (list->documents_count + 1) * sizeof *more);
     if (more == NULL) {
@@ -69,7 +69,7 @@ void subscriptions_free(struct subscriptions *list)
 }
 
 /* Adds the page's subscriptions. *more: another page follows. */
-static bool add_page(struct subscriptions *list, struct json_object *root, bool *more, struct error *why)
+static bool subscriptions_add_page(struct subscriptions *list, struct json_object *root, bool *more, struct error *why)
 {
     struct json_object *data = json_object_object_get(root, "data");
     size_t before = list->count;
@@ -78,7 +78,7 @@ static bool add_page(struct subscriptions *list, struct json_object *root, bool 
         return false;
     }
     for (size_t i = 0; i < json_object_array_length(data); i++) {
-        if (!add(list, json_object_array_get_idx(data, i), why))
+        if (!subscriptions_add(list, json_object_array_get_idx(data, i), why))
             return false;
     }
     *more = json_object_get_boolean(json_object_object_get(root, "has_more"));
@@ -99,8 +99,8 @@ enum close_result subscriptions_list(struct close_client *client, struct subscri
         struct json_document document;
         snprintf(path, sizeof path, "/webhook/?_limit=%d&_skip=%zu", PAGE, list->count);
         result = close_call_json(client, "GET", path, NULL, &answer, &document, why);
-        if (result == CLOSE_DONE &&
-            (!keep_document(list, &document, why) || !add_page(list, document.root, &more, why)))
+        if (result == CLOSE_DONE && (!subscriptions_keep_document(list, &document, why) ||
+                                     !subscriptions_add_page(list, document.root, &more, why)))
             result = CLOSE_REFUSED;
         list->date_ms = answer.date_ms;
     }
@@ -110,26 +110,27 @@ enum close_result subscriptions_list(struct close_client *client, struct subscri
     return result;
 }
 
-/* A call that answers with one subscription. */
-static enum close_result call_one(struct close_client *client, const char *method, const char *path, const char *body,
-                                  struct subscriptions *list, struct error *why)
+/* Sends a request whose answer is one subscription. */
+static enum close_result subscriptions_call_one(struct close_client *client, const char *method, const char *path,
+                                                const char *body, struct subscriptions *list, struct error *why)
 {
     struct close_answer answer = {0};
     struct json_document document;
     *list = (struct subscriptions){0};
     enum close_result result = close_call_json(client, method, path, body, &answer, &document, why);
-    if (result == CLOSE_DONE && (!keep_document(list, &document, why) || !add(list, document.root, why))) {
+    if (result == CLOSE_DONE &&
+        (!subscriptions_keep_document(list, &document, why) || !subscriptions_add(list, document.root, why))) {
         subscriptions_free(list);
-        result = strcmp(method, "POST") == 0 ? CLOSE_UNKNOWN : CLOSE_REFUSED;
+        result = strcmp(method, "POST") == 0 ? CLOSE_INDETERMINATE : CLOSE_REFUSED;
     }
     list->date_ms = answer.date_ms;
     if (answer.body.data != NULL)
-        explicit_bzero(answer.body.data, answer.body.capacity); /* there may be a key in it */
+        explicit_bzero(answer.body.data, answer.body.capacity); /* it may hold a signature key */
     close_answer_free(&answer);
     return result;
 }
 
-static bool path_of(char out[static 128], const char *id, struct error *why)
+static bool subscription_path(char out[static 128], const char *id, struct error *why)
 {
     if (keyring_id_is_good(id)) {
         snprintf(out, 128, "/webhook/%s/", id);
@@ -144,20 +145,21 @@ enum close_result subscriptions_get(struct close_client *client, const char *id,
 {
     char path[128];
     *list = (struct subscriptions){0};
-    return path_of(path, id, why) ? call_one(client, "GET", path, NULL, list, why) : CLOSE_REFUSED;
+    return subscription_path(path, id, why) ? subscriptions_call_one(client, "GET", path, NULL, list, why)
+                                            : CLOSE_REFUSED;
 }
 
 enum close_result subscriptions_create(struct close_client *client, const char *body, struct subscriptions *list,
                                        struct error *why)
 {
-    return call_one(client, "POST", "/webhook/", body, list, why);
+    return subscriptions_call_one(client, "POST", "/webhook/", body, list, why);
 }
 
 enum close_result subscriptions_delete(struct close_client *client, const char *id, struct error *why)
 {
     char path[128];
     struct close_answer answer = {0};
-    if (!path_of(path, id, why))
+    if (!subscription_path(path, id, why))
         return CLOSE_REFUSED;
     enum close_result result = close_call(client, "DELETE", path, NULL, &answer, why);
     close_answer_free(&answer);
@@ -169,10 +171,10 @@ enum close_result subscriptions_set_status(struct close_client *client, const ch
 {
     char path[128], body[64];
     struct subscriptions one;
-    if (!path_of(path, id, why))
+    if (!subscription_path(path, id, why))
         return CLOSE_REFUSED;
     snprintf(body, sizeof body, "{\"status\": \"%s\"}", status);
-    enum close_result result = call_one(client, "PUT", path, body, &one, why);
+    enum close_result result = subscriptions_call_one(client, "PUT", path, body, &one, why);
     if (result != CLOSE_DONE)
         return result;
     if (one.at[0].status[0] != '\0' && strcmp(one.at[0].status, status) != 0) {
@@ -197,9 +199,9 @@ bool subscription_is_paused(const struct subscription *subscription)
     return subscription->status[0] != '\0' && strcmp(subscription->status, "active") != 0;
 }
 
-/* The URL without query, fragment and slashes at its end, with its port. NULL: it is none. The caller frees with
+/* The URL without query, fragment and trailing slashes, with its port. NULL: the text is no URL. The caller frees with
  * curl_free. */
-static char *address_of(const char *text)
+static char *url_address(const char *text)
 {
     CURLU *url = curl_url();
     char *out = NULL;
@@ -218,16 +220,16 @@ static char *address_of(const char *text)
 
 bool subscription_same_url(const char *a, const char *b)
 {
-    char *first = address_of(a), *second = address_of(b);
+    char *first = url_address(a), *second = url_address(b);
     bool same = first != NULL && second != NULL && strcmp(first, second) == 0;
     curl_free(first);
     curl_free(second);
     return same;
 }
 
-/* ---- the body that makes one ---- */
+/* ---- the body of the request that creates one ---- */
 
-static void write_string(struct buffer *out, const char *text)
+static void write_json_string(struct buffer *out, const char *text)
 {
     struct json_object *string = json_object_new_string(text);
     if (string == NULL)
@@ -238,14 +240,14 @@ static void write_string(struct buffer *out, const char *text)
     json_object_put(string);
 }
 
-static void write_head(struct buffer *out, const char *url)
+static void write_subscription_head(struct buffer *out, const char *url)
 {
     buffer_text(out, "{\"url\": ");
-    write_string(out, url);
+    write_json_string(out, url);
     buffer_text(out, ", \"events\": ");
 }
 
-static void write_tail(struct buffer *out)
+static void write_subscription_tail(struct buffer *out)
 {
     buffer_text(out, ", \"verify_ssl\": true}");
     buffer_append(out, "", 1);
@@ -253,12 +255,12 @@ static void write_tail(struct buffer *out)
 
 void subscription_write(struct buffer *out, const char *url, const struct event_choice *choice, const char *filter)
 {
-    write_head(out, url);
+    write_subscription_head(out, url);
     for (size_t i = 0; i < choice->count; i++) {
         buffer_text(out, i == 0 ? "[{\"object_type\": " : ", {\"object_type\": ");
-        write_string(out, choice->at[i].object_type);
+        write_json_string(out, choice->at[i].object_type);
         buffer_text(out, ", \"action\": ");
-        write_string(out, choice->at[i].action);
+        write_json_string(out, choice->at[i].action);
         if (filter != NULL) {
             buffer_text(out, ", \"extra_filter\": ");
             buffer_text(out, filter);
@@ -266,13 +268,13 @@ void subscription_write(struct buffer *out, const char *url, const struct event_
         buffer_text(out, "}");
     }
     buffer_text(out, "]");
-    write_tail(out);
+    write_subscription_tail(out);
 }
 
 void subscription_write_like(struct buffer *out, const struct subscription *other)
 {
-    write_head(out, other->url);
+    write_subscription_head(out, other->url);
     struct json_object *events = json_object_object_get(other->json, "events");
     buffer_text(out, json_object_to_json_string_ext(events, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-    write_tail(out);
+    write_subscription_tail(out);
 }

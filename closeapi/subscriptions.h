@@ -1,4 +1,4 @@
-/* Close's webhook subscriptions: listing, making, changing, and which events they cover. */
+/* Close's webhook subscriptions: listed, created, changed, removed. */
 #ifndef CLOSEAPI_SUBSCRIPTIONS_H
 #define CLOSEAPI_SUBSCRIPTIONS_H
 
@@ -10,7 +10,7 @@
 
 #define SUBSCRIPTIONS_MOST 40 /* of an organization */
 
-/* Texts live as long as the struct subscriptions they stand in; those that Close did not send are "". */
+/* Texts live as long as the struct subscriptions that this one is in; those that Close did not send are "". */
 struct subscription {
     char id[KEYRING_ID];
     const char *url;
@@ -18,8 +18,8 @@ struct subscription {
     const char *health;
     const char *pause_reason;
     const char *latest_error;
-    const char *signature_key; /* Close may never repeat it */
-    struct json_object *json;  /* all of it, borrowed */
+    const char *signature_key; /* perhaps Close only shows it when it creates the subscription */
+    struct json_object *json;  /* all of Close's answer about it, borrowed */
 };
 
 /* All zero is empty; free with subscriptions_free. */
@@ -31,19 +31,18 @@ struct subscriptions {
     int64_t date_ms; /* Close's clock */
 };
 
-/* Lists all of the organization. A read that failed is never an empty list. On anything but DONE nothing is to be
- * freed. */
+/* Lists all of the organization. A failure is never an empty list. On anything but DONE there is nothing to free. */
 enum close_result subscriptions_list(struct close_client *client, struct subscriptions *list, struct error *why);
 
 /* Reads one, as a list of one. */
 enum close_result subscriptions_get(struct close_client *client, const char *id, struct subscriptions *list,
                                     struct error *why);
 
-/* Makes one from a body as Close wants it, as a list of one. */
+/* Creates one from the body of a request (subscription_write), as a list of one. */
 enum close_result subscriptions_create(struct close_client *client, const char *body, struct subscriptions *list,
                                        struct error *why);
 
-/* Removes one; that it is gone already counts as DONE. */
+/* Removes one. DONE also when it does not exist any more. */
 enum close_result subscriptions_delete(struct close_client *client, const char *id, struct error *why);
 
 /* Sets its status: "active" or "paused". */
@@ -59,10 +58,11 @@ bool subscription_same_url(const char *a, const char *b);
 
 void subscriptions_free(struct subscriptions *list);
 
-/* Appends the body that makes a subscription. filter: JSON for every event, or NULL. */
+/* Appends the body of the request that creates a subscription. filter: an extra_filter for every event, as JSON, or
+ * NULL. */
 void subscription_write(struct buffer *out, const char *url, const struct event_choice *choice, const char *filter);
 
-/* The same with the events of another one. */
+/* The same with the URL and the events of another subscription. */
 void subscription_write_like(struct buffer *out, const struct subscription *other);
 
 #endif

@@ -1,4 +1,10 @@
-/* backfill: a stretch of Close's Event Log into the queue. */
+/* backfill: fetches the events of a period from Close's Event Log into the queue. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "base/clock.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
@@ -7,15 +13,9 @@
 #include "commands/options.h"
 #include "commands/output.h"
 
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-#define PATIENCE_MS (10 * 60000) /* a night's run must outlive an outage of some minutes */
-#define TERMINAL_MS 200          /* between lines on a terminal */
-#define LOG_MS 30000             /* and in a log */
+#define PATIENCE_MS (10 * 60000) /* for Close, in all: a run over night must outlive an outage of minutes */
+#define TERMINAL_MS 200          /* between progress lines on a terminal */
+#define LOG_MS 30000             /* between progress lines in a log */
 #define BAR 24
 
 struct backfill_options {
@@ -24,9 +24,10 @@ struct backfill_options {
     bool json;
 };
 
-/* What shows how far it is. */
+/* Where progress is shown. */
 struct progress_display {
-    int terminal; /* stderr, opened anew without waiting: it may be stopped (Ctrl-S) while locks are held; -1: a log */
+    int terminal; /* stderr, reopened non-blocking: it may be stopped (Ctrl-S) while locks are held; -1: stderr is a log
+                   */
     moment started, shown;
 };
 
@@ -39,7 +40,7 @@ static void open_display(struct progress_display *display)
         log_open(LEVEL_INFO);
 }
 
-/* Takes the bar away. */
+/* Erases the progress bar. */
 static void close_display(const struct progress_display *display)
 {
     if (display->terminal < 0)
@@ -49,7 +50,7 @@ static void close_display(const struct progress_display *display)
         fputs("\r\x1b[K", stderr);
 }
 
-/* What a stopped terminal does not take is not shown: the next line comes soon. */
+/* A line that a stopped terminal does not take is dropped: the next one comes soon. */
 static void show_line(const struct progress_display *display, const char *line)
 {
     ssize_t n = write(display->terminal, line, strlen(line));
@@ -113,7 +114,7 @@ static void show_waiting(void *context, int64_t ms, const char *reason)
         log_write(LEVEL_INFO, "msg=waiting ms=%" PRId64 " reason=\"%.200s\"", ms, reason);
 }
 
-static void print_report_json(const struct backfill_options *options, const struct backfill_report *report)
+static void print_backfill_json(const struct backfill_options *options, const struct backfill_report *report)
 {
     struct json_object *json = output_new();
     output_us(json, "since", report->since_us);
@@ -134,7 +135,7 @@ static void print_report_json(const struct backfill_options *options, const stru
     output_print(json);
 }
 
-static void print_report_text(const struct backfill_options *options, const struct backfill_report *report)
+static void print_backfill_text(const struct backfill_options *options, const struct backfill_report *report)
 {
     char from[DATE_PRINTED], until[DATE_PRINTED];
     const struct import_counts *counts = &report->counts;
@@ -151,8 +152,8 @@ static void print_report_text(const struct backfill_options *options, const stru
         printf("  unusable: %" PRIu64 " (the log has the reasons)\n", counts->unusable);
 }
 
-static int print_report(const struct backfill_options *options, const struct backfill_report *report,
-                        int64_t remembered_ms)
+static int print_backfill(const struct backfill_options *options, const struct backfill_report *report,
+                          int64_t remembered_ms)
 {
     if (report->went_on)
         fprintf(stderr, "backfill: went on where the last run had stopped (--again begins anew)\n");
@@ -165,9 +166,9 @@ static int print_report(const struct backfill_options *options, const struct bac
         fprintf(stderr, "backfill: dedupe_window is shorter than the time asked for: what was delivered before that is "
                         "sent again, with the same messageId\n");
     if (options->json)
-        print_report_json(options, report);
+        print_backfill_json(options, report);
     else
-        print_report_text(options, report);
+        print_backfill_text(options, report);
     if (report->counts.hidden == 0)
         return COMMAND_OK;
     fprintf(stderr,
@@ -200,7 +201,7 @@ static int run_backfill(struct close_session *session, struct backfill_options *
         backfill_run(session->config, session->source, session->queue, &options->order, &report, &why);
     close_session_release(session);
     close_display(&display);
-    return result == IMPORT_DONE ? print_report(options, &report, session->config->dedupe_window_ms)
+    return result == IMPORT_DONE ? print_backfill(options, &report, session->config->dedupe_window_ms)
                                  : close_session_failed(session, &why);
 }
 

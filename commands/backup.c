@@ -1,11 +1,4 @@
-/* backup: queue, keys and what the Close side knows, in one file, made while all is in use. */
-#include "queue/backup.h"
-#include "base/clock.h"
-#include "commands/check_place.h"
-#include "commands/commands.h"
-#include "commands/options.h"
-#include "commands/session.h"
-
+/* backup: writes queue, keys and the notes about Close to one file, while all of them are in use. */
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -14,7 +7,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The web server would show it to everybody. */
+#include "base/clock.h"
+#include "commands/check_place.h"
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "commands/session.h"
+#include "queue/backup.h"
+
+/* Whether the backup would lie outside the folders that a web server shows to everybody. */
 static bool is_outside(const char *path, struct error *why)
 {
     char copy[PATH_MAX], folder[PATH_MAX + 1];
@@ -40,7 +40,7 @@ static bool write_backup(const struct session *session, const char *path, struct
     int64_t made_ms = clock_unix_ms();
     if (!is_outside(path, why))
         return false;
-    /* before the queue: how far the Event Log was read must not be ahead of what is in it */
+    /* before the queue: the noted position in the Event Log must not be ahead of the events in the queue */
     if (!backup_files_gather(session->config->state_dir, &files, why))
         return false;
     bool good = queue_backup(session->queue, path, &files, made_ms, why);

@@ -72,7 +72,7 @@ static bool try_close(const struct config *config, const struct source *source)
     struct error why = {0};
     if (source->close_api_key == NULL)
         return true;
-    bool good = closeapi_try(config, source, &why);
+    bool good = closeapi_check(config, source, &why);
     printf("  Close: %s: %s\n", good ? "ok" : "WRONG", why.text);
     return good;
 }

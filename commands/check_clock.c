@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/http_request.h"
 #include "base/times.h"
 #include "commands/check_place.h"
 
@@ -43,23 +44,23 @@ static void print_own_time(void)
 static time_t time_at(const char *url, const char *certificates)
 {
     time_t date = -1;
-    CURL *curl = curl_easy_init();
-    if (curl == NULL)
+    struct http_request request;
+    const struct http_options options = {
+        .url = url,
+        .agent = "closecrm.fcgi/" CLOSECRM_VERSION,
+        .certificates = certificates,
+        .connect_ms = TRY_MS,
+        .whole_ms = TRY_MS,
+        .take_body = take_nothing,
+    };
+    if (!http_request_open(&request, &options))
         return -1;
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, TRY_MS);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, &date);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_nothing);
-    if (certificates != NULL)
-        curl_easy_setopt(curl, CURLOPT_CAINFO, certificates);
+    curl_easy_setopt(request.easy, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(request.easy, CURLOPT_HEADERDATA, &date);
     /* Where the clock is so wrong that certificates look outdated, there is no Date to compare with. */
-    if (curl_easy_perform(curl) == CURLE_PEER_FAILED_VERIFICATION)
+    if (curl_easy_perform(request.easy) == CURLE_PEER_FAILED_VERIFICATION)
         print_own_time();
-    curl_easy_cleanup(curl);
+    http_request_close(&request);
     return date;
 }
 

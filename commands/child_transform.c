@@ -1,8 +1,6 @@
 /* Transforming in a child: see child_transform.h. */
 #include "commands/child_transform.h"
 
-#include "base/files.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,10 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 #define SECONDS_MOST 20
 #define MEMORY_MOST ((rlim_t)4 << 30)
 
-/* What the child writes first; the message follows to the end. */
+/* What the child writes first; the message follows, up to the end of the pipe. */
 struct child_answer {
     enum child_result result;
     struct identity identity;
@@ -39,7 +39,7 @@ static void limit_child(void)
 #endif
 }
 
-/* The child's work. Ends the process. */
+/* What the child does. Ends its process. */
 static _Noreturn void run_child(int fd, const char *body, size_t length, const struct rules *rules)
 {
     struct child_answer answer = {.result = CHILD_MESSAGE};

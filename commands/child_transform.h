@@ -1,5 +1,5 @@
-/* The message that a body makes, made in a process of its own: a body that crashes the parser, or never lets it end,
- * costs the message and nothing else. */
+/* Transforms a body in a child process: a body that crashes the parser, or keeps it busy for ever, costs the message
+ * and nothing else. */
 #ifndef COMMANDS_CHILD_TRANSFORM_H
 #define COMMANDS_CHILD_TRANSFORM_H
 
@@ -8,18 +8,19 @@
 #include "transform/transform.h"
 
 enum child_result {
-    CHILD_MESSAGE,  /* it was appended to out */
-    CHILD_DROPPED,  /* keep or drop leave it out */
-    CHILD_UNUSABLE, /* it is no Close event, and why says why */
-    CHILD_FAILED,   /* it could not be made, and why says why: the process died, or there was none to be had */
+    CHILD_MESSAGE,  /* the message was appended to out */
+    CHILD_DROPPED,  /* the rules `keep` and `drop` leave the event out */
+    CHILD_UNUSABLE, /* the body is no Close event: why says why */
+    CHILD_FAILED,   /* the child died, or could not be started: why says why */
 };
 
-/* Makes the message in a child, which may take as long as 20 s of CPU time. rules NULL: makes none, and tells MESSAGE
- * of a body that is usable. Call only from a process with one thread. */
+/* Makes the message, in 20 s of CPU time at most. rules NULL: makes none, and returns CHILD_MESSAGE for a usable body.
+ * Call only from a process with one thread. */
 enum child_result child_transform_message(const char *body, size_t length, const struct rules *rules,
                                           struct buffer *out, struct error *why);
 
-/* Finds out, likewise, what makes deliveries of this event the same. Returns MESSAGE, UNUSABLE or FAILED. */
+/* Reads the identity by which deliveries of this event are recognized as the same. Returns CHILD_MESSAGE,
+ * CHILD_UNUSABLE or CHILD_FAILED. The same conditions. */
 enum child_result child_transform_identity(const char *body, size_t length, struct identity *identity,
                                            struct error *why);
 

@@ -1,12 +1,12 @@
-/* What the commands about Close have in common: see close_session.h. */
+/* What commands that call Close's API work on: see close_session.h. */
 #include "commands/close_session.h"
-
-#include "commands/commands.h"
-#include "commands/session.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "commands/commands.h"
+#include "commands/session.h"
 
 #define LOCK_WAIT_MS 5000
 #define PATIENCE_MS 8000 /* with Close, for one request */
@@ -27,7 +27,7 @@ int close_session_failed(struct close_session *session, const struct error *why)
     return COMMAND_FAILED;
 }
 
-/* What root makes the program cannot read. Without a queue on disk it cannot be told whose it must be. */
+/* The program could not read files that root created. Without a queue on disk the right owner is not known. */
 static bool may_open(const struct config *config, struct error *why)
 {
     if (config->queue != QUEUE_NONE)
@@ -48,7 +48,7 @@ int close_session_open(struct close_session *session, const char *command, const
         close_session_failed(session, &why);
         return COMMAND_CONFIGURATION;
     }
-    log_open(LEVEL_ERROR); /* the command says itself what it does */
+    log_open(LEVEL_ERROR); /* the command prints itself what it does */
     if (!may_open(session->config, &why)) {
         close_session_failed(session, &why);
         return COMMAND_STATE;

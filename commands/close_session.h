@@ -1,4 +1,5 @@
-/* What the commands about Close have in common: the configuration, the source, its directory, the client. */
+/* What commands that call Close's API work on: the configuration, the source, its directory in the state directory, the
+ * API client, the list of subscriptions and the lock on it. */
 #ifndef COMMANDS_CLOSE_SESSION_H
 #define COMMANDS_CLOSE_SESSION_H
 
@@ -16,18 +17,19 @@ struct close_session {
     char directory[4096];
     struct close_client *client;
     int lock;                  /* subscribe.lock; -1: not held */
-    struct subscriptions list; /* once close_session_list */
-    struct queue *queue;       /* once close_session_open_queue */
+    struct subscriptions list; /* set by close_session_list */
+    struct queue *queue;       /* set by close_session_open_queue */
 };
 
 /* Reads the configuration and sets up the client of the source (NULL: the only one). Returns an exit code; stderr has
  * the reason when it is not COMMAND_OK. In any case call close_session_close. */
 int close_session_open(struct close_session *session, const char *command, const char *source);
 
-/* Takes the lock on the subscriptions, ends what an earlier command was killed in, and lists them. The same. */
+/* Acquires the lock on the subscriptions, completes or undoes what a killed command began, and lists them. Returns
+ * likewise. */
 int close_session_list(struct close_session *session);
 
-/* Opens the queue, which must keep events on disk. The same. */
+/* Opens the queue, which must keep events on disk. Returns likewise. */
 int close_session_open_queue(struct close_session *session);
 
 /* Releases, then prints "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */
@@ -35,10 +37,10 @@ int close_session_failed(struct close_session *session, const struct error *why)
 
 struct subscribing close_session_work(const struct close_session *session);
 
-/* The subscription of that id; NULL, with all released, and stderr says which there are. */
+/* The subscription of that id. NULL when Close has none: then all is released, and stderr lists the ids there are. */
 const struct subscription *close_session_find(struct close_session *session, const char *id);
 
-/* Whether we hold the key of a subscription, for any source. */
+/* Whether the key of a subscription is kept here, for whichever source; its name is set, "" for none. */
 bool close_session_holds_key(const struct close_session *session, const char *id, char source[static 128]);
 
 /* Closes the queue and releases the lock. To be called before anything is printed: a pager or a stopped terminal may

@@ -1,9 +1,5 @@
-/* The table of commands, and what all of them have in common: see commands.h. */
+/* The table of commands, help and version, and the dispatcher: see commands.h. */
 #include "commands/commands.h"
-
-#include "base/text.h"
-#include "commands/options.h"
-#include "process/process.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -18,10 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NAME_SIZE 64 /* for two words of a name */
-#define NEAR 3       /* a name farther away than this many letters is not what was meant */
+#include "base/text.h"
+#include "commands/options.h"
+#include "process/process.h"
 
-/* What the commands over dead letters have in common. */
+#define NAME_SIZE 64 /* for two words of a name */
+#define NEAR 3       /* letters: a name that differs in more is not suggested */
+
+/* The arguments that all commands over dead letters take. */
 #define LETTERS "[FILTER ...] [ID ...] "
 #define FILTERS                                                                                                        \
     "Filters, of which all must fit, and numbers as `dead list` shows them:\n"                                         \
@@ -318,8 +318,8 @@ static int command_version(int argc, char **argv)
 
 /* ---- the dispatcher ---- */
 
-/* Where 0, 1 or 2 is closed, a file or socket opened later would get its number and be mistaken for it. What stands in
- * fails when it is used, as the closed one would. */
+/* Where descriptor 0, 1 or 2 is closed, a file or socket opened later would get its number and be mistaken for it.
+ * /dev/null takes the place, opened so that using it fails, as using the closed one would. */
 static void fill_standard_descriptors(void)
 {
     static const int flags[] = {O_WRONLY, O_RDONLY, O_WRONLY};
@@ -329,7 +329,7 @@ static void fill_standard_descriptors(void)
     }
 }
 
-/* Whether stdout is a pipe whose reader has gone, as behind `| head`: nobody wants the rest. */
+/* Whether stdout is a pipe that its reader has closed, as `| head` does: the rest is not wanted. */
 static bool reader_has_gone(void)
 {
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
@@ -338,7 +338,7 @@ static bool reader_has_gone(void)
            poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
 }
 
-/* Writes what stdio still holds: only now is it known whether the results have arrived. */
+/* Flushes stdout: only now is it known whether the results could be written. */
 static int finish_stdout(int code)
 {
     if ((fflush(stdout) == 0 && !ferror(stdout)) || reader_has_gone())
@@ -383,7 +383,7 @@ static int run_named(int argc, char **argv, char name[static NAME_SIZE])
     return code;
 }
 
-/* Of an array of its own, for reading options moves arguments about. */
+/* Runs the command with a copy of argv: the option reader moves arguments within the array. */
 static int run_copy(int argc, char **argv)
 {
     char name[NAME_SIZE], help[] = "help", version[] = "version";
@@ -411,7 +411,7 @@ int commands_run(int argc, char **argv)
         fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
         return COMMAND_USAGE;
     }
-    if (strcmp(argv[1], "forward") != 0) /* that may have been executed in its own place: see process.h */
+    if (strcmp(argv[1], "forward") != 0) /* reexec keeps pending signals blocked: see process.h */
         process_unblock_signals();
     return finish_stdout(run_copy(argc, argv));
 }

@@ -1,15 +1,15 @@
 /* Filters over dead letters: see dead_filter.h. */
 #include "commands/dead_filter.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 #define PAGE_LETTERS 500
 #define PAGE_BYTES ((size_t)8 << 20)
@@ -91,7 +91,7 @@ void dead_filter_free(struct dead_filter *filter)
 
 /* ---- walking ---- */
 
-/* What costs little to find out comes first. */
+/* The cheap tests: those that need nothing of the body. */
 static bool may_match(const struct dead_filter *filter, const struct letter *letter)
 {
     if (filter->last != 0 && letter->id > filter->last)
@@ -111,7 +111,7 @@ static bool matches_headline(const struct dead_filter *filter, const struct head
     return filter->lead == NULL || (headline->lead != NULL && strcmp(headline->lead, filter->lead) == 0);
 }
 
-/* Of a page as it was read: those that fit. */
+/* The letters of a page that match. */
 struct dead_matches {
     const struct letter *letter[PAGE_LETTERS];
     struct headline headline[PAGE_LETTERS];
@@ -133,7 +133,8 @@ static void choose_letters(const struct dead_filter *filter, const struct letter
     }
 }
 
-/* Where to read on, and how much: with ids, not what lies between them. Returns 0 at the end. */
+/* Sets *after, the id to read on behind, and returns how many letters to read: where ids were given, only those. 0: the
+ * end. */
 static size_t next_ids(const struct dead_filter *filter, uint64_t *after)
 {
     if (filter->last != 0 && *after >= filter->last)

@@ -1,4 +1,4 @@
-/* Which dead letters a command means: its filters and ids, and the walk over those that fit. */
+/* Which dead letters a command means: its filters and ids, and the walk over the letters that match. */
 #ifndef COMMANDS_DEAD_FILTER_H
 #define COMMANDS_DEAD_FILTER_H
 
@@ -34,15 +34,15 @@ bool dead_filter_is_any(const struct dead_filter *filter);
 
 void dead_filter_free(struct dead_filter *filter);
 
-/* Some of the letters that fit, oldest first; borrowed. headline: what their bodies say, as many. */
+/* Some of the letters that match, oldest first, and the headline of each; borrowed. */
 struct dead_page {
     const struct letter *const *letter;
     const struct headline *headline;
     size_t count;
 };
 
-/* Calls page for all letters that fit, some hundreds at a time, holding nothing of the queue meanwhile; it returns
- * false with the reason to end the walk. Returns false with the reason when that or the queue failed. */
+/* Calls page for all letters that match, some hundreds at a time, with no lock on the queue held meanwhile; page
+ * returns false with the reason to end the walk. Returns false with the reason when page did or the queue failed. */
 bool dead_filter_walk(struct queue *queue, struct dead_filter *filter,
                       bool (*page)(void *context, const struct dead_page *found, struct error *why), void *context,
                       struct error *why);

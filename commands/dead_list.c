@@ -1,13 +1,13 @@
-/* dead list: the dead letters that fit the filters, oldest first, each with its reason. */
+/* dead list: the dead letters that match the filters, oldest first, each with its reason. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/dead_filter.h"
 #include "commands/output.h"
 #include "commands/session.h"
-
-#include <inttypes.h>
-#include <stdio.h>
 
 struct dead_listing {
     struct queue *queue;
@@ -43,7 +43,7 @@ static void print_letter_json(struct dead_listing *list, const struct letter *le
 }
 
 /* Ends the walk without a reason once stdout takes no more: a pager may be closed before the end. */
-static bool print_letters(void *context, const struct dead_page *found, struct error *why)
+static bool print_dead_page(void *context, const struct dead_page *found, struct error *why)
 {
     struct dead_listing *list = context;
     (void)why;
@@ -69,7 +69,7 @@ int command_dead_list(int argc, char **argv)
         code = COMMAND_USAGE;
     } else if (session_open(&session, argv[0])) {
         list.queue = session.queue;
-        bool good = dead_filter_walk(session.queue, &filter, print_letters, &list, &why) || why.text[0] == '\0';
+        bool good = dead_filter_walk(session.queue, &filter, print_dead_page, &list, &why) || why.text[0] == '\0';
         session_close(&session);
         if (good && list.json)
             output_list_end(&list.elements);

@@ -1,22 +1,22 @@
-/* dead replay and dead drop: first count, then act in steps, each a transaction of its own: one that is interrupted
- * has done whole steps, and goes on with what is left when it is called again. Letters that are on their way already
- * are left alone by both: what becomes of them is not known yet. */
-#include "commands/commands.h"
-#include "commands/dead_filter.h"
-#include "commands/session.h"
-
+/* dead replay and dead drop: both count first, then act in steps, each a transaction of its own: an interrupted command
+ * has done whole steps, and called again it does the rest. Letters whose replay is under way are skipped: whether they
+ * will be delivered is not known yet. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define STEP_MOST 512 /* ids handed over at once: a page never has more */
+#include "commands/commands.h"
+#include "commands/dead_filter.h"
+#include "commands/session.h"
 
-/* What the two commands differ in. */
+#define STEP_MOST 512 /* ids of one transaction: a page never has more */
+
+/* How the two commands differ. */
 struct dead_action {
     bool (*act)(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct error *why);
-    bool asks;     /* it cannot be undone */
-    bool forwards; /* it needs a source that is configured, else what is replayed waits for ever */
+    bool asks;     /* for confirmation: it cannot be undone */
+    bool forwards; /* needs a configured source, else a replayed event waits for ever */
     const char *would, *doing, *did;
 };
 
@@ -114,7 +114,7 @@ static void print_summary(const struct dead_work *work)
     putchar('\n');
 }
 
-/* Letters that die meanwhile are not meant: the walk ends at the last that was counted. */
+/* New dead letters are not meant: the second walk ends at the last letter that was counted. */
 static int act_on_letters(struct dead_work *work, const char *command)
 {
     struct error why = {0};

@@ -1,17 +1,18 @@
-/* One POST over libcurl: see delivery.h. */
+/* A webhook sent as Close would send it: see delivery.h. */
 #include "commands/delivery.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/escape.h"
+#include "base/http_request.h"
 #include "base/text.h"
 #include "commands/advice.h"
 #include "commands/commands.h"
 #include "config/config.h"
 #include "webhook/signature.h"
-
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
 
 #define CONNECT_MS 5000L /* as long as Close waits for a connection */
 #define ANSWER_MS 60000L /* longer than Close waits, to see what would have come */
@@ -39,31 +40,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
     return body->failed ? 0 : length;
 }
 
-/* Adds one header line; NULL once memory ran out. */
-static bool add_header(struct curl_slist **list, const char *name, const char *value)
-{
-    char line[256];
-    snprintf(line, sizeof line, "%s: %s", name, value);
-    struct curl_slist *longer = curl_slist_append(*list, line);
-    if (longer == NULL)
-        return false;
-    *list = longer;
-    return true;
-}
-
-static bool add_headers(struct curl_slist **list, const struct delivery *delivery)
-{
-    struct curl_slist *no_expect = curl_slist_append(NULL, "Expect:"); /* not to wait for a "100 Continue" */
-    if (no_expect == NULL)
-        return false;
-    *list = no_expect;
-    if (!add_header(list, "Content-Type", "application/json"))
-        return false;
-    return delivery->timestamp == NULL || (add_header(list, "close-sig-timestamp", delivery->timestamp) &&
-                                           add_header(list, "close-sig-hash", delivery->hash));
-}
-
-/* A proxy in the environment is for the world outside. */
+/* Whether the URL names this machine: then a proxy in the environment is not meant. */
 static bool is_this_machine(CURLU *url)
 {
     char *host = NULL;
@@ -74,57 +51,52 @@ static bool is_this_machine(CURLU *url)
     return is;
 }
 
-static void set_options(CURL *curl, const struct delivery *delivery, struct curl_slist *headers,
-                        struct delivery_answer *answer)
+static bool set_up(struct http_request *request, const struct delivery *delivery, struct delivery_answer *answer)
 {
-    curl_easy_setopt(curl, CURLOPT_CURLU, delivery->url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION " send-test");
-    curl_easy_setopt(curl, CURLOPT_POST, 1L);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, delivery->length == 0 ? "" : delivery->body);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)delivery->length);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, ANSWER_MS);
-    if (config_certificates(NULL) != NULL)
-        curl_easy_setopt(curl, CURLOPT_CAINFO, config_certificates(NULL));
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, answer->error);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer->body);
+    char timestamp[64], hash[128];
+    const bool is_signed = delivery->timestamp != NULL;
+    const char *const headers[] = {"Content-Type: application/json", is_signed ? timestamp : NULL, hash, NULL};
+    const struct http_options options = {
+        .agent = "closecrm.fcgi/" CLOSECRM_VERSION " send-test",
+        .certificates = config_certificates(NULL),
+        .headers = headers,
+        .connect_ms = CONNECT_MS,
+        .whole_ms = ANSWER_MS,
+        .take_body = take_body,
+        .context = &answer->body,
+    };
+    snprintf(timestamp, sizeof timestamp, "close-sig-timestamp: %s", is_signed ? delivery->timestamp : "");
+    snprintf(hash, sizeof hash, "close-sig-hash: %s", is_signed ? delivery->hash : "");
+    if (!http_request_open(request, &options))
+        return false;
+    curl_easy_setopt(request->easy, CURLOPT_CURLU, delivery->url);
+    curl_easy_setopt(request->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(request->easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, delivery->length == 0 ? "" : delivery->body);
+    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)delivery->length);
     if (is_this_machine(delivery->url))
-        curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
-}
-
-static void keep_answer(CURL *curl, struct delivery_answer *answer)
-{
-    const char *type = NULL;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer->status);
-    curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);
-    if (type != NULL)
-        snprintf(answer->type, sizeof answer->type, "%.*s", (int)strcspn(type, "; "), type);
-    if (answer->code != CURLE_OK && answer->error[0] == '\0')
-        snprintf(answer->error, sizeof answer->error, "%s", curl_easy_strerror(answer->code));
+        curl_easy_setopt(request->easy, CURLOPT_NOPROXY, "*");
+    return true;
 }
 
 bool delivery_send(const struct delivery *delivery, struct delivery_answer *answer)
 {
     *answer = (struct delivery_answer){.code = CURLE_FAILED_INIT};
-    struct curl_slist *headers = NULL;
-    CURL *curl = curl_easy_init();
-    bool ready = curl != NULL && add_headers(&headers, delivery);
-    if (ready) {
-        set_options(curl, delivery, headers, answer);
-        moment started = clock_now();
-        answer->code = curl_easy_perform(curl);
-        answer->took_ms = clock_now() - started;
-        keep_answer(curl, answer);
-    }
-    curl_easy_cleanup(curl);
-    curl_slist_free_all(headers);
-    return ready;
+    struct http_request request;
+    const char *type = NULL;
+    if (!set_up(&request, delivery, answer))
+        return false;
+    moment started = clock_now();
+    http_request_begin(&request);
+    answer->code = http_request_end(&request, curl_easy_perform(request.easy));
+    answer->took_ms = clock_now() - started;
+    curl_easy_getinfo(request.easy, CURLINFO_RESPONSE_CODE, &answer->status);
+    curl_easy_getinfo(request.easy, CURLINFO_CONTENT_TYPE, &type);
+    if (type != NULL)
+        snprintf(answer->type, sizeof answer->type, "%.*s", (int)strcspn(type, "; "), type);
+    memcpy(answer->error, request.error, sizeof answer->error);
+    http_request_close(&request);
+    return true;
 }
 
 bool delivery_sentence(const struct delivery_answer *answer, char sentence[static DELIVERY_SENTENCE])
@@ -173,7 +145,7 @@ bool delivery_sign(const struct signature_key *key, const char *timestamp, const
 #define SHOWN_MOST 600                /* bytes of an answer that are shown */
 #define CLOSE_WAITS_MS INT64_C(15000) /* for an answer */
 
-/* Bytes that somebody else holds. */
+/* Borrowed bytes of an answer. */
 struct answer_text {
     const char *at;
     size_t length;
@@ -187,7 +159,7 @@ static bool is_accepted(const struct delivery_answer *answer)
     return answer->status == 200 && length == 2 && memcmp(answer->body.data, "ok", 2) == 0;
 }
 
-/* The answer's body, or of a web page its title, which says enough. */
+/* The answer's body; of a web page only its title. */
 static struct answer_text find_answer_text(const struct delivery_answer *answer)
 {
     static const char open[] = "<title>", close[] = "</title>";

@@ -1,4 +1,4 @@
-/* One POST over libcurl, as Close would do it: no redirects, certificates verified. */
+/* A webhook sent as Close would send it (signed, no redirects, certificates verified), and what its answer means. */
 #ifndef COMMANDS_DELIVERY_H
 #define COMMANDS_DELIVERY_H
 

@@ -1,4 +1,7 @@
 /* forward: delivers what is due and ends, or (--follow) goes on until it is stopped. */
+#include <stdint.h>
+#include <stdio.h>
+
 #include "base/log.h"
 #include "commands/commands.h"
 #include "commands/options.h"
@@ -6,9 +9,6 @@
 #include "config/config.h"
 #include "process/bounded.h"
 #include "process/process.h"
-
-#include <stdint.h>
-#include <stdio.h>
 
 static int forward_once(const struct config *config)
 {

@@ -1,12 +1,12 @@
 /* A command's options: see options.h. */
 #include "commands/options.h"
 
-#include "commands/commands.h"
-
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "commands/commands.h"
 
 #define OPTIONS_MOST 16
 #define FIRST 256 /* getopt_long's value of the first option: above every letter */
@@ -29,7 +29,8 @@ static bool names_option(const char *argument, const struct option_spec *spec)
     return strncmp(argument, spec->name, length) == 0 && (argument[length] == '\0' || argument[length] == '=');
 }
 
-/* Takes what getopt_long found in the argument. Returns false when it is wrong, and stderr says how. */
+/* Sets the option that getopt_long found in the argument. Returns false when the argument is wrong; stderr has the
+ * fault. */
 static bool take_option(const char *command, const char *argument, int found, const struct option_spec *specs,
                         size_t count)
 {
@@ -59,9 +60,9 @@ bool options_read_all(int argc, char **argv, const struct option_spec *specs, si
                                      specs[i].value != NULL ? required_argument : no_argument, NULL, FIRST + (int)i};
     *arguments = 0;
     opterr = 0;
-    optind = 0; /* begin anew */
+    optind = 0; /* getopt_long starts over */
     const char *argument = argv[argc > 1];
-    /* "-": what is no option comes in its place, as 1; ":": a value that is missing is told apart */
+    /* "-": an argument that is no option is returned as 1, in its place; ":": a missing value is returned as ':' */
     while ((found = getopt_long(argc, argv, "-:", options, NULL)) != -1) {
         if (found == 1)
             argv[++*arguments] = optarg;

@@ -13,9 +13,9 @@ struct option_spec {
 };
 
 /* At most 16 options. Reads argv[1] and what follows, with getopt_long, so in one thread at a time; argv[0] is the
- * command's name. argument: set to the one argument that is no option; NULL: there may be none. What does not come is
- * left as it was. `--` ends the options, `-` alone is an argument. Returns false when the command line is wrong; then
- * stderr has the fault, and the command returns COMMAND_USAGE. */
+ * command's name. argument: set to the one argument that is no option; NULL: there may be none. Options
+ * that do not occur are left as they were. `--` ends the options, `-` alone is an argument. Returns false when the
+ * command line is wrong; then stderr has the fault, and the command returns COMMAND_USAGE. */
 bool options_read(int argc, char **argv, const struct option_spec *specs, size_t count, const char **argument);
 
 /* The same for any number of other arguments: they are moved to argv[1] and what follows, and *arguments counts them.

@@ -1,15 +1,15 @@
 /* What commands print as JSON: see output.h. */
 #include "commands/output.h"
 
-#include "base/escape.h"
-#include "base/times.h"
-#include "commands/commands.h"
-
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Returns a value that could be made. */
+#include "base/escape.h"
+#include "base/times.h"
+#include "commands/commands.h"
+
+/* Returns the value; ends the process when it is NULL, for memory ran out. */
 static struct json_object *value_or_exit(struct json_object *value)
 {
     if (value != NULL)

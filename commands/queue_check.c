@@ -1,12 +1,12 @@
 /* queue check: is the queue's database whole? And on request, its repair. */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "base/escape.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
 #include "queue/loss.h"
-
-#include <stdio.h>
-#include <stdlib.h>
 
 static void note_fault(void *context, const char *fault)
 {
@@ -16,7 +16,7 @@ static void note_fault(void *context, const char *fault)
     fputc('\n', faults);
 }
 
-/* Checks it, lets go of it, and then prints: whoever leaves a pager open holds nothing up. */
+/* Checks the queue, releases its lock, and only then prints: a pager that is left open must not block others. */
 static bool check_and_print_faults(struct session *session, size_t *faults, struct error *why)
 {
     char *text = NULL;
@@ -35,8 +35,8 @@ static bool check_and_print_faults(struct session *session, size_t *faults, stru
     return good;
 }
 
-/* Opening a queue that is marked as damaged repairs it, where nobody else has it open; and what finds the damage while
- * it opens the queue marks it: twice, then, where a repair is wanted. */
+/* Opening a queue that is marked as damaged repairs it, where no other process has it open; opening one whose damage is
+ * found just then only marks it. So a repair may need a second opening. */
 static bool reopen_queue(struct session *session, bool wants_repair, struct error *why)
 {
     queue_close(session->queue);
@@ -51,7 +51,7 @@ static bool reopen_queue(struct session *session, bool wants_repair, struct erro
     return session->queue != NULL;
 }
 
-/* What repairs have noted of each source, and reconciling has not fetched yet. */
+/* Prints the losses that repairs have noted for each source, and that no reconcile has fetched yet. */
 static bool print_losses(const struct session *session, struct error *why)
 {
     bool good = true;

@@ -1,5 +1,9 @@
-/* queue list: what waits, oldest first. It reads a page, lets go of the queue, and prints: whoever leaves a pager open
- * holds nothing up. */
+/* queue list: the waiting events, oldest first. It reads a page, releases the queue's lock, and prints: a pager that is
+ * left open must not block others. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "base/escape.h"
 #include "base/text.h"
 #include "base/times.h"
@@ -8,10 +12,6 @@
 #include "commands/output.h"
 #include "commands/session.h"
 #include "transform/headline.h"
-
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 
 #define PAGE_EVENTS 1000 /* for each the queue is opened anew */
 #define PAGE_BYTES ((size_t)4 << 20)

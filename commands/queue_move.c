@@ -1,14 +1,14 @@
-/* queue move: gives all that is kept of a source that was renamed or removed to another. */
+/* queue move: gives everything kept for a renamed or removed source to another source. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
-/* Of a source that is configured, events may be on their way this very moment: they would go twice, to two places. */
+/* Events of a configured source may be in flight right now: they would be delivered twice, to two places. */
 static int refuse_configured(const char *command, const char *from)
 {
     fprintf(stderr,
@@ -30,7 +30,8 @@ static void print_moved(const struct moved *moved, const struct closeapi_moved *
            from, to, moved->events, moved->letters, moved->identities, files->keys, files->files);
 }
 
-/* What was delivered goes before the position up to which the Event Log was read: what is read again must be known. */
+/* The identities of delivered events are moved before the position in the Event Log: events read again must be known as
+ * delivered. */
 static int move_source(const char *command, struct session *session, const char *from, const char *to)
 {
     struct error why = {0};

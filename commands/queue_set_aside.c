@@ -1,5 +1,9 @@
-/* queue set-aside: makes a waiting event a dead letter. The process that forwards has it in its hands and carries it
- * out; where none does, this one takes the reading for that moment. */
+/* queue set-aside: makes a waiting event a dead letter. The process that has claimed the queue carries it out, on
+ * request; where none has, this command claims the queue for a moment. */
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "base/text.h"
 #include "commands/child_transform.h"
@@ -7,11 +11,7 @@
 #include "commands/options.h"
 #include "commands/session.h"
 
-#include <inttypes.h>
-#include <poll.h>
-#include <stdio.h>
-
-#define PATIENCE_MS 10000 /* with the process that forwards */
+#define PATIENCE_MS 10000 /* for the answer of the process that has claimed the queue */
 #define LOOK_MS 50
 #define REMIND_MS 200
 
@@ -19,8 +19,9 @@ static const char not_answered[] =
     "the process that forwards has not answered for 10 s (it is another release's, or hangs): nothing was done; try "
     "again, or stop it first";
 
-/* Waits for the owner's answer. Returns QUEUE_ASKED when nobody took it in time, and it is withdrawn, or this process
- * owns the reading (*owned): then it is this one's to do. */
+/* Waits for the answer of the process that has claimed the queue. *answer stays QUEUE_ASKED when no process took the
+ * request in time, and it is withdrawn, or when this process could claim the queue (*owned): then it must act itself.
+ */
 static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, enum queue_answer *answer,
                             struct error *words, struct error *why)
 {
@@ -53,7 +54,7 @@ static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, en
     }
 }
 
-/* Nobody forwards: what waits is in no one's hands but this process's. */
+/* Makes the event a dead letter, while this process has claimed the queue. */
 static bool settle_as_dead(struct queue *queue, const struct queue_request *request, struct error *why)
 {
     struct events found = {0};

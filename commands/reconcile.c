@@ -1,5 +1,9 @@
-/* reconcile: what the webhook did not bring, the Event Log does. */
+/* reconcile: fetches from the Event Log the events that no webhook has delivered. */
 #include "commands/reconcile.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/times.h"
@@ -7,14 +11,10 @@
 #include "commands/options.h"
 #include "commands/output.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #define PATIENCE_MS 60000
 
-static void print_report_json(const struct close_session *session, const struct reconcile_report *report,
-                              const struct completeness *complete)
+static void print_reconcile_json(const struct close_session *session, const struct reconcile_report *report,
+                                 const struct completeness *complete)
 {
     struct json_object *json = output_new();
     output_text(json, "source", session->source->name);
@@ -36,8 +36,8 @@ static void print_report_json(const struct close_session *session, const struct 
     output_print(json);
 }
 
-static void print_report_text(const struct close_session *session, const struct reconcile_report *report,
-                              const struct completeness *complete, bool after_pause)
+static void print_reconcile_text(const struct close_session *session, const struct reconcile_report *report,
+                                 const struct completeness *complete, bool after_pause)
 {
     char words[COMPLETENESS_WORDS];
     const struct import_counts *counts = &report->counts;
@@ -59,8 +59,8 @@ static void print_report_text(const struct close_session *session, const struct 
         printf("the last 5 minutes, which Close still edits, come with the next reconcile\n");
 }
 
-static int print_outcome(struct close_session *session, const struct reconcile_arguments *arguments,
-                         enum reconcile_result result, const struct reconcile_report *report, const struct error *why)
+static int print_reconcile(struct close_session *session, const struct reconcile_arguments *arguments,
+                           enum reconcile_result result, const struct reconcile_report *report, const struct error *why)
 {
     struct completeness complete;
     struct error reason = {0};
@@ -69,9 +69,9 @@ static int print_outcome(struct close_session *session, const struct reconcile_a
     if (!closeapi_completeness(session->config, session->source, &complete, &reason))
         return close_session_failed(session, &reason);
     if (arguments->json)
-        print_report_json(session, report, &complete);
+        print_reconcile_json(session, report, &complete);
     else
-        print_report_text(session, report, &complete, arguments->after_pause);
+        print_reconcile_text(session, report, &complete, arguments->after_pause);
     completeness_free(&complete);
     return result == RECONCILE_TROUBLE ? close_session_failed(session, why) : COMMAND_OK;
 }
@@ -91,7 +91,7 @@ int reconcile_and_print(struct close_session *session, const struct reconcile_ar
     enum reconcile_result result =
         closeapi_reconcile(session->config, session->source, session->queue, &options, &report, &why);
     close_session_release(session);
-    return print_outcome(session, arguments, result, &report, &why);
+    return print_reconcile(session, arguments, result, &report, &why);
 }
 
 static int reconcile_one(const char *command, const char *source, const struct reconcile_arguments *arguments)
@@ -106,7 +106,7 @@ static int reconcile_one(const char *command, const char *source, const struct r
     return code;
 }
 
-/* Without --source: all that have a key. */
+/* Without --source: all sources that have an API key. */
 static int reconcile_all(const char *command, const struct reconcile_arguments *arguments)
 {
     struct error why = {0};

@@ -1,4 +1,4 @@
-/* Reconciling a source and telling how it went, for `reconcile` and `resume`. */
+/* Reconciling a source and printing the result, for `reconcile` and `resume`. */
 #ifndef COMMANDS_RECONCILE_H
 #define COMMANDS_RECONCILE_H
 
@@ -8,10 +8,11 @@ struct reconcile_arguments {
     bool all_events;
     bool json;
     int64_t from_us;  /* as in reconcile_options */
-    bool after_pause; /* the last five minutes come later: say so */
+    bool after_pause; /* print that the last five minutes come later */
 };
 
-/* session needs its queue. Returns an exit code. Gives up the lock on the subscriptions, which reconciling wants. */
+/* The session must have its queue open. Releases its lock on the subscriptions, which reconciling needs. Returns an
+ * exit code. */
 int reconcile_and_print(struct close_session *session, const struct reconcile_arguments *arguments);
 
 #endif

@@ -1,5 +1,11 @@
 /* restore: puts a backup back, into a state directory that has no events. What was there stays until one rename at the
  * end; called again after it was killed, it goes through. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -13,12 +19,6 @@
 #include "queue/backup.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"
-
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #define PATIENCE_MS 8000 /* with Close, about the keys of a source */
 
@@ -50,7 +50,7 @@ struct restore {
     int lock;
 };
 
-/* The directory may be missing: then it is made, as the program would, but not by root. */
+/* The state directory may be missing: then it is created, as the program would, but not by root. */
 static bool prepare_restore(struct restore *restore, struct error *why)
 {
     restore->config = config_load(why);
@@ -126,7 +126,8 @@ static void judge_keys(const struct config *config, const struct backup_files *f
     }
 }
 
-/* Without Close's word a key may be somebody's who should have it no more: a person must say so. */
+/* While Close cannot confirm that a subscription still exists, whoever has its key may have lost the right to sign:
+ * only the operator can decide. */
 static bool keys_are_judged(struct restore *restore, struct error *why)
 {
     size_t unknown = 0;
@@ -159,7 +160,7 @@ static bool note_losses(const struct restore *restore, struct error *why)
     return true;
 }
 
-/* What is there already stays. */
+/* Files that are there already stay. */
 static bool put_files(const struct restore *restore, struct error *why)
 {
     const char *state_dir = restore->config->state_dir;
@@ -184,7 +185,7 @@ static bool put_files(const struct restore *restore, struct error *why)
     return true;
 }
 
-/* The losses first: from then on nothing is claimed that may not be so. */
+/* The losses first: from then on no report claims a completeness that the backup does not have. */
 static bool put_backup_back(struct restore *restore, struct error *why)
 {
     const char *state_dir = restore->config->state_dir;

@@ -1,14 +1,15 @@
 /* rotate: a new subscription takes an old one's place, for a new key, without a gap. The old one goes when the new one
  * delivers and the log has been reconciled past its creation: `reconcile` ends what this begins. */
+#include <stdio.h>
+#include <string.h>
+
 #include "closeapi/state.h"
 #include "commands/close_session.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 
-#include <stdio.h>
-#include <string.h>
-
-/* The one whose key we hold for the source, where there is just one. */
+/* The only subscription whose key is kept here for the source; NULL, and stderr says why, when there is not just one.
+ */
 static const struct subscription *find_only_subscription(struct close_session *session)
 {
     const struct subscription *found = NULL;
@@ -32,7 +33,7 @@ static const struct subscription *find_only_subscription(struct close_session *s
     return NULL;
 }
 
-/* A rotation is under way: ends it if that can be. */
+/* A rotation is under way: ends it if its conditions hold. */
 static int continue_rotation(struct close_session *session, const struct rotation *rotation)
 {
     struct completeness state;

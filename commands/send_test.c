@@ -1,4 +1,12 @@
 /* send-test: a signed event to an address, as Close would send it, and what its answer means. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
 #include "base/clock.h"
 #include "base/text.h"
 #include "commands/commands.h"
@@ -7,14 +15,6 @@
 #include "commands/session.h"
 #include "commands/test_event.h"
 #include "config/config.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 
 #define SIZE_MOST ((size_t)1 << 30) /* bytes of a body that is sent */
 

@@ -1,10 +1,6 @@
 /* What a command works on: see session.h. */
 #include "commands/session.h"
 
-#include "base/escape.h"
-#include "base/owner.h"
-#include "commands/commands.h"
-
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +12,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/escape.h"
+#include "base/owner.h"
+#include "commands/commands.h"
 
 #define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
 #define PATH_ROOM 4096
@@ -41,7 +41,7 @@ static enum session_place explain_missing(const struct config *config, struct er
     return SESSION_PLACE_MISSING;
 }
 
-/* Files that root made could not be written by the program: they must belong to whom the directory belongs to. */
+/* The program could not write files that root created: they must belong to the state directory's owner. */
 static enum session_place become_user(const struct config *config, const struct stat *status, struct error *why)
 {
     const struct passwd *user = getpwuid(status->st_uid);
@@ -78,7 +78,7 @@ bool session_may_open(const struct config *config, struct error *why)
     return place != SESSION_PLACE_BARRED && (place != SESSION_PLACE_MISSING || geteuid() != 0);
 }
 
-/* Says why, closes, and keeps the exit code. Returns false. */
+/* Prints the reason, closes, and sets the exit code. Returns false. */
 static bool give_up(struct session *session, const char *command, const struct error *why)
 {
     int code = session->config == NULL ? COMMAND_CONFIGURATION : COMMAND_STATE;

@@ -13,34 +13,35 @@
 struct session {
     struct config *config;
     struct queue *queue;
-    int code; /* once it could not be opened: the command's exit code */
+    int code; /* the command's exit code, set when opening failed */
 };
 
 /* Reads the configuration and opens its queue. Returns false, with nothing to close, when it cannot; then stderr has
  * the command's name and the reason, and session->code is the exit code. */
 bool session_open(struct session *session, const char *command);
 
-/* The first part of it: reads the configuration and takes on the owner. Returns false likewise. */
+/* The first part of session_open: reads the configuration and becomes the owner. Returns false likewise. */
 bool session_prepare(struct session *session, const char *command);
 
 void session_close(struct session *session);
 
-/* Says on stderr what the command failed at. Returns COMMAND_FAILED. */
+/* Prints "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */
 int session_failed(const char *command, const struct error *why);
 
 enum session_place {
     SESSION_PLACE_READY,
     SESSION_PLACE_MISSING, /* there is no directory (yet) */
-    SESSION_PLACE_BARRED,  /* it cannot be looked at, or is another user's */
+    SESSION_PLACE_BARRED,  /* it cannot be read, or belongs to another user */
     SESSION_PLACE_NONE,    /* the configured queue needs none */
 };
 
-/* Looks for the state directory and, where root calls, takes on its owner's user and groups for the rest of the
- * process. Makes nothing. What is not READY or NONE has a reason that says what to do. Before threads start. */
+/* Looks for the state directory and, where root calls, becomes its owner, with that user's group, for the rest of the
+ * process. Creates nothing. Anything but READY and NONE comes with a reason that says what to do. Before threads start.
+ */
 enum session_place session_become_owner(const struct config *config, struct error *why);
 
-/* Takes on the owner for a command that may make the directory where it is missing, as the running program would: not
- * root, for it must not be root's. Returns false with the reason when the queue must not be opened. */
+/* Becomes the owner, for a command that may create a missing state directory as the running program would. Not root:
+ * the directory must not belong to root. Returns false with the reason when the queue must not be opened. */
 bool session_may_open(const struct config *config, struct error *why);
 
 /* Prints on `out` which other processes have the queue open, a line each. Returns how many it found. */

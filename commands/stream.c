@@ -8,7 +8,7 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Hands over what lies between start and scanned, and is between values from then on. */
+/* Hands over the bytes from start to scanned; the next value begins behind them. */
 static void emit_value(struct stream *stream)
 {
     struct piece piece = {
@@ -55,7 +55,7 @@ static void scan_pending(struct stream *stream)
             scan_string(stream, c);
         } else if (stream->depth > 0 || c == '{' || c == '[') {
             scan_structure(stream, c);
-        } else if (!is_blank(c)) { /* no event begins so: the line's rest is not worth cutting */
+        } else if (!is_blank(c)) { /* no event begins so: the rest of the line is handed over whole */
             stream->scanned = stream->pending.length;
             emit_value(stream);
         }

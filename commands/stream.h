@@ -1,6 +1,6 @@
-/* Cuts what is read into JSON values, however they are laid out: one printed over many lines, one per line, several on
- * a line. Holds no more than the value in hand and its line. A broken value ends where the next whole event stands on a
- * line of its own, so that one bad line costs no other. */
+/* Splits input into JSON values, however they are laid out: one over many lines, one a line, several on a line. Holds
+ * no more than the current value and its line. A broken value ends before the next line that is a whole event, so that
+ * one bad line spoils no other. */
 #ifndef COMMANDS_STREAM_H
 #define COMMANDS_STREAM_H
 
@@ -35,7 +35,7 @@ struct stream {
  * a stream with found and context, the rest zero. Returns false when memory ran out. */
 bool stream_feed(struct stream *stream, const char *line, size_t length);
 
-/* Nothing comes any more: calls found for what is left, and frees the stream's memory. */
+/* The end of input: calls found for what is left, and frees the stream's memory. */
 void stream_end(struct stream *stream);
 
 #endif

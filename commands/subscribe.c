@@ -1,12 +1,5 @@
-/* subscribe: a webhook subscription in Close, and its key where the running program finds it. */
-#include "base/clock.h"
-#include "commands/advice.h"
-#include "commands/close_session.h"
-#include "commands/commands.h"
-#include "commands/delivery.h"
-#include "commands/options.h"
-#include "webhook/webhook.h"
-
+/* subscribe: creates a webhook subscription in Close, keeps its key where the running program finds it, and probes the
+ * way to the program with signed requests that it answers and does not keep. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define UNDER 1024        /* bytes below max_body */
+#include "base/clock.h"
+#include "commands/advice.h"
+#include "commands/close_session.h"
+#include "commands/commands.h"
+#include "commands/delivery.h"
+#include "commands/options.h"
+#include "webhook/webhook.h"
+
+#define UNDER 1024        /* bytes: half of it is how far the large probe stays below max_body */
 #define FILTER_MOST 65536 /* bytes */
 
 struct subscribe_options {
@@ -25,7 +26,7 @@ struct subscribe_options {
     struct event_choice choice;
 };
 
-/* ---- what is asked for ---- */
+/* ---- options ---- */
 
 /* Whether it is a whole URL of printable characters, https or http. */
 static bool is_url(const char *text)
@@ -67,7 +68,7 @@ static bool read_filter(struct subscribe_options *options, struct error *why)
     return good;
 }
 
-/* ---- what is said before ---- */
+/* ---- the plan ---- */
 
 static bool ends_with_name(const char *url, const char *name)
 {
@@ -121,7 +122,7 @@ static const struct subscription *find_same(const struct close_session *session,
 
 static const size_t smaller[] = {1000 * 1024, 120 * 1024}; /* under nginx's and mod_fcgid's own limits */
 
-/* A body of this size; its text is what an e-mail has, for filters look at that. */
+/* Writes a body of about this size that looks like an HTML e-mail, for filters judge that. */
 static void write_probe_body(size_t size, struct buffer *out)
 {
     static const char head[] =
@@ -159,7 +160,7 @@ static void print_probe_answer(const struct delivery_answer *answer, size_t sent
                advice_on_answer(answer->status, by_program ? sentence : NULL, sent));
 }
 
-/* Sends one. Returns whether it got through. */
+/* Sends a probe of that size and prints what came back. Returns whether the program answered it. */
 static bool send_probe(const char *text, const struct signature_key *key, size_t size)
 {
     char timestamp[32], hash[DELIVERY_HASH_SIZE];
@@ -202,8 +203,8 @@ static int probe_url(const struct config *config, const char *url, const struct 
     return COMMAND_FAILED;
 }
 
-/* A key that the program accepts for this source: one that we hold, else the configuration's. id: of the subscription
- * that is there. */
+/* Probes with a key that the program accepts for this source: one that is kept here, else the configuration's. id: of
+ * the subscription, for the message. */
 static int probe_with_held_key(struct close_session *session, const char *url, const char *id)
 {
     struct keyring held;
@@ -230,7 +231,7 @@ static int probe_with_held_key(struct close_session *session, const char *url, c
     return code;
 }
 
-/* ---- doing it ---- */
+/* ---- the subscription ---- */
 
 /* Makes the subscription and keeps its key. */
 static bool make_subscription(const struct close_session *session, const struct subscribe_options *options,
@@ -292,7 +293,7 @@ static int subscribe_url(struct close_session *session, const struct subscribe_o
     return options->probe ? probe_with_held_key(session, options->url, "it") : COMMAND_OK;
 }
 
-/* Whether the key is good, asked in the cheapest way. */
+/* Whether Close accepts the API key, by the cheapest request. */
 static int check_key(struct close_session *session)
 {
     struct close_answer answer = {0};

@@ -1,13 +1,13 @@
 /* unsubscribe, pause, resume: one subscription, by its id. */
+#include <stdio.h>
+#include <string.h>
+
 #include "commands/close_session.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/reconcile.h"
 
-#include <stdio.h>
-#include <string.h>
-
-/* Does it to the subscription. Returns an exit code. */
+/* What a command does to a subscription. Returns an exit code. */
 typedef int subscription_action(struct close_session *session, const char *id);
 
 static int act_on_subscription(int argc, char **argv, subscription_action *act)
@@ -38,7 +38,7 @@ static bool forget_subscription(const struct close_session *session, const char 
            closeapi_note_pause(session->directory, id, false, why);
 }
 
-/* One that is gone in Close already may still have its key here. */
+/* A subscription that is gone in Close already may still have its key here. */
 static int unsubscribe_one(struct close_session *session, const char *id)
 {
     struct error why = {0};
@@ -66,7 +66,7 @@ int command_unsubscribe(int argc, char **argv)
 
 /* ---- pause ---- */
 
-/* Noted first: who finds it paused in between must not activate it again. */
+/* Noted before Close is asked: a reconcile in between must not activate the paused subscription again. */
 static int pause_one(struct close_session *session, const char *id)
 {
     struct error why = {0}, reason;
@@ -77,7 +77,7 @@ static int pause_one(struct close_session *session, const char *id)
         return close_session_failed(session, &why);
     enum close_result result = subscriptions_set_status(session->client, one->id, "paused", &why);
     if (result != CLOSE_DONE) {
-        if (result != CLOSE_UNKNOWN)
+        if (result != CLOSE_INDETERMINATE)
             closeapi_note_pause(session->directory, one->id, false, &reason);
         return close_session_failed(session, &why);
     }

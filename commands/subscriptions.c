@@ -1,13 +1,13 @@
-/* subscriptions: what Close has, and whether we hold the keys. */
+/* subscriptions: lists the subscriptions in Close, and whether their keys are kept here. */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "base/escape.h"
 #include "commands/close_session.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/output.h"
-
-#include <json-c/json.h>
-#include <stdio.h>
-#include <string.h>
 
 static size_t count_events(const struct subscription *one)
 {
@@ -49,7 +49,7 @@ static void print_subscription(const struct close_session *session, const struct
 }
 
 /* What Close did not send is null. */
-static void add_text(struct json_object *object, const char *name, const char *text)
+static void add_close_text(struct json_object *object, const char *name, const char *text)
 {
     output_text(object, name, text[0] == '\0' ? NULL : text);
 }
@@ -62,15 +62,15 @@ static void print_list_json(const struct close_session *session)
         char source[128];
         struct json_object *element = output_new();
         bool held = close_session_holds_key(session, one->id, source);
-        add_text(element, "id", one->id);
-        add_text(element, "url", one->url);
-        add_text(element, "status", one->status);
-        add_text(element, "health_status", one->health);
-        add_text(element, "pause_reason", one->pause_reason);
-        add_text(element, "latest_error", one->latest_error);
+        add_close_text(element, "id", one->id);
+        add_close_text(element, "url", one->url);
+        add_close_text(element, "status", one->status);
+        add_close_text(element, "health_status", one->health);
+        add_close_text(element, "pause_reason", one->pause_reason);
+        add_close_text(element, "latest_error", one->latest_error);
         output_bool(element, "paused_by_us", closeapi_paused_by_us(session->directory, one->id));
         output_bool(element, "key_held", held);
-        add_text(element, "source", source);
+        add_close_text(element, "source", source);
         json_object_object_add(element, "events", json_object_get(json_object_object_get(one->json, "events")));
         json_object_array_add(list, element);
     }

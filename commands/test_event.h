@@ -1,4 +1,4 @@
-/* Makes the event that send-test sends, shaped as Close's are and meaning nothing to anybody. */
+/* The event that send-test sends: shaped as Close's are, and harmless: nothing is named closecrm_test. */
 #ifndef COMMANDS_TEST_EVENT_H
 #define COMMANDS_TEST_EVENT_H
 

@@ -1,16 +1,16 @@
 /* transform: events on stdin, messages on stdout. For trying out rules, for pipes, and to see what RudderStack gets. */
-#include "transform/transform.h"
-#include "commands/commands.h"
-#include "commands/options.h"
-#include "commands/session.h"
-#include "commands/stream.h"
-#include "config/config.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "commands/session.h"
+#include "commands/stream.h"
+#include "config/config.h"
+#include "transform/transform.h"
 
 struct transform_work {
     struct rules rules;
@@ -65,8 +65,8 @@ static void take_piece(void *context, const struct piece *piece)
     parsed_free(parsed);
 }
 
-/* Feeds all of stdin, a line at a time. Returns false, and stderr says why, when it could not be read to its end. A
- * FILE of its own, so that nothing is left in a buffer that others share. */
+/* Feeds all of stdin to the stream, a line at a time, through a FILE of its own, so that nothing is left in stdin's
+ * buffer. Returns false, and stderr says why, when stdin could not be read to its end. */
 static bool read_events(struct transform_work *work)
 {
     int fd = dup(STDIN_FILENO);

@@ -2,8 +2,15 @@
  * `remove` names: personal data stays out of sight here too. */
 #include "commands/view.h"
 
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/escape.h"
-#include "base/json_layout.h"
+#include "base/json_walk.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "commands/child_transform.h"
@@ -12,16 +19,9 @@
 #include "commands/session.h"
 #include "transform/shown.h"
 
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #define LETTER_BYTES ((size_t)1 << 20) /* the first always comes */
 
-/* A line's end comes by itself where it is the layout's own; in a token it would be a control character. */
+/* A newline of the layout comes in a call of its own; within a token it would be a control character. */
 static void write_layout(void *context, const char *text, size_t length)
 {
     if (length == 1 && *text == '\n')
@@ -43,7 +43,8 @@ bool view_layout(FILE *out, const char *text, size_t length, const char *const *
     return good;
 }
 
-/* What is to stay out of sight: of a source, or of any; the paths are the configuration's. */
+/* The rules that hide members: the source's `remove`, or every source's (NULL). Borrows the paths from the
+ * configuration; *paths is the caller's to free. */
 static bool find_rules(struct rules *rules, char ***paths, const struct config *config, const struct source *source)
 {
     size_t most = 1, count = 0;

@@ -3,14 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/escape.h"
 #include "base/files.h"
+#include "base/owner.h"
 
 void secret_free(void *data, size_t length)
 {
@@ -25,46 +26,12 @@ void file_free(char *data)
     secret_free(data, FILE_LIMIT + 1);
 }
 
-char *shell_quote(const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:@%";
-    size_t length = strlen(word);
-    if (length > 0 && word[0] != '-' && strspn(word, plain) == length)
-        return strdup(word);
-    char *quoted = malloc(4 * length + 3);
-    if (quoted == NULL)
-        return NULL;
-    char *end = quoted;
-    *end++ = '\'';
-    for (; *word != '\0'; word++) {
-        if (*word == '\'') {
-            memcpy(end, "'\\''", 4);
-            end += 4;
-        } else {
-            *end++ = *word;
-        }
-    }
-    memcpy(end, "'", 2);
-    return quoted;
-}
-
-const char *user_name(char out[static USER_SIZE])
-{
-    struct passwd entry, *user = NULL;
-    char room[4096];
-    if (getpwuid_r(geteuid(), &entry, room, sizeof room, &user) == 0 && user != NULL)
-        snprintf(out, USER_SIZE, "%s", user->pw_name);
-    else
-        snprintf(out, USER_SIZE, "%lu", (unsigned long)geteuid());
-    return out;
-}
-
 static void why_not_open(const char *path, int error, struct error *why)
 {
-    char user[USER_SIZE];
+    char user[OWNER_NAME];
     if (error == EACCES)
         error_set(why, "%.300s: user %s, as which this runs, may not read it; let that user own it", path,
-                  user_name(user));
+                  owner_name(geteuid(), user));
     else
         error_set(why, "%.300s: cannot be read: %s", path, strerror(error));
 }
@@ -82,7 +49,7 @@ static bool may_be_used(int descriptor, const char *path, struct error *why)
     }
     if ((status.st_mode & S_IRWXO) == 0)
         return true;
-    char *quoted = shell_quote(path);
+    char *quoted = escape_shell(path);
     if (quoted == NULL)
         error_set(why, "%.300s: out of memory", path);
     else

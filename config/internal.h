@@ -94,13 +94,6 @@ void file_free(char *data);
 /* Overwrites and frees length bytes; NULL is allowed. */
 void secret_free(void *data, size_t length);
 
-/* The user this process runs as: a name, or without one the number. Returns out. */
-#define USER_SIZE 64
-const char *user_name(char out[static USER_SIZE]);
-
-/* A word for the shell, in quotes where it needs them; the caller frees it. NULL: no memory. */
-char *shell_quote(const char *word);
-
 /* ---- settings.c: what was read, and which of it counts ---- */
 
 #define TOP SIZE_MAX /* the section of what stands above all sections, and of the environment */

@@ -71,7 +71,7 @@ static bool is_key_name(const char *name)
     return length > 4 && strcmp(name + length - 4, ".key") == 0;
 }
 
-static bool add(struct keyring *keyring, const struct held_key *key)
+static bool add_key(struct keyring *keyring, const struct held_key *key)
 {
     /* not realloc: it would leave a copy of the keys behind */
     struct held_key *more = malloc((keyring->count + 1) * sizeof *more);
@@ -110,7 +110,7 @@ bool keyring_read(const char *state_dir, struct keyring *keyring, struct error *
             log_write(LEVEL_WARN, "msg=key_left_out reason=%s", log_quote(words, reason.text, strlen(reason.text)));
             continue;
         }
-        good = add(keyring, &key);
+        good = add_key(keyring, &key);
         explicit_bzero(&key, sizeof key);
     }
     closedir(directory);

@@ -226,7 +226,7 @@ static bool looks_like_setting(const char *text)
 }
 
 /* inih's handler; 0 would only make it go on with an error of its own, so it always returns 1. */
-static int take(void *user, const char *section, const char *name, const char *value)
+static int take_line(void *user, const char *section, const char *name, const char *value)
 {
     (void)section;
     struct reading *reading = user;
@@ -277,7 +277,7 @@ static void prepare_inih(void)
 static bool parse(struct reading *reading)
 {
     prepare_inih();
-    int result = ini_parse_stream(next_line, reading, take, reading);
+    int result = ini_parse_stream(next_line, reading, take_line, reading);
     if (result < 0) {
         error_set(reading->why, "%s: could not be read: out of memory", reading->config->path);
         return false;

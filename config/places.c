@@ -14,6 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/escape.h"
+#include "base/owner.h"
+
 #define IN_HOME "closecrm/closecrm.conf"
 #define STANDARD "/etc/closecrm.conf"
 
@@ -52,9 +55,9 @@ static enum place look_at(const char *path, struct error *why)
     if (errno == ENOENT || errno == ENOTDIR)
         return PLACE_NOT;
     int error = errno;
-    char user[USER_SIZE];
+    char user[OWNER_NAME];
     error_set(why, "%.300s: user %s, as which this runs, cannot look there: %s; CLOSECRM_CONFIG may name another place",
-              path, user_name(user), strerror(error));
+              path, owner_name(geteuid(), user), strerror(error));
     return PLACE_UNKNOWN;
 }
 
@@ -182,7 +185,7 @@ static char *move_command(const char *path, const char *root, const char *home)
     if (lstat(path, &status) != 0 || S_ISLNK(status.st_mode))
         return NULL;
     char *command = NULL;
-    char *from = shell_quote(path), *to = shell_quote(target), *folder = shell_quote(dirname(target));
+    char *from = escape_shell(path), *to = escape_shell(target), *folder = escape_shell(dirname(target));
     if (from == NULL || to == NULL || folder == NULL ||
         asprintf(&command, "mkdir -p %s && mv %s %s", folder, from, to) < 0)
         command = NULL;

@@ -34,7 +34,7 @@ static bool place_before(const struct config *config, const struct setting *sett
 }
 
 /* For a reason that begins with a verb. */
-static bool refuse(const struct config *config, const struct setting *setting, struct error *why)
+static bool refuse_setting(const struct config *config, const struct setting *setting, struct error *why)
 {
     return place_before(config, setting, " ", why);
 }
@@ -47,13 +47,13 @@ static bool scope_allows(const struct config *config, const struct setting *sett
     if (in_section && setting->key->scope == SCOPE_PROGRAM) {
         error_set(why, "is for all sources and cannot stand in [source %s]: move it above the first section",
                   config->source[setting->section].name);
-        return refuse(config, setting, why);
+        return refuse_setting(config, setting, why);
     }
     /* From the file this comes to light at the first section's line: see lines.c. */
     if (!in_section && setting->key->scope == SCOPE_SOURCE && config->sources > 0) {
         error_set(why, "cannot say which source it means, for %s:%d begins [source %s]: write it there", config->path,
                   config->source[0].line, config->source[0].name);
-        return refuse(config, setting, why);
+        return refuse_setting(config, setting, why);
     }
     return true;
 }
@@ -79,7 +79,7 @@ static bool stands_once(const struct config *config, const struct setting *setti
         error_set(why, "stands twice, here and in line %d, and has one value: remove one", other->line);
     else
         error_set(why, "is set twice: unset one");
-    return refuse(config, setting, why);
+    return refuse_setting(config, setting, why);
 }
 
 /* ---- what it says ---- */
@@ -146,7 +146,7 @@ bool value_is_good(const struct key *key, const char *value, struct error *why)
 
 /* ---- adding ---- */
 
-static bool append(struct config *config, const struct setting *setting)
+static bool append_setting(struct config *config, const struct setting *setting)
 {
     struct setting *all = realloc(config->setting, (config->settings + 1) * sizeof *all);
     if (all == NULL)
@@ -165,7 +165,7 @@ static bool take_value(const struct config *config, struct setting *setting, con
     if (value == NULL) {
         if (!is_path)
             error_set(why, "could not be read: out of memory");
-        return refuse(config, setting, why);
+        return refuse_setting(config, setting, why);
     }
     if (from_file) {
         setting->file = value;
@@ -173,7 +173,7 @@ static bool take_value(const struct config *config, struct setting *setting, con
         return setting->value != NULL || place_before(config, setting, ": ", why);
     }
     setting->value = value;
-    return value_is_good(setting->key, value, why) || refuse(config, setting, why);
+    return value_is_good(setting->key, value, why) || refuse_setting(config, setting, why);
 }
 
 static void setting_free(struct setting *setting)
@@ -193,7 +193,7 @@ bool settings_add(struct config *config, const struct setting *given, bool from_
     const char *fault = fault_of_text(&setting, continued);
     if (fault != NULL) {
         error_set(why, "%s", fault);
-        return refuse(config, &setting, why);
+        return refuse_setting(config, &setting, why);
     }
     if (!continued && !stands_once(config, &setting, why))
         return false;
@@ -204,9 +204,9 @@ bool settings_add(struct config *config, const struct setting *given, bool from_
         setting_free(&setting);
         return false;
     }
-    if (!append(config, &setting)) {
+    if (!append_setting(config, &setting)) {
         error_set(why, "could not be read: out of memory");
-        refuse(config, &setting, why);
+        refuse_setting(config, &setting, why);
         setting_free(&setting);
         return false;
     }

@@ -5,10 +5,9 @@
 #include <isa-l/igzip_lib.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/clock.h"
-#include "base/lookups.h"
+#include "base/http_request.h"
 
 #define DESCRIPTORS_MOST 8
 #define SEND_BUFFER (256 * 1024)
@@ -25,16 +24,13 @@ struct poster {
 
 struct post {
     struct poster *poster;
-    CURL *easy;
-    struct curl_slist *headers;
+    struct http_request request;
     void *owner;
     bool busy;
-    struct lookup lookup;
     struct post *next; /* in the poster's list of those that are busy */
     int64_t moved;     /* bytes up to now, both ways */
     moment moved_at;   /* when that last grew */
     struct answer answer;
-    char error[CURL_ERROR_SIZE];
 };
 
 struct poster *poster_new(struct error *why)
@@ -65,19 +61,6 @@ void poster_free(struct poster *poster)
     free(poster);
 }
 
-/* Close-on-exec, which libcurl does not ask for: the program executes itself anew, and children. The send buffer is
- * bounded, else the kernel takes megabytes at once, and sends them over a slow line while libcurl sees only silence. */
-static curl_socket_t open_bounded_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    (void)context;
-    (void)purpose;
-    int bytes = SEND_BUFFER;
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd >= 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-    return fd;
-}
-
 /* Keeps the start of the answer's body and counts the rest, up to the limit: then libcurl ends the exchange. */
 static size_t take_answer_body(char *data, size_t size, size_t count, void *context)
 {
@@ -92,46 +75,30 @@ static size_t take_answer_body(char *data, size_t size, size_t count, void *cont
     return answer->length <= post->poster->limits.answer_bytes ? length : 0;
 }
 
-static bool set_headers(struct post *post)
+static bool set_up(struct post *post, const struct config *config, const struct source *source, const char *url)
 {
-    static const char *const lines[] = {
+    static const char *const headers[] = {
         "Content-Type: application/json",
         "Content-Encoding: gzip", /* in small letters: the data plane compares them so */
-        "Expect:",
+        NULL,
     };
-    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        struct curl_slist *longer = curl_slist_append(post->headers, lines[i]);
-        if (longer == NULL)
-            return false;
-        post->headers = longer;
-    }
-    return curl_easy_setopt(post->easy, CURLOPT_HTTPHEADER, post->headers) == CURLE_OK;
-}
-
-static CURLcode set_options(struct post *post, const char *url, const char *write_key, const char *certificates)
-{
-    CURL *easy = post->easy;
-    CURLcode failed = CURLE_OK;
-    failed |= curl_easy_setopt(easy, CURLOPT_URL, url);
-    failed |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    failed |= curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
-    failed |= curl_easy_setopt(easy, CURLOPT_USERNAME, write_key);
-    failed |= curl_easy_setopt(easy, CURLOPT_PASSWORD, "");
-    failed |= curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    failed |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    failed |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
-    failed |= curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    failed |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, "closecrm.fcgi/" CLOSECRM_VERSION);
-    failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_bounded_socket);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer_body);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, post);
-    failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, post->error);
-    failed |= curl_easy_setopt(easy, CURLOPT_PRIVATE, post);
-    if (certificates != NULL)
-        failed |= curl_easy_setopt(easy, CURLOPT_CAINFO, certificates);
-    return failed;
+    const struct http_options options = {
+        .url = url,
+        .agent = "closecrm.fcgi/" CLOSECRM_VERSION,
+        .user = source->write_key.count == 0 ? "" : source->write_key.at[0],
+        .certificates = config_certificates(config),
+        .headers = headers,
+        .send_buffer = SEND_BUFFER,
+        .take_body = take_answer_body,
+        .context = post,
+    };
+    if (!http_request_open(&post->request, &options))
+        return false;
+    CURL *easy = post->request.easy;
+    return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PRIVATE, post) == CURLE_OK;
 }
 
 struct post *post_new(struct poster *poster, const struct config *config, const struct source *source, void *owner,
@@ -139,14 +106,11 @@ struct post *post_new(struct poster *poster, const struct config *config, const 
 {
     struct post *post = calloc(1, sizeof *post);
     char *url = NULL;
-    bool good = false;
-    if (post != NULL && (post->easy = curl_easy_init()) != NULL &&
-        asprintf(&url, "%s/v1/batch", source->data_plane_url) >= 0) {
-        const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
+    bool good = post != NULL && asprintf(&url, "%s/v1/batch", source->data_plane_url) >= 0;
+    if (good) {
         post->poster = poster;
         post->owner = owner;
-        good = set_options(post, url, key, config_certificates(config)) == CURLE_OK &&
-               lookup_watch(&post->lookup, post->easy, url) == CURLE_OK && set_headers(post);
+        good = set_up(post, config, source, url);
     }
     free(url);
     if (!good) {
@@ -157,16 +121,18 @@ struct post *post_new(struct poster *poster, const struct config *config, const 
     return post;
 }
 
-/* It is under way no longer. result: CURLE_OPERATION_TIMEDOUT when it was given up. */
-static void end_exchange(struct post *post, CURLcode result)
+/* It is under way no longer. result: CURLE_OPERATION_TIMEDOUT when it was given up. Returns what counts as its result.
+ */
+static CURLcode end_exchange(struct post *post, CURLcode result)
 {
     struct post **link = &post->poster->busy;
     while (*link != post)
         link = &(*link)->next;
     *link = post->next;
-    (void)lookup_end(&post->lookup, post->easy, result, &post->answer.error);
-    curl_multi_remove_handle(post->poster->multi, post->easy);
+    result = http_request_end(&post->request, result);
+    curl_multi_remove_handle(post->poster->multi, post->request.easy);
     post->busy = false;
+    return result;
 }
 
 void post_free(struct post *post)
@@ -174,9 +140,8 @@ void post_free(struct post *post)
     if (post == NULL)
         return;
     if (post->busy)
-        end_exchange(post, CURLE_OPERATION_TIMEDOUT);
-    curl_easy_cleanup(post->easy);
-    curl_slist_free_all(post->headers);
+        (void)end_exchange(post, CURLE_OPERATION_TIMEDOUT);
+    http_request_close(&post->request);
     free(post);
 }
 
@@ -188,17 +153,16 @@ bool post_start(struct post *post, const char *body, size_t length, struct error
     post->answer.silent = false;
     post->answer.retry_after_ms = 0;
     post->answer.error.text[0] = '\0';
-    post->error[0] = '\0';
     struct poster *poster = post->poster;
-    if (curl_easy_setopt(post->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length) != CURLE_OK ||
-        curl_easy_setopt(post->easy, CURLOPT_TIMEOUT_MS, (long)poster->limits.whole_ms) != CURLE_OK ||
-        curl_easy_setopt(post->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)poster->limits.connect_ms) != CURLE_OK ||
-        curl_easy_setopt(post->easy, CURLOPT_POSTFIELDS, body) != CURLE_OK ||
-        curl_multi_add_handle(poster->multi, post->easy) != CURLM_OK) {
+    if (curl_easy_setopt(post->request.easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length) != CURLE_OK ||
+        curl_easy_setopt(post->request.easy, CURLOPT_TIMEOUT_MS, (long)poster->limits.whole_ms) != CURLE_OK ||
+        curl_easy_setopt(post->request.easy, CURLOPT_CONNECTTIMEOUT_MS, (long)poster->limits.connect_ms) != CURLE_OK ||
+        curl_easy_setopt(post->request.easy, CURLOPT_POSTFIELDS, body) != CURLE_OK ||
+        curl_multi_add_handle(poster->multi, post->request.easy) != CURLM_OK) {
         error_set(why, "libcurl takes no request: out of memory");
         return false;
     }
-    lookup_begin(&post->lookup);
+    http_request_begin(&post->request);
     post->busy = true;
     post->moved = 0;
     post->moved_at = clock_now();
@@ -218,17 +182,17 @@ static bool is_cut(CURLcode result)
 static bool is_connected(const struct post *post)
 {
     curl_off_t ready_us = 0;
-    return curl_easy_getinfo(post->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us) == CURLE_OK && ready_us > 0;
+    return curl_easy_getinfo(post->request.easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us) == CURLE_OK && ready_us > 0;
 }
 
 static int64_t bytes_moved(const struct post *post)
 {
     curl_off_t up = 0, down = 0;
     long request = 0, head = 0;
-    curl_easy_getinfo(post->easy, CURLINFO_SIZE_UPLOAD_T, &up);
-    curl_easy_getinfo(post->easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
-    curl_easy_getinfo(post->easy, CURLINFO_REQUEST_SIZE, &request);
-    curl_easy_getinfo(post->easy, CURLINFO_HEADER_SIZE, &head);
+    curl_easy_getinfo(post->request.easy, CURLINFO_SIZE_UPLOAD_T, &up);
+    curl_easy_getinfo(post->request.easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
+    curl_easy_getinfo(post->request.easy, CURLINFO_REQUEST_SIZE, &request);
+    curl_easy_getinfo(post->request.easy, CURLINFO_HEADER_SIZE, &head);
     return up + down + request + head;
 }
 
@@ -250,7 +214,7 @@ static struct post *end_silent(struct poster *poster)
     for (struct post *post = poster->busy; post != NULL; post = post->next) {
         if (!is_silent(post))
             continue;
-        end_exchange(post, CURLE_OPERATION_TIMEDOUT);
+        (void)end_exchange(post, CURLE_OPERATION_TIMEDOUT);
         post->answer.silent = true;
         error_set(&post->answer.error, "nothing came or went for %lld s", (long long)poster->limits.silence_ms / 1000);
         return post;
@@ -264,18 +228,17 @@ static void read_answer(struct post *post, CURLcode result)
 {
     struct answer *answer = &post->answer;
     bool too_long = result == CURLE_WRITE_ERROR && answer->length > post->poster->limits.answer_bytes;
-    end_exchange(post, result);
+    result = end_exchange(post, result);
     if (result != CURLE_OK && !too_long) {
         answer->cut = is_cut(result);
         answer->silent = result == CURLE_OPERATION_TIMEDOUT && is_connected(post);
-        if (answer->error.text[0] == '\0')
-            error_set(&answer->error, "%s", post->error[0] != '\0' ? post->error : curl_easy_strerror(result));
+        error_set(&answer->error, "%s", post->request.error);
         return;
     }
     long status = 0;
     curl_off_t retry_after_s = 0;
-    curl_easy_getinfo(post->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(post->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
+    curl_easy_getinfo(post->request.easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(post->request.easy, CURLINFO_RETRY_AFTER, &retry_after_s);
     answer->status = (int)status;
     if (retry_after_s > 0)
         answer->retry_after_ms = retry_after_s < 86400 ? retry_after_s * 1000 : 86400000;

@@ -57,7 +57,7 @@ struct body_sink {
     bool failed;
 };
 
-static bool send(struct request *request, const char *data, size_t length)
+static bool send_bytes(struct request *request, const char *data, size_t length)
 {
     return length == 0 || request->transport->write(request->self, data, length);
 }
@@ -67,7 +67,7 @@ static void sink_put(void *context, const char *data, size_t length)
     struct body_sink *sink = context;
     sink->length += length;
     if (sink->request != NULL && !sink->failed)
-        sink->failed = !send(sink->request, data, length);
+        sink->failed = !send_bytes(sink->request, data, length);
 }
 
 static void put_text(const char *text, struct body_sink *sink)
@@ -89,8 +89,8 @@ static bool send_head(struct request *request, int status, const char *type, con
                      "Status: %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
                      "X-Content-Type-Options: nosniff\r\n",
                      status, reason_words(status), type, length);
-    return n > 0 && (size_t)n < sizeof head && send(request, head, (size_t)n) &&
-           (headers == NULL || send(request, headers, strlen(headers))) && send(request, "\r\n", 2);
+    return n > 0 && (size_t)n < sizeof head && send_bytes(request, head, (size_t)n) &&
+           (headers == NULL || send_bytes(request, headers, strlen(headers))) && send_bytes(request, "\r\n", 2);
 }
 
 static bool begin_answer(struct request *request, int status)
@@ -109,8 +109,8 @@ static bool is_head(const struct request *request)
 }
 
 /* A HEAD request is answered as its GET would be, without the body. */
-static bool answer(struct request *request, int status, const char *type, const char *headers, const char *text,
-                   void (*put_body)(const char *, struct body_sink *))
+static bool answer_with(struct request *request, int status, const char *type, const char *headers, const char *text,
+                        void (*put_body)(const char *, struct body_sink *))
 {
     if (!begin_answer(request, status))
         return false;
@@ -127,12 +127,12 @@ static bool answer(struct request *request, int status, const char *type, const 
 
 bool request_answer(struct request *request, int status, const char *headers, const char *text)
 {
-    return answer(request, status, "text/plain; charset=utf-8", headers, text, put_text);
+    return answer_with(request, status, "text/plain; charset=utf-8", headers, text, put_text);
 }
 
 bool request_refuse(struct request *request, int status, const char *headers, const char *text)
 {
-    return answer(request, status, "application/json", headers, text, put_error);
+    return answer_with(request, status, "application/json", headers, text, put_error);
 }
 
 bool request_send(struct request *request, int status, const char *headers, const char *type, const char *data,
@@ -142,6 +142,6 @@ bool request_send(struct request *request, int status, const char *headers, cons
         return false;
     bool sent = send_head(request, status, type, headers, length);
     if (sent && !is_head(request))
-        sent = send(request, data, length);
+        sent = send_bytes(request, data, length);
     return request->transport->finish(request->self) && sent;
 }

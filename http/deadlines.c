@@ -44,7 +44,7 @@ static void sleep_until(struct deadlines *deadlines, moment until)
 }
 
 /* While it looks, its plan is "never", so that whoever begins to wait meanwhile wakes it: nobody is overlooked. */
-static void *run(void *argument)
+static void *run_deadlines(void *argument)
 {
     struct deadlines *deadlines = argument;
     pthread_mutex_lock(&deadlines->lock);
@@ -61,7 +61,7 @@ static void *run(void *argument)
     return NULL;
 }
 
-static bool prepare(struct deadlines *deadlines)
+static bool prepare_deadlines(struct deadlines *deadlines)
 {
     return clock_condition_init(&deadlines->wake) && pthread_mutex_init(&deadlines->lock, NULL) == 0;
 }
@@ -70,19 +70,19 @@ bool deadlines_start(struct deadlines *deadlines, struct watched *watched, size_
 {
     *deadlines = (struct deadlines){.watched = watched, .count = count, .planned = MOMENT_NEVER};
     pthread_attr_t small;
-    if (!prepare(deadlines) || pthread_attr_init(&small) != 0) {
+    if (!prepare_deadlines(deadlines) || pthread_attr_init(&small) != 0) {
         error_set(why, "out of memory");
         return false;
     }
     pthread_attr_setstacksize(&small, (size_t)64 * 1024);
-    int error = pthread_create(&deadlines->thread, &small, run, deadlines);
+    int error = pthread_create(&deadlines->thread, &small, run_deadlines, deadlines);
     pthread_attr_destroy(&small);
     if (error != 0)
         error_set(why, "no thread to watch over time-outs: %s", strerror(error));
     return error == 0;
 }
 
-static void wake(struct deadlines *deadlines)
+static void wake_deadlines(struct deadlines *deadlines)
 {
     pthread_mutex_lock(&deadlines->lock);
     deadlines->woken = true;
@@ -99,7 +99,7 @@ void deadlines_watch(struct deadlines *deadlines, struct watched *watched, enum 
     watched->deadline = deadline;
     pthread_mutex_unlock(&watched->lock);
     if (waiting != NOT_WAITING && deadline < atomic_load(&deadlines->planned))
-        wake(deadlines);
+        wake_deadlines(deadlines);
 }
 
 void deadlines_cut(struct deadlines *deadlines)

@@ -29,7 +29,7 @@ bool idle_init(struct idle *idle, int epoll)
 }
 
 /* Puts it into the list. Returns whether it is to be watched. */
-static bool insert(struct idle *idle, struct idle_connection *connection)
+static bool insert_connection(struct idle *idle, struct idle_connection *connection)
 {
     pthread_mutex_lock(&idle->lock);
     connection->next = idle->first;
@@ -61,7 +61,7 @@ bool idle_has_fresh(struct idle *idle)
 }
 
 /* From here on another thread may already have taken it. */
-static bool watch(struct idle *idle, struct idle_connection *connection, int operation)
+static bool watch_connection(struct idle *idle, struct idle_connection *connection, int operation)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, .data.ptr = connection};
     return epoll_ctl(idle->epoll, operation, connection->fd, &event) == 0;
@@ -79,7 +79,7 @@ void idle_park(struct idle *idle, int fd, bool fresh)
     connection->fresh = fresh;
     if (fresh)
         atomic_fetch_add(&idle->fresh, 1);
-    if (!insert(idle, connection) || watch(idle, connection, EPOLL_CTL_ADD))
+    if (!insert_connection(idle, connection) || watch_connection(idle, connection, EPOLL_CTL_ADD))
         return;
     log_write(LEVEL_WARN, "msg=connection_closed reason=\"epoll: %s\"", strerror(errno));
     detach(idle, connection);
@@ -101,7 +101,7 @@ void idle_watch_again(struct idle *idle, struct idle_connection *connection)
     /* Another thread may take and free it at once; that comes after this, for epoll says so to the kernel and the lock
      * to ThreadSanitizer, which does not know that EPOLL_CTL_MOD orders. */
     pthread_mutex_lock(&idle->lock);
-    watch(idle, connection, EPOLL_CTL_MOD);
+    watch_connection(idle, connection, EPOLL_CTL_MOD);
     pthread_mutex_unlock(&idle->lock);
 }
 

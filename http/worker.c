@@ -40,7 +40,7 @@ struct exchange {
     bool answering;  /* the body is done with */
 };
 
-static void watch(const struct exchange *exchange, enum waiting waiting, moment deadline)
+static void watch_exchange(const struct exchange *exchange, enum waiting waiting, moment deadline)
 {
     deadlines_watch(&exchange->worker->http->deadlines, exchange->worker->watched, waiting, exchange->fd, deadline);
 }
@@ -65,9 +65,9 @@ static enum arrival read_stream(FCGX_Stream *in, char *out, size_t size, size_t 
 static enum arrival fastcgi_read(void *self, char *out, size_t size, size_t *got)
 {
     const struct exchange *exchange = self;
-    watch(exchange, WAITING_READ, exchange->deadline);
+    watch_exchange(exchange, WAITING_READ, exchange->deadline);
     enum arrival arrival = read_stream(exchange->fcgi->in, out, size, got);
-    watch(exchange, NOT_WAITING, MOMENT_NEVER);
+    watch_exchange(exchange, NOT_WAITING, MOMENT_NEVER);
     return arrival;
 }
 
@@ -79,7 +79,7 @@ static void discard_rest(const struct exchange *exchange)
     char scrap[4096];
     size_t got, total = 0;
     moment least = clock_now() + END_WAIT_MS;
-    watch(exchange, WAITING_READ, exchange->deadline > least ? exchange->deadline : least);
+    watch_exchange(exchange, WAITING_READ, exchange->deadline > least ? exchange->deadline : least);
     while (total < DISCARD_MAX && read_stream(exchange->fcgi->in, scrap, sizeof scrap, &got) == ARRIVED_SOME)
         total += got;
 }
@@ -97,7 +97,7 @@ static void begin_answer(struct exchange *exchange)
     exchange->answering = true;
     if (!body_has_ended(exchange))
         discard_rest(exchange);
-    watch(exchange, WAITING_WRITE, clock_now() + exchange->worker->http->limits.request_timeout_ms);
+    watch_exchange(exchange, WAITING_WRITE, clock_now() + exchange->worker->http->limits.request_timeout_ms);
 }
 
 static bool fastcgi_write(void *self, const char *data, size_t length)
@@ -121,7 +121,7 @@ static bool fastcgi_finish(void *self)
     begin_answer(exchange);
     FCGX_FClose(exchange->fcgi->err);
     FCGX_FClose(exchange->fcgi->out);
-    watch(exchange, NOT_WAITING, MOMENT_NEVER);
+    watch_exchange(exchange, NOT_WAITING, MOMENT_NEVER);
     return FCGX_GetError(exchange->fcgi->out) == 0;
 }
 
@@ -145,7 +145,7 @@ static void fastcgi_interrupt(void *self)
     shutdown(exchange->fd, SHUT_RD);
 }
 
-static void answer(struct exchange *exchange, moment started)
+static void answer_exchange(struct exchange *exchange, moment started)
 {
     static const struct transport transport = {fastcgi_variable, fastcgi_read, fastcgi_write, fastcgi_finish,
                                                fastcgi_interrupt};
@@ -179,9 +179,9 @@ static bool read_beginning(const struct exchange *exchange)
     }
     fcgi->keepConnection = 1; /* or FCGX_Accept_r would close it as the last request's */
     FCGX_Detach(fcgi);        /* or it would wait for the peer when it closes */
-    watch(exchange, WAITING_READ, exchange->deadline);
+    watch_exchange(exchange, WAITING_READ, exchange->deadline);
     int result = FCGX_Accept_r(fcgi);
-    watch(exchange, NOT_WAITING, MOMENT_NEVER);
+    watch_exchange(exchange, NOT_WAITING, MOMENT_NEVER);
     if (result != 0)
         return false;
     if (FCGX_GetError(fcgi->in) == 0)
@@ -224,7 +224,7 @@ static void serve(struct worker *worker, FCGX_Request *fcgi, int fd)
         close(fd);
         return;
     }
-    answer(&exchange, started);
+    answer_exchange(&exchange, started);
     bool ended = body_has_ended(&exchange);
     bool keep = fcgi->keepConnection && ended && FCGX_GetError(fcgi->out) == 0;
     let_go(fcgi);

@@ -1,12 +1,5 @@
-/* Forwarding for a while: see bounded.h. */
+/* Forwarding for a limited time: see bounded.h. */
 #include "process/bounded.h"
-
-#include "base/log.h"
-#include "forward/forward.h"
-#include "process/process.h"
-#include "queue/inspect.h"
-#include "queue/queue.h"
-#include "telemetry/telemetry.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,8 +12,15 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "forward/forward.h"
+#include "process/process.h"
+#include "queue/inspect.h"
+#include "queue/queue.h"
+#include "telemetry/telemetry.h"
+
 #define STOPPED_LATE_MS 200 /* what the thread may take beyond its deadline */
-#define LOOK_MS 1000        /* between looks whether the queue must be opened anew */
+#define LOOK_MS 1000        /* between checks whether the queue must be reopened */
 
 /* One claim of the queue, from taking it to releasing it. */
 struct bounded_round {
@@ -29,7 +29,7 @@ struct bounded_round {
     struct forwarder *forwarder;
     struct watchers watchers; /* of what it forwards */
     moment deadline;
-    sigset_t before; /* the signals that are blocked but for this */
+    sigset_t before; /* the signal mask of the caller */
     int signals;     /* readable when one came */
     int done;        /* readable when the thread has ended */
     bool stopped;
@@ -72,8 +72,8 @@ static void wait_for_thread(struct bounded_round *round)
     }
 }
 
-/* There is no thread to be had: forwards in this one. Nobody watches for signals then, so they end the process at once,
- * which loses nothing. */
+/* No thread can be had: forwards in this one. Nothing waits for signals then, so they end the process at once, which
+ * loses nothing. */
 static void forward_in_this_thread(struct bounded_round *round)
 {
     sigset_t blocked;
@@ -115,10 +115,10 @@ static enum bounded claim_and_forward(struct bounded_round *round, struct error 
     return forward_in_thread(round, why);
 }
 
-/* How far the rounds have come in a source. */
+/* How far the rounds have read in a source. */
 struct source_progress {
-    uint64_t read; /* up to this event */
-    uint64_t seen; /* the first one beyond it at the last look */
+    uint64_t read; /* up to the event of this id */
+    uint64_t seen; /* id of the first event beyond it at the last look */
 };
 
 /* One round. Closes the queue, which releases the claim. */
@@ -136,8 +136,8 @@ static enum bounded run_round(struct bounded_round *round, struct source_progres
     return result;
 }
 
-/* Whether an event came after what was read. One that was seen before and still is not read cannot be: so much waits
- * there that nothing more is read. */
+/* Whether an event came in that no round has read. An event that was seen after the last round, too, is none: the round
+ * could not read it, for the most that may wait in memory was reached. */
 static bool came_since(const struct config *config, struct queue *queue, struct source_progress *progress)
 {
     struct events found = {0};
@@ -187,7 +187,7 @@ enum bounded bounded_forward(const struct config *config, moment deadline, struc
     enum bounded result = run_rounds(&round, progress, why);
     if (round.signals >= 0)
         close(round.signals);
-    /* A signal that is pending takes effect here, with all let go of. */
+    /* A pending signal takes effect here, when everything is released. */
     pthread_sigmask(SIG_SETMASK, &round.before, NULL);
     free(progress);
     return result;

@@ -1,5 +1,5 @@
-/* Forwarding for a while, by a process that has something else to do or is to end soon: the CGI request's child, cron,
- * a person at a shell. */
+/* Forwarding for a limited time, by a process that has something else to do or is to end soon: the CGI request's child,
+ * cron, a person at a shell. */
 #ifndef PROCESS_BOUNDED_H
 #define PROCESS_BOUNDED_H
 

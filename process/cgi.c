@@ -1,5 +1,9 @@
 /* A CGI process: one request. With a durable queue it is answered as soon as it is kept, and a child
  * forwards afterwards; else it is answered when it is delivered, by a thread of this process. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/log.h"
 #include "forward/forward.h"
 #include "process/cgi_child.h"
@@ -9,15 +13,11 @@
 #include "telemetry/telemetry.h"
 #include "webhook/internal.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-
 /* The stages of one request. */
 struct cgi_stages {
     const struct config *config;
     struct queue *queue;
-    bool stored; /* something was */
+    bool stored; /* the request stored an event, or may have */
     struct webhook *webhook;
     struct forwarder *forwarder; /* NULL where a child forwards */
     struct watchers watchers;
@@ -25,7 +25,7 @@ struct cgi_stages {
     bool is_forwarding;
 };
 
-/* Only a POST can bring something. */
+/* Only a POST can store an event. */
 static bool may_append(void)
 {
     const char *method = getenv("REQUEST_METHOD");
@@ -47,7 +47,7 @@ static void *run_cgi_forwarder(void *context)
     return NULL;
 }
 
-/* The engine `none` answers when the event is delivered. */
+/* With queue = none the request is answered when the event is delivered: this process must forward. */
 static bool start_forwarding(struct cgi_stages *stages, struct error *why)
 {
     stages->forwarder = forwarder_new(stages->config, stages->queue, why);

@@ -1,16 +1,16 @@
 /* The CGI request's child: see cgi_child.h. */
 #include "process/cgi_child.h"
 
-#include "base/log.h"
-#include "base/log_syslog.h"
-#include "process/bounded.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "base/log.h"
+#include "base/log_syslog.h"
+#include "process/bounded.h"
 
 #define FORWARD_MS 20000 /* then the next request's child or cron goes on */
 #define RELEASE_FD 3

@@ -1,5 +1,13 @@
 /* A process that stays: a FastCGI process, or one that only forwards. It starts http and the pipeline, waits for a
  * reason to end, closes everything in order, and stops or executes the program anew. */
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
@@ -10,24 +18,16 @@
 #include "process/process.h"
 #include "process/reexec.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <semaphore.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
-
-#define ANSWERED_MS 13000 /* by then every request is answered, however slow the data plane */
+#define ANSWERED_MS 13000 /* after which every request is answered, however slow the data plane is */
 #define HURRY_MS 300      /* before the end of shutdown_grace, so that answers still get out */
-#define LOOK_MS 1000      /* between looks at the files and at the queue */
-#define CLOSED_MS 500     /* beyond the deadline of those with batches in hand, for a stop */
-#define RELOADED_MS 5000  /* likewise, for a reload: nobody waits to kill it, but requests wait */
-#define SETTLED_MS 5000   /* a changed file must have stood so long: it may be half uploaded */
+#define LOOK_MS 1000      /* between checks of the files and the queue */
+#define CLOSED_MS 500     /* for closing, beyond the deadline of batches in flight: at a stop */
+#define RELOADED_MS 5000  /* likewise, at a reload: no supervisor is about to kill the process, but requests wait */
+#define SETTLED_MS 5000   /* how long a changed file must be unchanged: it may be half uploaded */
 
-/* Closing the stages, in a thread of its own: a hung disk, an alert's look, a library may keep it for ever. */
+/* Closing the stages, in a thread of its own: a hung disk, an alert command or a library may block it for ever. */
 struct daemon_closing {
-    moment deadline; /* for batches in hand */
+    moment deadline; /* for batches in flight */
     bool closed;     /* read after done was posted */
     sem_t done;
 };
@@ -36,9 +36,9 @@ struct daemon_closing {
 struct daemon_process {
     const struct config *config;
     const char *program;    /* its path */
-    char *const *arguments; /* with which it executes itself anew */
-    bool serves;            /* requests; else it only forwards */
-    sigset_t signals;       /* that tell it something */
+    char *const *arguments; /* argv of the program executed anew */
+    bool serves;            /* whether it serves requests; else it only forwards */
+    sigset_t signals;       /* to stop or reload */
     struct file_changes *changes;
     struct gate gate;
     struct route routes[GATE_ROUTES];
@@ -49,8 +49,8 @@ struct daemon_process {
 
 enum ending {
     END_STOP,
-    END_RELOAD, /* execute anew what has passed the check */
-    END_REOPEN, /* begin anew with the configuration that was */
+    END_RELOAD, /* execute the program that has passed the check */
+    END_REOPEN, /* start again in this process, with the same configuration */
     END_FAILED,
 };
 
@@ -81,7 +81,7 @@ static enum ending choose_reopening(const struct daemon_process *self)
     return reexec_is_good(self->program) ? END_RELOAD : END_REOPEN;
 }
 
-/* Waits for a reason to end: a signal, files that changed, the queue. */
+/* Waits for a reason to end: a signal, changed files, a queue that must be reopened. */
 static enum ending wait_for_ending(const struct daemon_process *self)
 {
     const struct timespec look = {.tv_sec = LOOK_MS / 1000, .tv_nsec = (long)(LOOK_MS % 1000) * 1000000};
@@ -120,8 +120,8 @@ static bool finish_requests(struct daemon_process *self, enum ending *ending)
     return http_join(self->http, deadline - HURRY_MS / 2);
 }
 
-/* Ends the process, or executes it anew, though threads are still at work: they end with this process image, as by
- * SIGKILL, which every stage is made for. */
+/* Ends the process, or executes the program anew, although threads still run: they end with this process image, as by
+ * SIGKILL, which every stage is built to survive. */
 static _Noreturn void leave_threads_behind(const struct daemon_process *self, enum ending ending)
 {
     if (ending == END_STOP)
@@ -158,7 +158,7 @@ static bool close_in_time(struct daemon_process *self, moment deadline, int64_t 
     self->closing = (struct daemon_closing){.deadline = deadline};
     sem_init(&self->closing.done, 0, 0);
     if (pthread_create(&thread, NULL, close_stages, self) != 0) {
-        close_stages(self); /* no thread to be had: without a bound, then */
+        close_stages(self); /* no thread can be had: closes without a time limit */
         return self->closing.closed;
     }
     if (!wait_closed(self, deadline + patience_ms))
@@ -167,7 +167,7 @@ static bool close_in_time(struct daemon_process *self, moment deadline, int64_t 
     return self->closing.closed;
 }
 
-/* Lets go of everything. What cannot be waited for is left behind, and then it does not return. */
+/* Closes everything. Does not return when a thread hangs: see leave_threads_behind. */
 static void finish_daemon(struct daemon_process *self, enum ending *ending)
 {
     moment grace = self->config->shutdown_grace_ms - HURRY_MS / 2, deadline = clock_now() + grace;
@@ -177,7 +177,7 @@ static void finish_daemon(struct daemon_process *self, enum ending *ending)
         leave_threads_behind(self, *ending); /* their threads still use everything */
     }
     if (*ending != END_STOP)
-        deadline = clock_now() + grace; /* nobody waits to kill it */
+        deadline = clock_now() + grace; /* no supervisor is about to kill it */
     bool closed = close_in_time(self, deadline, *ending == END_STOP ? CLOSED_MS : RELOADED_MS);
     if (!closed)
         log_write(LEVEL_WARN, "msg=left_behind what=\"a thread that hangs\"");
@@ -238,7 +238,7 @@ static int run_daemon(bool serves, char *const arguments[])
         ending = run_once(&self);
         /* A signal that comes from here on stays pending, and is the new program's. */
         if (ending == END_RELOAD)
-            reexec_execute(program, arguments); /* it returned: the old one goes on */
+            reexec_execute(program, arguments); /* returned: it failed, and this image goes on */
     } while (ending == END_RELOAD || ending == END_REOPEN);
     if (ending == END_FAILED)
         _exit(CODE_FAILED); /* threads may have been started */

@@ -1,4 +1,4 @@
-/* Files compared with what they were, by their attributes: works on network file systems too. See file_changes.h. */
+/* Compares files with their remembered attributes, which works on network file systems too: see file_changes.h. */
 #include "process/file_changes.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ struct file_state {
 
 struct file_changes {
     int64_t settle_ms;
-    moment since; /* nothing moved since then */
+    moment since; /* of the last change seen */
     size_t count;
     struct file_state file[];
 };

@@ -1,15 +1,16 @@
 /* The gate before the webhook: see gate.h. */
 #include "process/gate.h"
 
-#include "base/clock.h"
-#include "base/log.h"
-
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+#include "base/log.h"
+
 #define LOG_AGAIN_MS 60000
-#define PATIENCE_MS 5000 /* a request waits so long for a decision; the rest of its 12 s is the webhook's */
+#define PATIENCE_MS                                                                                                    \
+    5000 /* how long a request waits for gate_open or gate_close; the rest of its 12 s is for the webhook */
 
 /* ---- document roots ---- */
 
@@ -52,7 +53,7 @@ static bool keep_verdict(struct roots *roots, const char *root, bool good)
     return true;
 }
 
-/* Under the lock, so that it is said once. */
+/* Under the lock, so that it is logged once. */
 static bool judge_root(struct roots *roots, const char *root)
 {
     struct error why = {0};
@@ -66,8 +67,8 @@ static bool judge_root(struct roots *roots, const char *root)
     return good;
 }
 
-/* Whether configuration, keys and events all lie outside this document root (NULL or "": none is named). The log says
- * once what does not, and how to mend it. */
+/* Whether configuration, keys and events all lie outside this document root (NULL or "": none is named). What does not
+ * is logged once, with how to mend it. */
 static bool roots_are_good(struct roots *roots, const char *document_root)
 {
     if (document_root == NULL || document_root[0] == '\0')
@@ -129,8 +130,8 @@ void gate_free(struct gate *gate)
     pthread_mutex_destroy(&gate->lock);
 }
 
-/* The webhook, NULL while the gate is closed. While it is neither open nor closed, as after a start, it is waited for:
- * a reload must fail no request. */
+/* Returns the webhook; NULL while the gate is closed. While the gate is neither open nor closed, as after a start,
+ * waits for it until the deadline: a reload must fail no request. */
 static struct webhook *wait_for_webhook(struct gate *gate, moment deadline)
 {
     struct webhook *webhook = atomic_load(&gate->webhook);
@@ -161,7 +162,7 @@ static void handle_status(void *context, struct request *request)
         status_handle(gate->status, request);
 }
 
-/* Waits, as webhooks do, for what a start decides: a reload must not look like a failure. */
+/* Waits for the pipeline, as webhooks do: a reload must not look like a failure. */
 static void handle_health(void *context, struct request *request)
 {
     struct gate *gate = context;

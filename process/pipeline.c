@@ -1,5 +1,10 @@
-/* The stages of a process that lives long: see pipeline.h. */
+/* The stages of a process that stays: see pipeline.h. */
 #include "process/pipeline.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -8,15 +13,18 @@
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
 #define OPEN_AGAIN_MS 2000   /* between tries to open the queue */
 #define SAY_AGAIN_MS 60000   /* between log lines about the same reason */
-#define REOPEN_AFTER_MS 5000 /* a queue that was opened just now is not opened anew at once */
+#define REOPEN_AFTER_MS 5000 /* since the queue was opened: earlier it is not reopened */
 #define STOPPED_LATE_MS 200  /* what the thread may take beyond its deadline */
+
+/* What is opened and closed together. */
+struct pipeline_stages {
+    struct queue *queue;
+    struct webhook *webhook; /* NULL: no webhooks are taken */
+    struct forwarder *forwarder;
+    struct watchers watchers;
+};
 
 struct pipeline {
     const struct config *config;
@@ -27,22 +35,11 @@ struct pipeline {
     bool stopping;
     bool ended; /* the thread has nothing left to do */
     moment stop_deadline;
-    moment request_deadline; /* MOMENT_NEVER: none */
-    moment opened_at;        /* when the stages were opened; MOMENT_NEVER: they are not */
-    struct queue *queue;     /* set once they are open, as the other two */
-    struct webhook *webhook;
-    struct forwarder *forwarder;
-    struct watchers watchers;
-    struct reconciler *reconciler; /* NULL: nothing is to be reconciled by itself */
-    bool reconciler_failed;        /* to start: it is tried again */
-};
-
-/* The stages while they are being opened. */
-struct pipeline_stages {
-    struct queue *queue;
-    struct webhook *webhook;
-    struct forwarder *forwarder;
-    struct watchers watchers;
+    moment request_deadline;       /* MOMENT_NEVER: none */
+    moment opened_at;              /* when the stages were opened; MOMENT_NEVER: they are not */
+    struct pipeline_stages stages; /* all zero until they are open */
+    struct reconciler *reconciler; /* NULL: the configuration wants none, or it could not be started */
+    bool reconciler_failed;        /* to start: pipeline_retry starts it */
 };
 
 static void stages_close(struct pipeline_stages *stages)
@@ -82,10 +79,7 @@ static bool publish_stages(struct pipeline *pipeline, const struct pipeline_stag
 {
     pthread_mutex_lock(&pipeline->lock);
     bool on = !pipeline->stopping;
-    pipeline->queue = stages->queue;
-    pipeline->webhook = stages->webhook;
-    pipeline->forwarder = stages->forwarder;
-    pipeline->watchers = stages->watchers;
+    pipeline->stages = *stages;
     pipeline->opened_at = clock_now();
     if (pipeline->request_deadline != MOMENT_NEVER)
         queue_hurry(stages->queue, pipeline->request_deadline);
@@ -97,7 +91,7 @@ static bool publish_stages(struct pipeline *pipeline, const struct pipeline_stag
     return on;
 }
 
-/* Sleeps before the next try of anything. Returns false when the process is to stop. */
+/* Waits before the next attempt. Returns false when the process is to stop. */
 static bool wait_before_retry(struct pipeline *pipeline)
 {
     moment until = clock_now() + OPEN_AGAIN_MS;
@@ -109,7 +103,7 @@ static bool wait_before_retry(struct pipeline *pipeline)
     return on;
 }
 
-/* Logs why it cannot be opened: the first time, when the reason is another one, and now and then. */
+/* Logs why the queue cannot be opened: the first time, for each new reason, and every minute. */
 static void log_cannot_open(const struct error *why, struct error *said, moment *said_at)
 {
     char words[LOG_QUOTED];
@@ -124,7 +118,7 @@ static void log_cannot_open(const struct error *why, struct error *said, moment 
               OPEN_AGAIN_MS / 1000, log_quote(words, why->text, strlen(why->text)));
 }
 
-/* The queue was `sqlite` before, and is `none` now. */
+/* Logs when events are left in a queue on disk, and the configuration now says queue = none. */
 static void warn_of_left_behind(const struct config *config)
 {
     uint64_t waiting;
@@ -140,7 +134,7 @@ static void warn_of_left_behind(const struct config *config)
                   config->state_dir, (unsigned long long)waiting);
 }
 
-/* Opens the stages, until it works. Returns false when the process is to stop. */
+/* Tries to open the stages until it succeeds. Returns false when the process is to stop. */
 static bool open_until_it_works(struct pipeline *pipeline)
 {
     struct pipeline_stages stages;
@@ -163,7 +157,7 @@ static bool open_until_it_works(struct pipeline *pipeline)
     return publish_stages(pipeline, &stages);
 }
 
-/* Without it webhooks and forwarding go on. */
+/* Starts reconciling where it is configured. When that fails, webhooks and forwarding go on. */
 static void start_reconciler(struct pipeline *pipeline)
 {
     struct error why = {0};
@@ -193,7 +187,7 @@ static void *run_pipeline(void *context)
     bool on = open_until_it_works(pipeline);
     if (on)
         start_reconciler(pipeline);
-    while (on && !forwarder_run(pipeline->forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER))
+    while (on && !forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER))
         on = wait_before_retry(pipeline);
     pthread_mutex_lock(&pipeline->lock);
     pipeline->ended = true;
@@ -232,8 +226,8 @@ struct pipeline *pipeline_start(const struct config *config, struct gate *gate, 
 bool pipeline_must_reopen(struct pipeline *pipeline)
 {
     pthread_mutex_lock(&pipeline->lock);
-    bool stood = pipeline->queue != NULL && clock_now() - pipeline->opened_at >= REOPEN_AFTER_MS;
-    bool must = stood && queue_must_reopen(pipeline->queue);
+    bool stood = pipeline->stages.queue != NULL && clock_now() - pipeline->opened_at >= REOPEN_AFTER_MS;
+    bool must = stood && queue_must_reopen(pipeline->stages.queue);
     pthread_mutex_unlock(&pipeline->lock);
     return must;
 }
@@ -242,9 +236,9 @@ void pipeline_begin_shutdown(struct pipeline *pipeline, moment deadline)
 {
     pthread_mutex_lock(&pipeline->lock);
     pipeline->request_deadline = deadline;
-    if (pipeline->queue != NULL)
-        queue_hurry(pipeline->queue, deadline);
-    bool opened = pipeline->queue != NULL;
+    if (pipeline->stages.queue != NULL)
+        queue_hurry(pipeline->stages.queue, deadline);
+    bool opened = pipeline->stages.queue != NULL;
     pthread_mutex_unlock(&pipeline->lock);
     if (!opened && pipeline->gate != NULL)
         gate_close(pipeline->gate);
@@ -256,9 +250,9 @@ static bool end_thread(struct pipeline *pipeline, moment deadline)
     moment late = deadline + STOPPED_LATE_MS;
     pthread_mutex_lock(&pipeline->lock);
     pipeline->stopping = true;
-    reconciler_hurry(pipeline->reconciler);
-    if (pipeline->forwarder != NULL)
-        forwarder_stop(pipeline->forwarder, deadline);
+    reconciler_request_stop(pipeline->reconciler);
+    if (pipeline->stages.forwarder != NULL)
+        forwarder_stop(pipeline->stages.forwarder, deadline);
     pthread_cond_broadcast(&pipeline->changed);
     while (!pipeline->ended && clock_now() < late)
         clock_condition_wait(&pipeline->changed, &pipeline->lock, late);
@@ -276,8 +270,7 @@ bool pipeline_stop(struct pipeline *pipeline, moment deadline)
     pthread_join(pipeline->thread, NULL);
     if (!reconciler_stop(pipeline->reconciler, deadline + STOPPED_LATE_MS))
         return false;
-    stages_close(
-        &(struct pipeline_stages){pipeline->queue, pipeline->webhook, pipeline->forwarder, pipeline->watchers});
+    stages_close(&pipeline->stages);
     free_pipeline(pipeline);
     return true;
 }

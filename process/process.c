@@ -1,12 +1,12 @@
 /* Signals, memory and limits of a process: see process.h. */
 #include "process/process.h"
 
-#include "config/config.h"
-#include "http/http.h"
-
 #include <malloc.h>
 #include <stddef.h>
 #include <sys/resource.h>
+
+#include "config/config.h"
+#include "http/http.h"
 
 #define BODIES_IN_HAND ((size_t)64 * 1024 * 1024) /* bytes of all bodies together, at most */
 #define LARGE (128 * 1024)                        /* bytes: memory of that size is given back when it is freed */
@@ -25,8 +25,8 @@ void process_reset_signals(bool command)
         if (sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN && !(command && is_a_persons(number)))
             signal(number, SIG_DFL);
     }
-    signal(SIGPIPE, SIG_IGN); /* a client that has gone is an error of write */
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow, likewise */
+    signal(SIGPIPE, SIG_IGN); /* writing to a client that has gone is an error of write */
+    signal(SIGXFSZ, SIG_IGN); /* writing beyond a file's size limit, likewise */
 }
 
 void process_unblock_signals(void)

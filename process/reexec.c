@@ -1,8 +1,5 @@
-/* Executing oneself anew: see reexec.h. */
+/* Executing the program anew in this process's place: see reexec.h. */
 #include "process/reexec.h"
-
-#include "base/clock.h"
-#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +13,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
 
 #define CHECK_MS 10000 /* for the check of what is new */
 #define KILLED_MS 1000 /* for its end once it was killed */

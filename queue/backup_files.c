@@ -82,7 +82,7 @@ void backup_files_free(struct backup_files *files)
     *files = (struct backup_files){NULL, 0};
 }
 
-static bool cannot(const char *what, const char *path, struct error *why)
+static bool report_backup_file(const char *what, const char *path, struct error *why)
 {
     error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
@@ -111,7 +111,7 @@ static bool gather_folder(const char *state_dir, const char *folder, bool deeper
     snprintf(path, sizeof path, "%.3500s/%.400s", state_dir, folder);
     DIR *directory = opendir(path);
     if (directory == NULL)
-        return errno == ENOENT || cannot("read", path, why);
+        return errno == ENOENT || report_backup_file("read", path, why);
     for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL;) {
         snprintf(name, sizeof name, "%.300s/%.255s", folder, entry->d_name);
         if (deeper && entry->d_name[0] != '.')

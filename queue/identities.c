@@ -62,7 +62,8 @@ static uint32_t *bucket_of(const struct identities *identities, const unsigned c
     return &identities->bucket[(hash ^ source) & identities->mask];
 }
 
-static struct remembered *find(const struct identities *identities, uint32_t source, const unsigned char key[16])
+static struct remembered *find_remembered(const struct identities *identities, uint32_t source,
+                                          const unsigned char key[16])
 {
     for (uint32_t i = *bucket_of(identities, key, source); i != NOBODY; i = identities->ring[i].next) {
         struct remembered *r = &identities->ring[i];
@@ -87,7 +88,7 @@ static uint32_t forget_oldest(struct identities *identities)
 
 void identities_add(struct identities *identities, uint32_t source, const struct identity *identity, moment now)
 {
-    struct remembered *r = find(identities, source, identity->key);
+    struct remembered *r = find_remembered(identities, source, identity->key);
     if (r != NULL) {
         if (identity->updated_us > r->updated_us)
             r->updated_us = identity->updated_us;
@@ -108,7 +109,7 @@ void identities_add(struct identities *identities, uint32_t source, const struct
 struct known identities_find(const struct identities *identities, uint32_t source, const struct identity *identity,
                              moment now)
 {
-    const struct remembered *r = find(identities, source, identity->key);
+    const struct remembered *r = find_remembered(identities, source, identity->key);
     if (r == NULL || now - r->since > identities->window_ms)
         return (struct known){.delivered = false};
     return (struct known){.delivered = true, .delivered_us = r->updated_us};

@@ -25,7 +25,7 @@ static int64_t earlier(int64_t a, int64_t b)
 }
 
 /* Both in one: nothing of either may be forgotten. */
-static void merge(struct loss *into, const struct loss *before)
+static void merge_losses(struct loss *into, const struct loss *before)
 {
     into->from_ms = earlier(into->from_ms, before->from_ms);
     into->until_ms = into->until_ms > before->until_ms ? into->until_ms : before->until_ms;
@@ -58,7 +58,7 @@ bool loss_note(const char *state_dir, const char *source, const struct loss *los
     if (all.mark_ms == 0)
         all.mark_ms = delivered_mark(state_dir, source);
     if (any)
-        merge(&all, &before);
+        merge_losses(&all, &before);
     make_one_line(all.words);
     snprintf(text, sizeof text, "from_ms = %lld\nuntil_ms = %lld\nidentities_kept = %d\nmark_ms = %lld\nwords = %s\n",
              (long long)all.from_ms, (long long)all.until_ms, all.identities_kept, (long long)all.mark_ms, all.words);

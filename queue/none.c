@@ -100,7 +100,7 @@ static void unlist(struct none *none, struct entry *entry)
 }
 
 /* Frees an entry that nobody waits for and nothing lists. */
-static void release(struct entry *entry)
+static void release_entry(struct entry *entry)
 {
     if (entry->waiters > 0 || entry->listed)
         return;
@@ -119,7 +119,7 @@ static struct entry *find_same(const struct none *none, uint32_t source, const c
     return NULL;
 }
 
-static struct entry *add(struct none *none, uint32_t source, const char *body, size_t length)
+static struct entry *add_entry(struct none *none, uint32_t source, const char *body, size_t length)
 {
     struct entry *entry = calloc(1, sizeof *entry);
     char *copy = malloc(length > 0 ? length : 1);
@@ -141,7 +141,7 @@ static struct entry *add(struct none *none, uint32_t source, const char *body, s
     return entry;
 }
 
-static void wake(const struct none *none)
+static void wake_forwarder(const struct none *none)
 {
     uint64_t one = 1;
     ssize_t n = write(none->wake_fd, &one, sizeof one);
@@ -173,8 +173,8 @@ static enum queue_result none_append(void *state, const char *source, const char
         return QUEUE_FULL;
     }
     if (entry == NULL) {
-        entry = add(none, number, body, length);
-        wake(none);
+        entry = add_entry(none, number, body, length);
+        wake_forwarder(none);
     }
     if (entry == NULL) {
         pthread_mutex_unlock(&none->lock);
@@ -192,7 +192,7 @@ static enum queue_result none_append(void *state, const char *source, const char
         error_set(why, "the data plane has not answered in time");
     if (entry->waiters == 0 && entry->listed && !entry->on_its_way)
         unlist(none, entry); /* withdrawn: Close keeps it */
-    release(entry);
+    release_entry(entry);
     pthread_mutex_unlock(&none->lock);
     return result;
 }
@@ -215,7 +215,7 @@ static bool none_own(void *state, struct error *why)
 }
 
 /* Copies an event out. Returns 1; 0 when it would go beyond max_bytes; -1 when memory is out. */
-static int take(struct entry *entry, size_t max_bytes, struct events *found)
+static int take_entry(struct entry *entry, size_t max_bytes, struct events *found)
 {
     if (found->count > 0 && found->bodies.length + entry->length > max_bytes)
         return 0;
@@ -247,7 +247,7 @@ static int none_next(void *state, const char *source, uint64_t after, size_t max
     pthread_mutex_lock(&none->lock);
     for (struct entry *e = none->first; e != NULL && took > 0 && found->count < max_count; e = e->next) {
         if (e->source == number && e->id > after)
-            took = take(e, max_bytes, found);
+            took = take_entry(e, max_bytes, found);
     }
     return finish_taking(none, found, took, why);
 }
@@ -270,7 +270,7 @@ static int none_again(void *state, const char *source, const uint64_t *ids, size
     pthread_mutex_lock(&none->lock);
     for (*asked = 0; *asked < count; ++*asked) {
         struct entry *entry = find_id(none, ids[*asked]);
-        took = entry == NULL ? 1 : take(entry, max_bytes, found);
+        took = entry == NULL ? 1 : take_entry(entry, max_bytes, found);
         if (took <= 0)
             break;
     }
@@ -291,13 +291,13 @@ static bool none_known(void *state, const char *source, const struct identity *i
     return true;
 }
 
-static void end(struct none *none, struct entry *entry, enum queue_result result)
+static void end_entry(struct none *none, struct entry *entry, enum queue_result result)
 {
     entry->settled = true;
     entry->result = result;
     unlist(none, entry);
     pthread_cond_broadcast(&entry->changed);
-    release(entry);
+    release_entry(entry);
 }
 
 static void put_off(struct none *none, struct entry *entry, const struct verdict *verdict)
@@ -305,10 +305,10 @@ static void put_off(struct none *none, struct entry *entry, const struct verdict
     entry->on_its_way = false;
     entry->next_try = verdict->next;
     if (verdict->refused) {
-        end(none, entry, QUEUE_UNUSABLE);
+        end_entry(none, entry, QUEUE_UNUSABLE);
     } else if (entry->waiters == 0) {
         unlist(none, entry);
-        release(entry);
+        release_entry(entry);
     } else {
         pthread_cond_broadcast(&entry->changed);
     }
@@ -327,7 +327,7 @@ static void settle_one(struct none *none, uint32_t source, const struct verdict 
     if (verdict->kind == VERDICT_LATER)
         put_off(none, entry, verdict);
     else
-        end(none, entry, dead ? QUEUE_UNUSABLE : QUEUE_STORED);
+        end_entry(none, entry, dead ? QUEUE_UNUSABLE : QUEUE_STORED);
 }
 
 static bool none_settle(void *state, const char *source, const struct verdict *verdicts, size_t count,

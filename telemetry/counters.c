@@ -84,7 +84,7 @@ static bool read_name(int fd, size_t place, char name[static COUNTERS_NAME])
     return n == COUNTERS_NAME;
 }
 
-static bool is_there(int fd, size_t places, const char *name)
+static bool counters_are_there(int fd, size_t places, const char *name)
 {
     char other[COUNTERS_NAME];
     for (size_t i = 1; i < places; i++) {
@@ -119,7 +119,7 @@ static size_t make_places(int fd, const char *const *names, size_t count, struct
     if (places == 0 && !add_place(fd, &places, "", why))
         return 0;
     for (size_t i = 0; i < count; i++) {
-        if (!is_there(fd, places, names[i]) && !add_place(fd, &places, names[i], why))
+        if (!counters_are_there(fd, places, names[i]) && !add_place(fd, &places, names[i], why))
             return 0;
     }
     return places;
@@ -210,7 +210,7 @@ static const struct {
     {1, 299, "2xx"},   {300, 399, "3xx"}, {400, 499, "4xx"}, {500, 599, "5xx"}, {0, 0, "none"},    {600, 999, "other"},
 };
 
-static void add(_Atomic uint64_t *counter, uint64_t n)
+static void add_counter(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
@@ -237,8 +237,8 @@ static void add_to_histogram(struct counted_histogram *histogram, const int64_t 
     size_t i = 0;
     while (i < COUNTED_BUCKETS - 1 && value > bounds[i])
         i++;
-    add(&histogram->bucket[i], 1);
-    add(&histogram->sum, (uint64_t)value);
+    add_counter(&histogram->bucket[i], 1);
+    add_counter(&histogram->sum, (uint64_t)value);
 }
 
 void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms)
@@ -247,7 +247,7 @@ void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms)
         return;
     int64_t minute = now_ms / 60000;
     struct counted_minute *now = minute_of(counted, minute);
-    add(&counted->outcome[COUNTED_ACCEPTED], 1);
+    add_counter(&counted->outcome[COUNTED_ACCEPTED], 1);
     add_in_minute(&now->accepted, minute, 1);
     add_in_minute(&now->bytes, minute, bytes);
     add_to_histogram(&counted->size, counters_size_bytes, (int64_t)bytes);
@@ -256,7 +256,7 @@ void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms)
 void counters_ended(struct counted *counted, enum counted_outcome outcome)
 {
     if (counted != NULL)
-        add(&counted->outcome[outcome], 1);
+        add_counter(&counted->outcome[outcome], 1);
 }
 
 void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_ms)
@@ -265,7 +265,7 @@ void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_m
         return;
     int64_t minute = now_ms / 60000;
     struct counted_minute *now = minute_of(counted, minute);
-    add(&counted->outcome[COUNTED_DELIVERED], 1);
+    add_counter(&counted->outcome[COUNTED_DELIVERED], 1);
     add_in_minute(&now->delivered, minute, 1);
     if (delay_ms < 0)
         return;
@@ -278,7 +278,7 @@ void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms)
 {
     if (counted == NULL || kind >= COUNTED_REFUSALS)
         return;
-    add(&counted->refused[kind], 1);
+    add_counter(&counted->refused[kind], 1);
     atomic_store_explicit(&counted->refused_last_ms[kind], now_ms, memory_order_relaxed);
 }
 
@@ -290,7 +290,7 @@ void counters_answered(struct counted *counted, int status, int64_t now_ms)
     while (i < COUNTED_ANSWERS - 1 && answers[i].name != NULL &&
            (status < answers[i].first || status > answers[i].last))
         i++;
-    add(&counted->answered[i], 1);
+    add_counter(&counted->answered[i], 1);
     atomic_store_explicit(&counted->answered_last_status, status, memory_order_relaxed);
     atomic_store_explicit(&counted->answered_last_ms, now_ms, memory_order_relaxed);
 }

@@ -147,7 +147,7 @@ static void write_slot(struct recent *recent, const struct slot *slot)
         memcpy(&recent->slots[slot->whole.event.number % RECENT_COUNT], slot, sizeof *slot);
 }
 
-static bool prepare(struct recent *recent, int64_t now_ms)
+static bool prepare_recent(struct recent *recent, int64_t now_ms)
 {
     if (recent->spare != NULL)
         return true;
@@ -162,7 +162,7 @@ void recent_add(struct recent *recent, const struct recent_event *event, const c
                 const char *message, size_t message_length)
 {
     pthread_mutex_lock(&recent->lock);
-    if (prepare(recent, event->ended_ms)) {
+    if (prepare_recent(recent, event->ended_ms)) {
         struct slot *slot = recent->spare;
         memset(slot, 0, sizeof *slot); /* padding too: it is part of the sum */
         struct recent_event *kept = &slot->whole.event;

@@ -1,5 +1,9 @@
-/* Runs every suite, or those whose names begin with one of the arguments (NAME$: whose name is NAME), side by side, and
- * closes with CUnit's summary. */
+/* Runs every suite, or those that an argument selects, side by side, and closes with CUnit's summary. Arguments:
+ *   NAME    the suites whose names begin so; NAME$: the suite of this name
+ *   LAYER/  the suites of tests/LAYER: unit/, component/, system/
+ *   -NAME   (or -NAME$, -LAYER/) leaves these out, whatever else selects them
+ * All suites are in one program, and each runs in a process of its own: as apart from each other as with a program for
+ * each, but linked once (a hundred programs with the whole of the sources in each take longer to link than to run). */
 #include "tests/parallel.h"
 #include "tests/suites.h"
 
@@ -11,20 +15,23 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifdef __SANITIZE_THREAD__
-#define IS_SLOW 1
+#if defined __SANITIZE_THREAD__
+#define JOBS_FOR_EACH_PROCESSOR 2
+#elif defined __SANITIZE_ADDRESS__
+#define JOBS_FOR_EACH_PROCESSOR 3
 #else
-#define IS_SLOW 0
+#define JOBS_FOR_EACH_PROCESSOR 4
 #endif
 
-static int wanted_count;
-static char **wanted;
+static int argument_count;
+static char **argument_list;
+static int arguments_that_select; /* all but those that leave suites out */
+static bool suites_are_named;     /* and not only their layer */
 
 // clang-format off: one a line
 static void (*const suites[])(void) = {
     suite_transform_memory,
     suite_alerts,
-    suite_close,
     suite_closeapi,
     suite_commands,
     suite_commands_check,
@@ -86,7 +93,6 @@ static void (*const suites[])(void) = {
     suite_signed,
     suite_status,
     suite_status_access,
-    suite_status_alerts,
     suite_status_servers,
     suite_status_tools,
     suite_status_health,
@@ -104,15 +110,11 @@ static void (*const suites[])(void) = {
     suite_close_move,
     suite_close_loss,
     suite_close_lost,
-    suite_durable_clock,
     suite_durable_displaced,
     suite_durable_duplicates,
-    suite_durable_kill,
     suite_storm,
     suite_upgrade,
-    suite_durable_lifecycle,
     suite_durable_locks,
-    suite_durable_outcomes,
     suite_durable_poison,
     suite_durable_sync,
     suite_few_threads,
@@ -120,10 +122,7 @@ static void (*const suites[])(void) = {
     suite_hanging,
     suite_hosts,
     suite_life_gate,
-    suite_life_processes,
-    suite_lifecycle,
     suite_memory,
-    suite_admin_servers,
     suite_set_aside,
     suite_standin,
 
@@ -131,38 +130,62 @@ static void (*const suites[])(void) = {
     suite_transform_dates,
     suite_forwarder_durable,
     suite_queue_repair,
-    suite_durable_processes,
-    suite_life_cgi,
-    suite_close_backfill,
     suite_queue_remember,
-    suite_delivery,
-    suite_close_reconcile,
-    suite_durable_disk,
-    suite_queue_sqlite_faults,
-    suite_life,
     suite_servers,
+    suite_close,
+    suite_durable_clock,
+    suite_life_cgi,
+    suite_close_reconcile,
+    suite_queue_sqlite_faults,
+    suite_lifecycle,
+    suite_durable_lifecycle,
+    suite_status_alerts,
+    suite_admin_servers,
+    suite_close_backfill,
+    suite_durable_disk,
+    suite_life,
+    suite_life_processes,
+    suite_durable_outcomes,
+    suite_durable_kill,
+    suite_delivery,
+    suite_durable_processes,
 };
 // clang-format on
 
-static bool matches(const char *name, const char *argument)
+static bool has_prefix(const char *text, const char *prefix, size_t length)
 {
+    return strncmp(text, prefix, length) == 0;
+}
+
+/* Whether an argument, without its `-`, selects a suite. */
+static bool selects(const char *argument, const char *file, const char *name)
+{
+    static const char tests[] = "tests/";
     size_t length = strlen(argument);
-    bool whole = length > 0 && argument[length - 1] == '$';
-    return strncmp(name, argument, whole ? length - 1 : length) == 0 && (!whole || strlen(name) == length - 1);
+    char end = length == 0 ? '\0' : argument[length - 1];
+    if (end == '/')
+        return has_prefix(file, tests, strlen(tests)) && has_prefix(file + strlen(tests), argument, length);
+    if (end == '$')
+        return strlen(name) == length - 1 && has_prefix(name, argument, length - 1);
+    return has_prefix(name, argument, length);
 }
 
-static bool is_wanted(const char *name)
+static bool is_wanted(const char *file, const char *name)
 {
-    for (int i = 0; i < wanted_count; i++) {
-        if (matches(name, wanted[i]))
-            return true;
+    bool wanted = arguments_that_select == 0;
+    for (int i = 0; i < argument_count; i++) {
+        const char *argument = argument_list[i];
+        if (argument[0] == '-' && selects(argument + 1, file, name))
+            return false;
+        wanted = wanted || (argument[0] != '-' && selects(argument, file, name));
     }
-    return wanted_count == 0;
+    return wanted;
 }
 
-void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests)
+void suite_add_from(const char *file, const char *name, CU_InitializeFunc init, CU_CleanupFunc clean,
+                    CU_TestInfo *tests)
 {
-    if (!is_wanted(name))
+    if (!is_wanted(file, name))
         return;
     CU_SuiteInfo suite[] = {{name, init, clean, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
     if (CU_register_suites(suite) != CUE_SUCCESS) {
@@ -171,10 +194,11 @@ void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, C
     }
 }
 
-void suite_add_if_named(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests)
+void suite_add_if_named_from(const char *file, const char *name, CU_InitializeFunc init, CU_CleanupFunc clean,
+                             CU_TestInfo *tests)
 {
-    if (wanted_count > 0)
-        suite_add(name, init, clean, tests);
+    if (suites_are_named)
+        suite_add_from(file, name, init, clean, tests);
 }
 
 /* A single suite: in this process, where a debugger finds it. */
@@ -185,25 +209,43 @@ static bool run_here(void)
     return error == CUE_SUCCESS && CU_get_number_of_failures() + CU_get_number_of_suites_failed() == 0;
 }
 
-/* CLOSECRM_TEST_JOBS, or two for each processor: most suites wait for servers most of the time. ThreadSanitizer has
- * more to do meanwhile. */
+/* A number from the environment, or 0. Such a variable is for this program only: closecrm.fcgi would take it for a key
+ * of its configuration. */
+static unsigned number_from_environment(const char *variable)
+{
+    const char *text = getenv(variable);
+    unsigned number = text == NULL ? 0 : (unsigned)strtoul(text, NULL, 10);
+    unsetenv(variable);
+    return number;
+}
+
+/* CLOSECRM_TEST_JOBS, or several for each processor: most suites wait for servers most of the time. The sanitizers'
+ * programs have more to do meanwhile. */
 static size_t jobs_at_once(void)
 {
-    const char *text = getenv("CLOSECRM_TEST_JOBS");
-    long jobs = text == NULL ? 0 : strtol(text, NULL, 10);
+    unsigned wanted = number_from_environment("CLOSECRM_TEST_JOBS");
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    if (jobs > 0)
-        return (size_t)jobs;
-    if (processors < 1)
-        processors = 1;
-    return (size_t)(IS_SLOW ? processors + 1 : 2 * processors);
+    if (wanted > 0)
+        return wanted;
+    return (size_t)((processors < 1 ? 1 : processors) * JOBS_FOR_EACH_PROCESSOR);
+}
+
+static void read_arguments(int count, char **list)
+{
+    argument_count = count;
+    argument_list = list;
+    for (int i = 0; i < count; i++) {
+        if (list[i][0] == '-')
+            continue;
+        arguments_that_select++;
+        suites_are_named = suites_are_named || strchr(list[i], '/') == NULL;
+    }
 }
 
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
-    wanted_count = argc - 1;
-    wanted = argv + 1;
+    read_arguments(argc - 1, argv + 1);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (CU_initialize_registry() != CUE_SUCCESS)
         return 1;
@@ -213,7 +255,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "no suite has that name\n");
         return 1;
     }
-    bool passed = CU_get_registry()->uiNumberOfSuites > 1 ? parallel_run(jobs_at_once()) : run_here();
+    size_t jobs = jobs_at_once();
+    unsigned seed = number_from_environment("CLOSECRM_TEST_SEED");
+    bool passed = CU_get_registry()->uiNumberOfSuites > 1 ? parallel_run(jobs, seed) : run_here();
     CU_cleanup_registry();
     return passed ? 0 : 1;
 }

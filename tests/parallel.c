@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +47,7 @@ struct run {
     size_t count;
     size_t started;
     size_t running;
+    double processor_seconds;
     FILE *failures; /* one a line; all processes append to it */
 };
 
@@ -111,7 +113,14 @@ static void print_output(FILE *output)
         fputs(line, stdout);
 }
 
-static void finish(struct run *run, struct job *job, int status)
+/* What a suite's process used, and those that it waited for. */
+static double processor_seconds(const struct rusage *used)
+{
+    return (double)(used->ru_utime.tv_sec + used->ru_stime.tv_sec) +
+           (double)(used->ru_utime.tv_usec + used->ru_stime.tv_usec) / 1e6;
+}
+
+static void finish(struct run *run, struct job *job, int status, const struct rusage *used)
 {
     double seconds = (double)(clock_now() - job->began) / 1000;
     bool ended = job->result->ended;
@@ -120,7 +129,9 @@ static void finish(struct run *run, struct job *job, int status)
     run->running--;
     print_output(job->output);
     fclose(job->output);
-    printf("---- %s: %s in %.1f s\n", job->suite->pName, job->failed ? "FAILED" : "passed", seconds);
+    printf("---- %s: %s in %.1f s, processor %.1f s\n", job->suite->pName, job->failed ? "FAILED" : "passed", seconds,
+           processor_seconds(used));
+    run->processor_seconds += processor_seconds(used);
     if (WIFSIGNALED(status))
         fprintf(run->failures, "    %s: ended by signal %d after %.1f s\n", job->suite->pName, WTERMSIG(status),
                 seconds);
@@ -133,10 +144,11 @@ static void finish(struct run *run, struct job *job, int status)
 static bool reap(struct run *run)
 {
     int status;
+    struct rusage used;
     for (size_t i = 0; i < run->started; i++) {
         struct job *job = &run->jobs[i];
-        if (job->pid > 0 && waitpid(job->pid, &status, WNOHANG) == job->pid) {
-            finish(run, job, status);
+        if (job->pid > 0 && wait4(job->pid, &status, WNOHANG, &used) == job->pid) {
+            finish(run, job, status, &used);
             return true;
         }
         if (job->pid > 0 && clock_now() - job->began > LIMIT_MS)
@@ -172,7 +184,8 @@ static bool print_summary(const struct run *run, moment began)
     printf("               tests %6u %6u %6u\n", all.tests, all.tests - all.tests_failed, all.tests_failed);
     printf("             asserts %6u %6u %6u\n", all.asserts, all.asserts - all.asserts_failed, all.asserts_failed);
     print_failures(run->failures);
-    printf("\nElapsed time = %.0f seconds\n", (double)(clock_now() - began) / 1000);
+    printf("\nElapsed time = %.0f seconds, processor time = %.0f seconds\n", (double)(clock_now() - began) / 1000,
+           run->processor_seconds);
     return failed == 0;
 }
 
@@ -195,10 +208,23 @@ static struct run prepare(void)
     return run;
 }
 
-bool parallel_run(size_t jobs)
+static void shuffle(struct run *run, unsigned seed)
+{
+    printf("The order of the suites: CLOSECRM_TEST_SEED=%u\n", seed);
+    for (size_t left = run->count; left > 1; left--) {
+        size_t chosen = (size_t)rand_r(&seed) % left;
+        CU_pSuite suite = run->jobs[chosen].suite;
+        run->jobs[chosen].suite = run->jobs[left - 1].suite;
+        run->jobs[left - 1].suite = suite;
+    }
+}
+
+bool parallel_run(size_t jobs, unsigned seed)
 {
     moment began = clock_now();
     struct run run = prepare();
+    if (seed != 0)
+        shuffle(&run, seed);
     while (run.started < run.count || run.running > 0) {
         if (run.started < run.count && run.running < jobs)
             start(&run);

@@ -4,11 +4,17 @@
 
 #include <CUnit/CUnit.h>
 
-/* Adds a suite with its tests; ends the program when CUnit cannot. tests ends with CU_TEST_INFO_NULL. */
-void suite_add(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
+/* Adds a suite with its tests, of the layer in whose folder its file stands; ends the program when CUnit cannot. tests
+ * ends with CU_TEST_INFO_NULL. */
+#define suite_add(name, init, clean, tests) suite_add_from(__FILE__, name, init, clean, tests)
 
 /* The same for a suite that needs more than a test machine has: only where it is asked for by its name. */
-void suite_add_if_named(const char *name, CU_InitializeFunc init, CU_CleanupFunc clean, CU_TestInfo *tests);
+#define suite_add_if_named(name, init, clean, tests) suite_add_if_named_from(__FILE__, name, init, clean, tests)
+
+void suite_add_from(const char *file, const char *name, CU_InitializeFunc init, CU_CleanupFunc clean,
+                    CU_TestInfo *tests);
+void suite_add_if_named_from(const char *file, const char *name, CU_InitializeFunc init, CU_CleanupFunc clean,
+                             CU_TestInfo *tests);
 
 void suite_alerts(void);
 void suite_close(void);

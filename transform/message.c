@@ -95,7 +95,7 @@ static bool is_dropped(const struct parsed *parsed, const struct rules *rules, b
 
 /* Adds a member and takes its value over, also when it fails. A NULL value is one that could not be made. name must
  * live as long as the object. */
-static bool add(struct json_object *object, const char *name, struct json_object *value)
+static bool add_member(struct json_object *object, const char *name, struct json_object *value)
 {
     if (value != NULL && json_object_object_add_ex(object, name, value, JSON_C_OBJECT_ADD_CONSTANT_KEY) == 0)
         return true;
@@ -111,7 +111,7 @@ static bool add_constants(struct json_object *message)
             return false;
         json_object_set_serializer(value, json_object_userdata_to_json_string, (void *)(uintptr_t)constants[i].json,
                                    NULL);
-        if (!add(message, constants[i].name, value))
+        if (!add_member(message, constants[i].name, value))
             return false;
     }
     return true;
@@ -154,34 +154,34 @@ static struct json_object *make_message_id(const struct parsed *parsed, bool new
 static bool add_person(const struct parsed *parsed, struct json_object *message)
 {
     if (parsed->lead != NULL)
-        return add(message, "userId", json_object_get(parsed->lead));
-    return add(message, "anonymousId", json_object_new_string(parsed->anonymous_id));
+        return add_member(message, "userId", json_object_get(parsed->lead));
+    return add_member(message, "anonymousId", json_object_new_string(parsed->anonymous_id));
 }
 
 static bool add_timestamp(const struct parsed *parsed, struct json_object *message)
 {
     char date[DATE_PRINTED];
     return parsed->timestamp_us == DATE_UNREADABLE ||
-           add(message, "originalTimestamp",
-               json_object_new_string(date_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
+           add_member(message, "originalTimestamp",
+                      json_object_new_string(date_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
 }
 
 /* The event itself, with the subscription that sent it and without what the operator does not want sent. */
 static bool add_properties(const struct parsed *parsed, const struct rules *rules, struct json_object *message)
 {
     if (parsed->subscription_id != NULL &&
-        !add(parsed->event, "subscription_id", json_object_get(parsed->subscription_id)))
+        !add_member(parsed->event, "subscription_id", json_object_get(parsed->subscription_id)))
         return false;
     rules_remove(rules, parsed->event);
-    return add(message, "properties", json_object_get(parsed->event));
+    return add_member(message, "properties", json_object_get(parsed->event));
 }
 
 static bool add_members(const struct parsed *parsed, const struct rules *rules, bool newer_version,
                         struct json_object *message)
 {
     return add_constants(message) &&
-           add(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
-           add_person(parsed, message) && add(message, "messageId", make_message_id(parsed, newer_version)) &&
+           add_member(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
+           add_person(parsed, message) && add_member(message, "messageId", make_message_id(parsed, newer_version)) &&
            add_timestamp(parsed, message) && add_properties(parsed, rules, message);
 }
 
@@ -210,7 +210,7 @@ static int make_room(struct json_object *object, struct printbuf *out, int level
 /* Prints the message. json-c does not look whether its buffer could grow while it prints and would leave out what did
  * not fit, without a word. The buffer is kept by the object from one printing to the next, so a first one that prints
  * nothing makes it large enough, or fails. It also spares growing step by step. */
-static bool print(const struct parsed *parsed, struct json_object *message, struct buffer *out)
+static bool print_message(const struct parsed *parsed, struct json_object *message, struct buffer *out)
 {
     size_t most = most_bytes(parsed);
     json_object_set_serializer(message, make_room, &most, NULL);
@@ -238,7 +238,8 @@ enum transform_result transform_message(struct parsed *parsed, const struct rule
     if (out_of_memory)
         return TRANSFORM_FAILED;
     struct json_object *message = json_object_new_object();
-    bool made = message != NULL && add_members(parsed, rules, newer_version, message) && print(parsed, message, out);
+    bool made =
+        message != NULL && add_members(parsed, rules, newer_version, message) && print_message(parsed, message, out);
     json_object_put(message);
     return made ? TRANSFORM_OK : TRANSFORM_FAILED;
 }

@@ -80,14 +80,14 @@ bool shown_write(const char *body, size_t length, const struct rules *rules, con
     return good;
 }
 
-static void append(void *context, const char *text, size_t length)
+static void append_shown(void *context, const char *text, size_t length)
 {
     buffer_append(context, text, length);
 }
 
 bool transform_shown(const char *body, size_t length, const struct rules *rules, struct buffer *out)
 {
-    const struct layout layout = {.write = append, .context = out, .compact = true};
+    const struct layout layout = {.write = append_shown, .context = out, .compact = true};
     size_t removed;
     if (rules->removes == 0) {
         buffer_append(out, body, length);

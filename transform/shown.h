@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/json_layout.h"
+#include "base/json_walk.h"
 #include "transform/transform.h"
 
 /* Writes the body without what the rules remove, from the event's data and likewise from its previous_data; *removed

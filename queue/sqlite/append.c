@@ -77,7 +77,7 @@ static struct waiting_append *append_new(uint32_t number, const char *body, size
 
 /* ---- the list of those that wait; all with the lock held ---- */
 
-static void gather(struct group *group, struct waiting_append *append)
+static void gather_append(struct group *group, struct waiting_append *append)
 {
     append->round = group->round;
     *group->end = append;
@@ -453,7 +453,7 @@ static bool have_written(struct store *store, struct waiting_append *append, mom
     pthread_mutex_lock(&group->lock);
     if (!group->started && !group->leads) /* two at once would share a connection */
         start_writer(store);
-    gather(group, append);
+    gather_append(group, append);
     wake_writer(group);
     bool done = wait_for_writer(store, append, deadline);
     pthread_mutex_unlock(&group->lock);

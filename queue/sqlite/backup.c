@@ -21,7 +21,7 @@
 
 #define LEFT_OVER_S 60
 
-static bool cannot(const char *what, const char *path, struct error *why)
+static bool report_backup(const char *what, const char *path, struct error *why)
 {
     error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
@@ -107,7 +107,7 @@ static bool put_in_place(const char *part, const char *path, struct error *why)
         else if (rename(part, path) == 0)
             return true;
     }
-    return cannot("make", path, why);
+    return report_backup("make", path, why);
 }
 
 /* ---- the file while it is written ---- */
@@ -153,7 +153,7 @@ static bool remove_left_over(const char *part, struct error *why)
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         snprintf(path, sizeof path, "%s%s", part, ends[i]);
         if (unlink(path) != 0 && errno != ENOENT)
-            return cannot("remove", path, why);
+            return report_backup("remove", path, why);
     }
     log_write(LEVEL_WARN, "msg=left_over_removed file=\"%s\" reason=\"a backup was killed while it wrote it\"", part);
     return true;
@@ -164,7 +164,7 @@ static int make_part(const char *part, struct error *why)
 {
     int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
-        cannot("make", part, why);
+        report_backup("make", part, why);
     else
         flock(fd, LOCK_EX | LOCK_NB); /* where that cannot be had, its age tells for a while that it is alive */
     return fd;

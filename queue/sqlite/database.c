@@ -47,7 +47,7 @@ static enum place place_of(const char *directory)
     return PLACE_REMOTE;
 }
 
-static enum database_result execute(struct database *database, const char *text)
+static enum database_result execute_sql(struct database *database, const char *text)
 {
     return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
 }
@@ -124,16 +124,16 @@ static enum database_result set_up(struct database *database, const char *direct
         result =
             database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
     if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
-        result = execute(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
+        result = execute_sql(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
     if (result == DATABASE_DONE && place_of(directory) != PLACE_COPIES)
         result = database_set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
-        result = execute(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
-                                   "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF");
+        result = execute_sql(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
+                                       "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF");
     if (result == DATABASE_DONE)
         /* A rollback journal that is not synced is not safe even for order. */
-        result =
-            execute(database, durable || !database->wal ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+        result = execute_sql(database,
+                             durable || !database->wal ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
     return result;
 }
 

@@ -83,7 +83,7 @@ struct step {
     size_t ids, sources;
 };
 
-static void note(struct step *step, int64_t id, int64_t source)
+static void note_step(struct step *step, int64_t id, int64_t source)
 {
     size_t i = 0;
     while (i < step->sources && step->of[i].source != source)
@@ -99,7 +99,7 @@ static void note(struct step *step, int64_t id, int64_t source)
     step->id[step->ids++] = id;
 }
 
-static enum database_result find(struct database *database, int64_t before_ms, struct step *step)
+static enum database_result find_expired(struct database *database, int64_t before_ms, struct step *step)
 {
     enum database_result result;
     sqlite3_stmt *oldest = database_statement(database, STATEMENT_LETTERS_OLDEST, 0);
@@ -108,7 +108,7 @@ static enum database_result find(struct database *database, int64_t before_ms, s
         sqlite3_bind_int64(oldest, 2, STEP);
     }
     while (step->ids < STEP && database_step(database, oldest, &result) == SQLITE_ROW)
-        note(step, sqlite3_column_int64(oldest, 0), sqlite3_column_int64(oldest, 1));
+        note_step(step, sqlite3_column_int64(oldest, 0), sqlite3_column_int64(oldest, 1));
     if (step->ids == STEP)
         result = DATABASE_DONE;
     if (result == DATABASE_DONE)
@@ -137,7 +137,7 @@ static enum database_result remove_all(struct database *database, const struct s
     return result;
 }
 
-static void say(struct database *database, const struct step *step)
+static void log_expired(struct database *database, const struct step *step)
 {
     for (size_t i = 0; i < step->sources; i++) {
         const struct ended *of = &step->of[i];
@@ -165,14 +165,14 @@ enum database_result letters_end_step(const struct store *store, struct database
     if (now < first_end(database, store->config->dead_retention_ms, &result))
         return result;
     if (result == DATABASE_DONE)
-        result = find(database, before_ms, &step);
+        result = find_expired(database, before_ms, &step);
     if (result != DATABASE_DONE || step.ids == 0)
         return result; /* what is not there needs no transaction */
     step = (struct step){.ids = 0};
     result = database_begin(database);
     if (result != DATABASE_DONE)
         return result;
-    result = find(database, before_ms, &step);
+    result = find_expired(database, before_ms, &step);
     if (result == DATABASE_DONE)
         result = remove_all(database, &step);
     if (result == DATABASE_DONE)
@@ -181,7 +181,7 @@ enum database_result letters_end_step(const struct store *store, struct database
         database_rollback(database);
     if (result == DATABASE_DONE) {
         *ended = step.ids;
-        say(database, &step);
+        log_expired(database, &step);
     }
     return result;
 }

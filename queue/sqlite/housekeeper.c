@@ -146,7 +146,7 @@ static void shrink_mirror(struct store *store, const struct mirrored *merged, si
 }
 
 /* Sorted, many keys share a page. Appends pass between the steps. */
-static enum database_result merge(struct house *house)
+static enum database_result merge_mirror(struct house *house)
 {
     struct store *store = house->store;
     int64_t first = 0, last = 0;
@@ -322,7 +322,7 @@ static void keep_house(struct house *house)
     moment now = clock_now();
     if (atomic_load(&store->placed) != PLACED_WELL)
         return; /* what another process reads and writes now must not be written over */
-    enum database_result result = merge(house);
+    enum database_result result = merge_mirror(house);
     if (result == DATABASE_DONE)
         result = make_sketch(house);
     checkpointer_copy(&house->checkpointer);
@@ -402,7 +402,7 @@ static bool open_house(struct house *house)
     return true;
 }
 
-static void *run(void *context)
+static void *run_housekeeper(void *context)
 {
     struct house house = {.store = context};
     if (!open_house(&house))
@@ -427,7 +427,7 @@ static void start_thread(struct store *store)
     struct housekeeper *keeper = &store->housekeeper;
     bool first = keeper->tried == 0;
     keeper->tried = clock_now();
-    int error = pthread_create(&keeper->thread, NULL, run, store);
+    int error = pthread_create(&keeper->thread, NULL, run_housekeeper, store);
     keeper->started = error == 0;
     if (error != 0 && first)
         log_write(LEVEL_ERROR, "msg=no_housekeeper reason=\"cannot start a thread: %s\" next_seconds=%d",

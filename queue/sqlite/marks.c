@@ -107,7 +107,7 @@ static enum database_result is_noted(struct database *database, uint32_t number,
     return result;
 }
 
-static enum database_result note(struct database *database, uint32_t number)
+static enum database_result note_signed(struct database *database, uint32_t number)
 {
     enum database_result result = database_begin(database);
     if (result != DATABASE_DONE)
@@ -137,7 +137,7 @@ enum database_result store_note_signed(struct store *store, const struct source 
     bool beside = source->signature_keys > 0 || signed_is_noted(store->directory, source->name);
     if (in_database && !beside && !signed_note(store->directory, source->name, NULL, &why))
         log_write(LEVEL_WARN, "msg=not_noted source=%s reason=\"%s\"", source->name, why.text);
-    if (!in_database && beside && note(database, number) != DATABASE_DONE)
+    if (!in_database && beside && note_signed(database, number) != DATABASE_DONE)
         log_write(LEVEL_WARN, "msg=not_noted source=%s reason=\"%s\"", source->name, database->why.text);
     return DATABASE_DONE;
 }

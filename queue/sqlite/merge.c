@@ -40,7 +40,7 @@ struct merge {
     int64_t events;
 };
 
-static enum database_result run(struct database *database, const char *text)
+static enum database_result run_merge(struct database *database, const char *text)
 {
     return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
 }
@@ -54,7 +54,7 @@ static enum database_result map_source(struct merge *merge, int64_t old, const c
         return result;
     sqlite3_snprintf(sizeof text, text, "INSERT INTO temp.source_map VALUES (%lld, %u)", (long long)old,
                      (unsigned)number);
-    return run(&merge->database, text);
+    return run_merge(&merge->database, text);
 }
 
 /* Read apart from the writing: adding a source has a transaction of its own. */
@@ -96,14 +96,14 @@ static enum database_result merge_source(struct merge *merge, unsigned from, uns
                      " WHERE source = %u AND kind IN (%d, %d)"
                      " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
                      to, COUNT_REPLAYS, from, condition, to, from, COUNT_LAST_DELIVERED, COUNT_LAST_ACCEPTED);
-    enum database_result result = run(database, text);
+    enum database_result result = run_merge(database, text);
     sqlite3_snprintf(sizeof text, text,
                      "INSERT INTO main.event_%u (received, letter, body) SELECT e.received,"
                      " (SELECT new FROM temp.letter_map WHERE old = e.letter), e.body FROM saved.event_%u e"
                      " WHERE %s ORDER BY e.id",
                      to, from, condition);
     if (result == DATABASE_DONE)
-        result = run(database, text);
+        result = run_merge(database, text);
     if (result == DATABASE_DONE)
         merge->events += sqlite3_changes(database->db);
     return result;
@@ -132,7 +132,7 @@ static enum database_result merge_all(struct merge *merge)
     if (result != DATABASE_DONE)
         return result;
     for (size_t i = 0; result == DATABASE_DONE && i < sizeof common / sizeof *common; i++)
-        result = run(database, common[i]);
+        result = run_merge(database, common[i]);
     if (result == DATABASE_DONE)
         result = merge_sources(merge);
     if (result == DATABASE_DONE)
@@ -144,9 +144,9 @@ static enum database_result merge_all(struct merge *merge)
 static enum database_result attach(struct database *database, const char *saved)
 {
     char *text = sqlite3_mprintf("ATTACH %Q AS saved", saved);
-    enum database_result result = text == NULL ? DATABASE_FAILED : run(database, text);
+    enum database_result result = text == NULL ? DATABASE_FAILED : run_merge(database, text);
     sqlite3_free(text);
-    return result == DATABASE_DONE ? run(database, prepare_maps) : result;
+    return result == DATABASE_DONE ? run_merge(database, prepare_maps) : result;
 }
 
 /* Which of the two is damaged: the queue's own is repaired, and then this is tried again. */

@@ -16,7 +16,7 @@ static size_t place_of(const struct mirror *mirror, uint32_t source, const unsig
 }
 
 /* The place of the one with this key, or where it would be. */
-static uint32_t *find(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
+static uint32_t *find_mirrored(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
 {
     size_t at = place_of(mirror, source, key);
     for (; mirror->place[at] != 0; at = (at + 1) & (mirror->places - 1)) {
@@ -31,7 +31,7 @@ const struct mirrored *mirror_find(const struct mirror *mirror, uint32_t source,
 {
     if (mirror->places == 0)
         return NULL;
-    uint32_t which = *find(mirror, source, key);
+    uint32_t which = *find_mirrored(mirror, source, key);
     return which == 0 ? NULL : &mirror->one[which - 1];
 }
 
@@ -44,7 +44,7 @@ static bool make_places(struct mirror *mirror, size_t places)
     mirror->place = place;
     mirror->places = places;
     for (size_t i = 0; i < mirror->used; i++)
-        *find(mirror, mirror->one[i].source, mirror->one[i].key) = (uint32_t)i + 1;
+        *find_mirrored(mirror, mirror->one[i].source, mirror->one[i].key) = (uint32_t)i + 1;
     return true;
 }
 
@@ -76,7 +76,7 @@ bool mirror_add(struct mirror *mirror, const struct mirrored *one)
 {
     if (!mirror_reserve(mirror, 1))
         return false;
-    uint32_t *place = find(mirror, one->source, one->key);
+    uint32_t *place = find_mirrored(mirror, one->source, one->key);
     if (*place == 0) {
         mirror->one[mirror->used++] = *one;
         *place = (uint32_t)mirror->used;

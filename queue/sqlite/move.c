@@ -47,7 +47,7 @@ static enum database_result ask_with(struct database *database, enum statement s
 }
 
 /* Runs a text in which each %u is the number of the old source or the new one. */
-static enum database_result execute(const struct move *move, const char *format, uint32_t first, uint32_t second)
+static enum database_result execute_move(const struct move *move, const char *format, uint32_t first, uint32_t second)
 {
     char text[512];
 #pragma GCC diagnostic push
@@ -248,13 +248,13 @@ static enum database_result move_counts(struct move *move, bool *more)
     if (result != DATABASE_DONE || (told == 0 && in == gone && out == gone))
         return result; /* it was done before */
     for (size_t i = 0; i < sizeof count_texts / sizeof *count_texts && result == DATABASE_DONE; i++)
-        result = execute(move, count_texts[i], move->to, move->from);
+        result = execute_move(move, count_texts[i], move->to, move->from);
     return result == DATABASE_DONE ? move_sequence(move, gone) : result;
 }
 
 /* ---- all of it ---- */
 
-static bool failed(const struct move *move, enum database_result result, struct error *why)
+static bool move_failed(const struct move *move, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = move->database->why;
@@ -269,7 +269,7 @@ static bool repeat(struct move *move, enum database_result (*step)(struct move *
         struct moved before = *move->moved;
         enum database_result result = database_begin(move->database);
         if (result != DATABASE_DONE)
-            return failed(move, result, why);
+            return move_failed(move, result, why);
         more = false;
         result = step(move, &more);
         if (result == DATABASE_DONE)
@@ -278,7 +278,7 @@ static bool repeat(struct move *move, enum database_result (*step)(struct move *
             database_rollback(move->database);
         if (result != DATABASE_DONE) {
             *move->moved = before;
-            return failed(move, result, why);
+            return move_failed(move, result, why);
         }
     }
     return true;

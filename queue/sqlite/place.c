@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-static bool find(struct place *place, const char *path, int64_t *bytes)
+static bool find_place(struct place *place, const char *path, int64_t *bytes)
 {
     struct stat status;
     if (stat(path, &status) != 0)
@@ -19,7 +19,7 @@ static bool find(struct place *place, const char *path, int64_t *bytes)
 static bool stands(const struct place *place, const char *path, int64_t *bytes)
 {
     struct place now;
-    return find(&now, path, bytes) && now.inode == place->inode && now.device == place->device;
+    return find_place(&now, path, bytes) && now.inode == place->inode && now.device == place->device;
 }
 
 static void beside(char out[static STATE_PATH], const char *base, const char *end)
@@ -38,9 +38,10 @@ bool places_note(struct places *places, const char *directory, bool has_log)
                    realpath(places->database_path, real) != NULL;
     beside(places->log_path, is_link ? real : places->database_path, "-wal");
     beside(places->index_path, is_link ? real : places->database_path, "-shm");
-    return find(&places->directory, directory, &bytes) && find(&places->database, places->database_path, &bytes) &&
-           (!has_log ||
-            (find(&places->log, places->log_path, &bytes) && find(&places->index, places->index_path, &bytes)));
+    return find_place(&places->directory, directory, &bytes) &&
+           find_place(&places->database, places->database_path, &bytes) &&
+           (!has_log || (find_place(&places->log, places->log_path, &bytes) &&
+                         find_place(&places->index, places->index_path, &bytes)));
 }
 
 enum placed places_look(const struct places *places, const char *directory, int64_t *database_bytes)
@@ -56,7 +57,7 @@ enum placed places_look(const struct places *places, const char *directory, int6
         placed = PLACED_INDEX;
     if (placed == PLACED_WELL || stands(&places->directory, directory, &bytes))
         return placed;
-    return find(&now, directory, &bytes) ? PLACED_ELSEWHERE : PLACED_NOWHERE;
+    return find_place(&now, directory, &bytes) ? PLACED_ELSEWHERE : PLACED_NOWHERE;
 }
 
 const char *placed_words(enum placed placed)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool failed(struct store *store, enum database_result result, struct error *why)
+static bool remember_failed(struct store *store, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = store->reader.why;
@@ -103,7 +103,7 @@ bool store_known(void *state, const char *source, const struct identity *identit
     }
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
     pthread_mutex_unlock(&store->mirror_lock);
-    return result == DATABASE_DONE || failed(store, result, why);
+    return result == DATABASE_DONE || remember_failed(store, result, why);
 }
 
 /* ---- notes ---- */
@@ -194,7 +194,7 @@ bool store_note(void *state, const char *source, struct notes *notes, bool put, 
     uint32_t number = store_number(store, source);
     enum database_result result =
         put ? write_notes(&store->reader, number, notes) : read_notes(&store->reader, number, notes);
-    return result == DATABASE_DONE || failed(store, result, why);
+    return result == DATABASE_DONE || remember_failed(store, result, why);
 }
 
 bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why)

@@ -76,7 +76,7 @@ static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_so
     return events_gone || suspected || !loss->identities_kept;
 }
 
-static bool note(const char *directory, const char *source, const struct loss *loss, struct error *why)
+static bool note_loss(const char *directory, const char *source, const struct loss *loss, struct error *why)
 {
     char from[DATE_PRINTED], until[DATE_PRINTED], quoted[LOG_QUOTED];
     log_write(LEVEL_ERROR,
@@ -86,7 +86,7 @@ static bool note(const char *directory, const char *source, const struct loss *l
     return loss_note(directory, source, loss, why);
 }
 
-static const struct salvaged_source *find(const struct salvaged *salvaged, const char *name)
+static const struct salvaged_source *find_salvaged(const struct salvaged *salvaged, const char *name)
 {
     for (size_t i = 0; i < salvaged->count; i++) {
         if (strcmp(salvaged->source[i].name, name) == 0)
@@ -120,7 +120,7 @@ static bool note_nameless(const char *directory, const struct config *config, co
                      "the database was damaged: nothing of it could be read, of source %.60s as of others; the damaged "
                      "files are kept in damaged-TIME",
                      name);
-        good = find(salvaged, name) != NULL || note(directory, name, &loss, why);
+        good = find_salvaged(salvaged, name) != NULL || note_loss(directory, name, &loss, why);
     }
     return good;
 }
@@ -137,7 +137,7 @@ static bool damages_note(const char *directory, const struct config *config, con
         struct loss loss = {.until_ms = clock_unix_ms()};
         bool lost = judge_loss(salvaged, source, &loss);
         if (lost)
-            good = note(directory, source->name, &loss, why);
+            good = note_loss(directory, source->name, &loss, why);
         any = any || lost;
         events += source->events;
         unreadable += source->gone.numbers;
@@ -155,7 +155,7 @@ static bool damages_note_missing(const char *directory, const struct config *con
     for (size_t i = 0; i < config->sources && good; i++) {
         struct loss loss = {.until_ms = clock_unix_ms(),
                             .words = "the queue's database was gone, and a new one is made"};
-        good = note(directory, config->source[i].name, &loss, why);
+        good = note_loss(directory, config->source[i].name, &loss, why);
     }
     return good;
 }
@@ -170,13 +170,13 @@ static bool damages_note_missing(const char *directory, const struct config *con
 static const char *const files[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal"};
 #define FILES (sizeof files / sizeof *files)
 
-static bool cannot(struct error *why, const char *what, const char *path)
+static bool repair_cannot(struct error *why, const char *what, const char *path)
 {
     error_set(why, "cannot %s %.300s: %s", what, path, strerror(errno));
     return false;
 }
 
-static bool is_there(const char *directory, const char *name)
+static bool file_is_there(const char *directory, const char *name)
 {
     char path[STATE_PATH];
     directory_path(path, directory, name);
@@ -185,7 +185,7 @@ static bool is_there(const char *directory, const char *name)
 
 bool repair_is_due(const char *directory)
 {
-    return damage_is_marked(directory) || is_there(directory, BUILT);
+    return damage_is_marked(directory) || file_is_there(directory, BUILT);
 }
 
 /* ---- before: room, and a place to build in ---- */
@@ -222,14 +222,14 @@ static bool remove_directory(const char *path, struct error *why)
     char name[STATE_PATH + 300];
     DIR *listing = opendir(path);
     if (listing == NULL)
-        return errno == ENOENT || cannot(why, "look into", path);
+        return errno == ENOENT || repair_cannot(why, "look into", path);
     for (const struct dirent *entry; (entry = readdir(listing)) != NULL;) {
         snprintf(name, sizeof name, "%s/%s", path, entry->d_name);
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             unlink(name);
     }
     closedir(listing);
-    return rmdir(path) == 0 || cannot(why, "remove", path);
+    return rmdir(path) == 0 || repair_cannot(why, "remove", path);
 }
 
 /* ---- building ---- */
@@ -240,7 +240,7 @@ static bool sync_file(const char *path, struct error *why)
     int fd = open(path, O_RDWR | O_CLOEXEC);
     bool good = fd >= 0 && fsync(fd) == 0;
     if (!good)
-        cannot(why, "sync", path);
+        repair_cannot(why, "sync", path);
     if (fd >= 0)
         good = close(fd) == 0 && good;
     return good;
@@ -285,7 +285,7 @@ static bool build_in(const char *directory, const char *building, const struct c
 }
 
 /* Ends with the moment at which the repair takes effect. */
-static bool build(const char *directory, const struct config *config, struct error *why)
+static bool build_repaired(const char *directory, const struct config *config, struct error *why)
 {
     char building[STATE_PATH], built[STATE_PATH];
     struct error ignored;
@@ -296,10 +296,10 @@ static bool build(const char *directory, const struct config *config, struct err
     log_write(LEVEL_ERROR, "msg=queue_repair_begins state_dir=\"%s\" bytes=%lld", directory,
               size_of(directory, "queue.db") + size_of(directory, "queue.db-wal"));
     if (mkdir(building, 0700) != 0)
-        return cannot(why, "make", building);
+        return repair_cannot(why, "make", building);
     bool good = build_in(directory, building, config, why);
     if (good && rename(building, built) != 0)
-        good = cannot(why, "rename", building);
+        good = repair_cannot(why, "rename", building);
     if (!good)
         remove_directory(building, &ignored);
     return good && files_sync(directory, why);
@@ -311,7 +311,7 @@ static bool build(const char *directory, const struct config *config, struct err
 static bool move_old(const char *directory, const char *built, struct error *why)
 {
     char from[STATE_PATH], to[STATE_PATH];
-    if (is_there(directory, files[0]) && is_there(built, files[0])) {
+    if (file_is_there(directory, files[0]) && file_is_there(built, files[0])) {
         error_set(why,
                   "there are two old databases, queue.db in %.150s and in its folder " BUILT
                   ": an older release was started in the middle of a repair; move that folder elsewhere, keep it, and "
@@ -323,7 +323,7 @@ static bool move_old(const char *directory, const char *built, struct error *why
         directory_path(from, directory, files[i]);
         directory_path(to, built, files[i]);
         if (rename(from, to) != 0 && errno != ENOENT)
-            return cannot(why, "move", from);
+            return repair_cannot(why, "move", from);
     }
     return files_sync(built, why) && files_sync(directory, why);
 }
@@ -337,11 +337,11 @@ static bool keep_old(const char *directory, const char *built, struct error *why
     gmtime_r(&now, &parts);
     strftime(day, sizeof day, "damaged-%Y%m%dT%H%M%SZ", &parts);
     snprintf(name, sizeof name, "%s", day);
-    for (int n = 2; is_there(directory, name) && n < NAMES_MOST; n++)
+    for (int n = 2; file_is_there(directory, name) && n < NAMES_MOST; n++)
         snprintf(name, sizeof name, "%s-%d", day, n);
     directory_path(kept, directory, name);
     if (rename(built, kept) != 0)
-        return cannot(why, "rename", built);
+        return repair_cannot(why, "rename", built);
     log_write(LEVEL_ERROR,
               "msg=queue_moved_aside to=\"%s\" reason=\"it was damaged; what could be read of it is in the "
               "new one\"",
@@ -355,11 +355,11 @@ static bool swap(const char *directory, struct error *why)
     directory_path(built, directory, BUILT);
     directory_path(fresh, built, NEW_NAME);
     directory_path(path, directory, files[0]);
-    if (is_there(built, NEW_NAME)) {
+    if (file_is_there(built, NEW_NAME)) {
         if (!move_old(directory, built, why))
             return false;
         if (rename(fresh, path) != 0)
-            return cannot(why, "move", fresh);
+            return repair_cannot(why, "move", fresh);
         if (!files_sync(directory, why) || !files_sync(built, why))
             return false;
     }
@@ -373,14 +373,14 @@ bool repair_run(const char *directory, const struct config *config, struct error
 {
     char quoted[LOG_QUOTED];
     bool good = true;
-    if (!is_there(directory, BUILT)) {
+    if (!file_is_there(directory, BUILT)) {
         if (!damage_is_marked(directory))
             return true; /* another process was faster */
-        if (!is_there(directory, files[0])) {
+        if (!file_is_there(directory, files[0])) {
             damage_unmark(directory); /* there is nothing to repair: a new one is made */
             return true;
         }
-        good = build(directory, config, why);
+        good = build_repaired(directory, config, why);
     }
     good = good && swap(directory, why);
     if (!good)
@@ -394,7 +394,7 @@ static bool has_traces(const char *directory)
 {
     static const char *const traces[] = {"delivered", "clock", "reserve", "forward.lock"};
     for (size_t i = 0; i < sizeof traces / sizeof *traces; i++) {
-        if (is_there(directory, traces[i]))
+        if (file_is_there(directory, traces[i]))
             return true;
     }
     return false;
@@ -407,7 +407,7 @@ bool repair_note_missing(const char *directory, const struct config *config, str
     int lock = directory_open(directory, "write.lock", why);
     if (lock < 0)
         return false;
-    bool good = flock(lock, LOCK_EX) == 0 || cannot(why, "lock", directory);
+    bool good = flock(lock, LOCK_EX) == 0 || repair_cannot(why, "lock", directory);
     if (good && schema_is_missing(directory))
         good = damages_note_missing(directory, config, why);
     close(lock);

@@ -88,14 +88,14 @@ int64_t rescue_saved_at(const struct places *places, const char *directory)
     return stat(path, &status) == 0 ? clock_timespec_ms(status.st_mtim) : 0;
 }
 
-static enum database_result failed(const char *path, struct error *why)
+static enum database_result rescue_failed(const char *path, struct error *why)
 {
     error_set(why, "cannot write %.300s: %s", path, strerror(errno));
     return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
 }
 
 /* A copy of the whole, as it stands at this moment. */
-static enum database_result copy(struct database *old, const char *path, struct error *why)
+static enum database_result copy_database(struct database *old, const char *path, struct error *why)
 {
     struct database fresh = {.write_lock = -1};
     enum database_result result = database_connect(&fresh, path);
@@ -130,7 +130,7 @@ static bool is_left_over(const char *path)
     return left;
 }
 
-static enum database_result save(struct database *old, const char *directory, const char *name, struct error *why)
+static enum database_result save_copy(struct database *old, const char *directory, const char *name, struct error *why)
 {
     char saving[80], from[STATE_PATH], to[STATE_PATH];
     snprintf(saving, sizeof saving, SAVING "%ld-%p", (long)getpid(), (void *)old);
@@ -139,10 +139,10 @@ static enum database_result save(struct database *old, const char *directory, co
     unlink(from);
     int fd = make_locked(from);
     if (fd < 0)
-        return failed(from, why);
-    enum database_result result = copy(old, from, why);
+        return rescue_failed(from, why);
+    enum database_result result = copy_database(old, from, why);
     if (result == DATABASE_DONE && (fsync(fd) != 0 || rename(from, to) != 0))
-        result = failed(to, why);
+        result = rescue_failed(to, why);
     close(fd);
     if (result == DATABASE_DONE && !files_sync(directory, why))
         result = DATABASE_FAILED;
@@ -163,10 +163,10 @@ enum database_result rescue_save(struct database *old, const struct places *plac
         return DATABASE_FAILED;
     }
     saved_name(name, places->database.device, places->database.inode);
-    enum database_result result = save(old, directory, name, why);
+    enum database_result result = save_copy(old, directory, name, why);
     if (result == DATABASE_FULL && reserve_is_there(directory)) {
         reserve_give_up(directory, ENOSPC);
-        result = save(old, directory, name, why);
+        result = save_copy(old, directory, name, why);
     }
     database_unlock_writers(old);
     return result;
@@ -211,7 +211,7 @@ static enum database_result put_in_place(const char *directory, const char *save
     directory_path(to, directory, "queue.db");
     if (!remove_if_there(directory, "queue.db-wal") || !remove_if_there(directory, "queue.db-shm") ||
         !remove_if_there(directory, "queue.db-journal") || rename(saved, to) != 0)
-        return failed(to, why);
+        return rescue_failed(to, why);
     log_write(LEVEL_WARN, "msg=queue_rescued state_dir=\"%s\" reason=\"what the old files held is in place again\"",
               directory);
     return DATABASE_DONE;
@@ -227,7 +227,7 @@ static enum database_result set_aside(const char *directory, const char *saved, 
               "msg=not_rescued file=\"%s\" reason=\"%s\" advice=\"events that waited may be in this file only: keep "
               "it\"",
               to, why->text);
-    return rename(saved, to) == 0 ? DATABASE_DONE : failed(to, why);
+    return rename(saved, to) == 0 ? DATABASE_DONE : rescue_failed(to, why);
 }
 
 /* Whether the database at this path never had a log: a backup that somebody put there (its format's write version says
@@ -275,9 +275,9 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
     enum database_result result = DATABASE_DONE;
     DIR *files = opendir(directory);
     if (files == NULL)
-        return failed(directory, why);
+        return rescue_failed(directory, why);
     if (!drop_foreign_log(directory))
-        result = failed(directory, why);
+        result = rescue_failed(directory, why);
     for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
         if (is_saved(file->d_name))
             result = bring_over(directory, file->d_name, config, why);
@@ -296,7 +296,7 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
 #define SAY_AGAIN_MS 10000
 #define LAST_TRIES 3
 
-static void say(struct store *store, enum placed placed)
+static void log_displaced(struct store *store, enum placed placed)
 {
     moment now = clock_now(), before = atomic_load(&store->said_displaced);
     if ((before > 0 && now - before < SAY_AGAIN_MS) ||
@@ -322,7 +322,7 @@ bool store_is_in_place(struct store *store, struct error *why)
             log_write(LEVEL_WARN, "msg=state_dir_is_back state_dir=\"%s\"", store->directory);
         return true;
     }
-    say(store, placed);
+    log_displaced(store, placed);
     error_set(why, "%s while this program uses it", placed_words(placed));
     if (placed != PLACED_NOWHERE && !atomic_load(&store->must_reopen))
         store_ask_writer_to_save(store);

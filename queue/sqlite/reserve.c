@@ -72,7 +72,7 @@ static bool write_blocks(int fd, int64_t bytes)
     return true;
 }
 
-static bool fill(int fd, int64_t bytes)
+static bool fill_reserve(int fd, int64_t bytes)
 {
     bool good = ftruncate(fd, 0) == 0;
     if (good && allocates(fd))
@@ -107,7 +107,7 @@ static int64_t affordable(const char *directory, int64_t bytes)
     return left >= SHARE * (uint64_t)bytes ? bytes : LEAST;
 }
 
-static void note(const char *directory, enum note which, int error)
+static void note_full(const char *directory, enum note which, int error)
 {
     char path[STATE_PATH], text[32];
     directory_path(path, directory, NOTE);
@@ -140,14 +140,14 @@ static int noted(const char *directory, enum note which, int64_t *age_ms)
 
 void no_room_note(const char *directory, int error)
 {
-    note(directory, NOTE_REFUSES, error);
+    note_full(directory, NOTE_REFUSES, error);
 }
 
 void unsettled_note(const char *directory, int error)
 {
     int64_t age_ms;
     if (error != 0 || noted(directory, NOTE_UNSETTLED, &age_ms) != 0)
-        note(directory, NOTE_UNSETTLED, error);
+        note_full(directory, NOTE_UNSETTLED, error);
 }
 
 int unsettled_of(const char *directory)
@@ -159,7 +159,7 @@ int unsettled_of(const char *directory)
 
 /* Under another name until it is whole. Several processes may start at once: one makes it, the others wait for it, and
  * find that what they wait for has become the reserve. */
-static bool make(const char *directory, int64_t bytes)
+static bool make_reserve(const char *directory, int64_t bytes)
 {
     char path[STATE_PATH], making[STATE_PATH];
     directory_path(path, directory, "reserve");
@@ -168,7 +168,7 @@ static bool make(const char *directory, int64_t bytes)
     if (fd < 0)
         return false;
     bool mine = flock(fd, LOCK_EX) == 0 && lock_stands(fd, making);
-    bool good = mine ? fill(fd, bytes) && rename(making, path) == 0 : reserve_is_there(directory);
+    bool good = mine ? fill_reserve(fd, bytes) && rename(making, path) == 0 : reserve_is_there(directory);
     int error = errno;
     if (mine && good)
         no_room_note(directory, 0);
@@ -187,7 +187,7 @@ static void enlarge(const char *directory, int64_t bytes)
     struct stat status;
     directory_path(path, directory, "reserve");
     if (stat(path, &status) == 0 && clock_unix_ms() / 1000 - status.st_mtim.tv_sec > ENLARGE_AGAIN_S &&
-        !make(directory, bytes))
+        !make_reserve(directory, bytes))
         utimensat(AT_FDCWD, path, NULL, 0);
 }
 
@@ -206,7 +206,7 @@ bool reserve_make(const char *directory, int64_t bytes)
             enlarge(directory, best);
         return true;
     }
-    if ((best > LEAST && make(directory, best)) || make(directory, LEAST))
+    if ((best > LEAST && make_reserve(directory, best)) || make_reserve(directory, LEAST))
         return true; /* a small one is better than none */
     int64_t age_ms;
     int error = errno;

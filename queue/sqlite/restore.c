@@ -24,7 +24,7 @@ struct backup {
     int64_t made_ms;
 };
 
-static enum database_result execute(struct database *database, const char *text)
+static enum database_result execute_restore(struct database *database, const char *text)
 {
     return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
 }
@@ -278,7 +278,7 @@ static enum database_result merge_source(struct database *built, uint32_t number
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* constant texts above */
         snprintf(text, sizeof text, merge_texts[i], (unsigned)number, (unsigned)old_number);
 #pragma GCC diagnostic pop
-        result = execute(built, text);
+        result = execute_restore(built, text);
     }
     snprintf(text, sizeof text,
              "INSERT INTO sqlite_sequence (name, seq) SELECT 'event_%u', 0 WHERE NOT EXISTS"
@@ -286,7 +286,7 @@ static enum database_result merge_source(struct database *built, uint32_t number
              "UPDATE main.sqlite_sequence SET seq = seq + ifnull((SELECT seq FROM old.sqlite_sequence"
              " WHERE name = 'event_%u'), 0) WHERE name = 'event_%u'",
              (unsigned)number, (unsigned)number, (unsigned)old_number, (unsigned)number);
-    return result == DATABASE_DONE ? execute(built, text) : result;
+    return result == DATABASE_DONE ? execute_restore(built, text) : result;
 }
 
 static enum database_result merge_sources(struct database *built)
@@ -305,18 +305,18 @@ static enum database_result merge_sources(struct database *built)
     return result;
 }
 
-static enum database_result merge(struct database *built, const char *directory)
+static enum database_result merge_backup(struct database *built, const char *directory)
 {
     char path[STATE_PATH], text[STATE_PATH + 32];
     if (!exists(directory, "queue.db"))
         return DATABASE_DONE;
     directory_path(path, directory, "queue.db");
     sqlite3_snprintf(sizeof text, text, "ATTACH '%q' AS old", path);
-    enum database_result result = execute(built, text);
+    enum database_result result = execute_restore(built, text);
     if (result == DATABASE_DONE)
         result = merge_sources(built);
     if (result == DATABASE_DONE)
-        result = execute(built, "DETACH old");
+        result = execute_restore(built, "DETACH old");
     return result;
 }
 
@@ -331,12 +331,13 @@ void backup_remove_built(const char *directory)
 }
 
 /* Keys stand in files of their own: of the tables that held them nothing may be left. */
-static enum database_result finish(struct database *built, const char *directory)
+static enum database_result finish_restore(struct database *built, const char *directory)
 {
-    enum database_result result = execute(built, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL;"
-                                                 "PRAGMA secure_delete = ON; DROP TABLE IF EXISTS " BACKUP_FILES ";"
-                                                 "DROP TABLE IF EXISTS " BACKUP_ABOUT);
-    return result == DATABASE_DONE ? merge(built, directory) : result;
+    enum database_result result =
+        execute_restore(built, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL;"
+                               "PRAGMA secure_delete = ON; DROP TABLE IF EXISTS " BACKUP_FILES ";"
+                               "DROP TABLE IF EXISTS " BACKUP_ABOUT);
+    return result == DATABASE_DONE ? merge_backup(built, directory) : result;
 }
 
 bool backup_build(struct backup *backup, const char *state_dir, struct error *why)
@@ -357,7 +358,7 @@ bool backup_build(struct backup *backup, const char *state_dir, struct error *wh
         built.write_lock = directory_open(state_dir, "write.lock", why);
         result = built.write_lock < 0 ? DATABASE_FAILED : database_connect(&built, path);
         if (result == DATABASE_DONE)
-            result = finish(&built, state_dir);
+            result = finish_restore(&built, state_dir);
         if (built.db != NULL)
             *why = built.why;
         database_close(&built);
@@ -378,7 +379,7 @@ static bool end_log(const char *directory, struct error *why)
     directory_path(path, directory, "queue.db");
     enum database_result result = database_connect(&old, path);
     if (result == DATABASE_DONE)
-        result = execute(&old, "PRAGMA journal_mode = DELETE");
+        result = execute_restore(&old, "PRAGMA journal_mode = DELETE");
     *why = old.why;
     database_close(&old);
     if (result == DATABASE_DONE && exists(directory, "queue.db-wal")) {

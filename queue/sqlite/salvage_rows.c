@@ -39,7 +39,7 @@ static int64_t highest(struct salvage *salvage, const struct numbered *table)
     return salvage_old_number(salvage, 0, text) == 1 ? there : 0;
 }
 
-static bool take(struct reading *reading, sqlite3_stmt *row)
+static bool take_salvaged(struct reading *reading, sqlite3_stmt *row)
 {
     struct gone *gone = reading->gone;
     reading->at = sqlite3_column_int64(row, 0);
@@ -98,7 +98,7 @@ static bool read_on(struct reading *reading)
             code = SQLITE_CORRUPT;
             break;
         }
-        if (!take(reading, reading->read))
+        if (!take_salvaged(reading, reading->read))
             break;
     }
     sqlite3_reset(reading->read);
@@ -160,7 +160,7 @@ static bool find_next(struct reading *reading, int64_t *good)
 static bool take_next_exactly(struct reading *reading)
 {
     sqlite3_bind_int64(reading->exact, 1, reading->at + 1);
-    bool taken = sqlite3_step(reading->exact) == SQLITE_ROW && take(reading, reading->exact);
+    bool taken = sqlite3_step(reading->exact) == SQLITE_ROW && take_salvaged(reading, reading->exact);
     sqlite3_reset(reading->exact);
     return taken;
 }

@@ -37,7 +37,7 @@ struct copy {
     struct error *why;
 };
 
-static bool cannot(struct copy *copy, const char *what)
+static bool salvage_cannot(struct copy *copy, const char *what)
 {
     error_set(copy->why, "cannot %s the copy of the damaged database, %.300s: %s", what, copy->path, strerror(errno));
     return false;
@@ -45,7 +45,7 @@ static bool cannot(struct copy *copy, const char *what)
 
 /* ---- asking ---- */
 
-static int64_t ask(sqlite3 *db, const char *text, int *code)
+static int64_t ask_number(sqlite3 *db, const char *text, int *code)
 {
     sqlite3_stmt *one = NULL;
     int64_t number = 0;
@@ -64,10 +64,10 @@ bool salvage_has_schema(const char *path)
     if (database_connect(&database, path) != DATABASE_FAILED) {
         sqlite3_db_config(database.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         sqlite3_file_control(database.db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
-        tables = ask(database.db,
-                     "SELECT count(*) FROM sqlite_master WHERE name IN ('source', 'count', 'journal', 'known',"
-                     " 'letter', 'note', 'parked', 'sqlite_sequence')",
-                     &code);
+        tables = ask_number(database.db,
+                            "SELECT count(*) FROM sqlite_master WHERE name IN ('source', 'count', 'journal', 'known',"
+                            " 'letter', 'note', 'parked', 'sqlite_sequence')",
+                            &code);
     }
     database_close(&database);
     code &= 0xff;
@@ -82,13 +82,13 @@ static bool copy_pages(struct copy *copy, sqlite3_file *from, int to)
 {
     sqlite3_int64 size = 0;
     if (from->pMethods->xFileSize(from, &size) != SQLITE_OK)
-        return cannot(copy, "measure");
+        return salvage_cannot(copy, "measure");
     for (sqlite3_int64 at = 0; at < size; at += PAGE) {
         int length = size - at < PAGE ? (int)(size - at) : PAGE;
         if (from->pMethods->xRead(from, copy->page, length, at) != SQLITE_OK)
             memset(copy->page, 0, sizeof copy->page);
         if (pwrite(to, copy->page, (size_t)length, at) != length)
-            return cannot(copy, "write");
+            return salvage_cannot(copy, "write");
     }
     return true;
 }
@@ -106,10 +106,10 @@ static bool copy_file(struct copy *copy, const char *old_path, const char *suffi
     sqlite3_file *from = calloc(1, (size_t)vfs->szOsFile);
     if (from == NULL || vfs->xOpen(vfs, from_path, from, flags, NULL) != SQLITE_OK) {
         free(from);
-        return cannot(copy, "read for");
+        return salvage_cannot(copy, "read for");
     }
     int to = open(to_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool good = to >= 0 ? copy_pages(copy, from, to) : cannot(copy, "make");
+    bool good = to >= 0 ? copy_pages(copy, from, to) : salvage_cannot(copy, "make");
     if (to >= 0)
         close(to);
     from->pMethods->xClose(from);
@@ -129,7 +129,7 @@ void salvage_remove_copy(const char *directory)
 
 /* ---- the first page ---- */
 
-static void put(unsigned char *at, int bytes, uint32_t value)
+static void put_big_endian(unsigned char *at, int bytes, uint32_t value)
 {
     for (int i = bytes - 1; i >= 0; i--, value >>= 8)
         at[i] = (unsigned char)value;
@@ -141,21 +141,21 @@ static void make_first_page(unsigned char page[static PAGE], uint32_t pages, uns
     static const unsigned char fractions[] = {64, 32, 32};
     memset(page, 0, PAGE);
     memcpy(page, "SQLite format 3", 16);
-    put(page + 16, 2, PAGE);
+    put_big_endian(page + 16, 2, PAGE);
     page[18] = page[19] = format;
     memcpy(page + 21, fractions, sizeof fractions);
-    put(page + 24, 4, 1); /* changes, and at 92 those for which the number of pages is right */
-    put(page + 28, 4, pages);
-    put(page + 40, 4, 1); /* changes of the schema */
-    put(page + 44, 4, 4); /* its format */
-    put(page + 52, 4, 3); /* auto_vacuum; at 64: incremental */
-    put(page + 56, 4, SQLITE_UTF8);
-    put(page + 60, 4, SCHEMA_VERSION);
-    put(page + 64, 4, 1);
-    put(page + 92, 4, 1);
-    put(page + 96, 4, SQLITE_VERSION_NUMBER);
+    put_big_endian(page + 24, 4, 1); /* changes, and at 92 those for which the number of pages is right */
+    put_big_endian(page + 28, 4, pages);
+    put_big_endian(page + 40, 4, 1); /* changes of the schema */
+    put_big_endian(page + 44, 4, 4); /* its format */
+    put_big_endian(page + 52, 4, 3); /* auto_vacuum; at 64: incremental */
+    put_big_endian(page + 56, 4, SQLITE_UTF8);
+    put_big_endian(page + 60, 4, SCHEMA_VERSION);
+    put_big_endian(page + 64, 4, 1);
+    put_big_endian(page + 92, 4, 1);
+    put_big_endian(page + 96, 4, SQLITE_VERSION_NUMBER);
     page[HEADER] = 0x0d; /* a leaf of a table, without rows: its content begins at the page's end */
-    put(page + HEADER + 5, 2, PAGE);
+    put_big_endian(page + HEADER + 5, 2, PAGE);
 }
 
 /* With the copy closed. */
@@ -169,7 +169,7 @@ static bool write_first_page(struct copy *copy, unsigned char format)
         good = pwrite(fd, copy->page, PAGE, 0) == PAGE;
     }
     if (!good)
-        cannot(copy, "write");
+        salvage_cannot(copy, "write");
     if (fd >= 0)
         close(fd);
     return good;
@@ -247,7 +247,7 @@ static bool find_roots(struct copy *copy)
 
 /* ---- the table of tables ---- */
 
-static int run(sqlite3 *db, const char *format, ...)
+static int run_salvage_sql(sqlite3 *db, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -262,17 +262,18 @@ static int run(sqlite3 *db, const char *format, ...)
 static int write_tables(struct copy *copy, sqlite3 *db, const int64_t *numbers)
 {
     char text[256];
-    int code = run(db, "PRAGMA writable_schema = ON; ATTACH '%q' AS fresh", copy->new_path);
+    int code = run_salvage_sql(db, "PRAGMA writable_schema = ON; ATTACH '%q' AS fresh", copy->new_path);
     if (code == SQLITE_OK)
-        code = run(db, "BEGIN; DELETE FROM main.sqlite_master; INSERT INTO main.sqlite_master"
-                       " SELECT * FROM fresh.sqlite_master WHERE rootpage > 0 ORDER BY rowid");
+        code = run_salvage_sql(db, "BEGIN; DELETE FROM main.sqlite_master; INSERT INTO main.sqlite_master"
+                                   " SELECT * FROM fresh.sqlite_master WHERE rootpage > 0 ORDER BY rowid");
     for (int i = 0; i < copy->roots && code == SQLITE_OK; i++) {
         schema_events_text(text, sizeof text, (uint32_t)numbers[i]);
-        code = run(db, "INSERT INTO main.sqlite_master VALUES ('table', 'event_%lld', 'event_%lld', %u, '%q')",
-                   (long long)numbers[i], (long long)numbers[i], (unsigned)copy->root[i], text);
+        code =
+            run_salvage_sql(db, "INSERT INTO main.sqlite_master VALUES ('table', 'event_%lld', 'event_%lld', %u, '%q')",
+                            (long long)numbers[i], (long long)numbers[i], (unsigned)copy->root[i], text);
     }
     if (code == SQLITE_OK)
-        code = run(db, "COMMIT; DETACH fresh; PRAGMA main.user_version = %d", SCHEMA_VERSION);
+        code = run_salvage_sql(db, "COMMIT; DETACH fresh; PRAGMA main.user_version = %d", SCHEMA_VERSION);
     return code;
 }
 
@@ -311,7 +312,7 @@ static bool find_numbers(struct copy *copy, int64_t *numbers)
                          "SELECT coalesce((SELECT max(id) FROM event_%d), 0)"
                          " > coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event_%lld'), 0)",
                          i + 1, (long long)numbers[i]);
-        good = ask(db, text, &code) == 0;
+        good = ask_number(db, text, &code) == 0;
     }
     sqlite3_close(db);
     return good;
@@ -323,8 +324,9 @@ static bool forget_names(struct copy *copy)
     struct database database = {.write_lock = -1};
     enum database_result result = database_connect(&database, copy->path);
     if (result == DATABASE_DONE)
-        result = database_result_of(&database, run(database.db, "PRAGMA writable_schema = ON;"
-                                                                "DELETE FROM sqlite_master WHERE tbl_name = 'source'"));
+        result = database_result_of(&database, run_salvage_sql(database.db,
+                                                               "PRAGMA writable_schema = ON;"
+                                                               "DELETE FROM sqlite_master WHERE tbl_name = 'source'"));
     if (result != DATABASE_DONE)
         *copy->why = database.why;
     database_close(&database);
@@ -358,7 +360,7 @@ static int count_first_roots(const char *new_path)
     int64_t last = 0;
     int code = sqlite3_open_v2(new_path, &db, SQLITE_OPEN_READONLY, NULL);
     if (code == SQLITE_OK)
-        last = ask(db, "SELECT max(rootpage) FROM sqlite_master", &code);
+        last = ask_number(db, "SELECT max(rootpage) FROM sqlite_master", &code);
     sqlite3_close(db);
     return (int)last;
 }

@@ -40,28 +40,28 @@ static const char version_1[] =
     " PRIMARY KEY (source, id)) WITHOUT ROWID;"
     "PRAGMA user_version = 1";
 
-static enum database_result execute(struct database *database, const char *text)
+static enum database_result execute_schema(struct database *database, const char *text)
 {
     return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
 }
 
-static enum database_result make(struct database *database)
+static enum database_result make_schema(struct database *database)
 {
-    enum database_result result = execute(database, "BEGIN IMMEDIATE");
+    enum database_result result = execute_schema(database, "BEGIN IMMEDIATE");
     if (result != DATABASE_DONE)
         return result;
     int64_t version = database_number(database, STATEMENT_VERSION, &result);
     if (result == DATABASE_DONE && version == 0) /* nobody else was faster */
-        result = execute(database, version_1);
+        result = execute_schema(database, version_1);
     if (result == DATABASE_DONE)
-        return execute(database, "COMMIT");
+        return execute_schema(database, "COMMIT");
     struct error why = database->why;
-    execute(database, "ROLLBACK");
+    execute_schema(database, "ROLLBACK");
     database->why = why;
     return result;
 }
 
-static enum database_result prepare(struct database *database)
+static enum database_result prepare_schema(struct database *database)
 {
     enum database_result result;
     int64_t version = database_number(database, STATEMENT_VERSION, &result);
@@ -74,7 +74,7 @@ static enum database_result prepare(struct database *database)
                   (long long)version, SCHEMA_VERSION);
         return DATABASE_NEWER;
     }
-    return make(database);
+    return make_schema(database);
 }
 
 /* What came after version 1 without changing what the release before reads or writes, which therefore goes on using the
@@ -107,11 +107,11 @@ static enum database_result add_to_it(struct database *database)
     enum database_result result;
     int64_t there = database_number(database, STATEMENT_ADDITIONS, &result);
     if (result == DATABASE_DONE && there < ADDITIONS) {
-        result = execute(database, "BEGIN IMMEDIATE");
+        result = execute_schema(database, "BEGIN IMMEDIATE");
         if (result == DATABASE_DONE)
-            result = execute(database, additions);
+            result = execute_schema(database, additions);
         if (result == DATABASE_DONE)
-            result = execute(database, "COMMIT");
+            result = execute_schema(database, "COMMIT");
         if (sqlite3_get_autocommit(database->db) == 0)
             sqlite3_exec(database->db, "ROLLBACK", NULL, NULL, NULL);
     }
@@ -122,7 +122,7 @@ enum database_result schema_open(struct database *database, const char *director
 {
     enum database_result result = database_open(database, directory, durable);
     if (result == DATABASE_DONE)
-        result = prepare(database);
+        result = prepare_schema(database);
     return result == DATABASE_DONE ? add_to_it(database) : result;
 }
 
@@ -150,11 +150,11 @@ enum database_result schema_make_file(const char *directory, const char *name, s
     close(fd);
     enum database_result result = database_connect(&fresh, path);
     if (result == DATABASE_DONE)
-        result = execute(&fresh, settings_of_a_new_file);
+        result = execute_schema(&fresh, settings_of_a_new_file);
     if (result == DATABASE_DONE)
         result = database_set_journal_mode(&fresh, directory);
     if (result == DATABASE_DONE)
-        result = make(&fresh);
+        result = make_schema(&fresh);
     if (result != DATABASE_DONE) {
         *why = fresh.why;
         unlink(path);
@@ -276,7 +276,7 @@ enum database_result schema_make_events(struct database *database, uint32_t numb
 {
     char text[256];
     schema_events_text(text, sizeof text, number);
-    return execute(database, text);
+    return execute_schema(database, text);
 }
 
 static enum database_result make_source(struct database *database, const char *name, uint32_t *number)

@@ -214,7 +214,7 @@ static enum database_result add_counts(struct settling *s)
 }
 
 /* Is the event still there? After a crash, or a move, a verdict may come on one that is gone: it must not count. */
-static enum database_result is_there(struct settling *s, uint64_t id, bool *there)
+static enum database_result event_is_there(struct settling *s, uint64_t id, bool *there)
 {
     enum database_result result;
     sqlite3_stmt *exists = database_statement(s->database, STATEMENT_EXISTS, s->number);
@@ -234,7 +234,7 @@ static enum database_result settle_all(struct settling *s, const struct verdict 
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
         bool there = false;
         if (verdicts[i].kind != VERDICT_LATER)
-            result = is_there(s, verdicts[i].id, &there);
+            result = event_is_there(s, verdicts[i].id, &there);
         if (result != DATABASE_DONE || !there)
             continue;
         ids[ends++] = verdicts[i].id;

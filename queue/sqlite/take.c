@@ -17,7 +17,7 @@ static int take_row(sqlite3_stmt *row, size_t max_bytes, struct events *found)
     return events_add(found, &event) ? 1 : -1;
 }
 
-static int failed(struct store *store, enum database_result result, struct error *why)
+static int take_failed(struct store *store, enum database_result result, struct error *why)
 {
     if (why != NULL)
         *why = store->reader.why;
@@ -25,10 +25,11 @@ static int failed(struct store *store, enum database_result result, struct error
     return -1;
 }
 
-static int finish(struct store *store, struct events *found, enum database_result result, int took, struct error *why)
+static int finish_take(struct store *store, struct events *found, enum database_result result, int took,
+                       struct error *why)
 {
     if (result != DATABASE_DONE)
-        return failed(store, result, why);
+        return take_failed(store, result, why);
     if (took < 0 && found->count == 0) {
         error_set(why, "out of memory");
         return -1;
@@ -57,7 +58,7 @@ int store_next(void *state, const char *source, uint64_t after, size_t max_count
     sqlite3_reset(next);
     if (store->owned && found->count > 0)
         housekeeper_call(store); /* somebody wrote */
-    return finish(store, found, result, took, why);
+    return finish_take(store, found, result, took, why);
 }
 
 int store_again(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
@@ -83,5 +84,5 @@ int store_again(void *state, const char *source, const uint64_t *ids, size_t cou
             break;
     }
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
-    return finish(store, found, result, took, why);
+    return finish_take(store, found, result, took, why);
 }

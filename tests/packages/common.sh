@@ -2,7 +2,8 @@
 # unit. They run as root in name spaces of their own (see run), so that no mount and no process outlives them.
 # shellcheck shell=bash
 
-work=build/packages
+# Parts run side by side: each has files of its own.
+work=build/packages/${PART:-$(basename "$0")}
 chroots=build/chroots
 signature_key=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
 write_key=key-of-the-packages-test
@@ -52,21 +53,34 @@ mirror() {
         awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
 }
 
-# chroot_make NAME SUITE PACKAGES...: $chroots/NAME, a SUITE with the packages in it. What is there is used again when it
-# holds the same packages.
+# chroot_make NAME FROM PACKAGES...: $chroots/NAME, a copy of FROM with the packages in it. FROM is a suite or another
+# chroot that was made so; what both need is downloaded and unpacked once. What is there is used again when it holds the
+# same packages.
 chroot_make() {
-    local name=$1 suite=$2 base=$PWD/$chroots/$1
-    shift 2
-    [ "$(cat "$base.packages" 2>/dev/null)" = "$*" ] && [ -d "$base" ] && return
-    rm -rf --one-file-system "$base" "$base.packages"
     mkdir -p "$chroots"
-    (flock 9 && suite_make "$suite") 9>"$chroots/$suite.lock" || exit 1
-    cp -a "$chroots/$suite" "$base"
+    (flock 9 && chroot_make_locked "$@") 9>"$chroots/$1.lock" || exit 1
+}
+
+chroot_make_locked() {
+    local name=$1 from=$2 base=$PWD/$chroots/$1 packages
+    shift 2
+    [ -e "$chroots/$from.packages" ] || (flock 9 && suite_make "$from") 9>"$chroots/$from.lock" || exit 1
+    packages=$(cat "$chroots/$from.packages" 2>/dev/null)
+    packages="${packages:+$packages }$*"
+    [ "$(cat "$base.packages" 2>/dev/null)" = "$packages" ] && [ -d "$base" ] && return
+    rm -rf --one-file-system "$base" "$base.packages"
+    cp -a "$chroots/$from" "$base"
     root=$base
     prepare
     mounted install_packages "$@" >"$base.log" 2>&1 ||
         { tail -n 5 "$base.log" && die "$name: packages cannot be installed; $base.log has the rest"; }
-    echo "$*" >"$base.packages"
+    echo "$packages" >"$base.packages"
+}
+
+# chroot_make_deb SUITE: what builds, checks and runs the Debian package; the unit tests' chroot is made from it.
+chroot_make_deb() {
+    # shellcheck disable=SC2046 # the names are words
+    chroot_make "$1-deb" "$1" $(packaging/install-packages --print deb) lintian adduser nginx-light procps
 }
 
 # suite_make SUITE: $chroots/SUITE, as debootstrap makes it. It comes to stand there when it is whole.

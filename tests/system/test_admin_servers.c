@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/system/check.h"
-#include "tests/system/site.h"
+#include "tests/support/check.h"
+#include "tests/support/site.h"
 
 #define RIGHT "Authorization: Basic YWRtaW46Y29ycmVjdCBob3JzZQ==" /* admin:correct horse */
 #define WRONG "Authorization: Basic YWRtaW46d3Jvbmc="             /* admin:wrong */

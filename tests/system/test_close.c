@@ -11,8 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
+#include "tests/support/check.h"
+#include "tests/support/close_site.h"
 
 #define PATIENT_MS 120000
 

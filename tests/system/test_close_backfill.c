@@ -2,8 +2,8 @@
  * as a real one. */
 #include "base/clock.h"
 #include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
+#include "tests/support/check.h"
+#include "tests/support/close_site.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -197,6 +197,33 @@ static void only_what_is_asked_for(void)
         }
         close_site_close(&site);
     }
+}
+
+/* An event that the subscription's extra_filter does not let pass would not have come by webhook. */
+static void a_filter_leaves_events_out(void)
+{
+    static const char filter[] = "{\"type\": \"field_accessor\", \"field\": \"lead_id\", \"filter\": {\"type\": "
+                                 "\"equals\", \"value\": \"lead_1\"}}";
+    struct close_site site;
+    char path[PATH_SIZE];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &(struct standin_close_options){.hold_ms = 0}, NULL)) {
+        CU_ASSERT(temporary_write(site.site.directory, "filter.json", 0644, filter, sizeof filter - 1));
+        path_join(path, site.site.directory, "filter.json");
+        CU_ASSERT_EQUAL(
+            CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--events", "lead.*", "--filter", path), 0);
+        for (size_t i = 0; i < 3; i++) {
+            char id[40];
+            standin_close_add(site.close, &(struct close_event){.id = name_event(id, i),
+                                                                .lead = i == 1 ? "lead_2" : "lead_1",
+                                                                .object_type = "lead",
+                                                                .action = "updated",
+                                                                .log_only = true});
+        }
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1d", "--json", "--dry-run"), 0);
+        check(strstr(site.said, "\"new\":2,") != NULL && strstr(site.said, "\"uncovered\":1,") != NULL, "%s",
+              site.said);
+    }
+    close_site_close(&site);
 }
 
 /* Events without their data are not sent half-empty. */
@@ -399,6 +426,7 @@ void suite_close_backfill(void)
     static CU_TestInfo tests[] = {
         {"many events, everything goes wrong, killed three times", many_and_everything_goes_wrong},
         {"only what is asked for, whether Close wants a filter or not", only_what_is_asked_for},
+        {"a filter leaves events out", a_filter_leaves_events_out},
         {"hidden data are reported, not sent half-empty", hidden_data_are_reported},
         {"30 days are the limit", thirty_days_are_the_limit},
         {"a failed read is no end", a_failed_read_is_no_end},

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
+#include "tests/support/check.h"
+#include "tests/support/close_site.h"
 
 #define DELIVERED 40
 #define WAITING 7

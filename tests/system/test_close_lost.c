@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
+#include "tests/support/check.h"
+#include "tests/support/close_site.h"
 
 #define MINUTE INT64_C(60000)
 #define PAGE 16384

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
+#include "tests/support/check.h"
+#include "tests/support/close_site.h"
 
 #define EVENTS 60
 

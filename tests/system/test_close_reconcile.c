@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
+#include "tests/support/check.h"
+#include "tests/support/close_site.h"
 
 #define MINUTE INT64_C(60000)
 #define HOUR (60 * MINUTE)

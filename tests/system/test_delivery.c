@@ -8,11 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/system/check.h"
-#include "tests/system/event.h"
-#include "tests/system/load.h"
-#include "tests/system/signature.h"
-#include "tests/system/site.h"
+#include "tests/support/check.h"
+#include "tests/support/event.h"
+#include "tests/support/load.h"
+#include "tests/support/signature.h"
+#include "tests/support/site.h"
 
 /* By then Close has its answer. */
 #define ANSWERED_MS 15000

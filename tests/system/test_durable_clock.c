@@ -5,9 +5,9 @@
 #include <poll.h>
 #include <stdio.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/faked_clock.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/faked_clock.h"
 
 #define EVENTS 200
 

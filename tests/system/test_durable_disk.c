@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/event.h"
-#include "tests/system/signature.h"
-#include "tests/system/small_disk.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/event.h"
+#include "tests/support/signature.h"
+#include "tests/support/small_disk.h"
 
 #define DISK "64m"       /* the log alone may take 32 MiB */
 #define SMALL_DISK "16m" /* which the queue fills */

@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/running.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/running.h"
 
 #define PATIENCE_MS 60000
 #define LOOKS 8

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
 
 #define ROUNDS 40           /* behind Apache and spawn-fcgi */
 #define ROUNDS_MOD_FCGID 15 /* of the processes that Apache started */

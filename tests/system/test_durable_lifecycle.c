@@ -6,8 +6,8 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
 
 #define RELOADED_MS 20000 /* a changed file must stand unchanged for 5 s first */
 #define STEP 300          /* requests between what is done */

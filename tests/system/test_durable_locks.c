@@ -9,11 +9,11 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "tests/system/check.h"
-#include "tests/system/close_site.h"
-#include "tests/system/looked.h"
-#include "tests/system/read_lock.h"
-#include "tests/system/running.h"
+#include "tests/support/check.h"
+#include "tests/support/close_site.h"
+#include "tests/support/looked.h"
+#include "tests/support/read_lock.h"
+#include "tests/support/running.h"
 
 #define SOON_MS 60000
 

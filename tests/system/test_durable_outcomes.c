@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/event.h"
-#include "tests/system/signature.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/event.h"
+#include "tests/support/signature.h"
 
 #define EVENTS 400
 #define FAULT_MS 800

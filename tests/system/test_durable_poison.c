@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/event.h"
-#include "tests/system/faked_clock.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/event.h"
+#include "tests/support/faked_clock.h"
 
 #define EVENTS 1000
 #define WORDS "this one is not to my taste"

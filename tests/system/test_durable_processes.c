@@ -6,8 +6,8 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
 
 #define EVENTS 20000
 #define PROCESSES 10

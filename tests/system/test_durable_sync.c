@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/trace.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/trace.h"
 
 #define ALONE 20
 #define TOGETHER 200

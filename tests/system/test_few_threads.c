@@ -16,9 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/unit/fastcgi_client.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/fastcgi_client.h"
 
 #define SOON_MS 60000
 #define WISHED 32

@@ -15,11 +15,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/event.h"
-#include "tests/system/looked.h"
-#include "tests/system/signature.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/event.h"
+#include "tests/support/looked.h"
+#include "tests/support/signature.h"
 
 #define LARGE 19300 /* bytes by which an event is larger: 20 KB */
 #define MORE_THAN_FITS 6000

@@ -15,11 +15,11 @@
 
 #include "base/clock.h"
 #include "forward/post.h"
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/hung_resolver.h"
-#include "tests/system/running.h"
-#include "tests/unit/forward_rig.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/forward_rig.h"
+#include "tests/support/hung_resolver.h"
+#include "tests/support/running.h"
 
 #define SOON_MS 60000
 #define TRIES 5 /* of a lane, while the resolver hangs */

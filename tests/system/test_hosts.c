@@ -6,9 +6,9 @@
 #include <sys/mount.h>
 
 #include "queue/sqlite/beat.h"
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/running.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/running.h"
 
 #define SOON_MS 60000
 

@@ -14,11 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/load.h"
-#include "tests/system/running.h"
-#include "tests/system/site.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/load.h"
+#include "tests/support/running.h"
+#include "tests/support/site.h"
 
 #define SOON_MS 20000
 #define STOPPED_MS 3000

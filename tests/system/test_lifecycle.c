@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/load.h"
-#include "tests/system/site.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/load.h"
+#include "tests/support/site.h"
 
 #define STOPPED_MS 3000   /* mod_fcgid kills what has not ended by then */
 #define RELOADED_MS 20000 /* a changed file must stand unchanged for 5 s first */

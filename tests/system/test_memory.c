@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/running.h"
-#include "tests/unit/fastcgi_client.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/fastcgi_client.h"
+#include "tests/support/running.h"
 
 #define STRANGERS 24
 #define BODY "15000000"

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/system/check.h"
-#include "tests/system/event.h"
-#include "tests/system/signature.h"
-#include "tests/system/site.h"
+#include "tests/support/check.h"
+#include "tests/support/event.h"
+#include "tests/support/signature.h"
+#include "tests/support/site.h"
 
 #define MB ((size_t)1000000)
 #define BROKEN_JSON "{\"event\":{\"id\":\"ev_broken\""

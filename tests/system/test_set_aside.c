@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/event.h"
-#include "tests/system/running.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/event.h"
+#include "tests/support/running.h"
 
 #define BAD "this one is refused"
 

@@ -1,11 +1,11 @@
 /* Each alert is raised, and ends, by its real cause. */
 #include "closeapi/state.h"
 #include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/event.h"
-#include "tests/system/looked.h"
-#include "tests/system/running.h"
-#include "tests/system/small_disk.h"
+#include "tests/support/check.h"
+#include "tests/support/event.h"
+#include "tests/support/looked.h"
+#include "tests/support/running.h"
+#include "tests/support/small_disk.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -7,10 +7,10 @@
 
 #include "base/clock.h"
 #include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/load.h"
-#include "tests/system/looked.h"
-#include "tests/system/running.h"
+#include "tests/support/check.h"
+#include "tests/support/load.h"
+#include "tests/support/looked.h"
+#include "tests/support/running.h"
 
 #define EVENTS 800
 #define PATIENCE_MS 60000

@@ -16,10 +16,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
-#include "tests/system/looked.h"
-#include "tests/system/standin_close.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
+#include "tests/support/looked.h"
+#include "tests/support/standin_close.h"
 
 #define ROUNDS 12
 #define LONGEST_MS 150   /* of a round, beside what its act takes */

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tests/system/check.h"
-#include "tests/system/durable.h"
+#include "tests/support/check.h"
+#include "tests/support/durable.h"
 
 #define PHASE_MS 1500
 

@@ -2,7 +2,7 @@
 #include "base/buffer.h"
 #include "base/files.h"
 #include "base/json_reader.h"
-#include "base/json_slices.h"
+#include "base/json_walk.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "closeapi/coverage.h"
@@ -10,8 +10,8 @@
 #include "closeapi/spool.h"
 #include "config/keyring.h"
 #include "tests/suites.h"
-#include "tests/system/check.h"
-#include "tests/system/temporary.h"
+#include "tests/support/check.h"
+#include "tests/support/temporary.h"
 
 #include <fcntl.h>
 #include <json-c/json.h>

@@ -1,7 +1,7 @@
 /* The commands' table and what all of them promise: names, help, exit codes, where their output goes. */
 #include "commands/commands.h"
 #include "tests/suites.h"
-#include "tests/unit/test_commands_run.h"
+#include "tests/support/commands_run.h"
 
 #include <fcntl.h>
 #include <string.h>

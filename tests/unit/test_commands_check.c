@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "config/config.h"
-#include "tests/unit/test_commands_run.h"
+#include "tests/support/commands_run.h"
 
 #define WRITE_KEY "1234567890abcdefghijklmnopq"
 #define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"

@@ -8,7 +8,7 @@
 
 #include "commands/stream.h"
 #include "config/config.h"
-#include "tests/unit/test_commands_run.h"
+#include "tests/support/commands_run.h"
 
 #define A "{\"event\": {\"id\": \"ev_a\", \"object_type\": \"lead\", \"action\": \"created\", \"lead_id\": \"lead_a\"}}"
 #define B "{\"event\": {\"id\": \"ev_b\", \"object_type\": \"note\", \"action\": \"updated\", \"lead_id\": \"lead_b\"}}"

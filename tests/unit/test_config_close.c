@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "tests/unit/test_config.h"
+#include "tests/support/config_text.h"
 
 #define ABOVE "data_plane_url = https://h\nwrite_key = w\n"
 

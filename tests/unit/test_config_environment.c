@@ -1,6 +1,6 @@
 /* The configuration: the environment, which wins over the top level of the file. */
 #include "tests/suites.h"
-#include "tests/unit/test_config.h"
+#include "tests/support/config_text.h"
 
 #include <string.h>
 

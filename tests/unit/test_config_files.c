@@ -1,7 +1,7 @@
 /* The configuration: files that may not be used, and secrets in files of their own. */
 #include "config/internal.h"
 #include "tests/suites.h"
-#include "tests/unit/test_config.h"
+#include "tests/support/config_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

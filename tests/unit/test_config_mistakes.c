@@ -1,6 +1,6 @@
 /* The configuration: every mistake has its place, its reason and what to do, word by word as the user reads it. */
 #include "tests/suites.h"
-#include "tests/unit/test_config.h"
+#include "tests/support/config_text.h"
 
 #include <stdio.h>
 #include <string.h>

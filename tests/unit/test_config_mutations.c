@@ -1,6 +1,6 @@
 /* The configuration: whatever may be in a file, it is read or refused with a reason, and nothing worse. */
 #include "tests/suites.h"
-#include "tests/unit/test_config.h"
+#include "tests/support/config_text.h"
 
 #include <stdio.h>
 #include <string.h>

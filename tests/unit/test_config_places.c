@@ -1,7 +1,7 @@
 /* The configuration: where the file is looked for, and where it must not be. */
 #include "config/internal.h"
 #include "tests/suites.h"
-#include "tests/unit/test_config.h"
+#include "tests/support/config_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* The configuration: what `check` shows, README's table of keys, and the sample file. */
 #include "config/internal.h"
 #include "tests/suites.h"
-#include "tests/unit/test_config.h"
+#include "tests/support/config_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -13,7 +13,7 @@
 #include "forward/post.h"
 #include "queue/identities.h"
 #include "tests/suites.h"
-#include "tests/system/temporary.h"
+#include "tests/support/temporary.h"
 
 static struct answer answer_of(int status, const char *body)
 {

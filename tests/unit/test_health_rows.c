@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "tests/suites.h"
-#include "tests/system/check.h"
+#include "tests/support/check.h"
 #include "webhook/refusals.h"
 
 #define NOW_MS INT64_C(1790000000000)

@@ -1,6 +1,6 @@
 /* What a request says, its body, its answer, its route. */
 #include "tests/suites.h"
-#include "tests/unit/test_http_fake.h"
+#include "tests/support/http_fake.h"
 
 #include <stdio.h>
 #include <string.h>

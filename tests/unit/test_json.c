@@ -5,7 +5,7 @@
 
 #include "base/json_reader.h"
 #include "tests/suites.h"
-#include "tests/unit/test_transform_tools.h"
+#include "tests/support/transform_tools.h"
 
 /* depth arrays or objects inside one another. */
 static bool is_depth_taken(size_t depth, const char *open, const char *inside, const char *close, struct error *why)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "tests/suites.h"
-#include "tests/unit/test_transform_tools.h"
+#include "tests/support/transform_tools.h"
 
 struct text {
     bool taken;

@@ -9,8 +9,8 @@
 #include "base/log.h"
 #include "status/access.h"
 #include "tests/suites.h"
-#include "tests/system/temporary.h"
-#include "tests/unit/test_http_fake.h"
+#include "tests/support/http_fake.h"
+#include "tests/support/temporary.h"
 
 /* "admin:correct horse", "admin:wrong" */
 #define RIGHT "Basic YWRtaW46Y29ycmVjdCBob3JzZQ=="

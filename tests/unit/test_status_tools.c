@@ -5,7 +5,7 @@
 
 #include "base/escape.h"
 #include "tests/suites.h"
-#include "tests/unit/crashing_body.h"
+#include "tests/support/crashing_body.h"
 #include "transform/headline.h"
 #include "transform/shown.h"
 

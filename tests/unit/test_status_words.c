@@ -1,7 +1,7 @@
 /* How it is, in words, and what is a cause of an alert: from made facts, a row for each thing that can be wrong. */
 #include "health/causes.h"
 #include "tests/suites.h"
-#include "tests/unit/made_config.h"
+#include "tests/support/made_config.h"
 #include "webhook/refusals.h"
 
 #include <stdlib.h>

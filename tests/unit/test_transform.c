@@ -6,7 +6,7 @@
 #include <uuid/uuid.h>
 
 #include "tests/suites.h"
-#include "tests/unit/test_transform_tools.h"
+#include "tests/support/transform_tools.h"
 
 /* A body around an event's members, without which it would be no event. */
 #define EVENT(members) "{\"event\":{\"object_type\":\"lead\",\"action\":\"updated\"" members "}}"

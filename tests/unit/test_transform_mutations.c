@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "tests/suites.h"
-#include "tests/system/strict_json.h"
-#include "tests/unit/test_transform_tools.h"
+#include "tests/support/strict_json.h"
+#include "tests/support/transform_tools.h"
 
 #define ROOM 8192
 

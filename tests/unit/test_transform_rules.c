@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "tests/suites.h"
-#include "tests/unit/test_transform_tools.h"
+#include "tests/support/transform_tools.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

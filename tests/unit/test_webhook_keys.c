@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "config/keyring.h"
-#include "tests/system/signature.h"
-#include "tests/system/temporary.h"
-#include "tests/unit/test_http_fake.h"
+#include "tests/support/http_fake.h"
+#include "tests/support/signature.h"
+#include "tests/support/temporary.h"
 #include "webhook/internal.h"
 
 #define FIRST "1111111111111111111111111111111111111111111111111111111111111111"

@@ -1,6 +1,6 @@
 /* Whole webhooks, with a queue of the test's own: what is answered, and what reaches the queue. */
 #include "tests/suites.h"
-#include "tests/unit/test_http_fake.h"
+#include "tests/support/http_fake.h"
 #include "webhook/internal.h"
 #include "webhook/refusals.h"
 

@@ -1,0 +1,174 @@
+/* What base/ has for all: encodings, UTF-8, hash, distance, numbers; waiting. */
+#include "tests/suites.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/escape.h"
+#include "base/text.h"
+
+static void hex_goes_both_ways(void)
+{
+    unsigned char bytes[4] = {0};
+    char digits[9];
+    CU_ASSERT_TRUE(text_hex_decode("00fFa509", 8, bytes));
+    CU_ASSERT_EQUAL(memcmp(bytes, "\x00\xff\xa5\x09", 4), 0);
+    CU_ASSERT_STRING_EQUAL(text_hex_encode(bytes, sizeof bytes, digits), "00ffa509");
+    CU_ASSERT_STRING_EQUAL(text_hex_encode(bytes, 0, digits), "");
+    static const char *const wrong[] = {"0", "000", "0g", "g0", "0x", " 0", "@0", "/0", ":0", "`0"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CU_ASSERT_FALSE(text_hex_decode(wrong[i], strlen(wrong[i]), bytes));
+}
+
+static void percent_is_decoded(void)
+{
+    char out[8];
+    CU_ASSERT_EQUAL(text_percent_decode("a+%2B%4a", 8, out, sizeof out), 4);
+    CU_ASSERT_STRING_EQUAL(out, "a +J");
+    CU_ASSERT_EQUAL(text_percent_decode("%zz%4", 5, out, sizeof out), 5);
+    CU_ASSERT_STRING_EQUAL(out, "%zz%4");
+    CU_ASSERT_EQUAL(text_percent_decode("a%00", 4, out, sizeof out), -1);
+    CU_ASSERT_EQUAL(text_percent_decode("12345678", 8, out, sizeof out), -1);
+    CU_ASSERT_EQUAL(text_percent_decode("1234567", 7, out, sizeof out), 7);
+    CU_ASSERT_EQUAL(text_percent_decode("", 0, out, 0), -1);
+}
+
+/* The vectors of RFC 4648, with and without their padding. */
+static void base64_is_decoded(void)
+{
+    static const char *const cases[][2] = {
+        {"", ""},        {"Zg==", "f"},        {"Zg", "f"},          {"Zm8=", "fo"},         {"Zm8", "fo"},
+        {"Zm9v", "foo"}, {"Zm9vYg==", "foob"}, {"Zm9vYmE", "fooba"}, {"Zm9vYmFy", "foobar"}, {"+/+/", "\xfb\xff\xbf"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char out[6];
+        long length = text_base64_decode(cases[i][0], strlen(cases[i][0]), out, sizeof out);
+        CU_ASSERT_EQUAL(length, (long)strlen(cases[i][1]));
+        CU_ASSERT_EQUAL(memcmp(out, cases[i][1], strlen(cases[i][1])), 0);
+    }
+    static const char *const wrong[] = {"Z", "Zm9vY", "Zm 9", "Z-8_", "Zm9vYmFyZg==" /* does not fit */};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char out[6];
+        CU_ASSERT_EQUAL(text_base64_decode(wrong[i], strlen(wrong[i]), out, sizeof out), -1);
+    }
+}
+
+/* Every code point there and back; surrogates and what is beyond are none. */
+static void utf8_is_stepped_over(void)
+{
+    size_t wrong = 0;
+    for (uint32_t code = 0; code < 0x110400; code++) {
+        char bytes[4];
+        size_t length = text_utf8_write(bytes, code);
+        bool is_one = code < 0x110000 && (code < 0xD800 || code > 0xDFFF);
+        wrong += text_utf8_length(bytes, length) != (is_one ? length : 0);
+        wrong += is_one && text_utf8_read(bytes, length) != code;
+        wrong += length > 1 && text_utf8_length(bytes, length - 1) != 0;
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    static const char *const none[] = {"\x80",         "\xbf",      "\xc0\x80",         "\xc1\xbf",         "\xc3(",
+                                       "\xe0\x9f\xbf", "\xe2\x82(", "\xf0\x8f\xbf\xbf", "\xf5\x80\x80\x80", "\xff"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        CU_ASSERT_EQUAL(text_utf8_length(none[i], 4), 0);
+}
+
+/* The vectors of the algorithm's authors. */
+static void hash_is_fnv_1a(void)
+{
+    CU_ASSERT_EQUAL(text_hash(TEXT_HASH, "", 0), UINT64_C(0xcbf29ce484222325));
+    CU_ASSERT_EQUAL(text_hash(TEXT_HASH, "a", 1), UINT64_C(0xaf63dc4c8601ec8c));
+    CU_ASSERT_EQUAL(text_hash(TEXT_HASH, "foobar", 6), UINT64_C(0x85944171f73967e8));
+    CU_ASSERT_EQUAL(text_hash(text_hash(TEXT_HASH, "foo", 3), "bar", 3), UINT64_C(0x85944171f73967e8));
+}
+
+static void distance_counts_letters(void)
+{
+    CU_ASSERT_EQUAL(text_distance("check", "check"), 0);
+    CU_ASSERT_EQUAL(text_distance("Check", "cHECK"), 0);
+    CU_ASSERT_EQUAL(text_distance("", "check"), 5);
+    CU_ASSERT_EQUAL(text_distance("chek", "check"), 1);
+    CU_ASSERT_EQUAL(text_distance("check", "chick"), 1);
+    CU_ASSERT_EQUAL(text_distance("hceck", "check"), 1);
+    CU_ASSERT_EQUAL(text_distance("kitten", "sitting"), 3);
+    CU_ASSERT_EQUAL(text_distance("12345678901234567890123456789012345678901", "check"), SIZE_MAX);
+}
+
+static void ids_are_digits(void)
+{
+    uint64_t number = 0;
+    CU_ASSERT_TRUE(text_read_id("9223372036854775807", &number));
+    CU_ASSERT_EQUAL(number, INT64_MAX);
+    static const char *const wrong[] = {"", "0", "-1", "+1", " 1", "1 ", "0x1", "9223372036854775808", "1e3"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CU_ASSERT_FALSE(text_read_id(wrong[i], &number));
+}
+
+static void *signal_soon(void *context)
+{
+    pthread_cond_t *condition = context;
+    for (int i = 0; i < 50; i++) { /* the other one may not wait yet */
+        poll(NULL, 0, 2);
+        pthread_cond_broadcast(condition);
+    }
+    return NULL;
+}
+
+/* A wait ends when the moment has come, at once when it has passed, and without it by a signal only. */
+static void waits_go_by_the_monotonic_clock(void)
+{
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t condition;
+    pthread_t thread;
+    CU_ASSERT_TRUE_FATAL(clock_condition_init(&condition));
+    pthread_mutex_lock(&mutex);
+    moment until = clock_now() + 30;
+    while (clock_condition_wait(&condition, &mutex, until))
+        ;
+    CU_ASSERT_TRUE(clock_now() >= until);
+    CU_ASSERT_FALSE(clock_condition_wait(&condition, &mutex, until));
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, signal_soon, &condition), 0);
+    CU_ASSERT_TRUE(clock_condition_wait(&condition, &mutex, MOMENT_NEVER));
+    pthread_mutex_unlock(&mutex);
+    pthread_join(thread, NULL);
+    pthread_cond_destroy(&condition);
+    struct timespec time = clock_timespec(12345);
+    CU_ASSERT_EQUAL(time.tv_sec, 12);
+    CU_ASSERT_EQUAL(time.tv_nsec, 345000000);
+    CU_ASSERT_EQUAL(clock_timespec_ms(time), 12345);
+}
+
+static void shell_reads_the_word(void)
+{
+    static const char *const cases[][2] = {
+        {"/etc/closecrm.conf", "/etc/closecrm.conf"},
+        {"a b", "'a b'"},
+        {"", "''"},
+        {"-rf", "'-rf'"},
+        {"it's", "'it'\\''s'"},
+        {"$(x)", "'$(x)'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *quoted = escape_shell(cases[i][0]);
+        CU_ASSERT_STRING_EQUAL(quoted, cases[i][1]);
+        free(quoted);
+    }
+}
+
+void suite_base(void)
+{
+    static CU_TestInfo tests[] = {
+        {"hexadecimal digits both ways", hex_goes_both_ways},
+        {"percent-encoding is decoded", percent_is_decoded},
+        {"Base64 is decoded", base64_is_decoded},
+        {"every code point of UTF-8 and nothing else", utf8_is_stepped_over},
+        {"the hash is FNV-1a", hash_is_fnv_1a},
+        {"the distance of two words counts letters", distance_counts_letters},
+        {"an id is digits and not zero", ids_are_digits},
+        {"waits go by the monotonic clock", waits_go_by_the_monotonic_clock},
+        {"a shell reads the word that was quoted", shell_reads_the_word},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("base", NULL, NULL, tests);
+}

@@ -1,0 +1,239 @@
+/* The forwarder with the durable queue before it: what becomes of events that cannot be delivered at once, and what is
+ * still known after a restart. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/suites.h"
+#include "tests/support/forward_rig.h"
+#include "tests/support/temporary.h"
+
+#define PATIENCE_MS RIG_PATIENCE_MS
+
+static void a_backlog_is_delivered_each_once(void)
+{
+    enum { COUNT = 3000 };
+    struct rig rig;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    rig_append_many(&rig, COUNT, 50, COUNT);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, COUNT, PATIENCE_MS));
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, COUNT);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
+    CU_ASSERT_EQUAL(rig_counts(&rig).delivered, COUNT);
+    rig_end(&rig);
+}
+
+static void duplicates_are_known_after_a_restart(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    rig_run(&rig);
+    rig_append(&rig, 1, 1, NULL);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    rig_append(&rig, 1, 1, NULL);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    rig_restart(&rig);
+    rig_append(&rig, 1, 1, NULL);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    struct counts counts = rig_counts(&rig);
+    CU_ASSERT_EQUAL(counts.accepted, 3);
+    CU_ASSERT_EQUAL(counts.delivered, 1);
+    CU_ASSERT_EQUAL(counts.duplicates, 2);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 1);
+    rig_end(&rig);
+}
+
+static void one_refused_among_many_is_a_dead_letter_in_the_data_planes_words(void)
+{
+    enum { COUNT = 1000 };
+    struct rig rig;
+    struct letters letters = {0};
+    struct error why;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    standin_fail(
+        rig.standin,
+        &(struct standin_fault){
+            .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = "POISON", .status = 400, .body = "invalid json"});
+    rig_append_many(&rig, COUNT, 20, 321);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, COUNT - 1);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
+    rig_halt(&rig);
+    rig_open(&rig);
+    CU_ASSERT_EQUAL_FATAL(queue_letters(rig.queue, NULL, 0, 10, 65536, &letters, &why), 1);
+    CU_ASSERT_STRING_EQUAL(letters.at[0].reason, "the data plane answered 400 \"invalid json\"");
+
+    /* Mended at the data plane, and replayed. */
+    size_t done;
+    standin_heal(rig.standin);
+    CU_ASSERT_TRUE(queue_replay(rig.queue, &letters.at[0].id, 1, &done, &why));
+    rig_run(&rig);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    CU_ASSERT_PTR_NOT_NULL(standin_find(rig.standin, "ev_321"));
+    letters_free(&letters);
+    rig_end(&rig);
+}
+
+static void a_data_plane_that_refuses_everything_fills_no_dead_letters(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    standin_fail(rig.standin,
+                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 400, .body = "no"});
+    for (unsigned i = 0; i < 40; i++)
+        rig_append(&rig, i, 20, NULL);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 8, PATIENCE_MS));
+    struct notes notes = {.tries = 0};
+    for (moment deadline = clock_now() + PATIENCE_MS; !notes.operator_must_act && clock_now() < deadline;) {
+        struct error why;
+        struct queue *queue = queue_open(&rig.made.config, &why);
+        CU_ASSERT_TRUE(queue_notes(queue, "one", &notes, &why));
+        queue_close(queue);
+    }
+    CU_ASSERT_TRUE(notes.operator_must_act);
+    CU_ASSERT_EQUAL(rig_counts(&rig).dead, 0);
+    CU_ASSERT_EQUAL(rig_counts(&rig).waiting, 40);
+    rig_end(&rig);
+}
+
+/* One message makes the data plane fail with 500, always: it is found, parked, and at last dead; what is about the same
+ * lead waits behind it, in order, and all others pass. */
+static void one_that_the_data_plane_fails_at_is_parked_and_then_dead(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig.made.config.poison_after_ms = 1500;
+    rig.made.config.batch_events = 16;
+    rig_open(&rig);
+    standin_fail(
+        rig.standin,
+        &(struct standin_fault){
+            .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = "POISON", .status = 500, .body = "panic"});
+    for (unsigned i = 0; i < 200; i++)
+        rig_append(&rig, i, 20, i == 23 ? "POISON" : NULL);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 191, PATIENCE_MS)); /* 8 more wait behind it */
+    for (unsigned i = 1000; rig_counts(&rig).dead == 0 && i < 1600; i++) {
+        rig_append(&rig, i, 1, NULL); /* others succeed meanwhile */
+        standin_wait_messages(rig.standin, SIZE_MAX, 100);
+    }
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
+    size_t last = 0;
+    for (unsigned i = 43; i < 200; i += 20) {
+        char id[32];
+        snprintf(id, sizeof id, "ev_%u", i);
+        const struct standin_message *message = standin_find(rig.standin, id);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(message);
+        CU_ASSERT_TRUE(message->request >= last);
+        last = message->request;
+    }
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
+    rig_end(&rig);
+}
+
+static void back_off_does_not_start_over(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    standin_fail(rig.standin,
+                 &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 503, .retry_after = "2"});
+    rig_run(&rig);
+    moment start = clock_now();
+    rig_append(&rig, 1, 1, NULL);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, PATIENCE_MS));
+    for (int i = 0; i < 3; i++)
+        rig_restart(&rig);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+    CU_ASSERT_TRUE(standin_message(rig.standin, 0)->arrived - start >= 1900);
+    rig_end(&rig);
+}
+
+static void a_mended_configuration_is_tried_at_once(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig.made.write_keys[0] = (char[]){"wk_wrong"};
+    rig_open(&rig);
+    rig_run(&rig);
+    rig_append(&rig, 1, 1, NULL);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, PATIENCE_MS));
+    rig_restart(&rig);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 0);
+    rig_halt(&rig);
+    rig.made.write_keys[0] = rig.made.write_key[0];
+    rig_open(&rig);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).requests, 2);
+    rig_end(&rig);
+}
+
+static void too_old_is_dead_only_when_the_clock_can_be_believed(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig.made.config.queue_retention_ms = 1;
+    rig_open(&rig);
+    rig_append(&rig, 1, 1, NULL);
+    standin_wait_messages(rig.standin, 1, 10);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS)); /* a new queue's clock is not believed yet */
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    rig_halt(&rig);
+
+    char clock[64];
+    int length = snprintf(clock, sizeof clock, "%lld %lld\n", (long long)clock_unix_ms(),
+                          (long long)clock_unix_ms() - 2 * 86400000LL);
+    CU_ASSERT_TRUE(temporary_write(rig.state, "clock", 0600, clock, (size_t)length));
+    rig_open(&rig);
+    rig_append(&rig, 2, 1, NULL);
+    standin_wait_messages(rig.standin, 2, 10);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 1);
+    rig_end(&rig);
+}
+
+static void a_rate_is_kept(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig.made.config.deliver_rate = 80;
+    rig_open(&rig);
+    for (unsigned i = 0; i < 100; i++)
+        rig_append(&rig, i, 20, NULL);
+    moment start = clock_now();
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 100, PATIENCE_MS));
+    CU_ASSERT_TRUE(clock_now() - start >= 900);
+    rig_end(&rig);
+}
+
+void suite_forwarder_durable(void)
+{
+    static CU_TestInfo tests[] = {
+        {"a backlog is delivered, each event once", a_backlog_is_delivered_each_once},
+        {"duplicates are known after a restart", duplicates_are_known_after_a_restart},
+        {"one refused among many is a dead letter, and can be replayed",
+         one_refused_among_many_is_a_dead_letter_in_the_data_planes_words},
+        {"a data plane that refuses everything fills no dead letters",
+         a_data_plane_that_refuses_everything_fills_no_dead_letters},
+        {"one that the data plane fails at is parked, then dead",
+         one_that_the_data_plane_fails_at_is_parked_and_then_dead},
+        {"back-off does not start over after a restart", back_off_does_not_start_over},
+        {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
+        {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
+        {"deliver_rate is kept", a_rate_is_kept},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("forwarder durable", NULL, NULL, tests);
+}

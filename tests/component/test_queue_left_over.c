@@ -1,0 +1,151 @@
+/* What a backup and a restore that were killed leave behind: the next run removes it, and nothing else. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "queue/inspect.h"
+#include "tests/suites.h"
+#include "tests/support/check.h"
+#include "tests/support/made_config.h"
+#include "tests/support/temporary.h"
+
+static struct made_config made;
+static char directory[PATH_SIZE], state[PATH_SIZE];
+
+static int make_directory(void)
+{
+    static char url[] = "http://127.0.0.1:9";
+    made_config_init(&made, url, url);
+    made.config.queue = QUEUE_SQLITE;
+    made.config.queue_max_bytes = (int64_t)1 << 40;
+    made.config.state_dir = state;
+    if (!temporary_make(directory))
+        return 1;
+    path_join(state, directory, "state");
+    return 0;
+}
+
+static int remove_directory(void)
+{
+    temporary_remove(directory);
+    return 0;
+}
+
+static bool exists(const char *name)
+{
+    char path[PATH_SIZE];
+    path_join(path, directory, name);
+    return access(path, F_OK) == 0;
+}
+
+static void make_old(const char *name, const char *bytes, int seconds)
+{
+    char path[PATH_SIZE];
+    struct timespec then[2] = {{.tv_sec = time(NULL) - seconds}, {.tv_sec = time(NULL) - seconds}};
+    path_join(path, directory, name);
+    CU_ASSERT_TRUE(temporary_write(directory, name, 0600, bytes, strlen(bytes)));
+    CU_ASSERT_EQUAL(chown(path, geteuid(), getegid()), 0); /* temporary_write may have given it away */
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, then, 0), 0);
+}
+
+/* Whether a backup to `copy` is made, with what has been left in the directory before. */
+static bool makes_backup(void)
+{
+    char path[PATH_SIZE];
+    struct error why = {0};
+    struct queue *queue = queue_open(&made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    path_join(path, directory, "copy");
+    bool good = queue_backup(queue, path, NULL, 1, &why);
+    queue_close(queue);
+    check(good || strstr(why.text, "copy.part is there") != NULL, "it says what is in the way: %s", why.text);
+    unlink(path);
+    return good;
+}
+
+static void a_killed_backup_is_not_in_the_way(void)
+{
+    make_old("copy.part", "SQLite format 3", 120);
+    make_old("copy.part-journal", "x", 120);
+    make_old("other.part", "SQLite format 3", 120);
+    CU_ASSERT_TRUE(makes_backup());
+    CU_ASSERT_FALSE(exists("copy.part"));
+    CU_ASSERT_FALSE(exists("copy.part-journal"));
+    CU_ASSERT_TRUE(exists("other.part"));
+    make_old("copy.part", "", 120); /* killed before it wrote anything */
+    CU_ASSERT_TRUE(makes_backup());
+}
+
+static void what_may_be_anothers_stays(void)
+{
+    char path[PATH_SIZE];
+    path_join(path, directory, "copy.part");
+    make_old("copy.part", "SQLite format 3", 0); /* of a moment ago */
+    CU_ASSERT_FALSE(makes_backup());
+    make_old("copy.part", "my own text, not a database", 120);
+    CU_ASSERT_FALSE(makes_backup());
+    make_old("copy.part", "SQLite format 3", 120);
+    int lock = open(path, O_RDONLY | O_CLOEXEC);
+    CU_ASSERT_EQUAL(flock(lock, LOCK_EX), 0); /* another one is at it */
+    CU_ASSERT_FALSE(makes_backup());
+    close(lock);
+    CU_ASSERT_TRUE(exists("copy.part"));
+    CU_ASSERT_EQUAL(unlink(path), 0);
+    CU_ASSERT_EQUAL(symlink("other.part", path), 0);
+    CU_ASSERT_FALSE(makes_backup());
+    CU_ASSERT_TRUE(exists("other.part"));
+    unlink(path);
+}
+
+static void what_a_killed_restore_built_is_removed(void)
+{
+    struct error why = {0};
+    queue_close(queue_open(&made.config, &why));
+    make_old("state/queue.db.restored", "SQLite format 3", 0);
+    make_old("state/queue.db.restored-journal", "x", 0);
+    make_old("state/queue.db.mine", "x", 0);
+    queue_close(queue_open(&made.config, &why));
+    CU_ASSERT_FALSE(exists("state/queue.db.restored"));
+    CU_ASSERT_FALSE(exists("state/queue.db.restored-journal"));
+    CU_ASSERT_TRUE(exists("state/queue.db.mine"));
+    CU_ASSERT_TRUE(exists("state/queue.db"));
+}
+
+/* Whether the next opening of the queue takes away what a process was saving out of a database that was removed. */
+static bool takes_away_what_was_saved(void)
+{
+    struct error why = {0};
+    CU_ASSERT_TRUE(temporary_write(state, "displaced", 0600, "", 0));
+    queue_close(queue_open(&made.config, &why));
+    return !exists("state/rescuing-4711-0x1");
+}
+
+static void what_a_living_process_saves_stays(void)
+{
+    struct error why = {0};
+    char path[PATH_SIZE];
+    path_join(path, directory, "state/rescuing-4711-0x1");
+    queue_close(queue_open(&made.config, &why));
+    make_old("state/rescuing-4711-0x1", "SQLite format 3", 0);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    CU_ASSERT_EQUAL(flock(fd, LOCK_EX), 0); /* as who writes into it does */
+    CU_ASSERT_FALSE(takes_away_what_was_saved());
+    close(fd);
+    CU_ASSERT_TRUE(takes_away_what_was_saved());
+}
+
+void suite_queue_left_over(void)
+{
+    static CU_TestInfo tests[] = {
+        {"a killed backup is not in the way", a_killed_backup_is_not_in_the_way},
+        {"what may be another's stays", what_may_be_anothers_stays},
+        {"what a killed restore built is removed", what_a_killed_restore_built_is_removed},
+        {"what a living process saves stays", what_a_living_process_saves_stays},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("queue left over", make_directory, remove_directory, tests);
+}

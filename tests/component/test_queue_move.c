@@ -1,0 +1,275 @@
+/* queue_move in the engine sqlite: what was delivered, dead letters and counts follow a renamed source, while another
+ * process forwards, and whenever the move is killed. */
+#include "tests/suites.h"
+
+#include <poll.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/check.h"
+#include "tests/support/queue_rig.h"
+
+#define DELIVERED 120
+#define WAITING 700 /* more than one step moves */
+#define DEAD 130    /* likewise */
+#define KILLED 9
+
+static struct made_config made;
+static char directory[PATH_SIZE], state[PATH_SIZE];
+static struct events found;
+
+static int make_directory(void)
+{
+    return queue_rig_set_up(&made, directory, state);
+}
+
+static int remove_directory(void)
+{
+    return queue_rig_tear_down(directory, &found);
+}
+
+static struct queue *open_queue(const char *name)
+{
+    path_join(state, directory, name);
+    return queue_rig_open(&made);
+}
+
+static struct identity identity_of(unsigned number, int64_t updated_us)
+{
+    struct identity identity = {.updated_us = updated_us};
+    snprintf((char *)identity.key, sizeof identity.key, "event %u", number);
+    return identity;
+}
+
+/* Puts events into a source in one transaction, for appending one by one would sync each. */
+static void append_many(const char *source, unsigned first, unsigned count)
+{
+    char path[PATH_SIZE], text[512];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *number = NULL;
+    path_join(path, state, "queue.db");
+    CU_ASSERT_FATAL(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_prepare_v2(db, "SELECT number FROM source WHERE name = ?1", -1, &number, NULL);
+    sqlite3_bind_text(number, 1, source, -1, SQLITE_STATIC);
+    CU_ASSERT_FATAL(sqlite3_step(number) == SQLITE_ROW);
+    snprintf(text, sizeof text,
+             "WITH RECURSIVE n (i) AS (SELECT %u UNION ALL SELECT i + 1 FROM n WHERE i + 1 < %u)"
+             " INSERT INTO event_%d (received, body) SELECT %lld, CAST(CAST(i AS TEXT) AS BLOB) FROM n",
+             first, first + count, sqlite3_column_int(number, 0), (long long)clock_unix_ms());
+    sqlite3_finalize(number);
+    CU_ASSERT_FATAL(sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK);
+    sqlite3_close(db);
+}
+
+/* Settles the first so many that wait, whose identities are numbered from first. */
+static void settle_many(struct queue *queue, const char *source, enum verdict_kind kind, unsigned first, size_t count,
+                        int64_t updated_us)
+{
+    static struct verdict verdicts[1024];
+    struct error why = {0};
+    CU_ASSERT_EQUAL_FATAL(queue_next(queue, source, 0, count, 1 << 20, &found, &why), (int)count);
+    for (size_t i = 0; i < count; i++)
+        verdicts[i] = (struct verdict){.id = found.at[i].id,
+                                       .kind = kind,
+                                       .remember = true,
+                                       .identity = identity_of(first + (unsigned)i, updated_us),
+                                       .reason = "poison"};
+    CU_ASSERT_FATAL(queue_settle(queue, source, verdicts, count, &why));
+}
+
+/* How many of these are known to be delivered with that date or a newer one. */
+static size_t count_known(struct queue *queue, const char *source, unsigned first, size_t count, int64_t updated_us)
+{
+    static struct identity identities[1024];
+    static struct known known[1024];
+    struct error why = {0};
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        identities[i] = identity_of(first + (unsigned)i, updated_us);
+    CU_ASSERT_FATAL(queue_known(queue, source, identities, count, known, &why));
+    for (size_t i = 0; i < count; i++)
+        n += known[i].delivered && known[i].delivered_us >= updated_us;
+    return n;
+}
+
+static struct counts counts_of(struct queue *queue, const char *source)
+{
+    struct counts counts;
+    struct error why = {0};
+    CU_ASSERT_FATAL(queue_count(queue, source, &counts, &why));
+    return counts;
+}
+
+/* Source one: delivered, dead, waiting. Source two has some of its own. */
+static void fill(struct queue *queue)
+{
+    append_many("one", 0, DELIVERED + DEAD + WAITING);
+    settle_many(queue, "one", VERDICT_DELIVERED, 0, DELIVERED, 100);
+    settle_many(queue, "one", VERDICT_DEAD, DELIVERED, DEAD, 100);
+    append_many("two", 5000, 12);
+    settle_many(queue, "two", VERDICT_DELIVERED, 5000, 10, 100);
+}
+
+static void check_all_is_moved(struct queue *queue, const char *when)
+{
+    struct error why = {0};
+    struct counts one = counts_of(queue, "one"), two = counts_of(queue, "two");
+    check(one.accepted == 0 && one.delivered == 0 && one.dead == 0 && one.waiting == 0,
+          "%s: nothing counts for the old source: accepted %llu, delivered %llu, dead %llu, waiting %llu", when,
+          (unsigned long long)one.accepted, (unsigned long long)one.delivered, (unsigned long long)one.dead,
+          (unsigned long long)one.waiting);
+    check(two.accepted == DELIVERED + DEAD + WAITING + 12 && two.delivered == DELIVERED + 10 && two.dead == DEAD &&
+              two.waiting == WAITING + 2,
+          "%s: all counts for the new one: accepted %llu, delivered %llu, dead %llu, waiting %llu", when,
+          (unsigned long long)two.accepted, (unsigned long long)two.delivered, (unsigned long long)two.dead,
+          (unsigned long long)two.waiting);
+    check(two.last_delivered_ms > 0 && two.last_accepted_ms > 0, "%s: times are there", when);
+    check(count_known(queue, "two", 0, DELIVERED, 100) == DELIVERED, "%s: what was delivered is known", when);
+    check(count_known(queue, "two", 5000, 10, 100) == 10, "%s: and what the new source delivered itself", when);
+    CU_ASSERT_EQUAL_FATAL(queue_next(queue, "two", 0, 1024, 1 << 20, &found, &why), WAITING + 2);
+    size_t in_order = 0;
+    for (unsigned i = 0; i < WAITING; i++) {
+        char body[32];
+        int length = snprintf(body, sizeof body, "%u", DELIVERED + DEAD + i);
+        in_order += found.at[i + 2].length == (size_t)length && memcmp(found.at[i + 2].body, body, (size_t)length) == 0;
+    }
+    check(in_order == WAITING, "%s: all that waits keeps its order", when);
+}
+
+/* The owner's memory knows nothing of what the command writes: it must look. */
+static void who_forwards_sees_it_at_once(void)
+{
+    struct error why = {0};
+    struct moved moved;
+    struct queue *owner = open_queue("owner"), *command = open_queue("owner");
+    CU_ASSERT_FATAL(queue_own(owner, &why));
+    fill(owner);
+    CU_ASSERT_EQUAL(count_known(owner, "two", 0, DELIVERED, 100), 0);
+    CU_ASSERT(queue_move(command, "one", "two", &moved, &why));
+    CU_ASSERT_EQUAL(moved.events, WAITING);
+    CU_ASSERT_EQUAL(moved.letters, DEAD);
+    CU_ASSERT_EQUAL(moved.identities, DELIVERED);
+    check_all_is_moved(owner, "moved");
+    CU_ASSERT(queue_move(command, "one", "two", &moved, &why)); /* again: nothing is left, and nothing changes */
+    check_all_is_moved(owner, "moved again");
+    queue_close(command);
+    queue_close(owner);
+    struct queue *next = open_queue("owner");
+    CU_ASSERT_FATAL(queue_own(next, &why));
+    check_all_is_moved(next, "the next owner");
+    queue_close(next);
+}
+
+/* Both sources delivered the same event: the newer version counts, in memory and in the index. */
+static void the_newer_version_counts(void)
+{
+    struct error why = {0};
+    struct moved moved;
+    struct queue *queue = open_queue("newer");
+    CU_ASSERT_FATAL(queue_own(queue, &why));
+    append_many("one", 0, 2);
+    append_many("two", 0, 2);
+    settle_many(queue, "one", VERDICT_DELIVERED, 0, 1, 900);
+    settle_many(queue, "two", VERDICT_DELIVERED, 0, 1, 500);
+    settle_many(queue, "one", VERDICT_DELIVERED, 1, 1, 500);
+    settle_many(queue, "two", VERDICT_DELIVERED, 1, 1, 900);
+    CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
+    CU_ASSERT_EQUAL(count_known(queue, "two", 0, 2, 900), 2);
+    CU_ASSERT_EQUAL(count_known(queue, "two", 0, 2, 901), 0);
+    queue_close(queue);
+}
+
+static int commits_left;
+
+static int die_before_commit(void *context)
+{
+    (void)context;
+    if (commits_left-- == 0)
+        _exit(KILLED);
+    return 0;
+}
+
+static int hook_connection(sqlite3 *db, const char **error, const void *api)
+{
+    (void)error;
+    (void)api;
+    sqlite3_commit_hook(db, die_before_commit, NULL);
+    return SQLITE_OK;
+}
+
+/* Moves in a child that dies before its commit of that number. Returns whether it did. */
+static bool move_and_die(int commit)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct error why = {0};
+        struct moved moved;
+        commits_left = commit;
+        sqlite3_auto_extension((void (*)(void))hook_connection);
+        struct queue *queue = queue_open(&made.config, &why);
+        bool good = queue != NULL && queue_move(queue, "one", "two", &moved, &why);
+        _exit(good ? 0 : 1);
+    }
+    int status = 0;
+    CU_ASSERT_FATAL(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    CU_ASSERT_FATAL(WEXITSTATUS(status) == KILLED || WEXITSTATUS(status) == 0);
+    return WEXITSTATUS(status) == KILLED;
+}
+
+static void killed_at_each_step_it_goes_on(void)
+{
+    struct error why = {0};
+    struct moved moved;
+    int commit = 0;
+    bool died;
+    do {
+        char name[32];
+        snprintf(name, sizeof name, "killed-%d", commit);
+        struct queue *queue = open_queue(name);
+        fill(queue);
+        queue_close(queue); /* a connection must not be carried over fork */
+        died = move_and_die(commit);
+        queue = open_queue(name);
+        CU_ASSERT_FATAL(queue_own(queue, &why));
+        CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
+        check_all_is_moved(queue, name);
+        queue_close(queue);
+        commit++;
+    } while (died && commit < 100);
+    check(!died && commit > 6, "it was killed at each of %d steps", commit - 1);
+}
+
+/* What is moved is older, and stands behind. */
+static void the_last_acceptance_stays(void)
+{
+    struct error why = {0};
+    struct counts before = {0}, after = {0};
+    struct moved moved;
+    struct queue *queue = open_queue("accepted");
+    append_many("one", 0, 2);
+    poll(NULL, 0, 5);
+    append_many("two", 2, 1);
+    CU_ASSERT(queue_count(queue, "two", &before, &why));
+    CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
+    CU_ASSERT(queue_count(queue, "two", &after, &why));
+    CU_ASSERT_EQUAL(after.waiting, 3);
+    CU_ASSERT(before.last_accepted_ms > 0 && after.last_accepted_ms == before.last_accepted_ms);
+    queue_close(queue);
+}
+
+void suite_queue_move(void)
+{
+    static CU_TestInfo tests[] = {
+        {"who forwards sees a move at once", who_forwards_sees_it_at_once},
+        {"the newer version counts", the_newer_version_counts},
+        {"killed at each step, it goes on", killed_at_each_step_it_goes_on},
+        {"the last acceptance stays", the_last_acceptance_stays},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("queue move", make_directory, remove_directory, tests);
+}

@@ -1,0 +1,248 @@
+/* What the engine sqlite remembers of very many events: the journal's mirror, the index, and the sketch of the index.
+ */
+#include "tests/suites.h"
+
+#include <poll.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "queue/inspect.h"
+#include "queue/queue.h"
+#include "queue/sqlite/bloom.h"
+#include "queue/sqlite/mirror.h"
+#include "tests/support/check.h"
+#include "tests/support/made_config.h"
+#include "tests/support/temporary.h"
+
+#define MANY 66000 /* more than are merged at once */
+#define AT_ONCE 1000
+#define PATIENCE_MS 60000
+
+/* A key that looks like the hash that real ones are. */
+static void make_key(unsigned char key[16], uint64_t number)
+{
+    for (int half = 0; half < 2; half++) {
+        uint64_t x = (number * 2 + (uint64_t)half + 1) * 0x9e3779b97f4a7c15u;
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+        x ^= x >> 31;
+        memcpy(key + (ptrdiff_t)half * 8, &x, sizeof x);
+    }
+}
+
+static void the_mirror(void)
+{
+    struct mirror mirror = {0};
+    struct mirrored one = {.source = 1, .updated = 5, .at = 7};
+    CU_ASSERT_PTR_NULL(mirror_find(&mirror, 1, one.key));
+    for (uint64_t i = 0; i < 10000; i++) {
+        make_key(one.key, i);
+        CU_ASSERT(mirror_add(&mirror, &one));
+    }
+    CU_ASSERT_EQUAL(mirror.used, 10000);
+    make_key(one.key, 77);
+    one.updated = 4; /* an older version changes nothing */
+    CU_ASSERT(mirror_add(&mirror, &one));
+    CU_ASSERT_EQUAL(mirror_find(&mirror, 1, one.key)->updated, 5);
+    one.updated = 6;
+    CU_ASSERT(mirror_add(&mirror, &one));
+    CU_ASSERT_EQUAL(mirror_find(&mirror, 1, one.key)->updated, 6);
+    CU_ASSERT_EQUAL(mirror.used, 10000);
+    CU_ASSERT_PTR_NULL(mirror_find(&mirror, 2, one.key)); /* of another source */
+    size_t wrong = 0;
+    for (uint64_t i = 0; i < 20000; i++) {
+        make_key(one.key, i);
+        const struct mirrored *found = mirror_find(&mirror, 1, one.key);
+        wrong += i < 10000 ? found == NULL || memcmp(found->key, one.key, 16) != 0 : found != NULL;
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    struct mirrored *sorted = mirror_sorted(&mirror);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(sorted);
+    for (size_t i = 1; i < mirror.used; i++)
+        wrong += mirror_compare(&sorted[i - 1], &sorted[i]) >= 0;
+    CU_ASSERT_EQUAL(wrong, 0);
+    free(sorted);
+    mirror_free(&mirror);
+    CU_ASSERT_PTR_NULL(mirror_sorted(&mirror));
+}
+
+static void the_sketch(void)
+{
+    struct sketch sketch = {0};
+    unsigned char key[16];
+    size_t denied = 0, lost = 0;
+    make_key(key, 1);
+    sketch_add(&sketch, key);
+    CU_ASSERT(sketch_may_have(&sketch, key)); /* without one, anything may be there */
+    CU_ASSERT_FATAL(sketch_begin(&sketch));
+    CU_ASSERT(sketch_may_have(&sketch, key)); /* and while it is not whole */
+    for (uint64_t i = 0; i < 2000000; i++) {
+        make_key(key, i);
+        sketch_add(&sketch, key);
+    }
+    sketch.whole = true;
+    for (uint64_t i = 0; i < 2000000; i++) {
+        make_key(key, i);
+        lost += !sketch_may_have(&sketch, key);
+        make_key(key, 2000000 + i);
+        denied += !sketch_may_have(&sketch, key);
+    }
+    CU_ASSERT_EQUAL(lost, 0);
+    check(denied > 1900000, "%zu of two millions are denied", denied);
+    sketch_free(&sketch);
+    CU_ASSERT(sketch_may_have(&sketch, key));
+}
+
+/* Settles one event, delivered, with identities first, first + 1, ...: as if they were so many. */
+static void settle(struct queue *queue, uint64_t first, size_t count)
+{
+    static struct verdict verdicts[AT_ONCE];
+    struct error why = {0};
+    struct events events = {0};
+    bool stored = queue_append(queue, "one", "{}", 2, clock_now() + 10000, &why) == QUEUE_STORED;
+    CU_ASSERT_FATAL(check(stored, "an event is appended: %s", why.text));
+    CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 1, 100, &events, &why), 1);
+    for (size_t i = 0; i < count; i++) {
+        verdicts[i] = (struct verdict){.id = events.at[0].id, .kind = VERDICT_DELIVERED, .remember = true};
+        verdicts[i].identity.updated_us = 100;
+        make_key(verdicts[i].identity.key, first + i);
+    }
+    CU_ASSERT_FATAL(queue_settle(queue, "one", verdicts, count, &why));
+    events_free(&events);
+}
+
+/* How many of at most AT_ONCE are known to be delivered. */
+static size_t count_known_at_once(struct queue *queue, const char *source, uint64_t first, size_t count)
+{
+    static struct identity identities[AT_ONCE];
+    static struct known known[AT_ONCE];
+    struct error why = {0};
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        make_key(identities[i].key, first + i);
+    CU_ASSERT_FATAL(queue_known(queue, source, identities, count, known, &why));
+    for (size_t i = 0; i < count; i++)
+        n += known[i].delivered;
+    return n;
+}
+
+/* How many of many are. */
+static size_t count_known_of(struct queue *queue, const char *source, uint64_t first, size_t count)
+{
+    size_t n = 0;
+    for (size_t done = 0; done < count; done += AT_ONCE)
+        n += count_known_at_once(queue, source, first + done, AT_ONCE);
+    return n;
+}
+
+static size_t count_known(struct queue *queue, uint64_t first, size_t count)
+{
+    return count_known_of(queue, "one", first, count);
+}
+
+static int64_t ask_database(sqlite3 *db, const char *text)
+{
+    sqlite3_stmt *statement = NULL;
+    int64_t n = -1;
+    if (sqlite3_prepare_v2(db, text, -1, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+        n = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return n;
+}
+
+/* Waits until the index has so many. */
+static bool wait_merged(sqlite3 *db, int64_t count)
+{
+    for (moment deadline = clock_now() + PATIENCE_MS; clock_now() < deadline; poll(NULL, 0, 20)) {
+        if (ask_database(db, "SELECT count(*) FROM known") >= count)
+            return true;
+    }
+    return false;
+}
+
+/* A key that gets into the index behind the owner's back is found as long as the index is asked for each. */
+static bool index_is_asked(struct queue *queue, sqlite3 *db, uint64_t number)
+{
+    sqlite3_stmt *statement = NULL;
+    unsigned char key[16];
+    make_key(key, number);
+    sqlite3_prepare_v2(db, "INSERT INTO known SELECT number, ?1, 100, ?2 FROM source WHERE name = 'one'", -1,
+                       &statement, NULL);
+    sqlite3_bind_blob(statement, 1, key, sizeof key, SQLITE_STATIC);
+    sqlite3_bind_int64(statement, 2, clock_unix_ms());
+    CU_ASSERT_EQUAL_FATAL(sqlite3_step(statement), SQLITE_DONE);
+    sqlite3_finalize(statement);
+    return count_known_at_once(queue, "one", number, 1) == 1;
+}
+
+/* Asks for so many that a sketch is made of the index, and waits until it is in use. */
+static bool wait_for_sketch(struct queue *queue, sqlite3 *db)
+{
+    uint64_t unknown = 5000000, behind = 6000000;
+    for (moment deadline = clock_now() + PATIENCE_MS; clock_now() < deadline; poll(NULL, 0, 20)) {
+        CU_ASSERT_EQUAL(count_known(queue, unknown, 10000), 0);
+        settle(queue, 4000000, 1); /* the housekeeper works when something was written */
+        if (!index_is_asked(queue, db, behind++))
+            return true;
+    }
+    return false;
+}
+
+static void many_are_remembered(void)
+{
+    char directory[PATH_SIZE], state[PATH_SIZE], path[PATH_SIZE], url[] = "http://127.0.0.1:1";
+    struct made_config made;
+    struct error why = {0};
+    sqlite3 *db = NULL;
+    CU_ASSERT_FATAL(temporary_make(directory));
+    path_join(state, directory, "state");
+    path_join(path, state, "queue.db");
+    made_config_init(&made, url, url);
+    made.config.queue = QUEUE_SQLITE;
+    made.config.state_dir = state;
+    made.config.queue_max_bytes = 1 << 30;
+    struct queue *queue = queue_open(&made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    CU_ASSERT_FATAL(queue_own(queue, &why));
+    CU_ASSERT_EQUAL_FATAL(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 10000);
+
+    for (uint64_t i = 0; i < MANY; i += AT_ONCE)
+        settle(queue, i, AT_ONCE);
+    CU_ASSERT_EQUAL(count_known(queue, 0, MANY), MANY); /* while they are merged, too */
+    CU_ASSERT(wait_merged(db, MANY - AT_ONCE));
+    CU_ASSERT(wait_for_sketch(queue, db));
+    CU_ASSERT_EQUAL(count_known(queue, 0, MANY), MANY);
+    for (uint64_t i = MANY; i < 2 * MANY; i += AT_ONCE)
+        settle(queue, i, AT_ONCE);
+    CU_ASSERT_EQUAL(count_known(queue, 0, 2 * MANY), 2 * MANY);
+    CU_ASSERT(wait_merged(db, 2 * (MANY - AT_ONCE)));
+    CU_ASSERT_EQUAL(count_known(queue, 0, 2 * MANY), 2 * MANY);
+    CU_ASSERT_EQUAL(count_known(queue, 5000000, 10000), 0);
+
+    /* another process gives it all to the other source: part of it was in the mirror only, which no sketch has */
+    struct queue *command = queue_open(&made.config, &why);
+    struct moved moved;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(command);
+    settle(queue, 2 * MANY, AT_ONCE);
+    CU_ASSERT(queue_move(command, "one", "two", &moved, &why));
+    CU_ASSERT_EQUAL(count_known_of(queue, "two", 0, 2 * MANY + AT_ONCE), 2 * MANY + AT_ONCE);
+    queue_close(command);
+    queue_close(queue);
+    sqlite3_close(db);
+    temporary_remove(directory);
+}
+
+void suite_queue_remember(void)
+{
+    static CU_TestInfo tests[] = {
+        {"the mirror finds what was added, the newest version", the_mirror},
+        {"the sketch denies nothing that was added", the_sketch},
+        {"what is merged stays known, with a sketch and without", many_are_remembered},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("queue remember", NULL, NULL, tests);
+}

@@ -1,0 +1,116 @@
+/* Commands run within the test program: see commands_run.h. */
+#include "tests/support/commands_run.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "commands/commands.h"
+
+#define ARGUMENTS_MOST 16
+
+static char folder[PATH_MAX]; /* of the configuration in use; "" for none */
+
+static void must(bool good, const char *what)
+{
+    if (!good) {
+        perror(what);
+        abort();
+    }
+}
+
+static int memory_file(const char *text)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC);
+    must(fd >= 0, "memfd_create");
+    size_t length = text == NULL ? 0 : strlen(text);
+    must(length == 0 || write(fd, text, length) == (ssize_t)length, "write");
+    must(lseek(fd, 0, SEEK_SET) == 0, "lseek");
+    return fd;
+}
+
+static void read_back(int fd, char *out, size_t size)
+{
+    ssize_t n = pread(fd, out, size - 1, 0);
+    out[n < 0 ? 0 : n] = '\0';
+}
+
+/* Runs with these descriptors as 0, 1 and 2. */
+static int run_with(const int fds[3], const char *const *arguments)
+{
+    char *argv[ARGUMENTS_MOST + 2] = {(char[]){"closecrm.fcgi"}};
+    int argc = 1, saved[3];
+    for (; arguments[argc - 1] != NULL && argc <= ARGUMENTS_MOST; argc++)
+        must((argv[argc] = strdup(arguments[argc - 1])) != NULL, "strdup");
+    /* The system tests' own variable would be a wrong key of the configuration. */
+    const char *program = getenv("CLOSECRM_PROGRAM");
+    char *kept = program == NULL ? NULL : strdup(program);
+    unsetenv("CLOSECRM_PROGRAM");
+    fflush(stdout);
+    fflush(stderr);
+    for (int i = 0; i < 3; i++) {
+        must((saved[i] = fcntl(i, F_DUPFD_CLOEXEC, 3)) >= 0, "dup");
+        must(dup2(fds[i], i) == i, "dup2");
+    }
+    int code = commands_run(argc, argv);
+    fflush(stdout);
+    clearerr(stdout);
+    for (int i = 0; i < 3; i++) {
+        must(dup2(saved[i], i) == i, "dup2");
+        close(saved[i]);
+    }
+    for (int i = 1; i < argc; i++)
+        free(argv[i]);
+    if (kept != NULL)
+        setenv("CLOSECRM_PROGRAM", kept, 1);
+    free(kept);
+    return code;
+}
+
+void run_command(struct ran *ran, const char *input, const char *const *arguments)
+{
+    int fds[3] = {memory_file(input), memory_file(NULL), memory_file(NULL)};
+    ran->code = run_with(fds, arguments);
+    read_back(fds[1], ran->out, sizeof ran->out);
+    read_back(fds[2], ran->err, sizeof ran->err);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+}
+
+void run_command_into(struct ran *ran, const char *input, int out, const char *const *arguments)
+{
+    int fds[3] = {memory_file(input), out, memory_file(NULL)};
+    ran->code = run_with(fds, arguments);
+    ran->out[0] = '\0';
+    read_back(fds[2], ran->err, sizeof ran->err);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+}
+
+void configuration_use(const char *text)
+{
+    const char *parent = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/closecrm.XXXXXX", parent != NULL && parent[0] != '\0' ? parent : "/tmp");
+    must(mkdtemp(folder) != NULL, "mkdtemp");
+    char path[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/closecrm.conf", folder);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    must(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), path);
+    close(fd);
+    must(setenv("CLOSECRM_CONFIG", path, 1) == 0, "setenv");
+}
+
+void configuration_forget(void)
+{
+    char path[PATH_MAX + 32];
+    unsetenv("CLOSECRM_CONFIG");
+    snprintf(path, sizeof path, "%s/closecrm.conf", folder);
+    unlink(path);
+    rmdir(folder);
+    folder[0] = '\0';
+}

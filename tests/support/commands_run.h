@@ -1,0 +1,26 @@
+/* Runs a command in this process, with stdin, stdout and stderr in memory. */
+#ifndef TESTS_SUPPORT_COMMANDS_RUN_H
+#define TESTS_SUPPORT_COMMANDS_RUN_H
+
+#include <stddef.h>
+
+struct ran {
+    int code;        /* what commands_run returned */
+    char out[65536]; /* what came on stdout and stderr, NUL-terminated */
+    char err[65536];
+};
+
+/* Runs `closecrm.fcgi ARGUMENTS...`; arguments ends with NULL; input: what stands on stdin, NULL: nothing. */
+void run_command(struct ran *ran, const char *input, const char *const *arguments);
+
+/* The same with a descriptor in the place of stdout, which it closes; out stays "". */
+void run_command_into(struct ran *ran, const char *input, int out, const char *const *arguments);
+
+/* Writes a configuration of these lines into a new folder (mode 0600) and makes CLOSECRM_CONFIG name it, one at a time.
+ * End with configuration_forget. */
+void configuration_use(const char *text);
+void configuration_forget(void);
+
+#define RUN(ran, input, ...) run_command((ran), (input), (const char *const[]){__VA_ARGS__, NULL})
+
+#endif

@@ -1,0 +1,269 @@
+/* The load: one thread a connection, each taking the next event. */
+#include "tests/support/load.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/client.h"
+#include "tests/support/event.h"
+#include "tests/support/signature.h"
+#include "tests/support/waiting.h"
+
+#define ID_SIZE 64
+
+struct load {
+    struct load_options options;
+    pthread_t *threads;
+    size_t started; /* threads; guarded as all below */
+
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t changed;
+    bool stopped;
+    size_t next;
+    size_t answered;
+    int64_t slowest;
+    int *status; /* of each event; -1: not sent */
+    moment *answered_at;
+};
+
+/* Makes the event of that number, the same each time. */
+static void make(const struct load *load, size_t index, char id[ID_SIZE], struct event_text *event)
+{
+    char lead[32];
+    snprintf(id, ID_SIZE, "%s_%zu", load->options.prefix, index);
+    snprintf(lead, sizeof lead, "lead_%zu", index % (load->options.ordered ? load->options.connections : 97));
+    event_make(event, &(struct event_options){
+                          .id = id,
+                          .lead = lead,
+                          .note = index == load->options.marked ? LOAD_MARK : NULL,
+                          .filler = load->options.filler,
+                      });
+}
+
+/* Takes the next number: of all, or in an ordered load of those that are this connection's; *turn counts what it has
+ * taken. Returns false when there is none. */
+static bool take(struct load *load, size_t connection, size_t *turn, size_t *index)
+{
+    pthread_mutex_lock(&load->mutex);
+    size_t own = *turn * load->options.connections + connection;
+    bool taken = !load->stopped && (load->options.ordered ? own : load->next) < load->options.count;
+    if (taken) {
+        *index = load->options.ordered ? own : load->next;
+        if (*index >= load->next)
+            load->next = *index + 1;
+        ++*turn;
+    }
+    pthread_mutex_unlock(&load->mutex);
+    return taken;
+}
+
+static void note(struct load *load, size_t index, int status, int64_t took)
+{
+    pthread_mutex_lock(&load->mutex);
+    load->status[index] = status;
+    load->answered_at[index] = clock_now();
+    load->answered++;
+    if (took > load->slowest)
+        load->slowest = took;
+    pthread_cond_broadcast(&load->changed);
+    pthread_mutex_unlock(&load->mutex);
+}
+
+static void send_one(struct load *load, struct client *client, struct event_text *event, size_t index)
+{
+    char id[ID_SIZE];
+    struct client_answer answer;
+    make(load, index, id, event);
+    struct signature signature = signature_make(load->options.signature_key, event_body(event), 0);
+    struct client_request request = {
+        .url = load->options.url,
+        .headers = {signature.hash, signature.timestamp},
+        .body = event_body(event),
+        .timeout_ms = load->options.timeout_ms,
+    };
+    moment before = clock_now();
+    client_send(client, &request, &answer);
+    note(load, index, answer.complete ? answer.status : 0, clock_now() - before);
+}
+
+static void *run(void *context)
+{
+    struct load *load = context;
+    struct client *client = client_new();
+    struct event_text event = {.body = {.data = NULL}};
+    size_t index, turn = 0;
+    pthread_mutex_lock(&load->mutex);
+    size_t connection = load->started++;
+    pthread_mutex_unlock(&load->mutex);
+    while (take(load, connection, &turn, &index)) {
+        send_one(load, client, &event, index);
+        if (load->options.pause_ms > 0)
+            poll(NULL, 0, (int)load->options.pause_ms);
+    }
+    event_free(&event);
+    client_free(client);
+    return NULL;
+}
+
+struct load *load_start(const struct load_options *options)
+{
+    struct load *load = calloc(1, sizeof *load);
+    if (load == NULL)
+        abort();
+    load->options = *options;
+    load->status = calloc(options->count, sizeof *load->status);
+    load->threads = calloc(options->connections, sizeof *load->threads);
+    load->answered_at = calloc(options->count, sizeof *load->answered_at);
+    if (load->status == NULL || load->threads == NULL || load->answered_at == NULL)
+        abort();
+    for (size_t i = 0; i < options->count; i++)
+        load->status[i] = -1;
+    pthread_mutex_init(&load->mutex, NULL);
+    pthread_cond_init(&load->changed, NULL);
+    for (size_t i = 0; i < options->connections; i++) {
+        if (pthread_create(&load->threads[i], NULL, run, load) != 0)
+            abort();
+    }
+    return load;
+}
+
+bool load_wait(struct load *load, size_t answered, int64_t ms)
+{
+    moment deadline = clock_now() + ms;
+    pthread_mutex_lock(&load->mutex);
+    while (load->answered < answered && wait_changed(&load->changed, &load->mutex, deadline))
+        ;
+    bool reached = load->answered >= answered;
+    pthread_mutex_unlock(&load->mutex);
+    return reached;
+}
+
+void load_stop(struct load *load)
+{
+    pthread_mutex_lock(&load->mutex);
+    load->stopped = true;
+    pthread_mutex_unlock(&load->mutex);
+}
+
+struct load_result load_finish(struct load *load)
+{
+    for (size_t i = 0; i < load->options.connections; i++)
+        pthread_join(load->threads[i], NULL);
+    struct load_result result = {.slowest = load->slowest};
+    for (size_t i = 0; i < load->next; i++) {
+        result.sent += load->status[i] >= 0;
+        if (load->status[i] == 200)
+            result.ok++;
+        else if (load->status[i] >= 0)
+            result.other = load->status[i];
+    }
+    return result;
+}
+
+int load_status(const struct load *load, size_t index)
+{
+    return load->status[index];
+}
+
+size_t load_count_arrived(const struct load *load, struct standin *standin, size_t times)
+{
+    struct event_text event = {.body = {.data = NULL}};
+    size_t arrived = 0;
+    for (size_t i = 0; i < load->next; i++) {
+        char id[ID_SIZE];
+        make(load, i, id, &event);
+        const struct standin_message *message = standin_find(standin, id);
+        if (load->status[i] == 200 && message != NULL && (times == 0 || message->times == times) &&
+            slice_equal(slice_member(message->json, "properties"), event_properties(&event)))
+            arrived++;
+    }
+    event_free(&event);
+    return arrived;
+}
+
+/* The number in a messageId of this load. Returns false when it is another's. */
+static bool number_of(const struct load *load, const char *message_id, size_t *number)
+{
+    size_t length = strlen(load->options.prefix);
+    if (strncmp(message_id, load->options.prefix, length) != 0 || message_id[length] != '_')
+        return false;
+    *number = strtoul(message_id + length + 1, NULL, 10);
+    return *number < load->options.count;
+}
+
+size_t load_count_altered(const struct load *load, struct standin *standin, const char *write_key)
+{
+    struct event_text event = {.body = {.data = NULL}};
+    const struct standin_message *message;
+    size_t altered = 0;
+    for (size_t i = 0; (message = standin_message(standin, i)) != NULL; i++) {
+        char id[ID_SIZE];
+        size_t number;
+        if (!number_of(load, message->message_id, &number))
+            continue;
+        make(load, number, id, &event);
+        altered += !slice_equal(slice_member(message->json, "properties"), event_properties(&event)) ||
+                   strcmp(message->write_key, write_key) != 0 || strcmp(message->message_id, id) != 0;
+    }
+    event_free(&event);
+    return altered;
+}
+
+size_t load_count_disordered(const struct load *load, struct standin *standin)
+{
+    const struct standin_message *message;
+    size_t disordered = 0;
+    size_t *latest = calloc(load->options.connections, sizeof *latest); /* of each lead, its number + 1 */
+    if (latest == NULL)
+        abort();
+    for (size_t i = 0; (message = standin_message(standin, i)) != NULL; i++) {
+        size_t number;
+        if (!number_of(load, message->message_id, &number) || standin_find(standin, message->message_id) != message)
+            continue;
+        size_t *last = &latest[number % load->options.connections];
+        disordered += number + 1 < *last;
+        *last = number + 1 > *last ? number + 1 : *last;
+    }
+    free(latest);
+    return disordered;
+}
+
+static int compare_delays(const void *a, const void *b)
+{
+    const int64_t *left = a, *right = b;
+    return (*left > *right) - (*left < *right);
+}
+
+int64_t load_median_delay(const struct load *load, struct standin *standin)
+{
+    int64_t *delays = calloc(load->next + 1, sizeof *delays);
+    size_t count = 0;
+    if (delays == NULL)
+        abort();
+    for (size_t i = 0; i < load->next; i++) {
+        char id[ID_SIZE];
+        snprintf(id, sizeof id, "%s_%zu", load->options.prefix, i);
+        const struct standin_message *message = standin_find(standin, id);
+        if (message == NULL || load->status[i] != 200)
+            continue;
+        int64_t delay = message->arrived - load->answered_at[i];
+        delays[count++] = delay > 0 ? delay : 0;
+    }
+    qsort(delays, count, sizeof *delays, compare_delays);
+    int64_t median = delays[count / 2];
+    free(delays);
+    return median;
+}
+
+void load_free(struct load *load)
+{
+    pthread_cond_destroy(&load->changed);
+    pthread_mutex_destroy(&load->mutex);
+    free(load->threads);
+    free(load->status);
+    free(load->answered_at);
+    free(load);
+}

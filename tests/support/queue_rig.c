@@ -1,0 +1,53 @@
+/* See queue_rig.h. */
+#include "tests/support/queue_rig.h"
+
+#include <CUnit/CUnit.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "tests/support/check.h"
+
+static int stderr_before = -1; /* while it is quiet */
+
+int queue_rig_set_up(struct made_config *made, char *directory, char *state)
+{
+    static char url[] = "http://127.0.0.1:9";
+    made_config_init(made, url, url);
+    made->config.queue = QUEUE_SQLITE;
+    made->config.queue_max_bytes = (int64_t)1 << 40;
+    made->config.state_dir = state;
+    return !temporary_make(directory);
+}
+
+int queue_rig_tear_down(const char *directory, struct events *found)
+{
+    events_free(found);
+    temporary_remove(directory);
+    return 0;
+}
+
+int queue_rig_set_up_quiet(struct made_config *made, char *directory, char *state)
+{
+    int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    stderr_before = dup(STDERR_FILENO);
+    if (nothing < 0 || dup2(nothing, STDERR_FILENO) < 0)
+        return 1;
+    close(nothing);
+    return queue_rig_set_up(made, directory, state);
+}
+
+int queue_rig_tear_down_quiet(const char *directory, struct events *found)
+{
+    dup2(stderr_before, STDERR_FILENO);
+    close(stderr_before);
+    return queue_rig_tear_down(directory, found);
+}
+
+struct queue *queue_rig_open(const struct made_config *made)
+{
+    struct error why = {0};
+    struct queue *queue = queue_open(&made->config, &why);
+    check(queue != NULL, "it can be opened: %s", why.text);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    return queue;
+}

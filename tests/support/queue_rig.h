@@ -1,0 +1,26 @@
+/* What tests of the durable queue share: a configuration with it, and a directory for state directories. They are the
+ * test's own, usually static. Needs tests that run one after another. */
+#ifndef TESTS_SUPPORT_QUEUE_RIG_H
+#define TESTS_SUPPORT_QUEUE_RIG_H
+
+#include "queue/inspect.h"
+#include "tests/support/made_config.h"
+#include "tests/support/temporary.h"
+
+/* Sets up `made` with the engine sqlite, no limit that a test reaches, and the state directory `state`, a path of
+ * PATH_SIZE bytes that is borrowed and may be set later; makes the directory, and puts its path there, as many bytes.
+ * Returns 0, or 1 where that failed, as CUnit has it. made must not move. */
+int queue_rig_set_up(struct made_config *made, char *directory, char *state);
+
+/* Frees the events and removes the directory. Returns 0. */
+int queue_rig_tear_down(const char *directory, struct events *found);
+
+/* The same, and between the two nothing is printed on stderr: for what is logged again and again when a disk fails. */
+int queue_rig_set_up_quiet(struct made_config *made, char *directory, char *state);
+int queue_rig_tear_down_quiet(const char *directory, struct events *found);
+
+/* Opens the queue of the state directory, which is made where it is missing. Ends the test where that fails. Close with
+ * queue_close. */
+struct queue *queue_rig_open(const struct made_config *made);
+
+#endif
