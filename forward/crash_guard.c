@@ -1,4 +1,4 @@
-/* The trace of what is being transformed: see crash_guard.h. */
+/* The trace of what is being transformed, and the parsing and transforming under it: see crash_guard.h. */
 #include "forward/crash_guard.h"
 
 #include <errno.h>
@@ -38,9 +38,9 @@ struct span {
 
 /* Written and not mapped: a write into a mapped file kills the process where there is no room for it, on some file
  * systems even if room was taken before. The kernel's cache outlives the process, and need not be synced. */
-struct crumb {
+struct crash_guard {
     int fd;
-    bool ended;          /* what is current, and the file does not know it yet: a write costs about a microsecond */
+    bool settling;       /* what is current, and the file does not know it yet: a write costs about a microsecond */
     struct span run;     /* what was said to follow */
     struct span current; /* as it stands in the file */
     struct span suspect;
@@ -54,131 +54,131 @@ static struct span span_of(const char *source, uint64_t first, uint64_t last)
     return span;
 }
 
-static bool overlap(const struct span *a, const struct span *b)
+static bool spans_overlap(const struct span *a, const struct span *b)
 {
     return a->first != 0 && b->first != 0 && a->first <= b->last && b->first <= a->last &&
            strcmp(a->source, b->source) == 0;
 }
 
-static bool covers(const struct span *span, const char *source, uint64_t first, uint64_t last)
+static bool span_covers(const struct span *span, const char *source, uint64_t first, uint64_t last)
 {
     return span->first != 0 && span->first <= first && last <= span->last && strcmp(span->source, source) == 0;
 }
 
-static bool is_single(const struct span *span)
+static bool span_is_single(const struct span *span)
 {
     return span->first == span->last;
 }
 
 /* Where it cannot be written nothing is traced, and all goes on. */
-static void write_trace(const struct crumb *crumb)
+static void write_trace(const struct crash_guard *guard)
 {
-    struct trace trace = {.current.id = crumb->current.first,
-                          .suspect.id = crumb->suspect.first,
-                          .deaths = crumb->deaths,
-                          .current_last = crumb->current.last,
-                          .suspect_last = crumb->suspect.last};
-    memcpy(trace.current.source, crumb->current.source, SOURCE_BYTES);
-    memcpy(trace.suspect.source, crumb->suspect.source, SOURCE_BYTES);
-    ssize_t n = pwrite(crumb->fd, &trace, sizeof trace, 0);
+    struct trace trace = {.current.id = guard->current.first,
+                          .suspect.id = guard->suspect.first,
+                          .deaths = guard->deaths,
+                          .current_last = guard->current.last,
+                          .suspect_last = guard->suspect.last};
+    memcpy(trace.current.source, guard->current.source, SOURCE_BYTES);
+    memcpy(trace.suspect.source, guard->suspect.source, SOURCE_BYTES);
+    ssize_t n = pwrite(guard->fd, &trace, sizeof trace, 0);
     (void)n;
 }
 
-static void read_trace(struct crumb *crumb)
+static void read_trace(struct crash_guard *guard)
 {
     struct trace trace = {.deaths = 0};
-    if (pread(crumb->fd, &trace, sizeof trace, 0) < (ssize_t)offsetof(struct trace, current_last))
+    if (pread(guard->fd, &trace, sizeof trace, 0) < (ssize_t)offsetof(struct trace, current_last))
         return;
-    crumb->current = span_of(trace.current.source, trace.current.id, trace.current_last);
-    crumb->suspect = span_of(trace.suspect.source, trace.suspect.id, trace.suspect_last);
-    crumb->deaths = trace.deaths;
+    guard->current = span_of(trace.current.source, trace.current.id, trace.current_last);
+    guard->suspect = span_of(trace.suspect.source, trace.suspect.id, trace.suspect_last);
+    guard->deaths = trace.deaths;
 }
 
 /* What still stands there was being transformed when the last process died. The guilty one of many is still to be
  * found: they are traced one by one now, and a death with one of them is the second one. */
-static void judge_last(struct crumb *crumb)
+static void judge_last_trace(struct crash_guard *guard)
 {
-    const struct span *last = &crumb->current;
-    crumb->deaths = covers(&crumb->suspect, last->source, last->first, last->last) ? crumb->deaths + 1 : 1;
-    crumb->suspect = crumb->current;
-    crumb->current.first = 0;
-    log_write(LEVEL_WARN, "msg=died_while_transforming source=%s id=%llu last=%llu times=%u", crumb->suspect.source,
-              (unsigned long long)crumb->suspect.first, (unsigned long long)crumb->suspect.last,
-              (unsigned)crumb->deaths);
+    const struct span *last = &guard->current;
+    guard->deaths = span_covers(&guard->suspect, last->source, last->first, last->last) ? guard->deaths + 1 : 1;
+    guard->suspect = guard->current;
+    guard->current.first = 0;
+    log_write(LEVEL_WARN, "msg=died_while_transforming source=%s id=%llu last=%llu times=%u", guard->suspect.source,
+              (unsigned long long)guard->suspect.first, (unsigned long long)guard->suspect.last,
+              (unsigned)guard->deaths);
 }
 
-struct crumb *crumb_open(const char *directory)
+struct crash_guard *crash_guard_open(const char *directory)
 {
     char path[4096];
-    struct crumb *crumb = calloc(1, sizeof *crumb);
+    struct crash_guard *guard = calloc(1, sizeof *guard);
     snprintf(path, sizeof path, "%s/transforming.1", directory);
-    int fd = crumb == NULL ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = guard == NULL ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) {
-        free(crumb);
+        free(guard);
         return NULL;
     }
-    crumb->fd = fd;
-    read_trace(crumb);
-    if (crumb->current.first != 0)
-        judge_last(crumb);
-    write_trace(crumb); /* a file that is new has its room from now on */
-    return crumb;
+    guard->fd = fd;
+    read_trace(guard);
+    if (guard->current.first != 0)
+        judge_last_trace(guard);
+    write_trace(guard); /* a file that is new has its room from now on */
+    return guard;
 }
 
-void crumb_expect(struct crumb *crumb, const char *source, uint64_t first, uint64_t last)
+void crash_guard_expect(struct crash_guard *guard, const char *source, uint64_t first, uint64_t last)
 {
-    if (crumb != NULL)
-        crumb->run = span_of(source, first, last);
+    if (guard != NULL)
+        guard->run = span_of(source, first, last);
 }
 
-void crumb_begin(struct crumb *crumb, const char *source, uint64_t id)
+void crash_guard_enter(struct crash_guard *guard, const char *source, uint64_t id)
 {
-    if (crumb == NULL)
+    if (guard == NULL)
         return;
-    bool alone = !covers(&crumb->run, source, id, id) || overlap(&crumb->run, &crumb->suspect);
-    crumb->ended = false;
-    if (covers(&crumb->current, source, id, id) && (!alone || is_single(&crumb->current)))
+    bool alone = !span_covers(&guard->run, source, id, id) || spans_overlap(&guard->run, &guard->suspect);
+    guard->settling = false;
+    if (span_covers(&guard->current, source, id, id) && (!alone || span_is_single(&guard->current)))
         return;
-    crumb->current = alone ? span_of(source, id, id) : crumb->run;
-    write_trace(crumb);
+    guard->current = alone ? span_of(source, id, id) : guard->run;
+    write_trace(guard);
 }
 
-void crumb_end(struct crumb *crumb)
+void crash_guard_leave(struct crash_guard *guard)
 {
-    if (crumb != NULL)
-        crumb->ended = true;
+    if (guard != NULL)
+        guard->settling = true;
 }
 
-void crumb_rest(struct crumb *crumb)
+void crash_guard_rest(struct crash_guard *guard)
 {
-    if (crumb == NULL || !crumb->ended || crumb->current.first == 0)
+    if (guard == NULL || !guard->settling || guard->current.first == 0)
         return;
-    crumb->current.first = 0;
-    write_trace(crumb);
+    guard->current.first = 0;
+    write_trace(guard);
 }
 
-bool crumb_suspects(const struct crumb *crumb, const char *source, uint64_t id)
+bool crash_guard_suspects(const struct crash_guard *guard, const char *source, uint64_t id)
 {
-    return crumb != NULL && crumb->deaths >= DEATHS_MOST && is_single(&crumb->suspect) &&
-           covers(&crumb->suspect, source, id, id);
+    return guard != NULL && guard->deaths >= DEATHS_MOST && span_is_single(&guard->suspect) &&
+           span_covers(&guard->suspect, source, id, id);
 }
 
-void crumb_acquit(struct crumb *crumb)
+void crash_guard_acquit(struct crash_guard *guard)
 {
-    crumb->suspect.first = 0;
-    crumb->deaths = 0;
-    write_trace(crumb);
+    guard->suspect.first = 0;
+    guard->deaths = 0;
+    write_trace(guard);
 }
 
-bool crumb_condemns(const struct crumb *crumb, const char *source, uint64_t id)
+bool crash_guard_condemns(const struct crash_guard *guard, const char *source, uint64_t id)
 {
-    return crumb_suspects(crumb, source, id) && crumb->deaths >= DEATHS_MOST + CHANCES_MOST;
+    return crash_guard_suspects(guard, source, id) && guard->deaths >= DEATHS_MOST + CHANCES_MOST;
 }
 
-void crumb_blame(struct crumb *crumb)
+void crash_guard_blame(struct crash_guard *guard)
 {
-    crumb->deaths++;
-    write_trace(crumb);
+    guard->deaths++;
+    write_trace(guard);
 }
 
 static bool is_own_fault(int signal)
@@ -191,12 +191,12 @@ static bool is_own_fault(int signal)
     return false;
 }
 
-enum crumb_trial crumb_try(void (*act)(void *context), void *context)
+enum crash_guard_trial crash_guard_try(void (*act)(void *context), void *context)
 {
     int status;
     pid_t waited, child = fork();
     if (child < 0)
-        return CRUMB_SURVIVED;
+        return TRIAL_SURVIVED;
     if (child == 0) {
         act(context);
         _exit(0);
@@ -205,17 +205,106 @@ enum crumb_trial crumb_try(void (*act)(void *context), void *context)
         waited = waitpid(child, &status, 0);
     } while (waited < 0 && errno == EINTR);
     if (waited != child || !WIFSIGNALED(status))
-        return CRUMB_SURVIVED;
+        return TRIAL_SURVIVED;
     if (WTERMSIG(status) == SIGKILL)
-        return CRUMB_KILLED;
-    return is_own_fault(WTERMSIG(status)) ? CRUMB_CRASHED : CRUMB_SURVIVED;
+        return TRIAL_KILLED;
+    return is_own_fault(WTERMSIG(status)) ? TRIAL_CRASHED : TRIAL_SURVIVED;
 }
 
-void crumb_close(struct crumb *crumb)
+void crash_guard_close(struct crash_guard *guard)
 {
-    if (crumb == NULL)
+    if (guard == NULL)
         return;
-    crumb_rest(crumb);
-    close(crumb->fd);
-    free(crumb);
+    crash_guard_rest(guard);
+    close(guard->fd);
+    free(guard);
+}
+
+/* ---- parsing and transforming under the trace ---- */
+
+/* What a child parses and transforms on trial. */
+struct trial {
+    const struct event *event;
+    const struct rules *rules;
+};
+
+static void transform_on_trial(void *context)
+{
+    const struct trial *trial = context;
+    struct buffer out = {0};
+    struct parsed *parsed = transform_parse(trial->event->body, trial->event->length, NULL, NULL);
+    if (parsed != NULL)
+        transform_message(parsed, trial->rules, false, &out);
+    /* the process ends now */
+}
+
+/* An event under suspicion is tried in a child. Returns whether it may be parsed here; else why says why not, and
+ * *again whether it may be tried again. While the child runs the event stands in the trace: should the kernel end both,
+ * the next process knows of one death more. */
+static bool passes_trial(struct crash_guard *guard, const char *source, const struct rules *rules,
+                         const struct event *event, bool *again, struct error *why)
+{
+    struct trial trial = {event, rules};
+    *again = false;
+    if (crash_guard_condemns(guard, source, event->id)) {
+        error_set(why,
+                  "transforming it ended the program, or a trial of it alone, again and again: most likely it needs "
+                  "more memory than there is; or something outside ended them with SIGKILL each time (a watchdog, "
+                  "a limit, a person): then replay it");
+        return false;
+    }
+    crash_guard_enter(guard, source, event->id);
+    enum crash_guard_trial end = crash_guard_try(transform_on_trial, &trial);
+    crash_guard_leave(guard);
+    crash_guard_rest(guard);
+    switch (end) {
+    case TRIAL_SURVIVED:
+        crash_guard_acquit(guard);
+        return true;
+    case TRIAL_KILLED:
+        crash_guard_blame(guard);
+        *again = true;
+        error_set(why,
+                  "transforming it alone was killed (SIGKILL), most likely by the kernel for want of memory, else by "
+                  "something outside");
+        return false;
+    case TRIAL_CRASHED:
+        break;
+    }
+    error_set(why,
+              "transforming it crashed the program twice, and again when it was tried alone: please report this fault");
+    return false;
+}
+
+void crash_guard_expect_events(struct crash_guard *guard, const char *source, const struct events *events)
+{
+    uint64_t first = UINT64_MAX, last = 0;
+    for (size_t i = 0; i < events->count; i++) {
+        first = events->at[i].id < first ? events->at[i].id : first;
+        last = events->at[i].id > last ? events->at[i].id : last;
+    }
+    if (events->count > 0)
+        crash_guard_expect(guard, source, first, last);
+}
+
+struct parsed *crash_guard_parse(struct crash_guard *guard, const char *source, const struct rules *rules,
+                                 const struct event *event, bool *out_of_memory, struct error *why)
+{
+    if (crash_guard_suspects(guard, source, event->id) &&
+        !passes_trial(guard, source, rules, event, out_of_memory, why))
+        return NULL;
+    crash_guard_enter(guard, source, event->id);
+    struct parsed *parsed = transform_parse(event->body, event->length, out_of_memory, why);
+    crash_guard_leave(guard);
+    return parsed;
+}
+
+enum transform_result crash_guard_transform(struct crash_guard *guard, const char *source, uint64_t id,
+                                            struct parsed *parsed, const struct rules *rules, bool newer,
+                                            struct buffer *out)
+{
+    crash_guard_enter(guard, source, id);
+    enum transform_result result = transform_message(parsed, rules, newer, out);
+    crash_guard_leave(guard);
+    return result;
 }

@@ -18,7 +18,7 @@ const char *file_sink_path(const char *url)
 }
 
 /* Under a lock, so that several processes may share the file, and what was written by halves can be taken back. */
-static bool append(int file, const char *data, size_t length)
+static bool append_synced(int file, const char *data, size_t length)
 {
     struct stat before;
     if (flock(file, LOCK_EX) != 0 || fstat(file, &before) != 0)
@@ -36,7 +36,7 @@ void file_sink_append(const char *path, const char *data, size_t length, struct 
 {
     *answer = (struct answer){.status = 0};
     int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    bool good = file >= 0 && append(file, data, length);
+    bool good = file >= 0 && append_synced(file, data, length);
     if (!good)
         error_set(&answer->error, "cannot write %s: %s", path, strerror(errno));
     if (file >= 0)

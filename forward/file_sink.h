@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "forward/outcome.h"
+#include "forward/answer.h"
 
 /* The path of a file:// address; NULL when it is another. Points into url. */
 const char *file_sink_path(const char *url);

@@ -16,7 +16,7 @@ struct forwarder;
 /* config and queue are borrowed and must outlive it. Returns NULL with the reason. */
 struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct error *why);
 
-/* Tells these what happens from now on. Borrowed until forwarder_free. Call before forwarder_run. */
+/* Shows these what happens from now on. Borrowed until forwarder_free. Call before forwarder_run. */
 void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers);
 
 struct post_limits;
@@ -29,14 +29,15 @@ void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limi
 void forwarder_back_off(struct forwarder *forwarder, int64_t first_ms);
 
 enum forward_until {
-    FORWARD_UNTIL_STOPPED, /* waits for the reading while another process has it */
+    FORWARD_UNTIL_STOPPED, /* waits for the consumer lock while another process has it */
     FORWARD_UNTIL_IDLE,    /* until nothing is left that is due now, and nothing is with a data plane; events that wait
                               for a later try do not count */
 };
 
 /* Forwards, as soon as no other process does, until forwarder_stop, the deadline, or as `until` says. What is with a
- * data plane at the deadline is awaited; while one is slow, the other sources go on. The calling thread owns the
- * queue's reading from then on. Returns false when this process never had the reading; else it is not called again. */
+ * data plane at the deadline is awaited; while one is slow, the other sources go on. The calling thread
+ * has the consumer lock of all sources from then on. Returns false when this process never had the lock; else it is not
+ * called again. */
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline);
 
 /* After forwarder_run: the last event of a source (by its place in the configuration) that was read; what came later

@@ -1,4 +1,4 @@
-/* The forwarder's loop: a turn of each source's traffic, then sleep until the next thing is due or something comes. */
+/* The forwarder's loop: a step of each source's pipeline, then sleep until the next thing is due or something comes. */
 #include <errno.h>
 #include <malloc.h>
 #include <stdatomic.h>
@@ -8,14 +8,13 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "forward/crash_guard.h"
 #include "forward/forward.h"
-#include "forward/step.h"
-#include "forward/steps.h"
+#include "forward/forward_private.h"
 
 #define OWN_AGAIN_MS 500
 #define IDLE_MS 1000 /* what is due within this time is waited for before there is nothing left to do */
 #define RECALL_AGAIN_MS 2000
+#define STARVED_MS 1000
 #define SLOW_MS 1000 /* a data plane that has a batch for so long is not waited for by other sources */
 
 struct forwarder {
@@ -23,10 +22,11 @@ struct forwarder {
     struct queue *queue;
     struct poster *poster;
     struct gzip *gzip;
-    struct crumb *crumb;     /* while this process owns the reading; NULL: without */
-    struct traffic *traffic; /* config->sources of them */
-    size_t traffics;         /* that are initialised */
-    int stop_fd;             /* readable once the forwarder is to stop */
+    struct pauses pauses;
+    struct crash_guard *guard;        /* while this process has the consumer lock; NULL: without */
+    struct source_pipeline *pipeline; /* config->sources of them */
+    size_t pipelines;                 /* that are initialised */
+    int stop_fd;                      /* readable once the forwarder is to stop */
     atomic_bool stopped;
     _Atomic moment stop_deadline; /* batches in hand are awaited until then */
 };
@@ -35,10 +35,10 @@ void forwarder_free(struct forwarder *forwarder)
 {
     if (forwarder == NULL)
         return;
-    for (size_t i = 0; i < forwarder->traffics; i++)
-        traffic_free(&forwarder->traffic[i]);
-    free(forwarder->traffic);
-    crumb_close(forwarder->crumb);
+    for (size_t i = 0; i < forwarder->pipelines; i++)
+        source_free(&forwarder->pipeline[i]);
+    free(forwarder->pipeline);
+    crash_guard_close(forwarder->guard);
     gzip_free(forwarder->gzip);
     poster_free(forwarder->poster);
     if (forwarder->stop_fd >= 0)
@@ -54,18 +54,19 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
         return NULL;
     forwarder->config = config;
     forwarder->queue = queue;
+    forwarder->pauses = (struct pauses){.starved_ms = STARVED_MS, .backoff_ms = BACKOFF_FIRST_MS};
     atomic_init(&forwarder->stopped, false);
     atomic_init(&forwarder->stop_deadline, MOMENT_NEVER);
     forwarder->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     forwarder->gzip = gzip_new();
-    forwarder->traffic = calloc(config->sources, sizeof *forwarder->traffic);
+    forwarder->pipeline = calloc(config->sources, sizeof *forwarder->pipeline);
     forwarder->poster = poster_new(why);
     bool good =
-        forwarder->stop_fd >= 0 && forwarder->gzip != NULL && forwarder->traffic != NULL && forwarder->poster != NULL;
+        forwarder->stop_fd >= 0 && forwarder->gzip != NULL && forwarder->pipeline != NULL && forwarder->poster != NULL;
+    struct source_tools tools = {config, queue, forwarder->poster, forwarder->gzip, &forwarder->pauses};
     for (size_t i = 0; good && i < config->sources; i++) {
-        good = traffic_init(&forwarder->traffic[i], config, &config->source[i], queue, forwarder->poster,
-                            forwarder->gzip, why);
-        forwarder->traffics = i + 1;
+        good = source_init(&forwarder->pipeline[i], &config->source[i], &tools, why);
+        forwarder->pipelines = i + 1;
     }
     if (!good) {
         forwarder_free(forwarder);
@@ -76,23 +77,19 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
 
 void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers)
 {
-    for (size_t i = 0; i < forwarder->traffics; i++) {
-        struct traffic *traffic = &forwarder->traffic[i];
-        watched_init(&traffic->watched, traffic->source, forwarder->queue, &traffic->rules, watchers);
-    }
+    for (size_t i = 0; i < forwarder->pipelines; i++)
+        samples_init(&forwarder->pipeline[i], watchers);
 }
 
 void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits, int64_t starved_ms)
 {
     poster_limit(forwarder->poster, limits);
-    for (size_t i = 0; i < forwarder->traffics; i++)
-        forwarder->traffic[i].starved_ms = starved_ms;
+    forwarder->pauses.starved_ms = starved_ms;
 }
 
 void forwarder_back_off(struct forwarder *forwarder, int64_t first_ms)
 {
-    for (size_t i = 0; i < forwarder->traffics; i++)
-        forwarder->traffic[i].backoff_ms = first_ms;
+    forwarder->pauses.backoff_ms = first_ms;
 }
 
 /* Takes up what the data planes answered. Returns whether there was anything. */
@@ -100,22 +97,22 @@ static bool take_answers(struct forwarder *forwarder)
 {
     bool any = false;
     for (struct post *post; (post = poster_done(forwarder->poster)) != NULL; any = true)
-        traffic_answered(post_owner(post), post_answer(post));
+        answer_follow(post_owner(post), post_answer(post));
     return any;
 }
 
-static bool turn_all(struct forwarder *forwarder, bool sending)
+static bool step_all(struct forwarder *forwarder, bool sending)
 {
     bool more = false;
-    for (size_t i = 0; i < forwarder->traffics; i++)
-        more |= traffic_turn(&forwarder->traffic[i], sending);
+    for (size_t i = 0; i < forwarder->pipelines; i++)
+        more |= source_step(&forwarder->pipeline[i], sending);
     return more;
 }
 
 static bool any_sending(const struct forwarder *forwarder)
 {
-    for (size_t i = 0; i < forwarder->traffics; i++) {
-        if (traffic_is_sending(&forwarder->traffic[i]))
+    for (size_t i = 0; i < forwarder->pipelines; i++) {
+        if (source_is_sending(&forwarder->pipeline[i]))
             return true;
     }
     return false;
@@ -124,22 +121,23 @@ static bool any_sending(const struct forwarder *forwarder)
 static moment next_due(const struct forwarder *forwarder)
 {
     moment due = MOMENT_NEVER;
-    for (size_t i = 0; i < forwarder->traffics; i++) {
-        moment one = forwarder->traffic[i].closed ? MOMENT_NEVER : traffic_due(&forwarder->traffic[i]);
+    for (size_t i = 0; i < forwarder->pipelines; i++) {
+        moment one = forwarder->pipeline[i].closed ? MOMENT_NEVER : source_due(&forwarder->pipeline[i]);
         due = one < due ? one : due;
     }
     return due;
 }
 
-static void report(const struct forwarder *forwarder)
+static void log_totals(const struct forwarder *forwarder)
 {
-    for (size_t i = 0; i < forwarder->traffics; i++) {
-        const struct traffic *t = &forwarder->traffic[i];
-        if (t->delivered + t->duplicates + t->dropped + t->dead == 0)
+    for (size_t i = 0; i < forwarder->pipelines; i++) {
+        const uint64_t *ended = forwarder->pipeline[i].outbox.ended;
+        if (ended[VERDICT_DELIVERED] + ended[VERDICT_DUPLICATE] + ended[VERDICT_DROPPED] + ended[VERDICT_DEAD] == 0)
             continue;
         log_write(LEVEL_INFO, "msg=forwarded source=%s delivered=%llu duplicates=%llu dropped=%llu dead=%llu",
-                  t->source->name, (unsigned long long)t->delivered, (unsigned long long)t->duplicates,
-                  (unsigned long long)t->dropped, (unsigned long long)t->dead);
+                  forwarder->pipeline[i].source->name, (unsigned long long)ended[VERDICT_DELIVERED],
+                  (unsigned long long)ended[VERDICT_DUPLICATE], (unsigned long long)ended[VERDICT_DROPPED],
+                  (unsigned long long)ended[VERDICT_DEAD]);
     }
 }
 
@@ -147,34 +145,34 @@ static void report(const struct forwarder *forwarder)
 static bool close_slow(struct forwarder *forwarder)
 {
     bool any = false;
-    for (size_t i = 0; i < forwarder->traffics; i++) {
-        struct traffic *traffic = &forwarder->traffic[i];
-        if (traffic_sends_since(traffic) > clock_now() - SLOW_MS)
+    for (size_t i = 0; i < forwarder->pipelines; i++) {
+        struct source_pipeline *pipeline = &forwarder->pipeline[i];
+        if (source_sends_since(pipeline) > clock_now() - SLOW_MS)
             continue;
-        traffic->closed = true;
+        source_close(pipeline);
         any = true;
     }
     return any;
 }
 
-/* A turn after the time is over. others: those that are not closed go on. Returns whether another turn at once would
- * find something to do. */
-static bool turn_late(struct forwarder *forwarder, bool others)
+/* A step of all after the time is over. others: those that are not closed go on. Returns whether another step at once
+ * would find something to do. */
+static bool step_late(struct forwarder *forwarder, bool others)
 {
     bool more = false;
     if (others) {
         queue_woken(forwarder->queue);
-        requests_serve(forwarder->queue, forwarder->traffic, forwarder->traffics);
+        requests_serve(forwarder->queue, forwarder->pipeline, forwarder->pipelines);
     }
-    for (size_t i = 0; i < forwarder->traffics; i++)
-        more |= traffic_turn(&forwarder->traffic[i], others && !forwarder->traffic[i].closed);
+    for (size_t i = 0; i < forwarder->pipelines; i++)
+        more |= source_step(&forwarder->pipeline[i], others && !forwarder->pipeline[i].closed);
     return take_answers(forwarder) || more;
 }
 
 /* The time is over: what is with the data planes is awaited, and nothing new is sent. But one that is slow may take a
  * quarter of an hour, and nobody else can forward meanwhile: as long as there is one the other sources go on, each
  * until it is slow itself, so that this comes to an end. After a stop they do not. */
-static void finish(struct forwarder *forwarder)
+static void finish_in_flight(struct forwarder *forwarder)
 {
     int descriptors[] = {forwarder->stop_fd, queue_wake_fd(forwarder->queue)};
     while (any_sending(forwarder)) {
@@ -183,7 +181,7 @@ static void finish(struct forwarder *forwarder)
         if (clock_now() >= deadline)
             break;
         bool others = !stopped && close_slow(forwarder);
-        if (turn_late(forwarder, others))
+        if (step_late(forwarder, others))
             continue;
         moment due = others ? next_due(forwarder) : MOMENT_NEVER;
         due = due < look ? due : look;
@@ -191,10 +189,10 @@ static void finish(struct forwarder *forwarder)
         poster_wait(forwarder->poster, descriptors, stopped ? 0 : awaited,
                     clock_until(due < deadline ? due : deadline));
     }
-    for (size_t i = 0; i < forwarder->traffics; i++)
-        traffic_tell_now(&forwarder->traffic[i]); /* also what failed a moment ago: this is the last chance */
-    turn_all(forwarder, false);
-    report(forwarder);
+    for (size_t i = 0; i < forwarder->pipelines; i++)
+        outbox_settle_now(&forwarder->pipeline[i]); /* also what failed a moment ago: this is the last chance */
+    step_all(forwarder, false);
+    log_totals(forwarder);
 }
 
 static bool is_idle(const struct forwarder *forwarder)
@@ -202,9 +200,9 @@ static bool is_idle(const struct forwarder *forwarder)
     return !any_sending(forwarder) && next_due(forwarder) > clock_now() + IDLE_MS;
 }
 
-/* Until this process owns the reading, or is to stop. Another one's end is not told, so it is asked for again, unless
- * this one would be done soon anyway. */
-static bool own(struct forwarder *forwarder, enum forward_until until)
+/* Until this process has the consumer lock, or is to stop. Nothing says that another process gives the lock back, so it
+ * is asked for again, unless this one would be done soon anyway. */
+static bool claim_queue(struct forwarder *forwarder, enum forward_until until)
 {
     struct error why;
     bool said = false;
@@ -224,15 +222,13 @@ static bool own(struct forwarder *forwarder, enum forward_until until)
 }
 
 /* Takes over what was noted before a restart. */
-static bool recall(struct forwarder *forwarder)
+static bool recall_all(struct forwarder *forwarder)
 {
     struct error why;
-    if (forwarder->crumb == NULL && forwarder->config->queue == QUEUE_SQLITE)
-        forwarder->crumb = crumb_open(forwarder->config->state_dir);
-    for (size_t i = 0; i < forwarder->traffics; i++)
-        forwarder->traffic[i].crumb = forwarder->crumb;
-    for (size_t i = 0; i < forwarder->traffics; i++) {
-        if (traffic_recall(&forwarder->traffic[i], &why))
+    if (forwarder->guard == NULL && forwarder->config->queue == QUEUE_SQLITE)
+        forwarder->guard = crash_guard_open(forwarder->config->state_dir);
+    for (size_t i = 0; i < forwarder->pipelines; i++) {
+        if (source_recall(&forwarder->pipeline[i], forwarder->guard, &why))
             continue;
         log_write(LEVEL_ERROR, "msg=cannot_forward reason=\"%s\"", why.text);
         return false;
@@ -243,23 +239,23 @@ static bool recall(struct forwarder *forwarder)
 static void rest_all(struct forwarder *forwarder)
 {
     bool much = false;
-    for (size_t i = 0; i < forwarder->traffics; i++)
-        much |= traffic_rest(&forwarder->traffic[i]);
+    for (size_t i = 0; i < forwarder->pipelines; i++)
+        much |= source_rest(&forwarder->pipeline[i]);
     if (much)
         malloc_trim(0); /* else most of it stays this process's */
 }
 
 bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment deadline)
 {
-    if (!own(forwarder, until))
+    if (!claim_queue(forwarder, until))
         return false;
-    while (!recall(forwarder) && !atomic_load(&forwarder->stopped) && clock_now() < deadline)
+    while (!recall_all(forwarder) && !atomic_load(&forwarder->stopped) && clock_now() < deadline)
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
         queue_woken(forwarder->queue); /* before looking: what comes after it wakes */
-        requests_serve(forwarder->queue, forwarder->traffic, forwarder->traffics);
-        bool more = turn_all(forwarder, true);
+        requests_serve(forwarder->queue, forwarder->pipeline, forwarder->pipelines);
+        bool more = step_all(forwarder, true);
         more |= take_answers(forwarder);
         if (more)
             continue;
@@ -269,13 +265,13 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
         moment due = next_due(forwarder);
         poster_wait(forwarder->poster, descriptors, 2, clock_until(due < deadline ? due : deadline));
     }
-    finish(forwarder);
+    finish_in_flight(forwarder);
     return true;
 }
 
 uint64_t forwarder_read_up_to(const struct forwarder *forwarder, size_t source)
 {
-    return forwarder->traffic[source].last_id;
+    return forwarder->pipeline[source].intake.last_id;
 }
 
 void forwarder_stop(struct forwarder *forwarder, moment deadline)

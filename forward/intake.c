@@ -4,86 +4,130 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "forward/crash_guard.h"
-#include "forward/lane.h"
-#include "forward/steps.h"
+#include "forward/forward_private.h"
 
 #define CHUNK 64 /* events read, and asked about, at once */
 #define CHUNK_BYTES ((size_t)4 * 1024 * 1024)
 #define RETRY_MS 1000
 
 /* Spreads leads over lanes, the same way in every process. */
-static uint64_t hash_person(const char *person)
+static uint64_t hash_ordering_key(const char *key)
 {
-    uint64_t hash = text_hash(TEXT_HASH, person, strlen(person));
+    uint64_t hash = text_hash(TEXT_HASH, key, strlen(key));
     return hash ^ (hash >> 32);
 }
 
-/* An event that needs nothing sent: it ends at once. */
-static void settle_at_once(struct traffic *traffic, uint64_t id, enum verdict_kind kind, const char *reason)
+/* ---- the window ---- */
+
+bool intake_init(struct intake *intake)
 {
-    struct verdict verdict = {.id = id, .kind = kind};
-    if (reason != NULL)
-        verdict.reason = verdicts_reason(&traffic->verdicts, reason);
-    verdicts_add(&traffic->verdicts, &verdict);
-    watched_verdict(&traffic->watched, &verdict, false);
-    if (kind == VERDICT_DUPLICATE)
-        traffic->duplicates++;
-    else
-        traffic->dead++;
+    return pending_table_init(&intake->by_identity);
 }
 
-static void unusable(struct traffic *traffic, uint64_t id, const char *reason)
+void intake_free(struct intake *intake)
+{
+    pending_table_free(&intake->by_identity);
+    events_free(&intake->events);
+}
+
+void intake_rest(struct intake *intake)
+{
+    events_free(&intake->events);
+}
+
+void intake_resume(struct intake *intake)
+{
+    if (intake->due <= clock_now())
+        intake->due = 0;
+}
+
+void intake_leave(struct intake *intake)
+{
+    intake->in_flight--;
+}
+
+void intake_settled(struct intake *intake, const struct pending *pending)
+{
+    pending_table_remove(&intake->by_identity, pending);
+}
+
+bool intake_forget(struct lane *lane, struct pending *pending)
+{
+    struct source_pipeline *pipeline = lane->pipeline;
+    struct pending *duplicate = pending->duplicates;
+    pending_table_remove(&pipeline->intake.by_identity, pending);
+    search_forget(&pipeline->search, pending);
+    if (duplicate == NULL) {
+        hold_release(pipeline, pending);
+    } else {
+        duplicate->holds = pending->holds;
+        pending_table_add(&pipeline->intake.by_identity, duplicate);
+        pending_push_first(&lane->waiting, duplicate);
+    }
+    pipeline->intake.in_flight--;
+    free(pending);
+    return duplicate != NULL;
+}
+
+/* ---- reading ---- */
+
+int intake_read_again(struct source_pipeline *pipeline, const uint64_t *ids, size_t count, size_t *asked,
+                      struct error *why)
+{
+    return queue_again(pipeline->queue, pipeline->source->name, ids, count, BATCH_BYTES, &pipeline->intake.events,
+                       asked, why);
+}
+
+static void end_unusable(struct source_pipeline *pipeline, const struct event *event, const char *reason)
 {
     char words[LOG_QUOTED];
-    log_write(LEVEL_WARN, "msg=unusable source=%s id=%llu reason=%s", traffic->source->name, (unsigned long long)id,
-              log_quote(words, reason, strlen(reason)));
-    settle_at_once(traffic, id, VERDICT_DEAD, reason);
+    log_write(LEVEL_WARN, "msg=unusable source=%s id=%llu reason=%s", pipeline->source->name,
+              (unsigned long long)event->id, log_quote(words, reason, strlen(reason)));
+    outbox_end_at_once(pipeline, event, VERDICT_DEAD, reason);
 }
 
-/* The same event, or a newer one, is on its way, or has ended a moment ago: this one ends as that one does. */
-static void join_twin(struct traffic *traffic, struct pending *first, struct pending *twin)
+/* The same event, or a newer one, is in flight, or has ended a moment ago: this one ends as that one does. */
+static void join_duplicate(struct source_pipeline *pipeline, const struct event *event, struct pending *first,
+                           struct pending *duplicate)
 {
-    if (first->ended) {
-        traffic->on_their_way--;
-        settle_at_once(traffic, twin->id, VERDICT_DUPLICATE, NULL);
-        free(twin);
+    if (first->settling) {
+        intake_leave(&pipeline->intake);
+        outbox_end_at_once(pipeline, event, VERDICT_DUPLICATE, NULL);
+        free(duplicate);
         return;
     }
-    twin->twins = first->twins;
-    first->twins = twin;
-    if (first->told)
-        traffic_tell_later(traffic, twin,
-                           first->until > 0 ? first->until : lane_put_off_until(traffic_lane(traffic, first)),
-                           first->until > 0, traffic->why.text);
+    duplicate->duplicates = first->duplicates;
+    first->duplicates = duplicate;
+    if (first->deferred_reported)
+        outbox_defer(pipeline, duplicate,
+                     first->until > 0 ? first->until : lane_put_off_until(source_lane(pipeline, first)),
+                     first->until > 0, pipeline->data_plane.why.text);
 }
 
 /* Into the batch that is being built, if nothing waits before it; else it waits, to be read again in its turn. */
-static void enter_lane(struct traffic *traffic, struct pending *pending, struct parsed *parsed)
+static void enter_lane(struct source_pipeline *pipeline, struct pending *pending, struct parsed *parsed)
 {
-    struct lane *lane = traffic_lane(traffic, pending);
-    if (traffic_expire(traffic, pending))
+    struct lane *lane = source_lane(pipeline, pending);
+    if (source_expire(pipeline, pending))
         return;
-    if (traffic_was_parked(traffic, pending))
+    if (hold_was_parked(pipeline, pending))
         return;
-    if (traffic_holds(traffic, pending->person)) {
-        pending_push(&traffic->held, pending);
+    if (hold_behind(pipeline, pending))
         return;
-    }
     enum lane_built built = lane_has_room(lane) ? lane_build(lane, pending, parsed) : LANE_NO_ROOM;
     if (built == LANE_BUILT)
         return;
     if (built == LANE_DROPPED) {
-        traffic_end(traffic, pending, VERDICT_DROPPED, NULL);
+        source_end(pipeline, pending, VERDICT_DROPPED, NULL);
         return;
     }
     pending_push(&lane->waiting, pending);
     if (lane_put_off_until(lane) > clock_now())
-        traffic_tell_later(traffic, pending, lane_put_off_until(lane), false, traffic->why.text);
+        outbox_defer(pipeline, pending, lane_put_off_until(lane), false, pipeline->data_plane.why.text);
 }
 
 /* Returns false when memory is out: the event is to be read again. */
-static bool take_one(struct traffic *traffic, const struct event *event, struct parsed *parsed,
+static bool take_one(struct source_pipeline *pipeline, const struct event *event, struct parsed *parsed,
                      const struct known *known)
 {
     const struct identity *identity = transform_identity(parsed);
@@ -91,7 +135,7 @@ static bool take_one(struct traffic *traffic, const struct event *event, struct 
     /* A dead letter that an operator sent on its way again is not the duplicate of itself. */
     bool is_dead = !event->replay && known->dead && identity->updated_us <= known->dead_us;
     if (is_known || is_dead) {
-        settle_at_once(traffic, event->id, VERDICT_DUPLICATE, NULL);
+        outbox_end_at_once(pipeline, event, VERDICT_DUPLICATE, NULL);
         return true;
     }
     struct pending *pending = calloc(1, sizeof *pending);
@@ -100,110 +144,111 @@ static bool take_one(struct traffic *traffic, const struct event *event, struct 
     pending->id = event->id;
     pending->identity = *identity;
     pending->received_ms = event->received_ms;
-    pending->person = hash_person(transform_person(parsed));
+    pending->ordering_key = hash_ordering_key(transform_person(parsed));
     pending->newer = known->delivered;
-    traffic->on_their_way++;
+    pipeline->intake.in_flight++;
 
-    struct pending *first = in_hand_find(&traffic->in_hand, identity);
+    struct pending *first = pending_table_find(&pipeline->intake.by_identity, identity);
     if (first != NULL && identity->updated_us <= first->identity.updated_us) {
-        join_twin(traffic, first, pending);
+        join_duplicate(pipeline, event, first, pending);
         return true;
     }
-    pending->newer |= first != NULL && (!first->ended || first->delivered);
-    in_hand_add(&traffic->in_hand, pending);
-    enter_lane(traffic, pending, parsed);
+    pending->newer |= first != NULL && (!first->settling || first->delivered);
+    pending_table_add(&pipeline->intake.by_identity, pending);
+    enter_lane(pipeline, pending, parsed);
     return true;
 }
 
 /* Parses what was read. Returns how many of the events are done with or parsed; fewer than all: memory is out.
  * Unusable ones are NULL. */
-static size_t parse_all(struct traffic *traffic, struct parsed *parsed[], struct identity identities[],
+static size_t parse_all(struct source_pipeline *pipeline, struct parsed *parsed[], struct identity identities[],
                         struct error *why)
 {
-    for (size_t i = 0; i < traffic->events.count; i++) {
-        const struct event *event = &traffic->events.at[i];
+    for (size_t i = 0; i < pipeline->intake.events.count; i++) {
+        const struct event *event = &pipeline->intake.events.at[i];
         bool out_of_memory = false;
-        parsed[i] = traffic_parse(traffic, event, &out_of_memory, why);
+        parsed[i] =
+            crash_guard_parse(pipeline->guard, pipeline->source->name, &pipeline->rules, event, &out_of_memory, why);
         if (parsed[i] == NULL && out_of_memory)
             return i;
         if (parsed[i] == NULL)
-            unusable(traffic, event->id, why->text);
+            end_unusable(pipeline, event, why->text);
         identities[i] = parsed[i] == NULL ? (struct identity){.updated_us = 0} : *transform_identity(parsed[i]);
     }
-    return traffic->events.count;
+    return pipeline->intake.events.count;
 }
 
 /* Reads no more for a while. */
-static void pause_reading(struct traffic *traffic, const struct error *why)
+static void pause_reading(struct source_pipeline *pipeline, const struct error *why)
 {
     char words[LOG_QUOTED];
-    traffic->intake_due = clock_now() + RETRY_MS;
-    log_write(LEVEL_ERROR, "msg=cannot_read_queue source=%s reason=%s", traffic->source->name,
+    pipeline->intake.due = clock_now() + RETRY_MS;
+    log_write(LEVEL_ERROR, "msg=cannot_read_queue source=%s reason=%s", pipeline->source->name,
               log_quote(words, why->text, strlen(why->text)));
 }
 
 /* Memory was out for this event. alone: nothing else was read with it; else it is read again, alone, at once. */
-static void starved(struct traffic *traffic, const struct event *event, bool alone, struct error *why)
+static void event_starved(struct source_pipeline *pipeline, const struct event *event, bool alone,
+                          const struct error *why)
 {
     struct error reason;
-    bool give_up = traffic_is_too_old(traffic, event->received_ms, &reason);
-    if (traffic->starved.id != event->id)
-        traffic->starved.tries = 0;
-    traffic->starved.id = event->id;
+    bool give_up = source_is_too_old(pipeline, event->received_ms, &reason);
+    if (pipeline->intake.starved.id != event->id)
+        pipeline->intake.starved.tries = 0;
+    pipeline->intake.starved.id = event->id;
     if (!give_up && alone) {
-        give_up = traffic_starved(&traffic->starved.tries);
-        traffic_starved_reason(&reason, why->text);
-        pause_reading(traffic, why);
-        traffic->intake_due = clock_now() + traffic_starved_pause(traffic, traffic->starved.tries);
+        give_up = source_starved(&pipeline->intake.starved.tries, why->text, &reason);
+        pause_reading(pipeline, why);
+        pipeline->intake.due = clock_now() + source_starved_pause(pipeline, pipeline->intake.starved.tries);
     }
     if (!give_up)
         return;
-    unusable(traffic, event->id, reason.text);
-    traffic->last_id = event->id;
-    traffic->starved.id = 0;
-    traffic->intake_due = 0;
+    end_unusable(pipeline, event, reason.text);
+    pipeline->intake.last_id = event->id;
+    pipeline->intake.starved.id = 0;
+    pipeline->intake.due = 0;
 }
 
-bool traffic_take_in(struct traffic *traffic)
+bool intake_read(struct source_pipeline *pipeline)
 {
     struct parsed *parsed[CHUNK] = {NULL};
     struct identity identities[CHUNK];
     struct known known[CHUNK];
     struct error why = {.text = "out of memory"};
-    /* Until they are told, an event may be put off once and end once. */
-    if (!verdicts_reserve(&traffic->verdicts, 2 * traffic->on_their_way + CHUNK)) {
-        pause_reading(traffic, &why);
+    /* Until verdicts are settled, an event may be deferred once and end once. */
+    if (!outbox_reserve(&pipeline->outbox, 2 * pipeline->intake.in_flight + CHUNK)) {
+        pause_reading(pipeline, &why);
         return false;
     }
-    size_t chunk = traffic->starved.id != 0 ? 1 : CHUNK;
-    int found =
-        queue_next(traffic->queue, traffic->source->name, traffic->last_id, chunk, CHUNK_BYTES, &traffic->events, &why);
+    size_t chunk = pipeline->intake.starved.id != 0 ? 1 : CHUNK;
+    int found = queue_next(pipeline->queue, pipeline->source->name, pipeline->intake.last_id, chunk, CHUNK_BYTES,
+                           &pipeline->intake.events, &why);
     if (found < 0)
-        pause_reading(traffic, &why);
+        pause_reading(pipeline, &why);
     if (found <= 0)
         return false;
 
     struct error starving;
-    traffic_expect(traffic);
-    size_t count = parse_all(traffic, parsed, identities, &starving);
-    crumb_rest(traffic->crumb); /* the queue is asked now */
-    bool good = queue_known(traffic->queue, traffic->source->name, identities, count, known, &why);
+    crash_guard_expect_events(pipeline->guard, pipeline->source->name, &pipeline->intake.events);
+    size_t count = parse_all(pipeline, parsed, identities, &starving);
+    crash_guard_rest(pipeline->guard); /* the queue is asked now */
+    bool good = queue_known(pipeline->queue, pipeline->source->name, identities, count, known, &why);
     size_t taken = 0;
     while (good && taken < count) {
-        const struct event *event = &traffic->events.at[taken];
-        good = parsed[taken] == NULL || take_one(traffic, event, parsed[taken], &known[taken]);
+        const struct event *event = &pipeline->intake.events.at[taken];
+        good = parsed[taken] == NULL || take_one(pipeline, event, parsed[taken], &known[taken]);
         if (good) {
-            traffic->last_id = event->id;
-            traffic->starved.id = 0;
+            pipeline->intake.last_id = event->id;
+            pipeline->intake.starved.id = 0;
             taken++;
         }
     }
-    crumb_rest(traffic->crumb);
+    crash_guard_rest(pipeline->guard);
     for (size_t i = 0; i < count; i++)
         parsed_free(parsed[i]);
     if (taken < count)
-        pause_reading(traffic, &why);
+        pause_reading(pipeline, &why);
     else if (count < (size_t)found)
-        starved(traffic, &traffic->events.at[count], count == 0, &starving);
+        event_starved(pipeline, &pipeline->intake.events.at[count], count == 0, &starving);
     return true;
 }

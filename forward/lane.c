@@ -1,9 +1,7 @@
-/* A lane's batch, built and sent: see lane.h. */
-#include "forward/lane.h"
+/* A lane's batch, built and sent. */
+#include "forward/forward_private.h"
 
-#include "forward/crash_guard.h"
 #include "forward/file_sink.h"
-#include "forward/steps.h"
 
 #include <stdlib.h>
 
@@ -11,52 +9,70 @@
 #define PACE_MS 20        /* between batches of a lane that could hold more: each costs a request and a settling */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
 
-static moment later(moment a, moment b)
+bool lane_init(struct lane *lane, struct source_pipeline *pipeline, struct poster *poster, struct error *why)
+{
+    lane->pipeline = pipeline;
+    pending_list_init(&lane->waiting);
+    pending_list_init(&lane->built);
+    pending_list_init(&lane->sending);
+    lane->batch.form = pipeline->file != NULL ? &batch_for_file : &batch_for_data_plane;
+    lane->limit = (size_t)pipeline->config->batch_events;
+    if (pipeline->file != NULL)
+        return true;
+    lane->post = post_new(poster, pipeline->config, pipeline->source, lane, why);
+    return lane->post != NULL;
+}
+
+void lane_free(struct lane *lane)
+{
+    if (lane->pipeline == NULL) /* it was not initialised */
+        return;
+    post_free(lane->post);
+    pending_list_free(&lane->waiting);
+    pending_list_free(&lane->built);
+    pending_list_free(&lane->sending);
+    buffer_free(&lane->batch.text);
+    buffer_free(&lane->compressed);
+}
+
+static moment later_of(moment a, moment b)
 {
     return a > b ? a : b;
 }
 
 moment lane_put_off_until(const struct lane *lane)
 {
-    const struct traffic *traffic = lane->traffic;
-    return later(later(lane->due, traffic->blocked_until), later(traffic->rate_due, traffic->settle_due));
+    const struct source_pipeline *pipeline = lane->pipeline;
+    return later_of(later_of(lane->due, pipeline->data_plane.blocked_until),
+                    later_of(pipeline->rate_due, pipeline->outbox.proof_due));
 }
 
 moment lane_due(const struct lane *lane)
 {
-    bool must_wait = lane->traffic->search.one_only && traffic_is_sending(lane->traffic);
+    bool must_wait = lane->pipeline->search.one_only && source_is_sending(lane->pipeline);
     return must_wait ? MOMENT_NEVER : lane_put_off_until(lane);
 }
 
 /* With a rate, batches are small enough to go out several times a second. */
 static size_t lane_limit(const struct lane *lane)
 {
-    size_t rate = (size_t)lane->traffic->config->deliver_rate;
+    size_t rate = (size_t)lane->pipeline->config->deliver_rate;
     size_t most = rate == 0 ? lane->limit : (rate + 3) / 4;
-    if (lane->traffic->search.one_only)
+    if (lane->pipeline->search.one_only)
         return 1;
     return lane->limit < most ? lane->limit : most;
 }
 
-/* deliver_rate: what is sent now takes its time from what comes after it. */
-static void take_time(struct traffic *traffic, size_t events)
-{
-    if (traffic->config->deliver_rate == 0)
-        return;
-    moment start = later(traffic->rate_due, clock_now());
-    traffic->rate_due = start + (int64_t)events * 1000 / traffic->config->deliver_rate;
-}
-
 /* Whether the batch takes no more. */
-static bool is_full(const struct lane *lane)
+static bool batch_is_full(const struct lane *lane)
 {
     return lane->built.count >= lane_limit(lane) || lane->waiting.count > 0;
 }
 
 moment lane_next(const struct lane *lane)
 {
-    bool at_once = is_full(lane) || !queue_settles_in_bulk(lane->traffic->queue);
-    return at_once ? lane_due(lane) : later(lane_due(lane), lane->sent_at + PACE_MS);
+    bool at_once = batch_is_full(lane) || !queue_settles_in_bulk(lane->pipeline->queue);
+    return at_once ? lane_due(lane) : later_of(lane_due(lane), lane->sent_at + PACE_MS);
 }
 
 bool lane_has_room(const struct lane *lane)
@@ -67,8 +83,10 @@ bool lane_has_room(const struct lane *lane)
 
 enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed)
 {
+    struct source_pipeline *pipeline = lane->pipeline;
     struct buffer *text = batch_begin(&lane->batch);
-    enum transform_result result = traffic_transform(lane->traffic, pending, parsed, text);
+    enum transform_result result = crash_guard_transform(pipeline->guard, pipeline->source->name, pending->id, parsed,
+                                                         &pipeline->rules, pending->newer, text);
     if (result != TRANSFORM_OK || text->failed) {
         bool dropped = result == TRANSFORM_DROPPED && !text->failed;
         batch_reject(&lane->batch);
@@ -87,19 +105,54 @@ void lane_put_back(struct lane *lane)
     batch_clear(&lane->batch);
 }
 
+void lane_halve(struct lane *lane, size_t count)
+{
+    lane->limit = (count + 1) / 2;
+}
+
+void lane_send_alone(struct lane *lane, struct pending *pending)
+{
+    lane_put_back(lane);
+    pending_push_first(&lane->waiting, pending);
+    lane->limit = 1;
+}
+
+struct pending *lane_find(const struct lane *lane, uint64_t id, bool *in_flight)
+{
+    struct pending *found = pending_find(&lane->waiting, id);
+    *in_flight = false;
+    if (found == NULL)
+        found = pending_find(&lane->built, id);
+    if (found == NULL) {
+        found = pending_find(&lane->sending, id);
+        *in_flight = found != NULL;
+    }
+    return found;
+}
+
+void lane_remove(struct lane *lane, const struct pending *pending)
+{
+    if (pending_remove(&lane->waiting, pending))
+        return;
+    /* Its message is in the next batch: that is built anew. */
+    pending_prepend(&lane->waiting, &lane->built);
+    batch_clear(&lane->batch);
+    pending_remove(&lane->waiting, pending);
+}
+
 void lane_put_off(struct lane *lane, moment due)
 {
-    struct traffic *traffic = lane->traffic;
+    struct source_pipeline *pipeline = lane->pipeline;
     lane->due = due;
     lane_put_back(lane);
     struct pending_list all;
     struct pending *pending;
     pending_move(&all, &lane->waiting);
     while ((pending = pending_pop(&all)) != NULL) {
-        if (traffic_expire(traffic, pending))
+        if (source_expire(pipeline, pending))
             continue;
         pending_push(&lane->waiting, pending);
-        traffic_tell_later(traffic, pending, lane_put_off_until(lane), false, traffic->why.text);
+        outbox_defer(pipeline, pending, lane_put_off_until(lane), false, pipeline->data_plane.why.text);
     }
 }
 
@@ -108,50 +161,49 @@ static void build_later(struct lane *lane, const char *reason, int64_t ms)
 {
     if (lane->sending.count > 0)
         return;
-    error_set(&lane->traffic->why, "%s", reason);
+    answer_set_words(lane->pipeline, reason);
     lane_put_off(lane, clock_now() + ms);
 }
 
 /* Memory was out for this event, which is in no list, alone. It stays the lane's first, unless it is given up. Returns
  * whether it is. */
-static bool starved(struct lane *lane, struct pending *pending, const char *what)
+static bool lane_starved(struct lane *lane, struct pending *pending, const char *what)
 {
     struct error why;
     bool counts = lane->sending.count == 0;
-    if (counts && traffic_starved(&pending->starved)) {
-        traffic_starved_reason(&why, what);
-        traffic_end(lane->traffic, pending, VERDICT_DEAD, why.text);
+    if (counts && source_starved(&pending->starved, what, &why)) {
+        source_end(lane->pipeline, pending, VERDICT_DEAD, why.text);
         return true;
     }
-    int64_t pause_ms = traffic_starved_pause(lane->traffic, pending->starved);
+    int64_t pause_ms = source_starved_pause(lane->pipeline, pending->starved);
     pending_push_first(&lane->waiting, pending);
     build_later(lane, what, pause_ms);
     return false;
 }
 
 /* Memory was out when the batch was to be sent: less is tried next. */
-static void cannot_send(struct lane *lane, const char *what)
+static void batch_cannot_send(struct lane *lane, const char *what)
 {
     if (lane->built.count == 1) {
         struct pending *pending = pending_pop(&lane->built);
         batch_clear(&lane->batch);
-        starved(lane, pending, what);
+        lane_starved(lane, pending, what);
         return;
     }
-    lane->limit = (lane->built.count + 1) / 2;
+    lane_halve(lane, lane->built.count);
     build_later(lane, what, NO_MEMORY_MS);
 }
 
 /* The event was read again, but not understood, or there was no room in memory. Returns whether the next one may
  * follow. */
-static bool not_built(struct lane *lane, struct pending *pending, bool out_of_memory, const char *what)
+static bool event_not_built(struct lane *lane, struct pending *pending, bool out_of_memory, const char *what)
 {
     if (!out_of_memory) {
-        traffic_end(lane->traffic, pending, VERDICT_DEAD, what);
+        source_end(lane->pipeline, pending, VERDICT_DEAD, what);
         return true;
     }
     if (lane->built.count == 0)
-        return starved(lane, pending, what);
+        return lane_starved(lane, pending, what);
     pending_push_first(&lane->waiting, pending); /* the others go first; then it is tried alone */
     return false;
 }
@@ -159,18 +211,20 @@ static bool not_built(struct lane *lane, struct pending *pending, bool out_of_me
 /* Builds one event that was read again. Returns whether the next one may follow. */
 static bool build_again(struct lane *lane, struct pending *pending, const struct event *event)
 {
+    struct source_pipeline *pipeline = lane->pipeline;
     bool out_of_memory = false;
     struct error why = {.text = "out of memory"};
-    struct parsed *parsed = traffic_parse(lane->traffic, event, &out_of_memory, &why);
+    struct parsed *parsed =
+        crash_guard_parse(pipeline->guard, pipeline->source->name, &pipeline->rules, event, &out_of_memory, &why);
     if (parsed == NULL)
-        return not_built(lane, pending, out_of_memory, why.text);
+        return event_not_built(lane, pending, out_of_memory, why.text);
     enum lane_built built = lane_build(lane, pending, parsed);
     parsed_free(parsed);
     switch (built) {
     case LANE_BUILT:
         return true;
     case LANE_DROPPED:
-        traffic_end(lane->traffic, pending, VERDICT_DROPPED, NULL);
+        source_end(lane->pipeline, pending, VERDICT_DROPPED, NULL);
         return true;
     case LANE_NO_ROOM:
         pending_push_first(&lane->waiting, pending);
@@ -178,30 +232,30 @@ static bool build_again(struct lane *lane, struct pending *pending, const struct
     case LANE_NO_MEMORY:
         break;
     }
-    return not_built(lane, pending, true, "out of memory");
+    return event_not_built(lane, pending, true, "out of memory");
 }
 
 /* Takes the events that were asked for out of waiting and into the batch; those not found are forgotten. */
 static void build_found(struct lane *lane, size_t asked)
 {
-    const struct events *events = &lane->traffic->events;
+    const struct events *events = &lane->pipeline->intake.events;
     size_t at = 0;
     for (size_t i = 0; i < asked; i++) {
         struct pending *pending = pending_pop(&lane->waiting);
         if (at < events->count && events->at[at].id == pending->id) {
-            pending->told = false;
+            pending->deferred_reported = false;
             if (!build_again(lane, pending, &events->at[at++]))
                 return;
         } else {
-            if (traffic_forget(lane, pending))
-                return; /* a twin took its place: read that one first */
+            if (intake_forget(lane, pending))
+                return; /* a duplicate took its place: read that one first */
         }
     }
 }
 
 void lane_fill(struct lane *lane)
 {
-    struct traffic *traffic = lane->traffic;
+    struct source_pipeline *pipeline = lane->pipeline;
     uint64_t ids[AGAIN_MOST];
     size_t count = 0;
     for (struct pending *p = lane->waiting.first; p != NULL && count < AGAIN_MOST && count < lane_limit(lane);
@@ -211,46 +265,53 @@ void lane_fill(struct lane *lane)
         return;
     size_t asked = 0;
     struct error why;
-    if (queue_again(traffic->queue, traffic->source->name, ids, count, BATCH_BYTES, &traffic->events, &asked, &why) <
-        0) {
+    if (intake_read_again(pipeline, ids, count, &asked, &why) < 0) {
         build_later(lane, why.text, NO_MEMORY_MS);
         return;
     }
-    traffic_expect(traffic);
+    crash_guard_expect_events(pipeline->guard, pipeline->source->name, &pipeline->intake.events);
     build_found(lane, asked);
-    crumb_rest(traffic->crumb);
+    crash_guard_rest(pipeline->guard);
 }
 
 /* Hands the finished batch to the data plane. */
-static bool post(struct lane *lane)
+static bool post_batch(struct lane *lane)
 {
-    struct traffic *traffic = lane->traffic;
-    return gzip_compress(traffic->gzip, lane->batch.text.data, lane->batch.text.length, &lane->compressed) &&
-           post_start(lane->post, lane->compressed.data, lane->compressed.length, &traffic->why);
+    struct source_pipeline *pipeline = lane->pipeline;
+    struct error why;
+    if (!gzip_compress(pipeline->gzip, lane->batch.text.data, lane->batch.text.length, &lane->compressed))
+        return false;
+    if (post_start(lane->post, lane->compressed.data, lane->compressed.length, &why))
+        return true;
+    answer_set_words(pipeline, why.text);
+    return false;
 }
 
-enum lane_sent lane_send(struct lane *lane, struct answer *answer)
+bool lane_send(struct lane *lane)
 {
-    const char *file = lane->traffic->file;
+    const char *file = lane->pipeline->file;
+    struct answer answer;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
-        return LANE_IDLE;
-    if (!traffic_can_settle(lane))
-        return LANE_IDLE;
+        return false;
+    if (!outbox_can_settle(lane))
+        return false;
     if (!batch_finish(&lane->batch)) {
-        cannot_send(lane, "out of memory");
-        return LANE_IDLE;
+        batch_cannot_send(lane, "out of memory");
+        return false;
     }
     lane->sent_bytes = lane->batch.text.length;
-    take_time(lane->traffic, lane->built.count);
+    source_take_rate(lane->pipeline, lane->built.count);
     if (file != NULL) {
-        file_sink_append(file, lane->batch.text.data, lane->batch.text.length, answer);
-    } else if (!post(lane)) {
-        cannot_send(lane, "out of memory");
-        return LANE_IDLE;
+        file_sink_append(file, lane->batch.text.data, lane->batch.text.length, &answer);
+    } else if (!post_batch(lane)) {
+        batch_cannot_send(lane, "out of memory");
+        return false;
     }
     lane->sent_at = clock_now();
-    lane->number = ++lane->traffic->sent;
+    lane->number = answer_expect(lane->pipeline);
     pending_move(&lane->sending, &lane->built);
     batch_clear(&lane->batch);
-    return file != NULL ? LANE_ANSWERED : LANE_SENT;
+    if (file != NULL)
+        answer_follow(lane, &answer);
+    return true;
 }

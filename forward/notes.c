@@ -1,17 +1,67 @@
 /* What a source's next owner must know: how often it was tried, when next, what is parked. So a restart, cron and the
- * child of a CGI request do not begin anew. */
-#include "base/log.h"
-#include "base/text.h"
-#include "forward/lane.h"
-#include "forward/steps.h"
-
+ * child of a CGI request do not begin anew. And what `check` lets the owner know: see forward_mended. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "forward/forward.h"
+#include "forward/forward_private.h"
+
+/* ---- a data plane was found mended ---- */
+
+/* `check` has found that a data plane which refused takes the write key again. The process that forwards learns it from
+ * a file in the state directory, by the time of its last change, and need not sit out its wait. When that is wrong, one
+ * event is tried too early. */
+
+#define MENDED_PATH 4096
+
+static const char *mended_path(const struct config *config, char out[static MENDED_PATH])
+{
+    if (config->queue != QUEUE_SQLITE || snprintf(out, MENDED_PATH, "%s/mended", config->state_dir) >= MENDED_PATH)
+        return NULL;
+    return out;
+}
+
+bool forward_mended(const struct config *config)
+{
+    char path[MENDED_PATH];
+    if (mended_path(config, path) == NULL)
+        return false;
+    int file = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    bool good = file >= 0 && futimens(file, NULL) == 0;
+    if (file >= 0)
+        close(file);
+    return good;
+}
+
+bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
+{
+    char path[MENDED_PATH];
+    struct stat file;
+    if (mended_path(pipeline->config, path) == NULL || stat(path, &file) != 0)
+        return false;
+    return clock_timespec_ms(file.st_mtim) > unix_ms;
+}
+
+void notes_look_mended(struct source_pipeline *pipeline)
+{
+    bool blocked = pipeline->data_plane.blocked_until > clock_now();
+    if ((!blocked && !pipeline->search.said_so) || !notes_mended_since(pipeline, pipeline->data_plane.refused_ms))
+        return;
+    answer_mended(pipeline);
+    hold_hurry_aside(&pipeline->hold);
+    notes_changed(pipeline);
+}
+
+/* ---- notes for the next owner ---- */
 
 /* What was noted counts as long as events go to the same place with the same key, by a configuration that nobody has
  * touched: saving it is how an operator says that something was mended. */
-static uint64_t hash_of(const struct config *config, const struct source *source)
+static uint64_t destination_hash(const struct config *config, const struct source *source)
 {
     struct stat file;
     const char *key = source->write_key.count == 0 ? "" : source->write_key.at[0];
@@ -39,12 +89,12 @@ static void note_parked(const struct pending_list *list, struct notes *notes)
     }
 }
 
-static struct notes make_notes(const struct traffic *traffic)
+static struct notes make_notes(const struct source_pipeline *pipeline)
 {
-    struct notes notes = {.since_ms = traffic->failing_ms, .made_with = traffic->made_with};
+    struct notes notes = {.since_ms = pipeline->data_plane.failing_ms, .made_with = pipeline->notes.made_with};
     moment next = MOMENT_NEVER;
-    for (size_t i = 0; i < traffic->lanes; i++) {
-        const struct lane *lane = &traffic->lane[i];
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        const struct lane *lane = &pipeline->lane[i];
         if (lane->tries > notes.tries)
             notes.tries = lane->tries;
         if (lane->tries > 0 && lane->due < next)
@@ -53,57 +103,45 @@ static struct notes make_notes(const struct traffic *traffic)
         note_parked(&lane->built, &notes);
         note_parked(&lane->sending, &notes);
     }
-    note_parked(&traffic->parked, &notes);
-    notes.operator_must_act = traffic->blocked_until > clock_now() || traffic->search.said_so;
-    if (traffic->blocked_until > clock_now())
-        next = traffic->blocked_until;
+    note_parked(&pipeline->hold.parked, &notes);
+    notes.operator_must_act = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
+    if (pipeline->data_plane.blocked_until > clock_now())
+        next = pipeline->data_plane.blocked_until;
     if (next != MOMENT_NEVER)
         notes.next_ms = unix_ms_of(next);
-    if (traffic->failing_ms > 0 || notes.parked_count > 0)
+    if (pipeline->data_plane.failing_ms > 0 || notes.parked_count > 0)
         snprintf(notes.reason, sizeof notes.reason, "%.255s",
-                 notes.operator_must_act ? traffic->refused.text : traffic->why.text);
+                 notes.operator_must_act ? pipeline->data_plane.refused.text : pipeline->data_plane.why.text);
     return notes;
 }
 
-void traffic_note(struct traffic *traffic)
+void notes_changed(struct source_pipeline *pipeline)
+{
+    pipeline->notes.differ = true;
+}
+
+void notes_write(struct source_pipeline *pipeline)
 {
     struct error why;
-    if (!traffic->notes_differ)
+    if (!pipeline->notes.differ)
         return;
-    struct notes notes = make_notes(traffic);
-    if (queue_note(traffic->queue, traffic->source->name, &notes, true, &why))
-        traffic->notes_differ = false; /* else the next turn tries again */
+    struct notes notes = make_notes(pipeline);
+    if (queue_note(pipeline->queue, pipeline->source->name, &notes, true, &why))
+        pipeline->notes.differ = false; /* else the next step tries again */
 }
 
-/* How long to wait still, however the calendar's clock was set meanwhile. */
-static int64_t left_of(int64_t next_ms, int64_t most)
+bool notes_recall(struct source_pipeline *pipeline, struct error *why)
 {
-    int64_t left = next_ms - clock_unix_ms();
-    return left < 0 ? 0 : left > most ? most : left;
-}
-
-bool traffic_recall(struct traffic *traffic, struct error *why)
-{
-    struct notes *notes = &traffic->recalled;
-    traffic->made_with = hash_of(traffic->config, traffic->source);
-    if (!queue_note(traffic->queue, traffic->source->name, notes, false, why))
+    struct notes *notes = &pipeline->notes.recalled;
+    pipeline->notes.made_with = destination_hash(pipeline->config, pipeline->source);
+    if (!queue_note(pipeline->queue, pipeline->source->name, notes, false, why))
         return false;
-    if (notes->made_with != traffic->made_with) {
-        traffic->notes_differ = notes->made_with != 0; /* what is noted is over */
+    if (notes->made_with != pipeline->notes.made_with) {
+        pipeline->notes.differ = notes->made_with != 0; /* what is noted is over */
         memset(notes, 0, sizeof *notes);
         return true;
     }
-    moment due = clock_now() + left_of(notes->next_ms, OPERATOR_MS * 3);
-    error_set(&traffic->why, "%s", notes->reason);
-    traffic->refused = traffic->why;
-    traffic->failing_ms = notes->since_ms;
-    traffic->search.one_only = notes->operator_must_act;
-    traffic->refused_ms = notes->next_ms - OPERATOR_MS;
-    if (notes->operator_must_act && !traffic_mended_since(traffic, traffic->refused_ms))
-        traffic->blocked_until = clock_now() + left_of(notes->next_ms, OPERATOR_MS);
-    for (size_t i = 0; i < traffic->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
-        traffic->lane[i].tries = notes->tries;
-        traffic->lane[i].due = due;
-    }
+    answer_recall(pipeline, notes);
+    search_recall(&pipeline->search, notes->operator_must_act);
     return true;
 }

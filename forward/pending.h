@@ -1,4 +1,4 @@
-/* An event on its way: what is held of it in memory while the queue holds its body. And lists of such events. */
+/* An event in flight: what is held of it in memory while the queue holds its body. And lists of such events. */
 #ifndef FORWARD_PENDING_H
 #define FORWARD_PENDING_H
 
@@ -13,17 +13,17 @@ struct pending {
     struct pending *next; /* in its list */
     uint64_t id;          /* in the queue */
     struct identity identity;
-    int64_t received_ms;    /* Unix time; 0: not known */
-    uint64_t person;        /* hash of whom the event is about: picks the lane */
-    struct pending *twins;  /* the same event come again: they end as this one does */
-    struct pending *hashed; /* next in the same bucket of struct in_hand */
-    bool newer;             /* an older version was delivered or is on its way: the messageId must differ */
-    bool told;              /* the queue was told LATER since it last gave out the body */
-    bool ended;             /* its verdict is on the way to the queue: */
-    bool delivered;         /* and is this */
-    bool holds;             /* events about its person wait until it has ended */
-    bool suspected;         /* it was in a batch that the data plane refused */
-    unsigned char starved;  /* times that memory was out for it alone */
+    int64_t received_ms;        /* Unix time; 0: not known */
+    uint64_t ordering_key;      /* hash of whom the event is about: picks the lane */
+    struct pending *duplicates; /* the same event come again: they end as this one does */
+    struct pending *hashed;     /* next in the same bucket of struct pending_table */
+    bool newer;                 /* an older version was delivered or is in flight: the messageId must differ */
+    bool deferred_reported;     /* the queue knows, since it last gave out the body, that it stays */
+    bool settling;              /* its verdict is in the outbox, to be settled */
+    bool delivered;             /* that verdict is DELIVERED */
+    bool holds;                 /* events about its ordering key wait until it has ended */
+    bool suspected;             /* it was in a batch that the data plane refused */
+    unsigned char starved;      /* times that memory was out for it alone */
     uint64_t accepted; /* requests of the source that were sent when it was suspected first, or failed last, parked */
     moment until;      /* set aside or parked: when to try again */
     int64_t parked_ms; /* parked: since when; Unix time; 0: not */
@@ -47,19 +47,42 @@ struct pending *pending_pop(struct pending_list *list);
 
 void pending_push_first(struct pending_list *list, struct pending *pending);
 
-/* Takes this one out, which must be in the list. */
-void pending_remove(struct pending_list *list, const struct pending *pending);
+/* Takes this one out. Returns false when it is not in the list. */
+bool pending_remove(struct pending_list *list, const struct pending *pending);
+
+/* The one that has this id, or that this id is a duplicate of; NULL: none. */
+struct pending *pending_find(const struct pending_list *list, uint64_t id);
 
 /* Moves all of `from` before those of list; from is empty then. */
 void pending_prepend(struct pending_list *list, struct pending_list *from);
 
-/* Moves those about one person to the end of another list, in order. */
-void pending_move_person(struct pending_list *list, struct pending_list *from, uint64_t person);
+/* Moves those with one ordering key to the end of another list, in order. */
+void pending_move_key(struct pending_list *list, struct pending_list *from, uint64_t ordering_key);
 
 /* Moves all of `from` to an empty list. */
 void pending_move(struct pending_list *list, struct pending_list *from);
 
-/* Frees all of the list and their twins. */
+/* Frees all of the list and their duplicates. */
 void pending_list_free(struct pending_list *list);
+
+/* Events in flight, found by identity: the same event come again must wait for the first one's end. */
+struct pending_table {
+    struct pending **bucket;
+    size_t buckets; /* a power of two */
+};
+
+/* Returns false when memory is out. */
+bool pending_table_init(struct pending_table *table);
+
+/* The newest version in flight of this identity, or NULL. */
+struct pending *pending_table_find(const struct pending_table *table, const struct identity *identity);
+
+/* Adds one; an older version with the same key may be in already. */
+void pending_table_add(struct pending_table *table, struct pending *pending);
+
+/* Takes it out; one that is not in is fine. */
+void pending_table_remove(struct pending_table *table, const struct pending *pending);
+
+void pending_table_free(struct pending_table *table);
 
 #endif

@@ -2,6 +2,7 @@
 #include "forward/post.h"
 
 #include <curl/curl.h>
+#include <isa-l/igzip_lib.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,7 +62,7 @@ void poster_free(struct poster *poster)
 }
 
 /* Keeps the start of the answer's body and counts the rest, up to the limit: then libcurl ends the exchange. */
-static size_t take_body(char *data, size_t size, size_t count, void *context)
+static size_t take_answer_body(char *data, size_t size, size_t count, void *context)
 {
     struct post *post = context;
     struct answer *answer = &post->answer;
@@ -88,7 +89,7 @@ static bool set_up(struct post *post, const struct config *config, const struct 
         .certificates = config_certificates(config),
         .headers = headers,
         .send_buffer = SEND_BUFFER,
-        .take_body = take_body,
+        .take_body = take_answer_body,
         .context = post,
     };
     if (!http_request_open(&post->request, &options))
@@ -122,7 +123,7 @@ struct post *post_new(struct poster *poster, const struct config *config, const 
 
 /* It is under way no longer. result: CURLE_OPERATION_TIMEDOUT when it was given up. Returns what counts as its result.
  */
-static CURLcode leave(struct post *post, CURLcode result)
+static CURLcode end_exchange(struct post *post, CURLcode result)
 {
     struct post **link = &post->poster->busy;
     while (*link != post)
@@ -139,7 +140,7 @@ void post_free(struct post *post)
     if (post == NULL)
         return;
     if (post->busy)
-        (void)leave(post, CURLE_OPERATION_TIMEDOUT);
+        (void)end_exchange(post, CURLE_OPERATION_TIMEDOUT);
     http_request_close(&post->request);
     free(post);
 }
@@ -213,7 +214,7 @@ static struct post *end_silent(struct poster *poster)
     for (struct post *post = poster->busy; post != NULL; post = post->next) {
         if (!is_silent(post))
             continue;
-        (void)leave(post, CURLE_OPERATION_TIMEDOUT);
+        (void)end_exchange(post, CURLE_OPERATION_TIMEDOUT);
         post->answer.silent = true;
         error_set(&post->answer.error, "nothing came or went for %lld s", (long long)poster->limits.silence_ms / 1000);
         return post;
@@ -223,11 +224,11 @@ static struct post *end_silent(struct poster *poster)
 
 /* Reads the answer of a POST that is done. Any error leaves status 0: half an answer is none, but for one that is cut
  * off here because it is too long. */
-static void finish(struct post *post, CURLcode result)
+static void read_answer(struct post *post, CURLcode result)
 {
     struct answer *answer = &post->answer;
     bool too_long = result == CURLE_WRITE_ERROR && answer->length > post->poster->limits.answer_bytes;
-    result = leave(post, result);
+    result = end_exchange(post, result);
     if (result != CURLE_OK && !too_long) {
         answer->cut = is_cut(result);
         answer->silent = result == CURLE_OPERATION_TIMEDOUT && is_connected(post);
@@ -253,7 +254,7 @@ struct post *poster_done(struct poster *poster)
         struct post *post = NULL;
         CURLcode result = message->data.result; /* the message is gone once its handle is removed */
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &post);
-        finish(post, result);
+        read_answer(post, result);
         return post;
     }
     return end_silent(poster);
@@ -296,4 +297,52 @@ const struct answer *post_and_wait(struct poster *poster, struct post *post, con
     while (poster_done(poster) != post)
         poster_wait(poster, NULL, 0, 1000);
     return &post->answer;
+}
+
+/* ---- gzip by ISA-L at level 1: as good as zlib's level 6 on these messages, at a tenth of the time ---- */
+
+#define CALL_MOST (1U << 30) /* its lengths have 32 bits; a batch stays far below */
+
+struct gzip {
+    struct isal_zstream stream;
+    uint8_t level_buffer[ISAL_DEF_LVL1_DEFAULT];
+};
+
+struct gzip *gzip_new(void)
+{
+    return calloc(1, sizeof(struct gzip));
+}
+
+void gzip_free(struct gzip *gzip)
+{
+    free(gzip);
+}
+
+bool gzip_compress(struct gzip *gzip, const char *data, size_t length, struct buffer *out)
+{
+    if (length > CALL_MOST)
+        return false;
+    /* What cannot be compressed is stored: 5 bytes for each 64 KiB, and gzip's head and tail. */
+    size_t bound = length + (length / 65535 + 1) * 5 + 64;
+    buffer_clear(out);
+    char *room = buffer_room(out, bound);
+    if (room == NULL)
+        return false;
+
+    struct isal_zstream *stream = &gzip->stream;
+    isal_deflate_stateless_init(stream);
+    stream->level = 1;
+    stream->level_buf = gzip->level_buffer;
+    stream->level_buf_size = sizeof gzip->level_buffer;
+    stream->gzip_flag = IGZIP_GZIP;
+    stream->end_of_stream = 1;
+    stream->flush = NO_FLUSH;
+    stream->next_in = (uint8_t *)(uintptr_t)data; /* read only, whatever its type says */
+    stream->avail_in = (uint32_t)length;
+    stream->next_out = (uint8_t *)room;
+    stream->avail_out = (uint32_t)bound;
+    if (isal_deflate_stateless(stream) != COMP_OK)
+        return false;
+    out->length = bound - stream->avail_out;
+    return true;
 }

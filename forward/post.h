@@ -6,9 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "config/config.h"
-#include "forward/outcome.h"
+#include "forward/answer.h"
 
 struct poster; /* the pool */
 struct post;   /* a place for one POST at a time, always to the same address */
@@ -56,5 +57,16 @@ void post_free(struct post *post);
 
 /* All its posts must be freed. */
 void poster_free(struct poster *poster);
+
+/* Compression of a batch, in gzip's format. */
+struct gzip;
+
+/* Returns NULL when memory is out. One thread at a time. */
+struct gzip *gzip_new(void);
+
+/* Replaces what out holds by the compressed data. Returns false when memory is out. */
+bool gzip_compress(struct gzip *gzip, const char *data, size_t length, struct buffer *out);
+
+void gzip_free(struct gzip *gzip);
 
 #endif

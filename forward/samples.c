@@ -1,5 +1,5 @@
-/* Telling those who watch: see samples.h. */
-#include "forward/samples.h"
+/* What the forwarder shows of its work: counts, and a sample of the events that ended. */
+#include "forward/forward_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,18 +21,15 @@ static const struct {
     [VERDICT_DEAD] = {COUNTED_DEAD, "dead"},
 };
 
-void watched_init(struct watched *watched, const struct source *source, struct queue *queue, const struct rules *rules,
-                  const struct watchers *watchers)
+void samples_init(struct source_pipeline *pipeline, const struct watchers *watchers)
 {
-    *watched = (struct watched){.source = source, .queue = queue, .rules = rules};
-    watched->counted = counters_of(watchers->counters, source->name);
-    watched->recent = watchers->recent;
+    pipeline->samples = (struct samples){
+        .on = true, .counted = counters_of(watchers->counters, pipeline->source->name), .recent = watchers->recent};
 }
 
-void watched_free(struct watched *watched)
+void samples_free(struct samples *samples)
 {
-    events_free(&watched->events);
-    *watched = (struct watched){0};
+    events_free(&samples->events);
 }
 
 static bool has_date(const struct verdict *verdict)
@@ -40,20 +37,20 @@ static bool has_date(const struct verdict *verdict)
     return verdict->identity.updated_us != INT64_MIN && verdict->identity.updated_us != 0;
 }
 
-static void count(const struct watched *watched, const struct verdict *verdict, int64_t now_ms)
+static void count_verdict(const struct samples *samples, const struct verdict *verdict, int64_t now_ms)
 {
     if (verdict->kind != VERDICT_DELIVERED) {
-        counters_ended(watched->counted, ends[verdict->kind].outcome);
+        counters_ended(samples->counted, ends[verdict->kind].outcome);
         return;
     }
     int64_t delay_ms = has_date(verdict) ? now_ms - verdict->identity.updated_us / 1000 : -1;
     if (delay_ms < 0 && has_date(verdict))
         delay_ms = 0; /* Close's clock is ahead of ours */
-    counters_delivered(watched->counted, delay_ms, now_ms);
+    counters_delivered(samples->counted, delay_ms, now_ms);
 }
 
 /* What the body says of itself, without the parser: what ended may have crashed it. */
-static void describe(const struct event *event, const struct verdict *verdict, struct recent_event *recent)
+static void describe_event(const struct event *event, const struct verdict *verdict, struct recent_event *recent)
 {
     struct headline headline;
     headline_read(&headline, event->body, event->length);
@@ -64,16 +61,17 @@ static void describe(const struct event *event, const struct verdict *verdict, s
 }
 
 /* The message that was sent: what made it once makes it again. */
-static void make_message(const struct watched *watched, const struct event *event, bool newer, struct buffer *message)
+static void make_message(const struct source_pipeline *pipeline, const struct event *event, bool newer,
+                         struct buffer *message)
 {
     struct parsed *parsed = transform_parse(event->body, event->length, NULL, NULL);
     if (parsed != NULL)
-        transform_message(parsed, watched->rules, newer, message);
+        transform_message(parsed, &pipeline->rules, newer, message);
     parsed_free(parsed);
 }
 
-static void add_sample(struct watched *watched, const struct event *event, const struct verdict *verdict, bool newer,
-                       int64_t now_ms)
+static void add_sample(const struct source_pipeline *pipeline, const struct event *event, const struct verdict *verdict,
+                       bool newer, int64_t now_ms)
 {
     struct buffer incoming = {0}, message = {0};
     struct recent_event *recent = calloc(1, sizeof *recent);
@@ -82,36 +80,40 @@ static void add_sample(struct watched *watched, const struct event *event, const
     recent->ended_ms = now_ms;
     recent->received_ms = event->received_ms;
     recent->bytes = event->length;
-    snprintf(recent->source, sizeof recent->source, "%s", watched->source->name);
+    snprintf(recent->source, sizeof recent->source, "%s", pipeline->source->name);
     snprintf(recent->state, sizeof recent->state, "%s", ends[verdict->kind].state);
     snprintf(recent->reason, sizeof recent->reason, "%s", verdict->reason == NULL ? "" : verdict->reason);
-    describe(event, verdict, recent);
-    if (event->length <= BODY_MOST && !transform_shown(event->body, event->length, watched->rules, &incoming))
+    describe_event(event, verdict, recent);
+    if (event->length <= BODY_MOST && !transform_shown(event->body, event->length, &pipeline->rules, &incoming))
         buffer_clear(&incoming);
     if (event->length <= BODY_MOST && verdict->kind == VERDICT_DELIVERED)
-        make_message(watched, event, newer, &message);
-    recent_add(watched->recent, recent, incoming.data, incoming.length, message.data, message.length);
+        make_message(pipeline, event, newer, &message);
+    recent_add(pipeline->samples.recent, recent, incoming.data, incoming.length, message.data, message.length);
     buffer_free(&incoming);
     buffer_free(&message);
     free(recent);
 }
 
-void watched_verdict(struct watched *watched, const struct verdict *verdict, bool newer)
+void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+                     const struct event *event)
 {
+    struct samples *samples = &pipeline->samples;
     size_t asked;
-    if (verdict->kind == VERDICT_LATER || watched->source == NULL)
+    if (!samples->on)
         return;
     int64_t now_ms = clock_unix_ms();
-    count(watched, verdict, now_ms);
-    if (!recent_may_add(watched->recent, now_ms))
+    count_verdict(samples, verdict, now_ms);
+    if (!recent_may_add(samples->recent, now_ms))
         return;
-    if (queue_again(watched->queue, watched->source->name, &verdict->id, 1, BODY_MOST, &watched->events, &asked,
-                    NULL) == 1)
-        add_sample(watched, &watched->events.at[0], verdict, newer, now_ms);
+    if (event == NULL && queue_again(pipeline->queue, pipeline->source->name, &verdict->id, 1, BODY_MOST,
+                                     &samples->events, &asked, NULL) == 1)
+        event = &samples->events.at[0];
+    if (event != NULL)
+        add_sample(pipeline, event, verdict, newer, now_ms);
 }
 
-void watched_answer(struct watched *watched, int status)
+void samples_answer(struct samples *samples, int status)
 {
-    if (watched->counted != NULL)
-        counters_answered(watched->counted, status, clock_unix_ms());
+    if (samples->counted != NULL)
+        counters_answered(samples->counted, status, clock_unix_ms());
 }

@@ -1,37 +1,28 @@
-/* One source's events on their way: their beginning, their ends, and what is told of them to the queue. See source.h.
- */
-#include "forward/source.h"
-
+/* One source's pipeline: its step in the forwarder's loop (settle, read, build, send), and the beginning and end of
+ * each event in it. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "forward/backoff.h"
+#include "base/log.h"
 #include "forward/file_sink.h"
+#include "forward/forward_private.h"
 
-static bool init_lane(struct lane *lane, struct traffic *traffic, struct poster *poster, struct error *why)
-{
-    lane->traffic = traffic;
-    pending_list_init(&lane->waiting);
-    pending_list_init(&lane->built);
-    pending_list_init(&lane->sending);
-    lane->batch.form = traffic->file != NULL ? &batch_for_file : &batch_for_data_plane;
-    lane->limit = (size_t)traffic->config->batch_events;
-    if (traffic->file != NULL)
-        return true;
-    lane->post = post_new(poster, traffic->config, traffic->source, lane, why);
-    return lane->post != NULL;
-}
+#define READ_AHEAD 65536  /* events in flight at most */
+#define READ_ALWAYS 16384 /* so many are read even if lanes are put off: an append that waits must learn it */
+#define PATIENCE_MS 1000  /* with a lane whose batch the data plane has */
+#define REST_BYTES ((size_t)2 * 1024 * 1024) /* of buffers: so much is not kept when there is nothing to do */
+#define STARVED_MOST 5                       /* tries */
+#define ORDINARY_BYTES ((size_t)1024 * 1024) /* what an ordinary event may need */
 
-bool traffic_init(struct traffic *traffic, const struct config *config, const struct source *source,
-                  struct queue *queue, struct poster *poster, struct gzip *gzip, struct error *why)
+bool source_init(struct source_pipeline *pipeline, const struct source *source, const struct source_tools *tools,
+                 struct error *why)
 {
-    *traffic = (struct traffic){
-        .config = config,
+    *pipeline = (struct source_pipeline){
+        .config = tools->config,
         .source = source,
-        .queue = queue,
-        .gzip = gzip,
-        .starved_ms = STARVED_MS,
-        .backoff_ms = BACKOFF_FIRST_MS,
+        .queue = tools->queue,
+        .gzip = tools->gzip,
+        .pauses = tools->pauses,
         .file = file_sink_path(source->data_plane_url),
         .rules = {.keep = source->keep.at,
                   .keeps = source->keep.count,
@@ -40,184 +31,236 @@ bool traffic_init(struct traffic *traffic, const struct config *config, const st
                   .remove = source->remove.at,
                   .removes = source->remove.count},
     };
-    pending_list_init(&traffic->aside);
-    pending_list_init(&traffic->parked);
-    pending_list_init(&traffic->held);
-    pending_list_init(&traffic->ended);
-    traffic->lanes = (size_t)config->lanes;
-    traffic->lane = calloc(traffic->lanes + 1, sizeof *traffic->lane);
-    if (traffic->lane == NULL || !in_hand_init(&traffic->in_hand)) {
+    hold_init(&pipeline->hold);
+    outbox_init(&pipeline->outbox);
+    pipeline->lanes = (size_t)tools->config->lanes;
+    pipeline->lane = calloc(pipeline->lanes + 1, sizeof *pipeline->lane);
+    if (pipeline->lane == NULL || !intake_init(&pipeline->intake)) {
         error_set(why, "out of memory");
         return false;
     }
-    for (size_t i = 0; i <= traffic->lanes; i++) {
-        if (!init_lane(&traffic->lane[i], traffic, poster, why))
+    for (size_t i = 0; i <= pipeline->lanes; i++) {
+        if (!lane_init(&pipeline->lane[i], pipeline, tools->poster, why))
             return false;
     }
     return true;
 }
 
-void traffic_free(struct traffic *traffic)
+void source_free(struct source_pipeline *pipeline)
 {
-    for (size_t i = 0; traffic->lane != NULL && i <= traffic->lanes; i++) {
-        struct lane *lane = &traffic->lane[i];
-        if (lane->traffic == NULL)
-            break;
-        post_free(lane->post);
-        pending_list_free(&lane->waiting);
-        pending_list_free(&lane->built);
-        pending_list_free(&lane->sending);
-        buffer_free(&lane->batch.text);
-        buffer_free(&lane->compressed);
-    }
-    free(traffic->lane);
-    pending_list_free(&traffic->aside);
-    pending_list_free(&traffic->parked);
-    pending_list_free(&traffic->held);
-    pending_list_free(&traffic->ended);
-    in_hand_free(&traffic->in_hand);
-    events_free(&traffic->events);
-    verdicts_free(&traffic->verdicts);
-    watched_free(&traffic->watched);
+    for (size_t i = 0; pipeline->lane != NULL && i <= pipeline->lanes; i++)
+        lane_free(&pipeline->lane[i]);
+    free(pipeline->lane);
+    intake_free(&pipeline->intake);
+    hold_free(&pipeline->hold);
+    outbox_free(&pipeline->outbox);
+    samples_free(&pipeline->samples);
 }
 
-struct lane *traffic_lane(struct traffic *traffic, const struct pending *pending)
+bool source_recall(struct source_pipeline *pipeline, struct crash_guard *guard, struct error *why)
 {
-    return &traffic->lane[pending->person % traffic->lanes];
+    pipeline->guard = guard;
+    return notes_recall(pipeline, why);
 }
 
-bool traffic_holds(const struct traffic *traffic, uint64_t person)
+struct lane *source_lane(const struct source_pipeline *pipeline, const struct pending *pending)
 {
-    for (size_t i = 0; i < traffic->holding_count; i++) {
-        if (traffic->holding[i] == person)
+    /* A source has a lane at least; saying so spares checkers a doubt. */
+    return &pipeline->lane[pipeline->lanes > 0 ? pending->ordering_key % pipeline->lanes : 0];
+}
+
+void source_end(struct source_pipeline *pipeline, struct pending *pending, enum verdict_kind kind, const char *reason)
+{
+    hold_release(pipeline, pending);
+    search_forget(&pipeline->search, pending);
+    outbox_end(pipeline, pending, kind, reason);
+}
+
+void source_close(struct source_pipeline *pipeline)
+{
+    pipeline->closed = true;
+}
+
+void source_rotate(struct source_pipeline *pipeline)
+{
+    pipeline->first_lane++;
+}
+
+void source_take_rate(struct source_pipeline *pipeline, size_t events)
+{
+    moment now = clock_now();
+    if (pipeline->config->deliver_rate == 0)
+        return;
+    moment start = pipeline->rate_due > now ? pipeline->rate_due : now;
+    pipeline->rate_due = start + (int64_t)events * 1000 / pipeline->config->deliver_rate;
+}
+
+bool source_has_waiting(const struct source_pipeline *pipeline)
+{
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        if (pipeline->lane[i].built.count + pipeline->lane[i].waiting.count > 0)
             return true;
     }
     return false;
 }
 
-void traffic_hold(struct traffic *traffic, struct pending *pending)
+/* ---- events that are given up: too old, or too large for this machine ---- */
+
+bool source_is_too_old(const struct source_pipeline *pipeline, int64_t received_ms, struct error *why)
 {
-    if (pending->holds || traffic->holding_count == HOLDING_MOST)
-        return;
-    pending->holds = true;
-    traffic->holding[traffic->holding_count++] = pending->person;
-    pending_move_person(&traffic->held, &traffic_lane(traffic, pending)->waiting, pending->person);
+    int64_t age_ms = clock_unix_ms() - received_ms;
+    if (received_ms == 0 || age_ms <= pipeline->config->queue_retention_ms || !queue_is_steady(pipeline->queue))
+        return false;
+    error_set(why, "it could not be delivered for %lld hours, which is queue_retention: %.400s",
+              (long long)(age_ms / 3600000),
+              pipeline->data_plane.why.text[0] == '\0' ? "no reason is known" : pipeline->data_plane.why.text);
+    return true;
 }
 
-/* It has ended: those behind it go on. */
-static void release(struct traffic *traffic, const struct pending *pending)
+bool source_expire(struct source_pipeline *pipeline, struct pending *pending)
 {
-    struct pending_list free_now;
-    if (!pending->holds)
-        return;
-    pending_list_init(&free_now);
-    for (size_t i = 0; i < traffic->holding_count; i++) {
-        if (traffic->holding[i] == pending->person) {
-            traffic->holding[i] = traffic->holding[--traffic->holding_count];
-            break;
-        }
-    }
-    traffic->notes_differ = true;
-    pending_move_person(&free_now, &traffic->held, pending->person);
-    pending_prepend(&traffic_lane(traffic, pending)->waiting, &free_now);
+    struct error why;
+    if (!source_is_too_old(pipeline, pending->received_ms, &why))
+        return false;
+    source_end(pipeline, pending, VERDICT_DEAD, why.text);
+    return true;
 }
 
-void traffic_return(struct traffic *traffic, struct pending_list *from)
+/* Whether memory is short for this event only, and not for all. */
+static bool is_there_memory(void)
 {
-    struct pending_list reversed;
-    struct pending *pending;
-    pending_list_init(&reversed);
-    while ((pending = pending_pop(from)) != NULL)
-        pending_push_first(&reversed, pending);
-    while ((pending = pending_pop(&reversed)) != NULL) {
-        pending->until = 0;
-        pending_push_first(&traffic_lane(traffic, pending)->waiting, pending);
-    }
+    void *volatile bytes = malloc(ORDINARY_BYTES); /* volatile: else the compiler may do without it */
+    bool good = bytes != NULL;
+    free(bytes);
+    return good;
 }
 
-static void count_end(struct traffic *traffic, enum verdict_kind kind)
+bool source_starved(unsigned char *tries, const char *what, struct error *why)
 {
-    switch (kind) {
-    case VERDICT_DELIVERED:
-        traffic->delivered++;
-        break;
-    case VERDICT_DUPLICATE:
-        traffic->duplicates++;
-        break;
-    case VERDICT_DROPPED:
-        traffic->dropped++;
-        break;
-    case VERDICT_DEAD:
-        traffic->dead++;
-        break;
-    case VERDICT_LATER:
-        break;
-    }
+    if (is_there_memory())
+        (*tries)++;
+    error_set(why, "it needs more memory than there is: %.300s; it was tried %d times alone, while others had enough",
+              what, STARVED_MOST);
+    return *tries >= STARVED_MOST;
 }
 
-/* Room for the verdict was made when the event was taken in. */
-static void add_verdict(struct traffic *traffic, const struct pending *pending, enum verdict_kind kind,
-                        const char *reason)
+int64_t source_starved_pause(const struct source_pipeline *pipeline, unsigned tries)
 {
-    struct verdict verdict = {
-        .id = pending->id,
-        .kind = kind,
-        .identity = pending->identity,
-        .remember = kind != VERDICT_DUPLICATE && traffic->file == NULL,
-        .reason = reason,
-    };
-    verdicts_add(&traffic->verdicts, &verdict);
-    watched_verdict(&traffic->watched, &verdict, pending->newer);
-    count_end(traffic, kind);
+    return pipeline->pauses->starved_ms << (tries == 0 ? 0 : tries - 1);
 }
 
-void traffic_end(struct traffic *traffic, struct pending *pending, enum verdict_kind kind, const char *reason)
-{
-    const char *kept = reason == NULL ? NULL : verdicts_reason(&traffic->verdicts, reason);
-    release(traffic, pending);
-    traffic->search.suspects -= pending->suspected ? 1 : 0;
-    add_verdict(traffic, pending, kind, kept);
-    while (pending->twins != NULL) {
-        struct pending *twin = pending->twins;
-        pending->twins = twin->twins;
-        add_verdict(traffic, twin, kind == VERDICT_DELIVERED ? VERDICT_DUPLICATE : kind, kept);
-        traffic->on_their_way--;
-        free(twin);
-    }
-    traffic->on_their_way--;
-    pending->ended = true;
-    pending->delivered = kind == VERDICT_DELIVERED;
-    pending_push(&traffic->ended, pending); /* the queue does not know it yet: here it can be found until then */
-}
+/* ---- a step ---- */
 
-bool traffic_forget(struct lane *lane, struct pending *pending)
+static bool send_due_lanes(struct source_pipeline *pipeline)
 {
-    struct traffic *traffic = lane->traffic;
-    struct pending *twin = pending->twins;
-    in_hand_remove(&traffic->in_hand, pending);
-    traffic->search.suspects -= pending->suspected ? 1 : 0;
-    if (twin == NULL) {
-        release(traffic, pending);
-    } else {
-        twin->holds = pending->holds;
-        in_hand_add(&traffic->in_hand, twin);
-        pending_push_first(&lane->waiting, twin);
-    }
-    traffic->on_their_way--;
-    free(pending);
-    return twin != NULL;
-}
-
-void traffic_tell_later(struct traffic *traffic, struct pending *pending, moment next, bool refused, const char *reason)
-{
-    const char *kept = NULL;
-    for (struct pending *p = pending; p != NULL; p = p->twins) {
-        if (p->told)
+    bool sent = false;
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        struct lane *lane = &pipeline->lane[(pipeline->first_lane + i) % pipeline->lanes];
+        if (lane_due(lane) > clock_now())
             continue;
-        if (kept == NULL)
-            kept = verdicts_reason(&traffic->verdicts, reason);
-        struct verdict verdict = {.id = p->id, .kind = VERDICT_LATER, .refused = refused, .next = next, .reason = kept};
-        verdicts_add(&traffic->verdicts, &verdict);
-        p->told = true;
+        if (lane->built.count == 0)
+            lane_fill(lane); /* also while a batch is with the data plane: the next one is ready when it answers */
+        sent |= lane_send(lane);
     }
+    return sent;
+}
+
+/* Whether a lane's next batch is complete and the data plane, in all likelihood, about to answer the last one. */
+static bool is_full_for_a_moment(const struct lane *lane, moment now)
+{
+    return !lane_has_room(lane) && lane->sending.count > 0 && now - lane->sent_at < PATIENCE_MS;
+}
+
+/* Reading goes on while a lane could send what it finds. What is read for a lane that is full has to be read again, so
+ * the others wait a moment for it: what comes after is for all lanes alike. */
+static bool may_take_in(const struct source_pipeline *pipeline)
+{
+    bool put_off = false, has_room = false;
+    moment now = clock_now();
+    if (pipeline->intake.due > now || pipeline->intake.in_flight >= READ_AHEAD)
+        return false;
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        const struct lane *lane = &pipeline->lane[i];
+        if (lane_due(lane) > now)
+            put_off = true;
+        else if (is_full_for_a_moment(lane, now))
+            return false;
+        else
+            has_room |= lane_has_room(lane);
+    }
+    return has_room || (put_off && pipeline->intake.in_flight < READ_ALWAYS);
+}
+
+bool source_step(struct source_pipeline *pipeline, bool sending)
+{
+    intake_resume(&pipeline->intake);
+    notes_look_mended(pipeline);
+    hold_try_aside(pipeline);
+    hold_try_parked(pipeline);
+    if (!outbox_settle_due(pipeline))
+        return false; /* nothing is sent while the last settling failed */
+    bool more = sending && send_due_lanes(pipeline);
+    if (sending && may_take_in(pipeline) && intake_read(pipeline))
+        more = true;
+    if (sending)
+        more |= send_due_lanes(pipeline);
+    notes_write(pipeline);
+    return outbox_settle_due(pipeline) && more;
+}
+
+static moment earlier_of(moment a, moment b)
+{
+    return a < b ? a : b;
+}
+
+moment source_due(const struct source_pipeline *pipeline)
+{
+    moment due = MOMENT_NEVER;
+    if (pipeline->outbox.count > 0)
+        due = pipeline->outbox.due;
+    if (pipeline->outbox.failed)
+        return due; /* until then nothing is sent */
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        const struct lane *lane = &pipeline->lane[i];
+        if (lane->sending.count == 0 && lane->built.count + lane->waiting.count > 0)
+            due = earlier_of(due, lane_next(lane));
+    }
+    due = earlier_of(due, hold_aside_due(pipeline));
+    due = earlier_of(due, hold_parked_due(pipeline));
+    if (pipeline->intake.due > 0) /* it may have passed since the last step: the next one ends the pause */
+        due = earlier_of(due, pipeline->intake.due);
+    return due;
+}
+
+bool source_rest(struct source_pipeline *pipeline)
+{
+    size_t bytes = pipeline->intake.events.bodies.capacity + pipeline->outbox.capacity * sizeof *pipeline->outbox.at;
+    for (size_t i = 0; i < pipeline->lanes; i++)
+        bytes += pipeline->lane[i].batch.text.capacity + pipeline->lane[i].compressed.capacity;
+    if (pipeline->intake.in_flight > 0 || pipeline->outbox.count > 0 || bytes < REST_BYTES)
+        return false;
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        buffer_free(&pipeline->lane[i].batch.text);
+        buffer_free(&pipeline->lane[i].compressed);
+    }
+    intake_rest(&pipeline->intake);
+    outbox_rest(&pipeline->outbox);
+    return true;
+}
+
+moment source_sends_since(const struct source_pipeline *pipeline)
+{
+    moment since = MOMENT_NEVER;
+    if (pipeline->search.asking)
+        since = pipeline->lane[pipeline->lanes].sent_at;
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        if (pipeline->lane[i].sending.count > 0)
+            since = earlier_of(since, pipeline->lane[i].sent_at);
+    }
+    return since;
+}
+
+bool source_is_sending(const struct source_pipeline *pipeline)
+{
+    return source_sends_since(pipeline) != MOMENT_NEVER;
 }

@@ -3,7 +3,6 @@
  * answer that themselves. */
 #include "forward/file_sink.h"
 #include "forward/forward.h"
-#include "forward/gzip.h"
 #include "forward/post.h"
 
 #include <errno.h>
@@ -23,15 +22,15 @@ static bool try_file(const char *path, struct error *why)
     return true;
 }
 
-static bool judge(const struct answer *answer, bool accept_empty, struct error *why)
+static bool judge_answer(const struct answer *answer, bool accept_empty, struct error *why)
 {
-    if (outcome_takes_empty_batch(answer) || outcome_of(answer, accept_empty) == OUTCOME_DELIVERED) {
+    if (answer_takes_empty_batch(answer) || answer_outcome(answer, accept_empty) == OUTCOME_DELIVERED) {
         error_set(why, "the data plane takes the write key");
         return true;
     }
-    const char *advice = outcome_advice(answer->status);
+    const char *advice = answer_advice(answer->status);
     struct error what;
-    outcome_describe(answer, &what);
+    answer_describe(answer, &what);
     error_set(why, "%s%s%s", what.text, advice == NULL ? "" : ": ", advice == NULL ? "" : advice);
     return false;
 }
@@ -53,7 +52,8 @@ bool forward_try(const struct config *config, const struct source *source, struc
     if (gzip == NULL || (post != NULL && !gzip_compress(gzip, empty, sizeof empty - 1, &body)))
         error_set(why, "out of memory");
     else if (post != NULL)
-        good = judge(post_and_wait(poster, post, body.data, body.length), source->accept_empty == ANSWER_YES, why);
+        good =
+            judge_answer(post_and_wait(poster, post, body.data, body.length), source->accept_empty == ANSWER_YES, why);
     post_free(post);
     poster_free(poster);
     gzip_free(gzip);

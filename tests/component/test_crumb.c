@@ -26,28 +26,28 @@ static int remove_directory(void)
 /* A process that dies, as far as the trace can see, while it transforms this event. */
 static void die_with(uint64_t id)
 {
-    struct crumb *crumb = crumb_open(directory);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(crumb);
-    crumb_begin(crumb, "one", 3);
-    crumb_end(crumb);
-    crumb_begin(crumb, "one", id);
-    crumb_close(crumb);
+    struct crash_guard *guard = crash_guard_open(directory);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(guard);
+    crash_guard_enter(guard, "one", 3);
+    crash_guard_leave(guard);
+    crash_guard_enter(guard, "one", id);
+    crash_guard_close(guard);
 }
 
 static void two_deaths_make_a_suspect(void)
 {
     die_with(7);
-    struct crumb *crumb = crumb_open(directory);
-    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 7));
-    crumb_close(crumb);
+    struct crash_guard *guard = crash_guard_open(directory);
+    CU_ASSERT_FALSE(crash_guard_suspects(guard, "one", 7));
+    crash_guard_close(guard);
     die_with(7);
-    crumb = crumb_open(directory);
-    CU_ASSERT_TRUE(crumb_suspects(crumb, "one", 7));
-    CU_ASSERT_FALSE(crumb_suspects(crumb, "two", 7));
-    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 8));
-    crumb_acquit(crumb);
-    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 7));
-    crumb_close(crumb);
+    guard = crash_guard_open(directory);
+    CU_ASSERT_TRUE(crash_guard_suspects(guard, "one", 7));
+    CU_ASSERT_FALSE(crash_guard_suspects(guard, "two", 7));
+    CU_ASSERT_FALSE(crash_guard_suspects(guard, "one", 8));
+    crash_guard_acquit(guard);
+    CU_ASSERT_FALSE(crash_guard_suspects(guard, "one", 7));
+    crash_guard_close(guard);
 }
 
 static void deaths_with_other_events_do_not_add_up(void)
@@ -55,71 +55,71 @@ static void deaths_with_other_events_do_not_add_up(void)
     die_with(11);
     die_with(12);
     die_with(11);
-    struct crumb *crumb = crumb_open(directory);
-    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 11));
-    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 12));
-    crumb_close(crumb);
+    struct crash_guard *guard = crash_guard_open(directory);
+    CU_ASSERT_FALSE(crash_guard_suspects(guard, "one", 11));
+    CU_ASSERT_FALSE(crash_guard_suspects(guard, "one", 12));
+    crash_guard_close(guard);
 }
 
 /* What has ended is no trace any more once its run of events has, and on a clean end. */
 static void what_has_ended_leaves_no_trace(void)
 {
     for (int orderly = 0; orderly < 2; orderly++) {
-        struct crumb *crumb = crumb_open(directory);
-        crumb_begin(crumb, "one", 21);
-        crumb_end(crumb);
-        crumb_begin(crumb, "one", 22); /* parsed, and then transformed */
-        crumb_end(crumb);
-        crumb_begin(crumb, "one", 22);
-        crumb_end(crumb);
+        struct crash_guard *guard = crash_guard_open(directory);
+        crash_guard_enter(guard, "one", 21);
+        crash_guard_leave(guard);
+        crash_guard_enter(guard, "one", 22); /* parsed, and then transformed */
+        crash_guard_leave(guard);
+        crash_guard_enter(guard, "one", 22);
+        crash_guard_leave(guard);
         if (orderly == 0)
-            crumb_rest(crumb);
-        struct crumb *next = crumb_open(directory); /* as if the process had been killed here */
-        crumb_close(next);
-        next = orderly == 0 ? crumb_open(directory) : NULL;
-        CU_ASSERT_FALSE(crumb_suspects(next, "one", 22));
-        crumb_close(next);
-        crumb_close(crumb);
+            crash_guard_rest(guard);
+        struct crash_guard *next = crash_guard_open(directory); /* as if the process had been killed here */
+        crash_guard_close(next);
+        next = orderly == 0 ? crash_guard_open(directory) : NULL;
+        CU_ASSERT_FALSE(crash_guard_suspects(next, "one", 22));
+        crash_guard_close(next);
+        crash_guard_close(guard);
     }
-    struct crumb *crumb = crumb_open(directory);
-    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 22));
-    crumb_close(crumb);
+    struct crash_guard *guard = crash_guard_open(directory);
+    CU_ASSERT_FALSE(crash_guard_suspects(guard, "one", 22));
+    crash_guard_close(guard);
 }
 
 /* Where the file has lost its room, or anybody has cut it: a mapped one would kill the process. */
 static void a_file_that_is_cut_kills_nobody(void)
 {
     char path[PATH_SIZE];
-    struct crumb *crumb = crumb_open(directory);
+    struct crash_guard *guard = crash_guard_open(directory);
     path_join(path, directory, "transforming.1");
     CU_ASSERT_EQUAL(truncate(path, 0), 0);
-    crumb_begin(crumb, "one", 31);
-    crumb_end(crumb);
-    crumb_close(crumb);
+    crash_guard_enter(guard, "one", 31);
+    crash_guard_leave(guard);
+    crash_guard_close(guard);
     CU_ASSERT_EQUAL(truncate(path, 10), 0);
-    crumb = crumb_open(directory);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(crumb);
-    CU_ASSERT_FALSE(crumb_suspects(crumb, "one", 31));
-    crumb_close(crumb);
+    guard = crash_guard_open(directory);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(guard);
+    CU_ASSERT_FALSE(crash_guard_suspects(guard, "one", 31));
+    crash_guard_close(guard);
 }
 
 /* A process that dies while it transforms one of these. */
 static void die_among(uint64_t first, uint64_t last, uint64_t id)
 {
-    struct crumb *crumb = crumb_open(directory);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(crumb);
-    crumb_expect(crumb, "one", first, last);
-    crumb_begin(crumb, "one", first);
-    crumb_end(crumb);
-    crumb_begin(crumb, "one", id);
-    crumb_close(crumb);
+    struct crash_guard *guard = crash_guard_open(directory);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(guard);
+    crash_guard_expect(guard, "one", first, last);
+    crash_guard_enter(guard, "one", first);
+    crash_guard_leave(guard);
+    crash_guard_enter(guard, "one", id);
+    crash_guard_close(guard);
 }
 
 static bool is_suspect(uint64_t id)
 {
-    struct crumb *crumb = crumb_open(directory);
-    bool suspects = crumb_suspects(crumb, "one", id);
-    crumb_close(crumb);
+    struct crash_guard *guard = crash_guard_open(directory);
+    bool suspects = crash_guard_suspects(guard, "one", id);
+    crash_guard_close(guard);
     return suspects;
 }
 
@@ -133,10 +133,10 @@ static void two_deaths_find_the_suspect_among_many(void)
     for (uint64_t id = 41; id <= 50; id++)
         CU_ASSERT_EQUAL(is_suspect(id), id == 45);
     die_among(43, 50, 45);
-    struct crumb *crumb = crumb_open(directory);
-    CU_ASSERT_TRUE(crumb_suspects(crumb, "one", 45));
-    crumb_acquit(crumb);
-    crumb_close(crumb);
+    struct crash_guard *guard = crash_guard_open(directory);
+    CU_ASSERT_TRUE(crash_guard_suspects(guard, "one", 45));
+    crash_guard_acquit(guard);
+    crash_guard_close(guard);
 }
 
 static void deaths_among_others_do_not_add_up(void)
@@ -156,29 +156,29 @@ static off_t size_of_file(void)
 }
 
 /* What is written makes the file longer again. */
-static bool writes(struct crumb *crumb, uint64_t id)
+static bool writes(struct crash_guard *guard, uint64_t id)
 {
     char path[PATH_SIZE];
     path_join(path, directory, "transforming.1");
     CU_ASSERT_EQUAL(truncate(path, 0), 0);
-    crumb_begin(crumb, "one", id);
+    crash_guard_enter(guard, "one", id);
     bool wrote = size_of_file() > 0;
-    crumb_end(crumb);
+    crash_guard_leave(guard);
     return wrote;
 }
 
 static void many_cost_one_write(void)
 {
-    struct crumb *crumb = crumb_open(directory);
-    crumb_expect(crumb, "one", 71, 79);
-    CU_ASSERT_TRUE(writes(crumb, 71));
+    struct crash_guard *guard = crash_guard_open(directory);
+    crash_guard_expect(guard, "one", 71, 79);
+    CU_ASSERT_TRUE(writes(guard, 71));
     for (uint64_t id = 71; id <= 79; id++)
-        CU_ASSERT_FALSE(writes(crumb, id));
-    CU_ASSERT_TRUE(writes(crumb, 80));
-    crumb_rest(crumb);
+        CU_ASSERT_FALSE(writes(guard, id));
+    CU_ASSERT_TRUE(writes(guard, 80));
+    crash_guard_rest(guard);
     CU_ASSERT_TRUE(size_of_file() > 0);
-    CU_ASSERT_TRUE(writes(crumb, 75));
-    crumb_close(crumb);
+    CU_ASSERT_TRUE(writes(guard, 75));
+    crash_guard_close(guard);
 }
 
 /* As the release before writes and reads it. */
@@ -200,9 +200,9 @@ static void the_release_before_is_understood_and_understands(void)
     int fd = open(path, O_RDWR | O_CREAT, 0600);
     CU_ASSERT_EQUAL(write(fd, &old, sizeof old), (ssize_t)sizeof old);
     CU_ASSERT_TRUE(is_suspect(85));
-    struct crumb *crumb = crumb_open(directory);
-    crumb_acquit(crumb);
-    crumb_close(crumb);
+    struct crash_guard *guard = crash_guard_open(directory);
+    crash_guard_acquit(guard);
+    crash_guard_close(guard);
     die_among(81, 88, 85);
     CU_ASSERT_EQUAL(pread(fd, &old, sizeof old, 0), (ssize_t)sizeof old);
     CU_ASSERT_STRING_EQUAL(old.source, "one");
@@ -237,9 +237,9 @@ static void do_well(void *context)
 
 static void only_a_signal_of_its_own_making_counts(void)
 {
-    CU_ASSERT_EQUAL(crumb_try(crash, NULL), CRUMB_CRASHED);
-    CU_ASSERT_EQUAL(crumb_try(be_killed, NULL), CRUMB_KILLED);
-    CU_ASSERT_EQUAL(crumb_try(do_well, NULL), CRUMB_SURVIVED);
+    CU_ASSERT_EQUAL(crash_guard_try(crash, NULL), TRIAL_CRASHED);
+    CU_ASSERT_EQUAL(crash_guard_try(be_killed, NULL), TRIAL_KILLED);
+    CU_ASSERT_EQUAL(crash_guard_try(do_well, NULL), TRIAL_SURVIVED);
 }
 
 /* A trial that is killed counts as a death, and so does one that the whole process dies of. */
@@ -247,27 +247,27 @@ static void after_some_trials_it_is_condemned(void)
 {
     for (int i = 0; i < 4; i++)
         die_with(21);
-    struct crumb *crumb = crumb_open(directory);
+    struct crash_guard *guard = crash_guard_open(directory);
     for (int i = 0; i < 3; i++) {
-        CU_ASSERT_FALSE(crumb_condemns(crumb, "one", 21));
-        crumb_blame(crumb);
+        CU_ASSERT_FALSE(crash_guard_condemns(guard, "one", 21));
+        crash_guard_blame(guard);
     }
-    crumb_close(crumb);
-    crumb = crumb_open(directory);
-    CU_ASSERT_TRUE(crumb_condemns(crumb, "one", 21));
-    CU_ASSERT_FALSE(crumb_condemns(crumb, "one", 22));
-    crumb_close(crumb);
+    crash_guard_close(guard);
+    guard = crash_guard_open(directory);
+    CU_ASSERT_TRUE(crash_guard_condemns(guard, "one", 21));
+    CU_ASSERT_FALSE(crash_guard_condemns(guard, "one", 22));
+    crash_guard_close(guard);
 }
 
 static void without_a_trace_all_goes_on(void)
 {
-    CU_ASSERT_PTR_NULL(crumb_open("/nonexistent"));
-    crumb_expect(NULL, "one", 1, 2);
-    crumb_begin(NULL, "one", 1);
-    crumb_end(NULL);
-    CU_ASSERT_FALSE(crumb_suspects(NULL, "one", 1));
-    CU_ASSERT_FALSE(crumb_condemns(NULL, "one", 1));
-    crumb_close(NULL);
+    CU_ASSERT_PTR_NULL(crash_guard_open("/nonexistent"));
+    crash_guard_expect(NULL, "one", 1, 2);
+    crash_guard_enter(NULL, "one", 1);
+    crash_guard_leave(NULL);
+    CU_ASSERT_FALSE(crash_guard_suspects(NULL, "one", 1));
+    CU_ASSERT_FALSE(crash_guard_condemns(NULL, "one", 1));
+    crash_guard_close(NULL);
 }
 
 void suite_crumb(void)
@@ -286,5 +286,5 @@ void suite_crumb(void)
         {"without a trace all goes on", without_a_trace_all_goes_on},
         CU_TEST_INFO_NULL,
     };
-    suite_add("forward crumb", make_directory, remove_directory, tests);
+    suite_add("forward guard", make_directory, remove_directory, tests);
 }

@@ -47,10 +47,10 @@ static int prepare(void)
 static void leave_trace(struct rig *rig, int deaths)
 {
     for (int i = 0; i < deaths; i++) {
-        struct crumb *crumb = crumb_open(rig->state);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(crumb);
-        crumb_begin(crumb, "one", 1);
-        crumb_close(crumb);
+        struct crash_guard *guard = crash_guard_open(rig->state);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(guard);
+        crash_guard_enter(guard, "one", 1);
+        crash_guard_close(guard);
     }
 }
 

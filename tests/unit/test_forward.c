@@ -6,12 +6,11 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "forward/backoff.h"
+#include "forward/answer.h"
 #include "forward/batch.h"
 #include "forward/file_sink.h"
-#include "forward/gzip.h"
-#include "forward/in_hand.h"
-#include "forward/outcome.h"
+#include "forward/pending.h"
+#include "forward/post.h"
 #include "queue/identities.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"
@@ -38,7 +37,7 @@ static void every_status_has_its_outcome(void)
     int wrong = 0;
     for (int status = 0; status <= 999; status++) {
         struct answer answer = answer_of(status, "some words");
-        wrong += outcome_of(&answer, false) != expected(status);
+        wrong += answer_outcome(&answer, false) != expected(status);
     }
     CU_ASSERT_EQUAL(wrong, 0);
 }
@@ -80,8 +79,8 @@ static void what_counts_as_delivered(void)
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         for (int status = 0; status <= 999; status++) { /* with any other status no body makes a delivery */
             struct answer answer = answer_of(status, bodies[i].body);
-            wrong += outcome_of(&answer, false) != (status == 200 ? bodies[i].outcome : expected(status));
-            wrong += outcome_of(&answer, true) != (status == 200 ? bodies[i].if_accepted : expected(status));
+            wrong += answer_outcome(&answer, false) != (status == 200 ? bodies[i].outcome : expected(status));
+            wrong += answer_outcome(&answer, true) != (status == 200 ? bodies[i].if_accepted : expected(status));
         }
     }
     CU_ASSERT_EQUAL(wrong, 0);
@@ -93,9 +92,9 @@ static void a_long_answer_is_no_ok(void)
     struct answer answer = {.status = 200, .length = ANSWER_BODY + 1};
     memset(answer.body, ' ', sizeof answer.body);
     memcpy(answer.body, "ok", 2);
-    CU_ASSERT_EQUAL(outcome_of(&answer, true), OUTCOME_OPERATOR);
+    CU_ASSERT_EQUAL(answer_outcome(&answer, true), OUTCOME_OPERATOR);
     answer.length = ANSWER_BODY;
-    CU_ASSERT_EQUAL(outcome_of(&answer, true), OUTCOME_DELIVERED);
+    CU_ASSERT_EQUAL(answer_outcome(&answer, true), OUTCOME_DELIVERED);
 }
 
 static void an_empty_batch_is_known_in_any_letter_case(void)
@@ -112,7 +111,7 @@ static void an_empty_batch_is_known_in_any_letter_case(void)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct answer answer = answer_of(rows[i].status, rows[i].body);
-        CU_ASSERT_EQUAL(outcome_takes_empty_batch(&answer), rows[i].takes);
+        CU_ASSERT_EQUAL(answer_takes_empty_batch(&answer), rows[i].takes);
     }
 }
 
@@ -120,19 +119,19 @@ static void answers_are_described_with_their_words(void)
 {
     struct error why;
     struct answer answer = answer_of(401, "invalid write key\n");
-    outcome_describe(&answer, &why);
+    answer_describe(&answer, &why);
     CU_ASSERT_STRING_EQUAL(why.text, "the data plane answered 401 \"invalid write key\"");
-    CU_ASSERT_PTR_NOT_NULL(outcome_advice(401));
-    CU_ASSERT_PTR_NULL(outcome_advice(503));
+    CU_ASSERT_PTR_NOT_NULL(answer_advice(401));
+    CU_ASSERT_PTR_NULL(answer_advice(503));
 }
 
 static void backoff_doubles_up_to_five_minutes(void)
 {
-    CU_ASSERT_EQUAL(backoff_delay(BACKOFF_FIRST_MS, 1, 0, UINT64_MAX - 1) <= 1000, 1);
+    CU_ASSERT_EQUAL(answer_delay(BACKOFF_FIRST_MS, 1, 0, UINT64_MAX - 1) <= 1000, 1);
     for (unsigned tries = 1; tries < 100; tries++) {
         int64_t most = 0, least = INT64_MAX;
         for (uint64_t chance = 0; chance < 4000; chance++) {
-            int64_t delay = backoff_delay(BACKOFF_FIRST_MS, tries, 0, chance * 997);
+            int64_t delay = answer_delay(BACKOFF_FIRST_MS, tries, 0, chance * 997);
             most = delay > most ? delay : most;
             least = delay < least ? delay : least;
         }
@@ -145,8 +144,8 @@ static void backoff_doubles_up_to_five_minutes(void)
 
 static void retry_after_is_obeyed_up_to_a_quarter_of_an_hour(void)
 {
-    CU_ASSERT_EQUAL(backoff_delay(BACKOFF_FIRST_MS, 1, 7000, 12345), 7000);
-    CU_ASSERT_EQUAL(backoff_delay(BACKOFF_FIRST_MS, 1, 3600000, 12345), 15 * 60 * 1000);
+    CU_ASSERT_EQUAL(answer_delay(BACKOFF_FIRST_MS, 1, 7000, 12345), 7000);
+    CU_ASSERT_EQUAL(answer_delay(BACKOFF_FIRST_MS, 1, 3600000, 12345), 15 * 60 * 1000);
 }
 
 /* Unpacks with zlib, which is not what packed it. Returns whether the text comes out again. */
@@ -224,23 +223,23 @@ static void batch_is_bounded_but_one_alone_fits(void)
     buffer_free(&batch.text);
 }
 
-static void the_newest_version_in_hand_is_found(void)
+static void the_newest_version_in_flight_is_found(void)
 {
-    struct in_hand in_hand;
-    CU_ASSERT_TRUE_FATAL(in_hand_init(&in_hand));
+    struct pending_table table;
+    CU_ASSERT_TRUE_FATAL(pending_table_init(&table));
     struct pending old = {.identity = {.key = {7}, .updated_us = 1}};
     struct pending newer = {.identity = {.key = {7}, .updated_us = 2}};
     struct pending other = {.identity = {.key = {7, 0, 0, 0, 0, 0, 0, 0, 1}, .updated_us = 3}}; /* same bucket */
-    in_hand_add(&in_hand, &newer);
-    in_hand_add(&in_hand, &old);
-    in_hand_add(&in_hand, &other);
-    CU_ASSERT_PTR_EQUAL(in_hand_find(&in_hand, &old.identity), &newer);
-    in_hand_remove(&in_hand, &newer);
-    CU_ASSERT_PTR_EQUAL(in_hand_find(&in_hand, &newer.identity), &old);
-    in_hand_remove(&in_hand, &old);
-    CU_ASSERT_PTR_NULL(in_hand_find(&in_hand, &old.identity));
-    CU_ASSERT_PTR_EQUAL(in_hand_find(&in_hand, &other.identity), &other);
-    in_hand_free(&in_hand);
+    pending_table_add(&table, &newer);
+    pending_table_add(&table, &old);
+    pending_table_add(&table, &other);
+    CU_ASSERT_PTR_EQUAL(pending_table_find(&table, &old.identity), &newer);
+    pending_table_remove(&table, &newer);
+    CU_ASSERT_PTR_EQUAL(pending_table_find(&table, &newer.identity), &old);
+    pending_table_remove(&table, &old);
+    CU_ASSERT_PTR_NULL(pending_table_find(&table, &old.identity));
+    CU_ASSERT_PTR_EQUAL(pending_table_find(&table, &other.identity), &other);
+    pending_table_free(&table);
 }
 
 static struct identity numbered(uint32_t number)
@@ -279,17 +278,17 @@ static void file_sink_appends_lines(void)
     CU_ASSERT_TRUE_FATAL(temporary_make(directory));
     path_join(path, directory, "events.ndjson");
     file_sink_append(path, "{\"a\":1}\n", 8, &answer);
-    CU_ASSERT_EQUAL(outcome_of(&answer, false), OUTCOME_DELIVERED);
+    CU_ASSERT_EQUAL(answer_outcome(&answer, false), OUTCOME_DELIVERED);
     file_sink_append(path, "{\"b\":2}\n", 8, &answer);
     char *text = temporary_read(directory, "events.ndjson");
     CU_ASSERT_STRING_EQUAL(text, "{\"a\":1}\n{\"b\":2}\n");
     free(text);
     temporary_remove(directory);
     file_sink_append(path, "{}\n", 3, &answer);
-    CU_ASSERT_EQUAL(outcome_of(&answer, false), OUTCOME_RETRY);
+    CU_ASSERT_EQUAL(answer_outcome(&answer, false), OUTCOME_RETRY);
     CU_ASSERT_PTR_NOT_NULL(strstr(answer.error.text, path));
     file_sink_append("/dev/full", "{}\n", 3, &answer);
-    CU_ASSERT_EQUAL(outcome_of(&answer, false), OUTCOME_RETRY);
+    CU_ASSERT_EQUAL(answer_outcome(&answer, false), OUTCOME_RETRY);
 }
 
 void suite_forward(void)
@@ -305,7 +304,7 @@ void suite_forward(void)
         {"gzip packs text and noise of any length", gzip_packs_text_and_noise_of_any_length},
         {"a batch has the data plane's form", batch_has_the_data_planes_form},
         {"a batch is bounded, but one message alone always fits", batch_is_bounded_but_one_alone_fits},
-        {"of an identity in hand the newest version is found", the_newest_version_in_hand_is_found},
+        {"of an identity in hand the newest version is found", the_newest_version_in_flight_is_found},
         {"the oldest identities are forgotten first", the_oldest_identities_are_forgotten_first},
         {"the file sink appends whole lines or says why not", file_sink_appends_lines},
         CU_TEST_INFO_NULL,
