@@ -90,8 +90,8 @@ bool small_directory(char out[static SMALL_PATH], const char *parent, const char
     return true;
 }
 
-/* Whether a name is one under which a file of that name is written: `.XXXXXX.NAME.new`, or `NAME.new` by an earlier
- * release. */
+/* Whether a directory entry is a temporary file of small_file_replace for that name: `.XXXXXX.NAME.new`, or `NAME.new`
+ * from an earlier release. */
 static bool is_temporary_of(const char *entry, const char *name)
 {
     size_t length = strlen(entry), end = strlen(name) + strlen(".new"), begin = strlen(".XXXXXX.");
@@ -101,7 +101,7 @@ static bool is_temporary_of(const char *entry, const char *name)
     return strncmp(entry, name, strlen(name)) == 0 && strcmp(entry + strlen(name), ".new") == 0;
 }
 
-/* Files that a process that was killed has left half-written. */
+/* Removes temporary files of processes that were killed while writing. */
 static void remove_left_over(const char *directory, const char *name)
 {
     struct stat status;
@@ -116,14 +116,14 @@ static void remove_left_over(const char *directory, const char *name)
         closedir(listing);
 }
 
-/* Several processes may replace the same file at once, as when they start on a new state directory: each writes one of
- * its own first. */
+/* Several processes may replace the same file at once, for example when they start on a new state directory: each
+ * writes a temporary file of its own. */
 bool small_file_replace(const char *directory, const char *name, const char *text, struct error *why)
 {
     char path[SMALL_PATH], folder[SMALL_PATH], fresh[SMALL_PATH + 16];
     if (!join(path, directory, name, why))
         return false;
-    const char *base = strrchr(path, '/') + 1; /* the name may have folders */
+    const char *base = strrchr(path, '/') + 1; /* the name may contain directories */
     snprintf(folder, sizeof folder, "%.*s", (int)(base - 1 - path), path);
     snprintf(fresh, sizeof fresh, "%s/.XXXXXX.%s.new", folder, base);
     int fd = mkostemps(fresh, (int)(strlen(base) + strlen("..new")), O_CLOEXEC); /* mode 0600 */

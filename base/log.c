@@ -1,4 +1,4 @@
-/* One line per happening, to stderr or syslog: see log.h. */
+/* The log, to stderr or syslog: see log.h. */
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include "base/log_stream.h"
 #include "base/log_syslog.h"
 
-#define FOREIGN_MAX 200 /* bytes of foreign words per line */
+#define FOREIGN_MAX 200 /* bytes of untrusted text per line */
 
 /* Set once by log_open, before threads start; only read afterwards. */
 static enum log_level most_written = LEVEL_INFO;
@@ -28,7 +28,7 @@ static const struct {
     [LEVEL_DEBUG] = {"debug", LOG_DEBUG},
 };
 
-/* stderr is closed or is /dev/null: nobody would read it. */
+/* Whether stderr is closed or is /dev/null. */
 static bool stderr_leads_nowhere(void)
 {
     struct stat err, null;

@@ -1,6 +1,6 @@
-/* Bounded writing to stderr: see log_stream.h. A pipe that poll calls writable takes PIPE_BUF bytes at once. Between
- * poll and write another process may fill it: newer kernels can be told to refuse then (RWF_NOWAIT). O_NONBLOCK would
- * be the other processes' too. */
+/* Bounded writing to stderr: see log_stream.h. A pipe that poll reports as writable has PIPE_BUF bytes free, but
+ * another process may fill it before the write; newer kernels can refuse then (RWF_NOWAIT). O_NONBLOCK is no way out,
+ * since other processes that share the pipe would get it too. */
 #include "base/log_stream.h"
 
 #include <errno.h>
@@ -13,10 +13,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 100 /* for the lock, and for a reader that is slow */
+#define PATIENCE_MS 100 /* for the lock, and for a slow reader */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* held while something is written */
-static atomic_bool blocked;                              /* it took nothing the last time */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* held while writing */
+static atomic_bool blocked;                              /* the last write did not succeed */
 static atomic_ulong dropped;                             /* lines */
 static bool is_pipe = false;                             /* set once by log_stream_open */
 
@@ -26,7 +26,7 @@ void log_stream_open(void)
     is_pipe = fstat(STDERR_FILENO, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
 }
 
-/* Not pthread_mutex_timedlock: its clock may be set. */
+/* Not pthread_mutex_timedlock, which uses the settable clock. */
 static bool take_lock(void)
 {
     for (int i = 0; pthread_mutex_trylock(&lock) != 0; i++) {
@@ -48,7 +48,7 @@ static ssize_t write_at_once(const char *line, size_t length)
     return write(STDERR_FILENO, line, length);
 }
 
-/* Returns whether it was taken. With the lock held. A short write loses the line's end only. */
+/* Returns whether the line was written. With the lock held. A short write loses only the end of a line. */
 static bool put_line(const char *line, size_t length)
 {
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};

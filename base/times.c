@@ -1,4 +1,4 @@
-/* Dates, durations and ages, by arithmetic alone: no time zone or locale of the machine has a say. See times.h. */
+/* Dates, durations and ages, by arithmetic alone: independent of the machine's time zone and locale. See times.h. */
 #include "base/times.h"
 
 #include <stdio.h>
@@ -9,20 +9,20 @@
 #define MINUTE_MS INT64_C(60000)
 #define HOUR_MS (60 * MINUTE_MS)
 #define DAY_MS (24 * HOUR_MS)
-#define AGO_MOST (9999999 * DAY_MS) /* that many days ago there was no calendar, and microseconds still fit */
+#define AGO_MOST (9999999 * DAY_MS) /* more days than the calendar has, whose microseconds still fit */
 
 /* ---- dates ---- */
 
 #define SECOND_US INT64_C(1000000)
 #define DAY_S INT64_C(86400)
 
-/* A text being read. */
+/* A text being parsed. */
 struct cursor {
     const char *at;
     const char *end;
 };
 
-/* A date as it is written. */
+/* The fields of a date. */
 struct written {
     int year, month, day, hour, minute, second;
     int microseconds;
@@ -50,7 +50,7 @@ static bool take_digit(struct cursor *cursor, int *digit)
     return true;
 }
 
-/* Reads exactly that many digits, whose value must lie between lowest and highest. */
+/* Reads exactly that many digits; the value must lie between lowest and highest. */
 static bool take_number(struct cursor *cursor, int digits, int lowest, int highest, int *value)
 {
     *value = 0;
@@ -63,7 +63,7 @@ static bool take_number(struct cursor *cursor, int digits, int lowest, int highe
     return *value >= lowest && *value <= highest;
 }
 
-/* Reads what may follow the seconds: a point and at least one digit. */
+/* Reads the optional fraction of a second: a point and at least one digit. */
 static bool take_fraction(struct cursor *cursor, int *microseconds)
 {
     *microseconds = 0;
@@ -124,8 +124,8 @@ static bool take_time(struct cursor *cursor, struct written *date)
            take_number(cursor, 2, 0, 60, &date->second) && take_fraction(cursor, &date->microseconds);
 }
 
-/* Days from 1970-01-01 to a day of the Gregorian calendar. Years are counted from March, so that a leap day comes last;
- * 400 of them always have 146,097 days. Year 1 and later. */
+/* Returns the days from 1970-01-01 to a day of the Gregorian calendar. Years start in March, so that a leap day comes
+ * last; 400 years always have 146,097 days. Year 1 and later. */
 static int64_t days_before(int year, int month, int day)
 {
     int64_t from_march = month > 2 ? month - 3 : month + 9;
@@ -157,7 +157,7 @@ int64_t date_read(const char *text, size_t length)
     return seconds * SECOND_US + date.microseconds;
 }
 
-/* The day of the calendar that lies that many days after 1970-01-01: days_before the other way. Year 1 and later. */
+/* Returns the date that many days after 1970-01-01: the inverse of days_before. Year 1 and later. */
 static void day_after(int64_t days, struct written *date)
 {
     int64_t since = days + 719468; /* 0000-03-01 */
@@ -171,7 +171,7 @@ static void day_after(int64_t days, struct written *date)
     date->year = (int)(era * 400 + years) + (date->month <= 2);
 }
 
-/* Writes a number with exactly that many digits, and the character that follows it; returns what comes after. */
+/* Writes a number with exactly that many digits, then a character; returns the position after it. */
 static char *put_number(char *out, int64_t number, int digits, char then)
 {
     for (int i = digits - 1; i >= 0; i--) {
@@ -182,7 +182,7 @@ static char *put_number(char *out, int64_t number, int digits, char then)
     return out + digits + 1;
 }
 
-/* What stands between date and time, how many digits of the second's fraction, and what follows. */
+/* Per form: the separator of date and time, the digits of the fraction, and the suffix. */
 static const struct {
     char between;
     int digits;
@@ -195,7 +195,7 @@ static const struct {
 
 const char *date_print(int64_t microseconds, enum date_form form, char out[static DATE_PRINTED])
 {
-    /* The quotient downwards, also before 1970. */
+    /* Floor division, for times before 1970. */
     int64_t fraction = (microseconds % SECOND_US + SECOND_US) % SECOND_US;
     int64_t seconds = (microseconds - fraction) / SECOND_US;
     int64_t of_day = (seconds % DAY_S + DAY_S) % DAY_S;
@@ -294,7 +294,7 @@ bool when_read_us(const char *text, int64_t now_us, int64_t *us)
     if (length >= sizeof date)
         return false;
     memcpy(date, text, length + 1);
-    /* What is left out of a date is zero. */
+    /* Missing parts of a date are zero. */
     if (length == strlen("2026-11-24") || length == strlen("2026-11-24T00:00"))
         memcpy(date + length, whole + length, sizeof whole - length);
     *us = date_read(date, strlen(date));
