@@ -16,7 +16,7 @@
 #include "config/signed.h"
 
 #define HALF_S 60       /* a file that is being written is younger */
-#define SETTLED_MS 2000 /* far more than the steps in which file systems count time */
+#define SETTLED_MS 2000 /* far longer than the granularity of file times */
 
 static bool directory_of(char out[static SMALL_PATH], const char *state_dir)
 {
@@ -34,7 +34,8 @@ bool keyring_changed(const char *state_dir, struct keyring_look *look)
     look->there = stat(path, &status) == 0;
     if (!look->there) {
         look->settled = true;
-        return before.there || (errno != ENOENT && errno != ENOTDIR); /* what cannot be looked at is tried again */
+        return before.there ||
+               (errno != ENOENT && errno != ENOTDIR); /* an unreadable directory is read again next time */
     }
     look->changed = status.st_mtim;
     int64_t age = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
@@ -73,7 +74,7 @@ static bool is_key_name(const char *name)
 
 static bool add_key(struct keyring *keyring, const struct held_key *key)
 {
-    /* not realloc: it would leave a copy of the keys behind */
+    /* not realloc, which would leave a copy of the keys in freed memory */
     struct held_key *more = malloc((keyring->count + 1) * sizeof *more);
     if (more == NULL)
         return false;
@@ -167,7 +168,7 @@ bool keyring_store(const char *state_dir, const struct held_key *key, const char
     return good;
 }
 
-/* Whether the file is there, and holds another key than this one. */
+/* Whether the file exists and holds a different key. */
 static bool holds_another(const char *directory, const char *name, const struct held_key *key)
 {
     struct held_key there;

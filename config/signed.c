@@ -1,4 +1,4 @@
-/* The note that a source had a signature key: see signed.h. */
+/* The record that a source had a signature key: see signed.h. */
 #include "config/signed.h"
 
 #include "base/clock.h"
@@ -13,14 +13,14 @@
 #include <unistd.h>
 
 #define DIRECTORY "signed"
-#define LIST_SIZE 8192 /* ids of subscriptions, a blank between */
+#define LIST_SIZE 8192 /* blank-separated subscription ids */
 
 static void directory_of(char out[static SMALL_PATH], const char *state_dir)
 {
     snprintf(out, SMALL_PATH, "%.4000s/" DIRECTORY, state_dir);
 }
 
-/* Whether the id is in the list; its place in *at. */
+/* Whether the list contains the id; *at: its position. */
 static bool is_listed(const char *list, const char *id, const char **at)
 {
     size_t length = strlen(id);
@@ -57,8 +57,8 @@ static bool write_note(const char *state_dir, const char *source, const char *li
     return small_directory(directory, state_dir, DIRECTORY, why) && small_file_replace(directory, source, text, why);
 }
 
-/* Of several processes that change a note at once each must see what the others wrote. Returns -1 where it cannot be
- * had: then without. */
+/* Serializes changes of records by several processes. Returns -1 when the lock is not available; changes then go on
+ * without it. */
 static int lock_notes(const char *state_dir)
 {
     char directory[SMALL_PATH];
@@ -75,7 +75,7 @@ static void unlock_notes(int lock)
         close(lock);
 }
 
-/* With the list as it is now. */
+/* Whether the record must change; reads the current list. */
 static bool needs_note(const char *state_dir, const char *source, const char *subscription, char list[static LIST_SIZE],
                        bool *is_new)
 {
@@ -110,7 +110,7 @@ static void take_out(char *list, const char *at, const char *subscription)
     char *from = list + (at - list);
     size_t length = strlen(subscription);
     if (from[length] == ' ')
-        length++; /* with the blank behind it, or the last one with that before it */
+        length++; /* with the blank after it, or for the last one the blank before it */
     else if (from > list) {
         from--;
         length++;
@@ -182,7 +182,7 @@ static bool is_held(const struct keyring *held, const char *source, const char *
     return false;
 }
 
-/* The first of the list whose key is not held; NULL: all are, or none is known. */
+/* The first subscription in the list whose key is missing; NULL: none. */
 static const char *first_missing(char *list, const struct keyring *held, const char *source)
 {
     char *rest = NULL;
@@ -193,7 +193,7 @@ static const char *first_missing(char *list, const struct keyring *held, const c
     return NULL;
 }
 
-/* Whether the note has all keys that the source has now. */
+/* Whether the record covers all keys that the source has now. */
 static bool note_has_all(enum note note, const char *list, const struct keyring *held, const struct source *source)
 {
     const char *at;
