@@ -1,7 +1,7 @@
-/* Cuts connections whose time is up. libfcgi reads and writes in blocking calls of its own making, several in a row:
- * a time-out on the socket would begin anew with every byte that trickles in. So one thread knows until when each
- * request thread may wait for its client, and shuts the connection down at that moment: what waits there then sees its
- * end. The guard sleeps until the earliest such moment, and for good while nobody waits. */
+/* Enforces deadlines on connections. libfcgi reads and writes by several blocking calls of its own: a socket timeout
+ * would start anew with every byte that trickles in. So one thread knows each request thread's deadline for its client,
+ * and shuts the connection down when it has passed, which the blocked call sees as end of file. The deadline thread
+ * sleeps until the earliest deadline, indefinitely when there is none. */
 #ifndef HTTP_DEADLINES_H
 #define HTTP_DEADLINES_H
 
@@ -15,23 +15,23 @@
 #include "base/error.h"
 
 enum waiting {
-    NOT_WAITING,   /* at work, or idle */
-    WAITING_READ,  /* for bytes of a request: cut, it can still be answered */
-    WAITING_WRITE, /* for the client to take an answer */
+    NOT_WAITING,   /* working, or idle */
+    WAITING_READ,  /* for request bytes; after a cut the request can still be answered */
+    WAITING_WRITE, /* for the client to read an answer */
 };
 
-/* What one request thread waits for. Written by that thread, read by those who cut; in a cache line of its own. */
+/* A request thread's wait. Written by that thread, read by the ones that cut; in a cache line of its own. */
 struct watched {
     alignas(64) pthread_mutex_t lock;
-    int fd; /* while waiting: valid until watched_set says otherwise */
+    int fd; /* while waiting: stays open until the state changes */
     enum waiting waiting;
     moment deadline;
 };
 
 struct deadlines {
-    struct watched *watched; /* one for each request thread; borrowed */
+    struct watched *watched; /* one per request thread; borrowed */
     size_t count;
-    _Atomic moment planned; /* when it looks again */
+    _Atomic moment planned; /* when the thread wakes up next */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool woken;
@@ -42,14 +42,14 @@ struct deadlines {
 /* Starts the thread. Call with all signals blocked. Returns false with the reason. */
 bool deadlines_start(struct deadlines *deadlines, struct watched *watched, size_t count, struct error *why);
 
-/* Says what a request thread waits for from now on. fd must stay open until the thread says NOT_WAITING. */
+/* Sets what a request thread waits for. fd must stay open until the thread sets NOT_WAITING. */
 void deadlines_watch(struct deadlines *deadlines, struct watched *watched, enum waiting waiting, int fd,
                      moment deadline);
 
-/* Cuts all that wait, whatever time they have left. */
+/* Cuts all waiting connections, whatever their deadline. */
 void deadlines_cut(struct deadlines *deadlines);
 
-/* Ends the thread. Nobody may be watched any more. */
+/* Ends the thread. No request thread may be waiting any more. */
 void deadlines_stop(struct deadlines *deadlines);
 
 #endif

@@ -1,6 +1,6 @@
-/* Connections without a request at the moment: kept open by the web server (FCGI_KEEP_CONN), or fresh and still
- * silent. They wait in epoll, so that none holds a thread, and in a list, so that they can be handed over to the
- * program that is executed in this one's place. Any thread. */
+/* Connections without a request: kept open by the web server (FCGI_KEEP_CONN), or new and still silent. They wait in
+ * epoll, so that none occupies a thread, and in a list, so that they can be handed over to the program executed next.
+ * Any thread. */
 #ifndef HTTP_IDLE_H
 #define HTTP_IDLE_H
 
@@ -15,36 +15,36 @@ struct idle {
     int epoll; /* borrowed */
     pthread_mutex_t lock;
     struct idle_connection *first;
-    bool closed;         /* no connection is watched any more */
-    atomic_size_t fresh; /* connections that were parked before they sent anything */
+    bool closed;         /* connections are no longer watched */
+    atomic_size_t fresh; /* connections parked before their first byte */
 };
 
-/* Prepares it; connections are watched in this epoll descriptor, whose events carry a struct idle_connection. */
+/* Initializes it. Connections are watched by this epoll descriptor; their events carry a struct idle_connection. */
 bool idle_init(struct idle *idle, int epoll);
 
-/* Takes over a connection until it becomes readable; closes it when it cannot be kept. fresh: it has sent nothing yet.
- */
+/* Takes ownership of a connection until it becomes readable; closes it on failure. fresh: it has sent nothing yet. */
 void idle_park(struct idle *idle, int fd, bool fresh);
 
-/* Whether there are connections that were made just now, perhaps, and whose first request is on its way. */
+/* Whether there are fresh connections, whose first request may be on its way. */
 bool idle_has_fresh(struct idle *idle);
 
-/* Gives a connection that became readable back to the caller. Each event of epoll is for one caller only. */
+/* Returns ownership of a readable connection to the caller. Only one caller may do so for each epoll event. */
 int idle_take(struct idle *idle, struct idle_connection *connection);
 
-/* Lets another event come for a connection that became readable. */
+/* Re-arms epoll for a connection that became readable. */
 void idle_watch_again(struct idle *idle, struct idle_connection *connection);
 
-/* Watches no connection that is parked from now on, but for fresh ones: it waits for the hand over. */
+/* From now on parked connections are kept for the hand-over and not watched, except fresh ones. */
 void idle_stop(struct idle *idle);
 
-/* Makes all inheritable and names them in the environment. Nobody may use kept any more. */
+/* Makes all connections inheritable and names them in the environment. The struct must not be used any more. */
 void idle_hand_over(struct idle *idle);
 
-/* Takes over what a predecessor named in the environment, and forgets the name. Call before threads start. */
+/* Adopts the connections that a predecessor named in the environment, and removes that variable. Call before threads
+ * start. */
 void idle_take_over(struct idle *idle);
 
-/* Closes all. Nobody may use kept any more. */
+/* Closes all connections and frees them. The struct must not be used any more. */
 void idle_free(struct idle *idle);
 
 #endif
