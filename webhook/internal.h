@@ -1,4 +1,4 @@
-/* Private to webhook/ and its tests: the webhook with a replaceable queue. */
+/* The webhook with a replaceable function that stores an event: for CGI processes and tests. */
 #ifndef WEBHOOK_INTERNAL_H
 #define WEBHOOK_INTERNAL_H
 
