@@ -1,5 +1,5 @@
-/* Deadlines of connections: see deadlines.h. */
-#include "http/deadlines.h"
+/* Deadlines of connections: see worker.h. */
+#include "http/worker.h"
 
 #include <string.h>
 #include <sys/socket.h>

@@ -1,5 +1,5 @@
-/* Idle connections: see idle.h. */
-#include "http/idle.h"
+/* Idle connections: see worker.h. */
+#include "http/worker.h"
 
 #include "base/buffer.h"
 #include "base/log.h"

@@ -4,7 +4,7 @@
  * - Threads in its accept can only be stopped by signals, with a race.
  * - With FCGI_KEEP_CONN it blocks on a connection between requests, without a timeout: a web server that pools more
  *   connections than there are threads would hang. Here an idle connection waits in epoll.
- * - It has no timeouts: see deadlines.h.
+ * - It has no timeouts: see deadlines.c.
  * - When it closes, it waits for the peer, longer with each byte that arrives.
  * So FCGX_Accept_r gets a connection in FCGX_Request's members ipcFd and keepConnection, which are documented as
  * private; no others are used. Its listening socket is -1: after a connection without a valid request, FCGX_Accept_r

@@ -2,13 +2,13 @@
 #ifndef HTTP_WORKER_H
 #define HTTP_WORKER_H
 
+#include "base/clock.h"
 #include "base/error.h"
-#include "http/deadlines.h"
-#include "http/idle.h"
 #include "http/internal.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,6 +50,91 @@ void headroom_was_missing(struct headroom *headroom);
 
 /* Answers 503 to the FastCGI request that begins on this connection, without allocating. Does not close it. */
 void headroom_refuse(int fd);
+
+/* ---- deadlines.c: enforces deadlines on connections. libfcgi reads and writes by several blocking calls of its
+ * own: a socket timeout would start anew with every byte that trickles in. So one thread knows each request
+ * thread's deadline for its client, and shuts the connection down when it has passed, which the blocked call sees
+ * as end of file. The deadline thread sleeps until the earliest deadline, indefinitely when there is none. ---- */
+
+enum waiting {
+    NOT_WAITING,   /* working, or idle */
+    WAITING_READ,  /* for request bytes; after a cut the request can still be answered */
+    WAITING_WRITE, /* for the client to read an answer */
+};
+
+/* A request thread's wait. Written by that thread, read by the ones that cut; in a cache line of its own. */
+struct watched {
+    alignas(64) pthread_mutex_t lock;
+    int fd; /* while waiting: stays open until the state changes */
+    enum waiting waiting;
+    moment deadline;
+};
+
+struct deadlines {
+    struct watched *watched; /* one per request thread; borrowed */
+    size_t count;
+    _Atomic moment planned; /* when the thread wakes up next */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool woken;
+    bool ending;
+    pthread_t thread;
+};
+
+/* Starts the thread. Call with all signals blocked. Returns false with the reason. */
+bool deadlines_start(struct deadlines *deadlines, struct watched *watched, size_t count, struct error *why);
+
+/* Sets what a request thread waits for. fd must stay open until the thread sets NOT_WAITING. */
+void deadlines_watch(struct deadlines *deadlines, struct watched *watched, enum waiting waiting, int fd,
+                     moment deadline);
+
+/* Cuts all waiting connections, whatever their deadline. */
+void deadlines_cut(struct deadlines *deadlines);
+
+/* Ends the thread. No request thread may be waiting any more. */
+void deadlines_stop(struct deadlines *deadlines);
+
+/* ---- idle.c: connections without a request: kept open by the web server (FCGI_KEEP_CONN), or new and still
+ * silent. They wait in epoll, so that none occupies a thread, and in a list, so that they can be handed over to the
+ * program executed next. Any thread. ---- */
+
+struct idle_connection;
+
+struct idle {
+    int epoll; /* borrowed */
+    pthread_mutex_t lock;
+    struct idle_connection *first;
+    bool closed;         /* connections are no longer watched */
+    atomic_size_t fresh; /* connections parked before their first byte */
+};
+
+/* Initializes it. Connections are watched by this epoll descriptor; their events carry a struct idle_connection. */
+bool idle_init(struct idle *idle, int epoll);
+
+/* Takes ownership of a connection until it becomes readable; closes it on failure. fresh: it has sent nothing yet. */
+void idle_park(struct idle *idle, int fd, bool fresh);
+
+/* Whether there are fresh connections, whose first request may be on its way. */
+bool idle_has_fresh(struct idle *idle);
+
+/* Returns ownership of a readable connection to the caller. Only one caller may do so for each epoll event. */
+int idle_take(struct idle *idle, struct idle_connection *connection);
+
+/* Re-arms epoll for a connection that became readable. */
+void idle_watch_again(struct idle *idle, struct idle_connection *connection);
+
+/* From now on parked connections are kept for the hand-over and not watched, except fresh ones. */
+void idle_stop(struct idle *idle);
+
+/* Makes all connections inheritable and names them in the environment. The struct must not be used any more. */
+void idle_hand_over(struct idle *idle);
+
+/* Adopts the connections that a predecessor named in the environment, and removes that variable. Call before threads
+ * start. */
+void idle_take_over(struct idle *idle);
+
+/* Closes all connections and frees them. The struct must not be used any more. */
+void idle_free(struct idle *idle);
 
 /* ---- the server ---- */
 
