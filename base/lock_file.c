@@ -11,7 +11,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-bool lock_stands(int fd, const char *path)
+bool lock_is_current(int fd, const char *path)
 {
     struct stat ours, there;
     return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
@@ -43,7 +43,7 @@ int lock_take(int *fd, const char *path, int how)
         int error = flock(*fd, how) == 0 ? 0 : errno;
         if (error == EINTR)
             continue;
-        if ((error != 0 && error != EWOULDBLOCK) || lock_stands(*fd, path) || !open_anew(fd, path))
+        if ((error != 0 && error != EWOULDBLOCK) || lock_is_current(*fd, path) || !open_anew(fd, path))
             return error;
     }
 }

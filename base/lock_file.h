@@ -25,6 +25,6 @@ struct lock_holder {
 struct lock_holder lock_find_holder(const char *path);
 
 /* Whether the descriptor's file is still the one at the path. */
-bool lock_stands(int fd, const char *path);
+bool lock_is_current(int fd, const char *path);
 
 #endif

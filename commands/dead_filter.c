@@ -106,7 +106,7 @@ static bool may_match(const struct dead_filter *filter, const struct letter *let
 
 static bool matches_headline(const struct dead_filter *filter, const struct headline *headline)
 {
-    if (filter->event != NULL && !headline_fits(headline, filter->event))
+    if (filter->event != NULL && !headline_matches(headline, filter->event))
         return false;
     return filter->lead == NULL || (headline->lead != NULL && strcmp(headline->lead, filter->lead) == 0);
 }

@@ -260,7 +260,7 @@ void headroom_init(struct headroom *headroom)
     atomic_init(&headroom->watched, is_limited() || is_strict());
 }
 
-bool headroom_is_there(struct headroom *headroom)
+bool headroom_is_sufficient(struct headroom *headroom)
 {
     if (!atomic_load_explicit(&headroom->watched, memory_order_relaxed))
         return true;
@@ -275,7 +275,7 @@ bool headroom_is_there(struct headroom *headroom)
     return false;
 }
 
-void headroom_was_missing(struct headroom *headroom)
+void headroom_report_shortage(struct headroom *headroom)
 {
     atomic_store_explicit(&headroom->watched, true, memory_order_relaxed);
 }

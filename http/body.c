@@ -122,12 +122,12 @@ static enum body_result read_to_end(struct request *request, struct error *why)
     return request->length == 0 ? empty_body(why) : BODY_OK;
 }
 
-void request_forget_body(struct request *request)
+void request_free_body(struct request *request)
 {
     free(request->body);
     request->body = NULL;
     request->capacity = 0;
-    budget_give_back(request->budget, &request->share);
+    budget_release(request->budget, &request->share);
 }
 
 enum body_result request_body(struct request *request, const char **body, size_t *length, struct error *why)
@@ -156,7 +156,7 @@ enum body_result request_body(struct request *request, const char **body, size_t
     if (result == BODY_OK && !budget_finish(request->budget, &request->share))
         result = no_room(why);
     if (result != BODY_OK) /* sending the answer may take long */
-        request_forget_body(request);
+        request_free_body(request);
     *body = result == BODY_OK ? request->body : NULL;
     *length = result == BODY_OK ? request->length : 0;
     return result;
@@ -303,7 +303,7 @@ bool budget_has_given_way(struct body_budget *budget, const struct body_share *s
     return given_way;
 }
 
-void budget_give_back(struct body_budget *budget, struct body_share *share)
+void budget_release(struct body_budget *budget, struct body_share *share)
 {
     if (share->large) {
         pthread_mutex_lock(&budget->lock);

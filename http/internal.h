@@ -51,7 +51,7 @@ bool budget_finish(struct body_budget *budget, struct body_share *share);
 bool budget_has_given_way(struct body_budget *budget, const struct body_share *share);
 
 /* Returns all bytes of the body to the budget. It is not interrupted after that. */
-void budget_give_back(struct body_budget *budget, struct body_share *share);
+void budget_release(struct body_budget *budget, struct body_share *share);
 
 /* Logs, rate-limited, that the process is out of memory. */
 void budget_log_memory(struct body_budget *budget);

@@ -28,7 +28,7 @@ bool request_begin(struct request *request)
 
 void request_end(struct request *request)
 {
-    request_forget_body(request);
+    request_free_body(request);
 }
 
 const char *request_variable(const struct request *request, const char *name)

@@ -52,7 +52,7 @@ enum body_result request_body(struct request *request, const char **body, size_t
 
 /* Frees the body before the request ends: call it before an answer, so that a client that retries at once finds memory.
  * The bytes of request_body are invalid afterwards. */
-void request_forget_body(struct request *request);
+void request_free_body(struct request *request);
 
 /* Answers, once: status with its standard reason phrase, extra header lines ("Allow: POST\r\n"; NULL: none), a
  * text/plain body. Returns false when the client is gone. */

@@ -194,7 +194,7 @@ static bool has_headroom(struct http *http)
 {
     const struct timespec pause = {.tv_nsec = HEADROOM_PAUSE_MS * 1000000};
     for (int i = 0; i < HEADROOM_TRIES; i++) {
-        if (headroom_is_there(&http->headroom))
+        if (headroom_is_sufficient(&http->headroom))
             return true;
         nanosleep(&pause, NULL);
     }

@@ -43,10 +43,10 @@ void headroom_init(struct headroom *headroom);
 
 /* Whether there is enough memory to begin a request in every thread. Free of cost where memory is not limited. Any
  * thread. */
-bool headroom_is_there(struct headroom *headroom);
+bool headroom_is_sufficient(struct headroom *headroom);
 
 /* Reports that memory ran out: from now on it is checked before each request. Any thread. */
-void headroom_was_missing(struct headroom *headroom);
+void headroom_report_shortage(struct headroom *headroom);
 
 /* Answers 503 to the FastCGI request that begins on this connection, without allocating. Does not close it. */
 void headroom_refuse(int fd);

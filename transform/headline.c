@@ -130,7 +130,7 @@ void headline_read(struct headline *headline, const char *body, size_t length)
     headline->lead = given(headline->lead_text);
 }
 
-bool headline_fits(const struct headline *headline, const char *pattern)
+bool headline_matches(const struct headline *headline, const char *pattern)
 {
     char *patterns[] = {(char *)(uintptr_t)pattern};
     struct rules rules = {.keep = patterns, .keeps = 1};

@@ -25,7 +25,7 @@ struct headline {
 void headline_read(struct headline *headline, const char *body, size_t length);
 
 /* Whether the name matches a pattern of `keep` and `drop`: `lead.*`. */
-bool headline_fits(const struct headline *headline, const char *pattern);
+bool headline_matches(const struct headline *headline, const char *pattern);
 
 /* Writes the event name as in messages, "activity.email created", or a placeholder if there is none. */
 void headline_event(const struct headline *headline, char *out, size_t size);

@@ -285,7 +285,7 @@ void webhook_handle(struct webhook *webhook, struct request *request)
         note_use(&hook);
         refusal = append_event(&hook);
     }
-    request_forget_body(request);
+    request_free_body(request);
     if (refusal == REFUSAL_NONE)
         request_answer(request, 200, NULL, probe ? WEBHOOK_PROBE_ANSWER : "ok");
     else

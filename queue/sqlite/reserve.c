@@ -167,7 +167,7 @@ static bool make_reserve(const char *directory, int64_t bytes)
     int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    bool mine = flock(fd, LOCK_EX) == 0 && lock_stands(fd, making);
+    bool mine = flock(fd, LOCK_EX) == 0 && lock_is_current(fd, making);
     bool good = mine ? fill_reserve(fd, bytes) && rename(making, path) == 0 : reserve_is_there(directory);
     int error = errno;
     if (mine && good)
