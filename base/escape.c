@@ -118,7 +118,7 @@ void write_time_member(struct buffer *out, const char *name, int64_t ms)
         return;
     }
     char text[DATE_PRINTED];
-    write_json(out, date_print_ms(ms, DATE_Z_MILLISECONDS, text));
+    write_json(out, times_print_ms(ms, DATE_Z_MILLISECONDS, text));
 }
 
 void write_count(struct buffer *out, uint64_t count)

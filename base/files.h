@@ -19,32 +19,32 @@ ssize_t files_read_all(int fd, void *data, size_t size);
 /* Syncs a file, or a directory, whose entries then survive a power loss. Returns false with the reason. */
 bool files_sync(const char *path, struct error *why);
 
-#define SMALL_FILE_MOST 65536 /* bytes */
-#define SMALL_PATH 4096
+#define FILES_READ_MAX 65536 /* bytes */
+#define FILES_PATH 4096
 
 /* Creates the directory parent/name with mode 0700, if missing, and syncs the parent. name may have several components.
  * Writes the path to out. Returns false with the reason. */
-bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct error *why);
+bool files_make_directory(char out[static FILES_PATH], const char *parent, const char *name, struct error *why);
 
 /* Replaces directory/name, with mode 0600: writes and syncs a temporary file, renames it, syncs the directory. Returns
  * false with the reason, and the old file is unchanged. */
-bool small_file_replace(const char *directory, const char *name, const char *text, struct error *why);
+bool files_replace(const char *directory, const char *name, const char *text, struct error *why);
 
-/* Reads directory/name, NUL-terminated; the caller frees it (with small_file_free if it holds a secret). Returns NULL
+/* Reads directory/name, NUL-terminated; the caller frees it (with files_free if it holds a secret). Returns NULL
  * with the reason; *missing (may be NULL) is true when the file does not exist. */
-char *small_file_read(const char *directory, const char *name, bool *missing, struct error *why);
+char *files_read(const char *directory, const char *name, bool *missing, struct error *why);
 
 /* Overwrites the text with zeros and frees it. NULL is allowed. */
-void small_file_free(char *text);
+void files_free(char *text);
 
 /* Removes directory/name and syncs the directory. A missing file is no error. Returns false with the reason. */
-bool small_file_remove(const char *directory, const char *name, struct error *why);
+bool files_remove(const char *directory, const char *name, struct error *why);
 
 /* Copies the value of a name in a file's text. Returns false, and out is "", when the name is absent or the value does
  * not fit. */
-bool small_value(const char *text, const char *name, char *out, size_t size);
+bool files_value(const char *text, const char *name, char *out, size_t size);
 
 /* Returns the value of a name as a number; fallback when the name is absent. */
-int64_t small_number(const char *text, const char *name, int64_t fallback);
+int64_t files_number(const char *text, const char *name, int64_t fallback);
 
 #endif

@@ -51,7 +51,7 @@ const char *no_room_advice(int error)
     return table[row_of(error) % ROWS].advice;
 }
 
-int no_room_look(const char *directory)
+int no_room_predict(const char *directory)
 {
     struct statvfs disk;
     if (statvfs(directory, &disk) != 0)

@@ -18,6 +18,6 @@ const char *no_room_advice(int error);
 
 /* Predicts which of these errors a write into a directory would meet, from the file system's figures; 0: none. A quota
  * cannot be predicted. */
-int no_room_look(const char *directory);
+int no_room_predict(const char *directory);
 
 #endif

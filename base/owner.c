@@ -61,7 +61,7 @@ static void print_chown(const char *path, const struct name *to, char out[static
         snprintf(out, GIVE_SIZE, "chown -R with %s and its path", to->plain);
 }
 
-void owner_why(const char *what, const char *path, uid_t owner, struct error *why)
+void owner_error(const char *what, const char *path, uid_t owner, struct error *why)
 {
     char command[GIVE_SIZE];
     uid_t own = geteuid();

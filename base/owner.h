@@ -12,6 +12,6 @@ const char *owner_name(uid_t user, char out[static OWNER_NAME]);
 
 /* Sets why: the owner, the user this process runs as (geteuid), and commands to fix it, ready to be typed. what: "the
  * state directory"; path: its path; owner: its owner. Any thread. */
-void owner_why(const char *what, const char *path, uid_t owner, struct error *why);
+void owner_error(const char *what, const char *path, uid_t owner, struct error *why);
 
 #endif

@@ -139,7 +139,7 @@ static bool is_readable(int64_t seconds)
     return seconds >= days_before(1, 1, 1) * DAY_S && seconds < days_before(10000, 1, 1) * DAY_S;
 }
 
-int64_t date_read(const char *text, size_t length)
+int64_t times_read(const char *text, size_t length)
 {
     struct cursor cursor = {text, text + length};
     struct written date;
@@ -193,7 +193,7 @@ static const struct {
     [DATE_BARE_MICROSECONDS] = {'T', 6, ""},  [DATE_UTC] = {' ', 0, " UTC"},
 };
 
-const char *date_print(int64_t microseconds, enum date_form form, char out[static DATE_PRINTED])
+const char *times_print(int64_t microseconds, enum date_form form, char out[static DATE_PRINTED])
 {
     /* Floor division, for times before 1970. */
     int64_t fraction = (microseconds % SECOND_US + SECOND_US) % SECOND_US;
@@ -218,31 +218,31 @@ const char *date_print(int64_t microseconds, enum date_form form, char out[stati
     return out;
 }
 
-const char *date_print_ms(int64_t ms, enum date_form form, char out[static DATE_PRINTED])
+const char *times_print_ms(int64_t ms, enum date_form form, char out[static DATE_PRINTED])
 {
-    return date_print(ms > INT64_MAX / 1000 || ms < INT64_MIN / 1000 ? INT64_MAX : ms * 1000, form, out);
+    return times_print(ms > INT64_MAX / 1000 || ms < INT64_MIN / 1000 ? INT64_MAX : ms * 1000, form, out);
 }
 
 /* ---- durations and ages ---- */
 
 static const struct text_unit durations[] = {{'s', 1000}, {'m', MINUTE_MS}, {'h', HOUR_MS}, {'d', DAY_MS}};
 
-enum text_reading duration_read(const char *text, int64_t *ms)
+enum text_reading times_read_duration(const char *text, int64_t *ms)
 {
     return text_read_units(text, durations, sizeof durations / sizeof *durations, ms);
 }
 
-void duration_write(int64_t ms, char *out, size_t size)
+void times_write_duration(int64_t ms, char *out, size_t size)
 {
     text_write_units(ms, durations, sizeof durations / sizeof *durations, out, size);
 }
 
-const char *when_print(int64_t ms, char out[static WHEN_SIZE])
+const char *times_print_utc(int64_t ms, char out[static WHEN_SIZE])
 {
-    return date_print_ms(ms, DATE_Z_MILLISECONDS, out);
+    return times_print_ms(ms, DATE_Z_MILLISECONDS, out);
 }
 
-const char *when_print_age(int64_t ms, char out[static WHEN_SIZE])
+const char *times_print_age(int64_t ms, char out[static WHEN_SIZE])
 {
     if (ms < 0)
         ms = 0;
@@ -257,7 +257,7 @@ const char *when_print_age(int64_t ms, char out[static WHEN_SIZE])
     return out;
 }
 
-const char *when_print_span(int64_t ms, char out[static WHEN_SIZE])
+const char *times_print_span(int64_t ms, char out[static WHEN_SIZE])
 {
     static const struct {
         int64_t ms;
@@ -276,17 +276,17 @@ const char *when_print_span(int64_t ms, char out[static WHEN_SIZE])
 
 /* ---- what people type ---- */
 
-bool when_read_ago(const char *text, int64_t *ms)
+bool times_read_age(const char *text, int64_t *ms)
 {
-    return duration_read(text, ms) == TEXT_READ && *ms <= AGO_MOST;
+    return times_read_duration(text, ms) == TEXT_READ && *ms <= AGO_MOST;
 }
 
-bool when_read_us(const char *text, int64_t now_us, int64_t *us)
+bool times_read_point_us(const char *text, int64_t now_us, int64_t *us)
 {
     static const char whole[] = "2026-11-24T00:00:00";
     char date[WHEN_SIZE];
     int64_t ago_ms;
-    if (when_read_ago(text, &ago_ms)) {
+    if (times_read_age(text, &ago_ms)) {
         *us = now_us - ago_ms * 1000;
         return true;
     }
@@ -297,14 +297,14 @@ bool when_read_us(const char *text, int64_t now_us, int64_t *us)
     /* Missing parts of a date are zero. */
     if (length == strlen("2026-11-24") || length == strlen("2026-11-24T00:00"))
         memcpy(date + length, whole + length, sizeof whole - length);
-    *us = date_read(date, strlen(date));
+    *us = times_read(date, strlen(date));
     return *us != DATE_UNREADABLE;
 }
 
-bool when_read(const char *text, int64_t now_ms, int64_t *ms)
+bool times_read_point(const char *text, int64_t now_ms, int64_t *ms)
 {
     int64_t us;
-    if (!when_read_us(text, now_ms * 1000, &us))
+    if (!times_read_point_us(text, now_ms * 1000, &us))
         return false;
     int64_t below = us % 1000;
     *ms = (us - (below < 0 ? below + 1000 : below)) / 1000;

@@ -230,11 +230,11 @@ size_t check_cron(const struct config *config)
     cron_mark_read(config->state_dir, &mark);
     int64_t since = clock_unix_ms() - mark.ran_ms;
     if (mark.ran_ms > 0 && since < CRON_OLD_MS) {
-        printf("  cron: was here %s ago\n", when_print_age(since, age));
+        printf("  cron: was here %s ago\n", times_print_age(since, age));
         return 0;
     }
     if (mark.ran_ms > 0)
-        printf("  WRONG: cron was here last %s ago", when_print_age(since, age));
+        printf("  WRONG: cron was here last %s ago", times_print_age(since, age));
     else
         printf("  WRONG: cron has never been here");
     printf(": events that could not be delivered at once wait for it. Add the line\n"

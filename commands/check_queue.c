@@ -104,7 +104,7 @@ static bool is_good(const char *directory, const struct stat *status)
         return false;
     }
     if (geteuid() != 0 && status->st_uid != geteuid()) {
-        owner_why("the state directory", directory, status->st_uid, &why);
+        owner_error("the state directory", directory, status->st_uid, &why);
         printf("  WRONG: %s\n", why.text);
         return false;
     }
@@ -138,7 +138,7 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
     if (ms == 0)
         printf("  %s: never\n", label);
     else
-        printf("  %s: %s (%s ago)\n", label, when_print(ms, date), when_print_age(now_ms - ms, age));
+        printf("  %s: %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
 }
 
 /* Whether the source's data plane was refusing, and was just found to take its key. */
@@ -167,7 +167,7 @@ static void print_letters(const struct overview_source *source)
     if (source->counts.ending > 0)
         printf("  %" PRIu64 " dead letters of source %s end from %s on (dead_retention): replay them, or keep a copy:\n"
                "    closecrm.fcgi backup FILE\n",
-               source->counts.ending, source->name, when_print(source->counts.ending_ms, date));
+               source->counts.ending, source->name, times_print_utc(source->counts.ending_ms, date));
 }
 
 /* Events of a source that is not configured wait for ever, but for an operator. */
@@ -224,7 +224,7 @@ static size_t check_waiting(const struct overview *overview)
     char age[WHEN_SIZE];
     printf("  waiting: %" PRIu64, overview->all.waiting);
     if (overview->all.waiting > 0)
-        printf(", the oldest since %s", when_print_age(overview->now_ms - overview->all.oldest_received_ms, age));
+        printf(", the oldest since %s", times_print_age(overview->now_ms - overview->all.oldest_received_ms, age));
     printf("\n  forwarding: %s\n", overview->forwarder.text);
     const char *still = overview_stands_still(overview);
     if (still != NULL && !is_late(overview))
@@ -246,7 +246,8 @@ static void print_cron(const char *directory, int64_t now_ms)
             "  cron: never ran. Where the web server starts the program (CGI, mod_fcgid), `closecrm.fcgi cron` belongs "
             "into its\n    user's crontab, for every minute\n");
     else
-        printf("  cron: ran %s (%s ago)\n", when_print(mark.ran_ms, date), when_print_age(now_ms - mark.ran_ms, age));
+        printf("  cron: ran %s (%s ago)\n", times_print_utc(mark.ran_ms, date),
+               times_print_age(now_ms - mark.ran_ms, age));
 }
 
 static size_t print_overview(const struct overview *overview, const struct config *config, const bool *delivers)

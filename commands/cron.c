@@ -69,7 +69,7 @@ static void look_at_end(const struct counts *counts, struct findings *findings, 
         problem(findings,
                 "source %s: %llu dead letters end from %s on (dead_retention): replay them, or keep a copy: "
                 "closecrm.fcgi backup FILE",
-                source, (unsigned long long)counts->ending, when_print(counts->ending_ms, date));
+                source, (unsigned long long)counts->ending, times_print_utc(counts->ending_ms, date));
 }
 
 static void look_at_source(struct findings *findings, const char *source)
@@ -132,7 +132,7 @@ static void look_at_disk(struct findings *findings)
 {
     struct statvfs disk;
     const char *directory = findings->config->state_dir;
-    int error = no_room_look(directory);
+    int error = no_room_predict(directory);
     if (error != 0 && !findings->no_room)
         problem(findings, "%s: %s: %s; Close keeps new events meanwhile, for 72 hours", directory, no_room_words(error),
                 no_room_advice(error));

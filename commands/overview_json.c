@@ -34,7 +34,7 @@ static void add_text(struct json_object *object, const char *name, const char *t
 static void add_date(struct json_object *object, const char *name, int64_t ms, bool *good)
 {
     char date[WHEN_SIZE];
-    add_text(object, name, ms == 0 ? NULL : when_print(ms, date), good);
+    add_text(object, name, ms == 0 ? NULL : times_print_utc(ms, date), good);
 }
 
 static void add_counts(struct json_object *object, const struct counts *counts, int64_t now_ms, bool *good)

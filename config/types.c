@@ -63,7 +63,7 @@ static bool size_parse(const struct key *key, const char *text, void *base, stru
 
 static bool duration_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
-    return number_parse(key, text, base, why, duration_read, "a duration such as 90s, 15m, 73h or 31d");
+    return number_parse(key, text, base, why, times_read_duration, "a duration such as 90s, 15m, 73h or 31d");
 }
 
 /* ---- one text ---- */
@@ -333,7 +333,7 @@ static void signature_keys_clear(const struct key *key, void *base)
 
 const struct type type_count = {"number", false, false, count_parse, clear_nothing, text_write_count};
 const struct type type_size = {"size", false, false, size_parse, clear_nothing, text_write_size};
-const struct type type_duration = {"duration", false, false, duration_parse, clear_nothing, duration_write};
+const struct type type_duration = {"duration", false, false, duration_parse, clear_nothing, times_write_duration};
 const struct type type_choice = {"one of", false, false, choice_parse, clear_nothing, NULL};
 const struct type type_path = {"path", false, true, path_parse, text_clear, NULL};
 const struct type type_folder = {"path", false, true, folder_parse, text_clear, NULL};

@@ -100,7 +100,7 @@ static bool take_one(struct traffic *traffic, const struct event *event, struct 
     pending->id = event->id;
     pending->identity = *identity;
     pending->received_ms = event->received_ms;
-    pending->person = hash_person(transform_person(parsed));
+    pending->person = hash_person(transform_ordering_key(parsed));
     pending->newer = known->delivered;
     traffic->on_their_way++;
 

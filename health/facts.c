@@ -14,12 +14,12 @@
 
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE])
 {
-    return when_print_span(ms, out);
+    return times_print_span(ms, out);
 }
 
 const char *facts_date(int64_t ms, char out[static DATE_SIZE])
 {
-    return date_print_ms(ms, DATE_UTC, out);
+    return times_print_ms(ms, DATE_UTC, out);
 }
 
 const char *facts_room(const struct facts *facts, char out[static ROOM_SIZE])

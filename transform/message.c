@@ -123,7 +123,7 @@ static struct json_object *make_newer_id(const struct parsed *parsed, const char
 {
     char date[DATE_PRINTED] = "";
     if (parsed->identity.updated_us != DATE_UNREADABLE)
-        date_print(parsed->identity.updated_us, DATE_MICROSECONDS, date);
+        times_print(parsed->identity.updated_us, DATE_MICROSECONDS, date);
     struct buffer name = {0};
     buffer_append(&name, id, length);
     buffer_text(&name, "\n");
@@ -163,7 +163,7 @@ static bool add_timestamp(const struct parsed *parsed, struct json_object *messa
     char date[DATE_PRINTED];
     return parsed->timestamp_us == DATE_UNREADABLE ||
            add_member(message, "originalTimestamp",
-                      json_object_new_string(date_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
+                      json_object_new_string(times_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
 }
 
 /* Adds the event, with its subscription's id and without the members that the rules remove. */

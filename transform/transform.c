@@ -101,7 +101,7 @@ static int64_t find_date(struct json_object *event, const char *name)
     struct json_object *date = json_object_object_get(event, name);
     if (!json_object_is_type(date, json_type_string))
         return DATE_UNREADABLE;
-    return date_read(json_object_get_string(date), (size_t)json_object_get_string_len(date));
+    return times_read(json_object_get_string(date), (size_t)json_object_get_string_len(date));
 }
 
 static void find_ids(struct parsed *parsed, const char *body)
@@ -174,7 +174,7 @@ const char *transform_lead(const struct parsed *parsed)
     return json_object_get_string(parsed->lead);
 }
 
-const char *transform_person(const struct parsed *parsed)
+const char *transform_ordering_key(const struct parsed *parsed)
 {
     return parsed->lead != NULL ? json_object_get_string(parsed->lead) : parsed->anonymous_id;
 }

@@ -64,7 +64,7 @@ const struct identity *transform_identity(const struct parsed *parsed);
 const char *transform_lead(const struct parsed *parsed);
 
 /* The ordering key: the lead, else the anonymousId. Never NULL; valid as long as parsed. */
-const char *transform_person(const struct parsed *parsed);
+const char *transform_ordering_key(const struct parsed *parsed);
 
 /* "opportunity updated"; valid as long as parsed. */
 const char *transform_event_name(const struct parsed *parsed);

@@ -228,7 +228,7 @@ int no_room_of(const char *directory)
 {
     int64_t age_ms = 0;
     bool gone = !reserve_is_there(directory);
-    int seen = no_room_look(directory), error = noted(directory, NOTE_REFUSES, &age_ms);
+    int seen = no_room_predict(directory), error = noted(directory, NOTE_REFUSES, &age_ms);
     if (!gone && (age_ms < 0 || age_ms > NOTE_FRESH_MS))
         error = 0;
     if (error != 0 || seen == EROFS)
