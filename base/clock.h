@@ -1,4 +1,4 @@
-/* The two clocks: one that only goes forward, for deadlines and delays, and the calendar's, for what people read. */
+/* Clocks: monotonic time for deadlines and delays, calendar time for what people read. */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <time.h>
 
-/* A moment on the monotonic clock, in milliseconds. Comparable within one process only. */
+/* A point in time on the monotonic clock, in milliseconds. Comparable within one process only. */
 typedef int64_t moment;
 
 #define MOMENT_NEVER INT64_MAX
@@ -15,24 +15,25 @@ typedef int64_t moment;
 /* Now, on CLOCK_MONOTONIC. Never fails. */
 moment clock_now(void);
 
-/* Unix time in milliseconds, on CLOCK_REALTIME: it may jump. */
+/* Unix time in milliseconds, from CLOCK_REALTIME, which can jump. */
 int64_t clock_unix_ms(void);
 
-/* Milliseconds from now until then for poll(2): 0 when it has passed, -1 for MOMENT_NEVER, never over INT_MAX. */
+/* Milliseconds from now until then, as a timeout for poll(2): 0 when it has passed, -1 for MOMENT_NEVER, at most
+ * INT_MAX. */
 int clock_until(moment then);
 
-/* A moment for calls that wait on CLOCK_MONOTONIC, as clock_nanosleep. */
+/* Converts a moment for calls that take an absolute CLOCK_MONOTONIC time, such as clock_nanosleep. */
 struct timespec clock_timespec(moment then);
 
-/* A kernel's time, as st_mtim, in milliseconds. */
+/* Converts a file time such as st_mtim to milliseconds. */
 int64_t clock_timespec_ms(struct timespec time);
 
-/* Makes a condition variable whose waits go by the monotonic clock. Returns false when it cannot be made. */
+/* Initializes a condition variable that waits on the monotonic clock. Returns false on failure. */
 bool clock_condition_init(pthread_cond_t *condition);
 
-/* Waits with the mutex held until the condition is signalled or the moment has come (MOMENT_NEVER: only the former).
- * Returns false when the moment has come. As with all condition variables, true does not mean that what is waited for
- * is so. condition: made by clock_condition_init. */
+/* Waits, with the mutex held, until the condition is signalled or the deadline has passed (MOMENT_NEVER: no deadline).
+ * Returns false when the deadline has passed. true may be a spurious wakeup: check the predicate again. condition:
+ * initialized by clock_condition_init. */
 bool clock_condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, moment until);
 
 #endif

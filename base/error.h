@@ -1,15 +1,16 @@
-/* An error: its kind, for the code that branches on it, and its text, for the person who has to mend it. Travels as an
- * out-parameter up to the one place that knows what to answer: an HTTP error, a log line, a command's message. */
+/* An error: a kind, for code that branches on it, and a text, for the person who has to fix it. Passed up as an
+ * out-parameter to the one place that turns it into an HTTP error, a log line or a command's message. */
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
 
 #include <stddef.h>
 
-/* Nobody branches on an error's text. A function whose callers branch says in its header which kinds it sets. */
+/* Code never branches on the text. A function whose callers branch on the kind lists in its header the kinds that it
+ * sets. */
 enum error_kind {
-    ERROR_GENERAL,  /* nothing that a caller has to know apart */
-    ERROR_MISSING,  /* what was asked for does not exist */
-    ERROR_REJECTED, /* the other side understood the request and refuses it as wrong: the same one will not pass */
+    ERROR_GENERAL,  /* no distinction needed */
+    ERROR_MISSING,  /* the requested thing does not exist */
+    ERROR_REJECTED, /* the peer understood the request and refuses it as invalid: repeating it is useless */
 };
 
 struct error {
@@ -17,15 +18,14 @@ struct error {
     enum error_kind kind;
 };
 
-/* Sets the text, printf-like; what does not fit is cut. The kind becomes ERROR_GENERAL. error may be NULL: then nobody
- * wants to know. */
+/* Sets the text, printf-like, truncated to fit, and the kind ERROR_GENERAL. error may be NULL, then nothing happens. */
 void error_set(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same with a kind. */
+/* As error_set, with a kind. */
 void error_set_kind(struct error *error, enum error_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts words before the text that is there ("config: " + "no such key"). The kind stays. */
+/* Puts a prefix before the text ("config: " + "no such key"). The kind stays. */
 void error_prefix(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -42,7 +42,7 @@ void write_html(struct buffer *out, const char *text)
     write_html_bytes(out, text, strlen(text));
 }
 
-/* What stands in a JSON string for the character of that many bytes; NULL: itself. bytes: 0 for what is no UTF-8. */
+/* Returns the JSON escape for the character of that many bytes; NULL: none is needed. bytes: 0 for invalid UTF-8. */
 static const char *json_escape(const char *text, size_t bytes, char out[static 7])
 {
     unsigned char c = (unsigned char)*text;
@@ -118,7 +118,7 @@ void write_time_member(struct buffer *out, const char *name, int64_t ms)
         return;
     }
     char text[DATE_PRINTED];
-    write_json(out, date_print_ms(ms, DATE_Z_MILLISECONDS, text));
+    write_json(out, times_print_ms(ms, DATE_Z_MILLISECONDS, text));
 }
 
 void write_count(struct buffer *out, uint64_t count)

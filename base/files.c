@@ -58,10 +58,10 @@ ssize_t files_read_all(int fd, void *data, size_t size)
     return (ssize_t)got;
 }
 
-static bool join(char out[static SMALL_PATH], const char *directory, const char *name, struct error *why)
+static bool join(char out[static FILES_PATH], const char *directory, const char *name, struct error *why)
 {
-    int length = snprintf(out, SMALL_PATH, "%s/%s", directory, name);
-    if (length > 0 && length < SMALL_PATH - 8)
+    int length = snprintf(out, FILES_PATH, "%s/%s", directory, name);
+    if (length > 0 && length < FILES_PATH - 8)
         return true;
     error_set(why, "the path of the state directory is too long");
     return false;
@@ -74,7 +74,7 @@ static bool make_one(const char *path, const char *parent, struct error *why)
     return errno == EEXIST || report_file(why, "make", path);
 }
 
-bool small_directory(char out[static SMALL_PATH], const char *parent, const char *name, struct error *why)
+bool files_make_directory(char out[static FILES_PATH], const char *parent, const char *name, struct error *why)
 {
     if (!join(out, parent, name, why))
         return false;
@@ -90,8 +90,8 @@ bool small_directory(char out[static SMALL_PATH], const char *parent, const char
     return true;
 }
 
-/* Whether a name is one under which a file of that name is written: `.XXXXXX.NAME.new`, or `NAME.new` by an earlier
- * release. */
+/* Whether a directory entry is a temporary file of files_replace for that name: `.XXXXXX.NAME.new`, or `NAME.new`
+ * from an earlier release. */
 static bool is_temporary_of(const char *entry, const char *name)
 {
     size_t length = strlen(entry), end = strlen(name) + strlen(".new"), begin = strlen(".XXXXXX.");
@@ -101,7 +101,7 @@ static bool is_temporary_of(const char *entry, const char *name)
     return strncmp(entry, name, strlen(name)) == 0 && strcmp(entry + strlen(name), ".new") == 0;
 }
 
-/* Files that a process that was killed has left half-written. */
+/* Removes temporary files of processes that were killed while writing. */
 static void remove_left_over(const char *directory, const char *name)
 {
     struct stat status;
@@ -116,14 +116,14 @@ static void remove_left_over(const char *directory, const char *name)
         closedir(listing);
 }
 
-/* Several processes may replace the same file at once, as when they start on a new state directory: each writes one of
- * its own first. */
-bool small_file_replace(const char *directory, const char *name, const char *text, struct error *why)
+/* Several processes may replace the same file at once, for example when they start on a new state directory: each
+ * writes a temporary file of its own. */
+bool files_replace(const char *directory, const char *name, const char *text, struct error *why)
 {
-    char path[SMALL_PATH], folder[SMALL_PATH], fresh[SMALL_PATH + 16];
+    char path[FILES_PATH], folder[FILES_PATH], fresh[FILES_PATH + 16];
     if (!join(path, directory, name, why))
         return false;
-    const char *base = strrchr(path, '/') + 1; /* the name may have folders */
+    const char *base = strrchr(path, '/') + 1; /* the name may contain directories */
     snprintf(folder, sizeof folder, "%.*s", (int)(base - 1 - path), path);
     snprintf(fresh, sizeof fresh, "%s/.XXXXXX.%s.new", folder, base);
     int fd = mkostemps(fresh, (int)(strlen(base) + strlen("..new")), O_CLOEXEC); /* mode 0600 */
@@ -140,9 +140,9 @@ bool small_file_replace(const char *directory, const char *name, const char *tex
     return files_sync(directory, why);
 }
 
-char *small_file_read(const char *directory, const char *name, bool *missing, struct error *why)
+char *files_read(const char *directory, const char *name, bool *missing, struct error *why)
 {
-    char path[SMALL_PATH];
+    char path[FILES_PATH];
     if (missing != NULL)
         *missing = false;
     if (!join(path, directory, name, why))
@@ -154,8 +154,8 @@ char *small_file_read(const char *directory, const char *name, bool *missing, st
         report_file(why, "read", path);
         return NULL;
     }
-    char *text = calloc(1, SMALL_FILE_MOST + 1);
-    ssize_t n = text == NULL ? -1 : files_read_all(fd, text, SMALL_FILE_MOST);
+    char *text = calloc(1, FILES_READ_MAX + 1);
+    ssize_t n = text == NULL ? -1 : files_read_all(fd, text, FILES_READ_MAX);
     if (n < 0) {
         report_file(why, "read", path);
         free(text);
@@ -165,17 +165,17 @@ char *small_file_read(const char *directory, const char *name, bool *missing, st
     return text;
 }
 
-void small_file_free(char *text)
+void files_free(char *text)
 {
     if (text == NULL)
         return;
-    explicit_bzero(text, SMALL_FILE_MOST);
+    explicit_bzero(text, FILES_READ_MAX);
     free(text);
 }
 
-bool small_file_remove(const char *directory, const char *name, struct error *why)
+bool files_remove(const char *directory, const char *name, struct error *why)
 {
-    char path[SMALL_PATH];
+    char path[FILES_PATH];
     if (!join(path, directory, name, why))
         return false;
     if (unlink(path) != 0)
@@ -183,7 +183,7 @@ bool small_file_remove(const char *directory, const char *name, struct error *wh
     return files_sync(directory, why);
 }
 
-bool small_value(const char *text, const char *name, char *out, size_t size)
+bool files_value(const char *text, const char *name, char *out, size_t size)
 {
     size_t length = strlen(name);
     for (const char *line = text; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
@@ -201,10 +201,10 @@ bool small_value(const char *text, const char *name, char *out, size_t size)
     return false;
 }
 
-int64_t small_number(const char *text, const char *name, int64_t fallback)
+int64_t files_number(const char *text, const char *name, int64_t fallback)
 {
     char value[32], *end;
-    if (!small_value(text, name, value, sizeof value) || value[0] == '\0')
+    if (!files_value(text, name, value, sizeof value) || value[0] == '\0')
         return fallback;
     errno = 0;
     long long number = strtoll(value, &end, 10);

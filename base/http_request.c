@@ -1,4 +1,4 @@
-/* libcurl, set up once for all: see http_request.h. */
+/* The one set-up of libcurl: see http_request.h. */
 #include "base/http_request.h"
 
 #include <netdb.h>
@@ -10,13 +10,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* A thread that waits for the resolver to answer. */
+/* A thread that waits for the resolver to answer for one host name. */
 struct asker {
     char host[256];
     struct asker *next;
 };
 
-/* Threads that hang outlive all else in the process, and so does what they use. */
+/* Static, because hanging threads outlive everything else in the process. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct asker *askers; /* at most one of each host; guarded by lock */
 
@@ -34,7 +34,7 @@ static void *wait_for_lookup(void *context)
     const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM};
     struct asker *asker = context;
     struct addrinfo *found = NULL;
-    if (getaddrinfo(asker->host, NULL, &wanted, &found) == 0) /* whatever it says: it has answered */
+    if (getaddrinfo(asker->host, NULL, &wanted, &found) == 0) /* any answer counts, also an error */
         freeaddrinfo(found);
     pthread_mutex_lock(&lock);
     struct asker **link = &askers;
@@ -46,7 +46,7 @@ static void *wait_for_lookup(void *context)
     return NULL;
 }
 
-/* Starts a detached thread that no signal is delivered to. */
+/* Starts a detached thread with all signals blocked. */
 static bool start_asker(struct asker *asker)
 {
     pthread_t thread;
@@ -60,7 +60,8 @@ static bool start_asker(struct asker *asker)
     return started;
 }
 
-/* A lookup of this name was given up. Where there is no memory or no thread for it, the next try begins another one. */
+/* Called when a lookup of this host was given up. Without memory or a thread, the next try simply starts another
+ * lookup. */
 static void lookup_given_up(const char *host)
 {
     pthread_mutex_lock(&lock);
@@ -68,7 +69,7 @@ static void lookup_given_up(const char *host)
     if (asker != NULL) {
         snprintf(asker->host, sizeof asker->host, "%s", host);
         asker->next = askers;
-        askers = asker; /* before it is started: it takes itself out */
+        askers = asker; /* before the thread starts, which removes its own entry */
         if (!start_asker(asker)) {
             askers = asker->next;
             free(asker);
@@ -77,7 +78,7 @@ static void lookup_given_up(const char *host)
     pthread_mutex_unlock(&lock);
 }
 
-/* libcurl is about to look a name up. Returns whether it must not. */
+/* libcurl's callback before a name lookup. Returns nonzero to prevent it. */
 static int lookup_may_begin(void *state, void *reserved, void *context)
 {
     (void)state;
@@ -106,7 +107,7 @@ static bool read_host(char host[static 256], const char *url)
 static CURLcode watch_lookups(struct http_request *request, const char *url)
 {
     if (!read_host(request->lookup.host, url))
-        return CURLE_OK; /* libcurl will say what is wrong with it */
+        return CURLE_OK; /* libcurl itself reports an invalid URL */
     CURLcode failed = curl_easy_setopt(request->easy, CURLOPT_RESOLVER_START_FUNCTION, lookup_may_begin);
     failed |= curl_easy_setopt(request->easy, CURLOPT_RESOLVER_START_DATA, &request->lookup);
     return failed;
@@ -114,8 +115,9 @@ static CURLcode watch_lookups(struct http_request *request, const char *url)
 
 /* ---- setting up ---- */
 
-/* Close-on-exec, which libcurl does not ask for: the program executes itself anew, and children. A send buffer that is
- * not bounded takes megabytes at once, and sends them over a slow line while libcurl sees only silence. */
+/* Sets close-on-exec, which libcurl does not, because the program re-executes itself and starts children. Without a
+ * limit the kernel's send buffer takes megabytes at once and sends them over a slow line while libcurl sees only
+ * silence. */
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)purpose;
@@ -148,7 +150,7 @@ static CURLcode set_options(struct http_request *request, const struct http_opti
     failed |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     failed |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     failed |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    failed |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
+    failed |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a hanging resolver */
     failed |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, options->connect_ms);
     failed |= curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, options->whole_ms);
     failed |= curl_easy_setopt(easy, CURLOPT_USERAGENT, options->agent);

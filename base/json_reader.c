@@ -1,5 +1,4 @@
-/* A strict JSON reader that builds json-c trees: see json_reader.h. It goes down into arrays and objects by calling
- * itself, which JSON_DEPTH_MAX bounds. */
+/* A strict JSON reader that builds json-c trees: see json_reader.h. Recursive; JSON_DEPTH_MAX bounds the depth. */
 #include "base/json_reader.h"
 
 #include "base/json_scan.h"
@@ -12,12 +11,12 @@
 struct reader {
     struct json_scan scan;
     json_wanted *wanted;
-    unsigned depth;          /* arrays and objects that are open */
-    struct json_parts parts; /* of those that are open and wanted */
+    unsigned depth;          /* open arrays and objects */
+    struct json_parts parts; /* of the open ones that are wanted */
     bool out_of_memory;
 };
 
-/* Reads the next value. name: of the member that it is; NULL: none. value: where it goes; NULL: it is not built. */
+/* Reads the next value. name: of its member; NULL: none. value: receives the tree; NULL: the value is only checked. */
 static bool read_value(struct reader *reader, const char *name, struct json_object **value);
 
 static bool refuse_json(struct reader *reader, const char *problem)
@@ -31,7 +30,7 @@ static bool no_memory(struct reader *reader)
     return refuse_json(reader, "out of memory");
 }
 
-/* Hands out what was made; NULL is what could not be. */
+/* Stores a newly made value; NULL means that memory ran out. */
 static bool hand_over_value(struct reader *reader, struct json_object *made, struct json_object **value)
 {
     *value = made;
@@ -65,7 +64,7 @@ static const char *read_name(struct reader *reader)
     return name;
 }
 
-/* Reads a value and puts it on the stack of parts, or only reads it. */
+/* Reads a value and pushes it as a part, or only checks it. */
 static bool read_part(struct reader *reader, const char *name, bool build)
 {
     struct json_object *value = NULL;
@@ -81,7 +80,7 @@ static bool read_member(struct reader *reader, const char *parent, bool build)
            read_part(reader, name, build && (reader->wanted == NULL || reader->wanted(reader->depth, parent, name)));
 }
 
-/* Whether another part follows the one just read; its comma is consumed. */
+/* Whether another part follows the one just read; consumes the comma. */
 static bool is_more(struct reader *reader)
 {
     bool more = json_scan_space(&reader->scan) == ',';
@@ -137,7 +136,7 @@ static bool read_string(struct reader *reader, struct json_object **value)
     const char *text = json_scan_string(&reader->scan, &length);
     if (text == NULL)
         return false;
-    /* Every escape is longer than what it means: a string as long as its text has none. */
+    /* An escape is longer than the bytes it stands for: a string of the same length as its text has none. */
     bool plain = (size_t)(reader->scan.at - text) == length + 1;
     return value == NULL || hand_over_value(reader, json_tree_string(text, length, plain), value);
 }
@@ -268,7 +267,7 @@ struct json_list {
     char *copy;       /* which is read, and changed by it */
     const char *array;
     bool begun, inside; /* the text; the array */
-    bool more;          /* another part of what is open follows */
+    bool more;          /* another part of the open array or object follows */
     struct json_object *rest, *element;
 };
 
@@ -309,7 +308,7 @@ struct json_object *json_list_rest(const struct json_list *list)
     return list->rest;
 }
 
-/* Opens the outermost object. What is none is read to its end. */
+/* Opens the outermost object. Any other value is read to its end. */
 static bool list_begin(struct json_list *list)
 {
     struct reader *reader = &list->reader;
@@ -352,7 +351,7 @@ static bool list_member(struct json_list *list)
     return !wanted || json_object_object_add(list->rest, name, value) == 0 || no_memory(reader);
 }
 
-/* Closes the array or the outermost object, of which no part follows. */
+/* Closes the array or the outermost object, after its last part. */
 static bool list_close(struct json_list *list)
 {
     struct json_scan *scan = &list->reader.scan;

@@ -1,5 +1,5 @@
-/* A strict JSON reader that builds json-c trees and keeps what json-c's own parser does not: the text of numbers, names
- * and their order, and the difference between JSON and what is merely like it. */
+/* A strict JSON reader that builds json-c trees and keeps what json-c's own parser loses: the text of numbers, and
+ * names with their order. It accepts only RFC 8259 JSON. */
 #ifndef BASE_JSON_READER_H
 #define BASE_JSON_READER_H
 
@@ -9,62 +9,64 @@
 
 #include "base/error.h"
 
-/* Arrays and objects inside one another, the outermost counted. */
+/* Maximum nesting of arrays and objects, including the outermost. */
 #define JSON_DEPTH_MAX 512
 
-/* Bytes; json-c counts what it prints in an int, and a message may be a few times its body. */
+/* Maximum bytes of a text: json-c counts the bytes that it prints in an int, and a message can be several times its
+ * body. */
 #define JSON_TEXT_MAX ((size_t)256 << 20)
 
-/* What was read. All zero holds nothing. Not to be copied; freed with json_document_free. */
+/* A parsed document. Zero-initialized: empty. Must not be copied; freed with json_document_free. */
 struct json_document {
     struct json_object *root; /* NULL: null */
-    char *text;               /* the tree's names lie in it */
+    char *text;               /* holds the tree's names */
     size_t replaced;          /* lone surrogates that became U+FFFD */
 };
 
-/* Tells whether a member is to be in the tree; one that is not is still read as strictly. depth: 1 in the outermost
- * object, one more inside each array and object. parent: the name of the member that holds this object, NULL at the
- * root and in arrays. */
+/* Returns whether a member is to be in the tree; a member left out is parsed just as strictly. depth: 1 in the
+ * outermost object, one more inside each array and object. parent: the name of the member that holds this object; NULL
+ * at the root and in arrays. */
 typedef bool json_wanted(unsigned depth, const char *parent, const char *name);
 
-/* Reads a JSON text into a tree. Members that are null are left out at every depth; elements of arrays stay. Of a name
- * that comes twice, the last value stands in the first one's place. A number is a json_type_double that prints as its
- * own text and has no other value. wanted NULL: all members are. text is borrowed during the call.
- * Returns false with the reason and the byte it is at, counted from 0; *out_of_memory tells whether it is memory. */
+/* Parses a JSON text into a tree. null members are left out at every depth, null elements of arrays stay. Of duplicate
+ * names, the last value takes the first one's place. A number is a json_type_double that prints as its original text
+ * and has no other value. wanted NULL: all members. text is borrowed during the call. Returns false with the reason and
+ * the byte offset; *out_of_memory is true when the reason is lack of memory. */
 bool json_read(const char *text, size_t length, json_wanted *wanted, struct json_document *document,
                bool *out_of_memory, struct error *why);
 
-/* An array that is a member of the outermost object (a page of a long list), read element by element, so that never all
- * of it is a tree, and that each part of the text is read once. One thread. */
+/* Iterates over an array that is a member of the outermost object (a page of a long list), so that only one element at
+ * a time is a tree, and the text is read once. One thread. */
 struct json_list;
 
-/* An element: its tree (NULL: null), and its bytes as they stand in the text. */
+/* An element: its tree (NULL: null), and its bytes in the text. */
 struct json_element {
-    struct json_object *tree; /* borrowed until the next call for the list */
+    struct json_object *tree; /* borrowed until the next call of json_list_next */
     const char *bytes;        /* borrowed from the text */
     size_t length;
 };
 
 enum json_step {
-    JSON_ELEMENT, /* there is another one */
-    JSON_END,     /* the text was read to its end, and all of it is JSON */
-    JSON_BROKEN,  /* it is not, or memory is out, and why says so */
+    JSON_ELEMENT, /* *element was set */
+    JSON_END,     /* the text was read to its end and is valid JSON */
+    JSON_BROKEN,  /* invalid JSON or out of memory; see why */
 };
 
-/* Begins with a text of at most JSON_TEXT_MAX bytes, as strictly as json_read. array: the member's name; wanted: of the
- * others, as above. Both and the text must outlive the list. Returns NULL when memory is out. Free with json_list_free.
- */
+/* Begins to iterate over a text of at most JSON_TEXT_MAX bytes, as strictly as json_read. array: the member's name;
+ * wanted: which other members to keep, as above. Both and the text must outlive the list. Returns NULL when out of
+ * memory. Free with json_list_free. */
 struct json_list *json_list_new(const char *text, size_t length, const char *array, json_wanted *wanted);
 
 enum json_step json_list_next(struct json_list *list, struct json_element *element, struct error *why);
 
-/* At JSON_END: the outermost object with its other members as far as they are wanted, null ones as well; the array, if
- * there is one, stands in it without its elements. Empty where the text is no object. Borrowed from the list. */
+/* At JSON_END: the outermost object with its other wanted members, null ones included; the array, if any, is in it
+ * without elements. An empty object when the text is no object. Borrowed from the list. */
 struct json_object *json_list_rest(const struct json_list *list);
 
 void json_list_free(struct json_list *list);
 
-/* Frees the tree (who holds a reference into it must free that first: names lie in the document) and its text. */
+/* Frees the tree and its text. References into the tree must be released first, because the document holds their
+ * names. */
 void json_document_free(struct json_document *document);
 
 #endif

@@ -1,4 +1,4 @@
-/* The smallest parts of JSON, read in place: see json_scan.h. */
+/* JSON tokens, decoded in place: see json_scan.h. */
 #include "base/json_scan.h"
 
 #include <endian.h>
@@ -27,9 +27,9 @@ char json_scan_space(struct json_scan *scan)
 
 /* ---- strings ---- */
 
-/* Finds the first byte that is no plain ASCII inside a string: a quote, a backslash, a control character, a byte of
- * 0x80 and above. Eight at a time: in `found` the high bit of each such byte is set. A borrow may set more of them, but
- * only above the lowest, and only the lowest counts. */
+/* Finds the first byte of a string that is not plain ASCII: a quote, backslash, control character or byte from 0x80 on.
+ * Eight bytes at a time: `found` has the high bit set for each such byte. A borrow can set further bits, but only above
+ * the lowest, and only the lowest counts. */
 static char *skip_ascii(char *at)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101);
@@ -45,7 +45,7 @@ static char *skip_ascii(char *at)
     }
 }
 
-/* Finds the first byte of a string that does not simply stand for itself. */
+/* Finds the first byte of a string that needs decoding or is invalid. */
 static char *skip_plain(char *at)
 {
     for (;;) {
@@ -89,7 +89,7 @@ int32_t json_scan_code(const char **at, const char *end)
     return code;
 }
 
-/* Decodes \uXXXX at *from, or the two that make a surrogate pair, to *to; moves both on. */
+/* Decodes \uXXXX or a surrogate pair from *from to *to; advances both. */
 static bool decode_code(struct json_scan *scan, char **from, char **to)
 {
     const char *at = *from + 2;
@@ -106,7 +106,7 @@ static bool decode_code(struct json_scan *scan, char **from, char **to)
     return true;
 }
 
-/* Decodes the escape at *from to *to; moves both on. */
+/* Decodes the escape from *from to *to; advances both. */
 static bool decode_escape(struct json_scan *scan, char **from, char **to)
 {
     static const char names[] = "\"\\/bfnrt";
@@ -122,7 +122,7 @@ static bool decode_escape(struct json_scan *scan, char **from, char **to)
     return true;
 }
 
-/* Says what is wrong with a byte that can stand nowhere in a string. */
+/* Records why a byte is invalid in a string. */
 static bool refuse_byte(struct json_scan *scan, const char *at)
 {
     if (at == scan->end)

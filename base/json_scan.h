@@ -1,6 +1,5 @@
-/* The smallest parts of JSON: white space, strings, numbers, words; strict as RFC 8259 and UTF-8 have them. They are
- * read in place: a string is decoded where it stands, which is always possible, for no escape is shorter than what it
- * means. */
+/* JSON tokens: white space, strings, numbers, literals; strict as in RFC 8259 and UTF-8. Strings are decoded in place,
+ * which always fits, because an escape is never shorter than the bytes it stands for. */
 #ifndef BASE_JSON_SCAN_H
 #define BASE_JSON_SCAN_H
 
@@ -8,41 +7,42 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Zero bytes that must follow the text: reading stops at the first, so no step has to ask whether the text is over, and
- * a string may be looked at eight bytes at a time. */
+/* Number of zero bytes that must follow the text: scanning stops at the first, so no step needs a bounds check, and
+ * strings can be scanned eight bytes at a time. */
 #define JSON_SCAN_SPARE 8
 
-/* A text being read. One thread. */
+/* A text being scanned. One thread. */
 struct json_scan {
-    char *at;         /* what is read next */
-    const char *text; /* offsets count from here */
-    const char *end;  /* the first of the zero bytes */
+    char *at;         /* the next byte to read */
+    const char *text; /* start, from which offsets count */
+    const char *end;  /* the first zero byte after the text */
 
     size_t replaced; /* lone surrogates that became U+FFFD */
-    size_t nuls;     /* \u0000 met: how a reader knows that a name holds one */
+    size_t nuls;     /* \u0000 escapes so far: tells a reader that a name contains one */
 
-    const char *problem;    /* the first thing that was wrong, in words; NULL: nothing yet */
-    const char *problem_at; /* and where */
+    const char *problem;    /* the first error; NULL: none yet */
+    const char *problem_at; /* its position */
 };
 
-/* Notes a problem at a place in the text; the first one stays. problem must be a literal. Returns false, always. */
+/* Records an error at a position in the text; only the first is kept. problem must be a literal. Always returns
+ * false. */
 bool json_scan_refuse(struct json_scan *scan, const char *at, const char *problem);
 
-/* Skips white space and returns the byte after it, which is not consumed: '\0' at the end of the text. */
+/* Skips white space and returns the byte after it without consuming it: '\0' at the end of the text. */
 char json_scan_space(struct json_scan *scan);
 
-/* Reads the string whose opening quote is next. Returns its decoded bytes, ended by a zero byte, with their number in
- * *length (they may hold a NUL); they stay where they are in the text. NULL with a problem noted. */
+/* Reads the string whose opening quote is next. Returns its decoded bytes, zero-terminated, with their number in
+ * *length (there may be a NUL among them); they stay in the text's memory. NULL with the error recorded. */
 char *json_scan_string(struct json_scan *scan, size_t *length);
 
-/* Reads the four digits behind \u, or the two such codes that make a surrogate pair; *at moves behind them. Returns the
- * code point, of a lone surrogate itself; -1: there are no four digits. */
+/* Reads the four digits after \u, or the two such codes of a surrogate pair; moves *at behind them. Returns the code
+ * point (a lone surrogate as itself); -1 when there are no four digits. */
 int32_t json_scan_code(const char **at, const char *end);
 
-/* Reads the number that is next; its text is what lies between the old and the new scan->at. False with a problem. */
+/* Reads a number; its text lies between the old and the new scan->at. Returns false with the error recorded. */
 bool json_scan_number(struct json_scan *scan);
 
-/* Reads exactly that word: true, false or null. False with a problem noted. */
+/* Reads exactly that literal: true, false or null. Returns false with the error recorded. */
 bool json_scan_word(struct json_scan *scan, const char *word);
 
 #endif

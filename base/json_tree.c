@@ -1,4 +1,4 @@
-/* json-c's trees, built so that they cost little: see json_tree.h. */
+/* Fast building of json-c trees: see json_tree.h. */
 #include "base/json_tree.h"
 
 #include <json-c/json.h>
@@ -28,9 +28,9 @@ bool json_parts_push(struct json_parts *parts, const char *name, struct json_obj
     return true;
 }
 
-/* json-c starts every object with 16 places of 40 bytes and doubles them, hashing all names anew, before they are two
- * thirds full. An object that will be larger gets its places at once. One that will be much smaller gives some back, or
- * a body of 16 MiB full of {} would take 4 GiB. */
+/* json-c creates every object with 16 slots of 40 bytes and doubles them, rehashing all names, before they are two
+ * thirds full. A larger object gets its slots at once. A much smaller one gives some back, or a body of 16 MiB full of
+ * {} would take 4 GiB. */
 static bool make_places(struct lh_table *table, size_t members)
 {
     if (members > 3 && members <= 10)
@@ -38,7 +38,7 @@ static bool make_places(struct lh_table *table, size_t members)
     return members < INT32_MAX / 2 && lh_table_resize(table, (int)members * 2 + 1) == 0;
 }
 
-/* Moves a member into the object. json_object_object_add would hash the name a second time. */
+/* Moves a member into the object. json_object_object_add would hash the name again. */
 static bool add_member(struct lh_table *table, struct json_part *part)
 {
     unsigned long hash = lh_get_hash(table, part->name);
@@ -53,7 +53,7 @@ static bool add_member(struct lh_table *table, struct json_part *part)
     return true;
 }
 
-/* Only once the object is complete: a null may have replaced an earlier value, and may have been replaced. */
+/* Called when the object is complete: a null may have replaced an earlier value, or have been replaced. */
 static void remove_nulls(struct lh_table *table)
 {
     struct lh_entry *entry;
@@ -89,7 +89,7 @@ struct json_object *json_parts_object(struct json_parts *parts, size_t first)
 
 struct json_object *json_parts_array(struct json_parts *parts, size_t first)
 {
-    /* One place more than needed, for json-c grows an array as soon as it is full. */
+    /* One slot more than needed, because json-c grows an array as soon as it is full. */
     struct json_object *array = json_object_new_array_ext((int)(parts->count - first) + 1);
     if (array == NULL)
         return NULL;
@@ -112,7 +112,7 @@ void json_parts_free(struct json_parts *parts)
     *parts = (struct json_parts){0};
 }
 
-/* A json_object_to_json_string_fn that prints a string's bytes as they are, without a look at each. */
+/* A json_object_to_json_string_fn that prints a string without escaping it. */
 static int print_plain(struct json_object *string, struct printbuf *out, int level, int flags)
 {
     (void)level;

@@ -1,4 +1,4 @@
-/* Walking over JSON text: see json_walk.h. */
+/* The JSON token iterator: see json_walk.h. */
 #include "base/json_walk.h"
 
 #include <stdlib.h>
@@ -12,7 +12,7 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* What ends a number or word. */
+/* Whether a character ends a number or literal. */
 static bool is_end(char c)
 {
     return c == ',' || c == ':' || c == ']' || c == '}' || c == '[' || c == '{' || c == '"' || is_blank(c);
@@ -59,7 +59,7 @@ static enum json_token close_one(struct json_walk *walk)
     return JSON_TOKEN_CLOSE;
 }
 
-/* Takes the string that begins here. Returns whether it ends. */
+/* Consumes a string. Returns whether it is terminated. */
 static bool take_string(struct json_walk *walk)
 {
     const char *at = walk->at + 1;
@@ -127,7 +127,7 @@ enum json_token json_walk_next(struct json_walk *walk)
 
 /* ---- strings ---- */
 
-/* Behind \u. */
+/* Decodes the digits after \u. */
 static size_t take_code(const char **at, const char *end, char *out)
 {
     int32_t code = json_scan_code(at, end);
@@ -177,7 +177,7 @@ bool json_walk_is(const struct json_walk *walk, const char *name)
 
 /* ---- values as they stand in the text ---- */
 
-/* Goes on to a value and behind it. Returns false where none follows. */
+/* Consumes the next value. Returns false when none follows. */
 static bool walk_value(struct json_walk *walk, struct json_slice *value)
 {
     unsigned around = walk->depth;
@@ -199,7 +199,7 @@ struct json_slice json_slice_whole(const char *text, size_t length)
     return value;
 }
 
-/* A walk over what is in an array or object. Returns false when it is none. */
+/* Starts an iterator inside an array or object. Returns false for other values. */
 static bool walk_into(struct json_walk *walk, struct json_slice value)
 {
     *walk = (struct json_walk){.at = value.at, .end = value.at + value.length};
@@ -245,17 +245,17 @@ bool json_slice_is_empty(struct json_slice value)
 
 #define INDENT 2
 
-/* An array or object that is open; the first stands for what is around the text. */
+/* An open array or object; the first frame stands for the text's top level. */
 struct frame {
-    size_t paths;   /* those that may end in it: from here on in the stack */
-    size_t restore; /* how many the stack had before it */
+    size_t paths;   /* paths that may end in it: the stack from this index on */
+    size_t restore; /* stack size before it was opened */
     bool is_object;
-    bool muted; /* it is left out */
-    bool any;   /* a part of it was written */
+    bool muted; /* it is hidden */
+    bool any;   /* at least one part was written */
 };
 
-/* The rests of the paths that may end in the value in hand lie on a stack: [paths, count). A member's name takes at
- * least one step off a path, so that the stack never holds more than all steps of all paths. */
+/* The remainders of the paths that may end in the current value form a stack: [paths, count). A member's name consumes
+ * at least one step of a path, so the stack never holds more entries than all paths have steps. */
 struct laying {
     const struct layout *to;
     struct json_walk walk;
@@ -285,7 +285,7 @@ static void begin_line(const struct laying *laying, size_t depth)
     }
 }
 
-/* What goes before a part of an array or object. */
+/* Writes the separator and indentation before a part of an array or object. */
 static void begin_part(const struct laying *laying, const struct frame *frame)
 {
     if (frame->any)
@@ -293,7 +293,8 @@ static void begin_part(const struct laying *laying, const struct frame *frame)
     begin_line(laying, laying->walk.depth);
 }
 
-/* The rest of a path behind a name; NULL: it goes another way. *bad: the name cannot be decoded. */
+/* Returns the remainder of a path after the current name; NULL: the name is not on the path. *bad: the name cannot be
+ * decoded. */
 static const char *behind(const char *path, const struct json_walk *walk, bool *bad)
 {
     const char *at = walk->token + 1, *end = walk->token + walk->length - 1;
@@ -309,7 +310,7 @@ static const char *behind(const char *path, const struct json_walk *walk, bool *
     return path;
 }
 
-/* Puts the rests of those paths on the stack that go on below this member. Returns whether one ends here. */
+/* Pushes the remainders of the paths that continue below this member. Returns whether a path ends here. */
 static bool follow(struct laying *laying, size_t from)
 {
     bool ends = false, bad = false;
@@ -320,7 +321,7 @@ static bool follow(struct laying *laying, size_t from)
             laying->path[laying->count++] = rest + 1;
         ends = ends || (rest != NULL && *rest == '\0');
     }
-    return ends || bad; /* not knowing the name is no reason to show it */
+    return ends || bad; /* hidden, because it could be one of the names */
 }
 
 static void lay_name(struct laying *laying, struct frame *frame)
@@ -337,7 +338,7 @@ static void lay_name(struct laying *laying, struct frame *frame)
     frame->any = true;
 }
 
-/* A value comes, in the frame around it; what it is opens one of its own, which new_one is. */
+/* Begins a value inside frame `around`; new_one is the frame to open for an array or object. */
 static void begin_value(const struct laying *laying, struct frame *around, struct frame *new_one)
 {
     *new_one = (struct frame){around->paths, laying->count, *laying->walk.token == '{', around->muted, false};
@@ -350,7 +351,7 @@ static void begin_value(const struct laying *laying, struct frame *around, struc
 
 static void lay_open(struct laying *laying)
 {
-    unsigned depth = --laying->walk.depth; /* of what is around it */
+    unsigned depth = --laying->walk.depth; /* of the enclosing array or object */
     struct frame *around = &laying->frame[depth];
     begin_value(laying, around, &laying->frame[depth + 1]);
     if (!around->is_object && !around->muted && depth > 0)
@@ -407,7 +408,7 @@ static bool lay_all(struct laying *laying)
     }
 }
 
-/* Room for all that can ever be on the stack. */
+/* Allocates the stack at its maximum size. */
 static bool make_stack(struct laying *laying, const char *const *paths, size_t count)
 {
     size_t steps = 1;

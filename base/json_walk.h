@@ -1,7 +1,6 @@
-/* Walking over JSON text without reading it into anything: a token at a time, no recursion, no allocation, whatever the
- * bytes are. It is for text that is only shown to people: a body that crashes the parser can still be listed, shown and
- * thrown away. It checks how values, brackets, commas and colons follow one another, and nothing inside strings,
- * numbers and words. */
+/* An iterator over the tokens of JSON text: no recursion, no allocation, safe on any bytes. For text that is only
+ * displayed: a body that crashes the parser can still be listed, shown and dropped. It checks the order of values,
+ * brackets, commas and colons, not the inside of strings, numbers and literals. */
 #ifndef BASE_JSON_WALK_H
 #define BASE_JSON_WALK_H
 
@@ -13,68 +12,69 @@
 enum json_token {
     JSON_TOKEN_OPEN,   /* { or [ */
     JSON_TOKEN_CLOSE,  /* } or ] */
-    JSON_TOKEN_NAME,   /* a member's name with its quotes; its colon was passed */
-    JSON_TOKEN_VALUE,  /* a string with its quotes, a number or a word */
-    JSON_TOKEN_END,    /* the text is over, and was whole */
-    JSON_TOKEN_BROKEN, /* the text is no JSON from here on; this token stays the last */
+    JSON_TOKEN_NAME,   /* a member's name with its quotes; its colon was consumed */
+    JSON_TOKEN_VALUE,  /* a string with its quotes, a number or a literal */
+    JSON_TOKEN_END,    /* end of a complete text */
+    JSON_TOKEN_BROKEN, /* invalid JSON from here on; repeated by further calls */
 };
 
-/* Start one with at and end set, the rest zero. One thread. */
+/* Set at and end, the rest zero, to begin. One thread. */
 struct json_walk {
-    const char *at; /* what is looked at next; of BROKEN: where the text is no JSON */
+    const char *at; /* the next byte; of BROKEN: where the text becomes invalid */
     const char *end;
-    const char *token; /* the token in hand, its bytes in the text */
+    const char *token; /* the current token's bytes in the text */
     size_t length;
-    unsigned depth; /* arrays and objects that are open; OPEN's own counts, CLOSE's own does not any more */
+    unsigned depth; /* open arrays and objects; includes an OPEN's own, no longer a CLOSE's own */
     enum { JSON_WALK_VALUE, JSON_WALK_FIRST, JSON_WALK_NAME, JSON_WALK_AFTER, JSON_WALK_BROKEN } state;
-    unsigned char is_object[JSON_DEPTH_MAX / 8]; /* a bit for each that is open */
+    unsigned char is_object[JSON_DEPTH_MAX / 8]; /* one bit for each that is open */
 };
 
-/* Goes to the next token. A string that does not end is a token; BROKEN follows. */
+/* Goes to the next token. An unterminated string is a token, followed by BROKEN. */
 enum json_token json_walk_next(struct json_walk *walk);
 
-/* Takes the next character out of a string token without its quotes: *at moves on, its UTF-8 comes into out. An escape
- * is decoded, a lone surrogate becomes U+FFFD; bytes above 0x7F come one at a time, as they stand. Returns how many
- * bytes; 0: the escape is none that JSON has, and *at moved behind the backslash. Call only while *at < end. */
+/* Decodes the next character of a string token, whose quotes are excluded: moves *at and writes UTF-8 to out. A lone
+ * surrogate becomes U+FFFD; bytes above 0x7F are copied one at a time. Returns the number of bytes; 0: invalid escape,
+ * and *at moved behind the backslash. Call only while *at < end. */
 size_t json_walk_character(const char **at, const char *end, char out[static 4]);
 
-/* Whether the NAME in hand is this name, however it is spelt. */
+/* Whether the current NAME token equals this name once its escapes are decoded. */
 bool json_walk_is(const struct json_walk *walk, const char *name);
 
 /* ---- values as they stand in the text: for text that json_read has accepted, whose bytes must be kept ---- */
 
-/* Borrowed bytes; at is NULL when there are none. */
+/* Borrowed bytes; at is NULL when there is no value. */
 struct json_slice {
     const char *at;
     size_t length;
 };
 
-/* The value of a member of an object; of a name that comes twice, the last. Names are compared as they are spelt. */
+/* Returns a member's value in an object; of duplicate names, the last. Names are compared as spelt in the text. */
 struct json_slice json_slice_member(struct json_slice object, const char *name);
 
-/* Goes to the next element of an array; *element starts as none. Returns false behind the last one. */
+/* Goes to the next element of an array; *element starts with at NULL. Returns false after the last. */
 bool json_slice_element(struct json_slice array, struct json_slice *element);
 
-/* Whether there is nothing in it: none, null, {} or []. */
+/* Whether the value is missing, null, {} or []. */
 bool json_slice_is_empty(struct json_slice value);
 
-/* The whole text without white space around it. */
+/* The whole text without surrounding white space. */
 struct json_slice json_slice_whole(const char *text, size_t length);
 
 /* ---- text laid out for people ----
  * Every token as it stands in the text, a member a line, and without the members that nobody is to see. A tree would
  * lose what a look at the text must show (null members, names that come twice, how a number or string is spelt). */
 
-/* Where it goes, and how. */
+/* Destination and style of the output. */
 struct layout {
     void (*write)(void *context, const char *text, size_t length);
     void *context;
-    bool compact; /* all in one line, without blanks between tokens */
+    bool compact; /* one line, without blanks between tokens */
 };
 
-/* Lays out JSON text. paths: members to leave out, from the root on, names with dots between them; a member whose
- * name cannot be decoded is left out where there are paths. *removed counts what was left out. Needs memory for the
- * paths only, whatever the text is. Returns false at the place where the text is no JSON, or when memory is out. */
+/* Formats JSON text. paths: members to leave out, as names from the root joined by dots; where there are paths, a
+ * member whose name cannot be decoded is left out too. *removed counts the members left out. Allocates memory only for
+ * the paths. Returns false when out of memory or, having written everything before it, where the text is invalid
+ * JSON. */
 bool layout_text(const struct layout *layout, const char *text, size_t length, const char *const *paths, size_t count,
                  size_t *removed);
 

@@ -11,7 +11,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-bool lock_stands(int fd, const char *path)
+bool lock_is_current(int fd, const char *path)
 {
     struct stat ours, there;
     return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
@@ -23,7 +23,7 @@ void lock_release(int fd)
     flock(fd, LOCK_UN);
 }
 
-/* Opens the file that stands at the path now. Returns false when there is none and none can be made; *fd stays then. */
+/* Opens the file that is at the path now, creating it if missing. Returns false on failure; *fd is then unchanged. */
 static bool open_anew(int *fd, const char *path)
 {
     int now = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -43,13 +43,13 @@ int lock_take(int *fd, const char *path, int how)
         int error = flock(*fd, how) == 0 ? 0 : errno;
         if (error == EINTR)
             continue;
-        if ((error != 0 && error != EWOULDBLOCK) || lock_stands(*fd, path) || !open_anew(fd, path))
+        if ((error != 0 && error != EWOULDBLOCK) || lock_is_current(*fd, path) || !open_anew(fd, path))
             return error;
     }
 }
 
-/* Whether a line of /proc/locks is about the exclusive lock on this file; *pid is its holder then. A line is like
- * "3: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF", the device's numbers in base 16. */
+/* Parses a line of /proc/locks. Returns whether it describes the exclusive lock on this file, and its holder in *pid. A
+ * line looks like "3: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF", with the device numbers in hexadecimal. */
 static bool is_about(const char *line, const struct stat *file, long *pid)
 {
     char wanted[80], *end;
@@ -71,7 +71,7 @@ static bool is_stopped(long pid)
     if (file != NULL)
         fclose(file);
     text[length] = '\0';
-    const char *name_ends = strrchr(text, ')'); /* the state is a letter that follows */
+    const char *name_ends = strrchr(text, ')'); /* the process state is the letter that follows the name */
     return name_ends != NULL && strncmp(name_ends, ") T", 3) == 0;
 }
 

@@ -1,18 +1,22 @@
-/* One line per happening, to stderr or syslog: see log.h. */
+/* The log, to stderr or syslog: see log.h. */
 #include "base/log.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <syslog.h>
 #include <unistd.h>
 
-#include "base/log_stream.h"
 #include "base/log_syslog.h"
 
-#define FOREIGN_MAX 200 /* bytes of foreign words per line */
+#define FOREIGN_MAX 200 /* bytes of untrusted text per line */
 
 /* Set once by log_open, before threads start; only read afterwards. */
 static enum log_level most_written = LEVEL_INFO;
@@ -28,7 +32,82 @@ static const struct {
     [LEVEL_DEBUG] = {"debug", LOG_DEBUG},
 };
 
-/* stderr is closed or is /dev/null: nobody would read it. */
+/* ---- stderr: bounded writing, since the reader of a pipe may have stopped reading ----
+ * A pipe that poll reports as writable has PIPE_BUF bytes free, but another process may fill it before the write; newer
+ * kernels can refuse then (RWF_NOWAIT). O_NONBLOCK is no way out, since other processes that share the pipe would get
+ * it too. */
+
+#define PATIENCE_MS 100 /* for the lock, and for a slow reader */
+
+static pthread_mutex_t stderr_lock = PTHREAD_MUTEX_INITIALIZER; /* held while writing */
+static atomic_bool stderr_blocked;                              /* the last write did not succeed */
+static atomic_ulong stderr_dropped;                             /* lines */
+static bool stderr_is_pipe = false;                             /* set once by log_open */
+
+/* Not pthread_mutex_timedlock, which uses the settable clock. */
+static bool take_stderr_lock(void)
+{
+    for (int i = 0; pthread_mutex_trylock(&stderr_lock) != 0; i++) {
+        if (i == PATIENCE_MS || atomic_load(&stderr_blocked))
+            return false;
+        poll(NULL, 0, 1);
+    }
+    return true;
+}
+
+static ssize_t write_at_once(const char *line, size_t length)
+{
+    struct iovec piece = {.iov_base = (void *)(size_t)line, .iov_len = length};
+    if (stderr_is_pipe) {
+        ssize_t n = pwritev2(STDERR_FILENO, &piece, 1, -1, RWF_NOWAIT);
+        if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL))
+            return n;
+    }
+    return write(STDERR_FILENO, line, length);
+}
+
+/* Returns whether the line was written. With the lock held. A short write loses only the end of a line. */
+static bool put_stderr_line(const char *line, size_t length)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    ssize_t n = -1;
+    if (poll(&out, 1, atomic_load(&stderr_blocked) ? 0 : PATIENCE_MS) == 1) {
+        do
+            n = write_at_once(line, length);
+        while (n < 0 && errno == EINTR);
+    }
+    atomic_store(&stderr_blocked, n < 0);
+    return n >= 0;
+}
+
+static void report_dropped(void)
+{
+    char line[80];
+    unsigned long count = atomic_exchange(&stderr_dropped, 0);
+    if (count == 0)
+        return;
+    int length = snprintf(line, sizeof line, "warn msg=log_lines_dropped count=%lu\n", count);
+    if (!put_stderr_line(line, (size_t)length))
+        atomic_fetch_add(&stderr_dropped, count);
+}
+
+/* Writes one line of at most PIPE_BUF bytes with one write. Waits at most 200 ms, and not at all while stderr is known
+ * to be blocked. Dropped lines are counted, and the count is written once stderr accepts data again. Any thread. */
+static void write_stderr(const char *line, size_t length)
+{
+    bool taken = false;
+    if (take_stderr_lock()) {
+        report_dropped();
+        taken = put_stderr_line(line, length);
+        pthread_mutex_unlock(&stderr_lock);
+    }
+    if (!taken)
+        atomic_fetch_add(&stderr_dropped, 1);
+}
+
+/* ---- the log ---- */
+
+/* Whether stderr is closed or is /dev/null. */
 static bool stderr_leads_nowhere(void)
 {
     struct stat err, null;
@@ -41,7 +120,8 @@ void log_open(enum log_level most)
 {
     most_written = most;
     to_syslog = stderr_leads_nowhere();
-    log_stream_open();
+    struct stat status;
+    stderr_is_pipe = fstat(STDERR_FILENO, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
     if (to_syslog)
         log_syslog_open(SYSLOG_SOCKET);
 }
@@ -64,7 +144,7 @@ void log_write(enum log_level level, const char *format, ...)
         return;
     }
     line[length] = '\n';
-    log_stream_write(line, length + 1);
+    write_stderr(line, length + 1);
 }
 
 const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length)

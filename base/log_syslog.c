@@ -1,4 +1,4 @@
-/* Datagrams to the system's log, none waited for: see log_syslog.h. */
+/* Non-blocking datagrams to syslog: see log_syslog.h. */
 #include "base/log_syslog.h"
 
 #include <errno.h>
@@ -12,9 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MOST 2300 /* bytes of a line with its head */
+#define MOST 2300 /* bytes of a line with its header */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* over what follows; never held while something waits */
+static pthread_mutex_t lock =
+    PTHREAD_MUTEX_INITIALIZER; /* protects the variables below; never held during a blocking call */
 static const char *socket_path;
 static int descriptor = -1;
 static unsigned long dropped; /* lines */
@@ -57,7 +58,7 @@ void log_syslog_close(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* With the lock held. A daemon that was started anew has another socket: once more, then. */
+/* With the lock held. A restarted daemon has a new socket, so a failed send is retried once on it. */
 static bool put_datagram(const char *text, size_t length)
 {
     for (int tries = 0; tries < 2 && is_connected(); tries++) {
@@ -70,7 +71,7 @@ static bool put_datagram(const char *text, size_t length)
     return false;
 }
 
-/* As syslog(3) does, to which the daemons are used. */
+/* In the format of syslog(3), which daemons expect. */
 static bool put_line(int priority, const char *line, size_t length)
 {
     char text[MOST], date[32] = "";

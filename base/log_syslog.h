@@ -1,4 +1,4 @@
-/* Lines to the system's log that nobody has to wait for: syslog(3) waits when the daemon does not take them. */
+/* Non-blocking syslog: syslog(3) blocks when the daemon does not read. */
 #ifndef BASE_LOG_SYSLOG_H
 #define BASE_LOG_SYSLOG_H
 
@@ -6,14 +6,15 @@
 
 #define SYSLOG_SOCKET "/dev/log"
 
-/* Connects to the daemon's socket at that path, which must stay. Again after a fork that closed all descriptors. */
+/* Connects to the daemon's socket at that path, which is borrowed for good. Call again after a fork that closed all
+ * descriptors. */
 void log_syslog_open(const char *path);
 
-/* Lets go of the socket: its descriptor is about to become another file's. */
+/* Closes the socket, before its descriptor number is reused. */
 void log_syslog_close(void);
 
-/* Sends one line of that priority (LOG_ERR). What cannot be sent at once is counted, and the count is sent once
- * something can be. Any thread. */
+/* Sends one line with a priority (LOG_ERR). Lines that cannot be sent at once are dropped and counted, and the count is
+ * sent later. Any thread. */
 void log_syslog_write(int priority, const char *line, size_t length);
 
 #endif

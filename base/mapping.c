@@ -9,9 +9,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* What the handler looks at, which may run at any moment: `at` is set last and cleared first. */
+/* Read by the signal handler, which can run at any moment: `at` is set last and cleared first. */
 static struct {
-    _Atomic(char *) at; /* NULL: free */
+    _Atomic(char *) at; /* NULL: unused slot */
     atomic_size_t bytes;
     atomic_int fd;
     atomic_bool lost;
@@ -24,7 +24,7 @@ static struct {
     struct sigaction before;
 } guard = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Only async-signal-safe calls, mmap among them on Linux. */
+/* Uses only async-signal-safe calls, including mmap on Linux. */
 static bool replace_page(size_t i, uintptr_t address)
 {
     char *begin = atomic_load(&mapped[i].at);
@@ -36,12 +36,12 @@ static bool replace_page(size_t i, uintptr_t address)
     if (page == MAP_FAILED)
         return false;
     ssize_t n = pread(atomic_load(&mapped[i].fd), page, guard.page, (off_t)offset);
-    (void)n; /* what cannot be read is zero */
+    (void)n; /* unreadable parts become zero */
     atomic_store(&mapped[i].lost, true);
     return true;
 }
 
-/* What is not about a guarded mapping happens again, and meets what was there before. */
+/* A fault outside guarded mappings is left to recur under the handler installed before. */
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     int error = errno;
@@ -52,7 +52,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
     if (!mended) {
         sigaction(number, &guard.before, NULL);
         if (info->si_code <= 0)
-            raise(number); /* somebody sent it */
+            raise(number); /* sent by kill */
     }
     errno = error;
 }
@@ -63,7 +63,7 @@ static bool install(void)
     sigset_t bus;
     sigemptyset(&bus);
     sigaddset(&bus, SIGBUS);
-    pthread_sigmask(SIG_UNBLOCK, &bus, NULL); /* whatever this process has inherited */
+    pthread_sigmask(SIG_UNBLOCK, &bus, NULL); /* even if the process inherited it as blocked */
     if (guard.installed)
         return true;
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_RESTART};

@@ -1,4 +1,4 @@
-/* The table of errors that mean "no room": see no_room.h. */
+/* The table of errors that mean "no space": see no_room.h. */
 #include "base/no_room.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 
 static const struct {
     int error;
-    bool space; /* it is about bytes on this file system */
+    bool space; /* it concerns bytes on this file system */
     const char *words;
     const char *advice;
 } table[] = {
@@ -19,7 +19,7 @@ static const struct {
     {EROFS, false, "the file system is read-only", "look into the kernel's log, repair and remount the file system"},
     {ENOMEM, false, "the kernel has no memory for the write", "free memory, or raise the limit on it"},
 };
-#define NEXT_TO_NOTHING 131072 /* bytes free: file systems keep some to themselves */
+#define NEXT_TO_NOTHING 131072 /* bytes free; file systems reserve some */
 #define ROWS (sizeof table / sizeof *table)
 
 static size_t row_of(int error)
@@ -51,7 +51,7 @@ const char *no_room_advice(int error)
     return table[row_of(error) % ROWS].advice;
 }
 
-int no_room_look(const char *directory)
+int no_room_predict(const char *directory)
 {
     struct statvfs disk;
     if (statvfs(directory, &disk) != 0)

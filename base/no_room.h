@@ -1,24 +1,23 @@
-/* Errors that mean that nothing more can be written: a full disk, a quota that is used up, a limit on the size of
- * files, a read-only file system, no memory for the write. They mean the same for what was to be written; what is
- * different for the operator is said. */
+/* Errors that mean that no more data can be written: disk full, quota exceeded, file size limit, read-only file system,
+ * no memory for the write. Callers treat them alike; the text and advice for the operator differ. */
 #ifndef BASE_NO_ROOM_H
 #define BASE_NO_ROOM_H
 
 #include <stdbool.h>
 
-/* Whether an errno is one of those. */
+/* Whether an errno is one of these errors. */
 bool no_room_is(int error);
 
-/* Whether giving up room elsewhere in the same place helps against it. */
+/* Whether freeing space on the same file system helps against the error. */
 bool no_room_helped_by_space(int error);
 
-/* What is wrong ("the quota is used up"), and what to do about it ("make room, or have the quota raised"). Of an errno
- * that is none of those, those of a full disk. */
+/* The error in words ("the quota is used up"), and the advice ("make room, or have the quota raised"). Any other errno
+ * is described as a full disk. */
 const char *no_room_words(int error);
 const char *no_room_advice(int error);
 
-/* Which of these errors a write into a directory is about to meet, as far as the file system's figures
- * tell; 0: none of them. A quota cannot be seen so. */
-int no_room_look(const char *directory);
+/* Predicts which of these errors a write into a directory would meet, from the file system's figures; 0: none. A quota
+ * cannot be predicted. */
+int no_room_predict(const char *directory);
 
 #endif

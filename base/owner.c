@@ -1,4 +1,4 @@
-/* Whose it is, and what to do: see owner.h. */
+/* Texts about a wrong owner: see owner.h. */
 #include "base/owner.h"
 
 #include <pwd.h>
@@ -8,15 +8,14 @@
 #include <unistd.h>
 
 #define NAME_SIZE 32
-#define NAME_MOST 20 /* of a user; a longer one is a number instead */
-#define PATH_MOST                                                                                                      \
-    120 /* of a path in a command: the whole of it must fit into struct error, or it must not be typed                 \
-         */
+#define NAME_MOST 20 /* bytes of a user name; a longer one is replaced by the number */
+/* Bytes of a path in a command, which must fit completely into struct error. */
+#define PATH_MOST 120
 
 #define GIVE_SIZE (PATH_MOST + NAME_SIZE + 16)
 
-/* A user as people, chown and sudo name it: one without a name has a number, before which sudo wants a #, and the shell
- * quotes. */
+/* A user as printed, and as written for chown and sudo: a user without a name is a number, which sudo wants with a
+ * quoted #. */
 struct name {
     char plain[NAME_SIZE];
     char sudo[NAME_SIZE];
@@ -52,7 +51,8 @@ static struct name name_of(uid_t user)
     return name;
 }
 
-/* The command that gives it to a user; where the path does not fit whole between quotes, words instead. */
+/* Prints the command that changes the owner; a description in words when the path does not fit completely between
+ * quotes. */
 static void print_chown(const char *path, const struct name *to, char out[static GIVE_SIZE])
 {
     if (strlen(path) <= PATH_MOST && strchr(path, '\'') == NULL)
@@ -61,7 +61,7 @@ static void print_chown(const char *path, const struct name *to, char out[static
         snprintf(out, GIVE_SIZE, "chown -R with %s and its path", to->plain);
 }
 
-void owner_why(const char *what, const char *path, uid_t owner, struct error *why)
+void owner_error(const char *what, const char *path, uid_t owner, struct error *why)
 {
     char command[GIVE_SIZE];
     uid_t own = geteuid();

@@ -1,4 +1,4 @@
-/* What to say where a file or folder belongs to another user than the one as whom this process runs. */
+/* Error texts for a file or directory that belongs to another user than the one this process runs as. */
 #ifndef BASE_OWNER_H
 #define BASE_OWNER_H
 
@@ -6,12 +6,12 @@
 
 #include "base/error.h"
 
-/* The user's name, or without one the number. Returns out. */
+/* Writes the user's name, or the number of a user without a name. Returns out. */
 #define OWNER_NAME 64
 const char *owner_name(uid_t user, char out[static OWNER_NAME]);
 
-/* Says in why whose it is, as whom this runs (geteuid), and what to do, with commands that can be typed as they are.
- * what: "the state directory"; path: of it; owner: the user to whom it belongs. Any thread. */
-void owner_why(const char *what, const char *path, uid_t owner, struct error *why);
+/* Sets why: the owner, the user this process runs as (geteuid), and commands to fix it, ready to be typed. what: "the
+ * state directory"; path: its path; owner: its owner. Any thread. */
+void owner_error(const char *what, const char *path, uid_t owner, struct error *why);
 
 #endif

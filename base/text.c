@@ -1,4 +1,4 @@
-/* Encodings, hashes, distances and numbers of text: see text.h. */
+/* Text encodings, hashing, edit distance and numbers: see text.h. */
 #include "base/text.h"
 
 #include <ctype.h>
@@ -60,7 +60,7 @@ long text_percent_decode(const char *text, size_t length, char *out, size_t size
     return (long)n;
 }
 
-/* The six bits that a character stands for, or -1. */
+/* Returns the six bits of a Base64 character, or -1. */
 static int base64_value(char c)
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,4 +1,4 @@
-/* Encodings, hashes, distances and numbers of text: pure functions, any thread. */
+/* Text encodings, hashing, edit distance and numbers: pure functions, any thread. */
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 
@@ -8,8 +8,8 @@
 
 /* ---- hexadecimal ---- */
 
-/* The value of a hexadecimal digit of either case; -1: it is none. In the header, for the JSON scanner calls it for
- * every digit of an escape. */
+/* Returns the value of a hexadecimal digit of either case; -1 for other characters. Inline, because the JSON scanner
+ * calls it for every digit of an escape. */
 static inline int text_hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -21,28 +21,29 @@ static inline int text_hex_digit(char c)
     return -1;
 }
 
-/* Decodes digits into half as many bytes. Returns false when their number is odd or one of them is no digit; then part
- * of out may have been written. */
+/* Decodes hexadecimal digits into half as many bytes. Returns false when count is odd or a character is no digit; part
+ * of out may then have been written. */
 bool text_hex_decode(const char *digits, size_t count, unsigned char *out);
 
-/* Writes two lower-case digits a byte and a NUL: 2 * count + 1 bytes. Returns out. */
+/* Writes two lower-case digits per byte and a NUL: 2 * count + 1 bytes. Returns out. */
 char *text_hex_encode(const void *bytes, size_t count, char *out);
 
 /* ---- URLs and HTTP Basic ---- */
 
-/* Percent-decodes, `+` becoming a space; a percent sign without two digits stays as it is. Returns the length, or -1
- * when the result and its NUL do not fit or it holds a NUL. */
+/* Percent-decodes; `+` becomes a space, a percent sign without two digits stays. Returns the length, or -1 when the
+ * result and its NUL do not fit or the result contains a NUL. */
 long text_percent_decode(const char *text, size_t length, char *out, size_t size);
 
-/* Decodes Base64, with or without its padding. Returns the length, or -1 when it is none or does not fit. No NUL. */
+/* Decodes Base64, with or without padding. Returns the length, or -1 when the text is invalid or the result does not
+ * fit. Writes no NUL. */
 long text_base64_decode(const char *text, size_t length, char *out, size_t size);
 
 /* ---- UTF-8 ---- */
 
-/* The length of the well-formed sequence that begins at text (length is at least 1), as table 3-7 of the Unicode
- * standard has it: nothing overlong, no surrogates, nothing above U+10FFFF. 0: there is none. Bytes are looked at in
- * their order and none behind a wrong one, so that a NUL may stand in for a length. In the header, for the JSON scanner
- * calls it for every letter beyond ASCII. */
+/* Returns the length of the well-formed sequence at the start of text (length is at least 1), as in table 3-7 of the
+ * Unicode standard: no overlong forms, no surrogates, nothing above U+10FFFF; 0: not well-formed. Reads no byte after
+ * the first invalid one, so a NUL-terminated text needs no exact length. Inline, because the JSON scanner calls it for
+ * every non-ASCII character. */
 static inline size_t text_utf8_length(const char *text, size_t length)
 {
     const unsigned char *at = (const unsigned char *)text;
@@ -60,10 +61,10 @@ static inline size_t text_utf8_length(const char *text, size_t length)
     return bytes;
 }
 
-/* The code point of a well-formed sequence of that many bytes. */
+/* Returns the code point of a well-formed sequence of that many bytes. */
 uint32_t text_utf8_read(const char *text, size_t bytes);
 
-/* Writes a code point as UTF-8, without a NUL. Returns how many bytes: 1 to 4. In the header for the same reason. */
+/* Writes a code point as UTF-8, without a NUL. Returns the number of bytes, 1 to 4. Inline for the same reason. */
 static inline size_t text_utf8_write(char *out, uint32_t code)
 {
     if (code < 0x80) {
@@ -79,13 +80,13 @@ static inline size_t text_utf8_write(char *out, uint32_t code)
 
 /* ---- hash and distance ---- */
 
-/* FNV-1a, 64 bits: goes on from a hash so far, or from TEXT_HASH. The same in every process and release: sums in files
- * are made with it. */
+/* 64-bit FNV-1a: continues from a hash, or starts from TEXT_HASH. Must never change, because checksums in files use
+ * it. */
 #define TEXT_HASH UINT64_C(14695981039346656037)
 uint64_t text_hash(uint64_t hash, const void *bytes, size_t length);
 
-/* How many letters must be inserted, deleted, changed or swapped with their neighbour until one word is the other; case
- * does not count. SIZE_MAX when one is longer than TEXT_DISTANCE_MOST bytes. */
+/* The edit distance, case-insensitive: how many characters must be inserted, deleted, changed or swapped with their
+ * neighbour to turn one word into the other. SIZE_MAX when one is longer than TEXT_DISTANCE_MOST bytes. */
 #define TEXT_DISTANCE_MOST 40
 size_t text_distance(const char *a, const char *b);
 
@@ -93,25 +94,26 @@ size_t text_distance(const char *a, const char *b);
 
 enum text_reading { TEXT_READ, TEXT_UNREADABLE, TEXT_TOO_LARGE };
 
-/* A unit behind a number. */
+/* A unit suffix of a number. */
 struct text_unit {
-    char letter; /* '\0': no letter */
+    char letter; /* '\0': no suffix */
     int64_t factor;
 };
 
-/* Reads decimal digits and the letter of one of the units, and nothing else. TEXT_TOO_LARGE: beyond INT64_MAX. */
+/* Reads decimal digits followed by one of the unit letters. TEXT_TOO_LARGE: beyond INT64_MAX. */
 enum text_reading text_read_units(const char *text, const struct text_unit *units, size_t count, int64_t *value);
 
-/* Writes the shortest text that reads back as the same value. units: the smallest first, and it divides all values. */
+/* Writes the shortest text that reads back as the same value. units: smallest first; the smallest must divide the
+ * value. */
 void text_write_units(int64_t value, const struct text_unit *units, size_t count, char *out, size_t size);
 
-/* The same for digits alone, and for bytes: K, M and G, in steps of 1024. */
+/* The same for plain numbers, and for bytes with the units K, M and G (1024-based). */
 enum text_reading text_read_count(const char *text, int64_t *count);
 enum text_reading text_read_size(const char *text, int64_t *bytes);
 void text_write_count(int64_t count, char *out, size_t size);
 void text_write_size(int64_t bytes, char *out, size_t size);
 
-/* Reads digits that are a number from 1 to INT64_MAX, as ids are. Returns false for all else. */
+/* Reads an id: a decimal number from 1 to INT64_MAX. Returns false for any other text. */
 bool text_read_id(const char *text, uint64_t *id);
 
 #endif

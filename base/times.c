@@ -1,4 +1,4 @@
-/* Dates, durations and ages, by arithmetic alone: no time zone or locale of the machine has a say. See times.h. */
+/* Dates, durations and ages, by arithmetic alone: independent of the machine's time zone and locale. See times.h. */
 #include "base/times.h"
 
 #include <stdio.h>
@@ -9,20 +9,20 @@
 #define MINUTE_MS INT64_C(60000)
 #define HOUR_MS (60 * MINUTE_MS)
 #define DAY_MS (24 * HOUR_MS)
-#define AGO_MOST (9999999 * DAY_MS) /* that many days ago there was no calendar, and microseconds still fit */
+#define AGO_MOST (9999999 * DAY_MS) /* more days than the calendar has, whose microseconds still fit */
 
 /* ---- dates ---- */
 
 #define SECOND_US INT64_C(1000000)
 #define DAY_S INT64_C(86400)
 
-/* A text being read. */
+/* A text being parsed. */
 struct cursor {
     const char *at;
     const char *end;
 };
 
-/* A date as it is written. */
+/* The fields of a date. */
 struct written {
     int year, month, day, hour, minute, second;
     int microseconds;
@@ -50,7 +50,7 @@ static bool take_digit(struct cursor *cursor, int *digit)
     return true;
 }
 
-/* Reads exactly that many digits, whose value must lie between lowest and highest. */
+/* Reads exactly that many digits; the value must lie between lowest and highest. */
 static bool take_number(struct cursor *cursor, int digits, int lowest, int highest, int *value)
 {
     *value = 0;
@@ -63,7 +63,7 @@ static bool take_number(struct cursor *cursor, int digits, int lowest, int highe
     return *value >= lowest && *value <= highest;
 }
 
-/* Reads what may follow the seconds: a point and at least one digit. */
+/* Reads the optional fraction of a second: a point and at least one digit. */
 static bool take_fraction(struct cursor *cursor, int *microseconds)
 {
     *microseconds = 0;
@@ -124,8 +124,8 @@ static bool take_time(struct cursor *cursor, struct written *date)
            take_number(cursor, 2, 0, 60, &date->second) && take_fraction(cursor, &date->microseconds);
 }
 
-/* Days from 1970-01-01 to a day of the Gregorian calendar. Years are counted from March, so that a leap day comes last;
- * 400 of them always have 146,097 days. Year 1 and later. */
+/* Returns the days from 1970-01-01 to a day of the Gregorian calendar. Years start in March, so that a leap day comes
+ * last; 400 years always have 146,097 days. Year 1 and later. */
 static int64_t days_before(int year, int month, int day)
 {
     int64_t from_march = month > 2 ? month - 3 : month + 9;
@@ -139,7 +139,7 @@ static bool is_readable(int64_t seconds)
     return seconds >= days_before(1, 1, 1) * DAY_S && seconds < days_before(10000, 1, 1) * DAY_S;
 }
 
-int64_t date_read(const char *text, size_t length)
+int64_t times_read(const char *text, size_t length)
 {
     struct cursor cursor = {text, text + length};
     struct written date;
@@ -157,7 +157,7 @@ int64_t date_read(const char *text, size_t length)
     return seconds * SECOND_US + date.microseconds;
 }
 
-/* The day of the calendar that lies that many days after 1970-01-01: days_before the other way. Year 1 and later. */
+/* Returns the date that many days after 1970-01-01: the inverse of days_before. Year 1 and later. */
 static void day_after(int64_t days, struct written *date)
 {
     int64_t since = days + 719468; /* 0000-03-01 */
@@ -171,7 +171,7 @@ static void day_after(int64_t days, struct written *date)
     date->year = (int)(era * 400 + years) + (date->month <= 2);
 }
 
-/* Writes a number with exactly that many digits, and the character that follows it; returns what comes after. */
+/* Writes a number with exactly that many digits, then a character; returns the position after it. */
 static char *put_number(char *out, int64_t number, int digits, char then)
 {
     for (int i = digits - 1; i >= 0; i--) {
@@ -182,7 +182,7 @@ static char *put_number(char *out, int64_t number, int digits, char then)
     return out + digits + 1;
 }
 
-/* What stands between date and time, how many digits of the second's fraction, and what follows. */
+/* Per form: the separator of date and time, the digits of the fraction, and the suffix. */
 static const struct {
     char between;
     int digits;
@@ -193,9 +193,9 @@ static const struct {
     [DATE_BARE_MICROSECONDS] = {'T', 6, ""},  [DATE_UTC] = {' ', 0, " UTC"},
 };
 
-const char *date_print(int64_t microseconds, enum date_form form, char out[static DATE_PRINTED])
+const char *times_print(int64_t microseconds, enum date_form form, char out[static DATE_PRINTED])
 {
-    /* The quotient downwards, also before 1970. */
+    /* Floor division, for times before 1970. */
     int64_t fraction = (microseconds % SECOND_US + SECOND_US) % SECOND_US;
     int64_t seconds = (microseconds - fraction) / SECOND_US;
     int64_t of_day = (seconds % DAY_S + DAY_S) % DAY_S;
@@ -218,31 +218,31 @@ const char *date_print(int64_t microseconds, enum date_form form, char out[stati
     return out;
 }
 
-const char *date_print_ms(int64_t ms, enum date_form form, char out[static DATE_PRINTED])
+const char *times_print_ms(int64_t ms, enum date_form form, char out[static DATE_PRINTED])
 {
-    return date_print(ms > INT64_MAX / 1000 || ms < INT64_MIN / 1000 ? INT64_MAX : ms * 1000, form, out);
+    return times_print(ms > INT64_MAX / 1000 || ms < INT64_MIN / 1000 ? INT64_MAX : ms * 1000, form, out);
 }
 
 /* ---- durations and ages ---- */
 
 static const struct text_unit durations[] = {{'s', 1000}, {'m', MINUTE_MS}, {'h', HOUR_MS}, {'d', DAY_MS}};
 
-enum text_reading duration_read(const char *text, int64_t *ms)
+enum text_reading times_read_duration(const char *text, int64_t *ms)
 {
     return text_read_units(text, durations, sizeof durations / sizeof *durations, ms);
 }
 
-void duration_write(int64_t ms, char *out, size_t size)
+void times_write_duration(int64_t ms, char *out, size_t size)
 {
     text_write_units(ms, durations, sizeof durations / sizeof *durations, out, size);
 }
 
-const char *when_print(int64_t ms, char out[static WHEN_SIZE])
+const char *times_print_utc(int64_t ms, char out[static WHEN_SIZE])
 {
-    return date_print_ms(ms, DATE_Z_MILLISECONDS, out);
+    return times_print_ms(ms, DATE_Z_MILLISECONDS, out);
 }
 
-const char *when_print_age(int64_t ms, char out[static WHEN_SIZE])
+const char *times_print_age(int64_t ms, char out[static WHEN_SIZE])
 {
     if (ms < 0)
         ms = 0;
@@ -257,7 +257,7 @@ const char *when_print_age(int64_t ms, char out[static WHEN_SIZE])
     return out;
 }
 
-const char *when_print_span(int64_t ms, char out[static WHEN_SIZE])
+const char *times_print_span(int64_t ms, char out[static WHEN_SIZE])
 {
     static const struct {
         int64_t ms;
@@ -276,17 +276,17 @@ const char *when_print_span(int64_t ms, char out[static WHEN_SIZE])
 
 /* ---- what people type ---- */
 
-bool when_read_ago(const char *text, int64_t *ms)
+bool times_read_age(const char *text, int64_t *ms)
 {
-    return duration_read(text, ms) == TEXT_READ && *ms <= AGO_MOST;
+    return times_read_duration(text, ms) == TEXT_READ && *ms <= AGO_MOST;
 }
 
-bool when_read_us(const char *text, int64_t now_us, int64_t *us)
+bool times_read_point_us(const char *text, int64_t now_us, int64_t *us)
 {
     static const char whole[] = "2026-11-24T00:00:00";
     char date[WHEN_SIZE];
     int64_t ago_ms;
-    if (when_read_ago(text, &ago_ms)) {
+    if (times_read_age(text, &ago_ms)) {
         *us = now_us - ago_ms * 1000;
         return true;
     }
@@ -294,17 +294,17 @@ bool when_read_us(const char *text, int64_t now_us, int64_t *us)
     if (length >= sizeof date)
         return false;
     memcpy(date, text, length + 1);
-    /* What is left out of a date is zero. */
+    /* Missing parts of a date are zero. */
     if (length == strlen("2026-11-24") || length == strlen("2026-11-24T00:00"))
         memcpy(date + length, whole + length, sizeof whole - length);
-    *us = date_read(date, strlen(date));
+    *us = times_read(date, strlen(date));
     return *us != DATE_UNREADABLE;
 }
 
-bool when_read(const char *text, int64_t now_ms, int64_t *ms)
+bool times_read_point(const char *text, int64_t now_ms, int64_t *ms)
 {
     int64_t us;
-    if (!when_read_us(text, now_ms * 1000, &us))
+    if (!times_read_point_us(text, now_ms * 1000, &us))
         return false;
     int64_t below = us % 1000;
     *ms = (us - (below < 0 ? below + 1000 : below)) / 1000;

@@ -32,7 +32,7 @@ struct backfill {
 
 bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct error *why)
 {
-    if (when_read_us(text, now_us, us))
+    if (times_read_point_us(text, now_us, us))
         return true;
     error_set(why, "a time is written like 2026-11-01, 2026-11-01T12:30 (UTC) or 7d, not \"%.60s\"", text);
     return false;
@@ -63,23 +63,23 @@ static void backfill_resume(struct backfill *backfill)
     char asked[1200];
     if (backfill->order->again || backfill->order->dry_run)
         return;
-    char *text = small_file_read(backfill->directory, backfill->note, NULL, NULL);
+    char *text = files_read(backfill->directory, backfill->note, NULL, NULL);
     if (text == NULL)
         return;
     struct backfill_report *report = backfill->report;
-    int64_t reached = small_number(text, "reached_us", 0);
+    int64_t reached = files_number(text, "reached_us", 0);
     /* "7d" of a run last month is not the range that is meant today ... */
-    bool stale = when_read_ago(backfill->order->since, &(int64_t){0}) &&
-                 small_number(text, "until_us", 0) < report->until_us - STALE_US;
-    if (!stale && small_value(text, "asked", asked, sizeof asked) && strcmp(asked, backfill->asked) == 0 &&
+    bool stale = times_read_age(backfill->order->since, &(int64_t){0}) &&
+                 files_number(text, "until_us", 0) < report->until_us - STALE_US;
+    if (!stale && files_value(text, "asked", asked, sizeof asked) && strcmp(asked, backfill->asked) == 0 &&
         reached > 0) {
         /* ... but that of an hour ago is, though "7d" began earlier then */
-        report->until_us = small_number(text, "until_us", report->until_us);
-        report->since_us = small_number(text, "since_us", report->since_us);
+        report->until_us = files_number(text, "until_us", report->until_us);
+        report->since_us = files_number(text, "since_us", report->since_us);
         report->from_us = reached > report->from_us ? reached : report->from_us;
         report->went_on = true;
     }
-    small_file_free(text);
+    files_free(text);
 }
 
 static bool backfill_write_note(struct backfill *backfill, int64_t reached_us, struct error *why)
@@ -91,7 +91,7 @@ static bool backfill_write_note(struct backfill *backfill, int64_t reached_us, s
              (long long)backfill->report->since_us, (long long)backfill->report->until_us, (long long)reached_us);
     backfill->noted = clock_now();
     backfill->noted_us = reached_us;
-    return small_file_replace(backfill->directory, backfill->note, text, why);
+    return files_replace(backfill->directory, backfill->note, text, why);
 }
 
 /* Reports the progress, and writes it down: not too often, but in any case at the end of a window. */
@@ -153,8 +153,7 @@ static enum import_result backfill_import(struct backfill *backfill, struct impo
     } while (result == IMPORT_STEP || result == IMPORT_WINDOW);
     backfill->report->counts = *import_counted(import);
     import_free(import);
-    if (result == IMPORT_DONE && !backfill->order->dry_run &&
-        !small_file_remove(backfill->directory, backfill->note, why))
+    if (result == IMPORT_DONE && !backfill->order->dry_run && !files_remove(backfill->directory, backfill->note, why))
         result = IMPORT_FAILED;
     return result;
 }

@@ -35,7 +35,7 @@ static void path_add_parameter(struct buffer *path, const char *name, const char
 static void path_add_date(struct buffer *path, const char *name, int64_t us)
 {
     char date[DATE_PRINTED];
-    date_print(us, DATE_MICROSECONDS, date);
+    times_print(us, DATE_MICROSECONDS, date);
     date[strcspn(date, "+")] = '\0';
     path_add_parameter(path, name, date);
 }

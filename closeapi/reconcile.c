@@ -240,8 +240,8 @@ static void reconcile_log_result(const struct reconcile_run *run, enum reconcile
         return;
     }
     log_write(LEVEL_INFO, "msg=reconciled source=%s from=%s until=%s events=%llu known=%llu missing=%llu pages=%llu",
-              run->source->name, date_print(run->report->from_us, DATE_MILLISECONDS, from),
-              date_print(run->report->to_us, DATE_MILLISECONDS, to), (unsigned long long)counts->events,
+              run->source->name, times_print(run->report->from_us, DATE_MILLISECONDS, from),
+              times_print(run->report->to_us, DATE_MILLISECONDS, to), (unsigned long long)counts->events,
               (unsigned long long)counts->known, (unsigned long long)counts->fresh, (unsigned long long)counts->pages);
 }
 

@@ -170,7 +170,7 @@ static void reconcile_log_setback(const struct reconcile_run *run)
         setback_advise(&run->loss, run->source->name, advice, sizeof advice);
     log_write(LEVEL_ERROR, "msg=%s source=%s complete_until=%s reason=%s advice=\"%s\"",
               run->on_hold ? "lost_events_not_fetched" : "claim_set_back", run->source->name,
-              date_print(run->state.until_ms * 1000, DATE_MILLISECONDS, until),
+              times_print(run->state.until_ms * 1000, DATE_MILLISECONDS, until),
               log_quote(quoted, run->loss.words, strlen(run->loss.words)), advice);
 }
 

@@ -52,17 +52,17 @@ bool completeness_read(const char *directory, struct completeness *state, struct
     bool missing;
     char types[TYPES_MOST];
     *state = (struct completeness){.types = NULL};
-    char *text = small_file_read(directory, FILE_NAME, &missing, why);
+    char *text = files_read(directory, FILE_NAME, &missing, why);
     if (text == NULL)
         return missing;
     for (size_t i = 0; i < FIELDS; i++)
-        *state_field(state, i) = small_number(text, fields[i].name, 0) / fields[i].unit;
-    state->paused = small_number(text, "paused", 0) != 0;
-    small_value(text, "trouble", state->trouble, sizeof state->trouble);
-    bool good = !small_value(text, "types", types, sizeof types) || (state->types = strdup(types)) != NULL;
+        *state_field(state, i) = files_number(text, fields[i].name, 0) / fields[i].unit;
+    state->paused = files_number(text, "paused", 0) != 0;
+    files_value(text, "trouble", state->trouble, sizeof state->trouble);
+    bool good = !files_value(text, "types", types, sizeof types) || (state->types = strdup(types)) != NULL;
     if (!good)
         error_set(why, "out of memory");
-    small_file_free(text);
+    files_free(text);
     return good;
 }
 
@@ -89,7 +89,7 @@ bool completeness_write(const char *directory, const struct completeness *state,
     bool good = !text.failed;
     if (!good)
         error_set(why, "out of memory");
-    good = good && small_file_replace(directory, FILE_NAME, text.data, why);
+    good = good && files_replace(directory, FILE_NAME, text.data, why);
     buffer_free(&text);
     return good;
 }
@@ -174,8 +174,8 @@ void setback_advise(const struct loss *loss, const char *source, char *out, size
 {
     char from[DATE_PRINTED] = "30d", until[DATE_PRINTED];
     if (loss->from_ms > 0)
-        date_print_ms(loss->from_ms, DATE_Z, from);
-    date_print_ms(loss->until_ms, DATE_Z, until);
+        times_print_ms(loss->from_ms, DATE_Z, from);
+    times_print_ms(loss->until_ms, DATE_Z, until);
     snprintf(
         out, size,
         "events from %s until %s may be gone: `closecrm.fcgi reconcile --source %s --from %s` fetches them, and may "
@@ -189,7 +189,7 @@ void setback_advise(const struct loss *loss, const char *source, char *out, size
 static bool state_read_of_source(const struct config *config, const struct source *source, struct completeness *state,
                                  struct error *why)
 {
-    char directory[SMALL_PATH];
+    char directory[FILES_PATH];
     *state = (struct completeness){.types = NULL};
     if (config->state_dir == NULL)
         return true;
@@ -253,11 +253,11 @@ const char *completeness_words(const struct completeness *completeness, char out
         return out;
     }
     int at = snprintf(out, COMPLETENESS_WORDS, "complete from %s until %s",
-                      date_print_ms(completeness->since_ms, DATE_Z, since),
-                      date_print_ms(completeness->until_ms, DATE_Z, until));
+                      times_print_ms(completeness->since_ms, DATE_Z, since),
+                      times_print_ms(completeness->until_ms, DATE_Z, until));
     if (completeness->verified_ms > completeness->since_ms)
         at += snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, " (read a second time until %s)",
-                       date_print_ms(completeness->verified_ms, DATE_Z, verified));
+                       times_print_ms(completeness->verified_ms, DATE_Z, verified));
     if (types > 0)
         snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for %zu kinds of events", types);
     else
@@ -290,7 +290,7 @@ bool closeapi_can_reconcile(const struct config *config, const struct source *so
  * again. */
 bool closeapi_left_over(const struct config *config, char name[static 256])
 {
-    char path[SMALL_PATH], file[SMALL_PATH + 300];
+    char path[FILES_PATH], file[FILES_PATH + 300];
     bool found = false;
     if (config->state_dir == NULL)
         return false;

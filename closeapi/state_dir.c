@@ -27,7 +27,7 @@ bool closeapi_directory(const struct config *config, const struct source *source
         error_set(why, "there is no state_dir, where keys and progress are kept: set it in the configuration");
         return false;
     }
-    char parent[SMALL_PATH];
+    char parent[FILES_PATH];
     snprintf(name, sizeof name, "closeapi/%s", source->name);
     int length = snprintf(parent, sizeof parent, "%s", config->state_dir);
     char *slash = strrchr(parent, '/');
@@ -36,8 +36,9 @@ bool closeapi_directory(const struct config *config, const struct source *source
         return false;
     }
     *slash = '\0';
-    char made[SMALL_PATH];
-    return small_directory(made, parent, slash + 1, why) && small_directory(out, config->state_dir, name, why);
+    char made[FILES_PATH];
+    return files_make_directory(made, parent, slash + 1, why) &&
+           files_make_directory(out, config->state_dir, name, why);
 }
 
 /* Writes which process holds the lock, and what to do. */
@@ -55,7 +56,7 @@ static void describe_lock_holder(const char *path, struct error *why)
 
 bool closeapi_is_stopped(const struct config *config, const struct source *source, struct error *why)
 {
-    char path[SMALL_PATH];
+    char path[FILES_PATH];
     int length = snprintf(path, sizeof path, "%s/closeapi/%s/reconcile.lock", config->state_dir, source->name);
     if (length >= (int)sizeof path || !lock_find_holder(path).stopped)
         return false;
@@ -65,7 +66,7 @@ bool closeapi_is_stopped(const struct config *config, const struct source *sourc
 
 int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct error *why)
 {
-    char path[SMALL_PATH];
+    char path[FILES_PATH];
     const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
     moment deadline = clock_now() + wait_ms;
     snprintf(path, sizeof path, "%.3900s/%s", directory, name);
@@ -101,13 +102,13 @@ bool closeapi_note_pause(const char *directory, const char *id, bool paused, str
     char name[128];
     if (!pause_file_name(name, id, why))
         return false;
-    return paused ? small_file_replace(directory, name, "by = closecrm.fcgi pause\n", why)
-                  : small_file_remove(directory, name, why);
+    return paused ? files_replace(directory, name, "by = closecrm.fcgi pause\n", why)
+                  : files_remove(directory, name, why);
 }
 
 bool closeapi_paused_by_us(const char *directory, const char *id)
 {
-    char path[SMALL_PATH], name[128];
+    char path[FILES_PATH], name[128];
     if (!pause_file_name(name, id, NULL))
         return false;
     snprintf(path, sizeof path, "%.3900s/%s", directory, name);
@@ -117,9 +118,9 @@ bool closeapi_paused_by_us(const char *directory, const char *id)
 /* ---- moving it to another name. A file gets its second name before it loses the first, so that it is there at any
  * moment; it never takes the place of another. ---- */
 
-static void directory_of_name(char out[static SMALL_PATH], const struct config *config, const char *from)
+static void directory_of_name(char out[static FILES_PATH], const struct config *config, const char *from)
 {
-    snprintf(out, SMALL_PATH, "%.3800s/closeapi/%.200s", config->state_dir, from);
+    snprintf(out, FILES_PATH, "%.3800s/closeapi/%.200s", config->state_dir, from);
 }
 
 /* Locks, half-written files and temporary files are left behind. */
@@ -144,7 +145,7 @@ static size_t count_moved_files(const char *path)
 
 bool closeapi_has_any(const struct config *config, const char *from)
 {
-    char path[SMALL_PATH];
+    char path[FILES_PATH];
     struct keyring held;
     bool found = false;
     if (config->state_dir == NULL)
@@ -187,7 +188,7 @@ static bool link_or_rename(const char *from, const char *to)
 static bool move_file(const char *from_directory, const char *to_directory, const char *name, const char *from,
                       struct closeapi_moved *moved, struct error *why)
 {
-    char old_path[SMALL_PATH + 300], new_path[SMALL_PATH + 300], words[600];
+    char old_path[FILES_PATH + 300], new_path[FILES_PATH + 300], words[600];
     snprintf(old_path, sizeof old_path, "%s/%s", from_directory, name);
     snprintf(new_path, sizeof new_path, "%s/%s", to_directory, name);
     errno = 0;
@@ -224,7 +225,7 @@ static bool move_directory(const struct config *config, const char *from, const 
 {
     static const char *const names[] = {"subscribe.lock", "reconcile.lock", "backfill.lock"};
     enum { LOCKS = sizeof names / sizeof *names };
-    char old_path[SMALL_PATH], new_path[SMALL_PATH];
+    char old_path[FILES_PATH], new_path[FILES_PATH];
     const char *directory[] = {old_path, new_path};
     int lock[2 * LOCKS];
     size_t locked = 0;

@@ -23,7 +23,7 @@
 static bool note_lists_id(const char *note, const char *id)
 {
     char before[SUBSCRIPTIONS_MOST * (KEYRING_ID + 1) + 1];
-    small_value(note, "before", before, sizeof before);
+    files_value(note, "before", before, sizeof before);
     size_t length = strlen(id);
     for (const char *at = before; (at = strstr(at, id)) != NULL; at += length) {
         if ((at == before || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
@@ -47,7 +47,7 @@ static bool pending_note_write(const struct subscribing *work, const char *url, 
     at += (size_t)snprintf(text + at, sizeof text - at, "\nroom = ");
     memset(text + at, '.', 4096);
     memcpy(text + at + 4096, "\n", 2);
-    return small_file_replace(work->directory, PENDING, text, why);
+    return files_replace(work->directory, PENDING, text, why);
 }
 
 static bool is_key_of_anyone(const struct subscribing *work, const char *id)
@@ -80,9 +80,9 @@ static enum close_result subscribe_sweep(const struct subscribing *work, const s
 {
     char url[2100];
     enum close_result result = CLOSE_DONE;
-    int64_t age_ms = clock_unix_ms() - small_number(note, "started_ms", 0);
+    int64_t age_ms = clock_unix_ms() - files_number(note, "started_ms", 0);
     bool stale = age_ms < 0 || age_ms > STALE_MS;
-    small_value(note, "url", url, sizeof url);
+    files_value(note, "url", url, sizeof url);
     for (size_t i = 0; i < list->count && result == CLOSE_DONE; i++) {
         const struct subscription *one = &list->at[i];
         if (!subscription_same_url(one->url, url) || note_lists_id(note, one->id) || is_key_of_anyone(work, one->id))
@@ -117,12 +117,12 @@ static enum close_result subscribe_clear_note(const struct subscribing *work, ch
     bool missing;
     keyring_tidy(work->config->state_dir);
     *changed = false;
-    char *note = small_file_read(work->directory, PENDING, &missing, why);
+    char *note = files_read(work->directory, PENDING, &missing, why);
     if (note == NULL)
         return missing ? CLOSE_DONE : CLOSE_FAILED;
     enum close_result result = subscribe_sweep(work, work->list, note, taken, changed, why);
-    small_file_free(note);
-    if (result == CLOSE_DONE && !small_file_remove(work->directory, PENDING, why))
+    files_free(note);
+    if (result == CLOSE_DONE && !files_remove(work->directory, PENDING, why))
         result = CLOSE_FAILED;
     return result;
 }
@@ -155,7 +155,7 @@ static enum close_result subscribe_find_made(const struct subscribing *work, cha
     const struct timespec late = {.tv_sec = LATE_MS / 1000};
     bool changed = false;
     nanosleep(&late, NULL);
-    char *note = small_file_read(work->directory, PENDING, NULL, why);
+    char *note = files_read(work->directory, PENDING, NULL, why);
     if (note == NULL)
         return CLOSE_FAILED;
     enum close_result result = subscriptions_list(work->client, &list, why);
@@ -164,7 +164,7 @@ static enum close_result subscribe_find_made(const struct subscribing *work, cha
         *created_ms = list.date_ms;
         subscriptions_free(&list);
     }
-    small_file_free(note);
+    files_free(note);
     return result;
 }
 
@@ -232,8 +232,7 @@ static enum close_result subscribe_try_create(const struct subscribing *work, co
         return result;
     }
     struct error reason = {0};
-    bool tidy =
-        lost ? subscribe_tidy_up(work, &reason) == CLOSE_DONE : small_file_remove(work->directory, PENDING, &reason);
+    bool tidy = lost ? subscribe_tidy_up(work, &reason) == CLOSE_DONE : files_remove(work->directory, PENDING, &reason);
     if (!tidy)
         log_write(LEVEL_WARN, "msg=not_tidied_up source=%s reason=\"%s\"", work->source->name, reason.text);
     return result;
@@ -260,13 +259,13 @@ enum close_result subscribe_create(const struct subscribing *work, const char *b
 
 bool rotation_read(const char *directory, struct rotation *rotation)
 {
-    char *text = small_file_read(directory, ROTATING, NULL, NULL);
+    char *text = files_read(directory, ROTATING, NULL, NULL);
     if (text == NULL)
         return false;
-    bool good = small_value(text, "from", rotation->from, sizeof rotation->from) &&
-                small_value(text, "to", rotation->to, sizeof rotation->to);
-    rotation->created_us = small_number(text, "created_us", 0);
-    small_file_free(text);
+    bool good = files_value(text, "from", rotation->from, sizeof rotation->from) &&
+                files_value(text, "to", rotation->to, sizeof rotation->to);
+    rotation->created_us = files_number(text, "created_us", 0);
+    files_free(text);
     return good;
 }
 
@@ -275,7 +274,7 @@ bool rotation_write(const char *directory, const struct rotation *rotation, stru
     char text[400];
     snprintf(text, sizeof text, "from = %s\nto = %s\ncreated_us = %lld\n", rotation->from, rotation->to,
              (long long)rotation->created_us);
-    return small_file_replace(directory, ROTATING, text, why);
+    return files_replace(directory, ROTATING, text, why);
 }
 
 static enum close_result rotation_end(const struct subscribing *work, const struct rotation *rotation,
@@ -286,7 +285,7 @@ static enum close_result rotation_end(const struct subscribing *work, const stru
         return result;
     if (!keyring_remove(work->config->state_dir, work->source->name, rotation->from, why) ||
         !closeapi_note_pause(work->directory, rotation->from, false, why) ||
-        !small_file_remove(work->directory, ROTATING, why))
+        !files_remove(work->directory, ROTATING, why))
         return CLOSE_FAILED;
     log_write(LEVEL_INFO, "msg=rotated source=%s removed=%s subscription=%s", work->source->name, rotation->from,
               rotation->to);

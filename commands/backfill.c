@@ -93,7 +93,7 @@ static void show_progress(void *context, const struct import_counts *counts, int
         return;
     display->shown = now;
     int per_mille = until_us > from_us ? (int)((reached_us - from_us) * 1000 / (until_us - from_us)) : 1000;
-    date_print(reached_us, DATE_MILLISECONDS, date);
+    times_print(reached_us, DATE_MILLISECONDS, date);
     if (display->terminal >= 0)
         show_bar(display, counts, per_mille, date);
     else
@@ -140,8 +140,8 @@ static void print_backfill_text(const struct backfill_options *options, const st
     char from[DATE_PRINTED], until[DATE_PRINTED];
     const struct import_counts *counts = &report->counts;
     printf("from %.19s until %.19s: %" PRIu64 " events in %" PRIu64 " windows\n",
-           date_print(report->from_us, DATE_MILLISECONDS, from), date_print(report->until_us, DATE_MILLISECONDS, until),
-           counts->events, counts->windows);
+           times_print(report->from_us, DATE_MILLISECONDS, from),
+           times_print(report->until_us, DATE_MILLISECONDS, until), counts->events, counts->windows);
     printf("  new: %" PRIu64 "%s\n", counts->fresh - counts->hidden,
            options->order.dry_run ? " (a dry run: nothing was put into the queue)" : ", in the queue now");
     printf("  known already: %" PRIu64 "\n", counts->known);

@@ -140,7 +140,7 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
     if (ms == 0)
         printf("  %s: never\n", label);
     else
-        printf("  %s: %s (%s ago)\n", label, when_print(ms, date), when_print_age(now_ms - ms, age));
+        printf("  %s: %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
 }
 
 /* How many things are wrong, of those that a view shows. */
@@ -179,7 +179,7 @@ static void print_queue(const struct facts *facts)
     print_library(facts->config);
     printf("  waiting: %" PRIu64, facts->all.waiting);
     if (facts->all.waiting > 0)
-        printf(", the oldest since %s", when_print_age(facts->now_ms - facts->all.oldest_received_ms, age));
+        printf(", the oldest since %s", times_print_age(facts->now_ms - facts->all.oldest_received_ms, age));
     printf("\n  forwarding: %s\n", facts->owner.text);
     print_moment("last accepted", facts->all.last_accepted_ms, facts->now_ms);
     print_moment("last delivered", facts->all.last_delivered_ms, facts->now_ms);

@@ -221,7 +221,7 @@ static void print_own_time(void)
 {
     char now[WHEN_SIZE];
     printf("  clock: it says %s here. If that is wrong, certificates look outdated: set it right\n",
-           when_print(clock_unix_ms(), now));
+           times_print_utc(clock_unix_ms(), now));
 }
 
 /* The time there, in seconds; -1: it did not say. */
@@ -267,7 +267,7 @@ static size_t check_clock(const struct config *config)
         printf(
             "  WRONG: this machine's clock is %s %s, compared with the data plane's: signatures are judged by it, and\n"
             "    certificates; set it right (timedatectl set-ntp true), or ask the host\n",
-            when_print_age(llabs(ahead), age), ahead > 0 ? "fast" : "slow");
+            times_print_age(llabs(ahead), age), ahead > 0 ? "fast" : "slow");
         return 1;
     }
     return 0;
@@ -356,7 +356,7 @@ static bool is_private(const char *directory, const struct stat *status)
         return false;
     }
     if (geteuid() != 0 && status->st_uid != geteuid()) {
-        owner_why("the state directory", directory, status->st_uid, &why);
+        owner_error("the state directory", directory, status->st_uid, &why);
         printf("  WRONG: %s\n", why.text);
         return false;
     }

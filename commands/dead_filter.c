@@ -48,7 +48,7 @@ static bool read_ids(struct dead_filter *filter, const char *command, char **tex
 
 static bool read_moment(const char *command, const char *option, const char *text, int64_t now_ms, int64_t *ms)
 {
-    if (text == NULL || when_read(text, now_ms, ms))
+    if (text == NULL || times_read_point(text, now_ms, ms))
         return true;
     options_wrong(command, "%s must be a date (2026-11-24T20:45:00Z) or how long ago (90s, 15m, 2h, 7d): %s", option,
                   text);
@@ -106,7 +106,7 @@ static bool may_match(const struct dead_filter *filter, const struct letter *let
 
 static bool matches_headline(const struct dead_filter *filter, const struct headline *headline)
 {
-    if (filter->event != NULL && !headline_fits(headline, filter->event))
+    if (filter->event != NULL && !headline_matches(headline, filter->event))
         return false;
     return filter->lead == NULL || (headline->lead != NULL && strcmp(headline->lead, filter->lead) == 0);
 }

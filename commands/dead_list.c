@@ -22,7 +22,7 @@ static void print_letter(struct dead_listing *list, const struct letter *letter,
     if (list->lines++ == 0)
         printf("%-8s %-24s %9s %-12s %-28s %-28s %-48s %s\n", "ID", "DIED", "BYTES", "SOURCE", "EVENT", "EVENT-ID",
                "LEAD", "REASON");
-    printf("%-8" PRIu64 " %-24s %9zu ", letter->id, when_print(letter->died_ms, date), letter->length);
+    printf("%-8" PRIu64 " %-24s %9zu ", letter->id, times_print_utc(letter->died_ms, date), letter->length);
     plain_column(stdout, letter->source, 13);
     plain_column(stdout, headline->name, 29);
     plain_column(stdout, headline->id, 29);

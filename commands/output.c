@@ -55,13 +55,13 @@ void output_bool(struct json_object *object, const char *name, bool value)
 void output_ms(struct json_object *object, const char *name, int64_t ms)
 {
     char date[WHEN_SIZE];
-    output_text(object, name, ms == 0 ? NULL : when_print(ms, date));
+    output_text(object, name, ms == 0 ? NULL : times_print_utc(ms, date));
 }
 
 void output_us(struct json_object *object, const char *name, int64_t us)
 {
     char date[DATE_PRINTED];
-    output_text(object, name, us == 0 ? NULL : date_print(us, DATE_MILLISECONDS, date));
+    output_text(object, name, us == 0 ? NULL : times_print(us, DATE_MILLISECONDS, date));
 }
 
 static void print_object(struct json_object *object, const char *before, const char *after)

@@ -31,7 +31,7 @@ static void print_event_text(struct queue_listing *list, const char *source, con
     if (list->lines++ == 0)
         printf("%-8s %-24s %9s %-12s %-28s %-28s %s\n", "ID", "RECEIVED", "BYTES", "SOURCE", "EVENT", "EVENT-ID",
                "LEAD");
-    printf("%-8" PRIu64 " %-24s %9zu ", event->id, when_print(event->received_ms, date), event->length);
+    printf("%-8" PRIu64 " %-24s %9zu ", event->id, times_print_utc(event->received_ms, date), event->length);
     plain_column(stdout, source, 13);
     if (headline->name == NULL) {
         fputs("unusable: ", stdout);

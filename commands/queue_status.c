@@ -19,7 +19,7 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
     if (ms == 0)
         printf("%s never\n", label);
     else
-        printf("%s %s (%s ago)\n", label, when_print(ms, date), when_print_age(now_ms - ms, age));
+        printf("%s %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
 }
 
 static void print_counts(const struct counts *counts, int64_t now_ms)
@@ -39,10 +39,10 @@ static void print_counts(const struct counts *counts, int64_t now_ms)
         printf("  %-15s %llu dead letters, after dead_retention\n", "ended", (unsigned long long)counts->ended);
     if (counts->ending > 0)
         printf("  %-15s %llu dead letters end from %s on\n", "end soon", (unsigned long long)counts->ending,
-               when_print(counts->ending_ms, date));
+               times_print_utc(counts->ending_ms, date));
     printf("  %-15s %llu", "waiting", (unsigned long long)counts->waiting);
     if (counts->oldest_received_ms != 0)
-        printf(", the oldest since %s", when_print_age(now_ms - counts->oldest_received_ms, age));
+        printf(", the oldest since %s", times_print_age(now_ms - counts->oldest_received_ms, age));
     putchar('\n');
     print_moment("  last accepted  ", counts->last_accepted_ms, now_ms);
     print_moment("  last delivered ", counts->last_delivered_ms, now_ms);
@@ -57,10 +57,11 @@ static void print_notes(const struct notes *notes, int64_t now_ms)
     plain_column(stdout, notes->reason, 0);
     putchar('\n');
     if (notes->tries > 0 && notes->since_ms > 0)
-        printf("  failed          %u times, since %s\n", (unsigned)notes->tries, when_print(notes->since_ms, date));
+        printf("  failed          %u times, since %s\n", (unsigned)notes->tries,
+               times_print_utc(notes->since_ms, date));
     if (notes->next_ms > now_ms)
-        printf("  next attempt    %s (in %s)\n", when_print(notes->next_ms, date),
-               when_print_age(notes->next_ms - now_ms, age));
+        printf("  next attempt    %s (in %s)\n", times_print_utc(notes->next_ms, date),
+               times_print_age(notes->next_ms - now_ms, age));
     if (notes->parked_count > 0)
         printf("  held back       %u events that fail while others pass, and what follows of their leads\n",
                (unsigned)notes->parked_count);
@@ -168,7 +169,7 @@ static void add_text(struct json_object *object, const char *name, const char *t
 static void add_date(struct json_object *object, const char *name, int64_t ms, bool *good)
 {
     char date[WHEN_SIZE];
-    add_text(object, name, ms == 0 ? NULL : when_print(ms, date), good);
+    add_text(object, name, ms == 0 ? NULL : times_print_utc(ms, date), good);
 }
 
 static void add_counts(struct json_object *object, const struct counts *counts, int64_t now_ms, bool *good)

@@ -143,7 +143,7 @@ int command_reconcile(int argc, char **argv)
                                         {"--json", NULL, &arguments.json}};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    if (from != NULL && (!when_read(from, clock_unix_ms(), &from_ms) || from_ms <= 0))
+    if (from != NULL && (!times_read_point(from, clock_unix_ms(), &from_ms) || from_ms <= 0))
         return options_wrong(argv[0], "--from is a time like 2026-11-24, 2026-11-24T20:45 (UTC) or 7d, not \"%.60s\"",
                              from);
     arguments.from_us = from_ms * 1000;

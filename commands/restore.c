@@ -79,8 +79,8 @@ static bool read_backup(struct restore *restore, struct error *why)
 static bool read_key_file(const struct backup_file *file, struct restore_key *key)
 {
     return strncmp(file->name, "keys/", 5) == 0 &&
-           small_value(file->bytes, "source", key->source, sizeof key->source) &&
-           small_value(file->bytes, "subscription", key->subscription, sizeof key->subscription);
+           files_value(file->bytes, "source", key->source, sizeof key->source) &&
+           files_value(file->bytes, "subscription", key->subscription, sizeof key->subscription);
 }
 
 /* Judges the keys of one source. */
@@ -152,7 +152,7 @@ static bool note_losses(const struct restore *restore, struct error *why)
 {
     char date[WHEN_SIZE];
     struct loss loss = {.from_ms = backup_made_ms(restore->backup), .until_ms = clock_unix_ms()};
-    snprintf(loss.words, sizeof loss.words, "a backup of %s was put back", when_print(loss.from_ms, date));
+    snprintf(loss.words, sizeof loss.words, "a backup of %s was put back", times_print_utc(loss.from_ms, date));
     for (size_t i = 0; i < restore->sources.count; i++) {
         if (!loss_note(restore->config->state_dir, restore->sources.at[i], &loss, why))
             return false;
@@ -222,7 +222,7 @@ static void print_restored(const struct restore *restore)
     printf(
         "restored what there was at %s, with %zu signature keys. What Close sent since is fetched by `reconcile`, and "
         "what was\ndelivered since may go again. Start the program; `closecrm.fcgi check` says whether all is well.\n",
-        when_print(backup_made_ms(restore->backup), date), count_keys(restore));
+        times_print_utc(backup_made_ms(restore->backup), date), count_keys(restore));
 }
 
 int command_restore(int argc, char **argv)

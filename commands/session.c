@@ -68,7 +68,7 @@ enum session_place session_become_owner(const struct config *config, struct erro
         return SESSION_PLACE_READY;
     if (geteuid() == 0)
         return become_user(config, &status, why);
-    owner_why("the state directory", config->state_dir, status.st_uid, why);
+    owner_error("the state directory", config->state_dir, status.st_uid, why);
     return SESSION_PLACE_BARRED;
 }
 

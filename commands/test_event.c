@@ -18,7 +18,7 @@ static void write_parts(const struct test_event *event, struct buffer *head, str
 {
     char id[48], date[DATE_PRINTED], text[1024];
     test_event_id(event, id);
-    date_print_ms(event->now_ms, DATE_BARE_MICROSECONDS, date);
+    times_print_ms(event->now_ms, DATE_BARE_MICROSECONDS, date);
     snprintf(text, sizeof text,
              "{\"event\": {\"id\": \"%s\", \"date_created\": \"%s\", \"date_updated\": \"%s\", "
              "\"organization_id\": \"orga_closecrm_test\", \"user_id\": null, \"request_id\": null, "

@@ -125,8 +125,8 @@ static bool show_body(const struct config *config, const char *source_name, cons
 static bool show_event(const struct config *config, const char *source, const struct event *event, struct error *why)
 {
     char date[WHEN_SIZE];
-    printf("event %" PRIu64 " of source %s, received %s%s\n\n", event->id, source, when_print(event->received_ms, date),
-           event->replay ? ", the replay of a dead letter" : "");
+    printf("event %" PRIu64 " of source %s, received %s%s\n\n", event->id, source,
+           times_print_utc(event->received_ms, date), event->replay ? ", the replay of a dead letter" : "");
     return show_body(config, source, event->body, event->length, why);
 }
 
@@ -160,8 +160,8 @@ static bool show_letter(const struct config *config, const struct letter *letter
 {
     char date[WHEN_SIZE];
     printf("dead letter %" PRIu64 " of source %s\n", letter->id, letter->source);
-    printf("received  %s\n", when_print(letter->received_ms, date));
-    printf("died      %s%s\n", when_print(letter->died_ms, date), letter->replayed ? ", on its way again" : "");
+    printf("received  %s\n", times_print_utc(letter->received_ms, date));
+    printf("died      %s%s\n", times_print_utc(letter->died_ms, date), letter->replayed ? ", on its way again" : "");
     fputs("reason    ", stdout);
     plain_column(stdout, letter->reason, 0);
     fputs("\n\n", stdout);

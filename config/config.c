@@ -1,4 +1,4 @@
-/* Reading a configuration: the file's lines, the environment, then what only the whole can show. */
+/* Reading a configuration: the file, the environment, then the checks across keys. */
 #include "config/internal.h"
 
 #include <ctype.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Makes a path absolute without resolving links: people shall recognize it in reasons. NULL: no memory. */
+/* Makes a path absolute without resolving links, so that users recognize it in messages. NULL when out of memory. */
 static char *absolute(const char *path)
 {
     if (path[0] == '/')
@@ -58,7 +58,7 @@ struct config *config_read(const char *path, char *const environment[], struct e
 
 #define PREFIX "CLOSECRM_"
 
-/* Ours, but no keys: see places.c, what a reloading process tells itself, and what the bundle's launcher tells. */
+/* CLOSECRM_ variables that are no keys: CLOSECRM_CONFIG, those of a reload, and those of the bundle's launcher. */
 static bool is_no_key(const char *name, size_t length)
 {
     static const char *const others[] = {"CONFIG", "KEPT_CONNECTIONS", "LAUNCHER"};
@@ -69,7 +69,7 @@ static bool is_no_key(const char *name, size_t length)
     return false;
 }
 
-/* Splits a variable of ours. Returns its name behind the prefix, *length and *value; NULL when it is not ours. */
+/* Splits a CLOSECRM_ variable. Returns its name without the prefix, *length and *value; NULL for other variables. */
 static const char *name_of(const char *variable, size_t *length, const char **value)
 {
     if (strncmp(variable, PREFIX, strlen(PREFIX)) != 0)
@@ -111,7 +111,7 @@ static bool unknown_variable(const char *name, size_t length, const char *key_na
     return false;
 }
 
-/* Values of a list may stand in several lines, which is why a newline is no mistake there. */
+/* Whether a value has a control character. List values may be on several lines, so newlines are allowed in them. */
 static bool has_control(const struct key *key, const char *value)
 {
     for (; *value != '\0'; value++) {

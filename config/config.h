@@ -1,4 +1,4 @@
-/* The configuration: file and environment, read once into one struct that nobody changes afterwards. */
+/* The configuration: file and environment, parsed once into a struct that is immutable afterwards. */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
 
@@ -10,13 +10,13 @@
 #include "base/error.h"
 #include "base/log.h"
 
-/* Words of a list key, in the order of the file. */
+/* The values of a list key, in the order of the file. */
 struct strings {
     char **at;
     size_t count;
 };
 
-/* A signature key as Close gave it, decoded from its hex digits. */
+/* A signature key from Close, decoded from hexadecimal. */
 struct signature_key {
     unsigned char *bytes;
     size_t length;
@@ -28,55 +28,55 @@ enum queue_kind { QUEUE_SQLITE, QUEUE_NONE };
 
 /* Who may see the status page. */
 enum admin_access {
-    ADMIN_PASSWORD, /* who knows admin_password; without one, nobody */
-    ADMIN_SERVER,   /* whom the web server has let in, by REMOTE_USER */
+    ADMIN_PASSWORD, /* whoever knows admin_password; without a password, nobody */
+    ADMIN_SERVER,   /* users authenticated by the web server (REMOTE_USER) */
 };
 
 /* One Close organization and where its events go. */
 struct source {
-    char *name; /* of [source NAME]; "default" for the short form */
+    char *name; /* NAME of [source NAME]; "default" for the short form */
     int line;   /* of [source NAME] in the file; 0 for the short form */
 
-    char *data_plane_url;     /* http:, https: or file:, without a slash at its end */
+    char *data_plane_url;     /* http:, https: or file:, without a trailing slash */
     struct strings write_key; /* all are accepted, the first is sent */
     struct signature_key *signature_key;
     size_t signature_keys;
-    bool signature_none; /* `signature_key = none`: its write keys let in, even if it had a signature key */
+    bool signature_none; /* `signature_key = none`: the write key suffices, even if the source had a signature key */
     int64_t signature_tolerance_ms;
 
     struct strings keep; /* object_type.action, `*` allowed */
     struct strings drop;
-    struct strings remove; /* exact paths below the event: data.body_html */
+    struct strings remove; /* exact paths below the event, such as data.body_html */
 
-    char *close_api_key; /* of Close; NULL: Close is not asked */
-    char *close_api_url; /* http: or https:, without a slash at its end */
+    char *close_api_key; /* NULL: Close's API is not used */
+    char *close_api_url; /* http: or https:, without a trailing slash */
     int64_t reconcile_interval_ms;
-    enum answer_no_yes auto_resume; /* whether a subscription that Close has paused is activated again */
+    enum answer_no_yes auto_resume; /* whether to activate a subscription again that Close has paused */
 
-    enum answer_no_yes accept_empty; /* whether 200 with an empty body means delivered */
+    enum answer_no_yes accept_empty; /* whether 200 with an empty body counts as delivered */
 };
 
 struct config {
-    char *path; /* of the file read; NULL: none, all came from the environment */
+    char *path; /* the file read; NULL: everything came from the environment */
 
     enum queue_kind queue;
-    char *state_dir; /* absolute; of the engine sqlite */
+    char *state_dir; /* absolute; for the engine sqlite */
     int64_t queue_max_bytes;
     int64_t queue_retention_ms;
     int64_t dead_retention_ms; /* 0: dead letters are kept for ever */
     int64_t dedupe_window_ms;
     int64_t poison_after_ms;
-    int64_t deliver_rate; /* events a second and source; 0: as many as the data plane takes */
+    int64_t deliver_rate; /* events per second and source; 0: unlimited */
     int64_t max_body;     /* bytes */
     char *ca_file;        /* NULL: see config_certificates */
     enum log_level log_level;
 
     char *admin_password; /* NULL: none */
     enum admin_access admin;
-    struct strings alert_command; /* the words, ready for execv: a NULL follows them */
+    struct strings alert_command; /* NULL-terminated argv */
     int64_t alert_interval_ms;
     int64_t alert_waiting_ms;
-    int64_t alert_silence_ms; /* 0: silence is no cause */
+    int64_t alert_silence_ms; /* 0: silence raises no alert */
 
     int64_t request_threads;
     int64_t request_timeout_ms;
@@ -87,42 +87,41 @@ struct config {
     struct source *source;
     size_t sources;
 
-    struct setting *setting; /* what `check` shows; see config_print */
+    struct setting *setting; /* for config_print */
     size_t settings;
 };
 
-/* Finds and reads the configuration: the file named by CLOSECRM_CONFIG, else ~/closecrm/closecrm.conf (home by
- * getpwuid), else /etc/closecrm.conf; then CLOSECRM_<KEY> of the process's environment, which win. No file at all is
- * no error where the environment suffices.
- * Returns the configuration, to be freed with config_free; NULL with the reason, which names file and line and says
- * what to change, when anything in it is wrong; ERROR_MISSING: there is no configuration at all. Call before threads
- * start. */
+/* Finds and reads the configuration: the file named by CLOSECRM_CONFIG, else ~/closecrm/closecrm.conf (home from
+ * getpwuid), else /etc/closecrm.conf; then CLOSECRM_<KEY> from the environment, which override the file. A missing file
+ * is no error if the environment suffices. Returns the configuration, to be freed with config_free; NULL with the
+ * reason, which names file and line and says what to change. ERROR_MISSING: there is no configuration at all. Call
+ * before threads start. */
 struct config *config_load(struct error *why);
 
-/* The same from a named file (NULL: none) and an environment such as environ. Sets inih's process-wide options. */
+/* As config_load, from a named file (NULL: none) and an environment such as environ. Sets inih's process-wide
+ * options. */
 struct config *config_read(const char *path, char *const environment[], struct error *why);
 
-/* Refuses a configuration file, or a KEY_file that it names, inside the document root that a web server named, for the
- * web server would serve it. document_root may be NULL or empty: then nothing is known and nothing refused. Resolves
- * symbolic links. Returns false with the reason and the command that mends it. */
+/* Returns false, with the reason and the command that fixes it, when the configuration file or a KEY_file lies inside
+ * the document root named by the web server, which would serve it. document_root NULL or empty: unknown, nothing is
+ * refused. Resolves symbolic links. */
 bool config_outside(const struct config *config, const char *document_root, struct error *why);
 
-/* Whether a place lies in the document root (NULL or empty: nothing is known), whether it is there or not. */
+/* Whether a path, existing or not, lies in the document root. document_root NULL or empty: false. */
 bool config_would_show(const char *place, const char *document_root);
 
-/* The file of certificates that other machines' are checked with: ca_file, else (and for a config of NULL) the first of
- * the usual places on this system that can be read. NULL: there is none; what libcurl was built with may still do.
- * Borrowed from config, or static. */
+/* Returns the file of CA certificates: ca_file, else (also when config is NULL) the first readable one of the usual
+ * system paths; NULL: none, and libcurl's built-in default may still work. Borrowed from config, or static. */
 const char *config_certificates(const struct config *config);
 
-/* Writes every key, its value and where that came from (file and line, environment, default), a line each; secrets
+/* Writes every key with its value and origin (file and line, environment, default), one per line; secrets are
  * masked. */
 void config_print(const struct config *config, FILE *out);
 
-/* Writes the table of keys as README has it: Markdown, from the same table that reads them. */
+/* Writes the table of keys for README in Markdown. */
 void config_print_keys(FILE *out);
 
-/* The source of that name, or NULL. */
+/* Returns the source of that name, or NULL. */
 const struct source *config_source(const struct config *config, const char *name);
 
 void config_free(struct config *config);

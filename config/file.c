@@ -1,4 +1,4 @@
-/* Reading files that hold secrets: only regular ones, only those that others cannot read. */
+/* Reading files with secrets: only regular files that others cannot read. */
 #include "config/internal.h"
 
 #include <errno.h>
@@ -83,7 +83,7 @@ static char *read_descriptor(int descriptor, const char *path, size_t *length, s
 
 char *file_read(const char *path, size_t *length, struct error *why)
 {
-    /* Without O_NONBLOCK a FIFO of that name would hold up the start. */
+    /* Without O_NONBLOCK, opening a FIFO would block the start. */
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (descriptor < 0) {
         why_not_open(path, errno, why);

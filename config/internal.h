@@ -1,5 +1,5 @@
-/* What the files of this stage share: the table of keys, the types of their values, and the settings as they were
- * read. Nobody outside config/ includes it. */
+/* Shared by the files of config/: the table of keys, the types of values, and the settings as read. Not for use outside
+ * config/. */
 #ifndef CONFIG_INTERNAL_H
 #define CONFIG_INTERNAL_H
 
@@ -13,27 +13,27 @@
 
 /* ---- keys.c: the table of keys ---- */
 
-/* Where a key may stand. */
+/* Where a key is allowed. */
 enum scope {
-    SCOPE_PROGRAM, /* at top level only */
-    SCOPE_SOURCE,  /* in [source NAME], or at top level when there are no sections */
-    SCOPE_DEFAULT, /* in [source NAME]; at top level it is what sources without one of their own take */
+    SCOPE_PROGRAM, /* top level only */
+    SCOPE_SOURCE,  /* [source NAME], or top level when there are no sections */
+    SCOPE_DEFAULT, /* [source NAME]; at top level it is the default of all sources */
 };
 
 struct key;
 
-/* A kind of value. base is the struct config or struct source that the key's offset counts from. */
+/* A type of values. base is the struct config or struct source that the key's offset refers to. */
 struct type {
     const char *noun; /* for the table of keys: "duration" */
-    bool list;        /* several values, which parse appends */
-    bool path;        /* relative to the configuration file's folder; parse gets it absolute */
+    bool list;        /* several values; parse appends one */
+    bool path;        /* a path, relative to the configuration file's directory; parse gets it absolute */
 
-    /* Reads text into the field. Returns false with a reason that follows the key's name ("must be ..."). It shows no
-     * value of a secret key, and no URL, for there may be a password in it. */
+    /* Parses text into the field. Returns false with a reason that continues the key's name ("must be ..."). The reason
+     * never contains a secret key's value, nor a URL, which may contain a password. */
     bool (*parse)(const struct key *key, const char *text, void *base, struct error *why);
 
-    void (*clear)(const struct key *key, void *base);   /* frees what parse made; secrets are overwritten */
-    void (*format)(int64_t value, char *out, size_t n); /* numbers only: for the range */
+    void (*clear)(const struct key *key, void *base);   /* frees the field; secrets are overwritten */
+    void (*format)(int64_t value, char *out, size_t n); /* numbers only: prints a limit */
 };
 
 extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
@@ -44,37 +44,38 @@ struct key {
     const char *name;
     const struct type *type;
     enum scope scope;
-    const char *standard;       /* the default as one would write it; "": none */
+    const char *standard;       /* the default in the file's syntax; "": none */
     int64_t least, most;        /* numbers only: bytes, milliseconds or a count */
     const char *help;           /* for the table of keys */
-    bool secret;                /* never shown; there is KEY_file as well */
+    bool secret;                /* never printed; KEY_file exists too */
     size_t offset;              /* in struct config (SCOPE_PROGRAM) or struct source */
-    const char *const *choices; /* type_choice only: ends with NULL; the enum counts in this order */
+    const char *const *choices; /* type_choice only: NULL-terminated, in the order of the enum */
 };
 
-/* The keys in the order in which people read them. */
+/* The keys in display order. */
 const struct key *keys_all(size_t *count);
 
-/* The key of that name; for the KEY_file of a secret, the secret with *from_file. NULL: there is none. */
+/* Returns the key of that name; for the KEY_file of a secret, the secret with *from_file true. NULL: unknown. */
 const struct key *keys_find(const char *name, bool *from_file);
 
-/* The real name that a misspelt one probably means, written to out; false when none is near. */
+/* Writes the known name closest to a misspelt one to out; false when none is close. */
 bool keys_nearest(const char *name, char *out, size_t size);
 
-/* The environment's name for a key: CLOSECRM_WRITE_KEY_FILE. Returns out. */
+/* The environment variable for a key: CLOSECRM_WRITE_KEY_FILE. Returns out. */
 #define VARIABLE_SIZE 64
 const char *key_variable(const struct key *key, bool from_file, char out[static VARIABLE_SIZE]);
 
 /* ---- values.c, url.c: text to values ---- */
 
-/* The next word of a list (commas and white space separate) and its length; *rest moves behind it. NULL at the end. */
+/* Returns the next value of a list (separated by commas and white space) and its length; advances *rest. NULL at the
+ * end. */
 const char *value_word(const char **rest, size_t *length);
 
-/* The place of the first control character but tab (NUL among them), counted from 1; 0: there is none. */
+/* The position of the first control character except tab (NUL included), counted from 1; 0: none. */
 size_t value_control(const char *text, size_t length);
 
-/* Checks a data_plane_url and returns it as it is used, without slashes at its end; the caller frees it. NULL with a
- * reason that does not show it. */
+/* Validates a data_plane_url and returns it without trailing slashes; the caller frees it. NULL with a reason that does
+ * not show the URL. */
 char *url_data_plane(const char *text, struct error *why);
 
 /* The same for a close_api_url. */
@@ -82,13 +83,13 @@ char *url_close_api(const char *text, struct error *why);
 
 /* ---- file.c: files that hold secrets ---- */
 
-#define FILE_LIMIT 262144 /* bytes; a configuration is some hundreds */
+#define FILE_LIMIT 262144 /* bytes; a normal configuration has a few hundred */
 
-/* Reads a whole regular file that others cannot read. Returns its bytes and a NUL, to be freed with file_free; *length
- * is without the NUL, and a UTF-8 byte order mark is left out. NULL with the reason, which begins with the path. */
+/* Reads a regular file that others cannot read. Returns its bytes and a NUL, to be freed with file_free; *length
+ * excludes the NUL; a UTF-8 byte order mark is skipped. NULL with the reason, which begins with the path. */
 char *file_read(const char *path, size_t *length, struct error *why);
 
-/* Overwrites and frees what file_read returned. */
+/* Overwrites and frees the result of file_read. */
 void file_free(char *data);
 
 /* Overwrites and frees length bytes; NULL is allowed. */
@@ -96,48 +97,48 @@ void secret_free(void *data, size_t length);
 
 /* ---- settings.c: what was read, and which of it counts ---- */
 
-#define TOP SIZE_MAX /* the section of what stands above all sections, and of the environment */
+#define TOP SIZE_MAX /* the section number of top-level lines and of the environment */
 
-/* One line of the file that sets something (a continued list has several), or one variable. */
+/* A line of the file that sets something (a continued list has several), or an environment variable. */
 struct setting {
     const struct key *key;
     size_t section; /* index of the source, or TOP */
-    char *value;    /* as written; of a KEY_file its lines; of a path the absolute one */
-    char *file;     /* of a KEY_file: its absolute path; else NULL */
+    char *value;    /* as written; for a KEY_file its lines; for a path the absolute one */
+    char *file;     /* absolute path of a KEY_file; else NULL */
     int line;       /* 0: from the environment */
 };
 
-/* Checks a value and adds it. Of given, key, section, line and value count, and value is copied; from_file: it is the
- * path of a KEY_file, which is read; continued: its line continues the one above. Returns false with the reason, which
- * begins with the place. */
+/* Validates a setting and adds it. Uses key, section, line and value of given; value is copied. from_file: value is the
+ * path of a KEY_file, which is read; continued: the line continues the one above. Returns false with the reason, which
+ * begins with the file and line. */
 bool settings_add(struct config *config, const struct setting *given, bool from_file, bool continued,
                   struct error *why);
 
-/* How many values those settings have that count for a list key of a source. */
+/* Returns the number of values of the effective settings of a list key of a source. */
 size_t settings_words(const struct config *config, const struct key *key, size_t source);
 
-/* The settings that count for a key of a source (TOP for SCOPE_PROGRAM): those of its own section, else the
- * environment's, else the file's top level. Returns the one after previous (NULL: the first), NULL at the end. */
+/* Iterates over the effective settings of a key of a source (TOP for SCOPE_PROGRAM): those of its own section, else the
+ * environment's, else the file's top level. Returns the one after previous (NULL: the first); NULL at the end. */
 const struct setting *settings_effective(const struct config *config, const struct key *key, size_t source,
                                          const struct setting *previous);
 
-/* Adds a source; line as in struct source. Returns false when memory ran out. */
+/* Adds a source; line as in struct source. Returns false when out of memory. */
 bool sources_add(struct config *config, const char *name, int line);
 
-/* "/home/x/closecrm/closecrm.conf:12" or "environment: CLOSECRM_LANES". Returns out. */
+/* Where a setting came from: "/home/x/closecrm/closecrm.conf:12" or "environment: CLOSECRM_LANES". Returns out. */
 #define WHERE_SIZE 400
 const char *setting_where(const struct config *config, const struct setting *setting, char out[static WHERE_SIZE]);
 
-/* What a person wrote to set it: "write_key_file". Returns out. */
+/* The key as the user wrote it: "write_key_file". Returns out. */
 #define SPELLING_SIZE 64
 const char *setting_spelling(const struct setting *setting, char out[static SPELLING_SIZE]);
 
 void settings_free(struct config *config);
 
-/* Parses a value only to see whether it is one; the reason follows the key's name. */
+/* Validates a value; the reason continues the key's name. */
 bool value_is_good(const struct key *key, const char *value, struct error *why);
 
-/* settings.c: the values in the KEY_file that setting->file names, a line each; to be freed with secret_free. NULL with
+/* settings.c: returns the values in the KEY_file setting->file, one per line; to be freed with secret_free. NULL with
  * the reason, which begins with the path. */
 char *file_values(const struct setting *setting, struct error *why);
 
@@ -152,18 +153,18 @@ bool validate_config(const struct config *config, struct error *why);
 /* ---- places.c: where the file is looked for, and where it must not be ---- */
 
 /* Finds the file: named (CLOSECRM_CONFIG; NULL or "": not set), else home/closecrm/closecrm.conf (home may be NULL),
- * else standard. *path is NULL when there is none, and the caller frees it. Returns false with the reason when a named
- * file is missing or a place cannot be looked at. */
+ * else standard. *path is NULL when none exists; the caller frees it. Returns false with the reason when a named file
+ * is missing or a path cannot be examined. */
 bool places_find(const char *named, const char *home, const char *standard, char **path, struct error *why);
 
-/* Sets the reason for no configuration at all: the places looked at and an example. */
+/* Sets the reason for a missing configuration: the paths tried and an example. */
 void places_nowhere(const char *home, struct error *why);
 
-/* config_outside for a user whose home is home (may be NULL). */
+/* config_outside for a user with this home directory (may be NULL). */
 bool places_outside(const struct config *config, const char *document_root, const char *home, struct error *why);
 
-/* The home of the user this process runs as, by getpwuid; the caller frees it. NULL in *home: none. Returns false with
- * the reason when that cannot be told. */
+/* The home directory of this process's user, from getpwuid; the caller frees it. *home NULL: none. Returns false with
+ * the reason when the lookup fails. */
 bool places_home(char **home, struct error *why);
 
 #endif

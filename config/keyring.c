@@ -16,17 +16,17 @@
 #include "config/signed.h"
 
 #define HALF_S 60       /* a file that is being written is younger */
-#define SETTLED_MS 2000 /* far more than the steps in which file systems count time */
+#define SETTLED_MS 2000 /* far longer than the granularity of file times */
 
-static bool directory_of(char out[static SMALL_PATH], const char *state_dir)
+static bool directory_of(char out[static FILES_PATH], const char *state_dir)
 {
-    int length = snprintf(out, SMALL_PATH, "%s/keys", state_dir);
-    return length > 0 && length < SMALL_PATH;
+    int length = snprintf(out, FILES_PATH, "%s/keys", state_dir);
+    return length > 0 && length < FILES_PATH;
 }
 
 bool keyring_changed(const char *state_dir, struct keyring_look *look)
 {
-    char path[SMALL_PATH];
+    char path[FILES_PATH];
     struct stat status;
     if (state_dir == NULL || !directory_of(path, state_dir))
         return false;
@@ -34,7 +34,8 @@ bool keyring_changed(const char *state_dir, struct keyring_look *look)
     look->there = stat(path, &status) == 0;
     if (!look->there) {
         look->settled = true;
-        return before.there || (errno != ENOENT && errno != ENOTDIR); /* what cannot be looked at is tried again */
+        return before.there ||
+               (errno != ENOENT && errno != ENOTDIR); /* an unreadable directory is read again next time */
     }
     look->changed = status.st_mtim;
     int64_t age = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
@@ -51,17 +52,17 @@ static bool decode_key(const char *hex, unsigned char out[static KEYRING_BYTES])
 static bool read_key(const char *directory, const char *name, struct held_key *key, struct error *why)
 {
     char hex[2 * KEYRING_BYTES + 2];
-    char *text = small_file_read(directory, name, NULL, why);
+    char *text = files_read(directory, name, NULL, why);
     if (text == NULL)
         return false;
-    *key = (struct held_key){.created_ms = small_number(text, "created_ms", 0)};
-    bool good = small_value(text, "source", key->source, sizeof key->source) &&
-                small_value(text, "subscription", key->subscription, sizeof key->subscription) &&
-                small_value(text, "signature_key", hex, sizeof hex) && decode_key(hex, key->bytes);
+    *key = (struct held_key){.created_ms = files_number(text, "created_ms", 0)};
+    bool good = files_value(text, "source", key->source, sizeof key->source) &&
+                files_value(text, "subscription", key->subscription, sizeof key->subscription) &&
+                files_value(text, "signature_key", hex, sizeof hex) && decode_key(hex, key->bytes);
     if (!good)
         error_set(why, "%.200s/%.100s holds no signature key", directory, name);
     explicit_bzero(hex, sizeof hex);
-    small_file_free(text);
+    files_free(text);
     return good;
 }
 
@@ -73,7 +74,7 @@ static bool is_key_name(const char *name)
 
 static bool add_key(struct keyring *keyring, const struct held_key *key)
 {
-    /* not realloc: it would leave a copy of the keys behind */
+    /* not realloc, which would leave a copy of the keys in freed memory */
     struct held_key *more = malloc((keyring->count + 1) * sizeof *more);
     if (more == NULL)
         return false;
@@ -89,7 +90,7 @@ static bool add_key(struct keyring *keyring, const struct held_key *key)
 
 bool keyring_read(const char *state_dir, struct keyring *keyring, struct error *why)
 {
-    char path[SMALL_PATH], words[LOG_QUOTED];
+    char path[FILES_PATH], words[LOG_QUOTED];
     *keyring = (struct keyring){NULL, 0};
     if (state_dir == NULL || !directory_of(path, state_dir))
         return true;
@@ -149,30 +150,31 @@ static bool name_of(char out[static 256], const char *source, const char *subscr
 bool keyring_store(const char *state_dir, const struct held_key *key, const char *hex, const char *url,
                    struct error *why)
 {
-    char directory[SMALL_PATH], name[256], text[3000];
+    char directory[FILES_PATH], name[256], text[3000];
     unsigned char bytes[KEYRING_BYTES];
     if (!decode_key(hex, bytes)) {
         error_set(why, "Close gave a signature_key that is not %d hexadecimal digits", 2 * KEYRING_BYTES);
         return false;
     }
     explicit_bzero(bytes, sizeof bytes);
-    if (!name_of(name, key->source, key->subscription, why) || !small_directory(directory, state_dir, "keys", why) ||
+    if (!name_of(name, key->source, key->subscription, why) ||
+        !files_make_directory(directory, state_dir, "keys", why) ||
         !signed_note(state_dir, key->source, key->subscription, why))
         return false;
     snprintf(text, sizeof text,
              "source = %s\nsubscription = %s\ncreated_ms = %lld\nsignature_key = %s\nurl = %.2000s\n", key->source,
              key->subscription, (long long)key->created_ms, hex, url);
-    bool good = small_file_replace(directory, name, text, why);
+    bool good = files_replace(directory, name, text, why);
     explicit_bzero(text, sizeof text);
     return good;
 }
 
-/* Whether the file is there, and holds another key than this one. */
+/* Whether the file exists and holds a different key. */
 static bool holds_another(const char *directory, const char *name, const struct held_key *key)
 {
     struct held_key there;
     struct error why;
-    char path[SMALL_PATH + 256];
+    char path[FILES_PATH + 256];
     snprintf(path, sizeof path, "%s/%s", directory, name);
     if (access(path, F_OK) != 0)
         return false;
@@ -183,7 +185,7 @@ static bool holds_another(const char *directory, const char *name, const struct 
 
 bool keyring_rename(const char *state_dir, const struct held_key *key, const char *to, bool *taken, struct error *why)
 {
-    char directory[SMALL_PATH], old_name[256], new_name[256], hex[2 * KEYRING_BYTES + 2], url[2100];
+    char directory[FILES_PATH], old_name[256], new_name[256], hex[2 * KEYRING_BYTES + 2], url[2100];
     struct held_key renamed = *key;
     *taken = false;
     if (!directory_of(directory, state_dir) || !name_of(old_name, key->source, key->subscription, why) ||
@@ -193,12 +195,12 @@ bool keyring_rename(const char *state_dir, const struct held_key *key, const cha
         *taken = true;
         return true;
     }
-    char *text = small_file_read(directory, old_name, NULL, why);
+    char *text = files_read(directory, old_name, NULL, why);
     if (text == NULL)
         return false;
-    small_value(text, "signature_key", hex, sizeof hex);
-    small_value(text, "url", url, sizeof url);
-    small_file_free(text);
+    files_value(text, "signature_key", hex, sizeof hex);
+    files_value(text, "url", url, sizeof url);
+    files_free(text);
     snprintf(renamed.source, sizeof renamed.source, "%s", to);
     bool good = keyring_store(state_dir, &renamed, hex, url, why) &&
                 keyring_remove(state_dir, key->source, key->subscription, why);
@@ -210,7 +212,7 @@ bool keyring_rename(const char *state_dir, const struct held_key *key, const cha
 void keyring_tidy(const char *state_dir)
 {
     static const char half[] = ".key.new";
-    char path[SMALL_PATH];
+    char path[FILES_PATH];
     struct stat status;
     DIR *directory = directory_of(path, state_dir) ? opendir(path) : NULL;
     for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
@@ -227,24 +229,24 @@ void keyring_tidy(const char *state_dir)
 
 bool keyring_remove(const char *state_dir, const char *source, const char *subscription, struct error *why)
 {
-    char directory[SMALL_PATH], name[256];
-    return name_of(name, source, subscription, why) && small_directory(directory, state_dir, "keys", why) &&
-           small_file_remove(directory, name, why) && signed_forget(state_dir, source, subscription, why);
+    char directory[FILES_PATH], name[256];
+    return name_of(name, source, subscription, why) && files_make_directory(directory, state_dir, "keys", why) &&
+           files_remove(directory, name, why) && signed_forget(state_dir, source, subscription, why);
 }
 
 void keyring_mark_used(const char *state_dir, const char *subscription)
 {
-    char directory[SMALL_PATH];
+    char directory[FILES_PATH];
     struct error why;
     if (!keyring_id_is_good(subscription) || keyring_was_used(state_dir, subscription))
         return;
-    if (!small_directory(directory, state_dir, "used", &why) || !small_file_replace(directory, subscription, "", &why))
+    if (!files_make_directory(directory, state_dir, "used", &why) || !files_replace(directory, subscription, "", &why))
         log_write(LEVEL_WARN, "msg=not_noted subscription=%s reason=\"%s\"", subscription, why.text);
 }
 
 bool keyring_was_used(const char *state_dir, const char *subscription)
 {
-    char path[SMALL_PATH];
+    char path[FILES_PATH];
     int length = snprintf(path, sizeof path, "%s/used/%s", state_dir, subscription);
-    return length > 0 && length < SMALL_PATH && access(path, F_OK) == 0;
+    return length > 0 && length < FILES_PATH && access(path, F_OK) == 0;
 }

@@ -1,5 +1,5 @@
-/* The table of keys. A new key is one line here and one member of struct config or struct source: reading, checking,
- * freeing, `check` and README's table all follow from it. */
+/* The table of keys. A new key is one row here and one member of struct config or struct source; parsing, validating,
+ * freeing, `check` and README's table follow from the row. */
 #include "config/internal.h"
 
 #include <ctype.h>
@@ -91,7 +91,7 @@ const struct key *keys_find(const char *name, bool *from_file)
 bool keys_nearest(const char *name, char *out, size_t size)
 {
     size_t letters = strlen(name) / 4 + 1;
-    size_t nearest = (letters < 3 ? letters : 3) + 1; /* what is further away is another word */
+    size_t nearest = (letters < 3 ? letters : 3) + 1; /* names at a greater distance are not typos */
     bool found = false;
     for (size_t i = 0; i < 2 * KEYS; i++) {
         const struct key *key = &keys[i / 2];

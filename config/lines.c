@@ -1,28 +1,29 @@
-/* The configuration file's lines, read with inih, which knows no line numbers: its reader here counts them, sees to the
- * sections (inih keeps 49 characters of their names and does not tell of empty ones) and stops at the first mistake. */
+/* Parses the configuration file with inih, which reports no line numbers: the reader here counts lines, handles the
+ * sections (inih truncates their names at 49 characters and does not report empty sections) and stops at the first
+ * error. */
 #include "config/internal.h"
 
 #include <ini.h>
 #include <stdio.h>
 #include <string.h>
 
-#define LINE_LIMIT 4000 /* bytes in a line; a longer one is refused, never cut */
+#define LINE_LIMIT 4000 /* bytes per line; longer lines are refused, never truncated */
 #define SOURCE_NAME_LIMIT 64
 
 struct reading {
     struct config *config;
     const char *rest; /* of the file's text */
     size_t left;
-    int line;                   /* the one that inih works on, from 1 */
-    bool indented;              /* that line begins with a blank */
+    int line;                   /* the current line, from 1 */
+    bool indented;              /* the line begins with a blank */
     size_t section;             /* index of the source, or TOP */
     const struct key *previous; /* the key that an indented line continues; NULL after a section's line */
     bool previous_from_file;
-    bool failed; /* why is set; nothing more is read */
+    bool failed; /* why is set; reading stops */
     struct error *why;
 };
 
-/* Marks the reading as failed and puts file and line before the reason. */
+/* Marks the reading as failed and prefixes the reason with file and line. */
 static void fail(struct reading *reading)
 {
     error_prefix(reading->why, "%s:%d: ", reading->config->path, reading->line);
@@ -36,7 +37,7 @@ static bool is_blank(char c)
 
 /* ---- sections ---- */
 
-/* Names that are pages of the program, where a source's name stands in the URL. */
+/* Source names that would clash with the program's own pages in URLs. */
 static bool is_reserved(const char *name)
 {
     static const char *const reserved[] = {"status", "metrics", "healthz", "v1"};
@@ -54,7 +55,7 @@ static bool is_source_name(const char *name)
     return length > 0 && length <= SOURCE_NAME_LIMIT && strspn(name, allowed) == length;
 }
 
-/* What stands at top level and belongs to one source would now belong to none. */
+/* Keys of a source at top level would belong to no source once there are sections. */
 static bool nothing_stands_above(const struct reading *reading, const char *name)
 {
     for (size_t i = 0; i < reading->config->settings; i++) {
@@ -96,7 +97,7 @@ static bool source_begins(struct reading *reading, const char *name)
     return true;
 }
 
-/* What stands between [ and ], which is taken apart. */
+/* Handles a section line; inside: the text between [ and ], which is modified. */
 static bool section_named(struct reading *reading, char *inside)
 {
     char *rest = NULL;
@@ -117,7 +118,7 @@ static bool section_named(struct reading *reading, char *inside)
     return source_begins(reading, name);
 }
 
-/* line begins with '['. */
+/* Handles a line that begins with '['. */
 static bool section_begins(struct reading *reading, const char *line, size_t length)
 {
     char inside[200];
@@ -137,7 +138,7 @@ static bool section_begins(struct reading *reading, const char *line, size_t len
 
 /* ---- what inih asks for ---- */
 
-/* Looks at a line before inih does. */
+/* Checks a line before inih parses it. */
 static bool line_is_good(struct reading *reading, const char *line, size_t length, size_t room)
 {
     if (length > LINE_LIMIT || length + 2 > room) {
@@ -163,7 +164,7 @@ static bool line_is_good(struct reading *reading, const char *line, size_t lengt
     return section_begins(reading, line, length);
 }
 
-/* fgets for inih. It is also the place where its line buffer, which it frees as it is, gets overwritten. */
+/* fgets for inih. Also overwrites inih's line buffer, which inih frees without clearing. */
 static char *next_line(char *room, int size, void *stream)
 {
     struct reading *reading = stream;
@@ -190,7 +191,7 @@ static char *next_line(char *room, int size, void *stream)
     return room;
 }
 
-/* Whether text is what a person forgot to write after "=": then it may be a secret, and is not shown. */
+/* Whether an unknown name can be printed: if "=" is missing, the text may be a secret. */
 static bool may_be_shown(const char *name)
 {
     size_t length = strlen(name);
@@ -210,7 +211,7 @@ static void unknown_key(struct reading *reading, const char *name)
     fail(reading);
 }
 
-/* Whether an indented line looks like a key and its value: as the continuation of a list it would vanish in that. */
+/* Whether an indented line looks like `key = value`: as a list's continuation the key would silently become a value. */
 static bool looks_like_setting(const char *text)
 {
     char name[SPELLING_SIZE], nearest[SPELLING_SIZE];
@@ -225,7 +226,7 @@ static bool looks_like_setting(const char *text)
     return may_be_shown(name) && keys_nearest(name, nearest, sizeof nearest);
 }
 
-/* inih's handler; 0 would only make it go on with an error of its own, so it always returns 1. */
+/* inih's handler. Always returns 1, since 0 would make inih go on with an error of its own. */
 static int take_line(void *user, const char *section, const char *name, const char *value)
 {
     (void)section;
@@ -257,9 +258,8 @@ static int take_line(void *user, const char *section, const char *name, const ch
     return 1;
 }
 
-/* inih's settings belong to the whole process. All readings here want the same, and there is one, before threads start:
- * no comments behind values, for they would cut what has " ;" in it; a line buffer on the heap, as long as the longest
- * line. */
+/* inih's options are process-wide. All readings need the same ones and run before threads start: no comments after
+ * values, which would truncate values with " ;"; a line buffer on the heap, as long as the longest line. */
 static void prepare_inih(void)
 {
     static char comments[] = ";#";
@@ -267,7 +267,7 @@ static void prepare_inih(void)
     ini_allow_inline_comments = false;
     ini_allow_multiline = true;
     ini_allow_no_value = false;
-    ini_stop_on_first_error = false; /* or next_line could not overwrite the buffer */
+    ini_stop_on_first_error = false; /* so that next_line can overwrite the buffer */
     ini_use_stack = false;
     ini_allow_realloc = false;
     ini_initial_alloc = LINE_LIMIT + 3;
@@ -282,7 +282,7 @@ static bool parse(struct reading *reading)
         error_set(reading->why, "%s: could not be read: out of memory", reading->config->path);
         return false;
     }
-    /* A line that inih did not understand comes before what failed later. */
+    /* A line that inih rejected comes before a later failure. */
     if (result > 0 && (!reading->failed || result < reading->line)) {
         error_set(
             reading->why,

@@ -1,4 +1,4 @@
-/* Where the configuration file is looked for, and where it must not be: below a web server's document root. */
+/* Where the configuration file is searched, and the check that it is not below a web server's document root. */
 #include "config/internal.h"
 
 #include "config/config.h"
@@ -32,7 +32,7 @@ bool places_home(char **home, struct error *why)
         *home = strdup(entry.pw_dir);
         error = *home == NULL ? ENOMEM : 0;
     }
-    /* The numbers with which the C library may say that there is no such user. */
+    /* The errno values by which C libraries report an unknown user. */
     if (error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM)
         return true;
     error_set(
@@ -46,7 +46,7 @@ bool places_home(char **home, struct error *why)
 
 enum place { PLACE_THERE, PLACE_NOT, PLACE_UNKNOWN };
 
-/* A place that cannot be looked at may hold the file that was meant: to go on with the next would be a guess. */
+/* Examines a path. An error other than "missing" stops the search: the intended file may be there. */
 static enum place look_at(const char *path, struct error *why)
 {
     struct stat status;
@@ -124,7 +124,7 @@ struct config *config_load(struct error *why)
 
 /* ---- document root ---- */
 
-/* Whether path is root or lies below it; both resolved. */
+/* Whether path is root or below it; both are resolved. */
 static bool is_below(const char *path, const char *root)
 {
     size_t length = strlen(root);
@@ -133,7 +133,7 @@ static bool is_below(const char *path, const char *root)
     return path[length] == '/' || path[length] == '\0' || root[length - 1] == '/';
 }
 
-/* Whether a place, or the nearest folder above it that exists, lies below root. */
+/* Whether a path, or its nearest existing parent directory, lies below root. */
 static bool would_be_below(const char *place, const char *root)
 {
     char path[PATH_MAX], real[PATH_MAX];
@@ -147,7 +147,7 @@ static bool would_be_below(const char *place, const char *root)
     return is_below(real, root);
 }
 
-/* A link in the document root is served like a file there, so the folder in which the name stands counts too. */
+/* Whether the directory of the path lies below root: a symbolic link in the document root is served, too. */
 static bool name_is_below(const char *path, const char *root)
 {
     char folder[PATH_MAX], real[PATH_MAX];
@@ -155,8 +155,8 @@ static bool name_is_below(const char *path, const char *root)
     return realpath(dirname(folder), real) != NULL && is_below(real, root);
 }
 
-/* Whether a file may be shown by the web server: it or its name lies below root. where is then which of them. A file
- * that is not there (any more) is not. */
+/* Whether the web server may serve a file: its target or its name lies below root; where is set to that path. A missing
+ * file is not served. */
 static bool is_shown(const char *path, const char *root, char where[static PATH_MAX])
 {
     char real[PATH_MAX];
@@ -172,8 +172,8 @@ static bool is_shown(const char *path, const char *root, char where[static PATH_
     return is_below(real, root);
 }
 
-/* The command that moves the file to its usual place: where that is outside and free, and the file no link, which might
- * lead nowhere from there. Else NULL; the caller frees. */
+/* Returns the command that moves the file to its usual path, if that is free and outside the root and the file is no
+ * symbolic link, which might break. Else NULL; the caller frees it. */
 static char *move_command(const char *path, const char *root, const char *home)
 {
     char target[PATH_MAX];
@@ -213,7 +213,7 @@ static void why_inside(const char *path, const char *root, const char *home, str
 bool places_outside(const struct config *config, const char *document_root, const char *home, struct error *why)
 {
     char root[PATH_MAX], where[PATH_MAX];
-    /* A root that is not there, or not seen from here (chroot, container), says nothing. */
+    /* A root that does not exist here (chroot, container) proves nothing. */
     if (document_root == NULL || document_root[0] == '\0' || realpath(document_root, root) == NULL)
         return true;
     if (config->path != NULL && is_shown(config->path, root, where)) {
@@ -251,7 +251,7 @@ bool config_outside(const struct config *config, const char *document_root, stru
 {
     char *home = NULL;
     struct error no_home = {0};
-    places_home(&home, &no_home); /* without a home there is only less advice */
+    places_home(&home, &no_home); /* without a home directory the advice is just shorter */
     bool outside = places_outside(config, document_root, home, why);
     free(home);
     return outside;
@@ -264,7 +264,7 @@ const char *config_certificates(const struct config *config)
 {
     static const char *const places[] = {
         "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Ubuntu, Arch, Alpine */
-        "/etc/pki/tls/certs/ca-bundle.crt",                  /* RHEL and its kin */
+        "/etc/pki/tls/certs/ca-bundle.crt",                  /* RHEL and derivatives */
         "/etc/ssl/ca-bundle.pem",                            /* SUSE */
         "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* RHEL, where the older name is gone */
         "/var/lib/ca-certificates/ca-bundle.pem",            /* SUSE, likewise */

@@ -1,16 +1,16 @@
-/* The configuration for people: what `check` shows, and README's table of keys. */
+/* Prints the configuration: `check`'s output, and README's table of keys. */
 #include "config/internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define TAIL 4         /* characters of a secret that tell it from another */
-#define LONG_ENOUGH 16 /* to show them */
+#define TAIL 4         /* characters of a secret shown to tell it from another */
+#define LONG_ENOUGH 16 /* minimum length for showing them */
 
-/* "2 values, ending in 1a2b, 3c4d"; of short ones nothing but their number. */
+/* Prints "2 values, ending in 1a2b, 3c4d"; for short secrets only the number. */
 static void print_secret(const struct config *config, const struct key *key, size_t source, FILE *out)
 {
-    if (key->type == &type_password) { /* nothing of it, not even its number of words */
+    if (key->type == &type_password) { /* not even the number of values */
         fputs("set", out);
         return;
     }
@@ -41,7 +41,7 @@ static void print_list(const struct config *config, const struct key *key, size_
 static void print_value(const struct config *config, const struct key *key, size_t source, FILE *out)
 {
     const struct setting *setting = settings_effective(config, key, source, NULL);
-    bool can_be_none = key->type == &type_signature_keys; /* as a value, which one might copy */
+    bool can_be_none = key->type == &type_signature_keys; /* as a value for copying */
     if (setting == NULL)
         fputs(key->standard[0] != '\0' ? key->standard : can_be_none ? "not set" : "none", out);
     else if (can_be_none && strcmp(setting->value, "none") == 0)

@@ -1,4 +1,4 @@
-/* The settings: each checked and kept as it was written, with its place; and which of them counts. */
+/* The settings: validated, stored as written with their origin; and which of them are effective. */
 #include "config/internal.h"
 
 #include <stdio.h>
@@ -21,7 +21,7 @@ const char *setting_where(const struct config *config, const struct setting *set
     return out;
 }
 
-/* Puts place and key before a reason: "closecrm.conf:3: lanes" + " " + "must be ...". Returns false. */
+/* Prefixes a reason with origin and key: "closecrm.conf:3: lanes" + " " + "must be ...". Returns false. */
 static bool place_before(const struct config *config, const struct setting *setting, const char *gap, struct error *why)
 {
     char where[WHERE_SIZE], spelling[SPELLING_SIZE];
@@ -33,7 +33,7 @@ static bool place_before(const struct config *config, const struct setting *sett
     return false;
 }
 
-/* For a reason that begins with a verb. */
+/* As above, for a reason that begins with a verb. */
 static bool refuse_setting(const struct config *config, const struct setting *setting, struct error *why)
 {
     return place_before(config, setting, " ", why);
@@ -49,7 +49,7 @@ static bool scope_allows(const struct config *config, const struct setting *sett
                   config->source[setting->section].name);
         return refuse_setting(config, setting, why);
     }
-    /* From the file this comes to light at the first section's line: see lines.c. */
+    /* For the file, lines.c reports this at the first section. */
     if (!in_section && setting->key->scope == SCOPE_SOURCE && config->sources > 0) {
         error_set(why, "cannot say which source it means, for %s:%d begins [source %s]: write it there", config->path,
                   config->source[0].line, config->source[0].name);
@@ -69,7 +69,7 @@ static const struct setting *earlier(const struct config *config, const struct s
     return NULL;
 }
 
-/* Only the lines of a list add to each other; the environment's names are unique. */
+/* Refuses duplicates, except for the lines of a list; environment variables are unique anyway. */
 static bool stands_once(const struct config *config, const struct setting *setting, struct error *why)
 {
     const struct setting *other = earlier(config, setting);
@@ -84,7 +84,7 @@ static bool stands_once(const struct config *config, const struct setting *setti
 
 /* ---- what it says ---- */
 
-/* inih would cut a comment behind a value. A value is never cut here: it may be part of a password. */
+/* Whether a value looks like it has a comment. Values are never truncated, since ";" may be part of a password. */
 static bool has_comment(const char *value)
 {
     bool after_blank = true;
@@ -111,8 +111,8 @@ static const char *fault_of_text(const struct setting *setting, bool continued)
     return NULL;
 }
 
-/* An absolute path for one that counts from the configuration file's folder. Returns it, to be freed; NULL with a
- * reason that follows the key's name. */
+/* Makes a path absolute relative to the configuration file's directory. The caller frees it; NULL with a reason that
+ * continues the key's name. */
 static char *resolve(const struct config *config, const char *path, struct error *why)
 {
     if (path[0] == '~') {
@@ -156,7 +156,7 @@ static bool append_setting(struct config *config, const struct setting *setting)
     return true;
 }
 
-/* Fills in value, and file of a KEY_file. */
+/* Sets value, and for a KEY_file also file. */
 static bool take_value(const struct config *config, struct setting *setting, const char *text, bool from_file,
                        struct error *why)
 {
@@ -187,7 +187,7 @@ bool settings_add(struct config *config, const struct setting *given, bool from_
 {
     char none[] = "";
     struct setting setting = *given;
-    setting.file = from_file ? none : NULL; /* for the spelling in reasons */
+    setting.file = from_file ? none : NULL; /* for the key's spelling in messages */
     if (!scope_allows(config, &setting, why))
         return false;
     const char *fault = fault_of_text(&setting, continued);
@@ -224,7 +224,7 @@ void settings_free(struct config *config)
 
 /* ---- which counts ---- */
 
-/* From the weakest: what the file says at top level, the environment, a source's own section. */
+/* In ascending priority: the file's top level, the environment, a source's own section. */
 enum origin { FROM_TOP, FROM_ENVIRONMENT, FROM_SECTION, FROM_NOWHERE };
 
 static enum origin origin_of(const struct setting *setting, const struct key *key, size_t source)
@@ -305,7 +305,7 @@ static char *trim(char *text, size_t *length)
     return text;
 }
 
-/* Checks the values in a file, a line each, and moves them together so that a newline stands between them. */
+/* Validates the values in a file, one per line, and compacts them to newline-separated values. */
 static bool file_lines(const struct setting *setting, char *text, size_t length, struct error *why)
 {
     char *end = text + length, *out = text;

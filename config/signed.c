@@ -1,4 +1,4 @@
-/* The note that a source had a signature key: see signed.h. */
+/* The record that a source had a signature key: see signed.h. */
 #include "config/signed.h"
 
 #include "base/clock.h"
@@ -13,14 +13,14 @@
 #include <unistd.h>
 
 #define DIRECTORY "signed"
-#define LIST_SIZE 8192 /* ids of subscriptions, a blank between */
+#define LIST_SIZE 8192 /* blank-separated subscription ids */
 
-static void directory_of(char out[static SMALL_PATH], const char *state_dir)
+static void directory_of(char out[static FILES_PATH], const char *state_dir)
 {
-    snprintf(out, SMALL_PATH, "%.4000s/" DIRECTORY, state_dir);
+    snprintf(out, FILES_PATH, "%.4000s/" DIRECTORY, state_dir);
 }
 
-/* Whether the id is in the list; its place in *at. */
+/* Whether the list contains the id; *at: its position. */
 static bool is_listed(const char *list, const char *id, const char **at)
 {
     size_t length = strlen(id);
@@ -37,31 +37,31 @@ enum note { NOTE_THERE, NOTE_MISSING, NOTE_UNREADABLE };
 
 static enum note read_note(const char *state_dir, const char *source, char list[static LIST_SIZE])
 {
-    char directory[SMALL_PATH];
+    char directory[FILES_PATH];
     bool missing;
     struct error why;
     list[0] = '\0';
     directory_of(directory, state_dir);
-    char *text = small_file_read(directory, source, &missing, &why);
+    char *text = files_read(directory, source, &missing, &why);
     if (text == NULL)
         return missing ? NOTE_MISSING : NOTE_UNREADABLE;
-    small_value(text, "subscriptions", list, LIST_SIZE);
-    small_file_free(text);
+    files_value(text, "subscriptions", list, LIST_SIZE);
+    files_free(text);
     return NOTE_THERE;
 }
 
 static bool write_note(const char *state_dir, const char *source, const char *list, struct error *why)
 {
-    char directory[SMALL_PATH], text[LIST_SIZE + 200];
+    char directory[FILES_PATH], text[LIST_SIZE + 200];
     snprintf(text, sizeof text, "noted_ms = %lld\nsubscriptions = %s\n", (long long)clock_unix_ms(), list);
-    return small_directory(directory, state_dir, DIRECTORY, why) && small_file_replace(directory, source, text, why);
+    return files_make_directory(directory, state_dir, DIRECTORY, why) && files_replace(directory, source, text, why);
 }
 
-/* Of several processes that change a note at once each must see what the others wrote. Returns -1 where it cannot be
- * had: then without. */
+/* Serializes changes of records by several processes. Returns -1 when the lock is not available; changes then go on
+ * without it. */
 static int lock_notes(const char *state_dir)
 {
-    char directory[SMALL_PATH];
+    char directory[FILES_PATH];
     directory_of(directory, state_dir);
     int lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     while (lock >= 0 && flock(lock, LOCK_EX) != 0 && errno == EINTR)
@@ -75,7 +75,7 @@ static void unlock_notes(int lock)
         close(lock);
 }
 
-/* With the list as it is now. */
+/* Whether the record must change; reads the current list. */
 static bool needs_note(const char *state_dir, const char *source, const char *subscription, char list[static LIST_SIZE],
                        bool *is_new)
 {
@@ -87,12 +87,12 @@ static bool needs_note(const char *state_dir, const char *source, const char *su
 
 bool signed_note(const char *state_dir, const char *source, const char *subscription, struct error *why)
 {
-    char list[LIST_SIZE], directory[SMALL_PATH];
+    char list[LIST_SIZE], directory[FILES_PATH];
     bool is_new, good = true;
     if (state_dir == NULL || access(state_dir, F_OK) != 0 ||
         !needs_note(state_dir, source, subscription, list, &is_new))
         return true;
-    if (!small_directory(directory, state_dir, DIRECTORY, why))
+    if (!files_make_directory(directory, state_dir, DIRECTORY, why))
         return false;
     int lock = lock_notes(state_dir);
     if (needs_note(state_dir, source, subscription, list, &is_new)) {
@@ -110,7 +110,7 @@ static void take_out(char *list, const char *at, const char *subscription)
     char *from = list + (at - list);
     size_t length = strlen(subscription);
     if (from[length] == ' ')
-        length++; /* with the blank behind it, or the last one with that before it */
+        length++; /* with the blank after it, or for the last one the blank before it */
     else if (from > list) {
         from--;
         length++;
@@ -136,7 +136,7 @@ bool signed_forget(const char *state_dir, const char *source, const char *subscr
 
 bool signed_is_noted(const char *state_dir, const char *source)
 {
-    char directory[SMALL_PATH], path[SMALL_PATH + 200];
+    char directory[FILES_PATH], path[FILES_PATH + 200];
     directory_of(directory, state_dir);
     snprintf(path, sizeof path, "%s/%.190s", directory, source);
     return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
@@ -144,7 +144,7 @@ bool signed_is_noted(const char *state_dir, const char *source)
 
 bool signed_rename(const char *state_dir, const char *from, const char *to, struct error *why)
 {
-    char list[LIST_SIZE], directory[SMALL_PATH], *rest = NULL;
+    char list[LIST_SIZE], directory[FILES_PATH], *rest = NULL;
     enum note note = read_note(state_dir, from, list);
     if (note == NOTE_MISSING)
         return true;
@@ -155,7 +155,7 @@ bool signed_rename(const char *state_dir, const char *from, const char *to, stru
             return false;
     }
     directory_of(directory, state_dir);
-    return small_file_remove(directory, from, why);
+    return files_remove(directory, from, why);
 }
 
 bool signed_retain(const char *state_dir, const char *source, bool (*is_there)(const void *context, const char *id),
@@ -182,7 +182,7 @@ static bool is_held(const struct keyring *held, const char *source, const char *
     return false;
 }
 
-/* The first of the list whose key is not held; NULL: all are, or none is known. */
+/* The first subscription in the list whose key is missing; NULL: none. */
 static const char *first_missing(char *list, const struct keyring *held, const char *source)
 {
     char *rest = NULL;
@@ -193,7 +193,7 @@ static const char *first_missing(char *list, const struct keyring *held, const c
     return NULL;
 }
 
-/* Whether the note has all keys that the source has now. */
+/* Whether the record covers all keys that the source has now. */
 static bool note_has_all(enum note note, const char *list, const struct keyring *held, const struct source *source)
 {
     const char *at;

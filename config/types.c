@@ -1,4 +1,4 @@
-/* The types of values: reading each into its field, and freeing it. */
+/* The types of values: parsing into fields, and freeing. */
 #include "config/internal.h"
 
 #include <ctype.h>
@@ -13,7 +13,7 @@
 
 #define NO_MEMORY "could not be read: out of memory"
 
-/* Enums are written through this type, as the compiler lays them out. */
+/* Enums are written through an unsigned, which must have their size. */
 _Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_kind) == sizeof(unsigned) &&
                    sizeof(enum admin_access) == sizeof(unsigned) && sizeof(enum answer_no_yes) == sizeof(unsigned),
                "choices are stored as unsigned");
@@ -63,7 +63,7 @@ static bool size_parse(const struct key *key, const char *text, void *base, stru
 
 static bool duration_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
-    return number_parse(key, text, base, why, duration_read, "a duration such as 90s, 15m, 73h or 31d");
+    return number_parse(key, text, base, why, times_read_duration, "a duration such as 90s, 15m, 73h or 31d");
 }
 
 /* ---- one text ---- */
@@ -98,7 +98,7 @@ static void text_clear(const struct key *key, void *base)
 
 static bool path_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
-    /* the state directory is made where it is missing */
+    /* a missing state directory is created later */
     if (access(text, R_OK) != 0 && (errno != ENOENT || strcmp(key->name, "state_dir") != 0)) {
         error_set(why, "names %.300s, which cannot be read: %s", text, strerror(errno));
         return false;
@@ -109,7 +109,7 @@ static bool path_parse(const struct key *key, const char *text, void *base, stru
     return text_store(key, base, path);
 }
 
-/* The queue makes it, and looks at it, when it is opened. */
+/* The queue creates and checks the directory when it opens. */
 static bool folder_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     char *path = strdup(text);
@@ -128,7 +128,7 @@ static bool api_url_parse(const struct key *key, const char *text, void *base, s
     return text_store(key, base, url_close_api(text, why));
 }
 
-/* One key, sent as a user name of HTTP Basic. A later one takes an earlier one's place. */
+/* A single key, sent as a user name of HTTP Basic. A later one replaces an earlier one. */
 static bool secret_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     for (const char *c = text; *c != '\0'; c++) {
@@ -196,7 +196,7 @@ static bool words_parse(const struct key *key, const char *text, void *base, str
     return true;
 }
 
-/* Whether a name with dots in it has only the characters that Close's names have, and nothing empty between dots. */
+/* Whether a dotted name consists of characters that Close uses in names, without empty parts. */
 static bool is_dotted(const char *word, size_t length, const char *also)
 {
     for (size_t i = 0; i < length; i++) {
@@ -233,8 +233,8 @@ static bool member_check(const char *word, size_t length, struct error *why)
     return false;
 }
 
-/* A write key is sent as a user name of HTTP Basic, which ends at a colon; the other characters refused here are those
- * of comments, quotes and placeholders, never of a key. */
+/* A write key is sent as a user name of HTTP Basic, which ends at a colon; the other refused characters belong to
+ * comments, quotes and placeholders, never to a key. */
 static bool write_key_check(const char *word, size_t length, struct error *why)
 {
     for (size_t i = 0; i < length; i++) {
@@ -333,7 +333,7 @@ static void signature_keys_clear(const struct key *key, void *base)
 
 const struct type type_count = {"number", false, false, count_parse, clear_nothing, text_write_count};
 const struct type type_size = {"size", false, false, size_parse, clear_nothing, text_write_size};
-const struct type type_duration = {"duration", false, false, duration_parse, clear_nothing, duration_write};
+const struct type type_duration = {"duration", false, false, duration_parse, clear_nothing, times_write_duration};
 const struct type type_choice = {"one of", false, false, choice_parse, clear_nothing, NULL};
 const struct type type_path = {"path", false, true, path_parse, text_clear, NULL};
 const struct type type_folder = {"path", false, true, folder_parse, text_clear, NULL};

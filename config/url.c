@@ -1,5 +1,5 @@
-/* What a data_plane_url and a close_api_url may be. Reasons never show it: people paste URLs with keys and passwords in
- * them. */
+/* Validation of data_plane_url and close_api_url. Reasons never contain the URL, since it may contain keys or
+ * passwords. */
 #include "config/internal.h"
 
 #include <ctype.h>
@@ -18,7 +18,7 @@ static bool port_is_good(const char *port)
     return *port == '\0' || (text_read_count(port, &number) == TEXT_READ && number >= 1 && number <= 65535);
 }
 
-/* Host or [address], and maybe a port. */
+/* Validates a host or [address] with an optional port. */
 static bool authority_is_good(const char *authority, size_t length)
 {
     char copy[300];
@@ -36,7 +36,7 @@ static bool authority_is_good(const char *authority, size_t length)
     return *end == '\0' || (*end == ':' && port_is_good(end + 1));
 }
 
-/* Whether the path ends with what the program itself adds, as in the URLs that RudderStack shows to be pasted. */
+/* Whether the path ends with the endpoint that the program itself appends; RudderStack shows such URLs. */
 static bool ends_with_endpoint(const char *path, size_t length)
 {
     static const char *const endpoints[] = {"/v1", "/v1/batch", "/v1/track", "/v1/webhook"};
@@ -106,10 +106,10 @@ static const char *fault_of_characters(const char *text, bool file)
 
 struct scheme {
     const char *start;
-    const char *(*fault)(const char *rest); /* in what follows it, in words; NULL: none */
+    const char *(*fault)(const char *rest); /* what must follow it, in words; NULL: no rule */
 };
 
-/* Checks a URL of one of the schemes and returns a copy without slashes at its end. NULL with the reason. */
+/* Validates a URL with one of the schemes and returns a copy without trailing slashes. NULL with the reason. */
 static char *read_url(const char *text, const struct scheme *schemes, size_t count, const char *wanted,
                       struct error *why)
 {

@@ -1,4 +1,4 @@
-/* What only the whole configuration can show: what is missing, and what does not go together. */
+/* Checks across keys: missing keys, and keys that contradict each other. */
 #include "config/internal.h"
 
 #include <stdio.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* A default that is a path lies beside the configuration file; without a file there is none. */
+/* Applies a key's default. A default path is relative to the configuration file; without a file there is none. */
 static bool apply_standard(const struct config *config, const struct key *key, void *base, struct error *why)
 {
     if (!key->type->path)
@@ -14,7 +14,7 @@ static bool apply_standard(const struct config *config, const struct key *key, v
     if (config->path == NULL)
         return true;
     char *path = NULL;
-    int folder = (int)(strrchr(config->path, '/') - config->path); /* it is absolute */
+    int folder = (int)(strrchr(config->path, '/') - config->path); /* config->path is absolute */
     if (asprintf(&path, "%.*s/%s", folder, config->path, key->standard) < 0) {
         error_set(why, "could not be set: out of memory");
         return false;
@@ -97,8 +97,8 @@ static bool is_file_sink(const struct source *source)
     return strncmp(source->data_plane_url, "file:", 5) == 0;
 }
 
-/* Sets the reason for a source that lacks a key. For the short form key's line is shown as it must be added, where the
- * user configures: in the file, or without one in the environment. */
+/* Sets the reason for a key that a source lacks. For the short form it shows the line to add, in the user's medium:
+ * file or environment. */
 static bool lacks(const struct config *config, const struct source *source, const char *name, const char *value,
                   const char *what, struct error *why)
 {
@@ -129,7 +129,7 @@ static bool source_is_whole(const struct config *config, const struct source *so
     return true;
 }
 
-/* An empty list of secrets is a mistake, not a wish: without a signature key, unsigned requests would be taken. */
+/* An empty list of secrets is an error: without a signature key, unsigned requests would be accepted. */
 static bool secrets_have_values(const struct config *config, size_t source, struct error *why)
 {
     size_t count;
@@ -146,14 +146,15 @@ static bool secrets_have_values(const struct config *config, size_t source, stru
     return true;
 }
 
-/* Whether two lists have a word in common; hexadecimal digits mean the same in either case. */
+/* Whether two lists share a value; hexadecimal digits match in either case. */
 static bool share_word(const struct setting *a, const struct setting *b)
 {
     bool any_case = a->key->type == &type_signature_keys;
     size_t a_length, b_length;
     for (const char *a_rest = a->value, *a_word; (a_word = value_word(&a_rest, &a_length)) != NULL;) {
         for (const char *b_rest = b->value, *b_word; (b_word = value_word(&b_rest, &b_length)) != NULL;) {
-            if (a_length == b_length && !(any_case && a_length == 4) && /* none, which any number may have */
+            if (a_length == b_length &&
+                !(any_case && a_length == 4) && /* `none`, which any number of sources may have */
                 (any_case ? strncasecmp(a_word, b_word, a_length) == 0 : memcmp(a_word, b_word, a_length) == 0))
                 return true;
         }
@@ -206,7 +207,7 @@ static bool has_state_dir(const struct config *config, struct error *why)
     return false;
 }
 
-/* What is still to be delivered must be known when it comes again. */
+/* dedupe_window must cover queue_retention: an event still to be delivered must be recognized when it arrives again. */
 static bool window_covers_retention(const struct config *config, struct error *why)
 {
     if (config->queue != QUEUE_SQLITE || config->dedupe_window_ms >= config->queue_retention_ms)

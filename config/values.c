@@ -38,9 +38,9 @@ size_t value_control(const char *text, size_t length)
 
 /* ---- The types of the keys that are for watching: a password, and a command with its arguments. ---- */
 
-#define PASSWORD_LEAST 8   /* characters: the page is open to the internet */
-#define PASSWORD_MOST 500  /* what HTTP Basic can carry here */
-#define ARGUMENTS_MOST 100 /* words of a command */
+#define PASSWORD_LEAST 8   /* minimum length: the page is open to the internet */
+#define PASSWORD_MOST 500  /* maximum that HTTP Basic can carry here */
+#define ARGUMENTS_MOST 100 /* arguments of a command */
 
 static void *field_of(const struct key *key, void *base)
 {
@@ -75,8 +75,8 @@ static bool password_parse(const struct key *key, const char *text, void *base, 
     return password_store(key, base, copy);
 }
 
-/* The next word of a command line: blanks separate, double quotes hold together. The caller frees it. NULL: none, with
- * the reason when there should be one. */
+/* Returns the next word of a command line: separated by blanks, quoted by double quotes. The caller frees it. NULL:
+ * none, with a reason if that is an error. */
 static char *next_word(const char **rest, struct error *why)
 {
     const char *at = *rest;
@@ -127,7 +127,7 @@ static bool add_words(struct strings *words, const char *text, struct error *why
     return why->text[0] == '\0';
 }
 
-/* The words, ready for execv: a NULL follows them. */
+/* Builds a NULL-terminated argv. */
 static bool command_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     struct strings *words = field_of(key, base);

@@ -144,7 +144,7 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
     pending->id = event->id;
     pending->identity = *identity;
     pending->received_ms = event->received_ms;
-    pending->ordering_key = hash_ordering_key(transform_person(parsed));
+    pending->ordering_key = hash_ordering_key(transform_ordering_key(parsed));
     pending->newer = known->delivered;
     pipeline->intake.in_flight++;
 

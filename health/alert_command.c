@@ -33,8 +33,8 @@ bool alert_json(const struct alert *alert, struct buffer *out)
     write_text_member(out, "state", alert_state_word(alert->state));
     write_text_member(out, "source", alert->source);
     write_text_member(out, "words", alert->words);
-    write_text_member(out, "since", date_print_ms(alert->since_ms, DATE_Z, since));
-    write_text_member(out, "time", date_print_ms(alert->now_ms, DATE_Z, now));
+    write_text_member(out, "since", times_print_ms(alert->since_ms, DATE_Z, since));
+    write_text_member(out, "time", times_print_ms(alert->now_ms, DATE_Z, now));
     write_text_member(out, "host", host);
     buffer_text(out, "}\n");
     return !out->failed && out->length <= ALERT_JSON;

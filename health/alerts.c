@@ -173,7 +173,7 @@ bool alerts_claim(struct alerts *alerts)
     if (alerts->state_dir == NULL)
         return true;
     snprintf(path, sizeof path, "%s/" ALERTS_FILE, alerts->state_dir);
-    if (owned && lock_stands(alerts->fd, path))
+    if (owned && lock_is_current(alerts->fd, path))
         return true;
     if (lock_take(&alerts->fd, path, LOCK_EX | LOCK_NB) != 0) {
         if (alerts->fd >= 0)

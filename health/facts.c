@@ -14,12 +14,12 @@
 
 const char *facts_span(int64_t ms, char out[static SPAN_SIZE])
 {
-    return when_print_span(ms, out);
+    return times_print_span(ms, out);
 }
 
 const char *facts_date(int64_t ms, char out[static DATE_SIZE])
 {
-    return date_print_ms(ms, DATE_UTC, out);
+    return times_print_ms(ms, DATE_UTC, out);
 }
 
 /* The end of the last minute of the day in which there was any; 0: there was none. */
@@ -172,7 +172,7 @@ static void gather_machine(struct facts *facts)
         return;
     cron_mark_read(state_dir, &mark);
     facts->cron_ms = mark.ran_ms;
-    int error = no_room_look(state_dir);
+    int error = no_room_predict(state_dir);
     if (error != 0)
         error_set(&facts->disk_full, "%s: %s", no_room_words(error), no_room_advice(error));
     if (statvfs(state_dir, &disk) == 0) {

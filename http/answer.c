@@ -1,5 +1,5 @@
-/* Answering: status line, headers, a text or an error as JSON. Nothing here takes memory, so that a refusal for lack
- * of memory can still be sent. */
+/* Answers: status line, headers, a text body or an error as JSON. Never allocates, so that a refusal for lack of memory
+ * can still be sent. */
 #include "http/internal.h"
 
 #include "base/escape.h"
@@ -50,9 +50,9 @@ static const char *reason_words(int status)
     return "Unknown";
 }
 
-/* Where a body goes: counted first, for Content-Length, then sent. */
+/* Destination of a body: first counted for Content-Length, then sent. */
 struct body_sink {
-    struct request *request; /* NULL: only counted */
+    struct request *request; /* NULL: count only */
     size_t length;
     bool failed;
 };
@@ -108,7 +108,7 @@ static bool is_head(const struct request *request)
     return method != NULL && strcmp(method, "HEAD") == 0;
 }
 
-/* A HEAD request is answered as its GET would be, without the body. */
+/* Answers; a HEAD request gets the same headers without the body. */
 static bool answer_with(struct request *request, int status, const char *type, const char *headers, const char *text,
                         void (*put_body)(const char *, struct body_sink *))
 {

@@ -1,4 +1,5 @@
-/* Reading a request's body: as much as was announced, or to its end, within the limits and the time. */
+/* Reads a request's body, as announced or to its end, within limits and timeout; and the memory budget of all
+ * bodies. */
 #include "http/internal.h"
 
 #include "base/log.h"
@@ -7,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_PIECE BUDGET_SMALL /* memory that an announced length alone can make us take */
+#define FIRST_PIECE BUDGET_SMALL /* most memory allocated on the strength of an announced length alone */
 
-/* What CONTENT_LENGTH says. */
+/* The kind of CONTENT_LENGTH. */
 enum announcement { ANNOUNCED_NOTHING, ANNOUNCED_LENGTH, ANNOUNCED_NONSENSE };
 
-/* A length beyond what can be counted is announced as SIZE_MAX: too large in any case. */
+/* Parses CONTENT_LENGTH. A length that overflows becomes SIZE_MAX, which is always too large. */
 static enum announcement read_announcement(const struct request *request, size_t *length)
 {
     const char *text = request_variable(request, "CONTENT_LENGTH");
@@ -29,7 +30,7 @@ static enum announcement read_announcement(const struct request *request, size_t
     return ANNOUNCED_LENGTH;
 }
 
-/* Makes the body's memory this large, if that is its share of what all bodies may have. */
+/* Grows the body's memory to this capacity, if the budget allows it. */
 static bool grow_body(struct request *request, size_t capacity)
 {
     if (!budget_take(request->budget, &request->share, capacity - request->capacity))
@@ -44,7 +45,7 @@ static bool grow_body(struct request *request, size_t capacity)
     return true;
 }
 
-/* The next size of memory, never beyond most. */
+/* Returns the next capacity, at most `most`. */
 static size_t next_capacity(const struct request *request, size_t most)
 {
     size_t wanted = request->capacity == 0 ? FIRST_PIECE : request->capacity * 2;
@@ -69,7 +70,7 @@ static enum body_result empty_body(struct error *why)
     return BODY_EMPTY;
 }
 
-/* Says why a body ended too early. */
+/* Determines why a body ended early. */
 static enum body_result cut_short(struct request *request, struct error *why)
 {
     if (budget_has_given_way(request->budget, &request->share))
@@ -83,7 +84,7 @@ static enum body_result cut_short(struct request *request, struct error *why)
     return BODY_SHORT;
 }
 
-/* Reads into what memory there is. */
+/* Reads into the free part of the buffer. */
 static enum arrival read_piece(struct request *request)
 {
     size_t got = 0;
@@ -104,7 +105,7 @@ static enum body_result read_announced(struct request *request, size_t announced
     return BODY_OK;
 }
 
-/* One byte more than allowed is room enough to see that there is too much. */
+/* Reads to the end. One byte more than the limit suffices to detect a body that is too large. */
 static enum body_result read_to_end(struct request *request, struct error *why)
 {
     size_t most = request->limits->max_body + 1;
@@ -121,12 +122,12 @@ static enum body_result read_to_end(struct request *request, struct error *why)
     return request->length == 0 ? empty_body(why) : BODY_OK;
 }
 
-void request_forget_body(struct request *request)
+void request_free_body(struct request *request)
 {
     free(request->body);
     request->body = NULL;
     request->capacity = 0;
-    budget_give_back(request->budget, &request->share);
+    budget_release(request->budget, &request->share);
 }
 
 enum body_result request_body(struct request *request, const char **body, size_t *length, struct error *why)
@@ -154,8 +155,8 @@ enum body_result request_body(struct request *request, const char **body, size_t
     }
     if (result == BODY_OK && !budget_finish(request->budget, &request->share))
         result = no_room(why);
-    if (result != BODY_OK) /* an answer may take its time */
-        request_forget_body(request);
+    if (result != BODY_OK) /* sending the answer may take long */
+        request_free_body(request);
     *body = result == BODY_OK ? request->body : NULL;
     *length = result == BODY_OK ? request->length : 0;
     return result;
@@ -216,7 +217,7 @@ static void unlist_share(struct body_budget *budget, struct body_share *share)
         budget->first = share->next;
 }
 
-/* The newest large unfinished one that began after this one. */
+/* Finds the newest large unfinished body that began after this one. */
 static struct body_share *find_newer(const struct body_budget *budget, const struct body_share *share)
 {
     struct body_share *newest = NULL;
@@ -227,7 +228,7 @@ static struct body_share *find_newer(const struct body_budget *budget, const str
     return newest;
 }
 
-/* What it has counts as free at once: its thread lets go of it within a moment. */
+/* Makes a body give way. Its memory counts as free at once, since its thread is about to release it. */
 static void make_give_way(struct body_budget *budget, struct body_share *share)
 {
     unlist_share(budget, share);
@@ -302,7 +303,7 @@ bool budget_has_given_way(struct body_budget *budget, const struct body_share *s
     return given_way;
 }
 
-void budget_give_back(struct body_budget *budget, struct body_share *share)
+void budget_release(struct body_budget *budget, struct body_share *share)
 {
     if (share->large) {
         pthread_mutex_lock(&budget->lock);

@@ -1,5 +1,5 @@
-/* The one request of a CGI process: variables from the environment, the body from stdin, the answer to stdout. SIGPIPE
- * must be ignored: a client that has gone shows as EPIPE. */
+/* The CGI transport: variables from the environment, the body from stdin, the answer to stdout. SIGPIPE must be
+ * ignored: a client that is gone shows as EPIPE. */
 #include "http/internal.h"
 
 #include <errno.h>
@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define DISCARD_MAX ((size_t)64 * 1024 * 1024) /* of a body that is not wanted */
+#define DISCARD_MAX ((size_t)64 * 1024 * 1024) /* bytes of an unwanted body */
 #define DISCARD_MS 1000
 
 struct cgi {
     moment deadline; /* for the body to arrive */
-    size_t consumed; /* bytes of it */
-    bool ended;      /* it came to its end, or broke off */
+    size_t consumed; /* bytes of the body consumed */
+    bool ended;      /* the body ended or broke off */
 };
 
 bool http_is_cgi(void)
@@ -28,7 +28,7 @@ static const char *cgi_variable(void *self, const char *name)
     return getenv(name);
 }
 
-/* Waits until the descriptor is ready. */
+/* Waits until the descriptor is ready or the deadline has passed. */
 static bool wait_for(int fd, short events, moment deadline)
 {
     struct pollfd ready = {.fd = fd, .events = events};
@@ -83,7 +83,7 @@ static bool cgi_finish(void *self)
     return true;
 }
 
-/* How many bytes of body may be read: never beyond CONTENT_LENGTH, as RFC 3875 has it. */
+/* Returns how many bytes of the body may be read: at most CONTENT_LENGTH (RFC 3875). */
 static size_t most_to_consume(void)
 {
     const char *announced = getenv("CONTENT_LENGTH");
@@ -91,8 +91,8 @@ static size_t most_to_consume(void)
     return most < DISCARD_MAX ? most : DISCARD_MAX;
 }
 
-/* Reads what is left of the body before the process ends. mod_cgid gives the body through a socket: ended with bytes
- * unread, the kernel resets it, and the answer is lost. */
+/* Discards the rest of the body before the process ends. mod_cgid passes the body through a socket: if that is closed
+ * with unread bytes, the kernel resets it and the answer is lost. */
 static void discard_rest(struct cgi *cgi)
 {
     char scrap[65536];

@@ -1,5 +1,5 @@
-/* Deadlines of connections: see deadlines.h. */
-#include "http/deadlines.h"
+/* Deadlines of connections: see worker.h. */
+#include "http/worker.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 
-/* Cuts one connection if it waits beyond now, once. Returns until when it may wait. */
+/* Cuts one connection, once, if its deadline has passed. Returns its deadline. */
 static moment cut_if_late(struct watched *watched, moment now)
 {
     moment deadline = MOMENT_NEVER;
@@ -22,7 +22,7 @@ static moment cut_if_late(struct watched *watched, moment now)
     return deadline;
 }
 
-/* Cuts all whose deadline is not after now. Returns the earliest deadline that is. */
+/* Cuts all connections whose deadline has passed. Returns the earliest remaining deadline. */
 static moment cut_late(struct deadlines *deadlines, moment now)
 {
     moment earliest = MOMENT_NEVER;
@@ -34,7 +34,7 @@ static moment cut_late(struct deadlines *deadlines, moment now)
     return earliest;
 }
 
-/* Sleeps until the moment, or until somebody may not wait that long. Called and returns with the lock held. */
+/* Sleeps until the moment, or until a thread registers an earlier deadline. With the lock held on entry and return. */
 static void sleep_until(struct deadlines *deadlines, moment until)
 {
     while (!deadlines->woken && !deadlines->ending) {
@@ -43,7 +43,8 @@ static void sleep_until(struct deadlines *deadlines, moment until)
     }
 }
 
-/* While it looks, its plan is "never", so that whoever begins to wait meanwhile wakes it: nobody is overlooked. */
+/* While scanning, `planned` is "never", so that a thread that registers a deadline meanwhile wakes this one: none is
+ * missed. */
 static void *run_deadlines(void *argument)
 {
     struct deadlines *deadlines = argument;

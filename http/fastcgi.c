@@ -1,4 +1,4 @@
-/* Starting and stopping the FastCGI server. How a thread serves: worker.c; where it gets connections: accept.c. */
+/* Starting and stopping the FastCGI server. Serving: worker.c; accepting connections: accept.c. */
 #include "http/worker.h"
 
 #include "base/log.h"
@@ -18,13 +18,12 @@
 #include "base/clock.h"
 
 #define STACK_SIZE ((size_t)256 * 1024)
-#define CUT_BEFORE_MS 250 /* before http_join's deadline, who still waits for a client is cut */
+#define CUT_BEFORE_MS 250 /* time before http_join's deadline at which waiting connections are cut */
 #define CUT_AGAIN_MS 20
-#define ONE_TRIES 100 /* for one request thread at least */
+#define ONE_TRIES 100 /* tries to start at least one request thread */
 
-/* Room for the other threads of the process where the system allows fewer than wished: the request threads must not
- * take it all. The forwarder, the queue's writer and housekeeper, the reconciler, alerts, a resolver, the check before
- * a reload. */
+/* Where the system limits threads, this many must remain for the rest of the process: the forwarder, the queue's writer
+ * and housekeeper, the reconciler, alerts, a resolver, the check before a reload. */
 #define SPARE_THREADS 7
 
 struct spare {
@@ -41,7 +40,7 @@ static void *wait_for_end(void *context)
     return NULL;
 }
 
-/* Holds the room with threads that do nothing. */
+/* Reserves these threads with threads that do nothing. */
 static void spare_take(struct spare *spare)
 {
     pthread_attr_t small;
@@ -72,7 +71,7 @@ bool http_is_fastcgi(void)
     return getsockopt(STDIN_FILENO, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0;
 }
 
-/* libfcgi installs handlers of its own for these, for an accept that is not used here. */
+/* Initializes libfcgi and restores the signal handlers that it replaces for its own accept, which is not used. */
 static bool init_libfcgi(struct error *why)
 {
     static const int signals[] = {SIGPIPE, SIGUSR1, SIGTERM};
@@ -87,14 +86,15 @@ static bool init_libfcgi(struct error *why)
     return error == 0;
 }
 
-/* Watched all the time, for every thread must see it. */
+/* Watches the stop event level-triggered, since every thread must see it. */
 static bool watch_stop(struct http *http)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &http->stop};
     return epoll_ctl(http->epoll, EPOLL_CTL_ADD, http->stop, &event) == 0;
 }
 
-/* Non-blocking, because who is woken may find that another thread, or process, has taken the connection. */
+/* Makes the listening socket non-blocking, because another thread or process may have taken the connection that woke
+ * this one. */
 static bool prepare_listening(struct http *http, struct error *why)
 {
     struct sockaddr_storage address = {0};
@@ -115,7 +115,7 @@ static bool prepare_listening(struct http *http, struct error *why)
     return true;
 }
 
-/* What can fail before there are threads; http_free gives all of it back. */
+/* The steps that can fail before threads exist; http_free undoes all of them. */
 static bool prepare_server(struct http *http, struct error *why)
 {
     pthread_mutex_init(&http->lock, NULL);
@@ -140,7 +140,7 @@ static bool prepare_server(struct http *http, struct error *why)
     return prepare_listening(http, why);
 }
 
-/* Starts request threads until there are so many, or as many as can be. */
+/* Starts request threads up to this number, or as many as possible. */
 static int start_workers(struct http *http, size_t wished)
 {
     pthread_attr_t small;
@@ -163,8 +163,8 @@ static int start_workers(struct http *http, size_t wished)
     return error;
 }
 
-/* Where the system allows fewer threads than wished, requests are served with those, one at least, and the others that
- * the process needs still find room. Returns false, with none started, when there is not even one. */
+/* Starts request threads, fewer than wished where the system limits them, at least one, and leaves room for the other
+ * threads that the process needs. Returns false, with none started, when not even one is possible. */
 static bool start_some_workers(struct http *http, struct error *why)
 {
     const struct timespec moment_between = {.tv_nsec = 10000000};
@@ -172,7 +172,7 @@ static bool start_some_workers(struct http *http, struct error *why)
     spare_take(&spare);
     int error = start_workers(http, http->limits.threads);
     spare_leave(&spare);
-    /* A thread that was joined still counts for a moment. */
+    /* A joined thread counts against the limit for a moment longer. */
     for (int tries = 0; http->started == 0 && tries < ONE_TRIES; tries++) {
         error = start_workers(http, 1);
         nanosleep(&moment_between, NULL);
@@ -187,12 +187,12 @@ static bool start_some_workers(struct http *http, struct error *why)
     return true;
 }
 
-/* Starts the guard and the request threads, all signals blocked in them: the main thread takes those. */
+/* Starts the deadline thread and the request threads with all signals blocked: the main thread handles those. */
 static bool start_threads(struct http *http, struct error *why)
 {
     sigset_t all, before;
     sigfillset(&all);
-    sigdelset(&all, SIGBUS); /* blocked, a mapped page without room would end the process: base/mapping.h */
+    sigdelset(&all, SIGBUS); /* if blocked, a full disk under a mapped page would end the process: base/mapping.h */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool started = deadlines_start(&http->deadlines, http->watched, http->limits.threads, why);
     if (started && !start_some_workers(http, why)) {
@@ -246,7 +246,7 @@ bool http_is_idle(struct http *http)
     return idle;
 }
 
-/* Waits until the last thread has ended or the moment has come. Returns whether it has ended. */
+/* Waits until the last thread has ended, or until the moment. Returns whether it has ended. */
 static bool wait_ended(struct http *http, moment until)
 {
     pthread_mutex_lock(&http->lock);
@@ -271,8 +271,8 @@ static void join_ended(struct http *http)
     }
 }
 
-/* A request whose body is complete waits for no client, and is never cut. One that is cut may still be answered, so
- * there is some time left for that; and a thread may take up another before it ends. */
+/* A request with a complete body does not wait for its client and is never cut. One that is cut may still be answered,
+ * so some time is reserved for that; and a thread may begin another request before it ends. */
 bool http_join(struct http *http, moment deadline)
 {
     bool ended = wait_ended(http, deadline == MOMENT_NEVER ? deadline : deadline - CUT_BEFORE_MS);

@@ -1,5 +1,5 @@
-/* Idle connections: see idle.h. */
-#include "http/idle.h"
+/* Idle connections: see worker.h. */
+#include "http/worker.h"
 
 #include "base/buffer.h"
 #include "base/log.h"
@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HAND_OVER "CLOSECRM_KEPT_CONNECTIONS" /* descriptors: "7,9" */
+#define HAND_OVER "CLOSECRM_KEPT_CONNECTIONS" /* descriptor numbers: "7,9" */
 
 struct idle_connection {
     int fd;
@@ -28,7 +28,7 @@ bool idle_init(struct idle *idle, int epoll)
     return pthread_mutex_init(&idle->lock, NULL) == 0;
 }
 
-/* Puts it into the list. Returns whether it is to be watched. */
+/* Adds it to the list. Returns whether it is to be watched. */
 static bool insert_connection(struct idle *idle, struct idle_connection *connection)
 {
     pthread_mutex_lock(&idle->lock);
@@ -36,7 +36,7 @@ static bool insert_connection(struct idle *idle, struct idle_connection *connect
     if (idle->first != NULL)
         idle->first->previous = connection;
     idle->first = connection;
-    bool wanted = !idle->closed || connection->fresh; /* its thread looks once more before it ends */
+    bool wanted = !idle->closed || connection->fresh; /* the thread checks once more before it ends */
     pthread_mutex_unlock(&idle->lock);
     return wanted;
 }
@@ -60,7 +60,7 @@ bool idle_has_fresh(struct idle *idle)
     return atomic_load(&idle->fresh) > 0;
 }
 
-/* From here on another thread may already have taken it. */
+/* Watches the connection: from here on another thread may take it. */
 static bool watch_connection(struct idle *idle, struct idle_connection *connection, int operation)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, .data.ptr = connection};
@@ -98,8 +98,8 @@ int idle_take(struct idle *idle, struct idle_connection *connection)
 
 void idle_watch_again(struct idle *idle, struct idle_connection *connection)
 {
-    /* Another thread may take and free it at once; that comes after this, for epoll says so to the kernel and the lock
-     * to ThreadSanitizer, which does not know that EPOLL_CTL_MOD orders. */
+    /* Another thread may take and free it at once, after this: epoll orders that in the kernel, and the lock does for
+     * ThreadSanitizer, which does not know that EPOLL_CTL_MOD does. */
     pthread_mutex_lock(&idle->lock);
     watch_connection(idle, connection, EPOLL_CTL_MOD);
     pthread_mutex_unlock(&idle->lock);
@@ -112,7 +112,7 @@ void idle_stop(struct idle *idle)
     pthread_mutex_unlock(&idle->lock);
 }
 
-/* Takes the first out of the list; -1: none is left. */
+/* Removes the first connection from the list; -1: the list is empty. */
 static int pop(struct idle *idle)
 {
     struct idle_connection *connection = idle->first;
@@ -145,7 +145,7 @@ void idle_hand_over(struct idle *idle)
     buffer_free(&names);
 }
 
-/* The name may be wrong, or stand in the environment for some other reason: only a connected socket will do. */
+/* Whether a descriptor is a connected socket: the variable may be wrong or set by somebody else. */
 static bool is_connection(int fd)
 {
     int type = 0, listens = 0;

@@ -1,4 +1,4 @@
-/* What a request says: variables, path, query, who it says it is. Its body: body.c; its answer: answer.c. */
+/* Reading a request: variables, path, query, credentials. Its body: body.c; the answer: answer.c. */
 #include "http/request.h"
 
 #include "base/log.h"
@@ -28,7 +28,7 @@ bool request_begin(struct request *request)
 
 void request_end(struct request *request)
 {
-    request_forget_body(request);
+    request_free_body(request);
 }
 
 const char *request_variable(const struct request *request, const char *name)
@@ -56,7 +56,7 @@ moment request_started(const struct request *request)
     return request->started;
 }
 
-/* Whether an encoded name is this name. */
+/* Whether a percent-encoded name equals this name. */
 static bool is_named(const char *text, size_t length, const char *name)
 {
     char decoded[64];
@@ -98,14 +98,14 @@ bool request_query(const struct request *request, const char *name, char *out, s
     return request_field(query == NULL ? "" : query, query == NULL ? 0 : strlen(query), name, out, size);
 }
 
-/* The Authorization header. Apache's rewriting renames variables: REDIRECT_ is put before them. */
+/* Returns the Authorization header. After Apache's rewriting the variable has the prefix REDIRECT_. */
 static const char *authorization(const struct request *request)
 {
     const char *value = request_header(request, "AUTHORIZATION");
     return value != NULL ? value : request_variable(request, "REDIRECT_HTTP_AUTHORIZATION");
 }
 
-/* Decodes what the header says, "USER:PASSWORD". Returns its length; -1: there is none. */
+/* Decodes the credentials, "USER:PASSWORD". Returns their length; -1: none. */
 static long decode_basic(const struct request *request, char *out, size_t size)
 {
     static const char scheme[] = "Basic ";
@@ -118,7 +118,7 @@ static long decode_basic(const struct request *request, char *out, size_t size)
     return length <= 0 || memchr(out, '\0', (size_t)length) != NULL ? -1 : length;
 }
 
-/* Copies a part. Returns false when it does not fit. */
+/* Copies a part of the text. Returns false when it does not fit. */
 static bool copy_part(const char *part, size_t length, char *out, size_t size)
 {
     if (length >= size)
@@ -162,7 +162,7 @@ bool request_basic_user(const struct request *request, char *out, size_t size)
 
 /* ---- Which route answers a path. ---- */
 
-/* A name is one segment: a slash and then none. */
+/* Whether the path is a name: one segment. */
 static bool is_name(const char *path)
 {
     return path[0] == '/' && path[1] != '\0' && strchr(path + 1, '/') == NULL;

@@ -1,16 +1,15 @@
-/* One request thread: takes a connection, lets libfcgi read a request from it, lets a route answer.
+/* A request thread: takes a connection, lets libfcgi read a request from it, and calls a route's handler.
  *
- * libfcgi does not accept here, nor close, for what its documentation does not say (read in fcgiapp.c, os_unix.c):
- * - Threads that sit in its accept can only be stopped by signals, with a window in between.
- * - With FCGI_KEEP_CONN it stays with a connection between requests, in a read without a time-out: a web server that
- *   pools more connections than there are threads would hang. Here an idle connection waits in epoll.
- * - It has no time-outs: see deadlines.h.
- * - Closing, it waits for the peer, each byte that comes prolonging it.
- * So FCGX_Accept_r gets a connection by FCGX_Request's members ipcFd and keepConnection, which its header calls
- * private; those two are all that is used of it. Its listening socket is -1: after a connection that sent no good
- * request, FCGX_Accept_r tries to accept another, fails, and returns. It closes the connection before that, at a time
- * that nobody else knows; so it gets a duplicate of the descriptor, and the guard never cuts a descriptor that has
- * become somebody else's. */
+ * libfcgi neither accepts nor closes connections here, for reasons that only its source shows (fcgiapp.c, os_unix.c):
+ * - Threads in its accept can only be stopped by signals, with a race.
+ * - With FCGI_KEEP_CONN it blocks on a connection between requests, without a timeout: a web server that pools more
+ *   connections than there are threads would hang. Here an idle connection waits in epoll.
+ * - It has no timeouts: see deadlines.c.
+ * - When it closes, it waits for the peer, longer with each byte that arrives.
+ * So FCGX_Accept_r gets a connection in FCGX_Request's members ipcFd and keepConnection, which are documented as
+ * private; no others are used. Its listening socket is -1: after a connection without a valid request, FCGX_Accept_r
+ * tries to accept another, fails, and returns. Before that it closes the connection, at an unknown time; so it gets a
+ * duplicate of the descriptor, and the deadline thread never cuts a descriptor that was reused. */
 #include "http/worker.h"
 
 #include "base/log.h"
@@ -25,19 +24,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#define END_WAIT_MS 1000  /* at least, for the rest of a body that is not wanted */
-#define CLOSE_WAIT_MS 500 /* for the peer to read an answer that came before its body's end */
+#define END_WAIT_MS 1000  /* minimum for discarding the rest of an unwanted body */
+#define CLOSE_WAIT_MS 500 /* for the peer to read an answer sent before the end of its body */
 #define HEADROOM_PAUSE_MS 20
 #define HEADROOM_TRIES 50
-#define DISCARD_MAX ((size_t)64 * 1024 * 1024) /* of a body that is not wanted */
+#define DISCARD_MAX ((size_t)64 * 1024 * 1024) /* bytes of an unwanted body */
 
-/* One request on one connection. */
+/* A request on a connection. */
 struct exchange {
     struct worker *worker;
     FCGX_Request *fcgi;
     int fd;
     moment deadline; /* for the request to arrive */
-    bool answering;  /* the body is done with */
+    bool answering;  /* the answer has begun */
 };
 
 static void watch_exchange(const struct exchange *exchange, enum waiting waiting, moment deadline)
@@ -51,7 +50,7 @@ static const char *fastcgi_variable(void *self, const char *name)
     return FCGX_GetParam(name, exchange->fcgi->envp);
 }
 
-/* FCGX_GetStr returns less than asked for only at the stream's end, good or bad. */
+/* FCGX_GetStr returns fewer bytes than requested only at the stream's end or on an error. */
 static enum arrival read_stream(FCGX_Stream *in, char *out, size_t size, size_t *got)
 {
     int wanted = size > INT_MAX ? INT_MAX : (int)size;
@@ -71,9 +70,9 @@ static enum arrival fastcgi_read(void *self, char *out, size_t size, size_t *got
     return arrival;
 }
 
-/* Reads what is left of the body, and its end, before the answer goes out. A web server may send the whole of a body
- * before it reads any answer, and makes a 502 of our 413 when it cannot; and on a kept connection the body's end must
- * not be taken for the next request's beginning. */
+/* Discards the rest of the body before answering. A web server may send the whole body before it reads any answer, and
+ * turns our 413 into a 502 if it cannot; and on a kept connection the body's end must not be taken for the start of the
+ * next request. */
 static void discard_rest(const struct exchange *exchange)
 {
     char scrap[4096];
@@ -89,7 +88,7 @@ static bool body_has_ended(const struct exchange *exchange)
     return FCGX_HasSeenEOF(exchange->fcgi->in) != 0 && FCGX_GetError(exchange->fcgi->in) == 0;
 }
 
-/* The answer begins: from now on the client is waited for to take it, not to send. */
+/* Begins the answer: from now on the deadline is for the client to read, not to send. */
 static void begin_answer(struct exchange *exchange)
 {
     if (exchange->answering)
@@ -114,7 +113,7 @@ static bool fastcgi_write(void *self, const char *data, size_t length)
     return true;
 }
 
-/* Most answers fit libfcgi's buffer, so they and their end go out in one write. */
+/* Most answers fit libfcgi's buffer and go out with their end in one write. */
 static bool fastcgi_finish(void *self)
 {
     struct exchange *exchange = self;
@@ -125,8 +124,8 @@ static bool fastcgi_finish(void *self)
     return FCGX_GetError(exchange->fcgi->out) == 0;
 }
 
-/* Closes after an answer that came while the peer may still be sending: what is unread when a TCP connection is closed
- * makes the kernel reset it, and the answer could be lost. */
+/* Closes a connection whose peer may still be sending: closing a TCP socket with unread data makes the kernel reset it,
+ * and the answer could be lost. */
 static void close_gently(int fd)
 {
     char scrap[4096];
@@ -138,7 +137,7 @@ static void close_gently(int fd)
     close(fd);
 }
 
-/* Another body needs the memory of this one: what waits for it sees its end, and can still answer. */
+/* Called when another body needs this one's memory: the blocked read ends, and the request can still be answered. */
 static void fastcgi_interrupt(void *self)
 {
     const struct exchange *exchange = self;
@@ -159,7 +158,7 @@ static void answer_exchange(struct exchange *exchange, moment started)
     request_end(&request);
 }
 
-/* Ends libfcgi's part in a request, and leaves the connection open. */
+/* Ends libfcgi's request and leaves the connection open. */
 static void let_go(FCGX_Request *fcgi)
 {
     FCGX_Free(fcgi, 0);
@@ -167,8 +166,8 @@ static void let_go(FCGX_Request *fcgi)
     fcgi->ipcFd = -1;
 }
 
-/* Gives libfcgi a duplicate of the connection, of which it reads a request's beginning. It takes a connection that
- * breaks between two parameters for their end: only the stream's error tells that some are missing. */
+/* Lets libfcgi read a request's parameters from a duplicate of the connection. libfcgi takes a connection that breaks
+ * between two parameters for their end: only the stream's error shows that some are missing. */
 static bool read_beginning(const struct exchange *exchange)
 {
     FCGX_Request *fcgi = exchange->fcgi;
@@ -190,19 +189,19 @@ static bool read_beginning(const struct exchange *exchange)
     return false;
 }
 
-/* Waits a little for memory, as other requests end. */
+/* Waits briefly for memory, as other requests end. */
 static bool has_headroom(struct http *http)
 {
     const struct timespec pause = {.tv_nsec = HEADROOM_PAUSE_MS * 1000000};
     for (int i = 0; i < HEADROOM_TRIES; i++) {
-        if (headroom_is_there(&http->headroom))
+        if (headroom_is_sufficient(&http->headroom))
             return true;
         nanosleep(&pause, NULL);
     }
     return false;
 }
 
-/* Answers without libfcgi, which would end the process. */
+/* Answers 503 without libfcgi, which would end the process when out of memory. */
 static void refuse_memory(struct http *http, int fd)
 {
     budget_log_memory(&http->budget);

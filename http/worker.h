@@ -1,14 +1,14 @@
-/* The FastCGI server's inside: what its threads share, and what each has for itself. */
+/* Private to the FastCGI server: state shared by its threads, and each thread's own. */
 #ifndef HTTP_WORKER_H
 #define HTTP_WORKER_H
 
+#include "base/clock.h"
 #include "base/error.h"
-#include "http/deadlines.h"
-#include "http/idle.h"
 #include "http/internal.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,17 +16,17 @@
 
 /* ---- accept.c: which peers may connect (FCGI_WEB_SERVER_ADDRS) ---- */
 
-/* The addresses allowed, IPv4 ones mapped into IPv6. None: all are. */
+/* The allowed addresses, IPv4 mapped into IPv6. Empty: all are allowed. */
 struct peers {
     struct in6_addr *at;
     size_t count;
 };
 
-/* Reads a list of addresses separated by commas; NULL or empty allows all. Returns false with the reason when one of
- * them is no IP address, for a list that silently allowed nobody, or all, would help nobody. */
+/* Parses a comma-separated list of addresses; NULL or empty allows all. Returns false with the reason when one is no IP
+ * address, rather than silently allow nobody or everybody. */
 bool peers_init(struct peers *peers, const char *list, struct error *why);
 
-/* Whether this peer may connect. Peers on Unix sockets always may: the file's mode guards those. */
+/* Whether this peer may connect. Peers on Unix sockets always may: the socket's file mode protects it. */
 bool peers_allow(const struct peers *peers, const struct sockaddr_storage *address);
 
 void peers_free(struct peers *peers);
@@ -35,21 +35,106 @@ void peers_free(struct peers *peers);
  * while there is memory; other requests are answered 503 without it. ---- */
 
 struct headroom {
-    atomic_bool watched; /* memory is limited, or was missing once */
+    atomic_bool watched; /* memory is limited, or ran out once */
 };
 
-/* Finds out whether memory is limited. */
+/* Determines whether memory is limited. */
 void headroom_init(struct headroom *headroom);
 
-/* Whether there is memory for a request's beginning in every thread. Costs nothing where memory is not limited. Any
+/* Whether there is enough memory to begin a request in every thread. Free of cost where memory is not limited. Any
  * thread. */
-bool headroom_is_there(struct headroom *headroom);
+bool headroom_is_sufficient(struct headroom *headroom);
 
-/* Memory could not be had: from now on it is looked for before each request. Any thread. */
-void headroom_was_missing(struct headroom *headroom);
+/* Reports that memory ran out: from now on it is checked before each request. Any thread. */
+void headroom_report_shortage(struct headroom *headroom);
 
-/* Answers 503 to the FastCGI request that begins on this connection, without any memory. Closes nothing. */
+/* Answers 503 to the FastCGI request that begins on this connection, without allocating. Does not close it. */
 void headroom_refuse(int fd);
+
+/* ---- deadlines.c: enforces deadlines on connections. libfcgi reads and writes by several blocking calls of its
+ * own: a socket timeout would start anew with every byte that trickles in. So one thread knows each request
+ * thread's deadline for its client, and shuts the connection down when it has passed, which the blocked call sees
+ * as end of file. The deadline thread sleeps until the earliest deadline, indefinitely when there is none. ---- */
+
+enum waiting {
+    NOT_WAITING,   /* working, or idle */
+    WAITING_READ,  /* for request bytes; after a cut the request can still be answered */
+    WAITING_WRITE, /* for the client to read an answer */
+};
+
+/* A request thread's wait. Written by that thread, read by the ones that cut; in a cache line of its own. */
+struct watched {
+    alignas(64) pthread_mutex_t lock;
+    int fd; /* while waiting: stays open until the state changes */
+    enum waiting waiting;
+    moment deadline;
+};
+
+struct deadlines {
+    struct watched *watched; /* one per request thread; borrowed */
+    size_t count;
+    _Atomic moment planned; /* when the thread wakes up next */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool woken;
+    bool ending;
+    pthread_t thread;
+};
+
+/* Starts the thread. Call with all signals blocked. Returns false with the reason. */
+bool deadlines_start(struct deadlines *deadlines, struct watched *watched, size_t count, struct error *why);
+
+/* Sets what a request thread waits for. fd must stay open until the thread sets NOT_WAITING. */
+void deadlines_watch(struct deadlines *deadlines, struct watched *watched, enum waiting waiting, int fd,
+                     moment deadline);
+
+/* Cuts all waiting connections, whatever their deadline. */
+void deadlines_cut(struct deadlines *deadlines);
+
+/* Ends the thread. No request thread may be waiting any more. */
+void deadlines_stop(struct deadlines *deadlines);
+
+/* ---- idle.c: connections without a request: kept open by the web server (FCGI_KEEP_CONN), or new and still
+ * silent. They wait in epoll, so that none occupies a thread, and in a list, so that they can be handed over to the
+ * program executed next. Any thread. ---- */
+
+struct idle_connection;
+
+struct idle {
+    int epoll; /* borrowed */
+    pthread_mutex_t lock;
+    struct idle_connection *first;
+    bool closed;         /* connections are no longer watched */
+    atomic_size_t fresh; /* connections parked before their first byte */
+};
+
+/* Initializes it. Connections are watched by this epoll descriptor; their events carry a struct idle_connection. */
+bool idle_init(struct idle *idle, int epoll);
+
+/* Takes ownership of a connection until it becomes readable; closes it on failure. fresh: it has sent nothing yet. */
+void idle_park(struct idle *idle, int fd, bool fresh);
+
+/* Whether there are fresh connections, whose first request may be on its way. */
+bool idle_has_fresh(struct idle *idle);
+
+/* Returns ownership of a readable connection to the caller. Only one caller may do so for each epoll event. */
+int idle_take(struct idle *idle, struct idle_connection *connection);
+
+/* Re-arms epoll for a connection that became readable. */
+void idle_watch_again(struct idle *idle, struct idle_connection *connection);
+
+/* From now on parked connections are kept for the hand-over and not watched, except fresh ones. */
+void idle_stop(struct idle *idle);
+
+/* Makes all connections inheritable and names them in the environment. The struct must not be used any more. */
+void idle_hand_over(struct idle *idle);
+
+/* Adopts the connections that a predecessor named in the environment, and removes that variable. Call before threads
+ * start. */
+void idle_take_over(struct idle *idle);
+
+/* Closes all connections and frees them. The struct must not be used any more. */
+void idle_free(struct idle *idle);
 
 /* ---- the server ---- */
 
@@ -57,22 +142,22 @@ struct http {
     struct http_limits limits;
     const struct route *routes; /* borrowed */
     size_t routes_count;
-    int epoll;                 /* the listening socket, stop, and what is kept */
-    int stop;                  /* an eventfd: readable for good once stopping */
-    _Atomic moment stopped_at; /* MOMENT_NEVER: not yet */
-    bool is_tcp;               /* the listening socket is */
+    int epoll;                 /* watches the listening socket, stop, and idle connections */
+    int stop;                  /* an eventfd that stays readable once stopping */
+    _Atomic moment stopped_at; /* MOMENT_NEVER: not stopped */
+    bool is_tcp;               /* whether the listening socket is TCP */
     struct peers peers;
     struct body_budget budget;
     struct headroom headroom;
     struct idle idle;
     struct deadlines deadlines;
-    struct watched *watched; /* one for each thread */
+    struct watched *watched; /* one per thread */
     struct worker *workers;
     size_t started;             /* threads that were started */
-    pthread_mutex_t lock;       /* over running */
-    pthread_cond_t ended;       /* running became 0 */
-    size_t running;             /* threads that have not ended */
-    _Atomic moment full_logged; /* when it was last said that descriptors ran out */
+    pthread_mutex_t lock;       /* protects running */
+    pthread_cond_t ended;       /* signalled when running becomes 0 */
+    size_t running;             /* threads still running */
+    _Atomic moment full_logged; /* last log line about missing descriptors */
 };
 
 struct worker {
@@ -80,16 +165,16 @@ struct worker {
     struct watched *watched;
     pthread_t thread;
     bool ended;  /* under http's lock */
-    bool joined; /* of http_join alone */
+    bool joined; /* used by http_join only */
 };
 
-/* A request thread: serves one connection after another until the server stops. argument is its struct worker. */
+/* A request thread's main function: serves connections until the server stops. argument: its struct worker. */
 void *worker_run(void *argument);
 
-/* Lets the listening socket wake one thread, once: operation is EPOLL_CTL_ADD, later EPOLL_CTL_MOD. */
+/* Arms epoll to wake one thread, once, for the listening socket. operation: EPOLL_CTL_ADD, later EPOLL_CTL_MOD. */
 bool worker_listen(struct http *http, int operation);
 
-/* Returns the next connection with something to read, or -1 when the server has stopped. Blocks. */
+/* Returns the next readable connection, or -1 when the server has stopped. Blocks. */
 int worker_next(struct http *http);
 
 #endif

@@ -92,13 +92,13 @@ static bool report_backup_file(const char *what, const char *path, struct error 
 static bool gather_file(const char *state_dir, const char *name, struct backup_files *files, struct error *why)
 {
     bool missing;
-    char *text = small_file_read(state_dir, name, &missing, why);
+    char *text = files_read(state_dir, name, &missing, why);
     if (text == NULL)
         return missing;
     bool good = backup_files_add(files, name, text, strlen(text));
     if (!good)
         error_set(why, "out of memory");
-    small_file_free(text);
+    files_free(text);
     return good;
 }
 
@@ -106,7 +106,7 @@ static bool gather_file(const char *state_dir, const char *name, struct backup_f
 static bool gather_folder(const char *state_dir, const char *folder, bool deeper, struct backup_files *files,
                           struct error *why)
 {
-    char path[SMALL_PATH], name[NAME_MOST + 300];
+    char path[FILES_PATH], name[NAME_MOST + 300];
     bool good = true;
     snprintf(path, sizeof path, "%.3500s/%.400s", state_dir, folder);
     DIR *directory = opendir(path);
@@ -137,7 +137,7 @@ bool backup_files_gather(const char *state_dir, struct backup_files *files, stru
 
 bool backup_file_put(const char *state_dir, const struct backup_file *file, bool *there, struct error *why)
 {
-    char folder[NAME_MOST], path[SMALL_PATH];
+    char folder[NAME_MOST], path[FILES_PATH];
     *there = false;
     if (!backup_file_is_good(file->name)) {
         error_set(why, "the backup holds a file %.100s, which is none of a state directory", file->name);
@@ -150,7 +150,7 @@ bool backup_file_put(const char *state_dir, const struct backup_file *file, bool
     snprintf(folder, sizeof folder, "%s", file->name);
     char *slash = strrchr(folder, '/');
     if (slash == NULL)
-        return small_file_replace(state_dir, file->name, file->bytes, why);
+        return files_replace(state_dir, file->name, file->bytes, why);
     *slash = '\0';
-    return small_directory(path, state_dir, folder, why) && small_file_replace(path, slash + 1, file->bytes, why);
+    return files_make_directory(path, state_dir, folder, why) && files_replace(path, slash + 1, file->bytes, why);
 }

@@ -52,7 +52,7 @@ bool loss_note(const char *state_dir, const char *source, const struct loss *los
 {
     struct loss all = *loss, before;
     bool any;
-    char name[256], directory[SMALL_PATH], text[LOSS_WORDS + 200];
+    char name[256], directory[FILES_PATH], text[LOSS_WORDS + 200];
     if (!name_of(source, name, why) || !loss_read(state_dir, source, &before, &any, why))
         return false;
     if (all.mark_ms == 0)
@@ -62,7 +62,7 @@ bool loss_note(const char *state_dir, const char *source, const struct loss *los
     make_one_line(all.words);
     snprintf(text, sizeof text, "from_ms = %lld\nuntil_ms = %lld\nidentities_kept = %d\nmark_ms = %lld\nwords = %s\n",
              (long long)all.from_ms, (long long)all.until_ms, all.identities_kept, (long long)all.mark_ms, all.words);
-    return small_directory(directory, state_dir, DIRECTORY, why) && small_file_replace(state_dir, name, text, why) &&
+    return files_make_directory(directory, state_dir, DIRECTORY, why) && files_replace(state_dir, name, text, why) &&
            files_sync(directory, why);
 }
 
@@ -74,16 +74,16 @@ bool loss_read(const char *state_dir, const char *source, struct loss *loss, boo
     *loss = (struct loss){.from_ms = 0};
     if (!name_of(source, name, why))
         return false;
-    char *text = small_file_read(state_dir, name, &missing, why);
+    char *text = files_read(state_dir, name, &missing, why);
     if (text == NULL)
         return missing;
     *any = true;
-    loss->from_ms = small_number(text, "from_ms", 0);
-    loss->until_ms = small_number(text, "until_ms", INT64_MAX);
-    loss->identities_kept = small_number(text, "identities_kept", 0) == 1;
-    loss->mark_ms = small_number(text, "mark_ms", 0);
-    small_value(text, "words", loss->words, sizeof loss->words);
-    small_file_free(text);
+    loss->from_ms = files_number(text, "from_ms", 0);
+    loss->until_ms = files_number(text, "until_ms", INT64_MAX);
+    loss->identities_kept = files_number(text, "identities_kept", 0) == 1;
+    loss->mark_ms = files_number(text, "mark_ms", 0);
+    files_value(text, "words", loss->words, sizeof loss->words);
+    files_free(text);
     return true;
 }
 
@@ -93,11 +93,11 @@ bool loss_clear(const char *state_dir, const char *source, struct error *why)
     char name[256];
     if (!name_of(source, name, why))
         return false;
-    char *text = small_file_read(state_dir, name, &missing, why);
+    char *text = files_read(state_dir, name, &missing, why);
     if (text == NULL)
         return missing;
-    small_file_free(text);
-    return small_file_remove(state_dir, name, why);
+    files_free(text);
+    return files_remove(state_dir, name, why);
 }
 
 /* ---- The delivered mark, in a small file ---- */
@@ -107,23 +107,23 @@ bool loss_clear(const char *state_dir, const char *source, struct error *why)
 
 int64_t delivered_mark(const char *state_dir, const char *source)
 {
-    char *text = small_file_read(state_dir, NAME, NULL, NULL);
-    int64_t mark = text == NULL ? 0 : small_number(text, source, 0);
-    small_file_free(text);
+    char *text = files_read(state_dir, NAME, NULL, NULL);
+    int64_t mark = text == NULL ? 0 : files_number(text, source, 0);
+    files_free(text);
     return mark > 0 ? mark : 0;
 }
 
 bool delivered_write(const char *state_dir, const struct delivered *marks, size_t count, struct error *why)
 {
     size_t size = count * LINE_MOST + 1, at = 0;
-    char *text = size <= SMALL_FILE_MOST ? calloc(1, size) : NULL;
+    char *text = size <= FILES_READ_MAX ? calloc(1, size) : NULL;
     if (text == NULL) {
         error_set(why, "too many sources for the delivered mark");
         return false;
     }
     for (size_t i = 0; i < count; i++)
         at += (size_t)snprintf(text + at, LINE_MOST, "%.79s = %lld\n", marks[i].source, (long long)marks[i].mark_ms);
-    bool good = small_file_replace(state_dir, NAME, text, why);
+    bool good = files_replace(state_dir, NAME, text, why);
     free(text);
     return good;
 }
@@ -173,7 +173,7 @@ int64_t delivered_date_of(const char *body, size_t length)
         if (text.at >= text.end || *text.at != '"')
             continue;
         const char *date = take_string(&text, &n);
-        return date_read(date, n);
+        return times_read(date, n);
     }
     return DATE_UNREADABLE;
 }

@@ -9,17 +9,17 @@
 #include "transform/parsed.h"
 #include "transform/rules.h"
 
-/* The event's members that are wanted. */
+/* The wanted members of the event. */
 enum { TYPE, ACTION, ID, LEAD, WANTED };
 
 struct reading {
     struct json_walk walk;
-    bool in_event; /* the member of the body in hand is `event`, and an object */
+    bool in_event; /* the current member of the body is `event`, and an object */
     bool has_event;
     char text[WANTED][HEADLINE_TEXT];
 };
 
-/* Decodes a string's token, as far as it fits; "" of what is none, or blank, for that does not count. */
+/* Decodes a string token, truncated to fit; "" for other tokens and blank strings, which are not usable. */
 static void take_text(const struct json_walk *walk, char out[static HEADLINE_TEXT])
 {
     const char *at = walk->token + 1, *end = walk->token + walk->length;
@@ -40,7 +40,7 @@ static void take_text(const struct json_walk *walk, char out[static HEADLINE_TEX
         memcpy(out + used, bytes, count);
         used += count;
     }
-    if (used + 4 >= HEADLINE_TEXT) { /* it may have been cut within a character */
+    if (used + 4 >= HEADLINE_TEXT) { /* the cut may be inside a character */
         while (used > 0 && ((unsigned char)out[used - 1] & 0xC0) == 0x80)
             used--;
         used -= used > 0 && ((unsigned char)out[used - 1] & 0x80) != 0;
@@ -48,7 +48,7 @@ static void take_text(const struct json_walk *walk, char out[static HEADLINE_TEX
     out[identifier_is_blank(out, used) ? 0 : used] = '\0';
 }
 
-/* The value of a member of the event follows. Of a name that comes twice the last value counts. */
+/* Reads the value of a member of the event. Of duplicate names the last counts. */
 static enum json_token take_member(struct reading *reading)
 {
     static const char *const names[WANTED] = {"object_type", "action", "id", "lead_id"};
@@ -63,7 +63,7 @@ static enum json_token take_member(struct reading *reading)
     return token;
 }
 
-/* The value of a member of the body follows. */
+/* Reads the value of a member of the body. */
 static enum json_token take_outer(struct reading *reading)
 {
     bool is_event = json_walk_is(&reading->walk, "event");
@@ -130,7 +130,7 @@ void headline_read(struct headline *headline, const char *body, size_t length)
     headline->lead = given(headline->lead_text);
 }
 
-bool headline_fits(const struct headline *headline, const char *pattern)
+bool headline_matches(const struct headline *headline, const char *pattern)
 {
     char *patterns[] = {(char *)(uintptr_t)pattern};
     struct rules rules = {.keep = patterns, .keeps = 1};

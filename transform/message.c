@@ -12,20 +12,20 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
-/* 6f0e7b1c-2d49-4c58-9a3e-84c1d7f05b62: a random UUID, this program's namespace. It must never change: with it all
- * made ids would, and people and duplicates would not be known again. */
+/* 6f0e7b1c-2d49-4c58-9a3e-84c1d7f05b62: a random UUID, this program's namespace. It must never change: all made ids
+ * would change with it, and users and duplicates would no longer be recognized. */
 static const uuid_t namespace = {0x6f, 0x0e, 0x7b, 0x1c, 0x2d, 0x49, 0x4c, 0x58,
                                  0x9a, 0x3e, 0x84, 0xc1, 0xd7, 0xf0, 0x5b, 0x62};
 
-/* White space beyond ASCII, as UTF-8: U+0085, U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000
- * and the byte order mark U+FEFF. */
+/* Non-ASCII white space as UTF-8: U+0085, U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000 and
+ * the byte order mark U+FEFF. */
 static const char *const wide_spaces[] = {
     "\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80", "\xE2\x80\x81", "\xE2\x80\x82", "\xE2\x80\x83",
     "\xE2\x80\x84", "\xE2\x80\x85", "\xE2\x80\x86", "\xE2\x80\x87", "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A",
     "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80", "\xEF\xBB\xBF",
 };
 
-/* The length of the white space character at the start of the text; 0: there is none. */
+/* Returns the length of the white space character at the start of the text; 0: none. */
 static size_t space_length(const char *text, size_t length)
 {
     if (length == 0)
@@ -61,7 +61,7 @@ void identifier_make_text(const void *bytes, size_t length, char text[static IDE
     uuid_unparse_lower(uuid, text);
 }
 
-/* What is the same in every message, as its own JSON text: a tree of it would cost more than all other members. */
+/* Members that are the same in every message, as JSON text: building them as a tree would cost more than all others. */
 static const struct {
     const char *name;
     const char *json;
@@ -71,10 +71,10 @@ static const struct {
     {"type", "\"track\""},
 };
 
-/* More bytes than the message's own names, constants, date and made ids print as. */
+/* Upper bound of the bytes of a message's own names, constants, date and made ids. */
 #define OWN_BYTES 1024
 
-/* More bytes than one byte of a string ever prints as (\u0001 is the longest), and the two quotes. */
+/* Upper bound of the printed size of one byte of a string (\u0001 is the longest escape). */
 #define PRINTED_MOST 6
 
 static bool is_dropped(const struct parsed *parsed, const struct rules *rules, bool *out_of_memory)
@@ -93,8 +93,8 @@ static bool is_dropped(const struct parsed *parsed, const struct rules *rules, b
     return !kept;
 }
 
-/* Adds a member and takes its value over, also when it fails. A NULL value is one that could not be made. name must
- * live as long as the object. */
+/* Adds a member and takes ownership of its value, also on failure. value NULL: its creation failed. name must outlive
+ * the object. */
 static bool add_member(struct json_object *object, const char *name, struct json_object *value)
 {
     if (value != NULL && json_object_object_add_ex(object, name, value, JSON_C_OBJECT_ADD_CONSTANT_KEY) == 0)
@@ -117,13 +117,13 @@ static bool add_constants(struct json_object *message)
     return true;
 }
 
-/* A version that Close changed after an earlier one was sent needs an id of its own: the UUID over the id that the
- * earlier one had, a line feed, and date_updated in UTC with microseconds (nothing where it has none). */
+/* A newer version of an event that was already sent needs its own id: the UUID of the earlier id, a line feed, and
+ * date_updated in UTC with microseconds (empty if absent). */
 static struct json_object *make_newer_id(const struct parsed *parsed, const char *id, size_t length)
 {
     char date[DATE_PRINTED] = "";
     if (parsed->identity.updated_us != DATE_UNREADABLE)
-        date_print(parsed->identity.updated_us, DATE_MICROSECONDS, date);
+        times_print(parsed->identity.updated_us, DATE_MICROSECONDS, date);
     struct buffer name = {0};
     buffer_append(&name, id, length);
     buffer_text(&name, "\n");
@@ -163,10 +163,10 @@ static bool add_timestamp(const struct parsed *parsed, struct json_object *messa
     char date[DATE_PRINTED];
     return parsed->timestamp_us == DATE_UNREADABLE ||
            add_member(message, "originalTimestamp",
-                      json_object_new_string(date_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
+                      json_object_new_string(times_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
 }
 
-/* The event itself, with the subscription that sent it and without what the operator does not want sent. */
+/* Adds the event, with its subscription's id and without the members that the rules remove. */
 static bool add_properties(const struct parsed *parsed, const struct rules *rules, struct json_object *message)
 {
     if (parsed->subscription_id != NULL &&
@@ -190,15 +190,15 @@ static size_t string_length(struct json_object *string)
     return string == NULL ? 0 : (size_t)json_object_get_string_len(string);
 }
 
-/* Bytes that the message never exceeds. Properties print as no more than they were in the body, for json-c prints
- * nothing longer than it can be written; name, person and id stand in the message a second time. */
+/* Upper bound of the message's size. Properties print no longer than in the body, because json-c prints the shortest
+ * form; name, user and id occur a second time. */
 static size_t most_bytes(const struct parsed *parsed)
 {
     size_t again = parsed->name_length + string_length(parsed->lead) + string_length(parsed->id);
     return parsed->body_length + again * PRINTED_MOST + OWN_BYTES;
 }
 
-/* A json_object_to_json_string_fn that prints nothing, but makes room for as many bytes as userdata points to. */
+/* A json_object_to_json_string_fn that prints nothing but reserves as many bytes as userdata points to. */
 static int make_room(struct json_object *object, struct printbuf *out, int level, int flags)
 {
     (void)level;
@@ -207,9 +207,9 @@ static int make_room(struct json_object *object, struct printbuf *out, int level
     return printbuf_memset(out, 0, '\0', (int)*bytes) < 0 ? -1 : 0;
 }
 
-/* Prints the message. json-c does not look whether its buffer could grow while it prints and would leave out what did
- * not fit, without a word. The buffer is kept by the object from one printing to the next, so a first one that prints
- * nothing makes it large enough, or fails. It also spares growing step by step. */
+/* Prints the message. json-c ignores failures to grow its buffer while printing and would silently omit what does not
+ * fit. An object keeps its buffer between printings, so a first one that prints nothing makes the buffer large enough,
+ * or fails. That also avoids growing it step by step. */
 static bool print_message(const struct parsed *parsed, struct json_object *message, struct buffer *out)
 {
     size_t most = most_bytes(parsed);
@@ -225,7 +225,7 @@ static bool print_message(const struct parsed *parsed, struct json_object *messa
         return false;
     buffer_append(out, text, length);
     bool appended = !out->failed;
-    out->failed = false; /* nothing is missing from what was there before */
+    out->failed = false; /* out lost nothing that was there before */
     return appended;
 }
 

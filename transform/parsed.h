@@ -1,4 +1,4 @@
-/* What transform_parse understood of a body and transform_message needs. Only these two look inside. */
+/* The result of transform_parse, input of transform_message. Private to these two. */
 #ifndef TRANSFORM_PARSED_H
 #define TRANSFORM_PARSED_H
 
@@ -11,36 +11,36 @@
 
 /* ---- message.c: ids that Close does not give ---- */
 
-/* A UUID as text, with its zero byte. */
+/* Bytes of a UUID as text, with its NUL. */
 #define IDENTIFIER_TEXT 37
 
-/* Whether UTF-8 text is empty or nothing but white space, in the sense of Unicode, Go or JavaScript: RudderStack trims
- * with all of them. */
+/* Whether UTF-8 text is empty or only white space as defined by Unicode, Go or JavaScript, because RudderStack trims
+ * with all three. */
 bool identifier_is_blank(const char *text, size_t length);
 
-/* The UUID version 5 over these bytes in this program's own namespace: the same for the same bytes always. */
+/* Computes a version 5 UUID of these bytes in this program's namespace: equal bytes always give the same UUID. */
 void identifier_make(const void *bytes, size_t length, unsigned char uuid[static 16]);
 
-/* The same as text, in small letters. */
+/* The same as lower-case text. */
 void identifier_make_text(const void *bytes, size_t length, char text[static IDENTIFIER_TEXT]);
 
 struct parsed {
     struct json_document document;
     struct json_object *event;           /* in the document */
-    struct json_object *subscription_id; /* the envelope's, in the document; NULL: none */
+    struct json_object *subscription_id; /* from the envelope, in the document; NULL: none */
 
     char *name; /* "opportunity updated", owned */
     size_t name_length;
-    size_t type_length; /* of it: where the space between object_type and action stands */
+    size_t type_length; /* length of object_type: the space's position in name */
 
-    struct json_object *lead; /* usable lead_id; a reference of its own, for `remove` may take it out of the event */
-    struct json_object *id;   /* usable id, likewise; NULL: none, as above */
+    struct json_object *lead; /* usable lead_id; an own reference, since `remove` may take it out of the event */
+    struct json_object *id;   /* usable id, an own reference too; NULL: none */
 
-    char anonymous_id[IDENTIFIER_TEXT]; /* where there is no lead */
-    char made_id[IDENTIFIER_TEXT];      /* over the body, where there is no id */
+    char anonymous_id[IDENTIFIER_TEXT]; /* set when there is no lead */
+    char made_id[IDENTIFIER_TEXT];      /* UUID of the body; set when there is no id */
 
     struct identity identity;
-    int64_t timestamp_us; /* of the message; DATE_UNREADABLE: none */
+    int64_t timestamp_us; /* the message's timestamp; DATE_UNREADABLE: none */
     size_t body_length;
 };
 

@@ -1,11 +1,11 @@
-/* The operator's choices: see rules.h. */
+/* The operator's rules: see rules.h. */
 #include "transform/rules.h"
 
 #include <json-c/linkhash.h>
 #include <string.h>
 
-/* Whether the pattern covers the whole text; `*` stands for any run of characters, also for none. Where the text goes
- * another way than the pattern, the last star takes one character more, which finds a match if there is one. */
+/* Whether the pattern matches the whole text; `*` matches any run of characters, also an empty one. On a mismatch the
+ * last star takes one more character, which finds a match if one exists. */
 static bool matches(const char *pattern, const char *text, size_t length)
 {
     const char *end = text + length;
@@ -48,7 +48,7 @@ bool rules_keep(const struct rules *rules, const char *type_action, size_t lengt
 
 static void remove_path(struct json_object *value, const char *path);
 
-/* Removes the members whose name is the whole path, and goes on in those whose name is its beginning. */
+/* Removes the members whose name is the whole path, and descends into those whose name is a prefix of it. */
 static void remove_from_object(struct lh_table *members, const char *path)
 {
     struct lh_entry *entry;

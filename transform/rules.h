@@ -1,4 +1,4 @@
-/* The operator's choices: which events are sent, and what is removed from them. */
+/* The operator's rules: which events are sent, and which members are removed from them. */
 #ifndef TRANSFORM_RULES_H
 #define TRANSFORM_RULES_H
 
@@ -8,13 +8,13 @@
 
 #include "transform/transform.h"
 
-/* Whether an event is sent: some pattern of keep matches its `object_type.action` (or there is none), and no pattern of
+/* Whether an event is sent: a pattern of keep matches its `object_type.action` (or keep is empty), and no pattern of
  * drop does. */
 bool rules_keep(const struct rules *rules, const char *type_action, size_t length);
 
-/* Removes what the operator does not want sent from the event. A path's steps are names, with a dot between two; names
- * may hold dots themselves, so that `data.custom.cf_abc` removes the member `custom.cf_abc` of data as well as cf_abc
- * of its custom. A step into an array is a step into each of its elements. What is not there is no error. */
+/* Removes the members named by the rules from the event. A path's steps are names joined by dots; names may contain
+ * dots themselves, so `data.custom.cf_abc` removes both the member `custom.cf_abc` of data and cf_abc of data's custom.
+ * A step into an array applies to each element. Missing members are no error. */
 void rules_remove(const struct rules *rules, struct json_object *event);
 
 #endif

@@ -1,4 +1,4 @@
-/* Bodies for people's eyes: see shown.h. */
+/* Bodies for display: see shown.h. */
 #include "transform/shown.h"
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "base/json_walk.h"
 #include "transform/rules.h"
 
-/* Paths from the body's root on, owned. */
+/* Paths from the body's root; owned. */
 struct paths {
     char **at;
     size_t count;
@@ -22,7 +22,8 @@ static bool add_path(struct paths *paths, const char *before, const char *path)
     return true;
 }
 
-/* What is removed from data must not show in its previous values, which no message has but which are in the body. */
+/* Members removed from data must not be displayed from previous_data either, which is in the body but not in
+ * messages. */
 static bool find_paths(struct paths *paths, const struct rules *rules)
 {
     paths->at = calloc(rules->removes * 2 + 1, sizeof *paths->at);
@@ -42,7 +43,7 @@ static void free_paths(struct paths *paths)
     free(paths->at);
 }
 
-/* Whether the text is JSON, and whether the paths lead somewhere in it. */
+/* Whether the text is JSON and has an event to which the paths apply. */
 static bool is_whole(const char *body, size_t length, bool *has_event)
 {
     struct json_walk walk = {.at = body, .end = body + length};
@@ -104,7 +105,7 @@ static void new_line(struct buffer *out, size_t depth)
     buffer_append(out, blanks, width);
 }
 
-/* The length of a string that begins at text, its quotes included; to the end when it does not end. */
+/* Returns the length of the string at the start of text, quotes included; the whole length when it is unterminated. */
 static size_t string_length(const char *text, size_t length)
 {
     size_t i = 1;
@@ -118,7 +119,7 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Whether the next character that is not blank closes what is open. */
+/* Whether the next non-blank character closes the open array or object. */
 static bool closes_at_once(const char *text, size_t length)
 {
     size_t i = 0;

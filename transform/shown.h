@@ -1,4 +1,4 @@
-/* A webhook's body as people may see it: without what `remove` takes out of every event. */
+/* A webhook's body for display: without the members that `remove` names. */
 #ifndef TRANSFORM_SHOWN_H
 #define TRANSFORM_SHOWN_H
 
@@ -8,18 +8,18 @@
 #include "base/json_walk.h"
 #include "transform/transform.h"
 
-/* Writes the body without what the rules remove, from the event's data and likewise from its previous_data; *removed
- * counts that. Where they remove nothing and it is no JSON, it is written as it came. It never goes through the parser.
- * Returns false, and writes nothing, when something is to be removed and it is no JSON with an event in it, so that
- * nobody knows what it holds; or memory is out. */
+/* Writes the body without the members that the rules remove, taken from the event's data and previous_data; *removed
+ * counts them. A body that is no JSON is written unchanged when the rules remove nothing. Never uses the parser.
+ * Returns false, and writes nothing, when the rules remove something and the body is no JSON with an event, so its
+ * contents are unknown; or when out of memory. */
 bool shown_write(const char *body, size_t length, const struct rules *rules, const struct layout *layout,
                  size_t *removed);
 
-/* Appends the body to out: as it came where rules remove nothing; else as shown_write does, in one line. Returns false,
- * and appends nothing, when that cannot be done. */
+/* Appends the body to out: unchanged when rules remove nothing, else as shown_write does, on one line. Returns false,
+ * and appends nothing, on failure. */
 bool transform_shown(const char *body, size_t length, const struct rules *rules, struct buffer *out);
 
-/* Appends JSON text with line breaks and indentation. Other text, or JSON that was cut, comes out readable too. */
+/* Appends JSON text with line breaks and indentation. Truncated JSON and other text stay readable. */
 void transform_indent(const char *text, size_t length, struct buffer *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* Reading a webhook's body as a Close event: what it is, whom it concerns, which version it is. See transform.h. */
+/* Parses a webhook's body as a Close event: type, lead, version. See transform.h. */
 #include "transform/transform.h"
 
 #include "base/times.h"
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The envelope carries two members that matter. The event goes into the message whole, but for what would double it:
- * its previous values and the list of their names. */
+/* Which members to parse: two of the envelope, and the event without its previous values and the list of changed
+ * fields, which would double its size. */
 static bool is_wanted(unsigned depth, const char *parent, const char *name)
 {
     if (depth == 1)
@@ -19,7 +19,7 @@ static bool is_wanted(unsigned depth, const char *parent, const char *name)
     return true;
 }
 
-/* A member of the event that is a string and not blank; NULL: it has none such. */
+/* Returns a member of the event that is a non-blank string, else NULL. */
 static struct json_object *usable_member(struct json_object *event, const char *name)
 {
     struct json_object *value = json_object_object_get(event, name);
@@ -81,8 +81,7 @@ static bool find_name(struct parsed *parsed, bool *out_of_memory, struct error *
     return true;
 }
 
-/* The person whom an event without a lead belongs to: the same for all events of one object, or failing that of one
- * organization. */
+/* Makes the anonymousId of an event without a lead: the same for all events of one object, else of one organization. */
 static void make_anonymous_id(struct parsed *parsed, const char *body)
 {
     static const char *const sources[] = {"object_id", "organization_id", "id"};
@@ -102,7 +101,7 @@ static int64_t find_date(struct json_object *event, const char *name)
     struct json_object *date = json_object_object_get(event, name);
     if (!json_object_is_type(date, json_type_string))
         return DATE_UNREADABLE;
-    return date_read(json_object_get_string(date), (size_t)json_object_get_string_len(date));
+    return times_read(json_object_get_string(date), (size_t)json_object_get_string_len(date));
 }
 
 static void find_ids(struct parsed *parsed, const char *body)
@@ -175,7 +174,7 @@ const char *transform_lead(const struct parsed *parsed)
     return json_object_get_string(parsed->lead);
 }
 
-const char *transform_person(const struct parsed *parsed)
+const char *transform_ordering_key(const struct parsed *parsed)
 {
     return parsed->lead != NULL ? json_object_get_string(parsed->lead) : parsed->anonymous_id;
 }

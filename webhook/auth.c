@@ -1,4 +1,4 @@
-/* Which source a request is for: see auth.h. */
+/* Choosing and authenticating sources: see auth.h. */
 #include "webhook/auth.h"
 
 #include "base/log.h"
@@ -27,7 +27,7 @@ static size_t count_held(const struct keyring *held, const struct source *source
     return count;
 }
 
-/* The configuration's keys, then those that subscribe obtained. */
+/* Prepares the configuration's keys, then those that `subscribe` obtained. */
 static bool prepare_signers(struct source_auth *auth, const struct source *source, const struct keyring *held)
 {
     size_t configured = source->signature_keys, more = count_held(held, source), at = configured;
@@ -146,7 +146,7 @@ static const struct source_auth *find_by_write_key(const struct auth_table *tabl
     return found;
 }
 
-/* Whether any source takes signed requests. */
+/* Whether any source has signature keys. */
 static bool any_signs(const struct auth_table *table)
 {
     for (size_t i = 0; i < table->count; i++) {
@@ -190,7 +190,7 @@ static void release_snapshot(struct auth_snapshot *snapshot)
     free(snapshot);
 }
 
-/* That a source has a key outlives the key: noted before anything comes in by it. */
+/* Records that the source has keys, before any request is accepted by them: the record outlives the keys. */
 static void note_keys(const struct config *config, const struct source_auth *auth)
 {
     const char *source = auth->source->name;
@@ -202,7 +202,8 @@ static void note_keys(const struct config *config, const struct source_auth *aut
         log_write(LEVEL_WARN, "msg=not_noted source=%s reason=\"%s\"", source, why.text);
 }
 
-/* Says whose keys are missing. A source that had one a moment ago has had one, whatever is noted. */
+/* Marks sources with missing keys. A source with keys in the snapshot before counts as having had one, whatever is
+ * recorded. */
 static void judge_keys(struct auth_snapshot *snapshot, const struct auth_snapshot *before, const struct config *config,
                        const struct keyring *held, const struct error *unread)
 {
@@ -228,8 +229,8 @@ static void judge_keys(struct auth_snapshot *snapshot, const struct auth_snapsho
     }
 }
 
-/* Reads the keys as they are now. *whole: they could be read; if not, nothing is let in by them. NULL with the reason
- * when memory is out. */
+/* Builds a snapshot from the current keys. *whole: they could be read; if not, they accept nothing. NULL with the
+ * reason when out of memory. */
 static struct auth_snapshot *read_snapshot(const struct config *config, const struct auth_snapshot *before, bool *whole,
                                            struct error *why)
 {
@@ -252,19 +253,19 @@ static struct auth_snapshot *read_snapshot(const struct config *config, const st
 bool auth_init(struct auth *auth, const struct config *config, struct error *why)
 {
     *auth = (struct auth){.config = config};
-    keyring_changed(config->state_dir, &auth->look); /* before it is read: what comes after shows */
+    keyring_changed(config->state_dir, &auth->look); /* before reading, so that later changes are noticed */
     bool whole;
     auth->current = read_snapshot(config, NULL, &whole, why);
     if (auth->current == NULL)
         return false;
     if (!whole)
-        auth->look = (struct keyring_look){.there = false}; /* they are tried again, though nothing changes */
+        auth->look = (struct keyring_look){.there = false}; /* tried again, though the directory does not change */
     pthread_mutex_init(&auth->lock, NULL);
     atomic_init(&auth->looked, clock_now());
     return true;
 }
 
-/* What cannot be read now changes nothing where keys were read before. With the lock held. */
+/* Replaces the snapshot. A read error changes nothing if keys were read before. With the lock held. */
 static bool replace_snapshot(struct auth *auth)
 {
     struct error why;

@@ -1,5 +1,5 @@
-/* Refusing a webhook: see refusals.h. The words go to whoever looks at the failed deliveries in Close: they say what
- * to do, and nothing that would help to guess a key. */
+/* Refusing webhooks: see refusals.h. The sentences are for whoever inspects failed deliveries in Close: they say what
+ * to do and nothing that helps to guess a key. */
 #include "webhook/refusals.h"
 
 #include "base/log.h"
@@ -11,12 +11,12 @@ static const char retry_later[] = "Retry-After: 30\r\n";
 
 static const struct {
     int status;
-    const char *reason;  /* in the log */
+    const char *reason;  /* name in the log */
     const char *headers; /* NULL: none */
-    const char *start;   /* every answer of this kind begins with it, and no answer of another; NULL: no rule */
-    const char *rest;    /* of the sentence when nothing better is known */
-    const char *inside;  /* what is known better is for the log only, which else has this; "": what is answered. NULL:
-                            it is for the client, too */
+    const char *start;   /* the prefix of every answer of this kind and of no other; NULL: none */
+    const char *rest;    /* rest of the sentence without details */
+    const char *inside;  /* text for the log without details, which are for the log only; "": as answered. NULL: details
+                            go to the client, too */
 } kinds[REFUSALS] = {
     [REFUSED_METHOD] = {405, "method", allow_post, NULL, "only POST is taken at this address", NULL},
     [REFUSED_UNKNOWN_SOURCE] = {404, "unknown_source", NULL, "no source has this name",
@@ -103,7 +103,7 @@ void refusal_log_free(struct refusal_log *log)
     pthread_mutex_destroy(&log->lock);
 }
 
-/* One line: no word of it comes from the request unquoted. */
+/* Writes one log line; everything from the request is quoted. */
 static void write_line(struct refusal_log *log, const struct request *request, enum refusal refusal, const char *source,
                        const char *words)
 {
@@ -121,7 +121,7 @@ static void write_line(struct refusal_log *log, const struct request *request, e
               log_quote(quoted_words, words, strlen(words)));
 }
 
-/* The sentence for the client: how its kind begins, and what is known better than the standing rest. */
+/* Composes the sentence for the client: the prefix of its kind, and the details or the default rest. */
 static void compose_sentence(enum refusal refusal, const struct error *why, struct error *words)
 {
     const char *start = kinds[refusal].start == NULL ? "" : kinds[refusal].start;

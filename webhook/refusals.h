@@ -1,5 +1,4 @@
-/* Every reason for which a webhook is not taken: what is answered, and one line in the log for each, but not for each
- * of a thousand. */
+/* Refusals of webhooks: the HTTP answer for each reason, and a rate-limited log line. */
 #ifndef WEBHOOK_REFUSALS_H
 #define WEBHOOK_REFUSALS_H
 
@@ -11,7 +10,7 @@
 #include "http/request.h"
 #include "telemetry/counters.h"
 
-/* Their numbers are counted in a file that outlives a release: only add at the end. */
+/* The numbers are stored in a file that outlives a release: append only. */
 enum refusal {
     REFUSAL_NONE,
     REFUSED_METHOD,
@@ -32,45 +31,44 @@ enum refusal {
     REFUSED_QUEUE_SLOW,
     REFUSED_QUEUE_BROKEN,
     REFUSED_NO_KEY,
-    REFUSALS, /* how many */
+    REFUSALS, /* number of values */
 };
 
-/* What was logged of one reason lately. */
+/* Rate limit of one reason's log lines. */
 struct refusal_count {
-    moment since;     /* when its period began */
-    unsigned written; /* lines in this period */
+    moment since;     /* start of the current period */
+    unsigned written; /* lines written in this period */
     unsigned left_out;
 };
 
 struct refusal_log {
     pthread_mutex_t lock;
     struct refusal_count of[REFUSALS];
-    struct counters *counters; /* NULL: nobody counts. Borrowed */
+    struct counters *counters; /* NULL: not counted. Borrowed */
 };
 
-#define REFUSAL_LINES 5         /* of one reason ... */
-#define REFUSAL_PERIOD_MS 10000 /* ... in this time */
+#define REFUSAL_LINES 5 /* lines per reason and period */
+#define REFUSAL_PERIOD_MS 10000
 
-/* The word for it in logs, counts and on the status page: "wrong_signature". NULL: not one of them. */
+/* The reason's name in logs, counters and on the status page: "wrong_signature". NULL: not a reason. */
 const char *refusal_word(unsigned refusal);
 
 void refusal_log_init(struct refusal_log *log);
 
-/* Whether a line may be written now. *left_out: how many were left out in the period that has ended, if it had any;
- * else 0. Any thread. */
+/* Whether a line may be written now. *left_out: lines suppressed in a period that has just ended, else 0. Any
+ * thread. */
 bool refusal_log_may(struct refusal_log *log, enum refusal refusal, moment now, unsigned *left_out);
 
-/* Writes what was left out and not yet said. */
+/* Logs the numbers of suppressed lines not yet reported. */
 void refusal_log_free(struct refusal_log *log);
 
-/* Answers the request with its refusal, counts and logs it. source is its name when it is known, or NULL. why holds
- * what is known of the reason; "": nothing. What strangers must not read of it (names of subscriptions, advice to the
- * operator) stands in the log only. */
+/* Answers the request with a refusal, counts and logs it. source: the source's name or NULL. why: details; "": none.
+ * Details that strangers must not see (subscription ids, advice to the operator) are only logged. */
 void refuse(struct refusal_log *log, struct request *request, enum refusal refusal, const char *source,
             const struct error *why);
 
-/* Which refusal an answer of this program is, by its status and its sentence (the `error` of its JSON). REFUSAL_NONE:
- * none that can be told. */
+/* Recognizes a refusal of this program by the answer's status and sentence (the `error` of its JSON). REFUSAL_NONE: not
+ * recognized. */
 enum refusal refusal_of(long status, const char *sentence);
 
 #endif

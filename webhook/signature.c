@@ -22,7 +22,7 @@ static EVP_MAC_CTX *keyed_context(EVP_MAC *hmac, const struct signature_key *key
     return NULL;
 }
 
-/* As many as can be: the first that fails ends it. Returns how many. */
+/* Prepares keys until one fails. Returns how many were prepared. */
 static size_t prepare_keys(EVP_MAC_CTX **keyed, EVP_MAC *hmac, const struct signature_key *keys, size_t count)
 {
     size_t ready = 0;
@@ -81,7 +81,7 @@ bool signature_is_current(const struct signature *signature, int64_t now_ms, int
     return age <= tolerance_ms && -age <= tolerance_ms;
 }
 
-/* A copy of a context that has its key already costs less than giving it the key anew, and threads share nothing. */
+/* Signs with a copy of a keyed context, which is cheaper than setting the key again, and threads share nothing. */
 static bool sign(EVP_MAC_CTX *keyed, const struct signature *signature, const char *body, size_t length,
                  unsigned char hash[static SIGNATURE_BYTES])
 {

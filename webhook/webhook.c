@@ -1,4 +1,4 @@
-/* A webhook's way in: method, source, what can be refused without its body, the body, the signature, the queue. */
+/* The steps of a webhook request: method, source, checks without the body, body, signature, queue. */
 #include "webhook/webhook.h"
 
 #include "config/keyring.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Close gives an answer 15 s; this leaves some for the way back. */
+/* Close waits 15 s for an answer; the rest is for the network. */
 #define ANSWER_WITHIN_MS 12000
 
 struct webhook {
@@ -20,21 +20,21 @@ struct webhook {
     struct refusal_log log;
 };
 
-/* One request on its way. */
+/* The state of one request. */
 struct webhook_request {
     struct webhook *webhook;
     struct request *request;
-    struct auth_snapshot *snapshot; /* what was accepted when it came */
-    bool renewed;                   /* new keys were looked for already */
+    struct auth_snapshot *snapshot; /* the keys that were current when it arrived */
+    bool renewed;                   /* new keys were already checked for */
     enum choice choice;
-    const struct source_auth *auth; /* NULL: not known, or not yet */
+    const struct source_auth *auth; /* NULL: unknown, or not yet determined */
     struct request_keys keys;
     struct signature signature;
-    bool by_write_key; /* its source takes that alone, whatever keys there are */
-    size_t signer;     /* which of the auth's keys signed it */
+    bool by_write_key; /* authenticated by write key alone (`signature_key = none`) */
+    size_t signer;     /* index of the key that signed it */
     const char *body;  /* NULL: not read yet */
     size_t length;
-    struct error why; /* of the refusal; "": its standing words */
+    struct error why; /* details of a refusal; "": none */
 };
 
 static bool is_method(const struct webhook_request *hook, const char *name)
@@ -72,7 +72,7 @@ static enum refusal find_source(struct webhook_request *hook)
     return REFUSAL_NONE;
 }
 
-/* A person who opens the address in a browser shall learn that it is right, unless it is wrong. */
+/* Checks the method. A GET by a browser is answered that the address is right, unless it is wrong. */
 static enum refusal check_method(struct webhook_request *hook)
 {
     if (is_method(hook, "POST"))
@@ -91,7 +91,7 @@ static enum refusal check_method(struct webhook_request *hook)
     return REFUSED_METHOD;
 }
 
-/* How far a source lets a timestamp be off; with the source not yet known, as far as any does. */
+/* Returns the timestamp tolerance: the source's, or while the source is unknown, the largest of all. */
 static int64_t tolerance_of(const struct webhook_request *hook)
 {
     if (hook->auth != NULL)
@@ -130,7 +130,7 @@ static enum refusal read_signature(struct webhook_request *hook)
     return check_time(hook);
 }
 
-/* All that can be refused before the body is read. */
+/* All checks that need no body. */
 static enum refusal check_claim(struct webhook_request *hook)
 {
     hook->by_write_key = false;
@@ -175,7 +175,7 @@ static enum refusal check_signers(struct webhook_request *hook, const struct sig
     return refusals[result];
 }
 
-/* Finds the source by the key that signs. All keys of all sources are tried. */
+/* Finds the source by its key, trying all keys of all sources. */
 static enum refusal find_signer(struct webhook_request *hook)
 {
     const struct auth_table *table = &hook->snapshot->table;
@@ -225,7 +225,7 @@ static enum refusal append_event(struct webhook_request *hook)
     return refusals[result];
 }
 
-/* `rotate` wants to know that a new subscription delivers. */
+/* Records a key's first use, by which `rotate` knows that a new subscription delivers. */
 static void note_use(const struct webhook_request *hook)
 {
     const struct source_auth *auth = hook->auth;
@@ -237,7 +237,7 @@ static void note_use(const struct webhook_request *hook)
         keyring_mark_used(hook->webhook->auth.config->state_dir, auth->held[held]);
 }
 
-/* What `subscribe --probe` sends is signed by us, and no event. */
+/* Whether it is a probe of `subscribe --probe`: signed, but no event. */
 static bool is_probe(const struct webhook_request *hook)
 {
     size_t length = sizeof WEBHOOK_PROBE - 1;
@@ -245,7 +245,7 @@ static bool is_probe(const struct webhook_request *hook)
            memcmp(hook->body, WEBHOOK_PROBE, length) == 0;
 }
 
-/* Whether a key that was obtained just now could let this request in, so that it must be looked at again. */
+/* Whether a newly obtained key could change this refusal, so the request must be checked again. */
 static bool try_new_keys(struct webhook_request *hook, enum refusal refusal)
 {
     bool of_keys = refusal == REFUSED_SIGNATURE || refusal == REFUSED_NO_WRITE_KEY || refusal == REFUSED_WRITE_KEY ||
@@ -262,7 +262,7 @@ static bool try_new_keys(struct webhook_request *hook, enum refusal refusal)
     return true;
 }
 
-/* All before the event is taken. */
+/* All checks before the event is stored. */
 static enum refusal admit_request(struct webhook_request *hook)
 {
     static enum refusal (*const steps[])(struct webhook_request *) = {check_method, find_source, check_claim, read_body,
@@ -285,7 +285,7 @@ void webhook_handle(struct webhook *webhook, struct request *request)
         note_use(&hook);
         refusal = append_event(&hook);
     }
-    request_forget_body(request);
+    request_free_body(request);
     if (refusal == REFUSAL_NONE)
         request_answer(request, 200, NULL, probe ? WEBHOOK_PROBE_ANSWER : "ok");
     else

@@ -254,7 +254,7 @@ static bool may_write(struct store *store)
     wake_send(store->directory, &store->group.wake_fd); /* without a reserve: whoever forwards makes it again */
     int error = no_room_of(store->directory);
     if (error == 0)
-        error = no_room_look(store->directory);
+        error = no_room_predict(store->directory);
     if (error == 0) {
         error_set(why, "the disk does not keep up, or is full: what was accepted last is still to be copied");
         return false;

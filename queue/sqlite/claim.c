@@ -145,9 +145,9 @@ void store_keep_owning(struct store *store)
 {
     char path[STATE_PATH];
     directory_path(path, store->directory, "wake");
-    bool wakes = lock_stands(store->wake_fd, path);
+    bool wakes = lock_is_current(store->wake_fd, path);
     directory_path(path, store->directory, "forward.lock");
-    if (lock_stands(store->forward_lock, path) && wakes)
+    if (lock_is_current(store->forward_lock, path) && wakes)
         return;
     log_write(
         LEVEL_ERROR,

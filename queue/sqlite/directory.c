@@ -43,7 +43,7 @@ static bool can_use(const char *path, mode_t kind, struct error *why)
         return false;
     }
     if (status.st_uid != geteuid() && access(path, R_OK | W_OK) != 0) {
-        owner_why("the file", path, status.st_uid, why);
+        owner_error("the file", path, status.st_uid, why);
         return false;
     }
     return true;
@@ -75,7 +75,7 @@ void directory_warn(const char *directory)
                       "state_dir may be a link as a whole\"",
                       path);
         else if (status.st_uid != geteuid()) {
-            owner_why("the file", path, status.st_uid, &why);
+            owner_error("the file", path, status.st_uid, &why);
             log_write(LEVEL_WARN, "msg=state_file_of_another_user reason=\"%s\"", why.text);
         } else if (!can_use(path, files[i].kind, &why))
             log_write(LEVEL_WARN, "msg=state_file_of_another_kind reason=\"%s\"", why.text);
@@ -102,7 +102,7 @@ bool directory_prepare(const char *directory, struct error *why)
         return false;
     }
     if (status.st_uid != geteuid()) {
-        owner_why("the state directory", directory, status.st_uid, why);
+        owner_error("the state directory", directory, status.st_uid, why);
         return false;
     }
     if ((status.st_mode & 077) != 0) {

@@ -27,7 +27,7 @@
 static const char *moment_of(int64_t ms, const char *otherwise, char out[static DATE_PRINTED])
 {
     if (ms > 0)
-        return date_print_ms(ms, DATE_Z_MILLISECONDS, out);
+        return times_print_ms(ms, DATE_Z_MILLISECONDS, out);
     snprintf(out, DATE_PRINTED, "%s", otherwise);
     return out;
 }

@@ -167,7 +167,7 @@ static bool make_reserve(const char *directory, int64_t bytes)
     int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    bool mine = flock(fd, LOCK_EX) == 0 && lock_stands(fd, making);
+    bool mine = flock(fd, LOCK_EX) == 0 && lock_is_current(fd, making);
     bool good = mine ? fill_reserve(fd, bytes) && rename(making, path) == 0 : reserve_is_there(directory);
     int error = errno;
     if (mine && good)
@@ -228,7 +228,7 @@ int no_room_of(const char *directory)
 {
     int64_t age_ms = 0;
     bool gone = !reserve_is_there(directory);
-    int seen = no_room_look(directory), error = noted(directory, NOTE_REFUSES, &age_ms);
+    int seen = no_room_predict(directory), error = noted(directory, NOTE_REFUSES, &age_ms);
     if (!gone && (age_ms < 0 || age_ms > NOTE_FRESH_MS))
         error = 0;
     if (error != 0 || seen == EROFS)

@@ -126,7 +126,7 @@ static int look_at_disk(const struct database *database)
     char directory[4096];
     if (slash == NULL || snprintf(directory, sizeof directory, "%.*s/", (int)(slash - path), path) < 0)
         return 0;
-    return no_room_look(directory);
+    return no_room_predict(directory);
 }
 
 /* What SQLite noted of a file's last failure; -1: nothing. */

@@ -105,7 +105,7 @@ static void dates_are_found_in_bodies(void)
         char *exactly = malloc(length + 1); /* that a read beyond is seen */
         CU_ASSERT_PTR_NOT_NULL_FATAL(exactly);
         memcpy(exactly, rows[i].body, length);
-        int64_t wanted = rows[i].date == NULL ? DATE_UNREADABLE : date_read(rows[i].date, strlen(rows[i].date));
+        int64_t wanted = rows[i].date == NULL ? DATE_UNREADABLE : times_read(rows[i].date, strlen(rows[i].date));
         check(delivered_date_of(exactly, length) == wanted, "row %zu", i);
         free(exactly);
     }
@@ -223,13 +223,13 @@ static void settle(struct queue *queue, uint64_t id, const char *date)
         .id = id,
         .kind = VERDICT_DELIVERED,
         .remember = true,
-        .identity = {.key = {(unsigned char)id}, .updated_us = date_read(date, strlen(date))}};
+        .identity = {.key = {(unsigned char)id}, .updated_us = times_read(date, strlen(date))}};
     check(queue_settle(queue, "one", &verdict, 1, &why), "settled: %s", why.text);
 }
 
 static int64_t ms_in(const char *date)
 {
-    return date_read(date, strlen(date)) / 1000;
+    return times_read(date, strlen(date)) / 1000;
 }
 
 static void the_mark_follows_what_is_settled(void)

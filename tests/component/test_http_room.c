@@ -48,10 +48,10 @@ static void the_newest_gives_way(void)
     CU_ASSERT_FALSE(budget_finish(&room, &newest));
     CU_ASSERT_TRUE(budget_finish(&room, &newer));
     CU_ASSERT_FALSE(budget_take(&room, &old, 200 * KB)); /* what has come to its end gives way no more */
-    budget_give_back(&room, &newest);
-    budget_give_back(&room, &newer);
+    budget_release(&room, &newest);
+    budget_release(&room, &newer);
     CU_ASSERT_TRUE(budget_take(&room, &old, 5000 * KB)); /* it is alone */
-    budget_give_back(&room, &old);
+    budget_release(&room, &old);
     CU_ASSERT_EQUAL(atomic_load(&room.taken), 0);
     budget_free(&room);
 }

@@ -13,7 +13,7 @@
 static bool says(uid_t owner, const char *path, const char *words)
 {
     struct error why = {0};
-    owner_why("the state directory", path, owner, &why);
+    owner_error("the state directory", path, owner, &why);
     return strstr(why.text, words) != NULL;
 }
 

@@ -34,7 +34,7 @@ static int write_often(int writer)
     struct error why = {0};
     snprintf(text, sizeof text, "writer = %d\nend = %d\n", writer, writer);
     for (int i = 0; i < ROUNDS; i++) {
-        if (!small_file_replace(directory, "noted", text, &why))
+        if (!files_replace(directory, "noted", text, &why))
             return 1;
     }
     return 0;
@@ -56,10 +56,10 @@ static void several_processes_may_write_the_same_one(void)
         CU_ASSERT_EQUAL(waitpid(writers[i], &status, 0), writers[i]);
         check(status == 0, "writer %d has written each time", i);
     }
-    char *text = small_file_read(directory, "noted", NULL, &why);
+    char *text = files_read(directory, "noted", NULL, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-    CU_ASSERT_EQUAL(small_number(text, "writer", -1), small_number(text, "end", -2));
-    small_file_free(text);
+    CU_ASSERT_EQUAL(files_number(text, "writer", -1), files_number(text, "end", -2));
+    files_free(text);
 }
 
 static bool exists(const char *name)
@@ -86,7 +86,7 @@ static void what_a_killed_one_left_is_removed(void)
     make_old(".d4e5f6.kept.new", 60);
     make_old(".a1b2c3.other.new", 7200);
     make_old("more-kept.new", 7200);
-    CU_ASSERT_TRUE(small_file_replace(directory, "kept", "a = 1\n", &why));
+    CU_ASSERT_TRUE(files_replace(directory, "kept", "a = 1\n", &why));
     CU_ASSERT_FALSE(exists(".a1b2c3.kept.new"));
     CU_ASSERT_FALSE(exists("kept.new"));
     CU_ASSERT_TRUE(exists(".d4e5f6.kept.new")); /* may be another's that is at it */
@@ -97,9 +97,9 @@ static void what_a_killed_one_left_is_removed(void)
 static void a_name_may_have_a_folder(void)
 {
     struct error why = {0};
-    char path[SMALL_PATH];
-    CU_ASSERT_TRUE(small_directory(path, directory, "folder", &why));
-    CU_ASSERT_TRUE(small_file_replace(directory, "folder/inside", "a = 1\n", &why));
+    char path[FILES_PATH];
+    CU_ASSERT_TRUE(files_make_directory(path, directory, "folder", &why));
+    CU_ASSERT_TRUE(files_replace(directory, "folder/inside", "a = 1\n", &why));
     CU_ASSERT_TRUE(exists("folder/inside"));
 }
 

@@ -56,7 +56,7 @@ static void echo(void *context, struct request *request)
     if (!take_body(request, &body, &length))
         return;
     http_server_echo(text, sizeof text, body, length);
-    request_forget_body(request);
+    request_free_body(request);
     request_answer(request, 200, NULL, text);
 }
 

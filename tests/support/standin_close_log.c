@@ -115,7 +115,7 @@ static void write_data(const struct logged *event, struct buffer *out, bool as_m
 
 static void date(const struct logged *event, char out[static DATE_PRINTED])
 {
-    date_print(event->updated_us, DATE_MICROSECONDS, out);
+    times_print(event->updated_us, DATE_MICROSECONDS, out);
     out[strcspn(out, "+")] = '\0';
 }
 
@@ -173,7 +173,7 @@ struct query {
 
 static int64_t read_date(const char *value, int64_t otherwise)
 {
-    return value == NULL ? otherwise : date_read(value, strlen(value));
+    return value == NULL ? otherwise : times_read(value, strlen(value));
 }
 
 /* Which filters may be combined: a type alone is none, nor an action. */

@@ -302,14 +302,14 @@ static void times_are_read(void)
         {"2026-13-01", NULL},
         {"", NULL},
     };
-    int64_t now_us = date_read(now, strlen(now));
+    int64_t now_us = times_read(now, strlen(now));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct error why;
         int64_t us = 0;
         bool read = backfill_read_time(rows[i].text, now_us, &us, &why);
         check(read == (rows[i].means != NULL), "\"%s\"", rows[i].text);
         if (read && rows[i].means != NULL)
-            check(us == date_read(rows[i].means, strlen(rows[i].means)), "\"%s\" is %s", rows[i].text, rows[i].means);
+            check(us == times_read(rows[i].means, strlen(rows[i].means)), "\"%s\" is %s", rows[i].text, rows[i].means);
     }
 }
 
@@ -379,14 +379,14 @@ static void small_files_are_read(void)
 {
     static const char text[] = "a = 1\nab = two words\nempty = \nn = -5\nbad = 5x";
     char out[16];
-    CU_ASSERT(small_value(text, "ab", out, sizeof out));
+    CU_ASSERT(files_value(text, "ab", out, sizeof out));
     CU_ASSERT_STRING_EQUAL(out, "two words");
-    CU_ASSERT(small_value(text, "empty", out, sizeof out) && out[0] == '\0');
-    CU_ASSERT_FALSE(small_value(text, "b", out, sizeof out));
-    CU_ASSERT_FALSE(small_value(text, "ab", out, 9)); /* it would be cut */
-    CU_ASSERT_EQUAL(small_number(text, "n", 0), -5);
-    CU_ASSERT_EQUAL(small_number(text, "bad", 7), 7);
-    CU_ASSERT_EQUAL(small_number(text, "missing", 8), 8);
+    CU_ASSERT(files_value(text, "empty", out, sizeof out) && out[0] == '\0');
+    CU_ASSERT_FALSE(files_value(text, "b", out, sizeof out));
+    CU_ASSERT_FALSE(files_value(text, "ab", out, 9)); /* it would be cut */
+    CU_ASSERT_EQUAL(files_number(text, "n", 0), -5);
+    CU_ASSERT_EQUAL(files_number(text, "bad", 7), 7);
+    CU_ASSERT_EQUAL(files_number(text, "missing", 8), 8);
 }
 
 void suite_closeapi(void)

@@ -33,11 +33,11 @@ static void moments_are_printed_and_read(void)
     int64_t ms;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ms = 0;
-        CU_ASSERT_TRUE(when_read(cases[i].text, NOW, &ms));
+        CU_ASSERT_TRUE(times_read_point(cases[i].text, NOW, &ms));
         CU_ASSERT_EQUAL(ms, cases[i].ms);
     }
-    CU_ASSERT_STRING_EQUAL(when_print(NOW, out), "2026-11-24T20:45:06.123Z");
-    CU_ASSERT_STRING_EQUAL(when_print(-1, out), "1969-12-31T23:59:59.999Z");
+    CU_ASSERT_STRING_EQUAL(times_print_utc(NOW, out), "2026-11-24T20:45:06.123Z");
+    CU_ASSERT_STRING_EQUAL(times_print_utc(-1, out), "1969-12-31T23:59:59.999Z");
     static const char *const wrong[] = {"",           "2",
                                         "h",          "-2h",
                                         "2w",         "2h30m",
@@ -45,7 +45,7 @@ static void moments_are_printed_and_read(void)
                                         "now",        "99999999999999999999d",
                                         "10000000d",  "2026-11-24T20:45:06.123Z and a good deal of words"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        CU_ASSERT_FALSE(when_read(wrong[i], NOW, &ms));
+        CU_ASSERT_FALSE(times_read_point(wrong[i], NOW, &ms));
 }
 
 static void ages_are_short(void)
@@ -61,7 +61,7 @@ static void ages_are_short(void)
     };
     char out[WHEN_SIZE];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        CU_ASSERT_STRING_EQUAL(when_print_age(cases[i].ms, out), cases[i].text);
+        CU_ASSERT_STRING_EQUAL(times_print_age(cases[i].ms, out), cases[i].text);
 }
 
 static void spans_are_words(void)
@@ -76,7 +76,7 @@ static void spans_are_words(void)
     };
     char out[WHEN_SIZE];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        CU_ASSERT_STRING_EQUAL(when_print_span(cases[i].ms, out), cases[i].text);
+        CU_ASSERT_STRING_EQUAL(times_print_span(cases[i].ms, out), cases[i].text);
 }
 
 static void json_gets_utf8(void)

@@ -17,24 +17,24 @@ struct row {
 };
 
 static const struct row rows[] = {
-    {duration_read, "0s", TEXT_READ, 0},
-    {duration_read, "90s", TEXT_READ, 90000},
-    {duration_read, "15m", TEXT_READ, 900000},
-    {duration_read, "73h", TEXT_READ, 262800000},
-    {duration_read, "31d", TEXT_READ, 2678400000},
-    {duration_read, "106751991167d", TEXT_READ, INT64_C(106751991167) * 86400000},
-    {duration_read, "106751991168d", TEXT_TOO_LARGE, 0},
-    {duration_read, "99999999999999999999999s", TEXT_TOO_LARGE, 0},
-    {duration_read, "90", TEXT_UNREADABLE, 0},
-    {duration_read, "500ms", TEXT_UNREADABLE, 0},
-    {duration_read, "1h30m", TEXT_UNREADABLE, 0},
-    {duration_read, "1 h", TEXT_UNREADABLE, 0},
-    {duration_read, "-1s", TEXT_UNREADABLE, 0},
-    {duration_read, "+1s", TEXT_UNREADABLE, 0},
-    {duration_read, "1.5h", TEXT_UNREADABLE, 0},
-    {duration_read, "1S", TEXT_UNREADABLE, 0},
-    {duration_read, "s", TEXT_UNREADABLE, 0},
-    {duration_read, "", TEXT_UNREADABLE, 0},
+    {times_read_duration, "0s", TEXT_READ, 0},
+    {times_read_duration, "90s", TEXT_READ, 90000},
+    {times_read_duration, "15m", TEXT_READ, 900000},
+    {times_read_duration, "73h", TEXT_READ, 262800000},
+    {times_read_duration, "31d", TEXT_READ, 2678400000},
+    {times_read_duration, "106751991167d", TEXT_READ, INT64_C(106751991167) * 86400000},
+    {times_read_duration, "106751991168d", TEXT_TOO_LARGE, 0},
+    {times_read_duration, "99999999999999999999999s", TEXT_TOO_LARGE, 0},
+    {times_read_duration, "90", TEXT_UNREADABLE, 0},
+    {times_read_duration, "500ms", TEXT_UNREADABLE, 0},
+    {times_read_duration, "1h30m", TEXT_UNREADABLE, 0},
+    {times_read_duration, "1 h", TEXT_UNREADABLE, 0},
+    {times_read_duration, "-1s", TEXT_UNREADABLE, 0},
+    {times_read_duration, "+1s", TEXT_UNREADABLE, 0},
+    {times_read_duration, "1.5h", TEXT_UNREADABLE, 0},
+    {times_read_duration, "1S", TEXT_UNREADABLE, 0},
+    {times_read_duration, "s", TEXT_UNREADABLE, 0},
+    {times_read_duration, "", TEXT_UNREADABLE, 0},
     {text_read_size, "0", TEXT_READ, 0},
     {text_read_size, "4000K", TEXT_READ, 4096000},
     {text_read_size, "16M", TEXT_READ, 16777216},
@@ -70,11 +70,11 @@ static void numbers_are_read(void)
 static void numbers_are_written(void)
 {
     char out[32];
-    duration_write(86400000, out, sizeof out);
+    times_write_duration(86400000, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "1d");
-    duration_write(90000, out, sizeof out);
+    times_write_duration(90000, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "90s");
-    duration_write(0, out, sizeof out);
+    times_write_duration(0, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "0s");
     text_write_size(4096000, out, sizeof out);
     CU_ASSERT_STRING_EQUAL(out, "4000K");

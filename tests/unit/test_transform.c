@@ -64,7 +64,7 @@ static void test_documented_identity(void)
     CU_ASSERT_STRING_EQUAL(key, made);
     CU_ASSERT_EQUAL(transform_identity(parsed)->updated_us, INT64_C(1547556503395000));
     CU_ASSERT_STRING_EQUAL(transform_lead(parsed), "lead_zwqYhEFwzPyfCErS8uQ77is2wFLvr9BgVi6cTfbFM68");
-    CU_ASSERT_STRING_EQUAL(transform_person(parsed), "lead_zwqYhEFwzPyfCErS8uQ77is2wFLvr9BgVi6cTfbFM68");
+    CU_ASSERT_STRING_EQUAL(transform_ordering_key(parsed), "lead_zwqYhEFwzPyfCErS8uQ77is2wFLvr9BgVi6cTfbFM68");
     CU_ASSERT_STRING_EQUAL(transform_event_name(parsed), "opportunity updated");
     CU_ASSERT_STRING_EQUAL(transform_event_id(parsed), "ev_2sYKRjcrA79yKxi3S4Crd7");
     CU_ASSERT_EQUAL(transform_replaced(parsed), 0);
@@ -203,7 +203,7 @@ static void test_person_of_parsed(void)
     char made[37];
     make_uuid("o", made);
     CU_ASSERT_PTR_NULL(transform_lead(parsed));
-    CU_ASSERT_STRING_EQUAL(transform_person(parsed), made);
+    CU_ASSERT_STRING_EQUAL(transform_ordering_key(parsed), made);
     CU_ASSERT_PTR_NULL(transform_event_id(parsed));
     parsed_free(parsed);
 }

@@ -45,7 +45,7 @@ static void test_read(void)
         {"2017-01-01T05:29:60+05:30", 1483228800000000},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int64_t read = date_read(cases[i].text, strlen(cases[i].text));
+        int64_t read = times_read(cases[i].text, strlen(cases[i].text));
         if (read != cases[i].microseconds)
             printf("\n    %s", cases[i].text);
         CU_ASSERT_EQUAL(read, cases[i].microseconds);
@@ -111,13 +111,13 @@ static void test_unreadable(void)
         "1547556503",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int64_t read = date_read(cases[i], strlen(cases[i]));
+        int64_t read = times_read(cases[i], strlen(cases[i]));
         if (read != DATE_UNREADABLE)
             printf("\n    %s", cases[i]);
         CU_ASSERT_EQUAL(read, DATE_UNREADABLE);
     }
-    CU_ASSERT_EQUAL(date_read("2019-01-15T12:48:23\0", 20), DATE_UNREADABLE);
-    CU_ASSERT_EQUAL(date_read("2019-01-15T12:48:23.395", 18), DATE_UNREADABLE);
+    CU_ASSERT_EQUAL(times_read("2019-01-15T12:48:23\0", 20), DATE_UNREADABLE);
+    CU_ASSERT_EQUAL(times_read("2019-01-15T12:48:23.395", 18), DATE_UNREADABLE);
 }
 
 static void test_print(void)
@@ -135,8 +135,8 @@ static void test_print(void)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[DATE_PRINTED];
-        CU_ASSERT_STRING_EQUAL(date_print(cases[i].microseconds, DATE_MILLISECONDS, text), cases[i].milliseconds_text);
-        CU_ASSERT_STRING_EQUAL(date_print(cases[i].microseconds, DATE_MICROSECONDS, text), cases[i].microseconds_text);
+        CU_ASSERT_STRING_EQUAL(times_print(cases[i].microseconds, DATE_MILLISECONDS, text), cases[i].milliseconds_text);
+        CU_ASSERT_STRING_EQUAL(times_print(cases[i].microseconds, DATE_MICROSECONDS, text), cases[i].microseconds_text);
     }
 }
 
@@ -153,8 +153,8 @@ static void test_every_day(void)
                 char text[64];
                 char printed[DATE_PRINTED];
                 sprintf(text, "%04d-%02d-%02dT00:00:00.000+00:00", year, month, day);
-                int64_t read = date_read(text, strlen(text));
-                wrong += read != expected || strcmp(date_print(read, DATE_MILLISECONDS, printed), text) != 0;
+                int64_t read = times_read(text, strlen(text));
+                wrong += read != expected || strcmp(times_print(read, DATE_MILLISECONDS, printed), text) != 0;
                 expected += INT64_C(86400000000);
             }
         }
@@ -174,12 +174,12 @@ static void every_form_is_written(void)
     };
     char text[DATE_PRINTED];
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-        CU_ASSERT_STRING_EQUAL(date_print(INT64_C(1547556503395007), forms[i].form, text), forms[i].text);
+        CU_ASSERT_STRING_EQUAL(times_print(INT64_C(1547556503395007), forms[i].form, text), forms[i].text);
     static const int64_t none[] = {INT64_MIN, -62135596800000 - 1, 253402300800000, INT64_MAX}; /* ms */
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
-        CU_ASSERT_STRING_EQUAL(date_print_ms(none[i], DATE_Z, text), "?");
-    CU_ASSERT_STRING_EQUAL(date_print_ms(-62135596800000, DATE_Z, text), "0001-01-01T00:00:00Z");
-    CU_ASSERT_STRING_EQUAL(date_print_ms(253402300799999, DATE_Z, text), "9999-12-31T23:59:59Z");
+        CU_ASSERT_STRING_EQUAL(times_print_ms(none[i], DATE_Z, text), "?");
+    CU_ASSERT_STRING_EQUAL(times_print_ms(-62135596800000, DATE_Z, text), "0001-01-01T00:00:00Z");
+    CU_ASSERT_STRING_EQUAL(times_print_ms(253402300799999, DATE_Z, text), "9999-12-31T23:59:59Z");
 }
 
 void suite_transform_dates(void)

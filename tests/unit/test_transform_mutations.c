@@ -166,7 +166,8 @@ static bool run(const char *bytes, size_t length, const struct rules *rules, boo
         if (parsed == NULL)
             break;
         CU_ASSERT_EQUAL(transform_message(parsed, rules, newer, &out[i]), TRANSFORM_OK);
-        CU_ASSERT_TRUE(strlen(transform_person(parsed)) <= length || strlen(transform_person(parsed)) == 36);
+        CU_ASSERT_TRUE(strlen(transform_ordering_key(parsed)) <= length ||
+                       strlen(transform_ordering_key(parsed)) == 36);
         parsed_free(parsed);
         made = true;
     }
