@@ -73,17 +73,17 @@ static struct remembered *find_remembered(const struct identities *identities, u
     return NULL;
 }
 
-/* Takes the oldest out of its bucket, so that its place can be given away. */
+/* Takes the oldest out of its bucket, so that its slot can be given away. */
 static uint32_t forget_oldest(struct identities *identities)
 {
-    uint32_t place = identities->oldest;
-    struct remembered *old = &identities->ring[place];
+    uint32_t slot = identities->oldest;
+    struct remembered *old = &identities->ring[slot];
     uint32_t *link = bucket_of(identities, old->key, old->source);
-    while (*link != place)
+    while (*link != slot)
         link = &identities->ring[*link].next;
     *link = old->next;
-    identities->oldest = (place + 1) % identities->capacity;
-    return place;
+    identities->oldest = (slot + 1) % identities->capacity;
+    return slot;
 }
 
 void identities_add(struct identities *identities, uint32_t source, const struct identity *identity, moment now)
@@ -95,15 +95,15 @@ void identities_add(struct identities *identities, uint32_t source, const struct
         r->since = now;
         return;
     }
-    uint32_t place = identities->used < identities->capacity ? identities->used++ : forget_oldest(identities);
+    uint32_t slot = identities->used < identities->capacity ? identities->used++ : forget_oldest(identities);
     uint32_t *bucket = bucket_of(identities, identity->key, source);
-    r = &identities->ring[place];
+    r = &identities->ring[slot];
     memcpy(r->key, identity->key, sizeof r->key);
     r->source = source;
     r->updated_us = identity->updated_us;
     r->since = now;
     r->next = *bucket;
-    *bucket = place;
+    *bucket = slot;
 }
 
 struct known identities_find(const struct identities *identities, uint32_t source, const struct identity *identity,

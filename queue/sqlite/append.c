@@ -49,15 +49,15 @@ bool group_init(struct group *group)
 {
     group->end = &group->first;
     group->wake_fd = -1;
-    return pthread_mutex_init(&group->lock, NULL) == 0 && pthread_cond_init(&group->gathered, NULL) == 0 &&
-           pthread_cond_init(&group->told[0], NULL) == 0 && pthread_cond_init(&group->told[1], NULL) == 0;
+    return pthread_mutex_init(&group->lock, NULL) == 0 && pthread_cond_init(&group->not_empty, NULL) == 0 &&
+           pthread_cond_init(&group->committed[0], NULL) == 0 && pthread_cond_init(&group->committed[1], NULL) == 0;
 }
 
 void group_free(struct group *group)
 {
-    pthread_cond_destroy(&group->told[0]);
-    pthread_cond_destroy(&group->told[1]);
-    pthread_cond_destroy(&group->gathered);
+    pthread_cond_destroy(&group->committed[0]);
+    pthread_cond_destroy(&group->committed[1]);
+    pthread_cond_destroy(&group->not_empty);
     pthread_mutex_destroy(&group->lock);
     if (group->wake_fd >= 0)
         close(group->wake_fd);
@@ -77,7 +77,7 @@ static struct waiting_append *append_new(uint32_t number, const char *body, size
 
 /* ---- the list of those that wait; all with the lock held ---- */
 
-static void gather_append(struct group *group, struct waiting_append *append)
+static void enqueue_append(struct group *group, struct waiting_append *append)
 {
     append->round = group->round;
     *group->end = append;
@@ -109,7 +109,7 @@ static struct waiting_append *take_group(struct group *group, size_t *taken)
     return first;
 }
 
-static void withdraw(struct group *group, struct waiting_append *append)
+static void dequeue_append(struct group *group, struct waiting_append *append)
 {
     struct waiting_append **link = &group->first;
     while (*link != append)
@@ -325,7 +325,7 @@ static size_t write_group(struct store *store)
     pthread_mutex_lock(&group->lock);
     finish_group(first, result, &group->database.why);
     pthread_mutex_unlock(&group->lock); /* else each that is woken would wait for it at once */
-    pthread_cond_broadcast(&group->told[round % 2]);
+    pthread_cond_broadcast(&group->committed[round % 2]);
     pthread_mutex_lock(&group->lock);
     return count;
 }
@@ -344,7 +344,7 @@ static void *run_writer(void *context)
             store_save(store, false);
             pthread_mutex_lock(&group->lock);
         } else if (group->sleeps) {
-            pthread_cond_wait(&group->gathered, &group->lock);
+            pthread_cond_wait(&group->not_empty, &group->lock);
         } else if (write_group(store) >= GROUP_OF_LOAD) {
             pthread_mutex_unlock(&group->lock);
             clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, NULL);
@@ -381,11 +381,11 @@ void store_ask_writer_to_save(struct store *store)
 {
     struct group *group = &store->group;
     pthread_mutex_lock(&group->lock);
-    if (!group->ending && (group->started || (!group->leads && start_writer(store))))
+    if (!group->ending && (group->started || (!group->appender_writes && start_writer(store))))
         group->must_save = true;
     else
         atomic_store(&store->must_reopen, true);
-    pthread_cond_signal(&group->gathered);
+    pthread_cond_signal(&group->not_empty);
     pthread_mutex_unlock(&group->lock);
 }
 
@@ -395,7 +395,7 @@ void store_stop_writer(struct store *store)
     pthread_mutex_lock(&group->lock);
     bool started = group->started;
     group->ending = true;
-    pthread_cond_signal(&group->gathered);
+    pthread_cond_signal(&group->not_empty);
     pthread_mutex_unlock(&group->lock);
     if (started)
         pthread_join(group->writer, NULL);
@@ -409,18 +409,18 @@ static void wake_writer(struct group *group)
     if (!group->sleeps)
         return;
     group->sleeps = false;
-    pthread_cond_signal(&group->gathered);
+    pthread_cond_signal(&group->not_empty);
 }
 
 /* In the writer's place, where there is none: commits a group, this append among the first. Then one of those that have
  * gathered meanwhile goes on. With the lock held. */
-static void write_by_oneself(struct store *store)
+static void write_as_appender(struct store *store)
 {
     struct group *group = &store->group;
-    group->leads = true;
+    group->appender_writes = true;
     write_group(store);
-    group->leads = false;
-    pthread_cond_broadcast(&group->told[group->round % 2]);
+    group->appender_writes = false;
+    pthread_cond_broadcast(&group->committed[group->round % 2]);
 }
 
 /* Waits until it is done. Returns false when it has given up, and the append is not its own any more. With the lock
@@ -431,29 +431,29 @@ static bool wait_for_writer(struct store *store, struct waiting_append *append, 
     const struct timespec t = clock_timespec(deadline);
     int error = 0;
     while (!append->done && error != ETIMEDOUT) {
-        if (!group->started && !group->leads && !append->taken)
-            write_by_oneself(store);
+        if (!group->started && !group->appender_writes && !append->taken)
+            write_as_appender(store);
         else
-            error = pthread_cond_clockwait(&group->told[append->round % 2], &group->lock, CLOCK_MONOTONIC, &t);
+            error = pthread_cond_clockwait(&group->committed[append->round % 2], &group->lock, CLOCK_MONOTONIC, &t);
     }
     if (append->done)
         return true;
     append->given_up = true;
     if (!append->taken) {
-        withdraw(group, append);
+        dequeue_append(group, append);
         free(append);
     }
     return false;
 }
 
 /* Leaves an append to the writer and waits. Returns whether it is done. */
-static bool have_written(struct store *store, struct waiting_append *append, moment deadline, struct error *why)
+static bool wait_for_commit(struct store *store, struct waiting_append *append, moment deadline, struct error *why)
 {
     struct group *group = &store->group;
     pthread_mutex_lock(&group->lock);
-    if (!group->started && !group->leads) /* two at once would share a connection */
+    if (!group->started && !group->appender_writes) /* two at once would share a connection */
         start_writer(store);
-    gather_append(group, append);
+    enqueue_append(group, append);
     wake_writer(group);
     bool done = wait_for_writer(store, append, deadline);
     pthread_mutex_unlock(&group->lock);
@@ -471,7 +471,7 @@ enum queue_result store_append(void *state, const char *source, const char *body
         error_set(why, "out of memory");
         return QUEUE_FULL;
     }
-    if (!have_written(store, append, deadline, why))
+    if (!wait_for_commit(store, append, deadline, why))
         return QUEUE_UNKNOWN;
     enum queue_result result = append->result;
     if (result != QUEUE_STORED && why != NULL)

@@ -88,7 +88,7 @@ static bool read_clock(int fd, long long *seen, long long *since)
     return sscanf(text, "%lld %lld", seen, since) == 2; /* NOLINT(cert-err34-c): of our own making */
 }
 
-void steady_look(struct store *store)
+void store_check_clock(struct store *store)
 {
     long long now = clock_unix_ms(), seen, since;
     int fd = directory_open(store->directory, "clock", NULL);
@@ -108,5 +108,5 @@ void steady_look(struct store *store)
     if (pwrite(fd, text, (size_t)length, 0) != length || ftruncate(fd, length) != 0)
         since = now; /* what cannot be noted is not believed */
     close(fd);
-    atomic_store(&store->steady, now - since >= DAY_MS);
+    atomic_store(&store->clock_steady, now - since >= DAY_MS);
 }

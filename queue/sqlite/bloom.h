@@ -11,20 +11,20 @@
 #include <stdint.h>
 
 /* All zero is none. */
-struct sketch {
+struct bloom {
     uint64_t *bits; /* NULL: there is none */
     bool whole;     /* all that is in the index is in it */
 };
 
 /* Begins an empty one. Returns false when memory is out. */
-bool sketch_begin(struct sketch *sketch);
+bool bloom_begin(struct bloom *bloom);
 
 /* Does nothing when there is none. */
-void sketch_add(struct sketch *sketch, const unsigned char key[16]);
+void bloom_add(struct bloom *bloom, const unsigned char key[16]);
 
 /* False: the key is surely not in the index. */
-bool sketch_may_have(const struct sketch *sketch, const unsigned char key[16]);
+bool bloom_may_have(const struct bloom *bloom, const unsigned char key[16]);
 
-void sketch_free(struct sketch *sketch);
+void bloom_free(struct bloom *bloom);
 
 #endif

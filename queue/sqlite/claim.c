@@ -79,7 +79,7 @@ static bool take_over(struct store *store, struct error *why)
     store->asked = true; /* of the owner before, maybe */
     beat_write(store->directory);
     directory_warn(store->directory);
-    steady_look(store);
+    store_check_clock(store);
     housekeeper_start(store);
     return true;
 }
@@ -125,7 +125,7 @@ static bool lock_reading(struct store *store, struct error *why)
     return false;
 }
 
-bool store_own(void *state, struct error *why)
+bool store_claim(void *state, struct error *why)
 {
     struct store *store = state;
     if (store->owned)
@@ -141,7 +141,7 @@ bool store_own(void *state, struct error *why)
     return store->owned;
 }
 
-void store_keep_owning(struct store *store)
+void store_keep_claim(struct store *store)
 {
     char path[STATE_PATH];
     directory_path(path, store->directory, "wake");
@@ -159,12 +159,12 @@ void store_keep_owning(struct store *store)
         atomic_store(&store->must_reopen, true);
 }
 
-void store_disown(struct store *store)
+void store_release(struct store *store)
 {
     if (store->owned) {
         char path[STATE_PATH];
         housekeeper_stop(store);
-        sketch_free(&store->sketch); /* from now on others write the index */
+        bloom_free(&store->bloom); /* from now on others write the index */
         directory_path(path, store->directory, "forward.beat");
         unlink(path); /* an orderly end: another machine may go on at once */
         store->owned = false;

@@ -33,18 +33,18 @@ static const struct {
     {0x3434 /* nilfs */, true},     {0xca451a4e /* bcachefs */, true},
 };
 
-enum place { PLACE_REMOTE, PLACE_COPIES, PLACE_LOCAL };
+enum file_system_kind { FILE_SYSTEM_REMOTE, FILE_SYSTEM_COPIES, FILE_SYSTEM_LOCAL };
 
-static enum place place_of(const char *directory)
+static enum file_system_kind file_system_kind_of(const char *directory)
 {
     struct statfs status;
     if (statfs(directory, &status) != 0)
-        return PLACE_REMOTE;
+        return FILE_SYSTEM_REMOTE;
     for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
         if (((long)status.f_type & 0xffffffffL) == local[i].type)
-            return local[i].copies ? PLACE_COPIES : PLACE_LOCAL;
+            return local[i].copies ? FILE_SYSTEM_COPIES : FILE_SYSTEM_LOCAL;
     }
-    return PLACE_REMOTE;
+    return FILE_SYSTEM_REMOTE;
 }
 
 static enum database_result execute_sql(struct database *database, const char *text)
@@ -71,7 +71,7 @@ static bool has_log(const struct database *database)
 /* A database that has a log keeps it until nobody else has it open: then its log is copied and removed. The version
  * before makes a log on every local file system. Where the others are of this machine, it can be used with its log
  * until then. Whoever has it alone needs no mapped index for reading the log. */
-static int leave_wal(struct database *database, enum place place, char mode[static 32])
+static int leave_wal(struct database *database, enum file_system_kind kind, char mode[static 32])
 {
     int no = 0, yes = 1;
     if (!has_log(database))
@@ -81,7 +81,7 @@ static int leave_wal(struct database *database, enum place place, char mode[stat
     int code = sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
     sqlite3_exec(database->db, "PRAGMA locking_mode = NORMAL", NULL, NULL, NULL);
-    if ((code & 0xff) == SQLITE_BUSY && place == PLACE_COPIES)
+    if ((code & 0xff) == SQLITE_BUSY && kind == FILE_SYSTEM_COPIES)
         code = sqlite3_exec(database->db, "PRAGMA journal_mode", take_text, mode, NULL);
     database->wal = strcmp(mode, "wal") == 0;
     return code;
@@ -93,12 +93,12 @@ enum database_result database_set_journal_mode(struct database *database, const 
 {
     char mode[32] = "";
     int code = SQLITE_OK;
-    enum place place = place_of(directory);
-    if (place == PLACE_LOCAL)
+    enum file_system_kind kind = file_system_kind_of(directory);
+    if (kind == FILE_SYSTEM_LOCAL)
         code = sqlite3_exec(database->db, "PRAGMA journal_mode = WAL", take_text, mode, NULL);
     database->wal = strcmp(mode, "wal") == 0;
     if (code == SQLITE_OK && !database->wal)
-        code = leave_wal(database, place, mode);
+        code = leave_wal(database, kind, mode);
     if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
         error_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
         return DATABASE_FAILED;
@@ -118,14 +118,14 @@ static enum database_result set_up(struct database *database, const char *direct
     /* Setting auto_vacuum writes, and a full disk must be opened too: only in a new database. */
     char vacuum[32] = "";
     enum database_result result = DATABASE_DONE;
-    if (place_of(directory) == PLACE_COPIES)
+    if (file_system_kind_of(directory) == FILE_SYSTEM_COPIES)
         result = database_set_journal_mode(database, directory); /* before anything else reads it: see leave_wal */
     if (result == DATABASE_DONE)
         result =
             database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
     if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
         result = execute_sql(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
-    if (result == DATABASE_DONE && place_of(directory) != PLACE_COPIES)
+    if (result == DATABASE_DONE && file_system_kind_of(directory) != FILE_SYSTEM_COPIES)
         result = database_set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
         result = execute_sql(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"

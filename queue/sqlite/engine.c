@@ -199,15 +199,15 @@ static bool open_database(struct store *store, struct error *why)
 }
 
 /* Once the database was read, for then its log is there too. */
-static bool note_places(struct store *store, struct error *why)
+static bool record_open_files(struct store *store, struct error *why)
 {
     struct database *database = &store->group.database;
     int moved = 0;
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    store->stands = places_note(&store->places, store->directory, database->wal) && moved == 0;
-    if (!store->stands)
+    store->is_open = open_files_record(&store->files, store->directory, database->wal) && moved == 0;
+    if (!store->is_open)
         error_set(why, "files of the queue in %.300s were replaced while it was being opened", store->directory);
-    return store->stands;
+    return store->is_open;
 }
 
 static void store_close(void *state)
@@ -215,15 +215,15 @@ static void store_close(void *state)
     struct store *store = state;
     store_stop_writer(store);
     housekeeper_stop(store);
-    if (store->stands)
+    if (store->is_open)
         store_save(store, true); /* as long as nobody else delivers */
-    store_disown(store);
+    store_release(store);
     if (store->reading)
         database_close(&store->reader);
     database_close(&store->group.database);
     group_free(&store->group);
     mirror_free(&store->mirror);
-    sketch_free(&store->sketch);
+    bloom_free(&store->bloom);
     pthread_mutex_destroy(&store->mirror_lock);
     free(store->number);
     free(store->settled);
@@ -265,7 +265,7 @@ static void *store_open(const struct config *config, struct error *why)
     pthread_mutex_init(&store->mirror_lock, NULL);
     strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
     bool good = directory_prepare(store->directory, why) && lock_open(store, why) && bring_over(store, why) &&
-                open_database(store, why) && prepare_sources(store, why) && note_places(store, why) &&
+                open_database(store, why) && prepare_sources(store, why) && record_open_files(store, why) &&
                 /* The database's and its log's names must survive a power cut before the first event is answered. */
                 files_sync(store->directory, why);
     if (good) {
@@ -301,7 +301,7 @@ static void store_woken(void *state)
 static bool store_is_steady(void *state)
 {
     struct store *store = state;
-    return atomic_load(&store->steady);
+    return atomic_load(&store->clock_steady);
 }
 
 static bool store_must_reopen(void *state)
@@ -325,7 +325,7 @@ const struct engine queue_engine_sqlite = {
     .open = store_open,
     .append = store_append,
     .hurry = store_hurry,
-    .own = store_own,
+    .own = store_claim,
     .next = store_next,
     .again = store_again,
     .known = store_known,

@@ -22,8 +22,8 @@
 #define PRUNE_MS 60000       /* between steps of forgetting */
 #define MERGE_AT 65536       /* identities in the journal */
 #define MERGE_STEP 256       /* in one transaction: appends wait for it */
-#define SKETCH_AT 4096       /* keys looked for in the index: a short life needs no sketch */
-#define SKETCH_STEP 65536    /* keys read at once */
+#define BLOOM_AT 4096        /* keys looked for in the index: a short life needs no sketch */
+#define BLOOM_STEP 65536     /* keys read at once */
 #define FORGET_STEP 4096     /* rows of the journal, or of the index, looked at in one transaction */
 #define FREE_PAGES_MOST 1024 /* 16 MiB: beyond that they are given back */
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
@@ -85,7 +85,7 @@ static enum database_result merge_step(struct house *house, const struct mirrore
         return result;
     pthread_mutex_lock(&house->store->mirror_lock);
     for (size_t i = 0; i < count; i++)
-        sketch_add(&house->store->sketch, sorted[i].key);
+        bloom_add(&house->store->bloom, sorted[i].key);
     pthread_mutex_unlock(&house->store->mirror_lock);
     return result;
 }
@@ -176,31 +176,31 @@ static enum database_result merge_mirror(struct house *house)
 
 /* Reads the next keys of the index, after the one in hand, into the sketch, which nobody else looks at until it is
  * whole. Returns whether there may be more. */
-static bool sketch_step(struct house *house, int64_t *source, unsigned char key[static 16],
-                        enum database_result *result)
+static bool fill_bloom_step(struct house *house, int64_t *source, unsigned char key[static 16],
+                            enum database_result *result)
 {
     sqlite3_stmt *keys = database_statement(&house->database, STATEMENT_KNOWN_KEYS, 0);
     size_t count = 0;
     if (keys != NULL) {
         sqlite3_bind_int64(keys, 1, *source);
         sqlite3_bind_blob(keys, 2, key, 16, SQLITE_TRANSIENT);
-        sqlite3_bind_int64(keys, 3, SKETCH_STEP);
+        sqlite3_bind_int64(keys, 3, BLOOM_STEP);
     }
     for (; database_step(&house->database, keys, result) == SQLITE_ROW; count++) {
         if (sqlite3_column_bytes(keys, 1) != 16)
             continue; /* no key of ours */
         *source = sqlite3_column_int64(keys, 0);
         memcpy(key, sqlite3_column_blob(keys, 1), 16);
-        sketch_add(&house->store->sketch, key);
+        bloom_add(&house->store->bloom, key);
     }
     if (*result == DATABASE_DONE)
         sqlite3_reset(keys);
-    return *result == DATABASE_DONE && count == SKETCH_STEP;
+    return *result == DATABASE_DONE && count == BLOOM_STEP;
 }
 
 /* Makes the sketch of the index, once so many keys were looked for there that it pays. What is merged later is added
  * then; when a move wrote the index meanwhile the sketch is not whole, and is begun anew. */
-static enum database_result make_sketch(struct house *house)
+static enum database_result make_bloom(struct house *house)
 {
     struct store *store = house->store;
     unsigned char key[16] = {0};
@@ -208,15 +208,15 @@ static enum database_result make_sketch(struct house *house)
     enum database_result result = DATABASE_DONE;
     pthread_mutex_lock(&store->mirror_lock);
     int64_t moves = store->moves;
-    bool begun = !store->sketch.whole && store->index_asked >= SKETCH_AT && sketch_begin(&store->sketch);
+    bool begun = !store->bloom.whole && store->index_asked >= BLOOM_AT && bloom_begin(&store->bloom);
     pthread_mutex_unlock(&store->mirror_lock);
     if (!begun)
         return result;
-    while (sketch_step(house, &source, key, &result) && !is_ending(store))
+    while (fill_bloom_step(house, &source, key, &result) && !is_ending(store))
         checkpointer_copy(&house->checkpointer);
     bool whole = result == DATABASE_DONE && !is_ending(store);
     pthread_mutex_lock(&store->mirror_lock);
-    store->sketch.whole = whole && store->moves == moves;
+    store->bloom.whole = whole && store->moves == moves;
     pthread_mutex_unlock(&store->mirror_lock);
     return result;
 }
@@ -320,24 +320,24 @@ static void keep_house(struct house *house)
 {
     struct store *store = house->store;
     moment now = clock_now();
-    if (atomic_load(&store->placed) != PLACED_WELL)
+    if (atomic_load(&store->files_state) != FILES_IN_PLACE)
         return; /* what another process reads and writes now must not be written over */
     enum database_result result = merge_mirror(house);
     if (result == DATABASE_DONE)
-        result = make_sketch(house);
+        result = make_bloom(house);
     checkpointer_copy(&house->checkpointer);
     if (now >= house->next_beat) {
         beat_write(store->directory);
-        store_keep_owning(store);
+        store_keep_claim(store);
         marks_note(store, &house->database);
-        steady_look(store);
+        store_check_clock(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
             result = give_back(house);
     }
     if (now >= room_due(house))
         keep_reserve(house, now);
-    if (now >= house->next_prune && result == DATABASE_DONE && atomic_load(&store->steady)) {
+    if (now >= house->next_prune && result == DATABASE_DONE && atomic_load(&store->clock_steady)) {
         result = prune(house);
         if (result == DATABASE_DONE)
             result = end_letters(house);

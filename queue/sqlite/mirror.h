@@ -19,8 +19,8 @@ struct mirror {
     struct mirrored *one; /* all of them, in the order in which they came */
     size_t used;
     size_t room;
-    uint32_t *place; /* a hash table: which one, counted from 1; 0: none */
-    size_t places;   /* 0 or a power of two */
+    uint32_t *slot; /* a hash table: which one, counted from 1; 0: none */
+    size_t slots;   /* 0 or a power of two */
 };
 
 /* Adds one; a newer version replaces an older one. Returns false when memory is out. */

@@ -19,7 +19,7 @@ static enum database_result look_for_moves(struct store *store)
     enum database_result result;
     int64_t moves = database_number(&store->reader, STATEMENT_MOVES, &result);
     if (result == DATABASE_DONE && moves != store->moves) {
-        store->sketch.whole = false; /* the housekeeper makes another */
+        store->bloom.whole = false; /* the housekeeper makes another */
         store->moves = moves;
     }
     return result;
@@ -35,7 +35,7 @@ static bool must_ask_index(struct store *store, uint32_t number, const struct id
     if (one != NULL)
         known->delivered_us = one->updated;
     bool is_older = one != NULL && one->updated < identity->updated_us && store->moves > 0;
-    bool ask = (one == NULL || is_older) && sketch_may_have(&store->sketch, identity->key);
+    bool ask = (one == NULL || is_older) && bloom_may_have(&store->bloom, identity->key);
     store->index_asked += ask;
     return ask;
 }
@@ -80,7 +80,7 @@ static enum database_result find_dead(struct store *store, uint32_t number, cons
 }
 
 /* The mirror is locked before the database is looked at, and as long: what has left the mirror by then stands in the
- * index that the transaction sees, and in the sketch. */
+ * index that the transaction sees, and in the bloom. */
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                  struct error *why)
 {

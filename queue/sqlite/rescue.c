@@ -79,11 +79,11 @@ static void saved_name(char out[static 80], dev_t device, ino_t inode)
     snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)device, (unsigned long long)inode);
 }
 
-int64_t rescue_saved_at(const struct places *places, const char *directory)
+int64_t rescue_saved_at(const struct open_files *files, const char *directory)
 {
     char name[80], path[STATE_PATH];
     struct stat status;
-    saved_name(name, places->database.device, places->database.inode);
+    saved_name(name, files->database.device, files->database.inode);
     directory_path(path, directory, name);
     return stat(path, &status) == 0 ? clock_timespec_ms(status.st_mtim) : 0;
 }
@@ -151,7 +151,7 @@ static enum database_result save_copy(struct database *old, const char *director
     return result;
 }
 
-enum database_result rescue_save(struct database *old, const struct places *places, const char *directory,
+enum database_result rescue_save(struct database *old, const struct open_files *files, const char *directory,
                                  struct error *why)
 {
     char name[80];
@@ -162,7 +162,7 @@ enum database_result rescue_save(struct database *old, const struct places *plac
         *why = old->why;
         return DATABASE_FAILED;
     }
-    saved_name(name, places->database.device, places->database.inode);
+    saved_name(name, files->database.device, files->database.inode);
     enum database_result result = save_copy(old, directory, name, why);
     if (result == DATABASE_FULL && reserve_is_there(directory)) {
         reserve_give_up(directory, ENOSPC);
@@ -296,35 +296,35 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
 #define SAY_AGAIN_MS 10000
 #define LAST_TRIES 3
 
-static void log_displaced(struct store *store, enum placed placed)
+static void log_displaced(struct store *store, enum open_files_state state)
 {
-    moment now = clock_now(), before = atomic_load(&store->said_displaced);
+    moment now = clock_now(), before = atomic_load(&store->logged_displaced);
     if ((before > 0 && now - before < SAY_AGAIN_MS) ||
-        !atomic_compare_exchange_strong(&store->said_displaced, &before, now))
+        !atomic_compare_exchange_strong(&store->logged_displaced, &before, now))
         return;
     log_write(LEVEL_ERROR,
-              placed == PLACED_NOWHERE
+              state == FILES_DIRECTORY_GONE
                   ? "msg=state_dir_gone state_dir=\"%s\" reason=\"%s\" advice=\"put it back where it was: requests are "
                     "answered 503 until then; what the queue held is not lost as long as this process runs\""
                   : "msg=queue_replaced state_dir=\"%s\" reason=\"%s\" advice=\"stop the program before you remove, "
                     "restore or move files of its state directory; what the old ones held is being brought over\"",
-              store->directory, placed_words(placed));
+              store->directory, open_files_words(state));
 }
 
 bool store_is_in_place(struct store *store, struct error *why)
 {
     int64_t bytes;
-    enum placed placed = places_look(&store->places, store->directory, &bytes);
-    int before = atomic_exchange(&store->placed, placed);
-    if (placed == PLACED_WELL) {
+    enum open_files_state state = open_files_check(&store->files, store->directory, &bytes);
+    int before = atomic_exchange(&store->files_state, state);
+    if (state == FILES_IN_PLACE) {
         atomic_store(&store->database_bytes, bytes);
-        if (before == PLACED_NOWHERE)
+        if (before == FILES_DIRECTORY_GONE)
             log_write(LEVEL_WARN, "msg=state_dir_is_back state_dir=\"%s\"", store->directory);
         return true;
     }
-    log_displaced(store, placed);
-    error_set(why, "%s while this program uses it", placed_words(placed));
-    if (placed != PLACED_NOWHERE && !atomic_load(&store->must_reopen))
+    log_displaced(store, state);
+    error_set(why, "%s while this program uses it", open_files_words(state));
+    if (state != FILES_DIRECTORY_GONE && !atomic_load(&store->must_reopen))
         store_ask_writer_to_save(store);
     return false;
 }
@@ -332,15 +332,15 @@ bool store_is_in_place(struct store *store, struct error *why)
 /* What another process saved after the last commit of this one has all of it. Whoever delivers goes on committing. */
 static bool was_saved_since(const struct store *store)
 {
-    int64_t saved_ms = rescue_saved_at(&store->places, store->directory);
+    int64_t saved_ms = rescue_saved_at(&store->files, store->directory);
     return saved_ms > 0 && !store->owned && saved_ms > atomic_load(&store->committed_ms);
 }
 
 /* A new log's index is made from the log itself, and so there is nothing to be saved. */
-static enum database_result save_displaced(struct store *store, enum placed placed, struct error *why)
+static enum database_result save_displaced(struct store *store, enum open_files_state state, struct error *why)
 {
-    if (placed != PLACED_INDEX && !was_saved_since(store))
-        return rescue_save(&store->group.database, &store->places, store->directory, why);
+    if (state != FILES_INDEX_REPLACED && !was_saved_since(store))
+        return rescue_save(&store->group.database, &store->files, store->directory, why);
     rescue_mark(store->directory);
     return DATABASE_DONE;
 }
@@ -349,12 +349,12 @@ void store_save(struct store *store, bool last)
 {
     struct error why = {0};
     int64_t bytes;
-    enum placed placed = places_look(&store->places, store->directory, &bytes);
-    if (placed == PLACED_WELL)
+    enum open_files_state state = open_files_check(&store->files, store->directory, &bytes);
+    if (state == FILES_IN_PLACE)
         return;
-    enum database_result result = save_displaced(store, placed, &why);
+    enum database_result result = save_displaced(store, state, &why);
     for (int tries = 1; last && result != DATABASE_DONE && tries < LAST_TRIES; tries++)
-        result = save_displaced(store, placed, &why);
+        result = save_displaced(store, state, &why);
     if (result == DATABASE_DONE || last)
         atomic_store(&store->must_reopen, true);
     if (result == DATABASE_DONE)

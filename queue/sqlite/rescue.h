@@ -19,11 +19,11 @@ void rescue_mark(const char *directory);
 
 /* Saves all that a connection to the old files sees into the state directory, which is made when it is gone. No writer
  * of the old files may go on. Returns DONE or the result with the reason. */
-enum database_result rescue_save(struct database *old, const struct places *places, const char *directory,
+enum database_result rescue_save(struct database *old, const struct open_files *files, const char *directory,
                                  struct error *why);
 
 /* When it was saved last: Unix time in ms; 0: never. */
-int64_t rescue_saved_at(const struct places *places, const char *directory);
+int64_t rescue_saved_at(const struct open_files *files, const char *directory);
 
 /* Brings over what was saved. Only with the open lock held exclusively, and no connection open. Returns DONE, or the
  * result with the reason; then it is due as before, and nothing is lost. */

@@ -58,7 +58,7 @@ static enum database_result letter_of(const struct settling *s, uint64_t id, int
 }
 
 /* A replay that died again is the same letter, with the new reason. */
-static enum database_result bury(struct settling *s, const struct verdict *verdict)
+static enum database_result add_dead_letter(struct settling *s, const struct verdict *verdict)
 {
     int64_t letter = 0;
     const char *reason = verdict->reason == NULL ? "" : verdict->reason;
@@ -80,7 +80,7 @@ static enum database_result bury(struct settling *s, const struct verdict *verdi
         if (result != DATABASE_DONE || sqlite3_changes(s->database->db) > 0)
             return result; /* else it was thrown away meanwhile, and this is a letter of its own */
     }
-    sqlite3_stmt *new_one = database_statement(s->database, STATEMENT_BURY, s->number);
+    sqlite3_stmt *new_one = database_statement(s->database, STATEMENT_ADD_LETTER, s->number);
     if (new_one != NULL) {
         sqlite3_bind_int64(new_one, 1, (int64_t)verdict->id);
         sqlite3_bind_int64(new_one, 2, s->number);
@@ -152,7 +152,7 @@ static enum database_result settle_one(struct settling *s, const struct verdict 
     enum database_result result = DATABASE_DONE;
     s->counts[kinds[verdict->kind]]++;
     if (verdict->kind == VERDICT_DEAD)
-        return bury(s, verdict);
+        return add_dead_letter(s, verdict);
     if (s->store->any_letter)
         result = resolve_letters(s, verdict);
     if (result == DATABASE_DONE && verdict->remember && verdict->kind != VERDICT_DUPLICATE)

@@ -106,8 +106,8 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_EXISTS] = "SELECT 1 FROM event_%u WHERE id = ?1",
     [STATEMENT_LETTERS_IN] = "SELECT id, letter FROM event_%u WHERE id BETWEEN ?1 AND ?2 AND letter IS NOT NULL",
     [STATEMENT_DELETE] = "DELETE FROM event_%u WHERE id BETWEEN ?1 AND ?2",
-    [STATEMENT_BURY] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"
-                       " SELECT ?2, ?3, ?4, received, ?5, ?6, body FROM event_%u WHERE id = ?1",
+    [STATEMENT_ADD_LETTER] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"
+                             " SELECT ?2, ?3, ?4, received, ?5, ?6, body FROM event_%u WHERE id = ?1",
     [STATEMENT_OLDEST] = "SELECT received FROM event_%u ORDER BY id LIMIT 1",
     [STATEMENT_NEWEST] = "SELECT received FROM event_%u ORDER BY id DESC LIMIT 1",
     /* length() reads no body */

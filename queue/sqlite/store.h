@@ -43,13 +43,13 @@ struct group {
     pthread_mutex_t lock; /* over all that follows but the database */
     struct waiting_append *first;
     struct waiting_append **end;
-    unsigned round;          /* the number of the group that gathers */
-    pthread_cond_t told[2];  /* that the group of an even round is done, or of an odd one */
-    pthread_cond_t gathered; /* something has, and the writer sleeps; or it shall end */
+    unsigned round;              /* the number of the group that gathers */
+    pthread_cond_t committed[2]; /* that the group of an even round is done, or of an odd one */
+    pthread_cond_t not_empty;    /* something has, and the writer sleeps; or it shall end */
     bool sleeps;
     bool must_save; /* the writer shall save what replaced files hold (displaced.c) */
     bool started;
-    bool leads; /* an appender writes itself: there is no thread to be had */
+    bool appender_writes; /* an appender writes itself: there is no thread to be had */
     bool ending;
     pthread_t writer;
     struct database database; /* the writer's, once it is started; else of who leads */
@@ -83,13 +83,13 @@ struct store {
     uint32_t *number;               /* of each configured source, in the configuration's order */
     atomic_bool must_reopen;        /* damaged, or migrated by a newer release */
     _Atomic moment logged[5];       /* when each database_result was logged last */
-    bool stands;                    /* it was opened well, and places says where */
-    struct places places;           /* of its open files */
-    atomic_int placed;              /* enum placed, when it was looked at last */
+    bool is_open;                   /* it was opened well, and places says where */
+    struct open_files files;        /* of its open files */
+    atomic_int files_state;         /* enum open_files_state, when it was looked at last */
     _Atomic int64_t database_bytes; /* the database's size then, without what is in the log only */
-    _Atomic moment said_displaced;
+    _Atomic moment logged_displaced;
     _Atomic int64_t committed_ms; /* the last commit of an append or a settling; Unix time */
-    atomic_bool steady;           /* see queue_is_steady */
+    atomic_bool clock_steady;     /* see queue_is_steady */
     int64_t file_limit;           /* bytes that a file of this process may have; INT64_MAX: no limit */
     atomic_bool reserve_gone;     /* it was given up: nothing is accepted until it is back */
     struct group group;
@@ -107,7 +107,7 @@ struct store {
     pthread_mutex_t mirror_lock;
     struct mirror mirror;         /* the owner's; of others what they saw of the journal (look.c) */
     int64_t seen;                 /* of others: up to where */
-    struct sketch sketch;         /* the owner's, with the mirror's lock; the housekeeper makes it */
+    struct bloom bloom;           /* the owner's, with the mirror's lock; the housekeeper makes it */
     struct settled_date *settled; /* likewise: of each configured source, in the configuration's order; may be NULL */
     size_t index_asked;           /* how many keys were looked for in the index: so many that a sketch pays? */
     int64_t moves;                /* with the mirror's lock: COUNT_MOVES when it was looked at last */
@@ -166,14 +166,14 @@ bool store_note(void *state, const char *source, struct notes *notes, bool put, 
 bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why);
 
 /* claim.c */
-bool store_own(void *state, struct error *why);
-void store_disown(struct store *store);
+bool store_claim(void *state, struct error *why);
+void store_release(struct store *store);
 /* Whether the owner's lock and FIFO still stand; else takes them anew, or the queue must be opened anew. The
  * housekeeper's thread. */
-void store_keep_owning(struct store *store);
+void store_keep_claim(struct store *store);
 bool store_is_owned(void *state, bool *owned, struct error *words, struct error *why);
 /* steady.c: looks at the calendar's clock, now and then. */
-void steady_look(struct store *store);
+void store_check_clock(struct store *store);
 
 /* housekeeper.c */
 void housekeeper_start(struct store *store);

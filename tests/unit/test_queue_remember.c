@@ -71,29 +71,29 @@ static void the_mirror(void)
 
 static void the_sketch(void)
 {
-    struct sketch sketch = {0};
+    struct bloom bloom = {0};
     unsigned char key[16];
     size_t denied = 0, lost = 0;
     make_key(key, 1);
-    sketch_add(&sketch, key);
-    CU_ASSERT(sketch_may_have(&sketch, key)); /* without one, anything may be there */
-    CU_ASSERT_FATAL(sketch_begin(&sketch));
-    CU_ASSERT(sketch_may_have(&sketch, key)); /* and while it is not whole */
+    bloom_add(&bloom, key);
+    CU_ASSERT(bloom_may_have(&bloom, key)); /* without one, anything may be there */
+    CU_ASSERT_FATAL(bloom_begin(&bloom));
+    CU_ASSERT(bloom_may_have(&bloom, key)); /* and while it is not whole */
     for (uint64_t i = 0; i < 2000000; i++) {
         make_key(key, i);
-        sketch_add(&sketch, key);
+        bloom_add(&bloom, key);
     }
-    sketch.whole = true;
+    bloom.whole = true;
     for (uint64_t i = 0; i < 2000000; i++) {
         make_key(key, i);
-        lost += !sketch_may_have(&sketch, key);
+        lost += !bloom_may_have(&bloom, key);
         make_key(key, 2000000 + i);
-        denied += !sketch_may_have(&sketch, key);
+        denied += !bloom_may_have(&bloom, key);
     }
     CU_ASSERT_EQUAL(lost, 0);
     check(denied > 1900000, "%zu of two millions are denied", denied);
-    sketch_free(&sketch);
-    CU_ASSERT(sketch_may_have(&sketch, key));
+    bloom_free(&bloom);
+    CU_ASSERT(bloom_may_have(&bloom, key));
 }
 
 /* Settles one event, delivered, with identities first, first + 1, ...: as if they were so many. */
