@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "queue/queue.h"
-#include "telemetry/watchers.h"
+#include "telemetry/telemetry.h"
 
 struct forwarder;
 

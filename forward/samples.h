@@ -7,7 +7,7 @@
 
 #include "config/config.h"
 #include "queue/queue.h"
-#include "telemetry/watchers.h"
+#include "telemetry/telemetry.h"
 #include "transform/transform.h"
 
 /* Of one source. All zero tells nobody. */

@@ -9,7 +9,7 @@
 #include "config/config.h"
 #include "health/facts.h"
 #include "queue/inspect.h"
-#include "telemetry/watchers.h"
+#include "telemetry/telemetry.h"
 
 struct look {
     const struct config *config;

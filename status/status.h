@@ -5,7 +5,7 @@
 
 #include "config/config.h"
 #include "http/request.h"
-#include "telemetry/watchers.h"
+#include "telemetry/telemetry.h"
 
 struct status;
 

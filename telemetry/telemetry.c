@@ -1,10 +1,11 @@
-/* Opening what watches: see telemetry.h. */
+/* Opens and closes telemetry: see telemetry.h. */
 #include "telemetry/telemetry.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "config/config.h"
 
 void watching_open(struct watchers *watchers, const struct config *config)
 {

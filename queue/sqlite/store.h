@@ -12,7 +12,7 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/mirror.h"
-#include "queue/sqlite/place.h"
+#include "queue/sqlite/rescue.h"
 
 #define COUNT_PROBED 64 /* a kind of no source, and no count: when a probe was written last; Unix time, ms */
 
