@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define BITS ((uint32_t)1 << 24) /* 2 MiB */
-#define PARTS 4                  /* of the key, a bit each: it is a hash already */
+#define PARTS 4                  /* 32-bit parts of the key, which is a hash, select one bit each */
 
 bool bloom_begin(struct bloom *bloom)
 {

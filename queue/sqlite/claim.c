@@ -1,5 +1,6 @@
-/* Who reads: one process at a time, on one machine. The kernel frees the lock when its owner dies; a beat says which
- * host it is on, for two machines on one network file system may not see each other's locks. */
+/* The consumer: holding the consumer lock, and reading events in order or by their ids. One process at a time, on one
+ * machine, is the owner; the kernel releases the lock when that process dies. A heartbeat names its machine, since two
+ * machines on a network file system may not see each other's locks. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,9 +14,9 @@
 #include "queue/sqlite/beat.h"
 #include "queue/sqlite/store.h"
 
-#define FRESH_MS 60000 /* a beat is written every 10 s */
+#define FRESH_MS 60000 /* a heartbeat is written every 10 s */
 
-/* Fresh, and of another machine: that one forwards. */
+/* Whether there is a fresh heartbeat of another machine. */
 static bool another_machine_forwards(const struct store *store, struct error *why)
 {
     char machine[BEAT_MACHINE], beat[BEAT_TEXT];
@@ -34,7 +35,7 @@ static bool another_machine_forwards(const struct store *store, struct error *wh
     return true;
 }
 
-/* What was settled and is not in the index yet. */
+/* Loads the journal: identities that were settled and are not in the index yet. */
 static enum database_result load_mirror(struct store *store)
 {
     enum database_result result;
@@ -76,7 +77,7 @@ static bool take_over(struct store *store, struct error *why)
         store_failed(store, result, why);
         return false;
     }
-    store->asked = true; /* of the owner before, maybe */
+    store->asked = true; /* requests of the previous owner may be left */
     beat_write(store->directory);
     directory_warn(store->directory);
     store_check_clock(store);
@@ -84,8 +85,8 @@ static bool take_over(struct store *store, struct error *why)
     return true;
 }
 
-/* A lock on the directory itself: rm forward.lock lets nobody else in. Not every file system can do that. Returns false
- * when another process has it. */
+/* Locks the directory itself too, so that removing forward.lock lets no second owner in. Not all file systems support
+ * that. Returns false when another process has the lock. */
 static bool lock_directory(int *fd, const char *directory)
 {
     if (*fd < 0)
@@ -105,7 +106,7 @@ static void close_lock(int *fd)
     *fd = -1;
 }
 
-/* Both locks: an older release takes only the file's. */
+/* Takes both locks; an older release takes only the file's. */
 static bool lock_reading(struct store *store, struct error *why)
 {
     char path[STATE_PATH];
@@ -154,7 +155,7 @@ void store_keep_claim(struct store *store)
         "msg=lock_file_replaced state_dir=\"%s\" reason=\"%s was removed or replaced\" advice=\"leave the files of "
         "the state directory alone while the program runs\"",
         store->directory, wakes ? "forward.lock" : "wake");
-    /* Without the FIFO nobody wakes this process; without the lock another one may have begun to forward. */
+    /* Without the FIFO nobody wakes this process; without the lock another may have begun to forward. */
     if (!wakes || lock_take(&store->forward_lock, path, LOCK_EX | LOCK_NB) != 0)
         atomic_store(&store->must_reopen, true);
 }
@@ -164,9 +165,9 @@ void store_release(struct store *store)
     if (store->owned) {
         char path[STATE_PATH];
         housekeeper_stop(store);
-        bloom_free(&store->bloom); /* from now on others write the index */
+        bloom_free(&store->bloom); /* from now on other processes write the index */
         directory_path(path, store->directory, "forward.beat");
-        unlink(path); /* an orderly end: another machine may go on at once */
+        unlink(path); /* an orderly release: another machine may take over at once */
         store->owned = false;
     }
     close_lock(&store->wake_fd);
@@ -196,9 +197,9 @@ bool store_is_owned(void *state, bool *owned, struct error *words, struct error 
     return true;
 }
 
-/* ---- TAKE ---- */
+/* ---- reading events; no read transaction outlives a call ---- */
 
-/* Takes the row the statement stands on. Returns 1; 0 when it would go beyond max_bytes; -1 when memory is out. */
+/* Copies the event of a statement's current row. Returns 1; 0 when it would exceed max_bytes; -1 when memory is out. */
 static int take_row(sqlite3_stmt *row, size_t max_bytes, struct events *found)
 {
     size_t length = (size_t)sqlite3_column_bytes(row, 3);
@@ -254,7 +255,7 @@ int store_next(void *state, const char *source, uint64_t after, size_t max_count
         took = take_row(next, max_bytes, found);
     sqlite3_reset(next);
     if (store->owned && found->count > 0)
-        housekeeper_call(store); /* somebody wrote */
+        housekeeper_call(store); /* something was written */
     return finish_take(store, found, result, took, why);
 }
 
@@ -269,7 +270,7 @@ int store_again(void *state, const char *source, const uint64_t *ids, size_t cou
     if (!store_reader(store, why))
         return -1;
     sqlite3_stmt *one = database_statement(&store->reader, STATEMENT_ONE, store_number(store, source));
-    /* One transaction for all: each alone would lock and look at the log's end anew. */
+    /* One transaction for all: separate ones would each lock and look up the log's end. */
     sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL);
     for (; *asked < count; ++*asked) {
         if (one != NULL)

@@ -1,4 +1,5 @@
-/* The engine `sqlite`: opening and closing a state directory, and the table that queue.c calls. */
+/* The engine `sqlite`: opening and closing a state directory, what its files share (a source's number, the reader's
+ * connection, handling of failures), and the table that queue.c calls. */
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/lock_file.h"
@@ -39,7 +40,7 @@ uint32_t store_number(struct store *store, const char *name)
     return number;
 }
 
-/* Under load a full disk would fill the log too. */
+/* Under load a full disk would flood the log with messages. */
 static bool was_logged(struct store *store, enum database_result result)
 {
     moment now = clock_now();
@@ -133,7 +134,7 @@ bool store_probe(void *state, struct error *why)
 {
     struct store *store = state;
     struct database *database = &store->group.database;
-    if (store->group.started) { /* its writer has the connection, and shows better than this what works */
+    if (store->group.started) { /* the writer uses the connection, and its result is the better test */
         error_set(why, "this queue is appended to");
         return false;
     }
@@ -141,7 +142,7 @@ bool store_probe(void *state, struct error *why)
     if (result == DATABASE_DONE) {
         sqlite3_stmt *set = database_statement(database, STATEMENT_SET_COUNT, 0);
         if (set != NULL) {
-            sqlite3_bind_int64(set, 1, 0); /* of no source */
+            sqlite3_bind_int64(set, 1, 0); /* no source */
             sqlite3_bind_int64(set, 2, COUNT_PROBED);
             sqlite3_bind_int64(set, 3, clock_unix_ms());
         }
@@ -152,7 +153,7 @@ bool store_probe(void *state, struct error *why)
             database_rollback(database);
     }
     if (result == DATABASE_DONE) {
-        wake_send(store->directory, &store->group.wake_fd); /* the log has grown, also where nothing comes */
+        wake_send(store->directory, &store->group.wake_fd); /* the log has grown, although no event was appended */
         if (reserve_is_there(store->directory) && no_room_of(store->directory) != 0)
             no_room_note(store->directory, 0);
         return true;
@@ -164,7 +165,7 @@ bool store_probe(void *state, struct error *why)
 }
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
-#define ALONE_TRIES 5      /* for being the only one that has it open */
+#define ALONE_TRIES 5      /* to be the only process that has the queue open */
 
 static int take_open_lock(struct store *store, int how)
 {
@@ -173,7 +174,7 @@ static int take_open_lock(struct store *store, int how)
     return lock_take(&store->open_lock, path, how | LOCK_NB);
 }
 
-/* Waits while another process has the open lock exclusively. */
+/* Takes the open lock shared, waiting while another process holds it exclusively. */
 static bool lock_open(struct store *store, struct error *why)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
@@ -189,7 +190,7 @@ static bool lock_open(struct store *store, struct error *why)
     return true;
 }
 
-/* Of several that open it at once, each has it open for a moment. */
+/* Tries several times, since other processes that open the queue hold the lock for a moment. */
 static bool lock_alone(const struct store *store)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
@@ -201,7 +202,7 @@ static bool lock_alone(const struct store *store)
     return true;
 }
 
-/* Repairs a damaged database, if nobody else has it open. */
+/* Repairs a damaged database if no other process has it open. */
 static bool repair(struct store *store, struct error *why)
 {
     if (!lock_alone(store)) {
@@ -216,8 +217,8 @@ static bool repair(struct store *store, struct error *why)
     return good;
 }
 
-/* Files were replaced under processes that have them open: each of them saves what they hold and lets go of them, and
- * whoever then gets the open lock exclusively brings it over; the others wait for it. */
+/* Handles replaced files: the processes that have the old ones open save them and close the queue; the first that then
+ * gets the open lock exclusively merges the saved files; the others wait for that. */
 static bool bring_over(struct store *store, struct error *why)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
@@ -233,7 +234,7 @@ static bool bring_over(struct store *store, struct error *why)
                 store_failed(store, result, why);
             break;
         }
-        lock_release(store->open_lock); /* two that wait for each other would wait for ever */
+        lock_release(store->open_lock); /* two processes that both hold it shared would deadlock */
         nanosleep(&pause, NULL);
         if (clock_now() > deadline) {
             error_set(why,
@@ -307,7 +308,7 @@ static bool open_database(struct store *store, struct error *why)
     return false;
 }
 
-/* Once the database was read, for then its log is there too. */
+/* Call after the database was read, so that its log exists. */
 static bool record_open_files(struct store *store, struct error *why)
 {
     struct database *database = &store->group.database;
@@ -325,7 +326,7 @@ static void store_close(void *state)
     store_stop_writer(store);
     housekeeper_stop(store);
     if (store->is_open)
-        store_save(store, true); /* as long as nobody else delivers */
+        store_save(store, true); /* before another process can become the owner */
     store_release(store);
     if (store->reading)
         database_close(&store->reader);
@@ -341,7 +342,7 @@ static void store_close(void *state)
     free(store);
 }
 
-/* A restore that was killed is not alive while the open lock is held, and what it built is of no use to anybody. */
+/* Removes what a killed restore left: while the open lock is held no restore is running. */
 static void remove_left_over(const char *directory)
 {
     char path[STATE_PATH];
@@ -373,10 +374,11 @@ static void *store_open(const struct config *config, struct error *why)
     store->file_limit = limit_of_files();
     pthread_mutex_init(&store->mirror_lock, NULL);
     strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
-    bool good = directory_prepare(store->directory, why) && lock_open(store, why) && bring_over(store, why) &&
-                open_database(store, why) && prepare_sources(store, why) && record_open_files(store, why) &&
-                /* The database's and its log's names must survive a power cut before the first event is answered. */
-                files_sync(store->directory, why);
+    bool good =
+        directory_prepare(store->directory, why) && lock_open(store, why) && bring_over(store, why) &&
+        open_database(store, why) && prepare_sources(store, why) && record_open_files(store, why) &&
+        /* The directory entries of database and log must survive a power cut before the first event is answered. */
+        files_sync(store->directory, why);
     if (good) {
         remove_left_over(store->directory);
         return store;
@@ -385,7 +387,7 @@ static void *store_open(const struct config *config, struct error *why)
     return NULL;
 }
 
-/* Whoever does not own the reading has nothing to be woken for. */
+/* Only the owner is woken; -1 for other processes. */
 static int store_wake_fd(void *state)
 {
     const struct store *store = state;
@@ -404,7 +406,7 @@ static void store_woken(void *state)
         store->asked = store->asked || (n > 0 && memchr(bytes, WAKE_ASKS, (size_t)n) != NULL);
     } while (n == (ssize_t)sizeof bytes);
     if (store->owned && any)
-        housekeeper_call(store); /* somebody wrote: the log grows, also while nothing can be read or settled */
+        housekeeper_call(store); /* something was written: the log grows, also while reading or settling fails */
 }
 
 static bool store_is_steady(void *state)
@@ -419,7 +421,7 @@ static bool store_must_reopen(void *state)
     struct error why;
     if (atomic_load(&store->must_reopen) || damage_is_marked(store->directory))
         return true;
-    /* else it is saved first */
+    /* else the files are saved first */
     return store_is_in_place(store, &why) ? rescue_is_due(store->directory) : atomic_load(&store->must_reopen);
 }
 

@@ -1,4 +1,4 @@
-/* A hash table of identities: see mirror.h. */
+/* A hash table of identities with open addressing: see mirror.h. */
 #include "queue/sqlite/mirror.h"
 
 #include <stdlib.h>
@@ -15,7 +15,7 @@ static size_t slot_of(const struct mirror *mirror, uint32_t source, const unsign
     return (size_t)(hash ^ source) & (mirror->slots - 1);
 }
 
-/* The place of the one with this key, or where it would be. */
+/* The slot of the entry with this key, or the empty slot where it would go. */
 static uint32_t *find_mirrored(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
 {
     size_t at = slot_of(mirror, source, key);
@@ -48,7 +48,8 @@ static bool make_slots(struct mirror *mirror, size_t slots)
     return true;
 }
 
-/* Large ones are moved by the kernel, not copied: small steps cost little, and leave little unused. */
+/* Grows in small steps: the kernel remaps large blocks instead of copying them, so steps are cheap and little is
+ * unused. */
 static bool make_room(struct mirror *mirror, size_t room)
 {
     size_t least = mirror->room + mirror->room / 4 + FIRST_ROOM;

@@ -1,4 +1,4 @@
-/* What the queue remembers for the forwarder: identities of settled events, and its notes. */
+/* What the queue stores for the forwarder: identities of settled events, and its notes. */
 #include "queue/sqlite/store.h"
 
 #include <stdio.h>
@@ -12,22 +12,22 @@ static bool remember_failed(struct store *store, enum database_result result, st
     return false;
 }
 
-/* Another process may have moved identities of a renamed source into the index: then the sketch does not know all that
- * is in it. With the mirror's lock held, in the transaction in which the index is asked. */
+/* Another process may have moved identities of a renamed source into the index: then the Bloom filter is incomplete.
+ * With the mirror's lock held, in the transaction that reads the index. */
 static enum database_result look_for_moves(struct store *store)
 {
     enum database_result result;
     int64_t moves = database_number(&store->reader, STATEMENT_MOVES, &result);
     if (result == DATABASE_DONE && moves != store->moves) {
-        store->bloom.whole = false; /* the housekeeper makes another */
+        store->bloom.whole = false; /* the housekeeper fills a new one */
         store->moves = moves;
     }
     return result;
 }
 
-/* What memory tells: the journal's mirror of what was settled lately, the sketch of what is not in the index. Returns
- * whether the index must be asked: also where a move may have put a newer version there than the mirror has. With the
- * mirror's lock held. */
+/* Looks an identity up in memory: in the mirror of the journal and in the Bloom filter. Returns whether the index must
+ * be read too; also where a move may have put a newer version there than the mirror has. With the mirror's lock held.
+ */
 static bool must_ask_index(struct store *store, uint32_t number, const struct identity *identity, struct known *known)
 {
     const struct mirrored *one = mirror_find(&store->mirror, number, identity->key);
@@ -79,8 +79,8 @@ static enum database_result find_dead(struct store *store, uint32_t number, cons
     return result;
 }
 
-/* The mirror is locked before the database is looked at, and as long: what has left the mirror by then stands in the
- * index that the transaction sees, and in the bloom. */
+/* Holds the mirror's lock until the read transaction has begun: an identity that has left the mirror by then is in the
+ * index that the transaction reads, and in the Bloom filter. */
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                  struct error *why)
 {
@@ -202,11 +202,11 @@ bool store_read_notes(void *state, const char *source, struct notes *notes, stru
     return store_note(state, source, notes, false, why);
 }
 
-/* ---- What is remembered of identities, for a process that does not forward: the index, and the journal as far as it
- * is not merged into it. ---- */
+/* ---- Lookups for a process that does not forward: in the index, and in the part of the journal that is not merged
+ * ---- */
 
-/* Reads on in the journal. What was merged meanwhile stays known: it is in the index now. When all that was seen is
- * merged it is forgotten, so that memory does not grow. */
+/* Reads the new rows of the journal into the mirror. Rows merged meanwhile stay known, being in the index. When all
+ * rows read are merged, the mirror is emptied, so that memory does not grow. */
 static enum database_result read_on(struct store *store)
 {
     enum database_result result;

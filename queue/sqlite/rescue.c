@@ -1,5 +1,5 @@
-/* Saving what replaced files hold, and bringing it over: see rescue.h. What is done with a saved database when another
- * one has come meanwhile is in merge.c. */
+/* Saving the content of replaced files, and merging it into the queue: see rescue.h. The merge of two databases is in
+ * merge.c. */
 #include "queue/sqlite/rescue.h"
 
 #include "base/clock.h"
@@ -49,8 +49,8 @@ static bool has_saved(const char *directory)
     return has;
 }
 
-/* Where open.lock was removed, too, something may be saved while another process brings over what was saved before; and
- * that one removes the mark of both. */
+/* The saved files count too, not only the mark: where open.lock was removed as well, one process may save while another
+ * merges earlier files and removes the mark of both. */
 bool rescue_is_due(const char *directory)
 {
     char path[STATE_PATH];
@@ -96,7 +96,7 @@ static enum database_result rescue_failed(const char *path, struct error *why)
     return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
 }
 
-/* A copy of the whole, as it stands at this moment. */
+/* Copies the whole database as a snapshot. */
 static enum database_result copy_database(struct database *old, const char *path, struct error *why)
 {
     struct database fresh = {.write_lock = -1};
@@ -112,14 +112,13 @@ static enum database_result copy_database(struct database *old, const char *path
     return result;
 }
 
-/* Makes the file that a copy is written into, and locks it: where open.lock was removed, too, another process may bring
- * over meanwhile what was saved before, and takes what is not locked for the rest of a process that died. It is closed
- * after SQLite has closed it. */
+/* Creates and locks the file that the copy is written to. Where open.lock was removed as well, another process may be
+ * merging, and takes an unlocked file for what a dead process left. Close it after SQLite has. */
 static int make_locked(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0)
-        (void)flock(fd, LOCK_EX | LOCK_NB); /* where files cannot be locked that may happen */
+        (void)flock(fd, LOCK_EX | LOCK_NB); /* best effort: not all file systems support locks */
     return fd;
 }
 
@@ -174,7 +173,7 @@ enum database_result rescue_save(struct database *old, const struct open_files *
     return result;
 }
 
-/* ---- bringing over ---- */
+/* ---- merging saved files ---- */
 
 static bool remove_if_there(const char *directory, const char *name)
 {
@@ -183,7 +182,7 @@ static bool remove_if_there(const char *directory, const char *name)
     return unlink(path) == 0 || errno == ENOENT;
 }
 
-/* What a process that died was saving. */
+/* Removes what a process that died was saving. */
 static void remove_left_over(const char *directory, const char *name)
 {
     char path[STATE_PATH];
@@ -192,21 +191,21 @@ static void remove_left_over(const char *directory, const char *name)
         unlink(path);
 }
 
-/* Whether the file at queue.db is the one that was open, and nothing was written since with a new log. */
+/* Whether the file at queue.db is the one that was saved, and nothing was written to it since with a new log. */
 static bool is_untouched(const char *directory, const char *name)
 {
     char path[STATE_PATH], origin[80];
     struct stat database, log;
     directory_path(path, directory, "queue.db");
     if (stat(path, &database) != 0)
-        return errno == ENOENT; /* there is none at all */
+        return errno == ENOENT; /* there is no log at all */
     saved_name(origin, database.st_dev, database.st_ino);
     directory_path(path, directory, "queue.db-wal");
     bool written = stat(path, &log) == 0 && log.st_size > 0;
     return strcmp(origin, name) == 0 && !written;
 }
 
-/* What was saved becomes the database. A log that belongs to none must not be taken for its own. */
+/* Renames the saved file to queue.db, without a log, which would be taken for the new database's. */
 static enum database_result put_in_place(const char *directory, const char *saved, struct error *why)
 {
     char to[STATE_PATH];
@@ -219,7 +218,7 @@ static enum database_result put_in_place(const char *directory, const char *save
     return DATABASE_DONE;
 }
 
-/* It is kept, for somebody who can do more. */
+/* Keeps a damaged saved file under another name, for a repair by hand. */
 static enum database_result set_aside(const char *directory, const char *saved, const char *name, struct error *why)
 {
     char aside[STATE_PATH], to[STATE_PATH];
@@ -232,8 +231,8 @@ static enum database_result set_aside(const char *directory, const char *saved, 
     return rename(saved, to) == 0 ? DATABASE_DONE : rescue_failed(to, why);
 }
 
-/* Whether the database at this path never had a log: a backup that somebody put there (its format's write version says
- * so: sqlite.org/fileformat.html, 1.3.3). The open lock is held exclusively: no connection has the file open. */
+/* Whether the database at this path never had a log, as a backup that was copied there (by the write version in its
+ * header: sqlite.org/fileformat.html, 1.3.3). The open lock is held exclusively: no connection has the file open. */
 static bool never_had_a_log(const char *path)
 {
     unsigned char head[20] = {0};
@@ -244,7 +243,8 @@ static bool never_had_a_log(const char *path)
     return whole && head[18] == 1;
 }
 
-/* The log that lies beside it then is the old database's, whose events are saved; SQLite would take it for its own. */
+/* Removes a log beside such a database: it belongs to the old database, whose events are saved, and SQLite would take
+ * it for the new one's. */
 static bool drop_foreign_log(const char *directory)
 {
     char path[STATE_PATH];
@@ -292,8 +292,8 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
     return result;
 }
 
-/* ---- The store's files are removed or replaced while it is open: noticed after each commit and once a second, said
- * loudly, and saved at once by the writer's thread, whose connection still has the old ones open (rescue.h). ---- */
+/* ---- Files of an open store are removed or replaced: detected after each commit and once a second, logged, and saved
+ * at once by the writer's thread, whose connection has the old ones open ---- */
 
 static bool read_file_identity(struct file_identity *identity, const char *path, int64_t *bytes)
 {
@@ -398,14 +398,15 @@ bool store_is_in_place(struct store *store, struct error *why)
     return false;
 }
 
-/* What another process saved after the last commit of this one has all of it. Whoever delivers goes on committing. */
+/* Whether another process has saved everything: it saved after this process's last commit. Not for the owner, who goes
+ * on committing. */
 static bool was_saved_since(const struct store *store)
 {
     int64_t saved_ms = rescue_saved_at(&store->files, store->directory);
     return saved_ms > 0 && !store->owned && saved_ms > atomic_load(&store->committed_ms);
 }
 
-/* A new log's index is made from the log itself, and so there is nothing to be saved. */
+/* A replaced index of the log is built from the log again, so there is nothing to save. */
 static enum database_result save_displaced(struct store *store, enum open_files_state state, struct error *why)
 {
     if (state != FILES_INDEX_REPLACED && !was_saved_since(store))
@@ -431,5 +432,5 @@ void store_save(struct store *store, bool last)
     if (last)
         rescue_note_loss(store->directory, store->config, why.text);
     else
-        store_failed(store, result, &why); /* within a second it is tried again */
+        store_failed(store, result, &why); /* tried again within a second */
 }
