@@ -79,8 +79,8 @@ static enum database_result find_dead(struct store *store, uint32_t number, cons
     return result;
 }
 
-/* Holds the mirror's lock until the read transaction has begun: an identity that has left the mirror by then is in the
- * index that the transaction reads, and in the Bloom filter. */
+/* Holds the mirror's lock for the whole read transaction: an identity that has left the mirror before is in the index
+ * that the transaction reads, and in the Bloom filter. */
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                  struct error *why)
 {

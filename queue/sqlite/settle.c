@@ -369,12 +369,11 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     return false;
 }
 
-/* Whether there is reason to doubt that something can be settled. A full disk is none where there is the reserve, which
- * is made for that. */
+/* Whether settling may fail. Not for a full disk with a reserve, which exists for settling. */
 static bool is_in_doubt(const struct store *store)
 {
     int error = no_room_of(store->directory);
-    bool by_limit = store->file_limit != INT64_MAX; /* which no reserve helps */
+    bool by_limit = store->file_limit != INT64_MAX; /* a limit that the reserve does not lift */
     return by_limit || !reserve_is_there(store->directory) || (error != 0 && !no_room_helped_by_space(error));
 }
 
@@ -394,7 +393,7 @@ bool store_can_settle(void *state, const char *source, const struct verdict *ver
         .store = store, .database = &store->reader, .number = store_number(store, source), .now = clock_unix_ms()};
     enum database_result result = settle_with_reserve(&s, verdicts, count, ids, true);
     free(ids);
-    if (result == DATABASE_DONE || count < 2) /* else perhaps a part of it can */
+    if (result == DATABASE_DONE || count < 2) /* else part of it may have room */
         note_result(store, result);
     if (result == DATABASE_DONE)
         return true;
