@@ -1,4 +1,4 @@
-/* The face of the queue: hands each call to the engine that the configuration names. */
+/* queue.h: passes each call to the engine that the configuration names. */
 #include "queue/queue.h"
 
 #include "queue/engine.h"
@@ -130,8 +130,8 @@ void queue_close(struct queue *queue)
     free(queue);
 }
 
-/* ---- Events and dead letters taken from the queue: copies in one buffer, so that they outlive what the engine does
- * next. ---- */
+/* ---- Events and dead letters read from the queue: copied into one buffer, so that they are independent of the engine
+ * ---- */
 
 void events_clear(struct events *found)
 {
