@@ -479,7 +479,7 @@ enum queue_result store_append(void *state, const char *source, const char *body
     return result;
 }
 
-void store_hurry(void *state, moment deadline)
+void store_set_stop_deadline(void *state, moment deadline)
 {
     (void)state; /* an append waits for a sync only, never for a delivery */
     (void)deadline;

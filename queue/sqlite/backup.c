@@ -96,7 +96,7 @@ bool backup_sync(const char *path, struct error *why)
 }
 
 /* Renames the complete file to its name, which must be free. */
-static bool put_in_place(const char *part, const char *path, struct error *why)
+static bool link_backup(const char *part, const char *path, struct error *why)
 {
     struct stat status;
     if (renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
@@ -199,7 +199,7 @@ bool store_backup(void *state, const char *path, const struct backup_files *file
     int lock = remove_left_over(part, why) ? make_part(part, why) : -1;
     if (lock < 0)
         return false;
-    bool good = write_part(store, part, files, made_ms, why) && put_in_place(part, path, why);
+    bool good = write_part(store, part, files, made_ms, why) && link_backup(part, path, why);
     if (!good)
         unlink(part);
     close(lock);

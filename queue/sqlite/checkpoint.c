@@ -24,7 +24,7 @@ static bool read_version(struct checkpointer *checkpointer, int64_t *version)
 }
 
 /* Takes the current version as base; whether earlier commits are copied is unknown. */
-static void begin_anew(struct checkpointer *checkpointer)
+static void reset_base(struct checkpointer *checkpointer)
 {
     checkpointer->incomplete = false;
     checkpointer->unsure = true;
@@ -35,7 +35,7 @@ static void begin_anew(struct checkpointer *checkpointer)
 static bool is_behind(struct checkpointer *checkpointer, int64_t *version)
 {
     if (!checkpointer->has_base || !read_version(checkpointer, version)) {
-        begin_anew(checkpointer);
+        reset_base(checkpointer);
         return false;
     }
     return checkpointer->incomplete || *version != checkpointer->base;
@@ -49,7 +49,7 @@ static void checkpoint(struct checkpointer *checkpointer, int mode, int64_t befo
 {
     int frames = 0, copied = 0;
     int code = sqlite3_wal_checkpoint_v2(checkpointer->database.db, NULL, mode, &frames, &copied);
-    begin_anew(checkpointer);
+    reset_base(checkpointer);
     checkpointer->failed = code != SQLITE_OK;
     if (checkpointer->failed)
         return;
@@ -88,7 +88,7 @@ enum database_result checkpointer_open(struct checkpointer *checkpointer, const 
     enum database_result result = database_open(&checkpointer->database, directory, false);
     if (result == DATABASE_DONE && checkpointer->database.wal) {
         checkpointer->open = true;
-        begin_anew(checkpointer); /* also, a new connection's checkpoint does nothing before its first read */
+        reset_base(checkpointer); /* also, a new connection's checkpoint does nothing before its first read */
     }
     return result;
 }

@@ -62,7 +62,7 @@ static enum database_result load_mirror(struct store *store)
     return result;
 }
 
-static bool take_over(struct store *store, struct error *why)
+static bool begin_owning(struct store *store, struct error *why)
 {
     store->wake_fd = wake_open(store->directory, why);
     if (store->wake_fd < 0 || !store_reader(store, why))
@@ -133,7 +133,7 @@ bool store_claim(void *state, struct error *why)
         return true;
     if (!lock_reading(store, why))
         return false;
-    store->owned = !another_machine_forwards(store, why) && take_over(store, why);
+    store->owned = !another_machine_forwards(store, why) && begin_owning(store, why);
     if (!store->owned) {
         close_lock(&store->wake_fd);
         close_lock(&store->forward_lock);

@@ -154,7 +154,7 @@ static void log_expired(struct database *database, const struct step *step)
     }
 }
 
-enum database_result letters_end_step(const struct store *store, struct database *database, size_t *ended)
+enum database_result letters_expire_step(const struct store *store, struct database *database, size_t *ended)
 {
     struct step step = {.ids = 0};
     *ended = 0;

@@ -25,6 +25,6 @@ enum database_result letters_ending(struct database *database, uint32_t number, 
 
 /* Deletes dead letters older than dead_retention, up to a step's number in one transaction, counts and logs them; not
  * those being replayed. *ended: how many; 0: none is left. */
-enum database_result letters_end_step(const struct store *store, struct database *database, size_t *ended);
+enum database_result letters_expire_step(const struct store *store, struct database *database, size_t *ended);
 
 #endif

@@ -219,7 +219,7 @@ static bool repair(struct store *store, struct error *why)
 
 /* Handles replaced files: the processes that have the old ones open save them and close the queue; the first that then
  * gets the open lock exclusively merges the saved files; the others wait for that. */
-static bool bring_over(struct store *store, struct error *why)
+static bool merge_replaced_files(struct store *store, struct error *why)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
     moment deadline = clock_now() + OPEN_WAIT_MS;
@@ -228,7 +228,7 @@ static bool bring_over(struct store *store, struct error *why)
         if (repair_is_due(store->directory) && !repair(store, why))
             return false;
         if (take_open_lock(store, LOCK_EX) == 0) {
-            enum database_result result = rescue_bring_over(store->directory, store->config, why);
+            enum database_result result = rescue_merge_saved(store->directory, store->config, why);
             good = result == DATABASE_DONE;
             if (!good)
                 store_failed(store, result, why);
@@ -343,7 +343,7 @@ static void store_close(void *state)
 }
 
 /* Removes what a killed restore left: while the open lock is held no restore is running. */
-static void remove_left_over(const char *directory)
+static void remove_left_restore(const char *directory)
 {
     char path[STATE_PATH];
     directory_path(path, directory, BACKUP_BUILT);
@@ -375,12 +375,12 @@ static void *store_open(const struct config *config, struct error *why)
     pthread_mutex_init(&store->mirror_lock, NULL);
     strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
     bool good =
-        directory_prepare(store->directory, why) && lock_open(store, why) && bring_over(store, why) &&
+        directory_prepare(store->directory, why) && lock_open(store, why) && merge_replaced_files(store, why) &&
         open_database(store, why) && prepare_sources(store, why) && record_open_files(store, why) &&
         /* The directory entries of database and log must survive a power cut before the first event is answered. */
         files_sync(store->directory, why);
     if (good) {
-        remove_left_over(store->directory);
+        remove_left_restore(store->directory);
         return store;
     }
     store_close(store);
@@ -435,7 +435,7 @@ static void store_library(char out[static QUEUE_LIBRARY])
 const struct engine queue_engine_sqlite = {
     .open = store_open,
     .append = store_append,
-    .hurry = store_hurry,
+    .hurry = store_set_stop_deadline,
     .own = store_claim,
     .next = store_next,
     .again = store_again,

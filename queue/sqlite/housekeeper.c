@@ -49,7 +49,7 @@ static bool is_ending(struct store *store)
 }
 
 /* Sleeps that long, or until the end. */
-static void rest(struct store *store, int64_t ms)
+static void sleep_unless_ending(struct store *store, int64_t ms)
 {
     struct housekeeper *keeper = &store->housekeeper;
     moment until = clock_now() + ms;
@@ -131,7 +131,7 @@ static void shrink_mirror(struct store *store, const struct mirrored *merged, si
     pthread_mutex_lock(&store->mirror_lock);
     bool good = true;
     for (size_t i = 0; i < store->mirror.used && good; i++) {
-        const struct mirrored *one = &store->mirror.one[i];
+        const struct mirrored *one = &store->mirror.entry[i];
         const struct mirrored *same = bsearch(one, merged, count, sizeof *merged, mirror_compare);
         if (same == NULL || same->updated != one->updated || same->at != one->at)
             good = mirror_add(&rest, one);
@@ -258,12 +258,12 @@ static enum database_result prune(struct house *house)
 }
 
 /* Deletes dead letters older than dead_retention. Appends run between the steps. */
-static enum database_result end_letters(struct house *house)
+static enum database_result expire_letters(struct house *house)
 {
     enum database_result result;
     size_t ended;
     do {
-        result = letters_end_step(house->store, &house->database, &ended);
+        result = letters_expire_step(house->store, &house->database, &ended);
         if (ended > 0)
             checkpointer_copy(&house->checkpointer);
     } while (result == DATABASE_DONE && ended > 0 && !is_ending(house->store));
@@ -272,7 +272,7 @@ static enum database_result end_letters(struct house *house)
 
 /* ---- disk space ---- */
 
-static enum database_result give_back(struct house *house)
+static enum database_result release_free_pages(struct house *house)
 {
     enum database_result result;
     int64_t unused = database_number(&house->database, STATEMENT_FREE_PAGES, &result);
@@ -316,7 +316,7 @@ static moment room_due(const struct house *house)
 
 /* ---- the thread ---- */
 
-static void keep_house(struct house *house)
+static void do_housekeeping(struct house *house)
 {
     struct store *store = house->store;
     moment now = clock_now();
@@ -333,14 +333,14 @@ static void keep_house(struct house *house)
         store_check_clock(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
-            result = give_back(house);
+            result = release_free_pages(house);
     }
     if (now >= room_due(house))
         keep_reserve(house, now);
     if (now >= house->next_prune && result == DATABASE_DONE && atomic_load(&store->clock_steady)) {
         result = prune(house);
         if (result == DATABASE_DONE)
-            result = end_letters(house);
+            result = expire_letters(house);
         house->next_prune = now + PRUNE_MS;
     }
     if (result != DATABASE_DONE)
@@ -397,7 +397,7 @@ static bool open_house(struct house *house)
         close_house(house);
         if (is_ending(house->store))
             return false;
-        rest(house->store, OPEN_AGAIN_MS);
+        sleep_unless_ending(house->store, OPEN_AGAIN_MS);
     }
     return true;
 }
@@ -408,8 +408,8 @@ static void *run_housekeeper(void *context)
     if (!open_house(&house))
         return NULL;
     while (wait_for_work(house.store, next_due(&house))) {
-        keep_house(&house);
-        rest(house.store, CHECKPOINT_MS);
+        do_housekeeping(&house);
+        sleep_unless_ending(house.store, CHECKPOINT_MS);
     }
     struct error displaced;
     if (store_is_in_place(house.store, &displaced)) {

@@ -20,7 +20,7 @@ static uint32_t *find_mirrored(const struct mirror *mirror, uint32_t source, con
 {
     size_t at = slot_of(mirror, source, key);
     for (; mirror->slot[at] != 0; at = (at + 1) & (mirror->slots - 1)) {
-        const struct mirrored *one = &mirror->one[mirror->slot[at] - 1];
+        const struct mirrored *one = &mirror->entry[mirror->slot[at] - 1];
         if (one->source == source && memcmp(one->key, key, sizeof one->key) == 0)
             break;
     }
@@ -32,7 +32,7 @@ const struct mirrored *mirror_find(const struct mirror *mirror, uint32_t source,
     if (mirror->slots == 0)
         return NULL;
     uint32_t which = *find_mirrored(mirror, source, key);
-    return which == 0 ? NULL : &mirror->one[which - 1];
+    return which == 0 ? NULL : &mirror->entry[which - 1];
 }
 
 static bool make_slots(struct mirror *mirror, size_t slots)
@@ -44,7 +44,7 @@ static bool make_slots(struct mirror *mirror, size_t slots)
     mirror->slot = slot;
     mirror->slots = slots;
     for (size_t i = 0; i < mirror->used; i++)
-        *find_mirrored(mirror, mirror->one[i].source, mirror->one[i].key) = (uint32_t)i + 1;
+        *find_mirrored(mirror, mirror->entry[i].source, mirror->entry[i].key) = (uint32_t)i + 1;
     return true;
 }
 
@@ -54,10 +54,10 @@ static bool make_room(struct mirror *mirror, size_t room)
 {
     size_t least = mirror->room + mirror->room / 4 + FIRST_ROOM;
     room = room > least ? room : least;
-    struct mirrored *one = realloc(mirror->one, room * sizeof *one);
+    struct mirrored *one = realloc(mirror->entry, room * sizeof *one);
     if (one == NULL)
         return false;
-    mirror->one = one;
+    mirror->entry = one;
     mirror->room = room;
     return true;
 }
@@ -79,11 +79,11 @@ bool mirror_add(struct mirror *mirror, const struct mirrored *one)
         return false;
     uint32_t *slot = find_mirrored(mirror, one->source, one->key);
     if (*slot == 0) {
-        mirror->one[mirror->used++] = *one;
+        mirror->entry[mirror->used++] = *one;
         *slot = (uint32_t)mirror->used;
         return true;
     }
-    struct mirrored *there = &mirror->one[*slot - 1];
+    struct mirrored *there = &mirror->entry[*slot - 1];
     if (one->updated > there->updated)
         there->updated = one->updated;
     if (one->at > there->at)
@@ -104,14 +104,14 @@ struct mirrored *mirror_sorted(const struct mirror *mirror)
     struct mirrored *sorted = mirror->used == 0 ? NULL : malloc(mirror->used * sizeof *sorted);
     if (sorted == NULL)
         return NULL;
-    memcpy(sorted, mirror->one, mirror->used * sizeof *sorted);
+    memcpy(sorted, mirror->entry, mirror->used * sizeof *sorted);
     qsort(sorted, mirror->used, sizeof *sorted, mirror_compare);
     return sorted;
 }
 
 void mirror_free(struct mirror *mirror)
 {
-    free(mirror->one);
+    free(mirror->entry);
     free(mirror->slot);
     *mirror = (struct mirror){0};
 }

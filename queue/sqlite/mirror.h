@@ -16,10 +16,10 @@ struct mirrored {
 
 /* All zero is empty. */
 struct mirror {
-    struct mirrored *one; /* all entries, in insertion order */
+    struct mirrored *entry; /* all entries, in insertion order */
     size_t used;
     size_t room;
-    uint32_t *slot; /* a hash table of indexes into `one`, from 1; 0: empty */
+    uint32_t *slot; /* a hash table of indexes into `entry`, from 1; 0: empty */
     size_t slots;   /* 0 or a power of two */
 };
 

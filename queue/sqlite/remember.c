@@ -207,7 +207,7 @@ bool store_read_notes(void *state, const char *source, struct notes *notes, stru
 
 /* Reads the new rows of the journal into the mirror. Rows merged meanwhile stay known, being in the index. When all
  * rows read are merged, the mirror is emptied, so that memory does not grow. */
-static enum database_result read_on(struct store *store)
+static enum database_result read_journal(struct store *store)
 {
     enum database_result result;
     int64_t first = database_number(&store->reader, STATEMENT_JOURNAL_FIRST, &result);
@@ -245,7 +245,7 @@ bool store_look_known(void *state, const char *source, const struct identity *id
         return false;
     if (!store->owned) {
         pthread_mutex_lock(&store->mirror_lock);
-        enum database_result result = read_on(store);
+        enum database_result result = read_journal(store);
         pthread_mutex_unlock(&store->mirror_lock);
         if (result != DATABASE_DONE) {
             if (why != NULL)

@@ -33,7 +33,7 @@ static const char *moment_of(int64_t ms, const char *otherwise, char out[static 
 }
 
 /* "12 events (ids 5 to 16), received between ... and ..., could not be read" */
-static void describe_gone(const struct gone *gone, const char *what, char *out, size_t size)
+static void describe_unreadable(const struct unreadable *gone, const char *what, char *out, size_t size)
 {
     char from[DATE_PRINTED], until[DATE_PRINTED];
     snprintf(out, size, "up to %zu %s (ids %lld to %lld%s), received between %s and %s, could not be read",
@@ -54,9 +54,9 @@ static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_so
         loss->from_ms = 0;
     if (source->gone.numbers > 0) {
         loss->from_ms = source->gone.from_ms;
-        describe_gone(&source->gone, "events", events, sizeof events);
+        describe_unreadable(&source->gone, "events", events, sizeof events);
     } else if (salvaged->letters.numbers > 0) {
-        describe_gone(&salvaged->letters, "dead letters of all sources", events, sizeof events);
+        describe_unreadable(&salvaged->letters, "dead letters of all sources", events, sizeof events);
     } else if (source->gone.not_accounted > 0) {
         snprintf(events, sizeof events, "%llu events are missing without a trace",
                  (unsigned long long)source->gone.not_accounted);

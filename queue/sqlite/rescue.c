@@ -183,7 +183,7 @@ static bool remove_if_there(const char *directory, const char *name)
 }
 
 /* Removes what a process that died was saving. */
-static void remove_left_over(const char *directory, const char *name)
+static void remove_interrupted_save(const char *directory, const char *name)
 {
     char path[STATE_PATH];
     directory_path(path, directory, name);
@@ -206,7 +206,7 @@ static bool is_untouched(const char *directory, const char *name)
 }
 
 /* Renames the saved file to queue.db, without a log, which would be taken for the new database's. */
-static enum database_result put_in_place(const char *directory, const char *saved, struct error *why)
+static enum database_result rename_saved(const char *directory, const char *saved, struct error *why)
 {
     char to[STATE_PATH];
     directory_path(to, directory, "queue.db");
@@ -253,14 +253,14 @@ static bool drop_foreign_log(const char *directory)
            (remove_if_there(directory, "queue.db-wal") && remove_if_there(directory, "queue.db-shm"));
 }
 
-static enum database_result bring_over(const char *directory, const char *name, const struct config *config,
-                                       struct error *why)
+static enum database_result merge_replaced_files(const char *directory, const char *name, const struct config *config,
+                                                 struct error *why)
 {
     static const char *const beside[] = {"", "-wal", "-shm", "-journal"};
     char saved[STATE_PATH], more[STATE_PATH];
     directory_path(saved, directory, name);
     enum database_result result =
-        is_untouched(directory, name) ? put_in_place(directory, saved, why) : merge_into_queue(directory, saved, why);
+        is_untouched(directory, name) ? rename_saved(directory, saved, why) : merge_into_queue(directory, saved, why);
     if (result == DATABASE_DAMAGED) {
         rescue_note_loss(directory, config, why->text);
         result = set_aside(directory, saved, name, why);
@@ -272,7 +272,7 @@ static enum database_result bring_over(const char *directory, const char *name, 
     return result;
 }
 
-enum database_result rescue_bring_over(const char *directory, const struct config *config, struct error *why)
+enum database_result rescue_merge_saved(const char *directory, const struct config *config, struct error *why)
 {
     enum database_result result = DATABASE_DONE;
     DIR *files = opendir(directory);
@@ -282,9 +282,9 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
         result = rescue_failed(directory, why);
     for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
         if (is_saved(file->d_name))
-            result = bring_over(directory, file->d_name, config, why);
+            result = merge_replaced_files(directory, file->d_name, config, why);
         else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
-            remove_left_over(directory, file->d_name);
+            remove_interrupted_save(directory, file->d_name);
     }
     closedir(files);
     if (result == DATABASE_DONE && (!files_sync(directory, why) || !remove_if_there(directory, MARK)))
@@ -362,13 +362,13 @@ const char *open_files_words(enum open_files_state state)
     return words[state];
 }
 
-#define SAY_AGAIN_MS 10000
+#define LOG_DISPLACED_MS 10000
 #define LAST_TRIES 3
 
 static void log_displaced(struct store *store, enum open_files_state state)
 {
     moment now = clock_now(), before = atomic_load(&store->logged_displaced);
-    if ((before > 0 && now - before < SAY_AGAIN_MS) ||
+    if ((before > 0 && now - before < LOG_DISPLACED_MS) ||
         !atomic_compare_exchange_strong(&store->logged_displaced, &before, now))
         return;
     log_write(LEVEL_ERROR,

@@ -11,7 +11,7 @@
 
 /* ---- shared by the salvage files ---- */
 
-static void fail(struct salvage *salvage, const char *what, const char *words)
+static void record_failure(struct salvage *salvage, const char *what, const char *words)
 {
     if (!salvage->failed)
         error_set(salvage->why, "%s: %.300s", what, words);
@@ -36,7 +36,7 @@ bool salvage_is_damage(struct salvage *salvage, int code)
     default:
         break;
     }
-    fail(salvage, "the damaged database cannot be read", sqlite3_errmsg(salvage->old));
+    record_failure(salvage, "the damaged database cannot be read", sqlite3_errmsg(salvage->old));
     return false;
 }
 
@@ -44,7 +44,7 @@ static bool write_is_good(struct salvage *salvage, int code)
 {
     if (code == SQLITE_OK || code == SQLITE_DONE)
         return !salvage->failed;
-    fail(salvage, "the new database cannot be written", sqlite3_errmsg(salvage->new.db));
+    record_failure(salvage, "the new database cannot be written", sqlite3_errmsg(salvage->new.db));
     return false;
 }
 
@@ -56,7 +56,7 @@ sqlite3_stmt *salvage_prepare(struct salvage *salvage, sqlite3 *db, const char *
     char *text = sqlite3_vmprintf(format, args);
     va_end(args);
     if (text == NULL) {
-        fail(salvage, "salvaging", "out of memory");
+        record_failure(salvage, "salvaging", "out of memory");
         return NULL;
     }
     int code = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
@@ -174,7 +174,7 @@ static struct salvaged_source *add_source(struct salvage *salvage, uint32_t numb
     }
     struct salvaged_source *more = realloc(out->source, (out->count + 1) * sizeof *more);
     if (more == NULL) {
-        fail(salvage, "salvaging", "out of memory");
+        record_failure(salvage, "salvaging", "out of memory");
         return NULL;
     }
     out->source = more;
@@ -224,7 +224,7 @@ static void find_sources(struct salvage *salvage)
 static void salvage_source(struct salvage *salvage, struct salvaged_source *source)
 {
     char name[32];
-    const struct numbered table = {name, "id", 4, 1};
+    const struct numbered_table table = {name, "id", 4, 1};
     snprintf(name, sizeof name, "event_%u", (unsigned)source->number);
     sqlite3_stmt *add = salvage_prepare(salvage, salvage->new.db, "INSERT INTO source VALUES (?1, ?2)");
     sqlite3_bind_int64(add, 1, source->number);
@@ -234,7 +234,7 @@ static void salvage_source(struct salvage *salvage, struct salvaged_source *sour
     if (!added)
         return;
     if (schema_make_events(&salvage->new, source->number) != DATABASE_DONE) {
-        fail(salvage, "the new database cannot be written", salvage->new.why.text);
+        record_failure(salvage, "the new database cannot be written", salvage->new.why.text);
         return;
     }
     size_t rows = salvage->out->rows;
@@ -271,9 +271,9 @@ static void count_lost(struct salvage *salvage, struct salvaged_source *source)
 
 static void salvage_all(struct salvage *salvage)
 {
-    static const struct numbered letter = {"letter", "id", 9, 4}, journal = {"journal", "n", 5, -1};
+    static const struct numbered_table letter = {"letter", "id", 9, 4}, journal = {"journal", "n", 5, -1};
     static const char *const whole[] = {"count", "note", "parked"};
-    struct gone identities = {0};
+    struct unreadable identities = {0};
     if (!salvage_write(salvage, "BEGIN IMMEDIATE"))
         return;
     find_sources(salvage);
@@ -303,7 +303,7 @@ static bool open_old(struct salvage *salvage, const char *path)
     enum database_result result = database_connect(&old, path);
     salvage->old = old.db;
     if (result == DATABASE_FULL || result == DATABASE_FAILED) {
-        fail(salvage, "the damaged database cannot be opened", old.why.text);
+        record_failure(salvage, "the damaged database cannot be opened", old.why.text);
         return false;
     }
     sqlite3_extended_result_codes(salvage->old, 1);
@@ -313,7 +313,8 @@ static bool open_old(struct salvage *salvage, const char *path)
                  NULL, NULL);
     int64_t version = salvage_old_number(salvage, SCHEMA_VERSION, "PRAGMA user_version");
     if (version > SCHEMA_VERSION)
-        fail(salvage, "the damaged database is of a newer release", "repair it with that one: `queue check --repair`");
+        record_failure(salvage, "the damaged database is of a newer release",
+                       "repair it with that one: `queue check --repair`");
     return !salvage->failed;
 }
 
@@ -321,7 +322,7 @@ static bool open_old(struct salvage *salvage, const char *path)
 static bool open_new(struct salvage *salvage, const char *path)
 {
     if (database_connect(&salvage->new, path) != DATABASE_DONE) {
-        fail(salvage, "the new database cannot be opened", salvage->new.why.text);
+        record_failure(salvage, "the new database cannot be opened", salvage->new.why.text);
         return false;
     }
     sqlite3_extended_result_codes(salvage->new.db, 1);
@@ -335,7 +336,7 @@ static void set_journal(struct salvage *salvage, const char *path)
     snprintf(directory, sizeof directory, "%s", path);
     *strrchr(directory, '/') = '\0';
     if (!salvage->failed && database_set_journal_mode(&salvage->new, directory) != DATABASE_DONE)
-        fail(salvage, "the new database cannot be written", salvage->new.why.text);
+        record_failure(salvage, "the new database cannot be written", salvage->new.why.text);
 }
 
 bool salvage_copy(const char *old_path, const char *new_path, struct salvaged *out, struct error *why)

@@ -14,7 +14,7 @@
 #define SALVAGE_NAME 80
 
 /* What was unreadable of a table's rows, as of a source's events. Times are Unix time in milliseconds. */
-struct gone {
+struct unreadable {
     size_t numbers;         /* unreadable ids: an event each, or a gap where there was none */
     size_t ranges;          /* ranges of consecutive unreadable ids */
     int64_t first, last;    /* the lowest and the highest such id */
@@ -27,18 +27,18 @@ struct salvaged_source {
     char name[SALVAGE_NAME];
     uint32_t number;
     size_t events; /* waiting in the new database */
-    struct gone gone;
+    struct unreadable gone;
     double identities; /* estimated part of its identities that was unreadable, 0 to 1 */
 };
 
 struct salvaged {
     struct salvaged_source *source;
     size_t count;
-    size_t rows;            /* copied, of all tables */
-    struct gone letters;    /* of all sources */
-    size_t journal;         /* unreadable rows of the identity journal */
-    bool names_lost;        /* the numbers of the sources were unreadable: see salvage_copy */
-    bool whole_tables_lost; /* counts or notes were only partly readable */
+    size_t rows;               /* copied, of all tables */
+    struct unreadable letters; /* of all sources */
+    size_t journal;            /* unreadable rows of the identity journal */
+    bool names_lost;           /* the numbers of the sources were unreadable: see salvage_copy */
+    bool whole_tables_lost;    /* counts or notes were only partly readable */
 };
 
 /* A salvage in progress; shared by the salvage files. */
@@ -80,7 +80,7 @@ bool salvage_write(struct salvage *salvage, const char *format, ...) __attribute
 int64_t salvage_old_number(struct salvage *salvage, int64_t fallback, const char *text);
 
 /* A table whose rows have numbers. received: index of the column with the time of arrival; -1: none. */
-struct numbered {
+struct numbered_table {
     const char *table;
     const char *number;
     int columns;
@@ -88,10 +88,10 @@ struct numbered {
 };
 
 /* salvage_rows.c: copies such a table and records what was unreadable. */
-void salvage_numbered(struct salvage *salvage, const struct numbered *table, struct gone *gone);
+void salvage_numbered(struct salvage *salvage, const struct numbered_table *table, struct unreadable *gone);
 
 /* Continues the table's AUTOINCREMENT sequence: an id is never reused. */
-void salvage_sequence(struct salvage *salvage, const struct numbered *table);
+void salvage_sequence(struct salvage *salvage, const struct numbered_table *table);
 
 /* salvage_rows.c: copies the identities of a source, continuing beyond unreadable pages. */
 void salvage_known(struct salvage *salvage, struct salvaged_source *source);

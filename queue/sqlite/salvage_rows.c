@@ -13,19 +13,19 @@
 /* The state of reading one such table. */
 struct reading {
     struct salvage *salvage;
-    const struct numbered *table;
+    const struct numbered_table *table;
     sqlite3_stmt *read;  /* rows from a number on */
     sqlite3_stmt *probe; /* whether rows from a number on are readable */
     sqlite3_stmt *exact; /* the row with one number */
     sqlite3_stmt *write;
-    struct gone *gone;
+    struct unreadable *gone;
     int64_t at;          /* the last number read or given up */
     int64_t last;        /* the table's last number, as far as known */
     int64_t received_ms; /* of the last row read */
     bool in_gap;
 };
 
-static int64_t highest(struct salvage *salvage, const struct numbered *table)
+static int64_t highest(struct salvage *salvage, const struct numbered_table *table)
 {
     char text[200];
     sqlite3_snprintf(sizeof text, text, "SELECT seq FROM sqlite_sequence WHERE name = '%s'", table->table);
@@ -41,7 +41,7 @@ static int64_t highest(struct salvage *salvage, const struct numbered *table)
 
 static bool take_salvaged(struct reading *reading, sqlite3_stmt *row)
 {
-    struct gone *gone = reading->gone;
+    struct unreadable *gone = reading->gone;
     reading->at = sqlite3_column_int64(row, 0);
     if (reading->table->received >= 0)
         reading->received_ms = sqlite3_column_int64(row, reading->table->received);
@@ -51,9 +51,9 @@ static bool take_salvaged(struct reading *reading, sqlite3_stmt *row)
     return salvage_row(reading->salvage, row, reading->write);
 }
 
-static void lose(struct reading *reading, int64_t first, int64_t last)
+static void record_unreadable(struct reading *reading, int64_t first, int64_t last)
 {
-    struct gone *gone = reading->gone;
+    struct unreadable *gone = reading->gone;
     if (gone->ranges++ == 0) {
         gone->first = first;
         gone->from_ms = reading->received_ms;
@@ -86,7 +86,7 @@ static bool is_plausible(struct reading *reading, int64_t from, int64_t number)
 }
 
 /* Reads in order as far as possible. Returns whether the end was reached. */
-static bool read_on(struct reading *reading)
+static bool read_in_order(struct reading *reading)
 {
     int code;
     sqlite3_bind_int64(reading->read, 1, reading->at + 1); /* not "> at": that would read at's page */
@@ -165,7 +165,7 @@ static bool take_next_exactly(struct reading *reading)
 }
 
 /* Skips an unreadable part. Returns whether there is more. */
-static bool skip(struct reading *reading)
+static bool skip_unreadable(struct reading *reading)
 {
     int64_t next, found;
     if (take_next_exactly(reading))
@@ -174,7 +174,7 @@ static bool skip(struct reading *reading)
         reading->at = found - 1; /* no row before it */
         if (take_next_exactly(reading))
             return true;
-        lose(reading, found, found); /* its number is readable, its body is not */
+        record_unreadable(reading, found, found); /* its number is readable, its body is not */
         reading->at = found;
         return found < reading->last;
     }
@@ -182,12 +182,12 @@ static bool skip(struct reading *reading)
     int64_t last = on ? next - 1 : reading->last;
     if (last <= reading->at || last == INT64_MAX)
         last = reading->at + 1;
-    lose(reading, reading->at + 1, last);
+    record_unreadable(reading, reading->at + 1, last);
     reading->at = last;
     return on;
 }
 
-void salvage_numbered(struct salvage *salvage, const struct numbered *table, struct gone *gone)
+void salvage_numbered(struct salvage *salvage, const struct numbered_table *table, struct unreadable *gone)
 {
     struct reading reading = {.salvage = salvage, .table = table, .gone = gone};
     reading.read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s >= ?1 ORDER BY %s",
@@ -203,9 +203,9 @@ void salvage_numbered(struct salvage *salvage, const struct numbered *table, str
     if (reading.last == 0) /* or the table is empty */
         reading.last = INT64_MAX;
     if (end)
-        lose(&reading, 1, 1);
+        record_unreadable(&reading, 1, 1);
     while (!end && !salvage->failed)
-        end = read_on(&reading) || !skip(&reading);
+        end = read_in_order(&reading) || !skip_unreadable(&reading);
     sqlite3_finalize(reading.read);
     sqlite3_finalize(reading.probe);
     sqlite3_finalize(reading.exact);
@@ -214,7 +214,7 @@ void salvage_numbered(struct salvage *salvage, const struct numbered *table, str
               table->table, salvage->out->rows - rows, gone->numbers);
 }
 
-void salvage_sequence(struct salvage *salvage, const struct numbered *table)
+void salvage_sequence(struct salvage *salvage, const struct numbered_table *table)
 {
     int64_t last = highest(salvage, table);
     salvage_write(salvage,

@@ -163,7 +163,7 @@ enum database_result schema_make_file(const char *directory, const char *name, s
 
 /* link() instead of rename(), as it fails if a database exists by now. Some file systems have no hard links; creators
  * hold the writers' lock, so checking before is enough there. */
-static enum database_result put_in_place(const char *new_path, const char *path, struct error *why)
+static enum database_result link_database(const char *new_path, const char *path, struct error *why)
 {
     if (link(new_path, path) == 0 || errno == EEXIST)
         return unlink(new_path) == 0 ? DATABASE_DONE : open_failed(new_path, why);
@@ -221,7 +221,7 @@ static enum database_result make_in_turn(const char *directory, const char *path
     if (result == DATABASE_DONE)
         result = schema_make_file(directory, left_over[0], why);
     if (result == DATABASE_DONE)
-        result = put_in_place(new_path, path, why);
+        result = link_database(new_path, path, why);
     directory_path(new_path, directory, left_over[1]); /* mode TRUNCATE leaves an empty file */
     unlink(new_path);
     if (result == DATABASE_DONE && !files_sync(directory, why))

@@ -148,7 +148,7 @@ void group_free(struct group *group);
 void store_stop_writer(struct store *store); /* when nobody appends any more */
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
                                struct error *why);
-void store_hurry(void *state, moment deadline);
+void store_set_stop_deadline(void *state, moment deadline);
 
 /* claim.c: reading events */
 int store_next(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
