@@ -36,8 +36,8 @@ int wake_open(const char *directory, struct error *why);
 /* Wakes the owner, if there is one. *fd: -1 before the first call; kept open for the next. */
 void wake_send(const char *directory, int *fd);
 
-/* The same, with a byte that tells the owner to look for requests too. */
 #define WAKE_ASKS 'r'
+/* Wakes the owner with the byte WAKE_ASKS, which tells it to look for requests too. */
 void wake_ask(const char *directory, int *fd);
 
 #endif
