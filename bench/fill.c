@@ -69,7 +69,7 @@ static void own_until_done(struct fill *fill)
     struct pollfd wake = {.fd = queue_wake_fd(fill->queue), .events = POLLIN};
     while (atomic_load(&fill->done) < fill->count) {
         poll(&wake, 1, LOOK_MS);
-        queue_woken(fill->queue);
+        queue_clear_wakeup(fill->queue);
     }
 }
 
@@ -89,7 +89,7 @@ int main(int argc, char **argv)
     if (config != NULL)
         fill.queue = queue_open(config, &why);
     errno = 0;
-    if (fill.queue == NULL || !queue_own(fill.queue, &why))
+    if (fill.queue == NULL || !queue_claim(fill.queue, &why))
         bench_give_up(why.text);
     fill.source = config->source[0].name;
     sample_read(&fill.sample, SAMPLE_PATH);

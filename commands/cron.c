@@ -70,11 +70,11 @@ static void look_for_problems(struct cron_run *run, bool works, struct error *wh
 /* Runs the alert command for what is wrong, where no process that lives long does. */
 static void alert_if_wrong(const struct config *config)
 {
-    struct watchers watchers;
-    watching_open(&watchers, config);
+    struct telemetry telemetry;
+    telemetry_open(&telemetry, config);
     prober_once(config);
-    alert_thread_once(config, &watchers);
-    watching_close(&watchers);
+    alert_thread_once(config, &telemetry);
+    telemetry_close(&telemetry);
 }
 
 static void tell_trouble(void *context, const char *source, const char *words)

@@ -33,7 +33,7 @@ static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, en
             return false;
         if (*answer == QUEUE_DONE || *answer == QUEUE_REFUSED)
             return true;
-        *owned = queue_own(queue, &unowned);
+        *owned = queue_claim(queue, &unowned);
         bool late = clock_now() - begin >= PATIENCE_MS;
         if ((*owned || late) && !queue_withdraw(queue, number, *owned, &withdrawn, why))
             return false;
@@ -78,7 +78,7 @@ static bool set_event_aside(struct queue *queue, const struct queue_request *req
     struct error words = {0};
     enum queue_answer answer = QUEUE_ASKED;
     int64_t number = 0;
-    bool owned = queue_own(queue, &words), withdrawn;
+    bool owned = queue_claim(queue, &words), withdrawn;
     if (!owned) {
         if (!queue_ask(queue, request, &number, why))
             return false;

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "queue/queue.h"
-#include "telemetry/watchers.h"
+#include "telemetry/telemetry.h"
 
 struct forwarder;
 
@@ -17,7 +17,7 @@ struct forwarder;
 struct forwarder *forwarder_new(const struct config *config, struct queue *queue, struct error *why);
 
 /* Shows these what happens from now on. Borrowed until forwarder_free. Call before forwarder_run. */
-void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers);
+void forwarder_watch(struct forwarder *forwarder, const struct telemetry *telemetry);
 
 struct post_limits;
 

@@ -16,7 +16,7 @@
 #include "forward/pending.h"
 #include "forward/post.h"
 #include "queue/queue.h"
-#include "telemetry/watchers.h"
+#include "telemetry/telemetry.h"
 #include "transform/transform.h"
 
 #define HOLD_ASIDE_MOST 64 /* events set aside at once */
@@ -336,9 +336,9 @@ void search_recall(struct search *search, bool operator_must_act);
 /* ---- notes.c: what the source's next owner must know ---- */
 
 struct source_notes {
-    struct notes recalled; /* what was noted before a restart: parked events are known by it */
-    uint64_t made_with;    /* hash of where and with which key it sends */
-    bool differ;           /* the queue has other notes than there should be */
+    struct notes recalled;       /* what was noted before a restart: parked events are known by it */
+    uint64_t config_fingerprint; /* hash of where and with which key it sends */
+    bool differ;                 /* the queue has other notes than there should be */
 };
 
 /* What is noted must be made anew: notes_write does that. */
@@ -365,8 +365,8 @@ struct samples {
     struct events events; /* of the sample in hand */
 };
 
-/* What is NULL in watchers gets nothing; the rest is borrowed, and must outlive the pipeline. */
-void samples_init(struct source_pipeline *pipeline, const struct watchers *watchers);
+/* What is NULL in telemetry gets nothing; the rest is borrowed, and must outlive the pipeline. */
+void samples_init(struct source_pipeline *pipeline, const struct telemetry *telemetry);
 void samples_free(struct samples *samples);
 
 /* An event ends; call before the verdict is settled. newer: its message has the messageId of a newer version. event:

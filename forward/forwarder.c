@@ -75,10 +75,10 @@ struct forwarder *forwarder_new(const struct config *config, struct queue *queue
     return forwarder;
 }
 
-void forwarder_watch(struct forwarder *forwarder, const struct watchers *watchers)
+void forwarder_watch(struct forwarder *forwarder, const struct telemetry *telemetry)
 {
     for (size_t i = 0; i < forwarder->pipelines; i++)
-        samples_init(&forwarder->pipeline[i], watchers);
+        samples_init(&forwarder->pipeline[i], telemetry);
 }
 
 void forwarder_limit(struct forwarder *forwarder, const struct post_limits *limits, int64_t starved_ms)
@@ -161,7 +161,7 @@ static bool step_late(struct forwarder *forwarder, bool others)
 {
     bool more = false;
     if (others) {
-        queue_woken(forwarder->queue);
+        queue_clear_wakeup(forwarder->queue);
         requests_serve(forwarder->queue, forwarder->pipeline, forwarder->pipelines);
     }
     for (size_t i = 0; i < forwarder->pipelines; i++)
@@ -207,7 +207,7 @@ static bool claim_queue(struct forwarder *forwarder, enum forward_until until)
     struct error why;
     bool said = false;
     while (!atomic_load(&forwarder->stopped)) {
-        if (queue_own(forwarder->queue, &why)) {
+        if (queue_claim(forwarder->queue, &why)) {
             log_write(LEVEL_INFO, "msg=forwards");
             return true;
         }
@@ -253,7 +253,7 @@ bool forwarder_run(struct forwarder *forwarder, enum forward_until until, moment
         poster_wait(forwarder->poster, &forwarder->stop_fd, 1, RECALL_AGAIN_MS);
     int descriptors[] = {queue_wake_fd(forwarder->queue), forwarder->stop_fd};
     while (!atomic_load(&forwarder->stopped) && clock_now() < deadline) {
-        queue_woken(forwarder->queue); /* before looking: what comes after it wakes */
+        queue_clear_wakeup(forwarder->queue); /* before looking: what comes after it wakes */
         requests_serve(forwarder->queue, forwarder->pipeline, forwarder->pipelines);
         bool more = step_all(forwarder, true);
         more |= take_answers(forwarder);

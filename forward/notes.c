@@ -91,7 +91,8 @@ static void note_parked(const struct pending_list *list, struct notes *notes)
 
 static struct notes make_notes(const struct source_pipeline *pipeline)
 {
-    struct notes notes = {.since_ms = pipeline->data_plane.failing_ms, .made_with = pipeline->notes.made_with};
+    struct notes notes = {.since_ms = pipeline->data_plane.failing_ms,
+                          .config_fingerprint = pipeline->notes.config_fingerprint};
     moment next = MOMENT_NEVER;
     for (size_t i = 0; i < pipeline->lanes; i++) {
         const struct lane *lane = &pipeline->lane[i];
@@ -133,11 +134,11 @@ void notes_write(struct source_pipeline *pipeline)
 bool notes_recall(struct source_pipeline *pipeline, struct error *why)
 {
     struct notes *notes = &pipeline->notes.recalled;
-    pipeline->notes.made_with = destination_hash(pipeline->config, pipeline->source);
+    pipeline->notes.config_fingerprint = destination_hash(pipeline->config, pipeline->source);
     if (!queue_note(pipeline->queue, pipeline->source->name, notes, false, why))
         return false;
-    if (notes->made_with != pipeline->notes.made_with) {
-        pipeline->notes.differ = notes->made_with != 0; /* what is noted is over */
+    if (notes->config_fingerprint != pipeline->notes.config_fingerprint) {
+        pipeline->notes.differ = notes->config_fingerprint != 0; /* what is noted is over */
         memset(notes, 0, sizeof *notes);
         return true;
     }

@@ -21,10 +21,10 @@ static const struct {
     [VERDICT_DEAD] = {COUNTED_DEAD, "dead"},
 };
 
-void samples_init(struct source_pipeline *pipeline, const struct watchers *watchers)
+void samples_init(struct source_pipeline *pipeline, const struct telemetry *telemetry)
 {
     pipeline->samples = (struct samples){
-        .on = true, .counted = counters_of(watchers->counters, pipeline->source->name), .recent = watchers->recent};
+        .on = true, .counted = counters_of(telemetry->counters, pipeline->source->name), .recent = telemetry->recent};
 }
 
 void samples_free(struct samples *samples)

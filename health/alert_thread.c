@@ -105,14 +105,14 @@ void alert_thread_stop(struct alert_thread *alerting)
     free_alert_thread(alerting);
 }
 
-void alert_thread_once(const struct config *config, const struct watchers *watchers)
+void alert_thread_once(const struct config *config, const struct telemetry *telemetry)
 {
     struct queue_view view;
     struct alerts *alerts = config->alert_command.count == 0 ? NULL : new_alerts(config);
     if (alerts == NULL)
         return;
     queue_view_init(&view, config);
-    view.watchers = *watchers;
+    view.telemetry = *telemetry;
     if (alerts_claim(alerts))
         evaluate_once(alerts, &view, 0);
     queue_view_free(&view);

@@ -15,6 +15,6 @@ struct alert_thread *alert_thread_start(const struct config *config, struct queu
 void alert_thread_stop(struct alert_thread *alerting);
 
 /* Looks once, unless a process that lives long does. Does nothing where there is no alert_command. */
-void alert_thread_once(const struct config *config, const struct watchers *watchers);
+void alert_thread_once(const struct config *config, const struct telemetry *telemetry);
 
 #endif

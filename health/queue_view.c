@@ -48,7 +48,7 @@ struct facts *queue_view_facts(struct queue_view *view)
     pthread_mutex_lock(&view->lock);
     struct queue *queue = open_view(view);
     struct facts *facts =
-        facts_gather(view->config, queue, queue == NULL ? &view->why : NULL, view->watchers.counters, clock_unix_ms());
+        facts_gather(view->config, queue, queue == NULL ? &view->why : NULL, view->telemetry.counters, clock_unix_ms());
     pthread_mutex_unlock(&view->lock);
     if (facts == NULL)
         return NULL;
@@ -115,7 +115,7 @@ size_t queue_view_events(struct queue_view *view, const struct facts *facts, con
             count += list_waiting(queue, &facts->source[i], out + count,
                                   WAITING_MOST - count < most - count ? WAITING_MOST - count : most - count);
     }
-    size_t recent = recent_list(view->watchers.recent, 0, facts->now_ms, out + count, most - count);
+    size_t recent = recent_list(view->telemetry.recent, 0, facts->now_ms, out + count, most - count);
     pthread_mutex_unlock(&view->lock);
     return count + keep_source(out + count, recent, source);
 }
@@ -137,7 +137,7 @@ void queue_view_letters(struct queue_view *view, const char *source, uint64_t af
 bool queue_view_event(struct queue_view *view, uint64_t number, struct recent_whole *whole)
 {
     pthread_mutex_lock(&view->lock);
-    bool found = recent_get(view->watchers.recent, number, clock_unix_ms(), whole);
+    bool found = recent_get(view->telemetry.recent, number, clock_unix_ms(), whole);
     pthread_mutex_unlock(&view->lock);
     return found;
 }

@@ -9,15 +9,15 @@
 #include "config/config.h"
 #include "health/facts.h"
 #include "queue/inspect.h"
-#include "telemetry/watchers.h"
+#include "telemetry/telemetry.h"
 
 struct queue_view {
     const struct config *config;
-    pthread_mutex_t lock;     /* over what follows */
-    struct watchers watchers; /* borrowed; empty until the stages stand */
-    struct queue *queue;      /* NULL: not opened yet */
-    moment tried;             /* opening it failed then; 0: it did not */
-    struct error why;         /* why */
+    pthread_mutex_t lock;       /* over what follows */
+    struct telemetry telemetry; /* borrowed; empty until the stages stand */
+    struct queue *queue;        /* NULL: not opened yet */
+    moment tried;               /* opening it failed then; 0: it did not */
+    struct error why;           /* why */
 };
 
 void queue_view_init(struct queue_view *view, const struct config *config);

@@ -27,7 +27,7 @@ struct bounded_round {
     const struct config *config;
     struct queue *queue;
     struct forwarder *forwarder;
-    struct watchers watchers; /* of what it forwards */
+    struct telemetry telemetry; /* of what it forwards */
     moment deadline;
     sigset_t before; /* the signal mask of the caller */
     int signals;     /* readable when one came */
@@ -105,13 +105,13 @@ static enum bounded forward_in_thread(struct bounded_round *round, struct error 
  * need no forwarder. */
 static enum bounded claim_and_forward(struct bounded_round *round, struct error *why)
 {
-    if (!queue_own(round->queue, why))
+    if (!queue_claim(round->queue, why))
         return BOUNDED_ELSEWHERE;
     round->forwarder = forwarder_new(round->config, round->queue, why);
     if (round->forwarder == NULL)
         return BOUNDED_FAILED;
-    watching_open(&round->watchers, round->config);
-    forwarder_watch(round->forwarder, &round->watchers);
+    telemetry_open(&round->telemetry, round->config);
+    forwarder_watch(round->forwarder, &round->telemetry);
     return forward_in_thread(round, why);
 }
 
@@ -131,7 +131,7 @@ static enum bounded run_round(struct bounded_round *round, struct source_progres
         progress[i].read = read > progress[i].read ? read : progress[i].read;
     }
     forwarder_free(round->forwarder);
-    watching_close(&round->watchers);
+    telemetry_close(&round->telemetry);
     queue_close(round->queue);
     return result;
 }

@@ -20,7 +20,7 @@ struct cgi_stages {
     bool stored; /* the request stored an event, or may have */
     struct webhook *webhook;
     struct forwarder *forwarder; /* NULL where a child forwards */
-    struct watchers watchers;
+    struct telemetry telemetry;
     pthread_t thread;
     bool is_forwarding;
 };
@@ -53,7 +53,7 @@ static bool start_forwarding(struct cgi_stages *stages, struct error *why)
     stages->forwarder = forwarder_new(stages->config, stages->queue, why);
     if (stages->forwarder == NULL)
         return false;
-    forwarder_watch(stages->forwarder, &stages->watchers);
+    forwarder_watch(stages->forwarder, &stages->telemetry);
     int error = pthread_create(&stages->thread, NULL, run_cgi_forwarder, stages->forwarder);
     stages->is_forwarding = error == 0;
     if (error != 0)
@@ -66,10 +66,10 @@ static bool open_cgi_stages(struct cgi_stages *stages, const struct config *conf
     *stages = (struct cgi_stages){.config = config, .queue = queue_open(config, why)};
     if (stages->queue == NULL)
         return false;
-    watching_open(&stages->watchers, config);
+    telemetry_open(&stages->telemetry, config);
     stages->webhook = webhook_new_with(config, append_and_note, stages, why);
     if (stages->webhook != NULL)
-        webhook_count(stages->webhook, stages->watchers.counters);
+        webhook_count(stages->webhook, stages->telemetry.counters);
     return stages->webhook != NULL && (config->queue != QUEUE_NONE || start_forwarding(stages, why));
 }
 
@@ -83,7 +83,7 @@ static void close_cgi_stages(struct cgi_stages *stages)
     webhook_free(stages->webhook);
     if (stages->queue != NULL)
         queue_close(stages->queue);
-    watching_close(&stages->watchers);
+    telemetry_close(&stages->telemetry);
 }
 
 /* Returns an exit code: when the queue could not be opened, 503 was answered. */
@@ -99,7 +99,7 @@ static int serve_request(const struct config *config, int release_fd)
     gate_routes(&gate, routes);
     bool good = open_cgi_stages(&stages, config, &why);
     if (good) {
-        status_attach(gate.status, &stages.watchers);
+        status_attach(gate.status, &stages.telemetry);
         gate_open(&gate, stages.webhook);
     } else {
         log_write(LEVEL_ERROR, "msg=cannot_open_queue reason=%s", log_quote(words, why.text, strlen(why.text)));

@@ -23,7 +23,7 @@ struct pipeline_stages {
     struct queue *queue;
     struct webhook *webhook; /* NULL: no webhooks are taken */
     struct forwarder *forwarder;
-    struct watchers watchers;
+    struct telemetry telemetry;
 };
 
 struct pipeline {
@@ -48,7 +48,7 @@ static void stages_close(struct pipeline_stages *stages)
     webhook_free(stages->webhook);
     if (stages->queue != NULL)
         queue_close(stages->queue);
-    watching_close(&stages->watchers);
+    telemetry_close(&stages->telemetry);
 }
 
 static bool stages_open(struct pipeline_stages *stages, const struct pipeline *pipeline, struct error *why)
@@ -56,7 +56,7 @@ static bool stages_open(struct pipeline_stages *stages, const struct pipeline *p
     *stages = (struct pipeline_stages){.queue = queue_open(pipeline->config, why)};
     bool good = stages->queue != NULL;
     if (good)
-        watching_open(&stages->watchers, pipeline->config);
+        telemetry_open(&stages->telemetry, pipeline->config);
     if (good && pipeline->gate != NULL) {
         stages->webhook = webhook_new(pipeline->config, stages->queue, why);
         good = stages->webhook != NULL;
@@ -66,9 +66,9 @@ static bool stages_open(struct pipeline_stages *stages, const struct pipeline *p
         good = stages->forwarder != NULL;
     }
     if (good)
-        forwarder_watch(stages->forwarder, &stages->watchers);
+        forwarder_watch(stages->forwarder, &stages->telemetry);
     if (stages->webhook != NULL)
-        webhook_count(stages->webhook, stages->watchers.counters);
+        webhook_count(stages->webhook, stages->telemetry.counters);
     if (!good)
         stages_close(stages);
     return good;
@@ -82,10 +82,10 @@ static bool publish_stages(struct pipeline *pipeline, const struct pipeline_stag
     pipeline->stages = *stages;
     pipeline->opened_at = clock_now();
     if (pipeline->request_deadline != MOMENT_NEVER)
-        queue_hurry(stages->queue, pipeline->request_deadline);
+        queue_set_stop_deadline(stages->queue, pipeline->request_deadline);
     pthread_mutex_unlock(&pipeline->lock);
     if (pipeline->gate != NULL) {
-        status_attach(pipeline->gate->status, &stages->watchers);
+        status_attach(pipeline->gate->status, &stages->telemetry);
         gate_open(pipeline->gate, stages->webhook);
     }
     return on;
@@ -237,7 +237,7 @@ void pipeline_begin_shutdown(struct pipeline *pipeline, moment deadline)
     pthread_mutex_lock(&pipeline->lock);
     pipeline->request_deadline = deadline;
     if (pipeline->stages.queue != NULL)
-        queue_hurry(pipeline->stages.queue, deadline);
+        queue_set_stop_deadline(pipeline->stages.queue, deadline);
     bool opened = pipeline->stages.queue != NULL;
     pthread_mutex_unlock(&pipeline->lock);
     if (!opened && pipeline->gate != NULL)

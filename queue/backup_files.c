@@ -1,5 +1,5 @@
-/* The small files of a backup: see backup.h. Named by folder, so that nothing else of the state directory gets into
- * one: not the status page's secret, no locks, no counters. */
+/* The small files of a backup: see backup.h. Listed by folder, so that no other files of the state directory get into
+ * one: the status page's secret, locks, counters. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +18,9 @@
 static const char *const folders[] = {"keys", "used", "signed", "loss"};
 #define FOLDERS (sizeof folders / sizeof *folders)
 
-static const char alone[] = "delivered"; /* a file that stands in no folder */
+static const char alone[] = "delivered"; /* a file in no folder */
 
-/* Locks, half-written files and temporary ones are not kept. */
+/* Excludes locks, incomplete files and temporary ones. */
 static bool is_kept(const char *name)
 {
     static const char *const ends[] = {".lock", ".new"};
@@ -88,7 +88,7 @@ static bool report_backup_file(const char *what, const char *path, struct error 
     return false;
 }
 
-/* One that is gone meanwhile is none. */
+/* Adds one file; one that was removed meanwhile is skipped. */
 static bool gather_file(const char *state_dir, const char *name, struct backup_files *files, struct error *why)
 {
     bool missing;
@@ -102,7 +102,7 @@ static bool gather_file(const char *state_dir, const char *name, struct backup_f
     return good;
 }
 
-/* The files of a folder; with folders: those of the folders in it. */
+/* Adds the files of a folder; deeper: those of the folders in it. */
 static bool gather_folder(const char *state_dir, const char *folder, bool deeper, struct backup_files *files,
                           struct error *why)
 {

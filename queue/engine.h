@@ -1,5 +1,5 @@
-/* What stands behind queue.h and inspect.h: one table of functions an engine. Their contracts are those of the queue_
- * functions of the same names. */
+/* The interface of queue engines: one table of functions each. The contract of a member is that of the queue_ function
+ * of the same name. */
 #ifndef QUEUE_ENGINE_H
 #define QUEUE_ENGINE_H
 
@@ -10,8 +10,8 @@ struct engine {
     void *(*open)(const struct config *config, struct error *why);
     enum queue_result (*append)(void *state, const char *source, const char *body, size_t length, moment deadline,
                                 struct error *why);
-    void (*hurry)(void *state, moment deadline);
-    bool (*own)(void *state, struct error *why);
+    void (*set_stop_deadline)(void *state, moment deadline);
+    bool (*claim)(void *state, struct error *why);
     int (*next)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                 struct events *found, struct error *why);
     int (*again)(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
@@ -20,18 +20,18 @@ struct engine {
                   struct error *why);
     bool (*settle)(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
     bool (*can_settle)(void *state, const char *source, const struct verdict *verdicts, size_t count,
-                       struct error *why); /* NULL: always */
+                       struct error *why); /* NULL: always true */
     bool (*note)(void *state, const char *source, struct notes *notes, bool put, struct error *why);
-    bool (*take_request)(void *state, struct queue_request *request); /* NULL, as the next: nobody asks */
+    bool (*take_request)(void *state, struct queue_request *request); /* NULL, as the next: no requests */
     void (*answer_request)(void *state, int64_t number, bool done, const char *words);
     int (*wake_fd)(void *state);
-    void (*woken)(void *state);
+    void (*clear_wakeup)(void *state);
     bool (*is_steady)(void *state);
     bool (*must_reopen)(void *state);
     void (*close)(void *state);
     void (*library)(char out[static QUEUE_LIBRARY]); /* NULL: none */
     bool in_bulk;                                    /* queue_settles_in_bulk */
-    const struct inspection *inspection;             /* NULL: it keeps nothing that could be looked at */
+    const struct inspection *inspection;             /* NULL: nothing is stored that could be inspected */
 };
 
 struct inspection {
@@ -62,11 +62,10 @@ struct inspection {
     bool (*probe)(void *state, struct error *why);
 };
 
-/* What a struct queue is. */
 struct queue {
     const struct engine *engine;
-    void *state;                 /* NULL: it rests (queue_rest) */
-    const struct config *config; /* borrowed: what it is opened with again */
+    void *state;                 /* NULL: closed by queue_rest */
+    const struct config *config; /* borrowed; used to open it again */
 };
 
 extern const struct engine queue_engine_none;
@@ -75,11 +74,11 @@ extern const struct engine queue_engine_sqlite;
 /* For engines: empties found, keeping its memory. */
 void events_clear(struct events *found);
 
-/* For engines: adds a copy of an event; of *event all but the body counts as it is. Returns false when memory is out.
- */
+/* For engines: adds a copy of an event; *event's fields are copied, its body into found's buffer. Returns false when
+ * memory is out. */
 bool events_add(struct events *found, const struct event *event);
 
-/* For engines: call when all are added, before found is read: sets the bodies' addresses. */
+/* For engines: sets the addresses of the bodies; call after the last events_add, before found is read. */
 void events_finish(struct events *found);
 
 /* For engines: the same for dead letters. */

@@ -1,4 +1,4 @@
-/* A ring of remembered identities, found through a hash table: see identities.h. */
+/* A ring of identities, found through a hash table: see identities.h. */
 #include "queue/identities.h"
 
 #include <stdlib.h>
@@ -9,18 +9,18 @@
 struct remembered {
     unsigned char key[16];
     uint32_t source;
-    uint32_t next; /* in the same bucket; NOBODY at its end */
+    uint32_t next; /* next in the same bucket; NOBODY: none */
     int64_t updated_us;
     moment since;
 };
 
 struct identities {
     struct remembered *ring;
-    uint32_t *bucket; /* mask + 1 of them: first of each, or NOBODY */
+    uint32_t *bucket; /* mask + 1 of them: the first of each, or NOBODY */
     uint32_t mask;
     uint32_t capacity;
     uint32_t used;
-    uint32_t oldest; /* where the next one goes once the ring is full */
+    uint32_t oldest; /* the slot that is reused next once the ring is full */
     int64_t window_ms;
 };
 
@@ -54,7 +54,7 @@ void identities_free(struct identities *identities)
     free(identities);
 }
 
-/* The key is a hash already: its bytes serve. */
+/* Hashes by the key's first bytes, as the key is a hash already. */
 static uint32_t *bucket_of(const struct identities *identities, const unsigned char key[16], uint32_t source)
 {
     uint32_t hash;
@@ -73,17 +73,17 @@ static struct remembered *find_remembered(const struct identities *identities, u
     return NULL;
 }
 
-/* Takes the oldest out of its bucket, so that its place can be given away. */
+/* Removes the oldest identity from its bucket. Returns its slot, for reuse. */
 static uint32_t forget_oldest(struct identities *identities)
 {
-    uint32_t place = identities->oldest;
-    struct remembered *old = &identities->ring[place];
+    uint32_t slot = identities->oldest;
+    struct remembered *old = &identities->ring[slot];
     uint32_t *link = bucket_of(identities, old->key, old->source);
-    while (*link != place)
+    while (*link != slot)
         link = &identities->ring[*link].next;
     *link = old->next;
-    identities->oldest = (place + 1) % identities->capacity;
-    return place;
+    identities->oldest = (slot + 1) % identities->capacity;
+    return slot;
 }
 
 void identities_add(struct identities *identities, uint32_t source, const struct identity *identity, moment now)
@@ -95,15 +95,15 @@ void identities_add(struct identities *identities, uint32_t source, const struct
         r->since = now;
         return;
     }
-    uint32_t place = identities->used < identities->capacity ? identities->used++ : forget_oldest(identities);
+    uint32_t slot = identities->used < identities->capacity ? identities->used++ : forget_oldest(identities);
     uint32_t *bucket = bucket_of(identities, identity->key, source);
-    r = &identities->ring[place];
+    r = &identities->ring[slot];
     memcpy(r->key, identity->key, sizeof r->key);
     r->source = source;
     r->updated_us = identity->updated_us;
     r->since = now;
     r->next = *bucket;
-    *bucket = place;
+    *bucket = slot;
 }
 
 struct known identities_find(const struct identities *identities, uint32_t source, const struct identity *identity,

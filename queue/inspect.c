@@ -1,4 +1,4 @@
-/* The face of inspect.h: hands each call to the engine, if that keeps anything. */
+/* inspect.h: passes each call to the engine, if that stores anything. */
 #include "queue/inspect.h"
 
 #include "queue/engine.h"
@@ -13,7 +13,7 @@ void queue_rest(struct queue *queue)
     queue->state = NULL;
 }
 
-/* Returns the engine's functions, or NULL with the reason. Opens again a queue that rests. */
+/* Returns the engine's functions, or NULL with the reason. Opens the queue again after queue_rest. */
 static const struct inspection *inspection_of(struct queue *queue, struct error *why)
 {
     struct error reason = {0};

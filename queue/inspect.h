@@ -1,27 +1,27 @@
-/* Looking into the queue, and the operator's hand in it: counts, lists, dead letters, backup. Any process may, also
- * while another forwards; no call holds the queue for long. One thread for one struct queue. Every function returns
- * false (-1 where it counts) with the reason when the queue failed, or is one that keeps nothing. */
+/* Inspection of the queue and operator commands: counts, lists, dead letters, backup. Any process may call these, also
+ * while another forwards; no call holds a lock for long. One thread per struct queue. Every function returns false (-1
+ * where it counts) with the reason when the queue failed or its engine stores nothing. */
 #ifndef QUEUE_INSPECT_H
 #define QUEUE_INSPECT_H
 
 #include "queue/queue.h"
 
 struct counts {
-    uint64_t accepted; /* each event once, replays not counted again */
+    uint64_t accepted; /* each event once; replays are not counted again */
     uint64_t delivered;
     uint64_t duplicates;
     uint64_t dropped;
-    uint64_t dead;              /* dead letters that are kept now, and not on their way again */
-    uint64_t ended;             /* dead letters that dead_retention has ended */
-    uint64_t ending;            /* dead letters that it ends soon, within a week at most */
-    int64_t ending_ms;          /* when the first of them ends; Unix time; 0: none does */
+    uint64_t dead;              /* dead letters stored now, without those being replayed */
+    uint64_t ended;             /* dead letters deleted after dead_retention */
+    uint64_t ending;            /* dead letters to be deleted soon, within a week at most */
+    int64_t ending_ms;          /* when the first of those is deleted; Unix time; 0: none */
     uint64_t waiting;           /* replays included */
-    int64_t oldest_received_ms; /* of those that wait; Unix time; 0: none waits */
+    int64_t oldest_received_ms; /* of the waiting events; Unix time; 0: none waits */
     int64_t last_accepted_ms;   /* 0: never, as below */
     int64_t last_delivered_ms;
 };
 
-/* A dead letter; texts and body belong to the struct letters it stands in. */
+/* A dead letter; texts and body belong to the struct letters that holds it. */
 struct letter {
     uint64_t id;
     const char *source;
@@ -30,10 +30,10 @@ struct letter {
     size_t length;
     int64_t received_ms; /* Unix time, as died_ms */
     int64_t died_ms;
-    bool replayed; /* it is on its way again: it goes when that is delivered */
+    bool replayed; /* being replayed: deleted when the replay is delivered */
 };
 
-/* All zero is empty; reuse it, free it with letters_free. */
+/* All zero is empty; reusable; free with letters_free. */
 struct letters {
     struct letter *at;
     size_t count;
@@ -41,121 +41,122 @@ struct letters {
     struct buffer texts;
 };
 
-/* What takes room in the queue. Bytes. */
+/* Space used in the queue. Bytes. */
 struct queue_room {
-    uint64_t used;    /* by all that is in it */
-    uint64_t letters; /* of it, by dead letters */
-    uint64_t share;   /* of queue_max_bytes, that dead letters may take: beyond it they do not make the queue full */
+    uint64_t used;    /* in all */
+    uint64_t letters; /* of that, by dead letters */
+    uint64_t
+        share; /* what dead letters may use of queue_max_bytes; what they use beyond does not make the queue full */
 };
-/* Lets go of the queue: nothing of it is open or locked until the next of the calls below opens it again. For who is
- * about to print or ask, which takes as long as a person likes, while a repair may need the queue for itself. Only
- * where nobody appends to it or owns it. What was read from it stays. */
+/* Closes all files of the queue and releases its locks until the next of the calls below opens it again. For commands
+ * that wait for a person's answer, while a repair may need the queue alone. Not for a process that appends or owns the
+ * queue. Results read before stay valid. */
 void queue_rest(struct queue *queue);
 
-/* The sources that the queue knows, configured or not. The caller frees with queue_names_free. */
+/* The sources in the queue, configured or not. The caller frees with queue_names_free. */
 bool queue_names(struct queue *queue, struct strings *names, struct error *why);
 void queue_names_free(struct strings *names);
 
-/* Counts of one source. One that the queue does not know has none. */
+/* Counts of one source; all zero for one that the queue does not have. */
 bool queue_count(struct queue *queue, const char *source, struct counts *counts, struct error *why);
 
-/* What takes room, of all sources. */
+/* Space used by all sources. */
 bool queue_room(struct queue *queue, struct queue_room *room, struct error *why);
 
-/* Says what is remembered of each identity, as queue_known does for the owner. What is settled at this very moment may
- * not be seen yet. */
+/* As queue_known, for a process that is not the owner. What is being settled at this moment may be missed. */
 bool queue_look_known(struct queue *queue, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct error *why);
 
 /* The forwarder's notes of a source. */
 bool queue_notes(struct queue *queue, const char *source, struct notes *notes, struct error *why);
 
-/* Whether a process forwards now. *words says so to people: "process 4711 on HOST". */
+/* Whether a process holds the consumer lock now. *words says so to people: "process 4711 on HOST". */
 bool queue_is_owned(struct queue *queue, bool *owned, struct error *words, struct error *why);
 
-/* Whether new events are accepted as far as room for files goes; false with the words of what is wrong and what to do
- * about it. Of a queue that keeps nothing: true. */
+/* Whether new events are accepted as far as disk space goes; else false with the problem and its remedy in *words.
+ * Always true for the engine `none`. */
 bool queue_has_room(struct queue *queue, struct error *words);
 
-/* Whether what becomes of events can be noted, as whoever forwards found in the last minutes: else nothing is sent;
- * false with the words of what is wrong and what to do about it. Of a queue that keeps nothing: true. */
+/* Whether settling works, as the owner found in the last minutes: without it nothing is sent. Else false with the
+ * problem and its remedy in *words. Always true for the engine `none`. */
 bool queue_can_be_settled(struct queue *queue, struct error *words);
 
-/* Finds waiting events as queue_next does, but takes nothing. */
+/* Reads waiting events as queue_next does, but claims nothing. */
 int queue_list(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                struct events *found, struct error *why);
 
-/* Finds dead letters beyond the id `after`, oldest first, of one source or (NULL) of all; the first always comes
- * whatever max_bytes says. */
+/* Reads dead letters after the id `after`, oldest first, of one source or (NULL) of all, at most max_count and
+ * max_bytes together (the first is always returned). */
 int queue_letters(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                   struct letters *found, struct error *why);
 void letters_free(struct letters *letters);
 
-/* Sends dead letters on their way again, all or none: each is appended anew, unless it is on its way already or gone.
- * *done counts those that were. */
+/* Replays dead letters in one transaction: each is appended as a new event, unless it is being replayed already or is
+ * gone. *done: how many were. */
 bool queue_replay(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct error *why);
 
-/* Throws dead letters away, all or none. */
+/* Deletes dead letters in one transaction. *done: how many were there. */
 bool queue_discard(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct error *why);
 
-/* What became of a request. */
+/* The state of a request. */
 enum queue_answer {
-    QUEUE_ASKED,   /* nobody has taken it yet */
-    QUEUE_TAKEN,   /* the owner is at it */
-    QUEUE_DONE,    /* words say what was done */
-    QUEUE_REFUSED, /* nothing was done, and words say why */
+    QUEUE_ASKED,   /* not taken by the owner yet */
+    QUEUE_TAKEN,   /* the owner is processing it */
+    QUEUE_DONE,    /* done; words describe it */
+    QUEUE_REFUSED, /* nothing was done; words give the reason */
 };
 
-/* Asks the process that forwards for something; its number tells it from others. queue_remind makes the owner look:
- * call it again and again while there is no answer, for the owner may change. A request is forgotten after a minute. */
+/* Sends a request to the owner; *number identifies it. queue_remind wakes the owner: repeat it while there is no
+ * answer, because the owner may change. A request is deleted after a minute. */
 bool queue_ask(struct queue *queue, const struct queue_request *request, int64_t *number, struct error *why);
 void queue_remind(struct queue *queue);
 bool queue_answer(struct queue *queue, int64_t number, enum queue_answer *answer, struct error *words,
                   struct error *why);
 
-/* Takes a request back that nobody has taken (always: in any case, as after its answer). *withdrawn: it was there. */
+/* Withdraws a request unless the owner has taken it (always: in any case, as after its answer). *withdrawn: it was
+ * there. */
 bool queue_withdraw(struct queue *queue, int64_t number, bool always, bool *withdrawn, struct error *why);
 
-/* What a move has moved. */
+/* What queue_move has moved. */
 struct moved {
-    uint64_t events;     /* that wait */
+    uint64_t events;     /* waiting */
     uint64_t letters;    /* dead letters */
-    uint64_t identities; /* of events that were delivered or dropped */
+    uint64_t identities; /* of delivered and dropped events */
 };
 
-/* Gives all of a source (renamed, or removed) to another in short steps: its waiting events, in their order, behind
- * what waits there; its dead letters; what was delivered, so that it is known when it comes again; its counts. Of an
- * identity that both have the newer version counts. A process that forwards meanwhile sees it at once. *moved counts,
- * also when it fails. Goes on where it stopped when called again. */
+/* Moves everything of a source (renamed or removed) to another in short transactions: its waiting events, in their
+ * order, after those of the target; its dead letters; the identities of delivered events, so that duplicates are still
+ * recognised; its counts. For an identity in both, the newer version wins. A running forwarder sees the change at once.
+ * *moved counts, also when the call fails. A second call goes on where the first stopped. */
 bool queue_move(struct queue *queue, const char *from, const char *to, struct moved *moved, struct error *why);
 
-/* Checks the queue's integrity; each fault is told by a call of report. Returns true when the check itself worked;
- * *faults counts. */
+/* Checks the queue's integrity and calls report for each fault. Returns true when the check itself worked; *faults
+ * counts. */
 bool queue_check(struct queue *queue, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                  struct error *why);
 
-/* What keeps the queue that a configuration names, for people: a library's name and release, and what is to be known of
- * it. "": nothing does. */
+/* The library behind the configured engine, for people: its name, release and known problems; "" if there is none. */
 #define QUEUE_LIBRARY 160
 void queue_library(const struct config *config, char out[static QUEUE_LIBRARY]);
 
-/* How many events wait in the database of a state directory that is configured with queue = none, by which nothing of
- * it is delivered; 0 where there is none. Only reads. Returns false with the reason when it cannot be told. */
+/* How many events wait in the database of a state directory that is now configured with queue = none, so that nobody
+ * delivers them; 0 where there is no database. Only reads. Returns false with the reason when the number cannot be
+ * read. */
 bool queue_left_behind(const struct config *config, uint64_t *waiting, struct error *why);
 
-/* Wakes the process that forwards, if one does, as an append would. */
+/* Wakes the owner, if there is one, as an append would. */
 void queue_wake(struct queue *queue);
 
 struct backup_files;
 
-/* Writes a backup (backup.h) to a new file, mode 0600: the whole queue as it is at one moment, in a form that is good
- * as a state directory's, and the small files (NULL: none), which were read at made_ms or later. It appears under its
- * name when it is whole and synced. Others write meanwhile. */
+/* Writes a backup (backup.h) to a new file, mode 0600: a snapshot of the whole queue that can serve as a state
+ * directory's database, and the small files (NULL: none), which were read at made_ms or later. The file gets its name
+ * when it is complete and synced. Others may write meanwhile. */
 bool queue_backup(struct queue *queue, const char *path, const struct backup_files *files, int64_t made_ms,
                   struct error *why);
 
-/* Writes something small and syncs it, as an append would, and changes nothing that counts. Returns whether that
- * worked. Not where anything is appended to this struct queue. May block as long as the disk does. */
+/* Tests writing: commits a small row with a sync, as an append would, without changing any count. Returns whether that
+ * worked. Not on a struct queue that appends. Blocks as long as the disk does. */
 bool queue_probe(struct queue *queue, struct error *why);
 
 #endif

@@ -1,4 +1,4 @@
-/* Losses of events, noted in small files: see loss.h. */
+/* Records of lost events, in small files: see loss.h. */
 #include "queue/loss.h"
 
 #include "base/files.h"
@@ -24,7 +24,7 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Both in one: nothing of either may be forgotten. */
+/* Merges the record before into `into`, so that nothing of either is lost. */
 static void merge_losses(struct loss *into, const struct loss *before)
 {
     into->from_ms = earlier(into->from_ms, before->from_ms);
@@ -100,7 +100,7 @@ bool loss_clear(const char *state_dir, const char *source, struct error *why)
     return files_remove(state_dir, name, why);
 }
 
-/* ---- The delivered mark, in a small file ---- */
+/* ---- the delivered mark, in a small file ---- */
 
 #define NAME "delivered"
 #define LINE_MOST 128
@@ -128,13 +128,13 @@ bool delivered_write(const char *state_dir, const struct delivered *marks, size_
     return good;
 }
 
-/* ---- a look at a body ---- */
+/* ---- the date in an unparsed body ---- */
 
 struct text {
     const char *at, *end;
 };
 
-/* Takes the string whose quote is next; returns its bytes as they are spelt. */
+/* Skips the string that begins here; returns its raw bytes between the quotes. */
 static const char *take_string(struct text *text, size_t *length)
 {
     const char *begin = ++text->at;
@@ -152,7 +152,7 @@ static void skip_to_value(struct text *text)
         text->at++;
 }
 
-/* The member stands two levels deep: {"event": {"date_updated": "..."}}. */
+/* The member is two levels deep: {"event": {"date_updated": "..."}}. */
 int64_t delivered_date_of(const char *body, size_t length)
 {
     static const char wanted[] = "date_updated";

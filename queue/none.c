@@ -1,6 +1,6 @@
-/* The engine `none`: nothing on disk. An append waits until the forwarder has settled its event, so Close itself keeps
- * what could not be delivered. The same body again joins the wait; an event whose last waiter gave up is withdrawn,
- * unless it is on its way at that moment. */
+/* The engine `none`: nothing on disk. An append waits until the forwarder has settled its event, so that Close keeps
+ * what could not be delivered. An identical body joins the wait; an event whose last waiter gave up is withdrawn unless
+ * it is in flight. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 #define REMEMBERED 65536 /* identities: 4 MiB once that many were delivered */
 
-/* One event that waits. In the list from append until it is settled or withdrawn; freed when nobody waits any more. */
+/* A waiting event. In the list from append until it is settled or withdrawn; freed when no append waits for it. */
 struct entry {
     struct entry *next;
     uint64_t id;
@@ -23,7 +23,7 @@ struct entry {
     size_t length;
     unsigned waiters;
     bool listed;
-    bool on_its_way; /* the forwarder has it and has not said LATER since */
+    bool on_its_way; /* in flight: the forwarder has read it and not given VERDICT_LATER since */
     moment next_try; /* after LATER; 0 before */
     bool settled;
     enum queue_result result; /* once settled */
@@ -33,12 +33,12 @@ struct entry {
 
 struct none {
     const struct config *config;
-    pthread_mutex_t lock; /* over all that follows */
+    pthread_mutex_t lock; /* protects all that follows */
     struct entry *first;
     struct entry **end;
     uint64_t last_id;
     int64_t bytes;  /* of the bodies in the list */
-    moment hurried; /* no append waits beyond it */
+    moment hurried; /* the stop deadline: no append waits beyond it */
     struct identities *identities;
     int wake_fd;
 };
@@ -99,7 +99,7 @@ static void unlist(struct none *none, struct entry *entry)
     none->bytes -= (int64_t)entry->length;
 }
 
-/* Frees an entry that nobody waits for and nothing lists. */
+/* Frees an entry that is not in the list and that no append waits for. */
 static void release_entry(struct entry *entry)
 {
     if (entry->waiters > 0 || entry->listed)
@@ -109,7 +109,7 @@ static void release_entry(struct entry *entry)
     free(entry);
 }
 
-/* An event with the very same body that still waits. */
+/* Finds a waiting event with an identical body. */
 static struct entry *find_same(const struct none *none, uint32_t source, const char *body, size_t length)
 {
     for (struct entry *e = none->first; e != NULL; e = e->next) {
@@ -145,10 +145,10 @@ static void wake_forwarder(const struct none *none)
 {
     uint64_t one = 1;
     ssize_t n = write(none->wake_fd, &one, sizeof one);
-    (void)n; /* EAGAIN: it is readable already */
+    (void)n; /* EAGAIN: readable already */
 }
 
-/* Waits for the verdict, or until waiting is of no use: the deadline, or a next try that comes after it. */
+/* Waits for the verdict until the deadline, or until the next try is known to come after it. */
 static void wait_for_verdict(struct none *none, struct entry *entry, moment deadline)
 {
     while (!entry->settled) {
@@ -191,13 +191,13 @@ static enum queue_result none_append(void *state, const char *source, const char
     if (result == QUEUE_UNKNOWN && entry->why.text[0] == '\0')
         error_set(why, "the data plane has not answered in time");
     if (entry->waiters == 0 && entry->listed && !entry->on_its_way)
-        unlist(none, entry); /* withdrawn: Close keeps it */
+        unlist(none, entry); /* withdrawn: Close keeps the event */
     release_entry(entry);
     pthread_mutex_unlock(&none->lock);
     return result;
 }
 
-static void none_hurry(void *state, moment deadline)
+static void none_set_stop_deadline(void *state, moment deadline)
 {
     struct none *none = state;
     pthread_mutex_lock(&none->lock);
@@ -207,9 +207,9 @@ static void none_hurry(void *state, moment deadline)
     pthread_mutex_unlock(&none->lock);
 }
 
-static bool none_own(void *state, struct error *why)
+static bool none_claim(void *state, struct error *why)
 {
-    (void)state; /* what is in this process's memory is nobody else's */
+    (void)state; /* no other process can read this process's memory */
     (void)why;
     return true;
 }
@@ -265,7 +265,7 @@ static int none_again(void *state, const char *source, const uint64_t *ids, size
 {
     struct none *none = state;
     int took = 1;
-    (void)source; /* an id is enough */
+    (void)source; /* the id suffices */
     events_clear(found);
     pthread_mutex_lock(&none->lock);
     for (*asked = 0; *asked < count; ++*asked) {
@@ -281,7 +281,7 @@ static bool none_known(void *state, const char *source, const struct identity *i
                        struct known *known, struct error *why)
 {
     struct none *none = state;
-    (void)why; /* memory answers always */
+    (void)why; /* memory does not fail */
     uint32_t number = source_number(none, source);
     moment now = clock_now();
     pthread_mutex_lock(&none->lock);
@@ -317,7 +317,7 @@ static void put_off(struct none *none, struct entry *entry, const struct verdict
 static void settle_one(struct none *none, uint32_t source, const struct verdict *verdict, moment now)
 {
     bool dead = verdict->kind == VERDICT_DEAD;
-    /* A dead letter is not kept here, so nothing about it is remembered: Close may send it again. */
+    /* Dead letters are not stored here, nor their identities: Close may send the event again. */
     if (verdict->remember && (verdict->kind == VERDICT_DELIVERED || verdict->kind == VERDICT_DROPPED))
         identities_add(none->identities, source, &verdict->identity, now);
     struct entry *entry = find_id(none, verdict->id);
@@ -334,7 +334,7 @@ static bool none_settle(void *state, const char *source, const struct verdict *v
                         struct error *why)
 {
     struct none *none = state;
-    (void)why; /* memory takes it always */
+    (void)why; /* memory does not fail */
     uint32_t number = source_number(none, source);
     moment now = clock_now();
     pthread_mutex_lock(&none->lock);
@@ -346,7 +346,7 @@ static bool none_settle(void *state, const char *source, const struct verdict *v
 
 static bool none_note(void *state, const char *source, struct notes *notes, bool put, struct error *why)
 {
-    (void)state; /* nothing outlives the process, so nothing is to be noted */
+    (void)state; /* nothing outlives the process: there are no notes */
     (void)source;
     (void)why;
     if (!put)
@@ -356,7 +356,7 @@ static bool none_note(void *state, const char *source, struct notes *notes, bool
 
 static bool none_is_steady(void *state)
 {
-    (void)state; /* nothing waits long enough to be too old */
+    (void)state; /* no event waits long enough for its age to matter */
     return false;
 }
 
@@ -372,26 +372,26 @@ static int none_wake_fd(void *state)
     return none->wake_fd;
 }
 
-static void none_woken(void *state)
+static void none_clear_wakeup(void *state)
 {
     const struct none *none = state;
     uint64_t count;
     ssize_t n = read(none->wake_fd, &count, sizeof count);
-    (void)n; /* EAGAIN: nothing came */
+    (void)n; /* EAGAIN: nothing to read */
 }
 
 const struct engine queue_engine_none = {
     .open = none_open,
     .append = none_append,
-    .hurry = none_hurry,
-    .own = none_own,
+    .set_stop_deadline = none_set_stop_deadline,
+    .claim = none_claim,
     .next = none_next,
     .again = none_again,
     .known = none_known,
     .settle = none_settle,
     .note = none_note,
     .wake_fd = none_wake_fd,
-    .woken = none_woken,
+    .clear_wakeup = none_clear_wakeup,
     .is_steady = none_is_steady,
     .must_reopen = none_must_reopen,
     .close = none_close,

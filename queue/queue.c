@@ -1,4 +1,4 @@
-/* The face of the queue: hands each call to the engine that the configuration names. */
+/* queue.h: passes each call to the engine that the configuration names. */
 #include "queue/queue.h"
 
 #include "queue/engine.h"
@@ -41,14 +41,14 @@ enum queue_result queue_append(struct queue *queue, const char *source, const ch
     return queue->engine->append(queue->state, source, body, length, deadline, why);
 }
 
-void queue_hurry(struct queue *queue, moment deadline)
+void queue_set_stop_deadline(struct queue *queue, moment deadline)
 {
-    queue->engine->hurry(queue->state, deadline);
+    queue->engine->set_stop_deadline(queue->state, deadline);
 }
 
-bool queue_own(struct queue *queue, struct error *why)
+bool queue_claim(struct queue *queue, struct error *why)
 {
-    return queue->engine->own(queue->state, why);
+    return queue->engine->claim(queue->state, why);
 }
 
 int queue_next(struct queue *queue, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
@@ -101,9 +101,9 @@ int queue_wake_fd(struct queue *queue)
     return queue->engine->wake_fd(queue->state);
 }
 
-void queue_woken(struct queue *queue)
+void queue_clear_wakeup(struct queue *queue)
 {
-    queue->engine->woken(queue->state);
+    queue->engine->clear_wakeup(queue->state);
 }
 
 bool queue_settles_in_bulk(const struct queue *queue)
@@ -130,8 +130,8 @@ void queue_close(struct queue *queue)
     free(queue);
 }
 
-/* ---- Events and dead letters taken from the queue: copies in one buffer, so that they outlive what the engine does
- * next. ---- */
+/* ---- Events and dead letters read from the queue: copied into one buffer, so that they are independent of the engine
+ * ---- */
 
 void events_clear(struct events *found)
 {

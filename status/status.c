@@ -43,12 +43,12 @@ struct status *status_new(const struct config *config)
     return status;
 }
 
-void status_attach(struct status *status, const struct watchers *watchers)
+void status_attach(struct status *status, const struct telemetry *telemetry)
 {
     if (status == NULL)
         return;
     pthread_mutex_lock(&status->queue_view.lock);
-    status->queue_view.watchers = *watchers;
+    status->queue_view.telemetry = *telemetry;
     pthread_mutex_unlock(&status->queue_view.lock);
     atomic_store(&status->attached, true);
 }
@@ -73,7 +73,7 @@ bool status_quiet(struct status *status)
     bool ended = prober_stop(status->prober);
     status->prober = NULL;
     pthread_mutex_lock(&status->queue_view.lock);
-    status->queue_view.watchers = (struct watchers){0};
+    status->queue_view.telemetry = (struct telemetry){0};
     pthread_mutex_unlock(&status->queue_view.lock);
     return ended;
 }

@@ -5,7 +5,7 @@
 
 #include "config/config.h"
 #include "http/request.h"
-#include "telemetry/watchers.h"
+#include "telemetry/telemetry.h"
 
 struct status;
 
@@ -14,7 +14,7 @@ struct status *status_new(const struct config *config);
 
 /* The stages stand, and these watch them: borrowed until status_free. Before, the page says that the queue cannot be
  * opened. status may be NULL. Any thread. */
-void status_attach(struct status *status, const struct watchers *watchers);
+void status_attach(struct status *status, const struct telemetry *telemetry);
 
 /* Looks for causes of alerts, and whether the queue can be written, from now on, in threads of their own, until
  * status_quiet: for processes that live long. Call it again now and then: there may have been no thread to be had. */

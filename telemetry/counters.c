@@ -1,4 +1,4 @@
-/* Counting: see counters.h. How the places are found and shared: counters_file.c. */
+/* Counters in a mapped file or in memory: see counters.h. */
 #include "telemetry/counters.h"
 
 #include "base/clock.h"
@@ -15,13 +15,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How counters lie in their file. Whoever changes anything here counts COUNTERS_FILE up: another layout is another
- * file. */
+/* The layout of the file. Whoever changes anything here increments the number in COUNTERS_FILE: another layout is
+ * another file. */
 
 #define COUNTERS_FILE "counters.1"
-#define COUNTERS_NAME 104 /* bytes of a source's name, its NUL included; longer ones are cut */
+#define COUNTERS_NAME 104 /* bytes of a source's name with its NUL; longer names are cut */
 
-/* A minute's counter: whose minute it is, and the value. */
+/* A minute's counter: the minute in the upper bits, the value in the lower. */
 #define MINUTE_VALUE_BITS 40
 #define MINUTE_VALUE_MASK ((UINT64_C(1) << MINUTE_VALUE_BITS) - 1)
 #define MINUTE_STAMP_MASK ((UINT64_C(1) << (64 - MINUTE_VALUE_BITS)) - 1)
@@ -36,7 +36,7 @@ struct counted_histogram {
 };
 
 struct counted {
-    char name[COUNTERS_NAME]; /* "": of no source; written before others see the place */
+    char name[COUNTERS_NAME]; /* "": no source; written before other processes use the slot */
     _Atomic uint64_t outcome[COUNTED_OUTCOMES];
     _Atomic uint64_t refused[COUNTED_REFUSALS];
     _Atomic int64_t refused_last_ms[COUNTED_REFUSALS];
@@ -49,11 +49,11 @@ struct counted {
 
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "counters are shared by processes: they need atomics without a lock");
 
-#define LOCK_PATIENCE_MS 500 /* others hold it for a moment only */
-#define PLACES_MOST 1024
+#define LOCK_PATIENCE_MS 500 /* others hold the lock only briefly */
+#define SLOTS_MOST 1024
 
 struct counters {
-    struct counted *at; /* the first is of no source */
+    struct counted *at; /* the first is that of no source */
     size_t count;
     size_t mapped; /* bytes; 0: in memory */
 };
@@ -77,52 +77,52 @@ static int open_locked(const char *state_dir, struct error *why)
     return fd;
 }
 
-static bool read_name(int fd, size_t place, char name[static COUNTERS_NAME])
+static bool read_name(int fd, size_t slot, char name[static COUNTERS_NAME])
 {
-    ssize_t n = pread(fd, name, COUNTERS_NAME, (off_t)(place * sizeof(struct counted)));
+    ssize_t n = pread(fd, name, COUNTERS_NAME, (off_t)(slot * sizeof(struct counted)));
     name[COUNTERS_NAME - 1] = '\0';
     return n == COUNTERS_NAME;
 }
 
-static bool counters_are_there(int fd, size_t places, const char *name)
+static bool counters_are_there(int fd, size_t slots, const char *name)
 {
     char other[COUNTERS_NAME];
-    for (size_t i = 1; i < places; i++) {
+    for (size_t i = 1; i < slots; i++) {
         if (read_name(fd, i, other) && strncmp(other, name, COUNTERS_NAME - 1) == 0)
             return true;
     }
     return false;
 }
 
-/* Adds a place at the end. Returns false when there is no room. */
-static bool add_place(int fd, size_t *places, const char *name, struct error *why)
+/* Adds a slot at the end. Returns false when there is no room. */
+static bool add_slot(int fd, size_t *slots, const char *name, struct error *why)
 {
     char text[COUNTERS_NAME] = "";
-    off_t at = (off_t)(*places * sizeof(struct counted));
-    int error = *places < PLACES_MOST ? posix_fallocate(fd, at, sizeof(struct counted)) : ENOSPC;
+    off_t at = (off_t)(*slots * sizeof(struct counted));
+    int error = *slots < SLOTS_MOST ? posix_fallocate(fd, at, sizeof(struct counted)) : ENOSPC;
     snprintf(text, sizeof text, "%s", name);
     if (error == 0 && pwrite(fd, text, sizeof text, at) == (ssize_t)sizeof text) {
-        ++*places;
+        ++*slots;
         return true;
     }
     error_set(why, COUNTERS_FILE ": no room for it: %s", strerror(error != 0 ? error : errno));
     return false;
 }
 
-/* Finds or makes the places. Returns how many there are; 0: not all can be had. */
-static size_t make_places(int fd, const char *const *names, size_t count, struct error *why)
+/* Finds or adds the slots. Returns how many there are in all; 0: not all could be added. */
+static size_t make_slots(int fd, const char *const *names, size_t count, struct error *why)
 {
     struct stat status;
     if (fstat(fd, &status) != 0)
         return 0;
-    size_t places = (size_t)status.st_size / sizeof(struct counted);
-    if (places == 0 && !add_place(fd, &places, "", why))
+    size_t slots = (size_t)status.st_size / sizeof(struct counted);
+    if (slots == 0 && !add_slot(fd, &slots, "", why))
         return 0;
     for (size_t i = 0; i < count; i++) {
-        if (!counters_are_there(fd, places, names[i]) && !add_place(fd, &places, names[i], why))
+        if (!counters_are_there(fd, slots, names[i]) && !add_slot(fd, &slots, names[i], why))
             return 0;
     }
-    return places;
+    return slots;
 }
 
 static bool map_file(struct counters *counters, const char *state_dir, const char *const *names, size_t count,
@@ -131,9 +131,9 @@ static bool map_file(struct counters *counters, const char *state_dir, const cha
     int fd = open_locked(state_dir, why);
     if (fd < 0)
         return false;
-    size_t places = make_places(fd, names, count, why), bytes = places * sizeof(struct counted);
-    flock(fd, LOCK_UN); /* the mapping keeps the file open, and with it the lock */
-    if (places == 0) {
+    size_t slots = make_slots(fd, names, count, why), bytes = slots * sizeof(struct counted);
+    flock(fd, LOCK_UN); /* explicitly: the mapping keeps the file open, and with it the lock */
+    if (slots == 0) {
         close(fd);
         return false;
     }
@@ -142,7 +142,7 @@ static bool map_file(struct counters *counters, const char *state_dir, const cha
         error_set(why, COUNTERS_FILE " cannot be mapped: %s", strerror(errno));
         return false;
     }
-    *counters = (struct counters){at, places, bytes};
+    *counters = (struct counters){at, slots, bytes};
     return true;
 }
 
@@ -198,9 +198,10 @@ const int64_t counters_delay_ms[COUNTED_BUCKETS - 1] = {100,   250,   500,    10
 const int64_t counters_size_bytes[COUNTED_BUCKETS - 1] = {512,   1024,   2048,   4096,    8192,    16384,   32768,
                                                           65536, 131072, 262144, 1048576, 2097152, 4194304, 16777216};
 
-#define DELAY_MOST_MS ((int64_t)86400000) /* an event from a backfill may be years old: one would hide all others */
+#define DELAY_MOST_MS ((int64_t)86400000) /* an event of a backfill may be years old and would hide all others */
 
-/* Where an answer's status is counted; those not named by their class. The order is stored: only add at the end. */
+/* Which answers[] counts a status; statuses without their own are counted by class. The order is stored: only append.
+ */
 static const struct {
     int first, last;
     const char *name;
@@ -215,7 +216,7 @@ static void add_counter(_Atomic uint64_t *counter, uint64_t n)
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-/* A minute's counter carries the minute that it is of, so that counting and beginning anew are one step. */
+/* The counter contains its minute, so that adding and restarting at zero for a new minute are one atomic step. */
 static void add_in_minute(_Atomic uint64_t *counter, int64_t minute, uint64_t n)
 {
     uint64_t stamp = (uint64_t)minute & MINUTE_STAMP_MASK;

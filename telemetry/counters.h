@@ -1,7 +1,7 @@
-/* What is counted beside the queue, for people to look at: refusals, the data plane's answers, events per minute for a
- * day, delays and sizes. Shared by all processes of a state directory through a small file, counters.N (N: the layout),
- * which may be deleted while none runs; where it cannot be had, counted in this process's memory. What must be exact is
- * counted by the queue and not here. Adding takes no lock; any thread. */
+/* Counters for people: refusals, the data plane's answers, events per minute for a day, delays and sizes. Shared by all
+ * processes of a state directory through a mapped file, counters.N (N: version of its layout), which may be deleted
+ * while no process runs; without one, counted in this process's memory. Exact counts are the queue's, not these. Adding
+ * takes no lock; any thread. */
 #ifndef TELEMETRY_COUNTERS_H
 #define TELEMETRY_COUNTERS_H
 
@@ -12,7 +12,7 @@
 #include "base/error.h"
 
 struct counters;
-struct counted; /* what is counted of one source */
+struct counted; /* the counters of one source */
 
 enum counted_outcome {
     COUNTED_ACCEPTED,
@@ -23,22 +23,22 @@ enum counted_outcome {
     COUNTED_OUTCOMES,
 };
 
-#define COUNTED_REFUSALS 32  /* kinds of refusals; who counts gives their numbers */
+#define COUNTED_REFUSALS 32  /* kinds of refusals, numbered by the caller */
 #define COUNTED_ANSWERS 20   /* see counters_answer_name */
-#define COUNTED_BUCKETS 15   /* of a histogram; the last one has no bound */
+#define COUNTED_BUCKETS 15   /* of a histogram; the last one is unbounded */
 #define COUNTED_MINUTES 1440 /* a day */
 
-/* Upper bounds of the buckets but the last. */
+/* Upper bounds of all buckets but the last. */
 extern const int64_t counters_delay_ms[COUNTED_BUCKETS - 1];
 extern const int64_t counters_size_bytes[COUNTED_BUCKETS - 1];
 
 /* Events of one minute. */
 struct tally_minute {
     uint64_t accepted;
-    uint64_t bytes; /* of those accepted, together */
+    uint64_t bytes; /* of the accepted events */
     uint64_t delivered;
-    uint64_t delays;   /* how many of those delivered have a known delay */
-    uint64_t delay_ms; /* those together */
+    uint64_t delays;   /* delivered events with a known delay */
+    uint64_t delay_ms; /* sum of their delays */
 };
 
 struct histogram {
@@ -46,7 +46,7 @@ struct histogram {
     uint64_t sum;
 };
 
-/* What was counted of one source, as it stood when it was read. */
+/* A snapshot of one source's counters. */
 struct tally {
     uint64_t outcome[COUNTED_OUTCOMES];
     uint64_t refused[COUNTED_REFUSALS];
@@ -59,33 +59,33 @@ struct tally {
     struct tally_minute minute[COUNTED_MINUTES]; /* the last one is now */
 };
 
-/* Opens the file in state_dir (NULL: memory only) with a place for each name, and one for what is of no source.
- * Returns NULL when memory is out. *why says why it is memory only, or is "". */
+/* Opens the file in state_dir (NULL: memory only) with a slot for each name, and one for no source. Returns NULL when
+ * memory is out. *why: the reason for memory only, or "". */
 struct counters *counters_open(const char *state_dir, const char *const *names, size_t count, struct error *why);
 
-/* Whether other processes count into the same; false, too, once the disk has no room for part of the file any more. */
+/* Whether other processes share the counters; false, too, once the disk had no room for a page of the file. */
 bool counters_are_shared(const struct counters *counters);
 
-/* The place of a source; for an unknown name or NULL, that of no source. counters may be NULL, as the result then is;
- * adding to it does nothing. Lives as long as counters. */
+/* The counters of a source; for an unknown name or NULL, those of no source. NULL if counters is NULL; adding to NULL
+ * does nothing. Valid as long as counters. */
 struct counted *counters_of(struct counters *counters, const char *name);
 
-/* An event of so many bytes was accepted, at that Unix time in ms. */
+/* Counts an accepted event; now_ms: Unix time. */
 void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms);
 
-/* An event has ended otherwise. */
+/* Counts an event with another outcome. */
 void counters_ended(struct counted *counted, enum counted_outcome outcome);
 
-/* An event was delivered; delay_ms since it was updated in Close; -1: not known. */
+/* Counts a delivered event; delay_ms: since its update in Close, -1: unknown. */
 void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_ms);
 
-/* A request was refused; kind is below COUNTED_REFUSALS. */
+/* Counts a refused request; kind is below COUNTED_REFUSALS. */
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms);
 
-/* The data plane answered with an HTTP status; 0: it did not. */
+/* Counts an answer of the data plane; status: of HTTP, 0: no answer came. */
 void counters_answered(struct counted *counted, int status, int64_t now_ms);
 
-/* Words for the place of answered[] at index: "200", "5xx", "none"; NULL beyond the last. */
+/* The name of answered[index]: "200", "5xx", "none"; NULL beyond the last. */
 const char *counters_answer_name(size_t index);
 
 void counters_read(const struct counted *counted, int64_t now_ms, struct tally *tally);

@@ -1,4 +1,4 @@
-/* The mark that cron leaves: see cron_mark.h. */
+/* The state that cron leaves: see cron_mark.h. */
 #include "telemetry/cron_mark.h"
 
 #include <fcntl.h>
@@ -31,7 +31,7 @@ void cron_mark_read(const char *state_dir, struct cron_mark *mark)
     close(fd);
 }
 
-/* In its place: on a full disk there is no room for a new file. */
+/* Written in place, with a fixed length: a full disk has no room for a new file. */
 bool cron_mark_write(const char *state_dir, uint64_t letter)
 {
     char path[PATH_MAX], text[32];
@@ -39,7 +39,7 @@ bool cron_mark_write(const char *state_dir, uint64_t letter)
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    int length = snprintf(text, sizeof text, "%020llu\n", (unsigned long long)letter); /* always as long */
+    int length = snprintf(text, sizeof text, "%020llu\n", (unsigned long long)letter);
     bool good = pwrite(fd, text, (size_t)length, 0) == length && futimens(fd, NULL) == 0;
     return close(fd) == 0 && good;
 }

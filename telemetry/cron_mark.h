@@ -1,5 +1,5 @@
-/* The mark that `closecrm.fcgi cron` leaves in the state directory: when it ran last, and what it has reported already.
- * Its file, cron.last, may be deleted at any time. */
+/* The state of `closecrm.fcgi cron` in the state directory: when it last ran, and up to which dead letter it has
+ * reported. The file, cron.last, may be deleted at any time. */
 #ifndef TELEMETRY_CRON_MARK_H
 #define TELEMETRY_CRON_MARK_H
 
@@ -7,14 +7,14 @@
 #include <stdint.h>
 
 struct cron_mark {
-    int64_t ran_ms;  /* when it ended last; Unix time; 0: never, or nobody knows */
-    uint64_t letter; /* the newest dead letter that it has reported; 0: none */
+    int64_t ran_ms;  /* end of the last run; Unix time; 0: never or unknown */
+    uint64_t letter; /* id of the newest reported dead letter; 0: none */
 };
 
-/* Reads it; what cannot be read is 0. */
+/* Reads the file; what cannot be read is 0. */
 void cron_mark_read(const char *state_dir, struct cron_mark *mark);
 
-/* Writes it anew, with the time of now. Returns false when that fails; errno says why. */
+/* Writes the file with the current time. Returns false with errno. */
 bool cron_mark_write(const char *state_dir, uint64_t letter);
 
 #endif

@@ -1,5 +1,5 @@
-/* A ring of recent events: see recent.h. A slot is written in one piece and carries sums, so that a reader knows a slot
- * that is just being written, or was left half written by a death, and takes it for none. */
+/* A ring of recent events: see recent.h. A slot is written in one piece with checksums, so that a reader detects and
+ * skips one that is being written or is incomplete after a crash. */
 #include "telemetry/recent.h"
 
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #define RECENT_FILE "recent.1"
 
 struct slot {
-    uint64_t head_sum; /* of whole.event */
+    uint64_t head_sum; /* checksum of whole.event */
     uint64_t body_sum;
     struct recent_whole whole;
 };
@@ -26,10 +26,10 @@ struct slot {
 struct recent {
     pthread_mutex_t lock;
     int fd;             /* -1: in memory */
-    struct slot *slots; /* of memory; NULL until the first */
-    struct slot *spare; /* what is being written */
-    uint64_t last;      /* number given last; 0: not known yet */
-    int64_t second;     /* that `added` is of */
+    struct slot *slots; /* the slots in memory; NULL before the first event */
+    struct slot *spare; /* the slot being written */
+    uint64_t last;      /* number of the last event; 0: not read yet */
+    int64_t second;     /* the second that `added` counts */
     unsigned added;
 };
 
@@ -66,26 +66,26 @@ void recent_close(struct recent *recent)
     free(recent);
 }
 
-static off_t place_of(uint64_t number)
+static off_t slot_offset(uint64_t number)
 {
     return (off_t)(number % RECENT_COUNT * sizeof(struct slot));
 }
 
 /* Reads the first length bytes of a slot. */
-static bool read_slot(const struct recent *recent, uint64_t place, struct slot *slot, size_t length)
+static bool read_slot(const struct recent *recent, uint64_t number, struct slot *slot, size_t length)
 {
     if (recent->fd >= 0)
-        return pread(recent->fd, slot, length, place_of(place)) == (ssize_t)length;
+        return pread(recent->fd, slot, length, slot_offset(number)) == (ssize_t)length;
     if (recent->slots == NULL)
         return false;
-    memcpy(slot, &recent->slots[place % RECENT_COUNT], length);
+    memcpy(slot, &recent->slots[number % RECENT_COUNT], length);
     return true;
 }
 
-/* Reads what is known of the event in a place. Returns false when there is none, or none to be shown. */
-static bool read_head(const struct recent *recent, uint64_t place, int64_t now_ms, struct slot *slot)
+/* Reads an event without its bodies. Returns false when the slot is empty, invalid or too old. */
+static bool read_head(const struct recent *recent, uint64_t number, int64_t now_ms, struct slot *slot)
 {
-    if (!read_slot(recent, place, slot, SLOT_HEAD))
+    if (!read_slot(recent, number, slot, SLOT_HEAD))
         return false;
     const struct recent_event *event = &slot->whole.event;
     return event->number != 0 && slot->head_sum == text_hash(TEXT_HASH, event, sizeof *event) &&
@@ -93,7 +93,7 @@ static bool read_head(const struct recent *recent, uint64_t place, int64_t now_m
            event->message_length <= RECENT_BODY;
 }
 
-/* What others added before; what is too old is overwritten, for it shall not be kept. */
+/* Finds the last number that earlier processes used, and erases events that are too old to be kept. */
 static void find_last(struct recent *recent, int64_t now_ms)
 {
     static const struct slot empty;
@@ -102,9 +102,9 @@ static void find_last(struct recent *recent, int64_t now_ms)
         if (read_head(recent, i, now_ms, slot)) {
             if (slot->whole.event.number > recent->last)
                 recent->last = slot->whole.event.number;
-        } else if (recent->fd >= 0 && lseek(recent->fd, 0, SEEK_END) > place_of(i)) {
-            ssize_t n = pwrite(recent->fd, &empty, sizeof empty, place_of(i));
-            (void)n; /* without room it stays */
+        } else if (recent->fd >= 0 && lseek(recent->fd, 0, SEEK_END) > slot_offset(i)) {
+            ssize_t n = pwrite(recent->fd, &empty, sizeof empty, slot_offset(i));
+            (void)n; /* without space the old event stays */
         }
     }
 }
@@ -137,8 +137,8 @@ static uint32_t put_body(char out[static RECENT_BODY], const char *body, size_t 
 static void write_slot(struct recent *recent, const struct slot *slot)
 {
     if (recent->fd >= 0) {
-        ssize_t n = pwrite(recent->fd, slot, sizeof *slot, place_of(slot->whole.event.number));
-        (void)n; /* a disk without room loses the sample */
+        ssize_t n = pwrite(recent->fd, slot, sizeof *slot, slot_offset(slot->whole.event.number));
+        (void)n; /* without space the sample is lost */
         return;
     }
     if (recent->slots == NULL)
@@ -164,7 +164,7 @@ void recent_add(struct recent *recent, const struct recent_event *event, const c
     pthread_mutex_lock(&recent->lock);
     if (prepare_recent(recent, event->ended_ms)) {
         struct slot *slot = recent->spare;
-        memset(slot, 0, sizeof *slot); /* padding too: it is part of the sum */
+        memset(slot, 0, sizeof *slot); /* padding too: the checksum includes it */
         struct recent_event *kept = &slot->whole.event;
         memcpy(kept, event, sizeof *kept);
         kept->number = ++recent->last;

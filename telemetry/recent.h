@@ -1,7 +1,6 @@
-/* A sample of recent events for people to look at: at most 20 a second, the last 200, of the last day, each with a
- * bounded piece of its bodies. Lies in a file of the state directory, recent.N (N: the layout), which may be deleted at
- * any time; without a state directory in memory. One process at a time adds: the one that forwards. Any thread of any
- * process reads. */
+/* A sample of recent events for people: at most 20 a second, the last 200 of the last day, each with the beginning of
+ * its bodies. Stored in a file of the state directory, recent.N (N: version of its layout), which may be deleted at any
+ * time; without a state directory in memory. Only one process, the forwarder, adds; any thread of any process reads. */
 #ifndef TELEMETRY_RECENT_H
 #define TELEMETRY_RECENT_H
 
@@ -16,14 +15,14 @@
 
 /* One event. Texts are cut to fit, and always end with a NUL. */
 struct recent_event {
-    uint64_t number; /* grows with each event; never 0. recent_add sets it */
+    uint64_t number; /* increasing; never 0; set by recent_add */
     char source[72];
     char name[96]; /* "lead updated" */
     char lead[80];
     char id[80];      /* of the event in Close */
     char state[16];   /* delivered, duplicate, dropped, dead */
     char reason[200]; /* of dead; else "" */
-    int64_t ended_ms; /* Unix time, as the following; 0: not known */
+    int64_t ended_ms; /* Unix time, as the following; 0: unknown */
     int64_t received_ms;
     int64_t updated_ms;
     uint64_t bytes; /* of the incoming body, whole */
@@ -40,20 +39,21 @@ struct recent_whole {
 
 struct recent;
 
-/* Opens it; state_dir NULL: in memory. Returns NULL when memory is out. */
+/* Opens the sample; state_dir NULL: in memory. Returns NULL when memory is out. */
 struct recent *recent_open(const char *state_dir);
 
-/* Whether another event may be added now: call before anything is made for it. recent may be NULL. */
+/* Whether another event may be added now: call before preparing one. recent may be NULL. */
 bool recent_may_add(struct recent *recent, int64_t now_ms);
 
-/* Adds one; lengths, cut and number are set here. incoming and message may be NULL. A failure loses the sample only. */
+/* Adds an event; lengths, cut and number are set here. incoming and message may be NULL. A failure loses only the
+ * sample. */
 void recent_add(struct recent *recent, const struct recent_event *event, const char *incoming, size_t incoming_length,
                 const char *message, size_t message_length);
 
-/* Reads the events after that number, newest first, at most `most`. Returns how many. */
+/* Reads the events with a higher number than `after`, newest first, at most `most`. Returns how many. */
 size_t recent_list(struct recent *recent, uint64_t after, int64_t now_ms, struct recent_event *out, size_t most);
 
-/* Reads one with its bodies. Returns false when it is not there any more. */
+/* Reads one event with its bodies. Returns false when it is no longer stored. */
 bool recent_get(struct recent *recent, uint64_t number, int64_t now_ms, struct recent_whole *out);
 
 void recent_close(struct recent *recent);

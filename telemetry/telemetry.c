@@ -1,33 +1,34 @@
-/* Opening what watches: see telemetry.h. */
+/* Opens and closes telemetry: see telemetry.h. */
 #include "telemetry/telemetry.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "config/config.h"
 
-void watching_open(struct watchers *watchers, const struct config *config)
+void telemetry_open(struct telemetry *telemetry, const struct config *config)
 {
     struct error why = {0};
     const char *state_dir = config->queue == QUEUE_SQLITE ? config->state_dir : NULL;
     const char **names = calloc(config->sources, sizeof *names);
-    *watchers = (struct watchers){0};
+    *telemetry = (struct telemetry){0};
     if (names != NULL) {
         for (size_t i = 0; i < config->sources; i++)
             names[i] = config->source[i].name;
-        watchers->counters = counters_open(state_dir, names, config->sources, &why);
+        telemetry->counters = counters_open(state_dir, names, config->sources, &why);
     }
     free(names);
-    watchers->recent = recent_open(state_dir);
+    telemetry->recent = recent_open(state_dir);
     if (why.text[0] != '\0') {
         char words[LOG_QUOTED];
         log_write(LEVEL_WARN, "msg=counts_in_memory_only reason=%s", log_quote(words, why.text, strlen(why.text)));
     }
 }
 
-void watching_close(struct watchers *watchers)
+void telemetry_close(struct telemetry *telemetry)
 {
-    counters_close(watchers->counters);
-    recent_close(watchers->recent);
-    *watchers = (struct watchers){0};
+    counters_close(telemetry->counters);
+    recent_close(telemetry->recent);
+    *telemetry = (struct telemetry){0};
 }

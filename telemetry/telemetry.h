@@ -1,14 +1,23 @@
-/* Opens what watches, for a configuration's sources. */
+/* Telemetry for people: counters and the sample of recent events, opened together for a configuration's sources. */
 #ifndef TELEMETRY_TELEMETRY_H
 #define TELEMETRY_TELEMETRY_H
 
-#include "config/config.h"
-#include "telemetry/watchers.h"
+#include "telemetry/counters.h"
+#include "telemetry/recent.h"
 
-/* Call when the state directory stands. What cannot be had is NULL or in memory, which is logged: nothing fails for it.
- * Close with watching_close. */
-void watching_open(struct watchers *watchers, const struct config *config);
+struct config;
 
-void watching_close(struct watchers *watchers);
+/* NULL members record nothing. */
+struct telemetry {
+    struct counters *counters;
+    struct recent *recent;
+};
+
+/* Opens both, in the state directory if the configuration has one; it must exist. Never fails: counters that cannot be
+ * shared are kept in memory, which is logged, and what needs memory that is not there is NULL. Close with
+ * telemetry_close. */
+void telemetry_open(struct telemetry *telemetry, const struct config *config);
+
+void telemetry_close(struct telemetry *telemetry);
 
 #endif

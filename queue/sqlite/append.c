@@ -1,11 +1,11 @@
-/* Appending, many threads at once: a writer, a thread of its own, commits what has gathered while the last group was
- * being synced. A single event is committed at once. Under load the writer rests for a moment between two groups, so
- * that those told just now are in the next one with their next requests: half as many syncs.
+/* Group commit: the appends of many threads are committed by one writer thread, which commits all that queued up while
+ * the last group was being synced. A single event is committed at once. Under load the writer pauses between two
+ * groups, so that clients answered just now are in the next group with their next requests: half as many syncs.
  *
- * Measured, 32 threads behind lighttpd, against appenders that lead by turns and tell each of the group by a semaphore:
- * a fifth more requests at three quarters of the CPU, as much with the data plane away as while draining. Most of it is
- * the writer's staying the same (handing over the lead costs a switch of threads in every cycle, in which nothing is
- * committed), some the telling in one call, some the rest. */
+ * Measured, 32 threads behind lighttpd, against appenders that take turns as leader and wake each other by semaphores:
+ * a fifth more requests for three quarters of the CPU time, and equally many with the data plane away. Most of that
+ * comes from the constant writer (a change of leader costs a context switch per group in which nothing is committed),
+ * some from waking with one broadcast, some from the pause. */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,43 +21,43 @@
 
 #define GROUP_MOST 256
 #define GROUP_BYTES ((size_t)32 * 1024 * 1024)
-#define GROUP_OF_LOAD 8 /* so many in a group: there is load */
+#define GROUP_OF_LOAD 8 /* events in a group that mean load */
 #define PAGE_BYTES 16384
-#define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* below a limit on the size of files: a group, and settling */
-#define RESERVE_SHARE 4 /* of the reserve: so much may have to be copied from the log into new pages */
+#define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* kept below the limit on file size for a group and settling */
+#define RESERVE_SHARE 4 /* the fraction of the reserve that the log may need in new pages */
 #define CHECKPOINT_WAIT_MS 1000
-#define CHECKPOINT_AGAIN_MS 1000 /* so long none is waited for, once it has not come in time */
+#define CHECKPOINT_AGAIN_MS 1000 /* no waiting for this long after a checkpoint was late */
 #define NOTE_AGAIN_MS 5000
-#define REST_NS 200000L /* then, between two groups; a commit takes two or three times as long */
+#define REST_NS 200000L /* the pause under load; a commit takes two or three times as long */
 #define STACK_SIZE ((size_t)256 * 1024)
 
-/* In the list until the writer takes it. Freed by its appender, or by the writer when its appender has given up. */
+/* Queued until the writer takes it. Freed by its appender, or by the writer if the appender has given up. */
 struct waiting_append {
     struct waiting_append *next;
     uint32_t number; /* of the source */
     size_t length;
-    unsigned round; /* the number of its group */
-    bool taken;     /* by the writer: it may be committed */
+    unsigned round; /* number of its group */
+    bool taken;     /* by the writer: it may have been committed */
     bool given_up;
     bool done;
     enum queue_result result; /* once done */
     struct error why;
-    char body[]; /* a copy: who gives up leaves it to the group */
+    char body[]; /* a copy, so that the appender can give up while it is being committed */
 };
 
 bool group_init(struct group *group)
 {
     group->end = &group->first;
     group->wake_fd = -1;
-    return pthread_mutex_init(&group->lock, NULL) == 0 && pthread_cond_init(&group->gathered, NULL) == 0 &&
-           pthread_cond_init(&group->told[0], NULL) == 0 && pthread_cond_init(&group->told[1], NULL) == 0;
+    return pthread_mutex_init(&group->lock, NULL) == 0 && pthread_cond_init(&group->not_empty, NULL) == 0 &&
+           pthread_cond_init(&group->committed[0], NULL) == 0 && pthread_cond_init(&group->committed[1], NULL) == 0;
 }
 
 void group_free(struct group *group)
 {
-    pthread_cond_destroy(&group->told[0]);
-    pthread_cond_destroy(&group->told[1]);
-    pthread_cond_destroy(&group->gathered);
+    pthread_cond_destroy(&group->committed[0]);
+    pthread_cond_destroy(&group->committed[1]);
+    pthread_cond_destroy(&group->not_empty);
     pthread_mutex_destroy(&group->lock);
     if (group->wake_fd >= 0)
         close(group->wake_fd);
@@ -75,17 +75,17 @@ static struct waiting_append *append_new(uint32_t number, const char *body, size
     return append;
 }
 
-/* ---- the list of those that wait; all with the lock held ---- */
+/* ---- the list of waiting appends; all with the lock held ---- */
 
-static void gather_append(struct group *group, struct waiting_append *append)
+static void enqueue_append(struct group *group, struct waiting_append *append)
 {
     append->round = group->round;
     *group->end = append;
     group->end = &append->next;
 }
 
-/* Takes what has gathered out of the list, up to what one transaction should have; what is beyond is of the next
- * round. Returns the first one, and how many. */
+/* Takes the next group off the list, limited to a reasonable transaction; the rest belongs to the next round. Returns
+ * the first append of the group; *taken: how many. */
 static struct waiting_append *take_group(struct group *group, size_t *taken)
 {
     struct waiting_append *first = group->first, **end = &first;
@@ -109,7 +109,7 @@ static struct waiting_append *take_group(struct group *group, size_t *taken)
     return first;
 }
 
-static void withdraw(struct group *group, struct waiting_append *append)
+static void dequeue_append(struct group *group, struct waiting_append *append)
 {
     struct waiting_append **link = &group->first;
     while (*link != append)
@@ -121,8 +121,8 @@ static void withdraw(struct group *group, struct waiting_append *append)
 
 /* ---- committing ---- */
 
-/* A file that reaches the process's limit (ulimit -f) must never be the database: what is in the log could not be
- * copied into it any more, and nothing could be settled. Free pages inside take events too. */
+/* The database must never reach the process's limit on file size (ulimit -f): the log could not be copied into it any
+ * more, and nothing could be settled. Free pages inside hold events too. */
 static bool is_at_size_limit(const struct store *store, int64_t pages, int64_t unused)
 {
     if (store->file_limit == INT64_MAX)
@@ -131,8 +131,8 @@ static bool is_at_size_limit(const struct store *store, int64_t pages, int64_t u
     return pages * PAGE_BYTES > store->file_limit - margin && unused * PAGE_BYTES < margin;
 }
 
-/* Size is what is used, not what the file holds: deleted events leave free pages. Dead letters are only asked for when
- * all is used: within their share they count like events, and what is beyond it does not make the queue full. */
+/* Counts used pages, as deleted events leave free pages in the file. Dead letters are looked up only when the limit is
+ * reached: within their share they count like events; what they use beyond it does not make the queue full. */
 static bool is_too_full(struct store *store, enum database_result *result)
 {
     struct database *database = &store->group.database;
@@ -175,7 +175,7 @@ static enum database_result insert_all(struct store *store, const struct waiting
     return DATABASE_DONE;
 }
 
-/* For all processes; not each time. */
+/* For all processes; at most every NOTE_AGAIN_MS. */
 static void note_no_room(struct store *store, int error)
 {
     moment now = clock_now();
@@ -200,24 +200,24 @@ static enum queue_result answer_for(struct store *store, enum database_result re
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
 
-/* The bytes by which the database grows when the log is copied into it, as of this process's last look: after a group,
- * as its pages are of one. Another look for each would cost a call. */
+/* Bytes by which the database file grows when the log is copied into it, estimated from this process's last commit:
+ * exact values would cost a system call per group. */
 static int64_t growth_in_log(const struct store *store)
 {
     return store->group.pages > 0 ? store->group.pages * PAGE_BYTES - atomic_load(&store->database_bytes) : 0;
 }
 
-/* Whether the file system has less room than that. A user's quota does not show here. */
+/* Whether the file system has less free space than that. User quotas are not visible here. */
 static bool has_less_room(const struct store *store, int64_t bytes)
 {
     struct statvfs disk;
     return statvfs(store->directory, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize < (uint64_t)bytes;
 }
 
-/* What is in the log only makes the database grow when it is copied, and on a full disk that is the first thing for
- * which the reserve is given up: else the log could not begin anew, and nothing could be settled. So where the disk is
- * nearly full there may be no more of it than a part of the reserve; beyond that the housekeeper has to come first.
- * Returns whether it has, or need not. */
+/* Limits the log on a nearly full disk. Copying the log makes the database grow; without space for that the log cannot
+ * restart and nothing can be settled, so the reserve would be deleted for it first. Therefore the uncopied part may be
+ * at most a fraction of the reserve; beyond that the append waits for the housekeeper's checkpoint. Returns whether the
+ * log is short enough. */
 static bool wait_for_checkpoint(struct store *store, int64_t reserve)
 {
     struct error displaced;
@@ -236,13 +236,13 @@ static bool wait_for_checkpoint(struct store *store, int64_t reserve)
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         int64_t pages = database_number(&group->database, STATEMENT_PAGES, &result); /* it may have shrunk */
         group->pages = result == DATABASE_DONE ? pages : 0;
-        store_is_in_place(store, &displaced); /* looks at the size anew */
+        store_is_in_place(store, &displaced); /* updates database_bytes */
         now = clock_now();
     }
     return true;
 }
 
-/* Whether there is room, as far as can be told before anything is written. */
+/* Whether there is room, as far as is known before writing. */
 static bool may_write(struct store *store)
 {
     struct error *why = &store->group.database.why;
@@ -250,8 +250,8 @@ static bool may_write(struct store *store)
     if (reserve >= 0 && wait_for_checkpoint(store, reserve))
         return true;
     if (!store_is_in_place(store, why))
-        return false; /* all its files are gone, the reserve among them: no disk is full */
-    wake_send(store->directory, &store->group.wake_fd); /* without a reserve: whoever forwards makes it again */
+        return false; /* all files are gone, the reserve among them: not a full disk */
+    wake_send(store->directory, &store->group.wake_fd); /* without a reserve: the owner creates it again */
     int error = no_room_of(store->directory);
     if (error == 0)
         error = no_room_predict(store->directory);
@@ -265,14 +265,14 @@ static bool may_write(struct store *store)
     return false;
 }
 
-/* Commits a group: one transaction, one sync. */
+/* Commits a group in one transaction with one sync. */
 static enum queue_result commit_group(struct store *store, const struct waiting_append *first)
 {
     struct database *database = &store->group.database;
     if (!may_write(store))
         return store_is_in_place(store, &database->why) ? QUEUE_FULL : QUEUE_BROKEN;
     if (atomic_load(&store->must_reopen)) {
-        if (store_is_in_place(store, &database->why)) /* else the words say what was moved */
+        if (store_is_in_place(store, &database->why)) /* else the reason says which file was moved */
             error_set(&database->why, "the queue must be opened anew");
         return QUEUE_BROKEN;
     }
@@ -289,11 +289,11 @@ static enum queue_result commit_group(struct store *store, const struct waiting_
     result = database_commit(database);
     atomic_store(&store->committed_ms, clock_unix_ms());
     if (result == DATABASE_DONE && !store_is_in_place(store, &database->why))
-        return QUEUE_BROKEN; /* it was committed into files that nobody else will ever see */
+        return QUEUE_BROKEN; /* committed into files that no other process sees */
     return answer_for(store, result);
 }
 
-/* Notes each one's result. With the lock held. */
+/* Sets the result of each append of the group. With the lock held. */
 static void finish_group(struct waiting_append *first, enum queue_result result, const struct error *why)
 {
     struct waiting_append *next;
@@ -310,8 +310,7 @@ static void finish_group(struct waiting_append *first, enum queue_result result,
 
 /* ---- the writer ---- */
 
-/* Commits what has gathered, and tells those of the group. Called and returns with the lock held. Returns how many they
- * were. */
+/* Commits the next group and wakes its appenders. Called and returns with the lock held. Returns the group's size. */
 static size_t write_group(struct store *store)
 {
     struct group *group = &store->group;
@@ -324,8 +323,8 @@ static size_t write_group(struct store *store)
         wake_send(store->directory, &group->wake_fd);
     pthread_mutex_lock(&group->lock);
     finish_group(first, result, &group->database.why);
-    pthread_mutex_unlock(&group->lock); /* else each that is woken would wait for it at once */
-    pthread_cond_broadcast(&group->told[round % 2]);
+    pthread_mutex_unlock(&group->lock); /* else each woken thread would block on it at once */
+    pthread_cond_broadcast(&group->committed[round % 2]);
     pthread_mutex_lock(&group->lock);
     return count;
 }
@@ -344,7 +343,7 @@ static void *run_writer(void *context)
             store_save(store, false);
             pthread_mutex_lock(&group->lock);
         } else if (group->sleeps) {
-            pthread_cond_wait(&group->gathered, &group->lock);
+            pthread_cond_wait(&group->not_empty, &group->lock);
         } else if (write_group(store) >= GROUP_OF_LOAD) {
             pthread_mutex_unlock(&group->lock);
             clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, NULL);
@@ -355,8 +354,8 @@ static void *run_writer(void *context)
     return NULL;
 }
 
-/* Starts the writer, with the first append: many open a queue and never append. Signals are for other threads. With the
- * lock held. Where there is no thread to be had, each append tries it again. */
+/* Starts the writer, at the first append, since many processes open a queue and never append. Other threads handle
+ * signals. With the lock held. Where no thread can be started, each append tries again. */
 static bool start_writer(struct store *store)
 {
     struct group *group = &store->group;
@@ -381,11 +380,11 @@ void store_ask_writer_to_save(struct store *store)
 {
     struct group *group = &store->group;
     pthread_mutex_lock(&group->lock);
-    if (!group->ending && (group->started || (!group->leads && start_writer(store))))
+    if (!group->ending && (group->started || (!group->appender_writes && start_writer(store))))
         group->must_save = true;
     else
         atomic_store(&store->must_reopen, true);
-    pthread_cond_signal(&group->gathered);
+    pthread_cond_signal(&group->not_empty);
     pthread_mutex_unlock(&group->lock);
 }
 
@@ -395,7 +394,7 @@ void store_stop_writer(struct store *store)
     pthread_mutex_lock(&group->lock);
     bool started = group->started;
     group->ending = true;
-    pthread_cond_signal(&group->gathered);
+    pthread_cond_signal(&group->not_empty);
     pthread_mutex_unlock(&group->lock);
     if (started)
         pthread_join(group->writer, NULL);
@@ -403,27 +402,27 @@ void store_stop_writer(struct store *store)
 
 /* ---- appending ---- */
 
-/* Wakes the writer if it sleeps; nobody does a second time before it has. With the lock held. */
+/* Wakes the writer if it sleeps, once per sleep. With the lock held. */
 static void wake_writer(struct group *group)
 {
     if (!group->sleeps)
         return;
     group->sleeps = false;
-    pthread_cond_signal(&group->gathered);
+    pthread_cond_signal(&group->not_empty);
 }
 
-/* In the writer's place, where there is none: commits a group, this append among the first. Then one of those that have
- * gathered meanwhile goes on. With the lock held. */
-static void write_by_oneself(struct store *store)
+/* Commits a group in place of the missing writer; this append is among the first. Then one of the appenders that queued
+ * up meanwhile goes on. With the lock held. */
+static void write_as_appender(struct store *store)
 {
     struct group *group = &store->group;
-    group->leads = true;
+    group->appender_writes = true;
     write_group(store);
-    group->leads = false;
-    pthread_cond_broadcast(&group->told[group->round % 2]);
+    group->appender_writes = false;
+    pthread_cond_broadcast(&group->committed[group->round % 2]);
 }
 
-/* Waits until it is done. Returns false when it has given up, and the append is not its own any more. With the lock
+/* Waits until the append is done. Returns false at the deadline: then the append belongs to the writer. With the lock
  * held. */
 static bool wait_for_writer(struct store *store, struct waiting_append *append, moment deadline)
 {
@@ -431,29 +430,29 @@ static bool wait_for_writer(struct store *store, struct waiting_append *append, 
     const struct timespec t = clock_timespec(deadline);
     int error = 0;
     while (!append->done && error != ETIMEDOUT) {
-        if (!group->started && !group->leads && !append->taken)
-            write_by_oneself(store);
+        if (!group->started && !group->appender_writes && !append->taken)
+            write_as_appender(store);
         else
-            error = pthread_cond_clockwait(&group->told[append->round % 2], &group->lock, CLOCK_MONOTONIC, &t);
+            error = pthread_cond_clockwait(&group->committed[append->round % 2], &group->lock, CLOCK_MONOTONIC, &t);
     }
     if (append->done)
         return true;
     append->given_up = true;
     if (!append->taken) {
-        withdraw(group, append);
+        dequeue_append(group, append);
         free(append);
     }
     return false;
 }
 
-/* Leaves an append to the writer and waits. Returns whether it is done. */
-static bool have_written(struct store *store, struct waiting_append *append, moment deadline, struct error *why)
+/* Queues an append for the writer and waits. Returns whether it is done. */
+static bool wait_for_commit(struct store *store, struct waiting_append *append, moment deadline, struct error *why)
 {
     struct group *group = &store->group;
     pthread_mutex_lock(&group->lock);
-    if (!group->started && !group->leads) /* two at once would share a connection */
+    if (!group->started && !group->appender_writes) /* two appenders writing at once would share a connection */
         start_writer(store);
-    gather_append(group, append);
+    enqueue_append(group, append);
     wake_writer(group);
     bool done = wait_for_writer(store, append, deadline);
     pthread_mutex_unlock(&group->lock);
@@ -471,7 +470,7 @@ enum queue_result store_append(void *state, const char *source, const char *body
         error_set(why, "out of memory");
         return QUEUE_FULL;
     }
-    if (!have_written(store, append, deadline, why))
+    if (!wait_for_commit(store, append, deadline, why))
         return QUEUE_UNKNOWN;
     enum queue_result result = append->result;
     if (result != QUEUE_STORED && why != NULL)
@@ -480,8 +479,8 @@ enum queue_result store_append(void *state, const char *source, const char *body
     return result;
 }
 
-void store_hurry(void *state, moment deadline)
+void store_set_stop_deadline(void *state, moment deadline)
 {
-    (void)state; /* an append takes a sync, not a delivery */
+    (void)state; /* an append waits for a sync only, never for a delivery */
     (void)deadline;
 }

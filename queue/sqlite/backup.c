@@ -1,9 +1,9 @@
 /* Writing a backup: queue_backup of inspect.h.
  *
- * VACUUM INTO and not SQLite's backup call: it leaves out what was deleted, copies only pages in use, and makes a file
- * that needs no log. Both need one read transaction for the whole of it: without one, each commit of another process
- * would begin a stepwise copy anew, and under load it would never end. For as long as it takes (some seconds for a
- * gigabyte) the log cannot begin anew, and grows by what is written meanwhile; nobody waits for it. */
+ * VACUUM INTO instead of SQLite's backup call: it leaves out deleted content, copies only used pages, and makes a file
+ * without a log. Either needs one read transaction for the whole copy: without it each commit of another process would
+ * restart a stepwise copy, which under load would never end. While it runs (some seconds per gigabyte) the log cannot
+ * restart and grows by what is written; nobody waits for it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ static bool report_backup(const char *what, const char *path, struct error *why)
     return false;
 }
 
-/* Runs a statement that returns nothing; texts are bound in order. */
+/* Runs a statement that returns no rows, with texts bound in order. */
 static enum database_result run_text(struct database *database, const char *text, const char *first)
 {
     sqlite3_stmt *one = NULL;
@@ -61,7 +61,7 @@ static enum database_result add_file(struct database *copy, const struct backup_
     return result;
 }
 
-/* When it was made and the small files, in the copy. */
+/* Adds to the copy when it was made, and the small files. */
 static bool add_files(const char *path, const struct backup_files *files, int64_t made_ms, struct error *why)
 {
     struct database copy = {.write_lock = -1};
@@ -95,13 +95,13 @@ bool backup_sync(const char *path, struct error *why)
     return files_sync(path, why) && files_sync(folder, why);
 }
 
-/* Gives the whole file its name, which nothing may have meanwhile. */
-static bool put_in_place(const char *part, const char *path, struct error *why)
+/* Renames the complete file to its name, which must be free. */
+static bool link_backup(const char *part, const char *path, struct error *why)
 {
     struct stat status;
     if (renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
         return true;
-    if (errno == EINVAL || errno == ENOSYS) { /* not every file system can */
+    if (errno == EINVAL || errno == ENOSYS) { /* not supported by every file system */
         if (lstat(path, &status) == 0)
             errno = EEXIST;
         else if (rename(part, path) == 0)
@@ -110,9 +110,9 @@ static bool put_in_place(const char *part, const char *path, struct error *why)
     return report_backup("make", path, why);
 }
 
-/* ---- the file while it is written ---- */
+/* ---- the unfinished file ---- */
 
-/* Whether the file begins as one does that SQLite was writing. */
+/* Whether the file begins like one that SQLite was writing. */
 static bool looks_begun(int fd)
 {
     static const unsigned char nothing[16];
@@ -121,8 +121,8 @@ static bool looks_begun(int fd)
            (memcmp(begin, "SQLite format 3", sizeof begin) == 0 || memcmp(begin, nothing, sizeof begin) == 0);
 }
 
-/* Whether a file is what a backup that was killed has left: a living one holds a lock on it. One of an earlier release
- * does not, but writes all the time. */
+/* Whether an unfinished file was left by a killed backup: a running one holds a lock on it; one of an earlier release
+ * holds none, but writes all the time. */
 static bool is_left_over(const char *part)
 {
     struct stat status;
@@ -159,14 +159,14 @@ static bool remove_left_over(const char *part, struct error *why)
     return true;
 }
 
-/* Makes the file and locks it until its descriptor is closed. Returns -1 with the reason. */
+/* Creates the file and locks it until its descriptor is closed. Returns -1 with the reason. */
 static int make_part(const char *part, struct error *why)
 {
     int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         report_backup("make", part, why);
     else
-        flock(fd, LOCK_EX | LOCK_NB); /* where that cannot be had, its age tells for a while that it is alive */
+        flock(fd, LOCK_EX | LOCK_NB); /* without locks, its age shows for a while that it is in use */
     return fd;
 }
 
@@ -199,7 +199,7 @@ bool store_backup(void *state, const char *path, const struct backup_files *file
     int lock = remove_left_over(part, why) ? make_part(part, why) : -1;
     if (lock < 0)
         return false;
-    bool good = write_part(store, part, files, made_ms, why) && put_in_place(part, path, why);
+    bool good = write_part(store, part, files, made_ms, why) && link_backup(part, path, why);
     if (!good)
         unlink(part);
     close(lock);

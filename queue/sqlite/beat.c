@@ -1,4 +1,4 @@
-/* The owner's sign of life: see beat.h. */
+/* The owner's heartbeat: see beat.h. */
 #include "queue/sqlite/beat.h"
 
 #include "base/clock.h"
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define UNKNOWN "?" /* the boot, where there is no /proc */
+#define UNKNOWN "?" /* the boot's name where there is no /proc */
 
 void beat_machine(char out[static BEAT_MACHINE])
 {
@@ -77,13 +77,13 @@ void beat_write(const char *directory)
     close(fd);
 }
 
-/* ---- Can the calendar's clock be believed? Machines start with a clock that stands wrong, and people set it. A jump
- * of more than a day is noted in a file, with what was seen last, for it may happen between two processes; until the
- * clock has then run for a day, nothing is called too old. ---- */
+/* ---- Whether the system clock can be trusted. Machines boot with a wrong clock, and people set it. A jump of more
+ * than a day is recorded in a file together with the time last seen, as it may happen between two processes; until the
+ * clock has then run for a day, nothing counts as too old. ---- */
 
 #define DAY_MS ((int64_t)24 * 60 * 60 * 1000)
 
-/* "SEEN SINCE": Unix times in ms, when it was looked at last and since when it runs steadily. */
+/* "SEEN SINCE": when the clock was last checked, and since when it runs without a jump; Unix time in ms. */
 static bool read_clock(int fd, long long *seen, long long *since)
 {
     char text[64];
@@ -94,7 +94,7 @@ static bool read_clock(int fd, long long *seen, long long *since)
     return sscanf(text, "%lld %lld", seen, since) == 2; /* NOLINT(cert-err34-c): of our own making */
 }
 
-void steady_look(struct store *store)
+void store_check_clock(struct store *store)
 {
     long long now = clock_unix_ms(), seen, since;
     int fd = directory_open(store->directory, "clock", NULL);
@@ -112,7 +112,7 @@ void steady_look(struct store *store)
     char text[64];
     int length = snprintf(text, sizeof text, "%lld %lld\n", now, since);
     if (pwrite(fd, text, (size_t)length, 0) != length || ftruncate(fd, length) != 0)
-        since = now; /* what cannot be noted is not believed */
+        since = now; /* not trusted if it cannot be recorded */
     close(fd);
-    atomic_store(&store->steady, now - since >= DAY_MS);
+    atomic_store(&store->clock_steady, now - since >= DAY_MS);
 }

@@ -5,13 +5,13 @@
 #include <string.h>
 
 #define BITS ((uint32_t)1 << 24) /* 2 MiB */
-#define PARTS 4                  /* of the key, a bit each: it is a hash already */
+#define PARTS 4                  /* 32-bit parts of the key, which is a hash, select one bit each */
 
-bool sketch_begin(struct sketch *sketch)
+bool bloom_begin(struct bloom *bloom)
 {
-    sketch_free(sketch);
-    sketch->bits = calloc(BITS / 64, sizeof *sketch->bits);
-    return sketch->bits != NULL;
+    bloom_free(bloom);
+    bloom->bits = calloc(BITS / 64, sizeof *bloom->bits);
+    return bloom->bits != NULL;
 }
 
 static void bits_of(const unsigned char key[16], uint32_t bit[static PARTS])
@@ -21,31 +21,31 @@ static void bits_of(const unsigned char key[16], uint32_t bit[static PARTS])
         bit[i] &= BITS - 1;
 }
 
-void sketch_add(struct sketch *sketch, const unsigned char key[16])
+void bloom_add(struct bloom *bloom, const unsigned char key[16])
 {
     uint32_t bit[PARTS];
-    if (sketch->bits == NULL)
+    if (bloom->bits == NULL)
         return;
     bits_of(key, bit);
     for (int i = 0; i < PARTS; i++)
-        sketch->bits[bit[i] / 64] |= (uint64_t)1 << bit[i] % 64;
+        bloom->bits[bit[i] / 64] |= (uint64_t)1 << bit[i] % 64;
 }
 
-bool sketch_may_have(const struct sketch *sketch, const unsigned char key[16])
+bool bloom_may_have(const struct bloom *bloom, const unsigned char key[16])
 {
     uint32_t bit[PARTS];
-    if (!sketch->whole)
+    if (!bloom->whole)
         return true;
     bits_of(key, bit);
     for (int i = 0; i < PARTS; i++) {
-        if ((sketch->bits[bit[i] / 64] & (uint64_t)1 << bit[i] % 64) == 0)
+        if ((bloom->bits[bit[i] / 64] & (uint64_t)1 << bit[i] % 64) == 0)
             return false;
     }
     return true;
 }
 
-void sketch_free(struct sketch *sketch)
+void bloom_free(struct bloom *bloom)
 {
-    free(sketch->bits);
-    *sketch = (struct sketch){0};
+    free(bloom->bits);
+    *bloom = (struct bloom){0};
 }

@@ -1,30 +1,30 @@
-/* A sketch of the index of identities, in memory: of a key that is not in the index it says so, nearly always, without
- * a page being read. Looking for keys that are all new, in an index of two millions, costs a fifth of all that an event
- * costs (measured); with the sketch a backlog drains within a tenth of the rate with an empty one.
+/* A Bloom filter over the identity index: tells for nearly every key that is not in the index that it is not, without
+ * reading a page. Looking up only new keys in an index of 2M keys costs a fifth of all work per event (measured); with
+ * the filter a backlog drains within a tenth of the rate with an empty index.
  *
- * A Bloom filter of fixed size: of one key in fifty it does not know at two millions, of every fourth at five, and
- * beyond that it helps less and less; "may be there" is always safe. It never forgets. The caller does the locking. */
+ * Fixed size. False positives: 2% at 2M keys, 25% at 5M, more beyond; they are safe. Keys cannot be removed. The caller
+ * locks. */
 #ifndef QUEUE_SQLITE_BLOOM_H
 #define QUEUE_SQLITE_BLOOM_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* All zero is none. */
-struct sketch {
-    uint64_t *bits; /* NULL: there is none */
-    bool whole;     /* all that is in the index is in it */
+/* All zero: no filter. */
+struct bloom {
+    uint64_t *bits; /* NULL: no filter */
+    bool whole;     /* complete: has every key of the index */
 };
 
-/* Begins an empty one. Returns false when memory is out. */
-bool sketch_begin(struct sketch *sketch);
+/* Makes an empty filter. Returns false when memory is out. */
+bool bloom_begin(struct bloom *bloom);
 
-/* Does nothing when there is none. */
-void sketch_add(struct sketch *sketch, const unsigned char key[16]);
+/* Adds a key; does nothing without a filter. */
+void bloom_add(struct bloom *bloom, const unsigned char key[16]);
 
-/* False: the key is surely not in the index. */
-bool sketch_may_have(const struct sketch *sketch, const unsigned char key[16]);
+/* False: the key is certainly not in the index. */
+bool bloom_may_have(const struct bloom *bloom, const unsigned char key[16]);
 
-void sketch_free(struct sketch *sketch);
+void bloom_free(struct bloom *bloom);
 
 #endif

@@ -1,11 +1,11 @@
-/* Checkpoints that SQLite's WAL-reset bug cannot hit: see checkpoint.h. */
+/* Checkpoints that avoid SQLite's WAL-reset bug: see checkpoint.h. */
 #include "queue/sqlite/checkpoint.h"
 
 #include <time.h>
 
-#define LOG_FRAMES_MOST 2048   /* 32 MiB of log: then writers wait for a moment, so that it begins anew */
-#define NEXT_COMMIT_NS 2000000 /* how long the next commit is waited for, before a second checkpoint */
-#define READERS_MS 50          /* how long readers are waited for, while writers are held off */
+#define LOG_FRAMES_MOST 2048   /* 32 MiB: a longer log is restarted with writers locked out */
+#define NEXT_COMMIT_NS 2000000 /* wait for the next commit before a second checkpoint */
+#define READERS_MS 50          /* wait for readers while writers are locked out */
 #define BUSY_MS 10000
 
 bool checkpoint_has_reset_bug(int version)
@@ -14,7 +14,8 @@ bool checkpoint_has_reset_bug(int version)
            (version < 3044006 || version >= 3045000);
 }
 
-/* Other connections' commits change it. A statement that stands on its row would hold the log as a reader. */
+/* Reads data_version, which changes with other connections' commits. The statement is reset, since a stepped one would
+ * hold the log as a reader. */
 static bool read_version(struct checkpointer *checkpointer, int64_t *version)
 {
     enum database_result result;
@@ -22,32 +23,33 @@ static bool read_version(struct checkpointer *checkpointer, int64_t *version)
     return result == DATABASE_DONE;
 }
 
-/* What was committed up to now does not count: who knows what of it is copied. */
-static void begin_anew(struct checkpointer *checkpointer)
+/* Takes the current version as base; whether earlier commits are copied is unknown. */
+static void reset_base(struct checkpointer *checkpointer)
 {
     checkpointer->incomplete = false;
     checkpointer->unsure = true;
     checkpointer->has_base = read_version(checkpointer, &checkpointer->base);
 }
 
-/* Whether frames are uncopied for sure; *version: as read for that. */
+/* Whether frames certainly are uncopied; *version: the data_version read. */
 static bool is_behind(struct checkpointer *checkpointer, int64_t *version)
 {
     if (!checkpointer->has_base || !read_version(checkpointer, version)) {
-        begin_anew(checkpointer);
+        reset_base(checkpointer);
         return false;
     }
     return checkpointer->incomplete || *version != checkpointer->base;
 }
 
-/* before: a version read before it, or with the writers held off. The base is read right after the checkpoint, never
- * before: a commit between the two would be copied, and count all the same. One that comes between the checkpoint's
- * begin and the reading of the base is not copied, and does not count: then the two versions differ. */
+/* before: the version read before the checkpoint, or with writers locked out. The base is read right after the
+ * checkpoint, not before: a commit between reading and checkpoint would be copied, yet count as uncopied. A commit
+ * between checkpoint and reading is not copied and does not show in the base: then the two versions differ, and
+ * `unsure` is set. */
 static void checkpoint(struct checkpointer *checkpointer, int mode, int64_t before)
 {
     int frames = 0, copied = 0;
     int code = sqlite3_wal_checkpoint_v2(checkpointer->database.db, NULL, mode, &frames, &copied);
-    begin_anew(checkpointer);
+    reset_base(checkpointer);
     checkpointer->failed = code != SQLITE_OK;
     if (checkpointer->failed)
         return;
@@ -56,8 +58,8 @@ static void checkpoint(struct checkpointer *checkpointer, int mode, int64_t befo
     checkpointer->unsure = !checkpointer->has_base || before != checkpointer->base;
 }
 
-/* One that begins whatever the log holds: nobody can begin it anew meanwhile. It waits for readers, but not for long:
- * the writers wait too. */
+/* A checkpoint whatever the state of the log: with writers locked out nobody can restart it. Waits for readers, but
+ * briefly, as the writers wait too. */
 static void checkpoint_without_writers(struct checkpointer *checkpointer, int mode, bool wait)
 {
     int64_t version = 0;
@@ -70,7 +72,7 @@ static void checkpoint_without_writers(struct checkpointer *checkpointer, int mo
     database_unlock_writers(&checkpointer->database);
 }
 
-/* Returns whether there was anything to copy. */
+/* Checkpoints if frames certainly are uncopied. Returns whether they were. */
 static bool copy_if_behind(struct checkpointer *checkpointer)
 {
     int64_t version = 0;
@@ -86,12 +88,13 @@ enum database_result checkpointer_open(struct checkpointer *checkpointer, const 
     enum database_result result = database_open(&checkpointer->database, directory, false);
     if (result == DATABASE_DONE && checkpointer->database.wal) {
         checkpointer->open = true;
-        begin_anew(checkpointer); /* a fresh connection's checkpoint does nothing until it has read, too */
+        reset_base(checkpointer); /* also, a new connection's checkpoint does nothing before its first read */
     }
     return result;
 }
 
-/* Under load there is no quiet moment, and the next commit makes what is uncopied show. */
+/* Copies what may be uncopied at the second quiet call. Under load there is none, and the next commit shows uncopied
+ * frames. */
 static void copy_in_quiet(struct checkpointer *checkpointer)
 {
     if (checkpointer->was_quiet && checkpointer->unsure)
@@ -99,8 +102,8 @@ static void copy_in_quiet(struct checkpointer *checkpointer)
     checkpointer->was_quiet = true;
 }
 
-/* Under steady writing a passive checkpoint never lets the log begin anew: it is complete only as of its start. With
- * the writers held off for a moment there is little left to copy, and the next one begins it anew. */
+/* Under constant writing a passive checkpoint never lets the log restart: it covers only the log as of its start. With
+ * writers locked out little is left to copy, and the next writer restarts the log. */
 void checkpointer_copy(struct checkpointer *checkpointer)
 {
     static const struct timespec next_commit = {.tv_nsec = NEXT_COMMIT_NS};

@@ -1,51 +1,51 @@
-/* Checkpoints: what the write-ahead log holds is copied into the database, small and often, so that the log stays
- * short and no request thread ever does it. By the process that owns the reading, from one thread.
+/* Checkpoints: copy the write-ahead log into the database, small and often, so that the log stays short and no request
+ * thread has to do it. By the owner of the consumer lock, from one thread.
  *
- * SQLite up to 3.51.2 can lose commits when a checkpoint begins while the log is copied completely and a writer begins
- * the log anew just then (sqlite.org/wal.html#walresetbug). While frames are uncopied no writer can do that. So a
- * checkpoint begins only when some surely are, or while writers are locked out. That costs nothing, and so it is done
- * with every SQLite: distributions mend the bug without a new number. */
+ * SQLite up to 3.51.2 can lose commits when a checkpoint begins while the log is completely copied and a writer
+ * restarts the log at that moment (sqlite.org/wal.html#walresetbug). While frames are uncopied no writer can restart
+ * it. So a checkpoint begins only when some frames certainly are uncopied, or while writers are locked out. That costs
+ * nothing, so every SQLite version is treated so: distributions fix the bug without changing the version. */
 #ifndef QUEUE_SQLITE_CHECKPOINT_H
 #define QUEUE_SQLITE_CHECKPOINT_H
 
 #include "queue/sqlite/database.h"
 
-/* All zero does nothing, and may be closed. */
+/* All zero does nothing and may be closed. */
 struct checkpointer {
-    /* Checkpoints and reads `PRAGMA data_version`, nothing else: everything that is written, by this process too, is
-     * another connection's, and so the version changes with it. */
+    /* A connection for checkpoints and `PRAGMA data_version` only: then every commit, also of this process, is another
+     * connection's and changes the version. */
     struct database database;
-    bool open;       /* and in a database that has a log */
-    bool has_base;   /* base says something */
-    int64_t base;    /* the version right after the last checkpoint: all that came later is uncopied */
+    bool open;       /* open, and the database has a log */
+    bool has_base;   /* `base` is valid */
+    int64_t base;    /* data_version right after the last checkpoint: a later one means uncopied frames */
     bool incomplete; /* the last checkpoint left frames uncopied */
-    bool unsure; /* there may be uncopied frames that do not show: those committed while it ended, or before it began */
-    bool failed; /* the last checkpoint did */
-    bool was_quiet; /* the last time nothing had been committed */
-    int frames;     /* in the log, when the last checkpoint began */
+    bool unsure;     /* frames may be uncopied although data_version is `base`: committed before or while it was read */
+    bool failed;     /* the last checkpoint failed */
+    bool was_quiet;  /* nothing had been committed at the last call */
+    int frames;      /* in the log when the last checkpoint began */
 };
 
-/* Opens its connection. Returns DONE, also where there is no log, or the result with the reason in database.why. */
+/* Opens the connection. Returns DONE, also where there is no log, or the result with the reason in database.why. */
 enum database_result checkpointer_open(struct checkpointer *checkpointer, const char *directory);
 
-/* Copies what was committed since the last time. When the log has become too long writers are held off for a moment,
- * so that it begins anew. The second time in a row that nothing was committed, and there may be uncopied frames all the
- * same, they are copied with the writers held off, if none writes just now. */
+/* Copies what was committed since the last call. When the log has become too long, locks writers out briefly so that
+ * the log restarts. After two calls without commits, copies frames that may be uncopied with writers locked out, unless
+ * a write is running. */
 void checkpointer_copy(struct checkpointer *checkpointer);
 
-/* Whether it should be called again soon, though nothing was committed: to copy what came last. */
+/* Whether checkpointer_copy should be called again soon without new commits, to copy the last ones. */
 bool checkpointer_has_more(const struct checkpointer *checkpointer);
 
-/* Copies all and truncates the log, with the writers held off: it may be the log that fills the disk. */
+/* Copies everything and truncates the log, with writers locked out: the log may be what fills the disk. */
 void checkpointer_empty(struct checkpointer *checkpointer);
 
-/* Copies what is there at the end, waiting for nobody, and closes the connection. */
+/* Copies what remains without waiting for other connections, and closes the connection. */
 void checkpointer_finish(struct checkpointer *checkpointer);
 
-/* Closes the connection and copies nothing. */
+/* Closes the connection without copying. */
 void checkpointer_close(struct checkpointer *checkpointer);
 
-/* Whether SQLite's release of that number (3051003 is 3.51.3) has the bug, unless its distributor has mended it. */
+/* Whether the SQLite version (3051003 is 3.51.3) has the WAL-reset bug, unless its distributor has fixed it. */
 bool checkpoint_has_reset_bug(int version);
 
 #endif

@@ -1,5 +1,6 @@
-/* Who reads: one process at a time, on one machine. The kernel frees the lock when its owner dies; a beat says which
- * host it is on, for two machines on one network file system may not see each other's locks. */
+/* The consumer: holding the consumer lock, and reading events in order or by their ids. One process at a time, on one
+ * machine, is the owner; the kernel releases the lock when that process dies. A heartbeat names its machine, since two
+ * machines on a network file system may not see each other's locks. */
 #include "base/lock_file.h"
 #include "base/log.h"
 #include "queue/sqlite/beat.h"
@@ -13,9 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FRESH_MS 60000 /* a beat is written every 10 s */
+#define FRESH_MS 60000 /* a heartbeat is written every 10 s */
 
-/* Fresh, and of another machine: that one forwards. */
+/* Whether there is a fresh heartbeat of another machine. */
 static bool another_machine_forwards(const struct store *store, struct error *why)
 {
     char machine[BEAT_MACHINE], beat[BEAT_TEXT];
@@ -34,7 +35,7 @@ static bool another_machine_forwards(const struct store *store, struct error *wh
     return true;
 }
 
-/* What was settled and is not in the index yet. */
+/* Loads the journal: identities that were settled and are not in the index yet. */
 static enum database_result load_mirror(struct store *store)
 {
     enum database_result result;
@@ -61,7 +62,7 @@ static enum database_result load_mirror(struct store *store)
     return result;
 }
 
-static bool take_over(struct store *store, struct error *why)
+static bool begin_owning(struct store *store, struct error *why)
 {
     store->wake_fd = wake_open(store->directory, why);
     if (store->wake_fd < 0 || !store_reader(store, why))
@@ -76,16 +77,16 @@ static bool take_over(struct store *store, struct error *why)
         store_failed(store, result, why);
         return false;
     }
-    store->asked = true; /* of the owner before, maybe */
+    store->asked = true; /* requests of the previous owner may be left */
     beat_write(store->directory);
     directory_warn(store->directory);
-    steady_look(store);
+    store_check_clock(store);
     housekeeper_start(store);
     return true;
 }
 
-/* A lock on the directory itself: rm forward.lock lets nobody else in. Not every file system can do that. Returns false
- * when another process has it. */
+/* Locks the directory itself too, so that removing forward.lock lets no second owner in. Not all file systems support
+ * that. Returns false when another process has the lock. */
 static bool lock_directory(int *fd, const char *directory)
 {
     if (*fd < 0)
@@ -105,7 +106,7 @@ static void close_lock(int *fd)
     *fd = -1;
 }
 
-/* Both locks: an older release takes only the file's. */
+/* Takes both locks; an older release takes only the file's. */
 static bool lock_reading(struct store *store, struct error *why)
 {
     char path[STATE_PATH];
@@ -125,14 +126,14 @@ static bool lock_reading(struct store *store, struct error *why)
     return false;
 }
 
-bool store_own(void *state, struct error *why)
+bool store_claim(void *state, struct error *why)
 {
     struct store *store = state;
     if (store->owned)
         return true;
     if (!lock_reading(store, why))
         return false;
-    store->owned = !another_machine_forwards(store, why) && take_over(store, why);
+    store->owned = !another_machine_forwards(store, why) && begin_owning(store, why);
     if (!store->owned) {
         close_lock(&store->wake_fd);
         close_lock(&store->forward_lock);
@@ -141,7 +142,7 @@ bool store_own(void *state, struct error *why)
     return store->owned;
 }
 
-void store_keep_owning(struct store *store)
+void store_keep_claim(struct store *store)
 {
     char path[STATE_PATH];
     directory_path(path, store->directory, "wake");
@@ -154,19 +155,19 @@ void store_keep_owning(struct store *store)
         "msg=lock_file_replaced state_dir=\"%s\" reason=\"%s was removed or replaced\" advice=\"leave the files of "
         "the state directory alone while the program runs\"",
         store->directory, wakes ? "forward.lock" : "wake");
-    /* Without the FIFO nobody wakes this process; without the lock another one may have begun to forward. */
+    /* Without the FIFO nobody wakes this process; without the lock another may have begun to forward. */
     if (!wakes || lock_take(&store->forward_lock, path, LOCK_EX | LOCK_NB) != 0)
         atomic_store(&store->must_reopen, true);
 }
 
-void store_disown(struct store *store)
+void store_release(struct store *store)
 {
     if (store->owned) {
         char path[STATE_PATH];
         housekeeper_stop(store);
-        sketch_free(&store->sketch); /* from now on others write the index */
+        bloom_free(&store->bloom); /* from now on other processes write the index */
         directory_path(path, store->directory, "forward.beat");
-        unlink(path); /* an orderly end: another machine may go on at once */
+        unlink(path); /* an orderly release: another machine may take over at once */
         store->owned = false;
     }
     close_lock(&store->wake_fd);
@@ -194,4 +195,92 @@ bool store_is_owned(void *state, bool *owned, struct error *words, struct error 
     else
         error_set(words, *owned ? "a process forwards" : "no process forwards now");
     return true;
+}
+
+/* ---- reading events; no read transaction outlives a call ---- */
+
+/* Copies the event of a statement's current row. Returns 1; 0 when it would exceed max_bytes; -1 when memory is out. */
+static int take_row(sqlite3_stmt *row, size_t max_bytes, struct events *found)
+{
+    size_t length = (size_t)sqlite3_column_bytes(row, 3);
+    if (found->count > 0 && found->bodies.length + length > max_bytes)
+        return 0;
+    struct event event = {
+        .id = (uint64_t)sqlite3_column_int64(row, 0),
+        .received_ms = sqlite3_column_int64(row, 1),
+        .replay = sqlite3_column_type(row, 2) != SQLITE_NULL,
+        .body = sqlite3_column_blob(row, 3),
+        .length = length,
+    };
+    return events_add(found, &event) ? 1 : -1;
+}
+
+static int take_failed(struct store *store, enum database_result result, struct error *why)
+{
+    if (why != NULL)
+        *why = store->reader.why;
+    store_failed(store, result, &store->reader.why);
+    return -1;
+}
+
+static int finish_take(struct store *store, struct events *found, enum database_result result, int took,
+                       struct error *why)
+{
+    if (result != DATABASE_DONE)
+        return take_failed(store, result, why);
+    if (took < 0 && found->count == 0) {
+        error_set(why, "out of memory");
+        return -1;
+    }
+    events_finish(found);
+    return (int)found->count;
+}
+
+int store_next(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
+               struct events *found, struct error *why)
+{
+    struct store *store = state;
+    enum database_result result = DATABASE_DONE;
+    int took = 1;
+    events_clear(found);
+    if (!store_reader(store, why))
+        return -1;
+    uint32_t number = store_number(store, source);
+    if (number == 0)
+        return 0;
+    sqlite3_stmt *next = database_statement(&store->reader, STATEMENT_NEXT, number);
+    if (next != NULL)
+        sqlite3_bind_int64(next, 1, (int64_t)after);
+    while (took > 0 && found->count < max_count && database_step(&store->reader, next, &result) == SQLITE_ROW)
+        took = take_row(next, max_bytes, found);
+    sqlite3_reset(next);
+    if (store->owned && found->count > 0)
+        housekeeper_call(store); /* something was written */
+    return finish_take(store, found, result, took, why);
+}
+
+int store_again(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
+                struct events *found, size_t *asked, struct error *why)
+{
+    struct store *store = state;
+    enum database_result result = DATABASE_DONE;
+    int took = 1;
+    *asked = 0;
+    events_clear(found);
+    if (!store_reader(store, why))
+        return -1;
+    sqlite3_stmt *one = database_statement(&store->reader, STATEMENT_ONE, store_number(store, source));
+    /* One transaction for all: separate ones would each lock and look up the log's end. */
+    sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL);
+    for (; *asked < count; ++*asked) {
+        if (one != NULL)
+            sqlite3_bind_int64(one, 1, (int64_t)ids[*asked]);
+        int step = database_step(&store->reader, one, &result);
+        took = step == SQLITE_ROW ? take_row(one, max_bytes, found) : 1;
+        sqlite3_reset(one);
+        if (result != DATABASE_DONE || took <= 0)
+            break;
+    }
+    sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
+    return finish_take(store, found, result, took, why);
 }

@@ -1,5 +1,5 @@
-/* Connections and transactions: see database.h. What each setting is for is measured; the pitfalls of SQLite with
- * several processes decide it. */
+/* Connections and transactions: see database.h. The settings were chosen by measurement and for SQLite's pitfalls with
+ * several processes. */
 #include "queue/sqlite/database.h"
 #include "base/no_room.h"
 
@@ -18,11 +18,11 @@
 
 #define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
 
-/* File systems that are surely local: WAL needs shared memory, and corrupts on others even with one client. Those that
- * write each block to a new place cannot promise room for a mapped file, whatever was allocated before: on a full disk
- * SQLite's index of the log would end the process with SIGBUS. There the queue does without a log. (No-copy-on-write
- * files are no way out: Linux before 6.16 does not look at that for mapped files.) Not all kernels' headers know all of
- * them. */
+/* File systems that are certainly local: WAL needs shared memory, and corrupts databases on others even with one
+ * client. Copy-on-write file systems cannot promise space for a mapped file, whatever was allocated before: on a full
+ * disk SQLite's mapped index of the log would end the process with SIGBUS. On those the queue uses a rollback journal.
+ * (Files without copy-on-write are no way out: Linux before 6.16 ignores that for mapped files.) Not all kernel headers
+ * define all of these. */
 static const struct {
     long type;
     bool copies; /* on write */
@@ -33,18 +33,18 @@ static const struct {
     {0x3434 /* nilfs */, true},     {0xca451a4e /* bcachefs */, true},
 };
 
-enum place { PLACE_REMOTE, PLACE_COPIES, PLACE_LOCAL };
+enum file_system_kind { FILE_SYSTEM_REMOTE, FILE_SYSTEM_COPIES, FILE_SYSTEM_LOCAL };
 
-static enum place place_of(const char *directory)
+static enum file_system_kind file_system_kind_of(const char *directory)
 {
     struct statfs status;
     if (statfs(directory, &status) != 0)
-        return PLACE_REMOTE;
+        return FILE_SYSTEM_REMOTE;
     for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
         if (((long)status.f_type & 0xffffffffL) == local[i].type)
-            return local[i].copies ? PLACE_COPIES : PLACE_LOCAL;
+            return local[i].copies ? FILE_SYSTEM_COPIES : FILE_SYSTEM_LOCAL;
     }
-    return PLACE_REMOTE;
+    return FILE_SYSTEM_REMOTE;
 }
 
 static enum database_result execute_sql(struct database *database, const char *text)
@@ -68,37 +68,38 @@ static bool has_log(const struct database *database)
     return access(log, F_OK) == 0;
 }
 
-/* A database that has a log keeps it until nobody else has it open: then its log is copied and removed. The version
- * before makes a log on every local file system. Where the others are of this machine, it can be used with its log
- * until then. Whoever has it alone needs no mapped index for reading the log. */
-static int leave_wal(struct database *database, enum place place, char mode[static 32])
+/* Takes a database out of WAL mode when no other process has it open: its log is copied and removed. The version before
+ * uses WAL on every local file system; until all its processes on this machine are gone the database is used with the
+ * log. A process that has it alone reads the log without the mapped index. */
+static int leave_wal(struct database *database, enum file_system_kind kind, char mode[static 32])
 {
     int no = 0, yes = 1;
     if (!has_log(database))
         return sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
-    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &no); /* a log that stays would be read */
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL,
+                         &no); /* a log file left behind would be read */
     sqlite3_exec(database->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL);
     int code = sqlite3_exec(database->db, "PRAGMA journal_mode = TRUNCATE", take_text, mode, NULL);
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
     sqlite3_exec(database->db, "PRAGMA locking_mode = NORMAL", NULL, NULL, NULL);
-    if ((code & 0xff) == SQLITE_BUSY && place == PLACE_COPIES)
+    if ((code & 0xff) == SQLITE_BUSY && kind == FILE_SYSTEM_COPIES)
         code = sqlite3_exec(database->db, "PRAGMA journal_mode", take_text, mode, NULL);
     database->wal = strcmp(mode, "wal") == 0;
     return code;
 }
 
-/* Asks for the journal mode and looks at what is answered: SQLite does not fail when it cannot have WAL, as where a
- * file cannot be mapped. */
+/* Sets the journal mode and checks SQLite's answer: there is no error when WAL is impossible, as where a file cannot be
+ * mapped. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory)
 {
     char mode[32] = "";
     int code = SQLITE_OK;
-    enum place place = place_of(directory);
-    if (place == PLACE_LOCAL)
+    enum file_system_kind kind = file_system_kind_of(directory);
+    if (kind == FILE_SYSTEM_LOCAL)
         code = sqlite3_exec(database->db, "PRAGMA journal_mode = WAL", take_text, mode, NULL);
     database->wal = strcmp(mode, "wal") == 0;
     if (code == SQLITE_OK && !database->wal)
-        code = leave_wal(database, place, mode);
+        code = leave_wal(database, kind, mode);
     if (code == SQLITE_OK && !database->wal && strcmp(mode, "truncate") != 0) {
         error_set(&database->why, "the queue's database has journal mode %s, which is not safe", mode);
         return DATABASE_FAILED;
@@ -111,27 +112,27 @@ static enum database_result set_up(struct database *database, const char *direct
     int yes = 1;
     sqlite3_busy_timeout(database->db, BUSY_MS);
     sqlite3_extended_result_codes(database->db, 1);
-    /* At close every CGI request would checkpoint; and a log that stays needs no new directory entry, which would
+    /* Else each CGI request would checkpoint at close. And a log that stays needs no new directory entry, which would
      * have to be synced. */
     sqlite3_db_config(database->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
-    /* Setting auto_vacuum writes, and a full disk must be opened too: only in a new database. */
+    /* Only in a new database: setting auto_vacuum writes, and a queue on a full disk must open too. */
     char vacuum[32] = "";
     enum database_result result = DATABASE_DONE;
-    if (place_of(directory) == PLACE_COPIES)
-        result = database_set_journal_mode(database, directory); /* before anything else reads it: see leave_wal */
+    if (file_system_kind_of(directory) == FILE_SYSTEM_COPIES)
+        result = database_set_journal_mode(database, directory); /* before any other read: see leave_wal */
     if (result == DATABASE_DONE)
         result =
             database_result_of(database, sqlite3_exec(database->db, "PRAGMA auto_vacuum", take_text, vacuum, NULL));
     if (result == DATABASE_DONE && strcmp(vacuum, "2") != 0)
         result = execute_sql(database, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL");
-    if (result == DATABASE_DONE && place_of(directory) != PLACE_COPIES)
+    if (result == DATABASE_DONE && file_system_kind_of(directory) != FILE_SYSTEM_COPIES)
         result = database_set_journal_mode(database, directory);
     if (result == DATABASE_DONE)
         result = execute_sql(database, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -2048;"
                                        "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF");
     if (result == DATABASE_DONE)
-        /* A rollback journal that is not synced is not safe even for order. */
+        /* An unsynced rollback journal does not even keep the order of writes. */
         result = execute_sql(database,
                              durable || !database->wal ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
     return result;
@@ -160,8 +161,8 @@ void database_unlock_writers(struct database *database)
         lock_release(database->write_lock);
 }
 
-/* While one process turns a new database into one with a log, SQLite tells others at once that it is locked: they take
- * turns. */
+/* Takes turns with other processes: while one switches a new database to WAL, SQLite fails others at once with
+ * "locked". */
 static enum database_result set_up_in_turn(struct database *database, const char *directory, bool durable)
 {
     if (!database_lock_writers(database, true))
@@ -173,9 +174,8 @@ static enum database_result set_up_in_turn(struct database *database, const char
 
 /* Never SQLITE_OPEN_CREATE: a database that was removed must not come back as an empty one.
  *
- * Debian's SQLite overwrites by default all that is deleted, through the log: deleting events would need as much room
- * there as the events are large. FAST overwrites within pages that are written anyway, and leaves pages that become
- * free as they are. */
+ * Debian's SQLite by default overwrites all deleted content through the log: deleting events would need as much space
+ * there as the events. FAST overwrites only within pages that are written anyway. */
 enum database_result database_connect(struct database *database, const char *path)
 {
     int code = sqlite3_open_v2(path, &database->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
@@ -237,7 +237,7 @@ void database_close(struct database *database)
     *database = (struct database){.write_lock = -1};
 }
 
-/* What other releases do to the schema is seen here, in the very transaction: a process may live long. */
+/* Detects a schema change by another release, in the transaction itself, as a process may live long. */
 static enum database_result check_version(struct database *database)
 {
     enum database_result result;
@@ -252,10 +252,11 @@ static enum database_result check_version(struct database *database)
 
 enum database_result database_begin(struct database *database)
 {
-    /* What is begun can be ended when memory is out, too: else the transaction would stay open, and lock all out. */
+    /* Prepared before BEGIN, so that a rollback works without memory: else the transaction would stay open and lock out
+     * all. */
     if (database_statement(database, STATEMENT_ROLLBACK, 0) == NULL)
         return DATABASE_FAILED;
-    /* SQLite's own busy handler is not fair: whoever sleeps longest may starve. */
+    /* SQLite's busy handler is not fair: the longest waiter sleeps longest and may starve. */
     if (!database_lock_writers(database, true))
         return DATABASE_FAILED;
     enum database_result result = database_run(database, database_statement(database, STATEMENT_BEGIN, 0));
@@ -285,7 +286,7 @@ enum database_result database_commit(struct database *database)
 void database_rollback(struct database *database)
 {
     struct error why = database->why;
-    if (sqlite3_get_autocommit(database->db) == 0) /* some errors roll back by themselves */
+    if (sqlite3_get_autocommit(database->db) == 0) /* some errors roll back themselves */
         database_run(database, database_statement(database, STATEMENT_ROLLBACK, 0));
     database->why = why;
     database_unlock_writers(database);

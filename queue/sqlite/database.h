@@ -1,5 +1,5 @@
-/* One connection to the queue's database: opening it as its file system allows, transactions that queue fairly between
- * processes, prepared statements. Used by one thread at a time. */
+/* A connection to the queue's database: opening for the file system's capabilities, fair write transactions across
+ * processes, prepared statements. One thread at a time. */
 #ifndef QUEUE_SQLITE_DATABASE_H
 #define QUEUE_SQLITE_DATABASE_H
 
@@ -9,16 +9,16 @@
 
 #include "base/error.h"
 
-/* How an operation ended. What is not DONE has a reason in the connection's `why`. */
+/* The result of an operation. All but DONE have a reason in the connection's `why`. */
 enum database_result {
     DATABASE_DONE,
-    DATABASE_FULL,    /* nothing more can be written: see base/no_room.h; the errno is in the connection's `error` */
-    DATABASE_DAMAGED, /* SQLite says corrupt, or no database: never a matter of busy, full or I/O */
-    DATABASE_NEWER,   /* another release has migrated it meanwhile */
-    DATABASE_FAILED,  /* all else; trying again may help */
+    DATABASE_FULL,    /* no space to write: see base/no_room.h; the errno is in the connection's `error` */
+    DATABASE_DAMAGED, /* SQLite reports corrupt or not a database; never for busy, full or I/O errors */
+    DATABASE_NEWER,   /* another release has migrated the schema meanwhile */
+    DATABASE_FAILED,  /* any other error; trying again may help */
 };
 
-/* The statements; those of one source have %u for its number. database.c has their text. */
+/* The statements; their text is in statements.c. Those of one source have %u for its number. */
 enum statement {
     STATEMENT_BEGIN,
     STATEMENT_COMMIT,
@@ -85,7 +85,7 @@ enum statement {
     STATEMENT_EXISTS,
     STATEMENT_LETTERS_IN,
     STATEMENT_DELETE,
-    STATEMENT_BURY,
+    STATEMENT_ADD_LETTER,
     STATEMENT_OLDEST,
     STATEMENT_NEWEST,
     STATEMENT_FIRST_BODIES,
@@ -101,94 +101,96 @@ struct source_statements {
 
 struct database {
     sqlite3 *db;
-    char *lock_path; /* of the file on which writers queue; NULL: none, a database of its own */
+    char *lock_path; /* of the file on which writers queue; NULL: a private database */
     int write_lock;  /* its descriptor */
-    bool wal;        /* else a rollback journal: the file system may be remote */
+    bool wal;        /* else a rollback journal, as the file system may be remote */
     struct source_statements *sources;
     size_t source_count;
     int error;        /* errno of the last DATABASE_FULL */
     struct error why; /* of the last result that was not DONE */
 };
 
-/* The one place that opens a database file. Nothing else in a process may open queue.db, queue.db-wal or queue.db-shm,
- * for whatever purpose, while a connection may have them open: POSIX drops all fcntl locks that a process holds on a
- * file as soon as the process closes any descriptor of that file (sqlite.org/howtocorrupt.html, 2.2). The file must
- * exist. Deleted rows are overwritten where that costs no writing (secure_delete = FAST). Returns DONE or the result
- * with the reason in `why`; then, too, call database_close. */
+/* The only function that opens a live database file. Nothing else in a process may open queue.db, queue.db-wal or
+ * queue.db-shm while a connection may have them open: POSIX drops all fcntl locks that a process holds on a file when
+ * it closes any descriptor of that file (sqlite.org/howtocorrupt.html, 2.2). The file must exist. Deleted rows are
+ * overwritten where that costs no extra write (secure_delete = FAST). Returns DONE, or the result with the reason in
+ * `why`; call database_close in either case. */
 enum database_result database_connect(struct database *database, const char *path);
 
-/* The same for a copy that is no process's queue, read only; uri: a name as in sqlite.org/uri.html. */
+/* The same, read only, for a copy that no process uses as its queue; uri: see sqlite.org/uri.html. */
 enum database_result database_connect_copy(struct database *database, const char *uri);
 
-/* The same for a queue that is only looked at, read only: nothing is copied out of its log. */
+/* The same, read only, for inspecting a queue: never checkpoints. */
 enum database_result database_connect_to_look(struct database *database, const char *path);
 
-/* Sets the journal mode that the file system of a directory allows, and database->wal. */
+/* Sets the journal mode that the directory's file system allows, and database->wal. */
 enum database_result database_set_journal_mode(struct database *database, const char *directory);
 
-/* Opens the file in a state directory, as its file system allows. durable: each commit is synced; else a power cut may
- * undo the last ones, in order, and nothing else. Returns DONE or the result with the reason; then, too, call
- * database_close. schema_open is what others call. */
+/* Opens the database of a state directory with the journal mode its file system allows. durable: each commit is synced;
+ * else a power cut may undo the last commits, in order, and nothing else. Returns DONE or the result with the reason;
+ * call database_close in either case. Callers want schema_open. */
 enum database_result database_open(struct database *database, const char *directory, bool durable);
 
-/* Never checkpoints: that is the housekeeper's. */
+/* Closes without a checkpoint: the housekeeper does those. */
 void database_close(struct database *database);
 
-/* Locks out all writers of all processes, for what is no transaction. wait: else false at once while one writes.
- * Returns false with the reason when it cannot. */
+/* Locks out all writers of all processes, for work outside a transaction. wait: else returns false at once while
+ * another writes. Returns false with the reason on failure. */
 bool database_lock_writers(struct database *database, bool wait);
 void database_unlock_writers(struct database *database);
 
-/* Begins a writing transaction, after all who asked before in any process. On anything but DONE none is begun. */
+/* Begins a write transaction, in the order in which the processes asked. On anything but DONE there is no transaction.
+ */
 enum database_result database_begin(struct database *database);
 
-/* Ends it. On anything but DONE it is rolled back. */
+/* Commits. On anything but DONE the transaction is rolled back. */
 enum database_result database_commit(struct database *database);
 
 void database_rollback(struct database *database);
 
-/* The statement, ready to be bound; NULL, with the reason, when it cannot be prepared. number: of the source, 0 for
- * statements that have none. */
+/* The prepared statement, reset for binding; NULL with the reason when it cannot be prepared. number: of the source, 0
+ * for statements that have none. */
 sqlite3_stmt *database_statement(struct database *database, enum statement statement, uint32_t number);
 
-/* Steps a statement that returns no rows, and resets it. NULL is allowed: the reason is there already. */
+/* Runs a statement that returns no rows, and resets it. NULL is allowed: `why` has the reason already. */
 enum database_result database_run(struct database *database, sqlite3_stmt *statement);
 
-/* Steps a statement. Returns SQLITE_ROW or SQLITE_DONE; else the result is in *result, and the statement is reset. */
+/* Steps a statement. Returns SQLITE_ROW or SQLITE_DONE; on an error the result is in *result, and the statement is
+ * reset. */
 int database_step(struct database *database, sqlite3_stmt *statement, enum database_result *result);
 
-/* What SQLite's code means, with the connection's words in `why`. */
+/* Translates an SQLite result code, with the reason in `why`. */
 enum database_result database_result_of(struct database *database, int code);
 
-/* A single number: of a statement without parameters. 0 when there is no row; the result in *result. */
+/* Runs a statement without parameters that returns one number; 0 when there is no row; the result in *result. */
 int64_t database_number(struct database *database, enum statement statement, enum database_result *result);
 
 #define SCHEMA_VERSION 1
 
-/* schema.c: makes a new database file with all tables at directory/name, where no file may be; synced, closed, mode
- * 0600, with the journal mode that the file system allows and no file beside it, so that it can be linked or renamed
- * into place. Returns DONE, or the result with the reason; then nothing is left there. */
+/* schema.c: creates directory/name with all tables; the file must not exist. Synced, closed, mode 0600, with the
+ * journal mode that the file system allows and no file beside it, so that it can be linked or renamed into place.
+ * Returns DONE, or the result with the reason after removing the file. */
 enum database_result schema_make_file(const char *directory, const char *name, struct error *why);
 
-/* Whether there is no database in the directory: none at all, or an empty file beside a log that has something in it,
- * which SQLite would delete. */
+/* Whether the directory has no database: none at all, or an empty file beside a non-empty log, which SQLite would
+ * delete. */
 bool schema_is_missing(const char *directory);
 
-/* Makes directory/queue.db unless there is one: under another name first, then linked into place, so that a half-made
- * database is never seen and no file that SQLite has open is touched. Any process, any number of times. Returns DONE,
- * or the result with the reason. */
+/* Creates directory/queue.db unless it exists: under another name first, then linked into place, so that an incomplete
+ * database is never visible and no file that SQLite has open is touched. Any process, any number of times. Returns
+ * DONE, or the result with the reason. */
 enum database_result schema_make(const char *directory, struct error *why);
 
-/* schema.c: database_open, and makes or migrates the tables where needed. */
+/* schema.c: database_open, then creates or migrates the tables where needed. */
 enum database_result schema_open(struct database *database, const char *directory, bool durable);
 
-/* Writes the statement that makes the table of the waiting events of the source with that number. */
+/* Writes the SQL that creates the table of waiting events of the source with that number. */
 void schema_events_text(char *out, size_t size, uint32_t number);
 
-/* Makes that table; within a transaction. */
+/* Creates that table; within a transaction. */
 enum database_result schema_make_events(struct database *database, uint32_t number);
 
-/* Makes the table of a source, unless it is there. */
+/* Adds a source with its table unless it exists. */
 enum database_result schema_add_source(struct database *database, const char *name, uint32_t *number);
 
 #endif

@@ -1,11 +1,11 @@
-/* Dead letters' room and end: see dead_letters.h. The sum of their bytes, the index by which the oldest are found, and
- * the triggers that keep the sum are made in schema.c. */
+/* Space and retention of dead letters: see dead_letters.h. The sum of their bytes, the triggers that maintain it, and
+ * the index that finds the oldest are created in schema.c. */
 #include "queue/sqlite/dead_letters.h"
 
 #include "base/log.h"
 #include "queue/sqlite/store.h"
 
-#define STEP 64 /* letters removed in one transaction: appends wait for it */
+#define STEP 64 /* letters deleted in one transaction; appends wait meanwhile */
 #define WEEK_MS ((int64_t)7 * 24 * 60 * 60 * 1000)
 
 int64_t letters_bytes(struct database *database, enum database_result *result)
@@ -31,13 +31,13 @@ void letters_why_full(int64_t used, int64_t letters, int64_t most, struct error 
                                    "throws away those that you name");
 }
 
-/* How long before its end a letter is told to end soon. */
+/* How long before its deletion a letter counts as to be deleted soon. */
 static int64_t notice_of(int64_t dead_retention_ms)
 {
     return dead_retention_ms / 4 < WEEK_MS ? dead_retention_ms / 4 : WEEK_MS;
 }
 
-/* No letter ends before this moment. */
+/* No letter is deleted before this time. */
 static int64_t first_end(struct database *database, int64_t dead_retention_ms, enum database_result *result)
 {
     return database_number(database, STATEMENT_LETTERS_SINCE, result) + notice_of(dead_retention_ms);
@@ -68,9 +68,9 @@ enum database_result letters_ending(struct database *database, uint32_t number, 
     return result;
 }
 
-/* ---- their end ---- */
+/* ---- deletion ---- */
 
-/* Letters of one source in a step. */
+/* Letters of one source deleted in a step. */
 struct ended {
     int64_t source;
     int64_t first_id, last_id;
@@ -154,7 +154,7 @@ static void log_expired(struct database *database, const struct step *step)
     }
 }
 
-enum database_result letters_end_step(const struct store *store, struct database *database, size_t *ended)
+enum database_result letters_expire_step(const struct store *store, struct database *database, size_t *ended)
 {
     struct step step = {.ids = 0};
     *ended = 0;
@@ -167,7 +167,7 @@ enum database_result letters_end_step(const struct store *store, struct database
     if (result == DATABASE_DONE)
         result = find_expired(database, before_ms, &step);
     if (result != DATABASE_DONE || step.ids == 0)
-        return result; /* what is not there needs no transaction */
+        return result; /* nothing to delete needs no transaction */
     step = (struct step){.ids = 0};
     result = database_begin(database);
     if (result != DATABASE_DONE)

@@ -1,4 +1,4 @@
-/* What is kept about dead letters as a whole: how much room they take, and which of them have reached their end. */
+/* Space and retention of dead letters. */
 #ifndef QUEUE_SQLITE_DEAD_LETTERS_H
 #define QUEUE_SQLITE_DEAD_LETTERS_H
 
@@ -8,23 +8,23 @@
 
 struct store;
 
-/* The room that dead letters take, in bytes. */
+/* Bytes that dead letters use. */
 int64_t letters_bytes(struct database *database, enum database_result *result);
 
-/* What dead letters may take of queue_max_bytes: beyond that they do not make the queue full for events. */
+/* Bytes that dead letters may use of queue_max_bytes; what they use beyond does not make the queue full for events. */
 int64_t letters_share(int64_t queue_max_bytes);
 
-/* Says what fills the queue, and what to do about it. used, letters, most: bytes of all, of dead letters, and
- * queue_max_bytes. */
+/* Writes what fills the queue, and the remedy. used, letters, most: bytes of all, of dead letters, and queue_max_bytes.
+ */
 void letters_why_full(int64_t used, int64_t letters, int64_t most, struct error *why);
 
-/* Of a source (its number): how many letters end soon (within a week, less where they are not kept for long), and when
- * the first of them does (Unix time, ms); 0: none. Those on their way again do not count. */
+/* Counts a source's letters to be deleted soon (within a week; less with a short retention), and when the first of them
+ * is (Unix time, ms); 0: none. Letters being replayed do not count. */
 enum database_result letters_ending(struct database *database, uint32_t number, int64_t dead_retention_ms,
                                     uint64_t *count, int64_t *first_ms);
 
-/* Ends dead letters that are older than dead_retention, a step's worth in one transaction, counts and logs them. Only
- * those that are not on their way again. *ended: how many; 0: none is left. */
-enum database_result letters_end_step(const struct store *store, struct database *database, size_t *ended);
+/* Deletes dead letters older than dead_retention, up to a step's number in one transaction, counts and logs them; not
+ * those being replayed. *ended: how many; 0: none is left. */
+enum database_result letters_expire_step(const struct store *store, struct database *database, size_t *ended);
 
 #endif

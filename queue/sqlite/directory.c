@@ -18,12 +18,12 @@ void directory_path(char out[static STATE_PATH], const char *directory, const ch
     snprintf(out, STATE_PATH, "%s/%s", directory, name);
 }
 
-/* ---- what stands in it ---- */
+/* ---- its files ---- */
 
 static const struct {
     const char *name;
     mode_t kind;
-    bool needed; /* without it nothing works */
+    bool needed; /* nothing works without it */
 } files[] = {
     {"queue.db", S_IFREG, true},  {"queue.db-wal", S_IFREG, true},  {"queue.db-shm", S_IFREG, true},
     {"open.lock", S_IFREG, true}, {"forward.lock", S_IFREG, true},  {"write.lock", S_IFREG, true},
@@ -31,12 +31,12 @@ static const struct {
     {"damaged", S_IFREG, false},  {"displaced", S_IFREG, false},
 };
 
-/* Something with that name cannot be used. Returns false with the reason, and the command that mends it. */
+/* Whether the path can be used as a file of that kind; else false with the reason and the command that fixes it. */
 static bool can_use(const char *path, mode_t kind, struct error *why)
 {
     struct stat status;
     if (stat(path, &status) != 0)
-        return true; /* it is made, or opening it says why not */
+        return true; /* it is created, or opening it reports why not */
     if ((status.st_mode & S_IFMT) != kind) {
         error_set(why, "%.150s is no %s, as it must be: mv '%.150s' '%.150s.old'", path,
                   kind == S_IFIFO ? "FIFO" : "regular file", path, path);
@@ -89,7 +89,7 @@ bool directory_prepare(const char *directory, struct error *why)
     bool made = mkdir(directory, 0700) == 0;
     directory_path(parent, directory, "..");
     if (made && !files_sync(parent, why))
-        return false; /* its own name must survive a power cut too */
+        return false; /* its directory entry must survive a power cut too */
     if (!made && errno != EEXIST) {
         error_set(why,
                   "cannot make the state directory %.300s: %s; make it, for the user as which this runs, or set "
@@ -155,7 +155,7 @@ int wake_open(const char *directory, struct error *why)
         error_set(why, "cannot make %.300s: %s", path, strerror(errno));
         return -1;
     }
-    /* For writing too: else poll would return at once for ever after the first writer has closed it. */
+    /* Opened for writing too: else poll would return at once for ever after the first writer has closed it. */
     int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         error_set(why, "cannot open %.300s: %s", path, strerror(errno));
@@ -167,9 +167,9 @@ static void send_byte(const char *directory, int *fd, const char *byte)
     char path[STATE_PATH];
     if (*fd < 0) {
         directory_path(path, directory, "wake");
-        *fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* ENXIO, ENOENT: nobody is there */
+        *fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* ENXIO, ENOENT: no owner */
     }
-    if (*fd >= 0 && write(*fd, byte, 1) < 0 && errno != EAGAIN) { /* EAGAIN: it is full of wakes */
+    if (*fd >= 0 && write(*fd, byte, 1) < 0 && errno != EAGAIN) { /* EAGAIN: wake-ups are pending */
         close(*fd);
         *fd = -1;
     }

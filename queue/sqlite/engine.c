@@ -1,4 +1,5 @@
-/* The engine `sqlite`: opening and closing a state directory, and the table that queue.c calls. */
+/* The engine `sqlite`: opening and closing a state directory, what its files share (a source's number, the reader's
+ * connection, handling of failures), and the table that queue.c calls. */
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/lock_file.h"
@@ -20,11 +21,120 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOG_AGAIN_MS 10000
+
+uint32_t store_number(struct store *store, const char *name)
+{
+    const struct source *source = config_source(store->config, name);
+    if (source != NULL)
+        return store->number[source - store->config->source];
+    enum database_result result;
+    uint32_t number = 0;
+    sqlite3_stmt *find = database_statement(&store->reader, STATEMENT_SOURCE_NUMBER, 0);
+    if (find != NULL)
+        sqlite3_bind_text(find, 1, name, -1, SQLITE_STATIC);
+    if (database_step(&store->reader, find, &result) == SQLITE_ROW)
+        number = (uint32_t)sqlite3_column_int64(find, 0);
+    if (result == DATABASE_DONE)
+        sqlite3_reset(find);
+    return number;
+}
+
+/* Under load a full disk would flood the log with messages. */
+static bool was_logged(struct store *store, enum database_result result)
+{
+    moment now = clock_now();
+    moment before = atomic_load(&store->logged[result]);
+    return (before > 0 && now - before < LOG_AGAIN_MS) ||
+           !atomic_compare_exchange_strong(&store->logged[result], &before, now);
+}
+
+void store_failed(struct store *store, enum database_result result, const struct error *why)
+{
+    char words[LOG_QUOTED];
+    if (result == DATABASE_DAMAGED)
+        damage_mark(store->directory);
+    if (result == DATABASE_DAMAGED || result == DATABASE_NEWER)
+        atomic_store(&store->must_reopen, true);
+    if (result == DATABASE_DONE || was_logged(store, result))
+        return;
+    log_quote(words, why->text, strlen(why->text));
+    switch (result) {
+    case DATABASE_DONE:
+        break;
+    case DATABASE_FULL:
+        log_write(LEVEL_ERROR,
+                  "msg=disk_full state_dir=\"%s\" reason=%s advice=\"Close keeps new events meanwhile, and "
+                  "what waits is delivered\"",
+                  store->directory, words);
+        break;
+    case DATABASE_DAMAGED:
+        log_write(LEVEL_ERROR,
+                  "msg=queue_damaged state_dir=\"%s\" reason=%s advice=\"it is repaired as soon as every "
+                  "process has let go of it; check the disk\"",
+                  store->directory, words);
+        break;
+    case DATABASE_NEWER:
+        log_write(LEVEL_ERROR, "msg=queue_of_another_release state_dir=\"%s\" reason=%s", store->directory, words);
+        break;
+    case DATABASE_FAILED:
+        log_write(LEVEL_ERROR, "msg=queue_failed state_dir=\"%s\" reason=%s", store->directory, words);
+        break;
+    }
+}
+
+bool store_has_room(void *state, struct error *words)
+{
+    const struct store *store = state;
+    int error = no_room_of(store->directory);
+    if (error != 0)
+        error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
+    return error == 0;
+}
+
+bool store_can_be_settled(void *state, struct error *words)
+{
+    const struct store *store = state;
+    int error = unsettled_of(store->directory);
+    if (error != 0)
+        error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
+    return error == 0;
+}
+
+bool store_give_up_reserve(struct store *store, const struct database *database)
+{
+    if (!no_room_helped_by_space(database->error) || !reserve_is_there(store->directory))
+        return false;
+    store_failed(store, DATABASE_FULL, &database->why);
+    reserve_give_up(store->directory, database->error);
+    atomic_store(&store->reserve_gone, true);
+    return true;
+}
+
+bool store_reader(struct store *store, struct error *why)
+{
+    if (store->reading)
+        return true;
+    enum database_result result = schema_open(&store->reader, store->directory, false);
+    store->reading = result == DATABASE_DONE;
+    if (!store->reading) {
+        *why = store->reader.why;
+        store_failed(store, result, why);
+        database_close(&store->reader);
+    }
+    /* A connection to other files than the writer's would mix two queues. */
+    if (store->reading && !store_is_in_place(store, why)) {
+        database_close(&store->reader);
+        store->reading = false;
+    }
+    return store->reading;
+}
+
 bool store_probe(void *state, struct error *why)
 {
     struct store *store = state;
     struct database *database = &store->group.database;
-    if (store->group.started) { /* its writer has the connection, and shows better than this what works */
+    if (store->group.started) { /* the writer uses the connection, and its result is the better test */
         error_set(why, "this queue is appended to");
         return false;
     }
@@ -32,7 +142,7 @@ bool store_probe(void *state, struct error *why)
     if (result == DATABASE_DONE) {
         sqlite3_stmt *set = database_statement(database, STATEMENT_SET_COUNT, 0);
         if (set != NULL) {
-            sqlite3_bind_int64(set, 1, 0); /* of no source */
+            sqlite3_bind_int64(set, 1, 0); /* no source */
             sqlite3_bind_int64(set, 2, COUNT_PROBED);
             sqlite3_bind_int64(set, 3, clock_unix_ms());
         }
@@ -43,7 +153,7 @@ bool store_probe(void *state, struct error *why)
             database_rollback(database);
     }
     if (result == DATABASE_DONE) {
-        wake_send(store->directory, &store->group.wake_fd); /* the log has grown, also where nothing comes */
+        wake_send(store->directory, &store->group.wake_fd); /* the log has grown, although no event was appended */
         if (reserve_is_there(store->directory) && no_room_of(store->directory) != 0)
             no_room_note(store->directory, 0);
         return true;
@@ -55,7 +165,7 @@ bool store_probe(void *state, struct error *why)
 }
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
-#define ALONE_TRIES 5      /* for being the only one that has it open */
+#define ALONE_TRIES 5      /* to be the only process that has the queue open */
 
 static int take_open_lock(struct store *store, int how)
 {
@@ -64,7 +174,7 @@ static int take_open_lock(struct store *store, int how)
     return lock_take(&store->open_lock, path, how | LOCK_NB);
 }
 
-/* Waits while another process has the open lock exclusively. */
+/* Takes the open lock shared, waiting while another process holds it exclusively. */
 static bool lock_open(struct store *store, struct error *why)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
@@ -80,7 +190,7 @@ static bool lock_open(struct store *store, struct error *why)
     return true;
 }
 
-/* Of several that open it at once, each has it open for a moment. */
+/* Tries several times, since other processes that open the queue hold the lock for a moment. */
 static bool lock_alone(const struct store *store)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
@@ -92,7 +202,7 @@ static bool lock_alone(const struct store *store)
     return true;
 }
 
-/* Repairs a damaged database, if nobody else has it open. */
+/* Repairs a damaged database if no other process has it open. */
 static bool repair(struct store *store, struct error *why)
 {
     if (!lock_alone(store)) {
@@ -107,9 +217,9 @@ static bool repair(struct store *store, struct error *why)
     return good;
 }
 
-/* Files were replaced under processes that have them open: each of them saves what they hold and lets go of them, and
- * whoever then gets the open lock exclusively brings it over; the others wait for it. */
-static bool bring_over(struct store *store, struct error *why)
+/* Handles replaced files: the processes that have the old ones open save them and close the queue; the first that then
+ * gets the open lock exclusively merges the saved files; the others wait for that. */
+static bool merge_replaced_files(struct store *store, struct error *why)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
     moment deadline = clock_now() + OPEN_WAIT_MS;
@@ -118,13 +228,13 @@ static bool bring_over(struct store *store, struct error *why)
         if (repair_is_due(store->directory) && !repair(store, why))
             return false;
         if (take_open_lock(store, LOCK_EX) == 0) {
-            enum database_result result = rescue_bring_over(store->directory, store->config, why);
+            enum database_result result = rescue_merge_saved(store->directory, store->config, why);
             good = result == DATABASE_DONE;
             if (!good)
                 store_failed(store, result, why);
             break;
         }
-        lock_release(store->open_lock); /* two that wait for each other would wait for ever */
+        lock_release(store->open_lock); /* two processes that both hold it shared would deadlock */
         nanosleep(&pause, NULL);
         if (clock_now() > deadline) {
             error_set(why,
@@ -198,16 +308,16 @@ static bool open_database(struct store *store, struct error *why)
     return false;
 }
 
-/* Once the database was read, for then its log is there too. */
-static bool note_places(struct store *store, struct error *why)
+/* Call after the database was read, so that its log exists. */
+static bool record_open_files(struct store *store, struct error *why)
 {
     struct database *database = &store->group.database;
     int moved = 0;
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    store->stands = places_note(&store->places, store->directory, database->wal) && moved == 0;
-    if (!store->stands)
+    store->is_open = open_files_record(&store->files, store->directory, database->wal) && moved == 0;
+    if (!store->is_open)
         error_set(why, "files of the queue in %.300s were replaced while it was being opened", store->directory);
-    return store->stands;
+    return store->is_open;
 }
 
 static void store_close(void *state)
@@ -215,15 +325,15 @@ static void store_close(void *state)
     struct store *store = state;
     store_stop_writer(store);
     housekeeper_stop(store);
-    if (store->stands)
-        store_save(store, true); /* as long as nobody else delivers */
-    store_disown(store);
+    if (store->is_open)
+        store_save(store, true); /* before another process can become the owner */
+    store_release(store);
     if (store->reading)
         database_close(&store->reader);
     database_close(&store->group.database);
     group_free(&store->group);
     mirror_free(&store->mirror);
-    sketch_free(&store->sketch);
+    bloom_free(&store->bloom);
     pthread_mutex_destroy(&store->mirror_lock);
     free(store->number);
     free(store->settled);
@@ -232,8 +342,8 @@ static void store_close(void *state)
     free(store);
 }
 
-/* A restore that was killed is not alive while the open lock is held, and what it built is of no use to anybody. */
-static void remove_left_over(const char *directory)
+/* Removes what a killed restore left: while the open lock is held no restore is running. */
+static void remove_left_restore(const char *directory)
 {
     char path[STATE_PATH];
     directory_path(path, directory, BACKUP_BUILT);
@@ -264,26 +374,27 @@ static void *store_open(const struct config *config, struct error *why)
     store->file_limit = limit_of_files();
     pthread_mutex_init(&store->mirror_lock, NULL);
     strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
-    bool good = directory_prepare(store->directory, why) && lock_open(store, why) && bring_over(store, why) &&
-                open_database(store, why) && prepare_sources(store, why) && note_places(store, why) &&
-                /* The database's and its log's names must survive a power cut before the first event is answered. */
-                files_sync(store->directory, why);
+    bool good =
+        directory_prepare(store->directory, why) && lock_open(store, why) && merge_replaced_files(store, why) &&
+        open_database(store, why) && prepare_sources(store, why) && record_open_files(store, why) &&
+        /* The directory entries of database and log must survive a power cut before the first event is answered. */
+        files_sync(store->directory, why);
     if (good) {
-        remove_left_over(store->directory);
+        remove_left_restore(store->directory);
         return store;
     }
     store_close(store);
     return NULL;
 }
 
-/* Whoever does not own the reading has nothing to be woken for. */
+/* Only the owner is woken; -1 for other processes. */
 static int store_wake_fd(void *state)
 {
     const struct store *store = state;
     return store->wake_fd;
 }
 
-static void store_woken(void *state)
+static void store_clear_wakeup(void *state)
 {
     struct store *store = state;
     char bytes[4096];
@@ -295,13 +406,13 @@ static void store_woken(void *state)
         store->asked = store->asked || (n > 0 && memchr(bytes, WAKE_ASKS, (size_t)n) != NULL);
     } while (n == (ssize_t)sizeof bytes);
     if (store->owned && any)
-        housekeeper_call(store); /* somebody wrote: the log grows, also while nothing can be read or settled */
+        housekeeper_call(store); /* something was written: the log grows, also while reading or settling fails */
 }
 
 static bool store_is_steady(void *state)
 {
     struct store *store = state;
-    return atomic_load(&store->steady);
+    return atomic_load(&store->clock_steady);
 }
 
 static bool store_must_reopen(void *state)
@@ -310,7 +421,7 @@ static bool store_must_reopen(void *state)
     struct error why;
     if (atomic_load(&store->must_reopen) || damage_is_marked(store->directory))
         return true;
-    /* else it is saved first */
+    /* else the files are saved first */
     return store_is_in_place(store, &why) ? rescue_is_due(store->directory) : atomic_load(&store->must_reopen);
 }
 
@@ -324,8 +435,8 @@ static void store_library(char out[static QUEUE_LIBRARY])
 const struct engine queue_engine_sqlite = {
     .open = store_open,
     .append = store_append,
-    .hurry = store_hurry,
-    .own = store_own,
+    .set_stop_deadline = store_set_stop_deadline,
+    .claim = store_claim,
     .next = store_next,
     .again = store_again,
     .known = store_known,
@@ -335,7 +446,7 @@ const struct engine queue_engine_sqlite = {
     .take_request = store_take_request,
     .answer_request = store_answer_request,
     .wake_fd = store_wake_fd,
-    .woken = store_woken,
+    .clear_wakeup = store_clear_wakeup,
     .is_steady = store_is_steady,
     .must_reopen = store_must_reopen,
     .close = store_close,

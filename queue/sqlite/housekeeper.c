@@ -1,6 +1,6 @@
-/* The owner's housekeeper: a thread that does what need not be done at once. Checkpoints, small and often, so that the
- * log stays short and no request thread ever does one; merging the journal of identities into the index; forgetting
- * old identities; giving free pages back; the reserve; the beat. It sleeps until something was written. */
+/* The owner's housekeeper: a thread for deferred work. Checkpoints, small and often, so that the log stays short and no
+ * request thread does one; merging the identity journal into the index; deleting old identities and dead letters;
+ * releasing free pages; the reserve; the heartbeat. Sleeps until something was written. */
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
@@ -22,10 +22,10 @@
 #define PRUNE_MS 60000       /* between steps of forgetting */
 #define MERGE_AT 65536       /* identities in the journal */
 #define MERGE_STEP 256       /* in one transaction: appends wait for it */
-#define SKETCH_AT 4096       /* keys looked for in the index: a short life needs no sketch */
-#define SKETCH_STEP 65536    /* keys read at once */
-#define FORGET_STEP 4096     /* rows of the journal, or of the index, looked at in one transaction */
-#define FREE_PAGES_MOST 1024 /* 16 MiB: beyond that they are given back */
+#define BLOOM_AT 4096        /* lookups in the index: a short-lived process needs no filter */
+#define BLOOM_STEP 65536     /* keys read at once */
+#define FORGET_STEP 4096     /* rows of journal or index in one transaction */
+#define FREE_PAGES_MOST 1024 /* 16 MiB: those beyond are released */
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
 
 struct house {
@@ -33,10 +33,10 @@ struct house {
     struct database database;
     struct checkpointer checkpointer;
     moment next_beat;
-    moment tried_room; /* when the reserve was looked for last; 0: never */
-    moment next_words; /* "room again" is not logged before */
+    moment tried_room; /* when the reserve was last checked; 0: never */
+    moment next_words; /* earliest time to log "room again" */
     moment next_prune;
-    uint32_t pruned_source; /* the index was looked through up to here */
+    uint32_t pruned_source; /* pruning of the index has reached this source and key */
     unsigned char pruned_key[16];
 };
 
@@ -48,8 +48,8 @@ static bool is_ending(struct store *store)
     return ending;
 }
 
-/* Sleeps; longer than that only the end wakes it. */
-static void rest(struct store *store, int64_t ms)
+/* Sleeps that long, or until the end. */
+static void sleep_unless_ending(struct store *store, int64_t ms)
 {
     struct housekeeper *keeper = &store->housekeeper;
     moment until = clock_now() + ms;
@@ -85,7 +85,7 @@ static enum database_result merge_step(struct house *house, const struct mirrore
         return result;
     pthread_mutex_lock(&house->store->mirror_lock);
     for (size_t i = 0; i < count; i++)
-        sketch_add(&house->store->sketch, sorted[i].key);
+        bloom_add(&house->store->bloom, sorted[i].key);
     pthread_mutex_unlock(&house->store->mirror_lock);
     return result;
 }
@@ -102,7 +102,7 @@ static enum database_result run_in_transaction(struct database *database, sqlite
     return result;
 }
 
-/* Deletes the journal up to a row, in steps. */
+/* Deletes the journal's rows up to `last`, in steps. */
 static enum database_result delete_journal(struct house *house, int64_t first, int64_t last)
 {
     enum database_result result = DATABASE_DONE;
@@ -124,14 +124,14 @@ static enum database_result journal_bounds(struct house *house, int64_t *first, 
     return result;
 }
 
-/* What is in the index now needs no place in memory, unless it was settled again meanwhile. */
+/* Removes merged identities from the mirror, except those settled again meanwhile. */
 static void shrink_mirror(struct store *store, const struct mirrored *merged, size_t count)
 {
     struct mirror rest = {0};
     pthread_mutex_lock(&store->mirror_lock);
     bool good = true;
     for (size_t i = 0; i < store->mirror.used && good; i++) {
-        const struct mirrored *one = &store->mirror.one[i];
+        const struct mirrored *one = &store->mirror.entry[i];
         const struct mirrored *same = bsearch(one, merged, count, sizeof *merged, mirror_compare);
         if (same == NULL || same->updated != one->updated || same->at != one->at)
             good = mirror_add(&rest, one);
@@ -140,17 +140,17 @@ static void shrink_mirror(struct store *store, const struct mirrored *merged, si
         mirror_free(&store->mirror);
         store->mirror = rest;
     } else {
-        mirror_free(&rest); /* it stays large, and right */
+        mirror_free(&rest); /* the mirror stays large but correct */
     }
     pthread_mutex_unlock(&store->mirror_lock);
 }
 
-/* Sorted, many keys share a page. Appends pass between the steps. */
+/* Merges in sorted order, so that many keys share a page. Appends run between the steps. */
 static enum database_result merge_mirror(struct house *house)
 {
     struct store *store = house->store;
     int64_t first = 0, last = 0;
-    /* The bounds first: what is added to the journal after them is in the mirror's later part, or merged twice. */
+    /* Bounds before the mirror: a later journal row is in the mirror's rest, or is merged twice. */
     enum database_result result = journal_bounds(house, &first, &last);
     if (result != DATABASE_DONE)
         return result;
@@ -174,33 +174,33 @@ static enum database_result merge_mirror(struct house *house)
     return result;
 }
 
-/* Reads the next keys of the index, after the one in hand, into the sketch, which nobody else looks at until it is
- * whole. Returns whether there may be more. */
-static bool sketch_step(struct house *house, int64_t *source, unsigned char key[static 16],
-                        enum database_result *result)
+/* Adds the next keys of the index, after *source and key, to the Bloom filter, which nobody else reads until it is
+ * complete. Returns whether there may be more. */
+static bool fill_bloom_step(struct house *house, int64_t *source, unsigned char key[static 16],
+                            enum database_result *result)
 {
     sqlite3_stmt *keys = database_statement(&house->database, STATEMENT_KNOWN_KEYS, 0);
     size_t count = 0;
     if (keys != NULL) {
         sqlite3_bind_int64(keys, 1, *source);
         sqlite3_bind_blob(keys, 2, key, 16, SQLITE_TRANSIENT);
-        sqlite3_bind_int64(keys, 3, SKETCH_STEP);
+        sqlite3_bind_int64(keys, 3, BLOOM_STEP);
     }
     for (; database_step(&house->database, keys, result) == SQLITE_ROW; count++) {
         if (sqlite3_column_bytes(keys, 1) != 16)
-            continue; /* no key of ours */
+            continue; /* not a valid key */
         *source = sqlite3_column_int64(keys, 0);
         memcpy(key, sqlite3_column_blob(keys, 1), 16);
-        sketch_add(&house->store->sketch, key);
+        bloom_add(&house->store->bloom, key);
     }
     if (*result == DATABASE_DONE)
         sqlite3_reset(keys);
-    return *result == DATABASE_DONE && count == SKETCH_STEP;
+    return *result == DATABASE_DONE && count == BLOOM_STEP;
 }
 
-/* Makes the sketch of the index, once so many keys were looked for there that it pays. What is merged later is added
- * then; when a move wrote the index meanwhile the sketch is not whole, and is begun anew. */
-static enum database_result make_sketch(struct house *house)
+/* Fills the Bloom filter from the index, once enough keys were looked up there to pay for it. Keys merged meanwhile are
+ * added too; when a move wrote the index meanwhile, the filter is incomplete and is started again. */
+static enum database_result make_bloom(struct house *house)
 {
     struct store *store = house->store;
     unsigned char key[16] = {0};
@@ -208,20 +208,20 @@ static enum database_result make_sketch(struct house *house)
     enum database_result result = DATABASE_DONE;
     pthread_mutex_lock(&store->mirror_lock);
     int64_t moves = store->moves;
-    bool begun = !store->sketch.whole && store->index_asked >= SKETCH_AT && sketch_begin(&store->sketch);
+    bool begun = !store->bloom.whole && store->index_asked >= BLOOM_AT && bloom_begin(&store->bloom);
     pthread_mutex_unlock(&store->mirror_lock);
     if (!begun)
         return result;
-    while (sketch_step(house, &source, key, &result) && !is_ending(store))
+    while (fill_bloom_step(house, &source, key, &result) && !is_ending(store))
         checkpointer_copy(&house->checkpointer);
     bool whole = result == DATABASE_DONE && !is_ending(store);
     pthread_mutex_lock(&store->mirror_lock);
-    store->sketch.whole = whole && store->moves == moves;
+    store->bloom.whole = whole && store->moves == moves;
     pthread_mutex_unlock(&store->mirror_lock);
     return result;
 }
 
-/* Looks through the next part of the index for identities older than dedupe_window. */
+/* Deletes identities older than dedupe_window in the next part of the index. */
 static enum database_result prune(struct house *house)
 {
     struct database *database = &house->database;
@@ -257,22 +257,22 @@ static enum database_result prune(struct house *house)
     return result;
 }
 
-/* Ends dead letters that are older than dead_retention. Appends pass between the steps. */
-static enum database_result end_letters(struct house *house)
+/* Deletes dead letters older than dead_retention. Appends run between the steps. */
+static enum database_result expire_letters(struct house *house)
 {
     enum database_result result;
     size_t ended;
     do {
-        result = letters_end_step(house->store, &house->database, &ended);
+        result = letters_expire_step(house->store, &house->database, &ended);
         if (ended > 0)
             checkpointer_copy(&house->checkpointer);
     } while (result == DATABASE_DONE && ended > 0 && !is_ending(house->store));
     return result;
 }
 
-/* ---- room ---- */
+/* ---- disk space ---- */
 
-static enum database_result give_back(struct house *house)
+static enum database_result release_free_pages(struct house *house)
 {
     enum database_result result;
     int64_t unused = database_number(&house->database, STATEMENT_FREE_PAGES, &result);
@@ -288,24 +288,24 @@ static enum database_result give_back(struct house *house)
     return result;
 }
 
-/* Looks whether the reserve is there, and makes it again as soon as there is room: until then nothing is accepted. */
+/* Checks the reserve, and creates it again as soon as there is room: without it nothing is accepted. */
 static void keep_reserve(struct house *house, moment now)
 {
     struct store *store = house->store;
     bool gone = atomic_load(&store->reserve_gone) || !reserve_is_there(store->directory);
     if (gone)
-        checkpointer_empty(&house->checkpointer); /* it may be the log that fills the disk */
+        checkpointer_empty(&house->checkpointer); /* the log may be what fills the disk */
     bool there = reserve_make(store->directory, reserve_bytes(store->config->max_body));
     house->tried_room = now;
     if (there && atomic_exchange(&store->reserve_gone, false) && now >= house->next_words) {
-        house->next_words = now + BEAT_MS; /* at the edge it comes and goes */
+        house->next_words = now + BEAT_MS; /* near the limit it comes and goes */
         log_write(LEVEL_INFO, "msg=room_again state_dir=\"%s\"", store->directory);
     }
     if (!there)
         atomic_store(&store->reserve_gone, true);
 }
 
-/* When it is looked for next: while it is gone often, for Close waits. */
+/* When the reserve is checked next: often while it is gone, as Close's requests are refused. */
 static moment room_due(const struct house *house)
 {
     if (house->tried_room == 0)
@@ -316,38 +316,38 @@ static moment room_due(const struct house *house)
 
 /* ---- the thread ---- */
 
-static void keep_house(struct house *house)
+static void do_housekeeping(struct house *house)
 {
     struct store *store = house->store;
     moment now = clock_now();
-    if (atomic_load(&store->placed) != PLACED_WELL)
-        return; /* what another process reads and writes now must not be written over */
+    if (atomic_load(&store->files_state) != FILES_IN_PLACE)
+        return; /* must not write over the files that another process uses now */
     enum database_result result = merge_mirror(house);
     if (result == DATABASE_DONE)
-        result = make_sketch(house);
+        result = make_bloom(house);
     checkpointer_copy(&house->checkpointer);
     if (now >= house->next_beat) {
         beat_write(store->directory);
-        store_keep_owning(store);
+        store_keep_claim(store);
         marks_note(store, &house->database);
-        steady_look(store);
+        store_check_clock(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
-            result = give_back(house);
+            result = release_free_pages(house);
     }
     if (now >= room_due(house))
         keep_reserve(house, now);
-    if (now >= house->next_prune && result == DATABASE_DONE && atomic_load(&store->steady)) {
+    if (now >= house->next_prune && result == DATABASE_DONE && atomic_load(&store->clock_steady)) {
         result = prune(house);
         if (result == DATABASE_DONE)
-            result = end_letters(house);
+            result = expire_letters(house);
         house->next_prune = now + PRUNE_MS;
     }
     if (result != DATABASE_DONE)
         store_failed(store, result, &house->database.why);
 }
 
-/* Waits until there is something to do. Returns false at the end. */
+/* Waits until there is work or `until` is reached. Returns false at the end. */
 static bool wait_for_work(struct store *store, moment until)
 {
     struct housekeeper *keeper = &store->housekeeper;
@@ -368,14 +368,14 @@ static moment next_due(const struct house *house)
     return room < house->next_beat ? room : house->next_beat;
 }
 
-/* Opens both connections. Those to other files than the writer's would mix two queues. */
+/* Opens both connections. Connections to other files than the writer's would mix two queues. */
 static bool open_once(struct house *house)
 {
     struct store *store = house->store;
     struct error displaced;
     enum database_result result = schema_open(&house->database, store->directory, false);
     if (result != DATABASE_DONE) {
-        store_failed(store, result, &house->database.why); /* which says it once */
+        store_failed(store, result, &house->database.why); /* logs it, rarely */
         return false;
     }
     result = checkpointer_open(&house->checkpointer, store->directory);
@@ -390,14 +390,14 @@ static void close_house(struct house *house)
     database_close(&house->database);
 }
 
-/* Opens them, again and again where that fails. Returns false at the end. */
+/* Opens both connections, retrying until it works. Returns false at the end. */
 static bool open_house(struct house *house)
 {
     while (!open_once(house)) {
         close_house(house);
         if (is_ending(house->store))
             return false;
-        rest(house->store, OPEN_AGAIN_MS);
+        sleep_unless_ending(house->store, OPEN_AGAIN_MS);
     }
     return true;
 }
@@ -408,8 +408,8 @@ static void *run_housekeeper(void *context)
     if (!open_house(&house))
         return NULL;
     while (wait_for_work(house.store, next_due(&house))) {
-        keep_house(&house);
-        rest(house.store, CHECKPOINT_MS);
+        do_housekeeping(&house);
+        sleep_unless_ending(house.store, CHECKPOINT_MS);
     }
     struct error displaced;
     if (store_is_in_place(house.store, &displaced)) {
@@ -420,8 +420,8 @@ static void *run_housekeeper(void *context)
     return NULL;
 }
 
-/* Where there is no thread to be had, forwarding goes on without: the log grows, and nothing is forgotten, until it is
- * tried again. */
+/* Where no thread can be started, forwarding goes on without: the log grows and nothing is deleted until starting it
+ * works. */
 static void start_thread(struct store *store)
 {
     struct housekeeper *keeper = &store->housekeeper;

@@ -1,4 +1,4 @@
-/* Looking into the queue: counts, lists, dead letters, and the operator's hand. Short transactions only. */
+/* Inspection and operator commands: counts, lists, dead letters. Short transactions only. */
 #include "queue/inspect.h"
 #include "base/lock_file.h"
 #include "queue/sqlite/dead_letters.h"
@@ -19,7 +19,7 @@ static bool inspect_failed(struct store *store, enum database_result result, str
     return false;
 }
 
-/* Ends what began with database_begin. */
+/* Ends a transaction of database_begin. */
 static bool end_transaction(struct store *store, enum database_result result, struct error *why)
 {
     if (result == DATABASE_DONE)
@@ -103,7 +103,7 @@ static uint64_t less(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-/* The last id ever given is how many events were appended; what was not settled of them waits. */
+/* The last id ever assigned is the number of events appended; those not settled wait. */
 static enum database_result count_source(struct database *database, uint32_t number, const struct config *config,
                                          struct counts *counts)
 {
@@ -146,7 +146,7 @@ static bool store_count(void *state, const char *source, struct counts *counts, 
     uint32_t number = store_number(store, source);
     if (number == 0)
         return true;
-    sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL); /* all of one moment */
+    sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL); /* one snapshot */
     enum database_result result = count_source(&store->reader, number, store->config, counts);
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
     return result == DATABASE_DONE || inspect_failed(store, result, why);
@@ -218,13 +218,13 @@ static int store_letters(void *state, const char *source, uint64_t after, size_t
     return (int)found->count;
 }
 
-/* Appends one letter anew. */
+/* Appends one letter as a new event. */
 static enum database_result replay_one(struct database *database, uint64_t id, size_t *done)
 {
     int64_t number;
     enum database_result result = ask_with(database, STATEMENT_LETTER, 0, (int64_t)id, &number);
     if (result != DATABASE_DONE || number == 0)
-        return result; /* gone, or on its way */
+        return result; /* gone, or being replayed */
     int64_t letter = (int64_t)id;
     result = run_with(database, STATEMENT_REPLAY, (uint32_t)number, &letter, 1);
     int64_t mark[] = {letter, clock_unix_ms()};
@@ -309,7 +309,7 @@ static bool store_check(void *state, void (*report)(void *context, const char *f
         result = DATABASE_DONE;
     }
     if (*faults > 0)
-        damage_mark(store->directory); /* repaired by whoever opens it next, when all have let go of it */
+        damage_mark(store->directory); /* repaired by the next process that opens it, once all have closed it */
     return result == DATABASE_DONE || inspect_failed(store, result, why);
 }
 
@@ -337,10 +337,9 @@ const struct inspection store_inspection = {
     .probe = store_probe,
 };
 
-/* ---- Events in a state directory whose configuration has been set to queue = none: see queue_left_behind of
- * queue/inspect.h. ---- */
+/* ---- queue_left_behind: waiting events in a state directory that is configured with queue = none ---- */
 
-/* As inspect.c counts what waits: of all ids that were given, what was not settled. */
+/* Counts as count_source does: of all ids assigned, those not settled. */
 static const char waiting_text[] =
     "SELECT coalesce(sum(max(0, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event_' || s.number), 0)"
     " - (SELECT coalesce(sum(c.n), 0) FROM count c WHERE c.source = s.number AND c.kind IN (1, 2, 3, 4, 7, 10))"
@@ -361,8 +360,8 @@ static enum database_result count_waiting(struct database *database, uint64_t *w
     return result;
 }
 
-/* Keeps others from repairing or replacing the database meanwhile. Where there is no such file nobody does: it is not
- * made, for this may be another user. */
+/* Keeps other processes from repairing or replacing the database meanwhile. A missing lock file is not created, as this
+ * process may run as another user. */
 static bool lock_shared(const char *directory, int *lock, struct error *why)
 {
     char path[STATE_PATH];

@@ -1,5 +1,5 @@
-/* The delivered mark, as the owner of the reading notes it now and then and at its end: see queue/delivered.h. It is
- * the date behind the newest event that was settled, but never beyond the oldest date of what still waits. */
+/* The delivered mark (queue/loss.h), written by the owner periodically and at its end: just after the date of the
+ * newest settled event, but never after the oldest date of a waiting one. Also the record of signature keys. */
 #include "base/log.h"
 #include "base/times.h"
 #include "config/signed.h"
@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOKED_AT 32          /* of the oldest waiting events */
-#define LARGEST (1024 * 1024) /* bytes of a body that is looked into; of a larger one its arrival counts */
-#define DELIVERY_MS 600000    /* so much older than its arrival its date may be */
-#define AHEAD_US (INT64_C(86400) * 1000000) /* a date that is further ahead of the clock is none */
+#define LOOKED_AT 32          /* oldest waiting events that are examined */
+#define LARGEST (1024 * 1024) /* bytes of a body that is examined; of a larger one the arrival time is used */
+#define DELIVERY_MS 600000    /* how much older than its arrival an event's date may be */
+#define AHEAD_US (INT64_C(86400) * 1000000) /* a date further ahead of the clock is ignored */
 
 bool marks_begin(struct store *store)
 {
@@ -34,8 +34,8 @@ void marks_settled(struct store *store, uint32_t source, int64_t updated_us)
     }
 }
 
-/* The oldest date of the first waiting events, but for those that are older than the mark that stands: that holds none
- * of them (a replay, a backfill). INT64_MAX: none waits. Returns false when that cannot be read. */
+/* Finds the oldest date of the first waiting events, ignoring those older than the current mark (a replay, a backfill),
+ * which do not hold it back. INT64_MAX: none waits. Returns false when the events cannot be read. */
 static bool oldest_waiting(struct database *database, uint32_t number, int64_t before_ms, int64_t *ms)
 {
     enum database_result result;
@@ -56,7 +56,7 @@ static bool oldest_waiting(struct database *database, uint32_t number, int64_t b
     return result == DATABASE_DONE;
 }
 
-/* It never falls: what is older was settled once, and would be counted twice. */
+/* The mark never decreases: older events were settled, and would be fetched and counted twice. */
 static int64_t mark_of(struct store *store, struct database *database, size_t i, int64_t before_ms)
 {
     int64_t waiting_ms;
@@ -85,15 +85,15 @@ void marks_note(struct store *store, struct database *database)
         marks[i].mark_ms = mark_of(store, database, i, before_ms);
         changed = changed || marks[i].mark_ms != before_ms;
     }
-    /* without it a lost database costs duplicates, or an operator's word: no reason to stop */
+    /* without the mark a lost database means duplicates or an operator's decision: no reason to stop */
     if (changed && !delivered_write(store->directory, marks, count, &why))
         log_write(LEVEL_WARN, "msg=mark_not_noted state_dir=\"%s\" reason=%s", store->directory,
                   log_quote(words, why.text, strlen(why.text)));
     free(marks);
 }
 
-/* ---- The note that a source had a signature key, in the database: store_note_signed of store.h. It is read and
- * written when a queue is opened, before anybody is let in. ---- */
+/* ---- The record that a source had a signature key, in the database (store_note_signed). Read and written when a queue
+ * is opened, before requests are accepted. ---- */
 
 static enum database_result is_noted(struct database *database, uint32_t number, bool *noted)
 {
@@ -125,7 +125,7 @@ static enum database_result note_signed(struct database *database, uint32_t numb
     return result;
 }
 
-/* What cannot be written now, on a full disk, is written at another time; the other note is there. */
+/* What cannot be written on a full disk is written at a later opening; the other record exists. */
 enum database_result store_note_signed(struct store *store, const struct source *source, uint32_t number)
 {
     struct database *database = &store->group.database;

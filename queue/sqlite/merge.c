@@ -1,11 +1,11 @@
-/* Bringing what one database of the queue holds into another one: see merge.h. In SQL, with the saved one attached. */
+/* Merging one queue database into another: see rescue.h. In SQL, with the saved database attached as `saved`. */
 #include "queue/sqlite/rescue.h"
 
 #include "base/log.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/store.h"
 
-/* Both have been attached by then. Numbers of sources and dead letters differ between the two. */
+/* Maps of numbers: those of sources and dead letters differ between the two databases. */
 static const char prepare_maps[] = "CREATE TEMP TABLE source_map (old INTEGER PRIMARY KEY, new INTEGER NOT NULL);"
                                    "CREATE TEMP TABLE letter_map (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)";
 
@@ -15,11 +15,11 @@ static const char prepare_maps[] = "CREATE TEMP TABLE source_map (old INTEGER PR
     " WHERE true ON CONFLICT (source, key) DO UPDATE"                                                                  \
     " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)"
 
-/* Of what is in no source's own table. */
+/* The tables that all sources share. */
 static const char *const common[] = {
     IDENTITIES("known"),
     IDENTITIES("journal"),
-    /* the same letter, in a copy of an earlier time */
+    /* the same letter in both, one being an earlier copy */
     "INSERT INTO temp.letter_map SELECT l.id, t.id FROM saved.letter l JOIN temp.source_map m ON m.old = l.source"
     " JOIN main.letter t ON t.id = l.id AND t.source = m.new AND t.received = l.received AND t.body = l.body",
     "INSERT INTO temp.letter_map SELECT l.id, row_number() OVER (ORDER BY l.id) + max("
@@ -30,13 +30,13 @@ static const char *const common[] = {
     " SELECT lm.new, m.new, l.key, l.updated, l.received, l.died, l.replayed, l.reason, l.body FROM saved.letter l"
     " JOIN temp.letter_map lm ON lm.old = l.id JOIN temp.source_map m ON m.old = l.source"
     " WHERE NOT EXISTS (SELECT 1 FROM main.letter t WHERE t.id = lm.new) ORDER BY lm.new",
-    "INSERT OR IGNORE INTO main.note (source, tries, since, next, operator, made_with, reason)"
-    " SELECT m.new, n.tries, n.since, n.next, n.operator, n.made_with, n.reason FROM saved.note n"
+    "INSERT OR IGNORE INTO main.note (source, tries, since, next, operator, config_fingerprint, reason)"
+    " SELECT m.new, n.tries, n.since, n.next, n.operator, n.config_fingerprint, n.reason FROM saved.note n"
     " JOIN temp.source_map m ON m.old = n.source",
 };
 
 struct merge {
-    struct database database; /* the queue's */
+    struct database database; /* the queue's, with the saved one attached */
     int64_t events;
 };
 
@@ -57,7 +57,7 @@ static enum database_result map_source(struct merge *merge, int64_t old, const c
     return run_merge(&merge->database, text);
 }
 
-/* Read apart from the writing: adding a source has a transaction of its own. */
+/* Reads each source before adding it, as adding has a transaction of its own. */
 static enum database_result map_sources(struct merge *merge)
 {
     struct database *database = &merge->database;
@@ -81,7 +81,7 @@ static enum database_result map_sources(struct merge *merge)
     return result;
 }
 
-/* Events that are not the same in both; then what counts of a source. */
+/* Copies the counts and those events of a source that are not in both databases. */
 static enum database_result merge_source(struct merge *merge, unsigned from, unsigned to)
 {
     static const char same[] = "NOT EXISTS (SELECT 1 FROM main.event_%u t WHERE t.id = e.id AND t.received = e.received"
@@ -149,7 +149,7 @@ static enum database_result attach(struct database *database, const char *saved)
     return result == DATABASE_DONE ? run_merge(database, prepare_maps) : result;
 }
 
-/* Which of the two is damaged: the queue's own is repaired, and then this is tried again. */
+/* Whether this database is the damaged one; if it is the queue's own, it is repaired and the merge tried again. */
 static bool is_damaged(struct database *database, const char *schema)
 {
     char text[64];

@@ -1,62 +1,63 @@
-/* A hash table of identities: see mirror.h. */
+/* A hash table of identities with open addressing: see mirror.h. */
 #include "queue/sqlite/mirror.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_PLACES 1024
+#define FIRST_SLOTS 1024
 #define FIRST_ROOM 512
 
 /* The key is a hash already. */
-static size_t place_of(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
+static size_t slot_of(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
 {
     uint64_t hash;
     memcpy(&hash, key, sizeof hash);
-    return (size_t)(hash ^ source) & (mirror->places - 1);
+    return (size_t)(hash ^ source) & (mirror->slots - 1);
 }
 
-/* The place of the one with this key, or where it would be. */
+/* The slot of the entry with this key, or the empty slot where it would go. */
 static uint32_t *find_mirrored(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
 {
-    size_t at = place_of(mirror, source, key);
-    for (; mirror->place[at] != 0; at = (at + 1) & (mirror->places - 1)) {
-        const struct mirrored *one = &mirror->one[mirror->place[at] - 1];
+    size_t at = slot_of(mirror, source, key);
+    for (; mirror->slot[at] != 0; at = (at + 1) & (mirror->slots - 1)) {
+        const struct mirrored *one = &mirror->entry[mirror->slot[at] - 1];
         if (one->source == source && memcmp(one->key, key, sizeof one->key) == 0)
             break;
     }
-    return &mirror->place[at];
+    return &mirror->slot[at];
 }
 
 const struct mirrored *mirror_find(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
 {
-    if (mirror->places == 0)
+    if (mirror->slots == 0)
         return NULL;
     uint32_t which = *find_mirrored(mirror, source, key);
-    return which == 0 ? NULL : &mirror->one[which - 1];
+    return which == 0 ? NULL : &mirror->entry[which - 1];
 }
 
-static bool make_places(struct mirror *mirror, size_t places)
+static bool make_slots(struct mirror *mirror, size_t slots)
 {
-    uint32_t *place = calloc(places, sizeof *place);
-    if (place == NULL)
+    uint32_t *slot = calloc(slots, sizeof *slot);
+    if (slot == NULL)
         return false;
-    free(mirror->place);
-    mirror->place = place;
-    mirror->places = places;
+    free(mirror->slot);
+    mirror->slot = slot;
+    mirror->slots = slots;
     for (size_t i = 0; i < mirror->used; i++)
-        *find_mirrored(mirror, mirror->one[i].source, mirror->one[i].key) = (uint32_t)i + 1;
+        *find_mirrored(mirror, mirror->entry[i].source, mirror->entry[i].key) = (uint32_t)i + 1;
     return true;
 }
 
-/* Large ones are moved by the kernel, not copied: small steps cost little, and leave little unused. */
+/* Grows in small steps: the kernel remaps large blocks instead of copying them, so steps are cheap and little is
+ * unused. */
 static bool make_room(struct mirror *mirror, size_t room)
 {
     size_t least = mirror->room + mirror->room / 4 + FIRST_ROOM;
     room = room > least ? room : least;
-    struct mirrored *one = realloc(mirror->one, room * sizeof *one);
+    struct mirrored *one = realloc(mirror->entry, room * sizeof *one);
     if (one == NULL)
         return false;
-    mirror->one = one;
+    mirror->entry = one;
     mirror->room = room;
     return true;
 }
@@ -64,25 +65,25 @@ static bool make_room(struct mirror *mirror, size_t room)
 bool mirror_reserve(struct mirror *mirror, size_t count)
 {
     size_t wanted = mirror->used + count;
-    size_t places = mirror->places == 0 ? FIRST_PLACES : mirror->places;
-    while (wanted * 2 > places)
-        places *= 2;
+    size_t slots = mirror->slots == 0 ? FIRST_SLOTS : mirror->slots;
+    while (wanted * 2 > slots)
+        slots *= 2;
     if (wanted > mirror->room && !make_room(mirror, wanted))
         return false;
-    return places == mirror->places || make_places(mirror, places);
+    return slots == mirror->slots || make_slots(mirror, slots);
 }
 
 bool mirror_add(struct mirror *mirror, const struct mirrored *one)
 {
     if (!mirror_reserve(mirror, 1))
         return false;
-    uint32_t *place = find_mirrored(mirror, one->source, one->key);
-    if (*place == 0) {
-        mirror->one[mirror->used++] = *one;
-        *place = (uint32_t)mirror->used;
+    uint32_t *slot = find_mirrored(mirror, one->source, one->key);
+    if (*slot == 0) {
+        mirror->entry[mirror->used++] = *one;
+        *slot = (uint32_t)mirror->used;
         return true;
     }
-    struct mirrored *there = &mirror->one[*place - 1];
+    struct mirrored *there = &mirror->entry[*slot - 1];
     if (one->updated > there->updated)
         there->updated = one->updated;
     if (one->at > there->at)
@@ -103,14 +104,14 @@ struct mirrored *mirror_sorted(const struct mirror *mirror)
     struct mirrored *sorted = mirror->used == 0 ? NULL : malloc(mirror->used * sizeof *sorted);
     if (sorted == NULL)
         return NULL;
-    memcpy(sorted, mirror->one, mirror->used * sizeof *sorted);
+    memcpy(sorted, mirror->entry, mirror->used * sizeof *sorted);
     qsort(sorted, mirror->used, sizeof *sorted, mirror_compare);
     return sorted;
 }
 
 void mirror_free(struct mirror *mirror)
 {
-    free(mirror->one);
-    free(mirror->place);
+    free(mirror->entry);
+    free(mirror->slot);
     *mirror = (struct mirror){0};
 }

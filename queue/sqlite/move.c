@@ -1,10 +1,9 @@
-/* Giving all of a source to another: queue_move of inspect.h. Each step is one short transaction, and what is left to
- * do shows in the tables, so that it can be killed anywhere and called again.
+/* Moving everything of a source to another: queue_move of inspect.h. Each step is a short transaction, and the tables
+ * show what is left to do, so that a move can be killed at any point and called again.
  *
- * Identities go first: when an event comes to wait for the new source, what was delivered under the old name must be
- * known already. They go into the index, never into the journal, for that is its owner's: it deletes rows that its
- * mirror does not have. Each step counts as COUNT_MOVES, by which the owner sees that its sketch of the index is not
- * whole any more. */
+ * Identities go first: before an event waits for the new source, the identities delivered under the old name must be
+ * known. They go into the index, never into the journal: that belongs to its owner, who deletes rows that its mirror
+ * does not have. Each step increments COUNT_MOVES, by which the owner notices that its Bloom filter is incomplete. */
 #include <string.h>
 
 #include "queue/sqlite/store.h"
@@ -17,7 +16,7 @@ struct move {
     struct store *store;
     struct database *database;
     uint32_t from, to;
-    int64_t journal; /* up to where the journal was looked at */
+    int64_t journal; /* last journal row copied */
     struct moved *moved;
 };
 
@@ -30,7 +29,7 @@ static enum database_result run_with(struct database *database, enum statement s
     return database_run(database, one);
 }
 
-/* A single number of a statement with one parameter; 0 without a row. */
+/* Runs a statement with one parameter that returns one number; 0 without a row. */
 static enum database_result ask_with(struct database *database, enum statement statement, uint32_t number,
                                      int64_t value, int64_t *answer)
 {
@@ -46,7 +45,7 @@ static enum database_result ask_with(struct database *database, enum statement s
     return result;
 }
 
-/* Runs a text in which each %u is the number of the old source or the new one. */
+/* Runs SQL in which each %u is the number of the old or the new source. */
 static enum database_result execute_move(const struct move *move, const char *format, uint32_t first, uint32_t second)
 {
     char text[512];
@@ -65,7 +64,7 @@ static enum database_result count_move(const struct move *move)
     return run_with(move->database, STATEMENT_ADD_COUNT, 0, count, 3);
 }
 
-/* The last key of a step's worth of the old source's; none: false. */
+/* Finds the last of the old source's next keys, as many as a step moves. Returns false when there is none. */
 static bool find_last_key(const struct move *move, unsigned char key[static 16], enum database_result *result)
 {
     sqlite3_stmt *find = database_statement(move->database, STATEMENT_MOVE_KNOWN_UP_TO, 0);
@@ -81,7 +80,7 @@ static bool find_last_key(const struct move *move, unsigned char key[static 16],
     return found;
 }
 
-/* Of the index. *more: there may be more. */
+/* Moves a step's identities of the index. *more: there may be more. */
 static enum database_result move_known(struct move *move, bool *more)
 {
     unsigned char key[16];
@@ -110,8 +109,8 @@ static enum database_result move_known(struct move *move, bool *more)
     return result == DATABASE_DONE ? count_move(move) : result;
 }
 
-/* Of the journal, whose rows stay: its owner merges them into the index, under the old source, and forgets them there
- * in time. */
+/* Copies a step's identities of the journal. The rows stay: the owner merges them into the index under the old source,
+ * where they expire. */
 static enum database_result copy_journal(struct move *move, bool *more)
 {
     enum database_result result;
@@ -135,7 +134,7 @@ static enum database_result copy_journal(struct move *move, bool *more)
 
 /* ---- events, dead letters ---- */
 
-/* The newest event that waits says when the source accepted something last, and will not be the last one any more. */
+/* Stores when the source last accepted an event: the newest waiting event shows that, and is about to be moved. */
 static enum database_result keep_last_accepted(const struct move *move)
 {
     int64_t newest = 0;
@@ -145,7 +144,7 @@ static enum database_result keep_last_accepted(const struct move *move)
                                                  : result;
 }
 
-/* Their order stays; they come after what waits there already. */
+/* Moves a step's events in their order, after those waiting for the new source. */
 static enum database_result move_events(struct move *move, bool *more)
 {
     char text[256];
@@ -187,8 +186,7 @@ static enum database_result move_letters(struct move *move, bool *more)
 
 /* ---- counts ---- */
 
-/* Texts with the new source's number (the first %u) and the old one's. What is counted adds up, times are the later
- * ones. */
+/* SQL with the new source's number (the first %u) and the old one's. Counts are added; of times the later one wins. */
 static const char *const count_texts[] = {
     "INSERT INTO count (source, kind, n) SELECT %u, kind, n FROM count WHERE source = %u AND kind NOT IN (8, 9)"
     " ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n",
@@ -199,8 +197,8 @@ static const char *const count_texts[] = {
     "DELETE FROM parked WHERE source <> %u AND source = %u",
 };
 
-/* Events that are gone from the old source's table count for the new one as if they had been appended there: the last
- * id ever given says how many were. In the old one's they count as moved in and out again. */
+/* Counts events that were appended to the old source for the new one; the last id assigned tells how many they were.
+ * For the old source they count as moved in and out. */
 static enum database_result move_sequence(const struct move *move, int64_t gone)
 {
     char text[512];
@@ -235,7 +233,7 @@ static int64_t number_of(const struct move *move, const char *format, enum datab
     return number;
 }
 
-/* All counts in one transaction. Events that came for the old source meanwhile stay and count there. */
+/* Moves all counts in one transaction. Events that arrived for the old source meanwhile stay and count there. */
 static enum database_result move_counts(struct move *move, bool *more)
 {
     enum database_result result = DATABASE_DONE;
@@ -246,7 +244,7 @@ static enum database_result move_counts(struct move *move, bool *more)
     int64_t in = number_of(move, "SELECT n FROM count WHERE source = %u AND kind = 6", &result);
     int64_t out = number_of(move, "SELECT n FROM count WHERE source = %u AND kind = 7", &result);
     if (result != DATABASE_DONE || (told == 0 && in == gone && out == gone))
-        return result; /* it was done before */
+        return result; /* done by an earlier call */
     for (size_t i = 0; i < sizeof count_texts / sizeof *count_texts && result == DATABASE_DONE; i++)
         result = execute_move(move, count_texts[i], move->to, move->from);
     return result == DATABASE_DONE ? move_sequence(move, gone) : result;
@@ -262,7 +260,7 @@ static bool move_failed(const struct move *move, enum database_result result, st
     return false;
 }
 
-/* Runs the step, a transaction each, until there is no more. */
+/* Runs the step, one transaction each, until there is no more. */
 static bool repeat(struct move *move, enum database_result (*step)(struct move *, bool *), struct error *why)
 {
     for (bool more = true; more;) {
@@ -284,7 +282,7 @@ static bool repeat(struct move *move, enum database_result (*step)(struct move *
     return true;
 }
 
-/* The journal first: what is merged while it is read stands in the index when that is looked at. */
+/* The journal first: rows merged while it is read are found in the index afterwards. */
 static bool move_identities(struct move *move, struct error *why)
 {
     return repeat(move, copy_journal, why) && repeat(move, move_known, why);
@@ -306,9 +304,10 @@ bool store_move(void *state, const char *from, const char *to, struct moved *mov
                   move.from == 0 ? from : to);
         return false;
     }
-    bool good = move_identities(&move, why) && repeat(&move, move_events, why) && repeat(&move, move_letters, why) &&
-                repeat(&move, move_counts, why) &&
-                move_identities(&move, why); /* of what was settled meanwhile, by a process that still forwarded it */
+    bool good =
+        move_identities(&move, why) && repeat(&move, move_events, why) && repeat(&move, move_letters, why) &&
+        repeat(&move, move_counts, why) &&
+        move_identities(&move, why); /* again, for identities settled meanwhile by a forwarder with the old name */
     wake_send(store->directory, &store->group.wake_fd);
     return good;
 }

@@ -1,4 +1,4 @@
-/* What the queue remembers for the forwarder: identities of settled events, and its notes. */
+/* What the queue stores for the forwarder: identities of settled events, and its notes. */
 #include "queue/sqlite/store.h"
 
 #include <stdio.h>
@@ -12,22 +12,22 @@ static bool remember_failed(struct store *store, enum database_result result, st
     return false;
 }
 
-/* Another process may have moved identities of a renamed source into the index: then the sketch does not know all that
- * is in it. With the mirror's lock held, in the transaction in which the index is asked. */
+/* Another process may have moved identities of a renamed source into the index: then the Bloom filter is incomplete.
+ * With the mirror's lock held, in the transaction that reads the index. */
 static enum database_result look_for_moves(struct store *store)
 {
     enum database_result result;
     int64_t moves = database_number(&store->reader, STATEMENT_MOVES, &result);
     if (result == DATABASE_DONE && moves != store->moves) {
-        store->sketch.whole = false; /* the housekeeper makes another */
+        store->bloom.whole = false; /* the housekeeper fills a new one */
         store->moves = moves;
     }
     return result;
 }
 
-/* What memory tells: the journal's mirror of what was settled lately, the sketch of what is not in the index. Returns
- * whether the index must be asked: also where a move may have put a newer version there than the mirror has. With the
- * mirror's lock held. */
+/* Looks an identity up in memory: in the mirror of the journal and in the Bloom filter. Returns whether the index must
+ * be read too; also where a move may have put a newer version there than the mirror has. With the mirror's lock held.
+ */
 static bool must_ask_index(struct store *store, uint32_t number, const struct identity *identity, struct known *known)
 {
     const struct mirrored *one = mirror_find(&store->mirror, number, identity->key);
@@ -35,7 +35,7 @@ static bool must_ask_index(struct store *store, uint32_t number, const struct id
     if (one != NULL)
         known->delivered_us = one->updated;
     bool is_older = one != NULL && one->updated < identity->updated_us && store->moves > 0;
-    bool ask = (one == NULL || is_older) && sketch_may_have(&store->sketch, identity->key);
+    bool ask = (one == NULL || is_older) && bloom_may_have(&store->bloom, identity->key);
     store->index_asked += ask;
     return ask;
 }
@@ -79,8 +79,8 @@ static enum database_result find_dead(struct store *store, uint32_t number, cons
     return result;
 }
 
-/* The mirror is locked before the database is looked at, and as long: what has left the mirror by then stands in the
- * index that the transaction sees, and in the sketch. */
+/* Holds the mirror's lock for the whole read transaction: an identity that has left the mirror before is in the index
+ * that the transaction reads, and in the Bloom filter. */
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                  struct error *why)
 {
@@ -135,7 +135,7 @@ static enum database_result read_notes(struct database *database, uint32_t numbe
         notes->since_ms = sqlite3_column_int64(note, 1);
         notes->next_ms = sqlite3_column_int64(note, 2);
         notes->operator_must_act = sqlite3_column_int64(note, 3) != 0;
-        notes->made_with = (uint64_t)sqlite3_column_int64(note, 4);
+        notes->config_fingerprint = (uint64_t)sqlite3_column_int64(note, 4);
         snprintf(notes->reason, sizeof notes->reason, "%s", (const char *)sqlite3_column_text(note, 5));
     }
     if (result != DATABASE_DONE)
@@ -174,7 +174,7 @@ static enum database_result write_notes(struct database *database, uint32_t numb
         sqlite3_bind_int64(set, 3, notes->since_ms);
         sqlite3_bind_int64(set, 4, notes->next_ms);
         sqlite3_bind_int64(set, 5, notes->operator_must_act);
-        sqlite3_bind_int64(set, 6, (int64_t)notes->made_with);
+        sqlite3_bind_int64(set, 6, (int64_t)notes->config_fingerprint);
         sqlite3_bind_text(set, 7, notes->reason, -1, SQLITE_STATIC);
     }
     result = database_run(database, set);
@@ -202,12 +202,12 @@ bool store_read_notes(void *state, const char *source, struct notes *notes, stru
     return store_note(state, source, notes, false, why);
 }
 
-/* ---- What is remembered of identities, for a process that does not forward: the index, and the journal as far as it
- * is not merged into it. ---- */
+/* ---- Lookups for a process that does not forward: in the index, and in the part of the journal that is not merged
+ * ---- */
 
-/* Reads on in the journal. What was merged meanwhile stays known: it is in the index now. When all that was seen is
- * merged it is forgotten, so that memory does not grow. */
-static enum database_result read_on(struct store *store)
+/* Reads the new rows of the journal into the mirror. Rows merged meanwhile stay known, being in the index. When all
+ * rows read are merged, the mirror is emptied, so that memory does not grow. */
+static enum database_result read_journal(struct store *store)
 {
     enum database_result result;
     int64_t first = database_number(&store->reader, STATEMENT_JOURNAL_FIRST, &result);
@@ -245,7 +245,7 @@ bool store_look_known(void *state, const char *source, const struct identity *id
         return false;
     if (!store->owned) {
         pthread_mutex_lock(&store->mirror_lock);
-        enum database_result result = read_on(store);
+        enum database_result result = read_journal(store);
         pthread_mutex_unlock(&store->mirror_lock);
         if (result != DATABASE_DONE) {
             if (why != NULL)

@@ -1,4 +1,4 @@
-/* The repair of a damaged database, step by step, and what is said of what it could not read: see repair.h. */
+/* Repairing a damaged database, and reporting what could not be read: see repair.h. */
 #include "queue/sqlite/repair.h"
 
 #include "base/clock.h"
@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* "2026-11-24T20:45:06.123Z", or else what it is that is not known. Returns out. */
+/* Writes "2026-11-24T20:45:06.123Z", or `otherwise` for an unknown time. Returns out. */
 static const char *moment_of(int64_t ms, const char *otherwise, char out[static DATE_PRINTED])
 {
     if (ms > 0)
@@ -33,7 +33,7 @@ static const char *moment_of(int64_t ms, const char *otherwise, char out[static 
 }
 
 /* "12 events (ids 5 to 16), received between ... and ..., could not be read" */
-static void describe_gone(const struct gone *gone, const char *what, char *out, size_t size)
+static void describe_unreadable(const struct unreadable *gone, const char *what, char *out, size_t size)
 {
     char from[DATE_PRINTED], until[DATE_PRINTED];
     snprintf(out, size, "up to %zu %s (ids %lld to %lld%s), received between %s and %s, could not be read",
@@ -42,21 +42,21 @@ static void describe_gone(const struct gone *gone, const char *what, char *out, 
              moment_of(gone->until_ms, "the repair", until));
 }
 
-/* What the database says of a source's loss. Returns whether there is any. */
+/* Determines a source's loss from the salvage. Returns whether there is any. */
 static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_source *source, struct loss *loss)
 {
     char events[200] = "", rest[120] = "";
     bool events_gone = source->gone.numbers > 0 || salvaged->letters.numbers > 0;
     bool suspected = !events_gone && (source->gone.not_accounted > 0 || salvaged->whole_tables_lost);
     loss->identities_kept = source->identities == 0 && salvaged->journal == 0 && !salvaged->names_lost;
-    loss->from_ms = loss->until_ms; /* nothing is gone, unless: */
+    loss->from_ms = loss->until_ms; /* an empty range unless something is lost: */
     if (suspected || salvaged->names_lost)
         loss->from_ms = 0;
     if (source->gone.numbers > 0) {
         loss->from_ms = source->gone.from_ms;
-        describe_gone(&source->gone, "events", events, sizeof events);
+        describe_unreadable(&source->gone, "events", events, sizeof events);
     } else if (salvaged->letters.numbers > 0) {
-        describe_gone(&salvaged->letters, "dead letters of all sources", events, sizeof events);
+        describe_unreadable(&salvaged->letters, "dead letters of all sources", events, sizeof events);
     } else if (source->gone.not_accounted > 0) {
         snprintf(events, sizeof events, "%llu events are missing without a trace",
                  (unsigned long long)source->gone.not_accounted);
@@ -95,7 +95,7 @@ static const struct salvaged_source *find_salvaged(const struct salvaged *salvag
     return NULL;
 }
 
-/* Sources of which nothing was found though something may have been there. */
+/* Records a loss for configured sources of which nothing was found although the names were unreadable. */
 static bool note_nameless(const char *directory, const struct config *config, const struct salvaged *salvaged,
                           struct error *why)
 {
@@ -125,8 +125,7 @@ static bool note_nameless(const char *directory, const struct config *config, co
     return good;
 }
 
-/* Logs and notes what is lost of each source; nothing where nothing is. Returns false with the reason when it cannot be
- * noted. */
+/* Logs and records each source's loss, if any. Returns false with the reason when it cannot be recorded. */
 static bool damages_note(const char *directory, const struct config *config, const struct salvaged *salvaged,
                          struct error *why)
 {
@@ -148,7 +147,7 @@ static bool damages_note(const char *directory, const struct config *config, con
     return good;
 }
 
-/* The same where the whole database is gone. */
+/* The same where the whole database is missing. */
 static bool damages_note_missing(const char *directory, const struct config *config, struct error *why)
 {
     bool good = true;
@@ -161,12 +160,12 @@ static bool damages_note_missing(const char *directory, const struct config *con
 }
 
 #define BUILDING "repairing" /* the new database is being built in it */
-#define BUILT "repaired"     /* it is whole */
+#define BUILT "repaired"     /* renamed to this when complete */
 #define NEW_NAME "new.db"
 #define MARGIN_BYTES (8LL * 1024 * 1024)
 #define NAMES_MOST 1000 /* repairs within one second */
 
-/* Database, log, index of the log and journal: apart they are worth nothing. */
+/* Database, log, the log's index and rollback journal: kept together. */
 static const char *const files[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal"};
 #define FILES (sizeof files / sizeof *files)
 
@@ -188,7 +187,7 @@ bool repair_is_due(const char *directory)
     return damage_is_marked(directory) || file_is_there(directory, BUILT);
 }
 
-/* ---- before: room, and a place to build in ---- */
+/* ---- before: disk space, and the directory to build in ---- */
 
 static long long size_of(const char *directory, const char *name)
 {
@@ -198,13 +197,13 @@ static long long size_of(const char *directory, const char *name)
     return stat(path, &status) == 0 ? (long long)status.st_size : 0;
 }
 
-/* The old one stays, so that there must be room for both: looked at before, since a disk that fills up while others
- * need it harms more than a repair that waits. */
+/* Whether there is space for the old and the new database. Checked before, as filling the disk would harm more than a
+ * later repair. */
 static bool has_room(const char *directory, int copies, struct error *why)
 {
     struct statvfs status;
     if (statvfs(directory, &status) != 0)
-        return true; /* then writing will tell */
+        return true; /* then writing decides */
     long long need = copies * (size_of(directory, "queue.db") + size_of(directory, "queue.db-wal")) + MARGIN_BYTES;
     long long room = (long long)status.f_bavail * (long long)status.f_frsize;
     if (room >= need)
@@ -216,7 +215,7 @@ static bool has_room(const char *directory, int copies, struct error *why)
     return false;
 }
 
-/* Removes a directory of ours with what is in it: files only. */
+/* Removes a directory of the repair with its files. */
 static bool remove_directory(const char *path, struct error *why)
 {
     char name[STATE_PATH + 300];
@@ -234,7 +233,7 @@ static bool remove_directory(const char *path, struct error *why)
 
 /* ---- building ---- */
 
-/* SQLite has let go of it: this process holds no lock on it that closing could drop. */
+/* SQLite has closed the file: this process holds no lock on it that closing could drop. */
 static bool sync_file(const char *path, struct error *why)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -246,7 +245,7 @@ static bool sync_file(const char *path, struct error *why)
     return good;
 }
 
-/* Only the one file takes the old one's place: nothing may stand beside it that belongs to it. */
+/* Whether there is only the database: no other file would be moved into place with it. */
 static bool is_single(const char *building, struct error *why)
 {
     if (size_of(building, NEW_NAME "-wal") == 0 && size_of(building, NEW_NAME "-journal") == 0)
@@ -255,7 +254,7 @@ static bool is_single(const char *building, struct error *why)
     return false;
 }
 
-/* What is read: the old one, or where its first page is lost a copy that has one. */
+/* Salvages the old database, or where its first page is lost a copy with a new one. */
 static bool salvage(const char *directory, const char *building, const char *new_path, struct salvaged *salvaged,
                     struct error *why)
 {
@@ -284,7 +283,7 @@ static bool build_in(const char *directory, const char *building, const struct c
     return good;
 }
 
-/* Ends with the moment at which the repair takes effect. */
+/* Builds the new database and ends with the rename by which the repair takes effect. */
 static bool build_repaired(const char *directory, const struct config *config, struct error *why)
 {
     char building[STATE_PATH], built[STATE_PATH];
@@ -305,9 +304,9 @@ static bool build_repaired(const char *directory, const struct config *config, s
     return good && files_sync(directory, why);
 }
 
-/* ---- after: the new one takes the old one's place ---- */
+/* ---- after: putting the new database in place ---- */
 
-/* Each step may have been done before. */
+/* Moves the old files away; each may have been moved before a crash. */
 static bool move_old(const char *directory, const char *built, struct error *why)
 {
     char from[STATE_PATH], to[STATE_PATH];
@@ -377,7 +376,7 @@ bool repair_run(const char *directory, const struct config *config, struct error
         if (!damage_is_marked(directory))
             return true; /* another process was faster */
         if (!file_is_there(directory, files[0])) {
-            damage_unmark(directory); /* there is nothing to repair: a new one is made */
+            damage_unmark(directory); /* nothing to repair: a new database is created */
             return true;
         }
         good = build_repaired(directory, config, why);
@@ -389,7 +388,7 @@ bool repair_run(const char *directory, const struct config *config, struct error
     return good;
 }
 
-/* What a queue leaves in its directory once it has run. */
+/* Whether there are files that a queue leaves in its directory once it has run. */
 static bool has_traces(const char *directory)
 {
     static const char *const traces[] = {"delivered", "clock", "reserve", "forward.lock"};

@@ -1,6 +1,6 @@
-/* Repairing a damaged database, with one moment at which it takes effect: the directory `repairing`, in which the new
- * database is built, is renamed to `repaired`. Before it nothing of the old one is touched; after it whoever opens the
- * state directory next puts the new one in its place. A process may die anywhere in between. */
+/* Repairs a damaged database, taking effect atomically: the new database is built in the directory `repairing`, which
+ * is then renamed to `repaired`. Before the rename the old database is untouched; after it, the next process that opens
+ * the state directory puts the new one in place. Safe against a crash at any point. */
 #ifndef QUEUE_SQLITE_REPAIR_H
 #define QUEUE_SQLITE_REPAIR_H
 
@@ -9,17 +9,17 @@
 #include "base/error.h"
 #include "config/config.h"
 
-/* Whether there is something to repair, or a repair to be ended. */
+/* Whether a repair is needed, or an interrupted one to be finished. */
 bool repair_is_due(const char *directory);
 
-/* Repairs, or ends a repair that died. Only with open.lock held exclusively, and no connection in this process. What
- * could not be read is logged and noted as loss of its source (queue/loss.h) before the new database takes effect; the
- * damaged files are kept in damaged-TIME. Returns false with the reason when it cannot be done now, for want of room
- * for example: then the old database is as it was, and the repair is still due. */
+/* Repairs, or finishes an interrupted repair. Only with open.lock held exclusively and no connection in this process.
+ * What could not be read is logged and recorded as a loss of its source (queue/loss.h) before the new database takes
+ * effect; the damaged files are kept in damaged-TIME. Returns false with the reason when repairing is not possible now,
+ * as for lack of space: then the old database is unchanged and the repair still due. */
 bool repair_run(const char *directory, const struct config *config, struct error *why);
 
-/* Notes a loss of all sources where the database is missing though the directory shows that there was one. Any process.
- * Returns false with the reason when that could not be noted: then no new one may be made. */
+/* Records a loss of all sources where the database is missing although the directory shows that there was one. Any
+ * process. Returns false with the reason when that failed: then no new database may be created. */
 bool repair_note_missing(const char *directory, const struct config *config, struct error *why);
 
 #endif

@@ -1,6 +1,6 @@
-/* What commands ask of the process that forwards: a row of the table `request` for each wish, and its answer. The owner
- * looks there only when a byte of its own in the FIFO has said so: while nobody asks it costs nothing. A command that
- * died leaves a row, which is forgotten after a minute. */
+/* Requests of commands to the owner, and its answers: rows of the table `request`. The owner reads the table only after
+ * a request's own byte in the FIFO, so that no requests cost nothing. A command that died leaves a row, which is
+ * deleted after a minute. */
 #include <string.h>
 
 #include "queue/sqlite/store.h"
@@ -17,7 +17,7 @@ static bool request_failed(struct store *store, enum database_result result, str
     return false;
 }
 
-/* Runs a bound statement as a transaction of its own. *changes: rows it changed. */
+/* Runs a bound statement in its own transaction. *changes: rows changed. */
 static enum database_result run_alone(struct database *database, sqlite3_stmt *statement, int *changes)
 {
     enum database_result result = statement == NULL ? DATABASE_FAILED : database_begin(database);
@@ -160,7 +160,7 @@ bool store_take_request(void *state, struct queue_request *request)
         if (result != DATABASE_DONE)
             break;
         if (changes > 0)
-            return true; /* else it was withdrawn meanwhile */
+            return true; /* else the request was withdrawn meanwhile */
     }
     store->asked = false;
     if (result != DATABASE_DONE)

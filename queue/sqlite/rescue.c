@@ -1,5 +1,5 @@
-/* Saving what replaced files hold, and bringing it over: see rescue.h. What is done with a saved database when another
- * one has come meanwhile is in merge.c. */
+/* Saving the content of replaced files, and merging it into the queue: see rescue.h. The merge of two databases is in
+ * merge.c. */
 #include "queue/sqlite/rescue.h"
 
 #include "base/clock.h"
@@ -13,7 +13,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -47,8 +49,8 @@ static bool has_saved(const char *directory)
     return has;
 }
 
-/* Where open.lock was removed, too, something may be saved while another process brings over what was saved before; and
- * that one removes the mark of both. */
+/* The saved files count too, not only the mark: where open.lock was removed as well, one process may save while another
+ * merges earlier files and removes the mark of both. */
 bool rescue_is_due(const char *directory)
 {
     char path[STATE_PATH];
@@ -79,11 +81,11 @@ static void saved_name(char out[static 80], dev_t device, ino_t inode)
     snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)device, (unsigned long long)inode);
 }
 
-int64_t rescue_saved_at(const struct places *places, const char *directory)
+int64_t rescue_saved_at(const struct open_files *files, const char *directory)
 {
     char name[80], path[STATE_PATH];
     struct stat status;
-    saved_name(name, places->database.device, places->database.inode);
+    saved_name(name, files->database.device, files->database.inode);
     directory_path(path, directory, name);
     return stat(path, &status) == 0 ? clock_timespec_ms(status.st_mtim) : 0;
 }
@@ -94,7 +96,7 @@ static enum database_result rescue_failed(const char *path, struct error *why)
     return errno == ENOSPC || errno == EDQUOT ? DATABASE_FULL : DATABASE_FAILED;
 }
 
-/* A copy of the whole, as it stands at this moment. */
+/* Copies the whole database as a snapshot. */
 static enum database_result copy_database(struct database *old, const char *path, struct error *why)
 {
     struct database fresh = {.write_lock = -1};
@@ -110,14 +112,13 @@ static enum database_result copy_database(struct database *old, const char *path
     return result;
 }
 
-/* Makes the file that a copy is written into, and locks it: where open.lock was removed, too, another process may bring
- * over meanwhile what was saved before, and takes what is not locked for the rest of a process that died. It is closed
- * after SQLite has closed it. */
+/* Creates and locks the file that the copy is written to. Where open.lock was removed as well, another process may be
+ * merging, and takes an unlocked file for what a dead process left. Close it after SQLite has. */
 static int make_locked(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0)
-        (void)flock(fd, LOCK_EX | LOCK_NB); /* where files cannot be locked that may happen */
+        (void)flock(fd, LOCK_EX | LOCK_NB); /* best effort: not all file systems support locks */
     return fd;
 }
 
@@ -151,7 +152,7 @@ static enum database_result save_copy(struct database *old, const char *director
     return result;
 }
 
-enum database_result rescue_save(struct database *old, const struct places *places, const char *directory,
+enum database_result rescue_save(struct database *old, const struct open_files *files, const char *directory,
                                  struct error *why)
 {
     char name[80];
@@ -162,7 +163,7 @@ enum database_result rescue_save(struct database *old, const struct places *plac
         *why = old->why;
         return DATABASE_FAILED;
     }
-    saved_name(name, places->database.device, places->database.inode);
+    saved_name(name, files->database.device, files->database.inode);
     enum database_result result = save_copy(old, directory, name, why);
     if (result == DATABASE_FULL && reserve_is_there(directory)) {
         reserve_give_up(directory, ENOSPC);
@@ -172,7 +173,7 @@ enum database_result rescue_save(struct database *old, const struct places *plac
     return result;
 }
 
-/* ---- bringing over ---- */
+/* ---- merging saved files ---- */
 
 static bool remove_if_there(const char *directory, const char *name)
 {
@@ -181,8 +182,8 @@ static bool remove_if_there(const char *directory, const char *name)
     return unlink(path) == 0 || errno == ENOENT;
 }
 
-/* What a process that died was saving. */
-static void remove_left_over(const char *directory, const char *name)
+/* Removes what a process that died was saving. */
+static void remove_interrupted_save(const char *directory, const char *name)
 {
     char path[STATE_PATH];
     directory_path(path, directory, name);
@@ -190,22 +191,22 @@ static void remove_left_over(const char *directory, const char *name)
         unlink(path);
 }
 
-/* Whether the file at queue.db is the one that was open, and nothing was written since with a new log. */
+/* Whether the file at queue.db is the one that was saved, and nothing was written to it since with a new log. */
 static bool is_untouched(const char *directory, const char *name)
 {
     char path[STATE_PATH], origin[80];
     struct stat database, log;
     directory_path(path, directory, "queue.db");
     if (stat(path, &database) != 0)
-        return errno == ENOENT; /* there is none at all */
+        return errno == ENOENT; /* there is no log at all */
     saved_name(origin, database.st_dev, database.st_ino);
     directory_path(path, directory, "queue.db-wal");
     bool written = stat(path, &log) == 0 && log.st_size > 0;
     return strcmp(origin, name) == 0 && !written;
 }
 
-/* What was saved becomes the database. A log that belongs to none must not be taken for its own. */
-static enum database_result put_in_place(const char *directory, const char *saved, struct error *why)
+/* Renames the saved file to queue.db, without a log, which would be taken for the new database's. */
+static enum database_result rename_saved(const char *directory, const char *saved, struct error *why)
 {
     char to[STATE_PATH];
     directory_path(to, directory, "queue.db");
@@ -217,7 +218,7 @@ static enum database_result put_in_place(const char *directory, const char *save
     return DATABASE_DONE;
 }
 
-/* It is kept, for somebody who can do more. */
+/* Keeps a damaged saved file under another name, for a repair by hand. */
 static enum database_result set_aside(const char *directory, const char *saved, const char *name, struct error *why)
 {
     char aside[STATE_PATH], to[STATE_PATH];
@@ -230,8 +231,8 @@ static enum database_result set_aside(const char *directory, const char *saved, 
     return rename(saved, to) == 0 ? DATABASE_DONE : rescue_failed(to, why);
 }
 
-/* Whether the database at this path never had a log: a backup that somebody put there (its format's write version says
- * so: sqlite.org/fileformat.html, 1.3.3). The open lock is held exclusively: no connection has the file open. */
+/* Whether the database at this path never had a log, as a backup that was copied there (by the write version in its
+ * header: sqlite.org/fileformat.html, 1.3.3). The open lock is held exclusively: no connection has the file open. */
 static bool never_had_a_log(const char *path)
 {
     unsigned char head[20] = {0};
@@ -242,7 +243,8 @@ static bool never_had_a_log(const char *path)
     return whole && head[18] == 1;
 }
 
-/* The log that lies beside it then is the old database's, whose events are saved; SQLite would take it for its own. */
+/* Removes a log beside such a database: it belongs to the old database, whose events are saved, and SQLite would take
+ * it for the new one's. */
 static bool drop_foreign_log(const char *directory)
 {
     char path[STATE_PATH];
@@ -251,14 +253,14 @@ static bool drop_foreign_log(const char *directory)
            (remove_if_there(directory, "queue.db-wal") && remove_if_there(directory, "queue.db-shm"));
 }
 
-static enum database_result bring_over(const char *directory, const char *name, const struct config *config,
-                                       struct error *why)
+static enum database_result merge_replaced_files(const char *directory, const char *name, const struct config *config,
+                                                 struct error *why)
 {
     static const char *const beside[] = {"", "-wal", "-shm", "-journal"};
     char saved[STATE_PATH], more[STATE_PATH];
     directory_path(saved, directory, name);
     enum database_result result =
-        is_untouched(directory, name) ? put_in_place(directory, saved, why) : merge_into_queue(directory, saved, why);
+        is_untouched(directory, name) ? rename_saved(directory, saved, why) : merge_into_queue(directory, saved, why);
     if (result == DATABASE_DAMAGED) {
         rescue_note_loss(directory, config, why->text);
         result = set_aside(directory, saved, name, why);
@@ -270,7 +272,7 @@ static enum database_result bring_over(const char *directory, const char *name, 
     return result;
 }
 
-enum database_result rescue_bring_over(const char *directory, const struct config *config, struct error *why)
+enum database_result rescue_merge_saved(const char *directory, const struct config *config, struct error *why)
 {
     enum database_result result = DATABASE_DONE;
     DIR *files = opendir(directory);
@@ -280,9 +282,9 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
         result = rescue_failed(directory, why);
     for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
         if (is_saved(file->d_name))
-            result = bring_over(directory, file->d_name, config, why);
+            result = merge_replaced_files(directory, file->d_name, config, why);
         else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
-            remove_left_over(directory, file->d_name);
+            remove_interrupted_save(directory, file->d_name);
     }
     closedir(files);
     if (result == DATABASE_DONE && (!files_sync(directory, why) || !remove_if_there(directory, MARK)))
@@ -290,57 +292,125 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
     return result;
 }
 
-/* ---- The store's files are removed or replaced while it is open: noticed after each commit and once a second, said
- * loudly, and saved at once by the writer's thread, whose connection still has the old ones open (rescue.h). ---- */
+/* ---- Files of an open store are removed or replaced: detected after each commit and once a second, logged, and saved
+ * at once by the writer's thread, whose connection has the old ones open ---- */
 
-#define SAY_AGAIN_MS 10000
+static bool read_file_identity(struct file_identity *identity, const char *path, int64_t *bytes)
+{
+    struct stat status;
+    if (stat(path, &status) != 0)
+        return false;
+    *identity = (struct file_identity){.device = status.st_dev, .inode = status.st_ino};
+    *bytes = (int64_t)status.st_size;
+    return true;
+}
+
+static bool is_same_file(const struct file_identity *identity, const char *path, int64_t *bytes)
+{
+    struct file_identity now;
+    return read_file_identity(&now, path, bytes) && now.inode == identity->inode && now.device == identity->device;
+}
+
+static void path_beside(char out[static STATE_PATH], const char *base, const char *end)
+{
+    snprintf(out, STATE_PATH, "%.4000s%s", base, end);
+}
+
+bool open_files_record(struct open_files *files, const char *directory, bool has_log)
+{
+    char real[PATH_MAX];
+    struct stat status;
+    int64_t bytes;
+    *files = (struct open_files){.has_log = has_log};
+    directory_path(files->database_path, directory, "queue.db");
+    bool is_link = lstat(files->database_path, &status) == 0 && S_ISLNK(status.st_mode) &&
+                   realpath(files->database_path, real) != NULL;
+    path_beside(files->log_path, is_link ? real : files->database_path, "-wal");
+    path_beside(files->index_path, is_link ? real : files->database_path, "-shm");
+    return read_file_identity(&files->directory, directory, &bytes) &&
+           read_file_identity(&files->database, files->database_path, &bytes) &&
+           (!has_log || (read_file_identity(&files->log, files->log_path, &bytes) &&
+                         read_file_identity(&files->index, files->index_path, &bytes)));
+}
+
+enum open_files_state open_files_check(const struct open_files *files, const char *directory, int64_t *database_bytes)
+{
+    struct file_identity now;
+    int64_t bytes;
+    enum open_files_state state = FILES_IN_PLACE;
+    if (!is_same_file(&files->database, files->database_path, database_bytes))
+        state = FILES_DATABASE_REPLACED;
+    else if (files->has_log && !is_same_file(&files->log, files->log_path, &bytes))
+        state = FILES_LOG_REPLACED;
+    else if (files->has_log && !is_same_file(&files->index, files->index_path, &bytes))
+        state = FILES_INDEX_REPLACED;
+    if (state == FILES_IN_PLACE || is_same_file(&files->directory, directory, &bytes))
+        return state;
+    return read_file_identity(&now, directory, &bytes) ? FILES_DIRECTORY_REPLACED : FILES_DIRECTORY_GONE;
+}
+
+const char *open_files_words(enum open_files_state state)
+{
+    static const char *const words[] = {
+        [FILES_IN_PLACE] = "nothing was moved",
+        [FILES_DIRECTORY_GONE] = "the state directory was moved away or removed",
+        [FILES_DIRECTORY_REPLACED] = "another directory stands in the state directory's place",
+        [FILES_DATABASE_REPLACED] = "the queue's database was removed or replaced",
+        [FILES_LOG_REPLACED] = "the log of the queue's database was removed or replaced",
+        [FILES_INDEX_REPLACED] = "the index of the log of the queue's database was removed or replaced",
+    };
+    return words[state];
+}
+
+#define LOG_DISPLACED_MS 10000
 #define LAST_TRIES 3
 
-static void log_displaced(struct store *store, enum placed placed)
+static void log_displaced(struct store *store, enum open_files_state state)
 {
-    moment now = clock_now(), before = atomic_load(&store->said_displaced);
-    if ((before > 0 && now - before < SAY_AGAIN_MS) ||
-        !atomic_compare_exchange_strong(&store->said_displaced, &before, now))
+    moment now = clock_now(), before = atomic_load(&store->logged_displaced);
+    if ((before > 0 && now - before < LOG_DISPLACED_MS) ||
+        !atomic_compare_exchange_strong(&store->logged_displaced, &before, now))
         return;
     log_write(LEVEL_ERROR,
-              placed == PLACED_NOWHERE
+              state == FILES_DIRECTORY_GONE
                   ? "msg=state_dir_gone state_dir=\"%s\" reason=\"%s\" advice=\"put it back where it was: requests are "
                     "answered 503 until then; what the queue held is not lost as long as this process runs\""
                   : "msg=queue_replaced state_dir=\"%s\" reason=\"%s\" advice=\"stop the program before you remove, "
                     "restore or move files of its state directory; what the old ones held is being brought over\"",
-              store->directory, placed_words(placed));
+              store->directory, open_files_words(state));
 }
 
 bool store_is_in_place(struct store *store, struct error *why)
 {
     int64_t bytes;
-    enum placed placed = places_look(&store->places, store->directory, &bytes);
-    int before = atomic_exchange(&store->placed, placed);
-    if (placed == PLACED_WELL) {
+    enum open_files_state state = open_files_check(&store->files, store->directory, &bytes);
+    int before = atomic_exchange(&store->files_state, state);
+    if (state == FILES_IN_PLACE) {
         atomic_store(&store->database_bytes, bytes);
-        if (before == PLACED_NOWHERE)
+        if (before == FILES_DIRECTORY_GONE)
             log_write(LEVEL_WARN, "msg=state_dir_is_back state_dir=\"%s\"", store->directory);
         return true;
     }
-    log_displaced(store, placed);
-    error_set(why, "%s while this program uses it", placed_words(placed));
-    if (placed != PLACED_NOWHERE && !atomic_load(&store->must_reopen))
+    log_displaced(store, state);
+    error_set(why, "%s while this program uses it", open_files_words(state));
+    if (state != FILES_DIRECTORY_GONE && !atomic_load(&store->must_reopen))
         store_ask_writer_to_save(store);
     return false;
 }
 
-/* What another process saved after the last commit of this one has all of it. Whoever delivers goes on committing. */
+/* Whether another process has saved everything: it saved after this process's last commit. Not for the owner, who goes
+ * on committing. */
 static bool was_saved_since(const struct store *store)
 {
-    int64_t saved_ms = rescue_saved_at(&store->places, store->directory);
+    int64_t saved_ms = rescue_saved_at(&store->files, store->directory);
     return saved_ms > 0 && !store->owned && saved_ms > atomic_load(&store->committed_ms);
 }
 
-/* A new log's index is made from the log itself, and so there is nothing to be saved. */
-static enum database_result save_displaced(struct store *store, enum placed placed, struct error *why)
+/* A replaced index of the log is built from the log again, so there is nothing to save. */
+static enum database_result save_displaced(struct store *store, enum open_files_state state, struct error *why)
 {
-    if (placed != PLACED_INDEX && !was_saved_since(store))
-        return rescue_save(&store->group.database, &store->places, store->directory, why);
+    if (state != FILES_INDEX_REPLACED && !was_saved_since(store))
+        return rescue_save(&store->group.database, &store->files, store->directory, why);
     rescue_mark(store->directory);
     return DATABASE_DONE;
 }
@@ -349,12 +419,12 @@ void store_save(struct store *store, bool last)
 {
     struct error why = {0};
     int64_t bytes;
-    enum placed placed = places_look(&store->places, store->directory, &bytes);
-    if (placed == PLACED_WELL)
+    enum open_files_state state = open_files_check(&store->files, store->directory, &bytes);
+    if (state == FILES_IN_PLACE)
         return;
-    enum database_result result = save_displaced(store, placed, &why);
+    enum database_result result = save_displaced(store, state, &why);
     for (int tries = 1; last && result != DATABASE_DONE && tries < LAST_TRIES; tries++)
-        result = save_displaced(store, placed, &why);
+        result = save_displaced(store, state, &why);
     if (result == DATABASE_DONE || last)
         atomic_store(&store->must_reopen, true);
     if (result == DATABASE_DONE)
@@ -362,5 +432,5 @@ void store_save(struct store *store, bool last)
     if (last)
         rescue_note_loss(store->directory, store->config, why.text);
     else
-        store_failed(store, result, &why); /* within a second it is tried again */
+        store_failed(store, result, &why); /* tried again within a second */
 }

@@ -1,46 +1,84 @@
-/* When the database is removed or replaced under a running process, what it holds is only in files without a name. It
- * is saved into a file of the state directory as a whole, at once and again when the process lets go of it; whoever
- * gets the open lock exclusively then brings over what was saved into the database that stands there.
+/* When the database is removed or replaced under a running process, its content exists only in unlinked files that the
+ * process has open. They are saved to a file of the state directory at once, and again when the process closes the
+ * queue; the next process that gets the open lock exclusively merges the saved file into the database at queue.db.
  *
- * Each of several processes with the same old files saves all of it, under the same name: the last one has everything,
- * what the others delivered meanwhile too. So it is brought over once. */
+ * Several processes with the same old files save to the same name, each the whole content: the last save includes what
+ * the others delivered meanwhile, so one merge is enough. */
 #ifndef QUEUE_SQLITE_RESCUE_H
 #define QUEUE_SQLITE_RESCUE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
 #include "config/config.h"
 #include "queue/sqlite/database.h"
-#include "queue/sqlite/place.h"
+#include "queue/sqlite/directory.h"
 
-/* Whether files were replaced, or something saved is to be brought over: then all let go of the queue. */
+/* ---- Identity of the open files of a queue, checked by path alone: no file that SQLite has open is opened here
+ * (database.h). ---- */
+
+enum open_files_state {
+    FILES_IN_PLACE,           /* all are where they were opened */
+    FILES_DIRECTORY_GONE,     /* the state directory was moved or removed */
+    FILES_DIRECTORY_REPLACED, /* another directory has its path */
+    FILES_DATABASE_REPLACED,  /* the database was removed or replaced */
+    FILES_LOG_REPLACED,       /* the same of its write-ahead log */
+    FILES_INDEX_REPLACED,     /* the same of the log's index */
+};
+
+struct file_identity {
+    dev_t device;
+    ino_t inode;
+};
+
+struct open_files {
+    struct file_identity directory, database, log, index;
+    bool has_log; /* else log and index are not set */
+    /* Where queue.db is a symbolic link, log and index are beside its target. */
+    char database_path[STATE_PATH], log_path[STATE_PATH], index_path[STATE_PATH];
+};
+
+/* Records the identity of the files. Returns false when one is missing. */
+bool open_files_record(struct open_files *files, const char *directory, bool has_log);
+
+/* Compares them with the files at their paths, by three calls of stat. *database_bytes: the database's size, set when
+ * it was not replaced. */
+enum open_files_state open_files_check(const struct open_files *files, const char *directory, int64_t *database_bytes);
+
+/* Describes the state for people. */
+const char *open_files_words(enum open_files_state state);
+
+/* Whether files were replaced, or a saved file is to be merged: then all processes close the queue. */
 bool rescue_is_due(const char *directory);
 
-/* Makes it due. */
+/* Sets the mark that rescue_is_due reads. */
 void rescue_mark(const char *directory);
 
-/* Saves all that a connection to the old files sees into the state directory, which is made when it is gone. No writer
- * of the old files may go on. Returns DONE or the result with the reason. */
-enum database_result rescue_save(struct database *old, const struct places *places, const char *directory,
+/* Saves the content of the old files, as their connection sees it, to the state directory, which is created if it is
+ * gone. No writer of the old files may continue. Returns DONE or the result with the reason. */
+enum database_result rescue_save(struct database *old, const struct open_files *files, const char *directory,
                                  struct error *why);
 
-/* When it was saved last: Unix time in ms; 0: never. */
-int64_t rescue_saved_at(const struct places *places, const char *directory);
+/* When those files were last saved: Unix time in ms; 0: never. */
+int64_t rescue_saved_at(const struct open_files *files, const char *directory);
 
-/* Brings over what was saved. Only with the open lock held exclusively, and no connection open. Returns DONE, or the
- * result with the reason; then it is due as before, and nothing is lost. */
-enum database_result rescue_bring_over(const char *directory, const struct config *config, struct error *why);
+/* Merges the saved files into the queue. Only with the open lock held exclusively and no connection open. Returns DONE,
+ * or the result with the reason; then the rescue is still due and nothing is lost. */
+enum database_result rescue_merge_saved(const char *directory, const struct config *config, struct error *why);
 
-/* Says loudly that what the old files held could not be saved, and notes it as a loss of all sources (queue/loss.h):
- * the next reconcile fetches what Close still has. */
+/* Logs that the content of the old files could not be saved, and records a loss of all sources (queue/loss.h): the next
+ * reconcile fetches what Close still has. */
 void rescue_note_loss(const char *directory, const struct config *config, const char *words);
 
-/* Bringing what one database of the queue holds into another one. */
+/* ---- merging one queue database into another (merge.c) ---- */
 
-/* Puts all that waits in the database at `saved` into the state directory's queue, in one transaction: identities,
- * dead letters, waiting events. An event that stands in both with the same number is one; one that was delivered
- * already, or waits there under another number, is found out by its identity when it is forwarded. Events and letters
- * come with new numbers; replays stay replays. Of the counts only the times of the last events are taken on, and what
- * comes is counted as accepted: what was settled before is the saved one's past. Nobody else may have the queue open.
- * Returns DONE; DAMAGED when it is the saved one that is; or the result with the reason. */
+/* Copies identities, dead letters and waiting events of the database at `saved` into the state directory's queue in one
+ * transaction. An event with the same id and body in both is one event; one that was delivered already, or waits under
+ * another id, is recognised by its identity when it is forwarded. Events and letters get new ids; replays stay replays.
+ * Of the counts only the times of the last events are copied, and copied events count as accepted: what was settled
+ * before belongs to the saved database's past. No other process may have the queue open. Returns DONE; DAMAGED when the
+ * saved database is damaged; or the result with the reason. */
 enum database_result merge_into_queue(const char *directory, const char *saved, struct error *why);
 
 #endif

@@ -1,4 +1,4 @@
-/* Making and giving up the reserve: see reserve.h. */
+/* Creating and deleting the reserve: see reserve.h. */
 #include "queue/sqlite/reserve.h"
 
 #include "base/clock.h"
@@ -20,19 +20,19 @@
 #define LEAST ((int64_t)4 * 1024 * 1024)
 #define BLOCK 4096
 #define ENLARGE_AGAIN_S 3600
-#define SHARE 2 /* the wanted size is taken where the room that is left is that many times as large */
+#define SHARE 2 /* full size only if the free space is that many times as large */
 
-/* Why nothing is accepted, and behind that why nothing is settled: "ERRNO TIME", the time in ms. Always as long and
- * written in its place, for there is no room for a new file then. The version before knows the first of them only. */
+/* Two records "ERRNO TIME" (time in ms): why nothing is accepted, then why nothing is settled. Fixed length and written
+ * in place, as a full disk has no room for a new file. The version before reads only the first. */
 #define NOTE "no_room"
 #define NOTE_FORMAT "%3d %013lld\n"
 #define NOTE_LENGTH 18
-#define NOTE_FRESH_MS 60000       /* a write may work again, and nobody has tried */
-#define UNSETTLED_FRESH_MS 180000 /* whoever forwards tries again within seconds; cron, every minute */
+#define NOTE_FRESH_MS 60000       /* older: a write may work again, nobody has tried */
+#define UNSETTLED_FRESH_MS 180000 /* the owner retries within seconds; cron, every minute */
 
 enum note { NOTE_REFUSES, NOTE_UNSETTLED };
 
-/* File systems on which fallocate really takes the room, at once. Elsewhere each block is written. */
+/* File systems whose fallocate really allocates the blocks. Elsewhere each block is written. */
 static const struct {
     long type;
 } allocating[] = {{EXT4_SUPER_MAGIC}, {0x58465342 /* xfs */}, {BTRFS_SUPER_MAGIC}, {TMPFS_MAGIC}, {F2FS_SUPER_MAGIC}};
@@ -52,7 +52,7 @@ static bool allocates(int fd)
     return false;
 }
 
-/* Of what cannot be compressed: some file systems would store next to nothing of all else. */
+/* Writes incompressible data, as some file systems would compress all else to nothing. */
 static bool write_blocks(int fd, int64_t bytes)
 {
     uint64_t block[BLOCK / sizeof(uint64_t)], random = 0x9e3779b97f4a7c15U;
@@ -97,7 +97,7 @@ bool reserve_is_there(const char *directory)
     return access(path, F_OK) == 0;
 }
 
-/* A reserve that takes most of a small disk would leave nothing to accept events into. */
+/* The size that leaves room for events on a small disk. */
 static int64_t affordable(const char *directory, int64_t bytes)
 {
     struct statvfs disk;
@@ -116,11 +116,11 @@ static void note_full(const char *directory, enum note which, int error)
         return;
     int length = snprintf(text, sizeof text, NOTE_FORMAT, error % 1000, (long long)clock_unix_ms());
     ssize_t n = pwrite(fd, text, (size_t)length, which * NOTE_LENGTH);
-    (void)n; /* without it the words are those of a full disk */
+    (void)n; /* without the record the reason is a full disk */
     close(fd);
 }
 
-/* The errno that is noted, and how long ago (ms); 0: none. */
+/* The recorded errno and its age (ms); 0: none. */
 static int noted(const char *directory, enum note which, int64_t *age_ms)
 {
     char path[STATE_PATH], text[NOTE_LENGTH + 1] = "";
@@ -157,8 +157,8 @@ int unsettled_of(const char *directory)
     return error != 0 && age_ms >= 0 && age_ms < UNSETTLED_FRESH_MS ? error : 0;
 }
 
-/* Under another name until it is whole. Several processes may start at once: one makes it, the others wait for it, and
- * find that what they wait for has become the reserve. */
+/* Creates the file under another name until it is complete. Several processes may start at once: one creates it, the
+ * others wait for the lock and then find it renamed to the reserve. */
 static bool make_reserve(const char *directory, int64_t bytes)
 {
     char path[STATE_PATH], making[STATE_PATH];
@@ -179,8 +179,8 @@ static bool make_reserve(const char *directory, int64_t bytes)
     return good;
 }
 
-/* Makes a small one larger where there is room now. For a moment that may take all that others could use, so it is not
- * tried often. */
+/* Enlarges a small reserve if there is room. For a moment that may take all free space from others, so it is not tried
+ * often. */
 static void enlarge(const char *directory, int64_t bytes)
 {
     char path[STATE_PATH];
@@ -197,7 +197,7 @@ bool reserve_make(const char *directory, int64_t bytes)
     int64_t size = reserve_size(directory);
     directory_path(note, directory, NOTE);
     if (size >= 0 && access(note, F_OK) != 0)
-        no_room_note(directory, 0); /* of the version before: now there is room for it */
+        no_room_note(directory, 0); /* a record of the version before: there is room now */
     if (size >= bytes)
         return true;
     int64_t best = affordable(directory, bytes);
@@ -207,7 +207,7 @@ bool reserve_make(const char *directory, int64_t bytes)
         return true;
     }
     if ((best > LEAST && make_reserve(directory, best)) || make_reserve(directory, LEAST))
-        return true; /* a small one is better than none */
+        return true; /* a small reserve is better than none */
     int64_t age_ms;
     int error = errno;
     if (noted(directory, NOTE_REFUSES, &age_ms) == 0)

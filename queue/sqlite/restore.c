@@ -1,5 +1,4 @@
-/* Putting a backup back: see queue/backup.h. The new database is built under another name; one rename puts it in its
- * place. */
+/* Restoring a backup: see queue/backup.h. The new database is built under another name; one rename puts it in place. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,7 +28,7 @@ static enum database_result execute_restore(struct database *database, const cha
     return database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
 }
 
-/* A single number; 0 without a row, or when it fails, which *result tells. */
+/* Runs SQL that returns one number; 0 without a row or on failure, which is in *result. */
 static int64_t number_of(struct database *database, const char *text, enum database_result *result)
 {
     sqlite3_stmt *one = NULL;
@@ -45,7 +44,7 @@ static int64_t number_of(struct database *database, const char *text, enum datab
 
 /* ---- reading ---- */
 
-/* A URI, so that SQLite makes no file beside it and takes no lock: it may lie on a medium that cannot be written. */
+/* Makes a URI with which SQLite creates no file beside the database and takes no lock: the medium may be read-only. */
 static char *uri_of(const char *path)
 {
     char *uri = malloc(3 * strlen(path) + 32), *at = uri;
@@ -91,7 +90,7 @@ static bool is_backup(struct backup *backup, const char *path, struct error *why
     }
     backup->made_ms = backup->has_files ? number_of(database, "SELECT made_ms FROM " BACKUP_ABOUT, &result) : 0;
     if (result == DATABASE_DONE && backup->made_ms == 0 && stat(path, &status) == 0)
-        backup->made_ms = (int64_t)status.st_mtim.tv_sec * 1000; /* an older release did not write it down */
+        backup->made_ms = (int64_t)status.st_mtim.tv_sec * 1000; /* an older release did not store it */
     if (result == DATABASE_DONE)
         return is_whole(database, why);
     *why = database->why;
@@ -182,7 +181,7 @@ bool backup_read_files(struct backup *backup, struct backup_files *files, struct
     return false;
 }
 
-/* ---- the place ---- */
+/* ---- the state directory ---- */
 
 static bool exists(const char *directory, const char *name)
 {
@@ -191,7 +190,7 @@ static bool exists(const char *directory, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* What the queue that is there holds. */
+/* Counts the waiting events of the existing queue. */
 static int64_t count_events(struct database *database, enum database_result *result)
 {
     char text[64];
@@ -255,8 +254,8 @@ int backup_lock(const char *state_dir, bool *busy, struct error *why)
 
 /* ---- building ---- */
 
-/* What the queue that is there remembers goes on counting: what was delivered since is known. Texts with the
- * number that a source has in the new database and the one that it had. */
+/* SQL that takes over identities and counts of the existing queue, so that what was delivered since the backup is
+ * known. With a source's number in the new database and in the existing one. */
 static const char *const merge_texts[] = {
     "INSERT INTO known (source, key, updated, at) SELECT %u, key, updated, at FROM old.known WHERE source = %u"
     " ON CONFLICT (source, key) DO UPDATE SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
@@ -330,7 +329,7 @@ void backup_remove_built(const char *directory)
     }
 }
 
-/* Keys stand in files of their own: of the tables that held them nothing may be left. */
+/* Removes the tables with signature keys completely: keys belong in their own files. */
 static enum database_result finish_restore(struct database *built, const char *directory)
 {
     enum database_result result =
@@ -345,13 +344,13 @@ bool backup_build(struct backup *backup, const char *state_dir, struct error *wh
     char path[STATE_PATH];
     struct database built = {.write_lock = -1};
     directory_path(path, state_dir, BUILT);
-    backup_remove_built(state_dir); /* by a restore that was killed */
+    backup_remove_built(state_dir); /* of a killed restore */
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         error_set(why, "cannot make %.300s: %s", path, strerror(errno));
         return false;
     }
-    close(fd); /* no connection has it open yet */
+    close(fd); /* no connection has the file open yet */
     enum database_result result = backup_vacuum(&backup->database, path);
     *why = backup->database.why;
     if (result == DATABASE_DONE) {
@@ -369,7 +368,7 @@ bool backup_build(struct backup *backup, const char *state_dir, struct error *wh
     return false;
 }
 
-/* The log belongs to the old database and would be taken for the new one's: it goes into the old one first. */
+/* Copies the old log into the old database: a log left behind would be taken for the new database's. */
 static bool end_log(const char *directory, struct error *why)
 {
     struct database old = {.write_lock = -1};
@@ -396,7 +395,7 @@ bool backup_commit(const char *state_dir, struct error *why)
     directory_path(built, state_dir, BUILT);
     if (!end_log(state_dir, why))
         return false;
-    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) { /* of a database that is gone, or empty */
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) { /* of a database that is gone or empty */
         directory_path(path, state_dir, beside[i]);
         unlink(path);
     }

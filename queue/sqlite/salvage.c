@@ -1,4 +1,4 @@
-/* What can be read of a damaged database, copied into a new one: see salvage.h. */
+/* Salvaging: copies all tables of a damaged database; see salvage.h. */
 #include "queue/sqlite/salvage.h"
 
 #include <stdarg.h>
@@ -9,9 +9,9 @@
 #include "base/log.h"
 #include "queue/sqlite/store.h"
 
-/* ---- what the files of salvaging share ---- */
+/* ---- shared by the salvage files ---- */
 
-static void fail(struct salvage *salvage, const char *what, const char *words)
+static void record_failure(struct salvage *salvage, const char *what, const char *words)
 {
     if (!salvage->failed)
         error_set(salvage->why, "%s: %.300s", what, words);
@@ -27,16 +27,16 @@ bool salvage_is_damage(struct salvage *salvage, int code)
         return false;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-    case SQLITE_ERROR: /* a table that is not there any more */
+    case SQLITE_ERROR: /* a table that no longer exists */
         return true;
-    case SQLITE_IOERR: /* a bad sector: it stays bad */
+    case SQLITE_IOERR: /* a bad sector: retrying does not help */
         if (code == SQLITE_IOERR_READ || code == SQLITE_IOERR_SHORT_READ || code == SQLITE_IOERR_DATA)
             return true;
         break;
     default:
         break;
     }
-    fail(salvage, "the damaged database cannot be read", sqlite3_errmsg(salvage->old));
+    record_failure(salvage, "the damaged database cannot be read", sqlite3_errmsg(salvage->old));
     return false;
 }
 
@@ -44,7 +44,7 @@ static bool write_is_good(struct salvage *salvage, int code)
 {
     if (code == SQLITE_OK || code == SQLITE_DONE)
         return !salvage->failed;
-    fail(salvage, "the new database cannot be written", sqlite3_errmsg(salvage->new.db));
+    record_failure(salvage, "the new database cannot be written", sqlite3_errmsg(salvage->new.db));
     return false;
 }
 
@@ -56,7 +56,7 @@ sqlite3_stmt *salvage_prepare(struct salvage *salvage, sqlite3 *db, const char *
     char *text = sqlite3_vmprintf(format, args);
     va_end(args);
     if (text == NULL) {
-        fail(salvage, "salvaging", "out of memory");
+        record_failure(salvage, "salvaging", "out of memory");
         return NULL;
     }
     int code = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
@@ -113,9 +113,9 @@ int64_t salvage_old_number(struct salvage *salvage, int64_t fallback, const char
     return number;
 }
 
-/* ---- tables without ---- */
+/* ---- tables without row numbers ---- */
 
-/* Taken as far as they can be read: small ones, whose loss costs no event. */
+/* Copies a table as far as it is readable: small tables, whose loss costs no event. */
 static void salvage_whole(struct salvage *salvage, const char *table)
 {
     sqlite3_stmt *read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\"", table);
@@ -154,7 +154,7 @@ static void salvage_others(struct salvage *salvage)
         if (name == NULL || sql == NULL || strpbrk(name, "\"'") != NULL || strncmp(name, "event_", 6) == 0 ||
             !is_missing(salvage, name))
             continue;
-        /* A definition that was damaged itself is none. */
+        /* A damaged definition is skipped. */
         if (sqlite3_exec(salvage->new.db, sql, NULL, NULL, NULL) == SQLITE_OK &&
             strcmp((const char *)sqlite3_column_text(others, 0), "table") == 0)
             salvage_whole(salvage, name);
@@ -174,7 +174,7 @@ static struct salvaged_source *add_source(struct salvage *salvage, uint32_t numb
     }
     struct salvaged_source *more = realloc(out->source, (out->count + 1) * sizeof *more);
     if (more == NULL) {
-        fail(salvage, "salvaging", "out of memory");
+        record_failure(salvage, "salvaging", "out of memory");
         return NULL;
     }
     out->source = more;
@@ -184,7 +184,7 @@ static struct salvaged_source *add_source(struct salvage *salvage, uint32_t numb
     return added;
 }
 
-/* With a damaged index a name is not found, and may have been added a second time. */
+/* Whether the name was found already: with a damaged index it may have been added twice. */
 static bool has_name(const struct salvaged *out, const char *name)
 {
     for (size_t i = 0; i < out->count; i++) {
@@ -194,7 +194,7 @@ static bool has_name(const struct salvaged *out, const char *name)
     return false;
 }
 
-/* Their names and numbers; and of tables whose source has lost its name, made-up ones. */
+/* Finds the names and numbers of the sources, and makes up names for tables whose source has lost its name. */
 static void find_sources(struct salvage *salvage)
 {
     char name[SALVAGE_NAME];
@@ -224,7 +224,7 @@ static void find_sources(struct salvage *salvage)
 static void salvage_source(struct salvage *salvage, struct salvaged_source *source)
 {
     char name[32];
-    const struct numbered table = {name, "id", 4, 1};
+    const struct numbered_table table = {name, "id", 4, 1};
     snprintf(name, sizeof name, "event_%u", (unsigned)source->number);
     sqlite3_stmt *add = salvage_prepare(salvage, salvage->new.db, "INSERT INTO source VALUES (?1, ?2)");
     sqlite3_bind_int64(add, 1, source->number);
@@ -234,7 +234,7 @@ static void salvage_source(struct salvage *salvage, struct salvaged_source *sour
     if (!added)
         return;
     if (schema_make_events(&salvage->new, source->number) != DATABASE_DONE) {
-        fail(salvage, "the new database cannot be written", salvage->new.why.text);
+        record_failure(salvage, "the new database cannot be written", salvage->new.why.text);
         return;
     }
     size_t rows = salvage->out->rows;
@@ -244,9 +244,9 @@ static void salvage_source(struct salvage *salvage, struct salvaged_source *sour
     salvage_known(salvage, source);
 }
 
-/* ---- what is lost without a trace ---- */
+/* ---- events lost without a trace ---- */
 
-/* What is counted as accepted, and is neither settled nor there, is lost: it does not wait. */
+/* Counts as lost what was accepted and is neither settled nor found: it must not count as waiting. */
 static void count_lost(struct salvage *salvage, struct salvaged_source *source)
 {
     unsigned number = source->number;
@@ -271,9 +271,9 @@ static void count_lost(struct salvage *salvage, struct salvaged_source *source)
 
 static void salvage_all(struct salvage *salvage)
 {
-    static const struct numbered letter = {"letter", "id", 9, 4}, journal = {"journal", "n", 5, -1};
+    static const struct numbered_table letter = {"letter", "id", 9, 4}, journal = {"journal", "n", 5, -1};
     static const char *const whole[] = {"count", "note", "parked"};
-    struct gone identities = {0};
+    struct unreadable identities = {0};
     if (!salvage_write(salvage, "BEGIN IMMEDIATE"))
         return;
     find_sources(salvage);
@@ -295,7 +295,7 @@ static void salvage_all(struct salvage *salvage)
     salvage_write(salvage, "COMMIT");
 }
 
-/* Nobody else uses either. */
+/* No other process uses either database. */
 static bool open_old(struct salvage *salvage, const char *path)
 {
     struct database old = {.write_lock = -1};
@@ -303,7 +303,7 @@ static bool open_old(struct salvage *salvage, const char *path)
     enum database_result result = database_connect(&old, path);
     salvage->old = old.db;
     if (result == DATABASE_FULL || result == DATABASE_FAILED) {
-        fail(salvage, "the damaged database cannot be opened", old.why.text);
+        record_failure(salvage, "the damaged database cannot be opened", old.why.text);
         return false;
     }
     sqlite3_extended_result_codes(salvage->old, 1);
@@ -313,29 +313,30 @@ static bool open_old(struct salvage *salvage, const char *path)
                  NULL, NULL);
     int64_t version = salvage_old_number(salvage, SCHEMA_VERSION, "PRAGMA user_version");
     if (version > SCHEMA_VERSION)
-        fail(salvage, "the damaged database is of a newer release", "repair it with that one: `queue check --repair`");
+        record_failure(salvage, "the damaged database is of a newer release",
+                       "repair it with that one: `queue check --repair`");
     return !salvage->failed;
 }
 
-/* Without a journal: who is killed leaves a file that nobody uses. */
+/* Without a journal: if this process is killed, the file is not used. */
 static bool open_new(struct salvage *salvage, const char *path)
 {
     if (database_connect(&salvage->new, path) != DATABASE_DONE) {
-        fail(salvage, "the new database cannot be opened", salvage->new.why.text);
+        record_failure(salvage, "the new database cannot be opened", salvage->new.why.text);
         return false;
     }
     sqlite3_extended_result_codes(salvage->new.db, 1);
     return salvage_write(salvage, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY");
 }
 
-/* As a new database is made: its file says already which journal it has. */
+/* Sets the journal mode of a newly created database in the file. */
 static void set_journal(struct salvage *salvage, const char *path)
 {
     char directory[STATE_PATH];
     snprintf(directory, sizeof directory, "%s", path);
     *strrchr(directory, '/') = '\0';
     if (!salvage->failed && database_set_journal_mode(&salvage->new, directory) != DATABASE_DONE)
-        fail(salvage, "the new database cannot be written", salvage->new.why.text);
+        record_failure(salvage, "the new database cannot be written", salvage->new.why.text);
 }
 
 bool salvage_copy(const char *old_path, const char *new_path, struct salvaged *out, struct error *why)

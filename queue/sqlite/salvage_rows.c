@@ -1,5 +1,5 @@
-/* Tables whose rows have numbers, out of a damaged database: read in order; beyond what cannot be read the reading goes
- * on at the next number that can, which is looked for one by one, and far away by growing steps. */
+/* Salvages tables whose rows have numbers: reads them in order; beyond an unreadable part reading continues at the next
+ * readable number, which is searched one by one, and far away by growing steps. */
 #include "base/log.h"
 
 #include "queue/sqlite/salvage.h"
@@ -7,31 +7,31 @@
 #include <string.h>
 
 #define NEAR_MOST 5000000  /* numbers that are tried one by one */
-#define NEAR_UNKNOWN 65536 /* where it is not known how far the table goes */
-#define GAP_MOST 1000000   /* numbers between two rows that are looked for one by one */
+#define NEAR_UNKNOWN 65536 /* the same where the table's last number is unknown */
+#define GAP_MOST 1000000   /* missing numbers between two rows that are tried one by one */
 
-/* The reading of one such table. */
+/* The state of reading one such table. */
 struct reading {
     struct salvage *salvage;
-    const struct numbered *table;
-    sqlite3_stmt *read;  /* from a number on */
-    sqlite3_stmt *probe; /* whether anything can be read from a number on */
-    sqlite3_stmt *exact; /* one number */
+    const struct numbered_table *table;
+    sqlite3_stmt *read;  /* rows from a number on */
+    sqlite3_stmt *probe; /* whether rows from a number on are readable */
+    sqlite3_stmt *exact; /* the row with one number */
     sqlite3_stmt *write;
-    struct gone *gone;
-    int64_t at;          /* the last number that was read or given up */
-    int64_t last;        /* the last there was, as far as that is known */
-    int64_t received_ms; /* of the last row that was read */
+    struct unreadable *gone;
+    int64_t at;          /* the last number read or given up */
+    int64_t last;        /* the table's last number, as far as known */
+    int64_t received_ms; /* of the last row read */
     bool in_gap;
 };
 
-static int64_t highest(struct salvage *salvage, const struct numbered *table)
+static int64_t highest(struct salvage *salvage, const struct numbered_table *table)
 {
     char text[200];
     sqlite3_snprintf(sizeof text, text, "SELECT seq FROM sqlite_sequence WHERE name = '%s'", table->table);
     int64_t given = salvage_old_number(salvage, 0, text);
     if (given > 0)
-        return given; /* never less than the last; a damaged page may show more */
+        return given; /* not less than the last row's; a damaged page may show more */
     sqlite3_snprintf(sizeof text, text, "SELECT max(%s) FROM \"%s\"", table->number, table->table);
     int64_t there = salvage_old_number(salvage, 0, text);
     sqlite3_snprintf(sizeof text, text, "SELECT count(*) FROM \"%s\" WHERE %s = %lld", table->table, table->number,
@@ -41,7 +41,7 @@ static int64_t highest(struct salvage *salvage, const struct numbered *table)
 
 static bool take_salvaged(struct reading *reading, sqlite3_stmt *row)
 {
-    struct gone *gone = reading->gone;
+    struct unreadable *gone = reading->gone;
     reading->at = sqlite3_column_int64(row, 0);
     if (reading->table->received >= 0)
         reading->received_ms = sqlite3_column_int64(row, reading->table->received);
@@ -51,9 +51,9 @@ static bool take_salvaged(struct reading *reading, sqlite3_stmt *row)
     return salvage_row(reading->salvage, row, reading->write);
 }
 
-static void lose(struct reading *reading, int64_t first, int64_t last)
+static void record_unreadable(struct reading *reading, int64_t first, int64_t last)
 {
-    struct gone *gone = reading->gone;
+    struct unreadable *gone = reading->gone;
     if (gone->ranges++ == 0) {
         gone->first = first;
         gone->from_ms = reading->received_ms;
@@ -64,7 +64,7 @@ static void lose(struct reading *reading, int64_t first, int64_t last)
     reading->in_gap = true;
 }
 
-/* Looks for one number, down from the root: a damaged page that shows rows of made-up numbers shows none this way. */
+/* Looks up one number from the root: that way a damaged page with made-up numbers shows no row. */
 static int look_exactly(struct reading *reading, int64_t number)
 {
     sqlite3_bind_int64(reading->exact, 1, number);
@@ -73,8 +73,7 @@ static int look_exactly(struct reading *reading, int64_t number)
     return code;
 }
 
-/* Whether a row with that number can follow: it is where it belongs, and no number from `from` on is there before it.
- */
+/* Whether a row with that number can be next: a lookup finds it, and none from `from` up to it. */
 static bool is_plausible(struct reading *reading, int64_t from, int64_t number)
 {
     if (number < from || number > reading->last || look_exactly(reading, number) != SQLITE_ROW)
@@ -86,14 +85,14 @@ static bool is_plausible(struct reading *reading, int64_t from, int64_t number)
     return true;
 }
 
-/* Reads on in order, as far as it goes. Returns whether that was the end. */
-static bool read_on(struct reading *reading)
+/* Reads in order as far as possible. Returns whether the end was reached. */
+static bool read_in_order(struct reading *reading)
 {
     int code;
-    sqlite3_bind_int64(reading->read, 1, reading->at + 1); /* not "behind at": that would look into at's page */
+    sqlite3_bind_int64(reading->read, 1, reading->at + 1); /* not "> at": that would read at's page */
     while ((code = sqlite3_step(reading->read)) == SQLITE_ROW) {
         int64_t number = sqlite3_column_int64(reading->read, 0);
-        /* else a damaged page that looks like a good one */
+        /* else a damaged page that looks intact */
         if (number != reading->at + 1 && !is_plausible(reading, reading->at + 1, number)) {
             code = SQLITE_CORRUPT;
             break;
@@ -105,7 +104,7 @@ static bool read_on(struct reading *reading)
     return reading->salvage->failed || !salvage_is_damage(reading->salvage, code);
 }
 
-/* Whether the first row from a number on can be found; *found is its number, 0: there is none. */
+/* Whether the first row from a number on is readable; *found: its number, 0: none. */
 static bool can_find(struct reading *reading, int64_t from, int64_t *found)
 {
     sqlite3_bind_int64(reading->probe, 1, from);
@@ -115,7 +114,7 @@ static bool can_find(struct reading *reading, int64_t from, int64_t *found)
     return code == SQLITE_ROW ? is_plausible(reading, from, *found) : !salvage_is_damage(reading->salvage, code);
 }
 
-/* Number by number, as far as one may have to go: readable pages between damaged ones must not be passed over. */
+/* Searches number by number, so that readable pages between damaged ones are not skipped. */
 static bool find_near(struct reading *reading, int64_t *good)
 {
     bool known = reading->last != INT64_MAX;
@@ -129,8 +128,8 @@ static bool find_near(struct reading *reading, int64_t *good)
     return false;
 }
 
-/* Finds the next number from which reading works; where that is far, by growing steps and then halving the last one.
- * Returns false when there is none. */
+/* Finds the next number from which reading works; far away by growing steps and then by bisecting the last one. Returns
+ * false when there is none. */
 static bool find_next(struct reading *reading, int64_t *good)
 {
     int64_t bad, step, found;
@@ -156,7 +155,7 @@ static bool find_next(struct reading *reading, int64_t *good)
     return true;
 }
 
-/* The next number, where only reading in order fails. Returns whether its row could be read. */
+/* Reads the next number by lookup, where only reading in order fails. Returns whether its row was readable. */
 static bool take_next_exactly(struct reading *reading)
 {
     sqlite3_bind_int64(reading->exact, 1, reading->at + 1);
@@ -165,17 +164,17 @@ static bool take_next_exactly(struct reading *reading)
     return taken;
 }
 
-/* Goes on behind what cannot be read. Returns whether there is something. */
-static bool skip(struct reading *reading)
+/* Skips an unreadable part. Returns whether there is more. */
+static bool skip_unreadable(struct reading *reading)
 {
     int64_t next, found;
     if (take_next_exactly(reading))
         return true;
     if (can_find(reading, reading->at + 1, &found) && found > reading->at) {
-        reading->at = found - 1; /* nothing is there before it */
+        reading->at = found - 1; /* no row before it */
         if (take_next_exactly(reading))
             return true;
-        lose(reading, found, found); /* its place can be read, its body not */
+        record_unreadable(reading, found, found); /* its number is readable, its body is not */
         reading->at = found;
         return found < reading->last;
     }
@@ -183,12 +182,12 @@ static bool skip(struct reading *reading)
     int64_t last = on ? next - 1 : reading->last;
     if (last <= reading->at || last == INT64_MAX)
         last = reading->at + 1;
-    lose(reading, reading->at + 1, last);
+    record_unreadable(reading, reading->at + 1, last);
     reading->at = last;
     return on;
 }
 
-void salvage_numbered(struct salvage *salvage, const struct numbered *table, struct gone *gone)
+void salvage_numbered(struct salvage *salvage, const struct numbered_table *table, struct unreadable *gone)
 {
     struct reading reading = {.salvage = salvage, .table = table, .gone = gone};
     reading.read = salvage_prepare(salvage, salvage->old, "SELECT * FROM \"%s\" WHERE %s >= ?1 ORDER BY %s",
@@ -204,9 +203,9 @@ void salvage_numbered(struct salvage *salvage, const struct numbered *table, str
     if (reading.last == 0) /* or the table is empty */
         reading.last = INT64_MAX;
     if (end)
-        lose(&reading, 1, 1);
+        record_unreadable(&reading, 1, 1);
     while (!end && !salvage->failed)
-        end = read_on(&reading) || !skip(&reading);
+        end = read_in_order(&reading) || !skip_unreadable(&reading);
     sqlite3_finalize(reading.read);
     sqlite3_finalize(reading.probe);
     sqlite3_finalize(reading.exact);
@@ -215,7 +214,7 @@ void salvage_numbered(struct salvage *salvage, const struct numbered *table, str
               table->table, salvage->out->rows - rows, gone->numbers);
 }
 
-void salvage_sequence(struct salvage *salvage, const struct numbered *table)
+void salvage_sequence(struct salvage *salvage, const struct numbered_table *table)
 {
     int64_t last = highest(salvage, table);
     salvage_write(salvage,
@@ -224,19 +223,19 @@ void salvage_sequence(struct salvage *salvage, const struct numbered *table)
                   table->table, table->table, (long long)last, table->number, table->table);
 }
 
-/* ---- Identities out of a damaged database. Their table has no row numbers: beyond a damaged page the reading goes on
- * at the next key that can be read, which is looked for by growing steps. Keys are evenly spread, so that what was
- * skipped of their range tells how much was lost. ---- */
+/* ---- Identities. Their table has no row numbers: beyond a damaged page reading continues at the next readable key,
+ * searched by growing steps. Keys are evenly distributed, so the part of their range that was skipped estimates how
+ * many were lost. ---- */
 
 #define KEY 16
 #define FIRST_STEP (UINT64_C(1) << 36) /* of 2^64: less than a page of any index that fits on a disk */
 #define BISECTIONS 24
 #define ALL 18446744073709551616.0 /* 2^64 */
 
-/* The reading of one source's identities. */
+/* The state of reading one source's identities. */
 struct keys {
     struct salvage *salvage;
-    sqlite3_stmt *read;  /* from a key on */
+    sqlite3_stmt *read;  /* rows from a key on */
     sqlite3_stmt *probe; /* likewise, one row */
     sqlite3_stmt *write;
     uint32_t source;
@@ -259,7 +258,7 @@ static void bind_from(sqlite3_stmt *statement, uint32_t source, uint64_t begin)
     sqlite3_bind_blob(statement, 2, key, KEY, SQLITE_TRANSIENT);
 }
 
-/* Copies from a key on. Returns whether it came to the end; *last is where the last key that was read begins. */
+/* Copies from a key on. Returns whether the end was reached; *last: the first 8 bytes of the last key read. */
 static bool read_on_keys(struct keys *keys, uint64_t from, uint64_t *last)
 {
     int code;
@@ -268,8 +267,8 @@ static bool read_on_keys(struct keys *keys, uint64_t from, uint64_t *last)
     while ((code = sqlite3_step(keys->read)) == SQLITE_ROW) {
         const unsigned char *key = sqlite3_column_blob(keys->read, 1);
         if (key == NULL || sqlite3_column_bytes(keys->read, 1) != KEY)
-            continue;                /* no key of ours */
-        if (begin_of(key) < *last) { /* keys go up: this is a damaged page that looks like a good one */
+            continue;                /* not a valid key */
+        if (begin_of(key) < *last) { /* keys ascend: this is a damaged page that looks intact */
             code = SQLITE_CORRUPT;
             break;
         }
@@ -289,12 +288,12 @@ static bool can_read(struct keys *keys, uint64_t from)
     return !salvage_is_damage(keys->salvage, code);
 }
 
-/* Finds the next place after `bad` from which reading works. Returns false when there is none. */
+/* Finds the next key after `bad` from which reading works. Returns false when there is none. */
 static bool find_next_key(struct keys *keys, uint64_t bad, uint64_t *good)
 {
     const uint64_t begin = bad;
     for (;;) {
-        /* steps that grow slowly: readable pages between damaged ones must not be passed over */
+        /* slowly growing steps, so that readable pages between damaged ones are not skipped */
         uint64_t step = FIRST_STEP + (bad - begin) / 8;
         if (UINT64_MAX - bad < step)
             return false;

@@ -1,10 +1,10 @@
-/* A new first page for a damaged database: see salvage_schema.h. The file format: sqlite.org/fileformat2.html.
+/* A new first page for a damaged database: see salvage.h. The file format: sqlite.org/fileformat2.html.
  *
- * Where tables begin is known without the first page. In a database with auto_vacuum all root pages stand at the
- * beginning of the file, in the order in which the tables were made; page 2 says of each page what it is. The tables of
- * version 1 are made first, in one go, so that their root pages are those of an empty new database. After them come the
- * events of the sources, in the order of the sources' numbers, and among them what a later release has added: an index
- * of dead letters and, right behind it, the requests. */
+ * The locations of the tables follow without the first page. With auto_vacuum all root pages are at the beginning of
+ * the file, in the order in which the tables were created; page 2 has the type of each page. The tables of version 1
+ * are created first, together, so their root pages are those of an empty new database. The event tables of the sources
+ * follow in the order of the sources' numbers, and among them what a later release added: an index of dead letters and,
+ * right after it, the requests. */
 #include "queue/sqlite/salvage.h"
 
 #include <errno.h>
@@ -20,20 +20,20 @@
 
 #define COPY "old.db"
 #define COPY_LOG COPY "-wal"
-#define PAGE 16384      /* as schema.c makes it */
-#define ROOTS_MOST 3276 /* that page 2 can describe: entries of 5 bytes */
-#define ROOT_ENTRY 1    /* in page 2: a root page */
-#define HEADER 100      /* bytes of the database's header, on the first page */
-#define FORMAT_WAL 2    /* versions of the format in the header */
+#define PAGE 16384      /* as in schema.c */
+#define ROOTS_MOST 3276 /* pages that page 2 can describe: entries of 5 bytes */
+#define ROOT_ENTRY 1    /* type of a root page in page 2 */
+#define HEADER 100      /* bytes of the database header on the first page */
+#define FORMAT_WAL 2    /* format versions in the header */
 #define FORMAT_JOURNAL 1
 
 struct copy {
     char path[STATE_PATH];
     const char *new_path;
     unsigned char page[PAGE];
-    uint32_t root[ROOTS_MOST]; /* the pages of the sources' events */
+    uint32_t root[ROOTS_MOST]; /* root pages of the sources' events */
     int roots;
-    int first_roots; /* of an empty new database, page 2 included */
+    int first_roots; /* root pages of an empty new database, page 2 included */
     struct error *why;
 };
 
@@ -43,7 +43,7 @@ static bool salvage_cannot(struct copy *copy, const char *what)
     return false;
 }
 
-/* ---- asking ---- */
+/* ---- reading numbers ---- */
 
 static int64_t ask_number(sqlite3 *db, const char *text, int *code)
 {
@@ -76,7 +76,7 @@ bool salvage_has_schema(const char *path)
 
 /* ---- copying ---- */
 
-/* By SQLite's own means: whatever else has the file open in this process keeps its locks. A page that cannot be read is
+/* Copies by SQLite's file methods, so that other connections of this process keep their locks. An unreadable page is
  * all zero in the copy. */
 static bool copy_pages(struct copy *copy, sqlite3_file *from, int to)
 {
@@ -93,7 +93,7 @@ static bool copy_pages(struct copy *copy, sqlite3_file *from, int to)
     return true;
 }
 
-/* A file that is not there is not copied. suffix: of the log. */
+/* Copies a file if it exists. suffix: of the log. */
 static bool copy_file(struct copy *copy, const char *old_path, const char *suffix)
 {
     char from_path[STATE_PATH + 8] = "", to_path[STATE_PATH + 8];
@@ -135,7 +135,7 @@ static void put_big_endian(unsigned char *at, int bytes, uint32_t value)
         at[i] = (unsigned char)value;
 }
 
-/* A header, and the table of tables, which is empty. */
+/* Makes a header and an empty table of tables. */
 static void make_first_page(unsigned char page[static PAGE], uint32_t pages, unsigned char format)
 {
     static const unsigned char fractions[] = {64, 32, 32};
@@ -144,21 +144,21 @@ static void make_first_page(unsigned char page[static PAGE], uint32_t pages, uns
     put_big_endian(page + 16, 2, PAGE);
     page[18] = page[19] = format;
     memcpy(page + 21, fractions, sizeof fractions);
-    put_big_endian(page + 24, 4, 1); /* changes, and at 92 those for which the number of pages is right */
+    put_big_endian(page + 24, 4, 1); /* change counter; at 92 the one for which the page count is valid */
     put_big_endian(page + 28, 4, pages);
-    put_big_endian(page + 40, 4, 1); /* changes of the schema */
-    put_big_endian(page + 44, 4, 4); /* its format */
+    put_big_endian(page + 40, 4, 1); /* schema cookie */
+    put_big_endian(page + 44, 4, 4); /* schema format */
     put_big_endian(page + 52, 4, 3); /* auto_vacuum; at 64: incremental */
     put_big_endian(page + 56, 4, SQLITE_UTF8);
     put_big_endian(page + 60, 4, SCHEMA_VERSION);
     put_big_endian(page + 64, 4, 1);
     put_big_endian(page + 92, 4, 1);
     put_big_endian(page + 96, 4, SQLITE_VERSION_NUMBER);
-    page[HEADER] = 0x0d; /* a leaf of a table, without rows: its content begins at the page's end */
+    page[HEADER] = 0x0d; /* a table leaf without rows: content begins at the end of the page */
     put_big_endian(page + HEADER + 5, 2, PAGE);
 }
 
-/* With the copy closed. */
+/* Call with the copy closed. */
 static bool write_first_page(struct copy *copy, unsigned char format)
 {
     struct stat status;
@@ -175,7 +175,7 @@ static bool write_first_page(struct copy *copy, unsigned char format)
     return good;
 }
 
-/* What is only in the log goes into the copy itself. */
+/* Checkpoints the copy's log into the copy. */
 static bool fold_log(struct copy *copy)
 {
     struct database database = {.write_lock = -1};
@@ -197,7 +197,7 @@ static bool fold_log(struct copy *copy)
     return good && write_first_page(copy, FORMAT_JOURNAL);
 }
 
-/* ---- where the tables begin ---- */
+/* ---- locations of the tables ---- */
 
 enum root { ROOT_NONE, ROOT_TABLE, ROOT_INDEX };
 
@@ -211,7 +211,7 @@ static enum root kind_of(int fd, uint32_t page)
     return type == 0x0a || type == 0x02 ? ROOT_INDEX : ROOT_NONE;
 }
 
-/* Whether the first root pages are of the kinds that those of a new database are of: one may be damaged, too. */
+/* Whether the first root pages have the types of a new database's; one may be damaged. */
 static bool begins_as_new(const struct copy *copy, int fd)
 {
     int fresh = open(copy->new_path, O_RDONLY | O_CLOEXEC), same = 0;
@@ -227,7 +227,7 @@ static bool begins_as_new(const struct copy *copy, int fd)
     return same > (copy->first_roots - 2) / 2;
 }
 
-/* Page 2 tells root pages apart. Behind an index that was added stands the table of requests, which nobody misses. */
+/* Finds the event tables' root pages by page 2. After an added index comes the table of requests, which may be lost. */
 static bool find_roots(struct copy *copy)
 {
     bool behind_index = false;
@@ -258,7 +258,7 @@ static int run_salvage_sql(sqlite3 *db, const char *format, ...)
     return code;
 }
 
-/* Those of a new database, which stand where they do there, and the events of these sources. */
+/* Declares the tables of a new database at their known pages, and the event tables of these sources. */
 static int write_tables(struct copy *copy, sqlite3 *db, const int64_t *numbers)
 {
     char text[256];
@@ -277,7 +277,7 @@ static int write_tables(struct copy *copy, sqlite3 *db, const int64_t *numbers)
     return code;
 }
 
-/* Opens the copy, does one thing, and closes it again: who opens it next reads its tables anew. */
+/* Declares the tables and closes the copy again, so that the next connection reads them. */
 static bool rewrite_tables(struct copy *copy, const int64_t *numbers)
 {
     struct database database = {.write_lock = -1};
@@ -290,8 +290,8 @@ static bool rewrite_tables(struct copy *copy, const int64_t *numbers)
     return result == DATABASE_DONE;
 }
 
-/* The numbers of the sources, ascending. Returns whether there are as many as tables of events, and no table has an id
- * that was never given to its source. With the tables declared under 1, 2 and so on. */
+/* Reads the numbers of the sources, ascending, with the tables declared under 1, 2 and so on. Returns whether there are
+ * as many as event tables, and no table has an id above its source's last assigned one. */
 static bool find_numbers(struct copy *copy, int64_t *numbers)
 {
     sqlite3 *db = NULL;
@@ -318,7 +318,7 @@ static bool find_numbers(struct copy *copy, int64_t *numbers)
     return good;
 }
 
-/* Where it is not sure whose events are whose they stand under no source's name. */
+/* Removes the sources' names where it is uncertain which events are whose. */
 static bool forget_names(struct copy *copy)
 {
     struct database database = {.write_lock = -1};
@@ -353,7 +353,7 @@ static bool declare_tables(struct copy *copy)
 
 /* ---- all of it ---- */
 
-/* How many pages an empty new database has before it has a source. */
+/* The number of root pages of an empty new database without sources. */
 static int count_first_roots(const char *new_path)
 {
     sqlite3 *db = NULL;

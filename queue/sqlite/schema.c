@@ -1,5 +1,5 @@
-/* The tables of the queue, their version, and how an older one becomes this one. A release migrates only what its
- * predecessor can still read: old and new processes share the database for a while. */
+/* The tables of the queue, their version, and migrations from older ones. A release migrates only to what its
+ * predecessor can read: old and new processes share the database for a while. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,25 +17,24 @@
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/store.h"
 
-/* Events have a table for each source (schema_add_source): a source whose data plane is away does not lie in the way
- * of another's reading. AUTOINCREMENT: an id is never used twice, and the last one ever given counts what was
- * accepted. */
+/* Each source has its own table of events (schema_add_source), so that the backlog of one does not slow reading
+ * another. AUTOINCREMENT: an id is never reused, and the last id assigned is the number of events accepted. */
 static const char version_1[] =
     "CREATE TABLE source (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
     "CREATE TABLE count (source INTEGER NOT NULL, kind INTEGER NOT NULL, n INTEGER NOT NULL,"
     " PRIMARY KEY (source, kind)) WITHOUT ROWID;"
-    /* identities of settled events, as they come; merged into known in bulk: a random key written per event would
-     * dirty a page per event */
+    /* identities of settled events in order; merged into `known` in bulk, as writing one random key per event would
+       dirty a page per event */
     "CREATE TABLE journal (n INTEGER PRIMARY KEY, source INTEGER NOT NULL, key BLOB NOT NULL,"
     " updated INTEGER NOT NULL, at INTEGER NOT NULL);"
     "CREATE TABLE known (source INTEGER NOT NULL, key BLOB NOT NULL, updated INTEGER NOT NULL, at INTEGER NOT NULL,"
     " PRIMARY KEY (source, key)) WITHOUT ROWID;"
-    /* dead letters; key NULL: without an identity; replayed: since when it is on its way again */
+    /* dead letters; key NULL: no identity; replayed: since when a replay is waiting */
     "CREATE TABLE letter (id INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL, key BLOB, updated INTEGER,"
     " received INTEGER NOT NULL, died INTEGER NOT NULL, replayed INTEGER, reason TEXT NOT NULL, body BLOB NOT NULL);"
     "CREATE INDEX letter_key ON letter (source, key);"
     "CREATE TABLE note (source INTEGER PRIMARY KEY, tries INTEGER NOT NULL, since INTEGER NOT NULL,"
-    " next INTEGER NOT NULL, operator INTEGER NOT NULL, made_with INTEGER NOT NULL, reason TEXT NOT NULL);"
+    " next INTEGER NOT NULL, operator INTEGER NOT NULL, config_fingerprint INTEGER NOT NULL, reason TEXT NOT NULL);"
     "CREATE TABLE parked (source INTEGER NOT NULL, id INTEGER NOT NULL, since INTEGER NOT NULL,"
     " PRIMARY KEY (source, id)) WITHOUT ROWID;"
     "PRAGMA user_version = 1";
@@ -51,7 +50,7 @@ static enum database_result make_schema(struct database *database)
     if (result != DATABASE_DONE)
         return result;
     int64_t version = database_number(database, STATEMENT_VERSION, &result);
-    if (result == DATABASE_DONE && version == 0) /* nobody else was faster */
+    if (result == DATABASE_DONE && version == 0) /* no other process was faster */
         result = execute_schema(database, version_1);
     if (result == DATABASE_DONE)
         return execute_schema(database, "COMMIT");
@@ -77,11 +76,10 @@ static enum database_result prepare_schema(struct database *database)
     return make_schema(database);
 }
 
-/* What came after version 1 without changing what the release before reads or writes, which therefore goes on using the
- * same database. Dead letters: an index to find those that died first, and the room that they take, in the table
- * `count` under source 0, which is none (its kinds are numbers of store.h); triggers keep it right whichever release
- * adds or removes a letter. Requests of commands to the owner: requests.c. */
-#define ENTRY_BYTES "256" /* what a letter takes beside its body, about */
+/* Additions to version 1 that the release before can ignore while using the same database. Dead letters: an index by
+ * time of death, and the sum of their bytes in the table `count` under source 0, which is no source (kinds: store.h);
+ * triggers maintain it whichever release adds or deletes a letter. Requests of commands: requests.c. */
+#define ENTRY_BYTES "256" /* approximate size of a letter without its body */
 #define ADDITIONS 4
 static const char additions[] =
     "CREATE INDEX IF NOT EXISTS letter_died ON letter (died);"
@@ -91,7 +89,7 @@ static const char additions[] =
     " UPDATE count SET n = n - length(old.body) - " ENTRY_BYTES " WHERE source = 0 AND kind = 11; END;"
     "REPLACE INTO count (source, kind, n)"
     " SELECT 0, 11, coalesce(sum(length(body) + " ENTRY_BYTES "), 0) FROM letter;"
-    /* whoever has old letters when this release comes is told of them before they end */
+    /* letters older than this release's first run are announced before they are deleted */
     "INSERT OR IGNORE INTO count (source, kind, n) SELECT 0, 13, 1000 * CAST(strftime('%s', 'now') AS INTEGER);"
     /* key, updated: the event's identity, key NULL: none; state, words: the answer */
     "CREATE TABLE IF NOT EXISTS request (number INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL,"
@@ -100,8 +98,8 @@ static const char additions[] =
 
 _Static_assert(COUNT_LETTER_BYTES == 11 && COUNT_LETTERS_SINCE == 13, "the statements above have these numbers");
 
-/* Not by database_begin: the statements that it keeps would be of a schema that is no more, and making them anew needs
- * memory that may not be there when they are needed. Where there is no room it goes without. */
+/* Not by database_begin: its prepared statements would belong to the old schema, and preparing them again needs memory
+ * that may be missing then. Without space the additions are left out. */
 static enum database_result add_to_it(struct database *database)
 {
     enum database_result result;
@@ -128,7 +126,7 @@ enum database_result schema_open(struct database *database, const char *director
 
 /* ---- a new file ---- */
 
-/* Free pages can only be given back in a database that was made with auto_vacuum. */
+/* Free pages can only be released in a database created with auto_vacuum. */
 static const char settings_of_a_new_file[] =
     "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA synchronous = FULL";
 
@@ -143,7 +141,7 @@ enum database_result schema_make_file(const char *directory, const char *name, s
     struct database fresh = {.write_lock = -1};
     char path[STATE_PATH];
     directory_path(path, directory, name);
-    /* SQLite would make it readable by others. No connection has it open yet: closing it drops no lock. */
+    /* SQLite would make the file readable by others. No connection has it open yet, so closing it drops no lock. */
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return open_failed(path, why);
@@ -163,9 +161,9 @@ enum database_result schema_make_file(const char *directory, const char *name, s
     return result;
 }
 
-/* link() and not rename(): it fails where a database has come meanwhile. Some file systems have no hard links; who
- * makes databases holds the writers' lock, so that the look before is enough there. */
-static enum database_result put_in_place(const char *new_path, const char *path, struct error *why)
+/* link() instead of rename(), as it fails if a database exists by now. Some file systems have no hard links; creators
+ * hold the writers' lock, so checking before is enough there. */
+static enum database_result link_database(const char *new_path, const char *path, struct error *why)
 {
     if (link(new_path, path) == 0 || errno == EEXIST)
         return unlink(new_path) == 0 ? DATABASE_DONE : open_failed(new_path, why);
@@ -186,8 +184,8 @@ bool schema_is_missing(const char *directory)
     return size < 0 || (size == 0 && size_of(directory, "queue.db-wal") > 0);
 }
 
-/* What is left of a database that is gone: SQLite would take the log for the new one's, and mix the two. It is kept,
- * for somebody who can do more. Returns DONE, or the result with the reason. */
+/* Renames the log of a database that is gone, since SQLite would mix it with the new database; kept for a repair by
+ * hand. Returns DONE, or the result with the reason. */
 static enum database_result set_remains_aside(const char *directory, struct error *why)
 {
     static const char *const remains[] = {"queue.db", "queue.db-wal", "queue.db-shm", "queue.db-journal"};
@@ -212,8 +210,9 @@ static enum database_result make_in_turn(const char *directory, const char *path
                                             "queue.db.new-shm"};
     char new_path[STATE_PATH];
     if (!schema_is_missing(directory))
-        return DATABASE_DONE;                                           /* another process was faster */
-    for (size_t i = 0; i < sizeof left_over / sizeof *left_over; i++) { /* by a process that died while it made one */
+        return DATABASE_DONE; /* another process was faster */
+    for (size_t i = 0; i < sizeof left_over / sizeof *left_over;
+         i++) { /* left by a process that died while creating a database */
         directory_path(new_path, directory, left_over[i]);
         unlink(new_path);
     }
@@ -222,8 +221,8 @@ static enum database_result make_in_turn(const char *directory, const char *path
     if (result == DATABASE_DONE)
         result = schema_make_file(directory, left_over[0], why);
     if (result == DATABASE_DONE)
-        result = put_in_place(new_path, path, why);
-    directory_path(new_path, directory, left_over[1]); /* mode TRUNCATE leaves an empty one */
+        result = link_database(new_path, path, why);
+    directory_path(new_path, directory, left_over[1]); /* mode TRUNCATE leaves an empty file */
     unlink(new_path);
     if (result == DATABASE_DONE && !files_sync(directory, why))
         result = DATABASE_FAILED;
@@ -299,7 +298,7 @@ enum database_result schema_add_source(struct database *database, const char *na
     result = database_begin(database);
     if (result != DATABASE_DONE)
         return result;
-    result = find_source(database, name, number); /* now nobody else can add it */
+    result = find_source(database, name, number); /* again, in the transaction: no other process can add it now */
     if (result == DATABASE_DONE && *number == 0)
         result = make_source(database, name, number);
     if (result == DATABASE_DONE)

@@ -1,5 +1,5 @@
-/* What became of events, in one transaction: their rows go, their identities are remembered, they are counted, dead
- * letters are set aside. And what is remembered: identities and notes. */
+/* Settling, in one transaction: deletes the events' rows, stores their identities, counts them, and stores dead
+ * letters. */
 #include "base/no_room.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPARE_BYTES 65536 /* beyond what a settling writes: what came since may have changed some pages more */
+#define SPARE_BYTES 65536 /* beyond what a settling writes, as other writes may need more pages meanwhile */
 
-/* A settling in hand. */
+/* A settling in progress. */
 struct settling {
     struct store *store;
     struct database *database;
@@ -40,7 +40,7 @@ static void bind_identity(sqlite3_stmt *statement, int at, const struct verdict 
     }
 }
 
-/* The dead letter that an event is the replay of; 0: it is none. */
+/* The dead letter that an event replays; 0: none. */
 static enum database_result letter_of(const struct settling *s, uint64_t id, int64_t *letter)
 {
     enum database_result result;
@@ -57,8 +57,8 @@ static enum database_result letter_of(const struct settling *s, uint64_t id, int
     return result;
 }
 
-/* A replay that died again is the same letter, with the new reason. */
-static enum database_result bury(struct settling *s, const struct verdict *verdict)
+/* Stores a dead letter. A replay that failed again updates its letter with the new reason. */
+static enum database_result add_dead_letter(struct settling *s, const struct verdict *verdict)
 {
     int64_t letter = 0;
     const char *reason = verdict->reason == NULL ? "" : verdict->reason;
@@ -78,9 +78,9 @@ static enum database_result bury(struct settling *s, const struct verdict *verdi
         }
         enum database_result result = database_run(s->database, again);
         if (result != DATABASE_DONE || sqlite3_changes(s->database->db) > 0)
-            return result; /* else it was thrown away meanwhile, and this is a letter of its own */
+            return result; /* else the letter was deleted meanwhile, and this is a new one */
     }
-    sqlite3_stmt *new_one = database_statement(s->database, STATEMENT_BURY, s->number);
+    sqlite3_stmt *new_one = database_statement(s->database, STATEMENT_ADD_LETTER, s->number);
     if (new_one != NULL) {
         sqlite3_bind_int64(new_one, 1, (int64_t)verdict->id);
         sqlite3_bind_int64(new_one, 2, s->number);
@@ -91,8 +91,7 @@ static enum database_result bury(struct settling *s, const struct verdict *verdi
     return database_run(s->database, new_one);
 }
 
-/* An event that was delivered, or needs not be, ends the dead letters of its identity and the one it is the replay of.
- */
+/* An event that was delivered, or need not be, deletes the dead letters of its identity and the one it replays. */
 static enum database_result resolve_letters(const struct settling *s, const struct verdict *verdict)
 {
     int64_t letter = 0;
@@ -134,7 +133,7 @@ static void mirror_all(struct settling *s, const struct verdict *verdicts, size_
             continue;
         struct mirrored one = {.source = s->number, .updated = v->identity.updated_us, .at = s->now};
         memcpy(one.key, v->identity.key, sizeof one.key);
-        mirror_add(&s->store->mirror, &one); /* room was made before the transaction */
+        mirror_add(&s->store->mirror, &one); /* cannot fail: reserved before the transaction */
     }
     pthread_mutex_unlock(&s->store->mirror_lock);
 }
@@ -152,7 +151,7 @@ static enum database_result settle_one(struct settling *s, const struct verdict 
     enum database_result result = DATABASE_DONE;
     s->counts[kinds[verdict->kind]]++;
     if (verdict->kind == VERDICT_DEAD)
-        return bury(s, verdict);
+        return add_dead_letter(s, verdict);
     if (s->store->any_letter)
         result = resolve_letters(s, verdict);
     if (result == DATABASE_DONE && verdict->remember && verdict->kind != VERDICT_DUPLICATE)
@@ -166,7 +165,7 @@ static int compare_ids(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Deletes rows in runs: of a page whose rows all go nothing but its number is written. */
+/* Deletes rows in ranges: a page whose rows all go is freed without being written. */
 static enum database_result delete_rows(struct settling *s, uint64_t *ids, size_t count)
 {
     enum database_result result = DATABASE_DONE;
@@ -213,7 +212,8 @@ static enum database_result add_counts(struct settling *s)
     return result;
 }
 
-/* Is the event still there? After a crash, or a move, a verdict may come on one that is gone: it must not count. */
+/* Whether the event still exists. After a crash or a move a verdict may refer to one that is gone, which must not be
+ * counted. */
 static enum database_result event_is_there(struct settling *s, uint64_t id, bool *there)
 {
     enum database_result result;
@@ -248,8 +248,8 @@ static enum database_result settle_all(struct settling *s, const struct verdict 
     return result == DATABASE_DONE ? add_counts(s) : result;
 }
 
-/* Writes more than a settling does, and undoes it: what the log has grown by stays as room for the settling. Where
- * there is no log a rollback journal finds room for it. */
+/* Writes more than the settling does and rolls back: the log keeps its size, so the settling will find room. A rollback
+ * journal likewise shows whether there is room. */
 static enum database_result write_and_undo(struct settling *s)
 {
     sqlite3_stmt *more = database_statement(s->database, STATEMENT_ADD_JOURNAL, 0);
@@ -262,13 +262,14 @@ static enum database_result write_and_undo(struct settling *s)
     enum database_result result = database_run(s->database, more);
     if (result == DATABASE_DONE) {
         int code = sqlite3_db_cacheflush(s->database->db);
-        result = code == SQLITE_BUSY ? DATABASE_DONE : database_result_of(s->database, code); /* readers: no log */
+        result =
+            code == SQLITE_BUSY ? DATABASE_DONE : database_result_of(s->database, code); /* busy with readers: no log */
     }
     database_rollback(s->database);
     return result;
 }
 
-/* undone: it is only shown that there is room for it. */
+/* undone: rolls back, to test only whether there is room. */
 static enum database_result settle_in_transaction(struct settling *s, const struct verdict *verdicts, size_t count,
                                                   uint64_t *ids, bool undone)
 {
@@ -285,7 +286,7 @@ static enum database_result settle_in_transaction(struct settling *s, const stru
     return result;
 }
 
-/* What fails for want of room is tried once more with the room that the reserve gives. */
+/* Without room, tries once more with the space of the reserve. */
 static enum database_result settle_with_reserve(struct settling *s, const struct verdict *verdicts, size_t count,
                                                 uint64_t *ids, bool undone)
 {
@@ -315,9 +316,8 @@ static bool make_room(struct store *store, size_t count, uint64_t **ids, struct 
     return good && *ids != NULL;
 }
 
-/* Settles in one transaction; what finds no room there in halves, each of them a transaction, and so on down to single
- * events. What is settled stays settled: verdicts on events that are gone change nothing, so that all may be told
- * again. */
+/* Settles in one transaction; without room for it, in halves, each in a transaction, recursively down to single events.
+ * Verdicts on settled events change nothing, so that the caller may pass all of them again. */
 static enum database_result settle_what_fits(struct settling *s, const struct verdict *verdicts, size_t count,
                                              uint64_t *ids)
 {
@@ -332,7 +332,7 @@ static enum database_result settle_what_fits(struct settling *s, const struct ve
     return result;
 }
 
-/* For people: `check` looks at it in another process. */
+/* Records the result for `check`, which runs in another process. */
 static void note_result(struct store *store, enum database_result result)
 {
     if (result == DATABASE_FULL)
@@ -346,7 +346,7 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     struct store *store = state;
     uint64_t *ids = NULL;
     if (!has_ends(verdicts, count))
-        return true; /* what stays, stays */
+        return true; /* nothing to settle */
     if (!store_reader(store, why) || !make_room(store, count, &ids, why)) {
         free(ids);
         return false;
@@ -355,13 +355,13 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
         .store = store, .database = &store->reader, .number = store_number(store, source), .now = clock_unix_ms()};
     enum database_result result = settle_what_fits(&s, verdicts, count, ids);
     free(ids);
-    housekeeper_call(store); /* also when there is no room: a checkpoint lets the log begin anew */
+    housekeeper_call(store); /* also without room: a checkpoint lets the log restart */
     note_result(store, result);
     store->settles = result == DATABASE_DONE;
     if (result == DATABASE_DONE) {
         struct error displaced;
         atomic_store(&store->committed_ms, clock_unix_ms());
-        store_is_in_place(store, &displaced); /* else it counts all the same: this process saves it */
+        store_is_in_place(store, &displaced);
         return true;
     }
     *why = store->reader.why;
@@ -369,12 +369,11 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     return false;
 }
 
-/* Whether there is reason to doubt that something can be settled. A full disk is none where there is the reserve, which
- * is made for that. */
+/* Whether settling may fail. Not for a full disk with a reserve, which exists for settling. */
 static bool is_in_doubt(const struct store *store)
 {
     int error = no_room_of(store->directory);
-    bool by_limit = store->file_limit != INT64_MAX; /* which no reserve helps */
+    bool by_limit = store->file_limit != INT64_MAX; /* a limit that the reserve does not lift */
     return by_limit || !reserve_is_there(store->directory) || (error != 0 && !no_room_helped_by_space(error));
 }
 
@@ -394,11 +393,11 @@ bool store_can_settle(void *state, const char *source, const struct verdict *ver
         .store = store, .database = &store->reader, .number = store_number(store, source), .now = clock_unix_ms()};
     enum database_result result = settle_with_reserve(&s, verdicts, count, ids, true);
     free(ids);
-    if (result == DATABASE_DONE || count < 2) /* else perhaps a part of it can */
+    if (result == DATABASE_DONE || count < 2) /* else part of it may have room */
         note_result(store, result);
     if (result == DATABASE_DONE)
         return true;
-    housekeeper_call(store); /* a checkpoint lets the log begin anew */
+    housekeeper_call(store); /* a checkpoint lets the log restart */
     *why = store->reader.why;
     store_failed(store, result, why);
     return false;

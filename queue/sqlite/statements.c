@@ -1,4 +1,5 @@
-/* The statements of the queue's database, in one table; preparing and stepping them, and what their results mean. */
+/* The SQL statements of the queue's database in one table; preparing and running them, and translating their results.
+ */
 #include "base/no_room.h"
 #include "queue/sqlite/database.h"
 
@@ -93,8 +94,8 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE id IN (SELECT id FROM letter WHERE source = ?1"
                                " ORDER BY id LIMIT ?3)",
 
-    [STATEMENT_NOTE] = "SELECT tries, since, next, operator, made_with, reason FROM note WHERE source = ?1",
-    [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, made_with, reason)"
+    [STATEMENT_NOTE] = "SELECT tries, since, next, operator, config_fingerprint, reason FROM note WHERE source = ?1",
+    [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, config_fingerprint, reason)"
                            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [STATEMENT_PARKED] = "SELECT id, since FROM parked WHERE source = ?1 ORDER BY id",
     [STATEMENT_ADD_PARKED] = "REPLACE INTO parked (source, id, since) VALUES (?1, ?2, ?3)",
@@ -106,8 +107,8 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_EXISTS] = "SELECT 1 FROM event_%u WHERE id = ?1",
     [STATEMENT_LETTERS_IN] = "SELECT id, letter FROM event_%u WHERE id BETWEEN ?1 AND ?2 AND letter IS NOT NULL",
     [STATEMENT_DELETE] = "DELETE FROM event_%u WHERE id BETWEEN ?1 AND ?2",
-    [STATEMENT_BURY] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"
-                       " SELECT ?2, ?3, ?4, received, ?5, ?6, body FROM event_%u WHERE id = ?1",
+    [STATEMENT_ADD_LETTER] = "INSERT INTO letter (source, key, updated, received, died, reason, body)"
+                             " SELECT ?2, ?3, ?4, received, ?5, ?6, body FROM event_%u WHERE id = ?1",
     [STATEMENT_OLDEST] = "SELECT received FROM event_%u ORDER BY id LIMIT 1",
     [STATEMENT_NEWEST] = "SELECT received FROM event_%u ORDER BY id DESC LIMIT 1",
     /* length() reads no body */
@@ -118,7 +119,7 @@ static const char *const texts[STATEMENTS] = {
                          " WHERE id = ?1",
 };
 
-/* What the file system of the database says by itself: SQLite has tried other ways meanwhile, which changed errno. */
+/* Asks the database's file system, as SQLite's later attempts may have changed errno. */
 static int look_at_disk(const struct database *database)
 {
     const char *path = sqlite3_db_filename(database->db, "main");
@@ -129,7 +130,7 @@ static int look_at_disk(const struct database *database)
     return no_room_predict(directory);
 }
 
-/* What SQLite noted of a file's last failure; -1: nothing. */
+/* The errno of a file's last failure as SQLite recorded it; -1: none. */
 static int noted_of(const struct database *database, int which)
 {
     sqlite3_file *file = NULL;
@@ -140,9 +141,8 @@ static int noted_of(const struct database *database, int which)
     return error;
 }
 
-/* The errno that made SQLite fail. sqlite3_system_errno is not set by a COMMIT that fails, so errno itself is looked
- * at; only where a later call, that may fail, has overwritten it, what was noted of the log or journal and the
- * database. */
+/* The errno that made SQLite fail. sqlite3_system_errno is not set by a failing COMMIT, so errno itself is used; only
+ * where a later call has overwritten it, what SQLite recorded for log, journal and database. */
 static int error_behind(const struct database *database, int error)
 {
     if (database->db == NULL || (error != 0 && error != ENOENT && error != EAGAIN && error != EACCES))
@@ -151,15 +151,15 @@ static int error_behind(const struct database *database, int error)
     return no_room_is(noted) ? noted : noted_of(database, SQLITE_FCNTL_FILE_POINTER);
 }
 
-/* The errno behind SQLite's code when it means that nothing more can be written; else 0. SQLite has a code of its own
- * for ENOSPC only, and not even for that everywhere. */
+/* The errno behind an SQLite code if it means no space to write; else 0. SQLite has a code only for ENOSPC, and does
+ * not always use it. */
 static int no_room_behind(const struct database *database, int code, int error)
 {
     switch (code & 0xff) {
     case SQLITE_FULL:
         return ENOSPC;
     case SQLITE_IOERR:
-        /* Memory of this process's own; and a read that fails says nothing about room. */
+        /* Out of memory, and failing reads, say nothing about space. */
         if (code == SQLITE_IOERR_NOMEM || code == SQLITE_IOERR_READ || code == SQLITE_IOERR_SHORT_READ)
             return 0;
         error = error_behind(database, error);
@@ -196,7 +196,7 @@ enum database_result database_result_of(struct database *database, int code)
     }
 }
 
-/* The statements of a source; number 0: those of none. */
+/* The prepared statements of a source; number 0: those without a source. */
 static struct source_statements *statements_of(struct database *database, uint32_t number)
 {
     for (size_t i = 0; i < database->source_count; i++) {

@@ -1,6 +1,5 @@
-/* The engine `sqlite`, inside: one process's hold on a state directory. Appending threads share one connection, the
- * writer's (append.c); who owns the reading has another (take.c, settle.c); its housekeeper a third (housekeeper.c).
- */
+/* Inside the engine `sqlite`: one process's state of a state directory. It has three connections: the writer's for all
+ * appends (append.c), the owner's for reading and settling (claim.c, settle.c), the housekeeper's (housekeeper.c). */
 #ifndef QUEUE_SQLITE_STORE_H
 #define QUEUE_SQLITE_STORE_H
 
@@ -12,26 +11,26 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/mirror.h"
-#include "queue/sqlite/place.h"
+#include "queue/sqlite/rescue.h"
 
-#define COUNT_PROBED 64 /* a kind of no source, and no count: when a probe was written last; Unix time, ms */
+#define COUNT_PROBED 64 /* not a count, under source 0: when a probe was last written; Unix time, ms */
 
-/* What the table `count` counts. Numbers are stored: never change one. */
+/* Kinds of the table `count`. Their numbers are stored: never change one. */
 enum count_kind {
     COUNT_DELIVERED = 1,
     COUNT_DUPLICATES = 2,
     COUNT_DROPPED = 3,
-    COUNT_DEAD = 4,           /* events that became dead letters, once for each time */
+    COUNT_DEAD = 4,           /* events that became dead letters, each time they did */
     COUNT_REPLAYS = 5,        /* dead letters appended again */
     COUNT_MOVED_IN = 6,       /* appended by a move from another source */
-    COUNT_MOVED_OUT = 7,      /* taken away by a move to another source */
+    COUNT_MOVED_OUT = 7,      /* removed by a move to another source */
     COUNT_LAST_DELIVERED = 8, /* Unix time, ms */
     COUNT_LAST_ACCEPTED = 9,
-    COUNT_LOST = 10,          /* could not be read from a damaged database */
-    COUNT_LETTER_BYTES = 11,  /* the room that dead letters take, of all sources: under source 0 (dead_letters.c) */
-    COUNT_ENDED = 12,         /* dead letters that dead_retention has ended */
-    COUNT_LETTERS_SINCE = 13, /* since when dead letters may end at all; Unix time, ms; under source 0 */
-    COUNT_MOVES = 20,         /* of source 0: transactions in which a move wrote the index of identities (move.c) */
+    COUNT_LOST = 10,          /* unreadable in a damaged database */
+    COUNT_LETTER_BYTES = 11,  /* bytes that dead letters of all sources use; under source 0 (dead_letters.c) */
+    COUNT_ENDED = 12,         /* dead letters deleted after dead_retention */
+    COUNT_LETTERS_SINCE = 13, /* start of dead_retention for older letters; Unix time, ms; under source 0 */
+    COUNT_MOVES = 20,         /* transactions of moves that wrote the identity index (move.c); under source 0 */
     COUNT_SIGNED = 21,        /* not 0: the source had a signature key (config/signed.h) */
     COUNT_KINDS = 22,
 };
@@ -40,37 +39,37 @@ enum count_kind {
 struct waiting_append;
 
 struct group {
-    pthread_mutex_t lock; /* over all that follows but the database */
+    pthread_mutex_t lock; /* protects all that follows but the writer's own members */
     struct waiting_append *first;
     struct waiting_append **end;
-    unsigned round;          /* the number of the group that gathers */
-    pthread_cond_t told[2];  /* that the group of an even round is done, or of an odd one */
-    pthread_cond_t gathered; /* something has, and the writer sleeps; or it shall end */
+    unsigned round;              /* number of the group that is being filled */
+    pthread_cond_t committed[2]; /* the group of an even or odd round is committed */
+    pthread_cond_t not_empty;    /* wakes the writer: an append is queued, or it must save or end */
     bool sleeps;
-    bool must_save; /* the writer shall save what replaced files hold (displaced.c) */
+    bool must_save; /* the writer has to save the content of replaced files (rescue.c) */
     bool started;
-    bool leads; /* an appender writes itself: there is no thread to be had */
+    bool appender_writes; /* an appender commits its group, as no writer thread can be started */
     bool ending;
     pthread_t writer;
-    struct database database; /* the writer's, once it is started; else of who leads */
-    int wake_fd;              /* likewise; of a command, its own */
-    int64_t pages;            /* likewise: of the database, its log included, when it was last written; 0: never */
-    moment waits_from;        /* likewise: no checkpoint is waited for before */
-    moment noted_room;        /* likewise: when it noted that there is no room; 0: not since the last commit */
+    struct database database; /* the writer's own, as all below; without a writer, that of the appender that writes */
+    int wake_fd;              /* of a process that does not append: its own */
+    int64_t pages;            /* pages of the database with its log after the last write; 0: unknown */
+    moment waits_from;        /* appends do not wait for a checkpoint before this moment */
+    moment noted_room;        /* when no room was last recorded; 0: not since the last commit */
 };
 
 struct housekeeper {
     pthread_t thread;
-    bool owned;           /* from housekeeper_start to housekeeper_stop; of one thread, as the next two */
-    bool started;         /* the thread is */
-    moment tried;         /* to start it */
-    pthread_mutex_t lock; /* over all that follows */
+    bool owned;           /* between housekeeper_start and _stop; of one thread, as the next two */
+    bool started;         /* the thread is running */
+    moment tried;         /* when starting the thread was last tried */
+    pthread_mutex_t lock; /* protects all that follows */
     pthread_cond_t called;
-    bool work; /* something was written since it last looked */
+    bool work; /* something was written since the thread last looked */
     bool ending;
 };
 
-/* For the delivered mark (queue/delivered.h): the newest date of what was settled of a source. */
+/* For the delivered mark (queue/loss.h): the newest date among a source's settled events. */
 struct settled_date {
     uint32_t source;
     int64_t newest_us;
@@ -79,79 +78,79 @@ struct settled_date {
 struct store {
     const struct config *config;
     char directory[STATE_PATH];
-    int open_lock;                  /* held shared: who gets it exclusively may move the database aside */
-    uint32_t *number;               /* of each configured source, in the configuration's order */
-    atomic_bool must_reopen;        /* damaged, or migrated by a newer release */
-    _Atomic moment logged[5];       /* when each database_result was logged last */
-    bool stands;                    /* it was opened well, and places says where */
-    struct places places;           /* of its open files */
-    atomic_int placed;              /* enum placed, when it was looked at last */
-    _Atomic int64_t database_bytes; /* the database's size then, without what is in the log only */
-    _Atomic moment said_displaced;
-    _Atomic int64_t committed_ms; /* the last commit of an append or a settling; Unix time */
-    atomic_bool steady;           /* see queue_is_steady */
-    int64_t file_limit;           /* bytes that a file of this process may have; INT64_MAX: no limit */
-    atomic_bool reserve_gone;     /* it was given up: nothing is accepted until it is back */
+    int open_lock;                  /* held shared; a process that holds it exclusively may replace the database */
+    uint32_t *number;               /* number of each configured source, in the configuration's order */
+    atomic_bool must_reopen;        /* damaged, replaced, or migrated by another release */
+    _Atomic moment logged[5];       /* when each database_result was last logged */
+    bool is_open;                   /* opened successfully; `files` is set */
+    struct open_files files;        /* identity of the open files */
+    atomic_int files_state;         /* enum open_files_state at the last check */
+    _Atomic int64_t database_bytes; /* the database file's size at that check, without its log */
+    _Atomic moment logged_displaced;
+    _Atomic int64_t committed_ms; /* last commit of an append or settling; Unix time */
+    atomic_bool clock_steady;     /* see queue_is_steady */
+    int64_t file_limit;           /* the process's limit on a file's bytes; INT64_MAX: none */
+    atomic_bool reserve_gone;     /* the reserve was deleted: nothing is accepted until it exists again */
     struct group group;
 
     bool reading; /* `reader` is open */
     struct database reader;
-    bool any_letter; /* there may be dead letters: only then are they looked for */
+    bool any_letter; /* dead letters may exist: else lookups are skipped */
     bool settles;    /* the owner's: the last settling worked */
 
     atomic_bool owned;
-    bool asked;         /* of the owner: there may be requests */
+    bool asked;         /* the owner's: requests may be waiting */
     int forward_lock;   /* held exclusively by the owner */
-    int directory_lock; /* likewise, on the state directory itself, which nobody removes by chance; -1: not possible */
+    int directory_lock; /* likewise, on the state directory, which is rarely removed; -1: unsupported */
     int wake_fd;        /* the owner's end of the FIFO */
     pthread_mutex_t mirror_lock;
-    struct mirror mirror;         /* the owner's; of others what they saw of the journal (look.c) */
-    int64_t seen;                 /* of others: up to where */
-    struct sketch sketch;         /* the owner's, with the mirror's lock; the housekeeper makes it */
-    struct settled_date *settled; /* likewise: of each configured source, in the configuration's order; may be NULL */
-    size_t index_asked;           /* how many keys were looked for in the index: so many that a sketch pays? */
-    int64_t moves;                /* with the mirror's lock: COUNT_MOVES when it was looked at last */
+    struct mirror mirror;         /* the journal's; of a process that is not the owner, as read by remember.c */
+    int64_t seen;                 /* of such a process: the last journal row read */
+    struct bloom bloom;           /* the owner's, protected by mirror_lock; filled by the housekeeper */
+    struct settled_date *settled; /* likewise, of each configured source in the configuration's order; may be NULL */
+    size_t index_asked;           /* keys looked up in the index: decides when a Bloom filter pays */
+    int64_t moves;                /* protected by mirror_lock: the last COUNT_MOVES read */
     struct housekeeper housekeeper;
 };
 
-/* The number of a source; 0 when the queue does not know it. */
+/* The number of a source; 0 when the queue does not have it. */
 uint32_t store_number(struct store *store, const char *name);
 
 /* Opens the reader's connection unless it is open. */
 bool store_reader(struct store *store, struct error *why);
 
-/* Takes note of what a result means for the whole process, and logs what an operator must know. */
+/* Handles a failure: sets must_reopen and the damage mark where due, and logs what an operator must know. */
 void store_failed(struct store *store, enum database_result result, const struct error *why);
 
-/* Why nothing new is accepted, in words: false where there is room. */
+/* Whether there is room for new events; else false with the reason for people. */
 bool store_has_room(void *state, struct error *words);
 
-/* Why nothing is settled, and so nothing sent, in words: false where nothing can be. */
+/* Whether settling works; else false with the reason for people. */
 bool store_can_be_settled(void *state, struct error *words);
 
-/* The owner's, after a DATABASE_FULL: gives up the reserve where that helps, for settling needs room too. It is made
- * again as soon as there is room. Returns whether there was one to give. */
+/* The owner's, after a DATABASE_FULL: deletes the reserve where that helps, because settling needs room too. It is
+ * created again as soon as there is room. Returns whether there was one. */
 bool store_give_up_reserve(struct store *store, const struct database *database);
-/* displaced.c */
+/* rescue.c */
 
-/* Whether its files still stand where they were opened: else with the reason, and the operator is told; what they hold
- * is saved, and the queue must be opened anew, unless the whole directory is gone, which may come back. Any thread. */
+/* Whether the open files are still at their paths; else false with the reason: the operator is told, the content is
+ * saved, and the queue must be opened again, unless the whole directory is gone, which may come back. Any thread. */
 bool store_is_in_place(struct store *store, struct error *why);
 
-/* Saves what files hold that do not stand there any more. The writer's thread, or nobody appends any more. last: what
- * cannot be saved now is lost; else it is tried again. */
+/* Saves the content of files that are no longer at their paths. Only the writer's thread, or when nobody appends any
+ * more. last: what cannot be saved now is lost; else saving is tried again. */
 void store_save(struct store *store, bool last);
 
 /* append.c */
 void store_ask_writer_to_save(struct store *store);
 bool group_init(struct group *group);
 void group_free(struct group *group);
-void store_stop_writer(struct store *store); /* once nobody appends any more */
+void store_stop_writer(struct store *store); /* when nobody appends any more */
 enum queue_result store_append(void *state, const char *source, const char *body, size_t length, moment deadline,
                                struct error *why);
-void store_hurry(void *state, moment deadline);
+void store_set_stop_deadline(void *state, moment deadline);
 
-/* take.c */
+/* claim.c: reading events */
 int store_next(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
                struct events *found, struct error *why);
 int store_again(void *state, const char *source, const uint64_t *ids, size_t count, size_t max_bytes,
@@ -165,26 +164,26 @@ bool store_can_settle(void *state, const char *source, const struct verdict *ver
 bool store_note(void *state, const char *source, struct notes *notes, bool put, struct error *why);
 bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why);
 
-/* claim.c */
-bool store_own(void *state, struct error *why);
-void store_disown(struct store *store);
-/* Whether the owner's lock and FIFO still stand; else takes them anew, or the queue must be opened anew. The
+/* claim.c: the consumer lock */
+bool store_claim(void *state, struct error *why);
+void store_release(struct store *store);
+/* Checks that the owner's lock file and FIFO are still in place; else locks again, or sets must_reopen. The
  * housekeeper's thread. */
-void store_keep_owning(struct store *store);
+void store_keep_claim(struct store *store);
 bool store_is_owned(void *state, bool *owned, struct error *words, struct error *why);
-/* steady.c: looks at the calendar's clock, now and then. */
-void steady_look(struct store *store);
+/* beat.c: checks the system clock for jumps; call periodically. */
+void store_check_clock(struct store *store);
 
 /* housekeeper.c */
 void housekeeper_start(struct store *store);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
 
-/* probe.c */
+/* engine.c */
 bool store_probe(void *state, struct error *why);
 
-/* marks.c: the delivered mark. settled: an event with that date was; with the mirror's lock held. note: writes the
- * marks of all sources as they stand, with a connection of the calling thread. */
+/* marks.c: the delivered mark. settled: reports the date of a settled event; with mirror_lock held. note: writes the
+ * marks of all sources, with a connection of the calling thread. */
 bool marks_begin(struct store *store);
 void marks_settled(struct store *store, uint32_t source, int64_t updated_us);
 void marks_note(struct store *store, struct database *database);
@@ -197,7 +196,7 @@ bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, s
 bool store_take_request(void *state, struct queue_request *request);
 void store_answer_request(void *state, int64_t number, bool done, const char *words);
 
-/* look.c */
+/* remember.c: for a process that is not the owner */
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,
                       struct known *known, struct error *why);
 
@@ -207,8 +206,8 @@ bool store_backup(void *state, const char *path, const struct backup_files *file
 /* move.c */
 bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct error *why);
 
-/* signed.c: that a source had a signature key is noted in the database and beside the keys: where one of the two is
- * missing it is made again from the other. */
+/* marks.c: records that a source had a signature key, in the database and beside the keys; a missing one of the two is
+ * written from the other. */
 enum database_result store_note_signed(struct store *store, const struct source *source, uint32_t number);
 
 /* inspect.c */

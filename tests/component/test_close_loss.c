@@ -248,7 +248,7 @@ static void the_mark_follows_what_is_settled(void)
     for (unsigned step = 0; step < 5; step++) {
         struct queue *queue = queue_open(&made.config, &why);
         CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-        CU_ASSERT_TRUE(queue_own(queue, &why));
+        CU_ASSERT_TRUE(queue_claim(queue, &why));
         for (unsigned i = 0; step == 0 && i < 3; i++)
             append(queue, dates[i]);
         if (step == 1)

@@ -269,7 +269,7 @@ static void make_letters(size_t count)
     CU_ASSERT_PTR_NOT_NULL_FATAL(verdicts);
     for (size_t i = 0; i < count; i++)
         CU_ASSERT_EQUAL(queue_append(queue, "one", "x", 1, clock_now() + 20000, &why), QUEUE_STORED);
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, count, count, &found, &why), (int)count);
     for (size_t i = 0; i < count; i++)
         verdicts[i] = (struct verdict){.id = found.at[i].id, .kind = VERDICT_DEAD, .reason = "no"};

@@ -145,7 +145,7 @@ static void bury(struct queue *queue)
     struct verdict verdicts[EVENTS];
     for (uint64_t i = 0; i < EVENTS; i++)
         verdicts[i] = (struct verdict){.id = i + 1, .kind = VERDICT_DEAD, .reason = "a trial"};
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     CU_ASSERT_TRUE(queue_settle(queue, "one", verdicts, EVENTS, &why));
 }
 

@@ -385,7 +385,7 @@ static void check_finds_damage_and_repairs_it_when_nobody_has_it_open(void)
     struct queue *queue = made_open();
     for (int i = 0; i < 200; i++)
         CU_ASSERT_EQUAL(queue_append(queue, "one", large, 2000, clock_now() + 20000, &why), QUEUE_STORED);
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     made_close(queue);
     damage();
 

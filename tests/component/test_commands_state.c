@@ -145,7 +145,7 @@ static void fill_queue(void)
         CU_ASSERT_EQUAL(queue_append(queue, "one", body, strlen(body), clock_now() + PATIENCE_MS, &why), QUEUE_STORED);
     for (uint64_t i = 0; i < EVENTS / 2; i++)
         verdicts[i] = (struct verdict){.id = i + 1, .kind = VERDICT_DEAD, .reason = "no"};
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     CU_ASSERT_TRUE(queue_settle(queue, "one", verdicts, EVENTS / 2, &why));
     made_close(queue);
 }
@@ -242,7 +242,7 @@ static void check_tells_how_the_queue_stands(void)
     struct error why = {0};
     struct notes notes = {.tries = 1, .operator_must_act = true, .reason = "the data plane answered 401"};
     CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     CU_ASSERT_TRUE(cron_mark_write(made_state(), 0));
     RUN(&ran, NULL, "check");
     HAS("  last cron: 20");
@@ -305,7 +305,7 @@ static void what_waits_alone_is_told_at_once(void)
     RUN(&ran, NULL, "queue", "status");
     HAS(words);
     struct queue *queue = made_open();
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     RUN(&ran, NULL, "queue", "status");
     HAS_NOT(words);
     made_close(queue);

@@ -54,7 +54,7 @@ static void a_database_that_cannot_be_opened_is_tried_again(void)
     made.config.state_dir = state;
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     for (moment deadline = clock_now() + PATIENCE_MS; atomic_load(&opened) == 0 && clock_now() < deadline;)
         poll(NULL, 0, 10);
     CU_ASSERT_EQUAL(atomic_load(&refused), 1);

@@ -152,7 +152,7 @@ static void while_another_forwards_it_leaves(void)
     rig_start(&rig);
     append(&rig, "one", "ev_1");
     struct queue *other = open_queue(&rig);
-    CU_ASSERT_TRUE_FATAL(queue_own(other, &why));
+    CU_ASSERT_TRUE_FATAL(queue_claim(other, &why));
     CU_ASSERT_EQUAL(forward_for(&rig, 60000), BOUNDED_ELSEWHERE);
     CU_ASSERT_EQUAL(standin_counts(rig.standin).requests, 0);
     queue_close(other);

@@ -39,7 +39,7 @@ static uint64_t take_after(uint64_t after)
 {
     struct pollfd wake = {.fd = queue_wake_fd(queue), .events = POLLIN};
     for (moment deadline = clock_now() + PATIENCE_MS; clock_now() < deadline;) {
-        queue_woken(queue);
+        queue_clear_wakeup(queue);
         if (queue_next(queue, "one", after, 1, 4096, &found, NULL) == 1)
             return found.at[0].id;
         poll(&wake, 1, clock_until(deadline));
@@ -239,10 +239,10 @@ static void hurry_ends_all_waits(void)
     struct appender a;
     start(&a, "hurry", PATIENCE_MS);
     settle(take(), VERDICT_LATER, NULL);
-    queue_hurry(queue, clock_now());
+    queue_set_stop_deadline(queue, clock_now());
     CU_ASSERT_EQUAL(appender_join(&a), QUEUE_UNKNOWN);
     CU_ASSERT_TRUE(a.took_ms < PATIENCE_MS);
-    queue_hurry(queue, MOMENT_NEVER);
+    queue_set_stop_deadline(queue, MOMENT_NEVER);
 }
 
 void suite_queue(void)

@@ -85,7 +85,7 @@ static void make_letters(struct queue *queue, size_t count, size_t length)
     struct events found = {0};
     for (size_t i = 0; i < count; i++)
         CU_ASSERT_EQUAL(append(queue, length, &why), QUEUE_STORED);
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     CU_ASSERT_EQUAL(queue_next(queue, "one", 0, count, count * length + 1, &found, &why), (int)count);
     for (size_t i = 0; i < found.count; i++) {
         struct verdict verdict = {.id = found.at[i].id, .kind = VERDICT_DEAD, .reason = "no"};
@@ -135,7 +135,7 @@ static void old_letters_end(void)
     make_old_letters("end", true);
     struct queue *queue = open_queue();
     CU_ASSERT_EQUAL(counts_of(queue).dead, 99); /* one is on its way, and waits */
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     for (moment end = clock_now() + PATIENCE_MS; counts_of(queue).ended < 69 && clock_now() < end;)
         usleep(10000);
     struct counts counts = counts_of(queue);
@@ -158,7 +158,7 @@ static void old_letters_end(void)
 static void expect_all_kept(struct queue *queue)
 {
     struct error why;
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     usleep(300000); /* it begins at once, and needs a few milliseconds */
     CU_ASSERT_EQUAL(counts_of(queue).ended, 0);
     CU_ASSERT_EQUAL(counts_of(queue).dead, 99);
@@ -279,7 +279,7 @@ static void what_nobody_waits_for_is_forgotten(void)
     change("UPDATE request SET made = made - 61000");
     queue = open_queue();
     CU_ASSERT_TRUE(queue_ask(queue, &request, &number, &why));
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     CU_ASSERT_TRUE(queue_take_request(queue, &request)); /* a new owner looks without being woken */
     CU_ASSERT_EQUAL(request.number, number);
     CU_ASSERT_TRUE(request.event == 7 && request.remember && request.identity.updated_us == 5);
@@ -297,7 +297,7 @@ static void what_nobody_waits_for_is_forgotten(void)
     queue_remind(queue);
     CU_ASSERT_TRUE(queue_withdraw(queue, number, false, &withdrawn, &why));
     CU_ASSERT_TRUE(withdrawn);
-    queue_woken(queue);
+    queue_clear_wakeup(queue);
     CU_ASSERT_FALSE(queue_take_request(queue, &request));
     queue_close(queue);
 }

@@ -44,7 +44,7 @@ static void others_see_what_was_settled(void)
     struct queue *owner = queue_open(&made.config, &why), *other = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(owner);
     CU_ASSERT_PTR_NOT_NULL_FATAL(other);
-    CU_ASSERT_FATAL(queue_own(owner, &why));
+    CU_ASSERT_FATAL(queue_claim(owner, &why));
     settle(owner, 1, 100, VERDICT_DELIVERED);
     settle(owner, 2, 200, VERDICT_DEAD);
 

@@ -147,7 +147,7 @@ static void who_forwards_sees_it_at_once(void)
     struct error why = {0};
     struct moved moved;
     struct queue *owner = open_queue("owner"), *command = open_queue("owner");
-    CU_ASSERT_FATAL(queue_own(owner, &why));
+    CU_ASSERT_FATAL(queue_claim(owner, &why));
     fill(owner);
     CU_ASSERT_EQUAL(count_known(owner, "two", 0, DELIVERED, 100), 0);
     CU_ASSERT(queue_move(command, "one", "two", &moved, &why));
@@ -160,7 +160,7 @@ static void who_forwards_sees_it_at_once(void)
     queue_close(command);
     queue_close(owner);
     struct queue *next = open_queue("owner");
-    CU_ASSERT_FATAL(queue_own(next, &why));
+    CU_ASSERT_FATAL(queue_claim(next, &why));
     check_all_is_moved(next, "the next owner");
     queue_close(next);
 }
@@ -171,7 +171,7 @@ static void the_newer_version_counts(void)
     struct error why = {0};
     struct moved moved;
     struct queue *queue = open_queue("newer");
-    CU_ASSERT_FATAL(queue_own(queue, &why));
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
     append_many("one", 0, 2);
     append_many("two", 0, 2);
     settle_many(queue, "one", VERDICT_DELIVERED, 0, 1, 900);
@@ -235,7 +235,7 @@ static void killed_at_each_step_it_goes_on(void)
         queue_close(queue); /* a connection must not be carried over fork */
         died = move_and_die(commit);
         queue = open_queue(name);
-        CU_ASSERT_FATAL(queue_own(queue, &why));
+        CU_ASSERT_FATAL(queue_claim(queue, &why));
         CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
         check_all_is_moved(queue, name);
         queue_close(queue);

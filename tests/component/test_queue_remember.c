@@ -1,4 +1,5 @@
-/* What the engine sqlite remembers of very many events: the journal's mirror, the index, and the sketch of the index.
+/* What the engine sqlite remembers of very many events: the journal's mirror, the index, and the Bloom filter over the
+ * index.
  */
 #include "tests/suites.h"
 
@@ -69,31 +70,31 @@ static void the_mirror(void)
     CU_ASSERT_PTR_NULL(mirror_sorted(&mirror));
 }
 
-static void the_sketch(void)
+static void the_bloom_filter(void)
 {
-    struct sketch sketch = {0};
+    struct bloom bloom = {0};
     unsigned char key[16];
     size_t denied = 0, lost = 0;
     make_key(key, 1);
-    sketch_add(&sketch, key);
-    CU_ASSERT(sketch_may_have(&sketch, key)); /* without one, anything may be there */
-    CU_ASSERT_FATAL(sketch_begin(&sketch));
-    CU_ASSERT(sketch_may_have(&sketch, key)); /* and while it is not whole */
+    bloom_add(&bloom, key);
+    CU_ASSERT(bloom_may_have(&bloom, key)); /* without one, anything may be there */
+    CU_ASSERT_FATAL(bloom_begin(&bloom));
+    CU_ASSERT(bloom_may_have(&bloom, key)); /* and while it is not whole */
     for (uint64_t i = 0; i < 2000000; i++) {
         make_key(key, i);
-        sketch_add(&sketch, key);
+        bloom_add(&bloom, key);
     }
-    sketch.whole = true;
+    bloom.whole = true;
     for (uint64_t i = 0; i < 2000000; i++) {
         make_key(key, i);
-        lost += !sketch_may_have(&sketch, key);
+        lost += !bloom_may_have(&bloom, key);
         make_key(key, 2000000 + i);
-        denied += !sketch_may_have(&sketch, key);
+        denied += !bloom_may_have(&bloom, key);
     }
     CU_ASSERT_EQUAL(lost, 0);
     check(denied > 1900000, "%zu of two millions are denied", denied);
-    sketch_free(&sketch);
-    CU_ASSERT(sketch_may_have(&sketch, key));
+    bloom_free(&bloom);
+    CU_ASSERT(bloom_may_have(&bloom, key));
 }
 
 /* Settles one event, delivered, with identities first, first + 1, ...: as if they were so many. */
@@ -178,8 +179,8 @@ static bool index_is_asked(struct queue *queue, sqlite3 *db, uint64_t number)
     return count_known_at_once(queue, "one", number, 1) == 1;
 }
 
-/* Asks for so many that a sketch is made of the index, and waits until it is in use. */
-static bool wait_for_sketch(struct queue *queue, sqlite3 *db)
+/* Asks for so many that a Bloom filter is made of the index, and waits until it is in use. */
+static bool wait_for_bloom(struct queue *queue, sqlite3 *db)
 {
     uint64_t unknown = 5000000, behind = 6000000;
     for (moment deadline = clock_now() + PATIENCE_MS; clock_now() < deadline; poll(NULL, 0, 20)) {
@@ -206,7 +207,7 @@ static void many_are_remembered(void)
     made.config.queue_max_bytes = 1 << 30;
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    CU_ASSERT_FATAL(queue_own(queue, &why));
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
     CU_ASSERT_EQUAL_FATAL(sqlite3_open(path, &db), SQLITE_OK);
     sqlite3_busy_timeout(db, 10000);
 
@@ -214,7 +215,7 @@ static void many_are_remembered(void)
         settle(queue, i, AT_ONCE);
     CU_ASSERT_EQUAL(count_known(queue, 0, MANY), MANY); /* while they are merged, too */
     CU_ASSERT(wait_merged(db, MANY - AT_ONCE));
-    CU_ASSERT(wait_for_sketch(queue, db));
+    CU_ASSERT(wait_for_bloom(queue, db));
     CU_ASSERT_EQUAL(count_known(queue, 0, MANY), MANY);
     for (uint64_t i = MANY; i < 2 * MANY; i += AT_ONCE)
         settle(queue, i, AT_ONCE);
@@ -223,7 +224,7 @@ static void many_are_remembered(void)
     CU_ASSERT_EQUAL(count_known(queue, 0, 2 * MANY), 2 * MANY);
     CU_ASSERT_EQUAL(count_known(queue, 5000000, 10000), 0);
 
-    /* another process gives it all to the other source: part of it was in the mirror only, which no sketch has */
+    /* another process gives it all to the other source: part of it was in the mirror only, which no Bloom filter has */
     struct queue *command = queue_open(&made.config, &why);
     struct moved moved;
     CU_ASSERT_PTR_NOT_NULL_FATAL(command);
@@ -240,8 +241,8 @@ void suite_queue_remember(void)
 {
     static CU_TestInfo tests[] = {
         {"the mirror finds what was added, the newest version", the_mirror},
-        {"the sketch denies nothing that was added", the_sketch},
-        {"what is merged stays known, with a sketch and without", many_are_remembered},
+        {"the Bloom filter denies nothing that was added", the_bloom_filter},
+        {"what is merged stays known, with a Bloom filter and without", many_are_remembered},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue remember", NULL, NULL, tests);

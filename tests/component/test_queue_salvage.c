@@ -216,7 +216,7 @@ static void a_missing_database_is_a_loss(void)
     struct queue *queue = repair_rig_open(&rig);
     CU_ASSERT_TRUE(loss_read(rig.state, "one", &loss, &any, &why));
     CU_ASSERT_FALSE(any); /* a first start loses nothing */
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     queue_close(queue);
     path_join(path, rig.state, "queue.db");
     CU_ASSERT_EQUAL(unlink(path), 0);

@@ -88,7 +88,7 @@ static struct counts counts_of(struct queue *queue, const char *source)
 static void own(struct queue *queue)
 {
     struct error why = {0};
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     CU_ASSERT_STRING_EQUAL(why.text, "");
 }
 
@@ -253,14 +253,14 @@ static void one_process_owns_the_reading(void)
     own(first);
     gethostname(host, sizeof host - 1);
     snprintf(words, sizeof words, "process %ld on %.63s", (long)getpid(), host);
-    CU_ASSERT_FALSE(queue_own(second, &why));
+    CU_ASSERT_FALSE(queue_claim(second, &why));
     CU_ASSERT_STRING_EQUAL(why.text, "another process forwards");
     bool owned = false;
     CU_ASSERT_TRUE(queue_is_owned(second, &owned, &why, &why));
     CU_ASSERT_TRUE(owned);
     CU_ASSERT_STRING_EQUAL(why.text, words);
     queue_close(first);
-    CU_ASSERT_TRUE(queue_own(second, &why));
+    CU_ASSERT_TRUE(queue_claim(second, &why));
     queue_close(second);
 }
 

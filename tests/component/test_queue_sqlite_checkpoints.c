@@ -88,7 +88,7 @@ static size_t take(struct queue *queue, bool settle)
     struct error why = {0};
     int count = queue_next(queue, "one", 0, 64, (size_t)1 << 30, &found, &why);
     check(count >= 0, "reading works: %s", why.text);
-    queue_woken(queue);
+    queue_clear_wakeup(queue);
     if (!settle)
         return 0;
     for (size_t i = 0; i < found.count; i++)
@@ -115,7 +115,7 @@ static void processes_append_in_bursts(void)
         writers[i] = start_bursts();
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    CU_ASSERT_FATAL(queue_own(queue, &why));
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
     moment deadline = clock_now() + PATIENCE_MS;
     for (unsigned i = 1; taken < WRITERS * BURSTS * BURST && clock_now() < deadline; i++) {
         taken += take(queue, i % 10 == 0);
@@ -142,10 +142,10 @@ static void the_log_stays_short(void)
     use_state("large");
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_FATAL(queue != NULL && body != NULL);
-    CU_ASSERT_FATAL(queue_own(queue, &why));
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
     for (unsigned i = 0; i < LARGE_ONES; i++) {
         CU_ASSERT(append(queue, body, LARGE));
-        queue_woken(queue); /* as the forwarder does: the housekeeper is told */
+        queue_clear_wakeup(queue); /* as the forwarder does: the housekeeper is told */
     }
     path_join(path, state, "queue.db-wal");
     CU_ASSERT_EQUAL(stat(path, &log), 0);

@@ -113,7 +113,7 @@ static bool is_delivered(struct queue *queue, unsigned number)
 static void own(struct queue *queue)
 {
     struct error why = {0};
-    check(queue_own(queue, &why), "it can be owned: %s", why.text);
+    check(queue_claim(queue, &why), "it can be owned: %s", why.text);
 }
 
 static void remove_files(const char *const *names)
@@ -386,12 +386,12 @@ static void the_forward_lock_is_removed(void)
     struct queue *queue = open_well("forward"), *second = open_well("forward");
     own(queue);
     remove_files(lock);
-    check(!queue_own(second, &why), "only one forwards");
+    check(!queue_claim(second, &why), "only one forwards");
     bool owned = false;
     struct error words;
     CU_ASSERT(queue_is_owned(second, &owned, &words, &why) && owned);
     queue_close(queue);
-    check(queue_own(second, &why), "the other one may, once the first has ended: %s", why.text);
+    check(queue_claim(second, &why), "the other one may, once the first has ended: %s", why.text);
     queue_close(second);
 }
 

@@ -236,7 +236,7 @@ static void check_settled(bool said, unsigned n)
     struct counts counts;
     struct error why = {0};
     struct queue *queue = open_well();
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     look(queue, &there);
     CU_ASSERT_TRUE(queue_known(queue, "one", identities, 3, known, &why));
     CU_ASSERT_TRUE(queue_count(queue, "one", &counts, &why));
@@ -259,7 +259,7 @@ static void check_settling_fails(const char *name, int code, bool for_ever)
         struct error why = {0};
         use_state(name, n);
         struct queue *queue = open_well();
-        CU_ASSERT_TRUE(queue_own(queue, &why));
+        CU_ASSERT_TRUE(queue_claim(queue, &why));
         for (unsigned i = 0; i < 3; i++)
             CU_ASSERT_EQUAL(append(queue, i), QUEUE_STORED);
         struct there there;
@@ -341,7 +341,7 @@ static void record_work(void)
     use_state("power", 0);
     struct queue *queue = open_well();
     disk_record(state);
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     for (unsigned i = 0; i < THREADS; i++) {
         writers[i] = (struct writer){.queue = queue, .first = i * EACH};
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, append_some, &writers[i]), 0);
@@ -362,7 +362,7 @@ static void check_cut(size_t cut, unsigned random)
     disk_after_cut(state, cut, random);
     struct queue *queue = open_well();
     CU_ASSERT_FALSE(queue_must_reopen(queue));
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     look(queue, &there);
     for (unsigned i = 0; i < THREADS * EACH; i++) {
         struct identity identity = numbered(i);

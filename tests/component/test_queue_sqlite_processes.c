@@ -133,7 +133,7 @@ static void read_while_others_commit(void)
         writers[i] = start_writer(i, EACH);
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     moment deadline = clock_now() + 3 * PATIENCE_MS;
     while (taken < WRITERS * EACH && clock_now() < deadline) {
         int count = queue_next(queue, "one", last, 64, 1 << 20, &found, &why);
@@ -202,7 +202,7 @@ static void threads_append_while_one_settles_and_one_looks(void)
     use_state("threads", 0);
     struct queue *queue = queue_open(&made.config, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     CU_ASSERT_EQUAL_FATAL(pthread_create(&looking, NULL, watch, &watcher), 0);
     for (unsigned i = 0; i < WRITERS; i++) {
         crowd[i] = (struct crowd){.queue = queue, .writer = i};

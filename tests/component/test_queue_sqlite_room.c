@@ -188,7 +188,7 @@ static void a_settling_that_does_not_fit_is_halved(void)
     unsigned tries = 0;
     bool settled = false;
     struct queue *queue = open_new("halves");
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     for (size_t i = 0; i < EVENTS; i++)
         CU_ASSERT_EQUAL(append(queue, LARGE, &why), QUEUE_STORED);
     CU_ASSERT_EQUAL(make_verdicts(queue, VERDICT_DEAD, verdicts, EVENTS), EVENTS);
@@ -244,7 +244,7 @@ static unsigned fill_under_limit(void)
     setrlimit(RLIMIT_FSIZE, &limit);
     signal(SIGXFSZ, SIG_IGN);
     struct queue *queue = queue_open(&made.config, &why);
-    if (queue == NULL || !queue_own(queue, &why))
+    if (queue == NULL || !queue_claim(queue, &why))
         return 0;
     enum queue_result result = QUEUE_STORED;
     for (; result == QUEUE_STORED && stored < 1000; stored++)
@@ -317,7 +317,7 @@ static void a_removed_reserve_comes_back(void)
     char reserve[PATH_SIZE];
     struct error why = {0};
     struct queue *queue = open_new("reserve-removed");
-    CU_ASSERT_TRUE(queue_own(queue, &why));
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
     CU_ASSERT_EQUAL(append(queue, 10, &why), QUEUE_STORED);
     CU_ASSERT_TRUE(has_room_within(queue, PATIENCE_MS));
     usleep(300000); /* the housekeeper's first look, after which the next one would come with its beat */
@@ -326,7 +326,7 @@ static void a_removed_reserve_comes_back(void)
     moment deadline = clock_now() + SOON_MS;
     enum queue_result result = append(queue, 10, &why);
     while (result != QUEUE_STORED && clock_now() < deadline) {
-        queue_woken(queue); /* as who forwards does */
+        queue_clear_wakeup(queue); /* as who forwards does */
         usleep(10000);
         result = append(queue, 10, &why);
     }

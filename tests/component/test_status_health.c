@@ -90,7 +90,7 @@ static void test_health_when_nothing_can_be_written(void)
     CU_ASSERT_FALSE(shows(rig.state));
     rmdir(path);
     status_quiet(rig.status);
-    status_attach(rig.status, &rig.watchers);
+    status_attach(rig.status, &rig.telemetry);
     CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
 }
 
@@ -100,20 +100,20 @@ static void test_health_follows_the_last_event(void)
     static const enum refusal refusals[] = {REFUSED_QUEUE_BROKEN, REFUSED_QUEUE_SLOW, REFUSED_QUEUE_FULL};
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         usleep(2000); /* the times are milliseconds */
-        counters_refused(counters_of(rig.watchers.counters, "one"), refusals[i], clock_unix_ms());
+        counters_refused(counters_of(rig.telemetry.counters, "one"), refusals[i], clock_unix_ms());
         CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 503);
         usleep(2000);
         CU_ASSERT_TRUE(status_rig_append(&rig));
         CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200);
     }
-    counters_refused(counters_of(rig.watchers.counters, "one"), REFUSED_SIGNATURE, clock_unix_ms());
+    counters_refused(counters_of(rig.telemetry.counters, "one"), REFUSED_SIGNATURE, clock_unix_ms());
     CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200); /* not for the queue's sake */
 }
 
 static void test_health_of_a_write_that_hangs(void)
 {
     struct health health;
-    struct facts *facts = facts_gather(&rig.made.config, rig.queue, NULL, rig.watchers.counters, clock_unix_ms());
+    struct facts *facts = facts_gather(&rig.made.config, rig.queue, NULL, rig.telemetry.counters, clock_unix_ms());
     struct probed probed = {.known = true, .good = true, .looked = clock_now()};
     CU_ASSERT_PTR_NOT_NULL_FATAL(facts);
     prober_judge(facts, true, &probed, &health);
@@ -131,7 +131,7 @@ static void test_health_comes_back_without_an_event(void)
 {
     struct health health;
     int64_t now = clock_unix_ms();
-    struct facts *facts = facts_gather(&rig.made.config, rig.queue, NULL, rig.watchers.counters, now);
+    struct facts *facts = facts_gather(&rig.made.config, rig.queue, NULL, rig.telemetry.counters, now);
     struct probed probed = {.known = true, .good = true, .looked = clock_now(), .written_ms = now - 21000};
     CU_ASSERT_PTR_NOT_NULL_FATAL(facts);
     for (size_t i = 0; i < facts->sources; i++) {

@@ -98,7 +98,7 @@ void made_settle(const char *source, const char *body, const char *reason)
     struct events found = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct queue *queue = made_open();
     append(queue, source, body);
-    must(queue_own(queue, &why), why.text);
+    must(queue_claim(queue, &why), why.text);
     uint64_t last = 0;
     while (queue_next(queue, source, last, 100, 1 << 20, &found, &why) > 0)
         last = found.at[found.count - 1].id;

@@ -62,17 +62,17 @@ int status_rig_open(struct status_rig *rig)
     path_join(rig->state, rig->directory, "state");
     configure(rig);
     rig->queue = queue_open(&rig->made.config, &why);
-    if (rig->queue == NULL || !queue_own(rig->queue, &why)) {
+    if (rig->queue == NULL || !queue_claim(rig->queue, &why)) {
         fprintf(stderr, "%s\n", why.text);
         return 1;
     }
     if (!append(rig, dead_body) || !append(rig, dead_body) || !append(rig, waiting_body) || !kill_event(rig, 1) ||
         !kill_event(rig, 2))
         return 1;
-    rig->watchers = (struct watchers){counters_open(rig->state, names, 2, &why), recent_open(rig->state)};
-    counters_refused(counters_of(rig->watchers.counters, "one"), REFUSED_SIGNATURE, clock_unix_ms());
+    rig->telemetry = (struct telemetry){counters_open(rig->state, names, 2, &why), recent_open(rig->state)};
+    counters_refused(counters_of(rig->telemetry.counters, "one"), REFUSED_SIGNATURE, clock_unix_ms());
     rig->status = status_new(&rig->made.config);
-    status_attach(rig->status, &rig->watchers);
+    status_attach(rig->status, &rig->telemetry);
     return 0;
 }
 
@@ -81,8 +81,8 @@ int status_rig_close(struct status_rig *rig)
     if (rig->fake.request.budget != NULL)
         fake_end(&rig->fake);
     status_free(rig->status);
-    counters_close(rig->watchers.counters);
-    recent_close(rig->watchers.recent);
+    counters_close(rig->telemetry.counters);
+    recent_close(rig->telemetry.recent);
     queue_close(rig->queue);
     temporary_remove(rig->directory);
     log_open(LEVEL_INFO);

@@ -20,7 +20,7 @@ struct status_rig {
     char directory[PATH_SIZE], state[PATH_SIZE];
     struct queue *queue;
     struct status *status;
-    struct watchers watchers;
+    struct telemetry telemetry;
     struct fake_request fake; /* the last request, with its answer */
     const char *auth_type;    /* AUTH_TYPE of the requests; NULL: none */
 };
