@@ -4,7 +4,6 @@
 #include "base/lock_file.h"
 #include "closeapi/closeapi.h"
 #include "config/keyring.h"
-#include "config/signed.h"
 #include "queue/loss.h"
 
 #include <dirent.h>

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "config/signed.h"
+#include "config/keyring.h"
 
 #include <signal.h>
 #include <stdio.h>

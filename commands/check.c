@@ -16,7 +16,6 @@
 #include "commands/session.h"
 #include "config/config.h"
 #include "config/keyring.h"
-#include "config/signed.h"
 #include "forward/forward.h"
 #include "health/report.h"
 

@@ -15,7 +15,7 @@
 #include "commands/options.h"
 #include "commands/session.h"
 #include "config/config.h"
-#include "config/signed.h"
+#include "config/keyring.h"
 #include "queue/backup.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"

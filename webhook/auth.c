@@ -2,7 +2,7 @@
 #include "webhook/auth.h"
 
 #include "base/log.h"
-#include "config/signed.h"
+#include "config/keyring.h"
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>

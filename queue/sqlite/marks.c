@@ -2,7 +2,7 @@
  * newest settled event, but never after the oldest date of a waiting one. Also the record of signature keys. */
 #include "base/log.h"
 #include "base/times.h"
-#include "config/signed.h"
+#include "config/keyring.h"
 #include "queue/loss.h"
 #include "queue/sqlite/store.h"
 

@@ -14,7 +14,7 @@
 
 #include "base/clock.h"
 #include "commands/commands.h"
-#include "config/signed.h"
+#include "config/keyring.h"
 #include "telemetry/cron_mark.h"
 #include "tests/suites.h"
 #include "tests/support/commands_made.h"

@@ -1,6 +1,6 @@
 /* The status page: who may see it, what it shows, what it must never show, what can be done on it. Against a real queue
  * with a waiting event and dead letters in it. */
-#include "config/signed.h"
+#include "config/keyring.h"
 #include "queue/inspect.h"
 #include "status/access.h"
 #include "tests/suites.h"
