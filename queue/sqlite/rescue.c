@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/lock_file.h"
 #include "base/log.h"
 #include "queue/loss.h"
 #include "queue/sqlite/directory.h"
@@ -29,7 +30,8 @@ static bool is_saved(const char *name)
     return strncmp(name, SAVED, strlen(SAVED)) == 0 && length > 3 && strcmp(name + length - 3, ".db") == 0;
 }
 
-void rescue_mark(const char *directory)
+/* Makes it due. */
+static void rescue_mark(const char *directory)
 {
     int fd = directory_open(directory, MARK, NULL);
     if (fd >= 0)
@@ -74,6 +76,25 @@ void rescue_note_loss(const char *directory, const struct config *config, const 
 
 /* ---- saving ---- */
 
+/* Where open.lock was removed, too, one process may bring over what was saved while another one saves: it would take
+ * what is being written for the rest of a process that died, and remove what was saved last after it has read what was
+ * saved before. So both hold a lock on the mark meanwhile, which makes the mark. Taken before the writers' lock, which
+ * both take then. Returns the descriptor; -1: files cannot be locked there, and then it is tried without. */
+static int lock_saved(const char *directory)
+{
+    char path[STATE_PATH];
+    int fd = -1;
+    directory_path(path, directory, MARK);
+    (void)lock_take(&fd, path, LOCK_EX);
+    return fd;
+}
+
+static void release_saved(int lock)
+{
+    if (lock >= 0)
+        close(lock);
+}
+
 static void saved_name(char out[static 80], dev_t device, ino_t inode)
 {
     snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)device, (unsigned long long)inode);
@@ -110,26 +131,6 @@ static enum database_result copy_database(struct database *old, const char *path
     return result;
 }
 
-/* Makes the file that a copy is written into, and locks it: where open.lock was removed, too, another process may bring
- * over meanwhile what was saved before, and takes what is not locked for the rest of a process that died. It is closed
- * after SQLite has closed it. */
-static int make_locked(const char *path)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        (void)flock(fd, LOCK_EX | LOCK_NB); /* where files cannot be locked that may happen */
-    return fd;
-}
-
-static bool is_left_over(const char *path)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    bool left = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
-    if (fd >= 0)
-        close(fd);
-    return left;
-}
-
 static enum database_result save_copy(struct database *old, const char *directory, const char *name, struct error *why)
 {
     char saving[80], from[STATE_PATH], to[STATE_PATH];
@@ -137,7 +138,7 @@ static enum database_result save_copy(struct database *old, const char *director
     directory_path(from, directory, saving);
     directory_path(to, directory, name);
     unlink(from);
-    int fd = make_locked(from);
+    int fd = open(from, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600); /* closed after SQLite has closed it */
     if (fd < 0)
         return rescue_failed(from, why);
     enum database_result result = copy_database(old, from, why);
@@ -157,9 +158,10 @@ enum database_result rescue_save(struct database *old, const struct places *plac
     char name[80];
     if (!directory_prepare(directory, why))
         return DATABASE_FAILED;
-    rescue_mark(directory);
+    int lock = lock_saved(directory);
     if (!database_lock_writers(old, true)) {
         *why = old->why;
+        release_saved(lock);
         return DATABASE_FAILED;
     }
     saved_name(name, places->database.device, places->database.inode);
@@ -169,6 +171,7 @@ enum database_result rescue_save(struct database *old, const struct places *plac
         result = save_copy(old, directory, name, why);
     }
     database_unlock_writers(old);
+    release_saved(lock);
     return result;
 }
 
@@ -179,15 +182,6 @@ static bool remove_if_there(const char *directory, const char *name)
     char path[STATE_PATH];
     directory_path(path, directory, name);
     return unlink(path) == 0 || errno == ENOENT;
-}
-
-/* What a process that died was saving. */
-static void remove_left_over(const char *directory, const char *name)
-{
-    char path[STATE_PATH];
-    directory_path(path, directory, name);
-    if (is_left_over(path))
-        unlink(path);
 }
 
 /* Whether the file at queue.db is the one that was open, and nothing was written since with a new log. */
@@ -270,7 +264,7 @@ static enum database_result bring_over(const char *directory, const char *name, 
     return result;
 }
 
-enum database_result rescue_bring_over(const char *directory, const struct config *config, struct error *why)
+static enum database_result bring_over_all(const char *directory, const struct config *config, struct error *why)
 {
     enum database_result result = DATABASE_DONE;
     DIR *files = opendir(directory);
@@ -282,11 +276,19 @@ enum database_result rescue_bring_over(const char *directory, const struct confi
         if (is_saved(file->d_name))
             result = bring_over(directory, file->d_name, config, why);
         else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
-            remove_left_over(directory, file->d_name);
+            remove_if_there(directory, file->d_name); /* of a process that died */
     }
     closedir(files);
     if (result == DATABASE_DONE && (!files_sync(directory, why) || !remove_if_there(directory, MARK)))
         result = DATABASE_FAILED;
+    return result;
+}
+
+enum database_result rescue_bring_over(const char *directory, const struct config *config, struct error *why)
+{
+    int lock = lock_saved(directory);
+    enum database_result result = bring_over_all(directory, config, why);
+    release_saved(lock);
     return result;
 }
 

@@ -3,7 +3,11 @@
  * gets the open lock exclusively then brings over what was saved into the database that stands there.
  *
  * Each of several processes with the same old files saves all of it, under the same name: the last one has everything,
- * what the others delivered meanwhile too. So it is brought over once. */
+ * what the others delivered meanwhile too. So it is brought over once.
+ *
+ * Where open.lock was removed, too, what was saved first may be brought over while such a process still delivers. That
+ * is why only one at a time saves or brings over (a lock on the mark "displaced"), and why nobody begins to forward
+ * while something is to be brought over. */
 #ifndef QUEUE_SQLITE_RESCUE_H
 #define QUEUE_SQLITE_RESCUE_H
 
@@ -13,9 +17,6 @@
 
 /* Whether files were replaced, or something saved is to be brought over: then all let go of the queue. */
 bool rescue_is_due(const char *directory);
-
-/* Makes it due. */
-void rescue_mark(const char *directory);
 
 /* Saves all that a connection to the old files sees into the state directory, which is made when it is gone. No writer
  * of the old files may go on. Returns DONE or the result with the reason. */
