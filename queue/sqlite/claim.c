@@ -4,6 +4,7 @@
 #include "base/lock_file.h"
 #include "base/log.h"
 #include "queue/sqlite/beat.h"
+#include "queue/sqlite/rescue.h"
 #include "queue/sqlite/store.h"
 
 #include <errno.h>
@@ -60,6 +61,20 @@ static enum database_result load_mirror(struct store *store)
     pthread_mutex_unlock(&store->mirror_lock);
     sqlite3_reset(journal);
     return result;
+}
+
+/* Whoever forwarded last saved what it delivered from files that were replaced, and then let go of the locks: what it
+ * delivered is not known here until that is brought over. */
+static bool knows_all_deliveries(struct store *store, struct error *why)
+{
+    if (!rescue_is_due(store->directory))
+        return true;
+    atomic_store(&store->must_reopen, true);
+    error_set(why,
+              "files of the queue in %.300s were replaced while it was in use: what they held is brought over "
+              "first, when the queue is opened anew",
+              store->directory);
+    return false;
 }
 
 static bool begin_owning(struct store *store, struct error *why)
@@ -133,7 +148,8 @@ bool store_claim(void *state, struct error *why)
         return true;
     if (!lock_reading(store, why))
         return false;
-    store->owned = !another_machine_forwards(store, why) && begin_owning(store, why);
+    store->owned =
+        !another_machine_forwards(store, why) && knows_all_deliveries(store, why) && begin_owning(store, why);
     if (!store->owned) {
         close_lock(&store->wake_fd);
         close_lock(&store->forward_lock);

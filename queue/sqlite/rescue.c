@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/lock_file.h"
 #include "base/log.h"
 #include "queue/loss.h"
 #include "queue/sqlite/directory.h"
@@ -31,7 +32,8 @@ static bool is_saved(const char *name)
     return strncmp(name, SAVED, strlen(SAVED)) == 0 && length > 3 && strcmp(name + length - 3, ".db") == 0;
 }
 
-void rescue_mark(const char *directory)
+/* Makes it due. */
+static void rescue_mark(const char *directory)
 {
     int fd = directory_open(directory, MARK, NULL);
     if (fd >= 0)
@@ -76,6 +78,25 @@ void rescue_note_loss(const char *directory, const struct config *config, const 
 
 /* ---- saving ---- */
 
+/* Where open.lock was removed, too, one process may bring over what was saved while another one saves: it would take
+ * what is being written for the rest of a process that died, and remove what was saved last after it has read what was
+ * saved before. So both hold a lock on the mark meanwhile, which makes the mark. Taken before the writers' lock, which
+ * both take then. Returns the descriptor; -1: files cannot be locked there, and then it is tried without. */
+static int lock_saved(const char *directory)
+{
+    char path[STATE_PATH];
+    int fd = -1;
+    directory_path(path, directory, MARK);
+    (void)lock_take(&fd, path, LOCK_EX);
+    return fd;
+}
+
+static void release_saved(int lock)
+{
+    if (lock >= 0)
+        close(lock);
+}
+
 static void saved_name(char out[static 80], dev_t device, ino_t inode)
 {
     snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)device, (unsigned long long)inode);
@@ -112,25 +133,6 @@ static enum database_result copy_database(struct database *old, const char *path
     return result;
 }
 
-/* Creates and locks the file that the copy is written to. Where open.lock was removed as well, another process may be
- * merging, and takes an unlocked file for what a dead process left. Close it after SQLite has. */
-static int make_locked(const char *path)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        (void)flock(fd, LOCK_EX | LOCK_NB); /* best effort: not all file systems support locks */
-    return fd;
-}
-
-static bool is_left_over(const char *path)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    bool left = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
-    if (fd >= 0)
-        close(fd);
-    return left;
-}
-
 static enum database_result save_copy(struct database *old, const char *directory, const char *name, struct error *why)
 {
     char saving[80], from[STATE_PATH], to[STATE_PATH];
@@ -138,7 +140,7 @@ static enum database_result save_copy(struct database *old, const char *director
     directory_path(from, directory, saving);
     directory_path(to, directory, name);
     unlink(from);
-    int fd = make_locked(from);
+    int fd = open(from, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600); /* closed after SQLite has closed it */
     if (fd < 0)
         return rescue_failed(from, why);
     enum database_result result = copy_database(old, from, why);
@@ -158,9 +160,10 @@ enum database_result rescue_save(struct database *old, const struct open_files *
     char name[80];
     if (!directory_prepare(directory, why))
         return DATABASE_FAILED;
-    rescue_mark(directory);
+    int lock = lock_saved(directory);
     if (!database_lock_writers(old, true)) {
         *why = old->why;
+        release_saved(lock);
         return DATABASE_FAILED;
     }
     saved_name(name, files->database.device, files->database.inode);
@@ -170,6 +173,7 @@ enum database_result rescue_save(struct database *old, const struct open_files *
         result = save_copy(old, directory, name, why);
     }
     database_unlock_writers(old);
+    release_saved(lock);
     return result;
 }
 
@@ -182,16 +186,7 @@ static bool remove_if_there(const char *directory, const char *name)
     return unlink(path) == 0 || errno == ENOENT;
 }
 
-/* Removes what a process that died was saving. */
-static void remove_interrupted_save(const char *directory, const char *name)
-{
-    char path[STATE_PATH];
-    directory_path(path, directory, name);
-    if (is_left_over(path))
-        unlink(path);
-}
-
-/* Whether the file at queue.db is the one that was saved, and nothing was written to it since with a new log. */
+/* Whether the file at queue.db is the one that was open, and nothing was written since with a new log. */
 static bool is_untouched(const char *directory, const char *name)
 {
     char path[STATE_PATH], origin[80];
@@ -272,7 +267,7 @@ static enum database_result merge_replaced_files(const char *directory, const ch
     return result;
 }
 
-enum database_result rescue_merge_saved(const char *directory, const struct config *config, struct error *why)
+static enum database_result merge_all_saved(const char *directory, const struct config *config, struct error *why)
 {
     enum database_result result = DATABASE_DONE;
     DIR *files = opendir(directory);
@@ -284,11 +279,19 @@ enum database_result rescue_merge_saved(const char *directory, const struct conf
         if (is_saved(file->d_name))
             result = merge_replaced_files(directory, file->d_name, config, why);
         else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
-            remove_interrupted_save(directory, file->d_name);
+            remove_if_there(directory, file->d_name); /* of a process that died */
     }
     closedir(files);
     if (result == DATABASE_DONE && (!files_sync(directory, why) || !remove_if_there(directory, MARK)))
         result = DATABASE_FAILED;
+    return result;
+}
+
+enum database_result rescue_merge_saved(const char *directory, const struct config *config, struct error *why)
+{
+    int lock = lock_saved(directory);
+    enum database_result result = merge_all_saved(directory, config, why);
+    release_saved(lock);
     return result;
 }
 

@@ -3,7 +3,10 @@
  * queue; the next process that gets the open lock exclusively merges the saved file into the database at queue.db.
  *
  * Several processes with the same old files save to the same name, each the whole content: the last save includes what
- * the others delivered meanwhile, so one merge is enough. */
+ * the others delivered meanwhile, so one merge is enough.
+ *
+ * Where open.lock was removed as well, what was saved first may be merged while such a process still delivers. So only
+ * one at a time saves or merges (a lock on the mark "displaced"), and nobody begins to forward while a merge is due. */
 #ifndef QUEUE_SQLITE_RESCUE_H
 #define QUEUE_SQLITE_RESCUE_H
 
@@ -51,9 +54,6 @@ const char *open_files_words(enum open_files_state state);
 
 /* Whether files were replaced, or a saved file is to be merged: then all processes close the queue. */
 bool rescue_is_due(const char *directory);
-
-/* Sets the mark that rescue_is_due reads. */
-void rescue_mark(const char *directory);
 
 /* Saves the content of the old files, as their connection sees it, to the state directory, which is created if it is
  * gone. No writer of the old files may continue. Returns DONE or the result with the reason. */

@@ -4,9 +4,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/lock_file.h"
 #include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
@@ -115,27 +117,35 @@ static void what_a_killed_restore_built_is_removed(void)
     CU_ASSERT_TRUE(exists("state/queue.db"));
 }
 
-/* Whether the next opening of the queue takes away what a process was saving out of a database that was removed. */
-static bool takes_away_what_was_saved(void)
-{
-    struct error why = {0};
-    CU_ASSERT_TRUE(temporary_write(state, "displaced", 0600, "", 0));
-    queue_close(queue_open(&made.config, &why));
-    return !exists("state/rescuing-4711-0x1");
-}
-
+/* Until it has ended the opening of the queue waits, and takes nothing away: neither what a process is saving out of a
+ * database that was removed, nor its journal. */
 static void what_a_living_process_saves_stays(void)
 {
+    static const char copy[] = "state/rescuing-4711-0x1", journal[] = "state/rescuing-4711-0x1-journal";
     struct error why = {0};
     char path[PATH_SIZE];
-    path_join(path, directory, "state/rescuing-4711-0x1");
+    int lock = -1, status = -1;
+    path_join(path, state, "displaced");
     queue_close(queue_open(&made.config, &why));
-    make_old("state/rescuing-4711-0x1", "SQLite format 3", 0);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    CU_ASSERT_EQUAL(flock(fd, LOCK_EX), 0); /* as who writes into it does */
-    CU_ASSERT_FALSE(takes_away_what_was_saved());
-    close(fd);
-    CU_ASSERT_TRUE(takes_away_what_was_saved());
+    make_old(copy, "SQLite format 3", 0);
+    make_old(journal, "x", 0);
+    CU_ASSERT_EQUAL(lock_take(&lock, path, LOCK_EX), 0); /* as who saves does */
+    fflush(NULL);
+    pid_t opener = fork();
+    if (opener == 0) {
+        close(lock);
+        struct queue *queue = queue_open(&made.config, &why);
+        if (queue != NULL)
+            queue_close(queue);
+        _exit(queue != NULL ? 0 : 1);
+    }
+    usleep(100000);
+    CU_ASSERT_EQUAL(waitpid(opener, &status, WNOHANG), 0);
+    CU_ASSERT_TRUE(exists(copy) && exists(journal));
+    close(lock);
+    CU_ASSERT_EQUAL(waitpid(opener, &status, 0), opener);
+    CU_ASSERT_EQUAL(status, 0);
+    CU_ASSERT_FALSE(exists(copy) || exists(journal));
 }
 
 void suite_queue_left_over(void)
