@@ -201,7 +201,7 @@ FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 #   tsan: forwarder crash   it forwards in forked children, in which ThreadSanitizer allows no threads; the other
 #                           suites of the forwarder run its threads in the test's process
 LEFT_OUT_asan := '-servers$$' '-admin_servers$$'
-LEFT_OUT_tsan := $(LEFT_OUT_asan) '-unit/' '-forwarder crash$$$$'
+LEFT_OUT_tsan := $(LEFT_OUT_asan) '-unit/' '-forwarder crash$$'
 
 # Runs one variant's tests. What the sanitizer finds in a program that a web server started stands in a report file, and
 # any of those is a failure; the web servers run as other users, so that all may write there. LeakSanitizer says that it
