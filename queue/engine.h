@@ -30,7 +30,7 @@ struct engine {
     bool (*must_reopen)(void *state);
     void (*close)(void *state);
     void (*library)(char out[static QUEUE_LIBRARY]); /* NULL: none */
-    bool in_bulk;                                    /* queue_settles_in_bulk */
+    bool (*settles_in_bulk)(void *state);            /* NULL: never */
     const struct inspection *inspection;             /* NULL: nothing is stored that could be inspected */
 };
 

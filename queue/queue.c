@@ -108,7 +108,7 @@ void queue_clear_wakeup(struct queue *queue)
 
 bool queue_settles_in_bulk(const struct queue *queue)
 {
-    return queue->engine->in_bulk;
+    return queue->engine->settles_in_bulk != NULL && queue->engine->settles_in_bulk(queue->state);
 }
 
 bool queue_is_steady(struct queue *queue)

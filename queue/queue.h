@@ -156,7 +156,8 @@ int queue_wake_fd(struct queue *queue);
 /* Clears the wake-up; read the queue after this call, before sleeping. */
 void queue_clear_wakeup(struct queue *queue);
 
-/* Whether settling in bulk is cheaper: then verdicts may wait some milliseconds for others. */
+/* Whether settling in bulk is cheaper, and nothing speaks against it: then verdicts may wait some milliseconds for
+ * others. May change at any time. */
 bool queue_settles_in_bulk(const struct queue *queue);
 
 /* Whether the system clock has run for a day without a jump of more than a day: only then can ages be trusted. The

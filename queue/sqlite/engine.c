@@ -451,6 +451,6 @@ const struct engine queue_engine_sqlite = {
     .must_reopen = store_must_reopen,
     .close = store_close,
     .library = store_library,
-    .in_bulk = true,
+    .settles_in_bulk = store_settles_in_bulk,
     .inspection = &store_inspection,
 };

@@ -377,6 +377,13 @@ static bool is_in_doubt(const struct store *store)
     return by_limit || !reserve_is_there(store->directory) || (error != 0 && !no_room_helped_by_space(error));
 }
 
+/* Verdicts that wait for others are sent again where settling then fails: so none waits where it may. */
+bool store_settles_in_bulk(void *state)
+{
+    const struct store *store = state;
+    return store->file_limit == INT64_MAX && !atomic_load_explicit(&store->reserve_gone, memory_order_relaxed);
+}
+
 bool store_can_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why)
 {
     struct store *store = state;

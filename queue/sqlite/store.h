@@ -160,6 +160,7 @@ int store_again(void *state, const char *source, const uint64_t *ids, size_t cou
 bool store_known(void *state, const char *source, const struct identity *identities, size_t count, struct known *known,
                  struct error *why);
 bool store_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
+bool store_settles_in_bulk(void *state);
 bool store_can_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why);
 bool store_note(void *state, const char *source, struct notes *notes, bool put, struct error *why);
 bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why);
