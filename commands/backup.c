@@ -59,7 +59,7 @@ int command_backup(int argc, char **argv)
     if (path == NULL)
         return options_wrong(argv[0], "into which file?");
     if (!session_open(&session, argv[0]))
-        return COMMAND_FAILED;
+        return session.code;
     bool good = write_backup(&session, path, &why);
     session_close(&session);
     if (!good)

@@ -123,7 +123,7 @@ int command_queue_set_aside(int argc, char **argv)
     if (text == NULL || !text_read_id(text, &id))
         return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
     if (!session_open(&session, argv[0]))
-        return COMMAND_FAILED;
+        return session.code;
     bool good =
         make_request(session.queue, id, source, &request, &why) && set_event_aside(session.queue, &request, &why);
     session_close(&session);

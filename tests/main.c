@@ -86,6 +86,7 @@ static void (*const suites[])(void) = {
     suite_queue_sqlite,
     suite_queue_sqlite_checkpoints,
     suite_queue_sqlite_displaced,
+    suite_queue_sqlite_rescue,
     suite_queue_sqlite_locks,
     suite_queue_sqlite_room,
     suite_queue_sqlite_processes,

@@ -109,7 +109,8 @@ static void another_user_is_told_whose_it_is(void)
 static void no_command_makes_the_directory(void)
 {
     static const char *const commands[][4] = {
-        {"queue", "status"}, {"queue", "list"}, {"queue", "check"}, {"dead", "list"}, {"dead", "replay", "--all"}};
+        {"queue", "status"}, {"queue", "list"},           {"queue", "check"},       {"queue", "set-aside", "1"},
+        {"dead", "list"},    {"dead", "replay", "--all"}, {"backup", "/tmp/unmade"}};
     struct stat status;
     made_begin();
     temporary_remove(made_state());

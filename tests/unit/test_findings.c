@@ -293,8 +293,7 @@ static const struct {
 
 static int take_memory(void)
 {
-    one = calloc(1, sizeof *one);
-    return one == NULL;
+    return (one = calloc(1, sizeof *one)) == NULL;
 }
 
 static int give_memory(void)

@@ -1,0 +1,166 @@
+/* The queue's files were removed under a process that still delivers from them: what it saved first may be merged
+ * before it saves the last of it. Nothing that it delivered is forgotten. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/lock_file.h"
+#include "tests/suites.h"
+#include "tests/support/check.h"
+#include "tests/support/displaced.h"
+
+static const char *const all_but_the_owners[] = {"queue.db",   "queue.db-wal", "queue.db-shm",
+                                                 "write.lock", "open.lock",    NULL};
+
+/* Without open.lock nothing keeps a second process from opening it meanwhile. */
+static void what_was_delivered_is_known_before_another_one_forwards(void)
+{
+    struct error why = {0};
+    struct queue *old = displaced_open_well("next-owner");
+    displaced_own(old);
+    displaced_append(old, 0, 3);
+    displaced_check_waiting(old, 0, 3);
+    displaced_remove_files(all_but_the_owners);
+    displaced_check_refused(old, 3, "removed or replaced");
+    displaced_wait_until_saved(old);
+    struct queue *next = displaced_open_well("next-owner");
+    displaced_check_waiting(next, 0, 3);
+    CU_ASSERT_FALSE(queue_claim(next, &why));
+    displaced_settle(old, 0, VERDICT_DELIVERED);
+    queue_close(old);
+    check(!queue_claim(next, &why) && strstr(why.text, "brought over") != NULL,
+          "it does not know what was delivered: %s", why.text);
+    CU_ASSERT(queue_must_reopen(next));
+    queue_close(next);
+    next = displaced_open_well("next-owner");
+    displaced_own(next);
+    check(displaced_is_delivered(next, 0), "what was delivered last is known");
+    displaced_check_waiting(next, 1, 2);
+    displaced_check_nothing_left();
+    queue_close(next);
+}
+
+/* A process that appends, loses its files, saves them, goes on delivering, and saves them a last time; each when it is
+ * told. */
+static void live_and_deliver(int says, int told)
+{
+    struct error why = {0};
+    struct queue *queue = queue_open(&displaced.made.config, &why);
+    char word = 'w';
+    unsigned failures = CU_get_number_of_failures(); /* of other tests, before */
+    if (queue == NULL)
+        _exit(1);
+    displaced_append(queue, 0, 5);
+    displaced_check_waiting(queue, 0, 5); /* from now on both connections are open */
+    bool good = write(says, &word, 1) == 1 && read(told, &word, 1) == 1;
+    displaced_check_refused(queue, 5, "removed or replaced");
+    displaced_wait_until_saved(queue);
+    good = good && write(says, &word, 1) == 1 && read(told, &word, 1) == 1;
+    displaced_settle(queue, 0, VERDICT_DELIVERED);
+    queue_close(queue);
+    _exit(good && CU_get_number_of_failures() == failures ? 0 : 1);
+}
+
+static bool has_open(pid_t process, const char *words)
+{
+    char path[PATH_SIZE], target[PATH_SIZE];
+    bool has = false;
+    for (int fd = 3; fd < 64 && !has; fd++) {
+        snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)process, fd);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = '\0';
+        has = strstr(target, words) != NULL;
+    }
+    return has;
+}
+
+/* A process that opens the queue, and is stopped where it has what was saved first open and has not read it yet: then
+ * it waits for the writers' lock, which is held here. */
+static pid_t open_and_stop(void)
+{
+    char path[PATH_SIZE];
+    struct error why = {0};
+    int lock = -1, status;
+    path_join(path, displaced.state, "write.lock");
+    CU_ASSERT_EQUAL(lock_take(&lock, path, LOCK_EX), 0);
+    fflush(NULL);
+    pid_t process = fork();
+    if (process == 0) {
+        close(lock);
+        struct queue *queue = queue_open(&displaced.made.config, &why);
+        if (queue != NULL)
+            queue_close(queue);
+        _exit(queue != NULL ? 0 : 1);
+    }
+    moment deadline = clock_now() + PATIENCE_MS;
+    while (!has_open(process, "/rescued-") && clock_now() < deadline)
+        usleep(1000);
+    CU_ASSERT(has_open(process, "/rescued-"));
+    kill(process, SIGSTOP);
+    CU_ASSERT(waitpid(process, &status, WUNTRACED) == process && WIFSTOPPED(status));
+    close(lock);
+    return process;
+}
+
+static void check_ends_well(pid_t process)
+{
+    int status = -1;
+    CU_ASSERT_EQUAL(waitpid(process, &status, 0), process);
+    check(status == 0, "it ends well: %d", status);
+}
+
+/* It must not remove what was saved last after it has read what was saved first. The process that saves waits for it;
+ * one that did not would have ended before the other one goes on. */
+static void what_is_saved_last_is_not_removed(void)
+{
+    int says[2] = {-1, -1}, told[2] = {-1, -1};
+    char word;
+    path_join(displaced.state, displaced.directory, "last");
+    CU_ASSERT_FATAL(pipe(says) == 0 && pipe(told) == 0);
+    fflush(NULL);
+    pid_t old = fork();
+    if (old == 0) {
+        close(told[1]);
+        live_and_deliver(says[1], told[0]);
+    }
+    CU_ASSERT_EQUAL(read(says[0], &word, 1), 1);
+    displaced_remove_files(all_but_the_owners);
+    queue_close(displaced_open_well("last")); /* so that there is a queue into which it is brought over */
+    CU_ASSERT_EQUAL(write(told[1], "g", 1), 1);
+    CU_ASSERT_EQUAL(read(says[0], &word, 1), 1);
+    pid_t command = open_and_stop();
+    CU_ASSERT_EQUAL(write(told[1], "g", 1), 1);
+    siginfo_t ended = {.si_pid = 0};
+    for (int i = 0; i < 100 && ended.si_pid == 0; i++) {
+        usleep(2000);
+        CU_ASSERT_EQUAL(waitid(P_PID, (id_t)old, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
+    }
+    kill(command, SIGCONT);
+    check_ends_well(command);
+    check_ends_well(old);
+    struct queue *queue = displaced_open_well("last");
+    displaced_own(queue);
+    check(displaced_is_delivered(queue, 0), "what was delivered last is known");
+    displaced_check_waiting(queue, 1, 4);
+    displaced_check_nothing_left();
+    queue_close(queue);
+    for (unsigned i = 0; i < 2; i++) {
+        close(says[i]);
+        close(told[i]);
+    }
+}
+
+void suite_queue_sqlite_rescue(void)
+{
+    static CU_TestInfo tests[] = {
+        {"what was delivered is known before another one forwards",
+         what_was_delivered_is_known_before_another_one_forwards},
+        {"what is saved last is not removed", what_is_saved_last_is_not_removed},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("queue sqlite rescue", displaced_set_up, displaced_tear_down, tests);
+}
