@@ -60,11 +60,11 @@ static bool oldest_waiting(struct database *database, uint32_t number, int64_t b
 static int64_t mark_of(struct store *store, struct database *database, size_t i, int64_t before_ms)
 {
     int64_t waiting_ms;
-    pthread_mutex_lock(&store->mirror_lock);
-    int64_t newest_us = store->settled[i].newest_us;
-    pthread_mutex_unlock(&store->mirror_lock);
     if (!oldest_waiting(database, store->number[i], before_ms, &waiting_ms))
         return before_ms;
+    pthread_mutex_lock(&store->mirror_lock); /* after that: what does not wait any more is noted by now */
+    int64_t newest_us = store->settled[i].newest_us;
+    pthread_mutex_unlock(&store->mirror_lock);
     int64_t mark_ms = newest_us > 0 ? newest_us / 1000 + 1 : waiting_ms;
     if (waiting_ms < mark_ms)
         mark_ms = waiting_ms;

@@ -122,13 +122,24 @@ static enum database_result remember(const struct settling *s, const struct verd
     return database_run(s->database, add);
 }
 
-static void mirror_all(struct settling *s, const struct verdict *verdicts, size_t count)
+/* Before the commit: once an event no longer waits, the delivered mark must know its date, else the mark would go on to
+ * the next event that waits. What then is not settled waits, and holds the mark back by itself. */
+static void note_dates(struct settling *s, const struct verdict *verdicts, size_t count)
 {
     pthread_mutex_lock(&s->store->mirror_lock);
     for (size_t i = 0; i < count; i++) {
         const struct verdict *v = &verdicts[i];
         if (v->remember && v->kind != VERDICT_LATER && v->kind != VERDICT_DUPLICATE)
             marks_settled(s->store, s->number, v->identity.updated_us);
+    }
+    pthread_mutex_unlock(&s->store->mirror_lock);
+}
+
+static void mirror_all(struct settling *s, const struct verdict *verdicts, size_t count)
+{
+    pthread_mutex_lock(&s->store->mirror_lock);
+    for (size_t i = 0; i < count; i++) {
+        const struct verdict *v = &verdicts[i];
         if (!v->remember || (v->kind != VERDICT_DELIVERED && v->kind != VERDICT_DROPPED))
             continue;
         struct mirrored one = {.source = s->number, .updated = v->identity.updated_us, .at = s->now};
@@ -353,6 +364,7 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     }
     struct settling s = {
         .store = store, .database = &store->reader, .number = store_number(store, source), .now = clock_unix_ms()};
+    note_dates(&s, verdicts, count);
     enum database_result result = settle_what_fits(&s, verdicts, count, ids);
     free(ids);
     housekeeper_call(store); /* also without room: a checkpoint lets the log restart */
