@@ -40,8 +40,9 @@ static bool take_option(const char *command, const char *argument, int found, co
         options_wrong(command, "no such option: %s", argument);
         return false;
     }
-    if (value != found) {
-        options_wrong(command, "%s %s", spec->name, found == ':' ? "needs a value" : "takes no value");
+    bool empty = value == found && spec->value != NULL && *optarg == '\0'; /* a shell's variable that is not set */
+    if (value != found || empty) {
+        options_wrong(command, "%s %s", spec->name, found == ':' || empty ? "needs a value" : "takes no value");
         return false;
     }
     if (spec->value != NULL)

@@ -104,6 +104,8 @@ static void wrong_options_are_2_with_usage(void)
         {{"queue", "list", "-ab"}, "queue list: no such option: -ab\nusage: closecrm.fcgi queue list"},
         {{"check", "x"}, "check: too many arguments: x\n"},
         {{"transform", "--source"}, "transform: --source needs a value\n"},
+        {{"transform", "--source", ""}, "transform: --source needs a value\n"},
+        {{"dead", "drop", "--reason="}, "dead drop: --reason needs a value\n"},
         {{"version", "-v"}, "version: no such option: -v\n"},
         {{"send-test"}, "send-test: to which URL?\nusage: closecrm.fcgi send-test [--source NAME]"},
         {{"send-test", "a", "b"}, "send-test: too many arguments: b\n"},
