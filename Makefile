@@ -277,7 +277,6 @@ valgrind: setup-test ## the unit tests under valgrind
 test-packages: ## use bundle and Debian package in chroots of Debian 11 to 13, run the unit tests on 13 (root only)
 	@packaging/install-packages packages
 	@$(parallel) build-packages
-	@packaging/manual/lint $(PAGES)
 	tests/packages/run
 
 test-trixie: ## compile on Debian 13, with its compiler and libraries, and run the unit tests there (root only)
@@ -305,13 +304,16 @@ bench-compare: setup-bench ## measure accepting beside another commit's program,
 	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
 	@BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi ROUNDS=$(or $(ROUNDS),9) STATES=$(STATES) bench/compare
 
-check: setup-check ## cppcheck, clang-tidy, the format, the includes' directions: a warning is a failure
+check: setup-check ## cppcheck, clang-tidy, the format, the includes' directions, the manual pages: a warning is a failure
 	@$(parallel) --keep-going check-all
 
-check-all: check-format check-includes check-cppcheck $(ALL_C:%.c=build/check/%.tidy)
+check-all: check-format check-includes check-manual check-cppcheck $(ALL_C:%.c=build/check/%.tidy)
 
 check-includes:
 	tests/check-includes
+
+check-manual: $(PAGES)
+	packaging/manual/lint $(PAGES)
 
 check-format:
 	clang-format --dry-run --Werror $(ALL_C) $(ALL_H)
