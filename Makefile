@@ -153,6 +153,8 @@ install: all manual ## install the program, the samples and README under PREFIX 
 	install -d $(DESTDIR)$(MAN)/man8 $(DESTDIR)$(MAN)/man5
 	install -m 644 build/manual/closecrm.fcgi.8 $(DESTDIR)$(MAN)/man8
 	install -m 644 build/manual/closecrm.conf.5 $(DESTDIR)$(MAN)/man5
+	install -d $(DESTDIR)$(DOC)/docs
+	install -m 644 docs/*.md $(DESTDIR)$(DOC)/docs
 	install -D -m 644 status/page.png $(DESTDIR)$(DOC)/status/page.png
 	set -e; for sample in $(SAMPLES); do \
 	    install -d "$(DESTDIR)$(DOC)/$$(dirname "$$sample")"; \

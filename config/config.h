@@ -118,7 +118,7 @@ const char *config_certificates(const struct config *config);
  * masked. */
 void config_print(const struct config *config, FILE *out);
 
-/* Writes the table of keys for README in Markdown. */
+/* Writes the table of keys for docs/configuration.md in Markdown. */
 void config_print_keys(FILE *out);
 
 /* Returns the source of that name, or NULL. */

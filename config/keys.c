@@ -1,5 +1,5 @@
 /* The table of keys. A new key is one row here and one member of struct config or struct source; parsing, validating,
- * freeing, `check` and README's table follow from the row. */
+ * freeing, `check` and docs/configuration.md's table follow from the row. */
 #include "config/internal.h"
 
 #include <ctype.h>

@@ -1,4 +1,4 @@
-/* Prints the configuration: `check`'s output, and README's table of keys. */
+/* Prints the configuration: `check`'s output, and docs/configuration.md's table of keys. */
 #include "config/internal.h"
 
 #include <stdio.h>
@@ -100,7 +100,7 @@ void config_print(const struct config *config, FILE *out)
     }
 }
 
-/* ---- README's table ---- */
+/* ---- docs/configuration.md's table ---- */
 
 static void print_kind(const struct key *key, FILE *out)
 {

@@ -158,7 +158,7 @@ static void put_commands(void)
     puts(".El");
 }
 
-/* ---- keys: the rows of README's table ---- */
+/* ---- keys: the rows of docs/configuration.md's table ---- */
 
 enum { CELL_NAME, CELL_PLACE, CELL_VALUE, CELL_DEFAULT, CELL_HELP, CELLS };
 

@@ -1,4 +1,4 @@
-/* check: what it shows, what it finds, and that README has the keys that there are. */
+/* check: what it shows, what it finds, and that the documentation has the keys that there are. */
 #include "tests/suites.h"
 
 #include <stdio.h>
@@ -72,12 +72,12 @@ static void faulty_configuration_is_3_with_line_on_stderr(void)
 #define TABLE_BEGINS "<!-- keys begin: from config_print_keys -->\n\n"
 #define TABLE_ENDS "\n<!-- keys end -->\n"
 
-static void readme_has_the_keys_that_there_are(void)
+static void documentation_has_the_keys_that_there_are(void)
 {
-    static char readme[131072];
-    FILE *file = fopen("README.md", "re"); /* tests run in the tree's top folder */
+    static char documentation[131072];
+    FILE *file = fopen("docs/configuration.md", "re"); /* tests run in the tree's top folder */
     CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-    readme[fread(readme, 1, sizeof readme - 1, file)] = '\0';
+    documentation[fread(documentation, 1, sizeof documentation - 1, file)] = '\0';
     fclose(file);
     char *keys = NULL;
     size_t length = 0;
@@ -86,7 +86,7 @@ static void readme_has_the_keys_that_there_are(void)
     config_print_keys(out);
     fclose(out);
 
-    const char *table = strstr(readme, TABLE_BEGINS);
+    const char *table = strstr(documentation, TABLE_BEGINS);
     CU_ASSERT_PTR_NOT_NULL_FATAL(table);
     table += strlen(TABLE_BEGINS);
     const char *end = strstr(table, TABLE_ENDS);
@@ -103,7 +103,7 @@ void suite_commands_check(void)
         {"a data plane that is away is exit code 1", data_plane_that_is_away_is_1},
         {"http to another machine is told", http_in_the_open_is_told},
         {"a faulty configuration is exit code 3 with its line", faulty_configuration_is_3_with_line_on_stderr},
-        {"README has the keys that there are", readme_has_the_keys_that_there_are},
+        {"the documentation has the keys that there are", documentation_has_the_keys_that_there_are},
         CU_TEST_INFO_NULL,
     };
     suite_add("commands: check", NULL, NULL, tests);

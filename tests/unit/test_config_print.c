@@ -1,4 +1,4 @@
-/* The configuration: what `check` shows, README's table of keys, and the sample file. */
+/* The configuration: what `check` shows, docs/configuration.md's table of keys, and the sample file. */
 #include "config/internal.h"
 #include "tests/suites.h"
 #include "tests/support/config_text.h"
@@ -247,7 +247,7 @@ void suite_config_print(void)
     static CU_TestInfo tests[] = {
         {"check shows every key and where it came from, and no secret", short_form},
         {"check shows every source", sections},
-        {"README's table of keys", table_of_keys},
+        {"docs/configuration.md's table of keys", table_of_keys},
         {"the sample has every key with its default", sample_names_every_key},
         {"the sample needs three lines", sample_needs_three_lines},
         {"the sample's sections", sample_with_sections},

@@ -163,15 +163,16 @@ static void guess_from_some(void)
     guesses_free(&guesses);
 }
 
-/* README's failregex, with a group of an address for its <ADDR>, as fail2ban has it. Returns the number of the group.
+/* The documentation's failregex, with a group of an address for its <ADDR>, as fail2ban has it. Returns the number of
+ * the group.
  */
-static size_t regex_of_readme(char *out, size_t size)
+static size_t regex_of_documentation(char *out, size_t size)
 {
     static const char mark[] = "failregex = ", host[] = "<ADDR>";
     size_t group = 1;
-    char *readme = temporary_read(".", "README.md");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(readme);
-    char *at = strstr(readme, mark);
+    char *documentation = temporary_read("docs", "troubleshooting.md");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(documentation);
+    char *at = strstr(documentation, mark);
     CU_ASSERT_PTR_NOT_NULL_FATAL(at);
     at += sizeof mark - 1;
     at[strcspn(at, "\n")] = '\0';
@@ -180,7 +181,7 @@ static size_t regex_of_readme(char *out, size_t size)
     for (const char *c = at; c < in; c++)
         group += *c == '(' ? 1 : 0;
     snprintf(out, size, "%.*s([0-9a-fA-F.:]+)%s", (int)(in - at), at, in + sizeof host - 1);
-    free(readme);
+    free(documentation);
     return group;
 }
 
@@ -192,7 +193,7 @@ static const char *banned_by(const char *line, char out[static 64])
     char pattern[400];
     regex_t regex;
     regmatch_t match[GROUPS];
-    size_t group = regex_of_readme(pattern, sizeof pattern);
+    size_t group = regex_of_documentation(pattern, sizeof pattern);
     CU_ASSERT_EQUAL_FATAL(regcomp(&regex, pattern, REG_EXTENDED), 0);
     CU_ASSERT_FATAL(group < GROUPS);
     bool found = regexec(&regex, line, GROUPS, match, 0) == 0;
