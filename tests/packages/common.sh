@@ -182,7 +182,7 @@ make_certificates() {
         openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj '/CN=Test authority' &&
             openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost &&
             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out server.pem \
-                -extfile <(echo subjectAltName=DNS:localhost)
+                -extfile <(echo subjectAltName=DNS:localhost,DNS:shop.example.com,DNS:hooks.example.com)
     ) 2>$work/openssl.log || die "openssl makes no certificate; $work/openssl.log says why"
 }
 
