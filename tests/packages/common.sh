@@ -128,12 +128,13 @@ umount_inside() {
     umount --recursive "$root/dev" && umount "$root/proc" || umount --recursive --lazy "$root/dev" "$root/proc"
 }
 
-# chroot_copy FROM NAME: a fresh copy, ready to be used; sets root.
+# chroot_copy FROM NAME: a fresh copy, ready to be used; sets root. Where the kernel can, only what is changed is copied.
 chroot_copy() {
     root=$PWD/$work/$2
-    rm -rf --one-file-system "$root" # never the machine's /dev, should it still be there
-    mkdir -p "$work"
-    cp -a "$chroots/$1" "$root"
+    rm -rf --one-file-system "$root" "$root.changes" # never the machine's /dev, should it still be there
+    mkdir -p "$root" "$root.changes/upper" "$root.changes/work"
+    mount -t overlay overlay -o "lowerdir=$PWD/$chroots/$1,upperdir=$root.changes/upper,workdir=$root.changes/work" "$root" \
+        2>/dev/null || cp -a "$chroots/$1/." "$root"
     mount_inside
 }
 
@@ -144,7 +145,8 @@ chroot_drop() {
         kill -KILL "$pid" 2>/dev/null
     done
     umount_inside
-    rm -rf --one-file-system "$root" # never the machine's /dev, should it still be there
+    ! mountpoint -q "$root" || umount "$root"
+    rm -rf --one-file-system "$root" "$root.changes" # never the machine's /dev, should it still be there
 }
 
 # The processes in the chroot: those that have its root.
