@@ -37,6 +37,7 @@ static void (*const suites[])(void) = {
     suite_commands_check,
     suite_commands_cron,
     suite_commands_dead,
+    suite_commands_forget,
     suite_commands_pager,
     suite_commands_place,
     suite_commands_queue,

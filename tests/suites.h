@@ -29,6 +29,7 @@ void suite_commands(void);
 void suite_commands_check(void);
 void suite_commands_cron(void);
 void suite_commands_dead(void);
+void suite_commands_forget(void);
 void suite_commands_pager(void);
 void suite_commands_place(void);
 void suite_commands_queue(void);

@@ -91,6 +91,9 @@ static const char *const texts[STATEMENTS] = {
                                     " WHERE id = ?1",
     [STATEMENT_RESOLVE_KEY] = "DELETE FROM letter WHERE source = ?1 AND key = ?2 AND updated <= ?3",
     [STATEMENT_RESOLVE_LETTER] = "DELETE FROM letter WHERE id = ?1",
+    [STATEMENT_KEEP_KEY] = "INSERT INTO known (source, key, updated, at) SELECT source, key, updated, died FROM letter"
+                           " WHERE id = ?1 AND key IS NOT NULL AND died >= ?2 ON CONFLICT (source, key) DO UPDATE"
+                           " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
     [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE id IN (SELECT id FROM letter WHERE source = ?1"
                                " ORDER BY id LIMIT ?3)",
 
