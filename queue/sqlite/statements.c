@@ -17,8 +17,9 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_PAGES] = "PRAGMA page_count",
     [STATEMENT_FREE_PAGES] = "PRAGMA freelist_count",
 
-    [STATEMENT_ADDITIONS] = "SELECT count(*) FROM sqlite_master"
-                            " WHERE name IN ('letter_died', 'letter_added', 'letter_removed', 'request')",
+    [STATEMENT_ADDITIONS] = "SELECT (SELECT count(*) FROM sqlite_master"
+                            " WHERE name IN ('letter_died', 'letter_added', 'letter_removed', 'request'))"
+                            " + (SELECT count(*) FROM count WHERE source = 0 AND kind = 14)",
 
     [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated, state, words)"
                       " VALUES (?1, ?2, ?3, ?4, ?5, 0, '')",
