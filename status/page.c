@@ -159,16 +159,24 @@ static void page_url(struct buffer *out, const struct view *view, const struct s
         }
     }
     buffer_text(out, "</code><button type=\"button\" class=\"copy\" hidden>Copy</button>");
-    if (configured->write_key.count > 0 && !shown) {
+    if (configured->write_key.count > 0 && !shown && source->signature == SIGNED_NEVER) {
         page_token(out, view, "key");
         buffer_text(out, "<input type=\"hidden\" name=\"source\" value=\"");
         write_html(out, source->name);
         buffer_text(out, "\"><button>Show with key</button></form>");
     }
-    write_format(out, "</div><p class=\"hint\">%s</p>\n",
-                 configured->signature_keys > 0 ? "The webhook URL for Close. Signed requests are taken, and no others."
-                                                : "The webhook URL for Close. No signature_key is configured: the "
-                                                  "write key must be in the URL.");
+    buffer_text(out, "</div><p class=\"hint\">The webhook URL for Close. ");
+    if (source->signature == SIGNED_NEVER)
+        buffer_text(out, source->signers[0] == '\0'
+                             ? "The source has no signature key: the write key must be in the URL."
+                             : "signature_key = none: the write key in the URL is enough.");
+    else
+        buffer_text(out, "Signed requests are taken, and no others");
+    if (source->signature != SIGNED_NEVER && source->signers[0] != '\0') {
+        buffer_text(out, ": ");
+        write_html(out, source->signers);
+    }
+    buffer_text(out, source->signature == SIGNED_NEVER ? "</p>\n" : ".</p>\n");
 }
 
 static void page_source(struct buffer *out, const struct view *view, const struct source_facts *source)
