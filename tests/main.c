@@ -91,6 +91,7 @@ static void (*const suites[])(void) = {
     suite_queue_sqlite_locks,
     suite_queue_sqlite_room,
     suite_queue_sqlite_processes,
+    suite_attempts,
     suite_recent,
     suite_signed,
     suite_status,

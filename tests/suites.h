@@ -109,6 +109,7 @@ void suite_queue_sqlite_faults(void);
 void suite_queue_sqlite_locks(void);
 void suite_queue_sqlite_room(void);
 void suite_queue_sqlite_processes(void);
+void suite_attempts(void);
 void suite_recent(void);
 void suite_servers(void);
 void suite_signed(void);

@@ -306,7 +306,7 @@ static void test_without_a_durable_queue(void)
     static const char *const names[] = {"one", "two"};
     struct error why;
     struct status *good = rig.status;
-    struct telemetry own = {counters_open(NULL, names, 2, &why), recent_open(NULL)};
+    struct telemetry own = {counters_open(NULL, names, 2, &why), recent_open(NULL), NULL};
     rig.made.config.queue = QUEUE_NONE;
     rig.status = status_new(&rig.made.config);
     status_attach(rig.status, &own);
