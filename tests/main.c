@@ -104,6 +104,7 @@ static void (*const suites[])(void) = {
     suite_base,
     suite_transform,
     suite_transform_mutations,
+    suite_transform_nul,
     suite_transform_rules,
     suite_webhook_choose,
     suite_webhook_keys,
