@@ -159,16 +159,31 @@ static void page_url(struct buffer *out, const struct view *view, const struct s
         }
     }
     buffer_text(out, "</code><button type=\"button\" class=\"copy\" hidden>Copy</button>");
-    if (configured->write_key.count > 0 && !shown) {
+    if (configured->write_key.count > 0 && !shown && source->signature == SIGNED_NEVER) {
         page_token(out, view, "key");
         buffer_text(out, "<input type=\"hidden\" name=\"source\" value=\"");
         write_html(out, source->name);
         buffer_text(out, "\"><button>Show with key</button></form>");
     }
-    write_format(out, "</div><p class=\"hint\">%s</p>\n",
-                 configured->signature_keys > 0 ? "The webhook URL for Close. Signed requests are taken, and no others."
-                                                : "The webhook URL for Close. No signature_key is configured: the "
-                                                  "write key must be in the URL.");
+    buffer_text(out, "</div><p class=\"hint\">The webhook URL for Close. ");
+    if (source->signature == SIGNED_NEVER)
+        buffer_text(out, source->signers[0] == '\0'
+                             ? "The source has no signature key: the write key must be in the URL."
+                             : "signature_key = none: the write key in the URL is enough.");
+    else
+        buffer_text(out, "Signed requests are taken, and no others");
+    if (source->signature != SIGNED_NEVER && source->signers[0] != '\0') {
+        buffer_text(out, ": ");
+        write_html(out, source->signers);
+    }
+    buffer_text(out, source->signature == SIGNED_NEVER ? "</p>\n" : ".</p>\n");
+}
+
+static void page_nul_replaced(struct buffer *out, const struct tally *tally)
+{
+    if (tally->nul_replaced > 0)
+        write_format(out, " &middot; U+0000 replaced in <span data-fact=\"nul_replaced\">%llu</span>",
+                     (unsigned long long)tally->nul_replaced);
 }
 
 static void page_source(struct buffer *out, const struct view *view, const struct source_facts *source)
@@ -193,7 +208,9 @@ static void page_source(struct buffer *out, const struct view *view, const struc
     buffer_text(out, counts->waiting == 0 ? "none" : facts_span(source->oldest_seconds * 1000, span));
     buffer_text(out, "</span> &middot; <span data-fact=\"refused\">");
     page_refused(out, &source->tally);
-    buffer_text(out, "</span></p>\n");
+    buffer_text(out, "</span>");
+    page_nul_replaced(out, &source->tally);
+    buffer_text(out, "</p>\n");
     if (source->source != NULL)
         page_url(out, view, source);
     buffer_text(out, "</article>\n");
