@@ -13,6 +13,7 @@
 #include "forward/answer.h"
 #include "forward/batch.h"
 #include "forward/crash_guard.h"
+#include "forward/file_sink.h"
 #include "forward/pending.h"
 #include "forward/post.h"
 #include "queue/queue.h"
@@ -396,7 +397,7 @@ struct source_pipeline {
     struct gzip *gzip; /* the forwarder's, as guard and pauses */
     const struct pauses *pauses;
     struct crash_guard *guard; /* NULL: without */
-    const char *file;          /* path of a file:// sink; NULL: a data plane */
+    struct file_sink file;     /* path NULL: there is a data plane */
     struct rules rules;
 
     struct lane *lane; /* lanes + 1 of them: the last has no events, but sends empty batches */

@@ -111,7 +111,7 @@ static void end_one(struct source_pipeline *pipeline, const struct pending *pend
         .id = pending->id,
         .kind = kind,
         .identity = pending->identity,
-        .remember = kind != VERDICT_DUPLICATE && pipeline->file == NULL,
+        .remember = kind != VERDICT_DUPLICATE && pipeline->file.path == NULL,
         .reason = kept_reason,
     };
     add_verdict(&pipeline->outbox, &verdict);
@@ -212,7 +212,7 @@ static bool queue_takes_batch(const struct lane *lane, struct error *why)
         return false;
     for (const struct pending *p = lane->built.first; p != NULL; p = p->next)
         verdicts[count++] = (struct verdict){
-            .id = p->id, .kind = VERDICT_DELIVERED, .identity = p->identity, .remember = pipeline->file == NULL};
+            .id = p->id, .kind = VERDICT_DELIVERED, .identity = p->identity, .remember = pipeline->file.path == NULL};
     bool good = queue_can_settle(pipeline->queue, pipeline->source->name, verdicts, count, why);
     free(verdicts);
     return good;
