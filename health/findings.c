@@ -52,6 +52,14 @@ static enum finding_outcome judge_queue_broken(const struct judged *judged)
                  facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
 }
 
+/* For some seconds. */
+static enum finding_outcome judge_queue_replaced(const struct judged *judged)
+{
+    if (judged->facts->replaced.text[0] == '\0')
+        return FINDING_ABSENT;
+    return found(judged, "events are answered 503, and Close sends them again: %.440s", judged->facts->replaced.text);
+}
+
 static enum finding_outcome judge_unsettled(const struct judged *judged)
 {
     const struct facts *facts = judged->facts;
@@ -357,6 +365,8 @@ static const struct kind {
     const char *command;
 } kinds[FINDINGS] = {
     {"queue_broken", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_broken, 0, "", ""},
+    {"queue_replaced", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_replaced, 0,
+     "stop the program before you remove, restore or move files of its state directory", ""},
     {"unsettled", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE, judge_unsettled, 0, "", ""},
     {"no_room", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_no_room, 0, "", ""},
     {"queue_full", SEVERITY_BAD, true, TOPIC_ROOM, EVERYWHERE, judge_queue_full, 10 * MINUTE_MS,
