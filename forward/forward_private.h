@@ -362,6 +362,7 @@ struct samples {
     bool on;
     struct counted *counted;
     struct recent *recent;
+    struct attempts *attempts;
     struct events events; /* of the sample in hand */
 };
 
@@ -374,8 +375,11 @@ void samples_free(struct samples *samples);
 void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
                      const struct event *event);
 
-/* The data plane answered a batch; status 0: it did not. */
-void samples_answer(struct samples *samples, int status);
+/* Counts a delivered event in whose message U+0000 was replaced. */
+void samples_nul_replaced(struct samples *samples);
+
+/* The data plane answered the lane's batch; status 0: it did not. Call before the batch's events end. */
+void samples_answer(const struct lane *lane, const struct answer *answer);
 
 /* ---- source.c: the whole ---- */
 

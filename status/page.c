@@ -179,6 +179,13 @@ static void page_url(struct buffer *out, const struct view *view, const struct s
     buffer_text(out, source->signature == SIGNED_NEVER ? "</p>\n" : ".</p>\n");
 }
 
+static void page_nul_replaced(struct buffer *out, const struct tally *tally)
+{
+    if (tally->nul_replaced > 0)
+        write_format(out, " &middot; U+0000 replaced in <span data-fact=\"nul_replaced\">%llu</span>",
+                     (unsigned long long)tally->nul_replaced);
+}
+
 static void page_source(struct buffer *out, const struct view *view, const struct source_facts *source)
 {
     const struct counts *counts = &source->counts;
@@ -201,7 +208,9 @@ static void page_source(struct buffer *out, const struct view *view, const struc
     buffer_text(out, counts->waiting == 0 ? "none" : facts_span(source->oldest_seconds * 1000, span));
     buffer_text(out, "</span> &middot; <span data-fact=\"refused\">");
     page_refused(out, &source->tally);
-    buffer_text(out, "</span></p>\n");
+    buffer_text(out, "</span>");
+    page_nul_replaced(out, &source->tally);
+    buffer_text(out, "</p>\n");
     if (source->source != NULL)
         page_url(out, view, source);
     buffer_text(out, "</article>\n");

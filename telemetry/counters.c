@@ -41,12 +41,15 @@ struct counted {
     _Atomic uint64_t refused[COUNTED_REFUSALS];
     _Atomic int64_t refused_last_ms[COUNTED_REFUSALS];
     _Atomic uint64_t answered[COUNTED_ANSWERS];
+    _Atomic uint64_t nul_replaced; /* was the last of answered, and never used: the layout is that of the same file */
     _Atomic int64_t answered_last_ms;
     _Atomic int32_t answered_last_status;
     struct counted_histogram delay, size;
     struct counted_minute minute[COUNTED_MINUTES];
 };
 
+_Static_assert(sizeof(struct counted) == 58688 && offsetof(struct counted, answered_last_ms) == 816,
+               "another layout needs another COUNTERS_FILE");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "counters are shared by processes: they need atomics without a lock");
 
 #define LOCK_PATIENCE_MS 500 /* others hold the lock only briefly */
@@ -275,6 +278,12 @@ void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_m
     add_in_minute(&now->delay_ms, minute, (uint64_t)(delay_ms < DELAY_MOST_MS ? delay_ms : DELAY_MOST_MS));
 }
 
+void counters_nul_replaced(struct counted *counted)
+{
+    if (counted != NULL)
+        add_counter(&counted->nul_replaced, 1);
+}
+
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms)
 {
     if (counted == NULL || kind >= COUNTED_REFUSALS)
@@ -304,6 +313,11 @@ const char *counters_answer_name(size_t index)
 static uint64_t get(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+uint64_t counters_read_nul_replaced(const struct counted *counted)
+{
+    return counted == NULL ? 0 : get(&counted->nul_replaced);
 }
 
 static uint64_t get_in_minute(const _Atomic uint64_t *counter, int64_t minute)
@@ -344,6 +358,7 @@ void counters_read(const struct counted *counted, int64_t now_ms, struct tally *
     read_all(counted->answered, tally->answered, COUNTED_ANSWERS);
     read_all(counted->delay.bucket, tally->delay.bucket, COUNTED_BUCKETS);
     read_all(counted->size.bucket, tally->size.bucket, COUNTED_BUCKETS);
+    tally->nul_replaced = get(&counted->nul_replaced);
     tally->delay.sum = get(&counted->delay.sum);
     tally->size.sum = get(&counted->size.sum);
     for (size_t i = 0; i < COUNTED_REFUSALS; i++)
