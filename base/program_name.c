@@ -84,13 +84,24 @@ const char *program_name_alone(void)
     return alone;
 }
 
+void program_name_hide(char *text)
+{
+    const char *name = program_name(), *without = program_name_alone();
+    size_t length = strlen(name), less = strlen(without);
+    for (char *at = text; less < length && (at = strstr(at, name)) != NULL; at += less) {
+        memcpy(at, without, less);
+        memmove(at + less, at + length, strlen(at + length) + 1);
+    }
+}
+
 const char *program_name_put(const char *text, char *out, size_t size)
 {
     static const char before_command[] = PROGRAM_NAME " ";
     size_t length = 0;
     while (*text != '\0' && length + 1 < size) {
         const char *name = program_name();
-        bool is_name = strncmp(text, before_command, sizeof before_command - 1) == 0;
+        bool is_name = strncmp(text, before_command, sizeof before_command - 1) == 0 &&
+                       (length == 0 || out[length - 1] != '/'); /* else it stands there already */
         if (is_name && length + strlen(name) + 1 < size) {
             length += (size_t)snprintf(out + length, size - length, "%s", name);
             text += sizeof PROGRAM_NAME - 1;
