@@ -14,6 +14,9 @@ struct webhook;
 #define WEBHOOK_PROBE "{\"closecrm_probe\":"
 #define WEBHOOK_PROBE_ANSWER "ok: a probe, not kept"
 
+/* The start of the sentence that a GET of an address for webhooks is answered, by which `subscribe` knows it. */
+#define WEBHOOK_GREETING "this is the address that Close posts its webhooks to, and it works"
+
 /* config and queue are borrowed and must outlive the webhook. Returns NULL with the reason. */
 struct webhook *webhook_new(const struct config *config, struct queue *queue, struct error *why);
 
