@@ -127,19 +127,11 @@ _Static_assert(DELIVERY_HASH_SIZE == 2 * SIGNATURE_BYTES + 1, "two digits a byte
 bool delivery_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
                    char out[static DELIVERY_HASH_SIZE])
 {
-    struct signers signers;
     unsigned char hash[SIGNATURE_BYTES];
-    size_t written = 0;
-    if (!signers_init(&signers, key, 1))
-        return false;
-    EVP_MAC_CTX *hmac = signers.keyed[0];
-    bool signed_it = EVP_MAC_update(hmac, (const unsigned char *)timestamp, strlen(timestamp)) &&
-                     EVP_MAC_update(hmac, (const unsigned char *)body, length) &&
-                     EVP_MAC_final(hmac, hash, &written, sizeof hash) && written == sizeof hash;
-    if (signed_it)
+    bool made = signature_sign(key, timestamp, body, length, hash);
+    if (made)
         text_hex_encode(hash, sizeof hash, out);
-    signers_free(&signers);
-    return signed_it;
+    return made;
 }
 
 #define SHOWN_MOST 600                /* bytes of an answer that are shown */
