@@ -16,6 +16,7 @@
 #include "commands/session.h"
 #include "config/config.h"
 #include "config/keyring.h"
+#include "config/source_keys.h"
 #include "forward/forward.h"
 #include "health/report.h"
 
@@ -23,16 +24,10 @@
  * where such a key is missing. */
 static bool has_key(const struct config *config, const struct source *source)
 {
-    struct keyring held;
-    struct error words;
-    enum signed_state state = signed_look(config, source, &words);
-    bool found = source->signature_keys > 0 || state == SIGNED_PART || state == SIGNED_LOST;
-    if (found || !keyring_read(config->state_dir, &held, NULL))
-        return found;
-    for (size_t i = 0; i < held.count; i++)
-        found = found || strcmp(held.at[i].source, source->name) == 0;
-    keyring_free(&held);
-    return found;
+    struct source_keys keys;
+    bool wanted = !source_keys_read(&keys, config, source) || keys.state != SIGNED_NEVER;
+    source_keys_free(&keys);
+    return wanted;
 }
 
 /* Where Close is to send a source's events. */

@@ -192,6 +192,15 @@ static const struct command commands[] = {
              "  --dry-run           only count them\n"
              "  --yes               do not ask\n",
      command_dead_drop},
+    {"forget", "--lead ID [--source NAME] [--dry-run] [--yes]", "erase what is kept here of a lead",
+     "Deletes the lead's waiting events, which then are not delivered, its dead letters, the status page's samples, and\n"
+     "what deleted events left in the database's free pages and log. The program may run meanwhile. What backups,\n"
+     "RudderStack and its destinations have is not reached. Events of the lead that Close sends later are accepted.\n"
+     "\n"
+     "  --source NAME   only this source's; without it all sources'\n"
+     "  --dry-run       only count\n"
+     "  --yes           do not ask\n",
+     command_forget},
     {"forward", "[--follow]", "deliver what waits",
      "Delivers what is due and ends. Where another process forwards already (a FastCGI process does), there is "
      "nothing\n"

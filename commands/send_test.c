@@ -15,6 +15,7 @@
 #include "commands/session.h"
 #include "commands/test_event.h"
 #include "config/config.h"
+#include "config/source_keys.h"
 
 #define SIZE_MOST ((size_t)1 << 30) /* bytes of a body that is sent */
 
@@ -134,23 +135,39 @@ static bool add_write_key(CURLU *url, const char *key)
     return added;
 }
 
-/* Signs and sends. Returns false, and stderr says why, when it could not even be tried. */
-static bool send_body(const struct source *source, CURLU *url, const struct buffer *body,
+/* Says what could not be found out about the source's keys, or is missing of them: the answer may be about that. */
+static void warn_of_keys(const struct source_keys *keys, const struct source *source)
+{
+    if (keys->unread.text[0] != '\0')
+        fprintf(stderr, "send-test: keys that `subscribe` obtained for source %s would be used, but %s\n", source->name,
+                keys->unread.text);
+    else if (keys->state == SIGNED_LOST)
+        fprintf(stderr, "send-test: %s\n", keys->words.text);
+}
+
+/* Signs with a key that the program accepts for the source; where that has none, the write key goes along. Returns
+ * false when memory ran out. */
+static bool send_body(const struct config *config, const struct source *source, CURLU *url, const struct buffer *body,
                       struct delivery_answer *answer)
 {
-    char timestamp[32], hash[DELIVERY_HASH_SIZE];
+    char timestamp[32], hash[DELIVERY_HASH_SIZE], words[SOURCE_KEYS_WORDS];
     struct delivery delivery = {.url = url, .body = body->data, .length = body->length};
-    bool ready = true;
+    struct source_keys keys;
+    bool ready = source_keys_read(&keys, config, source);
     snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
-    if (source->signature_keys > 0) {
-        ready = delivery_sign(&source->signature_key[0], timestamp, body->data, body->length, hash);
+    if (ready)
+        warn_of_keys(&keys, source);
+    if (ready && keys.count > 0) {
+        ready = delivery_sign(&keys.at[0], timestamp, body->data, body->length, hash);
         delivery.timestamp = timestamp;
         delivery.hash = hash;
-    } else if (source->write_key.count > 0) {
-        ready = add_write_key(url, source->write_key.at[0]);
+        printf("sent: %zu bytes, signed with %s, for source %s\n", body->length,
+               source_key_words(&keys, 0, config, words), source->name);
+    } else if (ready) {
+        ready = source->write_key.count == 0 || add_write_key(url, source->write_key.at[0]);
+        printf("sent: %zu bytes, with the write key of source %s\n", body->length, source->name);
     }
-    printf("sent: %zu bytes, %s of source %s\n", body->length,
-           source->signature_keys > 0 ? "signed with the first signature key" : "with the write key", source->name);
+    source_keys_free(&keys);
     fflush(stdout);
     if (ready && delivery_send(&delivery, answer))
         return true;
@@ -160,7 +177,8 @@ static bool send_body(const struct source *source, CURLU *url, const struct buff
 
 /* ---- the command ------------------------------------------------------------------------------------------------ */
 
-static int send_and_explain(const struct send_test_options *options, const struct source *source, CURLU *url)
+static int send_and_explain(const struct send_test_options *options, const struct config *config,
+                            const struct source *source, CURLU *url)
 {
     struct buffer body = {0};
     struct delivery_answer answer = {0};
@@ -170,7 +188,7 @@ static int send_and_explain(const struct send_test_options *options, const struc
     else if (read_body_file(options->body, &body))
         code = COMMAND_OK;
     if (code == COMMAND_OK)
-        code = send_body(source, url, &body, &answer) ? delivery_explain(&answer, body.length) : COMMAND_FAILED;
+        code = send_body(config, source, url, &body, &answer) ? delivery_explain(&answer, body.length) : COMMAND_FAILED;
     delivery_answer_free(&answer);
     buffer_free(&body);
     return code;
@@ -185,7 +203,7 @@ static int send_with_configuration(const struct send_test_options *options, CURL
         return COMMAND_CONFIGURATION;
     }
     const struct source *source = session_source(config, options->source, "send-test");
-    int code = source == NULL ? COMMAND_USAGE_SAID : send_and_explain(options, source, url);
+    int code = source == NULL ? COMMAND_USAGE_SAID : send_and_explain(options, config, source, url);
     config_free(config);
     return code;
 }

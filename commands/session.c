@@ -134,18 +134,6 @@ const struct source *session_source(const struct config *config, const char *nam
     return NULL;
 }
 
-struct rules session_rules(const struct source *source)
-{
-    return (struct rules){
-        .keep = source->keep.at,
-        .keeps = source->keep.count,
-        .drop = source->drop.at,
-        .drops = source->drop.count,
-        .remove = source->remove.at,
-        .removes = source->remove.count,
-    };
-}
-
 bool session_knows_source(struct queue *queue, const char *name, bool *known, struct error *why)
 {
     struct strings names = {NULL, 0};

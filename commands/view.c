@@ -17,6 +17,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
+#include "forward/forward.h"
 #include "transform/shown.h"
 
 #define LETTER_BYTES ((size_t)1 << 20) /* the first always comes */
@@ -80,7 +81,7 @@ static void write_message(const char *source_name, const struct source *source, 
     struct error why = {0};
     size_t removed;
     if (source != NULL)
-        rules = session_rules(source);
+        rules = forward_rules(source);
     enum child_result result = child_transform_message(body, length, source == NULL ? NULL : &rules, &message, &why);
     if (result == CHILD_UNUSABLE) {
         printf("it makes no message: %s\n", why.text);

@@ -94,6 +94,7 @@ enum lane_built lane_build(struct lane *lane, struct pending *pending, struct pa
     }
     if (!batch_accept(&lane->batch))
         return LANE_NO_ROOM;
+    pending->nul_replaced = transform_nuls(parsed) > 0;
     pending_push(&lane->built, pending);
     return LANE_BUILT;
 }

@@ -117,6 +117,8 @@ static void end_one(struct source_pipeline *pipeline, const struct pending *pend
     add_verdict(&pipeline->outbox, &verdict);
     const struct ended_event ended = {pending->newer, pending->replay, pending->live};
     outbox_count(pipeline, &verdict, &ended, NULL);
+    if (kind == VERDICT_DELIVERED && pending->nul_replaced)
+        samples_nul_replaced(&pipeline->samples);
     intake_leave(&pipeline->intake);
 }
 

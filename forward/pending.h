@@ -24,6 +24,7 @@ struct pending {
     bool settling;              /* its verdict is in the outbox, to be settled */
     bool delivered;             /* that verdict is DELIVERED */
     bool holds;                 /* events about its ordering key wait until it has ended */
+    bool nul_replaced;          /* in its message U+0000 was replaced */
     bool suspected;             /* it was in a batch that the data plane refused */
     unsigned char starved;      /* times that memory was out for it alone */
     uint64_t accepted; /* requests of the source that were sent when it was suspected first, or failed last, parked */

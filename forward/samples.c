@@ -71,7 +71,7 @@ static void describe_event(const struct event *event, const struct verdict *verd
 static void make_message(const struct source_pipeline *pipeline, const struct event *event, bool newer,
                          struct buffer *message)
 {
-    struct parsed *parsed = transform_parse(event->body, event->length, NULL, NULL);
+    struct parsed *parsed = transform_parse_for(event->body, event->length, &pipeline->rules, NULL, NULL);
     if (parsed != NULL)
         transform_message(parsed, &pipeline->rules, newer, message);
     parsed_free(parsed);
@@ -127,6 +127,12 @@ void samples_verdict(struct source_pipeline *pipeline, const struct verdict *ver
         event = &samples->events.at[0];
     if (event != NULL)
         add_sample(pipeline, event, verdict, ended->newer, now_ms);
+}
+
+void samples_nul_replaced(struct samples *samples)
+{
+    if (samples->counted != NULL)
+        counters_nul_replaced(samples->counted);
 }
 
 /* One write a batch, whatever it holds: an event's attempts are found by its id. */

@@ -31,6 +31,22 @@ static void page_refused(struct buffer *out, const struct tally *tally)
         buffer_text(out, "none refused");
 }
 
+/* Who is let in by it. */
+static void page_signers(struct buffer *out, const struct source_facts *source)
+{
+    buffer_text(out, "<p class=\"hint\">The webhook URL for Close. ");
+    if (source->signature == SIGNED_NEVER) {
+        buffer_text(out, source->signers[0] == '\0'
+                             ? "The source has no signature key: the write key must be in the URL.</p>\n"
+                             : "signature_key = none: the write key in the URL is enough.</p>\n");
+        return;
+    }
+    buffer_text(out, "Signed requests are taken, and no others");
+    buffer_text(out, source->signers[0] != '\0' ? ": " : "");
+    write_html(out, source->signers);
+    buffer_text(out, ".</p>\n");
+}
+
 /* page.js leaves it as it is: a key that was asked for stays until the page is loaded again. */
 static void page_url(struct buffer *out, const struct view *view, const struct source_facts *source)
 {
@@ -47,16 +63,20 @@ static void page_url(struct buffer *out, const struct view *view, const struct s
         }
     }
     buffer_text(out, "</code><button type=\"button\" class=\"copy\" hidden>Copy</button>");
-    if (configured->write_key.count > 0 && !shown) {
+    if (configured->write_key.count > 0 && !shown && source->signature == SIGNED_NEVER) {
         markup_form(out, view, "key", source->name);
         buffer_text(out, "<button>Show with key</button></form>");
     }
     markup_form(out, view, "test", source->name);
-    buffer_text(out, "<button>Send test</button></form>");
-    write_format(out, "</div><p class=\"hint\">%s</p>\n",
-                 configured->signature_keys > 0 ? "The webhook URL for Close. Signed requests are taken, and no others."
-                                                : "The webhook URL for Close. No signature_key is configured: the "
-                                                  "write key must be in the URL.");
+    buffer_text(out, "<button>Send test</button></form></div>");
+    page_signers(out, source);
+}
+
+static void page_nul_replaced(struct buffer *out, const struct tally *tally)
+{
+    if (tally->nul_replaced > 0)
+        write_format(out, " &middot; U+0000 replaced in <span data-fact=\"nul_replaced\">%llu</span>",
+                     (unsigned long long)tally->nul_replaced);
 }
 
 static void page_source(struct buffer *out, const struct view *view, const struct source_facts *source)
@@ -87,7 +107,9 @@ static void page_source(struct buffer *out, const struct view *view, const struc
     buffer_text(out, counts->waiting == 0 ? "none" : facts_span(source->oldest_seconds * 1000, span));
     buffer_text(out, "</span> &middot; <span data-fact=\"refused\">");
     page_refused(out, &source->tally);
-    buffer_text(out, "</span></p>\n");
+    buffer_text(out, "</span>");
+    page_nul_replaced(out, &source->tally);
+    buffer_text(out, "</p>\n");
     if (source->source != NULL)
         page_url(out, view, source);
     buffer_text(out, "</article>\n");

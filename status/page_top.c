@@ -137,16 +137,15 @@ static bool is_subscribed(const struct source_facts *source)
 
 static void write_subscribing(struct buffer *out, const struct view *view, const struct source_facts *source)
 {
-    buffer_text(out, "<p>It makes the subscription, and keeps the key by which Close signs:</p>"
-                     "<p><code>closecrm.fcgi subscribe ");
-    if (view->facts->sources > 1) {
-        buffer_text(out, "--source ");
-        write_html(out, source->name);
-        buffer_text(out, " ");
-    }
+    buffer_text(out, "<p>This makes the subscription, and keeps the key by which Close signs:</p>"
+                     "<p><code>closecrm.fcgi subscribe --url ");
     write_html(out, view->base);
     if (source->source->line > 0) {
         buffer_text(out, "/");
+        write_html(out, source->name);
+    }
+    if (view->facts->sources > 1) {
+        buffer_text(out, " --source ");
         write_html(out, source->name);
     }
     buffer_text(out, "</code></p>");

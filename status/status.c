@@ -362,7 +362,7 @@ static void refuse_access(struct request *request, enum access_result access)
         [ACCESS_NOT_LET_IN] = {403, NULL,
                                "admin = server: this page is for whom the web server lets in, and it did not say that "
                                "it asked for a password (REMOTE_USER and AUTH_TYPE): protect this address there, with "
-                               "the sample admin-server.conf"},
+                               "what its sample has for that"},
     };
     request_refuse(request, refusals[access].status, refusals[access].headers, refusals[access].words);
 }

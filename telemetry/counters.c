@@ -42,12 +42,15 @@ struct counted {
     _Atomic uint64_t refused[COUNTED_REFUSALS];
     _Atomic int64_t refused_last_ms[COUNTED_REFUSALS];
     _Atomic uint64_t answered[COUNTED_ANSWERS];
+    _Atomic uint64_t nul_replaced;
     _Atomic int64_t answered_last_ms;
     _Atomic int32_t answered_last_status;
     struct counted_histogram delay, size;
     struct counted_minute minute[COUNTED_MINUTES];
 };
 
+_Static_assert(sizeof(struct counted) == 219968 && offsetof(struct counted, answered_last_ms) == 816,
+               "another layout needs another COUNTERS_FILE");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "counters are shared by processes: they need atomics without a lock");
 
 #define LOCK_PATIENCE_MS 500 /* others hold the lock only briefly */
@@ -305,6 +308,12 @@ double counters_quantile(const uint64_t bucket[static COUNTED_BUCKETS], double p
     return -1;
 }
 
+void counters_nul_replaced(struct counted *counted)
+{
+    if (counted != NULL)
+        add_counter(&counted->nul_replaced, 1);
+}
+
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms)
 {
     if (counted == NULL || kind >= COUNTED_REFUSALS)
@@ -334,6 +343,11 @@ const char *counters_answer_name(size_t index)
 static uint64_t get(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+uint64_t counters_read_nul_replaced(const struct counted *counted)
+{
+    return counted == NULL ? 0 : get(&counted->nul_replaced);
 }
 
 static uint64_t get_in_minute(const _Atomic uint64_t *counter, int64_t minute)
@@ -375,6 +389,7 @@ void counters_read(const struct counted *counted, int64_t now_ms, struct tally *
     read_all(counted->answered, tally->answered, COUNTED_ANSWERS);
     read_all(counted->delay.bucket, tally->delay.bucket, COUNTED_BUCKETS);
     read_all(counted->size.bucket, tally->size.bucket, COUNTED_BUCKETS);
+    tally->nul_replaced = get(&counted->nul_replaced);
     tally->delay.sum = get(&counted->delay.sum);
     tally->size.sum = get(&counted->size.sum);
     for (size_t i = 0; i < COUNTED_REFUSALS; i++)

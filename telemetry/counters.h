@@ -24,7 +24,7 @@ enum counted_outcome {
 };
 
 #define COUNTED_REFUSALS 32  /* kinds of refusals, numbered by the caller */
-#define COUNTED_ANSWERS 20   /* see counters_answer_name */
+#define COUNTED_ANSWERS 19   /* see counters_answer_name */
 #define COUNTED_BUCKETS 15   /* of a histogram; the last one is unbounded */
 #define COUNTED_MINUTES 1440 /* a day */
 
@@ -52,6 +52,7 @@ struct tally {
     uint64_t refused[COUNTED_REFUSALS];
     int64_t refused_last_ms[COUNTED_REFUSALS]; /* Unix time; 0: never, as below */
     uint64_t answered[COUNTED_ANSWERS];
+    uint64_t nul_replaced; /* delivered events in whose message U+0000 was replaced */
     int64_t answered_last_ms;
     int32_t answered_last_status;                /* 0: no answer came */
     struct histogram delay;                      /* ms */
@@ -89,6 +90,10 @@ void counters_live_delay(struct counted *counted, int64_t delay_ms, int64_t now_
 /* The delay below which this part (0 to 1) of a histogram's events lies, in milliseconds, as well as buckets tell; -1:
  * there are none. */
 double counters_quantile(const uint64_t bucket[static COUNTED_BUCKETS], double part);
+
+/* Counts a delivered event in whose message U+0000 was replaced. And reads only this counter. */
+void counters_nul_replaced(struct counted *counted);
+uint64_t counters_read_nul_replaced(const struct counted *counted);
 
 /* Counts a refused request; kind is below COUNTED_REFUSALS. */
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms);

@@ -229,3 +229,30 @@ bool recent_get(struct recent *recent, uint64_t number, int64_t now_ms, struct r
     free(slot);
     return found;
 }
+
+size_t recent_forget(struct recent *recent, const char *source, const char *lead, bool dry_run)
+{
+    static const struct slot empty;
+    struct slot *slot = recent == NULL ? NULL : calloc(1, sizeof *slot);
+    size_t count = 0;
+    if (slot == NULL)
+        return 0;
+    pthread_mutex_lock(&recent->lock);
+    for (uint64_t i = 0; i < RECENT_COUNT; i++) {
+        const struct recent_event *event = &slot->whole.event;
+        /* Also what is too old to be shown, and a damaged slot whose lead can be read. */
+        if (!read_slot(recent, i, slot, SLOT_HEAD) || strncmp(event->lead, lead, sizeof event->lead - 1) != 0 ||
+            (source != NULL && strncmp(event->source, source, sizeof event->source - 1) != 0))
+            continue;
+        count++;
+        if (dry_run)
+            continue;
+        if (recent->fd < 0)
+            memset(&recent->slots[i], 0, sizeof recent->slots[i]);
+        else if (pwrite(recent->fd, &empty, sizeof empty, slot_offset(i)) != (ssize_t)sizeof empty)
+            count--;
+    }
+    pthread_mutex_unlock(&recent->lock);
+    free(slot);
+    return count;
+}

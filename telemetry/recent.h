@@ -68,6 +68,10 @@ size_t recent_list(struct recent *recent, uint64_t after, int64_t now_ms, struct
 /* Reads one event with its bodies. Returns false when it is no longer stored. */
 bool recent_get(struct recent *recent, uint64_t number, int64_t now_ms, struct recent_whole *out);
 
+/* Deletes the events of a lead, of one source or (NULL) of all. dry_run: only counts them. Returns how many. A sample
+ * that is added at this moment may be lost. */
+size_t recent_forget(struct recent *recent, const char *source, const char *lead, bool dry_run);
+
 void recent_close(struct recent *recent);
 
 #endif

@@ -30,6 +30,7 @@ enum count_kind {
     COUNT_LETTER_BYTES = 11,  /* bytes that dead letters of all sources use; under source 0 (dead_letters.c) */
     COUNT_ENDED = 12,         /* dead letters deleted after dead_retention */
     COUNT_LETTERS_SINCE = 13, /* start of dead_retention for older letters; Unix time, ms; under source 0 */
+    COUNT_DATABASE = 14,      /* not a count: the database's id, random (merge_counts.c); under source 0 */
     COUNT_MOVES = 20,         /* transactions of moves that wrote the identity index (move.c); under source 0 */
     COUNT_SIGNED = 21,        /* not 0: the source had a signature key (config/signed.h) */
     COUNT_KINDS = 22,
@@ -203,6 +204,9 @@ bool store_look_known(void *state, const char *source, const struct identity *id
 
 /* backup.c */
 bool store_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct error *why);
+
+/* scrub.c */
+bool store_scrub(void *state, struct error *why);
 
 /* move.c */
 bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct error *why);

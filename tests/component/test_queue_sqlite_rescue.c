@@ -154,12 +154,60 @@ static void what_is_saved_last_is_not_removed(void)
     }
 }
 
+/* accepted, delivered, what waits, and dead letters */
+static void check_counts(struct queue *queue, const char *when, const uint64_t expected[4])
+{
+    struct error why = {0};
+    struct counts counts;
+    check(queue_count(queue, "one", &counts, &why), "it can be counted: %s", why.text);
+    const uint64_t found[4] = {counts.accepted, counts.delivered, counts.waiting, counts.dead};
+    for (unsigned i = 0; i < 4; i++)
+        check(found[i] == expected[i], "%s: the %u. count is %u, not %u", when, i, (unsigned)found[i],
+              (unsigned)expected[i]);
+}
+
+/* A queue is made in the place of the one that was removed; what that counted is brought over twice: what it saved
+ * first, and what it saved when it had delivered more. */
+static void counts_are_brought_over_once(void)
+{
+    struct queue *old = displaced_open_well("counts");
+    displaced_own(old);
+    displaced_append(old, 0, 6);
+    displaced_settle(old, 0, VERDICT_DELIVERED);
+    displaced_settle(old, 5, VERDICT_DEAD);
+    displaced_remove_files(all_but_the_owners);
+    struct queue *next = displaced_open_well("counts");
+    displaced_append(next, 10, 2);
+    queue_close(next);
+    displaced_check_refused(old, 6, "removed or replaced"); /* it is stored all the same */
+    displaced_wait_until_saved(old);
+    next = displaced_open_well("counts");
+    check_counts(next, "first", (const uint64_t[]){9, 1, 7, 1});
+    displaced_check_waiting(next, 1, 4);
+    displaced_check_waiting(next, 10, 2);
+    queue_close(next);
+    displaced_settle(old, 1, VERDICT_DELIVERED);
+    displaced_settle(old, 2, VERDICT_DELIVERED);
+    queue_close(old);
+    next = displaced_open_well("counts");
+    displaced_own(next);
+    check_counts(next, "then", (const uint64_t[]){9, 3, 7, 1});
+    displaced_settle(next, 1, VERDICT_DUPLICATE);
+    displaced_settle(next, 2, VERDICT_DUPLICATE);
+    displaced_settle(next, 3, VERDICT_DELIVERED);
+    check_counts(next, "at the end", (const uint64_t[]){9, 4, 4, 1});
+    displaced_check_waiting(next, 10, 2);
+    displaced_check_nothing_left();
+    queue_close(next);
+}
+
 void suite_queue_sqlite_rescue(void)
 {
     static CU_TestInfo tests[] = {
         {"what was delivered is known before another one forwards",
          what_was_delivered_is_known_before_another_one_forwards},
         {"what is saved last is not removed", what_is_saved_last_is_not_removed},
+        {"counts are brought over once", counts_are_brought_over_once},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue sqlite rescue", displaced_set_up, displaced_tear_down, tests);
