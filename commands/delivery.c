@@ -143,12 +143,12 @@ struct answer_text {
     size_t length;
 };
 
-static bool is_accepted(const struct delivery_answer *answer)
+static bool is_accepted(const struct delivery_answer *answer, const char *wanted)
 {
     size_t length = answer->body.length;
     while (length > 0 && (answer->body.data[length - 1] == '\n' || answer->body.data[length - 1] == '\r'))
         length--;
-    return answer->status == 200 && length == 2 && memcmp(answer->body.data, "ok", 2) == 0;
+    return answer->status == 200 && length == strlen(wanted) && memcmp(answer->body.data, wanted, length) == 0;
 }
 
 /* The answer's body; of a web page only its title. */
@@ -179,7 +179,7 @@ static void print_answer_text(const struct delivery_answer *answer)
     puts(length == 0 ? "nothing" : "");
 }
 
-int delivery_explain(const struct delivery_answer *answer, size_t sent)
+int delivery_explain(const struct delivery_answer *answer, size_t sent, const char *wanted)
 {
     if (answer->code != CURLE_OK) {
         printf("no answer after %lld ms: %s\n%s\n", (long long)answer->took_ms, answer->error,
@@ -188,7 +188,7 @@ int delivery_explain(const struct delivery_answer *answer, size_t sent)
     }
     printf("answer: %ld after %lld ms: ", answer->status, (long long)answer->took_ms);
     print_answer_text(answer);
-    if (!is_accepted(answer)) {
+    if (!is_accepted(answer, wanted)) {
         char sentence[DELIVERY_SENTENCE];
         bool by_program = delivery_sentence(answer, sentence);
         printf("%s\n", advice_on_answer(answer->status, by_program ? sentence : NULL, sent));

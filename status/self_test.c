@@ -8,7 +8,7 @@
 
 #include "base/http_request.h"
 #include "base/text.h"
-#include "config/keyring.h"
+#include "config/source_keys.h"
 #include "status/status_private.h"
 #include "webhook/signature.h"
 #include "webhook/webhook.h"
@@ -49,25 +49,17 @@ static bool sign_with(struct self_test *test, const struct signature_key *key)
     return good;
 }
 
-/* With the first key of the configuration, else with one that `subscribe` has obtained; a source without any takes its
- * write key. Returns false with the reason. */
+/* With a key that the program accepts for the source; one without any takes its write key. Returns false with the
+ * reason. */
 static bool sign(struct self_test *test, struct error *why)
 {
-    const struct source *source = test->source;
-    struct keyring held = {0};
+    struct source_keys keys;
+    bool good = source_keys_read(&keys, test->config, test->source);
     snprintf(test->timestamp, sizeof test->timestamp, "close-sig-timestamp: %lld", (long long)(clock_unix_ms() / 1000));
     error_set(why, "out of memory");
-    if (source->signature_keys > 0)
-        return sign_with(test, &source->signature_key[0]);
-    bool good = true;
-    if (!source->signature_none && test->config->state_dir != NULL &&
-        !keyring_read(test->config->state_dir, &held, why))
-        return false;
-    for (size_t i = 0; good && !source->signature_none && i < held.count && !test->is_signed; i++) {
-        if (strcmp(held.at[i].source, source->name) == 0)
-            good = sign_with(test, &(struct signature_key){held.at[i].bytes, sizeof held.at[i].bytes});
-    }
-    keyring_free(&held);
+    if (good && keys.count > 0)
+        good = sign_with(test, &keys.at[0]);
+    source_keys_free(&keys);
     return good;
 }
 
