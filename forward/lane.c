@@ -141,6 +141,12 @@ void lane_remove(struct lane *lane, const struct pending *pending)
     pending_remove(&lane->waiting, pending);
 }
 
+void lane_hurry(struct lane *lane)
+{
+    lane->due = 0;
+    lane->asked = 0;
+}
+
 void lane_put_off(struct lane *lane, moment due)
 {
     struct source_pipeline *pipeline = lane->pipeline;

@@ -95,6 +95,7 @@ static void (*const suites[])(void) = {
     suite_recent,
     suite_signed,
     suite_status,
+    suite_status_page,
     suite_status_access,
     suite_status_servers,
     suite_status_tools,
