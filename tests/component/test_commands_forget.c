@@ -44,7 +44,9 @@ static void add_sample(const char *lead, const char *text)
         .source = "one", .name = "lead updated", .state = "delivered", .ended_ms = INT64_MAX / 2};
     struct recent *recent = recent_open(made_state());
     snprintf(event.lead, sizeof event.lead, "%s", lead);
-    recent_add(recent, &event, text, strlen(text), text, strlen(text));
+    recent_add(recent, &event,
+               &(struct recent_bodies){
+                   .incoming = text, .message = text, .incoming_length = strlen(text), .message_length = strlen(text)});
     recent_close(recent);
 }
 
