@@ -179,8 +179,8 @@ void queue_wake(struct queue *queue)
         inspection->wake(queue->state);
 }
 
-bool queue_probe(struct queue *queue, struct error *why)
+bool queue_probe(struct queue *queue, bool serves, struct error *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);
-    return inspection != NULL && inspection->probe(queue->state, why);
+    return inspection != NULL && inspection->probe(queue->state, serves, why);
 }
