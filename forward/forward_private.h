@@ -375,7 +375,7 @@ void samples_verdict(struct source_pipeline *pipeline, const struct verdict *ver
                      const struct event *event);
 
 /* The data plane answered a batch; status 0: it did not. */
-void samples_answer(struct samples *samples, int status);
+void samples_answer(struct samples *samples, int status, bool operator_must_act);
 
 /* ---- source.c: the whole ---- */
 

@@ -139,6 +139,8 @@ void outbox_defer(struct source_pipeline *pipeline, struct pending *pending, mom
                   const char *reason)
 {
     const char *kept = NULL;
+    if (pipeline->data_plane.blocked_until > clock_now())
+        next = MOMENT_NEVER; /* somebody has to mend something: nobody is kept waiting for the next try */
     for (struct pending *p = pending; p != NULL; p = p->duplicates) {
         if (p->deferred_reported)
             continue;

@@ -39,7 +39,7 @@ struct verdict {
     struct identity identity; /* of DELIVERED, DROPPED and DEAD: stored to recognise duplicates */
     bool remember;            /* false: store no identity (a file:// sink, a body without one) */
     bool refused;             /* of LATER: the data plane refused this event when sent alone (400, 413) */
-    moment next;              /* of LATER: when the event is tried again */
+    moment next;              /* of LATER: when the event is tried again; MOMENT_NEVER: an append shall not wait */
     const char *reason;       /* of DEAD and LATER: text for people; borrowed during the call; NULL: none */
 };
 
