@@ -8,7 +8,6 @@
 
 #include "forward/answer.h"
 #include "forward/batch.h"
-#include "forward/file_sink.h"
 #include "forward/pending.h"
 #include "forward/post.h"
 #include "queue/identities.h"
