@@ -391,7 +391,9 @@ void answer_follow(struct lane *lane, const struct answer *answer)
         return;
     }
     enum outcome outcome = answer_outcome(answer, lane->pipeline->source->accept_empty == ANSWER_YES);
-    samples_answer(&lane->pipeline->samples, answer->status, outcome == OUTCOME_OPERATOR);
+    /* 403 and 404 may be about one event, but what the key is wrong for answers so, too. */
+    bool refused = outcome == OUTCOME_OPERATOR || answer->status == 403 || answer->status == 404;
+    samples_answer(&lane->pipeline->samples, answer->status, refused);
     follow[outcome](lane, answer);
 }
 

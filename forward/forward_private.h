@@ -374,8 +374,8 @@ void samples_free(struct samples *samples);
 void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
                      const struct event *event);
 
-/* The data plane answered a batch; status 0: it did not. */
-void samples_answer(struct samples *samples, int status, bool operator_must_act);
+/* The data plane answered a batch; status 0: it did not. refused: so that somebody may have to mend something. */
+void samples_answer(struct samples *samples, int status, bool refused);
 
 /* ---- source.c: the whole ---- */
 

@@ -351,8 +351,8 @@ void samples_verdict(struct source_pipeline *pipeline, const struct verdict *ver
         add_sample(pipeline, event, verdict, newer, now_ms);
 }
 
-void samples_answer(struct samples *samples, int status, bool operator_must_act)
+void samples_answer(struct samples *samples, int status, bool refused)
 {
     if (samples->counted != NULL)
-        counters_answered(samples->counted, status, operator_must_act, clock_unix_ms());
+        counters_answered(samples->counted, status, refused, clock_unix_ms());
 }

@@ -198,8 +198,7 @@ static enum finding_outcome judge_data_plane_refuses(const struct judged *judged
     uint64_t waiting = source->counts.waiting;
     int status = source->tally.answered_last_status;
     if (!judged->facts->is_durable) {
-        bool refuses = source->tally.answered_last_refused || status == 401 || status == 403 || status == 404;
-        if (source->tally.answered_last_ms == 0 || !refuses)
+        if (!source->tally.answered_last_refused)
             return FINDING_ABSENT;
         return found(judged,
                      "the data plane refuses what is sent: it answered %d%s; Close keeps the events and sends them "

@@ -188,13 +188,13 @@ static void be_refused_without_queue(void)
     facts.is_durable = false;
     one->tally.answered_last_ms = NOW - 1000;
     one->tally.answered_last_status = 403;
+    one->tally.answered_last_refused = true;
 }
 
 static void be_answered_otherwise_without_queue(void)
 {
     be_refused_without_queue();
     one->tally.answered_last_status = 200;
-    one->tally.answered_last_refused = true;
 }
 
 static void lose_events(void)
