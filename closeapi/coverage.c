@@ -70,12 +70,15 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
     if (coverage->count == 0 && list->count == 1 && sources == 1)
         add_subscription(coverage, &list->at[0]);
     if (list->count == 0)
-        error_set(why, "Close has no subscription: make one with `closecrm.fcgi subscribe`, or say --all-events");
+        error_set(why,
+                  "Close has no subscription: make one with `closecrm.fcgi subscribe --source %s --url URL`, or say "
+                  "--all-events",
+                  source->name);
     else if (coverage->count == 0)
         error_set(why,
                   "it cannot be told which of the %zu subscriptions in Close are source %s's: make one with "
-                  "`closecrm.fcgi subscribe`, or say --all-events",
-                  list->count, source->name);
+                  "`closecrm.fcgi subscribe --source %s --url URL`, or say --all-events",
+                  list->count, source->name, source->name);
     return coverage->count > 0;
 }
 
@@ -313,20 +316,22 @@ bool filter_passes(struct json_object *filter, struct json_object *value)
 }
 
 /* ---- `check`: whether the API key and the subscriptions of a source are in order. Changes nothing. ---- */
+#include "config/own_command.h"
 
 #define PATIENCE_MS 5000
 
 static bool are_subscriptions_active(const struct config *config, const struct source *source,
                                      const struct coverage *coverage, struct error *why)
 {
-    char words[COMPLETENESS_WORDS];
+    char words[COMPLETENESS_WORDS], line[OWN_COMMAND];
     struct completeness complete;
     for (size_t i = 0; i < coverage->count; i++) {
         const struct subscription *one = coverage->at[i];
         if (!subscription_is_paused(one))
             continue;
-        error_set(why, "subscription %s is paused%s%.60s: `closecrm.fcgi resume %s` activates it and fills the gap",
-                  one->id, one->pause_reason[0] == '\0' ? "" : " for ", one->pause_reason, one->id);
+        error_set(why, "subscription %s is paused%s%.60s: `%s` activates it and fills the gap", one->id,
+                  one->pause_reason[0] == '\0' ? "" : " for ", one->pause_reason,
+                  own_command(line, config, source->name, "resume %s", one->id));
         return false;
     }
     if (!closeapi_completeness(config, source, &complete, why))

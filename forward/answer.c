@@ -390,11 +390,8 @@ void answer_follow(struct lane *lane, const struct answer *answer)
         search_asked(lane, answer);
         return;
     }
-    enum outcome outcome = answer_outcome(answer, lane->pipeline->source->accept_empty == ANSWER_YES);
-    /* 403 and 404 may be about one event, but what the key is wrong for answers so, too. */
-    bool refused = outcome == OUTCOME_OPERATOR || answer->status == 403 || answer->status == 404;
-    samples_answer(&lane->pipeline->samples, answer->status, refused);
-    follow[outcome](lane, answer);
+    samples_answer(lane, answer);
+    follow[answer_outcome(answer, lane->pipeline->source->accept_empty == ANSWER_YES)](lane, answer);
 }
 
 /* ---- what others found out ---- */

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "forward/file_sink.h"
 #include "forward/forward.h"
 #include "forward/forward_private.h"
 
@@ -19,6 +20,19 @@
 #define STARVED_MOST 5                       /* tries */
 #define ORDINARY_BYTES ((size_t)1024 * 1024) /* what an ordinary event may need */
 
+struct rules forward_rules(const struct source *source)
+{
+    return (struct rules){
+        .keep = source->keep.at,
+        .keeps = source->keep.count,
+        .drop = source->drop.at,
+        .drops = source->drop.count,
+        .remove = source->remove.at,
+        .removes = source->remove.count,
+        .keep_nul = source->nul == NUL_KEEP,
+    };
+}
+
 bool source_init(struct source_pipeline *pipeline, const struct source *source, const struct source_tools *tools,
                  struct error *why)
 {
@@ -28,13 +42,8 @@ bool source_init(struct source_pipeline *pipeline, const struct source *source, 
         .queue = tools->queue,
         .gzip = tools->gzip,
         .pauses = tools->pauses,
-        .file = file_sink_path(source->data_plane_url),
-        .rules = {.keep = source->keep.at,
-                  .keeps = source->keep.count,
-                  .drop = source->drop.at,
-                  .drops = source->drop.count,
-                  .remove = source->remove.at,
-                  .removes = source->remove.count},
+        .file = {.path = file_sink_path(source->data_plane_url)},
+        .rules = forward_rules(source),
     };
     hold_init(&pipeline->hold);
     outbox_init(&pipeline->outbox);
@@ -60,6 +69,7 @@ void source_free(struct source_pipeline *pipeline)
     hold_free(&pipeline->hold);
     outbox_free(&pipeline->outbox);
     samples_free(&pipeline->samples);
+    file_sink_free(&pipeline->file);
 }
 
 bool source_recall(struct source_pipeline *pipeline, struct crash_guard *guard, struct error *why)
@@ -272,7 +282,8 @@ bool source_is_sending(const struct source_pipeline *pipeline)
 
 /* ---- a data plane was found mended ---- */
 
-/* `check` has found that a data plane which refused takes the write key again. The process that forwards learns it from
+/* `check` has found that a data plane which refused takes the write key again, or somebody wants what waits to be tried
+ * now. The process that forwards learns it from
  * a file in the state directory, by the time of its last change, and need not sit out its wait. When that is wrong, one
  * event is tried too early. */
 
@@ -308,10 +319,15 @@ bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
 
 void notes_look_mended(struct source_pipeline *pipeline)
 {
-    bool blocked = pipeline->data_plane.blocked_until > clock_now();
-    if ((!blocked && !pipeline->search.said_so) || !notes_mended_since(pipeline, pipeline->data_plane.refused_ms))
+    bool blocked = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
+    int64_t failing_ms = pipeline->data_plane.failing_ms, hurried_ms = pipeline->notes.hurried_ms;
+    if (blocked && notes_mended_since(pipeline, pipeline->data_plane.refused_ms))
+        answer_mended(pipeline);
+    else if (failing_ms == 0 || !notes_mended_since(pipeline, failing_ms > hurried_ms ? failing_ms : hurried_ms))
         return;
-    answer_mended(pipeline);
+    pipeline->notes.hurried_ms = clock_unix_ms();
+    for (size_t i = 0; i < pipeline->lanes; i++)
+        lane_hurry(&pipeline->lane[i]);
     hold_hurry_aside(&pipeline->hold);
     notes_changed(pipeline);
 }
@@ -394,6 +410,7 @@ void notes_write(struct source_pipeline *pipeline)
 bool notes_recall(struct source_pipeline *pipeline, struct error *why)
 {
     struct notes *notes = &pipeline->notes.recalled;
+    pipeline->notes.hurried_ms = clock_unix_ms();
     pipeline->notes.config_fingerprint = destination_hash(pipeline->config, pipeline->source);
     if (!queue_note(pipeline->queue, pipeline->source->name, notes, false, why))
         return false;

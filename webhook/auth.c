@@ -4,12 +4,14 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/keyring.h"
+#include "config/source_keys.h"
 #include "webhook/signature.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/params.h>
 #include <openssl/sha.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,40 +20,20 @@ static void take_digest(struct digest *digest, const char *write_key)
     SHA256((const unsigned char *)write_key, strlen(write_key), digest->bytes);
 }
 
-static bool is_held_by(const struct held_key *key, const struct source *source)
-{
-    return strcmp(key->source, source->name) == 0;
-}
-
-static size_t count_held(const struct keyring *held, const struct source *source)
-{
-    size_t count = 0;
-    for (size_t i = 0; held != NULL && i < held->count; i++)
-        count += is_held_by(&held->at[i], source);
-    return count;
-}
-
 /* Prepares the configuration's keys, then those that `subscribe` obtained. */
 static bool prepare_signers(struct source_auth *auth, const struct source *source, const struct keyring *held)
 {
-    size_t configured = source->signature_keys, more = count_held(held, source), at = configured;
-    if (more == 0)
-        return signers_init(&auth->signers, source->signature_key, configured);
-    struct signature_key *keys = calloc(configured + more, sizeof *keys);
-    auth->held = calloc(more, sizeof *auth->held);
-    auth->used = calloc(more, sizeof *auth->used);
-    bool good = keys != NULL && auth->held != NULL && auth->used != NULL;
-    for (size_t i = 0; good && i < configured; i++)
-        keys[i] = source->signature_key[i];
-    for (size_t i = 0; good && i < held->count; i++) {
-        if (!is_held_by(&held->at[i], source))
-            continue;
-        memcpy(auth->held[at - configured], held->at[i].subscription, KEYRING_ID);
-        keys[at++] = (struct signature_key){held->at[i].bytes, KEYRING_BYTES};
-    }
-    auth->held_count = more;
-    good = good && signers_init(&auth->signers, keys, configured + more);
-    free(keys);
+    struct source_keys keys;
+    if (!source_keys_list(&keys, source, held))
+        return false;
+    size_t more = keys.count - keys.configured;
+    auth->held = calloc(more + 1, sizeof *auth->held);
+    auth->used = calloc(more + 1, sizeof *auth->used);
+    bool good = auth->held != NULL && auth->used != NULL && signers_init(&auth->signers, keys.at, keys.count);
+    for (size_t i = 0; good && i < more; i++)
+        snprintf(auth->held[i], KEYRING_ID, "%s", keys.subscription[keys.configured + i]);
+    auth->held_count = good ? more : 0;
+    source_keys_free(&keys);
     return good;
 }
 
@@ -443,4 +425,19 @@ enum signature_result signature_check(const struct signature *signature, const s
                                       const char *body, size_t length)
 {
     return signature_find(signature, signers, body, length, NULL);
+}
+
+bool signature_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+                    unsigned char hash[static SIGNATURE_BYTES])
+{
+    struct signers signers;
+    size_t written = 0;
+    if (!signers_init(&signers, key, 1))
+        return false;
+    EVP_MAC_CTX *hmac = signers.keyed[0];
+    bool made = EVP_MAC_update(hmac, (const unsigned char *)timestamp, strlen(timestamp)) &&
+                EVP_MAC_update(hmac, (const unsigned char *)body, length) &&
+                EVP_MAC_final(hmac, hash, &written, SIGNATURE_BYTES) && written == SIGNATURE_BYTES;
+    signers_free(&signers);
+    return made;
 }
