@@ -144,6 +144,8 @@ struct outbox {
     struct pending_list settling;      /* the events that have ended so, still to be found by their identity */
     moment due;                        /* when they are settled; 0: not known yet */
     bool failed;                       /* the queue failed to take them: nothing is sent until it does */
+    moment say_due;                    /* that is not logged again before, ... */
+    int64_t say_ms;                    /* ... a pause that doubles; 0: it did not fail */
     moment proof_due;                  /* nothing is sent before: it could not be settled */
     unsigned unproven;                 /* times that this was found, one after another */
     uint64_t ended[VERDICT_LATER + 1]; /* events, since the start, by verdict */

@@ -146,7 +146,7 @@ static void write_numbers(struct buffer *out, const char *title, const struct ch
 {
     size_t each = window->points / ROWS, minutes = window->minutes / ROWS;
     write_format(out,
-                 "<details class=\"numbers\"><summary>Numbers</summary><div tabindex=\"0\" role=\"region\" "
+                 "<details class=\"numbers\"><summary>Numbers</summary><div tabindex=\"0\" role=\"group\" "
                  "aria-label=\"%s, last %s, as numbers\"><table><thead><tr><th scope=\"col\">Minutes ago</th>",
                  title, window->name);
     for (size_t k = 0; k < count; k++)

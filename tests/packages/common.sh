@@ -217,7 +217,7 @@ service_up() {
         -G "$(of closecrm.socket SocketGroup)" -u "$(of closecrm.service User)" -g "$(of closecrm.service Group)" -- \
         "$(of closecrm.service ExecStart)" >$work/service.log 2>&1 &
     service=$!
-    wait_for 10 grep -q msg=started $work/service.log
+    wait_for 20 grep -qs msg=started $work/service.log
 }
 
 # ---- the data plane ----
