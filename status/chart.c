@@ -223,7 +223,7 @@ static double mean_of(uint64_t sum, uint64_t count)
 static void write_window(struct buffer *out, const struct chart_window *window, const struct tally_minute *minutes)
 {
     struct chart_series events[] = {{"accepted", "accepted", true, {0}}, {"delivered", "delivered", false, {0}}};
-    struct chart_series delay[] = {{"half within (p50)", "p50", false, {0}}, {"95% within (p95)", "p95", false, {0}}};
+    struct chart_series delay[] = {{"p50", "p50", false, {0}}, {"p95", "p95", false, {0}}};
     struct chart_series size = {"size", "size", false, {0}};
     size_t each = window->minutes / window->points;
     const struct tally_minute *first = minutes + COUNTED_MINUTES - window->minutes;

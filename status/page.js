@@ -48,12 +48,18 @@
   /* A list whose elements have keys. What stays is not moved; an opened row stays even when it is listed no more. */
   const morphList = (old, fresh) => {
     const there = new Map();
-    for (const node of [...old.children]) if (keyOf(node) !== null) there.set(keyOf(node), node);
+    for (const node of [...old.children]) {
+      if (there.has(keyOf(node))) node.remove();
+      else if (keyOf(node) !== null) there.set(keyOf(node), node);
+    }
     const wanted = new Set([...fresh.children].map(keyOf));
     for (const [key, node] of there) if (!wanted.has(key) && !isOpened(node)) node.remove();
     let cursor = old.firstElementChild;
     const stays = (node) => node && (node.classList.contains("opened") || !wanted.has(keyOf(node)));
+    const done = new Set();
     for (const node of [...fresh.children]) {
+      if (done.has(keyOf(node))) continue;
+      done.add(keyOf(node));
       const mine = there.get(keyOf(node));
       if (!mine) {
         while (cursor && cursor.classList.contains("opened")) cursor = cursor.nextElementSibling;
