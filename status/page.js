@@ -63,7 +63,7 @@
       const mine = there.get(keyOf(node));
       if (!mine) {
         while (cursor && cursor.classList.contains("opened")) cursor = cursor.nextElementSibling;
-        if (old.dataset.filled) node.classList.add("fresh");
+        if (old.dataset.filled && node.tagName === "TR") node.classList.add("fresh");
         old.insertBefore(document.importNode(node, true), cursor);
         continue;
       }
@@ -76,7 +76,7 @@
         if (below) old.insertBefore(below, cursor);
       }
       const link = mine.querySelector("a[data-open]"), before = link && link.getAttribute("href");
-      node.className = mine.classList.contains("fresh") ? "fresh" : node.className;
+      if (mine.classList.contains("fresh")) node.classList.add("fresh");
       morph(mine, node);
       if (below && link.getAttribute("href") !== before) refill(mine, below);
     }

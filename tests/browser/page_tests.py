@@ -249,5 +249,6 @@ class Page(unittest.TestCase):
         tried = lambda: "data plane refuses" in browser.text("#findings") or browser.click(".finding > form button") and None
         wait_until(tried, PATIENCE, "the refusal is told")
         self.assertEqual("2 things are wrong", browser.text("#state"))
-        self.assertIn("bad", browser.all(".finding")[0].get_attribute("class"), "the gravest first")
+        classes = [finding.get_attribute("class") for finding in browser.all("#findings > li")]
+        self.assertEqual(["finding bad", "finding worry"], classes, "the gravest first")
         self.shoot(browser, "two-troubles", 1700)
