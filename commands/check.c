@@ -16,6 +16,7 @@
 #include "commands/session.h"
 #include "config/config.h"
 #include "config/keyring.h"
+#include "config/own_command.h"
 #include "config/source_keys.h"
 #include "forward/forward.h"
 #include "health/report.h"
@@ -33,13 +34,15 @@ static bool has_key(const struct config *config, const struct source *source)
 /* Where Close is to send a source's events. */
 static void print_address(const struct config *config, const struct source *source)
 {
+    char line[OWN_COMMAND];
     bool keyed = has_key(config, source);
     printf("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED/%s%s\n", source->name,
            !keyed ? "?writeKey=<your write key>" : "");
     if (!keyed)
-        printf("    without a signature_key anybody who learns that address can send events: better let `closecrm.fcgi "
-               "subscribe`\n"
-               "    make the subscription, or set the key that Close gave when it was made\n");
+        printf("    without a signature_key anybody who learns that address can send events: better let\n"
+               "    `%s`\n"
+               "    make the subscription, or set the key that Close gave when it was made\n",
+               own_command(line, config, source->name, "subscribe --url URL"));
 }
 
 static bool is_plain_http(const char *url)
@@ -106,13 +109,15 @@ static size_t check_sources(const struct config *config, bool offline, bool *del
 static void print_stray_keys(const struct config *config)
 {
     struct keyring held;
+    char line[OWN_COMMAND];
     if (!keyring_read(config->state_dir, &held, NULL))
         return;
     for (size_t i = 0; i < held.count; i++) {
         if (config_source(config, held.at[i].source) == NULL)
             printf("\nthe key of subscription %s is held for source %s, which is not in the configuration: if that was "
-                   "renamed,\n  closecrm.fcgi queue move %s NEW\n",
-                   held.at[i].subscription, held.at[i].source, held.at[i].source);
+                   "renamed,\n  %s\n",
+                   held.at[i].subscription, held.at[i].source,
+                   own_command(line, config, NULL, "queue move %s NEW", held.at[i].source));
     }
     keyring_free(&held);
 }
@@ -121,11 +126,11 @@ static void print_stray_keys(const struct config *config)
 
 static void print_library(const struct config *config)
 {
-    char library[QUEUE_LIBRARY];
+    char library[QUEUE_LIBRARY], line[OWN_COMMAND];
     queue_library(config, library);
     printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"
-           "    made by `closecrm.fcgi backup`\n",
-           library);
+           "    made by `%s`\n",
+           library, own_command(line, config, NULL, "backup FILE"));
 }
 
 static void print_moment(const char *label, int64_t ms, int64_t now_ms)
@@ -137,8 +142,9 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
         printf("  %s: %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
 }
 
-/* How many things are wrong, of those that a view shows. */
-static size_t print_findings(const struct facts *facts, enum finding_view view)
+/* How many things are wrong, of those that a view shows. *worries: there are some that are not, and somebody should
+ * look at. */
+static size_t print_findings(const struct facts *facts, enum finding_view view, bool *worries)
 {
     size_t wrong = 0;
     for (const struct finding *one = NULL; (one = report_next(facts, one, view)) != NULL;) {
@@ -150,6 +156,7 @@ static size_t print_findings(const struct facts *facts, enum finding_view view)
             printf("\n    %s%s%s", one->remedy, one->command[0] != '\0' ? ": " : "", one->command);
         putchar('\n');
         wrong += is_bad;
+        *worries = *worries || one->severity == SEVERITY_WORRY;
     }
     return wrong;
 }
@@ -168,7 +175,7 @@ static void tell_mended(struct facts *facts, const bool *delivers, struct queue 
 
 static void print_queue(const struct facts *facts)
 {
-    char age[WHEN_SIZE];
+    char age[WHEN_SIZE], line[OWN_COMMAND];
     check_file_system(facts->config->state_dir);
     print_library(facts->config);
     printf("  waiting: %" PRIu64, facts->all.waiting);
@@ -179,14 +186,16 @@ static void print_queue(const struct facts *facts)
     print_moment("last delivered", facts->all.last_delivered_ms, facts->now_ms);
     print_moment("last cron", facts->cron_ms, facts->now_ms);
     if (facts->cron_ms == 0 && facts->launcher == NULL)
-        printf("    where the web server starts the program (CGI, mod_fcgid), `closecrm.fcgi cron` belongs into the\n"
-               "    crontab of its user, for every minute\n");
+        printf("    where the web server starts the program (CGI, mod_fcgid), `%s` belongs into the\n"
+               "    crontab of its user, for every minute\n",
+               own_command(line, facts->config, NULL, "cron"));
 }
 
 /* The queue was `sqlite` before, and is `none` now. */
 static size_t check_left_behind(const struct config *config)
 {
     uint64_t waiting;
+    char line[OWN_COMMAND];
     struct error why = {0};
     bool known = queue_left_behind(config, &waiting, &why);
     if (known && waiting == 0)
@@ -199,8 +208,8 @@ static size_t check_left_behind(const struct config *config)
         return 1;
     }
     printf("  WRONG: %" PRIu64 " events wait in its queue.db, and with queue = none nothing delivers them: set\n"
-           "    queue = sqlite until they are delivered, which `closecrm.fcgi queue status` shows\n",
-           waiting);
+           "    queue = sqlite until they are delivered, which `%s` shows\n",
+           waiting, own_command(line, config, NULL, "queue status"));
     return 1;
 }
 
@@ -227,8 +236,9 @@ static bool look_at_state(const struct config *config, size_t *wrong)
 }
 
 /* The queue, and all else that is found. It is closed before anything is printed, which takes as long as a pager likes.
- * *stands_still: events wait, and no process forwards; that is wrong only when it lasts. */
-static size_t check_queue(const struct config *config, const bool *delivers, bool *stands_still)
+ * *worries: as of print_findings. *stands_still: events wait, and no process forwards; that is wrong only when it
+ * lasts. */
+static size_t check_queue(const struct config *config, const bool *delivers, bool *worries, bool *stands_still)
 {
     size_t wrong = 0;
     struct error why = {0};
@@ -247,19 +257,19 @@ static size_t check_queue(const struct config *config, const bool *delivers, boo
         print_queue(facts);
     if (config->queue == QUEUE_NONE && report_next(facts, NULL, VIEW_CHECK) != NULL)
         puts("\nqueue = none");
-    wrong += print_findings(facts, VIEW_CHECK);
+    wrong += print_findings(facts, VIEW_CHECK, worries);
     *stands_still = report_finds(facts, FINDING_NOT_FORWARDED_NOW, VIEW_CHECK);
     facts_free(facts);
     return wrong;
 }
 
 /* Without looking into the queue, and what is missing in the state directory is no fault of a configuration. */
-static size_t check_offline(const struct config *config)
+static size_t check_offline(const struct config *config, bool *worries)
 {
     size_t wrong = check_state_directory(config);
     struct facts *facts = facts_gather(config, NULL, NULL, NULL, clock_unix_ms());
     if (facts != NULL && findings_judge(facts))
-        print_findings(facts, VIEW_OFFLINE);
+        print_findings(facts, VIEW_OFFLINE, worries);
     facts_free(facts);
     return wrong;
 }
@@ -269,6 +279,7 @@ static size_t check_offline(const struct config *config)
 struct check_end {
     size_t sources_wrong, sources;
     size_t queue_wrong, place_wrong;
+    bool worries;      /* it works, but somebody should look at something */
     bool stands_still; /* events wait, and nothing forwards them */
     bool offline;
 };
@@ -285,6 +296,8 @@ static void print_check_end(const struct check_end *end)
         return;
     if (end->stands_still)
         puts("\nEvents wait, and no process forwards them now: see above. No other fault was found");
+    else if (end->worries)
+        puts("\nIt works, but look at what stands above");
     else
         printf("\n%s\n", end->offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
 }
@@ -311,11 +324,12 @@ int command_check(int argc, char **argv)
     size_t sources_wrong = check_sources(config, offline, delivers);
     print_stray_keys(config);
     size_t place_wrong = offline ? 0 : check_place(config);
-    bool stands_still = false;
-    size_t queue_wrong = offline ? check_offline(config) : check_queue(config, delivers, &stands_still);
-    print_check_end(
-        &(struct check_end){sources_wrong, config->sources, queue_wrong, place_wrong, stands_still, offline});
+    struct check_end end = {
+        .sources_wrong = sources_wrong, .sources = config->sources, .place_wrong = place_wrong, .offline = offline};
+    end.queue_wrong =
+        offline ? check_offline(config, &end.worries) : check_queue(config, delivers, &end.worries, &end.stands_still);
+    print_check_end(&end);
     free(delivers);
     config_free(config);
-    return sources_wrong + queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
+    return sources_wrong + end.queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
 }

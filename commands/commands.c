@@ -71,11 +71,13 @@ static const struct command commands[] = {
      "The exit code is 0 only when the answer was 200 with the body that is wanted: `ok`, or with --no-forward the\n"
      "sentence that it was not kept.\n",
      command_send_test},
-    {"subscribe", "--url URL [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe]",
+    {"subscribe",
+     "--url URL [--update] [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe] [--no-url-check]",
      "make Close send its events to URL, signed, and keep the key",
      "Says what it will do, makes a subscription in Close, and keeps its key in the state directory, where the "
      "running\n"
-     "program finds it at once. Needs close_api_key in the configuration.\n"
+     "program finds it at once. Needs close_api_key in the configuration. First of all it asks URL by a GET, which\n"
+     "the program must answer: an address that does not lead to it leaves nothing behind in Close.\n"
      "\n"
      "  --url URL       the program's public address; with several sources it ends with /NAME\n"
      "  --source NAME   whose events; needed only where the configuration has several sources\n"
@@ -83,7 +85,11 @@ static const struct command commands[] = {
      "  --filter FILE   an extra_filter of Close's (JSON) for each of them\n"
      "  --dry-run       only say what would be done\n"
      "  --probe         then send a small and a large signed request to URL, which the program answers and does not\n"
-     "                  keep; if URL is subscribed already, only this\n",
+     "                  keep; if URL is subscribed already, only this\n"
+     "  --no-url-check  without the GET, where this machine cannot reach its own public address\n"
+     "  --update        add event types to the source's subscription, which keeps its key: those that were seen in "
+     "the\n"
+     "                  Event Log and are missing in it, or those of --events\n",
      command_subscribe},
     {"subscriptions", "[--source NAME] [--json]", "list the subscriptions in Close, and whether their keys are held",
      "", command_subscriptions},
@@ -195,7 +201,8 @@ static const struct command commands[] = {
              "  --yes               do not ask\n",
      command_dead_drop},
     {"forget", "--lead ID [--source NAME] [--dry-run] [--yes]", "erase what is kept here of a lead",
-     "Deletes the lead's waiting events, which then are not delivered, its dead letters, the status page's samples, and\n"
+     "Deletes the lead's waiting events, which then are not delivered, its dead letters, the status page's samples, "
+     "and\n"
      "what deleted events left in the database's free pages and log. The program may run meanwhile. What backups,\n"
      "RudderStack and its destinations have is not reached. Events of the lead that Close sends later are accepted.\n"
      "\n"

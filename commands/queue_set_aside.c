@@ -136,8 +136,10 @@ int command_queue_set_aside(int argc, char **argv)
     session_close(&session);
     if (!good)
         return session_failed(argv[0], &why);
-    printf("event %" PRIu64 " of source %s: %s; `closecrm.fcgi dead list` shows it, and `closecrm.fcgi dead replay` "
-           "with the number that it has there brings it back\n",
-           id, request.source, why.text);
+    char list[OWN_COMMAND], replay[OWN_COMMAND];
+    printf("event %" PRIu64
+           " of source %s: %s; `%s` shows it, and `%s` with the number that it has there brings it back\n",
+           id, request.source, why.text, own_command(list, NULL, NULL, "dead list"),
+           own_command(replay, NULL, NULL, "dead replay ID"));
     return COMMAND_OK;
 }

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/escape.h"
-#include "base/owner.h"
 #include "commands/commands.h"
+#include "config/state_folder.h"
 
 #define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
 #define PATH_ROOM 4096
@@ -68,7 +68,7 @@ enum session_place session_become_owner(const struct config *config, struct erro
         return SESSION_PLACE_READY;
     if (geteuid() == 0)
         return become_user(config, &status, why);
-    owner_error("the state directory", config->state_dir, status.st_uid, why);
+    state_folder_owner_error(config->state_dir, status.st_uid, why);
     return SESSION_PLACE_BARRED;
 }
 

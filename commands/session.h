@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "config/config.h"
+#include "config/own_command.h"
 #include "queue/inspect.h"
 #include "transform/transform.h"
 

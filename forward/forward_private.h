@@ -13,6 +13,7 @@
 #include "forward/answer.h"
 #include "forward/batch.h"
 #include "forward/crash_guard.h"
+#include "forward/file_sink.h"
 #include "forward/pending.h"
 #include "forward/post.h"
 #include "queue/queue.h"
@@ -143,6 +144,8 @@ struct outbox {
     struct pending_list settling;      /* the events that have ended so, still to be found by their identity */
     moment due;                        /* when they are settled; 0: not known yet */
     bool failed;                       /* the queue failed to take them: nothing is sent until it does */
+    moment say_due;                    /* that is not logged again before, ... */
+    int64_t say_ms;                    /* ... a pause that doubles; 0: it did not fail */
     moment proof_due;                  /* nothing is sent before: it could not be settled */
     unsigned unproven;                 /* times that this was found, one after another */
     uint64_t ended[VERDICT_LATER + 1]; /* events, since the start, by verdict */
@@ -407,7 +410,7 @@ struct source_pipeline {
     struct gzip *gzip; /* the forwarder's, as guard and pauses */
     const struct pauses *pauses;
     struct crash_guard *guard; /* NULL: without */
-    const char *file;          /* path of a file:// sink; NULL: a data plane */
+    struct file_sink file;     /* path NULL: there is a data plane */
     struct rules rules;
 
     struct lane *lane; /* lanes + 1 of them: the last has no events, but sends empty batches */

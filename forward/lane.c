@@ -15,9 +15,9 @@ bool lane_init(struct lane *lane, struct source_pipeline *pipeline, struct poste
     pending_list_init(&lane->waiting);
     pending_list_init(&lane->built);
     pending_list_init(&lane->sending);
-    lane->batch.form = pipeline->file != NULL ? &batch_for_file : &batch_for_data_plane;
+    lane->batch.form = pipeline->file.path != NULL ? &batch_for_file : &batch_for_data_plane;
     lane->limit = (size_t)pipeline->config->batch_events;
-    if (pipeline->file != NULL)
+    if (pipeline->file.path != NULL)
         return true;
     lane->post = post_new(poster, pipeline->config, pipeline->source, lane, why);
     return lane->post != NULL;
@@ -296,7 +296,7 @@ static bool post_batch(struct lane *lane)
 
 bool lane_send(struct lane *lane)
 {
-    const char *file = lane->pipeline->file;
+    struct file_sink *file = lane->pipeline->file.path != NULL ? &lane->pipeline->file : NULL;
     struct answer answer;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
         return false;

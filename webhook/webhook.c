@@ -83,11 +83,11 @@ static enum refusal check_method(struct webhook_request *hook)
     if (person && find_source(hook) == REFUSED_UNKNOWN_SOURCE)
         return REFUSED_UNKNOWN_SOURCE;
     if (person)
-        error_set(
-            &hook->why,
-            "this is the address that Close posts its webhooks to, and it works; other requests are not taken. To "
-            "see how it does, %srun `closecrm.fcgi check` on the server",
-            has_page ? "look at .../status, or " : "");
+        error_set(&hook->why,
+                  WEBHOOK_GREETING
+                  "; other requests are not taken. To see how it does, %srun `closecrm.fcgi check` on the "
+                  "server",
+                  has_page ? "look at .../status, or " : "");
     return REFUSED_METHOD;
 }
 

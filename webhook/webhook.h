@@ -14,6 +14,8 @@ struct webhook;
 #define WEBHOOK_PROBE "{\"closecrm_probe\":"
 #define WEBHOOK_PROBE_ANSWER "ok: a probe, not kept"
 
+/* The start of the sentence that a GET of an address for webhooks is answered, by which `subscribe` knows it. */
+#define WEBHOOK_GREETING "this is the address that Close posts its webhooks to, and it works"
 /* What `send-test --no-forward` and the page's `Send test` send, the whole body: a probe also for a source without a
  * signature key, whose write key anybody may have. Close's events begin with another member, so none is taken for it.
  */
