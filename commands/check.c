@@ -16,6 +16,8 @@
 #include "commands/session.h"
 #include "config/config.h"
 #include "config/keyring.h"
+#include "config/own_command.h"
+#include "config/source_keys.h"
 #include "forward/forward.h"
 #include "health/report.h"
 
@@ -23,28 +25,24 @@
  * where such a key is missing. */
 static bool has_key(const struct config *config, const struct source *source)
 {
-    struct keyring held;
-    struct error words;
-    enum signed_state state = signed_look(config, source, &words);
-    bool found = source->signature_keys > 0 || state == SIGNED_PART || state == SIGNED_LOST;
-    if (found || !keyring_read(config->state_dir, &held, NULL))
-        return found;
-    for (size_t i = 0; i < held.count; i++)
-        found = found || strcmp(held.at[i].source, source->name) == 0;
-    keyring_free(&held);
-    return found;
+    struct source_keys keys;
+    bool wanted = !source_keys_read(&keys, config, source) || keys.state != SIGNED_NEVER;
+    source_keys_free(&keys);
+    return wanted;
 }
 
 /* Where Close is to send a source's events. */
 static void print_address(const struct config *config, const struct source *source)
 {
+    char line[OWN_COMMAND];
     bool keyed = has_key(config, source);
     printf("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED/%s%s\n", source->name,
            !keyed ? "?writeKey=<your write key>" : "");
     if (!keyed)
-        printf("    without a signature_key anybody who learns that address can send events: better let `closecrm.fcgi "
-               "subscribe`\n"
-               "    make the subscription, or set the key that Close gave when it was made\n");
+        printf("    without a signature_key anybody who learns that address can send events: better let\n"
+               "    `%s`\n"
+               "    make the subscription, or set the key that Close gave when it was made\n",
+               own_command(line, config, source->name, "subscribe --url URL"));
 }
 
 static bool is_plain_http(const char *url)
@@ -111,13 +109,15 @@ static size_t check_sources(const struct config *config, bool offline, bool *del
 static void print_stray_keys(const struct config *config)
 {
     struct keyring held;
+    char line[OWN_COMMAND];
     if (!keyring_read(config->state_dir, &held, NULL))
         return;
     for (size_t i = 0; i < held.count; i++) {
         if (config_source(config, held.at[i].source) == NULL)
             printf("\nthe key of subscription %s is held for source %s, which is not in the configuration: if that was "
-                   "renamed,\n  closecrm.fcgi queue move %s NEW\n",
-                   held.at[i].subscription, held.at[i].source, held.at[i].source);
+                   "renamed,\n  %s\n",
+                   held.at[i].subscription, held.at[i].source,
+                   own_command(line, config, NULL, "queue move %s NEW", held.at[i].source));
     }
     keyring_free(&held);
 }
@@ -126,11 +126,11 @@ static void print_stray_keys(const struct config *config)
 
 static void print_library(const struct config *config)
 {
-    char library[QUEUE_LIBRARY];
+    char library[QUEUE_LIBRARY], line[OWN_COMMAND];
     queue_library(config, library);
     printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"
-           "    made by `closecrm.fcgi backup`\n",
-           library);
+           "    made by `%s`\n",
+           library, own_command(line, config, NULL, "backup FILE"));
 }
 
 static void print_moment(const char *label, int64_t ms, int64_t now_ms)
@@ -175,7 +175,7 @@ static void tell_mended(struct facts *facts, const bool *delivers, struct queue 
 
 static void print_queue(const struct facts *facts)
 {
-    char age[WHEN_SIZE];
+    char age[WHEN_SIZE], line[OWN_COMMAND];
     check_file_system(facts->config->state_dir);
     print_library(facts->config);
     printf("  waiting: %" PRIu64, facts->all.waiting);
@@ -186,14 +186,16 @@ static void print_queue(const struct facts *facts)
     print_moment("last delivered", facts->all.last_delivered_ms, facts->now_ms);
     print_moment("last cron", facts->cron_ms, facts->now_ms);
     if (facts->cron_ms == 0 && facts->launcher == NULL)
-        printf("    where the web server starts the program (CGI, mod_fcgid), `closecrm.fcgi cron` belongs into the\n"
-               "    crontab of its user, for every minute\n");
+        printf("    where the web server starts the program (CGI, mod_fcgid), `%s` belongs into the\n"
+               "    crontab of its user, for every minute\n",
+               own_command(line, facts->config, NULL, "cron"));
 }
 
 /* The queue was `sqlite` before, and is `none` now. */
 static size_t check_left_behind(const struct config *config)
 {
     uint64_t waiting;
+    char line[OWN_COMMAND];
     struct error why = {0};
     bool known = queue_left_behind(config, &waiting, &why);
     if (known && waiting == 0)
@@ -206,8 +208,8 @@ static size_t check_left_behind(const struct config *config)
         return 1;
     }
     printf("  WRONG: %" PRIu64 " events wait in its queue.db, and with queue = none nothing delivers them: set\n"
-           "    queue = sqlite until they are delivered, which `closecrm.fcgi queue status` shows\n",
-           waiting);
+           "    queue = sqlite until they are delivered, which `%s` shows\n",
+           waiting, own_command(line, config, NULL, "queue status"));
     return 1;
 }
 

@@ -58,7 +58,7 @@ static const struct command commands[] = {
      "\n"
      "The exit code is 1 when anything is wrong.\n",
      command_check},
-    {"send-test", "[--source NAME] [--event TYPE.ACTION] [--size N] [--body FILE] URL",
+    {"send-test", "[--source NAME] [--event TYPE.ACTION] [--size N] [--body FILE] [--no-forward] URL",
      "send a signed event to URL, as Close would, and explain the answer",
      "Sends a fresh event of object type closecrm_test, which means nothing to anybody and goes the whole way to\n"
      "RudderStack. It is signed with the source's first signature key, or carries its write key where it has none.\n"
@@ -67,8 +67,10 @@ static const struct command commands[] = {
      "  --event TYPE.ACTION   another event than closecrm_test.created\n"
      "  --size N              fill the body up to about N bytes (200K, 4M), to find out what limits there are\n"
      "  --body FILE           send this file as it is (-: stdin)\n"
+     "  --no-forward          only as far as the program: it answers, and neither keeps nor forwards anything\n"
      "\n"
-     "The exit code is 0 only when the answer was 200 with the body `ok`.\n",
+     "The exit code is 0 only when the answer was 200 with the body that is wanted: `ok`, or with --no-forward the\n"
+     "sentence that it was not kept.\n",
      command_send_test},
     {"subscribe", "--url URL [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe]",
      "make Close send its events to URL, signed, and keep the key",
@@ -193,6 +195,16 @@ static const struct command commands[] = {
              "  --dry-run           only count them\n"
              "  --yes               do not ask\n",
      command_dead_drop},
+    {"forget", "--lead ID [--source NAME] [--dry-run] [--yes]", "erase what is kept here of a lead",
+     "Deletes the lead's waiting events, which then are not delivered, its dead letters, the status page's samples, "
+     "and\n"
+     "what deleted events left in the database's free pages and log. The program may run meanwhile. What backups,\n"
+     "RudderStack and its destinations have is not reached. Events of the lead that Close sends later are accepted.\n"
+     "\n"
+     "  --source NAME   only this source's; without it all sources'\n"
+     "  --dry-run       only count\n"
+     "  --yes           do not ask\n",
+     command_forget},
     {"forward", "[--follow]", "deliver what waits",
      "Delivers what is due and ends. Where another process forwards already (a FastCGI process does), there is "
      "nothing\n"

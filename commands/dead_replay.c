@@ -100,6 +100,7 @@ static int confirm_action(const struct dead_work *work, const char *command)
 
 static void print_summary(const struct dead_work *work)
 {
+    char line[OWN_COMMAND];
     printf("%" PRIu64 " dead letters %s", work->dry_run ? work->wanted : work->done,
            work->dry_run ? work->action->would : work->action->did);
     if (work->on_their_way > 0)
@@ -109,8 +110,9 @@ static void print_summary(const struct dead_work *work)
                work->filter.id_count - work->filter.ids_found, work->filter.id_count);
     if (work->sourceless > 0)
         printf("; %" PRIu64 " are left alone, for their source is not in the configuration: configure source %s again, "
-               "or: closecrm.fcgi queue move %s NEW",
-               work->sourceless, work->sourceless_name, work->sourceless_name);
+               "or: %s",
+               work->sourceless, work->sourceless_name,
+               own_command(line, NULL, NULL, "queue move %s NEW", work->sourceless_name));
     putchar('\n');
 }
 

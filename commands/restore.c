@@ -218,11 +218,12 @@ static size_t count_keys(const struct restore *restore)
 
 static void print_restored(const struct restore *restore)
 {
-    char date[WHEN_SIZE];
+    char date[WHEN_SIZE], line[OWN_COMMAND];
     printf(
         "restored what there was at %s, with %zu signature keys. What Close sent since is fetched by `reconcile`, and "
-        "what was\ndelivered since may go again. Start the program; `closecrm.fcgi check` says whether all is well.\n",
-        times_print_utc(backup_made_ms(restore->backup), date), count_keys(restore));
+        "what was\ndelivered since may go again. Start the program; `%s` says whether all is well.\n",
+        times_print_utc(backup_made_ms(restore->backup), date), count_keys(restore),
+        own_command(line, NULL, NULL, "check"));
 }
 
 int command_restore(int argc, char **argv)

@@ -11,7 +11,7 @@
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "config/config.h"
-#include "config/keyring.h"
+#include "config/source_keys.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 
@@ -27,8 +27,9 @@ struct source_facts {
     struct error close_why;    /* why that could not be read; "": it was */
     int64_t oldest_seconds;    /* of what waits */
     enum signed_state signature;
-    struct error keys; /* of PART and LOST: which signature keys are missing, and what to do; else "" */
-    bool takes_key;    /* its data plane was just tried, and takes the write key: set by who tried */
+    struct error keys;               /* of PART and LOST: which signature keys are missing, and what to do; else "" */
+    char signers[SOURCE_KEYS_WORDS]; /* where its signature keys come from; "": it has none */
+    bool takes_key;                  /* its data plane was just tried, and takes the write key: set by who tried */
 };
 
 struct facts {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "health/finding_text.h"
 #include "webhook/refusals.h"
 
 #define MINUTE_MS INT64_C(60000)
@@ -367,25 +368,6 @@ const char *finding_name(enum finding_id id)
     return kinds[id].name;
 }
 
-/* In a text of the table @ becomes the name, and $ the state directory. What does not fit is left out altogether: half
- * a command is none. */
-static void expand_text(const char *text, const char *name, const char *state_dir, char *out, size_t size)
-{
-    size_t length = 0;
-    for (; *text != '\0'; text++) {
-        const char letter[] = {*text, '\0'};
-        const char *piece = *text == '@' ? name : *text == '$' ? state_dir : letter;
-        size_t more = piece == NULL ? 0 : strlen(piece);
-        if (length + more >= size) {
-            length = 0;
-            break;
-        }
-        memcpy(out + length, piece == NULL ? "" : piece, more);
-        length += more;
-    }
-    out[length] = '\0';
-}
-
 static void complete_finding(struct finding *finding, enum finding_id id, const struct facts *facts,
                              const struct source_facts *source)
 {
@@ -398,8 +380,10 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
     finding->source = kind->of_source ? source : NULL;
     if (finding->source != NULL)
         name = source->name;
-    expand_text(kind->remedy, name, facts->config->state_dir, finding->remedy, sizeof finding->remedy);
-    expand_text(kind->command, name, facts->config->state_dir, finding->command, sizeof finding->command);
+    const char *state_dir = facts->config->state_dir;
+    finding_text_put_name(finding->sentence, sizeof finding->sentence);
+    finding_text_expand(kind->remedy, name, state_dir, finding->remedy, sizeof finding->remedy);
+    finding_text_expand(kind->command, name, state_dir, finding->command, sizeof finding->command);
 }
 
 /* While the queue does not work nothing is known of what is in it. */

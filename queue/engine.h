@@ -59,6 +59,7 @@ struct inspection {
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct error *why);
     bool (*backup)(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct error *why);
+    bool (*scrub)(void *state, struct error *why);
     void (*wake)(void *state);
     bool (*probe)(void *state, bool serves, struct error *why);
 };

@@ -179,6 +179,12 @@ void queue_wake(struct queue *queue)
         inspection->wake(queue->state);
 }
 
+bool queue_scrub(struct queue *queue, struct error *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->scrub(queue->state, why);
+}
+
 bool queue_probe(struct queue *queue, bool serves, struct error *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);

@@ -159,6 +159,10 @@ struct backup_files;
 bool queue_backup(struct queue *queue, const char *path, const struct backup_files *files, int64_t made_ms,
                   struct error *why);
 
+/* Removes what deleted events left in the database's free pages and in its log, while others may write: for erasure.
+ * Takes long where many pages are free. Deletions from then on leave their traces again. */
+bool queue_scrub(struct queue *queue, struct error *why);
+
 /* Tests writing: commits a small row with a sync, as an append would, without changing any count. Returns whether that
  * worked. serves: this process accepts events, too; else a limit on files that it does not have may be theirs. Not on a
  * struct queue that appends. Blocks as long as the disk does. */

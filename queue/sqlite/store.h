@@ -217,6 +217,9 @@ bool store_look_known(void *state, const char *source, const struct identity *id
 /* backup.c */
 bool store_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct error *why);
 
+/* scrub.c */
+bool store_scrub(void *state, struct error *why);
+
 /* move.c */
 bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct error *why);
 
