@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "commands/options.h"
 #include "process/process.h"
+#include "queue/inspect.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
 #define NEAR 3       /* letters: a name that differs in more is not suggested */
@@ -268,14 +269,24 @@ static void list_commands(FILE *out, const char *word)
     }
 }
 
-/* Says on stderr that there is no such command, and the nearest name where one is near. */
+/* The last word of a command's name. */
+static const char *last_word(const char *name)
+{
+    const char *blank = strrchr(name, ' ');
+    return blank == NULL ? name : blank + 1;
+}
+
+/* Says on stderr that there is no such command, and the nearest name where one is near: less than half of a word may be
+ * wrong; else, those of its group. */
 static int refuse_unknown(const char *name)
 {
+    char group[64];
     size_t best = NEAR + 1;
     const char *nearest = NULL;
+    snprintf(group, sizeof group, "%.*s", (int)strcspn(name, " "), name);
     for (size_t i = 0; i < COMMANDS; i++) {
         size_t distance = text_distance(name, commands[i].name);
-        if (distance < best && distance < strlen(commands[i].name)) {
+        if (distance < best && 2 * distance < strlen(last_word(commands[i].name))) {
             best = distance;
             nearest = commands[i].name;
         }
@@ -283,6 +294,8 @@ static int refuse_unknown(const char *name)
     fprintf(stderr, "closecrm.fcgi: no such command: %s\n", name);
     if (nearest != NULL)
         fprintf(stderr, "Did you mean `closecrm.fcgi %s`?\n", nearest);
+    else if (is_group(group))
+        list_commands(stderr, group);
     fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
     return COMMAND_USAGE_SAID;
 }
@@ -327,10 +340,13 @@ static int command_version(int argc, char **argv)
 {
     if (!options_read(argc, argv, NULL, 0, NULL))
         return COMMAND_USAGE;
+    char library[QUEUE_LIBRARY];
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
     printf("closecrm.fcgi %s\n", CLOSECRM_VERSION);
     printf("libcurl %s (%s)\n", curl->version, curl->ssl_version != NULL ? curl->ssl_version : "no TLS");
     printf("json-c %s\n", json_c_version());
+    queue_library(&(struct config){.queue = QUEUE_SQLITE}, library);
+    printf("%s\n", library);
     return COMMAND_OK;
 }
 

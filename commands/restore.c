@@ -233,7 +233,7 @@ int command_restore(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &restore.path))
         return COMMAND_USAGE;
-    if (restore.path == NULL)
+    if (restore.path == NULL || restore.path[0] == '\0')
         return options_wrong(argv[0], "which file?");
     bool good = prepare_restore(&restore, &why) && read_backup(&restore, &why) && keys_are_judged(&restore, &why) &&
                 put_backup_back(&restore, &why);
