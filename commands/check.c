@@ -300,18 +300,17 @@ int command_check(int argc, char **argv)
     const struct option_spec specs[] = {{"--offline", NULL, &offline}};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
-    struct error why = {0};
-    struct config *config = config_load(&why);
-    if (config == NULL) {
-        fprintf(stderr, "check: %s\n", why.text);
+    struct config *config = session_configuration(argv[0]);
+    if (config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     bool *delivers = calloc(config->sources + 1, sizeof *delivers);
     if (delivers == NULL) {
         fprintf(stderr, "check: out of memory\n");
         config_free(config);
         return COMMAND_FAILED;
     }
+    for (size_t i = 0; i < config->warnings.count; i++)
+        printf("warning: %s\n", config->warnings.at[i]);
     config_print(config, stdout);
     size_t sources_wrong = check_sources(config, offline, delivers);
     print_stray_keys(config);

@@ -10,6 +10,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/output.h"
+#include "commands/session.h"
 
 #define PATIENCE_MS 60000
 
@@ -109,14 +110,11 @@ static int reconcile_one(const char *command, const char *source, const struct r
 /* Without --source: all sources that have an API key. */
 static int reconcile_all(const char *command, const struct reconcile_arguments *arguments)
 {
-    struct error why = {0};
     int worst = COMMAND_OK;
     size_t done = 0;
-    struct config *config = config_load(&why);
-    if (config == NULL) {
-        fprintf(stderr, "%s: %s\n", command, why.text);
+    struct config *config = session_configuration(command);
+    if (config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     for (size_t i = 0; i < config->sources; i++) {
         if (config->source[i].close_api_key == NULL && config->sources > 1)
             continue;

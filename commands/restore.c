@@ -53,9 +53,6 @@ struct restore {
 /* The state directory may be missing: then it is created, as the program would, but not by root. */
 static bool prepare_restore(struct restore *restore, struct error *why)
 {
-    restore->config = config_load(why);
-    if (restore->config == NULL)
-        return false;
     log_open(LEVEL_ERROR);
     if (restore->config->queue != QUEUE_SQLITE) {
         error_set(why, "queue = none keeps nothing, so that nothing can be put back");
@@ -234,6 +231,9 @@ int command_restore(int argc, char **argv)
         return COMMAND_USAGE;
     if (restore.path == NULL)
         return options_wrong(argv[0], "which file?");
+    restore.config = session_configuration(argv[0]);
+    if (restore.config == NULL)
+        return COMMAND_CONFIGURATION;
     bool good = prepare_restore(&restore, &why) && read_backup(&restore, &why) && keys_are_judged(&restore, &why) &&
                 put_backup_back(&restore, &why);
     if (good)
