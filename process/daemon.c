@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "health/rule_look.h"
 #include "http/http.h"
 #include "process/file_changes.h"
 #include "process/gate.h"
@@ -232,6 +233,12 @@ static struct config *load_configuration(void)
     return config;
 }
 
+static void warn_of_rule(void *context, const struct source *source, const char *words)
+{
+    (void)context;
+    log_write(LEVEL_WARN, "msg=configuration_warning source=%s %s", source->name, words);
+}
+
 static int run_daemon(bool serves, char *const arguments[])
 {
     struct daemon_process self = {
@@ -248,6 +255,7 @@ static int run_daemon(bool serves, char *const arguments[])
     self.config = config;
     self.program = program;
     log_open(config->log_level);
+    rule_look_all(config, true, warn_of_rule, NULL);
     do {
         ending = run_once(&self);
         /* A signal that comes from here on stays pending, and is the new program's. */
