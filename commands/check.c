@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "commands/check_place.h"
@@ -246,9 +247,9 @@ static size_t check_left_behind(const struct config *config)
             why.text);
         return 1;
     }
-    printf("  WRONG: %" PRIu64 " events wait in its queue.db, and with queue = none nothing delivers them: set\n"
-           "    queue = sqlite until they are delivered, which `closecrm.fcgi queue status` shows\n",
-           waiting);
+    printf("  WRONG: %" PRIu64 " event%s wait%s in its queue.db, which nothing delivers with queue = none: set\n"
+           "    queue = sqlite until nothing waits there, which `closecrm.fcgi queue status` shows\n",
+           waiting, text_plural(waiting), text_singular(waiting));
     return 1;
 }
 
@@ -338,7 +339,8 @@ struct check_end {
 static void print_check_end(const struct check_end *end)
 {
     if (end->sources_wrong > 0)
-        printf("%zu of %zu sources have something wrong: see WRONG above\n", end->sources_wrong, end->sources);
+        printf("%zu of %zu source%s %s something wrong: see WRONG above\n", end->sources_wrong, end->sources,
+               text_plural(end->sources), end->sources_wrong == 1 ? "has" : "have");
     if (end->queue_wrong > 0)
         printf("The queue needs attention: see WRONG above\n");
     if (end->place_wrong > 0)

@@ -47,13 +47,16 @@ static const struct command commands[] = {
      "\n"
      "A bad event is reported with its line and byte, the others still come, and the exit code is 1.\n",
      command_transform},
-    {"check", "[--offline]", "say what is wrong: configuration, data plane, write key, place, queue",
-     "Prints every setting and where it came from, each source's address for Close, whether its data plane takes its\n"
+    {"check", "[--offline] [--settings] [--source NAME]",
+     "say what is wrong: configuration, data plane, write key, place, queue",
+     "Prints each source's address for Close, whether its data plane takes its\n"
      "write key (an empty batch is sent, which stores nothing), what is wrong with the place (permissions, limits,\n"
      "certificates, clock, cron, web servers' limits on bodies), and how the queue stands: what waits, who forwards,\n"
      "dead letters, sources that are no longer configured; each with what to do.\n"
      "\n"
-     "  --offline   look at the configuration and the state directory's permissions only; change nothing\n"
+     "  --offline       look at the configuration and the state directory's permissions only; change nothing\n"
+     "  --settings      then every setting, and where it came from\n"
+     "  --source NAME   of this source only\n"
      "\n"
      "The exit code is 1 when anything is wrong.\n",
      command_check},
@@ -117,17 +120,20 @@ static const struct command commands[] = {
      "paused\n"
      "the subscription. The exit code is 1 when somebody must look at something.\n",
      command_reconcile},
-    {"queue status", "[--json]", "how many events were accepted, and what became of them",
+    {"queue status", "[--source NAME] [--json]", "how many events were accepted, and what became of them",
      "For each source and in all: accepted, delivered, duplicates, dropped, waiting, dead letters, the last of each, "
      "the\n"
      "last error and the next attempt; and which process forwards.\n"
      "\n"
-     "  --json   for other programs; dates are UTC. oldest_waiting_seconds is 0 when nothing waits\n",
+     "  --source NAME   of this source only\n"
+     "  --json          for other programs; dates are UTC. oldest_waiting_seconds is 0 when nothing waits\n",
+     command_queue_status},
+    {"status", "[--source NAME] [--json]", "the same as `queue status`", "See `closecrm.fcgi help queue status`.\n",
      command_queue_status},
     {"queue list", "[--source NAME] [--limit N] [--json]", "list what waits, the oldest first",
      "  --source NAME   of this source only; its name may be one that is no longer configured\n"
      "  --limit N       the first N only\n"
-     "  --json          an array, an element a line\n",
+     "  --json          an object a line\n",
      command_queue_list},
     {"queue show", "ID [--source NAME]", "show a waiting event as it came, and the message that it makes",
      "What the source's `remove` names is left out of both, so that personal data stays out of sight; how many "
@@ -175,7 +181,7 @@ static const struct command commands[] = {
      "  --keys   take on all keys without asking Close\n",
      command_restore},
     {"dead list", LETTERS "[--json]", "list dead letters, the oldest first: events that cannot be delivered",
-     FILTERS "  --json              an array, an element a line\n", command_dead_list},
+     FILTERS "  --json              an object a line\n", command_dead_list},
     {"dead show", "ID", "show a dead letter: why, as it came, and the message that it would make now",
      "What the source's `remove` names is left out of both, so that personal data stays out of sight.\n",
      command_dead_show},
@@ -383,6 +389,25 @@ static int run_named(int argc, char **argv, char name[static NAME_SIZE])
     return code;
 }
 
+static int refuse_nothing(void)
+{
+    fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
+    return COMMAND_USAGE;
+}
+
+/* --config before the command's name. Returns how many arguments it takes up; -1 when it is wrong, and stderr says how.
+ */
+static int take_configuration(int argc, char *const *argv)
+{
+    static const char option[] = "--config";
+    size_t length = sizeof option - 1;
+    if (strncmp(argv[1], option, length) != 0 || (argv[1][length] != '\0' && argv[1][length] != '='))
+        return 0;
+    int taken = argv[1][length] == '=' ? 1 : 2;
+    const char *path = taken == 1 ? argv[1] + length + 1 : argc > 2 ? argv[2] : "";
+    return options_use_configuration("closecrm.fcgi", path) ? taken : -1;
+}
+
 /* Runs the command with a copy of argv: the option reader moves arguments within the array. */
 static int run_copy(int argc, char **argv)
 {
@@ -393,11 +418,18 @@ static int run_copy(int argc, char **argv)
         return COMMAND_FAILED;
     }
     memcpy(copy, argv, (size_t)argc * sizeof *copy);
-    if (asks_for_help(copy[1]))
-        copy[1] = help;
-    if (strcmp(copy[1], "--version") == 0)
-        copy[1] = version;
-    int code = run_named(argc, copy, name);
+    int code = COMMAND_USAGE;
+    int taken = take_configuration(argc, copy);
+    if (taken >= 0 && argc - taken >= 2) {
+        char **from = copy + taken;
+        if (asks_for_help(from[1]))
+            from[1] = help;
+        if (strcmp(from[1], "--version") == 0 || strcmp(from[1], "-V") == 0)
+            from[1] = version;
+        code = run_named(argc - taken, from, name);
+    } else if (taken >= 0) {
+        refuse_nothing();
+    }
     free(copy);
     return code == COMMAND_USAGE_SAID ? COMMAND_USAGE : code;
 }
@@ -407,10 +439,8 @@ int commands_run(int argc, char **argv)
     fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    if (argc < 2) {
-        fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
-        return COMMAND_USAGE;
-    }
+    if (argc < 2)
+        return refuse_nothing();
     if (strcmp(argv[1], "forward") != 0) /* reexec keeps pending signals blocked: see process.h */
         process_unblock_signals();
     return finish_stdout(run_copy(argc, argv));

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "closeapi/subscriptions.h"
 #include "commands/commands.h"
@@ -216,10 +217,11 @@ static size_t count_keys(const struct restore *restore)
 static void print_restored(const struct restore *restore)
 {
     char date[WHEN_SIZE];
+    size_t keys = count_keys(restore);
     printf(
-        "restored what there was at %s, with %zu signature keys. What Close sent since is fetched by `reconcile`, and "
+        "restored what there was at %s, with %zu signature key%s. What Close sent since is fetched by `reconcile`, and "
         "what was\ndelivered since may go again. Start the program; `closecrm.fcgi check` says whether all is well.\n",
-        times_print_utc(backup_made_ms(restore->backup), date), count_keys(restore));
+        times_print_utc(backup_made_ms(restore->backup), date), keys, text_plural(keys));
 }
 
 int command_restore(int argc, char **argv)

@@ -56,7 +56,6 @@ static void add_close_text(struct json_object *object, const char *name, const c
 
 static void print_list_json(const struct close_session *session)
 {
-    struct json_object *list = json_object_new_array();
     for (size_t i = 0; i < session->list.count; i++) {
         const struct subscription *one = &session->list.at[i];
         char source[128];
@@ -72,9 +71,8 @@ static void print_list_json(const struct close_session *session)
         output_bool(element, "key_held", held);
         add_close_text(element, "source", source);
         json_object_object_add(element, "events", json_object_get(json_object_object_get(one->json, "events")));
-        json_object_array_add(list, element);
+        output_print(element);
     }
-    output_print(list);
 }
 
 int command_subscriptions(int argc, char **argv)

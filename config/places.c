@@ -85,7 +85,8 @@ bool places_find(const char *named, const char *home, const char *standard, char
             return take_place(places[i], path, why);
     }
     if (is_named)
-        error_set(why, "CLOSECRM_CONFIG names %.300s, but there is no such file: write it, or unset CLOSECRM_CONFIG",
+        error_set(why,
+                  "--config, or CLOSECRM_CONFIG, names %.300s, but there is no such file: write it, or name no file",
                   named);
     return !is_named;
 }

@@ -44,7 +44,7 @@ static void data_plane_that_is_away_is_1(void)
     RUN(&ran, NULL, "check");
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "  data plane: WRONG: "));
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "1 of 1 sources have something wrong"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "1 of 1 source has something wrong"));
 
     RUN(&ran, NULL, "check", "--offline");
     CU_ASSERT_EQUAL(ran.code, 0);
