@@ -4,20 +4,22 @@
 
 #include "closeapi/closeapi.h"
 #include "closeapi/coverage.h"
+#include "config/own_command.h"
 
 #define PATIENCE_MS 5000
 
 static bool are_subscriptions_active(const struct config *config, const struct source *source,
                                      const struct coverage *coverage, struct error *why)
 {
-    char words[COMPLETENESS_WORDS];
+    char words[COMPLETENESS_WORDS], line[OWN_COMMAND];
     struct completeness complete;
     for (size_t i = 0; i < coverage->count; i++) {
         const struct subscription *one = coverage->at[i];
         if (!subscription_is_paused(one))
             continue;
-        error_set(why, "subscription %s is paused%s%.60s: `closecrm.fcgi resume %s` activates it and fills the gap",
-                  one->id, one->pause_reason[0] == '\0' ? "" : " for ", one->pause_reason, one->id);
+        error_set(why, "subscription %s is paused%s%.60s: `%s` activates it and fills the gap", one->id,
+                  one->pause_reason[0] == '\0' ? "" : " for ", one->pause_reason,
+                  own_command(line, config, source->name, "resume %s", one->id));
         return false;
     }
     if (!closeapi_completeness(config, source, &complete, why))

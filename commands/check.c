@@ -17,6 +17,8 @@
 #include "commands/session.h"
 #include "config/config.h"
 #include "config/keyring.h"
+#include "config/own_command.h"
+#include "config/source_keys.h"
 #include "forward/forward.h"
 #include "health/report.h"
 #include "health/rule_look.h"
@@ -25,21 +27,16 @@
  * where such a key is missing. */
 static bool has_key(const struct config *config, const struct source *source)
 {
-    struct keyring held;
-    struct error words;
-    enum signed_state state = signed_look(config, source, &words);
-    bool found = source->signature_keys > 0 || state == SIGNED_PART || state == SIGNED_LOST;
-    if (found || !keyring_read(config->state_dir, &held, NULL))
-        return found;
-    for (size_t i = 0; i < held.count; i++)
-        found = found || strcmp(held.at[i].source, source->name) == 0;
-    keyring_free(&held);
-    return found;
+    struct source_keys keys;
+    bool wanted = !source_keys_read(&keys, config, source) || keys.state != SIGNED_NEVER;
+    source_keys_free(&keys);
+    return wanted;
 }
 
 /* Where Close is to send a source's events: where its subscription sends them (""; not known). */
 static void print_address(const struct config *config, const struct source *source, const char *address)
 {
+    char line[OWN_COMMAND];
     bool keyed = has_key(config, source);
     if (address[0] != '\0')
         printf("  address for Close: %s%s\n", address, !keyed ? "?writeKey=..." : "");
@@ -47,9 +44,10 @@ static void print_address(const struct config *config, const struct source *sour
         printf("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED/%s%s\n", source->name,
                !keyed ? "?writeKey=<your write key>" : "");
     if (!keyed)
-        printf("    without a signature_key anybody who learns that address can send events: better let `closecrm.fcgi "
-               "subscribe`\n"
-               "    make the subscription, or set the key that Close gave when it was made\n");
+        printf("    without a signature_key anybody who learns that address can send events: better let\n"
+               "    `%s`\n"
+               "    make the subscription, or set the key that Close gave when it was made\n",
+               own_command(line, config, source->name, "subscribe --url URL"));
 }
 
 static bool is_plain_http(const char *url)
@@ -90,6 +88,7 @@ struct checking {
     const struct config *config;
     const struct source *only; /* NULL: all */
     bool offline;
+    bool worries; /* something was found that is not wrong, and somebody should look at */
     struct checked_source {
         bool delivers; /* its data plane takes its key */
         bool asks;     /* Close takes its API key, and its subscriptions are in order */
@@ -142,13 +141,15 @@ static size_t check_sources(struct checking *checking)
 static void print_stray_keys(const struct config *config)
 {
     struct keyring held;
+    char line[OWN_COMMAND];
     if (!keyring_read(config->state_dir, &held, NULL))
         return;
     for (size_t i = 0; i < held.count; i++) {
         if (config_source(config, held.at[i].source) == NULL)
             printf("\nthe key of subscription %s is held for source %s, which is not in the configuration: if that was "
-                   "renamed,\n  closecrm.fcgi queue move %s NEW\n",
-                   held.at[i].subscription, held.at[i].source, held.at[i].source);
+                   "renamed,\n  %s\n",
+                   held.at[i].subscription, held.at[i].source,
+                   own_command(line, config, NULL, "queue move %s NEW", held.at[i].source));
     }
     keyring_free(&held);
 }
@@ -157,11 +158,11 @@ static void print_stray_keys(const struct config *config)
 
 static void print_library(const struct config *config)
 {
-    char library[QUEUE_LIBRARY];
+    char library[QUEUE_LIBRARY], line[OWN_COMMAND];
     queue_library(config, library);
     printf("  library: %s. Nobody else may write or checkpoint the queue while it is in use: look only at a copy\n"
-           "    made by `closecrm.fcgi backup`\n",
-           library);
+           "    made by `%s`\n",
+           library, own_command(line, config, NULL, "backup FILE"));
 }
 
 static void print_moment(const char *label, int64_t ms, int64_t now_ms)
@@ -171,6 +172,13 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
         printf("  %s: never\n", label);
     else
         printf("  %s: %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
+}
+
+/* Whether the command is this one, under whatever name the program is called. */
+static bool is_check(const char *command)
+{
+    size_t length = strlen(command), end = sizeof " check" - 1;
+    return length >= end && strcmp(command + length - end, " check") == 0;
 }
 
 /* Whether a finding is of a source that is not meant, or says what stands above already. */
@@ -184,13 +192,13 @@ static bool is_left_out(const struct checking *checking, const struct finding *f
 }
 
 /* How many things are wrong, of those that a view shows. */
-static size_t print_findings(const struct checking *checking, const struct facts *facts, enum finding_view view)
+static size_t print_findings(struct checking *checking, const struct facts *facts, enum finding_view view)
 {
     size_t wrong = 0;
     for (const struct finding *one = NULL; (one = report_next(facts, one, view)) != NULL;) {
         if (is_left_out(checking, one))
             continue;
-        bool has_command = one->command[0] != '\0' && strcmp(one->command, "closecrm.fcgi check") != 0;
+        bool has_command = one->command[0] != '\0' && !is_check(one->command);
         bool is_bad = one->severity == SEVERITY_BAD;
         printf("  %s%s%s%s", is_bad ? "WRONG: " : "", one->source != NULL ? "source " : "",
                one->source != NULL ? one->source->name : "", one->source != NULL ? ": " : "");
@@ -199,6 +207,7 @@ static size_t print_findings(const struct checking *checking, const struct facts
             printf("\n    %s%s%s", one->remedy, has_command ? ": " : "", has_command ? one->command : "");
         putchar('\n');
         wrong += is_bad;
+        checking->worries = checking->worries || one->severity == SEVERITY_WORRY;
     }
     return wrong;
 }
@@ -217,7 +226,7 @@ static void tell_mended(const struct checking *checking, struct facts *facts, st
 
 static void print_queue(const struct facts *facts)
 {
-    char age[WHEN_SIZE];
+    char age[WHEN_SIZE], line[OWN_COMMAND];
     check_file_system(facts->config->state_dir);
     print_library(facts->config);
     printf("  waiting: %" PRIu64, facts->all.waiting);
@@ -228,14 +237,16 @@ static void print_queue(const struct facts *facts)
     print_moment("last delivered", facts->all.last_delivered_ms, facts->now_ms);
     print_moment("last cron", facts->cron_ms, facts->now_ms);
     if (facts->cron_ms == 0 && facts->launcher == NULL)
-        printf("    where the web server starts the program (CGI, mod_fcgid), `closecrm.fcgi cron` belongs into the\n"
-               "    crontab of its user, for every minute\n");
+        printf("    where the web server starts the program (CGI, mod_fcgid), `%s` belongs into the\n"
+               "    crontab of its user, for every minute\n",
+               own_command(line, facts->config, NULL, "cron"));
 }
 
 /* The queue was `sqlite` before, and is `none` now. */
 static size_t check_left_behind(const struct config *config)
 {
     uint64_t waiting;
+    char line[OWN_COMMAND];
     struct error why = {0};
     bool known = queue_left_behind(config, &waiting, &why);
     if (known && waiting == 0)
@@ -248,8 +259,8 @@ static size_t check_left_behind(const struct config *config)
         return 1;
     }
     printf("  WRONG: %" PRIu64 " event%s wait%s in its queue.db, which nothing delivers with queue = none: set\n"
-           "    queue = sqlite until nothing waits there, which `closecrm.fcgi queue status` shows\n",
-           waiting, text_plural(waiting), text_singular(waiting));
+           "    queue = sqlite until nothing waits there, which `%s` shows\n",
+           waiting, text_plural(waiting), text_singular(waiting), own_command(line, config, NULL, "queue status"));
     return 1;
 }
 
@@ -277,7 +288,7 @@ static bool look_at_state(const struct config *config, size_t *wrong)
 
 /* The queue, and all else that is found. It is closed before anything is printed, which takes as long as a pager likes.
  * *stands_still: events wait, and no process forwards; that is wrong only when it lasts. */
-static size_t check_queue(const struct checking *checking, bool *stands_still)
+static size_t check_queue(struct checking *checking, bool *stands_still)
 {
     const struct config *config = checking->config;
     size_t wrong = 0;
@@ -304,7 +315,7 @@ static size_t check_queue(const struct checking *checking, bool *stands_still)
 }
 
 /* Without looking into the queue, and what is missing in the state directory is no fault of a configuration. */
-static size_t check_offline(const struct checking *checking)
+static size_t check_offline(struct checking *checking)
 {
     const struct config *config = checking->config;
     size_t wrong = check_state_directory(config);
@@ -332,6 +343,7 @@ static void print_rule(void *context, const struct source *source, const char *w
 struct check_end {
     size_t sources_wrong, sources;
     size_t queue_wrong, place_wrong;
+    bool worries;      /* it works, but somebody should look at something */
     bool stands_still; /* events wait, and nothing forwards them */
     bool offline;
 };
@@ -349,6 +361,8 @@ static void print_check_end(const struct check_end *end)
         return;
     if (end->stands_still)
         puts("Events wait, and no process forwards them now: see above. No other fault was found");
+    else if (end->worries)
+        puts("It works, but look at what stands above");
     else
         printf("%s\n", end->offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
 }
@@ -367,8 +381,13 @@ static int check_all(struct checking *checking)
     for (size_t i = 0; i < config->warnings.count; i++)
         printf("warning: %s\n", config->warnings.at[i]);
     rule_look_all(config, !checking->offline, print_rule, checking);
-    print_check_end(&(struct check_end){sources_wrong, checking->only == NULL ? config->sources : 1, queue_wrong,
-                                        place_wrong, stands_still, checking->offline});
+    print_check_end(&(struct check_end){.sources_wrong = sources_wrong,
+                                        .sources = checking->only == NULL ? config->sources : 1,
+                                        .queue_wrong = queue_wrong,
+                                        .place_wrong = place_wrong,
+                                        .worries = checking->worries,
+                                        .stands_still = stands_still,
+                                        .offline = checking->offline});
     return sources_wrong + queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
 }
 

@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "commands/help.h"
 #include "commands/options.h"
+#include "commands/wrap.h"
 #include "process/process.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
@@ -60,7 +62,7 @@ static const struct command commands[] = {
      "\n"
      "The exit code is 1 when anything is wrong.\n",
      command_check},
-    {"send-test", "[--source NAME] [--event TYPE.ACTION] [--size N] [--body FILE] URL",
+    {"send-test", "[--source NAME] [--event TYPE.ACTION] [--size N] [--body FILE] [--no-forward] URL",
      "send a signed event to URL, as Close would, and explain the answer",
      "Sends a fresh event of object type closecrm_test, which means nothing to anybody and goes the whole way to\n"
      "RudderStack. It is signed with the source's first signature key, or carries its write key where it has none.\n"
@@ -69,8 +71,10 @@ static const struct command commands[] = {
      "  --event TYPE.ACTION   another event than closecrm_test.created\n"
      "  --size N              fill the body up to about N bytes (200K, 4M), to find out what limits there are\n"
      "  --body FILE           send this file as it is (-: stdin)\n"
+     "  --no-forward          only as far as the program: it answers, and neither keeps nor forwards anything\n"
      "\n"
-     "The exit code is 0 only when the answer was 200 with the body `ok`.\n",
+     "The exit code is 0 only when the answer was 200 with the body that is wanted: `ok`, or with --no-forward the\n"
+     "sentence that it was not kept.\n",
      command_send_test},
     {"subscribe", "--url URL [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe]",
      "make Close send its events to URL, signed, and keep the key",
@@ -198,6 +202,16 @@ static const struct command commands[] = {
              "  --dry-run           only count them\n"
              "  --yes               do not ask\n",
      command_dead_drop},
+    {"forget", "--lead ID [--source NAME] [--dry-run] [--yes]", "erase what is kept here of a lead",
+     "Deletes the lead's waiting events, which then are not delivered, its dead letters, the status page's samples, "
+     "and\n"
+     "what deleted events left in the database's free pages and log. The program may run meanwhile. What backups,\n"
+     "RudderStack and its destinations have is not reached. Events of the lead that Close sends later are accepted.\n"
+     "\n"
+     "  --source NAME   only this source's; without it all sources'\n"
+     "  --dry-run       only count\n"
+     "  --yes           do not ask\n",
+     command_forget},
     {"forward", "[--follow]", "deliver what waits",
      "Delivers what is due and ends. Where another process forwards already (a FastCGI process does), there is "
      "nothing\n"
@@ -214,6 +228,11 @@ static const struct command commands[] = {
      "\n"
      "  --seconds N   begin nothing new after N seconds (50)\n",
      command_cron},
+    {"completion", "", "print what lets bash complete commands and options",
+     "  source <(closecrm.fcgi completion)\n"
+     "\n"
+     "The Debian package and `make install` put it where bash finds it by itself.\n",
+     command_completion},
     {"help", "[COMMAND]", "list the commands, or explain one", "", command_help},
     {"version", "", "print the versions of the program and its libraries", "", command_version},
 };
@@ -246,16 +265,6 @@ static bool is_group(const char *word)
     return false;
 }
 
-/* Lists the commands whose names begin with the word, or all (NULL). */
-static void list_commands(FILE *out, const char *word)
-{
-    size_t length = word == NULL ? 0 : strlen(word);
-    for (size_t i = 0; i < COMMANDS; i++) {
-        if (word == NULL || (strncmp(commands[i].name, word, length) == 0 && commands[i].name[length] == ' '))
-            fprintf(out, "  %-12s  %s\n", commands[i].name, commands[i].help);
-    }
-}
-
 /* Says on stderr that there is no such command, and the nearest name where one is near. */
 static int refuse_unknown(const char *name)
 {
@@ -286,27 +295,25 @@ static int command_help(int argc, char **argv)
     if (words > 2)
         return options_wrong(argv[0], "too many arguments: %s", argv[3]);
     if (words == 0) {
-        printf("closecrm.fcgi takes Close CRM's webhooks and forwards them to RudderStack. A web server runs it by CGI "
-               "or\n"
-               "FastCGI; at a shell it has these commands:\n\n");
-        list_commands(stdout, NULL);
-        printf(
-            "\n`closecrm.fcgi help COMMAND` explains one.\n"
-            "Exit codes: 0 done, or stopped; 1 something is wrong; 2 wrong command line; 3 the configuration cannot be "
-            "used;\n4 the state directory, or the queue in it, cannot be used.\n");
+        puts("closecrm.fcgi takes Close CRM's webhooks and forwards them to RudderStack. A web\n"
+             "server runs it by CGI or FastCGI; at a shell it has these commands:\n");
+        help_list(stdout, NULL);
+        puts("\n`closecrm.fcgi help COMMAND` explains one. Each takes --config FILE: the\n"
+             "configuration, instead of the usual places.\n"
+             "Exit codes: 0 done, or stopped; 1 something is wrong; 2 wrong command line;\n"
+             "3 the configuration cannot be used; 4 the state directory, or the queue in it,\n"
+             "cannot be used.");
         return COMMAND_OK;
     }
     snprintf(name, sizeof name, "%s%s%s", argv[1], words == 2 ? " " : "", words == 2 ? argv[2] : "");
     if (is_group(name)) {
-        list_commands(stdout, name);
+        help_list(stdout, name);
         return COMMAND_OK;
     }
     const struct command *command = find_command(name);
     if (command == NULL)
         return refuse_unknown(name);
-    printf("closecrm.fcgi %s %s\n    %s\n", command->name, command->arguments, command->help);
-    if (command->more[0] != '\0')
-        printf("\n%s", command->more);
+    help_explain(stdout, command);
     return COMMAND_OK;
 }
 
@@ -357,13 +364,27 @@ static int finish_stdout(int code)
 static int refuse_incomplete(const char *word)
 {
     fprintf(stderr, "closecrm.fcgi %s: what of it?\n", word);
-    list_commands(stderr, word);
+    help_list(stderr, word);
     return COMMAND_USAGE_SAID;
 }
 
 static bool asks_for_help(const char *argument)
 {
     return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
+
+/* Whether what a command writes on a terminal are lines to be broken where they are too long: no JSON, and none of
+ * those that show a body, whose lines are somebody else's, or that execute the program anew. */
+static bool is_for_people(const struct command *command, int argc, char *const *argv)
+{
+    static int (*const verbatim[])(int, char **) = {command_transform,  command_queue_show, command_dead_show,
+                                                    command_completion, command_help,       command_forward};
+    bool found = !isatty(STDOUT_FILENO);
+    for (size_t i = 0; i < sizeof verbatim / sizeof *verbatim; i++)
+        found = found || command->run == verbatim[i];
+    for (int i = 1; i < argc; i++)
+        found = found || strcmp(argv[i], "--json") == 0;
+    return !found;
 }
 
 /* Runs the command of one word or two that argv[1] begins; *name has room for both, and is its argv[0]. */
@@ -383,9 +404,16 @@ static int run_named(int argc, char **argv, char name[static NAME_SIZE])
     if (argc == words + 2 && asks_for_help(argv[words + 1]))
         return command_help(2, (char *[]){argv[words + 1], name, NULL});
     argv[words] = name;
+    FILE *plain = stdout,
+         *wrapping = is_for_people(command, argc, argv) ? wrap_open(stdout, wrap_columns(STDOUT_FILENO)) : NULL;
+    if (wrapping != NULL)
+        stdout = wrapping;
     int code = command->run(argc - words, argv + words);
+    if (wrapping != NULL)
+        fclose(wrapping);
+    stdout = plain;
     if (code == COMMAND_USAGE)
-        fprintf(stderr, "usage: closecrm.fcgi %s %s\n", command->name, command->arguments);
+        help_usage(stderr, command);
     return code;
 }
 

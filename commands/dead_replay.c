@@ -102,6 +102,7 @@ static int confirm_action(const struct dead_work *work, const char *command)
 
 static void print_summary(const struct dead_work *work)
 {
+    char line[OWN_COMMAND];
     size_t missing = work->filter.id_count - work->filter.ids_found;
     uint64_t letters = work->dry_run ? work->wanted : work->done;
     printf("%" PRIu64 " dead letter%s %s", letters, text_plural(letters),
@@ -114,9 +115,9 @@ static void print_summary(const struct dead_work *work)
                work->filter.id_count == 1 ? "was" : "were", missing, missing == 1 ? "does" : "do");
     if (work->sourceless > 0)
         printf("; %" PRIu64 " %s left alone, for %s source is not in the configuration: configure source %s again, "
-               "or: closecrm.fcgi queue move %s NEW",
+               "or: %s",
                work->sourceless, work->sourceless == 1 ? "is" : "are", work->sourceless == 1 ? "its" : "their",
-               work->sourceless_name, work->sourceless_name);
+               work->sourceless_name, own_command(line, NULL, NULL, "queue move %s NEW", work->sourceless_name));
     putchar('\n');
 }
 

@@ -216,12 +216,13 @@ static size_t count_keys(const struct restore *restore)
 
 static void print_restored(const struct restore *restore)
 {
-    char date[WHEN_SIZE];
+    char date[WHEN_SIZE], line[OWN_COMMAND];
     size_t keys = count_keys(restore);
     printf(
         "restored what there was at %s, with %zu signature key%s. What Close sent since is fetched by `reconcile`, and "
-        "what was\ndelivered since may go again. Start the program; `closecrm.fcgi check` says whether all is well.\n",
-        times_print_utc(backup_made_ms(restore->backup), date), keys, text_plural(keys));
+        "what was\ndelivered since may go again. Start the program; `%s` says whether all is well.\n",
+        times_print_utc(backup_made_ms(restore->backup), date), keys, text_plural(keys),
+        own_command(line, NULL, NULL, "check"));
 }
 
 int command_restore(int argc, char **argv)

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/escape.h"
-#include "base/owner.h"
 #include "commands/commands.h"
+#include "config/state_folder.h"
 
 #define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
 #define PATH_ROOM 4096
@@ -68,7 +68,7 @@ enum session_place session_become_owner(const struct config *config, struct erro
         return SESSION_PLACE_READY;
     if (geteuid() == 0)
         return become_user(config, &status, why);
-    owner_error("the state directory", config->state_dir, status.st_uid, why);
+    state_folder_owner_error(config->state_dir, status.st_uid, why);
     return SESSION_PLACE_BARRED;
 }
 
@@ -153,18 +153,6 @@ const struct source *session_source(const struct config *config, const char *nam
         fprintf(stderr, " %s", config->source[i].name);
     fputc('\n', stderr);
     return NULL;
-}
-
-struct rules session_rules(const struct source *source)
-{
-    return (struct rules){
-        .keep = source->keep.at,
-        .keeps = source->keep.count,
-        .drop = source->drop.at,
-        .drops = source->drop.count,
-        .remove = source->remove.at,
-        .removes = source->remove.count,
-    };
 }
 
 bool session_knows_source(struct queue *queue, const char *name, bool *known, struct error *why)

@@ -15,6 +15,7 @@
 #include "commands/commands.h"
 #include "commands/delivery.h"
 #include "commands/options.h"
+#include "config/source_keys.h"
 #include "webhook/webhook.h"
 
 #define UNDER 1024        /* bytes: half of it is how far the large probe stays below max_body */
@@ -79,16 +80,12 @@ static bool ends_with_name(const char *url, const char *name)
     return length > size && url[length - size - 1] == '/' && memcmp(url + length - size, name, size) == 0;
 }
 
-static size_t count_held(const struct close_session *session)
+static bool has_any_key(const struct close_session *session)
 {
-    struct keyring held;
-    size_t count = 0;
-    if (!keyring_read(session->config->state_dir, &held, NULL))
-        return 0;
-    for (size_t i = 0; i < held.count; i++)
-        count += strcmp(held.at[i].source, session->source->name) == 0;
-    keyring_free(&held);
-    return count;
+    struct source_keys keys;
+    bool has = source_keys_read(&keys, session->config, session->source) && keys.count > 0;
+    source_keys_free(&keys);
+    return has;
 }
 
 static void print_plan(const struct close_session *session, const struct subscribe_options *options, bool first_key)
@@ -205,31 +202,27 @@ static int probe_url(const struct config *config, const char *url, const struct 
     return COMMAND_FAILED;
 }
 
-/* Probes with a key that the program accepts for this source: one that is kept here, else the configuration's. id: of
- * the subscription, for the message. */
+/* Probes with a key that the program accepts for this source: the last is one that is kept here, if any is. id: of the
+ * subscription, for the message. */
 static int probe_with_held_key(struct close_session *session, const char *url, const char *id)
 {
-    struct keyring held;
-    struct error why = {0};
-    const struct signature_key *key = session->source->signature_keys > 0 ? &session->source->signature_key[0] : NULL;
-    struct signature_key of_ring;
-    if (!keyring_read(session->config->state_dir, &held, &why))
-        return close_session_failed(session, &why);
-    for (size_t i = 0; i < held.count; i++) {
-        if (strcmp(held.at[i].source, session->source->name) != 0)
-            continue;
-        of_ring = (struct signature_key){held.at[i].bytes, KEYRING_BYTES};
-        key = &of_ring;
+    struct source_keys keys;
+    if (!source_keys_read(&keys, session->config, session->source))
+        return close_session_failed(session, &(struct error){.text = "out of memory"});
+    if (keys.unread.text[0] != '\0') {
+        close_session_failed(session, &keys.unread);
+        source_keys_free(&keys);
+        return COMMAND_FAILED;
     }
     int code = COMMAND_FAILED;
-    if (key != NULL)
-        code = probe_url(session->config, url, key);
+    if (keys.count > 0)
+        code = probe_url(session->config, url, &keys.at[keys.count - 1]);
     else
         fprintf(stderr,
                 "%s: the key of %s is not held here, so that nothing can be probed; for a new key: closecrm.fcgi "
                 "rotate %s\n",
                 session->command, id, id);
-    keyring_free(&held);
+    source_keys_free(&keys);
     return code;
 }
 
@@ -276,7 +269,7 @@ static int subscribe_url(struct close_session *session, const struct subscribe_o
     if (same != NULL)
         return refuse_second(session, options, same);
     bool full = session->list.count >= SUBSCRIPTIONS_MOST, tries = !full && !options->dry_run;
-    bool first_key = session->source->signature_keys == 0 && count_held(session) == 0;
+    bool first_key = !has_any_key(session);
     bool made = tries && make_subscription(session, options, id, &why);
     close_session_release(session);
     print_plan(session, options, first_key);

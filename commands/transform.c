@@ -10,6 +10,7 @@
 #include "commands/session.h"
 #include "commands/stream.h"
 #include "config/config.h"
+#include "forward/forward.h"
 #include "transform/transform.h"
 
 struct transform_work {
@@ -44,7 +45,7 @@ static void take_piece(void *context, const struct piece *piece)
     struct transform_work *work = context;
     struct error why = {0};
     work->pieces++;
-    struct parsed *parsed = transform_parse(piece->text, piece->length, NULL, &why);
+    struct parsed *parsed = transform_parse_for(piece->text, piece->length, &work->rules, NULL, &why);
     if (parsed == NULL) {
         report_piece(work, piece, why.text);
         return;
@@ -119,7 +120,7 @@ int command_transform(int argc, char **argv)
     if (config == NULL)
         return missing ? transform_events(&(struct rules){0}) : COMMAND_CONFIGURATION;
     const struct source *source = session_source(config, name, argv[0]);
-    struct rules rules = source == NULL ? (struct rules){0} : session_rules(source);
+    struct rules rules = source == NULL ? (struct rules){0} : forward_rules(source);
     int code = source == NULL ? COMMAND_USAGE_SAID : transform_events(&rules);
     config_free(config);
     return code;

@@ -26,6 +26,8 @@ enum answer_no_yes { ANSWER_NO, ANSWER_YES };
 
 enum queue_kind { QUEUE_SQLITE, QUEUE_NONE };
 
+enum nul_handling { NUL_REPLACE, NUL_KEEP }; /* of U+0000 in texts and names */
+
 /* Who may see the status page. */
 enum admin_access {
     ADMIN_PASSWORD, /* whoever knows admin_password; without a password, nobody */
@@ -47,6 +49,8 @@ struct source {
     struct strings keep; /* object_type.action, `*` allowed */
     struct strings drop;
     struct strings remove; /* exact paths below the event, such as data.body_html */
+
+    enum nul_handling nul;
 
     char *close_api_key; /* NULL: Close's API is not used */
     char *close_api_url; /* http: or https:, without a trailing slash */

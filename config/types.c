@@ -15,7 +15,8 @@
 
 /* Enums are written through an unsigned, which must have their size. */
 _Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_kind) == sizeof(unsigned) &&
-                   sizeof(enum admin_access) == sizeof(unsigned) && sizeof(enum answer_no_yes) == sizeof(unsigned),
+                   sizeof(enum admin_access) == sizeof(unsigned) && sizeof(enum answer_no_yes) == sizeof(unsigned) &&
+                   sizeof(enum nul_handling) == sizeof(unsigned),
                "choices are stored as unsigned");
 
 static void *field_of(const struct key *key, void *base)

@@ -382,7 +382,7 @@ void answer_follow(struct lane *lane, const struct answer *answer)
         search_asked(lane, answer);
         return;
     }
-    samples_answer(&lane->pipeline->samples, answer->status);
+    samples_answer(lane, answer);
     follow[answer_outcome(answer, lane->pipeline->source->accept_empty == ANSWER_YES)](lane, answer);
 }
 

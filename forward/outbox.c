@@ -89,10 +89,10 @@ static void add_verdict(struct outbox *outbox, const struct verdict *verdict)
     outbox->at[outbox->count++] = *verdict;
 }
 
-void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, const struct ended_event *ended,
                   const struct event *event)
 {
-    samples_verdict(pipeline, verdict, newer, event);
+    samples_verdict(pipeline, verdict, ended, event);
     pipeline->outbox.ended[verdict->kind]++;
 }
 
@@ -101,7 +101,7 @@ void outbox_end_at_once(struct source_pipeline *pipeline, const struct event *ev
 {
     struct verdict verdict = {.id = event->id, .kind = kind, .reason = keep_reason(&pipeline->outbox, reason)};
     add_verdict(&pipeline->outbox, &verdict);
-    outbox_count(pipeline, &verdict, false, event);
+    outbox_count(pipeline, &verdict, &(struct ended_event){.replay = event->replay}, event);
 }
 
 static void end_one(struct source_pipeline *pipeline, const struct pending *pending, enum verdict_kind kind,
@@ -111,11 +111,14 @@ static void end_one(struct source_pipeline *pipeline, const struct pending *pend
         .id = pending->id,
         .kind = kind,
         .identity = pending->identity,
-        .remember = kind != VERDICT_DUPLICATE && pipeline->file == NULL,
+        .remember = kind != VERDICT_DUPLICATE && pipeline->file.path == NULL,
         .reason = kept_reason,
     };
     add_verdict(&pipeline->outbox, &verdict);
-    outbox_count(pipeline, &verdict, pending->newer, NULL);
+    const struct ended_event ended = {pending->newer, pending->replay, pending->live};
+    outbox_count(pipeline, &verdict, &ended, NULL);
+    if (kind == VERDICT_DELIVERED && pending->nul_replaced)
+        samples_nul_replaced(&pipeline->samples);
     intake_leave(&pipeline->intake);
 }
 
@@ -210,7 +213,7 @@ static bool queue_takes_batch(const struct lane *lane, struct error *why)
         return false;
     for (const struct pending *p = lane->built.first; p != NULL; p = p->next)
         verdicts[count++] = (struct verdict){
-            .id = p->id, .kind = VERDICT_DELIVERED, .identity = p->identity, .remember = pipeline->file == NULL};
+            .id = p->id, .kind = VERDICT_DELIVERED, .identity = p->identity, .remember = pipeline->file.path == NULL};
     bool good = queue_can_settle(pipeline->queue, pipeline->source->name, verdicts, count, why);
     free(verdicts);
     return good;

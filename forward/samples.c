@@ -23,8 +23,10 @@ static const struct {
 
 void samples_init(struct source_pipeline *pipeline, const struct telemetry *telemetry)
 {
-    pipeline->samples = (struct samples){
-        .on = true, .counted = counters_of(telemetry->counters, pipeline->source->name), .recent = telemetry->recent};
+    pipeline->samples = (struct samples){.on = true,
+                                         .counted = counters_of(telemetry->counters, pipeline->source->name),
+                                         .recent = telemetry->recent,
+                                         .attempts = telemetry->attempts};
 }
 
 void samples_free(struct samples *samples)
@@ -37,8 +39,11 @@ static bool has_date(const struct verdict *verdict)
     return verdict->identity.updated_us != INT64_MIN && verdict->identity.updated_us != 0;
 }
 
-static void count_verdict(const struct samples *samples, const struct verdict *verdict, int64_t now_ms)
+static void count_verdict(const struct samples *samples, const struct verdict *verdict, const struct ended_event *ended,
+                          int64_t now_ms)
 {
+    if (verdict->kind != VERDICT_DEAD && !ended->replay)
+        counters_done(samples->counted, now_ms);
     if (verdict->kind != VERDICT_DELIVERED) {
         counters_ended(samples->counted, ends[verdict->kind].outcome);
         return;
@@ -47,6 +52,8 @@ static void count_verdict(const struct samples *samples, const struct verdict *v
     if (delay_ms < 0 && has_date(verdict))
         delay_ms = 0; /* Close's clock is ahead of ours */
     counters_delivered(samples->counted, delay_ms, now_ms);
+    if (ended->live && delay_ms >= 0)
+        counters_live_delay(samples->counted, delay_ms, now_ms);
 }
 
 /* What the body says of itself, without the parser: what ended may have crashed it. */
@@ -64,7 +71,7 @@ static void describe_event(const struct event *event, const struct verdict *verd
 static void make_message(const struct source_pipeline *pipeline, const struct event *event, bool newer,
                          struct buffer *message)
 {
-    struct parsed *parsed = transform_parse(event->body, event->length, NULL, NULL);
+    struct parsed *parsed = transform_parse_for(event->body, event->length, &pipeline->rules, NULL, NULL);
     if (parsed != NULL)
         transform_message(parsed, &pipeline->rules, newer, message);
     parsed_free(parsed);
@@ -77,6 +84,7 @@ static void add_sample(const struct source_pipeline *pipeline, const struct even
     struct recent_event *recent = calloc(1, sizeof *recent);
     if (recent == NULL)
         return;
+    recent->queue_id = verdict->id;
     recent->ended_ms = now_ms;
     recent->received_ms = event->received_ms;
     recent->bytes = event->length;
@@ -88,13 +96,22 @@ static void add_sample(const struct source_pipeline *pipeline, const struct even
         buffer_clear(&incoming);
     if (event->length <= BODY_MOST && verdict->kind == VERDICT_DELIVERED)
         make_message(pipeline, event, newer, &message);
-    recent_add(pipeline->samples.recent, recent, incoming.data, incoming.length, message.data, message.length);
+    struct attempt tried[ATTEMPTS_KEPT];
+    struct recent_bodies bodies = {
+        .incoming = incoming.data,
+        .incoming_length = incoming.length,
+        .message = message.data,
+        .message_length = message.length,
+        .attempt = tried,
+        .attempts = attempts_of(pipeline->samples.attempts, recent->source, verdict->id, event->received_ms, tried),
+    };
+    recent_add(pipeline->samples.recent, recent, &bodies);
     buffer_free(&incoming);
     buffer_free(&message);
     free(recent);
 }
 
-void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, const struct ended_event *ended,
                      const struct event *event)
 {
     struct samples *samples = &pipeline->samples;
@@ -102,18 +119,50 @@ void samples_verdict(struct source_pipeline *pipeline, const struct verdict *ver
     if (!samples->on)
         return;
     int64_t now_ms = clock_unix_ms();
-    count_verdict(samples, verdict, now_ms);
+    count_verdict(samples, verdict, ended, now_ms);
     if (!recent_may_add(samples->recent, now_ms))
         return;
     if (event == NULL && queue_again(pipeline->queue, pipeline->source->name, &verdict->id, 1, BODY_MOST,
                                      &samples->events, &asked, NULL) == 1)
         event = &samples->events.at[0];
     if (event != NULL)
-        add_sample(pipeline, event, verdict, newer, now_ms);
+        add_sample(pipeline, event, verdict, ended->newer, now_ms);
 }
 
-void samples_answer(struct samples *samples, int status)
+void samples_nul_replaced(struct samples *samples)
 {
     if (samples->counted != NULL)
-        counters_answered(samples->counted, status, clock_unix_ms());
+        counters_nul_replaced(samples->counted);
+}
+
+/* One write a batch, whatever it holds: an event's attempts are found by its id. */
+static void note_attempt(const struct lane *lane, const struct answer *answer)
+{
+    const struct source_pipeline *pipeline = lane->pipeline;
+    struct attempt attempt;
+    uint64_t ids[ATTEMPTS_EVENTS];
+    size_t count = 0;
+    memset(&attempt, 0, sizeof attempt); /* padding too: it goes into a file */
+    attempt.took_ms = clock_now() - lane->sent_at;
+    attempt.sent_ms = clock_unix_ms() - attempt.took_ms;
+    attempt.status = answer->status;
+    attempt.events = (uint32_t)lane->sending.count;
+    if (answer_outcome(answer, pipeline->source->accept_empty == ANSWER_YES) != OUTCOME_DELIVERED) {
+        struct error why;
+        answer_describe(answer, &why);
+        snprintf(attempt.words, sizeof attempt.words, "%.159s", why.text);
+    }
+    for (const struct pending *p = lane->sending.first; p != NULL && count < ATTEMPTS_EVENTS; p = p->next)
+        ids[count++] = p->id;
+    attempts_add(pipeline->samples.attempts, pipeline->source->name, (size_t)(lane - pipeline->lane), &attempt, ids,
+                 count);
+}
+
+void samples_answer(const struct lane *lane, const struct answer *answer)
+{
+    const struct samples *samples = &lane->pipeline->samples;
+    if (samples->counted != NULL)
+        counters_answered(samples->counted, answer->status, clock_unix_ms());
+    if (samples->attempts != NULL)
+        note_attempt(lane, answer);
 }

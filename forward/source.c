@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "forward/file_sink.h"
+#include "forward/forward.h"
 #include "forward/forward_private.h"
 
 #define READ_AHEAD 65536  /* events in flight at most */
@@ -13,6 +14,19 @@
 #define REST_BYTES ((size_t)2 * 1024 * 1024) /* of buffers: so much is not kept when there is nothing to do */
 #define STARVED_MOST 5                       /* tries */
 #define ORDINARY_BYTES ((size_t)1024 * 1024) /* what an ordinary event may need */
+
+struct rules forward_rules(const struct source *source)
+{
+    return (struct rules){
+        .keep = source->keep.at,
+        .keeps = source->keep.count,
+        .drop = source->drop.at,
+        .drops = source->drop.count,
+        .remove = source->remove.at,
+        .removes = source->remove.count,
+        .keep_nul = source->nul == NUL_KEEP,
+    };
+}
 
 bool source_init(struct source_pipeline *pipeline, const struct source *source, const struct source_tools *tools,
                  struct error *why)
@@ -23,13 +37,8 @@ bool source_init(struct source_pipeline *pipeline, const struct source *source, 
         .queue = tools->queue,
         .gzip = tools->gzip,
         .pauses = tools->pauses,
-        .file = file_sink_path(source->data_plane_url),
-        .rules = {.keep = source->keep.at,
-                  .keeps = source->keep.count,
-                  .drop = source->drop.at,
-                  .drops = source->drop.count,
-                  .remove = source->remove.at,
-                  .removes = source->remove.count},
+        .file = {.path = file_sink_path(source->data_plane_url)},
+        .rules = forward_rules(source),
     };
     hold_init(&pipeline->hold);
     outbox_init(&pipeline->outbox);
@@ -55,6 +64,7 @@ void source_free(struct source_pipeline *pipeline)
     hold_free(&pipeline->hold);
     outbox_free(&pipeline->outbox);
     samples_free(&pipeline->samples);
+    file_sink_free(&pipeline->file);
 }
 
 bool source_recall(struct source_pipeline *pipeline, struct crash_guard *guard, struct error *why)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "health/finding_text.h"
 #include "webhook/refusals.h"
 
 #define MINUTE_MS INT64_C(60000)
@@ -50,6 +51,14 @@ static enum finding_outcome judge_queue_broken(const struct judged *judged)
         return FINDING_ABSENT;
     return found(judged, "the queue cannot be used: %.500s",
                  facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
+}
+
+/* For some seconds. */
+static enum finding_outcome judge_queue_replaced(const struct judged *judged)
+{
+    if (judged->facts->replaced.text[0] == '\0')
+        return FINDING_ABSENT;
+    return found(judged, "events are answered 503, and Close sends them again: %.440s", judged->facts->replaced.text);
 }
 
 static enum finding_outcome judge_unsettled(const struct judged *judged)
@@ -186,8 +195,8 @@ static enum finding_outcome judge_data_plane_mended(const struct judged *judged)
     if (!source->takes_key || !source->notes.operator_must_act || source->counts.waiting == 0)
         return FINDING_ABSENT;
     return found(judged,
-                 "the data plane refused what was sent: %.255s; but just now it takes the write key: the program was "
-                 "told to try again at once",
+                 "the data plane takes the write key again, and the program was told to send what waits at once; "
+                 "before, it was refused: %.255s",
                  source->notes.reason);
 }
 
@@ -204,7 +213,7 @@ static enum finding_outcome judge_data_plane_refuses(const struct judged *judged
                      "the data plane refuses what is sent: it answered %d; Close keeps the events and sends them again",
                      status);
     }
-    if (!source->notes.operator_must_act || waiting == 0)
+    if (!source->notes.operator_must_act || waiting == 0 || source->takes_key)
         return FINDING_ABSENT;
     return found(judged, "%llu event%s wait%s until you act, for the data plane refuses what is sent: %.255s",
                  (unsigned long long)waiting, plural(waiting), singular(waiting), source->notes.reason);
@@ -357,6 +366,8 @@ static const struct kind {
     const char *command;
 } kinds[FINDINGS] = {
     {"queue_broken", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_broken, 0, "", ""},
+    {"queue_replaced", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_replaced, 0,
+     "stop the program before you remove, restore or move files of its state directory", ""},
     {"unsettled", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE, judge_unsettled, 0, "", ""},
     {"no_room", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_no_room, 0, "", ""},
     {"queue_full", SEVERITY_BAD, true, TOPIC_ROOM, EVERYWHERE, judge_queue_full, 10 * MINUTE_MS,
@@ -365,7 +376,6 @@ static const struct kind {
      "make room; once it is full, new events are refused, and Close sends them again for 72 hours", ""},
     {"source_locked", SEVERITY_BAD, true, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_source_locked, 0, "", ""},
     {"key_missing", SEVERITY_BAD, true, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_key_missing, 0, "", ""},
-    {"data_plane_mended", SEVERITY_BAD, true, TOPIC_DELIVERY, VIEW_CHECK, judge_data_plane_mended, 0, "", ""},
     {"data_plane_refuses", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS, judge_data_plane_refuses,
      0,
      "mend write_key, data_plane_url or the data plane; it is tried again once a changed configuration is taken on, or "
@@ -386,6 +396,8 @@ static const struct kind {
     /* Only where cron must run; the longest that hosts allow is 5 or 15 minutes. */
     {"cron_missing", SEVERITY_BAD, false, TOPIC_CRON, PAGE_CHECK, judge_cron_missing, 15 * MINUTE_MS,
      "add this line to the crontab (control panel: Cron jobs)", "* * * * * @ cron"},
+    /* `check` has just found out: what it was before is over, and what waits is about to be sent. */
+    {"data_plane_mended", SEVERITY_GOOD, true, TOPIC_DELIVERY, VIEW_CHECK, judge_data_plane_mended, 0, "", ""},
     /* Nothing fails yet from here on. cron mails what lasts for days once a day. */
     {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
@@ -420,25 +432,6 @@ const char *finding_name(enum finding_id id)
     return kinds[id].name;
 }
 
-/* In a text of the table @ becomes the name, and $ the state directory. What does not fit is left out altogether: half
- * a command is none. */
-static void expand_text(const char *text, const char *name, const char *state_dir, char *out, size_t size)
-{
-    size_t length = 0;
-    for (; *text != '\0'; text++) {
-        const char letter[] = {*text, '\0'};
-        const char *piece = *text == '@' ? name : *text == '$' ? state_dir : letter;
-        size_t more = piece == NULL ? 0 : strlen(piece);
-        if (length + more >= size) {
-            length = 0;
-            break;
-        }
-        memcpy(out + length, piece == NULL ? "" : piece, more);
-        length += more;
-    }
-    out[length] = '\0';
-}
-
 static void complete_finding(struct finding *finding, enum finding_id id, const struct facts *facts,
                              const struct source_facts *source)
 {
@@ -451,8 +444,10 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
     finding->source = kind->of_source ? source : NULL;
     if (finding->source != NULL)
         name = source->name;
-    expand_text(kind->remedy, name, facts->config->state_dir, finding->remedy, sizeof finding->remedy);
-    expand_text(kind->command, name, facts->config->state_dir, finding->command, sizeof finding->command);
+    const char *state_dir = facts->config->state_dir;
+    finding_text_put_name(finding->sentence, sizeof finding->sentence);
+    finding_text_expand(kind->remedy, name, state_dir, finding->remedy, sizeof finding->remedy);
+    finding_text_expand(kind->command, name, state_dir, finding->command, sizeof finding->command);
 }
 
 /* While the queue does not work nothing is known of what is in it. */

@@ -278,6 +278,8 @@ void prober_judge(const struct facts *facts, bool stands, const struct probed *p
         words = "the queue is not open: the log says why";
     else if (!facts->queue_works)
         words = "the queue does not work: the log says why";
+    else if (facts->replaced.text[0] != '\0')
+        words = facts->replaced.text;
     else if (facts->no_room.text[0] != '\0')
         words = facts->no_room.text;
     if (words == NULL)

@@ -2,8 +2,10 @@
  * can still be sent. */
 #include "http/internal.h"
 
+#include "base/error.h"
 #include "base/escape.h"
 #include "base/log.h"
+#include "base/program_name.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -132,7 +134,10 @@ bool request_answer(struct request *request, int status, const char *headers, co
 
 bool request_refuse(struct request *request, int status, const char *headers, const char *text)
 {
-    return answer_with(request, status, "application/json", headers, text, put_error);
+    struct error words = {.text = ""};
+    snprintf(words.text, sizeof words.text, "%s", text);
+    program_name_hide(words.text); /* whoever asks must not learn where the program lies */
+    return answer_with(request, status, "application/json", headers, words.text, put_error);
 }
 
 bool request_send(struct request *request, int status, const char *headers, const char *type, const char *data,

@@ -17,6 +17,7 @@ void telemetry_open(struct telemetry *telemetry, const struct config *config)
         for (size_t i = 0; i < config->sources; i++)
             names[i] = config->source[i].name;
         telemetry->counters = counters_open(state_dir, names, config->sources, &why);
+        telemetry->attempts = attempts_open(state_dir, names, config->sources, (size_t)config->lanes);
     }
     free(names);
     telemetry->recent = recent_open(state_dir);
@@ -30,5 +31,6 @@ void telemetry_close(struct telemetry *telemetry)
 {
     counters_close(telemetry->counters);
     recent_close(telemetry->recent);
+    attempts_close(telemetry->attempts);
     *telemetry = (struct telemetry){0};
 }

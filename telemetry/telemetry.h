@@ -1,7 +1,9 @@
-/* Telemetry for people: counters and the sample of recent events, opened together for a configuration's sources. */
+/* Telemetry for people: counters, the sample of recent events and what was tried, opened together for a configuration's
+ * sources. */
 #ifndef TELEMETRY_TELEMETRY_H
 #define TELEMETRY_TELEMETRY_H
 
+#include "telemetry/attempts.h"
 #include "telemetry/counters.h"
 #include "telemetry/recent.h"
 
@@ -11,9 +13,10 @@ struct config;
 struct telemetry {
     struct counters *counters;
     struct recent *recent;
+    struct attempts *attempts;
 };
 
-/* Opens both, in the state directory if the configuration has one; it must exist. Never fails: counters that cannot be
+/* Opens all, in the state directory if the configuration has one; it must exist. Never fails: counters that cannot be
  * shared are kept in memory, which is logged, and what needs memory that is not there is NULL. Close with
  * telemetry_close. */
 void telemetry_open(struct telemetry *telemetry, const struct config *config);

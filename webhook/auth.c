@@ -3,9 +3,11 @@
 
 #include "base/log.h"
 #include "config/keyring.h"
+#include "config/source_keys.h"
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,40 +16,20 @@ static void take_digest(struct digest *digest, const char *write_key)
     SHA256((const unsigned char *)write_key, strlen(write_key), digest->bytes);
 }
 
-static bool is_held_by(const struct held_key *key, const struct source *source)
-{
-    return strcmp(key->source, source->name) == 0;
-}
-
-static size_t count_held(const struct keyring *held, const struct source *source)
-{
-    size_t count = 0;
-    for (size_t i = 0; held != NULL && i < held->count; i++)
-        count += is_held_by(&held->at[i], source);
-    return count;
-}
-
 /* Prepares the configuration's keys, then those that `subscribe` obtained. */
 static bool prepare_signers(struct source_auth *auth, const struct source *source, const struct keyring *held)
 {
-    size_t configured = source->signature_keys, more = count_held(held, source), at = configured;
-    if (more == 0)
-        return signers_init(&auth->signers, source->signature_key, configured);
-    struct signature_key *keys = calloc(configured + more, sizeof *keys);
-    auth->held = calloc(more, sizeof *auth->held);
-    auth->used = calloc(more, sizeof *auth->used);
-    bool good = keys != NULL && auth->held != NULL && auth->used != NULL;
-    for (size_t i = 0; good && i < configured; i++)
-        keys[i] = source->signature_key[i];
-    for (size_t i = 0; good && i < held->count; i++) {
-        if (!is_held_by(&held->at[i], source))
-            continue;
-        memcpy(auth->held[at - configured], held->at[i].subscription, KEYRING_ID);
-        keys[at++] = (struct signature_key){held->at[i].bytes, KEYRING_BYTES};
-    }
-    auth->held_count = more;
-    good = good && signers_init(&auth->signers, keys, configured + more);
-    free(keys);
+    struct source_keys keys;
+    if (!source_keys_list(&keys, source, held))
+        return false;
+    size_t more = keys.count - keys.configured;
+    auth->held = calloc(more + 1, sizeof *auth->held);
+    auth->used = calloc(more + 1, sizeof *auth->used);
+    bool good = auth->held != NULL && auth->used != NULL && signers_init(&auth->signers, keys.at, keys.count);
+    for (size_t i = 0; good && i < more; i++)
+        snprintf(auth->held[i], KEYRING_ID, "%s", keys.subscription[keys.configured + i]);
+    auth->held_count = good ? more : 0;
+    source_keys_free(&keys);
     return good;
 }
 

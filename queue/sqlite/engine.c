@@ -92,6 +92,16 @@ bool store_has_room(void *state, struct error *words)
     return error == 0;
 }
 
+bool store_stands(void *state, struct error *words)
+{
+    const struct store *store = state;
+    bool replaced = replaced_is_noted(store->directory);
+    if (replaced)
+        error_set(words, "files of the queue were removed or replaced while the program uses it, and what they held is "
+                         "being brought over: that takes some seconds");
+    return !replaced;
+}
+
 bool store_can_be_settled(void *state, struct error *words)
 {
     const struct store *store = state;
@@ -134,8 +144,10 @@ bool store_probe(void *state, struct error *why)
 {
     struct store *store = state;
     struct database *database = &store->group.database;
-    if (store->group.started) { /* the writer uses the connection, and its result is the better test */
-        error_set(why, "this queue is appended to");
+    if (!store_is_in_place(store, why)) /* the writer may use the connection: it saves what the old files hold */
+        return false;
+    if (store->group.started) { /* its result is the better test */
+        error_set(why, "not tested: events are being stored");
         return false;
     }
     enum database_result result = database_begin(database);
@@ -419,8 +431,10 @@ static bool store_must_reopen(void *state)
 {
     struct store *store = state;
     struct error why;
-    if (atomic_load(&store->must_reopen) || damage_is_marked(store->directory))
+    if (atomic_load(&store->must_reopen) || damage_is_marked(store->directory)) {
+        store_note_replaced(store);
         return true;
+    }
     /* else the files are saved first */
     return store_is_in_place(store, &why) ? rescue_is_due(store->directory) : atomic_load(&store->must_reopen);
 }

@@ -138,7 +138,7 @@ class StatusPage:
         """The first row of an event about that lead in that state."""
         for row in browser.all("#events tr"):
             cells = row.find_elements(By.TAG_NAME, "td")
-            if len(cells) > 5 and cells[2].text == lead and state in cells[5].text:
+            if len(cells) == 6 and cells[2].text == lead and state in cells[5].text:
                 return row
         return None
 
@@ -169,7 +169,7 @@ class StatusPage:
         """An event appears, is opened, dies, is replayed, and is seen to be delivered."""
         browser = self.browser()
         wait_until(lambda: browser.text("#live") == "live", PATIENCE, "the page is live")
-        self.assertEqual("All is well.", browser.text("#state"))
+        self.assertEqual("Waiting for the first event", browser.text("#state"))
         self.assertIn("/closecrm/acme", browser.text(".address"))
 
         self.assertEqual(200, self.site.send("ev_1", lead="lead_first", note=EVIL))
@@ -189,7 +189,8 @@ class StatusPage:
 
         self.send_bad("ev_2")
         wait_until(lambda: browser.all("#letters tr[data-letter]"), PATIENCE, "the dead letter appears")
-        wait_until(lambda: "dead letter" in browser.text("#state"), PATIENCE, "the state says so")
+        wait_until(lambda: "1 dead letter is kept" in browser.text("#findings"), PATIENCE, "the top says so")
+        self.assertEqual("It works; 1 thing to look at", browser.text("#state"))
         self.assertIn("this event is not taken", browser.text("#letters"))
         self.wait_row(browser, "lead_bad", "dead")
         self.assertEqual(1, len(browser.all("tr.opened")), "what was opened stays open")
@@ -207,7 +208,8 @@ class StatusPage:
         browser = self.browser()
         self.site.plane.wrong_key = True
         self.site.send("ev_1")
-        wait_until(lambda: "data plane refuses" in browser.text("#state"), PATIENCE, "the refusal is told")
+        wait_until(lambda: "data plane refuses" in browser.text("#findings"), PATIENCE, "the refusal is told")
+        self.assertEqual("1 thing is wrong", browser.text("#state"))
         wait_until(lambda: browser.all("#state.state.bad"), PATIENCE, "it is bad")
         browser.wait_text("[data-fact=waiting]", "1")
         self.wait_row(browser, "lead_1", "waiting")

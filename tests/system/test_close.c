@@ -92,6 +92,25 @@ static void subscribed_in_one_command(void)
     close_site_close(&site);
 }
 
+/* Where the source's key is known, each command and the running program know it. */
+static void one_key_for_all(void)
+{
+    struct close_site site;
+    char id[80], words[160];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--probe"), 0);
+        snprintf(words, sizeof words, "key of %s (state/keys)", standin_close_id(site.close, 0, id));
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "send-test", close_site_url(&site)), 0);
+        check(strstr(site.said, words) != NULL, "send-test names the key: %s", site.said);
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CLOSE_RUN(&site, "check", "--offline");
+        CU_ASSERT(strstr(site.said, "signature_key = key of ") != NULL);
+        CU_ASSERT(strstr(site.said, words) != NULL);
+        CU_ASSERT(strstr(site.said, "writeKey") == NULL);
+    }
+    close_site_close(&site);
+}
+
 static void all_forty_are_taken(void)
 {
     struct close_site site;
@@ -409,6 +428,7 @@ void suite_close(void)
 {
     static CU_TestInfo tests[] = {
         {"subscribed in one command", subscribed_in_one_command},
+        {"one key for all", one_key_for_all},
         {"all 40 are taken", all_forty_are_taken},
         {"a probe finds the limit", a_probe_finds_the_limit},
         {"each error is one line that says what to do", errors_are_one_line},
