@@ -166,3 +166,55 @@ void coverage_describe(const struct coverage *coverage, struct buffer *out)
         free(names[i]);
     free(names);
 }
+
+bool coverage_has_type(const struct coverage *coverage, const char *name)
+{
+    for (size_t i = 0; i < coverage->count; i++) {
+        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
+        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
+            char one[160];
+            print_event_name(json_object_array_get_idx(events, e), one);
+            if (strncmp(one, name, strlen(name)) == 0 && strspn(one + strlen(name), "*") == strlen(one + strlen(name)))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The name in the list; NULL: it is not there. */
+static char *find_in_list(char *list, const char *name)
+{
+    size_t length = strlen(name);
+    for (char *at = list; (at = strstr(at, name)) != NULL; at += length) {
+        if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
+            return at;
+    }
+    return NULL;
+}
+
+void coverage_list_add(char *list, size_t size, const char *name)
+{
+    size_t used = strlen(list);
+    if (name[0] == '\0' || strpbrk(name, " \n") != NULL || find_in_list(list, name) != NULL ||
+        used + strlen(name) + 2 > size)
+        return;
+    snprintf(list + used, size - used, "%s%s", used > 0 ? " " : "", name);
+}
+
+void coverage_list_reduce(const struct coverage *coverage, char *list)
+{
+    size_t left = 0;
+    for (char *rest = list, *end; *rest != '\0'; rest = end) {
+        char name[160];
+        size_t length = strcspn(rest, " ");
+        end = rest + length + strspn(rest + length, " ");
+        snprintf(name, sizeof name, "%.*s", (int)length, rest);
+        if (length >= sizeof name || coverage_has_type(coverage, name))
+            continue;
+        if (left > 0)
+            list[left++] = ' ';
+        memmove(list + left, rest, length);
+        left += length;
+    }
+    list[left] = '\0';
+}
