@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/program_name.h"
 #include "base/text.h"
 #include "commands/options.h"
 #include "process/process.h"
@@ -278,10 +279,10 @@ static int refuse_unknown(const char *name)
             nearest = commands[i].name;
         }
     }
-    fprintf(stderr, "closecrm.fcgi: no such command: %s\n", name);
+    fprintf(stderr, "%s: no such command: %s\n", program_name_alone(), name);
     if (nearest != NULL)
-        fprintf(stderr, "Did you mean `closecrm.fcgi %s`?\n", nearest);
-    fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
+        fprintf(stderr, "Did you mean `%s %s`?\n", program_name(), nearest);
+    fprintf(stderr, "usage: %s COMMAND ...; `%s help` lists the commands\n", program_name_alone(), program_name());
     return COMMAND_USAGE_SAID;
 }
 
@@ -314,7 +315,7 @@ static int command_help(int argc, char **argv)
     const struct command *command = find_command(name);
     if (command == NULL)
         return refuse_unknown(name);
-    printf("closecrm.fcgi %s %s\n    %s\n", command->name, command->arguments, command->help);
+    printf("%s %s %s\n    %s\n", program_name_alone(), command->name, command->arguments, command->help);
     if (command->more[0] != '\0')
         printf("\n%s", command->more);
     return COMMAND_OK;
@@ -366,7 +367,7 @@ static int finish_stdout(int code)
 /* Only the first word of two was given. */
 static int refuse_incomplete(const char *word)
 {
-    fprintf(stderr, "closecrm.fcgi %s: what of it?\n", word);
+    fprintf(stderr, "%s %s: what of it?\n", program_name_alone(), word);
     list_commands(stderr, word);
     return COMMAND_USAGE_SAID;
 }
@@ -395,7 +396,7 @@ static int run_named(int argc, char **argv, char name[static NAME_SIZE])
     argv[words] = name;
     int code = command->run(argc - words, argv + words);
     if (code == COMMAND_USAGE)
-        fprintf(stderr, "usage: closecrm.fcgi %s %s\n", command->name, command->arguments);
+        fprintf(stderr, "usage: %s %s %s\n", program_name_alone(), command->name, command->arguments);
     return code;
 }
 
@@ -424,7 +425,7 @@ int commands_run(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
-        fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
+        fprintf(stderr, "usage: %s COMMAND ...; `%s help` lists the commands\n", program_name_alone(), program_name());
         return COMMAND_USAGE;
     }
     if (strcmp(argv[1], "forward") != 0) /* reexec keeps pending signals blocked: see process.h */

@@ -317,7 +317,7 @@ static void page_letters(struct buffer *out, const struct view *view)
     buffer_text(out,
                 "<section aria-labelledby=\"letters-title\">\n<h2 id=\"letters-title\">Dead letters</h2>\n"
                 "<p class=\"hint\">Events that could not be delivered. They are kept until you replay or drop them "
-                "(<code>closecrm.fcgi dead</code>).</p>\n"
+                "(<code>closecrm.fcgi dead list</code> shows them in a shell).</p>\n"
                 "<div class=\"scroll\"><table><thead><tr><th>Died</th><th>Reason</th><th>Source</th>"
                 "<th class=\"number\">Size</th><th></th></tr></thead>\n<tbody id=\"letters\">\n");
     for (size_t i = 0; i < view->letters->count; i++)

@@ -60,7 +60,7 @@ static size_t split(char *text, const char *words[static WORDS_MOST + 1])
 {
     size_t count = 0;
     char *rest = NULL;
-    text[strcspn(text, "`;,()&\n")] = '\0';
+    text[strcspn(text, "`;,()<&\n")] = '\0';
     for (char *word = strtok_r(text, " ", &rest); word != NULL && count < WORDS_MOST;
          word = strtok_r(NULL, " ", &rest)) {
         bool is_option = word[0] == '-';
