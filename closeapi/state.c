@@ -219,8 +219,8 @@ static bool state_apply_loss(const struct config *config, const struct source *s
         snprintf(
             state->trouble, sizeof state->trouble,
             "events may be gone (%.80s): with a close_api_key `closecrm.fcgi reconcile --source %.60s` fetches what "
-            "Close still has; to leave it so: rm '%.140s/loss/%.60s'",
-            loss.words, source->name, config->state_dir, source->name);
+            "Close still has; `closecrm.fcgi reconcile --source %.60s --from 0s` leaves it so",
+            loss.words, source->name, source->name);
     else if (state->lost)
         setback_advise(&loss, source->name, state->trouble, sizeof state->trouble);
     else if (source->reconcile_interval_ms == 0)

@@ -142,8 +142,9 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
         printf("  %s: %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
 }
 
-/* How many things are wrong, of those that a view shows. */
-static size_t print_findings(const struct facts *facts, enum finding_view view)
+/* How many things are wrong, of those that a view shows. *worries: there are some that are not, and somebody should
+ * look at. */
+static size_t print_findings(const struct facts *facts, enum finding_view view, bool *worries)
 {
     size_t wrong = 0;
     for (const struct finding *one = NULL; (one = report_next(facts, one, view)) != NULL;) {
@@ -155,6 +156,7 @@ static size_t print_findings(const struct facts *facts, enum finding_view view)
             printf("\n    %s%s%s", one->remedy, one->command[0] != '\0' ? ": " : "", one->command);
         putchar('\n');
         wrong += is_bad;
+        *worries = *worries || one->severity == SEVERITY_WORRY;
     }
     return wrong;
 }
@@ -234,8 +236,9 @@ static bool look_at_state(const struct config *config, size_t *wrong)
 }
 
 /* The queue, and all else that is found. It is closed before anything is printed, which takes as long as a pager likes.
- * *stands_still: events wait, and no process forwards; that is wrong only when it lasts. */
-static size_t check_queue(const struct config *config, const bool *delivers, bool *stands_still)
+ * *worries: as of print_findings. *stands_still: events wait, and no process forwards; that is wrong only when it
+ * lasts. */
+static size_t check_queue(const struct config *config, const bool *delivers, bool *worries, bool *stands_still)
 {
     size_t wrong = 0;
     struct error why = {0};
@@ -254,19 +257,19 @@ static size_t check_queue(const struct config *config, const bool *delivers, boo
         print_queue(facts);
     if (config->queue == QUEUE_NONE && report_next(facts, NULL, VIEW_CHECK) != NULL)
         puts("\nqueue = none");
-    wrong += print_findings(facts, VIEW_CHECK);
+    wrong += print_findings(facts, VIEW_CHECK, worries);
     *stands_still = report_finds(facts, FINDING_NOT_FORWARDED_NOW, VIEW_CHECK);
     facts_free(facts);
     return wrong;
 }
 
 /* Without looking into the queue, and what is missing in the state directory is no fault of a configuration. */
-static size_t check_offline(const struct config *config)
+static size_t check_offline(const struct config *config, bool *worries)
 {
     size_t wrong = check_state_directory(config);
     struct facts *facts = facts_gather(config, NULL, NULL, NULL, clock_unix_ms());
     if (facts != NULL && findings_judge(facts))
-        print_findings(facts, VIEW_OFFLINE);
+        print_findings(facts, VIEW_OFFLINE, worries);
     facts_free(facts);
     return wrong;
 }
@@ -276,6 +279,7 @@ static size_t check_offline(const struct config *config)
 struct check_end {
     size_t sources_wrong, sources;
     size_t queue_wrong, place_wrong;
+    bool worries;      /* it works, but somebody should look at something */
     bool stands_still; /* events wait, and nothing forwards them */
     bool offline;
 };
@@ -292,6 +296,8 @@ static void print_check_end(const struct check_end *end)
         return;
     if (end->stands_still)
         puts("\nEvents wait, and no process forwards them now: see above. No other fault was found");
+    else if (end->worries)
+        puts("\nIt works, but look at what stands above");
     else
         printf("\n%s\n", end->offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
 }
@@ -318,11 +324,12 @@ int command_check(int argc, char **argv)
     size_t sources_wrong = check_sources(config, offline, delivers);
     print_stray_keys(config);
     size_t place_wrong = offline ? 0 : check_place(config);
-    bool stands_still = false;
-    size_t queue_wrong = offline ? check_offline(config) : check_queue(config, delivers, &stands_still);
-    print_check_end(
-        &(struct check_end){sources_wrong, config->sources, queue_wrong, place_wrong, stands_still, offline});
+    struct check_end end = {
+        .sources_wrong = sources_wrong, .sources = config->sources, .place_wrong = place_wrong, .offline = offline};
+    end.queue_wrong =
+        offline ? check_offline(config, &end.worries) : check_queue(config, delivers, &end.worries, &end.stands_still);
+    print_check_end(&end);
     free(delivers);
     config_free(config);
-    return sources_wrong + queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
+    return sources_wrong + end.queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
 }

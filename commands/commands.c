@@ -58,7 +58,7 @@ static const struct command commands[] = {
      "\n"
      "The exit code is 1 when anything is wrong.\n",
      command_check},
-    {"send-test", "[--source NAME] [--event TYPE.ACTION] [--size N] [--body FILE] URL",
+    {"send-test", "[--source NAME] [--event TYPE.ACTION] [--size N] [--body FILE] [--no-forward] URL",
      "send a signed event to URL, as Close would, and explain the answer",
      "Sends a fresh event of object type closecrm_test, which means nothing to anybody and goes the whole way to\n"
      "RudderStack. It is signed with the source's first signature key, or carries its write key where it has none.\n"
@@ -67,8 +67,10 @@ static const struct command commands[] = {
      "  --event TYPE.ACTION   another event than closecrm_test.created\n"
      "  --size N              fill the body up to about N bytes (200K, 4M), to find out what limits there are\n"
      "  --body FILE           send this file as it is (-: stdin)\n"
+     "  --no-forward          only as far as the program: it answers, and neither keeps nor forwards anything\n"
      "\n"
-     "The exit code is 0 only when the answer was 200 with the body `ok`.\n",
+     "The exit code is 0 only when the answer was 200 with the body that is wanted: `ok`, or with --no-forward the\n"
+     "sentence that it was not kept.\n",
      command_send_test},
     {"subscribe",
      "--url URL [--update] [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe] [--no-url-check]",

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -10,6 +11,8 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/output.h"
+#include "commands/session.h"
+#include "queue/loss.h"
 
 #define PATIENCE_MS 60000
 
@@ -106,6 +109,27 @@ static int reconcile_one(const char *command, const char *source, const struct r
     return code;
 }
 
+/* Without an API key nothing can be fetched: but a loss can be left as it is, so that nothing says any more that events
+ * may be gone. *done: it was such a source. */
+static int leave_loss(const char *command, const char *name, bool *done)
+{
+    struct error why = {0};
+    struct config *config = config_load(&why);
+    const struct source *source = config == NULL ? NULL : config_source(config, name);
+    int code = COMMAND_OK;
+    *done = source != NULL && source->close_api_key == NULL && config->state_dir != NULL;
+    if (*done && !session_may_open(config, &why))
+        code = COMMAND_STATE;
+    else if (*done && !loss_clear(config->state_dir, source->name, &why))
+        code = COMMAND_FAILED;
+    if (*done && code == COMMAND_OK)
+        printf("source %s: what may be gone is left so: nothing says it any more\n", source->name);
+    else if (*done)
+        fprintf(stderr, "%s: %s\n", command, why.text);
+    config_free(config);
+    return code;
+}
+
 /* Without --source: all sources that have an API key. */
 static int reconcile_all(const char *command, const struct reconcile_arguments *arguments)
 {
@@ -147,5 +171,9 @@ int command_reconcile(int argc, char **argv)
         return options_wrong(argv[0], "--from is a time like 2026-11-24, 2026-11-24T20:45 (UTC) or 7d, not \"%.60s\"",
                              from);
     arguments.from_us = from_ms * 1000;
+    bool done = false;
+    int code = source != NULL && from != NULL && strcmp(from, "0s") == 0 ? leave_loss(argv[0], source, &done) : 0;
+    if (done)
+        return code;
     return source != NULL ? reconcile_one(argv[0], source, &arguments) : reconcile_all(argv[0], &arguments);
 }

@@ -16,6 +16,7 @@
 #include "commands/test_event.h"
 #include "config/config.h"
 #include "config/source_keys.h"
+#include "webhook/webhook.h"
 
 #define SIZE_MOST ((size_t)1 << 30) /* bytes of a body that is sent */
 
@@ -24,6 +25,7 @@ struct send_test_options {
     const char *event;  /* TYPE.ACTION; NULL: the harmless one */
     const char *size;
     const char *body; /* file; NULL: none */
+    bool no_forward;  /* only as far as the program */
     const char *url;
 };
 
@@ -116,6 +118,17 @@ static int make_event(const struct send_test_options *options, struct buffer *bo
     return COMMAND_OK;
 }
 
+/* What the program answers, and does not keep. Returns an exit code. */
+static int make_probe(struct buffer *body)
+{
+    buffer_text(body, WEBHOOK_TEST);
+    if (body->failed)
+        fprintf(stderr, "send-test: out of memory\n");
+    else
+        printf("test: as far as the program, which keeps nothing of it\n");
+    return body->failed ? COMMAND_FAILED : COMMAND_OK;
+}
+
 /* ---- the request ------------------------------------------------------------------------------------------------ */
 
 /* Puts the write key into the URL's query, unless there is one already. */
@@ -182,13 +195,17 @@ static int send_and_explain(const struct send_test_options *options, const struc
 {
     struct buffer body = {0};
     struct delivery_answer answer = {0};
+    const char *wanted = options->no_forward ? WEBHOOK_PROBE_ANSWER : "ok";
     int code = COMMAND_FAILED;
-    if (options->body == NULL)
+    if (options->no_forward)
+        code = make_probe(&body);
+    else if (options->body == NULL)
         code = make_event(options, &body);
     else if (read_body_file(options->body, &body))
         code = COMMAND_OK;
     if (code == COMMAND_OK)
-        code = send_body(config, source, url, &body, &answer) ? delivery_explain(&answer, body.length) : COMMAND_FAILED;
+        code = send_body(config, source, url, &body, &answer) ? delivery_explain(&answer, body.length, wanted)
+                                                              : COMMAND_FAILED;
     delivery_answer_free(&answer);
     buffer_free(&body);
     return code;
@@ -216,6 +233,7 @@ int command_send_test(int argc, char **argv)
         {"--event", &options.event, NULL},
         {"--size", &options.size, NULL},
         {"--body", &options.body, NULL},
+        {"--no-forward", NULL, &options.no_forward},
     };
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &options.url))
         return COMMAND_USAGE;
@@ -223,6 +241,9 @@ int command_send_test(int argc, char **argv)
         return options_wrong(argv[0], "to which URL?");
     if (options.body != NULL && (options.event != NULL || options.size != NULL))
         return options_wrong(argv[0], "--body sends the file as it is: --event and --size do not go with it");
+    if (options.no_forward && (options.body != NULL || options.event != NULL || options.size != NULL))
+        return options_wrong(argv[0],
+                             "--no-forward sends a test of its own: --event, --size and --body do not go with it");
     CURLU *url = delivery_url(options.url);
     if (url == NULL)
         return options_wrong(argv[0], "the URL must be whole, beginning with https:// or http://");

@@ -6,7 +6,8 @@
 #include "base/text.h"
 #include "forward/forward_private.h"
 
-#define CHUNK 64 /* events read, and asked about, at once */
+#define LIVE_MS ((int64_t)5 * 60 * 1000) /* Close sends within seconds; reconciling reads until five minutes ago */
+#define CHUNK 64                         /* events read, and asked about, at once */
 #define CHUNK_BYTES ((size_t)4 * 1024 * 1024)
 #define RETRY_MS 1000
 
@@ -126,6 +127,14 @@ static void enter_lane(struct source_pipeline *pipeline, struct pending *pending
         outbox_defer(pipeline, pending, lane_put_off_until(lane), false, pipeline->data_plane.why.text);
 }
 
+/* Reconciling and backfills bring what is older, and dead letters may be replayed at any time: how long these took
+ * tells nothing of the way. */
+static bool is_live(const struct event *event, const struct identity *identity)
+{
+    int64_t received_ms = event->received_ms > 0 ? event->received_ms : clock_unix_ms();
+    return !event->replay && identity->updated_us > 0 && received_ms - identity->updated_us / 1000 < LIVE_MS;
+}
+
 /* Returns false when memory is out: the event is to be read again. */
 static bool take_one(struct source_pipeline *pipeline, const struct event *event, struct parsed *parsed,
                      const struct known *known)
@@ -144,6 +153,8 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
     pending->id = event->id;
     pending->identity = *identity;
     pending->received_ms = event->received_ms;
+    pending->replay = event->replay;
+    pending->live = is_live(event, identity);
     pending->ordering_key = hash_ordering_key(transform_ordering_key(parsed));
     pending->newer = known->delivered;
     pipeline->intake.in_flight++;

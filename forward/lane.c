@@ -15,9 +15,9 @@ bool lane_init(struct lane *lane, struct source_pipeline *pipeline, struct poste
     pending_list_init(&lane->waiting);
     pending_list_init(&lane->built);
     pending_list_init(&lane->sending);
-    lane->batch.form = pipeline->file != NULL ? &batch_for_file : &batch_for_data_plane;
+    lane->batch.form = pipeline->file.path != NULL ? &batch_for_file : &batch_for_data_plane;
     lane->limit = (size_t)pipeline->config->batch_events;
-    if (pipeline->file != NULL)
+    if (pipeline->file.path != NULL)
         return true;
     lane->post = post_new(poster, pipeline->config, pipeline->source, lane, why);
     return lane->post != NULL;
@@ -139,6 +139,12 @@ void lane_remove(struct lane *lane, const struct pending *pending)
     pending_prepend(&lane->waiting, &lane->built);
     batch_clear(&lane->batch);
     pending_remove(&lane->waiting, pending);
+}
+
+void lane_hurry(struct lane *lane)
+{
+    lane->due = 0;
+    lane->asked = 0;
 }
 
 void lane_put_off(struct lane *lane, moment due)
@@ -290,7 +296,7 @@ static bool post_batch(struct lane *lane)
 
 bool lane_send(struct lane *lane)
 {
-    const char *file = lane->pipeline->file;
+    struct file_sink *file = lane->pipeline->file.path != NULL ? &lane->pipeline->file : NULL;
     struct answer answer;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
         return false;

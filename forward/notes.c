@@ -13,7 +13,8 @@
 
 /* ---- a data plane was found mended ---- */
 
-/* `check` has found that a data plane which refused takes the write key again. The process that forwards learns it from
+/* `check` has found that a data plane which refused takes the write key again, or somebody wants what waits to be tried
+ * now. The process that forwards learns it from
  * a file in the state directory, by the time of its last change, and need not sit out its wait. When that is wrong, one
  * event is tried too early. */
 
@@ -49,10 +50,15 @@ bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
 
 void notes_look_mended(struct source_pipeline *pipeline)
 {
-    bool blocked = pipeline->data_plane.blocked_until > clock_now();
-    if ((!blocked && !pipeline->search.said_so) || !notes_mended_since(pipeline, pipeline->data_plane.refused_ms))
+    bool blocked = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
+    int64_t failing_ms = pipeline->data_plane.failing_ms, hurried_ms = pipeline->notes.hurried_ms;
+    if (blocked && notes_mended_since(pipeline, pipeline->data_plane.refused_ms))
+        answer_mended(pipeline);
+    else if (failing_ms == 0 || !notes_mended_since(pipeline, failing_ms > hurried_ms ? failing_ms : hurried_ms))
         return;
-    answer_mended(pipeline);
+    pipeline->notes.hurried_ms = clock_unix_ms();
+    for (size_t i = 0; i < pipeline->lanes; i++)
+        lane_hurry(&pipeline->lane[i]);
     hold_hurry_aside(&pipeline->hold);
     notes_changed(pipeline);
 }
@@ -134,6 +140,7 @@ void notes_write(struct source_pipeline *pipeline)
 bool notes_recall(struct source_pipeline *pipeline, struct error *why)
 {
     struct notes *notes = &pipeline->notes.recalled;
+    pipeline->notes.hurried_ms = clock_unix_ms();
     pipeline->notes.config_fingerprint = destination_hash(pipeline->config, pipeline->source);
     if (!queue_note(pipeline->queue, pipeline->source->name, notes, false, why))
         return false;

@@ -11,8 +11,9 @@
 #include "forward/forward_private.h"
 
 #define SETTLE_AGAIN_MS 1000
-#define SETTLE_MOST 1000 /* verdicts in one transaction: appends wait for it */
-#define SETTLE_MS 20     /* verdicts wait so long for others: rows that lie together go together */
+#define SAY_MOST_MS 64000 /* between log lines that it fails */
+#define SETTLE_MOST 1000  /* verdicts in one transaction: appends wait for it */
+#define SETTLE_MS 20      /* verdicts wait so long for others: rows that lie together go together */
 
 #define PROOF_FIRST_MS 1000 /* until it is asked again whether anything can be settled; it doubles */
 #define PROOF_MOST_MS 8000
@@ -89,10 +90,10 @@ static void add_verdict(struct outbox *outbox, const struct verdict *verdict)
     outbox->at[outbox->count++] = *verdict;
 }
 
-void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, const struct ended_event *ended,
                   const struct event *event)
 {
-    samples_verdict(pipeline, verdict, newer, event);
+    samples_verdict(pipeline, verdict, ended, event);
     pipeline->outbox.ended[verdict->kind]++;
 }
 
@@ -101,7 +102,7 @@ void outbox_end_at_once(struct source_pipeline *pipeline, const struct event *ev
 {
     struct verdict verdict = {.id = event->id, .kind = kind, .reason = keep_reason(&pipeline->outbox, reason)};
     add_verdict(&pipeline->outbox, &verdict);
-    outbox_count(pipeline, &verdict, false, event);
+    outbox_count(pipeline, &verdict, &(struct ended_event){.replay = event->replay}, event);
 }
 
 static void end_one(struct source_pipeline *pipeline, const struct pending *pending, enum verdict_kind kind,
@@ -111,11 +112,12 @@ static void end_one(struct source_pipeline *pipeline, const struct pending *pend
         .id = pending->id,
         .kind = kind,
         .identity = pending->identity,
-        .remember = kind != VERDICT_DUPLICATE && pipeline->file == NULL,
+        .remember = kind != VERDICT_DUPLICATE && pipeline->file.path == NULL,
         .reason = kept_reason,
     };
     add_verdict(&pipeline->outbox, &verdict);
-    outbox_count(pipeline, &verdict, pending->newer, NULL);
+    const struct ended_event ended = {pending->newer, pending->replay, pending->live};
+    outbox_count(pipeline, &verdict, &ended, NULL);
     if (kind == VERDICT_DELIVERED && pending->nul_replaced)
         samples_nul_replaced(&pipeline->samples);
     intake_leave(&pipeline->intake);
@@ -154,19 +156,37 @@ void outbox_defer(struct source_pipeline *pipeline, struct pending *pending, mom
 
 /* ---- settling ---- */
 
+/* It is tried again soon, for it may work by then; but it is not said each time. */
+static void say_unsettled(struct source_pipeline *pipeline, const struct error *why)
+{
+    struct outbox *outbox = &pipeline->outbox;
+    char words[LOG_QUOTED];
+    moment now = clock_now();
+    if (outbox->say_ms > 0 && now < outbox->say_due)
+        return;
+    outbox->say_ms = outbox->say_ms == 0 ? SETTLE_AGAIN_MS : outbox->say_ms * 2;
+    if (outbox->say_ms > SAY_MOST_MS)
+        outbox->say_ms = SAY_MOST_MS;
+    outbox->say_due = now + outbox->say_ms;
+    log_write(
+        LEVEL_ERROR,
+        "msg=cannot_settle source=%s verdicts=%zu reason=%s advice=\"they were delivered, and nothing more is sent "
+        "until that can be noted; it is tried every second: after a restart before that they are sent again\"",
+        pipeline->source->name, outbox->count, log_quote(words, why->text, strlen(why->text)));
+}
+
 static void settle_verdicts(struct source_pipeline *pipeline)
 {
     struct outbox *outbox = &pipeline->outbox;
     struct error why;
     outbox->failed = !queue_settle(pipeline->queue, pipeline->source->name, outbox->at, outbox->count, &why);
     if (outbox->failed) {
-        char words[LOG_QUOTED];
         outbox->due = clock_now() + SETTLE_AGAIN_MS;
-        log_write(LEVEL_ERROR, "msg=cannot_settle source=%s verdicts=%zu reason=%s", pipeline->source->name,
-                  outbox->count, log_quote(words, why.text, strlen(why.text)));
+        say_unsettled(pipeline, &why);
         return;
     }
     outbox->due = 0;
+    outbox->say_ms = 0;
     clear_verdicts(outbox);
     for (struct pending *pending; (pending = pending_pop(&outbox->settling)) != NULL; free(pending))
         intake_settled(&pipeline->intake, pending);
@@ -201,18 +221,31 @@ bool outbox_settle_due(struct source_pipeline *pipeline)
 
 /* ---- proof that it can be settled, before it is sent ---- */
 
-/* All of the batch as delivered: other ends need hardly less room. */
+/* As delivered: other ends need hardly less room. Returns how many there are. */
+static size_t expect_delivered(const struct source_pipeline *pipeline, const struct pending_list *list,
+                               struct verdict *verdicts)
+{
+    size_t count = 0;
+    for (const struct pending *p = list->first; p != NULL; p = p->next)
+        verdicts[count++] = (struct verdict){
+            .id = p->id, .kind = VERDICT_DELIVERED, .identity = p->identity, .remember = pipeline->file.path == NULL};
+    return count;
+}
+
+/* All of the batch; and where room may be short, all that is with the data plane already, and needs some as well. */
 static bool queue_takes_batch(const struct lane *lane, struct error *why)
 {
     const struct source_pipeline *pipeline = lane->pipeline;
-    struct verdict *verdicts = calloc(lane->built.count, sizeof *verdicts);
-    size_t count = 0;
+    size_t lanes = queue_settles_in_bulk(pipeline->queue) ? 0 : pipeline->lanes, most = lane->built.count;
+    for (size_t i = 0; i < lanes; i++)
+        most += pipeline->lane[i].sending.count;
+    struct verdict *verdicts = calloc(most, sizeof *verdicts);
     error_set(why, "out of memory");
     if (verdicts == NULL)
         return false;
-    for (const struct pending *p = lane->built.first; p != NULL; p = p->next)
-        verdicts[count++] = (struct verdict){
-            .id = p->id, .kind = VERDICT_DELIVERED, .identity = p->identity, .remember = pipeline->file == NULL};
+    size_t count = expect_delivered(pipeline, &lane->built, verdicts);
+    for (size_t i = 0; i < lanes; i++)
+        count += expect_delivered(pipeline, &pipeline->lane[i].sending, verdicts + count);
     bool good = queue_can_settle(pipeline->queue, pipeline->source->name, verdicts, count, why);
     free(verdicts);
     return good;

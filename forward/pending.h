@@ -18,6 +18,8 @@ struct pending {
     struct pending *duplicates; /* the same event come again: they end as this one does */
     struct pending *hashed;     /* next in the same bucket of struct pending_table */
     bool newer;                 /* an older version was delivered or is in flight: the messageId must differ */
+    bool replay;                /* an operator has sent it again: not counted again */
+    bool live;                  /* it came as soon as it happened: its delay is told */
     bool deferred_reported;     /* the queue knows, since it last gave out the body, that it stays */
     bool settling;              /* its verdict is in the outbox, to be settled */
     bool delivered;             /* that verdict is DELIVERED */

@@ -58,7 +58,7 @@ static bool end_in_queue(struct queue *queue, struct source_pipeline *pipeline, 
     if (count <= 0 || !queue_settle(queue, request->source, &verdict, 1, words))
         return false;
     if (pipeline != NULL)
-        outbox_count(pipeline, &verdict, false, NULL);
+        outbox_count(pipeline, &verdict, &(struct ended_event){0}, NULL);
     error_set(words, "it is a dead letter now");
     return true;
 }

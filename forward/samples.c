@@ -39,8 +39,11 @@ static bool has_date(const struct verdict *verdict)
     return verdict->identity.updated_us != INT64_MIN && verdict->identity.updated_us != 0;
 }
 
-static void count_verdict(const struct samples *samples, const struct verdict *verdict, int64_t now_ms)
+static void count_verdict(const struct samples *samples, const struct verdict *verdict, const struct ended_event *ended,
+                          int64_t now_ms)
 {
+    if (verdict->kind != VERDICT_DEAD && !ended->replay)
+        counters_done(samples->counted, now_ms);
     if (verdict->kind != VERDICT_DELIVERED) {
         counters_ended(samples->counted, ends[verdict->kind].outcome);
         return;
@@ -49,6 +52,8 @@ static void count_verdict(const struct samples *samples, const struct verdict *v
     if (delay_ms < 0 && has_date(verdict))
         delay_ms = 0; /* Close's clock is ahead of ours */
     counters_delivered(samples->counted, delay_ms, now_ms);
+    if (ended->live && delay_ms >= 0)
+        counters_live_delay(samples->counted, delay_ms, now_ms);
 }
 
 /* What the body says of itself, without the parser: what ended may have crashed it. */
@@ -106,7 +111,7 @@ static void add_sample(const struct source_pipeline *pipeline, const struct even
     free(recent);
 }
 
-void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, const struct ended_event *ended,
                      const struct event *event)
 {
     struct samples *samples = &pipeline->samples;
@@ -114,14 +119,14 @@ void samples_verdict(struct source_pipeline *pipeline, const struct verdict *ver
     if (!samples->on)
         return;
     int64_t now_ms = clock_unix_ms();
-    count_verdict(samples, verdict, now_ms);
+    count_verdict(samples, verdict, ended, now_ms);
     if (!recent_may_add(samples->recent, now_ms))
         return;
     if (event == NULL && queue_again(pipeline->queue, pipeline->source->name, &verdict->id, 1, BODY_MOST,
                                      &samples->events, &asked, NULL) == 1)
         event = &samples->events.at[0];
     if (event != NULL)
-        add_sample(pipeline, event, verdict, newer, now_ms);
+        add_sample(pipeline, event, verdict, ended->newer, now_ms);
 }
 
 void samples_nul_replaced(struct samples *samples)

@@ -37,7 +37,7 @@ bool source_init(struct source_pipeline *pipeline, const struct source *source, 
         .queue = tools->queue,
         .gzip = tools->gzip,
         .pauses = tools->pauses,
-        .file = file_sink_path(source->data_plane_url),
+        .file = {.path = file_sink_path(source->data_plane_url)},
         .rules = forward_rules(source),
     };
     hold_init(&pipeline->hold);
@@ -64,6 +64,7 @@ void source_free(struct source_pipeline *pipeline)
     hold_free(&pipeline->hold);
     outbox_free(&pipeline->outbox);
     samples_free(&pipeline->samples);
+    file_sink_free(&pipeline->file);
 }
 
 bool source_recall(struct source_pipeline *pipeline, struct crash_guard *guard, struct error *why)

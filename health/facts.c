@@ -198,6 +198,7 @@ static void ask_queue_of_all(struct facts *facts, struct queue *queue, struct st
         facts->queue_works = false;
     }
     if (queue != NULL) {
+        queue_stands(queue, &facts->replaced);
         queue_has_room(queue, &facts->no_room);
         queue_can_be_settled(queue, &facts->unsettled);
     }

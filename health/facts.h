@@ -37,6 +37,7 @@ struct facts {
     int64_t now_ms;   /* Unix time, as all that ends in _ms */
     bool queue_works; /* else queue_why says why not */
     struct error queue_why;
+    struct error replaced;  /* files of the queue were replaced, and events are refused until that is mended; "": no */
     struct error unsettled; /* why nothing is forwarded: it could not be noted as delivered; "": it is */
     struct error no_room;   /* why the queue accepts nothing new, and what to do; "": it does */
     struct error disk_full; /* the same, as the file system's figures tell before a write has failed */

@@ -37,8 +37,8 @@ struct tally_minute {
     uint64_t accepted;
     uint64_t bytes; /* of the accepted events */
     uint64_t delivered;
-    uint64_t delays;   /* delivered events with a known delay */
-    uint64_t delay_ms; /* sum of their delays */
+    uint64_t done;                   /* of the accepted events: delivered, known already or left out by a rule */
+    uint64_t delay[COUNTED_BUCKETS]; /* of live events that were delivered: a histogram, not cumulative */
 };
 
 struct histogram {
@@ -71,7 +71,7 @@ bool counters_are_shared(const struct counters *counters);
  * does nothing. Valid as long as counters. */
 struct counted *counters_of(struct counters *counters, const char *name);
 
-/* Counts an accepted event; now_ms: Unix time. */
+/* Counts an accepted event, however it came; now_ms: Unix time. */
 void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms);
 
 /* Counts an event with another outcome. */
@@ -79,6 +79,17 @@ void counters_ended(struct counted *counted, enum counted_outcome outcome);
 
 /* Counts a delivered event; delay_ms: since its update in Close, -1: unknown. */
 void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_ms);
+
+/* Counts, in its minute, that an event which was counted as accepted is done with: each once, and no replays. So both
+ * counts of a minute are about the same events. */
+void counters_done(struct counted *counted, int64_t now_ms);
+
+/* Counts, in its minute, the delay of a live event that was delivered. */
+void counters_live_delay(struct counted *counted, int64_t delay_ms, int64_t now_ms);
+
+/* The delay below which this part (0 to 1) of a histogram's events lies, in milliseconds, as well as buckets tell; -1:
+ * there are none. */
+double counters_quantile(const uint64_t bucket[static COUNTED_BUCKETS], double part);
 
 /* Counts a delivered event in whose message U+0000 was replaced. And reads only this counter. */
 void counters_nul_replaced(struct counted *counted);

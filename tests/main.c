@@ -95,6 +95,7 @@ static void (*const suites[])(void) = {
     suite_recent,
     suite_signed,
     suite_status,
+    suite_status_page,
     suite_status_access,
     suite_status_servers,
     suite_status_tools,
@@ -237,6 +238,13 @@ static size_t jobs_at_once(void)
 
 static void read_arguments(int count, char **list)
 {
+    static const char usage[] = "usage: all [NAME | NAME$ | LAYER/ | -NAME ...], of tests/main.c\n";
+    for (int i = 0; i < count; i++) {
+        if (strncmp(list[i], "--", 2) == 0) { /* --help: not everything but "-help" */
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
     argument_count = count;
     argument_list = list;
     for (int i = 0; i < count; i++) {

@@ -116,6 +116,7 @@ void suite_signed(void);
 void suite_set_aside(void);
 void suite_standin(void);
 void suite_status(void);
+void suite_status_page(void);
 void suite_admin_servers(void);
 void suite_status_access(void);
 void suite_status_alerts(void);

@@ -119,3 +119,18 @@ enum signature_result signature_check(const struct signature *signature, const s
 {
     return signature_find(signature, signers, body, length, NULL);
 }
+
+bool signature_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+                    unsigned char hash[static SIGNATURE_BYTES])
+{
+    struct signers signers;
+    size_t written = 0;
+    if (!signers_init(&signers, key, 1))
+        return false;
+    EVP_MAC_CTX *hmac = signers.keyed[0];
+    bool made = EVP_MAC_update(hmac, (const unsigned char *)timestamp, strlen(timestamp)) &&
+                EVP_MAC_update(hmac, (const unsigned char *)body, length) &&
+                EVP_MAC_final(hmac, hash, &written, SIGNATURE_BYTES) && written == SIGNATURE_BYTES;
+    signers_free(&signers);
+    return made;
+}

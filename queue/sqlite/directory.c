@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/owner.h"
@@ -147,6 +148,53 @@ void damage_unmark(const char *directory)
     char path[STATE_PATH];
     directory_path(path, directory, "damaged");
     unlink(path);
+}
+
+#define MISSING "missing"
+
+bool missing_mark(const char *directory, struct error *why)
+{
+    int fd = directory_open(directory, MISSING, why);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+bool missing_is_marked(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, MISSING);
+    return access(path, F_OK) == 0;
+}
+
+void missing_unmark(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, MISSING);
+    unlink(path);
+}
+
+#define REPLACED "replaced"
+#define REPLACED_FRESH_MS 3000
+
+void replaced_note(const char *directory)
+{
+    int fd = directory_open(directory, REPLACED, NULL);
+    if (fd < 0)
+        return;
+    futimens(fd, NULL);
+    close(fd);
+}
+
+bool replaced_is_noted(const char *directory)
+{
+    char path[STATE_PATH];
+    struct stat status;
+    directory_path(path, directory, REPLACED);
+    if (stat(path, &status) != 0)
+        return false;
+    int64_t age_ms = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
+    return age_ms >= 0 && age_ms < REPLACED_FRESH_MS;
 }
 
 int wake_open(const char *directory, struct error *why)

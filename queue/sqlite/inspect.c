@@ -320,6 +320,7 @@ const struct inspection store_inspection = {
     .look_known = store_look_known,
     .notes = store_read_notes,
     .is_owned = store_is_owned,
+    .stands = store_stands,
     .has_room = store_has_room,
     .can_be_settled = store_can_be_settled,
     .list = store_next,

@@ -10,6 +10,7 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/salvage.h"
+#include "queue/sqlite/store.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -399,16 +400,43 @@ static bool has_traces(const char *directory)
     return false;
 }
 
+/* ---- A missing database may have been removed under a process that still has it open, and is about to save it. While
+ * one forwards it is only marked as missing: either what it held is merged then (missing_unmark), or it is noted
+ * as lost once nobody forwards any more. ---- */
+
+/* Under the writers' lock. */
+static bool note_or_mark(const char *directory, const struct config *config, struct error *why)
+{
+    bool is_gone = schema_is_missing(directory), is_marked = missing_is_marked(directory);
+    if (!is_gone && !is_marked)
+        return true; /* another process was faster */
+    if (store_is_claimed(directory))
+        return is_marked || missing_mark(directory, why);
+    if (!is_gone)
+        return repair_end_missing(directory, config, why);
+    return damages_note_missing(directory, config, why);
+}
+
 bool repair_note_missing(const char *directory, const struct config *config, struct error *why)
 {
-    if (!schema_is_missing(directory) || !has_traces(directory))
+    bool is_gone = schema_is_missing(directory) && has_traces(directory);
+    if (!is_gone && !missing_is_marked(directory))
         return true;
     int lock = directory_open(directory, "write.lock", why);
     if (lock < 0)
         return false;
     bool good = flock(lock, LOCK_EX) == 0 || repair_cannot(why, "lock", directory);
-    if (good && schema_is_missing(directory))
-        good = damages_note_missing(directory, config, why);
+    good = good && note_or_mark(directory, config, why);
     close(lock);
+    return good;
+}
+
+bool repair_end_missing(const char *directory, const struct config *config, struct error *why)
+{
+    if (!missing_is_marked(directory) || rescue_is_due(directory))
+        return true;
+    bool good = damages_note_missing(directory, config, why);
+    if (good)
+        missing_unmark(directory);
     return good;
 }

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/times.h"
 #include "telemetry/telemetry.h"
 #include "tests/suites.h"
 #include "tests/support/forward_rig.h"
@@ -150,6 +151,71 @@ static void test_of_an_event(void)
     telemetry_close(&telemetry);
 }
 
+/* A 503 asks for ten minutes. Somebody wants it tried now, and it is; before, it waits. */
+static void test_tried_now(void)
+{
+    struct rig rig;
+    struct telemetry telemetry;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    standin_fail(rig.standin, &(struct standin_fault){
+                                  .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 503, .retry_after = "600"});
+    rig_append(&rig, 1, 1, NULL);
+    watch_and_run(&rig, &telemetry);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, RIG_PATIENCE_MS));
+    standin_heal(rig.standin);
+    CU_ASSERT_FALSE(standin_wait_messages(rig.standin, 1, 150));
+    CU_ASSERT_TRUE(forward_mended(&rig.made.config));
+    queue_wake(rig.queue);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, RIG_PATIENCE_MS));
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
+    rig_end(&rig);
+    telemetry_close(&telemetry);
+}
+
+static void append_dated(struct rig *rig, const char *id, const char *date)
+{
+    char body[512];
+    struct error why;
+    snprintf(
+        body, sizeof body,
+        "{\"event\": {\"id\": \"%s\", \"date_updated\": \"%s\", \"lead_id\": \"lead_1\", \"object_type\": \"lead\", "
+        "\"action\": \"updated\", \"data\": {}}, \"subscription_id\": \"whsub_1\"}",
+        id, date);
+    CU_ASSERT_EQUAL(queue_append(rig->queue, "one", body, strlen(body), clock_now() + RIG_PATIENCE_MS, &why),
+                    QUEUE_STORED);
+}
+
+/* An event of today, the same once more, one of a year ago: three are done with, as many as came, and only the first
+ * one's delay tells how long the way is. */
+static void test_live_events_are_told(void)
+{
+    struct rig rig;
+    struct telemetry telemetry;
+    static struct tally tally;
+    char now[DATE_PRINTED];
+    times_print_ms(clock_unix_ms(), DATE_MICROSECONDS, now);
+    rig_prepare(&rig);
+    rig_open(&rig);
+    append_dated(&rig, "ev_1", now);
+    append_dated(&rig, "ev_1", now);
+    append_dated(&rig, "ev_2", "2025-11-24T21:01:10.000000+00:00");
+    watch_and_run(&rig, &telemetry);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    counters_read(counters_of(telemetry.counters, "one"), clock_unix_ms(), &tally);
+    uint64_t done = 0, delays = 0;
+    for (size_t i = 0; i < COUNTED_MINUTES; i++) {
+        done += tally.minute[i].done;
+        for (size_t k = 0; k < COUNTED_BUCKETS; k++)
+            delays += tally.minute[i].delay[k];
+    }
+    CU_ASSERT_EQUAL(done, 3);
+    CU_ASSERT_EQUAL(delays, 1);
+    CU_ASSERT_EQUAL(tally.outcome[COUNTED_DELIVERED], 2);
+    rig_end(&rig);
+    telemetry_close(&telemetry);
+}
+
 void suite_attempts(void)
 {
     static CU_TestInfo tests[] = {
@@ -157,6 +223,8 @@ void suite_attempts(void)
         {"ten of a lane", test_ten_of_a_lane},
         {"half a record is none", test_half_a_record_is_none},
         {"of an event", test_of_an_event},
+        {"tried now", test_tried_now},
+        {"live events are told", test_live_events_are_told},
         CU_TEST_INFO_NULL,
     };
     suite_add("attempts", NULL, NULL, tests);

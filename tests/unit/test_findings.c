@@ -103,6 +103,11 @@ static void have_no_room(void)
     error_set(&facts.no_room, "the disk is full: make room on the disk");
 }
 
+static void replace_files(void)
+{
+    error_set(&facts.replaced, "files were removed, and what they held is being brought over");
+}
+
 static void be_unsettled(void)
 {
     one->counts.waiting = 1;
@@ -263,6 +268,7 @@ static const struct {
     {"it is complete", be_complete},
     {"nothing comes", be_silent},
     {"the queue is broken", break_queue},
+    {"files of the queue were replaced", replace_files},
     {"no room", have_no_room},
     {"what is delivered could not be noted", be_unsettled},
     {"the queue is full", fill_queue},
