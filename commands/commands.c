@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/program_name.h"
 #include "base/text.h"
 #include "commands/help.h"
 #include "commands/options.h"
@@ -294,12 +295,12 @@ static int refuse_unknown(const char *name)
             nearest = commands[i].name;
         }
     }
-    fprintf(stderr, "closecrm.fcgi: no such command: %s\n", name);
+    fprintf(stderr, "%s: no such command: %s\n", program_name_alone(), name);
     if (nearest != NULL)
-        fprintf(stderr, "Did you mean `closecrm.fcgi %s`?\n", nearest);
+        fprintf(stderr, "Did you mean `%s %s`?\n", program_name(), nearest);
     else if (is_group(group))
         help_list(stderr, group);
-    fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
+    fprintf(stderr, "usage: %s COMMAND ...; `%s help` lists the commands\n", program_name_alone(), program_name());
     return COMMAND_USAGE_SAID;
 }
 
@@ -385,7 +386,7 @@ static int finish_stdout(int code)
 /* Only the first word of two was given. */
 static int refuse_incomplete(const char *word)
 {
-    fprintf(stderr, "closecrm.fcgi %s: what of it?\n", word);
+    fprintf(stderr, "%s %s: what of it?\n", program_name_alone(), word);
     help_list(stderr, word);
     return COMMAND_USAGE_SAID;
 }

@@ -41,6 +41,7 @@ enum finding_id {
     FINDING_SILENCE,
     FINDING_LEFT_OVER,
     FINDING_NOT_FORWARDED_NOW,
+    FINDING_EVENT_TYPES_LACKING,
     FINDINGS, /* how many */
 };
 

@@ -101,6 +101,7 @@ static void (*const suites[])(void) = {
     suite_status_servers,
     suite_status_tools,
     suite_status_health,
+    suite_advice,
     suite_findings,
     suite_health_rows,
     suite_base,

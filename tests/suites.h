@@ -124,6 +124,7 @@ void suite_status_alerts(void);
 void suite_status_servers(void);
 void suite_status_tools(void);
 void suite_status_health(void);
+void suite_advice(void);
 void suite_findings(void);
 void suite_health_rows(void);
 void suite_storm(void);
