@@ -351,13 +351,23 @@ static bool are_keys_held(const struct coverage *coverage, const struct subscrip
     return keyless == NULL;
 }
 
-bool closeapi_check(const struct config *config, const struct source *source, struct error *why)
+/* The URL may have a write key behind its `?`, or a password before its `@`. */
+static void note_address(const struct coverage *coverage, char address[static CLOSE_ADDRESS])
+{
+    const char *url = coverage->count > 0 ? coverage->at[0]->url : "";
+    if (strchr(url, '@') == NULL)
+        snprintf(address, CLOSE_ADDRESS, "%.*s", (int)strcspn(url, "?#"), url);
+}
+
+bool closeapi_check(const struct config *config, const struct source *source, char address[static CLOSE_ADDRESS],
+                    struct error *why)
 {
     static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
     struct subscriptions list;
     struct keyring held;
     struct coverage coverage;
     bool good = false;
+    address[0] = '\0';
     if (closeapi_is_stopped(config, source, why))
         return false;
     struct close_client *client = close_client_new(config, source, &options, why);
@@ -365,8 +375,9 @@ bool closeapi_check(const struct config *config, const struct source *source, st
         return false;
     if (subscriptions_list(client, &list, why) == CLOSE_DONE) {
         if (keyring_read(config->state_dir, &held, why)) {
-            good = coverage_find(&coverage, &list, source, config->sources, &held, why) &&
-                   are_keys_held(&coverage, &list, source, &held, why) &&
+            good = coverage_find(&coverage, &list, source, config->sources, &held, why);
+            note_address(&coverage, address);
+            good = good && are_keys_held(&coverage, &list, source, &held, why) &&
                    are_subscriptions_active(config, source, &coverage, why);
             keyring_free(&held);
         }

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "health/rule_look.h"
 #include "http/http.h"
 #include "process/gate.h"
 #include "process/pipeline.h"
@@ -300,24 +301,45 @@ static enum ending run_once(struct daemon_process *self)
     return ending;
 }
 
-static int run_daemon(bool serves, char *const arguments[])
+/* Reads the configuration, and logs all that is wrong with it (NULL: it cannot be used), or looks wrong. */
+static struct config *load_configuration(void)
 {
     struct error why = {0};
+    struct strings faults;
+    struct config *config = config_load_all(&faults, &why);
+    for (size_t i = 0; i < faults.count; i++)
+        log_write(LEVEL_ERROR, "msg=cannot_start %s", faults.at[i]);
+    if (config == NULL && faults.count == 0)
+        log_write(LEVEL_ERROR, "msg=cannot_start %s", why.text);
+    for (size_t i = 0; config != NULL && i < config->warnings.count; i++)
+        log_write(LEVEL_WARN, "msg=configuration_warning %s", config->warnings.at[i]);
+    strings_free(&faults);
+    return config;
+}
+
+static void warn_of_rule(void *context, const struct source *source, const char *words)
+{
+    (void)context;
+    log_write(LEVEL_WARN, "msg=configuration_warning source=%s %s", source->name, words);
+}
+
+static int run_daemon(bool serves, char *const arguments[])
+{
     struct daemon_process self = {
         .serves = serves, .arguments = arguments, .signals = process_block_signals()}; /* in every thread */
     enum ending ending;
     process_spare_memory();
     log_open(LEVEL_INFO);
     char *program = reexec_path();
-    struct config *config = config_load(&why);
+    struct config *config = load_configuration();
     if (config == NULL) {
-        log_write(LEVEL_ERROR, "msg=cannot_start %s", why.text);
         free(program);
         return CODE_CONFIGURATION;
     }
     self.config = config;
     self.program = program;
     log_open(config->log_level);
+    rule_look_all(config, true, warn_of_rule, NULL);
     do {
         ending = run_once(&self);
         /* A signal that comes from here on stays pending, and is the new program's. */
