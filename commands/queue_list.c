@@ -20,7 +20,6 @@ struct queue_listing {
     struct session session;
     uint64_t left; /* events that may still be listed */
     bool json;
-    struct output_list elements;
     size_t lines;
 };
 
@@ -55,7 +54,7 @@ static void print_event(struct queue_listing *list, const char *source, const st
     struct json_object *element = output_event(event->id, source, &headline, event->length);
     output_ms(element, "received", event->received_ms);
     output_bool(element, "replay", event->replay);
-    output_list_add(&list->elements, element);
+    output_print(element);
 }
 
 /* Lists one source's events, until stdout takes no more: a pager may be closed before the end. */
@@ -113,9 +112,7 @@ int command_queue_list(int argc, char **argv)
         return list.session.code;
     bool good = list_all(&list, source, &why);
     session_close(&list.session);
-    if (good && list.json)
-        output_list_end(&list.elements);
-    else if (good && list.lines == 0)
+    if (good && !list.json && list.lines == 0)
         fputs("nothing waits\n", stderr);
     return good ? COMMAND_OK : session_failed(argv[0], &why);
 }
