@@ -231,7 +231,7 @@ static const struct command commands[] = {
      "  * * * * * /usr/lib/closecrm/closecrm.fcgi cron\n"
      "Delivers what is due where no other process does. Says nothing when all is well; else a line for each problem:\n"
      "events that wait for more than an hour or for you to act, new dead letters, a full disk, a queue that cannot be\n"
-     "opened. The exit code is 1 then.\n"
+     "opened. The exit code is 1 then; for what you should only look at, as new dead letters, it is 0, as of `check`.\n"
      "\n"
      "  --seconds N   begin nothing new after N seconds (50)\n",
      command_cron},
@@ -298,7 +298,7 @@ static int refuse_unknown(const char *name)
     if (nearest != NULL)
         fprintf(stderr, "Did you mean `closecrm.fcgi %s`?\n", nearest);
     else if (is_group(group))
-        list_commands(stderr, group);
+        help_list(stderr, group);
     fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
     return COMMAND_USAGE_SAID;
 }

@@ -133,7 +133,7 @@ static void unknown_command_is_2_with_the_nearest_name(void)
     RUN(&ran, NULL, "queue", "nope"); /* half of the word is wrong: those that there are */
     CU_ASSERT_EQUAL(ran.code, 2);
     CU_ASSERT_PTR_NULL(strstr(ran.err, "Did you mean"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "  queue status  how many events"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "queue status "));
 
     RUN(&ran, NULL, "frobnicate");
     CU_ASSERT_EQUAL(ran.code, 2);
