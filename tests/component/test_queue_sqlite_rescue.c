@@ -264,6 +264,8 @@ static void what_nobody_saves_is_called_lost(void)
         if (old == 0)
             own_and_die(says[1]);
         CU_ASSERT_EQUAL(read(says[0], &word, 1), 1);
+        kill(old, SIGSTOP); /* else it might save it before it is killed */
+        CU_ASSERT(waitpid(old, &status, WUNTRACED) == old && WIFSTOPPED(status));
         displaced_remove_files(all_but_the_owners);
         struct queue *next = queue_rig_open(&displaced.made);
         CU_ASSERT_FALSE(is_noted_as_lost());
