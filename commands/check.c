@@ -11,6 +11,7 @@
 #include "base/escape.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
+#include "commands/check_messages.h"
 #include "commands/check_place.h"
 #include "commands/options.h"
 #include "commands/session.h"
@@ -96,6 +97,7 @@ static size_t check_sources(const struct config *config, bool offline, bool *del
                 "waiting\n");
         if (source->signature_none)
             printf("  warning: signature_key = none: whoever knows the address and the write key can send events\n");
+        check_messages(source);
         fflush(stdout); /* trying may take a while */
         if (offline)
             continue;

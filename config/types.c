@@ -16,7 +16,9 @@
 /* Enums are written through an unsigned, which must have their size. */
 _Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_kind) == sizeof(unsigned) &&
                    sizeof(enum admin_access) == sizeof(unsigned) && sizeof(enum answer_no_yes) == sizeof(unsigned) &&
-                   sizeof(enum nul_handling) == sizeof(unsigned),
+                   sizeof(enum nul_handling) == sizeof(unsigned) &&
+                   sizeof(enum warehouse_columns) == sizeof(unsigned) &&
+                   sizeof(enum context_content) == sizeof(unsigned),
                "choices are stored as unsigned");
 
 static void *field_of(const struct key *key, void *base)
@@ -234,6 +236,18 @@ static bool member_check(const char *word, size_t length, struct error *why)
     return false;
 }
 
+static bool included_check(const char *word, size_t length, struct error *why)
+{
+    static const char *const names[] = {"previous_data", "changed_fields"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (length == strlen(names[i]) && strncmp(word, names[i], length) == 0)
+            return true;
+    }
+    error_set(why, "must be previous_data, changed_fields or both, not \"%.*s\"", (int)(length < 60 ? length : 60),
+              word);
+    return false;
+}
+
 /* A write key is sent as a user name of HTTP Basic, which ends at a colon; the other refused characters belong to
  * comments, quotes and placeholders, never to a key. */
 static bool write_key_check(const char *word, size_t length, struct error *why)
@@ -256,6 +270,11 @@ static bool patterns_parse(const struct key *key, const char *text, void *base, 
 static bool members_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return words_parse(key, text, base, why, member_check);
+}
+
+static bool included_parse(const struct key *key, const char *text, void *base, struct error *why)
+{
+    return words_parse(key, text, base, why, included_check);
 }
 
 static bool write_keys_parse(const struct key *key, const char *text, void *base, struct error *why)
@@ -341,6 +360,7 @@ const struct type type_folder = {"path", false, true, folder_parse, text_clear, 
 const struct type type_url = {"URL", false, false, url_parse, text_clear, NULL};
 const struct type type_patterns = {"list of events", true, false, patterns_parse, words_clear, NULL};
 const struct type type_members = {"list of members", true, false, members_parse, words_clear, NULL};
+const struct type type_included = {"list of members", true, false, included_parse, words_clear, NULL};
 const struct type type_write_keys = {"list of keys", true, false, write_keys_parse, words_clear, NULL};
 const struct type type_signature_keys = {"list of keys", true, false, signature_keys_parse, signature_keys_clear, NULL};
 const struct type type_secret = {"key", false, false, secret_parse, secret_clear, NULL};

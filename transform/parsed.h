@@ -30,6 +30,28 @@ void identifier_make_text(const void *bytes, size_t length, char text[static IDE
  * Returns false when out of memory. */
 bool nul_replace(struct json_object *value, size_t *count);
 
+/* ---- envelope.c: what a message says besides the event ---- */
+
+/* Upper bound of the printed size of one byte of a string (\u0001 is the longest escape). */
+#define MESSAGE_PRINTED_MOST 6
+
+/* Adds a member and takes ownership of its value, also on failure. value NULL: its creation failed. name must outlive
+ * the object. Returns false when out of memory, as the others here. */
+bool message_add(struct json_object *object, const char *name, struct json_object *value);
+
+/* Adds a member that prints as this JSON text, which must outlive the object: building what is the same in every
+ * message as a tree would cost more than all else. */
+bool message_add_constant(struct json_object *object, const char *name, const char *json);
+
+/* Adds `context`, with close_context what it takes from the event: what the rules remove must be gone from it. */
+bool envelope_add_context(struct json_object *message, const struct rules *rules, struct json_object *event);
+
+/* Adds `integrations`. */
+bool envelope_add_integrations(struct json_object *message, const struct rules *rules);
+
+/* Upper bound of the bytes that these rules add to a message, beyond what every message has. */
+size_t envelope_most_bytes(const struct rules *rules, const struct json_object *event);
+
 struct parsed {
     struct json_document document;
     struct json_object *event;           /* in the document */

@@ -36,6 +36,8 @@ struct rules {
     size_t removes;
 
     bool keep_nul;      /* U+0000 stays in texts, and in names makes a body unusable; else it becomes U+FFFD in both */
+    bool json_columns;  /* the message asks a warehouse to keep data, and the next two, in a column of JSON each */
+    bool close_context; /* context.close says who did it, and of which event this is a version */
     bool previous_data; /* the message has this member of the event, as the next one; else it is left out */
     bool changed_fields;
 };
