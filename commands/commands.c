@@ -39,11 +39,15 @@ static int command_help(int argc, char **argv);
 static int command_version(int argc, char **argv);
 
 static const struct command commands[] = {
-    {"transform", "[--source NAME] < EVENTS", "turn events on stdin into RudderStack messages on stdout",
+    {"transform", "[--source NAME] [--warehouse postgres] < EVENTS",
+     "turn events on stdin into RudderStack messages on stdout",
      "Reads one event, printed over many lines or on one, or several one after another (JSON lines). Writes a message\n"
      "per line. The source's keep, drop and remove apply; without any configuration it works too, without rules.\n"
      "\n"
-     "  --source NAME   whose rules; needed only where the configuration has several sources\n"
+     "  --source NAME          whose rules; needed only where the configuration has several sources\n"
+     "  --warehouse postgres   print the table and columns that a warehouse makes of each event instead, and what is "
+     "lost\n"
+     "                         there: the first value of a column decides its type, so give events in their order\n"
      "\n"
      "A bad event is reported with its line and byte, the others still come, and the exit code is 1.\n",
      command_transform},

@@ -104,6 +104,7 @@ static void (*const suites[])(void) = {
     suite_transform_mutations,
     suite_transform_nul,
     suite_transform_warehouse,
+    suite_transform_warehouse_rows,
     suite_transform_rules,
     suite_warehouse,
     suite_webhook_choose,
