@@ -22,6 +22,11 @@ void check_messages(const struct source *source)
                               "context_close_event_id\n    and others"},
         {rules.previous_data, "include = previous_data: messages hold what was deleted and what an update replaced, in "
                               "columns\n    of their own; what `remove` takes out of data is taken out there too"},
+        {rules.identify, "identify = yes: a lead's and a contact's events send an identify besides, which RudderStack "
+                         "bills as an event\n    each; turn \"Skip User Table\" off at the warehouse to have `users`"},
+        {rules.alias,
+         "alias = yes: lead.merged sends an alias besides; destinations without alias report it as failed,\n"
+         "    and in some it cannot be undone"},
         {rules.changed_fields, "include = changed_fields: messages hold the names of what an update changed"},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {

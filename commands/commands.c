@@ -99,7 +99,7 @@ static const struct command commands[] = {
      command_rotate},
     {"backfill",
      "--since T [--until T] [--source NAME] [--object-type X] [--action Y] [--lead ID] [--all-events] [--again] "
-     "[--dry-run] [--json]",
+     "[--dry-run] [--identify] [--json]",
      "fetch past events from Close's Event Log",
      "Puts into the queue what was not delivered yet, oldest first. Close keeps 30 days. The same line again goes on\n"
      "where it was stopped.\n"
@@ -108,7 +108,10 @@ static const struct command commands[] = {
      "  --object-type X, --action Y, --lead ID   only these\n"
      "  --all-events         also what no subscription of the source covers\n"
      "  --again              from the start, not where it was stopped\n"
-     "  --dry-run            only read and count\n",
+     "  --dry-run            only read and count\n"
+     "  --identify           send identify messages, too, where the source has identify = yes: RudderStack keeps the "
+     "traits\n"
+     "                       that it received last, so only where no newer ones were sent\n",
      command_backfill},
     {"reconcile", "[--source NAME] [--from T] [--all-events] [--json]",
      "close every gap since the last time from Close's Event Log",

@@ -64,6 +64,16 @@ static bool print_message(struct transform_work *work)
     return true;
 }
 
+/* The message about the person, where the event has one. Returns false when out of memory. */
+static bool print_person(struct transform_work *work, const struct parsed *parsed)
+{
+    if (work->warehouse != NULL)
+        return true;
+    buffer_clear(&work->message);
+    enum transform_result result = transform_person(parsed, &work->rules, false, &work->message);
+    return result == TRANSFORM_DROPPED || (result == TRANSFORM_OK && print_message(work));
+}
+
 static void take_piece(void *context, const struct piece *piece)
 {
     struct transform_work *work = context;
@@ -77,7 +87,7 @@ static void take_piece(void *context, const struct piece *piece)
     buffer_clear(&work->message);
     switch (transform_message(parsed, &work->rules, false, &work->message)) {
     case TRANSFORM_OK:
-        if (!print_message(work))
+        if (!print_message(work) || !print_person(work, parsed))
             report_piece(work, piece, "out of memory");
         break;
     case TRANSFORM_DROPPED:

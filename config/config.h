@@ -58,6 +58,8 @@ struct source {
     enum warehouse_columns warehouse;
     enum context_content context;
     struct strings include; /* members of the event: previous_data, changed_fields */
+    enum answer_no_yes identify, alias;
+    struct strings traits; /* custom fields of a lead: cf_... */
 
     char *close_api_key; /* NULL: Close's API is not used */
     char *close_api_url; /* http: or https:, without a trailing slash */

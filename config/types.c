@@ -236,6 +236,18 @@ static bool member_check(const char *word, size_t length, struct error *why)
     return false;
 }
 
+/* A custom field's name, perhaps with `custom.` before it. */
+static bool trait_check(const char *word, size_t length, struct error *why)
+{
+    size_t before = length > 7 && strncmp(word, "custom.", 7) == 0 ? 7 : 0;
+    if (length <= 100 && memchr(word + before, '.', length - before) == NULL &&
+        is_dotted(word + before, length - before, "_-"))
+        return true;
+    error_set(why, "must name custom fields of a lead like cf_a1b2, not \"%.*s\"", (int)(length < 60 ? length : 60),
+              word);
+    return false;
+}
+
 static bool included_check(const char *word, size_t length, struct error *why)
 {
     static const char *const names[] = {"previous_data", "changed_fields"};
@@ -275,6 +287,11 @@ static bool members_parse(const struct key *key, const char *text, void *base, s
 static bool included_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return words_parse(key, text, base, why, included_check);
+}
+
+static bool traits_parse(const struct key *key, const char *text, void *base, struct error *why)
+{
+    return words_parse(key, text, base, why, trait_check);
 }
 
 static bool write_keys_parse(const struct key *key, const char *text, void *base, struct error *why)
@@ -361,6 +378,7 @@ const struct type type_url = {"URL", false, false, url_parse, text_clear, NULL};
 const struct type type_patterns = {"list of events", true, false, patterns_parse, words_clear, NULL};
 const struct type type_members = {"list of members", true, false, members_parse, words_clear, NULL};
 const struct type type_included = {"list of members", true, false, included_parse, words_clear, NULL};
+const struct type type_traits = {"list of custom fields", true, false, traits_parse, words_clear, NULL};
 const struct type type_write_keys = {"list of keys", true, false, write_keys_parse, words_clear, NULL};
 const struct type type_signature_keys = {"list of keys", true, false, signature_keys_parse, signature_keys_clear, NULL};
 const struct type type_secret = {"key", false, false, secret_parse, secret_clear, NULL};

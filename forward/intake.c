@@ -142,6 +142,7 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
     if (pending == NULL)
         return false;
     pending->id = event->id;
+    pending->replay = event->replay;
     pending->identity = *identity;
     pending->received_ms = event->received_ms;
     pending->ordering_key = hash_ordering_key(transform_ordering_key(parsed));

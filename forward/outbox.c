@@ -116,8 +116,8 @@ static void end_one(struct source_pipeline *pipeline, const struct pending *pend
     };
     add_verdict(&pipeline->outbox, &verdict);
     outbox_count(pipeline, &verdict, pending->newer, NULL);
-    if (kind == VERDICT_DELIVERED && pending->nul_replaced)
-        samples_nul_replaced(&pipeline->samples);
+    if (kind == VERDICT_DELIVERED)
+        samples_messages(&pipeline->samples, pending);
     intake_leave(&pipeline->intake);
 }
 

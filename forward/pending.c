@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool pending_toggle_person(struct pending *pending)
+{
+    pending->track_only = pending->has_person && !pending->track_only;
+    return pending->track_only;
+}
+
 void pending_list_init(struct pending_list *list)
 {
     list->first = NULL;

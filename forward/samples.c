@@ -112,10 +112,12 @@ void samples_verdict(struct source_pipeline *pipeline, const struct verdict *ver
         add_sample(pipeline, event, verdict, newer, now_ms);
 }
 
-void samples_nul_replaced(struct samples *samples)
+void samples_messages(struct samples *samples, const struct pending *pending)
 {
-    if (samples->counted != NULL)
+    if (samples->counted != NULL && pending->nul_replaced)
         counters_nul_replaced(samples->counted);
+    if (samples->counted != NULL && pending->has_person && pending->track_only)
+        counters_identify_refused(samples->counted);
 }
 
 void samples_answer(struct samples *samples, int status)

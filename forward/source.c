@@ -38,6 +38,10 @@ struct rules forward_rules(const struct source *source)
         .close_context = source->context == CONTEXT_CLOSE,
         .previous_data = includes(source, "previous_data"),
         .changed_fields = includes(source, "changed_fields"),
+        .identify = source->identify == ANSWER_YES,
+        .alias = source->alias == ANSWER_YES,
+        .trait = source->traits.at,
+        .traits = source->traits.count,
     };
 }
 

@@ -52,7 +52,8 @@ struct tally {
     uint64_t refused[COUNTED_REFUSALS];
     int64_t refused_last_ms[COUNTED_REFUSALS]; /* Unix time; 0: never, as below */
     uint64_t answered[COUNTED_ANSWERS];
-    uint64_t nul_replaced; /* delivered events in whose message U+0000 was replaced */
+    uint64_t nul_replaced;     /* delivered events in whose message U+0000 was replaced */
+    uint64_t identify_refused; /* delivered events whose identify or alias the data plane refused */
     int64_t answered_last_ms;
     int32_t answered_last_status;                /* 0: no answer came */
     struct histogram delay;                      /* ms */
@@ -80,9 +81,14 @@ void counters_ended(struct counted *counted, enum counted_outcome outcome);
 /* Counts a delivered event; delay_ms: since its update in Close, -1: unknown. */
 void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_ms);
 
-/* Counts a delivered event in whose message U+0000 was replaced. And reads only this counter. */
+/* Counts a delivered event in whose message U+0000 was replaced. */
 void counters_nul_replaced(struct counted *counted);
-uint64_t counters_read_nul_replaced(const struct counted *counted);
+
+/* Reads only nul_replaced and identify_refused. */
+void counters_read_messages(const struct counted *counted, struct tally *tally);
+
+/* Counts a delivered event whose identify or alias was refused. */
+void counters_identify_refused(struct counted *counted);
 
 /* Counts a refused request; kind is below COUNTED_REFUSALS. */
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms);

@@ -145,14 +145,14 @@ static bool prepare_event(const struct parsed *parsed, const struct rules *rules
     return true;
 }
 
-static bool add_members(const struct parsed *parsed, const struct rules *rules, bool newer_version,
+static bool add_members(struct parsed *parsed, const struct rules *rules, bool newer_version,
                         struct json_object *message)
 {
+    parsed->message_id = make_message_id(parsed, rules, newer_version);
     return prepare_event(parsed, rules) && envelope_add_context(message, rules, parsed->event) &&
            envelope_add_integrations(message, rules) && message_add_constant(message, "type", "\"track\"") &&
            message_add(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
-           add_person(parsed, message) &&
-           message_add(message, "messageId", make_message_id(parsed, rules, newer_version)) &&
+           add_person(parsed, message) && message_add(message, "messageId", json_object_get(parsed->message_id)) &&
            add_timestamp(parsed, message) && message_add(message, "properties", json_object_get(parsed->event));
 }
 
@@ -173,7 +173,8 @@ static size_t string_length(struct json_object *string)
 static size_t most_bytes(const struct parsed *parsed, const struct rules *rules)
 {
     size_t again = parsed->name_length + string_length(parsed->lead) + string_length(parsed->id);
-    return parsed->body_length + again * MESSAGE_PRINTED_MOST + OWN_BYTES + envelope_most_bytes(rules, parsed->event);
+    return parsed->body_length + again * MESSAGE_PRINTED_MOST + OWN_BYTES + envelope_most_bytes(rules, parsed->event) +
+           person_most_bytes(rules);
 }
 
 /* A json_object_to_json_string_fn that prints nothing but reserves as many bytes as userdata points to. */
@@ -206,6 +207,34 @@ static bool print_message(const struct parsed *parsed, const struct rules *rules
     bool appended = !out->failed;
     out->failed = false; /* out lost nothing that was there before */
     return appended;
+}
+
+bool message_add_person_id(struct json_object *message, const struct parsed *parsed, const char *kind)
+{
+    struct json_object *of_event = parsed->message_id;
+    struct buffer name = {0};
+    char id[IDENTIFIER_TEXT];
+    buffer_append(&name, json_object_get_string(of_event), (size_t)json_object_get_string_len(of_event));
+    buffer_text(&name, "\n");
+    buffer_text(&name, kind);
+    bool good = !name.failed;
+    if (good)
+        identifier_make_text(name.data, name.length, id);
+    buffer_free(&name);
+    return good && message_add(message, "messageId", json_object_new_string(id)) && add_timestamp(parsed, message);
+}
+
+enum transform_result transform_person(const struct parsed *parsed, const struct rules *rules, bool replay,
+                                       struct buffer *out)
+{
+    if (!rules->identify && !rules->alias)
+        return TRANSFORM_DROPPED;
+    struct json_object *message = json_object_new_object();
+    enum person_made made = message == NULL ? PERSON_FAILED : person_make(parsed, rules, replay, message);
+    if (made == PERSON_MADE && !print_message(parsed, rules, message, out))
+        made = PERSON_FAILED;
+    json_object_put(message);
+    return made == PERSON_MADE ? TRANSFORM_OK : made == PERSON_NONE ? TRANSFORM_DROPPED : TRANSFORM_FAILED;
 }
 
 enum transform_result transform_message(struct parsed *parsed, const struct rules *rules, bool newer_version,

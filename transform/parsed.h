@@ -52,6 +52,20 @@ bool envelope_add_integrations(struct json_object *message, const struct rules *
 /* Upper bound of the bytes that these rules add to a message, beyond what every message has. */
 size_t envelope_most_bytes(const struct rules *rules, const struct json_object *event);
 
+/* ---- person.c: identify and alias ---- */
+
+enum person_made { PERSON_MADE, PERSON_NONE, PERSON_FAILED }; /* FAILED: out of memory */
+
+/* Adds the members of the message about the person. What the rules remove must be gone from the event. */
+enum person_made person_make(const struct parsed *parsed, const struct rules *rules, bool replay,
+                             struct json_object *message);
+
+/* Upper bound of the bytes that these rules add to it, beyond what is in the event. */
+size_t person_most_bytes(const struct rules *rules);
+
+/* message.c: adds the messageId, made over the event's, and the timestamp. kind: "identify". */
+bool message_add_person_id(struct json_object *message, const struct parsed *parsed, const char *kind);
+
 struct parsed {
     struct json_document document;
     struct json_object *event;           /* in the document */
@@ -68,7 +82,9 @@ struct parsed {
     char made_id[IDENTIFIER_TEXT];      /* UUID of the body; set when there is no id */
 
     struct identity identity;
-    int64_t timestamp_us; /* the message's timestamp; DATE_UNREADABLE: none */
+    int64_t timestamp_us;           /* the message's timestamp; DATE_UNREADABLE: none */
+    struct json_object *message_id; /* of the track message, once it is made; owned */
+    bool is_past;                   /* the envelope says that it came from the Event Log */
     size_t body_length;
     size_t texts_replaced; /* texts in which transform_message replaced U+0000 */
 };

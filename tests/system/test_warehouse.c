@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/support/check.h"
+#include "tests/support/close_site.h"
 #include "tests/support/looked.h"
 #include "tests/support/signature.h"
 #include "tests/support/site.h"
@@ -71,10 +72,59 @@ static void all_options_through_a_web_server(void)
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
 
+/* ---- what comes from the Event Log sends no identify, unless it is asked for ---- */
+
+static void add_leads(struct close_site *site, const char *prefix, size_t count)
+{
+    int64_t end = standin_close_now_us(site->close) - INT64_C(3600000000);
+    for (size_t i = 0; i < count; i++) {
+        char id[40];
+        snprintf(id, sizeof id, "ev_%s%zu", prefix, i);
+        standin_close_add(site->close, &(struct close_event){.id = id,
+                                                             .lead = "lead_1",
+                                                             .object_type = "lead",
+                                                             .action = "updated",
+                                                             .updated_us = end + (int64_t)i * 1000000,
+                                                             .log_only = true});
+    }
+}
+
+/* How many messages of this type the data plane has. */
+static size_t count_messages(struct close_site *site, const char *type)
+{
+    char piece[32];
+    size_t count = 0;
+    const struct standin_message *message;
+    snprintf(piece, sizeof piece, "\"type\":\"%s\"", type);
+    for (size_t i = 0; (message = standin_message(site->site.standin, i)) != NULL; i++)
+        count += slice_contains(message->json, piece);
+    return count;
+}
+
+static void backfill_identifies_where_it_is_asked_to(void)
+{
+    static const struct standin_close_options options = {.hold_ms = 0};
+    struct close_site site = {.starts = 0};
+    if (close_site_open(&site, &setup_lighttpd_spawn, &options, "identify = yes\ntraits = cf_1\n")) {
+        check(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)) == 0, "subscribed: %s", site.said);
+        add_leads(&site, "a", 3);
+        check(CLOSE_RUN(&site, "backfill", "--since", "2h") == 0, "backfill: %s", site.said);
+        CU_ASSERT_TRUE(standin_wait_messages(site.site.standin, 3, WAIT_MS));
+        CU_ASSERT_EQUAL(count_messages(&site, "identify"), 0);
+        add_leads(&site, "b", 2);
+        check(CLOSE_RUN(&site, "backfill", "--since", "2h", "--identify") == 0, "backfill: %s", site.said);
+        CU_ASSERT_TRUE(standin_wait_messages(site.site.standin, 7, WAIT_MS));
+        CU_ASSERT_EQUAL(count_messages(&site, "track"), 5);
+        CU_ASSERT_EQUAL(count_messages(&site, "identify"), 2);
+    }
+    close_site_close(&site);
+}
+
 void suite_warehouse(void)
 {
     static CU_TestInfo tests[] = {
         {"all options through a web server", all_options_through_a_web_server},
+        {"backfill identifies where it is asked to", backfill_identifies_where_it_is_asked_to},
         CU_TEST_INFO_NULL,
     };
     suite_add("warehouse", NULL, NULL, tests);

@@ -66,6 +66,8 @@ static void options_for_a_warehouse_are_told(void)
         {"context = close\n", "  context = close: "},
         {"include = previous_data\n", "  include = previous_data: "},
         {"include = changed_fields\n", "  include = changed_fields: "},
+        {"identify = yes\ntraits = cf_1\n", "  identify = yes: "},
+        {"alias = yes\n", "  alias = yes: "},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char text[256];

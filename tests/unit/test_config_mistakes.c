@@ -80,6 +80,8 @@ static void values(void)
         {"remove = .data\n", AT "1: remove must name members of an event like data.body_html, not \".data\""},
         {"include = previous_data, data\n",
          AT "1: include must be previous_data, changed_fields or both, not \"data\""},
+        {"traits = custom.cf_1, data.name\n",
+         AT "1: traits must name custom fields of a lead like cf_a1b2, not \"data.name\""},
         {"nul = drop\n", AT "1: nul must be one of replace, keep, not \"drop\""},
         {"warehouse = yes\n", AT "1: warehouse must be one of columns, json, not \"yes\""},
         {"data_plane_url = https://me:pass@h\n",
