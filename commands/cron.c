@@ -19,7 +19,6 @@
 #include "health/report.h"
 #include "health/write_probe.h"
 #include "process/bounded.h"
-#include "telemetry/cron_mark.h"
 #include "telemetry/telemetry.h"
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
@@ -30,14 +29,19 @@
 struct cron_run {
     const struct config *config;
     struct cron_mark mark;
-    size_t problems;
+    size_t problems; /* what somebody should only look at is told and is none, as to `check` */
 };
 
-static void tell_problem(struct cron_run *run, const char *source, const char *words)
+static void tell(const char *source, const char *words)
 {
     fprintf(stderr, "cron: %s%s%s", source[0] != '\0' ? "source " : "", source, source[0] != '\0' ? ": " : "");
     plain_write(stderr, words, strlen(words)); /* some are the data plane's */
     fputc('\n', stderr);
+}
+
+static void tell_problem(struct cron_run *run, const char *source, const char *words)
+{
+    tell(source, words);
     run->problems++;
 }
 
@@ -47,8 +51,10 @@ static void tell_findings(struct cron_run *run, const struct facts *facts)
     char line[REPORT_SIZE];
     bool is_first = run->mark.ran_ms / DAY_MS != facts->now_ms / DAY_MS;
     enum finding_view view = is_first ? VIEW_CRON | VIEW_CRON_DAILY : VIEW_CRON;
-    for (const struct finding *one = NULL; (one = report_next(facts, one, view)) != NULL;)
-        tell_problem(run, one->source == NULL ? "" : one->source->name, report_line(one, line));
+    for (const struct finding *one = NULL; (one = report_next(facts, one, view)) != NULL;) {
+        tell(one->source == NULL ? "" : one->source->name, report_line(one, line));
+        run->problems += one->severity == SEVERITY_BAD;
+    }
 }
 
 /* works: the queue could be used until now; why says why not. */
@@ -138,12 +144,9 @@ int command_cron(int argc, char **argv)
     if (!read_seconds(text, &seconds))
         return options_wrong(argv[0], "--seconds needs a whole number from 1 to %d", SECONDS_MOST);
     moment deadline = clock_now() + (moment)seconds * 1000;
-    struct error why = {0};
-    struct config *config = config_load(&why);
-    if (config == NULL) {
-        fprintf(stderr, "cron: %s\n", why.text);
+    struct config *config = session_configuration(argv[0]);
+    if (config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     log_open(LEVEL_ERROR); /* what is no error is not to be mailed */
     struct cron_run run = {.config = config};
     if (config->queue != QUEUE_NONE)

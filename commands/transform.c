@@ -147,14 +147,10 @@ static int transform_events(const struct rules *rules, struct warehouse *warehou
 /* Transforms by the rules of the source of that name (NULL: the only one, or none where nothing is configured). */
 static int transform_for(const char *name, struct warehouse *warehouse, const char *command)
 {
-    struct error why = {0};
-    struct config *config = config_load(&why);
-    if (config == NULL && name == NULL && why.kind == ERROR_MISSING)
-        return transform_events(&(struct rules){0}, warehouse);
-    if (config == NULL) {
-        fprintf(stderr, "transform: %s\n", why.text);
-        return COMMAND_CONFIGURATION;
-    }
+    bool missing = false;
+    struct config *config = session_configuration_if_any(command, name == NULL ? &missing : NULL);
+    if (config == NULL)
+        return missing ? transform_events(&(struct rules){0}, warehouse) : COMMAND_CONFIGURATION;
     const struct source *source = session_source(config, name, command);
     struct rules rules = source == NULL ? (struct rules){0} : forward_rules(source);
     int code = source == NULL ? COMMAND_USAGE_SAID : transform_events(&rules, warehouse);
