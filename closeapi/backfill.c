@@ -49,10 +49,10 @@ static const char *text_or_empty(const char *text)
 static void backfill_name_note(struct backfill *backfill)
 {
     const struct backfill_order *order = backfill->order;
-    snprintf(backfill->asked, sizeof backfill->asked, "since %.60s until %.60s type %.200s action %.200s lead %.200s%s",
-             order->since, text_or_empty(order->until), text_or_empty(order->filter.object_type),
-             text_or_empty(order->filter.action), text_or_empty(order->filter.lead_id),
-             order->all_events ? " all" : "");
+    snprintf(backfill->asked, sizeof backfill->asked,
+             "since %.60s until %.60s type %.200s action %.200s lead %.200s%s%s", order->since,
+             text_or_empty(order->until), text_or_empty(order->filter.object_type), text_or_empty(order->filter.action),
+             text_or_empty(order->filter.lead_id), order->all_events ? " all" : "", order->identify ? " identify" : "");
     uint64_t hash = text_hash(TEXT_HASH, backfill->asked, strlen(backfill->asked));
     snprintf(backfill->note, sizeof backfill->note, "backfill-%016llx", (unsigned long long)hash);
 }
@@ -209,6 +209,7 @@ enum import_result backfill_run(const struct config *config, const struct source
         .filter = order->filter,
         .all_events = order->all_events,
         .dry_run = order->dry_run,
+        .identify = order->identify,
         .stop_fd = order->stop_fd,
     };
     *report = (struct backfill_report){0};

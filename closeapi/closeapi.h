@@ -118,6 +118,7 @@ struct backfill_order {
     bool all_events; /* also those that no subscription covers */
     bool again;      /* begin anew, whatever an earlier run has done */
     bool dry_run;    /* only read and count */
+    bool identify;   /* they send an identify, too, where the source is configured so */
     int stop_fd;     /* -1: none */
     int64_t patience_ms;
     void (*waits)(void *context, int64_t ms, const char *reason); /* as in close_options */

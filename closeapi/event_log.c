@@ -73,7 +73,7 @@ static bool event_log_write_path(const struct event_log *log, struct buffer *pat
 
 /* ---- an event ---- */
 
-bool event_log_write_body(struct buffer *body, const struct log_event *event)
+bool event_log_write_body(struct buffer *body, const struct log_event *event, bool past)
 {
     buffer_clear(body);
     buffer_text(body, "{\"event\": ");
@@ -83,6 +83,8 @@ bool event_log_write_body(struct buffer *body, const struct log_event *event)
         buffer_text(body, event->subscription->id);
         buffer_text(body, "\"");
     }
+    if (past)
+        buffer_text(body, ", \"" EVENT_LOG_MARK "\": true");
     buffer_text(body, "}");
     return !body->failed;
 }
@@ -91,7 +93,7 @@ bool event_log_write_body(struct buffer *body, const struct log_event *event)
 static bool identify_by_body(struct event_log *log, struct log_event *event)
 {
     struct parsed *parsed = NULL;
-    if (event_log_write_body(&log->body, event))
+    if (event_log_write_body(&log->body, event, false))
         parsed = transform_parse(log->body.data, log->body.length, NULL, NULL);
     if (parsed != NULL)
         event->identity = *transform_identity(parsed);
@@ -181,6 +183,7 @@ static bool event_log_add_event(struct event_log *log, const struct json_element
         return true;
     }
     event->identity = head.identity;
+    event->identified = head.identified;
     event->empty = is_member_empty(element, "data") && is_member_empty(element, "previous_data");
     if (!head.identified && !identify_by_body(log, event))
         return false;

@@ -22,8 +22,9 @@ struct log_event {
     struct identity identity;
     const struct subscription *subscription; /* which covers it; NULL: none */
     char type[160];                          /* "lead.updated" */
-    bool usable; /* false: it is no event of Close's (that was logged), and the rest is not set */
-    bool empty;  /* it has neither data nor previous_data */
+    bool usable;     /* false: it is no event of Close's (that was logged), and the rest is not set */
+    bool identified; /* it has an id; else its identity is a hash of its body */
+    bool empty;      /* it has neither data nor previous_data */
 };
 
 enum log_result {
@@ -69,8 +70,9 @@ void event_log_free(struct event_log *log);
  * here. */
 bool event_log_has_filter(const struct log_filter *filter);
 
-/* Writes the body that the webhook would have had for the event. Returns false when memory is out. */
-bool event_log_write_body(struct buffer *body, const struct log_event *event);
+/* Writes the body that the webhook would have had for the event; past: with the mark of where it comes from. Returns
+ * false when memory is out. */
+bool event_log_write_body(struct buffer *body, const struct log_event *event, bool past);
 
 /* Asks Close for the time: Unix time in milliseconds; 0 with the reason. */
 int64_t event_log_clock(struct close_client *client, struct error *why);

@@ -175,13 +175,20 @@ static bool is_data_hidden(struct import *import, const struct log_event *event)
     return event->empty && age_us > HOUR_US - MARGIN_US;
 }
 
+/* Whether the body says that it is no event of the webhook: its identify would bring old traits. Where no identify is
+ * sent it is as the webhook would have brought it. */
+static bool is_past(const struct import *import, const struct log_event *event)
+{
+    return import->order.source->identify == ANSWER_YES && !import->order.identify && event->identified;
+}
+
 static bool spool_event(struct import *import, const struct log_event *event, bool hidden, struct error *why)
 {
     int64_t updated_us = event->identity.updated_us == DATE_UNREADABLE ? 0 : event->identity.updated_us;
     import->counts.fresh++;
     if (event->length > LARGE_BYTES && event->length > import->largest)
         import->counts.large++;
-    if (!event_log_write_body(&import->body, event))
+    if (!event_log_write_body(&import->body, event, is_past(import, event)))
         return import_no_memory(why);
     return spool_put(&import->spool, import->body.data, import->body.length, updated_us * 2 + hidden, why);
 }

@@ -30,6 +30,7 @@ struct import_order {
     bool all_events;                 /* also those that none of them covers */
     struct log_filter filter;
     bool dry_run;
+    bool identify;          /* as events of the webhook, which may send an identify */
     int stop_fd;            /* -1: none */
     int64_t from_us, to_us; /* from_us <= date_updated < to_us; Unix time in microseconds */
 };

@@ -216,6 +216,7 @@ int command_backfill(int argc, char **argv)
         {"--action", &order->filter.action, NULL},  {"--lead", &order->filter.lead_id, NULL},
         {"--all-events", NULL, &order->all_events}, {"--again", NULL, &order->again},
         {"--dry-run", NULL, &order->dry_run},       {"--json", NULL, &options.json},
+        {"--identify", NULL, &order->identify},
     };
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;

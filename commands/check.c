@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
+#include "commands/check_messages.h"
 #include "commands/check_place.h"
 #include "commands/options.h"
 #include "commands/session.h"
@@ -110,6 +111,7 @@ static void print_source_settings(const struct source *source)
                "waiting\n");
     if (source->signature_none)
         printf("  warning: signature_key = none: whoever knows the address and the write key can send events\n");
+    check_messages(source);
 }
 
 static size_t check_sources(struct checking *checking)

@@ -43,11 +43,15 @@ static int command_help(int argc, char **argv);
 static int command_version(int argc, char **argv);
 
 static const struct command commands[] = {
-    {"transform", "[--source NAME] < EVENTS", "turn events on stdin into RudderStack messages on stdout",
+    {"transform", "[--source NAME] [--warehouse postgres] < EVENTS",
+     "turn events on stdin into RudderStack messages on stdout",
      "Reads one event, printed over many lines or on one, or several one after another (JSON lines). Writes a message\n"
      "per line. The source's keep, drop and remove apply; without any configuration it works too, without rules.\n"
      "\n"
-     "  --source NAME   whose rules; needed only where the configuration has several sources\n"
+     "  --source NAME          whose rules; needed only where the configuration has several sources\n"
+     "  --warehouse postgres   print the table and columns that a warehouse makes of each event instead, and what is "
+     "lost\n"
+     "                         there: the first value of a column decides its type, so give events in their order\n"
      "\n"
      "A bad event is reported with its line and byte, the others still come, and the exit code is 1.\n",
      command_transform},
@@ -110,7 +114,7 @@ static const struct command commands[] = {
      command_rotate},
     {"backfill",
      "--since T [--until T] [--source NAME] [--object-type X] [--action Y] [--lead ID] [--all-events] [--again] "
-     "[--dry-run] [--json]",
+     "[--dry-run] [--identify] [--json]",
      "fetch past events from Close's Event Log",
      "Puts into the queue what was not delivered yet, oldest first. Close keeps 30 days. The same line again goes on\n"
      "where it was stopped.\n"
@@ -119,7 +123,10 @@ static const struct command commands[] = {
      "  --object-type X, --action Y, --lead ID   only these\n"
      "  --all-events         also what no subscription of the source covers\n"
      "  --again              from the start, not where it was stopped\n"
-     "  --dry-run            only read and count\n",
+     "  --dry-run            only read and count\n"
+     "  --identify           send identify messages, too, where the source has identify = yes: RudderStack keeps the "
+     "traits\n"
+     "                       that it received last, so only where no newer ones were sent\n",
      command_backfill},
     {"reconcile", "[--source NAME] [--from T] [--all-events] [--json]",
      "close every gap since the last time from Close's Event Log",

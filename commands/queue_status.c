@@ -128,6 +128,9 @@ static void print_all(const struct facts *facts, const char *only)
         if (source->tally.nul_replaced > 0)
             printf("  %-15s %llu delivered events, for a warehouse: see `nul`\n", "U+0000 replaced",
                    (unsigned long long)source->tally.nul_replaced);
+        if (source->tally.identify_refused > 0)
+            printf("  %-15s %llu delivered events: see msg=identify_refused in the log\n", "identify refused",
+                   (unsigned long long)source->tally.identify_refused);
         print_notes(&source->notes, facts->now_ms);
         if (reconciles(source))
             print_complete(&source->close);
@@ -236,6 +239,7 @@ static struct json_object *make_source(const struct source_facts *source, int64_
     struct json_object *object = json_object_new_object();
     add_counts(object, &source->counts, now_ms, good);
     add_failure(object, &source->notes, now_ms, good);
+    add_number(object, "identify_refused", (int64_t)source->tally.identify_refused, good);
     add_number(object, "nul_replaced", (int64_t)source->tally.nul_replaced, good);
     add_complete(object, source, good);
     add_bool(object, "configured", source->source != NULL, good);
@@ -299,8 +303,8 @@ static bool keeps_events(struct queue *queue, struct error *why)
     return keeps;
 }
 
-/* This counter is kept beside the queue: what the processes of this state directory counted. */
-static void read_nul_replaced(struct facts *facts)
+/* These counters are kept beside the queue: what the processes of this state directory counted. */
+static void read_counters(struct facts *facts)
 {
     struct error why;
     for (size_t i = 0; facts != NULL && i < facts->sources; i++) {
@@ -308,7 +312,7 @@ static void read_nul_replaced(struct facts *facts)
         const char *name = source->name;
         struct counters *counters =
             source->source == NULL ? NULL : counters_open(facts->config->state_dir, &name, 1, &why);
-        source->tally.nul_replaced = counters_read_nul_replaced(counters_of(counters, name));
+        counters_read_messages(counters_of(counters, name), &source->tally);
         counters_close(counters);
     }
 }
@@ -347,7 +351,7 @@ int command_queue_status(int argc, char **argv)
         return session.code;
     bool good = keeps_events(session.queue, &why);
     struct facts *facts = good ? facts_gather(session.config, session.queue, NULL, NULL, clock_unix_ms()) : NULL;
-    read_nul_replaced(facts);
+    read_counters(facts);
     if (good)
         queue_rest(session.queue); /* printing takes as long as a pager likes */
     good = good && print_status(facts, json, only, &why);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/escape.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
@@ -12,10 +13,13 @@
 #include "config/config.h"
 #include "forward/forward.h"
 #include "transform/transform.h"
+#include "transform/warehouse.h"
 
 struct transform_work {
     struct rules rules;
     struct buffer message;
+    struct warehouse *warehouse; /* NULL: the messages themselves are printed */
+    struct buffer row;
     size_t pieces;
     size_t bad;
 };
@@ -40,6 +44,36 @@ static void report_dropped(const struct parsed *parsed, const struct piece *piec
     fputc('\n', stderr);
 }
 
+/* Returns false when out of memory. */
+static bool print_message(struct transform_work *work)
+{
+    if (work->warehouse == NULL) {
+        fwrite(work->message.data, 1, work->message.length, stdout);
+        putchar('\n');
+        return true;
+    }
+    buffer_clear(&work->row);
+    if (!warehouse_describe(work->warehouse, work->message.data, work->message.length, &work->row))
+        return false;
+    for (size_t at = 0; at < work->row.length;) { /* names come from events: nothing in them may steer a terminal */
+        size_t line = (size_t)((char *)memchr(work->row.data + at, '\n', work->row.length - at) - work->row.data) - at;
+        plain_write(stdout, work->row.data + at, line);
+        putchar('\n');
+        at += line + 1;
+    }
+    return true;
+}
+
+/* The message about the person, where the event has one. Returns false when out of memory. */
+static bool print_person(struct transform_work *work, const struct parsed *parsed)
+{
+    if (work->warehouse != NULL)
+        return true;
+    buffer_clear(&work->message);
+    enum transform_result result = transform_person(parsed, &work->rules, false, &work->message);
+    return result == TRANSFORM_DROPPED || (result == TRANSFORM_OK && print_message(work));
+}
+
 static void take_piece(void *context, const struct piece *piece)
 {
     struct transform_work *work = context;
@@ -53,8 +87,8 @@ static void take_piece(void *context, const struct piece *piece)
     buffer_clear(&work->message);
     switch (transform_message(parsed, &work->rules, false, &work->message)) {
     case TRANSFORM_OK:
-        fwrite(work->message.data, 1, work->message.length, stdout);
-        putchar('\n');
+        if (!print_message(work) || !print_person(work, parsed))
+            report_piece(work, piece, "out of memory");
         break;
     case TRANSFORM_DROPPED:
         report_dropped(parsed, piece);
@@ -97,31 +131,53 @@ static bool read_events(struct transform_work *work)
     return fed && !read_error;
 }
 
-static int transform_events(const struct rules *rules)
+static int transform_events(const struct rules *rules, struct warehouse *warehouse)
 {
-    struct transform_work work = {.rules = *rules};
+    struct transform_work work = {.rules = *rules, .warehouse = warehouse};
     if (isatty(STDIN_FILENO))
         fprintf(stderr, "transform: reading events from the terminal; Ctrl-D ends them\n");
     bool complete = read_events(&work);
     buffer_free(&work.message);
+    buffer_free(&work.row);
     if (complete && work.pieces == 0)
         fprintf(stderr, "transform: there was no event on stdin\n");
     return complete && work.pieces > 0 && work.bad == 0 ? COMMAND_OK : COMMAND_FAILED;
 }
 
+/* Transforms by the rules of the source of that name (NULL: the only one, or none where nothing is configured). */
+static int transform_for(const char *name, struct warehouse *warehouse, const char *command)
+{
+    bool missing = false;
+    struct config *config = session_configuration_if_any(command, name == NULL ? &missing : NULL);
+    if (config == NULL)
+        return missing ? transform_events(&(struct rules){0}, warehouse) : COMMAND_CONFIGURATION;
+    const struct source *source = session_source(config, name, command);
+    struct rules rules = source == NULL ? (struct rules){0} : forward_rules(source);
+    int code = source == NULL ? COMMAND_USAGE_SAID : transform_events(&rules, warehouse);
+    config_free(config);
+    return code;
+}
+
+/* Says which warehouses are known. */
+static int refuse_warehouse(const char *command, const char *kind)
+{
+    fprintf(stderr, "%s: --warehouse %s is not known; there is:", command, kind);
+    for (size_t i = 0; warehouse_name(i) != NULL; i++)
+        fprintf(stderr, " %s", warehouse_name(i));
+    fputc('\n', stderr);
+    return COMMAND_USAGE;
+}
+
 int command_transform(int argc, char **argv)
 {
-    const char *name = NULL;
-    const struct option_spec specs[] = {{"--source", &name, NULL}};
-    if (!options_read(argc, argv, specs, 1, NULL))
+    const char *name = NULL, *kind = NULL;
+    const struct option_spec specs[] = {{"--source", &name, NULL}, {"--warehouse", &kind, NULL}};
+    if (!options_read(argc, argv, specs, 2, NULL))
         return COMMAND_USAGE;
-    bool missing = false;
-    struct config *config = session_configuration_if_any(argv[0], name == NULL ? &missing : NULL);
-    if (config == NULL)
-        return missing ? transform_events(&(struct rules){0}) : COMMAND_CONFIGURATION;
-    const struct source *source = session_source(config, name, argv[0]);
-    struct rules rules = source == NULL ? (struct rules){0} : forward_rules(source);
-    int code = source == NULL ? COMMAND_USAGE_SAID : transform_events(&rules);
-    config_free(config);
+    struct warehouse *warehouse = kind == NULL ? NULL : warehouse_new(kind);
+    if (kind != NULL && warehouse == NULL)
+        return refuse_warehouse(argv[0], kind);
+    int code = transform_for(name, warehouse, argv[0]);
+    warehouse_free(warehouse);
     return code;
 }

@@ -28,6 +28,10 @@ enum queue_kind { QUEUE_SQLITE, QUEUE_NONE };
 
 enum nul_handling { NUL_REPLACE, NUL_KEEP }; /* of U+0000 in texts and names */
 
+enum warehouse_columns { WAREHOUSE_COLUMNS, WAREHOUSE_JSON };
+
+enum context_content { CONTEXT_NONE, CONTEXT_CLOSE };
+
 /* Who may see the status page. */
 enum admin_access {
     ADMIN_PASSWORD, /* whoever knows admin_password; without a password, nobody */
@@ -51,6 +55,11 @@ struct source {
     struct strings remove; /* exact paths below the event, such as data.body_html */
 
     enum nul_handling nul;
+    enum warehouse_columns warehouse;
+    enum context_content context;
+    struct strings include; /* members of the event: previous_data, changed_fields */
+    enum answer_no_yes identify, alias;
+    struct strings traits; /* custom fields of a lead: cf_... */
 
     char *close_api_key; /* NULL: Close's API is not used */
     char *close_api_url; /* http: or https:, without a trailing slash */

@@ -37,7 +37,8 @@ struct type {
 };
 
 extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
-    type_patterns, type_members, type_write_keys, type_signature_keys, type_secret, type_api_url;
+    type_patterns, type_members, type_included, type_traits, type_write_keys, type_signature_keys, type_secret,
+    type_api_url;
 extern const struct type type_password, type_command; /* values.c */
 
 struct key {

@@ -23,6 +23,8 @@ static const char *const queues[] = {"sqlite", "none", NULL};
 static const char *const admins[] = {"password", "server", NULL};
 static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const nuls[] = {"replace", "keep", NULL};
+static const char *const warehouses[] = {"columns", "json", NULL};
+static const char *const contexts[] = {"none", "close", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 /* clang-format off */
@@ -35,6 +37,12 @@ static const struct key keys[] = {
     {"drop", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "these events do not go on, even if kept above", false, SOURCE(drop), NULL},
     {"remove", &type_members, SCOPE_DEFAULT, "", 0, 0, "these members are left out of every event: `data.body_html`", false, SOURCE(remove), NULL},
     {"nul", &type_choice, SCOPE_DEFAULT, "replace", 0, 0, "U+0000 in texts and names: `replace` makes it U+FFFD, for a warehouse cannot load a table with one; `keep`: texts as they came, and with one in a name an event becomes a dead letter", false, SOURCE(nul), nuls},
+    {"warehouse", &type_choice, SCOPE_DEFAULT, "columns", 0, 0, "`json`: messages ask a warehouse to keep `data`, and what `include` adds, in one column of JSON each, where decimals, types and names stay as they are; see docs/warehouse.md before", false, SOURCE(warehouse), warehouses},
+    {"context", &type_choice, SCOPE_DEFAULT, "none", 0, 0, "`close`: `context.close` says who did it, and which event it is: a warehouse has no other column for that", false, SOURCE(context), contexts},
+    {"include", &type_included, SCOPE_DEFAULT, "", 0, 0, "members that messages have besides: `previous_data`, `changed_fields`: what was deleted, and what an update changed", false, SOURCE(include), NULL},
+    {"identify", &type_choice, SCOPE_DEFAULT, "no", 0, 0, "`yes`: a lead's and a contact's events send an `identify` of the lead besides, which RudderStack bills as an event; see docs/warehouse.md", false, SOURCE(identify), no_yes},
+    {"traits", &type_traits, SCOPE_DEFAULT, "", 0, 0, "custom fields of a lead that are traits of its `identify`, besides name, url, status_label and addresses: `cf_...`", false, SOURCE(traits), NULL},
+    {"alias", &type_choice, SCOPE_DEFAULT, "no", 0, 0, "`yes`: `lead.merged` sends an `alias` besides, which in some destinations cannot be undone", false, SOURCE(alias), no_yes},
     {"close_api_key", &type_secret, SCOPE_SOURCE, "", 0, 0, "of an administrator in Close: with it gaps are found and closed (`reconcile`), and `subscribe` and its kin work", true, SOURCE(close_api_key), NULL},
     {"close_api_url", &type_api_url, SCOPE_DEFAULT, "https://api.close.com/api/v1", 0, 0, "where Close's API is", false, SOURCE(close_api_url), NULL},
     {"reconcile_interval", &type_duration, SCOPE_DEFAULT, "15m", 0, 7 * DAY, "how often Close's Event Log is asked for what is missing, where there is a close_api_key; `0s`: only by `reconcile`", false, SOURCE(reconcile_interval_ms), NULL},

@@ -16,7 +16,9 @@
 /* Enums are written through an unsigned, which must have their size. */
 _Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_kind) == sizeof(unsigned) &&
                    sizeof(enum admin_access) == sizeof(unsigned) && sizeof(enum answer_no_yes) == sizeof(unsigned) &&
-                   sizeof(enum nul_handling) == sizeof(unsigned),
+                   sizeof(enum nul_handling) == sizeof(unsigned) &&
+                   sizeof(enum warehouse_columns) == sizeof(unsigned) &&
+                   sizeof(enum context_content) == sizeof(unsigned),
                "choices are stored as unsigned");
 
 static void *field_of(const struct key *key, void *base)
@@ -217,6 +219,30 @@ static bool member_check(const char *word, size_t length, struct error *why)
     return false;
 }
 
+/* A custom field's name, perhaps with `custom.` before it. */
+static bool trait_check(const char *word, size_t length, struct error *why)
+{
+    size_t before = length > 7 && strncmp(word, "custom.", 7) == 0 ? 7 : 0;
+    if (length <= 100 && memchr(word + before, '.', length - before) == NULL &&
+        is_dotted(word + before, length - before, "_-"))
+        return true;
+    error_set(why, "must name custom fields of a lead like cf_a1b2, not \"%.*s\"", (int)(length < 60 ? length : 60),
+              word);
+    return false;
+}
+
+static bool included_check(const char *word, size_t length, struct error *why)
+{
+    static const char *const names[] = {"previous_data", "changed_fields"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (length == strlen(names[i]) && strncmp(word, names[i], length) == 0)
+            return true;
+    }
+    error_set(why, "must be previous_data, changed_fields or both, not \"%.*s\"", (int)(length < 60 ? length : 60),
+              word);
+    return false;
+}
+
 /* A write key is sent as a user name of HTTP Basic, which ends at a colon; the other refused characters belong to
  * comments, quotes and placeholders, never to a key. */
 static bool write_key_check(const char *word, size_t length, struct error *why)
@@ -239,6 +265,16 @@ static bool patterns_parse(const struct key *key, const char *text, void *base, 
 static bool members_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
     return words_parse(key, text, base, why, member_check);
+}
+
+static bool included_parse(const struct key *key, const char *text, void *base, struct error *why)
+{
+    return words_parse(key, text, base, why, included_check);
+}
+
+static bool traits_parse(const struct key *key, const char *text, void *base, struct error *why)
+{
+    return words_parse(key, text, base, why, trait_check);
 }
 
 static bool write_keys_parse(const struct key *key, const char *text, void *base, struct error *why)
@@ -324,6 +360,8 @@ const struct type type_folder = {"path", false, true, folder_parse, text_clear, 
 const struct type type_url = {"URL", false, false, url_parse, text_clear, NULL};
 const struct type type_patterns = {"list of events", true, false, patterns_parse, words_clear, NULL};
 const struct type type_members = {"list of members", true, false, members_parse, words_clear, NULL};
+const struct type type_included = {"list of members", true, false, included_parse, words_clear, NULL};
+const struct type type_traits = {"list of custom fields", true, false, traits_parse, words_clear, NULL};
 const struct type type_write_keys = {"list of keys", true, false, write_keys_parse, words_clear, NULL};
 const struct type type_signature_keys = {"list of keys", true, false, signature_keys_parse, signature_keys_clear, NULL};
 const struct type type_secret = {"key", false, false, secret_parse, secret_clear, NULL};

@@ -170,6 +170,8 @@ static void check_differs(struct config *config, const struct setting *later, co
 {
     char where[WHERE_SIZE];
     struct error why;
+    if (later->section == TOP || first->section == TOP) /* above the sections, which is a fault of its own */
+        return;
     if (!later->key->secret || later->key != first->key || later->section == first->section ||
         !later->key->type->list || !share_word(later, first))
         return;

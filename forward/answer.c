@@ -284,6 +284,11 @@ static void parked_failed_again(struct lane *lane, const struct answer *answer)
     struct source_pipeline *pipeline = lane->pipeline;
     struct pending *pending = pending_pop(&lane->sending);
     answer_set_reason(pipeline, answer);
+    if (pending_toggle_person(pending)) {
+        answer_report_event(pipeline, pending, "identify_refused");
+        hold_park_again(&pipeline->hold, pending, clock_now() + delay_after(pipeline, pending->tries + 1, answer));
+        return;
+    }
     if (is_poison(pipeline, pending)) {
         answer_report_event(pipeline, pending, "event_is_poison");
         source_end(pipeline, pending, VERDICT_DEAD, pipeline->data_plane.why.text);

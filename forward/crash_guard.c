@@ -233,8 +233,8 @@ static void transform_on_trial(void *context)
     const struct trial *trial = context;
     struct buffer out = {0};
     struct parsed *parsed = transform_parse_for(trial->event->body, trial->event->length, trial->rules, NULL, NULL);
-    if (parsed != NULL)
-        transform_message(parsed, trial->rules, false, &out);
+    if (parsed != NULL && transform_message(parsed, trial->rules, false, &out) == TRANSFORM_OK)
+        transform_person(parsed, trial->rules, trial->event->replay, &out);
     /* the process ends now */
 }
 
@@ -297,6 +297,18 @@ struct parsed *crash_guard_parse(struct crash_guard *guard, const char *source, 
     struct parsed *parsed = transform_parse_for(event->body, event->length, rules, out_of_memory, why);
     crash_guard_leave(guard);
     return parsed;
+}
+
+enum transform_result crash_guard_transform_person(struct crash_guard *guard, const char *source,
+                                                   const struct pending *pending, const struct parsed *parsed,
+                                                   const struct rules *rules, struct buffer *out)
+{
+    if (!rules->identify && !rules->alias)
+        return TRANSFORM_DROPPED;
+    crash_guard_enter(guard, source, pending->id);
+    enum transform_result result = transform_person(parsed, rules, pending->replay, out);
+    crash_guard_leave(guard);
+    return result;
 }
 
 enum transform_result crash_guard_transform(struct crash_guard *guard, const char *source, uint64_t id,

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "forward/pending.h"
 #include "queue/queue.h"
 #include "transform/transform.h"
 
@@ -57,6 +58,11 @@ void crash_guard_expect_events(struct crash_guard *guard, const char *source, co
 /* transform_parse_for, with the event in the trace. One that is known to crash it is unusable, and why says so. */
 struct parsed *crash_guard_parse(struct crash_guard *guard, const char *source, const struct rules *rules,
                                  const struct event *event, bool *out_of_memory, struct error *why);
+
+/* transform_person likewise. */
+enum transform_result crash_guard_transform_person(struct crash_guard *guard, const char *source,
+                                                   const struct pending *pending, const struct parsed *parsed,
+                                                   const struct rules *rules, struct buffer *out);
 
 /* transform_message likewise. */
 enum transform_result crash_guard_transform(struct crash_guard *guard, const char *source, uint64_t id,

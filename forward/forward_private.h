@@ -389,8 +389,8 @@ void samples_free(struct samples *samples);
 void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, const struct ended_event *ended,
                      const struct event *event);
 
-/* Counts a delivered event in whose message U+0000 was replaced. */
-void samples_nul_replaced(struct samples *samples);
+/* Counts what is to be said of a delivered event's messages. */
+void samples_messages(struct samples *samples, const struct pending *pending);
 
 /* The data plane answered the lane's batch; status 0: it did not. Call before the batch's events end. */
 void samples_answer(const struct lane *lane, const struct answer *answer);

@@ -268,6 +268,12 @@ bool intake_read(struct source_pipeline *pipeline)
 
 /* ---- lists of events in flight ---- */
 
+bool pending_toggle_person(struct pending *pending)
+{
+    pending->track_only = pending->has_person && !pending->track_only;
+    return pending->track_only;
+}
+
 void pending_list_init(struct pending_list *list)
 {
     list->first = NULL;

@@ -114,7 +114,7 @@ static size_t lane_limit(const struct lane *lane)
 /* Whether the batch takes no more. */
 static bool batch_is_full(const struct lane *lane)
 {
-    return lane->built.count >= lane_limit(lane) || lane->waiting.count > 0;
+    return lane->batch.count >= lane_limit(lane) || lane->waiting.count > 0;
 }
 
 moment lane_next(const struct lane *lane)
@@ -125,8 +125,37 @@ moment lane_next(const struct lane *lane)
 
 bool lane_has_room(const struct lane *lane)
 {
-    return lane->waiting.count == 0 && lane->built.count < lane_limit(lane) && lane->batch.text.length < BATCH_BYTES &&
+    return lane->waiting.count == 0 && lane->batch.count < lane_limit(lane) && lane->batch.text.length < BATCH_BYTES &&
            lane_due(lane) <= clock_now();
+}
+
+/* Appends the message about the person, if the event has one, behind the track message. Returns false when memory is
+ * out. */
+static bool add_person(struct lane *lane, struct pending *pending, const struct parsed *parsed, struct buffer *text)
+{
+    struct source_pipeline *pipeline = lane->pipeline;
+    size_t before = text->length;
+    if (pending->track_only)
+        return true;
+    buffer_text(text, lane->batch.form->between);
+    enum transform_result result =
+        crash_guard_transform_person(pipeline->guard, pipeline->source->name, pending, parsed, &pipeline->rules, text);
+    pending->has_person = result == TRANSFORM_OK;
+    if (result == TRANSFORM_DROPPED)
+        text->length = before;
+    return result != TRANSFORM_FAILED && !text->failed;
+}
+
+/* The messages of the event just appended: both go in one batch or neither, and each counts. */
+static bool accept_messages(struct lane *lane, const struct pending *pending)
+{
+    size_t messages = pending->has_person && !pending->track_only ? 2 : 1;
+    bool good = lane->batch.count == 0 || lane->batch.count + messages <= lane_limit(lane);
+    if (!good)
+        batch_reject(&lane->batch);
+    good = good && batch_accept(&lane->batch);
+    lane->batch.count += good ? messages - 1 : 0;
+    return good;
 }
 
 enum lane_built lane_build(struct lane *lane, struct pending *pending, struct parsed *parsed)
@@ -135,12 +164,14 @@ enum lane_built lane_build(struct lane *lane, struct pending *pending, struct pa
     struct buffer *text = batch_begin(&lane->batch);
     enum transform_result result = crash_guard_transform(pipeline->guard, pipeline->source->name, pending->id, parsed,
                                                          &pipeline->rules, pending->newer, text);
+    if (result == TRANSFORM_OK && !text->failed && !add_person(lane, pending, parsed, text))
+        result = TRANSFORM_FAILED;
     if (result != TRANSFORM_OK || text->failed) {
         bool dropped = result == TRANSFORM_DROPPED && !text->failed;
         batch_reject(&lane->batch);
         return dropped ? LANE_DROPPED : LANE_NO_MEMORY;
     }
-    if (!batch_accept(&lane->batch))
+    if (!accept_messages(lane, pending))
         return LANE_NO_ROOM;
     pending->nul_replaced = transform_nuls(parsed) > 0;
     pending_push(&lane->built, pending);

@@ -122,8 +122,8 @@ static void end_one(struct source_pipeline *pipeline, const struct pending *pend
     add_verdict(&pipeline->outbox, &verdict);
     const struct ended_event ended = {pending->newer, pending->replay, pending->live};
     outbox_count(pipeline, &verdict, &ended, NULL);
-    if (kind == VERDICT_DELIVERED && pending->nul_replaced)
-        samples_nul_replaced(&pipeline->samples);
+    if (kind == VERDICT_DELIVERED)
+        samples_messages(&pipeline->samples, pending);
     intake_leave(&pipeline->intake);
 }
 
@@ -403,10 +403,12 @@ void samples_verdict(struct source_pipeline *pipeline, const struct verdict *ver
         add_sample(pipeline, event, verdict, ended->newer, now_ms);
 }
 
-void samples_nul_replaced(struct samples *samples)
+void samples_messages(struct samples *samples, const struct pending *pending)
 {
-    if (samples->counted != NULL)
+    if (samples->counted != NULL && pending->nul_replaced)
         counters_nul_replaced(samples->counted);
+    if (samples->counted != NULL && pending->has_person && pending->track_only)
+        counters_identify_refused(samples->counted);
 }
 
 /* One write a batch, whatever it holds: an event's attempts are found by its id. */

@@ -25,6 +25,8 @@ struct pending {
     bool settling;              /* its verdict is in the outbox, to be settled */
     bool delivered;             /* that verdict is DELIVERED */
     bool holds;                 /* events about its ordering key wait until it has ended */
+    bool has_person;            /* it has a message about the person, which goes with it ... */
+    bool track_only;            /* ... but not this time: the data plane refused both */
     bool nul_replaced;          /* in its message U+0000 was replaced */
     bool suspected;             /* it was in a batch that the data plane refused */
     unsigned char starved;      /* times that memory was out for it alone */
@@ -34,6 +36,10 @@ struct pending {
     unsigned tries;    /* parked: that failed */
     unsigned proofs;   /* parked: of these, while others were accepted */
 };
+
+/* What was tried with its message about the person was refused: the next try is without. What was tried without: the
+ * next one is with it again. Returns whether the next try is without. */
+bool pending_toggle_person(struct pending *pending);
 
 /* In the order in which they came. All zero is no list: use pending_list_init. */
 struct pending_list {

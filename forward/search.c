@@ -183,10 +183,26 @@ static void suspect_all(struct lane *lane)
     }
 }
 
+/* Refused alone with its message about the person: without that it may pass. It is tried so next, and nothing is
+ * judged before; if the track message is refused, too, the next try has both again. Returns whether it is. */
+static bool try_track_only(struct lane *lane, const struct answer *answer)
+{
+    struct pending *pending = lane->sending.first;
+    if (lane->sending.count != 1 || !pending_toggle_person(pending))
+        return false;
+    answer_set_reason(lane->pipeline, answer);
+    answer_report_event(lane->pipeline, pending, "identify_refused");
+    lane_put_back(lane);
+    lane->limit = 1;
+    return true;
+}
+
 void search_refused(struct lane *lane, const struct answer *answer)
 {
     struct source_pipeline *pipeline = lane->pipeline;
     struct search *search = &pipeline->search;
+    if (try_track_only(lane, answer))
+        return;
     begin_search(pipeline);
     suspect_all(lane);
     answer_set_reason(pipeline, answer);

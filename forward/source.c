@@ -20,6 +20,15 @@
 #define STARVED_MOST 5                       /* tries */
 #define ORDINARY_BYTES ((size_t)1024 * 1024) /* what an ordinary event may need */
 
+static bool includes(const struct source *source, const char *member)
+{
+    for (size_t i = 0; i < source->include.count; i++) {
+        if (strcmp(source->include.at[i], member) == 0)
+            return true;
+    }
+    return false;
+}
+
 struct rules forward_rules(const struct source *source)
 {
     return (struct rules){
@@ -30,6 +39,14 @@ struct rules forward_rules(const struct source *source)
         .remove = source->remove.at,
         .removes = source->remove.count,
         .keep_nul = source->nul == NUL_KEEP,
+        .json_columns = source->warehouse == WAREHOUSE_JSON,
+        .close_context = source->context == CONTEXT_CLOSE,
+        .previous_data = includes(source, "previous_data"),
+        .changed_fields = includes(source, "changed_fields"),
+        .identify = source->identify == ANSWER_YES,
+        .alias = source->alias == ANSWER_YES,
+        .trait = source->traits.at,
+        .traits = source->traits.count,
     };
 }
 

@@ -54,6 +54,7 @@ static void json_source(struct buffer *out, const struct facts *facts, const str
     write_time_member(out, "complete_since", source->close.since_ms);
     write_time_member(out, "last_reconcile", source->close.last_run_ms);
     write_number_member(out, "missed_by_webhook", source->close.missed);
+    write_number_member(out, "identify_refused", source->tally.identify_refused);
     write_number_member(out, "nul_replaced", source->tally.nul_replaced);
     write_bool_member(out, "paused", source->close.paused);
     buffer_text(out, "}");

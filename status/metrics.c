@@ -51,6 +51,7 @@ enum simple {
     LAST_RECONCILED,
     MISSED,
     NUL_REPLACED,
+    IDENTIFY_REFUSED,
     COMPLETE_UNTIL,
     SIMPLE,
 };
@@ -80,6 +81,8 @@ static const struct {
                 "Events that the webhook did not bring, and reconciling did."},
     [NUL_REPLACED] = {"nul_replaced_events", "nul_replaced_events_total", COUNTER,
                       "Delivered events in whose message U+0000 was replaced."},
+    [IDENTIFY_REFUSED] = {"identify_refused_events", "identify_refused_events_total", COUNTER,
+                          "Delivered events whose identify or alias the data plane refused."},
     [COMPLETE_UNTIL] = {"complete_until_timestamp_seconds", "complete_until_timestamp_seconds", GAUGE,
                         "All that Close logged before is here; 0: not known."},
 };
@@ -99,6 +102,7 @@ static void read_simple(const struct facts *facts, const struct source_facts *so
         [LAST_RECONCILED] = (double)source->close.last_run_ms / 1000,
         [MISSED] = (double)source->close.missed,
         [NUL_REPLACED] = (double)source->tally.nul_replaced,
+        [IDENTIFY_REFUSED] = (double)source->tally.identify_refused,
         [COMPLETE_UNTIL] = (double)source->close.until_ms / 1000,
     };
     memcpy(out, values, sizeof values);

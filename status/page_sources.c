@@ -72,8 +72,11 @@ static void page_url(struct buffer *out, const struct view *view, const struct s
     page_signers(out, source);
 }
 
-static void page_nul_replaced(struct buffer *out, const struct tally *tally)
+static void page_of_messages(struct buffer *out, const struct tally *tally)
 {
+    if (tally->identify_refused > 0)
+        write_format(out, " &middot; identify refused: <span data-fact=\"identify_refused\">%llu</span>",
+                     (unsigned long long)tally->identify_refused);
     if (tally->nul_replaced > 0)
         write_format(out, " &middot; U+0000 replaced in <span data-fact=\"nul_replaced\">%llu</span>",
                      (unsigned long long)tally->nul_replaced);
@@ -108,7 +111,7 @@ static void page_source(struct buffer *out, const struct view *view, const struc
     buffer_text(out, "</span> &middot; <span data-fact=\"refused\">");
     page_refused(out, &source->tally);
     buffer_text(out, "</span>");
-    page_nul_replaced(out, &source->tally);
+    page_of_messages(out, &source->tally);
     buffer_text(out, "</p>\n");
     if (source->source != NULL)
         page_url(out, view, source);

@@ -45,6 +45,7 @@ struct counted {
     _Atomic uint64_t nul_replaced;
     _Atomic int64_t answered_last_ms;
     _Atomic int32_t answered_last_status; /* negative: of an answer after which somebody has to mend something */
+    _Atomic uint32_t identify_refused;    /* in what was padding: an older release leaves it zero */
     struct counted_histogram delay, size;
     struct counted_minute minute[COUNTED_MINUTES];
 };
@@ -314,6 +315,12 @@ void counters_nul_replaced(struct counted *counted)
         add_counter(&counted->nul_replaced, 1);
 }
 
+void counters_identify_refused(struct counted *counted)
+{
+    if (counted != NULL)
+        atomic_fetch_add_explicit(&counted->identify_refused, 1, memory_order_relaxed);
+}
+
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms)
 {
     if (counted == NULL || kind >= COUNTED_REFUSALS)
@@ -345,9 +352,12 @@ static uint64_t get(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-uint64_t counters_read_nul_replaced(const struct counted *counted)
+void counters_read_messages(const struct counted *counted, struct tally *tally)
 {
-    return counted == NULL ? 0 : get(&counted->nul_replaced);
+    if (counted == NULL)
+        return;
+    tally->nul_replaced = get(&counted->nul_replaced);
+    tally->identify_refused = atomic_load_explicit(&counted->identify_refused, memory_order_relaxed);
 }
 
 static uint64_t get_in_minute(const _Atomic uint64_t *counter, int64_t minute)
@@ -389,7 +399,7 @@ void counters_read(const struct counted *counted, int64_t now_ms, struct tally *
     read_all(counted->answered, tally->answered, COUNTED_ANSWERS);
     read_all(counted->delay.bucket, tally->delay.bucket, COUNTED_BUCKETS);
     read_all(counted->size.bucket, tally->size.bucket, COUNTED_BUCKETS);
-    tally->nul_replaced = get(&counted->nul_replaced);
+    counters_read_messages(counted, tally);
     tally->delay.sum = get(&counted->delay.sum);
     tally->size.sum = get(&counted->size.sum);
     for (size_t i = 0; i < COUNTED_REFUSALS; i++)

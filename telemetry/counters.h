@@ -52,7 +52,8 @@ struct tally {
     uint64_t refused[COUNTED_REFUSALS];
     int64_t refused_last_ms[COUNTED_REFUSALS]; /* Unix time; 0: never, as below */
     uint64_t answered[COUNTED_ANSWERS];
-    uint64_t nul_replaced; /* delivered events in whose message U+0000 was replaced */
+    uint64_t nul_replaced;     /* delivered events in whose message U+0000 was replaced */
+    uint64_t identify_refused; /* delivered events whose identify or alias the data plane refused */
     int64_t answered_last_ms;
     int32_t answered_last_status;                /* 0: no answer came */
     bool answered_last_refused;                  /* that answer means that somebody has to mend something */
@@ -92,9 +93,14 @@ void counters_live_delay(struct counted *counted, int64_t delay_ms, int64_t now_
  * there are none. */
 double counters_quantile(const uint64_t bucket[static COUNTED_BUCKETS], double part);
 
-/* Counts a delivered event in whose message U+0000 was replaced. And reads only this counter. */
+/* Counts a delivered event in whose message U+0000 was replaced. */
 void counters_nul_replaced(struct counted *counted);
-uint64_t counters_read_nul_replaced(const struct counted *counted);
+
+/* Reads only nul_replaced and identify_refused. */
+void counters_read_messages(const struct counted *counted, struct tally *tally);
+
+/* Counts a delivered event whose identify or alias was refused. */
+void counters_identify_refused(struct counted *counted);
 
 /* Counts a refused request; kind is below COUNTED_REFUSALS. */
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms);

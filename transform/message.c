@@ -61,21 +61,8 @@ void identifier_make_text(const void *bytes, size_t length, char text[static IDE
     uuid_unparse_lower(uuid, text);
 }
 
-/* Members that are the same in every message, as JSON text: building them as a tree would cost more than all others. */
-static const struct {
-    const char *name;
-    const char *json;
-} constants[] = {
-    {"context", "{\"library\":{\"name\":\"unknown\",\"version\":\"unknown\"},\"integration\":{\"name\":\"CloseCRM\"}}"},
-    {"integrations", "{\"CloseCRM\":false}"},
-    {"type", "\"track\""},
-};
-
 /* Upper bound of the bytes of a message's own names, constants, date and made ids. */
 #define OWN_BYTES 1024
-
-/* Upper bound of the printed size of one byte of a string (\u0001 is the longest escape). */
-#define PRINTED_MOST 6
 
 static bool is_dropped(const struct parsed *parsed, const struct rules *rules, bool *out_of_memory)
 {
@@ -91,30 +78,6 @@ static bool is_dropped(const struct parsed *parsed, const struct rules *rules, b
     bool kept = rules_keep(rules, type_action, parsed->name_length);
     free(type_action);
     return !kept;
-}
-
-/* Adds a member and takes ownership of its value, also on failure. value NULL: its creation failed. name must outlive
- * the object. */
-static bool add_member(struct json_object *object, const char *name, struct json_object *value)
-{
-    if (value != NULL && json_object_object_add_ex(object, name, value, JSON_C_OBJECT_ADD_CONSTANT_KEY) == 0)
-        return true;
-    json_object_put(value);
-    return false;
-}
-
-static bool add_constants(struct json_object *message)
-{
-    for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
-        struct json_object *value = json_object_new_boolean(true);
-        if (value == NULL)
-            return false;
-        json_object_set_serializer(value, json_object_userdata_to_json_string, (void *)(uintptr_t)constants[i].json,
-                                   NULL);
-        if (!add_member(message, constants[i].name, value))
-            return false;
-    }
-    return true;
 }
 
 /* A newer version of an event that was already sent needs its own id: the UUID of the earlier id, a line feed, and
@@ -160,36 +123,37 @@ static struct json_object *make_message_id(const struct parsed *parsed, const st
 static bool add_person(const struct parsed *parsed, struct json_object *message)
 {
     if (parsed->lead != NULL)
-        return add_member(message, "userId", json_object_get(parsed->lead));
-    return add_member(message, "anonymousId", json_object_new_string(parsed->anonymous_id));
+        return message_add(message, "userId", json_object_get(parsed->lead));
+    return message_add(message, "anonymousId", json_object_new_string(parsed->anonymous_id));
 }
 
 static bool add_timestamp(const struct parsed *parsed, struct json_object *message)
 {
     char date[DATE_PRINTED];
     return parsed->timestamp_us == DATE_UNREADABLE ||
-           add_member(message, "originalTimestamp",
-                      json_object_new_string(times_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
+           message_add(message, "originalTimestamp",
+                       json_object_new_string(times_print(parsed->timestamp_us, DATE_MILLISECONDS, date)));
 }
 
-/* Adds the event, with its subscription's id and without the members that the rules remove. */
-static bool add_properties(const struct parsed *parsed, const struct rules *rules, struct json_object *message)
+/* Adds the subscription's id to the event, and takes out what the rules remove. */
+static bool prepare_event(const struct parsed *parsed, const struct rules *rules)
 {
     if (parsed->subscription_id != NULL &&
-        !add_member(parsed->event, "subscription_id", json_object_get(parsed->subscription_id)))
+        !message_add(parsed->event, "subscription_id", json_object_get(parsed->subscription_id)))
         return false;
     rules_remove(rules, parsed->event);
-    return add_member(message, "properties", json_object_get(parsed->event));
+    return true;
 }
 
-static bool add_members(const struct parsed *parsed, const struct rules *rules, bool newer_version,
+static bool add_members(struct parsed *parsed, const struct rules *rules, bool newer_version,
                         struct json_object *message)
 {
-    return add_constants(message) &&
-           add_member(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
-           add_person(parsed, message) &&
-           add_member(message, "messageId", make_message_id(parsed, rules, newer_version)) &&
-           add_timestamp(parsed, message) && add_properties(parsed, rules, message);
+    parsed->message_id = make_message_id(parsed, rules, newer_version);
+    return prepare_event(parsed, rules) && envelope_add_context(message, rules, parsed->event) &&
+           envelope_add_integrations(message, rules) && message_add_constant(message, "type", "\"track\"") &&
+           message_add(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
+           add_person(parsed, message) && message_add(message, "messageId", json_object_get(parsed->message_id)) &&
+           add_timestamp(parsed, message) && message_add(message, "properties", json_object_get(parsed->event));
 }
 
 /* Replaces what the message must not hold. A body without any, which nearly all are, costs nothing. The event's id,
@@ -206,10 +170,11 @@ static size_t string_length(struct json_object *string)
 
 /* Upper bound of the message's size. Properties print no longer than in the body, because json-c prints the shortest
  * form; name, user and id occur a second time. */
-static size_t most_bytes(const struct parsed *parsed)
+static size_t most_bytes(const struct parsed *parsed, const struct rules *rules)
 {
     size_t again = parsed->name_length + string_length(parsed->lead) + string_length(parsed->id);
-    return parsed->body_length + again * PRINTED_MOST + OWN_BYTES;
+    return parsed->body_length + again * MESSAGE_PRINTED_MOST + OWN_BYTES + envelope_most_bytes(rules, parsed->event) +
+           person_most_bytes(rules);
 }
 
 /* A json_object_to_json_string_fn that prints nothing but reserves as many bytes as userdata points to. */
@@ -224,9 +189,10 @@ static int make_room(struct json_object *object, struct printbuf *out, int level
 /* Prints the message. json-c ignores failures to grow its buffer while printing and would silently omit what does not
  * fit. An object keeps its buffer between printings, so a first one that prints nothing makes the buffer large enough,
  * or fails. That also avoids growing it step by step. */
-static bool print_message(const struct parsed *parsed, struct json_object *message, struct buffer *out)
+static bool print_message(const struct parsed *parsed, const struct rules *rules, struct json_object *message,
+                          struct buffer *out)
 {
-    size_t most = most_bytes(parsed);
+    size_t most = most_bytes(parsed, rules);
     json_object_set_serializer(message, make_room, &most, NULL);
     bool roomy = json_object_to_json_string_ext(message, JSON_C_TO_STRING_PLAIN) != NULL;
     json_object_set_serializer(message, NULL, NULL, NULL);
@@ -243,6 +209,34 @@ static bool print_message(const struct parsed *parsed, struct json_object *messa
     return appended;
 }
 
+bool message_add_person_id(struct json_object *message, const struct parsed *parsed, const char *kind)
+{
+    struct json_object *of_event = parsed->message_id;
+    struct buffer name = {0};
+    char id[IDENTIFIER_TEXT];
+    buffer_append(&name, json_object_get_string(of_event), (size_t)json_object_get_string_len(of_event));
+    buffer_text(&name, "\n");
+    buffer_text(&name, kind);
+    bool good = !name.failed;
+    if (good)
+        identifier_make_text(name.data, name.length, id);
+    buffer_free(&name);
+    return good && message_add(message, "messageId", json_object_new_string(id)) && add_timestamp(parsed, message);
+}
+
+enum transform_result transform_person(const struct parsed *parsed, const struct rules *rules, bool replay,
+                                       struct buffer *out)
+{
+    if (!rules->identify && !rules->alias)
+        return TRANSFORM_DROPPED;
+    struct json_object *message = json_object_new_object();
+    enum person_made made = message == NULL ? PERSON_FAILED : person_make(parsed, rules, replay, message);
+    if (made == PERSON_MADE && !print_message(parsed, rules, message, out))
+        made = PERSON_FAILED;
+    json_object_put(message);
+    return made == PERSON_MADE ? TRANSFORM_OK : made == PERSON_NONE ? TRANSFORM_DROPPED : TRANSFORM_FAILED;
+}
+
 enum transform_result transform_message(struct parsed *parsed, const struct rules *rules, bool newer_version,
                                         struct buffer *out)
 {
@@ -253,7 +247,7 @@ enum transform_result transform_message(struct parsed *parsed, const struct rule
         return TRANSFORM_FAILED;
     struct json_object *message = json_object_new_object();
     bool made = message != NULL && add_members(parsed, rules, newer_version, message) &&
-                replace_nuls(parsed, rules, message) && print_message(parsed, message, out);
+                replace_nuls(parsed, rules, message) && print_message(parsed, rules, message, out);
     json_object_put(message);
     return made ? TRANSFORM_OK : TRANSFORM_FAILED;
 }

@@ -46,16 +46,22 @@ bool rules_keep(const struct rules *rules, const char *type_action, size_t lengt
     return !matches_any(rules->drop, rules->drops, type_action, length);
 }
 
+#define PREVIOUS "previous_"
+
 static void remove_path(struct json_object *value, const char *path);
 
-/* Removes the members whose name is the whole path, and descends into those whose name is a prefix of it. */
-static void remove_from_object(struct lh_table *members, const char *path)
+/* Removes the members whose name, behind `before`, is the whole path, and descends into those where it is a prefix of
+ * it. */
+static void remove_from_object(struct lh_table *members, const char *before, const char *path)
 {
     struct lh_entry *entry;
     struct lh_entry *next;
     lh_foreach_safe(members, entry, next)
     {
         const char *name = lh_entry_k(entry);
+        if (strncmp(name, before, strlen(before)) != 0)
+            continue;
+        name += strlen(before);
         size_t length = strlen(name);
         if (strncmp(path, name, length) != 0)
             continue;
@@ -69,7 +75,7 @@ static void remove_from_object(struct lh_table *members, const char *path)
 static void remove_path(struct json_object *value, const char *path)
 {
     if (json_object_is_type(value, json_type_object)) {
-        remove_from_object(json_object_get_object(value), path);
+        remove_from_object(json_object_get_object(value), "", path);
     } else if (json_object_is_type(value, json_type_array)) {
         size_t length = json_object_array_length(value);
         for (size_t i = 0; i < length; i++)
@@ -77,8 +83,17 @@ static void remove_path(struct json_object *value, const char *path)
     }
 }
 
+bool rules_is_of_data(const char *path)
+{
+    return strcmp(path, "data") == 0 || strncmp(path, "data.", 5) == 0;
+}
+
 void rules_remove(const struct rules *rules, struct json_object *event)
 {
-    for (size_t i = 0; i < rules->removes; i++)
-        remove_path(event, rules->remove[i]);
+    for (size_t i = 0; i < rules->removes; i++) {
+        const char *path = rules->remove[i];
+        remove_path(event, path);
+        if (rules->previous_data && rules_is_of_data(path))
+            remove_from_object(json_object_get_object(event), PREVIOUS, path);
+    }
 }

@@ -16,22 +16,23 @@ struct paths {
 
 static bool add_path(struct paths *paths, const char *before, const char *path)
 {
-    if (asprintf(&paths->at[paths->count], "event.%s%s", before, path) < 0)
+    if (asprintf(&paths->at[paths->count], "%s%s", before, path) < 0)
         return false;
     paths->count++;
     return true;
 }
 
-/* Members removed from data must not be displayed from previous_data either, which is in the body but not in
- * messages. */
+/* Members removed from data must not be displayed from previous_data either, as they are not sent
+ * from there. */
 static bool find_paths(struct paths *paths, const struct rules *rules)
 {
-    paths->at = calloc(rules->removes * 2 + 1, sizeof *paths->at);
+    paths->at = calloc(rules->removes * 3 + 1, sizeof *paths->at);
     bool good = paths->at != NULL;
     for (size_t i = 0; good && i < rules->removes; i++) {
         const char *path = rules->remove[i];
-        bool of_data = strcmp(path, "data") == 0 || strncmp(path, "data.", 5) == 0;
-        good = add_path(paths, "", path) && (!of_data || add_path(paths, "previous_", path));
+        good = add_path(paths, "event.", path) &&
+               (!rules_is_of_data(path) || add_path(paths, "event.previous_", path)) &&
+               (strcmp(path, "subscription_id") != 0 || add_path(paths, "", path)); /* stands beside the event */
     }
     return good;
 }

@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- which members to parse: two of the envelope, and the event; by default without its previous values and the list
- * of changed fields, which would double its size ---- */
+/* ---- which members to parse: three of the envelope, and the event; by default without its previous values and the
+ * list of changed fields, which would double its size ---- */
 
 static bool is_wanted(unsigned depth, const char *parent, const char *name)
 {
     (void)parent;
-    return depth > 1 || strcmp(name, "event") == 0 || strcmp(name, "subscription_id") == 0;
+    return depth > 1 || strcmp(name, "event") == 0 || strcmp(name, "subscription_id") == 0 ||
+           strcmp(name, EVENT_LOG_MARK) == 0;
 }
 
 /* Whether it is this member of the event. */
@@ -73,6 +74,7 @@ static bool find_event(struct parsed *parsed, struct error *why)
         return false;
     }
     parsed->subscription_id = json_object_object_get(root, "subscription_id");
+    parsed->is_past = json_object_get_boolean(json_object_object_get(root, EVENT_LOG_MARK));
     return true;
 }
 
@@ -239,6 +241,7 @@ void parsed_free(struct parsed *parsed)
         return;
     json_object_put(parsed->lead);
     json_object_put(parsed->id);
+    json_object_put(parsed->message_id);
     free(parsed->name);
     json_document_free(&parsed->document);
     free(parsed);

@@ -11,6 +11,9 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+/* Member of the envelope, beside `event`: true where this program fetched the event from Close's Event Log. */
+#define EVENT_LOG_MARK "from_event_log"
+
 /* A body parsed as a Close event. */
 struct parsed;
 
@@ -36,8 +39,15 @@ struct rules {
     size_t removes;
 
     bool keep_nul;      /* U+0000 stays in texts, and in names makes a body unusable; else it becomes U+FFFD in both */
+    bool json_columns;  /* the message asks a warehouse to keep data, and the next two, in a column of JSON each */
+    bool close_context; /* context.close says who did it, and of which event this is a version */
     bool previous_data; /* the message has this member of the event, as the next one; else it is left out */
     bool changed_fields;
+
+    bool identify;      /* transform_person makes an identify of a lead's or contact's event */
+    bool alias;         /* and an alias of lead.merged */
+    char *const *trait; /* custom fields of a lead that are traits, `cf_...` or `custom.cf_...` */
+    size_t traits;
 };
 
 enum transform_result {
@@ -92,6 +102,12 @@ size_t transform_nuls(const struct parsed *parsed);
  * arguments give the same bytes. */
 enum transform_result transform_message(struct parsed *parsed, const struct rules *rules, bool newer_version,
                                         struct buffer *out);
+
+/* Appends the message about the person that goes beside the track message: an identify or an alias. Call after
+ * transform_message, with the same rules. replay: it is a dead letter's: no identify, since newer traits may have been
+ * sent. TRANSFORM_DROPPED: there is none for this event. Deterministic, too. */
+enum transform_result transform_person(const struct parsed *parsed, const struct rules *rules, bool replay,
+                                       struct buffer *out);
 
 void parsed_free(struct parsed *parsed);
 

@@ -104,7 +104,7 @@ static void filler(struct buffer *out, size_t length)
 
 static void write_data(const struct logged *event, struct buffer *out, bool as_message)
 {
-    text(out, "{\"note\":\"%s\",", event->note);
+    text(out, "{\"note\":\"%s\",\"name\":\"KLine\",", event->note);
     if (!as_message)
         buffer_text(out, "\"gone\":null, ");
     buffer_text(out, "\"value\":1234567890123456789012345,\"rate\":1.10,\"list\":[null,1e2,{}],"

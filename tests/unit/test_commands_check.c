@@ -66,6 +66,29 @@ static void http_in_the_open_is_told(void)
     configuration_forget();
 }
 
+static void options_for_a_warehouse_are_told(void)
+{
+    static const char *const lines[][2] = {
+        {"nul = keep\n", "  nul = keep: "},
+        {"warehouse = json\n", "  warehouse = json: "},
+        {"context = close\n", "  context = close: "},
+        {"include = previous_data\n", "  include = previous_data: "},
+        {"include = changed_fields\n", "  include = changed_fields: "},
+        {"identify = yes\ntraits = cf_1\n", "  identify = yes: "},
+        {"alias = yes\n", "  alias = yes: "},
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "data_plane_url = https://h.example\nwrite_key = " WRITE_KEY "\n%s", lines[i][0]);
+        configuration_use(text);
+        RUN(&ran, NULL, "check", "--offline");
+        CU_ASSERT_EQUAL(ran.code, 0);
+        for (size_t other = 0; other < sizeof lines / sizeof *lines; other++)
+            CU_ASSERT_EQUAL(strstr(ran.out, lines[other][1]) != NULL, other == i);
+        configuration_forget();
+    }
+}
+
 static void faulty_configuration_is_3_with_line_on_stderr(void)
 {
     configuration_use("data_plane_url = https://data-plane.example\nwrite_kei = x\n");
@@ -153,6 +176,7 @@ void suite_commands_check(void)
         {"shows settings and addresses, and no secret", shows_settings_and_addresses},
         {"a data plane that is away is exit code 1", data_plane_that_is_away_is_1},
         {"http to another machine is told", http_in_the_open_is_told},
+        {"options for a warehouse are told", options_for_a_warehouse_are_told},
         {"a faulty configuration is exit code 3 with its line", faulty_configuration_is_3_with_line_on_stderr},
         {"the documentation has the keys that there are", documentation_has_the_keys_that_there_are},
         {"misspelt rules are warned of", misspelt_rules_are_warned_of},

@@ -60,7 +60,9 @@ static void every_key_is_taken(void)
                                             "max_body = 4000K\nca_file = closecrm.conf\nlog_level = debug\n"
                                             "request_threads = 512\nrequest_timeout = 12s\nshutdown_grace = 1m\n"
                                             "lanes = 64\nbatch_events = 1\nsignature_tolerance = 15m\n"
-                                            "keep = lead.*\ndrop = *.deleted\nremove = data.body_html\n");
+                                            "keep = lead.*\ndrop = *.deleted\nremove = data.body_html\n"
+                                            "nul = keep\nwarehouse = json\ncontext = close\n"
+                                            "include = previous_data, changed_fields\n");
     CU_ASSERT_EQUAL(config->queue_max_bytes, INT64_C(2000000) * 1024);
     CU_ASSERT_EQUAL(config->dedupe_window_ms, 90000);
     CU_ASSERT_EQUAL(config->max_body, 4000 * 1024);
@@ -75,6 +77,11 @@ static void every_key_is_taken(void)
     CU_ASSERT_STRING_EQUAL(config->source[0].keep.at[0], "lead.*");
     CU_ASSERT_STRING_EQUAL(config->source[0].drop.at[0], "*.deleted");
     CU_ASSERT_STRING_EQUAL(config->source[0].remove.at[0], "data.body_html");
+    CU_ASSERT_EQUAL(config->source[0].nul, NUL_KEEP);
+    CU_ASSERT_EQUAL(config->source[0].warehouse, WAREHOUSE_JSON);
+    CU_ASSERT_EQUAL(config->source[0].context, CONTEXT_CLOSE);
+    CU_ASSERT_EQUAL_FATAL(config->source[0].include.count, 2);
+    CU_ASSERT_STRING_EQUAL(config->source[0].include.at[1], "changed_fields");
     config_free(config);
 }
 
