@@ -11,6 +11,18 @@
 
 static struct ran ran;
 
+/* Makes runs of white space one blank. */
+static void join_lines(char *text)
+{
+    char *out = text;
+    for (const char *at = text; *at != '\0'; at++) {
+        bool blank = *at == ' ' || *at == '\n';
+        if (!blank || (out > text && out[-1] != ' '))
+            *out++ = blank ? ' ' : *at;
+    }
+    *out = '\0';
+}
+
 static void help_lists_every_command(void)
 {
     size_t count = 0;
@@ -20,7 +32,8 @@ static void help_lists_every_command(void)
 
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_STRING_EQUAL(ran.err, "");
-    CU_ASSERT_EQUAL(count, 32);
+    join_lines(ran.out);
+    CU_ASSERT_EQUAL(count, 31);
     for (size_t i = 0; i < count; i++) {
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].name));
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].help));
