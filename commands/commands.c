@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "commands/help.h"
 #include "commands/options.h"
 #include "commands/wrap.h"
 #include "process/process.h"

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "commands/help.h"
 #include "commands/options.h"
 
 static const char head[] = "# bash completion for closecrm.fcgi: made by `closecrm.fcgi completion`.\n"
