@@ -18,6 +18,7 @@
 #include "commands/options.h"
 #include "commands/wrap.h"
 #include "process/process.h"
+#include "queue/inspect.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
 #define NEAR 3       /* letters: a name that differs in more is not suggested */
@@ -75,11 +76,13 @@ static const struct command commands[] = {
      "The exit code is 0 only when the answer was 200 with the body that is wanted: `ok`, or with --no-forward the\n"
      "sentence that it was not kept.\n",
      command_send_test},
-    {"subscribe", "--url URL [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe]",
+    {"subscribe",
+     "--url URL [--update] [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe] [--no-url-check]",
      "make Close send its events to URL, signed, and keep the key",
      "Says what it will do, makes a subscription in Close, and keeps its key in the state directory, where the "
      "running\n"
-     "program finds it at once. Needs close_api_key in the configuration.\n"
+     "program finds it at once. Needs close_api_key in the configuration. First of all it asks URL by a GET, which\n"
+     "the program must answer: an address that does not lead to it leaves nothing behind in Close.\n"
      "\n"
      "  --url URL       the program's public address; with several sources it ends with /NAME\n"
      "  --source NAME   whose events; needed only where the configuration has several sources\n"
@@ -87,7 +90,11 @@ static const struct command commands[] = {
      "  --filter FILE   an extra_filter of Close's (JSON) for each of them\n"
      "  --dry-run       only say what would be done\n"
      "  --probe         then send a small and a large signed request to URL, which the program answers and does not\n"
-     "                  keep; if URL is subscribed already, only this\n",
+     "                  keep; if URL is subscribed already, only this\n"
+     "  --no-url-check  without the GET, where this machine cannot reach its own public address\n"
+     "  --update        add event types to the source's subscription, which keeps its key: those that were seen in "
+     "the\n"
+     "                  Event Log and are missing in it, or those of --events\n",
      command_subscribe},
     {"subscriptions", "[--source NAME] [--json]", "list the subscriptions in Close, and whether their keys are held",
      "", command_subscriptions},
@@ -264,14 +271,24 @@ static bool is_group(const char *word)
     return false;
 }
 
-/* Says on stderr that there is no such command, and the nearest name where one is near. */
+/* The last word of a command's name. */
+static const char *last_word(const char *name)
+{
+    const char *blank = strrchr(name, ' ');
+    return blank == NULL ? name : blank + 1;
+}
+
+/* Says on stderr that there is no such command, and the nearest name where one is near: less than half of a word may be
+ * wrong; else, those of its group. */
 static int refuse_unknown(const char *name)
 {
+    char group[64];
     size_t best = NEAR + 1;
     const char *nearest = NULL;
+    snprintf(group, sizeof group, "%.*s", (int)strcspn(name, " "), name);
     for (size_t i = 0; i < COMMANDS; i++) {
         size_t distance = text_distance(name, commands[i].name);
-        if (distance < best && distance < strlen(commands[i].name)) {
+        if (distance < best && 2 * distance < strlen(last_word(commands[i].name))) {
             best = distance;
             nearest = commands[i].name;
         }
@@ -279,6 +296,8 @@ static int refuse_unknown(const char *name)
     fprintf(stderr, "closecrm.fcgi: no such command: %s\n", name);
     if (nearest != NULL)
         fprintf(stderr, "Did you mean `closecrm.fcgi %s`?\n", nearest);
+    else if (is_group(group))
+        list_commands(stderr, group);
     fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
     return COMMAND_USAGE_SAID;
 }
@@ -321,10 +340,13 @@ static int command_version(int argc, char **argv)
 {
     if (!options_read(argc, argv, NULL, 0, NULL))
         return COMMAND_USAGE;
+    char library[QUEUE_LIBRARY];
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
     printf("closecrm.fcgi %s\n", CLOSECRM_VERSION);
     printf("libcurl %s (%s)\n", curl->version, curl->ssl_version != NULL ? curl->ssl_version : "no TLS");
     printf("json-c %s\n", json_c_version());
+    queue_library(&(struct config){.queue = QUEUE_SQLITE}, library);
+    printf("%s\n", library);
     return COMMAND_OK;
 }
 

@@ -19,7 +19,6 @@
 #include "health/report.h"
 #include "health/write_probe.h"
 #include "process/bounded.h"
-#include "telemetry/cron_mark.h"
 #include "telemetry/telemetry.h"
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */

@@ -68,11 +68,16 @@ int command_dead_list(int argc, char **argv)
         code = COMMAND_USAGE;
     } else if (session_open(&session, argv[0])) {
         list.queue = session.queue;
-        bool good = dead_filter_walk(session.queue, &filter, print_dead_page, &list, &why) || why.text[0] == '\0';
+        bool good = dead_filter_walk(session.queue, &filter, print_dead_page, &list, &why);
+        bool is_whole = !good || filter.ids_found == filter.id_count || filter.id_count == 0; /* or cut by a pager */
+        good = good || why.text[0] == '\0';
         session_close(&session);
-        if (good && !list.json && list.lines == 0)
+        if (good && !list.json && list.lines == 0 && is_whole)
             fputs("no dead letter fits\n", stderr);
-        code = good ? COMMAND_OK : session_failed(argv[0], &why);
+        if (good && !is_whole)
+            error_set(&why, "%zu of the %zu that were named are not there, or do not fit",
+                      filter.id_count - filter.ids_found, filter.id_count);
+        code = good && is_whole ? COMMAND_OK : session_failed(argv[0], &why);
     } else {
         code = session.code;
     }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/escape.h"
 #include "base/http_request.h"
+#include "base/program_name.h"
 #include "base/text.h"
 #include "commands/advice.h"
 #include "commands/commands.h"
@@ -55,7 +56,8 @@ static bool set_up(struct http_request *request, const struct delivery *delivery
 {
     char timestamp[64], hash[128];
     const bool is_signed = delivery->timestamp != NULL;
-    const char *const headers[] = {"Content-Type: application/json", is_signed ? timestamp : NULL, hash, NULL};
+    const char *const headers[] = {delivery->is_get ? "Accept: application/json" : "Content-Type: application/json",
+                                   is_signed ? timestamp : NULL, hash, NULL};
     const struct http_options options = {
         .agent = "closecrm.fcgi/" CLOSECRM_VERSION " send-test",
         .certificates = config_certificates(NULL),
@@ -71,11 +73,13 @@ static bool set_up(struct http_request *request, const struct delivery *delivery
         return false;
     curl_easy_setopt(request->easy, CURLOPT_CURLU, delivery->url);
     curl_easy_setopt(request->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (is_this_machine(delivery->url))
+        curl_easy_setopt(request->easy, CURLOPT_NOPROXY, "*");
+    if (delivery->is_get)
+        return true;
     curl_easy_setopt(request->easy, CURLOPT_POST, 1L);
     curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, delivery->length == 0 ? "" : delivery->body);
     curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)delivery->length);
-    if (is_this_machine(delivery->url))
-        curl_easy_setopt(request->easy, CURLOPT_NOPROXY, "*");
     return true;
 }
 
@@ -189,9 +193,10 @@ int delivery_explain(const struct delivery_answer *answer, size_t sent, const ch
     printf("answer: %ld after %lld ms: ", answer->status, (long long)answer->took_ms);
     print_answer_text(answer);
     if (!is_accepted(answer, wanted)) {
-        char sentence[DELIVERY_SENTENCE];
+        char sentence[DELIVERY_SENTENCE], named[ADVICE_SIZE];
         bool by_program = delivery_sentence(answer, sentence);
-        printf("%s\n", advice_on_answer(answer->status, by_program ? sentence : NULL, sent));
+        puts(program_name_put(advice_on_answer(answer->status, by_program ? sentence : NULL, sent), named,
+                              sizeof named));
         return COMMAND_FAILED;
     }
     if (answer->took_ms > CLOSE_WAITS_MS) {

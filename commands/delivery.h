@@ -20,6 +20,7 @@ struct delivery {
     size_t length;
     const char *timestamp; /* close-sig-timestamp and close-sig-hash; NULL: sent without */
     const char *hash;
+    bool is_get; /* a GET, without a body */
 };
 
 struct delivery_answer {

@@ -40,7 +40,7 @@ static void print_event_text(struct queue_listing *list, const char *source, con
         plain_column(stdout, headline->id, 29);
         plain_column(stdout, headline->lead, 0);
     }
-    fputs(event->replay ? "(a dead letter's replay)\n" : "\n", stdout);
+    fputs(event->replay ? " (a dead letter's replay)\n" : "\n", stdout);
 }
 
 static void print_event(struct queue_listing *list, const char *source, const struct event *event)
@@ -106,7 +106,8 @@ int command_queue_list(int argc, char **argv)
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
     if (limit != NULL && !text_read_id(limit, &list.left))
-        return options_wrong(argv[0], "--limit must be a number: %s", limit);
+        return options_wrong(argv[0], "--limit needs a whole number from 1 to %" PRId64 ", not \"%s\"", INT64_MAX,
+                             limit);
     if (!session_open(&list.session, argv[0]))
         return list.session.code;
     bool good = list_all(&list, source, &why);

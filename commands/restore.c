@@ -232,7 +232,7 @@ int command_restore(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &restore.path))
         return COMMAND_USAGE;
-    if (restore.path == NULL)
+    if (restore.path == NULL || restore.path[0] == '\0')
         return options_wrong(argv[0], "which file?");
     restore.config = session_configuration(argv[0]);
     if (restore.config == NULL)

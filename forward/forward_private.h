@@ -144,6 +144,8 @@ struct outbox {
     struct pending_list settling;      /* the events that have ended so, still to be found by their identity */
     moment due;                        /* when they are settled; 0: not known yet */
     bool failed;                       /* the queue failed to take them: nothing is sent until it does */
+    moment say_due;                    /* that is not logged again before, ... */
+    int64_t say_ms;                    /* ... a pause that doubles; 0: it did not fail */
     moment proof_due;                  /* nothing is sent before: it could not be settled */
     unsigned unproven;                 /* times that this was found, one after another */
     uint64_t ended[VERDICT_LATER + 1]; /* events, since the start, by verdict */
@@ -344,7 +346,7 @@ void search_forget(struct search *search, const struct pending *pending);
 /* Before a restart the operator had to act. */
 void search_recall(struct search *search, bool operator_must_act);
 
-/* ---- notes.c: what the source's next owner must know ---- */
+/* ---- source.c, too: what the source's next owner must know ---- */
 
 struct source_notes {
     struct notes recalled;       /* what was noted before a restart: parked events are known by it */
@@ -365,7 +367,7 @@ bool notes_recall(struct source_pipeline *pipeline, struct error *why);
 bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms);
 void notes_look_mended(struct source_pipeline *pipeline);
 
-/* ---- samples.c: what the forwarder shows of its work ---- */
+/* ---- outbox.c, too: what the forwarder shows of its work ---- */
 
 /* Counts for charts, and a sample of events with their bodies, 20 a second at most. An event that was in flight is read
  * again, and transformed again if it was delivered: that costs less than to keep, of each event in flight that may be
@@ -485,10 +487,5 @@ void source_rotate(struct source_pipeline *pipeline);
 void source_take_rate(struct source_pipeline *pipeline, size_t events);
 
 struct lane *source_lane(const struct source_pipeline *pipeline, const struct pending *pending);
-
-/* ---- requests.c ---- */
-
-/* Carries out what commands ask of the forwarder. pipeline: of all sources. */
-void requests_serve(struct queue *queue, struct source_pipeline *pipeline, size_t pipelines);
 
 #endif

@@ -27,6 +27,7 @@
 struct prober {
     const struct config *config;
     struct queue *queue; /* a connection of its own, opened by the first probe; the thread's */
+    bool serves;         /* this process takes events */
     moment failed;       /* it is not tried at once again; 0: the last one did not fail */
     pthread_t thread;
     pthread_mutex_t lock; /* over what follows */
@@ -65,7 +66,7 @@ static bool write_probe(struct prober *prober, struct error *why)
     }
     if (prober->queue == NULL)
         prober->queue = queue_open(prober->config, why);
-    return prober->queue != NULL && queue_probe(prober->queue, why);
+    return prober->queue != NULL && queue_probe(prober->queue, prober->serves, why);
 }
 
 /* With the file locked. */
@@ -165,6 +166,7 @@ struct prober *prober_start(const struct config *config, bool *said)
     if (prober == NULL)
         return NULL;
     prober->config = config;
+    prober->serves = true;
     pthread_mutex_init(&prober->lock, NULL);
     clock_condition_init(&prober->changed);
     int error = pthread_create(&prober->thread, NULL, run_prober, prober);
@@ -231,7 +233,7 @@ static const struct {
     int64_t valid_ms;
     const char *words;
 } failures[] = {
-    {REFUSED_QUEUE_FULL, 10 * MINUTE_MS, "the queue is full"},
+    {REFUSED_QUEUE_FULL, 10 * MINUTE_MS, "there was no room for the last event: the log says why"},
     {REFUSED_QUEUE_BROKEN, MINUTE_MS, "the last event could not be kept: the log says why"},
     {REFUSED_QUEUE_SLOW, MINUTE_MS, "the last event was not kept in time"},
 };

@@ -5,6 +5,8 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,7 +15,6 @@
 #include "config/config.h"
 #include "health/rule_look.h"
 #include "http/http.h"
-#include "process/file_changes.h"
 #include "process/gate.h"
 #include "process/pipeline.h"
 #include "process/process.h"
@@ -25,6 +26,89 @@
 #define CLOSED_MS 500     /* for closing, beyond the deadline of batches in flight: at a stop */
 #define RELOADED_MS 5000  /* likewise, at a reload: no supervisor is about to kill the process, but requests wait */
 #define SETTLED_MS 5000   /* how long a changed file must be unchanged: it may be half uploaded */
+
+/* ---- Detects that the configuration or the program's file has changed since the process started, by remembered
+ * attributes, which works on network file systems too. A change is reported once the file has stood unchanged for a
+ * while: it may be half uploaded. ---- */
+
+struct file_state {
+    char *path;
+    struct stat before; /* as remembered */
+    struct stat last;   /* as seen last */
+};
+
+struct file_changes {
+    int64_t settle_ms;
+    moment since; /* of the last change seen */
+    size_t count;
+    struct file_state file[];
+};
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mode == b->st_mode &&
+           a->st_uid == b->st_uid && a->st_gid == b->st_gid && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static void file_changes_free(struct file_changes *changes)
+{
+    if (changes == NULL)
+        return;
+    for (size_t i = 0; i < changes->count; i++)
+        free(changes->file[i].path);
+    free(changes);
+}
+
+/* Remembers the files as they are now. Paths are copied; NULL ones are skipped. settle_ms: how long a change must have
+ * stood. Returns NULL when memory is out. */
+static struct file_changes *file_changes_new(const char *const *paths, size_t count, int64_t settle_ms)
+{
+    struct file_changes *changes = calloc(1, sizeof *changes + count * sizeof(struct file_state));
+    if (changes == NULL)
+        return NULL;
+    changes->settle_ms = settle_ms;
+    changes->since = clock_now();
+    for (size_t i = 0; i < count; i++) {
+        if (paths[i] == NULL)
+            continue;
+        struct file_state *file = &changes->file[changes->count];
+        file->path = strdup(paths[i]);
+        if (file->path == NULL) {
+            file_changes_free(changes);
+            return NULL;
+        }
+        changes->count++;
+        if (stat(file->path, &file->before) != 0)
+            memset(&file->before, 0, sizeof file->before); /* differs from any file: its coming is a change */
+        file->last = file->before;
+    }
+    return changes;
+}
+
+/* Looks at the files. Returns true once for each change: when a file differs from its remembered state, and no file has
+ * changed for settle_ms; the files are then remembered as they are. A missing file is no change: an upload replaces it.
+ */
+static bool file_changes_look(struct file_changes *changes, moment now)
+{
+    bool differs = false;
+    for (size_t i = 0; i < changes->count; i++) {
+        struct file_state *file = &changes->file[i];
+        struct stat seen;
+        if (stat(file->path, &seen) != 0)
+            memset(&seen, 0, sizeof seen);
+        if (!same_file(&seen, &file->last)) {
+            file->last = seen;
+            changes->since = now;
+        }
+        differs |= seen.st_nlink > 0 && !same_file(&seen, &file->before);
+    }
+    if (!differs || now - changes->since < changes->settle_ms)
+        return false;
+    for (size_t i = 0; i < changes->count; i++)
+        changes->file[i].before = changes->file[i].last;
+    return true;
+}
 
 /* Closing the stages, in a thread of its own: a hung disk, an alert command or a library may block it for ever. */
 struct daemon_closing {

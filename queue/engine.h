@@ -61,7 +61,7 @@ struct inspection {
     bool (*backup)(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct error *why);
     bool (*scrub)(void *state, struct error *why);
     void (*wake)(void *state);
-    bool (*probe)(void *state, struct error *why);
+    bool (*probe)(void *state, bool serves, struct error *why);
 };
 
 struct queue {

@@ -185,8 +185,8 @@ bool queue_scrub(struct queue *queue, struct error *why)
     return inspection != NULL && inspection->scrub(queue->state, why);
 }
 
-bool queue_probe(struct queue *queue, struct error *why)
+bool queue_probe(struct queue *queue, bool serves, struct error *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);
-    return inspection != NULL && inspection->probe(queue->state, why);
+    return inspection != NULL && inspection->probe(queue->state, serves, why);
 }

@@ -164,7 +164,8 @@ bool queue_backup(struct queue *queue, const char *path, const struct backup_fil
 bool queue_scrub(struct queue *queue, struct error *why);
 
 /* Tests writing: commits a small row with a sync, as an append would, without changing any count. Returns whether that
- * worked. Not on a struct queue that appends. Blocks as long as the disk does. */
-bool queue_probe(struct queue *queue, struct error *why);
+ * worked. serves: this process accepts events, too; else a limit on files that it does not have may be theirs. Not on a
+ * struct queue that appends. Blocks as long as the disk does. */
+bool queue_probe(struct queue *queue, bool serves, struct error *why);
 
 #endif

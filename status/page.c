@@ -127,7 +127,7 @@ static void page_body(struct buffer *out, const char *title, const struct buffer
         write_html(out, note);
         buffer_text(out, "</p>");
     }
-    write_format(out, "<pre tabindex=\"0\" role=\"region\" aria-label=\"%s\">", title);
+    write_format(out, "<pre tabindex=\"0\" role=\"group\" aria-label=\"%s\">", title);
     if (body->length > 0)
         write_html_bytes(out, body->data, body->length);
     buffer_text(out, "</pre></div>\n");
@@ -156,7 +156,7 @@ static void page_attempts(struct buffer *out, const struct view_bodies *bodies)
                                                                   : "None is known: it was not sent, or long ago.");
         return;
     }
-    buffer_text(out, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Attempts\"><table>"
+    buffer_text(out, "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Attempts\"><table>"
                      "<thead><tr><th scope=\"col\">Sent <span class=\"zone\">UTC</span></th>"
                      "<th scope=\"col\">Answer</th><th scope=\"col\">What it said</th>"
                      "<th scope=\"col\" class=\"number\">After</th><th scope=\"col\" class=\"number\">Events in the "

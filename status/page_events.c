@@ -101,7 +101,7 @@ void page_events(struct buffer *out, const struct view *view)
                 "day, and the oldest that wait. Select one to see the incoming event, the message sent, and each "
                 "attempt.</p>\n");
     page_filter(out, view);
-    buffer_text(out, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"events-title\"><table>"
+    buffer_text(out, "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-labelledby=\"events-title\"><table>"
                      "<thead><tr><th scope=\"col\">Received <span class=\"zone\">UTC</span></th>"
                      "<th scope=\"col\">Event</th><th scope=\"col\">Lead</th><th scope=\"col\">Source</th>"
                      "<th scope=\"col\" class=\"number\">Size</th><th scope=\"col\">State</th></tr></thead>\n"
@@ -164,7 +164,7 @@ void page_letters(struct buffer *out, const struct view *view)
                 "<h2 id=\"letters-title\">Dead letters</h2>\n"
                 "<p class=\"hint\">Events that could not be delivered. They are kept until you replay or drop them "
                 "(<code>closecrm.fcgi dead</code>).</p>\n"
-                "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"letters-title\"><table><thead>"
+                "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-labelledby=\"letters-title\"><table><thead>"
                 "<tr><th scope=\"col\">Died <span class=\"zone\">UTC</span></th><th scope=\"col\">Event</th>"
                 "<th scope=\"col\">Lead</th><th scope=\"col\">Source</th><th scope=\"col\" class=\"number\">Size</th>"
                 "<th scope=\"col\">Reason</th><th scope=\"col\">Replay</th></tr></thead>\n"

@@ -49,6 +49,13 @@ static bool was_logged(struct store *store, enum database_result result)
            !atomic_compare_exchange_strong(&store->logged[result], &before, now);
 }
 
+/* Whether what waits may have to wait, too. Where space is missing, the reserve is for settling. */
+static bool waits_too(const struct store *store)
+{
+    int error = no_room_of(store->directory);
+    return unsettled_of(store->directory) != 0 || (error != 0 && !no_room_helped_by_space(error));
+}
+
 void store_failed(struct store *store, enum database_result result, const struct error *why)
 {
     char words[LOG_QUOTED];
@@ -64,9 +71,11 @@ void store_failed(struct store *store, enum database_result result, const struct
         break;
     case DATABASE_FULL:
         log_write(LEVEL_ERROR,
-                  "msg=disk_full state_dir=\"%s\" reason=%s advice=\"Close keeps new events meanwhile, and "
-                  "what waits is delivered\"",
-                  store->directory, words);
+                  "msg=disk_full state_dir=\"%s\" reason=%s advice=\"Close keeps new events meanwhile, %s\"",
+                  store->directory, words,
+                  waits_too(store) ? "and what waits is sent only as far as it can be noted as "
+                                     "delivered: where nothing can be written it waits, too"
+                                   : "and what waits is delivered");
         break;
     case DATABASE_DAMAGED:
         log_write(LEVEL_ERROR,
@@ -138,42 +147,6 @@ bool store_reader(struct store *store, struct error *why)
         store->reading = false;
     }
     return store->reading;
-}
-
-bool store_probe(void *state, struct error *why)
-{
-    struct store *store = state;
-    struct database *database = &store->group.database;
-    if (!store_is_in_place(store, why)) /* the writer may use the connection: it saves what the old files hold */
-        return false;
-    if (store->group.started) { /* its result is the better test */
-        error_set(why, "not tested: events are being stored");
-        return false;
-    }
-    enum database_result result = database_begin(database);
-    if (result == DATABASE_DONE) {
-        sqlite3_stmt *set = database_statement(database, STATEMENT_SET_COUNT, 0);
-        if (set != NULL) {
-            sqlite3_bind_int64(set, 1, 0); /* no source */
-            sqlite3_bind_int64(set, 2, COUNT_PROBED);
-            sqlite3_bind_int64(set, 3, clock_unix_ms());
-        }
-        result = database_run(database, set);
-        if (result == DATABASE_DONE)
-            result = database_commit(database);
-        else
-            database_rollback(database);
-    }
-    if (result == DATABASE_DONE) {
-        wake_send(store->directory, &store->group.wake_fd); /* the log has grown, although no event was appended */
-        if (reserve_is_there(store->directory) && no_room_of(store->directory) != 0)
-            no_room_note(store->directory, 0);
-        return true;
-    }
-    *why = database->why;
-    if (result == DATABASE_DAMAGED || result == DATABASE_NEWER)
-        store_failed(store, result, why);
-    return false;
 }
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
@@ -393,6 +366,7 @@ static void *store_open(const struct config *config, struct error *why)
         files_sync(store->directory, why);
     if (good) {
         remove_left_restore(store->directory);
+        store_look_at_limit(store);
         return store;
     }
     store_close(store);

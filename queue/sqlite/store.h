@@ -190,8 +190,11 @@ void housekeeper_start(struct store *store);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
 
-/* engine.c */
-bool store_probe(void *state, struct error *why);
+/* probe.c: whether a database of so many pages, some of them unused, may grow: else FULL, with the reason in the
+ * writer's connection. look: when it is opened. */
+enum database_result store_check_size(struct store *store, int64_t pages, int64_t unused);
+void store_look_at_limit(struct store *store);
+bool store_probe(void *state, bool serves, struct error *why);
 
 /* marks.c: the delivered mark. settled: reports the date of a settled event; with mirror_lock held. note: writes the
  * marks of all sources, with a connection of the calling thread. */

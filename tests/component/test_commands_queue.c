@@ -49,7 +49,7 @@ static void status_counts_and_explains(void)
     HAS("source one\n  accepted        2\n  delivered       0\n");
     HAS("  dead letters    1\n  waiting         1, the oldest since 0 s\n");
     HAS("  last delivered  never\n");
-    HAS("  last error      no connection to\\u001b[31m 127.0.0.1 \n");
+    HAS("  last error      no connection to\\u001b[31m 127.0.0.1\n");
     HAS("  failed          3 times, since 20");
     const char *next = strstr(ran.out, " (in ");
     CU_ASSERT_PTR_NOT_NULL_FATAL(next);
@@ -112,7 +112,7 @@ static void list_has_a_line_an_event(void)
     made_append("two", made_event(body, "lead", "updated", "ev_3", "lead_3"));
     RUN(&ran, NULL, "queue", "list");
     CU_ASSERT_EQUAL(ran.code, 0);
-    HAS(" one          activity.email.created       ev_1                         lead_1 \n");
+    HAS(" one          activity.email.created       ev_1                         lead_1\n");
     HAS(" two          unusable: ");
     HAS(" two          lead.updated ");
     HAS_NOT("\033");
@@ -238,7 +238,7 @@ static void set_aside_makes_a_dead_letter(void)
     CU_ASSERT_EQUAL(made_counts("one").dead, 1);
     RUN(&ran, NULL, "dead", "list");
     HAS("1        ");
-    HAS("set aside by an operator ");
+    HAS("set aside by an operator");
     HAS_NOT("on its way again");
 
     RUN(&ran, NULL, "queue", "set-aside", "1");

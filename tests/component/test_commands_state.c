@@ -16,7 +16,7 @@
 #include "commands/commands.h"
 #include "config/keyring.h"
 #include "queue/loss.h"
-#include "telemetry/cron_mark.h"
+#include "telemetry/telemetry.h"
 #include "tests/suites.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"

@@ -225,7 +225,7 @@ static void what_is_brought_over_is_not_called_lost(void)
     displaced_check_refused(old, 2, "removed or replaced");
     CU_ASSERT_FALSE(queue_stands(next, &words));
     check(strstr(words.text, "brought over") != NULL, "others know: %s", words.text);
-    check(!queue_probe(old, &words) && strstr(words.text, "removed or replaced") != NULL, "%s", words.text);
+    check(!queue_probe(old, true, &words) && strstr(words.text, "removed or replaced") != NULL, "%s", words.text);
     queue_close(next);
     displaced_wait_until_saved(old);
     queue_close(old);

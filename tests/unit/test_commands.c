@@ -88,6 +88,7 @@ static void version_names_the_libraries(void)
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_EQUAL(strncmp(ran.out, "closecrm.fcgi " CLOSECRM_VERSION "\nlibcurl ", 23 + strlen(CLOSECRM_VERSION)), 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "\njson-c "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "\nSQLite 3."));
     struct ran other;
     static const char *const spellings[] = {"-V", "--version"};
     for (size_t i = 0; i < 2; i++) {
@@ -142,6 +143,11 @@ static void unknown_command_is_2_with_the_nearest_name(void)
     CU_ASSERT_EQUAL(ran.code, 2);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "Did you mean `closecrm.fcgi send-test`?"));
 
+    RUN(&ran, NULL, "queue", "nope"); /* half of the word is wrong: those that there are */
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_PTR_NULL(strstr(ran.err, "Did you mean"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "  queue status  how many events"));
+
     RUN(&ran, NULL, "frobnicate");
     CU_ASSERT_EQUAL(ran.code, 2);
     CU_ASSERT_PTR_NULL(strstr(ran.err, "Did you mean"));
@@ -162,6 +168,9 @@ static void wrong_options_are_2_with_usage(void)
         {{"transform", "--source"}, "transform: --source needs a value\n"},
         {{"transform", "--source", ""}, "transform: --source needs a value\n"},
         {{"dead", "drop", "--reason="}, "dead drop: --reason needs a value\n"},
+        {{"queue", "list", "--limit=0"}, "queue list: --limit needs a whole number from 1 to "},
+        {{"backup", ""}, "backup: into which file?\n"},
+        {{"restore", ""}, "restore: which file?\n"},
         {{"check", "--config"}, "check: --config needs a value\n"},
         {{"--config=", "check"}, "closecrm.fcgi: --config needs a value\n"},
         {{"version", "-v"}, "version: no such option: -v\n"},
