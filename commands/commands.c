@@ -297,7 +297,7 @@ static int refuse_unknown(const char *name)
     if (nearest != NULL)
         fprintf(stderr, "Did you mean `closecrm.fcgi %s`?\n", nearest);
     else if (is_group(group))
-        list_commands(stderr, group);
+        help_list(stderr, group);
     fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
     return COMMAND_USAGE_SAID;
 }
