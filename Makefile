@@ -23,8 +23,8 @@ EVENT_TYPES := build/closeapi/event-types.inc
 # install it in between.
 PACKAGES := fcgi json-c libcurl libcrypto uuid inih libisal sqlite3
 TEST_PACKAGES := cunit libmicrohttpd zlib
-pkg = $(call found,$(shell pkg-config $(1) $(2) || echo MISSING))
-found = $(if $(filter MISSING,$(1)),$(error a library is missing: `make setup-test` installs what is needed),$(1))
+pkg = $(call found,$(shell pkg-config $(1) $(2) || echo MISSING),$(if $(filter cunit,$(2)),setup-test,setup-run))
+found = $(if $(filter MISSING,$(1)),$(error a library is missing: `make $(2)` installs what is needed),$(1))
 
 # V=1 shows whole command lines.
 quiet = $(if $(V),,@echo "  $(1)" $(2) &&)
@@ -145,14 +145,22 @@ MAN := $(PREFIX)/share/man
 
 manual: $(PAGES) ## make the manual pages
 
-install: all manual ## install the program, the samples and README under PREFIX (/usr/local), DESTDIR in front
+# Where systemd looks by itself; UNITS= leaves them out (the Debian package brings them in its own way).
+UNITS := closecrm.socket closecrm.service closecrm-cron.service closecrm-cron.timer
+COMPLETIONS := $(PREFIX)/share/bash-completion/completions
+
+install: all manual ## install program, samples, README, systemd units under PREFIX (/usr/local), DESTDIR in front
 	install -d $(DESTDIR)$(LIB) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(DOC)
 	install -m 755 closecrm.fcgi $(DESTDIR)$(LIB)/closecrm.fcgi
 	ln -sf ../lib/closecrm/closecrm.fcgi $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
 	install -m 644 README.md LICENSE $(DESTDIR)$(DOC)
 	install -d $(DESTDIR)$(MAN)/man8 $(DESTDIR)$(MAN)/man5
-	install -m 644 build/manual/closecrm.fcgi.8 $(DESTDIR)$(MAN)/man8
-	install -m 644 build/manual/closecrm.conf.5 $(DESTDIR)$(MAN)/man5
+	sed 's|/usr/lib/closecrm/|$(LIB)/|g; s|/usr/share/doc/closecrm.fcgi|$(DOC)|g' build/manual/closecrm.fcgi.8 >$(DESTDIR)$(MAN)/man8/closecrm.fcgi.8
+	sed 's|/usr/share/doc/closecrm.fcgi|$(DOC)|g' build/manual/closecrm.conf.5 >$(DESTDIR)$(MAN)/man5/closecrm.conf.5
+	chmod 644 $(DESTDIR)$(MAN)/man8/closecrm.fcgi.8 $(DESTDIR)$(MAN)/man5/closecrm.conf.5
+	install -d $(DESTDIR)$(COMPLETIONS)
+	./closecrm.fcgi completion >$(DESTDIR)$(COMPLETIONS)/closecrm.fcgi
+	chmod 644 $(DESTDIR)$(COMPLETIONS)/closecrm.fcgi
 	install -d $(DESTDIR)$(DOC)/docs
 	install -m 644 docs/*.md $(DESTDIR)$(DOC)/docs
 	install -D -m 644 status/page.png $(DESTDIR)$(DOC)/status/page.png
@@ -161,8 +169,15 @@ install: all manual ## install the program, the samples and README under PREFIX 
 	    sed 's|/usr/lib/closecrm/|$(LIB)/|g' "$$sample" >"$(DESTDIR)$(DOC)/$$sample"; \
 	    chmod 644 "$(DESTDIR)$(DOC)/$$sample"; \
 	done
+	set -e; for unit in $(UNITS); do \
+	    install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"; \
+	    sed 's|/usr/lib/closecrm/|$(LIB)/|g' "packaging/systemd/$$unit" >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit"; \
+	    chmod 644 "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit"; \
+	done
+	@[ -z "$(UNITS)" ] || packaging/after-install $(DOC)
 
 uninstall: ## remove what install put there
+	rm -f $(UNITS:%=$(DESTDIR)$(PREFIX)/lib/systemd/system/%) $(DESTDIR)$(COMPLETIONS)/closecrm.fcgi
 	rm -f $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
 	rm -f $(DESTDIR)$(MAN)/man8/closecrm.fcgi.8 $(DESTDIR)$(MAN)/man5/closecrm.conf.5
 	rm -rf $(DESTDIR)$(LIB) $(DESTDIR)$(DOC)

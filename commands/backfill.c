@@ -13,11 +13,13 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/output.h"
+#include "commands/wrap.h"
 
 #define PATIENCE_MS (10 * 60000) /* for Close, in all: a run over night must outlive an outage of minutes */
 #define TERMINAL_MS 200          /* between progress lines on a terminal */
 #define LOG_MS 30000             /* between progress lines in a log */
-#define BAR 24
+#define BAR 24                   /* on a line with room for it */
+#define BESIDE_BAR 90            /* columns that the rest of the line may take */
 
 struct backfill_options {
     const char *source;
@@ -54,8 +56,13 @@ static void close_display(const struct progress_display *display)
 /* A line that a stopped terminal does not take is dropped: the next one comes soon. */
 static void show_line(const struct progress_display *display, const char *line)
 {
-    ssize_t n = write(display->terminal, line, strlen(line));
-    (void)n;
+    static const char begins[] = "\r", ends[] = "\x1b[K";
+    size_t most = wrap_columns(display->terminal) - 1; /* a cursor in the last column goes on in the next line */
+    size_t length = strlen(line) < most ? strlen(line) : most;
+    char whole[600];
+    int n = snprintf(whole, sizeof whole, "%s%.*s%s", begins, (int)length, line, ends);
+    ssize_t written = write(display->terminal, whole, (size_t)n);
+    (void)written;
 }
 
 static const char *describe_left(char out[static 32], int64_t ms)
@@ -71,16 +78,17 @@ static const char *describe_left(char out[static 32], int64_t ms)
 static void show_bar(const struct progress_display *display, const struct import_counts *counts, int per_mille,
                      const char *date)
 {
-    char bar[BAR + 1], left[32] = "", line[400];
+    char bar[BAR + 5] = "[", left[32] = "", line[400];
+    bool room = wrap_columns(display->terminal) > BESIDE_BAR + BAR;
     for (int i = 0; i < BAR; i++)
-        bar[i] = i * 1000 < per_mille * BAR ? '#' : '.';
-    bar[BAR] = '\0';
+        bar[1 + i] = i * 1000 < per_mille * BAR ? '#' : '.';
+    memcpy(bar + 1 + BAR, "] ", sizeof "] ");
     if (per_mille > 0)
         describe_left(left, (clock_now() - display->started) * (1000 - per_mille) / per_mille);
     snprintf(line, sizeof line,
-             "\r[%s] %3d %%  window %" PRIu64 "  %" PRIu64 " events, %" PRIu64 " new, %" PRIu64
-             " known  at %.19s%s\x1b[K",
-             bar, per_mille / 10, counts->windows + 1, counts->events, counts->fresh, counts->known, date, left);
+             "%s%3d %%%s  %" PRIu64 " event%s, %" PRIu64 " new, %" PRIu64 " known  at %.19s  window %" PRIu64,
+             room ? bar : "", per_mille / 10, left, counts->events, text_plural(counts->events), counts->fresh,
+             counts->known, date, counts->windows + 1);
     show_line(display, line);
 }
 
@@ -108,7 +116,7 @@ static void show_waiting(void *context, int64_t ms, const char *reason)
 {
     const struct progress_display *display = context;
     char line[200];
-    snprintf(line, sizeof line, "\rwaiting %" PRId64 " s: %.100s\x1b[K", ms / 1000, reason);
+    snprintf(line, sizeof line, "waiting %" PRId64 " s: %.100s", ms / 1000, reason);
     if (display->terminal >= 0)
         show_line(display, line);
     else

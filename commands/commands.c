@@ -16,7 +16,6 @@
 
 #include "base/program_name.h"
 #include "base/text.h"
-#include "commands/help.h"
 #include "commands/options.h"
 #include "commands/wrap.h"
 #include "process/process.h"

@@ -35,6 +35,24 @@ int commands_run(int argc, char **argv);
 /* The table, for the manual page. Sets *count. */
 const struct command *commands_all(size_t *count);
 
+/* ---- help.c: what is said of the commands ---- */
+
+/* Lists the commands whose names begin with the word, or all (NULL). */
+void help_list(FILE *out, const char *word);
+
+/* "usage: closecrm.fcgi NAME ARGUMENTS", in lines of at most WRAP_COLUMNS. */
+void help_usage(FILE *out, const struct command *command);
+
+/* All that there is to say of a command. */
+void help_explain(FILE *out, const struct command *command);
+
+/* The options of a command, a blank behind each, and "=" behind those that take a value: "--source= --json ". out is
+ * cut to fit. Returns out. */
+#define HELP_OPTIONS 400
+const char *help_options(const struct command *command, char out[static HELP_OPTIONS]);
+
+/* ---- the commands ---- */
+
 int command_transform(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_send_test(int argc, char **argv);

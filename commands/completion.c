@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "commands/help.h"
 #include "commands/options.h"
 
 static const char head[] = "# bash completion for closecrm.fcgi: made by `closecrm.fcgi completion`.\n"
@@ -20,7 +19,7 @@ static const char tail[] =
     "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
     "        word=${COMP_WORDS[i]}\n"
     "        [[ $word == --config ]] && { ((i++)); continue; }\n"
-    "        [[ $word == -* ]] && continue\n"
+    "        [[ $word == -* || ($word == help && -z $name) ]] && continue\n"
     "        if [[ -z $name ]]; then name=$word; elif [[ -z ${options[$name]+known} ]]; then name+=\" $word\"; fi\n"
     "    done\n"
     "    case ${COMP_WORDS[COMP_CWORD - 1]} in\n"
@@ -30,10 +29,9 @@ static const char tail[] =
     "        return\n"
     "        ;;\n"
     "    esac\n"
-    "    if [[ $name == help ]]; then name=; fi\n"
-    "    if [[ -n ${options[$name]+known} && $cur == -* ]]; then\n"
+    "    if [[ -n $name && -n ${options[$name]+known} && $cur == -* ]]; then\n"
     "        words=${options[$name]}\n"
-    "    elif [[ -z ${options[$name]+known} || -z $name ]]; then\n"
+    "    elif [[ -z $name || -z ${options[$name]+known} ]]; then\n"
     "        for word in \"${!options[@]}\"; do\n"
     "            if [[ -z $name ]]; then words+=\" ${word%% *}\"; "
     "elif [[ $word == \"$name \"* ]]; then words+=\" ${word#* }\"; fi\n"

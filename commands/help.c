@@ -1,5 +1,5 @@
-/* Help, usage and the options that the texts name: see help.h. */
-#include "commands/help.h"
+/* Help, usage and the options that the texts name: see commands.h. */
+#include "commands/commands.h"
 
 #include <ctype.h>
 #include <stdlib.h>

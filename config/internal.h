@@ -199,6 +199,11 @@ bool places_find(const char *named, const char *home, const char *standard, char
 /* Sets the reason for a missing configuration: the paths tried and an example. */
 void places_nowhere(const char *home, struct error *why);
 
+/* The default of a path: beside the configuration file (an absolute path), but for a file in etc it is var, unless a
+ * state directory of this program lies beside it already: what waits there is not left behind. The caller frees it;
+ * NULL: memory is out. */
+char *places_standard(const char *file, const char *name, const char *etc, const char *var);
+
 /* config_outside for a user with this home directory (may be NULL). */
 bool places_outside(const struct config *config, const char *document_root, const char *home, struct error *why);
 

@@ -132,6 +132,34 @@ struct config *config_load(struct error *why)
     return config;
 }
 
+/* ---- defaults ---- */
+
+/* Whether a folder holds what this program keeps, or cannot be looked into: then it may. */
+static bool holds_state(const char *folder)
+{
+    static const char *const names[] = {"queue.db", "keys", "closeapi"};
+    struct stat status;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (stat(path, &status) == 0 || (errno != ENOENT && errno != ENOTDIR))
+            return true;
+    }
+    return false;
+}
+
+char *places_standard(const char *file, const char *name, const char *etc, const char *var)
+{
+    char *path = NULL;
+    int folder = (int)(strrchr(file, '/') - file);
+    if (asprintf(&path, "%.*s/%s", folder, file, name) < 0)
+        return NULL;
+    if ((size_t)folder != strlen(etc) || memcmp(file, etc, (size_t)folder) != 0 || holds_state(path))
+        return path;
+    free(path);
+    return strdup(var);
+}
+
 /* ---- document root ---- */
 
 /* Whether path is root or below it; both are resolved. */

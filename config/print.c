@@ -43,7 +43,11 @@ static void print_value(const struct config *config, const struct key *key, size
 {
     const struct setting *setting = settings_effective(config, key, source, NULL);
     bool can_be_none = key->type == &type_signature_keys; /* as a value for copying */
-    if (setting == NULL)
+    const char *etc = "/var/lib/closecrm";                /* the default of /etc/closecrm.conf */
+    if (setting == NULL && key->type == &type_folder && config->state_dir != NULL &&
+        strcmp(config->state_dir, etc) == 0)
+        fputs(etc, out);
+    else if (setting == NULL)
         fputs(key->standard[0] != '\0' ? key->standard : can_be_none ? "not set" : "none", out);
     else if (can_be_none && strcmp(setting->value, "none") == 0)
         fputs("none", out);

@@ -13,9 +13,8 @@ static bool apply_standard(const struct config *config, const struct key *key, v
         return key->type->parse(key, key->standard, base, why);
     if (config->path == NULL)
         return true;
-    char *path = NULL;
-    int folder = (int)(strrchr(config->path, '/') - config->path); /* config->path is absolute */
-    if (asprintf(&path, "%.*s/%s", folder, config->path, key->standard) < 0) {
+    char *path = places_standard(config->path, key->standard, "/etc", "/var/lib/closecrm");
+    if (path == NULL) {
         error_set(why, "could not be set: out of memory");
         return false;
     }

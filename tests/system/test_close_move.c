@@ -61,7 +61,7 @@ static void a_renamed_source_keeps_all(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "cron"), 1);
         check(strstr(site.said, "queue move default NEW") != NULL, "cron says what to do: %s", site.said);
         check(CLOSE_RUN(&site, "queue", "move", "default", "acme") == 0, "it moves: %s", site.said);
-        check(strstr(site.said, "1 signature keys") != NULL && strstr(site.said, "not moved") == NULL, "all of it: %s",
+        check(strstr(site.said, "1 signature key,") != NULL && strstr(site.said, "not moved") == NULL, "all of it: %s",
               site.said);
         snprintf(name, sizeof name, "state/keys/acme-%s.key", id);
         CU_ASSERT(is_there(&site, name));

@@ -200,6 +200,36 @@ static void nothing_anywhere(void)
                            "signature_key = KEY_OF_THE_CLOSE_SUBSCRIPTION");
 }
 
+/* /etc/closecrm.conf does not lead to /etc/state; but what waits there is not left behind. */
+static void state_does_not_lie_in_etc(void)
+{
+    struct folder etc;
+    char file[PATH_MAX + 32], beside[PATH_MAX + 32], queue[PATH_MAX + 64];
+    folder_make(&etc);
+    snprintf(file, sizeof file, "%s/closecrm.conf", etc.path);
+    snprintf(beside, sizeof beside, "%s/state", etc.path);
+    snprintf(queue, sizeof queue, "%s/state/queue.db", etc.path);
+
+    char *path = places_standard(file, "state", etc.path, "/var/lib/closecrm");
+    CU_ASSERT_STRING_EQUAL(path, "/var/lib/closecrm");
+    free(path);
+    path = places_standard(file, "state", "/etc", "/var/lib/closecrm");
+    CU_ASSERT_STRING_EQUAL(path, beside);
+    free(path);
+
+    CU_ASSERT_EQUAL(mkdir(beside, 0700), 0); /* somebody's */
+    path = places_standard(file, "state", etc.path, "/var/lib/closecrm");
+    CU_ASSERT_STRING_EQUAL(path, "/var/lib/closecrm");
+    free(path);
+    FILE *made = fopen(queue, "we"); /* ours */
+    CU_ASSERT_PTR_NOT_NULL_FATAL(made);
+    fclose(made);
+    path = places_standard(file, "state", etc.path, "/var/lib/closecrm");
+    CU_ASSERT_STRING_EQUAL(path, beside);
+    free(path);
+    folder_remove(&etc);
+}
+
 void suite_config_places(void)
 {
     static CU_TestInfo tests[] = {
@@ -210,6 +240,7 @@ void suite_config_places(void)
         {"files of secrets count too", secret_files_count_too},
         {"CLOSECRM_CONFIG names the file", load_by_name},
         {"no configuration anywhere", nothing_anywhere},
+        {"/etc/closecrm.conf does not lead to /etc/state", state_does_not_lie_in_etc},
         CU_TEST_INFO_NULL,
     };
     suite_add("config places", NULL, NULL, tests);
