@@ -98,6 +98,11 @@ struct config {
  * before threads start. */
 struct config *config_load(struct error *why);
 
+/* The folder of the file that config_load reads, or would read where there is none. Returns out; NULL: it cannot be
+ * told. */
+#define CONFIG_FOLDER 4096
+const char *config_folder(char out[static CONFIG_FOLDER]);
+
 /* As config_load, from a named file (NULL: none) and an environment such as environ. Sets inih's process-wide
  * options. */
 struct config *config_read(const char *path, char *const environment[], struct error *why);

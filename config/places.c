@@ -122,6 +122,28 @@ struct config *config_load(struct error *why)
     return config;
 }
 
+const char *config_folder(char out[static CONFIG_FOLDER])
+{
+    struct error why;
+    char *path = NULL, *home = NULL;
+    const char *named = getenv("CLOSECRM_CONFIG");
+    bool is_named = named != NULL && named[0] != '\0';
+    out[0] = '\0';
+    if (is_named) {
+        snprintf(out, CONFIG_FOLDER, "%s", named);
+    } else if (places_home(&home, &why) && places_find(NULL, home, STANDARD, &path, &why)) {
+        if (path != NULL || home != NULL)
+            snprintf(out, CONFIG_FOLDER, "%s%s", path != NULL ? path : home, path != NULL ? "" : "/" IN_HOME);
+    }
+    free(path);
+    free(home);
+    char *slash = strrchr(out, '/');
+    if (slash == NULL)
+        return NULL;
+    *(slash == out ? slash + 1 : slash) = '\0';
+    return out;
+}
+
 /* ---- document root ---- */
 
 /* Whether path is root or below it; both are resolved. */
