@@ -11,6 +11,7 @@
 #include "base/escape.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
+#include "commands/check_alerts.h"
 #include "commands/check_place.h"
 #include "commands/options.h"
 #include "commands/session.h"
@@ -253,6 +254,7 @@ static size_t check_queue(const struct config *config, const bool *delivers, boo
     if (config->queue == QUEUE_NONE && report_next(facts, NULL, VIEW_CHECK) != NULL)
         puts("\nqueue = none");
     wrong += print_findings(facts, VIEW_CHECK);
+    wrong += check_alerts(config);
     *stands_still = report_finds(facts, FINDING_NOT_FORWARDED_NOW, VIEW_CHECK);
     facts_free(facts);
     return wrong;

@@ -209,6 +209,10 @@ static const struct command commands[] = {
      "\n"
      "  --seconds N   begin nothing new after N seconds (50)\n",
      command_cron},
+    {"alert-test", "", "tell whoever is told when something is wrong that this is a test",
+     "Runs alert_command and posts to alert_webhook_url, with the cause `test`, and says what became of it. Run it as\n"
+     "the user the program runs as: what systemd forbids its service, a shell may do; `check` knows of that.\n",
+     command_alert_test},
     {"help", "[COMMAND]", "list the commands, or explain one", "", command_help},
     {"version", "", "print the versions of the program and its libraries", "", command_version},
 };

@@ -59,6 +59,7 @@ int command_dead_show(int argc, char **argv);
 int command_dead_replay(int argc, char **argv);
 int command_dead_drop(int argc, char **argv);
 int command_forward(int argc, char **argv);
+int command_alert_test(int argc, char **argv);
 int command_cron(int argc, char **argv);
 
 #endif

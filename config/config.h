@@ -74,6 +74,7 @@ struct config {
     char *admin_password; /* NULL: none */
     enum admin_access admin;
     struct strings alert_command; /* NULL-terminated argv */
+    char *alert_webhook_url;      /* https: (http: of this machine), a secret; NULL: none */
     int64_t alert_interval_ms;
     int64_t alert_waiting_ms;
     int64_t alert_silence_ms; /* 0: silence raises no alert */
@@ -125,6 +126,14 @@ void config_print(const struct config *config, FILE *out);
 
 /* Writes the table of keys for docs/configuration.md in Markdown. */
 void config_print_keys(FILE *out);
+
+/* The host of a URL, for messages about one that is a secret. Returns out. */
+#define URL_HOST 256
+const char *config_url_host(const char *url, char out[static URL_HOST]);
+
+/* Whether alert_command has characters that only a shell would understand, which the next release refuses; why: where
+ * it stands, which, and what to do. */
+bool config_wants_shell(const struct config *config, struct error *why);
 
 /* Returns the source of that name, or NULL. */
 const struct source *config_source(const struct config *config, const char *name);

@@ -234,6 +234,8 @@ static int run_daemon(bool serves, char *const arguments[])
     self.config = config;
     self.program = program;
     log_open(config->log_level);
+    if (config_wants_shell(config, &why))
+        log_write(LEVEL_WARN, "msg=configuration_warning reason=\"%s\"", why.text);
     do {
         ending = run_once(&self);
         /* A signal that comes from here on stays pending, and is the new program's. */
