@@ -12,6 +12,7 @@
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "commands/check_alerts.h"
+#include "commands/check_errors.h"
 #include "commands/check_place.h"
 #include "commands/options.h"
 #include "commands/session.h"
@@ -255,6 +256,7 @@ static size_t check_queue(const struct config *config, const bool *delivers, boo
         puts("\nqueue = none");
     wrong += print_findings(facts, VIEW_CHECK);
     wrong += check_alerts(config);
+    print_last_errors(config);
     *stands_still = report_finds(facts, FINDING_NOT_FORWARDED_NOW, VIEW_CHECK);
     facts_free(facts);
     return wrong;
@@ -306,6 +308,10 @@ int command_check(int argc, char **argv)
     struct config *config = config_load(&why);
     if (config == NULL) {
         fprintf(stderr, "check: %s\n", why.text);
+        if (offline)
+            keep_refused_configuration(&why);
+        else
+            print_last_errors(NULL);
         return COMMAND_CONFIGURATION;
     }
     bool *delivers = calloc(config->sources + 1, sizeof *delivers);

@@ -8,10 +8,12 @@
 
 #include "base/clock.h"
 #include "base/escape.h"
+#include "base/last_errors.h"
 #include "base/log.h"
 #include "base/times.h"
 #include "commands/cron_told.h"
 #include "health/report.h"
+#include "process/errors_kept.h"
 
 #define NOTED 96 /* problems and lines of the log, in one run */
 #define HOUR_MS INT64_C(3600000)
@@ -52,6 +54,7 @@ static void note(struct cron_report *report, enum told_kind kind, const char *so
 /* Only errors are mailed. */
 static bool take_line(void *context, enum log_level level, const char *line, size_t length)
 {
+    last_errors_note(NULL, level, line, length);
     if (level == LEVEL_ERROR)
         note(context, TOLD_ONCE, "", line, length);
     return true;
@@ -64,6 +67,7 @@ struct cron_report *cron_report_new(const struct config *config)
         return NULL;
     report->config = config;
     pthread_mutex_init(&report->lock, NULL);
+    errors_keep(config);
     log_observe(take_line, report);
     return report;
 }
@@ -236,6 +240,8 @@ bool cron_report_print(struct cron_report *report, const struct facts *facts, co
 void cron_report_free(struct cron_report *report)
 {
     log_observe(NULL, NULL);
+    last_errors_flush(true);
+    last_errors_open(NULL, 0);
     for (size_t i = 0; i < report->count; i++)
         free(report->noted[i].words);
     pthread_mutex_destroy(&report->lock);

@@ -116,6 +116,9 @@ bool config_outside(const struct config *config, const char *document_root, stru
 /* Whether a path, existing or not, lies in the document root. document_root NULL or empty: false. */
 bool config_would_show(const char *place, const char *document_root);
 
+/* Whether a path has a folder of the kind that web servers show: public_html, htdocs. */
+bool config_looks_shown(const char *path);
+
 /* Returns the file of CA certificates: ca_file, else (also when config is NULL) the first readable one of the usual
  * system paths; NULL: none, and libcurl's built-in default may still work. Borrowed from config, or static. */
 const char *config_certificates(const struct config *config);

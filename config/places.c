@@ -146,6 +146,21 @@ const char *config_folder(char out[static CONFIG_FOLDER])
 
 /* ---- document root ---- */
 
+bool config_looks_shown(const char *path)
+{
+    static const char *const names[] = {"/public_html/", "/htdocs/", "/httpdocs/", "/wwwroot/",
+                                        "/webroot/",     "/html/",   "/public/",   "/cgi-bin/"};
+    char whole[PATH_MAX + 1];
+    snprintf(whole, sizeof whole, "%s/", path);
+    if (strncmp(whole, "/var/www/", 9) == 0)
+        return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strstr(whole, names[i]) != NULL)
+            return true;
+    }
+    return false;
+}
+
 /* Whether path is root or below it; both are resolved. */
 static bool is_below(const char *path, const char *root)
 {

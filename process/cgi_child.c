@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/last_errors.h"
 #include "base/log.h"
 #include "base/log_syslog.h"
 #include "process/bounded.h"
@@ -67,6 +68,7 @@ static _Noreturn void run_detached(const struct config *config, int release_fd)
     log_open(config->log_level); /* to syslog: stderr is /dev/null now */
     if (bounded_forward(config, clock_now() + FORWARD_MS, &why) == BOUNDED_FAILED)
         log_write(LEVEL_ERROR, "msg=cannot_forward reason=%s", log_quote(words, why.text, strlen(why.text)));
+    last_errors_flush(true);
     _exit(0);
 }
 

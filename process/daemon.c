@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/last_errors.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "http/http.h"
+#include "process/errors_kept.h"
 #include "process/file_changes.h"
 #include "process/gate.h"
 #include "process/pipeline.h"
@@ -90,6 +92,8 @@ static enum ending wait_for_ending(const struct daemon_process *self)
         if (signal > 0 && signal != SIGHUP)
             return END_STOP;
         pipeline_retry(self->pipeline);
+        if (self->config->queue == QUEUE_NONE)
+            last_errors_flush(false); /* else health's thread does, which may hang in the disk */
         status_alert(self->gate.status);
         if (pipeline_must_reopen(self->pipeline))
             return choose_reopening(self);
@@ -135,6 +139,7 @@ static void *close_stages(void *context)
     struct daemon_process *self = context;
     bool quiet = status_quiet(self->gate.status);
     self->closing.closed = pipeline_stop(self->pipeline, self->closing.deadline) && quiet;
+    last_errors_flush(true);
     sem_post(&self->closing.done);
     return NULL;
 }
@@ -196,6 +201,7 @@ static void finish_daemon(struct daemon_process *self, enum ending *ending)
 static enum ending report_failed_start(const struct error *why)
 {
     log_write(LEVEL_ERROR, "msg=cannot_start reason=\"%s\"", why->text);
+    last_errors_flush(true);
     return END_FAILED;
 }
 
@@ -227,13 +233,16 @@ static int run_daemon(bool serves, char *const arguments[])
     char *program = reexec_path();
     struct config *config = config_load(&why);
     if (config == NULL) {
+        errors_keep(NULL);
         log_write(LEVEL_ERROR, "msg=cannot_start %s", why.text);
+        last_errors_flush(true);
         free(program);
         return CODE_CONFIGURATION;
     }
     self.config = config;
     self.program = program;
     log_open(config->log_level);
+    errors_keep(config);
     if (config_wants_shell(config, &why))
         log_write(LEVEL_WARN, "msg=configuration_warning reason=\"%s\"", why.text);
     do {

@@ -38,6 +38,7 @@ static void (*const suites[])(void) = {
     suite_commands_check,
     suite_commands_cron,
     suite_commands_alerts,
+    suite_last_errors,
     suite_commands_dead,
     suite_commands_pager,
     suite_commands_place,

@@ -30,6 +30,7 @@ void suite_commands(void);
 void suite_commands_check(void);
 void suite_commands_cron(void);
 void suite_commands_alerts(void);
+void suite_last_errors(void);
 void suite_commands_dead(void);
 void suite_commands_pager(void);
 void suite_commands_place(void);
