@@ -265,9 +265,10 @@ test-upgrade: setup-test ## another release's state directory is taken on under 
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi \
 	    CLOSECRM_BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi build/release/tests/all upgrade
 
-test-browser: setup-browser ## drive the status page in headless Chromium, and ask promtool about the metrics
+test-browser: setup-browser ## drive the status page in headless Chromium, and have Prometheus scrape the metrics
 	@$(parallel) closecrm.fcgi
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/browser/run.py
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/browser/scrape.py
 
 valgrind: setup-test ## the unit tests under valgrind
 	@packaging/install-packages valgrind
