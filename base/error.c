@@ -1,9 +1,21 @@
 /* Errors: see error.h. */
 #include "base/error.h"
 
+#include "base/program_name.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Advice in it names the program as it can be typed. */
+static void put_name(struct error *error)
+{
+    struct error named;
+    if (strstr(error->text, PROGRAM_NAME " ") == NULL)
+        return;
+    program_name_put(error->text, named.text, sizeof named.text);
+    memcpy(error->text, named.text, sizeof named.text);
+}
 
 void error_set(struct error *error, const char *format, ...)
 {
@@ -13,6 +25,7 @@ void error_set(struct error *error, const char *format, ...)
     va_start(args, format);
     vsnprintf(error->text, sizeof error->text, format, args);
     va_end(args);
+    put_name(error);
     error->kind = ERROR_GENERAL;
 }
 
@@ -24,6 +37,7 @@ void error_set_kind(struct error *error, enum error_kind kind, const char *forma
     va_start(args, format);
     vsnprintf(error->text, sizeof error->text, format, args);
     va_end(args);
+    put_name(error);
     error->kind = kind;
 }
 

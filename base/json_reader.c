@@ -10,7 +10,8 @@
 
 struct reader {
     struct json_scan scan;
-    json_wanted *wanted;
+    struct json_reading how;
+    size_t names_replaced;
     unsigned depth;          /* open arrays and objects */
     struct json_parts parts; /* of the open ones that are wanted */
     bool out_of_memory;
@@ -37,8 +38,8 @@ static bool hand_over_value(struct reader *reader, struct json_object *made, str
     return made != NULL || no_memory(reader);
 }
 
-/* Reads a member's name and the colon after it. */
-static const char *read_name(struct reader *reader)
+/* Reads a member's name and the colon after it. *replaced: whether a NUL of it was replaced. */
+static const char *read_name(struct reader *reader, bool *replaced)
 {
     struct json_scan *scan = &reader->scan;
     if (json_scan_space(scan) != '"') {
@@ -49,10 +50,13 @@ static const char *read_name(struct reader *reader)
     const char *start = scan->at;
     size_t nuls = scan->nuls;
     size_t length;
-    const char *name = json_scan_string(scan, &length);
+    char *name = json_scan_string(scan, &length);
     if (name == NULL)
         return NULL;
-    if (scan->nuls != nuls) {
+    bool has_nul = scan->nuls != nuls;
+    if (has_nul && reader->how.replace_nuls) {
+        json_scan_replace_nuls(name, length);
+    } else if (has_nul) {
         json_scan_refuse(scan, start, "a name holds \\u0000, which cannot be used");
         return NULL;
     }
@@ -61,6 +65,7 @@ static const char *read_name(struct reader *reader)
         return NULL;
     }
     scan->at++;
+    *replaced = has_nul;
     return name;
 }
 
@@ -75,9 +80,13 @@ static bool read_part(struct reader *reader, const char *name, bool build)
 
 static bool read_member(struct reader *reader, const char *parent, bool build)
 {
-    const char *name = read_name(reader);
-    return name != NULL &&
-           read_part(reader, name, build && (reader->wanted == NULL || reader->wanted(reader->depth, parent, name)));
+    bool replaced;
+    const char *name = read_name(reader, &replaced);
+    if (name == NULL)
+        return false;
+    build = build && (reader->how.wanted == NULL || reader->how.wanted(reader->depth, parent, name));
+    reader->names_replaced += build && replaced;
+    return read_part(reader, name, build);
 }
 
 /* Whether another part follows the one just read; consumes the comma. */
@@ -219,8 +228,8 @@ static void say_why(const struct json_scan *scan, struct error *why)
               scan->problem_at == scan->end ? ", the end of the text" : "", scan->problem);
 }
 
-bool json_read(const char *text, size_t length, json_wanted *wanted, struct json_document *document,
-               bool *out_of_memory, struct error *why)
+bool json_read_as(const char *text, size_t length, const struct json_reading *how, struct json_document *document,
+                  bool *out_of_memory, struct error *why)
 {
     *document = (struct json_document){0};
     *out_of_memory = false;
@@ -238,10 +247,12 @@ bool json_read(const char *text, size_t length, json_wanted *wanted, struct json
         memcpy(copy, text, length);
     memset(copy + length, 0, JSON_SCAN_SPARE);
 
-    struct reader reader = {.scan = {.at = copy, .text = copy, .end = copy + length}, .wanted = wanted};
+    struct reader reader = {.scan = {.at = copy, .text = copy, .end = copy + length}, .how = *how};
     document->text = copy;
     bool read = read_text(&reader, &document->root);
     document->replaced = reader.scan.replaced;
+    document->nuls = reader.scan.nuls;
+    document->names_replaced = reader.names_replaced;
     json_parts_free(&reader.parts);
     if (!read) {
         say_why(&reader.scan, why);
@@ -250,6 +261,13 @@ bool json_read(const char *text, size_t length, json_wanted *wanted, struct json
         json_document_free(document);
     }
     return read;
+}
+
+bool json_read(const char *text, size_t length, json_wanted *wanted, struct json_document *document,
+               bool *out_of_memory, struct error *why)
+{
+    const struct json_reading how = {.wanted = wanted};
+    return json_read_as(text, length, &how, document, out_of_memory, why);
 }
 
 void json_document_free(struct json_document *document)
@@ -287,8 +305,8 @@ struct json_list *json_list_new(const char *text, size_t length, const char *arr
     if (length > 0)
         memcpy(list->copy, text, length);
     memset(list->copy + length, 0, JSON_SCAN_SPARE);
-    list->reader =
-        (struct reader){.scan = {.at = list->copy, .text = list->copy, .end = list->copy + length}, .wanted = wanted};
+    list->reader = (struct reader){.scan = {.at = list->copy, .text = list->copy, .end = list->copy + length},
+                                   .how = {wanted, .replace_nuls = true}};
     return list;
 }
 
@@ -330,7 +348,8 @@ static bool list_member(struct json_list *list)
 {
     struct reader *reader = &list->reader;
     struct json_object *value = NULL;
-    const char *name = read_name(reader);
+    bool replaced;
+    const char *name = read_name(reader, &replaced);
     if (name == NULL)
         return false;
     if (strcmp(name, list->array) == 0 && json_scan_space(&reader->scan) == '[') {
@@ -344,7 +363,7 @@ static bool list_member(struct json_list *list)
         list->more = json_scan_space(&reader->scan) != ']';
         return true;
     }
-    bool wanted = reader->wanted == NULL || reader->wanted(1, NULL, name);
+    bool wanted = reader->how.wanted == NULL || reader->how.wanted(1, NULL, name);
     if (!read_value(reader, NULL, wanted ? &value : NULL))
         return false;
     list->more = is_more(reader);

@@ -21,6 +21,8 @@ struct json_document {
     struct json_object *root; /* NULL: null */
     char *text;               /* holds the tree's names */
     size_t replaced;          /* lone surrogates that became U+FFFD */
+    size_t nuls;              /* \u0000 in strings and names, also of members that are not in the tree */
+    size_t names_replaced;    /* names of the tree in which \u0000 became U+FFFD */
 };
 
 /* Returns whether a member is to be in the tree; a member left out is parsed just as strictly. depth: 1 in the
@@ -34,6 +36,16 @@ typedef bool json_wanted(unsigned depth, const char *parent, const char *name);
  * the byte offset; *out_of_memory is true when the reason is lack of memory. */
 bool json_read(const char *text, size_t length, json_wanted *wanted, struct json_document *document,
                bool *out_of_memory, struct error *why);
+
+/* How to read. */
+struct json_reading {
+    json_wanted *wanted; /* NULL: all members */
+    bool replace_nuls; /* in names, where a tree cannot hold one, U+0000 becomes U+FFFD; else such a text is refused */
+};
+
+/* As json_read, which replaces no NULs. */
+bool json_read_as(const char *text, size_t length, const struct json_reading *how, struct json_document *document,
+                  bool *out_of_memory, struct error *why);
 
 /* Iterates over an array that is a member of the outermost object (a page of a long list), so that only one element at
  * a time is a tree, and the text is read once. One thread. */
@@ -52,7 +64,8 @@ enum json_step {
     JSON_BROKEN,  /* invalid JSON or out of memory; see why */
 };
 
-/* Begins to iterate over a text of at most JSON_TEXT_MAX bytes, as strictly as json_read. array: the member's name;
+/* Begins to iterate over a text of at most JSON_TEXT_MAX bytes, as strictly as json_read, but that it
+ * replaces NULs in names: the text of one element must not spoil the others. array: the member's name;
  * wanted: which other members to keep, as above. Both and the text must outlive the list. Returns NULL when out of
  * memory. Free with json_list_free. */
 struct json_list *json_list_new(const char *text, size_t length, const char *array, json_wanted *wanted);

@@ -154,6 +154,25 @@ char *json_scan_string(struct json_scan *scan, size_t *length)
     return start;
 }
 
+size_t json_scan_replace_nuls(char *string, size_t length)
+{
+    size_t nuls = 0;
+    for (size_t i = 0; i < length; i++)
+        nuls += string[i] == '\0';
+    size_t whole = length + 2 * nuls, to = whole;
+    string[to] = '\0';
+    for (size_t from = length; nuls > 0; from--) {
+        if (string[from - 1] != '\0') {
+            string[--to] = string[from - 1];
+            continue;
+        }
+        to -= 3;
+        memcpy(string + to, "\xEF\xBF\xBD", 3);
+        nuls--;
+    }
+    return whole;
+}
+
 /* ---- numbers and words ---- */
 
 static char *skip_digits(char *at)

@@ -35,6 +35,10 @@ char json_scan_space(struct json_scan *scan);
  * *length (there may be a NUL among them); they stay in the text's memory. NULL with the error recorded. */
 char *json_scan_string(struct json_scan *scan, size_t *length);
 
+/* Makes each NUL of a string that json_scan_string returned U+FFFD, in the text's memory, where there is room: a NUL
+ * stands for an escape of six bytes. Call before anything else is scanned. Returns the new length. */
+size_t json_scan_replace_nuls(char *string, size_t length);
+
 /* Reads the four digits after \u, or the two such codes of a surrogate pair; moves *at behind them. Returns the code
  * point (a lone surrogate as itself); -1 when there are no four digits. */
 int32_t json_scan_code(const char **at, const char *end);

@@ -1,6 +1,8 @@
 /* The log, to stderr or syslog: see log.h. */
 #include "base/log.h"
 
+#include "base/program_name.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -148,6 +150,13 @@ void log_write(enum log_level level, const char *format, ...)
     size_t length = rest < 0 ? (size_t)head : (size_t)head + (size_t)rest;
     if (length > sizeof line - 2)
         length = sizeof line - 2;
+    line[length] = '\0';
+    if (strstr(line, PROGRAM_NAME " ") != NULL) { /* advice, which names the program as it can be typed */
+        char named[sizeof line];
+        program_name_put(line, named, sizeof named - 1);
+        length = strlen(named);
+        memcpy(line, named, length + 1);
+    }
     bool is_taken = is_observed && observer(observer_context, level, line, length);
     if (is_taken || level > most_written)
         return;

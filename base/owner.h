@@ -11,7 +11,8 @@
 const char *owner_name(uid_t user, char out[static OWNER_NAME]);
 
 /* Sets why: the owner, the user this process runs as (geteuid), and commands to fix it, ready to be typed. what: "the
- * state directory"; path: its path; owner: its owner. Any thread. */
-void owner_error(const char *what, const char *path, uid_t owner, struct error *why);
+ * state directory"; path: its path; owner: its owner; instead: what to do in the place of changing the owner, where
+ * that might do harm; NULL: it does none. Any thread. */
+void owner_error(const char *what, const char *path, uid_t owner, const char *instead, struct error *why);
 
 #endif

@@ -5,8 +5,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/times.h"
-#include "closeapi/spool.h"
+#include "closeapi/event_log.h"
 #include "queue/inspect.h"
+#include "telemetry/counters.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -67,6 +68,8 @@ struct import {
     struct event_log log;
     struct spool spool;     /* order: twice the date, plus one where the event has no data */
     struct waiting waiting; /* unused where there is no queue */
+    struct counters
+        *counters; /* likewise; of this source alone, and shared with the program; NULL: nothing is counted */
     struct buffer body;
     bool shown;         /* an event older than an hour had data: the API key is an administrator's */
     size_t largest;     /* bytes of the largest event that is known */
@@ -355,8 +358,10 @@ static enum import_result import_append_event(struct import *import, struct erro
     for (;;) {
         enum queue_result result = queue_append(order->queue, order->source->name, import->body.data,
                                                 import->body.length, clock_now() + APPEND_MS, why);
-        if (result == QUEUE_STORED)
+        if (result == QUEUE_STORED) {
+            counters_accepted(counters_of(import->counters, order->source->name), import->body.length, clock_unix_ms());
             return IMPORT_STEP;
+        }
         if (result == QUEUE_BROKEN || result == QUEUE_UNUSABLE)
             return IMPORT_FAILED;
         if (result == QUEUE_FULL && !said)
@@ -434,6 +439,8 @@ enum import_result import_next(struct import *import, struct error *why)
 
 struct import *import_new(const struct import_order *order, const char *directory, struct error *why)
 {
+    struct error unshared; /* then it is counted in vain */
+    const char *name = order->source->name;
     struct import *import = calloc(1, sizeof *import);
     if (import == NULL) {
         import_no_memory(why);
@@ -450,6 +457,7 @@ struct import *import_new(const struct import_order *order, const char *director
     bool good = spool_open(&import->spool, directory, why);
     if (good && order->queue != NULL) {
         import->waiting.places = calloc(WAITING_PLACES, sizeof *import->waiting.places);
+        import->counters = counters_open(order->config->state_dir, &name, 1, &unshared);
         good = import->waiting.places != NULL || import_no_memory(why);
     }
     if (good)
@@ -476,6 +484,7 @@ void import_free(struct import *import)
     spool_close(&import->spool);
     events_free(&import->waiting.events);
     free(import->waiting.places);
+    counters_close(import->counters);
     buffer_free(&import->body);
     free(import->types);
     free(import);

@@ -1,8 +1,10 @@
 /* A run of reconciling: events that did not come by webhook are imported from the Event Log. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "closeapi/reconcile_private.h"
+#include "config/own_command.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,17 +112,19 @@ static void reconcile_watch_subscription(struct reconcile_run *run, const struct
     }
     if (paused) {
         run->was_paused = true;
-        char advice[200];
-        snprintf(advice, sizeof advice, "closecrm.fcgi resume %s activates it again and fills the gap",
-                 subscription->id);
+        char advice[OWN_COMMAND + 50], line[OWN_COMMAND];
+        snprintf(advice, sizeof advice, "%s activates it again and fills the gap",
+                 own_command(line, run->config, run->source->name, "resume %s", subscription->id));
         bool resumed = reconcile_resume_subscription(run, subscription);
         run->state.paused = run->state.paused || !resumed;
         reconcile_note_trouble(run, resumed ? "subscription_was_paused" : "subscription_paused", subscription,
                                resumed ? "it was activated again, and the gap is being filled; see why Close paused it"
                                        : advice);
     } else if (!is_subscription_healthy(subscription)) {
-        reconcile_note_trouble(run, "subscription_unhealthy", subscription,
-                               "deliveries fail: closecrm.fcgi send-test URL finds out why");
+        char advice[OWN_COMMAND + 50], line[OWN_COMMAND];
+        snprintf(advice, sizeof advice, "deliveries fail: %s finds out why",
+                 own_command(line, run->config, run->source->name, "send-test URL"));
+        reconcile_note_trouble(run, "subscription_unhealthy", subscription, advice);
     }
 }
 
@@ -191,9 +195,9 @@ static enum reconcile_result reconcile_result_of(struct reconcile_run *run)
     unsigned long long hidden = run->report->counts.hidden + run->report->second.hidden;
     if (hidden > 0 && run->state.trouble[0] == '\0')
         snprintf(run->state.trouble, sizeof run->state.trouble,
-                 "Close does not show this API key the data of %llu events, which were not sent: use an "
+                 "Close does not show this API key the data of %llu event%s, which %s not sent: use an "
                  "administrator's close_api_key",
-                 hidden);
+                 hidden, text_plural(hidden), hidden == 1 ? "was" : "were");
     if (run->state.trouble[0] == '\0')
         return RECONCILE_DONE;
     error_set(run->why, "%s", run->state.trouble);

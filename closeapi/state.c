@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/text.h"
 #include "base/times.h"
 
 #include <dirent.h>
@@ -216,8 +217,8 @@ static bool state_apply_loss(const struct config *config, const struct source *s
         snprintf(
             state->trouble, sizeof state->trouble,
             "events may be gone (%.80s): with a close_api_key `closecrm.fcgi reconcile --source %.60s` fetches what "
-            "Close still has; to leave it so: rm '%.140s/loss/%.60s'",
-            loss.words, source->name, config->state_dir, source->name);
+            "Close still has; `closecrm.fcgi reconcile --source %.60s --from 0s` leaves it so",
+            loss.words, source->name, source->name);
     else if (state->lost)
         setback_advise(&loss, source->name, state->trouble, sizeof state->trouble);
     else if (source->reconcile_interval_ms == 0)
@@ -259,7 +260,7 @@ const char *completeness_words(const struct completeness *completeness, char out
         at += snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, " (read a second time until %s)",
                        times_print_ms(completeness->verified_ms, DATE_Z, verified));
     if (types > 0)
-        snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for %zu kinds of events", types);
+        snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for %zu kind%s of events", types, text_plural(types));
     else
         snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for all events");
     return out;

@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "config/keyring.h"
+#include "config/own_command.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -78,7 +79,7 @@ static bool subscribe_store_key(const struct subscribing *work, const struct sub
 static enum close_result subscribe_sweep(const struct subscribing *work, const struct subscriptions *list,
                                          const char *note, char *taken, bool *changed, struct error *why)
 {
-    char url[2100];
+    char url[2100], line[OWN_COMMAND];
     enum close_result result = CLOSE_DONE;
     int64_t age_ms = clock_unix_ms() - files_number(note, "started_ms", 0);
     bool stale = age_ms < 0 || age_ms > STALE_MS;
@@ -88,11 +89,11 @@ static enum close_result subscribe_sweep(const struct subscribing *work, const s
         if (!subscription_same_url(one->url, url) || note_lists_id(note, one->id) || is_key_of_anyone(work, one->id))
             continue;
         if (stale) {
-            log_write(
-                LEVEL_WARN,
-                "msg=subscription_without_key source=%s subscription=%s advice=\"if nobody has its key, remove it: "
-                "closecrm.fcgi unsubscribe\"",
-                work->source->name, one->id);
+            log_write(LEVEL_WARN,
+                      "msg=subscription_without_key source=%s subscription=%s advice=\"if nobody has its key, remove "
+                      "it: %s\"",
+                      work->source->name, one->id,
+                      own_command(line, work->config, work->source->name, "unsubscribe %s", one->id));
             continue;
         }
         *changed = true;

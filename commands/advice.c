@@ -110,7 +110,7 @@ static const struct {
     {REFUSED_NO_KEY,
      "this source takes only signed requests, and its signature key is missing: `closecrm.fcgi check` on the server "
      "says\n"
-     "which, and `closecrm.fcgi rotate` makes a new one. " LATER},
+     "which, and the command that makes a new one. " LATER},
 };
 
 static const char *advice_on_refusal(enum refusal refusal)

@@ -77,13 +77,10 @@ static size_t check_privileges(const char *program, const struct config *config)
 size_t check_alerts(const struct config *config)
 {
     char user[OWNER_NAME];
-    struct error why;
     size_t wrong = 0;
     if (config->alert_command.count == 0)
         return 0;
     const char *program = config->alert_command.at[0];
-    if (config_wants_shell(config, &why))
-        printf("  warning: %s\n", why.text);
     if (faccessat(AT_FDCWD, program, X_OK, AT_EACCESS) != 0) {
         printf("  WRONG: user %s cannot execute alert_command, %s: %s\n", owner_name(geteuid(), user), program,
                strerror(errno));

@@ -6,7 +6,7 @@
 
 #include "config/config.h"
 
-/* Prints what stands in the way of alert_command: it is missing, cannot be executed, wants a shell, or is setuid where
+/* Prints what stands in the way of alert_command: it is missing, cannot be executed, or is setuid where
  * the process that runs it may not start such programs. Returns how many things are wrong. Call as the state
  * directory's owner. */
 size_t check_alerts(const struct config *config);

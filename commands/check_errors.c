@@ -38,13 +38,21 @@ void print_last_errors(const struct config *config)
         print_file(beside);
 }
 
-void keep_refused_configuration(const struct error *why)
+void keep_refused_configuration(void)
 {
-    char line[sizeof why->text + 64];
+    struct strings faults;
+    struct error why = {0};
+    config_free(config_load_all(&faults, &why));
     errors_keep(NULL);
-    log_observe(NULL, NULL); /* this line only */
-    int length = snprintf(line, sizeof line, "error msg=configuration_refused %s", why->text);
-    last_errors_note(NULL, LEVEL_ERROR, line, (size_t)length);
+    log_observe(NULL, NULL); /* only what follows */
+    for (size_t i = 0; i <= faults.count; i++) {
+        char line[sizeof why.text + 64];
+        const char *words = i < faults.count ? faults.at[i] : faults.count == 0 ? why.text : "";
+        int length = snprintf(line, sizeof line, "error msg=configuration_refused %.*s", (int)sizeof why.text, words);
+        if (words[0] != '\0')
+            last_errors_note(NULL, LEVEL_ERROR, line, (size_t)length);
+    }
     last_errors_flush(true);
     last_errors_open(NULL, 0);
+    strings_free(&faults);
 }

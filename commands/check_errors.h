@@ -8,6 +8,6 @@
 void print_last_errors(const struct config *config);
 
 /* Notes in such a file why a configuration is refused, which a running program tries before it takes it on. */
-void keep_refused_configuration(const struct error *why);
+void keep_refused_configuration(void);
 
 #endif

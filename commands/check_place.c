@@ -17,8 +17,8 @@
 
 #include "base/clock.h"
 #include "base/http_request.h"
-#include "base/owner.h"
 #include "base/times.h"
+#include "config/state_folder.h"
 #include "process/reexec.h"
 
 #define TRY_MS 5000L            /* for asking a data plane what time it is */
@@ -57,12 +57,41 @@ static bool others_can_write(const char *path, mode_t *mode)
     return (status.st_mode & S_IWOTH) != 0;
 }
 
-static size_t check_writable(const char *what, const char *path, const char *mend)
+static size_t check_writable(const char *what, const char *path)
 {
     mode_t mode = 0;
     if (!others_can_write(path, &mode))
         return 0;
-    printf("  WRONG: others can write to %s (mode %o): chmod %s '%s'\n", what, (unsigned)mode, mend, path);
+    printf("  WRONG: others can write to %s (mode %o): chmod go-w '%s'\n", what, (unsigned)mode, path);
+    return 1;
+}
+
+/* Whether a folder is one that an upload of the bundle has made, or the user's cgi-bin; others may use any other one.
+ */
+static bool is_own_folder(const char *path)
+{
+    char name[PROGRAM_PATH];
+    struct stat status;
+    snprintf(name, sizeof name, "%s", path);
+    const char *last = basename(name);
+    return stat(path, &status) == 0 && status.st_uid == geteuid() &&
+           (strncmp(last, "closecrm", 8) == 0 || strcmp(last, "cgi-bin") == 0);
+}
+
+/* what: of the file that is in the folder. */
+static size_t check_folder(const char *what, const char *file, const char *path)
+{
+    mode_t mode = 0;
+    char folder[64];
+    snprintf(folder, sizeof folder, "the folder of %s", what);
+    if (is_own_folder(path))
+        return check_writable(folder, path);
+    if (!others_can_write(path, &mode))
+        return 0;
+    printf(
+        "  WRONG: others can write to %s, %s (mode %o): name a folder of its own, into which only its user can write, "
+        "and move %s there\n",
+        folder, path, (unsigned)mode, file);
     return 1;
 }
 
@@ -95,10 +124,10 @@ static size_t check_program(void)
     if (program_path(program) == NULL)
         return 0;
     printf("  program: %s\n", program);
-    size_t wrong = check_writable("the program", program, "go-w");
+    size_t wrong = check_writable("the program", program);
     snprintf(path, sizeof path, "%s", program);
     const char *folder = dirname(path);
-    return wrong + check_writable("the program's folder", folder, "go-w") + check_cgi_bin(program, folder);
+    return wrong + check_folder("the program", program, folder) + check_cgi_bin(program, folder);
 }
 
 static size_t check_configuration(const struct config *config)
@@ -112,7 +141,7 @@ static size_t check_configuration(const struct config *config)
             "    closecrm/closecrm.conf in the home directory\n",
             config->path);
     snprintf(path, sizeof path, "%s", config->path);
-    return check_writable("the folder of the configuration", dirname(path), "go-w");
+    return check_folder("the configuration", config->path, dirname(path));
 }
 
 static size_t check_files(const struct config *config)
@@ -348,12 +377,13 @@ static bool is_private(const char *directory, const struct stat *status)
         return false;
     }
     if (geteuid() != 0 && status->st_uid != geteuid()) {
-        owner_error("the state directory", directory, status->st_uid, &why);
+        state_folder_owner_error(directory, status->st_uid, &why);
         printf("  WRONG: %s\n", why.text);
         return false;
     }
     if ((status->st_mode & 077) != 0) {
-        printf("  WRONG: others can get into it, where events wait: chmod 700 '%s'\n", directory);
+        state_folder_open_error(directory, &why);
+        printf("  WRONG: %s\n", why.text);
         return false;
     }
     return true;

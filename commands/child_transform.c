@@ -46,7 +46,7 @@ static _Noreturn void run_child(int fd, const char *body, size_t length, const s
     struct buffer message = {0};
     bool out_of_memory = false;
     limit_child();
-    struct parsed *parsed = transform_parse(body, length, &out_of_memory, &answer.why);
+    struct parsed *parsed = transform_parse_for(body, length, rules, &out_of_memory, &answer.why);
     if (parsed == NULL)
         answer.result = out_of_memory ? CHILD_FAILED : CHILD_UNUSABLE;
     enum transform_result result = TRANSFORM_OK;

@@ -38,28 +38,89 @@ static bool may_open(const struct config *config, struct error *why)
     return false;
 }
 
-int close_session_open(struct close_session *session, const char *command, const char *source)
+int close_session_begin(struct close_session *session, const char *command)
 {
-    static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
     struct error why = {0};
     *session = (struct close_session){.command = command, .lock = -1};
-    session->config = config_load(&why);
-    if (session->config == NULL) {
-        close_session_failed(session, &why);
+    session->config = session_configuration(command);
+    if (session->config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     log_open(LEVEL_ERROR); /* the command prints itself what it does */
     if (!may_open(session->config, &why)) {
         close_session_failed(session, &why);
         return COMMAND_STATE;
     }
-    session->source = session_source(session->config, source, command);
-    if (session->source == NULL)
-        return COMMAND_USAGE_SAID;
+    return COMMAND_OK;
+}
+
+int close_session_choose(struct close_session *session, const struct source *source)
+{
+    static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
+    struct error why = {0};
+    close_session_release(session);
+    subscriptions_free(&session->list);
+    close_client_free(session->client);
+    session->source = source;
     session->client = close_client_new(session->config, session->source, &options, &why);
     if (session->client == NULL || !closeapi_directory(session->config, session->source, session->directory, &why))
         return close_session_failed(session, &why);
     return COMMAND_OK;
+}
+
+int close_session_open(struct close_session *session, const char *command, const char *source)
+{
+    int code = close_session_begin(session, command);
+    if (code != COMMAND_OK)
+        return code;
+    const struct source *found = session_source(session->config, source, command);
+    return found == NULL ? COMMAND_USAGE_SAID : close_session_choose(session, found);
+}
+
+/* Asks the Close of each source for the subscription. *source: NULL when none has it. Returns an exit code. */
+static int find_in_close(struct close_session *session, const char *id, const struct source **source)
+{
+    struct error why = {0};
+    *source = NULL;
+    for (size_t i = 0; i < session->config->sources && *source == NULL; i++) {
+        const struct source *one = &session->config->source[i];
+        if (one->close_api_key == NULL)
+            continue;
+        int code = close_session_choose(session, one);
+        if (code != COMMAND_OK)
+            return code;
+        if (subscriptions_list(session->client, &session->list, &why) != CLOSE_DONE) {
+            error_prefix(&why, "source %.64s: ", one->name);
+            return close_session_failed(session, &why);
+        }
+        if (subscriptions_find(&session->list, id) != NULL)
+            *source = one;
+    }
+    return COMMAND_OK;
+}
+
+int close_session_open_subscription(struct close_session *session, const char *command, const char *source,
+                                    const char *id)
+{
+    char name[128];
+    const struct source *found = NULL;
+    int code = close_session_begin(session, command);
+    if (code != COMMAND_OK)
+        return code;
+    bool is_open = source == NULL && session->config->sources > 1 && id != NULL;
+    if (is_open && close_session_holds_key(session, id, name))
+        found = config_source(session->config, name);
+    if (is_open && found == NULL)
+        code = find_in_close(session, id, &found);
+    if (code != COMMAND_OK)
+        return code;
+    if (is_open && found == NULL) {
+        fprintf(stderr, "%s: Close has no subscription %.80s, whichever source it is asked for; `%s` lists them\n",
+                command, id, own_command((char[OWN_COMMAND]){0}, NULL, NULL, "subscriptions"));
+        return COMMAND_FAILED;
+    }
+    if (found == NULL)
+        found = session_source(session->config, source, command);
+    return found == NULL ? COMMAND_USAGE_SAID : close_session_choose(session, found);
 }
 
 struct subscribing close_session_work(const struct close_session *session)

@@ -8,6 +8,7 @@
 #include "closeapi/closeapi.h"
 #include "closeapi/subscribe.h"
 #include "closeapi/subscriptions.h"
+#include "config/own_command.h"
 #include "queue/queue.h"
 
 struct close_session {
@@ -24,6 +25,16 @@ struct close_session {
 /* Reads the configuration and sets up the client of the source (NULL: the only one). Returns an exit code; stderr has
  * the reason when it is not COMMAND_OK. In any case call close_session_close. */
 int close_session_open(struct close_session *session, const char *command, const char *source);
+
+/* The same for the source of a subscription: where several are configured and none is named, the one whose key is kept
+ * here, else the one in whose Close it is. */
+int close_session_open_subscription(struct close_session *session, const char *command, const char *source,
+                                    const char *id);
+
+/* The two parts of close_session_open: first the configuration, then a source; close_session_choose may be called again
+ * for another one. */
+int close_session_begin(struct close_session *session, const char *command);
+int close_session_choose(struct close_session *session, const struct source *source);
 
 /* Acquires the lock on the subscriptions, completes or undoes what a killed command began, and lists them. Returns
  * likewise. */

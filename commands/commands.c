@@ -15,8 +15,11 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "commands/help.h"
 #include "commands/options.h"
+#include "commands/wrap.h"
 #include "process/process.h"
+#include "queue/inspect.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
 #define NEAR 3       /* letters: a name that differs in more is not suggested */
@@ -47,17 +50,20 @@ static const struct command commands[] = {
      "\n"
      "A bad event is reported with its line and byte, the others still come, and the exit code is 1.\n",
      command_transform},
-    {"check", "[--offline]", "say what is wrong: configuration, data plane, write key, place, queue",
-     "Prints every setting and where it came from, each source's address for Close, whether its data plane takes its\n"
+    {"check", "[--offline] [--settings] [--source NAME]",
+     "say what is wrong: configuration, data plane, write key, place, queue",
+     "Prints each source's address for Close, whether its data plane takes its\n"
      "write key (an empty batch is sent, which stores nothing), what is wrong with the place (permissions, limits,\n"
      "certificates, clock, cron, web servers' limits on bodies), and how the queue stands: what waits, who forwards,\n"
      "dead letters, sources that are no longer configured; each with what to do.\n"
      "\n"
-     "  --offline   look at the configuration and the state directory's permissions only; change nothing\n"
+     "  --offline       look at the configuration and the state directory's permissions only; change nothing\n"
+     "  --settings      then every setting, and where it came from\n"
+     "  --source NAME   of this source only\n"
      "\n"
      "The exit code is 1 when anything is wrong.\n",
      command_check},
-    {"send-test", "[--source NAME] [--event TYPE.ACTION] [--size N] [--body FILE] URL",
+    {"send-test", "[--source NAME] [--event TYPE.ACTION] [--size N] [--body FILE] [--no-forward] URL",
      "send a signed event to URL, as Close would, and explain the answer",
      "Sends a fresh event of object type closecrm_test, which means nothing to anybody and goes the whole way to\n"
      "RudderStack. It is signed with the source's first signature key, or carries its write key where it has none.\n"
@@ -66,14 +72,18 @@ static const struct command commands[] = {
      "  --event TYPE.ACTION   another event than closecrm_test.created\n"
      "  --size N              fill the body up to about N bytes (200K, 4M), to find out what limits there are\n"
      "  --body FILE           send this file as it is (-: stdin)\n"
+     "  --no-forward          only as far as the program: it answers, and neither keeps nor forwards anything\n"
      "\n"
-     "The exit code is 0 only when the answer was 200 with the body `ok`.\n",
+     "The exit code is 0 only when the answer was 200 with the body that is wanted: `ok`, or with --no-forward the\n"
+     "sentence that it was not kept.\n",
      command_send_test},
-    {"subscribe", "--url URL [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe]",
+    {"subscribe",
+     "--url URL [--update] [--source NAME] [--events LIST] [--filter FILE] [--dry-run] [--probe] [--no-url-check]",
      "make Close send its events to URL, signed, and keep the key",
      "Says what it will do, makes a subscription in Close, and keeps its key in the state directory, where the "
      "running\n"
-     "program finds it at once. Needs close_api_key in the configuration.\n"
+     "program finds it at once. Needs close_api_key in the configuration. First of all it asks URL by a GET, which\n"
+     "the program must answer: an address that does not lead to it leaves nothing behind in Close.\n"
      "\n"
      "  --url URL       the program's public address; with several sources it ends with /NAME\n"
      "  --source NAME   whose events; needed only where the configuration has several sources\n"
@@ -81,7 +91,11 @@ static const struct command commands[] = {
      "  --filter FILE   an extra_filter of Close's (JSON) for each of them\n"
      "  --dry-run       only say what would be done\n"
      "  --probe         then send a small and a large signed request to URL, which the program answers and does not\n"
-     "                  keep; if URL is subscribed already, only this\n",
+     "                  keep; if URL is subscribed already, only this\n"
+     "  --no-url-check  without the GET, where this machine cannot reach its own public address\n"
+     "  --update        add event types to the source's subscription, which keeps its key: those that were seen in "
+     "the\n"
+     "                  Event Log and are missing in it, or those of --events\n",
      command_subscribe},
     {"subscriptions", "[--source NAME] [--json]", "list the subscriptions in Close, and whether their keys are held",
      "", command_subscriptions},
@@ -117,17 +131,20 @@ static const struct command commands[] = {
      "paused\n"
      "the subscription. The exit code is 1 when somebody must look at something.\n",
      command_reconcile},
-    {"queue status", "[--json]", "how many events were accepted, and what became of them",
+    {"queue status", "[--source NAME] [--json]", "how many events were accepted, and what became of them",
      "For each source and in all: accepted, delivered, duplicates, dropped, waiting, dead letters, the last of each, "
      "the\n"
      "last error and the next attempt; and which process forwards.\n"
      "\n"
-     "  --json   for other programs; dates are UTC. oldest_waiting_seconds is 0 when nothing waits\n",
+     "  --source NAME   of this source only\n"
+     "  --json          for other programs; dates are UTC. oldest_waiting_seconds is 0 when nothing waits\n",
+     command_queue_status},
+    {"status", "[--source NAME] [--json]", "the same as `queue status`", "See `closecrm.fcgi help queue status`.\n",
      command_queue_status},
     {"queue list", "[--source NAME] [--limit N] [--json]", "list what waits, the oldest first",
      "  --source NAME   of this source only; its name may be one that is no longer configured\n"
      "  --limit N       the first N only\n"
-     "  --json          an array, an element a line\n",
+     "  --json          an object a line\n",
      command_queue_list},
     {"queue show", "ID [--source NAME]", "show a waiting event as it came, and the message that it makes",
      "What the source's `remove` names is left out of both, so that personal data stays out of sight; how many "
@@ -175,7 +192,7 @@ static const struct command commands[] = {
      "  --keys   take on all keys without asking Close\n",
      command_restore},
     {"dead list", LETTERS "[--json]", "list dead letters, the oldest first: events that cannot be delivered",
-     FILTERS "  --json              an array, an element a line\n", command_dead_list},
+     FILTERS "  --json              an object a line\n", command_dead_list},
     {"dead show", "ID", "show a dead letter: why, as it came, and the message that it would make now",
      "What the source's `remove` names is left out of both, so that personal data stays out of sight.\n",
      command_dead_show},
@@ -192,6 +209,16 @@ static const struct command commands[] = {
              "  --dry-run           only count them\n"
              "  --yes               do not ask\n",
      command_dead_drop},
+    {"forget", "--lead ID [--source NAME] [--dry-run] [--yes]", "erase what is kept here of a lead",
+     "Deletes the lead's waiting events, which then are not delivered, its dead letters, the status page's samples, "
+     "and\n"
+     "what deleted events left in the database's free pages and log. The program may run meanwhile. What backups,\n"
+     "RudderStack and its destinations have is not reached. Events of the lead that Close sends later are accepted.\n"
+     "\n"
+     "  --source NAME   only this source's; without it all sources'\n"
+     "  --dry-run       only count\n"
+     "  --yes           do not ask\n",
+     command_forget},
     {"forward", "[--follow]", "deliver what waits",
      "Delivers what is due and ends. Where another process forwards already (a FastCGI process does), there is "
      "nothing\n"
@@ -213,6 +240,11 @@ static const struct command commands[] = {
      "Runs alert_command and posts to alert_webhook_url, with the cause `test`, and says what became of it. Run it as\n"
      "the user the program runs as: what systemd forbids its service, a shell may do; `check` knows of that.\n",
      command_alert_test},
+    {"completion", "", "print what lets bash complete commands and options",
+     "  source <(closecrm.fcgi completion)\n"
+     "\n"
+     "The Debian package and `make install` put it where bash finds it by itself.\n",
+     command_completion},
     {"help", "[COMMAND]", "list the commands, or explain one", "", command_help},
     {"version", "", "print the versions of the program and its libraries", "", command_version},
 };
@@ -245,24 +277,24 @@ static bool is_group(const char *word)
     return false;
 }
 
-/* Lists the commands whose names begin with the word, or all (NULL). */
-static void list_commands(FILE *out, const char *word)
+/* The last word of a command's name. */
+static const char *last_word(const char *name)
 {
-    size_t length = word == NULL ? 0 : strlen(word);
-    for (size_t i = 0; i < COMMANDS; i++) {
-        if (word == NULL || (strncmp(commands[i].name, word, length) == 0 && commands[i].name[length] == ' '))
-            fprintf(out, "  %-12s  %s\n", commands[i].name, commands[i].help);
-    }
+    const char *blank = strrchr(name, ' ');
+    return blank == NULL ? name : blank + 1;
 }
 
-/* Says on stderr that there is no such command, and the nearest name where one is near. */
+/* Says on stderr that there is no such command, and the nearest name where one is near: less than half of a word may be
+ * wrong; else, those of its group. */
 static int refuse_unknown(const char *name)
 {
+    char group[64];
     size_t best = NEAR + 1;
     const char *nearest = NULL;
+    snprintf(group, sizeof group, "%.*s", (int)strcspn(name, " "), name);
     for (size_t i = 0; i < COMMANDS; i++) {
         size_t distance = text_distance(name, commands[i].name);
-        if (distance < best && distance < strlen(commands[i].name)) {
+        if (distance < best && 2 * distance < strlen(last_word(commands[i].name))) {
             best = distance;
             nearest = commands[i].name;
         }
@@ -270,6 +302,8 @@ static int refuse_unknown(const char *name)
     fprintf(stderr, "closecrm.fcgi: no such command: %s\n", name);
     if (nearest != NULL)
         fprintf(stderr, "Did you mean `closecrm.fcgi %s`?\n", nearest);
+    else if (is_group(group))
+        help_list(stderr, group);
     fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
     return COMMAND_USAGE_SAID;
 }
@@ -285,27 +319,25 @@ static int command_help(int argc, char **argv)
     if (words > 2)
         return options_wrong(argv[0], "too many arguments: %s", argv[3]);
     if (words == 0) {
-        printf("closecrm.fcgi takes Close CRM's webhooks and forwards them to RudderStack. A web server runs it by CGI "
-               "or\n"
-               "FastCGI; at a shell it has these commands:\n\n");
-        list_commands(stdout, NULL);
-        printf(
-            "\n`closecrm.fcgi help COMMAND` explains one.\n"
-            "Exit codes: 0 done, or stopped; 1 something is wrong; 2 wrong command line; 3 the configuration cannot be "
-            "used;\n4 the state directory, or the queue in it, cannot be used.\n");
+        puts("closecrm.fcgi takes Close CRM's webhooks and forwards them to RudderStack. A web\n"
+             "server runs it by CGI or FastCGI; at a shell it has these commands:\n");
+        help_list(stdout, NULL);
+        puts("\n`closecrm.fcgi help COMMAND` explains one. Each takes --config FILE: the\n"
+             "configuration, instead of the usual places.\n"
+             "Exit codes: 0 done, or stopped; 1 something is wrong; 2 wrong command line;\n"
+             "3 the configuration cannot be used; 4 the state directory, or the queue in it,\n"
+             "cannot be used.");
         return COMMAND_OK;
     }
     snprintf(name, sizeof name, "%s%s%s", argv[1], words == 2 ? " " : "", words == 2 ? argv[2] : "");
     if (is_group(name)) {
-        list_commands(stdout, name);
+        help_list(stdout, name);
         return COMMAND_OK;
     }
     const struct command *command = find_command(name);
     if (command == NULL)
         return refuse_unknown(name);
-    printf("closecrm.fcgi %s %s\n    %s\n", command->name, command->arguments, command->help);
-    if (command->more[0] != '\0')
-        printf("\n%s", command->more);
+    help_explain(stdout, command);
     return COMMAND_OK;
 }
 
@@ -314,10 +346,13 @@ static int command_version(int argc, char **argv)
 {
     if (!options_read(argc, argv, NULL, 0, NULL))
         return COMMAND_USAGE;
+    char library[QUEUE_LIBRARY];
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
     printf("closecrm.fcgi %s\n", CLOSECRM_VERSION);
     printf("libcurl %s (%s)\n", curl->version, curl->ssl_version != NULL ? curl->ssl_version : "no TLS");
     printf("json-c %s\n", json_c_version());
+    queue_library(&(struct config){.queue = QUEUE_SQLITE}, library);
+    printf("%s\n", library);
     return COMMAND_OK;
 }
 
@@ -356,13 +391,27 @@ static int finish_stdout(int code)
 static int refuse_incomplete(const char *word)
 {
     fprintf(stderr, "closecrm.fcgi %s: what of it?\n", word);
-    list_commands(stderr, word);
+    help_list(stderr, word);
     return COMMAND_USAGE_SAID;
 }
 
 static bool asks_for_help(const char *argument)
 {
     return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
+
+/* Whether what a command writes on a terminal are lines to be broken where they are too long: no JSON, and none of
+ * those that show a body, whose lines are somebody else's, or that execute the program anew. */
+static bool is_for_people(const struct command *command, int argc, char *const *argv)
+{
+    static int (*const verbatim[])(int, char **) = {command_transform,  command_queue_show, command_dead_show,
+                                                    command_completion, command_help,       command_forward};
+    bool found = !isatty(STDOUT_FILENO);
+    for (size_t i = 0; i < sizeof verbatim / sizeof *verbatim; i++)
+        found = found || command->run == verbatim[i];
+    for (int i = 1; i < argc; i++)
+        found = found || strcmp(argv[i], "--json") == 0;
+    return !found;
 }
 
 /* Runs the command of one word or two that argv[1] begins; *name has room for both, and is its argv[0]. */
@@ -382,10 +431,36 @@ static int run_named(int argc, char **argv, char name[static NAME_SIZE])
     if (argc == words + 2 && asks_for_help(argv[words + 1]))
         return command_help(2, (char *[]){argv[words + 1], name, NULL});
     argv[words] = name;
+    FILE *plain = stdout,
+         *wrapping = is_for_people(command, argc, argv) ? wrap_open(stdout, wrap_columns(STDOUT_FILENO)) : NULL;
+    if (wrapping != NULL)
+        stdout = wrapping;
     int code = command->run(argc - words, argv + words);
+    if (wrapping != NULL)
+        fclose(wrapping);
+    stdout = plain;
     if (code == COMMAND_USAGE)
-        fprintf(stderr, "usage: closecrm.fcgi %s %s\n", command->name, command->arguments);
+        help_usage(stderr, command);
     return code;
+}
+
+static int refuse_nothing(void)
+{
+    fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
+    return COMMAND_USAGE;
+}
+
+/* --config before the command's name. Returns how many arguments it takes up; -1 when it is wrong, and stderr says how.
+ */
+static int take_configuration(int argc, char *const *argv)
+{
+    static const char option[] = "--config";
+    size_t length = sizeof option - 1;
+    if (strncmp(argv[1], option, length) != 0 || (argv[1][length] != '\0' && argv[1][length] != '='))
+        return 0;
+    int taken = argv[1][length] == '=' ? 1 : 2;
+    const char *path = taken == 1 ? argv[1] + length + 1 : argc > 2 ? argv[2] : "";
+    return options_use_configuration("closecrm.fcgi", path) ? taken : -1;
 }
 
 /* Runs the command with a copy of argv: the option reader moves arguments within the array. */
@@ -398,11 +473,18 @@ static int run_copy(int argc, char **argv)
         return COMMAND_FAILED;
     }
     memcpy(copy, argv, (size_t)argc * sizeof *copy);
-    if (asks_for_help(copy[1]))
-        copy[1] = help;
-    if (strcmp(copy[1], "--version") == 0)
-        copy[1] = version;
-    int code = run_named(argc, copy, name);
+    int code = COMMAND_USAGE;
+    int taken = take_configuration(argc, copy);
+    if (taken >= 0 && argc - taken >= 2) {
+        char **from = copy + taken;
+        if (asks_for_help(from[1]))
+            from[1] = help;
+        if (strcmp(from[1], "--version") == 0 || strcmp(from[1], "-V") == 0)
+            from[1] = version;
+        code = run_named(argc - taken, from, name);
+    } else if (taken >= 0) {
+        refuse_nothing();
+    }
     free(copy);
     return code == COMMAND_USAGE_SAID ? COMMAND_USAGE : code;
 }
@@ -412,10 +494,8 @@ int commands_run(int argc, char **argv)
     fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    if (argc < 2) {
-        fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
-        return COMMAND_USAGE;
-    }
+    if (argc < 2)
+        return refuse_nothing();
     if (strcmp(argv[1], "forward") != 0) /* reexec keeps pending signals blocked: see process.h */
         process_unblock_signals();
     return finish_stdout(run_copy(argc, argv));

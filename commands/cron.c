@@ -18,7 +18,6 @@
 #include "health/alert_thread.h"
 #include "health/write_probe.h"
 #include "process/bounded.h"
-#include "telemetry/cron_mark.h"
 #include "telemetry/telemetry.h"
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
@@ -116,9 +115,12 @@ static bool read_seconds(const char *text, long *seconds)
 }
 
 /* Without a configuration there is no alert_interval: it is told as often as it would be by default. */
-static int report_faulty(struct cron_report *report, const struct error *why)
+static int report_faulty(struct cron_report *report, const struct strings *faults, const struct error *why)
 {
-    cron_report_trouble(report, why->text);
+    for (size_t i = 0; i < faults->count; i++)
+        cron_report_trouble(report, faults->at[i]);
+    if (faults->count == 0)
+        cron_report_trouble(report, why->text);
     cron_report_print(report, NULL, NULL);
     return COMMAND_CONFIGURATION;
 }
@@ -133,17 +135,19 @@ int command_cron(int argc, char **argv)
     if (!read_seconds(text, &seconds))
         return options_wrong(argv[0], "--seconds needs a whole number from 1 to %d", SECONDS_MOST);
     moment deadline = clock_now() + (moment)seconds * 1000;
+    struct strings faults;
     struct error why = {0};
-    struct config *config = config_load(&why);
+    struct config *config = config_load_all(&faults, &why);
     struct cron_report *report = cron_report_new(config);
-    if (report == NULL) {
+    int code = COMMAND_FAILED;
+    if (report == NULL)
         fprintf(stderr, "cron: out of memory\n");
-        config_free(config);
-        return COMMAND_FAILED;
-    }
-    if (config == NULL) {
-        int code = report_faulty(report, &why);
+    else if (config == NULL)
+        code = report_faulty(report, &faults, &why);
+    strings_free(&faults);
+    if (report == NULL || config == NULL) {
         cron_report_free(report);
+        config_free(config);
         return code;
     }
     log_open(LEVEL_ERROR); /* what is no error is not to be mailed */

@@ -135,8 +135,7 @@ static void print_finding(struct cron_report *report, const struct finding *find
     bool due = cron_told_is_due(&report->told, &entry, now_ms);
     if (due)
         print_line(entry.source, report_line(finding, line));
-    if (due || !daily)
-        report->problems++;
+    report->problems += finding->severity == SEVERITY_BAD; /* the rest is to be looked at, as `check` says it */
     if (!due && finding->id == FINDING_DEAD_LETTERS_NEW)
         report->letters_wait = true;
 }
@@ -239,6 +238,8 @@ bool cron_report_print(struct cron_report *report, const struct facts *facts, co
 
 void cron_report_free(struct cron_report *report)
 {
+    if (report == NULL)
+        return;
     log_observe(NULL, NULL);
     last_errors_flush(true);
     last_errors_open(NULL, 0);

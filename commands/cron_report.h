@@ -27,6 +27,7 @@ bool cron_report_print(struct cron_report *report, const struct facts *facts, co
 /* How many problems there are, told or not. */
 size_t cron_report_problems(const struct cron_report *report);
 
+/* report may be NULL. */
 void cron_report_free(struct cron_report *report);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/escape.h"
 #include "base/http_request.h"
+#include "base/program_name.h"
 #include "base/text.h"
 #include "commands/advice.h"
 #include "commands/commands.h"
@@ -55,7 +56,8 @@ static bool set_up(struct http_request *request, const struct delivery *delivery
 {
     char timestamp[64], hash[128];
     const bool is_signed = delivery->timestamp != NULL;
-    const char *const headers[] = {"Content-Type: application/json", is_signed ? timestamp : NULL, hash, NULL};
+    const char *const headers[] = {delivery->is_get ? "Accept: application/json" : "Content-Type: application/json",
+                                   is_signed ? timestamp : NULL, hash, NULL};
     const struct http_options options = {
         .agent = "closecrm.fcgi/" CLOSECRM_VERSION " send-test",
         .certificates = config_certificates(NULL),
@@ -71,11 +73,13 @@ static bool set_up(struct http_request *request, const struct delivery *delivery
         return false;
     curl_easy_setopt(request->easy, CURLOPT_CURLU, delivery->url);
     curl_easy_setopt(request->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (is_this_machine(delivery->url))
+        curl_easy_setopt(request->easy, CURLOPT_NOPROXY, "*");
+    if (delivery->is_get)
+        return true;
     curl_easy_setopt(request->easy, CURLOPT_POST, 1L);
     curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, delivery->length == 0 ? "" : delivery->body);
     curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)delivery->length);
-    if (is_this_machine(delivery->url))
-        curl_easy_setopt(request->easy, CURLOPT_NOPROXY, "*");
     return true;
 }
 
@@ -127,19 +131,11 @@ _Static_assert(DELIVERY_HASH_SIZE == 2 * SIGNATURE_BYTES + 1, "two digits a byte
 bool delivery_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
                    char out[static DELIVERY_HASH_SIZE])
 {
-    struct signers signers;
     unsigned char hash[SIGNATURE_BYTES];
-    size_t written = 0;
-    if (!signers_init(&signers, key, 1))
-        return false;
-    EVP_MAC_CTX *hmac = signers.keyed[0];
-    bool signed_it = EVP_MAC_update(hmac, (const unsigned char *)timestamp, strlen(timestamp)) &&
-                     EVP_MAC_update(hmac, (const unsigned char *)body, length) &&
-                     EVP_MAC_final(hmac, hash, &written, sizeof hash) && written == sizeof hash;
-    if (signed_it)
+    bool made = signature_sign(key, timestamp, body, length, hash);
+    if (made)
         text_hex_encode(hash, sizeof hash, out);
-    signers_free(&signers);
-    return signed_it;
+    return made;
 }
 
 #define SHOWN_MOST 600                /* bytes of an answer that are shown */
@@ -151,12 +147,12 @@ struct answer_text {
     size_t length;
 };
 
-static bool is_accepted(const struct delivery_answer *answer)
+static bool is_accepted(const struct delivery_answer *answer, const char *wanted)
 {
     size_t length = answer->body.length;
     while (length > 0 && (answer->body.data[length - 1] == '\n' || answer->body.data[length - 1] == '\r'))
         length--;
-    return answer->status == 200 && length == 2 && memcmp(answer->body.data, "ok", 2) == 0;
+    return answer->status == 200 && length == strlen(wanted) && memcmp(answer->body.data, wanted, length) == 0;
 }
 
 /* The answer's body; of a web page only its title. */
@@ -187,7 +183,7 @@ static void print_answer_text(const struct delivery_answer *answer)
     puts(length == 0 ? "nothing" : "");
 }
 
-int delivery_explain(const struct delivery_answer *answer, size_t sent)
+int delivery_explain(const struct delivery_answer *answer, size_t sent, const char *wanted)
 {
     if (answer->code != CURLE_OK) {
         printf("no answer after %lld ms: %s\n%s\n", (long long)answer->took_ms, answer->error,
@@ -196,10 +192,11 @@ int delivery_explain(const struct delivery_answer *answer, size_t sent)
     }
     printf("answer: %ld after %lld ms: ", answer->status, (long long)answer->took_ms);
     print_answer_text(answer);
-    if (!is_accepted(answer)) {
-        char sentence[DELIVERY_SENTENCE];
+    if (!is_accepted(answer, wanted)) {
+        char sentence[DELIVERY_SENTENCE], named[ADVICE_SIZE];
         bool by_program = delivery_sentence(answer, sentence);
-        printf("%s\n", advice_on_answer(answer->status, by_program ? sentence : NULL, sent));
+        puts(program_name_put(advice_on_answer(answer->status, by_program ? sentence : NULL, sent), named,
+                              sizeof named));
         return COMMAND_FAILED;
     }
     if (answer->took_ms > CLOSE_WAITS_MS) {

@@ -20,6 +20,7 @@ struct delivery {
     size_t length;
     const char *timestamp; /* close-sig-timestamp and close-sig-hash; NULL: sent without */
     const char *hash;
+    bool is_get; /* a GET, without a body */
 };
 
 struct delivery_answer {
@@ -51,7 +52,7 @@ bool delivery_sign(const struct signature_key *key, const char *timestamp, const
                    char out[static DELIVERY_HASH_SIZE]);
 
 /* Prints to stdout: status, time and words of the answer, or why there is none, and the advice. sent: bytes of the body
- * that was sent. Returns an exit code: COMMAND_OK only for 200 with the body `ok`, in the time that Close gives. */
-int delivery_explain(const struct delivery_answer *answer, size_t sent);
+ * that was sent. Returns an exit code: COMMAND_OK only for 200 with the body `wanted`, in the time that Close gives. */
+int delivery_explain(const struct delivery_answer *answer, size_t sent, const char *wanted);
 
 #endif

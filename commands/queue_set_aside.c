@@ -10,6 +10,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
+#include "commands/set_aside.h"
 
 #define PATIENCE_MS 10000 /* for the answer of the process that has claimed the queue */
 #define LOOK_MS 50
@@ -73,7 +74,7 @@ static bool settle_as_dead(struct queue *queue, const struct queue_request *requ
     return true;
 }
 
-static bool set_event_aside(struct queue *queue, const struct queue_request *request, struct error *why)
+bool set_aside_event(struct queue *queue, const struct queue_request *request, struct error *why)
 {
     struct error words = {0};
     enum queue_answer answer = QUEUE_ASKED;
@@ -95,17 +96,23 @@ static bool set_event_aside(struct queue *queue, const struct queue_request *req
     return answer == QUEUE_DONE;
 }
 
-/* Finds the event and its identity, before threads start. */
+void set_aside_prepare(struct queue_request *request, const char *source, const struct event *event)
+{
+    struct error unusable;
+    *request = (struct queue_request){.event = event->id};
+    snprintf(request->source, sizeof request->source, "%s", source);
+    request->remember =
+        child_transform_identity(event->body, event->length, &request->identity, &unusable) == CHILD_MESSAGE;
+}
+
 static bool make_request(struct queue *queue, uint64_t id, const char *wanted, struct queue_request *request,
                          struct error *why)
 {
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
-    struct error unusable;
-    *request = (struct queue_request){.event = id};
-    bool found = session_find_event(queue, id, wanted, request->source, &events, why);
+    char source[SESSION_SOURCE];
+    bool found = session_find_event(queue, id, wanted, source, &events, why);
     if (found)
-        request->remember = child_transform_identity(events.at[0].body, events.at[0].length, &request->identity,
-                                                     &unusable) == CHILD_MESSAGE;
+        set_aside_prepare(request, source, &events.at[0]);
     events_free(&events);
     return found;
 }
@@ -125,12 +132,14 @@ int command_queue_set_aside(int argc, char **argv)
     if (!session_open(&session, argv[0]))
         return session.code;
     bool good =
-        make_request(session.queue, id, source, &request, &why) && set_event_aside(session.queue, &request, &why);
+        make_request(session.queue, id, source, &request, &why) && set_aside_event(session.queue, &request, &why);
     session_close(&session);
     if (!good)
         return session_failed(argv[0], &why);
-    printf("event %" PRIu64 " of source %s: %s; `closecrm.fcgi dead list` shows it, and `closecrm.fcgi dead replay` "
-           "with the number that it has there brings it back\n",
-           id, request.source, why.text);
+    char list[OWN_COMMAND], replay[OWN_COMMAND];
+    printf("event %" PRIu64
+           " of source %s: %s; `%s` shows it, and `%s` with the number that it has there brings it back\n",
+           id, request.source, why.text, own_command(list, NULL, NULL, "dead list"),
+           own_command(replay, NULL, NULL, "dead replay ID"));
     return COMMAND_OK;
 }

@@ -3,13 +3,17 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/output.h"
+#include "commands/session.h"
+#include "queue/loss.h"
 
 #define PATIENCE_MS 60000
 
@@ -41,15 +45,17 @@ static void print_reconcile_text(const struct close_session *session, const stru
 {
     char words[COMPLETENESS_WORDS];
     const struct import_counts *counts = &report->counts;
-    printf("source %s: %" PRIu64 " events in the log, %" PRIu64 " were missing and are in the queue now\n",
-           session->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
+    uint64_t events = counts->events - counts->uncovered, missing = counts->fresh - counts->hidden;
+    printf("source %s: %" PRIu64 " event%s in the log, %" PRIu64 " %s in the queue now\n", session->source->name,
+           events, text_plural(events), missing, missing == 1 ? "was missing and is" : "were missing and are");
     if (counts->large > 0)
         printf("%" PRIu64
-               " of them are larger than all that came by webhook: some limit before the program refuses them; "
+               " of them %s larger than all that came by webhook: some limit before the program refuses that; "
                "see README\n",
-               counts->large);
+               counts->large, counts->large == 1 ? "is" : "are");
     if (report->second.fresh > 0)
-        printf("%" PRIu64 " more were found by reading a day-old part a second time\n", report->second.fresh);
+        printf("%" PRIu64 " more %s found by reading a day-old part a second time\n", report->second.fresh,
+               report->second.fresh == 1 ? "was" : "were");
     if (report->resumed)
         printf("Close had paused the subscription: it was activated again\n");
     if (report->rotated)
@@ -106,17 +112,35 @@ static int reconcile_one(const char *command, const char *source, const struct r
     return code;
 }
 
+/* Without an API key nothing can be fetched: but a loss can be left as it is, so that nothing says any more that events
+ * may be gone. *done: it was such a source. */
+static int leave_loss(const char *command, const char *name, bool *done)
+{
+    struct error why = {0};
+    struct config *config = config_load(&why);
+    const struct source *source = config == NULL ? NULL : config_source(config, name);
+    int code = COMMAND_OK;
+    *done = source != NULL && source->close_api_key == NULL && config->state_dir != NULL;
+    if (*done && !session_may_open(config, &why))
+        code = COMMAND_STATE;
+    else if (*done && !loss_clear(config->state_dir, source->name, &why))
+        code = COMMAND_FAILED;
+    if (*done && code == COMMAND_OK)
+        printf("source %s: what may be gone is left so: nothing says it any more\n", source->name);
+    else if (*done)
+        fprintf(stderr, "%s: %s\n", command, why.text);
+    config_free(config);
+    return code;
+}
+
 /* Without --source: all sources that have an API key. */
 static int reconcile_all(const char *command, const struct reconcile_arguments *arguments)
 {
-    struct error why = {0};
     int worst = COMMAND_OK;
     size_t done = 0;
-    struct config *config = config_load(&why);
-    if (config == NULL) {
-        fprintf(stderr, "%s: %s\n", command, why.text);
+    struct config *config = session_configuration(command);
+    if (config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     for (size_t i = 0; i < config->sources; i++) {
         if (config->source[i].close_api_key == NULL && config->sources > 1)
             continue;
@@ -147,5 +171,9 @@ int command_reconcile(int argc, char **argv)
         return options_wrong(argv[0], "--from is a time like 2026-11-24, 2026-11-24T20:45 (UTC) or 7d, not \"%.60s\"",
                              from);
     arguments.from_us = from_ms * 1000;
+    bool done = false;
+    int code = source != NULL && from != NULL && strcmp(from, "0s") == 0 ? leave_loss(argv[0], source, &done) : 0;
+    if (done)
+        return code;
     return source != NULL ? reconcile_one(argv[0], source, &arguments) : reconcile_all(argv[0], &arguments);
 }

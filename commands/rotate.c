@@ -104,7 +104,7 @@ int command_rotate(int argc, char **argv)
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &id))
         return COMMAND_USAGE;
     struct close_session session;
-    int code = close_session_open(&session, argv[0], source);
+    int code = close_session_open_subscription(&session, argv[0], source, id);
     if (code == COMMAND_OK)
         code = close_session_list(&session);
     if (code == COMMAND_OK)

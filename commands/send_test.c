@@ -15,6 +15,8 @@
 #include "commands/session.h"
 #include "commands/test_event.h"
 #include "config/config.h"
+#include "config/source_keys.h"
+#include "webhook/webhook.h"
 
 #define SIZE_MOST ((size_t)1 << 30) /* bytes of a body that is sent */
 
@@ -23,6 +25,7 @@ struct send_test_options {
     const char *event;  /* TYPE.ACTION; NULL: the harmless one */
     const char *size;
     const char *body; /* file; NULL: none */
+    bool no_forward;  /* only as far as the program */
     const char *url;
 };
 
@@ -115,6 +118,17 @@ static int make_event(const struct send_test_options *options, struct buffer *bo
     return COMMAND_OK;
 }
 
+/* What the program answers, and does not keep. Returns an exit code. */
+static int make_probe(struct buffer *body)
+{
+    buffer_text(body, WEBHOOK_TEST);
+    if (body->failed)
+        fprintf(stderr, "send-test: out of memory\n");
+    else
+        printf("test: as far as the program, which keeps nothing of it\n");
+    return body->failed ? COMMAND_FAILED : COMMAND_OK;
+}
+
 /* ---- the request ------------------------------------------------------------------------------------------------ */
 
 /* Puts the write key into the URL's query, unless there is one already. */
@@ -134,23 +148,39 @@ static bool add_write_key(CURLU *url, const char *key)
     return added;
 }
 
-/* Signs and sends. Returns false, and stderr says why, when it could not even be tried. */
-static bool send_body(const struct source *source, CURLU *url, const struct buffer *body,
+/* Says what could not be found out about the source's keys, or is missing of them: the answer may be about that. */
+static void warn_of_keys(const struct source_keys *keys, const struct source *source)
+{
+    if (keys->unread.text[0] != '\0')
+        fprintf(stderr, "send-test: keys that `subscribe` obtained for source %s would be used, but %s\n", source->name,
+                keys->unread.text);
+    else if (keys->state == SIGNED_LOST)
+        fprintf(stderr, "send-test: %s\n", keys->words.text);
+}
+
+/* Signs with a key that the program accepts for the source; where that has none, the write key goes along. Returns
+ * false when memory ran out. */
+static bool send_body(const struct config *config, const struct source *source, CURLU *url, const struct buffer *body,
                       struct delivery_answer *answer)
 {
-    char timestamp[32], hash[DELIVERY_HASH_SIZE];
+    char timestamp[32], hash[DELIVERY_HASH_SIZE], words[SOURCE_KEYS_WORDS];
     struct delivery delivery = {.url = url, .body = body->data, .length = body->length};
-    bool ready = true;
+    struct source_keys keys;
+    bool ready = source_keys_read(&keys, config, source);
     snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
-    if (source->signature_keys > 0) {
-        ready = delivery_sign(&source->signature_key[0], timestamp, body->data, body->length, hash);
+    if (ready)
+        warn_of_keys(&keys, source);
+    if (ready && keys.count > 0) {
+        ready = delivery_sign(&keys.at[0], timestamp, body->data, body->length, hash);
         delivery.timestamp = timestamp;
         delivery.hash = hash;
-    } else if (source->write_key.count > 0) {
-        ready = add_write_key(url, source->write_key.at[0]);
+        printf("sent: %zu bytes, signed with %s, for source %s\n", body->length,
+               source_key_words(&keys, 0, config, words), source->name);
+    } else if (ready) {
+        ready = source->write_key.count == 0 || add_write_key(url, source->write_key.at[0]);
+        printf("sent: %zu bytes, with the write key of source %s\n", body->length, source->name);
     }
-    printf("sent: %zu bytes, %s of source %s\n", body->length,
-           source->signature_keys > 0 ? "signed with the first signature key" : "with the write key", source->name);
+    source_keys_free(&keys);
     fflush(stdout);
     if (ready && delivery_send(&delivery, answer))
         return true;
@@ -160,17 +190,22 @@ static bool send_body(const struct source *source, CURLU *url, const struct buff
 
 /* ---- the command ------------------------------------------------------------------------------------------------ */
 
-static int send_and_explain(const struct send_test_options *options, const struct source *source, CURLU *url)
+static int send_and_explain(const struct send_test_options *options, const struct config *config,
+                            const struct source *source, CURLU *url)
 {
     struct buffer body = {0};
     struct delivery_answer answer = {0};
+    const char *wanted = options->no_forward ? WEBHOOK_PROBE_ANSWER : "ok";
     int code = COMMAND_FAILED;
-    if (options->body == NULL)
+    if (options->no_forward)
+        code = make_probe(&body);
+    else if (options->body == NULL)
         code = make_event(options, &body);
     else if (read_body_file(options->body, &body))
         code = COMMAND_OK;
     if (code == COMMAND_OK)
-        code = send_body(source, url, &body, &answer) ? delivery_explain(&answer, body.length) : COMMAND_FAILED;
+        code = send_body(config, source, url, &body, &answer) ? delivery_explain(&answer, body.length, wanted)
+                                                              : COMMAND_FAILED;
     delivery_answer_free(&answer);
     buffer_free(&body);
     return code;
@@ -178,14 +213,11 @@ static int send_and_explain(const struct send_test_options *options, const struc
 
 static int send_with_configuration(const struct send_test_options *options, CURLU *url)
 {
-    struct error why = {0};
-    struct config *config = config_load(&why);
-    if (config == NULL) {
-        fprintf(stderr, "send-test: %s\n", why.text);
+    struct config *config = session_configuration("send-test");
+    if (config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     const struct source *source = session_source(config, options->source, "send-test");
-    int code = source == NULL ? COMMAND_USAGE_SAID : send_and_explain(options, source, url);
+    int code = source == NULL ? COMMAND_USAGE_SAID : send_and_explain(options, config, source, url);
     config_free(config);
     return code;
 }
@@ -198,6 +230,7 @@ int command_send_test(int argc, char **argv)
         {"--event", &options.event, NULL},
         {"--size", &options.size, NULL},
         {"--body", &options.body, NULL},
+        {"--no-forward", NULL, &options.no_forward},
     };
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &options.url))
         return COMMAND_USAGE;
@@ -205,6 +238,9 @@ int command_send_test(int argc, char **argv)
         return options_wrong(argv[0], "to which URL?");
     if (options.body != NULL && (options.event != NULL || options.size != NULL))
         return options_wrong(argv[0], "--body sends the file as it is: --event and --size do not go with it");
+    if (options.no_forward && (options.body != NULL || options.event != NULL || options.size != NULL))
+        return options_wrong(argv[0],
+                             "--no-forward sends a test of its own: --event, --size and --body do not go with it");
     CURLU *url = delivery_url(options.url);
     if (url == NULL)
         return options_wrong(argv[0], "the URL must be whole, beginning with https:// or http://");

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/escape.h"
-#include "base/owner.h"
 #include "commands/commands.h"
+#include "config/state_folder.h"
 
 #define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
 #define PATH_ROOM 4096
@@ -68,7 +68,7 @@ enum session_place session_become_owner(const struct config *config, struct erro
         return SESSION_PLACE_READY;
     if (geteuid() == 0)
         return become_user(config, &status, why);
-    owner_error("the state directory", config->state_dir, status.st_uid, why);
+    state_folder_owner_error(config->state_dir, status.st_uid, why);
     return SESSION_PLACE_BARRED;
 }
 
@@ -78,22 +78,43 @@ bool session_may_open(const struct config *config, struct error *why)
     return place != SESSION_PLACE_BARRED && (place != SESSION_PLACE_MISSING || geteuid() != 0);
 }
 
+struct config *session_configuration_if_any(const char *command, bool *missing)
+{
+    struct strings faults;
+    struct error why = {0};
+    struct config *config = config_load_all(&faults, &why);
+    bool silent = missing != NULL && config == NULL && why.kind == ERROR_MISSING;
+    if (missing != NULL)
+        *missing = silent;
+    for (size_t i = 0; i < faults.count; i++)
+        fprintf(stderr, "%s: %s\n", command, faults.at[i]);
+    if (config == NULL && faults.count == 0 && !silent)
+        session_failed(command, &why);
+    strings_free(&faults);
+    return config;
+}
+
+struct config *session_configuration(const char *command)
+{
+    return session_configuration_if_any(command, NULL);
+}
+
 /* Prints the reason, closes, and sets the exit code. Returns false. */
 static bool give_up(struct session *session, const char *command, const struct error *why)
 {
-    int code = session->config == NULL ? COMMAND_CONFIGURATION : COMMAND_STATE;
     session_failed(command, why);
     session_close(session);
-    session->code = code;
+    session->code = COMMAND_STATE;
     return false;
 }
 
 bool session_prepare(struct session *session, const char *command)
 {
     struct error why = {0};
-    *session = (struct session){.config = config_load(&why)};
-    enum session_place place =
-        session->config == NULL ? SESSION_PLACE_BARRED : session_become_owner(session->config, &why);
+    *session = (struct session){.config = session_configuration(command), .code = COMMAND_CONFIGURATION};
+    if (session->config == NULL)
+        return false;
+    enum session_place place = session_become_owner(session->config, &why);
     if (place == SESSION_PLACE_READY || place == SESSION_PLACE_NONE)
         return true;
     return give_up(session, command, &why);
@@ -132,18 +153,6 @@ const struct source *session_source(const struct config *config, const char *nam
         fprintf(stderr, " %s", config->source[i].name);
     fputc('\n', stderr);
     return NULL;
-}
-
-struct rules session_rules(const struct source *source)
-{
-    return (struct rules){
-        .keep = source->keep.at,
-        .keeps = source->keep.count,
-        .drop = source->drop.at,
-        .drops = source->drop.count,
-        .remove = source->remove.at,
-        .removes = source->remove.count,
-    };
 }
 
 bool session_knows_source(struct queue *queue, const char *name, bool *known, struct error *why)

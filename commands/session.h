@@ -7,8 +7,16 @@
 #include <stdbool.h>
 
 #include "config/config.h"
+#include "config/own_command.h"
 #include "queue/inspect.h"
 #include "transform/transform.h"
+
+/* Reads the configuration. NULL when it cannot be used: then stderr has all that is wrong with it, a line each, and the
+ * command returns COMMAND_CONFIGURATION. */
+struct config *session_configuration(const char *command);
+
+/* The same; where there is no configuration at all, *missing is set and nothing is said. */
+struct config *session_configuration_if_any(const char *command, bool *missing);
 
 struct session {
     struct config *config;
@@ -50,9 +58,6 @@ size_t session_print_holders(const struct config *config, FILE *out);
 /* The source of that name; name NULL: the only one. Returns NULL when there is no such source or it must be named; then
  * stderr says which there are. command is its name for that message. Lives as long as config. */
 const struct source *session_source(const struct config *config, const char *name, const char *command);
-
-/* The source's keep, drop and remove; they live as long as it. */
-struct rules session_rules(const struct source *source);
 
 /* Finds out whether the queue has ever held anything of a source of that name, configured or not. Returns false with
  * the reason when the queue failed. */

@@ -9,19 +9,21 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "commands/advice.h"
 #include "commands/close_session.h"
 #include "commands/commands.h"
 #include "commands/delivery.h"
 #include "commands/options.h"
+#include "commands/probe.h"
+#include "config/source_keys.h"
 #include "webhook/webhook.h"
 
-#define UNDER 1024        /* bytes: half of it is how far the large probe stays below max_body */
 #define FILTER_MOST 65536 /* bytes */
 
 struct subscribe_options {
     const char *url, *source, *events, *filter_file;
-    bool dry_run, probe;
+    bool dry_run, probe, no_url_check, update;
     char *filter; /* its text; NULL: none */
     struct event_choice choice;
 };
@@ -78,22 +80,19 @@ static bool ends_with_name(const char *url, const char *name)
     return length > size && url[length - size - 1] == '/' && memcmp(url + length - size, name, size) == 0;
 }
 
-static size_t count_held(const struct close_session *session)
+static bool has_any_key(const struct close_session *session)
 {
-    struct keyring held;
-    size_t count = 0;
-    if (!keyring_read(session->config->state_dir, &held, NULL))
-        return 0;
-    for (size_t i = 0; i < held.count; i++)
-        count += strcmp(held.at[i].source, session->source->name) == 0;
-    keyring_free(&held);
-    return count;
+    struct source_keys keys;
+    bool has = source_keys_read(&keys, session->config, session->source) && keys.count > 0;
+    source_keys_free(&keys);
+    return has;
 }
 
 static void print_plan(const struct close_session *session, const struct subscribe_options *options, bool first_key)
 {
-    printf("source %s: a subscription in Close for %zu kinds of events%s, to %s\n", session->source->name,
-           options->choice.count, options->filter != NULL ? ", filtered" : "", options->url);
+    printf("source %s: a subscription in Close for %zu kind%s of events%s, to %s\n", session->source->name,
+           options->choice.count, text_plural(options->choice.count), options->filter != NULL ? ", filtered" : "",
+           options->url);
     printf("%zu of %d subscriptions are taken\n", session->list.count, SUBSCRIPTIONS_MOST);
     if (strncmp(options->url, "https://", 8) != 0)
         printf("warning: the URL is not https: events travel readable by others\n");
@@ -118,116 +117,26 @@ static const struct subscription *find_same(const struct close_session *session,
     return NULL;
 }
 
-/* ---- the probe: where the large request does not get through, smaller ones tell how large is still good ---- */
-
-static const size_t smaller[] = {1000 * 1024, 120 * 1024}; /* under nginx's and mod_fcgid's own limits */
-
-/* Writes a body of about this size that looks like an HTML e-mail, for filters judge that. */
-static void write_probe_body(size_t size, struct buffer *out)
-{
-    static const char head[] =
-        WEBHOOK_PROBE "\"a test by closecrm.fcgi subscribe --probe\", \"body_html\": \"<html><body>";
-    static const char line[] =
-        "<p style=\\\"margin:0\\\">Hello, <a href=\\\"https://example.com/?a=1&b=2\\\">click</a></p>";
-    static const char tail[] = "</body></html>\"}";
-    buffer_text(out, head);
-    while (out->length + sizeof line + sizeof tail < size && !out->failed)
-        buffer_text(out, line);
-    buffer_text(out, tail);
-}
-
-static bool is_probe_answer(const struct delivery_answer *answer)
-{
-    static const char wanted[] = WEBHOOK_PROBE_ANSWER;
-    return answer->status == 200 && answer->body.length >= sizeof wanted - 1 &&
-           memcmp(answer->body.data, wanted, sizeof wanted - 1) == 0;
-}
-
-static void print_probe_answer(const struct delivery_answer *answer, size_t sent)
-{
-    char sentence[DELIVERY_SENTENCE];
-    bool by_program = delivery_sentence(answer, sentence);
-    printf("probe: %zu bytes: ", sent);
-    if (answer->code != CURLE_OK)
-        printf("no answer after %lld ms: %s\n  %s\n", (long long)answer->took_ms, answer->error,
-               advice_on_failure(answer->code));
-    else if (is_probe_answer(answer))
-        printf("arrived, answered 200 after %lld ms\n", (long long)answer->took_ms);
-    else if (answer->status == 200)
-        printf("answered 200, but not by this program's running version: something else answers at this address\n");
-    else
-        printf("answered %ld%s%s\n  %s\n", answer->status, by_program ? ": " : "", sentence,
-               advice_on_answer(answer->status, by_program ? sentence : NULL, sent));
-}
-
-/* Sends a probe of that size and prints what came back. Returns whether the program answered it. */
-static bool send_probe(const char *text, const struct signature_key *key, size_t size)
-{
-    char timestamp[32], hash[DELIVERY_HASH_SIZE];
-    struct buffer body = {0};
-    struct delivery_answer answer = {0};
-    CURLU *url = delivery_url(text);
-    bool good = false;
-    write_probe_body(size, &body);
-    snprintf(timestamp, sizeof timestamp, "%lld", (long long)(clock_unix_ms() / 1000));
-    bool ready = url != NULL && !body.failed && delivery_sign(key, timestamp, body.data, body.length, hash);
-    const struct delivery delivery = {
-        .url = url, .body = body.data, .length = body.length, .timestamp = timestamp, .hash = hash};
-    if (ready && delivery_send(&delivery, &answer)) {
-        print_probe_answer(&answer, body.length);
-        good = answer.code == CURLE_OK && is_probe_answer(&answer);
-    } else {
-        printf("probe: out of memory\n");
-    }
-    fflush(stdout);
-    delivery_answer_free(&answer);
-    buffer_free(&body);
-    curl_url_cleanup(url);
-    return good;
-}
-
-static int probe_url(const struct config *config, const char *url, const struct signature_key *key)
-{
-    size_t large = (size_t)config->max_body - UNDER / 2;
-    if (!send_probe(url, key, 500)) {
-        printf("nothing gets through: Close's deliveries will fail at this address\n");
-        return COMMAND_FAILED;
-    }
-    if (send_probe(url, key, large))
-        return COMMAND_OK;
-    for (size_t i = 0; i < sizeof smaller / sizeof *smaller; i++) {
-        if (smaller[i] < large && send_probe(url, key, smaller[i]))
-            break;
-    }
-    printf("small events get through, large ones (e-mails) do not: raise the limit, or let `reconcile` fetch them\n");
-    return COMMAND_FAILED;
-}
-
-/* Probes with a key that the program accepts for this source: one that is kept here, else the configuration's. id: of
- * the subscription, for the message. */
+/* Probes with a key that the program accepts for this source: the last is one that is kept here, if any is. id: of the
+ * subscription, for the message. */
 static int probe_with_held_key(struct close_session *session, const char *url, const char *id)
 {
-    struct keyring held;
-    struct error why = {0};
-    const struct signature_key *key = session->source->signature_keys > 0 ? &session->source->signature_key[0] : NULL;
-    struct signature_key of_ring;
-    if (!keyring_read(session->config->state_dir, &held, &why))
-        return close_session_failed(session, &why);
-    for (size_t i = 0; i < held.count; i++) {
-        if (strcmp(held.at[i].source, session->source->name) != 0)
-            continue;
-        of_ring = (struct signature_key){held.at[i].bytes, KEYRING_BYTES};
-        key = &of_ring;
+    struct source_keys keys;
+    char line[OWN_COMMAND];
+    if (!source_keys_read(&keys, session->config, session->source))
+        return close_session_failed(session, &(struct error){.text = "out of memory"});
+    if (keys.unread.text[0] != '\0') {
+        close_session_failed(session, &keys.unread);
+        source_keys_free(&keys);
+        return COMMAND_FAILED;
     }
     int code = COMMAND_FAILED;
-    if (key != NULL)
-        code = probe_url(session->config, url, key);
+    if (keys.count > 0)
+        code = probe_sizes(session->config, url, &keys.at[keys.count - 1]);
     else
-        fprintf(stderr,
-                "%s: the key of %s is not held here, so that nothing can be probed; for a new key: closecrm.fcgi "
-                "rotate %s\n",
-                session->command, id, id);
-    keyring_free(&held);
+        fprintf(stderr, "%s: the key of %s is not held here, so that nothing can be probed; for a new key: %s\n",
+                session->command, id, own_command(line, session->config, session->source->name, "rotate %s", id));
+    source_keys_free(&keys);
     return code;
 }
 
@@ -253,15 +162,16 @@ static bool make_subscription(const struct close_session *session, const struct 
 static int refuse_second(struct close_session *session, const struct subscribe_options *options,
                          const struct subscription *same)
 {
-    char source[128];
+    char source[128], line[OWN_COMMAND];
     bool held = close_session_holds_key(session, same->id, source);
     close_session_release(session);
     if (options->probe) {
         printf("%s has this address already: it is only probed\n", same->id);
         return probe_with_held_key(session, options->url, same->id);
     }
-    fprintf(stderr, "%s: %s has this address already%s; for a new key: closecrm.fcgi rotate %s\n", session->command,
-            same->id, held ? "" : ", and its key is not held here", same->id);
+    fprintf(stderr, "%s: %s has this address already%s; for a new key: %s\n", session->command, same->id,
+            held ? "" : ", and its key is not held here",
+            own_command(line, session->config, session->source->name, "rotate %s", same->id));
     return COMMAND_FAILED;
 }
 
@@ -269,12 +179,12 @@ static int refuse_second(struct close_session *session, const struct subscribe_o
 static int subscribe_url(struct close_session *session, const struct subscribe_options *options)
 {
     struct error why = {0};
-    char id[KEYRING_ID];
+    char id[KEYRING_ID], line[OWN_COMMAND];
     const struct subscription *same = find_same(session, options->url);
     if (same != NULL)
         return refuse_second(session, options, same);
     bool full = session->list.count >= SUBSCRIPTIONS_MOST, tries = !full && !options->dry_run;
-    bool first_key = session->source->signature_keys == 0 && count_held(session) == 0;
+    bool first_key = !has_any_key(session);
     bool made = tries && make_subscription(session, options, id, &why);
     close_session_release(session);
     print_plan(session, options, first_key);
@@ -290,7 +200,11 @@ static int subscribe_url(struct close_session *session, const struct subscribe_o
     printf("subscribed: %s; its key is kept in %s/keys, and the running program takes it at once\n", id,
            session->config->state_dir);
     fflush(stdout);
-    return options->probe ? probe_with_held_key(session, options->url, "it") : COMMAND_OK;
+    int code = options->probe ? probe_with_held_key(session, options->url, id) : COMMAND_OK;
+    if (code != COMMAND_OK)
+        printf("what Close sends while that is so it sends again, for 72 hours; if the address is wrong: %s\n",
+               own_command(line, session->config, session->source->name, "unsubscribe %s", id));
+    return code;
 }
 
 /* Whether Close accepts the API key, by the cheapest request. */
@@ -307,6 +221,33 @@ static int check_key(struct close_session *session)
     return COMMAND_OK;
 }
 
+/* The other source whose name ends the URL, so that what is signed for this one is refused there; NULL: none. */
+static const struct source *find_other_source(const struct close_session *session, const char *url)
+{
+    const struct config *config = session->config;
+    if (config->sources < 2 || ends_with_name(url, session->source->name))
+        return NULL;
+    for (size_t i = 0; i < config->sources; i++) {
+        if (ends_with_name(url, config->source[i].name))
+            return &config->source[i];
+    }
+    return NULL;
+}
+
+/* Close gets no address that does not lead to the program: its deliveries would fail, and the subscription be paused.
+ */
+static int check_url(struct close_session *session, const struct subscribe_options *options)
+{
+    const struct source *other = find_other_source(session, options->url);
+    if (other == NULL)
+        return probe_address(session->command, options->url);
+    fprintf(stderr,
+            "%s: no subscription was made: the URL ends with the name of source %s: say --source %s, or put /%s at "
+            "its end (--no-url-check leaves this out)\n",
+            session->command, other->name, other->name, session->source->name);
+    return COMMAND_FAILED;
+}
+
 int command_subscribe(int argc, char **argv)
 {
     struct subscribe_options options = {.url = NULL};
@@ -315,6 +256,7 @@ int command_subscribe(int argc, char **argv)
         {"--url", &options.url, NULL},         {"--source", &options.source, NULL},
         {"--events", &options.events, NULL},   {"--filter", &options.filter_file, NULL},
         {"--dry-run", NULL, &options.dry_run}, {"--probe", NULL, &options.probe},
+        {"--update", NULL, &options.update},   {"--no-url-check", NULL, &options.no_url_check},
     };
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
@@ -328,6 +270,8 @@ int command_subscribe(int argc, char **argv)
         code = close_session_open(&session, argv[0], options.source);
         if (code == COMMAND_OK)
             code = check_key(&session);
+        if (code == COMMAND_OK && !options.no_url_check)
+            code = check_url(&session, &options);
         if (code == COMMAND_OK)
             code = close_session_list(&session);
         if (code == COMMAND_OK)

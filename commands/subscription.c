@@ -17,9 +17,10 @@ static int act_on_subscription(int argc, char **argv, subscription_action *act)
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &id))
         return COMMAND_USAGE;
     if (id == NULL)
-        return options_wrong(argv[0], "which subscription? `closecrm.fcgi subscriptions` lists them");
+        return options_wrong(argv[0], "which subscription? `%s` lists them",
+                             own_command((char[OWN_COMMAND]){0}, NULL, NULL, "subscriptions"));
     struct close_session session;
-    int code = close_session_open(&session, argv[0], source);
+    int code = close_session_open_subscription(&session, argv[0], source, id);
     if (code == COMMAND_OK)
         code = close_session_list(&session);
     if (code == COMMAND_OK)
@@ -69,6 +70,7 @@ int command_unsubscribe(int argc, char **argv)
 /* Noted before Close is asked: a reconcile in between must not activate the paused subscription again. */
 static int pause_one(struct close_session *session, const char *id)
 {
+    char line[OWN_COMMAND];
     struct error why = {0}, reason;
     const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
@@ -82,9 +84,9 @@ static int pause_one(struct close_session *session, const char *id)
         return close_session_failed(session, &why);
     }
     close_session_release(session);
-    printf("%s is paused: Close sends nothing, and `closecrm.fcgi resume %s` fills the gap from the Event Log\n"
+    printf("%s is paused: Close sends nothing, and `%s` fills the gap from the Event Log\n"
            "(Close keeps that for 30 days)\n",
-           one->id, one->id);
+           one->id, own_command(line, session->config, session->source->name, "resume %s", one->id));
     return COMMAND_OK;
 }
 
@@ -97,6 +99,7 @@ int command_pause(int argc, char **argv)
 
 static int resume_one(struct close_session *session, const char *id)
 {
+    char line[OWN_COMMAND];
     struct error why = {0};
     const struct subscription *one = close_session_find(session, id);
     if (one == NULL)
@@ -108,8 +111,8 @@ static int resume_one(struct close_session *session, const char *id)
     printf("%s is active: Close sends again\n", one->id);
     fflush(stdout);
     if (session->config->queue == QUEUE_NONE) {
-        printf(
-            "what was missed meanwhile stays missing: with queue = sqlite `closecrm.fcgi reconcile` would fill it\n");
+        printf("what was missed meanwhile stays missing: with queue = sqlite `%s` would fill it\n",
+               own_command(line, session->config, session->source->name, "reconcile"));
         return COMMAND_OK;
     }
     int code = close_session_open_queue(session);

@@ -8,6 +8,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/output.h"
+#include "commands/session.h"
 
 static size_t count_events(const struct subscription *one)
 {
@@ -35,7 +36,7 @@ static void print_subscription(const struct close_session *session, const struct
     else
         printf("  key: not held here\n");
     if (closeapi_paused_by_us(session->directory, one->id))
-        printf("  paused by `closecrm.fcgi pause`\n");
+        printf("  paused by the command `pause`\n");
     if (one->pause_reason[0] != '\0') {
         printf("  pause reason: ");
         plain_write(stdout, one->pause_reason, strlen(one->pause_reason));
@@ -56,7 +57,6 @@ static void add_close_text(struct json_object *object, const char *name, const c
 
 static void print_list_json(const struct close_session *session)
 {
-    struct json_object *list = json_object_new_array();
     for (size_t i = 0; i < session->list.count; i++) {
         const struct subscription *one = &session->list.at[i];
         char source[128];
@@ -72,29 +72,92 @@ static void print_list_json(const struct close_session *session)
         output_bool(element, "key_held", held);
         add_close_text(element, "source", source);
         json_object_object_add(element, "events", json_object_get(json_object_object_get(one->json, "events")));
-        json_object_array_add(list, element);
+        output_print(element);
     }
-    output_print(list);
+}
+
+/* Whether two sources ask the same Close. */
+static bool are_of_one_close(const struct source *a, const struct source *b)
+{
+    return a->close_api_key != NULL && b->close_api_key != NULL && strcmp(a->close_api_key, b->close_api_key) == 0 &&
+           strcmp(a->close_api_url, b->close_api_url) == 0;
+}
+
+/* Whether an earlier source has listed what this one would. */
+static bool is_listed_already(const struct config *config, size_t at)
+{
+    for (size_t i = 0; i < at; i++) {
+        if (are_of_one_close(&config->source[i], &config->source[at]))
+            return true;
+    }
+    return false;
+}
+
+/* "source one, two:" where several are configured. */
+static void print_sources(const struct config *config, const struct source *source)
+{
+    if (config->sources < 2)
+        return;
+    printf("source %s", source->name);
+    for (const struct source *other = source + 1; other < config->source + config->sources; other++) {
+        if (are_of_one_close(source, other))
+            printf(", %s", other->name);
+    }
+    puts(":");
+}
+
+static int list_source(struct close_session *session, const struct source *source, bool json)
+{
+    int code = close_session_choose(session, source);
+    if (code == COMMAND_OK)
+        code = close_session_list(session);
+    close_session_release(session);
+    if (code != COMMAND_OK)
+        return code;
+    if (json) {
+        print_list_json(session);
+        return COMMAND_OK;
+    }
+    print_sources(session->config, source);
+    for (size_t i = 0; i < session->list.count; i++)
+        print_subscription(session, &session->list.at[i]);
+    printf("%zu of %d subscriptions are taken\n", session->list.count, SUBSCRIPTIONS_MOST);
+    fflush(stdout);
+    return COMMAND_OK;
+}
+
+/* Of all sources. One without an API key has nothing to list, unless none has any. */
+static int list_sources(struct close_session *session, bool json)
+{
+    const struct config *config = session->config;
+    int code = COMMAND_OK;
+    bool any = false;
+    for (size_t i = 0; i < config->sources; i++)
+        any = any || config->source[i].close_api_key != NULL;
+    for (size_t i = 0; i < config->sources; i++) {
+        const struct source *source = &config->source[i];
+        if ((any && source->close_api_key == NULL) || is_listed_already(config, i))
+            continue;
+        int one = list_source(session, source, json);
+        code = one == COMMAND_OK ? code : one;
+    }
+    return code;
 }
 
 int command_subscriptions(int argc, char **argv)
 {
-    const char *source = NULL;
+    const char *name = NULL;
     bool json = false;
-    const struct option_spec specs[] = {{"--source", &source, NULL}, {"--json", NULL, &json}};
+    const struct option_spec specs[] = {{"--source", &name, NULL}, {"--json", NULL, &json}};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
     struct close_session session;
-    int code = close_session_open(&session, argv[0], source);
-    if (code == COMMAND_OK)
-        code = close_session_list(&session);
-    close_session_release(&session);
-    if (code == COMMAND_OK && json) {
-        print_list_json(&session);
+    int code = close_session_begin(&session, argv[0]);
+    if (code == COMMAND_OK && name != NULL) {
+        const struct source *source = session_source(session.config, name, argv[0]);
+        code = source == NULL ? COMMAND_USAGE_SAID : list_source(&session, source, json);
     } else if (code == COMMAND_OK) {
-        for (size_t i = 0; i < session.list.count; i++)
-            print_subscription(&session, &session.list.at[i]);
-        printf("%zu of %d subscriptions are taken\n", session.list.count, SUBSCRIPTIONS_MOST);
+        code = list_sources(&session, json);
     }
     close_session_close(&session);
     return code;

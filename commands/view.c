@@ -17,6 +17,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/session.h"
+#include "forward/forward.h"
 #include "transform/shown.h"
 
 #define LETTER_BYTES ((size_t)1 << 20) /* the first always comes */
@@ -70,26 +71,27 @@ static void write_incoming(const struct rules *rules, const char *body, size_t l
     else
         puts("(not shown: what `remove` names cannot be found in it)");
     if (removed > 0)
-        printf("(without %zu members that `remove` names, which stay out of sight)\n", removed);
+        printf("(without %zu member%s that `remove` names, which stay%s out of sight)\n", removed, text_plural(removed),
+               text_singular(removed));
 }
 
 static void write_message(const char *source_name, const struct source *source, const char *body, size_t length)
 {
     struct buffer message = {NULL, 0, 0, false};
+    char line[OWN_COMMAND];
     struct rules rules = {.keeps = 0};
     struct error why = {0};
     size_t removed;
     if (source != NULL)
-        rules = session_rules(source);
+        rules = forward_rules(source);
     enum child_result result = child_transform_message(body, length, source == NULL ? NULL : &rules, &message, &why);
     if (result == CHILD_UNUSABLE) {
         printf("it makes no message: %s\n", why.text);
     } else if (result == CHILD_FAILED) {
         printf("the message that it makes cannot be shown: %s\n", why.text);
     } else if (source == NULL) {
-        printf(
-            "it makes no message: no source %s is configured; `closecrm.fcgi queue move %s NEW` gives it to another\n",
-            source_name, source_name);
+        printf("it makes no message: no source %s is configured; `%s` gives it to another\n", source_name,
+               own_command(line, NULL, NULL, "queue move %s NEW", source_name));
     } else if (result == CHILD_DROPPED) {
         puts("it makes no message: keep and drop leave it out");
     } else {

@@ -26,6 +26,8 @@ enum answer_no_yes { ANSWER_NO, ANSWER_YES };
 
 enum queue_kind { QUEUE_SQLITE, QUEUE_NONE };
 
+enum nul_handling { NUL_REPLACE, NUL_KEEP }; /* of U+0000 in texts and names */
+
 /* Who may see the status page. */
 enum admin_access {
     ADMIN_PASSWORD, /* whoever knows admin_password; without a password, nobody */
@@ -47,6 +49,8 @@ struct source {
     struct strings keep; /* object_type.action, `*` allowed */
     struct strings drop;
     struct strings remove; /* exact paths below the event, such as data.body_html */
+
+    enum nul_handling nul;
 
     char *close_api_key; /* NULL: Close's API is not used */
     char *close_api_url; /* http: or https:, without a trailing slash */
@@ -90,6 +94,11 @@ struct config {
 
     struct setting *setting; /* for config_print */
     size_t settings;
+
+    /* What looks like a mistake and is taken all the same: sentences, each with its place, in the order of the file. */
+    struct strings warnings;
+
+    struct faults *faults; /* while it is read */
 };
 
 /* Finds and reads the configuration: the file named by CLOSECRM_CONFIG, else ~/closecrm/closecrm.conf (home from
@@ -99,6 +108,9 @@ struct config {
  * before threads start. */
 struct config *config_load(struct error *why);
 
+/* As config_load. What is wrong is noted to its end: *faults is set to all of it, first that of lines, in their order
+ * (none: the file could not be read), and why to the first. Free with strings_free. */
+struct config *config_load_all(struct strings *faults, struct error *why);
 /* The folder of the file that config_load reads, or would read where there is none. Returns out; NULL: it cannot be
  * told. */
 #define CONFIG_FOLDER 4096
@@ -107,6 +119,11 @@ const char *config_folder(char out[static CONFIG_FOLDER]);
 /* As config_load, from a named file (NULL: none) and an environment such as environ. Sets inih's process-wide
  * options. */
 struct config *config_read(const char *path, char *const environment[], struct error *why);
+
+/* Both. */
+struct config *config_read_all(const char *path, char *const environment[], struct strings *faults, struct error *why);
+
+void strings_free(struct strings *strings);
 
 /* Returns false, with the reason and the command that fixes it, when the configuration file or a KEY_file lies inside
  * the document root named by the web server, which would serve it. document_root NULL or empty: unknown, nothing is
@@ -133,10 +150,6 @@ void config_print_keys(FILE *out);
 /* The host of a URL, for messages about one that is a secret. Returns out. */
 #define URL_HOST 256
 const char *config_url_host(const char *url, char out[static URL_HOST]);
-
-/* Whether alert_command has characters that only a shell would understand, which the next release refuses; why: where
- * it stands, which, and what to do. */
-bool config_wants_shell(const struct config *config, struct error *why);
 
 /* Returns the source of that name, or NULL. */
 const struct source *config_source(const struct config *config, const char *name);

@@ -12,6 +12,7 @@
 #include "base/escape.h"
 #include "base/files.h"
 #include "base/owner.h"
+#include "base/program_name.h"
 
 void secret_free(void *data, size_t length)
 {
@@ -28,10 +29,23 @@ void file_free(char *data)
 
 static void why_not_open(const char *path, int error, struct error *why)
 {
-    char user[OWNER_NAME];
-    if (error == EACCES)
-        error_set(why, "%.300s: user %s, as which this runs, may not read it; let that user own it", path,
-                  owner_name(geteuid(), user));
+    char user[OWNER_NAME], owner[OWNER_NAME];
+    struct stat status;
+    bool is_known = error == EACCES && stat(path, &status) == 0;
+    owner_name(geteuid(), user);
+    if (is_known && status.st_uid == 0)
+        error_set(why,
+                  "%.200s: user %s, as which this runs, may not read it, for it is root's%s: run this as root (sudo "
+                  "%s ...)",
+                  path, user, (status.st_mode & S_IRGRP) != 0 ? ", and its group's" : "", program_name());
+    else if (is_known && status.st_uid != geteuid())
+        error_set(why,
+                  "%.200s: user %s, as which this runs, may not read it, for it is %s's: run this as that user; if the "
+                  "program is to run as %s, let %s own it",
+                  path, user, owner_name(status.st_uid, owner), user, user);
+    else if (error == EACCES)
+        error_set(why, "%.300s: user %s, as which this runs, may not read it%s", path, user,
+                  is_known ? ", for its permissions do not let its owner: chmod 600" : ", nor look into its folder");
     else
         error_set(why, "%.300s: cannot be read: %s", path, strerror(error));
 }

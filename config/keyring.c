@@ -488,13 +488,3 @@ enum signed_state signed_judge(const struct config *config, const struct source 
               missing, source->name, source->name, missing);
     return SIGNED_PART;
 }
-
-enum signed_state signed_look(const struct config *config, const struct source *source, struct error *words)
-{
-    struct keyring held;
-    struct error unread = {0};
-    bool unnoted, is_read = keyring_read(config->state_dir, &held, &unread);
-    enum signed_state state = signed_judge(config, source, is_read ? &held : NULL, &unread, &unnoted, words);
-    keyring_free(&held);
-    return state;
-}

@@ -100,7 +100,4 @@ enum signed_state {
 enum signed_state signed_judge(const struct config *config, const struct source *source, const struct keyring *held,
                                const struct error *unread, bool *unnoted, struct error *words);
 
-/* As signed_judge, for commands: reads the keys itself. */
-enum signed_state signed_look(const struct config *config, const struct source *source, struct error *words);
-
 #endif

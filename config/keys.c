@@ -22,6 +22,7 @@
 static const char *const queues[] = {"sqlite", "none", NULL};
 static const char *const admins[] = {"password", "server", NULL};
 static const char *const no_yes[] = {"no", "yes", NULL};
+static const char *const nuls[] = {"replace", "keep", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 /* clang-format off */
@@ -33,6 +34,7 @@ static const struct key keys[] = {
     {"keep", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "only these events go on: `lead.*`, `activity.email.created`; none named: all", false, SOURCE(keep), NULL},
     {"drop", &type_patterns, SCOPE_DEFAULT, "", 0, 0, "these events do not go on, even if kept above", false, SOURCE(drop), NULL},
     {"remove", &type_members, SCOPE_DEFAULT, "", 0, 0, "these members are left out of every event: `data.body_html`", false, SOURCE(remove), NULL},
+    {"nul", &type_choice, SCOPE_DEFAULT, "replace", 0, 0, "U+0000 in texts and names: `replace` makes it U+FFFD, for a warehouse cannot load a table with one; `keep`: texts as they came, and with one in a name an event becomes a dead letter", false, SOURCE(nul), nuls},
     {"close_api_key", &type_secret, SCOPE_SOURCE, "", 0, 0, "of an administrator in Close: with it gaps are found and closed (`reconcile`), and `subscribe` and its kin work", true, SOURCE(close_api_key), NULL},
     {"close_api_url", &type_api_url, SCOPE_DEFAULT, "https://api.close.com/api/v1", 0, 0, "where Close's API is", false, SOURCE(close_api_url), NULL},
     {"reconcile_interval", &type_duration, SCOPE_DEFAULT, "15m", 0, 7 * DAY, "how often Close's Event Log is asked for what is missing, where there is a close_api_key; `0s`: only by `reconcile`", false, SOURCE(reconcile_interval_ms), NULL},

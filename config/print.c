@@ -1,5 +1,6 @@
 /* Prints the configuration: `check`'s output, and docs/configuration.md's table of keys. */
 #include "config/internal.h"
+#include "config/source_keys.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -70,9 +71,30 @@ static void print_place(const struct config *config, const struct setting *setti
         fprintf(out, " from %s", setting->file);
 }
 
+/* The signature keys that `subscribe` obtained stand in no file of the configuration. Prints them, after what stands in
+ * front (separator), and returns whether there are any. */
+static bool print_held_keys(const struct config *config, size_t source, const char *separator, FILE *out)
+{
+    char words[SOURCE_KEYS_WORDS] = "";
+    struct source_keys keys;
+    struct source unconfigured = config->source[source];
+    unconfigured.signature_keys = 0;
+    bool is_listed = source_keys_read(&keys, config, &unconfigured);
+    bool any = is_listed && (keys.count > 0 || keys.unread.text[0] != '\0');
+    if (any)
+        fprintf(out, "%s%s%s\n", separator, keys.unread.text, source_keys_words(&keys, config, words));
+    if (is_listed)
+        source_keys_free(&keys);
+    return any;
+}
+
 static void print_key(const struct config *config, const struct key *key, size_t source, FILE *out)
 {
     fprintf(out, "%s = ", key->name);
+    bool is_signature = key->type == &type_signature_keys && source != TOP;
+    if (is_signature && settings_effective(config, key, source, NULL) == NULL &&
+        print_held_keys(config, source, "", out))
+        return;
     print_value(config, key, source, out);
     fputs("  (", out);
     const struct setting *setting = settings_effective(config, key, source, NULL);
@@ -84,7 +106,8 @@ static void print_key(const struct config *config, const struct key *key, size_t
         first = false;
         print_place(config, setting, out);
     }
-    fputs(")\n", out);
+    if (!is_signature || !print_held_keys(config, source, "), ", out))
+        fputs(")\n", out);
 }
 
 void config_print(const struct config *config, FILE *out)

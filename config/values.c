@@ -158,23 +158,6 @@ static bool webhook_url_parse(const struct key *key, const char *text, void *bas
     return password_store(key, base, url_webhook(text, why));
 }
 
-/* ---- what only a shell would understand ---- */
-
-bool config_wants_shell(const struct config *config, struct error *why)
-{
-    char where[WHERE_SIZE];
-    bool from_file;
-    const struct setting *setting = settings_effective(config, keys_find("alert_command", &from_file), TOP, NULL);
-    const char *found = setting == NULL ? NULL : strpbrk(setting->value, "\"'`|$;&<>*");
-    if (found == NULL)
-        return false;
-    error_set(why,
-              "%s: alert_command has a %c, and there is no shell that would understand it: put the command into a "
-              "script, and name that; the next release refuses it",
-              setting_where(config, setting, where), *found);
-    return true;
-}
-
 const struct type type_password = {"password", false, false, password_parse, password_clear, NULL};
 const struct type type_webhook_url = {"URL", false, false, webhook_url_parse, password_clear, NULL};
 const struct type type_command = {"program and arguments", false, false, command_parse, command_clear, NULL};

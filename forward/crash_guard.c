@@ -232,7 +232,7 @@ static void transform_on_trial(void *context)
 {
     const struct trial *trial = context;
     struct buffer out = {0};
-    struct parsed *parsed = transform_parse(trial->event->body, trial->event->length, NULL, NULL);
+    struct parsed *parsed = transform_parse_for(trial->event->body, trial->event->length, trial->rules, NULL, NULL);
     if (parsed != NULL)
         transform_message(parsed, trial->rules, false, &out);
     /* the process ends now */
@@ -294,7 +294,7 @@ struct parsed *crash_guard_parse(struct crash_guard *guard, const char *source, 
         !passes_trial(guard, source, rules, event, out_of_memory, why))
         return NULL;
     crash_guard_enter(guard, source, event->id);
-    struct parsed *parsed = transform_parse(event->body, event->length, out_of_memory, why);
+    struct parsed *parsed = transform_parse_for(event->body, event->length, rules, out_of_memory, why);
     crash_guard_leave(guard);
     return parsed;
 }

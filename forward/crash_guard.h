@@ -54,7 +54,7 @@ enum crash_guard_trial crash_guard_try(void (*act)(void *context), void *context
 /* The events that were just read are parsed and transformed next, as with crash_guard_expect. */
 void crash_guard_expect_events(struct crash_guard *guard, const char *source, const struct events *events);
 
-/* transform_parse, with the event in the trace. One that is known to crash it is unusable, and why says so. */
+/* transform_parse_for, with the event in the trace. One that is known to crash it is unusable, and why says so. */
 struct parsed *crash_guard_parse(struct crash_guard *guard, const char *source, const struct rules *rules,
                                  const struct event *event, bool *out_of_memory, struct error *why);
 

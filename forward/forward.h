@@ -10,6 +10,10 @@
 #include "config/config.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
+#include "transform/transform.h"
+
+/* What the source's configuration says of messages. Borrows the lists. */
+struct rules forward_rules(const struct source *source);
 
 struct forwarder;
 

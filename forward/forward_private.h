@@ -13,6 +13,7 @@
 #include "forward/answer.h"
 #include "forward/batch.h"
 #include "forward/crash_guard.h"
+#include "forward/file_sink.h"
 #include "forward/pending.h"
 #include "forward/post.h"
 #include "queue/queue.h"
@@ -124,6 +125,13 @@ moment hold_parked_due(const struct source_pipeline *pipeline);
 struct pending *hold_find(const struct hold *hold, uint64_t id);
 void hold_remove(struct hold *hold, const struct pending *pending);
 
+/* What else is to be known of an event that ends, to count and show it. */
+struct ended_event {
+    bool newer;  /* its message has the messageId of a newer version */
+    bool replay; /* as in struct pending */
+    bool live;   /* likewise */
+};
+
 /* ---- outbox.c: verdicts on their way to the queue ---- */
 
 struct outbox {
@@ -136,6 +144,8 @@ struct outbox {
     struct pending_list settling;      /* the events that have ended so, still to be found by their identity */
     moment due;                        /* when they are settled; 0: not known yet */
     bool failed;                       /* the queue failed to take them: nothing is sent until it does */
+    moment say_due;                    /* that is not logged again before, ... */
+    int64_t say_ms;                    /* ... a pause that doubles; 0: it did not fail */
     moment proof_due;                  /* nothing is sent before: it could not be settled */
     unsigned unproven;                 /* times that this was found, one after another */
     uint64_t ended[VERDICT_LATER + 1]; /* events, since the start, by verdict */
@@ -157,8 +167,8 @@ void outbox_end(struct source_pipeline *pipeline, struct pending *pending, enum 
 void outbox_end_at_once(struct source_pipeline *pipeline, const struct event *event, enum verdict_kind kind,
                         const char *reason);
 
-/* Counts and shows the end of an event whose verdict the queue has already. newer, event: see samples_verdict. */
-void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+/* Counts and shows the end of an event whose verdict the queue has already. event: see samples_verdict. */
+void outbox_count(struct source_pipeline *pipeline, const struct verdict *verdict, const struct ended_event *ended,
                   const struct event *event);
 
 /* Tells the queue that this event and its duplicates stay, and until when, unless that was reported since the queue
@@ -232,6 +242,9 @@ void lane_fill(struct lane *lane);
 /* Sends the batch if there is one, nothing is with the data plane, and it is due. A file's answer comes at once, and is
  * followed. Returns whether it was sent. */
 bool lane_send(struct lane *lane);
+
+/* What is put off is due now, whatever the data plane asked for; it has failed no less often for that. */
+void lane_hurry(struct lane *lane);
 
 /* Nothing of this lane is sent before `due`: puts all back to waiting, in order, holds no messages meanwhile, and
  * reports that to the queue, with the source's reason. */
@@ -333,12 +346,13 @@ void search_forget(struct search *search, const struct pending *pending);
 /* Before a restart the operator had to act. */
 void search_recall(struct search *search, bool operator_must_act);
 
-/* ---- notes.c: what the source's next owner must know ---- */
+/* ---- source.c, too: what the source's next owner must know ---- */
 
 struct source_notes {
     struct notes recalled;       /* what was noted before a restart: parked events are known by it */
     uint64_t config_fingerprint; /* hash of where and with which key it sends */
     bool differ;                 /* the queue has other notes than there should be */
+    int64_t hurried_ms;          /* Unix time: what was asked for until then, to try at once, was done */
 };
 
 /* What is noted must be made anew: notes_write does that. */
@@ -348,12 +362,12 @@ void notes_write(struct source_pipeline *pipeline);
 /* Takes over what the queue noted before a restart. Call once, as the queue's owner. Returns false with the reason. */
 bool notes_recall(struct source_pipeline *pipeline, struct error *why);
 
-/* Whether `check` has found a data plane mended after that moment (Unix time); and ends the wait for the operator if
- * so. */
+/* Whether `check` has found a data plane mended after that moment (Unix time), or somebody wants it tried now; and ends
+ * the wait for the operator and each back-off if so. */
 bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms);
 void notes_look_mended(struct source_pipeline *pipeline);
 
-/* ---- samples.c: what the forwarder shows of its work ---- */
+/* ---- outbox.c, too: what the forwarder shows of its work ---- */
 
 /* Counts for charts, and a sample of events with their bodies, 20 a second at most. An event that was in flight is read
  * again, and transformed again if it was delivered: that costs less than to keep, of each event in flight that may be
@@ -362,6 +376,7 @@ struct samples {
     bool on;
     struct counted *counted;
     struct recent *recent;
+    struct attempts *attempts;
     struct events events; /* of the sample in hand */
 };
 
@@ -369,13 +384,16 @@ struct samples {
 void samples_init(struct source_pipeline *pipeline, const struct telemetry *telemetry);
 void samples_free(struct samples *samples);
 
-/* An event ends; call before the verdict is settled. newer: its message has the messageId of a newer version. event:
- * its body, where that is in hand; NULL: it is read again if it is to be shown. */
-void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, bool newer,
+/* An event ends; call before the verdict is settled. event: its body, where that is in hand; NULL: it is read again if
+ * it is to be shown. */
+void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, const struct ended_event *ended,
                      const struct event *event);
 
-/* The data plane answered a batch; status 0: it did not. */
-void samples_answer(struct samples *samples, int status);
+/* Counts a delivered event in whose message U+0000 was replaced. */
+void samples_nul_replaced(struct samples *samples);
+
+/* The data plane answered the lane's batch; status 0: it did not. Call before the batch's events end. */
+void samples_answer(const struct lane *lane, const struct answer *answer);
 
 /* ---- source.c: the whole ---- */
 
@@ -392,7 +410,7 @@ struct source_pipeline {
     struct gzip *gzip; /* the forwarder's, as guard and pauses */
     const struct pauses *pauses;
     struct crash_guard *guard; /* NULL: without */
-    const char *file;          /* path of a file:// sink; NULL: a data plane */
+    struct file_sink file;     /* path NULL: there is a data plane */
     struct rules rules;
 
     struct lane *lane; /* lanes + 1 of them: the last has no events, but sends empty batches */
@@ -469,10 +487,5 @@ void source_rotate(struct source_pipeline *pipeline);
 void source_take_rate(struct source_pipeline *pipeline, size_t events);
 
 struct lane *source_lane(const struct source_pipeline *pipeline, const struct pending *pending);
-
-/* ---- requests.c ---- */
-
-/* Carries out what commands ask of the forwarder. pipeline: of all sources. */
-void requests_serve(struct queue *queue, struct source_pipeline *pipeline, size_t pipelines);
 
 #endif

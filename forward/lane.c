@@ -1,13 +1,61 @@
-/* A lane's batch, built and sent. */
+/* A lane's batch, built and sent; and the batch's body: see batch.h. */
 #include "forward/forward_private.h"
 
+#include "forward/batch.h"
 #include "forward/file_sink.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define AGAIN_MOST 512    /* events read again at once: a batch */
 #define PACE_MS 20        /* between batches of a lane that could hold more: each costs a request and a settling */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
+
+/* ---- the body ---- */
+
+#define KEEP_BYTES ((size_t)2 * 1024 * 1024)
+
+const struct batch_form batch_for_data_plane = {"{\"batch\":[", ",", "]}"};
+const struct batch_form batch_for_file = {"", "\n", "\n"};
+
+struct buffer *batch_begin(struct batch *batch)
+{
+    batch->whole = batch->text.length;
+    buffer_text(&batch->text, batch->count == 0 ? batch->form->head : batch->form->between);
+    return &batch->text;
+}
+
+bool batch_accept(struct batch *batch)
+{
+    size_t length = batch->text.length + strlen(batch->form->tail);
+    if (batch->text.failed || (batch->count > 0 && length > BATCH_BYTES)) {
+        batch_reject(batch);
+        return false;
+    }
+    batch->count++;
+    return true;
+}
+
+void batch_reject(struct batch *batch)
+{
+    batch->text.length = batch->whole;
+}
+
+bool batch_finish(struct batch *batch)
+{
+    buffer_text(&batch->text, batch->form->tail);
+    return !batch->text.failed;
+}
+
+void batch_clear(struct batch *batch)
+{
+    if (batch->text.capacity > KEEP_BYTES)
+        buffer_free(&batch->text);
+    buffer_clear(&batch->text);
+    batch->count = 0;
+}
+
+/* ---- the lane ---- */
 
 bool lane_init(struct lane *lane, struct source_pipeline *pipeline, struct poster *poster, struct error *why)
 {
@@ -15,9 +63,9 @@ bool lane_init(struct lane *lane, struct source_pipeline *pipeline, struct poste
     pending_list_init(&lane->waiting);
     pending_list_init(&lane->built);
     pending_list_init(&lane->sending);
-    lane->batch.form = pipeline->file != NULL ? &batch_for_file : &batch_for_data_plane;
+    lane->batch.form = pipeline->file.path != NULL ? &batch_for_file : &batch_for_data_plane;
     lane->limit = (size_t)pipeline->config->batch_events;
-    if (pipeline->file != NULL)
+    if (pipeline->file.path != NULL)
         return true;
     lane->post = post_new(poster, pipeline->config, pipeline->source, lane, why);
     return lane->post != NULL;
@@ -94,6 +142,7 @@ enum lane_built lane_build(struct lane *lane, struct pending *pending, struct pa
     }
     if (!batch_accept(&lane->batch))
         return LANE_NO_ROOM;
+    pending->nul_replaced = transform_nuls(parsed) > 0;
     pending_push(&lane->built, pending);
     return LANE_BUILT;
 }
@@ -138,6 +187,12 @@ void lane_remove(struct lane *lane, const struct pending *pending)
     pending_prepend(&lane->waiting, &lane->built);
     batch_clear(&lane->batch);
     pending_remove(&lane->waiting, pending);
+}
+
+void lane_hurry(struct lane *lane)
+{
+    lane->due = 0;
+    lane->asked = 0;
 }
 
 void lane_put_off(struct lane *lane, moment due)
@@ -289,7 +344,7 @@ static bool post_batch(struct lane *lane)
 
 bool lane_send(struct lane *lane)
 {
-    const char *file = lane->pipeline->file;
+    struct file_sink *file = lane->pipeline->file.path != NULL ? &lane->pipeline->file : NULL;
     struct answer answer;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
         return false;

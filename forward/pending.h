@@ -1,4 +1,5 @@
-/* An event in flight: what is held of it in memory while the queue holds its body. And lists of such events. */
+/* An event in flight: what is held of it in memory while the queue holds its body. And lists of such events (intake.c).
+ */
 #ifndef FORWARD_PENDING_H
 #define FORWARD_PENDING_H
 
@@ -18,10 +19,13 @@ struct pending {
     struct pending *duplicates; /* the same event come again: they end as this one does */
     struct pending *hashed;     /* next in the same bucket of struct pending_table */
     bool newer;                 /* an older version was delivered or is in flight: the messageId must differ */
+    bool replay;                /* an operator has sent it again: not counted again */
+    bool live;                  /* it came as soon as it happened: its delay is told */
     bool deferred_reported;     /* the queue knows, since it last gave out the body, that it stays */
     bool settling;              /* its verdict is in the outbox, to be settled */
     bool delivered;             /* that verdict is DELIVERED */
     bool holds;                 /* events about its ordering key wait until it has ended */
+    bool nul_replaced;          /* in its message U+0000 was replaced */
     bool suspected;             /* it was in a batch that the data plane refused */
     unsigned char starved;      /* times that memory was out for it alone */
     uint64_t accepted; /* requests of the source that were sent when it was suspected first, or failed last, parked */

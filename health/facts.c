@@ -7,7 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "base/no_room.h"
-#include "telemetry/cron_mark.h"
+#include "telemetry/telemetry.h"
 
 #define LETTERS_AT_ONCE 256                         /* read at once, ... */
 #define LETTERS_BYTES_AT_ONCE ((size_t)1024 * 1024) /* ... and their bytes */
@@ -105,9 +105,14 @@ static void gather_keys(struct facts *facts)
     bool unnoted, is_read = keyring_read(facts->config->state_dir, &held, &unread);
     for (size_t i = 0; i < facts->sources; i++) {
         struct source_facts *one = &facts->source[i];
+        struct source_keys keys;
         if (one->source != NULL)
             one->signature =
                 signed_judge(facts->config, one->source, is_read ? &held : NULL, &unread, &unnoted, &one->keys);
+        if (one->source != NULL && source_keys_list(&keys, one->source, is_read ? &held : NULL)) {
+            source_keys_words(&keys, facts->config, one->signers);
+            source_keys_free(&keys);
+        }
         if (one->signature != SIGNED_PART && one->signature != SIGNED_LOST)
             one->keys.text[0] = '\0';
     }
@@ -193,6 +198,7 @@ static void ask_queue_of_all(struct facts *facts, struct queue *queue, struct st
         facts->queue_works = false;
     }
     if (queue != NULL) {
+        queue_stands(queue, &facts->replaced);
         queue_has_room(queue, &facts->no_room);
         queue_can_be_settled(queue, &facts->unsettled);
     }

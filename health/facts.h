@@ -11,7 +11,7 @@
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "config/config.h"
-#include "config/keyring.h"
+#include "config/source_keys.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 
@@ -27,8 +27,9 @@ struct source_facts {
     struct error close_why;    /* why that could not be read; "": it was */
     int64_t oldest_seconds;    /* of what waits */
     enum signed_state signature;
-    struct error keys; /* of PART and LOST: which signature keys are missing, and what to do; else "" */
-    bool takes_key;    /* its data plane was just tried, and takes the write key: set by who tried */
+    struct error keys;               /* of PART and LOST: which signature keys are missing, and what to do; else "" */
+    char signers[SOURCE_KEYS_WORDS]; /* where its signature keys come from; "": it has none */
+    bool takes_key;                  /* its data plane was just tried, and takes the write key: set by who tried */
 };
 
 struct facts {
@@ -36,6 +37,7 @@ struct facts {
     int64_t now_ms;   /* Unix time, as all that ends in _ms */
     bool queue_works; /* else queue_why says why not */
     struct error queue_why;
+    struct error replaced;  /* files of the queue were replaced, and events are refused until that is mended; "": no */
     struct error unsettled; /* why nothing is forwarded: it could not be noted as delivered; "": it is */
     struct error no_room;   /* why the queue accepts nothing new, and what to do; "": it does */
     struct error disk_full; /* the same, as the file system's figures tell before a write has failed */

@@ -1,45 +1,16 @@
 /* What is wrong, judged once: see findings.h. Each judge looks at the facts, and writes the sentence of what it finds;
  * what else there is to say of it stands in the table behind them. */
 #include "health/findings.h"
+#include "health/judged.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "health/finding_text.h"
 #include "webhook/refusals.h"
 
 #define MINUTE_MS INT64_C(60000)
 #define MIB INT64_C(1048576)
-
-/* What is judged. */
-struct judged {
-    const struct facts *facts;
-    const struct source_facts *source; /* NULL: the whole */
-    int64_t threshold;
-    struct finding *out;
-};
-
-__attribute__((format(printf, 2, 3))) static enum finding_outcome found(const struct judged *judged, const char *format,
-                                                                        ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(judged->out->sentence, sizeof judged->out->sentence, format, args);
-    va_end(args);
-    return FINDING_FOUND;
-}
-
-static const char *plural(uint64_t count)
-{
-    return count == 1 ? "" : "s";
-}
-
-/* The other way round, for verbs: it waits, they wait. */
-static const char *singular(uint64_t count)
-{
-    return count == 1 ? "s" : "";
-}
 
 /* ---- the queue, and the room for it ---- */
 
@@ -48,8 +19,17 @@ static enum finding_outcome judge_queue_broken(const struct judged *judged)
     const struct facts *facts = judged->facts;
     if (facts->queue_works)
         return FINDING_ABSENT;
-    return found(judged, "the queue cannot be used: %.500s",
-                 facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
+    return judged_found(judged, "the queue cannot be used: %.500s",
+                        facts->queue_why.text[0] == '\0' ? "it is being opened" : facts->queue_why.text);
+}
+
+/* For some seconds. */
+static enum finding_outcome judge_queue_replaced(const struct judged *judged)
+{
+    if (judged->facts->replaced.text[0] == '\0')
+        return FINDING_ABSENT;
+    return judged_found(judged, "events are answered 503, and Close sends them again: %.440s",
+                        judged->facts->replaced.text);
 }
 
 static enum finding_outcome judge_unsettled(const struct judged *judged)
@@ -57,7 +37,8 @@ static enum finding_outcome judge_unsettled(const struct judged *judged)
     const struct facts *facts = judged->facts;
     if (facts->unsettled.text[0] == '\0' || judged->source->counts.waiting == 0)
         return FINDING_ABSENT;
-    return found(judged, "nothing is forwarded, for it could not be noted as delivered: %.400s", facts->unsettled.text);
+    return judged_found(judged, "nothing is forwarded, for it could not be noted as delivered: %.400s",
+                        facts->unsettled.text);
 }
 
 static enum finding_outcome judge_no_room(const struct judged *judged)
@@ -66,7 +47,8 @@ static enum finding_outcome judge_no_room(const struct judged *judged)
     const char *why = facts->no_room.text[0] != '\0' ? facts->no_room.text : facts->disk_full.text;
     if (why[0] == '\0')
         return FINDING_ABSENT;
-    return found(judged, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %.400s", why);
+    return judged_found(judged, "nothing new is accepted, and Close keeps its events meanwhile, for 72 hours: %.400s",
+                        why);
 }
 
 /* An event was refused lately, for the queue was full, and none was accepted since. */
@@ -79,10 +61,15 @@ static enum finding_outcome judge_queue_full(const struct judged *judged)
         facts->now_ms - full_ms >= judged->threshold)
         return FINDING_ABSENT;
     if (facts_counted_bytes(facts) >= (uint64_t)facts->config->queue_max_bytes)
-        return found(judged, "the queue is full (%s): nothing is accepted, and Close keeps its events meanwhile",
-                     facts_room(facts, room));
-    return found(judged, "%s ago an event was refused for want of room, and none was accepted since; Close keeps it",
-                 facts_span(facts->now_ms - full_ms, span));
+        return judged_found(judged,
+                            "the queue is full (%s): nothing is accepted, and Close keeps its events meanwhile; raise "
+                            "queue_max_bytes, or see why events wait: `closecrm.fcgi queue status`",
+                            facts_room(facts, room));
+    return judged_found(
+        judged,
+        "%s ago an event was refused for want of room, and none was accepted since; Close keeps it, and the "
+        "log says why (msg=refused)",
+        facts_span(facts->now_ms - full_ms, span));
 }
 
 static enum finding_outcome judge_queue_nearly_full(const struct judged *judged)
@@ -91,8 +78,8 @@ static enum finding_outcome judge_queue_nearly_full(const struct judged *judged)
     const struct facts *facts = judged->facts;
     if (facts_counted_bytes(facts) <= (uint64_t)(facts->config->queue_max_bytes / 100 * judged->threshold))
         return FINDING_ABSENT;
-    return found(judged, "the queue is nearly full: %s, of %lld MiB", facts_room(facts, room),
-                 (long long)(facts->config->queue_max_bytes / MIB));
+    return judged_found(judged, "the queue is nearly full: %s, of %lld MiB", facts_room(facts, room),
+                        (long long)(facts->config->queue_max_bytes / MIB));
 }
 
 static enum finding_outcome judge_disk_nearly_full(const struct judged *judged)
@@ -100,7 +87,8 @@ static enum finding_outcome judge_disk_nearly_full(const struct judged *judged)
     uint64_t left = judged->facts->disk_free;
     if (left == UINT64_MAX || left >= (uint64_t)judged->threshold)
         return left == UINT64_MAX ? FINDING_UNKNOWN : FINDING_ABSENT;
-    return found(judged, "the disk of the queue is nearly full (%llu MiB are left)", (unsigned long long)(left >> 20));
+    return judged_found(judged, "the disk of the queue is nearly full (%llu MiB are left)",
+                        (unsigned long long)(left >> 20));
 }
 
 /* ---- what comes in ---- */
@@ -109,23 +97,24 @@ static enum finding_outcome judge_source_locked(const struct judged *judged)
 {
     if (judged->source->signature != SIGNED_LOST)
         return FINDING_ABSENT;
-    return found(judged, "nothing is let in, and Close keeps its events meanwhile, for 72 hours: %.440s",
-                 judged->source->keys.text);
+    return judged_found(judged, "nothing is let in, and Close keeps its events meanwhile, for 72 hours: %.440s",
+                        judged->source->keys.text);
 }
 
 static enum finding_outcome judge_key_missing(const struct judged *judged)
 {
     if (judged->source->signature != SIGNED_PART)
         return FINDING_ABSENT;
-    return found(judged, "%.511s", judged->source->keys.text);
+    return judged_found(judged, "%.511s", judged->source->keys.text);
 }
 
 static enum finding_outcome judge_subscription_paused(const struct judged *judged)
 {
     if (!judged->source->close.paused)
         return FINDING_ABSENT;
-    return found(judged, "Close has paused the subscription, and sends nothing until it is activated again: %.420s",
-                 judged->source->close.trouble);
+    return judged_found(judged,
+                        "Close has paused the subscription, and sends nothing until it is activated again: %.420s",
+                        judged->source->close.trouble);
 }
 
 /* Before anything was accepted, it is silent as long as this process has looked. */
@@ -138,7 +127,7 @@ static enum finding_outcome judge_silence(const struct judged *judged)
     if (limit_ms == 0)
         return FINDING_ABSENT;
     if (since_ms > 0 && silent_ms > limit_ms)
-        return found(judged, "nothing was accepted for %s", facts_span(silent_ms, span));
+        return judged_found(judged, "nothing was accepted for %s", facts_span(silent_ms, span));
     return last_ms == 0 ? FINDING_UNKNOWN : FINDING_ABSENT;
 }
 
@@ -148,21 +137,22 @@ static enum finding_outcome judge_events_lost(const struct judged *judged)
 {
     if (!judged->source->close.lost)
         return FINDING_ABSENT;
-    return found(judged, "%.511s", judged->source->close.trouble);
+    return judged_found(judged, "%.511s", judged->source->close.trouble);
 }
 
 static enum finding_outcome judge_close_unreadable(const struct judged *judged)
 {
     if (judged->source->close_why.text[0] == '\0')
         return FINDING_ABSENT;
-    return found(judged, "what is known of Close's Event Log cannot be read: %.400s", judged->source->close_why.text);
+    return judged_found(judged, "what is known of Close's Event Log cannot be read: %.400s",
+                        judged->source->close_why.text);
 }
 
 static enum finding_outcome judge_close_trouble(const struct judged *judged)
 {
     if (judged->source->close.trouble[0] == '\0')
         return FINDING_ABSENT;
-    return found(judged, "look at Close: %.511s", judged->source->close.trouble);
+    return judged_found(judged, "look at Close: %.511s", judged->source->close.trouble);
 }
 
 static enum finding_outcome judge_left_over(const struct judged *judged)
@@ -170,7 +160,7 @@ static enum finding_outcome judge_left_over(const struct judged *judged)
     const struct facts *facts = judged->facts;
     if (facts->left_over[0] == '\0')
         return FINDING_ABSENT;
-    return found(
+    return judged_found(
         judged,
         "source %s is not in the configuration any more, and it is kept how far Close's Event Log was read for "
         "it: until that is settled, a new source is not reconciled by itself",
@@ -185,10 +175,11 @@ static enum finding_outcome judge_data_plane_mended(const struct judged *judged)
     const struct source_facts *source = judged->source;
     if (!source->takes_key || !source->notes.operator_must_act || source->counts.waiting == 0)
         return FINDING_ABSENT;
-    return found(judged,
-                 "the data plane refused what was sent: %.255s; but just now it takes the write key: the program was "
-                 "told to try again at once",
-                 source->notes.reason);
+    return judged_found(
+        judged,
+        "the data plane takes the write key again, and the program was told to send what waits at once; "
+        "before, it was refused: %.255s",
+        source->notes.reason);
 }
 
 /* The queue `none` keeps no notes: there the last answer tells. */
@@ -198,16 +189,19 @@ static enum finding_outcome judge_data_plane_refuses(const struct judged *judged
     uint64_t waiting = source->counts.waiting;
     int status = source->tally.answered_last_status;
     if (!judged->facts->is_durable) {
-        if (source->tally.answered_last_ms == 0 || (status != 401 && status != 403 && status != 404))
+        if (!source->tally.answered_last_refused)
             return FINDING_ABSENT;
-        return found(judged,
-                     "the data plane refuses what is sent: it answered %d; Close keeps the events and sends them again",
-                     status);
+        return judged_found(
+            judged,
+            "the data plane refuses what is sent: it answered %d%s; Close keeps the events and sends them "
+            "again",
+            status, status == 200 ? ", but not \"ok\"" : "");
     }
-    if (!source->notes.operator_must_act || waiting == 0)
+    if (!source->notes.operator_must_act || waiting == 0 || source->takes_key)
         return FINDING_ABSENT;
-    return found(judged, "%llu event%s wait%s until you act, for the data plane refuses what is sent: %.255s",
-                 (unsigned long long)waiting, plural(waiting), singular(waiting), source->notes.reason);
+    return judged_found(judged, "%llu event%s wait%s until you act, for the data plane refuses what is sent: %.255s",
+                        (unsigned long long)waiting, judged_plural(waiting), judged_singular(waiting),
+                        source->notes.reason);
 }
 
 static enum finding_outcome judge_data_plane_away(const struct judged *judged)
@@ -217,11 +211,12 @@ static enum finding_outcome judge_data_plane_away(const struct judged *judged)
     bool is_dated = notes->since_ms > 0;
     if (notes->tries == 0 || judged->source->counts.waiting == 0)
         return FINDING_ABSENT;
-    return found(judged,
-                 "the data plane takes nothing: %u attempt%s failed%s%s, and it is tried again by itself; the last: "
-                 "%.255s",
-                 (unsigned)notes->tries, plural(notes->tries), is_dated ? " within " : "",
-                 is_dated ? facts_span(judged->facts->now_ms - notes->since_ms, span) : "", notes->reason);
+    return judged_found(
+        judged,
+        "the data plane takes nothing: %u attempt%s failed%s%s, and it is tried again by itself; the last: "
+        "%.255s",
+        (unsigned)notes->tries, judged_plural(notes->tries), is_dated ? " within " : "",
+        is_dated ? facts_span(judged->facts->now_ms - notes->since_ms, span) : "", notes->reason);
 }
 
 /* What is due, and was not tried for so long; nobody would forward what waits for no source. */
@@ -235,15 +230,15 @@ static enum finding_outcome judge_nothing_forwards(const struct judged *judged)
     if (source->source == NULL || judged->facts->is_owned || source->counts.waiting == 0 ||
         judged->facts->now_ms - due_ms <= judged->threshold)
         return FINDING_ABSENT;
-    return found(judged, "events wait and nothing forwards them, the oldest for %s",
-                 facts_span(source->oldest_seconds * 1000, span));
+    return judged_found(judged, "events wait and nothing forwards them, the oldest for %s",
+                        facts_span(source->oldest_seconds * 1000, span));
 }
 
 static enum finding_outcome judge_not_forwarded_now(const struct judged *judged)
 {
     if (judged->source->source == NULL || judged->facts->is_owned || judged->source->counts.waiting == 0)
         return FINDING_ABSENT;
-    return found(judged, "what waits is not forwarded now");
+    return judged_found(judged, "what waits is not forwarded now");
 }
 
 static enum finding_outcome judge_events_of_no_source(const struct judged *judged)
@@ -251,8 +246,8 @@ static enum finding_outcome judge_events_of_no_source(const struct judged *judge
     uint64_t waiting = judged->source->counts.waiting;
     if (judged->source->source != NULL || waiting == 0)
         return FINDING_ABSENT;
-    return found(judged, "%llu event%s wait%s for a source that is not in the configuration",
-                 (unsigned long long)waiting, plural(waiting), singular(waiting));
+    return judged_found(judged, "%llu event%s wait%s for a source that is not in the configuration",
+                        (unsigned long long)waiting, judged_plural(waiting), judged_singular(waiting));
 }
 
 static enum finding_outcome judge_events_wait(const struct judged *judged)
@@ -263,9 +258,10 @@ static enum finding_outcome judge_events_wait(const struct judged *judged)
     int64_t limit_ms = judged->threshold > 0 ? judged->threshold : judged->facts->config->alert_waiting_ms;
     if (source->oldest_seconds * 1000 <= limit_ms)
         return FINDING_ABSENT;
-    return found(judged, "%llu event%s wait%s, the oldest for %s%s%.255s", (unsigned long long)waiting, plural(waiting),
-                 singular(waiting), facts_span(source->oldest_seconds * 1000, span),
-                 source->notes.reason[0] == '\0' ? "" : ": ", source->notes.reason);
+    return judged_found(judged, "%llu event%s wait%s, the oldest for %s%s%.255s", (unsigned long long)waiting,
+                        judged_plural(waiting), judged_singular(waiting),
+                        facts_span(source->oldest_seconds * 1000, span), source->notes.reason[0] == '\0' ? "" : ": ",
+                        source->notes.reason);
 }
 
 static enum finding_outcome judge_cron_missing(const struct judged *judged)
@@ -275,9 +271,9 @@ static enum finding_outcome judge_cron_missing(const struct judged *judged)
     bool never = facts->cron_ms == 0; /* then it is as old as can be */
     if (facts->launcher == NULL || !facts->is_durable || facts->now_ms - facts->cron_ms <= judged->threshold)
         return FINDING_ABSENT;
-    return found(judged, "cron has %s%s: events that could not be delivered at once wait for it",
-                 never ? "never been here" : "not been here for ",
-                 never ? "" : facts_span(facts->now_ms - facts->cron_ms, span));
+    return judged_found(judged, "cron has %s%s: events that could not be delivered at once wait for it",
+                        never ? "never been here" : "not been here for ",
+                        never ? "" : facts_span(facts->now_ms - facts->cron_ms, span));
 }
 
 static enum finding_outcome judge_cron_overdue(const struct judged *judged)
@@ -287,56 +283,8 @@ static enum finding_outcome judge_cron_overdue(const struct judged *judged)
         return FINDING_UNKNOWN;
     if (judged->facts->now_ms - judged->facts->cron_ms <= judged->threshold)
         return FINDING_ABSENT;
-    return found(judged, "cron has not run for %s: its crontab line is gone or fails",
-                 facts_span(judged->facts->now_ms - judged->facts->cron_ms, span));
-}
-
-/* ---- dead letters ---- */
-
-static enum finding_outcome judge_dead_letters(const struct judged *judged)
-{
-    uint64_t dead = judged->source->counts.dead;
-    if (!judged->facts->is_durable || judged->source->source == NULL || dead == 0)
-        return FINDING_ABSENT;
-    return found(judged, "%llu dead letter%s kept", (unsigned long long)dead, dead == 1 ? " is" : "s are");
-}
-
-static enum finding_outcome judge_letters_of_no_source(const struct judged *judged)
-{
-    uint64_t dead = judged->source->counts.dead;
-    if (judged->source->source != NULL || dead == 0)
-        return FINDING_ABSENT;
-    return found(judged, "%llu dead letter%s kept of a source that is not in the configuration",
-                 (unsigned long long)dead, dead == 1 ? " is" : "s are");
-}
-
-static enum finding_outcome judge_dead_letters_new(const struct judged *judged)
-{
-    if (judged->facts->new_letters == 0)
-        return FINDING_ABSENT;
-    return found(judged, "%zu new dead letters, the last of %.440s", judged->facts->new_letters,
-                 judged->facts->newest_letter.text);
-}
-
-static enum finding_outcome judge_dead_letters_end(const struct judged *judged)
-{
-    char date[DATE_SIZE];
-    const struct counts *counts = &judged->source->counts;
-    if (counts->ending == 0)
-        return FINDING_ABSENT;
-    return found(judged, "%llu dead letter%s end%s from %s on (dead_retention)", (unsigned long long)counts->ending,
-                 plural(counts->ending), singular(counts->ending), facts_date(counts->ending_ms, date));
-}
-
-static enum finding_outcome judge_dead_letters_large(const struct judged *judged)
-{
-    const struct queue_room *room = &judged->facts->room;
-    if (room->letters <= room->share)
-        return FINDING_ABSENT;
-    return found(judged,
-                 "dead letters take %llu MiB, more than their quarter of queue_max_bytes: they are kept, and events "
-                 "have the other three quarters",
-                 (unsigned long long)(room->letters >> 20));
+    return judged_found(judged, "cron has not run for %s: its crontab line is gone or fails",
+                        facts_span(judged->facts->now_ms - judged->facts->cron_ms, span));
 }
 
 /* ---- the table ---- */
@@ -357,19 +305,19 @@ static const struct kind {
     const char *command;
 } kinds[FINDINGS] = {
     {"queue_broken", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_broken, 0, "", ""},
+    {"queue_replaced", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE, judge_queue_replaced, 0,
+     "stop the program before you remove, restore or move files of its state directory", ""},
     {"unsettled", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE, judge_unsettled, 0, "", ""},
     {"no_room", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_no_room, 0, "", ""},
-    {"queue_full", SEVERITY_BAD, true, TOPIC_ROOM, EVERYWHERE, judge_queue_full, 10 * MINUTE_MS,
-     "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
+    {"queue_full", SEVERITY_BAD, true, TOPIC_ROOM, EVERYWHERE, judge_queue_full, 10 * MINUTE_MS, "", ""},
     {"disk_nearly_full", SEVERITY_BAD, false, TOPIC_ROOM, EVERYWHERE, judge_disk_nearly_full, 64 * MIB,
      "make room; once it is full, new events are refused, and Close sends them again for 72 hours", ""},
     {"source_locked", SEVERITY_BAD, true, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_source_locked, 0, "", ""},
     {"key_missing", SEVERITY_BAD, true, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_key_missing, 0, "", ""},
-    {"data_plane_mended", SEVERITY_BAD, true, TOPIC_DELIVERY, VIEW_CHECK, judge_data_plane_mended, 0, "", ""},
     {"data_plane_refuses", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS, judge_data_plane_refuses,
      0,
-     "mend write_key, data_plane_url or the data plane; it is tried again once a changed configuration is taken on, or "
-     "when this finds it mended",
+     "mend write_key, data_plane_url or the data plane; it is tried again every 5 minutes (with queue = none every 5 "
+     "seconds), once a changed configuration is taken on, and when this finds it mended",
      "closecrm.fcgi check"},
     /* Of what Close says, cron tells where it asks: when it reconciles. */
     {"subscription_paused", SEVERITY_BAD, true, TOPIC_CLOSE, PAGE_CHECK, judge_subscription_paused, 0, "", ""},
@@ -386,6 +334,8 @@ static const struct kind {
     /* Only where cron must run; the longest that hosts allow is 5 or 15 minutes. */
     {"cron_missing", SEVERITY_BAD, false, TOPIC_CRON, PAGE_CHECK, judge_cron_missing, 15 * MINUTE_MS,
      "add this line to the crontab (control panel: Cron jobs)", "* * * * * @ cron"},
+    /* `check` has just found out: what it was before is over, and what waits is about to be sent. */
+    {"data_plane_mended", SEVERITY_GOOD, true, TOPIC_DELIVERY, VIEW_CHECK, judge_data_plane_mended, 0, "", ""},
     /* Nothing fails yet from here on. cron mails what lasts for days once a day. */
     {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
@@ -420,25 +370,6 @@ const char *finding_name(enum finding_id id)
     return kinds[id].name;
 }
 
-/* In a text of the table @ becomes the name, and $ the state directory. What does not fit is left out altogether: half
- * a command is none. */
-static void expand_text(const char *text, const char *name, const char *state_dir, char *out, size_t size)
-{
-    size_t length = 0;
-    for (; *text != '\0'; text++) {
-        const char letter[] = {*text, '\0'};
-        const char *piece = *text == '@' ? name : *text == '$' ? state_dir : letter;
-        size_t more = piece == NULL ? 0 : strlen(piece);
-        if (length + more >= size) {
-            length = 0;
-            break;
-        }
-        memcpy(out + length, piece == NULL ? "" : piece, more);
-        length += more;
-    }
-    out[length] = '\0';
-}
-
 static void complete_finding(struct finding *finding, enum finding_id id, const struct facts *facts,
                              const struct source_facts *source)
 {
@@ -451,8 +382,10 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
     finding->source = kind->of_source ? source : NULL;
     if (finding->source != NULL)
         name = source->name;
-    expand_text(kind->remedy, name, facts->config->state_dir, finding->remedy, sizeof finding->remedy);
-    expand_text(kind->command, name, facts->config->state_dir, finding->command, sizeof finding->command);
+    const char *state_dir = facts->config->state_dir;
+    finding_text_put_name(finding->sentence, sizeof finding->sentence);
+    finding_text_expand(kind->remedy, name, state_dir, finding->remedy, sizeof finding->remedy);
+    finding_text_expand(kind->command, name, state_dir, finding->command, sizeof finding->command);
 }
 
 /* While the queue does not work nothing is known of what is in it. */

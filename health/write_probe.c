@@ -28,6 +28,7 @@
 struct prober {
     const struct config *config;
     struct queue *queue; /* a connection of its own, opened by the first probe; the thread's */
+    bool serves;         /* this process takes events */
     moment failed;       /* it is not tried at once again; 0: the last one did not fail */
     pthread_t thread;
     pthread_mutex_t lock; /* over what follows */
@@ -66,7 +67,7 @@ static bool write_probe(struct prober *prober, struct error *why)
     }
     if (prober->queue == NULL)
         prober->queue = queue_open(prober->config, why);
-    return prober->queue != NULL && queue_probe(prober->queue, why);
+    return prober->queue != NULL && queue_probe(prober->queue, prober->serves, why);
 }
 
 /* With the file locked. */
@@ -168,6 +169,7 @@ struct prober *prober_start(const struct config *config, bool *said)
     if (prober == NULL)
         return NULL;
     prober->config = config;
+    prober->serves = true;
     pthread_mutex_init(&prober->lock, NULL);
     clock_condition_init(&prober->changed);
     int error = pthread_create(&prober->thread, NULL, run_prober, prober);
@@ -234,7 +236,7 @@ static const struct {
     int64_t valid_ms;
     const char *words;
 } failures[] = {
-    {REFUSED_QUEUE_FULL, 10 * MINUTE_MS, "the queue is full"},
+    {REFUSED_QUEUE_FULL, 10 * MINUTE_MS, "there was no room for the last event: the log says why"},
     {REFUSED_QUEUE_BROKEN, MINUTE_MS, "the last event could not be kept: the log says why"},
     {REFUSED_QUEUE_SLOW, MINUTE_MS, "the last event was not kept in time"},
 };
@@ -281,6 +283,8 @@ void prober_judge(const struct facts *facts, bool stands, const struct probed *p
         words = "the queue is not open: the log says why";
     else if (!facts->queue_works)
         words = "the queue does not work: the log says why";
+    else if (facts->replaced.text[0] != '\0')
+        words = facts->replaced.text;
     else if (facts->no_room.text[0] != '\0')
         words = facts->no_room.text;
     if (words == NULL)

@@ -13,9 +13,10 @@
 #include <string.h>
 #include <time.h>
 
-#define OPEN_AGAIN_MS 2000   /* between tries to open the queue */
+#define OPEN_AGAIN_MS 2000   /* between tries to open the queue, ... */
+#define OPEN_SOON_MS 250     /* ... but after the first that failed, as while files are replaced */
 #define SAY_AGAIN_MS 60000   /* between log lines about the same reason */
-#define REOPEN_AFTER_MS 5000 /* since the queue was opened: earlier it is not reopened */
+#define REOPEN_AFTER_MS 1000 /* since the queue was opened: earlier it is not reopened */
 #define STOPPED_LATE_MS 200  /* what the thread may take beyond its deadline */
 
 /* What is opened and closed together. */
@@ -92,9 +93,9 @@ static bool publish_stages(struct pipeline *pipeline, const struct pipeline_stag
 }
 
 /* Waits before the next attempt. Returns false when the process is to stop. */
-static bool wait_before_retry(struct pipeline *pipeline)
+static bool wait_before_retry(struct pipeline *pipeline, int64_t ms)
 {
-    moment until = clock_now() + OPEN_AGAIN_MS;
+    moment until = clock_now() + ms;
     pthread_mutex_lock(&pipeline->lock);
     while (!pipeline->stopping && clock_now() < until)
         clock_condition_wait(&pipeline->changed, &pipeline->lock, until);
@@ -141,11 +142,11 @@ static bool open_until_it_works(struct pipeline *pipeline)
     struct error why = {0}, said = {0};
     char library[QUEUE_LIBRARY];
     moment said_at = 0;
-    while (!stages_open(&stages, pipeline, &why)) {
+    for (int64_t wait_ms = OPEN_SOON_MS; !stages_open(&stages, pipeline, &why); wait_ms = OPEN_AGAIN_MS) {
         log_cannot_open(&why, &said, &said_at);
         if (pipeline->gate != NULL)
             gate_close(pipeline->gate);
-        if (!wait_before_retry(pipeline))
+        if (!wait_before_retry(pipeline, wait_ms))
             return false;
     }
     if (said.text[0] != '\0')
@@ -188,7 +189,7 @@ static void *run_pipeline(void *context)
     if (on)
         start_reconciler(pipeline);
     while (on && !forwarder_run(pipeline->stages.forwarder, FORWARD_UNTIL_STOPPED, MOMENT_NEVER))
-        on = wait_before_retry(pipeline);
+        on = wait_before_retry(pipeline, OPEN_AGAIN_MS);
     pthread_mutex_lock(&pipeline->lock);
     pipeline->ended = true;
     pthread_cond_broadcast(&pipeline->changed);
@@ -226,8 +227,8 @@ struct pipeline *pipeline_start(const struct config *config, struct gate *gate, 
 bool pipeline_must_reopen(struct pipeline *pipeline)
 {
     pthread_mutex_lock(&pipeline->lock);
-    bool stood = pipeline->stages.queue != NULL && clock_now() - pipeline->opened_at >= REOPEN_AFTER_MS;
-    bool must = stood && queue_must_reopen(pipeline->stages.queue);
+    bool must = pipeline->stages.queue != NULL && queue_must_reopen(pipeline->stages.queue);
+    must = must && clock_now() - pipeline->opened_at >= REOPEN_AFTER_MS;
     pthread_mutex_unlock(&pipeline->lock);
     return must;
 }

@@ -18,7 +18,7 @@ struct pipeline;
 struct pipeline *pipeline_start(const struct config *config, struct gate *gate, struct error *why);
 
 /* Whether all stages must be closed and opened again: the queue is damaged, or another release has changed it. Not
- * within the first seconds after they were opened, so that a reopening that does not help is not repeated all the time.
+ * within the first second after they were opened, so that a reopening that does not help is not repeated all the time.
  */
 bool pipeline_must_reopen(struct pipeline *pipeline);
 

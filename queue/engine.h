@@ -42,6 +42,7 @@ struct inspection {
                        struct known *known, struct error *why);
     bool (*notes)(void *state, const char *source, struct notes *notes, struct error *why);
     bool (*is_owned)(void *state, bool *owned, struct error *words, struct error *why);
+    bool (*stands)(void *state, struct error *words);
     bool (*has_room)(void *state, struct error *words);
     bool (*can_be_settled)(void *state, struct error *words);
     int (*list)(void *state, const char *source, uint64_t after, size_t max_count, size_t max_bytes,
@@ -58,8 +59,9 @@ struct inspection {
     bool (*check)(void *state, void (*report)(void *context, const char *fault), void *context, size_t *faults,
                   struct error *why);
     bool (*backup)(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct error *why);
+    bool (*scrub)(void *state, struct error *why);
     void (*wake)(void *state);
-    bool (*probe)(void *state, struct error *why);
+    bool (*probe)(void *state, bool serves, struct error *why);
 };
 
 struct queue {

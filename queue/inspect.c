@@ -77,6 +77,13 @@ bool queue_is_owned(struct queue *queue, bool *owned, struct error *words, struc
     return inspection != NULL && inspection->is_owned(queue->state, owned, words, why);
 }
 
+bool queue_stands(struct queue *queue, struct error *words)
+{
+    struct error why;
+    const struct inspection *inspection = inspection_of(queue, &why);
+    return inspection == NULL || inspection->stands(queue->state, words);
+}
+
 bool queue_has_room(struct queue *queue, struct error *words)
 {
     struct error why;
@@ -172,8 +179,14 @@ void queue_wake(struct queue *queue)
         inspection->wake(queue->state);
 }
 
-bool queue_probe(struct queue *queue, struct error *why)
+bool queue_scrub(struct queue *queue, struct error *why)
 {
     const struct inspection *inspection = inspection_of(queue, why);
-    return inspection != NULL && inspection->probe(queue->state, why);
+    return inspection != NULL && inspection->scrub(queue->state, why);
+}
+
+bool queue_probe(struct queue *queue, bool serves, struct error *why)
+{
+    const struct inspection *inspection = inspection_of(queue, why);
+    return inspection != NULL && inspection->probe(queue->state, serves, why);
 }

@@ -73,6 +73,10 @@ bool queue_notes(struct queue *queue, const char *source, struct notes *notes, s
 /* Whether a process holds the consumer lock now. *words says so to people: "process 4711 on HOST". */
 bool queue_is_owned(struct queue *queue, bool *owned, struct error *words, struct error *why);
 
+/* Whether the files of the queue are those that every process uses; else false with the problem in *words: files were
+ * replaced, and events are refused until what the old ones held is brought over. Always true for the engine `none`. */
+bool queue_stands(struct queue *queue, struct error *words);
+
 /* Whether new events are accepted as far as disk space goes; else false with the problem and its remedy in *words.
  * Always true for the engine `none`. */
 bool queue_has_room(struct queue *queue, struct error *words);
@@ -155,8 +159,13 @@ struct backup_files;
 bool queue_backup(struct queue *queue, const char *path, const struct backup_files *files, int64_t made_ms,
                   struct error *why);
 
+/* Removes what deleted events left in the database's free pages and in its log, while others may write: for erasure.
+ * Takes long where many pages are free. Deletions from then on leave their traces again. */
+bool queue_scrub(struct queue *queue, struct error *why);
+
 /* Tests writing: commits a small row with a sync, as an append would, without changing any count. Returns whether that
- * worked. Not on a struct queue that appends. Blocks as long as the disk does. */
-bool queue_probe(struct queue *queue, struct error *why);
+ * worked. serves: this process accepts events, too; else a limit on files that it does not have may be theirs. Not on a
+ * struct queue that appends. Blocks as long as the disk does. */
+bool queue_probe(struct queue *queue, bool serves, struct error *why);
 
 #endif

@@ -1,6 +1,7 @@
-/* Actions of the status page: replay a dead letter, show a webhook URL with its key. */
+/* What can be done on the status page: each action is a form with a token, and says what happened. */
 #include "status/status_private.h"
 
+#include <ctype.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +9,11 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "forward/forward.h"
 
-#define FORM_MOST 4096 /* bytes */
+#define FORM_MOST 4096         /* bytes */
+#define REPLAY_ALL_MS 10000    /* then it says how far it got: somebody waits */
+#define REPLAY_MOST UINT32_MAX /* no form asks for more */
 
 struct form {
     const struct config *config;
@@ -17,8 +21,7 @@ struct form {
     struct request *request;
     const char *text;
     size_t length;
-    struct shown_key *key;
-    size_t *done;
+    struct action_outcome *outcome;
 };
 
 static bool is_https(const struct request *request)
@@ -67,6 +70,7 @@ static enum action_result replay_letter(const struct form *form)
 {
     char id[24], words[LOG_QUOTED];
     struct error why = {0};
+    struct action_outcome *outcome = form->outcome;
     if (!request_field(form->text, form->length, "letter", id, sizeof id))
         return refuse_form(form, 400, "which dead letter?");
     if (!is_configured(form, strtoull(id, NULL, 10)))
@@ -74,19 +78,106 @@ static enum action_result replay_letter(const struct form *form)
             form, 409,
             "its source is not in the configuration, so that it would wait for ever: configure that again, or "
             "give its events to another: closecrm.fcgi queue move OLD NEW");
-    if (!queue_view_replay(form->queue_view, strtoull(id, NULL, 10), form->done, &why)) {
+    if (!queue_view_replay(form->queue_view, strtoull(id, NULL, 10), &outcome->done, &why)) {
         log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s", log_quote(words, why.text, strlen(why.text)));
         return refuse_form(form, 503, "it could not be replayed: the log says why");
     }
-    log_write(LEVEL_INFO, "msg=replayed by=status letters=%zu", *form->done);
+    log_write(LEVEL_INFO, "msg=replayed by=status letters=%zu", outcome->done);
+    snprintf(outcome->words, sizeof outcome->words, "%s",
+             outcome->done > 0 ? "The event is on its way again." : "That dead letter is on its way already, or gone.");
     return ACTION_REPLAYED;
+}
+
+/* The source that the form names; NULL: it is not configured. */
+static const struct source *form_source(const struct form *form)
+{
+    char name[104];
+    return request_field(form->text, form->length, "source", name, sizeof name) ? config_source(form->config, name)
+                                                                                : NULL;
+}
+
+static enum action_result refuse_source(const struct form *form)
+{
+    return refuse_form(form, 404, "there is no such source in the configuration");
+}
+
+/* The count that was read before the button was pressed is the most that goes. */
+static enum action_result replay_all(const struct form *form)
+{
+    char text[24];
+    struct error why = {0};
+    struct action_outcome *outcome = form->outcome;
+    const struct source *source = form_source(form);
+    if (source == NULL)
+        return refuse_source(form);
+    unsigned long long wanted =
+        request_field(form->text, form->length, "count", text, sizeof text) ? strtoull(text, NULL, 10) : 0;
+    if (wanted == 0 || wanted > REPLAY_MOST)
+        return refuse_form(form, 400, "how many?");
+    outcome->good = queue_view_replay_all(form->queue_view, source->name, (size_t)wanted, clock_now() + REPLAY_ALL_MS,
+                                          &outcome->done, &why);
+    if (!outcome->good)
+        log_write(LEVEL_ERROR, "msg=cannot_replay reason=%s",
+                  log_quote((char[LOG_QUOTED]){""}, why.text, strlen(why.text)));
+    log_write(LEVEL_INFO, "msg=replayed by=status source=%s letters=%zu", source->name, outcome->done);
+    snprintf(outcome->words, sizeof outcome->words, "%zu dead letter%s of %s %s on %s way again.%s", outcome->done,
+             outcome->done == 1 ? "" : "s", source->name, outcome->done == 1 ? "is" : "are",
+             outcome->done == 1 ? "its" : "their",
+             !outcome->good           ? " Then it failed: the log says why."
+             : outcome->done < wanted ? " The others were on their way already, or gone, or are left for another press."
+                                      : "");
+    return ACTION_SAID;
+}
+
+/* Asks first, with a batch that holds nothing: the answer tells more than to see the events wait still. */
+static enum action_result try_now(const struct form *form)
+{
+    struct error why = {0};
+    struct action_outcome *outcome = form->outcome;
+    const struct source *source = form_source(form);
+    if (source == NULL)
+        return refuse_source(form);
+    outcome->good = forward_try(form->config, source, &why);
+    if (why.text[0] != '\0')
+        why.text[0] = (char)toupper((unsigned char)why.text[0]);
+    bool noted = form->config->queue != QUEUE_NONE && forward_mended(form->config);
+    if (noted)
+        queue_view_wake(form->queue_view);
+    snprintf(outcome->words, sizeof outcome->words, "%.500s.%s", why.text,
+             form->config->queue == QUEUE_NONE ? " With queue = none Close sends again what was not taken."
+             : !noted                          ? " What waits is tried again when its time comes."
+             : outcome->good                   ? " What waits is sent now."
+                                               : " What waits is tried once all the same.");
+    log_write(LEVEL_INFO, "msg=tried by=status source=%s good=%d", source->name, outcome->good);
+    return ACTION_SAID;
+}
+
+static enum action_result send_test(const struct form *form)
+{
+    char base[512];
+    const struct source *source = form_source(form);
+    if (source == NULL)
+        return refuse_source(form);
+    action_base(form->request, base, sizeof base);
+    form->outcome->good = self_test(form->config, source, base, form->outcome->words);
+    return ACTION_SAID;
+}
+
+static enum action_result resume(const struct form *form)
+{
+    const struct source *source = form_source(form);
+    if (source == NULL)
+        return refuse_source(form);
+    form->outcome->good = resume_subscriptions(form->config, source, form->outcome->words);
+    log_write(LEVEL_INFO, "msg=resume by=status source=%s good=%d", source->name, form->outcome->good);
+    return ACTION_SAID;
 }
 
 /* Keys have only characters that may stand in a query. */
 static enum action_result show_key(const struct form *form)
 {
     char base[512];
-    struct shown_key *key = form->key;
+    struct shown_key *key = &form->outcome->key;
     const struct source *source = NULL;
     if (request_field(form->text, form->length, "source", key->source, sizeof key->source))
         source = config_source(form->config, key->source);
@@ -107,28 +198,37 @@ static const struct {
     const char *name;
     enum action_result (*act)(const struct form *);
 } actions[] = {
-    {"replay", replay_letter},
-    {"key", show_key},
+    {"replay", replay_letter}, {"replay_all", replay_all}, {"try", try_now},
+    {"test", send_test},       {"resume", resume},         {"key", show_key},
 };
 
-enum action_result action_take(const struct config *config, struct tokens *tokens, struct queue_view *queue_view,
-                               struct request *request, struct shown_key *key, size_t *done)
+static enum action_result take_form(const struct form *form, struct tokens *tokens)
 {
-    struct error why = {0};
-    struct form form = {.config = config, .queue_view = queue_view, .request = request, .key = key, .done = done};
     char token[TOKEN_SIZE + 1], name[16];
-    if (request_body(request, &form.text, &form.length, &why) != BODY_OK || form.length > FORM_MOST)
-        return refuse_form(&form, 400, "the form did not arrive");
-    if (!request_field(form.text, form.length, "token", token, sizeof token) ||
-        !tokens_are_good(tokens, config, clock_unix_ms(), token))
-        return refuse_form(&form, 403, "this form is too old, or not from this page: reload it and try again");
-    if (request_field(form.text, form.length, "action", name, sizeof name)) {
+    if (!request_field(form->text, form->length, "token", token, sizeof token) ||
+        !tokens_are_good(tokens, form->config, clock_unix_ms(), token))
+        return refuse_form(form, 403, "this form is too old, or not from this page: reload it and try again");
+    if (request_field(form->text, form->length, "action", name, sizeof name)) {
         for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
             if (strcmp(name, actions[i].name) == 0)
-                return actions[i].act(&form);
+                return actions[i].act(form);
         }
     }
-    return refuse_form(&form, 400, "there is no such action");
+    return refuse_form(form, 400, "there is no such action");
+}
+
+void action_take(const struct config *config, struct tokens *tokens, struct queue_view *queue_view,
+                 struct request *request, struct action_outcome *outcome, bool *json)
+{
+    char format[8];
+    struct error why = {0};
+    struct form form = {.config = config, .queue_view = queue_view, .request = request, .outcome = outcome};
+    if (request_body(request, &form.text, &form.length, &why) != BODY_OK || form.length > FORM_MOST) {
+        outcome->result = refuse_form(&form, 400, "the form did not arrive");
+        return;
+    }
+    *json = request_field(form.text, form.length, "format", format, sizeof format) && strcmp(format, "json") == 0;
+    outcome->result = take_form(&form, tokens);
 }
 
 void action_forget(struct shown_key *key)

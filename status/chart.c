@@ -8,6 +8,7 @@
 #include "base/escape.h"
 
 #define POINTS_MOST 96
+#define ROWS 12 /* of a chart as numbers */
 #define WIDTH 420
 #define HEIGHT 170
 #define LEFT 52
@@ -121,10 +122,50 @@ static void write_series(struct buffer *out, const struct chart_series *series, 
 static void write_legend(struct buffer *out, const char *title, const struct chart_series *series, size_t count)
 {
     write_format(out, "<figcaption>%s", title);
+    buffer_text(out, count > 1 ? "<span class=\"legends\">" : "<span>");
     for (size_t i = 0; count > 1 && i < count; i++)
         write_format(out, " <span class=\"legend\"><span class=\"key %s\"></span>%s</span>", series[i].style,
                      series[i].name);
-    buffer_text(out, "</figcaption>");
+    buffer_text(out, "</span></figcaption>");
+}
+
+/* Of a value: in the largest unit in which it is at least one. */
+static void write_value(struct buffer *out, const struct chart_scale *scale, double value)
+{
+    if (value < 0) {
+        buffer_text(out, "-");
+        return;
+    }
+    const struct chart_unit *unit = unit_for(scale, value);
+    write_format(out, "%.3g%s", value / unit->unit, unit->word);
+}
+
+/* The same as numbers, for those who do not see the picture: a row for each twelfth of the time, with the highest value
+ * of each series in it. */
+static void write_numbers(struct buffer *out, const char *title, const struct chart_window *window,
+                          const struct chart_scale *scale, const struct chart_series *series, size_t count)
+{
+    size_t each = window->points / ROWS, minutes = window->minutes / ROWS;
+    write_format(out,
+                 "<details class=\"numbers\"><summary>Numbers</summary><div tabindex=\"0\" role=\"group\" "
+                 "aria-label=\"%s, last %s, as numbers\"><table><thead><tr><th scope=\"col\">Minutes ago</th>",
+                 title, window->name);
+    for (size_t k = 0; k < count; k++)
+        write_format(out, "<th scope=\"col\" class=\"number\">%s, at most</th>", series[k].name);
+    buffer_text(out, "</tr></thead><tbody>");
+    for (size_t row = ROWS; row-- > 0;) {
+        write_format(out, "<tr><th scope=\"row\">%zu to %zu</th>", (ROWS - row) * minutes, (ROWS - 1 - row) * minutes);
+        for (size_t k = 0; k < count; k++) {
+            double most = NOTHING;
+            for (size_t i = row * each; i < (row + 1) * each; i++)
+                most = series[k].value[i] > most ? series[k].value[i] : most;
+            buffer_text(out, "<td class=\"number\">");
+            write_value(out, scale, most);
+            buffer_text(out, "</td>");
+        }
+        buffer_text(out, "</tr>");
+    }
+    buffer_text(out, "</tbody></table></div></details>");
 }
 
 static void write_chart(struct buffer *out, const char *title, const struct chart_window *window,
@@ -147,7 +188,18 @@ static void write_chart(struct buffer *out, const char *title, const struct char
     if (most <= 0)
         write_format(out, "<text class=\"none\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">nothing in this time</text>",
                      (LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2);
-    buffer_text(out, "</svg></figure>\n");
+    buffer_text(out, "</svg>");
+    write_numbers(out, title, window, scale, series, count);
+    buffer_text(out, "</figure>\n");
+}
+
+static void add_minute(struct tally_minute *sum, const struct tally_minute *minute)
+{
+    sum->accepted += minute->accepted;
+    sum->bytes += minute->bytes;
+    sum->done += minute->done;
+    for (size_t i = 0; i < COUNTED_BUCKETS; i++)
+        sum->delay[i] += minute->delay[i];
 }
 
 void chart_sum(const struct facts *facts, const char *source, struct tally_minute *out)
@@ -158,11 +210,7 @@ void chart_sum(const struct facts *facts, const char *source, struct tally_minut
             continue;
         const struct tally_minute *minute = facts->source[k].tally.minute;
         for (size_t i = 0; i < COUNTED_MINUTES; i++) {
-            out[i].accepted += minute[i].accepted;
-            out[i].bytes += minute[i].bytes;
-            out[i].delivered += minute[i].delivered;
-            out[i].delays += minute[i].delays;
-            out[i].delay_ms += minute[i].delay_ms;
+            add_minute(&out[i], &minute[i]);
         }
     }
 }
@@ -176,27 +224,25 @@ static double mean_of(uint64_t sum, uint64_t count)
 static void write_window(struct buffer *out, const struct chart_window *window, const struct tally_minute *minutes)
 {
     struct chart_series events[] = {{"accepted", "accepted", true, {0}}, {"delivered", "delivered", false, {0}}};
-    struct chart_series delay = {"delay", "delay", false, {0}}, size = {"size", "size", false, {0}};
+    struct chart_series delay[] = {{"p50", "p50", false, {0}}, {"p95", "p95", false, {0}}};
+    struct chart_series size = {"size", "size", false, {0}};
     size_t each = window->minutes / window->points;
     const struct tally_minute *first = minutes + COUNTED_MINUTES - window->minutes;
     for (size_t i = 0; i < window->points; i++) {
         struct tally_minute sum = {0};
         for (size_t k = 0; k < each; k++) {
             const struct tally_minute *minute = &first[i * each + k];
-            sum.accepted += minute->accepted;
-            sum.bytes += minute->bytes;
-            sum.delivered += minute->delivered;
-            sum.delays += minute->delays;
-            sum.delay_ms += minute->delay_ms;
+            add_minute(&sum, minute);
         }
         events[0].value[i] = (double)sum.accepted / (double)each;
-        events[1].value[i] = (double)sum.delivered / (double)each;
-        delay.value[i] = mean_of(sum.delay_ms, sum.delays);
+        events[1].value[i] = (double)sum.done / (double)each;
+        delay[0].value[i] = counters_quantile(sum.delay, 0.5);
+        delay[1].value[i] = counters_quantile(sum.delay, 0.95);
         size.value[i] = mean_of(sum.bytes, sum.accepted);
     }
     write_format(out, "<div class=\"charts %s\">\n", window->name);
     write_chart(out, "Events a minute", window, &counts, events, 2);
-    write_chart(out, "Delay from Close to delivery, mean", window, &delays, &delay, 1);
+    write_chart(out, "Delay until delivered", window, &delays, delay, 2);
     write_chart(out, "Size of events, mean", window, &sizes, &size, 1);
     buffer_text(out, "</div>\n");
 }

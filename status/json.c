@@ -54,6 +54,7 @@ static void json_source(struct buffer *out, const struct facts *facts, const str
     write_time_member(out, "complete_since", source->close.since_ms);
     write_time_member(out, "last_reconcile", source->close.last_run_ms);
     write_number_member(out, "missed_by_webhook", source->close.missed);
+    write_number_member(out, "nul_replaced", source->tally.nul_replaced);
     write_bool_member(out, "paused", source->close.paused);
     buffer_text(out, "}");
 }
@@ -87,10 +88,16 @@ static void json_letter(struct buffer *out, const struct letter *letter)
     buffer_text(out, "}");
 }
 
+static uint64_t delay_of(const struct tally_minute *minute, double part)
+{
+    double delay = counters_quantile(minute->delay, part);
+    return delay < 0 ? 0 : (uint64_t)delay;
+}
+
 static void json_minutes(struct buffer *out, const struct view *view)
 {
     struct tally_minute *minutes = calloc(COUNTED_MINUTES, sizeof *minutes);
-    static const char *const names[] = {"accepted", "delivered", "delay_ms", "bytes"};
+    static const char *const names[] = {"accepted", "delivered", "delay_p50_ms", "delay_p95_ms", "bytes"};
     if (minutes == NULL) {
         out->failed = true;
         return;
@@ -102,9 +109,8 @@ static void json_minutes(struct buffer *out, const struct view *view)
         write_name(out, names[k]);
         buffer_text(out, "[");
         for (size_t i = COUNTED_MINUTES - 60; i < COUNTED_MINUTES; i++) {
-            const uint64_t values[] = {minutes[i].accepted, minutes[i].delivered,
-                                       minutes[i].delays == 0 ? 0 : minutes[i].delay_ms / minutes[i].delays,
-                                       minutes[i].bytes};
+            const uint64_t values[] = {minutes[i].accepted, minutes[i].done, delay_of(&minutes[i], 0.5),
+                                       delay_of(&minutes[i], 0.95), minutes[i].bytes};
             write_format(out, "%s%llu", i > COUNTED_MINUTES - 60 ? ", " : "", (unsigned long long)values[k]);
         }
         buffer_text(out, "]");

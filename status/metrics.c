@@ -50,6 +50,7 @@ enum simple {
     LAST_DELIVERED,
     LAST_RECONCILED,
     MISSED,
+    NUL_REPLACED,
     COMPLETE_UNTIL,
     SIMPLE,
 };
@@ -77,6 +78,8 @@ static const struct {
                          "When Close was asked last for what is missing; 0: never."},
     [MISSED] = {"missed_events", "missed_events_total", COUNTER,
                 "Events that the webhook did not bring, and reconciling did."},
+    [NUL_REPLACED] = {"nul_replaced_events", "nul_replaced_events_total", COUNTER,
+                      "Delivered events in whose message U+0000 was replaced."},
     [COMPLETE_UNTIL] = {"complete_until_timestamp_seconds", "complete_until_timestamp_seconds", GAUGE,
                         "All that Close logged before is here; 0: not known."},
 };
@@ -95,6 +98,7 @@ static void read_simple(const struct facts *facts, const struct source_facts *so
         [LAST_DELIVERED] = (double)source->counts.last_delivered_ms / 1000,
         [LAST_RECONCILED] = (double)source->close.last_run_ms / 1000,
         [MISSED] = (double)source->close.missed,
+        [NUL_REPLACED] = (double)source->tally.nul_replaced,
         [COMPLETE_UNTIL] = (double)source->close.until_ms / 1000,
     };
     memcpy(out, values, sizeof values);

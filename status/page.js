@@ -1,89 +1,193 @@
 "use strict";
-/* Keeps the status page fresh: asks for the facts as JSON every second while the page is seen. All text goes in by
-   textContent; only charts, which hold nothing but numbers, come as elements, from the page itself. */
+/* Keeps the status page fresh: every second, while the page is seen, it asks for the part of the page that changes, and
+   puts into the page what is different, and nothing else. So what somebody has selected, scrolled or focused stays.
+   What comes is the program's own HTML, in which all text from outside is escaped; scripts in it would not run. */
 (function () {
   const page = document.getElementById("page");
   const byId = (id) => document.getElementById(id);
-  const make = (name, text, className) => {
-    const element = document.createElement(name);
-    if (text !== undefined) element.textContent = text;
-    if (className) element.className = className;
-    return element;
-  };
-  const address = (more) => {
-    const url = new URL(location.href);
-    url.hash = "";
-    const source = url.searchParams.get("source");
-    url.search = "";
-    if (source) url.searchParams.set("source", source);
-    for (const [name, value] of Object.entries(more)) url.searchParams.set(name, value);
-    return url;
-  };
+  const parse = (html) => new DOMParser().parseFromString(html, "text/html").body.firstElementChild;
+
+  /* ---- times in the reader's own zone ---- */
   const pad = (n) => String(n).padStart(2, "0");
-  const timeText = (ms) => {
-    const date = new Date(ms), now = new Date();
+  const zoneOf = (date) => {
+    const parts = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(date);
+    return (parts.find((part) => part.type === "timeZoneName") || { value: "" }).value;
+  };
+  const dayText = (date) => date.getFullYear() + "-" + pad(date.getMonth() + 1) + "-" + pad(date.getDate());
+  const timeText = (ms, whole) => {
+    const date = new Date(ms);
     const clock = pad(date.getHours()) + ":" + pad(date.getMinutes()) + ":" + pad(date.getSeconds());
-    if (date.toDateString() === now.toDateString()) return clock;
-    return date.getFullYear() + "-" + pad(date.getMonth() + 1) + "-" + pad(date.getDate()) + " " + clock;
+    if (whole) return dayText(date) + " " + clock + " " + zoneOf(date);
+    return date.toDateString() === new Date().toDateString() ? clock : dayText(date) + " " + clock;
   };
-  const timeElement = (ms) => {
-    if (!ms) return make("span", "never");
-    const element = make("time", timeText(ms));
-    element.dataset.ms = ms;
-    element.title = new Date(ms).toISOString();
-    return element;
+  const localize = (root) => {
+    for (const element of root.querySelectorAll("time[data-ms]")) {
+      const ms = Number(element.dataset.ms);
+      element.textContent = timeText(ms, element.parentElement.classList.contains("whole"));
+      element.dateTime = new Date(ms).toISOString();
+      element.title = element.dateTime;
+    }
+    for (const element of root.querySelectorAll(".zone")) element.textContent = zoneOf(new Date());
+    return root;
   };
-  for (const element of document.querySelectorAll("time[data-ms]")) {
-    element.replaceWith(timeElement(Number(element.dataset.ms)));
-  }
+  localize(document);
   if (!page) return;
 
-  const span = (seconds) => {
-    for (const [unit, word] of [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]]) {
-      if (seconds >= 2 * unit || (unit === 1 && seconds >= 1)) {
-        const n = Math.floor(seconds / unit);
-        return n + " " + word + (n === 1 ? "" : "s");
-      }
+  /* ---- only what is different is touched ---- */
+  const isOwn = (node) => node.nodeType === 1 && node.hasAttribute("data-own");
+  const keyOf = (node) => node.nodeType === 1 ? node.getAttribute("data-key") : null;
+  const isOpened = (row) => row.nextElementSibling && row.nextElementSibling.classList.contains("opened");
+  const syncAttributes = (old, fresh) => {
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name) && !(name === "open" && old.tagName === "DETAILS")) old.removeAttribute(name);
     }
-    return "a moment";
+    for (const { name, value } of [...fresh.attributes]) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
   };
-  const bytesText = (n) => n < 1024 ? n + "\u00a0B" : n < 1048576 ? (n / 1024).toFixed(1) + "\u00a0KiB" : (n / 1048576).toFixed(1) + "\u00a0MiB";
-  const refusedText = (refused) => {
-    const words = Object.entries(refused).map(([word, n]) => n.toLocaleString("en") + " " + word.replace(/_/g, " "));
-    return words.length ? "refused " + words.join(", ") : "none refused";
+  /* A list whose elements have keys. What stays is not moved; an opened row stays even when it is listed no more. */
+  const morphList = (old, fresh) => {
+    const there = new Map();
+    for (const node of [...old.children]) {
+      if (there.has(keyOf(node))) node.remove();
+      else if (keyOf(node) !== null) there.set(keyOf(node), node);
+    }
+    const wanted = new Set([...fresh.children].map(keyOf));
+    for (const [key, node] of there) if (!wanted.has(key) && !isOpened(node)) node.remove();
+    let cursor = old.firstElementChild;
+    const stays = (node) => node && (node.classList.contains("opened") || !wanted.has(keyOf(node)));
+    const done = new Set();
+    for (const node of [...fresh.children]) {
+      if (done.has(keyOf(node))) continue;
+      done.add(keyOf(node));
+      const mine = there.get(keyOf(node));
+      if (!mine) {
+        while (cursor && cursor.classList.contains("opened")) cursor = cursor.nextElementSibling;
+        if (old.dataset.filled && node.tagName === "TR") node.classList.add("fresh");
+        old.insertBefore(document.importNode(node, true), cursor);
+        continue;
+      }
+      while (stays(cursor)) cursor = cursor.nextElementSibling;
+      const below = isOpened(mine) ? mine.nextElementSibling : null;
+      if (mine === cursor) {
+        cursor = cursor.nextElementSibling;
+      } else {
+        old.insertBefore(mine, cursor);
+        if (below) old.insertBefore(below, cursor);
+      }
+      const link = mine.querySelector("a[data-open]"), before = link && link.getAttribute("href");
+      if (mine.classList.contains("fresh")) node.classList.add("fresh");
+      morph(mine, node);
+      if (below && link.getAttribute("href") !== before) refill(mine, below);
+    }
+    old.dataset.filled = "yes";
+  };
+  const morphChildren = (old, fresh) => {
+    const mine = [...old.childNodes], theirs = [...fresh.childNodes];
+    for (let i = 0; i < theirs.length; i++) {
+      if (i >= mine.length) old.append(document.importNode(theirs[i], true));
+      else morph(mine[i], theirs[i]);
+    }
+    for (const node of mine.slice(theirs.length)) node.remove();
+  };
+  const morph = (old, fresh) => {
+    if (isOwn(old) || old.isEqualNode(fresh)) return;
+    if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
+      old.replaceWith(document.importNode(fresh, true));
+    } else if (old.nodeType !== 1) {
+      if (old.data !== fresh.data) old.data = fresh.data;
+    } else if (old.tagName === "INPUT" && old.type === "radio") {
+      return;
+    } else {
+      const filled = old.dataset.filled;
+      syncAttributes(old, fresh);
+      if (filled) old.dataset.filled = filled;
+      if (old.hasAttribute("data-list")) morphList(old, fresh);
+      else morphChildren(old, fresh);
+    }
   };
 
-  /* One event or dead letter, opened below its row. */
-  const part = (title, text, note) => {
-    const box = make("div");
-    box.append(make("h2", title));
-    if (note) box.append(make("p", note, "hint"));
-    box.append(make("pre", text));
-    return box;
+  /* ---- one event or dead letter, opened below its row ---- */
+  const get = async (address) => {
+    const url = new URL(address, location.href);
+    url.hash = "";
+    url.searchParams.set("part", "1");
+    const answer = await fetch(url, { cache: "no-store" });
+    return { ok: answer.ok, gone: answer.status === 404, text: await answer.text() };
+  };
+  const load = async (row) => {
+    const answer = await get(row.querySelector("a[data-open]").getAttribute("href"));
+    if (answer.ok) return localize(parse(answer.text));
+    if (!answer.gone) return null;
+    const none = document.createElement("p");
+    none.className = "hint";
+    none.textContent = "It is not kept any more.";
+    return none;
   };
   const open = async (link) => {
     const row = link.closest("tr");
-    const next = row.nextElementSibling;
-    if (next && next.classList.contains("opened")) { next.remove(); return; }
-    const [kind, number] = link.dataset.open.split("=");
-    const answer = await fetch(address({ [kind]: number, format: "json" }), { cache: "no-store" });
-    const below = make("tr", undefined, "opened");
-    const cell = make("td", undefined, "wide");
-    cell.colSpan = row.cells.length;
-    if (answer.ok) {
-      const found = await answer.json();
-      const bodies = make("div", undefined, "bodies");
-      bodies.append(part("Incoming event", found.incoming, found.incoming_note), part("Message sent", found.message, found.message_note));
-      cell.append(bodies);
-    } else {
-      cell.append(make("p", "It is not kept any more.", "hint"));
+    if (isOpened(row)) {
+      row.nextElementSibling.remove();
+      link.setAttribute("aria-expanded", "false");
+      return;
     }
+    const content = await load(row);
+    if (!content || isOpened(row)) return;
+    const below = document.createElement("tr"), cell = document.createElement("td");
+    below.className = "opened";
+    cell.className = "wide";
+    cell.colSpan = row.cells.length;
+    cell.append(document.importNode(content, true));
     below.append(cell);
     row.after(below);
+    link.setAttribute("aria-expanded", "true");
   };
+  /* What changed since: its state, a further attempt. */
+  const refill = async (row, below) => {
+    const content = await load(row).catch(() => null);
+    if (content && content.tagName === "DIV" && below.isConnected) morph(below.firstElementChild.firstElementChild, content);
+  };
+
+  /* ---- what can be done ---- */
+  const notice = byId("notice");
+  const say = (words, good) => {
+    notice.className = good ? "notice" : "notice bad";
+    notice.textContent = words;
+  };
+  const act = async (form) => {
+    const button = form.querySelector("button"), fields = new URLSearchParams(new FormData(form));
+    fields.set("token", page.dataset.token);
+    fields.set("format", "json");
+    if (button.getAttribute("aria-disabled")) return;
+    button.setAttribute("aria-disabled", "true");
+    say("One moment\u2026", true);
+    try {
+      const answer = await fetch(location.pathname, { method: "POST", body: fields });
+      const said = await answer.json();
+      say(said.words || said.error || "It did not work.", answer.ok && said.good);
+    } catch (error) {
+      say("No answer came: look whether it was done before you try again.", false);
+    }
+    button.removeAttribute("aria-disabled");
+    const details = form.closest("details");
+    if (details) {
+      details.open = false;
+      details.querySelector("summary").focus();
+    }
+    refresh();
+  };
+  document.addEventListener("submit", (event) => {
+    if (!event.target.hasAttribute("data-act")) return;
+    event.preventDefault();
+    act(event.target);
+  });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-open]");
-    if (link) { event.preventDefault(); open(link).catch(() => {}); return; }
+    if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+      event.preventDefault();
+      open(link).catch(() => {});
+      return;
+    }
     const copy = event.target.closest("button.copy");
     if (copy) {
       const text = copy.parentElement.querySelector(".address").textContent;
@@ -92,139 +196,56 @@
   });
   if (navigator.clipboard) for (const button of document.querySelectorAll("button.copy")) button.hidden = false;
 
-  const eventRow = (event) => {
-    const row = make("tr");
-    row.dataset.number = event.number;
-    const name = make("td"), state = make("td"), when = make("td");
-    when.append(timeElement(Date.parse(event.time)));
-    if (event.number > 0) {
-      const link = make("a", event.name);
-      link.href = "?event=" + event.number;
-      link.dataset.open = "event=" + event.number;
-      name.append(link);
-    } else {
-      name.textContent = event.name;
+  /* ---- looking for events: as typed ---- */
+  const filter = byId("filter");
+  const find = () => {
+    const url = new URL(location.href);
+    for (const [name, value] of new FormData(filter)) {
+      if (value) url.searchParams.set(name, value);
+      else url.searchParams.delete(name);
     }
-    state.append(make("span", event.state, "tag " + event.state), " " + event.reason);
-    row.append(when, name, make("td", event.lead), make("td", event.source), make("td", bytesText(event.bytes), "number"), state);
-    return row;
+    url.searchParams.delete("done");
+    history.replaceState(null, "", url);
+    byId("events").removeAttribute("data-filled");
+    refresh();
   };
-  const showEvents = (events) => {
-    const body = byId("events");
-    const kept = new Map();
-    for (const row of [...body.rows]) {
-      if (row.dataset.number > 0) {
-        const below = row.nextElementSibling;
-        kept.set(row.dataset.number, below && below.classList.contains("opened") ? [row, below] : [row]);
+  let typing = 0;
+  filter.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(find, 200); });
+  filter.addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(typing); find(); });
+  filter.querySelector(".clear").addEventListener("click", (event) => {
+    event.preventDefault();
+    for (const field of filter.elements) if (field.name) field.value = "";
+    find();
+  });
+
+  /* ---- every second ---- */
+  const live = byId("live"), icon = document.querySelector("link[rel=icon]");
+  let asked = 0, turns = 0;
+  const refresh = async () => {
+    const mine = ++asked;
+    try {
+      const answer = await get(location.href);
+      if (!answer.ok) throw new Error();
+      if (mine !== asked) return;
+      const fresh = localize(parse(answer.text));
+      morph(page, fresh);
+      for (const below of turns % 3 === 0 ? document.querySelectorAll("tr.opened") : []) {
+        const row = below.previousElementSibling;
+        if (row.querySelector(".tag.waiting")) refill(row, below); /* a further attempt */
       }
+      if (document.title !== page.dataset.title) document.title = page.dataset.title;
+      if (icon.getAttribute("href") !== page.dataset.icon) icon.href = page.dataset.icon;
+      for (const field of document.querySelectorAll("input[name=token]")) field.value = page.dataset.token;
+      if (live.textContent !== "live") live.textContent = "live";
+    } catch (error) {
+      if (mine === asked) live.textContent = "no answer, trying again";
     }
-    const first = body.dataset.filled !== "yes";
-    const rows = [];
-    for (const event of events) {
-      const old = kept.get(String(event.number));
-      if (old) { rows.push(...old); continue; }
-      const row = eventRow(event);
-      if (!first && event.number > 0) row.className = "fresh";
-      rows.push(row);
-    }
-    if (!rows.length) {
-      const none = make("tr", undefined, "none");
-      const cell = make("td", "No events lately.");
-      cell.colSpan = 6;
-      none.append(cell);
-      rows.push(none);
-    }
-    body.dataset.filled = "yes";
-    body.replaceChildren(...rows);
   };
-
-  const replayForm = (id) => {
-    const form = make("form");
-    form.method = "post";
-    for (const [name, value] of [["token", page.dataset.token], ["action", "replay"], ["letter", id]]) {
-      const field = make("input");
-      field.type = "hidden";
-      field.name = name;
-      field.value = value;
-      form.append(field);
-    }
-    form.append(make("button", "Replay"));
-    return form;
-  };
-  let lettersShown = null;
-  const showLetters = (letters) => {
-    const now = JSON.stringify(letters);
-    if (now === lettersShown) return;
-    lettersShown = now;
-    const rows = letters.map((letter) => {
-      const row = make("tr"), when = make("td"), reason = make("td"), act = make("td");
-      row.dataset.letter = letter.id;
-      when.append(timeElement(Date.parse(letter.died)));
-      const link = make("a", letter.reason);
-      link.href = "?letter=" + letter.id;
-      link.dataset.open = "letter=" + letter.id;
-      reason.append(link);
-      act.append(letter.replayed ? make("span", "on its way", "tag waiting") : replayForm(letter.id));
-      row.append(when, reason, make("td", letter.source), make("td", bytesText(letter.bytes), "number"), act);
-      return row;
-    });
-    if (!rows.length) {
-      const none = make("tr", undefined, "none");
-      const cell = make("td", "None.");
-      cell.colSpan = 5;
-      none.append(cell);
-      rows.push(none);
-    }
-    byId("letters").replaceChildren(...rows);
-  };
-
-  const showSource = (source) => {
-    const card = [...document.querySelectorAll("article.source")].find((one) => one.dataset.source === source.name);
-    if (!card) return;
-    card.className = "source " + source.state;
-    card.querySelector(".words").textContent = source.words;
-    for (const name of ["accepted", "delivered", "waiting", "dead", "duplicates", "dropped"]) {
-      card.querySelector("[data-fact=" + name + "]").textContent = source[name].toLocaleString("en");
-    }
-    card.querySelector("[data-fact=oldest]").textContent = source.waiting ? span(source.oldest_waiting_seconds) : "none";
-    card.querySelector("[data-fact=refused]").textContent = refusedText(source.refused);
-  };
-  const show = (facts) => {
-    const state = byId("state");
-    state.className = "state " + facts.state;
-    if (state.textContent !== facts.words) state.textContent = facts.words;
-    byId("now").replaceChildren(timeElement(Date.parse(facts.now)));
-    byId("nowhere").textContent = refusedText(facts.refused);
-    facts.sources.forEach(showSource);
-    showEvents(facts.events);
-    if (!new URL(location.href).searchParams.has("letters_after")) showLetters(facts.dead_letters);
-  };
-
-  const refreshPage = async () => {
-    const answer = await fetch(address({}), { cache: "no-store" });
-    if (!answer.ok) return;
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const charts = fresh.getElementById("charts");
-    if (charts) byId("charts").replaceWith(document.importNode(charts, true));
-    const token = fresh.getElementById("page").dataset.token;
-    page.dataset.token = token;
-    for (const field of document.querySelectorAll("input[name=token]")) field.value = token;
-  };
-  let turns = 0;
-  const live = byId("live");
   const turn = async () => {
-    if (!document.hidden) {
-      try {
-        const answer = await fetch(address({ format: "json" }), { cache: "no-store" });
-        if (!answer.ok) throw new Error(answer.status);
-        show(await answer.json());
-        live.textContent = "live";
-        if (++turns % 30 === 0) await refreshPage();
-      } catch (error) {
-        live.textContent = "no answer, trying again";
-      }
-    }
+    turns++;
+    if (!document.hidden) await refresh();
     setTimeout(turn, 1000);
   };
+  for (const list of document.querySelectorAll("[data-list]")) list.dataset.filled = "yes";
   turn();
 })();

@@ -124,6 +124,13 @@ static bool wants_json(const struct request *request)
     return request_query(request, "format", format, sizeof format) && strcmp(format, "json") == 0;
 }
 
+/* Whether page.js asks, which has the rest of the page. */
+static bool wants_part(const struct request *request)
+{
+    char part[4];
+    return request_query(request, "part", part, sizeof part) && part[0] == '1';
+}
+
 /* ---- the page ---- */
 
 static uint64_t query_number(const struct request *request, const char *name)
@@ -162,7 +169,9 @@ static bool gather_page(struct status *status, struct request *request, struct p
 {
     struct view *view = &parts->view;
     parts->facts = queue_view_facts(&status->queue_view);
-    parts->events = calloc(VIEW_EVENTS, sizeof *parts->events);
+    view->filtered = filter_read(&view->filter, request);
+    size_t waiting = view->filtered ? VIEW_WAITING_FOUND : VIEW_WAITING;
+    parts->events = calloc(QUEUE_VIEW_EVENTS(waiting), sizeof *parts->events);
     if (parts->facts == NULL || parts->events == NULL)
         return false;
     if (!tokens_make(&status->tokens, status->config, parts->facts->now_ms, view->token))
@@ -170,7 +179,10 @@ static bool gather_page(struct status *status, struct request *request, struct p
     view->facts = parts->facts;
     if (request_query(request, "source", parts->source, sizeof parts->source) && parts->source[0] != '\0')
         view->source = parts->source;
-    view->events_count = queue_view_events(&status->queue_view, parts->facts, view->source, parts->events, VIEW_EVENTS);
+    size_t found = queue_view_events(&status->queue_view, parts->facts, view->source, waiting, parts->events);
+    if (view->filtered)
+        found = filter_events(&view->filter, &status->queue_view, parts->events, found);
+    view->events_count = found < VIEW_EVENTS ? found : VIEW_EVENTS;
     view->events = parts->events;
     queue_view_letters(&status->queue_view, view->source, query_number(request, "letters_after"), VIEW_LETTERS,
                        &parts->letters, &view->more_letters);
@@ -182,7 +194,7 @@ static bool gather_page(struct status *status, struct request *request, struct p
     return true;
 }
 
-static void answer_page(struct status *status, struct request *request, const struct shown_key *key)
+static void answer_page(struct status *status, struct request *request, const struct action_outcome *outcome)
 {
     struct page_parts parts = {0};
     struct buffer out = {0};
@@ -192,62 +204,93 @@ static void answer_page(struct status *status, struct request *request, const st
         json_write(&out, &parts.view);
         send_buffer(request, 200, NULL, JSON_TYPE, &out);
     } else {
+        parts.view.part = wants_part(request);
         parts.view.notice = read_notice(request);
-        parts.view.shown_key = key == NULL ? NULL : key->url;
-        parts.view.shown_source = key == NULL ? NULL : key->source;
+        if (outcome != NULL && outcome->result == ACTION_SAID) {
+            parts.view.notice = outcome->words;
+            parts.view.notice_is_bad = !outcome->good;
+        } else if (outcome != NULL) {
+            parts.view.shown_key = outcome->key.url;
+            parts.view.shown_source = outcome->key.source;
+        }
         page_write(&out, &parts.view);
         send_page(request, &out);
     }
     parts_free(&parts);
 }
 
-/* One event or dead letter. */
-static void answer_event(struct status *status, struct request *request, uint64_t event, uint64_t letter)
+/* One event or dead letter. Returns false when it asks for none. */
+static bool find_bodies(struct status *status, const struct request *request, struct bodies *bodies, bool *found)
+{
+    char source[104];
+    uint64_t event = query_number(request, "event"), letter = query_number(request, "letter"),
+             waiting = query_number(request, "waiting");
+    if (event > 0)
+        *found = bodies_of_event(bodies, &status->queue_view, event);
+    else if (letter > 0)
+        *found = bodies_of_letter(bodies, status->config, &status->queue_view, letter);
+    else if (waiting > 0 && request_query(request, "of", source, sizeof source))
+        *found = bodies_of_waiting(bodies, status->config, &status->queue_view, source, waiting);
+    else
+        return false;
+    return true;
+}
+
+static bool answer_event(struct status *status, struct request *request)
 {
     struct buffer out = {0};
     struct bodies bodies = {0};
-    bool found = event > 0 ? bodies_of_event(&bodies, &status->queue_view, event)
-                           : bodies_of_letter(&bodies, status->config, &status->queue_view, letter);
-    if (!found) {
+    bool found = false, asked = find_bodies(status, request, &bodies, &found);
+    if (asked && !found) {
         request_refuse(request, 404, NULL, "it is not kept any more");
-    } else if (wants_json(request)) {
+    } else if (asked && wants_json(request)) {
         json_write_event(&out, &bodies.view);
         send_buffer(request, 200, NULL, JSON_TYPE, &out);
-    } else {
-        page_write_event(&out, &bodies.view);
+    } else if (asked) {
+        page_write_event(&out, &bodies.view, wants_part(request));
         send_page(request, &out);
     }
     bodies_free(&bodies);
+    return asked;
+}
+
+/* page.js asks for the words alone. */
+static void answer_words(struct request *request, const struct action_outcome *outcome)
+{
+    struct buffer out = {0};
+    bool good = outcome->result == ACTION_REPLAYED ? outcome->done > 0 : outcome->good;
+    buffer_text(&out, "{");
+    write_name(&out, "good");
+    buffer_text(&out, good ? "true" : "false");
+    write_text_member(&out, "words", outcome->words);
+    buffer_text(&out, "}\n");
+    send_buffer(request, 200, NULL, JSON_TYPE, &out);
 }
 
 static void answer_post(struct status *status, struct request *request)
 {
-    struct shown_key key = {.source = ""};
-    size_t done = 0;
-    switch (action_take(status->config, &status->tokens, &status->queue_view, request, &key, &done)) {
-    case ACTION_REFUSED:
-        break; /* and answered */
-    case ACTION_KEY:
-        answer_page(status, request, &key);
-        action_forget(&key);
-        break;
-    case ACTION_REPLAYED:
+    struct action_outcome outcome = {.result = ACTION_REFUSED};
+    bool json = false;
+    action_take(status->config, &status->tokens, &status->queue_view, request, &outcome, &json);
+    if (outcome.result == ACTION_REFUSED)
+        return; /* and answered */
+    if (json && outcome.result != ACTION_KEY)
+        answer_words(request, &outcome);
+    else if (outcome.result == ACTION_REPLAYED)
         /* Relative, so that it holds wherever the program is mounted. */
-        request_answer(request, 303, done > 0 ? "Location: ?done=replay\r\n" : "Location: ?done=gone\r\n",
+        request_answer(request, 303, outcome.done > 0 ? "Location: ?done=replay\r\n" : "Location: ?done=gone\r\n",
                        "see the page\n");
-        break;
-    }
+    else
+        answer_page(status, request, &outcome);
+    action_forget(&outcome.key);
 }
 
 static void answer_status(struct status *status, struct request *request)
 {
     const char *method = request_variable(request, "REQUEST_METHOD");
-    uint64_t event = query_number(request, "event"), letter = query_number(request, "letter");
     if (method != NULL && strcmp(method, "POST") == 0)
         answer_post(status, request);
-    else if (event > 0 || letter > 0)
-        answer_event(status, request, event, letter);
-    else
+    else if (!answer_event(status, request))
         answer_page(status, request, NULL);
 }
 
@@ -319,7 +362,7 @@ static void refuse_access(struct request *request, enum access_result access)
         [ACCESS_NOT_LET_IN] = {403, NULL,
                                "admin = server: this page is for whom the web server lets in, and it did not say that "
                                "it asked for a password (REMOTE_USER and AUTH_TYPE): protect this address there, with "
-                               "the sample admin-server.conf"},
+                               "what its sample has for that"},
     };
     request_refuse(request, refusals[access].status, refusals[access].headers, refusals[access].words);
 }

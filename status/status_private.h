@@ -4,17 +4,30 @@
 #define STATUS_STATUS_PRIVATE_H
 
 #include "health/facts.h"
+#include "health/findings.h"
 #include "health/queue_view.h"
 #include "status/access.h"
 #include "telemetry/recent.h"
 
-#define VIEW_EVENTS 100  /* shown at once, at most */
-#define VIEW_LETTERS 100 /* likewise */
+#define VIEW_EVENTS 100         /* shown at once, at most */
+#define VIEW_WAITING 50         /* of these the oldest that wait */
+#define VIEW_WAITING_FOUND 1000 /* looked through for those that a filter asks for */
+#define VIEW_LETTERS 100        /* shown at once, at most */
+
+/* What somebody looks for among the events; "": anything. */
+struct event_filter {
+    char text[96];  /* in what is shown of them, bodies included, without regard to case */
+    char type[96];  /* the name's beginning: "lead", "lead updated" */
+    char lead[80];  /* whole */
+    char state[16]; /* likewise */
+};
 
 /* One page's worth of facts. */
 struct view {
     const struct facts *facts;
     const char *source;                /* the only one to be shown; NULL: all */
+    struct event_filter filter;        /* of events */
+    bool filtered;                     /* it asks for something */
     const struct recent_event *events; /* newest first; number 0: it waits */
     size_t events_count;
     const struct letters *letters;
@@ -22,9 +35,11 @@ struct view {
     uint64_t letters_after; /* where the next page of them begins, if there is more */
     const char *base;       /* the program's address, without a slash at its end */
     char token[TOKEN_SIZE];
-    const char *notice;       /* what the last action did; NULL: nothing */
+    const char *notice; /* what the last action did; NULL: nothing */
+    bool notice_is_bad;
     const char *shown_key;    /* a webhook URL with its key, asked for just now; NULL: none */
     const char *shown_source; /* whose it is */
+    bool part;                /* only what changes is wanted: page.js puts it into the page */
 };
 
 /* One event, with its bodies as they are to be shown. */
@@ -33,11 +48,60 @@ struct view_bodies {
     struct buffer incoming, message;          /* indented; empty: not known */
     const char *incoming_note, *message_note; /* "": none */
     const char *title;                        /* what it is */
+    struct attempt attempt[ATTEMPTS_KEPT];    /* the oldest first */
+    size_t attempts;
 };
+
+/* ---- filter.c ---- */
+
+/* Reads what a request asks for. Returns whether it asks for anything. */
+bool filter_read(struct event_filter *filter, const struct request *request);
+
+/* Takes out what is not asked for. Returns how many are left. */
+size_t filter_events(const struct event_filter *filter, struct queue_view *queue_view, struct recent_event *events,
+                     size_t count);
+
+/* ---- markup.c: pieces of HTML ---- */
+
+/* The names of classes and members. */
+const char *severity_class(enum severity severity);
+
+/* Appends a time, which page.js shows in the reader's own zone; 0: "never". */
+void markup_time(struct buffer *out, int64_t ms);
+
+/* Appends "1.2 KiB". */
+void markup_bytes(struct buffer *out, uint64_t bytes);
+
+/* Begins a form that does something, up to its button; of a source, unless that is NULL. The caller ends it. */
+void markup_form(struct buffer *out, const struct view *view, const char *action, const char *source);
+
+/* The form that asks whether all dead letters of a source are to be replayed. */
+void markup_replay_all(struct buffer *out, const struct view *view, const char *source, uint64_t count);
+
+/* ---- the page's parts ---- */
+
+/* page_top.c: how all is, what is wrong and what to do about it, the first steps. */
+void page_top(struct buffer *out, const struct view *view);
+
+/* How all is, in a few words: the title. Returns out. */
+#define HEADLINE_SIZE 64
+const char *page_headline(const struct facts *facts, char out[static HEADLINE_SIZE]);
+
+/* Whether nothing has come yet: then the page shows the first steps. */
+bool page_is_first(const struct facts *facts);
+
+/* page_sources.c */
+void page_sources(struct buffer *out, const struct view *view);
+
+/* page_events.c: events and dead letters. */
+void page_events(struct buffer *out, const struct view *view);
+void page_letters(struct buffer *out, const struct view *view);
 
 /* page.c: the status page, and the page of one event. */
 void page_write(struct buffer *out, const struct view *view);
-void page_write_event(struct buffer *out, const struct view_bodies *bodies);
+
+/* part: only what is shown below the event's row. */
+void page_write_event(struct buffer *out, const struct view_bodies *bodies, bool part);
 
 /* Appends the header lines of those pages: they allow their own style and script and nothing else. */
 void page_headers(struct buffer *out);
@@ -64,17 +128,22 @@ void chart_sum(const struct facts *facts, const char *source, struct tally_minut
 struct bodies {
     struct view_bodies view;
     struct recent_whole *whole; /* of an event */
-    struct recent_event event;  /* made of a dead letter */
+    struct recent_event event;  /* made of a dead letter or an event that waits */
     struct letters letters;
+    struct events events;
 };
 
 /* Return false when it is not kept any more, or memory is out. Then, too, call bodies_free. */
 bool bodies_of_event(struct bodies *bodies, struct queue_view *queue_view, uint64_t number);
 bool bodies_of_letter(struct bodies *bodies, const struct config *config, struct queue_view *queue_view, uint64_t id);
 
+/* One that waits, by its id in that source's queue; or waited a moment ago. */
+bool bodies_of_waiting(struct bodies *bodies, const struct config *config, struct queue_view *queue_view,
+                       const char *source, uint64_t id);
+
 void bodies_free(struct bodies *bodies);
 
-/* ---- actions.c: what can be done on the page: replay a dead letter, show a webhook URL with its key ---- */
+/* ---- actions.c: what can be done on the page ---- */
 
 /* A webhook URL with its key in it. */
 struct shown_key {
@@ -83,19 +152,41 @@ struct shown_key {
 };
 
 enum action_result {
-    ACTION_REFUSED, /* and answered */
-    ACTION_REPLAYED,
+    ACTION_REFUSED,  /* and answered */
+    ACTION_REPLAYED, /* one dead letter, or it was on its way already */
     ACTION_KEY,
+    ACTION_SAID, /* words say what happened */
 };
 
-/* Reads what was posted and does it, if it comes from our own page. *done: how many dead letters went on their way. */
-enum action_result action_take(const struct config *config, struct tokens *tokens, struct queue_view *queue_view,
-                               struct request *request, struct shown_key *key, size_t *done);
+#define ACTION_WORDS 2000
+
+/* What an action did. */
+struct action_outcome {
+    enum action_result result;
+    size_t done;              /* of REPLAYED: how many went on their way */
+    struct shown_key key;     /* of KEY; overwrite it: action_forget */
+    bool good;                /* of SAID */
+    char words[ACTION_WORDS]; /* sentences; of REPLAYED, too */
+};
+
+/* Reads what was posted and does it, if it comes from our own page. *json: it is page.js that asks, and wants the words
+ * alone. */
+void action_take(const struct config *config, struct tokens *tokens, struct queue_view *queue_view,
+                 struct request *request, struct action_outcome *outcome, bool *json);
 
 /* The program's own address as the request came to it, without a slash at its end. */
 void action_base(const struct request *request, char *out, size_t size);
 
 /* Overwrites it. */
 void action_forget(struct shown_key *key);
+
+/* ---- what takes a while: words say what happened, in sentences ---- */
+
+/* self_test.c: sends a signed test event to a source's own address, which goes as far as the program and no further. */
+bool self_test(const struct config *config, const struct source *source, const char *base,
+               char words[static ACTION_WORDS]);
+
+/* resume.c: activates the subscriptions of a source that Close has paused. */
+bool resume_subscriptions(const struct config *config, const struct source *source, char words[static ACTION_WORDS]);
 
 #endif

@@ -18,7 +18,7 @@
 /* The layout of the file. Whoever changes anything here increments the number in COUNTERS_FILE: another layout is
  * another file. */
 
-#define COUNTERS_FILE "counters.1"
+#define COUNTERS_FILE "counters.2"
 #define COUNTERS_NAME 104 /* bytes of a source's name with its NUL; longer names are cut */
 
 /* A minute's counter: the minute in the upper bits, the value in the lower. */
@@ -27,7 +27,8 @@
 #define MINUTE_STAMP_MASK ((UINT64_C(1) << (64 - MINUTE_VALUE_BITS)) - 1)
 
 struct counted_minute {
-    _Atomic uint64_t accepted, bytes, delivered, delays, delay_ms;
+    _Atomic uint64_t accepted, bytes, delivered, done;
+    _Atomic uint64_t delay[COUNTED_BUCKETS];
 };
 
 struct counted_histogram {
@@ -41,12 +42,15 @@ struct counted {
     _Atomic uint64_t refused[COUNTED_REFUSALS];
     _Atomic int64_t refused_last_ms[COUNTED_REFUSALS];
     _Atomic uint64_t answered[COUNTED_ANSWERS];
+    _Atomic uint64_t nul_replaced;
     _Atomic int64_t answered_last_ms;
-    _Atomic int32_t answered_last_status;
+    _Atomic int32_t answered_last_status; /* negative: of an answer after which somebody has to mend something */
     struct counted_histogram delay, size;
     struct counted_minute minute[COUNTED_MINUTES];
 };
 
+_Static_assert(sizeof(struct counted) == 219968 && offsetof(struct counted, answered_last_ms) == 816,
+               "another layout needs another COUNTERS_FILE");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "counters are shared by processes: they need atomics without a lock");
 
 #define LOCK_PATIENCE_MS 500 /* others hold the lock only briefly */
@@ -198,8 +202,6 @@ const int64_t counters_delay_ms[COUNTED_BUCKETS - 1] = {100,   250,   500,    10
 const int64_t counters_size_bytes[COUNTED_BUCKETS - 1] = {512,   1024,   2048,   4096,    8192,    16384,   32768,
                                                           65536, 131072, 262144, 1048576, 2097152, 4194304, 16777216};
 
-#define DELAY_MOST_MS ((int64_t)86400000) /* an event of a backfill may be years old and would hide all others */
-
 /* Which answers[] counts a status; statuses without their own are counted by class. The order is stored: only append.
  */
 static const struct {
@@ -233,12 +235,17 @@ static struct counted_minute *minute_of(struct counted *counted, int64_t minute)
     return &counted->minute[minute % COUNTED_MINUTES];
 }
 
-static void add_to_histogram(struct counted_histogram *histogram, const int64_t bounds[], int64_t value)
+static size_t bucket_of(const int64_t bounds[], int64_t value)
 {
     size_t i = 0;
     while (i < COUNTED_BUCKETS - 1 && value > bounds[i])
         i++;
-    add_counter(&histogram->bucket[i], 1);
+    return i;
+}
+
+static void add_to_histogram(struct counted_histogram *histogram, const int64_t bounds[], int64_t value)
+{
+    add_counter(&histogram->bucket[bucket_of(bounds, value)], 1);
     add_counter(&histogram->sum, (uint64_t)value);
 }
 
@@ -264,15 +271,47 @@ void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_m
 {
     if (counted == NULL)
         return;
-    int64_t minute = now_ms / 60000;
-    struct counted_minute *now = minute_of(counted, minute);
     add_counter(&counted->outcome[COUNTED_DELIVERED], 1);
-    add_in_minute(&now->delivered, minute, 1);
-    if (delay_ms < 0)
+    add_in_minute(&minute_of(counted, now_ms / 60000)->delivered, now_ms / 60000, 1);
+    if (delay_ms >= 0)
+        add_to_histogram(&counted->delay, counters_delay_ms, delay_ms);
+}
+
+void counters_done(struct counted *counted, int64_t now_ms)
+{
+    if (counted != NULL)
+        add_in_minute(&minute_of(counted, now_ms / 60000)->done, now_ms / 60000, 1);
+}
+
+void counters_live_delay(struct counted *counted, int64_t delay_ms, int64_t now_ms)
+{
+    if (counted == NULL)
         return;
-    add_to_histogram(&counted->delay, counters_delay_ms, delay_ms);
-    add_in_minute(&now->delays, minute, 1);
-    add_in_minute(&now->delay_ms, minute, (uint64_t)(delay_ms < DELAY_MOST_MS ? delay_ms : DELAY_MOST_MS));
+    size_t bucket = bucket_of(counters_delay_ms, delay_ms);
+    add_in_minute(&minute_of(counted, now_ms / 60000)->delay[bucket], now_ms / 60000, 1);
+}
+
+/* Within a bucket they are taken to lie evenly. Of the last one, which has no end, its beginning is told. */
+double counters_quantile(const uint64_t bucket[static COUNTED_BUCKETS], double part)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < COUNTED_BUCKETS; i++)
+        count += bucket[i];
+    double wanted = part * (double)count, before = 0;
+    for (size_t i = 0; count > 0 && i < COUNTED_BUCKETS; i++) {
+        double from = i == 0 ? 0 : (double)counters_delay_ms[i - 1];
+        double to = i < COUNTED_BUCKETS - 1 ? (double)counters_delay_ms[i] : from;
+        if (bucket[i] > 0 && before + (double)bucket[i] >= wanted)
+            return from + (to - from) * (wanted - before) / (double)bucket[i];
+        before += (double)bucket[i];
+    }
+    return -1;
+}
+
+void counters_nul_replaced(struct counted *counted)
+{
+    if (counted != NULL)
+        add_counter(&counted->nul_replaced, 1);
 }
 
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms)
@@ -283,7 +322,7 @@ void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms)
     atomic_store_explicit(&counted->refused_last_ms[kind], now_ms, memory_order_relaxed);
 }
 
-void counters_answered(struct counted *counted, int status, int64_t now_ms)
+void counters_answered(struct counted *counted, int status, bool refused, int64_t now_ms)
 {
     if (counted == NULL)
         return;
@@ -292,7 +331,7 @@ void counters_answered(struct counted *counted, int status, int64_t now_ms)
            (status < answers[i].first || status > answers[i].last))
         i++;
     add_counter(&counted->answered[i], 1);
-    atomic_store_explicit(&counted->answered_last_status, status, memory_order_relaxed);
+    atomic_store_explicit(&counted->answered_last_status, refused ? -status : status, memory_order_relaxed);
     atomic_store_explicit(&counted->answered_last_ms, now_ms, memory_order_relaxed);
 }
 
@@ -304,6 +343,11 @@ const char *counters_answer_name(size_t index)
 static uint64_t get(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+uint64_t counters_read_nul_replaced(const struct counted *counted)
+{
+    return counted == NULL ? 0 : get(&counted->nul_replaced);
 }
 
 static uint64_t get_in_minute(const _Atomic uint64_t *counter, int64_t minute)
@@ -328,9 +372,10 @@ static void read_minutes(const struct counted *counted, int64_t now_ms, struct t
             .accepted = get_in_minute(&from->accepted, minute),
             .bytes = get_in_minute(&from->bytes, minute),
             .delivered = get_in_minute(&from->delivered, minute),
-            .delays = get_in_minute(&from->delays, minute),
-            .delay_ms = get_in_minute(&from->delay_ms, minute),
+            .done = get_in_minute(&from->done, minute),
         };
+        for (size_t k = 0; k < COUNTED_BUCKETS; k++)
+            tally->minute[i].delay[k] = get_in_minute(&from->delay[k], minute);
     }
 }
 
@@ -344,11 +389,14 @@ void counters_read(const struct counted *counted, int64_t now_ms, struct tally *
     read_all(counted->answered, tally->answered, COUNTED_ANSWERS);
     read_all(counted->delay.bucket, tally->delay.bucket, COUNTED_BUCKETS);
     read_all(counted->size.bucket, tally->size.bucket, COUNTED_BUCKETS);
+    tally->nul_replaced = get(&counted->nul_replaced);
     tally->delay.sum = get(&counted->delay.sum);
     tally->size.sum = get(&counted->size.sum);
     for (size_t i = 0; i < COUNTED_REFUSALS; i++)
         tally->refused_last_ms[i] = atomic_load_explicit(&counted->refused_last_ms[i], memory_order_relaxed);
     tally->answered_last_ms = atomic_load_explicit(&counted->answered_last_ms, memory_order_relaxed);
-    tally->answered_last_status = atomic_load_explicit(&counted->answered_last_status, memory_order_relaxed);
+    int32_t status = atomic_load_explicit(&counted->answered_last_status, memory_order_relaxed);
+    tally->answered_last_status = status < 0 ? -status : status;
+    tally->answered_last_refused = status < 0;
     read_minutes(counted, now_ms, tally);
 }

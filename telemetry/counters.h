@@ -24,7 +24,7 @@ enum counted_outcome {
 };
 
 #define COUNTED_REFUSALS 32  /* kinds of refusals, numbered by the caller */
-#define COUNTED_ANSWERS 20   /* see counters_answer_name */
+#define COUNTED_ANSWERS 19   /* see counters_answer_name */
 #define COUNTED_BUCKETS 15   /* of a histogram; the last one is unbounded */
 #define COUNTED_MINUTES 1440 /* a day */
 
@@ -37,8 +37,8 @@ struct tally_minute {
     uint64_t accepted;
     uint64_t bytes; /* of the accepted events */
     uint64_t delivered;
-    uint64_t delays;   /* delivered events with a known delay */
-    uint64_t delay_ms; /* sum of their delays */
+    uint64_t done;                   /* of the accepted events: delivered, known already or left out by a rule */
+    uint64_t delay[COUNTED_BUCKETS]; /* of live events that were delivered: a histogram, not cumulative */
 };
 
 struct histogram {
@@ -52,8 +52,10 @@ struct tally {
     uint64_t refused[COUNTED_REFUSALS];
     int64_t refused_last_ms[COUNTED_REFUSALS]; /* Unix time; 0: never, as below */
     uint64_t answered[COUNTED_ANSWERS];
+    uint64_t nul_replaced; /* delivered events in whose message U+0000 was replaced */
     int64_t answered_last_ms;
     int32_t answered_last_status;                /* 0: no answer came */
+    bool answered_last_refused;                  /* that answer means that somebody has to mend something */
     struct histogram delay;                      /* ms */
     struct histogram size;                       /* bytes */
     struct tally_minute minute[COUNTED_MINUTES]; /* the last one is now */
@@ -70,7 +72,7 @@ bool counters_are_shared(const struct counters *counters);
  * does nothing. Valid as long as counters. */
 struct counted *counters_of(struct counters *counters, const char *name);
 
-/* Counts an accepted event; now_ms: Unix time. */
+/* Counts an accepted event, however it came; now_ms: Unix time. */
 void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms);
 
 /* Counts an event with another outcome. */
@@ -79,11 +81,26 @@ void counters_ended(struct counted *counted, enum counted_outcome outcome);
 /* Counts a delivered event; delay_ms: since its update in Close, -1: unknown. */
 void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_ms);
 
+/* Counts, in its minute, that an event which was counted as accepted is done with: each once, and no replays. So both
+ * counts of a minute are about the same events. */
+void counters_done(struct counted *counted, int64_t now_ms);
+
+/* Counts, in its minute, the delay of a live event that was delivered. */
+void counters_live_delay(struct counted *counted, int64_t delay_ms, int64_t now_ms);
+
+/* The delay below which this part (0 to 1) of a histogram's events lies, in milliseconds, as well as buckets tell; -1:
+ * there are none. */
+double counters_quantile(const uint64_t bucket[static COUNTED_BUCKETS], double part);
+
+/* Counts a delivered event in whose message U+0000 was replaced. And reads only this counter. */
+void counters_nul_replaced(struct counted *counted);
+uint64_t counters_read_nul_replaced(const struct counted *counted);
+
 /* Counts a refused request; kind is below COUNTED_REFUSALS. */
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms);
 
-/* Counts an answer of the data plane; status: of HTTP, 0: no answer came. */
-void counters_answered(struct counted *counted, int status, int64_t now_ms);
+/* Counts an answer of the data plane; status: of HTTP, 0: no answer came. refused: somebody has to mend something. */
+void counters_answered(struct counted *counted, int status, bool refused, int64_t now_ms);
 
 /* The name of answered[index]: "200", "5xx", "none"; NULL beyond the last. */
 const char *counters_answer_name(size_t index);

@@ -13,7 +13,9 @@
 
 #include "base/text.h"
 
-#define RECENT_FILE "recent.1"
+/* The layout before this one is deleted: it holds bodies, and nothing would delete them after a day. */
+#define RECENT_FILE "recent.2"
+#define RECENT_FILE_BEFORE "recent.1"
 
 struct slot {
     uint64_t head_sum; /* checksum of whole.event */
@@ -35,8 +37,10 @@ struct recent {
 
 static uint64_t body_sum_of(const struct recent_whole *whole)
 {
-    return text_hash(TEXT_HASH, whole->incoming, whole->event.incoming_length) ^
-           (text_hash(TEXT_HASH, whole->message, whole->event.message_length) << 1);
+    uint64_t sum = text_hash(TEXT_HASH, whole->attempt, sizeof whole->attempt);
+    sum = text_hash(sum, &whole->attempts, sizeof whole->attempts);
+    sum = text_hash(sum, whole->incoming, whole->event.incoming_length);
+    return text_hash(sum, whole->message, whole->event.message_length);
 }
 
 struct recent *recent_open(const char *state_dir)
@@ -47,6 +51,8 @@ struct recent *recent_open(const char *state_dir)
     recent->fd = -1;
     if (state_dir != NULL) {
         char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s/" RECENT_FILE_BEFORE, state_dir);
+        unlink(path);
         snprintf(path, sizeof path, "%s/" RECENT_FILE, state_dir);
         recent->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     }
@@ -158,8 +164,7 @@ static bool prepare_recent(struct recent *recent, int64_t now_ms)
     return true;
 }
 
-void recent_add(struct recent *recent, const struct recent_event *event, const char *incoming, size_t incoming_length,
-                const char *message, size_t message_length)
+void recent_add(struct recent *recent, const struct recent_event *event, const struct recent_bodies *bodies)
 {
     pthread_mutex_lock(&recent->lock);
     if (prepare_recent(recent, event->ended_ms)) {
@@ -168,8 +173,13 @@ void recent_add(struct recent *recent, const struct recent_event *event, const c
         struct recent_event *kept = &slot->whole.event;
         memcpy(kept, event, sizeof *kept);
         kept->number = ++recent->last;
-        kept->incoming_length = put_body(slot->whole.incoming, incoming, incoming_length, &kept->incoming_cut);
-        kept->message_length = put_body(slot->whole.message, message, message_length, &kept->message_cut);
+        kept->incoming_length =
+            put_body(slot->whole.incoming, bodies->incoming, bodies->incoming_length, &kept->incoming_cut);
+        kept->message_length =
+            put_body(slot->whole.message, bodies->message, bodies->message_length, &kept->message_cut);
+        slot->whole.attempts = bodies->attempts;
+        if (bodies->attempts > 0)
+            memcpy(slot->whole.attempt, bodies->attempt, bodies->attempts * sizeof *bodies->attempt);
         slot->head_sum = text_hash(TEXT_HASH, kept, sizeof *kept);
         slot->body_sum = body_sum_of(&slot->whole);
         write_slot(recent, slot);
@@ -212,10 +222,37 @@ bool recent_get(struct recent *recent, uint64_t number, int64_t now_ms, struct r
     pthread_mutex_lock(&recent->lock);
     bool found = read_head(recent, number, now_ms, slot) && slot->whole.event.number == number &&
                  read_slot(recent, number, slot, sizeof *slot) && slot->whole.event.number == number &&
-                 slot->body_sum == body_sum_of(&slot->whole);
+                 slot->whole.attempts <= ATTEMPTS_KEPT && slot->body_sum == body_sum_of(&slot->whole);
     pthread_mutex_unlock(&recent->lock);
     if (found)
         *out = slot->whole;
     free(slot);
     return found;
+}
+
+size_t recent_forget(struct recent *recent, const char *source, const char *lead, bool dry_run)
+{
+    static const struct slot empty;
+    struct slot *slot = recent == NULL ? NULL : calloc(1, sizeof *slot);
+    size_t count = 0;
+    if (slot == NULL)
+        return 0;
+    pthread_mutex_lock(&recent->lock);
+    for (uint64_t i = 0; i < RECENT_COUNT; i++) {
+        const struct recent_event *event = &slot->whole.event;
+        /* Also what is too old to be shown, and a damaged slot whose lead can be read. */
+        if (!read_slot(recent, i, slot, SLOT_HEAD) || strncmp(event->lead, lead, sizeof event->lead - 1) != 0 ||
+            (source != NULL && strncmp(event->source, source, sizeof event->source - 1) != 0))
+            continue;
+        count++;
+        if (dry_run)
+            continue;
+        if (recent->fd < 0)
+            memset(&recent->slots[i], 0, sizeof recent->slots[i]);
+        else if (pwrite(recent->fd, &empty, sizeof empty, slot_offset(i)) != (ssize_t)sizeof empty)
+            count--;
+    }
+    pthread_mutex_unlock(&recent->lock);
+    free(slot);
+    return count;
 }

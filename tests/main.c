@@ -40,6 +40,7 @@ static void (*const suites[])(void) = {
     suite_commands_alerts,
     suite_last_errors,
     suite_commands_dead,
+    suite_commands_forget,
     suite_commands_pager,
     suite_commands_place,
     suite_commands_queue,
@@ -50,6 +51,7 @@ static void (*const suites[])(void) = {
     suite_config,
     suite_config_close,
     suite_config_environment,
+    suite_config_faults,
     suite_config_files,
     suite_config_mistakes,
     suite_config_mutations,
@@ -93,9 +95,11 @@ static void (*const suites[])(void) = {
     suite_queue_sqlite_locks,
     suite_queue_sqlite_room,
     suite_queue_sqlite_processes,
+    suite_attempts,
     suite_recent,
     suite_signed,
     suite_status,
+    suite_status_page,
     suite_status_access,
     suite_status_servers,
     suite_status_tools,
@@ -105,6 +109,7 @@ static void (*const suites[])(void) = {
     suite_base,
     suite_transform,
     suite_transform_mutations,
+    suite_transform_nul,
     suite_transform_rules,
     suite_webhook_choose,
     suite_webhook_keys,
@@ -236,6 +241,13 @@ static size_t jobs_at_once(void)
 
 static void read_arguments(int count, char **list)
 {
+    static const char usage[] = "usage: all [NAME | NAME$ | LAYER/ | -NAME ...], of tests/main.c\n";
+    for (int i = 0; i < count; i++) {
+        if (strncmp(list[i], "--", 2) == 0) { /* --help: not everything but "-help" */
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
     argument_count = count;
     argument_list = list;
     for (int i = 0; i < count; i++) {

@@ -138,7 +138,8 @@ static struct json_object *make_newer_id(const struct parsed *parsed, const char
     return made;
 }
 
-static struct json_object *make_message_id(const struct parsed *parsed, bool newer_version)
+/* By the id as it came: two ids that replacing U+0000 would make equal stay two. */
+static struct json_object *make_message_id(const struct parsed *parsed, const struct rules *rules, bool newer_version)
 {
     const char *id = parsed->made_id;
     size_t length = strlen(id);
@@ -148,6 +149,11 @@ static struct json_object *make_message_id(const struct parsed *parsed, bool new
     }
     if (newer_version)
         return make_newer_id(parsed, id, length);
+    if (!rules->keep_nul && memchr(id, '\0', length) != NULL) {
+        char made[IDENTIFIER_TEXT];
+        identifier_make_text(id, length, made);
+        return json_object_new_string(made);
+    }
     return parsed->id != NULL ? json_object_get(parsed->id) : json_object_new_string(id);
 }
 
@@ -181,8 +187,16 @@ static bool add_members(const struct parsed *parsed, const struct rules *rules, 
 {
     return add_constants(message) &&
            add_member(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
-           add_person(parsed, message) && add_member(message, "messageId", make_message_id(parsed, newer_version)) &&
+           add_person(parsed, message) &&
+           add_member(message, "messageId", make_message_id(parsed, rules, newer_version)) &&
            add_timestamp(parsed, message) && add_properties(parsed, rules, message);
+}
+
+/* Replaces what the message must not hold. A body without any, which nearly all are, costs nothing. The event's id,
+ * from which the messageId is made, is needed as it came. */
+static bool replace_nuls(struct parsed *parsed, const struct rules *rules, struct json_object *message)
+{
+    return rules->keep_nul || parsed->document.nuls == 0 || nul_replace(message, &parsed->texts_replaced);
 }
 
 static size_t string_length(struct json_object *string)
@@ -238,8 +252,8 @@ enum transform_result transform_message(struct parsed *parsed, const struct rule
     if (out_of_memory)
         return TRANSFORM_FAILED;
     struct json_object *message = json_object_new_object();
-    bool made =
-        message != NULL && add_members(parsed, rules, newer_version, message) && print_message(parsed, message, out);
+    bool made = message != NULL && add_members(parsed, rules, newer_version, message) &&
+                replace_nuls(parsed, rules, message) && print_message(parsed, message, out);
     json_object_put(message);
     return made ? TRANSFORM_OK : TRANSFORM_FAILED;
 }

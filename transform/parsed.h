@@ -24,6 +24,12 @@ void identifier_make(const void *bytes, size_t length, unsigned char uuid[static
 /* The same as lower-case text. */
 void identifier_make_text(const void *bytes, size_t length, char text[static IDENTIFIER_TEXT]);
 
+/* ---- nul.c: U+0000 ---- */
+
+/* Makes every U+0000 in the value's texts, and in those of its arrays and objects, U+FFFD; *count counts the texts.
+ * Returns false when out of memory. */
+bool nul_replace(struct json_object *value, size_t *count);
+
 struct parsed {
     struct json_document document;
     struct json_object *event;           /* in the document */
@@ -42,6 +48,7 @@ struct parsed {
     struct identity identity;
     int64_t timestamp_us; /* the message's timestamp; DATE_UNREADABLE: none */
     size_t body_length;
+    size_t texts_replaced; /* texts in which transform_message replaced U+0000 */
 };
 
 #endif

@@ -8,15 +8,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which members to parse: two of the envelope, and the event without its previous values and the list of changed
- * fields, which would double its size. */
+/* ---- which members to parse: two of the envelope, and the event; by default without its previous values and the list
+ * of changed fields, which would double its size ---- */
+
 static bool is_wanted(unsigned depth, const char *parent, const char *name)
 {
-    if (depth == 1)
-        return strcmp(name, "event") == 0 || strcmp(name, "subscription_id") == 0;
-    if (depth == 2 && parent != NULL && strcmp(parent, "event") == 0)
-        return strcmp(name, "changed_fields") != 0 && strcmp(name, "previous_data") != 0;
-    return true;
+    (void)parent;
+    return depth > 1 || strcmp(name, "event") == 0 || strcmp(name, "subscription_id") == 0;
+}
+
+/* Whether it is this member of the event. */
+static bool is_member(unsigned depth, const char *parent, const char *name, const char *member)
+{
+    return depth == 2 && parent != NULL && strcmp(parent, "event") == 0 && strcmp(name, member) == 0;
+}
+
+static bool is_wanted_with_changes(unsigned depth, const char *parent, const char *name)
+{
+    return is_wanted(depth, parent, name) && !is_member(depth, parent, name, "previous_data");
+}
+
+static bool is_wanted_with_previous(unsigned depth, const char *parent, const char *name)
+{
+    return is_wanted(depth, parent, name) && !is_member(depth, parent, name, "changed_fields");
+}
+
+static bool is_wanted_without(unsigned depth, const char *parent, const char *name)
+{
+    return is_wanted_with_changes(depth, parent, name) && !is_member(depth, parent, name, "changed_fields");
+}
+
+static struct json_reading reading_for(const struct rules *rules)
+{
+    static json_wanted *const wanted[2][2] = {{is_wanted_without, is_wanted_with_changes},
+                                              {is_wanted_with_previous, is_wanted}};
+    return (struct json_reading){wanted[rules->previous_data][rules->changed_fields], !rules->keep_nul};
 }
 
 /* Returns a member of the event that is a non-blank string, else NULL. */
@@ -125,6 +151,14 @@ static void find_ids(struct parsed *parsed, const char *body)
 
 struct parsed *transform_parse(const char *body, size_t length, bool *out_of_memory, struct error *why)
 {
+    return transform_parse_for(body, length, NULL, out_of_memory, why);
+}
+
+struct parsed *transform_parse_for(const char *body, size_t length, const struct rules *rules, bool *out_of_memory,
+                                   struct error *why)
+{
+    static const struct rules none;
+    const struct json_reading how = reading_for(rules == NULL ? &none : rules);
     bool unasked;
     if (out_of_memory == NULL)
         out_of_memory = &unasked;
@@ -135,7 +169,7 @@ struct parsed *transform_parse(const char *body, size_t length, bool *out_of_mem
         return NULL;
     }
     parsed->body_length = length;
-    if (!json_read(body, length, is_wanted, &parsed->document, out_of_memory, why) || !find_event(parsed, why) ||
+    if (!json_read_as(body, length, &how, &parsed->document, out_of_memory, why) || !find_event(parsed, why) ||
         !find_name(parsed, out_of_memory, why)) {
         parsed_free(parsed);
         return NULL;
@@ -192,6 +226,11 @@ const char *transform_event_id(const struct parsed *parsed)
 size_t transform_replaced(const struct parsed *parsed)
 {
     return parsed->document.replaced;
+}
+
+size_t transform_nuls(const struct parsed *parsed)
+{
+    return parsed->texts_replaced + parsed->document.names_replaced;
 }
 
 void parsed_free(struct parsed *parsed)

@@ -16,8 +16,9 @@ struct parsed;
 
 /* Rules for ids. userId is the event's lead_id; without a usable one, anonymousId is made from object_id, else
  * organization_id, else id, else the body. messageId is the event's id, else made from the body; for a newer version it
- * is made from that id, a line feed and date_updated in UTC with microseconds. Ids are made as version 5 UUIDs in this
- * program's namespace (message.c). Usable: a string that is not blank. */
+ * is made from that id, a line feed and date_updated in UTC with microseconds. An id that holds U+0000 stays as it is
+ * with keep_nul; else the messageId is made from it. Ids are made as version 5 UUIDs in this program's namespace
+ * (message.c). Usable: a string that is not blank. */
 
 /* Identifies an event across deliveries, and orders its versions. */
 struct identity {
@@ -33,6 +34,10 @@ struct rules {
     size_t drops;
     char *const *remove; /* exact paths below the event, such as data.body_html: see rules.h */
     size_t removes;
+
+    bool keep_nul;      /* U+0000 stays in texts, and in names makes a body unusable; else it becomes U+FFFD in both */
+    bool previous_data; /* the message has this member of the event, as the next one; else it is left out */
+    bool changed_fields;
 };
 
 enum transform_result {
@@ -46,6 +51,10 @@ enum transform_result {
  * with the reason and byte offset. *out_of_memory (may be NULL) is true when memory ran out, and the body may be tried
  * again. */
 struct parsed *transform_parse(const char *body, size_t length, bool *out_of_memory, struct error *why);
+
+/* The same for a message by these rules (NULL: none): call transform_message with the same ones. */
+struct parsed *transform_parse_for(const char *body, size_t length, const struct rules *rules, bool *out_of_memory,
+                                   struct error *why);
 
 /* Key facts of an event that is already a tree. The texts belong to the tree. */
 struct event_head {
@@ -74,6 +83,9 @@ const char *transform_event_id(const struct parsed *parsed);
 
 /* The number of lone surrogates replaced by U+FFFD in this body. */
 size_t transform_replaced(const struct parsed *parsed);
+
+/* The number of names and texts of the message in which U+0000 was replaced. Call after transform_message. */
+size_t transform_nuls(const struct parsed *parsed);
 
 /* Appends the message to out: one JSON object without a newline. newer_version: an older version was already sent, so
  * the messageId must differ. Call at most once per parsed, since it takes the tree apart. Deterministic: equal

@@ -53,6 +53,10 @@ bool signature_is_current(const struct signature *signature, int64_t now_ms, int
 enum signature_result signature_find(const struct signature *signature, const struct signers *signers, const char *body,
                                      size_t length, size_t *which);
 
+/* Makes the signature over the raw body with this timestamp's text. Returns false when out of memory. */
+bool signature_sign(const struct signature_key *key, const char *timestamp, const char *body, size_t length,
+                    unsigned char hash[static SIGNATURE_BYTES]);
+
 /* As signature_find, without telling which key. */
 enum signature_result signature_check(const struct signature *signature, const struct signers *signers,
                                       const char *body, size_t length);

@@ -14,6 +14,13 @@ struct webhook;
 #define WEBHOOK_PROBE "{\"closecrm_probe\":"
 #define WEBHOOK_PROBE_ANSWER "ok: a probe, not kept"
 
+/* The start of the sentence that a GET of an address for webhooks is answered, by which `subscribe` knows it. */
+#define WEBHOOK_GREETING "this is the address that Close posts its webhooks to, and it works"
+/* What `send-test --no-forward` and the page's `Send test` send, the whole body: a probe also for a source without a
+ * signature key, whose write key anybody may have. Close's events begin with another member, so none is taken for it.
+ */
+#define WEBHOOK_TEST WEBHOOK_PROBE " \"send-test --no-forward\"}"
+
 /* config and queue are borrowed and must outlive the webhook. Returns NULL with the reason. */
 struct webhook *webhook_new(const struct config *config, struct queue *queue, struct error *why);
 

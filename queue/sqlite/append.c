@@ -23,7 +23,6 @@
 #define GROUP_BYTES ((size_t)32 * 1024 * 1024)
 #define GROUP_OF_LOAD 8 /* events in a group that mean load */
 #define PAGE_BYTES 16384
-#define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* kept below the limit on file size for a group and settling */
 #define RESERVE_SHARE 4 /* the fraction of the reserve that the log may need in new pages */
 #define CHECKPOINT_WAIT_MS 1000
 #define CHECKPOINT_AGAIN_MS 1000 /* no waiting for this long after a checkpoint was late */
@@ -121,16 +120,6 @@ static void dequeue_append(struct group *group, struct waiting_append *append)
 
 /* ---- committing ---- */
 
-/* The database must never reach the process's limit on file size (ulimit -f): the log could not be copied into it any
- * more, and nothing could be settled. Free pages inside hold events too. */
-static bool is_at_size_limit(const struct store *store, int64_t pages, int64_t unused)
-{
-    if (store->file_limit == INT64_MAX)
-        return false;
-    int64_t margin = store->file_limit / 4 < SIZE_MARGIN_MOST ? store->file_limit / 4 : SIZE_MARGIN_MOST;
-    return pages * PAGE_BYTES > store->file_limit - margin && unused * PAGE_BYTES < margin;
-}
-
 /* Counts used pages, as deleted events leave free pages in the file. Dead letters are looked up only when the limit is
  * reached: within their share they count like events; what they use beyond it does not make the queue full. */
 static bool is_too_full(struct store *store, enum database_result *result)
@@ -142,12 +131,9 @@ static bool is_too_full(struct store *store, enum database_result *result)
     if (*result != DATABASE_DONE)
         return false;
     store->group.pages = pages;
-    if (is_at_size_limit(store, pages, unused)) {
-        error_set(&database->why, "%s: %s", no_room_words(EFBIG), no_room_advice(EFBIG));
-        database->error = EFBIG;
-        *result = DATABASE_FULL;
+    *result = store_check_size(store, pages, unused);
+    if (*result != DATABASE_DONE)
         return false;
-    }
     int64_t used = (pages - unused) * PAGE_BYTES;
     if (used < most)
         return false;

@@ -4,6 +4,7 @@
 #include "base/lock_file.h"
 #include "base/log.h"
 #include "queue/sqlite/beat.h"
+#include "queue/sqlite/repair.h"
 #include "queue/sqlite/rescue.h"
 #include "queue/sqlite/store.h"
 
@@ -79,6 +80,9 @@ static bool knows_all_deliveries(struct store *store, struct error *why)
 
 static bool begin_owning(struct store *store, struct error *why)
 {
+    struct error unnoted = {0};
+    if (!repair_end_missing(store->directory, store->config, &unnoted)) /* nobody else can save it any more */
+        log_write(LEVEL_ERROR, "msg=not_noted reason=\"%s\"", unnoted.text);
     store->wake_fd = wake_open(store->directory, why);
     if (store->wake_fd < 0 || !store_reader(store, why))
         return false;
@@ -191,19 +195,34 @@ void store_release(struct store *store)
     close_lock(&store->directory_lock);
 }
 
+/* Returns 0 or errno: EWOULDBLOCK when a process has one of the locks. */
+static int look_for_owner(const char *directory)
+{
+    char path[STATE_PATH];
+    int file = -1, locked = -1;
+    directory_path(path, directory, "forward.lock");
+    int error = lock_take(&file, path, LOCK_EX | LOCK_NB);
+    if (!lock_directory(&locked, directory))
+        error = EWOULDBLOCK;
+    close_lock(&file);
+    close_lock(&locked);
+    return error;
+}
+
+bool store_is_claimed(const char *directory)
+{
+    return look_for_owner(directory) == EWOULDBLOCK;
+}
+
 bool store_is_owned(void *state, bool *owned, struct error *words, struct error *why)
 {
     struct store *store = state;
-    char beat[BEAT_TEXT], path[STATE_PATH];
+    char beat[BEAT_TEXT];
     int64_t age_ms;
-    int file = -1, directory = -1;
-    directory_path(path, store->directory, "forward.lock");
-    int error = store->owned ? EWOULDBLOCK : lock_take(&file, path, LOCK_EX | LOCK_NB);
-    *owned = error == EWOULDBLOCK || !lock_directory(&directory, store->directory);
-    close_lock(&file);
-    close_lock(&directory);
+    int error = store->owned ? EWOULDBLOCK : look_for_owner(store->directory);
+    *owned = error == EWOULDBLOCK;
     if (error != 0 && error != EWOULDBLOCK) {
-        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
+        error_set(why, "cannot lock %.300s/forward.lock: %s", store->directory, strerror(error));
         return false;
     }
     if (*owned && beat_read(store->directory, beat, &age_ms))

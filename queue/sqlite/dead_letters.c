@@ -116,24 +116,52 @@ static enum database_result find_expired(struct database *database, int64_t befo
     return result;
 }
 
-static enum database_result remove_all(struct database *database, const struct step *step)
+static enum database_result add_count(struct database *database, int64_t source, enum count_kind kind, int64_t n)
+{
+    sqlite3_stmt *add = database_statement(database, STATEMENT_ADD_COUNT, 0);
+    if (add != NULL) {
+        sqlite3_bind_int64(add, 1, source);
+        sqlite3_bind_int64(add, 2, kind);
+        sqlite3_bind_int64(add, 3, n);
+    }
+    return database_run(database, add);
+}
+
+/* Into the index, as a move does: the journal belongs to its owner. */
+static enum database_result keep_identity(struct database *database, int64_t id, int64_t dedupe_window_ms)
+{
+    sqlite3_stmt *keep = database_statement(database, STATEMENT_KEEP_KEY, 0);
+    if (keep != NULL) {
+        sqlite3_bind_int64(keep, 1, id);
+        sqlite3_bind_int64(keep, 2, clock_unix_ms() - dedupe_window_ms);
+    }
+    enum database_result result = database_run(database, keep);
+    if (result != DATABASE_DONE || sqlite3_changes(database->db) == 0)
+        return result;
+    return add_count(database, 0, COUNT_MOVES, 1);
+}
+
+enum database_result letters_delete(struct database *database, int64_t id, int64_t dedupe_window_ms, bool *deleted)
+{
+    enum database_result result = keep_identity(database, id, dedupe_window_ms);
+    if (result != DATABASE_DONE)
+        return result;
+    sqlite3_stmt *resolve = database_statement(database, STATEMENT_RESOLVE_LETTER, 0);
+    if (resolve != NULL)
+        sqlite3_bind_int64(resolve, 1, id);
+    result = database_run(database, resolve);
+    *deleted = result == DATABASE_DONE && sqlite3_changes(database->db) > 0;
+    return result;
+}
+
+static enum database_result remove_all(struct database *database, const struct step *step, int64_t dedupe_window_ms)
 {
     enum database_result result = DATABASE_DONE;
-    for (size_t i = 0; i < step->ids && result == DATABASE_DONE; i++) {
-        sqlite3_stmt *resolve = database_statement(database, STATEMENT_RESOLVE_LETTER, 0);
-        if (resolve != NULL)
-            sqlite3_bind_int64(resolve, 1, step->id[i]);
-        result = database_run(database, resolve);
-    }
-    for (size_t i = 0; i < step->sources && result == DATABASE_DONE; i++) {
-        sqlite3_stmt *add = database_statement(database, STATEMENT_ADD_COUNT, 0);
-        if (add != NULL) {
-            sqlite3_bind_int64(add, 1, step->of[i].source);
-            sqlite3_bind_int64(add, 2, COUNT_ENDED);
-            sqlite3_bind_int64(add, 3, (int64_t)step->of[i].count);
-        }
-        result = database_run(database, add);
-    }
+    bool deleted;
+    for (size_t i = 0; i < step->ids && result == DATABASE_DONE; i++)
+        result = letters_delete(database, step->id[i], dedupe_window_ms, &deleted);
+    for (size_t i = 0; i < step->sources && result == DATABASE_DONE; i++)
+        result = add_count(database, step->of[i].source, COUNT_ENDED, (int64_t)step->of[i].count);
     return result;
 }
 
@@ -174,7 +202,7 @@ enum database_result letters_expire_step(const struct store *store, struct datab
         return result;
     result = find_expired(database, before_ms, &step);
     if (result == DATABASE_DONE)
-        result = remove_all(database, &step);
+        result = remove_all(database, &step, store->config->dedupe_window_ms);
     if (result == DATABASE_DONE)
         result = database_commit(database);
     else

@@ -2,6 +2,7 @@
 #ifndef QUEUE_SQLITE_DEAD_LETTERS_H
 #define QUEUE_SQLITE_DEAD_LETTERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "queue/sqlite/database.h"
@@ -22,6 +23,10 @@ void letters_why_full(int64_t used, int64_t letters, int64_t most, struct error 
  * is (Unix time, ms); 0: none. Letters being replayed do not count. */
 enum database_result letters_ending(struct database *database, uint32_t number, int64_t dead_retention_ms,
                                     uint64_t *count, int64_t *first_ms);
+
+/* Deletes a dead letter within a transaction. Its identity is remembered for as long as a delivered event's, so that
+ * neither Close's repetitions nor its Event Log bring back what was deleted. *deleted: whether it was there. */
+enum database_result letters_delete(struct database *database, int64_t id, int64_t dedupe_window_ms, bool *deleted);
 
 /* Deletes dead letters older than dead_retention, up to a step's number in one transaction, counts and logs them; not
  * those being replayed. *ended: how many; 0: none is left. */

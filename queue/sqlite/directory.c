@@ -9,9 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/owner.h"
+#include "config/state_folder.h"
 
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name)
 {
@@ -43,7 +45,7 @@ static bool can_use(const char *path, mode_t kind, struct error *why)
         return false;
     }
     if (status.st_uid != geteuid() && access(path, R_OK | W_OK) != 0) {
-        owner_error("the file", path, status.st_uid, why);
+        owner_error("the file", path, status.st_uid, NULL, why);
         return false;
     }
     return true;
@@ -75,7 +77,7 @@ void directory_warn(const char *directory)
                       "state_dir may be a link as a whole\"",
                       path);
         else if (status.st_uid != geteuid()) {
-            owner_error("the file", path, status.st_uid, &why);
+            owner_error("the file", path, status.st_uid, NULL, &why);
             log_write(LEVEL_WARN, "msg=state_file_of_another_user reason=\"%s\"", why.text);
         } else if (!can_use(path, files[i].kind, &why))
             log_write(LEVEL_WARN, "msg=state_file_of_another_kind reason=\"%s\"", why.text);
@@ -102,11 +104,12 @@ bool directory_prepare(const char *directory, struct error *why)
         return false;
     }
     if (status.st_uid != geteuid()) {
-        owner_error("the state directory", directory, status.st_uid, why);
+        state_folder_owner_error(directory, status.st_uid, why);
         return false;
     }
     if ((status.st_mode & 077) != 0) {
-        error_set(why, "others can get into the state directory, where events wait: chmod 700 '%.300s'", directory);
+        state_folder_open_error(directory, why);
+        error_prefix(why, "the state directory %.100s: ", directory);
         return false;
     }
     if (access(directory, R_OK | W_OK | X_OK) != 0) {
@@ -145,6 +148,53 @@ void damage_unmark(const char *directory)
     char path[STATE_PATH];
     directory_path(path, directory, "damaged");
     unlink(path);
+}
+
+#define MISSING "missing"
+
+bool missing_mark(const char *directory, struct error *why)
+{
+    int fd = directory_open(directory, MISSING, why);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+bool missing_is_marked(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, MISSING);
+    return access(path, F_OK) == 0;
+}
+
+void missing_unmark(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, MISSING);
+    unlink(path);
+}
+
+#define REPLACED "replaced"
+#define REPLACED_FRESH_MS 3000
+
+void replaced_note(const char *directory)
+{
+    int fd = directory_open(directory, REPLACED, NULL);
+    if (fd < 0)
+        return;
+    futimens(fd, NULL);
+    close(fd);
+}
+
+bool replaced_is_noted(const char *directory)
+{
+    char path[STATE_PATH];
+    struct stat status;
+    directory_path(path, directory, REPLACED);
+    if (stat(path, &status) != 0)
+        return false;
+    int64_t age_ms = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
+    return age_ms >= 0 && age_ms < REPLACED_FRESH_MS;
 }
 
 int wake_open(const char *directory, struct error *why)

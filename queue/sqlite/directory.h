@@ -27,6 +27,18 @@ void damage_mark(const char *directory);
 bool damage_is_marked(const char *directory);
 void damage_unmark(const char *directory);
 
+/* ---- the mark of a missing database, which a process that still has it open may save (repair.h) ---- */
+
+bool missing_mark(const char *directory, struct error *why);
+bool missing_is_marked(const char *directory);
+void missing_unmark(const char *directory);
+
+/* ---- for all processes: files were removed or replaced, and a process that still has the old ones open refuses events
+ * until it has opened the queue anew. Noted again and again while it does; noted in the last seconds. ---- */
+
+void replaced_note(const char *directory);
+bool replaced_is_noted(const char *directory);
+
 /* ---- waking the forwarder from any process, by a FIFO ---- */
 
 /* For the owner: opens the FIFO, readable when another process has written; never at end of file, whichever writers

@@ -49,6 +49,13 @@ static bool was_logged(struct store *store, enum database_result result)
            !atomic_compare_exchange_strong(&store->logged[result], &before, now);
 }
 
+/* Whether what waits may have to wait, too. Where space is missing, the reserve is for settling. */
+static bool waits_too(const struct store *store)
+{
+    int error = no_room_of(store->directory);
+    return unsettled_of(store->directory) != 0 || (error != 0 && !no_room_helped_by_space(error));
+}
+
 void store_failed(struct store *store, enum database_result result, const struct error *why)
 {
     char words[LOG_QUOTED];
@@ -64,9 +71,11 @@ void store_failed(struct store *store, enum database_result result, const struct
         break;
     case DATABASE_FULL:
         log_write(LEVEL_ERROR,
-                  "msg=disk_full state_dir=\"%s\" reason=%s advice=\"Close keeps new events meanwhile, and "
-                  "what waits is delivered\"",
-                  store->directory, words);
+                  "msg=disk_full state_dir=\"%s\" reason=%s advice=\"Close keeps new events meanwhile, %s\"",
+                  store->directory, words,
+                  waits_too(store) ? "and what waits is sent only as far as it can be noted as "
+                                     "delivered: where nothing can be written it waits, too"
+                                   : "and what waits is delivered");
         break;
     case DATABASE_DAMAGED:
         log_write(LEVEL_ERROR,
@@ -90,6 +99,16 @@ bool store_has_room(void *state, struct error *words)
     if (error != 0)
         error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
     return error == 0;
+}
+
+bool store_stands(void *state, struct error *words)
+{
+    const struct store *store = state;
+    bool replaced = replaced_is_noted(store->directory);
+    if (replaced)
+        error_set(words, "files of the queue were removed or replaced while the program uses it, and what they held is "
+                         "being brought over: that takes some seconds");
+    return !replaced;
 }
 
 bool store_can_be_settled(void *state, struct error *words)
@@ -128,40 +147,6 @@ bool store_reader(struct store *store, struct error *why)
         store->reading = false;
     }
     return store->reading;
-}
-
-bool store_probe(void *state, struct error *why)
-{
-    struct store *store = state;
-    struct database *database = &store->group.database;
-    if (store->group.started) { /* the writer uses the connection, and its result is the better test */
-        error_set(why, "this queue is appended to");
-        return false;
-    }
-    enum database_result result = database_begin(database);
-    if (result == DATABASE_DONE) {
-        sqlite3_stmt *set = database_statement(database, STATEMENT_SET_COUNT, 0);
-        if (set != NULL) {
-            sqlite3_bind_int64(set, 1, 0); /* no source */
-            sqlite3_bind_int64(set, 2, COUNT_PROBED);
-            sqlite3_bind_int64(set, 3, clock_unix_ms());
-        }
-        result = database_run(database, set);
-        if (result == DATABASE_DONE)
-            result = database_commit(database);
-        else
-            database_rollback(database);
-    }
-    if (result == DATABASE_DONE) {
-        wake_send(store->directory, &store->group.wake_fd); /* the log has grown, although no event was appended */
-        if (reserve_is_there(store->directory) && no_room_of(store->directory) != 0)
-            no_room_note(store->directory, 0);
-        return true;
-    }
-    *why = database->why;
-    if (result == DATABASE_DAMAGED || result == DATABASE_NEWER)
-        store_failed(store, result, why);
-    return false;
 }
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
@@ -381,6 +366,7 @@ static void *store_open(const struct config *config, struct error *why)
         files_sync(store->directory, why);
     if (good) {
         remove_left_restore(store->directory);
+        store_look_at_limit(store);
         return store;
     }
     store_close(store);
@@ -419,8 +405,10 @@ static bool store_must_reopen(void *state)
 {
     struct store *store = state;
     struct error why;
-    if (atomic_load(&store->must_reopen) || damage_is_marked(store->directory))
+    if (atomic_load(&store->must_reopen) || damage_is_marked(store->directory)) {
+        store_note_replaced(store);
         return true;
+    }
     /* else the files are saved first */
     return store_is_in_place(store, &why) ? rescue_is_due(store->directory) : atomic_load(&store->must_reopen);
 }

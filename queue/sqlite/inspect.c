@@ -219,8 +219,9 @@ static int store_letters(void *state, const char *source, uint64_t after, size_t
 }
 
 /* Appends one letter as a new event. */
-static enum database_result replay_one(struct database *database, uint64_t id, size_t *done)
+static enum database_result replay_one(struct store *store, uint64_t id, size_t *done)
 {
+    struct database *database = &store->reader;
     int64_t number;
     enum database_result result = ask_with(database, STATEMENT_LETTER, 0, (int64_t)id, &number);
     if (result != DATABASE_DONE || number == 0)
@@ -238,18 +239,17 @@ static enum database_result replay_one(struct database *database, uint64_t id, s
     return result;
 }
 
-static enum database_result discard_one(struct database *database, uint64_t id, size_t *done)
+static enum database_result discard_one(struct store *store, uint64_t id, size_t *done)
 {
-    int64_t letter = (int64_t)id;
-    enum database_result result = run_with(database, STATEMENT_RESOLVE_LETTER, 0, &letter, 1);
-    if (result == DATABASE_DONE)
-        *done += (size_t)sqlite3_changes(database->db);
+    bool deleted = false;
+    enum database_result result =
+        letters_delete(&store->reader, (int64_t)id, store->config->dedupe_window_ms, &deleted);
+    *done += deleted;
     return result;
 }
 
 static bool for_each(struct store *store, const uint64_t *ids, size_t count,
-                     enum database_result (*act)(struct database *, uint64_t, size_t *), size_t *done,
-                     struct error *why)
+                     enum database_result (*act)(struct store *, uint64_t, size_t *), size_t *done, struct error *why)
 {
     *done = 0;
     if (!store_reader(store, why))
@@ -258,7 +258,7 @@ static bool for_each(struct store *store, const uint64_t *ids, size_t count,
     if (result != DATABASE_DONE)
         return inspect_failed(store, result, why);
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++)
-        result = act(&store->reader, ids[i], done);
+        result = act(store, ids[i], done);
     return end_transaction(store, result, why);
 }
 
@@ -320,6 +320,7 @@ const struct inspection store_inspection = {
     .look_known = store_look_known,
     .notes = store_read_notes,
     .is_owned = store_is_owned,
+    .stands = store_stands,
     .has_room = store_has_room,
     .can_be_settled = store_can_be_settled,
     .list = store_next,
@@ -333,6 +334,7 @@ const struct inspection store_inspection = {
     .move = store_move,
     .check = store_check,
     .backup = store_backup,
+    .scrub = store_scrub,
     .wake = store_wake,
     .probe = store_probe,
 };

@@ -25,7 +25,8 @@ static const char *const common[] = {
     "INSERT INTO temp.letter_map SELECT l.id, row_number() OVER (ORDER BY l.id) + max("
     "coalesce((SELECT max(id) FROM main.letter), 0),"
     " coalesce((SELECT seq FROM main.sqlite_sequence WHERE name = 'letter'), 0))"
-    " FROM saved.letter l WHERE l.id NOT IN (SELECT old FROM temp.letter_map)",
+    " FROM saved.letter l WHERE l.id NOT IN (SELECT old FROM temp.letter_map)"
+    " AND l.id > coalesce((SELECT n FROM temp.merged_up_to WHERE source = 0), 0)",
     "INSERT INTO main.letter (id, source, key, updated, received, died, replayed, reason, body)"
     " SELECT lm.new, m.new, l.key, l.updated, l.received, l.died, l.replayed, l.reason, l.body FROM saved.letter l"
     " JOIN temp.letter_map lm ON lm.old = l.id JOIN temp.source_map m ON m.old = l.source"
@@ -81,32 +82,23 @@ static enum database_result map_sources(struct merge *merge)
     return result;
 }
 
-/* Copies the counts and those events of a source that are not in both databases. */
+/* Copies those events of a source that are not in both databases, nor were merged before. */
 static enum database_result merge_source(struct merge *merge, unsigned from, unsigned to)
 {
-    static const char same[] = "NOT EXISTS (SELECT 1 FROM main.event_%u t WHERE t.id = e.id AND t.received = e.received"
-                               " AND t.body = e.body)";
     struct database *database = &merge->database;
-    char text[1024], condition[200];
-    sqlite3_snprintf(sizeof condition, condition, same, to);
-    sqlite3_snprintf(sizeof text, text,
-                     "INSERT INTO main.count (source, kind, n) SELECT %u, %d, count(*) FROM saved.event_%u e"
-                     " WHERE e.letter IS NOT NULL AND %s ON CONFLICT (source, kind) DO UPDATE SET n = n + excluded.n;"
-                     "INSERT INTO main.count (source, kind, n) SELECT %u, kind, n FROM saved.count"
-                     " WHERE source = %u AND kind IN (%d, %d)"
-                     " ON CONFLICT (source, kind) DO UPDATE SET n = max(n, excluded.n)",
-                     to, COUNT_REPLAYS, from, condition, to, from, COUNT_LAST_DELIVERED, COUNT_LAST_ACCEPTED);
-    enum database_result result = run_merge(database, text);
+    char text[1024];
     sqlite3_snprintf(sizeof text, text,
                      "INSERT INTO main.event_%u (received, letter, body) SELECT e.received,"
                      " (SELECT new FROM temp.letter_map WHERE old = e.letter), e.body FROM saved.event_%u e"
-                     " WHERE %s ORDER BY e.id",
-                     to, from, condition);
-    if (result == DATABASE_DONE)
-        result = run_merge(database, text);
-    if (result == DATABASE_DONE)
-        merge->events += sqlite3_changes(database->db);
-    return result;
+                     " WHERE e.id > coalesce((SELECT n FROM temp.merged_up_to WHERE source = %u), 0)"
+                     " AND NOT EXISTS (SELECT 1 FROM main.event_%u t WHERE t.id = e.id AND t.received = e.received"
+                     " AND t.body = e.body) ORDER BY e.id",
+                     to, from, from, to);
+    enum database_result result = run_merge(database, text);
+    if (result != DATABASE_DONE)
+        return result;
+    merge->events += sqlite3_changes(database->db);
+    return merge_counts_close(database, to);
 }
 
 static enum database_result merge_sources(struct merge *merge)
@@ -131,8 +123,11 @@ static enum database_result merge_all(struct merge *merge)
     result = database_begin(database);
     if (result != DATABASE_DONE)
         return result;
+    result = merge_counts_begin(database);
     for (size_t i = 0; result == DATABASE_DONE && i < sizeof common / sizeof *common; i++)
         result = run_merge(database, common[i]);
+    if (result == DATABASE_DONE)
+        result = merge_counts_add(database);
     if (result == DATABASE_DONE)
         result = merge_sources(merge);
     if (result == DATABASE_DONE)

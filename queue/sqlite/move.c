@@ -80,7 +80,8 @@ static bool find_last_key(const struct move *move, unsigned char key[static 16],
     return found;
 }
 
-/* Moves a step's identities of the index. *more: there may be more. */
+/* Moves a step's identities of the index. Only those count that the new source did not know: an earlier call may have
+ * copied them from the journal, before their owner merged that into the index. *more: there may be more. */
 static enum database_result move_known(struct move *move, bool *more)
 {
     unsigned char key[16];
@@ -95,6 +96,7 @@ static enum database_result move_known(struct move *move, bool *more)
         sqlite3_bind_blob(copy, 3, key, sizeof key, SQLITE_STATIC);
     }
     result = database_run(move->database, copy);
+    int copied = result == DATABASE_DONE ? sqlite3_changes(move->database->db) : 0;
     sqlite3_stmt *away =
         result == DATABASE_DONE ? database_statement(move->database, STATEMENT_MOVE_KNOWN_AWAY, 0) : NULL;
     if (result != DATABASE_DONE)
@@ -104,13 +106,12 @@ static enum database_result move_known(struct move *move, bool *more)
         sqlite3_bind_blob(away, 2, key, sizeof key, SQLITE_STATIC);
     }
     result = database_run(move->database, away);
-    if (result == DATABASE_DONE)
-        move->moved->identities += (uint64_t)sqlite3_changes(move->database->db);
+    move->moved->identities += (uint64_t)copied;
     return result == DATABASE_DONE ? count_move(move) : result;
 }
 
-/* Copies a step's identities of the journal. The rows stay: the owner merges them into the index under the old source,
- * where they expire. */
+/* Copies a step's identities of the journal that the new source does not know yet. The rows stay: the owner merges them
+ * into the index under the old source, where they expire. */
 static enum database_result copy_journal(struct move *move, bool *more)
 {
     enum database_result result;

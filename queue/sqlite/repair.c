@@ -10,6 +10,7 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/salvage.h"
+#include "queue/sqlite/store.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -58,8 +59,8 @@ static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_so
     } else if (salvaged->letters.numbers > 0) {
         describe_unreadable(&salvaged->letters, "dead letters of all sources", events, sizeof events);
     } else if (source->gone.not_accounted > 0) {
-        snprintf(events, sizeof events, "%llu events are missing without a trace",
-                 (unsigned long long)source->gone.not_accounted);
+        snprintf(events, sizeof events, "%llu event%s missing without a trace",
+                 (unsigned long long)source->gone.not_accounted, source->gone.not_accounted == 1 ? " is" : "s are");
     } else if (suspected) {
         snprintf(events, sizeof events, "what could not be read may have been events");
     }
@@ -70,8 +71,9 @@ static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_so
         snprintf(rest, sizeof rest, "%snames of sources were damaged: what was delivered may stand under another one",
                  events[0] != '\0' ? "; " : "");
     if (identities_gone)
-        snprintf(rest, sizeof rest, "%sof what was delivered, %.3g %% and %zu single identities could not be read",
-                 events[0] != '\0' ? "; " : "", 100 * source->identities, salvaged->journal);
+        snprintf(rest, sizeof rest, "%sof what was delivered, %.3g %% and %zu single identit%s could not be read",
+                 events[0] != '\0' ? "; " : "", 100 * source->identities, salvaged->journal,
+                 salvaged->journal == 1 ? "y" : "ies");
     snprintf(loss->words, sizeof loss->words, "the database was damaged and is repaired: %s%s", events, rest);
     return events_gone || suspected || !loss->identities_kept;
 }
@@ -399,16 +401,43 @@ static bool has_traces(const char *directory)
     return false;
 }
 
+/* ---- A missing database may have been removed under a process that still has it open, and is about to save it. While
+ * one forwards it is only marked as missing: either what it held is merged then (missing_unmark), or it is noted
+ * as lost once nobody forwards any more. ---- */
+
+/* Under the writers' lock. */
+static bool note_or_mark(const char *directory, const struct config *config, struct error *why)
+{
+    bool is_gone = schema_is_missing(directory), is_marked = missing_is_marked(directory);
+    if (!is_gone && !is_marked)
+        return true; /* another process was faster */
+    if (store_is_claimed(directory))
+        return is_marked || missing_mark(directory, why);
+    if (!is_gone)
+        return repair_end_missing(directory, config, why);
+    return damages_note_missing(directory, config, why);
+}
+
 bool repair_note_missing(const char *directory, const struct config *config, struct error *why)
 {
-    if (!schema_is_missing(directory) || !has_traces(directory))
+    bool is_gone = schema_is_missing(directory) && has_traces(directory);
+    if (!is_gone && !missing_is_marked(directory))
         return true;
     int lock = directory_open(directory, "write.lock", why);
     if (lock < 0)
         return false;
     bool good = flock(lock, LOCK_EX) == 0 || repair_cannot(why, "lock", directory);
-    if (good && schema_is_missing(directory))
-        good = damages_note_missing(directory, config, why);
+    good = good && note_or_mark(directory, config, why);
     close(lock);
+    return good;
+}
+
+bool repair_end_missing(const char *directory, const struct config *config, struct error *why)
+{
+    if (!missing_is_marked(directory) || rescue_is_due(directory))
+        return true;
+    bool good = damages_note_missing(directory, config, why);
+    if (good)
+        missing_unmark(directory);
     return good;
 }

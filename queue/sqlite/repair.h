@@ -18,8 +18,13 @@ bool repair_is_due(const char *directory);
  * as for lack of space: then the old database is unchanged and the repair still due. */
 bool repair_run(const char *directory, const struct config *config, struct error *why);
 
-/* Records a loss of all sources where the database is missing although the directory shows that there was one. Any
- * process. Returns false with the reason when that failed: then no new database may be created. */
+/* Records a loss of all sources where the database is missing although the directory shows that there was one. While a
+ * process forwards, which may have it open and save it, it is only marked as missing. Any process. Returns false with
+ * the reason when that failed: then no new database may be created. */
 bool repair_note_missing(const char *directory, const struct config *config, struct error *why);
+
+/* For the owner, and where nobody forwards: records the loss of a database that was marked as missing, unless it was
+ * saved. Returns false with the reason. */
+bool repair_end_missing(const char *directory, const struct config *config, struct error *why);
 
 #endif

@@ -276,9 +276,11 @@ static enum database_result merge_all_saved(const char *directory, const struct 
     if (!drop_foreign_log(directory))
         result = rescue_failed(directory, why);
     for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
-        if (is_saved(file->d_name))
+        if (is_saved(file->d_name)) {
             result = merge_replaced_files(directory, file->d_name, config, why);
-        else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
+            if (result == DATABASE_DONE)
+                missing_unmark(directory);
+        } else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
             remove_if_there(directory, file->d_name); /* of a process that died */
     }
     closedir(files);
@@ -366,6 +368,7 @@ const char *open_files_words(enum open_files_state state)
 }
 
 #define LOG_DISPLACED_MS 10000
+#define NOTE_DISPLACED_MS 500
 #define LAST_TRIES 3
 
 static void log_displaced(struct store *store, enum open_files_state state)
@@ -383,6 +386,16 @@ static void log_displaced(struct store *store, enum open_files_state state)
               store->directory, open_files_words(state));
 }
 
+void store_note_replaced(struct store *store)
+{
+    moment now = clock_now(), before = atomic_load(&store->noted_replaced);
+    int state = atomic_load(&store->files_state);
+    if (state == FILES_IN_PLACE || state == FILES_DIRECTORY_GONE || (before > 0 && now - before < NOTE_DISPLACED_MS))
+        return;
+    if (atomic_compare_exchange_strong(&store->noted_replaced, &before, now))
+        replaced_note(store->directory);
+}
+
 bool store_is_in_place(struct store *store, struct error *why)
 {
     int64_t bytes;
@@ -395,6 +408,7 @@ bool store_is_in_place(struct store *store, struct error *why)
         return true;
     }
     log_displaced(store, state);
+    store_note_replaced(store);
     error_set(why, "%s while this program uses it", open_files_words(state));
     if (state != FILES_DIRECTORY_GONE && !atomic_load(&store->must_reopen))
         store_ask_writer_to_save(store);

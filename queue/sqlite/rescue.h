@@ -74,11 +74,25 @@ void rescue_note_loss(const char *directory, const struct config *config, const 
 /* ---- merging one queue database into another (merge.c) ---- */
 
 /* Copies identities, dead letters and waiting events of the database at `saved` into the state directory's queue in one
- * transaction. An event with the same id and body in both is one event; one that was delivered already, or waits under
- * another id, is recognised by its identity when it is forwarded. Events and letters get new ids; replays stay replays.
- * Of the counts only the times of the last events are copied, and copied events count as accepted: what was settled
- * before belongs to the saved database's past. No other process may have the queue open. Returns DONE; DAMAGED when the
- * saved database is damaged; or the result with the reason. */
+ * transaction, and adds its counts. An event with the same id and body in both is one event; one that was delivered
+ * already, or waits under another id, is recognised by its identity when it is forwarded. Events and letters get new
+ * ids; replays stay replays. A later copy of a database that was merged before adds only what is new in it. No other
+ * process may have the queue open. Returns DONE; DAMAGED when the saved database is damaged; or the result with the
+ * reason. */
 enum database_result merge_into_queue(const char *directory, const char *saved, struct error *why);
+
+/* ---- counts of merged databases (merge_counts.c). All within merge_into_queue's transaction, with the saved database
+ * attached as `saved`, and temp.source_map filled. ---- */
+
+/* Before anything is copied: finds out what is new in the saved database: temp.merged_up_to (source, n) has the last
+ * event id of each of its sources that was merged before, by its number there, and under 0 that of dead letters. */
+enum database_result merge_counts_begin(struct database *database);
+
+/* After everything was copied: adds the counts of all sources. */
+enum database_result merge_counts_add(struct database *database);
+
+/* Then, of each source that was merged: sets how many events were appended, so that those that wait are as many as
+ * there are. */
+enum database_result merge_counts_close(struct database *database, unsigned source);
 
 #endif

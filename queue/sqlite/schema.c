@@ -80,7 +80,7 @@ static enum database_result prepare_schema(struct database *database)
  * time of death, and the sum of their bytes in the table `count` under source 0, which is no source (kinds: store.h);
  * triggers maintain it whichever release adds or deletes a letter. Requests of commands: requests.c. */
 #define ENTRY_BYTES "256" /* approximate size of a letter without its body */
-#define ADDITIONS 4
+#define ADDITIONS 5
 static const char additions[] =
     "CREATE INDEX IF NOT EXISTS letter_died ON letter (died);"
     "CREATE TRIGGER IF NOT EXISTS letter_added AFTER INSERT ON letter BEGIN"
@@ -91,12 +91,15 @@ static const char additions[] =
     " SELECT 0, 11, coalesce(sum(length(body) + " ENTRY_BYTES "), 0) FROM letter;"
     /* letters older than this release's first run are announced before they are deleted */
     "INSERT OR IGNORE INTO count (source, kind, n) SELECT 0, 13, 1000 * CAST(strftime('%s', 'now') AS INTEGER);"
+    /* the database's id, for counts of merged ones (merge_counts.c) */
+    "INSERT OR IGNORE INTO count (source, kind, n) SELECT 0, 14, random() & 9223372036854775807;"
     /* key, updated: the event's identity, key NULL: none; state, words: the answer */
     "CREATE TABLE IF NOT EXISTS request (number INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL,"
     " event INTEGER NOT NULL, made INTEGER NOT NULL, key BLOB, updated INTEGER NOT NULL, state INTEGER NOT NULL,"
     " words TEXT NOT NULL)";
 
-_Static_assert(COUNT_LETTER_BYTES == 11 && COUNT_LETTERS_SINCE == 13, "the statements above have these numbers");
+_Static_assert(COUNT_LETTER_BYTES == 11 && COUNT_LETTERS_SINCE == 13 && COUNT_DATABASE == 14,
+               "the statements above have these numbers");
 
 /* Not by database_begin: its prepared statements would belong to the old schema, and preparing them again needs memory
  * that may be missing then. Without space the additions are left out. */

@@ -381,12 +381,16 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
     return false;
 }
 
-/* Whether settling may fail. Not for a full disk with a reserve, which exists for settling. */
+/* Whether settling may fail. Not for a full disk with a reserve, which exists for settling; always under a limit on
+ * files, which the reserve does not lift, whatever worked before: the log may end there. */
 static bool is_in_doubt(const struct store *store)
 {
+    if (store->file_limit != INT64_MAX)
+        return true;
+    if (store->settles)
+        return false;
     int error = no_room_of(store->directory);
-    bool by_limit = store->file_limit != INT64_MAX; /* a limit that the reserve does not lift */
-    return by_limit || !reserve_is_there(store->directory) || (error != 0 && !no_room_helped_by_space(error));
+    return !reserve_is_there(store->directory) || (error != 0 && !no_room_helped_by_space(error));
 }
 
 /* Verdicts that wait for others are sent again where settling then fails: so none waits where it may. */
@@ -399,7 +403,13 @@ bool store_settles_in_bulk(void *state)
 bool store_can_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why)
 {
     struct store *store = state;
-    if (store->settles || !is_in_doubt(store))
+    /* Replaced files were saved before must_reopen was set: what is settled from then on is forgotten if the process is
+     * killed before it saves them again, at its end. */
+    if (atomic_load(&store->must_reopen)) {
+        error_set(why, "the queue must be opened anew");
+        return false;
+    }
+    if (!is_in_doubt(store))
         return true;
     uint64_t *ids = malloc(count * sizeof *ids);
     if (ids == NULL || !store_reader(store, why)) {

@@ -17,8 +17,9 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_PAGES] = "PRAGMA page_count",
     [STATEMENT_FREE_PAGES] = "PRAGMA freelist_count",
 
-    [STATEMENT_ADDITIONS] = "SELECT count(*) FROM sqlite_master"
-                            " WHERE name IN ('letter_died', 'letter_added', 'letter_removed', 'request')",
+    [STATEMENT_ADDITIONS] = "SELECT (SELECT count(*) FROM sqlite_master"
+                            " WHERE name IN ('letter_died', 'letter_added', 'letter_removed', 'request'))"
+                            " + (SELECT count(*) FROM count WHERE source = 0 AND kind = 14)",
 
     [STATEMENT_ASK] = "INSERT INTO request (source, event, made, key, updated, state, words)"
                       " VALUES (?1, ?2, ?3, ?4, ?5, 0, '')",
@@ -64,12 +65,14 @@ static const char *const texts[STATEMENTS] = {
                                    " LIMIT ?2)",
     [STATEMENT_MOVE_KNOWN] = "INSERT INTO known (source, key, updated, at) SELECT ?2, key, updated, at FROM known"
                              " WHERE source = ?1 AND key <= ?3 ON CONFLICT (source, key) DO UPDATE"
-                             " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
+                             " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)"
+                             " WHERE excluded.updated > updated OR excluded.at > at",
     [STATEMENT_MOVE_KNOWN_AWAY] = "DELETE FROM known WHERE source = ?1 AND key <= ?2",
     [STATEMENT_MOVE_JOURNAL] = "INSERT INTO known (source, key, updated, at)"
                                " SELECT ?2, key, max(updated), max(at) FROM journal"
                                " WHERE source = ?1 AND n > ?3 AND n <= ?4 GROUP BY key ON CONFLICT (source, key)"
-                               " DO UPDATE SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
+                               " DO UPDATE SET updated = max(updated, excluded.updated), at = max(at, excluded.at)"
+                               " WHERE excluded.updated > updated OR excluded.at > at",
 
     [STATEMENT_ANY_LETTER] = "SELECT 1 FROM letter LIMIT 1",
     [STATEMENT_FIND_DEAD] = "SELECT max(updated) FROM letter WHERE source = ?1 AND key = ?2",
@@ -91,6 +94,9 @@ static const char *const texts[STATEMENTS] = {
                                     " WHERE id = ?1",
     [STATEMENT_RESOLVE_KEY] = "DELETE FROM letter WHERE source = ?1 AND key = ?2 AND updated <= ?3",
     [STATEMENT_RESOLVE_LETTER] = "DELETE FROM letter WHERE id = ?1",
+    [STATEMENT_KEEP_KEY] = "INSERT INTO known (source, key, updated, at) SELECT source, key, updated, died FROM letter"
+                           " WHERE id = ?1 AND key IS NOT NULL AND died >= ?2 ON CONFLICT (source, key) DO UPDATE"
+                           " SET updated = max(updated, excluded.updated), at = max(at, excluded.at)",
     [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE id IN (SELECT id FROM letter WHERE source = ?1"
                                " ORDER BY id LIMIT ?3)",
 

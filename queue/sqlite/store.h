@@ -30,6 +30,7 @@ enum count_kind {
     COUNT_LETTER_BYTES = 11,  /* bytes that dead letters of all sources use; under source 0 (dead_letters.c) */
     COUNT_ENDED = 12,         /* dead letters deleted after dead_retention */
     COUNT_LETTERS_SINCE = 13, /* start of dead_retention for older letters; Unix time, ms; under source 0 */
+    COUNT_DATABASE = 14,      /* not a count: the database's id, random (merge_counts.c); under source 0 */
     COUNT_MOVES = 20,         /* transactions of moves that wrote the identity index (move.c); under source 0 */
     COUNT_SIGNED = 21,        /* not 0: the source had a signature key (config/signed.h) */
     COUNT_KINDS = 22,
@@ -87,10 +88,11 @@ struct store {
     atomic_int files_state;         /* enum open_files_state at the last check */
     _Atomic int64_t database_bytes; /* the database file's size at that check, without its log */
     _Atomic moment logged_displaced;
-    _Atomic int64_t committed_ms; /* last commit of an append or settling; Unix time */
-    atomic_bool clock_steady;     /* see queue_is_steady */
-    int64_t file_limit;           /* the process's limit on a file's bytes; INT64_MAX: none */
-    atomic_bool reserve_gone;     /* the reserve was deleted: nothing is accepted until it exists again */
+    _Atomic moment noted_replaced; /* when replaced_note was last called; 0: never */
+    _Atomic int64_t committed_ms;  /* last commit of an append or settling; Unix time */
+    atomic_bool clock_steady;      /* see queue_is_steady */
+    int64_t file_limit;            /* the process's limit on a file's bytes; INT64_MAX: none */
+    atomic_bool reserve_gone;      /* the reserve was deleted: nothing is accepted until it exists again */
     struct group group;
 
     bool reading; /* `reader` is open */
@@ -125,6 +127,9 @@ void store_failed(struct store *store, enum database_result result, const struct
 /* Whether there is room for new events; else false with the reason for people. */
 bool store_has_room(void *state, struct error *words);
 
+/* Whether events are refused for the moment because files were replaced; else true. words: for people. */
+bool store_stands(void *state, struct error *words);
+
 /* Whether settling works; else false with the reason for people. */
 bool store_can_be_settled(void *state, struct error *words);
 
@@ -136,6 +141,9 @@ bool store_give_up_reserve(struct store *store, const struct database *database)
 /* Whether the open files are still at their paths; else false with the reason: the operator is told, the content is
  * saved, and the queue must be opened again, unless the whole directory is gone, which may come back. Any thread. */
 bool store_is_in_place(struct store *store, struct error *why);
+
+/* After it has found that they are not: tells all processes, rarely. Any thread. */
+void store_note_replaced(struct store *store);
 
 /* Saves the content of files that are no longer at their paths. Only the writer's thread, or when nobody appends any
  * more. last: what cannot be saved now is lost; else saving is tried again. */
@@ -172,6 +180,8 @@ void store_release(struct store *store);
  * housekeeper's thread. */
 void store_keep_claim(struct store *store);
 bool store_is_owned(void *state, bool *owned, struct error *words, struct error *why);
+/* Whether a process forwards from that directory, or is about to. */
+bool store_is_claimed(const char *directory);
 /* beat.c: checks the system clock for jumps; call periodically. */
 void store_check_clock(struct store *store);
 
@@ -180,8 +190,11 @@ void housekeeper_start(struct store *store);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
 
-/* engine.c */
-bool store_probe(void *state, struct error *why);
+/* probe.c: whether a database of so many pages, some of them unused, may grow: else FULL, with the reason in the
+ * writer's connection. look: when it is opened. */
+enum database_result store_check_size(struct store *store, int64_t pages, int64_t unused);
+void store_look_at_limit(struct store *store);
+bool store_probe(void *state, bool serves, struct error *why);
 
 /* marks.c: the delivered mark. settled: reports the date of a settled event; with mirror_lock held. note: writes the
  * marks of all sources, with a connection of the calling thread. */
@@ -203,6 +216,9 @@ bool store_look_known(void *state, const char *source, const struct identity *id
 
 /* backup.c */
 bool store_backup(void *state, const char *path, const struct backup_files *files, int64_t made_ms, struct error *why);
+
+/* scrub.c */
+bool store_scrub(void *state, struct error *why);
 
 /* move.c */
 bool store_move(void *state, const char *from, const char *to, struct moved *moved, struct error *why);

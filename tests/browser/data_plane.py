@@ -11,6 +11,7 @@ class DataPlane:
         self.messages = []
         self.refused_text = None  # 400 for a batch that holds it
         self.wrong_key = False  # 401 for everything
+        self.fault = None  # (status, text) for everything
         self.asked = 0  # empty batches
         self.lock = threading.Lock()
         plane = self
@@ -39,6 +40,8 @@ class DataPlane:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, body, right_key):
+        if self.fault is not None:
+            return self.fault
         if self.wrong_key or not right_key:
             return 401, b"invalid write key"
         if self.refused_text is not None and self.refused_text.encode() in body:

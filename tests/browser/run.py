@@ -1,104 +1,17 @@
 #!/usr/bin/python3
 """Drives the status page in headless Chromium, through lighttpd and through Apache, as its operator would; leaves
 screenshots in build/browser for people to look at. `make test-browser` runs it."""
-import base64
-import shutil
 import subprocess
-import tempfile
 import unittest
 
-from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-import site_under_test
+from browser import PATIENCE, Browser, wait_until
+from page_tests import Page
 from site_under_test import PASSWORD, TREE, WRITE_KEY, Site
 
-SHOTS = TREE / "build" / "browser"
-CHROMIUM_ARGUMENTS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-).split()
-PATIENCE = 60  # seconds: a wait ends as soon as what it waits for is so
+__all__ = ["Page"]
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
-
-
-def wait_until(condition, seconds, what):
-    """The page changes while it is looked at: what is gone, or not there yet, is looked for again. The driver has many
-    words for that; the last ones are told when the time is over."""
-    last = None
-
-    def tried():
-        nonlocal last
-        try:
-            return condition()
-        except WebDriverException as error:
-            last = error
-            return None
-
-    try:
-        return site_under_test.wait_until(tried, seconds, what)
-    except AssertionError as late:
-        raise late from last
-
-
-class Browser:
-    """A fresh Chromium of its own. width: of a phone, it also acts like one."""
-
-    def __init__(self, scripts=True, dark=False, width=1280):
-        self.profile = tempfile.mkdtemp(prefix="closecrm-chromium-")
-        options = webdriver.ChromeOptions()
-        for argument in [*CHROMIUM_ARGUMENTS, f"--user-data-dir={self.profile}", f"--window-size={width},1000"]:
-            options.add_argument(argument)
-        if not scripts:
-            options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-        scheme = "dark" if dark else "light"
-        self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        if width < 600:
-            self.command("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=2, mobile=True)
-        self.width = width
-
-    def command(self, name, **arguments):
-        return self.driver.execute_cdp_cmd(name, arguments)
-
-    def log_in(self, site):
-        secret = "admin:" + PASSWORD.replace(" ", "%20")
-        self.driver.get(site.url.replace("://", f"://{secret}@") + "/status")
-        self.driver.get(site.url + "/status")  # without the password in the address, as after a log-in by hand
-
-    def all(self, selector):
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def text(self, selector):
-        return self.driver.find_element(By.CSS_SELECTOR, selector).text
-
-    def texts(self, selector, count):
-        """Those of so many elements, once they are there."""
-        found = [element.text for element in self.all(selector)]
-        return found if len(found) == count and all(found) else None
-
-    def click(self, selector):
-        self.driver.find_element(By.CSS_SELECTOR, selector).click()
-        return True
-
-    def wait_text(self, selector, wanted):
-        wait_until(lambda: self.text(selector) == wanted, PATIENCE, f"{selector} says {wanted}")
-
-    def errors(self):
-        return [line["message"] for line in self.driver.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
-
-    def shoot(self, name, height=2400):
-        clip = {"x": 0, "y": 0, "width": self.width, "height": height, "scale": 1}
-        image = self.command("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
-        SHOTS.mkdir(parents=True, exist_ok=True)
-        (SHOTS / f"{name}.png").write_bytes(base64.b64decode(image))
-
-    def quit(self):
-        self.driver.quit()
-        shutil.rmtree(self.profile, ignore_errors=True)
 
 
 class StatusPage:
@@ -138,7 +51,7 @@ class StatusPage:
         """The first row of an event about that lead in that state."""
         for row in browser.all("#events tr"):
             cells = row.find_elements(By.TAG_NAME, "td")
-            if len(cells) > 5 and cells[2].text == lead and state in cells[5].text:
+            if len(cells) == 6 and cells[2].text == lead and state in cells[5].text:
                 return row
         return None
 
@@ -169,7 +82,7 @@ class StatusPage:
         """An event appears, is opened, dies, is replayed, and is seen to be delivered."""
         browser = self.browser()
         wait_until(lambda: browser.text("#live") == "live", PATIENCE, "the page is live")
-        self.assertEqual("All is well.", browser.text("#state"))
+        self.assertEqual("Waiting for the first event", browser.text("#state"))
         self.assertIn("/closecrm/acme", browser.text(".address"))
 
         self.assertEqual(200, self.site.send("ev_1", lead="lead_first", note=EVIL))
@@ -189,7 +102,8 @@ class StatusPage:
 
         self.send_bad("ev_2")
         wait_until(lambda: browser.all("#letters tr[data-letter]"), PATIENCE, "the dead letter appears")
-        wait_until(lambda: "dead letter" in browser.text("#state"), PATIENCE, "the state says so")
+        wait_until(lambda: "1 dead letter is kept" in browser.text("#findings"), PATIENCE, "the top says so")
+        self.assertEqual("It works; 1 thing to look at", browser.text("#state"))
         self.assertIn("this event is not taken", browser.text("#letters"))
         self.wait_row(browser, "lead_bad", "dead")
         self.assertEqual(1, len(browser.all("tr.opened")), "what was opened stays open")
@@ -207,7 +121,8 @@ class StatusPage:
         browser = self.browser()
         self.site.plane.wrong_key = True
         self.site.send("ev_1")
-        wait_until(lambda: "data plane refuses" in browser.text("#state"), PATIENCE, "the refusal is told")
+        wait_until(lambda: "data plane refuses" in browser.text("#findings"), PATIENCE, "the refusal is told")
+        self.assertEqual("1 thing is wrong", browser.text("#state"))
         wait_until(lambda: browser.all("#state.state.bad"), PATIENCE, "it is bad")
         browser.wait_text("[data-fact=waiting]", "1")
         self.wait_row(browser, "lead_1", "waiting")

@@ -47,9 +47,9 @@ def listens(address):
 
 
 class Site:
-    """server: "lighttpd" or "apache"."""
+    """server: "lighttpd" or "apache"; more, source: lines of the configuration, before the source's section and in it."""
 
-    def __init__(self, server, more=""):
+    def __init__(self, server, more="", source=f"signature_key = {SIGNATURE_KEY}\n"):
         self.processes = []
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="closecrm-browser-"))
         self.plane = DataPlane(WRITE_KEY)
@@ -57,12 +57,12 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}/closecrm"
         # As root, everything but the browser runs as the user that web servers run as.
         self.user = "www-data" if os.getuid() == 0 else None
-        self.make_files(more)
+        self.make_files(more, source)
         self.start_program()
         {"lighttpd": self.start_lighttpd, "apache": self.start_apache}[server]()
         wait_until(lambda: listens(("127.0.0.1", self.port)), 60, f"{server} listens")
 
-    def make_files(self, more):
+    def make_files(self, more, source):
         for name in ("state", "htdocs"):
             (self.directory / name).mkdir(mode=0o700)
         program = os.environ.get("CLOSECRM_PROGRAM", str(TREE / "closecrm.fcgi"))
@@ -71,7 +71,7 @@ class Site:
         config.write_text(
             f"admin_password = {PASSWORD}\n{more}\n"
             f"data_plane_url = http://127.0.0.1:{self.plane.port}\n"
-            f"[source acme]\nwrite_key = {WRITE_KEY}\nsignature_key = {SIGNATURE_KEY}\n"
+            f"[source acme]\nwrite_key = {WRITE_KEY}\n{source}"
         )
         config.chmod(0o600)
         shutil.copytree(TREE / "lighttpd", self.directory / "lighttpd")

@@ -8,7 +8,7 @@
 
 #include "commands/check_place.h"
 #include "config/config.h"
-#include "telemetry/cron_mark.h"
+#include "telemetry/telemetry.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/standin.h"
 #include "tests/support/temporary.h"
@@ -35,6 +35,8 @@ static const struct row rows[] = {
     {"etc/apache2/sites-enabled", "site.conf", "FcgidMaxRequestLen 131072\n", 1},
     {"etc/apache2/sites-enabled", "site.conf", "  fcgidmaxrequestlen 33554432\n", 0},
     {"etc/apache2/sites-enabled", "site.conf", "LimitRequestBody 1000000\nLimitRequestBody 0\n", 1},
+    {"etc/apache2", "closecrm.conf", "LimitRequestBody 1000000\n", 1},
+    {"etc/nginx/snippets", "closecrm.conf", "client_max_body_size 1m;\n", 1},
     {"etc/httpd/conf.d", "fcgid.conf", "FcgidMaxRequestLen 131072\n", 1},
     {"etc/modsecurity", "modsecurity.conf", "SecRequestBodyNoFilesLimit 131072\n", 1},
     {"etc/lighttpd", "lighttpd.conf", "server.max-request-size = 1024\n", 1},

@@ -15,6 +15,7 @@
 #include "commands/test_event.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/signature.h"
+#include "webhook/webhook.h"
 
 #define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define WRITE_KEY "1234567890abcdefghijklmn+pq"
@@ -131,7 +132,27 @@ static const char *member(struct json_object *object, const char *name)
     return json_object_get_string(json_object_object_get(object, name));
 }
 
+#define NOT_KEPT "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 21\r\n\r\n" WEBHOOK_PROBE_ANSWER
+
 /* ---- what is sent ----------------------------------------------------------------------------------------------- */
+
+/* Only the program's own sentence is an answer to that: `ok` means that an older version has taken it for an event. */
+static void goes_only_as_far_as_the_program(void)
+{
+    configuration_use(SIGNED);
+    SEND(NOT_KEPT, "/closecrm", "--no-forward", NULL);
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_STRING_EQUAL(server.body, WEBHOOK_TEST);
+    CU_ASSERT_PTR_NOT_NULL(strstr(server.request, "close-sig-hash: "));
+    SEND(OK, "/closecrm", "--no-forward", NULL);
+    CU_ASSERT_EQUAL(ran.code, 1);
+    SEND(NOT_KEPT, "/closecrm", NULL);
+    CU_ASSERT_EQUAL(ran.code, 1);
+    run_command(&ran, NULL,
+                (const char *const[]){"send-test", "--no-forward", "--size", "9", "http://127.0.0.1:9", NULL});
+    CU_ASSERT_EQUAL(ran.code, 2);
+    configuration_forget();
+}
 
 static void sends_a_harmless_event(void)
 {
@@ -343,6 +364,7 @@ void suite_commands_send_test(void)
 {
     static CU_TestInfo tests[] = {
         {"sends a harmless event", sends_a_harmless_event},
+        {"goes only as far as the program", goes_only_as_far_as_the_program},
         {"signs as Close does", signs_as_close_does},
         {"without signature key the write key is in the query", without_signature_key_the_write_key_is_in_the_query},
         {"another event and size may be wished for", another_event_and_size},

@@ -15,7 +15,8 @@
 #include "base/clock.h"
 #include "commands/commands.h"
 #include "config/keyring.h"
-#include "telemetry/cron_mark.h"
+#include "queue/loss.h"
+#include "telemetry/telemetry.h"
 #include "tests/suites.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
@@ -238,7 +239,6 @@ static void check_tells_how_the_queue_stands(void)
     HAS("  source two: 1 dead letter is kept\n    see why, mend that, and replay them: closecrm.fcgi dead list "
         "--source two\n");
     HAS_NOT("The queue needs attention");
-
     struct queue *queue = made_open();
     struct error why = {0};
     struct notes notes = {.tries = 1, .operator_must_act = true, .reason = "the data plane answered 401"};
@@ -321,7 +321,7 @@ static void letters_without_a_source_can_be_replayed(void)
     made_configure(MADE_WITHOUT_ONE);
     RUN(&ran, NULL, "dead", "replay", "--all");
     CU_ASSERT_EQUAL(ran.code, 1);
-    HAS("0 dead letters replayed; 1 are left alone, for their source is not in the configuration: configure source one "
+    HAS("0 dead letters replayed; 1 is left alone, for its source is not in the configuration: configure source one "
         "again, or: closecrm.fcgi queue move one NEW\n");
     CU_ASSERT_EQUAL(made_counts("one").waiting, 0);
     RUN(&ran, NULL, "check");
@@ -332,6 +332,54 @@ static void letters_without_a_source_can_be_replayed(void)
     RUN(&ran, NULL, "dead", "replay", "--source", "two");
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_EQUAL(made_counts("two").waiting, 1);
+    made_end();
+}
+
+/* What it was before is over in the very check that finds it mended. */
+static void what_check_finds_mended_is_not_wrong(void)
+{
+    char text[PATH_SIZE + 128];
+    struct error why = {0};
+    struct notes notes = {.tries = 1, .operator_must_act = true, .reason = "the data plane answered 401"};
+    made_begin();
+    snprintf(text, sizeof text, "data_plane_url = file://%s/out\n[source one]\nwrite_key = k\n", made_state());
+    made_configure(text);
+    made_append("one", made_event(body, "lead", "updated", "ev_1", "lead_1"));
+    struct queue *queue = made_open();
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
+    CU_ASSERT_TRUE(queue_note(queue, "one", &notes, true, &why));
+    RUN(&ran, NULL, "check");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    HAS("  source one: the data plane takes the write key again");
+    HAS_NOT("until you act");
+    HAS("\nNothing is wrong\n");
+    made_close(queue);
+    made_settle("one", "poison", "no");
+    RUN(&ran, NULL, "check");
+    CU_ASSERT_EQUAL(ran.code, 0); /* as cron */
+    HAS("1 dead letter is kept");
+    HAS("\nIt works, but look at what stands above\n");
+    made_end();
+}
+
+/* What check advises for events that may be gone works as it stands there, also without an API key. */
+static void a_loss_can_be_left_so(void)
+{
+    const struct loss loss = {.until_ms = clock_unix_ms(), .words = "the database was gone"};
+    struct loss found;
+    struct error why = {0};
+    bool any = true;
+    made_begin();
+    CU_ASSERT_TRUE(loss_note(made_state(), "one", &loss, &why));
+    RUN(&ran, NULL, "check");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    HAS("`closecrm.fcgi reconcile --source one --from 0s` leaves it so\n");
+    HAS_NOT("rm '");
+    RUN(&ran, NULL, "reconcile", "--source", "one", "--from", "0s");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_TRUE(loss_read(made_state(), "one", &found, &any, &why) && !any);
+    RUN(&ran, NULL, "check");
+    HAS_NOT("may be gone");
     made_end();
 }
 
@@ -402,6 +450,8 @@ void suite_commands_state(void)
         {"check tells when nothing forwards", check_tells_when_nothing_forwards},
         {"what waits alone is told at once", what_waits_alone_is_told_at_once},
         {"letters without a source can be replayed", letters_without_a_source_can_be_replayed},
+        {"a loss can be left so", a_loss_can_be_left_so},
+        {"what check finds mended is not wrong", what_check_finds_mended_is_not_wrong},
         {"a locked source has no address with a write key", a_locked_source_has_no_address_with_a_write_key},
         {"check tells of events without a source", check_tells_of_events_without_a_source},
         {"an offline check changes nothing", offline_check_changes_nothing},

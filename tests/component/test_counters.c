@@ -89,13 +89,14 @@ static void test_survive_the_process(void)
 {
     struct counters *counters = open_in("survive");
     counters_refused(counters_of(counters, "two"), 9, NOON);
-    counters_answered(counters_of(counters, "two"), 401, NOON + 5);
+    counters_answered(counters_of(counters, "two"), 401, true, NOON + 5);
     counters_close(counters);
     counters = open_in("survive");
     const struct tally *now = read_of(counters, "two", NOON);
     CU_ASSERT_EQUAL(now->refused[9], 1);
     CU_ASSERT_EQUAL(now->refused_last_ms[9], NOON);
     CU_ASSERT_EQUAL(now->answered_last_status, 401);
+    CU_ASSERT_TRUE(now->answered_last_refused);
     CU_ASSERT_EQUAL(now->answered_last_ms, NOON + 5);
     counters_close(counters);
 }
@@ -124,24 +125,26 @@ static void test_a_minute_is_forgotten_after_a_day(void)
 {
     struct counters *counters = open_in("minutes");
     struct counted *one = counters_of(counters, "one");
-    counters_delivered(one, 1500, NOON);
-    counters_delivered(one, 500, NOON + 59999);
-    counters_delivered(one, -1, NOON + MINUTE);
+    counters_live_delay(one, 1500, NOON);
+    counters_live_delay(one, 500, NOON + 59999);
+    counters_done(one, NOON);
+    counters_done(one, NOON + 59999);
+    counters_done(one, NOON + MINUTE);
     const struct tally *now = read_of(counters, "one", NOON + MINUTE);
     const struct tally_minute *last = &now->minute[COUNTED_MINUTES - 1];
-    CU_ASSERT_EQUAL(last[-1].delivered, 2);
-    CU_ASSERT_EQUAL(last[-1].delay_ms, 2000);
-    CU_ASSERT_EQUAL(last->delivered, 1);
-    CU_ASSERT_EQUAL(last->delays, 0);
+    CU_ASSERT_EQUAL(last[-1].done, 2);
+    CU_ASSERT_EQUAL(last[-1].delay[2] + last[-1].delay[4], 2);
+    CU_ASSERT_EQUAL(last->done, 1);
+    CU_ASSERT_EQUAL(counters_quantile(last->delay, 0.5), -1);
     now = read_of(counters, "one", NOON + (COUNTED_MINUTES - 1) * MINUTE);
-    CU_ASSERT_EQUAL(now->minute[0].delivered, 2);
+    CU_ASSERT_EQUAL(now->minute[0].done, 2);
     now = read_of(counters, "one", NOON + COUNTED_MINUTES * MINUTE);
-    CU_ASSERT_EQUAL(now->minute[COUNTED_MINUTES - 1].delivered, 0);
-    counters_delivered(one, 7, NOON + COUNTED_MINUTES * MINUTE); /* the same place: it begins anew */
+    CU_ASSERT_EQUAL(now->minute[COUNTED_MINUTES - 1].done, 0);
+    counters_done(one, NOON + COUNTED_MINUTES * MINUTE); /* the same place: it begins anew */
+    counters_live_delay(one, 7, NOON + COUNTED_MINUTES * MINUTE);
     now = read_of(counters, "one", NOON + COUNTED_MINUTES * MINUTE);
-    CU_ASSERT_EQUAL(now->minute[COUNTED_MINUTES - 1].delivered, 1);
-    CU_ASSERT_EQUAL(now->minute[COUNTED_MINUTES - 1].delay_ms, 7);
-    CU_ASSERT_EQUAL(now->outcome[COUNTED_DELIVERED], 4);
+    CU_ASSERT_EQUAL(now->minute[COUNTED_MINUTES - 1].done, 1);
+    CU_ASSERT_EQUAL(now->minute[COUNTED_MINUTES - 1].delay[0], 1);
     counters_close(counters);
 }
 
@@ -156,8 +159,19 @@ static void test_buckets(void)
     CU_ASSERT_EQUAL(now->delay.bucket[0], 1);
     CU_ASSERT_EQUAL(now->delay.bucket[1], 1);
     CU_ASSERT_EQUAL(now->delay.bucket[COUNTED_BUCKETS - 1], 1);
-    CU_ASSERT_EQUAL(now->minute[COUNTED_MINUTES - 1].delay_ms, 100 + 101 + 24 * 3600 * 1000);
     counters_close(counters);
+}
+
+/* 90 events of up to 100 ms, ten of up to a second: half of all are within 56 ms, 95 of a hundred within 750. */
+static void test_quantiles(void)
+{
+    const uint64_t none[COUNTED_BUCKETS] = {0}, some[COUNTED_BUCKETS] = {[0] = 90, [3] = 10},
+                   endless[COUNTED_BUCKETS] = {[COUNTED_BUCKETS - 1] = 3};
+    CU_ASSERT_EQUAL(counters_quantile(none, 0.5), -1);
+    CU_ASSERT_EQUAL((int)counters_quantile(some, 0.5), 55);
+    CU_ASSERT_EQUAL((int)counters_quantile(some, 0.95), 750);
+    CU_ASSERT_EQUAL((int)counters_quantile(some, 1), 1000);
+    CU_ASSERT_EQUAL((int)counters_quantile(endless, 0.5), 86400000);
 }
 
 static void test_answers_by_their_status(void)
@@ -170,7 +184,7 @@ static void test_answers_by_their_status(void)
     struct counters *counters = open_in("answers");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t found = 0;
-        counters_answered(counters_of(counters, "one"), rows[i].status, NOON);
+        counters_answered(counters_of(counters, "one"), rows[i].status, false, NOON);
         while (counters_answer_name(found) != NULL && strcmp(counters_answer_name(found), rows[i].name) != 0)
             found++;
         CU_ASSERT_PTR_NOT_NULL_FATAL(counters_answer_name(found));
@@ -183,7 +197,7 @@ static void test_without_a_file_in_memory(void)
 {
     struct error why;
     struct counters *counters = counters_open("/nonexistent/folder", names, 2, &why);
-    CU_ASSERT_STRING_EQUAL(why.text, "/nonexistent/folder/counters.1: No such file or directory");
+    CU_ASSERT_STRING_EQUAL(why.text, "/nonexistent/folder/counters.2: No such file or directory");
     CU_ASSERT_PTR_NOT_NULL_FATAL(counters);
     CU_ASSERT_FALSE(counters_are_shared(counters));
     counters_accepted(counters_of(counters, "two"), 1, NOON);
@@ -201,7 +215,7 @@ static void test_a_lost_page_is_counted_in_memory(void)
     int status = 0;
     struct counters *counters = open_in("lost");
     counters_accepted(counters_of(counters, "two"), 1, NOON);
-    path_join(path, directory, "lost/counters.1");
+    path_join(path, directory, "lost/counters.2");
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
@@ -254,6 +268,7 @@ void suite_counters(void)
         {"a new source gets a place", test_a_new_source_gets_a_place},
         {"a minute is forgotten after a day", test_a_minute_is_forgotten_after_a_day},
         {"buckets", test_buckets},
+        {"quantiles", test_quantiles},
         {"answers are counted by their status", test_answers_by_their_status},
         {"without a file they are in memory", test_without_a_file_in_memory},
         {"a lost page is counted in memory", test_a_lost_page_is_counted_in_memory},

@@ -195,7 +195,7 @@ static void check_that_finds_it_mended_wakes_the_forwarder(void)
     configuration_use(text);
     RUN(&ran, NULL, "check");
     configuration_forget();
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "the program was told to try again at once"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "the program was told to send what waits at once"));
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "accept_empty = yes: any server that answers 200"));
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
     rig_end(&rig);

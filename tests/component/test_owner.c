@@ -6,14 +6,17 @@
 #include <unistd.h>
 
 #include "base/owner.h"
+#include "base/program_name.h"
+#include "config/state_folder.h"
 #include "tests/suites.h"
+#include "tests/support/temporary.h"
 
 #define NOBODY_KNOWS 54321 /* a user without a name */
 
 static bool says(uid_t owner, const char *path, const char *words)
 {
     struct error why = {0};
-    owner_error("the state directory", path, owner, &why);
+    owner_error("the state directory", path, owner, NULL, &why);
     return strstr(why.text, words) != NULL;
 }
 
@@ -54,9 +57,64 @@ static void says_whose_it_is_and_what_to_do(void)
     CU_ASSERT_TRUE(says(1, "/s", "and this runs as user root: run it as daemon (sudo -u daemon closecrm.fcgi ...)"));
 }
 
+static bool is_harmless(const char *path, const char *words)
+{
+    struct error owner = {0}, open = {0};
+    state_folder_owner_error(path, geteuid() + 1, &owner);
+    state_folder_open_error(path, &open);
+    return strstr(owner.text, "chown") == NULL && strstr(open.text, "chmod") == NULL &&
+           strstr(owner.text, words) != NULL && strstr(open.text, words) != NULL;
+}
+
+/* A folder with other things in it is not to be given away or closed: everything else there would stop. */
+static void another_folder_is_advised(void)
+{
+    struct error why = {0};
+    char directory[PATH_SIZE];
+    CU_ASSERT(is_harmless("/", "name a folder of its own, such as state_dir = /var/lib/closecrm-state"));
+    CU_ASSERT(is_harmless("/var/lib", "name a folder of its own, such as state_dir = /var/lib/closecrm-state"));
+    CU_ASSERT(is_harmless("/var/lib/", "state_dir = /var/lib/closecrm-state"));
+    CU_ASSERT(is_harmless("/no-such-folder", "name a folder of its own"));
+    CU_ASSERT_FATAL(temporary_make(directory));
+    CU_ASSERT(state_folder_is_own(directory));
+    CU_ASSERT(temporary_write(directory, "letter.txt", 0600, "", 0));
+    CU_ASSERT_FALSE(state_folder_is_own(directory));
+    CU_ASSERT(temporary_write(directory, "queue.db", 0600, "", 0));
+    CU_ASSERT(state_folder_is_own(directory));
+    state_folder_open_error(directory, &why);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "chmod 700 '"));
+    temporary_remove(directory);
+}
+
+static void is_called(const char *path, const char *name)
+{
+    char out[PROGRAM_NAME_SIZE];
+    program_name_of(path, "/no-such-folder:/bin", out);
+    CU_ASSERT_STRING_EQUAL(out, name);
+}
+
+/* As it can be typed: the name where a shell finds it, else its path. */
+static void the_program_is_called_by_its_name(void)
+{
+    char directory[PATH_SIZE], path[PATH_SIZE], folders[PATH_SIZE + 32], out[PROGRAM_NAME_SIZE];
+    is_called("/home/shop/public_html/cgi-bin/closecrm.cgi", "/home/shop/public_html/cgi-bin/closecrm.cgi");
+    is_called("/srv/my shop/closecrm.cgi", "'/srv/my shop/closecrm.cgi'");
+    is_called("/srv/it's/closecrm.cgi", "closecrm.cgi");
+    is_called("/usr/lib/ld-linux.so.2", "closecrm.fcgi");
+    CU_ASSERT_FATAL(temporary_make(directory));
+    CU_ASSERT(temporary_write(directory, "closecrm.fcgi", 0700, "", 0));
+    path_join(path, directory, "closecrm.fcgi");
+    snprintf(folders, sizeof folders, "/no-such-folder:%s:/bin", directory);
+    program_name_of(path, folders, out);
+    CU_ASSERT_STRING_EQUAL(out, "closecrm.fcgi");
+    temporary_remove(directory);
+}
+
 void suite_owner(void)
 {
     static CU_TestInfo tests[] = {
+        {"another folder is advised", another_folder_is_advised},
+        {"the program is called by its name", the_program_is_called_by_its_name},
         {"says whose it is and what to do", says_whose_it_is_and_what_to_do},
         CU_TEST_INFO_NULL,
     };

@@ -156,12 +156,16 @@ static void who_forwards_sees_it_at_once(void)
     CU_ASSERT_EQUAL(moved.identities, DELIVERED);
     check_all_is_moved(owner, "moved");
     CU_ASSERT(queue_move(command, "one", "two", &moved, &why)); /* again: nothing is left, and nothing changes */
+    check(moved.identities == 0, "moved again: %llu identities count twice", (unsigned long long)moved.identities);
     check_all_is_moved(owner, "moved again");
     queue_close(command);
     queue_close(owner);
-    struct queue *next = open_queue("owner");
+    struct queue *next = open_queue("owner"); /* it merges the journal into the index, under the old name */
     CU_ASSERT_FATAL(queue_claim(next, &why));
     check_all_is_moved(next, "the next owner");
+    CU_ASSERT(queue_move(next, "one", "two", &moved, &why));
+    check(moved.identities == 0, "moved a third time: %llu identities count twice",
+          (unsigned long long)moved.identities);
     queue_close(next);
 }
 

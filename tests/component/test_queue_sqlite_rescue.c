@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/lock_file.h"
+#include "queue/loss.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/displaced.h"
@@ -154,12 +155,135 @@ static void what_is_saved_last_is_not_removed(void)
     }
 }
 
+/* accepted, delivered, what waits, and dead letters */
+static void check_counts(struct queue *queue, const char *when, const uint64_t expected[4])
+{
+    struct error why = {0};
+    struct counts counts;
+    check(queue_count(queue, "one", &counts, &why), "it can be counted: %s", why.text);
+    const uint64_t found[4] = {counts.accepted, counts.delivered, counts.waiting, counts.dead};
+    for (unsigned i = 0; i < 4; i++)
+        check(found[i] == expected[i], "%s: the %u. count is %u, not %u", when, i, (unsigned)found[i],
+              (unsigned)expected[i]);
+}
+
+/* A queue is made in the place of the one that was removed; what that counted is brought over twice: what it saved
+ * first, and what it saved when it had delivered more. */
+static void counts_are_brought_over_once(void)
+{
+    struct queue *old = displaced_open_well("counts");
+    displaced_own(old);
+    displaced_append(old, 0, 6);
+    displaced_settle(old, 0, VERDICT_DELIVERED);
+    displaced_settle(old, 5, VERDICT_DEAD);
+    displaced_remove_files(all_but_the_owners);
+    struct queue *next = displaced_open_well("counts");
+    displaced_append(next, 10, 2);
+    queue_close(next);
+    displaced_check_refused(old, 6, "removed or replaced"); /* it is stored all the same */
+    displaced_wait_until_saved(old);
+    next = displaced_open_well("counts");
+    check_counts(next, "first", (const uint64_t[]){9, 1, 7, 1});
+    displaced_check_waiting(next, 1, 4);
+    displaced_check_waiting(next, 10, 2);
+    queue_close(next);
+    displaced_settle(old, 1, VERDICT_DELIVERED);
+    displaced_settle(old, 2, VERDICT_DELIVERED);
+    queue_close(old);
+    next = displaced_open_well("counts");
+    displaced_own(next);
+    check_counts(next, "then", (const uint64_t[]){9, 3, 7, 1});
+    displaced_settle(next, 1, VERDICT_DUPLICATE);
+    displaced_settle(next, 2, VERDICT_DUPLICATE);
+    displaced_settle(next, 3, VERDICT_DELIVERED);
+    check_counts(next, "at the end", (const uint64_t[]){9, 4, 4, 1});
+    displaced_check_waiting(next, 10, 2);
+    displaced_check_nothing_left();
+    queue_close(next);
+}
+
+static bool is_noted_as_lost(void)
+{
+    struct loss loss;
+    struct error why = {0};
+    bool any = false;
+    check(loss_read(displaced.state, "one", &loss, &any, &why), "it can be read: %s", why.text);
+    return any;
+}
+
+/* The first to look finds no database, and makes one; who forwards has the old one open, and brings it over. */
+static void what_is_brought_over_is_not_called_lost(void)
+{
+    struct error words = {0};
+    struct queue *old = displaced_open_well("not-lost");
+    displaced_own(old);
+    displaced_append(old, 0, 2);
+    displaced_remove_files(all_but_the_owners);
+    struct queue *next = displaced_open_well("not-lost");
+    CU_ASSERT_FALSE(is_noted_as_lost());
+    CU_ASSERT_TRUE(queue_stands(next, &words));
+    displaced_check_refused(old, 2, "removed or replaced");
+    CU_ASSERT_FALSE(queue_stands(next, &words));
+    check(strstr(words.text, "brought over") != NULL, "others know: %s", words.text);
+    check(!queue_probe(old, true, &words) && strstr(words.text, "removed or replaced") != NULL, "%s", words.text);
+    queue_close(next);
+    displaced_wait_until_saved(old);
+    queue_close(old);
+    next = displaced_open_well("not-lost");
+    displaced_own(next);
+    displaced_check_waiting(next, 0, 2);
+    CU_ASSERT_FALSE(is_noted_as_lost());
+    displaced_check_nothing_left();
+    queue_close(next);
+}
+
+static void own_and_die(int says)
+{
+    struct error why = {0};
+    struct queue *queue = queue_open(&displaced.made.config, &why);
+    if (queue == NULL || !queue_claim(queue, &why) || write(says, "o", 1) != 1)
+        _exit(1);
+    for (;;)
+        pause();
+}
+
+/* Nobody can save any more what a killed process had open: then it is lost, whoever forwards next. */
+static void what_nobody_saves_is_called_lost(void)
+{
+    for (int owner = 0; owner < 2; owner++) {
+        int says[2] = {-1, -1}, status;
+        char word;
+        path_join(displaced.state, displaced.directory, owner ? "lost-owner" : "lost");
+        CU_ASSERT_FATAL(pipe(says) == 0);
+        fflush(NULL);
+        pid_t old = fork();
+        if (old == 0)
+            own_and_die(says[1]);
+        CU_ASSERT_EQUAL(read(says[0], &word, 1), 1);
+        displaced_remove_files(all_but_the_owners);
+        struct queue *next = queue_rig_open(&displaced.made);
+        CU_ASSERT_FALSE(is_noted_as_lost());
+        kill(old, SIGKILL);
+        CU_ASSERT_EQUAL(waitpid(old, &status, 0), old);
+        if (owner)
+            displaced_own(next);
+        queue_close(next);
+        queue_close(queue_rig_open(&displaced.made));
+        CU_ASSERT_TRUE(is_noted_as_lost());
+        close(says[0]);
+        close(says[1]);
+    }
+}
+
 void suite_queue_sqlite_rescue(void)
 {
     static CU_TestInfo tests[] = {
         {"what was delivered is known before another one forwards",
          what_was_delivered_is_known_before_another_one_forwards},
         {"what is saved last is not removed", what_is_saved_last_is_not_removed},
+        {"counts are brought over once", counts_are_brought_over_once},
+        {"what is brought over is not called lost", what_is_brought_over_is_not_called_lost},
+        {"what nobody saves is called lost", what_nobody_saves_is_called_lost},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue sqlite rescue", displaced_set_up, displaced_tear_down, tests);

@@ -277,6 +277,47 @@ static void a_limit_on_files_stops_accepting_only(void)
     check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "it fills up, says so, and drains: status %d", status);
 }
 
+/* In a child, as above: only opens it, and tests it as the process does that accepts events. */
+static int open_under_limit(void)
+{
+    struct rlimit limit = {1 << 20, 1 << 20};
+    struct error why = {0}, words = {0};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    signal(SIGXFSZ, SIG_IGN);
+    struct queue *queue = queue_open(&made.config, &why);
+    if (queue == NULL || queue_has_room(queue, &words) || strstr(words.text, "ulimit -f") == NULL)
+        return 1;
+    bool good =
+        !queue_probe(queue, true, &why) && strstr(why.text, "ulimit -f") != NULL && !queue_has_room(queue, &words);
+    queue_close(queue);
+    return good ? 0 : 2;
+}
+
+/* All processes know it before an event is refused; a command, which has no such limit, does not say that it is over,
+ * but a program that was started without it does. */
+static void a_limit_below_the_queue_is_known_at_once(void)
+{
+    struct error why = {0};
+    int status = 0;
+    struct queue *queue = open_new("below");
+    for (size_t i = 0; i < 100; i++)
+        CU_ASSERT_EQUAL(append(queue, LARGE, &why), QUEUE_STORED);
+    queue_close(queue);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(open_under_limit());
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "it knows at once: status %d", status);
+    queue = queue_rig_open(&made);
+    CU_ASSERT_FALSE(queue_has_room(queue, &why));
+    CU_ASSERT_TRUE(queue_probe(queue, false, &why));
+    CU_ASSERT_FALSE(queue_has_room(queue, &why));
+    CU_ASSERT_TRUE(queue_probe(queue, true, &why));
+    CU_ASSERT_TRUE(queue_has_room(queue, &why));
+    queue_close(queue);
+}
+
 /* ---- where a log cannot be had ---- */
 
 #define NO_LOCAL_DISK "/proc"
@@ -342,6 +383,7 @@ void suite_queue_sqlite_room(void)
         {"a settling that does not fit is halved", a_settling_that_does_not_fit_is_halved},
         {"deleting needs little room", deleting_needs_little_room},
         {"a limit on the size of files stops accepting only", a_limit_on_files_stops_accepting_only},
+        {"a limit below the queue is known at once", a_limit_below_the_queue_is_known_at_once},
         {"a log is left where it cannot be had", a_log_is_left},
         {"a reserve that was removed comes back at once", a_removed_reserve_comes_back},
         CU_TEST_INFO_NULL,

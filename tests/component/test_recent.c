@@ -44,7 +44,9 @@ static void add(struct recent *recent, const char *id, int64_t ended_ms)
     memset(&event, 0, sizeof event);
     event.ended_ms = ended_ms;
     snprintf(event.id, sizeof event.id, "%s", id);
-    recent_add(recent, &event, "incoming", 8, "sent", 4);
+    recent_add(
+        recent, &event,
+        &(struct recent_bodies){.incoming = "incoming", .incoming_length = 8, .message = "sent", .message_length = 4});
 }
 
 static void test_newest_first_and_seen_by_another_process(void)
@@ -115,8 +117,8 @@ static void test_bounded_in_age(void)
     add(recent, "new", NOW + RECENT_AGE_MS);
     recent_close(recent);
     path_join(folder, directory, "age");
-    char *bytes = temporary_read(folder, "recent.1");
-    path_join(path, folder, "recent.1");
+    char *bytes = temporary_read(folder, "recent.2");
+    path_join(path, folder, "recent.2");
     struct stat status;
     CU_ASSERT_EQUAL_FATAL(stat(path, &status), 0);
     CU_ASSERT_PTR_NULL(memmem(bytes, (size_t)status.st_size, "old-and-private", 15));
@@ -129,12 +131,14 @@ static void test_bodies_are_cut(void)
     static struct recent_event event = {.ended_ms = NOW};
     struct recent *recent = open_in("cut");
     memset(body, 'x', sizeof body);
-    recent_add(recent, &event, body, RECENT_BODY, body, sizeof body);
+    recent_add(recent, &event,
+               &(struct recent_bodies){
+                   .incoming = body, .incoming_length = RECENT_BODY, .message = body, .message_length = sizeof body});
     CU_ASSERT_TRUE_FATAL(recent_get(recent, 1, NOW, &whole));
     CU_ASSERT_FALSE(whole.event.incoming_cut);
     CU_ASSERT_TRUE(whole.event.message_cut);
     CU_ASSERT_EQUAL(whole.event.message_length, RECENT_BODY);
-    recent_add(recent, &event, NULL, 0, NULL, 0);
+    recent_add(recent, &event, &(struct recent_bodies){0});
     CU_ASSERT_TRUE_FATAL(recent_get(recent, 2, NOW, &whole));
     CU_ASSERT_EQUAL(whole.event.incoming_length, 0);
     recent_close(recent);
@@ -149,7 +153,7 @@ static void test_half_a_slot_is_none(void)
     add(recent, "b", NOW);
     recent_close(recent);
     path_join(folder, directory, "half");
-    path_join(path, folder, "recent.1");
+    path_join(path, folder, "recent.2");
     struct stat status;
     stat(path, &status);
     size_t slot = (size_t)status.st_size / 3; /* numbers 1 and 2 lie in the second and third */

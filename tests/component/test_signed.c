@@ -1,6 +1,6 @@
 /* A source that had a signature key is never open because the key is gone: it is noted beside the keys and in the
  * database, and only `signature_key = none` takes it back. */
-#include "config/keyring.h"
+#include "config/source_keys.h"
 #include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
@@ -18,6 +18,17 @@
 #define KEY "1111111111111111111111111111111111111111111111111111111111111111"
 #define OTHER_KEY "2222222222222222222222222222222222222222222222222222222222222222"
 #define BODY "{\"event\":{}}"
+
+/* As the commands ask. */
+static enum signed_state signed_look(const struct config *config, const struct source *source, struct error *words)
+{
+    struct source_keys keys;
+    CU_ASSERT_FATAL(source_keys_read(&keys, config, source));
+    enum signed_state state = keys.state;
+    *words = keys.words;
+    source_keys_free(&keys);
+    return state;
+}
 
 static enum queue_result store(void *queue, const char *source, const char *body, size_t length, moment deadline,
                                struct error *why)

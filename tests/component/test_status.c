@@ -80,7 +80,7 @@ static void test_left_to_the_web_server(void)
     CU_ASSERT_EQUAL(ask("GET", "/status", "", NULL, NULL), 403);
     CU_ASSERT_EQUAL(ask("GET", "/status", "", STATUS_RIGHT, NULL), 403);
     CU_ASSERT_EQUAL(ask("GET", "/status", "", "somebody", NULL), 403); /* as nginx's $remote_user: nobody checked it */
-    CU_ASSERT_TRUE(shows("admin-server.conf"));
+    CU_ASSERT_TRUE(shows("what its sample has for that"));
     rig.auth_type = "Basic";
     CU_ASSERT_EQUAL(ask("GET", "/status", "", "somebody", NULL), 200);
     CU_ASSERT_EQUAL(ask("GET", "/metrics", "", "somebody", NULL), 200);
@@ -255,6 +255,26 @@ static void test_a_locked_source(void)
     CU_ASSERT_FALSE(shows("Nothing is let in"));
 }
 
+/* A key that `subscribe` obtained is as good as one in the configuration: no write key in the URL is offered, for it
+ * would be answered 401. */
+static void test_a_key_of_subscribe(void)
+{
+    static const char hex[] = "3333333333333333333333333333333333333333333333333333333333333333";
+    static const struct held_key key = {.source = "two", .subscription = "whsub_seen"};
+    struct error why = {0};
+    CU_ASSERT_EQUAL(ask("GET", "/status", "source=two", STATUS_RIGHT, NULL), 200);
+    CU_ASSERT(shows("The source has no signature key: the write key must be in the URL."));
+    CU_ASSERT(shows("Show with key"));
+    CU_ASSERT(keyring_store(rig.state, &key, hex, "https://h/two", &why));
+    CU_ASSERT_EQUAL(ask("GET", "/status", "source=two", STATUS_RIGHT, NULL), 200);
+    CU_ASSERT(shows("Signed requests are taken, and no others: key of whsub_seen ("));
+    CU_ASSERT_FALSE(shows("Show with key"));
+    CU_ASSERT(keyring_remove(rig.state, "two", "whsub_seen", &why));
+    char path[PATH_SIZE];
+    path_join(path, rig.state, "signed/two");
+    CU_ASSERT_EQUAL(unlink(path), 0);
+}
+
 static void test_head_has_no_body(void)
 {
     CU_ASSERT_EQUAL(ask("HEAD", "/status", "", STATUS_RIGHT, NULL), 200);
@@ -286,7 +306,7 @@ static void test_without_a_durable_queue(void)
     static const char *const names[] = {"one", "two"};
     struct error why;
     struct status *good = rig.status;
-    struct telemetry own = {counters_open(NULL, names, 2, &why), recent_open(NULL)};
+    struct telemetry own = {counters_open(NULL, names, 2, &why), recent_open(NULL), NULL};
     rig.made.config.queue = QUEUE_NONE;
     rig.status = status_new(&rig.made.config);
     status_attach(rig.status, &own);
@@ -294,7 +314,7 @@ static void test_without_a_durable_queue(void)
     counters_delivered(counters_of(own.counters, "one"), 1000, clock_unix_ms());
     CU_ASSERT_EQUAL(ask("GET", "/status", "format=json", STATUS_RIGHT, NULL), 200);
     CU_ASSERT_TRUE(shows("\"words\": \"Healthy. Last delivered a moment ago.\", \"accepted\": 1, \"delivered\": 1, "));
-    counters_answered(counters_of(own.counters, "one"), 401, clock_unix_ms());
+    counters_answered(counters_of(own.counters, "one"), 401, true, clock_unix_ms());
     ask("GET", "/status", "format=json", STATUS_RIGHT, NULL);
     CU_ASSERT_TRUE(
         shows("The data plane refuses what is sent: it answered 401; Close keeps the events and sends them again."));
@@ -322,6 +342,7 @@ void suite_status(void)
         {"tokens last an hour or two", test_tokens_last_an_hour_or_two},
         {"metrics", test_metrics},
         {"a locked source", test_a_locked_source},
+        {"a key of subscribe", test_a_key_of_subscribe},
         {"HEAD has no body", test_head_has_no_body},
         {"before the stages stand", test_before_the_stages_stand},
         {"without a durable queue", test_without_a_durable_queue},

@@ -83,6 +83,12 @@ chroot_make_deb() {
     chroot_make "$1-deb" "$1" $(packaging/install-packages --print deb) lintian adduser nginx-light procps
 }
 
+# chroot_make_servers SUITE: that, and all web servers.
+chroot_make_servers() {
+    chroot_make_deb "$1"
+    chroot_make "$1-servers" "$1-deb" apache2 libapache2-mod-fcgid lighttpd-mod-openssl
+}
+
 # suite_make SUITE: $chroots/SUITE, as debootstrap makes it. It comes to stand there when it is whole.
 suite_make() {
     local base=$PWD/$chroots/$1
@@ -128,12 +134,13 @@ umount_inside() {
     umount --recursive "$root/dev" && umount "$root/proc" || umount --recursive --lazy "$root/dev" "$root/proc"
 }
 
-# chroot_copy FROM NAME: a fresh copy, ready to be used; sets root.
+# chroot_copy FROM NAME: a fresh copy, ready to be used; sets root. Where the kernel can, only what is changed is copied.
 chroot_copy() {
     root=$PWD/$work/$2
-    rm -rf --one-file-system "$root" # never the machine's /dev, should it still be there
-    mkdir -p "$work"
-    cp -a "$chroots/$1" "$root"
+    rm -rf --one-file-system "$root" "$root.changes" # never the machine's /dev, should it still be there
+    mkdir -p "$root" "$root.changes/upper" "$root.changes/work"
+    mount -t overlay overlay -o "lowerdir=$PWD/$chroots/$1,upperdir=$root.changes/upper,workdir=$root.changes/work" "$root" \
+        2>/dev/null || cp -a "$chroots/$1/." "$root"
     mount_inside
 }
 
@@ -143,8 +150,14 @@ chroot_drop() {
     for pid in $(inside_pids); do
         kill -KILL "$pid" 2>/dev/null
     done
+    wait_for 10 nobody_inside
     umount_inside
-    rm -rf --one-file-system "$root" # never the machine's /dev, should it still be there
+    ! mountpoint -q "$root" || umount "$root"
+    rm -rf --one-file-system "$root" "$root.changes" # never the machine's /dev, should it still be there
+}
+
+nobody_inside() {
+    [ -z "$(inside_pids)" ]
 }
 
 # The processes in the chroot: those that have its root.
@@ -171,6 +184,47 @@ inside() {
     DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 chroot "$root" "$@"
 }
 
+# ---- the Debian package ----
+
+# deb_make SUITE: what `make deb` makes there, in build/packages/debs-SUITE; once in a run, for all parts that want it.
+deb_make() {
+    (flock 9 && { [ -e "build/packages/debs-$1/made" ] || deb_build "$1"; }) 9>"build/packages/debs-$1.lock"
+}
+
+# The tree is copied, for the package is built where it is to run.
+deb_build() {
+    local root
+    chroot_copy "$1-deb" "build-$1"
+    mkdir -p "$root/src" "build/packages/debs-$1"
+    tar -c --exclude=./build --exclude=./.git . | tar -x -C "$root/src"
+    if inside make -C /src VERSION=0.1.0 deb >"$work/deb-$1.log" 2>&1; then
+        cp "$root"/src/build/deb/closecrm.fcgi*_* "build/packages/debs-$1/" && : >"build/packages/debs-$1/made"
+    else
+        tail -n 20 "$work/deb-$1.log"
+    fi
+    chroot_drop
+    [ -e "build/packages/debs-$1/made" ]
+}
+
+socket=/run/closecrm/closecrm.sock
+
+# of UNIT KEY: a value in a unit file.
+of() {
+    sed -n "s/^$2=//p" "$root/lib/systemd/system/$1"
+}
+
+# The service as systemd would start it.
+service_up() {
+    [ "$(of closecrm.socket ListenStream)" = $socket ] || return 1
+    install -d "$root$(dirname $socket)"
+    rm -f "$root$socket"
+    inside env -i "$(of closecrm.service Environment)" spawn-fcgi -n -s $socket -M 0660 -U www-data \
+        -G "$(of closecrm.socket SocketGroup)" -u "$(of closecrm.service User)" -g "$(of closecrm.service Group)" -- \
+        "$(of closecrm.service ExecStart)" >$work/service.log 2>&1 &
+    service=$!
+    wait_for 20 grep -qs msg=started $work/service.log
+}
+
 # ---- the data plane ----
 
 # A certificate authority nobody else knows, and localhost's certificate by it.
@@ -182,7 +236,7 @@ make_certificates() {
         openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj '/CN=Test authority' &&
             openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost &&
             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out server.pem \
-                -extfile <(echo subjectAltName=DNS:localhost)
+                -extfile <(echo subjectAltName=DNS:localhost,DNS:shop.example.com,DNS:hooks.example.com)
     ) 2>$work/openssl.log || die "openssl makes no certificate; $work/openssl.log says why"
 }
 

@@ -248,6 +248,41 @@ size_t load_count_altered(const struct load *load, struct standin *standin, cons
     return altered;
 }
 
+/* One event that was not stored exactly once. */
+static void print_arrivals(const struct load *load, struct standin *standin, size_t index, moment begin)
+{
+    char id[ID_SIZE];
+    snprintf(id, sizeof id, "%s_%zu", load->options.prefix, index);
+    const struct standin_message *message;
+    printf("\n  %s: answered %d at %lld ms; stored", id, load->status[index],
+           (long long)(load->answered_at[index] - begin));
+    for (size_t i = 0; (message = standin_message(standin, i)) != NULL; i++) {
+        if (strcmp(message->message_id, id) == 0)
+            printf(" by request %zu at %lld ms,", message->request, (long long)(message->arrived - begin));
+    }
+    printf(" no more");
+}
+
+struct load_arrivals load_report_arrivals(const struct load *load, struct standin *standin, const char *write_key)
+{
+    struct load_arrivals arrivals = {.altered = load_count_altered(load, standin, write_key)};
+    const struct standin_message *first = standin_message(standin, 0);
+    moment begin = first == NULL ? 0 : first->arrived;
+    for (size_t i = 0; i < load->next; i++) {
+        char id[ID_SIZE];
+        snprintf(id, sizeof id, "%s_%zu", load->options.prefix, i);
+        const struct standin_message *message = standin_find(standin, id);
+        size_t times = message == NULL ? 0 : message->times;
+        if (load->status[i] == 200)
+            arrivals.times[times < 3 ? times : 3]++;
+        if (load->status[i] == 200 ? times != 1 : load->status[i] >= 0)
+            print_arrivals(load, standin, i, begin);
+    }
+    printf("\n  (of those answered 200: %zu stored never, %zu once, %zu twice, %zu more often; %zu messages altered) ",
+           arrivals.times[0], arrivals.times[1], arrivals.times[2], arrivals.times[3], arrivals.altered);
+    return arrivals;
+}
+
 size_t load_count_disordered(const struct load *load, struct standin *standin)
 {
     const struct standin_message *message;

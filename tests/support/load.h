@@ -64,6 +64,17 @@ int load_status(const struct load *load, size_t index);
  * properties as they were sent, byte for byte. */
 size_t load_count_arrived(const struct load *load, struct standin *standin, size_t times);
 
+/* After load_finish: how often events were stored. */
+struct load_arrivals {
+    size_t times[4]; /* events answered 200 that were stored never, once, twice, more often */
+    size_t altered;  /* as load_count_altered */
+};
+
+/* After load_finish: counts them, and prints the counts where an event answered 200 was not stored exactly once, with
+ * its id, the status that the client got and when, and each message's request and time, in ms since the first message
+ * of the load. */
+struct load_arrivals load_report_arrivals(const struct load *load, struct standin *standin, const char *write_key);
+
 /* After load_finish: how many messages of this load, repetitions included, the stand-in stored with other properties
  * than were sent, or under another write key than write_key. */
 size_t load_count_altered(const struct load *load, struct standin *standin, const char *write_key);

@@ -146,8 +146,8 @@ static bool start_server(struct site *site, const char *const *arguments, const 
                  "%s: the web server starts", site->setup->name);
 }
 
-/* What the web server is told: its port, its sample, and where everything is. */
-enum { TELL_PORT, TELL_WORK, TELL_SAMPLE, TELL_SOCKET, TELL_PROGRAM, TELL_CONFIG, TELLS };
+/* What the web server is told: its port, its sample, where everything is, and whether it asks for a password itself. */
+enum { TELL_PORT, TELL_WORK, TELL_SAMPLE, TELL_SOCKET, TELL_PROGRAM, TELL_CONFIG, TELL_ADMIN, TELLS };
 
 static void tell(const struct site *site, const char *const *prefixes, const char *sample, struct variable *told)
 {
@@ -164,31 +164,31 @@ static void tell(const struct site *site, const char *const *prefixes, const cha
     set(&told[TELL_CONFIG], prefixes[TELL_CONFIG], path);
 }
 
-/* The log-in of the web server's own, and its file of users. */
-static bool copy_admin(const struct site *site, const char *folder)
+/* The file of users for the web server's own log-in. */
+static bool write_users(const struct site *site)
 {
     static const char users[] = "admin:{SHA}" CORRECT_HORSE "\n";
     return !site->setup->admin_server ||
-           (temporary_write(site->directory, "closecrm.htpasswd", 0644, users, sizeof users - 1) &&
-            temporary_directory(site->directory, "admin") &&
-            copy_sample(site, folder, "admin-server.conf", "admin/admin-server.conf"));
+           temporary_write(site->directory, "closecrm.htpasswd", 0644, users, sizeof users - 1);
 }
 
 static bool start_lighttpd(struct site *site)
 {
-    static const char *const prefixes[TELLS] = {"CLOSECRM_PORT=",   "CLOSECRM_WORK=",    "CLOSECRM_SAMPLE=",
-                                                "CLOSECRM_SOCKET=", "CLOSECRM_PROGRAM=", "CLOSECRM_CONFIG="};
+    static const char *const prefixes[TELLS] = {
+        "CLOSECRM_PORT=",    "CLOSECRM_WORK=",   "CLOSECRM_SAMPLE=", "CLOSECRM_SOCKET=",
+        "CLOSECRM_PROGRAM=", "CLOSECRM_CONFIG=", "CLOSECRM_TAKE="};
     struct variable told[TELLS] = {{""}};
     const char *environment[TELLS + 1] = {NULL};
     char config[PATH_SIZE], sample[64];
     snprintf(sample, sizeof sample, "%.*s", (int)strcspn(site->setup->sample, "."), site->setup->sample);
     tell(site, prefixes, sample, told);
+    set(&told[TELL_ADMIN], prefixes[TELL_ADMIN], site->setup->admin_server ? "admin" : "nothing");
     for (size_t i = 0; i < TELLS; i++)
         environment[i] = told[i].text;
     path_join(config, site->directory, "server.conf");
     const char *arguments[] = {"lighttpd", "-D", "-f", config, NULL};
     return copy_sample(site, "lighttpd", "server.conf", "server.conf") &&
-           copy_sample(site, "lighttpd", site->setup->sample, site->setup->sample) && copy_admin(site, "lighttpd") &&
+           copy_sample(site, "lighttpd", site->setup->sample, site->setup->sample) && write_users(site) &&
            start_server(site, arguments, environment);
 }
 
@@ -199,16 +199,20 @@ static bool start_apache(struct site *site)
                                                 "Define SAMPLE ",
                                                 "Define CLOSECRM_SOCKET ",
                                                 "Define CLOSECRM_PROGRAM ",
-                                                "Define CLOSECRM_CONFIG "};
+                                                "Define CLOSECRM_CONFIG ",
+                                                "Define CLOSECRM_HTPASSWD "};
     struct variable told[TELLS] = {{""}};
-    char config[PATH_SIZE], sample[PATH_SIZE];
+    char config[PATH_SIZE], sample[PATH_SIZE], users[PATH_SIZE];
     const char *arguments[8 + 2 * TELLS] = {"apache2", "-D", "FOREGROUND", "-D", "EVENT", "-f", config};
     path_join(config, site->directory, "server.conf");
     path_join(sample, site->directory, "sample.conf");
     tell(site, prefixes, sample, told);
+    path_join(users, site->directory, "closecrm.htpasswd");
+    set(&told[TELL_ADMIN], prefixes[TELL_ADMIN], users);
     if (site->setup->prefork)
         arguments[4] = "PREFORK";
-    for (size_t i = 0; i < TELLS; i++) {
+    size_t tells = site->setup->admin_server ? TELLS : TELL_ADMIN; /* only when it is defined Apache asks */
+    for (size_t i = 0; i < tells; i++) {
         arguments[7 + 2 * i] = "-C";
         arguments[8 + 2 * i] = told[i].text;
     }
@@ -216,25 +220,28 @@ static bool start_apache(struct site *site)
            copy_sample(site, "apache", site->setup->sample, "sample.conf") &&
            (!site->setup->htaccess ||
             copy_sample(site, "apache/shared-hosting/cgi-bin", ".htaccess", "cgi-bin/.htaccess")) &&
-           copy_admin(site, "apache") && start_server(site, arguments, NULL);
+           write_users(site) && start_server(site, arguments, NULL);
 }
 
-/* Copies a file of nginx/ into the site with one word changed: nginx cannot be told such things from outside. */
-static bool copy_changed(const struct site *site, const char *name, const char *as, const char *word,
-                         const char *instead)
+/* Copies a file of nginx/ into the site, with another text for a word in each place and, for the log-in of nginx's own,
+ * with the lines for it: nginx cannot be told such things from outside. */
+static bool copy_changed(const struct site *site, const char *name, const char *word, const char *instead)
 {
-    char text[16384];
+    static const char admin[] = "# admin: ";
+    struct buffer text = {.data = NULL};
     char *file = temporary_read("nginx", name);
-    char *at = file == NULL ? NULL : strstr(file, word);
-    char *last = at;
-    for (char *next = at; next != NULL; next = strstr(next + 1, word))
-        last = next; /* comments stand before */
-    bool copied = false;
-    if (last != NULL) {
-        int length = snprintf(text, sizeof text, "%.*s%s%s", (int)(last - file), file, instead, last + strlen(word));
-        copied = length > 0 && (size_t)length < sizeof text &&
-                 temporary_write(site->directory, as, 0644, text, (size_t)length);
+    for (const char *at = file; at != NULL && *at != '\0';) {
+        if (strncmp(at, word, strlen(word)) == 0) {
+            buffer_append(&text, instead, strlen(instead));
+            at += strlen(word);
+        } else if (site->setup->admin_server && strncmp(at, admin, sizeof admin - 1) == 0) {
+            at += sizeof admin - 1;
+        } else {
+            buffer_append(&text, at++, 1);
+        }
     }
+    bool copied = text.length > 0 && temporary_write(site->directory, name, 0644, text.data, text.length);
+    buffer_free(&text);
     free(file);
     return check(copied, "nginx/%s can be copied", name);
 }
@@ -246,11 +253,8 @@ static bool start_nginx(struct site *site)
     site_socket(site, socket);
     path_join(config, site->directory, "server.conf");
     const char *arguments[] = {"nginx", "-e", "stderr", "-p", site->directory, "-c", config, NULL};
-    return copy_changed(site, "server.conf", "server.conf", "127.0.0.1:8082", port) &&
-           copy_changed(site, site->setup->sample, site->setup->sample, "/run/closecrm/closecrm.sock", socket) &&
-           copy_admin(site, "nginx") &&
-           (!site->setup->admin_server || copy_changed(site, "admin-server.conf", "admin/admin-server.conf",
-                                                       "/run/closecrm/closecrm.sock", socket)) &&
+    return copy_changed(site, "server.conf", "127.0.0.1:8082", port) &&
+           copy_changed(site, site->setup->sample, "/run/closecrm/closecrm.sock", socket) && write_users(site) &&
            start_server(site, arguments, NULL);
 }
 

@@ -28,7 +28,7 @@ struct setup {
     bool prefork;       /* Apache made of processes, so mod_cgi and not mod_cgid */
     bool htaccess;      /* with the sample .htaccess in cgi-bin */
     bool hides_basic;   /* HTTP Basic does not reach the program */
-    bool admin_server;  /* with the sample admin-server.conf; the user is admin, the password "correct horse" */
+    bool admin_server;  /* with the sample's lines for a log-in; the user is admin, the password "correct horse" */
 };
 
 /* For tests that are not about the server: the program stands apart from it, behind spawn-fcgi. */

@@ -69,7 +69,8 @@ int status_rig_open(struct status_rig *rig)
     if (!append(rig, dead_body) || !append(rig, dead_body) || !append(rig, waiting_body) || !kill_event(rig, 1) ||
         !kill_event(rig, 2))
         return 1;
-    rig->telemetry = (struct telemetry){counters_open(rig->state, names, 2, &why), recent_open(rig->state)};
+    rig->telemetry = (struct telemetry){counters_open(rig->state, names, 2, &why), recent_open(rig->state),
+                                        attempts_open(rig->state, names, 2, 4)};
     counters_refused(counters_of(rig->telemetry.counters, "one"), REFUSED_SIGNATURE, clock_unix_ms());
     rig->status = status_new(&rig->made.config);
     status_attach(rig->status, &rig->telemetry);
@@ -83,6 +84,7 @@ int status_rig_close(struct status_rig *rig)
     status_free(rig->status);
     counters_close(rig->telemetry.counters);
     recent_close(rig->telemetry.recent);
+    attempts_close(rig->telemetry.attempts);
     queue_close(rig->queue);
     temporary_remove(rig->directory);
     log_open(LEVEL_INFO);

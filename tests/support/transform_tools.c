@@ -15,7 +15,7 @@ char *tool_message(const char *body, size_t length, const struct rules *rules, b
 {
     static const struct rules none;
     struct error why = {0};
-    struct parsed *parsed = transform_parse(body, length, NULL, &why);
+    struct parsed *parsed = transform_parse_for(body, length, rules, NULL, &why);
     if (parsed == NULL)
         printf("\n    %s", why.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(parsed);

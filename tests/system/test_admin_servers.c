@@ -1,4 +1,4 @@
-/* `admin = server` behind each web server with its sample admin-server.conf: the log-in counts, nothing but the log-in
+/* `admin = server` behind each web server with its samples' lines for that: the log-in counts, nothing but the log-in
  * does, and no other spelling of an address leads around it. */
 #include "tests/suites.h"
 

@@ -92,6 +92,50 @@ static void subscribed_in_one_command(void)
     close_site_close(&site);
 }
 
+/* Where the source's key is known, each command and the running program know it. */
+static void one_key_for_all(void)
+{
+    struct close_site site;
+    char id[80], words[160];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--probe"), 0);
+        snprintf(words, sizeof words, "key of %s (state/keys)", standin_close_id(site.close, 0, id));
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "send-test", close_site_url(&site)), 0);
+        check(strstr(site.said, words) != NULL, "send-test names the key: %s", site.said);
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CLOSE_RUN(&site, "check", "--offline");
+        CU_ASSERT(strstr(site.said, "signature_key = key of ") != NULL);
+        CU_ASSERT(strstr(site.said, words) != NULL);
+        CU_ASSERT(strstr(site.said, "writeKey") == NULL);
+    }
+    close_site_close(&site);
+}
+
+/* What is given to Close leads to the program, or nothing is made there. */
+static void a_wrong_url_is_refused(void)
+{
+    static const char *const wrong[] = {"/x", "/../somewhere-else"}; /* no source of that name; not the program */
+    struct close_site site;
+    char url[300], nobody[] = "http://127.0.0.1:1/closecrm";
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--probe"), 0);
+        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+            snprintf(url, sizeof url, "%s%s", close_site_url(&site), wrong[i]);
+            CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", url, "--probe"), 1);
+            check(strstr(site.said, "no subscription was made: ") != NULL, "%s: %s", url, site.said);
+            CU_ASSERT(strstr(site.said, "say --no-url-check") != NULL);
+            CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 1);
+        }
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", nobody), 1);
+        CU_ASSERT(strstr(site.said, "nothing listens there") != NULL && strstr(site.said, "--no-url-check") != NULL);
+        CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 1);
+        CU_ASSERT_EQUAL(close_site_keys(&site), 1);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", nobody, "--no-url-check"), 0);
+        CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 2);
+    }
+    close_site_close(&site);
+}
+
 static void all_forty_are_taken(void)
 {
     struct close_site site;
@@ -409,6 +453,8 @@ void suite_close(void)
 {
     static CU_TestInfo tests[] = {
         {"subscribed in one command", subscribed_in_one_command},
+        {"one key for all", one_key_for_all},
+        {"a wrong URL is refused", a_wrong_url_is_refused},
         {"all 40 are taken", all_forty_are_taken},
         {"a probe finds the limit", a_probe_finds_the_limit},
         {"each error is one line that says what to do", errors_are_one_line},

@@ -20,8 +20,9 @@ static void send(const struct site *site, const char *id, const char *note)
     event_free(&event);
 }
 
-/* Runs `closecrm.fcgi WORD WORD ID`. */
-static struct output run(const struct site *site, const char *first, const char *second, const char *id)
+/* Runs `closecrm.fcgi ARGUMENT ...`, of which the last may be NULL. */
+static struct output run(const struct site *site, const char *first, const char *second, const char *id,
+                         const char *last)
 {
     static const char log[] = "aside.log";
     struct process process = {0};
@@ -30,7 +31,7 @@ static struct output run(const struct site *site, const char *first, const char 
     path_join(config, site->directory, "closecrm.conf");
     path_join(path, site->directory, log);
     snprintf(variable, sizeof variable, "CLOSECRM_CONFIG=%s", config);
-    const char *arguments[] = {program, first, second, id, NULL};
+    const char *arguments[] = {program, first, second, id, last, NULL};
     const char *environment[] = {variable, NULL};
     remove(path);
     CU_ASSERT(process_start(&process, &(struct process_options){arguments, environment, site->directory, path}));
@@ -56,18 +57,18 @@ static void the_rest_of_its_lead_goes_on(struct site *site)
     send(site, "ev_2", "");
     send(site, "ev_3", "");
     CU_ASSERT_EQUAL(standin_counts(site->standin).messages, 0);
-    struct output output = run(site, "queue", "set-aside", "1");
+    struct output output = run(site, "queue", "set-aside", "1", NULL);
     expect(&output, 0, "event 1 of source alpha: it is a dead letter now");
     CU_ASSERT(standin_wait_messages(site->standin, 2, durable_patience(5000)));
     CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
     struct counts counts = durable_counts(site, "alpha");
     CU_ASSERT(counts.dead == 1 && counts.delivered == 2 && counts.accepted == 3);
-    output = run(site, "queue", "set-aside", "1");
+    output = run(site, "queue", "set-aside", "1", NULL);
     expect(&output, 1, "no event 1 waits");
 
     standin_heal(site->standin);
-    output = run(site, "dead", "replay", "1");
-    expect(&output, 0, "1 dead letters replayed");
+    output = run(site, "dead", "replay", "1", NULL);
+    expect(&output, 0, "1 dead letter replayed");
     CU_ASSERT(standin_wait_messages(site->standin, 3, durable_patience(5000)));
     CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
     CU_ASSERT_EQUAL(durable_counts(site, "alpha").dead, 0);
@@ -79,7 +80,7 @@ static void not_while_it_is_in_flight(struct site *site)
     standin_fail(site->standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
     send(site, "ev_5", "");
     CU_ASSERT(standin_wait_held(site->standin, 1, durable_patience(5000)));
-    struct output output = run(site, "queue", "set-aside", "5");
+    struct output output = run(site, "queue", "set-aside", "5", NULL);
     expect(&output, 1, "it is with the data plane at this very moment: try again");
     standin_heal(site->standin);
     CU_ASSERT(standin_wait_messages(site->standin, 4, durable_patience(5000)));
@@ -93,7 +94,7 @@ static void by_the_command_where_nobody_forwards(struct site *site)
     send(site, "ev_6", "");
     send(site, "ev_7", "");
     CU_ASSERT_EQUAL(process_stop(&site->program, 60000), 0);
-    struct output output = run(site, "queue", "set-aside", "6");
+    struct output output = run(site, "queue", "set-aside", "6", NULL);
     expect(&output, 0, "event 6 of source alpha: it is a dead letter now");
     struct counts counts = durable_counts(site, "alpha");
     CU_ASSERT(counts.dead == 1 && counts.waiting == 1);
@@ -109,6 +110,29 @@ static void by_the_command_where_nobody_forwards(struct site *site)
     CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_6"));
 }
 
+/* The running program takes events of a lead out of its hands, and they do not arrive; others' do. */
+static void a_lead_is_forgotten_while_it_runs(struct site *site)
+{
+    struct event_text other = {.body = {.data = NULL}};
+    site_standin_down(site);
+    send(site, "ev_9", "");
+    send(site, "ev_10", "");
+    event_make(&other, &(struct event_options){.id = "ev_11", .lead = "lead_2"});
+    CU_ASSERT_EQUAL(site_send_body(site, event_body(&other)).status, 200);
+    event_free(&other);
+    struct output output = run(site, "forget", "--lead=lead_1", "--yes", NULL);
+    expect(&output, 0, "Deleted of lead lead_1: 2 waiting events, 1 dead letter,");
+    CU_ASSERT(site_standin_up(site));
+    CU_ASSERT(standin_wait_messages(site->standin, 1, durable_patience(10000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
+    send(site, "ev_9", ""); /* Close repeats it: it is known */
+    CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
+    CU_ASSERT_PTR_NOT_NULL(standin_find(site->standin, "ev_11"));
+    CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_9"));
+    CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_10"));
+    CU_ASSERT_EQUAL(durable_counts(site, "alpha").dead, 0);
+}
+
 static void an_event_is_set_aside(void)
 {
     struct site site;
@@ -116,6 +140,7 @@ static void an_event_is_set_aside(void)
         the_rest_of_its_lead_goes_on(&site);
         not_while_it_is_in_flight(&site);
         by_the_command_where_nobody_forwards(&site);
+        a_lead_is_forgotten_while_it_runs(&site);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }

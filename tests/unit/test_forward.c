@@ -8,8 +8,8 @@
 
 #include "forward/answer.h"
 #include "forward/batch.h"
-#include "forward/file_sink.h"
 #include "forward/pending.h"
+#include "forward/file_sink.h"
 #include "forward/post.h"
 #include "queue/identities.h"
 #include "tests/suites.h"
@@ -275,20 +275,57 @@ static void file_sink_appends_lines(void)
 {
     char directory[PATH_SIZE], path[PATH_SIZE];
     struct answer answer;
+    struct file_sink sink = {.path = path}, full = {.path = "/dev/full"};
     CU_ASSERT_TRUE_FATAL(temporary_make(directory));
     path_join(path, directory, "events.ndjson");
-    file_sink_append(path, "{\"a\":1}\n", 8, &answer);
+    file_sink_append(&sink, "{\"a\":1}\n", 8, &answer);
     CU_ASSERT_EQUAL(answer_outcome(&answer, false), OUTCOME_DELIVERED);
-    file_sink_append(path, "{\"b\":2}\n", 8, &answer);
+    file_sink_append(&sink, "{\"b\":2}\n", 8, &answer);
     char *text = temporary_read(directory, "events.ndjson");
     CU_ASSERT_STRING_EQUAL(text, "{\"a\":1}\n{\"b\":2}\n");
     free(text);
     temporary_remove(directory);
-    file_sink_append(path, "{}\n", 3, &answer);
+    file_sink_append(&sink, "{}\n", 3, &answer);
     CU_ASSERT_EQUAL(answer_outcome(&answer, false), OUTCOME_RETRY);
     CU_ASSERT_PTR_NOT_NULL(strstr(answer.error.text, path));
-    file_sink_append("/dev/full", "{}\n", 3, &answer);
+    file_sink_append(&full, "{}\n", 3, &answer);
     CU_ASSERT_EQUAL(answer_outcome(&answer, false), OUTCOME_RETRY);
+    file_sink_free(&sink);
+    file_sink_free(&full);
+}
+
+static void append_lines(struct file_sink *sink, const char *lines)
+{
+    struct answer answer;
+    file_sink_append(sink, lines, strlen(lines), &answer);
+    CU_ASSERT_EQUAL(answer_outcome(&answer, false), OUTCOME_DELIVERED);
+}
+
+#define LINE(id) "{\"type\":\"track\",\"messageId\":\"" id "\",\"properties\":{\"messageId\":\"x\"}}\n"
+
+/* By one process, by another that shares the file, after a restart; a file that was removed is begun anew. */
+static void file_sink_leaves_out_what_it_has(void)
+{
+    char directory[PATH_SIZE], path[PATH_SIZE];
+    struct file_sink sink = {.path = path}, other = {.path = path};
+    CU_ASSERT_TRUE_FATAL(temporary_make(directory));
+    path_join(path, directory, "events.ndjson");
+    append_lines(&sink, LINE("1") LINE("2"));
+    append_lines(&sink, LINE("2") LINE("3"));
+    append_lines(&other, LINE("1") LINE("4") LINE("3"));
+    append_lines(&sink, LINE("4") "{\"no\":\"id\"}\n" LINE("5"));
+    append_lines(&sink, LINE("4"));
+    char *text = temporary_read(directory, "events.ndjson");
+    CU_ASSERT_STRING_EQUAL(text, LINE("1") LINE("2") LINE("3") LINE("4") "{\"no\":\"id\"}\n" LINE("5"));
+    free(text);
+    remove(path);
+    append_lines(&sink, LINE("2"));
+    text = temporary_read(directory, "events.ndjson");
+    CU_ASSERT_STRING_EQUAL(text, LINE("2"));
+    free(text);
+    file_sink_free(&sink);
+    file_sink_free(&other);
+    temporary_remove(directory);
 }
 
 void suite_forward(void)
@@ -307,6 +344,7 @@ void suite_forward(void)
         {"of an identity in hand the newest version is found", the_newest_version_in_flight_is_found},
         {"the oldest identities are forgotten first", the_oldest_identities_are_forgotten_first},
         {"the file sink appends whole lines or says why not", file_sink_appends_lines},
+        {"the file sink leaves out messages that the file has", file_sink_leaves_out_what_it_has},
         CU_TEST_INFO_NULL,
     };
     suite_add("forward", NULL, NULL, tests);

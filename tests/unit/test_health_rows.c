@@ -43,7 +43,8 @@ static const struct {
     {"a probe fails", SO_PROBE_FAILS, REFUSAL_NONE, 0, 10, 10, "nothing can be written"},
     {"a probe hangs", SO_PROBE_HANGS, REFUSAL_NONE, 0, 10, 10, "takes too long"},
 
-    {"full", SO_WELL, REFUSED_QUEUE_FULL, 599 * SECOND, 700 * SECOND, NEVER, "the queue is full"},
+    {"full", SO_WELL, REFUSED_QUEUE_FULL, 599 * SECOND, 700 * SECOND, NEVER,
+     "there was no room for the last event: the log says why"},
     {"full, long ago", SO_WELL, REFUSED_QUEUE_FULL, 601 * SECOND, 700 * SECOND, NEVER, "events are accepted"},
     {"broken", SO_WELL, REFUSED_QUEUE_BROKEN, 59 * SECOND, 60 * SECOND, NEVER, "could not be kept"},
     {"broken, long ago", SO_WELL, REFUSED_QUEUE_BROKEN, 61 * SECOND, 62 * SECOND, NEVER, "events are accepted"},
@@ -52,9 +53,11 @@ static const struct {
     {"refused for another reason", SO_WELL, REFUSED_SIGNATURE, 1 * SECOND, 10 * SECOND, 1, "events are accepted"},
     {"accepted since", SO_WELL, REFUSED_QUEUE_FULL, 2 * SECOND, 1 * SECOND, 30 * SECOND, "events are accepted"},
 
-    {"written just then", SO_WELL, REFUSED_QUEUE_FULL, 20 * SECOND, NEVER, 16 * SECOND, "the queue is full"},
+    {"written just then", SO_WELL, REFUSED_QUEUE_FULL, 20 * SECOND, NEVER, 16 * SECOND,
+     "there was no room for the last event: the log says why"},
     {"written since", SO_WELL, REFUSED_QUEUE_FULL, 20 * SECOND, NEVER, 14 * SECOND, "events are accepted"},
-    {"full to the limit", SO_QUEUE_FULL, REFUSED_QUEUE_FULL, 20 * SECOND, NEVER, 0, "the queue is full"},
+    {"full to the limit", SO_QUEUE_FULL, REFUSED_QUEUE_FULL, 20 * SECOND, NEVER, 0,
+     "there was no room for the last event: the log says why"},
     {"the same, but slow", SO_QUEUE_FULL, REFUSED_QUEUE_SLOW, 20 * SECOND, NEVER, 0, "events are accepted"},
 };
 

@@ -98,7 +98,8 @@ static void test_event_name(void)
     tool_check_member("{\"event\":{\"object_type\":\"not.yet_invented\",\"action\":\"teleported\"}}", "event",
                       "\"not.yet_invented teleported\"");
     tool_check_member("{\"event\":{\"object_type\":\"a\\\"\\u0000b\",\"action\":\"\xC3\xA9 /\"}}", "event",
-                      "\"a\\\"\\u0000b \xC3\xA9 /\"");
+                      "\"a\\\"\xEF\xBF\xBD"
+                      "b \xC3\xA9 /\"");
     tool_check_member("{\"event\":{\"object_type\":\" lead \",\"action\":\"updated\"}}", "event", "\" lead  updated\"");
 }
 
@@ -151,7 +152,9 @@ static void test_person(void)
 {
     tool_check_member(EVENT(",\"lead_id\":\"lead_1\",\"user_id\":\"user_1\""), "userId", "\"lead_1\"");
     tool_check_member(EVENT(",\"lead_id\":\"lead_1\""), "anonymousId", "");
-    tool_check_member(EVENT(",\"lead_id\":\"a\\u0000b\""), "userId", "\"a\\u0000b\"");
+    tool_check_member(EVENT(",\"lead_id\":\"a\\u0000b\""), "userId",
+                      "\"a\xEF\xBF\xBD"
+                      "b\"");
     tool_check_member(EVENT(",\"lead_id\":\" x \""), "userId", "\" x \"");
     tool_check_member(EVENT(",\"lead_id\":\"\\u200b\""), "userId", "\"\xE2\x80\x8B\"");
     tool_check_member(EVENT(",\"user_id\":\"user_1\",\"object_id\":\"o\""), "userId", "");
@@ -211,7 +214,7 @@ static void test_person_of_parsed(void)
 static void test_message_id(void)
 {
     tool_check_member(EVENT(",\"id\":\"ev_1\""), "messageId", "\"ev_1\"");
-    tool_check_member(EVENT(",\"id\":\"ev\\u0000\\\"1\""), "messageId", "\"ev\\u0000\\\"1\"");
+    tool_check_member(EVENT(",\"id\":\"ev\\u0001\\\"1\""), "messageId", "\"ev\\u0001\\\"1\"");
     check_made(EVENT(",\"id\":7"), "messageId", EVENT(",\"id\":7"));
 }
 
@@ -295,10 +298,10 @@ static void test_values_are_kept(void)
 {
     tool_check_member("{\"event\":{\"object_type\":\"a\",\"action\":\"b\"}}", "type", "\"track\"");
     const char *body = EVENT(",\"data\":{\"n\":[1.10,-0,1e400,1E+2,0.0,-0.0e-0,1234567890123456789012345,"
-                             "9007199254740993],\"custom.cf_1\":\"\\u0000\\u001f\x7F\xE2\x80\xA8\xF0\x9F\x98\xB9/\"}");
+                             "9007199254740993],\"custom.cf_1\":\"\\u0001\\u001f\x7F\xE2\x80\xA8\xF0\x9F\x98\xB9/\"}");
     char *message = tool_message(body, strlen(body), NULL, false);
     CU_ASSERT_PTR_NOT_NULL(strstr(message, "\"data\":{\"n\":[1.10,-0,1e400,1E+2,0.0,-0.0e-0,1234567890123456789012345,"
-                                           "9007199254740993],\"custom.cf_1\":\"\\u0000\\u001f\x7F\xE2\x80\xA8"
+                                           "9007199254740993],\"custom.cf_1\":\"\\u0001\\u001f\x7F\xE2\x80\xA8"
                                            "\xF0\x9F\x98\xB9/\"}}}"));
     free(message);
 }

@@ -148,6 +148,29 @@ static void a_probe_is_not_kept(void)
     end(&scene);
 }
 
+/* The test that `send-test --no-forward` sends is answered and not kept, also where a write key is enough; who has no
+ * key is refused; and whatever differs from it by a byte, or holds it, is an event. */
+static void a_test_goes_as_far_as_the_program(void)
+{
+    static const char *const events[] = {WEBHOOK_TEST " ", " " WEBHOOK_TEST, "{\"event\": " WEBHOOK_TEST "}",
+                                         WEBHOOK_PROBE " \"send-test --no-forward\", \"event\": {}}"};
+    struct scene scene;
+    begin(&scene);
+    CU_ASSERT_EQUAL(post(&scene, NULL, true, WEBHOOK_TEST), 200);
+    CU_ASSERT_STRING_EQUAL(scene.answer, WEBHOOK_PROBE_ANSWER);
+    CU_ASSERT_EQUAL(scene.stored, 0);
+    CU_ASSERT_EQUAL(post(&scene, NULL, false, WEBHOOK_TEST), 401);
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
+        CU_ASSERT_EQUAL(post(&scene, NULL, true, events[i]), 200);
+        CU_ASSERT_EQUAL(scene.stored, i + 1);
+    }
+    store_key(&scene, "whsub_1", FIRST);
+    CU_ASSERT_EQUAL(post(&scene, FIRST, false, WEBHOOK_TEST), 200);
+    CU_ASSERT_EQUAL(scene.stored, sizeof events / sizeof *events);
+    CU_ASSERT_EQUAL(post(&scene, SECOND, false, WEBHOOK_TEST), 401);
+    end(&scene);
+}
+
 /* Whoever asks is a stranger: neither a subscription's name nor advice to the operator is for him. */
 static void a_locked_source_tells_strangers_nothing(void)
 {
@@ -174,6 +197,7 @@ void suite_webhook_keys(void)
         {"keys are used side by side", keys_are_used_side_by_side},
         {"a key of another source opens nothing", a_key_of_another_source_opens_nothing},
         {"a probe is answered and not kept", a_probe_is_not_kept},
+        {"a test goes as far as the program", a_test_goes_as_far_as_the_program},
         {"a locked source tells strangers nothing", a_locked_source_tells_strangers_nothing},
         CU_TEST_INFO_NULL,
     };

@@ -1,14 +1,18 @@
 /* The stand-in data plane as a program of its own, for benchmarks and for trying things by hand:
  *   standin PORT WRITE_KEY [CERTIFICATE_FILE KEY_FILE]
  * speaks HTTPS with a certificate, prints "port N" when it listens (PORT 0: any free one), a line of counts each second
- * in which something came, and the totals when it is told to stop (SIGINT, SIGTERM). */
+ * in which something came, and the totals when it is told to stop (SIGINT, SIGTERM).
+ *   standin close
+ * stands in for Close (see close.h). */
 #include "tests/support/standin.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "tests/support/standin/close.h"
 #include "tests/support/temporary.h"
 
 static void print(const char *when, struct standin_counts counts)
@@ -32,10 +36,12 @@ static void watch(struct standin *standin, const sigset_t *signals)
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "close") == 0)
+        return standin_close_run();
     char *end = NULL, *certificate = NULL, *private_key = NULL;
     unsigned long port = argc == 3 || argc == 5 ? strtoul(argv[1], &end, 10) : 65536;
     if (port > 65535 || *end != '\0') {
-        fprintf(stderr, "usage: standin PORT WRITE_KEY [CERTIFICATE_FILE KEY_FILE]\n");
+        fprintf(stderr, "usage: standin PORT WRITE_KEY [CERTIFICATE_FILE KEY_FILE] | standin close\n");
         return 2;
     }
     if (argc == 5) {

@@ -1,0 +1,114 @@
+/* What this program is called: see program_name.h. */
+#include "base/program_name.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Where a shell looks, whatever the environment of a web server says. */
+#define USUAL_FOLDERS "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define NAME_STARTS "closecrm" /* what else runs, a test or a loader, is nothing to type */
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
+/* Whether the name leads to this program in one of the folders. */
+static bool is_found(const char *path, const char *folders)
+{
+    struct stat wanted, found;
+    char candidate[PATH_MAX];
+    if (stat(path, &wanted) != 0)
+        return false;
+    for (const char *rest = folders; *rest != '\0'; rest += strspn(rest, ":")) {
+        size_t length = strcspn(rest, ":");
+        int written = snprintf(candidate, sizeof candidate, "%.*s/%s", (int)length, rest, last_part(path));
+        if (length > 0 && written < (int)sizeof candidate && stat(candidate, &found) == 0 &&
+            found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino)
+            return true;
+        rest += length;
+    }
+    return false;
+}
+
+void program_name_of(const char *path, const char *folders, char out[static PROGRAM_NAME_SIZE])
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+";
+    const char *name = last_part(path);
+    size_t length = strlen(path);
+    bool is_plain = strspn(path, plain) == length;
+    if (strncmp(name, NAME_STARTS, strlen(NAME_STARTS)) != 0 || name[strspn(name, plain)] != '\0' || strlen(name) > 40)
+        name = PROGRAM_NAME;
+    else if (length + sizeof "''" <= PROGRAM_NAME_SIZE && strchr(path, '\'') == NULL && !is_found(path, folders)) {
+        snprintf(out, PROGRAM_NAME_SIZE, is_plain ? "%s" : "'%s'", path);
+        return;
+    }
+    snprintf(out, PROGRAM_NAME_SIZE, "%s", name);
+}
+
+/* ---- of this process ---- */
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static char called[PROGRAM_NAME_SIZE], alone[PROGRAM_NAME_SIZE];
+
+static void find_names(void)
+{
+    char path[PATH_MAX] = "", folders[PATH_MAX + sizeof USUAL_FOLDERS];
+    const char *launcher = getenv("CLOSECRM_LAUNCHER"), *search = getenv("PATH");
+    ssize_t length = launcher == NULL ? readlink("/proc/self/exe", path, sizeof path - 1) : -1;
+    if (length > 0)
+        path[length] = '\0';
+    else if (launcher != NULL)
+        snprintf(path, sizeof path, "%s", launcher);
+    snprintf(folders, sizeof folders, "%s:%.*s", USUAL_FOLDERS, PATH_MAX - 1, search == NULL ? "" : search);
+    program_name_of(path, folders, called);
+    program_name_of(last_part(path), "", alone);
+}
+
+const char *program_name(void)
+{
+    pthread_once(&once, find_names);
+    return called;
+}
+
+const char *program_name_alone(void)
+{
+    pthread_once(&once, find_names);
+    return alone;
+}
+
+void program_name_hide(char *text)
+{
+    const char *name = program_name(), *without = program_name_alone();
+    size_t length = strlen(name), less = strlen(without);
+    for (char *at = text; less < length && (at = strstr(at, name)) != NULL; at += less) {
+        memcpy(at, without, less);
+        memmove(at + less, at + length, strlen(at + length) + 1);
+    }
+}
+
+const char *program_name_put(const char *text, char *out, size_t size)
+{
+    static const char before_command[] = PROGRAM_NAME " ";
+    size_t length = 0;
+    while (*text != '\0' && length + 1 < size) {
+        const char *name = program_name();
+        bool is_name = strncmp(text, before_command, sizeof before_command - 1) == 0 &&
+                       (length == 0 || out[length - 1] != '/'); /* else it stands there already */
+        if (is_name && length + strlen(name) + 1 < size) {
+            length += (size_t)snprintf(out + length, size - length, "%s", name);
+            text += sizeof PROGRAM_NAME - 1;
+        } else {
+            out[length++] = *text++;
+        }
+    }
+    out[length] = '\0';
+    return out;
+}

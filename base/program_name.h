@@ -1,0 +1,27 @@
+/* What this program is called where it runs: in what is printed as advice, so that it works when it is typed. */
+#ifndef BASE_PROGRAM_NAME_H
+#define BASE_PROGRAM_NAME_H
+
+#include <stddef.h>
+
+#define PROGRAM_NAME "closecrm.fcgi" /* in texts, until program_name_put puts the real name there */
+#define PROGRAM_NAME_SIZE 110
+
+/* The name to type: "closecrm.fcgi" or "closecrm.cgi" where a shell finds it by that, else its whole path, quoted where
+ * a shell wants that; a path that is too long is left out. Static. Any thread. */
+const char *program_name(void);
+
+/* The same without a path, for those who must not learn it. */
+const char *program_name_alone(void);
+
+/* Copies a text in which PROGRAM_NAME stands before a command, with program_name in its place. What does not fit is
+ * cut, and the copy keeps PROGRAM_NAME rather than a cut name. Returns out. */
+const char *program_name_put(const char *text, char *out, size_t size);
+
+/* Takes the path away again where program_name stands in the text. */
+void program_name_hide(char *text);
+
+/* program_name for a program of this path, looked for in these folders, a colon between: for tests. */
+void program_name_of(const char *path, const char *folders, char out[static PROGRAM_NAME_SIZE]);
+
+#endif

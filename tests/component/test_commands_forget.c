@@ -1,0 +1,212 @@
+/* forget: nothing of a lead is left in any file of the state directory, all else stays, and what was deleted does not
+ * come back by itself. */
+#include "tests/suites.h"
+#include "tests/support/commands_made.h"
+#include "tests/support/commands_run.h"
+#include "tests/support/temporary.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "queue/sqlite/store.h"
+#include "telemetry/recent.h"
+#include "tests/support/check.h"
+
+#define MARK "Mrs. Forget-Me of 7 Elm Street"
+#define OTHER "Mr. Keep-Me of 8 Elm Street"
+#define LARGE 40000 /* bytes: pages of its own, which become free when it is deleted */
+
+static struct ran ran;
+
+/* An event of a lead whose text stands at the beginning, in the middle and at the end. */
+static const char *event_of(const char *lead, const char *id, const char *text, size_t bytes)
+{
+    static char out[LARGE + 1000];
+    int length =
+        snprintf(out, sizeof out,
+                 "{\"event\":{\"id\":\"%s\",\"object_type\":\"lead\",\"action\":\"updated\",\"lead_id\":\"%s\","
+                 "\"date_created\":\"2026-11-01T00:00:00.000000\",\"date_updated\":\"2026-11-01T00:00:00.000000\","
+                 "\"data\":{\"name\":\"%s\",\"note\":\"",
+                 id, lead, text);
+    while ((size_t)length < bytes)
+        length += snprintf(out + length, sizeof out - (size_t)length, "%s, ", text);
+    snprintf(out + length, sizeof out - (size_t)length, "\"}},\"subscription_id\":\"whsub_1\"}");
+    return out;
+}
+
+static void add_sample(const char *lead, const char *text)
+{
+    struct recent_event event = {
+        .source = "one", .name = "lead updated", .state = "delivered", .ended_ms = INT64_MAX / 2};
+    struct recent *recent = recent_open(made_state());
+    snprintf(event.lead, sizeof event.lead, "%s", lead);
+    recent_add(recent, &event,
+               &(struct recent_bodies){
+                   .incoming = text, .message = text, .incoming_length = strlen(text), .message_length = strlen(text)});
+    recent_close(recent);
+}
+
+static bool file_has(const char *directory, const char *name, const char *text)
+{
+    char path[PATH_SIZE];
+    struct stat status;
+    path_join(path, directory, name);
+    if (stat(path, &status) != 0 || !S_ISREG(status.st_mode)) /* a FIFO would block */
+        return false;
+    FILE *file = fopen(path, "re");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    char *all = malloc((size_t)status.st_size + 1);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(all);
+    size_t length = fread(all, 1, (size_t)status.st_size, file);
+    bool has = memmem(all, length, text, strlen(text)) != NULL;
+    free(all);
+    fclose(file);
+    return has;
+}
+
+/* How many files of the state directory have the text. */
+static int files_with(const char *text)
+{
+    int count = 0;
+    DIR *directory = opendir(made_state());
+    CU_ASSERT_PTR_NOT_NULL_FATAL(directory);
+    for (const struct dirent *entry; (entry = readdir(directory)) != NULL;)
+        count += file_has(made_state(), entry->d_name, text);
+    closedir(directory);
+    return count;
+}
+
+/* Of the lead: delivered events (free pages), one that waits, a dead letter, a sample; the same of another one. */
+static void fill(void)
+{
+    made_begin();
+    for (int i = 0; i < 4; i++)
+        made_settle("one", event_of("lead_1", "ev_d", MARK, LARGE), NULL);
+    made_settle("one", event_of("lead_1", "ev_2", MARK, 900), "refused");
+    made_settle("two", event_of("lead_2", "ev_3", OTHER, 900), "refused");
+    made_append("one", event_of("lead_1", "ev_4", MARK, LARGE));
+    made_append("one", event_of("lead_2", "ev_5", OTHER, 900));
+    made_append("two", event_of("lead_1", "ev_6", MARK, 900));
+    add_sample("lead_1", MARK);
+    add_sample("lead_2", OTHER);
+}
+
+static void nothing_of_it_is_left(void)
+{
+    fill();
+    CU_ASSERT(files_with(MARK) >= 2);
+    RUN(&ran, NULL, "forget", "--lead", "lead_1", "--dry-run");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(ran.out, "Would be deleted of lead lead_1: 2 waiting events, 1 dead letter, 1 sample\n"));
+    CU_ASSERT(made_counts("one").waiting == 2 && made_counts("one").dead == 1);
+
+    RUN(&ran, NULL, "forget", "--lead", "lead_1", "--yes");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    check(strstr(ran.out, "Deleted of lead lead_1: 2 waiting events, 1 dead letter, 1 sample\n") != NULL, "%s%s",
+          ran.out, ran.err);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "Not reached: backups"));
+    CU_ASSERT_EQUAL(files_with(MARK), 0);
+
+    CU_ASSERT(files_with(OTHER) >= 2);
+    CU_ASSERT(made_counts("one").waiting == 1 && made_counts("one").dead == 0);
+    CU_ASSERT(made_counts("two").waiting == 0 && made_counts("two").dead == 1);
+    RUN(&ran, NULL, "queue", "check");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    RUN(&ran, NULL, "forget", "--lead", "lead_1", "--yes");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "Deleted of lead lead_1: 0 waiting events, 0 dead letters, 0 samples\n"));
+    made_end();
+}
+
+static void only_of_the_named_source(void)
+{
+    fill();
+    RUN(&ran, NULL, "forget", "--lead", "lead_1", "--source", "two", "--yes");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "1 waiting event, 0 dead letters, 0 samples\n"));
+    CU_ASSERT(made_counts("one").waiting == 2 && made_counts("one").dead == 1);
+    RUN(&ran, NULL, "forget", "--lead", "lead_1", "--source", "tow", "--yes");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    made_end();
+}
+
+static void it_asks_first(void)
+{
+    fill();
+    RUN(&ran, NULL, "forget", "--lead", "lead_1");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "say so with --yes"));
+    RUN(&ran, NULL, "forget", "--yes");
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "which lead?"));
+    CU_ASSERT(made_counts("one").waiting == 2 && made_counts("one").dead == 1);
+    made_end();
+}
+
+/* Looks up so many identities that the owner's housekeeper fills a Bloom filter, and waits for it. */
+static void fill_bloom_filter(struct queue *owner)
+{
+    struct store *store = owner->state;
+    struct identity unknown = {.updated_us = 1};
+    struct known known;
+    struct error why = {0};
+    bool whole = false;
+    for (uint32_t i = 0; i < 5000; i++) {
+        memcpy(unknown.key, &i, sizeof i);
+        CU_ASSERT_FATAL(queue_known(owner, "one", &unknown, 1, &known, &why));
+    }
+    for (moment until = clock_now() + 20000; !whole && clock_now() < until; poll(NULL, 0, 10)) {
+        housekeeper_call(store);
+        pthread_mutex_lock(&store->mirror_lock);
+        whole = store->bloom.whole;
+        pthread_mutex_unlock(&store->mirror_lock);
+    }
+    CU_ASSERT(whole);
+}
+
+/* Deleted letters are known as long as delivered events are: the second reading of the Event Log, Close's repetitions
+ * and `backfill` do not bring them back. The owner's Bloom filter, filled before, must not hide them. */
+static void what_was_deleted_is_known(void)
+{
+    struct error why = {0};
+    struct events found = {NULL, 0, 0, {NULL, 0, 0, false}};
+    struct known known;
+    struct identity identity = {.updated_us = 1000};
+    size_t done = 0;
+    uint64_t letter = 1;
+    memset(identity.key, 7, sizeof identity.key);
+    made_begin();
+    made_append("one", event_of("lead_1", "ev_1", MARK, 900));
+    struct queue *owner = made_open(), *other = made_open();
+    CU_ASSERT_FATAL(queue_claim(owner, &why));
+    CU_ASSERT_EQUAL_FATAL(queue_next(owner, "one", 0, 1, 1 << 20, &found, &why), 1);
+    const struct verdict dead = {
+        .id = 1, .kind = VERDICT_DEAD, .identity = identity, .remember = true, .reason = "bad"};
+    CU_ASSERT(queue_settle(owner, "one", &dead, 1, &why));
+    CU_ASSERT(queue_known(owner, "one", &identity, 1, &known, &why) && known.dead && !known.delivered);
+    fill_bloom_filter(owner);
+    CU_ASSERT(queue_discard(other, &letter, 1, &done, &why) && done == 1);
+    CU_ASSERT(queue_known(owner, "one", &identity, 1, &known, &why));
+    CU_ASSERT(!known.dead && known.delivered && known.delivered_us == 1000);
+    CU_ASSERT(queue_look_known(other, "one", &identity, 1, &known, &why) && known.delivered);
+    events_free(&found);
+    made_close(other);
+    made_close(owner);
+    made_end();
+}
+
+void suite_commands_forget(void)
+{
+    static CU_TestInfo tests[] = {
+        {"nothing of the lead is left in any file, all else stays", nothing_of_it_is_left},
+        {"only of the named source", only_of_the_named_source},
+        {"it asks first", it_asks_first},
+        {"what was deleted is known, and does not come back", what_was_deleted_is_known},
+        CU_TEST_INFO_NULL,
+    };
+    suite_add("commands: forget", NULL, NULL, tests);
+}
