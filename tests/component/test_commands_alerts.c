@@ -81,7 +81,7 @@ static void an_alert_can_be_tried(void)
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "alert_command, /bin/false: WRONG: it ended with 1\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "alert_webhook_url, 127.0.0.1: WRONG: 127.0.0.1: "));
-    RUN(&ran, NULL, "check");
+    RUN(&ran, NULL, "check", "--settings");
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "alert_webhook_url = at 127.0.0.1  ("));
     CU_ASSERT_PTR_NULL(strstr(ran.out, "SECRET"));
     configuration_forget();
