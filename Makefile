@@ -14,7 +14,7 @@ BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c i
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c) \
 	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
-SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml) /dev/null -type f)
+SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml packaging/systemd/*.conf) /dev/null -type f)
 
 # Close's event types, a table in a file that people can read, as C: the program is one file.
 EVENT_TYPES := build/closeapi/event-types.inc
@@ -280,9 +280,10 @@ test-upgrade: setup-test ## another release's state directory is taken on under 
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi \
 	    CLOSECRM_BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi build/release/tests/all upgrade
 
-test-browser: setup-browser ## drive the status page in headless Chromium, and ask promtool about the metrics
+test-browser: setup-browser ## drive the status page in headless Chromium, and have Prometheus scrape the metrics
 	@$(parallel) closecrm.fcgi
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/browser/run.py
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/browser/scrape.py
 
 valgrind: setup-test ## the unit tests under valgrind
 	@packaging/install-packages valgrind

@@ -23,6 +23,8 @@
 /* Set once by log_open, before threads start; only read afterwards. */
 static enum log_level most_written = LEVEL_INFO;
 static bool to_syslog = false;
+static log_observer *observer; /* set before threads start, as observer_context */
+static void *observer_context;
 
 static const struct {
     const char *word;
@@ -128,9 +130,16 @@ void log_open(enum log_level most)
         log_syslog_open(SYSLOG_SOCKET);
 }
 
+void log_observe(log_observer *given, void *context)
+{
+    observer = given;
+    observer_context = context;
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
-    if (level > most_written)
+    bool is_observed = observer != NULL && level <= LEVEL_WARN;
+    if (level > most_written && !is_observed)
         return;
     char line[2048];
     int head = snprintf(line, sizeof line, "%s ", levels[level].word);
@@ -148,6 +157,9 @@ void log_write(enum log_level level, const char *format, ...)
         length = strlen(named);
         memcpy(line, named, length + 1);
     }
+    bool is_taken = is_observed && observer(observer_context, level, line, length);
+    if (is_taken || level > most_written)
+        return;
     if (to_syslog) {
         log_syslog_write(levels[level].priority, line, length);
         return;

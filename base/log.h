@@ -5,6 +5,7 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum log_level { LEVEL_ERROR, LEVEL_WARN, LEVEL_INFO, LEVEL_DEBUG };
@@ -15,6 +16,14 @@ void log_open(enum log_level most);
 
 /* Writes one line. format produces `key=value` pairs; untrusted text must go through log_quote first. */
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Is given each line of the levels error and warn, without its line end, also those that are not important enough to be
+ * written. Any thread; it must not log, and not wait. Returns whether it has taken the line, which is not written
+ * then. */
+typedef bool log_observer(void *context, enum log_level level, const char *line, size_t length);
+
+/* Sets the only observer; NULL: none. Call before threads start, or while none logs. */
+void log_observe(log_observer *observer, void *context);
 
 /* Bytes for the output of log_quote, which takes 200 bytes of its input. */
 #define LOG_QUOTED 820

@@ -164,10 +164,11 @@ void reconciler_request_stop(struct reconciler *reconciler);
  * false when the thread has not ended by the deadline: then the process must end without freeing anything. */
 bool reconciler_stop(struct reconciler *reconciler, moment deadline);
 
-/* For cron: reconciles all sources that are due, one after the other, until the deadline. Calls trouble for each that
- * somebody must look at. The caller must have no queue open. Returns whether any was due. */
+/* For cron: reconciles all sources that are due, one after the other, until the deadline. Calls outcome for each that
+ * was reconciled: words: what somebody must look at; NULL: nothing. The caller must have no queue open. Returns whether
+ * any was due. */
 bool reconcile_due(const struct config *config, moment deadline,
-                   void (*trouble)(void *context, const char *source, const char *words), void *context);
+                   void (*outcome)(void *context, const char *source, const char *words), void *context);
 
 /* ---- a source that was renamed, for `queue move`: its state and its signature keys go to the new name ---- */
 

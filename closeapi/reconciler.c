@@ -180,7 +180,7 @@ static int deadline_descriptor(moment deadline)
 }
 
 bool reconcile_due(const struct config *config, moment deadline,
-                   void (*trouble)(void *context, const char *source, const char *words), void *context)
+                   void (*outcome)(void *context, const char *source, const char *words), void *context)
 {
     bool any = false;
     int fd = deadline_descriptor(deadline);
@@ -193,7 +193,9 @@ bool reconcile_due(const struct config *config, moment deadline,
         any = true;
         bool stopped = result == RECONCILE_BUSY && closeapi_is_stopped(config, source, &why);
         if (result == RECONCILE_FAILED || result == RECONCILE_TROUBLE || stopped)
-            trouble(context, source->name, why.text);
+            outcome(context, source->name, why.text);
+        else if (result == RECONCILE_DONE || result == RECONCILE_NOTHING)
+            outcome(context, source->name, NULL);
     }
     if (fd >= 0)
         close(fd);

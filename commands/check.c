@@ -12,6 +12,8 @@
 #include "base/text.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
+#include "commands/check_alerts.h"
+#include "commands/check_errors.h"
 #include "commands/check_messages.h"
 #include "commands/check_place.h"
 #include "commands/options.h"
@@ -379,6 +381,10 @@ static int check_all(struct checking *checking)
     print_stray_keys(config);
     size_t place_wrong = checking->offline ? 0 : check_place(config);
     size_t queue_wrong = checking->offline ? check_offline(checking) : check_queue(checking, &stands_still);
+    if (!checking->offline) {
+        place_wrong += check_alerts(config);
+        print_last_errors(config);
+    }
     putchar('\n');
     for (size_t i = 0; i < config->warnings.count; i++)
         printf("warning: %s\n", config->warnings.at[i]);
@@ -403,8 +409,13 @@ int command_check(int argc, char **argv)
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
     struct config *config = session_configuration(argv[0]);
-    if (config == NULL)
+    if (config == NULL) {
+        if (checking.offline)
+            keep_refused_configuration();
+        else
+            print_last_errors(NULL);
         return COMMAND_CONFIGURATION;
+    }
     int code = COMMAND_FAILED;
     checking.config = config;
     checking.only = name == NULL ? NULL : session_source(config, name, argv[0]);

@@ -44,15 +44,7 @@ static const char *program_path(char out[static PROGRAM_PATH])
 /* A folder of the kind that web servers show, somewhere in the path. */
 bool place_looks_shown(const char *path)
 {
-    static const char *const names[] = {"/public_html/", "/htdocs/", "/httpdocs/", "/wwwroot/",
-                                        "/webroot/",     "/html/",   "/public/",   "/cgi-bin/"};
-    if (strncmp(path, "/var/www/", 9) == 0)
-        return true;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strstr(path, names[i]) != NULL)
-            return true;
-    }
-    return false;
+    return config_looks_shown(path);
 }
 
 /* What others can write they can put something else in the place of. A sticky folder's files are safe from that. */

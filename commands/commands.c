@@ -238,10 +238,15 @@ static const struct command commands[] = {
      "  * * * * * /usr/lib/closecrm/closecrm.fcgi cron\n"
      "Delivers what is due where no other process does. Says nothing when all is well; else a line for each problem:\n"
      "events that wait for more than an hour or for you to act, new dead letters, a full disk, a queue that cannot be\n"
-     "opened. The exit code is 1 then; for what you should only look at, as new dead letters, it is 0, as of `check`.\n"
+     "opened. While it lasts it is said once per alert_interval, and once when it is over; the exit code is 1 each\n"
+     "time. For what you should only look at, as new dead letters, it is 0, as of `check`.\n"
      "\n"
      "  --seconds N   begin nothing new after N seconds (50)\n",
      command_cron},
+    {"alert-test", "", "tell whoever is told when something is wrong that this is a test",
+     "Runs alert_command and posts to alert_webhook_url, with the cause `test`, and says what became of it. Run it as\n"
+     "the user the program runs as: what systemd forbids its service, a shell may do; `check` knows of that.\n",
+     command_alert_test},
     {"completion", "", "print what lets bash complete commands and options",
      "  source <(closecrm.fcgi completion)\n"
      "\n"

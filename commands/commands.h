@@ -78,6 +78,7 @@ int command_dead_replay(int argc, char **argv);
 int command_dead_drop(int argc, char **argv);
 int command_forget(int argc, char **argv);
 int command_forward(int argc, char **argv);
+int command_alert_test(int argc, char **argv);
 int command_cron(int argc, char **argv);
 int command_completion(int argc, char **argv);
 

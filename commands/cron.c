@@ -1,5 +1,5 @@
 /* cron: all that time requires, for where no process of the program is always there. It says nothing when all is well,
- * for cron mails what is said; else one line for each problem. */
+ * for cron mails what is said; else one line for each problem, once per alert_interval, and one when it is over. */
 #include "commands/commands.h"
 
 #include <errno.h>
@@ -9,71 +9,44 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/escape.h"
 #include "base/log.h"
 #include "closeapi/closeapi.h"
+#include "commands/cron_report.h"
 #include "commands/options.h"
 #include "commands/session.h"
 #include "config/config.h"
 #include "health/alert_thread.h"
-#include "health/report.h"
 #include "health/write_probe.h"
 #include "process/bounded.h"
 #include "telemetry/telemetry.h"
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
 #define SECONDS_MOST 86400
-#define DAY_MS INT64_C(86400000)
 
-/* One run. Problems are told as they are found. */
+/* One run. */
 struct cron_run {
     const struct config *config;
     struct cron_mark mark;
-    size_t problems; /* what somebody should only look at is told and is none, as to `check` */
+    struct cron_report *report;
 };
 
-static void tell(const char *source, const char *words)
-{
-    fprintf(stderr, "cron: %s%s%s", source[0] != '\0' ? "source " : "", source, source[0] != '\0' ? ": " : "");
-    plain_write(stderr, words, strlen(words)); /* some are the data plane's */
-    fputc('\n', stderr);
-}
-
-static void tell_problem(struct cron_run *run, const char *source, const char *words)
-{
-    tell(source, words);
-    run->problems++;
-}
-
-/* All that is found, but what lasts for long only in the first run of a day. */
-static void tell_findings(struct cron_run *run, const struct facts *facts)
-{
-    char line[REPORT_SIZE];
-    bool is_first = run->mark.ran_ms / DAY_MS != facts->now_ms / DAY_MS;
-    enum finding_view view = is_first ? VIEW_CRON | VIEW_CRON_DAILY : VIEW_CRON;
-    for (const struct finding *one = NULL; (one = report_next(facts, one, view)) != NULL;) {
-        tell(one->source == NULL ? "" : one->source->name, report_line(one, line));
-        run->problems += one->severity == SEVERITY_BAD;
-    }
-}
-
-/* works: the queue could be used until now; why says why not. */
-static void look_for_problems(struct cron_run *run, bool works, struct error *why)
+/* works: the queue could be used until now; why says why not. Returns the facts; NULL: memory is out. */
+static struct facts *look_for_problems(struct cron_run *run, bool works, struct error *why)
 {
     struct queue *queue = works ? queue_open(run->config, why) : NULL;
     struct facts *facts = facts_gather(run->config, queue, why, NULL, clock_unix_ms());
     bool good = facts != NULL;
     if (good && queue != NULL && !facts_read_letters(facts, queue, &run->mark.letter, why))
-        tell_problem(run, "", why->text);
+        cron_report_trouble(run->report, why->text);
     queue_close(queue);
     if (good && findings_judge(facts))
-        tell_findings(run, facts);
-    else
-        tell_problem(run, "", "out of memory");
+        return facts;
+    cron_report_trouble(run->report, "out of memory");
     facts_free(facts);
+    return NULL;
 }
 
-/* Runs the alert command for what is wrong, where no process that lives long does. */
+/* Tells by alert_command and alert_webhook_url what is wrong, where no process that lives long does. */
 static void alert_if_wrong(const struct config *config)
 {
     struct telemetry telemetry;
@@ -83,9 +56,10 @@ static void alert_if_wrong(const struct config *config)
     telemetry_close(&telemetry);
 }
 
-static void tell_trouble(void *context, const char *source, const char *words)
+static void note_reconciled(void *context, const char *source, const char *words)
 {
-    tell_problem(context, source, words);
+    struct cron_run *run = context;
+    cron_report_reconciled(run->report, source, words);
 }
 
 /* Forwards and reconciles until the deadline. Where something is to be reconciled, a backlog that takes all the time
@@ -100,7 +74,7 @@ static bool forward_and_reconcile(struct cron_run *run, moment deadline, struct 
     if (bounded_forward(config, first, why) == BOUNDED_FAILED)
         return false;
     bool over = first < deadline && clock_now() >= first;
-    if (!reconcile_due(config, deadline, tell_trouble, run) && !over)
+    if (!reconcile_due(config, deadline, note_reconciled, run) && !over)
         return true;
     return bounded_forward(config, deadline, why) != BOUNDED_FAILED; /* what was brought is due, too */
 }
@@ -111,17 +85,23 @@ static void run_once(struct cron_run *run, moment deadline)
     struct error why = {0};
     const char *directory = run->config->state_dir;
     if (!session_may_open(run->config, &why)) {
-        tell_problem(run, "", why.text);
+        cron_report_trouble(run->report, why.text);
+        cron_report_print(run->report, NULL, NULL);
         return;
     }
     cron_mark_read(directory, &run->mark);
     bool works = forward_and_reconcile(run, deadline, &why);
-    look_for_problems(run, works, &why);
-    if (!cron_mark_write(directory, run->mark.letter) && run->problems == 0) {
-        error_set(&why, "cannot write %.400s/cron.last: %s", directory, strerror(errno));
-        tell_problem(run, "", why.text);
-    }
+    uint64_t letter = run->mark.letter;
+    struct facts *facts = look_for_problems(run, works, &why);
     alert_if_wrong(run->config);
+    bool letters_told = cron_report_print(run->report, facts, directory);
+    facts_free(facts);
+    if (!cron_mark_write(directory, letters_told ? run->mark.letter : letter) &&
+        cron_report_problems(run->report) == 0) {
+        error_set(&why, "cannot write %.400s/cron.last: %s", directory, strerror(errno));
+        cron_report_trouble(run->report, why.text);
+        cron_report_print(run->report, NULL, directory);
+    }
 }
 
 static bool read_seconds(const char *text, long *seconds)
@@ -134,6 +114,17 @@ static bool read_seconds(const char *text, long *seconds)
     return end != text && *end == '\0' && *seconds > 0 && *seconds <= SECONDS_MOST;
 }
 
+/* Without a configuration there is no alert_interval: it is told as often as it would be by default. */
+static int report_faulty(struct cron_report *report, const struct strings *faults, const struct error *why)
+{
+    for (size_t i = 0; i < faults->count; i++)
+        cron_report_trouble(report, faults->at[i]);
+    if (faults->count == 0)
+        cron_report_trouble(report, why->text);
+    cron_report_print(report, NULL, NULL);
+    return COMMAND_CONFIGURATION;
+}
+
 int command_cron(int argc, char **argv)
 {
     const char *text = NULL;
@@ -144,13 +135,27 @@ int command_cron(int argc, char **argv)
     if (!read_seconds(text, &seconds))
         return options_wrong(argv[0], "--seconds needs a whole number from 1 to %d", SECONDS_MOST);
     moment deadline = clock_now() + (moment)seconds * 1000;
-    struct config *config = session_configuration(argv[0]);
-    if (config == NULL)
-        return COMMAND_CONFIGURATION;
+    struct strings faults;
+    struct error why = {0};
+    struct config *config = config_load_all(&faults, &why);
+    struct cron_report *report = cron_report_new(config);
+    int code = COMMAND_FAILED;
+    if (report == NULL)
+        fprintf(stderr, "cron: out of memory\n");
+    else if (config == NULL)
+        code = report_faulty(report, &faults, &why);
+    strings_free(&faults);
+    if (report == NULL || config == NULL) {
+        cron_report_free(report);
+        config_free(config);
+        return code;
+    }
     log_open(LEVEL_ERROR); /* what is no error is not to be mailed */
-    struct cron_run run = {.config = config};
+    struct cron_run run = {.config = config, .report = report};
     if (config->queue != QUEUE_NONE)
         run_once(&run, deadline);
+    bool good = cron_report_problems(report) == 0;
+    cron_report_free(report);
     config_free(config);
-    return run.problems == 0 ? COMMAND_OK : COMMAND_FAILED;
+    return good ? COMMAND_OK : COMMAND_FAILED;
 }

@@ -87,6 +87,7 @@ struct config {
     char *admin_password; /* NULL: none */
     enum admin_access admin;
     struct strings alert_command; /* NULL-terminated argv */
+    char *alert_webhook_url;      /* https: (http: of this machine), a secret; NULL: none */
     int64_t alert_interval_ms;
     int64_t alert_waiting_ms;
     int64_t alert_silence_ms; /* 0: silence raises no alert */
@@ -119,6 +120,10 @@ struct config *config_load(struct error *why);
 /* As config_load. What is wrong is noted to its end: *faults is set to all of it, first that of lines, in their order
  * (none: the file could not be read), and why to the first. Free with strings_free. */
 struct config *config_load_all(struct strings *faults, struct error *why);
+/* The folder of the file that config_load reads, or would read where there is none. Returns out; NULL: it cannot be
+ * told. */
+#define CONFIG_FOLDER 4096
+const char *config_folder(char out[static CONFIG_FOLDER]);
 
 /* As config_load, from a named file (NULL: none) and an environment such as environ. Sets inih's process-wide
  * options. */
@@ -137,6 +142,9 @@ bool config_outside(const struct config *config, const char *document_root, stru
 /* Whether a path, existing or not, lies in the document root. document_root NULL or empty: false. */
 bool config_would_show(const char *place, const char *document_root);
 
+/* Whether a path has a folder of the kind that web servers show: public_html, htdocs. */
+bool config_looks_shown(const char *path);
+
 /* Returns the file of CA certificates: ca_file, else (also when config is NULL) the first readable one of the usual
  * system paths; NULL: none, and libcurl's built-in default may still work. Borrowed from config, or static. */
 const char *config_certificates(const struct config *config);
@@ -147,6 +155,10 @@ void config_print(const struct config *config, FILE *out);
 
 /* Writes the table of keys for docs/configuration.md in Markdown. */
 void config_print_keys(FILE *out);
+
+/* The host of a URL, for messages about one that is a secret. Returns out. */
+#define URL_HOST 256
+const char *config_url_host(const char *url, char out[static URL_HOST]);
 
 /* Returns the source of that name, or NULL. */
 const struct source *config_source(const struct config *config, const char *name);

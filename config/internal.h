@@ -39,7 +39,7 @@ struct type {
 extern const struct type type_count, type_size, type_duration, type_choice, type_path, type_folder, type_url,
     type_patterns, type_members, type_included, type_traits, type_write_keys, type_signature_keys, type_secret,
     type_api_url;
-extern const struct type type_password, type_command; /* values.c */
+extern const struct type type_password, type_command, type_webhook_url; /* values.c */
 
 struct key {
     const char *name;
@@ -84,6 +84,9 @@ char *url_data_plane(const char *text, struct error *why);
 
 /* The same for a close_api_url. */
 char *url_close_api(const char *text, struct error *why);
+
+/* The same for an alert_webhook_url, which is kept as it is written. */
+char *url_webhook(const char *text, struct error *why);
 
 /* ---- file.c: files that hold secrets ---- */
 

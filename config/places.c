@@ -160,7 +160,44 @@ char *places_standard(const char *file, const char *name, const char *etc, const
     return strdup(var);
 }
 
+const char *config_folder(char out[static CONFIG_FOLDER])
+{
+    struct error why;
+    char *path = NULL, *home = NULL;
+    const char *named = getenv("CLOSECRM_CONFIG");
+    bool is_named = named != NULL && named[0] != '\0';
+    out[0] = '\0';
+    if (is_named) {
+        snprintf(out, CONFIG_FOLDER, "%s", named);
+    } else if (places_home(&home, &why) && places_find(NULL, home, STANDARD, &path, &why)) {
+        if (path != NULL || home != NULL)
+            snprintf(out, CONFIG_FOLDER, "%s%s", path != NULL ? path : home, path != NULL ? "" : "/" IN_HOME);
+    }
+    free(path);
+    free(home);
+    char *slash = strrchr(out, '/');
+    if (slash == NULL)
+        return NULL;
+    *(slash == out ? slash + 1 : slash) = '\0';
+    return out;
+}
+
 /* ---- document root ---- */
+
+bool config_looks_shown(const char *path)
+{
+    static const char *const names[] = {"/public_html/", "/htdocs/", "/httpdocs/", "/wwwroot/",
+                                        "/webroot/",     "/html/",   "/public/",   "/cgi-bin/"};
+    char whole[PATH_MAX + 1];
+    snprintf(whole, sizeof whole, "%s/", path);
+    if (strncmp(whole, "/var/www/", 9) == 0)
+        return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strstr(whole, names[i]) != NULL)
+            return true;
+    }
+    return false;
+}
 
 /* Whether path is root or below it; both are resolved. */
 static bool is_below(const char *path, const char *root)

@@ -15,6 +15,11 @@ static void print_secret(const struct config *config, const struct key *key, siz
         fputs("set", out);
         return;
     }
+    if (key->type == &type_webhook_url) {
+        char host[URL_HOST];
+        fprintf(out, "at %s", config_url_host(settings_effective(config, key, source, NULL)->value, host));
+        return;
+    }
     size_t words = settings_words(config, key, source);
     fprintf(out, "%zu value%s", words, words == 1 ? "" : "s");
     size_t length, shown = 0;

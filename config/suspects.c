@@ -184,6 +184,18 @@ static const char *as_written(const struct config *config, const struct setting 
                                                                                           : setting->value;
 }
 
+/* What only a shell would understand, and there is none. */
+static bool wants_shell(const char *text, struct error *why)
+{
+    const char *found = strpbrk(text, "\"'`|$;&<>*");
+    if (found == NULL)
+        return false;
+    error_set(why,
+              "has a %c, and there is no shell that would understand it: put the command into a script, and name that",
+              *found);
+    return true;
+}
+
 static void look_at(struct config *config, const struct setting *setting)
 {
     char place[WHERE_SIZE];
@@ -201,6 +213,8 @@ static void look_at(struct config *config, const struct setting *setting)
             "be put together, and two keys need the comma; they are taken as two keys for now, and the next "
             "release refuses it",
             place_of(config, setting, place));
+    if (type == &type_command && wants_shell(text, &why))
+        warnings_add(config, "%s %s" LATER, place_of(config, setting, place), why.text);
     look_for_placeholder(config, setting);
 }
 

@@ -151,3 +151,51 @@ char *url_close_api(const char *text, struct error *why)
     return read_url(text, schemes, sizeof schemes / sizeof *schemes,
                     "https:// or http://, like https://api.close.com/api/v1", why);
 }
+
+/* A service's address as it shows it: the path, and all behind it, may be the secret. */
+static const char *fault_of_webhook(const char *authority)
+{
+    size_t length = strcspn(authority, "/?#");
+    if (memchr(authority, '@', length) != NULL)
+        return "must not have a user or password before the host";
+    if (strchr(authority, '#') != NULL)
+        return "must end before the #";
+    return length > 0 && authority_is_good(authority, length) ? NULL : "has no host, or a host or port that cannot be";
+}
+
+/* Without TLS only what does not leave this machine. */
+static const char *fault_of_near(const char *authority)
+{
+    char host[URL_HOST];
+    config_url_host(authority, host);
+    if (strncmp(host, "127.", 4) != 0 && strcmp(host, "localhost") != 0 && strcmp(host, "[::1]") != 0)
+        return "must begin with https:// (http:// only for this machine: http://127.0.0.1)";
+    return fault_of_webhook(authority);
+}
+
+char *url_webhook(const char *text, struct error *why)
+{
+    static const struct scheme schemes[] = {{"https://", fault_of_webhook}, {"http://", fault_of_near}};
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        size_t scheme = strlen(schemes[i].start);
+        if (strncasecmp(text, schemes[i].start, scheme) != 0)
+            continue;
+        const char *fault = fault_of_characters(text, false);
+        if (fault == NULL)
+            fault = schemes[i].fault(text + scheme);
+        char *url = fault == NULL ? strdup(text) : NULL;
+        error_set(why, "%s", url != NULL ? "" : fault != NULL ? fault : "could not be read: out of memory");
+        return url;
+    }
+    error_set(why, "must begin with https://");
+    return NULL;
+}
+
+const char *config_url_host(const char *url, char out[static URL_HOST])
+{
+    const char *scheme = strstr(url, "://");
+    const char *host = scheme == NULL ? url : scheme + 3;
+    size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/?#");
+    snprintf(out, URL_HOST, "%.*s", (int)(length < URL_HOST ? length : URL_HOST - 1), host);
+    return out;
+}

@@ -151,5 +151,13 @@ static bool command_parse(const struct key *key, const char *text, void *base, s
     return why->text[0] == '\0';
 }
 
+/* ---- a secret address ---- */
+
+static bool webhook_url_parse(const struct key *key, const char *text, void *base, struct error *why)
+{
+    return password_store(key, base, url_webhook(text, why));
+}
+
 const struct type type_password = {"password", false, false, password_parse, password_clear, NULL};
+const struct type type_webhook_url = {"URL", false, false, webhook_url_parse, password_clear, NULL};
 const struct type type_command = {"program and arguments", false, false, command_parse, command_clear, NULL};

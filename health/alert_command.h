@@ -19,6 +19,8 @@ struct alert {
     const char *words;
     int64_t since_ms; /* Unix time, as the next */
     int64_t now_ms;
+    const char *brief;      /* the cause in words that are the program's alone, for alert_webhook.h */
+    uint64_t waiting, dead; /* events of the source, or of all */
 };
 
 const char *alert_state_word(enum alert_state state);

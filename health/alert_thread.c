@@ -24,8 +24,14 @@ struct alert_thread {
 
 static struct alerts *new_alerts(const struct config *config)
 {
-    return alerts_new(config->alert_command.at, config->alert_interval_ms,
-                      config->queue == QUEUE_SQLITE ? config->state_dir : NULL);
+    const struct alert_ways ways = alert_ways_of(config);
+    return alerts_new(&ways, config->alert_interval_ms, config->queue == QUEUE_SQLITE ? config->state_dir : NULL);
+}
+
+static bool tells_somebody(const struct config *config)
+{
+    const struct alert_ways ways = alert_ways_of(config);
+    return alert_ways_all(&ways) != 0;
 }
 
 static void evaluate_once(struct alerts *alerts, struct queue_view *view, int64_t since_ms)
@@ -73,7 +79,7 @@ static void free_alert_thread(struct alert_thread *alerting)
 
 struct alert_thread *alert_thread_start(const struct config *config, struct queue_view *view, bool *said)
 {
-    struct alert_thread *alerting = config->alert_command.count == 0 ? NULL : calloc(1, sizeof *alerting);
+    struct alert_thread *alerting = tells_somebody(config) ? calloc(1, sizeof *alerting) : NULL;
     if (alerting == NULL)
         return NULL;
     alerting->config = config;
@@ -108,7 +114,7 @@ void alert_thread_stop(struct alert_thread *alerting)
 void alert_thread_once(const struct config *config, const struct telemetry *telemetry)
 {
     struct queue_view view;
-    struct alerts *alerts = config->alert_command.count == 0 ? NULL : new_alerts(config);
+    struct alerts *alerts = tells_somebody(config) ? new_alerts(config) : NULL;
     if (alerts == NULL)
         return;
     queue_view_init(&view, config);

@@ -7,14 +7,15 @@
 
 struct alert_thread;
 
-/* Starts the thread where there is an alert_command. Both are borrowed and must outlive it. Returns NULL where there is
- * none, or no thread can be had, which is logged unless it was *said, and may be tried again. */
+/* Starts the thread where there is an alert_command or an alert_webhook_url. Both are borrowed and must outlive it.
+ * Returns NULL where there is none, or no thread can be had, which is logged unless it was *said, and may be tried
+ * again. */
 struct alert_thread *alert_thread_start(const struct config *config, struct queue_view *view, bool *said);
 
-/* Ends it; a command that runs is awaited. alerting may be NULL. */
+/* Ends it: what is being told is not awaited. alerting may be NULL. */
 void alert_thread_stop(struct alert_thread *alerting);
 
-/* Looks once, unless a process that lives long does. Does nothing where there is no alert_command. */
+/* Looks once, unless a process that lives long does. Does nothing where nobody is to be told. */
 void alert_thread_once(const struct config *config, const struct telemetry *telemetry);
 
 #endif

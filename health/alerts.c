@@ -13,7 +13,6 @@
 #include "base/lock_file.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "health/alert_command.h"
 #include "health/report.h"
 
 #define ALERTS_FILE "alerts.1"
@@ -25,20 +24,43 @@ struct alert_entry {
     char source[72];
     int64_t since_ms;  /* it is raised since then; 0: it is not */
     int64_t told_ms;   /* when its raising was told last */
-    int64_t announced; /* 1: it was told that it is raised, and not that it is gone */
+    int64_t announced; /* bits, as below; a release that knows no bits takes any as the first one */
 };
+
+/* It was told that it is raised, and not that it is gone. */
+#define ANNOUNCED 1
+
+/* By these ways it could not be told: enum alert_way, from here on. */
+#define OWED_SHIFT 1
+#define OWED (INT64_C(3) << OWED_SHIFT)
+
+/* What is owed is that it is gone, or that it is so still; else that it is raised. */
+#define OWED_GONE 8
+#define OWED_STILL 16
+
+#define RETRY_FIRST_MS 15000 /* then twice as long each time, up to ... */
+#define RETRY_MOST_MS 600000
+#define OWED_MS INT64_C(86400000) /* nobody wants to know any more that something is over for so long */
 
 struct alert_record {
     uint64_t sum; /* of entry */
     struct alert_entry entry[ENTRIES];
 };
 
+/* When what is owed is tried again; not in the record, so that another process tries at once. */
+struct alert_retry {
+    int64_t at_ms;
+    int64_t pause_ms;
+};
+
 struct alerts {
-    char *const *command;
+    struct alert_ways ways;
     int64_t interval_ms;
     const char *state_dir;
     int fd;                     /* held locked once owned; -1: not open */
     struct alert_record record; /* as in the file */
+    struct alert_retry retry[ENTRIES];
+    unsigned failed; /* ways that failed in this look: what else is to be told by them is put off */
     atomic_bool hurry;
 };
 
@@ -52,24 +74,32 @@ static const struct alert_kind {
         after_ms; /* not told before this process has looked for so long: a queue may be being opened, or repaired */
     uint64_t findings; /* of enum finding_id; the first one that is found gives the words */
     const char *over;  /* what to say when it is not so any more: it must be true however it ended */
+    const char *brief; /* what to say of it where nothing that others said may go */
 } alert_kinds[] = {
-    {"events_wait", true, 0, ONE(FINDING_EVENTS_WAIT), "no event waits longer than alert_waiting any more"},
+    {"events_wait", true, 0, ONE(FINDING_EVENTS_WAIT), "no event waits longer than alert_waiting any more",
+     "events wait for longer than alert_waiting"},
     {"data_plane_refuses", true, 0, ONE(FINDING_DATA_PLANE_REFUSES),
-     "the data plane is not known to refuse any more: it takes events, or they are tried anew"},
+     "the data plane is not known to refuse any more: it takes events, or they are tried anew",
+     "the data plane refuses what is sent, and events wait until somebody acts"},
     {"dead_letters", true, 0, ONE(FINDING_DEAD_LETTERS) | ONE(FINDING_LETTERS_OF_NO_SOURCE),
-     "no dead letters are kept any more"},
-    {"dead_letters_end", true, 0, ONE(FINDING_DEAD_LETTERS_END), "no dead letter is about to end any more"},
+     "no dead letters are kept any more", "dead letters are kept: events that cannot be delivered"},
+    {"dead_letters_end", true, 0, ONE(FINDING_DEAD_LETTERS_END), "no dead letter is about to end any more",
+     "dead letters will be deleted within a week"},
     {"dead_letters_large", false, 0, ONE(FINDING_DEAD_LETTERS_LARGE),
-     "dead letters take no more than their quarter of queue_max_bytes"},
-    {"subscription_paused", true, 0, ONE(FINDING_SUBSCRIPTION_PAUSED), "Close has no subscription paused any more"},
+     "dead letters take no more than their quarter of queue_max_bytes",
+     "dead letters take more than a quarter of queue_max_bytes"},
+    {"subscription_paused", true, 0, ONE(FINDING_SUBSCRIPTION_PAUSED), "Close has no subscription paused any more",
+     "Close has paused the subscription and sends nothing"},
     {"queue_full", true, 0,
      ONE(FINDING_UNSETTLED) | ONE(FINDING_NO_ROOM) | ONE(FINDING_QUEUE_FULL) | ONE(FINDING_QUEUE_NEARLY_FULL),
-     "the queue is neither full nor nearly full any more"},
+     "the queue is neither full nor nearly full any more", "the queue is full, or nearly"},
     {"silence", true, 0, ONE(FINDING_SILENCE),
-     "the silence is over: an event was accepted, or alert_silence is another one"},
-    {"disk_nearly_full", false, 0, ONE(FINDING_DISK_NEARLY_FULL), "the disk of the queue has room again"},
-    {"cron_overdue", false, 0, ONE(FINDING_CRON_OVERDUE), "cron runs again"},
-    {"queue_broken", false, 30000, ONE(FINDING_QUEUE_BROKEN), "the queue works"},
+     "the silence is over: an event was accepted, or alert_silence is another one",
+     "no event was accepted for alert_silence"},
+    {"disk_nearly_full", false, 0, ONE(FINDING_DISK_NEARLY_FULL), "the disk of the queue has room again",
+     "the disk of the queue is nearly full"},
+    {"cron_overdue", false, 0, ONE(FINDING_CRON_OVERDUE), "cron runs again", "cron does not run any more"},
+    {"queue_broken", false, 30000, ONE(FINDING_QUEUE_BROKEN), "the queue works", "the queue does not work"},
 };
 
 #define ALERT_KINDS (sizeof alert_kinds / sizeof *alert_kinds)
@@ -94,6 +124,9 @@ static void add_cause(struct alert_causes *causes, const struct alert_kind *kind
     cause->source = source == NULL ? "" : source->name;
     cause->raised = outcome == FINDING_FOUND;
     error_set(&cause->words, "%s", cause->raised ? report_line(&finding, line) : kind->over);
+    cause->brief = cause->raised ? kind->brief : kind->over;
+    cause->waiting = source == NULL ? facts->all.waiting : source->counts.waiting;
+    cause->dead = source == NULL ? facts->all.dead : source->counts.dead;
     causes->count++;
 }
 
@@ -123,12 +156,12 @@ static uint64_t checksum(const struct alert_record *record)
     return text_hash(TEXT_HASH, record->entry, sizeof record->entry);
 }
 
-struct alerts *alerts_new(char *const *command, int64_t interval_ms, const char *state_dir)
+struct alerts *alerts_new(const struct alert_ways *ways, int64_t interval_ms, const char *state_dir)
 {
     struct alerts *alerts = calloc(1, sizeof *alerts);
     if (alerts == NULL)
         return NULL;
-    alerts->command = command;
+    alerts->ways = *ways;
     alerts->interval_ms = interval_ms;
     alerts->state_dir = state_dir;
     alerts->fd = -1;
@@ -212,56 +245,142 @@ static struct alert_entry *find_entry(struct alerts *alerts, const struct alert_
     return empty;
 }
 
-/* Noted first: who dies while it runs must not tell it again. */
-static void run_alert(struct alerts *alerts, const struct alert_cause *cause, enum alert_state state, int64_t since_ms,
-                      int64_t now_ms)
+static void log_failed(const struct alerts *alerts, const struct alert_cause *cause, enum alert_way way,
+                       const struct error *why)
 {
-    struct error why = {0};
-    struct alert alert = {cause->name, cause->source, state, cause->words.text, since_ms, now_ms};
-    char words[LOG_QUOTED], reason[LOG_QUOTED];
+    char reason[LOG_QUOTED];
+    if (atomic_load(&alerts->hurry))
+        return;
+    log_write(LEVEL_ERROR, "msg=%s cause=%s reason=%s",
+              way == ALERT_BY_COMMAND ? "alert_command_failed" : "alert_webhook_failed", cause->name,
+              log_quote(reason, why->text, strlen(why->text)));
+}
+
+/* Tells by these ways. Returns those that failed. */
+static unsigned send_by(struct alerts *alerts, const struct alert_cause *cause, const struct alert *alert,
+                        unsigned ways)
+{
+    unsigned failed = 0;
+    for (unsigned i = 0; i < ALERT_WAYS; i++) {
+        enum alert_way way = (enum alert_way)(1U << i);
+        struct error why = {0};
+        if ((ways & way) == 0)
+            continue;
+        if ((alerts->failed & way) != 0) {
+            failed |= way;
+        } else if (!alert_send(&alerts->ways, way, alert, &alerts->hurry, &why)) {
+            failed |= way;
+            alerts->failed |= ALERT_BY_WEBHOOK & way; /* ten seconds for each cause would be long */
+            log_failed(alerts, cause, way, &why);
+        }
+    }
+    return failed;
+}
+
+static void put_off(struct alert_retry *retry, int64_t now_ms)
+{
+    int64_t pause_ms = retry->pause_ms == 0 ? RETRY_FIRST_MS : 2 * retry->pause_ms;
+    retry->pause_ms = pause_ms < RETRY_MOST_MS ? pause_ms : RETRY_MOST_MS;
+    retry->at_ms = now_ms + retry->pause_ms;
+}
+
+/* Noted first: who dies while it runs must not tell it again. */
+static void run_alert(struct alerts *alerts, struct alert_entry *entry, const struct alert_cause *cause,
+                      enum alert_state state, int64_t now_ms, unsigned ways)
+{
+    struct alert_retry *retry = &alerts->retry[entry - alerts->record.entry];
+    struct alert alert = {.cause = cause->name,
+                          .source = cause->source,
+                          .state = state,
+                          .words = cause->words.text,
+                          .since_ms = entry->since_ms,
+                          .now_ms = now_ms,
+                          .brief = cause->brief,
+                          .waiting = cause->waiting,
+                          .dead = cause->dead};
+    entry->announced = state == ALERT_GONE ? 0 : ANNOUNCED;
     write_alert_record(alerts);
-    bool good = alert_command_run(alerts->command, &alert, &alerts->hurry, &why);
+    unsigned failed = send_by(alerts, cause, &alert, ways);
+    if (failed == 0) {
+        *retry = (struct alert_retry){0};
+        return;
+    }
+    entry->announced |= (int64_t)failed << OWED_SHIFT;
+    entry->announced |= state == ALERT_GONE ? OWED_GONE : state == ALERT_STILL ? OWED_STILL : 0;
+    put_off(retry, now_ms);
+}
+
+static void begin_alert(struct alerts *alerts, struct alert_entry *entry, const struct alert_cause *cause,
+                        enum alert_state state, int64_t now_ms, unsigned ways)
+{
+    char words[LOG_QUOTED];
     log_write(LEVEL_WARN, "msg=alert cause=%s state=%s source=%s words=%s", cause->name, alert_state_word(state),
               cause->source[0] == '\0' ? "-" : cause->source,
               log_quote(words, cause->words.text, strlen(cause->words.text)));
-    if (!good)
-        log_write(LEVEL_ERROR, "msg=alert_command_failed cause=%s reason=%s", cause->name,
-                  log_quote(reason, why.text, strlen(why.text)));
+    alerts->retry[entry - alerts->record.entry] = (struct alert_retry){0};
+    run_alert(alerts, entry, cause, state, now_ms, ways);
+}
+
+static unsigned owed_ways(const struct alert_entry *entry)
+{
+    return (unsigned)((entry->announced & OWED) >> OWED_SHIFT);
+}
+
+/* Tries again what could not be told. Returns whether it did. */
+static bool try_owed(struct alerts *alerts, struct alert_entry *entry, const struct alert_cause *cause, int64_t now_ms)
+{
+    const struct alert_retry *retry = &alerts->retry[entry - alerts->record.entry];
+    unsigned ways = owed_ways(entry);
+    bool is_gone = (entry->announced & OWED_GONE) != 0;
+    if (ways == 0 || is_gone == cause->raised || (retry->at_ms > now_ms && retry->at_ms - now_ms <= RETRY_MOST_MS))
+        return false;
+    enum alert_state state = is_gone ? ALERT_GONE : (entry->announced & OWED_STILL) != 0 ? ALERT_STILL : ALERT_RAISED;
+    run_alert(alerts, entry, cause, state, now_ms, ways);
+    return true;
 }
 
 /* Returns whether something was told. A cause that comes and goes is told of once in an interval. */
 static bool evaluate_raised(struct alerts *alerts, struct alert_entry *entry, const struct alert_cause *cause,
                             int64_t now_ms)
 {
-    if (entry->since_ms == 0)
+    if (entry->since_ms == 0 || (entry->announced & OWED_GONE) != 0) {
         entry->since_ms = now_ms;
+        entry->announced = entry->announced != 0 ? ANNOUNCED : 0; /* who does not know that it was gone knows enough */
+    }
     bool due = entry->told_ms == 0 || now_ms - entry->told_ms >= alerts->interval_ms || entry->told_ms > now_ms;
     if (!due)
-        return false;
-    enum alert_state state = entry->announced != 0 ? ALERT_STILL : ALERT_RAISED;
+        return try_owed(alerts, entry, cause, now_ms);
+    enum alert_state state = (entry->announced & ANNOUNCED) != 0 ? ALERT_STILL : ALERT_RAISED;
     entry->told_ms = now_ms;
-    entry->announced = 1;
-    run_alert(alerts, cause, state, entry->since_ms, now_ms);
+    begin_alert(alerts, entry, cause, state, now_ms, alert_ways_all(&alerts->ways));
     return true;
 }
 
+/* Who was not told that it is raised is not told that it is gone. */
 static bool evaluate_gone(struct alerts *alerts, struct alert_entry *entry, const struct alert_cause *cause,
                           int64_t now_ms)
 {
-    bool announced = entry->announced != 0;
-    int64_t since_ms = entry->since_ms;
+    bool told = false, owes_raised = (entry->announced & (OWED_GONE | OWED_STILL)) == 0;
+    if ((entry->announced & ANNOUNCED) != 0) {
+        unsigned ways = alert_ways_all(&alerts->ways) & ~(owes_raised ? owed_ways(entry) : 0U);
+        begin_alert(alerts, entry, cause, ALERT_GONE, now_ms, ways);
+        told = true;
+    } else {
+        told = try_owed(alerts, entry, cause, now_ms);
+    }
+    if ((entry->announced & OWED) != 0 && now_ms - entry->told_ms < alerts->interval_ms + OWED_MS)
+        return told; /* since_ms is told with what is owed */
     entry->announced = 0;
     entry->since_ms = 0;
-    if (announced)
-        run_alert(alerts, cause, ALERT_GONE, since_ms, now_ms);
-    else if (now_ms - entry->told_ms >= alerts->interval_ms)
+    if (!told && now_ms - entry->told_ms >= alerts->interval_ms)
         memset(entry, 0, sizeof *entry);
-    return announced;
+    return told;
 }
 
 size_t alerts_evaluate(struct alerts *alerts, const struct alert_cause *causes, size_t count, int64_t now_ms)
 {
     size_t told = 0;
+    alerts->failed = 0;
     for (size_t i = 0; i < count; i++) {
         struct alert_entry before, *entry = find_entry(alerts, &causes[i]);
         if (entry == NULL)

@@ -1,6 +1,7 @@
-/* Telling somebody: runs a command when a cause appears, now and then while it lasts, and when it is gone. Several
- * processes may look at the same causes; one of them does at a time, and what was told stands in a small file of the
- * state directory, alerts.N (N: the layout), so that all agree. One thread for one struct alerts. */
+/* Telling somebody: runs a command, and posts, when a cause appears, now and then while it lasts, and when it is gone.
+ * Several processes may look at the same causes; one of them does at a time, and what was told stands in a small file
+ * of the state directory, alerts.N (N: the layout), so that all agree. What could not be told is tried again soon. One
+ * thread for one struct alerts. */
 #ifndef HEALTH_ALERTS_H
 #define HEALTH_ALERTS_H
 
@@ -9,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "health/alert_send.h"
 #include "health/facts.h"
 
 /* Something that may be wrong. Those that are not raised must be listed too, so that their end is seen; of one that is
@@ -19,6 +21,8 @@ struct alert_cause {
     bool raised;
     struct error
         words; /* what is wrong; of one that is not raised: how it is instead. Never a secret, nothing of an event */
+    const char *brief;      /* the same without what others said */
+    uint64_t waiting, dead; /* events of the source, or of all */
 };
 
 /* All zero is empty; reuse it, free it with alerts_free_causes. */
@@ -34,18 +38,19 @@ void alerts_free_causes(struct alert_causes *causes);
 
 struct alerts;
 
-/* command: words for execv, a NULL behind them. state_dir NULL: what was told is known to this process only. Borrowed.
- * Returns NULL when memory is out. */
-struct alerts *alerts_new(char *const *command, int64_t interval_ms, const char *state_dir);
+/* state_dir NULL: what was told is known to this process only. Borrowed, as what the ways name. Returns NULL when
+ * memory is out. */
+struct alerts *alerts_new(const struct alert_ways *ways, int64_t interval_ms, const char *state_dir);
 
 /* Takes the looking for this process, until alerts_free: returns false while another process has it. */
 bool alerts_claim(struct alerts *alerts);
 
-/* Looks at the causes and tells what is to be told: waits for each command, ten seconds at most. Call after
- * alerts_claim returned true. Returns how many commands were run. */
+/* Looks at the causes and tells what is to be told: waits for each way, ten seconds at most. Call after alerts_claim
+ * returned true. Returns how many alerts were sent, or tried to be. */
 size_t alerts_evaluate(struct alerts *alerts, const struct alert_cause *causes, size_t count, int64_t now_ms);
 
-/* A command that runs is not awaited from now on: it goes on by itself. Any thread. */
+/* Nothing is awaited from now on: a command goes on by itself, a POST is given up, and told by who comes next. Any
+ * thread. */
 void alerts_abandon(struct alerts *alerts);
 
 void alerts_free(struct alerts *alerts);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/last_errors.h"
 #include "base/log.h"
 #include "health/findings.h"
 #include "queue/inspect.h"
@@ -143,8 +144,10 @@ static bool wait_for_next_probe(struct prober *prober)
 static void *run_prober(void *context)
 {
     struct prober *prober = context;
-    while (wait_for_next_probe(prober))
+    while (wait_for_next_probe(prober)) {
         probe_and_log(prober);
+        last_errors_flush(false);
+    }
     pthread_mutex_lock(&prober->lock);
     prober->ended = true;
     pthread_cond_broadcast(&prober->changed);

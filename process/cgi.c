@@ -1,9 +1,11 @@
 /* A CGI process: one request. With a durable queue it is answered as soon as it is kept, and a child
  * forwards afterwards; else it is answered when it is delivered, by a thread of this process. */
+#include "base/last_errors.h"
 #include "base/log.h"
 #include "base/log_syslog.h"
 #include "forward/forward.h"
 #include "process/bounded.h"
+#include "process/errors_kept.h"
 #include "process/gate.h"
 #include "process/process.h"
 #include "queue/queue.h"
@@ -14,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -78,6 +81,7 @@ static _Noreturn void run_detached(const struct config *config, int release_fd)
     log_open(config->log_level); /* to syslog: stderr is /dev/null now */
     if (bounded_forward(config, clock_now() + FORWARD_MS, &why) == BOUNDED_FAILED)
         log_write(LEVEL_ERROR, "msg=cannot_forward reason=%s", log_quote(words, why.text, strlen(why.text)));
+    last_errors_flush(true);
     _exit(0);
 }
 
@@ -195,6 +199,16 @@ static void close_cgi_stages(struct cgi_stages *stages)
     telemetry_close(&stages->telemetry);
 }
 
+/* A web server may end it as soon as it has the answer (lighttpd does), before it could write what it has noted. All
+ * that it waits for has a limit. */
+static void hold_back_sigterm(void)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+}
+
 /* Returns an exit code: when the queue could not be opened, 503 was answered. */
 static int serve_request(const struct config *config, int release_fd)
 {
@@ -224,8 +238,9 @@ static int serve_request(const struct config *config, int release_fd)
 static void answer_faulty(void *context, struct request *request)
 {
     (void)context;
-    request_refuse(request, 503, "Retry-After: 300\r\n",
-                   "the configuration is faulty: the web server's error log says where and how to mend it");
+    struct error words;
+    error_set(&words, "the configuration is faulty: %s says where and how to mend it", errors_where());
+    request_refuse(request, 503, "Retry-After: 300\r\n", words.text);
 }
 
 static int serve_faulty(const struct error *why)
@@ -234,8 +249,11 @@ static int serve_faulty(const struct error *why)
     static const struct route faulty[] = {{"", answer_faulty, NULL, false},
                                           {"/*", answer_faulty, NULL, false},
                                           {"/v1/webhook", answer_faulty, NULL, false}};
+    errors_keep(NULL);
+    hold_back_sigterm();
     log_write(LEVEL_ERROR, "msg=cannot_start %s", why->text);
     http_serve_cgi(&small, faulty, sizeof faulty / sizeof *faulty);
+    last_errors_flush(true);
     return CODE_CONFIGURATION;
 }
 
@@ -248,8 +266,11 @@ int cgi_serve(void)
     if (config == NULL)
         return serve_faulty(&why);
     log_open(config->log_level);
+    errors_keep(config);
     int release_fd = config->queue != QUEUE_NONE && may_append() ? start_child(config) : -1;
+    hold_back_sigterm();
     int code = serve_request(config, release_fd);
+    last_errors_flush(true);
     config_free(config);
     return code;
 }

@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/last_errors.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "health/rule_look.h"
 #include "http/http.h"
+#include "process/errors_kept.h"
 #include "process/gate.h"
 #include "process/pipeline.h"
 #include "process/process.h"
@@ -175,6 +177,8 @@ static enum ending wait_for_ending(const struct daemon_process *self)
         if (signal > 0 && signal != SIGHUP)
             return END_STOP;
         pipeline_retry(self->pipeline);
+        if (self->config->queue == QUEUE_NONE)
+            last_errors_flush(false); /* else health's thread does, which may hang in the disk */
         status_alert(self->gate.status);
         if (pipeline_must_reopen(self->pipeline))
             return choose_reopening(self);
@@ -220,6 +224,7 @@ static void *close_stages(void *context)
     struct daemon_process *self = context;
     bool quiet = status_quiet(self->gate.status);
     self->closing.closed = pipeline_stop(self->pipeline, self->closing.deadline) && quiet;
+    last_errors_flush(true);
     sem_post(&self->closing.done);
     return NULL;
 }
@@ -281,6 +286,7 @@ static void finish_daemon(struct daemon_process *self, enum ending *ending)
 static enum ending report_failed_start(const struct error *why)
 {
     log_write(LEVEL_ERROR, "msg=cannot_start reason=\"%s\"", why->text);
+    last_errors_flush(true);
     return END_FAILED;
 }
 
@@ -307,6 +313,7 @@ static struct config *load_configuration(void)
     struct error why = {0};
     struct strings faults;
     struct config *config = config_load_all(&faults, &why);
+    errors_keep(config);
     for (size_t i = 0; i < faults.count; i++)
         log_write(LEVEL_ERROR, "msg=cannot_start %s", faults.at[i]);
     if (config == NULL && faults.count == 0)
@@ -333,6 +340,7 @@ static int run_daemon(bool serves, char *const arguments[])
     char *program = reexec_path();
     struct config *config = load_configuration();
     if (config == NULL) {
+        last_errors_flush(true);
         free(program);
         return CODE_CONFIGURATION;
     }

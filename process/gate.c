@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "process/errors_kept.h"
 
 #define LOG_AGAIN_MS 60000
 #define PATIENCE_MS                                                                                                    \
@@ -61,6 +62,7 @@ static bool judge_root(struct roots *roots, const char *root)
     bool good = config_outside(roots->config, root, &why);
     bool kept = keep_verdict(roots, root, good);
     if (!good && (kept || now - roots->logged >= LOG_AGAIN_MS)) {
+        errors_avoid(roots->config, root);
         log_write(LEVEL_ERROR, "msg=configuration_refused %s", why.text);
         roots->logged = now;
     }
@@ -150,8 +152,9 @@ static bool refuse_inside(struct gate *gate, struct request *request)
 {
     if (roots_are_good(&gate->roots, request_variable(request, "DOCUMENT_ROOT")))
         return false;
-    request_refuse(request, 503, "Retry-After: 300\r\n",
-                   "the configuration is faulty: the web server's error log says where and how to mend it");
+    struct error words;
+    error_set(&words, "the configuration is faulty: %s says where and how to mend it", errors_where());
+    request_refuse(request, 503, "Retry-After: 300\r\n", words.text);
     return true;
 }
 
@@ -178,12 +181,13 @@ static void handle_webhook(void *context, struct request *request)
     if (refuse_inside(gate, request))
         return;
     struct webhook *webhook = wait_for_webhook(gate, request_started(request) + PATIENCE_MS);
-    if (webhook != NULL)
+    struct error words;
+    if (webhook != NULL) {
         webhook_handle(webhook, request);
-    else
-        request_refuse(request, 503, "Retry-After: 30\r\n",
-                       "the queue cannot be opened: the web server's error log says why and what to do. Send it again "
-                       "later");
+        return;
+    }
+    error_set(&words, "the queue cannot be opened: %s says why and what to do. Send it again later", errors_where());
+    request_refuse(request, 503, "Retry-After: 30\r\n", words.text);
 }
 
 void gate_routes(struct gate *gate, struct route routes[static GATE_ROUTES])

@@ -32,10 +32,13 @@ static bool suites_are_named;     /* and not only their layer */
 static void (*const suites[])(void) = {
     suite_transform_memory,
     suite_alerts,
+    suite_alert_webhook,
     suite_closeapi,
     suite_commands,
     suite_commands_check,
     suite_commands_cron,
+    suite_commands_alerts,
+    suite_last_errors,
     suite_commands_dead,
     suite_commands_forget,
     suite_commands_pager,

@@ -17,6 +17,7 @@ void suite_add_if_named_from(const char *file, const char *name, CU_InitializeFu
                              CU_TestInfo *tests);
 
 void suite_alerts(void);
+void suite_alert_webhook(void);
 void suite_close(void);
 void suite_close_backfill(void);
 void suite_close_backup(void);
@@ -28,6 +29,8 @@ void suite_closeapi(void);
 void suite_commands(void);
 void suite_commands_check(void);
 void suite_commands_cron(void);
+void suite_commands_alerts(void);
+void suite_last_errors(void);
 void suite_commands_dead(void);
 void suite_commands_forget(void);
 void suite_commands_pager(void);

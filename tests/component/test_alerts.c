@@ -19,6 +19,7 @@
 static char directory[PATH_SIZE], script[PATH_SIZE], told_path[PATH_SIZE];
 static char first_argument[] = "first argument; $(not a shell)";
 static char *command[] = {script, told_path, first_argument, NULL};
+static struct alert_ways ways = {.command = command};
 
 static int make_directory(void)
 {
@@ -42,7 +43,8 @@ static int remove_directory(void)
 
 static struct alert_cause cause_of(bool raised)
 {
-    struct alert_cause cause = {.name = "data_plane_refuses", .source = "acme", .raised = raised};
+    struct alert_cause cause = {
+        .name = "data_plane_refuses", .source = "acme", .raised = raised, .brief = "the data plane refuses"};
     error_set(&cause.words, "it answered 401 \"no\"");
     return cause;
 }
@@ -53,7 +55,7 @@ static struct alerts *open_in(const char *name)
     static char path[PATH_SIZE];
     path_join(path, directory, name);
     mkdir(path, 0700);
-    struct alerts *alerts = alerts_new(command, INTERVAL, path);
+    struct alerts *alerts = alerts_new(&ways, INTERVAL, path);
     CU_ASSERT_PTR_NOT_NULL_FATAL(alerts);
     return alerts;
 }
@@ -126,7 +128,8 @@ static void test_causes_do_not_mix(void)
 static void test_what_the_command_gets(void)
 {
     struct error why = {0};
-    struct alert alert = {"data_plane_refuses", "acme", ALERT_RAISED, "it answered \"no\"\n", NOW, NOW + 1000};
+    struct alert alert = {
+        "data_plane_refuses", "acme", ALERT_RAISED, "it answered \"no\"\n", NOW, NOW + 1000, "", 0, 0};
     setenv("CLOSECRM_SECRET_OF_THE_TEST", "leaked", 1);
     unlink(told_path);
     CU_ASSERT_TRUE(alert_command_run(command, &alert, NULL, &why));
@@ -151,7 +154,7 @@ static void test_a_command_that_fails(void)
     struct error why = {0};
     char path[PATH_SIZE];
     char *failing[] = {path, NULL};
-    struct alert alert = {"silence", "", ALERT_GONE, "", NOW, NOW};
+    struct alert alert = {"silence", "", ALERT_GONE, "", NOW, NOW, "", 0, 0};
     path_join(path, directory, "fail");
     CU_ASSERT_FALSE(alert_command_run(failing, &alert, NULL, &why));
     CU_ASSERT_STRING_EQUAL(why.text, "it ended with 3");
@@ -203,7 +206,7 @@ static void test_a_command_that_cannot_be_killed_is_left_behind(void)
 
 static void test_without_a_state_directory(void)
 {
-    struct alerts *alerts = alerts_new(command, INTERVAL, NULL);
+    struct alerts *alerts = alerts_new(&ways, INTERVAL, NULL);
     CU_ASSERT_TRUE(alerts_claim(alerts));
     CU_ASSERT_EQUAL(look(alerts, true, NOW), 1);
     CU_ASSERT_EQUAL(look(alerts, true, NOW + 1), 0);

@@ -1,6 +1,8 @@
 /* cron: what it mails about the disk is so. */
 #include "tests/suites.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,6 +10,7 @@
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/small_disk.h"
+#include "tests/support/temporary.h"
 
 #define CLOSE_KEEPS "Close keeps its events meanwhile"
 
@@ -34,9 +37,97 @@ static void a_disk_is_nearly_full_and_full(void)
     made_end();
 }
 
+/* How many lines were mailed. */
+static int cron_lines(int code)
+{
+    int lines = 0;
+    RUN(&ran, NULL, "cron", "--seconds", "1");
+    CU_ASSERT_EQUAL(ran.code, code);
+    for (const char *c = ran.err; *c != '\0'; c++)
+        lines += *c == '\n';
+    return lines;
+}
+
+/* What was told is as old as a day, and so is what lasts. */
+static void let_a_day_pass(void)
+{
+    static const char letters[] = "\0\0\0\0\0\0\0\0"; /* a record of another sum is none */
+    char path[PATH_SIZE];
+    path_join(path, made_state(), "cron-told.1");
+    int fd = open(path, O_WRONLY);
+    CU_ASSERT_EQUAL(pwrite(fd, letters, 8, 0), 8);
+    close(fd);
+}
+
+#define WITH_STRAY MADE_TEXT "[source gone]\nwrite_key = 3234567890abcdefghijklmnopq\n"
+
+/* A source is removed while one of its events waits: each minute that is so, and it is mailed once, and once when it is
+ * over. */
+static void a_problem_is_mailed_once_and_when_it_is_over(void)
+{
+    char event[512];
+    made_begin();
+    CU_ASSERT_EQUAL(cron_lines(0), 0);
+    made_configure(WITH_STRAY);
+    made_append("gone", made_event(event, "lead", "updated", "ev_1", "lead_1"));
+    made_configure(MADE_TEXT);
+    CU_ASSERT_EQUAL(cron_lines(1), 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "cron: source gone: 1 event waits for a source that is not in"));
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(cron_lines(1), 0);
+    let_a_day_pass();
+    CU_ASSERT_EQUAL(cron_lines(1), 1);
+    RUN(&ran, NULL, "queue", "move", "gone", "two");
+    made_configure(MADE_TEXT "drop = lead.*\n"); /* of two: it is dropped */
+    CU_ASSERT_EQUAL(cron_lines(0), 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "cron: source gone: it is over, after it was so since 20"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, ": 1 event waits for a source"));
+    CU_ASSERT_EQUAL(cron_lines(0), 0);
+    made_end();
+}
+
+/* There is no alert_interval then, nor a state directory: it is remembered beside the file. */
+static void a_faulty_configuration_is_mailed_once(void)
+{
+    char folder[PATH_SIZE];
+    made_begin();
+    path_join(folder, made_state(), "..");
+    CU_ASSERT_EQUAL(chown(folder, geteuid(), getegid()), 0); /* nothing is left in somebody else's */
+    made_configure(MADE_TEXT "no_such_key = 1\n");
+    CU_ASSERT_EQUAL(cron_lines(3), 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "no_such_key"));
+    CU_ASSERT_EQUAL(cron_lines(3), 0);
+    made_configure(MADE_TEXT "no_such_other_key = 1\n");
+    CU_ASSERT_EQUAL(cron_lines(3), 2); /* another one, and the first is over */
+    made_configure(MADE_TEXT);
+    CU_ASSERT_EQUAL(cron_lines(0), 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "it is over"));
+    CU_ASSERT_EQUAL(cron_lines(0), 0);
+    made_end();
+}
+
+/* Each minute the log's line says it again. */
+static void lines_of_the_log_are_mailed_once(void)
+{
+    char text[sizeof MADE_TEXT + 100];
+    made_begin();
+    snprintf(text, sizeof text, "alert_command = /bin/false\nalert_silence = 1s\nalert_interval = 1h\n%s", MADE_TEXT);
+    char event[512];
+    made_settle("one", made_event(event, "lead", "updated", "ev_1", "lead_1"), "no");
+    made_configure(text);
+    CU_ASSERT_EQUAL(cron_lines(0), 2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "error msg=alert_command_failed cause=dead_letters"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "cron: 1 new dead letter"));
+    CU_ASSERT_EQUAL(cron_lines(0), 0);
+    made_end();
+}
+
 void suite_commands_cron(void)
 {
     static CU_TestInfo tests[] = {
+        {"a problem is mailed once, and when it is over", a_problem_is_mailed_once_and_when_it_is_over},
+        {"a faulty configuration is mailed once", a_faulty_configuration_is_mailed_once},
+        {"lines of the log are mailed once", lines_of_the_log_are_mailed_once},
         {"a disk is nearly full, and full", a_disk_is_nearly_full_and_full},
         CU_TEST_INFO_NULL,
     };

@@ -5,6 +5,8 @@
 #include <CUnit/CUnit.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "tests/support/check.h"
 #include "tests/support/durable.h"
@@ -43,6 +45,28 @@ static void the_answer_comes_first(void)
 {
     for (size_t i = 0; i < sizeof setups / sizeof *setups; i++)
         check_answer_comes_first(&setups[i]);
+}
+
+/* Who looks for the reason cannot read the web server's log. */
+static void a_refused_request_says_where_the_reason_is(void)
+{
+    struct site site;
+    if (site_open(&site, &setups[0], NULL)) {
+        site_configure(&site, "no_such_key = 1");
+        struct client_answer answer = site_send(&site, "ev_1");
+        CU_ASSERT_EQUAL(answer.status, 503);
+        check(strstr(answer.body, "the configuration is faulty: last-errors.txt (in state_dir, or beside the "
+                                  "configuration) says where") != NULL,
+              "it names the file: %s", answer.body);
+        CU_ASSERT_PTR_NULL(strstr(answer.body, site.directory));
+        char *all = NULL;
+        for (moment deadline = clock_now() + SOON_MS; all == NULL && clock_now() < deadline; poll(NULL, 0, 20))
+            all = temporary_read(site.directory, "last-errors.txt"); /* it is written after the answer */
+        check(all != NULL && strstr(all, "Z 1 error msg=cannot_start ") != NULL && strstr(all, "no_such_key") != NULL,
+              "beside the configuration: %s", all == NULL ? "" : all);
+        free(all);
+    }
+    site_close(&site);
 }
 
 static void check_all_arrive(const struct setup *setup)
@@ -163,6 +187,7 @@ static void a_get_leaves_no_child(void)
 void suite_life_cgi(void)
 {
     static CU_TestInfo tests[] = {
+        {"a refused request says where the reason is", a_refused_request_says_where_the_reason_is},
         {"the answer comes before the data plane's", the_answer_comes_first},
         {"events over 8 connections arrive by children alone", all_arrive_by_children_alone},
         {"where the child is killed cron delivers", where_the_child_is_killed_cron_delivers},

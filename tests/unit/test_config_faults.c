@@ -138,7 +138,9 @@ static void what_was_taken_is_taken_with_a_warning(void)
          "type it anew" LATER "\n"},
         {URL KEY "state_dir = 'state'\n",
          "~/closecrm.conf:3: state_dir stands in quotes, which would be part of it: remove them" LATER "\n"},
-        {URL KEY "alert_command = /bin/sh -c \"exit 0\"\n", ""},
+        {URL KEY "alert_command = /bin/sh -c \"exit 0\"\n", "~/closecrm.conf:3: alert_command has a \", and there is "
+                                                            "no shell that would understand it: put the command into "
+                                                            "a script, and name that" LATER "\n"},
         {URL KEY "close_api_key = THE-API-KEY\n",
          "~/closecrm.conf:3: close_api_key is still the placeholder of the documentation: put your own value "
          "there" LATER "\n"},

@@ -56,6 +56,7 @@ static void short_form(void)
                                  "admin_password = none  (default)\n"
                                  "admin = password  (default)\n"
                                  "alert_command = none  (default)\n"
+                                 "alert_webhook_url = none  (default)\n"
                                  "alert_interval = 1h  (default)\n"
                                  "alert_waiting = 10m  (default)\n"
                                  "alert_silence = 0s  (default)\n"
