@@ -276,7 +276,7 @@ valgrind: setup-test ## the unit tests under valgrind
 	    build/valgrind/tests/all $(or $(SUITES),$(VALGRIND_SUITES))
 
 # The chroots stay under build/chroots, for the next time.
-test-packages: ## use bundle and Debian package in chroots of Debian 11 to 13, run the unit tests on 13 (root only)
+test-packages: ## bundle, Debian package, samples and three new users in chroots of Debian 11 to 13, unit tests on 13 (root only)
 	@packaging/install-packages packages
 	@$(parallel) build-packages
 	tests/packages/run

@@ -178,6 +178,8 @@ void plain_column(FILE *out, const char *text, size_t width)
     if (text == NULL)
         text = "-";
     size_t written = plain_write(out, text, strlen(text));
+    if (width == 0)
+        return;
     do {
         fputc(' ', out);
     } while (++written < width);

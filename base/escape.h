@@ -47,7 +47,7 @@ size_t plain_write(FILE *out, const char *text, size_t length);
 void plain_line(FILE *out, const char *text, size_t length);
 
 /* Writes a NUL-terminated text like plain_write ("-" for NULL), padded with blanks to width bytes; at least one
- * blank. */
+ * blank. width 0: the last column, without any. */
 void plain_column(FILE *out, const char *text, size_t width);
 
 /* Returns a copy of a NUL-terminated text as valid UTF-8, for JSON: each invalid byte becomes `?` (reasons are

@@ -209,3 +209,13 @@ bool text_read_id(const char *text, uint64_t *id)
     *id = (uint64_t)number;
     return true;
 }
+
+const char *text_plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+const char *text_singular(uint64_t count)
+{
+    return count == 1 ? "s" : "";
+}

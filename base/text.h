@@ -113,6 +113,10 @@ enum text_reading text_read_size(const char *text, int64_t *bytes);
 void text_write_count(int64_t count, char *out, size_t size);
 void text_write_size(int64_t bytes, char *out, size_t size);
 
+/* The ending of a noun, and of its verb, behind a number: "1 event waits", "2 events wait". */
+const char *text_plural(uint64_t count);
+const char *text_singular(uint64_t count);
+
 /* Reads an id: a decimal number from 1 to INT64_MAX. Returns false for any other text. */
 bool text_read_id(const char *text, uint64_t *id);
 

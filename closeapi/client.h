@@ -60,7 +60,7 @@ uint64_t close_client_requests(const struct close_client *client);
 void close_answer_free(struct close_answer *answer);
 void close_client_free(struct close_client *client);
 
-/* ---- errors.c: what went wrong, as one line that says what to do ---- */
+/* ---- what went wrong, as one line that says what to do ---- */
 
 /* An answer other than 2xx. The kind is ERROR_REJECTED for 400. */
 void close_error_of_status(struct error *why, int status, const char *body, size_t length);

@@ -56,8 +56,11 @@ void completeness_free(struct completeness *completeness);
 const char *completeness_words(const struct completeness *completeness, char out[static COMPLETENESS_WORDS]);
 
 /* Asks Close whether it accepts the source's API key, and how the source's subscriptions are. Returns true when all is
- * well; why then says what is known to be complete; else what is wrong and what to do. */
-bool closeapi_check(const struct config *config, const struct source *source, struct error *why);
+ * well; why then says what is known to be complete; else what is wrong and what to do. address: where Close's subscription
+ * sends the source's events, without what stands behind a `?`; "": not known. */
+#define CLOSE_ADDRESS 512
+bool closeapi_check(const struct config *config, const struct source *source, char address[static CLOSE_ADDRESS],
+                    struct error *why);
 
 /* Whether a source can be reconciled: it has an API key, and a queue that remembers what was delivered. Returns false
  * with the reason. */

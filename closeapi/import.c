@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/times.h"
-#include "closeapi/spool.h"
+#include "closeapi/event_log.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 

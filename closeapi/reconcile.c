@@ -1,6 +1,7 @@
 /* A run of reconciling: events that did not come by webhook are imported from the Event Log. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "closeapi/reconcile_private.h"
 #include "config/own_command.h"
@@ -195,9 +196,9 @@ static enum reconcile_result reconcile_result_of(struct reconcile_run *run)
     unsigned long long hidden = run->report->counts.hidden + run->report->second.hidden;
     if (hidden > 0 && run->state.trouble[0] == '\0')
         snprintf(run->state.trouble, sizeof run->state.trouble,
-                 "Close does not show this API key the data of %llu events, which were not sent: use an "
+                 "Close does not show this API key the data of %llu event%s, which %s not sent: use an "
                  "administrator's close_api_key",
-                 hidden);
+                 hidden, text_plural(hidden), hidden == 1 ? "was" : "were");
     if (run->state.trouble[0] == '\0')
         return RECONCILE_DONE;
     error_set(run->why, "%s", run->state.trouble);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/text.h"
 #include "base/times.h"
 
 #include <dirent.h>
@@ -262,7 +263,7 @@ const char *completeness_words(const struct completeness *completeness, char out
         at += snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, " (read a second time until %s)",
                        times_print_ms(completeness->verified_ms, DATE_Z, verified));
     if (types > 0)
-        snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for %zu kinds of events", types);
+        snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for %zu kind%s of events", types, text_plural(types));
     else
         snprintf(out + at, COMPLETENESS_WORDS - (size_t)at, ", for all events");
     return out;

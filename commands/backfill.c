@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "commands/close_session.h"
@@ -139,9 +140,10 @@ static void print_backfill_text(const struct backfill_options *options, const st
 {
     char from[DATE_PRINTED], until[DATE_PRINTED];
     const struct import_counts *counts = &report->counts;
-    printf("from %.19s until %.19s: %" PRIu64 " events in %" PRIu64 " windows\n",
+    printf("from %.19s until %.19s: %" PRIu64 " event%s in %" PRIu64 " window%s\n",
            times_print(report->from_us, DATE_MILLISECONDS, from),
-           times_print(report->until_us, DATE_MILLISECONDS, until), counts->events, counts->windows);
+           times_print(report->until_us, DATE_MILLISECONDS, until), counts->events, text_plural(counts->events),
+           counts->windows, text_plural(counts->windows));
     printf("  new: %" PRIu64 "%s\n", counts->fresh - counts->hidden,
            options->order.dry_run ? " (a dry run: nothing was put into the queue)" : ", in the queue now");
     printf("  known already: %" PRIu64 "\n", counts->known);
@@ -172,10 +174,9 @@ static int print_backfill(const struct backfill_options *options, const struct b
     if (report->counts.hidden == 0)
         return COMMAND_OK;
     fprintf(stderr,
-            "backfill: Close did not show the data of %" PRIu64
-            " events to this API key, and they were not sent: use an "
+            "backfill: Close did not show the data of %" PRIu64 " event%s to this API key, which %s not sent: use an "
             "administrator's close_api_key and run this again with --again\n",
-            report->counts.hidden);
+            report->counts.hidden, text_plural(report->counts.hidden), report->counts.hidden == 1 ? "was" : "were");
     return COMMAND_FAILED;
 }
 

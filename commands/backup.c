@@ -56,7 +56,7 @@ int command_backup(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, &path))
         return COMMAND_USAGE;
-    if (path == NULL)
+    if (path == NULL || path[0] == '\0')
         return options_wrong(argv[0], "into which file?");
     if (!session_open(&session, argv[0]))
         return session.code;

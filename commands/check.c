@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "commands/check_place.h"
@@ -20,6 +21,7 @@
 #include "config/source_keys.h"
 #include "forward/forward.h"
 #include "health/report.h"
+#include "health/rule_look.h"
 
 /* Whether the source takes signed requests only: by a key of the configuration, or one that `subscribe` obtained; also
  * where such a key is missing. */
@@ -31,13 +33,16 @@ static bool has_key(const struct config *config, const struct source *source)
     return wanted;
 }
 
-/* Where Close is to send a source's events. */
-static void print_address(const struct config *config, const struct source *source)
+/* Where Close is to send a source's events: where its subscription sends them (""; not known). */
+static void print_address(const struct config *config, const struct source *source, const char *address)
 {
     char line[OWN_COMMAND];
     bool keyed = has_key(config, source);
-    printf("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED/%s%s\n", source->name,
-           !keyed ? "?writeKey=<your write key>" : "");
+    if (address[0] != '\0')
+        printf("  address for Close: %s%s\n", address, !keyed ? "?writeKey=..." : "");
+    else
+        printf("  address for Close: https://YOUR-SITE/WHERE-IT-IS-MOUNTED/%s%s\n", source->name,
+               !keyed ? "?writeKey=<your write key>" : "");
     if (!keyed)
         printf("    without a signature_key anybody who learns that address can send events: better let\n"
                "    `%s`\n"
@@ -70,37 +75,64 @@ static bool try_data_plane(const struct config *config, const struct source *sou
 static bool try_close(const struct config *config, const struct source *source)
 {
     struct error why = {0};
-    if (source->close_api_key == NULL)
-        return true;
-    bool good = closeapi_check(config, source, &why);
-    printf("  Close: %s: %s\n", good ? "ok" : "WRONG", why.text);
+    char address[CLOSE_ADDRESS] = "";
+    bool good = source->close_api_key == NULL || closeapi_check(config, source, address, &why);
+    print_address(config, source, address);
+    if (source->close_api_key != NULL)
+        printf("  Close: %s: %s\n", good ? "ok" : "WRONG", why.text);
     return good;
 }
 
-/* delivers: is told for each source whether its data plane takes its key. */
-static size_t check_sources(const struct config *config, bool offline, bool *delivers)
+/* What is to be checked, and what was found of each source. */
+struct checking {
+    const struct config *config;
+    const struct source *only; /* NULL: all */
+    bool offline;
+    bool worries; /* something was found that is not wrong, and somebody should look at */
+    struct checked_source {
+        bool delivers; /* its data plane takes its key */
+        bool asks;     /* Close takes its API key, and its subscriptions are in order */
+    } * source;
+};
+
+static bool is_meant(const struct checking *checking, const struct source *source)
 {
+    return checking->only == NULL || checking->only == source;
+}
+
+static void print_source_settings(const struct source *source)
+{
+    if (is_plain_http(source->data_plane_url))
+        printf("  data_plane_url is http: events and write key travel readable by others; use https\n");
+    if (source->accept_empty == ANSWER_YES)
+        printf("  accept_empty = yes: any server that answers 200 with an empty body, also one that is not the data "
+               "plane,\n    counts as having stored the events; set it only where `no` keeps real deliveries "
+               "waiting\n");
+    if (source->signature_none)
+        printf("  warning: signature_key = none: whoever knows the address and the write key can send events\n");
+}
+
+static size_t check_sources(struct checking *checking)
+{
+    const struct config *config = checking->config;
     size_t wrong = 0;
     for (size_t i = 0; i < config->sources; i++) {
         const struct source *source = &config->source[i];
-        printf("\nsource %s\n", source->name);
-        print_address(config, source);
-        if (is_plain_http(source->data_plane_url))
-            printf("  data_plane_url is http: events and write key travel readable by others; use https\n");
-        if (source->accept_empty == ANSWER_YES)
-            printf(
-                "  accept_empty = yes: any server that answers 200 with an empty body, also one that is not the data "
-                "plane,\n    counts as having stored the events; set it only where `no` keeps real deliveries "
-                "waiting\n");
-        if (source->signature_none)
-            printf("  warning: signature_key = none: whoever knows the address and the write key can send events\n");
-        fflush(stdout); /* trying may take a while */
-        if (offline)
+        struct checked_source *checked = &checking->source[i];
+        if (!is_meant(checking, source))
             continue;
-        delivers[i] = try_data_plane(config, source);
+        printf("\nsource %s\n", source->name);
+        fflush(stdout); /* trying may take a while */
+        if (checking->offline)
+            print_address(config, source, "");
+        else
+            checked->asks = try_close(config, source);
+        print_source_settings(source);
         fflush(stdout);
-        bool asks = try_close(config, source);
-        wrong += !delivers[i] || !asks;
+        if (checking->offline)
+            continue;
+        checked->delivers = try_data_plane(config, source);
+        wrong += !checked->delivers || !checked->asks;
     }
     return wrong;
 }
@@ -142,31 +174,50 @@ static void print_moment(const char *label, int64_t ms, int64_t now_ms)
         printf("  %s: %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
 }
 
-/* How many things are wrong, of those that a view shows. *worries: there are some that are not, and somebody should
- * look at. */
-static size_t print_findings(const struct facts *facts, enum finding_view view, bool *worries)
+/* Whether the command is this one, under whatever name the program is called. */
+static bool is_check(const char *command)
+{
+    size_t length = strlen(command), end = sizeof " check" - 1;
+    return length >= end && strcmp(command + length - end, " check") == 0;
+}
+
+/* Whether a finding is of a source that is not meant, or says what stands above already. */
+static bool is_left_out(const struct checking *checking, const struct finding *finding)
+{
+    const struct source *source = finding->source == NULL ? NULL : finding->source->source;
+    if (checking->only != NULL && finding->source != NULL && source != checking->only)
+        return true;
+    return source != NULL && finding->id == FINDING_SUBSCRIPTION_PAUSED && !checking->offline &&
+           !checking->source[source - checking->config->source].asks;
+}
+
+/* How many things are wrong, of those that a view shows. */
+static size_t print_findings(struct checking *checking, const struct facts *facts, enum finding_view view)
 {
     size_t wrong = 0;
     for (const struct finding *one = NULL; (one = report_next(facts, one, view)) != NULL;) {
+        if (is_left_out(checking, one))
+            continue;
+        bool has_command = one->command[0] != '\0' && !is_check(one->command);
         bool is_bad = one->severity == SEVERITY_BAD;
         printf("  %s%s%s%s", is_bad ? "WRONG: " : "", one->source != NULL ? "source " : "",
                one->source != NULL ? one->source->name : "", one->source != NULL ? ": " : "");
         plain_write(stdout, one->sentence, strlen(one->sentence));
         if (one->remedy[0] != '\0')
-            printf("\n    %s%s%s", one->remedy, one->command[0] != '\0' ? ": " : "", one->command);
+            printf("\n    %s%s%s", one->remedy, has_command ? ": " : "", has_command ? one->command : "");
         putchar('\n');
         wrong += is_bad;
-        *worries = *worries || one->severity == SEVERITY_WORRY;
+        checking->worries = checking->worries || one->severity == SEVERITY_WORRY;
     }
     return wrong;
 }
 
 /* Tells the process that forwards, if the data plane of a source that waits was just found to take its key. */
-static void tell_mended(struct facts *facts, const bool *delivers, struct queue *queue)
+static void tell_mended(const struct checking *checking, struct facts *facts, struct queue *queue)
 {
     bool mended = false;
     for (size_t i = 0; i < facts->config->sources; i++) {
-        facts->source[i].takes_key = delivers[i];
+        facts->source[i].takes_key = checking->source[i].delivers;
         mended = mended || finding_judge(FINDING_DATA_PLANE_MENDED, facts, &facts->source[i], NULL) == FINDING_FOUND;
     }
     if (mended && queue != NULL && forward_mended(facts->config))
@@ -207,9 +258,9 @@ static size_t check_left_behind(const struct config *config)
             why.text);
         return 1;
     }
-    printf("  WRONG: %" PRIu64 " events wait in its queue.db, and with queue = none nothing delivers them: set\n"
-           "    queue = sqlite until they are delivered, which `%s` shows\n",
-           waiting, own_command(line, config, NULL, "queue status"));
+    printf("  WRONG: %" PRIu64 " event%s wait%s in its queue.db, which nothing delivers with queue = none: set\n"
+           "    queue = sqlite until nothing waits there, which `%s` shows\n",
+           waiting, text_plural(waiting), text_singular(waiting), own_command(line, config, NULL, "queue status"));
     return 1;
 }
 
@@ -222,10 +273,10 @@ static bool look_at_state(const struct config *config, size_t *wrong)
         *wrong = check_left_behind(config);
         return false;
     case SESSION_PLACE_MISSING:
-        printf("\nstate directory %s\n  %s\n", config->state_dir, why.text);
+        printf("\nstate directory\n  %s\n", why.text);
         return false;
     case SESSION_PLACE_BARRED:
-        printf("\nstate directory %s\n  WRONG: %s\n", config->state_dir, why.text);
+        printf("\nstate directory\n  WRONG: %s\n", why.text);
         *wrong = 1;
         return false;
     case SESSION_PLACE_READY:
@@ -236,17 +287,17 @@ static bool look_at_state(const struct config *config, size_t *wrong)
 }
 
 /* The queue, and all else that is found. It is closed before anything is printed, which takes as long as a pager likes.
- * *worries: as of print_findings. *stands_still: events wait, and no process forwards; that is wrong only when it
- * lasts. */
-static size_t check_queue(const struct config *config, const bool *delivers, bool *worries, bool *stands_still)
+ * *stands_still: events wait, and no process forwards; that is wrong only when it lasts. */
+static size_t check_queue(struct checking *checking, bool *stands_still)
 {
+    const struct config *config = checking->config;
     size_t wrong = 0;
     struct error why = {0};
     bool opens = look_at_state(config, &wrong);
     struct queue *queue = opens ? queue_open(config, &why) : NULL;
     struct facts *facts = facts_gather(config, queue, opens ? &why : NULL, NULL, clock_unix_ms());
     if (facts != NULL)
-        tell_mended(facts, delivers, queue);
+        tell_mended(checking, facts, queue);
     queue_close(queue);
     if (facts == NULL || !findings_judge(facts)) {
         printf("  WRONG: out of memory\n");
@@ -257,21 +308,34 @@ static size_t check_queue(const struct config *config, const bool *delivers, boo
         print_queue(facts);
     if (config->queue == QUEUE_NONE && report_next(facts, NULL, VIEW_CHECK) != NULL)
         puts("\nqueue = none");
-    wrong += print_findings(facts, VIEW_CHECK, worries);
+    wrong += print_findings(checking, facts, VIEW_CHECK);
     *stands_still = report_finds(facts, FINDING_NOT_FORWARDED_NOW, VIEW_CHECK);
     facts_free(facts);
     return wrong;
 }
 
 /* Without looking into the queue, and what is missing in the state directory is no fault of a configuration. */
-static size_t check_offline(const struct config *config, bool *worries)
+static size_t check_offline(struct checking *checking)
 {
+    const struct config *config = checking->config;
     size_t wrong = check_state_directory(config);
     struct facts *facts = facts_gather(config, NULL, NULL, NULL, clock_unix_ms());
     if (facts != NULL && findings_judge(facts))
-        print_findings(facts, VIEW_OFFLINE, worries);
+        print_findings(checking, facts, VIEW_OFFLINE);
     facts_free(facts);
     return wrong;
+}
+
+/* ---- rules ---- */
+
+static void print_rule(void *context, const struct source *source, const char *words)
+{
+    const struct checking *checking = context;
+    if (!is_meant(checking, source))
+        return;
+    printf("warning: source %s: ", source->name);
+    plain_write(stdout, words, strlen(words));
+    putchar('\n');
 }
 
 /* ---- all of it ---- */
@@ -287,49 +351,73 @@ struct check_end {
 static void print_check_end(const struct check_end *end)
 {
     if (end->sources_wrong > 0)
-        printf("\n%zu of %zu sources have something wrong: see WRONG above\n", end->sources_wrong, end->sources);
+        printf("%zu of %zu source%s %s something wrong: see WRONG above\n", end->sources_wrong, end->sources,
+               text_plural(end->sources), end->sources_wrong == 1 ? "has" : "have");
     if (end->queue_wrong > 0)
-        printf("\nThe queue needs attention: see WRONG above\n");
+        printf("The queue needs attention: see WRONG above\n");
     if (end->place_wrong > 0)
-        printf("\nThe place where the program runs needs attention: see WRONG above\n");
+        printf("The place where the program runs needs attention: see WRONG above\n");
     if (end->sources_wrong + end->queue_wrong + end->place_wrong > 0)
         return;
     if (end->stands_still)
-        puts("\nEvents wait, and no process forwards them now: see above. No other fault was found");
+        puts("Events wait, and no process forwards them now: see above. No other fault was found");
     else if (end->worries)
-        puts("\nIt works, but look at what stands above");
+        puts("It works, but look at what stands above");
     else
-        printf("\n%s\n", end->offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
+        printf("%s\n", end->offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
+}
+
+static int check_all(struct checking *checking)
+{
+    const struct config *config = checking->config;
+    bool stands_still = false;
+    if (config->path != NULL)
+        printf("configuration %s\n", config->path);
+    size_t sources_wrong = check_sources(checking);
+    print_stray_keys(config);
+    size_t place_wrong = checking->offline ? 0 : check_place(config);
+    size_t queue_wrong = checking->offline ? check_offline(checking) : check_queue(checking, &stands_still);
+    putchar('\n');
+    for (size_t i = 0; i < config->warnings.count; i++)
+        printf("warning: %s\n", config->warnings.at[i]);
+    rule_look_all(config, !checking->offline, print_rule, checking);
+    print_check_end(&(struct check_end){.sources_wrong = sources_wrong,
+                                        .sources = checking->only == NULL ? config->sources : 1,
+                                        .queue_wrong = queue_wrong,
+                                        .place_wrong = place_wrong,
+                                        .worries = checking->worries,
+                                        .stands_still = stands_still,
+                                        .offline = checking->offline});
+    return sources_wrong + queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
 }
 
 int command_check(int argc, char **argv)
 {
-    bool offline = false;
-    const struct option_spec specs[] = {{"--offline", NULL, &offline}};
-    if (!options_read(argc, argv, specs, 1, NULL))
+    bool settings = false;
+    const char *name = NULL;
+    struct checking checking = {.only = NULL};
+    const struct option_spec specs[] = {
+        {"--offline", NULL, &checking.offline}, {"--settings", NULL, &settings}, {"--source", &name, NULL}};
+    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    struct error why = {0};
-    struct config *config = config_load(&why);
-    if (config == NULL) {
-        fprintf(stderr, "check: %s\n", why.text);
+    struct config *config = session_configuration(argv[0]);
+    if (config == NULL)
         return COMMAND_CONFIGURATION;
-    }
-    bool *delivers = calloc(config->sources + 1, sizeof *delivers);
-    if (delivers == NULL) {
+    int code = COMMAND_FAILED;
+    checking.config = config;
+    checking.only = name == NULL ? NULL : session_source(config, name, argv[0]);
+    checking.source = calloc(config->sources + 1, sizeof *checking.source);
+    if (name != NULL && checking.only == NULL)
+        code = COMMAND_USAGE_SAID;
+    else if (checking.source == NULL)
         fprintf(stderr, "check: out of memory\n");
-        config_free(config);
-        return COMMAND_FAILED;
+    else
+        code = check_all(&checking);
+    if (settings && code != COMMAND_USAGE_SAID) {
+        putchar('\n');
+        config_print(config, stdout);
     }
-    config_print(config, stdout);
-    size_t sources_wrong = check_sources(config, offline, delivers);
-    print_stray_keys(config);
-    size_t place_wrong = offline ? 0 : check_place(config);
-    struct check_end end = {
-        .sources_wrong = sources_wrong, .sources = config->sources, .place_wrong = place_wrong, .offline = offline};
-    end.queue_wrong =
-        offline ? check_offline(config, &end.worries) : check_queue(config, delivers, &end.worries, &end.stands_still);
-    print_check_end(&end);
-    free(delivers);
+    free(checking.source);
     config_free(config);
-    return sources_wrong + end.queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;
+    return code;
 }

@@ -42,11 +42,9 @@ int close_session_begin(struct close_session *session, const char *command)
 {
     struct error why = {0};
     *session = (struct close_session){.command = command, .lock = -1};
-    session->config = config_load(&why);
-    if (session->config == NULL) {
-        close_session_failed(session, &why);
+    session->config = session_configuration(command);
+    if (session->config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     log_open(LEVEL_ERROR); /* the command prints itself what it does */
     if (!may_open(session->config, &why)) {
         close_session_failed(session, &why);

@@ -16,8 +16,11 @@
 
 #include "base/program_name.h"
 #include "base/text.h"
+#include "commands/help.h"
 #include "commands/options.h"
+#include "commands/wrap.h"
 #include "process/process.h"
+#include "queue/inspect.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
 #define NEAR 3       /* letters: a name that differs in more is not suggested */
@@ -48,13 +51,16 @@ static const struct command commands[] = {
      "\n"
      "A bad event is reported with its line and byte, the others still come, and the exit code is 1.\n",
      command_transform},
-    {"check", "[--offline]", "say what is wrong: configuration, data plane, write key, place, queue",
-     "Prints every setting and where it came from, each source's address for Close, whether its data plane takes its\n"
+    {"check", "[--offline] [--settings] [--source NAME]",
+     "say what is wrong: configuration, data plane, write key, place, queue",
+     "Prints each source's address for Close, whether its data plane takes its\n"
      "write key (an empty batch is sent, which stores nothing), what is wrong with the place (permissions, limits,\n"
      "certificates, clock, cron, web servers' limits on bodies), and how the queue stands: what waits, who forwards,\n"
      "dead letters, sources that are no longer configured; each with what to do.\n"
      "\n"
-     "  --offline   look at the configuration and the state directory's permissions only; change nothing\n"
+     "  --offline       look at the configuration and the state directory's permissions only; change nothing\n"
+     "  --settings      then every setting, and where it came from\n"
+     "  --source NAME   of this source only\n"
      "\n"
      "The exit code is 1 when anything is wrong.\n",
      command_check},
@@ -126,17 +132,20 @@ static const struct command commands[] = {
      "paused\n"
      "the subscription. The exit code is 1 when somebody must look at something.\n",
      command_reconcile},
-    {"queue status", "[--json]", "how many events were accepted, and what became of them",
+    {"queue status", "[--source NAME] [--json]", "how many events were accepted, and what became of them",
      "For each source and in all: accepted, delivered, duplicates, dropped, waiting, dead letters, the last of each, "
      "the\n"
      "last error and the next attempt; and which process forwards.\n"
      "\n"
-     "  --json   for other programs; dates are UTC. oldest_waiting_seconds is 0 when nothing waits\n",
+     "  --source NAME   of this source only\n"
+     "  --json          for other programs; dates are UTC. oldest_waiting_seconds is 0 when nothing waits\n",
+     command_queue_status},
+    {"status", "[--source NAME] [--json]", "the same as `queue status`", "See `closecrm.fcgi help queue status`.\n",
      command_queue_status},
     {"queue list", "[--source NAME] [--limit N] [--json]", "list what waits, the oldest first",
      "  --source NAME   of this source only; its name may be one that is no longer configured\n"
      "  --limit N       the first N only\n"
-     "  --json          an array, an element a line\n",
+     "  --json          an object a line\n",
      command_queue_list},
     {"queue show", "ID [--source NAME]", "show a waiting event as it came, and the message that it makes",
      "What the source's `remove` names is left out of both, so that personal data stays out of sight; how many "
@@ -184,7 +193,7 @@ static const struct command commands[] = {
      "  --keys   take on all keys without asking Close\n",
      command_restore},
     {"dead list", LETTERS "[--json]", "list dead letters, the oldest first: events that cannot be delivered",
-     FILTERS "  --json              an array, an element a line\n", command_dead_list},
+     FILTERS "  --json              an object a line\n", command_dead_list},
     {"dead show", "ID", "show a dead letter: why, as it came, and the message that it would make now",
      "What the source's `remove` names is left out of both, so that personal data stays out of sight.\n",
      command_dead_show},
@@ -227,6 +236,11 @@ static const struct command commands[] = {
      "\n"
      "  --seconds N   begin nothing new after N seconds (50)\n",
      command_cron},
+    {"completion", "", "print what lets bash complete commands and options",
+     "  source <(closecrm.fcgi completion)\n"
+     "\n"
+     "The Debian package and `make install` put it where bash finds it by itself.\n",
+     command_completion},
     {"help", "[COMMAND]", "list the commands, or explain one", "", command_help},
     {"version", "", "print the versions of the program and its libraries", "", command_version},
 };
@@ -259,24 +273,24 @@ static bool is_group(const char *word)
     return false;
 }
 
-/* Lists the commands whose names begin with the word, or all (NULL). */
-static void list_commands(FILE *out, const char *word)
+/* The last word of a command's name. */
+static const char *last_word(const char *name)
 {
-    size_t length = word == NULL ? 0 : strlen(word);
-    for (size_t i = 0; i < COMMANDS; i++) {
-        if (word == NULL || (strncmp(commands[i].name, word, length) == 0 && commands[i].name[length] == ' '))
-            fprintf(out, "  %-12s  %s\n", commands[i].name, commands[i].help);
-    }
+    const char *blank = strrchr(name, ' ');
+    return blank == NULL ? name : blank + 1;
 }
 
-/* Says on stderr that there is no such command, and the nearest name where one is near. */
+/* Says on stderr that there is no such command, and the nearest name where one is near: less than half of a word may be
+ * wrong; else, those of its group. */
 static int refuse_unknown(const char *name)
 {
+    char group[64];
     size_t best = NEAR + 1;
     const char *nearest = NULL;
+    snprintf(group, sizeof group, "%.*s", (int)strcspn(name, " "), name);
     for (size_t i = 0; i < COMMANDS; i++) {
         size_t distance = text_distance(name, commands[i].name);
-        if (distance < best && distance < strlen(commands[i].name)) {
+        if (distance < best && 2 * distance < strlen(last_word(commands[i].name))) {
             best = distance;
             nearest = commands[i].name;
         }
@@ -284,6 +298,8 @@ static int refuse_unknown(const char *name)
     fprintf(stderr, "%s: no such command: %s\n", program_name_alone(), name);
     if (nearest != NULL)
         fprintf(stderr, "Did you mean `%s %s`?\n", program_name(), nearest);
+    else if (is_group(group))
+        help_list(stderr, group);
     fprintf(stderr, "usage: %s COMMAND ...; `%s help` lists the commands\n", program_name_alone(), program_name());
     return COMMAND_USAGE_SAID;
 }
@@ -299,27 +315,25 @@ static int command_help(int argc, char **argv)
     if (words > 2)
         return options_wrong(argv[0], "too many arguments: %s", argv[3]);
     if (words == 0) {
-        printf("closecrm.fcgi takes Close CRM's webhooks and forwards them to RudderStack. A web server runs it by CGI "
-               "or\n"
-               "FastCGI; at a shell it has these commands:\n\n");
-        list_commands(stdout, NULL);
-        printf(
-            "\n`closecrm.fcgi help COMMAND` explains one.\n"
-            "Exit codes: 0 done, or stopped; 1 something is wrong; 2 wrong command line; 3 the configuration cannot be "
-            "used;\n4 the state directory, or the queue in it, cannot be used.\n");
+        puts("closecrm.fcgi takes Close CRM's webhooks and forwards them to RudderStack. A web\n"
+             "server runs it by CGI or FastCGI; at a shell it has these commands:\n");
+        help_list(stdout, NULL);
+        puts("\n`closecrm.fcgi help COMMAND` explains one. Each takes --config FILE: the\n"
+             "configuration, instead of the usual places.\n"
+             "Exit codes: 0 done, or stopped; 1 something is wrong; 2 wrong command line;\n"
+             "3 the configuration cannot be used; 4 the state directory, or the queue in it,\n"
+             "cannot be used.");
         return COMMAND_OK;
     }
     snprintf(name, sizeof name, "%s%s%s", argv[1], words == 2 ? " " : "", words == 2 ? argv[2] : "");
     if (is_group(name)) {
-        list_commands(stdout, name);
+        help_list(stdout, name);
         return COMMAND_OK;
     }
     const struct command *command = find_command(name);
     if (command == NULL)
         return refuse_unknown(name);
-    printf("%s %s %s\n    %s\n", program_name_alone(), command->name, command->arguments, command->help);
-    if (command->more[0] != '\0')
-        printf("\n%s", command->more);
+    help_explain(stdout, command);
     return COMMAND_OK;
 }
 
@@ -328,10 +342,13 @@ static int command_version(int argc, char **argv)
 {
     if (!options_read(argc, argv, NULL, 0, NULL))
         return COMMAND_USAGE;
+    char library[QUEUE_LIBRARY];
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
     printf("closecrm.fcgi %s\n", CLOSECRM_VERSION);
     printf("libcurl %s (%s)\n", curl->version, curl->ssl_version != NULL ? curl->ssl_version : "no TLS");
     printf("json-c %s\n", json_c_version());
+    queue_library(&(struct config){.queue = QUEUE_SQLITE}, library);
+    printf("%s\n", library);
     return COMMAND_OK;
 }
 
@@ -370,13 +387,27 @@ static int finish_stdout(int code)
 static int refuse_incomplete(const char *word)
 {
     fprintf(stderr, "%s %s: what of it?\n", program_name_alone(), word);
-    list_commands(stderr, word);
+    help_list(stderr, word);
     return COMMAND_USAGE_SAID;
 }
 
 static bool asks_for_help(const char *argument)
 {
     return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
+
+/* Whether what a command writes on a terminal are lines to be broken where they are too long: no JSON, and none of
+ * those that show a body, whose lines are somebody else's, or that execute the program anew. */
+static bool is_for_people(const struct command *command, int argc, char *const *argv)
+{
+    static int (*const verbatim[])(int, char **) = {command_transform,  command_queue_show, command_dead_show,
+                                                    command_completion, command_help,       command_forward};
+    bool found = !isatty(STDOUT_FILENO);
+    for (size_t i = 0; i < sizeof verbatim / sizeof *verbatim; i++)
+        found = found || command->run == verbatim[i];
+    for (int i = 1; i < argc; i++)
+        found = found || strcmp(argv[i], "--json") == 0;
+    return !found;
 }
 
 /* Runs the command of one word or two that argv[1] begins; *name has room for both, and is its argv[0]. */
@@ -396,10 +427,36 @@ static int run_named(int argc, char **argv, char name[static NAME_SIZE])
     if (argc == words + 2 && asks_for_help(argv[words + 1]))
         return command_help(2, (char *[]){argv[words + 1], name, NULL});
     argv[words] = name;
+    FILE *plain = stdout,
+         *wrapping = is_for_people(command, argc, argv) ? wrap_open(stdout, wrap_columns(STDOUT_FILENO)) : NULL;
+    if (wrapping != NULL)
+        stdout = wrapping;
     int code = command->run(argc - words, argv + words);
+    if (wrapping != NULL)
+        fclose(wrapping);
+    stdout = plain;
     if (code == COMMAND_USAGE)
-        fprintf(stderr, "usage: %s %s %s\n", program_name_alone(), command->name, command->arguments);
+        help_usage(stderr, command);
     return code;
+}
+
+static int refuse_nothing(void)
+{
+    fprintf(stderr, "usage: %s COMMAND ...; `%s help` lists the commands\n", program_name_alone(), program_name());
+    return COMMAND_USAGE;
+}
+
+/* --config before the command's name. Returns how many arguments it takes up; -1 when it is wrong, and stderr says how.
+ */
+static int take_configuration(int argc, char *const *argv)
+{
+    static const char option[] = "--config";
+    size_t length = sizeof option - 1;
+    if (strncmp(argv[1], option, length) != 0 || (argv[1][length] != '\0' && argv[1][length] != '='))
+        return 0;
+    int taken = argv[1][length] == '=' ? 1 : 2;
+    const char *path = taken == 1 ? argv[1] + length + 1 : argc > 2 ? argv[2] : "";
+    return options_use_configuration("closecrm.fcgi", path) ? taken : -1;
 }
 
 /* Runs the command with a copy of argv: the option reader moves arguments within the array. */
@@ -412,11 +469,18 @@ static int run_copy(int argc, char **argv)
         return COMMAND_FAILED;
     }
     memcpy(copy, argv, (size_t)argc * sizeof *copy);
-    if (asks_for_help(copy[1]))
-        copy[1] = help;
-    if (strcmp(copy[1], "--version") == 0)
-        copy[1] = version;
-    int code = run_named(argc, copy, name);
+    int code = COMMAND_USAGE;
+    int taken = take_configuration(argc, copy);
+    if (taken >= 0 && argc - taken >= 2) {
+        char **from = copy + taken;
+        if (asks_for_help(from[1]))
+            from[1] = help;
+        if (strcmp(from[1], "--version") == 0 || strcmp(from[1], "-V") == 0)
+            from[1] = version;
+        code = run_named(argc - taken, from, name);
+    } else if (taken >= 0) {
+        refuse_nothing();
+    }
     free(copy);
     return code == COMMAND_USAGE_SAID ? COMMAND_USAGE : code;
 }
@@ -426,10 +490,8 @@ int commands_run(int argc, char **argv)
     fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    if (argc < 2) {
-        fprintf(stderr, "usage: %s COMMAND ...; `%s help` lists the commands\n", program_name_alone(), program_name());
-        return COMMAND_USAGE;
-    }
+    if (argc < 2)
+        return refuse_nothing();
     if (strcmp(argv[1], "forward") != 0) /* reexec keeps pending signals blocked: see process.h */
         process_unblock_signals();
     return finish_stdout(run_copy(argc, argv));

@@ -61,5 +61,6 @@ int command_dead_drop(int argc, char **argv);
 int command_forget(int argc, char **argv);
 int command_forward(int argc, char **argv);
 int command_cron(int argc, char **argv);
+int command_completion(int argc, char **argv);
 
 #endif

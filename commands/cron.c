@@ -19,7 +19,6 @@
 #include "health/report.h"
 #include "health/write_probe.h"
 #include "process/bounded.h"
-#include "telemetry/cron_mark.h"
 #include "telemetry/telemetry.h"
 
 #define SECONDS_DEFAULT 50 /* a crontab line for every minute */
@@ -145,12 +144,9 @@ int command_cron(int argc, char **argv)
     if (!read_seconds(text, &seconds))
         return options_wrong(argv[0], "--seconds needs a whole number from 1 to %d", SECONDS_MOST);
     moment deadline = clock_now() + (moment)seconds * 1000;
-    struct error why = {0};
-    struct config *config = config_load(&why);
-    if (config == NULL) {
-        fprintf(stderr, "cron: %s\n", why.text);
+    struct config *config = session_configuration(argv[0]);
+    if (config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     log_open(LEVEL_ERROR); /* what is no error is not to be mailed */
     struct cron_run run = {.config = config};
     if (config->queue != QUEUE_NONE)

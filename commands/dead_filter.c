@@ -1,6 +1,7 @@
 /* Filters over dead letters: see dead_filter.h. */
 #include "commands/dead_filter.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,17 @@ static bool read_moment(const char *command, const char *option, const char *tex
     return false;
 }
 
+/* A pattern without a letter would mean all, which `--all` is for. */
+static bool read_event_pattern(const char *command, const char *text)
+{
+    bool names = text == NULL;
+    for (const char *c = text; c != NULL && *c != '\0'; c++)
+        names = names || isalnum((unsigned char)*c);
+    if (!names)
+        options_wrong(command, "--event must name events like lead.updated or lead.*: \"%.60s\" would be all", text);
+    return names;
+}
+
 bool dead_filter_read(struct dead_filter *filter, int argc, char **argv, const struct option_spec *more,
                       size_t more_count)
 {
@@ -70,7 +82,7 @@ bool dead_filter_read(struct dead_filter *filter, int argc, char **argv, const s
     for (size_t i = 0; i < more_count && count < OPTIONS_MOST; i++)
         specs[count++] = more[i];
     int64_t now_ms = clock_unix_ms();
-    return options_read_all(argc, argv, specs, count, &arguments) &&
+    return options_read_all(argc, argv, specs, count, &arguments) && read_event_pattern(argv[0], filter->event) &&
            read_moment(argv[0], "--since", filter->since, now_ms, &filter->since_ms) &&
            read_moment(argv[0], "--until", filter->until, now_ms, &filter->until_ms) &&
            read_ids(filter, argv[0], argv + 1, arguments);

@@ -12,7 +12,6 @@
 struct dead_listing {
     struct queue *queue;
     bool json;
-    struct output_list elements;
     size_t lines;
 };
 
@@ -32,14 +31,14 @@ static void print_letter(struct dead_listing *list, const struct letter *letter,
     putchar('\n');
 }
 
-static void print_letter_json(struct dead_listing *list, const struct letter *letter, const struct headline *headline)
+static void print_letter_json(const struct letter *letter, const struct headline *headline)
 {
     struct json_object *element = output_event(letter->id, letter->source, headline, letter->length);
     output_ms(element, "received", letter->received_ms);
     output_ms(element, "died", letter->died_ms);
     output_text(element, "reason", letter->reason);
     output_bool(element, "replayed", letter->replayed);
-    output_list_add(&list->elements, element);
+    output_print(element);
 }
 
 /* Ends the walk without a reason once stdout takes no more: a pager may be closed before the end. */
@@ -50,7 +49,7 @@ static bool print_dead_page(void *context, const struct dead_page *found, struct
     queue_rest(list->queue);
     for (size_t i = 0; i < found->count; i++) {
         if (list->json)
-            print_letter_json(list, found->letter[i], &found->headline[i]);
+            print_letter_json(found->letter[i], &found->headline[i]);
         else
             print_letter(list, found->letter[i], &found->headline[i]);
     }
@@ -69,13 +68,16 @@ int command_dead_list(int argc, char **argv)
         code = COMMAND_USAGE;
     } else if (session_open(&session, argv[0])) {
         list.queue = session.queue;
-        bool good = dead_filter_walk(session.queue, &filter, print_dead_page, &list, &why) || why.text[0] == '\0';
+        bool good = dead_filter_walk(session.queue, &filter, print_dead_page, &list, &why);
+        bool is_whole = !good || filter.ids_found == filter.id_count || filter.id_count == 0; /* or cut by a pager */
+        good = good || why.text[0] == '\0';
         session_close(&session);
-        if (good && list.json)
-            output_list_end(&list.elements);
-        else if (good && list.lines == 0)
+        if (good && !list.json && list.lines == 0 && is_whole)
             fputs("no dead letter fits\n", stderr);
-        code = good ? COMMAND_OK : session_failed(argv[0], &why);
+        if (good && !is_whole)
+            error_set(&why, "%zu of the %zu that were named are not there, or do not fit",
+                      filter.id_count - filter.ids_found, filter.id_count);
+        code = good && is_whole ? COMMAND_OK : session_failed(argv[0], &why);
     } else {
         code = session.code;
     }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "commands/commands.h"
 #include "commands/dead_filter.h"
 #include "commands/session.h"
@@ -87,10 +88,11 @@ static int confirm_action(const struct dead_work *work, const char *command)
     if (work->yes || !work->action->asks || work->wanted == 0)
         return COMMAND_OK;
     if (!isatty(STDIN_FILENO))
-        return options_wrong(command, "%" PRIu64 " dead letters %s, for good: say so with --yes", work->wanted,
-                             work->action->would);
+        return options_wrong(command, "%" PRIu64 " dead letter%s %s, for good: say so with --yes", work->wanted,
+                             text_plural(work->wanted), work->action->would);
     queue_rest(work->session.queue);
-    fprintf(stderr, "%" PRIu64 " dead letters %s, for good. Do it? [y/N] ", work->wanted, work->action->would);
+    fprintf(stderr, "%" PRIu64 " dead letter%s %s, for good. Do it? [y/N] ", work->wanted, text_plural(work->wanted),
+            work->action->would);
     ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1); /* a terminal gives a line at a time */
     if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
         return COMMAND_OK;
@@ -101,18 +103,21 @@ static int confirm_action(const struct dead_work *work, const char *command)
 static void print_summary(const struct dead_work *work)
 {
     char line[OWN_COMMAND];
-    printf("%" PRIu64 " dead letters %s", work->dry_run ? work->wanted : work->done,
+    size_t missing = work->filter.id_count - work->filter.ids_found;
+    uint64_t letters = work->dry_run ? work->wanted : work->done;
+    printf("%" PRIu64 " dead letter%s %s", letters, text_plural(letters),
            work->dry_run ? work->action->would : work->action->did);
     if (work->on_their_way > 0)
-        printf("; %" PRIu64 " are on their way already", work->on_their_way);
+        printf("; %" PRIu64 " %s way already", work->on_their_way,
+               work->on_their_way == 1 ? "is on its" : "are on their");
     if (work->filter.ids_found < work->filter.id_count)
-        printf("; %zu of the %zu that were named are not there, or do not fit",
-               work->filter.id_count - work->filter.ids_found, work->filter.id_count);
+        printf("; of the %zu that %s named %zu cannot be found, or %s not fit", work->filter.id_count,
+               work->filter.id_count == 1 ? "was" : "were", missing, missing == 1 ? "does" : "do");
     if (work->sourceless > 0)
-        printf("; %" PRIu64 " are left alone, for their source is not in the configuration: configure source %s again, "
+        printf("; %" PRIu64 " %s left alone, for %s source is not in the configuration: configure source %s again, "
                "or: %s",
-               work->sourceless, work->sourceless_name,
-               own_command(line, NULL, NULL, "queue move %s NEW", work->sourceless_name));
+               work->sourceless, work->sourceless == 1 ? "is" : "are", work->sourceless == 1 ? "its" : "their",
+               work->sourceless_name, own_command(line, NULL, NULL, "queue move %s NEW", work->sourceless_name));
     putchar('\n');
 }
 

@@ -43,11 +43,12 @@ int command_forward(int argc, char **argv)
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     struct error why = {0};
-    struct config *config = config_load(&why);
-    int code = COMMAND_FAILED;
-    if (config == NULL || !has_queue(config, &why)) {
+    struct config *config = session_configuration(argv[0]);
+    int code = COMMAND_CONFIGURATION;
+    if (config == NULL)
+        return code;
+    if (!has_queue(config, &why)) {
         session_failed(argv[0], &why);
-        code = COMMAND_CONFIGURATION;
     } else if (!session_may_open(config, &why)) {
         session_failed(argv[0], &why);
         code = COMMAND_STATE;

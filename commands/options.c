@@ -6,10 +6,12 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define OPTIONS_MOST 16
-#define FIRST 256 /* getopt_long's value of the first option: above every letter */
+#define CONFIG_OPTION "--config" /* of every command */
+#define FIRST 256                /* getopt_long's value of the first option: above every letter */
 
 int options_wrong(const char *command, const char *format, ...)
 {
@@ -52,13 +54,27 @@ static bool take_option(const char *command, const char *argument, int found, co
     return true;
 }
 
+bool options_use_configuration(const char *command, const char *path)
+{
+    if (path[0] != '\0' && setenv("CLOSECRM_CONFIG", path, 1) == 0)
+        return true;
+    options_wrong(command, path[0] == '\0' ? CONFIG_OPTION " needs a value" : "out of memory");
+    return false;
+}
+
 bool options_read_all(int argc, char **argv, const struct option_spec *specs, size_t count, int *arguments)
 {
-    struct option options[OPTIONS_MOST + 1] = {{0}};
+    struct option options[OPTIONS_MOST + 2] = {{0}};
+    struct option_spec with[OPTIONS_MOST + 1];
+    const char *config = NULL;
     int found;
-    for (size_t i = 0; i < count && i < OPTIONS_MOST; i++)
+    for (size_t i = 0; i < count && i < OPTIONS_MOST; i++) {
+        with[i] = specs[i];
         options[i] = (struct option){specs[i].name + strlen("--"),
                                      specs[i].value != NULL ? required_argument : no_argument, NULL, FIRST + (int)i};
+    }
+    with[count] = (struct option_spec){CONFIG_OPTION, &config, NULL};
+    options[count] = (struct option){CONFIG_OPTION + strlen("--"), required_argument, NULL, FIRST + (int)count};
     *arguments = 0;
     opterr = 0;
     optind = 0; /* getopt_long starts over */
@@ -67,13 +83,13 @@ bool options_read_all(int argc, char **argv, const struct option_spec *specs, si
     while ((found = getopt_long(argc, argv, "-:", options, NULL)) != -1) {
         if (found == 1)
             argv[++*arguments] = optarg;
-        else if (!take_option(argv[0], argument, found, specs, count))
+        else if (!take_option(argv[0], argument, found, with, count + 1))
             return false;
         argument = argv[optind];
     }
     while (optind < argc) /* behind "--" */
         argv[++*arguments] = argv[optind++];
-    return true;
+    return config == NULL || options_use_configuration(argv[0], config);
 }
 
 bool options_read(int argc, char **argv, const struct option_spec *specs, size_t count, const char **argument)

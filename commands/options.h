@@ -12,8 +12,12 @@ struct option_spec {
     bool *flag;
 };
 
-/* At most 16 options. Reads argv[1] and what follows, with getopt_long, so in one thread at a time; argv[0] is the
- * command's name. argument: set to the one argument that is no option; NULL: there may be none. Options
+/* Makes the command use this configuration file: what --config does, which every command takes. Returns false when the
+ * path is empty; then stderr says so. */
+bool options_use_configuration(const char *command, const char *path);
+
+/* At most 16 options, beside --config. Reads argv[1] and what follows, with getopt_long, so in one thread at a time;
+ * argv[0] is the command's name. argument: set to the one argument that is no option; NULL: there may be none. Options
  * that do not occur are left as they were. `--` ends the options, `-` alone is an argument. Returns false when the
  * command line is wrong; then stderr has the fault, and the command returns COMMAND_USAGE. */
 bool options_read(int argc, char **argv, const struct option_spec *specs, size_t count, const char **argument);

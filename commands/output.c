@@ -64,16 +64,11 @@ void output_us(struct json_object *object, const char *name, int64_t us)
     output_text(object, name, us == 0 ? NULL : times_print(us, DATE_MILLISECONDS, date));
 }
 
-static void print_object(struct json_object *object, const char *before, const char *after)
-{
-    const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-    printf("%s%s%s", before, text == NULL ? "null" : text, after);
-    json_object_put(object);
-}
-
 void output_print(struct json_object *object)
 {
-    print_object(object, "", "\n");
+    const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    puts(text == NULL ? "null" : text);
+    json_object_put(object);
 }
 
 struct json_object *output_event(uint64_t id, const char *source, const struct headline *headline, size_t bytes)
@@ -88,14 +83,4 @@ struct json_object *output_event(uint64_t id, const char *source, const struct h
     if (headline->why.text[0] != '\0')
         output_text(object, "unusable", headline->why.text);
     return object;
-}
-
-void output_list_add(struct output_list *list, struct json_object *element)
-{
-    print_object(element, list->count++ == 0 ? "[\n" : ",\n", "");
-}
-
-void output_list_end(const struct output_list *list)
-{
-    puts(list->count == 0 ? "[]" : "\n]");
 }

@@ -26,22 +26,11 @@ void output_bool(struct json_object *object, const char *name, bool value);
 void output_ms(struct json_object *object, const char *name, int64_t ms);
 void output_us(struct json_object *object, const char *name, int64_t us);
 
-/* Prints it as one line, and frees it. */
+/* Prints it as one line, and frees it. All commands have one shape: an object, or of a list an object a line, which may
+ * be more than memory holds. */
 void output_print(struct json_object *object);
 
-/* A list as one JSON array, a line an element, written as it comes: it may be longer than memory is. All zero: empty.
- */
-struct output_list {
-    size_t count; /* written so far */
-};
-
-/* A new element with what all lists say of an event. */
+/* A new object with what all lists say of an event. */
 struct json_object *output_event(uint64_t id, const char *source, const struct headline *headline, size_t bytes);
-
-/* Prints the element and frees it. */
-void output_list_add(struct output_list *list, struct json_object *element);
-
-/* Prints the array's end. */
-void output_list_end(const struct output_list *list);
 
 #endif

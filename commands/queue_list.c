@@ -20,7 +20,6 @@ struct queue_listing {
     struct session session;
     uint64_t left; /* events that may still be listed */
     bool json;
-    struct output_list elements;
     size_t lines;
 };
 
@@ -41,7 +40,7 @@ static void print_event_text(struct queue_listing *list, const char *source, con
         plain_column(stdout, headline->id, 29);
         plain_column(stdout, headline->lead, 0);
     }
-    fputs(event->replay ? "(a dead letter's replay)\n" : "\n", stdout);
+    fputs(event->replay ? " (a dead letter's replay)\n" : "\n", stdout);
 }
 
 static void print_event(struct queue_listing *list, const char *source, const struct event *event)
@@ -55,7 +54,7 @@ static void print_event(struct queue_listing *list, const char *source, const st
     struct json_object *element = output_event(event->id, source, &headline, event->length);
     output_ms(element, "received", event->received_ms);
     output_bool(element, "replay", event->replay);
-    output_list_add(&list->elements, element);
+    output_print(element);
 }
 
 /* Lists one source's events, until stdout takes no more: a pager may be closed before the end. */
@@ -107,14 +106,13 @@ int command_queue_list(int argc, char **argv)
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
     if (limit != NULL && !text_read_id(limit, &list.left))
-        return options_wrong(argv[0], "--limit must be a number: %s", limit);
+        return options_wrong(argv[0], "--limit needs a whole number from 1 to %" PRId64 ", not \"%s\"", INT64_MAX,
+                             limit);
     if (!session_open(&list.session, argv[0]))
         return list.session.code;
     bool good = list_all(&list, source, &why);
     session_close(&list.session);
-    if (good && list.json)
-        output_list_end(&list.elements);
-    else if (good && list.lines == 0)
+    if (good && !list.json && list.lines == 0)
         fputs("nothing waits\n", stderr);
     return good ? COMMAND_OK : session_failed(argv[0], &why);
 }

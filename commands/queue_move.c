@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/options.h"
@@ -25,9 +26,11 @@ static void print_not_moved(void *context, const char *words)
 
 static void print_moved(const struct moved *moved, const struct closeapi_moved *files, const char *from, const char *to)
 {
-    printf("moved from %s to %s: %" PRIu64 " waiting events, %" PRIu64 " dead letters, %" PRIu64
-           " identities of delivered events, %zu signature keys, %zu notes of the Close side\n",
-           from, to, moved->events, moved->letters, moved->identities, files->keys, files->files);
+    printf("moved from %s to %s: %" PRIu64 " waiting event%s, %" PRIu64 " dead letter%s, %" PRIu64
+           " identit%s of delivered events, %zu signature key%s, %zu note%s of the Close side\n",
+           from, to, moved->events, text_plural(moved->events), moved->letters, text_plural(moved->letters),
+           moved->identities, moved->identities == 1 ? "y" : "ies", files->keys, text_plural(files->keys), files->files,
+           text_plural(files->files));
 }
 
 /* The identities of delivered events are moved before the position in the Event Log: events read again must be known as

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
@@ -36,10 +37,11 @@ static void print_counts(const struct counts *counts, int64_t now_ms)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         printf("  %-15s %llu\n", numbers[i].name, (unsigned long long)numbers[i].number);
     if (counts->ended > 0)
-        printf("  %-15s %llu dead letters, after dead_retention\n", "ended", (unsigned long long)counts->ended);
+        printf("  %-15s %llu dead letter%s, after dead_retention\n", "ended", (unsigned long long)counts->ended,
+               text_plural(counts->ended));
     if (counts->ending > 0)
-        printf("  %-15s %llu dead letters end from %s on\n", "end soon", (unsigned long long)counts->ending,
-               times_print_utc(counts->ending_ms, date));
+        printf("  %-15s %llu dead letter%s end%s from %s on\n", "end soon", (unsigned long long)counts->ending,
+               text_plural(counts->ending), text_singular(counts->ending), times_print_utc(counts->ending_ms, date));
     printf("  %-15s %llu", "waiting", (unsigned long long)counts->waiting);
     if (counts->oldest_received_ms != 0)
         printf(", the oldest since %s", times_print_age(now_ms - counts->oldest_received_ms, age));
@@ -57,14 +59,14 @@ static void print_notes(const struct notes *notes, int64_t now_ms)
     plain_column(stdout, notes->reason, 0);
     putchar('\n');
     if (notes->tries > 0 && notes->since_ms > 0)
-        printf("  failed          %u times, since %s\n", (unsigned)notes->tries,
+        printf("  failed          %u time%s, since %s\n", (unsigned)notes->tries, text_plural(notes->tries),
                times_print_utc(notes->since_ms, date));
     if (notes->next_ms > now_ms)
         printf("  next attempt    %s (in %s)\n", times_print_utc(notes->next_ms, date),
                times_print_age(notes->next_ms - now_ms, age));
     if (notes->parked_count > 0)
-        printf("  held back       %u events that fail while others pass, and what follows of their leads\n",
-               (unsigned)notes->parked_count);
+        printf("  held back       %u event%s that fail%s while others pass, and what follows of their leads\n",
+               (unsigned)notes->parked_count, text_plural(notes->parked_count), text_singular(notes->parked_count));
 }
 
 static void print_complete(const struct completeness *complete)
@@ -108,11 +110,17 @@ static bool matters(const struct source_facts *source)
            source->counts.dead > 0;
 }
 
-static void print_all(const struct facts *facts)
+/* The one source that is meant (NULL: all). */
+static bool is_meant(const struct source_facts *source, const char *only)
+{
+    return only == NULL || strcmp(source->name, only) == 0;
+}
+
+static void print_all(const struct facts *facts, const char *only)
 {
     size_t shown = 0;
     for (const struct source_facts *source = facts->source; source < facts->source + facts->sources; source++) {
-        if (!matters(source))
+        if (only == NULL ? !matters(source) : !is_meant(source, only))
             continue;
         shown++;
         printf("source %s%s\n", source->name, source->source != NULL ? "" : " (not in the configuration)");
@@ -235,42 +243,47 @@ static struct json_object *make_source(const struct source_facts *source, int64_
 }
 
 /* The failure that matters most now: that of the configured source whose next attempt is due last. */
-static const struct notes *last_failure(const struct facts *facts)
+static const struct notes *last_failure(const struct facts *facts, const char *only)
 {
     const struct notes *failure = NULL;
     for (size_t i = 0; i < facts->sources; i++) {
         const struct notes *notes = &facts->source[i].notes;
-        if (facts->source[i].source != NULL && notes->reason[0] != '\0' &&
+        if (is_meant(&facts->source[i], only) && facts->source[i].source != NULL && notes->reason[0] != '\0' &&
             (failure == NULL || notes->next_ms > failure->next_ms))
             failure = notes;
     }
     return failure;
 }
 
-static struct json_object *make_all(const struct facts *facts, bool *good)
+static struct json_object *make_all(const struct facts *facts, const char *only, bool *good)
 {
+    const struct counts *counts = &facts->all;
+    for (size_t i = 0; only != NULL && i < facts->sources; i++)
+        counts = is_meant(&facts->source[i], only) ? &facts->source[i].counts : counts;
     struct json_object *object = json_object_new_object(), *sources = json_object_new_object();
     *good = *good && sources != NULL;
-    add_counts(object, &facts->all, facts->now_ms, good);
-    add_failure(object, last_failure(facts), facts->now_ms, good);
+    add_counts(object, counts, facts->now_ms, good);
+    add_failure(object, last_failure(facts, only), facts->now_ms, good);
     add_bool(object, "forwarding", facts->is_owned, good);
     add_text(object, "forwarder", facts->owner.text, good);
     add_date(object, "last_cron", facts->cron_ms, good);
-    for (size_t i = 0; i < facts->sources; i++)
-        add_member(sources, facts->source[i].name, make_source(&facts->source[i], facts->now_ms, good), good);
+    for (size_t i = 0; i < facts->sources; i++) {
+        if (is_meant(&facts->source[i], only))
+            add_member(sources, facts->source[i].name, make_source(&facts->source[i], facts->now_ms, good), good);
+    }
     add_member(object, "sources", sources, good);
     return object;
 }
 
 /* Returns false when memory ran out. */
-static bool print_json(const struct facts *facts)
+static bool print_json(const struct facts *facts, const char *only)
 {
     bool good = true;
-    struct json_object *object = make_all(facts, &good);
+    struct json_object *object = make_all(facts, only, &good);
     const char *text =
         object == NULL || !good
             ? NULL
-            : json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+            : json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
     if (text != NULL)
         printf("%s\n", text);
     json_object_put(object);
@@ -300,7 +313,7 @@ static void read_nul_replaced(struct facts *facts)
     }
 }
 
-static bool print_status(struct facts *facts, bool json, struct error *why)
+static bool print_status(struct facts *facts, bool json, const char *only, struct error *why)
 {
     error_set(why, "out of memory");
     if (facts == NULL || !findings_judge(facts))
@@ -308,20 +321,27 @@ static bool print_status(struct facts *facts, bool json, struct error *why)
     error_set(why, "%s", facts_failure(facts));
     if (why->text[0] != '\0')
         return false;
+    bool known = only == NULL;
+    for (size_t i = 0; i < facts->sources; i++)
+        known = known || is_meant(&facts->source[i], only);
+    error_set(why, "no source is called \"%.100s\": `closecrm.fcgi queue status` shows which there are", only);
+    if (!known)
+        return false;
     error_set(why, "out of memory");
     if (json)
-        return print_json(facts);
-    print_all(facts);
+        return print_json(facts, only);
+    print_all(facts, only);
     return true;
 }
 
 int command_queue_status(int argc, char **argv)
 {
     bool json = false;
-    const struct option_spec specs[] = {{"--json", NULL, &json}};
+    const char *only = NULL;
+    const struct option_spec specs[] = {{"--json", NULL, &json}, {"--source", &only, NULL}};
     struct session session;
     struct error why;
-    if (!options_read(argc, argv, specs, 1, NULL))
+    if (!options_read(argc, argv, specs, 2, NULL))
         return COMMAND_USAGE;
     if (!session_open(&session, argv[0]))
         return session.code;
@@ -330,7 +350,7 @@ int command_queue_status(int argc, char **argv)
     read_nul_replaced(facts);
     if (good)
         queue_rest(session.queue); /* printing takes as long as a pager likes */
-    good = good && print_status(facts, json, &why);
+    good = good && print_status(facts, json, only, &why);
     facts_free(facts);
     session_close(&session);
     return good ? COMMAND_OK : session_failed(argv[0], &why);

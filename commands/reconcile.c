@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/options.h"
@@ -44,15 +45,17 @@ static void print_reconcile_text(const struct close_session *session, const stru
 {
     char words[COMPLETENESS_WORDS];
     const struct import_counts *counts = &report->counts;
-    printf("source %s: %" PRIu64 " events in the log, %" PRIu64 " were missing and are in the queue now\n",
-           session->source->name, counts->events - counts->uncovered, counts->fresh - counts->hidden);
+    uint64_t events = counts->events - counts->uncovered, missing = counts->fresh - counts->hidden;
+    printf("source %s: %" PRIu64 " event%s in the log, %" PRIu64 " %s in the queue now\n", session->source->name,
+           events, text_plural(events), missing, missing == 1 ? "was missing and is" : "were missing and are");
     if (counts->large > 0)
         printf("%" PRIu64
-               " of them are larger than all that came by webhook: some limit before the program refuses them; "
+               " of them %s larger than all that came by webhook: some limit before the program refuses that; "
                "see README\n",
-               counts->large);
+               counts->large, counts->large == 1 ? "is" : "are");
     if (report->second.fresh > 0)
-        printf("%" PRIu64 " more were found by reading a day-old part a second time\n", report->second.fresh);
+        printf("%" PRIu64 " more %s found by reading a day-old part a second time\n", report->second.fresh,
+               report->second.fresh == 1 ? "was" : "were");
     if (report->resumed)
         printf("Close had paused the subscription: it was activated again\n");
     if (report->rotated)
@@ -133,14 +136,11 @@ static int leave_loss(const char *command, const char *name, bool *done)
 /* Without --source: all sources that have an API key. */
 static int reconcile_all(const char *command, const struct reconcile_arguments *arguments)
 {
-    struct error why = {0};
     int worst = COMMAND_OK;
     size_t done = 0;
-    struct config *config = config_load(&why);
-    if (config == NULL) {
-        fprintf(stderr, "%s: %s\n", command, why.text);
+    struct config *config = session_configuration(command);
+    if (config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     for (size_t i = 0; i < config->sources; i++) {
         if (config->source[i].close_api_key == NULL && config->sources > 1)
             continue;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/times.h"
 #include "closeapi/subscriptions.h"
 #include "commands/commands.h"
@@ -53,9 +54,6 @@ struct restore {
 /* The state directory may be missing: then it is created, as the program would, but not by root. */
 static bool prepare_restore(struct restore *restore, struct error *why)
 {
-    restore->config = config_load(why);
-    if (restore->config == NULL)
-        return false;
     log_open(LEVEL_ERROR);
     if (restore->config->queue != QUEUE_SQLITE) {
         error_set(why, "queue = none keeps nothing, so that nothing can be put back");
@@ -219,10 +217,11 @@ static size_t count_keys(const struct restore *restore)
 static void print_restored(const struct restore *restore)
 {
     char date[WHEN_SIZE], line[OWN_COMMAND];
+    size_t keys = count_keys(restore);
     printf(
-        "restored what there was at %s, with %zu signature keys. What Close sent since is fetched by `reconcile`, and "
+        "restored what there was at %s, with %zu signature key%s. What Close sent since is fetched by `reconcile`, and "
         "what was\ndelivered since may go again. Start the program; `%s` says whether all is well.\n",
-        times_print_utc(backup_made_ms(restore->backup), date), count_keys(restore),
+        times_print_utc(backup_made_ms(restore->backup), date), keys, text_plural(keys),
         own_command(line, NULL, NULL, "check"));
 }
 
@@ -233,8 +232,11 @@ int command_restore(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &restore.path))
         return COMMAND_USAGE;
-    if (restore.path == NULL)
+    if (restore.path == NULL || restore.path[0] == '\0')
         return options_wrong(argv[0], "which file?");
+    restore.config = session_configuration(argv[0]);
+    if (restore.config == NULL)
+        return COMMAND_CONFIGURATION;
     bool good = prepare_restore(&restore, &why) && read_backup(&restore, &why) && keys_are_judged(&restore, &why) &&
                 put_backup_back(&restore, &why);
     if (good)

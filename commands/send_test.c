@@ -213,12 +213,9 @@ static int send_and_explain(const struct send_test_options *options, const struc
 
 static int send_with_configuration(const struct send_test_options *options, CURLU *url)
 {
-    struct error why = {0};
-    struct config *config = config_load(&why);
-    if (config == NULL) {
-        fprintf(stderr, "send-test: %s\n", why.text);
+    struct config *config = session_configuration("send-test");
+    if (config == NULL)
         return COMMAND_CONFIGURATION;
-    }
     const struct source *source = session_source(config, options->source, "send-test");
     int code = source == NULL ? COMMAND_USAGE_SAID : send_and_explain(options, config, source, url);
     config_free(config);

@@ -78,22 +78,43 @@ bool session_may_open(const struct config *config, struct error *why)
     return place != SESSION_PLACE_BARRED && (place != SESSION_PLACE_MISSING || geteuid() != 0);
 }
 
+struct config *session_configuration_if_any(const char *command, bool *missing)
+{
+    struct strings faults;
+    struct error why = {0};
+    struct config *config = config_load_all(&faults, &why);
+    bool silent = missing != NULL && config == NULL && why.kind == ERROR_MISSING;
+    if (missing != NULL)
+        *missing = silent;
+    for (size_t i = 0; i < faults.count; i++)
+        fprintf(stderr, "%s: %s\n", command, faults.at[i]);
+    if (config == NULL && faults.count == 0 && !silent)
+        session_failed(command, &why);
+    strings_free(&faults);
+    return config;
+}
+
+struct config *session_configuration(const char *command)
+{
+    return session_configuration_if_any(command, NULL);
+}
+
 /* Prints the reason, closes, and sets the exit code. Returns false. */
 static bool give_up(struct session *session, const char *command, const struct error *why)
 {
-    int code = session->config == NULL ? COMMAND_CONFIGURATION : COMMAND_STATE;
     session_failed(command, why);
     session_close(session);
-    session->code = code;
+    session->code = COMMAND_STATE;
     return false;
 }
 
 bool session_prepare(struct session *session, const char *command)
 {
     struct error why = {0};
-    *session = (struct session){.config = config_load(&why)};
-    enum session_place place =
-        session->config == NULL ? SESSION_PLACE_BARRED : session_become_owner(session->config, &why);
+    *session = (struct session){.config = session_configuration(command), .code = COMMAND_CONFIGURATION};
+    if (session->config == NULL)
+        return false;
+    enum session_place place = session_become_owner(session->config, &why);
     if (place == SESSION_PLACE_READY || place == SESSION_PLACE_NONE)
         return true;
     return give_up(session, command, &why);

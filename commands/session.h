@@ -11,6 +11,13 @@
 #include "queue/inspect.h"
 #include "transform/transform.h"
 
+/* Reads the configuration. NULL when it cannot be used: then stderr has all that is wrong with it, a line each, and the
+ * command returns COMMAND_CONFIGURATION. */
+struct config *session_configuration(const char *command);
+
+/* The same; where there is no configuration at all, *missing is set and nothing is said. */
+struct config *session_configuration_if_any(const char *command, bool *missing);
+
 struct session {
     struct config *config;
     struct queue *queue;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "commands/advice.h"
 #include "commands/close_session.h"
 #include "commands/commands.h"
@@ -90,8 +91,9 @@ static bool has_any_key(const struct close_session *session)
 
 static void print_plan(const struct close_session *session, const struct subscribe_options *options, bool first_key)
 {
-    printf("source %s: a subscription in Close for %zu kinds of events%s, to %s\n", session->source->name,
-           options->choice.count, options->filter != NULL ? ", filtered" : "", options->url);
+    printf("source %s: a subscription in Close for %zu kind%s of events%s, to %s\n", session->source->name,
+           options->choice.count, text_plural(options->choice.count), options->filter != NULL ? ", filtered" : "",
+           options->url);
     printf("%zu of %d subscriptions are taken\n", session->list.count, SUBSCRIPTIONS_MOST);
     if (strncmp(options->url, "https://", 8) != 0)
         printf("warning: the URL is not https: events travel readable by others\n");

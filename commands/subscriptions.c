@@ -55,7 +55,7 @@ static void add_close_text(struct json_object *object, const char *name, const c
     output_text(object, name, text[0] == '\0' ? NULL : text);
 }
 
-static void add_list_json(const struct close_session *session, struct json_object *list)
+static void print_list_json(const struct close_session *session)
 {
     for (size_t i = 0; i < session->list.count; i++) {
         const struct subscription *one = &session->list.at[i];
@@ -72,7 +72,7 @@ static void add_list_json(const struct close_session *session, struct json_objec
         output_bool(element, "key_held", held);
         add_close_text(element, "source", source);
         json_object_object_add(element, "events", json_object_get(json_object_object_get(one->json, "events")));
-        json_object_array_add(list, element);
+        output_print(element);
     }
 }
 
@@ -106,8 +106,7 @@ static void print_sources(const struct config *config, const struct source *sour
     puts(":");
 }
 
-/* Of one source; json: the array to which they are added, NULL: they are printed. */
-static int list_source(struct close_session *session, const struct source *source, struct json_object *json)
+static int list_source(struct close_session *session, const struct source *source, bool json)
 {
     int code = close_session_choose(session, source);
     if (code == COMMAND_OK)
@@ -115,8 +114,8 @@ static int list_source(struct close_session *session, const struct source *sourc
     close_session_release(session);
     if (code != COMMAND_OK)
         return code;
-    if (json != NULL) {
-        add_list_json(session, json);
+    if (json) {
+        print_list_json(session);
         return COMMAND_OK;
     }
     print_sources(session->config, source);
@@ -128,7 +127,7 @@ static int list_source(struct close_session *session, const struct source *sourc
 }
 
 /* Of all sources. One without an API key has nothing to list, unless none has any. */
-static int list_sources(struct close_session *session, struct json_object *json)
+static int list_sources(struct close_session *session, bool json)
 {
     const struct config *config = session->config;
     int code = COMMAND_OK;
@@ -148,23 +147,18 @@ static int list_sources(struct close_session *session, struct json_object *json)
 int command_subscriptions(int argc, char **argv)
 {
     const char *name = NULL;
-    bool wants_json = false;
-    const struct option_spec specs[] = {{"--source", &name, NULL}, {"--json", NULL, &wants_json}};
+    bool json = false;
+    const struct option_spec specs[] = {{"--source", &name, NULL}, {"--json", NULL, &json}};
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
     struct close_session session;
     int code = close_session_begin(&session, argv[0]);
-    struct json_object *json = wants_json ? json_object_new_array() : NULL;
     if (code == COMMAND_OK && name != NULL) {
         const struct source *source = session_source(session.config, name, argv[0]);
         code = source == NULL ? COMMAND_USAGE_SAID : list_source(&session, source, json);
     } else if (code == COMMAND_OK) {
         code = list_sources(&session, json);
     }
-    if (json != NULL && code == COMMAND_OK)
-        output_print(json);
-    else
-        json_object_put(json);
     close_session_close(&session);
     return code;
 }

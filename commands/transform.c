@@ -115,14 +115,10 @@ int command_transform(int argc, char **argv)
     const struct option_spec specs[] = {{"--source", &name, NULL}};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
-    struct error why = {0};
-    struct config *config = config_load(&why);
-    if (config == NULL && name == NULL && why.kind == ERROR_MISSING)
-        return transform_events(&(struct rules){0});
-    if (config == NULL) {
-        fprintf(stderr, "transform: %s\n", why.text);
-        return COMMAND_CONFIGURATION;
-    }
+    bool missing = false;
+    struct config *config = session_configuration_if_any(argv[0], name == NULL ? &missing : NULL);
+    if (config == NULL)
+        return missing ? transform_events(&(struct rules){0}) : COMMAND_CONFIGURATION;
     const struct source *source = session_source(config, name, argv[0]);
     struct rules rules = source == NULL ? (struct rules){0} : forward_rules(source);
     int code = source == NULL ? COMMAND_USAGE_SAID : transform_events(&rules);

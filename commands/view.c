@@ -71,7 +71,8 @@ static void write_incoming(const struct rules *rules, const char *body, size_t l
     else
         puts("(not shown: what `remove` names cannot be found in it)");
     if (removed > 0)
-        printf("(without %zu members that `remove` names, which stay out of sight)\n", removed);
+        printf("(without %zu member%s that `remove` names, which stay%s out of sight)\n", removed, text_plural(removed),
+               text_singular(removed));
 }
 
 static void write_message(const char *source_name, const struct source *source, const char *body, size_t length)

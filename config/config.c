@@ -31,26 +31,46 @@ static bool read_all(struct config *config, const char *path, char *const enviro
         if (!lines_read(config, why))
             return false;
     }
-    if (!environment_read(config, environment, why))
-        return false;
+    environment_read(config, environment);
     if (config->sources == 0 && !sources_add(config, "default", 0)) {
         error_set(why, "the configuration could not be read: out of memory");
         return false;
     }
-    return apply_settings(config, why) && validate_config(config, why);
+    if (!apply_settings(config, why))
+        return false;
+    validate_config(config);
+    suspects_look(config);
+    if (config->faults->out_of_memory)
+        error_set(why, "the configuration could not be read: out of memory");
+    else if (config->faults->all.count > 0)
+        error_set(why, "%s", config->faults->all.at[0]);
+    return !config->faults->out_of_memory && config->faults->all.count == 0;
 }
 
-struct config *config_read(const char *path, char *const environment[], struct error *why)
+struct config *config_read_all(const char *path, char *const environment[], struct strings *faults, struct error *why)
 {
+    struct faults noted = {.keys = 0};
     struct config *config = calloc(1, sizeof *config);
+    *faults = (struct strings){0};
     if (config == NULL) {
         error_set(why, "the configuration could not be read: out of memory");
         return NULL;
     }
-    if (!read_all(config, path, environment, why)) {
-        config_free(config);
-        return NULL;
-    }
+    config->faults = &noted;
+    bool good = read_all(config, path, environment, why);
+    config->faults = NULL;
+    *faults = noted.all;
+    if (good)
+        return config;
+    config_free(config);
+    return NULL;
+}
+
+struct config *config_read(const char *path, char *const environment[], struct error *why)
+{
+    struct strings faults;
+    struct config *config = config_read_all(path, environment, &faults, why);
+    strings_free(&faults);
     return config;
 }
 
@@ -94,7 +114,8 @@ bool environment_has_keys(char *const environment[])
     return false;
 }
 
-static bool unknown_variable(const char *name, size_t length, const char *key_name, struct error *why)
+static bool unknown_variable(struct config *config, const char *name, size_t length, const char *key_name,
+                             struct error *why)
 {
     char nearest[SPELLING_SIZE];
     char variable[VARIABLE_SIZE];
@@ -102,6 +123,7 @@ static bool unknown_variable(const char *name, size_t length, const char *key_na
     const struct key *key = NULL;
     if (keys_nearest(key_name, nearest, sizeof nearest))
         key = keys_find(nearest, &from_file);
+    faults_note_key(config, key);
     int shown = (int)(length < 60 ? length : 60);
     if (key != NULL)
         error_set(why, "environment: " PREFIX "%.*s is no key; did you mean %s?", shown, name,
@@ -133,9 +155,10 @@ static bool take_variable(struct config *config, const char *name, size_t length
     }
     const struct key *key = upper && length < sizeof key_name ? keys_find(key_name, &from_file) : NULL;
     if (key == NULL)
-        return unknown_variable(name, length, key_name, why);
+        return unknown_variable(config, name, length, key_name, why);
     if (has_control(key, value)) {
         char variable[VARIABLE_SIZE];
+        faults_note_key(config, key);
         error_set(why, "environment: %s has a control character in it, a newline perhaps: remove it",
                   key_variable(key, from_file, variable));
         return false;
@@ -145,20 +168,20 @@ static bool take_variable(struct config *config, const char *name, size_t length
         error_set(why, "environment: could not be read: out of memory");
         return false;
     }
-    struct setting setting = {key, TOP, text, NULL, 0};
+    struct setting setting = {key, TOP, text, NULL, 0, false};
     bool good = settings_add(config, &setting, from_file, false, why);
     secret_free(text, strlen(text));
     return good;
 }
 
-bool environment_read(struct config *config, char *const environment[], struct error *why)
+void environment_read(struct config *config, char *const environment[])
 {
     for (size_t i = 0; environment[i] != NULL; i++) {
         size_t length;
         const char *value;
+        struct error why = {0};
         const char *name = name_of(environment[i], &length, &value);
-        if (name != NULL && !take_variable(config, name, length, value, why))
-            return false;
+        if (name != NULL && !take_variable(config, name, length, value, &why))
+            faults_note(config, &why);
     }
-    return true;
 }

@@ -93,6 +93,11 @@ struct config {
 
     struct setting *setting; /* for config_print */
     size_t settings;
+
+    /* What looks like a mistake and is taken all the same: sentences, each with its place, in the order of the file. */
+    struct strings warnings;
+
+    struct faults *faults; /* while it is read */
 };
 
 /* Finds and reads the configuration: the file named by CLOSECRM_CONFIG, else ~/closecrm/closecrm.conf (home from
@@ -102,9 +107,18 @@ struct config {
  * before threads start. */
 struct config *config_load(struct error *why);
 
+/* As config_load. What is wrong is noted to its end: *faults is set to all of it, first that of lines, in their order
+ * (none: the file could not be read), and why to the first. Free with strings_free. */
+struct config *config_load_all(struct strings *faults, struct error *why);
+
 /* As config_load, from a named file (NULL: none) and an environment such as environ. Sets inih's process-wide
  * options. */
 struct config *config_read(const char *path, char *const environment[], struct error *why);
+
+/* Both. */
+struct config *config_read_all(const char *path, char *const environment[], struct strings *faults, struct error *why);
+
+void strings_free(struct strings *strings);
 
 /* Returns false, with the reason and the command that fixes it, when the configuration file or a KEY_file lies inside
  * the document root named by the web server, which would serve it. document_root NULL or empty: unknown, nothing is

@@ -71,6 +71,9 @@ const char *key_variable(const struct key *key, bool from_file, char out[static 
  * end. */
 const char *value_word(const char **rest, size_t *length);
 
+/* Appends a copy of a word. Returns false when memory is out. */
+bool strings_append(struct strings *strings, const char *word, size_t length);
+
 /* The position of the first control character except tab (NUL included), counted from 1; 0: none. */
 size_t value_control(const char *text, size_t length);
 
@@ -95,9 +98,42 @@ void file_free(char *data);
 /* Overwrites and frees length bytes; NULL is allowed. */
 void secret_free(void *data, size_t length);
 
+/* ---- faults.c: all that is wrong with a configuration, not only the first ---- */
+
+struct faults {
+    struct strings all;
+    uint64_t keys; /* bit N: a setting of key N was refused, so that nothing is said of the key as a whole */
+    bool section;  /* a section's line was refused: whose the lines below are is not known */
+    bool out_of_memory;
+};
+
+/* Notes a fault; reading goes on. Returns false, to be handed up. */
+bool faults_note(struct config *config, const struct error *why);
+
+/* Notes that a setting of this key was refused (NULL: of none), and whether one was. */
+void faults_note_key(struct config *config, const struct key *key);
+bool faults_has_key(const struct config *config, const struct key *key);
+
+/* Adds a warning, printf-like. Where memory is out it is left out. */
+void warnings_add(struct config *config, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- suspects.c: values that were typed or copied wrongly ---- */
+
+/* What is wrong with the characters of a text: a character that cannot be seen, quotes around it. Returns false when
+ * nothing is; else why is set, and continues the key's name. */
+bool suspect_characters(const char *text, size_t length, struct error *why);
+
+/* Whether a word is one that documentation and samples have in the place of a value: THE-WRITE-KEY. */
+bool suspect_placeholder(const char *word, size_t length);
+
+/* Looks at all settings once they are applied: notes placeholders with which no event could ever be delivered, and
+ * warns of values that are taken and look wrong. */
+void suspects_look(struct config *config);
+
 /* ---- settings.c: what was read, and which of it counts ---- */
 
-#define TOP SIZE_MAX /* the section number of top-level lines and of the environment */
+#define TOP SIZE_MAX           /* the section number of top-level lines and of the environment */
+#define NOWHERE (SIZE_MAX - 1) /* of the lines below a section's line that was refused: looked at, and not taken */
 
 /* A line of the file that sets something (a continued list has several), or an environment variable. */
 struct setting {
@@ -106,11 +142,12 @@ struct setting {
     char *value;    /* as written; for a KEY_file its lines; for a path the absolute one */
     char *file;     /* absolute path of a KEY_file; else NULL */
     int line;       /* 0: from the environment */
+    bool joined;    /* continues a list that did not end with a comma, and does not begin with one */
 };
 
 /* Validates a setting and adds it. Uses key, section, line and value of given; value is copied. from_file: value is the
  * path of a KEY_file, which is read; continued: the line continues the one above. Returns false with the reason, which
- * begins with the file and line. */
+ * begins with the file and line, and notes the key as refused. */
 bool settings_add(struct config *config, const struct setting *given, bool from_file, bool continued,
                   struct error *why);
 
@@ -142,13 +179,14 @@ bool value_is_good(const struct key *key, const char *value, struct error *why);
  * the reason, which begins with the path. */
 char *file_values(const struct setting *setting, struct error *why);
 
-/* ---- lines.c, config.c, validate.c: the steps of config_read ---- */
+/* ---- lines.c, config.c, validate.c: the steps of config_read. Those that return a bool return false, with the reason,
+ * when nothing more can be read; all other faults are noted. ---- */
 
 bool lines_read(struct config *config, struct error *why);
-bool environment_read(struct config *config, char *const environment[], struct error *why);
+void environment_read(struct config *config, char *const environment[]);
 bool environment_has_keys(char *const environment[]);
 bool apply_settings(struct config *config, struct error *why);
-bool validate_config(const struct config *config, struct error *why);
+void validate_config(struct config *config);
 
 /* ---- places.c: where the file is looked for, and where it must not be ---- */
 

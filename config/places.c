@@ -85,7 +85,8 @@ bool places_find(const char *named, const char *home, const char *standard, char
             return take_place(places[i], path, why);
     }
     if (is_named)
-        error_set(why, "CLOSECRM_CONFIG names %.300s, but there is no such file: write it, or unset CLOSECRM_CONFIG",
+        error_set(why,
+                  "--config, or CLOSECRM_CONFIG, names %.300s, but there is no such file: write it, or name no file",
                   named);
     return !is_named;
 }
@@ -105,9 +106,10 @@ void places_nowhere(const char *home, struct error *why)
                    in_home);
 }
 
-struct config *config_load(struct error *why)
+struct config *config_load_all(struct strings *faults, struct error *why)
 {
     struct config *config = NULL;
+    *faults = (struct strings){0};
     char *path = NULL, *home = NULL;
     const char *named = getenv("CLOSECRM_CONFIG");
     bool is_named = named != NULL && named[0] != '\0';
@@ -115,10 +117,18 @@ struct config *config_load(struct error *why)
         if (path == NULL && !environment_has_keys(environ))
             places_nowhere(home, why);
         else
-            config = config_read(path, environ, why);
+            config = config_read_all(path, environ, faults, why);
     }
     free(path);
     free(home);
+    return config;
+}
+
+struct config *config_load(struct error *why)
+{
+    struct strings faults;
+    struct config *config = config_load_all(&faults, why);
+    strings_free(&faults);
     return config;
 }
 

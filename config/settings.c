@@ -173,7 +173,10 @@ static bool take_value(const struct config *config, struct setting *setting, con
         return setting->value != NULL || place_before(config, setting, ": ", why);
     }
     setting->value = value;
-    return value_is_good(setting->key, value, why) || refuse_setting(config, setting, why);
+    bool good = value_is_good(setting->key, value, why);
+    if (!good) /* what cannot be seen is the likelier reason */
+        suspect_characters(text, strlen(text), why);
+    return good || refuse_setting(config, setting, why);
 }
 
 static void setting_free(struct setting *setting)
@@ -183,19 +186,20 @@ static void setting_free(struct setting *setting)
     free(setting->file);
 }
 
-bool settings_add(struct config *config, const struct setting *given, bool from_file, bool continued, struct error *why)
+static bool add(struct config *config, const struct setting *given, bool from_file, bool continued, struct error *why)
 {
     char none[] = "";
     struct setting setting = *given;
+    bool nowhere = given->section == NOWHERE;
     setting.file = from_file ? none : NULL; /* for the key's spelling in messages */
-    if (!scope_allows(config, &setting, why))
+    if (!nowhere && !scope_allows(config, &setting, why))
         return false;
     const char *fault = fault_of_text(&setting, continued);
     if (fault != NULL) {
         error_set(why, "%s", fault);
         return refuse_setting(config, &setting, why);
     }
-    if (!continued && !stands_once(config, &setting, why))
+    if (!continued && !nowhere && !stands_once(config, &setting, why))
         return false;
     setting.value = NULL;
     if (!take_value(config, &setting, given->value, from_file, why)) {
@@ -204,13 +208,23 @@ bool settings_add(struct config *config, const struct setting *given, bool from_
         setting_free(&setting);
         return false;
     }
-    if (!append_setting(config, &setting)) {
+    if (nowhere) {
+        setting_free(&setting);
+    } else if (!append_setting(config, &setting)) {
         error_set(why, "could not be read: out of memory");
         refuse_setting(config, &setting, why);
         setting_free(&setting);
         return false;
     }
     return true;
+}
+
+bool settings_add(struct config *config, const struct setting *given, bool from_file, bool continued, struct error *why)
+{
+    if (add(config, given, from_file, continued, why))
+        return true;
+    faults_note_key(config, given->key);
+    return false;
 }
 
 void settings_free(struct config *config)
@@ -291,7 +305,10 @@ static bool file_line_is_good(const struct key *key, char *text, size_t length, 
         error_set(why, "must be alone in its line");
         return false;
     }
-    return value_is_good(key, text, why);
+    if (value_is_good(key, text, why))
+        return true;
+    suspect_characters(text, length, why);
+    return false;
 }
 
 static char *trim(char *text, size_t *length)

@@ -159,26 +159,9 @@ static void secret_clear(const struct key *key, void *base)
 
 /* ---- lists ---- */
 
-static bool strings_append(struct strings *strings, const char *word, size_t length)
-{
-    char **at = realloc(strings->at, (strings->count + 1) * sizeof *at);
-    if (at == NULL)
-        return false;
-    strings->at = at;
-    at[strings->count] = strndup(word, length);
-    if (at[strings->count] == NULL)
-        return false;
-    strings->count++;
-    return true;
-}
-
 static void words_clear(const struct key *key, void *base)
 {
-    struct strings *strings = field_of(key, base);
-    for (size_t i = 0; i < strings->count; i++)
-        secret_free(strings->at[i], strlen(strings->at[i]));
-    free(strings->at);
-    *strings = (struct strings){0};
+    strings_free(field_of(key, base));
 }
 
 typedef bool word_check(const char *word, size_t length, struct error *why);

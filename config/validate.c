@@ -87,6 +87,7 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->sources; i++)
         source_free(&config->source[i]);
     free(config->source);
+    strings_free(&config->warnings);
     settings_free(config);
     free(config->path);
     free(config);
@@ -97,40 +98,42 @@ static bool is_file_sink(const struct source *source)
     return strncmp(source->data_plane_url, "file:", 5) == 0;
 }
 
-/* Sets the reason for a key that a source lacks. For the short form it shows the line to add, in the user's medium:
- * file or environment. */
-static bool lacks(const struct config *config, const struct source *source, const char *name, const char *value,
-                  const char *what, struct error *why)
+/* Notes a key that a source lacks, unless a line of it was refused. For the short form it shows the line to add, in the
+ * user's medium: file or environment. */
+static void lacks(struct config *config, const struct source *source, const char *name, const char *value,
+                  const char *what)
 {
     bool from_file;
     const struct key *key = keys_find(name, &from_file);
     char variable[VARIABLE_SIZE];
+    struct error why;
+    if (faults_has_key(config, key))
+        return;
     if (source->line > 0)
-        error_set(why, "%s:%d: [source %s] has no %s, %s: add \"%s = %s\"", config->path, source->line, source->name,
+        error_set(&why, "%s:%d: [source %s] has no %s, %s: add \"%s = %s\"", config->path, source->line, source->name,
                   name, what, name, value);
     else if (config->path != NULL)
-        error_set(why, "%s: there is no %s, %s: add \"%s = %s\"", config->path, name, what, name, value);
+        error_set(&why, "%s: there is no %s, %s: add \"%s = %s\"", config->path, name, what, name, value);
     else
-        error_set(why, "environment: there is no %s, %s: set it, for example to %s", key_variable(key, false, variable),
-                  what, value);
-    return false;
+        error_set(&why, "environment: there is no %s, %s: set it, for example to %s",
+                  key_variable(key, false, variable), what, value);
+    faults_note(config, &why);
 }
 
-static bool source_is_whole(const struct config *config, const struct source *source, struct error *why)
+static void check_source(struct config *config, const struct source *source)
 {
     if (source->data_plane_url == NULL)
-        return lacks(config, source, "data_plane_url", "https://HOST", "which says where events go", why);
+        lacks(config, source, "data_plane_url", "https://HOST", "which says where events go");
     if (source->write_key.count > 0)
-        return true;
-    if (!is_file_sink(source))
-        return lacks(config, source, "write_key", "KEY", "without which RudderStack takes nothing", why);
-    if (source->signature_keys == 0)
-        return lacks(config, source, "signature_key", "DIGITS", "nor a write_key, so that nobody could be let in", why);
-    return true;
+        return;
+    if (source->data_plane_url == NULL || !is_file_sink(source))
+        lacks(config, source, "write_key", "KEY", "without which RudderStack takes nothing");
+    else if (source->signature_keys == 0)
+        lacks(config, source, "signature_key", "DIGITS", "nor a write_key, so that nobody could be let in");
 }
 
 /* An empty list of secrets is an error: without a signature key, unsigned requests would be accepted. */
-static bool secrets_have_values(const struct config *config, size_t source, struct error *why)
+static void check_secrets_have_values(struct config *config, size_t source)
 {
     size_t count;
     const struct key *key = keys_all(&count);
@@ -139,11 +142,12 @@ static bool secrets_have_values(const struct config *config, size_t source, stru
         if (!key->secret || !key->type->list || setting == NULL || settings_words(config, key, source) > 0)
             continue;
         char where[WHERE_SIZE];
-        error_set(why, "%s: %s has no value: give it one or remove it", setting_where(config, setting, where),
+        struct error why;
+        error_set(&why, "%s: %s has no value: give it one or remove it", setting_where(config, setting, where),
                   key->name);
-        return false;
+        faults_note(config, &why);
+        faults_note_key(config, key);
     }
-    return true;
 }
 
 /* Whether two lists share a value; hexadecimal digits match in either case. */
@@ -162,72 +166,72 @@ static bool share_word(const struct setting *a, const struct setting *b)
     return false;
 }
 
-static bool sources_differ(const struct config *config, struct error *why)
+static void check_differs(struct config *config, const struct setting *later, const struct setting *first)
+{
+    char where[WHERE_SIZE];
+    struct error why;
+    if (!later->key->secret || later->key != first->key || later->section == first->section ||
+        !later->key->type->list || !share_word(later, first))
+        return;
+    error_set(&why,
+              "%s: [source %s] has a %s that [source %s] has in line %d: the two could not be told apart; give each "
+              "its own",
+              setting_where(config, later, where), config->source[later->section].name, later->key->name,
+              config->source[first->section].name, first->line);
+    faults_note(config, &why);
+}
+
+static void check_sources_differ(struct config *config)
 {
     for (size_t i = 0; i < config->settings; i++) {
-        const struct setting *later = &config->setting[i];
-        for (size_t j = 0; j < i; j++) {
-            const struct setting *first = &config->setting[j];
-            if (!later->key->secret || later->key != first->key || later->section == first->section ||
-                !later->key->type->list || !share_word(later, first))
-                continue;
-            char where[WHERE_SIZE];
-            error_set(why,
-                      "%s: [source %s] has a %s that [source %s] has in line %d: the two could not be told apart; give "
-                      "each its own",
-                      setting_where(config, later, where), config->source[later->section].name, later->key->name,
-                      config->source[first->section].name, first->line);
-            return false;
-        }
+        for (size_t j = 0; j < i; j++)
+            check_differs(config, &config->setting[i], &config->setting[j]);
     }
-    return true;
 }
 
-static bool queue_takes_largest(const struct config *config, struct error *why)
+/* Notes that two keys contradict each other, at the place of the first that is set. Nothing is said where one of them
+ * was refused. */
+static void check_pair(struct config *config, const char *one, const char *other, const char *words)
 {
-    if (config->queue_max_bytes >= config->max_body)
-        return true;
     bool from_file;
-    const struct setting *setting = settings_effective(config, keys_find("queue_max_bytes", &from_file), TOP, NULL);
-    if (setting == NULL)
-        setting = settings_effective(config, keys_find("max_body", &from_file), TOP, NULL);
+    const struct key *first = keys_find(one, &from_file), *second = keys_find(other, &from_file);
+    const struct setting *setting = settings_effective(config, first, TOP, NULL);
     char where[WHERE_SIZE];
-    error_set(why, "%s: queue_max_bytes is less than max_body: the largest events would never be taken",
-              setting_where(config, setting, where));
-    return false;
+    struct error why;
+    if (faults_has_key(config, first) || faults_has_key(config, second))
+        return;
+    if (setting == NULL)
+        setting = settings_effective(config, second, TOP, NULL);
+    error_set(&why, "%s: %s is less than %s: %s", setting_where(config, setting, where), one, other, words);
+    faults_note(config, &why);
 }
 
-static bool has_state_dir(const struct config *config, struct error *why)
+static void check_has_state_dir(struct config *config)
 {
-    if (config->queue != QUEUE_SQLITE || config->state_dir != NULL)
-        return true;
-    error_set(why,
+    bool from_file;
+    struct error why;
+    if (config->queue != QUEUE_SQLITE || config->state_dir != NULL ||
+        faults_has_key(config, keys_find("state_dir", &from_file)) ||
+        faults_has_key(config, keys_find("queue", &from_file)))
+        return;
+    error_set(&why,
               "environment: there is no CLOSECRM_STATE_DIR, where events wait: set it to a folder that is private to "
               "the user as which this runs, or CLOSECRM_QUEUE to none");
-    return false;
+    faults_note(config, &why);
 }
 
-/* dedupe_window must cover queue_retention: an event still to be delivered must be recognized when it arrives again. */
-static bool window_covers_retention(const struct config *config, struct error *why)
-{
-    if (config->queue != QUEUE_SQLITE || config->dedupe_window_ms >= config->queue_retention_ms)
-        return true;
-    bool from_file;
-    const struct setting *setting = settings_effective(config, keys_find("dedupe_window", &from_file), TOP, NULL);
-    if (setting == NULL)
-        setting = settings_effective(config, keys_find("queue_retention", &from_file), TOP, NULL);
-    char where[WHERE_SIZE];
-    error_set(why, "%s: dedupe_window is less than queue_retention: events could be sent twice; make it as long",
-              setting_where(config, setting, where));
-    return false;
-}
-
-bool validate_config(const struct config *config, struct error *why)
+void validate_config(struct config *config)
 {
     for (size_t i = 0; i < config->sources; i++) {
-        if (!secrets_have_values(config, i, why) || !source_is_whole(config, &config->source[i], why))
-            return false;
+        check_secrets_have_values(config, i);
+        if (!config->faults->section || config->source[i].line > 0)
+            check_source(config, &config->source[i]);
     }
-    return sources_differ(config, why) && queue_takes_largest(config, why) && has_state_dir(config, why) &&
-           window_covers_retention(config, why);
+    check_sources_differ(config);
+    if (config->queue_max_bytes < config->max_body)
+        check_pair(config, "queue_max_bytes", "max_body", "the largest events would never be taken");
+    check_has_state_dir(config);
+    /* An event still to be delivered must be recognized when it arrives again. */
+    if (config->queue == QUEUE_SQLITE && config->dedupe_window_ms < config->queue_retention_ms)
+        check_pair(config, "dedupe_window", "queue_retention", "events could be sent twice; make it as long");
 }

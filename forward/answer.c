@@ -144,6 +144,7 @@ int64_t answer_delay(int64_t first_ms, unsigned tries, int64_t retry_after_ms, u
 #define FAILURES_MOST 5 /* times that a batch meets 5xx or a cut before one message is suspected */
 /* Batches to succeed at half the size before more is tried: too much costs a copy of each event. */
 #define GROW_AFTER 8
+#define NONE_PAUSES 5        /* first pauses of the back-off: see operator_pause */
 #define FAILING_LONG_MS 1000 /* without any success: that it is over is worth a line */
 
 uint64_t answer_expect(struct source_pipeline *pipeline)
@@ -338,11 +339,18 @@ static void follow_retry(struct lane *lane, const struct answer *answer)
     lane_put_off(lane, clock_now() + delay);
 }
 
+/* How long nothing is sent once somebody has to mend something. With queue = none every event is answered 503
+ * meanwhile, and Close, which sends it again later and later, is the only one that tries: so only for some seconds. */
+static int64_t operator_pause(const struct source_pipeline *pipeline)
+{
+    return pipeline->config->queue == QUEUE_NONE ? NONE_PAUSES * pipeline->pauses->backoff_ms : OPERATOR_MS;
+}
+
 void answer_report_refusal(struct lane *lane, const struct answer *answer)
 {
     begin_failing(lane->pipeline);
     lane->pipeline->data_plane.refused_ms = clock_unix_ms() - (clock_now() - lane->sent_at);
-    log_answer(lane, answer, LEVEL_ERROR, "data_plane_refuses", OPERATOR_MS);
+    log_answer(lane, answer, LEVEL_ERROR, "data_plane_refuses", operator_pause(lane->pipeline));
     lane->pipeline->data_plane.refused = lane->pipeline->data_plane.why;
 }
 
@@ -350,7 +358,7 @@ void answer_operator_must_act(struct lane *lane, const struct answer *answer, bo
 {
     struct source_pipeline *pipeline = lane->pipeline;
     answer_report_refusal(lane, answer);
-    pipeline->data_plane.blocked_until = clock_now() + OPERATOR_MS;
+    pipeline->data_plane.blocked_until = clock_now() + operator_pause(pipeline);
     source_rotate(pipeline); /* the next try is another lane's */
     lane_put_back(lane);
     for (size_t i = 0; i < pipeline->lanes; i++) {

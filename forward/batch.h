@@ -1,4 +1,5 @@
-/* The body under construction: messages one after another, in the form that the data plane or the file takes. */
+/* The body under construction (lane.c): messages one after another, in the form that the data plane or the file takes.
+ */
 #ifndef FORWARD_BATCH_H
 #define FORWARD_BATCH_H
 

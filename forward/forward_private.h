@@ -346,7 +346,7 @@ void search_forget(struct search *search, const struct pending *pending);
 /* Before a restart the operator had to act. */
 void search_recall(struct search *search, bool operator_must_act);
 
-/* ---- notes.c: what the source's next owner must know ---- */
+/* ---- source.c, too: what the source's next owner must know ---- */
 
 struct source_notes {
     struct notes recalled;       /* what was noted before a restart: parked events are known by it */
@@ -367,7 +367,7 @@ bool notes_recall(struct source_pipeline *pipeline, struct error *why);
 bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms);
 void notes_look_mended(struct source_pipeline *pipeline);
 
-/* ---- samples.c: what the forwarder shows of its work ---- */
+/* ---- outbox.c, too: what the forwarder shows of its work ---- */
 
 /* Counts for charts, and a sample of events with their bodies, 20 a second at most. An event that was in flight is read
  * again, and transformed again if it was delivered: that costs less than to keep, of each event in flight that may be
@@ -487,10 +487,5 @@ void source_rotate(struct source_pipeline *pipeline);
 void source_take_rate(struct source_pipeline *pipeline, size_t events);
 
 struct lane *source_lane(const struct source_pipeline *pipeline, const struct pending *pending);
-
-/* ---- requests.c ---- */
-
-/* Carries out what commands ask of the forwarder. pipeline: of all sources. */
-void requests_serve(struct queue *queue, struct source_pipeline *pipeline, size_t pipelines);
 
 #endif

@@ -1,13 +1,61 @@
-/* A lane's batch, built and sent. */
+/* A lane's batch, built and sent; and the batch's body: see batch.h. */
 #include "forward/forward_private.h"
 
+#include "forward/batch.h"
 #include "forward/file_sink.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define AGAIN_MOST 512    /* events read again at once: a batch */
 #define PACE_MS 20        /* between batches of a lane that could hold more: each costs a request and a settling */
 #define NO_MEMORY_MS 1000 /* until the next try when memory is out */
+
+/* ---- the body ---- */
+
+#define KEEP_BYTES ((size_t)2 * 1024 * 1024)
+
+const struct batch_form batch_for_data_plane = {"{\"batch\":[", ",", "]}"};
+const struct batch_form batch_for_file = {"", "\n", "\n"};
+
+struct buffer *batch_begin(struct batch *batch)
+{
+    batch->whole = batch->text.length;
+    buffer_text(&batch->text, batch->count == 0 ? batch->form->head : batch->form->between);
+    return &batch->text;
+}
+
+bool batch_accept(struct batch *batch)
+{
+    size_t length = batch->text.length + strlen(batch->form->tail);
+    if (batch->text.failed || (batch->count > 0 && length > BATCH_BYTES)) {
+        batch_reject(batch);
+        return false;
+    }
+    batch->count++;
+    return true;
+}
+
+void batch_reject(struct batch *batch)
+{
+    batch->text.length = batch->whole;
+}
+
+bool batch_finish(struct batch *batch)
+{
+    buffer_text(&batch->text, batch->form->tail);
+    return !batch->text.failed;
+}
+
+void batch_clear(struct batch *batch)
+{
+    if (batch->text.capacity > KEEP_BYTES)
+        buffer_free(&batch->text);
+    buffer_clear(&batch->text);
+    batch->count = 0;
+}
+
+/* ---- the lane ---- */
 
 bool lane_init(struct lane *lane, struct source_pipeline *pipeline, struct poster *poster, struct error *why)
 {

@@ -1,14 +1,18 @@
 /* Verdicts on their way to the queue: gathered, and settled many at once, in one transaction of a durable engine. They
- * stay until the queue has taken them.
+ * stay until the queue has taken them. What ends is also shown: counts, and a sample of the events.
  *
  * Where it is in doubt that anything can be written, a process that has not settled anything yet shows before each
  * batch that it could settle it. Else events would be sent, and sent again by the next process, and the next: with each
  * restart as many as are in flight at once. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "forward/forward_private.h"
+#include "transform/headline.h"
+#include "transform/shown.h"
 
 #define SETTLE_AGAIN_MS 1000
 #define SAY_MOST_MS 64000 /* between log lines that it fails */
@@ -143,6 +147,8 @@ void outbox_defer(struct source_pipeline *pipeline, struct pending *pending, mom
                   const char *reason)
 {
     const char *kept = NULL;
+    if (pipeline->data_plane.blocked_until > clock_now())
+        next = MOMENT_NEVER; /* somebody has to mend something: nobody is kept waiting for the next try */
     for (struct pending *p = pending; p != NULL; p = p->duplicates) {
         if (p->deferred_reported)
             continue;
@@ -273,4 +279,167 @@ bool outbox_can_settle(struct lane *lane)
               "as delivered, and would be sent again after each start; it waits\"",
               lane->pipeline->source->name, (double)pause_ms / 1000, log_quote(words, why.text, strlen(why.text)));
     return false;
+}
+
+/* ---- samples: what the forwarder shows of its work ---- */
+
+#define BODY_MOST ((size_t)1024 * 1024) /* larger ones are too much to look at again */
+
+static const struct {
+    enum counted_outcome outcome;
+    const char *state; /* as people see it */
+} ends[] = {
+    [VERDICT_DELIVERED] = {COUNTED_DELIVERED, "delivered"},
+    [VERDICT_DUPLICATE] = {COUNTED_DUPLICATE, "duplicate"},
+    [VERDICT_DROPPED] = {COUNTED_DROPPED, "dropped"},
+    [VERDICT_DEAD] = {COUNTED_DEAD, "dead"},
+};
+
+void samples_init(struct source_pipeline *pipeline, const struct telemetry *telemetry)
+{
+    pipeline->samples = (struct samples){.on = true,
+                                         .counted = counters_of(telemetry->counters, pipeline->source->name),
+                                         .recent = telemetry->recent,
+                                         .attempts = telemetry->attempts};
+}
+
+void samples_free(struct samples *samples)
+{
+    events_free(&samples->events);
+}
+
+static bool has_date(const struct verdict *verdict)
+{
+    return verdict->identity.updated_us != INT64_MIN && verdict->identity.updated_us != 0;
+}
+
+static void count_verdict(const struct samples *samples, const struct verdict *verdict, const struct ended_event *ended,
+                          int64_t now_ms)
+{
+    if (verdict->kind != VERDICT_DEAD && !ended->replay)
+        counters_done(samples->counted, now_ms);
+    if (verdict->kind != VERDICT_DELIVERED) {
+        counters_ended(samples->counted, ends[verdict->kind].outcome);
+        return;
+    }
+    int64_t delay_ms = has_date(verdict) ? now_ms - verdict->identity.updated_us / 1000 : -1;
+    if (delay_ms < 0 && has_date(verdict))
+        delay_ms = 0; /* Close's clock is ahead of ours */
+    counters_delivered(samples->counted, delay_ms, now_ms);
+    if (ended->live && delay_ms >= 0)
+        counters_live_delay(samples->counted, delay_ms, now_ms);
+}
+
+/* What the body says of itself, without the parser: what ended may have crashed it. */
+static void describe_event(const struct event *event, const struct verdict *verdict, struct recent_event *recent)
+{
+    struct headline headline;
+    headline_read(&headline, event->body, event->length);
+    headline_event(&headline, recent->name, sizeof recent->name);
+    snprintf(recent->lead, sizeof recent->lead, "%s", headline.lead == NULL ? "" : headline.lead);
+    snprintf(recent->id, sizeof recent->id, "%s", headline.id == NULL ? "" : headline.id);
+    recent->updated_ms = has_date(verdict) ? verdict->identity.updated_us / 1000 : 0;
+}
+
+/* The message that was sent: what made it once makes it again. */
+static void make_message(const struct source_pipeline *pipeline, const struct event *event, bool newer,
+                         struct buffer *message)
+{
+    struct parsed *parsed = transform_parse_for(event->body, event->length, &pipeline->rules, NULL, NULL);
+    if (parsed != NULL)
+        transform_message(parsed, &pipeline->rules, newer, message);
+    parsed_free(parsed);
+}
+
+static void add_sample(const struct source_pipeline *pipeline, const struct event *event, const struct verdict *verdict,
+                       bool newer, int64_t now_ms)
+{
+    struct buffer incoming = {0}, message = {0};
+    struct recent_event *recent = calloc(1, sizeof *recent);
+    if (recent == NULL)
+        return;
+    recent->queue_id = verdict->id;
+    recent->ended_ms = now_ms;
+    recent->received_ms = event->received_ms;
+    recent->bytes = event->length;
+    snprintf(recent->source, sizeof recent->source, "%s", pipeline->source->name);
+    snprintf(recent->state, sizeof recent->state, "%s", ends[verdict->kind].state);
+    snprintf(recent->reason, sizeof recent->reason, "%s", verdict->reason == NULL ? "" : verdict->reason);
+    describe_event(event, verdict, recent);
+    if (event->length <= BODY_MOST && !transform_shown(event->body, event->length, &pipeline->rules, &incoming))
+        buffer_clear(&incoming);
+    if (event->length <= BODY_MOST && verdict->kind == VERDICT_DELIVERED)
+        make_message(pipeline, event, newer, &message);
+    struct attempt tried[ATTEMPTS_KEPT];
+    struct recent_bodies bodies = {
+        .incoming = incoming.data,
+        .incoming_length = incoming.length,
+        .message = message.data,
+        .message_length = message.length,
+        .attempt = tried,
+        .attempts = attempts_of(pipeline->samples.attempts, recent->source, verdict->id, event->received_ms, tried),
+    };
+    recent_add(pipeline->samples.recent, recent, &bodies);
+    buffer_free(&incoming);
+    buffer_free(&message);
+    free(recent);
+}
+
+void samples_verdict(struct source_pipeline *pipeline, const struct verdict *verdict, const struct ended_event *ended,
+                     const struct event *event)
+{
+    struct samples *samples = &pipeline->samples;
+    size_t asked;
+    if (!samples->on)
+        return;
+    int64_t now_ms = clock_unix_ms();
+    count_verdict(samples, verdict, ended, now_ms);
+    if (!recent_may_add(samples->recent, now_ms))
+        return;
+    if (event == NULL && queue_again(pipeline->queue, pipeline->source->name, &verdict->id, 1, BODY_MOST,
+                                     &samples->events, &asked, NULL) == 1)
+        event = &samples->events.at[0];
+    if (event != NULL)
+        add_sample(pipeline, event, verdict, ended->newer, now_ms);
+}
+
+void samples_nul_replaced(struct samples *samples)
+{
+    if (samples->counted != NULL)
+        counters_nul_replaced(samples->counted);
+}
+
+/* One write a batch, whatever it holds: an event's attempts are found by its id. */
+static void note_attempt(const struct lane *lane, const struct answer *answer)
+{
+    const struct source_pipeline *pipeline = lane->pipeline;
+    struct attempt attempt;
+    uint64_t ids[ATTEMPTS_EVENTS];
+    size_t count = 0;
+    memset(&attempt, 0, sizeof attempt); /* padding too: it goes into a file */
+    attempt.took_ms = clock_now() - lane->sent_at;
+    attempt.sent_ms = clock_unix_ms() - attempt.took_ms;
+    attempt.status = answer->status;
+    attempt.events = (uint32_t)lane->sending.count;
+    if (answer_outcome(answer, pipeline->source->accept_empty == ANSWER_YES) != OUTCOME_DELIVERED) {
+        struct error why;
+        answer_describe(answer, &why);
+        snprintf(attempt.words, sizeof attempt.words, "%.159s", why.text);
+    }
+    for (const struct pending *p = lane->sending.first; p != NULL && count < ATTEMPTS_EVENTS; p = p->next)
+        ids[count++] = p->id;
+    attempts_add(pipeline->samples.attempts, pipeline->source->name, (size_t)(lane - pipeline->lane), &attempt, ids,
+                 count);
+}
+
+void samples_answer(const struct lane *lane, const struct answer *answer)
+{
+    const struct samples *samples = &lane->pipeline->samples;
+    enum outcome outcome = answer_outcome(answer, lane->pipeline->source->accept_empty == ANSWER_YES);
+    /* 403 and 404 may be about one event, but what the key is wrong for answers so, too. */
+    bool refused = outcome == OUTCOME_OPERATOR || answer->status == 403 || answer->status == 404;
+    if (samples->counted != NULL)
+        counters_answered(samples->counted, answer->status, refused, clock_unix_ms());
+    if (samples->attempts != NULL)
+        note_attempt(lane, answer);
 }

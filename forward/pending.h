@@ -1,4 +1,5 @@
-/* An event in flight: what is held of it in memory while the queue holds its body. And lists of such events. */
+/* An event in flight: what is held of it in memory while the queue holds its body. And lists of such events (intake.c).
+ */
 #ifndef FORWARD_PENDING_H
 #define FORWARD_PENDING_H
 

@@ -7,7 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "base/no_room.h"
-#include "telemetry/cron_mark.h"
+#include "telemetry/telemetry.h"
 
 #define LETTERS_AT_ONCE 256                         /* read at once, ... */
 #define LETTERS_BYTES_AT_ONCE ((size_t)1024 * 1024) /* ... and their bytes */

@@ -198,11 +198,13 @@ static enum finding_outcome judge_data_plane_refuses(const struct judged *judged
     uint64_t waiting = source->counts.waiting;
     int status = source->tally.answered_last_status;
     if (!judged->facts->is_durable) {
-        if (source->tally.answered_last_ms == 0 || (status != 401 && status != 403 && status != 404))
+        if (!source->tally.answered_last_refused)
             return FINDING_ABSENT;
         return judged_found(
-            judged, "the data plane refuses what is sent: it answered %d; Close keeps the events and sends them again",
-            status);
+            judged,
+            "the data plane refuses what is sent: it answered %d%s; Close keeps the events and sends them "
+            "again",
+            status, status == 200 ? ", but not \"ok\"" : "");
     }
     if (!source->notes.operator_must_act || waiting == 0 || source->takes_key)
         return FINDING_ABSENT;
@@ -323,8 +325,8 @@ static const struct kind {
     {"key_missing", SEVERITY_BAD, true, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_key_missing, 0, "", ""},
     {"data_plane_refuses", SEVERITY_BAD, true, TOPIC_DELIVERY, EVERYWHERE | VIEW_QUEUE_STATUS, judge_data_plane_refuses,
      0,
-     "mend write_key, data_plane_url or the data plane; it is tried again once a changed configuration is taken on, or "
-     "when this finds it mended",
+     "mend write_key, data_plane_url or the data plane; it is tried again every 5 minutes (with queue = none every 5 "
+     "seconds), once a changed configuration is taken on, and when this finds it mended",
      "closecrm.fcgi check"},
     /* Of what Close says, cron tells where it asks: when it reconciles. */
     {"subscription_paused", SEVERITY_BAD, true, TOPIC_CLOSE, PAGE_CHECK, judge_subscription_paused, 0, "", ""},

@@ -44,8 +44,8 @@ enum finding_outcome judge_dead_letters_new(const struct judged *judged)
 {
     if (judged->facts->new_letters == 0)
         return FINDING_ABSENT;
-    return judged_found(judged, "%zu new dead letters, the last of %.440s", judged->facts->new_letters,
-                        judged->facts->newest_letter.text);
+    return judged_found(judged, "%zu new dead letter%s, the last of %.440s", judged->facts->new_letters,
+                        judged_plural(judged->facts->new_letters), judged->facts->newest_letter.text);
 }
 
 enum finding_outcome judge_dead_letters_end(const struct judged *judged)

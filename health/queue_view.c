@@ -120,7 +120,26 @@ static int last_received_first(const void *a, const void *b)
         return came_ms(left) < came_ms(right) ? 1 : -1;
     if (left->queue_id != right->queue_id)
         return left->queue_id < right->queue_id ? 1 : -1;
+    int order = strcmp(left->source, right->source);
+    if (order != 0)
+        return order;
     return left->number < right->number ? 1 : left->number > right->number ? -1 : 0;
+}
+
+/* In that order. An event that ended between the two looks is in both lists: then it has ended. */
+static size_t leave_out_twins(struct recent_event *events, size_t count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct recent_event *before = kept == 0 ? NULL : &events[kept - 1];
+        if (before != NULL && events[i].number == 0 && before->queue_id == events[i].queue_id &&
+            came_ms(before) == came_ms(&events[i]) && strcmp(before->source, events[i].source) == 0)
+            continue;
+        if (kept != i)
+            events[kept] = events[i];
+        kept++;
+    }
+    return kept;
 }
 
 size_t queue_view_events(struct queue_view *view, const struct facts *facts, const char *source, size_t waiting,
@@ -137,7 +156,7 @@ size_t queue_view_events(struct queue_view *view, const struct facts *facts, con
     pthread_mutex_unlock(&view->lock);
     count += keep_source(out + count, recent, source);
     qsort(out, count, sizeof *out, last_received_first);
-    return count;
+    return leave_out_twins(out, count);
 }
 
 bool queue_view_waiting(struct queue_view *view, const char *source, uint64_t id, struct events *found)

@@ -51,7 +51,7 @@ void headroom_report_shortage(struct headroom *headroom);
 /* Answers 503 to the FastCGI request that begins on this connection, without allocating. Does not close it. */
 void headroom_refuse(int fd);
 
-/* ---- deadlines.c: enforces deadlines on connections. libfcgi reads and writes by several blocking calls of its
+/* ---- worker.c: enforces deadlines on connections. libfcgi reads and writes by several blocking calls of its
  * own: a socket timeout would start anew with every byte that trickles in. So one thread knows each request
  * thread's deadline for its client, and shuts the connection down when it has passed, which the blocked call sees
  * as end of file. The deadline thread sleeps until the earliest deadline, indefinitely when there is none. ---- */

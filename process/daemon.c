@@ -5,14 +5,16 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "health/rule_look.h"
 #include "http/http.h"
-#include "process/file_changes.h"
 #include "process/gate.h"
 #include "process/pipeline.h"
 #include "process/process.h"
@@ -24,6 +26,89 @@
 #define CLOSED_MS 500     /* for closing, beyond the deadline of batches in flight: at a stop */
 #define RELOADED_MS 5000  /* likewise, at a reload: no supervisor is about to kill the process, but requests wait */
 #define SETTLED_MS 5000   /* how long a changed file must be unchanged: it may be half uploaded */
+
+/* ---- Detects that the configuration or the program's file has changed since the process started, by remembered
+ * attributes, which works on network file systems too. A change is reported once the file has stood unchanged for a
+ * while: it may be half uploaded. ---- */
+
+struct file_state {
+    char *path;
+    struct stat before; /* as remembered */
+    struct stat last;   /* as seen last */
+};
+
+struct file_changes {
+    int64_t settle_ms;
+    moment since; /* of the last change seen */
+    size_t count;
+    struct file_state file[];
+};
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mode == b->st_mode &&
+           a->st_uid == b->st_uid && a->st_gid == b->st_gid && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static void file_changes_free(struct file_changes *changes)
+{
+    if (changes == NULL)
+        return;
+    for (size_t i = 0; i < changes->count; i++)
+        free(changes->file[i].path);
+    free(changes);
+}
+
+/* Remembers the files as they are now. Paths are copied; NULL ones are skipped. settle_ms: how long a change must have
+ * stood. Returns NULL when memory is out. */
+static struct file_changes *file_changes_new(const char *const *paths, size_t count, int64_t settle_ms)
+{
+    struct file_changes *changes = calloc(1, sizeof *changes + count * sizeof(struct file_state));
+    if (changes == NULL)
+        return NULL;
+    changes->settle_ms = settle_ms;
+    changes->since = clock_now();
+    for (size_t i = 0; i < count; i++) {
+        if (paths[i] == NULL)
+            continue;
+        struct file_state *file = &changes->file[changes->count];
+        file->path = strdup(paths[i]);
+        if (file->path == NULL) {
+            file_changes_free(changes);
+            return NULL;
+        }
+        changes->count++;
+        if (stat(file->path, &file->before) != 0)
+            memset(&file->before, 0, sizeof file->before); /* differs from any file: its coming is a change */
+        file->last = file->before;
+    }
+    return changes;
+}
+
+/* Looks at the files. Returns true once for each change: when a file differs from its remembered state, and no file has
+ * changed for settle_ms; the files are then remembered as they are. A missing file is no change: an upload replaces it.
+ */
+static bool file_changes_look(struct file_changes *changes, moment now)
+{
+    bool differs = false;
+    for (size_t i = 0; i < changes->count; i++) {
+        struct file_state *file = &changes->file[i];
+        struct stat seen;
+        if (stat(file->path, &seen) != 0)
+            memset(&seen, 0, sizeof seen);
+        if (!same_file(&seen, &file->last)) {
+            file->last = seen;
+            changes->since = now;
+        }
+        differs |= seen.st_nlink > 0 && !same_file(&seen, &file->before);
+    }
+    if (!differs || now - changes->since < changes->settle_ms)
+        return false;
+    for (size_t i = 0; i < changes->count; i++)
+        changes->file[i].before = changes->file[i].last;
+    return true;
+}
 
 /* Closing the stages, in a thread of its own: a hung disk, an alert command or a library may block it for ever. */
 struct daemon_closing {
@@ -216,24 +301,45 @@ static enum ending run_once(struct daemon_process *self)
     return ending;
 }
 
-static int run_daemon(bool serves, char *const arguments[])
+/* Reads the configuration, and logs all that is wrong with it (NULL: it cannot be used), or looks wrong. */
+static struct config *load_configuration(void)
 {
     struct error why = {0};
+    struct strings faults;
+    struct config *config = config_load_all(&faults, &why);
+    for (size_t i = 0; i < faults.count; i++)
+        log_write(LEVEL_ERROR, "msg=cannot_start %s", faults.at[i]);
+    if (config == NULL && faults.count == 0)
+        log_write(LEVEL_ERROR, "msg=cannot_start %s", why.text);
+    for (size_t i = 0; config != NULL && i < config->warnings.count; i++)
+        log_write(LEVEL_WARN, "msg=configuration_warning %s", config->warnings.at[i]);
+    strings_free(&faults);
+    return config;
+}
+
+static void warn_of_rule(void *context, const struct source *source, const char *words)
+{
+    (void)context;
+    log_write(LEVEL_WARN, "msg=configuration_warning source=%s %s", source->name, words);
+}
+
+static int run_daemon(bool serves, char *const arguments[])
+{
     struct daemon_process self = {
         .serves = serves, .arguments = arguments, .signals = process_block_signals()}; /* in every thread */
     enum ending ending;
     process_spare_memory();
     log_open(LEVEL_INFO);
     char *program = reexec_path();
-    struct config *config = config_load(&why);
+    struct config *config = load_configuration();
     if (config == NULL) {
-        log_write(LEVEL_ERROR, "msg=cannot_start %s", why.text);
         free(program);
         return CODE_CONFIGURATION;
     }
     self.config = config;
     self.program = program;
     log_open(config->log_level);
+    rule_look_all(config, true, warn_of_rule, NULL);
     do {
         ending = run_once(&self);
         /* A signal that comes from here on stays pending, and is the new program's. */

@@ -39,7 +39,7 @@ struct verdict {
     struct identity identity; /* of DELIVERED, DROPPED and DEAD: stored to recognise duplicates */
     bool remember;            /* false: store no identity (a file:// sink, a body without one) */
     bool refused;             /* of LATER: the data plane refused this event when sent alone (400, 413) */
-    moment next;              /* of LATER: when the event is tried again */
+    moment next;              /* of LATER: when the event is tried again; MOMENT_NEVER: an append shall not wait */
     const char *reason;       /* of DEAD and LATER: text for people; borrowed during the call; NULL: none */
 };
 
@@ -124,9 +124,10 @@ bool queue_known(struct queue *queue, const char *source, const struct identity 
 bool queue_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
                   struct error *why);
 
-/* Whether queue_settle would find room for these verdicts. Where that is in doubt and this process has settled nothing
- * yet, they are written and rolled back. Call before sending events: what is sent and cannot be settled is sent again
- * by the next process. Returns false with the reason. */
+/* Whether queue_settle would keep these verdicts for the next process: the queue need not be opened anew, and there is
+ * room. Where that is in doubt and this process has settled nothing yet, they are written and rolled back. Call before
+ * sending events: what is sent and cannot be settled is sent again by the next process. Returns false with the reason.
+ */
 bool queue_can_settle(struct queue *queue, const char *source, const struct verdict *verdicts, size_t count,
                       struct error *why);
 

@@ -122,10 +122,11 @@ static void write_series(struct buffer *out, const struct chart_series *series, 
 static void write_legend(struct buffer *out, const char *title, const struct chart_series *series, size_t count)
 {
     write_format(out, "<figcaption>%s", title);
+    buffer_text(out, count > 1 ? "<span class=\"legends\">" : "<span>");
     for (size_t i = 0; count > 1 && i < count; i++)
         write_format(out, " <span class=\"legend\"><span class=\"key %s\"></span>%s</span>", series[i].style,
                      series[i].name);
-    buffer_text(out, "</figcaption>");
+    buffer_text(out, "</span></figcaption>");
 }
 
 /* Of a value: in the largest unit in which it is at least one. */
@@ -223,7 +224,7 @@ static double mean_of(uint64_t sum, uint64_t count)
 static void write_window(struct buffer *out, const struct chart_window *window, const struct tally_minute *minutes)
 {
     struct chart_series events[] = {{"accepted", "accepted", true, {0}}, {"delivered", "delivered", false, {0}}};
-    struct chart_series delay[] = {{"half within (p50)", "p50", false, {0}}, {"95% within (p95)", "p95", false, {0}}};
+    struct chart_series delay[] = {{"p50", "p50", false, {0}}, {"p95", "p95", false, {0}}};
     struct chart_series size = {"size", "size", false, {0}};
     size_t each = window->minutes / window->points;
     const struct tally_minute *first = minutes + COUNTED_MINUTES - window->minutes;
@@ -241,7 +242,7 @@ static void write_window(struct buffer *out, const struct chart_window *window, 
     }
     write_format(out, "<div class=\"charts %s\">\n", window->name);
     write_chart(out, "Events a minute", window, &counts, events, 2);
-    write_chart(out, "Delay from Close to delivery", window, &delays, delay, 2);
+    write_chart(out, "Delay until delivered", window, &delays, delay, 2);
     write_chart(out, "Size of events, mean", window, &sizes, &size, 1);
     buffer_text(out, "</div>\n");
 }

@@ -48,16 +48,22 @@
   /* A list whose elements have keys. What stays is not moved; an opened row stays even when it is listed no more. */
   const morphList = (old, fresh) => {
     const there = new Map();
-    for (const node of [...old.children]) if (keyOf(node) !== null) there.set(keyOf(node), node);
+    for (const node of [...old.children]) {
+      if (there.has(keyOf(node))) node.remove();
+      else if (keyOf(node) !== null) there.set(keyOf(node), node);
+    }
     const wanted = new Set([...fresh.children].map(keyOf));
     for (const [key, node] of there) if (!wanted.has(key) && !isOpened(node)) node.remove();
     let cursor = old.firstElementChild;
     const stays = (node) => node && (node.classList.contains("opened") || !wanted.has(keyOf(node)));
+    const done = new Set();
     for (const node of [...fresh.children]) {
+      if (done.has(keyOf(node))) continue;
+      done.add(keyOf(node));
       const mine = there.get(keyOf(node));
       if (!mine) {
         while (cursor && cursor.classList.contains("opened")) cursor = cursor.nextElementSibling;
-        if (old.dataset.filled) node.classList.add("fresh");
+        if (old.dataset.filled && node.tagName === "TR") node.classList.add("fresh");
         old.insertBefore(document.importNode(node, true), cursor);
         continue;
       }
@@ -70,7 +76,7 @@
         if (below) old.insertBefore(below, cursor);
       }
       const link = mine.querySelector("a[data-open]"), before = link && link.getAttribute("href");
-      node.className = mine.classList.contains("fresh") ? "fresh" : node.className;
+      if (mine.classList.contains("fresh")) node.classList.add("fresh");
       morph(mine, node);
       if (below && link.getAttribute("href") !== before) refill(mine, below);
     }

@@ -44,7 +44,7 @@ struct counted {
     _Atomic uint64_t answered[COUNTED_ANSWERS];
     _Atomic uint64_t nul_replaced;
     _Atomic int64_t answered_last_ms;
-    _Atomic int32_t answered_last_status;
+    _Atomic int32_t answered_last_status; /* negative: of an answer after which somebody has to mend something */
     struct counted_histogram delay, size;
     struct counted_minute minute[COUNTED_MINUTES];
 };
@@ -322,7 +322,7 @@ void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms)
     atomic_store_explicit(&counted->refused_last_ms[kind], now_ms, memory_order_relaxed);
 }
 
-void counters_answered(struct counted *counted, int status, int64_t now_ms)
+void counters_answered(struct counted *counted, int status, bool refused, int64_t now_ms)
 {
     if (counted == NULL)
         return;
@@ -331,7 +331,7 @@ void counters_answered(struct counted *counted, int status, int64_t now_ms)
            (status < answers[i].first || status > answers[i].last))
         i++;
     add_counter(&counted->answered[i], 1);
-    atomic_store_explicit(&counted->answered_last_status, status, memory_order_relaxed);
+    atomic_store_explicit(&counted->answered_last_status, refused ? -status : status, memory_order_relaxed);
     atomic_store_explicit(&counted->answered_last_ms, now_ms, memory_order_relaxed);
 }
 
@@ -395,6 +395,8 @@ void counters_read(const struct counted *counted, int64_t now_ms, struct tally *
     for (size_t i = 0; i < COUNTED_REFUSALS; i++)
         tally->refused_last_ms[i] = atomic_load_explicit(&counted->refused_last_ms[i], memory_order_relaxed);
     tally->answered_last_ms = atomic_load_explicit(&counted->answered_last_ms, memory_order_relaxed);
-    tally->answered_last_status = atomic_load_explicit(&counted->answered_last_status, memory_order_relaxed);
+    int32_t status = atomic_load_explicit(&counted->answered_last_status, memory_order_relaxed);
+    tally->answered_last_status = status < 0 ? -status : status;
+    tally->answered_last_refused = status < 0;
     read_minutes(counted, now_ms, tally);
 }

@@ -55,6 +55,7 @@ struct tally {
     uint64_t nul_replaced; /* delivered events in whose message U+0000 was replaced */
     int64_t answered_last_ms;
     int32_t answered_last_status;                /* 0: no answer came */
+    bool answered_last_refused;                  /* that answer means that somebody has to mend something */
     struct histogram delay;                      /* ms */
     struct histogram size;                       /* bytes */
     struct tally_minute minute[COUNTED_MINUTES]; /* the last one is now */
@@ -98,8 +99,8 @@ uint64_t counters_read_nul_replaced(const struct counted *counted);
 /* Counts a refused request; kind is below COUNTED_REFUSALS. */
 void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms);
 
-/* Counts an answer of the data plane; status: of HTTP, 0: no answer came. */
-void counters_answered(struct counted *counted, int status, int64_t now_ms);
+/* Counts an answer of the data plane; status: of HTTP, 0: no answer came. refused: somebody has to mend something. */
+void counters_answered(struct counted *counted, int status, bool refused, int64_t now_ms);
 
 /* The name of answered[index]: "200", "5xx", "none"; NULL beyond the last. */
 const char *counters_answer_name(size_t index);

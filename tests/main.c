@@ -48,6 +48,7 @@ static void (*const suites[])(void) = {
     suite_config,
     suite_config_close,
     suite_config_environment,
+    suite_config_faults,
     suite_config_files,
     suite_config_mistakes,
     suite_config_mutations,

@@ -40,6 +40,7 @@ void suite_commands_words(void);
 void suite_config(void);
 void suite_config_close(void);
 void suite_config_environment(void);
+void suite_config_faults(void);
 void suite_config_files(void);
 void suite_config_mistakes(void);
 void suite_config_mutations(void);

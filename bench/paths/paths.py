@@ -27,8 +27,8 @@ WAIT_SECONDS = 30
 # it passes now: more is a failure.
 WAYS = [
     ("A webhook's body: from the request to the synced commit", "webhook", {"webhook_handle", "commit_group"}, 23),
-    ("An event: from the queue to its verdict", "webhook", {"store_settle"}, 36),
-    ("A page of the Event Log: from Close's answer to the appended events", "page", {"store_append", "commit_group"}, 31),
+    ("An event: from the queue to its verdict", "webhook", {"store_settle"}, 37),
+    ("A page of the Event Log: from Close's answer to the appended events", "page", {"store_append", "commit_group"}, 32),
 ]
 NO_PART = ("base/", "commands/")  # below all, as libc is, and above the page: what prints that it is done
 EPOCHS = {"start": 0, "webhook": 1, "page": 2, "end": 3}

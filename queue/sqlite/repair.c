@@ -59,8 +59,8 @@ static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_so
     } else if (salvaged->letters.numbers > 0) {
         describe_unreadable(&salvaged->letters, "dead letters of all sources", events, sizeof events);
     } else if (source->gone.not_accounted > 0) {
-        snprintf(events, sizeof events, "%llu events are missing without a trace",
-                 (unsigned long long)source->gone.not_accounted);
+        snprintf(events, sizeof events, "%llu event%s missing without a trace",
+                 (unsigned long long)source->gone.not_accounted, source->gone.not_accounted == 1 ? " is" : "s are");
     } else if (suspected) {
         snprintf(events, sizeof events, "what could not be read may have been events");
     }
@@ -71,8 +71,9 @@ static bool judge_loss(const struct salvaged *salvaged, const struct salvaged_so
         snprintf(rest, sizeof rest, "%snames of sources were damaged: what was delivered may stand under another one",
                  events[0] != '\0' ? "; " : "");
     if (identities_gone)
-        snprintf(rest, sizeof rest, "%sof what was delivered, %.3g %% and %zu single identities could not be read",
-                 events[0] != '\0' ? "; " : "", 100 * source->identities, salvaged->journal);
+        snprintf(rest, sizeof rest, "%sof what was delivered, %.3g %% and %zu single identit%s could not be read",
+                 events[0] != '\0' ? "; " : "", 100 * source->identities, salvaged->journal,
+                 salvaged->journal == 1 ? "y" : "ies");
     snprintf(loss->words, sizeof loss->words, "the database was damaged and is repaired: %s%s", events, rest);
     return events_gone || suspected || !loss->identities_kept;
 }

@@ -10,6 +10,7 @@
 
 #include "base/files.h"
 #include "base/lock_file.h"
+#include "base/text.h"
 #include "queue/backup.h"
 #include "queue/inspect.h"
 #include "queue/sqlite/backup.h"
@@ -224,10 +225,9 @@ static bool may_go(const char *directory, struct error *why)
     else if (events > 0)
         error_set(
             why,
-            "the queue in %.200s holds %lld events that wait or are dead letters, which are not written over: deliver "
-            "them (closecrm.fcgi forward; closecrm.fcgi dead list), or move the directory aside: mv '%.200s' "
-            "'%.200s.old'",
-            directory, (long long)events, directory, directory);
+            "the queue in %.200s holds %lld event%s, waiting or as dead letters, which are not written over: deliver "
+            "them (closecrm.fcgi forward; closecrm.fcgi dead list), or move the directory aside: mv '%.200s' '%.200s.old'",
+            directory, (long long)events, text_plural((uint64_t)events), directory, directory);
     database_close(&old);
     return result == DATABASE_DONE && events == 0;
 }

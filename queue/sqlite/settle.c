@@ -403,6 +403,12 @@ bool store_settles_in_bulk(void *state)
 bool store_can_settle(void *state, const char *source, const struct verdict *verdicts, size_t count, struct error *why)
 {
     struct store *store = state;
+    /* Replaced files were saved before must_reopen was set: what is settled from then on is forgotten if the process is
+     * killed before it saves them again, at its end. */
+    if (atomic_load(&store->must_reopen)) {
+        error_set(why, "the queue must be opened anew");
+        return false;
+    }
     if (!is_in_doubt(store))
         return true;
     uint64_t *ids = malloc(count * sizeof *ids);

@@ -50,10 +50,15 @@ class Browser:
             options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-        scheme = "dark" if dark else "light"
+        self.wear("dark" if dark else "light", width)
+
+    def wear(self, scheme, width):
+        """A colour scheme and a width; that of a phone makes it act like one."""
         self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         if width < 600:
             self.command("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=2, mobile=True)
+        else:
+            self.command("Emulation.clearDeviceMetricsOverride")
         self.width = width
 
     def command(self, name, **arguments):

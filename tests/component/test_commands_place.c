@@ -8,7 +8,7 @@
 
 #include "commands/check_place.h"
 #include "config/config.h"
-#include "telemetry/cron_mark.h"
+#include "telemetry/telemetry.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/standin.h"
 #include "tests/support/temporary.h"

@@ -49,7 +49,7 @@ static void status_counts_and_explains(void)
     HAS("source one\n  accepted        2\n  delivered       0\n");
     HAS("  dead letters    1\n  waiting         1, the oldest since 0 s\n");
     HAS("  last delivered  never\n");
-    HAS("  last error      no connection to\\u001b[31m 127.0.0.1 \n");
+    HAS("  last error      no connection to\\u001b[31m 127.0.0.1\n");
     HAS("  failed          3 times, since 20");
     const char *next = strstr(ran.out, " (in ");
     CU_ASSERT_PTR_NOT_NULL_FATAL(next);
@@ -80,6 +80,23 @@ static void status_counts_and_explains(void)
     CU_ASSERT_PTR_NULL(member(one, "complete_until"));
     CU_ASSERT_PTR_NOT_NULL(member(one, "next_attempt"));
     json_object_put(status);
+
+    /* The short name, and of one source. */
+    RUN(&ran, NULL, "status", "--json", "--source", "two");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_EQUAL(strchr(ran.out, '\n'), ran.out + strlen(ran.out) - 1);
+    status = json_tokener_parse(ran.out);
+    CU_ASSERT_FALSE(json_object_object_get_ex(member(status, "sources"), "one", NULL));
+    CU_ASSERT_PTR_NOT_NULL(member(member(status, "sources"), "two"));
+    CU_ASSERT_EQUAL(json_object_get_int(member(status, "accepted")),
+                    json_object_get_int(member(member(member(status, "sources"), "two"), "accepted")));
+    json_object_put(status);
+    RUN(&ran, NULL, "queue", "status", "--source", "two");
+    HAS("source two\n");
+    HAS_NOT("source one\n");
+    RUN(&ran, NULL, "queue", "status", "--source", "three");
+    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "no source is called \"three\""));
     made_end();
 }
 
@@ -88,14 +105,14 @@ static void list_has_a_line_an_event(void)
     made_begin();
     RUN(&ran, NULL, "queue", "list", "--json");
     CU_ASSERT_EQUAL(ran.code, 0);
-    CU_ASSERT_STRING_EQUAL(ran.out, "[]\n");
+    CU_ASSERT_STRING_EQUAL(ran.out, "");
 
     made_append("one", made_event(body, "activity.email", "created", "ev_1", "lead_1"));
     made_append("two", "no json\033[2J");
     made_append("two", made_event(body, "lead", "updated", "ev_3", "lead_3"));
     RUN(&ran, NULL, "queue", "list");
     CU_ASSERT_EQUAL(ran.code, 0);
-    HAS(" one          activity.email.created       ev_1                         lead_1 \n");
+    HAS(" one          activity.email.created       ev_1                         lead_1\n");
     HAS(" two          unusable: ");
     HAS(" two          lead.updated ");
     HAS_NOT("\033");
@@ -105,7 +122,7 @@ static void list_has_a_line_an_event(void)
     HAS_NOT("lead.updated");
 
     RUN(&ran, NULL, "queue", "list", "--json");
-    struct json_object *list = json_tokener_parse(ran.out);
+    struct json_object *list = ran_lines(&ran);
     CU_ASSERT_EQUAL_FATAL(json_object_array_length(list), 3);
     struct json_object *first = json_object_array_get_idx(list, 0);
     CU_ASSERT_STRING_EQUAL(json_object_get_string(member(first, "event")), "activity.email.created");
@@ -221,7 +238,7 @@ static void set_aside_makes_a_dead_letter(void)
     CU_ASSERT_EQUAL(made_counts("one").dead, 1);
     RUN(&ran, NULL, "dead", "list");
     HAS("1        ");
-    HAS("set aside by an operator ");
+    HAS("set aside by an operator");
     HAS_NOT("on its way again");
 
     RUN(&ran, NULL, "queue", "set-aside", "1");
@@ -259,7 +276,7 @@ static void move_gives_events_to_another_source(void)
     RUN(&ran, NULL, "queue", "move", "one", "two");
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_STRING_EQUAL(ran.out,
-                           "moved from one to two: 1 waiting events, 1 dead letters, 0 identities of delivered events, "
+                           "moved from one to two: 1 waiting event, 1 dead letter, 0 identities of delivered events, "
                            "0 signature keys, 0 notes of the Close side\n");
     CU_ASSERT_EQUAL(made_counts("two").waiting, 1);
     CU_ASSERT_EQUAL(made_counts("two").dead, 1);
@@ -433,8 +450,8 @@ static void events_that_a_queue_of_none_leaves_are_told(void)
     made_configure("queue = none\n" MADE_TEXT);
     RUN(&ran, NULL, "check");
     CU_ASSERT_EQUAL(ran.code, 1);
-    HAS("  WRONG: 3 events wait in its queue.db, and with queue = none nothing delivers them: set\n"
-        "    queue = sqlite until they are delivered");
+    HAS("  WRONG: 3 events wait in its queue.db, which nothing delivers with queue = none: set\n"
+        "    queue = sqlite until nothing waits there");
     made_configure(MADE_TEXT);
     CU_ASSERT_EQUAL(made_counts("one").waiting, 3);
     made_end();

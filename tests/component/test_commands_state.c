@@ -16,7 +16,7 @@
 #include "commands/commands.h"
 #include "config/keyring.h"
 #include "queue/loss.h"
-#include "telemetry/cron_mark.h"
+#include "telemetry/telemetry.h"
 #include "tests/suites.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
@@ -321,7 +321,7 @@ static void letters_without_a_source_can_be_replayed(void)
     made_configure(MADE_WITHOUT_ONE);
     RUN(&ran, NULL, "dead", "replay", "--all");
     CU_ASSERT_EQUAL(ran.code, 1);
-    HAS("0 dead letters replayed; 1 are left alone, for their source is not in the configuration: configure source one "
+    HAS("0 dead letters replayed; 1 is left alone, for its source is not in the configuration: configure source one "
         "again, or: closecrm.fcgi queue move one NEW\n");
     CU_ASSERT_EQUAL(made_counts("one").waiting, 0);
     RUN(&ran, NULL, "check");

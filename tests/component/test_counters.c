@@ -89,13 +89,14 @@ static void test_survive_the_process(void)
 {
     struct counters *counters = open_in("survive");
     counters_refused(counters_of(counters, "two"), 9, NOON);
-    counters_answered(counters_of(counters, "two"), 401, NOON + 5);
+    counters_answered(counters_of(counters, "two"), 401, true, NOON + 5);
     counters_close(counters);
     counters = open_in("survive");
     const struct tally *now = read_of(counters, "two", NOON);
     CU_ASSERT_EQUAL(now->refused[9], 1);
     CU_ASSERT_EQUAL(now->refused_last_ms[9], NOON);
     CU_ASSERT_EQUAL(now->answered_last_status, 401);
+    CU_ASSERT_TRUE(now->answered_last_refused);
     CU_ASSERT_EQUAL(now->answered_last_ms, NOON + 5);
     counters_close(counters);
 }
@@ -183,7 +184,7 @@ static void test_answers_by_their_status(void)
     struct counters *counters = open_in("answers");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t found = 0;
-        counters_answered(counters_of(counters, "one"), rows[i].status, NOON);
+        counters_answered(counters_of(counters, "one"), rows[i].status, false, NOON);
         while (counters_answer_name(found) != NULL && strcmp(counters_answer_name(found), rows[i].name) != 0)
             found++;
         CU_ASSERT_PTR_NOT_NULL_FATAL(counters_answer_name(found));

@@ -2,11 +2,13 @@
 #include "forward/forward.h"
 #include "tests/suites.h"
 #include "tests/support/appender.h"
+#include "tests/support/check.h"
 #include "tests/support/event.h"
 #include "tests/support/made_config.h"
 #include "tests/support/standin.h"
 #include "tests/support/temporary.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,7 @@ struct rig {
     struct queue *queue;
     struct forwarder *forwarder;
     pthread_t thread;
+    int64_t backoff_ms; /* the longest first pause after a failed request */
 };
 
 static void *forward(void *context)
@@ -41,6 +44,7 @@ static void rig_prepare(struct rig *rig)
         snprintf(rig->url[i], sizeof rig->url[i], "http://127.0.0.1:%d", standin_port(rig->standin[i]));
     }
     made_config_init(&rig->made, rig->url[0], rig->url[1]);
+    rig->backoff_ms = BACKOFF_MS;
 }
 
 static void rig_run(struct rig *rig)
@@ -50,7 +54,7 @@ static void rig_run(struct rig *rig)
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->queue);
     rig->forwarder = forwarder_new(&rig->made.config, rig->queue, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->forwarder);
-    forwarder_back_off(rig->forwarder, BACKOFF_MS);
+    forwarder_back_off(rig->forwarder, rig->backoff_ms);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&rig->thread, NULL, forward, rig->forwarder), 0);
 }
 
@@ -215,6 +219,7 @@ static void a_wrong_key_is_told_at_once_and_rests(void)
     struct sent first, second;
     rig_prepare(&rig);
     rig.made.write_keys[0] = (char[]){"wk_wrong"};
+    rig.backoff_ms = PATIENCE_MS / 10; /* five times that is half of the patience: nobody waits for the next try */
     rig_run(&rig);
     send_event(&rig, &first, "ev_1", PATIENCE_MS);
     CU_ASSERT_EQUAL(result_of(&first), QUEUE_UNKNOWN);
@@ -224,6 +229,31 @@ static void a_wrong_key_is_told_at_once_and_rests(void)
     CU_ASSERT_STRING_EQUAL(second.appender.why.text, first.appender.why.text);
     CU_ASSERT_TRUE(second.appender.took_ms < PATIENCE_MS / 2);
     CU_ASSERT_EQUAL(standin_counts(rig.standin[0]).requests, 1);
+    rig_stop(&rig);
+}
+
+/* Nothing waits that could be tried later, so each event is: whoever mends the data plane need do nothing more. */
+static void a_mended_data_plane_is_tried_soon(void)
+{
+    struct rig rig;
+    struct sent sent;
+    char id[32] = "ev_1";
+    rig_start(&rig);
+    standin_fail(rig.standin[0], &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 200, .body = ""});
+    send_event(&rig, &sent, id, PATIENCE_MS);
+    CU_ASSERT_EQUAL(result_of(&sent), QUEUE_UNKNOWN);
+    moment start = clock_now();
+    size_t refused = 0;
+    for (bool stored = false; !stored && clock_now() - start < PATIENCE_MS; refused += !stored) {
+        snprintf(id, sizeof id, "ev_%zu", refused + 2);
+        send_event(&rig, &sent, id, PATIENCE_MS);
+        stored = result_of(&sent) == QUEUE_STORED;
+        if (!stored)
+            CU_ASSERT_STRING_EQUAL(sent.appender.why.text, "the data plane answered 200 \"\"");
+        poll(NULL, 0, 10);
+    }
+    check(standin_find(rig.standin[0], id) != NULL, "the data plane is tried again, after %zu events", refused);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin[0]).requests, 2);
     rig_stop(&rig);
 }
 
@@ -430,6 +460,7 @@ void suite_forwarder(void)
         {"what passes is tried again, with the same messageId", passing_faults_are_tried_again},
         {"Retry-After is waited for", retry_after_is_waited_for},
         {"a wrong key is told at once, and the data plane left alone", a_wrong_key_is_told_at_once_and_rests},
+        {"a mended data plane is tried again soon", a_mended_data_plane_is_tried_soon},
         {"a web page that answers 200 is no delivery", a_web_page_is_no_delivery},
         {"what was delivered after the wait is a duplicate then", delivered_after_the_wait_is_a_duplicate_then},
         {"a newer version is sent, the same or an older one not", versions_are_told_apart},

@@ -1,7 +1,7 @@
 /* Forwarding for a while, as cron and the CGI request's child do; the gate before the webhook; the mark of cron. */
 #include "process/bounded.h"
 #include "queue/inspect.h"
-#include "telemetry/cron_mark.h"
+#include "telemetry/telemetry.h"
 #include "tests/suites.h"
 #include "tests/support/event.h"
 #include "tests/support/made_config.h"

@@ -16,6 +16,16 @@
 
 /* ---- removed ---- */
 
+/* What was saved knows nothing of what is settled afterwards: if the process were killed, it would be sent again.
+ */
+static void check_nothing_may_be_sent(struct queue *queue)
+{
+    const struct verdict verdict = {.id = 2, .kind = VERDICT_DELIVERED, .identity = displaced_identity_of(1)};
+    struct error why = {0};
+    check(!queue_can_settle(queue, "one", &verdict, 1, &why) && strstr(why.text, "opened anew") != NULL,
+          "nothing more is sent: %s", why.text);
+}
+
 static void check_removed(const char *name, const char *const *names, bool owned)
 {
     struct counts counts;
@@ -29,8 +39,10 @@ static void check_removed(const char *name, const char *const *names, bool owned
     displaced_remove_files(names);
     displaced_check_refused(queue, 5, "removed or replaced");
     displaced_wait_until_saved(queue);
-    if (owned)
+    if (owned) {
+        check_nothing_may_be_sent(queue);
         displaced_settle(queue, 1, VERDICT_DELIVERED); /* what is under way is noted in the old ones */
+    }
     queue_close(queue);
 
     queue = displaced_open_well(name);

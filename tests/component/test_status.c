@@ -314,7 +314,7 @@ static void test_without_a_durable_queue(void)
     counters_delivered(counters_of(own.counters, "one"), 1000, clock_unix_ms());
     CU_ASSERT_EQUAL(ask("GET", "/status", "format=json", STATUS_RIGHT, NULL), 200);
     CU_ASSERT_TRUE(shows("\"words\": \"Healthy. Last delivered a moment ago.\", \"accepted\": 1, \"delivered\": 1, "));
-    counters_answered(counters_of(own.counters, "one"), 401, clock_unix_ms());
+    counters_answered(counters_of(own.counters, "one"), 401, true, clock_unix_ms());
     ask("GET", "/status", "format=json", STATUS_RIGHT, NULL);
     CU_ASSERT_TRUE(
         shows("The data plane refuses what is sent: it answered 401; Close keeps the events and sends them again."));

@@ -106,6 +106,30 @@ static void test_a_waiting_event_is_opened(void)
     CU_ASSERT_EQUAL(get("waiting=3&of=%3Cscript%3E"), 404);
 }
 
+/* It ended between the look at what waits and the look at the sample: it is shown once, as what it has become. */
+static void test_shown_once(void)
+{
+    static struct recent_event event;
+    struct events waiting = {0};
+    CU_ASSERT_EQUAL_FATAL(queue_list(rig.queue, "one", 2, 1, 100000, &waiting, NULL), 1);
+    snprintf(event.source, sizeof event.source, "one");
+    snprintf(event.name, sizeof event.name, "lead updated");
+    snprintf(event.state, sizeof event.state, "delivered");
+    event.queue_id = waiting.at[0].id;
+    event.received_ms = waiting.at[0].received_ms;
+    event.ended_ms = clock_unix_ms();
+    events_free(&waiting);
+    recent_add(rig.telemetry.recent, &event, &(struct recent_bodies){0});
+    CU_ASSERT_EQUAL(get(""), 200);
+    CU_ASSERT_EQUAL(count_rows("<tr data-key=\"one-3-"), 1);
+    CU_ASSERT_EQUAL(count_rows("<a href=\"?event=1\""), 1);
+    /* By the address that it had while it waited it is found as long as it is one of both. */
+    CU_ASSERT_EQUAL(get("waiting=3&of=one"), 200);
+    recent_forget(rig.telemetry.recent, NULL, "", false);
+    CU_ASSERT_EQUAL(get(""), 200);
+    CU_ASSERT_EQUAL(count_rows("<a href=\"?waiting=3"), 1);
+}
+
 static void test_dead_letters_say_who_they_are(void)
 {
     CU_ASSERT_EQUAL(get(""), 200);
@@ -209,6 +233,7 @@ void suite_status_page(void)
         {"what is wrong stands at the top", test_what_is_wrong_stands_at_the_top},
         {"before the first event", test_before_the_first_event},
         {"a waiting event is opened", test_a_waiting_event_is_opened},
+        {"shown once", test_shown_once},
         {"dead letters say who they are", test_dead_letters_say_who_they_are},
         {"looked for", test_looked_for},
         {"buttons need a token", test_buttons_need_a_token},

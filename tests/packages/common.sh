@@ -150,9 +150,14 @@ chroot_drop() {
     for pid in $(inside_pids); do
         kill -KILL "$pid" 2>/dev/null
     done
+    wait_for 10 nobody_inside
     umount_inside
     ! mountpoint -q "$root" || umount "$root"
     rm -rf --one-file-system "$root" "$root.changes" # never the machine's /dev, should it still be there
+}
+
+nobody_inside() {
+    [ -z "$(inside_pids)" ]
 }
 
 # The processes in the chroot: those that have its root.

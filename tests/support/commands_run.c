@@ -1,7 +1,9 @@
 /* Commands run within the test program: see commands_run.h. */
 #include "tests/support/commands_run.h"
 
+#include <CUnit/CUnit.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -113,4 +115,17 @@ void configuration_forget(void)
     unlink(path);
     rmdir(folder);
     folder[0] = '\0';
+}
+
+struct json_object *ran_lines(const struct ran *ran)
+{
+    struct json_object *array = json_object_new_array();
+    for (const char *line = ran->out; *line != '\0'; line += strcspn(line, "\n") + (strchr(line, '\n') != NULL)) {
+        char *copy = strndup(line, strcspn(line, "\n"));
+        struct json_object *object = copy == NULL ? NULL : json_tokener_parse(copy);
+        CU_ASSERT_TRUE_FATAL(json_object_is_type(object, json_type_object));
+        json_object_array_add(array, object);
+        free(copy);
+    }
+    return array;
 }

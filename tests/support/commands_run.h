@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+struct json_object;
+
 struct ran {
     int code;        /* what commands_run returned */
     char out[65536]; /* what came on stdout and stderr, NUL-terminated */
@@ -20,6 +22,9 @@ void run_command_into(struct ran *ran, const char *input, int out, const char *c
  * End with configuration_forget. */
 void configuration_use(const char *text);
 void configuration_forget(void);
+
+/* What stands on stdout as an object a line, as one array; the caller's to put. */
+struct json_object *ran_lines(const struct ran *ran);
 
 #define RUN(ran, input, ...) run_command((ran), (input), (const char *const[]){__VA_ARGS__, NULL})
 

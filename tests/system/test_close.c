@@ -103,7 +103,7 @@ static void one_key_for_all(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "send-test", close_site_url(&site)), 0);
         check(strstr(site.said, words) != NULL, "send-test names the key: %s", site.said);
         CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
-        CLOSE_RUN(&site, "check", "--offline");
+        CLOSE_RUN(&site, "check", "--offline", "--settings");
         CU_ASSERT(strstr(site.said, "signature_key = key of ") != NULL);
         CU_ASSERT(strstr(site.said, words) != NULL);
         CU_ASSERT(strstr(site.said, "writeKey") == NULL);

@@ -138,7 +138,7 @@ static void a_lost_state_directory_is_put_back(void)
               site.said);
         lose(&site, "state");
         check(CLOSE_RUN(&site, "restore", path) == 0, "it is put back: %s", site.said);
-        CU_ASSERT(strstr(site.said, "1 signature keys") != NULL);
+        CU_ASSERT(strstr(site.said, "1 signature key") != NULL);
         CU_ASSERT_EQUAL(close_site_keys(&site), 1);
         CU_ASSERT(is_there(&site, "state/closeapi/default/reconcile"));
         CU_ASSERT(is_there(&site, "state/loss/default"));

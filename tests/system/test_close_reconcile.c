@@ -356,6 +356,7 @@ static void the_program_reconciles_by_itself(void)
         CU_ASSERT(strstr(site.said, "complete from 2") != NULL);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 0);
         CU_ASSERT(strstr(site.said, "Close: ok: the API key is good, 1 subscription; complete from 2") != NULL);
+        CU_ASSERT(strstr(site.said, "  address for Close: http://") != NULL);
         standin_close_pause(site.close, 0, "too_many_events");
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 1);
         CU_ASSERT(strstr(site.said, "is paused for too_many_events") != NULL &&

@@ -68,7 +68,7 @@ static void the_rest_of_its_lead_goes_on(struct site *site)
 
     standin_heal(site->standin);
     output = run(site, "dead", "replay", "1", NULL);
-    expect(&output, 0, "1 dead letters replayed");
+    expect(&output, 0, "1 dead letter replayed");
     CU_ASSERT(standin_wait_messages(site->standin, 3, durable_patience(5000)));
     CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
     CU_ASSERT_EQUAL(durable_counts(site, "alpha").dead, 0);

@@ -4,6 +4,8 @@
 #include "tests/support/commands_run.h"
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,7 +20,7 @@ static void help_lists_every_command(void)
 
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_STRING_EQUAL(ran.err, "");
-    CU_ASSERT_EQUAL(count, 29);
+    CU_ASSERT_EQUAL(count, 32);
     for (size_t i = 0; i < count; i++) {
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].name));
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].help));
@@ -41,7 +43,7 @@ static void two_words_name_a_command(void)
 {
     RUN(&ran, NULL, "help", "queue", "status");
     CU_ASSERT_EQUAL(ran.code, 0);
-    CU_ASSERT_EQUAL(strncmp(ran.out, "closecrm.fcgi queue status [--json]\n", 36), 0);
+    CU_ASSERT_EQUAL(strncmp(ran.out, "closecrm.fcgi queue status [--source NAME] [--json]\n", 52), 0);
     struct ran other;
     RUN(&other, NULL, "queue", "status", "--help");
     CU_ASSERT_EQUAL(other.code, 0);
@@ -63,8 +65,8 @@ static void two_words_name_a_command(void)
 
     RUN(&ran, NULL, "queue", "status", "--jsn");
     CU_ASSERT_EQUAL(ran.code, 2);
-    CU_ASSERT_STRING_EQUAL(ran.err,
-                           "queue status: no such option: --jsn\nusage: closecrm.fcgi queue status [--json]\n");
+    CU_ASSERT_STRING_EQUAL(
+        ran.err, "queue status: no such option: --jsn\nusage: closecrm.fcgi queue status [--source NAME] [--json]\n");
 }
 
 static void version_names_the_libraries(void)
@@ -73,6 +75,48 @@ static void version_names_the_libraries(void)
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_EQUAL(strncmp(ran.out, "closecrm.fcgi " CLOSECRM_VERSION "\nlibcurl ", 23 + strlen(CLOSECRM_VERSION)), 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "\njson-c "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "\nSQLite 3."));
+    struct ran other;
+    static const char *const spellings[] = {"-V", "--version"};
+    for (size_t i = 0; i < 2; i++) {
+        RUN(&other, NULL, spellings[i]);
+        CU_ASSERT_EQUAL(other.code, 0);
+        CU_ASSERT_STRING_EQUAL(other.out, ran.out);
+    }
+}
+
+/* Each of them with a configuration that is not the one that it would find. */
+static void every_command_takes_a_configuration(void)
+{
+    size_t count = 0;
+    const struct command *all = commands_all(&count);
+    char *before = getenv("CLOSECRM_CONFIG") == NULL ? NULL : strdup(getenv("CLOSECRM_CONFIG"));
+    for (size_t i = 0; i < count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s", all[i].name);
+        char *second = strchr(name, ' ');
+        if (second != NULL)
+            *second++ = '\0';
+        bool asks = strcmp(name, "help") != 0 && strcmp(name, "version") != 0;
+        if (second != NULL)
+            RUN(&ran, NULL, name, second, "--config", "/nowhere/closecrm.conf", "--no-such");
+        else
+            RUN(&ran, NULL, name, "--config", "/nowhere/closecrm.conf", "--no-such");
+        CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "no such option: --no-such\n"));
+        if (!asks || all[i].arguments[0] != '[')
+            continue;
+        if (second != NULL)
+            RUN(&ran, "", "--config", "/nowhere/closecrm.conf", name, second, "--all");
+        else
+            RUN(&ran, "", name, "--config=/nowhere/closecrm.conf");
+        CU_ASSERT_TRUE(ran.code == 3 || ran.code == 2);
+        CU_ASSERT_EQUAL(strstr(ran.err, "/nowhere/closecrm.conf, but there is no such file") != NULL, ran.code == 3);
+    }
+    if (before != NULL)
+        setenv("CLOSECRM_CONFIG", before, 1);
+    else
+        unsetenv("CLOSECRM_CONFIG");
+    free(before);
 }
 
 static void unknown_command_is_2_with_the_nearest_name(void)
@@ -86,6 +130,11 @@ static void unknown_command_is_2_with_the_nearest_name(void)
     CU_ASSERT_EQUAL(ran.code, 2);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "Did you mean `closecrm.fcgi send-test`?"));
 
+    RUN(&ran, NULL, "queue", "nope"); /* half of the word is wrong: those that there are */
+    CU_ASSERT_EQUAL(ran.code, 2);
+    CU_ASSERT_PTR_NULL(strstr(ran.err, "Did you mean"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "  queue status  how many events"));
+
     RUN(&ran, NULL, "frobnicate");
     CU_ASSERT_EQUAL(ran.code, 2);
     CU_ASSERT_PTR_NULL(strstr(ran.err, "Did you mean"));
@@ -97,15 +146,20 @@ static void wrong_options_are_2_with_usage(void)
         const char *arguments[4];
         const char *words;
     } cases[] = {
-        {{"check", "--ofline"}, "check: no such option: --ofline\nusage: closecrm.fcgi check [--offline]\n"},
+        {{"check", "--ofline"}, "check: no such option: --ofline\nusage: closecrm.fcgi check [--offline] [--settings]"},
         {{"check", "--offline=yes"}, "check: --offline takes no value\n"},
-        {{"check", "--offl"}, "check: no such option: --offl\nusage: closecrm.fcgi check [--offline]\n"},
+        {{"check", "--offl"}, "check: no such option: --offl\nusage: closecrm.fcgi check [--offline] [--settings]"},
         {{"check", "--=x"}, "check: no such option: --=x\n"},
         {{"queue", "list", "-ab"}, "queue list: no such option: -ab\nusage: closecrm.fcgi queue list"},
         {{"check", "x"}, "check: too many arguments: x\n"},
         {{"transform", "--source"}, "transform: --source needs a value\n"},
         {{"transform", "--source", ""}, "transform: --source needs a value\n"},
         {{"dead", "drop", "--reason="}, "dead drop: --reason needs a value\n"},
+        {{"queue", "list", "--limit=0"}, "queue list: --limit needs a whole number from 1 to "},
+        {{"backup", ""}, "backup: into which file?\n"},
+        {{"restore", ""}, "restore: which file?\n"},
+        {{"check", "--config"}, "check: --config needs a value\n"},
+        {{"--config=", "check"}, "closecrm.fcgi: --config needs a value\n"},
         {{"version", "-v"}, "version: no such option: -v\n"},
         {{"send-test"}, "send-test: to which URL?\nusage: closecrm.fcgi send-test [--source NAME]"},
         {{"send-test", "a", "b"}, "send-test: too many arguments: b\n"},
@@ -155,6 +209,7 @@ void suite_commands(void)
         {"help explains one command, either way round", help_explains_one_command_either_way_round},
         {"two words name a command", two_words_name_a_command},
         {"version names the libraries", version_names_the_libraries},
+        {"every command takes --config", every_command_takes_a_configuration},
         {"an unknown command is exit code 2 with the nearest name", unknown_command_is_2_with_the_nearest_name},
         {"wrong options are exit code 2 with usage", wrong_options_are_2_with_usage},
         {"no command at all is exit code 2", no_command_is_2},

@@ -19,11 +19,19 @@ static void shows_settings_and_addresses(void)
                       "[source one]\nwrite_key = " WRITE_KEY "\nsignature_key = " KEY "\n"
                       "[source two]\nwrite_key = 9876543210" WRITE_KEY "\n");
     RUN(&ran, NULL, "check", "--offline");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "data_plane_url = "));
+    RUN(&ran, NULL, "check", "--offline", "--source", "two");
+    CU_ASSERT_PTR_NULL(strstr(ran.out, "source one"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "source two"));
+    RUN(&ran, NULL, "check", "--offline", "--settings");
     configuration_forget();
 
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_STRING_EQUAL(ran.err, "");
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "data_plane_url = https://data-plane.example"));
+    const char *verdict = strstr(ran.out, "The configuration is good");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(verdict);
+    CU_ASSERT_PTR_NOT_NULL(strstr(verdict, "data_plane_url = https://data-plane.example"));
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "https://YOUR-SITE/WHERE-IT-IS-MOUNTED/one\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "https://YOUR-SITE/WHERE-IT-IS-MOUNTED/two?writeKey=<your write key>\n"));
     CU_ASSERT_PTR_NULL(strstr(ran.out, WRITE_KEY));
@@ -36,7 +44,7 @@ static void data_plane_that_is_away_is_1(void)
     RUN(&ran, NULL, "check");
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "  data plane: WRONG: "));
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "1 of 1 sources have something wrong"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "1 of 1 source has something wrong"));
 
     RUN(&ran, NULL, "check", "--offline");
     CU_ASSERT_EQUAL(ran.code, 0);
@@ -67,6 +75,49 @@ static void faulty_configuration_is_3_with_line_on_stderr(void)
     CU_ASSERT_EQUAL(ran.code, 3);
     CU_ASSERT_STRING_EQUAL(ran.out, "");
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "closecrm.conf:2: "));
+    CU_ASSERT_PTR_NULL(strstr(ran.err, "there is no write_key"));
+
+    configuration_use("data_plane_url = https://data-plane.example\nlanes = 99\nkeep = lead\n");
+    RUN(&ran, NULL, "queue", "status");
+    configuration_forget();
+    CU_ASSERT_EQUAL(ran.code, 3);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "closecrm.conf:2: lanes"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "closecrm.conf:3: keep"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "there is no write_key"));
+}
+
+static void misspelt_rules_are_warned_of(void)
+{
+    static const struct {
+        const char *rule, *words; /* NULL: none */
+    } rows[] = {
+        {"keep = leads.*", "keep = leads.* matches no event that Close documents; did you mean lead.*?\n"
+                           "warning: source default: keep names nothing else: every event is dropped\n"},
+        {"keep = lead.*, oportunity.updated",
+         "keep = oportunity.updated matches no event that Close documents; did you mean opportunity.updated?\n"},
+        {"drop = activity.mail.*", "drop = activity.mail.* matches no event that Close documents; did you mean"},
+        {"remove = body_html",
+         "remove = body_html: Close's events have no member body_html, so nothing is removed; did "
+         "you mean data.body_html?\n"},
+        {"remove = event.data.body_html", "did you mean data.body_html?\n"},
+        {"remove = data.body_htlm", "remove = data.body_htlm: no event is known to have it; did you mean "
+                                    "data.body_html?\n"},
+        {"keep = lead.*, *.deleted\ndrop = activity.email.*", NULL},
+        {"remove = data.body_html, data.bcc, previous_data.note, data.custom.cf_abc, data.email", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[400];
+        snprintf(text, sizeof text, "data_plane_url = https://data-plane.example\nwrite_key = " WRITE_KEY "\n%s\n",
+                 rows[i].rule);
+        configuration_use(text);
+        RUN(&ran, NULL, "check", "--offline");
+        configuration_forget();
+        CU_ASSERT_EQUAL(ran.code, 0);
+        const char *warning = strstr(ran.out, "warning: ");
+        CU_ASSERT_EQUAL(warning != NULL, rows[i].words != NULL);
+        if (rows[i].words != NULL)
+            CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, rows[i].words));
+    }
 }
 
 #define TABLE_BEGINS "<!-- keys begin: from config_print_keys -->\n\n"
@@ -104,6 +155,7 @@ void suite_commands_check(void)
         {"http to another machine is told", http_in_the_open_is_told},
         {"a faulty configuration is exit code 3 with its line", faulty_configuration_is_3_with_line_on_stderr},
         {"the documentation has the keys that there are", documentation_has_the_keys_that_there_are},
+        {"misspelt rules are warned of", misspelt_rules_are_warned_of},
         CU_TEST_INFO_NULL,
     };
     suite_add("commands: check", NULL, NULL, tests);

@@ -75,7 +75,7 @@ static void works_without_any_configuration(void)
     CU_ASSERT_STRING_EQUAL(ids(ran.out), "ev_a ");
 
     RUN(&ran, A, "transform", "--source", "one");
-    CU_ASSERT_EQUAL(ran.code, 1);
+    CU_ASSERT_EQUAL(ran.code, 3);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "transform: there is no configuration: "));
 }
 

@@ -48,7 +48,8 @@ static void mistakes(void)
         const char *line, *words;
     } rows[] = {
         {"close_api_key = two words\n", "the one bare key"},
-        {"close_api_key = \"quoted\"\n", "the one bare key"},
+        {"close_api_key = \"quoted\"\n", "stands in quotes"},
+        {"close_api_key = half\"quoted\n", "the one bare key"},
         {"close_api_key = user:password\n", "the one bare key"},
         {"close_api_url = ftp://x\n", "must begin with https:// or http://"},
         {"close_api_url = https://key@api.close.com/\n", "the key goes into close_api_key"},

@@ -81,6 +81,8 @@ static void values(void)
         {"data_plane_url = https://me:pass@h\n",
          AT "1: data_plane_url must not have a user or password in it: the write key goes into write_key"},
         {"write_key = \"abc\"\n",
+         AT "1: write_key stands in quotes, which would be part of it: remove them"},
+        {"write_key = a\"c\n",
          AT "1: write_key must be the bare key as RudderStack shows it: no quotes, no comment, none of : ; # < >"},
         {"signature_key = abc\n",
          AT "1: signature_key must be 64 hexadecimal digits, as Close gave it; this one has 3"},

@@ -36,8 +36,9 @@ static void places_in_their_order(void)
 
     CU_ASSERT_FALSE(places_find(named, folder.path, standard, &path, &why));
     folder_shorten(&folder, &why);
-    CU_ASSERT_STRING_EQUAL(why.text, "CLOSECRM_CONFIG names ~/named, but there is no such file: write it, or unset "
-                                     "CLOSECRM_CONFIG");
+    CU_ASSERT_STRING_EQUAL(why.text,
+                           "--config, or CLOSECRM_CONFIG, names ~/named, but there is no such file: write it, "
+                           "or name no file");
 
     folder_write(&folder, "named", "", 0, 0600);
     CU_ASSERT_TRUE(places_find(named, folder.path, standard, &path, &why));

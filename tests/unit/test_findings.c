@@ -193,6 +193,13 @@ static void be_refused_without_queue(void)
     facts.is_durable = false;
     one->tally.answered_last_ms = NOW - 1000;
     one->tally.answered_last_status = 403;
+    one->tally.answered_last_refused = true;
+}
+
+static void be_answered_otherwise_without_queue(void)
+{
+    be_refused_without_queue();
+    one->tally.answered_last_status = 200;
 }
 
 static void lose_events(void)
@@ -280,6 +287,7 @@ static const struct {
     {"the data plane refuses", be_refused},
     {"the data plane refused, and check finds it mended", be_found_mended},
     {"the data plane refuses, queue = none", be_refused_without_queue},
+    {"the data plane answers 200 and not ok, queue = none", be_answered_otherwise_without_queue},
     {"the data plane is away", fail},
     {"events wait for long", wait_long},
     {"events wait for hours", wait_very_long},
@@ -492,7 +500,8 @@ static void test_the_sentence_at_the_top(void)
     CU_ASSERT_STRING_EQUAL(report_words(&facts, NULL, words),
                            "Something is wrong: two: 1 event waits until you act, for the data plane refuses what is "
                            "sent: it answered 401. Mend write_key, data_plane_url or the data plane; it is tried again "
-                           "once a changed configuration is taken on, or when this finds it mended: `closecrm.fcgi "
+                           "every 5 minutes (with queue = none every 5 seconds), once a changed configuration is taken "
+                           "on, and when this finds it mended: `closecrm.fcgi "
                            "check`.");
     CU_ASSERT_EQUAL(report_severity(&facts, NULL), SEVERITY_BAD);
     CU_ASSERT_EQUAL(report_severity(&facts, &two[0]), SEVERITY_WORRY);

@@ -1,0 +1,164 @@
+/* Help, usage and the options that the texts name: see help.h. */
+#include "commands/help.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands/wrap.h"
+#include "process/reexec.h"
+
+#define NAME_COLUMNS 15 /* of the longest name in lists */
+
+static bool begins(const char *text, const char *beginning)
+{
+    return strncmp(text, beginning, strlen(beginning)) == 0;
+}
+
+void help_list(FILE *out, const char *word)
+{
+    size_t count, length = word == NULL ? 0 : strlen(word);
+    const struct command *all = commands_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (word != NULL && (strncmp(all[i].name, word, length) != 0 || all[i].name[length] != ' '))
+            continue;
+        fprintf(out, "  %-*s  ", NAME_COLUMNS, all[i].name);
+        wrap_line(out, all[i].help, strlen(all[i].help), NAME_COLUMNS + 4, NAME_COLUMNS + 4, WRAP_COLUMNS);
+        putc('\n', out);
+    }
+}
+
+static void put_synopsis(FILE *out, const char *before, const struct command *command)
+{
+    size_t column = (size_t)fprintf(out, "%sclosecrm.fcgi %s ", before, command->name);
+    wrap_line(out, command->arguments, strlen(command->arguments), column, 4, WRAP_COLUMNS);
+    putc('\n', out);
+}
+
+void help_usage(FILE *out, const struct command *command)
+{
+    put_synopsis(out, "usage: ", command);
+}
+
+/* ---- an explanation: its lines are joined to paragraphs, and these broken anew ---- */
+
+enum paragraph { PARAGRAPH_NONE, PARAGRAPH_TEXT, PARAGRAPH_OPTION };
+
+/* The column at which an option's description begins; 0: it has none. */
+static size_t description_column(const char *line, size_t length)
+{
+    size_t at = strspn(line, " ");
+    while (at + 1 < length && (line[at] != ' ' || line[at + 1] != ' '))
+        at++;
+    while (at < length && line[at] == ' ')
+        at++;
+    return at >= length ? 0 : at;
+}
+
+static enum paragraph kind_of(const char *line, size_t length, enum paragraph before)
+{
+    size_t indent = strspn(line, " ");
+    if (length == 0 || (indent > 0 && indent <= 4 && !begins(line + indent, "--")))
+        return PARAGRAPH_NONE;
+    if (indent == 0)
+        return PARAGRAPH_TEXT;
+    return begins(line + indent, "--") ? PARAGRAPH_OPTION : before;
+}
+
+/* Goes on in a line: a blank, and the words, of which the first may begin a new line. */
+static size_t wrap_on(FILE *out, const char *words, size_t length, size_t column, size_t indent)
+{
+    size_t first = strcspn(words, " \n");
+    if (column + 1 + first > WRAP_COLUMNS) {
+        fprintf(out, "\n%*s", (int)indent, "");
+        return wrap_line(out, words, length, indent, indent, WRAP_COLUMNS);
+    }
+    putc(' ', out);
+    return wrap_line(out, words, length, column + 1, indent, WRAP_COLUMNS);
+}
+
+/* A line as it is, but the program's path is the real one. */
+static void put_literal(FILE *out, const char *line, size_t length)
+{
+    static const char usual[] = "/usr/lib/closecrm/closecrm.fcgi";
+    const char *at = memmem(line, length, usual, sizeof usual - 1);
+    char *path = at == NULL ? NULL : reexec_path();
+    size_t before = path == NULL ? length : (size_t)(at - line);
+    fprintf(out, "%.*s", (int)before, line);
+    if (path != NULL)
+        fprintf(out, "%s%.*s", path, (int)(length - before - (sizeof usual - 1)), at + sizeof usual - 1);
+    free(path);
+}
+
+static void put_explanation(FILE *out, const char *text)
+{
+    enum paragraph now = PARAGRAPH_NONE;
+    size_t column = 0, indent = 0;
+    for (const char *line = text, *next; *line != '\0'; line = next) {
+        size_t length = strcspn(line, "\n"), blanks = strspn(line, " ");
+        next = line + length + (line[length] == '\n');
+        enum paragraph kind = kind_of(line, length, now);
+        bool goes_on =
+            kind == now && kind != PARAGRAPH_NONE && (kind == PARAGRAPH_TEXT || !begins(line + blanks, "--"));
+        if (goes_on) {
+            column = wrap_on(out, line + blanks, length - blanks, column, indent);
+            continue;
+        }
+        if (line != text)
+            putc('\n', out);
+        indent = kind == PARAGRAPH_OPTION ? description_column(line, length) : 0;
+        if (kind == PARAGRAPH_NONE)
+            put_literal(out, line, length);
+        else
+            column = wrap_line(out, line, length, 0, indent, WRAP_COLUMNS);
+        now = kind;
+    }
+    putc('\n', out);
+}
+
+void help_explain(FILE *out, const struct command *command)
+{
+    put_synopsis(out, "", command);
+    fprintf(out, "    ");
+    wrap_line(out, command->help, strlen(command->help), 4, 4, WRAP_COLUMNS);
+    putc('\n', out);
+    if (command->more[0] == '\0')
+        return;
+    putc('\n', out);
+    put_explanation(out, command->more);
+}
+
+/* ---- options ---- */
+
+/* Adds the option that the text begins with, unless it was added. */
+static void add_option(char out[static HELP_OPTIONS], const char *text)
+{
+    char option[40], with[44];
+    size_t length = strspn(text, "-abcdefghijklmnopqrstuvwxyz"), used = strlen(out);
+    if (length <= 2 || length >= sizeof option)
+        return;
+    const char *behind = text + length + (text[length] == ',' ? 1 : 0);
+    bool takes = behind[0] == ' ' && isupper((unsigned char)behind[1]);
+    if (text[length] == ',' && strstr(text, " T") != NULL) /* "--since, --until T" */
+        takes = true;
+    snprintf(option, sizeof option, "%.*s", (int)length, text);
+    snprintf(with, sizeof with, "%s%s ", option, takes ? "=" : "");
+    char *found = strstr(out, option);
+    if (found != NULL && (found[length] == '=' || found[length] == ' '))
+        return;
+    snprintf(out + used, HELP_OPTIONS - used, "%s", with);
+}
+
+const char *help_options(const struct command *command, char out[static HELP_OPTIONS])
+{
+    out[0] = '\0';
+    for (const char *at = command->arguments; (at = strstr(at, "--")) != NULL; at += 2)
+        add_option(out, at);
+    for (const char *line = command->more; *line != '\0'; line += strcspn(line, "\n") + (strchr(line, '\n') != NULL)) {
+        const char *first = line + strspn(line, " ");
+        if (first > line && begins(first, "--"))
+            add_option(out, first);
+    }
+    add_option(out, "--config FILE");
+    return out;
+}
