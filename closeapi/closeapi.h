@@ -56,8 +56,8 @@ void completeness_free(struct completeness *completeness);
 const char *completeness_words(const struct completeness *completeness, char out[static COMPLETENESS_WORDS]);
 
 /* Asks Close whether it accepts the source's API key, and how the source's subscriptions are. Returns true when all is
- * well; why then says what is known to be complete; else what is wrong and what to do. address: where Close's subscription
- * sends the source's events, without what stands behind a `?`; "": not known. */
+ * well; why then says what is known to be complete; else what is wrong and what to do. address: where Close's
+ * subscription sends the source's events, without what stands behind a `?`; "": not known. */
 #define CLOSE_ADDRESS 512
 bool closeapi_check(const struct config *config, const struct source *source, char address[static CLOSE_ADDRESS],
                     struct error *why);

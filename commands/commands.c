@@ -232,7 +232,7 @@ static const struct command commands[] = {
      "  * * * * * /usr/lib/closecrm/closecrm.fcgi cron\n"
      "Delivers what is due where no other process does. Says nothing when all is well; else a line for each problem:\n"
      "events that wait for more than an hour or for you to act, new dead letters, a full disk, a queue that cannot be\n"
-     "opened. The exit code is 1 then.\n"
+     "opened. The exit code is 1 then; for what you should only look at, as new dead letters, it is 0, as of `check`.\n"
      "\n"
      "  --seconds N   begin nothing new after N seconds (50)\n",
      command_cron},

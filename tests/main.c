@@ -56,7 +56,7 @@ static void (*const suites[])(void) = {
     suite_config_print,
     suite_config_values,
     suite_counters,
-    suite_crumb,
+    suite_crash_guard,
     suite_forward,
     suite_forwarder,
     suite_forwarder_answers,

@@ -48,7 +48,7 @@ void suite_config_places(void);
 void suite_config_print(void);
 void suite_config_values(void);
 void suite_counters(void);
-void suite_crumb(void);
+void suite_crash_guard(void);
 void suite_delivery(void);
 void suite_durable_clock(void);
 void suite_durable_disk(void);
