@@ -453,7 +453,7 @@ static int run_named(int argc, char **argv, char name[static NAME_SIZE])
 
 static int refuse_nothing(void)
 {
-    fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
+    fprintf(stderr, "usage: %s COMMAND ...; `%s help` lists the commands\n", program_name_alone(), program_name());
     return COMMAND_USAGE;
 }
 
