@@ -22,6 +22,9 @@ struct completeness {
     int64_t verified_ms; /* until this one the log was read a second time, a day later */
     char *types; /* the claim is about these events, a blank between; filtered ones end with `*`. "": all. Owned */
 
+    /* Event types that were seen in the Event Log and that no subscription of the source has, a blank between. */
+    char lacks[512];
+
     /* Events that were in the Event Log but did not come by webhook, since the first reconciling. */
     uint64_t missed;
     uint64_t missed_large;  /* of these: larger than all that came by webhook; some limit refuses them */
