@@ -58,7 +58,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
 }
 
 /* With the lock held. */
-static bool install(void)
+static bool install_handler(void)
 {
     sigset_t bus;
     sigemptyset(&bus);
@@ -93,7 +93,7 @@ void *mapping_open(int fd, size_t bytes)
 {
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     pthread_mutex_lock(&guard.lock);
-    bool good = at != MAP_FAILED && install() && note_mapping(at, bytes, fd);
+    bool good = at != MAP_FAILED && install_handler() && note_mapping(at, bytes, fd);
     pthread_mutex_unlock(&guard.lock);
     if (good)
         return at;

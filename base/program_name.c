@@ -84,7 +84,8 @@ const char *program_name_alone(void)
     return alone;
 }
 
-void program_name_hide(char *text)
+/* Takes the path away again where program_name stands in the text. */
+static void hide_path(char *text)
 {
     const char *name = program_name(), *without = program_name_alone();
     size_t length = strlen(name), less = strlen(without);
@@ -94,12 +95,11 @@ void program_name_hide(char *text)
     }
 }
 
-const char *program_name_put(const char *text, char *out, size_t size)
+static const char *put_name(const char *text, const char *name, char *out, size_t size)
 {
     static const char before_command[] = PROGRAM_NAME " ";
     size_t length = 0;
     while (*text != '\0' && length + 1 < size) {
-        const char *name = program_name();
         bool is_name = strncmp(text, before_command, sizeof before_command - 1) == 0 &&
                        (length == 0 || out[length - 1] != '/'); /* else it stands there already */
         if (is_name && length + strlen(name) + 1 < size) {
@@ -110,5 +110,17 @@ const char *program_name_put(const char *text, char *out, size_t size)
         }
     }
     out[length] = '\0';
+    return out;
+}
+
+const char *program_name_put(const char *text, char *out, size_t size)
+{
+    return put_name(text, program_name(), out, size);
+}
+
+const char *program_name_put_alone(const char *text, char *out, size_t size)
+{
+    put_name(text, program_name_alone(), out, size);
+    hide_path(out);
     return out;
 }

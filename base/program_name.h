@@ -18,8 +18,8 @@ const char *program_name_alone(void);
  * cut, and the copy keeps PROGRAM_NAME rather than a cut name. Returns out. */
 const char *program_name_put(const char *text, char *out, size_t size);
 
-/* Takes the path away again where program_name stands in the text. */
-void program_name_hide(char *text);
+/* The same with program_name_alone, also where program_name stands in the text already. */
+const char *program_name_put_alone(const char *text, char *out, size_t size);
 
 /* program_name for a program of this path, looked for in these folders, a colon between: for tests. */
 void program_name_of(const char *path, const char *folders, char out[static PROGRAM_NAME_SIZE]);

@@ -22,6 +22,9 @@ struct completeness {
     int64_t verified_ms; /* until this one the log was read a second time, a day later */
     char *types; /* the claim is about these events, a blank between; filtered ones end with `*`. "": all. Owned */
 
+    /* Event types that were seen in the Event Log and that no subscription of the source has, a blank between. */
+    char lacks[512];
+
     /* Events that were in the Event Log but did not come by webhook, since the first reconciling. */
     uint64_t missed;
     uint64_t missed_large;  /* of these: larger than all that came by webhook; some limit refuses them */
@@ -53,8 +56,8 @@ void completeness_free(struct completeness *completeness);
 const char *completeness_words(const struct completeness *completeness, char out[static COMPLETENESS_WORDS]);
 
 /* Asks Close whether it accepts the source's API key, and how the source's subscriptions are. Returns true when all is
- * well; why then says what is known to be complete; else what is wrong and what to do. address: where Close's subscription
- * sends the source's events, without what stands behind a `?`; "": not known. */
+ * well; why then says what is known to be complete; else what is wrong and what to do. address: where Close's
+ * subscription sends the source's events, without what stands behind a `?`; "": not known. */
 #define CLOSE_ADDRESS 512
 bool closeapi_check(const struct config *config, const struct source *source, char address[static CLOSE_ADDRESS],
                     struct error *why);

@@ -1,8 +1,7 @@
-/* What subscriptions cover: see coverage.h. And whether that is in order, for `closecrm.fcgi check`. */
+/* What subscriptions cover: see coverage.h. */
 #include "closeapi/coverage.h"
 
 #include "base/text.h"
-#include "closeapi/closeapi.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
@@ -168,221 +167,54 @@ void coverage_describe(const struct coverage *coverage, struct buffer *out)
     free(names);
 }
 
-/* ---- Close's filter language: whether the extra_filter of a subscription lets an event pass. Each kind of filter has
- * a function, which gets the filter and the value that it is about; NULL is null, or no value. ---- */
-
-typedef bool filter_function(struct json_object *filter, struct json_object *value);
-
-static filter_function filter_kind_passes;
-
-static bool are_equal(struct json_object *a, struct json_object *b)
+bool coverage_has_type(const struct coverage *coverage, const char *name)
 {
-    if (a == NULL || b == NULL)
-        return a == b;
-    return strcmp(json_object_to_json_string_ext(a, JSON_C_TO_STRING_PLAIN),
-                  json_object_to_json_string_ext(b, JSON_C_TO_STRING_PLAIN)) == 0;
-}
-
-/* Of what is no array: 0. */
-static size_t length_of(struct json_object *array)
-{
-    return json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
-}
-
-static bool filter_equals(struct json_object *filter, struct json_object *value)
-{
-    return are_equal(json_object_object_get(filter, "value"), value);
-}
-
-static bool filter_not_equals(struct json_object *filter, struct json_object *value)
-{
-    return !filter_equals(filter, value);
-}
-
-/* An array holds the value, or a text the words. */
-static bool filter_contains(struct json_object *filter, struct json_object *value)
-{
-    struct json_object *wanted = json_object_object_get(filter, "value");
-    if (json_object_is_type(value, json_type_string) && json_object_is_type(wanted, json_type_string))
-        return strstr(json_object_get_string(value), json_object_get_string(wanted)) != NULL;
-    for (size_t i = 0; i < length_of(value); i++) {
-        if (are_equal(json_object_array_get_idx(value, i), wanted))
-            return true;
+    for (size_t i = 0; i < coverage->count; i++) {
+        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
+        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
+            char one[160];
+            print_event_name(json_object_array_get_idx(events, e), one);
+            if (strncmp(one, name, strlen(name)) == 0 && strspn(one + strlen(name), "*") == strlen(one + strlen(name)))
+                return true;
+        }
     }
     return false;
 }
 
-static bool filter_is_null(struct json_object *filter, struct json_object *value)
+/* The name in the list; NULL: it is not there. */
+static char *find_in_list(char *list, const char *name)
 {
-    (void)filter;
-    return value == NULL;
-}
-
-static bool filter_non_null(struct json_object *filter, struct json_object *value)
-{
-    (void)filter;
-    return value != NULL;
-}
-
-static bool filter_and(struct json_object *filter, struct json_object *value)
-{
-    struct json_object *filters = json_object_object_get(filter, "filters");
-    for (size_t i = 0; i < length_of(filters); i++) {
-        if (!filter_kind_passes(json_object_array_get_idx(filters, i), value))
-            return false;
-    }
-    return true;
-}
-
-static bool filter_or(struct json_object *filter, struct json_object *value)
-{
-    struct json_object *filters = json_object_object_get(filter, "filters");
-    for (size_t i = 0; i < length_of(filters); i++) {
-        if (filter_kind_passes(json_object_array_get_idx(filters, i), value))
-            return true;
-    }
-    return false;
-}
-
-static bool filter_not(struct json_object *filter, struct json_object *value)
-{
-    return !filter_kind_passes(json_object_object_get(filter, "filter"), value);
-}
-
-static bool filter_field_accessor(struct json_object *filter, struct json_object *value)
-{
-    struct json_object *field = json_object_object_get(filter, "field");
-    struct json_object *member = NULL;
-    if (json_object_is_type(value, json_type_object) && json_object_is_type(field, json_type_string))
-        member = json_object_object_get(value, json_object_get_string(field));
-    return filter_kind_passes(json_object_object_get(filter, "filter"), member);
-}
-
-static bool filter_any_array_value(struct json_object *filter, struct json_object *value)
-{
-    for (size_t i = 0; i < length_of(value); i++) {
-        if (filter_kind_passes(json_object_object_get(filter, "filter"), json_object_array_get_idx(value, i)))
-            return true;
-    }
-    return false;
-}
-
-/* The function of a filter; NULL: of a kind that this release does not know. */
-static filter_function *filter_function_of(struct json_object *filter)
-{
-    static const struct {
-        const char *type;
-        filter_function *function;
-    } kinds[] = {
-        {"equals", filter_equals},
-        {"not_equals", filter_not_equals},
-        {"contains", filter_contains},
-        {"is_null", filter_is_null},
-        {"non_null", filter_non_null},
-        {"and", filter_and},
-        {"or", filter_or},
-        {"not", filter_not},
-        {"field_accessor", filter_field_accessor},
-        {"any_array_value", filter_any_array_value},
-    };
-    struct json_object *type = json_object_object_get(filter, "type");
-    for (size_t i = 0; json_object_is_type(type, json_type_string) && i < sizeof kinds / sizeof *kinds; i++) {
-        if (strcmp(json_object_get_string(type), kinds[i].type) == 0)
-            return kinds[i].function;
+    size_t length = strlen(name);
+    for (char *at = list; (at = strstr(at, name)) != NULL; at += length) {
+        if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
+            return at;
     }
     return NULL;
 }
 
-static bool filter_kind_passes(struct json_object *filter, struct json_object *value)
+void coverage_list_add(char *list, size_t size, const char *name)
 {
-    filter_function *function = filter_function_of(filter);
-    return function == NULL || function(filter, value);
+    size_t used = strlen(list);
+    if (name[0] == '\0' || strpbrk(name, " \n") != NULL || find_in_list(list, name) != NULL ||
+        used + strlen(name) + 2 > size)
+        return;
+    snprintf(list + used, size - used, "%s%s", used > 0 ? " " : "", name);
 }
 
-/* Whether it and all in it are of known kinds. */
-static bool filter_is_known(struct json_object *filter)
+void coverage_list_reduce(const struct coverage *coverage, char *list)
 {
-    struct json_object *inner = json_object_object_get(filter, "filter");
-    struct json_object *inners = json_object_object_get(filter, "filters");
-    bool known = filter_function_of(filter) != NULL && (inner == NULL || filter_is_known(inner));
-    for (size_t i = 0; known && i < length_of(inners); i++)
-        known = filter_is_known(json_object_array_get_idx(inners, i));
-    return known;
-}
-
-bool filter_passes(struct json_object *filter, struct json_object *value)
-{
-    return !filter_is_known(filter) || filter_kind_passes(filter, value);
-}
-
-/* ---- `check`: whether the API key and the subscriptions of a source are in order. Changes nothing. ---- */
-#include "config/own_command.h"
-
-#define PATIENCE_MS 5000
-
-static bool are_subscriptions_active(const struct config *config, const struct source *source,
-                                     const struct coverage *coverage, struct error *why)
-{
-    char words[COMPLETENESS_WORDS], line[OWN_COMMAND];
-    struct completeness complete;
-    for (size_t i = 0; i < coverage->count; i++) {
-        const struct subscription *one = coverage->at[i];
-        if (!subscription_is_paused(one))
+    size_t left = 0;
+    for (char *rest = list, *end; *rest != '\0'; rest = end) {
+        char name[160];
+        size_t length = strcspn(rest, " ");
+        end = rest + length + strspn(rest + length, " ");
+        snprintf(name, sizeof name, "%.*s", (int)length, rest);
+        if (length >= sizeof name || coverage_has_type(coverage, name))
             continue;
-        error_set(why, "subscription %s is paused%s%.60s: `%s` activates it and fills the gap", one->id,
-                  one->pause_reason[0] == '\0' ? "" : " for ", one->pause_reason,
-                  own_command(line, config, source->name, "resume %s", one->id));
-        return false;
+        if (left > 0)
+            list[left++] = ' ';
+        memmove(list + left, rest, length);
+        left += length;
     }
-    if (!closeapi_completeness(config, source, &complete, why))
-        return false;
-    error_set(why, "the API key is good, %zu subscription%s; %s", coverage->count, coverage->count == 1 ? "" : "s",
-              completeness_words(&complete, words));
-    completeness_free(&complete);
-    return true;
-}
-
-static bool are_keys_held(const struct coverage *coverage, const struct subscriptions *list,
-                          const struct source *source, const struct keyring *held, struct error *why)
-{
-    const struct subscription *keyless = coverage_keyless(coverage, list, source, held);
-    if (keyless != NULL)
-        coverage_keyless_words(keyless, source, why);
-    return keyless == NULL;
-}
-
-/* The URL may have a write key behind its `?`, or a password before its `@`. */
-static void note_address(const struct coverage *coverage, char address[static CLOSE_ADDRESS])
-{
-    const char *url = coverage->count > 0 ? coverage->at[0]->url : "";
-    if (strchr(url, '@') == NULL)
-        snprintf(address, CLOSE_ADDRESS, "%.*s", (int)strcspn(url, "?#"), url);
-}
-
-bool closeapi_check(const struct config *config, const struct source *source, char address[static CLOSE_ADDRESS],
-                    struct error *why)
-{
-    static const struct close_options options = {.patience_ms = PATIENCE_MS, .stop_fd = -1};
-    struct subscriptions list;
-    struct keyring held;
-    struct coverage coverage;
-    bool good = false;
-    address[0] = '\0';
-    if (closeapi_is_stopped(config, source, why))
-        return false;
-    struct close_client *client = close_client_new(config, source, &options, why);
-    if (client == NULL)
-        return false;
-    if (subscriptions_list(client, &list, why) == CLOSE_DONE) {
-        if (keyring_read(config->state_dir, &held, why)) {
-            good = coverage_find(&coverage, &list, source, config->sources, &held, why);
-            note_address(&coverage, address);
-            good = good && are_keys_held(&coverage, &list, source, &held, why) &&
-                   are_subscriptions_active(config, source, &coverage, why);
-            keyring_free(&held);
-        }
-        subscriptions_free(&list);
-    }
-    close_client_free(client);
-    return good;
+    list[left] = '\0';
 }

@@ -29,9 +29,18 @@ const struct subscription *coverage_keyless(const struct coverage *coverage, con
 /* Writes what is wrong with it, and what to do. */
 void coverage_keyless_words(const struct subscription *subscription, const struct source *source, struct error *words);
 
-/* Whether an extra_filter lets an event pass. One that has a kind of filter in it which is not known here
+/* filter.c: whether an extra_filter lets an event pass. One that has a kind of filter in it which is not known here
  * lets all events pass. */
 bool filter_passes(struct json_object *filter, struct json_object *value);
+
+/* Whether a type, "lead.updated", is among the events of the subscriptions, with an extra_filter or without. */
+bool coverage_has_type(const struct coverage *coverage, const char *name);
+
+/* A list of event types, a blank between. Adds a name, unless it is there; a list that is full stays as it is. */
+void coverage_list_add(char *list, size_t size, const char *name);
+
+/* Takes those out of it that the subscriptions have. */
+void coverage_list_reduce(const struct coverage *coverage, char *list);
 
 /* Appends the names of all covered event types ("lead.updated"), sorted, a blank between; behind those with an
  * extra_filter stands `*`. */

@@ -185,6 +185,7 @@ static bool event_log_add_event(struct event_log *log, const struct json_element
     if (!head.identified && !identify_by_body(log, event))
         return false;
     event->subscription = event_log_subscription(log->coverage, &head, element->tree);
+    snprintf(event->type, sizeof event->type, "%.79s.%.79s", head.object_type, head.action);
     return true;
 }
 

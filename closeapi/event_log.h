@@ -21,6 +21,7 @@ struct log_event {
     size_t length;
     struct identity identity;
     const struct subscription *subscription; /* which covers it; NULL: none */
+    char type[160];                          /* "lead.updated" */
     bool usable; /* false: it is no event of Close's (that was logged), and the rest is not set */
     bool empty;  /* it has neither data nor previous_data */
 };

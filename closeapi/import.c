@@ -56,6 +56,7 @@ struct import {
     struct import_order order;
     struct import_counts counts;
     struct import_counts at_start; /* of the window */
+    char lacks[512];               /* types of events that no subscription has, a blank between */
     enum phase phase;
     int64_t from_us, to_us, length_us; /* of the window */
     unsigned expired;                  /* cursors, in this window */
@@ -209,6 +210,9 @@ static size_t count_page_events(struct import *import, struct log_event *events,
     for (size_t i = 0; i < count; i++) {
         bool covered = import->order.all_events || events[i].subscription != NULL;
         import->counts.events++;
+        if (events[i].usable && events[i].subscription == NULL &&
+            !coverage_has_type(import->order.coverage, events[i].type))
+            coverage_list_add(import->lacks, sizeof import->lacks, events[i].type);
         if (!events[i].usable)
             import->counts.unusable++;
         else if (!covered)
@@ -469,6 +473,11 @@ struct import *import_new(const struct import_order *order, const char *director
 const struct import_counts *import_counted(const struct import *import)
 {
     return &import->counts;
+}
+
+const char *import_lacks(const struct import *import)
+{
+    return import->lacks;
 }
 
 int64_t import_reached(const struct import *import)

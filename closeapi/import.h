@@ -50,6 +50,9 @@ enum import_result import_next(struct import *import, struct error *why);
 
 const struct import_counts *import_counted(const struct import *import);
 
+/* The event types that were seen and that no subscription has, a blank between: the first 512 bytes of them. */
+const char *import_lacks(const struct import *import);
+
 /* Until this time the import is complete: all appends are durable. Unix time in microseconds. */
 int64_t import_reached(const struct import *import);
 

@@ -54,6 +54,7 @@ static bool reconcile_set_types(struct reconcile_run *run)
     }
     free(run->state.types);
     run->state.types = types.data;
+    coverage_list_reduce(&run->coverage, run->state.lacks);
     return true;
 }
 

@@ -103,6 +103,15 @@ static bool reconcile_note_window(struct reconcile_run *run, const struct import
     return completeness_write(run->directory, &run->state, run->why);
 }
 
+/* Adds the types that were seen and that no subscription has to those of the runs before. */
+static void reconcile_note_lacks(struct reconcile_run *run, const char *seen)
+{
+    char names[sizeof run->state.lacks], *rest = NULL;
+    snprintf(names, sizeof names, "%s", seen);
+    for (const char *name = strtok_r(names, " ", &rest); name != NULL; name = strtok_r(NULL, " ", &rest))
+        coverage_list_add(run->state.lacks, sizeof run->state.lacks, name);
+}
+
 static enum import_result reconcile_import(struct reconcile_run *run, int64_t from_ms, int64_t to_ms,
                                            struct import_counts *counts)
 {
@@ -124,6 +133,8 @@ static enum import_result reconcile_import(struct reconcile_run *run, int64_t fr
     run->before = (struct import_counts){0};
     do {
         result = import_next(import, run->why);
+        if (result == IMPORT_WINDOW)
+            reconcile_note_lacks(run, import_lacks(import));
         if (result == IMPORT_WINDOW &&
             !reconcile_note_window(run, import_counted(import), import_reached(import) / 1000))
             result = IMPORT_FAILED;

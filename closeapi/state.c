@@ -60,6 +60,7 @@ bool completeness_read(const char *directory, struct completeness *state, struct
         *state_field(state, i) = files_number(text, fields[i].name, 0) / fields[i].unit;
     state->paused = files_number(text, "paused", 0) != 0;
     files_value(text, "trouble", state->trouble, sizeof state->trouble);
+    files_value(text, "lacks", state->lacks, sizeof state->lacks);
     bool good = !files_value(text, "types", types, sizeof types) || (state->types = strdup(types)) != NULL;
     if (!good)
         error_set(why, "out of memory");
@@ -80,6 +81,8 @@ bool completeness_write(const char *directory, const struct completeness *state,
     buffer_text(&text, line);
     for (const char *c = state->trouble; *c != '\0'; c++)
         buffer_append(&text, *c == '\n' ? " " : c, 1);
+    buffer_text(&text, "\nlacks = ");
+    buffer_text(&text, state->lacks);
     buffer_text(&text, "\n");
     if (state->types != NULL) {
         buffer_text(&text, "types = ");

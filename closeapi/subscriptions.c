@@ -199,6 +199,28 @@ bool subscription_is_paused(const struct subscription *subscription)
     return subscription->status[0] != '\0' && strcmp(subscription->status, "active") != 0;
 }
 
+enum close_result subscriptions_set_events(struct close_client *client, const char *id, const char *events,
+                                           struct error *why)
+{
+    char path[128];
+    struct subscriptions one;
+    struct buffer body = {0};
+    if (!subscription_path(path, id, why))
+        return CLOSE_REFUSED;
+    buffer_text(&body, "{\"events\": ");
+    buffer_text(&body, events);
+    buffer_append(&body, "}", sizeof "}");
+    enum close_result result = CLOSE_FAILED;
+    if (body.failed)
+        error_set(why, "out of memory");
+    else
+        result = subscriptions_call_one(client, "PUT", path, body.data, &one, why);
+    buffer_free(&body);
+    if (result == CLOSE_DONE)
+        subscriptions_free(&one);
+    return result;
+}
+
 /* The URL without query, fragment and trailing slashes, with its port. NULL: the text is no URL. The caller frees with
  * curl_free. */
 static char *url_address(const char *text)
@@ -277,4 +299,45 @@ void subscription_write_like(struct buffer *out, const struct subscription *othe
     struct json_object *events = json_object_object_get(other->json, "events");
     buffer_text(out, json_object_to_json_string_ext(events, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
     write_subscription_tail(out);
+}
+
+/* The extra_filter that all events have, as JSON; NULL: there is none, or they differ. */
+static const char *common_filter(struct json_object *events)
+{
+    const char *common = NULL;
+    size_t count = json_object_is_type(events, json_type_array) ? json_object_array_length(events) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *filter = json_object_object_get(json_object_array_get_idx(events, i), "extra_filter");
+        const char *text = filter == NULL ? NULL : json_object_to_json_string_ext(filter, JSON_C_TO_STRING_PLAIN);
+        if (text == NULL || (common != NULL && strcmp(common, text) != 0))
+            return NULL;
+        common = text;
+    }
+    return common;
+}
+
+void subscription_write_events(struct buffer *out, const struct subscription *subscription,
+                               const struct event_choice *more)
+{
+    struct json_object *events = json_object_object_get(subscription->json, "events");
+    size_t count = json_object_is_type(events, json_type_array) ? json_object_array_length(events) : 0;
+    const char *filter = common_filter(events);
+    buffer_text(out, "[");
+    for (size_t i = 0; i < count; i++) {
+        buffer_text(out, i > 0 ? ", " : "");
+        buffer_text(out, json_object_to_json_string_ext(json_object_array_get_idx(events, i),
+                                                        JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    }
+    for (size_t i = 0; i < more->count; i++) {
+        buffer_text(out, count + i > 0 ? ", {\"object_type\": " : "{\"object_type\": ");
+        write_json_string(out, more->at[i].object_type);
+        buffer_text(out, ", \"action\": ");
+        write_json_string(out, more->at[i].action);
+        if (filter != NULL) {
+            buffer_text(out, ", \"extra_filter\": ");
+            buffer_text(out, filter);
+        }
+        buffer_text(out, "}");
+    }
+    buffer_append(out, "]", sizeof "]");
 }

@@ -49,6 +49,10 @@ enum close_result subscriptions_delete(struct close_client *client, const char *
 enum close_result subscriptions_set_status(struct close_client *client, const char *id, const char *status,
                                            struct error *why);
 
+/* Sets its events, from a JSON array of them (subscription_write_events); its key stays. */
+enum close_result subscriptions_set_events(struct close_client *client, const char *id, const char *events,
+                                           struct error *why);
+
 const struct subscription *subscriptions_find(const struct subscriptions *list, const char *id);
 
 bool subscription_is_paused(const struct subscription *subscription);
@@ -61,6 +65,11 @@ void subscriptions_free(struct subscriptions *list);
 /* Appends the body of the request that creates a subscription. filter: an extra_filter for every event, as JSON, or
  * NULL. */
 void subscription_write(struct buffer *out, const char *url, const struct event_choice *choice, const char *filter);
+
+/* Appends the events of a subscription and more as a JSON array, with a NUL. What all of its events have as
+ * extra_filter the new ones get, too. */
+void subscription_write_events(struct buffer *out, const struct subscription *subscription,
+                               const struct event_choice *more);
 
 /* The same with the URL and the events of another subscription. */
 void subscription_write_like(struct buffer *out, const struct subscription *other);

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/program_name.h"
 #include "base/text.h"
 #include "commands/help.h"
 #include "commands/options.h"
@@ -231,8 +232,8 @@ static const struct command commands[] = {
      "  * * * * * /usr/lib/closecrm/closecrm.fcgi cron\n"
      "Delivers what is due where no other process does. Says nothing when all is well; else a line for each problem:\n"
      "events that wait for more than an hour or for you to act, new dead letters, a full disk, a queue that cannot be\n"
-     "opened. While it lasts it is said once per alert_interval, and once when it is over; the exit code is 1 each "
-     "time.\n"
+     "opened. While it lasts it is said once per alert_interval, and once when it is over. The exit code is 1 each\n"
+     "time; for what you should only look at, as new dead letters, it is 0, as of `check`.\n"
      "\n"
      "  --seconds N   begin nothing new after N seconds (50)\n",
      command_cron},
@@ -299,12 +300,12 @@ static int refuse_unknown(const char *name)
             nearest = commands[i].name;
         }
     }
-    fprintf(stderr, "closecrm.fcgi: no such command: %s\n", name);
+    fprintf(stderr, "%s: no such command: %s\n", program_name_alone(), name);
     if (nearest != NULL)
-        fprintf(stderr, "Did you mean `closecrm.fcgi %s`?\n", nearest);
+        fprintf(stderr, "Did you mean `%s %s`?\n", program_name(), nearest);
     else if (is_group(group))
         help_list(stderr, group);
-    fprintf(stderr, "usage: closecrm.fcgi COMMAND ...; `closecrm.fcgi help` lists the commands\n");
+    fprintf(stderr, "usage: %s COMMAND ...; `%s help` lists the commands\n", program_name_alone(), program_name());
     return COMMAND_USAGE_SAID;
 }
 
@@ -390,7 +391,7 @@ static int finish_stdout(int code)
 /* Only the first word of two was given. */
 static int refuse_incomplete(const char *word)
 {
-    fprintf(stderr, "closecrm.fcgi %s: what of it?\n", word);
+    fprintf(stderr, "%s %s: what of it?\n", program_name_alone(), word);
     help_list(stderr, word);
     return COMMAND_USAGE_SAID;
 }

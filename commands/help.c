@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/program_name.h"
 #include "commands/wrap.h"
 #include "process/reexec.h"
 
@@ -30,7 +31,7 @@ void help_list(FILE *out, const char *word)
 
 static void put_synopsis(FILE *out, const char *before, const struct command *command)
 {
-    size_t column = (size_t)fprintf(out, "%sclosecrm.fcgi %s ", before, command->name);
+    size_t column = (size_t)fprintf(out, "%s%s %s ", before, program_name_alone(), command->name);
     wrap_line(out, command->arguments, strlen(command->arguments), column, 4, WRAP_COLUMNS);
     putc('\n', out);
 }

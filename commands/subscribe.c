@@ -16,6 +16,7 @@
 #include "commands/delivery.h"
 #include "commands/options.h"
 #include "commands/probe.h"
+#include "commands/subscribe_update.h"
 #include "config/source_keys.h"
 #include "webhook/webhook.h"
 
@@ -248,6 +249,24 @@ static int check_url(struct close_session *session, const struct subscribe_optio
     return COMMAND_FAILED;
 }
 
+static int update_subscription(const char *command, const struct subscribe_options *options)
+{
+    struct event_choice choice;
+    struct error why = {0};
+    struct close_session session;
+    if (options->events != NULL && !event_types_choose(options->events, &choice, &why))
+        return options_wrong(command, "%s", why.text);
+    if (options->events != NULL)
+        event_choice_free(&choice);
+    int code = close_session_open(&session, command, options->source);
+    if (code == COMMAND_OK)
+        code = close_session_list(&session);
+    if (code == COMMAND_OK)
+        code = subscribe_update(&session, options->url, options->events, options->dry_run);
+    close_session_close(&session);
+    return code;
+}
+
 int command_subscribe(int argc, char **argv)
 {
     struct subscribe_options options = {.url = NULL};
@@ -260,8 +279,12 @@ int command_subscribe(int argc, char **argv)
     };
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    if (options.url == NULL || !is_url(options.url))
+    if ((options.url == NULL && !options.update) || (options.url != NULL && !is_url(options.url)))
         return options_wrong(argv[0], "where to? --url https://YOUR-SITE/closecrm");
+    if (options.update && (options.filter_file != NULL || options.probe))
+        return options_wrong(argv[0], "--update only adds events: --filter and --probe do not go with it");
+    if (options.update)
+        return update_subscription(argv[0], &options);
     if (!event_types_choose(options.events, &options.choice, &why))
         return options_wrong(argv[0], "%s", why.text);
     struct close_session session = {.lock = -1};

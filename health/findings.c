@@ -155,6 +155,15 @@ static enum finding_outcome judge_close_trouble(const struct judged *judged)
     return judged_found(judged, "look at Close: %.511s", judged->source->close.trouble);
 }
 
+static enum finding_outcome judge_event_types_lacking(const struct judged *judged)
+{
+    const char *lacks = judged->source->close.lacks;
+    if (lacks[0] == '\0')
+        return FINDING_ABSENT;
+    return judged_found(
+        judged, "Close has events of types that the subscription lacks, so that they do not come: %.440s", lacks);
+}
+
 static enum finding_outcome judge_left_over(const struct judged *judged)
 {
     const struct facts *facts = judged->facts;
@@ -363,6 +372,8 @@ static const struct kind {
     /* A moment after the program was stopped nothing is late yet. */
     {"not_forwarded_now", SEVERITY_GOOD, true, TOPIC_DELIVERY, VIEW_CHECK | VIEW_QUEUE_STATUS, judge_not_forwarded_now,
      0, "start the program, or let the crontab of its user run every minute", "closecrm.fcgi cron"},
+    {"event_types_lacking", SEVERITY_GOOD, true, TOPIC_OWN, PAGE_CHECK, judge_event_types_lacking, 0,
+     "if you want them", "closecrm.fcgi subscribe --update --source @"},
 };
 
 const char *finding_name(enum finding_id id)

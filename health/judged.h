@@ -2,7 +2,7 @@
 #ifndef HEALTH_JUDGED_H
 #define HEALTH_JUDGED_H
 
-#include "health/findings.h"
+#include "health/finding.h"
 
 /* What is judged. */
 struct judged {

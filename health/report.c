@@ -46,6 +46,8 @@ static const struct finding *find_worst(const struct facts *facts, const struct 
 {
     const struct finding *worst = NULL;
     for (const struct finding *one = NULL; (one = report_next(facts, one, VIEW_PAGE)) != NULL;) {
+        if (one->severity == SEVERITY_GOOD)
+            continue; /* good to know, and told beside the state: add_good */
         bool nearer = worst != NULL && worst->source == NULL && one->source != NULL && one->severity == worst->severity;
         if (source == NULL && worst == NULL)
             return one;
@@ -100,6 +102,19 @@ static size_t print_good(const struct facts *facts, const struct source_facts *s
                             facts_span(facts->now_ms - source->counts.last_delivered_ms, span));
 }
 
+/* What is good to know of the source. */
+static void add_good(const struct facts *facts, const struct source_facts *source, char out[static REPORT_SIZE])
+{
+    char sentences[REPORT_SIZE];
+    for (const struct finding *one = NULL; (one = report_next(facts, one, VIEW_PAGE)) != NULL;) {
+        if (one->severity != SEVERITY_GOOD || one->source != source)
+            continue;
+        size_t used = strlen(out);
+        print_sentences(one, sentences, sizeof sentences);
+        snprintf(out + used, REPORT_SIZE - used, " %s", sentences);
+    }
+}
+
 static void print_source(const struct facts *facts, const struct source_facts *source, char out[static REPORT_SIZE])
 {
     char date[DATE_SIZE];
@@ -108,6 +123,7 @@ static void print_source(const struct facts *facts, const struct source_facts *s
         worst != NULL ? print_sentences(worst, out, REPORT_SIZE) : print_good(facts, source, out, REPORT_SIZE);
     if (source->close.until_ms > 0)
         snprintf(out + used, REPORT_SIZE - used, " Complete until %s.", facts_date(source->close.until_ms, date));
+    add_good(facts, source, out);
 }
 
 /* The sentence at the top of the page. */

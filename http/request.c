@@ -327,8 +327,7 @@ bool request_answer(struct request *request, int status, const char *headers, co
 bool request_refuse(struct request *request, int status, const char *headers, const char *text)
 {
     struct error words = {.text = ""};
-    snprintf(words.text, sizeof words.text, "%s", text);
-    program_name_hide(words.text); /* whoever asks must not learn where the program lies */
+    program_name_put_alone(text, words.text, sizeof words.text); /* whoever asks must not learn where it lies */
     return answer_with(request, status, "application/json", headers, words.text, put_error);
 }
 

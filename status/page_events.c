@@ -163,7 +163,7 @@ void page_letters(struct buffer *out, const struct view *view)
     buffer_text(out,
                 "<h2 id=\"letters-title\">Dead letters</h2>\n"
                 "<p class=\"hint\">Events that could not be delivered. They are kept until you replay or drop them "
-                "(<code>closecrm.fcgi dead</code>).</p>\n"
+                "(<code>closecrm.fcgi dead list</code>).</p>\n"
                 "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-labelledby=\"letters-title\"><table><thead>"
                 "<tr><th scope=\"col\">Died <span class=\"zone\">UTC</span></th><th scope=\"col\">Event</th>"
                 "<th scope=\"col\">Lead</th><th scope=\"col\">Source</th><th scope=\"col\" class=\"number\">Size</th>"

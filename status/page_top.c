@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "config/own_command.h"
 #include "health/report.h"
 #include "status/status_private.h"
 
@@ -27,7 +28,7 @@ static size_t count_findings(const struct facts *facts)
 {
     size_t count = 0;
     for (const struct finding *one = NULL; (one = report_next(facts, one, VIEW_PAGE)) != NULL;)
-        count++;
+        count += one->severity != SEVERITY_GOOD;
     return count;
 }
 
@@ -110,8 +111,11 @@ static void write_findings(struct buffer *out, const struct view *view)
 {
     buffer_text(out, "<ol id=\"findings\" class=\"findings\" aria-label=\"What is to be looked at, the gravest first\" "
                      "data-list>\n");
-    for (const struct finding *one = NULL; (one = report_next(view->facts, one, VIEW_PAGE)) != NULL;)
-        write_finding(out, view, one);
+    for (const struct finding *one = NULL; (one = report_next(view->facts, one, VIEW_PAGE)) != NULL;) {
+        /* what is good to know of a source that is well stands there */
+        if (one->severity != SEVERITY_GOOD || report_severity(view->facts, one->source) != SEVERITY_GOOD)
+            write_finding(out, view, one);
+    }
     buffer_text(out, "</ol>\n");
 }
 
@@ -137,17 +141,12 @@ static bool is_subscribed(const struct source_facts *source)
 
 static void write_subscribing(struct buffer *out, const struct view *view, const struct source_facts *source)
 {
+    char line[OWN_COMMAND];
     buffer_text(out, "<p>This makes the subscription, and keeps the key by which Close signs:</p>"
-                     "<p><code>closecrm.fcgi subscribe --url ");
-    write_html(out, view->base);
-    if (source->source->line > 0) {
-        buffer_text(out, "/");
-        write_html(out, source->name);
-    }
-    if (view->facts->sources > 1) {
-        buffer_text(out, " --source ");
-        write_html(out, source->name);
-    }
+                     "<p><code>");
+    bool is_named = source->source->line > 0;
+    write_html(out, own_command(line, view->facts->config, source->name, "subscribe --url %.200s%s%s", view->base,
+                                is_named ? "/" : "", is_named ? source->name : ""));
     buffer_text(out, "</code></p>");
     if (source->source->close_api_key == NULL)
         buffer_text(out, "<p class=\"hint\">It needs <code>close_api_key</code> in the configuration.</p>");

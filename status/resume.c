@@ -6,6 +6,7 @@
 #include "closeapi/closeapi.h"
 #include "closeapi/state.h"
 #include "closeapi/subscriptions.h"
+#include "config/own_command.h"
 #include "status/status_private.h"
 
 /* Somebody looks at the page and waits. */
@@ -85,6 +86,7 @@ static bool resume(struct resuming *run, struct error *why)
 
 static void say_result(const struct resuming *run, char words[static ACTION_WORDS])
 {
+    char line[OWN_COMMAND];
     const char *gap = run->config->queue == QUEUE_NONE
                           ? "What was missed meanwhile stays missing: queue = none does not fill it."
                           : "What was missed meanwhile is fetched from the Event Log within a quarter of an hour.";
@@ -93,8 +95,8 @@ static void say_result(const struct resuming *run, char words[static ACTION_WORD
                  run->count == 1 ? "is" : "are", gap);
     else if (run->by_command > 0)
         snprintf(words, ACTION_WORDS,
-                 "Nothing was changed: what is paused was paused by closecrm.fcgi pause, and closecrm.fcgi resume "
-                 "activates it.");
+                 "Nothing was changed: what is paused was paused by the command `pause`, and `%s` activates it.",
+                 own_command(line, run->config, run->source->name, "resume ID"));
     else
         snprintf(words, ACTION_WORDS, "Nothing is paused in Close any more: it was activated meanwhile.");
 }

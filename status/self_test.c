@@ -8,6 +8,7 @@
 
 #include "base/http_request.h"
 #include "base/text.h"
+#include "config/own_command.h"
 #include "config/source_keys.h"
 #include "status/status_private.h"
 #include "webhook/signature.h"
@@ -132,6 +133,7 @@ static bool judge(const struct self_test *test, char words[static ACTION_WORDS])
 bool self_test(const struct config *config, const struct source *source, const char *base,
                char words[static ACTION_WORDS])
 {
+    char line[OWN_COMMAND];
     struct error why = {0};
     struct self_test test = {.config = config, .source = source};
     bool good = sign(&test, &why);
@@ -143,8 +145,9 @@ bool self_test(const struct config *config, const struct source *source, const c
         snprintf(words, ACTION_WORDS,
                  "The test did not get through: %.600s: %.250s. Some hosts do not let a machine reach its own public "
                  "address: "
-                 "then `closecrm.fcgi send-test --no-forward %.600s` from another machine tells more.",
-                 test.shown_url, why.text, test.shown_url);
+                 "then `%s` from another machine tells more.",
+                 test.shown_url, why.text,
+                 own_command(line, config, source->name, "send-test --no-forward %.250s", test.shown_url));
     }
     OPENSSL_cleanse(test.url, sizeof test.url);
     buffer_free(&test.answer);

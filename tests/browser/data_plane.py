@@ -12,6 +12,7 @@ class DataPlane:
         self.refused_text = None  # 400 for a batch that holds it
         self.wrong_key = False  # 401 for everything
         self.fault = None  # (status, text) for everything
+        self.retry_after = None  # seconds, said with it
         self.asked = 0  # empty batches
         self.lock = threading.Lock()
         plane = self
@@ -28,6 +29,8 @@ class DataPlane:
                     status, text = plane.answer(body, self.headers.get("Authorization") == right)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
+                if plane.fault is not None and plane.retry_after is not None:
+                    self.send_header("Retry-After", plane.retry_after)
                 self.end_headers()
                 self.wfile.write(text)
 

@@ -135,9 +135,9 @@ static void test_of_an_event(void)
     rig_append(&rig, 2, 1, NULL);
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 2, RIG_PATIENCE_MS));
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
-    CU_ASSERT_EQUAL_FATAL(recent_list(telemetry.recent, 0, clock_unix_ms(), list, 4), 2);
-    CU_ASSERT_TRUE_FATAL(recent_get(telemetry.recent, list[1].number, clock_unix_ms(), &whole));
-    CU_ASSERT_EQUAL_FATAL(whole.attempts, 3);
+    CU_ASSERT_EQUAL(recent_list(telemetry.recent, 0, clock_unix_ms(), list, 4), 2);
+    CU_ASSERT_TRUE(recent_get(telemetry.recent, list[1].number, clock_unix_ms(), &whole));
+    CU_ASSERT_EQUAL(whole.attempts, 3);
     CU_ASSERT_EQUAL(whole.attempt[0].status, 503);
     CU_ASSERT_PTR_NOT_NULL(strstr(whole.attempt[0].words, "the data plane answered 503"));
     CU_ASSERT_EQUAL(whole.attempt[1].status, 503);
@@ -145,7 +145,7 @@ static void test_of_an_event(void)
     CU_ASSERT_STRING_EQUAL(whole.attempt[2].words, "");
     CU_ASSERT_EQUAL(whole.attempt[2].events, 1);
     CU_ASSERT_TRUE(whole.attempt[2].sent_ms >= whole.event.received_ms);
-    CU_ASSERT_TRUE_FATAL(recent_get(telemetry.recent, list[0].number, clock_unix_ms(), &whole));
+    CU_ASSERT_TRUE(recent_get(telemetry.recent, list[0].number, clock_unix_ms(), &whole));
     CU_ASSERT_EQUAL(whole.attempts, 1);
     rig_end(&rig);
     telemetry_close(&telemetry);

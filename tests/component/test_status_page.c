@@ -74,7 +74,7 @@ static void test_before_the_first_event(void)
     CU_ASSERT_TRUE(shows("<li class=\"step done\">"));
     CU_ASSERT_TRUE(shows("<li class=\"step next\">"));
     CU_ASSERT_TRUE(shows("<li class=\"step later\">"));
-    CU_ASSERT_TRUE(shows("closecrm.fcgi subscribe --url http://example.com/closecrm/one --source one<"));
+    CU_ASSERT_TRUE(shows("closecrm.fcgi subscribe --source one --url http://example.com/closecrm/one<"));
     status_free(rig.status);
     rig.made.config.queue = QUEUE_SQLITE;
     rig.status = good;

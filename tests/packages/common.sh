@@ -13,7 +13,7 @@ say() {
     echo "---- $*"
 }
 
-# check WHAT COMMAND...: the command must succeed.
+# check WHAT COMMAND...: the command must succeed; returns whether it did.
 check() {
     local what=$1
     shift
@@ -22,6 +22,7 @@ check() {
     else
         echo "FAILED: $what"
         failures=$((failures + 1))
+        return 1
     fi
 }
 

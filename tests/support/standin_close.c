@@ -157,7 +157,15 @@ static int change(struct standin_close *close, struct call *call, struct subscri
         snprintf(one->status, sizeof one->status, "%s", json_object_get_string(status));
         one->pause_reason[0] = '\0';
     }
+    struct json_object *events = json_object_object_get(json, "events");
+    bool good = events == NULL || are_events(events);
+    if (good && events != NULL) {
+        json_object_put(one->events);
+        one->events = json_object_get(events);
+    }
     json_object_put(json);
+    if (!good)
+        return answer_error(call, 400, "events are objects");
     write_subscription(close, one, false, &call->answer);
     return 200;
 }

@@ -163,11 +163,11 @@ static void what_a_repair_cannot_read_is_fetched(void)
 static size_t typed(char *said, const char *words[static 8])
 {
     size_t count = 0;
-    char *rest = NULL, *command = strstr(said, "`closecrm.fcgi reconcile ");
+    char *rest = NULL, *command = strstr(said, "closecrm.fcgi reconcile ");
     if (command == NULL)
         return 0;
     command[strcspn(command + 1, "`") + 1] = '\0';
-    for (char *word = strtok_r(command + strlen("`closecrm.fcgi "), " ", &rest); word != NULL && count < 7;
+    for (char *word = strtok_r(command + strlen("closecrm.fcgi "), " ", &rest); word != NULL && count < 7;
          word = strtok_r(NULL, " ", &rest))
         words[count++] = word;
     words[count] = NULL;

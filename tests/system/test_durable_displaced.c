@@ -200,7 +200,7 @@ static void all_is_removed_and_commands_look(void)
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         remove_all_files(&site);
-        site_send(&site, "ev_after"); /* so that it is noticed at once */
+        site_send_body(&site, slice_of("{\"event\":")); /* so that it is noticed at once; never a message */
         run_command(&site, status);
         standin_heal(site.standin);
         for (int i = 0; i < LOOKS; i++)

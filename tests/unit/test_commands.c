@@ -11,6 +11,18 @@
 
 static struct ran ran;
 
+/* Each run of blanks and line ends becomes one blank. */
+static void unwrap(char *text)
+{
+    char *out = text;
+    for (; *text != '\0'; text++) {
+        bool blank = *text == ' ' || *text == '\n';
+        if (!blank || out[-1] != ' ')
+            *out++ = blank ? ' ' : *text;
+    }
+    *out = '\0';
+}
+
 static void help_lists_every_command(void)
 {
     size_t count = 0;
@@ -20,7 +32,8 @@ static void help_lists_every_command(void)
 
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_STRING_EQUAL(ran.err, "");
-    CU_ASSERT_EQUAL(count, 32);
+    CU_ASSERT_EQUAL(count, 33);
+    unwrap(ran.out);
     for (size_t i = 0; i < count; i++) {
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].name));
         CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, all[i].help));
@@ -133,7 +146,7 @@ static void unknown_command_is_2_with_the_nearest_name(void)
     RUN(&ran, NULL, "queue", "nope"); /* half of the word is wrong: those that there are */
     CU_ASSERT_EQUAL(ran.code, 2);
     CU_ASSERT_PTR_NULL(strstr(ran.err, "Did you mean"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "  queue status  how many events"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "  queue status     how many events"));
 
     RUN(&ran, NULL, "frobnicate");
     CU_ASSERT_EQUAL(ran.code, 2);

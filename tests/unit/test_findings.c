@@ -205,7 +205,13 @@ static void be_answered_otherwise_without_queue(void)
 static void lose_events(void)
 {
     one->close.lost = true;
-    memcpy(one->close.trouble, "the queue was damaged: closecrm.fcgi reconcile", 47);
+    snprintf(one->close.trouble, sizeof one->close.trouble, "%s",
+             "the queue was damaged: closecrm.fcgi reconcile --source one");
+}
+
+static void lack_types(void)
+{
+    snprintf(one->close.lacks, sizeof one->close.lacks, "lead.merged opportunity.created");
 }
 
 static void have_trouble_at_close(void)
@@ -289,6 +295,7 @@ static const struct {
     {"the program was just stopped", just_stop},
     {"the subscription is paused", pause_subscription},
     {"events may be lost", lose_events},
+    {"Close has events of types that the subscription lacks", lack_types},
     {"trouble at Close", have_trouble_at_close},
     {"what is known of Close cannot be read", not_know_close},
     {"the source is not configured, and events wait", remove_source},

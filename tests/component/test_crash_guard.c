@@ -270,7 +270,7 @@ static void without_a_trace_all_goes_on(void)
     crash_guard_close(NULL);
 }
 
-void suite_crumb(void)
+void suite_crash_guard(void)
 {
     static CU_TestInfo tests[] = {
         {"two deaths in a row make a suspect", two_deaths_make_a_suspect},
@@ -286,5 +286,5 @@ void suite_crumb(void)
         {"without a trace all goes on", without_a_trace_all_goes_on},
         CU_TEST_INFO_NULL,
     };
-    suite_add("forward guard", make_directory, remove_directory, tests);
+    suite_add("crash guard", make_directory, remove_directory, tests);
 }
