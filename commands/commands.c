@@ -238,8 +238,8 @@ static const struct command commands[] = {
      "  * * * * * /usr/lib/closecrm/closecrm.fcgi cron\n"
      "Delivers what is due where no other process does. Says nothing when all is well; else a line for each problem:\n"
      "events that wait for more than an hour or for you to act, new dead letters, a full disk, a queue that cannot be\n"
-     "opened. While it lasts it is said once per alert_interval, and once when it is over; the exit code is 1 each\n"
-     "time. For what you should only look at, as new dead letters, it is 0, as of `check`.\n"
+     "opened. While it lasts it is said once per alert_interval, and once when it is over. The exit code is 1 each\n"
+     "time; for what you should only look at, as new dead letters, it is 0, as of `check`.\n"
      "\n"
      "  --seconds N   begin nothing new after N seconds (50)\n",
      command_cron},
