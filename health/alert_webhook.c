@@ -18,7 +18,7 @@
 static void write_text(const struct alert *alert, const char *host, struct buffer *out)
 {
     struct buffer text = {0};
-    write_format(&text, "closecrm.fcgi on %s: %s%s%s%s", host, alert->source[0] != '\0' ? "source " : "", alert->source,
+    write_format(&text, "closecrm.fcgi (%s): %s%s%s%s", host, alert->source[0] != '\0' ? "source " : "", alert->source,
                  alert->source[0] != '\0' ? ": " : "", alert->brief);
     if (alert->waiting + alert->dead > 0)
         write_format(&text, " (waiting: %llu, dead letters: %llu)", (unsigned long long)alert->waiting,

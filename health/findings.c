@@ -367,7 +367,7 @@ static const struct kind {
     {"dead_letters_large", SEVERITY_WORRY, false, TOPIC_OWN, PAGE_CHECK, judge_dead_letters_large, 0,
      "see which nobody needs, and drop these", "closecrm.fcgi dead list"},
     {"silence", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK, judge_silence, 0, "", ""},
-    {"left_over", SEVERITY_WORRY, false, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_left_over, 0,
+    {"left_over", SEVERITY_BAD, false, TOPIC_OWN, EVERYWHERE | VIEW_OFFLINE, judge_left_over, 0,
      "if it was renamed, closecrm.fcgi queue move @ NEW; if it is gone", "rm -r '$/closeapi/@'"},
     /* A moment after the program was stopped nothing is late yet. */
     {"not_forwarded_now", SEVERITY_GOOD, true, TOPIC_DELIVERY, VIEW_CHECK | VIEW_QUEUE_STATUS, judge_not_forwarded_now,

@@ -150,7 +150,8 @@ static void check_prints_it(void)
     struct error why;
     char folder_name[PATH_SIZE];
     made_begin();
-    struct config *config = config_load(&why);
+    static char *nothing[] = {NULL};
+    struct config *config = config_read(getenv("CLOSECRM_CONFIG"), nothing, &why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(config);
     errors_keep(config);
     log_write(LEVEL_ERROR, "msg=queue_failed reason=\"by the test\"");
