@@ -61,7 +61,7 @@ LDFLAGS_trace :=
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
+.PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
 	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
 
 all: closecrm.fcgi ## build the program
@@ -153,7 +153,7 @@ install: all manual ## install program, samples, README, systemd units under PRE
 	install -d $(DESTDIR)$(LIB) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(DOC)
 	install -m 755 closecrm.fcgi $(DESTDIR)$(LIB)/closecrm.fcgi
 	ln -sf ../lib/closecrm/closecrm.fcgi $(DESTDIR)$(PREFIX)/bin/closecrm.fcgi
-	install -m 644 README.md LICENSE $(DESTDIR)$(DOC)
+	install -m 644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOC)
 	install -d $(DESTDIR)$(MAN)/man8 $(DESTDIR)$(MAN)/man5
 	sed 's|/usr/lib/closecrm/|$(LIB)/|g; s|/usr/share/doc/closecrm.fcgi|$(DOC)|g' build/manual/closecrm.fcgi.8 >$(DESTDIR)$(MAN)/man8/closecrm.fcgi.8
 	sed 's|/usr/share/doc/closecrm.fcgi|$(DOC)|g' build/manual/closecrm.conf.5 >$(DESTDIR)$(MAN)/man5/closecrm.conf.5
@@ -198,6 +198,11 @@ build/bundle/launcher: packaging/bundle/launcher.c Makefile
 deb: ## make the Debian package build/deb/closecrm.fcgi_VERSION_ARCHITECTURE.deb
 	@packaging/install-packages deb
 	packaging/debian/build $(VERSION) build/deb
+
+# Root only, for it builds in chroots of Debian 12 and 13 (build/chroots), where the packages are to run.
+release: ## make all that is given away, twice and with the same bytes, in build/dist, with SHA256SUMS (root only)
+	@packaging/install-packages packages
+	tests/packages/run release
 
 # ---- testing it --------------------------------------------------------------------------------------------------
 # SUITES="transform queue" runs those suites only, SUITES=unit/ those of that layer: tests/main.c has more. The system
