@@ -1,10 +1,8 @@
 /* The table of commands, help and version, and the dispatcher: see commands.h. */
 #include "commands/commands.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json_c_version.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,7 +17,6 @@
 #include "commands/options.h"
 #include "commands/wrap.h"
 #include "process/process.h"
-#include "queue/inspect.h"
 
 #define NAME_SIZE 64 /* for two words of a name */
 #define NEAR 3       /* letters: a name that differs in more is not suggested */
@@ -39,7 +36,6 @@
     "\n"
 
 static int command_help(int argc, char **argv);
-static int command_version(int argc, char **argv);
 
 static const struct command commands[] = {
     {"transform", "[--source NAME] [--warehouse postgres] < EVENTS",
@@ -345,21 +341,6 @@ static int command_help(int argc, char **argv)
     if (command == NULL)
         return refuse_unknown(name);
     help_explain(stdout, command);
-    return COMMAND_OK;
-}
-
-/* Of the program, and of the libraries whose version may explain what it does. */
-static int command_version(int argc, char **argv)
-{
-    if (!options_read(argc, argv, NULL, 0, NULL))
-        return COMMAND_USAGE;
-    char library[QUEUE_LIBRARY];
-    const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
-    printf("closecrm.fcgi %s\n", CLOSECRM_VERSION);
-    printf("libcurl %s (%s)\n", curl->version, curl->ssl_version != NULL ? curl->ssl_version : "no TLS");
-    printf("json-c %s\n", json_c_version());
-    queue_library(&(struct config){.queue = QUEUE_SQLITE}, library);
-    printf("%s\n", library);
     return COMMAND_OK;
 }
 

@@ -76,6 +76,7 @@ int command_dead_list(int argc, char **argv);
 int command_dead_show(int argc, char **argv);
 int command_dead_replay(int argc, char **argv);
 int command_dead_drop(int argc, char **argv);
+int command_version(int argc, char **argv);
 int command_forget(int argc, char **argv);
 int command_forward(int argc, char **argv);
 int command_alert_test(int argc, char **argv);

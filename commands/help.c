@@ -1,13 +1,17 @@
-/* Help, usage and the options that the texts name: see commands.h. */
+/* Help, usage, the options that the texts name, and the version: see commands.h. */
 #include "commands/commands.h"
 
 #include <ctype.h>
+#include <curl/curl.h>
+#include <json-c/json_c_version.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/program_name.h"
+#include "commands/options.h"
 #include "commands/wrap.h"
 #include "process/reexec.h"
+#include "queue/inspect.h"
 
 #define NAME_COLUMNS 15 /* of the longest name in lists */
 
@@ -162,4 +166,21 @@ const char *help_options(const struct command *command, char out[static HELP_OPT
     }
     add_option(out, "--config FILE");
     return out;
+}
+
+/* ---- version ---- */
+
+/* Of the program, and of the libraries whose version may explain what it does. */
+int command_version(int argc, char **argv)
+{
+    if (!options_read(argc, argv, NULL, 0, NULL))
+        return COMMAND_USAGE;
+    char library[QUEUE_LIBRARY];
+    const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
+    printf("closecrm.fcgi %s\n", CLOSECRM_VERSION);
+    printf("libcurl %s (%s)\n", curl->version, curl->ssl_version != NULL ? curl->ssl_version : "no TLS");
+    printf("json-c %s\n", json_c_version());
+    queue_library(&(struct config){.queue = QUEUE_SQLITE}, library);
+    printf("%s\n", library);
+    return COMMAND_OK;
 }
