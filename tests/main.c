@@ -149,6 +149,7 @@ static void (*const suites[])(void) = {
     suite_queue_remember,
     suite_servers,
     suite_close,
+    suite_close_subscribe,
     suite_durable_clock,
     suite_life_cgi,
     suite_close_reconcile,

@@ -19,6 +19,7 @@ void suite_add_if_named_from(const char *file, const char *name, CU_InitializeFu
 void suite_alerts(void);
 void suite_alert_webhook(void);
 void suite_close(void);
+void suite_close_subscribe(void);
 void suite_close_backfill(void);
 void suite_close_backup(void);
 void suite_close_move(void);

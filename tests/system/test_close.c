@@ -92,98 +92,6 @@ static void subscribed_in_one_command(void)
     close_site_close(&site);
 }
 
-/* Where the source's key is known, each command and the running program know it. */
-static void one_key_for_all(void)
-{
-    struct close_site site;
-    char id[80], words[160];
-    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--probe"), 0);
-        snprintf(words, sizeof words, "key of %s (state/keys)", standin_close_id(site.close, 0, id));
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "send-test", close_site_url(&site)), 0);
-        check(strstr(site.said, words) != NULL, "send-test names the key: %s", site.said);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
-        CLOSE_RUN(&site, "check", "--offline", "--settings");
-        CU_ASSERT(strstr(site.said, "signature_key = key of ") != NULL);
-        CU_ASSERT(strstr(site.said, words) != NULL);
-        CU_ASSERT(strstr(site.said, "writeKey") == NULL);
-    }
-    close_site_close(&site);
-}
-
-/* What is given to Close leads to the program, or nothing is made there. */
-static void a_wrong_url_is_refused(void)
-{
-    static const char *const wrong[] = {"/x", "/../somewhere-else"}; /* no source of that name; not the program */
-    struct close_site site;
-    char url[300], nobody[] = "http://127.0.0.1:1/closecrm";
-    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--probe"), 0);
-        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-            snprintf(url, sizeof url, "%s%s", close_site_url(&site), wrong[i]);
-            CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", url, "--probe"), 1);
-            check(strstr(site.said, "no subscription was made: ") != NULL, "%s: %s", url, site.said);
-            CU_ASSERT(strstr(site.said, "say --no-url-check") != NULL);
-            CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 1);
-        }
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", nobody), 1);
-        CU_ASSERT(strstr(site.said, "nothing listens there") != NULL && strstr(site.said, "--no-url-check") != NULL);
-        CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 1);
-        CU_ASSERT_EQUAL(close_site_keys(&site), 1);
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", nobody, "--no-url-check"), 0);
-        CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 2);
-    }
-    close_site_close(&site);
-}
-
-/* Two organizations of Close, a source for each. */
-static void configure_two(struct close_site *site, const struct standin_close *other)
-{
-    char text[2048];
-    int length = snprintf(text, sizeof text,
-                          "data_plane_url = http://127.0.0.1:%u\n"
-                          "[source one]\nwrite_key = " ALPHA_WRITE_KEY "\nclose_api_key = " CLOSE_API_KEY
-                          "\nclose_api_url = %s\n"
-                          "[source two]\nwrite_key = another\nclose_api_key = " CLOSE_API_KEY "\nclose_api_url = %s\n",
-                          site->site.standin_port, standin_close_url(site->close), standin_close_url(other));
-    CU_ASSERT(temporary_write(site->site.directory, "closecrm.conf", 0600, text, (size_t)length));
-}
-
-static void the_source_is_found_by_the_id(void)
-{
-    struct close_site site;
-    struct standin_close *other = standin_close_start(&usual);
-    char first[80], id[80], status[80], words[200];
-    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
-        configure_two(&site, other);
-        standin_close_subscribe(site.close, "https://example.com/one");
-        standin_close_subscribe(other, "https://example.com/filler"); /* ids of the two are not the same from here on */
-        standin_close_subscribe(other, "https://example.com/else");   /* its key is not held here */
-        standin_close_id(site.close, 0, first);
-        CU_ASSERT_EQUAL(
-            CLOSE_RUN(&site, "subscribe", "--source", "two", "--url", "http://127.0.0.1:1/two", "--no-url-check"), 0);
-        standin_close_id(other, 2, id); /* the key of this one is */
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscriptions"), 0);
-        check(strstr(site.said, first) != NULL && strstr(site.said, id) != NULL && strstr(site.said, "source two:"),
-              "subscriptions of all sources: %s", site.said);
-        for (size_t i = 1; i < 3; i++) {
-            standin_close_id(other, i, id);
-            CU_ASSERT_EQUAL(CLOSE_RUN(&site, "pause", id), 0);
-            CU_ASSERT_STRING_EQUAL(standin_close_status(other, i, status), "paused");
-            snprintf(words, sizeof words, "closecrm.fcgi resume --source two %s`", id);
-            check(strstr(site.said, words) != NULL, "the command names the source: %s", site.said);
-            CLOSE_RUN(&site, "resume", id); /* there is nothing to reconcile */
-            CU_ASSERT_STRING_EQUAL(standin_close_status(other, i, status), "active");
-        }
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "unsubscribe", first), 0);
-        CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 0);
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--source", "one", "--url", "http://127.0.0.1:1/two"), 1);
-        CU_ASSERT(strstr(site.said, "the name of source two: say --source two, or put /one at its end") != NULL);
-    }
-    close_site_close(&site);
-    standin_close_stop(other);
-}
-
 static void all_forty_are_taken(void)
 {
     struct close_site site;
@@ -501,9 +409,6 @@ void suite_close(void)
 {
     static CU_TestInfo tests[] = {
         {"subscribed in one command", subscribed_in_one_command},
-        {"one key for all", one_key_for_all},
-        {"a wrong URL is refused", a_wrong_url_is_refused},
-        {"the source is found by the id", the_source_is_found_by_the_id},
         {"all 40 are taken", all_forty_are_taken},
         {"a probe finds the limit", a_probe_finds_the_limit},
         {"each error is one line that says what to do", errors_are_one_line},

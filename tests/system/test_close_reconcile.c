@@ -66,46 +66,6 @@ static bool subscribe(struct close_site *site, char id[static 80])
     return check(good && id[0] != '\0', "subscribed: %s", site->said);
 }
 
-/* What the subscription lacks is told, and can be added: it stays the same, with its key. */
-static void lacking_types_are_told_and_added(void)
-{
-    static const struct close_event lacking = {
-        .id = "ev_lacking", .lead = "lead_1", .object_type = "opportunity", .action = "created"};
-    struct close_site site;
-    char id[80], key[80], before[80];
-    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--events", "lead.*"), 0);
-        standin_close_id(site.close, 0, id);
-        standin_close_key(site.close, 0, before);
-        standin_close_add(site.close, &lacking);
-        standin_close_move_clock(site.close, 6 * MINUTE);
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 0);
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 0);
-        check(strstr(site.said, "the subscription lacks, so that they do not come: opportunity.created") != NULL,
-              "check names it: %s", site.said);
-        CU_ASSERT(strstr(site.said, "closecrm.fcgi subscribe --update --source default") != NULL);
-
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--update", "--dry-run"), 0);
-        CU_ASSERT(strstr(site.said, "would get: opportunity.created") != NULL);
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--update"), 0);
-        CU_ASSERT(strstr(site.said, "gets, with the key that it has: opportunity.created") != NULL);
-        CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 1);
-        CU_ASSERT_STRING_EQUAL(standin_close_key(site.close, 0, key), before);
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 0);
-        CU_ASSERT(strstr(site.said, "the subscription lacks") == NULL);
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--update"), 0);
-        CU_ASSERT(strstr(site.said, "no event was seen") != NULL);
-        standin_close_add(
-            site.close,
-            &(struct close_event){.id = "ev_now", .lead = "lead_1", .object_type = "opportunity", .action = "created"});
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
-        CU_ASSERT(close_site_arrived(&site, "ev_now", id));
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--update", "--events", "contact.created,lead.created"), 0);
-        CU_ASSERT(strstr(site.said, "has: contact.created\n") != NULL);
-    }
-    close_site_close(&site);
-}
-
 /* The handler stopped, and Close pauses the subscription and drops what waits. */
 static void what_a_pause_cleared_arrives(void)
 {
@@ -516,7 +476,6 @@ void suite_close_reconcile(void)
 {
     static CU_TestInfo tests[] = {
         {"5,000 events, 500 of them cleared by a pause", what_a_pause_cleared_arrives},
-        {"lacking types are told and added", lacking_types_are_told_and_added},
         {"a paused subscription is activated by itself", a_paused_one_is_activated_by_itself},
         {"what mod_fcgid refuses arrives", what_the_web_server_refuses_arrives},
         {"webhook and Event Log give the same message", both_ways_give_the_same_message},
