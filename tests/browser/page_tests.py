@@ -78,6 +78,8 @@ class Page(unittest.TestCase):
         browser.wear("light", 1280)
 
     def judge(self, browser, what):
+        still = lambda: browser.driver.execute_script("return document.getAnimations().length === 0")
+        wait_until(still, PATIENCE, "new rows have lost their colour")
         self.assertEqual([], browser.driver.execute_script(RULES), what)
         inside = browser.driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
         self.assertTrue(inside, f"{what}: nothing sticks out")
