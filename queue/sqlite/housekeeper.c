@@ -25,7 +25,7 @@
 #define BLOOM_AT 4096        /* lookups in the index: a short-lived process needs no filter */
 #define BLOOM_STEP 65536     /* keys read at once */
 #define FORGET_STEP 4096     /* rows of journal or index in one transaction */
-#define FREE_PAGES_MOST 1024 /* 16 MiB: those beyond are released */
+#define FREE_PAGES_MOST 1024 /* 16 MiB: those beyond are released; where there is no room, all */
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
 
 struct house {
@@ -272,11 +272,13 @@ static enum database_result expire_letters(struct house *house)
 
 /* ---- disk space ---- */
 
-static enum database_result release_free_pages(struct house *house)
+/* Gives some free pages back to the file system, down to `most`. *more: there are others. */
+static enum database_result release_free_pages(struct house *house, int64_t most, bool *more)
 {
     enum database_result result;
     int64_t unused = database_number(&house->database, STATEMENT_FREE_PAGES, &result);
-    if (result != DATABASE_DONE || unused <= FREE_PAGES_MOST)
+    *more = result == DATABASE_DONE && unused > most;
+    if (!*more)
         return result;
     result = database_begin(&house->database);
     if (result != DATABASE_DONE)
@@ -288,14 +290,31 @@ static enum database_result release_free_pages(struct house *house)
     return result;
 }
 
+/* Makes what room the queue itself can make: all free pages of the database, which else are kept for the next events,
+ * and the log, which is what fills the disk where events are sent soon. */
+static void make_room(struct house *house)
+{
+    bool more = true;
+    while (more && !is_ending(house->store)) {
+        if (release_free_pages(house, 0, &more) != DATABASE_DONE)
+            more = false; /* no room in the log for that, either: another time */
+        checkpointer_empty(&house->checkpointer);
+    }
+}
+
 /* Checks the reserve, and creates it again as soon as there is room: without it nothing is accepted. */
 static void keep_reserve(struct house *house, moment now)
 {
     struct store *store = house->store;
+    int64_t bytes = reserve_bytes(store->config->max_body);
     bool gone = atomic_load(&store->reserve_gone) || !reserve_is_there(store->directory);
     if (gone)
-        checkpointer_empty(&house->checkpointer); /* the log may be what fills the disk */
-    bool there = reserve_make(store->directory, reserve_bytes(store->config->max_body));
+        checkpointer_empty(&house->checkpointer);
+    bool there = reserve_make(store->directory, bytes);
+    if (!there && gone) {
+        make_room(house);
+        there = reserve_make(store->directory, bytes);
+    }
     house->tried_room = now;
     if (there && atomic_exchange(&store->reserve_gone, false) && now >= house->next_words) {
         house->next_words = now + BEAT_MS; /* near the limit it comes and goes */
@@ -320,6 +339,7 @@ static void do_housekeeping(struct house *house)
 {
     struct store *store = house->store;
     moment now = clock_now();
+    bool more;
     if (atomic_load(&store->files_state) != FILES_IN_PLACE)
         return; /* must not write over the files that another process uses now */
     enum database_result result = merge_mirror(house);
@@ -333,7 +353,7 @@ static void do_housekeeping(struct house *house)
         store_check_clock(store);
         house->next_beat = now + BEAT_MS;
         if (result == DATABASE_DONE)
-            result = release_free_pages(house);
+            result = release_free_pages(house, FREE_PAGES_MOST, &more);
     }
     if (now >= room_due(house))
         keep_reserve(house, now);
