@@ -149,7 +149,7 @@ static void reconcile_watch_subscriptions(struct reconcile_run *run)
     for (size_t i = 0; i < run->coverage.count; i++)
         reconcile_watch_subscription(run, run->coverage.at[i]);
     const struct subscription *keyless = coverage_keyless(&run->coverage, &run->list, run->source, &run->held);
-    if (keyless != NULL)
+    if (keyless != NULL && !run->is_subscribed_now)
         reconcile_report_missing_key(run, keyless);
 }
 
@@ -157,6 +157,7 @@ static enum close_result reconcile_list_subscriptions(struct reconcile_run *run)
 {
     bool changed = false;
     int lock = closeapi_lock(run->directory, "subscribe.lock", 0, NULL);
+    run->is_subscribed_now = lock < 0;
     enum close_result result = subscriptions_list(run->client, &run->list, run->why);
     if (result == CLOSE_DONE && lock >= 0) {
         const struct subscribing work = {run->config, run->source, run->client, run->directory, &run->list};

@@ -21,6 +21,7 @@ struct reconcile_run {
     struct coverage coverage;
     struct completeness state;
     int64_t now_ms;              /* Close's clock */
+    bool is_subscribed_now;      /* a command is making a subscription, whose key it has not stored yet */
     bool was_paused;             /* a subscription was paused at some time since the last run */
     struct import_counts before; /* at the end of the last window */
     bool second;                 /* the log is being read a second time */

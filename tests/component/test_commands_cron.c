@@ -111,7 +111,7 @@ static void lines_of_the_log_are_mailed_once(void)
 {
     char text[sizeof MADE_TEXT + 100];
     made_begin();
-    snprintf(text, sizeof text, "alert_command = /bin/false\nalert_silence = 1s\nalert_interval = 1h\n%s", MADE_TEXT);
+    snprintf(text, sizeof text, "alert_command = /bin/false\nalert_interval = 1h\n%s", MADE_TEXT);
     char event[512];
     made_settle("one", made_event(event, "lead", "updated", "ev_1", "lead_1"), "no");
     made_configure(text);

@@ -12,7 +12,8 @@
 #define PATIENCE_MS 20000
 
 static char directory[PATH_SIZE], state[PATH_SIZE];
-static struct config *config; /* of the queue that is open */
+static struct config *config;
+static int opened; /* queues that use it */ /* of the queue that is open */
 
 static void must(bool good, const char *what)
 {
@@ -55,7 +56,8 @@ struct queue *made_open(void)
 {
     static char *const nothing[] = {NULL};
     struct error why = {0};
-    config = config_read(getenv("CLOSECRM_CONFIG"), nothing, &why);
+    if (opened++ == 0)
+        config = config_read(getenv("CLOSECRM_CONFIG"), nothing, &why);
     struct queue *queue = config == NULL ? NULL : queue_open(config, &why);
     must(queue != NULL, why.text);
     return queue;
@@ -64,6 +66,8 @@ struct queue *made_open(void)
 void made_close(struct queue *queue)
 {
     queue_close(queue);
+    if (--opened > 0)
+        return;
     config_free(config);
     config = NULL;
 }

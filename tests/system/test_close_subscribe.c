@@ -2,9 +2,11 @@
  * whether the URL leads to the program, whose a subscription is, and which event types it lacks. */
 #include "tests/suites.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "tests/support/check.h"
@@ -146,10 +148,36 @@ static void lacking_types_are_told_and_added(void)
     close_site_close(&site);
 }
 
+/* While a command subscribes, Close has a subscription before its key is stored here: no reason to call the key lost.
+ */
+static void a_key_that_is_on_its_way_is_not_missing(void)
+{
+    struct close_site site;
+    char id[80], path[PATH_SIZE], name[120];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
+        standin_close_id(site.close, 0, id);
+        close_site_stop_program(&site);
+        snprintf(name, sizeof name, "state/keys/default-%s.key", id);
+        path_join(path, site.site.directory, name);
+        CU_ASSERT_EQUAL(remove(path), 0);
+        path_join(path, site.site.directory, "state/closeapi/default/subscribe.lock");
+        int lock = open(path, O_RDWR | O_CLOEXEC);
+        CU_ASSERT(lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0);
+        CLOSE_RUN(&site, "reconcile");
+        check(strstr(site.said, "is not held here") == NULL, "it is on its way: %s", site.said);
+        close(lock);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 1);
+        check(strstr(site.said, "is not held here") != NULL, "it is gone: %s", site.said);
+    }
+    close_site_close(&site);
+}
+
 void suite_close_subscribe(void)
 {
     static CU_TestInfo tests[] = {
         {"one key for all", one_key_for_all},
+        {"a key that is on its way is not missing", a_key_that_is_on_its_way_is_not_missing},
         {"a wrong URL is refused", a_wrong_url_is_refused},
         {"the source is found by the id", the_source_is_found_by_the_id},
         {"lacking types are told and added", lacking_types_are_told_and_added},
