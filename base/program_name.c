@@ -1,6 +1,8 @@
 /* What this program is called: see program_name.h. */
 #include "base/program_name.h"
 
+#include "base/escape.h"
+
 #include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -12,6 +14,7 @@
 
 /* Where a shell looks, whatever the environment of a web server says. */
 #define USUAL_FOLDERS "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define CONFIGURATION_SIZE 240 /* of " --config FILE" */
 #define NAME_STARTS "closecrm" /* what else runs, a test or a loader, is nothing to type */
 
 static const char *last_part(const char *path)
@@ -56,7 +59,7 @@ void program_name_of(const char *path, const char *folders, char out[static PROG
 /* ---- of this process ---- */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static char called[PROGRAM_NAME_SIZE], alone[PROGRAM_NAME_SIZE];
+static char called[PROGRAM_NAME_SIZE + CONFIGURATION_SIZE], alone[PROGRAM_NAME_SIZE];
 
 static void find_names(void)
 {
@@ -70,6 +73,19 @@ static void find_names(void)
     snprintf(folders, sizeof folders, "%s:%.*s", USUAL_FOLDERS, PATH_MAX - 1, search == NULL ? "" : search);
     program_name_of(path, folders, called);
     program_name_of(last_part(path), "", alone);
+}
+
+void program_name_use_configuration(const char *path)
+{
+    char *word = path[0] == '\0' ? NULL : escape_shell(path);
+    pthread_once(&once, find_names);
+    size_t length = strcspn(called, " ");
+    if (called[0] == '\'')
+        length = strcspn(called + 1, "'") + 2;
+    called[length] = '\0';
+    if (word != NULL && strlen(word) + sizeof " --config " <= CONFIGURATION_SIZE)
+        snprintf(called + length, sizeof called - length, " --config %s", word);
+    free(word);
 }
 
 const char *program_name(void)
@@ -98,10 +114,16 @@ static void hide_path(char *text)
 static const char *put_name(const char *text, const char *name, char *out, size_t size)
 {
     static const char before_command[] = PROGRAM_NAME " ";
-    size_t length = 0;
+    size_t length = 0, whole = strlen(name);
     while (*text != '\0' && length + 1 < size) {
-        bool is_name = strncmp(text, before_command, sizeof before_command - 1) == 0 &&
-                       (length == 0 || out[length - 1] != '/'); /* else it stands there already */
+        if (strncmp(text, name, whole) == 0 && length + whole < size) { /* it stands there already */
+            memcpy(out + length, name, whole);
+            length += whole;
+            text += whole;
+            continue;
+        }
+        bool is_name =
+            strncmp(text, before_command, sizeof before_command - 1) == 0 && (length == 0 || out[length - 1] != '/');
         if (is_name && length + strlen(name) + 1 < size) {
             length += (size_t)snprintf(out + length, size - length, "%s", name);
             text += sizeof PROGRAM_NAME - 1;

@@ -7,6 +7,10 @@
 #define PROGRAM_NAME "closecrm.fcgi" /* in texts, until program_name_put puts the real name there */
 #define PROGRAM_NAME_SIZE 110
 
+/* Lets what program_name returns carry `--config FILE`, so that a command that is typed as printed acts on the same
+ * installation; "": no more. One that is too long is left out. Before threads are started. */
+void program_name_use_configuration(const char *path);
+
 /* The name to type: "closecrm.fcgi" or "closecrm.cgi" where a shell finds it by that, else its whole path, quoted where
  * a shell wants that; a path that is too long is left out. Static. Any thread. */
 const char *program_name(void);

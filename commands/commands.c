@@ -462,6 +462,7 @@ static int run_copy(int argc, char **argv)
     }
     memcpy(copy, argv, (size_t)argc * sizeof *copy);
     int code = COMMAND_USAGE;
+    program_name_use_configuration("");
     int taken = take_configuration(argc, copy);
     if (taken >= 0 && argc - taken >= 2) {
         char **from = copy + taken;

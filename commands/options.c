@@ -1,6 +1,7 @@
 /* A command's options: see options.h. */
 #include "commands/options.h"
 
+#include "base/program_name.h"
 #include "process/process.h"
 
 #include <getopt.h>
@@ -56,8 +57,10 @@ static bool take_option(const char *command, const char *argument, int found, co
 
 bool options_use_configuration(const char *command, const char *path)
 {
-    if (path[0] != '\0' && setenv("CLOSECRM_CONFIG", path, 1) == 0)
+    if (path[0] != '\0' && setenv("CLOSECRM_CONFIG", path, 1) == 0) {
+        program_name_use_configuration(path);
         return true;
+    }
     options_wrong(command, path[0] == '\0' ? CONFIG_OPTION " needs a value" : "out of memory");
     return false;
 }

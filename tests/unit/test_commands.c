@@ -1,5 +1,7 @@
 /* The commands' table and what all of them promise: names, help, exit codes, where their output goes. */
+#include "base/program_name.h"
 #include "commands/commands.h"
+#include "config/own_command.h"
 #include "tests/suites.h"
 #include "tests/support/commands_run.h"
 
@@ -132,6 +134,26 @@ static void every_command_takes_a_configuration(void)
     free(before);
 }
 
+/* Else they would act on another installation. */
+static void printed_commands_carry_the_configuration(void)
+{
+    struct error why;
+    char line[OWN_COMMAND], once[200];
+    RUN(&ran, NULL, "--config", "/no where/closecrm.conf", "chek");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "`closecrm.fcgi --config '/no where/closecrm.conf' check`"));
+    RUN(&ran, NULL, "check", "--config=/nowhere/closecrm.conf");
+    CU_ASSERT_STRING_EQUAL(own_command(line, NULL, NULL, "dead list"),
+                           "closecrm.fcgi --config /nowhere/closecrm.conf dead list");
+    error_set(&why, "type %s", line);
+    CU_ASSERT_STRING_EQUAL(why.text, "type closecrm.fcgi --config /nowhere/closecrm.conf dead list");
+    CU_ASSERT_STRING_EQUAL(program_name_put("so: closecrm.fcgi check", once, sizeof once),
+                           "so: closecrm.fcgi --config /nowhere/closecrm.conf check");
+    CU_ASSERT_STRING_EQUAL(program_name_put_alone(why.text, once, sizeof once), "type closecrm.fcgi dead list");
+    RUN(&ran, NULL, "chek");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "`closecrm.fcgi check`"));
+    unsetenv("CLOSECRM_CONFIG");
+}
+
 static void unknown_command_is_2_with_the_nearest_name(void)
 {
     RUN(&ran, NULL, "chekc");
@@ -223,6 +245,7 @@ void suite_commands(void)
         {"two words name a command", two_words_name_a_command},
         {"version names the libraries", version_names_the_libraries},
         {"every command takes --config", every_command_takes_a_configuration},
+        {"printed commands carry --config", printed_commands_carry_the_configuration},
         {"an unknown command is exit code 2 with the nearest name", unknown_command_is_2_with_the_nearest_name},
         {"wrong options are exit code 2 with usage", wrong_options_are_2_with_usage},
         {"no command at all is exit code 2", no_command_is_2},
