@@ -31,12 +31,15 @@ static enum session_place explain_missing(const struct config *config, struct er
     if (geteuid() == 0)
         error_set(
             why,
-            "there is no state directory %.160s yet. The program makes it when it starts, as the user as which it "
-            "runs; root must not, or the program could not write there. To make it before: install -d -m 700 -o "
-            "USER '%.160s'",
+            "there is no state directory %.120s. If it was moved or removed while the program runs, put it back: "
+            "nothing "
+            "is lost then. Only where the program has never run: it makes it when it starts, as its user (root must "
+            "not, or it could not write there); to make it before: install -d -m 700 -o USER '%.120s'",
             config->state_dir, config->state_dir);
     else
-        error_set(why, "there is no state directory %.300s yet: the program makes it when it starts",
+        error_set(why,
+                  "there is no state directory %.200s: if it was moved or removed while the program runs, put it back, "
+                  "and nothing is lost; where the program has never run, it makes it when it starts",
                   config->state_dir);
     return SESSION_PLACE_MISSING;
 }

@@ -453,9 +453,11 @@ static void say_lost(const struct source *source, const char *missing, struct er
         error_set(
             words,
             "source %.64s takes only what Close has signed, and has no signature key any more: put its "
-            "signature_key back into the configuration, or make a new subscription: closecrm.fcgi subscribe --source "
-            "%.64s --url URL; signature_key = none would let in whoever knows the write key",
-            source->name, source->name);
+            "signature_key back into the configuration; or, where Close has the subscription, closecrm.fcgi rotate "
+            "--source "
+            "%.64s ID (closecrm.fcgi subscriptions shows it), else closecrm.fcgi subscribe --source %.64s --url URL; "
+            "signature_key = none would let in whoever knows the write key",
+            source->name, source->name, source->name);
 }
 
 enum signed_state signed_judge(const struct config *config, const struct source *source, const struct keyring *held,

@@ -197,8 +197,11 @@ static void ask_queue_of_all(struct facts *facts, struct queue *queue, struct st
                                  !queue_is_owned(queue, &facts->is_owned, &facts->owner, &facts->queue_why))) {
         facts->queue_works = false;
     }
-    if (queue != NULL) {
-        queue_stands(queue, &facts->replaced);
+    if (queue != NULL && !queue_stands(queue, &facts->replaced) && facts->replaced.kind == ERROR_MISSING) {
+        facts->queue_works = false; /* nor is there a full disk: what is looked at is gone */
+        facts->queue_why = facts->replaced;
+        facts->replaced.text[0] = '\0';
+    } else if (queue != NULL) {
         queue_has_room(queue, &facts->no_room);
         queue_can_be_settled(queue, &facts->unsettled);
     }

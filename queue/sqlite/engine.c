@@ -63,7 +63,8 @@ void store_failed(struct store *store, enum database_result result, const struct
         damage_mark(store->directory);
     if (result == DATABASE_DAMAGED || result == DATABASE_NEWER)
         atomic_store(&store->must_reopen, true);
-    if (result == DATABASE_DONE || was_logged(store, result))
+    bool is_gone = result == DATABASE_FULL && atomic_load(&store->files_state) == FILES_DIRECTORY_GONE;
+    if (result == DATABASE_DONE || is_gone || was_logged(store, result)) /* state_dir_gone is logged: no full disk */
         return;
     log_quote(words, why->text, strlen(why->text));
     switch (result) {
@@ -103,8 +104,16 @@ bool store_has_room(void *state, struct error *words)
 
 bool store_stands(void *state, struct error *words)
 {
-    const struct store *store = state;
+    struct store *store = state;
     bool replaced = replaced_is_noted(store->directory);
+    if (!store_is_in_place(store, words) && atomic_load(&store->files_state) == FILES_DIRECTORY_GONE) {
+        error_set_kind(words, ERROR_MISSING,
+                       "the state directory %.200s was moved away or removed while the program runs (state_dir_gone): "
+                       "put it back where it was, and nothing is lost",
+                       store->directory);
+        return false;
+    }
+    words->text[0] = '\0';
     if (replaced)
         error_set(words, "files of the queue were removed or replaced while the program uses it, and what they held is "
                          "being brought over: that takes some seconds");

@@ -110,6 +110,24 @@ static void test_health_follows_the_last_event(void)
     CU_ASSERT_EQUAL(ask("GET", "/healthz", "", NULL, NULL), 200); /* not for the queue's sake */
 }
 
+/* Nobody shall make room for it, or make a new one. */
+static void test_a_state_directory_that_is_gone_is_named(void)
+{
+    char away[PATH_SIZE + 8];
+    snprintf(away, sizeof away, "%s.away", rig.state);
+    for (int gone = 1; gone >= 0; gone--) {
+        CU_ASSERT_EQUAL(gone ? rename(rig.state, away) : rename(away, rig.state), 0);
+        struct facts *facts = facts_gather(&rig.made.config, rig.queue, NULL, rig.telemetry.counters, clock_unix_ms());
+        CU_ASSERT_PTR_NOT_NULL_FATAL(facts);
+        CU_ASSERT_EQUAL(facts->queue_works, !gone);
+        CU_ASSERT_STRING_EQUAL(facts->no_room.text, "");
+        CU_ASSERT_STRING_EQUAL(facts->replaced.text, "");
+        CU_ASSERT_EQUAL(strstr(facts->queue_why.text, "put it back where it was") != NULL, gone);
+        CU_ASSERT_EQUAL(strstr(facts->queue_why.text, "state_dir_gone") != NULL, gone);
+        facts_free(facts);
+    }
+}
+
 static void test_health_of_a_write_that_hangs(void)
 {
     struct health health;
@@ -156,6 +174,7 @@ void suite_status_health(void)
         {"nobody's request writes", test_health},
         {"nothing can be written", test_health_when_nothing_can_be_written},
         {"it follows the last event", test_health_follows_the_last_event},
+        {"a state directory that is gone", test_a_state_directory_that_is_gone_is_named},
         {"a write that hangs", test_health_of_a_write_that_hangs},
         {"it comes back without an event", test_health_comes_back_without_an_event},
         CU_TEST_INFO_NULL,
