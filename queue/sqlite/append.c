@@ -175,9 +175,11 @@ static enum queue_result answer_for(struct store *store, enum database_result re
 {
     struct database *database = &store->group.database;
     if (result == DATABASE_DONE) {
-        if (store->group.noted_room > 0)
+        /* A process that stores its first event ends what another one noted: under CGI that one has ended. */
+        if (store->group.noted_room > 0 || (!store->group.has_stored && no_room_of(store->directory) != 0))
             no_room_note(store->directory, 0);
         store->group.noted_room = 0;
+        store->group.has_stored = true;
         return QUEUE_STORED;
     }
     if (result == DATABASE_FULL)

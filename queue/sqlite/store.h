@@ -57,6 +57,7 @@ struct group {
     int64_t pages;            /* pages of the database with its log after the last write; 0: unknown */
     moment waits_from;        /* appends do not wait for a checkpoint before this moment */
     moment noted_room;        /* when no room was last recorded; 0: not since the last commit */
+    bool has_stored;          /* this process has stored an event */
 };
 
 struct housekeeper {

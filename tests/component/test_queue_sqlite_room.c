@@ -119,8 +119,14 @@ static void an_append_says_what_is_full(void)
         check(append(queue, 1000, &why) == QUEUE_STORED, "and then it works again");
         CU_ASSERT_TRUE(queue_has_room(other, &words));
     }
+    struct error why = {0}, words;
+    disk_fail_with(1, true, SQLITE_IOERR_WRITE, EFBIG);
+    CU_ASSERT_EQUAL(append(queue, 1000, &why), QUEUE_FULL);
+    disk_fail(0, false, SQLITE_OK);
+    CU_ASSERT_FALSE(queue_has_room(queue, &words));
+    CU_ASSERT_EQUAL(append(other, 1000, &why), QUEUE_STORED); /* its first: what the other noted is over */
+    CU_ASSERT_TRUE(queue_has_room(queue, &words));
     queue_close(other);
-    struct error why = {0};
     disk_fail_with(1, true, SQLITE_IOERR_WRITE, EIO);
     CU_ASSERT_EQUAL(append(queue, 1000, &why), QUEUE_BROKEN); /* a failing disk is not a full one */
     disk_fail_with(1, true, SQLITE_FULL, 0);
