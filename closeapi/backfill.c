@@ -169,10 +169,13 @@ static enum import_result backfill_with_subscriptions(struct backfill *backfill,
     enum import_result result = IMPORT_FAILED;
     if (keyring_read(order->config->state_dir, &held, why)) {
         /* with all_events there need be no subscription; events that one covers still get its id */
-        if (coverage_find(&backfill->coverage, &list, order->source, order->config->sources, &held, why) ||
-            order->all_events) {
+        bool found = coverage_find(&backfill->coverage, &list, order->source, order->config->sources, &held, why);
+        if (found || order->all_events) {
             order->coverage = &backfill->coverage;
             result = backfill_import(backfill, order, why);
+        } else {
+            struct error none = *why;
+            error_set(why, "%.480s, or say --all-events", none.text);
         }
         keyring_free(&held);
     }

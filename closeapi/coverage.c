@@ -69,14 +69,12 @@ bool coverage_find(struct coverage *coverage, const struct subscriptions *list, 
     if (coverage->count == 0 && list->count == 1 && sources == 1)
         add_subscription(coverage, &list->at[0]);
     if (list->count == 0)
-        error_set(why,
-                  "Close has no subscription: make one with `closecrm.fcgi subscribe --source %s --url URL`, or say "
-                  "--all-events",
+        error_set(why, "Close has no subscription: make one with `closecrm.fcgi subscribe --source %s --url URL`",
                   source->name);
     else if (coverage->count == 0)
         error_set(why,
                   "it cannot be told which of the %zu subscriptions in Close are source %s's: make one with "
-                  "`closecrm.fcgi subscribe --source %s --url URL`, or say --all-events",
+                  "`closecrm.fcgi subscribe --source %s --url URL`",
                   list->count, source->name, source->name);
     return coverage->count > 0;
 }
