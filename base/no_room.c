@@ -15,7 +15,7 @@ static const struct {
     {ENOSPC, true, "the disk is full", "make room on the disk"},
     {EDQUOT, true, "the quota is used up", "make room, or have the quota raised"},
     {EFBIG, false, "a limit on the size of files is reached (ulimit -f, or the file system's own)",
-     "raise the limit where the web server starts the program"},
+     "set it to unlimited, or to 64 MiB more than queue_max_bytes, where the web server starts the program"},
     {EROFS, false, "the file system is read-only", "look into the kernel's log, repair and remount the file system"},
     {ENOMEM, false, "the kernel has no memory for the write", "free memory, or raise the limit on it"},
 };

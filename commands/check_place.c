@@ -176,7 +176,7 @@ static size_t check_limits(const struct config *config)
         {RLIMIT_AS, MEMORY_LEAST, "address space in bytes (ulimit -v)",
          "ask the host for more memory, or lower request_threads"},
         {RLIMIT_FSIZE, 4 * body, "size of a file in bytes (ulimit -f)",
-         "the queue ends there: raise it, or set queue_max_bytes below it"},
+         "the queue ends there: set it to unlimited, or to 64 MiB more than queue_max_bytes"},
     };
     size_t wrong = 0;
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {

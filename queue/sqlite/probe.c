@@ -110,8 +110,10 @@ void store_look_at_limit(struct store *store)
         log_write(
             LEVEL_ERROR,
             "msg=file_limit_reached state_dir=\"%s\" limit_bytes=%lld reason=\"queue.db or its log has reached the "
-            "limit on the size of files (ulimit -f)\" advice=\"raise the limit where the web server starts the "
-            "program, or set it to unlimited: until then Close is answered 503 and keeps new events, and what waits is "
+            "limit on the size of files (ulimit -f)\" advice=\"set it to unlimited, or to 64 MiB more than "
+            "queue_max_bytes, "
+            "where the web server starts the program: until then Close is answered 503 and keeps new events, and what "
+            "waits is "
             "sent only as far as it can be noted as delivered\"",
             store->directory, (long long)store->file_limit);
 }
