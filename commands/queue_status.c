@@ -65,8 +65,8 @@ static void print_notes(const struct notes *notes, int64_t now_ms)
         printf("  next attempt    %s (in %s)\n", times_print_utc(notes->next_ms, date),
                times_print_age(notes->next_ms - now_ms, age));
     if (notes->parked_count > 0)
-        printf("  held back       %u event%s that fail%s while others pass, and what follows of their leads\n",
-               (unsigned)notes->parked_count, text_plural(notes->parked_count), text_singular(notes->parked_count));
+        printf("  held back       %u event%s that failed, and what follows of their leads: tried again by themselves\n",
+               (unsigned)notes->parked_count, text_plural(notes->parked_count));
 }
 
 static void print_complete(const struct completeness *complete)

@@ -186,9 +186,9 @@ static enum finding_outcome judge_data_plane_mended(const struct judged *judged)
         return FINDING_ABSENT;
     return judged_found(
         judged,
-        "the data plane takes the write key again, and the program was told to send what waits at once; "
+        "the data plane takes the write key again, and the program was told to send what waits at once%s; "
         "before, it was refused: %.255s",
-        source->notes.reason);
+        source->notes.parked_count > 0 ? " (what is held back is tried again by itself)" : "", source->notes.reason);
 }
 
 /* The queue `none` keeps no notes: there the last answer tells. */
