@@ -91,7 +91,8 @@ struct checking {
     const struct config *config;
     const struct source *only; /* NULL: all */
     bool offline;
-    bool worries; /* something was found that is not wrong, and somebody should look at */
+    bool delivers; /* nothing keeps a data plane from taking events */
+    bool worries;  /* something was found that is not wrong, and somebody should look at */
     struct checked_source {
         bool delivers; /* its data plane takes its key */
         bool asks;     /* Close takes its API key, and its subscriptions are in order */
@@ -212,6 +213,7 @@ static size_t print_findings(struct checking *checking, const struct facts *fact
         putchar('\n');
         wrong += is_bad;
         checking->worries = checking->worries || one->severity == SEVERITY_WORRY;
+        checking->delivers = report_delivers(facts, view);
     }
     return wrong;
 }
@@ -347,7 +349,8 @@ static void print_rule(void *context, const struct source *source, const char *w
 struct check_end {
     size_t sources_wrong, sources;
     size_t queue_wrong, place_wrong;
-    bool worries;      /* it works, but somebody should look at something */
+    bool worries;      /* somebody should look at something, ... */
+    bool delivers;     /* ... but it works */
     bool stands_still; /* events wait, and nothing forwards them */
     bool offline;
 };
@@ -366,7 +369,7 @@ static void print_check_end(const struct check_end *end)
     if (end->stands_still)
         puts("Events wait, and no process forwards them now: see above. No other fault was found");
     else if (end->worries)
-        puts("It works, but look at what stands above");
+        puts(end->delivers ? "It works, but look at what stands above" : "Look at what stands above");
     else
         printf("%s\n", end->offline ? "The configuration is good; nothing else was tried" : "Nothing is wrong");
 }
@@ -394,6 +397,7 @@ static int check_all(struct checking *checking)
                                         .queue_wrong = queue_wrong,
                                         .place_wrong = place_wrong,
                                         .worries = checking->worries,
+                                        .delivers = checking->delivers,
                                         .stands_still = stands_still,
                                         .offline = checking->offline});
     return sources_wrong + queue_wrong + place_wrong == 0 ? COMMAND_OK : COMMAND_FAILED;

@@ -57,6 +57,11 @@ static const struct finding *find_worst(const struct facts *facts, const struct 
     return worst;
 }
 
+bool report_delivers(const struct facts *facts, enum finding_view view)
+{
+    return !report_finds(facts, FINDING_DATA_PLANE_AWAY, view);
+}
+
 /* What there is to do, and what to type for it. */
 static int print_remedy(const struct finding *finding, char *out, size_t size)
 {
@@ -132,7 +137,9 @@ static void print_whole(const struct facts *facts, char out[static REPORT_SIZE])
     static const char *const general[] = {"All is well.", "It works, but look at this: ", "Something is wrong: "};
     const struct finding *worst = find_worst(facts, NULL);
     int used = 0;
-    if (worst == NULL || facts->sources != 1)
+    if (worst != NULL && worst->severity == SEVERITY_WORRY && facts->sources != 1 && !report_delivers(facts, VIEW_PAGE))
+        used = snprintf(out, REPORT_SIZE, "Look at this: ");
+    else if (worst == NULL || facts->sources != 1)
         used = snprintf(out, REPORT_SIZE, "%s", general[worst == NULL ? SEVERITY_GOOD : worst->severity]);
     if (worst != NULL && worst->source != NULL && facts->sources != 1)
         used += snprintf(out + used, REPORT_SIZE - (size_t)used, "%s: ", worst->source->name);

@@ -13,6 +13,9 @@ const struct finding *report_next(const struct facts *facts, const struct findin
 /* Whether a view shows a finding of that kind. */
 bool report_finds(const struct facts *facts, enum finding_id id, enum finding_view view);
 
+/* Whether a view shows nothing that keeps a data plane from taking events: else it may not say that it works. */
+bool report_delivers(const struct facts *facts, enum finding_view view);
+
 #define REPORT_SIZE 6000
 
 /* Writes a finding as one line: "sentence; remedy: `command`". Returns out. */

@@ -44,7 +44,8 @@ const char *page_headline(const struct facts *facts, char out[static HEADLINE_SI
     if (severity == SEVERITY_GOOD)
         snprintf(out, HEADLINE_SIZE, page_is_first(facts) ? "Waiting for the first event" : "All is well.");
     else if (severity == SEVERITY_WORRY)
-        snprintf(out, HEADLINE_SIZE, "It works; %zu thing%s to look at", count, count == 1 ? "" : "s");
+        snprintf(out, HEADLINE_SIZE, "%s%zu thing%s to look at", report_delivers(facts, VIEW_PAGE) ? "It works; " : "",
+                 count, count == 1 ? "" : "s");
     else
         snprintf(out, HEADLINE_SIZE, "%zu thing%s wrong", count, count == 1 ? " is" : "s are");
     return out;

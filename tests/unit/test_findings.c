@@ -505,6 +505,14 @@ static void test_the_sentence_at_the_top(void)
                            "check`.");
     CU_ASSERT_EQUAL(report_severity(&facts, NULL), SEVERITY_BAD);
     CU_ASSERT_EQUAL(report_severity(&facts, &two[0]), SEVERITY_WORRY);
+    make_well();
+    fail();
+    two[1] = *one;
+    facts.source = two;
+    facts.sources = 2;
+    CU_ASSERT_TRUE_FATAL(findings_judge(&facts));
+    CU_ASSERT_FALSE(report_delivers(&facts, VIEW_PAGE)); /* then nobody says that it works */
+    CU_ASSERT_EQUAL(strncmp(report_words(&facts, NULL, words), "Look at this: ", 14), 0);
     facts.source = one;
     free(two);
 }
