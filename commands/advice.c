@@ -78,6 +78,7 @@ static const struct {
      "the web server waited too long for the program: its time-out must be above 15 s (nginx: fastcgi_read_timeout; "
      "Apache:\n"
      "ProxyTimeout, FcgidIOTimeout)"},
+    {0, 999, PROGRAM, 0, "the program's answer says why"},
     {0, 999, ANYBODY, 0, "not an answer that this program gives: look into the web server's error log"},
 };
 
@@ -130,8 +131,8 @@ const char *advice_on_answer(long status, const char *sentence, size_t sent)
         return known;
     size_t i = 0, last = sizeof answers / sizeof *answers - 1;
     for (; i < last; i++) {
-        if (status >= answers[i].first && status <= answers[i].last && sent > answers[i].above &&
-            (answers[i].by == ANYBODY || answers[i].by == by))
+        if (status >= answers[i].first && status <= answers[i].last &&
+            (answers[i].above == 0 || sent > answers[i].above) && (answers[i].by == ANYBODY || answers[i].by == by))
             break;
     }
     return answers[i].text;

@@ -358,6 +358,9 @@ static void limit_of_mod_fcgid_is_named_for_large_bodies_only(void)
 {
     CU_ASSERT_PTR_NOT_NULL(strstr(advice_on_answer(500, NULL, 131073), "FcgidMaxRequestLen"));
     CU_ASSERT_PTR_NULL(strstr(advice_on_answer(500, NULL, 131072), "FcgidMaxRequestLen"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(advice_on_answer(404, "no such source", 0), "no source of the name")); /* a GET's */
+    CU_ASSERT_PTR_NOT_NULL(strstr(advice_on_answer(400, "the body is empty", 0), "cannot use this body"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(advice_on_answer(418, "no", 1), "the program's answer says why"));
 }
 
 void suite_commands_send_test(void)
