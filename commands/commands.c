@@ -210,7 +210,9 @@ static const struct command commands[] = {
     {"dead drop", LETTERS "[--all] [--dry-run] [--yes]", "throw dead letters away",
      FILTERS "  --all               without a filter: all of them\n"
              "  --dry-run           only count them\n"
-             "  --yes               do not ask\n",
+             "  --yes               do not ask\n"
+             "\n"
+             "A dropped event is known, and not taken again when Close repeats it (a newer version of it is).\n",
      command_dead_drop},
     {"forget", "--lead ID [--source NAME] [--dry-run] [--yes]", "erase what is kept here of a lead",
      "Deletes the lead's waiting events, which then are not delivered, its dead letters, the status page's samples, "

@@ -192,7 +192,8 @@ static void print_limits(const struct forgetting *work)
 {
     print_damaged(work->session.config->state_dir);
     puts("Not reached: backups, what RudderStack and its destinations (the warehouse) have, and Close itself.");
-    puts("What Close sends of this lead from now on is accepted as before.");
+    puts("What Close sends of this lead from now on is accepted as before; but an event that was erased is known, and\n"
+         "not taken again when Close repeats it (a newer version of it is).");
 }
 
 static int forget_lead(struct forgetting *work)

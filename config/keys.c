@@ -51,10 +51,10 @@ static const struct key keys[] = {
 
     {"queue", &type_choice, SCOPE_PROGRAM, "sqlite", 0, 0, "where accepted events wait: in a database in state_dir; `none`: in memory, and Close is answered when they are delivered", false, PROGRAM(queue), queues},
     {"state_dir", &type_folder, SCOPE_PROGRAM, "state", 0, 0, "folder for waiting events, private to the user as which this runs; the default lies beside this file; of `/etc/closecrm.conf` it is `/var/lib/closecrm`", false, PROGRAM(state_dir), NULL},
-    {"queue_max_bytes", &type_size, SCOPE_PROGRAM, "8G", 1 * M, K * K * G, "a fuller queue takes nothing more; Close tries again", false, PROGRAM(queue_max_bytes), NULL},
+    {"queue_max_bytes", &type_size, SCOPE_PROGRAM, "8G", 1 * M, K * K * G, "a fuller queue takes nothing more; Close tries again; not less than `max_body`", false, PROGRAM(queue_max_bytes), NULL},
     {"queue_retention", &type_duration, SCOPE_PROGRAM, "30d", 1 * MINUTE, 3660 * DAY, "what could not be delivered for so long becomes a dead letter", false, PROGRAM(queue_retention_ms), NULL},
     {"dead_retention", &type_duration, SCOPE_PROGRAM, "90d", 0, 3660 * DAY, "a dead letter is kept for so long, and told of a week before it ends; `0s`: for ever", false, PROGRAM(dead_retention_ms), NULL},
-    {"dedupe_window", &type_duration, SCOPE_PROGRAM, "31d", 1 * SECOND, 3660 * DAY, "for how long a delivered event is known; below 73h what Close repeats may be sent twice", false, PROGRAM(dedupe_window_ms), NULL},
+    {"dedupe_window", &type_duration, SCOPE_PROGRAM, "31d", 1 * SECOND, 3660 * DAY, "for how long a delivered event is known; not less than `queue_retention`; below 73h what Close repeats may be sent twice", false, PROGRAM(dedupe_window_ms), NULL},
     {"poison_after", &type_duration, SCOPE_PROGRAM, "10m", 1 * SECOND, 30 * DAY, "an event that the data plane fails at for so long, while it takes others, becomes a dead letter", false, PROGRAM(poison_after_ms), NULL},
     {"deliver_rate", &type_count, SCOPE_PROGRAM, "0", 0, 1000000, "most events a second for each source; 0: as many as the data plane takes", false, PROGRAM(deliver_rate), NULL},
     {"max_body", &type_size, SCOPE_PROGRAM, "16M", 1 * K, 64 * M, "a larger request is refused", false, PROGRAM(max_body), NULL},
