@@ -360,7 +360,8 @@ static bool could_be_made(const char *directory)
     snprintf(folder, sizeof folder, "%s", directory);
     const char *parent = dirname(folder);
     if (access(parent, W_OK | X_OK) == 0) {
-        printf("  it does not exist yet: the program makes it when it starts\n");
+        puts("  it does not exist: if it was moved or removed while the program runs, put it back, and nothing is\n"
+             "    lost; where the program has never run, it makes it when it starts");
         return true;
     }
     printf(

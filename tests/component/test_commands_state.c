@@ -130,6 +130,7 @@ static void no_command_makes_the_directory(void)
     HAS_NOT("The queue needs attention");
     RUN(&ran, NULL, "check", "--offline");
     CU_ASSERT_EQUAL(ran.code, 0);
+    HAS("put it back");
     CU_ASSERT_EQUAL(stat(made_state(), &status), -1);
     made_end();
 }
