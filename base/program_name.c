@@ -90,8 +90,9 @@ static void hide_path(char *text)
     const char *name = program_name(), *without = program_name_alone();
     size_t length = strlen(name), less = strlen(without);
     for (char *at = text; less < length && (at = strstr(at, name)) != NULL; at += less) {
-        memcpy(at, without, less);
         memmove(at + less, at + length, strlen(at + length) + 1);
+        for (size_t i = 0; i < less; i++)
+            at[i] = without[i];
     }
 }
 

@@ -140,12 +140,12 @@ static void add_option(char out[static HELP_OPTIONS], const char *text)
 {
     char option[40], with[44];
     size_t length = strspn(text, "-abcdefghijklmnopqrstuvwxyz"), used = strlen(out);
+    const char *behind = text + length;
+    bool takes = *behind == ',' && strstr(text, " T") != NULL; /* "--since, --until T" */
     if (length <= 2 || length >= sizeof option)
         return;
-    const char *behind = text + length + (text[length] == ',' ? 1 : 0);
-    bool takes = behind[0] == ' ' && isupper((unsigned char)behind[1]);
-    if (text[length] == ',' && strstr(text, " T") != NULL) /* "--since, --until T" */
-        takes = true;
+    behind += *behind == ',' ? 1 : 0;
+    takes = takes || (behind[0] == ' ' && isupper((unsigned char)behind[1]));
     snprintf(option, sizeof option, "%.*s", (int)length, text);
     snprintf(with, sizeof with, "%s%s ", option, takes ? "=" : "");
     char *found = strstr(out, option);

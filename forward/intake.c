@@ -158,7 +158,8 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
     pending->replay = event->replay;
     pending->live = is_live(event, identity);
     pending->ordering_key = hash_ordering_key(transform_ordering_key(parsed));
-    pending->newer = known->delivered;
+    /* The data plane may have stored an earlier version that is a dead letter now: after a broken connection, say. */
+    pending->newer = known->delivered || (known->dead && known->dead_first_us < identity->updated_us);
     pipeline->intake.in_flight++;
 
     struct pending *first = pending_table_find(&pipeline->intake.by_identity, identity);
@@ -166,7 +167,7 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
         join_duplicate(pipeline, event, first, pending);
         return true;
     }
-    pending->newer |= first != NULL && (!first->settling || first->delivered);
+    pending->newer |= first != NULL;
     pending_table_add(&pipeline->intake.by_identity, pending);
     enter_lane(pipeline, pending, parsed);
     return true;

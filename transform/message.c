@@ -112,7 +112,7 @@ static struct json_object *make_message_id(const struct parsed *parsed, const st
     }
     if (newer_version)
         return make_newer_id(parsed, id, length);
-    if (!rules->keep_nul && memchr(id, '\0', length) != NULL) {
+    if (!rules->keep_nul && strlen(id) < length) {
         char made[IDENTIFIER_TEXT];
         identifier_make_text(id, length, made);
         return json_object_new_string(made);

@@ -141,8 +141,11 @@ static void warn_number(struct row *row, const char *path, const char *text)
 static bool has_day(const char *date)
 {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    int year = 0, month = 0, day = 0;
-    if (sscanf(date, "%d-%d-%d", &year, &month, &day) != 3 || month < 1 || month > 12)
+    char *end;
+    long year = strtol(date, &end, 10);
+    long month = *end == '-' ? strtol(end + 1, &end, 10) : 0;
+    long day = *end == '-' ? strtol(end + 1, &end, 10) : 0;
+    if (month < 1 || month > 12)
         return true;
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     return day <= days[month - 1] + (month == 2 && leap);

@@ -219,9 +219,7 @@ bool warehouse_rules_name(const struct warehouse_rules *rules, const char *text,
             text++;
             continue;
         }
-        if (naming.length > leading)
-            put(&naming, '_');
-        else if (leading == 0 && is_digit(*text))
+        if (naming.length > leading || (leading == 0 && is_digit(*text)))
             put(&naming, '_');
         for (size_t n = word_length(text); n > 0; n--)
             put(&naming, *text++);

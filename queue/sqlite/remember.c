@@ -73,6 +73,7 @@ static enum database_result find_dead(struct store *store, uint32_t number, cons
     if (database_step(&store->reader, find, &result) == SQLITE_ROW) {
         known->dead = sqlite3_column_type(find, 0) != SQLITE_NULL;
         known->dead_us = sqlite3_column_int64(find, 0);
+        known->dead_first_us = sqlite3_column_int64(find, 1);
     }
     if (result == DATABASE_DONE)
         sqlite3_reset(find);

@@ -226,7 +226,8 @@ static bool may_go(const char *directory, struct error *why)
         error_set(
             why,
             "the queue in %.200s holds %lld event%s, waiting or as dead letters, which are not written over: deliver "
-            "them (closecrm.fcgi forward; closecrm.fcgi dead list), or move the directory aside: mv '%.200s' '%.200s.old'",
+            "them (closecrm.fcgi forward; closecrm.fcgi dead list), or move the directory aside: mv '%.200s' "
+            "'%.200s.old'",
             directory, (long long)events, text_plural((uint64_t)events), directory, directory);
     database_close(&old);
     return result == DATABASE_DONE && events == 0;

@@ -75,7 +75,7 @@ static const char *const texts[STATEMENTS] = {
                                " WHERE excluded.updated > updated OR excluded.at > at",
 
     [STATEMENT_ANY_LETTER] = "SELECT 1 FROM letter LIMIT 1",
-    [STATEMENT_FIND_DEAD] = "SELECT max(updated) FROM letter WHERE source = ?1 AND key = ?2",
+    [STATEMENT_FIND_DEAD] = "SELECT max(updated), min(updated) FROM letter WHERE source = ?1 AND key = ?2",
     [STATEMENT_LETTERS] = "SELECT letter.id, source.name, reason, body, received, died, replayed FROM letter"
                           " JOIN source ON source.number = letter.source WHERE letter.id > ?1 ORDER BY letter.id",
     [STATEMENT_LETTERS_OF] = "SELECT letter.id, source.name, reason, body, received, died, replayed FROM letter"

@@ -15,6 +15,7 @@
 #include "health/alert_webhook.h"
 #include "health/alerts.h"
 #include "tests/suites.h"
+#include "tests/support/process.h"
 #include "tests/support/temporary.h"
 
 #define NOW ((int64_t)1700000000000)
@@ -164,7 +165,15 @@ static char *make_certificate(void)
              "%s/cert.pem -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1 2>/dev/null && "
              "cat %s/key.pem %s/cert.pem >%s",
              directory, directory, directory, directory, certificate);
-    CU_ASSERT_EQUAL_FATAL(system(line), 0);
+    char log[PATH_SIZE];
+    struct process shell = {0};
+    int status = -1;
+    const char *arguments[] = {"/bin/sh", "-c", line, NULL};
+    const char *environment[] = {"PATH=/usr/bin:/bin", NULL};
+    path_join(log, directory, "openssl.log");
+    CU_ASSERT_FATAL(process_start(&shell, &(struct process_options){arguments, environment, directory, log}));
+    CU_ASSERT(process_wait(&shell, 60000, &status));
+    CU_ASSERT_EQUAL_FATAL(status, 0);
     return temporary_read(directory, "both.pem");
 }
 

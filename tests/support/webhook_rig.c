@@ -44,7 +44,7 @@ void webhook_rig_end(struct webhook_rig *rig)
 
 int webhook_rig_post(struct webhook_rig *rig, const char *key, bool with_write_key, const char *body)
 {
-    struct signature signature = {.hash = ""};
+    struct signature signature; /* with a key */
     struct fake_variable variables[8] = {{"REQUEST_METHOD", "POST"}, {"REMOTE_ADDR", "192.0.2.1"}};
     size_t count = 2;
     struct fake_request fake;

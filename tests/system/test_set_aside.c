@@ -133,6 +133,33 @@ static void a_lead_is_forgotten_while_it_runs(struct site *site)
     CU_ASSERT_EQUAL(durable_counts(site, "alpha").dead, 0);
 }
 
+/* The data plane may have stored what was set aside: with the same messageId its deduplication would discard what
+ * follows. */
+static void a_newer_version_has_a_message_id_of_its_own(struct site *site)
+{
+    static const char newer[] =
+        "{\"event\":{\"id\":\"ev_20\",\"object_type\":\"lead\",\"action\":\"updated\",\"lead_id\":\"lead_1\","
+        "\"date_updated\":\"2030-01-01T00:00:00.000000\",\"data\":{}},\"subscription_id\":\"whsub_1\"}";
+    size_t before = standin_counts(site->standin).messages;
+    standin_fail(
+        site->standin,
+        &(struct standin_fault){
+            .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = BAD, .status = 500, .body = "not this one"});
+    send(site, "ev_20", BAD);
+    CU_ASSERT(site_wait_logged(site, "msg=not_delivered", 1, durable_patience(10000)));
+    struct output output = run(site, "queue", "list", NULL, NULL);
+    char *line = strchr(output.text, '\n');
+    CU_ASSERT_PTR_NOT_NULL_FATAL(line);
+    line[1 + strspn(line + 1, "0123456789")] = '\0';
+    output = run(site, "queue", "set-aside", line + 1, NULL);
+    expect(&output, 0, "it is a dead letter now");
+    CU_ASSERT_EQUAL(site_send_body(site, (struct slice){newer, sizeof newer - 1}).status, 200);
+    CU_ASSERT(standin_wait_messages(site->standin, before + 1, durable_patience(10000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(5000)));
+    CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_20"));
+    standin_heal(site->standin);
+}
+
 static void an_event_is_set_aside(void)
 {
     struct site site;
@@ -141,6 +168,7 @@ static void an_event_is_set_aside(void)
         not_while_it_is_in_flight(&site);
         by_the_command_where_nobody_forwards(&site);
         a_lead_is_forgotten_while_it_runs(&site);
+        a_newer_version_has_a_message_id_of_its_own(&site);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }

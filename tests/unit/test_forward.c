@@ -8,8 +8,8 @@
 
 #include "forward/answer.h"
 #include "forward/batch.h"
-#include "forward/pending.h"
 #include "forward/file_sink.h"
+#include "forward/pending.h"
 #include "forward/post.h"
 #include "queue/identities.h"
 #include "tests/suites.h"
