@@ -195,15 +195,14 @@ void answer_report_event(struct source_pipeline *pipeline, const struct pending 
               log_quote(words, pipeline->data_plane.why.text, strlen(pipeline->data_plane.why.text)));
 }
 
-/* The data plane is there again: the source's other lanes need not sit out their back-off. A lane is woken once in
- * BACKOFF_FIRST_MS at most, for its own batch may be what the data plane fails at; and a pause that the data plane
- * asked for is kept. */
-static void wake_others(const struct lane *lane)
+/* A lane is woken once in the first pause at most, for its own batch may be what the data plane fails at; and a pause
+ * that the data plane asked for is kept. */
+void answer_wake_others(const struct lane *lane)
 {
     struct source_pipeline *pipeline = lane->pipeline;
     for (size_t i = 0; i < pipeline->lanes; i++) {
         struct lane *other = &pipeline->lane[i];
-        moment due = other->sent_at + BACKOFF_FIRST_MS;
+        moment due = other->sent_at + pipeline->pauses->backoff_ms;
         if (other == lane || other->sending.count > 0)
             continue;
         if (due < other->asked)
@@ -248,7 +247,8 @@ static void follow_delivered(struct lane *lane, const struct answer *answer)
         pipeline->data_plane.accepted = lane->number;
     pipeline->data_plane.accepted_at = clock_now();
     pipeline->data_plane.blocked_until = 0;
-    wake_others(lane);
+    answer_wake_others(lane);
+    hold_hurry_parked(pipeline);
     search_accepted(pipeline);
 }
 
@@ -297,6 +297,17 @@ static void parked_failed_again(struct lane *lane, const struct answer *answer)
     hold_park_again(&pipeline->hold, pending, clock_now() + delay_after(pipeline, pending->tries + 1, answer));
 }
 
+/* Whether this event, which fails alone, may be parked. While others are accepted, they show that it is at fault. When
+ * none is, for each lane may have such a one first, an empty batch shows whether the data plane is there. */
+static bool may_park(struct source_pipeline *pipeline, struct pending *pending)
+{
+    if (hold_may_park(pipeline))
+        return true;
+    pending->unproven = search_is_there(pipeline) && hold_has_room(pipeline);
+    search_ask_if_there(pipeline);
+    return pending->unproven;
+}
+
 /* The same batch has met 5xx, or a cut, several times: one message may be the cause. Smaller batches find it; alone, it
  * is parked, so that others can show whether it is the cause. Returns whether the lane may go on soon. */
 static bool look_for_poison(struct lane *lane, const struct answer *answer)
@@ -308,8 +319,10 @@ static bool look_for_poison(struct lane *lane, const struct answer *answer)
         return true;
     }
     struct pending *pending = lane->sending.first;
-    if (!hold_may_park(lane->pipeline))
+    if (!may_park(lane->pipeline, pending)) {
+        lane_try_another(lane);
         return false;
+    }
     answer_report_event(lane->pipeline, pending, "event_parked");
     hold_park(lane, pending_pop(&lane->sending), clock_now() + delay_after(lane->pipeline, 1, answer));
     return true;

@@ -94,8 +94,16 @@ void hold_release(struct source_pipeline *pipeline, const struct pending *pendin
 void hold_park(struct lane *lane, struct pending *pending, moment until);
 void hold_park_again(struct hold *hold, struct pending *pending, moment until);
 
-/* Whether another event may be parked: not when the last one's turn showed nothing, for then all fail. */
+/* Whether there is room for another parked event. */
+bool hold_has_room(const struct source_pipeline *pipeline);
+
+/* Whether what was accepted allows that another event is parked: not when the last one's turn showed nothing, for then
+ * all may fail. */
 bool hold_may_park(const struct source_pipeline *pipeline);
+
+/* Something was accepted: what was parked on the word of an empty batch only need not sit out its back-off; one after
+ * another, once. */
+void hold_hurry_parked(struct source_pipeline *pipeline);
 
 /* Whether this event was parked before a restart: then it is again. */
 bool hold_was_parked(struct source_pipeline *pipeline, struct pending *pending);
@@ -205,6 +213,7 @@ struct lane {
     unsigned failures;           /* of these, answered 5xx or cut: is one message the cause? */
     size_t limit;                /* events a batch may have: less while a refused one is looked for, or after silence */
     unsigned grow_after;         /* successes, before it may have more again */
+    bool newest_next;            /* see lane_try_another */
 };
 
 enum lane_built {
@@ -256,6 +265,10 @@ void lane_put_back(struct lane *lane);
 /* Likewise, with this event, which is in no list, before all of them; the next batch is one event. */
 void lane_send_alone(struct lane *lane, struct pending *pending);
 
+/* The data plane fails at the lane's first event, alone: the next batch is one event of another ordering key, in turn
+ * the next and the newest. */
+void lane_try_another(struct lane *lane);
+
 /* Batches have half of this many events at most from now on, rounded up. */
 void lane_halve(struct lane *lane, size_t count);
 
@@ -298,6 +311,9 @@ void answer_report_event(struct source_pipeline *pipeline, const struct pending 
 void answer_set_reason(struct source_pipeline *pipeline, const struct answer *answer);
 void answer_set_words(struct source_pipeline *pipeline, const char *words);
 
+/* The data plane is there: the source's lanes, but for this one, need not sit out their back-off. */
+void answer_wake_others(const struct lane *lane);
+
 /* The data plane was found mended: nothing waits for the operator any more. */
 void answer_mended(struct source_pipeline *pipeline);
 
@@ -325,6 +341,7 @@ struct search {
     bool lately_spent;     /* what was accepted before the search has counted for one lone event: not for another */
     bool said_so;          /* events are refused, none is accepted, and that was logged: somebody has to look */
     bool one_only;         /* only one event at a time is sent, until one is accepted: somebody has to mend something */
+    moment there_at;       /* an empty batch found the data plane there while it failed at events; 0: none did */
 };
 
 /* The lane's batch was refused in a way that may be one event's fault (OUTCOME_REFUSED). */
@@ -333,6 +350,11 @@ void search_refused(struct lane *lane, const struct answer *answer);
 /* Whether this is no lane, but the place of empty batches; and such a one was answered. */
 bool search_is_asker(const struct lane *lane);
 void search_asked(struct lane *asker, const struct answer *answer);
+
+/* The data plane fails at event after event and takes none in between: is it there at all, and takes others? Asks with
+ * an empty batch; the answer to the last one tells, for some seconds. */
+void search_ask_if_there(struct source_pipeline *pipeline);
+bool search_is_there(const struct source_pipeline *pipeline);
 
 /* A batch was accepted, as data_plane.accepted says already. */
 void search_accepted(struct source_pipeline *pipeline);

@@ -91,17 +91,35 @@ void hold_park_again(struct hold *hold, struct pending *pending, moment until)
     pending_push(&hold->parked, pending);
 }
 
+bool hold_has_room(const struct source_pipeline *pipeline)
+{
+    return pipeline->hold.key_count < NOTES_PARKED;
+}
+
 bool hold_may_park(const struct source_pipeline *pipeline)
 {
     const struct hold *hold = &pipeline->hold;
-    return hold->key_count == 0 || (hold->key_count < NOTES_PARKED && pipeline->data_plane.accepted > hold->parked_at);
+    return hold->key_count == 0 || (hold_has_room(pipeline) && pipeline->data_plane.accepted > hold->parked_at);
+}
+
+void hold_hurry_parked(struct source_pipeline *pipeline)
+{
+    moment until = clock_now();
+    for (struct pending *p = pipeline->hold.parked.first; p != NULL; p = p->next) {
+        if (!p->unproven)
+            continue;
+        p->unproven = false;
+        until += pipeline->pauses->backoff_ms;
+        if (p->until > until)
+            p->until = until;
+    }
 }
 
 bool hold_was_parked(struct source_pipeline *pipeline, struct pending *pending)
 {
     const struct notes *notes = &pipeline->notes.recalled;
     const struct hold *hold = &pipeline->hold;
-    if (hold->key_count >= NOTES_PARKED || holds_key(hold, pending->ordering_key))
+    if (!hold_has_room(pipeline) || holds_key(hold, pending->ordering_key))
         return false;
     for (uint32_t i = 0; i < notes->parked_count; i++) {
         if (notes->parked[i].id == pending->id) {

@@ -197,6 +197,32 @@ void lane_send_alone(struct lane *lane, struct pending *pending)
     lane->limit = 1;
 }
 
+/* The newest of those that wait. */
+static const struct pending *newest_waiting(const struct lane *lane)
+{
+    const struct pending *newest = lane->waiting.first;
+    for (const struct pending *p = newest; p != NULL; p = p->next)
+        newest = p->id > newest->id ? p : newest;
+    return newest;
+}
+
+void lane_try_another(struct lane *lane)
+{
+    struct pending_list moved;
+    pending_list_init(&moved);
+    lane_put_back(lane);
+    lane->limit = 1;
+    if (lane->waiting.first == NULL)
+        return;
+    /* The next ones may be bad, too, if many came at once: then the newest are not. */
+    uint64_t ordering_key = lane->newest_next ? newest_waiting(lane)->ordering_key : lane->waiting.first->ordering_key;
+    pending_move_key(&moved, &lane->waiting, ordering_key);
+    if (!lane->newest_next)
+        pending_prepend(&moved, &lane->waiting); /* last now */
+    pending_prepend(&lane->waiting, &moved);
+    lane->newest_next = !lane->newest_next;
+}
+
 struct pending *lane_find(const struct lane *lane, uint64_t id, bool *in_flight)
 {
     struct pending *found = pending_find(&lane->waiting, id);

@@ -9,6 +9,7 @@
 #define ALIKE_MOST 3    /* lone events refused alike, and none accepted: somebody has to mend something */
 #define VOUCHED_MOST 16 /* dead letters one after another on the word of empty batches only */
 #define LATELY_MS ((int64_t)5 * 60 * 1000)
+#define THERE_MS 5000 /* so long an empty batch tells that the data plane is there */
 
 static const char empty_batch[] = "{\"batch\":[]}";
 
@@ -39,6 +40,18 @@ static void send_empty_batch(struct source_pipeline *pipeline)
         asker->number = answer_expect(pipeline);
         asker->sent_at = clock_now();
     }
+}
+
+void search_ask_if_there(struct source_pipeline *pipeline)
+{
+    if (hold_has_room(pipeline))
+        send_empty_batch(pipeline);
+}
+
+bool search_is_there(const struct source_pipeline *pipeline)
+{
+    moment there_at = pipeline->search.there_at;
+    return there_at > 0 && clock_now() - there_at < THERE_MS;
 }
 
 /* What the answer to the empty batch says about the events that were refused with that status. */
@@ -227,9 +240,13 @@ void search_asked(struct lane *asker, const struct answer *answer)
     struct source_pipeline *pipeline = asker->pipeline;
     struct search *search = &pipeline->search;
     search->asking = false;
+    enum search_said said = meaning_of(answer, search->refusal.status);
+    search->there_at = said == SAID_GOOD ? clock_now() : 0;
+    if (said == SAID_GOOD && pipeline->data_plane.failing_ms > 0 && hold_has_room(pipeline))
+        answer_wake_others(asker);       /* their next failure is the event's */
     if (pipeline->hold.aside.count == 0) /* it is known already */
         return;
-    search->said = meaning_of(answer, search->refusal.status);
+    search->said = said;
     if (search->said == SAID_GOOD) {
         search->vouched = asker->number;
         bool lately = is_lone(pipeline) && lately_passed(pipeline);

@@ -69,7 +69,7 @@ struct known {
     int64_t dead_first_us; /* and of its oldest */
 };
 
-#define NOTES_PARKED 16
+#define NOTES_PARKED 64
 
 /* The forwarder's state of a source, saved for the time after a restart. All zero: none. */
 struct notes {

@@ -12,6 +12,7 @@
 #include "tests/support/temporary.h"
 
 #define PATIENCE_MS RIG_PATIENCE_MS
+#define FAST_MS 60 /* the longest first pause after a failed request, where many follow */
 
 static void a_backlog_is_delivered_each_once(void)
 {
@@ -142,6 +143,80 @@ static void one_that_the_data_plane_fails_at_is_parked_and_then_dead(void)
     rig_end(&rig);
 }
 
+/* More events of as many leads than there are lanes, each of which the data plane fails at, so that all lanes have such
+ * ones first: what comes after them is delivered, and they are dead at last. */
+static void many_that_the_data_plane_fails_at_hold_up_no_others(void)
+{
+    enum { GOOD = 30 };
+    static const struct {
+        enum standin_act act;
+        unsigned bad;
+    } rows[] = {{STANDIN_ANSWER, 6}, {STANDIN_CUT, 12}, {STANDIN_ANSWER, 40}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct rig rig;
+        rig_prepare(&rig);
+        rig.made.config.poison_after_ms = 200;
+        rig_open(&rig);
+        rig_run(&rig);
+        forwarder_back_off(rig.forwarder, FAST_MS);
+        rig_append(&rig, 0, 1000, NULL);
+        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+        standin_fail(
+            rig.standin,
+            &(struct standin_fault){
+                .act = rows[i].act, .times = STANDIN_ALWAYS, .marker = "POISON", .status = 500, .body = "err"});
+        for (unsigned j = 1; j <= rows[i].bad; j++)
+            rig_append(&rig, j, 1000, "POISON");
+        for (unsigned j = 1; j < GOOD; j++) {
+            rig_append(&rig, 100 + j, 1000, NULL);
+            standin_wait_messages(rig.standin, SIZE_MAX, 10);
+        }
+        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, GOOD, 10000));
+        for (unsigned j = 200; rig_counts(&rig).dead < rows[i].bad && j < 700; j++) {
+            rig_append(&rig, j, 1000, NULL); /* others succeed meanwhile */
+            standin_wait_messages(rig.standin, SIZE_MAX, 20);
+        }
+        CU_ASSERT_TRUE(rig_wait_counts(&rig, rows[i].bad, 0));
+        CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
+        rig_end(&rig);
+    }
+}
+
+/* The data plane is away, whatever is sent; or takes empty batches, but no event: it is tried less and less often, and
+ * nothing is dead. Then all is delivered. */
+static void what_fails_at_everything_is_tried_less_and_less(void)
+{
+    enum { EVENTS = 150 };
+    static const char *const markers[] = {NULL, "messageId"};
+    for (size_t i = 0; i < sizeof markers / sizeof *markers; i++) {
+        struct rig rig;
+        struct notes notes;
+        rig_prepare(&rig);
+        rig.made.config.poison_after_ms = 1;
+        rig_open(&rig);
+        rig_run(&rig);
+        forwarder_back_off(rig.forwarder, FAST_MS);
+        rig_append(&rig, 0, 1000, NULL);
+        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+        standin_fail(rig.standin,
+                     &(struct standin_fault){
+                         .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = markers[i], .status = 503});
+        for (unsigned j = 1; j < EVENTS; j++)
+            rig_append(&rig, j, 1000, NULL);
+        standin_wait_messages(rig.standin, SIZE_MAX, 300);
+        CU_ASSERT_TRUE(standin_counts(rig.standin).requests < EVENTS);
+        rig_notes(&rig, &notes);
+        CU_ASSERT_TRUE(markers[i] != NULL || notes.parked_count <= 1);
+        CU_ASSERT_EQUAL(rig_counts(&rig).dead, 0);
+        standin_heal(rig.standin);
+        CU_ASSERT_TRUE(forward_mended(&rig.made.config)); /* what waits need not sit out its back-off */
+        rig_append(&rig, EVENTS, 1000, NULL);
+        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, EVENTS + 1, PATIENCE_MS));
+        CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
+        rig_end(&rig);
+    }
+}
+
 static void back_off_does_not_start_over(void)
 {
     struct rig rig;
@@ -265,6 +340,8 @@ void suite_forwarder_durable(void)
          a_data_plane_that_refuses_everything_fills_no_dead_letters},
         {"one that the data plane fails at is parked, then dead",
          one_that_the_data_plane_fails_at_is_parked_and_then_dead},
+        {"many that the data plane fails at hold up no others", many_that_the_data_plane_fails_at_hold_up_no_others},
+        {"what fails at everything is tried less and less", what_fails_at_everything_is_tried_less_and_less},
         {"back-off does not start over after a restart", back_off_does_not_start_over},
         {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
         {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
