@@ -139,8 +139,8 @@ void help_explain(FILE *out, const struct command *command)
 static void add_option(char out[static HELP_OPTIONS], const char *text)
 {
     char option[40], with[44];
-    size_t length = strspn(text, "-abcdefghijklmnopqrstuvwxyz"), used = strlen(out);
-    const char *behind = text + length;
+    const char *behind = text + strspn(text, "-abcdefghijklmnopqrstuvwxyz");
+    size_t length = (size_t)(behind - text), used = strlen(out);
     bool takes = *behind == ',' && strstr(text, " T") != NULL; /* "--since, --until T" */
     if (length <= 2 || length >= sizeof option)
         return;
