@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/text.h"
 
 /* The layout before this one is deleted: it holds bodies, and nothing would delete them after a day. */
 #define RECENT_FILE "recent.2"
+#define ROOM_LEFT ((uint64_t)64 << 20) /* bytes of the disk: with less it is nearly full (health/findings) */
 #define RECENT_FILE_BEFORE "recent.1"
 
 struct slot {
@@ -140,9 +142,19 @@ static uint32_t put_body(char out[static RECENT_BODY], const char *body, size_t 
     return (uint32_t)kept;
 }
 
+/* Whether the file may grow: what a full disk has left is for the queue, which must note what was delivered. */
+static bool may_grow(int fd)
+{
+    struct statvfs status;
+    return fstatvfs(fd, &status) != 0 || (uint64_t)status.f_bavail * status.f_frsize >= ROOM_LEFT;
+}
+
 static void write_slot(struct recent *recent, const struct slot *slot)
 {
     if (recent->fd >= 0) {
+        off_t end = lseek(recent->fd, 0, SEEK_END);
+        if (end < slot_offset(slot->whole.event.number) + (off_t)sizeof *slot && !may_grow(recent->fd))
+            return;
         ssize_t n = pwrite(recent->fd, slot, sizeof *slot, slot_offset(slot->whole.event.number));
         (void)n; /* without space the sample is lost */
         return;

@@ -100,16 +100,13 @@ static struct load_options large_load(const struct site *site, const char *prefi
     return options;
 }
 
-/* As fast as it goes, until the log is full, or so slowly that the log is copied meanwhile: then the database is what
- * fills the disk, and its free pages must be given back. */
-static void fill_and_drain(int64_t pause_ms)
+static void filled_by_the_queue(void)
 {
     struct site site;
     char state[PATH_SIZE];
     if (open_on_small_disk(&site, SMALL_DISK, state)) {
         standin_fail(site.standin, &holding);
         struct load_options options = large_load(&site, "ev", MORE_THAN_FITS);
-        options.pause_ms = pause_ms;
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         check(result.ok > 100 && result.ok < result.sent && result.other == 503, "%zu fit, the others get 503, not %d",
@@ -129,16 +126,6 @@ static void fill_and_drain(int64_t pause_ms)
         close_on_small_disk(&site, state);
     }
     site_close(&site);
-}
-
-static void filled_by_the_queue(void)
-{
-    fill_and_drain(0);
-}
-
-static void filled_by_the_database(void)
-{
-    fill_and_drain(40);
 }
 
 static void filled_by_another_file(void)
@@ -462,7 +449,6 @@ void suite_durable_disk(void)
 {
     static CU_TestInfo tests[] = {
         {"a disk that the queue itself fills", filled_by_the_queue},
-        {"a disk that the database fills", filled_by_the_database},
         {"a disk that another file fills", filled_by_another_file},
         {"a full disk, and SIGKILL", full_and_killed},
         {"large events on a full disk", large_events_on_a_full_disk},
