@@ -25,7 +25,7 @@
 #define BLOOM_AT 4096        /* lookups in the index: a short-lived process needs no filter */
 #define BLOOM_STEP 65536     /* keys read at once */
 #define FORGET_STEP 4096     /* rows of journal or index in one transaction */
-#define FREE_PAGES_MOST 1024 /* 16 MiB: those beyond are released; where there is no room, all */
+#define FREE_PAGES_MOST 1024 /* 16 MiB: those beyond are released */
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
 
 struct house {
@@ -290,18 +290,6 @@ static enum database_result release_free_pages(struct house *house, int64_t most
     return result;
 }
 
-/* Makes what room the queue itself can make: all free pages of the database, which else are kept for the next events,
- * and the log, which is what fills the disk where events are sent soon. */
-static void make_room(struct house *house)
-{
-    bool more = true;
-    while (more && !is_ending(house->store)) {
-        if (release_free_pages(house, 0, &more) != DATABASE_DONE)
-            more = false; /* no room in the log for that, either: another time */
-        checkpointer_empty(&house->checkpointer);
-    }
-}
-
 /* Checks the reserve, and creates it again as soon as there is room: without it nothing is accepted. */
 static void keep_reserve(struct house *house, moment now)
 {
@@ -309,12 +297,8 @@ static void keep_reserve(struct house *house, moment now)
     int64_t bytes = reserve_bytes(store->config->max_body);
     bool gone = atomic_load(&store->reserve_gone) || !reserve_is_there(store->directory);
     if (gone)
-        checkpointer_empty(&house->checkpointer);
+        checkpointer_empty(&house->checkpointer); /* the log may be what fills the disk */
     bool there = reserve_make(store->directory, bytes);
-    if (!there && gone) {
-        make_room(house);
-        there = reserve_make(store->directory, bytes);
-    }
     house->tried_room = now;
     if (there && atomic_exchange(&store->reserve_gone, false) && now >= house->next_words) {
         house->next_words = now + BEAT_MS; /* near the limit it comes and goes */
