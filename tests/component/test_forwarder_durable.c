@@ -222,6 +222,35 @@ static void what_fails_at_everything_is_tried_less_and_less(void)
     }
 }
 
+/* One lane was asked for a long pause, and others are accepted: what waits says why, and may be tried now. */
+static void asked_pause_of_one_lane_is_told_and_ended(void)
+{
+    enum { MOST = 64 };
+    struct rig rig;
+    struct notes notes;
+    unsigned count = 1;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    standin_fail(rig.standin,
+                 &(struct standin_fault){
+                     .act = STANDIN_ANSWER, .times = 1, .status = 429, .retry_after = "3600", .body = "slower"});
+    rig_run(&rig);
+    rig_append(&rig, 0, 1000, NULL);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, PATIENCE_MS));
+    for (; count < MOST && standin_counts(rig.standin).messages < 2; count++) {
+        rig_append(&rig, count, 1000, NULL);
+        standin_wait_messages(rig.standin, SIZE_MAX, 20);
+    }
+    CU_ASSERT_TRUE(standin_counts(rig.standin).messages < count);
+    rig_notes(&rig, &notes);
+    CU_ASSERT_PTR_NOT_NULL(strstr(notes.reason, "slower"));
+    CU_ASSERT_TRUE(notes.next_ms > clock_unix_ms());
+    CU_ASSERT_TRUE(forward_mended(&rig.made.config));
+    queue_wake(rig.queue);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, count, PATIENCE_MS));
+    rig_end(&rig);
+}
+
 static void back_off_does_not_start_over(void)
 {
     struct rig rig;
@@ -437,6 +466,7 @@ void suite_forwarder_durable(void)
         {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
         {"one that fails is found across restarts", one_that_fails_is_found_across_restarts},
         {"one that fails dies across restarts", one_that_fails_dies_across_restarts},
+        {"an asked pause of one lane is told, and ended", asked_pause_of_one_lane_is_told_and_ended},
         {"a replay of what was too old is tried", replay_of_what_was_too_old_is_tried},
         {"a stop notes what could not be noted before", a_stop_notes_what_could_not_be_noted_before},
         {"deliver_rate is kept", a_rate_is_kept},
