@@ -1,4 +1,4 @@
-/* When to tell, and what was told: see alerts.h. How: alert_command.c. */
+/* When to tell, and what was told: see alerts.h. How: alert_send.c. */
 #include "health/alerts.h"
 
 #include <fcntl.h>
