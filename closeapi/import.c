@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/times.h"
 #include "closeapi/event_log.h"
+#include "closeapi/waiting.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 
@@ -19,11 +20,6 @@
 #define STEP_EVENTS 200   /* appended in one step */
 #define LARGE_BYTES ((size_t)100 * 1024)
 
-#define WAITING_PLACES ((size_t)1 << 18)
-#define WAITING_MOST (WAITING_PLACES / 2)
-#define LIST_EVENTS 500 /* read from the queue at once */
-#define LIST_BYTES ((size_t)8 << 20)
-
 #define MINUTE_US (INT64_C(60) * 1000000)
 #define HOUR_US (60 * MINUTE_US)
 #define MARGIN_US (5 * MINUTE_US) /* for clocks that differ */
@@ -34,21 +30,6 @@
 #define LONGEST_US (24 * HOUR_US)
 #define FEW 500
 #define MANY 5000
-
-struct waiting_place {
-    unsigned char key[16];
-    int64_t updated_us;
-    bool used;
-};
-
-/* The identities of events that wait in the queue: a hash table of bounded size. Events beyond it are appended again,
- * which does no harm: the forwarder finds duplicates. */
-struct waiting {
-    struct waiting_place *places;
-    size_t used;
-    uint64_t last_id; /* of the event up to which the queue was read */
-    struct events events;
-};
 
 enum phase { BETWEEN_WINDOWS, READING, APPENDING };
 
@@ -82,59 +63,6 @@ static bool import_no_memory(struct error *why)
 {
     error_set(why, "out of memory");
     return false;
-}
-
-/* ---- what waits in the queue ---- */
-
-/* Keys are hashes: any of their bytes will do. */
-static struct waiting_place *find_place(const struct waiting *waiting, const unsigned char key[16])
-{
-    size_t at;
-    memcpy(&at, key, sizeof at);
-    for (at %= WAITING_PLACES; waiting->places[at].used && memcmp(waiting->places[at].key, key, 16) != 0;)
-        at = (at + 1) % WAITING_PLACES;
-    return &waiting->places[at];
-}
-
-static void waiting_add(struct waiting *waiting, const struct identity *identity)
-{
-    struct waiting_place *place = find_place(waiting, identity->key);
-    if (!place->used) {
-        if (waiting->used == WAITING_MOST)
-            return;
-        waiting->used++;
-        memcpy(place->key, identity->key, sizeof place->key);
-        place->updated_us = identity->updated_us;
-        place->used = true;
-    } else if (identity->updated_us > place->updated_us) {
-        place->updated_us = identity->updated_us;
-    }
-}
-
-/* Adds what was appended to the queue since the last call. Returns false with the reason. */
-static bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct error *why)
-{
-    for (;;) {
-        int count = queue_list(queue, source, waiting->last_id, LIST_EVENTS, LIST_BYTES, &waiting->events, why);
-        if (count <= 0)
-            return count == 0;
-        for (int i = 0; i < count && waiting->used < WAITING_MOST; i++) {
-            struct parsed *parsed =
-                transform_parse(waiting->events.at[i].body, waiting->events.at[i].length, NULL, NULL);
-            if (parsed != NULL)
-                waiting_add(waiting, transform_identity(parsed));
-            parsed_free(parsed);
-        }
-        waiting->last_id = waiting->events.at[count - 1].id;
-        if (waiting->used == WAITING_MOST)
-            return true;
-    }
-}
-
-static bool waiting_has(const struct waiting *waiting, const struct identity *identity)
-{
-    const struct waiting_place *place = find_place(waiting, identity->key);
-    return place->used && place->updated_us >= identity->updated_us;
 }
 
 /* ---- a page: which of its events are known, and which go to the spool ---- */
@@ -467,9 +395,8 @@ struct import *import_new(const struct import_order *order, const char *director
     import->spool.fd = -1;
     bool good = spool_open(&import->spool, directory, why);
     if (good && order->queue != NULL) {
-        import->waiting.places = calloc(WAITING_PLACES, sizeof *import->waiting.places);
         import->counters = counters_open(order->config->state_dir, &name, 1, &unshared);
-        good = import->waiting.places != NULL || import_no_memory(why);
+        good = waiting_init(&import->waiting) || import_no_memory(why);
     }
     if (good)
         return import;
@@ -498,8 +425,7 @@ void import_free(struct import *import)
         return;
     event_log_free(&import->log);
     spool_close(&import->spool);
-    events_free(&import->waiting.events);
-    free(import->waiting.places);
+    waiting_free(&import->waiting);
     counters_close(import->counters);
     buffer_free(&import->body);
     free(import->types);
