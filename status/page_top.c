@@ -86,11 +86,8 @@ static void write_finding(struct buffer *out, const struct view *view, const str
                  finding_name(finding->id));
     write_html(out, finding->source == NULL ? "" : finding->source->name);
     buffer_text(out, "\"><div><p>");
-    if (finding->source != NULL && view->facts->sources > 1) {
-        buffer_text(out, "<strong>");
-        write_html(out, finding->source->name);
-        buffer_text(out, ":</strong> ");
-    }
+    if (finding->source != NULL && view->facts->sources > 1)
+        markup_text(out, "<strong>", finding->source->name, ":</strong> ");
     write_sentence(out, finding->sentence);
     buffer_text(out, "</p>");
     if (finding->remedy[0] != '\0') {
@@ -98,11 +95,8 @@ static void write_finding(struct buffer *out, const struct view *view, const str
         write_sentence(out, finding->remedy);
         buffer_text(out, "</p>");
     }
-    if (finding->command[0] != '\0') {
-        buffer_text(out, "<p class=\"hint\"><code>");
-        write_html(out, finding->command);
-        buffer_text(out, "</code></p>");
-    }
+    if (finding->command[0] != '\0')
+        markup_text(out, "<p class=\"hint\"><code>", finding->command, "</code></p>");
     buffer_text(out, "</div>");
     write_action(out, view, finding);
     buffer_text(out, "</li>\n");
