@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "commands/commands.h"
 #include "commands/dead_filter.h"
 #include "commands/session.h"
@@ -170,8 +171,8 @@ static bool delete_all(struct forgetting *work, struct error *why)
 static void print_counts(const struct forgetting *work, uint64_t events, const char *did)
 {
     printf("%s of lead %s: %" PRIu64 " waiting event%s, %" PRIu64 " dead letter%s, %" PRIu64 " sample%s\n", did,
-           work->filter.lead, events, events == 1 ? "" : "s", work->letters, work->letters == 1 ? "" : "s",
-           work->samples, work->samples == 1 ? "" : "s");
+           work->filter.lead, events, text_plural(events), work->letters, text_plural(work->letters), work->samples,
+           text_plural(work->samples));
 }
 
 /* Names the folders with a damaged database, which a repair keeps. */
