@@ -2,10 +2,10 @@
 #include "base/escape.h"
 #include "status/status_private.h"
 
-const char *severity_class(enum severity severity)
+const char *severity_word(enum severity severity)
 {
-    static const char *const classes[] = {[SEVERITY_GOOD] = "good", [SEVERITY_WORRY] = "worry", [SEVERITY_BAD] = "bad"};
-    return classes[severity];
+    static const char *const words[] = {[SEVERITY_GOOD] = "good", [SEVERITY_WORRY] = "worry", [SEVERITY_BAD] = "bad"};
+    return words[severity];
 }
 
 void markup_text(struct buffer *out, const char *before, const char *text, const char *after)

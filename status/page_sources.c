@@ -83,7 +83,7 @@ static void page_source(struct buffer *out, const struct view *view, const struc
     const struct counts *counts = &source->counts;
     char span[SPAN_SIZE], words[REPORT_SIZE];
     write_format(out, "<article class=\"source %s\" data-source=\"",
-                 severity_class(report_severity(view->facts, source)));
+                 severity_word(report_severity(view->facts, source)));
     markup_text(out, "", source->name, "\"");
     markup_text(out, " data-key=\"", source->name, "\">\n");
     markup_text(out, "<h2>", source->name, "</h2>\n<p class=\"words\">");
