@@ -15,7 +15,6 @@
 #include "base/text.h"
 #include "health/report.h"
 
-#define ALERTS_FILE "alerts.1"
 #define ENTRIES 128 /* causes that last, at once */
 
 /* What is known of one cause. All zero: a free place. */
