@@ -11,12 +11,6 @@
 #define CONNECT_MS 5000L
 #define LOOK_MS 100 /* whether it is to be given up */
 
-static size_t drop_body(char *data, size_t size, size_t count, void *context)
-{
-    (void)data, (void)context;
-    return size * count;
-}
-
 /* Runs the request until it ends, or is to be given up. */
 static CURLcode perform(CURLM *multi, CURL *easy, const atomic_bool *hurry)
 {
@@ -72,8 +66,7 @@ bool alert_webhook_post(const char *url, const char *certificates, const struct 
                                          .certificates = certificates,
                                          .headers = headers,
                                          .connect_ms = CONNECT_MS,
-                                         .whole_ms = WHOLE_MS,
-                                         .take_body = drop_body};
+                                         .whole_ms = WHOLE_MS};
     char host[URL_HOST];
     struct http_request request = {.easy = NULL};
     struct buffer json = {0};
