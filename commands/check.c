@@ -213,8 +213,8 @@ static size_t print_findings(struct checking *checking, const struct facts *fact
         putchar('\n');
         wrong += is_bad;
         checking->worries = checking->worries || one->severity == SEVERITY_WORRY;
-        checking->delivers = report_delivers(facts, view);
     }
+    checking->delivers = report_delivers(facts, view);
     return wrong;
 }
 
