@@ -55,14 +55,8 @@ static void print_address(const struct config *config, const struct source *sour
 
 static bool is_plain_http(const char *url)
 {
-    static const char *const near[] = {"http://127.", "http://localhost", "http://[::1]"};
-    if (strncmp(url, "http://", 7) != 0)
-        return false;
-    for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
-        if (strncmp(url, near[i], strlen(near[i])) == 0)
-            return false;
-    }
-    return true;
+    char host[URL_HOST];
+    return strncmp(url, "http://", 7) == 0 && !config_host_is_near(config_url_host(url, host));
 }
 
 /* Tries a source's data plane and says what was found. Returns false when it is not as it should be. */
