@@ -233,18 +233,11 @@ static enum written merge_into(const char *folder, const struct reasons *more)
     return result;
 }
 
-/* What a process of another user leaves there its owner could not replace. */
-static bool is_ours(const char *folder)
-{
-    struct stat status;
-    return stat(folder, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == geteuid();
-}
-
 static enum written write_into(const char *folder, const struct reasons *more)
 {
     char path[PATH_SIZE];
     int fd = -1, error = EWOULDBLOCK;
-    if (!is_ours(folder))
+    if (!files_is_own_directory(folder))
         return NOT_HERE;
     path_of(path, folder, LOCK_FILE);
     for (int i = 0; i < LOCK_TRIES && error == EWOULDBLOCK; i++) {
@@ -291,7 +284,7 @@ void last_errors_leave(const char *folder)
             place[i][0] = '\0';
     }
     pthread_mutex_unlock(&lock);
-    if (!is_ours(folder))
+    if (!files_is_own_directory(folder))
         return;
     path_of(path, folder, LAST_ERRORS_FILE);
     unlink(path);

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/lock_file.h"
 #include "base/text.h"
 
@@ -24,18 +24,11 @@ static uint64_t checksum(const struct told_record *record)
     return text_hash(TEXT_HASH, record->entry, sizeof record->entry);
 }
 
-/* A folder of another user is not ours to leave a file in. */
-static bool is_ours(const char *directory)
-{
-    struct stat status;
-    return stat(directory, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == geteuid();
-}
-
 /* Opens and locks the record in a folder. Returns its descriptor; -1: none. */
 static int open_record(const char *directory, char path[static PATH_MAX])
 {
     int fd = -1;
-    if (!is_ours(directory) || snprintf(path, PATH_MAX, "%s/" TOLD_FILE, directory) >= PATH_MAX)
+    if (!files_is_own_directory(directory) || snprintf(path, PATH_MAX, "%s/" TOLD_FILE, directory) >= PATH_MAX)
         return -1;
     for (int i = 0; i < LOCK_TRIES; i++) {
         if (lock_take(&fd, path, LOCK_EX | LOCK_NB) == 0)
@@ -77,7 +70,7 @@ static void take_over(struct cron_told *told, const char *beside)
 {
     char path[PATH_MAX];
     struct told_record other;
-    if (!is_ours(beside) || snprintf(path, sizeof path, "%s/" TOLD_FILE, beside) >= (int)sizeof path)
+    if (!files_is_own_directory(beside) || snprintf(path, sizeof path, "%s/" TOLD_FILE, beside) >= (int)sizeof path)
         return;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
