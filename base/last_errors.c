@@ -5,13 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,8 +20,7 @@
 #include "base/times.h"
 
 #define LOCK_FILE "last-errors.lock"
-#define LOCK_TRIES 20
-#define LOCK_EACH_MS 10
+#define LOCK_MS 200 /* for another process that writes just now */
 
 #define PART 32                          /* reasons of a part: errors, and refused requests */
 #define LINE 900                         /* bytes of one */
@@ -236,15 +233,11 @@ static enum written merge_into(const char *folder, const struct reasons *more)
 static enum written write_into(const char *folder, const struct reasons *more)
 {
     char path[PATH_SIZE];
-    int fd = -1, error = EWOULDBLOCK;
+    int fd = -1;
     if (!files_is_own_directory(folder))
         return NOT_HERE;
     path_of(path, folder, LOCK_FILE);
-    for (int i = 0; i < LOCK_TRIES && error == EWOULDBLOCK; i++) {
-        if (i > 0)
-            poll(NULL, 0, LOCK_EACH_MS);
-        error = lock_take(&fd, path, LOCK_EX | LOCK_NB);
-    }
+    int error = lock_take_within(&fd, path, LOCK_MS);
     enum written result = error == 0 ? merge_into(folder, more) : error == EWOULDBLOCK ? NOT_NOW : NOT_HERE;
     if (fd >= 0)
         close(fd);

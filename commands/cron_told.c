@@ -5,10 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/files.h"
@@ -16,8 +14,7 @@
 #include "base/text.h"
 
 #define TOLD_FILE "cron-told.1" /* the number is of the layout */
-#define LOCK_TRIES 100
-#define LOCK_EACH_MS 20
+#define LOCK_MS 2000            /* for another run that reports just now */
 
 static uint64_t checksum(const struct told_record *record)
 {
@@ -30,14 +27,7 @@ static int open_record(const char *directory, char path[static PATH_MAX])
     int fd = -1;
     if (!files_is_own_directory(directory) || snprintf(path, PATH_MAX, "%s/" TOLD_FILE, directory) >= PATH_MAX)
         return -1;
-    for (int i = 0; i < LOCK_TRIES; i++) {
-        if (lock_take(&fd, path, LOCK_EX | LOCK_NB) == 0)
-            return fd;
-        poll(NULL, 0, LOCK_EACH_MS);
-    }
-    if (fd >= 0)
-        close(fd);
-    return -1;
+    return lock_take_within(&fd, path, LOCK_MS) == 0 ? fd : -1;
 }
 
 /* Half a record counts as none. */
