@@ -82,10 +82,8 @@ static uint64_t key_of(const char *line)
     uint64_t key = TEXT_HASH;
     while (*line != '\0') {
         const char *end = word_end(line);
-        if (!is_variable(line, strcspn(line, "= "))) {
-            for (const char *c = line; c < end; c++)
-                key = isdigit((unsigned char)*c) ? key : text_hash(key, c, 1);
-        }
+        if (!is_variable(line, strcspn(line, "= ")))
+            key = text_hash_words(key, line, (size_t)(end - line));
         line = *end == '\0' ? end : end + 1;
     }
     return key == 0 ? 1 : key;

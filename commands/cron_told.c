@@ -1,7 +1,6 @@
 /* What cron has told: see cron_told.h. */
 #include "commands/cron_told.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -92,11 +91,7 @@ uint64_t cron_told_key(enum told_kind kind, const char *source, const char *word
 {
     unsigned char first = (unsigned char)kind;
     uint64_t key = text_hash(TEXT_HASH, &first, 1);
-    key = text_hash(key, source, strlen(source) + 1);
-    for (const char *c = words; *c != '\0'; c++) {
-        if (!isdigit((unsigned char)*c))
-            key = text_hash(key, c, 1);
-    }
+    key = text_hash_words(text_hash(key, source, strlen(source) + 1), words, strlen(words));
     return key == 0 ? 1 : key;
 }
 
