@@ -7,12 +7,6 @@
 #include "status/status_private.h"
 #include "webhook/refusals.h"
 
-static void write_bool_member(struct buffer *out, const char *name, bool value)
-{
-    write_name(out, name);
-    buffer_text(out, value ? "true" : "false");
-}
-
 static void json_refused(struct buffer *out, const struct tally *tally)
 {
     write_name(out, "refused");
