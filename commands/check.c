@@ -17,6 +17,7 @@
 #include "commands/check_messages.h"
 #include "commands/check_place.h"
 #include "commands/options.h"
+#include "commands/output.h"
 #include "commands/session.h"
 #include "config/config.h"
 #include "config/keyring.h"
@@ -164,15 +165,6 @@ static void print_library(const struct config *config)
            library, own_command(line, config, NULL, "backup FILE"));
 }
 
-static void print_moment(const char *label, int64_t ms, int64_t now_ms)
-{
-    char date[WHEN_SIZE], age[WHEN_SIZE];
-    if (ms == 0)
-        printf("  %s: never\n", label);
-    else
-        printf("  %s: %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
-}
-
 /* Whether the command is this one, under whatever name the program is called. */
 static bool is_check(const char *command)
 {
@@ -233,9 +225,9 @@ static void print_queue(const struct facts *facts)
     if (facts->all.waiting > 0)
         printf(", the oldest since %s", times_print_age(facts->now_ms - facts->all.oldest_received_ms, age));
     printf("\n  forwarding: %s\n", facts->owner.text);
-    print_moment("last accepted", facts->all.last_accepted_ms, facts->now_ms);
-    print_moment("last delivered", facts->all.last_delivered_ms, facts->now_ms);
-    print_moment("last cron", facts->cron_ms, facts->now_ms);
+    output_moment("  last accepted:", facts->all.last_accepted_ms, facts->now_ms);
+    output_moment("  last delivered:", facts->all.last_delivered_ms, facts->now_ms);
+    output_moment("  last cron:", facts->cron_ms, facts->now_ms);
     if (facts->cron_ms == 0 && facts->launcher == NULL)
         printf("    where the web server starts the program (CGI, mod_fcgid), `%s` belongs into the\n"
                "    crontab of its user, for every minute\n",
