@@ -143,13 +143,13 @@ static bool write_synced(int file, const struct stat *before, const char *data, 
 }
 
 /* Under a lock, so that several processes may share the file. */
-static bool append_locked(struct file_sink *sink, int file, bool readable, const char *lines, size_t length)
+static bool append_locked(struct file_sink *sink, int file, const char *lines, size_t length)
 {
     struct stat before;
     struct buffer chosen = {0};
     if (flock(file, LOCK_EX) != 0 || fstat(file, &before) != 0)
         return false;
-    if (readable && S_ISREG(before.st_mode)) {
+    if (S_ISREG(before.st_mode)) {
         read_new_lines(sink, file, &before);
         if (choose_lines(sink, lines, length, &chosen)) {
             lines = chosen.data;
@@ -163,16 +163,22 @@ static bool append_locked(struct file_sink *sink, int file, bool readable, const
     return good;
 }
 
+/* A pipe is opened for writing only, which waits for its reader: opened for both, it would take messages that nobody
+ * reads. So is a file that may only be written: nothing is known of it then, and nothing left out. */
+static int open_file(const char *path)
+{
+    const int flags = O_APPEND | O_CREAT | O_CLOEXEC;
+    struct stat status;
+    bool regular = stat(path, &status) != 0 || S_ISREG(status.st_mode);
+    int file = regular ? open(path, O_RDWR | flags, 0600) : -1;
+    return file >= 0 ? file : open(path, O_WRONLY | flags, 0600);
+}
+
 void file_sink_append(struct file_sink *sink, const char *lines, size_t length, struct answer *answer)
 {
     *answer = (struct answer){.status = 0};
-    bool readable = true;
-    int file = open(sink->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    if (file < 0) { /* what may only be written: a pipe, a file of somebody else's */
-        readable = false;
-        file = open(sink->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    }
-    bool good = file >= 0 && append_locked(sink, file, readable, lines, length);
+    int file = open_file(sink->path);
+    bool good = file >= 0 && append_locked(sink, file, lines, length);
     if (!good)
         error_set(&answer->error, "cannot write %s: %s", sink->path, strerror(errno));
     if (file >= 0)

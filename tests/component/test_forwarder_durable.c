@@ -1,5 +1,6 @@
 /* The forwarder with the durable queue before it: what becomes of events that cannot be delivered at once, and what is
  * still known after a restart. */
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -108,6 +109,18 @@ static void a_data_plane_that_refuses_everything_fills_no_dead_letters(void)
     rig_end(&rig);
 }
 
+/* Appends an event of another lead each pause_ms, from number first on, since only beside such as are accepted a
+ * failing one becomes a dead letter; until so many are dead. Then nothing waits.
+ */
+static void append_others_until_dead(struct rig *rig, unsigned first, uint64_t dead, int64_t pause_ms)
+{
+    for (moment deadline = clock_now() + PATIENCE_MS; rig_counts(rig).dead < dead && clock_now() < deadline; first++) {
+        rig_append(rig, first, UINT_MAX, NULL);
+        standin_wait_messages(rig->standin, SIZE_MAX, pause_ms);
+    }
+    CU_ASSERT_TRUE(rig_wait_counts(rig, dead, 0));
+}
+
 /* One message makes the data plane fail with 500, always: it is found, parked, and at last dead; what is about the same
  * lead waits behind it, in order, and all others pass. */
 static void one_that_the_data_plane_fails_at_is_parked_and_then_dead(void)
@@ -125,11 +138,7 @@ static void one_that_the_data_plane_fails_at_is_parked_and_then_dead(void)
         rig_append(&rig, i, 20, i == 23 ? "POISON" : NULL);
     rig_run(&rig);
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 191, PATIENCE_MS)); /* 8 more wait behind it */
-    for (unsigned i = 1000; rig_counts(&rig).dead == 0 && i < 1600; i++) {
-        rig_append(&rig, i, 1, NULL); /* others succeed meanwhile */
-        standin_wait_messages(rig.standin, SIZE_MAX, 100);
-    }
-    CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
+    append_others_until_dead(&rig, 1000, 1, 100);
     size_t last = 0;
     for (unsigned i = 43; i < 200; i += 20) {
         char id[32];
@@ -172,11 +181,7 @@ static void many_that_the_data_plane_fails_at_hold_up_no_others(void)
             standin_wait_messages(rig.standin, SIZE_MAX, 10);
         }
         CU_ASSERT_TRUE(standin_wait_messages(rig.standin, GOOD, 10000));
-        for (unsigned j = 200; rig_counts(&rig).dead < rows[i].bad && j < 700; j++) {
-            rig_append(&rig, j, 1000, NULL); /* others succeed meanwhile */
-            standin_wait_messages(rig.standin, SIZE_MAX, 20);
-        }
-        CU_ASSERT_TRUE(rig_wait_counts(&rig, rows[i].bad, 0));
+        append_others_until_dead(&rig, 200, rows[i].bad, 20);
         CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
         rig_end(&rig);
     }

@@ -14,12 +14,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "forward/file_sink.h"
 #include "forward/post.h"
 #include "tests/support/check.h"
 #include "tests/support/durable.h"
 #include "tests/support/forward_rig.h"
 #include "tests/support/hung_resolver.h"
 #include "tests/support/running.h"
+#include "tests/support/temporary.h"
 
 #define SOON_MS 60000
 #define TRIES 5 /* of a lane, while the resolver hangs */
@@ -157,6 +159,30 @@ static void lookups_that_hang_do_not_gather(void)
     hung_resolver_stop(&resolver);
 }
 
+/* Without a reader nothing is taken: the messages would be lost in the pipe. */
+static void file_sink_waits_for_a_pipes_reader(void)
+{
+    char directory[PATH_SIZE], path[PATH_SIZE], taken[8];
+    struct file_sink sink = {.path = path};
+    int status = 0;
+    CU_ASSERT_TRUE_FATAL(temporary_make(directory));
+    path_join(path, directory, "pipe");
+    CU_ASSERT_EQUAL_FATAL(mkfifo(path, 0600), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct answer answer;
+        alarm(1); /* it hangs, and is ended by that */
+        file_sink_append(&sink, "{}\n", 3, &answer);
+        _exit(0);
+    }
+    CU_ASSERT(child > 0 && waitpid(child, &status, 0) == child);
+    CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM);
+    int pipe = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    CU_ASSERT(pipe >= 0 && read(pipe, taken, sizeof taken) == 0);
+    close(pipe);
+    temporary_remove(directory);
+}
+
 static void wait_forwards(const struct site *site)
 {
     bool forwards = false;
@@ -265,6 +291,7 @@ void suite_hanging(void)
     static CU_TestInfo tests[] = {
         {"a resolver that hangs", a_resolver_that_hangs},
         {"lookups that hang do not gather", lookups_that_hang_do_not_gather},
+        {"the file sink waits for a pipe's reader", file_sink_waits_for_a_pipes_reader},
         {"a thread that is stuck", a_thread_that_is_stuck},
         {"a database that is locked from outside", a_database_that_is_locked},
         CU_TEST_INFO_NULL,
