@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/times.h"
 #include "closeapi/event_log.h"
-#include "closeapi/waiting.h"
+#include "closeapi/event_types.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 
@@ -20,6 +20,11 @@
 #define STEP_EVENTS 200   /* appended in one step */
 #define LARGE_BYTES ((size_t)100 * 1024)
 
+#define WAITING_PLACES ((size_t)1 << 18)
+#define WAITING_MOST (WAITING_PLACES / 2)
+#define LIST_EVENTS 500 /* read from the queue at once */
+#define LIST_BYTES ((size_t)8 << 20)
+
 #define MINUTE_US (INT64_C(60) * 1000000)
 #define HOUR_US (60 * MINUTE_US)
 #define MARGIN_US (5 * MINUTE_US) /* for clocks that differ */
@@ -30,6 +35,21 @@
 #define LONGEST_US (24 * HOUR_US)
 #define FEW 500
 #define MANY 5000
+
+struct waiting_place {
+    unsigned char key[16];
+    int64_t updated_us;
+    bool used;
+};
+
+/* The identities of events that wait in the queue: a hash table of bounded size. Events beyond it are appended again,
+ * which does no harm: the forwarder finds duplicates. */
+struct waiting {
+    struct waiting_place *places;
+    size_t used;
+    uint64_t last_id; /* of the event up to which the queue was read */
+    struct events events;
+};
 
 enum phase { BETWEEN_WINDOWS, READING, APPENDING };
 
@@ -44,8 +64,8 @@ struct import {
 
     /* The log is read with the order's filter; if that is empty and Close demands one, type by type. */
     bool by_type;
-    struct log_filter *types;
-    size_t type_count, type; /* type: the one that is being read */
+    struct event_choice types;
+    size_t type; /* the one that is being read */
 
     struct event_log log;
     struct spool spool;     /* order: twice the date, plus one where the event has no data */
@@ -63,6 +83,59 @@ static bool import_no_memory(struct error *why)
 {
     error_set(why, "out of memory");
     return false;
+}
+
+/* ---- what waits in the queue ---- */
+
+/* Keys are hashes: any of their bytes will do. */
+static struct waiting_place *waiting_find(const struct waiting *waiting, const unsigned char key[16])
+{
+    size_t at;
+    memcpy(&at, key, sizeof at);
+    for (at %= WAITING_PLACES; waiting->places[at].used && memcmp(waiting->places[at].key, key, 16) != 0;)
+        at = (at + 1) % WAITING_PLACES;
+    return &waiting->places[at];
+}
+
+static void waiting_add(struct waiting *waiting, const struct identity *identity)
+{
+    struct waiting_place *place = waiting_find(waiting, identity->key);
+    if (!place->used) {
+        if (waiting->used == WAITING_MOST)
+            return;
+        waiting->used++;
+        memcpy(place->key, identity->key, sizeof place->key);
+        place->updated_us = identity->updated_us;
+        place->used = true;
+    } else if (identity->updated_us > place->updated_us) {
+        place->updated_us = identity->updated_us;
+    }
+}
+
+/* Adds what was appended to the queue since the last call. Returns false with the reason. */
+static bool waiting_read_on(struct waiting *waiting, struct queue *queue, const char *source, struct error *why)
+{
+    for (;;) {
+        int count = queue_list(queue, source, waiting->last_id, LIST_EVENTS, LIST_BYTES, &waiting->events, why);
+        if (count <= 0)
+            return count == 0;
+        for (int i = 0; i < count && waiting->used < WAITING_MOST; i++) {
+            struct parsed *parsed =
+                transform_parse(waiting->events.at[i].body, waiting->events.at[i].length, NULL, NULL);
+            if (parsed != NULL)
+                waiting_add(waiting, transform_identity(parsed));
+            parsed_free(parsed);
+        }
+        waiting->last_id = waiting->events.at[count - 1].id;
+        if (waiting->used == WAITING_MOST)
+            return true;
+    }
+}
+
+static bool waiting_has(const struct waiting *waiting, const struct identity *identity)
+{
+    const struct waiting_place *place = waiting_find(waiting, identity->key);
+    return place->used && place->updated_us >= identity->updated_us;
 }
 
 /* ---- a page: which of its events are known, and which go to the spool ---- */
@@ -145,7 +218,7 @@ static size_t count_page_events(struct import *import, struct log_event *events,
     for (size_t i = 0; i < count; i++) {
         bool covered = import->order.all_events || events[i].subscription != NULL;
         import->counts.events++;
-        if (events[i].usable && events[i].subscription == NULL &&
+        if (import->order.notes_lacks && events[i].usable && events[i].subscription == NULL &&
             !coverage_has_type(import->order.coverage, events[i].type))
             coverage_list_add(import->lacks, sizeof import->lacks, events[i].type);
         if (!events[i].usable)
@@ -175,61 +248,27 @@ static enum import_result import_take_page(struct import *import, struct error *
 
 /* ---- reading a window ---- */
 
-/* Adds an event type to those by which the log is read, once, if it passes the order's filter. */
-static bool import_add_type(struct import *import, const char *type, const char *action)
+/* Whether the order's filter lets events of the type pass. */
+static bool is_type_asked_for(const struct import *import, const struct event_type *type)
 {
     const struct log_filter *asked = &import->order.filter;
-    if ((asked->object_type != NULL && strcmp(asked->object_type, type) != 0) ||
-        (asked->action != NULL && strcmp(asked->action, action) != 0))
-        return true;
-    for (size_t i = 0; i < import->type_count; i++) {
-        if (strcmp(import->types[i].object_type, type) == 0 && strcmp(import->types[i].action, action) == 0)
-            return true;
-    }
-    struct log_filter *more = realloc(import->types, (import->type_count + 1) * sizeof *more);
-    if (more == NULL)
-        return false;
-    import->types = more;
-    more[import->type_count++] = (struct log_filter){.object_type = type, .action = action};
-    return true;
+    return (asked->object_type == NULL || strcmp(asked->object_type, type->object_type) == 0) &&
+           (asked->action == NULL || strcmp(asked->action, type->action) == 0);
 }
 
-static bool import_add_covered_types(struct import *import)
-{
-    for (size_t i = 0; i < import->order.coverage->count; i++) {
-        struct json_object *events = json_object_object_get(import->order.coverage->at[i]->json, "events");
-        size_t count = json_object_is_type(events, json_type_array) ? json_object_array_length(events) : 0;
-        for (size_t e = 0; e < count; e++) {
-            struct json_object *event = json_object_array_get_idx(events, e);
-            const char *type = json_object_get_string(json_object_object_get(event, "object_type"));
-            const char *action = json_object_get_string(json_object_object_get(event, "action"));
-            if (type != NULL && action != NULL && !import_add_type(import, type, action))
-                return false;
-        }
-    }
-    return true;
-}
-
-static bool import_add_all_types(struct import *import)
-{
-    size_t count;
-    const struct event_type *types = event_types_all(&count);
-    for (size_t i = 0; i < count; i++) {
-        if (!import_add_type(import, types[i].object_type, types[i].action))
-            return false;
-    }
-    return true;
-}
-
-/* Begins to read a type, if there is one of that index. Each type is a run of its own in the spool, which merges them.
- */
+/* Begins to read the next type, of that index or a later one, if there is one. Each type is a run of its own in the
+ * spool, which merges them. */
 static bool import_begin_type(struct import *import, size_t type, bool *more, struct error *why)
 {
+    while (type < import->types.count && !is_type_asked_for(import, &import->types.at[type]))
+        type++;
     import->type = type;
-    *more = type < import->type_count;
+    *more = type < import->types.count;
     if (!*more)
         return true;
-    event_log_begin(&import->log, &import->types[type], import->from_us, import->to_us);
+    const struct event_type *next = &import->types.at[type];
+    event_log_begin(&import->log, &(struct log_filter){.object_type = next->object_type, .action = next->action},
+                    import->from_us, import->to_us);
     return spool_begin_run(&import->spool) || import_no_memory(why);
 }
 
@@ -254,8 +293,10 @@ static enum import_result import_begin_by_type(struct import *import, struct err
 {
     log_write(LEVEL_INFO, "msg=log_wants_a_filter source=%s", import->order.source->name);
     import->by_type = true;
-    bool good = import->order.all_events ? import_add_all_types(import) : import_add_covered_types(import);
-    return good || import_no_memory(why) ? import_begin_reading(import, why) : IMPORT_FAILED;
+    bool good = import->order.all_events
+                    ? event_types_choose(NULL, &import->types, why)
+                    : coverage_add_types(import->order.coverage, &import->types) || import_no_memory(why);
+    return good ? import_begin_reading(import, why) : IMPORT_FAILED;
 }
 
 static enum import_result import_read_page(struct import *import, struct error *why)
@@ -396,7 +437,8 @@ struct import *import_new(const struct import_order *order, const char *director
     bool good = spool_open(&import->spool, directory, why);
     if (good && order->queue != NULL) {
         import->counters = counters_open(order->config->state_dir, &name, 1, &unshared);
-        good = waiting_init(&import->waiting) || import_no_memory(why);
+        import->waiting.places = calloc(WAITING_PLACES, sizeof *import->waiting.places);
+        good = import->waiting.places != NULL || import_no_memory(why);
     }
     if (good)
         return import;
@@ -425,9 +467,10 @@ void import_free(struct import *import)
         return;
     event_log_free(&import->log);
     spool_close(&import->spool);
-    waiting_free(&import->waiting);
+    events_free(&import->waiting.events);
+    free(import->waiting.places);
     counters_close(import->counters);
     buffer_free(&import->body);
-    free(import->types);
+    event_choice_free(&import->types);
     free(import);
 }
