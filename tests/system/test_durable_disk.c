@@ -437,6 +437,7 @@ static void damaged_under_load(void)
                unreadable);
         check(unreadable >= gone, "the log says how many could not be read: %zu of %zu", unreadable, gone);
         CU_ASSERT_EQUAL(load_count_altered(load, site.standin, ALPHA_WRITE_KEY), 0);
+        durable_wait_empty(&site, durable_patience(30000)); /* what has arrived is settled afterwards */
         struct counts counts = durable_counts(&site, "alpha");
         check(counts.waiting == 0, "what is lost does not wait: %llu", (unsigned long long)counts.waiting);
         load_free(load);
