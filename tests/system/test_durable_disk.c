@@ -88,7 +88,7 @@ static bool open_on_small_disk(struct site *site, const char *size, char state[P
 
 static void close_on_small_disk(struct site *site, const char *state)
 {
-    CU_ASSERT_EQUAL(process_stop(&site->program, 10000), 0);
+    CU_ASSERT_EQUAL(process_stop(&site->program, durable_patience(10000)), 0);
     small_disk_unmount(state);
 }
 
@@ -311,7 +311,8 @@ static void read_only_directory(void)
         CU_ASSERT_EQUAL(chmod(state, 0500), 0);
         CU_ASSERT(durable_start_anew(&site, NULL));
         check_refused(&site);
-        check(site_wait_logged(&site, "cannot write into the state directory", 1, 5000), "the log says what is wrong");
+        check(site_wait_logged(&site, "cannot write into the state directory", 1, durable_patience(20000)),
+              "the log says what is wrong");
         standin_heal(site.standin);
         CU_ASSERT_EQUAL(chmod(state, 0700), 0);
         check_resumes(&site);
@@ -443,7 +444,7 @@ static void damaged_under_load(void)
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, result.sent);
         CU_ASSERT(durable_start_anew(&site, NULL)); /* the log begins anew */
-        CU_ASSERT(site_wait_logged(&site, "msg=forwards", 2, durable_patience(5000)));
+        CU_ASSERT(site_wait_logged(&site, "msg=forwards", 2, durable_patience(20000)));
         poll(NULL, 0, 500);
 
         struct load *meanwhile = load_start(&during);
@@ -470,6 +471,7 @@ static void damaged_under_load(void)
                unreadable);
         check(unreadable >= gone, "the log says how many could not be read: %zu of %zu", unreadable, gone);
         CU_ASSERT_EQUAL(load_count_altered(load, site.standin, ALPHA_WRITE_KEY), 0);
+        durable_wait_empty(&site, durable_patience(30000)); /* what has arrived is settled afterwards */
         struct counts counts = durable_counts(&site, "alpha");
         check(counts.waiting == 0, "what is lost does not wait: %llu", (unsigned long long)counts.waiting);
         load_free(load);
