@@ -116,6 +116,7 @@ static void (*const suites[])(void) = {
     suite_transform_warehouse,
     suite_transform_warehouse_rows,
     suite_transform_person,
+    suite_transform_options,
     suite_transform_rules,
     suite_warehouse,
     suite_webhook_choose,

@@ -144,6 +144,7 @@ void suite_transform_nul(void);
 void suite_transform_warehouse(void);
 void suite_transform_warehouse_rows(void);
 void suite_transform_person(void);
+void suite_transform_options(void);
 void suite_transform_rules(void);
 void suite_upgrade(void);
 void suite_warehouse(void);
