@@ -289,7 +289,7 @@ static void parked_failed_again(struct lane *lane, const struct answer *answer)
     bool poison = is_poison(pipeline, pending);
     if (poison && pending_toggle_person(pending)) {
         answer_report_event(pipeline, pending, "identify_refused");
-        pending->proofs = 0;
+        pending->proofs = pending->tries = 0; /* a trial of its own, which begins with short pauses */
     } else if (poison) {
         answer_report_event(pipeline, pending, "event_is_poison");
         source_end(pipeline, pending, VERDICT_DEAD, pipeline->data_plane.why.text);
