@@ -29,6 +29,12 @@ static void print_counts(const struct counts *counts, int64_t now_ms)
     if (counts->ended > 0)
         printf("  %-15s %llu dead letter%s, after dead_retention\n", "ended", (unsigned long long)counts->ended,
                text_plural(counts->ended));
+    if (counts->discarded > 0)
+        printf("  %-15s %llu dead letter%s: dropped, forgotten, or a newer version was delivered\n", "discarded",
+               (unsigned long long)counts->discarded, text_plural(counts->discarded));
+    if (counts->lost > 0)
+        printf("  %-15s %llu event%s, in a damaged database\n", "lost", (unsigned long long)counts->lost,
+               text_plural(counts->lost));
     if (counts->ending > 0)
         printf("  %-15s %llu dead letter%s end%s from %s on\n", "end soon", (unsigned long long)counts->ending,
                text_plural(counts->ending), text_singular(counts->ending), times_print_utc(counts->ending_ms, date));
@@ -146,7 +152,8 @@ static void add_counts(struct json_object *object, const struct counts *counts, 
     } numbers[] = {
         {"accepted", counts->accepted}, {"delivered", counts->delivered}, {"duplicates", counts->duplicates},
         {"dropped", counts->dropped},   {"waiting", counts->waiting},     {"dead", counts->dead},
-        {"ended", counts->ended},       {"ending", counts->ending},
+        {"ended", counts->ended},       {"ending", counts->ending},       {"discarded", counts->discarded},
+        {"lost", counts->lost},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         output_number(object, numbers[i].name, numbers[i].number);
