@@ -227,7 +227,7 @@ bool message_add_person_id(struct json_object *message, const struct parsed *par
 enum transform_result transform_person(const struct parsed *parsed, const struct rules *rules, bool replay,
                                        struct buffer *out)
 {
-    if (!rules->identify && !rules->alias)
+    if ((!rules->identify && !rules->alias) || !person_is_possible(parsed))
         return TRANSFORM_DROPPED;
     struct json_object *message = json_object_new_object();
     enum person_made made = message == NULL ? PERSON_FAILED : person_make(parsed, rules, replay, message);
