@@ -26,6 +26,10 @@ bool options_read(int argc, char **argv, const struct option_spec *specs, size_t
  */
 bool options_read_all(int argc, char **argv, const struct option_spec *specs, size_t count, int *arguments);
 
+/* Reads from the terminal the answer to a question with [y/N], which stands on stderr. Returns whether it is yes; else
+ * says that nothing was done. */
+bool options_confirmed(const char *command);
+
 /* Says on stderr what is wrong with the command line. Returns COMMAND_USAGE. */
 int options_wrong(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -148,6 +148,7 @@ static void (*const suites[])(void) = {
     suite_forwarder_durable,
     suite_queue_repair,
     suite_queue_remember,
+    suite_queue_version,
     suite_servers,
     suite_close,
     suite_close_subscribe,

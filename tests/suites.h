@@ -103,6 +103,7 @@ void suite_queue_letters(void);
 void suite_queue_look(void);
 void suite_queue_move(void);
 void suite_queue_remember(void);
+void suite_queue_version(void);
 void suite_queue_repair(void);
 void suite_queue_salvage(void);
 void suite_queue_left_over(void);
