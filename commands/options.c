@@ -2,6 +2,7 @@
 #include "commands/options.h"
 
 #include "base/program_name.h"
+#include "base/text.h"
 #include "process/process.h"
 
 #include <getopt.h>
@@ -108,6 +109,18 @@ bool options_read(int argc, char **argv, const struct option_spec *specs, size_t
     if (arguments > 0)
         *argument = argv[1];
     return true;
+}
+
+bool options_read_id(int argc, char **argv, const struct option_spec *specs, size_t count, const char *question,
+                     uint64_t *id)
+{
+    const char *text = NULL;
+    if (!options_read(argc, argv, specs, count, &text))
+        return false;
+    if (text != NULL && text_read_id(text, id))
+        return true;
+    options_wrong(argv[0], "%s", question);
+    return false;
 }
 
 bool options_confirmed(const char *command)
