@@ -16,7 +16,7 @@ CHROMIUM_ARGUMENTS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 ).split()
-PATIENCE = 60  # seconds: a wait ends as soon as what it waits for is so
+PATIENCE = 180  # seconds: a wait ends as soon as what it waits for is so
 
 
 def wait_until(condition, seconds, what):

@@ -163,12 +163,12 @@ class Site:
         for lead in leads:
             self.send("ev_" + lead, lead=lead, note="poisoned")
         dead = lambda: self.metric("closecrm_dead_letters")
-        wait_until(lambda: self.plane.asked or dead() > 0, 60, "it is refused")
-        deadline = time.monotonic() + 60
+        wait_until(lambda: self.plane.asked or dead() > 0, 180, "it is refused")
+        deadline = time.monotonic() + 180
         others = 0
         while dead() < len(leads):
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within 60 s: {len(leads)} dead letters")
+                raise AssertionError(f"not within 180 s: {len(leads)} dead letters")
             if others % 10 == 0:
                 self.send(f"ev_good_{others // 10}", lead="lead_good")
             others += 1
