@@ -114,7 +114,8 @@ static void a_data_plane_that_refuses_everything_fills_no_dead_letters(void)
  */
 static void append_others_until_dead(struct rig *rig, unsigned first, uint64_t dead, int64_t pause_ms)
 {
-    for (moment deadline = clock_now() + PATIENCE_MS; rig_counts(rig).dead < dead && clock_now() < deadline; first++) {
+    for (moment deadline = clock_now() + 3 * PATIENCE_MS; rig_counts(rig).dead < dead && clock_now() < deadline;
+         first++) {
         rig_append(rig, first, UINT_MAX, NULL);
         standin_wait_messages(rig->standin, SIZE_MAX, pause_ms);
     }
@@ -180,7 +181,7 @@ static void many_that_the_data_plane_fails_at_hold_up_no_others(void)
             rig_append(&rig, 100 + j, 1000, NULL);
             standin_wait_messages(rig.standin, SIZE_MAX, 10);
         }
-        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, GOOD, 10000));
+        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, GOOD, PATIENCE_MS));
         append_others_until_dead(&rig, 200, rows[i].bad, 20);
         CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
         rig_end(&rig);
