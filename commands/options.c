@@ -2,6 +2,7 @@
 #include "commands/options.h"
 
 #include "base/program_name.h"
+#include "base/text.h"
 #include "process/process.h"
 
 #include <getopt.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define OPTIONS_MOST 16
 #define CONFIG_OPTION "--config" /* of every command */
@@ -107,4 +109,26 @@ bool options_read(int argc, char **argv, const struct option_spec *specs, size_t
     if (arguments > 0)
         *argument = argv[1];
     return true;
+}
+
+bool options_read_id(int argc, char **argv, const struct option_spec *specs, size_t count, const char *question,
+                     uint64_t *id)
+{
+    const char *text = NULL;
+    if (!options_read(argc, argv, specs, count, &text))
+        return false;
+    if (text != NULL && text_read_id(text, id))
+        return true;
+    options_wrong(argv[0], "%s", question);
+    return false;
+}
+
+bool options_confirmed(const char *command)
+{
+    char answer[16] = "";
+    ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1); /* a terminal gives a line at a time */
+    if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
+        return true;
+    fprintf(stderr, "%s: nothing was done\n", command);
+    return false;
 }

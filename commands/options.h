@@ -22,9 +22,18 @@ bool options_use_configuration(const char *command, const char *path);
  * command line is wrong; then stderr has the fault, and the command returns COMMAND_USAGE. */
 bool options_read(int argc, char **argv, const struct option_spec *specs, size_t count, const char **argument);
 
+/* The same where the one other argument must be there, and is the number *id; question: what stderr asks for otherwise.
+ */
+bool options_read_id(int argc, char **argv, const struct option_spec *specs, size_t count, const char *question,
+                     uint64_t *id);
+
 /* The same for any number of other arguments: they are moved to argv[1] and what follows, and *arguments counts them.
  */
 bool options_read_all(int argc, char **argv, const struct option_spec *specs, size_t count, int *arguments);
+
+/* Reads from the terminal the answer to a [y/N] question, which the caller has printed on stderr. Returns whether it is
+ * yes; if it is not, prints that nothing was done. */
+bool options_confirmed(const char *command);
 
 /* Says on stderr what is wrong with the command line. Returns COMMAND_USAGE. */
 int options_wrong(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

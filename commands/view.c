@@ -134,17 +134,15 @@ static bool show_event(const struct config *config, const char *source, const st
 
 int command_queue_show(int argc, char **argv)
 {
-    const char *source = NULL, *text = NULL;
+    const char *source = NULL;
     const struct option_spec specs[] = {{"--source", &source, NULL}};
     char name[SESSION_SOURCE];
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     uint64_t id;
     struct session session;
     struct error why = {0};
-    if (!options_read(argc, argv, specs, 1, &text))
+    if (!options_read_id(argc, argv, specs, 1, "which event? Give the number that `queue list` shows", &id))
         return COMMAND_USAGE;
-    if (text == NULL || !text_read_id(text, &id))
-        return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
     if (!session_open(&session, argv[0]))
         return session.code;
     bool good = session_find_event(session.queue, id, source, name, &events, &why);
@@ -172,15 +170,12 @@ static bool show_letter(const struct config *config, const struct letter *letter
 
 int command_dead_show(int argc, char **argv)
 {
-    const char *text = NULL;
     uint64_t id;
     struct session session;
     struct letters letters = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct error why = {0};
-    if (!options_read(argc, argv, NULL, 0, &text))
+    if (!options_read_id(argc, argv, NULL, 0, "which dead letter? Give the number that `dead list` shows", &id))
         return COMMAND_USAGE;
-    if (text == NULL || !text_read_id(text, &id))
-        return options_wrong(argv[0], "which dead letter? Give the number that `dead list` shows");
     if (!session_open(&session, argv[0]))
         return session.code;
     int found = queue_letters(session.queue, NULL, id - 1, 1, LETTER_BYTES, &letters, &why);

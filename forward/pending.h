@@ -14,7 +14,7 @@ struct pending {
     struct pending *next; /* in its list */
     uint64_t id;          /* in the queue */
     struct identity identity;
-    int64_t received_ms;        /* Unix time; 0: not known */
+    int64_t received_ms;        /* Unix time; 0: not known; of a replay: when it was read */
     uint64_t ordering_key;      /* hash of whom the event is about: picks the lane */
     struct pending *duplicates; /* the same event come again: they end as this one does */
     struct pending *hashed;     /* next in the same bucket of struct pending_table */
@@ -34,6 +34,7 @@ struct pending {
     moment until;      /* set aside or parked: when to try again */
     int64_t parked_ms; /* parked: since when; Unix time; 0: not */
     bool unproven;     /* parked: while nothing else was accepted, but an empty batch found the data plane there */
+    bool recalled;     /* parked: before a restart */
     unsigned tries;    /* parked: that failed */
     unsigned proofs;   /* parked: of these, while others were accepted */
 };

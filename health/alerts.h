@@ -36,6 +36,9 @@ struct alert_causes {
 bool alerts_find_causes(const struct facts *facts, struct alert_causes *causes);
 void alerts_free_causes(struct alert_causes *causes);
 
+/* The record of the alerts that were sent, in the state directory; the process that evaluates alerts has it locked. */
+#define ALERTS_FILE "alerts.1"
+
 struct alerts;
 
 /* state_dir NULL: what was told is known to this process only. Borrowed, as what the ways name. Returns NULL when
