@@ -337,7 +337,8 @@ static void a_stop_cuts_reconciling_short(void)
         CU_ASSERT(standin_close_wait_held(site.close, 60000));
         moment before = clock_now();
         close_site_stop_program(&site);
-        check(clock_now() - before < 3000, "it has stopped after %lld ms", (long long)(clock_now() - before));
+        check(clock_now() - before < durable_patience(3000), "it has stopped after %lld ms",
+              (long long)(clock_now() - before));
         standin_close_heal(site.close);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile", "--json"), 0);
         CU_ASSERT(strstr(site.said, "\"missing\":30") != NULL);
