@@ -22,7 +22,7 @@
 #include "tests/support/commands_run.h"
 #include "tests/support/temporary.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 static struct ran ran;
 static char body[512];

@@ -65,8 +65,8 @@ const char *close_site_url(const struct close_site *site)
 void close_site_stop_program(struct close_site *site)
 {
     CU_ASSERT(site_wait_logged(&site->site, "msg=started", site->starts,
-                               10000)); /* before that a signal would just kill it */
-    CU_ASSERT_EQUAL(process_stop(&site->site.program, 10000), 0);
+                               60000)); /* before that a signal would just kill it */
+    CU_ASSERT_EQUAL(process_stop(&site->site.program, 60000), 0);
 }
 
 bool close_site_start_program(struct close_site *site)

@@ -70,7 +70,7 @@ static void send_ten(const struct site *site, const struct event_text *event)
 
 static void check_counts(const struct site *site, uint64_t delivered, uint64_t duplicates)
 {
-    CU_ASSERT(durable_wait_empty(site, durable_patience(10000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     struct counts counts = durable_counts(site, "alpha");
     check(counts.delivered == delivered, "%llu delivered, not %llu", (unsigned long long)delivered,
           (unsigned long long)counts.delivered);
@@ -92,10 +92,10 @@ static void restart(struct site *site, const char *const *wrapper, bool killed)
     int status;
     if (killed) {
         durable_signal(site->program.pid, SIGKILL);
-        CU_ASSERT(process_wait(&site->program, 5000, &status));
+        CU_ASSERT(process_wait(&site->program, 60000, &status));
         durable_kill_all(site);
     } else {
-        process_stop(&site->program, 5000);
+        process_stop(&site->program, 60000);
     }
     CU_ASSERT(durable_start_anew(site, wrapper));
 }

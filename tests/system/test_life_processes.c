@@ -20,8 +20,8 @@
 #include "tests/support/running.h"
 #include "tests/support/site.h"
 
-#define SOON_MS 20000
-#define STOPPED_MS 3000
+#define SOON_MS 60000
+#define STOPPED_MS 3000 /* of a program that has 2 s at most to finish */
 #define EVENTS 300
 
 static const struct setup cgi = {
@@ -91,7 +91,7 @@ static void cron_reports_new_dead_letters_once(void)
         CU_ASSERT_EQUAL(site_send_body(&site, slice_of("{\"event\":")).status, 200);
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
         CU_ASSERT(standin_wait_messages(site.standin, 1, SOON_MS));
-        CU_ASSERT_EQUAL(process_stop(&site.program, STOPPED_MS), 0);
+        CU_ASSERT_EQUAL(process_stop(&site.program, SOON_MS), 0);
 
         struct output output = command_output(&site, "cron", NULL);
         CU_ASSERT_EQUAL(output.code, 0); /* as to check: somebody should look at it, and nothing is wrong */
@@ -172,7 +172,7 @@ static void forward_follow_delivers_what_cgi_takes(void)
         CU_ASSERT(site_wait_logged(&site, "msg=forwarded source=alpha delivered=40 ", 1, SOON_MS));
         CU_ASSERT_EQUAL(site_send(&site, "ev_last").status, 200);
         CU_ASSERT(standin_wait_messages(site.standin, options.count + 1, SOON_MS));
-        CU_ASSERT_EQUAL(process_stop(&follow, STOPPED_MS), 0);
+        CU_ASSERT_EQUAL(process_stop(&follow, SOON_MS), 0);
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), options.count);
         load_free(load);
         CU_ASSERT(programs_wait_gone(&site, SOON_MS));
@@ -218,7 +218,7 @@ static bool wait_last_errors(const struct site *site, const char *text)
 static void a_missing_state_directory_is_waited_for(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = later/state")) {
+    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = later/state\nshutdown_grace = 2m")) {
         check_refused_for_now(&site);
         CU_ASSERT(site_wait_logged(&site, "cannot make the state directory", 1, 0));
         CU_ASSERT(wait_last_errors(&site, "msg=cannot_open_queue"));
@@ -237,7 +237,7 @@ static void a_state_directory_that_is_not_writable_is_waited_for(void)
     if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
         CU_ASSERT(standin_wait_messages(site.standin, 1, SOON_MS));
-        CU_ASSERT_EQUAL(process_stop(&site.program, STOPPED_MS), 0);
+        CU_ASSERT_EQUAL(process_stop(&site.program, SOON_MS), 0);
         path_join(state, site.directory, "state");
         CU_ASSERT_EQUAL(chmod(state, 0500), 0);
         CU_ASSERT(site_spawn(&site));
@@ -257,7 +257,7 @@ static void check_locked(bool unlock)
     if (site_open(&site, &setup_lighttpd_spawn, "shutdown_grace = 1s")) {
         int status = -1;
         CU_ASSERT_EQUAL(site_send(&site, "ev_1").status, 200);
-        CU_ASSERT_EQUAL(process_stop(&site.program, STOPPED_MS), 0);
+        CU_ASSERT_EQUAL(process_stop(&site.program, SOON_MS), 0);
         path_join(path, site.directory, "state/open.lock");
         int lock = open(path, O_RDWR | O_CLOEXEC);
         CU_ASSERT_EQUAL(flock(lock, LOCK_EX | LOCK_NB), 0);
@@ -291,11 +291,11 @@ static void it_stops_while_the_queue_is_locked(void)
 static void it_stops_while_it_waits_for_its_directory(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = later/state")) {
+    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = later/state\nshutdown_grace = 2m")) {
         int status = -1;
         check_refused_for_now(&site);
         kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, durable_patience(1000), &status));
+        CU_ASSERT(process_wait(&site.program, SOON_MS, &status));
         CU_ASSERT_EQUAL(status, 0);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
@@ -341,7 +341,7 @@ static void forward_follow_lets_go_of_a_damaged_queue(void)
         CU_ASSERT(site_wait_logged(&site, "msg=opens_the_queue_anew", 1, SOON_MS));
         CU_ASSERT(send_until_taken(&site, "ev_2"));
         CU_ASSERT(standin_wait_messages(site.standin, 2, SOON_MS));
-        CU_ASSERT_EQUAL(process_stop(&follow, STOPPED_MS), 0);
+        CU_ASSERT_EQUAL(process_stop(&follow, SOON_MS), 0);
         CU_ASSERT(programs_wait_gone(&site, SOON_MS));
     }
     process_stop(&follow, STOPPED_MS);
@@ -353,7 +353,7 @@ static void stops_at_once_while_another_forwards(void)
 {
     struct site site;
     struct process follow = {0};
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "shutdown_grace = 2m")) {
         int status = -1;
         CU_ASSERT(site_wait_logged(&site, "msg=forwards", 1, SOON_MS));
         CU_ASSERT(command_start(&follow, &site, "follow.log", "forward", "--follow"));
@@ -364,10 +364,10 @@ static void stops_at_once_while_another_forwards(void)
             free(log);
         }
         kill(follow.pid, SIGTERM);
-        CU_ASSERT(process_wait(&follow, durable_patience(1000), &status));
+        CU_ASSERT(process_wait(&follow, SOON_MS, &status));
         CU_ASSERT_EQUAL(status, 0);
         kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, durable_patience(1000), &status));
+        CU_ASSERT(process_wait(&site.program, SOON_MS, &status));
         CU_ASSERT_EQUAL(status, 0);
     }
     process_stop(&follow, STOPPED_MS);

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 60000
 
 /* The alert command and what it was told. */
 static char directory[PATH_SIZE], told[PATH_SIZE], line[PATH_SIZE * 2 + 128];

@@ -424,7 +424,7 @@ static void rage(const struct setup *setup)
         options.refused_ms = 50;
         options.timeout_ms = durable_patience(3000);
         storm.load = load_start(&options);
-        CU_ASSERT(load_wait(storm.load, 50, durable_patience(10000)));
+        CU_ASSERT(load_wait(storm.load, 50, durable_patience(60000)));
         go_through(&storm, rounds);
         load_stop(storm.load);
         check_all(&storm);
