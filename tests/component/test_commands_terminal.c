@@ -19,7 +19,7 @@
 #include "tests/support/commands_run.h"
 #include "tests/support/temporary.h"
 
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 
 static struct ran ran;
 

@@ -171,7 +171,7 @@ static bool lives(const struct site *site, pid_t pid)
 
 pid_t durable_forwarder(const struct site *site)
 {
-    moment deadline = clock_now() + durable_patience(5000);
+    moment deadline = clock_now() + durable_patience(60000);
     while (clock_now() < deadline) {
         char *beat = temporary_read(site->directory, "state/forward.beat");
         char *text = beat == NULL ? NULL : strrchr(beat, ' ');

@@ -146,7 +146,7 @@ static void use_default_limit(struct close_site *site)
     free(sample);
     kill(site->site.server.pid, SIGHUP);
     bool again = false;
-    for (moment deadline = clock_now() + 10000; !again && clock_now() < deadline; poll(NULL, 0, 20)) {
+    for (moment deadline = clock_now() + 60000; !again && clock_now() < deadline; poll(NULL, 0, 20)) {
         char *log = temporary_read(site->site.directory, "apache.log");
         char *first = log == NULL ? NULL : strstr(log, "resuming normal operations");
         again = first != NULL && strstr(first + 1, "resuming normal operations") != NULL;
