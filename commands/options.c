@@ -2,6 +2,7 @@
 #include "commands/options.h"
 
 #include "base/program_name.h"
+#include "base/text.h"
 #include "process/process.h"
 
 #include <getopt.h>
@@ -23,6 +24,17 @@ int options_wrong(const char *command, const char *format, ...)
     va_end(args);
     fputc('\n', stderr);
     return CODE_USAGE;
+}
+
+bool options_number(const char *command, const char *what, const char *list, const char *text, uint64_t *id)
+{
+    if (text != NULL && text_read_id(text, id))
+        return true;
+    if (text == NULL)
+        options_wrong(command, "which %s? Give the number that `%s` shows", what, list);
+    else
+        options_wrong(command, "\"%.60s\" is no number. Which %s? Give the number that `%s` shows", text, what, list);
+    return false;
 }
 
 /* Whether an argument names the option in full: getopt_long takes the beginning of a name, too. */

@@ -26,6 +26,10 @@ bool options_read(int argc, char **argv, const struct option_spec *specs, size_t
  */
 bool options_read_all(int argc, char **argv, const struct option_spec *specs, size_t count, int *arguments);
 
+/* Reads the number of an event or a dead letter. Returns false where it is missing (NULL) or none, and stderr says so:
+ * "which event? Give the number that `queue list` shows". */
+bool options_number(const char *command, const char *what, const char *list, const char *text, uint64_t *id);
+
 /* Says on stderr what is wrong with the command line. Returns COMMAND_USAGE. */
 int options_wrong(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

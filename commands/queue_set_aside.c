@@ -127,8 +127,8 @@ int command_queue_set_aside(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !text_read_id(text, &id))
-        return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
+    if (!options_number(argv[0], "event", "queue list", text, &id))
+        return COMMAND_USAGE;
     if (!session_open(&session, argv[0]))
         return session.code;
     bool good =

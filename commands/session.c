@@ -210,8 +210,12 @@ bool session_find_event(struct queue *queue, uint64_t id, const char *wanted, ch
 {
     struct strings names = {NULL, 0};
     const char *name = NULL;
+    bool known = wanted == NULL;
     int found = -1;
-    if (queue_names(queue, &names, why))
+    bool good = known || session_knows_source(queue, wanted, &known, why);
+    if (good && !known)
+        error_set(why, "the queue knows no source %.64s", wanted);
+    if (known && queue_names(queue, &names, why))
         name = find_source_of(queue, id, &names, wanted, events, why);
     if (name != NULL)
         found = session_read_event(queue, name, id, events, why);

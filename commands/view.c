@@ -143,8 +143,8 @@ int command_queue_show(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, specs, 1, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !text_read_id(text, &id))
-        return options_wrong(argv[0], "which event? Give the number that `queue list` shows");
+    if (!options_number(argv[0], "event", "queue list", text, &id))
+        return COMMAND_USAGE;
     if (!session_open(&session, argv[0]))
         return session.code;
     bool good = session_find_event(session.queue, id, source, name, &events, &why);
@@ -179,8 +179,8 @@ int command_dead_show(int argc, char **argv)
     struct error why = {0};
     if (!options_read(argc, argv, NULL, 0, &text))
         return COMMAND_USAGE;
-    if (text == NULL || !text_read_id(text, &id))
-        return options_wrong(argv[0], "which dead letter? Give the number that `dead list` shows");
+    if (!options_number(argv[0], "dead letter", "dead list", text, &id))
+        return COMMAND_USAGE;
     if (!session_open(&session, argv[0]))
         return session.code;
     int found = queue_letters(session.queue, NULL, id - 1, 1, LETTER_BYTES, &letters, &why);

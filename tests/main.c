@@ -46,6 +46,7 @@ static void (*const suites[])(void) = {
     suite_commands_queue,
     suite_commands_send_test,
     suite_commands_state,
+    suite_commands_wrong,
     suite_commands_terminal,
     suite_commands_transform,
     suite_commands_words,

@@ -39,6 +39,7 @@ void suite_commands_place(void);
 void suite_commands_queue(void);
 void suite_commands_send_test(void);
 void suite_commands_state(void);
+void suite_commands_wrong(void);
 void suite_commands_terminal(void);
 void suite_commands_transform(void);
 void suite_commands_words(void);
