@@ -342,7 +342,7 @@ static const struct kind {
      "closecrm.fcgi cron"},
     /* Only where cron must run; the longest that hosts allow is 5 or 15 minutes. */
     {"cron_missing", SEVERITY_BAD, false, TOPIC_CRON, PAGE_CHECK, judge_cron_missing, 15 * MINUTE_MS,
-     "add this line to the crontab (control panel: Cron jobs)", "* * * * * @ cron"},
+     "add this line to the crontab (control panel: Cron jobs)", "@"},
     /* `check` has just found out: what it was before is over, and what waits is about to be sent. */
     {"data_plane_mended", SEVERITY_GOOD, true, TOPIC_DELIVERY, VIEW_CHECK, judge_data_plane_mended, 0, "", ""},
     /* Nothing fails yet from here on. cron mails what lasts for days once a day. */
@@ -385,7 +385,7 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
                              const struct source_facts *source)
 {
     const struct kind *kind = &kinds[id];
-    const char *name = id == FINDING_LEFT_OVER ? facts->left_over : facts->launcher; /* where there is an @ */
+    const char *name = id == FINDING_LEFT_OVER ? facts->left_over : facts->crontab; /* where there is an @ */
     finding->id = id;
     finding->severity = kind->severity;
     finding->topic = kind->topic;
