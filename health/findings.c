@@ -264,8 +264,7 @@ static enum finding_outcome judge_events_wait(const struct judged *judged)
     char span[SPAN_SIZE];
     const struct source_facts *source = judged->source;
     uint64_t waiting = source->counts.waiting;
-    int64_t limit_ms = judged->threshold > 0 ? judged->threshold : judged->facts->config->alert_waiting_ms;
-    if (source->oldest_seconds * 1000 <= limit_ms)
+    if (source->oldest_seconds * 1000 <= judged->facts->config->alert_waiting_ms)
         return FINDING_ABSENT;
     return judged_found(judged, "%llu event%s wait%s, the oldest for %s%s%.255s", (unsigned long long)waiting,
                         judged_plural(waiting), judged_singular(waiting),
@@ -349,9 +348,7 @@ static const struct kind {
     {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
     {"data_plane_away", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_data_plane_away, 0, "", ""},
-    {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_events_wait, 0, "", ""},
-    /* cron mails it again every minute, and only what somebody should act on: shorter outages of a data plane pass. */
-    {"events_wait_long", SEVERITY_WORRY, true, TOPIC_DELIVERY, VIEW_CRON, judge_events_wait, 60 * MINUTE_MS, "", ""},
+    {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK | VIEW_CRON, judge_events_wait, 0, "", ""},
     {"cron_overdue", SEVERITY_WORRY, false, TOPIC_CRON, PAGE_CHECK, judge_cron_overdue, 15 * MINUTE_MS, "", ""},
     {"close_trouble", SEVERITY_WORRY, true, TOPIC_CLOSE, PAGE_CHECK, judge_close_trouble, 0, "", ""},
     {"dead_letters_end", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK | VIEW_CRON_DAILY, judge_dead_letters_end, 0,
