@@ -246,8 +246,10 @@ static const struct command commands[] = {
      "Runs alert_command and posts to alert_webhook_url, with the cause `test`, and says what became of it. Run it as\n"
      "the user the program runs as: what systemd forbids its service, a shell may do; `check` knows of that.\n",
      command_alert_test},
-    {"completion", "", "print what lets bash complete commands and options",
+    {"completion", "[--sources]", "print what lets bash complete commands and options",
      "  source <(closecrm.fcgi completion)\n"
+     "\n"
+     "  --sources   print the names of the configured sources instead, which the completion asks for\n"
      "\n"
      "The Debian package and `make install` put it where bash finds it by itself.\n",
      command_completion},

@@ -121,7 +121,8 @@ static void every_command_takes_a_configuration(void)
         char *second = strchr(name, ' ');
         if (second != NULL)
             *second++ = '\0';
-        bool asks = strcmp(name, "help") != 0 && strcmp(name, "version") != 0;
+        bool asks = strcmp(name, "help") != 0 && strcmp(name, "version") != 0 &&
+                    strcmp(name, "completion") != 0; /* which asks with --sources */
         if (second != NULL)
             RUN(&ran, NULL, name, second, "--config", "/nowhere/closecrm.conf", "--no-such");
         else
