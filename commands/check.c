@@ -282,7 +282,8 @@ static bool look_at_state(const struct config *config, size_t *wrong)
         *wrong = check_left_behind(config);
         return false;
     case SESSION_PLACE_MISSING:
-        printf("\nstate directory\n  %s\n", why.text);
+        *wrong = why.kind == ERROR_MISSING; /* it was there */
+        printf("\nstate directory\n  %s%s\n", *wrong > 0 ? "WRONG: " : "", why.text);
         return false;
     case SESSION_PLACE_BARRED:
         printf("\nstate directory\n  WRONG: %s\n", why.text);

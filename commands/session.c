@@ -16,6 +16,7 @@
 #include "base/escape.h"
 #include "commands/commands.h"
 #include "config/state_folder.h"
+#include "queue/state_place.h"
 
 #define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
 #define PATH_ROOM 4096
@@ -28,6 +29,8 @@ int session_failed(const char *command, const struct error *why)
 
 static enum session_place explain_missing(const struct config *config, struct error *why)
 {
+    if (!state_place_may_open(config, why))
+        return SESSION_PLACE_MISSING;
     if (geteuid() == 0)
         error_set(
             why,

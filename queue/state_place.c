@@ -11,10 +11,9 @@
 
 #include "base/files.h"
 
-/* The configuration's folder, where it is this process's user's. Returns false where there is none. */
+/* The configuration's folder. Returns false where there is none, or it is the state directory itself. */
 static bool find_folder(const struct config *config, char out[static PATH_MAX])
 {
-    struct stat status;
     if (config->queue != QUEUE_SQLITE || config->state_dir == NULL || config->path == NULL)
         return false;
     int length = snprintf(out, PATH_MAX, "%s", config->path);
@@ -22,7 +21,7 @@ static bool find_folder(const struct config *config, char out[static PATH_MAX])
     if (length >= PATH_MAX || slash == NULL || slash == out)
         return false;
     *slash = '\0';
-    return strcmp(out, config->state_dir) != 0 && stat(out, &status) == 0 && status.st_uid == geteuid();
+    return strcmp(out, config->state_dir) != 0;
 }
 
 /* Whether this state directory was noted. */
@@ -53,8 +52,10 @@ bool state_place_may_open(const struct config *config, struct error *why)
 void state_place_note(const struct config *config)
 {
     struct error why;
+    struct stat status;
     char folder[PATH_MAX], text[PATH_MAX + 1];
-    if (!find_folder(config, folder) || is_known(folder, config->state_dir))
+    if (!find_folder(config, folder) || stat(folder, &status) != 0 || status.st_uid != geteuid() ||
+        is_known(folder, config->state_dir))
         return;
     if (snprintf(text, sizeof text, "%s\n", config->state_dir) < (int)sizeof text)
         files_replace(folder, STATE_PLACE_FILE, text, &why);

@@ -8,7 +8,10 @@
 #include "queue/state_place.h"
 #include "tests/suites.h"
 #include "tests/support/commands_made.h"
+#include "tests/support/commands_run.h"
 #include "tests/support/temporary.h"
+
+static struct ran ran;
 
 /* Its disk is not mounted, or it was renamed: an empty one in its place would take events and know no key. */
 static void one_that_was_there_is_not_made_anew(void)
@@ -30,6 +33,12 @@ static void one_that_was_there_is_not_made_anew(void)
     CU_ASSERT_PTR_NULL(queue_open(config, &why)); /* as cron and the web server's program do */
     CU_ASSERT_EQUAL(why.kind, ERROR_MISSING);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, " is gone: put it back"));
+    RUN(&ran, NULL, "cron");
+    CU_ASSERT_TRUE(ran.code != 0 && strstr(ran.err, " is gone: put it back") != NULL);
+    RUN(&ran, NULL, "check");
+    CU_ASSERT_TRUE(ran.code == 1 && strstr(ran.out, "  WRONG: the state directory ") != NULL);
+    RUN(&ran, NULL, "check", "--offline");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, " is gone: put it back"));
     CU_ASSERT_EQUAL(stat(made_state(), &status), -1);
 
     CU_ASSERT_EQUAL(rename(away, made_state()), 0);
