@@ -39,6 +39,10 @@ static void one_that_was_there_is_not_made_anew(void)
     CU_ASSERT_TRUE(ran.code == 1 && strstr(ran.out, "  WRONG: the state directory ") != NULL);
     RUN(&ran, NULL, "check", "--offline");
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, " is gone: put it back"));
+    if (geteuid() == 0) { /* who cannot put one there, and is not told to put back what was moved aside for this */
+        RUN(&ran, NULL, "restore", "/no/backup");
+        CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "install -d -m 700 -o USER"));
+    }
     CU_ASSERT_EQUAL(stat(made_state(), &status), -1);
 
     CU_ASSERT_EQUAL(rename(away, made_state()), 0);
