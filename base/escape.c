@@ -110,6 +110,12 @@ void write_text_member(struct buffer *out, const char *name, const char *value)
     write_json(out, value);
 }
 
+void write_bool_member(struct buffer *out, const char *name, bool value)
+{
+    write_name(out, name);
+    buffer_text(out, value ? "true" : "false");
+}
+
 void write_time_member(struct buffer *out, const char *name, int64_t ms)
 {
     write_name(out, name);

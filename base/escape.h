@@ -3,6 +3,7 @@
 #ifndef BASE_ESCAPE_H
 #define BASE_ESCAPE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -30,6 +31,7 @@ void write_name(struct buffer *out, const char *name);
 /* Appends a member, as write_name does, with its value. */
 void write_number_member(struct buffer *out, const char *name, uint64_t value);
 void write_text_member(struct buffer *out, const char *name, const char *value);
+void write_bool_member(struct buffer *out, const char *name, bool value);
 
 /* Appends a member with a Unix time in ms as RFC 3339; 0: null. */
 void write_time_member(struct buffer *out, const char *name, int64_t ms);

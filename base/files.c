@@ -19,6 +19,12 @@ static bool report_file(struct error *why, const char *what, const char *path)
     return false;
 }
 
+bool files_is_own_directory(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == geteuid();
+}
+
 bool files_sync(const char *path, struct error *why)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

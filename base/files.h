@@ -22,6 +22,10 @@ bool files_sync(const char *path, struct error *why);
 #define FILES_READ_MAX 65536 /* bytes */
 #define FILES_PATH 4096
 
+/* Whether there is a directory at the path, and it belongs to this process's user: in another one no file of ours is
+ * left behind, which its owner could not replace. */
+bool files_is_own_directory(const char *path);
+
 /* Creates the directory parent/name with mode 0700, if missing, and syncs the parent. name may have several components.
  * Writes the path to out. Returns false with the reason. */
 bool files_make_directory(char out[static FILES_PATH], const char *parent, const char *name, struct error *why);

@@ -143,6 +143,12 @@ static bool add_headers(struct http_request *request, const char *const *lines)
     return added;
 }
 
+static size_t drop_body(char *data, size_t size, size_t count, void *context)
+{
+    (void)data, (void)context;
+    return size * count;
+}
+
 static CURLcode set_options(struct http_request *request, const struct http_options *options)
 {
     CURL *easy = request->easy;
@@ -157,7 +163,8 @@ static CURLcode set_options(struct http_request *request, const struct http_opti
     failed |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers);
     failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     failed |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, (void *)(intptr_t)options->send_buffer);
-    failed |= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, options->take_body);
+    failed |=
+        curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, options->take_body == NULL ? drop_body : options->take_body);
     failed |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, options->context);
     failed |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
     if (options->certificates != NULL)

@@ -29,13 +29,13 @@ struct http_request {
 struct http_options {
     const char *url; /* lookups of its host are limited; NULL: the caller sets the URL, and they are not */
     const char *agent;
-    const char *user;           /* user name for HTTP Basic, with an empty password; NULL: none */
-    const char *certificates;   /* file with trusted root certificates; NULL: libcurl's default */
-    const char *const *headers; /* NULL-terminated; "Expect:" is added; NULL: no others */
-    long connect_ms, whole_ms;  /* timeouts; 0: libcurl's default for connect_ms, none for whole_ms */
-    long send_buffer;           /* bytes of the socket's send buffer; 0: the system's default */
-    curl_write_callback take_body;
-    void *context; /* of take_body */
+    const char *user;              /* user name for HTTP Basic, with an empty password; NULL: none */
+    const char *certificates;      /* file with trusted root certificates; NULL: libcurl's default */
+    const char *const *headers;    /* NULL-terminated; "Expect:" is added; NULL: no others */
+    long connect_ms, whole_ms;     /* timeouts; 0: libcurl's default for connect_ms, none for whole_ms */
+    long send_buffer;              /* bytes of the socket's send buffer; 0: the system's default */
+    curl_write_callback take_body; /* NULL: the body is not looked at */
+    void *context;                 /* of take_body */
 };
 
 /* Opens the handle; strings are copied. Returns false when out of memory; then nothing needs closing. */

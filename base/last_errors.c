@@ -5,13 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,8 +20,7 @@
 #include "base/times.h"
 
 #define LOCK_FILE "last-errors.lock"
-#define LOCK_TRIES 20
-#define LOCK_EACH_MS 10
+#define LOCK_MS 200 /* for another process that writes just now */
 
 #define PART 32                          /* reasons of a part: errors, and refused requests */
 #define LINE 900                         /* bytes of one */
@@ -86,10 +83,8 @@ static uint64_t key_of(const char *line)
     uint64_t key = TEXT_HASH;
     while (*line != '\0') {
         const char *end = word_end(line);
-        if (!is_variable(line, strcspn(line, "= "))) {
-            for (const char *c = line; c < end; c++)
-                key = isdigit((unsigned char)*c) ? key : text_hash(key, c, 1);
-        }
+        if (!is_variable(line, strcspn(line, "= ")))
+            key = text_hash_words(key, line, (size_t)(end - line));
         line = *end == '\0' ? end : end + 1;
     }
     return key == 0 ? 1 : key;
@@ -234,25 +229,14 @@ static enum written merge_into(const char *folder, const struct reasons *more)
     return result;
 }
 
-/* What a process of another user leaves there its owner could not replace. */
-static bool is_ours(const char *folder)
-{
-    struct stat status;
-    return stat(folder, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == geteuid();
-}
-
 static enum written write_into(const char *folder, const struct reasons *more)
 {
     char path[PATH_SIZE];
-    int fd = -1, error = EWOULDBLOCK;
-    if (!is_ours(folder))
+    int fd = -1;
+    if (!files_is_own_directory(folder))
         return NOT_HERE;
     path_of(path, folder, LOCK_FILE);
-    for (int i = 0; i < LOCK_TRIES && error == EWOULDBLOCK; i++) {
-        if (i > 0)
-            poll(NULL, 0, LOCK_EACH_MS);
-        error = lock_take(&fd, path, LOCK_EX | LOCK_NB);
-    }
+    int error = lock_take_within(&fd, path, LOCK_MS);
     enum written result = error == 0 ? merge_into(folder, more) : error == EWOULDBLOCK ? NOT_NOW : NOT_HERE;
     if (fd >= 0)
         close(fd);
@@ -292,7 +276,7 @@ void last_errors_leave(const char *folder)
             place[i][0] = '\0';
     }
     pthread_mutex_unlock(&lock);
-    if (!is_ours(folder))
+    if (!files_is_own_directory(folder))
         return;
     path_of(path, folder, LAST_ERRORS_FILE);
     unlink(path);
@@ -353,7 +337,7 @@ static void take_over(const char *from, const char *to)
     char file[PATH_SIZE], lock_path[PATH_SIZE];
     path_of(file, from, LAST_ERRORS_FILE);
     path_of(lock_path, from, LOCK_FILE);
-    struct reasons *reasons = is_ours(from) && access(file, F_OK) == 0 ? calloc(1, sizeof *reasons) : NULL;
+    struct reasons *reasons = files_is_own_directory(from) && access(file, F_OK) == 0 ? calloc(1, sizeof *reasons) : NULL;
     if (reasons != NULL && lock_take(&fd, lock_path, LOCK_EX | LOCK_NB) == 0) {
         char *text = last_errors_read(from);
         read_reasons(text, clock_unix_ms(), reasons);

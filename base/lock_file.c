@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,10 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+
+#define LOOK_MS 10 /* between attempts to take a lock */
 
 bool lock_is_current(int fd, const char *path)
 {
@@ -46,6 +51,22 @@ int lock_take(int *fd, const char *path, int how)
         if ((error != 0 && error != EWOULDBLOCK) || lock_is_current(*fd, path) || !open_anew(fd, path))
             return error;
     }
+}
+
+int lock_take_within(int *fd, const char *path, int64_t wait_ms)
+{
+    int error;
+    for (moment deadline = clock_now() + wait_ms;;) {
+        error = lock_take(fd, path, LOCK_EX | LOCK_NB);
+        if (error != EWOULDBLOCK || clock_now() >= deadline)
+            break;
+        poll(NULL, 0, LOOK_MS);
+    }
+    if (error != 0 && *fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+    return error;
 }
 
 /* Parses a line of /proc/locks. Returns whether it describes the exclusive lock on this file, and its holder in *pid. A

@@ -4,6 +4,7 @@
 #define BASE_LOCK_FILE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Locks the file at the path, created with mode 0600 if missing; how: as for flock, LOCK_SH or LOCK_EX, with or without
@@ -11,6 +12,10 @@
  * the new file opened. When no file can be opened there, for example because the directory is gone, the old one is
  * locked. Returns 0 or errno: EWOULDBLOCK when another process holds the lock. */
 int lock_take(int *fd, const char *path, int how);
+
+/* Locks likewise, LOCK_EX, and waits at most so long (ms) while another process holds the lock; any other failure comes
+ * at once. When it fails, *fd is closed, and -1. Returns 0 or errno. */
+int lock_take_within(int *fd, const char *path, int64_t wait_ms);
 
 /* Unlocks; the descriptor stays open. */
 void lock_release(int fd);

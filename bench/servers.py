@@ -99,28 +99,29 @@ def fresh_state(name="state"):
     (STATES / name).mkdir(mode=0o700, parents=True)
 
 
-def configuration(data_plane_port, state="state"):
+def configuration(data_plane_port, state="state", **other_keys):
     """Writes the program's configuration. Gives the environment that names it."""
     path = WORK / "closecrm.conf"
     path.unlink(missing_ok=True)
+    keys = {"data_plane_url": f"http://127.0.0.1:{data_plane_port}", "write_key": WRITE_KEY,
+            "signature_key": SIGNATURE_KEY, "log_level": "warn", "state_dir": STATES / state,
+            "admin_password": ADMIN_PASSWORD} | other_keys
     with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        file.write(f"data_plane_url = http://127.0.0.1:{data_plane_port}\nwrite_key = {WRITE_KEY}\n"
-                   f"signature_key = {SIGNATURE_KEY}\nlog_level = warn\nstate_dir = {STATES / state}\n"
-                   f"admin_password = {ADMIN_PASSWORD}\n")
+        file.writelines(f"{key} = {value}\n" for key, value in keys.items())
     return {"CLOSECRM_CONFIG": str(path)}
 
 
 @contextlib.contextmanager
-def program(data_plane_port, state="state"):
+def program(data_plane_port, state="state", **other_keys):
     """closecrm.fcgi alone, with the state directory as it is. Gives its socket and its process."""
-    environment = configuration(data_plane_port, state)
+    environment = configuration(data_plane_port, state, **other_keys)
     with spawned("closecrm", ROOT / "build/release/closecrm.fcgi", environment) as started:
         yield started
 
 
 @contextlib.contextmanager
-def ours(data_plane_port, state="state"):
-    with program(data_plane_port, state) as (sock, process), lighttpd(sock, process) as place:
+def ours(data_plane_port, state="state", **other_keys):
+    with program(data_plane_port, state, **other_keys) as (sock, process), lighttpd(sock, process) as place:
         yield place
 
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "closeapi/closeapi.h"
 #include "closeapi/coverage.h"
 #include "config/own_command.h"
@@ -24,7 +25,7 @@ static bool are_subscriptions_active(const struct config *config, const struct s
     }
     if (!closeapi_completeness(config, source, &complete, why))
         return false;
-    error_set(why, "the API key is good, %zu subscription%s; %s", coverage->count, coverage->count == 1 ? "" : "s",
+    error_set(why, "the API key is good, %zu subscription%s; %s", coverage->count, text_plural(coverage->count),
               completeness_words(&complete, words));
     completeness_free(&complete);
     return true;

@@ -128,13 +128,31 @@ static void print_event_name(struct json_object *covered, char out[static 160])
              json_object_object_get(covered, "extra_filter") != NULL ? "*" : "");
 }
 
+/* A place among the events that the subscriptions have; all zero: before the first. */
+struct covered_place {
+    size_t subscription, event;
+};
+
+/* Sets *covered to the next one. Returns false when there is none. */
+static bool next_covered_event(const struct coverage *coverage, struct covered_place *place,
+                               struct json_object **covered)
+{
+    for (; place->subscription < coverage->count; place->subscription++, place->event = 0) {
+        struct json_object *events = json_object_object_get(coverage->at[place->subscription]->json, "events");
+        if (json_object_is_type(events, json_type_array) && place->event < json_object_array_length(events)) {
+            *covered = json_object_array_get_idx(events, place->event++);
+            return true;
+        }
+    }
+    return false;
+}
+
 static size_t count_covered_events(const struct coverage *coverage)
 {
     size_t count = 0;
-    for (size_t i = 0; i < coverage->count; i++) {
-        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
-        count += json_object_is_type(events, json_type_array) ? json_object_array_length(events) : 0;
-    }
+    struct json_object *covered;
+    for (struct covered_place place = {0}; next_covered_event(coverage, &place, &covered);)
+        count++;
     return count;
 }
 
@@ -142,15 +160,13 @@ void coverage_describe(const struct coverage *coverage, struct buffer *out)
 {
     size_t most = count_covered_events(coverage), count = 0;
     char **names = calloc(most + 1, sizeof *names);
+    struct json_object *covered;
     out->failed = out->failed || names == NULL;
-    for (size_t i = 0; names != NULL && i < coverage->count; i++) {
-        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
-        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
-            char name[160];
-            print_event_name(json_object_array_get_idx(events, e), name);
-            names[count] = strdup(name);
-            count += names[count] != NULL;
-        }
+    for (struct covered_place place = {0}; names != NULL && next_covered_event(coverage, &place, &covered);) {
+        char name[160];
+        print_event_name(covered, name);
+        names[count] = strdup(name);
+        count += names[count] != NULL;
     }
     if (names != NULL)
         qsort(names, count, sizeof *names, compare_names);
@@ -167,16 +183,26 @@ void coverage_describe(const struct coverage *coverage, struct buffer *out)
 
 bool coverage_has_type(const struct coverage *coverage, const char *name)
 {
-    for (size_t i = 0; i < coverage->count; i++) {
-        struct json_object *events = json_object_object_get(coverage->at[i]->json, "events");
-        for (size_t e = 0; json_object_is_type(events, json_type_array) && e < json_object_array_length(events); e++) {
-            char one[160];
-            print_event_name(json_object_array_get_idx(events, e), one);
-            if (strncmp(one, name, strlen(name)) == 0 && strspn(one + strlen(name), "*") == strlen(one + strlen(name)))
-                return true;
-        }
+    struct json_object *covered;
+    for (struct covered_place place = {0}; next_covered_event(coverage, &place, &covered);) {
+        char one[160];
+        print_event_name(covered, one);
+        if (strncmp(one, name, strlen(name)) == 0 && strspn(one + strlen(name), "*") == strlen(one + strlen(name)))
+            return true;
     }
     return false;
+}
+
+bool coverage_add_types(const struct coverage *coverage, struct event_choice *types)
+{
+    struct json_object *covered;
+    for (struct covered_place place = {0}; next_covered_event(coverage, &place, &covered);) {
+        struct event_type type = {json_object_get_string(json_object_object_get(covered, "object_type")),
+                                  json_object_get_string(json_object_object_get(covered, "action"))};
+        if (type.object_type != NULL && type.action != NULL && !event_choice_add(types, &type))
+            return false;
+    }
+    return true;
 }
 
 /* The name in the list; NULL: it is not there. */

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "closeapi/event_types.h"
 #include "closeapi/subscriptions.h"
 
 /* The subscriptions of a source; borrowed from a list. All zero: none, which cover nothing. */
@@ -35,6 +36,9 @@ bool filter_passes(struct json_object *filter, struct json_object *value);
 
 /* Whether a type, "lead.updated", is among the events of the subscriptions, with an extra_filter or without. */
 bool coverage_has_type(const struct coverage *coverage, const char *name);
+
+/* Adds the types of all covered events. Returns false when memory is out. */
+bool coverage_add_types(const struct coverage *coverage, struct event_choice *types);
 
 /* A list of event types, a blank between. Adds a name, unless it is there; a list that is full stays as it is. */
 void coverage_list_add(char *list, size_t size, const char *name);

@@ -29,7 +29,7 @@ static bool choice_has(const struct event_choice *choice, const struct event_typ
     return false;
 }
 
-static bool choice_add(struct event_choice *choice, const struct event_type *type)
+bool event_choice_add(struct event_choice *choice, const struct event_type *type)
 {
     if (choice_has(choice, type))
         return true;
@@ -50,7 +50,7 @@ static int choice_add_matching(struct event_choice *choice, const char *pattern)
         snprintf(name, sizeof name, "%s.%s", documented[i].object_type, documented[i].action);
         if (fnmatch(pattern, name, 0) != 0)
             continue;
-        if (!choice_add(choice, &documented[i]))
+        if (!event_choice_add(choice, &documented[i]))
             return -1;
         matched++;
     }
@@ -81,7 +81,7 @@ static bool choice_take_word(struct event_choice *choice, char *word, struct err
     bool added = matched >= 0;
     if (matched == 0 && dot != NULL) {
         *dot = '\0';
-        added = choice_add(choice, &(struct event_type){word, dot + 1});
+        added = event_choice_add(choice, &(struct event_type){word, dot + 1});
     }
     if (!added)
         error_set(why, "out of memory");

@@ -28,6 +28,9 @@ const struct event_type *event_types_all(size_t *count);
  * reason; then there is nothing to free. */
 bool event_types_choose(const char *patterns, struct event_choice *choice, struct error *why);
 
+/* Adds a type, unless it is there; its texts are borrowed. Returns false when memory is out. */
+bool event_choice_add(struct event_choice *choice, const struct event_type *type);
+
 void event_choice_free(struct event_choice *choice);
 
 #endif

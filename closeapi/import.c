@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/times.h"
 #include "closeapi/event_log.h"
+#include "closeapi/event_types.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 
@@ -63,8 +64,8 @@ struct import {
 
     /* The log is read with the order's filter; if that is empty and Close demands one, type by type. */
     bool by_type;
-    struct log_filter *types;
-    size_t type_count, type; /* type: the one that is being read */
+    struct event_choice types;
+    size_t type; /* the one that is being read */
 
     struct event_log log;
     struct spool spool;     /* order: twice the date, plus one where the event has no data */
@@ -87,7 +88,7 @@ static bool import_no_memory(struct error *why)
 /* ---- what waits in the queue ---- */
 
 /* Keys are hashes: any of their bytes will do. */
-static struct waiting_place *find_place(const struct waiting *waiting, const unsigned char key[16])
+static struct waiting_place *waiting_find(const struct waiting *waiting, const unsigned char key[16])
 {
     size_t at;
     memcpy(&at, key, sizeof at);
@@ -98,7 +99,7 @@ static struct waiting_place *find_place(const struct waiting *waiting, const uns
 
 static void waiting_add(struct waiting *waiting, const struct identity *identity)
 {
-    struct waiting_place *place = find_place(waiting, identity->key);
+    struct waiting_place *place = waiting_find(waiting, identity->key);
     if (!place->used) {
         if (waiting->used == WAITING_MOST)
             return;
@@ -133,7 +134,7 @@ static bool waiting_read_on(struct waiting *waiting, struct queue *queue, const 
 
 static bool waiting_has(const struct waiting *waiting, const struct identity *identity)
 {
-    const struct waiting_place *place = find_place(waiting, identity->key);
+    const struct waiting_place *place = waiting_find(waiting, identity->key);
     return place->used && place->updated_us >= identity->updated_us;
 }
 
@@ -217,7 +218,7 @@ static size_t count_page_events(struct import *import, struct log_event *events,
     for (size_t i = 0; i < count; i++) {
         bool covered = import->order.all_events || events[i].subscription != NULL;
         import->counts.events++;
-        if (events[i].usable && events[i].subscription == NULL &&
+        if (import->order.notes_lacks && events[i].usable && events[i].subscription == NULL &&
             !coverage_has_type(import->order.coverage, events[i].type))
             coverage_list_add(import->lacks, sizeof import->lacks, events[i].type);
         if (!events[i].usable)
@@ -247,61 +248,27 @@ static enum import_result import_take_page(struct import *import, struct error *
 
 /* ---- reading a window ---- */
 
-/* Adds an event type to those by which the log is read, once, if it passes the order's filter. */
-static bool import_add_type(struct import *import, const char *type, const char *action)
+/* Whether the order's filter lets events of the type pass. */
+static bool is_type_asked_for(const struct import *import, const struct event_type *type)
 {
     const struct log_filter *asked = &import->order.filter;
-    if ((asked->object_type != NULL && strcmp(asked->object_type, type) != 0) ||
-        (asked->action != NULL && strcmp(asked->action, action) != 0))
-        return true;
-    for (size_t i = 0; i < import->type_count; i++) {
-        if (strcmp(import->types[i].object_type, type) == 0 && strcmp(import->types[i].action, action) == 0)
-            return true;
-    }
-    struct log_filter *more = realloc(import->types, (import->type_count + 1) * sizeof *more);
-    if (more == NULL)
-        return false;
-    import->types = more;
-    more[import->type_count++] = (struct log_filter){.object_type = type, .action = action};
-    return true;
+    return (asked->object_type == NULL || strcmp(asked->object_type, type->object_type) == 0) &&
+           (asked->action == NULL || strcmp(asked->action, type->action) == 0);
 }
 
-static bool import_add_covered_types(struct import *import)
-{
-    for (size_t i = 0; i < import->order.coverage->count; i++) {
-        struct json_object *events = json_object_object_get(import->order.coverage->at[i]->json, "events");
-        size_t count = json_object_is_type(events, json_type_array) ? json_object_array_length(events) : 0;
-        for (size_t e = 0; e < count; e++) {
-            struct json_object *event = json_object_array_get_idx(events, e);
-            const char *type = json_object_get_string(json_object_object_get(event, "object_type"));
-            const char *action = json_object_get_string(json_object_object_get(event, "action"));
-            if (type != NULL && action != NULL && !import_add_type(import, type, action))
-                return false;
-        }
-    }
-    return true;
-}
-
-static bool import_add_all_types(struct import *import)
-{
-    size_t count;
-    const struct event_type *types = event_types_all(&count);
-    for (size_t i = 0; i < count; i++) {
-        if (!import_add_type(import, types[i].object_type, types[i].action))
-            return false;
-    }
-    return true;
-}
-
-/* Begins to read a type, if there is one of that index. Each type is a run of its own in the spool, which merges them.
- */
+/* Begins to read the next type, of that index or a later one, if there is one. Each type is a run of its own in the
+ * spool, which merges them. */
 static bool import_begin_type(struct import *import, size_t type, bool *more, struct error *why)
 {
+    while (type < import->types.count && !is_type_asked_for(import, &import->types.at[type]))
+        type++;
     import->type = type;
-    *more = type < import->type_count;
+    *more = type < import->types.count;
     if (!*more)
         return true;
-    event_log_begin(&import->log, &import->types[type], import->from_us, import->to_us);
+    const struct event_type *next = &import->types.at[type];
+    event_log_begin(&import->log, &(struct log_filter){.object_type = next->object_type, .action = next->action},
+                    import->from_us, import->to_us);
     return spool_begin_run(&import->spool) || import_no_memory(why);
 }
 
@@ -326,8 +293,10 @@ static enum import_result import_begin_by_type(struct import *import, struct err
 {
     log_write(LEVEL_INFO, "msg=log_wants_a_filter source=%s", import->order.source->name);
     import->by_type = true;
-    bool good = import->order.all_events ? import_add_all_types(import) : import_add_covered_types(import);
-    return good || import_no_memory(why) ? import_begin_reading(import, why) : IMPORT_FAILED;
+    bool good = import->order.all_events
+                    ? event_types_choose(NULL, &import->types, why)
+                    : coverage_add_types(import->order.coverage, &import->types) || import_no_memory(why);
+    return good ? import_begin_reading(import, why) : IMPORT_FAILED;
 }
 
 static enum import_result import_read_page(struct import *import, struct error *why)
@@ -467,8 +436,8 @@ struct import *import_new(const struct import_order *order, const char *director
     import->spool.fd = -1;
     bool good = spool_open(&import->spool, directory, why);
     if (good && order->queue != NULL) {
-        import->waiting.places = calloc(WAITING_PLACES, sizeof *import->waiting.places);
         import->counters = counters_open(order->config->state_dir, &name, 1, &unshared);
+        import->waiting.places = calloc(WAITING_PLACES, sizeof *import->waiting.places);
         good = import->waiting.places != NULL || import_no_memory(why);
     }
     if (good)
@@ -502,6 +471,6 @@ void import_free(struct import *import)
     free(import->waiting.places);
     counters_close(import->counters);
     buffer_free(&import->body);
-    free(import->types);
+    event_choice_free(&import->types);
     free(import);
 }

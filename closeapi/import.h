@@ -29,6 +29,7 @@ struct import_order {
     const struct coverage *coverage; /* the source's subscriptions */
     bool all_events;                 /* also those that none of them covers */
     struct log_filter filter;
+    bool notes_lacks; /* collects what import_lacks returns */
     bool dry_run;
     bool identify;          /* as events of the webhook, which may send an identify */
     int stop_fd;            /* -1: none */
@@ -51,7 +52,8 @@ enum import_result import_next(struct import *import, struct error *why);
 
 const struct import_counts *import_counted(const struct import *import);
 
-/* The event types that were seen and that no subscription has, a blank between: the first 512 bytes of them. */
+/* With notes_lacks: the event types that were seen and that no subscription has, a blank between: the first 512 bytes
+ * of them. */
 const char *import_lacks(const struct import *import);
 
 /* Until this time the import is complete: all appends are durable. Unix time in microseconds. */

@@ -122,6 +122,7 @@ static enum import_result reconcile_import(struct reconcile_run *run, int64_t fr
         .queue = run->queue,
         .coverage = &run->coverage,
         .all_events = run->options->all_events,
+        .notes_lacks = true,
         .stop_fd = run->options->stop_fd,
         .from_us = from_ms * 1000,
         .to_us = to_ms * 1000,

@@ -1,5 +1,4 @@
 /* The directory STATE_DIR/closeapi/SOURCE: made, locked, moved to another name. */
-#include "base/clock.h"
 #include "base/files.h"
 #include "base/lock_file.h"
 #include "closeapi/closeapi.h"
@@ -10,12 +9,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#define LOOK_MS 50 /* between attempts to take a lock */
 #define LOCK_WAIT_MS 10000
 
 bool closeapi_directory(const struct config *config, const struct source *source, char out[static 4096],
@@ -66,23 +62,12 @@ bool closeapi_is_stopped(const struct config *config, const struct source *sourc
 int closeapi_lock(const char *directory, const char *name, int64_t wait_ms, struct error *why)
 {
     char path[FILES_PATH];
-    const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
-    moment deadline = clock_now() + wait_ms;
     snprintf(path, sizeof path, "%.3900s/%s", directory, name);
-    int fd = -1, error;
-    while ((error = lock_take(&fd, path, LOCK_EX | LOCK_NB)) != 0) {
-        if (error == EWOULDBLOCK && clock_now() < deadline) {
-            nanosleep(&pause, NULL);
-            continue;
-        }
-        if (error == EWOULDBLOCK)
-            describe_lock_holder(path, why);
-        else
-            error_set(why, "cannot lock %.300s: %s", path, strerror(error));
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
+    int fd = -1, error = lock_take_within(&fd, path, wait_ms);
+    if (error == EWOULDBLOCK)
+        describe_lock_holder(path, why);
+    else if (error != 0)
+        error_set(why, "cannot lock %.300s: %s", path, strerror(error));
     return fd;
 }
 

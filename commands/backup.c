@@ -24,7 +24,7 @@ static bool is_outside(const char *path, struct error *why)
         return false;
     }
     strcat(folder, "/"); /* NOLINT: there is room for it */
-    if (!place_looks_shown(folder) && !config_would_show(folder, getenv("DOCUMENT_ROOT")))
+    if (!config_looks_shown(folder) && !config_would_show(folder, getenv("DOCUMENT_ROOT")))
         return true;
     error_set(
         why,

@@ -18,6 +18,7 @@
 #include "commands/check_messages.h"
 #include "commands/check_place.h"
 #include "commands/options.h"
+#include "commands/output.h"
 #include "commands/session.h"
 #include "config/config.h"
 #include "config/keyring.h"
@@ -56,14 +57,8 @@ static void print_address(const struct config *config, const struct source *sour
 
 static bool is_plain_http(const char *url)
 {
-    static const char *const near[] = {"http://127.", "http://localhost", "http://[::1]"};
-    if (strncmp(url, "http://", 7) != 0)
-        return false;
-    for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
-        if (strncmp(url, near[i], strlen(near[i])) == 0)
-            return false;
-    }
-    return true;
+    char host[URL_HOST];
+    return strncmp(url, "http://", 7) == 0 && !config_host_is_near(config_url_host(url, host));
 }
 
 /* Tries a source's data plane and says what was found. Returns false when it is not as it should be. */
@@ -171,15 +166,6 @@ static void print_library(const struct config *config)
            library, own_command(line, config, NULL, "backup FILE"));
 }
 
-static void print_moment(const char *label, int64_t ms, int64_t now_ms)
-{
-    char date[WHEN_SIZE], age[WHEN_SIZE];
-    if (ms == 0)
-        printf("  %s: never\n", label);
-    else
-        printf("  %s: %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
-}
-
 /* Whether the command is this one, under whatever name the program is called. */
 static bool is_check(const char *command)
 {
@@ -214,8 +200,8 @@ static size_t print_findings(struct checking *checking, const struct facts *fact
         putchar('\n');
         wrong += is_bad;
         checking->worries = checking->worries || one->severity == SEVERITY_WORRY;
-        checking->delivers = report_delivers(facts, view);
     }
+    checking->delivers = report_delivers(facts, view);
     return wrong;
 }
 
@@ -240,9 +226,9 @@ static void print_queue(const struct facts *facts)
     if (facts->all.waiting > 0)
         printf(", the oldest since %s", times_print_age(facts->now_ms - facts->all.oldest_received_ms, age));
     printf("\n  forwarding: %s\n", facts->owner.text);
-    print_moment("last accepted", facts->all.last_accepted_ms, facts->now_ms);
-    print_moment("last delivered", facts->all.last_delivered_ms, facts->now_ms);
-    print_moment("last cron", facts->cron_ms, facts->now_ms);
+    output_moment("  last accepted:", facts->all.last_accepted_ms, facts->now_ms);
+    output_moment("  last delivered:", facts->all.last_delivered_ms, facts->now_ms);
+    output_moment("  last cron:", facts->cron_ms, facts->now_ms);
     char *line = facts->cron_ms == 0 && facts->launcher == NULL ? program_name_crontab() : NULL;
     if (line != NULL)
         printf("    where the web server starts the program (CGI, mod_fcgid), this belongs into the crontab of its\n"

@@ -13,6 +13,7 @@
 
 #include "base/lock_file.h"
 #include "base/owner.h"
+#include "health/alerts.h"
 
 #define DROP_IN "/usr/share/doc/closecrm.fcgi/packaging/systemd/alert-mail.conf"
 
@@ -35,7 +36,7 @@ static bool nobody_gains_privileges(const struct config *config)
 {
     char path[PATH_MAX];
     struct lock_holder holder = {.pid = 0};
-    if (config->state_dir != NULL && snprintf(path, sizeof path, "%s/alerts.1", config->state_dir) < PATH_MAX)
+    if (config->state_dir != NULL && snprintf(path, sizeof path, "%s/" ALERTS_FILE, config->state_dir) < PATH_MAX)
         holder = lock_find_holder(path);
     return holder.pid > 0 ? is_restrained(holder.pid) : prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
 }

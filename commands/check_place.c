@@ -42,12 +42,6 @@ static const char *program_path(char out[static PROGRAM_PATH])
 
 /* ---- files ---- */
 
-/* A folder of the kind that web servers show, somewhere in the path. */
-bool place_looks_shown(const char *path)
-{
-    return config_looks_shown(path);
-}
-
 /* What others can write they can put something else in the place of. A sticky folder's files are safe from that. */
 static bool others_can_write(const char *path, mode_t *mode)
 {
@@ -136,7 +130,7 @@ static size_t check_configuration(const struct config *config)
     char path[PROGRAM_PATH];
     if (config->path == NULL)
         return 0;
-    if (place_looks_shown(config->path))
+    if (config_looks_shown(config->path))
         printf(
             "  the configuration %s seems to lie where a web server shows files: move it outside of that folder, to\n"
             "    closecrm/closecrm.conf in the home directory\n",
@@ -233,12 +227,6 @@ static size_t take_date(char *line, size_t size, size_t count, void *context)
     return length;
 }
 
-static size_t take_nothing(char *data, size_t size, size_t count, void *context)
-{
-    (void)data, (void)context;
-    return size * count;
-}
-
 static void print_own_time(void)
 {
     char now[WHEN_SIZE];
@@ -257,7 +245,6 @@ static time_t time_at(const char *url, const char *certificates)
         .certificates = certificates,
         .connect_ms = TRY_MS,
         .whole_ms = TRY_MS,
-        .take_body = take_nothing,
     };
     if (!http_request_open(&request, &options))
         return -1;

@@ -4,7 +4,6 @@
 #ifndef COMMANDS_CHECK_PLACE_H
 #define COMMANDS_CHECK_PLACE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "config/config.h"
@@ -12,9 +11,6 @@
 /* Looks at permissions and places of the program's file and the configuration, limits of the process, the certificates,
  * the clock, which it asks a data plane for, and check_servers. Returns how many things are wrong. */
 size_t check_place(const struct config *config);
-
-/* Whether a path, a folder with a slash at its end, leads through a folder of the kind that web servers show. */
-bool place_looks_shown(const char *path);
 
 /* Looks only whether the state directory could be used: opens and makes nothing, and what waits does not matter.
  * Returns likewise. */

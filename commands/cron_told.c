@@ -1,50 +1,32 @@
 /* What cron has told: see cron_told.h. */
 #include "commands/cron_told.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/lock_file.h"
 #include "base/text.h"
 
 #define TOLD_FILE "cron-told.1" /* the number is of the layout */
-#define LOCK_TRIES 100
-#define LOCK_EACH_MS 20
+#define LOCK_MS 2000            /* for another run that reports just now */
 
 static uint64_t checksum(const struct told_record *record)
 {
     return text_hash(TEXT_HASH, record->entry, sizeof record->entry);
 }
 
-/* A folder of another user is not ours to leave a file in. */
-static bool is_ours(const char *directory)
-{
-    struct stat status;
-    return stat(directory, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == geteuid();
-}
-
 /* Opens and locks the record in a folder. Returns its descriptor; -1: none. */
 static int open_record(const char *directory, char path[static PATH_MAX])
 {
     int fd = -1;
-    if (!is_ours(directory) || snprintf(path, PATH_MAX, "%s/" TOLD_FILE, directory) >= PATH_MAX)
+    if (!files_is_own_directory(directory) || snprintf(path, PATH_MAX, "%s/" TOLD_FILE, directory) >= PATH_MAX)
         return -1;
-    for (int i = 0; i < LOCK_TRIES; i++) {
-        if (lock_take(&fd, path, LOCK_EX | LOCK_NB) == 0)
-            return fd;
-        poll(NULL, 0, LOCK_EACH_MS);
-    }
-    if (fd >= 0)
-        close(fd);
-    return -1;
+    return lock_take_within(&fd, path, LOCK_MS) == 0 ? fd : -1;
 }
 
 /* Half a record counts as none. */
@@ -77,7 +59,7 @@ static void take_over(struct cron_told *told, const char *beside)
 {
     char path[PATH_MAX];
     struct told_record other;
-    if (!is_ours(beside) || snprintf(path, sizeof path, "%s/" TOLD_FILE, beside) >= (int)sizeof path)
+    if (!files_is_own_directory(beside) || snprintf(path, sizeof path, "%s/" TOLD_FILE, beside) >= (int)sizeof path)
         return;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
@@ -109,11 +91,7 @@ uint64_t cron_told_key(enum told_kind kind, const char *source, const char *word
 {
     unsigned char first = (unsigned char)kind;
     uint64_t key = text_hash(TEXT_HASH, &first, 1);
-    key = text_hash(key, source, strlen(source) + 1);
-    for (const char *c = words; *c != '\0'; c++) {
-        if (!isdigit((unsigned char)*c))
-            key = text_hash(key, c, 1);
-    }
+    key = text_hash_words(text_hash(key, source, strlen(source) + 1), words, strlen(words));
     return key == 0 ? 1 : key;
 }
 

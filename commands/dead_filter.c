@@ -12,7 +12,6 @@
 #include "commands/options.h"
 #include "commands/session.h"
 
-#define PAGE_LETTERS 500
 #define PAGE_BYTES ((size_t)8 << 20)
 #define OPTIONS_MOST 16
 
@@ -134,8 +133,8 @@ static bool matches_headline(const struct dead_filter *filter, const struct head
 
 /* The letters of a page that match. */
 struct dead_matches {
-    const struct letter *letter[PAGE_LETTERS];
-    struct headline headline[PAGE_LETTERS];
+    const struct letter *letter[DEAD_PAGE_MOST];
+    struct headline headline[DEAD_PAGE_MOST];
     size_t count;
 };
 
@@ -161,7 +160,7 @@ static size_t next_ids(const struct dead_filter *filter, uint64_t *after)
     if (filter->last != 0 && *after >= filter->last)
         return 0;
     if (filter->id_count == 0)
-        return PAGE_LETTERS;
+        return DEAD_PAGE_MOST;
     size_t i = 0;
     while (i < filter->id_count && filter->ids[i] <= *after)
         i++;
@@ -169,7 +168,7 @@ static size_t next_ids(const struct dead_filter *filter, uint64_t *after)
         return 0;
     *after = filter->ids[i] - 1;
     size_t run = 1; /* ids that follow one another are read at once */
-    while (run < PAGE_LETTERS && i + run < filter->id_count && filter->ids[i + run] == filter->ids[i] + run)
+    while (run < DEAD_PAGE_MOST && i + run < filter->id_count && filter->ids[i + run] == filter->ids[i] + run)
         run++;
     return run;
 }

@@ -34,14 +34,16 @@ bool dead_filter_is_any(const struct dead_filter *filter);
 
 void dead_filter_free(struct dead_filter *filter);
 
+#define DEAD_PAGE_MOST 500 /* letters */
+
 /* Some of the letters that match, oldest first, and the headline of each; borrowed. */
 struct dead_page {
     const struct letter *const *letter;
     const struct headline *headline;
-    size_t count;
+    size_t count; /* DEAD_PAGE_MOST at most */
 };
 
-/* Calls page for all letters that match, some hundreds at a time, with no lock on the queue held meanwhile; page
+/* Calls page for all letters that match, a page at a time, with no lock on the queue held meanwhile; page
  * returns false with the reason to end the walk. Returns false with the reason when page did or the queue failed. */
 bool dead_filter_walk(struct queue *queue, struct dead_filter *filter,
                       bool (*page)(void *context, const struct dead_page *found, struct error *why), void *context,

@@ -11,8 +11,6 @@
 #include "commands/dead_filter.h"
 #include "commands/session.h"
 
-#define STEP_MOST 512 /* ids of one transaction: a page never has more */
-
 /* How the two commands differ. */
 struct dead_action {
     bool (*act)(struct queue *queue, const uint64_t *ids, size_t count, size_t *done, struct error *why);
@@ -65,9 +63,9 @@ static bool count_page(void *context, const struct dead_page *found, struct erro
 static bool act_on_page(void *context, const struct dead_page *found, struct error *why)
 {
     struct dead_work *work = context;
-    uint64_t ids[STEP_MOST];
+    uint64_t ids[DEAD_PAGE_MOST];
     size_t count = 0, done = 0;
-    for (size_t i = 0; i < found->count && count < STEP_MOST; i++) {
+    for (size_t i = 0; i < found->count && count < DEAD_PAGE_MOST; i++) {
         if (!found->letter[i]->replayed && !is_left_alone(work, found->letter[i]))
             ids[count++] = found->letter[i]->id;
     }
@@ -84,7 +82,6 @@ static bool act_on_page(void *context, const struct dead_page *found, struct err
 /* Asks on the terminal. Returns COMMAND_OK for yes. */
 static int confirm_action(const struct dead_work *work, const char *command)
 {
-    char answer[16] = "";
     if (work->yes || !work->action->asks || work->wanted == 0)
         return COMMAND_OK;
     if (!isatty(STDIN_FILENO))
@@ -93,11 +90,7 @@ static int confirm_action(const struct dead_work *work, const char *command)
     queue_rest(work->session.queue);
     fprintf(stderr, "%" PRIu64 " dead letter%s %s, for good. Do it? [y/N] ", work->wanted, text_plural(work->wanted),
             work->action->would);
-    ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1); /* a terminal gives a line at a time */
-    if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
-        return COMMAND_OK;
-    fprintf(stderr, "%s: nothing was done\n", command);
-    return COMMAND_FAILED;
+    return options_confirmed(command) ? COMMAND_OK : COMMAND_FAILED;
 }
 
 static void print_summary(const struct dead_work *work)

@@ -47,7 +47,7 @@ static bool is_this_machine(CURLU *url)
     char *host = NULL;
     if (curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK)
         return false;
-    bool is = strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0;
+    bool is = config_host_is_near(host);
     curl_free(host);
     return is;
 }

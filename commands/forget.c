@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "commands/commands.h"
 #include "commands/dead_filter.h"
 #include "commands/session.h"
@@ -16,7 +17,6 @@
 
 #define PAGE_EVENTS 1000
 #define PAGE_BYTES ((size_t)4 << 20)
-#define STEP_MOST 512 /* dead letters deleted in one transaction: a page never has more */
 
 struct forgetting {
     struct session session;
@@ -108,7 +108,6 @@ static uint64_t forget_samples(const struct forgetting *work, bool dry_run)
 
 static int confirm_forget(const struct forgetting *work)
 {
-    char answer[16] = "";
     if (work->yes)
         return COMMAND_OK;
     if (!isatty(STDIN_FILENO))
@@ -119,11 +118,7 @@ static int confirm_forget(const struct forgetting *work)
             "Delete %zu waiting events, which then are not delivered, %" PRIu64 " dead letters and %" PRIu64
             " samples, for good? [y/N] ",
             work->event_count, work->letters, work->samples);
-    ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1); /* a terminal gives a line at a time */
-    if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
-        return COMMAND_OK;
-    fprintf(stderr, "%s: nothing was done\n", work->command);
-    return COMMAND_FAILED;
+    return options_confirmed(work->command) ? COMMAND_OK : COMMAND_FAILED;
 }
 
 /* An event that is with the data plane at this moment, or was delivered just now, is left, and counted. */
@@ -143,9 +138,9 @@ static void set_waiting_aside(struct forgetting *work)
 static bool delete_letters(void *context, const struct dead_page *found, struct error *why)
 {
     struct forgetting *work = context;
-    uint64_t ids[STEP_MOST];
+    uint64_t ids[DEAD_PAGE_MOST];
     size_t count = 0, done = 0;
-    for (size_t i = 0; i < found->count && count < STEP_MOST; i++) {
+    for (size_t i = 0; i < found->count && count < DEAD_PAGE_MOST; i++) {
         if (!found->letter[i]->replayed) /* else its event was left */
             ids[count++] = found->letter[i]->id;
     }
@@ -170,8 +165,8 @@ static bool delete_all(struct forgetting *work, struct error *why)
 static void print_counts(const struct forgetting *work, uint64_t events, const char *did)
 {
     printf("%s of lead %s: %" PRIu64 " waiting event%s, %" PRIu64 " dead letter%s, %" PRIu64 " sample%s\n", did,
-           work->filter.lead, events, events == 1 ? "" : "s", work->letters, work->letters == 1 ? "" : "s",
-           work->samples, work->samples == 1 ? "" : "s");
+           work->filter.lead, events, text_plural(events), work->letters, text_plural(work->letters), work->samples,
+           text_plural(work->samples));
 }
 
 /* Names the folders with a damaged database, which a repair keeps. */

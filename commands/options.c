@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define OPTIONS_MOST 16
 #define CONFIG_OPTION "--config" /* of every command */
@@ -119,4 +120,14 @@ bool options_read(int argc, char **argv, const struct option_spec *specs, size_t
     if (arguments > 0)
         *argument = argv[1];
     return true;
+}
+
+bool options_confirmed(const char *command)
+{
+    char answer[16] = "";
+    ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1); /* a terminal gives a line at a time */
+    if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
+        return true;
+    fprintf(stderr, "%s: nothing was done\n", command);
+    return false;
 }

@@ -30,6 +30,10 @@ bool options_read_all(int argc, char **argv, const struct option_spec *specs, si
  * "which event? Give the number that `queue list` shows". */
 bool options_number(const char *command, const char *what, const char *list, const char *text, uint64_t *id);
 
+/* Reads from the terminal the answer to a question with [y/N], which stands on stderr. Returns whether it is yes; else
+ * says that nothing was done. */
+bool options_confirmed(const char *command);
+
 /* Says on stderr what is wrong with the command line. Returns COMMAND_USAGE. */
 int options_wrong(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -18,18 +18,27 @@ static struct json_object *value_or_exit(struct json_object *value)
     exit(COMMAND_FAILED);
 }
 
-static void add_member(struct json_object *object, const char *name, struct json_object *value)
+void output_member(struct json_object *object, const char *name, struct json_object *member)
 {
-    if (json_object_object_add(object, name, value) != 0)
+    if (json_object_object_add(object, name, member) != 0)
         value_or_exit(NULL);
 }
 
-struct json_object *output_utf8(const char *text)
+static struct json_object *make_utf8(const char *text)
 {
     char *copy = plain_utf8(text);
     struct json_object *value = copy == NULL ? NULL : json_object_new_string(copy);
     free(copy);
     return value;
+}
+
+void output_moment(const char *label, int64_t ms, int64_t now_ms)
+{
+    char date[WHEN_SIZE], age[WHEN_SIZE];
+    if (ms == 0)
+        printf("%s never\n", label);
+    else
+        printf("%s %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
 }
 
 struct json_object *output_new(void)
@@ -39,17 +48,17 @@ struct json_object *output_new(void)
 
 void output_text(struct json_object *object, const char *name, const char *text)
 {
-    add_member(object, name, text == NULL ? NULL : value_or_exit(output_utf8(text)));
+    output_member(object, name, text == NULL ? NULL : value_or_exit(make_utf8(text)));
 }
 
 void output_number(struct json_object *object, const char *name, uint64_t number)
 {
-    add_member(object, name, value_or_exit(json_object_new_uint64(number)));
+    output_member(object, name, value_or_exit(json_object_new_uint64(number)));
 }
 
 void output_bool(struct json_object *object, const char *name, bool value)
 {
-    add_member(object, name, value_or_exit(json_object_new_boolean(value)));
+    output_member(object, name, value_or_exit(json_object_new_boolean(value)));
 }
 
 void output_ms(struct json_object *object, const char *name, int64_t ms)

@@ -1,5 +1,5 @@
-/* What commands print as JSON: objects of named members, and lists of them. Where memory runs out, these end the
- * process with COMMAND_FAILED, as by a kill: a command has nothing better to do then. */
+/* What commands print for people about times, and as JSON: objects of named members, and lists of them. Where memory
+ * runs out, these end the process with COMMAND_FAILED, as by a kill: a command has nothing better to do then. */
 #ifndef COMMANDS_OUTPUT_H
 #define COMMANDS_OUTPUT_H
 
@@ -10,16 +10,19 @@
 
 #include "transform/headline.h"
 
-/* A JSON string of any text, which is made UTF-8: the caller's to put. NULL when memory ran out. */
-struct json_object *output_utf8(const char *text);
+/* Prints a line for people: the label, a time, and how long ago it was; 0: "never". */
+void output_moment(const char *label, int64_t ms, int64_t now_ms);
 
 /* A new object, the caller's to print or put. */
 struct json_object *output_new(void);
 
-/* Adds a member. A NULL text is null. */
+/* Adds a member. A text is made UTF-8; NULL is null. */
 void output_text(struct json_object *object, const char *name, const char *text);
 void output_number(struct json_object *object, const char *name, uint64_t number);
 void output_bool(struct json_object *object, const char *name, bool value);
+
+/* Adds a member of any kind, and takes it over; NULL is null. */
+void output_member(struct json_object *object, const char *name, struct json_object *member);
 
 /* Adds a time; 0 is null. Written as "2026-11-24T20:45:06.123Z", and in the way of Close's own dates
  * ("2026-11-24T20:45:06.123+00:00"). */

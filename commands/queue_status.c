@@ -1,5 +1,4 @@
 /* queue status: how many events were accepted, what became of them, what waits and why. */
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,15 +12,6 @@
 #include "health/report.h"
 
 /* ---- for people ---- */
-
-static void print_moment(const char *label, int64_t ms, int64_t now_ms)
-{
-    char date[WHEN_SIZE], age[WHEN_SIZE];
-    if (ms == 0)
-        printf("%s never\n", label);
-    else
-        printf("%s %s (%s ago)\n", label, times_print_utc(ms, date), times_print_age(now_ms - ms, age));
-}
 
 static void print_counts(const struct counts *counts, int64_t now_ms)
 {
@@ -39,6 +29,12 @@ static void print_counts(const struct counts *counts, int64_t now_ms)
     if (counts->ended > 0)
         printf("  %-15s %llu dead letter%s, after dead_retention\n", "ended", (unsigned long long)counts->ended,
                text_plural(counts->ended));
+    if (counts->discarded > 0)
+        printf("  %-15s %llu dead letter%s: dropped, forgotten, or a newer version was delivered\n", "discarded",
+               (unsigned long long)counts->discarded, text_plural(counts->discarded));
+    if (counts->lost > 0)
+        printf("  %-15s %llu event%s, in a damaged database\n", "lost", (unsigned long long)counts->lost,
+               text_plural(counts->lost));
     if (counts->ending > 0)
         printf("  %-15s %llu dead letter%s end%s from %s on\n", "end soon", (unsigned long long)counts->ending,
                text_plural(counts->ending), text_singular(counts->ending), times_print_utc(counts->ending_ms, date));
@@ -46,8 +42,8 @@ static void print_counts(const struct counts *counts, int64_t now_ms)
     if (counts->oldest_received_ms != 0)
         printf(", the oldest since %s", times_print_age(now_ms - counts->oldest_received_ms, age));
     putchar('\n');
-    print_moment("  last accepted  ", counts->last_accepted_ms, now_ms);
-    print_moment("  last delivered ", counts->last_delivered_ms, now_ms);
+    output_moment("  last accepted  ", counts->last_accepted_ms, now_ms);
+    output_moment("  last delivered ", counts->last_delivered_ms, now_ms);
 }
 
 static void print_notes(const struct notes *notes, int64_t now_ms)
@@ -143,50 +139,12 @@ static void print_all(const struct facts *facts, const char *only)
         putchar('\n');
     }
     printf("forwarding: %s\n", facts->owner.text);
-    print_moment("last cron:", facts->cron_ms, facts->now_ms);
+    output_moment("last cron:", facts->cron_ms, facts->now_ms);
 }
 
 /* ---- for other programs: the names are a promise ---- */
 
-/* Adds a member and takes its value over. One that could not be made is NULL, as JSON's null is: *good tells. */
-static void add_member(struct json_object *object, const char *name, struct json_object *value, bool *good)
-{
-    if (object != NULL && json_object_object_add(object, name, value) == 0)
-        return;
-    json_object_put(value);
-    *good = false;
-}
-
-static void add_number(struct json_object *object, const char *name, int64_t number, bool *good)
-{
-    struct json_object *value = json_object_new_int64(number);
-    *good = *good && value != NULL;
-    add_member(object, name, value, good);
-}
-
-static void add_bool(struct json_object *object, const char *name, bool truth, bool *good)
-{
-    struct json_object *value = json_object_new_boolean(truth);
-    *good = *good && value != NULL;
-    add_member(object, name, value, good);
-}
-
-/* NULL stands for null. */
-static void add_text(struct json_object *object, const char *name, const char *text, bool *good)
-{
-    struct json_object *value = text == NULL ? NULL : output_utf8(text);
-    *good = *good && (text == NULL || value != NULL);
-    add_member(object, name, value, good);
-}
-
-/* 0 stands for never. */
-static void add_date(struct json_object *object, const char *name, int64_t ms, bool *good)
-{
-    char date[WHEN_SIZE];
-    add_text(object, name, ms == 0 ? NULL : times_print_utc(ms, date), good);
-}
-
-static void add_counts(struct json_object *object, const struct counts *counts, int64_t now_ms, bool *good)
+static void add_counts(struct json_object *object, const struct counts *counts, int64_t now_ms)
 {
     const struct {
         const char *name;
@@ -194,55 +152,54 @@ static void add_counts(struct json_object *object, const struct counts *counts, 
     } numbers[] = {
         {"accepted", counts->accepted}, {"delivered", counts->delivered}, {"duplicates", counts->duplicates},
         {"dropped", counts->dropped},   {"waiting", counts->waiting},     {"dead", counts->dead},
-        {"ended", counts->ended},       {"ending", counts->ending},
+        {"ended", counts->ended},       {"ending", counts->ending},       {"discarded", counts->discarded},
+        {"lost", counts->lost},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        add_number(object, numbers[i].name, (int64_t)numbers[i].number, good);
-    struct json_object *refused = json_object_new_object();
-    *good = *good && refused != NULL;
-    add_member(object, "refused", refused, good);
+        output_number(object, numbers[i].name, numbers[i].number);
+    output_member(object, "refused", output_new());
     int64_t age = counts->oldest_received_ms == 0 ? 0 : (now_ms - counts->oldest_received_ms) / 1000;
-    add_number(object, "oldest_waiting_seconds", age < 0 ? 0 : age, good);
-    add_date(object, "ending_from", counts->ending_ms, good);
-    add_date(object, "last_accepted", counts->last_accepted_ms, good);
-    add_date(object, "last_delivered", counts->last_delivered_ms, good);
+    output_number(object, "oldest_waiting_seconds", age < 0 ? 0 : (uint64_t)age);
+    output_ms(object, "ending_from", counts->ending_ms);
+    output_ms(object, "last_accepted", counts->last_accepted_ms);
+    output_ms(object, "last_delivered", counts->last_delivered_ms);
 }
 
 /* notes NULL: nothing failed. */
-static void add_failure(struct json_object *object, const struct notes *notes, int64_t now_ms, bool *good)
+static void add_failure(struct json_object *object, const struct notes *notes, int64_t now_ms)
 {
-    add_text(object, "last_error", notes == NULL || notes->reason[0] == '\0' ? NULL : notes->reason, good);
-    add_date(object, "next_attempt", notes == NULL || notes->next_ms <= now_ms ? 0 : notes->next_ms, good);
-    add_number(object, "failed_attempts", notes == NULL ? 0 : notes->tries, good);
+    output_text(object, "last_error", notes == NULL || notes->reason[0] == '\0' ? NULL : notes->reason);
+    output_ms(object, "next_attempt", notes == NULL || notes->next_ms <= now_ms ? 0 : notes->next_ms);
+    output_number(object, "failed_attempts", notes == NULL ? 0 : notes->tries);
 }
 
 /* By Close's clock: until when all that Close's Event Log has is accepted; null where that is not known. */
-static void add_complete(struct json_object *object, const struct source_facts *source, bool *good)
+static void add_complete(struct json_object *object, const struct source_facts *source)
 {
     const struct completeness *complete = &source->close;
     bool known = reconciles(source) && complete->until_ms > complete->since_ms;
-    add_date(object, "complete_since", known ? complete->since_ms : 0, good);
-    add_date(object, "complete_until", known ? complete->until_ms : 0, good);
+    output_ms(object, "complete_since", known ? complete->since_ms : 0);
+    output_ms(object, "complete_until", known ? complete->until_ms : 0);
     if (!reconciles(source))
         return;
-    add_date(object, "verified_until", complete->verified_ms > complete->since_ms ? complete->verified_ms : 0, good);
-    add_text(object, "complete_for", complete->types, good);
-    add_number(object, "missed_by_webhook", (int64_t)complete->missed, good);
-    add_number(object, "missed_too_large", (int64_t)complete->missed_large, good);
-    add_number(object, "missed_while_paused", (int64_t)complete->missed_paused, good);
-    add_number(object, "hidden", (int64_t)complete->hidden, good);
-    add_text(object, "close_trouble", complete->trouble[0] == '\0' ? NULL : complete->trouble, good);
+    output_ms(object, "verified_until", complete->verified_ms > complete->since_ms ? complete->verified_ms : 0);
+    output_text(object, "complete_for", complete->types);
+    output_number(object, "missed_by_webhook", complete->missed);
+    output_number(object, "missed_too_large", complete->missed_large);
+    output_number(object, "missed_while_paused", complete->missed_paused);
+    output_number(object, "hidden", complete->hidden);
+    output_text(object, "close_trouble", complete->trouble[0] == '\0' ? NULL : complete->trouble);
 }
 
-static struct json_object *make_source(const struct source_facts *source, int64_t now_ms, bool *good)
+static struct json_object *make_source(const struct source_facts *source, int64_t now_ms)
 {
-    struct json_object *object = json_object_new_object();
-    add_counts(object, &source->counts, now_ms, good);
-    add_failure(object, &source->notes, now_ms, good);
-    add_number(object, "identify_refused", (int64_t)source->tally.identify_refused, good);
-    add_number(object, "nul_replaced", (int64_t)source->tally.nul_replaced, good);
-    add_complete(object, source, good);
-    add_bool(object, "configured", source->source != NULL, good);
+    struct json_object *object = output_new();
+    add_counts(object, &source->counts, now_ms);
+    add_failure(object, &source->notes, now_ms);
+    output_number(object, "identify_refused", source->tally.identify_refused);
+    output_number(object, "nul_replaced", source->tally.nul_replaced);
+    add_complete(object, source);
+    output_bool(object, "configured", source->source != NULL);
     return object;
 }
 
@@ -259,39 +216,23 @@ static const struct notes *last_failure(const struct facts *facts, const char *o
     return failure;
 }
 
-static struct json_object *make_all(const struct facts *facts, const char *only, bool *good)
+static struct json_object *make_all(const struct facts *facts, const char *only)
 {
     const struct counts *counts = &facts->all;
     for (size_t i = 0; only != NULL && i < facts->sources; i++)
         counts = is_meant(&facts->source[i], only) ? &facts->source[i].counts : counts;
-    struct json_object *object = json_object_new_object(), *sources = json_object_new_object();
-    *good = *good && sources != NULL;
-    add_counts(object, counts, facts->now_ms, good);
-    add_failure(object, last_failure(facts, only), facts->now_ms, good);
-    add_bool(object, "forwarding", facts->is_owned, good);
-    add_text(object, "forwarder", facts->owner.text, good);
-    add_date(object, "last_cron", facts->cron_ms, good);
+    struct json_object *object = output_new(), *sources = output_new();
+    add_counts(object, counts, facts->now_ms);
+    add_failure(object, last_failure(facts, only), facts->now_ms);
+    output_bool(object, "forwarding", facts->is_owned);
+    output_text(object, "forwarder", facts->owner.text);
+    output_ms(object, "last_cron", facts->cron_ms);
     for (size_t i = 0; i < facts->sources; i++) {
         if (is_meant(&facts->source[i], only))
-            add_member(sources, facts->source[i].name, make_source(&facts->source[i], facts->now_ms, good), good);
+            output_member(sources, facts->source[i].name, make_source(&facts->source[i], facts->now_ms));
     }
-    add_member(object, "sources", sources, good);
+    output_member(object, "sources", sources);
     return object;
-}
-
-/* Returns false when memory ran out. */
-static bool print_json(const struct facts *facts, const char *only)
-{
-    bool good = true;
-    struct json_object *object = make_all(facts, only, &good);
-    const char *text =
-        object == NULL || !good
-            ? NULL
-            : json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-    if (text != NULL)
-        printf("%s\n", text);
-    json_object_put(object);
-    return text != NULL;
 }
 
 /* Whether there is anything to look into. Returns false with the reason. */
@@ -331,10 +272,10 @@ static bool print_status(struct facts *facts, bool json, const char *only, struc
     error_set(why, "no source is called \"%.100s\": `closecrm.fcgi queue status` shows which there are", only);
     if (!known)
         return false;
-    error_set(why, "out of memory");
     if (json)
-        return print_json(facts, only);
-    print_all(facts, only);
+        output_print(make_all(facts, only));
+    else
+        print_all(facts, only);
     return true;
 }
 

@@ -71,7 +71,7 @@ static void print_list_json(const struct close_session *session)
         output_bool(element, "paused_by_us", closeapi_paused_by_us(session->directory, one->id));
         output_bool(element, "key_held", held);
         add_close_text(element, "source", source);
-        json_object_object_add(element, "events", json_object_get(json_object_object_get(one->json, "events")));
+        output_member(element, "events", json_object_get(json_object_object_get(one->json, "events")));
         output_print(element);
     }
 }

@@ -64,7 +64,7 @@ static const struct key keys[] = {
     {"admin_password", &type_password, SCOPE_PROGRAM, "", 0, 0, "for the status page and /metrics, by HTTP Basic, user `admin`; without one (and with `admin` as it is) there is no such page", true, PROGRAM(admin_password), NULL},
     {"admin", &type_choice, SCOPE_PROGRAM, "password", 0, 0, "`server`: whom the web server has let in (REMOTE_USER) may see the status page", false, PROGRAM(admin), admins},
     {"alert_command", &type_command, SCOPE_PROGRAM, "", 0, 0, "run, without a shell (quotes, pipes and `$` mean nothing), when something is wrong and when that is over: gets a JSON object on stdin", false, PROGRAM(alert_command), NULL},
-    {"alert_webhook_url", &type_webhook_url, SCOPE_PROGRAM, "", 0, 0, "the same by a POST of JSON to this `https://...`, which works everywhere: cause, state, source, words and counts, nothing of an event", true, PROGRAM(alert_webhook_url), NULL},
+    {"alert_webhook_url", &type_webhook_url, SCOPE_PROGRAM, "", 0, 0, "the same JSON by a POST to this `https://...`, which works everywhere; its words have nothing of an event", true, PROGRAM(alert_webhook_url), NULL},
     {"alert_interval", &type_duration, SCOPE_PROGRAM, "1h", 1 * SECOND, 30 * DAY, "least time between two alerts of one cause", false, PROGRAM(alert_interval_ms), NULL},
     {"alert_waiting", &type_duration, SCOPE_PROGRAM, "10m", 1 * SECOND, 30 * DAY, "an event that waits longer is a cause, and cron mails it", false, PROGRAM(alert_waiting_ms), NULL},
     {"alert_silence", &type_duration, SCOPE_PROGRAM, "0s", 0, 366 * DAY, "nothing accepted for so long is a cause; 0s: never", false, PROGRAM(alert_silence_ms), NULL},

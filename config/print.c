@@ -1,4 +1,5 @@
 /* Prints the configuration: `check`'s output, and docs/configuration.md's table of keys. */
+#include "base/text.h"
 #include "config/internal.h"
 #include "config/source_keys.h"
 
@@ -21,7 +22,7 @@ static void print_secret(const struct config *config, const struct key *key, siz
         return;
     }
     size_t words = settings_words(config, key, source);
-    fprintf(out, "%zu value%s", words, words == 1 ? "" : "s");
+    fprintf(out, "%zu value%s", words, text_plural(words));
     size_t length, shown = 0;
     const struct setting *setting = NULL;
     while ((setting = settings_effective(config, key, source, setting)) != NULL) {

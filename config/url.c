@@ -109,7 +109,8 @@ struct scheme {
     const char *(*fault)(const char *rest); /* what must follow it, in words; NULL: no rule */
 };
 
-/* Validates a URL with one of the schemes and returns a copy without trailing slashes. NULL with the reason. */
+/* Validates a URL with one of the schemes and returns a copy, with the scheme as it is spelt there. NULL with the
+ * reason. */
 static char *read_url(const char *text, const struct scheme *schemes, size_t count, const char *wanted,
                       struct error *why)
 {
@@ -120,36 +121,38 @@ static char *read_url(const char *text, const struct scheme *schemes, size_t cou
         const char *fault = fault_of_characters(text, schemes[i].fault == fault_of_file);
         if (fault == NULL)
             fault = schemes[i].fault(text + scheme);
-        if (fault != NULL) {
-            error_set(why, "%s", fault);
-            return NULL;
-        }
-        char *url = strdup(text);
-        if (url == NULL) {
-            error_set(why, "could not be read: out of memory");
-            return NULL;
-        }
-        memcpy(url, schemes[i].start, scheme);
-        for (size_t end = strlen(url); url[end - 1] == '/'; end--)
-            url[end - 1] = '\0';
+        char *url = fault == NULL ? strdup(text) : NULL;
+        if (url == NULL)
+            error_set(why, "%s", fault != NULL ? fault : "could not be read: out of memory");
+        else
+            memcpy(url, schemes[i].start, scheme);
         return url;
     }
     error_set(why, "must begin with %s", wanted);
     return NULL;
 }
 
+/* The program appends a path of its own. url: NULL is left alone. Returns url. */
+static char *without_last_slashes(char *url)
+{
+    for (size_t end = url == NULL ? 0 : strlen(url); end > 0 && url[end - 1] == '/'; end--)
+        url[end - 1] = '\0';
+    return url;
+}
+
 char *url_data_plane(const char *text, struct error *why)
 {
     static const struct scheme schemes[] = {
         {"https://", fault_of_http}, {"http://", fault_of_http}, {"file://", fault_of_file}};
-    return read_url(text, schemes, sizeof schemes / sizeof *schemes, "https://, http:// or file:///: " EXAMPLE, why);
+    return without_last_slashes(
+        read_url(text, schemes, sizeof schemes / sizeof *schemes, "https://, http:// or file:///: " EXAMPLE, why));
 }
 
 char *url_close_api(const char *text, struct error *why)
 {
     static const struct scheme schemes[] = {{"https://", fault_of_api}, {"http://", fault_of_api}};
-    return read_url(text, schemes, sizeof schemes / sizeof *schemes,
-                    "https:// or http://, like https://api.close.com/api/v1", why);
+    return without_last_slashes(read_url(text, schemes, sizeof schemes / sizeof *schemes,
+                                         "https:// or http://, like https://api.close.com/api/v1", why));
 }
 
 /* A service's address as it shows it: the path, and all behind it, may be the secret. */
@@ -167,8 +170,7 @@ static const char *fault_of_webhook(const char *authority)
 static const char *fault_of_near(const char *authority)
 {
     char host[URL_HOST];
-    config_url_host(authority, host);
-    if (strncmp(host, "127.", 4) != 0 && strcmp(host, "localhost") != 0 && strcmp(host, "[::1]") != 0)
+    if (!config_host_is_near(config_url_host(authority, host)))
         return "must begin with https:// (http:// only for this machine: http://127.0.0.1)";
     return fault_of_webhook(authority);
 }
@@ -176,19 +178,7 @@ static const char *fault_of_near(const char *authority)
 char *url_webhook(const char *text, struct error *why)
 {
     static const struct scheme schemes[] = {{"https://", fault_of_webhook}, {"http://", fault_of_near}};
-    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
-        size_t scheme = strlen(schemes[i].start);
-        if (strncasecmp(text, schemes[i].start, scheme) != 0)
-            continue;
-        const char *fault = fault_of_characters(text, false);
-        if (fault == NULL)
-            fault = schemes[i].fault(text + scheme);
-        char *url = fault == NULL ? strdup(text) : NULL;
-        error_set(why, "%s", url != NULL ? "" : fault != NULL ? fault : "could not be read: out of memory");
-        return url;
-    }
-    error_set(why, "must begin with https://");
-    return NULL;
+    return read_url(text, schemes, sizeof schemes / sizeof *schemes, "https://", why);
 }
 
 const char *config_url_host(const char *url, char out[static URL_HOST])
@@ -198,4 +188,9 @@ const char *config_url_host(const char *url, char out[static URL_HOST])
     size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/?#");
     snprintf(out, URL_HOST, "%.*s", (int)(length < URL_HOST ? length : URL_HOST - 1), host);
     return out;
+}
+
+bool config_host_is_near(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0;
 }

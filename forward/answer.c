@@ -278,18 +278,18 @@ static bool is_poison(struct source_pipeline *pipeline, struct pending *pending)
            clock_unix_ms() - pending->parked_ms >= pipeline->config->poison_after_ms;
 }
 
-/* A parked event was tried, alone, and failed. The lane goes on without it. */
+/* A parked event was tried, alone, and failed. The lane goes on without it. Before it is given up it is tried without
+ * its message about the person, and that is judged as strictly: an outage must cost neither. */
 static void parked_failed_again(struct lane *lane, const struct answer *answer)
 {
     struct source_pipeline *pipeline = lane->pipeline;
     struct pending *pending = pending_pop(&lane->sending);
     answer_set_reason(pipeline, answer);
-    if (pending_toggle_person(pending)) {
+    bool poison = is_poison(pipeline, pending);
+    if (poison && pending_toggle_person(pending)) {
         answer_report_event(pipeline, pending, "identify_refused");
-        hold_park_again(&pipeline->hold, pending, clock_now() + delay_after(pipeline, pending->tries + 1, answer));
-        return;
-    }
-    if (is_poison(pipeline, pending)) {
+        pending->proofs = 0;
+    } else if (poison) {
         answer_report_event(pipeline, pending, "event_is_poison");
         source_end(pipeline, pending, VERDICT_DEAD, pipeline->data_plane.why.text);
         return;
@@ -338,12 +338,20 @@ static bool send_less(struct lane *lane, const struct answer *answer)
     return true;
 }
 
+/* What was tried without its messages about the person has failed in a way that tells nothing of them. */
+static void forget_track_only(struct lane *lane)
+{
+    for (struct pending *p = lane->sending.first; p != NULL; p = p->next)
+        p->track_only = p->track_only && p->parked_ms > 0;
+}
+
 static void follow_retry(struct lane *lane, const struct answer *answer)
 {
     if (lane->sending.count == 1 && lane->sending.first->parked_ms > 0) {
         parked_failed_again(lane, answer);
         return;
     }
+    forget_track_only(lane);
     lane->tries++;
     begin_failing(lane->pipeline);
     int64_t delay = delay_after(lane->pipeline, lane->tries, answer);
@@ -393,6 +401,7 @@ void answer_operator_must_act(struct lane *lane, const struct answer *answer, bo
 
 static void follow_operator(struct lane *lane, const struct answer *answer)
 {
+    forget_track_only(lane);
     answer_operator_must_act(lane, answer, true);
 }
 

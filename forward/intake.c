@@ -137,6 +137,13 @@ static bool is_live(const struct event *event, const struct identity *identity)
     return !event->replay && identity->updated_us > 0 && received_ms - identity->updated_us / 1000 < LIVE_MS;
 }
 
+/* Since when it waits, by which it may be too old. A replay's letter may be as old as that already, and the operator
+ * wants it tried: it has all of queue_retention again, from when it is read. */
+static int64_t waits_since(const struct event *event)
+{
+    return event->replay ? clock_unix_ms() : event->received_ms;
+}
+
 /* Returns false when memory is out: the event is to be read again. */
 static bool take_one(struct source_pipeline *pipeline, const struct event *event, struct parsed *parsed,
                      const struct known *known)
@@ -154,7 +161,7 @@ static bool take_one(struct source_pipeline *pipeline, const struct event *event
         return false;
     pending->id = event->id;
     pending->identity = *identity;
-    pending->received_ms = event->received_ms;
+    pending->received_ms = waits_since(event);
     pending->replay = event->replay;
     pending->live = is_live(event, identity);
     pending->ordering_key = hash_ordering_key(transform_ordering_key(parsed));
@@ -206,7 +213,7 @@ static void event_starved(struct source_pipeline *pipeline, const struct event *
                           const struct error *why)
 {
     struct error reason;
-    bool give_up = source_is_too_old(pipeline, event->received_ms, &reason);
+    bool give_up = source_is_too_old(pipeline, waits_since(event), &reason);
     if (pipeline->intake.starved.id != event->id)
         pipeline->intake.starved.tries = 0;
     pipeline->intake.starved.id = event->id;

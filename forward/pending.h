@@ -14,7 +14,7 @@ struct pending {
     struct pending *next; /* in its list */
     uint64_t id;          /* in the queue */
     struct identity identity;
-    int64_t received_ms;        /* Unix time; 0: not known */
+    int64_t received_ms;        /* Unix time; 0: not known; of a replay: when it was read */
     uint64_t ordering_key;      /* hash of whom the event is about: picks the lane */
     struct pending *duplicates; /* the same event come again: they end as this one does */
     struct pending *hashed;     /* next in the same bucket of struct pending_table */

@@ -12,32 +12,17 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/escape.h"
-#include "base/times.h"
 
+#define ALERT_JSON 4096 /* bytes: every pipe holds so many. The longest words fit, each byte escaped */
 #define PATIENCE_MS 10000
 #define KILLED_MS 1000 /* for its end once it was killed */
 
-const char *alert_state_word(enum alert_state state)
+/* One line on the command's stdin. What is longer than any pipe holds would block. */
+static bool write_input(const struct alert *alert, struct buffer *out)
 {
-    static const char *const words[] = {[ALERT_RAISED] = "raised", [ALERT_STILL] = "still", [ALERT_GONE] = "gone"};
-    return words[state];
-}
-
-bool alert_json(const struct alert *alert, struct buffer *out)
-{
-    char since[DATE_PRINTED], now[DATE_PRINTED], host[128] = "";
-    gethostname(host, sizeof host - 1);
-    buffer_text(out, "{");
-    write_text_member(out, "cause", alert->cause);
-    write_text_member(out, "state", alert_state_word(alert->state));
-    write_text_member(out, "source", alert->source);
-    write_text_member(out, "words", alert->words);
-    write_text_member(out, "since", times_print_ms(alert->since_ms, DATE_Z, since));
-    write_text_member(out, "time", times_print_ms(alert->now_ms, DATE_Z, now));
-    write_text_member(out, "host", host);
-    buffer_text(out, "}\n");
-    return !out->failed && out->length <= ALERT_JSON;
+    bool good = alert_json(alert, alert->words, out);
+    buffer_text(out, "\n");
+    return good && !out->failed && out->length <= ALERT_JSON;
 }
 
 /* Nothing of ours but its stdin and the log's stderr reaches it: sockets of requests least of all. */
@@ -105,7 +90,7 @@ bool alert_command_run(char *const *command, const struct alert *alert, const at
     int input[2];
     pid_t child;
     struct buffer json = {0};
-    if (!alert_json(alert, &json) || pipe2(input, O_CLOEXEC) != 0) {
+    if (!write_input(alert, &json) || pipe2(input, O_CLOEXEC) != 0) {
         error_set(why, "no pipe, or no memory: %s", strerror(errno));
         buffer_free(&json);
         return false;

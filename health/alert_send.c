@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 
+#include "health/alert_command.h"
 #include "health/alert_webhook.h"
 
 struct alert_ways alert_ways_of(const struct config *config)

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "config/config.h"
-#include "health/alert_command.h"
+#include "health/alert.h"
 
 /* One bit each. */
 enum alert_way { ALERT_BY_COMMAND = 1, ALERT_BY_WEBHOOK = 2 };

@@ -2,58 +2,14 @@
 #include "health/alert_webhook.h"
 
 #include <curl/curl.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/escape.h"
 #include "base/http_request.h"
-#include "base/times.h"
 #include "config/config.h"
 
 #define WHOLE_MS 10000L
 #define CONNECT_MS 5000L
 #define LOOK_MS 100 /* whether it is to be given up */
-
-static void write_text(const struct alert *alert, const char *host, struct buffer *out)
-{
-    struct buffer text = {0};
-    write_format(&text, "closecrm.fcgi (%s): %s%s%s%s", host, alert->source[0] != '\0' ? "source " : "", alert->source,
-                 alert->source[0] != '\0' ? ": " : "", alert->brief);
-    if (alert->waiting + alert->dead > 0)
-        write_format(&text, " (waiting: %llu, dead letters: %llu)", (unsigned long long)alert->waiting,
-                     (unsigned long long)alert->dead);
-    buffer_append(&text, "", 1);
-    if (!text.failed)
-        write_text_member(out, "text", text.data);
-    out->failed = out->failed || text.failed;
-    buffer_free(&text);
-}
-
-bool alert_webhook_json(const struct alert *alert, struct buffer *out)
-{
-    char since[DATE_PRINTED], now[DATE_PRINTED], host[128] = "";
-    gethostname(host, sizeof host - 1);
-    buffer_text(out, "{");
-    write_text_member(out, "cause", alert->cause);
-    write_text_member(out, "state", alert_state_word(alert->state));
-    write_text_member(out, "source", alert->source);
-    write_text_member(out, "words", alert->brief);
-    write_number_member(out, "waiting", alert->waiting);
-    write_number_member(out, "dead_letters", alert->dead);
-    write_text_member(out, "since", times_print_ms(alert->since_ms, DATE_Z, since));
-    write_text_member(out, "time", times_print_ms(alert->now_ms, DATE_Z, now));
-    write_text_member(out, "host", host);
-    write_text(alert, host, out);
-    buffer_text(out, "}");
-    return !out->failed;
-}
-
-static size_t drop_body(char *data, size_t size, size_t count, void *context)
-{
-    (void)data, (void)context;
-    return size * count;
-}
 
 /* Runs the request until it ends, or is to be given up. */
 static CURLcode perform(CURLM *multi, CURL *easy, const atomic_bool *hurry)
@@ -110,15 +66,14 @@ bool alert_webhook_post(const char *url, const char *certificates, const struct 
                                          .certificates = certificates,
                                          .headers = headers,
                                          .connect_ms = CONNECT_MS,
-                                         .whole_ms = WHOLE_MS,
-                                         .take_body = drop_body};
+                                         .whole_ms = WHOLE_MS};
     char host[URL_HOST];
     struct http_request request = {.easy = NULL};
     struct buffer json = {0};
     bool good = false;
     CURLM *multi = curl_multi_init();
     error_set(why, "out of memory");
-    if (multi != NULL && alert_webhook_json(alert, &json) && http_request_open(&request, &options)) {
+    if (multi != NULL && alert_json(alert, alert->brief, &json) && http_request_open(&request, &options)) {
         http_request_begin(&request);
         if (set_body(request.easy, &json))
             good = judge(&request, perform(multi, request.easy, hurry), config_url_host(url, host), why);

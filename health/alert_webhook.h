@@ -6,17 +6,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
-#include "health/alert_command.h"
+#include "health/alert.h"
 
-/* Appends what is posted: one JSON object. `text` says all of it in a sentence, which is what chat services show.
- * Returns false when memory is out. */
-bool alert_webhook_json(const struct alert *alert, struct buffer *out);
-
-/* Posts it: certificates are verified, redirects are not followed. Returns false with the reason unless it was answered
- * 2xx within ten seconds. Once hurry (may be NULL) is set it is given up within a fraction of a second, also while a
- * name server hangs. certificates: as in http_options. */
+/* Posts its JSON, with the brief words: certificates are verified, redirects are not followed. Returns false with the
+ * reason unless it was answered 2xx within ten seconds. Once hurry (may be NULL) is set it is given up within a
+ * fraction of a second, also while a name server hangs. certificates: as in http_options. */
 bool alert_webhook_post(const char *url, const char *certificates, const struct alert *alert, const atomic_bool *hurry,
                         struct error *why);
 

@@ -1,4 +1,4 @@
-/* When to tell, and what was told: see alerts.h. How: alert_command.c. */
+/* When to tell, and what was told: see alerts.h. How: alert_send.c. */
 #include "health/alerts.h"
 
 #include <fcntl.h>
@@ -15,7 +15,6 @@
 #include "base/text.h"
 #include "health/report.h"
 
-#define ALERTS_FILE "alerts.1"
 #define ENTRIES 128 /* causes that last, at once */
 
 /* What is known of one cause. All zero: a free place. */

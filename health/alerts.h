@@ -36,6 +36,9 @@ struct alert_causes {
 bool alerts_find_causes(const struct facts *facts, struct alert_causes *causes);
 void alerts_free_causes(struct alert_causes *causes);
 
+/* What was told, in the state directory; the process that looks holds a lock on it. */
+#define ALERTS_FILE "alerts.1"
+
 struct alerts;
 
 /* state_dir NULL: what was told is known to this process only. Borrowed, as what the ways name. Returns NULL when

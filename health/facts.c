@@ -76,6 +76,8 @@ static void add_counts(struct counts *all, const struct counts *one)
     all->dropped += one->dropped;
     all->dead += one->dead;
     all->ended += one->ended;
+    all->discarded += one->discarded;
+    all->lost += one->lost;
     all->ending += one->ending;
     all->ending_ms = earlier(all->ending_ms, one->ending_ms);
     all->waiting += one->waiting;

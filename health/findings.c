@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "health/finding_text.h"
 #include "webhook/refusals.h"
 
@@ -209,7 +210,7 @@ static enum finding_outcome judge_data_plane_refuses(const struct judged *judged
     if (!source->notes.operator_must_act || waiting == 0 || source->takes_key)
         return FINDING_ABSENT;
     return judged_found(judged, "%llu event%s wait%s until you act, for the data plane refuses what is sent: %.255s",
-                        (unsigned long long)waiting, judged_plural(waiting), judged_singular(waiting),
+                        (unsigned long long)waiting, text_plural(waiting), text_singular(waiting),
                         source->notes.reason);
 }
 
@@ -224,7 +225,7 @@ static enum finding_outcome judge_data_plane_away(const struct judged *judged)
         judged,
         "the data plane takes nothing: %u attempt%s failed%s%s, and it is tried again by itself; the last: "
         "%.255s",
-        (unsigned)notes->tries, judged_plural(notes->tries), is_dated ? " within " : "",
+        (unsigned)notes->tries, text_plural(notes->tries), is_dated ? " within " : "",
         is_dated ? facts_span(judged->facts->now_ms - notes->since_ms, span) : "", notes->reason);
 }
 
@@ -256,7 +257,7 @@ static enum finding_outcome judge_events_of_no_source(const struct judged *judge
     if (judged->source->source != NULL || waiting == 0)
         return FINDING_ABSENT;
     return judged_found(judged, "%llu event%s wait%s for a source that is not in the configuration",
-                        (unsigned long long)waiting, judged_plural(waiting), judged_singular(waiting));
+                        (unsigned long long)waiting, text_plural(waiting), text_singular(waiting));
 }
 
 static enum finding_outcome judge_events_wait(const struct judged *judged)
@@ -267,9 +268,8 @@ static enum finding_outcome judge_events_wait(const struct judged *judged)
     if (source->oldest_seconds * 1000 <= judged->facts->config->alert_waiting_ms)
         return FINDING_ABSENT;
     return judged_found(judged, "%llu event%s wait%s, the oldest for %s%s%.255s", (unsigned long long)waiting,
-                        judged_plural(waiting), judged_singular(waiting),
-                        facts_span(source->oldest_seconds * 1000, span), source->notes.reason[0] == '\0' ? "" : ": ",
-                        source->notes.reason);
+                        text_plural(waiting), text_singular(waiting), facts_span(source->oldest_seconds * 1000, span),
+                        source->notes.reason[0] == '\0' ? "" : ": ", source->notes.reason);
 }
 
 static enum finding_outcome judge_cron_missing(const struct judged *judged)

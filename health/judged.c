@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/text.h"
+
 enum finding_outcome judged_found(const struct judged *judged, const char *format, ...)
 {
     va_list args;
@@ -11,16 +13,6 @@ enum finding_outcome judged_found(const struct judged *judged, const char *forma
     vsnprintf(judged->out->sentence, sizeof judged->out->sentence, format, args);
     va_end(args);
     return FINDING_FOUND;
-}
-
-const char *judged_plural(uint64_t count)
-{
-    return count == 1 ? "" : "s";
-}
-
-const char *judged_singular(uint64_t count)
-{
-    return count == 1 ? "s" : "";
 }
 
 enum finding_outcome judge_dead_letters(const struct judged *judged)
@@ -45,7 +37,7 @@ enum finding_outcome judge_dead_letters_new(const struct judged *judged)
     if (judged->facts->new_letters == 0)
         return FINDING_ABSENT;
     return judged_found(judged, "%zu new dead letter%s, the last of %.440s", judged->facts->new_letters,
-                        judged_plural(judged->facts->new_letters), judged->facts->newest_letter.text);
+                        text_plural(judged->facts->new_letters), judged->facts->newest_letter.text);
 }
 
 enum finding_outcome judge_dead_letters_end(const struct judged *judged)
@@ -55,8 +47,8 @@ enum finding_outcome judge_dead_letters_end(const struct judged *judged)
     if (counts->ending == 0)
         return FINDING_ABSENT;
     return judged_found(judged, "%llu dead letter%s end%s from %s on (dead_retention)",
-                        (unsigned long long)counts->ending, judged_plural(counts->ending),
-                        judged_singular(counts->ending), facts_date(counts->ending_ms, date));
+                        (unsigned long long)counts->ending, text_plural(counts->ending), text_singular(counts->ending),
+                        facts_date(counts->ending_ms, date));
 }
 
 enum finding_outcome judge_dead_letters_large(const struct judged *judged)

@@ -16,10 +16,6 @@ struct judged {
 enum finding_outcome judged_found(const struct judged *judged, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* "s" of a plural; and the other way round, for verbs: it waits, they wait. */
-const char *judged_plural(uint64_t count);
-const char *judged_singular(uint64_t count);
-
 /* of dead letters */
 enum finding_outcome judge_dead_letters(const struct judged *judged);
 enum finding_outcome judge_letters_of_no_source(const struct judged *judged);

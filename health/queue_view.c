@@ -61,20 +61,24 @@ struct facts *queue_view_facts(struct queue_view *view)
     return NULL;
 }
 
-/* An event that waits, as far as a look at its text tells. */
-static void describe_waiting(struct recent_event *out, const char *source, const struct event *event)
+void queue_view_describe(struct recent_event *out, const char *source, const char *body, size_t length)
 {
     struct headline headline;
-    headline_read(&headline, event->body, event->length);
+    headline_read(&headline, body, length);
     memset(out, 0, sizeof *out);
     snprintf(out->source, sizeof out->source, "%.71s", source);
     headline_event(&headline, out->name, sizeof out->name);
     snprintf(out->lead, sizeof out->lead, "%s", headline.lead == NULL ? "" : headline.lead);
     snprintf(out->id, sizeof out->id, "%s", headline.id == NULL ? "" : headline.id);
+    out->bytes = length;
+}
+
+static void describe_waiting(struct recent_event *out, const char *source, const struct event *event)
+{
+    queue_view_describe(out, source, event->body, event->length);
     snprintf(out->state, sizeof out->state, "waiting");
     out->queue_id = event->id;
     out->received_ms = event->received_ms;
-    out->bytes = event->length;
 }
 
 /* Under the lock. */

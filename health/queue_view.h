@@ -38,6 +38,10 @@ void queue_view_letters(struct queue_view *view, const char *source, uint64_t af
 /* The sample of recent events, the last that ended first; out has room for RECENT_COUNT. Returns how many. */
 size_t queue_view_recent(struct queue_view *view, struct recent_event *out);
 
+/* What a look at the body of an event that waits, or is a dead letter, tells of it, without the parser, for it may be
+ * what crashes that; all else is zero. source: whose. */
+void queue_view_describe(struct recent_event *out, const char *source, const char *body, size_t length);
+
 /* One recent event with its bodies. */
 bool queue_view_event(struct queue_view *view, uint64_t number, struct recent_whole *whole);
 

@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/text.h"
 #include "closeapi/event_types.h"
 #include "transform/rules.h"
@@ -285,8 +284,7 @@ void rule_look_all(const struct config *config, bool sampled,
                    void (*tell)(void *context, const struct source *source, const char *words), void *context)
 {
     struct recent *recent = NULL;
-    struct stat status;
-    if (sampled && config->queue == QUEUE_SQLITE && stat(config->state_dir, &status) == 0 && status.st_uid == geteuid())
+    if (sampled && config->queue == QUEUE_SQLITE && files_is_own_directory(config->state_dir))
         recent = recent_open(config->state_dir);
     for (size_t i = 0; i < config->sources; i++) {
         struct telling telling = {&config->source[i], tell, context};

@@ -6,16 +6,21 @@
 
 #include "queue/queue.h"
 
+/* accepted = delivered + duplicates + dropped + waiting + dead + ended + discarded + lost, unless queue_move is under
+ * way.
+ */
 struct counts {
     uint64_t accepted; /* each event once; replays are not counted again */
     uint64_t delivered;
     uint64_t duplicates;
     uint64_t dropped;
-    uint64_t dead;              /* dead letters stored now, without those being replayed */
-    uint64_t ended;             /* dead letters deleted after dead_retention */
-    uint64_t ending;            /* dead letters to be deleted soon, within a week at most */
-    int64_t ending_ms;          /* when the first of those is deleted; Unix time; 0: none */
-    uint64_t waiting;           /* replays included */
+    uint64_t dead;      /* dead letters stored now, without those being replayed */
+    uint64_t ended;     /* dead letters deleted after dead_retention */
+    uint64_t discarded; /* dead letters deleted otherwise: by queue_discard, or as a newer version was delivered */
+    uint64_t lost;      /* events that could not be read in a damaged database */
+    uint64_t ending;    /* dead letters to be deleted soon, within a week at most */
+    int64_t ending_ms;  /* when the first of those is deleted; Unix time; 0: none */
+    uint64_t waiting;   /* replays included */
     int64_t oldest_received_ms; /* of the waiting events; Unix time; 0: none waits */
     int64_t last_accepted_ms;   /* 0: never, as below */
     int64_t last_delivered_ms;

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/files.h"
 
@@ -52,10 +51,8 @@ bool state_place_may_open(const struct config *config, struct error *why)
 void state_place_note(const struct config *config)
 {
     struct error why;
-    struct stat status;
     char folder[PATH_MAX], text[PATH_MAX + 1];
-    if (!find_folder(config, folder) || stat(folder, &status) != 0 || status.st_uid != geteuid() ||
-        is_known(folder, config->state_dir))
+    if (!find_folder(config, folder) || !files_is_own_directory(folder) || is_known(folder, config->state_dir))
         return;
     if (snprintf(text, sizeof text, "%s\n", config->state_dir) < (int)sizeof text)
         files_replace(folder, STATE_PLACE_FILE, text, &why);

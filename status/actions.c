@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "forward/forward.h"
 
 #define FORM_MOST 4096         /* bytes */
@@ -121,7 +122,7 @@ static enum action_result replay_all(const struct form *form)
                   log_quote((char[LOG_QUOTED]){""}, why.text, strlen(why.text)));
     log_write(LEVEL_INFO, "msg=replayed by=status source=%s letters=%zu", source->name, outcome->done);
     snprintf(outcome->words, sizeof outcome->words, "%zu dead letter%s of %s %s on %s way again.%s", outcome->done,
-             outcome->done == 1 ? "" : "s", source->name, outcome->done == 1 ? "is" : "are",
+             text_plural(outcome->done), source->name, outcome->done == 1 ? "is" : "are",
              outcome->done == 1 ? "its" : "their",
              !outcome->good           ? " Then it failed: the log says why."
              : outcome->done < wanted ? " The others were on their way already, or gone, or are left for another press."

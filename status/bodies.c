@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transform/headline.h"
 #include "transform/shown.h"
 
 #define SHOWN_MOST ((size_t)256 * 1024) /* bytes of a dead letter's body that are shown */
@@ -48,21 +47,9 @@ bool bodies_of_event(struct bodies *bodies, struct queue_view *queue_view, uint6
     return !view->incoming.failed && !view->message.failed;
 }
 
-/* By a look at the text, without the parser: the body may be what crashes it. */
-static void describe_body(struct recent_event *event, const char *source, const char *body, size_t length)
-{
-    struct headline headline;
-    headline_read(&headline, body, length);
-    snprintf(event->source, sizeof event->source, "%s", source);
-    headline_event(&headline, event->name, sizeof event->name);
-    snprintf(event->lead, sizeof event->lead, "%s", headline.lead == NULL ? "" : headline.lead);
-    snprintf(event->id, sizeof event->id, "%s", headline.id == NULL ? "" : headline.id);
-    event->bytes = length;
-}
-
 static void describe_letter(struct recent_event *event, const struct letter *letter)
 {
-    describe_body(event, letter->source, letter->body, letter->length);
+    queue_view_describe(event, letter->source, letter->body, letter->length);
     snprintf(event->state, sizeof event->state, "%s", letter->replayed ? "waiting" : "dead");
     snprintf(event->reason, sizeof event->reason, "%s", letter->reason);
     event->received_ms = letter->received_ms;
@@ -155,7 +142,7 @@ bool bodies_of_waiting(struct bodies *bodies, const struct config *config, struc
     const struct event *waiting = &bodies->events.at[0];
     struct view_bodies *view = &bodies->view;
     struct recent_event *event = &bodies->event;
-    describe_body(event, source, waiting->body, waiting->length);
+    queue_view_describe(event, source, waiting->body, waiting->length);
     snprintf(event->state, sizeof event->state, "waiting");
     event->queue_id = id;
     event->received_ms = waiting->received_ms;

@@ -7,18 +7,6 @@
 #include "status/status_private.h"
 #include "webhook/refusals.h"
 
-static const char *const states[] = {
-    [SEVERITY_GOOD] = "good",
-    [SEVERITY_WORRY] = "worry",
-    [SEVERITY_BAD] = "bad",
-};
-
-static void write_bool_member(struct buffer *out, const char *name, bool value)
-{
-    write_name(out, name);
-    buffer_text(out, value ? "true" : "false");
-}
-
 static void json_refused(struct buffer *out, const struct tally *tally)
 {
     write_name(out, "refused");
@@ -37,7 +25,7 @@ static void json_source(struct buffer *out, const struct facts *facts, const str
     const struct counts *counts = &source->counts;
     buffer_text(out, "{");
     write_text_member(out, "name", source->name);
-    write_text_member(out, "state", states[report_severity(facts, source)]);
+    write_text_member(out, "state", severity_word(report_severity(facts, source)));
     write_text_member(out, "words", report_words(facts, source, words));
     write_number_member(out, "accepted", counts->accepted);
     write_number_member(out, "delivered", counts->delivered);
@@ -123,7 +111,7 @@ static void json_minutes(struct buffer *out, const struct view *view)
 static void json_top(struct buffer *out, const struct facts *facts)
 {
     char library[QUEUE_LIBRARY], words[REPORT_SIZE];
-    write_text_member(out, "state", states[report_severity(facts, NULL)]);
+    write_text_member(out, "state", severity_word(report_severity(facts, NULL)));
     write_text_member(out, "words", report_words(facts, NULL, words));
     write_time_member(out, "now", facts->now_ms);
     write_text_member(out, "version", CLOSECRM_VERSION);

@@ -2,10 +2,17 @@
 #include "base/escape.h"
 #include "status/status_private.h"
 
-const char *severity_class(enum severity severity)
+const char *severity_word(enum severity severity)
 {
-    static const char *const classes[] = {[SEVERITY_GOOD] = "good", [SEVERITY_WORRY] = "worry", [SEVERITY_BAD] = "bad"};
-    return classes[severity];
+    static const char *const words[] = {[SEVERITY_GOOD] = "good", [SEVERITY_WORRY] = "worry", [SEVERITY_BAD] = "bad"};
+    return words[severity];
+}
+
+void markup_text(struct buffer *out, const char *before, const char *text, const char *after)
+{
+    buffer_text(out, before);
+    write_html(out, text);
+    buffer_text(out, after);
 }
 
 void markup_time(struct buffer *out, int64_t ms)
@@ -38,9 +45,7 @@ void markup_form(struct buffer *out, const struct view *view, const char *action
                  action[0] == 'k' ? "" : " data-act", view->token, action);
     if (source == NULL)
         return;
-    buffer_text(out, "<input type=\"hidden\" name=\"source\" value=\"");
-    write_html(out, source);
-    buffer_text(out, "\">");
+    markup_text(out, "<input type=\"hidden\" name=\"source\" value=\"", source, "\">");
 }
 
 void markup_replay_all(struct buffer *out, const struct view *view, const char *source, uint64_t count)

@@ -63,9 +63,7 @@ static void page_head(struct buffer *out, const char *title, enum severity sever
                      "<meta name=\"color-scheme\" content=\"light dark\">\n"
                      "<link rel=\"icon\" href=\"");
     write_html(out, icon_of(severity));
-    buffer_text(out, "\">\n<title>");
-    write_html(out, title);
-    buffer_text(out, "</title>\n<style>");
+    markup_text(out, "\">\n<title>", title, "</title>\n<style>");
     buffer_append(out, (const char *)style, sizeof style);
     buffer_text(out, "</style>\n</head>\n<body>\n");
 }
@@ -92,9 +90,7 @@ static void page_main(struct buffer *out, const struct view *view, const char *t
 {
     write_format(out, "<main id=\"page\" data-token=\"%s\" data-title=\"", view->token);
     write_html(out, title);
-    buffer_text(out, "\" data-icon=\"");
-    write_html(out, icon_of(report_severity(view->facts, NULL)));
-    buffer_text(out, "\">\n");
+    markup_text(out, "\" data-icon=\"", icon_of(report_severity(view->facts, NULL)), "\">\n");
     page_top(out, view);
     page_sources(out, view);
     page_charts(out, view);
@@ -122,11 +118,8 @@ void page_write(struct buffer *out, const struct view *view)
 static void page_body(struct buffer *out, const char *title, const struct buffer *body, const char *note)
 {
     write_format(out, "<div><h3>%s</h3>", title);
-    if (note[0] != '\0') {
-        buffer_text(out, "<p class=\"hint\">");
-        write_html(out, note);
-        buffer_text(out, "</p>");
-    }
+    if (note[0] != '\0')
+        markup_text(out, "<p class=\"hint\">", note, "</p>");
     write_format(out, "<pre tabindex=\"0\" role=\"group\" aria-label=\"%s\">", title);
     if (body->length > 0)
         write_html_bytes(out, body->data, body->length);
@@ -197,11 +190,8 @@ static void page_opened(struct buffer *out, const struct view_bodies *bodies)
     page_date(out, "Ended", event->ended_ms);
     buffer_text(out, "</dl>\n");
     page_attempts(out, bodies);
-    if (event->reason[0] != '\0') {
-        buffer_text(out, "<p class=\"reason\">");
-        write_html(out, event->reason);
-        buffer_text(out, "</p>\n");
-    }
+    if (event->reason[0] != '\0')
+        markup_text(out, "<p class=\"reason\">", event->reason, "</p>\n");
     buffer_text(out, "<div class=\"bodies\">\n");
     page_body(out, "Incoming event", &bodies->incoming, bodies->incoming_note);
     page_body(out, "Message sent", &bodies->message, bodies->message_note);
@@ -217,9 +207,7 @@ void page_write_event(struct buffer *out, const struct view_bodies *bodies, bool
         return;
     }
     page_head(out, "One event - closecrm.fcgi", SEVERITY_GOOD);
-    buffer_text(out, "<main>\n<p><a href=\"?\">Back</a></p>\n<h1>");
-    write_html(out, bodies->title);
-    buffer_text(out, "</h1>\n");
+    markup_text(out, "<main>\n<p><a href=\"?\">Back</a></p>\n<h1>", bodies->title, "</h1>\n");
     page_opened(out, bodies);
     buffer_text(out, "</main>\n");
     page_foot(out);

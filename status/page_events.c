@@ -14,39 +14,26 @@ static void page_event_link(struct buffer *out, const struct recent_event *event
         write_format(out, "<a href=\"?event=%llu\" data-open>", (unsigned long long)event->number);
     } else {
         write_format(out, "<a href=\"?waiting=%llu&amp;of=", (unsigned long long)event->queue_id);
-        write_html(out, event->source); /* of letters, digits, _ and - */
-        buffer_text(out, "\" data-open>");
+        markup_text(out, "", event->source, "\" data-open>"); /* of letters, digits, _ and - */
     }
-    write_html(out, event->name);
-    buffer_text(out, "</a>");
-    if (event->id[0] != '\0') {
-        buffer_text(out, "<span class=\"id\">");
-        write_html(out, event->id);
-        buffer_text(out, "</span>");
-    }
+    markup_text(out, "", event->name, "</a>");
+    if (event->id[0] != '\0')
+        markup_text(out, "<span class=\"id\">", event->id, "</span>");
 }
 
 static void page_event(struct buffer *out, const struct recent_event *event)
 {
-    buffer_text(out, "<tr data-key=\"");
-    write_html(out, event->source);
+    markup_text(out, "<tr data-key=\"", event->source, "");
     write_format(out, "-%llu-%lld\"><td>", (unsigned long long)event->queue_id, (long long)event->received_ms);
     markup_time(out, event->received_ms > 0 ? event->received_ms : event->ended_ms);
     buffer_text(out, "</td><td>");
     page_event_link(out, event);
-    buffer_text(out, "</td><td>");
-    write_html(out, event->lead);
-    buffer_text(out, "</td><td>");
-    write_html(out, event->source);
-    buffer_text(out, "</td><td class=\"number\">");
+    markup_text(out, "</td><td>", event->lead, "</td>");
+    markup_text(out, "<td>", event->source, "</td><td class=\"number\">");
     markup_bytes(out, event->bytes);
-    buffer_text(out, "</td><td><span class=\"tag ");
-    write_html(out, event->state);
-    buffer_text(out, "\">");
-    write_html(out, event->state);
-    buffer_text(out, "</span> <span class=\"reason\">");
-    write_html(out, event->reason);
-    buffer_text(out, "</span></td></tr>\n");
+    markup_text(out, "</td><td><span class=\"tag ", event->state, "\">");
+    markup_text(out, "", event->state, "</span> ");
+    markup_text(out, "<span class=\"reason\">", event->reason, "</span></td></tr>\n");
 }
 
 /* ---- the form that looks for events ---- */
@@ -60,11 +47,8 @@ static void filter_input(struct buffer *out, const char *name, const char *label
 
 static void filter_option(struct buffer *out, const char *value, const char *label, const char *chosen)
 {
-    buffer_text(out, "<option value=\"");
-    write_html(out, value);
-    buffer_text(out, strcmp(value, chosen) == 0 ? "\" selected>" : "\">");
-    write_html(out, label);
-    buffer_text(out, "</option>");
+    markup_text(out, "<option value=\"", value, strcmp(value, chosen) == 0 ? "\" selected>" : "\">");
+    markup_text(out, "", label, "</option>");
 }
 
 /* page.js leaves it as it is: somebody may be typing. */
@@ -140,18 +124,12 @@ static void page_letter(struct buffer *out, const struct view *view, const struc
     write_format(out, "<tr data-key=\"letter-%llu\" data-letter=\"%llu\"><td>", id, id);
     markup_time(out, letter->died_ms);
     write_format(out, "</td><td><a href=\"?letter=%llu\" data-open>", id);
-    write_html(out, name);
-    buffer_text(out, "</a><span class=\"id\">");
-    write_html(out, headline.id == NULL ? "" : headline.id);
-    buffer_text(out, "</span></td><td>");
-    write_html(out, headline.lead == NULL ? "" : headline.lead);
-    buffer_text(out, "</td><td>");
-    write_html(out, letter->source);
-    buffer_text(out, "</td><td class=\"number\">");
+    markup_text(out, "", name, "</a>");
+    markup_text(out, "<span class=\"id\">", headline.id == NULL ? "" : headline.id, "</span></td>");
+    markup_text(out, "<td>", headline.lead == NULL ? "" : headline.lead, "</td>");
+    markup_text(out, "<td>", letter->source, "</td><td class=\"number\">");
     markup_bytes(out, letter->length);
-    buffer_text(out, "</td><td><span class=\"reason\">");
-    write_html(out, letter->reason);
-    buffer_text(out, "</span></td><td>");
+    markup_text(out, "</td><td><span class=\"reason\">", letter->reason, "</span></td><td>");
     page_letter_replay(out, view, letter);
     buffer_text(out, "</td></tr>\n");
 }

@@ -42,9 +42,7 @@ static void page_signers(struct buffer *out, const struct source_facts *source)
         return;
     }
     buffer_text(out, "Signed requests are taken, and no others");
-    buffer_text(out, source->signers[0] != '\0' ? ": " : "");
-    write_html(out, source->signers);
-    buffer_text(out, ".</p>\n");
+    markup_text(out, source->signers[0] != '\0' ? ": " : "", source->signers, ".</p>\n");
 }
 
 /* page.js leaves it as it is: a key that was asked for stays until the page is loaded again. */
@@ -57,10 +55,8 @@ static void page_url(struct buffer *out, const struct view *view, const struct s
         write_html(out, view->shown_key);
     } else {
         write_html(out, view->base);
-        if (configured->line > 0) {
-            buffer_text(out, "/");
-            write_html(out, source->name);
-        }
+        if (configured->line > 0)
+            markup_text(out, "/", source->name, "");
     }
     buffer_text(out, "</code><button type=\"button\" class=\"copy\" hidden>Copy</button>");
     if (configured->write_key.count > 0 && !shown && source->signature == SIGNED_NEVER) {
@@ -87,13 +83,10 @@ static void page_source(struct buffer *out, const struct view *view, const struc
     const struct counts *counts = &source->counts;
     char span[SPAN_SIZE], words[REPORT_SIZE];
     write_format(out, "<article class=\"source %s\" data-source=\"",
-                 severity_class(report_severity(view->facts, source)));
-    write_html(out, source->name);
-    buffer_text(out, "\" data-key=\"");
-    write_html(out, source->name);
-    buffer_text(out, "\">\n<h2>");
-    write_html(out, source->name);
-    buffer_text(out, "</h2>\n<p class=\"words\">");
+                 severity_word(report_severity(view->facts, source)));
+    markup_text(out, "", source->name, "\"");
+    markup_text(out, " data-key=\"", source->name, "\">\n");
+    markup_text(out, "<h2>", source->name, "</h2>\n<p class=\"words\">");
     /* What is wrong stands at the top, each with its button: not once more here. */
     if (report_severity(view->facts, source) == SEVERITY_GOOD)
         write_html(out, report_words(view->facts, source, words));

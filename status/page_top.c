@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "base/text.h"
 #include "config/own_command.h"
 #include "health/report.h"
 #include "status/status_private.h"
@@ -45,7 +46,7 @@ const char *page_headline(const struct facts *facts, char out[static HEADLINE_SI
         snprintf(out, HEADLINE_SIZE, page_is_first(facts) ? "Waiting for the first event" : "All is well.");
     else if (severity == SEVERITY_WORRY)
         snprintf(out, HEADLINE_SIZE, "%s%zu thing%s to look at", report_delivers(facts, VIEW_PAGE) ? "It works; " : "",
-                 count, count == 1 ? "" : "s");
+                 count, text_plural(count));
     else
         snprintf(out, HEADLINE_SIZE, "%zu thing%s wrong", count, count == 1 ? " is" : "s are");
     return out;
@@ -82,15 +83,12 @@ static void write_action(struct buffer *out, const struct view *view, const stru
 
 static void write_finding(struct buffer *out, const struct view *view, const struct finding *finding)
 {
-    write_format(out, "<li class=\"finding %s\" data-key=\"%s-", severity_class(finding->severity),
+    write_format(out, "<li class=\"finding %s\" data-key=\"%s-", severity_word(finding->severity),
                  finding_name(finding->id));
     write_html(out, finding->source == NULL ? "" : finding->source->name);
     buffer_text(out, "\"><div><p>");
-    if (finding->source != NULL && view->facts->sources > 1) {
-        buffer_text(out, "<strong>");
-        write_html(out, finding->source->name);
-        buffer_text(out, ":</strong> ");
-    }
+    if (finding->source != NULL && view->facts->sources > 1)
+        markup_text(out, "<strong>", finding->source->name, ":</strong> ");
     write_sentence(out, finding->sentence);
     buffer_text(out, "</p>");
     if (finding->remedy[0] != '\0') {
@@ -98,11 +96,8 @@ static void write_finding(struct buffer *out, const struct view *view, const str
         write_sentence(out, finding->remedy);
         buffer_text(out, "</p>");
     }
-    if (finding->command[0] != '\0') {
-        buffer_text(out, "<p class=\"hint\"><code>");
-        write_html(out, finding->command);
-        buffer_text(out, "</code></p>");
-    }
+    if (finding->command[0] != '\0')
+        markup_text(out, "<p class=\"hint\"><code>", finding->command, "</code></p>");
     buffer_text(out, "</div>");
     write_action(out, view, finding);
     buffer_text(out, "</li>\n");
@@ -214,7 +209,7 @@ void page_top(struct buffer *out, const struct view *view)
     const struct facts *facts = view->facts;
     write_format(out,
                  "<header>\n<h1>Close &rarr; RudderStack</h1>\n<p id=\"state\" class=\"state %s\" role=\"status\">",
-                 severity_class(report_severity(facts, NULL)));
+                 severity_word(report_severity(facts, NULL)));
     write_html(out, page_headline(facts, words));
     buffer_text(out, "</p>\n");
     write_findings(out, view);

@@ -260,8 +260,7 @@ static void answer_words(struct request *request, const struct action_outcome *o
     struct buffer out = {0};
     bool good = outcome->result == ACTION_REPLAYED ? outcome->done > 0 : outcome->good;
     buffer_text(&out, "{");
-    write_name(&out, "good");
-    buffer_text(&out, good ? "true" : "false");
+    write_bool_member(&out, "good", good);
     write_text_member(&out, "words", outcome->words);
     buffer_text(&out, "}\n");
     send_buffer(request, 200, NULL, JSON_TYPE, &out);
@@ -320,8 +319,7 @@ static void write_health(struct buffer *out, const struct facts *facts, const st
         delivered_ms = one > delivered_ms ? one : delivered_ms;
     }
     buffer_text(out, "{");
-    write_name(out, "ok");
-    buffer_text(out, health->good ? "true" : "false");
+    write_bool_member(out, "ok", health->good);
     write_text_member(out, "words", health->words.text);
     write_time_member(out, "last_forwarded", delivered_ms);
     write_time_member(out, "written", health->written_ms);

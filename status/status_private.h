@@ -63,8 +63,11 @@ size_t filter_events(const struct event_filter *filter, struct queue_view *queue
 
 /* ---- markup.c: pieces of HTML ---- */
 
-/* The names of classes and members. */
-const char *severity_class(enum severity severity);
+/* "good", "worry", "bad": as a class in HTML, and in JSON. */
+const char *severity_word(enum severity severity);
+
+/* Appends text, escaped, between two pieces of HTML: tags, or the two ends of an attribute. */
+void markup_text(struct buffer *out, const char *before, const char *text, const char *after);
 
 /* Appends a time, which page.js shows in the reader's own zone; 0: "never". */
 void markup_time(struct buffer *out, int64_t ms);

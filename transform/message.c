@@ -1,5 +1,5 @@
 /* A Close event → the track message: which members it has, in which order, and where each comes from
- * (transform_message of transform.h). */
+ * (transform_message of transform.h); and what the message about the person (person.c) has in common with it. */
 #include "base/times.h"
 #include "transform/parsed.h"
 #include "transform/rules.h"
@@ -8,6 +8,7 @@
 #include <json-c/printbuf.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uuid/uuid.h>
@@ -61,8 +62,109 @@ void identifier_make_text(const void *bytes, size_t length, char text[static IDE
     uuid_unparse_lower(uuid, text);
 }
 
-/* Upper bound of the bytes of a message's own names, constants, date and made ids. */
-#define OWN_BYTES 1024
+/* ---- what a message says besides the event: where it comes from, and what it asks of the destination ---- */
+
+#define LIBRARY "{\"name\":\"unknown\",\"version\":\"unknown\"}"
+#define INTEGRATION "{\"name\":\"CloseCRM\"}"
+
+/* The destination's warehouse keeps these members in one column of JSON each. */
+#define JSON_PATHS(paths) "{\"CloseCRM\":false,\"DATA_WAREHOUSE\":{\"options\":{\"jsonPaths\":[" paths "]}}}"
+#define DATA "\"track.properties.data\""
+#define PREVIOUS_DATA ",\"track.properties.previous_data\""
+#define CHANGED_FIELDS ",\"track.properties.changed_fields\""
+
+/* Members of the event that say who did it and which version it is, by their names in context.close. In the properties
+ * a warehouse has no column for those that are named like one of its own, such as user_id. */
+static const struct {
+    const char *name, *of_event;
+} close_members[] = {
+    {"event_id", "id"},
+    {"user_id", "user_id"},
+    {"organization_id", "organization_id"},
+    {"object_type", "object_type"},
+    {"object_id", "object_id"},
+    {"action", "action"},
+    {"request_id", "request_id"},
+    {"subscription_id", "subscription_id"},
+    {"api_key_id", "api_key_id"},
+    {"oauth_client_id", "oauth_client_id"},
+    {"date_updated", "date_updated"},
+};
+
+bool message_add(struct json_object *object, const char *name, struct json_object *value)
+{
+    if (value != NULL && json_object_object_add_ex(object, name, value, JSON_C_OBJECT_ADD_CONSTANT_KEY) == 0)
+        return true;
+    json_object_put(value);
+    return false;
+}
+
+bool message_add_constant(struct json_object *object, const char *name, const char *json)
+{
+    struct json_object *value = json_object_new_boolean(true);
+    if (value == NULL)
+        return false;
+    json_object_set_serializer(value, json_object_userdata_to_json_string, (void *)(uintptr_t)json, NULL);
+    return message_add(object, name, value);
+}
+
+/* Returns a member of the event that is a string, as all these are; else NULL. */
+static struct json_object *find_text(const struct json_object *event, const char *name)
+{
+    struct json_object *value = json_object_object_get(event, name);
+    return json_object_is_type(value, json_type_string) ? value : NULL;
+}
+
+/* Adds the members of `close`, which are those of the event. */
+static bool add_close(struct json_object *context, struct json_object *event)
+{
+    struct json_object *close = json_object_new_object();
+    if (!message_add(context, "close", close))
+        return false;
+    for (size_t i = 0; i < sizeof close_members / sizeof *close_members; i++) {
+        struct json_object *value = find_text(event, close_members[i].of_event);
+        if (value != NULL && !message_add(close, close_members[i].name, json_object_get(value)))
+            return false;
+    }
+    return true;
+}
+
+bool message_add_context(struct json_object *message, const struct rules *rules, struct json_object *event)
+{
+    if (!rules->close_context)
+        return message_add_constant(message, "context", "{\"library\":" LIBRARY ",\"integration\":" INTEGRATION "}");
+    struct json_object *context = json_object_new_object();
+    return message_add(message, "context", context) && message_add_constant(context, "library", LIBRARY) &&
+           message_add_constant(context, "integration", INTEGRATION) && add_close(context, event);
+}
+
+bool message_add_integrations(struct json_object *message, const struct rules *rules)
+{
+    static const char *const json[2][2] = {
+        {JSON_PATHS(DATA), JSON_PATHS(DATA CHANGED_FIELDS)},
+        {JSON_PATHS(DATA PREVIOUS_DATA), JSON_PATHS(DATA PREVIOUS_DATA CHANGED_FIELDS)}};
+    return message_add_constant(message, "integrations",
+                                rules->json_columns ? json[rules->previous_data][rules->changed_fields]
+                                                    : "{\"CloseCRM\":false}");
+}
+
+/* Upper bound of the printed size of one byte of a string (\u0001 is the longest escape). */
+#define PRINTED_MOST 6
+
+/* Upper bound of the bytes that these rules add to a message, beyond what every message has. */
+static size_t context_most_bytes(const struct rules *rules, const struct json_object *event)
+{
+    size_t most = 0;
+    for (size_t i = 0; rules->close_context && i < sizeof close_members / sizeof *close_members; i++) {
+        struct json_object *value = find_text(event, close_members[i].of_event);
+        most += strlen(close_members[i].name);
+        if (value != NULL)
+            most += (size_t)json_object_get_string_len(value) * PRINTED_MOST;
+    }
+    return most;
+}
+
+/* ---- the track message ---- */
 
 static bool is_dropped(const struct parsed *parsed, const struct rules *rules, bool *out_of_memory)
 {
@@ -149,8 +251,8 @@ static bool add_members(struct parsed *parsed, const struct rules *rules, bool n
                         struct json_object *message)
 {
     parsed->message_id = make_message_id(parsed, rules, newer_version);
-    return prepare_event(parsed, rules) && envelope_add_context(message, rules, parsed->event) &&
-           envelope_add_integrations(message, rules) && message_add_constant(message, "type", "\"track\"") &&
+    return prepare_event(parsed, rules) && message_add_context(message, rules, parsed->event) &&
+           message_add_integrations(message, rules) && message_add_constant(message, "type", "\"track\"") &&
            message_add(message, "event", json_object_new_string_len(parsed->name, (int)parsed->name_length)) &&
            add_person(parsed, message) && message_add(message, "messageId", json_object_get(parsed->message_id)) &&
            add_timestamp(parsed, message) && message_add(message, "properties", json_object_get(parsed->event));
@@ -168,13 +270,15 @@ static size_t string_length(struct json_object *string)
     return string == NULL ? 0 : (size_t)json_object_get_string_len(string);
 }
 
+/* Upper bound of the bytes of a message's own names, constants, date and made ids. */
+#define OWN_BYTES 1024
+
 /* Upper bound of the message's size. Properties print no longer than in the body, because json-c prints the shortest
  * form; name, user and id occur a second time. */
 static size_t most_bytes(const struct parsed *parsed, const struct rules *rules)
 {
     size_t again = parsed->name_length + string_length(parsed->lead) + string_length(parsed->id);
-    return parsed->body_length + again * MESSAGE_PRINTED_MOST + OWN_BYTES + envelope_most_bytes(rules, parsed->event) +
-           person_most_bytes(rules);
+    return parsed->body_length + again * PRINTED_MOST + OWN_BYTES + context_most_bytes(rules, parsed->event);
 }
 
 /* A json_object_to_json_string_fn that prints nothing but reserves as many bytes as userdata points to. */
@@ -186,13 +290,11 @@ static int make_room(struct json_object *object, struct printbuf *out, int level
     return printbuf_memset(out, 0, '\0', (int)*bytes) < 0 ? -1 : 0;
 }
 
-/* Prints the message. json-c ignores failures to grow its buffer while printing and would silently omit what does not
- * fit. An object keeps its buffer between printings, so a first one that prints nothing makes the buffer large enough,
- * or fails. That also avoids growing it step by step. */
-static bool print_message(const struct parsed *parsed, const struct rules *rules, struct json_object *message,
-                          struct buffer *out)
+/* Prints the message, of so many bytes at most. json-c ignores failures to grow its buffer while printing and would
+ * silently omit what does not fit. An object keeps its buffer between printings, so a first one that prints nothing
+ * makes the buffer large enough, or fails. That also avoids growing it step by step. */
+static bool print_message(struct json_object *message, size_t most, struct buffer *out)
 {
-    size_t most = most_bytes(parsed, rules);
     json_object_set_serializer(message, make_room, &most, NULL);
     bool roomy = json_object_to_json_string_ext(message, JSON_C_TO_STRING_PLAIN) != NULL;
     json_object_set_serializer(message, NULL, NULL, NULL);
@@ -231,7 +333,7 @@ enum transform_result transform_person(const struct parsed *parsed, const struct
         return TRANSFORM_DROPPED;
     struct json_object *message = json_object_new_object();
     enum person_made made = message == NULL ? PERSON_FAILED : person_make(parsed, rules, replay, message);
-    if (made == PERSON_MADE && !print_message(parsed, rules, message, out))
+    if (made == PERSON_MADE && !print_message(message, most_bytes(parsed, rules) + person_most_bytes(rules), out))
         made = PERSON_FAILED;
     json_object_put(message);
     return made == PERSON_MADE ? TRANSFORM_OK : made == PERSON_NONE ? TRANSFORM_DROPPED : TRANSFORM_FAILED;
@@ -247,7 +349,7 @@ enum transform_result transform_message(struct parsed *parsed, const struct rule
         return TRANSFORM_FAILED;
     struct json_object *message = json_object_new_object();
     bool made = message != NULL && add_members(parsed, rules, newer_version, message) &&
-                replace_nuls(parsed, rules, message) && print_message(parsed, rules, message, out);
+                replace_nuls(parsed, rules, message) && print_message(message, most_bytes(parsed, rules), out);
     json_object_put(message);
     return made ? TRANSFORM_OK : TRANSFORM_FAILED;
 }

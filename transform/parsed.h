@@ -30,10 +30,7 @@ void identifier_make_text(const void *bytes, size_t length, char text[static IDE
  * Returns false when out of memory. */
 bool nul_replace(struct json_object *value, size_t *count);
 
-/* ---- envelope.c: what a message says besides the event ---- */
-
-/* Upper bound of the printed size of one byte of a string (\u0001 is the longest escape). */
-#define MESSAGE_PRINTED_MOST 6
+/* ---- message.c, too: what track, identify and alias have in common ---- */
 
 /* Adds a member and takes ownership of its value, also on failure. value NULL: its creation failed. name must outlive
  * the object. Returns false when out of memory, as the others here. */
@@ -44,13 +41,13 @@ bool message_add(struct json_object *object, const char *name, struct json_objec
 bool message_add_constant(struct json_object *object, const char *name, const char *json);
 
 /* Adds `context`, with close_context what it takes from the event: what the rules remove must be gone from it. */
-bool envelope_add_context(struct json_object *message, const struct rules *rules, struct json_object *event);
+bool message_add_context(struct json_object *message, const struct rules *rules, struct json_object *event);
 
 /* Adds `integrations`. */
-bool envelope_add_integrations(struct json_object *message, const struct rules *rules);
+bool message_add_integrations(struct json_object *message, const struct rules *rules);
 
-/* Upper bound of the bytes that these rules add to a message, beyond what every message has. */
-size_t envelope_most_bytes(const struct rules *rules, const struct json_object *event);
+/* Adds, to a message about the person, the messageId, made over the event's, and the timestamp. kind: "identify". */
+bool message_add_person_id(struct json_object *message, const struct parsed *parsed, const char *kind);
 
 /* ---- person.c: identify and alias ---- */
 
@@ -62,9 +59,6 @@ enum person_made person_make(const struct parsed *parsed, const struct rules *ru
 
 /* Upper bound of the bytes that these rules add to it, beyond what is in the event. */
 size_t person_most_bytes(const struct rules *rules);
-
-/* message.c: adds the messageId, made over the event's, and the timestamp. kind: "identify". */
-bool message_add_person_id(struct json_object *message, const struct parsed *parsed, const char *kind);
 
 struct parsed {
     struct json_document document;

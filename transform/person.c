@@ -88,7 +88,7 @@ static bool add_integrations(struct json_object *message, const struct rules *ru
 {
     struct buffer json = {0};
     if (!rules->json_columns)
-        return envelope_add_integrations(message, rules);
+        return message_add_integrations(message, rules);
     buffer_text(&json,
                 "{\"CloseCRM\":false,\"DATA_WAREHOUSE\":{\"options\":{\"jsonPaths\":[\"identify.traits.addresses\"");
     for (size_t i = 0; i < rules->traits; i++) {
@@ -110,7 +110,7 @@ static bool add_integrations(struct json_object *message, const struct rules *ru
 static bool add_head(const struct parsed *parsed, const struct rules *rules, const char *type,
                      struct json_object *message)
 {
-    return envelope_add_context(message, rules, parsed->event) && add_integrations(message, rules) &&
+    return message_add_context(message, rules, parsed->event) && add_integrations(message, rules) &&
            message_add_constant(message, "type", type);
 }
 
@@ -169,7 +169,7 @@ static enum person_made make_alias(const struct parsed *parsed, const struct rul
     struct json_object *from = find_lead(parsed, "merge_source_lead_id");
     if (to == NULL || from == NULL || json_object_equal(to, from))
         return PERSON_NONE;
-    return envelope_add_context(message, rules, parsed->event) &&
+    return message_add_context(message, rules, parsed->event) &&
                    message_add_constant(message, "integrations", "{\"CloseCRM\":false}") &&
                    message_add_constant(message, "type", "\"alias\"") &&
                    message_add(message, "userId", json_object_get(to)) &&

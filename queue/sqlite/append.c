@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,10 +21,6 @@
 #define GROUP_MOST 256
 #define GROUP_BYTES ((size_t)32 * 1024 * 1024)
 #define GROUP_OF_LOAD 8 /* events in a group that mean load */
-#define PAGE_BYTES 16384
-#define RESERVE_SHARE 4 /* the fraction of the reserve that the log may need in new pages */
-#define CHECKPOINT_WAIT_MS 1000
-#define CHECKPOINT_AGAIN_MS 1000 /* no waiting for this long after a checkpoint was late */
 #define NOTE_AGAIN_MS 5000
 #define REST_NS 200000L /* the pause under load; a commit takes two or three times as long */
 #define STACK_SIZE ((size_t)256 * 1024)
@@ -130,11 +125,10 @@ static bool is_too_full(struct store *store, enum database_result *result)
     int64_t unused = *result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, result) : 0;
     if (*result != DATABASE_DONE)
         return false;
-    store->group.pages = pages;
     *result = store_check_size(store, pages, unused);
     if (*result != DATABASE_DONE)
         return false;
-    int64_t used = (pages - unused) * PAGE_BYTES;
+    int64_t used = (pages - unused) * DATABASE_PAGE;
     if (used < most)
         return false;
     int64_t letters = letters_bytes(database, result);
@@ -188,65 +182,18 @@ static enum queue_result answer_for(struct store *store, enum database_result re
     return result == DATABASE_FULL ? QUEUE_FULL : QUEUE_BROKEN;
 }
 
-/* Bytes by which the database file grows when the log is copied into it, estimated from this process's last commit:
- * exact values would cost a system call per group. */
-static int64_t growth_in_log(const struct store *store)
-{
-    return store->group.pages > 0 ? store->group.pages * PAGE_BYTES - atomic_load(&store->database_bytes) : 0;
-}
-
-/* Whether the file system has less free space than that. User quotas are not visible here. */
-static bool has_less_room(const struct store *store, int64_t bytes)
-{
-    struct statvfs disk;
-    return statvfs(store->directory, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize < (uint64_t)bytes;
-}
-
-/* Limits the log on a nearly full disk. Copying the log makes the database grow; without space for that the log cannot
- * restart and nothing can be settled, so the reserve would be deleted for it first. Therefore the uncopied part may be
- * at most a fraction of the reserve; beyond that the append waits for the housekeeper's checkpoint. Returns whether the
- * log is short enough. */
-static bool wait_for_checkpoint(struct store *store, int64_t reserve)
-{
-    struct error displaced;
-    static const struct timespec pause = {.tv_nsec = 5000000};
-    struct group *group = &store->group;
-    enum database_result result = DATABASE_DONE;
-    moment now = clock_now(), deadline = now + CHECKPOINT_WAIT_MS;
-    while (result == DATABASE_DONE && growth_in_log(store) > reserve / RESERVE_SHARE &&
-           has_less_room(store, growth_in_log(store) + RESERVE_SHARE * reserve)) {
-        if (now < group->waits_from || now > deadline) {
-            group->waits_from = now > deadline ? now + CHECKPOINT_AGAIN_MS : group->waits_from;
-            return growth_in_log(store) <= reserve / 2;
-        }
-        housekeeper_call(store);
-        wake_send(store->directory, &group->wake_fd);
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-        int64_t pages = database_number(&group->database, STATEMENT_PAGES, &result); /* it may have shrunk */
-        group->pages = result == DATABASE_DONE ? pages : 0;
-        store_is_in_place(store, &displaced); /* updates database_bytes */
-        now = clock_now();
-    }
-    return true;
-}
-
 /* Whether there is room, as far as is known before writing. */
 static bool may_write(struct store *store)
 {
     struct error *why = &store->group.database.why;
-    int64_t reserve = reserve_size(store->directory);
-    if (reserve >= 0 && wait_for_checkpoint(store, reserve))
+    if (reserve_is_there(store->directory))
         return true;
     if (!store_is_in_place(store, why))
         return false; /* all files are gone, the reserve among them: not a full disk */
     wake_send(store->directory, &store->group.wake_fd); /* without a reserve: the owner creates it again */
     int error = no_room_of(store->directory);
     if (error == 0)
-        error = no_room_predict(store->directory);
-    if (error == 0) {
-        error_set(why, "the disk does not keep up, or is full: what was accepted last is still to be copied");
-        return false;
-    }
+        return true; /* it did so just now */
     error_set(why, "%s: %s", no_room_words(error), no_room_advice(error));
     note_no_room(store, error);
     store_failed(store, DATABASE_FULL, why);

@@ -109,13 +109,14 @@ enum database_result database_set_journal_mode(struct database *database, const 
 
 static enum database_result set_up(struct database *database, const char *directory, bool durable)
 {
-    int yes = 1;
+    int yes = 1, chunk = DATABASE_PAGE;
     sqlite3_busy_timeout(database->db, BUSY_MS);
     sqlite3_extended_result_codes(database->db, 1);
     /* Else each CGI request would checkpoint at close. And a log that stays needs no new directory entry, which would
      * have to be synced. */
     sqlite3_db_config(database->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_file_control(database->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
+    sqlite3_file_control(database->db, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk); /* else a size hint takes no room */
     /* Only in a new database: setting auto_vacuum writes, and a queue on a full disk must open too. */
     char vacuum[32] = "";
     enum database_result result = DATABASE_DONE;
@@ -270,9 +271,23 @@ enum database_result database_begin(struct database *database)
     return result;
 }
 
+/* Takes the room that the database will need when the log is copied into it, as a database that finds none then stands
+ * still: the log could neither be copied nor begin anew, and nothing be settled that would make room. */
+static enum database_result take_room(struct database *database)
+{
+    enum database_result result = DATABASE_DONE;
+    sqlite3_int64 bytes = database->wal ? DATABASE_PAGE * database_number(database, STATEMENT_PAGES, &result) : 0;
+    if (result != DATABASE_DONE || bytes == 0)
+        return result;
+    int code = sqlite3_file_control(database->db, "main", SQLITE_FCNTL_SIZE_HINT, &bytes);
+    return code == SQLITE_OK || code == SQLITE_NOTFOUND ? DATABASE_DONE : database_result_of(database, code);
+}
+
 enum database_result database_commit(struct database *database)
 {
-    enum database_result result = database_run(database, database_statement(database, STATEMENT_COMMIT, 0));
+    enum database_result result = take_room(database);
+    if (result == DATABASE_DONE)
+        result = database_run(database, database_statement(database, STATEMENT_COMMIT, 0));
     if (result != DATABASE_DONE) {
         struct error why = database->why;
         database_rollback(database);

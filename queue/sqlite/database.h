@@ -9,6 +9,8 @@
 
 #include "base/error.h"
 
+#define DATABASE_PAGE 16384 /* bytes; see PRAGMA page_size in database.c */
+
 /* The result of an operation. All but DONE have a reason in the connection's `why`. */
 enum database_result {
     DATABASE_DONE,

@@ -130,6 +130,9 @@ static enum database_result count_source(struct database *database, uint32_t num
     counts->dropped = kinds[COUNT_DROPPED];
     counts->dead = (uint64_t)letters;
     counts->ended = kinds[COUNT_ENDED];
+    counts->lost = kinds[COUNT_LOST];
+    /* Each death added a letter or, of a replay, brought one back. */
+    counts->discarded = less(kinds[COUNT_DEAD], kinds[COUNT_REPLAYS] + (uint64_t)letters + kinds[COUNT_ENDED]);
     counts->last_delivered_ms = (int64_t)kinds[COUNT_LAST_DELIVERED];
     counts->last_accepted_ms = (int64_t)kinds[COUNT_LAST_ACCEPTED];
     if (newest > counts->last_accepted_ms)

@@ -31,8 +31,9 @@ static const char *const common[] = {
     " SELECT lm.new, m.new, l.key, l.updated, l.received, l.died, l.replayed, l.reason, l.body FROM saved.letter l"
     " JOIN temp.letter_map lm ON lm.old = l.id JOIN temp.source_map m ON m.old = l.source"
     " WHERE NOT EXISTS (SELECT 1 FROM main.letter t WHERE t.id = lm.new) ORDER BY lm.new",
-    "INSERT OR IGNORE INTO main.note (source, tries, since, next, operator, config_fingerprint, reason)"
-    " SELECT m.new, n.tries, n.since, n.next, n.operator, n.config_fingerprint, n.reason FROM saved.note n"
+    /* the columns by position, as in statements.c */
+    "WITH n (source, tries, since, next, operator, made_with, reason) AS (SELECT * FROM saved.note)"
+    " INSERT OR IGNORE INTO main.note SELECT m.new, tries, since, next, operator, made_with, reason FROM n"
     " JOIN temp.source_map m ON m.old = n.source",
 };
 

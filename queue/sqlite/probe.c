@@ -7,7 +7,6 @@
 
 #include <errno.h>
 
-#define PAGE_BYTES 16384
 #define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* kept below the limit on file size for a group and settling */
 
 /* The database must never reach the process's limit on file size (ulimit -f): the log could not be copied into it any
@@ -17,7 +16,7 @@ static bool is_at_size_limit(const struct store *store, int64_t pages, int64_t u
     if (store->file_limit == INT64_MAX)
         return false;
     int64_t margin = store->file_limit / 4 < SIZE_MARGIN_MOST ? store->file_limit / 4 : SIZE_MARGIN_MOST;
-    return pages * PAGE_BYTES > store->file_limit - margin && unused * PAGE_BYTES < margin;
+    return pages * DATABASE_PAGE > store->file_limit - margin && unused * DATABASE_PAGE < margin;
 }
 
 enum database_result store_check_size(struct store *store, int64_t pages, int64_t unused)

@@ -132,12 +132,12 @@ static enum database_result read_notes(struct database *database, uint32_t numbe
     if (note != NULL)
         sqlite3_bind_int64(note, 1, number);
     if (database_step(database, note, &result) == SQLITE_ROW) {
-        notes->tries = (uint32_t)sqlite3_column_int64(note, 0);
-        notes->since_ms = sqlite3_column_int64(note, 1);
-        notes->next_ms = sqlite3_column_int64(note, 2);
-        notes->operator_must_act = sqlite3_column_int64(note, 3) != 0;
-        notes->config_fingerprint = (uint64_t)sqlite3_column_int64(note, 4);
-        snprintf(notes->reason, sizeof notes->reason, "%s", (const char *)sqlite3_column_text(note, 5));
+        notes->tries = (uint32_t)sqlite3_column_int64(note, 1);
+        notes->since_ms = sqlite3_column_int64(note, 2);
+        notes->next_ms = sqlite3_column_int64(note, 3);
+        notes->operator_must_act = sqlite3_column_int64(note, 4) != 0;
+        notes->config_fingerprint = (uint64_t)sqlite3_column_int64(note, 5);
+        snprintf(notes->reason, sizeof notes->reason, "%s", (const char *)sqlite3_column_text(note, 6));
     }
     if (result != DATABASE_DONE)
         return result;

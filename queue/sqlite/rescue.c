@@ -300,20 +300,19 @@ enum database_result rescue_merge_saved(const char *directory, const struct conf
 /* ---- Files of an open store are removed or replaced: detected after each commit and once a second, logged, and saved
  * at once by the writer's thread, whose connection has the old ones open ---- */
 
-static bool read_file_identity(struct file_identity *identity, const char *path, int64_t *bytes)
+static bool read_file_identity(struct file_identity *identity, const char *path)
 {
     struct stat status;
     if (stat(path, &status) != 0)
         return false;
     *identity = (struct file_identity){.device = status.st_dev, .inode = status.st_ino};
-    *bytes = (int64_t)status.st_size;
     return true;
 }
 
-static bool is_same_file(const struct file_identity *identity, const char *path, int64_t *bytes)
+static bool is_same_file(const struct file_identity *identity, const char *path)
 {
     struct file_identity now;
-    return read_file_identity(&now, path, bytes) && now.inode == identity->inode && now.device == identity->device;
+    return read_file_identity(&now, path) && now.inode == identity->inode && now.device == identity->device;
 }
 
 static void path_beside(char out[static STATE_PATH], const char *base, const char *end)
@@ -325,33 +324,31 @@ bool open_files_record(struct open_files *files, const char *directory, bool has
 {
     char real[PATH_MAX];
     struct stat status;
-    int64_t bytes;
     *files = (struct open_files){.has_log = has_log};
     directory_path(files->database_path, directory, "queue.db");
     bool is_link = lstat(files->database_path, &status) == 0 && S_ISLNK(status.st_mode) &&
                    realpath(files->database_path, real) != NULL;
     path_beside(files->log_path, is_link ? real : files->database_path, "-wal");
     path_beside(files->index_path, is_link ? real : files->database_path, "-shm");
-    return read_file_identity(&files->directory, directory, &bytes) &&
-           read_file_identity(&files->database, files->database_path, &bytes) &&
-           (!has_log || (read_file_identity(&files->log, files->log_path, &bytes) &&
-                         read_file_identity(&files->index, files->index_path, &bytes)));
+    return read_file_identity(&files->directory, directory) &&
+           read_file_identity(&files->database, files->database_path) &&
+           (!has_log ||
+            (read_file_identity(&files->log, files->log_path) && read_file_identity(&files->index, files->index_path)));
 }
 
-enum open_files_state open_files_check(const struct open_files *files, const char *directory, int64_t *database_bytes)
+enum open_files_state open_files_check(const struct open_files *files, const char *directory)
 {
     struct file_identity now;
-    int64_t bytes;
     enum open_files_state state = FILES_IN_PLACE;
-    if (!is_same_file(&files->database, files->database_path, database_bytes))
+    if (!is_same_file(&files->database, files->database_path))
         state = FILES_DATABASE_REPLACED;
-    else if (files->has_log && !is_same_file(&files->log, files->log_path, &bytes))
+    else if (files->has_log && !is_same_file(&files->log, files->log_path))
         state = FILES_LOG_REPLACED;
-    else if (files->has_log && !is_same_file(&files->index, files->index_path, &bytes))
+    else if (files->has_log && !is_same_file(&files->index, files->index_path))
         state = FILES_INDEX_REPLACED;
-    if (state == FILES_IN_PLACE || is_same_file(&files->directory, directory, &bytes))
+    if (state == FILES_IN_PLACE || is_same_file(&files->directory, directory))
         return state;
-    return read_file_identity(&now, directory, &bytes) ? FILES_DIRECTORY_REPLACED : FILES_DIRECTORY_GONE;
+    return read_file_identity(&now, directory) ? FILES_DIRECTORY_REPLACED : FILES_DIRECTORY_GONE;
 }
 
 const char *open_files_words(enum open_files_state state)
@@ -398,11 +395,9 @@ void store_note_replaced(struct store *store)
 
 bool store_is_in_place(struct store *store, struct error *why)
 {
-    int64_t bytes;
-    enum open_files_state state = open_files_check(&store->files, store->directory, &bytes);
+    enum open_files_state state = open_files_check(&store->files, store->directory);
     int before = atomic_exchange(&store->files_state, state);
     if (state == FILES_IN_PLACE) {
-        atomic_store(&store->database_bytes, bytes);
         if (before == FILES_DIRECTORY_GONE)
             log_write(LEVEL_WARN, "msg=state_dir_is_back state_dir=\"%s\"", store->directory);
         return true;
@@ -435,8 +430,7 @@ static enum database_result save_displaced(struct store *store, enum open_files_
 void store_save(struct store *store, bool last)
 {
     struct error why = {0};
-    int64_t bytes;
-    enum open_files_state state = open_files_check(&store->files, store->directory, &bytes);
+    enum open_files_state state = open_files_check(&store->files, store->directory);
     if (state == FILES_IN_PLACE)
         return;
     enum database_result result = save_displaced(store, state, &why);

@@ -45,9 +45,8 @@ struct open_files {
 /* Records the identity of the files. Returns false when one is missing. */
 bool open_files_record(struct open_files *files, const char *directory, bool has_log);
 
-/* Compares them with the files at their paths, by three calls of stat. *database_bytes: the database's size, set when
- * it was not replaced. */
-enum open_files_state open_files_check(const struct open_files *files, const char *directory, int64_t *database_bytes);
+/* Compares them with the files at their paths, by three calls of stat. */
+enum open_files_state open_files_check(const struct open_files *files, const char *directory);
 
 /* Describes the state for people. */
 const char *open_files_words(enum open_files_state state);

@@ -82,7 +82,7 @@ static bool fill_reserve(int fd, int64_t bytes)
     return good && fdatasync(fd) == 0;
 }
 
-int64_t reserve_size(const char *directory)
+static int64_t reserve_size(const char *directory)
 {
     char path[STATE_PATH];
     struct stat status;

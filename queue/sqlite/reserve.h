@@ -21,9 +21,6 @@ void reserve_give_up(const char *directory, int error);
 
 bool reserve_is_there(const char *directory);
 
-/* The reserve's size in bytes; negative: it is gone. */
-int64_t reserve_size(const char *directory);
-
 /* Records, for all processes, the errno of a failed write; 0: writing works. */
 void no_room_note(const char *directory, int error);
 

@@ -33,8 +33,9 @@ static const char version_1[] =
     "CREATE TABLE letter (id INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL, key BLOB, updated INTEGER,"
     " received INTEGER NOT NULL, died INTEGER NOT NULL, replayed INTEGER, reason TEXT NOT NULL, body BLOB NOT NULL);"
     "CREATE INDEX letter_key ON letter (source, key);"
+    /* made_with: notes.config_fingerprint */
     "CREATE TABLE note (source INTEGER PRIMARY KEY, tries INTEGER NOT NULL, since INTEGER NOT NULL,"
-    " next INTEGER NOT NULL, operator INTEGER NOT NULL, config_fingerprint INTEGER NOT NULL, reason TEXT NOT NULL);"
+    " next INTEGER NOT NULL, operator INTEGER NOT NULL, made_with INTEGER NOT NULL, reason TEXT NOT NULL);"
     "CREATE TABLE parked (source INTEGER NOT NULL, id INTEGER NOT NULL, since INTEGER NOT NULL,"
     " PRIMARY KEY (source, id)) WITHOUT ROWID;"
     "PRAGMA user_version = 1";

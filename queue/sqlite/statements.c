@@ -100,9 +100,9 @@ static const char *const texts[STATEMENTS] = {
     [STATEMENT_MOVE_LETTERS] = "UPDATE letter SET source = ?2 WHERE id IN (SELECT id FROM letter WHERE source = ?1"
                                " ORDER BY id LIMIT ?3)",
 
-    [STATEMENT_NOTE] = "SELECT tries, since, next, operator, config_fingerprint, reason FROM note WHERE source = ?1",
-    [STATEMENT_SET_NOTE] = "REPLACE INTO note (source, tries, since, next, operator, config_fingerprint, reason)"
-                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    /* By position: in databases of some builds the column made_with is named config_fingerprint. */
+    [STATEMENT_NOTE] = "SELECT * FROM note WHERE source = ?1",
+    [STATEMENT_SET_NOTE] = "REPLACE INTO note VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [STATEMENT_PARKED] = "SELECT id, since FROM parked WHERE source = ?1 ORDER BY id",
     [STATEMENT_ADD_PARKED] = "REPLACE INTO parked (source, id, since) VALUES (?1, ?2, ?3)",
     [STATEMENT_CLEAR_PARKED] = "DELETE FROM parked WHERE source = ?1",

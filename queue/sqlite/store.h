@@ -54,8 +54,6 @@ struct group {
     pthread_t writer;
     struct database database; /* the writer's own, as all below; without a writer, that of the appender that writes */
     int wake_fd;              /* of a process that does not append: its own */
-    int64_t pages;            /* pages of the database with its log after the last write; 0: unknown */
-    moment waits_from;        /* appends do not wait for a checkpoint before this moment */
     moment noted_room;        /* when no room was last recorded; 0: not since the last commit */
     bool has_stored;          /* this process has stored an event */
 };
@@ -80,14 +78,13 @@ struct settled_date {
 struct store {
     const struct config *config;
     char directory[STATE_PATH];
-    int open_lock;                  /* held shared; a process that holds it exclusively may replace the database */
-    uint32_t *number;               /* number of each configured source, in the configuration's order */
-    atomic_bool must_reopen;        /* damaged, replaced, or migrated by another release */
-    _Atomic moment logged[5];       /* when each database_result was last logged */
-    bool is_open;                   /* opened successfully; `files` is set */
-    struct open_files files;        /* identity of the open files */
-    atomic_int files_state;         /* enum open_files_state at the last check */
-    _Atomic int64_t database_bytes; /* the database file's size at that check, without its log */
+    int open_lock;            /* held shared; a process that holds it exclusively may replace the database */
+    uint32_t *number;         /* number of each configured source, in the configuration's order */
+    atomic_bool must_reopen;  /* damaged, replaced, or migrated by another release */
+    _Atomic moment logged[5]; /* when each database_result was last logged */
+    bool is_open;             /* opened successfully; `files` is set */
+    struct open_files files;  /* identity of the open files */
+    atomic_int files_state;   /* enum open_files_state at the last check */
     _Atomic moment logged_displaced;
     _Atomic moment noted_replaced; /* when replaced_note was last called; 0: never */
     _Atomic int64_t committed_ms;  /* last commit of an append or settling; Unix time */

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
@@ -36,6 +36,16 @@ def wait_until(condition, seconds, what):
         return site_under_test.wait_until(tried, seconds, what)
     except AssertionError as late:
         raise late from last
+
+
+def still_there(act):
+    """What act does with an element: again where the page has replaced it meanwhile."""
+    for _ in range(20):
+        try:
+            return act()
+        except StaleElementReferenceException:
+            pass
+    return act()
 
 
 class Browser:
@@ -73,7 +83,8 @@ class Browser:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def text(self, selector):
-        return self.driver.find_element(By.CSS_SELECTOR, selector).text
+        """The page may be refreshed between finding the element and reading it: then it is found again."""
+        return still_there(lambda: self.driver.find_element(By.CSS_SELECTOR, selector).text)
 
     def texts(self, selector, count):
         """Those of so many elements, once they are there."""
@@ -81,7 +92,7 @@ class Browser:
         return found if len(found) == count and all(found) else None
 
     def click(self, selector):
-        self.driver.find_element(By.CSS_SELECTOR, selector).click()
+        still_there(lambda: self.driver.find_element(By.CSS_SELECTOR, selector).click())
         return True
 
     def wait_text(self, selector, wanted):

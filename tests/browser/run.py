@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 
 from browser import PATIENCE, Browser, wait_until
 from page_tests import Page
-from site_under_test import PASSWORD, TREE, WRITE_KEY, Site
+from site_under_test import TREE, WRITE_KEY, Site
 
 __all__ = ["Page"]
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -39,15 +39,6 @@ class StatusPage:
         self.browsers[-1].log_in(self.site)
         return self.browsers[-1]
 
-    def metrics(self):
-        command = ["curl", "-s", "-u", f"admin:{PASSWORD}", self.site.url + "/metrics"]
-        return subprocess.run(command, capture_output=True, check=True).stdout
-
-    def metric(self, name):
-        """The sum of what stands in its lines."""
-        lines = [line.split() for line in self.metrics().decode().splitlines() if line.startswith(name)]
-        return sum(float(line[-1]) for line in lines)
-
     def row_of(self, browser, lead, state):
         """The first row of an event about that lead in that state."""
         for row in browser.all("#events tr"):
@@ -69,15 +60,6 @@ class StatusPage:
             return row is not None
 
         wait_until(clicked, PATIENCE, f"the event of {lead} can be opened")
-
-    def send_bad(self, event):
-        """A refused event is a dead letter once the data plane has taken one of another lead that was sent later: after
-        the program has seen the refusal, and asked with an empty batch whose fault it is."""
-        self.site.plane.refused_text = "poisoned"
-        self.site.send(event, lead="lead_bad", note="poisoned")
-        refused = lambda: self.site.plane.asked or self.metric("closecrm_dead_letters") > 0
-        wait_until(refused, PATIENCE, "it is refused")
-        self.site.send("ev_good", lead="lead_good")
 
     def test_live(self):
         """An event appears, is opened, dies, is replayed, and is seen to be delivered."""
@@ -101,7 +83,7 @@ class StatusPage:
         self.assertEqual([], browser.all("img"))
         self.assertNotEqual("owned", browser.driver.title)
 
-        self.send_bad("ev_2")
+        self.site.make_dead("lead_bad")
         wait_until(lambda: browser.all("#letters tr[data-letter]"), PATIENCE, "the dead letter appears")
         wait_until(lambda: "1 dead letter is kept" in browser.text("#findings"), PATIENCE, "the top says so")
         self.assertEqual("It works; 1 thing to look at", browser.text("#state"))
@@ -115,7 +97,7 @@ class StatusPage:
         self.wait_row(browser, "lead_bad", "delivered")
         wait_until(lambda: not browser.all("#letters tr[data-letter]"), PATIENCE, "the dead letter is gone")
         wait_until(lambda: browser.text("#state") == "All is well.", PATIENCE, "all is well")
-        self.assertIn("ev_2", [message["messageId"] for message in self.site.plane.messages])
+        self.assertIn("ev_lead_bad", [message["messageId"] for message in self.site.plane.messages])
         self.assertEqual([], browser.errors())
 
     def test_state_in_words(self):
@@ -144,7 +126,7 @@ class StatusPage:
 
     def test_without_scripts(self):
         self.site.send("ev_1", lead="lead_first", note=EVIL)
-        wait_until(lambda: self.metric("closecrm_last_delivered_timestamp_seconds") > 0, PATIENCE, "it is delivered, and settled")
+        wait_until(lambda: self.site.metric("closecrm_last_delivered_timestamp_seconds") > 0, PATIENCE, "it is delivered, and settled")
         browser = self.browser(scripts=False)
         self.assertEqual("reload for news", browser.text("#live"))
         self.assertEqual("1", browser.text("[data-fact=delivered]"))
@@ -161,7 +143,7 @@ class StatusPage:
         kinds = ["lead", "opportunity", "activity.email", "task.lead"]
         for i in range(24):
             self.site.send(f"ev_{i}", lead=f"lead_{i % 7}", kind=kinds[i % 4], action=["created", "updated"][i % 2])
-        self.send_bad("ev_bad")
+        self.site.make_dead("lead_bad")
         for name, options in {"light": {}, "dark": {"dark": True}, "phone": {"width": 390}}.items():
             browser = self.browser(**options)
             wait_until(lambda: browser.all("#letters tr[data-letter]"), PATIENCE, "the dead letter appears")
@@ -174,7 +156,7 @@ class StatusPage:
     def test_metrics(self):
         """Debian's promtool takes them."""
         self.site.send("ev_1")
-        result = subprocess.run(["promtool", "check", "metrics"], input=self.metrics(), capture_output=True, check=False)
+        result = subprocess.run(["promtool", "check", "metrics"], input=self.site.metrics(), capture_output=True, check=False)
         self.assertEqual((0, b"", b""), (result.returncode, result.stdout, result.stderr))
 
 

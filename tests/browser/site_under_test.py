@@ -1,4 +1,5 @@
 """One whole site for the browser test: data plane, program, and a web server with the sample that people use."""
+import base64
 import hashlib
 import hmac
 import os
@@ -142,6 +143,36 @@ class Site:
             return urllib.request.urlopen(request, timeout=60).status
         except urllib.error.HTTPError as error:
             return error.code
+
+    def metrics(self):
+        secret = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+        request = urllib.request.Request(self.url + "/metrics", headers={"Authorization": "Basic " + secret})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read()
+
+    def metric(self, name):
+        """The sum of what stands in its lines."""
+        lines = [line.split() for line in self.metrics().decode().splitlines() if line.startswith(name)]
+        return sum(float(line[-1]) for line in lines)
+
+    def make_dead(self, *leads):
+        """A refused event of each lead. It is a dead letter once the data plane has taken one of another lead that was
+        sent after the program has seen the refusal, and asked with an empty batch whose fault it is: others are sent
+        until that is so for all."""
+        self.plane.refused_text = "poisoned"
+        for lead in leads:
+            self.send("ev_" + lead, lead=lead, note="poisoned")
+        dead = lambda: self.metric("closecrm_dead_letters")
+        wait_until(lambda: self.plane.asked or dead() > 0, 60, "it is refused")
+        deadline = time.monotonic() + 60
+        others = 0
+        while dead() < len(leads):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within 60 s: {len(leads)} dead letters")
+            if others % 10 == 0:
+                self.send(f"ev_good_{others // 10}", lead="lead_good")
+            others += 1
+            time.sleep(0.2)
 
     def stop(self, show_log=False):
         for process in reversed(self.processes):

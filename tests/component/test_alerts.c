@@ -129,7 +129,7 @@ static void test_what_the_command_gets(void)
 {
     struct error why = {0};
     struct alert alert = {
-        "data_plane_refuses", "acme", ALERT_RAISED, "it answered \"no\"\n", NOW, NOW + 1000, "", 0, 0};
+        "data_plane_refuses", "acme", ALERT_RAISED, "it answered \"no\"\n", "it refuses", 12, 3, NOW, NOW + 1000};
     setenv("CLOSECRM_SECRET_OF_THE_TEST", "leaked", 1);
     unlink(told_path);
     CU_ASSERT_TRUE(alert_command_run(command, &alert, NULL, &why));
@@ -139,13 +139,33 @@ static void test_what_the_command_gets(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(told);
     static const char start[] =
         "{\"cause\": \"data_plane_refuses\", \"state\": \"raised\", \"source\": \"acme\", \"words\": "
-        "\"it answered \\\"no\\\"\\n\", \"since\": \"2023-11-14T22:13:20Z\", "
+        "\"it answered \\\"no\\\"\\n\", \"waiting\": 12, \"dead_letters\": 3, \"since\": \"2023-11-14T22:13:20Z\", "
         "\"time\": \"2023-11-14T22:13:21Z\", \"host\": \"";
     CU_ASSERT_NSTRING_EQUAL(told, start, sizeof start - 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(told, ": source acme: it refuses (waiting: 12, dead letters: 3)\"}\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(told, "arguments: 2, first argument; $(not a shell)\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(told, "\nPATH="));
     CU_ASSERT_PTR_NULL(strstr(told, "leaked"));
     CU_ASSERT_PTR_NULL(strstr(told, "HOME="));
+    free(told);
+}
+
+/* All texts as long as they come, each byte of the words escaped. */
+static void test_the_longest_alert_is_told(void)
+{
+    struct error why = {0}, words = {0};
+    char source[72] = "", brief[100] = "";
+    memset(words.text, 1, sizeof words.text - 1);
+    memset(source, 's', sizeof source - 1);
+    memset(brief, 'b', sizeof brief - 1);
+    struct alert alert = {"subscription_paused", source,         ALERT_RAISED, words.text, brief,
+                          UINT64_MAX / 2,        UINT64_MAX / 2, NOW,          NOW};
+    unlink(told_path);
+    CU_ASSERT_TRUE(alert_command_run(command, &alert, NULL, &why));
+    CU_ASSERT_STRING_EQUAL(why.text, "");
+    char *told = temporary_read(directory, "told");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(told);
+    CU_ASSERT_PTR_NOT_NULL(strstr(told, "dead letters: 9223372036854775807)\"}\n"));
     free(told);
 }
 
@@ -154,7 +174,7 @@ static void test_a_command_that_fails(void)
     struct error why = {0};
     char path[PATH_SIZE];
     char *failing[] = {path, NULL};
-    struct alert alert = {"silence", "", ALERT_GONE, "", NOW, NOW, "", 0, 0};
+    struct alert alert = {"silence", "", ALERT_GONE, "", "", 0, 0, NOW, NOW};
     path_join(path, directory, "fail");
     CU_ASSERT_FALSE(alert_command_run(failing, &alert, NULL, &why));
     CU_ASSERT_STRING_EQUAL(why.text, "it ended with 3");
@@ -221,6 +241,7 @@ void suite_alerts(void)
         {"another process goes on where the first ended", test_another_process_goes_on_where_the_first_ended},
         {"causes do not mix", test_causes_do_not_mix},
         {"what the command gets", test_what_the_command_gets},
+        {"the longest alert is told", test_the_longest_alert_is_told},
         {"a command that fails", test_a_command_that_fails},
         {"a command that has left its group is killed", test_a_command_that_has_left_its_group_is_killed},
         {"a command that cannot be killed is left behind", test_a_command_that_cannot_be_killed_is_left_behind},

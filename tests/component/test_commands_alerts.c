@@ -11,6 +11,8 @@
 #include "tests/support/commands_run.h"
 #include "tests/support/temporary.h"
 
+#define START "data_plane_url = file:///tmp/none/x\nwrite_key = abc\nqueue = none\n" /* of each configuration */
+
 static struct ran ran;
 
 /* It started before, and does so for one release more. */
@@ -20,9 +22,7 @@ static void what_only_a_shell_understands_is_a_warning(void)
                                            "/bin/echo $HOME"};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         char text[300];
-        snprintf(text, sizeof text,
-                 "data_plane_url = file:///tmp/none/x\nwrite_key = abc\nqueue = none\nalert_command = %s\n",
-                 commands[i]);
+        snprintf(text, sizeof text, START "alert_command = %s\n", commands[i]);
         configuration_use(text);
         RUN(&ran, NULL, "check");
         configuration_forget();
@@ -39,8 +39,7 @@ static void a_command_for_which_nobody_has_the_privileges_is_told(void)
     char path[PATH_SIZE];
     path_join(path, folder, "mailer");
     CU_ASSERT_EQUAL(chmod(path, 04755), 0);
-    snprintf(text, sizeof text,
-             "data_plane_url = file:///tmp/none/x\nwrite_key = abc\nqueue = none\nalert_command = %s\n", path);
+    snprintf(text, sizeof text, START "alert_command = %s\n", path);
     configuration_use(text);
     RUN(&ran, NULL, "check");
     CU_ASSERT_PTR_NULL(strstr(ran.out, "NoNewPrivileges"));
@@ -62,21 +61,17 @@ static void a_command_for_which_nobody_has_the_privileges_is_told(void)
 
 static void an_alert_can_be_tried(void)
 {
-    static const char start[] = "data_plane_url = file:///tmp/none/x\nwrite_key = abc\nqueue = none\n";
-    char text[400];
-    configuration_use(start);
+    configuration_use(START);
     RUN(&ran, NULL, "alert-test");
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "nobody is told: set alert_command or alert_webhook_url"));
     configuration_forget();
-    snprintf(text, sizeof text, "%salert_command = /bin/cat\n", start);
-    configuration_use(text);
+    configuration_use(START "alert_command = /bin/cat\n");
     RUN(&ran, NULL, "alert-test");
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "alert_command, /bin/cat: ok: "));
     configuration_forget();
-    snprintf(text, sizeof text, "%salert_command = /bin/false\nalert_webhook_url = http://127.0.0.1:9/SECRET\n", start);
-    configuration_use(text);
+    configuration_use(START "alert_command = /bin/false\nalert_webhook_url = http://127.0.0.1:9/SECRET\n");
     RUN(&ran, NULL, "alert-test");
     CU_ASSERT_EQUAL(ran.code, 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "alert_command, /bin/false: WRONG: it ended with 1\n"));
@@ -97,8 +92,7 @@ static void a_webhook_is_https(void)
                  {"https:///SECRET", "has no host"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char text[300];
-        snprintf(text, sizeof text, "data_plane_url = file:///tmp/none/x\nwrite_key = abc\nalert_webhook_url = %s\n",
-                 wrong[i].url);
+        snprintf(text, sizeof text, START "alert_webhook_url = %s\n", wrong[i].url);
         configuration_use(text);
         RUN(&ran, NULL, "check");
         configuration_forget();

@@ -260,6 +260,15 @@ static void a_mended_configuration_is_tried_at_once(void)
     rig_end(&rig);
 }
 
+/* As if the machine's clock had run for two days. */
+static void believe_the_clock(const struct rig *rig)
+{
+    char clock[64];
+    int length = snprintf(clock, sizeof clock, "%lld %lld\n", (long long)clock_unix_ms(),
+                          (long long)clock_unix_ms() - 2 * 86400000LL);
+    CU_ASSERT_TRUE(temporary_write(rig->state, "clock", 0600, clock, (size_t)length));
+}
+
 static void too_old_is_dead_only_when_the_clock_can_be_believed(void)
 {
     struct rig rig;
@@ -273,16 +282,39 @@ static void too_old_is_dead_only_when_the_clock_can_be_believed(void)
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
     rig_halt(&rig);
 
-    char clock[64];
-    int length = snprintf(clock, sizeof clock, "%lld %lld\n", (long long)clock_unix_ms(),
-                          (long long)clock_unix_ms() - 2 * 86400000LL);
-    CU_ASSERT_TRUE(temporary_write(rig.state, "clock", 0600, clock, (size_t)length));
+    believe_the_clock(&rig);
     rig_open(&rig);
     rig_append(&rig, 2, 1, NULL);
     standin_wait_messages(rig.standin, 2, 10);
     rig_run(&rig);
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
     CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 1);
+    rig_end(&rig);
+}
+
+/* An operator sends what was too old on its way again: it is tried, however old it is. */
+static void replay_of_what_was_too_old_is_tried(void)
+{
+    struct rig rig;
+    struct letters letters = {0};
+    struct error why;
+    size_t done = 0;
+    rig_prepare(&rig);
+    rig.made.config.queue_retention_ms = 1;
+    rig_open(&rig);
+    rig_run(&rig);
+    rig_halt(&rig);
+    believe_the_clock(&rig);
+    rig_open(&rig);
+    rig_append(&rig, 1, 1, NULL);
+    standin_wait_messages(rig.standin, 1, 10);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
+    CU_ASSERT_EQUAL_FATAL(queue_letters(rig.queue, NULL, 0, 10, 1 << 20, &letters, &why), 1);
+    CU_ASSERT_TRUE(queue_replay(rig.queue, &letters.at[0].id, 1, &done, &why));
+    letters_free(&letters);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
     rig_end(&rig);
 }
 
@@ -350,6 +382,7 @@ void suite_forwarder_durable(void)
         {"back-off does not start over after a restart", back_off_does_not_start_over},
         {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
         {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
+        {"a replay of what was too old is tried", replay_of_what_was_too_old_is_tried},
         {"a stop notes what could not be noted before", a_stop_notes_what_could_not_be_noted_before},
         {"deliver_rate is kept", a_rate_is_kept},
         CU_TEST_INFO_NULL,

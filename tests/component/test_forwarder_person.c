@@ -7,6 +7,7 @@
 
 #define EVENTS 12
 #define PLAIN "K"
+#define SHORTEST_MS 50                                 /* first pause after a failed request */
 #define BAD_IDENTIFY "\"traits\":{\"name\":\"POISON\"" /* only in the identify */
 
 /* The forwarder's counters are kept in this process's memory. */
@@ -158,11 +159,58 @@ static void refused_track_is_dead_and_its_replay_sends_no_identify(void)
     end(&person);
 }
 
+/* The data plane was away, and fails at everything, which is no identify's fault: once it is back, both arrive. */
+static void outage_costs_no_identify(void)
+{
+    for (unsigned failures = 6; failures <= 7; failures++) {
+        struct person_rig person;
+        struct rig *rig = &person.rig;
+        start(&person, 500);
+        standin_fail(rig->standin, &(struct standin_fault){.act = STANDIN_ANSWER, .times = failures, .status = 503});
+        go(&person);
+        forwarder_back_off(rig->forwarder, SHORTEST_MS);
+        append_lead(rig, 0, PLAIN);
+        CU_ASSERT_TRUE(standin_wait_messages(rig->standin, 1, RIG_PATIENCE_MS));
+        CU_ASSERT_TRUE(rig_wait_counts(rig, 0, 0));
+        CU_ASSERT_EQUAL(count_type(rig, "track", 0), 1);
+        CU_ASSERT_EQUAL(count_type(rig, "identify", 0), 1);
+        CU_ASSERT_EQUAL(refused(&person), 0);
+        end(&person);
+    }
+}
+
+/* It fails at this identify, and accepts others: the track message is delivered. */
+static void failing_identify_costs_no_event(void)
+{
+    struct person_rig person;
+    struct rig *rig = &person.rig;
+    unsigned number = 1;
+    start(&person, 500);
+    rig->made.config.poison_after_ms = 1;
+    standin_fail(
+        rig->standin,
+        &(struct standin_fault){.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = BAD_IDENTIFY, .status = 500});
+    go(&person);
+    forwarder_back_off(rig->forwarder, SHORTEST_MS);
+    append_lead(rig, 0, "POISON");
+    for (moment deadline = clock_now() + RIG_PATIENCE_MS; refused(&person) == 0 && clock_now() < deadline;) {
+        append_lead(rig, number++, PLAIN);
+        standin_wait_messages(rig->standin, SIZE_MAX, 20);
+    }
+    CU_ASSERT_TRUE(rig_wait_counts(rig, 0, 0));
+    CU_ASSERT_EQUAL(count_type(rig, "track", 0), number);
+    CU_ASSERT_EQUAL(count_type(rig, "identify", 0), number - 1);
+    CU_ASSERT_EQUAL(refused(&person), 1);
+    end(&person);
+}
+
 void suite_forwarder_person(void)
 {
     static CU_TestInfo tests[] = {
         {"both in one batch, and the event counts once", both_in_one_batch},
         {"a refused identify costs no event", refused_identify_costs_no_event},
+        {"an outage costs no identify", outage_costs_no_identify},
+        {"a failing identify costs no event", failing_identify_costs_no_event},
         {"a refused track message is dead; its replay sends no identify",
          refused_track_is_dead_and_its_replay_sends_no_identify},
         CU_TEST_INFO_NULL,

@@ -302,6 +302,58 @@ static void what_nobody_waits_for_is_forgotten(void)
     queue_close(queue);
 }
 
+/* ---- what was deleted is counted ---- */
+
+static void settle_as(struct queue *queue, uint64_t id, enum verdict_kind kind, unsigned char key, int64_t updated_us)
+{
+    struct error why;
+    struct verdict verdict = {.id = id,
+                              .kind = kind,
+                              .identity = {.key = {key}, .updated_us = updated_us},
+                              .remember = kind != VERDICT_DUPLICATE,
+                              .reason = "no"};
+    CU_ASSERT_TRUE(queue_settle(queue, "one", &verdict, 1, &why));
+}
+
+static void expect_sum(struct queue *queue, uint64_t accepted, uint64_t discarded)
+{
+    struct counts counts = counts_of(queue);
+    CU_ASSERT_EQUAL(counts.accepted, accepted);
+    CU_ASSERT_EQUAL(counts.discarded, discarded);
+    CU_ASSERT_EQUAL(counts.accepted, counts.delivered + counts.duplicates + counts.dropped + counts.waiting +
+                                         counts.dead + counts.ended + counts.discarded + counts.lost);
+}
+
+/* Two versions of an event, which a third one that is delivered replaces; one that is dropped, one that is replayed. */
+static void deleted_letters_are_counted(void)
+{
+    struct queue *queue = open_new("deleted");
+    struct error why;
+    size_t done = 0;
+    for (unsigned i = 0; i < 5; i++)
+        CU_ASSERT_EQUAL(append(queue, 100 + i, &why), QUEUE_STORED);
+    CU_ASSERT_TRUE(queue_claim(queue, &why));
+    settle_as(queue, 1, VERDICT_DEAD, 1, 1);
+    settle_as(queue, 2, VERDICT_DEAD, 1, 2);
+    settle_as(queue, 3, VERDICT_DEAD, 2, 1);
+    settle_as(queue, 4, VERDICT_DEAD, 3, 1);
+    expect_sum(queue, 5, 0);
+    settle_as(queue, 5, VERDICT_DELIVERED, 1, 3);
+    expect_sum(queue, 5, 2);
+    CU_ASSERT_TRUE(queue_discard(queue, &(uint64_t){3}, 1, &done, &why));
+    expect_sum(queue, 5, 3);
+    CU_ASSERT_TRUE(queue_replay(queue, &(uint64_t){4}, 1, &done, &why));
+    expect_sum(queue, 5, 3);
+    settle_as(queue, 6, VERDICT_DEAD, 3, 1);
+    expect_sum(queue, 5, 3);
+    CU_ASSERT_TRUE(queue_replay(queue, &(uint64_t){4}, 1, &done, &why));
+    CU_ASSERT_TRUE(queue_discard(queue, &(uint64_t){4}, 1, &done, &why)); /* on its way */
+    expect_sum(queue, 5, 3);
+    settle_as(queue, 7, VERDICT_DUPLICATE, 3, 1);
+    expect_sum(queue, 5, 3);
+    queue_close(queue);
+}
+
 void suite_queue_letters(void)
 {
     static CU_TestInfo tests[] = {
@@ -311,6 +363,7 @@ void suite_queue_letters(void)
         {"the end is told a week before", the_end_is_told_a_week_before},
         {"their room is known", their_room_is_known},
         {"letters never make the queue full", letters_never_make_the_queue_full},
+        {"deleted letters are counted", deleted_letters_are_counted},
         {"what nobody waits for any more is forgotten", what_nobody_waits_for_is_forgotten},
         CU_TEST_INFO_NULL,
     };

@@ -237,6 +237,24 @@ static void deleting_needs_little_room(void)
     queue_close(queue);
 }
 
+/* Nobody copies the log here: yet the database has all the room that copying will need, for where there is none any
+ * more nothing can be settled, ever. */
+static void what_is_accepted_has_its_room(void)
+{
+    enum { APPENDED = 100 };
+    struct stat status = {0};
+    struct error why = {0};
+    char database[PATH_SIZE];
+    struct queue *queue = open_new("room");
+    for (int i = 0; i < APPENDED; i++)
+        CU_ASSERT_EQUAL(append(queue, LARGE, &why), QUEUE_STORED);
+    path_join(database, state, "queue.db");
+    CU_ASSERT_EQUAL(stat(database, &status), 0);
+    check(status.st_blocks * 512 >= (off_t)APPENDED * LARGE, "%lld bytes for %d bytes of events",
+          (long long)status.st_blocks * 512, APPENDED * LARGE);
+    queue_close(queue);
+}
+
 /* ---- a limit on the size of files ---- */
 
 /* In a child: the limit stays its own. Returns how many events were stored before one was refused, and all are settled;
@@ -388,6 +406,7 @@ void suite_queue_sqlite_room(void)
         {"a settling gives up the reserve", a_settling_gives_up_the_reserve},
         {"a settling that does not fit is halved", a_settling_that_does_not_fit_is_halved},
         {"deleting needs little room", deleting_needs_little_room},
+        {"what is accepted has its room in the database", what_is_accepted_has_its_room},
         {"a limit on the size of files stops accepting only", a_limit_on_files_stops_accepting_only},
         {"a limit below the queue is known at once", a_limit_below_the_queue_is_known_at_once},
         {"a log is left where it cannot be had", a_log_is_left},

@@ -238,10 +238,10 @@ static void holds_until_it_is_healed(void)
     standin_fail(place.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = 1});
 
     CU_ASSERT_EQUAL(client_send(place.client, &hasty, &place.answer), 0);
-    CU_ASSERT(standin_wait_held(place.standin, 1, 5000));
+    CU_ASSERT(standin_wait_held(place.standin, 1, 60000));
     CU_ASSERT_EQUAL(standin_counts(place.standin).messages, 0);
     standin_heal(place.standin);
-    CU_ASSERT(standin_wait_messages(place.standin, 1, 5000));
+    CU_ASSERT(standin_wait_messages(place.standin, 1, 60000));
     CU_ASSERT_FALSE(standin_wait_messages(place.standin, 2, 10));
     standin_forget(place.standin);
     CU_ASSERT_EQUAL(standin_counts(place.standin).messages, 0);

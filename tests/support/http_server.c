@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +21,14 @@
 
 #define ASKED "CLOSECRM_TEST_HTTP_SERVER"
 #define SERVER_GRACE_MS 2000
+#define SERVER_PATIENCE_MS 5000 /* less than a stalled body may take */
 
 /* ---- the server's side ------------------------------------------------------------------------------------------ */
 
 struct held {
     int told;
     int let;
+    atomic_bool now; /* a request is held */
 };
 
 void http_server_echo(char *out, size_t size, const char *body, size_t length)
@@ -62,13 +65,16 @@ static void echo(void *context, struct request *request)
 
 static void hold(void *context, struct request *request)
 {
-    const struct held *held = context;
+    struct held *held = context;
     const char *body;
     size_t length;
     char byte = 'H';
     if (!take_body(request, &body, &length))
         return;
-    if (write(held->told, &byte, 1) != 1 || read(held->let, &byte, 1) != 1)
+    atomic_store(&held->now, true);
+    bool let = write(held->told, &byte, 1) == 1 && read(held->let, &byte, 1) == 1;
+    atomic_store(&held->now, false);
+    if (!let)
         request_refuse(request, 500, NULL, "the test has gone");
     else
         request_answer(request, 200, NULL, "held");
@@ -91,6 +97,14 @@ static void large(void *context, struct request *request)
     text[size] = '\0';
     request_answer(request, 200, NULL, text);
     free(text);
+}
+
+/* Waits for the threads' end. What was cut in time is answered in time on a machine that has it: on a busy one it takes
+ * longer. Only a request that is held does not end. */
+static bool join(struct http *http, struct held *held)
+{
+    return http_join(http, clock_now() + SERVER_GRACE_MS) ||
+           (!atomic_load(&held->now) && http_join(http, clock_now() + SERVER_PATIENCE_MS));
 }
 
 /* Serves until a signal comes: SIGHUP executes the program anew, SIGTERM ends it. */
@@ -116,7 +130,7 @@ static int serve(const struct http_limits *limits, struct held *held)
     int number;
     sigwait(&set, &number);
     http_stop(http);
-    if (!http_join(http, clock_now() + SERVER_GRACE_MS))
+    if (!join(http, held))
         _exit(3); /* threads still run */
     if (number == SIGHUP)
         http_hand_over(http);
@@ -225,7 +239,7 @@ bool http_server_tells(const struct http_server *server, char what)
 {
     struct pollfd ready = {.fd = server->told, .events = POLLIN};
     char byte = 0;
-    return poll(&ready, 1, 20000) > 0 && read(server->told, &byte, 1) == 1 && byte == what;
+    return poll(&ready, 1, 60000) > 0 && read(server->told, &byte, 1) == 1 && byte == what;
 }
 
 void http_server_stop(const struct http_server *server)

@@ -70,9 +70,9 @@ static void subscribed_in_one_command(void)
 
         /* the running program takes the key at once: the very first delivery is good */
         add_events(&site, "ev", 200);
-        CU_ASSERT(standin_close_wait_idle(site.close, 20000));
+        CU_ASSERT(standin_close_wait_idle(site.close, 60000));
         CU_ASSERT_EQUAL(standin_close_counts(site.close).failed, 0);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 200, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 200, 60000));
         CU_ASSERT_EQUAL(count_arrived(&site, "ev", 200, id), 200);
 
         /* the same address, whatever its query */
@@ -324,9 +324,9 @@ static void killed_at_any_moment(void)
             standin_close_fail(site.close, &(struct close_fault){moments[i], CLOSE_HOLD, 1, 0, NULL});
             const char *const arguments[] = {"subscribe", "--url", close_site_url(&site), NULL};
             CU_ASSERT(close_site_start(&site, &process, arguments));
-            CU_ASSERT(standin_close_wait_held(site.close, 10000));
+            CU_ASSERT(standin_close_wait_held(site.close, 60000));
             kill(process.pid, SIGKILL);
-            CU_ASSERT(process_wait(&process, 10000, &status));
+            CU_ASSERT(process_wait(&process, 60000, &status));
             standin_close_heal(site.close);
             check(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)) == 0, "after a kill at %s: %s",
                   moments[i], site.said);
@@ -351,7 +351,7 @@ static void killed_again_and_again(void)
             CU_ASSERT(close_site_start(&site, &process, arguments));
             poll(NULL, 0, ms);
             kill(process.pid, SIGKILL);
-            CU_ASSERT(process_wait(&process, 10000, &status));
+            CU_ASSERT(process_wait(&process, 60000, &status));
             int code = CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site));
             check(standin_close_subscriptions(site.close) == 1, "after %d ms: one subscription (%d: %s)", ms, code,
                   site.said);
@@ -374,10 +374,10 @@ static void a_signal_waits(void)
         standin_close_fail(site.close, &(struct close_fault){"POST /webhook", CLOSE_HOLD, 1, 0, NULL});
         const char *const arguments[] = {"subscribe", "--url", close_site_url(&site), NULL};
         CU_ASSERT(close_site_start(&site, &process, arguments));
-        CU_ASSERT(standin_close_wait_held(site.close, 10000));
+        CU_ASSERT(standin_close_wait_held(site.close, 60000));
         kill(process.pid, SIGTERM);
         standin_close_heal(site.close);
-        CU_ASSERT(process_wait(&process, 10000, &status));
+        CU_ASSERT(process_wait(&process, 60000, &status));
         CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 1);
         check_no_key_is_lost(&site, "SIGTERM");
     }

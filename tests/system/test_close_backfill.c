@@ -119,13 +119,13 @@ static void many_and_everything_goes_wrong(void)
             memory[0] = i == 1 ? most : memory[0];
             check(process_alive(&process), "it is killed on the way");
             kill(process.pid, SIGKILL);
-            CU_ASSERT(process_wait(&process, 10000, &status));
+            CU_ASSERT(process_wait(&process, 60000, &status));
         }
         struct process process = {0};
         int status = -1;
         CU_ASSERT(close_site_start(&site, &process, arguments));
         memory[1] = watch_until(&site, &process, SIZE_MAX);
-        CU_ASSERT(process_wait(&process, 10000, &status));
+        CU_ASSERT(process_wait(&process, 60000, &status));
         check(status == 0, "the fourth run ends well: %d", status);
         char *said = temporary_read(site.site.directory, "command.log");
         check(said != NULL && strstr(said, "went on") != NULL, "and goes on where the third stopped: %s", said);
@@ -189,7 +189,7 @@ static void only_what_is_asked_for(void)
                       site.said);
             }
             CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1d", "--all-events"), 0);
-            CU_ASSERT(standin_wait_messages(site.site.standin, 6, 20000));
+            CU_ASSERT(standin_wait_messages(site.site.standin, 6, 60000));
             char id[80];
             standin_close_id(site.close, 0, id);
             CU_ASSERT(close_site_arrived(&site, "ev_0", id));
@@ -238,7 +238,7 @@ static void hidden_data_are_reported(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "3d"), 1);
         CU_ASSERT(strstr(site.said, "did not show the data of 10 events") != NULL);
         CU_ASSERT(strstr(site.said, "administrator") != NULL);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
         CU_ASSERT(close_site_arrived(&site, "ev_10", id));
         CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, 1);
     }
@@ -254,7 +254,7 @@ static void thirty_days_are_the_limit(void)
         fill_log(&site, 10, 20);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "60d"), 0);
         CU_ASSERT(strstr(site.said, "30 days") != NULL);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 10, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 10, 60000));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "2019-01-01", "--until", "2019-02-01"), 2);
         CU_ASSERT(strstr(site.said, "30 days") != NULL);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "yesterday"), 2);
@@ -306,13 +306,13 @@ static void check_on_stopped_terminal(struct close_site *site, int terminal, int
     bool let_go = false;
     CU_ASSERT_EQUAL(tcflow(line, TCOOFF), 0);
     CU_ASSERT(start_on_terminal(site, &process, ptsname(terminal), words));
-    CU_ASSERT(standin_close_wait_pages(site->close, pages + 1, 20000));
+    CU_ASSERT(standin_close_wait_pages(site->close, pages + 1, 60000));
     for (moment deadline = clock_now() + 20000; !let_go && clock_now() < deadline; poll(NULL, 0, 5))
         let_go = nothing_is_held(site);
     check(let_go, "`%s` holds nothing while nobody takes what it prints", words);
     check(process_alive(&process), "`%s` is still there", words);
     CU_ASSERT_EQUAL(tcflow(line, TCOON), 0);
-    CU_ASSERT(process_wait(&process, 20000, &status));
+    CU_ASSERT(process_wait(&process, 60000, &status));
     CU_ASSERT_EQUAL(status, 0);
     process_stop(&process, 1000);
 }
@@ -416,7 +416,7 @@ static void a_failed_read_is_no_end(void)
         }
         CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, 0);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "2d"), 0);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 120, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 120, 60000));
     }
     close_site_close(&site);
 }

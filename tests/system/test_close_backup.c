@@ -168,7 +168,7 @@ static void a_lost_key_is_named_and_rotated(void)
         CU_ASSERT(site_wait_logged(&site.site, "msg=started", site.starts, 60000));
         CU_ASSERT_EQUAL(post_unsigned(&site, &answer), 503);
         check(strstr(answer.body, id) == NULL, "the refusal tells strangers no subscription: %s", answer.body);
-        CU_ASSERT(site_wait_logged(&site.site, "msg=source_locked", 1, 10000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=source_locked", 1, 60000));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "check"), 1);
         check(strstr(site.said, id) != NULL && strstr(site.said, "rotate --source default") != NULL,
               "check names it: %s", site.said);
@@ -227,7 +227,7 @@ static void run_and_kill(struct close_site *site, const char *command, const cha
     CU_ASSERT(close_site_start(site, &process, arguments));
     poll(NULL, 0, ms);
     kill(process.pid, SIGKILL);
-    CU_ASSERT(process_wait(&process, 10000, &status));
+    CU_ASSERT(process_wait(&process, 60000, &status));
 }
 
 static void killed_at_any_moment(void)

@@ -32,7 +32,7 @@ static void add_events(struct close_site *site, size_t first, size_t count)
 /* All have arrived, none twice but those that may. */
 static void check_arrived(struct close_site *site, size_t messages)
 {
-    check(standin_wait_messages(site->site.standin, messages, 30000), "%zu messages arrive", messages);
+    check(standin_wait_messages(site->site.standin, messages, 60000), "%zu messages arrive", messages);
     for (size_t i = 0; i < DELIVERED + WAITING; i++) {
         char id[40];
         snprintf(id, sizeof id, "ev_%zu", i);
@@ -49,13 +49,13 @@ static bool prepare(struct close_site *site)
         !check(CLOSE_RUN(site, "subscribe", "--url", close_site_url(site)) == 0, "subscribed: %s", site->said))
         return false;
     add_events(site, 0, DELIVERED);
-    CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED, 30000));
+    CU_ASSERT(standin_wait_messages(site->site.standin, DELIVERED, 60000));
     standin_close_move_clock(site->close, 6 * MINUTE);
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "reconcile", "--json"), 0);
     CU_ASSERT(strstr(site->said, "\"complete_until\":\"2") != NULL);
     standin_fail(site->site.standin, &away);
     add_events(site, DELIVERED, WAITING);
-    CU_ASSERT(standin_close_wait_idle(site->close, 30000));
+    CU_ASSERT(standin_close_wait_idle(site->close, 60000));
     standin_close_move_clock(site->close, 30 * MINUTE); /* more than is read again each time */
     CU_ASSERT_EQUAL(CLOSE_RUN(site, "reconcile", "--json"), 0);
     CU_ASSERT(strstr(site->said, "\"missing\":0") != NULL);

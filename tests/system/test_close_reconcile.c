@@ -77,8 +77,8 @@ static void what_a_pause_cleared_arrives(void)
         CU_ASSERT(standin_close_wait_idle(site.close, 60000));
         close_site_stop_program(&site);
         add_events(&site, all - lost, lost, false);
-        CU_ASSERT(standin_close_wait_paused(site.close, 0, 30000));
-        CU_ASSERT(standin_close_wait_idle(site.close, 30000));
+        CU_ASSERT(standin_close_wait_paused(site.close, 0, 60000));
+        CU_ASSERT(standin_close_wait_idle(site.close, 60000));
         CU_ASSERT(close_site_start_program(&site));
         CU_ASSERT(standin_wait_messages(site.site.standin, all - lost, 60000));
 
@@ -116,7 +116,7 @@ static void a_paused_one_is_activated_by_itself(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 1);
         CU_ASSERT(strstr(site.said, "permission_revoked") != NULL);
         CU_ASSERT_STRING_EQUAL(standin_close_status(site.close, 0, status), "active");
-        CU_ASSERT(standin_wait_messages(site.site.standin, 20, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 20, 60000));
         CU_ASSERT_EQUAL(count_arrived(&site, 20, id), 20);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 0);
 
@@ -128,7 +128,7 @@ static void a_paused_one_is_activated_by_itself(void)
         standin_close_move_clock(site.close, 6 * MINUTE);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "resume", id), 0);
         CU_ASSERT_STRING_EQUAL(standin_close_status(site.close, 0, status), "active");
-        CU_ASSERT(standin_wait_messages(site.site.standin, 25, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 25, 60000));
     }
     close_site_close(&site);
 }
@@ -171,11 +171,11 @@ static void what_the_web_server_refuses_arrives(void)
                                                                 .object_type = "activity.email",
                                                                 .filler = i % 4 == 3 ? 200000 : 500});
         }
-        CU_ASSERT(standin_wait_messages(site.site.standin, 15, 30000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 15, 60000));
         standin_close_move_clock(site.close, 6 * MINUTE);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 0);
         CU_ASSERT(strstr(site.said, "5 were missing") != NULL && strstr(site.said, "5 of them are larger") != NULL);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 20, 30000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 20, 60000));
         CU_ASSERT_EQUAL(count_arrived(&site, 20, id), 20);
     }
     close_site_close(&site);
@@ -188,7 +188,7 @@ static void both_ways_give_the_same_message(void)
     char id[80];
     if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
         standin_close_add(site.close, &(struct close_event){.id = "ev_0", .filler = 3000});
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
         const struct standin_message *first = standin_message(site.site.standin, 0);
         char *webhook = first == NULL ? NULL : strndup(first->json.at, first->json.length);
 
@@ -202,7 +202,7 @@ static void both_ways_give_the_same_message(void)
         CU_ASSERT_EQUAL(chmod(path, 0700), 0);
         CU_ASSERT(close_site_start_program(&site));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "backfill", "--since", "1h"), 0);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
         const struct standin_message *second = standin_message(site.site.standin, 0);
         check(webhook != NULL && second != NULL && slice_equal(second->json, slice_of(webhook)),
               "the same bytes:\n%s\n%.*s", webhook, second == NULL ? 0 : (int)second->json.length,
@@ -219,13 +219,13 @@ static void merged_events_bring_the_newest_state(void)
     char id[80];
     if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
         standin_close_add(site.close, &(struct close_event){.id = "ev_0", .lead = "lead_0", .note = "old"});
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
         standin_close_move_clock(site.close, 1000);
         standin_close_add(site.close,
                           &(struct close_event){.id = "ev_0", .lead = "lead_0", .note = "new", .log_only = true});
         standin_close_move_clock(site.close, 6 * MINUTE);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 0);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 2, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 2, 60000));
         const struct standin_message *message = standin_message(site.site.standin, 1);
         CU_ASSERT(message != NULL && slice_contains(message->json, "\"new\"") &&
                   strcmp(message->message_id, "ev_0") != 0);
@@ -249,7 +249,7 @@ static void late_events_are_found_a_day_after(void)
         standin_close_move_clock(site.close, 24 * HOUR);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile", "--json"), 0);
         CU_ASSERT(strstr(site.said, "\"missing_late\":1") != NULL);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
     }
     close_site_close(&site);
 }
@@ -285,7 +285,7 @@ static void a_failed_read_claims_nothing(void)
         free(state);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile", "--json"), 0);
         CU_ASSERT(strstr(site.said, "\"missing\":10") != NULL && strstr(site.said, until) == NULL);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 10, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 10, 60000));
     }
     close_site_close(&site);
 }
@@ -306,7 +306,7 @@ static void the_program_reconciles_by_itself(void)
     if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && subscribe(&site, id)) {
         prepare_gap(&site);
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 30000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 60000));
         CU_ASSERT_EQUAL(count_arrived(&site, 30, id), 30);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "queue", "status", "--json"), 0);
         CU_ASSERT(strstr(site.said, "\"complete_until\":\"2") != NULL);
@@ -334,7 +334,7 @@ static void a_stop_cuts_reconciling_short(void)
         prepare_gap(&site);
         standin_close_fail(site.close, &(struct close_fault){"GET /event", CLOSE_HOLD, 1, 0, NULL});
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(standin_close_wait_held(site.close, 20000));
+        CU_ASSERT(standin_close_wait_held(site.close, 60000));
         moment before = clock_now();
         close_site_stop_program(&site);
         check(clock_now() - before < 3000, "it has stopped after %lld ms", (long long)(clock_now() - before));
@@ -342,7 +342,7 @@ static void a_stop_cuts_reconciling_short(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile", "--json"), 0);
         CU_ASSERT(strstr(site.said, "\"missing\":30") != NULL);
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 30000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 60000));
     }
     close_site_close(&site);
 }
@@ -377,7 +377,7 @@ static void one_that_was_stopped_is_named(void)
         prepare_gap(&site);
         standin_close_fail(site.close, &(struct close_fault){"GET /event", CLOSE_HOLD, 1, 0, NULL});
         CU_ASSERT(close_site_start(&site, &process, arguments));
-        CU_ASSERT(standin_close_wait_held(site.close, 20000));
+        CU_ASSERT(standin_close_wait_held(site.close, 60000));
         CU_ASSERT_EQUAL(kill(process.pid, SIGSTOP), 0);
         snprintf(advice, sizeof advice, "`kill -CONT %d` lets it go on", (int)process.pid);
         static const char *const commands[] = {"check", "cron", "reconcile"};
@@ -386,13 +386,13 @@ static void one_that_was_stopped_is_named(void)
             check(strstr(site.said, advice) != NULL, "%s says %s: %s", commands[i], advice, site.said);
         }
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=not_reconciled", 1, 20000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=not_reconciled", 1, 60000));
         CU_ASSERT_EQUAL(site_count_logged(&site.site, advice), 1);
         CU_ASSERT_EQUAL(kill(process.pid, SIGCONT), 0);
         standin_close_heal(site.close);
-        CU_ASSERT(process_wait(&process, 20000, &status));
+        CU_ASSERT(process_wait(&process, 60000, &status));
         CU_ASSERT_EQUAL(status, 0);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 60000));
     }
     close_site_close(&site);
 }
@@ -408,12 +408,12 @@ static void one_that_is_at_it_is_no_alarm(void)
         standin_close_fail(site.close, &(struct close_fault){"GET /event", CLOSE_HOLD, 1, 0, NULL});
         site.site.wrapper = durable_many("2");
         CU_ASSERT(close_site_start_program(&site));
-        CU_ASSERT(standin_close_wait_held(site.close, 20000));
-        CU_ASSERT(site_wait_logged(&site.site, "msg=started", 3, 20000)); /* one was there before */
+        CU_ASSERT(standin_close_wait_held(site.close, 60000));
+        CU_ASSERT(site_wait_logged(&site.site, "msg=started", 3, 60000)); /* one was there before */
         poll(NULL, 0, 200);
         CU_ASSERT_EQUAL(site_count_logged(&site.site, "msg=not_reconciled"), 0);
         standin_close_heal(site.close);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 30, 60000));
     }
     close_site_close(&site);
 }
@@ -426,7 +426,7 @@ static void cron_reconciles_in_spite_of_a_backlog(void)
     char id[80];
     if (close_site_open(&site, &setup_lighttpd_spawn, &usual, slowly) && subscribe(&site, id)) {
         add_events(&site, 30, 20, false);
-        CU_ASSERT(standin_close_wait_idle(site.close, 30000));
+        CU_ASSERT(standin_close_wait_idle(site.close, 60000));
         prepare_gap(&site);
         close_site_configure(&site, NULL, NULL, slowly);
         CU_ASSERT_EQUAL(standin_close_counts(site.close).pages, 0);
@@ -456,7 +456,7 @@ static void a_rotation_loses_nothing(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 0);
         CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 2);
         add_events(&site, 300, 300, false);
-        CU_ASSERT(standin_close_wait_idle(site.close, 30000));
+        CU_ASSERT(standin_close_wait_idle(site.close, 60000));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "rotate"), 0);
         CU_ASSERT(strstr(site.said, "not reconciled past") != NULL);
         CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 2);
@@ -467,8 +467,8 @@ static void a_rotation_loses_nothing(void)
         CU_ASSERT_EQUAL(close_site_keys(&site), 1);
         CU_ASSERT_STRING_EQUAL(standin_close_status(site.close, 0, status), "active");
         add_events(&site, 600, 300, false);
-        CU_ASSERT(standin_close_wait_idle(site.close, 30000));
-        CU_ASSERT(standin_wait_messages(site.site.standin, 900, 30000));
+        CU_ASSERT(standin_close_wait_idle(site.close, 60000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 900, 60000));
         CU_ASSERT_EQUAL(standin_counts(site.site.standin).messages, 900);
         CU_ASSERT_EQUAL(standin_close_counts(site.close).failed, 0);
     }

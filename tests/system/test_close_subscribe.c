@@ -26,7 +26,7 @@ static void one_key_for_all(void)
         snprintf(words, sizeof words, "key of %s (state/keys)", standin_close_id(site.close, 0, id));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "send-test", close_site_url(&site)), 0);
         check(strstr(site.said, words) != NULL, "send-test names the key: %s", site.said);
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
         CLOSE_RUN(&site, "check", "--offline", "--settings");
         CU_ASSERT(strstr(site.said, "signature_key = key of ") != NULL);
         CU_ASSERT(strstr(site.said, words) != NULL);
@@ -140,7 +140,7 @@ static void lacking_types_are_told_and_added(void)
         standin_close_add(
             site.close,
             &(struct close_event){.id = "ev_now", .lead = "lead_1", .object_type = "opportunity", .action = "created"});
-        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 20000));
+        CU_ASSERT(standin_wait_messages(site.site.standin, 1, 60000));
         CU_ASSERT(close_site_arrived(&site, "ev_now", id));
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--update", "--events", "contact.created,lead.created"), 0);
         CU_ASSERT(strstr(site.said, "has: contact.created\n") != NULL);

@@ -286,8 +286,8 @@ static void a_file_takes_the_messages(void)
                      "queue = none\n[source alpha]\ndata_plane_url = file://%s/events.ndjson\nwrite_key = unused\n"
                      "signature_key = " ALPHA_SIGNATURE_KEY "\n",
                      site.directory);
-        CU_ASSERT(site_wait_logged(&site, "msg=started", 1, 10000)); /* before that a signal would just kill it */
-        CU_ASSERT_EQUAL(process_stop(&site.program, 5000), 0);
+        CU_ASSERT(site_wait_logged(&site, "msg=started", 1, 60000)); /* before that a signal would just kill it */
+        CU_ASSERT_EQUAL(process_stop(&site.program, 60000), 0);
         CU_ASSERT(temporary_write(site.directory, "closecrm.conf", 0600, text, (size_t)length));
         CU_ASSERT(site_spawn(&site));
         CU_ASSERT_EQUAL(send_event(&site, &(struct event_options){.id = "ev_1"}).status, 200);

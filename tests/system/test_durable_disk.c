@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "tests/support/check.h"
@@ -87,7 +88,7 @@ static bool open_on_small_disk(struct site *site, const char *size, char state[P
 
 static void close_on_small_disk(struct site *site, const char *state)
 {
-    CU_ASSERT_EQUAL(process_stop(&site->program, 10000), 0);
+    CU_ASSERT_EQUAL(process_stop(&site->program, durable_patience(10000)), 0);
     small_disk_unmount(state);
 }
 
@@ -100,13 +101,33 @@ static struct load_options large_load(const struct site *site, const char *prefi
     return options;
 }
 
-static void filled_by_the_queue(void)
+/* What takes the room, for who looks at a failure. */
+static void print_sizes(const char *state)
+{
+    static const char *const names[] = {"queue.db", "queue.db-wal", "queue.db-shm", "reserve"};
+    struct statvfs disk;
+    struct stat status;
+    char path[PATH_SIZE];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        path_join(path, state, names[i]);
+        if (stat(path, &status) == 0)
+            printf("%s %lld bytes, ", names[i], (long long)status.st_blocks * 512);
+    }
+    if (statvfs(state, &disk) == 0)
+        printf("%llu bytes free ", (unsigned long long)disk.f_bavail * disk.f_frsize);
+}
+
+/* As fast as it goes, so that the log fills the disk, or so slowly that the log is copied meanwhile and the database
+ * does.
+ */
+static void fill_and_drain(int64_t pause_ms)
 {
     struct site site;
     char state[PATH_SIZE];
     if (open_on_small_disk(&site, SMALL_DISK, state)) {
         standin_fail(site.standin, &holding);
         struct load_options options = large_load(&site, "ev", MORE_THAN_FITS);
+        options.pause_ms = pause_ms;
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         check(result.ok > 100 && result.ok < result.sent && result.other == 503, "%zu fit, the others get 503, not %d",
@@ -115,8 +136,10 @@ static void filled_by_the_queue(void)
         CU_ASSERT(site_count_logged(&site, "msg=disk_full") > 0);
         check(site_count_logged(&site, "msg=disk_full") < 20, "a full disk does not fill the log");
         standin_heal(site.standin);
-        check(standin_wait_messages(site.standin, result.ok, durable_patience(60000)),
-              "delivery goes on on the full disk: %zu of %zu", standin_counts(site.standin).messages, result.ok);
+        bool all = standin_wait_messages(site.standin, result.ok, durable_patience(60000));
+        check(all, "delivery goes on on the full disk: %zu of %zu", standin_counts(site.standin).messages, result.ok);
+        if (!all)
+            print_sizes(state);
         check_resumes(&site);
         CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 0), result.ok);
@@ -126,6 +149,16 @@ static void filled_by_the_queue(void)
         close_on_small_disk(&site, state);
     }
     site_close(&site);
+}
+
+static void filled_by_the_queue(void)
+{
+    fill_and_drain(0);
+}
+
+static void filled_by_the_database(void)
+{
+    fill_and_drain(40);
 }
 
 static void filled_by_another_file(void)
@@ -278,7 +311,8 @@ static void read_only_directory(void)
         CU_ASSERT_EQUAL(chmod(state, 0500), 0);
         CU_ASSERT(durable_start_anew(&site, NULL));
         check_refused(&site);
-        check(site_wait_logged(&site, "cannot write into the state directory", 1, 5000), "the log says what is wrong");
+        check(site_wait_logged(&site, "cannot write into the state directory", 1, durable_patience(20000)),
+              "the log says what is wrong");
         standin_heal(site.standin);
         CU_ASSERT_EQUAL(chmod(state, 0700), 0);
         check_resumes(&site);
@@ -410,7 +444,7 @@ static void damaged_under_load(void)
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, result.sent);
         CU_ASSERT(durable_start_anew(&site, NULL)); /* the log begins anew */
-        CU_ASSERT(site_wait_logged(&site, "msg=forwards", 2, durable_patience(5000)));
+        CU_ASSERT(site_wait_logged(&site, "msg=forwards", 2, durable_patience(20000)));
         poll(NULL, 0, 500);
 
         struct load *meanwhile = load_start(&during);
@@ -437,6 +471,7 @@ static void damaged_under_load(void)
                unreadable);
         check(unreadable >= gone, "the log says how many could not be read: %zu of %zu", unreadable, gone);
         CU_ASSERT_EQUAL(load_count_altered(load, site.standin, ALPHA_WRITE_KEY), 0);
+        durable_wait_empty(&site, durable_patience(30000)); /* what has arrived is settled afterwards */
         struct counts counts = durable_counts(&site, "alpha");
         check(counts.waiting == 0, "what is lost does not wait: %llu", (unsigned long long)counts.waiting);
         load_free(load);
@@ -449,6 +484,7 @@ void suite_durable_disk(void)
 {
     static CU_TestInfo tests[] = {
         {"a disk that the queue itself fills", filled_by_the_queue},
+        {"a disk that the database fills", filled_by_the_database},
         {"a disk that another file fills", filled_by_another_file},
         {"a full disk, and SIGKILL", full_and_killed},
         {"large events on a full disk", large_events_on_a_full_disk},

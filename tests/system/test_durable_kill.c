@@ -64,6 +64,8 @@ static void check_killed(const char *more, const char *processes)
         options.pause_ms = 1;
         site.wrapper = processes == NULL ? NULL : durable_many(processes);
         struct load *load = load_start(&options);
+        /* where the program starts slowly, it may not come to answering any between two kills */
+        CU_ASSERT(load_wait_ok(load, 100, durable_patience(20000)));
         for (size_t i = 0; i < durable_share(ROUNDS) / (processes == NULL ? 1 : 2); i++) {
             let_live(&random);
             kill_and_start(&site);

@@ -192,7 +192,7 @@ static void synced_before_the_answer(void)
         CU_ASSERT(durable_start_anew(&site, trace_wrapper(file)));
         send_load(&site, "alone", ALONE, 1);
         send_load(&site, "together", together, 16);
-        CU_ASSERT(durable_wait_empty(&site, 10000));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
         stop_traced(&site);
         if (check(trace_read(&trace, site.directory, "trace"),
                   "strace works here: without ptrace this cannot be shown")) {

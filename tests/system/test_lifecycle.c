@@ -56,7 +56,7 @@ static void stops_when_idle(void)
         CU_ASSERT(
             site_wait_logged(&site, "msg=started", 1, durable_patience(10000))); /* before that a signal kills it */
         kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, STOPPED_MS, &status));
+        CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
         CU_ASSERT_EQUAL(status, 0);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
@@ -72,7 +72,7 @@ static void stops_under_load(void)
         int status = -1;
         CU_ASSERT(load_wait(load, 500, durable_patience(10000)));
         kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, STOPPED_MS, &status));
+        CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
         CU_ASSERT_EQUAL(status, 0);
         load_stop(load);
         struct load_result result = load_finish(load);
@@ -94,9 +94,9 @@ static void stops_while_the_data_plane_hangs(void)
         standin_fail(site.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
         struct load *load = load_start(&options);
         int status = -1;
-        CU_ASSERT(standin_wait_held(site.standin, 1, 5000));
+        CU_ASSERT(standin_wait_held(site.standin, 1, durable_patience(20000)));
         kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, STOPPED_MS, &status));
+        CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
         CU_ASSERT_EQUAL(status, 0);
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, 0);
@@ -145,7 +145,7 @@ static void apache_tries_at_once_after_a_restart(void)
             static const char *const prefixes[] = {"before", "without", "after"};
             options.prefix = prefixes[i];
             if (i == 1)
-                CU_ASSERT_EQUAL(process_stop(&site.program, STOPPED_MS), 0);
+                CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(STOPPED_MS)), 0);
             if (i == 2)
                 CU_ASSERT(site_spawn(&site));
             struct load *load = load_start(&options);
@@ -170,7 +170,7 @@ static void reloads_a_changed_configuration(void)
         durable_configure(&site, "log_level = debug");
         CU_ASSERT(wait_starts(&site, 2));
         check_nothing_lost(&site, load, 200);
-        CU_ASSERT(site_wait_logged(&site, "debug msg=", 1, 1000));
+        CU_ASSERT(site_wait_logged(&site, "debug msg=", 1, durable_patience(20000)));
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }

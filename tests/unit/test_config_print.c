@@ -9,6 +9,22 @@
 
 #define SAMPLE "config/closecrm.conf" /* tests run in the project's folder */
 
+/* The keys of a source that none of these tests sets: the last ones. */
+#define UNSET_KEYS                                                                                                     \
+    "remove = none  (default)\n"                                                                                       \
+    "nul = replace  (default)\n"                                                                                       \
+    "warehouse = columns  (default)\n"                                                                                 \
+    "context = none  (default)\n"                                                                                      \
+    "include = none  (default)\n"                                                                                      \
+    "identify = no  (default)\n"                                                                                       \
+    "traits = none  (default)\n"                                                                                       \
+    "alias = no  (default)\n"                                                                                          \
+    "close_api_key = none  (default)\n"                                                                                \
+    "close_api_url = https://api.close.com/api/v1  (default)\n"                                                        \
+    "reconcile_interval = 15m  (default)\n"                                                                            \
+    "auto_resume = no  (default)\n"                                                                                    \
+    "accept_empty = no  (default)\n"
+
 /* Reads and prints; the text is the caller's. The folder is "~" in it. */
 static char *printed(const char *text, char *const environment[])
 {
@@ -71,20 +87,7 @@ static void short_form(void)
                                  "signature_key = 1 value, ending in eeff  (~/closecrm.conf:4)\n"
                                  "signature_tolerance = 73h  (default)\n"
                                  "keep = lead.*, contact.*, task.*  (~/closecrm.conf:5, ~/closecrm.conf:6)\n"
-                                 "drop = none  (default)\n"
-                                 "remove = none  (default)\n"
-                                 "nul = replace  (default)\n"
-                                 "warehouse = columns  (default)\n"
-                                 "context = none  (default)\n"
-                                 "include = none  (default)\n"
-                                 "identify = no  (default)\n"
-                                 "traits = none  (default)\n"
-                                 "alias = no  (default)\n"
-                                 "close_api_key = none  (default)\n"
-                                 "close_api_url = https://api.close.com/api/v1  (default)\n"
-                                 "reconcile_interval = 15m  (default)\n"
-                                 "auto_resume = no  (default)\n"
-                                 "accept_empty = no  (default)\n");
+                                 "drop = none  (default)\n" UNSET_KEYS);
     free(text);
 }
 
@@ -102,40 +105,13 @@ static void sections(void)
                                     "signature_key = not set  (default)\n"
                                     "signature_tolerance = 73h  (default)\n"
                                     "keep = none  (default)\n"
-                                    "drop = *.deleted  (~/closecrm.conf:2)\n"
-                                    "remove = none  (default)\n"
-                                    "nul = replace  (default)\n"
-                                    "warehouse = columns  (default)\n"
-                                    "context = none  (default)\n"
-                                    "include = none  (default)\n"
-                                    "identify = no  (default)\n"
-                                    "traits = none  (default)\n"
-                                    "alias = no  (default)\n"
-                                    "close_api_key = none  (default)\n"
-                                    "close_api_url = https://api.close.com/api/v1  (default)\n"
-                                    "reconcile_interval = 15m  (default)\n"
-                                    "auto_resume = no  (default)\n"
-                                    "accept_empty = no  (default)\n"
-                                    "[source globex]\n"
+                                    "drop = *.deleted  (~/closecrm.conf:2)\n" UNSET_KEYS "[source globex]\n"
                                     "data_plane_url = https://own  (~/closecrm.conf:7)\n"
                                     "write_key = 1 value  (~/closecrm.conf:6)\n"
                                     "signature_key = not set  (default)\n"
                                     "signature_tolerance = 73h  (default)\n"
                                     "keep = none  (default)\n"
-                                    "drop = none  (~/closecrm.conf:8)\n"
-                                    "remove = none  (default)\n"
-                                    "nul = replace  (default)\n"
-                                    "warehouse = columns  (default)\n"
-                                    "context = none  (default)\n"
-                                    "include = none  (default)\n"
-                                    "identify = no  (default)\n"
-                                    "traits = none  (default)\n"
-                                    "alias = no  (default)\n"
-                                    "close_api_key = none  (default)\n"
-                                    "close_api_url = https://api.close.com/api/v1  (default)\n"
-                                    "reconcile_interval = 15m  (default)\n"
-                                    "auto_resume = no  (default)\n"
-                                    "accept_empty = no  (default)\n");
+                                    "drop = none  (~/closecrm.conf:8)\n" UNSET_KEYS);
     free(text);
 }
 
