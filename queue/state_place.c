@@ -10,7 +10,7 @@
 
 #include "base/files.h"
 
-/* The configuration's folder. Returns false where there is none, or it is the state directory itself. */
+/* The configuration's folder. Returns false where there is none, or none for such a note: /etc, the state directory. */
 static bool find_folder(const struct config *config, char out[static PATH_MAX])
 {
     if (config->queue != QUEUE_SQLITE || config->state_dir == NULL || config->path == NULL)
@@ -20,7 +20,7 @@ static bool find_folder(const struct config *config, char out[static PATH_MAX])
     if (length >= PATH_MAX || slash == NULL || slash == out)
         return false;
     *slash = '\0';
-    return strcmp(out, config->state_dir) != 0;
+    return strcmp(out, "/etc") != 0 && strcmp(out, config->state_dir) != 0;
 }
 
 /* Whether this state directory was noted. */
