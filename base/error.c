@@ -17,16 +17,21 @@ static void put_name(struct error *error)
     memcpy(error->text, named.text, sizeof named.text);
 }
 
+static void set_text(struct error *error, enum error_kind kind, const char *format, va_list args)
+{
+    vsnprintf(error->text, sizeof error->text, format, args);
+    put_name(error);
+    error->kind = kind;
+}
+
 void error_set(struct error *error, const char *format, ...)
 {
     if (error == NULL)
         return;
     va_list args;
     va_start(args, format);
-    vsnprintf(error->text, sizeof error->text, format, args);
+    set_text(error, ERROR_GENERAL, format, args);
     va_end(args);
-    put_name(error);
-    error->kind = ERROR_GENERAL;
 }
 
 void error_set_kind(struct error *error, enum error_kind kind, const char *format, ...)
@@ -35,10 +40,8 @@ void error_set_kind(struct error *error, enum error_kind kind, const char *forma
         return;
     va_list args;
     va_start(args, format);
-    vsnprintf(error->text, sizeof error->text, format, args);
+    set_text(error, kind, format, args);
     va_end(args);
-    put_name(error);
-    error->kind = kind;
 }
 
 void error_prefix(struct error *error, const char *format, ...)

@@ -22,8 +22,8 @@ bool files_sync(const char *path, struct error *why);
 #define FILES_READ_MAX 65536 /* bytes */
 #define FILES_PATH 4096
 
-/* Whether there is a directory at the path, and it belongs to this process's user: in another one no file of ours is
- * left behind, which its owner could not replace. */
+/* Whether the path is a directory that belongs to this process's user. Commands leave files in no other: its owner
+ * could not replace them. */
 bool files_is_own_directory(const char *path);
 
 /* Creates the directory parent/name with mode 0700, if missing, and syncs the parent. name may have several components.

@@ -34,7 +34,7 @@ struct http_options {
     const char *const *headers;    /* NULL-terminated; "Expect:" is added; NULL: no others */
     long connect_ms, whole_ms;     /* timeouts; 0: libcurl's default for connect_ms, none for whole_ms */
     long send_buffer;              /* bytes of the socket's send buffer; 0: the system's default */
-    curl_write_callback take_body; /* NULL: the body is not looked at */
+    curl_write_callback take_body; /* NULL: the body is discarded */
     void *context;                 /* of take_body */
 };
 

@@ -38,8 +38,19 @@ static bool hand_over_value(struct reader *reader, struct json_object *made, str
     return made != NULL || no_memory(reader);
 }
 
-/* Reads a member's name and the colon after it. *replaced: whether a NUL of it was replaced. */
-static const char *read_name(struct reader *reader, bool *replaced)
+/* What becomes of a name with U+0000: it is replaced, or refused. */
+static bool admit_nul(struct reader *reader, const char *start, char *name, size_t length)
+{
+    if (reader->how.replace_nuls) {
+        json_scan_replace_nuls(name, length);
+        return true;
+    }
+    json_scan_refuse(&reader->scan, start, "a name holds \\u0000, which cannot be used");
+    return false;
+}
+
+/* Reads a member's name and the colon after it. scan.nuls says whether a NUL of it was replaced. */
+static inline const char *read_name(struct reader *reader)
 {
     struct json_scan *scan = &reader->scan;
     if (json_scan_space(scan) != '"') {
@@ -51,21 +62,13 @@ static const char *read_name(struct reader *reader, bool *replaced)
     size_t nuls = scan->nuls;
     size_t length;
     char *name = json_scan_string(scan, &length);
-    if (name == NULL)
+    if (name == NULL || (scan->nuls != nuls && !admit_nul(reader, start, name, length)))
         return NULL;
-    bool has_nul = scan->nuls != nuls;
-    if (has_nul && reader->how.replace_nuls) {
-        json_scan_replace_nuls(name, length);
-    } else if (has_nul) {
-        json_scan_refuse(scan, start, "a name holds \\u0000, which cannot be used");
-        return NULL;
-    }
     if (json_scan_space(scan) != ':') {
         refuse_json(reader, "a colon is missing after a name");
         return NULL;
     }
     scan->at++;
-    *replaced = has_nul;
     return name;
 }
 
@@ -80,12 +83,12 @@ static bool read_part(struct reader *reader, const char *name, bool build)
 
 static bool read_member(struct reader *reader, const char *parent, bool build)
 {
-    bool replaced;
-    const char *name = read_name(reader, &replaced);
+    size_t nuls = reader->scan.nuls;
+    const char *name = read_name(reader);
     if (name == NULL)
         return false;
     build = build && (reader->how.wanted == NULL || reader->how.wanted(reader->depth, parent, name));
-    reader->names_replaced += build && replaced;
+    reader->names_replaced += build && reader->scan.nuls != nuls;
     return read_part(reader, name, build);
 }
 
@@ -348,8 +351,7 @@ static bool list_member(struct json_list *list)
 {
     struct reader *reader = &list->reader;
     struct json_object *value = NULL;
-    bool replaced;
-    const char *name = read_name(reader, &replaced);
+    const char *name = read_name(reader);
     if (name == NULL)
         return false;
     if (strcmp(name, list->array) == 0 && json_scan_space(&reader->scan) == '[') {

@@ -6,6 +6,7 @@
 #include <json-c/printbuf.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct json_part {
     const char *name;
@@ -112,14 +113,28 @@ void json_parts_free(struct json_parts *parts)
     *parts = (struct json_parts){0};
 }
 
+int json_tree_print_plain(struct printbuf *out, const char *text, int length)
+{
+    if (length >= out->size - out->bpos - 3) {
+        printbuf_strappend(out, "\"");
+        printbuf_memappend(out, text, length);
+        return printbuf_strappend(out, "\"");
+    }
+    char *to = out->buf + out->bpos;
+    to[0] = '"';
+    memcpy(to + 1, text, (size_t)length);
+    to[length + 1] = '"';
+    to[length + 2] = '\0';
+    out->bpos += length + 2;
+    return length + 2;
+}
+
 /* A json_object_to_json_string_fn that prints a string without escaping it. */
 static int print_plain(struct json_object *string, struct printbuf *out, int level, int flags)
 {
     (void)level;
     (void)flags;
-    printbuf_strappend(out, "\"");
-    printbuf_memappend(out, json_object_get_string(string), json_object_get_string_len(string));
-    return printbuf_strappend(out, "\"");
+    return json_tree_print_plain(out, json_object_get_string(string), json_object_get_string_len(string));
 }
 
 struct json_object *json_tree_string(const char *bytes, size_t length, bool plain)

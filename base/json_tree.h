@@ -4,6 +4,7 @@
 #define BASE_JSON_TREE_H
 
 #include <json-c/json_object.h>
+#include <json-c/printbuf.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -35,5 +36,8 @@ struct json_object *json_tree_string(const char *bytes, size_t length, bool plai
 /* Creates a number that prints as its text, which is copied, and has no other value. text must be NUL-terminated. NULL
  * when out of memory. */
 struct json_object *json_tree_number(const char *text);
+
+/* Prints a text without escapes, in quotes. As printbuf_memappend, but room that is there is used without a call. */
+int json_tree_print_plain(struct printbuf *out, const char *text, int length);
 
 #endif

@@ -84,7 +84,7 @@ static uint64_t key_of(const char *line)
     while (*line != '\0') {
         const char *end = word_end(line);
         if (!is_variable(line, strcspn(line, "= ")))
-            key = text_hash_words(key, line, (size_t)(end - line));
+            key = text_hash_without_digits(key, line, (size_t)(end - line));
         line = *end == '\0' ? end : end + 1;
     }
     return key == 0 ? 1 : key;

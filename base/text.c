@@ -109,7 +109,7 @@ uint64_t text_hash(uint64_t hash, const void *bytes, size_t length)
     return hash;
 }
 
-uint64_t text_hash_words(uint64_t hash, const char *text, size_t length)
+uint64_t text_hash_without_digits(uint64_t hash, const char *text, size_t length)
 {
     for (size_t i = 0; i < length; i++)
         hash = text[i] >= '0' && text[i] <= '9' ? hash : text_hash(hash, text + i, 1);

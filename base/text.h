@@ -85,8 +85,8 @@ static inline size_t text_utf8_write(char *out, uint32_t code)
 #define TEXT_HASH UINT64_C(14695981039346656037)
 uint64_t text_hash(uint64_t hash, const void *bytes, size_t length);
 
-/* The same of a text without its decimal digits: alike for texts that differ in numbers only. */
-uint64_t text_hash_words(uint64_t hash, const char *text, size_t length);
+/* The same, but decimal digits are left out: texts that differ only in numbers have one hash. */
+uint64_t text_hash_without_digits(uint64_t hash, const char *text, size_t length);
 
 /* The edit distance, case-insensitive: how many characters must be inserted, deleted, changed or swapped with their
  * neighbour to turn one word into the other. SIZE_MAX when one is longer than TEXT_DISTANCE_MOST bytes. */

@@ -58,7 +58,7 @@ static void print_address(const struct config *config, const struct source *sour
 static bool is_plain_http(const char *url)
 {
     char host[URL_HOST];
-    return strncmp(url, "http://", 7) == 0 && !config_host_is_near(config_url_host(url, host));
+    return strncmp(url, "http://", 7) == 0 && !config_host_is_loopback(config_url_host(url, host));
 }
 
 /* Tries a source's data plane and says what was found. Returns false when it is not as it should be. */

@@ -27,6 +27,9 @@ void check_messages(const struct source *source)
         {rules.alias,
          "alias = yes: lead.merged sends an alias besides; destinations without alias report it as failed,\n"
          "    and in some it cannot be undone"},
+        {rules.removes > 0,
+         "remove: what it names is in no message, page or sample; what it takes out of data neither in\n"
+         "    previous_data nor in traits, user_id not in context.close"},
         {rules.changed_fields, "include = changed_fields: messages hold the names of what an update changed"},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {

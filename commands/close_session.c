@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "commands/commands.h"
+#include "commands/options.h"
 #include "commands/session.h"
 
 #define LOCK_WAIT_MS 5000
@@ -98,31 +99,6 @@ static int find_in_close(struct close_session *session, const char *id, const st
     return COMMAND_OK;
 }
 
-int close_session_open_subscription(struct close_session *session, const char *command, const char *source,
-                                    const char *id)
-{
-    char name[128];
-    const struct source *found = NULL;
-    int code = close_session_begin(session, command);
-    if (code != COMMAND_OK)
-        return code;
-    bool is_open = source == NULL && session->config->sources > 1 && id != NULL;
-    if (is_open && close_session_holds_key(session, id, name))
-        found = config_source(session->config, name);
-    if (is_open && found == NULL)
-        code = find_in_close(session, id, &found);
-    if (code != COMMAND_OK)
-        return code;
-    if (is_open && found == NULL) {
-        fprintf(stderr, "%s: Close has no subscription %.80s, whichever source it is asked for; `%s` lists them\n",
-                command, id, own_command((char[OWN_COMMAND]){0}, NULL, NULL, "subscriptions"));
-        return COMMAND_FAILED;
-    }
-    if (found == NULL)
-        found = session_source(session->config, source, command);
-    return found == NULL ? COMMAND_USAGE_SAID : close_session_choose(session, found);
-}
-
 struct subscribing close_session_work(const struct close_session *session)
 {
     return (struct subscribing){session->config, session->source, session->client, session->directory, &session->list};
@@ -196,4 +172,48 @@ void close_session_close(struct close_session *session)
     subscriptions_free(&session->list);
     close_client_free(session->client);
     config_free(session->config);
+}
+
+/* Opens the session of the source of a subscription: see close_session_act. Returns an exit code. */
+static int open_for_subscription(struct close_session *session, const char *command, const char *source, const char *id)
+{
+    char name[128];
+    const struct source *found = NULL;
+    int code = close_session_begin(session, command);
+    if (code != COMMAND_OK)
+        return code;
+    bool is_open = source == NULL && session->config->sources > 1 && id != NULL;
+    if (is_open && close_session_holds_key(session, id, name))
+        found = config_source(session->config, name);
+    if (is_open && found == NULL)
+        code = find_in_close(session, id, &found);
+    if (code != COMMAND_OK)
+        return code;
+    if (is_open && found == NULL) {
+        fprintf(stderr, "%s: Close has no subscription %.80s, whichever source it is asked for; `%s` lists them\n",
+                command, id, own_command((char[OWN_COMMAND]){0}, NULL, NULL, "subscriptions"));
+        return COMMAND_FAILED;
+    }
+    if (found == NULL)
+        found = session_source(session->config, source, command);
+    return found == NULL ? COMMAND_USAGE_SAID : close_session_choose(session, found);
+}
+
+int close_session_act(int argc, char **argv, bool id_needed, close_session_action *act)
+{
+    const char *source = NULL, *id = NULL;
+    const struct option_spec specs[] = {{"--source", &source, NULL}};
+    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &id))
+        return COMMAND_USAGE;
+    if (id_needed && id == NULL)
+        return options_wrong(argv[0], "which subscription? `%s` lists them",
+                             own_command((char[OWN_COMMAND]){0}, NULL, NULL, "subscriptions"));
+    struct close_session session;
+    int code = open_for_subscription(&session, argv[0], source, id);
+    if (code == COMMAND_OK)
+        code = close_session_list(&session);
+    if (code == COMMAND_OK)
+        code = act(&session, id);
+    close_session_close(&session);
+    return code;
 }

@@ -26,11 +26,6 @@ struct close_session {
  * the reason when it is not COMMAND_OK. In any case call close_session_close. */
 int close_session_open(struct close_session *session, const char *command, const char *source);
 
-/* The same for the source of a subscription: where several are configured and none is named, the one whose key is kept
- * here, else the one in whose Close it is. */
-int close_session_open_subscription(struct close_session *session, const char *command, const char *source,
-                                    const char *id);
-
 /* The two parts of close_session_open: first the configuration, then a source; close_session_choose may be called again
  * for another one. */
 int close_session_begin(struct close_session *session, const char *command);
@@ -42,6 +37,15 @@ int close_session_list(struct close_session *session);
 
 /* Opens the queue, which must keep events on disk. Returns likewise. */
 int close_session_open_queue(struct close_session *session);
+
+/* What a command does to a subscription: id is as it was given. Returns an exit code. */
+typedef int close_session_action(struct close_session *session, const char *id);
+
+/* A command that works on one subscription: reads the command line, with --source and the subscription's id (id_needed:
+ * it must be there), opens the session of its source and lists the subscriptions, acts, and closes. Where several
+ * sources are configured and none is named, it is the one for which the key is kept here, else the one in whose Close
+ * the subscription is. Returns an exit code. */
+int close_session_act(int argc, char **argv, bool id_needed, close_session_action *act);
 
 /* Releases, then prints "COMMAND: reason" on stderr. Returns COMMAND_FAILED. */
 int close_session_failed(struct close_session *session, const struct error *why);

@@ -91,7 +91,7 @@ uint64_t cron_told_key(enum told_kind kind, const char *source, const char *word
 {
     unsigned char first = (unsigned char)kind;
     uint64_t key = text_hash(TEXT_HASH, &first, 1);
-    key = text_hash_words(text_hash(key, source, strlen(source) + 1), words, strlen(words));
+    key = text_hash_without_digits(text_hash(key, source, strlen(source) + 1), words, strlen(words));
     return key == 0 ? 1 : key;
 }
 

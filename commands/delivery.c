@@ -47,7 +47,7 @@ static bool is_this_machine(CURLU *url)
     char *host = NULL;
     if (curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK)
         return false;
-    bool is = config_host_is_near(host);
+    bool is = config_host_is_loopback(host);
     curl_free(host);
     return is;
 }

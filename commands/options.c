@@ -27,17 +27,6 @@ int options_wrong(const char *command, const char *format, ...)
     return CODE_USAGE;
 }
 
-bool options_number(const char *command, const char *what, const char *list, const char *text, uint64_t *id)
-{
-    if (text != NULL && text_read_id(text, id))
-        return true;
-    if (text == NULL)
-        options_wrong(command, "which %s? Give the number that `%s` shows", what, list);
-    else
-        options_wrong(command, "\"%.60s\" is no number. Which %s? Give the number that `%s` shows", text, what, list);
-    return false;
-}
-
 /* Whether an argument names the option in full: getopt_long takes the beginning of a name, too. */
 static bool names_option(const char *argument, const struct option_spec *spec)
 {
@@ -120,6 +109,21 @@ bool options_read(int argc, char **argv, const struct option_spec *specs, size_t
     if (arguments > 0)
         *argument = argv[1];
     return true;
+}
+
+bool options_read_id(int argc, char **argv, const struct option_spec *specs, size_t count, const char *question,
+                     uint64_t *id)
+{
+    const char *text = NULL;
+    if (!options_read(argc, argv, specs, count, &text))
+        return false;
+    if (text != NULL && text_read_id(text, id))
+        return true;
+    if (text == NULL)
+        options_wrong(argv[0], "%s", question);
+    else
+        options_wrong(argv[0], "\"%.60s\" is no number: %s", text, question);
+    return false;
 }
 
 bool options_confirmed(const char *command)

@@ -22,16 +22,17 @@ bool options_use_configuration(const char *command, const char *path);
  * command line is wrong; then stderr has the fault, and the command returns COMMAND_USAGE. */
 bool options_read(int argc, char **argv, const struct option_spec *specs, size_t count, const char **argument);
 
+/* The same where the one other argument must be there, and is the number *id; question: what stderr asks for otherwise.
+ */
+bool options_read_id(int argc, char **argv, const struct option_spec *specs, size_t count, const char *question,
+                     uint64_t *id);
+
 /* The same for any number of other arguments: they are moved to argv[1] and what follows, and *arguments counts them.
  */
 bool options_read_all(int argc, char **argv, const struct option_spec *specs, size_t count, int *arguments);
 
-/* Reads the number of an event or a dead letter. Returns false where it is missing (NULL) or none, and stderr says so:
- * "which event? Give the number that `queue list` shows". */
-bool options_number(const char *command, const char *what, const char *list, const char *text, uint64_t *id);
-
-/* Reads from the terminal the answer to a question with [y/N], which stands on stderr. Returns whether it is yes; else
- * says that nothing was done. */
+/* Reads from the terminal the answer to a [y/N] question, which the caller has printed on stderr. Returns whether it is
+ * yes; if it is not, prints that nothing was done. */
 bool options_confirmed(const char *command);
 
 /* Says on stderr what is wrong with the command line. Returns COMMAND_USAGE. */

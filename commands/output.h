@@ -1,5 +1,5 @@
-/* What commands print for people about times, and as JSON: objects of named members, and lists of them. Where memory
- * runs out, these end the process with COMMAND_FAILED, as by a kill: a command has nothing better to do then. */
+/* Output of the commands: times for people, and JSON objects. When memory is out, these end the process with
+ * COMMAND_FAILED: a command can do nothing better. */
 #ifndef COMMANDS_OUTPUT_H
 #define COMMANDS_OUTPUT_H
 

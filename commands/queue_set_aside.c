@@ -5,7 +5,6 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "base/text.h"
 #include "commands/child_transform.h"
 #include "commands/commands.h"
 #include "commands/options.h"
@@ -119,15 +118,13 @@ static bool make_request(struct queue *queue, uint64_t id, const char *wanted, s
 
 int command_queue_set_aside(int argc, char **argv)
 {
-    const char *source = NULL, *text = NULL;
+    const char *source = NULL;
     const struct option_spec specs[] = {{"--source", &source, NULL}};
     struct queue_request request;
     uint64_t id;
     struct session session;
     struct error why = {0};
-    if (!options_read(argc, argv, specs, 1, &text))
-        return COMMAND_USAGE;
-    if (!options_number(argv[0], "event", "queue list", text, &id))
+    if (!options_read_id(argc, argv, specs, 1, "which event? Give the number that `queue list` shows", &id))
         return COMMAND_USAGE;
     if (!session_open(&session, argv[0]))
         return session.code;

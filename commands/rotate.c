@@ -6,7 +6,6 @@
 #include "closeapi/state.h"
 #include "commands/close_session.h"
 #include "commands/commands.h"
-#include "commands/options.h"
 
 /* The only subscription whose key is kept here for the source; NULL, and stderr says why, when there is not just one.
  */
@@ -114,16 +113,5 @@ static int rotate_subscription(struct close_session *session, const char *id)
 
 int command_rotate(int argc, char **argv)
 {
-    const char *source = NULL, *id = NULL;
-    const struct option_spec specs[] = {{"--source", &source, NULL}};
-    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &id))
-        return COMMAND_USAGE;
-    struct close_session session;
-    int code = close_session_open_subscription(&session, argv[0], source, id);
-    if (code == COMMAND_OK)
-        code = close_session_list(&session);
-    if (code == COMMAND_OK)
-        code = rotate_subscription(&session, id);
-    close_session_close(&session);
-    return code;
+    return close_session_act(argc, argv, false, rotate_subscription);
 }

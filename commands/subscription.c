@@ -4,30 +4,7 @@
 
 #include "commands/close_session.h"
 #include "commands/commands.h"
-#include "commands/options.h"
 #include "commands/reconcile.h"
-
-/* What a command does to a subscription. Returns an exit code. */
-typedef int subscription_action(struct close_session *session, const char *id);
-
-static int act_on_subscription(int argc, char **argv, subscription_action *act)
-{
-    const char *source = NULL, *id = NULL;
-    const struct option_spec specs[] = {{"--source", &source, NULL}};
-    if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, &id))
-        return COMMAND_USAGE;
-    if (id == NULL)
-        return options_wrong(argv[0], "which subscription? `%s` lists them",
-                             own_command((char[OWN_COMMAND]){0}, NULL, NULL, "subscriptions"));
-    struct close_session session;
-    int code = close_session_open_subscription(&session, argv[0], source, id);
-    if (code == COMMAND_OK)
-        code = close_session_list(&session);
-    if (code == COMMAND_OK)
-        code = act(&session, id);
-    close_session_close(&session);
-    return code;
-}
 
 /* ---- unsubscribe ---- */
 
@@ -62,7 +39,7 @@ static int unsubscribe_one(struct close_session *session, const char *id)
 
 int command_unsubscribe(int argc, char **argv)
 {
-    return act_on_subscription(argc, argv, unsubscribe_one);
+    return close_session_act(argc, argv, true, unsubscribe_one);
 }
 
 /* ---- pause ---- */
@@ -92,7 +69,7 @@ static int pause_one(struct close_session *session, const char *id)
 
 int command_pause(int argc, char **argv)
 {
-    return act_on_subscription(argc, argv, pause_one);
+    return close_session_act(argc, argv, true, pause_one);
 }
 
 /* ---- resume ---- */
@@ -123,5 +100,5 @@ static int resume_one(struct close_session *session, const char *id)
 
 int command_resume(int argc, char **argv)
 {
-    return act_on_subscription(argc, argv, resume_one);
+    return close_session_act(argc, argv, true, resume_one);
 }

@@ -67,8 +67,6 @@ static bool print_message(struct transform_work *work)
 /* The message about the person, where the event has one. Returns false when out of memory. */
 static bool print_person(struct transform_work *work, const struct parsed *parsed)
 {
-    if (work->warehouse != NULL)
-        return true;
     buffer_clear(&work->message);
     enum transform_result result = transform_person(parsed, &work->rules, false, &work->message);
     return result == TRANSFORM_DROPPED || (result == TRANSFORM_OK && print_message(work));

@@ -134,16 +134,14 @@ static bool show_event(const struct config *config, const char *source, const st
 
 int command_queue_show(int argc, char **argv)
 {
-    const char *source = NULL, *text = NULL;
+    const char *source = NULL;
     const struct option_spec specs[] = {{"--source", &source, NULL}};
     char name[SESSION_SOURCE];
     struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
     uint64_t id;
     struct session session;
     struct error why = {0};
-    if (!options_read(argc, argv, specs, 1, &text))
-        return COMMAND_USAGE;
-    if (!options_number(argv[0], "event", "queue list", text, &id))
+    if (!options_read_id(argc, argv, specs, 1, "which event? Give the number that `queue list` shows", &id))
         return COMMAND_USAGE;
     if (!session_open(&session, argv[0]))
         return session.code;
@@ -172,14 +170,11 @@ static bool show_letter(const struct config *config, const struct letter *letter
 
 int command_dead_show(int argc, char **argv)
 {
-    const char *text = NULL;
     uint64_t id;
     struct session session;
     struct letters letters = {NULL, 0, 0, {NULL, 0, 0, false}};
     struct error why = {0};
-    if (!options_read(argc, argv, NULL, 0, &text))
-        return COMMAND_USAGE;
-    if (!options_number(argv[0], "dead letter", "dead list", text, &id))
+    if (!options_read_id(argc, argv, NULL, 0, "which dead letter? Give the number that `dead list` shows", &id))
         return COMMAND_USAGE;
     if (!session_open(&session, argv[0]))
         return session.code;

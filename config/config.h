@@ -160,8 +160,9 @@ void config_print_keys(FILE *out);
 #define URL_HOST 256
 const char *config_url_host(const char *url, char out[static URL_HOST]);
 
-/* Whether a URL's host, as config_url_host gives it, is this machine by its name: then nothing leaves it. */
-bool config_host_is_near(const char *host);
+/* Whether a URL's host, as config_url_host gives it, is this machine's loopback interface, by its name: then what is
+ * sent does not leave the machine. */
+bool config_host_is_loopback(const char *host);
 
 /* Returns the source of that name, or NULL. */
 const struct source *config_source(const struct config *config, const char *name);

@@ -167,17 +167,17 @@ static const char *fault_of_webhook(const char *authority)
 }
 
 /* Without TLS only what does not leave this machine. */
-static const char *fault_of_near(const char *authority)
+static const char *fault_of_loopback(const char *authority)
 {
     char host[URL_HOST];
-    if (!config_host_is_near(config_url_host(authority, host)))
+    if (!config_host_is_loopback(config_url_host(authority, host)))
         return "must begin with https:// (http:// only for this machine: http://127.0.0.1)";
     return fault_of_webhook(authority);
 }
 
 char *url_webhook(const char *text, struct error *why)
 {
-    static const struct scheme schemes[] = {{"https://", fault_of_webhook}, {"http://", fault_of_near}};
+    static const struct scheme schemes[] = {{"https://", fault_of_webhook}, {"http://", fault_of_loopback}};
     return read_url(text, schemes, sizeof schemes / sizeof *schemes, "https://", why);
 }
 
@@ -190,7 +190,7 @@ const char *config_url_host(const char *url, char out[static URL_HOST])
     return out;
 }
 
-bool config_host_is_near(const char *host)
+bool config_host_is_loopback(const char *host)
 {
     return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0;
 }

@@ -267,14 +267,15 @@ static void begin_failing(struct source_pipeline *pipeline)
         pipeline->data_plane.failing_ms = clock_unix_ms();
 }
 
-/* The data plane fails at it again, alone. Returns whether that was too long, while it took others. */
+/* The data plane fails at it again, alone. Returns whether that was too long, while it took others. Of one that was
+ * parked before a restart one such failure more is enough: under CGI no process lives for many. */
 static bool is_poison(struct source_pipeline *pipeline, struct pending *pending)
 {
+    bool proven = pipeline->data_plane.accepted > pending->accepted;
     pending->tries++;
-    if (pipeline->data_plane.accepted > pending->accepted)
-        pending->proofs++;
+    pending->proofs += proven ? 1 : 0;
     pending->accepted = pipeline->data_plane.sent;
-    return pending->proofs >= FAILURES_MOST &&
+    return (pending->proofs >= FAILURES_MOST || (proven && pending->recalled)) &&
            clock_unix_ms() - pending->parked_ms >= pipeline->config->poison_after_ms;
 }
 
@@ -448,6 +449,8 @@ void answer_recall(struct source_pipeline *pipeline, const struct notes *notes)
         data_plane->blocked_until = clock_now() + time_left(notes->next_ms, OPERATOR_MS);
     for (size_t i = 0; i < pipeline->lanes && !notes->operator_must_act && notes->tries > 0; i++) {
         pipeline->lane[i].tries = notes->tries;
+        /* Else no process that ends soon, as under CGI, would ever find the one message that is the cause. */
+        pipeline->lane[i].failures = notes->tries < FAILURES_MOST ? notes->tries : FAILURES_MOST - 1;
         pipeline->lane[i].due = due;
     }
 }

@@ -123,6 +123,7 @@ bool hold_was_parked(struct source_pipeline *pipeline, struct pending *pending)
         return false;
     for (uint32_t i = 0; i < notes->parked_count; i++) {
         if (notes->parked[i].id == pending->id) {
+            pending->recalled = true;
             park_since(pipeline, pending, notes->parked[i].since_ms);
             return true;
         }

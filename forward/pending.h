@@ -34,6 +34,7 @@ struct pending {
     moment until;      /* set aside or parked: when to try again */
     int64_t parked_ms; /* parked: since when; Unix time; 0: not */
     bool unproven;     /* parked: while nothing else was accepted, but an empty batch found the data plane there */
+    bool recalled;     /* parked: before a restart */
     unsigned tries;    /* parked: that failed */
     unsigned proofs;   /* parked: of these, while others were accepted */
 };

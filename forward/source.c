@@ -334,10 +334,24 @@ bool notes_mended_since(const struct source_pipeline *pipeline, int64_t unix_ms)
     return clock_timespec_ms(file.st_mtim) > unix_ms;
 }
 
+/* Since when a failure puts something off, at least in one lane; Unix time; 0: nothing is. */
+static int64_t put_off_since(const struct source_pipeline *pipeline)
+{
+    moment now = clock_now(), since = MOMENT_NEVER;
+    if (pipeline->data_plane.failing_ms > 0)
+        return pipeline->data_plane.failing_ms;
+    for (size_t i = 0; i < pipeline->lanes; i++) {
+        const struct lane *lane = &pipeline->lane[i];
+        if (lane->tries > 0 && lane->due > now && lane->sent_at < since)
+            since = lane->sent_at;
+    }
+    return since == MOMENT_NEVER ? 0 : clock_unix_ms() - (now - since);
+}
+
 void notes_look_mended(struct source_pipeline *pipeline)
 {
     bool blocked = pipeline->data_plane.blocked_until > clock_now() || pipeline->search.said_so;
-    int64_t failing_ms = pipeline->data_plane.failing_ms, hurried_ms = pipeline->notes.hurried_ms;
+    int64_t failing_ms = put_off_since(pipeline), hurried_ms = pipeline->notes.hurried_ms;
     if (blocked && notes_mended_since(pipeline, pipeline->data_plane.refused_ms))
         answer_mended(pipeline);
     else if (failing_ms == 0 || !notes_mended_since(pipeline, failing_ms > hurried_ms ? failing_ms : hurried_ms))
@@ -403,7 +417,7 @@ static struct notes make_notes(const struct source_pipeline *pipeline)
         next = pipeline->data_plane.blocked_until;
     if (next != MOMENT_NEVER)
         notes.next_ms = unix_ms_of(next);
-    if (pipeline->data_plane.failing_ms > 0 || notes.parked_count > 0)
+    if (pipeline->data_plane.failing_ms > 0 || notes.parked_count > 0 || notes.next_ms > 0)
         snprintf(notes.reason, sizeof notes.reason, "%.255s",
                  notes.operator_must_act ? pipeline->data_plane.refused.text : pipeline->data_plane.why.text);
     return notes;

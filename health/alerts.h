@@ -36,7 +36,7 @@ struct alert_causes {
 bool alerts_find_causes(const struct facts *facts, struct alert_causes *causes);
 void alerts_free_causes(struct alert_causes *causes);
 
-/* What was told, in the state directory; the process that looks holds a lock on it. */
+/* The record of the alerts that were sent, in the state directory; the process that evaluates alerts has it locked. */
 #define ALERTS_FILE "alerts.1"
 
 struct alerts;

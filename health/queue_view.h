@@ -38,8 +38,8 @@ void queue_view_letters(struct queue_view *view, const char *source, uint64_t af
 /* The sample of recent events, the last that ended first; out has room for RECENT_COUNT. Returns how many. */
 size_t queue_view_recent(struct queue_view *view, struct recent_event *out);
 
-/* What a look at the body of an event that waits, or is a dead letter, tells of it, without the parser, for it may be
- * what crashes that; all else is zero. source: whose. */
+/* Describes an event, which waits or is a dead letter, by what transform/headline reads of its body: the parser is not
+ * used, since a body may crash it. What cannot be read of it is zero. source: the name of the event's source. */
 void queue_view_describe(struct recent_event *out, const char *source, const char *body, size_t length);
 
 /* One recent event with its bodies. */

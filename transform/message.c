@@ -1,10 +1,12 @@
 /* A Close event → the track message: which members it has, in which order, and where each comes from
  * (transform_message of transform.h); and what the message about the person (person.c) has in common with it. */
+#include "base/json_tree.h"
 #include "base/times.h"
 #include "transform/parsed.h"
 #include "transform/rules.h"
 
 #include <json-c/json.h>
+#include <json-c/linkhash.h>
 #include <json-c/printbuf.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -76,20 +78,22 @@ void identifier_make_text(const void *bytes, size_t length, char text[static IDE
 /* Members of the event that say who did it and which version it is, by their names in context.close. In the properties
  * a warehouse has no column for those that are named like one of its own, such as user_id. */
 static const struct {
-    const char *name, *of_event;
+    const char *of_event, *printed;
 } close_members[] = {
-    {"event_id", "id"},
-    {"user_id", "user_id"},
-    {"organization_id", "organization_id"},
-    {"object_type", "object_type"},
-    {"object_id", "object_id"},
-    {"action", "action"},
-    {"request_id", "request_id"},
-    {"subscription_id", "subscription_id"},
-    {"api_key_id", "api_key_id"},
-    {"oauth_client_id", "oauth_client_id"},
-    {"date_updated", "date_updated"},
+    {"id", ",\"event_id\":"},
+    {"user_id", ",\"user_id\":"},
+    {"organization_id", ",\"organization_id\":"},
+    {"object_type", ",\"object_type\":"},
+    {"object_id", ",\"object_id\":"},
+    {"action", ",\"action\":"},
+    {"request_id", ",\"request_id\":"},
+    {"subscription_id", ",\"subscription_id\":"},
+    {"api_key_id", ",\"api_key_id\":"},
+    {"oauth_client_id", ",\"oauth_client_id\":"},
+    {"date_updated", ",\"date_updated\":"},
 };
+
+#define CLOSE_MEMBERS (sizeof close_members / sizeof *close_members)
 
 bool message_add(struct json_object *object, const char *name, struct json_object *value)
 {
@@ -108,34 +112,70 @@ bool message_add_constant(struct json_object *object, const char *name, const ch
     return message_add(object, name, value);
 }
 
-/* Returns a member of the event that is a string, as all these are; else NULL. */
-static struct json_object *find_text(const struct json_object *event, const char *name)
+static bool needs_escape(const char *text, size_t length)
 {
-    struct json_object *value = json_object_object_get(event, name);
-    return json_object_is_type(value, json_type_string) ? value : NULL;
+    for (size_t i = 0; i < length; i++) {
+        if ((unsigned char)text[i] < ' ' || text[i] == '"' || text[i] == '\\')
+            return true;
+    }
+    return false;
 }
 
-/* Adds the members of `close`, which are those of the event. */
-static bool add_close(struct json_object *context, struct json_object *event)
+static int print_text(struct json_object *text, struct printbuf *out)
 {
-    struct json_object *close = json_object_new_object();
-    if (!message_add(context, "close", close))
-        return false;
-    for (size_t i = 0; i < sizeof close_members / sizeof *close_members; i++) {
-        struct json_object *value = find_text(event, close_members[i].of_event);
-        if (value != NULL && !message_add(close, close_members[i].name, json_object_get(value)))
-            return false;
+    const char *bytes = json_object_get_string(text);
+    size_t length = (size_t)json_object_get_string_len(text);
+    if (!needs_escape(bytes, length))
+        return json_tree_print_plain(out, bytes, (int)length);
+    const char *printed =
+        json_object_to_json_string_length(text, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
+    return printed == NULL ? -1 : printbuf_memappend(out, printed, (int)length);
+}
+
+/* Finds the event's members that are texts, as all these are; NULL: not there. */
+static void find_texts(struct json_object *event, struct json_object *found[static CLOSE_MEMBERS])
+{
+    const struct lh_entry *entry;
+    lh_foreach(json_object_get_object(event), entry)
+    {
+        const char *name = lh_entry_k(entry);
+        for (size_t i = 0; i < CLOSE_MEMBERS; i++) {
+            if (*name == *close_members[i].of_event && strcmp(name, close_members[i].of_event) == 0)
+                found[i] = json_object_is_type(lh_entry_v(entry), json_type_string) ? lh_entry_v(entry) : NULL;
+        }
     }
-    return true;
+}
+
+/* A json_object_to_json_string_fn that prints the context with `close`, whose members are those of the event in
+ * userdata: a tree with all of them would cost several times as much. */
+static int print_context(struct json_object *object, struct printbuf *out, int level, int flags)
+{
+    (void)level;
+    (void)flags;
+    struct json_object *found[CLOSE_MEMBERS] = {NULL};
+    bool first = true;
+    find_texts(json_object_get_userdata(object), found);
+    printbuf_strappend(out, "{\"library\":" LIBRARY ",\"integration\":" INTEGRATION ",\"close\":{");
+    for (size_t i = 0; i < CLOSE_MEMBERS; i++) {
+        if (found[i] == NULL)
+            continue;
+        const char *name = close_members[i].printed + first; /* without the comma */
+        first = false;
+        printbuf_memappend(out, name, (int)strlen(name));
+        if (print_text(found[i], out) < 0)
+            return -1;
+    }
+    return printbuf_strappend(out, "}}");
 }
 
 bool message_add_context(struct json_object *message, const struct rules *rules, struct json_object *event)
 {
     if (!rules->close_context)
         return message_add_constant(message, "context", "{\"library\":" LIBRARY ",\"integration\":" INTEGRATION "}");
-    struct json_object *context = json_object_new_object();
-    return message_add(message, "context", context) && message_add_constant(context, "library", LIBRARY) &&
-           message_add_constant(context, "integration", INTEGRATION) && add_close(context, event);
+    struct json_object *context = json_object_new_boolean(true);
+    if (context != NULL)
+        json_object_set_serializer(context, print_context, event, NULL);
+    return message_add(message, "context", context);
 }
 
 bool message_add_integrations(struct json_object *message, const struct rules *rules)
@@ -151,14 +191,20 @@ bool message_add_integrations(struct json_object *message, const struct rules *r
 /* Upper bound of the printed size of one byte of a string (\u0001 is the longest escape). */
 #define PRINTED_MOST 6
 
-/* Upper bound of the bytes that these rules add to a message, beyond what every message has. */
+/* Upper bound of the bytes that these rules add to a message, beyond what every message has. By all texts that stand
+ * directly in the event: looking the wanted ones up would cost more. */
 static size_t context_most_bytes(const struct rules *rules, const struct json_object *event)
 {
     size_t most = 0;
-    for (size_t i = 0; rules->close_context && i < sizeof close_members / sizeof *close_members; i++) {
-        struct json_object *value = find_text(event, close_members[i].of_event);
-        most += strlen(close_members[i].name);
-        if (value != NULL)
+    if (!rules->close_context)
+        return most;
+    for (size_t i = 0; i < CLOSE_MEMBERS; i++)
+        most += strlen(close_members[i].printed) + sizeof "\"\"";
+    const struct lh_entry *entry;
+    lh_foreach(json_object_get_object(event), entry)
+    {
+        struct json_object *value = lh_entry_v(entry);
+        if (json_object_is_type(value, json_type_string))
             most += (size_t)json_object_get_string_len(value) * PRINTED_MOST;
     }
     return most;
@@ -329,7 +375,7 @@ bool message_add_person_id(struct json_object *message, const struct parsed *par
 enum transform_result transform_person(const struct parsed *parsed, const struct rules *rules, bool replay,
                                        struct buffer *out)
 {
-    if (!rules->identify && !rules->alias)
+    if ((!rules->identify && !rules->alias) || !person_is_possible(parsed))
         return TRANSFORM_DROPPED;
     struct json_object *message = json_object_new_object();
     enum person_made made = message == NULL ? PERSON_FAILED : person_make(parsed, rules, replay, message);

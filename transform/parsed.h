@@ -40,7 +40,8 @@ bool message_add(struct json_object *object, const char *name, struct json_objec
  * message as a tree would cost more than all else. */
 bool message_add_constant(struct json_object *object, const char *name, const char *json);
 
-/* Adds `context`, with close_context what it takes from the event: what the rules remove must be gone from it. */
+/* Adds `context`, with close_context what it takes from the event when it is printed: the event is borrowed, and what
+ * the rules remove must be gone from it. */
 bool message_add_context(struct json_object *message, const struct rules *rules, struct json_object *event);
 
 /* Adds `integrations`. */
@@ -52,6 +53,9 @@ bool message_add_person_id(struct json_object *message, const struct parsed *par
 /* ---- person.c: identify and alias ---- */
 
 enum person_made { PERSON_MADE, PERSON_NONE, PERSON_FAILED }; /* FAILED: out of memory */
+
+/* Whether an event of this type can have one: cheap, for most have none. */
+bool person_is_possible(const struct parsed *parsed);
 
 /* Adds the members of the message about the person. What the rules remove must be gone from the event. */
 enum person_made person_make(const struct parsed *parsed, const struct rules *rules, bool replay,

@@ -179,6 +179,16 @@ static enum person_made make_alias(const struct parsed *parsed, const struct rul
                : PERSON_FAILED;
 }
 
+static bool is_type(const struct parsed *parsed, const char *type)
+{
+    return parsed->type_length == strlen(type) && memcmp(parsed->name, type, parsed->type_length) == 0;
+}
+
+bool person_is_possible(const struct parsed *parsed)
+{
+    return is_type(parsed, "lead") || is_type(parsed, "contact");
+}
+
 enum person_made person_make(const struct parsed *parsed, const struct rules *rules, bool replay,
                              struct json_object *message)
 {

@@ -18,25 +18,25 @@ static bool is_wanted(unsigned depth, const char *parent, const char *name)
            strcmp(name, EVENT_LOG_MARK) == 0;
 }
 
-/* Whether it is this member of the event. */
-static bool is_member(unsigned depth, const char *parent, const char *name, const char *member)
+static bool is_of_event(unsigned depth, const char *parent)
 {
-    return depth == 2 && parent != NULL && strcmp(parent, "event") == 0 && strcmp(name, member) == 0;
+    return depth == 2 && parent != NULL && strcmp(parent, "event") == 0;
 }
 
 static bool is_wanted_with_changes(unsigned depth, const char *parent, const char *name)
 {
-    return is_wanted(depth, parent, name) && !is_member(depth, parent, name, "previous_data");
+    return is_of_event(depth, parent) ? strcmp(name, "previous_data") != 0 : is_wanted(depth, parent, name);
 }
 
 static bool is_wanted_with_previous(unsigned depth, const char *parent, const char *name)
 {
-    return is_wanted(depth, parent, name) && !is_member(depth, parent, name, "changed_fields");
+    return is_of_event(depth, parent) ? strcmp(name, "changed_fields") != 0 : is_wanted(depth, parent, name);
 }
 
 static bool is_wanted_without(unsigned depth, const char *parent, const char *name)
 {
-    return is_wanted_with_changes(depth, parent, name) && !is_member(depth, parent, name, "changed_fields");
+    return is_of_event(depth, parent) ? strcmp(name, "previous_data") != 0 && strcmp(name, "changed_fields") != 0
+                                      : is_wanted(depth, parent, name);
 }
 
 static struct json_reading reading_for(const struct rules *rules)

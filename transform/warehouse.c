@@ -30,6 +30,7 @@ struct column {
 /* A row being made. */
 struct row {
     const struct warehouse_rules *rules;
+    const struct warehouse_row *kind;
     struct json_object *json_paths; /* an array of texts, or NULL */
     struct json_object *table;      /* the types of its columns so far */
     struct column *columns;
@@ -264,7 +265,7 @@ static void enter(struct place *inner, const struct place *outer, const char *ke
 static bool is_json_path(const struct row *row, const struct place *place)
 {
     char wanted[PATH_MOST + 32];
-    snprintf(wanted, sizeof wanted, "track.properties.%s", place->path);
+    snprintf(wanted, sizeof wanted, "%s.%s.%s", row->kind->type, row->kind->members, place->path);
     size_t paths = row->json_paths == NULL ? 0 : json_object_array_length(row->json_paths);
     for (size_t i = 0; i < paths; i++) {
         const char *path = json_object_get_string(json_object_array_get_idx(row->json_paths, i));
@@ -313,13 +314,13 @@ static void add_members(struct row *row, const struct place *outer, struct json_
 
 static void add_own_columns(struct row *row, struct json_object *message)
 {
-    static const char *const texts[] = {"event", "event_text", "id", "context_ip", "context_request_ip"};
     static const char *const dates[] = {"original_timestamp", "timestamp", "received_at", "sent_at"};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        add_own(row, texts[i], COLUMN_STRING);
+    for (const char *const *text = row->kind->texts; *text != NULL; text++)
+        add_own(row, *text, COLUMN_STRING);
     for (size_t i = 0; i < sizeof dates / sizeof *dates; i++)
         add_own(row, dates[i], COLUMN_DATETIME);
-    add_own(row, json_object_object_get(message, "userId") != NULL ? "user_id" : "anonymous_id", COLUMN_STRING);
+    if (row->kind->has_user)
+        add_own(row, json_object_object_get(message, "userId") != NULL ? "user_id" : "anonymous_id", COLUMN_STRING);
 }
 
 /* ---- the row ---- */
@@ -354,7 +355,7 @@ static void remember_types(struct row *row)
 
 static void write_row(const struct row *row, const char *table, const char *id, struct buffer *out)
 {
-    write_format(out, "%s: a row of %zu columns in table %s, and one in tracks\n", id, row->count, table);
+    write_format(out, "%s: a row of %zu columns in table %s%s\n", id, row->count, table, row->kind->words);
     for (size_t i = 0; i < row->count; i++)
         write_format(out, "  %-45s %-12s %s\n", row->columns[i].name, row->rules->types[row->columns[i].type],
                      row->columns[i].path[0] == '\0' ? "(RudderStack's own)" : row->columns[i].path);
@@ -386,16 +387,22 @@ static struct json_object *find_json_paths(struct json_object *message)
     return json_object_is_type(message, json_type_array) ? message : NULL;
 }
 
-static bool describe_track(const struct warehouse *warehouse, struct json_object *message, struct buffer *out)
+static bool describe_row(const struct warehouse *warehouse, const struct warehouse_row *kind,
+                         struct json_object *message, struct buffer *out)
 {
     char table[COLUMN_NAME];
-    warehouse_rules_name(warehouse->rules, json_object_get_string(json_object_object_get(message, "event")), table);
-    struct row row = {
-        .rules = warehouse->rules, .json_paths = find_json_paths(message), .table = find_table(warehouse, table)};
-    const struct place properties = {"", ""}, context = {"context_", "context"};
-    struct json_object *members = json_object_object_get(message, "properties");
+    const char *name = kind->table;
+    if (name == NULL)
+        name = json_object_get_string(json_object_object_get(message, "event"));
+    warehouse_rules_name(warehouse->rules, name, table);
+    struct row row = {.rules = warehouse->rules,
+                      .kind = kind,
+                      .json_paths = find_json_paths(message),
+                      .table = find_table(warehouse, table)};
+    const struct place top = {"", ""}, context = {"context_", "context"};
+    struct json_object *members = kind->members == NULL ? NULL : json_object_object_get(message, kind->members);
     if (members != NULL)
-        add_members(&row, &properties, members);
+        add_members(&row, &top, members);
     add_members(&row, &context, json_object_object_get(message, "context"));
     add_own_columns(&row, message);
     warn_size(&row);
@@ -415,7 +422,13 @@ bool warehouse_describe(struct warehouse *warehouse, const char *message, size_t
     bool out_of_memory;
     if (!json_read(message, length, NULL, &document, &out_of_memory, NULL))
         return false;
-    bool good = describe_track(warehouse, document.root, out);
+    const char *type = json_object_get_string(json_object_object_get(document.root, "type"));
+    const struct warehouse_row *kind;
+    bool good = true;
+    for (size_t i = 0; good && (kind = warehouse_rules_row(i)) != NULL; i++) {
+        if (strcmp(kind->type, type) == 0)
+            good = describe_row(warehouse, kind, document.root, out);
+    }
     json_document_free(&document);
     return good;
 }

@@ -20,8 +20,9 @@ const char *warehouse_name(size_t index);
 struct warehouse *warehouse_new(const char *name);
 void warehouse_free(struct warehouse *warehouse);
 
-/* Appends lines on a message as transform_message makes it: its table, the columns with their types and the members
- * that are in them, and a line that begins with "warning" for all that is lost. Returns false when out of memory. */
+/* Appends lines on a message as transform_message or transform_person makes it: its tables, their columns with their
+ * types and the members that are in them, and a line that begins with "warning" for all that is lost. Returns false
+ * when out of memory. */
 bool warehouse_describe(struct warehouse *warehouse, const char *message, size_t length, struct buffer *out);
 
 #endif

@@ -127,6 +127,28 @@ const struct warehouse_rules *warehouse_rules_at(size_t index)
     return index < sizeof warehouses / sizeof *warehouses ? &warehouses[index] : NULL;
 }
 
+/* Those that begin with context_ and are no member: where a message came from and goes to. */
+#define CONTEXT_TEXTS                                                                                                  \
+    "context_ip", "context_request_ip", "context_source_id", "context_source_type", "context_destination_id",          \
+        "context_destination_type", NULL
+
+static const char *const track_texts[] = {"event", "event_text", "id", CONTEXT_TEXTS};
+static const char *const person_texts[] = {"id", CONTEXT_TEXTS};
+static const char *const alias_texts[] = {"previous_id", "id", CONTEXT_TEXTS};
+
+/* In `users` the id is the user's, and one row is kept for each. */
+static const struct warehouse_row message_rows[] = {
+    {"track", NULL, ", and one in tracks", "properties", track_texts, true},
+    {"identify", "identifies", "", "traits", person_texts, true},
+    {"identify", "users", " where \"Skip User Table\" is off", "traits", person_texts, false},
+    {"alias", "aliases", "", NULL, alias_texts, true},
+};
+
+const struct warehouse_row *warehouse_rules_row(size_t index)
+{
+    return index < sizeof message_rows / sizeof *message_rows ? &message_rows[index] : NULL;
+}
+
 bool warehouse_rules_is_own_column(const char *name)
 {
     for (size_t i = 0; i < sizeof own_columns / sizeof *own_columns; i++) {

@@ -34,6 +34,18 @@ struct warehouse_rules {
 
 const struct warehouse_rules *warehouse_rules_at(size_t index); /* NULL beyond the last */
 
+/* A row that a message of a type becomes; a message may become several. */
+struct warehouse_row {
+    const char *type;         /* of the message */
+    const char *table;        /* NULL: named like the event */
+    const char *words;        /* for people, behind the table's name */
+    const char *members;      /* of the message, whose members are columns; NULL: none */
+    const char *const *texts; /* columns of texts that RudderStack fills; NULL-terminated */
+    bool has_user;            /* so is user_id, or anonymous_id */
+};
+
+const struct warehouse_row *warehouse_rules_row(size_t index); /* NULL beyond the last */
+
 /* Writes the name that a column or table gets: words of ASCII letters and digits, in small letters, with underscores
  * between. "": there is none. Returns whether it was cut. */
 bool warehouse_rules_name(const struct warehouse_rules *rules, const char *text, char name[static COLUMN_NAME]);

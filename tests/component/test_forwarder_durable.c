@@ -222,6 +222,35 @@ static void what_fails_at_everything_is_tried_less_and_less(void)
     }
 }
 
+/* One lane was asked for a long pause, and others are accepted: what waits says why, and may be tried now. */
+static void asked_pause_of_one_lane_is_told_and_ended(void)
+{
+    enum { MOST = 64 };
+    struct rig rig;
+    struct notes notes;
+    unsigned count = 1;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    standin_fail(rig.standin,
+                 &(struct standin_fault){
+                     .act = STANDIN_ANSWER, .times = 1, .status = 429, .retry_after = "3600", .body = "slower"});
+    rig_run(&rig);
+    rig_append(&rig, 0, 1000, NULL);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 1, PATIENCE_MS));
+    for (; count < MOST && standin_counts(rig.standin).messages < 2; count++) {
+        rig_append(&rig, count, 1000, NULL);
+        standin_wait_messages(rig.standin, SIZE_MAX, 20);
+    }
+    CU_ASSERT_TRUE(standin_counts(rig.standin).messages < count);
+    rig_notes(&rig, &notes);
+    CU_ASSERT_PTR_NOT_NULL(strstr(notes.reason, "slower"));
+    CU_ASSERT_TRUE(notes.next_ms > clock_unix_ms());
+    CU_ASSERT_TRUE(forward_mended(&rig.made.config));
+    queue_wake(rig.queue);
+    CU_ASSERT_TRUE(standin_wait_messages(rig.standin, count, PATIENCE_MS));
+    rig_end(&rig);
+}
+
 static void back_off_does_not_start_over(void)
 {
     struct rig rig;
@@ -237,6 +266,59 @@ static void back_off_does_not_start_over(void)
         rig_restart(&rig);
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 1, PATIENCE_MS));
     CU_ASSERT_TRUE(standin_message(rig.standin, 0)->arrived - start >= 1900);
+    rig_end(&rig);
+}
+
+/* Processes that end before the same batch has failed often enough, as under CGI: they count together, so that the one
+ * event is found which the data plane fails at, and the others are delivered. */
+static void one_that_fails_is_found_across_restarts(void)
+{
+    enum { EACH = 3, GOOD = 8 };
+    struct rig rig;
+    rig_prepare(&rig);
+    rig.made.config.lanes = 1;
+    rig_open(&rig);
+    standin_fail(rig.standin, &(struct standin_fault){
+                                  .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = "POISON", .status = 500});
+    for (unsigned i = 0; i < GOOD; i++)
+        rig_append(&rig, i, 1000, NULL);
+    rig_append(&rig, GOOD, 1000, "POISON");
+    rig_run(&rig);
+    for (size_t i = 1; i <= 4 && standin_counts(rig.standin).messages == 0; i++) {
+        CU_ASSERT_TRUE(standin_wait_requests(rig.standin, i * EACH, PATIENCE_MS));
+        rig_restart(&rig);
+    }
+    CU_ASSERT_TRUE(standin_counts(rig.standin).messages > 0);
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
+    rig_end(&rig);
+}
+
+/* Likewise, the one that was found is a dead letter in the end, though no process tries it more than once or twice. */
+static void one_that_fails_dies_across_restarts(void)
+{
+    struct rig rig;
+    struct notes notes = {.parked_count = 0};
+    rig_prepare(&rig);
+    rig.made.config.lanes = 1;
+    rig.made.config.poison_after_ms = 1;
+    rig_open(&rig);
+    standin_fail(rig.standin, &(struct standin_fault){
+                                  .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = "POISON", .status = 500});
+    rig_append(&rig, 0, 1000, "POISON");
+    rig_run(&rig);
+    forwarder_back_off(rig.forwarder, FAST_MS);
+    for (moment deadline = clock_now() + PATIENCE_MS; notes.parked_count == 0 && clock_now() < deadline;
+         rig_notes(&rig, &notes))
+        standin_wait_messages(rig.standin, SIZE_MAX, 20);
+    CU_ASSERT_EQUAL(notes.parked_count, 1);
+    for (unsigned i = 1; i <= 4 && rig_counts(&rig).dead == 0; i++) {
+        rig_restart(&rig);
+        rig_append(&rig, i, 1000, NULL);
+        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, i, PATIENCE_MS));
+        CU_ASSERT_TRUE(standin_wait_requests(rig.standin, standin_counts(rig.standin).requests + 1, PATIENCE_MS));
+        standin_wait_messages(rig.standin, SIZE_MAX, 50);
+    }
+    CU_ASSERT_EQUAL(rig_counts(&rig).dead, 1);
     rig_end(&rig);
 }
 
@@ -382,6 +464,9 @@ void suite_forwarder_durable(void)
         {"back-off does not start over after a restart", back_off_does_not_start_over},
         {"a mended configuration is tried at once", a_mended_configuration_is_tried_at_once},
         {"too old is dead only when the clock can be believed", too_old_is_dead_only_when_the_clock_can_be_believed},
+        {"one that fails is found across restarts", one_that_fails_is_found_across_restarts},
+        {"one that fails dies across restarts", one_that_fails_dies_across_restarts},
+        {"an asked pause of one lane is told, and ended", asked_pause_of_one_lane_is_told_and_ended},
         {"a replay of what was too old is tried", replay_of_what_was_too_old_is_tried},
         {"a stop notes what could not be noted before", a_stop_notes_what_could_not_be_noted_before},
         {"deliver_rate is kept", a_rate_is_kept},

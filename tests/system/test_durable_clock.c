@@ -68,7 +68,7 @@ static void begin_refusal(struct refused_site *refusal, size_t i)
     refusal->load = load_start(&options);
     refusal->result = load_finish(refusal->load);
     CU_ASSERT(refusal->result.ok >= refusal->result.sent / 2); /* half a second of ours is half a minute there */
-    CU_ASSERT(site_wait_logged(site, refusals[i].logged, 1, durable_patience(20000)));
+    CU_ASSERT(site_wait_logged(site, refusals[i].logged, 1, durable_patience(60000)));
     CU_ASSERT(durable_counts(site, "alpha").waiting >= refusal->result.ok);
     standin_heal(site->standin);
 }
@@ -192,10 +192,10 @@ static void what_is_too_old_is_dead(void)
             size_t before = site_count_logged(&site, "msg=forwards");
             faked_clock_set(&site, steps[i]);
             CU_ASSERT(site_spawn(&site));
-            CU_ASSERT(site_wait_logged(&site, "msg=forwards", before + 1, durable_patience(20000)));
+            CU_ASSERT(site_wait_logged(&site, "msg=forwards", before + 1, durable_patience(60000)));
             poll(NULL, 0, 300);
         }
-        moment deadline = clock_now() + durable_patience(20000);
+        moment deadline = clock_now() + durable_patience(60000);
         while (durable_counts(&site, "alpha").dead < result.ok && clock_now() < deadline)
             poll(NULL, 0, 200);
         CU_ASSERT_EQUAL(durable_counts(&site, "alpha").dead, result.ok);

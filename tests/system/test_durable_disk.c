@@ -88,7 +88,7 @@ static bool open_on_small_disk(struct site *site, const char *size, char state[P
 
 static void close_on_small_disk(struct site *site, const char *state)
 {
-    CU_ASSERT_EQUAL(process_stop(&site->program, durable_patience(10000)), 0);
+    CU_ASSERT_EQUAL(process_stop(&site->program, durable_patience(60000)), 0);
     small_disk_unmount(state);
 }
 
@@ -141,7 +141,7 @@ static void fill_and_drain(int64_t pause_ms)
         if (!all)
             print_sizes(state);
         check_resumes(&site);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 0), result.ok);
         CU_ASSERT_EQUAL(durable_counts(&site, "alpha").dead, 0);
         printf("(%zu fit, %zu sent twice) ", result.ok, standin_counts(site.standin).repeated);
@@ -170,7 +170,7 @@ static void filled_by_another_file(void)
         standin_fail(site.standin, &holding);
         struct load_options options = large_load(&site, "ev", 3000);
         struct load *load = load_start(&options);
-        CU_ASSERT(load_wait(load, 1000, durable_patience(20000)));
+        CU_ASSERT(load_wait(load, 1000, durable_patience(60000)));
         small_disk_fill(state, "other");
         struct load_result result = load_finish(load);
         check(result.ok >= 900 && result.ok < result.sent && result.other == 503,
@@ -181,7 +181,7 @@ static void filled_by_another_file(void)
               "delivery goes on on the full disk: %zu of %zu", standin_counts(site.standin).messages, result.ok);
         remove(other);
         check_resumes(&site);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 0), result.ok);
         CU_ASSERT_EQUAL(durable_counts(&site, "alpha").dead, 0);
         CU_ASSERT(site_count_logged(&site, "msg=disk_full") > 0);
@@ -213,7 +213,7 @@ static void full_and_killed(void)
               "delivery goes on on the full disk: %zu of %zu", standin_counts(site.standin).messages, result.ok);
         remove(other);
         check_resumes(&site);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 0), result.ok);
         load_free(load);
         close_on_small_disk(&site, state);
@@ -247,13 +247,13 @@ static void large_events_on_a_full_disk(void)
         standin_fail(site.standin, &holding);
         struct load_options options = load_of_large(&site, durable_share(2000));
         struct load *load = load_start(&options);
-        CU_ASSERT(load_wait(load, options.count / 2, durable_patience(20000)));
+        CU_ASSERT(load_wait(load, options.count / 2, durable_patience(60000)));
         small_disk_fill(state, "other");
         struct load_result result = load_finish(load);
         standin_heal(site.standin);
         check(standin_wait_messages(site.standin, result.ok, durable_patience(60000)),
               "delivery goes on on the full disk: %zu of %zu", standin_counts(site.standin).messages, result.ok);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
         remove(other);
         moment begin = clock_now();
@@ -286,7 +286,7 @@ static void a_limit_on_the_size_of_files(void)
         check(standin_wait_messages(site.standin, result.ok, durable_patience(60000)), "all is delivered: %zu of %zu",
               standin_counts(site.standin).messages, result.ok);
         check_resumes(&site);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         CU_ASSERT_EQUAL(load_count_arrived(load, site.standin, 1), result.ok);
         printf("(%zu fit) ", result.ok);
         load_free(load);
@@ -311,12 +311,12 @@ static void read_only_directory(void)
         CU_ASSERT_EQUAL(chmod(state, 0500), 0);
         CU_ASSERT(durable_start_anew(&site, NULL));
         check_refused(&site);
-        check(site_wait_logged(&site, "cannot write into the state directory", 1, durable_patience(20000)),
+        check(site_wait_logged(&site, "cannot write into the state directory", 1, durable_patience(60000)),
               "the log says what is wrong");
         standin_heal(site.standin);
         CU_ASSERT_EQUAL(chmod(state, 0700), 0);
         check_resumes(&site);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         durable_check_delivered(&site, load, (struct load_result){.sent = result.sent + 1000, .ok = result.ok});
         load_free(load);
     }
@@ -444,13 +444,13 @@ static void damaged_under_load(void)
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, result.sent);
         CU_ASSERT(durable_start_anew(&site, NULL)); /* the log begins anew */
-        CU_ASSERT(site_wait_logged(&site, "msg=forwards", 2, durable_patience(20000)));
+        CU_ASSERT(site_wait_logged(&site, "msg=forwards", 2, durable_patience(60000)));
         poll(NULL, 0, 500);
 
         struct load *meanwhile = load_start(&during);
-        CU_ASSERT(load_wait(meanwhile, 200, durable_patience(10000)));
+        CU_ASSERT(load_wait(meanwhile, 200, durable_patience(60000)));
         CU_ASSERT_EQUAL(damage(database, log, &lost), PAGES_DAMAGED);
-        CU_ASSERT(load_wait(meanwhile, 400, durable_patience(10000)));
+        CU_ASSERT(load_wait(meanwhile, 400, durable_patience(60000)));
         CU_ASSERT(durable_start_anew(&site, NULL));
         standin_heal(site.standin);
         check(site_wait_logged(&site, "msg=queue_repaired", 1, durable_patience(30000)), "it is repaired");

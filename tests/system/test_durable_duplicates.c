@@ -70,7 +70,7 @@ static void send_ten(const struct site *site, const struct event_text *event)
 
 static void check_counts(const struct site *site, uint64_t delivered, uint64_t duplicates)
 {
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     struct counts counts = durable_counts(site, "alpha");
     check(counts.delivered == delivered, "%llu delivered, not %llu", (unsigned long long)delivered,
           (unsigned long long)counts.delivered);

@@ -44,7 +44,7 @@ static void check_all(struct site *site, struct load *load)
     struct load_result result = load_finish(load);
     if (site->program.pid <= 0) /* mod_fcgid starts no process before the next request: nobody is at home */
         durable_command(site, "cron", NULL);
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     CU_ASSERT(result.ok > 0);
     durable_check_delivered(site, load, result);
     struct counts counts = durable_counts(site, NULL);
@@ -65,7 +65,7 @@ static void check_killed(const char *more, const char *processes)
         site.wrapper = processes == NULL ? NULL : durable_many(processes);
         struct load *load = load_start(&options);
         /* where the program starts slowly, it may not come to answering any between two kills */
-        CU_ASSERT(load_wait_ok(load, 100, durable_patience(20000)));
+        CU_ASSERT(load_wait_ok(load, 100, durable_patience(60000)));
         for (size_t i = 0; i < durable_share(ROUNDS) / (processes == NULL ? 1 : 2); i++) {
             let_live(&random);
             kill_and_start(&site);
@@ -102,7 +102,7 @@ static void killed_under_mod_fcgid(void)
         options.timeout_ms = durable_patience(3000); /* mod_fcgid is slow to start new ones */
         size_t killed_most = 0;
         struct load *load = load_start(&options);
-        CU_ASSERT(load_wait(load, 100, durable_patience(10000)));
+        CU_ASSERT(load_wait(load, 100, durable_patience(60000)));
         for (size_t i = 0; i < durable_share(ROUNDS_MOD_FCGID); i++) {
             poll(NULL, 0, 200);
             let_live(&random);

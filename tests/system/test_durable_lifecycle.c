@@ -27,14 +27,14 @@ static void check_under_load(const struct setup *setup, const char *const *wrapp
         options.pause_ms = 5;
         struct load *load = load_start(&options);
         for (size_t i = 1; i <= times; i++) {
-            CU_ASSERT(load_wait(load, i * STEP, durable_patience(10000)));
+            CU_ASSERT(load_wait(load, i * STEP, durable_patience(60000)));
             act(&site);
         }
-        CU_ASSERT(load_wait(load, (times + 1) * STEP, durable_patience(10000)));
+        CU_ASSERT(load_wait(load, (times + 1) * STEP, durable_patience(60000)));
         load_stop(load);
         struct load_result result = load_finish(load);
         check(result.ok == result.sent, "%zu of %zu are answered 200, else %d", result.ok, result.sent, result.other);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         durable_check_delivered(&site, load, result);
         load_free(load);
     }
@@ -109,7 +109,7 @@ static void stop_the_forwarder(struct site *site)
     size_t before = site_count_logged(site, "msg=stopping");
     pid_t forwarder = durable_forwarder(site);
     durable_signal(forwarder, SIGTERM);
-    CU_ASSERT(site_wait_logged(site, "msg=stopping", before + 1, durable_patience(20000)));
+    CU_ASSERT(site_wait_logged(site, "msg=stopping", before + 1, durable_patience(60000)));
     moment deadline = clock_now() + durable_patience(5000);
     while (durable_forwarder(site) == forwarder && clock_now() < deadline)
         poll(NULL, 0, 10);
@@ -133,13 +133,13 @@ static void sigterm_while_the_data_plane_hangs(void)
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, options.count);
-        CU_ASSERT(standin_wait_held(site.standin, 1, durable_patience(20000)));
+        CU_ASSERT(standin_wait_held(site.standin, 1, durable_patience(60000)));
         durable_signal(site.program.pid, SIGTERM);
         CU_ASSERT(process_wait(&site.program, durable_patience(3000), &status));
         CU_ASSERT_EQUAL(status, 0);
         standin_heal(site.standin);
         CU_ASSERT(site_spawn(&site));
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         durable_check_delivered(&site, load, result);
         load_free(load);
     }

@@ -73,7 +73,7 @@ static void pass_row(const struct row *row)
             site_standin_up(&site);
         else
             standin_heal(site.standin);
-        check(durable_wait_empty(&site, durable_patience(20000)), "%s: it recovers by itself", row->name);
+        check(durable_wait_empty(&site, durable_patience(60000)), "%s: it recovers by itself", row->name);
         durable_check_delivered(&site, load, result);
         check(load_count_disordered(load, site.standin) == 0, "%s: each lead's order is kept", row->name);
         check(row->twice || standin_counts(site.standin).repeated == 0, "%s: nothing is stored twice", row->name);
@@ -164,7 +164,7 @@ static void a_restart_and_cron_do_not_start_over(void)
         standin_fail(site.standin,
                      &(struct standin_fault){.act = STANDIN_ANSWER, .times = 1, .status = 503, .retry_after = "5"});
         send_event(&site, "alpha", ALPHA_SIGNATURE_KEY, "ev_1");
-        CU_ASSERT(site_wait_logged(&site, "msg=not_delivered", 1, durable_patience(20000)));
+        CU_ASSERT(site_wait_logged(&site, "msg=not_delivered", 1, durable_patience(60000)));
         CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(5000)), 0);
         durable_command(&site, "cron", NULL); /* it has nothing to do yet */
         CU_ASSERT_EQUAL(standin_arrivals(site.standin, NULL, at, 8), 1);
@@ -198,13 +198,13 @@ static void a_wrong_write_key_mended_in_the_file(void)
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, result.sent);
-        CU_ASSERT(site_wait_logged(&site, "invalid write key", 1, durable_patience(20000)));
+        CU_ASSERT(site_wait_logged(&site, "invalid write key", 1, durable_patience(60000)));
         CU_ASSERT(site_count_logged(&site, "check write_key") > 0);
         size_t tried = standin_counts(site.standin).requests;
         check(tried <= 8, "it is not tried again and again: %zu requests", tried);
         CU_ASSERT_EQUAL(durable_counts(&site, "alpha").waiting, result.ok);
         durable_configure(&site, NULL); /* as before; the program finds it by itself */
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         durable_check_delivered(&site, load, result);
         load_free(load);
     }
@@ -236,7 +236,7 @@ static void one_source_refused_does_not_slow_another(void)
             struct load_result result = load_finish(loads[i]);
             CU_ASSERT_EQUAL(result.ok, result.sent);
         }
-        CU_ASSERT(standin_wait_messages(site.standin, healthy.count, durable_patience(20000)));
+        CU_ASSERT(standin_wait_messages(site.standin, healthy.count, durable_patience(60000)));
         int64_t delay = load_median_delay(loads[1], site.standin);
         printf("(median %lld ms) ", (long long)delay);
         check(delay < durable_patience(1000), "the healthy source's events leave at once: %lld ms", (long long)delay);

@@ -48,7 +48,7 @@ static void check_many(const struct setup *setup, const char *const *wrapper, si
         printf("(%zu processes, %lld ms) ", most, (long long)(clock_now() - begin));
         check(most >= (wrapper == NULL ? 2 : PROCESSES), "many processes share the queue: %zu", most);
         CU_ASSERT_EQUAL(result.ok, options.count);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         durable_check_delivered(&site, load, result);
         CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
         struct counts counts = durable_counts(&site, "alpha");
@@ -95,7 +95,7 @@ static void another_takes_over(void)
         struct load *load = load_start(&options);
         int64_t longest = 0;
         for (size_t i = 1; i <= 3; i++) {
-            CU_ASSERT(standin_wait_messages(site.standin, i * 100, durable_patience(10000)));
+            CU_ASSERT(standin_wait_messages(site.standin, i * 100, durable_patience(60000)));
             pid_t forwarder = durable_forwarder(&site);
             moment killed = clock_now();
             durable_signal(forwarder, SIGKILL);
@@ -105,7 +105,7 @@ static void another_takes_over(void)
         }
         load_stop(load);
         struct load_result result = load_finish(load);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         printf("(longest gap %lld ms) ", (long long)longest);
         check(longest <= durable_patience(TAKEN_OVER_MS), "taken over within 2 s: %lld ms", (long long)longest);
         durable_check_delivered(&site, load, result);
@@ -127,7 +127,7 @@ static void check_delay(const char *processes)
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         CU_ASSERT_EQUAL(result.ok, options.count);
-        CU_ASSERT(standin_wait_messages(site.standin, options.count, durable_patience(20000)));
+        CU_ASSERT(standin_wait_messages(site.standin, options.count, durable_patience(60000)));
         int64_t median = load_median_delay(load, site.standin);
         printf("(median %lld ms after the answer, %s) ", (long long)median,
                processes == NULL ? "one process" : "ten processes");
@@ -159,7 +159,7 @@ static void plain_cgi_and_cron(void)
         CU_ASSERT_EQUAL(durable_command(&site, "cron", NULL), 0);
         printf("(%zu of %zu before cron) ", by_children, options.count);
         /* what a child has in hand just now cron leaves to it */
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         durable_check_delivered(&site, load, result);
         CU_ASSERT_EQUAL(standin_counts(site.standin).repeated, 0);
         /* the children end by themselves */

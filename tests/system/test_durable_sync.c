@@ -170,7 +170,7 @@ static void stop_traced(struct site *site)
     int status = -1;
     CU_ASSERT_EQUAL_FATAL(durable_processes(site, pids), 1);
     durable_signal(pids[0], SIGTERM);
-    CU_ASSERT(process_wait(&site->program, durable_patience(10000), &status));
+    CU_ASSERT(process_wait(&site->program, durable_patience(60000), &status));
     CU_ASSERT_EQUAL(status, 0);
 }
 
@@ -192,7 +192,7 @@ static void synced_before_the_answer(void)
         CU_ASSERT(durable_start_anew(&site, trace_wrapper(file)));
         send_load(&site, "alone", ALONE, 1);
         send_load(&site, "together", together, 16);
-        CU_ASSERT(durable_wait_empty(&site, durable_patience(20000)));
+        CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
         stop_traced(&site);
         if (check(trace_read(&trace, site.directory, "trace"),
                   "strace works here: without ptrace this cannot be shown")) {

@@ -171,7 +171,7 @@ static void fill_and_drain(struct site *site, const struct host *host)
     standin_heal(site->standin);
     check(standin_wait_messages(site->standin, result.ok, 120000), "delivery goes on: %zu of %zu",
           standin_counts(site->standin).messages, result.ok);
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     CU_ASSERT(run(site, host->relent));
     check_resumes(site);
     check(load_count_arrived(load, site->standin, 1) == result.ok, "each arrived once: %zu of %zu",

@@ -37,7 +37,7 @@ static bool wait_starts(const struct site *site, size_t starts)
  * brought, it arrives afterwards. */
 static void check_nothing_lost(struct site *site, struct load *load, size_t already)
 {
-    CU_ASSERT(load_wait(load, already + 200, durable_patience(10000)));
+    CU_ASSERT(load_wait(load, already + 200, durable_patience(60000)));
     load_stop(load);
     struct load_result result = load_finish(load);
     check(result.ok == result.sent, "%zu of %zu are answered 200, else %d", result.ok, result.sent, result.other);
@@ -54,7 +54,7 @@ static void stops_when_idle(void)
     if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         int status = -1;
         CU_ASSERT(
-            site_wait_logged(&site, "msg=started", 1, durable_patience(10000))); /* before that a signal kills it */
+            site_wait_logged(&site, "msg=started", 1, durable_patience(60000))); /* before that a signal kills it */
         kill(site.program.pid, SIGTERM);
         CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
         CU_ASSERT_EQUAL(status, 0);
@@ -70,7 +70,7 @@ static void stops_under_load(void)
         options.pause_ms = 0;
         struct load *load = load_start(&options);
         int status = -1;
-        CU_ASSERT(load_wait(load, 500, durable_patience(10000)));
+        CU_ASSERT(load_wait(load, 500, durable_patience(60000)));
         kill(site.program.pid, SIGTERM);
         CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
         CU_ASSERT_EQUAL(status, 0);
@@ -94,7 +94,7 @@ static void stops_while_the_data_plane_hangs(void)
         standin_fail(site.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
         struct load *load = load_start(&options);
         int status = -1;
-        CU_ASSERT(standin_wait_held(site.standin, 1, durable_patience(20000)));
+        CU_ASSERT(standin_wait_held(site.standin, 1, durable_patience(60000)));
         kill(site.program.pid, SIGTERM);
         CU_ASSERT(process_wait(&site.program, durable_patience(STOPPED_MS), &status));
         CU_ASSERT_EQUAL(status, 0);
@@ -114,7 +114,7 @@ static void check_sighup(const struct setup *setup)
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
         for (size_t i = 1; i <= 3; i++) {
-            CU_ASSERT(load_wait(load, i * 200, durable_patience(10000)));
+            CU_ASSERT(load_wait(load, i * 200, durable_patience(60000)));
             kill(site.program.pid, SIGHUP);
             check(wait_starts(&site, i + 1), "it starts anew after SIGHUP %zu", i);
         }
@@ -166,11 +166,11 @@ static void reloads_a_changed_configuration(void)
     if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
-        CU_ASSERT(load_wait(load, 200, durable_patience(10000)));
+        CU_ASSERT(load_wait(load, 200, durable_patience(60000)));
         durable_configure(&site, "log_level = debug");
         CU_ASSERT(wait_starts(&site, 2));
         check_nothing_lost(&site, load, 200);
-        CU_ASSERT(site_wait_logged(&site, "debug msg=", 1, durable_patience(20000)));
+        CU_ASSERT(site_wait_logged(&site, "debug msg=", 1, durable_patience(60000)));
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
@@ -181,7 +181,7 @@ static void keeps_the_old_configuration_when_the_new_is_faulty(void)
     if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
-        CU_ASSERT(load_wait(load, 200, durable_patience(10000)));
+        CU_ASSERT(load_wait(load, 200, durable_patience(60000)));
         site_configure(&site, "queue = none\nwriet_key = misspelt");
         CU_ASSERT(site_wait_logged(&site, "msg=not_reloaded", 1, RELOADED_MS));
         CU_ASSERT(site_count_logged(&site, "wriet_key") > 0);
@@ -213,7 +213,7 @@ static void takes_a_replaced_program(void)
     if (site_open(&site, &setup_lighttpd_spawn, "queue = none")) {
         struct load_options options = steady_load(&site);
         struct load *load = load_start(&options);
-        CU_ASSERT(load_wait(load, 200, durable_patience(10000)));
+        CU_ASSERT(load_wait(load, 200, durable_patience(60000)));
         CU_ASSERT(temporary_copy(site.directory, "closecrm.fcgi", 0755, program_under_test()));
         CU_ASSERT(wait_starts(&site, 2));
         check_nothing_lost(&site, load, 200);

@@ -53,14 +53,14 @@ static void the_rest_of_its_lead_goes_on(struct site *site)
         &(struct standin_fault){
             .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = BAD, .status = 400, .body = "not this one"});
     send(site, "ev_1", BAD);
-    CU_ASSERT(site_wait_logged(site, "msg=event_refused", 1, durable_patience(20000)));
+    CU_ASSERT(site_wait_logged(site, "msg=event_refused", 1, durable_patience(60000)));
     send(site, "ev_2", "");
     send(site, "ev_3", "");
     CU_ASSERT_EQUAL(standin_counts(site->standin).messages, 0);
     struct output output = run(site, "queue", "set-aside", "1", NULL);
     expect(&output, 0, "event 1 of source alpha: it is a dead letter now");
-    CU_ASSERT(standin_wait_messages(site->standin, 2, durable_patience(20000)));
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(standin_wait_messages(site->standin, 2, durable_patience(60000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     struct counts counts = durable_counts(site, "alpha");
     CU_ASSERT(counts.dead == 1 && counts.delivered == 2 && counts.accepted == 3);
     output = run(site, "queue", "set-aside", "1", NULL);
@@ -69,8 +69,8 @@ static void the_rest_of_its_lead_goes_on(struct site *site)
     standin_heal(site->standin);
     output = run(site, "dead", "replay", "1", NULL);
     expect(&output, 0, "1 dead letter replayed");
-    CU_ASSERT(standin_wait_messages(site->standin, 3, durable_patience(20000)));
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(standin_wait_messages(site->standin, 3, durable_patience(60000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     CU_ASSERT_EQUAL(durable_counts(site, "alpha").dead, 0);
 }
 
@@ -79,12 +79,12 @@ static void not_while_it_is_in_flight(struct site *site)
 {
     standin_fail(site->standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
     send(site, "ev_5", "");
-    CU_ASSERT(standin_wait_held(site->standin, 1, durable_patience(20000)));
+    CU_ASSERT(standin_wait_held(site->standin, 1, durable_patience(60000)));
     struct output output = run(site, "queue", "set-aside", "5", NULL);
     expect(&output, 1, "it is with the data plane at this very moment: try again");
     standin_heal(site->standin);
-    CU_ASSERT(standin_wait_messages(site->standin, 4, durable_patience(20000)));
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(standin_wait_messages(site->standin, 4, durable_patience(60000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     CU_ASSERT_EQUAL(durable_counts(site, "alpha").dead, 0);
 }
 
@@ -101,10 +101,10 @@ static void by_the_command_where_nobody_forwards(struct site *site)
     CU_ASSERT(site_standin_up(site));
     CU_ASSERT(durable_start_anew(site, NULL));
     send(site, "ev_8", "");
-    CU_ASSERT(standin_wait_messages(site->standin, 2, durable_patience(20000)));
+    CU_ASSERT(standin_wait_messages(site->standin, 2, durable_patience(60000)));
     CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_6"));
     send(site, "ev_6", ""); /* Close repeats it: it is known */
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     counts = durable_counts(site, "alpha");
     CU_ASSERT(counts.dead == 1 && counts.duplicates == 1);
     CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_6"));
@@ -123,10 +123,10 @@ static void a_lead_is_forgotten_while_it_runs(struct site *site)
     struct output output = run(site, "forget", "--lead=lead_1", "--yes", NULL);
     expect(&output, 0, "Deleted of lead lead_1: 2 waiting events, 1 dead letter,");
     CU_ASSERT(site_standin_up(site));
-    CU_ASSERT(standin_wait_messages(site->standin, 1, durable_patience(20000)));
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(standin_wait_messages(site->standin, 1, durable_patience(60000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     send(site, "ev_9", ""); /* Close repeats it: it is known */
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     CU_ASSERT_PTR_NOT_NULL(standin_find(site->standin, "ev_11"));
     CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_9"));
     CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_10"));
@@ -146,7 +146,7 @@ static void a_newer_version_has_a_message_id_of_its_own(struct site *site)
         &(struct standin_fault){
             .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = BAD, .status = 500, .body = "not this one"});
     send(site, "ev_20", BAD);
-    CU_ASSERT(site_wait_logged(site, "msg=not_delivered", 1, durable_patience(20000)));
+    CU_ASSERT(site_wait_logged(site, "msg=not_delivered", 1, durable_patience(60000)));
     struct output output = run(site, "queue", "list", NULL, NULL);
     char *line = strchr(output.text, '\n');
     CU_ASSERT_PTR_NOT_NULL_FATAL(line);
@@ -154,8 +154,8 @@ static void a_newer_version_has_a_message_id_of_its_own(struct site *site)
     output = run(site, "queue", "set-aside", line + 1, NULL);
     expect(&output, 0, "it is a dead letter now");
     CU_ASSERT_EQUAL(site_send_body(site, (struct slice){newer, sizeof newer - 1}).status, 200);
-    CU_ASSERT(standin_wait_messages(site->standin, before + 1, durable_patience(20000)));
-    CU_ASSERT(durable_wait_empty(site, durable_patience(20000)));
+    CU_ASSERT(standin_wait_messages(site->standin, before + 1, durable_patience(60000)));
+    CU_ASSERT(durable_wait_empty(site, durable_patience(60000)));
     CU_ASSERT_PTR_NULL(standin_find(site->standin, "ev_20"));
     standin_heal(site->standin);
 }

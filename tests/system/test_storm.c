@@ -137,7 +137,7 @@ static int run(const struct storm *storm, const char *const *arguments, const ch
     int status = -1;
     path_join(log, storm->site.directory, log_name);
     const struct process_options options = {arguments, NULL, storm->site.directory, log};
-    check(process_start(&process, &options) && process_wait(&process, durable_patience(20000), &status), "%s ends",
+    check(process_start(&process, &options) && process_wait(&process, durable_patience(60000), &status), "%s ends",
           arguments[0]);
     process_stop(&process, 1000);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -424,7 +424,7 @@ static void rage(const struct setup *setup)
         options.refused_ms = 50;
         options.timeout_ms = durable_patience(3000);
         storm.load = load_start(&options);
-        CU_ASSERT(load_wait(storm.load, 50, durable_patience(10000)));
+        CU_ASSERT(load_wait(storm.load, 50, durable_patience(60000)));
         go_through(&storm, rounds);
         load_stop(storm.load);
         check_all(&storm);

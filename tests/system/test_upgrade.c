@@ -47,7 +47,7 @@ static void there_and_back(struct site *site)
     options.marked = 40;
     standin_fail(site->standin, &one_event);
     struct load *load = load_start(&options);
-    CU_ASSERT(load_wait(load, 400, durable_patience(20000)));
+    CU_ASSERT(load_wait(load, 400, durable_patience(60000)));
     standin_fail(site->standin, &away); /* some wait, with tries noted */
     if (take_on(site, program_under_test())) {
         poll(NULL, 0, PHASE_MS);

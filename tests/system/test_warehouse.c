@@ -30,11 +30,11 @@
     "\"changed_fields\":[\"note\"],\"data\":{\"note\":\"a\xEF\xBF\xBD"                                                 \
     "b\",\"n\xEF\xBF\xBD\":1200.50},\"previous_data\":{\"note\":\"\"},\"subscription_id\":\"whsub_1\"}}"
 
-static void send_body(struct site *site)
+static void send_body(struct site *site, const char *text)
 {
     char url[160];
     struct client_answer answer;
-    struct slice body = {BODY, sizeof BODY - 1};
+    struct slice body = {text, strlen(text)};
     struct signature signature = signature_make(ALPHA_SIGNATURE_KEY, body, 0);
     snprintf(url, sizeof url, "%s/alpha", site->url);
     struct client_request request = {.url = url, .headers = {signature.hash, signature.timestamp}, .body = body};
@@ -57,7 +57,7 @@ static void all_options_through_a_web_server(void)
     if (site_open(&site, &setup_lighttpd_spawn,
                   "warehouse = json\ncontext = close\ninclude = previous_data, changed_fields\n"
                   "remove = user_id, data.secret\nadmin_password = correct horse\nlog_level = debug")) {
-        send_body(&site);
+        send_body(&site, BODY);
         CU_ASSERT_TRUE(standin_wait_messages(site.standin, 1, WAIT_MS));
         const struct standin_message *message = standin_find(site.standin, "ev_1");
         CU_ASSERT_PTR_NOT_NULL_FATAL(message);
@@ -68,6 +68,40 @@ static void all_options_through_a_web_server(void)
         check_page(&site, "/status?format=json", NULL);
         check_page(&site, "/status?event=1", "ev_1");
         CU_ASSERT_EQUAL(site_count_logged(&site, "MARKER"), 0);
+    }
+    CU_ASSERT_EQUAL(site_close(&site), 0);
+}
+
+#define LEAD(id, action, rest)                                                                                         \
+    "{\"event\":{\"object_type\":\"lead\",\"action\":\"" action "\",\"id\":\"" id "\",\"lead_id\":\"lead_1\"," rest "}}"
+
+/* Whether the data plane has one message with these pieces. */
+static bool has_message(struct site *site, const char *type, const char *piece)
+{
+    char typed[32];
+    size_t count = 0;
+    const struct standin_message *message;
+    snprintf(typed, sizeof typed, "\"type\":\"%s\"", type);
+    for (size_t i = 0; (message = standin_message(site->standin, i)) != NULL; i++)
+        count += slice_contains(message->json, typed) && slice_contains(message->json, piece);
+    return count == 1;
+}
+
+static void person_through_a_web_server(void)
+{
+    struct site site;
+    if (site_open(&site, &setup_lighttpd_spawn,
+                  "identify = yes\ntraits = cf_1\nalias = yes\nnul = keep\nremove = data.url")) {
+        send_body(&site,
+                  LEAD("ev_1", "updated", "\"data\":{\"name\":\"a\\u0000b\",\"url\":\"u\",\"custom.cf_1\":1.50}"));
+        send_body(&site,
+                  LEAD("ev_2", "merged",
+                       "\"meta\":{\"merge_source_lead_id\":\"lead_0\",\"merge_destination_lead_id\":\"lead_1\"}"));
+        CU_ASSERT_TRUE(standin_wait_messages(site.standin, 4, WAIT_MS));
+        CU_ASSERT_TRUE(has_message(&site, "track", "\"data\":{\"name\":\"a\\u0000b\",\"custom.cf_1\":1.50}"));
+        CU_ASSERT_TRUE(has_message(&site, "identify", "\"traits\":{\"name\":\"a\\u0000b\",\"cf_1\":1.50}}"));
+        CU_ASSERT_TRUE(has_message(&site, "track", "\"event\":\"lead merged\""));
+        CU_ASSERT_TRUE(has_message(&site, "alias", "\"userId\":\"lead_1\",\"previousId\":\"lead_0\""));
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
 }
@@ -124,6 +158,7 @@ void suite_warehouse(void)
 {
     static CU_TestInfo tests[] = {
         {"all options through a web server", all_options_through_a_web_server},
+        {"identify and alias through a web server", person_through_a_web_server},
         {"backfill identifies where it is asked to", backfill_identifies_where_it_is_asked_to},
         CU_TEST_INFO_NULL,
     };

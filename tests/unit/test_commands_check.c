@@ -76,6 +76,7 @@ static void options_for_a_warehouse_are_told(void)
         {"include = changed_fields\n", "  include = changed_fields: "},
         {"identify = yes\ntraits = cf_1\n", "  identify = yes: "},
         {"alias = yes\n", "  alias = yes: "},
+        {"remove = data.url\n", "  remove: what it names is in no message, page or sample"},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char text[256];

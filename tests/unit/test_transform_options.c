@@ -231,6 +231,17 @@ static void check_equal(const char *option, const struct buffer *made, struct js
     json_object_put(expected);
 }
 
+/* With keep_nul an event with U+0000 in a name is refused. */
+static void check_names(const struct rules *rules, const char *type, const char *action)
+{
+    static const struct rules replacing;
+    struct input input = make_input(type, action, true, &replacing);
+    struct parsed *parsed = transform_parse_for(input.body, strlen(input.body), rules, NULL, NULL);
+    CU_ASSERT_EQUAL(parsed == NULL, rules->keep_nul);
+    parsed_free(parsed);
+    free_input(&input);
+}
+
 /* Checks both messages. Returns the type of that about the person, 'a' or 'i'; 0: there is none. */
 static char check_event(const char *option, const struct rules *rules, const char *type, const char *action,
                         bool has_lead)
@@ -266,6 +277,7 @@ static void check_option(size_t option)
             continue;
         char kind = check_event(options[option].name, &options[option].rules, type, action, true);
         check_event(options[option].name, &options[option].rules, type, action, false);
+        check_names(&options[option].rules, type, action);
         types++;
         identifies += kind == 'i';
         aliases += kind == 'a';

@@ -147,10 +147,11 @@ static void test_versions(void)
 static void test_close_takes_texts(void)
 {
     const char *body = "{\"event\":{\"object_type\":\"a\",\"action\":\"b\",\"user_id\":7,\"object_id\":{\"x\":1},"
-                       "\"request_id\":\"\\u0001\\u0000\",\"organization_id\":null}}";
+                       "\"request_id\":\"\\u0001\\u0000\",\"organization_id\":null,\"id\":\"/\\\"\\\\\\n\"}}";
     char *message = tool_message(body, strlen(body), &all_options, false);
-    CU_ASSERT_PTR_NOT_NULL(strstr(message, "\"close\":{\"object_type\":\"a\",\"action\":\"b\","
-                                           "\"request_id\":\"\\u0001\xEF\xBF\xBD\"}}"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(message,
+                                  "\"close\":{\"event_id\":\"/\\\"\\\\\\n\",\"object_type\":\"a\",\"action\":\"b\","
+                                  "\"request_id\":\"\\u0001\xEF\xBF\xBD\"}}"));
     free(message);
 }
 

@@ -222,7 +222,7 @@ static void test_command(void)
     configuration_use("data_plane_url = https://h.example\nwrite_key = k\n");
     RUN(&ran, body, "transform", "--warehouse", "postgres");
     CU_ASSERT_EQUAL(ran.code, 0);
-    CU_ASSERT_TRUE(has_line(ran.out, "ev_2sYKRjcrA79yKxi3S4Crd7: a row of 47 columns in table opportunity_updated"));
+    CU_ASSERT_TRUE(has_line(ran.out, "ev_2sYKRjcrA79yKxi3S4Crd7: a row of 51 columns in table opportunity_updated"));
     CU_ASSERT_TRUE(has_line(ran.out, "  data_value bigint data.value\n"));
     CU_ASSERT_TRUE(has_line(ran.out, "  warning: user_id has no column"));
     RUN(&ran, body, "transform", "--warehouse", "oracle");
@@ -230,6 +230,38 @@ static void test_command(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, "--warehouse oracle is not known; there is: postgres\n"));
     configuration_forget();
     free(body);
+}
+
+/* The tables that an identify and an alias are rows of. */
+static void test_person(void)
+{
+    static const char *const lines[] = {
+        ": a row of 21 columns in table identifies\n",
+        ": a row of 20 columns in table users where \"Skip User Table\" is off\n",
+        ": a row of 19 columns in table aliases\n",
+        "  name text name\n",
+        "  addresses jsonb addresses\n",
+        "  cf_1 jsonb cf_1\n",
+        "  context_close_event_id text context.close.event_id\n",
+        "  previous_id text (RudderStack's own)\n",
+    };
+    static struct ran ran;
+    configuration_use("data_plane_url = https://h.example\nwrite_key = k\nidentify = yes\nalias = yes\n"
+                      "traits = cf_1\nwarehouse = json\ncontext = close\n");
+    RUN(&ran,
+        "{\"event\":{\"id\":\"ev_1\",\"object_type\":\"lead\",\"action\":\"updated\",\"lead_id\":\"l\",\"data\":{"
+        "\"name\":\"K\",\"addresses\":[{\"city\":\"Bonn\"}],\"custom.cf_1\":1.5}}}\n"
+        "{\"event\":{\"id\":\"ev_2\",\"object_type\":\"lead\",\"action\":\"merged\",\"lead_id\":\"l\",\"meta\":{"
+        "\"merge_source_lead_id\":\"a\",\"merge_destination_lead_id\":\"l\"}}}\n",
+        "transform", "--warehouse", "postgres");
+    CU_ASSERT_EQUAL(ran.code, 0);
+    for (size_t i = 0; i < COUNT(lines); i++) {
+        bool is = *lines[i] == ':' ? strstr(ran.out, lines[i]) != NULL : has_line(ran.out, lines[i]);
+        if (!is)
+            printf("\n    %s is not in %s", lines[i], ran.out);
+        CU_ASSERT_TRUE(is);
+    }
+    configuration_forget();
 }
 
 void suite_transform_warehouse_rows(void)
@@ -241,6 +273,7 @@ void suite_transform_warehouse_rows(void)
         {"with the recommended lines", test_recommended},
         {"many columns", test_room},
         {"transform --warehouse", test_command},
+        {"the rows of identify and alias", test_person},
         CU_TEST_INFO_NULL,
     };
     suite_add("transform warehouse rows", NULL, NULL, tests);
