@@ -450,6 +450,9 @@ static void a_rotation_loses_nothing(void)
         add_events(&site, 0, 300, false);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "rotate"), 0);
         CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 2);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "rotate", "whsub_nosuch"), 1);
+        CU_ASSERT(strstr(site.said, "no subscription whsub_nosuch") != NULL);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "rotate", old), 0);
         /* nothing has come from the new one, and the log was not read past it */
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 0);
         CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 2);
