@@ -27,6 +27,7 @@
 #define FLUSH_MS 5000                    /* between writes of a process */
 #define SHARED_MS 1000                   /* between writes of all processes, ... */
 #define KNOWN_MS 10000                   /* ... when all reasons are known already */
+#define GATHER_MS 30000                  /* between looks for what was written elsewhere */
 #define KEPT_MS (INT64_C(30) * 86400000) /* what was not seen for so long is left out */
 
 struct reason {
@@ -329,8 +330,49 @@ static struct reasons *take_noted(bool is_last, char to[LAST_ERRORS_PLACES][PATH
     return taken;
 }
 
+/* Takes what stands in one place over into the first. */
+static void take_over(const char *from, const char *to)
+{
+    int fd = -1;
+    char file[PATH_SIZE], lock_path[PATH_SIZE];
+    path_of(file, from, LAST_ERRORS_FILE);
+    path_of(lock_path, from, LOCK_FILE);
+    struct reasons *reasons = files_is_own_directory(from) && access(file, F_OK) == 0 ? calloc(1, sizeof *reasons) : NULL;
+    if (reasons != NULL && lock_take(&fd, lock_path, LOCK_EX | LOCK_NB) == 0) {
+        char *text = last_errors_read(from);
+        read_reasons(text, clock_unix_ms(), reasons);
+        if (text != NULL && write_into(to, reasons) == WRITTEN) {
+            unlink(file);
+            unlink(lock_path);
+        }
+        free(text);
+    }
+    if (fd >= 0)
+        close(fd);
+    free(reasons);
+}
+
+/* What stood in the way of the first place is over where it can be written again: what was written elsewhere meanwhile
+ * is taken over, and nobody takes it for what is wrong now. */
+static void gather(bool is_last)
+{
+    static moment gathered; /* under the lock */
+    char all[LAST_ERRORS_PLACES][PATH_MAX];
+    pthread_mutex_lock(&lock);
+    bool due = is_last || gathered == 0 || clock_now() - gathered >= GATHER_MS;
+    if (due)
+        gathered = clock_now();
+    memcpy(all, place, sizeof all);
+    pthread_mutex_unlock(&lock);
+    for (size_t i = 1; due && i < LAST_ERRORS_PLACES; i++) {
+        if (all[0][0] != '\0' && all[i][0] != '\0' && strcmp(all[0], all[i]) != 0)
+            take_over(all[i], all[0]);
+    }
+}
+
 void last_errors_flush(bool is_last)
 {
+    gather(is_last);
     char to[LAST_ERRORS_PLACES][PATH_MAX];
     enum written result = NOT_HERE;
     struct reasons *taken = take_noted(is_last, to);

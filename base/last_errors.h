@@ -27,7 +27,8 @@ void last_errors_leave(const char *place);
 /* A log_observer: notes a line; takes none. */
 bool last_errors_note(void *context, enum log_level level, const char *line, size_t length);
 
-/* Writes what was noted. Waits for the disk, at most a moment for other processes. What could not be written, or not so
+/* Writes what was noted; what was written into another folder while the first one could not be is taken over into that.
+ * Waits for the disk, at most a moment for other processes. What could not be written, or not so
  * soon, stays noted. is_last: the process ends: it is written although the last time was a moment ago, unless another
  * process wrote within the second. */
 void last_errors_flush(bool is_last);

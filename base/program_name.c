@@ -61,15 +61,21 @@ void program_name_of(const char *path, const char *folders, char out[static PROG
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char called[PROGRAM_NAME_SIZE + CONFIGURATION_SIZE], alone[PROGRAM_NAME_SIZE];
 
+/* What runs, or the bundle's launcher, under which /proc/self/exe is the loader; "": it cannot be known. */
+static void find_path(char path[static PATH_MAX])
+{
+    const char *launcher = getenv("CLOSECRM_LAUNCHER");
+    ssize_t length = launcher == NULL ? readlink("/proc/self/exe", path, PATH_MAX - 1) : 0;
+    path[length > 0 ? length : 0] = '\0';
+    if (launcher != NULL)
+        snprintf(path, PATH_MAX, "%s", launcher);
+}
+
 static void find_names(void)
 {
-    char path[PATH_MAX] = "", folders[PATH_MAX + sizeof USUAL_FOLDERS];
-    const char *launcher = getenv("CLOSECRM_LAUNCHER"), *search = getenv("PATH");
-    ssize_t length = launcher == NULL ? readlink("/proc/self/exe", path, sizeof path - 1) : -1;
-    if (length > 0)
-        path[length] = '\0';
-    else if (launcher != NULL)
-        snprintf(path, sizeof path, "%s", launcher);
+    char path[PATH_MAX], folders[PATH_MAX + sizeof USUAL_FOLDERS];
+    const char *search = getenv("PATH");
+    find_path(path);
     snprintf(folders, sizeof folders, "%s:%.*s", USUAL_FOLDERS, PATH_MAX - 1, search == NULL ? "" : search);
     program_name_of(path, folders, called);
     program_name_of(last_part(path), "", alone);
@@ -98,6 +104,46 @@ const char *program_name_alone(void)
 {
     pthread_once(&once, find_names);
     return alone;
+}
+
+/* ---- a crontab's line ---- */
+
+/* Whether the file lies in a folder above the loader: the launcher found it there, and will again. */
+static bool is_of_launcher(const char *file)
+{
+    char loader[PATH_MAX];
+    const char *slash = strrchr(file, '/');
+    ssize_t length = getenv("CLOSECRM_LAUNCHER") == NULL ? -1 : readlink("/proc/self/exe", loader, sizeof loader - 1);
+    return slash != NULL && length > slash - file && strncmp(loader, file, (size_t)(slash - file) + 1) == 0;
+}
+
+/* A % would end the command: behind a backslash it does not. */
+static void put_crontab_word(FILE *out, const char *before, const char *path)
+{
+    char *word = escape_shell(path);
+    fputs(before, out);
+    for (const char *c = word; c != NULL && *c != '\0'; c++)
+        fprintf(out, "%s%c", *c == '%' ? "\\" : "", *c);
+    free(word);
+}
+
+char *program_name_crontab(void)
+{
+    char path[PATH_MAX], *line = NULL;
+    size_t length = 0;
+    const char *named = getenv("CLOSECRM_CONFIG");
+    char *file = named == NULL || named[0] == '\0' ? NULL : realpath(named, NULL);
+    find_path(path);
+    FILE *out = path[0] == '\0' ? NULL : open_memstream(&line, &length);
+    if (out != NULL) {
+        put_crontab_word(out, "* * * * * ", path);
+        if (named != NULL && named[0] != '\0' && !is_of_launcher(file != NULL ? file : named))
+            put_crontab_word(out, " --config ", file != NULL ? file : named);
+        fputs(" cron", out);
+        fclose(out);
+    }
+    free(file);
+    return line;
 }
 
 /* Takes the path away again where program_name stands in the text. */

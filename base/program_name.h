@@ -18,6 +18,11 @@ const char *program_name(void);
 /* The same without a path, for those who must not learn it. */
 const char *program_name_alone(void);
 
+/* The line of a crontab that runs `cron` every minute: this program by its whole path, and the configuration that
+ * CLOSECRM_CONFIG names, which no crontab knows of; quoted as a shell and a crontab want it. The bundle's launcher
+ * finds its own configuration again. The caller frees; NULL: memory is out, or the path cannot be known. */
+char *program_name_crontab(void);
+
 /* Copies a text in which PROGRAM_NAME stands before a command, with program_name in its place. What does not fit is
  * cut, and the copy keeps PROGRAM_NAME rather than a cut name. Returns out. */
 const char *program_name_put(const char *text, char *out, size_t size);

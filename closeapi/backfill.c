@@ -14,6 +14,7 @@
 
 #define SECOND_US INT64_C(1000000)
 #define BEYOND_US (EVENT_LOG_DAYS * INT64_C(86400) * SECOND_US)
+#define CLOCK_OFF_US (INT64_C(86400) * SECOND_US) /* that this machine's clock may differ from Close's */
 #define STALE_US (INT64_C(86400) * SECOND_US)
 #define NOTE_MS 1000 /* between two writes of the progress file, but for the ends of windows */
 
@@ -36,6 +37,35 @@ bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct er
         return true;
     error_set(why, "a time is written like 2026-11-01, 2026-11-01T12:30 (UTC) or 7d, not \"%.60s\"", text);
     return false;
+}
+
+static bool backfill_read_times(const struct backfill_order *order, int64_t now_us, int64_t *since_us,
+                                int64_t *until_us, struct error *why)
+{
+    *until_us = now_us;
+    return backfill_read_time(order->since, now_us, since_us, why) &&
+           (order->until == NULL || backfill_read_time(order->until, now_us, until_us, why));
+}
+
+static bool backfill_refuse_times(bool beyond, struct error *why)
+{
+    error_set(why,
+              beyond ? "Close keeps its Event Log for %d days, and all this is older"
+                     : "the time that --since names is not before --until (%d days are kept)",
+              EVENT_LOG_DAYS);
+    return false;
+}
+
+bool backfill_check_times(const struct backfill_order *order, int64_t now_us, struct error *why)
+{
+    int64_t since_us, until_us;
+    if (!backfill_read_times(order, now_us, &since_us, &until_us, why))
+        return false;
+    if (order->until == NULL)
+        until_us += CLOCK_OFF_US;
+    if (since_us >= until_us || since_us >= now_us + CLOCK_OFF_US)
+        return backfill_refuse_times(false, why);
+    return until_us > now_us - BEYOND_US - CLOCK_OFF_US || backfill_refuse_times(true, why);
 }
 
 /* ---- the progress file ---- */
@@ -116,10 +146,7 @@ static bool backfill_choose_times(struct backfill *backfill, struct close_client
     struct backfill_report *report = backfill->report;
     int64_t date_ms = event_log_clock(client, why);
     int64_t now_us = date_ms * 1000 + SECOND_US; /* Date has whole seconds, and this one is not over */
-    if (date_ms == 0 || !backfill_read_time(backfill->order->since, now_us, &report->since_us, why))
-        return false;
-    report->until_us = now_us;
-    if (backfill->order->until != NULL && !backfill_read_time(backfill->order->until, now_us, &report->until_us, why))
+    if (date_ms == 0 || !backfill_read_times(backfill->order, now_us, &report->since_us, &report->until_us, why))
         return false;
     if (report->until_us > now_us)
         report->until_us = now_us;
@@ -130,11 +157,7 @@ static bool backfill_choose_times(struct backfill *backfill, struct close_client
         report->from_us = now_us - BEYOND_US;
     if (report->from_us < report->until_us || report->went_on)
         return true;
-    error_set(why,
-              report->beyond ? "Close keeps its Event Log for %d days, and all this is older"
-                             : "the time that --since names is not before --until (%d days are kept)",
-              EVENT_LOG_DAYS);
-    return false;
+    return backfill_refuse_times(report->beyond, why);
 }
 
 static enum import_result backfill_import(struct backfill *backfill, struct import_order *order, struct error *why)

@@ -140,6 +140,10 @@ struct backfill_report {
 /* Reads a time as typed, relative to now; Unix time in microseconds. Returns false with the reason. */
 bool backfill_read_time(const char *text, int64_t now_us, int64_t *us, struct error *why);
 
+/* Whether since and until can be read and name a period of which Close may have something, by this machine's clock,
+ * which may be a day off. Returns false with the reason: then it is the command line that is wrong. */
+bool backfill_check_times(const struct backfill_order *order, int64_t now_us, struct error *why);
+
 /* Runs a backfill. queue: of this thread alone, keeping events on disk; NULL for a dry run on a queue that keeps
  * nothing. Returns IMPORT_DONE, IMPORT_FAILED or IMPORT_STOPPED, the last two with the reason. */
 enum import_result backfill_run(const struct config *config, const struct source *source, struct queue *queue,

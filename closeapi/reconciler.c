@@ -159,8 +159,10 @@ bool reconciler_stop(struct reconciler *reconciler, moment deadline)
         ;
     bool ended = reconciler->ended;
     pthread_mutex_unlock(&reconciler->lock);
-    if (!ended)
+    if (!ended) { /* it is left behind, with what it uses */
+        pthread_detach(reconciler->thread);
         return false;
+    }
     pthread_join(reconciler->thread, NULL);
     reconciler_free(reconciler);
     return true;

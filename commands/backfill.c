@@ -218,6 +218,7 @@ int command_backfill(int argc, char **argv)
 {
     struct backfill_options options = {.source = NULL};
     struct backfill_order *order = &options.order;
+    struct error why = {0};
     const struct option_spec specs[] = {
         {"--source", &options.source, NULL},        {"--since", &order->since, NULL},
         {"--until", &order->until, NULL},           {"--object-type", &order->filter.object_type, NULL},
@@ -230,6 +231,8 @@ int command_backfill(int argc, char **argv)
         return COMMAND_USAGE;
     if (order->since == NULL)
         return options_wrong(argv[0], "since when? --since 2026-11-01, or --since 7d");
+    if (!backfill_check_times(order, clock_unix_ms() * 1000, &why))
+        return options_wrong(argv[0], "%s", why.text);
     struct close_session session;
     int code = close_session_open(&session, argv[0], options.source);
     if (code == COMMAND_OK) {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "base/program_name.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
@@ -218,7 +219,7 @@ static void tell_mended(const struct checking *checking, struct facts *facts, st
 
 static void print_queue(const struct facts *facts)
 {
-    char age[WHEN_SIZE], line[OWN_COMMAND];
+    char age[WHEN_SIZE];
     check_file_system(facts->config->state_dir);
     print_library(facts->config);
     printf("  waiting: %" PRIu64, facts->all.waiting);
@@ -228,10 +229,12 @@ static void print_queue(const struct facts *facts)
     output_moment("  last accepted:", facts->all.last_accepted_ms, facts->now_ms);
     output_moment("  last delivered:", facts->all.last_delivered_ms, facts->now_ms);
     output_moment("  last cron:", facts->cron_ms, facts->now_ms);
-    if (facts->cron_ms == 0 && facts->launcher == NULL)
-        printf("    where the web server starts the program (CGI, mod_fcgid), `%s` belongs into the\n"
-               "    crontab of its user, for every minute\n",
-               own_command(line, facts->config, NULL, "cron"));
+    char *line = facts->cron_ms == 0 && facts->launcher == NULL ? program_name_crontab() : NULL;
+    if (line != NULL)
+        printf("    where the web server starts the program (CGI, mod_fcgid), this belongs into the crontab of its\n"
+               "    user: `%s`\n",
+               line);
+    free(line);
 }
 
 /* The queue was `sqlite` before, and is `none` now. */
@@ -265,7 +268,8 @@ static bool look_at_state(const struct config *config, size_t *wrong)
         *wrong = check_left_behind(config);
         return false;
     case SESSION_PLACE_MISSING:
-        printf("\nstate directory\n  %s\n", why.text);
+        *wrong = why.kind == ERROR_MISSING; /* it was there */
+        printf("\nstate directory\n  %s%s\n", *wrong > 0 ? "WRONG: " : "", why.text);
         return false;
     case SESSION_PLACE_BARRED:
         printf("\nstate directory\n  WRONG: %s\n", why.text);

@@ -20,6 +20,7 @@
 #include "base/times.h"
 #include "config/state_folder.h"
 #include "process/reexec.h"
+#include "queue/state_place.h"
 
 #define TRY_MS 5000L            /* for asking a data plane what time it is */
 #define WRONG_MS INT64_C(60000) /* a difference of the clocks beyond this is told */
@@ -340,12 +341,18 @@ void check_file_system(const char *directory)
            name == NULL ? "one that may be another machine's" : name);
 }
 
-/* Whether the folder in which it is to be made is there, and this user may write there. */
-static bool could_be_made(const char *directory)
+/* Whether the folder in which it is to be made is there, and this user may write there. One that was there is no fault
+ * of the configuration. */
+static bool could_be_made(const struct config *config)
 {
+    struct error why;
     char folder[PROGRAM_PATH];
-    snprintf(folder, sizeof folder, "%s", directory);
+    snprintf(folder, sizeof folder, "%s", config->state_dir);
     const char *parent = dirname(folder);
+    if (!state_place_may_open(config, &why)) {
+        printf("  %s\n", why.text);
+        return true;
+    }
     if (access(parent, W_OK | X_OK) == 0) {
         puts("  it does not exist: if it was moved or removed while the program runs, put it back, and nothing is\n"
              "    lost; where the program has never run, it makes it when it starts");
@@ -386,7 +393,7 @@ size_t check_state_directory(const struct config *config)
     if (stat(config->state_dir, &status) == 0)
         return is_private(config->state_dir, &status) ? 0 : 1;
     if (errno == ENOENT)
-        return could_be_made(config->state_dir) ? 0 : 1;
+        return could_be_made(config) ? 0 : 1;
     printf("  WRONG: it cannot be looked at: %s\n", strerror(errno));
     return 1;
 }

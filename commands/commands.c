@@ -235,7 +235,8 @@ static const struct command commands[] = {
      "For a crontab, as the user as which the web server runs the program:\n"
      "  * * * * * /usr/lib/closecrm/closecrm.fcgi cron\n"
      "Delivers what is due where no other process does. Says nothing when all is well; else a line for each problem:\n"
-     "events that wait for more than an hour or for you to act, new dead letters, a full disk, a queue that cannot be\n"
+     "events that wait for longer than alert_waiting or for you to act, new dead letters, a full disk, a queue that "
+     "cannot be\n"
      "opened. While it lasts it is said once per alert_interval, and once when it is over. The exit code is 1 each\n"
      "time; for what you should only look at, as new dead letters, it is 0, as of `check`.\n"
      "\n"
@@ -245,8 +246,10 @@ static const struct command commands[] = {
      "Runs alert_command and posts to alert_webhook_url, with the cause `test`, and says what became of it. Run it as\n"
      "the user the program runs as: what systemd forbids its service, a shell may do; `check` knows of that.\n",
      command_alert_test},
-    {"completion", "", "print what lets bash complete commands and options",
+    {"completion", "[--sources]", "print what lets bash complete commands and options",
      "  source <(closecrm.fcgi completion)\n"
+     "\n"
+     "  --sources   print the names of the configured sources instead, which the completion asks for\n"
      "\n"
      "The Debian package and `make install` put it where bash finds it by itself.\n",
      command_completion},

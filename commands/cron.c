@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "closeapi/closeapi.h"
 #include "commands/cron_report.h"
 #include "commands/options.h"
@@ -104,14 +104,10 @@ static void run_once(struct cron_run *run, moment deadline)
     }
 }
 
-static bool read_seconds(const char *text, long *seconds)
+static bool read_seconds(const char *text, uint64_t *seconds)
 {
-    char *end;
     *seconds = SECONDS_DEFAULT;
-    if (text == NULL)
-        return true;
-    *seconds = strtol(text, &end, 10);
-    return end != text && *end == '\0' && *seconds > 0 && *seconds <= SECONDS_MOST;
+    return text == NULL || (text_read_id(text, seconds) && *seconds <= SECONDS_MOST);
 }
 
 /* Without a configuration there is no alert_interval: it is told as often as it would be by default. */
@@ -128,12 +124,12 @@ static int report_faulty(struct cron_report *report, const struct strings *fault
 int command_cron(int argc, char **argv)
 {
     const char *text = NULL;
-    long seconds;
+    uint64_t seconds;
     const struct option_spec specs[] = {{"--seconds", &text, NULL}};
     if (!options_read(argc, argv, specs, 1, NULL))
         return COMMAND_USAGE;
     if (!read_seconds(text, &seconds))
-        return options_wrong(argv[0], "--seconds needs a whole number from 1 to %d", SECONDS_MOST);
+        return options_wrong(argv[0], "--seconds needs a whole number from 1 to %d, not \"%.60s\"", SECONDS_MOST, text);
     moment deadline = clock_now() + (moment)seconds * 1000;
     struct strings faults;
     struct error why = {0};

@@ -55,6 +55,18 @@ static bool read_moment(const char *command, const char *option, const char *tex
     return false;
 }
 
+static bool read_period(struct dead_filter *filter, const char *command)
+{
+    int64_t now_ms = clock_unix_ms();
+    if (!read_moment(command, "--since", filter->since, now_ms, &filter->since_ms) ||
+        !read_moment(command, "--until", filter->until, now_ms, &filter->until_ms))
+        return false;
+    if (filter->since_ms <= filter->until_ms)
+        return true;
+    options_wrong(command, "--since %.60s is later than --until %.60s: nothing can fit", filter->since, filter->until);
+    return false;
+}
+
 /* A pattern without a letter would mean all, which `--all` is for. */
 static bool read_event_pattern(const char *command, const char *text)
 {
@@ -80,11 +92,8 @@ bool dead_filter_read(struct dead_filter *filter, int argc, char **argv, const s
     memcpy(specs, own, sizeof own);
     for (size_t i = 0; i < more_count && count < OPTIONS_MOST; i++)
         specs[count++] = more[i];
-    int64_t now_ms = clock_unix_ms();
     return options_read_all(argc, argv, specs, count, &arguments) && read_event_pattern(argv[0], filter->event) &&
-           read_moment(argv[0], "--since", filter->since, now_ms, &filter->since_ms) &&
-           read_moment(argv[0], "--until", filter->until, now_ms, &filter->until_ms) &&
-           read_ids(filter, argv[0], argv + 1, arguments);
+           read_period(filter, argv[0]) && read_ids(filter, argv[0], argv + 1, arguments);
 }
 
 bool dead_filter_is_any(const struct dead_filter *filter)

@@ -10,7 +10,6 @@
 #include "base/program_name.h"
 #include "commands/options.h"
 #include "commands/wrap.h"
-#include "process/reexec.h"
 #include "queue/inspect.h"
 
 #define NAME_COLUMNS 15 /* of the longest name in lists */
@@ -82,17 +81,14 @@ static size_t wrap_on(FILE *out, const char *words, size_t length, size_t column
     return wrap_line(out, words, length, column + 1, indent, WRAP_COLUMNS);
 }
 
-/* A line as it is, but the program's path is the real one. */
+/* A line as it is, but the crontab's line is the one of this installation. */
 static void put_literal(FILE *out, const char *line, size_t length)
 {
-    static const char usual[] = "/usr/lib/closecrm/closecrm.fcgi";
+    static const char usual[] = "* * * * * /usr/lib/closecrm/closecrm.fcgi cron";
     const char *at = memmem(line, length, usual, sizeof usual - 1);
-    char *path = at == NULL ? NULL : reexec_path();
-    size_t before = path == NULL ? length : (size_t)(at - line);
-    fprintf(out, "%.*s", (int)before, line);
-    if (path != NULL)
-        fprintf(out, "%s%.*s", path, (int)(length - before - (sizeof usual - 1)), at + sizeof usual - 1);
-    free(path);
+    char *own = at == NULL ? NULL : program_name_crontab();
+    fprintf(out, "%.*s%s", own == NULL ? (int)length : (int)(at - line), line, own == NULL ? "" : own);
+    free(own);
 }
 
 static void put_explanation(FILE *out, const char *text)

@@ -119,7 +119,10 @@ bool options_read_id(int argc, char **argv, const struct option_spec *specs, siz
         return false;
     if (text != NULL && text_read_id(text, id))
         return true;
-    options_wrong(argv[0], "%s", question);
+    if (text == NULL)
+        options_wrong(argv[0], "%s", question);
+    else
+        options_wrong(argv[0], "\"%.60s\" is no number: %s", text, question);
     return false;
 }
 

@@ -62,7 +62,9 @@ int command_queue_move(int argc, char **argv)
     struct session session;
     if (!options_read_all(argc, argv, NULL, 0, &arguments))
         return COMMAND_USAGE;
-    if (arguments != 2)
+    if (arguments > 2)
+        return options_wrong(argv[0], "too many arguments: %s", argv[3]);
+    if (arguments < 2)
         return options_wrong(argv[0], "from which source to which?");
     if (!session_open(&session, argv[0]))
         return session.code;

@@ -170,6 +170,8 @@ int command_reconcile(int argc, char **argv)
     if (from != NULL && (!times_read_point(from, clock_unix_ms(), &from_ms) || from_ms <= 0))
         return options_wrong(argv[0], "--from is a time like 2026-11-24, 2026-11-24T20:45 (UTC) or 7d, not \"%.60s\"",
                              from);
+    if (from_ms > clock_unix_ms())
+        return options_wrong(argv[0], "--from is a time that is past, not \"%.60s\"", from);
     arguments.from_us = from_ms * 1000;
     bool done = false;
     int code = source != NULL && from != NULL && strcmp(from, "0s") == 0 ? leave_loss(argv[0], source, &done) : 0;

@@ -59,7 +59,15 @@ static bool prepare_restore(struct restore *restore, struct error *why)
         error_set(why, "queue = none keeps nothing, so that nothing can be put back");
         return false;
     }
-    return session_may_open(restore->config, why);
+    if (session_may_open(restore->config, why))
+        return true;
+    const char *state_dir = restore->config->state_dir;
+    if (why->kind == ERROR_MISSING) /* it was moved aside for this: root must not make it */
+        error_set(why,
+                  "there is no state directory %.150s: run this as the user as which the program runs, or make it "
+                  "before: install -d -m 700 -o USER '%.150s'",
+                  state_dir, state_dir);
+    return false;
 }
 
 static bool read_backup(struct restore *restore, struct error *why)

@@ -32,6 +32,21 @@ static const struct subscription *find_only_subscription(struct close_session *s
     return NULL;
 }
 
+/* Whether the subscription that was asked for (NULL: none) is one of the two of the rotation that is under way: there
+ * is one at a time. Else stderr says why not. */
+static bool is_of_rotation(struct close_session *session, const struct rotation *rotation, const char *id)
+{
+    char line[OWN_COMMAND];
+    if (id == NULL || strcmp(id, rotation->from) == 0 || strcmp(id, rotation->to) == 0)
+        return true;
+    if (close_session_find(session, id) == NULL)
+        return false;
+    close_session_release(session);
+    fprintf(stderr, "%s: %s must wait: %s is taking the place of %s, which `%s` ends\n", session->command, id,
+            rotation->to, rotation->from, own_command(line, session->config, session->source->name, "reconcile"));
+    return false;
+}
+
 /* A rotation is under way: ends it if its conditions hold. */
 static int continue_rotation(struct close_session *session, const struct rotation *rotation)
 {
@@ -91,7 +106,7 @@ static int rotate_subscription(struct close_session *session, const char *id)
 {
     struct rotation rotation;
     if (rotation_read(session->directory, &rotation))
-        return continue_rotation(session, &rotation);
+        return is_of_rotation(session, &rotation, id) ? continue_rotation(session, &rotation) : COMMAND_FAILED;
     const struct subscription *old = id != NULL ? close_session_find(session, id) : find_only_subscription(session);
     return old == NULL ? COMMAND_FAILED : begin_rotation(session, old);
 }

@@ -243,7 +243,8 @@ int command_send_test(int argc, char **argv)
                              "--no-forward sends a test of its own: --event, --size and --body do not go with it");
     CURLU *url = delivery_url(options.url);
     if (url == NULL)
-        return options_wrong(argv[0], "the URL must be whole, beginning with https:// or http://");
+        return options_wrong(argv[0], "the URL must be whole, beginning with https:// or http://, not \"%.200s\"",
+                             options.url);
     int code = send_with_configuration(&options, url);
     curl_url_cleanup(url);
     return code;

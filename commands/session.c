@@ -16,6 +16,7 @@
 #include "base/escape.h"
 #include "commands/commands.h"
 #include "config/state_folder.h"
+#include "queue/state_place.h"
 
 #define EVENT_BYTES ((size_t)1 << 20) /* the first always comes */
 #define PATH_ROOM 4096
@@ -28,6 +29,8 @@ int session_failed(const char *command, const struct error *why)
 
 static enum session_place explain_missing(const struct config *config, struct error *why)
 {
+    if (!state_place_may_open(config, why))
+        return SESSION_PLACE_MISSING;
     if (geteuid() == 0)
         error_set(
             why,
@@ -210,8 +213,12 @@ bool session_find_event(struct queue *queue, uint64_t id, const char *wanted, ch
 {
     struct strings names = {NULL, 0};
     const char *name = NULL;
+    bool known = wanted == NULL;
     int found = -1;
-    if (queue_names(queue, &names, why))
+    bool good = known || session_knows_source(queue, wanted, &known, why);
+    if (good && !known)
+        error_set(why, "the queue knows no source %.64s", wanted);
+    if (known && queue_names(queue, &names, why))
         name = find_source_of(queue, id, &names, wanted, events, why);
     if (name != NULL)
         found = session_read_event(queue, name, id, events, why);

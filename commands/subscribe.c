@@ -279,8 +279,11 @@ int command_subscribe(int argc, char **argv)
     };
     if (!options_read(argc, argv, specs, sizeof specs / sizeof *specs, NULL))
         return COMMAND_USAGE;
-    if ((options.url == NULL && !options.update) || (options.url != NULL && !is_url(options.url)))
+    if (options.url == NULL && !options.update)
         return options_wrong(argv[0], "where to? --url https://YOUR-SITE/closecrm");
+    if (options.url != NULL && !is_url(options.url))
+        return options_wrong(argv[0], "an address is whole, like --url https://YOUR-SITE/closecrm, not \"%.200s\"",
+                             options.url);
     if (options.update && (options.filter_file != NULL || options.probe))
         return options_wrong(argv[0], "--update only adds events: --filter and --probe do not go with it");
     if (options.update)

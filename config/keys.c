@@ -66,7 +66,7 @@ static const struct key keys[] = {
     {"alert_command", &type_command, SCOPE_PROGRAM, "", 0, 0, "run, without a shell (quotes, pipes and `$` mean nothing), when something is wrong and when that is over: gets a JSON object on stdin", false, PROGRAM(alert_command), NULL},
     {"alert_webhook_url", &type_webhook_url, SCOPE_PROGRAM, "", 0, 0, "the same JSON by a POST to this `https://...`, which works everywhere; its words have nothing of an event", true, PROGRAM(alert_webhook_url), NULL},
     {"alert_interval", &type_duration, SCOPE_PROGRAM, "1h", 1 * SECOND, 30 * DAY, "least time between two alerts of one cause", false, PROGRAM(alert_interval_ms), NULL},
-    {"alert_waiting", &type_duration, SCOPE_PROGRAM, "10m", 1 * SECOND, 30 * DAY, "an event that waits longer is a cause", false, PROGRAM(alert_waiting_ms), NULL},
+    {"alert_waiting", &type_duration, SCOPE_PROGRAM, "10m", 1 * SECOND, 30 * DAY, "an event that waits longer is a cause, and cron mails it", false, PROGRAM(alert_waiting_ms), NULL},
     {"alert_silence", &type_duration, SCOPE_PROGRAM, "0s", 0, 366 * DAY, "nothing accepted for so long is a cause; 0s: never", false, PROGRAM(alert_silence_ms), NULL},
 
     {"request_threads", &type_count, SCOPE_PROGRAM, "32", 1, 512, "requests handled at once", false, PROGRAM(request_threads), NULL},

@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "base/no_room.h"
+#include "base/program_name.h"
 #include "telemetry/telemetry.h"
 
 #define LETTERS_AT_ONCE 256                         /* read at once, ... */
@@ -174,6 +175,7 @@ static void gather_machine(struct facts *facts)
     struct cron_mark mark;
     const char *state_dir = facts->config->state_dir;
     facts->launcher = getenv("CLOSECRM_LAUNCHER");
+    facts->crontab = facts->launcher == NULL ? NULL : program_name_crontab();
     facts->disk_free = facts->disk_size = UINT64_MAX;
     if (!facts->is_durable || state_dir == NULL)
         return;
@@ -248,6 +250,7 @@ void facts_free(struct facts *facts)
         completeness_free(&facts->source[i].close);
     free(facts->source);
     free(facts->found);
+    free(facts->crontab);
     free(facts);
 }
 

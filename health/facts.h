@@ -46,6 +46,7 @@ struct facts {
     struct error owner;     /* which, or that none does */
     int64_t cron_ms;        /* when cron ran last; 0: never */
     const char *launcher; /* of the bundle, where cron must run: the path of the program; NULL: another installation */
+    char *crontab;        /* there: the line that a crontab needs; NULL: another installation */
     uint64_t disk_free;   /* bytes; UINT64_MAX: not known */
     uint64_t disk_size;
     struct queue_room room;      /* what takes room in it; all zero: not known */

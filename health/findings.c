@@ -265,8 +265,7 @@ static enum finding_outcome judge_events_wait(const struct judged *judged)
     char span[SPAN_SIZE];
     const struct source_facts *source = judged->source;
     uint64_t waiting = source->counts.waiting;
-    int64_t limit_ms = judged->threshold > 0 ? judged->threshold : judged->facts->config->alert_waiting_ms;
-    if (source->oldest_seconds * 1000 <= limit_ms)
+    if (source->oldest_seconds * 1000 <= judged->facts->config->alert_waiting_ms)
         return FINDING_ABSENT;
     return judged_found(judged, "%llu event%s wait%s, the oldest for %s%s%.255s", (unsigned long long)waiting,
                         text_plural(waiting), text_singular(waiting), facts_span(source->oldest_seconds * 1000, span),
@@ -342,16 +341,14 @@ static const struct kind {
      "closecrm.fcgi cron"},
     /* Only where cron must run; the longest that hosts allow is 5 or 15 minutes. */
     {"cron_missing", SEVERITY_BAD, false, TOPIC_CRON, PAGE_CHECK, judge_cron_missing, 15 * MINUTE_MS,
-     "add this line to the crontab (control panel: Cron jobs)", "* * * * * @ cron"},
+     "add this line to the crontab (control panel: Cron jobs)", "@"},
     /* `check` has just found out: what it was before is over, and what waits is about to be sent. */
     {"data_plane_mended", SEVERITY_GOOD, true, TOPIC_DELIVERY, VIEW_CHECK, judge_data_plane_mended, 0, "", ""},
     /* Nothing fails yet from here on. cron mails what lasts for days once a day. */
     {"queue_nearly_full", SEVERITY_WORRY, false, TOPIC_ROOM, PAGE_CHECK | VIEW_CRON_DAILY, judge_queue_nearly_full, 80,
      "raise queue_max_bytes, or see why events wait", "closecrm.fcgi queue status"},
     {"data_plane_away", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_data_plane_away, 0, "", ""},
-    {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK, judge_events_wait, 0, "", ""},
-    /* cron mails it again every minute, and only what somebody should act on: shorter outages of a data plane pass. */
-    {"events_wait_long", SEVERITY_WORRY, true, TOPIC_DELIVERY, VIEW_CRON, judge_events_wait, 60 * MINUTE_MS, "", ""},
+    {"events_wait", SEVERITY_WORRY, true, TOPIC_DELIVERY, PAGE_CHECK | VIEW_CRON, judge_events_wait, 0, "", ""},
     {"cron_overdue", SEVERITY_WORRY, false, TOPIC_CRON, PAGE_CHECK, judge_cron_overdue, 15 * MINUTE_MS, "", ""},
     {"close_trouble", SEVERITY_WORRY, true, TOPIC_CLOSE, PAGE_CHECK, judge_close_trouble, 0, "", ""},
     {"dead_letters_end", SEVERITY_WORRY, true, TOPIC_OWN, PAGE_CHECK | VIEW_CRON_DAILY, judge_dead_letters_end, 0,
@@ -385,7 +382,7 @@ static void complete_finding(struct finding *finding, enum finding_id id, const 
                              const struct source_facts *source)
 {
     const struct kind *kind = &kinds[id];
-    const char *name = id == FINDING_LEFT_OVER ? facts->left_over : facts->launcher; /* where there is an @ */
+    const char *name = id == FINDING_LEFT_OVER ? facts->left_over : facts->crontab; /* where there is an @ */
     finding->id = id;
     finding->severity = kind->severity;
     finding->topic = kind->topic;

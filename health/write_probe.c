@@ -279,7 +279,9 @@ void prober_judge(const struct facts *facts, bool stands, const struct probed *p
 {
     const char *words = NULL;
     *health = (struct health){.written_ms = probed->written_ms};
-    if (!stands)
+    if (!facts->queue_works && facts->queue_why.kind == ERROR_MISSING)
+        words = "the state directory is gone: put it back, and nothing is lost; the log says more";
+    else if (!stands)
         words = "the queue is not open: the log says why";
     else if (!facts->queue_works)
         words = "the queue does not work: the log says why";

@@ -27,6 +27,7 @@ struct bounded_round {
     const struct config *config;
     struct queue *queue;
     struct forwarder *forwarder;
+    pthread_t thread;           /* in which it does */
     struct telemetry telemetry; /* of what it forwards */
     moment deadline;
     sigset_t before; /* the signal mask of the caller */
@@ -46,8 +47,9 @@ static void *run_forwarder(void *context)
 }
 
 /* The thread hangs, in a disk or a library: it ends with the process, as by SIGKILL. */
-static _Noreturn void exit_with_hung_thread(void)
+static _Noreturn void exit_with_hung_thread(struct bounded_round *round)
 {
+    pthread_detach(round->thread);
     log_write(LEVEL_WARN, "msg=left_behind what=\"a thread that hangs\"");
     _exit(CODE_FAILED);
 }
@@ -60,7 +62,7 @@ static void wait_for_thread(struct bounded_round *round)
     while ((polled[0].revents & POLLIN) == 0) {
         polled[1].fd = round->stopped ? -1 : round->signals;
         if (clock_now() > latest)
-            exit_with_hung_thread();
+            exit_with_hung_thread(round);
         if (poll(polled, 2, round->stopped ? STOPPED_LATE_MS : LOOK_MS) < 0)
             continue;
         if (round->stopped || ((polled[1].revents & POLLIN) == 0 && !queue_must_reopen(round->queue)))
@@ -85,15 +87,14 @@ static void forward_in_this_thread(struct bounded_round *round)
 /* Forwards in a thread of its own. */
 static enum bounded forward_in_thread(struct bounded_round *round, struct error *why)
 {
-    pthread_t thread;
     round->done = eventfd(0, EFD_CLOEXEC);
     if (round->done < 0) {
         error_set(why, "cannot make an eventfd: %s", strerror(errno));
         return BOUNDED_FAILED;
     }
-    if (pthread_create(&thread, NULL, run_forwarder, round) == 0) {
+    if (pthread_create(&round->thread, NULL, run_forwarder, round) == 0) {
         wait_for_thread(round);
-        pthread_join(thread, NULL);
+        pthread_join(round->thread, NULL);
     } else {
         forward_in_this_thread(round);
     }

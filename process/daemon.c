@@ -251,8 +251,10 @@ static bool close_in_time(struct daemon_process *self, moment deadline, int64_t 
         close_stages(self); /* no thread can be had: closes without a time limit */
         return self->closing.closed;
     }
-    if (!wait_closed(self, deadline + patience_ms))
+    if (!wait_closed(self, deadline + patience_ms)) {
+        pthread_detach(thread); /* it ends with the process */
         return false;
+    }
     pthread_join(thread, NULL);
     return self->closing.closed;
 }

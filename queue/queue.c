@@ -2,6 +2,7 @@
 #include "queue/queue.h"
 
 #include "queue/engine.h"
+#include "queue/state_place.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@ static const struct engine *const engines[] = {
 
 struct queue *queue_open(const struct config *config, struct error *why)
 {
+    if (!state_place_may_open(config, why))
+        return NULL;
     struct queue *queue = malloc(sizeof *queue);
     if (queue == NULL) {
         error_set(why, "out of memory");
@@ -25,6 +28,7 @@ struct queue *queue_open(const struct config *config, struct error *why)
         free(queue);
         return NULL;
     }
+    state_place_note(config);
     return queue;
 }
 

@@ -9,14 +9,13 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 import site_under_test
-from site_under_test import PASSWORD, TREE
+from site_under_test import PASSWORD, PATIENCE, TREE
 
 SHOTS = TREE / "build" / "browser"
 CHROMIUM_ARGUMENTS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 ).split()
-PATIENCE = 60  # seconds: a wait ends as soon as what it waits for is so
 
 
 def wait_until(condition, seconds, what):

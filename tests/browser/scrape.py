@@ -14,9 +14,7 @@ import unittest
 import urllib.parse
 import urllib.request
 
-from site_under_test import PASSWORD, TREE, Site, free_port, wait_until
-
-PATIENCE = 60  # seconds: a wait ends as soon as what it waits for is so
+from site_under_test import PASSWORD, PATIENCE, TREE, Site, free_port, wait_until
 
 
 class TlsFront:

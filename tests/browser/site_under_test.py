@@ -19,6 +19,7 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 WRITE_KEY = "key-of-the-browser-test"
 SIGNATURE_KEY = "00112233445566778899aabbccddeeff" * 2
 PASSWORD = "correct horse battery"
+PATIENCE = 180  # seconds: a wait ends as soon as what it waits for is so
 
 
 def free_port():
@@ -61,7 +62,7 @@ class Site:
         self.make_files(more, source)
         self.start_program()
         {"lighttpd": self.start_lighttpd, "apache": self.start_apache}[server]()
-        wait_until(lambda: listens(("127.0.0.1", self.port)), 60, f"{server} listens")
+        wait_until(lambda: listens(("127.0.0.1", self.port)), PATIENCE, f"{server} listens")
 
     def make_files(self, more, source):
         for name in ("state", "htdocs"):
@@ -98,7 +99,7 @@ class Site:
             ["spawn-fcgi", "-n", "-s", self.socket, "-M", "0660", "--", str(self.directory / "closecrm.fcgi")],
             {"CLOSECRM_CONFIG": str(self.directory / "closecrm.conf")},
         )
-        wait_until(lambda: listens(self.socket), 60, "the program listens")
+        wait_until(lambda: listens(self.socket), PATIENCE, "the program listens")
 
     def start_lighttpd(self):
         self.start(
@@ -140,14 +141,14 @@ class Site:
             headers={"close-sig-hash": signature, "close-sig-timestamp": stamp, "Content-Type": "application/json"},
         )
         try:
-            return urllib.request.urlopen(request, timeout=60).status
+            return urllib.request.urlopen(request, timeout=PATIENCE).status
         except urllib.error.HTTPError as error:
             return error.code
 
     def metrics(self):
         secret = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
         request = urllib.request.Request(self.url + "/metrics", headers={"Authorization": "Basic " + secret})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.read()
 
     def metric(self, name):
@@ -163,12 +164,12 @@ class Site:
         for lead in leads:
             self.send("ev_" + lead, lead=lead, note="poisoned")
         dead = lambda: self.metric("closecrm_dead_letters")
-        wait_until(lambda: self.plane.asked or dead() > 0, 60, "it is refused")
-        deadline = time.monotonic() + 60
+        wait_until(lambda: self.plane.asked or dead() > 0, PATIENCE, "it is refused")
+        deadline = time.monotonic() + PATIENCE
         others = 0
         while dead() < len(leads):
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within 60 s: {len(leads)} dead letters")
+                raise AssertionError(f"not within {PATIENCE} s: {len(leads)} dead letters")
             if others % 10 == 0:
                 self.send(f"ev_good_{others // 10}", lead="lead_good")
             others += 1

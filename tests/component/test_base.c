@@ -2,6 +2,7 @@
 #include "tests/suites.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,12 +106,17 @@ static void ids_are_digits(void)
         CU_ASSERT_FALSE(text_read_id(wrong[i], &number));
 }
 
-static void *signal_soon(void *context)
+struct waiter {
+    pthread_cond_t condition;
+    atomic_bool woken;
+};
+
+static void *signal_until_woken(void *context)
 {
-    pthread_cond_t *condition = context;
-    for (int i = 0; i < 50; i++) { /* the other one may not wait yet */
+    struct waiter *waiter = context;
+    while (!atomic_load(&waiter->woken)) { /* the other one may not wait yet */
         poll(NULL, 0, 2);
-        pthread_cond_broadcast(condition);
+        pthread_cond_broadcast(&waiter->condition);
     }
     return NULL;
 }
@@ -119,20 +125,21 @@ static void *signal_soon(void *context)
 static void waits_go_by_the_monotonic_clock(void)
 {
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    pthread_cond_t condition;
+    struct waiter waiter = {.woken = false};
     pthread_t thread;
-    CU_ASSERT_TRUE_FATAL(clock_condition_init(&condition));
+    CU_ASSERT_TRUE_FATAL(clock_condition_init(&waiter.condition));
     pthread_mutex_lock(&mutex);
     moment until = clock_now() + 30;
-    while (clock_condition_wait(&condition, &mutex, until))
+    while (clock_condition_wait(&waiter.condition, &mutex, until))
         ;
     CU_ASSERT_TRUE(clock_now() >= until);
-    CU_ASSERT_FALSE(clock_condition_wait(&condition, &mutex, until));
-    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, signal_soon, &condition), 0);
-    CU_ASSERT_TRUE(clock_condition_wait(&condition, &mutex, MOMENT_NEVER));
+    CU_ASSERT_FALSE(clock_condition_wait(&waiter.condition, &mutex, until));
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, signal_until_woken, &waiter), 0);
+    CU_ASSERT_TRUE(clock_condition_wait(&waiter.condition, &mutex, MOMENT_NEVER));
+    atomic_store(&waiter.woken, true);
     pthread_mutex_unlock(&mutex);
     pthread_join(thread, NULL);
-    pthread_cond_destroy(&condition);
+    pthread_cond_destroy(&waiter.condition);
     struct timespec time = clock_timespec(12345);
     CU_ASSERT_EQUAL(time.tv_sec, 12);
     CU_ASSERT_EQUAL(time.tv_nsec, 345000000);

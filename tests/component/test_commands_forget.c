@@ -159,7 +159,7 @@ static void fill_bloom_filter(struct queue *owner)
         memcpy(unknown.key, &i, sizeof i);
         CU_ASSERT_FATAL(queue_known(owner, "one", &unknown, 1, &known, &why));
     }
-    for (moment until = clock_now() + 20000; !whole && clock_now() < until; poll(NULL, 0, 10)) {
+    for (moment until = clock_now() + 60000; !whole && clock_now() < until; poll(NULL, 0, 10)) {
         housekeeper_call(store);
         pthread_mutex_lock(&store->mirror_lock);
         whole = store->bloom.whole;

@@ -153,9 +153,13 @@ static void a_missing_cron_line_is_told(void)
     char home[PATH_SIZE], line[2 * PATH_SIZE];
     check_upload(home, "closecrm.cgi", 0755, 0755, false);
     CU_ASSERT_EQUAL(ran.code, 1);
+    /* with the configuration that was used, which a crontab knows nothing of */
     CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, "WRONG: cron has never been here"));
-    snprintf(line, sizeof line, "* * * * * %s/public_html/cgi-bin/closecrm.cgi cron\n", home);
-    CU_ASSERT_PTR_NOT_NULL(strstr(ran.out, line));
+    snprintf(line, sizeof line, "* * * * * %s/public_html/cgi-bin/closecrm.cgi --config /", home);
+    const char *found = strstr(ran.out, line);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(found);
+    const char *end = strchr(found, '\n');
+    CU_ASSERT_EQUAL(strncmp(end - strlen(".conf cron"), ".conf cron", strlen(".conf cron")), 0);
 }
 
 /* ---- the data plane's certificates and clock ---- */

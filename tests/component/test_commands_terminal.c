@@ -19,7 +19,7 @@
 #include "tests/support/commands_run.h"
 #include "tests/support/temporary.h"
 
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 
 static struct ran ran;
 
@@ -148,6 +148,31 @@ static void a_terminal_gets_lines_that_fit(void)
     made_end();
 }
 
+/* They are there to be copied: longer than their columns, and than a terminal is wide. */
+static void ids_are_whole(void)
+{
+    static const char id[] = "ev_2sYKRjcrA79yKxi3S4Crd7sYKRjcrA79yKxi3S4C",
+                      lead[] = "lead_70jZ5hiVt5X31MZ3vJ0R9GIhDRAiOkpVuvfVkFD9vNd";
+    static const char *const lists[] = {"queue", "dead"};
+    char body[512], *wrapped = NULL;
+    size_t length = 0;
+    made_begin();
+    made_settle("one", made_event(body, "lead", "created", id, lead), "by the test");
+    made_append("two", body);
+    for (size_t i = 0; i < 2; i++) {
+        RUN(&ran, NULL, lists[i], "list");
+        CU_ASSERT(strstr(ran.out, id) != NULL && strstr(ran.out, lead) != NULL);
+        FILE *memory = open_memstream(&wrapped, &length), *terminal = wrap_open(memory, 30);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(terminal);
+        fputs(ran.out, terminal);
+        fclose(terminal);
+        fclose(memory);
+        CU_ASSERT(strstr(wrapped, id) != NULL && strstr(wrapped, lead) != NULL);
+        free(wrapped);
+    }
+    made_end();
+}
+
 /* ---- bash ---- */
 
 /* bash at the terminal, in a folder with what `completion` printed. */
@@ -182,11 +207,21 @@ static void bash_completes(void)
         {"closecrm.fcgi help queue mo\t", "closecrm.fcgi help queue move "},
         {"closecrm.fcgi backup a-fi\t", "closecrm.fcgi backup a-file.txt "},
         {"closecrm.fcgi check --config a-fi\t", "closecrm.fcgi check --config a-file.txt "},
+        {"closecrm.fcgi dead list --source tw\t", "closecrm.fcgi dead list --source two "},
+        {"closecrm.fcgi check --source=o\t", "closecrm.fcgi check --source=one "},
+        {"closecrm.fcgi dead show \t", "closecrm.fcgi dead show 1 "},
+        {"closecrm.fcgi queue show \t", "closecrm.fcgi queue show 1 "},
     };
     static char shown[65536];
     char folder[PATH_SIZE];
     int line, status;
-    CU_ASSERT_TRUE_FATAL(temporary_make(folder));
+    char programs[PATH_SIZE], body[512];
+    CU_ASSERT_TRUE_FATAL(temporary_make(folder) && getenv("CLOSECRM_PROGRAM") != NULL);
+    snprintf(programs, sizeof programs, "%s", getenv("CLOSECRM_PROGRAM"));
+    *strrchr(programs, '/') = '\0';
+    made_begin();
+    made_settle("one", made_event(body, "lead", "created", "ev_1", "lead_1"), "by the test");
+    made_append("two", made_event(body, "lead", "created", "ev_2", "lead_2"));
     RUN(&ran, NULL, "completion");
     CU_ASSERT_EQUAL(ran.code, 0);
     CU_ASSERT_TRUE(temporary_write(folder, "completion", 0644, ran.out, strlen(ran.out)));
@@ -194,7 +229,8 @@ static void bash_completes(void)
     int terminal = terminal_open(&line, 200);
     pid_t child = start_bash(line, folder);
     close(line);
-    dprintf(terminal, "source ./completion; echo re''ady\n");
+    dprintf(terminal, "source ./completion; PATH=%s:$PATH; CLOSECRM_CONFIG=%s; export CLOSECRM_CONFIG; echo re''ady\n",
+            programs, getenv("CLOSECRM_CONFIG"));
     CU_ASSERT_TRUE(terminal_read(terminal, "\nready", shown, sizeof shown));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         dprintf(terminal, "%s", rows[i].typed);
@@ -209,6 +245,7 @@ static void bash_completes(void)
     kill(child, SIGKILL);
     CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
     close(terminal);
+    made_end();
     temporary_remove(folder);
 }
 
@@ -242,6 +279,7 @@ void suite_commands_terminal(void)
         {"help fits 80 columns", help_fits_80_columns},
         {"lines are broken between words", lines_are_broken_between_words},
         {"a terminal gets lines that fit", a_terminal_gets_lines_that_fit},
+        {"ids are whole in lists", ids_are_whole},
         {"bash completes commands, options, files", bash_completes},
         {"the documentation has the commands that there are", documentation_has_the_commands_that_there_are},
         CU_TEST_INFO_NULL,

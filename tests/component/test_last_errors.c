@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/last_errors.h"
+#include "base/times.h"
 #include "process/errors_kept.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
@@ -142,7 +144,38 @@ static void without_a_state_directory_it_is_beside(void)
     close_places();
 }
 
+/* What is over does not stand beside the configuration for ever. */
+static void it_moves_when_the_state_directory_is_back(void)
+{
+    open_places();
+    CU_ASSERT_EQUAL(rmdir(state), 0);
+    note(LEVEL_ERROR, "error msg=state_dir_gone");
+    last_errors_flush(true);
+    CU_ASSERT(has(beside, "msg=state_dir_gone"));
+    CU_ASSERT_EQUAL(mkdir(state, 0700), 0);
+    last_errors_flush(true);
+    CU_ASSERT(has(state, "Z 1 error msg=state_dir_gone"));
+    CU_ASSERT_EQUAL(rmdir(beside), 0); /* nothing is left */
+    close_places();
+}
+
 static struct ran ran;
+
+static void check_says_what_did_not_come_again(void)
+{
+    char text[400], now[WHEN_SIZE];
+    made_begin();
+    snprintf(text, sizeof text,
+             "title\n\nERRORS\n%.19sZ 1 error msg=new\n2026-11-01T10:00:00Z 1 error msg=old\n\nREFUSED REQUESTS\n",
+             times_print_utc(clock_unix_ms(), now));
+    CU_ASSERT(temporary_write(made_state(), LAST_ERRORS_FILE, 0600, text, strlen(text)));
+    RUN(&ran, NULL, "check");
+    const char *said = strstr(ran.out, "  (not again within the last hour:)\n  2026-11-01T10:00:00Z 1 error msg=old\n");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(said);
+    CU_ASSERT(strstr(ran.out, "msg=new") < said);
+    CU_ASSERT_PTR_NULL(strstr(said + 10, "not again"));
+    made_end();
+}
 
 /* The program notes it, check shows it. */
 static void check_prints_it(void)
@@ -184,6 +217,8 @@ void suite_last_errors(void)
         {"many processes share it", many_processes_share_it},
         {"it stays below 64 KiB", it_stays_below_64_kib},
         {"without a state directory it is beside the configuration", without_a_state_directory_it_is_beside},
+        {"it moves when the state directory is back", it_moves_when_the_state_directory_is_back},
+        {"check says what did not come again", check_says_what_did_not_come_again},
         {"check prints it", check_prints_it},
         CU_TEST_INFO_NULL,
     };

@@ -1,6 +1,7 @@
 /* What is said of what belongs to another user: commands that can be typed, and sensible for root, too. */
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -110,11 +111,35 @@ static void the_program_is_called_by_its_name(void)
     temporary_remove(directory);
 }
 
+/* It must run there as it stands, and with the same configuration. */
+static void a_crontab_line_can_be_copied(void)
+{
+    static const struct {
+        const char *program, *configuration, *line;
+    } rows[] = {
+        {"/usr/lib/closecrm/closecrm.fcgi", NULL, "* * * * * /usr/lib/closecrm/closecrm.fcgi cron"},
+        {"/srv/my shop/closecrm.cgi", "/no where/100%.conf",
+         "* * * * * '/srv/my shop/closecrm.cgi' --config '/no where/100\\%.conf' cron"},
+        {"/srv/it's/closecrm.cgi", "", "* * * * * '/srv/it'\\''s/closecrm.cgi' cron"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        setenv("CLOSECRM_LAUNCHER", rows[i].program, 1);
+        if (rows[i].configuration != NULL)
+            setenv("CLOSECRM_CONFIG", rows[i].configuration, 1);
+        char *line = program_name_crontab();
+        CU_ASSERT_STRING_EQUAL(line, rows[i].line);
+        free(line);
+        unsetenv("CLOSECRM_CONFIG");
+        unsetenv("CLOSECRM_LAUNCHER");
+    }
+}
+
 void suite_owner(void)
 {
     static CU_TestInfo tests[] = {
         {"another folder is advised", another_folder_is_advised},
         {"the program is called by its name", the_program_is_called_by_its_name},
+        {"a crontab's line can be copied", a_crontab_line_can_be_copied},
         {"says whose it is and what to do", says_whose_it_is_and_what_to_do},
         CU_TEST_INFO_NULL,
     };

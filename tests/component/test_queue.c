@@ -6,7 +6,7 @@
 #include "tests/support/appender.h"
 #include "tests/support/made_config.h"
 
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 #define SHORT_MS 50
 
 static struct made_config made;

@@ -17,7 +17,7 @@
 #include "tests/support/disk_vfs.h"
 #include "tests/support/queue_rig.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define WRITERS 2
 #define BURSTS 8
 #define BURST 6

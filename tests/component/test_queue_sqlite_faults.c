@@ -13,7 +13,7 @@
 #include "tests/support/disk_vfs.h"
 #include "tests/support/queue_rig.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define BODIES 512 /* numbers of bodies that one test uses at most */
 #define CALLS_MOST 400
 

@@ -11,7 +11,7 @@
 #include "tests/support/check.h"
 #include "tests/support/queue_rig.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define ROUNDS 40
 #define OPENERS 8
 #define WRITERS 3

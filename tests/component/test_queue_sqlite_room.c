@@ -18,7 +18,7 @@
 #include "tests/support/disk_vfs.h"
 #include "tests/support/queue_rig.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define SOON_MS 5000
 #define LARGE 20000 /* bytes of an event */
 

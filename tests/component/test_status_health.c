@@ -71,7 +71,7 @@ static void test_health(void)
 /* Waits until the answer has this status. */
 static bool wait_for_health(int status_wanted)
 {
-    for (moment deadline = clock_now() + 20000; clock_now() < deadline; usleep(20000)) {
+    for (moment deadline = clock_now() + 60000; clock_now() < deadline; usleep(20000)) {
         if (ask("GET", "/healthz", "", NULL, NULL) == status_wanted)
             return true;
     }

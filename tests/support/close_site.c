@@ -65,14 +65,18 @@ const char *close_site_url(const struct close_site *site)
 void close_site_stop_program(struct close_site *site)
 {
     CU_ASSERT(site_wait_logged(&site->site, "msg=started", site->starts,
-                               10000)); /* before that a signal would just kill it */
-    CU_ASSERT_EQUAL(process_stop(&site->site.program, 10000), 0);
+                               60000)); /* before that a signal would just kill it */
+    CU_ASSERT_EQUAL(process_stop(&site->site.program, 60000), 0);
 }
 
 bool close_site_start_program(struct close_site *site)
 {
     site->starts++;
-    return site_spawn(&site->site);
+    size_t opened = site_opened(&site->site);
+    if (!site_spawn(&site->site))
+        return false;
+    site_wait_opened(&site->site, opened + 1);
+    return true;
 }
 
 bool close_site_start(struct close_site *site, struct process *process, const char *const *arguments)

@@ -9,7 +9,7 @@
 
 #include "tests/support/temporary.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 static char directory[PATH_SIZE], state[PATH_SIZE];
 static struct config *config;

@@ -129,3 +129,13 @@ struct json_object *ran_lines(const struct ran *ran)
     }
     return array;
 }
+
+void check_waits_seconds(const struct ran *ran, const char *then)
+{
+    static const char words[] = "the oldest since ";
+    char *end = NULL;
+    const char *age = strstr(ran->out, words);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(age);
+    CU_ASSERT(strtoul(age + strlen(words), &end, 10) < 60);
+    CU_ASSERT(strncmp(end, " s", 2) == 0 && strncmp(end + 2, then, strlen(then)) == 0);
+}

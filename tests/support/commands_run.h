@@ -26,6 +26,9 @@ void configuration_forget(void);
 /* What stands on stdout as an object a line, as one array; the caller's to put. */
 struct json_object *ran_lines(const struct ran *ran);
 
+/* Checks that what is printed has "the oldest since N s", with less than a minute, and then that text. */
+void check_waits_seconds(const struct ran *ran, const char *then);
+
 #define RUN(ran, input, ...) run_command((ran), (input), (const char *const[]){__VA_ARGS__, NULL})
 
 #endif

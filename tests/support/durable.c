@@ -47,11 +47,20 @@ bool durable_open(struct site *site, const struct setup *setup, const char *more
     return site_open(site, setup, with_queue(more, lines));
 }
 
+/* What durable_many tells; spawn-fcgi wants a whole path. */
+static const char *many[] = {
+    "/bin/sh", "-c",
+    "n=$0; exec 3<&0; while [ $n -gt 1 ]; do \"$@\" <&3 3<&- & n=$((n - 1)); done; exec \"$@\" <&3 3<&-", NULL, NULL};
+
 bool durable_start_anew(struct site *site, const char *const *wrapper)
 {
-    process_stop(&site->program, 10000);
+    process_stop(&site->program, durable_patience(10000));
     site->wrapper = wrapper;
-    return site_spawn(site);
+    size_t opened = site_opened(site);
+    if (!site_spawn(site))
+        return false;
+    site_wait_opened(site, opened + (wrapper == many ? strtoul(many[3], NULL, 10) : 1));
+    return true;
 }
 
 void durable_configure(struct site *site, const char *more)
@@ -162,7 +171,7 @@ static bool lives(const struct site *site, pid_t pid)
 
 pid_t durable_forwarder(const struct site *site)
 {
-    moment deadline = clock_now() + durable_patience(5000);
+    moment deadline = clock_now() + durable_patience(60000);
     while (clock_now() < deadline) {
         char *beat = temporary_read(site->directory, "state/forward.beat");
         char *text = beat == NULL ? NULL : strrchr(beat, ' ');
@@ -178,11 +187,6 @@ pid_t durable_forwarder(const struct site *site)
 /* A shell gives what it starts in the background another stdin: hence descriptor 3. */
 const char *const *durable_many(const char *count)
 {
-    static const char *words[6];
-    words[0] = "/bin/sh"; /* spawn-fcgi wants a whole path */
-    words[1] = "-c";
-    words[2] = "n=$0; exec 3<&0; while [ $n -gt 1 ]; do \"$@\" <&3 3<&- & n=$((n - 1)); done; exec \"$@\" <&3 3<&-";
-    words[3] = count;
-    words[4] = NULL;
-    return words;
+    many[3] = count;
+    return many;
 }

@@ -60,7 +60,7 @@ size_t durable_kill_all(const struct site *site);
 /* kill for one process; 0 and less, which would mean whole groups, are a CUnit failure. */
 void durable_signal(pid_t pid, int signal);
 
-/* The process that forwards, as its beat says: waits until there is one that lives. 0: there is none for 5 s. */
+/* The process that forwards, as its beat says: waits until there is one that lives. 0: there is none for a minute. */
 pid_t durable_forwarder(const struct site *site);
 
 /* A wrapper for site_spawn that starts so many processes on one socket ("2", "10"); static storage, one at a time. */

@@ -40,7 +40,7 @@ void event_make(struct event_text *event, const struct event_options *options)
     member(event, "id", options->id);
     member(event, "object_type", "activity.email");
     member(event, "action", "updated");
-    member(event, "date_updated", "2019-01-15T12:48:23.395000");
+    member(event, "date_updated", options->updated != NULL ? options->updated : "2019-01-15T12:48:23.395000");
     buffer_text(&event->body,
                 "\"changed_fields\":[\"note\"],\"previous_data\":{\"note\":\"before\"},\"user_id\":null,");
     if (options->lead != NULL)

@@ -10,9 +10,10 @@
 /* What makes one event differ from another. */
 struct event_options {
     const char *id;
-    const char *lead; /* NULL: lead_id is null */
-    const char *note; /* the text of data.note, as JSON spells it; NULL: "" */
-    size_t filler;    /* bytes of text in data.body_text */
+    const char *lead;    /* NULL: lead_id is null */
+    const char *note;    /* the text of data.note, as JSON spells it; NULL: "" */
+    size_t filler;       /* bytes of text in data.body_text */
+    const char *updated; /* date_updated; NULL: one in 2019 */
 };
 
 /* All zero is empty; make it again as often as wanted, free it with event_free. */

@@ -35,7 +35,8 @@ static void make(const struct load *load, size_t index, char id[ID_SIZE], struct
 {
     char lead[32];
     snprintf(id, ID_SIZE, "%s_%zu", load->options.prefix, index);
-    snprintf(lead, sizeof lead, "lead_%zu", index % (load->options.ordered ? load->options.connections : 97));
+    snprintf(lead, sizeof lead, "lead_%zu",
+             load->options.first_lead + index % (load->options.ordered ? load->options.connections : 97));
     event_make(event, &(struct event_options){
                           .id = id,
                           .lead = lead,

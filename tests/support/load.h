@@ -21,6 +21,7 @@ struct load_options {
     size_t filler;      /* bytes by which each event is larger than its 700 */
     size_t marked;      /* the event whose note is LOAD_MARK, or LOAD_NONE */
     bool ordered;       /* each connection has a lead of its own and sends its events one after another */
+    size_t first_lead;  /* number of the first of its leads */
     int64_t pause_ms;   /* of each connection between its requests */
     int64_t refused_ms; /* likewise after one that was not answered 200; 0: pause_ms */
     int64_t timeout_ms; /* of a request; 0: 20 s */

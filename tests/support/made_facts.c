@@ -235,7 +235,9 @@ static void leave_something_over(struct made_facts *made)
 
 static void miss_cron(struct made_facts *made)
 {
+    static char line[] = "* * * * * /home/shop/cgi-bin/closecrm.cgi cron";
     made->facts.launcher = "/home/shop/cgi-bin/closecrm.cgi";
+    made->facts.crontab = line;
 }
 
 static void run_cron_late(struct made_facts *made)

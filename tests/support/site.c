@@ -3,6 +3,7 @@
 
 #include <CUnit/CUnit.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -294,7 +295,11 @@ bool site_open(struct site *site, const struct setup *setup, const char *more)
         return false;
     site->port = port_free();
     snprintf(site->url, sizeof site->url, "http://127.0.0.1:%u%s", site->port, setup->mount);
-    return start_named_server(site);
+    if (!start_named_server(site))
+        return false;
+    if (setup->spawned)
+        site_wait_opened(site, 1);
+    return true;
 }
 
 size_t site_count_logged(const struct site *site, const char *text)
@@ -305,6 +310,19 @@ size_t site_count_logged(const struct site *site, const char *text)
         count++;
     free(log);
     return count;
+}
+
+size_t site_opened(const struct site *site)
+{
+    return site_count_logged(site, "msg=forwards") + site_count_logged(site, "msg=does_not_forward") +
+           site_count_logged(site, "msg=cannot_open_queue");
+}
+
+void site_wait_opened(const struct site *site, size_t opened)
+{
+    moment deadline = clock_now() + START_MS;
+    while (site_opened(site) < opened && kill(site->program.pid, 0) == 0 && clock_now() < deadline)
+        poll(NULL, 0, 10);
 }
 
 bool site_wait_logged(const struct site *site, const char *text, size_t times, int64_t ms)

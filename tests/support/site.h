@@ -79,6 +79,13 @@ size_t site_count_logged(const struct site *site, const char *text);
 /* Waits until it holds the text so often. Returns false when it does not after the milliseconds. */
 bool site_wait_logged(const struct site *site, const char *text, size_t times, int64_t ms);
 
+/* How often a process of the program has opened its queue, or could not. */
+size_t site_opened(const struct site *site);
+
+/* Waits until that is so often, or the program has ended: what comes while a queue is opened is answered 503 after 5 s,
+ * which a busy machine may need for it. site_open does it itself. */
+void site_wait_opened(const struct site *site, size_t opened);
+
 /* Ends all and removes its files, unless CLOSECRM_TEST_KEEP is set; when an assertion of the test failed, shows the
  * logs first. Returns the program's exit code (behind spawn-fcgi; 0 where it was none or had ended). */
 int site_close(struct site *site);

@@ -13,6 +13,7 @@
 
 #include "tests/support/check.h"
 #include "tests/support/close_site.h"
+#include "tests/support/temporary.h"
 
 #define PATIENT_MS 120000
 
@@ -115,9 +116,16 @@ static void a_probe_finds_the_limit(void)
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--probe"), 0);
         CU_ASSERT(strstr(site.said, "probe: 2096") != NULL);
 
-        /* the command now believes in a limit that the running program does not have */
+        /* the command now believes in a limit that the running program does not have, and does not take on meanwhile */
+        char other[PATH_SIZE];
         close_site_configure(&site, NULL, NULL, "max_body = 3M");
-        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site), "--probe"), 1);
+        char *text = temporary_read(site.site.directory, "closecrm.conf");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+        close_site_configure(&site, NULL, NULL, "max_body = 2M");
+        CU_ASSERT(temporary_write(site.site.directory, "other.conf", 0600, text, strlen(text)));
+        free(text);
+        path_join(other, site.site.directory, "other.conf");
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--config", other, "--url", close_site_url(&site), "--probe"), 1);
         CU_ASSERT(strstr(site.said, "answered 413") != NULL && strstr(site.said, "max_body") != NULL);
         CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 1);
         CU_ASSERT_EQUAL(CLOSE_RUN(&site, "reconcile"), 0);

@@ -453,7 +453,7 @@ static void damaged_under_load(void)
         CU_ASSERT(load_wait(meanwhile, 400, durable_patience(60000)));
         CU_ASSERT(durable_start_anew(&site, NULL));
         standin_heal(site.standin);
-        check(site_wait_logged(&site, "msg=queue_repaired", 1, durable_patience(30000)), "it is repaired");
+        check(site_wait_logged(&site, "msg=queue_repaired", 1, durable_patience(60000)), "it is repaired");
         check_resumes(&site);
         load_stop(meanwhile);
         struct load_result second = load_finish(meanwhile);

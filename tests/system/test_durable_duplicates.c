@@ -92,10 +92,10 @@ static void restart(struct site *site, const char *const *wrapper, bool killed)
     int status;
     if (killed) {
         durable_signal(site->program.pid, SIGKILL);
-        CU_ASSERT(process_wait(&site->program, 5000, &status));
+        CU_ASSERT(process_wait(&site->program, 60000, &status));
         durable_kill_all(site);
     } else {
-        process_stop(&site->program, 5000);
+        process_stop(&site->program, 60000);
     }
     CU_ASSERT(durable_start_anew(site, wrapper));
 }

@@ -9,7 +9,7 @@
 #include "tests/support/check.h"
 #include "tests/support/durable.h"
 
-#define RELOADED_MS 20000 /* a changed file must stand unchanged for 5 s first */
+#define RELOADED_MS 60000 /* a changed file must stand unchanged for 5 s first */
 #define STEP 300          /* requests between what is done */
 
 /* Something that is done to the program under load. Returns when it has taken effect. */

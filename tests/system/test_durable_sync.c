@@ -186,6 +186,9 @@ static void synced_before_the_answer(void)
         path_join(file, site.directory, "trace");
         process_stop(&site.program, 10000);
         temporary_remove(paths.state); /* what follows begins with nothing */
+        path_join(file, site.directory, "state_dir.known");
+        unlink(file);
+        path_join(file, site.directory, "trace");
         CU_ASSERT(durable_start_anew(&site, trace_wrapper(file)));
         send_load(&site, "alone", ALONE, 1);
         send_load(&site, "together", together, 16);

@@ -14,7 +14,7 @@
 #include "tests/support/running.h"
 #include "tests/support/site.h"
 
-#define SOON_MS 20000
+#define SOON_MS 60000
 
 static const struct setup setups[] = {
     {.name = "lighttpd, CGI", .server = "lighttpd", .sample = "cgi.conf", .mount = "/closecrm"},

@@ -20,8 +20,8 @@
 #include "tests/support/running.h"
 #include "tests/support/site.h"
 
-#define SOON_MS 20000
-#define STOPPED_MS 3000
+#define SOON_MS 60000
+#define STOPPED_MS 3000 /* of a program that has 2 s at most to finish */
 #define EVENTS 300
 
 static const struct setup cgi = {
@@ -218,7 +218,7 @@ static bool wait_last_errors(const struct site *site, const char *text)
 static void a_missing_state_directory_is_waited_for(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = later/state")) {
+    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = later/state\nshutdown_grace = 2m")) {
         check_refused_for_now(&site);
         CU_ASSERT(site_wait_logged(&site, "cannot make the state directory", 1, 0));
         CU_ASSERT(wait_last_errors(&site, "msg=cannot_open_queue"));
@@ -291,11 +291,11 @@ static void it_stops_while_the_queue_is_locked(void)
 static void it_stops_while_it_waits_for_its_directory(void)
 {
     struct site site;
-    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = later/state")) {
+    if (site_open(&site, &setup_lighttpd_spawn, "state_dir = later/state\nshutdown_grace = 2m")) {
         int status = -1;
         check_refused_for_now(&site);
         kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, durable_patience(1000), &status));
+        CU_ASSERT(process_wait(&site.program, SOON_MS, &status));
         CU_ASSERT_EQUAL(status, 0);
     }
     CU_ASSERT_EQUAL(site_close(&site), 0);
@@ -353,7 +353,7 @@ static void stops_at_once_while_another_forwards(void)
 {
     struct site site;
     struct process follow = {0};
-    if (site_open(&site, &setup_lighttpd_spawn, NULL)) {
+    if (site_open(&site, &setup_lighttpd_spawn, "shutdown_grace = 2m")) {
         int status = -1;
         CU_ASSERT(site_wait_logged(&site, "msg=forwards", 1, SOON_MS));
         CU_ASSERT(command_start(&follow, &site, "follow.log", "forward", "--follow"));
@@ -364,10 +364,10 @@ static void stops_at_once_while_another_forwards(void)
             free(log);
         }
         kill(follow.pid, SIGTERM);
-        CU_ASSERT(process_wait(&follow, durable_patience(1000), &status));
+        CU_ASSERT(process_wait(&follow, SOON_MS, &status));
         CU_ASSERT_EQUAL(status, 0);
         kill(site.program.pid, SIGTERM);
-        CU_ASSERT(process_wait(&site.program, durable_patience(1000), &status));
+        CU_ASSERT(process_wait(&site.program, SOON_MS, &status));
         CU_ASSERT_EQUAL(status, 0);
     }
     process_stop(&follow, durable_patience(STOPPED_MS));

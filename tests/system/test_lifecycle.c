@@ -12,7 +12,7 @@
 #include "tests/support/site.h"
 
 #define STOPPED_MS 3000   /* mod_fcgid kills what has not ended by then */
-#define RELOADED_MS 20000 /* a changed file must stand unchanged for 5 s first */
+#define RELOADED_MS 60000 /* a changed file must stand unchanged for 5 s first */
 #define ARRIVED_MS 60000  /* from the durable queue, on a busy machine */
 
 static struct load_options steady_load(const struct site *site)

@@ -8,24 +8,42 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/support/check.h"
+#include "tests/support/close_site.h"
 #include "tests/support/durable.h"
+#include "tests/support/event.h"
+#include "tests/support/signature.h"
 
 #define PHASE_MS 1500
+#define PATIENCE_MS 60000
+#define CONFIG "lanes = 4\nbatch_events = 20\n"
+#define UNDER_WAY (4 * 20) /* with the data plane when something ends without notice: may come twice */
+#define SOME 40
+#define PARKED 64 /* more than the release before knows of */
 
 static const char *before(void)
 {
     return getenv("CLOSECRM_BEFORE");
 }
 
-/* Puts a program in the place of the running one, as an installation does, and waits until it has been taken on. */
+/* Puts a program in the place of the running one, which has started, as an installation does, and waits until it has
+ * been taken on. */
 static bool take_on(struct site *site, const char *program)
 {
     size_t started = site_count_logged(site, "msg=started");
     return check(temporary_copy(site->directory, "closecrm.fcgi", 0755, program), "%s can be copied", program) &&
-           check(site_wait_logged(site, "msg=started", started + 1, durable_patience(30000)), "%s is taken on",
+           check(site_wait_logged(site, "msg=started", started + 1, durable_patience(60000)), "%s is taken on",
                  program);
+}
+
+static bool started(const struct site *site, size_t times)
+{
+    return check(site_wait_logged(site, "msg=started", times, durable_patience(PATIENCE_MS)),
+                 "the program has started");
 }
 
 static void kill_and_start(struct site *site)
@@ -71,23 +89,203 @@ static void there_and_back(struct site *site)
     CU_ASSERT_EQUAL(counts.delivered, received.messages - received.repeated);
     printf("(%zu of %zu answered 200, %zu messages, %zu of them sent twice) ", result.ok, result.sent,
            received.messages, received.repeated);
+    check(received.repeated <= UNDER_WAY, "no more came twice than one kill explains");
     load_free(load);
+}
+
+/* Asks the database by a process of its own, until the answer is that line. Returns false when it never is. */
+static bool wait_for_answer(const struct site *site, const char *question, const char *line)
+{
+    char path[PATH_SIZE], log[PATH_SIZE];
+    bool said = false;
+    path_join(path, site->directory, "state/queue.db");
+    path_join(log, site->directory, "asked.log");
+    const char *arguments[] = {"sqlite3", "-cmd", ".timeout 5000", path, question, NULL};
+    const moment deadline = clock_now() + durable_patience(PATIENCE_MS);
+    for (; !said && clock_now() < deadline; poll(NULL, 0, 50)) {
+        struct process process = {0};
+        int status = -1;
+        unlink(log);
+        if (process_start(&process, &(struct process_options){arguments, NULL, site->directory, log}))
+            process_wait(&process, PATIENCE_MS, &status);
+        process_stop(&process, 1000);
+        char *answer = temporary_read(site->directory, "asked.log");
+        said = status == 0 && answer != NULL && strcmp(answer, line) == 0;
+        free(answer);
+    }
+    return check(said, "%s: %s", question, line);
+}
+
+/* A version of one event, which is answered 200. */
+static void send_version(struct site *site, const char *updated)
+{
+    struct event_text event = {.body = {.data = NULL}};
+    struct client_answer answer = {.status = 0};
+    event_make(&event, &(struct event_options){.id = "many_versions", .lead = "lead_of_it", .updated = updated});
+    for (moment deadline = clock_now() + PATIENCE_MS; answer.status != 200 && clock_now() < deadline;) {
+        struct signature signature = signature_make(ALPHA_SIGNATURE_KEY, event_body(&event), 0);
+        client_send(site->client,
+                    &(struct client_request){
+                        .url = site->url, .headers = {signature.hash, signature.timestamp}, .body = event_body(&event)},
+                    &answer);
+    }
+    CU_ASSERT_EQUAL(answer.status, 200);
+    event_free(&event);
+}
+
+/* How many messages there are of the one event, each with a messageId of its own: it stands in their properties. */
+static size_t count_versions(struct site *site)
+{
+    const struct standin_message *message;
+    size_t count = 0;
+    for (size_t i = 0; (message = standin_message(site->standin, i)) != NULL; i++) {
+        struct slice properties = slice_member(message->json, "properties");
+        bool first = standin_find(site->standin, message->message_id) == message;
+        count += first && slice_contains(properties, "\"id\":\"many_versions\"");
+    }
+    return count;
+}
+
+/* Removes the database under the running program, which merges what it holds into a new one: table `origin`. */
+static bool make_origin(struct site *site)
+{
+    static const char *const files[] = {"state/queue.db", "state/queue.db-wal", "state/queue.db-shm"};
+    char path[PATH_SIZE];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        path_join(path, site->directory, files[i]);
+        CU_ASSERT_EQUAL(unlink(path), 0);
+    }
+    return wait_for_answer(site, "SELECT count(*) FROM sqlite_master WHERE name = 'origin'", "1\n");
+}
+
+/* As many events as this release parks wait, each of another lead, while others are delivered. */
+static struct load *park_many(struct site *site)
+{
+    static const struct standin_fault fault = {
+        .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = "\"parked_", .status = 500, .body = "x"};
+    struct load_options options = durable_load(site);
+    options.prefix = "parked";
+    options.count = PARKED;
+    options.connections = 1;
+    options.first_lead = 1000;
+    options.refused_ms = 50;
+    standin_fail(site->standin, &fault);
+    struct load *load = load_start(&options);
+    CU_ASSERT(load_wait(load, PARKED, durable_patience(PATIENCE_MS)));
+    return load;
+}
+
+static void check_all_came(struct site *site, struct load *loads[2])
+{
+    CU_ASSERT(durable_wait_empty(site, durable_patience(PATIENCE_MS)));
+    for (size_t i = 0; i < 2; i++) {
+        struct load_result result = load_finish(loads[i]);
+        check(load_count_arrived(loads[i], site->standin, 0) == result.ok, "all that were answered 200 arrived");
+        CU_ASSERT_EQUAL(load_count_altered(loads[i], site->standin, ALPHA_WRITE_KEY), 0);
+    }
+    check(count_versions(site) == 3, "each version of the event arrived, under one messageId: %zu",
+          count_versions(site));
+    CU_ASSERT_EQUAL(durable_counts(site, NULL).dead, 0);
+    struct standin_counts received = standin_counts(site->standin);
+    printf("(%zu messages, %zu of them sent twice) ", received.messages, received.repeated);
+    check(received.repeated <= UNDER_WAY, "no more came twice than the removed database explains");
+}
+
+static void with_all_that_is_new(struct site *site)
+{
+    struct load_options options = durable_load(site);
+    options.connections = 4;
+    options.pause_ms = 10;
+    options.refused_ms = 50;
+    struct load *loads[2] = {load_start(&options), NULL};
+    send_version(site, NULL);
+    send_version(site, "2020-01-15T12:48:23.395000");
+    make_origin(site);
+    loads[1] = park_many(site);
+    wait_for_answer(site, "SELECT count(*) FROM parked", "64\n");
+    if (take_on(site, before())) {
+        send_version(site, "2020-01-15T12:48:23.395000");
+        send_version(site, "2021-01-15T12:48:23.395000");
+        poll(NULL, 0, PHASE_MS);
+        take_on(site, program_under_test());
+        send_version(site, "2021-01-15T12:48:23.395000");
+    }
+    standin_heal(site->standin);
+    load_stop(loads[0]);
+    check_all_came(site, loads);
+    load_free(loads[0]);
+    load_free(loads[1]);
+}
+
+static void what_is_new_in_this_release(void)
+{
+    struct site site;
+    if (durable_open(&site, &setup_lighttpd_spawn, CONFIG "alert_command = /bin/false\n"))
+        with_all_that_is_new(&site);
+    site_close(&site);
 }
 
 static void another_release(void)
 {
     struct site site;
-    if (durable_open(&site, &setup_lighttpd_spawn, NULL) && take_on(&site, before())) {
+    if (durable_open(&site, &setup_lighttpd_spawn, CONFIG) && started(&site, 1) && take_on(&site, before())) {
         kill_and_start(&site);
         there_and_back(&site);
     }
     site_close(&site);
 }
 
+/* Some events come by webhook, signed with the key that `subscribe` obtained; others only reconciling finds. */
+static void bring_some(struct close_site *site, size_t *events, const char *id)
+{
+    size_t arrived = 0, first = *events;
+    for (*events += SOME; first < *events; first++) {
+        char name[40];
+        snprintf(name, sizeof name, "ev_%zu", first);
+        standin_close_add(site->close,
+                          &(struct close_event){.id = name, .lead = "lead_1", .log_only = *events - first <= SOME / 4});
+    }
+    CU_ASSERT(standin_close_wait_idle(site->close, durable_patience(PATIENCE_MS)));
+    standin_close_move_clock(site->close, INT64_C(360000)); /* old enough to be read */
+    CU_ASSERT_EQUAL(CLOSE_RUN(site, "reconcile", "--json"), 0);
+    char missing[32];
+    snprintf(missing, sizeof missing, "\"missing\":%d,", SOME / 4);
+    check(strstr(site->said, missing) != NULL, "%s: %s", missing, site->said);
+    CU_ASSERT(standin_wait_messages(site->site.standin, *events, durable_patience(PATIENCE_MS)));
+    for (size_t i = 0; i < *events; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "ev_%zu", i);
+        arrived += close_site_arrived(site, name, id);
+    }
+    check(arrived == *events, "of %zu events %zu arrived once, unaltered", *events, arrived);
+}
+
+static void keys_and_the_position_in_the_event_log(void)
+{
+    static const struct standin_close_options usual = {.retry_ms = 20, .failures_most = 1000};
+    struct close_site site;
+    char id[80];
+    size_t events = 0;
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL) && started(&site.site, 2) &&
+        take_on(&site.site, before())) {
+        check(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)) == 0, "subscribed: %s", site.said);
+        standin_close_id(site.close, 0, id);
+        bring_some(&site, &events, id);
+        take_on(&site.site, program_under_test());
+        bring_some(&site, &events, id);
+        take_on(&site.site, before());
+        bring_some(&site, &events, id);
+        CU_ASSERT_EQUAL(close_site_keys(&site), 1);
+    }
+    close_site_close(&site);
+}
+
 void suite_upgrade(void)
 {
     static CU_TestInfo tests[] = {
         {"the release before, this one, and back", another_release},
+        {"what this one keeps more of is no harm to the one before", what_is_new_in_this_release},
+        {"keys, and the position in the Event Log", keys_and_the_position_in_the_event_log},
         CU_TEST_INFO_NULL,
     };
     if (before() != NULL)

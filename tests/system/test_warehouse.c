@@ -12,7 +12,7 @@
 #include "tests/support/signature.h"
 #include "tests/support/site.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS 60000
 #define BODY                                                                                                           \
     "{\"event\":{\"object_type\":\"lead\",\"action\":\"updated\",\"id\":\"ev_1\",\"lead_id\":\"lead_1\","              \
     "\"user_id\":\"MARKER\",\"api_key_id\":\"key_1\",\"changed_fields\":[\"note\"],"                                   \

@@ -15,7 +15,10 @@
 #include "tests/support/commands_run.h"
 #include "tests/support/made_config.h"
 
-#define SOURCES "[bcfhpqstw]*/*.c" /* base to webhook; tests and the build are left out below */
+/* base to webhook, and what lies deeper; tests and the build are left out below */
+static const char *const sources[] = {"[bcfhpqstw]*/*.c", "[bcfhpqstw]*/*/*.c"};
+static const char *const documents[] = {"README.md", "docs/*.md", "packaging/bundle/GUIDE.txt",
+                                        "packaging/after-install"};
 #define FINDINGS_FILE "tests/data/findings.txt"
 #define WORDS_MOST 12
 #define LITERAL_MOST 4096
@@ -130,9 +133,26 @@ static void try_command(const char *where, const char *text, bool names_source)
     tried++;
 }
 
-/* Tries those in a text that names the program. */
-static void try_text(const char *where, const char *text)
+/* Tries those that stand between backquotes without the program's name: "`dead list` shows them". */
+static void try_mentions(const char *where, const char *text)
 {
+    for (const char *at = text, *end; (at = strchr(at, '`')) != NULL && (end = strchr(at + 1, '`')) != NULL;
+         at = end + 1) {
+        char mention[LITERAL_MOST];
+        const char *words[WORDS_MOST + 2];
+        snprintf(mention, sizeof mention, "%.*s", (int)(end - at - 1), at + 1);
+        char first[LITERAL_MOST];
+        snprintf(first, sizeof first, "%s", mention);
+        size_t count = split(first, words);
+        if (count > 0 && islower((unsigned char)words[0][0]) && words_of_name(words, count) > 0)
+            try_command(where, mention, true);
+    }
+}
+
+/* Tries those in a text that names the program. names_source: as in try_command. */
+static void try_text(const char *where, const char *text, bool names_source)
+{
+    try_mentions(where, text);
     static const char *const no_advice[] = {"a test by ", "by = "};
     for (const char *at = text; (at = strstr(at, PROGRAM_NAME " ")) != NULL; at += sizeof PROGRAM_NAME) {
         bool is_advice = true;
@@ -143,7 +163,7 @@ static void try_text(const char *where, const char *text)
         }
         const char *command = at + sizeof PROGRAM_NAME;
         if (is_advice && islower((unsigned char)*command) && strncmp(command, "takes ", 6) != 0)
-            try_command(where, command, false);
+            try_command(where, command, names_source);
     }
 }
 
@@ -209,7 +229,7 @@ static void try_file(const char *path)
             at += at[1] == '\\' ? 4 : 3;
         } else if (*at == '"') {
             at = read_literal(at, literal);
-            try_text(path, literal);
+            try_text(path, literal, false);
         } else {
             if (strncmp(at, call, sizeof call - 1) == 0)
                 try_call(path, at + sizeof call - 2);
@@ -220,20 +240,49 @@ static void try_file(const char *path)
 
 /* ---- tests ---- */
 
-static void every_command_in_a_text_can_be_typed(void)
+/* Calls try with each file of these names but those of the tests and the build. */
+static void try_files(const char *const *names, size_t count, void (*try_one)(const char *path))
 {
-    glob_t files;
     setenv("CLOSECRM_CONFIG", NO_SUCH_CONFIGURATION, 1);
     tried = 0;
-    CU_ASSERT_EQUAL_FATAL(glob(SOURCES, 0, NULL, &files), 0); /* tests run in the project's folder */
-    for (size_t i = 0; i < files.gl_pathc; i++) {
-        if (strncmp(files.gl_pathv[i], "tests/", 6) != 0 && strncmp(files.gl_pathv[i], "build/", 6) != 0 &&
-            strncmp(files.gl_pathv[i], "bench/", 6) != 0)
-            try_file(files.gl_pathv[i]);
+    for (size_t k = 0; k < count; k++) {
+        glob_t files;
+        CU_ASSERT_EQUAL_FATAL(glob(names[k], 0, NULL, &files), 0); /* tests run in the project's folder */
+        for (size_t i = 0; i < files.gl_pathc; i++) {
+            const char *path = files.gl_pathv[i];
+            if (strncmp(path, "tests/", 6) != 0 && strncmp(path, "build/", 6) != 0 && strncmp(path, "bench/", 6) != 0)
+                try_one(path);
+        }
+        globfree(&files);
     }
-    globfree(&files);
-    check(tried >= 40, "the sources are searched: %zu commands", tried);
     unsetenv("CLOSECRM_CONFIG");
+}
+
+static void every_command_in_a_text_can_be_typed(void)
+{
+    try_files(sources, sizeof sources / sizeof *sources, try_file);
+    check(tried >= 100, "the sources are searched: %zu commands", tried);
+}
+
+/* The bundle's program is called closecrm.cgi, and its guide names it in prose, too. */
+static void try_document(const char *path)
+{
+    static char text[262144];
+    FILE *file = fopen(path, "re");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    static const char command[] = "$HOME/public_html/cgi-bin/closecrm.cgi ";
+    for (char *at = text; (at = strstr(at, command)) != NULL; at++)
+        memcpy(at + sizeof command - 1 - sizeof PROGRAM_NAME, PROGRAM_NAME, sizeof PROGRAM_NAME - 1);
+    for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;)
+        try_text(path, line, true);
+}
+
+static void every_command_of_a_document_can_be_typed(void)
+{
+    try_files(documents, sizeof documents / sizeof *documents, try_document);
+    check(tried >= 100, "the documents are searched: %zu commands", tried);
 }
 
 /* They are those of a configuration with several sources. */
@@ -247,7 +296,7 @@ static void every_command_of_a_finding_can_be_typed(void)
     setenv("CLOSECRM_CONFIG", NO_SUCH_CONFIGURATION, 1);
     tried = 0;
     for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;)
-        try_text(FINDINGS_FILE, line);
+        try_text(FINDINGS_FILE, line, false);
     check(tried >= 20, "the findings are searched: %zu commands", tried);
     unsetenv("CLOSECRM_CONFIG");
 }
@@ -272,6 +321,7 @@ void suite_advice(void)
 {
     static CU_TestInfo tests[] = {
         {"every command in a text can be typed", every_command_in_a_text_can_be_typed},
+        {"every command of a document can be typed", every_command_of_a_document_can_be_typed},
         {"every command of a finding can be typed", every_command_of_a_finding_can_be_typed},
         {"a command names its source", a_command_names_its_source},
         CU_TEST_INFO_NULL,

@@ -18,6 +18,7 @@ enum so {
     SO_WELL,
     SO_NOT_OPEN,
     SO_QUEUE_FAILS,
+    SO_GONE,
     SO_NO_ROOM,
     SO_NOT_PROBED,
     SO_PROBE_FAILS,
@@ -39,6 +40,7 @@ static const struct {
     {"not probed yet", SO_NOT_PROBED, REFUSAL_NONE, 0, 10, NEVER, "events are accepted"},
     {"the queue is not open", SO_NOT_OPEN, REFUSAL_NONE, 0, 10, 10, "the queue is not open"},
     {"the queue fails", SO_QUEUE_FAILS, REFUSAL_NONE, 0, 10, 10, "the queue does not work"},
+    {"the state directory is gone", SO_GONE, REFUSAL_NONE, 0, 10, 10, "the state directory is gone: put it back"},
     {"no room", SO_NO_ROOM, REFUSAL_NONE, 0, 10, 10, "no room at all"},
     {"a probe fails", SO_PROBE_FAILS, REFUSAL_NONE, 0, 10, 10, "nothing can be written"},
     {"a probe hangs", SO_PROBE_HANGS, REFUSAL_NONE, 0, 10, 10, "takes too long"},
@@ -67,10 +69,12 @@ static void judge(size_t i, struct health *health)
     struct source_facts source[2] = {{.name = "one"}, {.name = "two"}};
     struct facts facts = {.config = &config,
                           .now_ms = NOW_MS,
-                          .queue_works = rows[i].so != SO_QUEUE_FAILS,
+                          .queue_works = rows[i].so != SO_QUEUE_FAILS && rows[i].so != SO_GONE,
                           .source = source,
                           .sources = 2};
     struct probed probed = {.known = rows[i].so != SO_NOT_PROBED, .good = true, .looked = clock_now()};
+    if (rows[i].so == SO_GONE)
+        facts.queue_why.kind = ERROR_MISSING;
     if (rows[i].so == SO_NO_ROOM)
         error_set(&facts.no_room, "no room at all");
     if (rows[i].so == SO_QUEUE_FULL)
@@ -83,7 +87,7 @@ static void judge(size_t i, struct health *health)
     int64_t *refused_ms = source[1].tally.refused_last_ms;
     if (rows[i].refusal != REFUSAL_NONE)
         refused_ms[rows[i].refusal] = NOW_MS - rows[i].refused_ms;
-    prober_judge(&facts, rows[i].so != SO_NOT_OPEN, &probed, health);
+    prober_judge(&facts, rows[i].so != SO_NOT_OPEN && rows[i].so != SO_GONE, &probed, health);
 }
 
 static void each_row(void)
