@@ -61,14 +61,30 @@ void program_name_of(const char *path, const char *folders, char out[static PROG
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char called[PROGRAM_NAME_SIZE + CONFIGURATION_SIZE], alone[PROGRAM_NAME_SIZE];
 
+void program_path_of(char *link)
+{
+    static const char replaced[] = " (deleted)";
+    size_t length = strlen(link), end = sizeof replaced - 1;
+    if (length > end && strcmp(link + length - end, replaced) == 0 && access(link, F_OK) != 0)
+        link[length - end] = '\0';
+}
+
+bool program_path(char path[static PATH_MAX])
+{
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
+    path[length > 0 ? length : 0] = '\0';
+    program_path_of(path);
+    return length > 0;
+}
+
 /* What runs, or the bundle's launcher, under which /proc/self/exe is the loader; "": it cannot be known. */
 static void find_path(char path[static PATH_MAX])
 {
     const char *launcher = getenv("CLOSECRM_LAUNCHER");
-    ssize_t length = launcher == NULL ? readlink("/proc/self/exe", path, PATH_MAX - 1) : 0;
-    path[length > 0 ? length : 0] = '\0';
     if (launcher != NULL)
         snprintf(path, PATH_MAX, "%s", launcher);
+    else
+        program_path(path);
 }
 
 static void find_names(void)

@@ -2,10 +2,19 @@
 #ifndef BASE_PROGRAM_NAME_H
 #define BASE_PROGRAM_NAME_H
 
+#include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define PROGRAM_NAME "closecrm.fcgi" /* in texts, until program_name_put puts the real name there */
 #define PROGRAM_NAME_SIZE 110
+
+/* The file that this process executes, also where another one stands in its place meanwhile, as after an installation
+ * (proc(5)). Returns false, and path is "", without /proc. Any thread. */
+bool program_path(char path[static PATH_MAX]);
+
+/* Takes from a link of /proc/PID/exe what it says of a file that was replaced: for tests. */
+void program_path_of(char *link);
 
 /* Lets what program_name returns carry `--config FILE`, so that a command that is typed as printed acts on the same
  * installation; "": no more. One that is too long is left out. Before threads are started. */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/program_name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,13 +32,11 @@ char *reexec_path(void)
     if (launcher != NULL && launcher[0] != '\0')
         return realpath(launcher, NULL);
     char path[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1); /* it is resolved already */
-    if (length <= 0) {
+    if (!program_path(path)) { /* it is resolved already */
         /* Without /proc, as in a chroot: what was executed, as it was named. */
         const char *named = (const char *)(uintptr_t)getauxval(AT_EXECFN);
         return named == NULL ? NULL : realpath(named, NULL);
     }
-    path[length] = '\0';
     return strdup(path);
 }
 

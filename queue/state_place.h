@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "config/config.h"
 
-#define STATE_PLACE_FILE "state_dir.known"
+#define STATE_PLACE_SUFFIX ".state_dir" /* behind the configuration's name, as several may share a folder */
 
 /* Whether the state directory is there, or may be made. Returns false with the reason, ERROR_MISSING, and what to do.
  */

@@ -111,6 +111,20 @@ static void the_program_is_called_by_its_name(void)
     temporary_remove(directory);
 }
 
+/* An installation has put another file in its place, which is what is to be executed and typed. */
+static void a_replaced_program_has_its_path(void)
+{
+    char directory[PATH_SIZE], path[PATH_SIZE], said[] = "/no-such-folder/closecrm.fcgi (deleted)";
+    program_path_of(said);
+    CU_ASSERT_STRING_EQUAL(said, "/no-such-folder/closecrm.fcgi");
+    CU_ASSERT_FATAL(temporary_make(directory));
+    CU_ASSERT(temporary_write(directory, "it (deleted)", 0700, "", 0));
+    path_join(path, directory, "it (deleted)");
+    program_path_of(path);
+    CU_ASSERT(strcmp(path + strlen(path) - strlen("it (deleted)"), "it (deleted)") == 0); /* it is called so */
+    temporary_remove(directory);
+}
+
 /* It must run there as it stands, and with the same configuration. */
 static void a_crontab_line_can_be_copied(void)
 {
@@ -139,6 +153,7 @@ void suite_owner(void)
     static CU_TestInfo tests[] = {
         {"another folder is advised", another_folder_is_advised},
         {"the program is called by its name", the_program_is_called_by_its_name},
+        {"a replaced program has its path", a_replaced_program_has_its_path},
         {"a crontab's line can be copied", a_crontab_line_can_be_copied},
         {"says whose it is and what to do", says_whose_it_is_and_what_to_do},
         CU_TEST_INFO_NULL,

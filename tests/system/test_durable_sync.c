@@ -186,7 +186,7 @@ static void synced_before_the_answer(void)
         path_join(file, site.directory, "trace");
         process_stop(&site.program, 10000);
         temporary_remove(paths.state); /* what follows begins with nothing */
-        path_join(file, site.directory, "state_dir.known");
+        path_join(file, site.directory, "closecrm.conf.state_dir");
         unlink(file);
         path_join(file, site.directory, "trace");
         CU_ASSERT(durable_start_anew(&site, trace_wrapper(file)));
