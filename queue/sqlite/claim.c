@@ -250,19 +250,13 @@ static int take_row(sqlite3_stmt *row, size_t max_bytes, struct events *found)
     return events_add(found, &event) ? 1 : -1;
 }
 
-static int take_failed(struct store *store, enum database_result result, struct error *why)
-{
-    if (why != NULL)
-        *why = store->reader.why;
-    store_failed(store, result, &store->reader.why);
-    return -1;
-}
-
 static int finish_take(struct store *store, struct events *found, enum database_result result, int took,
                        struct error *why)
 {
-    if (result != DATABASE_DONE)
-        return take_failed(store, result, why);
+    if (result != DATABASE_DONE) {
+        store_reader_failed(store, result, why);
+        return -1;
+    }
     if (took < 0 && found->count == 0) {
         error_set(why, "out of memory");
         return -1;

@@ -11,11 +11,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/lock_file.h"
 
+#define ROOM_ENOUGH ((uint64_t)512 * 1024 * 1024) /* much more than is written in the next time */
+#define ROOM_LOOK_MS 1000
 #define BUSY_MS 10000 /* another process's checkpoint, or (without WAL) its readers */
 
 /* File systems that are certainly local: WAL needs shared memory, and corrupts databases on others even with one
@@ -271,13 +274,29 @@ enum database_result database_begin(struct database *database)
     return result;
 }
 
+/* Whether room may run out: the file system has little left, or a write has found none, which is how a quota shows. */
+static bool is_short_of_room(struct database *database)
+{
+    struct statvfs disk;
+    moment now = clock_now();
+    if (database->error == 0 && (database->room_looked == 0 || now - database->room_looked >= ROOM_LOOK_MS)) {
+        const char *path = sqlite3_db_filename(database->db, "main");
+        database->room_looked = now;
+        database->room_short =
+            path != NULL && statvfs(path, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize < ROOM_ENOUGH;
+    }
+    return database->error != 0 || database->room_short;
+}
+
 /* Takes the room that the database will need when the log is copied into it, as a database that finds none then stands
  * still: the log could neither be copied nor begin anew, and nothing be settled that would make room. */
 static enum database_result take_room(struct database *database)
 {
     enum database_result result = DATABASE_DONE;
-    sqlite3_int64 bytes = database->wal ? DATABASE_PAGE * database_number(database, STATEMENT_PAGES, &result) : 0;
-    if (result != DATABASE_DONE || bytes == 0)
+    if (!database->wal || !is_short_of_room(database))
+        return result;
+    sqlite3_int64 bytes = DATABASE_PAGE * database_number(database, STATEMENT_PAGES, &result);
+    if (result != DATABASE_DONE)
         return result;
     int code = sqlite3_file_control(database->db, "main", SQLITE_FCNTL_SIZE_HINT, &bytes);
     return code == SQLITE_OK || code == SQLITE_NOTFOUND ? DATABASE_DONE : database_result_of(database, code);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 #define DATABASE_PAGE 16384 /* bytes; see PRAGMA page_size in database.c */
@@ -109,8 +110,10 @@ struct database {
     bool wal;        /* else a rollback journal, as the file system may be remote */
     struct source_statements *sources;
     size_t source_count;
-    int error;        /* errno of the last DATABASE_FULL */
-    struct error why; /* of the last result that was not DONE */
+    moment room_looked; /* when the file system's room was last asked for; 0: never */
+    bool room_short;    /* what it said */
+    int error;          /* errno of the last DATABASE_FULL */
+    struct error why;   /* of the last result that was not DONE */
 };
 
 /* The only function that opens a live database file. Nothing else in a process may open queue.db, queue.db-wal or

@@ -139,6 +139,16 @@ bool store_give_up_reserve(struct store *store, const struct database *database)
     return true;
 }
 
+bool store_reader_failed(struct store *store, enum database_result result, struct error *why)
+{
+    if (why != NULL)
+        *why = store->reader.why;
+    if (result == DATABASE_FULL && atomic_load(&store->owned))
+        store_give_up_reserve(store, &store->reader);
+    store_failed(store, result, &store->reader.why);
+    return false;
+}
+
 bool store_reader(struct store *store, struct error *why)
 {
     if (store->reading)
@@ -146,8 +156,7 @@ bool store_reader(struct store *store, struct error *why)
     enum database_result result = schema_open(&store->reader, store->directory, false);
     store->reading = result == DATABASE_DONE;
     if (!store->reading) {
-        *why = store->reader.why;
-        store_failed(store, result, why);
+        store_reader_failed(store, result, why);
         database_close(&store->reader);
     }
     /* A connection to other files than the writer's would mix two queues. */
@@ -273,14 +282,36 @@ static bool make_files(struct store *store, struct error *why)
         store_failed(store, result, why);
         return false;
     }
-    if (!reserve_make(store->directory, reserve_bytes(store->config->max_body))) {
-        struct error no_room;
-        int error = errno;
-        atomic_store(&store->reserve_gone, true);
-        error_set(&no_room, "no room for the reserve: %s: %s", no_room_words(error), no_room_advice(error));
-        store_failed(store, DATABASE_FULL, &no_room);
-    }
     return true;
+}
+
+/* Without a log undoing and settling write where the file system may want new room for each block: a reserve that was
+ * needed is needed whole before more events are accepted, unless most of what waited is gone. */
+static int64_t least_reserve(struct store *store, struct database *database)
+{
+    enum database_result result;
+    if (database->wal)
+        return 0;
+    int64_t pages = database_number(database, STATEMENT_PAGES, &result);
+    int64_t unused = result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, &result) : 0;
+    return result == DATABASE_DONE && unused >= pages / 2 ? 0 : reserve_given_up(store->directory);
+}
+
+bool store_make_reserve(struct store *store, struct database *database)
+{
+    int64_t least = reserve_is_there(store->directory) ? 0 : least_reserve(store, database);
+    return reserve_make(store->directory, reserve_bytes(store->config->max_body), least);
+}
+
+static void make_reserve(struct store *store)
+{
+    struct error no_room;
+    if (store_make_reserve(store, &store->group.database))
+        return;
+    int error = errno;
+    atomic_store(&store->reserve_gone, true);
+    error_set(&no_room, "no room for the reserve: %s: %s", no_room_words(error), no_room_advice(error));
+    store_failed(store, DATABASE_FULL, &no_room);
 }
 
 static bool open_database(struct store *store, struct error *why)
@@ -291,12 +322,16 @@ static bool open_database(struct store *store, struct error *why)
         if (!make_files(store, why))
             return false;
         enum database_result result = schema_open(&store->group.database, store->directory, true);
-        if (result == DATABASE_DONE)
+        if (result == DATABASE_DONE) {
+            make_reserve(store);
             return true;
+        }
         *why = store->group.database.why;
+        bool again = result == DATABASE_DAMAGED ||
+                     (result == DATABASE_FULL && store_give_up_reserve(store, &store->group.database));
         store_failed(store, result, why);
         database_close(&store->group.database);
-        if (result != DATABASE_DAMAGED)
+        if (!again)
             return false;
     }
     return false;

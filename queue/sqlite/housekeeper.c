@@ -294,11 +294,10 @@ static enum database_result release_free_pages(struct house *house, int64_t most
 static void keep_reserve(struct house *house, moment now)
 {
     struct store *store = house->store;
-    int64_t bytes = reserve_bytes(store->config->max_body);
     bool gone = atomic_load(&store->reserve_gone) || !reserve_is_there(store->directory);
     if (gone)
         checkpointer_empty(&house->checkpointer); /* the log may be what fills the disk */
-    bool there = reserve_make(store->directory, bytes);
+    bool there = store_make_reserve(store, &house->database);
     house->tried_room = now;
     if (there && atomic_exchange(&store->reserve_gone, false) && now >= house->next_words) {
         house->next_words = now + BEAT_MS; /* near the limit it comes and goes */

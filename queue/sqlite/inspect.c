@@ -11,14 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool inspect_failed(struct store *store, enum database_result result, struct error *why)
-{
-    if (why != NULL)
-        *why = store->reader.why;
-    store_failed(store, result, &store->reader.why);
-    return false;
-}
-
 /* Ends a transaction of database_begin. */
 static bool end_transaction(struct store *store, enum database_result result, struct error *why)
 {
@@ -26,7 +18,7 @@ static bool end_transaction(struct store *store, enum database_result result, st
         result = database_commit(&store->reader);
     else
         database_rollback(&store->reader);
-    return result == DATABASE_DONE || inspect_failed(store, result, why);
+    return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
 
 static enum database_result run_with(struct database *database, enum statement statement, uint32_t number,
@@ -79,7 +71,7 @@ static bool store_names(void *state, struct strings *names, struct error *why)
     if (result == DATABASE_DONE)
         return true;
     queue_names_free(names);
-    return inspect_failed(store, result, why);
+    return store_reader_failed(store, result, why);
 }
 
 static enum database_result read_kinds(struct database *database, uint32_t number, uint64_t kinds[COUNT_KINDS])
@@ -152,7 +144,7 @@ static bool store_count(void *state, const char *source, struct counts *counts, 
     sqlite3_exec(store->reader.db, "BEGIN", NULL, NULL, NULL); /* one snapshot */
     enum database_result result = count_source(&store->reader, number, store->config, counts);
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
-    return result == DATABASE_DONE || inspect_failed(store, result, why);
+    return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
 
 static bool store_room(void *state, struct queue_room *room, struct error *why)
@@ -165,7 +157,7 @@ static bool store_room(void *state, struct queue_room *room, struct error *why)
     int64_t unused = result == DATABASE_DONE ? database_number(&store->reader, STATEMENT_FREE_PAGES, &result) : 0;
     int64_t letters = result == DATABASE_DONE ? letters_bytes(&store->reader, &result) : 0;
     if (result != DATABASE_DONE)
-        return inspect_failed(store, result, why);
+        return store_reader_failed(store, result, why);
     room->used = pages > unused ? (uint64_t)(pages - unused) * 16384 : 0;
     room->letters = (uint64_t)letters;
     room->share = (uint64_t)letters_share(store->config->queue_max_bytes);
@@ -214,7 +206,7 @@ static int store_letters(void *state, const char *source, uint64_t after, size_t
     }
     sqlite3_reset(letters);
     if (result != DATABASE_DONE) {
-        inspect_failed(store, result, why);
+        store_reader_failed(store, result, why);
         return -1;
     }
     letters_finish(found);
@@ -259,7 +251,7 @@ static bool for_each(struct store *store, const uint64_t *ids, size_t count,
         return false;
     enum database_result result = database_begin(&store->reader);
     if (result != DATABASE_DONE)
-        return inspect_failed(store, result, why);
+        return store_reader_failed(store, result, why);
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++)
         result = act(store, ids[i], done);
     return end_transaction(store, result, why);
@@ -313,7 +305,7 @@ static bool store_check(void *state, void (*report)(void *context, const char *f
     }
     if (*faults > 0)
         damage_mark(store->directory); /* repaired by the next process that opens it, once all have closed it */
-    return result == DATABASE_DONE || inspect_failed(store, result, why);
+    return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
 
 const struct inspection store_inspection = {

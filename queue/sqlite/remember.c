@@ -4,14 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool remember_failed(struct store *store, enum database_result result, struct error *why)
-{
-    if (why != NULL)
-        *why = store->reader.why;
-    store_failed(store, result, &store->reader.why);
-    return false;
-}
-
 /* Another process may have moved identities of a renamed source into the index: then the Bloom filter is incomplete.
  * With the mirror's lock held, in the transaction that reads the index. */
 static enum database_result look_for_moves(struct store *store)
@@ -104,7 +96,7 @@ bool store_known(void *state, const char *source, const struct identity *identit
     }
     sqlite3_exec(store->reader.db, "COMMIT", NULL, NULL, NULL);
     pthread_mutex_unlock(&store->mirror_lock);
-    return result == DATABASE_DONE || remember_failed(store, result, why);
+    return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
 
 /* ---- notes ---- */
@@ -195,7 +187,7 @@ bool store_note(void *state, const char *source, struct notes *notes, bool put, 
     uint32_t number = store_number(store, source);
     enum database_result result =
         put ? write_notes(&store->reader, number, notes) : read_notes(&store->reader, number, notes);
-    return result == DATABASE_DONE || remember_failed(store, result, why);
+    return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
 
 bool store_read_notes(void *state, const char *source, struct notes *notes, struct error *why)
@@ -248,12 +240,8 @@ bool store_look_known(void *state, const char *source, const struct identity *id
         pthread_mutex_lock(&store->mirror_lock);
         enum database_result result = read_journal(store);
         pthread_mutex_unlock(&store->mirror_lock);
-        if (result != DATABASE_DONE) {
-            if (why != NULL)
-                *why = store->reader.why;
-            store_failed(store, result, &store->reader.why);
-            return false;
-        }
+        if (result != DATABASE_DONE)
+            return store_reader_failed(store, result, why);
     }
     return store_known(state, source, identities, count, known, why);
 }

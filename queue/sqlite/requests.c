@@ -9,14 +9,6 @@
 
 enum { ASKED = 0, TAKEN = 1, DONE = 2, REFUSED = 3 };
 
-static bool request_failed(struct store *store, enum database_result result, struct error *why)
-{
-    if (why != NULL)
-        *why = store->reader.why;
-    store_failed(store, result, &store->reader.why);
-    return false;
-}
-
 /* Runs a bound statement in its own transaction. *changes: rows changed. */
 static enum database_result run_alone(struct database *database, sqlite3_stmt *statement, int *changes)
 {
@@ -52,7 +44,7 @@ bool store_ask(void *state, const struct queue_request *request, int64_t *number
     }
     enum database_result result = run_alone(&store->reader, ask, &changes);
     *number = result == DATABASE_DONE ? sqlite3_last_insert_rowid(store->reader.db) : 0;
-    return result == DATABASE_DONE || request_failed(store, result, why);
+    return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
 
 void store_remind(void *state)
@@ -81,7 +73,7 @@ bool store_answer(void *state, int64_t number, enum queue_answer *answer, struct
     }
     if (result == DATABASE_DONE)
         sqlite3_reset(read);
-    return result == DATABASE_DONE || request_failed(store, result, why);
+    return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
 
 bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, struct error *why)
@@ -97,7 +89,7 @@ bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, s
     }
     enum database_result result = run_alone(&store->reader, withdraw, &changes);
     *withdrawn = changes > 0;
-    return result == DATABASE_DONE || request_failed(store, result, why);
+    return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
 
 /* ---- the owner's side ---- */

@@ -22,15 +22,16 @@
 #define ENLARGE_AGAIN_S 3600
 #define SHARE 2 /* full size only if the free space is that many times as large */
 
-/* Two records "ERRNO TIME" (time in ms): why nothing is accepted, then why nothing is settled. Fixed length and written
- * in place, as a full disk has no room for a new file. The version before reads only the first. */
+/* Three records "ERRNO NUMBER": why nothing is accepted and why nothing is settled, each with the time (ms), then the
+ * bytes of the reserve that was given up last. Fixed length and written in place, as a full disk has no room for a new
+ * file. The version before reads only the first. */
 #define NOTE "no_room"
 #define NOTE_FORMAT "%3d %013lld\n"
 #define NOTE_LENGTH 18
 #define NOTE_FRESH_MS 60000       /* older: a write may work again, nobody has tried */
 #define UNSETTLED_FRESH_MS 180000 /* the owner retries within seconds; cron, every minute */
 
-enum note { NOTE_REFUSES, NOTE_UNSETTLED };
+enum note { NOTE_REFUSES, NOTE_UNSETTLED, NOTE_GIVEN_UP };
 
 /* File systems whose fallocate really allocates the blocks. Elsewhere each block is written. */
 static const struct {
@@ -107,32 +108,43 @@ static int64_t affordable(const char *directory, int64_t bytes)
     return left >= SHARE * (uint64_t)bytes ? bytes : LEAST;
 }
 
-static void note_full(const char *directory, enum note which, int error)
+static void note(const char *directory, enum note which, int error, int64_t number)
 {
     char path[STATE_PATH], text[32];
     directory_path(path, directory, NOTE);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
-    int length = snprintf(text, sizeof text, NOTE_FORMAT, error % 1000, (long long)clock_unix_ms());
+    int length = snprintf(text, sizeof text, NOTE_FORMAT, error % 1000, (long long)number);
     ssize_t n = pwrite(fd, text, (size_t)length, which * NOTE_LENGTH);
     (void)n; /* without the record the reason is a full disk */
     close(fd);
 }
 
-/* The recorded errno and its age (ms); 0: none. */
-static int noted(const char *directory, enum note which, int64_t *age_ms)
+static void note_full(const char *directory, enum note which, int error)
+{
+    note(directory, which, error, clock_unix_ms());
+}
+
+/* Returns false where there is no such record. */
+static bool read_note(const char *directory, enum note which, int *error, long long *number)
 {
     char path[STATE_PATH], text[NOTE_LENGTH + 1] = "";
-    int error = 0;
-    long long when = 0;
     directory_path(path, directory, NOTE);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : pread(fd, text, NOTE_LENGTH, which * NOTE_LENGTH);
     if (fd >= 0)
         close(fd);
     /* NOLINTNEXTLINE(cert-err34-c): of our own making */
-    if (n <= 0 || sscanf(text, "%d %lld", &error, &when) != 2 || !no_room_is(error))
+    return n > 0 && sscanf(text, "%d %lld", error, number) == 2;
+}
+
+/* The recorded errno and its age (ms); 0: none. */
+static int noted(const char *directory, enum note which, int64_t *age_ms)
+{
+    int error = 0;
+    long long when = 0;
+    if (!read_note(directory, which, &error, &when) || !no_room_is(error))
         return 0;
     *age_ms = clock_unix_ms() - when;
     return error;
@@ -191,12 +203,19 @@ static void enlarge(const char *directory, int64_t bytes)
         utimensat(AT_FDCWD, path, NULL, 0);
 }
 
-bool reserve_make(const char *directory, int64_t bytes)
+int64_t reserve_given_up(const char *directory)
 {
-    char note[STATE_PATH];
+    int error;
+    long long bytes;
+    return read_note(directory, NOTE_GIVEN_UP, &error, &bytes) ? (int64_t)bytes : 0;
+}
+
+bool reserve_make(const char *directory, int64_t bytes, int64_t least)
+{
+    char record[STATE_PATH];
     int64_t size = reserve_size(directory);
-    directory_path(note, directory, NOTE);
-    if (size >= 0 && access(note, F_OK) != 0)
+    directory_path(record, directory, NOTE);
+    if (size >= 0 && access(record, F_OK) != 0)
         no_room_note(directory, 0); /* a record of the version before: there is room now */
     if (size >= bytes)
         return true;
@@ -206,7 +225,8 @@ bool reserve_make(const char *directory, int64_t bytes)
             enlarge(directory, best);
         return true;
     }
-    if ((best > LEAST && make_reserve(directory, best)) || make_reserve(directory, LEAST))
+    best = best < least ? least : best;
+    if ((best > LEAST && make_reserve(directory, best)) || (least <= LEAST && make_reserve(directory, LEAST)))
         return true; /* a small reserve is better than none */
     int64_t age_ms;
     int error = errno;
@@ -219,9 +239,11 @@ bool reserve_make(const char *directory, int64_t bytes)
 void reserve_give_up(const char *directory, int error)
 {
     char path[STATE_PATH];
+    int64_t bytes = reserve_size(directory);
     directory_path(path, directory, "reserve");
     unlink(path);
     no_room_note(directory, error);
+    note(directory, NOTE_GIVEN_UP, error, bytes < 0 ? 0 : bytes);
 }
 
 int no_room_of(const char *directory)

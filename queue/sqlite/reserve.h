@@ -12,12 +12,16 @@
  * body is copied into the log and into the database before its row is deleted. */
 int64_t reserve_bytes(int64_t max_body);
 
-/* Creates the reserve unless it exists; a small one where the full size would take much of the free space. A small one
- * is enlarged when there is room. Returns false with errno when there is no room. Any process. */
-bool reserve_make(const char *directory, int64_t bytes);
+/* Creates the reserve unless it exists; a small one where the full size would take much of the free space, but none of
+ * fewer bytes than `least`. A small one is enlarged when there is room. Returns false with errno when there is no room.
+ * Any process. */
+bool reserve_make(const char *directory, int64_t bytes, int64_t least);
 
-/* Deletes the reserve and records the error (errno) that was the cause. */
+/* Deletes the reserve and records its size, and the error (errno) that was the cause. */
 void reserve_give_up(const char *directory, int error);
+
+/* The bytes of the reserve that was given up last; 0: it is not known. */
+int64_t reserve_given_up(const char *directory);
 
 bool reserve_is_there(const char *directory);
 

@@ -119,6 +119,11 @@ uint32_t store_number(struct store *store, const char *name);
 /* Opens the reader's connection unless it is open. */
 bool store_reader(struct store *store, struct error *why);
 
+/* Handles a failure of the reader's connection; why may be NULL. Reading, too, may want room: what a refused
+ * transaction left is undone first where there is no log, and some file systems have no room for that. The owner gives
+ * up the reserve for it. Returns false. */
+bool store_reader_failed(struct store *store, enum database_result result, struct error *why);
+
 /* Handles a failure: sets must_reopen and the damage mark where due, and logs what an operator must know. */
 void store_failed(struct store *store, enum database_result result, const struct error *why);
 
@@ -134,6 +139,11 @@ bool store_can_be_settled(void *state, struct error *words);
 /* The owner's, after a DATABASE_FULL: deletes the reserve where that helps, because settling needs room too. It is
  * created again as soon as there is room. Returns whether there was one. */
 bool store_give_up_reserve(struct store *store, const struct database *database);
+
+/* Creates the reserve unless it exists, by a connection of the calling thread. Returns false with errno when there is
+ * no room. */
+bool store_make_reserve(struct store *store, struct database *database);
+
 /* rescue.c */
 
 /* Whether the open files are still at their paths; else false with the reason: the operator is told, the content is

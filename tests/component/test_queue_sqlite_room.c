@@ -246,6 +246,9 @@ static void what_is_accepted_has_its_room(void)
     struct error why = {0};
     char database[PATH_SIZE];
     struct queue *queue = open_new("room");
+    disk_fail_with(1, false, SQLITE_IOERR_WRITE, EDQUOT); /* a quota shows only so */
+    CU_ASSERT_EQUAL(append(queue, LARGE, &why), QUEUE_FULL);
+    disk_fail(0, false, SQLITE_OK);
     for (int i = 0; i < APPENDED; i++)
         CU_ASSERT_EQUAL(append(queue, LARGE, &why), QUEUE_STORED);
     path_join(database, state, "queue.db");
@@ -253,6 +256,77 @@ static void what_is_accepted_has_its_room(void)
     check(status.st_blocks * 512 >= (off_t)APPENDED * LARGE, "%lld bytes for %d bytes of events",
           (long long)status.st_blocks * 512, APPENDED * LARGE);
     queue_close(queue);
+}
+
+/* Without a log a refused append leaves its journal where undoing it finds no room either, as where every write takes
+ * new blocks: nothing can be read before it is undone. Returns whether it is so after the n-th call failed. */
+static bool leave_journal(struct queue *queue, unsigned n)
+{
+    struct error why = {0};
+    disk_fail_with(n, true, SQLITE_IOERR_WRITE, EDQUOT);
+    bool refused = append(queue, LARGE, &why) == QUEUE_FULL;
+    int count = refused ? queue_next(queue, "one", 0, 10, (size_t)1 << 20, &found, &why) : 0;
+    return count < 0 && strstr(why.text, "the quota is used up") == why.text;
+}
+
+/* reading: by who forwards; else when the queue is opened. */
+static void check_undone(bool reading)
+{
+    bool seen = false;
+    disk_without_maps(true);
+    for (unsigned n = 1; n < 40 && !seen; n++) {
+        char name[32];
+        struct error why = {0};
+        snprintf(name, sizeof name, "undone-%d-%u", reading, n);
+        struct queue *queue = open_new(name);
+        CU_ASSERT_EQUAL(append(queue, LARGE, &why), QUEUE_STORED);
+        CU_ASSERT_TRUE(!reading || queue_claim(queue, &why));
+        seen = leave_journal(queue, n) && reserve_is_there(state) != reading;
+        if (seen && !reading) {
+            CU_ASSERT_PTR_NULL(queue_open(&made.config, &why));
+            CU_ASSERT_FALSE(reserve_is_there(state));
+        }
+        disk_fail(0, false, SQLITE_OK);
+        queue_close(queue);
+    }
+    disk_without_maps(false);
+    check(seen, "the reserve is given up for what is to be undone, when it is %s", reading ? "read" : "opened");
+}
+
+static void what_is_to_be_undone_has_the_reserve(void)
+{
+    check_undone(true);
+    check_undone(false);
+}
+
+/* In a child, whose limit lets it make a small reserve only. */
+static int make_reserves(void)
+{
+    struct rlimit limit = {(rlim_t)16 << 20, (rlim_t)16 << 20};
+    const int64_t full = (int64_t)64 << 20;
+    setrlimit(RLIMIT_FSIZE, &limit);
+    signal(SIGXFSZ, SIG_IGN);
+    if (!reserve_make(state, full, 0) || reserve_given_up(state) != 0)
+        return 1;
+    reserve_give_up(state, EDQUOT);
+    if (reserve_given_up(state) <= 0 || no_room_of(state) != EDQUOT)
+        return 2;
+    if (reserve_make(state, full, full) || reserve_is_there(state))
+        return 3;
+    return reserve_make(state, full, reserve_given_up(state)) ? 0 : 4;
+}
+
+static void a_reserve_that_was_needed_is_needed_whole(void)
+{
+    int status = 0;
+    path_join(state, directory, "whole");
+    CU_ASSERT_EQUAL(mkdir(state, 0700), 0);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(make_reserves());
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "no smaller one is made than is asked for: status %d", status);
 }
 
 /* ---- a limit on the size of files ---- */
@@ -407,6 +481,8 @@ void suite_queue_sqlite_room(void)
         {"a settling that does not fit is halved", a_settling_that_does_not_fit_is_halved},
         {"deleting needs little room", deleting_needs_little_room},
         {"what is accepted has its room in the database", what_is_accepted_has_its_room},
+        {"what is to be undone has the reserve's room", what_is_to_be_undone_has_the_reserve},
+        {"a reserve that was needed is needed whole", a_reserve_that_was_needed_is_needed_whole},
         {"a limit on the size of files stops accepting only", a_limit_on_files_stops_accepting_only},
         {"a limit below the queue is known at once", a_limit_below_the_queue_is_known_at_once},
         {"a log is left where it cannot be had", a_log_is_left},
