@@ -337,7 +337,8 @@ static void take_over(const char *from, const char *to)
     char file[PATH_SIZE], lock_path[PATH_SIZE];
     path_of(file, from, LAST_ERRORS_FILE);
     path_of(lock_path, from, LOCK_FILE);
-    struct reasons *reasons = files_is_own_directory(from) && access(file, F_OK) == 0 ? calloc(1, sizeof *reasons) : NULL;
+    struct reasons *reasons =
+        files_is_own_directory(from) && access(file, F_OK) == 0 ? calloc(1, sizeof *reasons) : NULL;
     if (reasons != NULL && lock_take(&fd, lock_path, LOCK_EX | LOCK_NB) == 0) {
         char *text = last_errors_read(from);
         read_reasons(text, clock_unix_ms(), reasons);

@@ -309,9 +309,11 @@ const struct situation *situations_all(size_t *count)
 
 void situation_happens(struct made_facts *made, const char *label)
 {
-    size_t i = 0, count = sizeof situations / sizeof *situations;
-    while (i < count && strcmp(situations[i].label, label) != 0)
-        i++;
-    CU_ASSERT_FATAL(i < count);
-    situations[i].happen(made);
+    const struct situation *found = NULL;
+    for (size_t i = 0; i < sizeof situations / sizeof *situations && found == NULL; i++) {
+        if (strcmp(situations[i].label, label) == 0)
+            found = &situations[i];
+    }
+    CU_ASSERT_PTR_NOT_NULL_FATAL(found);
+    found->happen(made);
 }
