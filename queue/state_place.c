@@ -49,11 +49,9 @@ bool state_place_may_open(const struct config *config, struct error *why)
     if (!find_place(config, &place) || stat(config->state_dir, &status) == 0 || errno != ENOENT ||
         !is_known(&place, config->state_dir))
         return true;
-    error_set_kind(
-        why, ERROR_MISSING,
-        "the state directory %.120s is gone: put it back (mount its disk, undo its renaming), and nothing is "
-        "lost; only if what was in it shall be given up, remove %.120s/%.80s, and a new one is made",
-        config->state_dir, place.folder, place.name);
+    error_set_kind(why, ERROR_MISSING,
+                   "the state directory %.80s is gone: put it back, or remove %.80s/%.60s to give up what was in it",
+                   config->state_dir, place.folder, place.name);
     return false;
 }
 
