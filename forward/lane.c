@@ -405,7 +405,7 @@ bool lane_send(struct lane *lane)
     struct answer answer;
     if (lane->sending.count > 0 || lane->built.count == 0 || lane_next(lane) > clock_now())
         return false;
-    if (!outbox_can_settle(lane))
+    if (!outbox_makes_way(lane) || !outbox_can_settle(lane))
         return false;
     if (!batch_finish(&lane->batch)) {
         batch_cannot_send(lane, "out of memory");

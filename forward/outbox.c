@@ -205,14 +205,6 @@ bool outbox_settle_now(struct source_pipeline *pipeline)
     return !pipeline->outbox.failed;
 }
 
-/* Verdicts do not wait for more than fill all lanes once: a process that is killed leaves no more behind that is sent
- * again than these, and what its lanes have with the data plane. */
-static size_t waiting_most(const struct source_pipeline *pipeline)
-{
-    size_t once = pipeline->lanes * (size_t)pipeline->config->batch_events;
-    return once < SETTLE_MOST ? once : SETTLE_MOST;
-}
-
 bool outbox_settle_due(struct source_pipeline *pipeline)
 {
     struct outbox *outbox = &pipeline->outbox;
@@ -226,8 +218,8 @@ bool outbox_settle_due(struct source_pipeline *pipeline)
     }
     if (outbox->due == 0)
         outbox->due = now + SETTLE_MS;
-    bool wait = queue_settles_in_bulk(pipeline->queue) && source_is_sending(pipeline) &&
-                outbox->count < waiting_most(pipeline) && now < outbox->due;
+    bool wait = queue_settles_in_bulk(pipeline->queue) && source_is_sending(pipeline) && outbox->count < SETTLE_MOST &&
+                now < outbox->due;
     if (!wait)
         settle_verdicts(pipeline);
     return !outbox->failed;
@@ -263,6 +255,16 @@ static bool queue_takes_batch(const struct lane *lane, struct error *why)
     bool good = queue_can_settle(pipeline->queue, pipeline->source->name, verdicts, count, why);
     free(verdicts);
     return good;
+}
+
+bool outbox_makes_way(const struct lane *lane)
+{
+    struct source_pipeline *pipeline = lane->pipeline;
+    size_t most = pipeline->lanes * (size_t)pipeline->config->batch_events;
+    size_t unsettled = pipeline->outbox.count + lane->built.count;
+    for (size_t i = 0; i < pipeline->lanes; i++)
+        unsettled += pipeline->lane[i].sending.count;
+    return unsettled <= most || outbox_settle_now(pipeline);
 }
 
 bool outbox_can_settle(struct lane *lane)

@@ -65,7 +65,7 @@ static void pass_row(const struct row *row)
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         check(result.ok == result.sent, "%s: %zu of %zu are answered 200", row->name, result.ok, result.sent);
-        check(result.slowest < durable_patience(15000), "%s: nobody waits for it (%lld ms)", row->name,
+        check(result.slowest < durable_patience(5000), "%s: nobody waits for it (%lld ms)", row->name,
               (long long)result.slowest);
         poll(NULL, 0, FAULT_MS);
         check(durable_counts(&site, "alpha").waiting > 0, "%s: events wait", row->name);
