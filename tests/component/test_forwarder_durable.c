@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "tests/suites.h"
+#include "tests/support/durable.h"
 #include "tests/support/forward_rig.h"
 #include "tests/support/temporary.h"
 
@@ -181,7 +182,7 @@ static void many_that_the_data_plane_fails_at_hold_up_no_others(void)
             rig_append(&rig, 100 + j, 1000, NULL);
             standin_wait_messages(rig.standin, SIZE_MAX, 10);
         }
-        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, GOOD, PATIENCE_MS));
+        CU_ASSERT_TRUE(standin_wait_messages(rig.standin, GOOD, durable_patience(10000)));
         append_others_until_dead(&rig, 200, rows[i].bad, 20);
         CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
         rig_end(&rig);
