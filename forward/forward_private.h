@@ -189,9 +189,9 @@ void outbox_defer(struct source_pipeline *pipeline, struct pending *pending, mom
 bool outbox_settle_now(struct source_pipeline *pipeline);
 bool outbox_settle_due(struct source_pipeline *pipeline);
 
-/* Before the lane's batch, which is built, is sent: what the data plane has and the queue does not know of yet may never
- * be more than fills all lanes once, for a process that is killed leaves that to be sent again. Settles for it. Returns
- * false while the queue fails to take verdicts. */
+/* Before the lane's batch, which is built, is sent: what the data plane has and the queue does not know of yet may
+ * never be more than fills all lanes once, for a process that is killed leaves that to be sent again. Settles for it.
+ * Returns false while the queue fails to take verdicts. */
 bool outbox_makes_way(const struct lane *lane);
 
 /* Whether what becomes of the lane's batch, which is built, could be settled. Else the batch is taken apart, and a
