@@ -10,10 +10,12 @@ SUPPORT_SOURCES := $(wildcard tests/support/*.c)
 TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/component/*.c tests/system/*.c) $(SUPPORT_SOURCES)
 STANDIN_SOURCES := $(wildcard tests/support/standin/*.c) $(SUPPORT_SOURCES)
 BENCH_SOURCES := $(wildcard bench/*.c)
+FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*.c)) # one file a fuzzer
+FUZZ_RIG := $(wildcard fuzz/rig/*.c) tests/support/strict_json.c tests/support/slice.c
 BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c is part of them
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c) \
-	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
-ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
+	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c fuzz/*.c fuzz/rig/*.c)
+ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h fuzz/rig/*.h)
 SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml packaging/systemd/*.conf) /dev/null -type f)
 
 # Close's event types, a table in a file that people can read, as C: the program is one file.
@@ -62,7 +64,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
 
 all: closecrm.fcgi ## build the program
 
@@ -126,12 +128,41 @@ endef
 $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
 .SECONDARY:
 
+# ---- fuzzers: the same sources, compiled by clang for libFuzzer, and a program for each file in fuzz/ ------------------
+# The compiler is the one of the release of Debian: libFuzzer is a package beside each version of it.
+FUZZ_CC = $(shell packaging/install-packages --print fuzz | grep -o 'clang-[0-9]*' | head -n 1)
+FUZZ_CFLAGS := -std=c11 -pthread -g -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all
+
+FUZZ_PROGRAM := $(filter-out commands/% process/%,$(SOURCES))
+
+# Functions that a fuzzer has in place of the program's own.
+WRAPPED_differential := close_call
+WRAPPED_webhook := clock_unix_ms
+
+build/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	$(call quiet,FUZZ-CC,$@) $(CCACHE) $(FUZZ_CC) $(CPPFLAGS_ALL) $(FUZZ_CFLAGS) -MMD -MP -c $< -o $@
+
+build/fuzz/status/page.o: $(EMBEDDED)
+build/fuzz/closeapi/event_types.o: $(EVENT_TYPES)
+
+build/fuzz/program.a: $(FUZZ_PROGRAM:%.c=build/fuzz/%.o)
+	@rm -f $@
+	$(call quiet,AR,$@) ar rcs $@ $^
+
+build/fuzz/run/%: build/fuzz/fuzz/%.o $(FUZZ_RIG:%.c=build/fuzz/%.o) build/fuzz/program.a
+	@mkdir -p $(@D)
+	$(call quiet,LINK,$@) $(FUZZ_CC) -pthread -fsanitize=fuzzer,address,undefined $(WRAPPED_$*:%=-Wl,--wrap=%) $^ $(LIBS) -o $@
+
+-include $(patsubst %.c,build/fuzz/%.d,$(FUZZ_PROGRAM) $(FUZZ_RIG) $(wildcard fuzz/*.c))
+
 # ---- using it ----------------------------------------------------------------------------------------------------
 # What the packages bring is only there once they are installed: the building is therefore a make of its own.
 JOBS = $(shell nproc)
 parallel = $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) --no-print-directory
 
-setup-run setup-test setup-check setup-bench setup-browser:
+setup-run setup-test setup-check setup-bench setup-browser setup-fuzz:
 	@packaging/install-packages $(@:setup-%=%)
 
 run: setup-run ## install what is missing, build, and serve http://127.0.0.1:8080/closecrm (PORT=...) until Ctrl-C
@@ -289,6 +320,19 @@ test-browser: setup-browser ## drive the status page in headless Chromium, and h
 	@$(parallel) closecrm.fcgi
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/browser/run.py
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/browser/scrape.py
+
+# FUZZER="transform config": these only. SECONDS=3600: how long each. What is found stays in build/fuzz/found, what has
+# been learnt in build/fuzz/corpus, for the next time.
+fuzz: setup-fuzz ## fuzz the readers of what comes from outside, SECONDS (60) each (FUZZER="transform": some)
+	@$(parallel) build-fuzz
+	@fuzz/run $(or $(SECONDS),60) $(or $(FUZZER),$(FUZZERS))
+
+# What .ci/run does: each corpus again, judged, and some seconds of each fuzzer.
+fuzz-short: setup-fuzz
+	@$(parallel) build-fuzz
+	@fuzz/run $(or $(SECONDS),3) $(or $(FUZZER),$(FUZZERS))
+
+build-fuzz: $(patsubst %,build/fuzz/run/%,$(or $(FUZZER),$(FUZZERS)))
 
 valgrind: setup-test ## the unit tests under valgrind
 	@packaging/install-packages valgrind
