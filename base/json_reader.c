@@ -354,9 +354,10 @@ static bool list_member(struct json_list *list)
     const char *name = read_name(reader);
     if (name == NULL)
         return false;
-    if (strcmp(name, list->array) == 0 && json_scan_space(&reader->scan) == '[') {
-        if (json_object_object_get(list->rest, name) != NULL)
-            return refuse_json(reader, "the list stands in it twice");
+    bool is_list = strcmp(name, list->array) == 0;
+    if (is_list && json_object_object_get(list->rest, name) != NULL)
+        return refuse_json(reader, "the list stands in it twice");
+    if (is_list && json_scan_space(&reader->scan) == '[') {
         if (json_object_object_add(list->rest, name, json_object_new_array()) != 0)
             return no_memory(reader);
         reader->scan.at++;

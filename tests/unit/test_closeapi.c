@@ -115,6 +115,8 @@ static void lists_are_read_element_by_element(void)
         "{\"data\":[]} x",
         "{\"data\":[]}}",
         "{\"data\":[1],\"data\":[2]}",
+        "{\"data\":[1],\"data\":2}",
+        "{\"data\":[1],\"d\\u0061ta\":null}",
         "{\"data\":[1],\"cursor\":tru}",
         "{\"data\":[1] \"cursor\":null}",
     };
