@@ -138,6 +138,8 @@ FUZZ_PROGRAM := $(filter-out commands/% process/%,$(SOURCES))
 
 # Functions that a fuzzer has in place of the program's own.
 WRAPPED_differential := close_call
+WRAPPED_event_log := close_call
+WRAPPED_http := read write poll
 WRAPPED_webhook := clock_unix_ms
 
 build/fuzz/%.o: %.c
@@ -153,7 +155,7 @@ build/fuzz/program.a: $(FUZZ_PROGRAM:%.c=build/fuzz/%.o)
 
 build/fuzz/run/%: build/fuzz/fuzz/%.o $(FUZZ_RIG:%.c=build/fuzz/%.o) build/fuzz/program.a
 	@mkdir -p $(@D)
-	$(call quiet,LINK,$@) $(FUZZ_CC) -pthread -fsanitize=fuzzer,address,undefined $(WRAPPED_$*:%=-Wl,--wrap=%) $^ $(LIBS) -o $@
+	$(call quiet,LINK,$@) $(FUZZ_CC) -pthread -fsanitize=fuzzer,address,undefined $(WRAPPED_$*:%=-Wl,--wrap=%) $^ $(LIBS) $(TEST_LIBS) -o $@
 
 -include $(patsubst %.c,build/fuzz/%.d,$(FUZZ_PROGRAM) $(FUZZ_RIG) $(wildcard fuzz/*.c))
 
