@@ -5,6 +5,7 @@
 #include "fuzz/rig/request.h"
 #include "fuzz/rig/rig.h"
 
+#include <errno.h>
 #include <fastcgi.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -130,8 +131,8 @@ static void put_record(struct buffer *out, int type, int id, const char *data, s
     buffer_append(out, "\1\2\3\4\5\6\7\10", padding);
 }
 
-/* A record that is not of this request, or that nobody has to understand. An unknown one has no content: libfcgi takes
- * that for the next record. */
+/* A record that is not of this request, or that nobody has to understand; none of an unknown type, which libfcgi
+ * answers and never frees. */
 static void put_noise(struct buffer *out, unsigned noise)
 {
     static const struct {
@@ -139,7 +140,6 @@ static void put_noise(struct buffer *out, unsigned noise)
         const char *data;
         size_t length;
     } records[] = {{FCGI_GET_VALUES, 0, "\16\0FCGI_MAX_CONNS", 16},
-                   {77, 0, "", 0},
                    {FCGI_STDIN, 9, "other", 5},
                    {FCGI_PARAMS, 9, "\1\1ab", 4},
                    {FCGI_DATA, 9, "", 0}};
@@ -186,6 +186,8 @@ static bool read_whole(int fd, void *out, size_t length)
 {
     for (char *at = out; length > 0;) {
         ssize_t n = __real_read(fd, at, length);
+        if (n < 0 && errno == EINTR) /* libFuzzer's clock */
+            continue;
         if (n <= 0)
             return false;
         at += n;
@@ -223,6 +225,8 @@ static void send_all(int fd, struct slice data)
 {
     while (data.length > 0) {
         ssize_t n = send(fd, data.at, data.length, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return;
         data.at += n;
