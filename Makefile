@@ -140,6 +140,7 @@ FUZZ_PROGRAM := $(filter-out commands/% process/%,$(SOURCES))
 WRAPPED_differential := close_call
 WRAPPED_event_log := close_call
 WRAPPED_http := read write poll
+WRAPPED_status := forward_try self_test resume_subscriptions
 WRAPPED_webhook := clock_unix_ms
 
 build/fuzz/%.o: %.c
