@@ -141,6 +141,8 @@ WRAPPED_differential := close_call
 WRAPPED_event_log := close_call
 WRAPPED_http := read write poll
 WRAPPED_status := forward_try self_test resume_subscriptions
+WRAPPED_answers := http_request_open poll
+WRAPPED_launcher := fopen realpath stat access execv
 WRAPPED_webhook := clock_unix_ms
 
 build/fuzz/%.o: %.c

@@ -86,7 +86,8 @@ static bool is_one_of(const char *list, const char *at, size_t length)
 static const char *check_attribute(const char *at, const char *end)
 {
     static const char allowed[] =
-        "aria-hidden aria-label aria-labelledby autocomplete checked class charset colspan content d data-act data-fact "
+        "aria-hidden aria-label aria-labelledby autocomplete checked class charset colspan content d data-act "
+        "data-fact "
         "data-icon "
         "data-key data-letter data-list data-ms data-open data-own data-source data-title data-token datetime disabled "
         "for height hidden href id lang list media method name open placeholder rel role scope selected src style "
