@@ -205,10 +205,21 @@ void http_request_begin(struct http_request *request)
     request->error[0] = '\0';
 }
 
+/* libcurl takes the status 000 for one. */
+static bool has_status(CURL *easy)
+{
+    long status = 0;
+    return curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status > 0;
+}
+
 CURLcode http_request_end(struct http_request *request, CURLcode result)
 {
     const struct lookup *lookup = &request->lookup;
     curl_off_t took_us = 0;
+    if (result == CURLE_OK && !has_status(request->easy)) {
+        snprintf(request->error, sizeof request->error, "the answer has no HTTP status");
+        return CURLE_WEIRD_SERVER_REPLY;
+    }
     if (result == CURLE_OK) {
         request->error[0] = '\0';
         return result;

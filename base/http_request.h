@@ -45,7 +45,8 @@ bool http_request_open(struct http_request *request, const struct http_options *
 void http_request_begin(struct http_request *request);
 
 /* Call after each request with its result, or CURLE_OPERATION_TIMEDOUT when the caller gave it up. Sets request->error.
- * Returns the result; CURLE_COULDNT_CONNECT when it failed because another lookup of the name is still running. */
+ * Returns the result; CURLE_COULDNT_CONNECT when it failed because another lookup of the name is still running;
+ * CURLE_WEIRD_SERVER_REPLY when the answer has no status. */
 CURLcode http_request_end(struct http_request *request, CURLcode result);
 
 /* Closes the handle; allowed when it is not open. */

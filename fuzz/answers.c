@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <regex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -33,7 +34,7 @@ enum framing { FRAMED_LENGTH, FRAMED_CHUNKS, FRAMED_CLOSE, FRAMED_CUT, FRAMED_RA
 struct wire {
     struct buffer bytes; /* not changed while one is connected */
     int listening;
-    atomic_int connections;
+    atomic_int connections, served; /* since the input began: opened by libcurl, and come to their end here */
 };
 
 static struct wire wire;
@@ -47,13 +48,13 @@ static void *serve(void *nothing)
         int fd = accept(wire.listening, NULL, NULL);
         if (fd < 0)
             continue;
-        atomic_fetch_add(&wire.connections, 1);
         ssize_t sent = send(fd, wire.bytes.data, wire.bytes.length, MSG_NOSIGNAL);
         RIG_CHECK(sent == (ssize_t)wire.bytes.length || errno == EPIPE || errno == ECONNRESET, "the answer did not go");
         shutdown(fd, SHUT_WR);
         while (recv(fd, scrap, sizeof scrap, 0) > 0)
             ;
         close(fd);
+        atomic_fetch_add(&wire.served, 1);
     }
     return NULL;
 }
@@ -76,12 +77,27 @@ static void start_server(void)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+static int count_socket(void *context, curl_socket_t fd, curlsocktype purpose)
+{
+    (void)context, (void)fd, (void)purpose;
+    atomic_fetch_add(&wire.connections, 1);
+    return CURL_SOCKOPT_OK;
+}
+
+/* Waits until the server is done with all connections: then the answer may change. */
+static void wait_for_server(void)
+{
+    while (atomic_load(&wire.served) < atomic_load(&wire.connections))
+        sched_yield();
+}
+
 bool __real_http_request_open(struct http_request *request, const struct http_options *options);
 bool __wrap_http_request_open(struct http_request *request, const struct http_options *options);
 bool __wrap_http_request_open(struct http_request *request, const struct http_options *options)
 {
     bool good = __real_http_request_open(request, options);
     curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
+    curl_easy_setopt(request->easy, CURLOPT_SOCKOPTFUNCTION, count_socket);
     curl_easy_setopt(request->easy, CURLOPT_PROXY, "");
     return good;
 }
@@ -126,21 +142,32 @@ static void put_body(struct buffer *out, const struct made *made, size_t chunk)
     buffer_text(out, "0\r\n\r\n");
 }
 
+/* A header that changes nothing of the answer. */
+static bool is_plain_header(struct slice header)
+{
+    char *line = rig_string(header);
+    size_t name = strcspn(line, ":");
+    bool plain = strlen(line) == header.length && name < header.length && name == strspn(line, "XxRetry-After") &&
+                 (strncasecmp(line, "X-", 2) == 0 || strncasecmp(line, "Retry-After:", 12) == 0);
+    for (const char *at = line; *at != '\0'; at++)
+        plain = plain && *at >= ' ' && *at < 0x7f;
+    free(line);
+    return plain;
+}
+
 static void put_answer(struct buffer *out, struct made *made, struct rig_input *input)
 {
     char line[64];
     struct slice status = rig_until(input, '\n');
     char *digits = rig_string(status);
-    made->status = 200 + (int)(strtoul(digits, NULL, 10) + 400) % 600 % 400;
-    if (strtoul(digits, NULL, 10) >= 200 && strtoul(digits, NULL, 10) < 600)
-        made->status = atoi(digits);
+    unsigned long number = strtoul(digits, NULL, 10);
+    made->status = number >= 200 && number < 600 ? (int)number : 200 + (int)(number % 400);
     free(digits);
     snprintf(line, sizeof line, "HTTP/1.1 %d Words\r\n", made->status);
     buffer_text(out, line);
     made->plain = true;
     for (struct slice header; (header = rig_until(input, '\n')).length > 0;) {
-        made->plain = made->plain && (header.length > 6 && (strncasecmp(header.at, "X-", 2) == 0 ||
-                                                            strncasecmp(header.at, "Retry-After:", 6) == 0));
+        made->plain = made->plain && is_plain_header(header);
         buffer_append(out, header.at, header.length);
         buffer_text(out, "\r\n");
     }
@@ -286,6 +313,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct made made = {.framing = choice % 8 % FRAMINGS};
     buffer_clear(&wire.bytes);
     atomic_store(&wire.connections, 0);
+    atomic_store(&wire.served, 0);
     if (made.framing == FRAMED_RAW)
         buffer_append(&wire.bytes, input.at, input.left);
     else
@@ -296,5 +324,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         post_batch(&made, (choice & 0x80) != 0);
     else
         ask_close(&made, (choice & 0x40) != 0, (choice & 0x80) != 0 ? "POST" : "GET");
+    wait_for_server();
     return 0;
 }

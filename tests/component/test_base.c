@@ -1,13 +1,19 @@
 /* What base/ has for all: encodings, UTF-8, hash, distance, numbers; waiting. */
 #include "tests/suites.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/escape.h"
+#include "base/http_request.h"
 #include "base/text.h"
 
 static void hex_goes_both_ways(void)
@@ -163,6 +169,41 @@ static void shell_reads_the_word(void)
     }
 }
 
+/* ---- an answer that is none ---- */
+
+static void *answer_without_status(void *context)
+{
+    static const char answer[] = "HTTP/2 000\r\n\r\nok";
+    char request[1024];
+    int fd = accept(*(const int *)context, NULL, NULL);
+    if (fd < 0 || read(fd, request, sizeof request) <= 0 || write(fd, answer, strlen(answer)) < 0)
+        perror("answer_without_status");
+    close(fd);
+    return NULL;
+}
+
+static void an_answer_without_a_status_is_none(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_FATAL(bind(listening, (struct sockaddr *)&address, size) == 0 && listen(listening, 1) == 0 &&
+                    getsockname(listening, (struct sockaddr *)&address, &size) == 0);
+    char url[64];
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    pthread_t thread;
+    CU_ASSERT_FATAL(pthread_create(&thread, NULL, answer_without_status, &listening) == 0);
+    struct http_request request;
+    const struct http_options options = {.url = url, .whole_ms = 20000};
+    CU_ASSERT_FATAL(http_request_open(&request, &options));
+    http_request_begin(&request);
+    CU_ASSERT_EQUAL(http_request_end(&request, curl_easy_perform(request.easy)), CURLE_WEIRD_SERVER_REPLY);
+    CU_ASSERT_STRING_EQUAL(request.error, "the answer has no HTTP status");
+    http_request_close(&request);
+    pthread_join(thread, NULL);
+    close(listening);
+}
+
 void suite_base(void)
 {
     static CU_TestInfo tests[] = {
@@ -175,6 +216,7 @@ void suite_base(void)
         {"an id is digits and not zero", ids_are_digits},
         {"waits go by the monotonic clock", waits_go_by_the_monotonic_clock},
         {"a shell reads the word that was quoted", shell_reads_the_word},
+        {"an answer without a status is none", an_answer_without_a_status_is_none},
         CU_TEST_INFO_NULL,
     };
     suite_add("base", NULL, NULL, tests);
