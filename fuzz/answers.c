@@ -146,8 +146,8 @@ static void put_body(struct buffer *out, const struct made *made, size_t chunk)
 static bool is_plain_header(struct slice header)
 {
     char *line = rig_string(header);
-    size_t name = strcspn(line, ":");
-    bool plain = strlen(line) == header.length && name < header.length && name == strspn(line, "XxRetry-After") &&
+    size_t named = strcspn(line, ":");
+    bool plain = strlen(line) == header.length && named < header.length && named == strspn(line, "XxRetry-After") &&
                  (strncasecmp(line, "X-", 2) == 0 || strncasecmp(line, "Retry-After:", 12) == 0);
     for (const char *at = line; *at != '\0'; at++)
         plain = plain && *at >= ' ' && *at < 0x7f;

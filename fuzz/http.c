@@ -29,21 +29,21 @@ struct seen {
 static void handle(void *context, struct request *request)
 {
     static const int statuses[] = {200, 400, 400, 413, 503};
-    struct seen *seen = context;
+    struct seen *out = context;
     struct error why = {0};
     const char *body;
     size_t length;
-    seen->times++;
-    strcpy(seen->path, request_path(request));
-    seen->has_value = request_query(request, "a b", seen->value, sizeof seen->value);
-    seen->has_basic = request_basic(request, seen->user, sizeof seen->user, seen->password, sizeof seen->password);
-    seen->result = request_body(request, &body, &length, &why);
-    buffer_clear(&seen->body);
-    buffer_append(&seen->body, body == NULL ? "" : body, length);
-    if (seen->result == BODY_OK)
+    out->times++;
+    strcpy(out->path, request_path(request));
+    out->has_value = request_query(request, "a b", out->value, sizeof out->value);
+    out->has_basic = request_basic(request, out->user, sizeof out->user, out->password, sizeof out->password);
+    out->result = request_body(request, &body, &length, &why);
+    buffer_clear(&out->body);
+    buffer_append(&out->body, body == NULL ? "" : body, length);
+    if (out->result == BODY_OK)
         request_send(request, 200, "X-Test: 1\r\n", "application/octet-stream", body, length);
     else
-        request_refuse(request, statuses[seen->result], NULL, why.text);
+        request_refuse(request, statuses[out->result], NULL, why.text);
 }
 
 static struct seen seen;
@@ -198,7 +198,7 @@ static bool read_whole(int fd, void *out, size_t length)
 static bool read_answer(int fd, struct buffer *answer)
 {
     unsigned char head[8];
-    char content[65536 + 256];
+    static char content[65536 + 256];
     while (read_whole(fd, head, sizeof head)) {
         size_t length = (size_t)head[4] << 8 | head[5];
         RIG_CHECK(head[0] == FCGI_VERSION_1 && read_whole(fd, content, length + head[6]), "a record that is cut");
@@ -237,7 +237,7 @@ static void by_fastcgi(const struct rig_request *request, const struct shape *sh
     struct buffer sent = {0};
     int fd = connect_server();
     put_request(&sent, request, shape, keep);
-    for (int i = 0; i <= keep; i++) {
+    for (int i = 0; i < (keep ? 2 : 1); i++) {
         buffer_clear(answer);
         send_all(fd, rig_slice(&sent));
         RIG_CHECK(read_answer(fd, answer), "no end of answer %d on a connection", i);

@@ -19,7 +19,7 @@ int launcher_main(int argc, char **argv);
 #define main launcher_main
 #define printf launcher_says
 #define fprintf(stream, ...) ((void)(stream))
-#include "packaging/bundle/launcher.c"
+#include "packaging/bundle/launcher.c" /* NOLINT(bugprone-suspicious-include): its main and statics are what is run */
 #undef main
 #undef printf
 #undef fprintf

@@ -157,7 +157,8 @@ static void append(struct queue *queue, const char *body, bool dead)
     static uint64_t id;
     struct error why = {0};
     RIG_CHECK(queue_append(queue, one, body, strlen(body), clock_now() + 60000, &why) == QUEUE_STORED, "append");
-    const struct verdict verdict = {.id = ++id, .kind = VERDICT_DEAD, .reason = "answered 400 \"<ZQZ>'\""};
+    id++;
+    const struct verdict verdict = {.id = id, .kind = VERDICT_DEAD, .reason = "answered 400 \"<ZQZ>'\""};
     RIG_CHECK(!dead || queue_settle(queue, one, &verdict, 1, &why), "settle: %s", why.text);
 }
 

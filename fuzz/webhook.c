@@ -44,14 +44,14 @@ struct appended {
 static enum queue_result append(void *queue, const char *source, const char *body, size_t length, moment deadline,
                                 struct error *why)
 {
-    struct appended *appended = queue;
+    struct appended *out = queue;
     (void)deadline;
     (void)why;
-    appended->times++;
-    snprintf(appended->source, sizeof appended->source, "%s", source);
-    buffer_clear(&appended->body);
-    buffer_append(&appended->body, body, length);
-    return appended->result;
+    out->times++;
+    snprintf(out->source, sizeof out->source, "%s", source);
+    buffer_clear(&out->body);
+    buffer_append(&out->body, body, length);
+    return out->result;
 }
 
 static void hash_of(const char *timestamp, struct slice body, char out[static 65])
@@ -113,25 +113,25 @@ static struct slice body_of(const struct rig_request *request)
     return body;
 }
 
-static void judge(const struct rig_request *request, const struct appended *appended, const struct rig_answer *answer)
+static void judge(const struct rig_request *request, const struct appended *taken, const struct rig_answer *answer)
 {
     struct slice body = body_of(request);
     const char *method = rig_variables_get(&request->variables, "REQUEST_METHOD");
     const char *length = rig_variables_get(&request->variables, "CONTENT_LENGTH");
-    bool of_acme = strcmp(appended->source, acme) == 0;
-    RIG_CHECK(appended->times <= 1, "appended %d times", appended->times);
-    if (appended->times == 0) {
+    bool of_acme = strcmp(taken->source, acme) == 0;
+    RIG_CHECK(taken->times <= 1, "appended %d times", taken->times);
+    if (taken->times == 0) {
         RIG_CHECK(answer->status != 200 || slice_equal(answer->body, slice_of(WEBHOOK_PROBE_ANSWER)),
                   "answered 200, and not appended");
         return;
     }
-    RIG_CHECK((answer->status == 200) == (appended->result == QUEUE_STORED), "answered %d", answer->status);
+    RIG_CHECK((answer->status == 200) == (taken->result == QUEUE_STORED), "answered %d", answer->status);
     RIG_CHECK(answer->status != 200 || slice_equal(answer->body, slice_of("ok")), "200 without ok");
     RIG_CHECK(strcmp(method, "POST") == 0, "a %s was taken", method);
     RIG_CHECK(body.length > 0 && body.length <= MAX_BODY, "%zu bytes were taken", body.length);
     RIG_CHECK(length == NULL ? !request->broken : strtoul(length, NULL, 10) == body.length, "a body that was cut");
-    rig_check_equal(rig_slice(&appended->body), body, "the body");
-    RIG_CHECK(of_acme ? is_signed(request, body) : has_write_key(request), "of %s, without its key", appended->source);
+    rig_check_equal(rig_slice(&taken->body), body, "the body");
+    RIG_CHECK(of_acme ? is_signed(request, body) : has_write_key(request), "of %s, without its key", taken->source);
 }
 
 static struct webhook *webhook;

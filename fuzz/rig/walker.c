@@ -248,8 +248,9 @@ static void write_object(const struct node *object, const struct node_wish *wish
             continue;
         if (count == room) {
             room = room == 0 ? 16 : room * 2;
-            members = realloc(members, room * sizeof *members);
-            RIG_CHECK(members != NULL, "out of memory");
+            struct named *more = realloc(members, room * sizeof *members);
+            RIG_CHECK(more != NULL, "out of memory");
+            members = more;
         }
         struct named *last = &members[count];
         *last = (struct named){.value = at != NULL ? at : wish->subscription_id};
