@@ -9,9 +9,7 @@
 
 #include "base/text.h"
 #include "commands/commands.h"
-#include "commands/dead_filter.h"
-#include "commands/session.h"
-#include "commands/set_aside.h"
+#include "commands/commands_private.h"
 #include "telemetry/recent.h"
 #include "transform/headline.h"
 

@@ -6,9 +6,7 @@
 #include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/options.h"
-#include "commands/output.h"
-#include "commands/session.h"
+#include "commands/commands_private.h"
 #include "health/report.h"
 
 /* ---- for people ---- */
