@@ -18,7 +18,6 @@
 #include "base/owner.h"
 #include "commands/commands.h"
 #include "config/config.h"
-#include "health/alert_send.h"
 #include "health/alerts.h"
 
 #define DROP_IN "/usr/share/doc/closecrm.fcgi/packaging/systemd/alert-mail.conf"

@@ -18,7 +18,7 @@
 #include "config/own_command.h"
 #include "config/source_keys.h"
 #include "forward/forward.h"
-#include "health/report.h"
+#include "health/findings.h"
 #include "health/rule_look.h"
 #include "transform/transform.h"
 

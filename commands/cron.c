@@ -14,7 +14,7 @@
 #include "commands/commands.h"
 #include "commands/commands_private.h"
 #include "config/config.h"
-#include "health/alert_thread.h"
+#include "health/alerts.h"
 #include "health/write_probe.h"
 #include "process/bounded.h"
 #include "process/process.h"

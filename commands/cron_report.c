@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/times.h"
-#include "health/report.h"
+#include "health/findings.h"
 #include "process/errors_kept.h"
 
 #define TOLD_ENTRIES 64 /* problems that last, at once */

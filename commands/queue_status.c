@@ -7,7 +7,7 @@
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
-#include "health/report.h"
+#include "health/findings.h"
 
 /* ---- for people ---- */
 

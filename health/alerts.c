@@ -13,7 +13,7 @@
 #include "base/lock_file.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "health/report.h"
+#include "health/findings.h"
 
 #define ENTRIES 128 /* causes that last, at once */
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/escape.h"
-#include "health/report.h"
+#include "health/findings.h"
 #include "status/status_private.h"
 #include "webhook/refusals.h"
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/escape.h"
-#include "health/report.h"
+#include "health/findings.h"
 #include "status/status_private.h"
 
 /* page.css and page.js: the Makefile makes lists of their bytes. */

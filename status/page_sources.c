@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/escape.h"
-#include "health/report.h"
+#include "health/findings.h"
 #include "status/status_private.h"
 #include "webhook/refusals.h"
 

@@ -7,7 +7,7 @@
 #include "base/escape.h"
 #include "base/text.h"
 #include "config/own_command.h"
-#include "health/report.h"
+#include "health/findings.h"
 #include "status/status_private.h"
 
 /* What can be done on the page about what was found. */

@@ -8,7 +8,7 @@
 
 #include "base/escape.h"
 #include "base/log.h"
-#include "health/alert_thread.h"
+#include "health/alerts.h"
 #include "health/queue_view.h"
 #include "health/write_probe.h"
 #include "status/status_private.h"
