@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "closeapi/closeapi.h"
 #include "closeapi/coverage.h"
-#include "config/own_command.h"
+#include "config/config.h"
 
 #define PATIENCE_MS 5000
 

@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "base/times.h"
 #include "closeapi/reconcile_private.h"
-#include "config/own_command.h"
+#include "config/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>

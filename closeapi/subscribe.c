@@ -5,8 +5,8 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "config/config.h"
 #include "config/keyring.h"
-#include "config/own_command.h"
 
 #include <signal.h>
 #include <stdio.h>

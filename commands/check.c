@@ -15,8 +15,6 @@
 #include "commands/commands_private.h"
 #include "config/config.h"
 #include "config/keyring.h"
-#include "config/own_command.h"
-#include "config/source_keys.h"
 #include "forward/forward.h"
 #include "health/findings.h"
 #include "health/rule_look.h"

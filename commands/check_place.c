@@ -21,7 +21,7 @@
 #include "base/http_request.h"
 #include "base/last_errors.h"
 #include "base/times.h"
-#include "config/state_folder.h"
+#include "config/config.h"
 #include "process/errors_kept.h"
 #include "process/reexec.h"
 #include "queue/state_place.h"

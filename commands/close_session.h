@@ -8,7 +8,7 @@
 #include "closeapi/closeapi.h"
 #include "closeapi/subscribe.h"
 #include "closeapi/subscriptions.h"
-#include "config/own_command.h"
+#include "config/config.h"
 #include "queue/queue.h"
 
 struct close_session {

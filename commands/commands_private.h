@@ -11,7 +11,6 @@
 
 #include "base/buffer.h"
 #include "config/config.h"
-#include "config/own_command.h"
 #include "health/findings.h"
 #include "queue/inspect.h"
 #include "transform/headline.h"

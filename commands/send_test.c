@@ -17,7 +17,7 @@
 #include "commands/commands.h"
 #include "commands/commands_private.h"
 #include "config/config.h"
-#include "config/source_keys.h"
+#include "config/keyring.h"
 #include "webhook/webhook.h"
 
 #define TEST_EVENT_TYPE "closecrm_test"

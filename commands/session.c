@@ -19,7 +19,7 @@
 #include "base/program_name.h"
 #include "base/text.h"
 #include "commands/commands.h"
-#include "config/state_folder.h"
+#include "config/config.h"
 #include "process/process.h"
 #include "queue/state_place.h"
 

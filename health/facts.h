@@ -11,7 +11,7 @@
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "config/config.h"
-#include "config/source_keys.h"
+#include "config/keyring.h"
 #include "queue/inspect.h"
 #include "telemetry/counters.h"
 

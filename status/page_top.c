@@ -6,7 +6,7 @@
 
 #include "base/escape.h"
 #include "base/text.h"
-#include "config/own_command.h"
+#include "config/config.h"
 #include "health/findings.h"
 #include "status/status_private.h"
 

@@ -6,7 +6,7 @@
 #include "closeapi/closeapi.h"
 #include "closeapi/state.h"
 #include "closeapi/subscriptions.h"
-#include "config/own_command.h"
+#include "config/config.h"
 #include "status/status_private.h"
 
 /* Somebody looks at the page and waits. */

@@ -8,7 +8,7 @@
 
 #include "base/owner.h"
 #include "base/program_name.h"
-#include "config/state_folder.h"
+#include "config/config.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"
 
