@@ -8,7 +8,7 @@
 #include "closeapi/event_log.h"
 #include "closeapi/event_types.h"
 #include "queue/inspect.h"
-#include "telemetry/counters.h"
+#include "telemetry/telemetry.h"
 
 #include <poll.h>
 #include <stdlib.h>

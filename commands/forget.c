@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
-#include "telemetry/recent.h"
+#include "telemetry/telemetry.h"
 #include "transform/headline.h"
 
 #define PAGE_EVENTS 1000

@@ -13,7 +13,7 @@
 #include "config/config.h"
 #include "config/keyring.h"
 #include "queue/inspect.h"
-#include "telemetry/counters.h"
+#include "telemetry/telemetry.h"
 
 struct finding;
 
