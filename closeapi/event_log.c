@@ -1,5 +1,5 @@
-/* The reader of the Event Log: see event_log.h. */
-#include "closeapi/event_log.h"
+/* The reader of the Event Log: see import.h. */
+#include "closeapi/import.h"
 
 #include "base/json_walk.h"
 #include "base/log.h"

@@ -5,8 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/times.h"
-#include "closeapi/event_log.h"
-#include "closeapi/event_types.h"
+#include "closeapi/subscriptions.h"
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"
 

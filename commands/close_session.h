@@ -6,7 +6,6 @@
 #include <stdbool.h>
 
 #include "closeapi/closeapi.h"
-#include "closeapi/subscribe.h"
 #include "closeapi/subscriptions.h"
 #include "config/config.h"
 #include "queue/queue.h"

@@ -11,8 +11,8 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "closeapi/coverage.h"
-#include "closeapi/state.h"
+#include "closeapi/closeapi.h"
+#include "closeapi/subscriptions.h"
 #include "commands/close_session.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"

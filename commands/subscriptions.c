@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/escape.h"
-#include "closeapi/state.h"
+#include "closeapi/closeapi.h"
 #include "commands/close_session.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"

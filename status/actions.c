@@ -12,7 +12,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "closeapi/closeapi.h"
-#include "closeapi/state.h"
 #include "closeapi/subscriptions.h"
 #include "config/config.h"
 #include "forward/forward.h"
