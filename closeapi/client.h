@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
-#include "base/json_reader.h"
+#include "base/json.h"
 #include "config/config.h"
 
 struct close_client;

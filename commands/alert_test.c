@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/escape.h"
-#include "base/lock_file.h"
-#include "base/owner.h"
+#include "base/files.h"
 #include "commands/commands.h"
 #include "config/config.h"
 #include "health/alerts.h"

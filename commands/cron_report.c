@@ -14,7 +14,6 @@
 #include "base/escape.h"
 #include "base/files.h"
 #include "base/last_errors.h"
-#include "base/lock_file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/times.h"

@@ -17,7 +17,7 @@
 
 #include "base/escape.h"
 #include "base/files.h"
-#include "base/json_walk.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"

@@ -186,7 +186,7 @@ const char *own_command(char out[static OWN_COMMAND], const struct config *confi
 /* Whether its owner or mode may be changed without harm. One that cannot be looked into is not known to be so. */
 bool state_folder_is_own(const char *path);
 
-/* Sets why: it belongs to another user (base/owner.h), and what to do. */
+/* Sets why: it belongs to another user (base/error.h), and what to do. */
 void state_folder_owner_error(const char *path, uid_t owner, struct error *why);
 
 /* Sets why: others can get into it, and what to do. */

@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/escape.h"
-#include "base/owner.h"
 #include "config/config.h"
 
 #define IN_HOME "closecrm/closecrm.conf"

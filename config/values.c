@@ -12,9 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/escape.h"
 #include "base/files.h"
-#include "base/owner.h"
 #include "base/program_name.h"
 #include "base/text.h"
 

@@ -10,7 +10,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "base/lock_file.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "health/findings.h"

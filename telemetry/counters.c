@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
-#include "base/mapping.h"
 #include "config/config.h"
 
 /* The layout of the file. Whoever changes anything here increments the number in COUNTERS_FILE: another layout is

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/owner.h"
+#include "base/error.h"
 #include "base/program_name.h"
 #include "config/config.h"
 #include "tests/suites.h"

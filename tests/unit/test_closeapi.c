@@ -1,8 +1,7 @@
 /* The parts of the Close side that need no Close: slices, the spool, names of events, filters, times, keys in files. */
 #include "base/buffer.h"
 #include "base/files.h"
-#include "base/json_reader.h"
-#include "base/json_walk.h"
+#include "base/json.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "closeapi/import.h"
