@@ -102,7 +102,7 @@ build/$(1)/%.o: %.c Makefile
 
 build/$(1)/status/page.o: $(EMBEDDED)
 
-build/$(1)/closeapi/event_types.o: $(EVENT_TYPES)
+build/$(1)/closeapi/subscriptions.o: $(EVENT_TYPES)
 
 build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@

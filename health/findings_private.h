@@ -1,8 +1,10 @@
-/* Inside the judges of findings: what a judge is given, and how it says what it finds. */
-#ifndef HEALTH_JUDGED_H
-#define HEALTH_JUDGED_H
+/* Inside the judges of findings: what a judge is given, how it says what it finds, and the texts of the table. */
+#ifndef HEALTH_FINDINGS_PRIVATE_H
+#define HEALTH_FINDINGS_PRIVATE_H
 
-#include "health/finding.h"
+#include <stddef.h>
+
+#include "health/findings.h"
 
 /* What is judged. */
 struct judged {
@@ -22,5 +24,14 @@ enum finding_outcome judge_letters_of_no_source(const struct judged *judged);
 enum finding_outcome judge_dead_letters_new(const struct judged *judged);
 enum finding_outcome judge_dead_letters_end(const struct judged *judged);
 enum finding_outcome judge_dead_letters_large(const struct judged *judged);
+
+/* ---- texts of the table ---- */
+
+/* In a text of the table @ becomes the name, $ the state directory, and the program is called as it can be typed. What
+ * does not fit is left out altogether: half a command is none. out is not text. */
+void finding_text_expand(const char *text, const char *name, const char *state_dir, char *out, size_t size);
+
+/* Calls the program as it can be typed, in a sentence that stands in out already. */
+void finding_text_put_name(char *out, size_t size);
 
 #endif
