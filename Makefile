@@ -64,7 +64,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare soak paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
 
 all: closecrm.fcgi ## build the program
 
@@ -104,7 +104,7 @@ build/$(1)/%.o: %.c Makefile
 
 build/$(1)/status/page.o: $(EMBEDDED)
 
-build/$(1)/closeapi/event_types.o: $(EVENT_TYPES)
+build/$(1)/closeapi/subscriptions.o: $(EVENT_TYPES)
 
 build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
@@ -140,7 +140,7 @@ FUZZ_PROGRAM := $(filter-out commands/% process/%,$(SOURCES))
 WRAPPED_differential := close_call
 WRAPPED_event_log := close_call
 WRAPPED_http := read write poll
-WRAPPED_status := forward_try self_test resume_subscriptions
+WRAPPED_status := forward_try self_test
 WRAPPED_answers := http_request_open poll
 WRAPPED_launcher := fopen realpath stat access execv
 WRAPPED_webhook := clock_unix_ms
@@ -150,7 +150,7 @@ build/fuzz/%.o: %.c
 	$(call quiet,FUZZ-CC,$@) $(CCACHE) $(FUZZ_CC) $(CPPFLAGS_ALL) $(FUZZ_CFLAGS) -MMD -MP -c $< -o $@
 
 build/fuzz/status/page.o: $(EMBEDDED)
-build/fuzz/closeapi/event_types.o: $(EVENT_TYPES)
+build/fuzz/closeapi/subscriptions.o: $(EVENT_TYPES)
 
 build/fuzz/program.a: $(FUZZ_PROGRAM:%.c=build/fuzz/%.o)
 	@rm -f $@
@@ -375,6 +375,10 @@ bench-compare: setup-bench ## measure accepting beside another commit's program,
 	$(call build_before)
 	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
 	@BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi ROUNDS=$(or $(ROUNDS),9) STATES=$(STATES) bench/compare
+
+soak: setup-bench ## hours of mixed load with a data plane that comes and goes: HOURS (6), RATE; fails when something is lost or grows
+	@$(parallel) closecrm.fcgi
+	@HOURS=$(HOURS) RATE=$(RATE) SEED=$(SEED) bench/soak
 
 check: setup-check ## cppcheck, clang-tidy, the format, the includes' directions, the manual pages: a warning is a failure
 	@$(parallel) --keep-going check-all

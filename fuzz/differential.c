@@ -2,7 +2,7 @@
  * queue, also after a restart, as a dead letter that is replayed; in a batch, compressed. Judges: the equality itself,
  * zlib, and a second reader of JSON for a batch's parts. The first byte chooses rules and ways, the rest is the event.
  */
-#include "closeapi/event_log.h"
+#include "closeapi/import.h"
 #include "forward/batch.h"
 #include "forward/post.h"
 #include "fuzz/rig/rig.h"

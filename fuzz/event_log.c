@@ -1,7 +1,7 @@
 /* An answer of Close's Event Log to the events of a page. Judges: SQLite (what is a page), a second reader of JSON and
  * Python (which events are in it, byte for byte). */
-#include "closeapi/event_log.h"
 #include "base/times.h"
+#include "closeapi/import.h"
 #include "fuzz/rig/rig.h"
 #include "fuzz/rig/walker.h"
 #include "tests/support/strict_json.h"

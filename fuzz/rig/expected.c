@@ -1,7 +1,7 @@
 /* What the message of a webhook's body must be: see expected.h. */
 #include "fuzz/rig/expected.h"
 
-#include "base/json_reader.h"
+#include "base/json.h"
 #include "fuzz/rig/rig.h"
 #include "tests/support/strict_json.h"
 
