@@ -130,7 +130,7 @@ $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
 
 # ---- fuzzers: the same sources, compiled by clang for libFuzzer, and a program for each file in fuzz/ ------------------
 # The compiler is the one of the release of Debian: libFuzzer is a package beside each version of it.
-FUZZ_CC = $(shell packaging/install-packages --print fuzz | grep -o 'clang-[0-9]*' | head -n 1)
+FUZZ_CC = $(shell packaging/install-packages --print fuzz | grep -o 'clang-[0-9][0-9]*' | head -n 1)
 FUZZ_CFLAGS := -std=c11 -pthread -g -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all
 
