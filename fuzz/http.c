@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MAX_BODY 1500
+#define MAX_BODY 300
 
 /* ---- what the handler saw ---- */
 

@@ -99,12 +99,15 @@ static bool is_real_passwd(void)
     struct rig_input input = {passwd.at, passwd.length};
     while (input.left > 0) {
         struct slice line = rig_until(&input, '\n');
-        size_t colons = 0;
+        size_t colons = 0, digits = 0;
         for (size_t i = 0; i < line.length; i++) {
             bool number = colons == 2 || colons == 3;
             char c = line.at[i];
             if (c == '\0' || (number && c != ':' && (c < '0' || c > '9')) ||
                 (number && c == ':' && line.at[i - 1] == ':'))
+                return false;
+            digits = number && c != ':' ? digits + 1 : 0;
+            if (digits > 9) /* more than its type holds */
                 return false;
             colons += c == ':';
         }

@@ -15,7 +15,7 @@
 
 #define NOW_MS INT64_C(1700000000000)
 #define TOLERANCE_S 300
-#define MAX_BODY 2000
+#define MAX_BODY 200
 
 int64_t __wrap_clock_unix_ms(void);
 int64_t __wrap_clock_unix_ms(void)
