@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "forward/forward_private.h"
-#include "transform/headline.h"
+#include "transform/shown.h"
 
 #include <stdlib.h>
 #include <string.h>

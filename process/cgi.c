@@ -9,7 +9,7 @@
 #include "process/process.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
-#include "webhook/internal.h"
+#include "webhook/webhook.h"
 
 #include <errno.h>
 #include <fcntl.h>

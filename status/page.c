@@ -8,7 +8,7 @@
 
 #include "base/escape.h"
 #include "health/findings.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 /* ---- pieces of HTML that several parts of the page have ---- */
 

@@ -12,7 +12,7 @@
 #include "health/facts.h"
 #include "health/findings.h"
 #include "health/queue_view.h"
-#include "http/request.h"
+#include "http/http.h"
 #include "telemetry/telemetry.h"
 
 /* ---- access.c: Who may see the status page, and whether what was posted comes from it. ---- */

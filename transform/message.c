@@ -3,7 +3,7 @@
 #include "base/json.h"
 #include "base/times.h"
 #include "transform/parsed.h"
-#include "transform/rules.h"
+#include "transform/transform.h"
 
 #include <json-c/json.h>
 #include <json-c/linkhash.h>

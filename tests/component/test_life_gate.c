@@ -10,7 +10,7 @@
 #include "tests/support/http_fake.h"
 #include "tests/support/made_config.h"
 #include "tests/support/temporary.h"
-#include "webhook/internal.h"
+#include "webhook/webhook.h"
 
 /* A gate, and a webhook whose queue takes everything. */
 struct scene {
