@@ -22,8 +22,7 @@
 #include "base/last_errors.h"
 #include "base/times.h"
 #include "config/config.h"
-#include "process/errors_kept.h"
-#include "process/reexec.h"
+#include "process/process.h"
 #include "queue/state_place.h"
 
 #define TRY_MS 5000L            /* for asking a data plane what time it is */

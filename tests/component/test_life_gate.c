@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "process/gate.h"
+#include "process/process_private.h"
 #include "tests/suites.h"
 #include "tests/support/http_fake.h"
 #include "tests/support/made_config.h"
