@@ -23,7 +23,7 @@
 #include "base/times.h"
 #include "config/config.h"
 #include "process/process.h"
-#include "queue/state_place.h"
+#include "queue/inspect.h"
 
 #define TRY_MS 5000L            /* for asking a data plane what time it is */
 #define WRONG_MS INT64_C(60000) /* a difference of the clocks beyond this is told */

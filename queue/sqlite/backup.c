@@ -15,7 +15,7 @@
 
 #include "base/files.h"
 #include "base/log.h"
-#include "queue/backup.h"
+#include "queue/inspect.h"
 #include "queue/sqlite/backup.h"
 #include "queue/sqlite/store.h"
 

@@ -1,9 +1,9 @@
-/* The delivered mark (queue/loss.h), written by the owner periodically and at its end: just after the date of the
+/* The delivered mark (queue/inspect.h), written by the owner periodically and at its end: just after the date of the
  * newest settled event, but never after the oldest date of a waiting one. Also the record of signature keys. */
 #include "base/log.h"
 #include "base/times.h"
 #include "config/keyring.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 #include "queue/sqlite/store.h"
 
 #include <stdlib.h>

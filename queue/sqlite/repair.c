@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/times.h"
 #include "config/config.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/salvage.h"

@@ -13,7 +13,7 @@
 bool repair_is_due(const char *directory);
 
 /* Repairs, or finishes an interrupted repair. Only with open.lock held exclusively and no connection in this process.
- * What could not be read is logged and recorded as a loss of its source (queue/loss.h) before the new database takes
+ * What could not be read is logged and recorded as a loss of its source (queue/inspect.h) before the new database takes
  * effect; the damaged files are kept in damaged-TIME. Returns false with the reason when repairing is not possible now,
  * as for lack of space: then the old database is unchanged and the repair still due. */
 bool repair_run(const char *directory, const struct config *config, struct error *why);

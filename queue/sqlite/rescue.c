@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 #include "queue/sqlite/directory.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"

@@ -66,7 +66,7 @@ int64_t rescue_saved_at(const struct open_files *files, const char *directory);
  * or the result with the reason; then the rescue is still due and nothing is lost. */
 enum database_result rescue_merge_saved(const char *directory, const struct config *config, struct error *why);
 
-/* Logs that the content of the old files could not be saved, and records a loss of all sources (queue/loss.h): the next
+/* Logs that the content of the old files could not be saved, and records a loss of all sources (queue/inspect.h): the next
  * reconcile fetches what Close still has. */
 void rescue_note_loss(const char *directory, const struct config *config, const char *words);
 

@@ -1,4 +1,4 @@
-/* Restoring a backup: see queue/backup.h. The new database is built under another name; one rename puts it in place. */
+/* Restoring a backup: see queue/inspect.h. The new database is built under another name; one rename puts it in place. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,7 +10,6 @@
 
 #include "base/files.h"
 #include "base/text.h"
-#include "queue/backup.h"
 #include "queue/inspect.h"
 #include "queue/sqlite/backup.h"
 #include "queue/sqlite/store.h"

@@ -69,7 +69,7 @@ struct housekeeper {
     bool ending;
 };
 
-/* For the delivered mark (queue/loss.h): the newest date among a source's settled events. */
+/* For the delivered mark (queue/inspect.h): the newest date among a source's settled events. */
 struct settled_date {
     uint32_t source;
     int64_t newest_us;

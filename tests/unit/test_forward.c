@@ -11,7 +11,7 @@
 #include "forward/file_sink.h"
 #include "forward/pending.h"
 #include "forward/post.h"
-#include "queue/identities.h"
+#include "queue/engine.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"
 
