@@ -1,4 +1,4 @@
-/* A ring of identities, found through a hash table: see identities.h. */
+/* A ring of identities, found through a hash table: see engine.h. */
 #include "queue/engine.h"
 
 #include <stdlib.h>

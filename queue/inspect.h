@@ -164,7 +164,7 @@ void queue_wake(struct queue *queue);
 
 struct backup_files;
 
-/* Writes a backup (backup.h) to a new file, mode 0600: a snapshot of the whole queue that can serve as a state
+/* Writes a backup (below) to a new file, mode 0600: a snapshot of the whole queue that can serve as a state
  * directory's database, and the small files (NULL: none), which were read at made_ms or later. The file gets its name
  * when it is complete and synced. Others may write meanwhile. */
 bool queue_backup(struct queue *queue, const char *path, const struct backup_files *files, int64_t made_ms,

@@ -14,8 +14,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "queue/sqlite/dead_letters.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
 #define GROUP_MOST 256

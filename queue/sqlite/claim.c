@@ -3,9 +3,7 @@
  * machines on a network file system may not see each other's locks. */
 #include "base/files.h"
 #include "base/log.h"
-#include "queue/sqlite/beat.h"
-#include "queue/sqlite/repair.h"
-#include "queue/sqlite/rescue.h"
+#include "queue/sqlite/recovery.h"
 #include "queue/sqlite/store.h"
 
 #include <errno.h>

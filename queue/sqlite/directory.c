@@ -1,5 +1,5 @@
-/* The state directory and its small files: see directory.h. */
-#include "queue/sqlite/directory.h"
+/* The state directory and its small files: see files.h. */
+#include "queue/sqlite/files.h"
 
 #include <errno.h>
 #include <fcntl.h>

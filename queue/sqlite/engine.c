@@ -4,11 +4,8 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "queue/sqlite/backup.h"
-#include "queue/sqlite/checkpoint.h"
-#include "queue/sqlite/repair.h"
-#include "queue/sqlite/rescue.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
+#include "queue/sqlite/recovery.h"
 #include "queue/sqlite/store.h"
 
 #include <errno.h>

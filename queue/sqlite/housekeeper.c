@@ -9,10 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "queue/sqlite/beat.h"
-#include "queue/sqlite/checkpoint.h"
-#include "queue/sqlite/dead_letters.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
 #define CHECKPOINT_MS 40   /* between checkpoints under load */

@@ -1,5 +1,5 @@
-/* Repairing a damaged database, and reporting what could not be read: see repair.h. */
-#include "queue/sqlite/repair.h"
+/* Repairing a damaged database, and reporting what could not be read: see recovery.h. */
+#include "queue/sqlite/recovery.h"
 
 #include "base/clock.h"
 #include "base/files.h"
@@ -8,7 +8,7 @@
 #include "config/config.h"
 #include "queue/inspect.h"
 #include "queue/sqlite/database.h"
-#include "queue/sqlite/directory.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/salvage.h"
 #include "queue/sqlite/store.h"
 

@@ -1,13 +1,12 @@
-/* Saving the content of replaced files, and merging it into the queue: see rescue.h. The merge of two databases is in
+/* Saving the content of replaced files, and merging it into the queue: see recovery.h. The merge of two databases is in
  * merge.c. */
-#include "queue/sqlite/rescue.h"
+#include "queue/sqlite/recovery.h"
 
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "queue/inspect.h"
-#include "queue/sqlite/directory.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
 #include <dirent.h>
@@ -59,7 +58,9 @@ bool rescue_is_due(const char *directory)
     return access(path, F_OK) == 0 || has_saved(directory);
 }
 
-void rescue_note_loss(const char *directory, const struct config *config, const char *words)
+/* Logs that the content of the old files could not be saved, and records a loss of all sources (queue/inspect.h): the
+ * next reconcile fetches what Close still has. */
+static void rescue_note_loss(const char *directory, const struct config *config, const char *words)
 {
     struct loss loss = {.until_ms = clock_unix_ms()};
     snprintf(loss.words, sizeof loss.words, "files of the queue were removed or replaced while it was in use: %.200s",
@@ -101,7 +102,8 @@ static void saved_name(char out[static 80], dev_t device, ino_t inode)
     snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)device, (unsigned long long)inode);
 }
 
-int64_t rescue_saved_at(const struct open_files *files, const char *directory)
+/* When those files were last saved: Unix time in ms; 0: never. */
+static int64_t rescue_saved_at(const struct open_files *files, const char *directory)
 {
     char name[80], path[STATE_PATH];
     struct stat status;
@@ -350,7 +352,8 @@ enum open_files_state open_files_check(const struct open_files *files, const cha
     return read_file_identity(&now, directory) ? FILES_DIRECTORY_REPLACED : FILES_DIRECTORY_GONE;
 }
 
-const char *open_files_words(enum open_files_state state)
+/* Describes the state for people. */
+static const char *open_files_words(enum open_files_state state)
 {
     static const char *const words[] = {
         [FILES_IN_PLACE] = "nothing was moved",

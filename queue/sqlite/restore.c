@@ -1,4 +1,5 @@
-/* Restoring a backup: see queue/inspect.h. The new database is built under another name; one rename puts it in place. */
+/* Restoring a backup: see queue/inspect.h. The new database is built under another name; one rename puts it in place.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "queue/inspect.h"
-#include "queue/sqlite/backup.h"
+#include "queue/sqlite/recovery.h"
 #include "queue/sqlite/store.h"
 
 #define BUILT BACKUP_BUILT
