@@ -10,13 +10,8 @@
 
 #include "base/clock.h"
 #include "config/config.h"
-#include "forward/answer.h"
-#include "forward/batch.h"
-#include "forward/crash_guard.h"
-#include "forward/file_sink.h"
 #include "forward/pending.h"
 #include "forward/post.h"
-#include "forward/search.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
 #include "transform/transform.h"

@@ -6,9 +6,6 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "forward/answer.h"
-#include "forward/batch.h"
-#include "forward/file_sink.h"
 #include "forward/pending.h"
 #include "forward/post.h"
 #include "queue/engine.h"
