@@ -279,7 +279,7 @@ void lane_halve(struct lane *lane, size_t count);
 struct pending *lane_find(const struct lane *lane, uint64_t id, bool *in_flight);
 void lane_remove(struct lane *lane, const struct pending *pending);
 
-/* ---- answer.c: what the data plane answered, and what follows (its table: answer.h) ---- */
+/* ---- answer.c: what the data plane answered, and what follows (its table: post.h) ---- */
 
 /* What is known of the data plane. */
 struct data_plane {

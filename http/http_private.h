@@ -187,7 +187,7 @@ void deadlines_cut(struct deadlines *deadlines);
 /* Ends the thread. No request thread may be waiting any more. */
 void deadlines_stop(struct deadlines *deadlines);
 
-/* ---- idle.c: connections without a request: kept open by the web server (FCGI_KEEP_CONN), or new and still
+/* ---- accept.c: connections without a request: kept open by the web server (FCGI_KEEP_CONN), or new and still
  * silent. They wait in epoll, so that none occupies a thread, and in a list, so that they can be handed over to the
  * program executed next. Any thread. ---- */
 

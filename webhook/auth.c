@@ -74,7 +74,7 @@ bool auth_table_init_with(struct auth_table *table, const struct config *config,
     return true;
 }
 
-/* Stores the result of signed_judge (signed.h) for the source at this index. */
+/* Stores the result of signed_judge (config/keyring.h) for the source at this index. */
 static void auth_table_judge(struct auth_table *table, size_t at, bool locked, const struct error *reason)
 {
     table->at[at].locked = locked;
