@@ -119,7 +119,7 @@ static void dequeue_append(struct group *group, struct waiting_append *append)
 static bool is_too_full(struct store *store, enum database_result *result)
 {
     struct database *database = &store->group.database;
-    int64_t most = store->config->queue_max_bytes, share = letters_share(most);
+    int64_t most = store->config->queue_max_bytes;
     int64_t pages = database_number(database, STATEMENT_PAGES, result);
     int64_t unused = *result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, result) : 0;
     if (*result != DATABASE_DONE)
@@ -130,7 +130,7 @@ static bool is_too_full(struct store *store, enum database_result *result)
     int64_t used = (pages - unused) * DATABASE_PAGE;
     if (used < most)
         return false;
-    int64_t letters = letters_bytes(database, result);
+    int64_t letters = letters_bytes(database, result), share = letters_share(most);
     if (*result != DATABASE_DONE || (letters > share && used - letters < most - share))
         return false;
     letters_why_full(used, letters, most, &database->why);

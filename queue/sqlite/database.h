@@ -98,6 +98,9 @@ enum statement {
     STATEMENTS
 };
 
+/* The text of each, in statements.c. */
+extern const char *const statement_texts[STATEMENTS];
+
 struct source_statements {
     uint32_t number;
     sqlite3_stmt *at[STATEMENTS];

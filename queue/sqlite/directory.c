@@ -129,6 +129,13 @@ int directory_open(const char *directory, const char *name, struct error *why)
     return fd;
 }
 
+bool reserve_is_there(const char *directory)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, "reserve");
+    return access(path, F_OK) == 0;
+}
+
 void damage_mark(const char *directory)
 {
     int fd = directory_open(directory, "damaged", NULL);

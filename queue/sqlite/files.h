@@ -24,6 +24,9 @@ void directory_path(char out[static STATE_PATH], const char *directory, const ch
 /* Opens a file in the directory, creating it with mode 0600. Returns -1 with the reason. */
 int directory_open(const char *directory, const char *name, struct error *why);
 
+/* Whether the reserve (room.c) is there. */
+bool reserve_is_there(const char *directory);
+
 /* ---- the damage mark: the next process that opens the database alone repairs it ---- */
 
 void damage_mark(const char *directory);
@@ -72,8 +75,6 @@ void reserve_give_up(const char *directory, int error);
 
 /* The bytes of the reserve that was given up last; 0: it is not known. */
 int64_t reserve_given_up(const char *directory);
-
-bool reserve_is_there(const char *directory);
 
 /* Records, for all processes, the errno of a failed write; 0: writing works. */
 void no_room_note(const char *directory, int error);

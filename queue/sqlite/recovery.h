@@ -12,20 +12,8 @@
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/files.h"
 
-/* ---- rescue.c: when the database is removed or replaced under a running process, its content exists only in unlinked
- * files that the process has open. They are saved to a file of the state directory at once, and again when the process
- * closes the queue; the next process that gets the open lock exclusively merges the saved file into the database at
- * queue.db.
- *
- * Several processes with the same old files save to the same name, each the whole content: the last save includes what
- * the others delivered meanwhile, so one merge is enough.
- *
- * Where open.lock was removed as well, what was saved first may be merged while such a process still delivers. So only
- * one at a time saves or merges (a lock on the mark "displaced"), and nobody begins to forward while a merge is due.
- * ---- */
-
-/* The identity of the open files of a queue, checked by path alone: no file that SQLite has open is opened here
- * (database.h). */
+/* ---- store.c: the identity of the open files of a queue, checked by path alone: no file that SQLite has open is
+ * opened here (database.h). ---- */
 
 enum open_files_state {
     FILES_IN_PLACE,           /* all are where they were opened */
@@ -53,6 +41,18 @@ bool open_files_record(struct open_files *files, const char *directory, bool has
 
 /* Compares them with the files at their paths, by three calls of stat. */
 enum open_files_state open_files_check(const struct open_files *files, const char *directory);
+
+/* ---- rescue.c: when the database is removed or replaced under a running process, its content exists only in unlinked
+ * files that the process has open. They are saved to a file of the state directory at once, and again when the process
+ * closes the queue; the next process that gets the open lock exclusively merges the saved file into the database at
+ * queue.db.
+ *
+ * Several processes with the same old files save to the same name, each the whole content: the last save includes what
+ * the others delivered meanwhile, so one merge is enough.
+ *
+ * Where open.lock was removed as well, what was saved first may be merged while such a process still delivers. So only
+ * one at a time saves or merges (a lock on the mark "displaced"), and nobody begins to forward while a merge is due.
+ * ---- */
 
 /* Whether files were replaced, or a saved file is to be merged: then all processes close the queue. */
 bool rescue_is_due(const char *directory);

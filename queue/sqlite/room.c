@@ -21,28 +21,6 @@
 
 /* ---- the probe, and the limit on files ---- */
 
-#define SIZE_MARGIN_MOST ((int64_t)64 * 1024 * 1024) /* kept below the limit on file size for a group and settling */
-
-/* The database must never reach the process's limit on file size (ulimit -f): the log could not be copied into it any
- * more, and nothing could be settled. Free pages inside hold events too. */
-static bool is_at_size_limit(const struct store *store, int64_t pages, int64_t unused)
-{
-    if (store->file_limit == INT64_MAX)
-        return false;
-    int64_t margin = store->file_limit / 4 < SIZE_MARGIN_MOST ? store->file_limit / 4 : SIZE_MARGIN_MOST;
-    return pages * DATABASE_PAGE > store->file_limit - margin && unused * DATABASE_PAGE < margin;
-}
-
-enum database_result store_check_size(struct store *store, int64_t pages, int64_t unused)
-{
-    struct database *database = &store->group.database;
-    if (!is_at_size_limit(store, pages, unused))
-        return DATABASE_DONE;
-    error_set(&database->why, "%s: %s", no_room_words(EFBIG), no_room_advice(EFBIG));
-    database->error = EFBIG;
-    return DATABASE_FULL;
-}
-
 /* In a transaction: writes the moment of now, where an event could be written too. */
 static enum database_result try_to_write(struct store *store)
 {
@@ -205,13 +183,6 @@ static int64_t reserve_size(const char *directory)
     struct stat status;
     directory_path(path, directory, "reserve");
     return stat(path, &status) == 0 ? (int64_t)status.st_size : -1;
-}
-
-bool reserve_is_there(const char *directory)
-{
-    char path[STATE_PATH];
-    directory_path(path, directory, "reserve");
-    return access(path, F_OK) == 0;
 }
 
 /* The size that leaves room for events on a small disk. */

@@ -280,6 +280,13 @@ bool store_reader(struct store *store, struct error *why);
  * up the reserve for it. Returns false. */
 bool store_reader_failed(struct store *store, enum database_result result, struct error *why);
 
+/* Only the owner is woken; -1 for other processes. */
+int store_wake_fd(void *state);
+void store_clear_wakeup(void *state);
+
+bool store_is_steady(void *state);
+bool store_must_reopen(void *state);
+
 /* Handles a failure: sets must_reopen and the damage mark where due, and logs what an operator must know. */
 void store_failed(struct store *store, enum database_result result, const struct error *why);
 
@@ -292,6 +299,17 @@ bool store_stands(void *state, struct error *words);
 /* Whether settling works; else false with the reason for people. */
 bool store_can_be_settled(void *state, struct error *words);
 
+/* Whether the open files are still at their paths; else false with the reason: the operator is told, the content is
+ * saved, and the queue must be opened again, unless the whole directory is gone, which may come back. Any thread. */
+bool store_is_in_place(struct store *store, struct error *why);
+
+/* After it has found that they are not: tells all processes, rarely. Any thread. */
+void store_note_replaced(struct store *store);
+
+/* Whether a database of so many pages, some of them unused, may grow: else FULL, with the reason in the
+ * writer's connection. */
+enum database_result store_check_size(struct store *store, int64_t pages, int64_t unused);
+
 /* The owner's, after a DATABASE_FULL: deletes the reserve where that helps, because settling needs room too. It is
  * created again as soon as there is room. Returns whether there was one. */
 bool store_give_up_reserve(struct store *store, const struct database *database);
@@ -301,13 +319,6 @@ bool store_give_up_reserve(struct store *store, const struct database *database)
 bool store_make_reserve(struct store *store, struct database *database);
 
 /* rescue.c */
-
-/* Whether the open files are still at their paths; else false with the reason: the operator is told, the content is
- * saved, and the queue must be opened again, unless the whole directory is gone, which may come back. Any thread. */
-bool store_is_in_place(struct store *store, struct error *why);
-
-/* After it has found that they are not: tells all processes, rarely. Any thread. */
-void store_note_replaced(struct store *store);
 
 /* Saves the content of files that are no longer at their paths. Only the writer's thread, or when nobody appends any
  * more. last: what cannot be saved now is lost; else saving is tried again. */
@@ -354,9 +365,7 @@ void housekeeper_start(struct store *store);
 void housekeeper_call(struct store *store);
 void housekeeper_stop(struct store *store);
 
-/* room.c: whether a database of so many pages, some of them unused, may grow: else FULL, with the reason in the
- * writer's connection. look: when it is opened. */
-enum database_result store_check_size(struct store *store, int64_t pages, int64_t unused);
+/* room.c; store_look_at_limit: when the database is opened, whether it has reached the limit. */
 void store_look_at_limit(struct store *store);
 bool store_probe(void *state, bool serves, struct error *why);
 
