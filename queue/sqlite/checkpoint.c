@@ -168,10 +168,7 @@ static enum database_result release_step(struct database *database)
     if (result != DATABASE_DONE)
         return result;
     result = database_result_of(database, sqlite3_exec(database->db, PAGES_A_STEP, NULL, NULL, NULL));
-    if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
-    return result;
+    return database_end(database, result);
 }
 
 /* Gives all free pages back. Others may free more meanwhile: as many steps as there were pages are enough for those

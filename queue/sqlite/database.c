@@ -326,6 +326,14 @@ void database_rollback(struct database *database)
     database_unlock_writers(database);
 }
 
+enum database_result database_end(struct database *database, enum database_result result)
+{
+    if (result == DATABASE_DONE)
+        return database_commit(database);
+    database_rollback(database);
+    return result;
+}
+
 /* ---- statements, and what their results mean ---- */
 
 /* Asks the database's file system, as SQLite's later attempts may have changed errno. */

@@ -202,10 +202,7 @@ enum database_result letters_expire_step(const struct store *store, struct datab
     result = find_expired(database, before_ms, &step);
     if (result == DATABASE_DONE)
         result = remove_all(database, &step, store->config->dedupe_window_ms);
-    if (result == DATABASE_DONE)
-        result = database_commit(database);
-    else
-        database_rollback(database);
+    result = database_end(database, result);
     if (result == DATABASE_DONE) {
         *ended = step.ids;
         log_expired(database, &step);

@@ -129,11 +129,23 @@ int directory_open(const char *directory, const char *name, struct error *why)
     return fd;
 }
 
-bool reserve_is_there(const char *directory)
+bool directory_has(const char *directory, const char *name)
 {
     char path[STATE_PATH];
-    directory_path(path, directory, "reserve");
+    directory_path(path, directory, name);
     return access(path, F_OK) == 0;
+}
+
+static void remove_mark(const char *directory, const char *name)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, name);
+    unlink(path);
+}
+
+bool reserve_is_there(const char *directory)
+{
+    return directory_has(directory, "reserve");
 }
 
 void damage_mark(const char *directory)
@@ -145,16 +157,12 @@ void damage_mark(const char *directory)
 
 bool damage_is_marked(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, "damaged");
-    return access(path, F_OK) == 0;
+    return directory_has(directory, "damaged");
 }
 
 void damage_unmark(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, "damaged");
-    unlink(path);
+    remove_mark(directory, "damaged");
 }
 
 #define MISSING "missing"
@@ -169,16 +177,12 @@ bool missing_mark(const char *directory, struct error *why)
 
 bool missing_is_marked(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, MISSING);
-    return access(path, F_OK) == 0;
+    return directory_has(directory, MISSING);
 }
 
 void missing_unmark(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, MISSING);
-    unlink(path);
+    remove_mark(directory, MISSING);
 }
 
 #define REPLACED "replaced"

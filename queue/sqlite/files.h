@@ -21,6 +21,9 @@ void directory_warn(const char *directory);
 /* Writes "directory/name" to out. */
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name);
 
+/* Whether it has something of that name. */
+bool directory_has(const char *directory, const char *name);
+
 /* Opens a file in the directory, creating it with mode 0600. Returns -1 with the reason. */
 int directory_open(const char *directory, const char *name, struct error *why);
 

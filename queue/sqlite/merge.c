@@ -282,10 +282,7 @@ static enum database_result merge_all(struct merge *merge)
         result = merge_counts_add(database);
     if (result == DATABASE_DONE)
         result = merge_sources(merge);
-    if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
-    return result;
+    return database_end(database, result);
 }
 
 static enum database_result attach(struct database *database, const char *saved)

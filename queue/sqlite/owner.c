@@ -227,20 +227,13 @@ static enum database_result is_noted(struct database *database, uint32_t number,
 
 static enum database_result note_signed(struct database *database, uint32_t number)
 {
-    enum database_result result = database_begin(database);
-    if (result != DATABASE_DONE)
-        return result;
     sqlite3_stmt *set = database_statement(database, STATEMENT_SET_COUNT, 0);
     if (set != NULL) {
         sqlite3_bind_int64(set, 1, number);
         sqlite3_bind_int64(set, 2, COUNT_SIGNED);
         sqlite3_bind_int64(set, 3, 1);
     }
-    result = database_run(database, set);
-    if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
-    return result;
+    return database_run_alone(database, set, NULL);
 }
 
 /* What cannot be written on a full disk is written at a later opening; the other record exists. */
@@ -268,20 +261,6 @@ enum database_result store_note_signed(struct store *store, const struct source 
 
 enum { ASKED = 0, TAKEN = 1, DONE = 2, REFUSED = 3 };
 
-/* Runs a bound statement in its own transaction. *changes: rows changed. */
-static enum database_result run_alone(struct database *database, sqlite3_stmt *statement, int *changes)
-{
-    enum database_result result = statement == NULL ? DATABASE_FAILED : database_begin(database);
-    if (result != DATABASE_DONE)
-        return result;
-    result = database_run(database, statement);
-    *changes = sqlite3_changes(database->db);
-    if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
-    return result;
-}
-
 /* ---- the command's side ---- */
 
 bool store_ask(void *state, const struct queue_request *request, int64_t *number, struct error *why)
@@ -301,7 +280,7 @@ bool store_ask(void *state, const struct queue_request *request, int64_t *number
             sqlite3_bind_null(ask, 4);
         sqlite3_bind_int64(ask, 5, request->identity.updated_us);
     }
-    enum database_result result = run_alone(&store->reader, ask, &changes);
+    enum database_result result = database_run_alone(&store->reader, ask, &changes);
     *number = result == DATABASE_DONE ? sqlite3_last_insert_rowid(store->reader.db) : 0;
     return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
@@ -346,7 +325,7 @@ bool store_withdraw(void *state, int64_t number, bool always, bool *withdrawn, s
         sqlite3_bind_int64(withdraw, 1, number);
         sqlite3_bind_int64(withdraw, 2, always);
     }
-    enum database_result result = run_alone(&store->reader, withdraw, &changes);
+    enum database_result result = database_run_alone(&store->reader, withdraw, &changes);
     *withdrawn = changes > 0;
     return result == DATABASE_DONE || store_reader_failed(store, result, why);
 }
@@ -362,7 +341,7 @@ static enum database_result forget_old(struct database *database)
         sqlite3_bind_int64(forget, 1, now - FORGET_MS);
         sqlite3_bind_int64(forget, 2, now + FORGET_MS);
     }
-    return run_alone(database, forget, &changes);
+    return database_run_alone(database, forget, &changes);
 }
 
 static bool find_next(struct database *database, struct queue_request *request, enum database_result *result)
@@ -394,7 +373,7 @@ static enum database_result set_state(struct database *database, int64_t number,
         sqlite3_bind_int64(set, 3, to);
         sqlite3_bind_text(set, 4, words, -1, SQLITE_STATIC);
     }
-    return run_alone(database, set, changes);
+    return database_run_alone(database, set, changes);
 }
 
 bool store_take_request(void *state, struct queue_request *request)

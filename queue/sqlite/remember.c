@@ -339,10 +339,7 @@ static enum database_result write_notes(struct database *database, uint32_t numb
     result = database_run(database, set);
     if (result == DATABASE_DONE)
         result = write_parked(database, number, notes);
-    if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
-    return result;
+    return database_end(database, result);
 }
 
 bool store_note(void *state, const char *source, struct notes *notes, bool put, struct error *why)
@@ -364,6 +361,31 @@ bool store_read_notes(void *state, const char *source, struct notes *notes, stru
 /* ---- Lookups for a process that does not forward: in the index, and in the part of the journal that is not merged
  * ---- */
 
+enum database_result store_mirror_journal(struct store *store, sqlite3_stmt *journal, bool claimed)
+{
+    enum database_result result;
+    while (database_step(&store->reader, journal, &result) == SQLITE_ROW) {
+        struct mirrored one = {.source = (uint32_t)sqlite3_column_int64(journal, 1),
+                               .updated = sqlite3_column_int64(journal, 3),
+                               .at = sqlite3_column_int64(journal, 4)};
+        const void *key = sqlite3_column_blob(journal, 2);
+        if (key == NULL || sqlite3_column_bytes(journal, 2) != (int)sizeof one.key)
+            continue;
+        memcpy(one.key, key, sizeof one.key);
+        if (claimed)
+            marks_settled(store, one.source, one.updated);
+        if (!mirror_add(&store->mirror, &one)) {
+            error_set(&store->reader.why, "out of memory");
+            result = DATABASE_FAILED;
+            break;
+        }
+        if (!claimed)
+            store->seen = sqlite3_column_int64(journal, 0);
+    }
+    sqlite3_reset(journal);
+    return result;
+}
+
 /* Reads the new rows of the journal into the mirror. Rows merged meanwhile stay known, being in the index. When all
  * rows read are merged, the mirror is emptied, so that memory does not grow. */
 static enum database_result read_journal(struct store *store)
@@ -377,23 +399,7 @@ static enum database_result read_journal(struct store *store)
     sqlite3_stmt *journal = database_statement(&store->reader, STATEMENT_JOURNAL_AFTER, 0);
     if (journal != NULL)
         sqlite3_bind_int64(journal, 1, store->mirror.used == 0 ? 0 : store->seen);
-    while (database_step(&store->reader, journal, &result) == SQLITE_ROW) {
-        struct mirrored one = {.source = (uint32_t)sqlite3_column_int64(journal, 1),
-                               .updated = sqlite3_column_int64(journal, 3),
-                               .at = sqlite3_column_int64(journal, 4)};
-        const void *key = sqlite3_column_blob(journal, 2);
-        if (key == NULL || sqlite3_column_bytes(journal, 2) != (int)sizeof one.key)
-            continue;
-        memcpy(one.key, key, sizeof one.key);
-        if (!mirror_add(&store->mirror, &one)) {
-            error_set(&store->reader.why, "out of memory");
-            result = DATABASE_FAILED;
-            break;
-        }
-        store->seen = sqlite3_column_int64(journal, 0);
-    }
-    sqlite3_reset(journal);
-    return result;
+    return store_mirror_journal(store, journal, false);
 }
 
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,

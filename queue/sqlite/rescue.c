@@ -53,9 +53,7 @@ static bool has_saved(const char *directory)
  * merges earlier files and removes the mark of both. */
 bool rescue_is_due(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, MARK);
-    return access(path, F_OK) == 0 || has_saved(directory);
+    return directory_has(directory, MARK) || has_saved(directory);
 }
 
 /* Logs that the content of the old files could not be saved, and records a loss of all sources (queue/inspect.h): the

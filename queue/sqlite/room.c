@@ -62,10 +62,7 @@ bool store_probe(void *state, bool serves, struct error *why)
     enum database_result result = database_begin(database);
     if (result == DATABASE_DONE) {
         result = try_to_write(store);
-        if (result == DATABASE_DONE)
-            result = database_commit(database);
-        else
-            database_rollback(database);
+        result = database_end(database, result);
     }
     if (result == DATABASE_DONE) {
         wake_send(store->directory, &store->group.wake_fd); /* the log has grown, although no event was appended */

@@ -304,8 +304,5 @@ enum database_result schema_add_source(struct database *database, const char *na
     result = find_source(database, name, number); /* again, in the transaction: no other process can add it now */
     if (result == DATABASE_DONE && *number == 0)
         result = make_source(database, name, number);
-    if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
-    return result;
+    return database_end(database, result);
 }

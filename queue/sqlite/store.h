@@ -272,6 +272,11 @@ struct store {
 /* The number of a source; 0 when the queue does not have it. */
 uint32_t store_number(struct store *store, const char *name);
 
+/* remember.c: adds the rows of the journal that a bound statement of the reader finds to the mirror; with mirror_lock
+ * held. claimed: by the owner, who notes their dates for the delivered mark, too; else notes in `seen` how far it read.
+ */
+enum database_result store_mirror_journal(struct store *store, sqlite3_stmt *journal, bool claimed);
+
 /* Opens the reader's connection unless it is open. */
 bool store_reader(struct store *store, struct error *why);
 
