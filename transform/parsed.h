@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* ---- message.c: ids that Close does not give ---- */
+/* ---- transform.c: ids that Close does not give ---- */
 
 /* Bytes of a UUID as text, with its NUL. */
 #define IDENTIFIER_TEXT 37

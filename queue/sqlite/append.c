@@ -185,7 +185,7 @@ static enum queue_result answer_for(struct store *store, enum database_result re
 static bool may_write(struct store *store)
 {
     struct error *why = &store->group.database.why;
-    if (reserve_is_there(store->directory))
+    if (access(store->reserve, F_OK) == 0)
         return true;
     if (!store_is_in_place(store, why))
         return false; /* all files are gone, the reserve among them: not a full disk */

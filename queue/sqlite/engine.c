@@ -252,6 +252,7 @@ static void *store_open(const struct config *config, struct error *why)
     store->file_limit = limit_of_files();
     pthread_mutex_init(&store->mirror_lock, NULL);
     strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
+    reserve_path(store->reserve, store->directory);
     bool good =
         directory_prepare(store->directory, why) && lock_open(store, why) && merge_replaced_files(store, why) &&
         open_database(store, why) && prepare_sources(store, why) && record_open_files(store, why) &&

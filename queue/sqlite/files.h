@@ -27,9 +27,6 @@ bool directory_has(const char *directory, const char *name);
 /* Opens a file in the directory, creating it with mode 0600. Returns -1 with the reason. */
 int directory_open(const char *directory, const char *name, struct error *why);
 
-/* Whether the reserve (room.c) is there. */
-bool reserve_is_there(const char *directory);
-
 /* ---- the damage mark: the next process that opens the database alone repairs it ---- */
 
 void damage_mark(const char *directory);
@@ -48,21 +45,12 @@ void missing_unmark(const char *directory);
 void replaced_note(const char *directory);
 bool replaced_is_noted(const char *directory);
 
-/* ---- waking the forwarder from any process, by a FIFO ---- */
-
-/* For the owner: opens the FIFO, readable when another process has written; never at end of file, whichever writers
- * come and go. Returns -1 with the reason. */
-int wake_open(const char *directory, struct error *why);
-
-/* Wakes the owner, if there is one. *fd: -1 before the first call; kept open for the next. */
-void wake_send(const char *directory, int *fd);
-
-#define WAKE_ASKS 'r'
-/* Wakes the owner with the byte WAKE_ASKS, which tells it to look for requests too. */
-void wake_ask(const char *directory, int *fd);
-
 /* ---- room.c: The reserve: a file in the state directory that is deleted when the disk is full, so that waiting events
  * can still be delivered and settled. While it is gone no new event is accepted. ---- */
+
+/* The path of the reserve, and whether it is there. */
+void reserve_path(char out[static STATE_PATH], const char *directory);
+bool reserve_is_there(const char *directory);
 
 /* The size with which any settling finds room. The largest turns an event of max_body bytes into a dead letter: the
  * body is copied into the log and into the database before its row is deleted. */

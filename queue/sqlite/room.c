@@ -178,8 +178,18 @@ static int64_t reserve_size(const char *directory)
 {
     char path[STATE_PATH];
     struct stat status;
-    directory_path(path, directory, "reserve");
+    reserve_path(path, directory);
     return stat(path, &status) == 0 ? (int64_t)status.st_size : -1;
+}
+
+void reserve_path(char out[static STATE_PATH], const char *directory)
+{
+    directory_path(out, directory, "reserve");
+}
+
+bool reserve_is_there(const char *directory)
+{
+    return directory_has(directory, "reserve");
 }
 
 /* The size that leaves room for events on a small disk. */
@@ -258,7 +268,7 @@ int unsettled_of(const char *directory)
 static bool make_reserve(const char *directory, int64_t bytes)
 {
     char path[STATE_PATH], making[STATE_PATH];
-    directory_path(path, directory, "reserve");
+    reserve_path(path, directory);
     directory_path(making, directory, "reserve.new");
     int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -281,7 +291,7 @@ static void enlarge(const char *directory, int64_t bytes)
 {
     char path[STATE_PATH];
     struct stat status;
-    directory_path(path, directory, "reserve");
+    reserve_path(path, directory);
     if (stat(path, &status) == 0 && clock_unix_ms() / 1000 - status.st_mtim.tv_sec > ENLARGE_AGAIN_S &&
         !make_reserve(directory, bytes))
         utimensat(AT_FDCWD, path, NULL, 0);
@@ -324,7 +334,7 @@ void reserve_give_up(const char *directory, int error)
 {
     char path[STATE_PATH];
     int64_t bytes = reserve_size(directory);
-    directory_path(path, directory, "reserve");
+    reserve_path(path, directory);
     unlink(path);
     no_room_note(directory, error);
     note(directory, NOTE_GIVEN_UP, error, bytes < 0 ? 0 : bytes);

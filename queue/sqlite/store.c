@@ -3,6 +3,7 @@
 #include "queue/sqlite/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,9 +21,10 @@
 
 uint32_t store_number(struct store *store, const char *name)
 {
-    const struct source *source = config_source(store->config, name);
-    if (source != NULL)
-        return store->number[source - store->config->source];
+    for (size_t i = 0; i < store->config->sources; i++) {
+        if (strcmp(store->config->source[i].name, name) == 0)
+            return store->number[i];
+    }
     enum database_result result;
     uint32_t number = 0;
     sqlite3_stmt *find = database_statement(&store->reader, STATEMENT_SOURCE_NUMBER, 0);
@@ -298,7 +300,46 @@ bool store_is_in_place(struct store *store, struct error *why)
     return false;
 }
 
-/* ---- the owner is woken; the queue must be opened anew ---- */
+/* ---- the owner is woken, by a FIFO ---- */
+
+int wake_open(const char *directory, struct error *why)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, "wake");
+    if (mkfifo(path, 0600) != 0 && errno != EEXIST) {
+        error_set(why, "cannot make %.300s: %s", path, strerror(errno));
+        return -1;
+    }
+    /* Opened for writing too: else poll would return at once for ever after the first writer has closed it. */
+    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        error_set(why, "cannot open %.300s: %s", path, strerror(errno));
+    return fd;
+}
+
+static void send_byte(const char *directory, int *fd, const char *byte)
+{
+    char path[STATE_PATH];
+    if (*fd < 0) {
+        directory_path(path, directory, "wake");
+        *fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* ENXIO, ENOENT: no owner */
+    }
+    if (*fd >= 0 && write(*fd, byte, 1) < 0 && errno != EAGAIN) { /* EAGAIN: wake-ups are pending */
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+void wake_send(const char *directory, int *fd)
+{
+    send_byte(directory, fd, "");
+}
+
+void wake_ask(const char *directory, int *fd)
+{
+    static const char asks[] = {WAKE_ASKS};
+    send_byte(directory, fd, asks);
+}
 
 int store_wake_fd(void *state)
 {
@@ -320,6 +361,8 @@ void store_clear_wakeup(void *state)
     if (store->owned && any)
         housekeeper_call(store); /* something was written: the log grows, also while reading or settling fails */
 }
+
+/* ---- whether the queue can be used further ---- */
 
 bool store_is_steady(void *state)
 {

@@ -234,6 +234,7 @@ struct settled_date {
 struct store {
     const struct config *config;
     char directory[STATE_PATH];
+    char reserve[STATE_PATH]; /* the path of the reserve, for which each append looks */
     int open_lock;            /* held shared; a process that holds it exclusively may replace the database */
     uint32_t *number;         /* number of each configured source, in the configuration's order */
     atomic_bool must_reopen;  /* damaged, replaced, or migrated by another release */
@@ -284,6 +285,19 @@ bool store_reader(struct store *store, struct error *why);
  * transaction left is undone first where there is no log, and some file systems have no room for that. The owner gives
  * up the reserve for it. Returns false. */
 bool store_reader_failed(struct store *store, enum database_result result, struct error *why);
+
+/* ---- store.c: waking the forwarder from any process, by a FIFO ---- */
+
+/* For the owner: opens the FIFO, readable when another process has written; never at end of file, whichever writers
+ * come and go. Returns -1 with the reason. */
+int wake_open(const char *directory, struct error *why);
+
+/* Wakes the owner, if there is one. *fd: -1 before the first call; kept open for the next. */
+void wake_send(const char *directory, int *fd);
+
+#define WAKE_ASKS 'r'
+/* Wakes the owner with the byte WAKE_ASKS, which tells it to look for requests too. */
+void wake_ask(const char *directory, int *fd);
 
 /* Only the owner is woken; -1 for other processes. */
 int store_wake_fd(void *state);
