@@ -20,9 +20,7 @@
 #include "commands/commands_private.h"
 #include "config/config.h"
 #include "config/keyring.h"
-#include "queue/backup.h"
 #include "queue/inspect.h"
-#include "queue/loss.h"
 
 /* Whether the backup would lie outside the folders that a web server shows to everybody. */
 static bool is_outside(const char *path, struct error *why)

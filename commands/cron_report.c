@@ -18,7 +18,7 @@
 #include "base/text.h"
 #include "base/times.h"
 #include "health/findings.h"
-#include "process/errors_kept.h"
+#include "process/process.h"
 
 #define TOLD_ENTRIES 64 /* problems that last, at once */
 
