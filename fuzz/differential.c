@@ -3,7 +3,7 @@
  * zlib, and a second reader of JSON for a batch's parts. The first byte chooses rules and ways, the rest is the event.
  */
 #include "closeapi/import.h"
-#include "forward/batch.h"
+#include "forward/pending.h"
 #include "forward/post.h"
 #include "fuzz/rig/rig.h"
 #include "fuzz/rig/walker.h"

@@ -1,10 +1,9 @@
 /* A webhook's request to an appended body. Judges: OpenSSL's HMAC and Base64, libcurl's decoding of queries. What is
  * answered 200 is appended, with just the bytes that came, and only where the request has the signature or the key of
  * the source; nothing else is appended. `HTTP_CLOSE_SIG_HASH=good` stands for the right signature. */
+#include "webhook/webhook.h"
 #include "fuzz/rig/request.h"
 #include "fuzz/rig/rig.h"
-#include "webhook/internal.h"
-#include "webhook/signature.h"
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>

@@ -4,7 +4,7 @@
 #define FUZZ_RIG_REQUEST_H
 
 #include "fuzz/rig/rig.h"
-#include "http/internal.h"
+#include "http/http_private.h"
 
 #define RIG_VARIABLES 32
 
