@@ -247,7 +247,8 @@ static void judge_close(const struct made *made, enum close_result result, const
     struct slice body = {answer->body.data == NULL ? "" : answer->body.data, answer->body.length};
     RIG_CHECK(atomic_load(&wire.connections) <= 1, "asked %d times, without a pause", atomic_load(&wire.connections));
     RIG_CHECK((result == CLOSE_DONE) == (why->text[0] == '\0'), "%d, and says: %s", (int)result, why->text);
-    RIG_CHECK(strstr(why->text, API_KEY) == NULL || has_word(body, API_KEY), "the key is told: %s", why->text);
+    /* Without its first letter, which may be the end of an escape. */
+    RIG_CHECK(strstr(why->text, API_KEY) == NULL || has_word(body, "pi_never_told"), "the key is told: %s", why->text);
     RIG_CHECK(strpbrk(why->text, "\r\n") == NULL, "several lines: %s", why->text);
     if (made->framing == FRAMED_RAW || !made->plain)
         return;
