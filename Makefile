@@ -7,11 +7,11 @@ PREFIX ?= /usr/local
 FOLDERS := base config transform telemetry queue queue/sqlite http webhook forward closeapi health status process commands
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)
-TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/component/*.c tests/system/*.c) $(SUPPORT_SOURCES)
+TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/component/*.c tests/system/*.c tests/faults/*.c) $(SUPPORT_SOURCES)
 STANDIN_SOURCES := $(wildcard tests/support/standin/*.c) $(SUPPORT_SOURCES)
 BENCH_SOURCES := $(wildcard bench/*.c)
 BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c is part of them
-ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c) \
+ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c tests/faults/shim/*.c) \
 	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
 SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml packaging/systemd/*.conf) /dev/null -type f)
@@ -62,7 +62,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-faults test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
 
 all: closecrm.fcgi ## build the program
 
@@ -107,8 +107,13 @@ build/$(1)/closeapi/event_types.o: $(EVENT_TYPES)
 build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
 
-build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
+build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) | build/$(1)/tests/faults.so
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+
+# Loaded into the program by the suite `faults`: without sanitizers, for it stands before theirs.
+build/$(1)/tests/faults.so: tests/faults/shim/shim.c tests/faults/plan.h Makefile
+	@mkdir -p $$(@D)
+	$$(call quiet,LINK,$$@) $$(CC) $$(CPPFLAGS_ALL) $$(CFLAGS_ALL) -O1 -fPIC -shared $$< -o $$@
 
 build/$(1)/standin: $(STANDIN_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
@@ -271,6 +276,12 @@ VALGRIND_SUITES := webhook queue transform forward closeapi life commands watch 
 test-storm: setup-test ## kills, faults, a quota, outside looks: everything at once under load, ROUNDS (500) times
 	@$(parallel) closecrm.fcgi build/release/tests/all
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_STORM_ROUNDS=$(or $(ROUNDS),500) build/release/tests/all storm
+
+# OPERATION=accept, CALL=write: those only; NTH=17: that call only; STEP=50: of memory, every so many only (1: each).
+test-faults: setup-test ## every call of the program fails once, with each error, or is its last: OPERATION, CALL, NTH, STEP
+	@$(parallel) closecrm.fcgi build/release/tests/all
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_FAULTS=all CLOSECRM_FAULTS_OPERATION=$(OPERATION) \
+	    CLOSECRM_FAULTS_CALL=$(CALL) CLOSECRM_FAULTS_NTH=$(NTH) CLOSECRM_FAULTS_STEP=$(STEP) build/release/tests/all 'faults$$'
 
 # Another commit's program; it stands under build/before, for the next time.
 define build_before

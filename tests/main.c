@@ -136,6 +136,7 @@ static void (*const suites[])(void) = {
     suite_durable_locks,
     suite_durable_poison,
     suite_durable_sync,
+    suite_faults,
     suite_few_threads,
     suite_file_systems,
     suite_hanging,

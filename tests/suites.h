@@ -67,6 +67,7 @@ void suite_durable_outcomes(void);
 void suite_durable_poison(void);
 void suite_durable_processes(void);
 void suite_durable_sync(void);
+void suite_faults(void);
 void suite_few_threads(void);
 void suite_file_systems(void);
 void suite_forward(void);
