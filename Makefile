@@ -277,11 +277,13 @@ test-storm: setup-test ## kills, faults, a quota, outside looks: everything at o
 	@$(parallel) closecrm.fcgi build/release/tests/all
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_STORM_ROUNDS=$(or $(ROUNDS),500) build/release/tests/all storm
 
-# OPERATION=accept, CALL=write: those only; NTH=17: that call only; STEP=50: of memory, every so many only (1: each).
-test-faults: setup-test ## every call of the program fails once, with each error, or is its last: OPERATION, CALL, NTH, STEP
+# OPERATION=accept, CALL=write: those only; NTH=17: that call only; STEP=3: of the calls every third only, and with each
+# error from another one on; MEMORY=30: the same of allocations. BEFORE_PROGRAM=PATH: the release before, to upgrade from.
+test-faults: setup-test ## every call of the program fails once, with each error, or is its last: OPERATION, CALL, STEP
 	@$(parallel) closecrm.fcgi build/release/tests/all
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_FAULTS=all CLOSECRM_FAULTS_OPERATION=$(OPERATION) \
-	    CLOSECRM_FAULTS_CALL=$(CALL) CLOSECRM_FAULTS_NTH=$(NTH) CLOSECRM_FAULTS_STEP=$(STEP) build/release/tests/all 'faults$$'
+	    CLOSECRM_FAULTS_CALL=$(CALL) CLOSECRM_FAULTS_NTH=$(NTH) CLOSECRM_FAULTS_STEP=$(STEP) \
+	    CLOSECRM_FAULTS_MEMORY=$(MEMORY) CLOSECRM_BEFORE=$(BEFORE_PROGRAM) build/release/tests/all 'faults$$'
 
 # Another commit's program; it stands under build/before, for the next time.
 define build_before

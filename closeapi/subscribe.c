@@ -184,10 +184,13 @@ static enum close_result subscribe_keep_made(const struct subscribing *work, con
         return CLOSE_DONE;
     }
     enum close_result result = subscriptions_delete(work->client, one->id, why);
-    if (result == CLOSE_DONE)
+    if (result == CLOSE_DONE) {
+        struct error kept; /* the step that failed may be one behind which the file is there */
+        keyring_remove(work->config->state_dir, work->source->name, one->id, &kept);
         error_set(why, "%.300s: the subscription was removed in Close again", failed.text);
-    else
+    } else {
         error_prefix(why, "%.150s, and the new subscription %s could not be removed in Close: ", failed.text, one->id);
+    }
     return result == CLOSE_DONE ? CLOSE_REFUSED : CLOSE_INDETERMINATE;
 }
 

@@ -131,15 +131,16 @@ static void print_sum(const struct driver *driver)
            (long long)driver->slowest_ms);
 }
 
-/* N from 1 until nothing fails any more. */
-static void try_all_of(struct driver *driver, enum fault_call call, int error)
+/* N from 1, or `first`, until nothing fails any more. */
+static void try_all_of(struct driver *driver, enum fault_call call, int error, unsigned first)
 {
-    unsigned step = call == FAULT_MEMORY && driver->options->step > 1 ? driver->options->step : 1;
+    unsigned wanted = call == FAULT_MEMORY ? driver->options->memory : driver->options->step;
+    unsigned step = wanted > 1 ? wanted : 1;
     if (driver->options->nth > 0) {
         try_point(driver, call, error, driver->options->nth);
         return;
     }
-    for (unsigned nth = 1; try_point(driver, call, error, nth); nth += step)
+    for (unsigned nth = 1 + first % step; try_point(driver, call, error, nth); nth += step)
         ;
 }
 
@@ -147,8 +148,10 @@ static void try_all(struct driver *driver)
 {
     print_head();
     for (size_t call = 0; call < FAULT_CALLS; call++) {
-        for (size_t i = 0; is_wanted(driver, call) && i < CALL_ERRORS && calls[call].error[i] != 0; i++)
-            try_all_of(driver, (enum fault_call)call, calls[call].error[i]);
+        for (size_t i = 0; is_wanted(driver, call) && i < CALL_ERRORS && calls[call].error[i] != 0; i++) {
+            if (driver->options->error == 0 || driver->options->error == calls[call].error[i])
+                try_all_of(driver, (enum fault_call)call, calls[call].error[i], (unsigned)i);
+        }
         print_row(driver, call);
     }
     print_sum(driver);

@@ -9,7 +9,9 @@
 struct driver_options {
     const char *call; /* only this kind; NULL: all */
     unsigned nth;     /* only this one; 0: all */
-    unsigned step;    /* of memory, which is asked for thousands of times, only every so many; 0: each */
+    int error;        /* only this errno; 0: all */
+    unsigned step;    /* only every so many, with each error from another one on; 0: each */
+    unsigned memory;  /* the same of memory, which is asked for thousands of times */
     int64_t most_ms;  /* so long, with points by chance; 0: all points, in order */
     unsigned random;  /* for that */
 };

@@ -41,7 +41,8 @@ static void all_points(void)
     const char *name = wanted("CLOSECRM_FAULTS_OPERATION");
     const struct driver_options options = {.call = wanted("CLOSECRM_FAULTS_CALL"),
                                            .nth = number("CLOSECRM_FAULTS_NTH"),
-                                           .step = number("CLOSECRM_FAULTS_STEP")};
+                                           .step = number("CLOSECRM_FAULTS_STEP"),
+                                           .memory = number("CLOSECRM_FAULTS_MEMORY")};
     if (name != NULL && !check(find(name) != NULL, "%s is no operation", name))
         return;
     for (const struct operation *one = operations; one->name != NULL; one++) {
