@@ -9,6 +9,8 @@
 
 #define TAKEN_MS 8000
 #define DELIVERED_MS 3000
+#define WAITING 5
+#define FILLER 500
 
 /* The release before, where one is named. */
 static const char *before(void)
@@ -25,16 +27,17 @@ static void put_program(struct scene *scene, const char *path)
 /* Events meanwhile and afterwards: those are taken without a new start, unless the trial has killed the server. */
 static void send_around(struct scene *scene, size_t started)
 {
-    scene_send(scene, scene_add(scene, "ev_0", 0));
+    scene_send(scene, scene_add(scene, "new_0", 0));
     if (!scene_wait_log(scene, "msg=started", started + 1, TAKEN_MS) && process_alive(&scene->server) &&
         atomic_load(&scene->plan->met) == 0)
         scene_found(scene, "what is new is not taken on");
-    scene_send(scene, scene_add(scene, "ev_1", 3000));
+    scene_send(scene, scene_add(scene, "new_1", 3000));
     scene_disarm(scene);
-    if (process_alive(&scene->server) && scene_send(scene, scene_add(scene, "ev_2", 0)) != 200)
-        scene_found(scene, "the server answers %d afterwards", scene->event[2].status);
+    struct scene_event *last = scene_add(scene, "new_2", 0);
+    if (process_alive(&scene->server) && scene_send(scene, last) != 200)
+        scene_found(scene, "the server answers %d afterwards", last->status);
     if (process_alive(&scene->server))
-        standin_wait_messages(scene->standin, 3, DELIVERED_MS);
+        standin_wait_messages(scene->standin, scene->events, DELIVERED_MS);
     scene_stop_server(scene);
 }
 
@@ -57,13 +60,14 @@ void act_reload(struct scene *scene)
 void prepare_upgrade(struct scene *scene)
 {
     put_program(scene, before());
-    prepare_waiting(scene, 5, 500);
+    prepare_waiting(scene, WAITING, FILLER);
     scene_keep_state(scene);
 }
 
 void begin_upgrade(struct scene *scene)
 {
     put_program(scene, before());
+    expect_events(scene, WAITING, FILLER);
     scene_start_server(scene, true);
 }
 
@@ -79,4 +83,5 @@ void act_upgrade(struct scene *scene)
 void begin_take_on(struct scene *scene)
 {
     put_program(scene, program_under_test());
+    expect_events(scene, WAITING, FILLER);
 }

@@ -29,9 +29,9 @@ void act_start(struct scene *scene)
 {
     scene_arm(scene);
     scene_start_server(scene, true);
-    scene_send(scene, scene_add(scene, "ev_0", 0));
-    if (scene->event[0].status == 200)
-        standin_wait_messages(scene->standin, 1, DELIVERED_MS);
+    struct scene_event *event = scene_add(scene, "new_0", 0);
+    if (scene_send(scene, event) == 200)
+        standin_wait_messages(scene->standin, scene->events, DELIVERED_MS);
     scene_stop_server(scene);
     scene_disarm(scene);
 }
