@@ -55,6 +55,8 @@ LDFLAGS_tsan := -fsanitize=thread
 # Without fortification: valgrind takes glibc's checking memmove for a memcpy that overlaps.
 CFLAGS_valgrind := -O1 -fno-omit-frame-pointer
 LDFLAGS_valgrind :=
+SHIM_asan := -DSHIM_WITHOUT_MEMORY
+SHIM_tsan := -DSHIM_WITHOUT_MEMORY
 # Each function's entry is noted: bench/paths.
 CFLAGS_trace := -O0 -finstrument-functions
 LDFLAGS_trace :=
@@ -110,10 +112,11 @@ build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.
 build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) | build/$(1)/tests/faults.so
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 
-# Loaded into the program by the suite `faults`: without sanitizers, for it stands before theirs.
+# Loaded into the program by the suite `faults`: without sanitizers, for it stands before theirs; and with them allocations
+# do not fail, for they must see who asked.
 build/$(1)/tests/faults.so: tests/faults/shim/shim.c tests/faults/plan.h Makefile
 	@mkdir -p $$(@D)
-	$$(call quiet,LINK,$$@) $$(CC) $$(CPPFLAGS_ALL) $$(CFLAGS_ALL) -O1 -fPIC -shared $$< -o $$@
+	$$(call quiet,LINK,$$@) $$(CC) $$(CPPFLAGS_ALL) $$(CFLAGS_ALL) -O1 -fno-omit-frame-pointer -fPIC -shared $(SHIM_$(1)) $$< -o $$@
 
 build/$(1)/standin: $(STANDIN_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@

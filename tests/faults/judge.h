@@ -7,6 +7,8 @@
 
 #include "tests/faults/scene.h"
 
+#define ANY_NUMBER (-1) /* of dead letters */
+
 /* The last command said what is wrong, if something was. */
 void judge_words(struct scene *scene);
 

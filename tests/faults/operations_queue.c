@@ -80,10 +80,15 @@ void act_settle(struct scene *scene)
     ACT(scene, "forward");
 }
 
+/* Who has not been told that others were accepted waits for another one before it blames an event: where it was killed,
+ * the data plane takes that one, too. */
 void judge_settle(struct scene *scene)
 {
-    judge_events(scene, 1, NULL);
-    if (standin_find(scene->standin, scene->event[REFUSED].id) != NULL)
+    bool killed = scene->code == 137;
+    if (killed)
+        standin_heal(scene->standin);
+    judge_events(scene, killed ? ANY_NUMBER : 1, NULL);
+    if (!killed && standin_find(scene->standin, scene->event[REFUSED].id) != NULL)
         scene_found(scene, "what the data plane refuses cannot have arrived");
 }
 

@@ -160,7 +160,8 @@ void scene_found(struct scene *scene, const char *format, ...)
     scene->failed = true;
 }
 
-/* LD_PRELOAD and what it needs; AddressSanitizer must be told that it does not come first. */
+/* LD_PRELOAD and what it needs; AddressSanitizer must be told that it does not come first, and that what it finds
+ * is no code that the program has. */
 struct environment {
     char text[4][PATH_SIZE + 64];
     const char *list[5];
@@ -170,7 +171,8 @@ static void fill_environment(const struct scene *scene, bool with_faults, struct
 {
     size_t size = sizeof environment->text[0];
     snprintf(environment->text[0], size, "CLOSECRM_CONFIG=%s/closecrm.conf", scene->directory);
-    snprintf(environment->text[1], size, "ASAN_OPTIONS=verify_asan_link_order=0:allocator_may_return_null=1");
+    snprintf(environment->text[1], size,
+             "ASAN_OPTIONS=verify_asan_link_order=0:allocator_may_return_null=1:exitcode=99");
     snprintf(environment->text[2], size, "LD_PRELOAD=%s/faults.so", scene->directory);
     snprintf(environment->text[3], size, FAULT_PLAN "=%s/plan", scene->directory);
     for (size_t i = 0; i < 4; i++)
@@ -202,7 +204,7 @@ static int judge_end(struct scene *scene, const char *what, bool ended, int stat
         return -1;
     }
     if (WEXITSTATUS(status) > 4 && !(killed && WEXITSTATUS(status) == 137))
-        scene_found(scene, "%s ended with %d", what, WEXITSTATUS(status));
+        scene_found(scene, "%s ended with %d: %.600s", what, WEXITSTATUS(status), scene->said);
     return WEXITSTATUS(status);
 }
 

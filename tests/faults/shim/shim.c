@@ -323,10 +323,12 @@ CONTROLS(fcntl64)
 
 /* ---- memory, threads, processes ---- */
 
+#ifndef SHIM_WITHOUT_MEMORY
 STANDS(FAULT_MEMORY, void *, malloc, (size_t size), (size), NULL)
 STANDS(FAULT_MEMORY, void *, calloc, (size_t count, size_t size), (count, size), NULL)
 STANDS(FAULT_MEMORY, void *, realloc, (void *old, size_t size), (old, size), NULL)
 STANDS(FAULT_MEMORY, void *, aligned_alloc, (size_t alignment, size_t size), (alignment, size), NULL)
+#endif
 STANDS_RETURNING(FAULT_THREAD, pthread_create,
                  (pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context),
                  (thread, attributes, run, context))
