@@ -97,6 +97,7 @@ static void (*const suites[])(void) = {
     suite_queue_sqlite_displaced,
     suite_queue_sqlite_rescue,
     suite_queue_sqlite_locks,
+    suite_queue_sqlite_open,
     suite_queue_sqlite_room,
     suite_queue_sqlite_processes,
     suite_attempts,

@@ -118,6 +118,7 @@ void suite_queue_sqlite_displaced(void);
 void suite_queue_sqlite_rescue(void);
 void suite_queue_sqlite_faults(void);
 void suite_queue_sqlite_locks(void);
+void suite_queue_sqlite_open(void);
 void suite_queue_sqlite_room(void);
 void suite_queue_sqlite_processes(void);
 void suite_attempts(void);
