@@ -191,10 +191,20 @@ static bool start(struct scene *scene, struct process *process, bool with_faults
     return check(process_start(process, &options), "%s starts", words[0]);
 }
 
+/* libfcgi aborts the process itself where it gets no memory: to the program it is as if it was killed. */
+static bool is_library_abort(const struct scene *scene, int status)
+{
+    const struct fault_plan *plan = scene->plan;
+    return plan->call == FAULT_MEMORY && atomic_load(&plan->met) != 0 && strncmp(plan->caller, "libfcgi", 7) == 0 &&
+           WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
 /* Whether the process ended as it should; the trial's own killing is no finding. */
 static int judge_end(struct scene *scene, const char *what, bool ended, int status)
 {
     bool killed = scene->plan->error == FAULT_KILL && atomic_load(&scene->plan->met) != 0;
+    if (is_library_abort(scene, status))
+        return 137;
     if (!ended) {
         scene_found(scene, "%s does not end", what);
         return -2;
@@ -321,7 +331,11 @@ int scene_send(struct scene *scene, struct scene_event *event)
 {
     struct event_text text = {.body = {.data = NULL}};
     event_make(&text, &(struct event_options){.id = event->id, .lead = "lead_1", .filler = event->filler});
+    unsigned synced = atomic_load(&scene->plan->seen[FAULT_SYNC]);
     event->status = exchange(scene, event_body(&text));
+    bool is_counted = atomic_load(&scene->plan->armed) != 0;
+    if (event->status == 200 && is_counted && atomic_load(&scene->plan->seen[FAULT_SYNC]) == synced)
+        scene_found(scene, "%s is answered 200 and nothing was synced", event->id);
     event->kept = event->kept || event->status == 200;
     event_free(&text);
     return event->status;
