@@ -164,9 +164,9 @@ static void try_some(struct driver *driver, moment until)
         size_t call = (size_t)rand_r(&random) % FAULT_CALLS, errors = 0;
         while (errors < CALL_ERRORS && calls[call].error[errors] != 0)
             errors++;
-        int error = calls[call].error[(size_t)rand_r(&random) % errors];
+        int error = errors == 0 ? 0 : calls[call].error[(size_t)rand_r(&random) % errors];
         unsigned nth = (unsigned)rand_r(&random);
-        if (driver->row[call].seen > 0 && is_wanted(driver, call))
+        if (driver->row[call].seen > 0 && error != 0 && is_wanted(driver, call))
             try_point(driver, (enum fault_call)call, error, nth % driver->row[call].seen + 1);
     }
 }

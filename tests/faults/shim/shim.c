@@ -140,6 +140,9 @@ static unsigned kind_of(int fd, unsigned file, unsigned peer)
 
 #define CALLER __builtin_return_address(0)
 
+/* The macros below get types and lists of parameters; and the function that is looked for is always found.
+ * NOLINTBEGIN(bugprone-macro-parentheses,clang-analyzer-core.CallAndMessage) */
+
 /* Defines a function of libc: its kind of call, and what it returns when it fails. */
 #define STANDS(call, type, name, parameters, arguments, failed)                                                        \
     type name parameters                                                                                               \
@@ -375,3 +378,4 @@ STANDS(FAULT_RESOLVE, int, getaddrinfo,
        (const char *restrict name, const char *restrict service, const struct addrinfo *restrict hints,
         struct addrinfo **restrict found),
        (name, service, hints, found), EAI_AGAIN)
+/* NOLINTEND(bugprone-macro-parentheses,clang-analyzer-core.CallAndMessage) */
