@@ -86,13 +86,14 @@ void act_restore(struct scene *scene)
     ACT(scene, "restore", "--keys", path);
 }
 
-/* Killed, or without a stdout, behind its last step it has gone through: then it says that events are there. */
+/* What fails behind its last step, and says so, has gone through: called again it would say that events are there. */
 void judge_restore(struct scene *scene)
 {
     char path[PATH_SIZE];
-    bool told = strstr(scene->said, "stdout did not take everything") == NULL;
+    bool done = scene->code == 137 || strstr(scene->said, "stdout did not take everything") != NULL ||
+                strstr(scene->said, "the queue is restored") != NULL;
     path_of(scene, "saved", path);
-    if (scene->code != 0 && !((scene->code == 137 || !told) && is_there(scene, "state/queue.db")))
+    if (scene->code != 0 && !(done && is_there(scene, "state/queue.db")))
         JUDGE_AGAIN(scene, "restore", "--keys", path);
     judge_restored(scene);
 }
