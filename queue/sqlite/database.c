@@ -110,22 +110,6 @@ enum database_result database_set_journal_mode(struct database *database, const 
     return database_result_of(database, code);
 }
 
-/* Where a file cannot be opened for writing, as when descriptors are out for a moment, SQLite opens it for reading, and
- * such a connection could never write: it counts as not opened. That another process writes just now is no reason. */
-static enum database_result check_writable(struct database *database)
-{
-    sqlite3_busy_timeout(database->db, 0);
-    int code = sqlite3_exec(database->db, "BEGIN IMMEDIATE", NULL, NULL, NULL); /* tells of the log and its index */
-    if (code == SQLITE_OK)
-        sqlite3_exec(database->db, "ROLLBACK", NULL, NULL, NULL);
-    sqlite3_busy_timeout(database->db, BUSY_MS);
-    if ((code & 0xff) != SQLITE_READONLY && sqlite3_db_readonly(database->db, "main") == 0)
-        return DATABASE_DONE; /* what else is wrong shows when it is used */
-    error_set(&database->why, "the queue's database cannot be opened for writing: are there enough descriptors "
-                              "(ulimit -n), and may the program write all files of the state directory?");
-    return DATABASE_FAILED;
-}
-
 static enum database_result set_up(struct database *database, const char *directory, bool durable)
 {
     int yes = 1, chunk = DATABASE_PAGE;
@@ -155,8 +139,6 @@ static enum database_result set_up(struct database *database, const char *direct
         /* An unsynced rollback journal does not even keep the order of writes. */
         result = execute_sql(database,
                              durable || !database->wal ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-    if (result == DATABASE_DONE)
-        result = check_writable(database);
     return result;
 }
 

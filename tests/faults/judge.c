@@ -12,6 +12,7 @@
 #include "tests/support/event.h"
 
 #define PATIENCE_MS 30000
+#define ARRIVE_MS 15000 /* back-off of a first failure is a second */
 
 void judge_words(struct scene *scene)
 {
@@ -142,19 +143,32 @@ static bool all_arrived(struct scene *scene, int dead)
     return arrived + (size_t)dead >= scene->events;
 }
 
+/* Sends those again that were answered 200, or those that were not, until they are. */
+static void send_again(struct scene *scene, bool kept)
+{
+    for (size_t i = 0; i < scene->events; i++) {
+        struct scene_event *event = &scene->event[i];
+        moment deadline = clock_now() + PATIENCE_MS;
+        if (event->kept != kept)
+            continue;
+        while (scene_send(scene, event) != 200 && clock_now() < deadline)
+            poll(NULL, 0, 50);
+        if (event->status != 200)
+            scene_found(scene, "%s is not taken afterwards: %d", event->id, event->status);
+    }
+}
+
+/* What was answered 200 is sent again only when it has arrived: what was lost must not come back by that. */
 void judge_server(struct scene *scene, int dead)
 {
     if (scene->server.pid == 0)
         scene_start_server(scene, false);
-    for (size_t i = 0; i < scene->events; i++) {
-        moment deadline = clock_now() + PATIENCE_MS;
-        while (scene_send(scene, &scene->event[i]) != 200 && clock_now() < deadline)
-            poll(NULL, 0, 50);
-        if (scene->event[i].status != 200)
-            scene_found(scene, "%s is not taken afterwards: %d", scene->event[i].id, scene->event[i].status);
-    }
-    for (moment deadline = clock_now() + PATIENCE_MS; !all_arrived(scene, dead) && clock_now() < deadline;)
+    send_again(scene, false);
+    for (moment deadline = clock_now() + ARRIVE_MS; !all_arrived(scene, dead) && clock_now() < deadline;)
         poll(NULL, 0, 3);
+    if (!all_arrived(scene, dead))
+        scene_found(scene, "LOST, or not delivered in %d s", ARRIVE_MS / 1000);
+    send_again(scene, true);
     scene_stop_server(scene);
     judge(scene, dead, NULL, true);
 }
