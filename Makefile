@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 FOLDERS := base config transform telemetry queue queue/sqlite http webhook forward closeapi health status process commands
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)
-TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/component/*.c tests/system/*.c) $(SUPPORT_SOURCES)
+TEST_SOURCES := $(wildcard tests/*.c tests/unit/*.c tests/component/*.c tests/system/*.c tests/faults/*.c) $(SUPPORT_SOURCES)
 STANDIN_SOURCES := $(wildcard tests/support/standin/*.c) $(SUPPORT_SOURCES)
 BENCH_SOURCES := $(wildcard bench/*.c)
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*.c)) # one file a fuzzer
@@ -16,6 +16,9 @@ BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c i
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c) \
 	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c fuzz/*.c fuzz/rig/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h fuzz/rig/*.h)
+ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c tests/faults/shim/*.c) \
+	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
+ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
 SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml packaging/systemd/*.conf) /dev/null -type f)
 
 # Close's event types, a table in a file that people can read, as C: the program is one file.
@@ -57,6 +60,8 @@ LDFLAGS_tsan := -fsanitize=thread
 # Without fortification: valgrind takes glibc's checking memmove for a memcpy that overlaps.
 CFLAGS_valgrind := -O1 -fno-omit-frame-pointer
 LDFLAGS_valgrind :=
+SHIM_asan := -DSHIM_WITHOUT_MEMORY
+SHIM_tsan := -DSHIM_WITHOUT_MEMORY
 # Each function's entry is noted: bench/paths.
 CFLAGS_trace := -O0 -finstrument-functions
 LDFLAGS_trace :=
@@ -64,7 +69,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare soak paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare soak paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual test-faults
 
 all: closecrm.fcgi ## build the program
 
@@ -109,8 +114,14 @@ build/$(1)/closeapi/subscriptions.o: $(EVENT_TYPES)
 build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
 
-build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
+build/$(1)/tests/all: $(TEST_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) | build/$(1)/tests/faults.so
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+
+# Loaded into the program by the suite `faults`: without sanitizers, for it stands before theirs; and with them allocations
+# do not fail, for they must see who asked.
+build/$(1)/tests/faults.so: tests/faults/shim/shim.c tests/faults/plan.h Makefile
+	@mkdir -p $$(@D)
+	$$(call quiet,LINK,$$@) $$(CC) $$(CPPFLAGS_ALL) $$(CFLAGS_ALL) -O1 -fno-omit-frame-pointer -fPIC -shared $(SHIM_$(1)) $$< -o $$@
 
 build/$(1)/standin: $(STANDIN_SOURCES:%.c=build/$(1)/%.o) $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
@@ -307,6 +318,14 @@ VALGRIND_SUITES := webhook queue transform forward closeapi life commands watch 
 test-storm: setup-test ## kills, faults, a quota, outside looks: everything at once under load, ROUNDS (500) times
 	@$(parallel) closecrm.fcgi build/release/tests/all
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_STORM_ROUNDS=$(or $(ROUNDS),500) build/release/tests/all storm
+
+# OPERATION=accept, CALL=write: those only; NTH=17: that call only; STEP=3: of the calls every third only, and with each
+# error from another one on; MEMORY=30: the same of allocations. BEFORE_PROGRAM=PATH: the release before, to upgrade from.
+test-faults: setup-test ## every call of the program fails once, with each error, or is its last: OPERATION, CALL, STEP
+	@$(parallel) closecrm.fcgi build/release/tests/all
+	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_FAULTS=all CLOSECRM_FAULTS_OPERATION=$(OPERATION) \
+	    CLOSECRM_FAULTS_CALL=$(CALL) CLOSECRM_FAULTS_NTH=$(NTH) CLOSECRM_FAULTS_STEP=$(STEP) \
+	    CLOSECRM_FAULTS_MEMORY=$(MEMORY) CLOSECRM_BEFORE=$(BEFORE_PROGRAM) build/release/tests/all 'faults$$'
 
 # Another commit's program; it stands under build/before, for the next time.
 define build_before

@@ -271,7 +271,8 @@ enum close_result subscribe_create(const struct subscribing *work, const char *b
                                    char id[static KEYRING_ID], int64_t *created_ms, struct error *why);
 
 /* Cleans up after a subscribe that was killed: a subscription whose key nobody has is removed in Close, or its key is
- * stored where Close shows it. *changed: the list is out of date. Returns DONE also when there was nothing to do. */
+ * stored where Close shows it; a rotation that was interrupted goes on. *changed: the list is out of date. Returns DONE
+ * also when there was nothing to do. */
 enum close_result subscribe_recover(const struct subscribing *work, bool *changed, struct error *why);
 
 /* A rotation under way: a new subscription takes the place of an old one. */
@@ -283,6 +284,10 @@ struct rotation {
 
 /* Reads the source's rotation; false: there is none. */
 bool rotation_read(const char *directory, struct rotation *rotation);
+
+/* Before the new subscription is made: notes what for. If the rest of the note is not written, subscribe_recover finds
+ * that subscription and writes it. */
+bool rotation_intend(const struct subscribing *work, const struct subscription *old, struct error *why);
 bool rotation_write(const char *directory, const struct rotation *rotation, struct error *why);
 
 /* Removes the old subscription when the new one delivers and the Event Log was read beyond its creation. complete_us:

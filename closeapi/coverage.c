@@ -19,8 +19,11 @@ static bool are_equal(struct json_object *a, struct json_object *b)
 {
     if (a == NULL || b == NULL)
         return a == b;
-    return strcmp(json_object_to_json_string_ext(a, JSON_C_TO_STRING_PLAIN),
-                  json_object_to_json_string_ext(b, JSON_C_TO_STRING_PLAIN)) == 0;
+    const char *first = json_object_to_json_string_ext(a, JSON_C_TO_STRING_PLAIN);
+    const char *second = json_object_to_json_string_ext(b, JSON_C_TO_STRING_PLAIN);
+    if (first == NULL || second == NULL)
+        return json_object_equal(a, b) != 0; /* without memory: numbers by value, and not as they are spelt */
+    return strcmp(first, second) == 0;
 }
 
 /* Of what is no array: 0. */

@@ -194,10 +194,13 @@ static bool move_files(const char *from_directory, const char *to_directory, con
     DIR *directory = opendir(from_directory);
     if (directory == NULL)
         return move_failed(from_directory, why);
-    for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL;) {
+    errno = 0; /* else the end of the folder and an error look alike */
+    for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL; errno = 0) {
         if (is_file_moved(entry->d_name))
             good = move_file(from_directory, to_directory, entry->d_name, from, moved, why);
     }
+    if (good && errno != 0)
+        good = move_failed(from_directory, why);
     closedir(directory);
     return good && files_sync(to_directory, why) && files_sync(from_directory, why);
 }

@@ -35,19 +35,32 @@ static bool note_lists_id(const char *note, const char *id)
     return false;
 }
 
-/* Writes the note. It is padded, so that there is room for the key on the disk when the note is gone. */
-static bool pending_note_write(const struct subscribing *work, const char *url, struct error *why)
+#define NOTE_BYTES 12000
+#define NOTE_ROOM 5000 /* of it left free behind the list */
+
+/* Prints the list of subscriptions of an address that are there before the new one. Returns how much is printed. */
+static size_t print_before(const struct subscribing *work, const char *url, char text[static NOTE_BYTES], size_t at)
 {
-    char text[12000];
-    size_t at = (size_t)snprintf(text, sizeof text,
-                                 "started_ms = %lld\nurl = %.2000s\nbefore =", (long long)clock_unix_ms(), url);
-    for (size_t i = 0; i < work->list->count && at < sizeof text - 5000; i++) {
+    at += (size_t)snprintf(text + at, NOTE_BYTES - at, "before =");
+    for (size_t i = 0; i < work->list->count && at < NOTE_BYTES - NOTE_ROOM; i++) {
         if (subscription_same_url(work->list->at[i].url, url))
-            at += (size_t)snprintf(text + at, sizeof text - at, " %s", work->list->at[i].id);
+            at += (size_t)snprintf(text + at, NOTE_BYTES - at, " %s", work->list->at[i].id);
     }
     if (text[at - 1] == '=')
         text[at++] = ' ';
-    at += (size_t)snprintf(text + at, sizeof text - at, "\nroom = ");
+    text[at++] = '\n';
+    text[at] = '\0';
+    return at;
+}
+
+/* Writes the note. It is padded, so that there is room for the key on the disk when the note is gone. */
+static bool pending_note_write(const struct subscribing *work, const char *url, struct error *why)
+{
+    char text[NOTE_BYTES];
+    size_t at =
+        (size_t)snprintf(text, sizeof text, "started_ms = %lld\nurl = %.2000s\n", (long long)clock_unix_ms(), url);
+    at = print_before(work, url, text, at);
+    at += (size_t)snprintf(text + at, sizeof text - at, "room = ");
     memset(text + at, '.', 4096);
     memcpy(text + at + 4096, "\n", 2);
     return files_replace(work->directory, PENDING, text, why);
@@ -138,10 +151,57 @@ static bool is_subscription_there(const void *context, const char *id)
     return subscriptions_find(work->list, id) != NULL || is_key_of_anyone(work, id);
 }
 
+/* The subscription that a rotation has made, although its note says only that it was about to: it has the address of
+ * the old one, was not there before, and its key is held here. NULL: there is none. */
+static const struct held_key *find_successor(const struct subscribing *work, const struct keyring *held,
+                                             const char *note)
+{
+    char url[2100];
+    files_value(note, "url", url, sizeof url);
+    for (size_t i = 0; i < held->count; i++) {
+        const struct subscription *one = subscriptions_find(work->list, held->at[i].subscription);
+        if (one != NULL && strcmp(held->at[i].source, work->source->name) == 0 &&
+            subscription_same_url(one->url, url) && !note_lists_id(note, one->id))
+            return &held->at[i];
+    }
+    return NULL;
+}
+
+/* A rotation that was interrupted between its two subscriptions goes on, or, without a second one, is forgotten. */
+static bool rotation_recover(const struct subscribing *work, struct error *why)
+{
+    struct rotation rotation;
+    struct keyring held;
+    bool missing, good;
+    char *note = files_read(work->directory, ROTATING, &missing, why);
+    if (note == NULL)
+        return missing;
+    if (rotation_read(work->directory, &rotation) || !files_value(note, "from", rotation.from, sizeof rotation.from)) {
+        files_free(note);
+        return true;
+    }
+    good = keyring_read(work->config->state_dir, &held, why);
+    if (good) {
+        const struct held_key *successor = find_successor(work, &held, note);
+        if (successor == NULL) {
+            good = files_remove(work->directory, ROTATING, why);
+        } else {
+            snprintf(rotation.to, sizeof rotation.to, "%s", successor->subscription);
+            rotation.created_us = successor->created_ms * 1000;
+            good = rotation_write(work->directory, &rotation, why);
+        }
+        keyring_free(&held);
+    }
+    files_free(note);
+    return good;
+}
+
 enum close_result subscribe_recover(const struct subscribing *work, bool *changed, struct error *why)
 {
     char taken[KEYRING_ID] = "";
     enum close_result result = subscribe_clear_note(work, taken, changed, why);
+    if (result == CLOSE_DONE && !rotation_recover(work, why))
+        return CLOSE_FAILED;
     if (result == CLOSE_DONE &&
         !signed_retain(work->config->state_dir, work->source->name, is_subscription_there, work, why))
         return CLOSE_FAILED;
@@ -186,10 +246,13 @@ static enum close_result subscribe_keep_made(const struct subscribing *work, con
         return CLOSE_DONE;
     }
     enum close_result result = subscriptions_delete(work->client, one->id, why);
-    if (result == CLOSE_DONE)
+    if (result == CLOSE_DONE) {
+        struct error kept; /* the step that failed may be one behind which the file is there */
+        keyring_remove(work->config->state_dir, work->source->name, one->id, &kept);
         error_set(why, "%.300s: the subscription was removed in Close again", failed.text);
-    else
+    } else {
         error_prefix(why, "%.150s, and the new subscription %s could not be removed in Close: ", failed.text, one->id);
+    }
     return result == CLOSE_DONE ? CLOSE_REFUSED : CLOSE_INDETERMINATE;
 }
 
@@ -270,6 +333,14 @@ bool rotation_read(const char *directory, struct rotation *rotation)
     rotation->created_us = files_number(text, "created_us", 0);
     files_free(text);
     return good;
+}
+
+bool rotation_intend(const struct subscribing *work, const struct subscription *old, struct error *why)
+{
+    char text[NOTE_BYTES];
+    size_t at = (size_t)snprintf(text, sizeof text, "from = %s\nurl = %.2000s\n", old->id, old->url);
+    print_before(work, old->url, text, at);
+    return files_replace(work->directory, ROTATING, text, why);
 }
 
 bool rotation_write(const char *directory, const struct rotation *rotation, struct error *why)

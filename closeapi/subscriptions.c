@@ -1,6 +1,8 @@
 /* Subscriptions as Close has them, and the event types that they are for: see subscriptions.h. */
 #include "closeapi/subscriptions.h"
 
+#include "base/escape.h"
+
 #include <ctype.h>
 #include <curl/curl.h>
 #include <fnmatch.h>
@@ -363,21 +365,19 @@ bool subscription_same_url(const char *a, const char *b)
 
 /* ---- the body of the request that creates one ---- */
 
-static void write_json_string(struct buffer *out, const char *text)
+static void write_tree(struct buffer *out, struct json_object *json)
 {
-    struct json_object *string = json_object_new_string(text);
-    if (string == NULL)
-        out->failed = true;
+    const char *text = json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    if (text == NULL)
+        out->failed = true; /* without memory */
     else
-        buffer_text(out,
-                    json_object_to_json_string_ext(string, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(string);
+        buffer_text(out, text);
 }
 
 static void write_subscription_head(struct buffer *out, const char *url)
 {
     buffer_text(out, "{\"url\": ");
-    write_json_string(out, url);
+    write_json(out, url);
     buffer_text(out, ", \"events\": ");
 }
 
@@ -392,9 +392,9 @@ static void write_event_types(struct buffer *out, const struct event_choice *cho
 {
     for (size_t i = 0; i < choice->count; i++) {
         buffer_text(out, first && i == 0 ? "{\"object_type\": " : ", {\"object_type\": ");
-        write_json_string(out, choice->at[i].object_type);
+        write_json(out, choice->at[i].object_type);
         buffer_text(out, ", \"action\": ");
-        write_json_string(out, choice->at[i].action);
+        write_json(out, choice->at[i].action);
         if (filter != NULL) {
             buffer_text(out, ", \"extra_filter\": ");
             buffer_text(out, filter);
@@ -415,19 +415,19 @@ void subscription_write(struct buffer *out, const char *url, const struct event_
 void subscription_write_like(struct buffer *out, const struct subscription *other)
 {
     write_subscription_head(out, other->url);
-    struct json_object *events = json_object_object_get(other->json, "events");
-    buffer_text(out, json_object_to_json_string_ext(events, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    write_tree(out, json_object_object_get(other->json, "events"));
     write_subscription_tail(out);
 }
 
 /* The extra_filter that all events have, as JSON; NULL: there is none, or they differ. */
-static const char *common_filter(struct json_object *events)
+static const char *common_filter(struct json_object *events, bool *failed)
 {
     const char *common = NULL;
     size_t count = json_object_is_type(events, json_type_array) ? json_object_array_length(events) : 0;
     for (size_t i = 0; i < count; i++) {
         struct json_object *filter = json_object_object_get(json_object_array_get_idx(events, i), "extra_filter");
         const char *text = filter == NULL ? NULL : json_object_to_json_string_ext(filter, JSON_C_TO_STRING_PLAIN);
+        *failed = *failed || (filter != NULL && text == NULL); /* without memory */
         if (text == NULL || (common != NULL && strcmp(common, text) != 0))
             return NULL;
         common = text;
@@ -440,12 +440,11 @@ void subscription_write_events(struct buffer *out, const struct subscription *su
 {
     struct json_object *events = json_object_object_get(subscription->json, "events");
     size_t count = json_object_is_type(events, json_type_array) ? json_object_array_length(events) : 0;
-    const char *filter = common_filter(events);
+    const char *filter = common_filter(events, &out->failed);
     buffer_text(out, "[");
     for (size_t i = 0; i < count; i++) {
         buffer_text(out, i > 0 ? ", " : "");
-        buffer_text(out, json_object_to_json_string_ext(json_object_array_get_idx(events, i),
-                                                        JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+        write_tree(out, json_object_array_get_idx(events, i));
     }
     write_event_types(out, more, filter, count == 0);
     buffer_append(out, "]", sizeof "]");

@@ -342,14 +342,16 @@ static int begin_rotation(struct close_session *session, const struct subscripti
     enum close_result result = CLOSE_FAILED;
     if (body.failed)
         error_set(&why, "out of memory");
-    else
+    else if (rotation_intend(&work, old, &why))
         result = subscribe_create(&work, body.data, old->url, rotation.to, &created_ms, &why);
     buffer_free(&body);
     if (result != CLOSE_DONE)
         return close_session_failed(session, &why);
     rotation.created_us = created_ms * 1000;
-    if (!rotation_write(session->directory, &rotation, &why))
+    if (!rotation_write(session->directory, &rotation, &why)) {
+        error_prefix(&why, "%s is there, and the next `rotate` or `reconcile` goes on with it: ", rotation.to);
         return close_session_failed(session, &why);
+    }
     close_session_release(session);
     printf(
         "%s is there beside %s, and both deliver; what comes twice is sent once.\n"

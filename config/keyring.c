@@ -102,7 +102,8 @@ bool keyring_read(const char *state_dir, struct keyring *keyring, struct error *
         return false;
     }
     bool good = true;
-    for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL;) {
+    int error = errno = 0; /* else the end of the folder and an error look alike */
+    for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL; errno = 0) {
         struct held_key key;
         struct error reason = {0};
         if (!is_key_name(entry->d_name))
@@ -114,12 +115,16 @@ bool keyring_read(const char *state_dir, struct keyring *keyring, struct error *
         good = add_key(keyring, &key);
         explicit_bzero(&key, sizeof key);
     }
+    if (good)
+        error = errno;
     closedir(directory);
-    if (!good) {
+    if (!good)
         error_set(why, "out of memory");
+    if (error != 0)
+        error_set(why, "cannot read %.300s: %s", path, strerror(error));
+    if (!good || error != 0)
         keyring_free(keyring);
-    }
-    return good;
+    return good && error == 0;
 }
 
 void keyring_free(struct keyring *keyring)

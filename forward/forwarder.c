@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -18,6 +19,8 @@
 #define STARVED_MS 1000
 #define SET_ASIDE_REASON "set aside by an operator"
 #define SLOW_MS 1000 /* a data plane that has a batch for so long is not waited for by other sources */
+#define LAST_TRIES 6
+#define LAST_PAUSE_MS 50 /* between them */
 
 struct forwarder {
     const struct config *config;
@@ -267,6 +270,23 @@ static bool step_late(struct forwarder *forwarder, bool others)
     return take_answers(forwarder) || more;
 }
 
+/* Also what failed a moment ago. It is the last chance, behind which it would be sent again: what fails once is tried
+ * again at once, and as long as there is time, but not for long, for who waits for the end may kill. */
+static void settle_last(struct forwarder *forwarder)
+{
+    const struct timespec pause = {.tv_nsec = LAST_PAUSE_MS * 1000000L};
+    bool settled = false;
+    for (unsigned tries = 0; !settled && tries < LAST_TRIES; tries++) {
+        if (tries > 1 && clock_now() + LAST_PAUSE_MS >= atomic_load(&forwarder->stop_deadline))
+            return;
+        if (tries > 1)
+            nanosleep(&pause, NULL);
+        settled = true;
+        for (size_t i = 0; i < forwarder->pipelines; i++)
+            settled = outbox_settle_now(&forwarder->pipeline[i]) && settled;
+    }
+}
+
 /* The time is over: what is with the data planes is awaited, and nothing new is sent. But one that is slow may take a
  * quarter of an hour, and nobody else can forward meanwhile: as long as there is one the other sources go on, each
  * until it is slow itself, so that this comes to an end. After a stop they do not. */
@@ -287,8 +307,7 @@ static void finish_in_flight(struct forwarder *forwarder)
         poster_wait(forwarder->poster, descriptors, stopped ? 0 : awaited,
                     clock_until(due < deadline ? due : deadline));
     }
-    for (size_t i = 0; i < forwarder->pipelines; i++)
-        outbox_settle_now(&forwarder->pipeline[i]); /* also what failed a moment ago: this is the last chance */
+    settle_last(forwarder);
     step_all(forwarder, false);
     log_totals(forwarder);
 }

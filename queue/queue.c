@@ -123,7 +123,8 @@ bool queue_is_steady(struct queue *queue)
 
 bool queue_must_reopen(struct queue *queue)
 {
-    return queue->engine->must_reopen(queue->state);
+    /* after queue_rest the next look opens it in any case */
+    return queue->state != NULL && queue->engine->must_reopen(queue->state);
 }
 
 void queue_close(struct queue *queue)

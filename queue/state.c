@@ -293,13 +293,16 @@ static bool gather_folder(const char *state_dir, const char *folder, bool deeper
     DIR *directory = opendir(path);
     if (directory == NULL)
         return errno == ENOENT || report_backup_file("read", path, why);
-    for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL;) {
+    errno = 0; /* else the end of the folder and an error look alike */
+    for (const struct dirent *entry; good && (entry = readdir(directory)) != NULL; errno = 0) {
         snprintf(name, sizeof name, "%.300s/%.255s", folder, entry->d_name);
         if (deeper && entry->d_name[0] != '.')
             good = gather_folder(state_dir, name, false, files, why);
         else if (!deeper && backup_file_is_good(name))
             good = gather_file(state_dir, name, files, why);
     }
+    if (good && errno != 0)
+        good = report_backup_file("read", path, why);
     closedir(directory);
     return good;
 }

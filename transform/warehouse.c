@@ -172,6 +172,13 @@ static bool is_date_name(const char *path)
     return strncmp(name, "date", 4) == 0 || strstr(name, "_at") != NULL || strstr(name, "date") != NULL;
 }
 
+/* As JSON; without memory "". Valid until the next printing. */
+static const char *printed(struct json_object *value)
+{
+    const char *text = json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN);
+    return text == NULL ? "" : text;
+}
+
 static enum column_type type_of(struct json_object *value)
 {
     double number;
@@ -180,7 +187,7 @@ static enum column_type type_of(struct json_object *value)
         return COLUMN_BOOLEAN;
     case json_type_double:
     case json_type_int:
-        number = strtod(json_object_to_json_string(value), NULL);
+        number = strtod(printed(value), NULL);
         return number == floor(number) ? COLUMN_INT : COLUMN_FLOAT;
     case json_type_string:
         return warehouse_rules_is_date(json_object_get_string(value), (size_t)json_object_get_string_len(value))
@@ -211,7 +218,7 @@ static void warn_value(struct row *row, const struct column *column, struct json
     if (lost != NULL)
         warn(row, column->path, lost);
     else if (column->type == COLUMN_INT)
-        warn_number(row, column->path, json_object_to_json_string(value));
+        warn_number(row, column->path, printed(value));
     else if (column->type == COLUMN_DATETIME)
         warn_date(row, column->path, json_object_get_string(value), in_column || is_date_name(column->path));
 }
@@ -221,7 +228,7 @@ static size_t bytes_of(const struct row *row, enum column_type type, struct json
 {
     if (type != COLUMN_STRING && type != COLUMN_JSON)
         return type == COLUMN_BOOLEAN ? 1 : 8;
-    size_t length = strlen(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN));
+    size_t length = strlen(printed(value));
     return length < row->rules->text_most ? length : row->rules->text_most;
 }
 

@@ -203,5 +203,9 @@ bool store_backup(void *state, const char *path, const struct backup_files *file
     if (!good)
         unlink(part);
     close(lock);
-    return good && backup_sync(path, why);
+    if (good && !backup_sync(path, why)) {
+        unlink(path); /* what failed leaves nothing that could be taken for a backup */
+        return false;
+    }
+    return good;
 }

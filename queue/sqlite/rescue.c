@@ -272,7 +272,8 @@ static enum database_result merge_all_saved(const char *directory, const struct 
         return rescue_failed(directory, why);
     if (!drop_foreign_log(directory))
         result = rescue_failed(directory, why);
-    for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL;) {
+    errno = 0; /* else the end of the folder and an error look alike */
+    for (struct dirent *file; result == DATABASE_DONE && (file = readdir(files)) != NULL; errno = 0) {
         if (is_saved(file->d_name)) {
             result = merge_replaced_files(directory, file->d_name, config, why);
             if (result == DATABASE_DONE)
@@ -280,6 +281,8 @@ static enum database_result merge_all_saved(const char *directory, const struct 
         } else if (strncmp(file->d_name, SAVING, strlen(SAVING)) == 0)
             remove_if_there(directory, file->d_name); /* of a process that died */
     }
+    if (result == DATABASE_DONE && errno != 0)
+        result = rescue_failed(directory, why);
     closedir(files);
     if (result == DATABASE_DONE && (!files_sync(directory, why) || !remove_if_there(directory, MARK)))
         result = DATABASE_FAILED;

@@ -397,5 +397,9 @@ bool backup_commit(const char *state_dir, struct error *why)
         error_set(why, "cannot make %.300s: %s", path, strerror(errno));
         return false;
     }
-    return files_sync(state_dir, why);
+    if (files_sync(state_dir, why))
+        return true;
+    error_prefix(why, "the queue is restored, but whether it would survive a power cut now is not known (start the "
+                      "program; if the machine goes down before, restore it again): ");
+    return false;
 }

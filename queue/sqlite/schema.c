@@ -119,9 +119,29 @@ static enum database_result add_to_it(struct database *database)
     return result == DATABASE_DAMAGED ? result : DATABASE_DONE;
 }
 
+#define BUSY_MS 10000 /* as database_open has set it */
+
+/* Where a file cannot be opened for writing, as when descriptors are out for a moment, SQLite opens it for reading, and
+ * such a connection could never write: it counts as not opened. That another process writes just now is no reason. */
+static enum database_result check_writable(struct database *database)
+{
+    sqlite3_busy_timeout(database->db, 0);
+    int code = sqlite3_exec(database->db, "BEGIN IMMEDIATE", NULL, NULL, NULL); /* tells of the log and its index */
+    if (code == SQLITE_OK)
+        sqlite3_exec(database->db, "ROLLBACK", NULL, NULL, NULL);
+    sqlite3_busy_timeout(database->db, BUSY_MS);
+    if ((code & 0xff) != SQLITE_READONLY && sqlite3_db_readonly(database->db, "main") == 0)
+        return DATABASE_DONE; /* what else is wrong shows when it is used */
+    error_set(&database->why, "the queue's database cannot be opened for writing: are there enough descriptors "
+                              "(ulimit -n), and may the program write all files of the state directory?");
+    return DATABASE_FAILED;
+}
+
 enum database_result schema_open(struct database *database, const char *directory, bool durable)
 {
     enum database_result result = database_open(database, directory, durable);
+    if (result == DATABASE_DONE)
+        result = check_writable(database);
     if (result == DATABASE_DONE)
         result = prepare_schema(database);
     return result == DATABASE_DONE ? add_to_it(database) : result;

@@ -5,11 +5,15 @@
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/commands_run.h"
+#include "tests/support/disk_vfs.h"
 #include "tests/support/forward_rig.h"
 #include "tests/support/small_disk.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -167,6 +171,41 @@ static void restarts_on_a_full_disk_without_reserve_send_nothing(void)
     temporary_remove(rig.directory);
 }
 
+/* Soon after a write has failed the disk works again. */
+static void *heal_soon(void *context)
+{
+    (void)context;
+    moment deadline = clock_now() + RIG_PATIENCE_MS;
+    while (!disk_failed() && clock_now() < deadline)
+        usleep(1000);
+    usleep(20000);
+    disk_fail(0, false, SQLITE_OK);
+    return NULL;
+}
+
+/* What the data plane has taken when the program is to end is noted, although the disk fails at it at first. */
+static void a_disk_that_fails_for_a_moment_at_the_end_repeats_nothing(void)
+{
+    pthread_t healer;
+    CU_ASSERT_TRUE_FATAL(disk_install());
+    rig_prepare(&rig);
+    standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_HOLD, .times = STANDIN_ALWAYS});
+    rig_open(&rig);
+    rig_append(&rig, 1, 1, "");
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_held(rig.standin, 1, RIG_PATIENCE_MS));
+    disk_fail_with(1, true, SQLITE_IOERR_WRITE, EIO);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&healer, NULL, heal_soon, NULL), 0);
+    forwarder_stop(rig.forwarder, clock_now() + RIG_PATIENCE_MS);
+    standin_heal(rig.standin);
+    rig_restart(&rig);
+    pthread_join(healer, NULL);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
+    rig_end(&rig);
+    disk_remove();
+}
+
 static int set_up(void)
 {
     int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -191,6 +230,8 @@ void suite_forwarder_settles(void)
         {"restarts under a limit on files repeat nothing", restarts_under_a_limit_on_files_repeat_nothing},
         {"restarts on a full disk without the reserve send nothing",
          restarts_on_a_full_disk_without_reserve_send_nothing},
+        {"a disk that fails for a moment at the end repeats nothing",
+         a_disk_that_fails_for_a_moment_at_the_end_repeats_nothing},
         CU_TEST_INFO_NULL,
     };
     suite_add("forwarder settles", set_up, tear_down, tests);

@@ -77,6 +77,28 @@ static void others_see_what_was_settled(void)
     temporary_remove(directory);
 }
 
+/* While it rests there is nothing open that would have to be opened anew. */
+static void a_resting_queue_need_not_be_opened_again(void)
+{
+    char directory[PATH_SIZE], state[PATH_SIZE], url[] = "http://127.0.0.1:1";
+    struct made_config made;
+    struct error why = {0};
+    struct strings names;
+    CU_ASSERT_FATAL(temporary_make(directory));
+    path_join(state, directory, "state");
+    made_config_init(&made, url, url);
+    made.config.queue = QUEUE_SQLITE;
+    made.config.state_dir = state;
+    struct queue *queue = queue_open(&made.config, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(queue);
+    queue_rest(queue);
+    CU_ASSERT_FALSE(queue_must_reopen(queue));
+    CU_ASSERT(queue_names(queue, &names, &why));
+    queue_names_free(&names);
+    queue_close(queue);
+    temporary_remove(directory);
+}
+
 static void a_queue_that_keeps_nothing_says_so(void)
 {
     char url[] = "http://127.0.0.1:1";
@@ -96,6 +118,7 @@ void suite_queue_look(void)
 {
     static CU_TestInfo tests[] = {
         {"others see what was settled", others_see_what_was_settled},
+        {"a resting queue need not be opened again", a_resting_queue_need_not_be_opened_again},
         {"a queue that keeps nothing says so", a_queue_that_keeps_nothing_says_so},
         CU_TEST_INFO_NULL,
     };

@@ -173,6 +173,28 @@ static void a_key_that_is_on_its_way_is_not_missing(void)
     close_site_close(&site);
 }
 
+/* A rotation that was killed when the new subscription had been made and only the old one was noted. */
+static void an_interrupted_rotation_goes_on(void)
+{
+    struct close_site site;
+    char from[80], to[80], note[400], words[200];
+    if (close_site_open(&site, &setup_lighttpd_spawn, &usual, NULL)) {
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "subscribe", "--url", close_site_url(&site)), 0);
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "rotate"), 0);
+        standin_close_id(site.close, 0, from);
+        standin_close_id(site.close, 1, to);
+        int length =
+            snprintf(note, sizeof note, "from = %s\nurl = %s\nbefore = %s\n", from, close_site_url(&site), from);
+        CU_ASSERT(temporary_write(site.site.directory, "state/closeapi/default/rotating", 0600, note, (size_t)length));
+        CU_ASSERT_EQUAL(CLOSE_RUN(&site, "rotate"), 0);
+        snprintf(words, sizeof words, "%s is taking the place of %s", to, from);
+        check(strstr(site.said, words) != NULL, "it goes on: %s", site.said);
+        CU_ASSERT_EQUAL(standin_close_subscriptions(site.close), 2);
+        CU_ASSERT_EQUAL(close_site_keys(&site), 2);
+    }
+    close_site_close(&site);
+}
+
 void suite_close_subscribe(void)
 {
     static CU_TestInfo tests[] = {
@@ -180,6 +202,7 @@ void suite_close_subscribe(void)
         {"a key that is on its way is not missing", a_key_that_is_on_its_way_is_not_missing},
         {"a wrong URL is refused", a_wrong_url_is_refused},
         {"the source is found by the id", the_source_is_found_by_the_id},
+        {"an interrupted rotation goes on", an_interrupted_rotation_goes_on},
         {"lacking types are told and added", lacking_types_are_told_and_added},
         CU_TEST_INFO_NULL,
     };

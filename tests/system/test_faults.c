@@ -1,0 +1,75 @@
+/* Every call fails once: the real program, with a library between it and libc that makes the nth call of a kind fail,
+ * or kills the program there. Whatever fails, what was answered 200 arrives, once and unaltered, keys and counts agree,
+ * nothing hangs, nothing crashes, and a command that did not go through says why, and does afterwards. In CI a few
+ * points by chance; `make test-faults` tries all, OPERATION=accept CALL=write some of them. */
+#include "tests/suites.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/faults/driver.h"
+#include "tests/support/check.h"
+
+#define SAMPLE_MS 2000 /* of an operation */
+#define OPERATIONS_MOST 16
+
+static const char *wanted(const char *variable)
+{
+    const char *text = getenv(variable);
+    return text == NULL || *text == '\0' ? NULL : text;
+}
+
+static unsigned number(const char *variable)
+{
+    const char *text = wanted(variable);
+    return text == NULL ? 0 : (unsigned)strtoul(text, NULL, 10);
+}
+
+static const struct operation *find(const char *name)
+{
+    for (const struct operation *one = operations; one->name != NULL; one++) {
+        if (strcmp(one->name, name) == 0)
+            return one;
+    }
+    return NULL;
+}
+
+static void all_points(void)
+{
+    const char *name = wanted("CLOSECRM_FAULTS_OPERATION");
+    const struct driver_options options = {.call = wanted("CLOSECRM_FAULTS_CALL"),
+                                           .nth = number("CLOSECRM_FAULTS_NTH"),
+                                           .step = number("CLOSECRM_FAULTS_STEP"),
+                                           .memory = number("CLOSECRM_FAULTS_MEMORY")};
+    if (name != NULL && !check(find(name) != NULL, "%s is no operation", name))
+        return;
+    for (const struct operation *one = operations; one->name != NULL; one++) {
+        if (name == NULL || one == find(name))
+            driver_try(one, &options);
+    }
+}
+
+/* Of accepting or settling, and of another operation, by chance. */
+static void some_points(void)
+{
+    const char *given = wanted("CLOSECRM_TEST_SEED");
+    unsigned seed = given != NULL ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+    size_t others = 1;
+    for (const struct operation *one = operations + 3; one->name != NULL; one++)
+        others++;
+    const struct driver_options options = {.most_ms = SAMPLE_MS, .random = seed};
+    const struct operation *tried[] = {find(seed % 2 == 0 ? "accept" : "settle"), operations + 2 + seed / 2 % others};
+    printf("(seed %u: %s, %s) ", seed, tried[0]->name, tried[1]->name);
+    fflush(stdout);
+    for (size_t i = 0; i < sizeof tried / sizeof *tried; i++)
+        driver_try(tried[i], &options);
+}
+
+void suite_faults(void)
+{
+    static CU_TestInfo all[] = {{"all points", all_points}, CU_TEST_INFO_NULL};
+    static CU_TestInfo some[] = {{"some points", some_points}, CU_TEST_INFO_NULL};
+    suite_add("faults", NULL, NULL, wanted("CLOSECRM_FAULTS") != NULL ? all : some);
+}
