@@ -239,6 +239,8 @@ class Trial:
         elif chance < 0.4 and self.dead - self.dropped:
             also = "dropped a dead letter"
             self.drop_letter()
+        if also and self.random.random() < 0.5:
+            return f"{self.cut()} just after it {also}"
         # Each request that waits is one more process under mod_fcgid.
         threads = world.start_senders(self.guest.ports[80], 2 if self.server == "fcgid" else 6)
         before = world.answers.get(200, 0)
@@ -249,7 +251,6 @@ class Trial:
         time.sleep(self.random.uniform(0, 0.3 * self.guest.patience))
         how = self.cut()
         world.stop_senders(threads)
-        world.large = False
         return f"{how} plane={world.plane.mood} {also}"
 
     def drop_letter(self):
@@ -293,7 +294,7 @@ class Trial:
 
     def verify(self):
         world, patience = self.world, 60 + 15 * self.guest.patience
-        world.plane.mood = "well"
+        world.plane.mood, world.large = "well", False
         dead = set()
         end = time.monotonic() + patience
         self.wait_delivered(end)
@@ -407,7 +408,7 @@ class Trial:
             self.wrong(f"the guest does not start: {printed[-500:]}")
             return
         self.subscribe()
-        self.tell(self.work())
+        self.tell(f"{self.cut()} just after it subscribed" if self.random.random() < 0.3 else self.work())
 
     def next(self):
         self.world.close.clock += 3600  # the Event Log's next hour
