@@ -9,11 +9,9 @@
 
 #include "base/text.h"
 #include "commands/commands.h"
-#include "commands/dead_filter.h"
-#include "commands/session.h"
-#include "commands/set_aside.h"
-#include "telemetry/recent.h"
-#include "transform/headline.h"
+#include "commands/commands_private.h"
+#include "telemetry/telemetry.h"
+#include "transform/shown.h"
 
 #define PAGE_EVENTS 1000
 #define PAGE_BYTES ((size_t)4 << 20)

@@ -10,8 +10,8 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/text.h"
-#include "closeapi/event_types.h"
-#include "transform/rules.h"
+#include "closeapi/subscriptions.h"
+#include "transform/transform.h"
 
 #define NAME_SIZE 128
 #define NEAR 2       /* letters in which a misspelt name differs */

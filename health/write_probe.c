@@ -18,7 +18,9 @@
 #include "base/log.h"
 #include "health/findings.h"
 #include "queue/inspect.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
+
+#define HEALTH_EVERY_MS ((int64_t)5000)
 
 #define LOOK_MS 1000 /* between looks */
 #define MINUTE_MS INT64_C(60000)

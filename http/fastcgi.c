@@ -1,5 +1,5 @@
 /* Starting and stopping the FastCGI server. Serving: worker.c; accepting connections: accept.c. */
-#include "http/worker.h"
+#include "http/http_private.h"
 
 #include "base/log.h"
 
@@ -192,7 +192,7 @@ static bool start_threads(struct http *http, struct error *why)
 {
     sigset_t all, before;
     sigfillset(&all);
-    sigdelset(&all, SIGBUS); /* if blocked, a full disk under a mapped page would end the process: base/mapping.h */
+    sigdelset(&all, SIGBUS); /* if blocked, a full disk under a mapped page would end the process: base/files.h */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool started = deadlines_start(&http->deadlines, http->watched, http->limits.threads, why);
     if (started && !start_some_workers(http, why)) {

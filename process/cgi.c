@@ -2,15 +2,12 @@
  * forwards afterwards; else it is answered when it is delivered, by a thread of this process. */
 #include "base/last_errors.h"
 #include "base/log.h"
-#include "base/log_syslog.h"
 #include "forward/forward.h"
-#include "process/bounded.h"
-#include "process/errors_kept.h"
-#include "process/gate.h"
 #include "process/process.h"
+#include "process/process_private.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
-#include "webhook/internal.h"
+#include "webhook/webhook.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,8 +8,7 @@
 #include <string.h>
 
 #include "base/escape.h"
-#include "base/json_reader.h"
-#include "transform/warehouse_rules.h"
+#include "base/json.h"
 
 #define PATH_MOST 256    /* bytes of a member's path that is shown; a longer one is cut */
 #define INT_LIMIT 0x1p63 /* no bigint holds it */

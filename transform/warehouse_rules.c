@@ -1,6 +1,6 @@
 /* What RudderStack's warehouse destinations do with names and values. All of it was seen with WAREHOUSE_SEEN_WITH:
  * after an update of the data plane compare it here. */
-#include "transform/warehouse_rules.h"
+#include "transform/warehouse.h"
 
 #include <stdio.h>
 #include <stdlib.h>

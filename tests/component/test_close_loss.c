@@ -1,8 +1,7 @@
 /* What a loss of events means: how it is noted, how far the claim of completeness falls, where reading begins. */
 #include "base/times.h"
-#include "closeapi/state.h"
+#include "closeapi/closeapi.h"
 #include "queue/inspect.h"
-#include "queue/loss.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/made_config.h"

@@ -8,8 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/lock_file.h"
-#include "queue/loss.h"
+#include "base/files.h"
+#include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/displaced.h"

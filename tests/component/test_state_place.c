@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "queue/state_place.h"
+#include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
