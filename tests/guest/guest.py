@@ -13,7 +13,7 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
 IMAGES = TREE / "build/guest"
 MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "crc32c_intel", "crc32c_generic", "crc32_pclmul",
-           "xxhash_generic", "ext4", "xfs", "btrfs", "overlay", "quota_v2", "fuse"]
+           "xxhash_generic", "ext4", "xfs", "btrfs", "overlay", "quota_v2"]
 
 
 def make_image(name, suite, packages):

@@ -304,7 +304,8 @@ class Trial:
             letters, status = self.letters(), self.status()
             if letters is not None:
                 dead = set(letters) | self.dropped
-            if status is not None and letters is not None and status["waiting"] == 0 and not world.missing(dead):
+            if status is not None and letters is not None and status["waiting"] == 0 and \
+                    (not world.missing(dead) or self.lost(world.missing(dead))):
                 break
             time.sleep(0.5)
         missing = world.missing(dead)
@@ -333,10 +334,17 @@ class Trial:
         while time.monotonic() < end and (missing := self.undelivered()):
             time.sleep(0.5)
             if time.monotonic() > tell:
-                tell += 60
+                tell += 30
+                status = self.status()
+                if status is not None and status["waiting"] == 0 and self.lost(self.undelivered()):
+                    return
                 one = self.world.events[min(missing)]
                 say(f"waiting for {len(missing)} events, such as {one.event['id']} of {one.event['date_updated']}"
                     f"{'' if one.by_webhook else ', which only the Event Log has'}")
+
+    def lost(self, missing):
+        """Those of the missing that nothing will bring, when nothing waits."""
+        return {key for key in missing if not self.world.events[key].logged}
 
     def undelivered(self):
         return {key for key in self.world.missing(set()) if not self.world.events[key].refused}

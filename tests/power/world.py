@@ -16,6 +16,7 @@ class Event:
         self.event = event
         self.refused = refused  # by the data plane: it becomes a dead letter
         self.by_webhook = by_webhook  # else only the Event Log has it
+        self.logged = not by_webhook  # in the Event Log: what is lost there comes back after five minutes
         self.acknowledged = False
 
 
@@ -53,7 +54,9 @@ class World:
                      "object_id": f"acti_{number}", "lead_id": lead, "action": "created", "changed_fields": ["note"],
                      "data": data, "previous_data": {"note": "before"}}
             one = self.events[event["id"]] = Event(event, refused, by_webhook)
-        self.close.add(event)
+            one.logged = not by_webhook or self.random.random() < 0.1
+        if one.logged:
+            self.close.add(event)
         return one
 
     def log_only(self, count, oldest):
