@@ -296,6 +296,9 @@ class Trial:
         world, patience = self.world, 60 + 15 * self.guest.patience
         world.plane.mood, world.large = "well", False
         dead = set()
+        self.check_keys()
+        if self.found:
+            return
         end = time.monotonic() + patience
         self.wait_delivered(end)
         self.send_again()
@@ -328,6 +331,19 @@ class Trial:
             self.wrong(text)
         world.wrong.clear()
         self.dead = set(letters)
+
+    def check_keys(self):
+        """What Close signs with the keys that commands said they had stored is taken."""
+        world = self.world
+        world.port = self.guest.ports[80]
+        one = world.make(True, world.close.now())
+        end = time.monotonic() + 30 + 6 * self.guest.patience
+        before = dict(world.answers)
+        while not world.post(one) and not world.wrong and time.monotonic() < end:
+            time.sleep(0.5)
+        if not one.acknowledged:
+            now = {status: count - before.get(status, 0) for status, count in world.answers.items()}
+            self.wrong(f"nothing is taken that is signed with the keys that were stored; answers: {now} {world.wrong[:1]}")
 
     def wait_delivered(self, end):
         tell = time.monotonic() + 30
