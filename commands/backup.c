@@ -1,7 +1,6 @@
 /* backup and restore: queue, keys and the notes about Close to one file, while all of them are in use, and back from
  * it. */
 #include <errno.h>
-#include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>

@@ -389,10 +389,15 @@ static bool is_private(const char *directory, const struct stat *status)
 
 size_t check_state_directory(const struct config *config)
 {
+    struct error why;
     struct stat status;
     if (config->queue != QUEUE_SQLITE)
         return 0;
     printf("\nstate directory %s\n", config->state_dir);
+    if (stat(config->state_dir, &status) == 0 && !state_place_may_open(config, &why)) {
+        printf("  WRONG: %s\n", why.text);
+        return 1;
+    }
     if (stat(config->state_dir, &status) == 0)
         return is_private(config->state_dir, &status) ? 0 : 1;
     if (errno == ENOENT)

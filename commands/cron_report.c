@@ -1,7 +1,6 @@
 /* What one run of cron says, and the record of what was told before. */
 #include "commands/commands_private.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>

@@ -9,7 +9,6 @@
 #include "http/http_private.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 

@@ -285,7 +285,8 @@ bool backup_commit(const char *state_dir, struct error *why);
 void backup_close(struct backup *backup);
 
 /* ---- state.c: That a state directory was used, noted beside the configuration: one that is away (its disk is not
- * mounted, it was renamed) must not be made anew, empty, while what waits and the keys are elsewhere. Where the
+ * mounted, it was renamed) must not be made anew, empty, while what waits and the keys are elsewhere; nor may the empty
+ * folder be used on which its disk was mounted. Where the
  * configuration's folder belongs to another user nothing is noted; there the state directory's folder mostly does, too,
  * and nothing can be made in it. ---- */
 

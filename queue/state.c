@@ -4,7 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -338,6 +338,8 @@ bool backup_file_put(const char *state_dir, const struct backup_file *file, bool
 
 /* ---- that a state directory was used ---- */
 
+#define MOUNTED "mounted\n" /* the note's second line: a file system was mounted there */
+
 /* Where it is noted. */
 struct place {
     char folder[PATH_MAX]; /* the configuration's */
@@ -360,26 +362,54 @@ static bool find_place(const struct config *config, struct place *place)
            strcmp(place->folder, config->state_dir) != 0;
 }
 
-/* Whether this state directory was noted. */
-static bool is_known(const struct place *place, const char *state_dir)
+/* What is noted of a state directory. */
+enum noted { NOTED_NOTHING, NOTED_USED, NOTED_MOUNTED };
+
+static enum noted read_note(const struct place *place, const char *state_dir)
 {
     char *text = files_read(place->folder, place->name, NULL, NULL);
     size_t length = strlen(state_dir);
-    bool known = text != NULL && strncmp(text, state_dir, length) == 0 && strcmp(text + length, "\n") == 0;
+    enum noted noted = NOTED_NOTHING;
+    if (text != NULL && strncmp(text, state_dir, length) == 0 && text[length] == '\n')
+        noted = strcmp(text + length + 1, MOUNTED) == 0 ? NOTED_MOUNTED : NOTED_USED;
     free(text);
-    return known;
+    return noted;
+}
+
+/* Whether a file system is mounted there, or the name leads to another one. */
+static bool is_mounted(const char *state_dir)
+{
+    char folder[PATH_MAX];
+    struct stat inner, outer;
+    int length = snprintf(folder, sizeof folder, "%s", state_dir);
+    return length < (int)sizeof folder && stat(state_dir, &inner) == 0 && stat(dirname(folder), &outer) == 0 &&
+           inner.st_dev != outer.st_dev;
 }
 
 bool state_place_may_open(const struct config *config, struct error *why)
 {
     struct stat status;
     struct place place;
-    if (!find_place(config, &place) || stat(config->state_dir, &status) == 0 || errno != ENOENT ||
-        !is_known(&place, config->state_dir))
+    char database[PATH_MAX];
+    if (!find_place(config, &place) ||
+        snprintf(database, sizeof database, "%s/queue.db", config->state_dir) >= (int)sizeof database ||
+        stat(database, &status) == 0)
         return true;
-    error_set_kind(why, ERROR_MISSING,
-                   "the state directory %.80s is gone: put it back, or remove %.80s/%.60s to give up what was in it",
-                   config->state_dir, place.folder, place.name);
+    bool is_gone = stat(config->state_dir, &status) != 0 && errno == ENOENT;
+    enum noted noted = read_note(&place, config->state_dir);
+    if (is_gone && noted != NOTED_NOTHING)
+        error_set_kind(
+            why, ERROR_MISSING,
+            "the state directory %.80s is gone: put it back, or remove %.80s/%.60s to give up what was in it",
+            config->state_dir, place.folder, place.name);
+    else if (!is_gone && noted == NOTED_MOUNTED && !is_mounted(config->state_dir))
+        error_set_kind(
+            why, ERROR_MISSING,
+            "the disk of the state directory %.80s is not mounted: mount it, or remove %.80s/%.60s to give up "
+            "what was in it",
+            config->state_dir, place.folder, place.name);
+    else
+        return true;
     return false;
 }
 
@@ -387,9 +417,12 @@ void state_place_note(const struct config *config)
 {
     struct error why;
     struct place place;
-    char text[PATH_MAX + 1];
-    if (!find_place(config, &place) || !files_is_own_directory(place.folder) || is_known(&place, config->state_dir))
+    char text[PATH_MAX + sizeof MOUNTED];
+    if (!find_place(config, &place) || !files_is_own_directory(place.folder))
         return;
-    if (snprintf(text, sizeof text, "%s\n", config->state_dir) < (int)sizeof text)
+    bool mounted = is_mounted(config->state_dir);
+    if (read_note(&place, config->state_dir) == (mounted ? NOTED_MOUNTED : NOTED_USED))
+        return;
+    if (snprintf(text, sizeof text, "%s\n%s", config->state_dir, mounted ? MOUNTED : "") < (int)sizeof text)
         files_replace(place.folder, place.name, text, &why);
 }

@@ -2,8 +2,6 @@
  * after an update of the data plane compare it here. */
 #include "transform/warehouse.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const postgres_reserved[] = {

@@ -1,7 +1,6 @@
 /* The owner's housekeeper: a thread for deferred work. Checkpoints, small and often, so that the log stays short and no
  * request thread does one; merging the identity journal into the index; deleting old identities and dead letters;
  * releasing free pages; the reserve; the heartbeat. Sleeps until something was written. */
-#include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,6 @@
 #include "base/files.h"
 #include "queue/sqlite/store.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>

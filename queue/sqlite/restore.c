@@ -13,7 +13,6 @@
 #include "base/text.h"
 #include "queue/inspect.h"
 #include "queue/sqlite/recovery.h"
-#include "queue/sqlite/store.h"
 
 #define BUILT BACKUP_BUILT
 
