@@ -18,6 +18,7 @@ ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h fuzz/rig/*.h)
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c tests/faults/shim/*.c) \
 	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
+	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c tests/power/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
 SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml packaging/systemd/*.conf) /dev/null -type f)
 
@@ -69,7 +70,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare soak paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual test-faults
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare soak paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual test-faults test-power
 
 all: closecrm.fcgi ## build the program
 
@@ -339,6 +340,14 @@ test-upgrade: setup-test ## another release's state directory is taken on under 
 	@$(parallel) closecrm.fcgi build/release/tests/all
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi \
 	    CLOSECRM_BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi build/release/tests/all upgrade
+
+# A guest by QEMU, with KVM where a stock kernel runs under it. CUTS=50: how many; ONLY="ext4 wal": some ways; SEED=N.
+test-power: ## cut the power of a guest under load at random, CUTS (50) times: ext4, xfs, btrfs (root only)
+	@[ "$$(id -u)" = 0 ] || { echo "make test-power: only root can make the guest's root file system" >&2; exit 1; }
+	@packaging/install-packages power
+	@$(parallel) closecrm.fcgi
+	CLOSECRM_PROGRAM=$(or $(CLOSECRM_PROGRAM),$(CURDIR)/build/release/closecrm.fcgi) CUTS=$(CUTS) SEED=$(SEED) ONLY="$(ONLY)" \
+	    PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/power/run.py
 
 test-browser: setup-browser ## drive the status page in headless Chromium, and have Prometheus scrape the metrics
 	@$(parallel) closecrm.fcgi
