@@ -62,7 +62,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-model test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
 
 all: closecrm.fcgi ## build the program
 
@@ -222,8 +222,9 @@ FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 #                           find; AddressSanitizer runs them.
 #   tsan: forwarder crash   it forwards in forked children, in which ThreadSanitizer allows no threads; the other
 #                           suites of the forwarder run its threads in the test's process
+#   tsan: model             its queues are in such children too; the other suites of the queue are not
 LEFT_OUT_asan := '-servers$$' '-admin_servers$$'
-LEFT_OUT_tsan := $(LEFT_OUT_asan) '-unit/' '-forwarder crash$$'
+LEFT_OUT_tsan := $(LEFT_OUT_asan) '-unit/' '-forwarder crash$$' '-model$$'
 
 # Runs one variant's tests. What the sanitizer finds in a program that a web server started stands in a report file, and
 # any of those is a failure; the web servers run as other users, so that all may write there. LeakSanitizer says that it
@@ -271,6 +272,12 @@ VALGRIND_SUITES := webhook queue transform forward closeapi life commands watch 
 test-storm: setup-test ## kills, faults, a quota, outside looks: everything at once under load, ROUNDS (500) times
 	@$(parallel) closecrm.fcgi build/release/tests/all
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_STORM_ROUNDS=$(or $(ROUNDS),500) build/release/tests/all storm
+
+# STEPS=10000000: how many for each journal mode. SEED=N: the seed that a run has printed. LIST=FILE: the list of steps
+# that a run has printed, tried again.
+test-model: setup-test ## random calls of the queue beside a model of it, STEPS (1000000) of them, and kills in between
+	@$(parallel) build/release/tests/all
+	CLOSECRM_MODEL_STEPS=$(or $(STEPS),1000000) CLOSECRM_MODEL_SEED=$(SEED) CLOSECRM_MODEL_LIST=$(LIST) build/release/tests/all model$$
 
 # Another commit's program; it stands under build/before, for the next time.
 define build_before
