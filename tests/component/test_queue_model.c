@@ -6,6 +6,7 @@
 #include "tests/suites.h"
 
 #include <inttypes.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,9 +76,14 @@ static void damage(const char *state_dir)
     CU_ASSERT(temporary_write(state_dir, "damaged", 0600, "", 0));
 }
 
+static void fail_at(unsigned n)
+{
+    disk_fail(n, false, SQLITE_IOERR_WRITE);
+}
+
 static const struct model_engine engines[] = {
-    {"sqlite", begin_with_log, disk_at_call, damage},
-    {"sqlite without a log", begin_without_log, disk_at_call, damage},
+    {"sqlite", begin_with_log, disk_at_call, fail_at, disk_failed, damage},
+    {"sqlite without a log", begin_without_log, disk_at_call, fail_at, disk_failed, damage},
 };
 
 /* ---- lives ---- */
@@ -119,8 +125,8 @@ static uint64_t steps_done(const struct model_ground *ground)
 static void print_done(const struct model_ground *ground, const struct model_engine *engine, uint64_t lives)
 {
     printf("\n    engine %s, seed %" PRIu64 ": %" PRIu64 " steps in %" PRIu64 " lives, killed %" PRIu64
-           " times in the middle of one:",
-           engine->name, seed, steps_done(ground), lives, ground->kills_inside);
+           " times in the middle of one, failed in %" PRIu64 ":",
+           engine->name, seed, steps_done(ground), lives, ground->kills_inside, ground->failed_inside);
     for (size_t i = 0; i < MODEL_KINDS; i++)
         printf(" %s %" PRIu64, model_step_name((enum model_kind)i), ground->done[i]);
     printf("\n    ");
@@ -133,8 +139,13 @@ static void is_as_its_model(const struct model_engine *engine)
     uint64_t lives = 0, most = wanted > 0 ? wanted : STEPS;
     moment until = wanted > 0 ? MOMENT_NEVER : clock_now() + STEPS_MS;
     bool good = true;
-    while (good && steps_done(ground) < most && clock_now() < until)
+    while (good && steps_done(ground) < most && clock_now() < until) {
         good = live_once(ground, engine, lives++, (size_t)(most - steps_done(ground)) + 20);
+        if (wanted > 0 && lives % 200 == 0) {
+            printf("\n    %" PRIu64 " steps", steps_done(ground));
+            fflush(stdout);
+        }
+    }
     print_done(ground, engine, lives);
     model_ground_free(ground);
 }

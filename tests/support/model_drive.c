@@ -30,16 +30,17 @@ static const struct {
     [MODEL_OWN] = {"own", 20, true, drive_own},
     [MODEL_CLOSE] = {"close", 10, true, drive_close_one},
     [MODEL_MOVE] = {"move", 10, true, drive_move},
-    [MODEL_RENAME] = {"rename", 3, true, drive_rename},
+    [MODEL_RENAME] = {"rename", 2, true, drive_rename},
     [MODEL_BACKUP] = {"backup", 4, true, drive_backup},
     [MODEL_RESTORE] = {"restore", 5, false, drive_restore},
-    [MODEL_REPAIR] = {"repair", 3, true, drive_repair},
+    [MODEL_REPAIR] = {"repair", 1, true, drive_repair},
     [MODEL_PASS] = {"pass", 6, false, drive_pass},
     [MODEL_CHECK] = {"check", 2, false, drive_check},
     [MODEL_SCRUB] = {"scrub", 1, false, drive_scrub},
     [MODEL_ALL] = {"all", 10, false, drive_all},
     [MODEL_KILL] = {"kill", 6, false, NULL},
     [MODEL_KILL_IN] = {"kill_in", 20, false, NULL},
+    [MODEL_FAIL_IN] = {"fail_in", 20, false, NULL},
 };
 
 const char *model_step_name(enum model_kind kind)
@@ -116,7 +117,7 @@ static void die(void)
 
 struct model *drive_tried(struct drive *drive)
 {
-    if (drive->armed == 0)
+    if (drive->killed_at == 0 && drive->fails_at == 0)
         return NULL;
     model_copy(&drive->ground->tried, &drive->ground->now);
     drive->ground->has_tried = true;
@@ -145,30 +146,52 @@ static bool recover(struct drive *drive)
 
 /* ---- one after another ---- */
 
+/* A write has failed, and the step says so: as after a crash, all is opened anew. */
+static bool go_on_after_failure(struct drive *drive)
+{
+    drive->ground->failure[0] = '\0';
+    drive->ground->failed_inside++;
+    drive_close(drive);
+    return recover(drive);
+}
+
+static bool run_kind(struct drive *drive, const struct model_step *step)
+{
+    const struct model_engine *engine = drive->engine;
+    if (!kinds[step->kind].may_be_killed)
+        drive->killed_at = drive->fails_at = 0;
+    if (drive->killed_at > 0)
+        engine->at_write(drive->killed_at, die);
+    if (drive->fails_at > 0)
+        engine->fail_at(drive->fails_at);
+    bool good = kinds[step->kind].run(drive, step);
+    bool failed = drive->fails_at > 0 && engine->has_failed();
+    if (drive->killed_at > 0)
+        engine->at_write(0, NULL);
+    if (drive->fails_at > 0)
+        engine->fail_at(0);
+    if (!good && failed)
+        good = go_on_after_failure(drive);
+    drive->killed_at = drive->fails_at = 0;
+    return good;
+}
+
 static bool run_step(struct drive *drive, const struct model_step *step)
 {
     struct model_ground *ground = drive->ground;
     ground->has_tried = false;
-    ground->running = true;
+    ground->done[step->kind]++;
     if (step->kind == MODEL_KILL) {
-        ground->running = false;
         ground->at++;
         die();
     }
-    if (step->kind == MODEL_KILL_IN) {
-        drive->armed = 1 + step->a % 14;
-    } else {
-        if (!kinds[step->kind].may_be_killed)
-            drive->armed = 0;
-        if (drive->armed > 0)
-            drive->engine->at_write(drive->armed, die);
-        if (!kinds[step->kind].run(drive, step))
-            return false;
-        if (drive->armed > 0)
-            drive->engine->at_write(0, NULL);
-        drive->armed = 0;
-    }
-    ground->done[step->kind]++;
+    ground->running = true;
+    if (step->kind == MODEL_KILL_IN)
+        drive->killed_at = 1 + step->a % 14;
+    else if (step->kind == MODEL_FAIL_IN)
+        drive->fails_at = 1 + step->a % 14;
+    else if (!run_kind(drive, step))
+        return false;
     ground->running = false;
     return true;
 }

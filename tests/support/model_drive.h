@@ -31,6 +31,7 @@ enum model_kind {
     MODEL_ALL,
     MODEL_KILL,
     MODEL_KILL_IN, /* in the middle of the next step */
+    MODEL_FAIL_IN, /* a write of the next step fails */
     MODEL_KINDS
 };
 
@@ -50,6 +51,9 @@ struct model_engine {
     bool (*begin)(void);
     /* Calls act before the n-th write from now on; 0: never. */
     void (*at_write)(unsigned n, void (*act)(void));
+    /* The n-th write from now on fails; 0: none. Whether that write has come. */
+    void (*fail_at)(unsigned n);
+    bool (*has_failed)(void);
     /* Leaves a state directory that nobody uses so that the next who opens it repairs it. */
     void (*damage)(const char *state_dir);
 };
@@ -68,7 +72,7 @@ struct model_ground {
     size_t from, to;
     char from_name[24];
     char failure[900]; /* "": none */
-    uint64_t done[MODEL_KINDS], kills_inside;
+    uint64_t done[MODEL_KINDS], kills_inside, failed_inside;
 };
 
 /* Goes on with the steps from ground->at; called in a process of its own, whose last act it is. Returns whether the

@@ -24,13 +24,13 @@ struct drive {
     struct verdict verdict[MODEL_WAITING + 1];
     uint64_t ids[MODEL_WAITING + 1];
     struct error why;
-    unsigned armed; /* the write at which the next step is killed; 0: none */
+    unsigned killed_at, fails_at; /* the write at which the next step is killed, or which fails; 0: none */
 };
 
 /* Each returns false and says what is wrong, after what was not as it must be. */
 bool drive_fail(struct drive *drive, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* A copy of the model for what the step in hand is about to do, as it may be killed; NULL: it is not. */
+/* A copy of the model for what the step in hand is about to do, as it may be killed or fail; NULL: neither. */
 struct model *drive_tried(struct drive *drive);
 
 /* The names that the sources have now. */
