@@ -62,7 +62,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-model test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-model test-clients test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
 
 all: closecrm.fcgi ## build the program
 
@@ -278,6 +278,12 @@ test-storm: setup-test ## kills, faults, a quota, outside looks: everything at o
 test-model: setup-test ## random calls of the queue beside a model of it, STEPS (1000000) of them, and kills in between
 	@$(parallel) build/release/tests/all
 	CLOSECRM_MODEL_STEPS=$(or $(STEPS),1000000) CLOSECRM_MODEL_SEED=$(SEED) CLOSECRM_MODEL_LIST=$(LIST) build/release/tests/all model$$
+
+# Real clients come from their registries, in the versions that tests/clients names, into a directory that is removed.
+test-clients: ## our stand-ins for Close and the data plane held against real clients of theirs (needs the network)
+	@packaging/install-packages clients
+	@$(parallel) closecrm.fcgi build/release/standin
+	tests/clients/run
 
 # Another commit's program; it stands under build/before, for the next time.
 define build_before
