@@ -62,7 +62,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-model test-clients test-upgrade bench-compare paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-model test-clients test-upgrade bench-compare soak paths setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual
 
 all: closecrm.fcgi ## build the program
 
@@ -102,7 +102,7 @@ build/$(1)/%.o: %.c Makefile
 
 build/$(1)/status/page.o: $(EMBEDDED)
 
-build/$(1)/closeapi/event_types.o: $(EVENT_TYPES)
+build/$(1)/closeapi/subscriptions.o: $(EVENT_TYPES)
 
 build/$(1)/closecrm.fcgi: build/$(1)/closecrm.fcgi.o $(SOURCES:%.c=build/$(1)/%.o) $(SANITIZER_$(1)) $(REPORTS_$(1))
 	$$(call quiet,LINK,$$@) $$(CC) -pthread $$(LDFLAGS_$(1)) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
@@ -339,6 +339,10 @@ bench-compare: setup-bench ## measure accepting beside another commit's program,
 	$(call build_before)
 	@$(parallel) closecrm.fcgi $(BENCH_PROGRAMS:%=build/release/%)
 	@BEFORE=$(CURDIR)/build/before/$(BEFORE)/closecrm.fcgi ROUNDS=$(or $(ROUNDS),9) STATES=$(STATES) bench/compare
+
+soak: setup-bench ## hours of mixed load with a data plane that comes and goes: HOURS (6), RATE; fails when something is lost or grows
+	@$(parallel) closecrm.fcgi
+	@HOURS=$(HOURS) RATE=$(RATE) SEED=$(SEED) bench/soak
 
 check: setup-check ## cppcheck, clang-tidy, the format, the includes' directions, the manual pages: a warning is a failure
 	@$(parallel) --keep-going check-all

@@ -1,15 +1,27 @@
-/* Reading, writing and syncing files: see files.h. */
+/* Reading, writing, syncing, locking and mapping files: see files.h. */
 #include "base/files.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+
+#define MAPPINGS_MOST 16 /* at the same time in one process */
 
 #define LEFT_OVER_S 3600
 
@@ -215,4 +227,230 @@ int64_t files_number(const char *text, const char *name, int64_t fallback)
     errno = 0;
     long long number = strtoll(value, &end, 10);
     return errno == 0 && *end == '\0' ? number : fallback;
+}
+
+/* ---- lock files ---- */
+
+#define LOOK_MS 10 /* between attempts to take a lock */
+
+bool lock_is_current(int fd, const char *path)
+{
+    struct stat ours, there;
+    return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
+           ours.st_dev == there.st_dev;
+}
+
+void lock_release(int fd)
+{
+    flock(fd, LOCK_UN);
+}
+
+/* Opens the file that is at the path now, creating it if missing. Returns false on failure; *fd is then unchanged. */
+static bool open_anew(int *fd, const char *path)
+{
+    int now = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (now < 0)
+        return false;
+    if (*fd >= 0)
+        close(*fd);
+    *fd = now;
+    return true;
+}
+
+int lock_take(int *fd, const char *path, int how)
+{
+    if (*fd < 0 && !open_anew(fd, path))
+        return errno;
+    for (;;) {
+        int error = flock(*fd, how) == 0 ? 0 : errno;
+        if (error == EINTR)
+            continue;
+        if ((error != 0 && error != EWOULDBLOCK) || lock_is_current(*fd, path) || !open_anew(fd, path))
+            return error;
+    }
+}
+
+int lock_take_within(int *fd, const char *path, int64_t wait_ms)
+{
+    int error;
+    for (moment deadline = clock_now() + wait_ms;;) {
+        error = lock_take(fd, path, LOCK_EX | LOCK_NB);
+        if (error != EWOULDBLOCK || clock_now() >= deadline)
+            break;
+        poll(NULL, 0, LOOK_MS);
+    }
+    if (error != 0 && *fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+    return error;
+}
+
+/* Parses a line of /proc/locks. Returns whether it describes the exclusive lock on this file, and its holder in *pid. A
+ * line looks like "3: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF", with the device numbers in hexadecimal. */
+static bool is_about(const char *line, const struct stat *file, long *pid)
+{
+    char wanted[80], *end;
+    const char *write = strstr(line, " WRITE ");
+    if (write == NULL || strstr(line, " FLOCK ") == NULL)
+        return false;
+    *pid = strtol(write + strlen(" WRITE "), &end, 10);
+    snprintf(wanted, sizeof wanted, " %02x:%02x:%llu ", major(file->st_dev), minor(file->st_dev),
+             (unsigned long long)file->st_ino);
+    return strncmp(end, wanted, strlen(wanted)) == 0;
+}
+
+static bool is_stopped(long pid)
+{
+    char path[64], text[256] = "";
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    FILE *file = fopen(path, "re");
+    size_t length = file == NULL ? 0 : fread(text, 1, sizeof text - 1, file);
+    if (file != NULL)
+        fclose(file);
+    text[length] = '\0';
+    const char *name_ends = strrchr(text, ')'); /* the process state is the letter that follows the name */
+    return name_ends != NULL && strncmp(name_ends, ") T", 3) == 0;
+}
+
+struct lock_holder lock_find_holder(const char *path)
+{
+    char line[256];
+    struct stat file;
+    long pid = 0;
+    bool found = false;
+    FILE *locks = stat(path, &file) == 0 ? fopen("/proc/locks", "re") : NULL;
+    while (locks != NULL && !found && fgets(line, sizeof line, locks) != NULL)
+        found = is_about(line, &file, &pid);
+    if (locks != NULL)
+        fclose(locks);
+    if (!found || pid <= 0)
+        return (struct lock_holder){.pid = 0};
+    return (struct lock_holder){.pid = (pid_t)pid, .stopped = is_stopped(pid)};
+}
+
+/* ---- guarded mappings ---- */
+
+/* Read by the signal handler, which can run at any moment: `at` is set last and cleared first. */
+static struct {
+    _Atomic(char *) at; /* NULL: unused slot */
+    atomic_size_t bytes;
+    atomic_int fd;
+    atomic_bool lost;
+} mapped[MAPPINGS_MOST];
+
+static struct {
+    pthread_mutex_t lock;
+    bool installed;
+    uintptr_t page; /* size */
+    struct sigaction before;
+} guard = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Uses only async-signal-safe calls, including mmap on Linux. */
+static bool replace_page(size_t i, uintptr_t address)
+{
+    char *begin = atomic_load(&mapped[i].at);
+    if (begin == NULL || address < (uintptr_t)begin || address - (uintptr_t)begin >= atomic_load(&mapped[i].bytes))
+        return false;
+    size_t offset = (address - (uintptr_t)begin) / guard.page * guard.page;
+    void *page =
+        mmap(begin + offset, guard.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if (page == MAP_FAILED)
+        return false;
+    ssize_t n = pread(atomic_load(&mapped[i].fd), page, guard.page, (off_t)offset);
+    (void)n; /* unreadable parts become zero */
+    atomic_store(&mapped[i].lost, true);
+    return true;
+}
+
+/* A fault outside guarded mappings is left to recur under the handler installed before. */
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    int error = errno;
+    (void)context;
+    bool mended = false;
+    for (size_t i = 0; i < MAPPINGS_MOST && info->si_code > 0 && !mended; i++)
+        mended = replace_page(i, (uintptr_t)info->si_addr);
+    if (!mended) {
+        sigaction(number, &guard.before, NULL);
+        if (info->si_code <= 0)
+            raise(number); /* sent by kill */
+    }
+    errno = error;
+}
+
+/* With the lock held. */
+static bool install_handler(void)
+{
+    sigset_t bus;
+    sigemptyset(&bus);
+    sigaddset(&bus, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &bus, NULL); /* even if the process inherited it as blocked */
+    if (guard.installed)
+        return true;
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    guard.page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    guard.installed = sigaction(SIGBUS, &action, &guard.before) == 0;
+    return guard.installed;
+}
+
+/* With the lock held. */
+static bool note_mapping(void *at, size_t bytes, int fd)
+{
+    for (size_t i = 0; i < MAPPINGS_MOST; i++) {
+        if (atomic_load(&mapped[i].at) != NULL)
+            continue;
+        atomic_store(&mapped[i].bytes, bytes);
+        atomic_store(&mapped[i].fd, fd);
+        atomic_store(&mapped[i].lost, false);
+        atomic_store(&mapped[i].at, at);
+        return true;
+    }
+    errno = EMFILE;
+    return false;
+}
+
+void *mapping_open(int fd, size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    pthread_mutex_lock(&guard.lock);
+    bool good = at != MAP_FAILED && install_handler() && note_mapping(at, bytes, fd);
+    pthread_mutex_unlock(&guard.lock);
+    if (good)
+        return at;
+    int error = errno;
+    if (at != MAP_FAILED)
+        munmap(at, bytes);
+    close(fd);
+    errno = error;
+    return NULL;
+}
+
+static size_t find_mapping(const void *at)
+{
+    size_t i = 0;
+    while (i < MAPPINGS_MOST && atomic_load(&mapped[i].at) != at)
+        i++;
+    return i;
+}
+
+bool mapping_is_lost(const void *at)
+{
+    size_t i = find_mapping(at);
+    return i < MAPPINGS_MOST && atomic_load(&mapped[i].lost);
+}
+
+void mapping_close(void *at)
+{
+    pthread_mutex_lock(&guard.lock);
+    size_t i = find_mapping(at);
+    if (i < MAPPINGS_MOST) {
+        size_t bytes = atomic_load(&mapped[i].bytes);
+        int fd = atomic_load(&mapped[i].fd);
+        munmap(at, bytes);
+        close(fd);
+        atomic_store(&mapped[i].at, NULL);
+    }
+    pthread_mutex_unlock(&guard.lock);
 }

@@ -1,5 +1,4 @@
-/* Complete reads and writes, fsync, and small private files that are replaced atomically: a reader sees the old or the
- * new content, also after a power loss. Their format is lines of `name = value`, readable by people. */
+/* Files: reading, writing and syncing them, locking by them, mapping them into memory. */
 #ifndef BASE_FILES_H
 #define BASE_FILES_H
 
@@ -9,6 +8,9 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+
+/* ---- Complete reads and writes, fsync, and small private files that are replaced atomically: a reader sees the old or
+ * the new content, also after a power loss. Their format is lines of `name = value`, readable by people. ---- */
 
 /* Writes all bytes, repeating after signals and short writes. Returns false with errno. */
 bool files_write_all(int fd, const void *data, size_t length);
@@ -50,5 +52,50 @@ bool files_value(const char *text, const char *name, char *out, size_t size);
 
 /* Returns the value of a name as a number; fallback when the name is absent. */
 int64_t files_number(const char *text, const char *name, int64_t fallback);
+
+/* ---- Lock files: flock on a file that may be removed or replaced while locked. A later process would then lock
+ * another file, and both would believe to hold the lock: so a lock is valid only while its file is still at its
+ * path. ---- */
+
+/* Locks the file at the path, created with mode 0600 if missing; how: as for flock, LOCK_SH or LOCK_EX, with or without
+ * LOCK_NB. *fd: the file's descriptor, -1 before the first call; if its file is no longer at the path, it is closed and
+ * the new file opened. When no file can be opened there, for example because the directory is gone, the old one is
+ * locked. Returns 0 or errno: EWOULDBLOCK when another process holds the lock. */
+int lock_take(int *fd, const char *path, int how);
+
+/* Locks likewise, LOCK_EX, and waits at most so long (ms) while another process holds the lock; any other failure comes
+ * at once. When it fails, *fd is closed, and -1. Returns 0 or errno. */
+int lock_take_within(int *fd, const char *path, int64_t wait_ms);
+
+/* Unlocks; the descriptor stays open. */
+void lock_release(int fd);
+
+/* The process that holds a lock. */
+struct lock_holder {
+    pid_t pid;    /* 0: unknown: no /proc, or the process is in another container */
+    bool stopped; /* it is stopped (SIGSTOP, Ctrl-Z) and stays so until SIGCONT */
+};
+
+/* Finds the process that holds the exclusive lock on the file at the path. */
+struct lock_holder lock_find_holder(const char *path);
+
+/* Whether the descriptor's file is still the one at the path. */
+bool lock_is_current(int fd, const char *path);
+
+/* ---- Memory-mapped files that survive a full disk. Writing to a mapped page for which the file system has no space,
+ * or accessing a page beyond the end of a truncated file, raises SIGBUS, which ends the process; on copy-on-write file
+ * systems this happens even after preallocation. A guarded mapping replaces the page by private memory with its
+ * contents, as far as they can be read, and continues unshared. ---- */
+
+/* Maps that many bytes of the file, shared and guarded. Takes ownership of fd, also on failure. Returns NULL with
+ * errno. Installs a SIGBUS handler, which passes faults of other memory to the handler installed before, and unblocks
+ * SIGBUS in this thread: no thread that uses the mapping may block it. Any thread. */
+void *mapping_open(int fd, size_t bytes);
+
+/* Whether a page was replaced by private memory: changes to it do not reach the file. */
+bool mapping_is_lost(const void *at);
+
+/* Unmaps it. No thread may use the mapping any more. */
+void mapping_close(void *at);
 
 #endif

@@ -1,8 +1,5 @@
-/* A strict JSON reader that builds json-c trees: see json_reader.h. Recursive; JSON_DEPTH_MAX bounds the depth. */
-#include "base/json_reader.h"
-
-#include "base/json_scan.h"
-#include "base/json_tree.h"
+/* A strict JSON reader that builds json-c trees: see json.h. Recursive; JSON_DEPTH_MAX bounds the depth. */
+#include "base/json.h"
 
 #include <json-c/json.h>
 #include <stdlib.h>

@@ -1,10 +1,9 @@
-/* The JSON token iterator: see json_walk.h. */
-#include "base/json_walk.h"
+/* The JSON token iterator: see json.h. */
+#include "base/json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json_scan.h"
 #include "base/text.h"
 
 static bool is_blank(char c)

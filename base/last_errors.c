@@ -15,7 +15,6 @@
 
 #include "base/clock.h"
 #include "base/files.h"
-#include "base/lock_file.h"
 #include "base/text.h"
 #include "base/times.h"
 

@@ -32,4 +32,17 @@ void log_observe(log_observer *observer, void *context);
  * and control characters, backslashes and non-ASCII bytes as \xNN. Returns out, NUL-terminated. */
 const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length);
 
+/* ---- Non-blocking syslog: syslog(3) blocks when the daemon does not read. ---- */
+
+/* Connects to the daemon's socket at that path, which is borrowed for good. Call again after a fork that closed all
+ * descriptors. */
+void log_syslog_open(const char *path);
+
+/* Closes the socket, before its descriptor number is reused. */
+void log_syslog_close(void);
+
+/* Sends one line with a priority (LOG_ERR). Lines that cannot be sent at once are dropped and counted, and the count is
+ * sent later. Any thread. */
+void log_syslog_write(int priority, const char *line, size_t length);
+
 #endif

@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
-#include "base/json_reader.h"
+#include "base/json.h"
 #include "config/config.h"
 
 struct close_client;
@@ -59,16 +59,5 @@ uint64_t close_client_requests(const struct close_client *client);
 
 void close_answer_free(struct close_answer *answer);
 void close_client_free(struct close_client *client);
-
-/* ---- what went wrong, as one line that says what to do ---- */
-
-/* An answer other than 2xx. The kind is ERROR_REJECTED for 400. */
-void close_error_of_status(struct error *why, int status, const char *body, size_t length);
-
-/* A request without an answer. code: libcurl's; detail: its error buffer. */
-void close_error_of_code(struct error *why, int code, const char *detail, const char *url);
-
-/* Whether retrying does not help against libcurl's code (a certificate, a URL). */
-bool close_error_is_lasting(int code);
 
 #endif

@@ -11,7 +11,9 @@
 #include "base/error.h"
 #include "closeapi/client.h"
 #include "closeapi/import.h"
+#include "closeapi/subscriptions.h"
 #include "config/config.h"
+#include "queue/loss.h"
 #include "queue/queue.h"
 
 /* What reconciling knows of a source: from when until when all of Close's events are in the queue or were delivered
@@ -211,5 +213,80 @@ bool closeapi_is_stopped(const struct config *config, const struct source *sourc
 /* Notes (or forgets) that a subscription was paused by `closecrm.fcgi pause`; whether that is noted. */
 bool closeapi_note_pause(const char *directory, const char *id, bool paused, struct error *why);
 bool closeapi_paused_by_us(const char *directory, const char *id);
+
+/* ---- state.c: what is remembered of a source (struct completeness), in the file `reconcile` of its directory ---- */
+
+/* Reads it; a missing one is all zero. Returns false with the reason. Free with completeness_free. */
+bool completeness_read(const char *directory, struct completeness *state, struct error *why);
+bool completeness_write(const char *directory, const struct completeness *state, struct error *why);
+
+/* ---- a claim of completeness falls with what it is about: what a loss of events (queue/loss.h) means for it. Pure.
+ * ----
+ */
+
+/* Whether reconciling may fetch by itself what is gone: it is known which events were delivered, or at least up to
+ * which date all were; or no event is gone. Else some would be counted twice. */
+bool setback_is_fetched(const struct loss *loss);
+
+/* Milliseconds. */
+struct setback_clock {
+    int64_t now_ms;        /* Unix time, by Close's clock */
+    int64_t ahead_ms;      /* how much that is ahead of this machine's, by which losses are noted */
+    int64_t remembered_ms; /* how long identities are kept */
+};
+
+/* Sets the claim back to before the oldest event that may be gone, unless this loss was applied before, and says where
+ * reading has to begin:
+ * - identities kept: before what is gone, as far as they are remembered;
+ * - identities lost, with a mark: at the mark, and nothing older is ever read again by itself;
+ * - only identities lost, without a mark: after the loss;
+ * - neither: likewise; the claim stays where it is until an operator names a time (setback_from).
+ * Returns whether the state was changed. */
+bool setback_apply(struct completeness *state, const struct loss *loss, const struct setback_clock *clock);
+
+/* An operator names the time from which all is to be read: the claim is set back to it. Where it leaves a hole the
+ * claim begins there. */
+void setback_from(struct completeness *state, int64_t from_ms);
+
+/* Says what to do about a loss that is not fetched by itself, in at most 255 characters. */
+void setback_advise(const struct loss *loss, const char *source, char *out, size_t size);
+
+/* ---- subscribe.c: Creating a subscription so that its signature key is never lost, whatever is killed in between; and
+ * the end of a rotation. ---- */
+
+/* The work on the subscriptions of a source. All is borrowed: the directory of closeapi_directory, the list of
+ * subscriptions_list. The caller holds the lock `subscribe.lock` in that directory. */
+struct subscribing {
+    const struct config *config;
+    const struct source *source;
+    struct close_client *client;
+    const char *directory;
+    const struct subscriptions *list;
+};
+
+/* Creates one from a body whose URL is url, and stores its key. SIGINT, SIGTERM and SIGHUP are blocked meanwhile. Sets
+ * id and *created_ms (Close's clock) when DONE. Otherwise none is left behind in Close, or a note in the directory
+ * makes subscribe_recover remove it. */
+enum close_result subscribe_create(const struct subscribing *work, const char *body, const char *url,
+                                   char id[static KEYRING_ID], int64_t *created_ms, struct error *why);
+
+/* Cleans up after a subscribe that was killed: a subscription whose key nobody has is removed in Close, or its key is
+ * stored where Close shows it. *changed: the list is out of date. Returns DONE also when there was nothing to do. */
+enum close_result subscribe_recover(const struct subscribing *work, bool *changed, struct error *why);
+
+/* A rotation under way: a new subscription takes the place of an old one. */
+struct rotation {
+    char from[KEYRING_ID]; /* the old subscription */
+    char to[KEYRING_ID];   /* the new one */
+    int64_t created_us;    /* when the new one was created, by Close's clock */
+};
+
+/* Reads the source's rotation; false: there is none. */
+bool rotation_read(const char *directory, struct rotation *rotation);
+bool rotation_write(const char *directory, const struct rotation *rotation, struct error *why);
+
+/* Removes the old subscription when the new one delivers and the Event Log was read beyond its creation. complete_us:
+ * until when the log was read. *ended: the rotation is over. Else why says what is missing, also when DONE. */
+enum close_result rotation_go_on(const struct subscribing *work, int64_t complete_us, bool *ended, struct error *why);
 
 #endif

@@ -1,7 +1,7 @@
-/* The reader of the Event Log: see event_log.h. */
-#include "closeapi/event_log.h"
+/* The reader of the Event Log: see import.h. */
+#include "closeapi/import.h"
 
-#include "base/json_walk.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/times.h"
 

@@ -5,10 +5,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/times.h"
-#include "closeapi/event_log.h"
-#include "closeapi/event_types.h"
+#include "closeapi/subscriptions.h"
 #include "queue/inspect.h"
-#include "telemetry/counters.h"
+#include "telemetry/telemetry.h"
 
 #include <poll.h>
 #include <stdlib.h>

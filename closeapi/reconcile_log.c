@@ -5,6 +5,7 @@
 #include "closeapi/reconcile_private.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MINUTE_MS INT64_C(60000)
@@ -169,6 +170,54 @@ enum import_result reconcile_read_log(struct reconcile_run *run)
     run->report->to_us = (to > from ? to : from) * 1000;
     enum import_result result = reconcile_import(run, from, to, &run->report->counts);
     return result == IMPORT_DONE ? reconcile_import_again(run) : result;
+}
+
+/* ---- the event types that the claim is about ---- */
+
+/* Whether a word is in a list whose words are separated by blanks. */
+static bool list_has_word(const char *text, const char *word, size_t length)
+{
+    for (const char *at = text; (at = strchr(at, word[0])) != NULL; at++) {
+        if (strncmp(at, word, length) == 0 && (at == text || at[-1] == ' ') &&
+            (at[length] == ' ' || at[length] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+/* Whether all of these event types are among those; "" stands for all that there are. */
+static bool is_list_within(const char *these, const char *those)
+{
+    if (those[0] == '\0' || these[0] == '\0')
+        return those[0] == '\0';
+    for (size_t length; *these != '\0'; these += length, these += *these == ' ') {
+        length = strcspn(these, " ");
+        if (!list_has_word(those, these, length))
+            return false;
+    }
+    return true;
+}
+
+bool reconcile_set_types(struct reconcile_run *run)
+{
+    struct buffer types = {0};
+    if (!run->options->all_events)
+        coverage_describe(&run->coverage, &types);
+    buffer_append(&types, "", 1);
+    if (types.failed) {
+        buffer_free(&types);
+        error_set(run->why, "out of memory");
+        return false;
+    }
+    /* events of a new type are complete only from now on; a type that is gone leaves the claim true */
+    if (run->state.types != NULL && run->state.until_ms > 0 && !is_list_within(types.data, run->state.types)) {
+        log_write(LEVEL_INFO, "msg=more_is_covered source=%s", run->source->name);
+        run->state.since_ms = run->state.until_ms;
+    }
+    free(run->state.types);
+    run->state.types = types.data;
+    coverage_list_reduce(&run->coverage, run->state.lacks);
+    return true;
 }
 
 /* ---- a loss of events: the claim is set back first, durably; then what is gone is read again, if nothing is counted

@@ -3,8 +3,6 @@
 #define CLOSEAPI_RECONCILE_PRIVATE_H
 
 #include "closeapi/closeapi.h"
-#include "closeapi/state.h"
-#include "closeapi/subscribe.h"
 #include "queue/loss.h"
 
 /* A run. */
@@ -41,5 +39,8 @@ bool reconcile_end_loss(struct reconcile_run *run);
 
 /* Imports from where the last run ended, and what is a day old a second time. */
 enum import_result reconcile_read_log(struct reconcile_run *run);
+
+/* Notes which event types are covered now. Returns false when memory is out. */
+bool reconcile_set_types(struct reconcile_run *run);
 
 #endif

@@ -1,5 +1,5 @@
 /* The state of reconciling: its file, what a loss of events does to it, what others may know of it. */
-#include "closeapi/state.h"
+#include "closeapi/closeapi.h"
 
 #include "base/clock.h"
 #include "base/files.h"

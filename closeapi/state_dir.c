@@ -1,6 +1,5 @@
 /* The directory STATE_DIR/closeapi/SOURCE: made, locked, moved to another name. */
 #include "base/files.h"
-#include "base/lock_file.h"
 #include "closeapi/closeapi.h"
 #include "config/keyring.h"
 #include "queue/loss.h"

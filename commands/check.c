@@ -1,8 +1,6 @@
 /* check: what is wrong? The configuration with where each value came from, the addresses for Close, the data planes,
  * the place, the queue. The running program also calls it, with --offline, to try a new configuration before it takes
  * it on: then it changes nothing, and what waits in the queue does not matter. */
-#include "commands/commands.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,20 +11,51 @@
 #include "base/text.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"
-#include "commands/check_alerts.h"
-#include "commands/check_errors.h"
-#include "commands/check_messages.h"
-#include "commands/check_place.h"
-#include "commands/options.h"
-#include "commands/output.h"
-#include "commands/session.h"
+#include "commands/commands.h"
+#include "commands/commands_private.h"
 #include "config/config.h"
 #include "config/keyring.h"
-#include "config/own_command.h"
-#include "config/source_keys.h"
 #include "forward/forward.h"
-#include "health/report.h"
+#include "health/findings.h"
 #include "health/rule_look.h"
+#include "transform/transform.h"
+
+/* ---- messages ---- */
+
+/* Prints a line for each setting that changes the messages; none for a source with the defaults. */
+static void check_messages(const struct source *source)
+{
+    const struct rules rules = forward_rules(source);
+    const struct {
+        bool holds;
+        const char *line;
+    } lines[] = {
+        {rules.keep_nul, "nul = keep: a text with U+0000 makes a warehouse fail to load the table that it is for, and\n"
+                         "    with one in a name an event becomes a dead letter"},
+        {rules.json_columns,
+         "warehouse = json: in PostgreSQL, Redshift, Snowflake and BigQuery `data` is one column of "
+         "JSON; a column\n    that is there already stays what it is: begin with a new schema"},
+        {rules.close_context, "context = close: event tables and `tracks` have the columns context_close_user_id, "
+                              "context_close_event_id\n    and others"},
+        {rules.previous_data, "include = previous_data: messages hold what was deleted and what an update replaced, in "
+                              "columns\n    of their own; what `remove` takes out of data is taken out there too"},
+        {rules.identify, "identify = yes: a lead's and a contact's events send an identify besides, which RudderStack "
+                         "bills as an event\n    each; turn \"Skip User Table\" off at the warehouse to have `users`"},
+        {rules.alias,
+         "alias = yes: lead.merged sends an alias besides; destinations without alias report it as failed,\n"
+         "    and in some it cannot be undone"},
+        {rules.removes > 0,
+         "remove: what it names is in no message, page or sample; what it takes out of data neither in\n"
+         "    previous_data nor in traits, user_id not in context.close"},
+        {rules.changed_fields, "include = changed_fields: messages hold the names of what an update changed"},
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        if (lines[i].holds)
+            printf("  %s\n", lines[i].line);
+    }
+}
+
+/* ---- all that is looked at ---- */
 
 /* Whether the source takes signed requests only: by a key of the configuration, or one that `subscribe` obtained; also
  * where such a key is missing. */

@@ -1,6 +1,6 @@
 /* The web servers' limits on bodies, where their configuration can be read: an event that is refused there never gets
  * to the program, and Close drops it after 72 hours. */
-#include "commands/check_place.h"
+#include "commands/commands_private.h"
 
 #include <ctype.h>
 #include <glob.h>

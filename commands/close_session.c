@@ -6,8 +6,7 @@
 #include <unistd.h>
 
 #include "commands/commands.h"
-#include "commands/options.h"
-#include "commands/session.h"
+#include "commands/commands_private.h"
 
 #define LOCK_WAIT_MS 5000
 #define PATIENCE_MS 8000 /* with Close, for one request */

@@ -6,9 +6,8 @@
 #include <stdbool.h>
 
 #include "closeapi/closeapi.h"
-#include "closeapi/subscribe.h"
 #include "closeapi/subscriptions.h"
-#include "config/own_command.h"
+#include "config/config.h"
 #include "queue/queue.h"
 
 struct close_session {
@@ -63,5 +62,18 @@ bool close_session_holds_key(const struct close_session *session, const char *id
 void close_session_release(struct close_session *session);
 
 void close_session_close(struct close_session *session);
+
+/* ---- import.c: reconciling a source and printing the result, for `reconcile` and `resume` ---- */
+
+struct reconcile_arguments {
+    bool all_events;
+    bool json;
+    int64_t from_us;  /* as in reconcile_options */
+    bool after_pause; /* print that the last five minutes come later */
+};
+
+/* The session must have its queue open. Releases its lock on the subscriptions, which reconciling needs. Returns an
+ * exit code. */
+int reconcile_and_print(struct close_session *session, const struct reconcile_arguments *arguments);
 
 #endif

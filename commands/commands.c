@@ -14,8 +14,7 @@
 
 #include "base/program_name.h"
 #include "base/text.h"
-#include "commands/options.h"
-#include "commands/wrap.h"
+#include "commands/commands_private.h"
 #include "process/process.h"
 
 #define NAME_SIZE 64 /* for two words of a name */

@@ -1,4 +1,4 @@
-/* The commands: `closecrm.fcgi NAME ...` at a shell. One small file per command, and the table of them. Results go to
+/* The commands: `closecrm.fcgi NAME ...` at a shell. A file for each family of commands, and the table of them. Results go to
  * stdout, everything else to stderr. */
 #ifndef COMMANDS_COMMANDS_H
 #define COMMANDS_COMMANDS_H

@@ -1,19 +1,191 @@
-/* What one run of cron says: see cron_report.h. */
-#include "commands/cron_report.h"
+/* What one run of cron says, and the record of what was told before. */
+#include "commands/commands_private.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/escape.h"
+#include "base/files.h"
 #include "base/last_errors.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/times.h"
-#include "commands/cron_told.h"
-#include "health/report.h"
+#include "health/findings.h"
 #include "process/errors_kept.h"
+
+#define TOLD_ENTRIES 64 /* problems that last, at once */
+
+enum told_kind {
+    TOLD_FINDING, /* of health/findings */
+    TOLD_CLOSE,   /* what reconciling a source said: each run does not ask */
+    TOLD_TROUBLE, /* anything else that each run looks at */
+    TOLD_ONCE,    /* something that happened: it is told, and is never over */
+};
+
+struct told_entry {
+    uint64_t key;      /* 0: a free place */
+    int64_t told_ms;   /* when it was told last, Unix time */
+    int64_t since_ms;  /* it lasts since then; 0: it is over, and is known for the rest of the interval */
+    int64_t period_ms; /* it is told again after so long */
+    uint32_t kind;     /* enum told_kind */
+    uint32_t topic;    /* of a finding: enum finding_topic */
+    char name[32];     /* of a finding */
+    char source[72];   /* "": the whole */
+    char words[240];   /* as they were told first */
+};
+
+struct told_record {
+    uint64_t sum; /* of entry */
+    struct told_entry entry[TOLD_ENTRIES];
+};
+
+struct cron_told {
+    struct told_record record;
+    bool seen[TOLD_ENTRIES]; /* in this run */
+    int fd;                  /* of the record's file, locked; -1: what is told is forgotten */
+    char elsewhere[4096];    /* a second record, beside the configuration, that this one has taken over; "": none */
+};
+
+/* ---- what was told: a problem that lasts is told once an interval, and once when it is over, although each run is a
+ * process of its own. The record is a small file of a fixed size in the state directory, or beside the configuration
+ * where that directory cannot be used; it may be deleted at any time. One thread. ---- */
+
+#define TOLD_FILE "cron-told.1" /* the number is of the layout */
+#define LOCK_MS 2000            /* for another run that reports just now */
+
+static uint64_t checksum(const struct told_record *record)
+{
+    return text_hash(TEXT_HASH, record->entry, sizeof record->entry);
+}
+
+/* Opens and locks the record in a folder. Returns its descriptor; -1: none. */
+static int open_record(const char *directory, char path[static PATH_MAX])
+{
+    int fd = -1;
+    if (!files_is_own_directory(directory) || snprintf(path, PATH_MAX, "%s/" TOLD_FILE, directory) >= PATH_MAX)
+        return -1;
+    return lock_take_within(&fd, path, LOCK_MS) == 0 ? fd : -1;
+}
+
+/* Half a record counts as none. */
+static bool read_record(int fd, struct told_record *record)
+{
+    return pread(fd, record, sizeof *record, 0) == (ssize_t)sizeof *record && record->sum == checksum(record);
+}
+
+static struct told_entry *find_entry(struct cron_told *told, uint64_t key)
+{
+    struct told_entry *empty = NULL, *oldest = NULL;
+    for (size_t i = 0; i < TOLD_ENTRIES; i++) {
+        struct told_entry *entry = &told->record.entry[i];
+        if (entry->key == key)
+            return entry;
+        if (entry->key == 0 && empty == NULL)
+            empty = entry;
+        if (!told->seen[i] && (oldest == NULL || entry->told_ms < oldest->told_ms))
+            oldest = entry;
+    }
+    if (empty == NULL)
+        empty = oldest;
+    if (empty != NULL)
+        memset(empty, 0, sizeof *empty);
+    return empty;
+}
+
+/* What was told while the state directory could not be used goes on in its record. */
+static void take_over(struct cron_told *told, const char *beside)
+{
+    char path[PATH_MAX];
+    struct told_record other;
+    if (!files_is_own_directory(beside) || snprintf(path, sizeof path, "%s/" TOLD_FILE, beside) >= (int)sizeof path)
+        return;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return;
+    for (size_t i = 0; read_record(fd, &other) && i < TOLD_ENTRIES; i++) {
+        struct told_entry *entry = other.entry[i].key == 0 ? NULL : find_entry(told, other.entry[i].key);
+        if (entry != NULL)
+            *entry = other.entry[i];
+    }
+    close(fd);
+    snprintf(told->elsewhere, sizeof told->elsewhere, "%s", path);
+}
+
+/* Reads what was told. state_dir: NULL where it cannot be used. beside: the configuration's folder; NULL: unknown.
+ * Waits a moment for another run that reports just now. Never fails: at worst nothing is known. */
+static void cron_told_open(struct cron_told *told, const char *state_dir, const char *beside)
+{
+    char path[PATH_MAX];
+    memset(told, 0, sizeof *told);
+    told->fd = state_dir == NULL ? -1 : open_record(state_dir, path);
+    bool in_state = told->fd >= 0;
+    if (!in_state && beside != NULL)
+        told->fd = open_record(beside, path);
+    if (told->fd >= 0 && !read_record(told->fd, &told->record))
+        memset(&told->record, 0, sizeof told->record);
+    if (in_state && beside != NULL && strcmp(beside, state_dir) != 0)
+        take_over(told, beside);
+}
+
+/* What identifies a problem: its kind, its source, and its words without the numbers in them (of a finding: its name).
+ */
+static uint64_t cron_told_key(enum told_kind kind, const char *source, const char *words)
+{
+    unsigned char first = (unsigned char)kind;
+    uint64_t key = text_hash(TEXT_HASH, &first, 1);
+    key = text_hash_without_digits(text_hash(key, source, strlen(source) + 1), words, strlen(words));
+    return key == 0 ? 1 : key;
+}
+
+/* Notes that a problem is there. entry: all but key's times. Returns whether it is to be told now. */
+static bool cron_told_is_due(struct cron_told *told, const struct told_entry *entry, int64_t now_ms)
+{
+    struct told_entry *kept = find_entry(told, entry->key);
+    if (kept == NULL)
+        return true; /* too many at once: each is told again rather than none */
+    int64_t told_ms = kept->told_ms, since_ms = kept->since_ms;
+    bool due = told_ms == 0 || now_ms - told_ms >= entry->period_ms || told_ms > now_ms;
+    told->seen[kept - told->record.entry] = true;
+    if (since_ms == 0 || due)
+        *kept = *entry;
+    kept->since_ms = since_ms == 0 ? now_ms : since_ms;
+    kept->told_ms = due ? now_ms : told_ms;
+    return due;
+}
+
+/* Notes that a problem that was there is over. Returns whether that is to be told. */
+static bool cron_told_is_over(struct cron_told *told, size_t i, int64_t now_ms)
+{
+    struct told_entry *entry = &told->record.entry[i];
+    bool is_told = entry->since_ms != 0 && entry->told_ms >= entry->since_ms;
+    entry->since_ms = 0;
+    if (now_ms - entry->told_ms >= entry->period_ms || entry->told_ms > now_ms)
+        entry->key = 0;
+    return is_told;
+}
+
+/* Writes what was told, and closes. */
+/* Over the old one: there may be no room for a new file. */
+static void cron_told_close(struct cron_told *told)
+{
+    if (told->fd < 0)
+        return;
+    told->record.sum = checksum(&told->record);
+    ssize_t n = pwrite(told->fd, &told->record, sizeof told->record, 0);
+    if (n == (ssize_t)sizeof told->record && told->elsewhere[0] != '\0')
+        unlink(told->elsewhere);
+    close(told->fd);
+    told->fd = -1;
+}
+
+/* ---- the report ---- */
 
 #define NOTED 96 /* problems and lines of the log, in one run */
 #define HOUR_MS INT64_C(3600000)

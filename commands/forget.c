@@ -9,10 +9,8 @@
 
 #include "base/text.h"
 #include "commands/commands.h"
-#include "commands/dead_filter.h"
-#include "commands/session.h"
-#include "commands/set_aside.h"
-#include "telemetry/recent.h"
+#include "commands/commands_private.h"
+#include "telemetry/telemetry.h"
 #include "transform/headline.h"
 
 #define PAGE_EVENTS 1000

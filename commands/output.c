@@ -1,10 +1,14 @@
-/* What commands print as JSON: see output.h. */
-#include "commands/output.h"
+/* How commands print: JSON objects, and lines for people. */
+#include "commands/commands_private.h"
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 
+#include "base/buffer.h"
 #include "base/escape.h"
 #include "base/times.h"
 #include "commands/commands.h"
@@ -92,4 +96,119 @@ struct json_object *output_event(uint64_t id, const char *source, const struct h
     if (headline->why.text[0] != '\0')
         output_text(object, "unusable", headline->why.text);
     return object;
+}
+
+/* ---- breaking lines ---- */
+
+#define COLUMNS_LEAST 40 /* what is narrower is not broken any more */
+#define INDENT 2         /* of further lines, beyond that of the first */
+
+size_t wrap_columns(int fd)
+{
+    struct winsize size;
+    if (ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+        return WRAP_COLUMNS;
+    return size.ws_col < COLUMNS_LEAST ? COLUMNS_LEAST : size.ws_col;
+}
+
+/* Characters, as far as UTF-8 tells: each takes a column. */
+static size_t width_of(const char *text, size_t length)
+{
+    size_t width = 0;
+    for (size_t i = 0; i < length; i++)
+        width += ((unsigned char)text[i] & 0xC0) != 0x80;
+    return width;
+}
+
+/* The length of a word at the text's beginning: to a blank that does not stand between backquotes. */
+static size_t word_length(const char *text, size_t length)
+{
+    bool quoted = false;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == '`')
+            quoted = !quoted && memchr(text + i + 1, '`', length - i - 1) != NULL;
+        if (text[i] == ' ' && !quoted)
+            return i;
+    }
+    return length;
+}
+
+size_t wrap_line(FILE *out, const char *line, size_t length, size_t column, size_t indent, size_t columns)
+{
+    bool begun = false;
+    while (length > 0) {
+        size_t blanks = 0;
+        while (blanks < length && line[blanks] == ' ')
+            blanks++;
+        size_t word = word_length(line + blanks, length - blanks), width = width_of(line + blanks, word);
+        if (begun && word > 0 && column + blanks + width > columns) {
+            fprintf(out, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (word > 0 || !begun) {
+            fprintf(out, "%*s", (int)blanks, "");
+            column += blanks;
+        }
+        fwrite(line + blanks, 1, word, out);
+        column += width;
+        begun = begun || word > 0;
+        line += blanks + word;
+        length -= blanks + word;
+    }
+    return column;
+}
+
+struct wrapping {
+    FILE *out;
+    size_t columns;
+    struct buffer line; /* the one that has no newline yet */
+};
+
+static void put_line(struct wrapping *wrapping, bool ends)
+{
+    const char *line = wrapping->line.data;
+    size_t length = wrapping->line.length, indent = 0;
+    while (indent < length && line[indent] == ' ')
+        indent++;
+    if (length > 0)
+        wrap_line(wrapping->out, line, length, 0, indent + INDENT, wrapping->columns);
+    if (ends)
+        putc('\n', wrapping->out);
+    buffer_clear(&wrapping->line);
+}
+
+/* Takes what is written. Returns how much was taken; 0: an error, as out's. */
+static ssize_t take(void *cookie, const char *text, size_t size)
+{
+    struct wrapping *wrapping = cookie;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '\n')
+            put_line(wrapping, true);
+        else
+            buffer_append(&wrapping->line, &text[i], 1);
+    }
+    fflush(wrapping->out);
+    return ferror(wrapping->out) || wrapping->line.failed ? 0 : (ssize_t)size;
+}
+
+static int end(void *cookie)
+{
+    struct wrapping *wrapping = cookie;
+    put_line(wrapping, false);
+    buffer_free(&wrapping->line);
+    int failed = fflush(wrapping->out);
+    free(wrapping);
+    return failed;
+}
+
+FILE *wrap_open(FILE *out, size_t columns)
+{
+    struct wrapping *wrapping = calloc(1, sizeof *wrapping);
+    if (wrapping == NULL)
+        return NULL;
+    wrapping->out = out;
+    wrapping->columns = columns;
+    FILE *stream = fopencookie(wrapping, "w", (cookie_io_functions_t){.write = take, .close = end});
+    if (stream == NULL)
+        free(wrapping);
+    return stream;
 }

@@ -1,16 +1,16 @@
-/* queue list: the waiting events, oldest first. It reads a page, releases the queue's lock, and prints: a pager that is
- * left open must not block others. */
+/* queue list and queue set-aside: the waiting events, and making one of them a dead letter. The list reads a page,
+ * releases the queue's lock, and prints: a pager that is left open must not block others. */
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/escape.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/options.h"
-#include "commands/output.h"
-#include "commands/session.h"
+#include "commands/commands_private.h"
 #include "transform/headline.h"
 
 #define PAGE_EVENTS 1000 /* for each the queue is opened anew */
@@ -115,4 +115,137 @@ int command_queue_list(int argc, char **argv)
     if (good && !list.json && list.lines == 0)
         fputs("nothing waits\n", stderr);
     return good ? COMMAND_OK : session_failed(argv[0], &why);
+}
+
+/* ---- queue set-aside: makes a waiting event a dead letter. The process that has claimed the queue carries it out, on
+ * request; where none has, this command claims the queue for a moment. ---- */
+
+#define PATIENCE_MS 10000 /* for the answer of the process that has claimed the queue */
+#define LOOK_MS 50
+#define REMIND_MS 200
+
+static const char not_answered[] =
+    "the process that forwards has not answered for 10 s (it is another release's, or hangs): nothing was done; try "
+    "again, or stop it first";
+
+/* Waits for the answer of the process that has claimed the queue. *answer stays QUEUE_ASKED when no process took the
+ * request in time, and it is withdrawn, or when this process could claim the queue (*owned): then it must act itself.
+ */
+static bool wait_for_answer(struct queue *queue, int64_t number, bool *owned, enum queue_answer *answer,
+                            struct error *words, struct error *why)
+{
+    moment begin = clock_now(), reminded = 0;
+    bool withdrawn = false;
+    for (;;) {
+        struct error unowned;
+        if (!queue_answer(queue, number, answer, words, why))
+            return false;
+        if (*answer == QUEUE_DONE || *answer == QUEUE_REFUSED)
+            return true;
+        *owned = queue_claim(queue, &unowned);
+        bool late = clock_now() - begin >= PATIENCE_MS;
+        if ((*owned || late) && !queue_withdraw(queue, number, *owned, &withdrawn, why))
+            return false;
+        if (*owned || withdrawn)
+            return true;
+        if (clock_now() - begin >= 2 * PATIENCE_MS) { /* taken, and never answered */
+            error_set(words,
+                      "the process that forwards is at it, and has not said how it went: `closecrm.fcgi dead list` "
+                      "shows whether it is one");
+            *answer = QUEUE_REFUSED;
+            return true;
+        }
+        if (clock_now() - reminded >= REMIND_MS) {
+            queue_remind(queue);
+            reminded = clock_now();
+        }
+        poll(NULL, 0, LOOK_MS);
+    }
+}
+
+/* Makes the event a dead letter, while this process has claimed the queue. */
+static bool settle_as_dead(struct queue *queue, const struct queue_request *request, struct error *why)
+{
+    struct events found = {0};
+    struct verdict verdict = {.id = request->event,
+                              .kind = VERDICT_DEAD,
+                              .identity = request->identity,
+                              .remember = request->remember,
+                              .reason = "set aside by an operator"};
+    int there = session_read_event(queue, request->source, request->event, &found, why);
+    events_free(&found);
+    if (there == 0)
+        error_set(why, "it does not wait any more: it was delivered or settled just now");
+    if (there <= 0 || !queue_settle(queue, request->source, &verdict, 1, why))
+        return false;
+    error_set(why, "it is a dead letter now");
+    return true;
+}
+
+bool set_aside_event(struct queue *queue, const struct queue_request *request, struct error *why)
+{
+    struct error words = {0};
+    enum queue_answer answer = QUEUE_ASKED;
+    int64_t number = 0;
+    bool owned = queue_claim(queue, &words), withdrawn;
+    if (!owned) {
+        if (!queue_ask(queue, request, &number, why))
+            return false;
+        queue_remind(queue);
+        if (!wait_for_answer(queue, number, &owned, &answer, &words, why))
+            return false;
+    }
+    if (owned)
+        return settle_as_dead(queue, request, why);
+    queue_withdraw(queue, number, true, &withdrawn, &(struct error){0}); /* the answer was read */
+    error_set(why, "%s", answer == QUEUE_REFUSED ? words.text : not_answered);
+    if (answer == QUEUE_DONE)
+        *why = words;
+    return answer == QUEUE_DONE;
+}
+
+void set_aside_prepare(struct queue_request *request, const char *source, const struct event *event)
+{
+    struct error unusable;
+    *request = (struct queue_request){.event = event->id};
+    snprintf(request->source, sizeof request->source, "%s", source);
+    request->remember =
+        child_transform_identity(event->body, event->length, &request->identity, &unusable) == CHILD_MESSAGE;
+}
+
+static bool make_request(struct queue *queue, uint64_t id, const char *wanted, struct queue_request *request,
+                         struct error *why)
+{
+    struct events events = {NULL, 0, 0, {NULL, 0, 0, false}};
+    char source[SESSION_SOURCE];
+    bool found = session_find_event(queue, id, wanted, source, &events, why);
+    if (found)
+        set_aside_prepare(request, source, &events.at[0]);
+    events_free(&events);
+    return found;
+}
+
+int command_queue_set_aside(int argc, char **argv)
+{
+    const char *source = NULL;
+    const struct option_spec specs[] = {{"--source", &source, NULL}};
+    struct queue_request request;
+    uint64_t id;
+    struct session session;
+    struct error why = {0};
+    if (!options_read_id(argc, argv, specs, 1, "which event? Give the number that `queue list` shows", &id))
+        return COMMAND_USAGE;
+    if (!session_open(&session, argv[0]))
+        return session.code;
+    bool good =
+        make_request(session.queue, id, source, &request, &why) && set_aside_event(session.queue, &request, &why);
+    session_close(&session);
+    if (!good)
+        return session_failed(argv[0], &why);
+    char list[OWN_COMMAND], replay[OWN_COMMAND];
+    printf("event %" PRIu64
+           " of source %s: %s; `%s` shows it, and `%s` with the number that it has there brings it back\n",
+           id, request.source, why.text, own_command(list, NULL, NULL, "dead list"),
+           own_command(replay, NULL, NULL, "dead replay ID"));
+    return COMMAND_OK;
 }

@@ -6,10 +6,8 @@
 #include "base/text.h"
 #include "base/times.h"
 #include "commands/commands.h"
-#include "commands/options.h"
-#include "commands/output.h"
-#include "commands/session.h"
-#include "health/report.h"
+#include "commands/commands_private.h"
+#include "health/findings.h"
 
 /* ---- for people ---- */
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -168,5 +169,27 @@ bool config_host_is_loopback(const char *host);
 const struct source *config_source(const struct config *config, const char *name);
 
 void config_free(struct config *config);
+
+/* ---- keys.c: commands of this program as they are printed for somebody to type ---- */
+
+#define OWN_COMMAND 400
+
+/* Writes a command: the program as it is called (base/program_name), the words, and behind the command's name
+ * `--source NAME` where several sources are configured and the command is about one. source: its name; NULL: about
+ * none, or it takes no such option. config may be NULL where source is. words begin with the command's name and are a
+ * literal: a test tries each. Returns out; what does not fit is cut to the program's name and the command's. */
+const char *own_command(char out[static OWN_COMMAND], const struct config *config, const char *source,
+                        const char *words, ...) __attribute__((format(printf, 4, 5)));
+
+/* ---- places.c: what is said of a state directory ---- */
+
+/* Whether its owner or mode may be changed without harm. One that cannot be looked into is not known to be so. */
+bool state_folder_is_own(const char *path);
+
+/* Sets why: it belongs to another user (base/error.h), and what to do. */
+void state_folder_owner_error(const char *path, uid_t owner, struct error *why);
+
+/* Sets why: others can get into it, and what to do. */
+void state_folder_open_error(const char *path, struct error *why);
 
 #endif

@@ -66,7 +66,7 @@ bool keys_nearest(const char *name, char *out, size_t size);
 #define VARIABLE_SIZE 64
 const char *key_variable(const struct key *key, bool from_file, char out[static VARIABLE_SIZE]);
 
-/* ---- values.c, url.c: text to values ---- */
+/* ---- values.c: text to values ---- */
 
 /* Returns the next value of a list (separated by commas and white space) and its length; advances *rest. NULL at the
  * end. */
@@ -85,10 +85,7 @@ char *url_data_plane(const char *text, struct error *why);
 /* The same for a close_api_url. */
 char *url_close_api(const char *text, struct error *why);
 
-/* The same for an alert_webhook_url, which is kept as it is written. */
-char *url_webhook(const char *text, struct error *why);
-
-/* ---- file.c: files that hold secrets ---- */
+/* ---- values.c: files that hold secrets ---- */
 
 #define FILE_LIMIT 262144 /* bytes; a normal configuration has a few hundred */
 
@@ -102,7 +99,7 @@ void file_free(char *data);
 /* Overwrites and frees length bytes; NULL is allowed. */
 void secret_free(void *data, size_t length);
 
-/* ---- faults.c: all that is wrong with a configuration, not only the first ---- */
+/* ---- config.c: all that is wrong with a configuration, not only the first ---- */
 
 struct faults {
     struct strings all;
@@ -126,9 +123,6 @@ void warnings_add(struct config *config, const char *format, ...) __attribute__(
 /* What is wrong with the characters of a text: a character that cannot be seen, quotes around it. Returns false when
  * nothing is; else why is set, and continues the key's name. */
 bool suspect_characters(const char *text, size_t length, struct error *why);
-
-/* Whether a word is one that documentation and samples have in the place of a value: THE-WRITE-KEY. */
-bool suspect_placeholder(const char *word, size_t length);
 
 /* Looks at all settings once they are applied: notes placeholders with which no event could ever be delivered, and
  * warns of values that are taken and look wrong. */
@@ -183,7 +177,7 @@ bool value_is_good(const struct key *key, const char *value, struct error *why);
  * the reason, which begins with the path. */
 char *file_values(const struct setting *setting, struct error *why);
 
-/* ---- lines.c, config.c, validate.c: the steps of config_read. Those that return a bool return false, with the reason,
+/* ---- lines.c, config.c: the steps of config_read. Those that return a bool return false, with the reason,
  * when nothing more can be read; all other faults are noted. ---- */
 
 bool lines_read(struct config *config, struct error *why);
@@ -209,9 +203,5 @@ char *places_standard(const char *file, const char *name, const char *etc, const
 
 /* config_outside for a user with this home directory (may be NULL). */
 bool places_outside(const struct config *config, const char *document_root, const char *home, struct error *why);
-
-/* The home directory of this process's user, from getpwuid; the caller frees it. *home NULL: none. Returns false with
- * the reason when the lookup fails. */
-bool places_home(char **home, struct error *why);
 
 #endif

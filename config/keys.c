@@ -1,12 +1,17 @@
-/* The table of keys. A new key is one row here and one member of struct config or struct source; parsing, validating,
- * freeing, `check` and docs/configuration.md's table follow from the row. */
+/* The table of keys, what is printed of a configuration by it, and commands to type. A new key is one row here and one
+ * member of struct config or struct source; parsing, validating, freeing, `check` and docs/configuration.md's table
+ * follow from the row. */
 #include "config/internal.h"
 
 #include <ctype.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/program_name.h"
 #include "base/text.h"
+#include "config/config.h"
+#include "config/keyring.h"
 
 #define K INT64_C(1024)
 #define M (1024 * K)
@@ -28,7 +33,7 @@ static const char *const contexts[] = {"none", "close", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 /* clang-format off */
-static const struct key keys[] = {
+static const struct key key_table[] = {
     {"data_plane_url", &type_url, SCOPE_DEFAULT, "", 0, 0, "where events go: `https://HOST`, or `file:///PATH` to write them to a file instead", false, SOURCE(data_plane_url), NULL},
     {"write_key", &type_write_keys, SCOPE_SOURCE, "", 0, 0, "of the RudderStack source; all are accepted, the first is sent", true, SOURCE(write_key), NULL},
     {"signature_key", &type_signature_keys, SCOPE_SOURCE, "", 0, 0, "of the Close subscription, 64 hexadecimal digits; with one, only signed requests are taken, from then on; `none`: a source that had one is to take its write key alone again", true, SOURCE(signature_key), NULL},
@@ -77,24 +82,24 @@ static const struct key keys[] = {
 };
 /* clang-format on */
 
-#define KEYS (sizeof keys / sizeof *keys)
+#define KEYS (sizeof key_table / sizeof *key_table)
 #define NAME_LIMIT TEXT_DISTANCE_MOST /* longer than any name, KEY_file included */
 
 const struct key *keys_all(size_t *count)
 {
     *count = KEYS;
-    return keys;
+    return key_table;
 }
 
 const struct key *keys_find(const char *name, bool *from_file)
 {
     for (size_t i = 0; i < KEYS; i++) {
-        size_t length = strlen(keys[i].name);
-        if (strncmp(name, keys[i].name, length) != 0)
+        size_t length = strlen(key_table[i].name);
+        if (strncmp(name, key_table[i].name, length) != 0)
             continue;
-        *from_file = keys[i].secret && strcmp(name + length, "_file") == 0;
+        *from_file = key_table[i].secret && strcmp(name + length, "_file") == 0;
         if (name[length] == '\0' || *from_file)
-            return &keys[i];
+            return &key_table[i];
     }
     return NULL;
 }
@@ -105,7 +110,7 @@ bool keys_nearest(const char *name, char *out, size_t size)
     size_t nearest = (letters < 3 ? letters : 3) + 1; /* names at a greater distance are not typos */
     bool found = false;
     for (size_t i = 0; i < 2 * KEYS; i++) {
-        const struct key *key = &keys[i / 2];
+        const struct key *key = &key_table[i / 2];
         if (i % 2 == 1 && !key->secret)
             continue;
         char real[NAME_LIMIT + 1];
@@ -125,5 +130,205 @@ const char *key_variable(const struct key *key, bool from_file, char out[static 
     snprintf(out, VARIABLE_SIZE, "CLOSECRM_%s%s", key->name, from_file ? "_file" : "");
     for (char *c = out; *c != '\0'; c++)
         *c = (char)toupper((unsigned char)*c);
+    return out;
+}
+
+/* ---- printing: `check`'s output, and docs/configuration.md's table of keys ---- */
+
+#define TAIL 4         /* characters of a secret shown to tell it from another */
+#define LONG_ENOUGH 16 /* minimum length for showing them */
+
+/* Prints "2 values, ending in 1a2b, 3c4d"; for short secrets only the number. */
+static void print_secret(const struct config *config, const struct key *key, size_t source, FILE *out)
+{
+    if (key->type == &type_password) { /* not even the number of values */
+        fputs("set", out);
+        return;
+    }
+    if (key->type == &type_webhook_url) {
+        char host[URL_HOST];
+        fprintf(out, "at %s", config_url_host(settings_effective(config, key, source, NULL)->value, host));
+        return;
+    }
+    size_t words = settings_words(config, key, source);
+    fprintf(out, "%zu value%s", words, text_plural(words));
+    size_t length, shown = 0;
+    const struct setting *setting = NULL;
+    while ((setting = settings_effective(config, key, source, setting)) != NULL) {
+        for (const char *rest = setting->value, *word; (word = value_word(&rest, &length)) != NULL;) {
+            if (length >= LONG_ENOUGH)
+                fprintf(out, "%s%.*s", shown++ == 0 ? ", ending in " : ", ", TAIL, word + length - TAIL);
+        }
+    }
+}
+
+static void print_list(const struct config *config, const struct key *key, size_t source, FILE *out)
+{
+    size_t length, shown = 0;
+    const struct setting *setting = NULL;
+    while ((setting = settings_effective(config, key, source, setting)) != NULL) {
+        for (const char *rest = setting->value, *word; (word = value_word(&rest, &length)) != NULL;)
+            fprintf(out, "%s%.*s", shown++ == 0 ? "" : ", ", (int)length, word);
+    }
+    if (shown == 0)
+        fputs("none", out);
+}
+
+static void print_value(const struct config *config, const struct key *key, size_t source, FILE *out)
+{
+    const struct setting *setting = settings_effective(config, key, source, NULL);
+    bool can_be_none = key->type == &type_signature_keys; /* as a value for copying */
+    const char *etc = "/var/lib/closecrm";                /* the default of /etc/closecrm.conf */
+    if (setting == NULL && key->type == &type_folder && config->state_dir != NULL &&
+        strcmp(config->state_dir, etc) == 0)
+        fputs(etc, out);
+    else if (setting == NULL)
+        fputs(key->standard[0] != '\0' ? key->standard : can_be_none ? "not set" : "none", out);
+    else if (can_be_none && strcmp(setting->value, "none") == 0)
+        fputs("none", out);
+    else if (key->secret)
+        print_secret(config, key, source, out);
+    else if (key->type->list)
+        print_list(config, key, source, out);
+    else
+        fputs(setting->value, out);
+}
+
+static void print_place(const struct config *config, const struct setting *setting, FILE *out)
+{
+    char variable[VARIABLE_SIZE];
+    if (setting->line > 0)
+        fprintf(out, "%s:%d", config->path, setting->line);
+    else
+        fprintf(out, "environment %s", key_variable(setting->key, setting->file != NULL, variable));
+    if (setting->file != NULL)
+        fprintf(out, " from %s", setting->file);
+}
+
+/* The signature keys that `subscribe` obtained stand in no file of the configuration. Prints them, after what stands in
+ * front (separator), and returns whether there are any. */
+static bool print_held_keys(const struct config *config, size_t source, const char *separator, FILE *out)
+{
+    char words[SOURCE_KEYS_WORDS] = "";
+    struct source_keys keys;
+    struct source unconfigured = config->source[source];
+    unconfigured.signature_keys = 0;
+    bool is_listed = source_keys_read(&keys, config, &unconfigured);
+    bool any = is_listed && (keys.count > 0 || keys.unread.text[0] != '\0');
+    if (any)
+        fprintf(out, "%s%s%s\n", separator, keys.unread.text, source_keys_words(&keys, config, words));
+    if (is_listed)
+        source_keys_free(&keys);
+    return any;
+}
+
+static void print_key(const struct config *config, const struct key *key, size_t source, FILE *out)
+{
+    fprintf(out, "%s = ", key->name);
+    bool is_signature = key->type == &type_signature_keys && source != TOP;
+    if (is_signature && settings_effective(config, key, source, NULL) == NULL &&
+        print_held_keys(config, source, "", out))
+        return;
+    print_value(config, key, source, out);
+    fputs("  (", out);
+    const struct setting *setting = settings_effective(config, key, source, NULL);
+    if (setting == NULL)
+        fputs("default", out);
+    for (bool first = true; setting != NULL; setting = settings_effective(config, key, source, setting)) {
+        if (!first)
+            fputs(", ", out);
+        first = false;
+        print_place(config, setting, out);
+    }
+    if (!is_signature || !print_held_keys(config, source, "), ", out))
+        fputs(")\n", out);
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+    size_t count;
+    const struct key *keys = keys_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (keys[i].scope == SCOPE_PROGRAM)
+            print_key(config, &keys[i], TOP, out);
+    }
+    for (size_t source = 0; source < config->sources; source++) {
+        if (config->source[source].line > 0)
+            fprintf(out, "[source %s]\n", config->source[source].name);
+        for (size_t i = 0; i < count; i++) {
+            if (keys[i].scope != SCOPE_PROGRAM)
+                print_key(config, &keys[i], source, out);
+        }
+    }
+}
+
+/* ---- docs/configuration.md's table ---- */
+
+static void print_kind(const struct key *key, FILE *out)
+{
+    fputs(key->type->noun, out);
+    for (size_t i = 0; key->choices != NULL && key->choices[i] != NULL; i++)
+        fprintf(out, "%s `%s`", i == 0 ? "" : ",", key->choices[i]);
+    if (key->type->format == NULL)
+        return;
+    char least[32], most[32];
+    key->type->format(key->least, least, sizeof least);
+    key->type->format(key->most, most, sizeof most);
+    fprintf(out, ", %s to %s", least, most);
+}
+
+void config_print_keys(FILE *out)
+{
+    static const char *const places[] = {
+        [SCOPE_PROGRAM] = "top level",
+        [SCOPE_SOURCE] = "source",
+        [SCOPE_DEFAULT] = "source; top level: for all",
+    };
+    fputs("| key | stands at | value | default | meaning |\n| --- | --- | --- | --- | --- |\n", out);
+    size_t count;
+    const struct key *key = keys_all(&count);
+    for (; count > 0; count--, key++) {
+        fprintf(out, "| `%s`", key->name);
+        if (key->secret)
+            fprintf(out, ", `%s_file`", key->name);
+        fprintf(out, " | %s | ", places[key->scope]);
+        print_kind(key, out);
+        const char *tick = key->standard[0] != '\0' ? "`" : "";
+        fprintf(out, " | %s%s%s | %s |\n", tick, key->standard, tick, key->help);
+    }
+}
+
+/* ---- commands to type ---- */
+
+/* The length of the command's name, of one word or two: "queue set-aside". */
+static size_t name_length(const char *words)
+{
+    size_t length = 0;
+    for (int i = 0; i < 2; i++) {
+        const char *word = words + length + (length > 0 && words[length] == ' ');
+        size_t size = strspn(word, "abcdefghijklmnopqrstuvwxyz-");
+        if (size == 0 || *word == '-' || (word[size] != ' ' && word[size] != '\0'))
+            break;
+        length = (size_t)(word - words) + size;
+    }
+    return length;
+}
+
+const char *own_command(char out[static OWN_COMMAND], const struct config *config, const char *source,
+                        const char *words, ...)
+{
+    char rest[OWN_COMMAND] = "";
+    size_t name = name_length(words);
+    va_list arguments;
+    va_start(arguments, words);
+    int needed = vsnprintf(rest, sizeof rest, words + name, arguments);
+    va_end(arguments);
+    if (needed < 0 || needed >= (int)sizeof rest)
+        rest[0] = '\0'; /* half an argument is none */
+    bool is_named = source != NULL && config->sources > 1;
+    int used = snprintf(out, OWN_COMMAND, "%s %.*s%s%.64s%s", program_name(), (int)name, words,
+                        is_named ? " --source " : "", is_named ? source : "", rest);
+    if (used >= OWN_COMMAND)
+        snprintf(out, OWN_COMMAND, "%s %.*s", program_name(), (int)name, words);
     return out;
 }

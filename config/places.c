@@ -1,8 +1,8 @@
-/* Where the configuration file is searched, and the check that it is not below a web server's document root. */
+/* Where the configuration file is searched, the check that it is not below a web server's document root, and what is
+ * said of a state directory. */
 #include "config/internal.h"
 
-#include "config/config.h"
-
+#include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -14,15 +14,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/escape.h"
-#include "base/owner.h"
+#include "config/config.h"
 
 #define IN_HOME "closecrm/closecrm.conf"
 #define STANDARD "/etc/closecrm.conf"
 
 extern char **environ;
 
-bool places_home(char **home, struct error *why)
+/* The home directory of this process's user, from getpwuid; the caller frees it. *home NULL: none. Returns false with
+ * the reason when the lookup fails. */
+static bool find_home(char **home, struct error *why)
 {
     struct passwd entry, *user = NULL;
     char room[4096];
@@ -113,7 +116,7 @@ struct config *config_load_all(struct strings *faults, struct error *why)
     char *path = NULL, *home = NULL;
     const char *named = getenv("CLOSECRM_CONFIG");
     bool is_named = named != NULL && named[0] != '\0';
-    if ((is_named || places_home(&home, why)) && places_find(named, home, STANDARD, &path, why)) {
+    if ((is_named || find_home(&home, why)) && places_find(named, home, STANDARD, &path, why)) {
         if (path == NULL && !environment_has_keys(environ))
             places_nowhere(home, why);
         else
@@ -169,7 +172,7 @@ const char *config_folder(char out[static CONFIG_FOLDER])
     out[0] = '\0';
     if (is_named) {
         snprintf(out, CONFIG_FOLDER, "%s", named);
-    } else if (places_home(&home, &why) && places_find(NULL, home, STANDARD, &path, &why)) {
+    } else if (find_home(&home, &why) && places_find(NULL, home, STANDARD, &path, &why)) {
         if (path != NULL || home != NULL)
             snprintf(out, CONFIG_FOLDER, "%s%s", path != NULL ? path : home, path != NULL ? "" : "/" IN_HOME);
     }
@@ -326,7 +329,7 @@ bool config_outside(const struct config *config, const char *document_root, stru
 {
     char *home = NULL;
     struct error no_home = {0};
-    places_home(&home, &no_home); /* without a home directory the advice is just shorter */
+    find_home(&home, &no_home); /* without a home directory the advice is just shorter */
     bool outside = places_outside(config, document_root, home, why);
     free(home);
     return outside;
@@ -352,4 +355,58 @@ const char *config_certificates(const struct config *config)
             return places[i];
     }
     return NULL;
+}
+
+/* ---- the state directory ---- */
+
+#define ADVICE_SIZE 200
+
+static bool has(const char *path, const char *name)
+{
+    char file[PATH_MAX];
+    return snprintf(file, sizeof file, "%s/%s", path, name) < (int)sizeof file && access(file, F_OK) == 0;
+}
+
+bool state_folder_is_own(const char *path)
+{
+    DIR *directory = opendir(path);
+    bool is_empty = directory != NULL;
+    for (const struct dirent *entry; is_empty && (entry = readdir(directory)) != NULL;)
+        is_empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    if (directory != NULL)
+        closedir(directory);
+    return is_empty || has(path, "queue.db") || has(path, "open.lock") || has(path, "closeapi");
+}
+
+/* "name a folder of its own ..."; NULL where the folder itself may be changed. */
+static const char *advise_another(const char *path, char out[static ADVICE_SIZE])
+{
+    size_t length = strlen(path);
+    if (state_folder_is_own(path))
+        return NULL;
+    while (length > 0 && path[length - 1] == '/')
+        length--;
+    const char *parent = length == 0 ? "/var/lib" : path;
+    if (length > 100)
+        snprintf(out, ADVICE_SIZE, "name a folder of its own in state_dir");
+    else
+        snprintf(out, ADVICE_SIZE, "name a folder of its own, such as state_dir = %.*s/closecrm-state",
+                 length == 0 ? (int)strlen(parent) : (int)length, parent);
+    return out;
+}
+
+void state_folder_owner_error(const char *path, uid_t owner, struct error *why)
+{
+    char another[ADVICE_SIZE];
+    owner_error("the state directory", path, owner, advise_another(path, another), why);
+}
+
+void state_folder_open_error(const char *path, struct error *why)
+{
+    char another[ADVICE_SIZE];
+    if (advise_another(path, another) == NULL)
+        error_set(why, "others can get into it, where events wait: chmod 700 '%.300s'", path);
+    else
+        error_set(why, "others can get into it, where events wait, and there is more in it than this program's: %s",
+                  another);
 }

@@ -1,5 +1,5 @@
-/* Which signature keys a source has: see source_keys.h. */
-#include "config/source_keys.h"
+/* Which signature keys a source has: see keyring.h. */
+#include "config/keyring.h"
 
 #include <stdio.h>
 #include <stdlib.h>

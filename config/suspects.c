@@ -92,7 +92,8 @@ bool suspect_characters(const char *text, size_t length, struct error *why)
 
 /* ---- placeholders ---- */
 
-bool suspect_placeholder(const char *word, size_t length)
+/* Whether a word is one that documentation and samples have in the place of a value: THE-WRITE-KEY. */
+static bool suspect_placeholder(const char *word, size_t length)
 {
     static const char *const whole[] = {"KEY", "HOST", "DIGITS", "PASSWORD", "CHANGEME"};
     static const char *const beginnings[] = {"THE", "YOUR", "ANOTHER", "OTHER", "SOMETHING", "KEY", "DATA", "CHANGE"};

@@ -35,6 +35,7 @@ struct intake {
     uint64_t last_id;                 /* read up to here */
     struct events events;             /* what was read last */
     moment due;                       /* no reading before: memory was out, or the queue failed; 0: at once */
+    bool put_off;                     /* no reading before a lane may send again */
     size_t in_flight;                 /* events, duplicates included */
     struct pending_table by_identity; /* those whose verdict the queue has not taken, duplicates not */
     struct {

@@ -14,7 +14,8 @@
 #include "forward/forward_private.h"
 
 #define READ_AHEAD 65536  /* events in flight at most */
-#define READ_ALWAYS 16384 /* so many are read even if lanes are put off: an append that waits must learn it */
+#define READ_ALWAYS 16384 /* so many are read even if lanes are put off, where appends wait: they must learn it */
+#define READ_PUT_OFF 256  /* where none waits: each is read and parsed again when its lane may send */
 #define PATIENCE_MS 1000  /* with a lane whose batch the data plane has */
 #define REST_BYTES ((size_t)2 * 1024 * 1024) /* of buffers: so much is not kept when there is nothing to do */
 #define STARVED_MOST 5                       /* tries */
@@ -205,10 +206,12 @@ static bool is_full_for_a_moment(const struct lane *lane, moment now)
 
 /* Reading goes on while a lane could send what it finds. What is read for a lane that is full has to be read again, so
  * the others wait a moment for it: what comes after is for all lanes alike. */
-static bool may_take_in(const struct source_pipeline *pipeline)
+static bool may_take_in(struct source_pipeline *pipeline)
 {
     bool put_off = false, has_room = false;
     moment now = clock_now();
+    size_t always = pipeline->config->queue == QUEUE_NONE ? READ_ALWAYS : READ_PUT_OFF;
+    pipeline->intake.put_off = false;
     if (pipeline->intake.due > now || pipeline->intake.in_flight >= READ_AHEAD)
         return false;
     for (size_t i = 0; i < pipeline->lanes; i++) {
@@ -220,7 +223,8 @@ static bool may_take_in(const struct source_pipeline *pipeline)
         else
             has_room |= lane_has_room(lane);
     }
-    return has_room || (put_off && pipeline->intake.in_flight < READ_ALWAYS);
+    pipeline->intake.put_off = put_off && !has_room && pipeline->intake.in_flight >= always;
+    return has_room || (put_off && !pipeline->intake.put_off);
 }
 
 bool source_step(struct source_pipeline *pipeline, bool sending)
@@ -254,8 +258,12 @@ moment source_due(const struct source_pipeline *pipeline)
         return due; /* until then nothing is sent */
     for (size_t i = 0; i < pipeline->lanes; i++) {
         const struct lane *lane = &pipeline->lane[i];
-        if (lane->sending.count == 0 && lane->built.count + lane->waiting.count > 0)
+        if (lane->sending.count > 0)
+            continue;
+        if (lane->built.count + lane->waiting.count > 0)
             due = earlier_of(due, lane_next(lane));
+        else if (pipeline->intake.put_off)
+            due = earlier_of(due, lane_due(lane));
     }
     due = earlier_of(due, hold_aside_due(pipeline));
     due = earlier_of(due, hold_parked_due(pipeline));

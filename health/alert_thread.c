@@ -1,5 +1,5 @@
-/* Looking for causes of alerts: see alert_thread.h. */
-#include "health/alert_thread.h"
+/* Looking for causes of alerts: see alerts.h. */
+#include "health/alerts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "health/alerts.h"
 
 #define LOOK_MS 1000 /* between looks */
 

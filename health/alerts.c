@@ -10,10 +10,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "base/lock_file.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "health/report.h"
+#include "health/findings.h"
 
 #define ENTRIES 128 /* causes that last, at once */
 

@@ -1,17 +1,87 @@
-/* Telling somebody: runs a command, and posts, when a cause appears, now and then while it lasts, and when it is gone.
- * Several processes may look at the same causes; one of them does at a time, and what was told stands in a small file
- * of the state directory, alerts.N (N: the layout), so that all agree. What could not be told is tried again soon. One
- * thread for one struct alerts. */
+/* Alerts: what somebody is told of one cause, in which ways, when and how often, and the thread that looks for causes.
+ * Each section names its file. */
 #ifndef HEALTH_ALERTS_H
 #define HEALTH_ALERTS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
-#include "health/alert_send.h"
+#include "config/config.h"
 #include "health/facts.h"
+#include "health/queue_view.h"
+
+/* ---- alert_send.c: an alert and its JSON, which each way carries ---- */
+
+enum alert_state { ALERT_RAISED, ALERT_STILL, ALERT_GONE };
+
+/* The texts are borrowed. */
+struct alert {
+    const char *cause;
+    const char *source; /* "": the whole */
+    enum alert_state state;
+    const char *words;      /* may quote what the data plane or Close said: for this machine only */
+    const char *brief;      /* the same in the program's own words, with nothing of an event: for anybody */
+    uint64_t waiting, dead; /* events of the source, or of all */
+    int64_t since_ms;       /* Unix time, as the next */
+    int64_t now_ms;
+};
+
+const char *alert_state_word(enum alert_state state);
+
+/* ---- alert_send.c: the alert command: no shell, a clean environment, what there is to say as JSON on its
+ * stdin ---- */
+
+/* Runs the command and waits for its end, ten seconds at most; then it is killed. Returns false with the reason when it
+ * could not be run, or did not end well. Once hurry (may be NULL) is set it is not awaited. */
+bool alert_command_run(char *const *command, const struct alert *alert, const atomic_bool *hurry, struct error *why);
+
+/* The second half of it: waits for a child so long, kills it and its process group, and leaves it behind when that does
+ * not end it within a second: it may be another user's (setuid), or hang in the kernel. */
+bool alert_command_await(pid_t child, int64_t patience_ms, const atomic_bool *hurry, struct error *why);
+
+/* ---- alert_send.c: posting an alert to a web address, which is a secret: only its host is ever shown. What is posted
+ * goes to others than the log: it has the cause in the program's own words and counts, and nothing that the data plane
+ * or an event said. ---- */
+
+/* Posts its JSON, with the brief words: certificates are verified, redirects are not followed. Returns false with the
+ * reason unless it was answered 2xx within ten seconds. Once hurry (may be NULL) is set it is given up within a
+ * fraction of a second, also while a name server hangs. certificates: as in http_options. */
+bool alert_webhook_post(const char *url, const char *certificates, const struct alert *alert, const atomic_bool *hurry,
+                        struct error *why);
+
+/* ---- alert_send.c: the ways in which somebody is told of a cause: a command, and a POST to a web address ---- */
+
+/* One bit each. */
+enum alert_way { ALERT_BY_COMMAND = 1, ALERT_BY_WEBHOOK = 2 };
+#define ALERT_WAYS 2
+
+/* All borrowed. */
+struct alert_ways {
+    char *const *command;     /* words for execv, a NULL behind them; NULL, or no words: there is none */
+    const char *webhook_url;  /* NULL: there is none */
+    const char *certificates; /* as in http_options */
+};
+
+struct alert_ways alert_ways_of(const struct config *config);
+
+/* Which there are, as bits. */
+unsigned alert_ways_all(const struct alert_ways *ways);
+
+/* Tells by one way, and waits for that, ten seconds at most. hurry (may be NULL): once it is set it is not awaited: the
+ * command goes on by itself, the POST is given up and has failed. Returns false with the reason, which names the host
+ * only. Without that way returns true. */
+bool alert_send(const struct alert_ways *ways, enum alert_way way, const struct alert *alert, const atomic_bool *hurry,
+                struct error *why);
+
+/* ---- alerts.c: somebody is told when a cause appears, now and then while it lasts, and when it is gone. Several
+ * processes may look at the same causes; one of them does at a time, and what was told stands in a small file of the
+ * state directory, alerts.N (N: the layout), so that all agree. What could not be told is tried again soon. One thread
+ * for one struct alerts. ---- */
 
 /* Something that may be wrong. Those that are not raised must be listed too, so that their end is seen; of one that is
  * not listed nothing begins and nothing ends. */
@@ -57,5 +127,20 @@ size_t alerts_evaluate(struct alerts *alerts, const struct alert_cause *causes, 
 void alerts_abandon(struct alerts *alerts);
 
 void alerts_free(struct alerts *alerts);
+
+/* ---- alert_thread.c: looking for causes: once a second in a thread of a process that lives long, once by cron ---- */
+
+struct alert_thread;
+
+/* Starts the thread where there is an alert_command or an alert_webhook_url. Both are borrowed and must outlive it.
+ * Returns NULL where there is none, or no thread can be had, which is logged unless it was *said, and may be tried
+ * again. */
+struct alert_thread *alert_thread_start(const struct config *config, struct queue_view *view, bool *said);
+
+/* Ends it: what is being told is not awaited. alerting may be NULL. */
+void alert_thread_stop(struct alert_thread *alerting);
+
+/* Looks once, unless a process that lives long does. Does nothing where nobody is to be told. */
+void alert_thread_once(const struct config *config, const struct telemetry *telemetry);
 
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#include "base/no_room.h"
+#include "base/error.h"
 #include "base/program_name.h"
 #include "telemetry/telemetry.h"
 

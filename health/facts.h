@@ -11,9 +11,9 @@
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "config/config.h"
-#include "config/source_keys.h"
+#include "config/keyring.h"
 #include "queue/inspect.h"
-#include "telemetry/counters.h"
+#include "telemetry/telemetry.h"
 
 struct finding;
 

@@ -1,13 +1,12 @@
 /* What is wrong, judged once: see findings.h. Each judge looks at the facts, and writes the sentence of what it finds;
  * what else there is to say of it stands in the table behind them. */
 #include "health/findings.h"
-#include "health/judged.h"
+#include "health/findings_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
-#include "health/finding_text.h"
 #include "webhook/refusals.h"
 
 #define MINUTE_MS INT64_C(60000)

@@ -1,5 +1,5 @@
-/* What the views show: see report.h. */
-#include "health/report.h"
+/* What the views show: see findings.h. */
+#include "health/findings.h"
 
 #include <ctype.h>
 #include <stdio.h>

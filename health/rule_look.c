@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/text.h"
-#include "closeapi/event_types.h"
+#include "closeapi/subscriptions.h"
 #include "transform/rules.h"
 
 #define NAME_SIZE 128

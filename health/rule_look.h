@@ -4,7 +4,7 @@
 #define HEALTH_RULE_LOOK_H
 
 #include "config/config.h"
-#include "telemetry/recent.h"
+#include "telemetry/telemetry.h"
 
 /* Calls tell with a sentence for each pattern of the source's keep and drop that matches no event, and each path of its
  * remove that no event has. recent: the events that were seen; NULL: none. words is borrowed during the call. */

@@ -20,6 +20,8 @@
 #include "queue/inspect.h"
 #include "webhook/refusals.h"
 
+#define HEALTH_EVERY_MS ((int64_t)5000)
+
 #define LOOK_MS 1000 /* between looks */
 #define MINUTE_MS INT64_C(60000)
 #define HANGS_MS 20000 /* a probe that takes so long: no webhook is answered in time either */

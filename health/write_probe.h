@@ -11,8 +11,6 @@
 #include "config/config.h"
 #include "health/facts.h"
 
-#define HEALTH_EVERY_MS ((int64_t)5000)
-
 /* What is known now. */
 struct probed {
     bool known; /* a look has ended, in this process */

@@ -192,7 +192,7 @@ static bool start_threads(struct http *http, struct error *why)
 {
     sigset_t all, before;
     sigfillset(&all);
-    sigdelset(&all, SIGBUS); /* if blocked, a full disk under a mapped page would end the process: base/mapping.h */
+    sigdelset(&all, SIGBUS); /* if blocked, a full disk under a mapped page would end the process: base/files.h */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool started = deadlines_start(&http->deadlines, http->watched, http->limits.threads, why);
     if (started && !start_some_workers(http, why)) {

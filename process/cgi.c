@@ -2,7 +2,6 @@
  * forwards afterwards; else it is answered when it is delivered, by a thread of this process. */
 #include "base/last_errors.h"
 #include "base/log.h"
-#include "base/log_syslog.h"
 #include "forward/forward.h"
 #include "process/bounded.h"
 #include "process/errors_kept.h"

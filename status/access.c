@@ -1,5 +1,5 @@
 /* Access to the status page: see access.h. Passwords are compared by their digests, in a time that tells nothing. */
-#include "status/access.h"
+#include "status/status_private.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -88,7 +88,8 @@ bool guesses_may_try(struct guesses *guesses, const char *address, moment now)
     return may;
 }
 
-void guesses_right(struct guesses *guesses, const char *address, moment now)
+/* It was the right one. */
+static void guesses_right(struct guesses *guesses, const char *address, moment now)
 {
     pthread_mutex_lock(&guesses->lock);
     find_address(guesses, address, now)->right = now;

@@ -37,9 +37,11 @@
   const isOwn = (node) => node.nodeType === 1 && node.hasAttribute("data-own");
   const keyOf = (node) => node.nodeType === 1 ? node.getAttribute("data-key") : null;
   const isOpened = (row) => row.nextElementSibling && row.nextElementSibling.classList.contains("opened");
+  /* What visitor and script have set, and the server's page never says. */
+  const isOurs = (name) => ["open", "aria-expanded", "aria-disabled"].includes(name);
   const syncAttributes = (old, fresh) => {
     for (const { name } of [...old.attributes]) {
-      if (!fresh.hasAttribute(name) && !(name === "open" && old.tagName === "DETAILS")) old.removeAttribute(name);
+      if (!fresh.hasAttribute(name) && !isOurs(name)) old.removeAttribute(name);
     }
     for (const { name, value } of [...fresh.attributes]) {
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);

@@ -6,8 +6,8 @@
 
 #include "base/escape.h"
 #include "base/text.h"
-#include "config/own_command.h"
-#include "health/report.h"
+#include "config/config.h"
+#include "health/findings.h"
 #include "status/status_private.h"
 
 /* What can be done on the page about what was found. */
@@ -33,7 +33,8 @@ static size_t count_findings(const struct facts *facts)
     return count;
 }
 
-bool page_is_first(const struct facts *facts)
+/* Whether nothing has come yet: then the page shows the first steps. */
+static bool page_is_first(const struct facts *facts)
 {
     return facts->sources > 0 && facts->queue_works && facts->all.accepted == 0 && facts->all.dead == 0;
 }

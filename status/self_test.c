@@ -8,8 +8,8 @@
 
 #include "base/http_request.h"
 #include "base/text.h"
-#include "config/own_command.h"
-#include "config/source_keys.h"
+#include "config/config.h"
+#include "config/keyring.h"
 #include "status/status_private.h"
 #include "webhook/signature.h"
 #include "webhook/webhook.h"

@@ -8,10 +8,15 @@
 
 #include "base/escape.h"
 #include "base/log.h"
-#include "health/alert_thread.h"
+#include "health/alerts.h"
 #include "health/queue_view.h"
 #include "health/write_probe.h"
 #include "status/status_private.h"
+
+#define VIEW_EVENTS 100         /* shown at once, at most */
+#define VIEW_WAITING 50         /* of these the oldest that wait */
+#define VIEW_WAITING_FOUND 1000 /* looked through for those that a filter asks for */
+#define VIEW_LETTERS 100        /* shown at once, at most */
 
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define OPEN_METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"

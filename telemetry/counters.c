@@ -1,8 +1,5 @@
-/* Counters in a mapped file or in memory: see counters.h. */
-#include "telemetry/counters.h"
-
-#include "base/clock.h"
-#include "base/mapping.h"
+/* Counters in a mapped file or in memory; the opening of all telemetry; and when cron ran last. */
+#include "telemetry/telemetry.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +11,11 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "config/config.h"
 
 /* The layout of the file. Whoever changes anything here increments the number in COUNTERS_FILE: another layout is
  * another file. */
@@ -409,4 +411,70 @@ void counters_read(const struct counted *counted, int64_t now_ms, struct tally *
     tally->answered_last_status = status < 0 ? -status : status;
     tally->answered_last_refused = status < 0;
     read_minutes(counted, now_ms, tally);
+}
+
+/* ---- all of it ---- */
+
+void telemetry_open(struct telemetry *telemetry, const struct config *config)
+{
+    struct error why = {0};
+    const char *state_dir = config->queue == QUEUE_SQLITE ? config->state_dir : NULL;
+    const char **names = calloc(config->sources, sizeof *names);
+    *telemetry = (struct telemetry){0};
+    if (names != NULL) {
+        for (size_t i = 0; i < config->sources; i++)
+            names[i] = config->source[i].name;
+        telemetry->counters = counters_open(state_dir, names, config->sources, &why);
+        telemetry->attempts = attempts_open(state_dir, names, config->sources, (size_t)config->lanes);
+    }
+    free(names);
+    telemetry->recent = recent_open(state_dir);
+    if (why.text[0] != '\0') {
+        char words[LOG_QUOTED];
+        log_write(LEVEL_WARN, "msg=counts_in_memory_only reason=%s", log_quote(words, why.text, strlen(why.text)));
+    }
+}
+
+void telemetry_close(struct telemetry *telemetry)
+{
+    counters_close(telemetry->counters);
+    recent_close(telemetry->recent);
+    attempts_close(telemetry->attempts);
+    *telemetry = (struct telemetry){0};
+}
+
+/* ---- the state that cron leaves ---- */
+
+static void path_of(char out[static PATH_MAX], const char *state_dir)
+{
+    snprintf(out, PATH_MAX, "%s/cron.last", state_dir);
+}
+
+void cron_mark_read(const char *state_dir, struct cron_mark *mark)
+{
+    char path[PATH_MAX], text[32] = "";
+    struct stat status;
+    *mark = (struct cron_mark){0};
+    path_of(path, state_dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (read(fd, text, sizeof text - 1) >= 0)
+        mark->letter = strtoull(text, NULL, 10);
+    if (fstat(fd, &status) == 0)
+        mark->ran_ms = clock_timespec_ms(status.st_mtim);
+    close(fd);
+}
+
+/* Written in place, with a fixed length: a full disk has no room for a new file. */
+bool cron_mark_write(const char *state_dir, uint64_t letter)
+{
+    char path[PATH_MAX], text[32];
+    path_of(path, state_dir);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    int length = snprintf(text, sizeof text, "%020llu\n", (unsigned long long)letter);
+    bool good = pwrite(fd, text, (size_t)length, 0) == length && futimens(fd, NULL) == 0;
+    return close(fd) == 0 && good;
 }

@@ -4,11 +4,222 @@
 #define TELEMETRY_TELEMETRY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include "telemetry/attempts.h"
-#include "telemetry/counters.h"
-#include "telemetry/recent.h"
+#include "base/error.h"
+
+/* ---- counters.c: Counters for people: refusals, the data plane's answers, events per minute for a day, delays and
+ * sizes. Shared by all processes of a state directory through a mapped file, counters.N (N: version of its layout),
+ * which may be deleted while no process runs; without one, counted in this process's memory. Exact counts are the
+ * queue's, not these. Adding takes no lock; any thread. ---- */
+
+struct counters;
+struct counted; /* the counters of one source */
+
+enum counted_outcome {
+    COUNTED_ACCEPTED,
+    COUNTED_DELIVERED,
+    COUNTED_DUPLICATE,
+    COUNTED_DROPPED,
+    COUNTED_DEAD,
+    COUNTED_OUTCOMES,
+};
+
+#define COUNTED_REFUSALS 32  /* kinds of refusals, numbered by the caller */
+#define COUNTED_ANSWERS 19   /* see counters_answer_name */
+#define COUNTED_BUCKETS 15   /* of a histogram; the last one is unbounded */
+#define COUNTED_MINUTES 1440 /* a day */
+
+/* Upper bounds of all buckets but the last. */
+extern const int64_t counters_delay_ms[COUNTED_BUCKETS - 1];
+extern const int64_t counters_size_bytes[COUNTED_BUCKETS - 1];
+
+/* Events of one minute. */
+struct tally_minute {
+    uint64_t accepted;
+    uint64_t bytes; /* of the accepted events */
+    uint64_t delivered;
+    uint64_t done;                   /* of the accepted events: delivered, known already or left out by a rule */
+    uint64_t delay[COUNTED_BUCKETS]; /* of live events that were delivered: a histogram, not cumulative */
+};
+
+struct histogram {
+    uint64_t bucket[COUNTED_BUCKETS]; /* not cumulative */
+    uint64_t sum;
+};
+
+/* A snapshot of one source's counters. */
+struct tally {
+    uint64_t outcome[COUNTED_OUTCOMES];
+    uint64_t refused[COUNTED_REFUSALS];
+    int64_t refused_last_ms[COUNTED_REFUSALS]; /* Unix time; 0: never, as below */
+    uint64_t answered[COUNTED_ANSWERS];
+    uint64_t nul_replaced;     /* delivered events in whose message U+0000 was replaced */
+    uint64_t identify_refused; /* delivered events whose identify or alias the data plane refused */
+    int64_t answered_last_ms;
+    int32_t answered_last_status;                /* 0: no answer came */
+    bool answered_last_refused;                  /* that answer means that somebody has to mend something */
+    struct histogram delay;                      /* ms */
+    struct histogram size;                       /* bytes */
+    struct tally_minute minute[COUNTED_MINUTES]; /* the last one is now */
+};
+
+/* Opens the file in state_dir (NULL: memory only) with a slot for each name, and one for no source. Returns NULL when
+ * memory is out. *why: the reason for memory only, or "". */
+struct counters *counters_open(const char *state_dir, const char *const *names, size_t count, struct error *why);
+
+/* Whether other processes share the counters; false, too, once the disk had no room for a page of the file. */
+bool counters_are_shared(const struct counters *counters);
+
+/* The counters of a source; for an unknown name or NULL, those of no source. NULL if counters is NULL; adding to NULL
+ * does nothing. Valid as long as counters. */
+struct counted *counters_of(struct counters *counters, const char *name);
+
+/* Counts an accepted event, however it came; now_ms: Unix time. */
+void counters_accepted(struct counted *counted, size_t bytes, int64_t now_ms);
+
+/* Counts an event with another outcome. */
+void counters_ended(struct counted *counted, enum counted_outcome outcome);
+
+/* Counts a delivered event; delay_ms: since its update in Close, -1: unknown. */
+void counters_delivered(struct counted *counted, int64_t delay_ms, int64_t now_ms);
+
+/* Counts, in its minute, that an event which was counted as accepted is done with: each once, and no replays. So both
+ * counts of a minute are about the same events. */
+void counters_done(struct counted *counted, int64_t now_ms);
+
+/* Counts, in its minute, the delay of a live event that was delivered. */
+void counters_live_delay(struct counted *counted, int64_t delay_ms, int64_t now_ms);
+
+/* The delay below which this part (0 to 1) of a histogram's events lies, in milliseconds, as well as buckets tell; -1:
+ * there are none. */
+double counters_quantile(const uint64_t bucket[static COUNTED_BUCKETS], double part);
+
+/* Counts a delivered event in whose message U+0000 was replaced. */
+void counters_nul_replaced(struct counted *counted);
+
+/* Reads only nul_replaced and identify_refused. */
+void counters_read_messages(const struct counted *counted, struct tally *tally);
+
+/* Counts a delivered event whose identify or alias was refused. */
+void counters_identify_refused(struct counted *counted);
+
+/* Counts a refused request; kind is below COUNTED_REFUSALS. */
+void counters_refused(struct counted *counted, unsigned kind, int64_t now_ms);
+
+/* Counts an answer of the data plane; status: of HTTP, 0: no answer came. refused: somebody has to mend something. */
+void counters_answered(struct counted *counted, int status, bool refused, int64_t now_ms);
+
+/* The name of answered[index]: "200", "5xx", "none"; NULL beyond the last. */
+const char *counters_answer_name(size_t index);
+
+void counters_read(const struct counted *counted, int64_t now_ms, struct tally *tally);
+
+void counters_close(struct counters *counters);
+
+/* ---- recent.c: What was tried lately: the last ten batches of each lane, with the ids of their events, so that an
+ * event's attempts are found by its id. Written once a batch, never once an event. Stored in a file of the state
+ * directory, attempts.N (N: version of its layout), which may be deleted at any time; without a state directory in
+ * memory. Only one process, the forwarder, adds; any thread of any process reads. ---- */
+
+#define ATTEMPTS_KEPT 10     /* of a lane */
+#define ATTEMPTS_EVENTS 1000 /* of a batch that can be found: a larger one's first */
+
+/* One batch with the data plane, as far as each of its events is concerned. */
+struct attempt {
+    int64_t sent_ms; /* Unix time */
+    int64_t took_ms;
+    int32_t status;  /* of HTTP; 0: no answer came */
+    uint32_t events; /* in the batch */
+    char words[160]; /* what came back, for people; cut to fit */
+};
+
+struct attempts;
+
+/* Opens them for sources with these names and so many lanes each. state_dir NULL: in memory. Returns NULL when memory
+ * is out. */
+struct attempts *attempts_open(const char *state_dir, const char *const *names, size_t count, size_t lanes);
+
+/* Adds a batch of a source's lane. attempts may be NULL. A failure loses only what is shown. */
+void attempts_add(struct attempts *attempts, const char *source, size_t lane, const struct attempt *attempt,
+                  const uint64_t *ids, size_t count);
+
+/* Finds those of an event that began at since_ms or later, the oldest first. Returns how many. */
+size_t attempts_of(struct attempts *attempts, const char *source, uint64_t id, int64_t since_ms,
+                   struct attempt out[static ATTEMPTS_KEPT]);
+
+void attempts_close(struct attempts *attempts);
+
+/* ---- recent.c: A sample of recent events for people: at most 20 a second, the last 200 of the last day, each with the
+ * beginning of its bodies and what was tried with it. Stored in a file of the state directory, recent.N (N: version of
+ * its layout), which may be deleted at any time; without a state directory in memory. Only one process, the forwarder,
+ * adds; any thread of any process reads. ---- */
+
+#define RECENT_COUNT 200
+#define RECENT_BODY 8000 /* bytes kept of each body */
+#define RECENT_A_SECOND 20
+#define RECENT_AGE_MS ((int64_t)24 * 60 * 60 * 1000)
+
+/* One event. Texts are cut to fit, and always end with a NUL. */
+struct recent_event {
+    uint64_t number;   /* increasing; never 0; set by recent_add */
+    uint64_t queue_id; /* of the event in its source's queue */
+    char source[72];
+    char name[96]; /* "lead updated" */
+    char lead[80];
+    char id[80];      /* of the event in Close */
+    char state[16];   /* delivered, duplicate, dropped, dead */
+    char reason[200]; /* of dead; else "" */
+    int64_t ended_ms; /* Unix time, as the following; 0: unknown */
+    int64_t received_ms;
+    int64_t updated_ms;
+    uint64_t bytes; /* of the incoming body, whole */
+    uint32_t incoming_length, message_length;
+    bool incoming_cut, message_cut;
+};
+
+/* An event with its bodies, without NUL, and the attempts to deliver it, the oldest first. */
+struct recent_whole {
+    struct recent_event event;
+    struct attempt attempt[ATTEMPTS_KEPT];
+    size_t attempts;
+    char incoming[RECENT_BODY];
+    char message[RECENT_BODY];
+};
+
+struct recent;
+
+/* Opens the sample; state_dir NULL: in memory. Returns NULL when memory is out. */
+struct recent *recent_open(const char *state_dir);
+
+/* Whether another event may be added now: call before preparing one. recent may be NULL. */
+bool recent_may_add(struct recent *recent, int64_t now_ms);
+
+/* What is kept beside an event. */
+struct recent_bodies {
+    const char *incoming, *message; /* may be NULL */
+    size_t incoming_length, message_length;
+    const struct attempt *attempt;
+    size_t attempts; /* at most ATTEMPTS_KEPT */
+};
+
+/* Adds an event; lengths, cut and number are set here. A failure loses only the sample. */
+void recent_add(struct recent *recent, const struct recent_event *event, const struct recent_bodies *bodies);
+
+/* Reads the events with a higher number than `after`, newest first, at most `most`. Returns how many. */
+size_t recent_list(struct recent *recent, uint64_t after, int64_t now_ms, struct recent_event *out, size_t most);
+
+/* Reads one event with its bodies. Returns false when it is no longer stored. */
+bool recent_get(struct recent *recent, uint64_t number, int64_t now_ms, struct recent_whole *out);
+
+/* Deletes the events of a lead, of one source or (NULL) of all. dry_run: only counts them. Returns how many. A sample
+ * that is added at this moment may be lost. */
+size_t recent_forget(struct recent *recent, const char *source, const char *lead, bool dry_run);
+
+void recent_close(struct recent *recent);
+
+/* ---- counters.c: all of it, opened together ---- */
 
 struct config;
 

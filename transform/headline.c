@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/json_walk.h"
+#include "base/json.h"
 #include "transform/parsed.h"
 #include "transform/rules.h"
 

@@ -1,6 +1,6 @@
 /* A Close event → the track message: which members it has, in which order, and where each comes from
  * (transform_message of transform.h); and what the message about the person (person.c) has in common with it. */
-#include "base/json_tree.h"
+#include "base/json.h"
 #include "base/times.h"
 #include "transform/parsed.h"
 #include "transform/rules.h"

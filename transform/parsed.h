@@ -4,7 +4,7 @@
 
 #include <json-c/json_object.h>
 
-#include "base/json_reader.h"
+#include "base/json.h"
 #include "transform/transform.h"
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json_walk.h"
+#include "base/json.h"
 #include "transform/rules.h"
 
 /* Paths from the body's root; owned. */

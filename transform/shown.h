@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/json_walk.h"
+#include "base/json.h"
 #include "transform/transform.h"
 
 /* Writes the body without the members that the rules remove, taken from the event's data and previous_data; *removed

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/escape.h"
-#include "base/json_reader.h"
+#include "base/json.h"
 #include "transform/warehouse_rules.h"
 
 #define PATH_MOST 256    /* bytes of a member's path that is shown; a longer one is cut */

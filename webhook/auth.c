@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/keyring.h"
-#include "config/source_keys.h"
 #include "webhook/signature.h"
 
 #include <openssl/core_names.h>

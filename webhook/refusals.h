@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "http/request.h"
-#include "telemetry/counters.h"
+#include "telemetry/telemetry.h"
 
 /* The numbers are stored in a file that outlives a release: append only. */
 enum refusal {

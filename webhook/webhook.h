@@ -6,7 +6,7 @@
 #include "config/config.h"
 #include "http/request.h"
 #include "queue/queue.h"
-#include "telemetry/counters.h"
+#include "telemetry/telemetry.h"
 
 struct webhook;
 

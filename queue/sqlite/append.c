@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/no_room.h"
+#include "base/error.h"
 #include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
@@ -299,7 +299,7 @@ static bool start_writer(struct store *store)
     int error = pthread_attr_init(&small);
     if (error == 0) {
         sigfillset(&all);
-        sigdelset(&all, SIGBUS); /* see base/mapping.h */
+        sigdelset(&all, SIGBUS); /* see base/files.h */
         pthread_attr_setstacksize(&small, STACK_SIZE);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         error = pthread_create(&group->writer, &small, run_writer, store);

@@ -1,7 +1,7 @@
 /* The consumer: holding the consumer lock, and reading events in order or by their ids. One process at a time, on one
  * machine, is the owner; the kernel releases the lock when that process dies. A heartbeat names its machine, since two
  * machines on a network file system may not see each other's locks. */
-#include "base/lock_file.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "queue/sqlite/beat.h"
 #include "queue/sqlite/repair.h"

@@ -1,7 +1,7 @@
 /* Connections and transactions: see database.h. The settings were chosen by measurement and for SQLite's pitfalls with
  * several processes. */
 #include "queue/sqlite/database.h"
-#include "base/no_room.h"
+#include "base/error.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "base/lock_file.h"
+#include "base/files.h"
 
 #define ROOM_ENOUGH ((uint64_t)512 * 1024 * 1024) /* much more than is written in the next time */
 #define ROOM_LOOK_MS 1000

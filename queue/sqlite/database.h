@@ -15,7 +15,7 @@
 /* The result of an operation. All but DONE have a reason in the connection's `why`. */
 enum database_result {
     DATABASE_DONE,
-    DATABASE_FULL,    /* no space to write: see base/no_room.h; the errno is in the connection's `error` */
+    DATABASE_FULL,    /* no space to write: see base/error.h; the errno is in the connection's `error` */
     DATABASE_DAMAGED, /* SQLite reports corrupt or not a database; never for busy, full or I/O errors */
     DATABASE_NEWER,   /* another release has migrated the schema meanwhile */
     DATABASE_FAILED,  /* any other error; trying again may help */

@@ -10,10 +10,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "base/owner.h"
-#include "config/state_folder.h"
+#include "config/config.h"
 
 void directory_path(char out[static STATE_PATH], const char *directory, const char *name)
 {

@@ -1,10 +1,9 @@
 /* The engine `sqlite`: opening and closing a state directory, what its files share (a source's number, the reader's
  * connection, handling of failures), and the table that queue.c calls. */
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/files.h"
-#include "base/lock_file.h"
 #include "base/log.h"
-#include "base/no_room.h"
 #include "queue/sqlite/backup.h"
 #include "queue/sqlite/checkpoint.h"
 #include "queue/sqlite/repair.h"

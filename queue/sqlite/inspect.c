@@ -1,6 +1,6 @@
 /* Inspection and operator commands: counts, lists, dead letters. Short transactions only. */
 #include "queue/inspect.h"
-#include "base/lock_file.h"
+#include "base/files.h"
 #include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/store.h"
 

@@ -1,7 +1,7 @@
 /* Whether the queue can be written: a probe for health checks, and the process's limit on the size of files. */
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/log.h"
-#include "base/no_room.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 

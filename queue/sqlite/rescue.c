@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "base/files.h"
-#include "base/lock_file.h"
 #include "base/log.h"
 #include "queue/loss.h"
 #include "queue/sqlite/directory.h"

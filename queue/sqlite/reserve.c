@@ -2,8 +2,8 @@
 #include "queue/sqlite/reserve.h"
 
 #include "base/clock.h"
-#include "base/lock_file.h"
-#include "base/no_room.h"
+#include "base/error.h"
+#include "base/files.h"
 #include "queue/sqlite/directory.h"
 
 #include <errno.h>

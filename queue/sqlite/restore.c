@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/files.h"
-#include "base/lock_file.h"
 #include "base/text.h"
 #include "queue/backup.h"
 #include "queue/inspect.h"

@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "base/no_room.h"
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/directory.h"

@@ -1,6 +1,6 @@
 /* Settling, in one transaction: deletes the events' rows, stores their identities, counts them, and stores dead
  * letters. */
-#include "base/no_room.h"
+#include "base/error.h"
 #include "queue/sqlite/reserve.h"
 #include "queue/sqlite/store.h"
 

@@ -1,6 +1,6 @@
 /* The SQL statements of the queue's database in one table; preparing and running them, and translating their results.
  */
-#include "base/no_room.h"
+#include "base/error.h"
 #include "queue/sqlite/database.h"
 
 #include <errno.h>

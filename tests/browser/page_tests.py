@@ -198,6 +198,9 @@ class Page(unittest.TestCase):
         link = focused()
         keys(Keys.ENTER)
         wait_until(lambda: browser.all("tr.opened pre"), PATIENCE, "it opens by Enter")
+        refreshed = "document.querySelector('tr.opened').previousElementSibling.title = 'to be removed'"
+        browser.driver.execute_script(refreshed)
+        wait_until(lambda: not browser.all("tr[title]"), PATIENCE, "the page is refreshed")
         self.assertEqual("true", link.get_attribute("aria-expanded"))
         reached = []
         for _ in range(4):

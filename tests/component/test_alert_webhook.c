@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "health/alert_webhook.h"
 #include "health/alerts.h"
 #include "tests/suites.h"
 #include "tests/support/process.h"

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "health/alert_command.h"
 #include "health/alerts.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"

@@ -1,6 +1,6 @@
 /* What a loss of events means: how it is noted, how far the claim of completeness falls, where reading begins. */
 #include "base/times.h"
-#include "closeapi/state.h"
+#include "closeapi/closeapi.h"
 #include "queue/inspect.h"
 #include "queue/loss.h"
 #include "tests/suites.h"

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 
 #include "queue/sqlite/store.h"
-#include "telemetry/recent.h"
+#include "telemetry/telemetry.h"
 #include "tests/support/check.h"
 
 #define MARK "Mrs. Forget-Me of 7 Elm Street"

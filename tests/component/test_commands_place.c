@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "commands/check_place.h"
+#include "commands/commands_private.h"
 #include "config/config.h"
 #include "telemetry/telemetry.h"
 #include "tests/support/commands_run.h"

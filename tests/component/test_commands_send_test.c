@@ -11,8 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "commands/advice.h"
-#include "commands/test_event.h"
+#include "commands/delivery.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/signature.h"
 #include "webhook/webhook.h"

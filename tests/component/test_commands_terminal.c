@@ -14,7 +14,7 @@
 
 #include "base/clock.h"
 #include "commands/commands.h"
-#include "commands/wrap.h"
+#include "commands/commands_private.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/temporary.h"

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "telemetry/counters.h"
+#include "telemetry/telemetry.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"
 

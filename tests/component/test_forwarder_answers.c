@@ -5,6 +5,7 @@
 
 #include "forward/post.h"
 #include "tests/suites.h"
+#include "tests/support/check.h"
 #include "tests/support/forward_rig.h"
 
 #define PATIENCE_MS RIG_PATIENCE_MS
@@ -31,6 +32,35 @@ static void an_answer_wakes_the_other_lanes(void)
     for (unsigned i = 0; i < 40; i++) /* leads of every lane */
         rig_append(&rig, 100 + i, 40, NULL);
     CU_ASSERT_TRUE(standin_wait_messages(rig.standin, 50, PATIENCE_MS));
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
+    rig_end(&rig);
+}
+
+/* While the data plane is away, accepting has the machine: what comes in is not read before it can be sent, for it
+ * would be read and parsed again then. */
+static void little_is_read_while_the_data_plane_is_away(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig.made.config.batch_events = 50;
+    rig_open(&rig);
+    standin_fail(rig.standin, &(struct standin_fault){.act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .status = 503});
+    rig_append_many(&rig, 2000, 40, UINT_MAX);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 8, PATIENCE_MS));
+    forwarder_stop(rig.forwarder, clock_now() + PATIENCE_MS);
+    pthread_join(rig.thread, NULL);
+    uint64_t read = forwarder_read_up_to(rig.forwarder, 0);
+    check(read > 0 && read < 1000, "%llu read", (unsigned long long)read);
+    forwarder_free(rig.forwarder);
+    queue_close(rig.queue);
+
+    rig_open(&rig);
+    rig_run(&rig);
+    CU_ASSERT_TRUE(standin_wait_requests(rig.standin, 12, PATIENCE_MS));
+    standin_heal(rig.standin);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
+    CU_ASSERT_EQUAL(standin_counts(rig.standin).messages, 2000);
     CU_ASSERT_EQUAL(standin_counts(rig.standin).repeated, 0);
     rig_end(&rig);
 }
@@ -253,6 +283,7 @@ void suite_forwarder_answers(void)
 {
     static CU_TestInfo tests[] = {
         {"a lane that is answered 200 wakes the others", an_answer_wakes_the_other_lanes},
+        {"little is read while the data plane is away", little_is_read_while_the_data_plane_is_away},
         {"200 with an empty body counts where it may", an_empty_answer_counts_where_it_may},
         {"a slow data plane gets smaller batches, and few copies", a_slow_data_plane_gets_smaller_batches},
         {"a slow line is not given up, however long it takes", a_slow_line_is_not_given_up},

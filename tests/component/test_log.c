@@ -1,7 +1,6 @@
 /* The log: foreign words made harmless. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/log_syslog.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"
 

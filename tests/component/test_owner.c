@@ -6,9 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/owner.h"
+#include "base/error.h"
 #include "base/program_name.h"
-#include "config/state_folder.h"
+#include "config/config.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"
 

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/lock_file.h"
+#include "base/files.h"
 #include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/lock_file.h"
+#include "base/files.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/displaced.h"

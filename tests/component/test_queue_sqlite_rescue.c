@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/lock_file.h"
+#include "base/files.h"
 #include "queue/loss.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"

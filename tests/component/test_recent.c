@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "telemetry/recent.h"
+#include "telemetry/telemetry.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"
 

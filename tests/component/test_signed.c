@@ -1,6 +1,6 @@
 /* A source that had a signature key is never open because the key is gone: it is noted beside the keys and in the
  * database, and only `signature_key = none` takes it back. */
-#include "config/source_keys.h"
+#include "config/keyring.h"
 #include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"

@@ -2,7 +2,7 @@
  * with a waiting event and dead letters in it. */
 #include "config/keyring.h"
 #include "queue/inspect.h"
-#include "status/access.h"
+#include "status/status_private.h"
 #include "tests/suites.h"
 #include "tests/support/status_rig.h"
 

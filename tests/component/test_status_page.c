@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "queue/inspect.h"
-#include "status/access.h"
+#include "status/status_private.h"
 #include "tests/suites.h"
 #include "tests/support/status_rig.h"
 

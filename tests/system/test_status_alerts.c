@@ -1,5 +1,5 @@
 /* Each alert is raised, and ends, by its real cause. */
-#include "closeapi/state.h"
+#include "closeapi/closeapi.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/event.h"

@@ -9,7 +9,7 @@
 
 #include "base/program_name.h"
 #include "commands/commands.h"
-#include "config/own_command.h"
+#include "config/config.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/commands_run.h"

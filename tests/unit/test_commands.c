@@ -1,7 +1,7 @@
 /* The commands' table and what all of them promise: names, help, exit codes, where their output goes. */
 #include "base/program_name.h"
 #include "commands/commands.h"
-#include "config/own_command.h"
+#include "config/config.h"
 #include "tests/suites.h"
 #include "tests/support/commands_run.h"
 

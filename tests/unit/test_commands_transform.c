@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "commands/stream.h"
+#include "commands/commands_private.h"
 #include "config/config.h"
 #include "tests/support/commands_run.h"
 

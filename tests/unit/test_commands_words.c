@@ -1,7 +1,7 @@
 /* The small parts of the commands: moments, numbers, text for terminals, JSON laid out. */
 #include "base/escape.h"
 #include "base/times.h"
-#include "commands/view.h"
+#include "commands/commands_private.h"
 #include "tests/suites.h"
 
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "health/alerts.h"
-#include "health/report.h"
+#include "health/findings.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/made_facts.h"

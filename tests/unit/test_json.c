@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json_reader.h"
+#include "base/json.h"
 #include "tests/suites.h"
 #include "tests/support/transform_tools.h"
 

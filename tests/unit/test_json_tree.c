@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json_reader.h"
+#include "base/json.h"
 #include "tests/suites.h"
 
 /* Reads and prints; asserts that it prints as expected, and how many surrogates were replaced. */

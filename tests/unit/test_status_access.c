@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "status/access.h"
+#include "status/status_private.h"
 #include "tests/suites.h"
 #include "tests/support/http_fake.h"
 #include "tests/support/temporary.h"
