@@ -14,8 +14,8 @@
 #define MODEL_LETTERS 48  /* of all sources; beyond it no event dies */
 #define MODEL_KEYS 100000 /* most identities of a source */
 #define MODEL_NEVER INT64_MIN
-#define MODEL_RETENTION_H 72 /* dead_retention, and longer dedupe_window: no multiples of MODEL_PASS_H */
-#define MODEL_WINDOW_H 120
+#define MODEL_RETENTION_H 40 /* dead_retention, and longer dedupe_window: no multiples of MODEL_PASS_H */
+#define MODEL_WINDOW_H 80
 #define MODEL_PASS_H 23 /* by which the clock goes forward: a day is a jump */
 
 /* An event that waits. All that it is follows from its number. */
