@@ -359,7 +359,11 @@ bool drive_repair(struct drive *drive, const struct model_step *step)
 
 bool drive_pass(struct drive *drive, const struct model_step *step)
 {
-    drive_close(drive);
-    model_pass(&drive->ground->now);
-    return reopen(drive) && drive_claim(drive, step->a % DRIVE_HANDLES);
+    bool good = true;
+    for (uint32_t i = 0; i <= step->b % 3 && good; i++) {
+        drive_close(drive);
+        model_pass(&drive->ground->now);
+        good = reopen(drive) && drive_claim(drive, step->a % DRIVE_HANDLES);
+    }
+    return good;
 }
