@@ -2,7 +2,6 @@
  * a run with the same options goes on there. */
 #include "base/clock.h"
 #include "base/files.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "base/times.h"
 #include "closeapi/closeapi.h"

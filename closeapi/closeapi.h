@@ -13,7 +13,7 @@
 #include "closeapi/import.h"
 #include "closeapi/subscriptions.h"
 #include "config/config.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 #include "queue/queue.h"
 
 /* What reconciling knows of a source: from when until when all of Close's events are in the queue or were delivered
@@ -40,7 +40,7 @@ struct completeness {
     bool lost;            /* events may be gone that are not fetched automatically: trouble says what to do */
     char trouble[512];    /* what somebody must look at; "": nothing */
 
-    /* After a loss of events (queue/loss.h); only for the files of closeapi/. */
+    /* After a loss of events (queue/inspect.h); only for the files of closeapi/. */
     int64_t loss_ms;  /* the until_ms of the loss that was applied last */
     int64_t floor_ms; /* nothing older is read automatically: whether it was delivered is not known any more */
     int64_t again_ms; /* the next run begins to read here, before the claim; 0: it does not */
@@ -220,7 +220,7 @@ bool closeapi_paused_by_us(const char *directory, const char *id);
 bool completeness_read(const char *directory, struct completeness *state, struct error *why);
 bool completeness_write(const char *directory, const struct completeness *state, struct error *why);
 
-/* ---- a claim of completeness falls with what it is about: what a loss of events (queue/loss.h) means for it. Pure.
+/* ---- a claim of completeness falls with what it is about: what a loss of events (queue/inspect.h) means for it. Pure.
  * ----
  */
 

@@ -3,7 +3,7 @@
 #define CLOSEAPI_RECONCILE_PRIVATE_H
 
 #include "closeapi/closeapi.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 
 /* A run. */
 struct reconcile_run {

@@ -2,7 +2,7 @@
 #include "base/files.h"
 #include "closeapi/closeapi.h"
 #include "config/keyring.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -130,7 +130,7 @@ static enum close_result subscribe_clear_note(const struct subscribing *work, ch
     return result;
 }
 
-/* Whether a subscription that has a mark of a signed delivery (config/signed.h) still exists in Close, or its key is
+/* Whether a subscription that has a mark of a signed delivery (config/keyring.h) still exists in Close, or its key is
  * held here. */
 static bool is_subscription_there(const void *context, const char *id)
 {

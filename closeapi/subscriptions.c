@@ -387,11 +387,11 @@ static void write_subscription_tail(struct buffer *out)
     buffer_append(out, "", 1);
 }
 
-void subscription_write(struct buffer *out, const char *url, const struct event_choice *choice, const char *filter)
+/* Appends these event types, each with the extra_filter (NULL: none), as elements of a list. first: of the list. */
+static void write_event_types(struct buffer *out, const struct event_choice *choice, const char *filter, bool first)
 {
-    write_subscription_head(out, url);
     for (size_t i = 0; i < choice->count; i++) {
-        buffer_text(out, i == 0 ? "[{\"object_type\": " : ", {\"object_type\": ");
+        buffer_text(out, first && i == 0 ? "{\"object_type\": " : ", {\"object_type\": ");
         write_json_string(out, choice->at[i].object_type);
         buffer_text(out, ", \"action\": ");
         write_json_string(out, choice->at[i].action);
@@ -401,6 +401,13 @@ void subscription_write(struct buffer *out, const char *url, const struct event_
         }
         buffer_text(out, "}");
     }
+}
+
+void subscription_write(struct buffer *out, const char *url, const struct event_choice *choice, const char *filter)
+{
+    write_subscription_head(out, url);
+    buffer_text(out, "[");
+    write_event_types(out, choice, filter, true);
     buffer_text(out, "]");
     write_subscription_tail(out);
 }
@@ -440,16 +447,6 @@ void subscription_write_events(struct buffer *out, const struct subscription *su
         buffer_text(out, json_object_to_json_string_ext(json_object_array_get_idx(events, i),
                                                         JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
     }
-    for (size_t i = 0; i < more->count; i++) {
-        buffer_text(out, count + i > 0 ? ", {\"object_type\": " : "{\"object_type\": ");
-        write_json_string(out, more->at[i].object_type);
-        buffer_text(out, ", \"action\": ");
-        write_json_string(out, more->at[i].action);
-        if (filter != NULL) {
-            buffer_text(out, ", \"extra_filter\": ");
-            buffer_text(out, filter);
-        }
-        buffer_text(out, "}");
-    }
+    write_event_types(out, more, filter, count == 0);
     buffer_append(out, "]", sizeof "]");
 }

@@ -132,7 +132,7 @@ const struct subscription *coverage_keyless(const struct coverage *coverage, con
 /* Writes what is wrong with it, and what to do. */
 void coverage_keyless_words(const struct subscription *subscription, const struct source *source, struct error *words);
 
-/* filter.c: whether an extra_filter lets an event pass. One that has a kind of filter in it which is not known here
+/* Whether an extra_filter lets an event pass. One that has a kind of filter in it which is not known here
  * lets all events pass. */
 bool filter_passes(struct json_object *filter, struct json_object *value);
 

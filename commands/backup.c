@@ -1,7 +1,6 @@
 /* backup and restore: queue, keys and the notes about Close to one file, while all of them are in use, and back from
  * it. */
 #include <errno.h>
-#include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -20,9 +19,7 @@
 #include "commands/commands_private.h"
 #include "config/config.h"
 #include "config/keyring.h"
-#include "queue/backup.h"
 #include "queue/inspect.h"
-#include "queue/loss.h"
 
 /* Whether the backup would lie outside the folders that a web server shows to everybody. */
 static bool is_outside(const char *path, struct error *why)

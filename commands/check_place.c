@@ -22,9 +22,8 @@
 #include "base/last_errors.h"
 #include "base/times.h"
 #include "config/config.h"
-#include "process/errors_kept.h"
-#include "process/reexec.h"
-#include "queue/state_place.h"
+#include "process/process.h"
+#include "queue/inspect.h"
 
 #define TRY_MS 5000L            /* for asking a data plane what time it is */
 #define WRONG_MS INT64_C(60000) /* a difference of the clocks beyond this is told */
@@ -390,10 +389,15 @@ static bool is_private(const char *directory, const struct stat *status)
 
 size_t check_state_directory(const struct config *config)
 {
+    struct error why;
     struct stat status;
     if (config->queue != QUEUE_SQLITE)
         return 0;
     printf("\nstate directory %s\n", config->state_dir);
+    if (stat(config->state_dir, &status) == 0 && !state_place_may_open(config, &why)) {
+        printf("  WRONG: %s\n", why.text);
+        return 1;
+    }
     if (stat(config->state_dir, &status) == 0)
         return is_private(config->state_dir, &status) ? 0 : 1;
     if (errno == ENOENT)

@@ -1,5 +1,5 @@
-/* The commands: `closecrm.fcgi NAME ...` at a shell. A file for each family of commands, and the table of them. Results go to
- * stdout, everything else to stderr. */
+/* The commands: `closecrm.fcgi NAME ...` at a shell. A file for each family of commands, and the table of them. Results
+ * go to stdout, everything else to stderr. */
 #ifndef COMMANDS_COMMANDS_H
 #define COMMANDS_COMMANDS_H
 

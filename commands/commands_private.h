@@ -13,7 +13,7 @@
 #include "config/config.h"
 #include "health/findings.h"
 #include "queue/inspect.h"
-#include "transform/headline.h"
+#include "transform/shown.h"
 #include "transform/transform.h"
 
 /* ---- session.c: what a command works on: the configuration, the source and the event that its arguments name, and the
@@ -215,8 +215,8 @@ enum child_result child_transform_identity(const char *body, size_t length, stru
 /* ---- view.c: JSON on a terminal ---- */
 
 /* Writes a JSON text, indented, with nothing that a terminal would obey, and a newline. paths: members to leave out,
- * from the root on, in the way of `remove` (rules.h). *removed counts what was left out. Returns false where the text
- * is no JSON, or when memory ran out: then the rest is missing. */
+ * from the root on, in the way of `remove` (transform.h). *removed counts what was left out. Returns false where the
+ * text is no JSON, or when memory ran out: then the rest is missing. */
 bool view_layout(FILE *out, const char *text, size_t length, const char *const *paths, size_t count, size_t *removed);
 
 /* ---- queue_list.c: makes a waiting event a dead letter: for `queue set-aside`, and for `forget`, which then deletes

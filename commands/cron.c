@@ -16,7 +16,6 @@
 #include "config/config.h"
 #include "health/alerts.h"
 #include "health/write_probe.h"
-#include "process/bounded.h"
 #include "process/process.h"
 #include "telemetry/telemetry.h"
 

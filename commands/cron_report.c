@@ -1,7 +1,6 @@
 /* What one run of cron says, and the record of what was told before. */
 #include "commands/commands_private.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -18,7 +17,7 @@
 #include "base/text.h"
 #include "base/times.h"
 #include "health/findings.h"
-#include "process/errors_kept.h"
+#include "process/process.h"
 
 #define TOLD_ENTRIES 64 /* problems that last, at once */
 

@@ -12,8 +12,8 @@
 #include "base/text.h"
 #include "commands/commands.h"
 #include "config/config.h"
-#include "webhook/refusals.h"
-#include "webhook/signature.h"
+#include "webhook/auth.h"
+#include "webhook/webhook.h"
 
 /* ---- advice ---- */
 

@@ -11,7 +11,7 @@
 #include "commands/commands.h"
 #include "commands/commands_private.h"
 #include "telemetry/telemetry.h"
-#include "transform/headline.h"
+#include "transform/shown.h"
 
 #define PAGE_EVENTS 1000
 #define PAGE_BYTES ((size_t)4 << 20)

@@ -14,7 +14,7 @@
 #include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 
 /* ---- reconcile ---- */
 
@@ -186,10 +186,10 @@ int command_reconcile(int argc, char **argv)
 /* ---- backfill ---- */
 
 #define BACKFILL_PATIENCE_MS (10 * 60000) /* for Close, in all: a run over night must outlive an outage of minutes */
-#define TERMINAL_MS 200          /* between progress lines on a terminal */
-#define LOG_MS 30000             /* between progress lines in a log */
-#define BAR 24                   /* on a line with room for it */
-#define BESIDE_BAR 90            /* columns that the rest of the line may take */
+#define TERMINAL_MS 200                   /* between progress lines on a terminal */
+#define LOG_MS 30000                      /* between progress lines in a log */
+#define BAR 24                            /* on a line with room for it */
+#define BESIDE_BAR 90                     /* columns that the rest of the line may take */
 
 struct backfill_options {
     const char *source;

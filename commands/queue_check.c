@@ -10,7 +10,7 @@
 #include "closeapi/closeapi.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 
 static void note_fault(void *context, const char *fault)
 {

@@ -11,7 +11,7 @@
 #include "base/times.h"
 #include "commands/commands.h"
 #include "commands/commands_private.h"
-#include "transform/headline.h"
+#include "transform/shown.h"
 
 #define PAGE_EVENTS 1000 /* for each the queue is opened anew */
 #define PAGE_BYTES ((size_t)4 << 20)

@@ -21,7 +21,7 @@
 #include "commands/commands.h"
 #include "config/config.h"
 #include "process/process.h"
-#include "queue/state_place.h"
+#include "queue/inspect.h"
 
 /* ---- options ---- */
 

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/text.h"
 #include "closeapi/closeapi.h"
 #include "closeapi/subscriptions.h"
@@ -18,7 +17,6 @@
 #include "commands/commands_private.h"
 #include "commands/delivery.h"
 #include "config/keyring.h"
-#include "webhook/webhook.h"
 
 /* ---- --update ---- */
 

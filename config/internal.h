@@ -53,6 +53,12 @@ struct key {
     const char *const *choices; /* type_choice only: NULL-terminated, in the order of the enum */
 };
 
+/* types.c: the field that a key's values are stored in. */
+void *key_field(const struct key *key, void *base);
+
+/* types.c: overwrites and frees a text that is secret. */
+void secret_clear(const struct key *key, void *base);
+
 /* The keys in display order. */
 const struct key *keys_all(size_t *count);
 

@@ -4,7 +4,6 @@
 #include "config/internal.h"
 
 #include <ini.h>
-#include <stdio.h>
 #include <string.h>
 
 #define LINE_LIMIT 4000 /* bytes per line; longer lines are refused, never truncated */

@@ -21,7 +21,7 @@ _Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum queue_k
                    sizeof(enum context_content) == sizeof(unsigned),
                "choices are stored as unsigned");
 
-static void *field_of(const struct key *key, void *base)
+void *key_field(const struct key *key, void *base)
 {
     return (char *)base + key->offset;
 }
@@ -50,7 +50,7 @@ static bool number_parse(const struct key *key, const char *text, void *base, st
         error_set(why, "must be from %s to %s, not %.40s", least, most, text);
         return false;
     }
-    memcpy(field_of(key, base), &value, sizeof value);
+    memcpy(key_field(key, base), &value, sizeof value);
     return true;
 }
 
@@ -76,7 +76,7 @@ static bool choice_parse(const struct key *key, const char *text, void *base, st
     char all[200] = "";
     for (unsigned i = 0; key->choices[i] != NULL; i++) {
         if (strcmp(text, key->choices[i]) == 0) {
-            memcpy(field_of(key, base), &i, sizeof i);
+            memcpy(key_field(key, base), &i, sizeof i);
             return true;
         }
         size_t used = strlen(all);
@@ -88,13 +88,13 @@ static bool choice_parse(const struct key *key, const char *text, void *base, st
 
 static bool text_store(const struct key *key, void *base, char *text)
 {
-    memcpy(field_of(key, base), &text, sizeof text);
+    memcpy(key_field(key, base), &text, sizeof text);
     return text != NULL;
 }
 
 static void text_clear(const struct key *key, void *base)
 {
-    char **text = field_of(key, base);
+    char **text = key_field(key, base);
     free(*text);
     *text = NULL;
 }
@@ -151,9 +151,9 @@ static bool secret_parse(const struct key *key, const char *text, void *base, st
     return text_store(key, base, copy);
 }
 
-static void secret_clear(const struct key *key, void *base)
+void secret_clear(const struct key *key, void *base)
 {
-    char **text = field_of(key, base);
+    char **text = key_field(key, base);
     if (*text != NULL)
         secret_free(*text, strlen(*text));
     *text = NULL;
@@ -163,7 +163,7 @@ static void secret_clear(const struct key *key, void *base)
 
 static void words_clear(const struct key *key, void *base)
 {
-    strings_free(field_of(key, base));
+    strings_free(key_field(key, base));
 }
 
 typedef bool word_check(const char *word, size_t length, struct error *why);
@@ -174,7 +174,7 @@ static bool words_parse(const struct key *key, const char *text, void *base, str
     for (const char *word; (word = value_word(&text, &length)) != NULL;) {
         if (!check(word, length, why))
             return false;
-        if (!strings_append(field_of(key, base), word, length)) {
+        if (!strings_append(key_field(key, base), word, length)) {
             error_set(why, NO_MEMORY);
             return false;
         }

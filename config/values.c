@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -337,23 +336,10 @@ size_t value_control(const char *text, size_t length)
 #define PASSWORD_MOST 500  /* maximum that HTTP Basic can carry here */
 #define ARGUMENTS_MOST 100 /* arguments of a command */
 
-static void *field_of(const struct key *key, void *base)
-{
-    return (char *)base + key->offset;
-}
-
-static void password_clear(const struct key *key, void *base)
-{
-    char **text = field_of(key, base);
-    if (*text != NULL)
-        secret_free(*text, strlen(*text));
-    *text = NULL;
-}
-
 static bool password_store(const struct key *key, void *base, char *text)
 {
-    password_clear(key, base);
-    memcpy(field_of(key, base), &text, sizeof text);
+    secret_clear(key, base);
+    memcpy(key_field(key, base), &text, sizeof text);
     return text != NULL;
 }
 
@@ -401,7 +387,7 @@ static char *next_word(const char **rest, struct error *why)
 
 static void command_clear(const struct key *key, void *base)
 {
-    struct strings *words = field_of(key, base);
+    struct strings *words = key_field(key, base);
     for (size_t i = 0; i < words->count; i++)
         free(words->at[i]);
     free(words->at);
@@ -425,7 +411,7 @@ static bool add_words(struct strings *words, const char *text, struct error *why
 /* Builds a NULL-terminated argv. */
 static bool command_parse(const struct key *key, const char *text, void *base, struct error *why)
 {
-    struct strings *words = field_of(key, base);
+    struct strings *words = key_field(key, base);
     struct error none = {0};
     if (why == NULL)
         why = &none;
@@ -453,6 +439,6 @@ static bool webhook_url_parse(const struct key *key, const char *text, void *bas
     return password_store(key, base, url_webhook(text, why));
 }
 
-const struct type type_password = {"password", false, false, password_parse, password_clear, NULL};
-const struct type type_webhook_url = {"URL", false, false, webhook_url_parse, password_clear, NULL};
+const struct type type_password = {"password", false, false, password_parse, secret_clear, NULL};
+const struct type type_webhook_url = {"URL", false, false, webhook_url_parse, secret_clear, NULL};
 const struct type type_command = {"program and arguments", false, false, command_parse, command_clear, NULL};

@@ -1,10 +1,10 @@
 /* The data plane's answers: what each means (the design's table), how long to wait after a failure, and one function
  * for each outcome that does what follows. */
-#include "forward/answer.h"
+#include "forward/post.h"
 
 #include "base/log.h"
 #include "forward/forward_private.h"
-#include "transform/headline.h"
+#include "transform/shown.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -80,12 +80,15 @@ enum outcome answer_outcome(const struct answer *answer, bool accept_empty)
     return OUTCOME_OPERATOR;
 }
 
-bool answer_is_failure(const struct answer *answer)
+/* Whether the data plane itself failed while it worked on this batch (5xx, cut, silence): one message may be the
+ * cause. */
+static bool answer_is_failure(const struct answer *answer)
 {
     return answer->status >= 500 || (answer->status == 0 && (answer->cut || answer->silent));
 }
 
-bool answer_is_too_much(const struct answer *answer)
+/* Whether the batch may have been too much at once (silence, cut, 408): less is sent then. */
+static bool answer_is_too_much(const struct answer *answer)
 {
     return answer->status == 408 || (answer->status == 0 && (answer->cut || answer->silent));
 }

@@ -1,5 +1,5 @@
-/* The trace of what is being transformed, and the parsing and transforming under it: see crash_guard.h. */
-#include "forward/crash_guard.h"
+/* The trace of what is being transformed, and the parsing and transforming under it: see pending.h. */
+#include "forward/pending.h"
 
 #include <errno.h>
 #include <fcntl.h>

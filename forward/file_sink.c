@@ -1,5 +1,5 @@
-/* Messages into a file: see file_sink.h. */
-#include "forward/file_sink.h"
+/* Messages into a file: see post.h. */
+#include "forward/post.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,9 @@
 
 #include "base/buffer.h"
 #include "base/files.h"
+
+/* Messages of the file that are recognized: its newest, about this many. */
+#define FILE_SINK_KNOWN 100000
 
 #define ID_MOST 64                  /* characters of a messageId: a UUID has 36 */
 #define CHUNK ((size_t)1 << 20)     /* bytes read at once */

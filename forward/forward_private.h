@@ -10,13 +10,8 @@
 
 #include "base/clock.h"
 #include "config/config.h"
-#include "forward/answer.h"
-#include "forward/batch.h"
-#include "forward/crash_guard.h"
-#include "forward/file_sink.h"
 #include "forward/pending.h"
 #include "forward/post.h"
-#include "forward/search.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
 #include "transform/transform.h"
@@ -284,7 +279,7 @@ void lane_halve(struct lane *lane, size_t count);
 struct pending *lane_find(const struct lane *lane, uint64_t id, bool *in_flight);
 void lane_remove(struct lane *lane, const struct pending *pending);
 
-/* ---- answer.c: what the data plane answered, and what follows (its table: answer.h) ---- */
+/* ---- answer.c: what the data plane answered, and what follows (its table: post.h) ---- */
 
 /* What is known of the data plane. */
 struct data_plane {

@@ -1,8 +1,8 @@
-/* A lane's batch, built and sent; and the batch's body: see batch.h. */
+/* A lane's batch, built and sent; and the batch's body: see pending.h. */
 #include "forward/forward_private.h"
 
-#include "forward/batch.h"
-#include "forward/file_sink.h"
+#include "forward/pending.h"
+#include "forward/post.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "forward/forward_private.h"
-#include "transform/headline.h"
 #include "transform/shown.h"
 
 #define SETTLE_AGAIN_MS 1000

@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/http_request.h"
-#include "forward/file_sink.h"
 #include "forward/forward.h"
 
 #define DESCRIPTORS_MOST 8
@@ -295,7 +294,8 @@ const struct answer *post_answer(const struct post *post)
     return &post->answer;
 }
 
-const struct answer *post_and_wait(struct poster *poster, struct post *post, const char *body, size_t length)
+/* Does one POST and waits for it. The same contracts. */
+static const struct answer *post_and_wait(struct poster *poster, struct post *post, const char *body, size_t length)
 {
     if (!post_start(post, body, length, &post->answer.error))
         return &post->answer;

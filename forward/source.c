@@ -9,9 +9,9 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "forward/file_sink.h"
 #include "forward/forward.h"
 #include "forward/forward_private.h"
+#include "forward/post.h"
 
 #define READ_AHEAD 65536  /* events in flight at most */
 #define READ_ALWAYS 16384 /* so many are read even if lanes are put off, where appends wait: they must learn it */

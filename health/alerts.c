@@ -1,7 +1,6 @@
 /* When to tell, and what was told: see alerts.h. How: alert_send.c. */
 #include "health/alerts.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 #define MINUTE_MS INT64_C(60000)
 #define MIB INT64_C(1048576)

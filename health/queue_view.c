@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "health/findings.h"
-#include "transform/headline.h"
+#include "transform/shown.h"
 
 #define TRY_AGAIN_MS 2000
 #define WAITING_BYTES ((size_t)1024 * 1024)     /* of the bodies of events that wait and are listed */

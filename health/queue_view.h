@@ -38,7 +38,7 @@ void queue_view_letters(struct queue_view *view, const char *source, uint64_t af
 /* The sample of recent events, the last that ended first; out has room for RECENT_COUNT. Returns how many. */
 size_t queue_view_recent(struct queue_view *view, struct recent_event *out);
 
-/* Describes an event, which waits or is a dead letter, by what transform/headline reads of its body: the parser is not
+/* Describes an event, which waits or is a dead letter, by what transform/shown reads of its body: the parser is not
  * used, since a body may crash it. What cannot be read of it is zero. source: the name of the event's source. */
 void queue_view_describe(struct recent_event *out, const char *source, const char *body, size_t length);
 

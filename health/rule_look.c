@@ -11,7 +11,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "closeapi/subscriptions.h"
-#include "transform/rules.h"
+#include "transform/transform.h"
 
 #define NAME_SIZE 128
 #define NEAR 2       /* letters in which a misspelt name differs */

@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "health/findings.h"
 #include "queue/inspect.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 #define HEALTH_EVERY_MS ((int64_t)5000)
 

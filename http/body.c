@@ -1,12 +1,15 @@
 /* Reads a request's body, as announced or to its end, within limits and timeout; and the memory budget of all
  * bodies. */
-#include "http/internal.h"
+#include "http/http_private.h"
 
 #include "base/log.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A body up to this size never gives way: it arrives quickly. */
+#define BUDGET_SMALL ((size_t)64 * 1024)
 
 #define FIRST_PIECE BUDGET_SMALL /* most memory allocated on the strength of an announced length alone */
 

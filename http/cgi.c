@@ -1,6 +1,6 @@
 /* The CGI transport: variables from the environment, the body from stdin, the answer to stdout. SIGPIPE must be
  * ignored: a client that is gone shows as EPIPE. */
-#include "http/internal.h"
+#include "http/http_private.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,5 +1,5 @@
 /* Starting and stopping the FastCGI server. Serving: worker.c; accepting connections: accept.c. */
-#include "http/worker.h"
+#include "http/http_private.h"
 
 #include "base/log.h"
 

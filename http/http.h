@@ -6,9 +6,69 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "http/request.h"
+
+/* ---- request.c: An HTTP request, from FastCGI or CGI alike. Belongs to the thread that serves it. ---- */
+
+struct request;
+
+enum body_result {
+    BODY_OK,
+    BODY_EMPTY,
+    BODY_SHORT,     /* ended before its announced length, or the client stalled: answer 400 */
+    BODY_TOO_LARGE, /* larger than the limit: answer 413 */
+    BODY_NO_ROOM,   /* no memory left for bodies: answer 503 */
+};
+
+/* Returns a CGI variable ("REQUEST_METHOD"); NULL when absent or empty. Valid as long as the request. */
+const char *request_variable(const struct request *request, const char *name);
+
+/* Returns a request header by its variable's name without HTTP_ ("CLOSE_SIG_HASH"); NULL when absent or empty. */
+const char *request_header(const struct request *request, const char *name);
+
+/* Returns the path after the program's own; "" or beginning with a slash. */
+const char *request_path(const struct request *request);
+
+/* Copies the percent-decoded value of a query parameter, NUL-terminated. Returns false, and out is "", when it is
+ * absent, does not fit or contains a NUL. */
+bool request_query(const struct request *request, const char *name, char *out, size_t size);
+
+/* Copies the user name of HTTP Basic authentication, NUL-terminated. Returns false, and out is "", when there is none.
+ */
+bool request_basic_user(const struct request *request, char *out, size_t size);
+
+/* Copies the user name and the password of HTTP Basic authentication, NUL-terminated. Returns false, and both are "",
+ * when there is none, or one of them does not fit. */
+bool request_basic(const struct request *request, char *user, size_t user_size, char *password, size_t password_size);
+
+/* Copies the value of a form field (application/x-www-form-urlencoded), decoded as by request_query. */
+bool request_field(const char *form, size_t length, const char *name, char *out, size_t size);
+
+/* When the request began; its deadlines count from here. */
+moment request_started(const struct request *request);
+
+/* Reads the whole body, with or without an announced length, within the request's timeout. Call once. The bytes are
+ * valid as long as the request. Unless BODY_OK, why says what to tell the client. */
+enum body_result request_body(struct request *request, const char **body, size_t *length, struct error *why);
+
+/* Frees the body before the request ends: call it before an answer, so that a client that retries at once finds memory.
+ * The bytes of request_body are invalid afterwards. */
+void request_free_body(struct request *request);
+
+/* Answers, once: status with its standard reason phrase, extra header lines ("Allow: POST\r\n"; NULL: none), a
+ * text/plain body. Returns false when the client is gone. */
+bool request_answer(struct request *request, int status, const char *headers, const char *text);
+
+/* Answers, once, with bytes of any Content-Type. headers and result as in request_answer. */
+bool request_send(struct request *request, int status, const char *headers, const char *type, const char *data,
+                  size_t length);
+
+/* Answers, once, with {"error": "..."} as application/json. text is UTF-8. */
+bool request_refuse(struct request *request, int status, const char *headers, const char *text);
+
+/* ---- serving ---- */
 
 struct http;
 

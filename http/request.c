@@ -1,15 +1,14 @@
 /* Reading a request: variables, path, query, credentials. Its body: body.c. And its answer. */
-#include "http/request.h"
+#include "http/http.h"
 
 #include "base/error.h"
 #include "base/escape.h"
 #include "base/log.h"
 #include "base/program_name.h"
 #include "base/text.h"
-#include "http/internal.h"
+#include "http/http_private.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 

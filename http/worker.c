@@ -10,7 +10,7 @@
  * private; no others are used. Its listening socket is -1: after a connection without a valid request, FCGX_Accept_r
  * tries to accept another, fails, and returns. Before that it closes the connection, at an unknown time; so it gets a
  * duplicate of the descriptor, and the deadline thread never cuts a descriptor that was reused. */
-#include "http/worker.h"
+#include "http/http_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"

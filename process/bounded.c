@@ -1,5 +1,5 @@
-/* Forwarding for a limited time: see bounded.h. */
-#include "process/bounded.h"
+/* Forwarding for a limited time: see process.h. */
+#include "process/process.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -14,7 +14,6 @@
 
 #include "base/log.h"
 #include "forward/forward.h"
-#include "process/process.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"

@@ -3,13 +3,11 @@
 #include "base/last_errors.h"
 #include "base/log.h"
 #include "forward/forward.h"
-#include "process/bounded.h"
-#include "process/errors_kept.h"
-#include "process/gate.h"
 #include "process/process.h"
+#include "process/process_private.h"
 #include "queue/queue.h"
 #include "telemetry/telemetry.h"
-#include "webhook/internal.h"
+#include "webhook/webhook.h"
 
 #include <errno.h>
 #include <fcntl.h>

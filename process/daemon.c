@@ -16,11 +16,8 @@
 #include "config/config.h"
 #include "health/rule_look.h"
 #include "http/http.h"
-#include "process/errors_kept.h"
-#include "process/gate.h"
-#include "process/pipeline.h"
 #include "process/process.h"
-#include "process/reexec.h"
+#include "process/process_private.h"
 
 #define ANSWERED_MS 13000 /* after which every request is answered, however slow the data plane is */
 #define HURRY_MS 300      /* before the end of shutdown_grace, so that answers still get out */

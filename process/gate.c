@@ -1,5 +1,5 @@
-/* The gate before the webhook: see gate.h. */
-#include "process/gate.h"
+/* The gate before the webhook: see process_private.h. */
+#include "process/process_private.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "process/errors_kept.h"
+#include "process/process.h"
 
 #define LOG_AGAIN_MS 60000
 #define PATIENCE_MS                                                                                                    \

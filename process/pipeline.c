@@ -1,5 +1,5 @@
-/* The stages of a process that stays: see pipeline.h. */
-#include "process/pipeline.h"
+/* The stages of a process that stays: see process_private.h. */
+#include "process/process_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"

@@ -6,6 +6,10 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/config.h"
+
 /* Exit codes, of every command and of the program when it ends. */
 enum {
     CODE_OK = 0,            /* done, or stopped */
@@ -52,5 +56,54 @@ struct http_limits process_http_limits(const struct config *config);
 /* Where the address space is limited, keeps malloc from reserving some for each thread, and from keeping what large
  * bodies have left. Call before threads start. */
 void process_spare_memory(void);
+
+/* ---- bounded.c: Forwarding for a limited time, by a process that has something else to do or is to end soon: the CGI
+ * request's child, cron, a person at a shell. ---- */
+
+enum bounded {
+    BOUNDED_DONE,      /* nothing that is due is left, or the time was over */
+    BOUNDED_STOPPED,   /* SIGTERM or SIGINT came, or the queue must be opened anew */
+    BOUNDED_ELSEWHERE, /* another process forwards, and why says so */
+    BOUNDED_FAILED,    /* the queue cannot be opened, and why says why */
+};
+
+/* Claims the queue (the consumer lock) if it can, forwards until nothing due is left or the deadline has passed,
+ * releases the claim, and looks once more for events that came in between: the process that stored them found the queue
+ * claimed and left them to this one. Batches in flight at the deadline are awaited; at a signal for shutdown_grace
+ * only. The calling thread must have no queue open, and no other thread may wait for SIGTERM or SIGINT meanwhile. */
+enum bounded bounded_forward(const struct config *config, moment deadline, struct error *why);
+
+/* ---- process.c: Where the last errors are kept (base/last_errors): in the state directory, or beside the
+ * configuration where that directory cannot be used or is not known; never in a document root. ---- */
+
+/* Notes errors and warnings from now on. config: NULL where there is none that can be used. Call before threads start.
+ */
+void errors_keep(const struct config *config);
+
+/* Keeps nothing in this document root, and removes what was kept there. Any thread. */
+void errors_avoid(const struct config *config, const char *document_root);
+
+/* Where to look, for an answer: "... says" follows. Names a file, no path. */
+const char *errors_where(void);
+
+/* ---- process.c: Executing the program anew in this process's place: the file as it is now, which may be another
+ * release. ---- */
+
+/* The path of the program that runs; of the bundle, of its launcher (CLOSECRM_LAUNCHER). The caller frees; NULL when it
+ * cannot be known. Call at the start: later the file may be another one. */
+char *reexec_path(void);
+
+/* Whether program and configuration, as they are now, pass `check --offline` in a child of 10 s at most: a faulty
+ * configuration or half a program must not replace what works. The child's messages go to stderr. */
+bool reexec_is_good(const char *program);
+
+/* Marks every descriptor but 0 to 2 close-on-exec, whichever library, or thread that was left behind, has it open. A
+ * descriptor that the new image shall have is made inheritable after this. */
+void reexec_seal(void);
+
+/* Replaces this process image: the new one has descriptors 0 to 2 and those that are inheritable; blocked signals stay
+ * blocked and pending. arguments ends with NULL; the first is replaced by program. Returns only when that fails, which
+ * it logs. */
+void reexec_execute(const char *program, char *const arguments[]);
 
 #endif

@@ -1,5 +1,5 @@
-/* A ring of identities, found through a hash table: see identities.h. */
-#include "queue/identities.h"
+/* A ring of identities, found through a hash table: see engine.h. */
+#include "queue/engine.h"
 
 #include <stdlib.h>
 #include <string.h>

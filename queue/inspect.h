@@ -4,6 +4,12 @@
 #ifndef QUEUE_INSPECT_H
 #define QUEUE_INSPECT_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "config/config.h"
 #include "queue/queue.h"
 
 /* accepted = delivered + duplicates + dropped + waiting + dead + ended + discarded + lost, unless queue_move is under
@@ -158,7 +164,7 @@ void queue_wake(struct queue *queue);
 
 struct backup_files;
 
-/* Writes a backup (backup.h) to a new file, mode 0600: a snapshot of the whole queue that can serve as a state
+/* Writes a backup (below) to a new file, mode 0600: a snapshot of the whole queue that can serve as a state
  * directory's database, and the small files (NULL: none), which were read at made_ms or later. The file gets its name
  * when it is complete and synced. Others may write meanwhile. */
 bool queue_backup(struct queue *queue, const char *path, const struct backup_files *files, int64_t made_ms,
@@ -172,5 +178,123 @@ bool queue_scrub(struct queue *queue, struct error *why);
  * worked. serves: this process accepts events, too; else a limit on files that it does not have may be theirs. Not on a
  * struct queue that appends. Blocks as long as the disk does. */
 bool queue_probe(struct queue *queue, bool serves, struct error *why);
+
+/* ---- state.c: Records of lost events, outside of the database: the time range that may be incomplete since the
+ * database was damaged, lost or restored from a backup. The file STATE_DIR/loss/SOURCE exists until reconciling has
+ * fetched the missing events from Close; until then nothing is reported complete beyond its beginning. Any process may
+ * call these. Whoever writes a record holds open.lock exclusively or is the only process that uses the queue. ---- */
+
+#define LOSS_WORDS 400
+
+/* Times are Unix time in milliseconds. */
+struct loss {
+    int64_t from_ms;        /* events received from here on may be lost; 0: from the beginning */
+    int64_t until_ms;       /* when the record was written: events received later are safe */
+    bool identities_kept;   /* identities of delivered events are intact: fetching again makes no duplicates */
+    int64_t mark_ms;        /* every event with an older date_updated was settled (struct delivered); 0: unknown */
+    char words[LOSS_WORDS]; /* what happened, for people; one line */
+};
+
+/* Writes a record, durably. With mark_ms 0 the delivered mark is used. An existing record is merged: the earliest
+ * beginning and mark (unknown counts as earliest), the latest end, identities_kept only if both have it. Returns false
+ * with the reason; then the record is unchanged. */
+bool loss_note(const char *state_dir, const char *source, const struct loss *loss, struct error *why);
+
+/* Reads the record; *any: there is one. A record that cannot be parsed counts as everything lost. Returns false with
+ * the reason when it cannot be read. */
+bool loss_read(const char *state_dir, const char *source, struct loss *loss, bool *any, struct error *why);
+
+/* Deletes the record, once the events are fetched or an operator has accepted the loss. No record is no error. Returns
+ * false with the reason. */
+bool loss_clear(const char *state_dir, const char *source, struct error *why);
+
+/* ---- the delivered mark ---- */
+
+struct delivered {
+    char source[80];
+    int64_t mark_ms; /* every event with an older date_updated was settled: Unix time in milliseconds, Close's clock */
+};
+
+/* Reads the mark of a source; 0: there is none. */
+int64_t delivered_mark(const char *state_dir, const char *source);
+
+/* Replaces the marks of all sources. Returns false with the reason; then the old ones are unchanged. */
+bool delivered_write(const char *state_dir, const struct delivered *marks, size_t count, struct error *why);
+
+/* Finds an event's date_updated in its unparsed body, for inspecting waiting events. Unix time in microseconds;
+ * DATE_UNREADABLE when there is none. */
+int64_t delivered_date_of(const char *body, size_t length);
+
+/* ---- Backup and restore: one file with the queue and the small files of the state directory (signature keys,
+ * state of the Close side). The file is a queue database with two more tables, so that an older release can use it as
+ * queue.db. It contains keys and customer data. ---- */
+
+/* A small file: name relative to the state directory ("keys/acme-whsub_1.key"). Owned by the struct backup_files. */
+struct backup_file {
+    char *name;
+    char *bytes;
+    size_t length;
+};
+
+/* All zero is empty; free with backup_files_free, which overwrites the bytes. */
+struct backup_files {
+    struct backup_file *at;
+    size_t count;
+};
+
+/* Reads the small files of a state directory. Returns false with the reason. */
+bool backup_files_gather(const char *state_dir, struct backup_files *files, struct error *why);
+
+/* Adds a copy of a file. Returns false when memory is out. */
+bool backup_files_add(struct backup_files *files, const char *name, const void *bytes, size_t length);
+
+/* Writes a file to the state directory, synced, unless it exists: then *there is set and the existing file is kept. */
+bool backup_file_put(const char *state_dir, const struct backup_file *file, bool *there, struct error *why);
+
+void backup_files_free(struct backup_files *files);
+
+/* ---- reading and restoring a backup ---- */
+
+struct backup;
+
+/* Opens a backup, or a copy of a queue that an older release made, and checks its integrity. Only reads. Returns NULL
+ * with the reason. */
+struct backup *backup_open(const char *path, struct error *why);
+
+/* When the backup was begun; nothing later is in it. Unix time in milliseconds. */
+int64_t backup_made_ms(const struct backup *backup);
+
+/* The sources in the backup; free with queue_names_free. */
+bool backup_sources(struct backup *backup, struct strings *names, struct error *why);
+
+/* The small files in the backup. */
+bool backup_read_files(struct backup *backup, struct backup_files *files, struct error *why);
+
+/* Locks a state directory for a restore: no other process may have its queue open, and the queue must hold no events.
+ * Returns a descriptor that holds the lock until it is closed; -1 with the reason and its remedy. *busy: another
+ * process uses the queue. */
+int backup_lock(const char *state_dir, bool *busy, struct error *why);
+
+/* Builds the restored queue beside the existing one, and adds the existing one's counts and identities of delivered
+ * events. Call with the lock. */
+bool backup_build(struct backup *backup, const char *state_dir, struct error *why);
+
+/* Renames the built queue into place; until then nothing has changed. Call with the lock. */
+bool backup_commit(const char *state_dir, struct error *why);
+
+void backup_close(struct backup *backup);
+
+/* ---- state.c: That a state directory was used, noted beside the configuration: one that is away (its disk is not
+ * mounted, it was renamed) must not be made anew, empty, while what waits and the keys are elsewhere; nor may the empty
+ * folder be used on which its disk was mounted. Where the
+ * configuration's folder belongs to another user nothing is noted; there the state directory's folder mostly does, too,
+ * and nothing can be made in it. ---- */
+
+/* Whether the state directory is there, or may be made. Returns false with the reason, ERROR_MISSING, and what to do.
+ */
+bool state_place_may_open(const struct config *config, struct error *why);
+
+/* Notes that it is used. What cannot be noted is not. */
+void state_place_note(const struct config *config);
 
 #endif

@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 #include "queue/engine.h"
-#include "queue/identities.h"
 
 #define REMEMBERED 65536 /* identities: 4 MiB once that many were delivered */
 

@@ -1,4 +1,5 @@
-/* Access to the status page: see access.h. Passwords are compared by their digests, in a time that tells nothing. */
+/* Access to the status page: see status_private.h. Passwords are compared by their digests, in a time that tells
+ * nothing. */
 #include "status/status_private.h"
 
 #include <arpa/inet.h>

@@ -110,7 +110,7 @@ static void say_result(const struct resuming *run, char words[static ACTION_WORD
         snprintf(words, ACTION_WORDS, "Nothing is paused in Close any more: it was activated meanwhile.");
 }
 
-/* resume.c: activates the subscriptions of a source that Close has paused. */
+/* Activates the subscriptions of a source that Close has paused. */
 static bool resume_subscriptions(const struct config *config, const struct source *source,
                                  char words[static ACTION_WORDS])
 {

@@ -8,7 +8,6 @@
 #include <strings.h>
 
 #include "base/escape.h"
-#include "transform/headline.h"
 #include "transform/shown.h"
 
 /* ---- tables. page.js knows a row again by its data-key: an event keeps its own from the time when it waits until it

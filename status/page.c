@@ -8,7 +8,7 @@
 
 #include "base/escape.h"
 #include "health/findings.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 /* ---- pieces of HTML that several parts of the page have ---- */
 
@@ -179,7 +179,7 @@ static void page_source(struct buffer *out, const struct view *view, const struc
     buffer_text(out, "</article>\n");
 }
 
-/* page_sources.c */
+/* A card for each source. */
 static void page_sources(struct buffer *out, const struct view *view)
 {
     const struct facts *facts = view->facts;

@@ -11,7 +11,7 @@
 #include "config/config.h"
 #include "config/keyring.h"
 #include "status/status_private.h"
-#include "webhook/signature.h"
+#include "webhook/auth.h"
 #include "webhook/webhook.h"
 
 #define CONNECT_MS 5000L /* as long as Close waits for a connection */

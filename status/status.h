@@ -4,7 +4,7 @@
 #define STATUS_STATUS_H
 
 #include "config/config.h"
-#include "http/request.h"
+#include "http/http.h"
 #include "telemetry/telemetry.h"
 
 struct status;

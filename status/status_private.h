@@ -12,7 +12,7 @@
 #include "health/facts.h"
 #include "health/findings.h"
 #include "health/queue_view.h"
-#include "http/request.h"
+#include "http/http.h"
 #include "telemetry/telemetry.h"
 
 /* ---- access.c: Who may see the status page, and whether what was posted comes from it. ---- */
@@ -128,7 +128,7 @@ struct view_bodies {
     size_t attempts;
 };
 
-/* ---- filter.c ---- */
+/* ---- events.c: what somebody looks for ---- */
 
 /* Reads what a request asks for. Returns whether it asks for anything. */
 bool filter_read(struct event_filter *filter, const struct request *request);
@@ -137,7 +137,7 @@ bool filter_read(struct event_filter *filter, const struct request *request);
 size_t filter_events(const struct event_filter *filter, struct queue_view *queue_view, struct recent_event *events,
                      size_t count);
 
-/* ---- markup.c: pieces of HTML ---- */
+/* ---- page.c: pieces of HTML ---- */
 
 /* "good", "worry", "bad": as a class in HTML, and in JSON. */
 const char *severity_word(enum severity severity);
@@ -166,7 +166,7 @@ void page_top(struct buffer *out, const struct view *view);
 #define HEADLINE_SIZE 64
 const char *page_headline(const struct facts *facts, char out[static HEADLINE_SIZE]);
 
-/* page_events.c: events and dead letters. */
+/* events.c: events and dead letters. */
 void page_events(struct buffer *out, const struct view *view);
 void page_letters(struct buffer *out, const struct view *view);
 
@@ -179,11 +179,11 @@ void page_write_event(struct buffer *out, const struct view_bodies *bodies, bool
 /* Appends the header lines of those pages: they allow their own style and script and nothing else. */
 void page_headers(struct buffer *out);
 
-/* json.c */
+/* views.c */
 void json_write(struct buffer *out, const struct view *view);
 void json_write_event(struct buffer *out, const struct view_bodies *bodies);
 
-/* metrics.c: open_metrics: in OpenMetrics' form, else in Prometheus' older one. */
+/* views.c: open_metrics: in OpenMetrics' form, else in Prometheus' older one. */
 void metrics_write(struct buffer *out, const struct facts *facts, bool open_metrics);
 
 /* ---- chart.c: charts as inline SVG ---- */
@@ -195,7 +195,7 @@ void chart_write_all(struct buffer *out, const struct facts *facts, const char *
 /* The sum of all sources' minutes, or of the one named; out has COUNTED_MINUTES. */
 void chart_sum(const struct facts *facts, const char *source, struct tally_minute *out);
 
-/* ---- bodies.c: one event or dead letter, opened: its bodies as people may see them ---- */
+/* ---- events.c: one event or dead letter, opened: its bodies as people may see them ---- */
 
 /* All zero is empty. */
 struct bodies {

@@ -7,7 +7,7 @@
 
 #include "base/escape.h"
 #include "health/findings.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 /* ---- JSON ---- */
 

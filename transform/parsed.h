@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* ---- message.c: ids that Close does not give ---- */
+/* ---- transform.c: ids that Close does not give ---- */
 
 /* Bytes of a UUID as text, with its NUL. */
 #define IDENTIFIER_TEXT 37
@@ -24,7 +24,7 @@ void identifier_make(const void *bytes, size_t length, unsigned char uuid[static
 /* The same as lower-case text. */
 void identifier_make_text(const void *bytes, size_t length, char text[static IDENTIFIER_TEXT]);
 
-/* ---- nul.c: U+0000 ---- */
+/* ---- transform.c: U+0000 ---- */
 
 /* Makes every U+0000 in the value's texts, and in those of its arrays and objects, U+FFFD; *count counts the texts.
  * Returns false when out of memory. */

@@ -1,12 +1,215 @@
-/* Parses a webhook's body as a Close event: type, lead, version. See transform.h. */
+/* Parses a webhook's body as a Close event: type, lead, version; applies the operator's rules to its type and its
+ * members. See transform.h. */
 #include "transform/transform.h"
 
+#include <json-c/json.h>
+#include <json-c/linkhash.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uuid/uuid.h>
+
+#include "base/buffer.h"
 #include "base/times.h"
 #include "transform/parsed.h"
 
-#include <json-c/json.h>
-#include <stdlib.h>
-#include <string.h>
+/* ---- the operator's rules ---- */
+
+/* Whether the pattern matches the whole text; `*` matches any run of characters, also an empty one. On a mismatch the
+ * last star takes one more character, which finds a match if one exists. */
+static bool matches(const char *pattern, const char *text, size_t length)
+{
+    const char *end = text + length;
+    const char *star = NULL;
+    const char *taken = NULL;
+    while (text < end) {
+        if (*pattern == '*') {
+            star = pattern++;
+            taken = text;
+        } else if (*pattern != '\0' && *pattern == *text) {
+            pattern++;
+            text++;
+        } else if (star != NULL) {
+            pattern = star + 1;
+            text = ++taken;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == '\0';
+}
+
+static bool matches_any(char *const *patterns, size_t count, const char *text, size_t length)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (matches(patterns[i], text, length))
+            return true;
+    }
+    return false;
+}
+
+bool rules_keep(const struct rules *rules, const char *type_action, size_t length)
+{
+    if (rules->keeps > 0 && !matches_any(rules->keep, rules->keeps, type_action, length))
+        return false;
+    return !matches_any(rules->drop, rules->drops, type_action, length);
+}
+
+#define PREVIOUS "previous_"
+
+static void remove_path(struct json_object *value, const char *path);
+
+/* Removes the members whose name, behind `before`, is the whole path, and descends into those where it is a prefix of
+ * it. */
+static void remove_from_object(struct lh_table *members, const char *before, const char *path)
+{
+    struct lh_entry *entry;
+    struct lh_entry *next;
+    lh_foreach_safe(members, entry, next)
+    {
+        const char *name = lh_entry_k(entry);
+        if (strncmp(name, before, strlen(before)) != 0)
+            continue;
+        name += strlen(before);
+        size_t length = strlen(name);
+        if (strncmp(path, name, length) != 0)
+            continue;
+        if (path[length] == '\0')
+            lh_table_delete_entry(members, entry);
+        else if (path[length] == '.')
+            remove_path(lh_entry_v(entry), path + length + 1);
+    }
+}
+
+static void remove_path(struct json_object *value, const char *path)
+{
+    if (json_object_is_type(value, json_type_object)) {
+        remove_from_object(json_object_get_object(value), "", path);
+    } else if (json_object_is_type(value, json_type_array)) {
+        size_t length = json_object_array_length(value);
+        for (size_t i = 0; i < length; i++)
+            remove_path(json_object_array_get_idx(value, i), path);
+    }
+}
+
+bool rules_is_of_data(const char *path)
+{
+    return strcmp(path, "data") == 0 || strncmp(path, "data.", 5) == 0;
+}
+
+void rules_remove(const struct rules *rules, struct json_object *event)
+{
+    for (size_t i = 0; i < rules->removes; i++) {
+        const char *path = rules->remove[i];
+        remove_path(event, path);
+        if (rules->previous_data && rules_is_of_data(path))
+            remove_from_object(json_object_get_object(event), PREVIOUS, path);
+    }
+}
+
+/* ---- U+0000 in texts: PostgreSQL takes none, and one in one row makes the load of a whole table fail. ---- */
+
+/* Appends a text with U+FFFD in the place of each U+0000. */
+static void append_replaced(struct buffer *out, const char *text, size_t length)
+{
+    for (size_t at = 0; at < length;) {
+        size_t run = strnlen(text + at, length - at);
+        buffer_append(out, text + at, run);
+        at += run;
+        if (at < length) {
+            buffer_text(out, "\xEF\xBF\xBD");
+            at++;
+        }
+    }
+}
+
+static bool replace_in_string(struct json_object *string, size_t *count)
+{
+    const char *text = json_object_get_string(string);
+    size_t length = (size_t)json_object_get_string_len(string);
+    if (memchr(text, '\0', length) == NULL)
+        return true;
+    struct buffer out = {0};
+    append_replaced(&out, text, length);
+    bool good = !out.failed && json_object_set_string_len(string, out.data, (int)out.length) == 1;
+    buffer_free(&out);
+    *count += good;
+    return good;
+}
+
+/* Recursive: JSON_DEPTH_MAX bounds the depth. */
+bool nul_replace(struct json_object *value, size_t *count)
+{
+    bool good = true;
+    if (json_object_is_type(value, json_type_string)) {
+        return replace_in_string(value, count);
+    } else if (json_object_is_type(value, json_type_array)) {
+        size_t length = json_object_array_length(value);
+        for (size_t i = 0; good && i < length; i++)
+            good = nul_replace(json_object_array_get_idx(value, i), count);
+    } else if (json_object_is_type(value, json_type_object)) {
+        const struct lh_entry *entry;
+        lh_foreach(json_object_get_object(value), entry)
+        {
+            good = good && nul_replace(lh_entry_v(entry), count);
+        }
+    }
+    return good;
+}
+
+/* ---- ids that Close does not give ---- */
+
+/* 6f0e7b1c-2d49-4c58-9a3e-84c1d7f05b62: a random UUID, this program's namespace. It must never change: all made ids
+ * would change with it, and users and duplicates would no longer be recognized. */
+static const uuid_t namespace = {0x6f, 0x0e, 0x7b, 0x1c, 0x2d, 0x49, 0x4c, 0x58,
+                                 0x9a, 0x3e, 0x84, 0xc1, 0xd7, 0xf0, 0x5b, 0x62};
+
+/* Non-ASCII white space as UTF-8: U+0085, U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000 and
+ * the byte order mark U+FEFF. */
+static const char *const wide_spaces[] = {
+    "\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80", "\xE2\x80\x81", "\xE2\x80\x82", "\xE2\x80\x83",
+    "\xE2\x80\x84", "\xE2\x80\x85", "\xE2\x80\x86", "\xE2\x80\x87", "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A",
+    "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80", "\xEF\xBB\xBF",
+};
+
+/* Returns the length of the white space character at the start of the text; 0: none. */
+static size_t space_length(const char *text, size_t length)
+{
+    if (length == 0)
+        return 0;
+    if (*text == ' ' || (*text >= '\t' && *text <= '\r'))
+        return 1;
+    for (size_t i = 0; i < sizeof wide_spaces / sizeof *wide_spaces; i++) {
+        size_t wide = strlen(wide_spaces[i]);
+        if (wide <= length && memcmp(text, wide_spaces[i], wide) == 0)
+            return wide;
+    }
+    return 0;
+}
+
+bool identifier_is_blank(const char *text, size_t length)
+{
+    size_t at = 0;
+    size_t space;
+    while ((space = space_length(text + at, length - at)) != 0)
+        at += space;
+    return at == length;
+}
+
+void identifier_make(const void *bytes, size_t length, unsigned char uuid[static 16])
+{
+    uuid_generate_sha1(uuid, namespace, bytes, length);
+}
+
+void identifier_make_text(const void *bytes, size_t length, char text[static IDENTIFIER_TEXT])
+{
+    uuid_t uuid = {0};
+    identifier_make(bytes, length, uuid);
+    uuid_unparse_lower(uuid, text);
+}
+
+/* ---- parsing ---- */
 
 /* ---- which members to parse: three of the envelope, and the event; by default without its previous values and the
  * list of changed fields, which would double its size ---- */

@@ -35,7 +35,7 @@ struct rules {
     size_t keeps;
     char *const *drop;
     size_t drops;
-    char *const *remove; /* exact paths below the event, such as data.body_html: see rules.h */
+    char *const *remove; /* exact paths below the event, such as data.body_html: see the rules below */
     size_t removes;
 
     bool keep_nul;      /* U+0000 stays in texts, and in names makes a body unusable; else it becomes U+FFFD in both */
@@ -110,5 +110,20 @@ enum transform_result transform_person(const struct parsed *parsed, const struct
                                        struct buffer *out);
 
 void parsed_free(struct parsed *parsed);
+
+/* ---- The operator's rules: which events are sent, and which members are removed from them. ---- */
+
+/* Whether an event is sent: a pattern of keep matches its `object_type.action` (or keep is empty), and no pattern of
+ * drop does. */
+bool rules_keep(const struct rules *rules, const char *type_action, size_t length);
+
+/* Removes the members named by the rules from the event. A path's steps are names joined by dots; names may contain
+ * dots themselves, so `data.custom.cf_abc` removes both the member `custom.cf_abc` of data and cf_abc of data's custom.
+ * A step into an array applies to each element. What is
+ * removed from data is removed from previous_data too. Missing members are no error. */
+void rules_remove(const struct rules *rules, struct json_object *event);
+
+/* Whether a path names data or a member of it: previous_data has the same members. */
+bool rules_is_of_data(const char *path);
 
 #endif

@@ -9,7 +9,6 @@
 
 #include "base/escape.h"
 #include "base/json.h"
-#include "transform/warehouse_rules.h"
 
 #define PATH_MOST 256    /* bytes of a member's path that is shown; a longer one is cut */
 #define INT_LIMIT 0x1p63 /* no bigint holds it */

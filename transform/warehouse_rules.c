@@ -1,9 +1,7 @@
 /* What RudderStack's warehouse destinations do with names and values. All of it was seen with WAREHOUSE_SEEN_WITH:
  * after an update of the data plane compare it here. */
-#include "transform/warehouse_rules.h"
+#include "transform/warehouse.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const postgres_reserved[] = {

@@ -1,10 +1,9 @@
-/* Choosing and authenticating sources: see auth.h. Their requests' signatures: see signature.h. */
+/* Choosing and authenticating sources: see auth.h. And their requests' signatures. */
 #include "webhook/auth.h"
 
 #include "base/log.h"
 #include "base/text.h"
 #include "config/keyring.h"
-#include "webhook/signature.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -75,7 +74,8 @@ bool auth_table_init_with(struct auth_table *table, const struct config *config,
     return true;
 }
 
-void auth_table_judge(struct auth_table *table, size_t at, bool locked, const struct error *reason)
+/* Stores the result of signed_judge (config/keyring.h) for the source at this index. */
+static void auth_table_judge(struct auth_table *table, size_t at, bool locked, const struct error *reason)
 {
     table->at[at].locked = locked;
     table->at[at].incomplete = true;

@@ -1,10 +1,13 @@
-/* Refusing webhooks: see refusals.h. The sentences are for whoever inspects failed deliveries in Close: they say what
+/* Refusing webhooks: see webhook.h. The sentences are for whoever inspects failed deliveries in Close: they say what
  * to do and nothing that helps to guess a key. */
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 #include "base/log.h"
 
 #include <string.h>
+
+#define REFUSAL_LINES 5 /* lines per reason and period */
+#define REFUSAL_PERIOD_MS 10000
 
 static const char allow_post[] = "Allow: POST\r\n";
 static const char retry_later[] = "Retry-After: 30\r\n";

@@ -3,9 +3,6 @@
 
 #include "config/keyring.h"
 #include "webhook/auth.h"
-#include "webhook/internal.h"
-#include "webhook/refusals.h"
-#include "webhook/signature.h"
 
 #include <stdlib.h>
 #include <string.h>

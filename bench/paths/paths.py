@@ -27,11 +27,10 @@ WAIT_SECONDS = 30
 # A way: what it is called, the epoch in which it is gone, functions by which its threads are known, the function with
 # which it is over (what the end of the program frees is not on it), and how many files it passes now: more is a failure.
 WAYS = [
-    ("A webhook's body: from the request to the synced commit", "webhook", {"webhook_handle", "commit_group"}, None,
-     21),  # one of them, http/idle, only where the request comes a moment after its connection
-    ("An event: from the queue to its verdict", "webhook", {"store_settle"}, None, 32),
+    ("A webhook's body: from the request to the synced commit", "webhook", {"webhook_handle", "commit_group"}, None, 13),
+    ("An event: from the queue to its verdict", "webhook", {"store_settle"}, None, 22),
     ("A page of the Event Log: from Close's answer to the appended events", "page", {"store_append", "commit_group"},
-     "import_free", 24),
+     "import_free", 15),
 ]
 NO_PART = ("base/", "commands/")  # below all, as libc is, and above the page: what prints that it is done
 EPOCHS = {"start": 0, "webhook": 1, "page": 2, "end": 3}
@@ -121,14 +120,20 @@ def run_service(folder, environment, server):
         program.wait(WAIT_SECONDS)
 
 
+def own_file(path):
+    """The path from here of a file of ours, also where a compiler's cache has it from another clone; "": the system's."""
+    parts = pathlib.PurePath(os.path.normpath(path)).parts
+    tails = (os.path.join(*parts[i:]) for i in range(len(parts)))
+    return next((tail for tail in tails if not tail.startswith(("/", "..")) and (ROOT / tail).is_file()), "")
+
+
 def functions_of(offsets):
     """(name, file) of each function of ours, by its offset."""
     text = subprocess.run(["addr2line", "-f", "-e", PROGRAM] + sorted(offsets), capture_output=True, text=True,
                           check=True).stdout.split("\n")
     found = {}
     for offset, name, place in zip(sorted(offsets), text[0::2], text[1::2]):
-        path = os.path.normpath(place.rsplit(":", 1)[0])
-        found[offset] = (name, os.path.relpath(path, ROOT) if path.startswith("/") else path)
+        found[offset] = (name, own_file(place.rsplit(":", 1)[0]))
     return found
 
 
@@ -153,7 +158,7 @@ def report(trace):
                 continue
             missing -= names
             offsets = list(itertools.takewhile(lambda o: entered[o][0] != over_by, offsets))
-            files += [entered[o][1] for o in offsets if not entered[o][1].startswith(NO_PART)]
+            files += [entered[o][1] for o in offsets if entered[o][1] and not entered[o][1].startswith(NO_PART)]
             if os.environ.get("PATHS_FUNCTIONS"):
                 print("\n".join(f"  {entered[o][1]}: {entered[o][0]}" for o in offsets))
         if missing:

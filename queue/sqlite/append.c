@@ -14,8 +14,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "queue/sqlite/dead_letters.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
 #define GROUP_MOST 256
@@ -120,7 +119,7 @@ static void dequeue_append(struct group *group, struct waiting_append *append)
 static bool is_too_full(struct store *store, enum database_result *result)
 {
     struct database *database = &store->group.database;
-    int64_t most = store->config->queue_max_bytes, share = letters_share(most);
+    int64_t most = store->config->queue_max_bytes;
     int64_t pages = database_number(database, STATEMENT_PAGES, result);
     int64_t unused = *result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, result) : 0;
     if (*result != DATABASE_DONE)
@@ -131,7 +130,7 @@ static bool is_too_full(struct store *store, enum database_result *result)
     int64_t used = (pages - unused) * DATABASE_PAGE;
     if (used < most)
         return false;
-    int64_t letters = letters_bytes(database, result);
+    int64_t letters = letters_bytes(database, result), share = letters_share(most);
     if (*result != DATABASE_DONE || (letters > share && used - letters < most - share))
         return false;
     letters_why_full(used, letters, most, &database->why);
@@ -186,7 +185,7 @@ static enum queue_result answer_for(struct store *store, enum database_result re
 static bool may_write(struct store *store)
 {
     struct error *why = &store->group.database.why;
-    if (reserve_is_there(store->directory))
+    if (access(store->reserve, F_OK) == 0)
         return true;
     if (!store_is_in_place(store, why))
         return false; /* all files are gone, the reserve among them: not a full disk */

@@ -15,8 +15,8 @@
 
 #include "base/files.h"
 #include "base/log.h"
-#include "queue/backup.h"
-#include "queue/sqlite/backup.h"
+#include "queue/inspect.h"
+#include "queue/sqlite/recovery.h"
 #include "queue/sqlite/store.h"
 
 #define LEFT_OVER_S 60

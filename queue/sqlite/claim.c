@@ -3,17 +3,13 @@
  * machines on a network file system may not see each other's locks. */
 #include "base/files.h"
 #include "base/log.h"
-#include "queue/sqlite/beat.h"
-#include "queue/sqlite/repair.h"
-#include "queue/sqlite/rescue.h"
+#include "queue/sqlite/recovery.h"
 #include "queue/sqlite/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FRESH_MS 60000 /* a heartbeat is written every 10 s */
@@ -40,27 +36,11 @@ static bool another_machine_forwards(const struct store *store, struct error *wh
 /* Loads the journal: identities that were settled and are not in the index yet. */
 static enum database_result load_mirror(struct store *store)
 {
-    enum database_result result;
     sqlite3_stmt *journal = database_statement(&store->reader, STATEMENT_JOURNAL, 0);
     pthread_mutex_lock(&store->mirror_lock);
     mirror_free(&store->mirror);
-    while (database_step(&store->reader, journal, &result) == SQLITE_ROW) {
-        struct mirrored one = {.source = (uint32_t)sqlite3_column_int64(journal, 1),
-                               .updated = sqlite3_column_int64(journal, 3),
-                               .at = sqlite3_column_int64(journal, 4)};
-        const void *key = sqlite3_column_blob(journal, 2);
-        if (key != NULL && sqlite3_column_bytes(journal, 2) == (int)sizeof one.key) {
-            memcpy(one.key, key, sizeof one.key);
-            marks_settled(store, one.source, one.updated);
-            if (!mirror_add(&store->mirror, &one)) {
-                error_set(&store->reader.why, "out of memory");
-                result = DATABASE_FAILED;
-                break;
-            }
-        }
-    }
+    enum database_result result = store_mirror_journal(store, journal, true);
     pthread_mutex_unlock(&store->mirror_lock);
-    sqlite3_reset(journal);
     return result;
 }
 

@@ -98,6 +98,9 @@ enum statement {
     STATEMENTS
 };
 
+/* The text of each, in statements.c. */
+extern const char *const statement_texts[STATEMENTS];
+
 struct source_statements {
     uint32_t number;
     sqlite3_stmt *at[STATEMENTS];
@@ -154,6 +157,9 @@ enum database_result database_commit(struct database *database);
 
 void database_rollback(struct database *database);
 
+/* Ends a transaction by what became of it: commits when DONE, else rolls back. Returns what became of it in the end. */
+enum database_result database_end(struct database *database, enum database_result result);
+
 /* The prepared statement, reset for binding; NULL with the reason when it cannot be prepared. number: of the source, 0
  * for statements that have none. */
 sqlite3_stmt *database_statement(struct database *database, enum statement statement, uint32_t number);
@@ -170,6 +176,19 @@ enum database_result database_result_of(struct database *database, int code);
 
 /* Runs a statement without parameters that returns one number; 0 when there is no row; the result in *result. */
 int64_t database_number(struct database *database, enum statement statement, enum database_result *result);
+
+/* ---- statements.c, too: statements with numbers only ---- */
+
+/* Runs a statement with these parameters. number: of the source. */
+enum database_result database_run_with(struct database *database, enum statement statement, uint32_t number,
+                                       const int64_t *values, size_t count);
+
+/* Runs a statement with one parameter or none that returns one number; 0 without a row. */
+enum database_result database_ask_with(struct database *database, enum statement statement, uint32_t number,
+                                       int64_t value, int64_t *answer);
+
+/* Runs a bound statement in a transaction of its own. *changes (may be NULL): rows changed. */
+enum database_result database_run_alone(struct database *database, sqlite3_stmt *statement, int *changes);
 
 #define SCHEMA_VERSION 1
 

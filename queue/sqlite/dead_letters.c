@@ -1,9 +1,8 @@
-/* Space and retention of dead letters: see dead_letters.h. The sum of their bytes, the triggers that maintain it, and
+/* Space and retention of dead letters: see store.h. The sum of their bytes, the triggers that maintain it, and
  * the index that finds the oldest are created in schema.c. */
-#include "queue/sqlite/dead_letters.h"
+#include "queue/sqlite/store.h"
 
 #include "base/log.h"
-#include "queue/sqlite/store.h"
 
 #define STEP 64 /* letters deleted in one transaction; appends wait meanwhile */
 #define WEEK_MS ((int64_t)7 * 24 * 60 * 60 * 1000)
@@ -203,10 +202,7 @@ enum database_result letters_expire_step(const struct store *store, struct datab
     result = find_expired(database, before_ms, &step);
     if (result == DATABASE_DONE)
         result = remove_all(database, &step, store->config->dedupe_window_ms);
-    if (result == DATABASE_DONE)
-        result = database_commit(database);
-    else
-        database_rollback(database);
+    result = database_end(database, result);
     if (result == DATABASE_DONE) {
         *ended = step.ids;
         log_expired(database, &step);

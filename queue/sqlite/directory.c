@@ -1,11 +1,10 @@
-/* The state directory and its small files: see directory.h. */
-#include "queue/sqlite/directory.h"
+/* The state directory and its small files: see files.h. */
+#include "queue/sqlite/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,6 +128,20 @@ int directory_open(const char *directory, const char *name, struct error *why)
     return fd;
 }
 
+bool directory_has(const char *directory, const char *name)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, name);
+    return access(path, F_OK) == 0;
+}
+
+static void remove_mark(const char *directory, const char *name)
+{
+    char path[STATE_PATH];
+    directory_path(path, directory, name);
+    unlink(path);
+}
+
 void damage_mark(const char *directory)
 {
     int fd = directory_open(directory, "damaged", NULL);
@@ -138,16 +151,12 @@ void damage_mark(const char *directory)
 
 bool damage_is_marked(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, "damaged");
-    return access(path, F_OK) == 0;
+    return directory_has(directory, "damaged");
 }
 
 void damage_unmark(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, "damaged");
-    unlink(path);
+    remove_mark(directory, "damaged");
 }
 
 #define MISSING "missing"
@@ -162,16 +171,12 @@ bool missing_mark(const char *directory, struct error *why)
 
 bool missing_is_marked(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, MISSING);
-    return access(path, F_OK) == 0;
+    return directory_has(directory, MISSING);
 }
 
 void missing_unmark(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, MISSING);
-    unlink(path);
+    remove_mark(directory, MISSING);
 }
 
 #define REPLACED "replaced"
@@ -195,43 +200,4 @@ bool replaced_is_noted(const char *directory)
         return false;
     int64_t age_ms = clock_unix_ms() - clock_timespec_ms(status.st_mtim);
     return age_ms >= 0 && age_ms < REPLACED_FRESH_MS;
-}
-
-int wake_open(const char *directory, struct error *why)
-{
-    char path[STATE_PATH];
-    directory_path(path, directory, "wake");
-    if (mkfifo(path, 0600) != 0 && errno != EEXIST) {
-        error_set(why, "cannot make %.300s: %s", path, strerror(errno));
-        return -1;
-    }
-    /* Opened for writing too: else poll would return at once for ever after the first writer has closed it. */
-    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        error_set(why, "cannot open %.300s: %s", path, strerror(errno));
-    return fd;
-}
-
-static void send_byte(const char *directory, int *fd, const char *byte)
-{
-    char path[STATE_PATH];
-    if (*fd < 0) {
-        directory_path(path, directory, "wake");
-        *fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* ENXIO, ENOENT: no owner */
-    }
-    if (*fd >= 0 && write(*fd, byte, 1) < 0 && errno != EAGAIN) { /* EAGAIN: wake-ups are pending */
-        close(*fd);
-        *fd = -1;
-    }
-}
-
-void wake_send(const char *directory, int *fd)
-{
-    send_byte(directory, fd, "");
-}
-
-void wake_ask(const char *directory, int *fd)
-{
-    static const char asks[] = {WAKE_ASKS};
-    send_byte(directory, fd, asks);
 }

@@ -1,14 +1,10 @@
-/* The engine `sqlite`: opening and closing a state directory, what its files share (a source's number, the reader's
- * connection, handling of failures), and the table that queue.c calls. */
+/* The engine `sqlite`: opening and closing a state directory, and the table that queue.c calls. */
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "queue/sqlite/backup.h"
-#include "queue/sqlite/checkpoint.h"
-#include "queue/sqlite/repair.h"
-#include "queue/sqlite/rescue.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
+#include "queue/sqlite/recovery.h"
 #include "queue/sqlite/store.h"
 
 #include <errno.h>
@@ -19,152 +15,6 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-
-#define LOG_AGAIN_MS 10000
-
-uint32_t store_number(struct store *store, const char *name)
-{
-    const struct source *source = config_source(store->config, name);
-    if (source != NULL)
-        return store->number[source - store->config->source];
-    enum database_result result;
-    uint32_t number = 0;
-    sqlite3_stmt *find = database_statement(&store->reader, STATEMENT_SOURCE_NUMBER, 0);
-    if (find != NULL)
-        sqlite3_bind_text(find, 1, name, -1, SQLITE_STATIC);
-    if (database_step(&store->reader, find, &result) == SQLITE_ROW)
-        number = (uint32_t)sqlite3_column_int64(find, 0);
-    if (result == DATABASE_DONE)
-        sqlite3_reset(find);
-    return number;
-}
-
-/* Under load a full disk would flood the log with messages. */
-static bool was_logged(struct store *store, enum database_result result)
-{
-    moment now = clock_now();
-    moment before = atomic_load(&store->logged[result]);
-    return (before > 0 && now - before < LOG_AGAIN_MS) ||
-           !atomic_compare_exchange_strong(&store->logged[result], &before, now);
-}
-
-/* Whether what waits may have to wait, too. Where space is missing, the reserve is for settling. */
-static bool waits_too(const struct store *store)
-{
-    int error = no_room_of(store->directory);
-    return unsettled_of(store->directory) != 0 || (error != 0 && !no_room_helped_by_space(error));
-}
-
-void store_failed(struct store *store, enum database_result result, const struct error *why)
-{
-    char words[LOG_QUOTED];
-    if (result == DATABASE_DAMAGED)
-        damage_mark(store->directory);
-    if (result == DATABASE_DAMAGED || result == DATABASE_NEWER)
-        atomic_store(&store->must_reopen, true);
-    bool is_gone = result == DATABASE_FULL && atomic_load(&store->files_state) == FILES_DIRECTORY_GONE;
-    if (result == DATABASE_DONE || is_gone || was_logged(store, result)) /* state_dir_gone is logged: no full disk */
-        return;
-    log_quote(words, why->text, strlen(why->text));
-    switch (result) {
-    case DATABASE_DONE:
-        break;
-    case DATABASE_FULL:
-        log_write(LEVEL_ERROR,
-                  "msg=disk_full state_dir=\"%s\" reason=%s advice=\"Close keeps new events meanwhile, %s\"",
-                  store->directory, words,
-                  waits_too(store) ? "and what waits is sent only as far as it can be noted as "
-                                     "delivered: where nothing can be written it waits, too"
-                                   : "and what waits is delivered");
-        break;
-    case DATABASE_DAMAGED:
-        log_write(LEVEL_ERROR,
-                  "msg=queue_damaged state_dir=\"%s\" reason=%s advice=\"it is repaired as soon as every "
-                  "process has let go of it; check the disk\"",
-                  store->directory, words);
-        break;
-    case DATABASE_NEWER:
-        log_write(LEVEL_ERROR, "msg=queue_of_another_release state_dir=\"%s\" reason=%s", store->directory, words);
-        break;
-    case DATABASE_FAILED:
-        log_write(LEVEL_ERROR, "msg=queue_failed state_dir=\"%s\" reason=%s", store->directory, words);
-        break;
-    }
-}
-
-bool store_has_room(void *state, struct error *words)
-{
-    const struct store *store = state;
-    int error = no_room_of(store->directory);
-    if (error != 0)
-        error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
-    return error == 0;
-}
-
-bool store_stands(void *state, struct error *words)
-{
-    struct store *store = state;
-    bool replaced = replaced_is_noted(store->directory);
-    if (!store_is_in_place(store, words) && atomic_load(&store->files_state) == FILES_DIRECTORY_GONE) {
-        error_set_kind(words, ERROR_MISSING,
-                       "the state directory %.200s was moved away or removed while the program runs (state_dir_gone): "
-                       "put it back where it was, and nothing is lost",
-                       store->directory);
-        return false;
-    }
-    words->text[0] = '\0';
-    if (replaced)
-        error_set(words, "files of the queue were removed or replaced while the program uses it, and what they held is "
-                         "being brought over: that takes some seconds");
-    return !replaced;
-}
-
-bool store_can_be_settled(void *state, struct error *words)
-{
-    const struct store *store = state;
-    int error = unsettled_of(store->directory);
-    if (error != 0)
-        error_set(words, "%s: %s", no_room_words(error), no_room_advice(error));
-    return error == 0;
-}
-
-bool store_give_up_reserve(struct store *store, const struct database *database)
-{
-    if (!no_room_helped_by_space(database->error) || !reserve_is_there(store->directory))
-        return false;
-    store_failed(store, DATABASE_FULL, &database->why);
-    reserve_give_up(store->directory, database->error);
-    atomic_store(&store->reserve_gone, true);
-    return true;
-}
-
-bool store_reader_failed(struct store *store, enum database_result result, struct error *why)
-{
-    if (why != NULL)
-        *why = store->reader.why;
-    if (result == DATABASE_FULL && atomic_load(&store->owned))
-        store_give_up_reserve(store, &store->reader);
-    store_failed(store, result, &store->reader.why);
-    return false;
-}
-
-bool store_reader(struct store *store, struct error *why)
-{
-    if (store->reading)
-        return true;
-    enum database_result result = schema_open(&store->reader, store->directory, false);
-    store->reading = result == DATABASE_DONE;
-    if (!store->reading) {
-        store_reader_failed(store, result, why);
-        database_close(&store->reader);
-    }
-    /* A connection to other files than the writer's would mix two queues. */
-    if (store->reading && !store_is_in_place(store, why)) {
-        database_close(&store->reader);
-        store->reading = false;
-    }
-    return store->reading;
-}
 
 #define OPEN_WAIT_MS 10000 /* while another process repairs the database */
 #define ALONE_TRIES 5      /* to be the only process that has the queue open */
@@ -402,6 +252,7 @@ static void *store_open(const struct config *config, struct error *why)
     store->file_limit = limit_of_files();
     pthread_mutex_init(&store->mirror_lock, NULL);
     strncpy(store->directory, config->state_dir, sizeof store->directory - 1);
+    reserve_path(store->reserve, store->directory);
     bool good =
         directory_prepare(store->directory, why) && lock_open(store, why) && merge_replaced_files(store, why) &&
         open_database(store, why) && prepare_sources(store, why) && record_open_files(store, why) &&
@@ -414,46 +265,6 @@ static void *store_open(const struct config *config, struct error *why)
     }
     store_close(store);
     return NULL;
-}
-
-/* Only the owner is woken; -1 for other processes. */
-static int store_wake_fd(void *state)
-{
-    const struct store *store = state;
-    return store->wake_fd;
-}
-
-static void store_clear_wakeup(void *state)
-{
-    struct store *store = state;
-    char bytes[4096];
-    ssize_t n = 0;
-    bool any = false;
-    do {
-        n = store->wake_fd >= 0 ? read(store->wake_fd, bytes, sizeof bytes) : 0;
-        any = any || n > 0;
-        store->asked = store->asked || (n > 0 && memchr(bytes, WAKE_ASKS, (size_t)n) != NULL);
-    } while (n == (ssize_t)sizeof bytes);
-    if (store->owned && any)
-        housekeeper_call(store); /* something was written: the log grows, also while reading or settling fails */
-}
-
-static bool store_is_steady(void *state)
-{
-    struct store *store = state;
-    return atomic_load(&store->clock_steady);
-}
-
-static bool store_must_reopen(void *state)
-{
-    struct store *store = state;
-    struct error why;
-    if (atomic_load(&store->must_reopen) || damage_is_marked(store->directory)) {
-        store_note_replaced(store);
-        return true;
-    }
-    /* else the files are saved first */
-    return store_is_in_place(store, &why) ? rescue_is_due(store->directory) : atomic_load(&store->must_reopen);
 }
 
 static void store_library(char out[static QUEUE_LIBRARY])

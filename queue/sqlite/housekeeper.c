@@ -1,7 +1,6 @@
 /* The owner's housekeeper: a thread for deferred work. Checkpoints, small and often, so that the log stays short and no
  * request thread does one; merging the identity journal into the index; deleting old identities and dead letters;
  * releasing free pages; the reserve; the heartbeat. Sleeps until something was written. */
-#include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "queue/sqlite/beat.h"
-#include "queue/sqlite/checkpoint.h"
-#include "queue/sqlite/dead_letters.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
 #define CHECKPOINT_MS 40   /* between checkpoints under load */
@@ -77,28 +73,13 @@ static enum database_result merge_step(struct house *house, const struct mirrore
         }
         result = database_run(database, add);
     }
-    if (result == DATABASE_DONE)
-        result = database_commit(database);
-    else
-        database_rollback(database);
+    result = database_end(database, result);
     if (result != DATABASE_DONE)
         return result;
     pthread_mutex_lock(&house->store->mirror_lock);
     for (size_t i = 0; i < count; i++)
         bloom_add(&house->store->bloom, sorted[i].key);
     pthread_mutex_unlock(&house->store->mirror_lock);
-    return result;
-}
-
-static enum database_result run_in_transaction(struct database *database, sqlite3_stmt *statement)
-{
-    enum database_result result = statement == NULL ? DATABASE_FAILED : database_begin(database);
-    if (result != DATABASE_DONE)
-        return result;
-    result = database_run(database, statement);
-    if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
     return result;
 }
 
@@ -110,7 +91,7 @@ static enum database_result delete_journal(struct house *house, int64_t first, i
         sqlite3_stmt *forget = database_statement(&house->database, STATEMENT_DELETE_JOURNAL, 0);
         if (forget != NULL)
             sqlite3_bind_int64(forget, 1, n + FORGET_STEP - 1 < last ? n + FORGET_STEP - 1 : last);
-        result = run_in_transaction(&house->database, forget);
+        result = database_run_alone(&house->database, forget, NULL);
     }
     return result;
 }
@@ -250,7 +231,7 @@ static enum database_result prune(struct house *house)
         sqlite3_bind_blob(forget, 4, last, sizeof last, SQLITE_STATIC);
         sqlite3_bind_int64(forget, 5, clock_unix_ms() - house->store->config->dedupe_window_ms);
     }
-    result = run_in_transaction(database, forget);
+    result = database_run_alone(database, forget, NULL);
     bool around = source == INT32_MAX;
     house->pruned_source = around ? 0 : (uint32_t)source;
     memcpy(house->pruned_key, last, sizeof last);
@@ -284,10 +265,7 @@ static enum database_result release_free_pages(struct house *house, int64_t most
     if (result != DATABASE_DONE)
         return result;
     result = database_result_of(&house->database, sqlite3_exec(house->database.db, VACUUM_STEP, NULL, NULL, NULL));
-    if (result == DATABASE_DONE)
-        return database_commit(&house->database);
-    database_rollback(&house->database);
-    return result;
+    return database_end(&house->database, result);
 }
 
 /* Checks the reserve, and creates it again as soon as there is room: without it nothing is accepted. */

@@ -1,10 +1,8 @@
 /* Inspection and operator commands: counts, lists, dead letters. Short transactions only. */
 #include "queue/inspect.h"
 #include "base/files.h"
-#include "queue/sqlite/dead_letters.h"
 #include "queue/sqlite/store.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -14,35 +12,8 @@
 /* Ends a transaction of database_begin. */
 static bool end_transaction(struct store *store, enum database_result result, struct error *why)
 {
-    if (result == DATABASE_DONE)
-        result = database_commit(&store->reader);
-    else
-        database_rollback(&store->reader);
+    result = database_end(&store->reader, result);
     return result == DATABASE_DONE || store_reader_failed(store, result, why);
-}
-
-static enum database_result run_with(struct database *database, enum statement statement, uint32_t number,
-                                     const int64_t *values, size_t count)
-{
-    sqlite3_stmt *one = database_statement(database, statement, number);
-    for (size_t i = 0; one != NULL && i < count; i++)
-        sqlite3_bind_int64(one, (int)i + 1, values[i]);
-    return database_run(database, one);
-}
-
-static enum database_result ask_with(struct database *database, enum statement statement, uint32_t number,
-                                     int64_t value, int64_t *answer)
-{
-    enum database_result result;
-    sqlite3_stmt *one = database_statement(database, statement, number);
-    *answer = 0;
-    if (one != NULL && sqlite3_bind_parameter_count(one) > 0)
-        sqlite3_bind_int64(one, 1, value);
-    if (database_step(database, one, &result) == SQLITE_ROW)
-        *answer = sqlite3_column_int64(one, 0);
-    if (result == DATABASE_DONE)
-        sqlite3_reset(one);
-    return result;
 }
 
 /* ---- counts ---- */
@@ -103,13 +74,13 @@ static enum database_result count_source(struct database *database, uint32_t num
     int64_t appended, letters, newest;
     enum database_result result = read_kinds(database, number, kinds);
     if (result == DATABASE_DONE)
-        result = ask_with(database, STATEMENT_SEQUENCE, 0, number, &appended);
+        result = database_ask_with(database, STATEMENT_SEQUENCE, 0, number, &appended);
     if (result == DATABASE_DONE)
-        result = ask_with(database, STATEMENT_LETTER_COUNT, 0, number, &letters);
+        result = database_ask_with(database, STATEMENT_LETTER_COUNT, 0, number, &letters);
     if (result == DATABASE_DONE)
-        result = ask_with(database, STATEMENT_OLDEST, number, 0, &counts->oldest_received_ms);
+        result = database_ask_with(database, STATEMENT_OLDEST, number, 0, &counts->oldest_received_ms);
     if (result == DATABASE_DONE)
-        result = ask_with(database, STATEMENT_NEWEST, number, 0, &newest);
+        result = database_ask_with(database, STATEMENT_NEWEST, number, 0, &newest);
     if (result == DATABASE_DONE)
         result = letters_ending(database, number, config->dead_retention_ms, &counts->ending, &counts->ending_ms);
     if (result != DATABASE_DONE)
@@ -218,17 +189,17 @@ static enum database_result replay_one(struct store *store, uint64_t id, size_t 
 {
     struct database *database = &store->reader;
     int64_t number;
-    enum database_result result = ask_with(database, STATEMENT_LETTER, 0, (int64_t)id, &number);
+    enum database_result result = database_ask_with(database, STATEMENT_LETTER, 0, (int64_t)id, &number);
     if (result != DATABASE_DONE || number == 0)
         return result; /* gone, or being replayed */
     int64_t letter = (int64_t)id;
-    result = run_with(database, STATEMENT_REPLAY, (uint32_t)number, &letter, 1);
+    result = database_run_with(database, STATEMENT_REPLAY, (uint32_t)number, &letter, 1);
     int64_t mark[] = {letter, clock_unix_ms()};
     if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_LETTER_ON_ITS_WAY, 0, mark, 2);
+        result = database_run_with(database, STATEMENT_LETTER_ON_ITS_WAY, 0, mark, 2);
     int64_t count[] = {number, COUNT_REPLAYS, 1};
     if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_ADD_COUNT, 0, count, 3);
+        result = database_run_with(database, STATEMENT_ADD_COUNT, 0, count, 3);
     if (result == DATABASE_DONE)
         ++*done;
     return result;

@@ -20,31 +20,6 @@ struct move {
     struct moved *moved;
 };
 
-static enum database_result run_with(struct database *database, enum statement statement, uint32_t number,
-                                     const int64_t *values, size_t count)
-{
-    sqlite3_stmt *one = database_statement(database, statement, number);
-    for (size_t i = 0; one != NULL && i < count; i++)
-        sqlite3_bind_int64(one, (int)i + 1, values[i]);
-    return database_run(database, one);
-}
-
-/* Runs a statement with one parameter that returns one number; 0 without a row. */
-static enum database_result ask_with(struct database *database, enum statement statement, uint32_t number,
-                                     int64_t value, int64_t *answer)
-{
-    enum database_result result;
-    sqlite3_stmt *one = database_statement(database, statement, number);
-    *answer = 0;
-    if (one != NULL)
-        sqlite3_bind_int64(one, 1, value);
-    if (database_step(database, one, &result) == SQLITE_ROW)
-        *answer = sqlite3_column_int64(one, 0);
-    if (result == DATABASE_DONE)
-        sqlite3_reset(one);
-    return result;
-}
-
 /* Runs SQL in which each %u is the number of the old or the new source. */
 static enum database_result execute_move(const struct move *move, const char *format, uint32_t first, uint32_t second)
 {
@@ -61,7 +36,7 @@ static enum database_result execute_move(const struct move *move, const char *fo
 static enum database_result count_move(const struct move *move)
 {
     const int64_t count[] = {0, COUNT_MOVES, 1};
-    return run_with(move->database, STATEMENT_ADD_COUNT, 0, count, 3);
+    return database_run_with(move->database, STATEMENT_ADD_COUNT, 0, count, 3);
 }
 
 /* Finds the last of the old source's next keys, as many as a step moves. Returns false when there is none. */
@@ -126,7 +101,7 @@ static enum database_result copy_journal(struct move *move, bool *more)
     if (!*more)
         return result;
     const int64_t values[] = {move->from, move->to, move->journal, end};
-    result = run_with(move->database, STATEMENT_MOVE_JOURNAL, 0, values, 4);
+    result = database_run_with(move->database, STATEMENT_MOVE_JOURNAL, 0, values, 4);
     int copied = result == DATABASE_DONE ? sqlite3_changes(move->database->db) : 0;
     move->journal = end;
     move->moved->identities += (uint64_t)copied;
@@ -139,10 +114,11 @@ static enum database_result copy_journal(struct move *move, bool *more)
 static enum database_result keep_last_accepted(const struct move *move)
 {
     int64_t newest = 0;
-    enum database_result result = ask_with(move->database, STATEMENT_NEWEST, move->to, 0, &newest);
+    enum database_result result = database_ask_with(move->database, STATEMENT_NEWEST, move->to, 0, &newest);
     const int64_t accepted[] = {move->to, COUNT_LAST_ACCEPTED, newest};
-    return result == DATABASE_DONE && newest > 0 ? run_with(move->database, STATEMENT_SET_COUNT, 0, accepted, 3)
-                                                 : result;
+    return result == DATABASE_DONE && newest > 0
+               ? database_run_with(move->database, STATEMENT_SET_COUNT, 0, accepted, 3)
+               : result;
 }
 
 /* Moves a step's events in their order, after those waiting for the new source. */
@@ -151,7 +127,7 @@ static enum database_result move_events(struct move *move, bool *more)
     char text[256];
     struct database *database = move->database;
     int64_t last = 0;
-    enum database_result result = ask_with(database, STATEMENT_MOVE_UP_TO, move->from, EVENTS_AT_ONCE, &last);
+    enum database_result result = database_ask_with(database, STATEMENT_MOVE_UP_TO, move->from, EVENTS_AT_ONCE, &last);
     *more = last != 0;
     if (result == DATABASE_DONE && *more)
         result = keep_last_accepted(move);
@@ -166,11 +142,11 @@ static enum database_result move_events(struct move *move, bool *more)
     const int64_t run[] = {0, last}, in[] = {move->to, COUNT_MOVED_IN, count},
                   out[] = {move->from, COUNT_MOVED_OUT, count};
     if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_DELETE, move->from, run, 2);
+        result = database_run_with(database, STATEMENT_DELETE, move->from, run, 2);
     if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_ADD_COUNT, 0, in, 3);
+        result = database_run_with(database, STATEMENT_ADD_COUNT, 0, in, 3);
     if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_ADD_COUNT, 0, out, 3);
+        result = database_run_with(database, STATEMENT_ADD_COUNT, 0, out, 3);
     move->moved->events += (uint64_t)count;
     return result;
 }
@@ -178,7 +154,7 @@ static enum database_result move_events(struct move *move, bool *more)
 static enum database_result move_letters(struct move *move, bool *more)
 {
     const int64_t values[] = {move->from, move->to, LETTERS_AT_ONCE};
-    enum database_result result = run_with(move->database, STATEMENT_MOVE_LETTERS, 0, values, 3);
+    enum database_result result = database_run_with(move->database, STATEMENT_MOVE_LETTERS, 0, values, 3);
     int count = result == DATABASE_DONE ? sqlite3_changes(move->database->db) : 0;
     move->moved->letters += (uint64_t)count;
     *more = count > 0;
@@ -212,8 +188,8 @@ static enum database_result move_sequence(const struct move *move, int64_t gone)
                      (unsigned)move->to, (unsigned)move->to, (long long)gone, (unsigned)move->to);
     enum database_result result = database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
     if (result == DATABASE_DONE)
-        result = run_with(database, STATEMENT_ADD_COUNT, 0, in, 3);
-    return result == DATABASE_DONE ? run_with(database, STATEMENT_ADD_COUNT, 0, out, 3) : result;
+        result = database_run_with(database, STATEMENT_ADD_COUNT, 0, in, 3);
+    return result == DATABASE_DONE ? database_run_with(database, STATEMENT_ADD_COUNT, 0, out, 3) : result;
 }
 
 static int64_t number_of(const struct move *move, const char *format, enum database_result *result)
@@ -271,10 +247,7 @@ static bool repeat(struct move *move, enum database_result (*step)(struct move *
             return move_failed(move, result, why);
         more = false;
         result = step(move, &more);
-        if (result == DATABASE_DONE)
-            result = database_commit(move->database);
-        else
-            database_rollback(move->database);
+        result = database_end(move->database, result);
         if (result != DATABASE_DONE) {
             *move->moved = before;
             return move_failed(move, result, why);

@@ -1,8 +1,174 @@
-/* What the queue stores for the forwarder: identities of settled events, and its notes. */
+/* What the queue remembers: the identities of settled events, in its index, in a copy of the journal and a Bloom filter
+ * in memory; and the forwarder's notes. */
 #include "queue/sqlite/store.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* ---- a Bloom filter over the index ---- */
+
+#define BITS ((uint32_t)1 << 24) /* 2 MiB */
+#define PARTS 4                  /* 32-bit parts of the key, which is a hash, select one bit each */
+
+bool bloom_begin(struct bloom *bloom)
+{
+    bloom_free(bloom);
+    bloom->bits = calloc(BITS / 64, sizeof *bloom->bits);
+    return bloom->bits != NULL;
+}
+
+static void bits_of(const unsigned char key[16], uint32_t bit[static PARTS])
+{
+    memcpy(bit, key, PARTS * sizeof *bit);
+    for (int i = 0; i < PARTS; i++)
+        bit[i] &= BITS - 1;
+}
+
+void bloom_add(struct bloom *bloom, const unsigned char key[16])
+{
+    uint32_t bit[PARTS];
+    if (bloom->bits == NULL)
+        return;
+    bits_of(key, bit);
+    for (int i = 0; i < PARTS; i++)
+        bloom->bits[bit[i] / 64] |= (uint64_t)1 << bit[i] % 64;
+}
+
+bool bloom_may_have(const struct bloom *bloom, const unsigned char key[16])
+{
+    uint32_t bit[PARTS];
+    if (!bloom->whole)
+        return true;
+    bits_of(key, bit);
+    for (int i = 0; i < PARTS; i++) {
+        if ((bloom->bits[bit[i] / 64] & (uint64_t)1 << bit[i] % 64) == 0)
+            return false;
+    }
+    return true;
+}
+
+void bloom_free(struct bloom *bloom)
+{
+    free(bloom->bits);
+    *bloom = (struct bloom){0};
+}
+
+/* ---- the journal's mirror: a hash table with open addressing ---- */
+
+#define FIRST_SLOTS 1024
+#define FIRST_ROOM 512
+
+/* The key is a hash already. */
+static size_t slot_of(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
+{
+    uint64_t hash;
+    memcpy(&hash, key, sizeof hash);
+    return (size_t)(hash ^ source) & (mirror->slots - 1);
+}
+
+/* The slot of the entry with this key, or the empty slot where it would go. */
+static uint32_t *find_mirrored(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
+{
+    size_t at = slot_of(mirror, source, key);
+    for (; mirror->slot[at] != 0; at = (at + 1) & (mirror->slots - 1)) {
+        const struct mirrored *one = &mirror->entry[mirror->slot[at] - 1];
+        if (one->source == source && memcmp(one->key, key, sizeof one->key) == 0)
+            break;
+    }
+    return &mirror->slot[at];
+}
+
+const struct mirrored *mirror_find(const struct mirror *mirror, uint32_t source, const unsigned char key[16])
+{
+    if (mirror->slots == 0)
+        return NULL;
+    uint32_t which = *find_mirrored(mirror, source, key);
+    return which == 0 ? NULL : &mirror->entry[which - 1];
+}
+
+static bool make_slots(struct mirror *mirror, size_t slots)
+{
+    uint32_t *slot = calloc(slots, sizeof *slot);
+    if (slot == NULL)
+        return false;
+    free(mirror->slot);
+    mirror->slot = slot;
+    mirror->slots = slots;
+    for (size_t i = 0; i < mirror->used; i++)
+        *find_mirrored(mirror, mirror->entry[i].source, mirror->entry[i].key) = (uint32_t)i + 1;
+    return true;
+}
+
+/* Grows in small steps: the kernel remaps large blocks instead of copying them, so steps are cheap and little is
+ * unused. */
+static bool make_room(struct mirror *mirror, size_t room)
+{
+    size_t least = mirror->room + mirror->room / 4 + FIRST_ROOM;
+    room = room > least ? room : least;
+    struct mirrored *one = realloc(mirror->entry, room * sizeof *one);
+    if (one == NULL)
+        return false;
+    mirror->entry = one;
+    mirror->room = room;
+    return true;
+}
+
+bool mirror_reserve(struct mirror *mirror, size_t count)
+{
+    size_t wanted = mirror->used + count;
+    size_t slots = mirror->slots == 0 ? FIRST_SLOTS : mirror->slots;
+    while (wanted * 2 > slots)
+        slots *= 2;
+    if (wanted > mirror->room && !make_room(mirror, wanted))
+        return false;
+    return slots == mirror->slots || make_slots(mirror, slots);
+}
+
+bool mirror_add(struct mirror *mirror, const struct mirrored *one)
+{
+    if (!mirror_reserve(mirror, 1))
+        return false;
+    uint32_t *slot = find_mirrored(mirror, one->source, one->key);
+    if (*slot == 0) {
+        mirror->entry[mirror->used++] = *one;
+        *slot = (uint32_t)mirror->used;
+        return true;
+    }
+    struct mirrored *there = &mirror->entry[*slot - 1];
+    if (one->updated > there->updated)
+        there->updated = one->updated;
+    if (one->at > there->at)
+        there->at = one->at;
+    return true;
+}
+
+int mirror_compare(const void *a, const void *b)
+{
+    const struct mirrored *x = a, *y = b;
+    if (x->source != y->source)
+        return x->source < y->source ? -1 : 1;
+    return memcmp(x->key, y->key, sizeof x->key);
+}
+
+struct mirrored *mirror_sorted(const struct mirror *mirror)
+{
+    struct mirrored *sorted = mirror->used == 0 ? NULL : malloc(mirror->used * sizeof *sorted);
+    if (sorted == NULL)
+        return NULL;
+    memcpy(sorted, mirror->entry, mirror->used * sizeof *sorted);
+    qsort(sorted, mirror->used, sizeof *sorted, mirror_compare);
+    return sorted;
+}
+
+void mirror_free(struct mirror *mirror)
+{
+    free(mirror->entry);
+    free(mirror->slot);
+    *mirror = (struct mirror){0};
+}
+
+/* ---- identities and notes ---- */
 
 /* Another process may have moved identities of a renamed source into the index: then the Bloom filter is incomplete.
  * With the mirror's lock held, in the transaction that reads the index. */
@@ -173,10 +339,7 @@ static enum database_result write_notes(struct database *database, uint32_t numb
     result = database_run(database, set);
     if (result == DATABASE_DONE)
         result = write_parked(database, number, notes);
-    if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
-    return result;
+    return database_end(database, result);
 }
 
 bool store_note(void *state, const char *source, struct notes *notes, bool put, struct error *why)
@@ -198,6 +361,31 @@ bool store_read_notes(void *state, const char *source, struct notes *notes, stru
 /* ---- Lookups for a process that does not forward: in the index, and in the part of the journal that is not merged
  * ---- */
 
+enum database_result store_mirror_journal(struct store *store, sqlite3_stmt *journal, bool claimed)
+{
+    enum database_result result;
+    while (database_step(&store->reader, journal, &result) == SQLITE_ROW) {
+        struct mirrored one = {.source = (uint32_t)sqlite3_column_int64(journal, 1),
+                               .updated = sqlite3_column_int64(journal, 3),
+                               .at = sqlite3_column_int64(journal, 4)};
+        const void *key = sqlite3_column_blob(journal, 2);
+        if (key == NULL || sqlite3_column_bytes(journal, 2) != (int)sizeof one.key)
+            continue;
+        memcpy(one.key, key, sizeof one.key);
+        if (claimed)
+            marks_settled(store, one.source, one.updated);
+        if (!mirror_add(&store->mirror, &one)) {
+            error_set(&store->reader.why, "out of memory");
+            result = DATABASE_FAILED;
+            break;
+        }
+        if (!claimed)
+            store->seen = sqlite3_column_int64(journal, 0);
+    }
+    sqlite3_reset(journal);
+    return result;
+}
+
 /* Reads the new rows of the journal into the mirror. Rows merged meanwhile stay known, being in the index. When all
  * rows read are merged, the mirror is emptied, so that memory does not grow. */
 static enum database_result read_journal(struct store *store)
@@ -211,23 +399,7 @@ static enum database_result read_journal(struct store *store)
     sqlite3_stmt *journal = database_statement(&store->reader, STATEMENT_JOURNAL_AFTER, 0);
     if (journal != NULL)
         sqlite3_bind_int64(journal, 1, store->mirror.used == 0 ? 0 : store->seen);
-    while (database_step(&store->reader, journal, &result) == SQLITE_ROW) {
-        struct mirrored one = {.source = (uint32_t)sqlite3_column_int64(journal, 1),
-                               .updated = sqlite3_column_int64(journal, 3),
-                               .at = sqlite3_column_int64(journal, 4)};
-        const void *key = sqlite3_column_blob(journal, 2);
-        if (key == NULL || sqlite3_column_bytes(journal, 2) != (int)sizeof one.key)
-            continue;
-        memcpy(one.key, key, sizeof one.key);
-        if (!mirror_add(&store->mirror, &one)) {
-            error_set(&store->reader.why, "out of memory");
-            result = DATABASE_FAILED;
-            break;
-        }
-        store->seen = sqlite3_column_int64(journal, 0);
-    }
-    sqlite3_reset(journal);
-    return result;
+    return store_mirror_journal(store, journal, false);
 }
 
 bool store_look_known(void *state, const char *source, const struct identity *identities, size_t count,

@@ -1,14 +1,14 @@
-/* Repairing a damaged database, and reporting what could not be read: see repair.h. */
-#include "queue/sqlite/repair.h"
+/* Repairing a damaged database, and reporting what could not be read: see recovery.h. */
+#include "queue/sqlite/recovery.h"
 
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/times.h"
 #include "config/config.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 #include "queue/sqlite/database.h"
-#include "queue/sqlite/directory.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/salvage.h"
 #include "queue/sqlite/store.h"
 
@@ -177,16 +177,9 @@ static bool repair_cannot(struct error *why, const char *what, const char *path)
     return false;
 }
 
-static bool file_is_there(const char *directory, const char *name)
-{
-    char path[STATE_PATH];
-    directory_path(path, directory, name);
-    return access(path, F_OK) == 0;
-}
-
 bool repair_is_due(const char *directory)
 {
-    return damage_is_marked(directory) || file_is_there(directory, BUILT);
+    return damage_is_marked(directory) || directory_has(directory, BUILT);
 }
 
 /* ---- before: disk space, and the directory to build in ---- */
@@ -312,7 +305,7 @@ static bool build_repaired(const char *directory, const struct config *config, s
 static bool move_old(const char *directory, const char *built, struct error *why)
 {
     char from[STATE_PATH], to[STATE_PATH];
-    if (file_is_there(directory, files[0]) && file_is_there(built, files[0])) {
+    if (directory_has(directory, files[0]) && directory_has(built, files[0])) {
         error_set(why,
                   "there are two old databases, queue.db in %.150s and in its folder " BUILT
                   ": an older release was started in the middle of a repair; move that folder elsewhere, keep it, and "
@@ -338,7 +331,7 @@ static bool keep_old(const char *directory, const char *built, struct error *why
     gmtime_r(&now, &parts);
     strftime(day, sizeof day, "damaged-%Y%m%dT%H%M%SZ", &parts);
     snprintf(name, sizeof name, "%s", day);
-    for (int n = 2; file_is_there(directory, name) && n < NAMES_MOST; n++)
+    for (int n = 2; directory_has(directory, name) && n < NAMES_MOST; n++)
         snprintf(name, sizeof name, "%s-%d", day, n);
     directory_path(kept, directory, name);
     if (rename(built, kept) != 0)
@@ -356,7 +349,7 @@ static bool swap(const char *directory, struct error *why)
     directory_path(built, directory, BUILT);
     directory_path(fresh, built, NEW_NAME);
     directory_path(path, directory, files[0]);
-    if (file_is_there(built, NEW_NAME)) {
+    if (directory_has(built, NEW_NAME)) {
         if (!move_old(directory, built, why))
             return false;
         if (rename(fresh, path) != 0)
@@ -374,10 +367,10 @@ bool repair_run(const char *directory, const struct config *config, struct error
 {
     char quoted[LOG_QUOTED];
     bool good = true;
-    if (!file_is_there(directory, BUILT)) {
+    if (!directory_has(directory, BUILT)) {
         if (!damage_is_marked(directory))
             return true; /* another process was faster */
-        if (!file_is_there(directory, files[0])) {
+        if (!directory_has(directory, files[0])) {
             damage_unmark(directory); /* nothing to repair: a new database is created */
             return true;
         }
@@ -395,7 +388,7 @@ static bool has_traces(const char *directory)
 {
     static const char *const traces[] = {"delivered", "clock", "reserve", "forward.lock"};
     for (size_t i = 0; i < sizeof traces / sizeof *traces; i++) {
-        if (file_is_there(directory, traces[i]))
+        if (directory_has(directory, traces[i]))
             return true;
     }
     return false;

@@ -1,21 +1,18 @@
-/* Saving the content of replaced files, and merging it into the queue: see rescue.h. The merge of two databases is in
+/* Saving the content of replaced files, and merging it into the queue: see recovery.h. The merge of two databases is in
  * merge.c. */
-#include "queue/sqlite/rescue.h"
+#include "queue/sqlite/recovery.h"
 
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "queue/loss.h"
-#include "queue/sqlite/directory.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/inspect.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -54,12 +51,12 @@ static bool has_saved(const char *directory)
  * merges earlier files and removes the mark of both. */
 bool rescue_is_due(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, MARK);
-    return access(path, F_OK) == 0 || has_saved(directory);
+    return directory_has(directory, MARK) || has_saved(directory);
 }
 
-void rescue_note_loss(const char *directory, const struct config *config, const char *words)
+/* Logs that the content of the old files could not be saved, and records a loss of all sources (queue/inspect.h): the
+ * next reconcile fetches what Close still has. */
+static void rescue_note_loss(const char *directory, const struct config *config, const char *words)
 {
     struct loss loss = {.until_ms = clock_unix_ms()};
     snprintf(loss.words, sizeof loss.words, "files of the queue were removed or replaced while it was in use: %.200s",
@@ -101,7 +98,8 @@ static void saved_name(char out[static 80], dev_t device, ino_t inode)
     snprintf(out, 80, SAVED "%llx-%llx.db", (unsigned long long)device, (unsigned long long)inode);
 }
 
-int64_t rescue_saved_at(const struct open_files *files, const char *directory)
+/* When those files were last saved: Unix time in ms; 0: never. */
+static int64_t rescue_saved_at(const struct open_files *files, const char *directory)
 {
     char name[80], path[STATE_PATH];
     struct stat status;
@@ -299,115 +297,7 @@ enum database_result rescue_merge_saved(const char *directory, const struct conf
 /* ---- Files of an open store are removed or replaced: detected after each commit and once a second, logged, and saved
  * at once by the writer's thread, whose connection has the old ones open ---- */
 
-static bool read_file_identity(struct file_identity *identity, const char *path)
-{
-    struct stat status;
-    if (stat(path, &status) != 0)
-        return false;
-    *identity = (struct file_identity){.device = status.st_dev, .inode = status.st_ino};
-    return true;
-}
-
-static bool is_same_file(const struct file_identity *identity, const char *path)
-{
-    struct file_identity now;
-    return read_file_identity(&now, path) && now.inode == identity->inode && now.device == identity->device;
-}
-
-static void path_beside(char out[static STATE_PATH], const char *base, const char *end)
-{
-    snprintf(out, STATE_PATH, "%.4000s%s", base, end);
-}
-
-bool open_files_record(struct open_files *files, const char *directory, bool has_log)
-{
-    char real[PATH_MAX];
-    struct stat status;
-    *files = (struct open_files){.has_log = has_log};
-    directory_path(files->database_path, directory, "queue.db");
-    bool is_link = lstat(files->database_path, &status) == 0 && S_ISLNK(status.st_mode) &&
-                   realpath(files->database_path, real) != NULL;
-    path_beside(files->log_path, is_link ? real : files->database_path, "-wal");
-    path_beside(files->index_path, is_link ? real : files->database_path, "-shm");
-    return read_file_identity(&files->directory, directory) &&
-           read_file_identity(&files->database, files->database_path) &&
-           (!has_log ||
-            (read_file_identity(&files->log, files->log_path) && read_file_identity(&files->index, files->index_path)));
-}
-
-enum open_files_state open_files_check(const struct open_files *files, const char *directory)
-{
-    struct file_identity now;
-    enum open_files_state state = FILES_IN_PLACE;
-    if (!is_same_file(&files->database, files->database_path))
-        state = FILES_DATABASE_REPLACED;
-    else if (files->has_log && !is_same_file(&files->log, files->log_path))
-        state = FILES_LOG_REPLACED;
-    else if (files->has_log && !is_same_file(&files->index, files->index_path))
-        state = FILES_INDEX_REPLACED;
-    if (state == FILES_IN_PLACE || is_same_file(&files->directory, directory))
-        return state;
-    return read_file_identity(&now, directory) ? FILES_DIRECTORY_REPLACED : FILES_DIRECTORY_GONE;
-}
-
-const char *open_files_words(enum open_files_state state)
-{
-    static const char *const words[] = {
-        [FILES_IN_PLACE] = "nothing was moved",
-        [FILES_DIRECTORY_GONE] = "the state directory was moved away or removed",
-        [FILES_DIRECTORY_REPLACED] = "another directory stands in the state directory's place",
-        [FILES_DATABASE_REPLACED] = "the queue's database was removed or replaced",
-        [FILES_LOG_REPLACED] = "the log of the queue's database was removed or replaced",
-        [FILES_INDEX_REPLACED] = "the index of the log of the queue's database was removed or replaced",
-    };
-    return words[state];
-}
-
-#define LOG_DISPLACED_MS 10000
-#define NOTE_DISPLACED_MS 500
 #define LAST_TRIES 3
-
-static void log_displaced(struct store *store, enum open_files_state state)
-{
-    moment now = clock_now(), before = atomic_load(&store->logged_displaced);
-    if ((before > 0 && now - before < LOG_DISPLACED_MS) ||
-        !atomic_compare_exchange_strong(&store->logged_displaced, &before, now))
-        return;
-    log_write(LEVEL_ERROR,
-              state == FILES_DIRECTORY_GONE
-                  ? "msg=state_dir_gone state_dir=\"%s\" reason=\"%s\" advice=\"put it back where it was: requests are "
-                    "answered 503 until then; what the queue held is not lost as long as this process runs\""
-                  : "msg=queue_replaced state_dir=\"%s\" reason=\"%s\" advice=\"stop the program before you remove, "
-                    "restore or move files of its state directory; what the old ones held is being brought over\"",
-              store->directory, open_files_words(state));
-}
-
-void store_note_replaced(struct store *store)
-{
-    moment now = clock_now(), before = atomic_load(&store->noted_replaced);
-    int state = atomic_load(&store->files_state);
-    if (state == FILES_IN_PLACE || state == FILES_DIRECTORY_GONE || (before > 0 && now - before < NOTE_DISPLACED_MS))
-        return;
-    if (atomic_compare_exchange_strong(&store->noted_replaced, &before, now))
-        replaced_note(store->directory);
-}
-
-bool store_is_in_place(struct store *store, struct error *why)
-{
-    enum open_files_state state = open_files_check(&store->files, store->directory);
-    int before = atomic_exchange(&store->files_state, state);
-    if (state == FILES_IN_PLACE) {
-        if (before == FILES_DIRECTORY_GONE)
-            log_write(LEVEL_WARN, "msg=state_dir_is_back state_dir=\"%s\"", store->directory);
-        return true;
-    }
-    log_displaced(store, state);
-    store_note_replaced(store);
-    error_set(why, "%s while this program uses it", open_files_words(state));
-    if (state != FILES_DIRECTORY_GONE && !atomic_load(&store->must_reopen))
-        store_ask_writer_to_save(store);
-    return false;
-}
 
 /* Whether another process has saved everything: it saved after this process's last commit. Not for the owner, who goes
  * on committing. */

@@ -1,4 +1,5 @@
-/* Restoring a backup: see queue/backup.h. The new database is built under another name; one rename puts it in place. */
+/* Restoring a backup: see queue/inspect.h. The new database is built under another name; one rename puts it in place.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,10 +11,8 @@
 
 #include "base/files.h"
 #include "base/text.h"
-#include "queue/backup.h"
 #include "queue/inspect.h"
-#include "queue/sqlite/backup.h"
-#include "queue/sqlite/store.h"
+#include "queue/sqlite/recovery.h"
 
 #define BUILT BACKUP_BUILT
 
@@ -183,13 +182,6 @@ bool backup_read_files(struct backup *backup, struct backup_files *files, struct
 
 /* ---- the state directory ---- */
 
-static bool exists(const char *directory, const char *name)
-{
-    char path[STATE_PATH];
-    directory_path(path, directory, name);
-    return access(path, F_OK) == 0;
-}
-
 /* Counts the waiting events of the existing queue. */
 static int64_t count_events(struct database *database, enum database_result *result)
 {
@@ -206,7 +198,7 @@ static int64_t count_events(struct database *database, enum database_result *res
 static bool may_go(const char *directory, struct error *why)
 {
     struct database old;
-    if (!exists(directory, "queue.db"))
+    if (!directory_has(directory, "queue.db"))
         return true;
     if (damage_is_marked(directory)) {
         error_set(
@@ -308,7 +300,7 @@ static enum database_result merge_sources(struct database *built)
 static enum database_result merge_backup(struct database *built, const char *directory)
 {
     char path[STATE_PATH], text[STATE_PATH + 32];
-    if (!exists(directory, "queue.db"))
+    if (!directory_has(directory, "queue.db"))
         return DATABASE_DONE;
     directory_path(path, directory, "queue.db");
     sqlite3_snprintf(sizeof text, text, "ATTACH '%q' AS old", path);
@@ -374,7 +366,7 @@ static bool end_log(const char *directory, struct error *why)
 {
     struct database old = {.write_lock = -1};
     char path[STATE_PATH];
-    if (!exists(directory, "queue.db"))
+    if (!directory_has(directory, "queue.db"))
         return true;
     directory_path(path, directory, "queue.db");
     enum database_result result = database_connect(&old, path);
@@ -382,7 +374,7 @@ static bool end_log(const char *directory, struct error *why)
         result = execute_restore(&old, "PRAGMA journal_mode = DELETE");
     *why = old.why;
     database_close(&old);
-    if (result == DATABASE_DONE && exists(directory, "queue.db-wal")) {
+    if (result == DATABASE_DONE && directory_has(directory, "queue.db-wal")) {
         error_set(why, "the log of the old queue cannot be ended: is a process still there?");
         return false;
     }

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "queue/sqlite/database.h"
-#include "queue/sqlite/directory.h"
+#include "queue/sqlite/files.h"
 
 #define SALVAGE_NAME 80
 

@@ -13,8 +13,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "queue/sqlite/database.h"
-#include "queue/sqlite/dead_letters.h"
-#include "queue/sqlite/directory.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
 /* Each source has its own table of events (schema_add_source), so that the backlog of one does not slow reading
@@ -79,7 +78,7 @@ static enum database_result prepare_schema(struct database *database)
 
 /* Additions to version 1 that the release before can ignore while using the same database. Dead letters: an index by
  * time of death, and the sum of their bytes in the table `count` under source 0, which is no source (kinds: store.h);
- * triggers maintain it whichever release adds or deletes a letter. Requests of commands: requests.c. */
+ * triggers maintain it whichever release adds or deletes a letter. Requests of commands: owner.c. */
 #define ENTRY_BYTES "256" /* approximate size of a letter without its body */
 #define ADDITIONS 5
 static const char additions[] =
@@ -92,7 +91,7 @@ static const char additions[] =
     " SELECT 0, 11, coalesce(sum(length(body) + " ENTRY_BYTES "), 0) FROM letter;"
     /* letters older than this release's first run are announced before they are deleted */
     "INSERT OR IGNORE INTO count (source, kind, n) SELECT 0, 13, 1000 * CAST(strftime('%s', 'now') AS INTEGER);"
-    /* the database's id, for counts of merged ones (merge_counts.c) */
+    /* the database's id, for counts of merged ones (merge.c) */
     "INSERT OR IGNORE INTO count (source, kind, n) SELECT 0, 14, random() & 9223372036854775807;"
     /* key, updated: the event's identity, key NULL: none; state, words: the answer */
     "CREATE TABLE IF NOT EXISTS request (number INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL,"
@@ -305,8 +304,5 @@ enum database_result schema_add_source(struct database *database, const char *na
     result = find_source(database, name, number); /* again, in the transaction: no other process can add it now */
     if (result == DATABASE_DONE && *number == 0)
         result = make_source(database, name, number);
-    if (result == DATABASE_DONE)
-        return database_commit(database);
-    database_rollback(database);
-    return result;
+    return database_end(database, result);
 }

@@ -1,7 +1,7 @@
 /* Settling, in one transaction: deletes the events' rows, stores their identities, counts them, and stores dead
  * letters. */
 #include "base/error.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
 #include "queue/sqlite/store.h"
 
 #include <stdlib.h>

@@ -2,7 +2,6 @@
 #include "base/times.h"
 #include "closeapi/closeapi.h"
 #include "queue/inspect.h"
-#include "queue/loss.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/made_config.h"

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "commands/commands.h"
 #include "config/keyring.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 #include "telemetry/telemetry.h"
 #include "tests/suites.h"
 #include "tests/support/commands_made.h"

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "forward/crash_guard.h"
+#include "forward/pending.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"
 

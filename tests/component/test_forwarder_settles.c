@@ -1,7 +1,7 @@
 /* What is sent and cannot be noted as delivered would be sent again after each start: a process that has not settled
  * anything yet sends only what it has shown that it can settle. */
 #include "queue/sqlite/database.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/commands_run.h"

@@ -1,6 +1,6 @@
 /* An event that needs more memory than there is, or whose reading the kernel ends for want of it, holds up the others
  * for a while only, and is a dead letter then. */
-#include "forward/crash_guard.h"
+#include "forward/pending.h"
 #include "forward/post.h"
 #include "tests/suites.h"
 #include "tests/support/forward_rig.h"

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/last_errors.h"
 #include "base/times.h"
-#include "process/errors_kept.h"
+#include "process/process.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/temporary.h"

@@ -1,5 +1,5 @@
 /* Forwarding for a while, as cron and the CGI request's child do; the gate before the webhook; the mark of cron. */
-#include "process/bounded.h"
+#include "process/process.h"
 #include "queue/inspect.h"
 #include "telemetry/telemetry.h"
 #include "tests/suites.h"

@@ -5,12 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "process/gate.h"
+#include "process/process_private.h"
 #include "tests/suites.h"
 #include "tests/support/http_fake.h"
 #include "tests/support/made_config.h"
 #include "tests/support/temporary.h"
-#include "webhook/internal.h"
+#include "webhook/webhook.h"
 
 /* A gate, and a webhook whose queue takes everything. */
 struct scene {

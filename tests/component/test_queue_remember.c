@@ -11,11 +11,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "queue/backup.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
-#include "queue/sqlite/bloom.h"
-#include "queue/sqlite/mirror.h"
+#include "queue/sqlite/store.h"
 #include "tests/support/check.h"
 #include "tests/support/queue_rig.h"
 

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "queue/inspect.h"
-#include "queue/loss.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/disk_vfs.h"

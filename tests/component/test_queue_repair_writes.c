@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "queue/loss.h"
+#include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/queue_rig.h"

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "queue/inspect.h"
-#include "queue/loss.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/repair_rig.h"

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "queue/queue.h"
-#include "queue/sqlite/checkpoint.h"
+#include "queue/sqlite/store.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/disk_vfs.h"

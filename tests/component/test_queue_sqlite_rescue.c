@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/files.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/displaced.h"

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "queue/sqlite/database.h"
-#include "queue/sqlite/reserve.h"
+#include "queue/sqlite/files.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
 #include "tests/support/disk_vfs.h"

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "queue/state_place.h"
+#include "queue/inspect.h"
 #include "tests/suites.h"
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
@@ -62,10 +62,76 @@ static void one_that_was_there_is_not_made_anew(void)
     made_end();
 }
 
+/* A folder on another file system than this one. */
+static void make_elsewhere(const char *place, char path[static PATH_SIZE])
+{
+    static const char *const roots[] = {"/dev/shm", "/var/tmp", "/tmp", "/run"};
+    struct stat here, there;
+    CU_ASSERT_EQUAL_FATAL(stat(place, &here), 0);
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
+        if (stat(roots[i], &there) != 0 || there.st_dev == here.st_dev)
+            continue;
+        snprintf(path, PATH_SIZE, "%s/closecrm-test-XXXXXX", roots[i]);
+        if (mkdtemp(path) != NULL)
+            return;
+    }
+    CU_FAIL_FATAL("there is no second file system");
+}
+
+static bool opens(const struct config *config, struct error *why)
+{
+    struct queue *queue = queue_open(config, why);
+    if (queue == NULL)
+        return false;
+    queue_close(queue);
+    return true;
+}
+
+/* The empty folder on which a disk was mounted would take events, and hide them as soon as that is mounted again. */
+static void one_whose_disk_is_not_mounted_is_not_used(void)
+{
+    char known[PATH_SIZE], disk[PATH_SIZE], folder[PATH_SIZE];
+    struct error why = {0};
+    static char *nothing[] = {NULL};
+    made_begin();
+    struct config *config = config_read(getenv("CLOSECRM_CONFIG"), nothing, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(config);
+    path_join(folder, made_state(), "..");
+    CU_ASSERT_EQUAL(chown(folder, geteuid(), getegid()), 0);
+    make_elsewhere(folder, disk);
+    temporary_remove(made_state());
+    CU_ASSERT_EQUAL(symlink(disk, made_state()), 0); /* for what mount(2) does */
+    CU_ASSERT_TRUE(opens(config, &why));
+
+    CU_ASSERT_EQUAL(unlink(made_state()), 0);
+    CU_ASSERT_EQUAL(mkdir(made_state(), 0700), 0);
+    CU_ASSERT_FALSE(opens(config, &why));
+    CU_ASSERT_EQUAL(why.kind, ERROR_MISSING);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, " is not mounted: mount it"));
+    RUN(&ran, NULL, "check", "--offline");
+    CU_ASSERT_TRUE(ran.code == 1 && strstr(ran.out, " is not mounted: mount it") != NULL);
+    RUN(&ran, NULL, "cron");
+    CU_ASSERT_TRUE(ran.code != 0 && strstr(ran.err, " is not mounted: mount it") != NULL);
+
+    temporary_remove(made_state());
+    CU_ASSERT_EQUAL(symlink(disk, made_state()), 0);
+    CU_ASSERT_TRUE(opens(config, &why));
+
+    CU_ASSERT_EQUAL(unlink(made_state()), 0);
+    CU_ASSERT_EQUAL(mkdir(made_state(), 0700), 0);
+    snprintf(known, sizeof known, "%s.state_dir", config->path);
+    CU_ASSERT_EQUAL(unlink(known), 0); /* what is advised to give it up */
+    CU_ASSERT_TRUE(opens(config, &why));
+    config_free(config);
+    temporary_remove(disk);
+    made_end();
+}
+
 void suite_state_place(void)
 {
     static CU_TestInfo tests[] = {
         {"one that was there is not made anew", one_that_was_there_is_not_made_anew},
+        {"one whose disk is not mounted is not used", one_whose_disk_is_not_mounted_is_not_used},
         CU_TEST_INFO_NULL,
     };
     suite_add("state place", NULL, NULL, tests);

@@ -7,7 +7,7 @@
 #include "health/write_probe.h"
 #include "tests/suites.h"
 #include "tests/support/status_rig.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 static struct status_rig rig;
 

@@ -86,7 +86,7 @@ static struct refusal judge(json_object *message)
 }
 
 /* Adds one message; there is room. Returns false without memory. */
-static bool add(struct batch *batch, json_object *message, struct slice json)
+static bool add(struct received_batch *batch, json_object *message, struct slice json)
 {
     json_object *id = json_object_object_get(message, "messageId");
     bool is_text = json_object_is_type(id, json_type_string);
@@ -95,7 +95,7 @@ static bool add(struct batch *batch, json_object *message, struct slice json)
     return copy != NULL;
 }
 
-static struct refusal read_all(json_object *messages, struct slice text, struct batch *batch)
+static struct refusal read_all(json_object *messages, struct slice text, struct received_batch *batch)
 {
     size_t count = json_object_array_length(messages);
     batch->messages = calloc(count, sizeof *batch->messages);
@@ -113,7 +113,7 @@ static struct refusal read_all(json_object *messages, struct slice text, struct 
     return accepted;
 }
 
-static struct refusal read_batch(json_object *root, struct slice body, struct batch *batch)
+static struct refusal read_batch(json_object *root, struct slice body, struct received_batch *batch)
 {
     if (!json_object_is_type(root, json_type_object))
         return invalid_json;
@@ -123,7 +123,7 @@ static struct refusal read_batch(json_object *root, struct slice body, struct ba
     return read_all(messages, slice_member(body, "batch"), batch);
 }
 
-static struct refusal read_single(json_object *message, struct slice body, struct batch *batch)
+static struct refusal read_single(json_object *message, struct slice body, struct received_batch *batch)
 {
     struct refusal refusal = judge(message);
     if (refusal.status != 0)
@@ -134,7 +134,7 @@ static struct refusal read_single(json_object *message, struct slice body, struc
     return accepted;
 }
 
-struct refusal batch_read(struct slice body, bool single, struct batch *batch)
+struct refusal batch_read(struct slice body, bool single, struct received_batch *batch)
 {
     if (body.length + (single ? WRAPPER_LENGTH : 0) > DATA_PLANE_MAX_BODY)
         return (struct refusal){413, "request size exceeds max limit"};
@@ -148,10 +148,10 @@ struct refusal batch_read(struct slice body, bool single, struct batch *batch)
     return refusal;
 }
 
-void batch_free(struct batch *batch)
+void batch_free(struct received_batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++)
         free(batch->messages[i].message_id);
     free(batch->messages);
-    *batch = (struct batch){NULL, 0};
+    *batch = (struct received_batch){NULL, 0};
 }

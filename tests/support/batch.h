@@ -17,7 +17,7 @@ struct batch_message {
 };
 
 /* All zero is empty. */
-struct batch {
+struct received_batch {
     struct batch_message *messages;
     size_t count;
 };
@@ -33,8 +33,8 @@ bool batch_unpack(struct slice packed, struct buffer *body);
 
 /* Reads {"batch": [...]}, or one message when single (as /v1/track takes it). The slices borrow from body, which must
  * be followed by a NUL. Returns the data plane's refusal; its batch is empty then. Free with batch_free. */
-struct refusal batch_read(struct slice body, bool single, struct batch *batch);
+struct refusal batch_read(struct slice body, bool single, struct received_batch *batch);
 
-void batch_free(struct batch *batch);
+void batch_free(struct received_batch *batch);
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef TESTS_SUPPORT_HTTP_FAKE_H
 #define TESTS_SUPPORT_HTTP_FAKE_H
 
-#include "http/internal.h"
+#include "http/http_private.h"
 
 struct fake_variable {
     const char *name;

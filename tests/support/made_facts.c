@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tests/suites.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 #define NOW MADE_FACTS_NOW
 

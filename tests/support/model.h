@@ -1,4 +1,4 @@
-/* A model of the queue: what must be in it after any sequence of calls of queue/queue.h, inspect.h and backup.h. Plain
+/* A model of the queue: what must be in it after any sequence of calls of queue/queue.h and inspect.h. Plain
  * memory without pointers, so that it can be copied, and lie in memory that processes share. It knows no engine. */
 #ifndef TESTS_SUPPORT_MODEL_H
 #define TESTS_SUPPORT_MODEL_H

@@ -5,8 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "queue/backup.h"
-#include "queue/loss.h"
+#include "queue/inspect.h"
 #include "tests/support/model_drive_internal.h"
 #include "tests/support/shifted_clock.h"
 

@@ -94,7 +94,7 @@ static bool take_fault(struct standin *standin, struct slice body, const char *w
 }
 
 /* Called under the mutex. */
-static struct outcome store(struct standin *standin, const struct batch *batch, const char *write_key)
+static struct outcome store(struct standin *standin, const struct received_batch *batch, const char *write_key)
 {
     for (size_t i = 0; i < batch->count; i++) {
         if (!received_add(&standin->received, &batch->messages[i], write_key, standin->counts.requests,
@@ -108,7 +108,7 @@ static struct outcome store(struct standin *standin, const struct batch *batch, 
 }
 
 /* What the data plane itself makes of the request. Called under the mutex; batch was read without it. */
-static struct outcome judge(struct standin *standin, struct refusal refusal, const struct batch *batch,
+static struct outcome judge(struct standin *standin, struct refusal refusal, const struct received_batch *batch,
                             const char *write_key)
 {
     if (refusal.status != 0)
@@ -131,7 +131,7 @@ static void note_arrival(struct standin *standin, const char *write_key)
 }
 
 static struct outcome decide(struct standin *standin, struct slice body, struct refusal refusal,
-                             const struct batch *batch, const char *write_key)
+                             const struct received_batch *batch, const char *write_key)
 {
     struct standin_fault fault = {.act = STANDIN_SLOW};
     pthread_mutex_lock(&standin->mutex);
@@ -195,7 +195,7 @@ static bool is_gzip(struct MHD_Connection *connection)
 
 /* Unpacks and reads the body. The NUL that batch_read wants is put behind it. */
 static struct refusal read_body(struct MHD_Connection *connection, const char *path, struct upload *upload,
-                                struct batch *batch)
+                                struct received_batch *batch)
 {
     struct buffer *body = &upload->body;
     if (is_gzip(connection)) {
@@ -218,7 +218,7 @@ static struct outcome respond(struct standin *standin, struct MHD_Connection *co
                               const char *method, struct upload *upload)
 {
     struct refusal refusal;
-    struct batch batch = {NULL, 0};
+    struct received_batch batch = {NULL, 0};
     const char *write_key = write_key_of(standin, connection, &refusal);
     if (strcmp(path, "/v1/batch") != 0 && strcmp(path, "/v1/track") != 0)
         refusal = (struct refusal){404, "404 page not found"};

@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "queue/inspect.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 static const char waiting_body[] =
     "{\"event\":{\"object_type\":\"lead\",\"action\":\"updated\",\"id\":\"ev_1\",\"lead_id\":"

@@ -5,7 +5,7 @@
 
 #include "config/keyring.h"
 #include "tests/support/temporary.h"
-#include "webhook/internal.h"
+#include "webhook/webhook.h"
 
 #define WEBHOOK_RIG_BODY "{\"event\":{}}"
 

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "forward/file_sink.h"
 #include "forward/post.h"
 #include "tests/support/check.h"
 #include "tests/support/durable.h"

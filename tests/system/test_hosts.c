@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 
-#include "queue/sqlite/beat.h"
+#include "queue/sqlite/store.h"
 #include "tests/support/check.h"
 #include "tests/support/durable.h"
 #include "tests/support/running.h"

@@ -6,12 +6,9 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "forward/answer.h"
-#include "forward/batch.h"
-#include "forward/file_sink.h"
 #include "forward/pending.h"
 #include "forward/post.h"
-#include "queue/identities.h"
+#include "queue/engine.h"
 #include "tests/suites.h"
 #include "tests/support/temporary.h"
 

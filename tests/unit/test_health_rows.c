@@ -6,7 +6,7 @@
 
 #include "tests/suites.h"
 #include "tests/support/check.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 #define NOW_MS INT64_C(1790000000000)
 #define FULL (INT64_C(1) << 30) /* queue_max_bytes */

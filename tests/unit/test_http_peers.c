@@ -1,5 +1,5 @@
 /* FCGI_WEB_SERVER_ADDRS: who may connect. */
-#include "http/worker.h"
+#include "http/http_private.h"
 #include "tests/suites.h"
 
 #include <arpa/inet.h>

@@ -6,7 +6,6 @@
 #include "base/escape.h"
 #include "tests/suites.h"
 #include "tests/support/crashing_body.h"
-#include "transform/headline.h"
 #include "transform/shown.h"
 
 static struct buffer out;

@@ -7,7 +7,6 @@
 #include "tests/support/commands_run.h"
 #include "tests/support/transform_tools.h"
 #include "transform/warehouse.h"
-#include "transform/warehouse_rules.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -1,8 +1,7 @@
 /* Whole webhooks, with a queue of the test's own: what is answered, and what reaches the queue. */
 #include "tests/suites.h"
 #include "tests/support/http_fake.h"
-#include "webhook/internal.h"
-#include "webhook/refusals.h"
+#include "webhook/webhook.h"
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>

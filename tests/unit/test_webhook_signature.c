@@ -1,6 +1,6 @@
 /* Close's signature. The hashes were made by `openssl dgst -sha256 -mac HMAC -macopt hexkey:...`. */
 #include "tests/suites.h"
-#include "webhook/signature.h"
+#include "webhook/auth.h"
 
 #include <stdio.h>
 #include <string.h>

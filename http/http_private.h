@@ -1,10 +1,7 @@
-/* Private to the FastCGI server: state shared by its threads, and each thread's own. */
-#ifndef HTTP_WORKER_H
-#define HTTP_WORKER_H
-
-#include "base/clock.h"
-#include "base/error.h"
-#include "http/internal.h"
+/* Shared by the files of http/: requests as the transports read them, and the FastCGI server's threads, connections and
+ * descriptors. */
+#ifndef HTTP_HTTP_PRIVATE_H
+#define HTTP_HTTP_PRIVATE_H
 
 #include <netinet/in.h>
 #include <pthread.h>
@@ -13,6 +10,105 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "http/http.h"
+
+/* ---- body.c: the memory of all bodies in hand together. It is taken as bytes arrive. Where it is used up the newest
+ * unfinished body gives way, so that those begun before it come to their end; one that is alone may be as large as it
+ * likes. Any thread, each request's share by its own. ---- */
+
+/* One body's share of the budget. Zero-initialized except for the members that the request sets. */
+struct body_share {
+    moment started;
+    void (*interrupt)(void *self); /* makes a blocked read of this body return; called by other threads. NULL: none */
+    void *self;
+    bool large;   /* more than BUDGET_SMALL: the members below are under the lock. Own thread only */
+    size_t taken; /* bytes */
+    bool listed;  /* in the list: large and unfinished */
+    bool given_way;
+    struct body_share *next, *previous;
+};
+
+struct body_budget {
+    atomic_size_t taken; /* bytes */
+    size_t limit;
+    _Atomic moment logged; /* last log line about missing memory */
+    pthread_mutex_t lock;  /* protects the list and its members */
+    struct body_share *first;
+};
+
+void budget_init(struct body_budget *budget, size_t limit);
+void budget_free(struct body_budget *budget);
+
+/* Reserves that many more bytes. Returns false when there is no room for this body: answer 503. */
+bool budget_take(struct body_budget *budget, struct body_share *share, size_t bytes);
+
+/* Marks the body as complete: it no longer gives way. Returns false when it already had to. */
+bool budget_finish(struct body_budget *budget, struct body_share *share);
+
+/* Whether the body had to give way. */
+bool budget_has_given_way(struct body_budget *budget, const struct body_share *share);
+
+/* Returns all bytes of the body to the budget. It is not interrupted after that. */
+void budget_release(struct body_budget *budget, struct body_share *share);
+
+/* Logs, rate-limited, that the process is out of memory. */
+void budget_log_memory(struct body_budget *budget);
+
+/* ---- a request ---- */
+
+/* Result of reading a part of a body. */
+enum arrival {
+    ARRIVED_SOME,   /* more may follow */
+    ARRIVED_END,    /* end of the body */
+    ARRIVED_BROKEN, /* connection broken or deadline passed */
+};
+
+/* A transport for requests. self is the request's member of that name. */
+struct transport {
+    /* Returns a variable's value, valid as long as the request; NULL when absent. */
+    const char *(*variable)(void *self, const char *name);
+
+    /* Reads up to size bytes of the body, at least one unless it ends. *got: their number, also at the end. */
+    enum arrival (*read)(void *self, char *out, size_t size, size_t *got);
+
+    /* Writes a part of the answer. Returns false when the client is gone. */
+    bool (*write)(void *self, const char *data, size_t length);
+
+    /* Flushes the complete answer. Returns false when the client is gone. */
+    bool (*finish)(void *self);
+
+    /* Makes a blocked read return ARRIVED_BROKEN. Called by other threads. NULL: not possible. */
+    void (*interrupt)(void *self);
+};
+
+#define PATH_SIZE 256 /* no route and no source's name comes near it */
+
+struct request {
+    const struct transport *transport;
+    void *self;
+    const struct http_limits *limits;
+    struct body_budget *budget;
+    moment started;
+    char path[PATH_SIZE]; /* without trailing slash */
+    bool slash;           /* it had a trailing slash */
+    char *body;
+    size_t length;   /* bytes received */
+    size_t capacity; /* bytes allocated */
+    struct body_share share;
+    bool answered;
+};
+
+/* Initializes a request from its transport: reads the path. Returns false when the path is too long for any route. */
+bool request_begin(struct request *request);
+
+/* Frees what the request holds. */
+void request_end(struct request *request);
+
+/* Finds the request's route and calls its handler; answers itself when there is none. */
+void routes_serve(const struct route *routes, size_t count, struct request *request);
 
 /* ---- accept.c: which peers may connect (FCGI_WEB_SERVER_ADDRS) ---- */
 
@@ -35,7 +131,7 @@ void peers_free(struct peers *peers);
  * while there is memory; other requests are answered 503 without it. ---- */
 
 struct headroom {
-    atomic_bool watched; /* memory is limited, or ran out once */
+    bool watched; /* memory is limited */
 };
 
 /* Determines whether memory is limited. */
@@ -43,10 +139,7 @@ void headroom_init(struct headroom *headroom);
 
 /* Whether there is enough memory to begin a request in every thread. Free of cost where memory is not limited. Any
  * thread. */
-bool headroom_is_sufficient(struct headroom *headroom);
-
-/* Reports that memory ran out: from now on it is checked before each request. Any thread. */
-void headroom_report_shortage(struct headroom *headroom);
+bool headroom_is_sufficient(const struct headroom *headroom);
 
 /* Answers 503 to the FastCGI request that begins on this connection, without allocating. Does not close it. */
 void headroom_refuse(int fd);
@@ -94,7 +187,7 @@ void deadlines_cut(struct deadlines *deadlines);
 /* Ends the thread. No request thread may be waiting any more. */
 void deadlines_stop(struct deadlines *deadlines);
 
-/* ---- idle.c: connections without a request: kept open by the web server (FCGI_KEEP_CONN), or new and still
+/* ---- accept.c: connections without a request: kept open by the web server (FCGI_KEEP_CONN), or new and still
  * silent. They wait in epoll, so that none occupies a thread, and in a list, so that they can be handed over to the
  * program executed next. Any thread. ---- */
 
@@ -113,15 +206,6 @@ bool idle_init(struct idle *idle, int epoll);
 
 /* Takes ownership of a connection until it becomes readable; closes it on failure. fresh: it has sent nothing yet. */
 void idle_park(struct idle *idle, int fd, bool fresh);
-
-/* Whether there are fresh connections, whose first request may be on its way. */
-bool idle_has_fresh(struct idle *idle);
-
-/* Returns ownership of a readable connection to the caller. Only one caller may do so for each epoll event. */
-int idle_take(struct idle *idle, struct idle_connection *connection);
-
-/* Re-arms epoll for a connection that became readable. */
-void idle_watch_again(struct idle *idle, struct idle_connection *connection);
 
 /* From now on parked connections are kept for the hand-over and not watched, except fresh ones. */
 void idle_stop(struct idle *idle);

@@ -1,10 +1,6 @@
-/* Creating and deleting the reserve: see reserve.h. */
-#include "queue/sqlite/reserve.h"
-
-#include "base/clock.h"
-#include "base/error.h"
-#include "base/files.h"
-#include "queue/sqlite/directory.h"
+/* Room to write: the reserve, which is given up for settling; the process's limit on the size of files; and the probe
+ * of health checks, whether the queue can be written. */
+#include "queue/sqlite/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +12,101 @@
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "queue/sqlite/store.h"
+
+/* ---- the probe, and the limit on files ---- */
+
+/* In a transaction: writes the moment of now, where an event could be written too. */
+static enum database_result try_to_write(struct store *store)
+{
+    struct database *database = &store->group.database;
+    enum database_result result;
+    int64_t pages = database_number(database, STATEMENT_PAGES, &result);
+    int64_t unused = result == DATABASE_DONE ? database_number(database, STATEMENT_FREE_PAGES, &result) : 0;
+    if (result == DATABASE_DONE)
+        result = store_check_size(store, pages, unused);
+    sqlite3_stmt *set = result == DATABASE_DONE ? database_statement(database, STATEMENT_SET_COUNT, 0) : NULL;
+    if (result != DATABASE_DONE)
+        return result;
+    if (set != NULL) {
+        sqlite3_bind_int64(set, 1, 0); /* no source */
+        sqlite3_bind_int64(set, 2, COUNT_PROBED);
+        sqlite3_bind_int64(set, 3, clock_unix_ms());
+    }
+    return database_run(database, set);
+}
+
+/* A limit on files is a process's own: one without it cannot say that those with it have room again. */
+static void note_probed(struct store *store, bool serves)
+{
+    int error = reserve_is_there(store->directory) ? no_room_of(store->directory) : 0;
+    if (error != 0 && (error != EFBIG || serves))
+        no_room_note(store->directory, 0);
+}
+
+bool store_probe(void *state, bool serves, struct error *why)
+{
+    struct store *store = state;
+    struct database *database = &store->group.database;
+    if (!store_is_in_place(store, why)) /* the writer may use the connection: it saves what the old files hold */
+        return false;
+    if (store->group.started) { /* its result is the better test */
+        error_set(why, "not tested: events are being stored");
+        return false;
+    }
+    enum database_result result = database_begin(database);
+    if (result == DATABASE_DONE) {
+        result = try_to_write(store);
+        result = database_end(database, result);
+    }
+    if (result == DATABASE_DONE) {
+        wake_send(store->directory, &store->group.wake_fd); /* the log has grown, although no event was appended */
+        note_probed(store, serves);
+        return true;
+    }
+    *why = database->why;
+    if (result == DATABASE_FULL && database->error == EFBIG)
+        no_room_note(store->directory, EFBIG); /* before an event is refused, and as long as it lasts */
+    if (result == DATABASE_DAMAGED || result == DATABASE_NEWER)
+        store_failed(store, result, why);
+    return false;
+}
+
+/* Under a limit on files that the queue has reached already: says so at once, for all processes, and not only when an
+ * event is refused. What is written is undone. */
+void store_look_at_limit(struct store *store)
+{
+    struct database *database = &store->group.database;
+    if (store->file_limit == INT64_MAX || database_begin(database) != DATABASE_DONE)
+        return;
+    enum database_result result = try_to_write(store);
+    int code = result == DATABASE_DONE ? sqlite3_db_cacheflush(database->db) : SQLITE_BUSY;
+    if (code != SQLITE_BUSY) /* busy with readers, without a log: then it is not known */
+        result = database_result_of(database, code);
+    int error = database->error;
+    database_rollback(database);
+    if (result != DATABASE_FULL || error != EFBIG)
+        return;
+    bool said = no_room_of(store->directory) == EFBIG; /* by this process's other connections */
+    no_room_note(store->directory, EFBIG);
+    if (!said)
+        log_write(
+            LEVEL_ERROR,
+            "msg=file_limit_reached state_dir=\"%s\" limit_bytes=%lld reason=\"queue.db or its log has reached the "
+            "limit on the size of files (ulimit -f)\" advice=\"set it to unlimited, or to 64 MiB more than "
+            "queue_max_bytes, "
+            "where the web server starts the program: until then Close is answered 503 and keeps new events, and what "
+            "waits is "
+            "sent only as far as it can be noted as delivered\"",
+            store->directory, (long long)store->file_limit);
+}
+
+/* ---- the reserve ---- */
 
 #define LEAST ((int64_t)4 * 1024 * 1024)
 #define BLOCK 4096
@@ -87,15 +178,18 @@ static int64_t reserve_size(const char *directory)
 {
     char path[STATE_PATH];
     struct stat status;
-    directory_path(path, directory, "reserve");
+    reserve_path(path, directory);
     return stat(path, &status) == 0 ? (int64_t)status.st_size : -1;
+}
+
+void reserve_path(char out[static STATE_PATH], const char *directory)
+{
+    directory_path(out, directory, "reserve");
 }
 
 bool reserve_is_there(const char *directory)
 {
-    char path[STATE_PATH];
-    directory_path(path, directory, "reserve");
-    return access(path, F_OK) == 0;
+    return directory_has(directory, "reserve");
 }
 
 /* The size that leaves room for events on a small disk. */
@@ -174,7 +268,7 @@ int unsettled_of(const char *directory)
 static bool make_reserve(const char *directory, int64_t bytes)
 {
     char path[STATE_PATH], making[STATE_PATH];
-    directory_path(path, directory, "reserve");
+    reserve_path(path, directory);
     directory_path(making, directory, "reserve.new");
     int fd = open(making, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -197,7 +291,7 @@ static void enlarge(const char *directory, int64_t bytes)
 {
     char path[STATE_PATH];
     struct stat status;
-    directory_path(path, directory, "reserve");
+    reserve_path(path, directory);
     if (stat(path, &status) == 0 && clock_unix_ms() / 1000 - status.st_mtim.tv_sec > ENLARGE_AGAIN_S &&
         !make_reserve(directory, bytes))
         utimensat(AT_FDCWD, path, NULL, 0);
@@ -240,7 +334,7 @@ void reserve_give_up(const char *directory, int error)
 {
     char path[STATE_PATH];
     int64_t bytes = reserve_size(directory);
-    directory_path(path, directory, "reserve");
+    reserve_path(path, directory);
     unlink(path);
     no_room_note(directory, error);
     note(directory, NOTE_GIVEN_UP, error, bytes < 0 ? 0 : bytes);

@@ -1,7 +1,6 @@
-/* The gate before the webhook: requests wait here until the pipeline is up, and are answered 503 while it cannot be
- * opened, or where the web server would show our configuration or events to everybody. */
-#ifndef PROCESS_GATE_H
-#define PROCESS_GATE_H
+/* Inside a process that serves: the gate before the webhook, and the stages behind http. */
+#ifndef PROCESS_PROCESS_PRIVATE_H
+#define PROCESS_PROCESS_PRIVATE_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,6 +12,9 @@
 #include "http/http.h"
 #include "status/status.h"
 #include "webhook/webhook.h"
+
+/* ---- gate.c: The gate before the webhook: requests wait here until the pipeline is up, and are answered 503 while it
+ * cannot be opened, or where the web server would show our configuration or events to everybody. ---- */
 
 #define ROOTS_KEPT 64 /* verdicts; those beyond are found anew each time */
 
@@ -51,5 +53,30 @@ void gate_close(struct gate *gate);
 
 /* No request may be in hand any more. */
 void gate_free(struct gate *gate);
+
+/* ---- pipeline.c: The stages behind http in a process that lives long: queue, webhook, forwarder. A thread of their
+ * own opens them, again and again where the queue cannot be opened (a full disk, a missing directory, another process
+ * that repairs it), and forwards once they are open. ---- */
+
+struct pipeline;
+
+/* Starts the thread. The gate is opened once the stages are open, and closed while they are not; NULL: no webhooks are
+ * taken, the pipeline only forwards. config and gate are borrowed and must outlive it. Returns NULL with the reason. */
+struct pipeline *pipeline_start(const struct config *config, struct gate *gate, struct error *why);
+
+/* Whether all stages must be closed and opened again: the queue is damaged, or another release has changed it. Not
+ * within the first second after they were opened, so that a reopening that does not help is not repeated all the time.
+ */
+bool pipeline_must_reopen(struct pipeline *pipeline);
+
+/* Starts again what could not be started for want of a thread. Call it about every second. */
+void pipeline_retry(struct pipeline *pipeline);
+
+/* The process is about to stop: requests that wait for the queue are answered at this moment at the latest. */
+void pipeline_begin_shutdown(struct pipeline *pipeline, moment deadline);
+
+/* Ends forwarding, waiting for batches in flight until the deadline, and frees all. No request may be in hand. Returns
+ * false when the queue is still being opened: the process must end without freeing anything. */
+bool pipeline_stop(struct pipeline *pipeline, moment deadline);
 
 #endif
