@@ -70,7 +70,7 @@ LDFLAGS_trace :=
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all release run test check format asan tsan valgrind bench bundle deb manual test-packages test-trixie test-hosts install uninstall clean help \
-	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare soak paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual test-faults test-power
+	build-test build-asan build-tsan build-packages prepare-chroots test-browser test-storm test-upgrade bench-compare soak paths fuzz fuzz-short build-fuzz setup-fuzz setup-run setup-test setup-check setup-bench setup-browser check-all check-cppcheck check-format check-includes check-manual test-faults test-power test-model test-clients
 
 all: closecrm.fcgi ## build the program
 
@@ -270,8 +270,9 @@ FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 #                           find; AddressSanitizer runs them.
 #   tsan: forwarder crash   it forwards in forked children, in which ThreadSanitizer allows no threads; the other
 #                           suites of the forwarder run its threads in the test's process
+#   tsan: model             its queues are in such children too; the other suites of the queue are not
 LEFT_OUT_asan := '-servers$$' '-admin_servers$$'
-LEFT_OUT_tsan := $(LEFT_OUT_asan) '-unit/' '-forwarder crash$$'
+LEFT_OUT_tsan := $(LEFT_OUT_asan) '-unit/' '-forwarder crash$$' '-model$$'
 
 # Runs one variant's tests. What the sanitizer finds in a program that a web server started stands in a report file, and
 # any of those is a failure; the web servers run as other users, so that all may write there. LeakSanitizer says that it
@@ -327,6 +328,17 @@ test-faults: setup-test ## every call of the program fails once, with each error
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_FAULTS=all CLOSECRM_FAULTS_OPERATION=$(OPERATION) \
 	    CLOSECRM_FAULTS_CALL=$(CALL) CLOSECRM_FAULTS_NTH=$(NTH) CLOSECRM_FAULTS_STEP=$(STEP) \
 	    CLOSECRM_FAULTS_MEMORY=$(MEMORY) CLOSECRM_BEFORE=$(BEFORE_PROGRAM) build/release/tests/all 'faults$$'
+# STEPS=10000000: how many for each journal mode. SEED=N: the seed that a run has printed. LIST=FILE: the list of steps
+# that a run has printed, tried again.
+test-model: setup-test ## random calls of the queue beside a model of it, STEPS (1000000) of them, and kills in between
+	@$(parallel) build/release/tests/all
+	CLOSECRM_MODEL_STEPS=$(or $(STEPS),1000000) CLOSECRM_MODEL_SEED=$(SEED) CLOSECRM_MODEL_LIST=$(LIST) build/release/tests/all model$$
+
+# Real clients come from their registries, in the versions that tests/clients names, into a directory that is removed.
+test-clients: ## our stand-ins for Close and the data plane held against real clients of theirs (needs the network)
+	@packaging/install-packages clients
+	@$(parallel) closecrm.fcgi build/release/standin
+	tests/clients/run
 
 # Another commit's program; it stands under build/before, for the next time.
 define build_before

@@ -63,7 +63,8 @@ struct events {
 /* What the queue knows about an identity. */
 struct known {
     bool delivered;        /* or dropped, within dedupe_window */
-    int64_t delivered_us;  /* date_updated of the newest version delivered or dropped */
+    int64_t delivered_us;  /* date_updated of the newest version delivered or dropped; or of an older one that is not
+                              older than the version asked for */
     bool dead;             /* a dead letter with this identity still exists */
     int64_t dead_us;       /* date_updated of its newest version */
     int64_t dead_first_us; /* and of its oldest */

@@ -87,6 +87,7 @@ static void (*const suites[])(void) = {
     suite_housekeeper,
     suite_queue_look,
     suite_state_place,
+    suite_queue_model,
     suite_queue_move,
     suite_queue_salvage,
     suite_queue_left_over,

@@ -184,15 +184,15 @@ static enum database_result look_for_moves(struct store *store)
 }
 
 /* Looks an identity up in memory: in the mirror of the journal and in the Bloom filter. Returns whether the index must
- * be read too; also where a move may have put a newer version there than the mirror has. With the mirror's lock held.
- */
+ * be read too; also where the mirror has an older version, as a move, a restore or a merge may have put a newer one
+ * there. With the mirror's lock held. */
 static bool must_ask_index(struct store *store, uint32_t number, const struct identity *identity, struct known *known)
 {
     const struct mirrored *one = mirror_find(&store->mirror, number, identity->key);
     known->delivered = one != NULL;
     if (one != NULL)
         known->delivered_us = one->updated;
-    bool is_older = one != NULL && one->updated < identity->updated_us && store->moves > 0;
+    bool is_older = one != NULL && one->updated < identity->updated_us;
     bool ask = (one == NULL || is_older) && bloom_may_have(&store->bloom, identity->key);
     store->index_asked += ask;
     return ask;

@@ -15,6 +15,8 @@ struct settling {
     struct database *database;
     uint32_t number; /* of the source */
     int64_t now;     /* Unix time, ms */
+    uint64_t *ids;   /* room for one of each verdict: of the events that ended, sorted once their rows are deleted */
+    size_t ended;
     uint64_t counts[COUNT_KINDS];
 };
 
@@ -135,12 +137,20 @@ static void note_dates(struct settling *s, const struct verdict *verdicts, size_
     pthread_mutex_unlock(&s->store->mirror_lock);
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* As in the journal: not those of events that were gone. */
 static void mirror_all(struct settling *s, const struct verdict *verdicts, size_t count)
 {
     pthread_mutex_lock(&s->store->mirror_lock);
     for (size_t i = 0; i < count; i++) {
         const struct verdict *v = &verdicts[i];
-        if (!v->remember || (v->kind != VERDICT_DELIVERED && v->kind != VERDICT_DROPPED))
+        if (!v->remember || (v->kind != VERDICT_DELIVERED && v->kind != VERDICT_DROPPED) ||
+            bsearch(&v->id, s->ids, s->ended, sizeof *s->ids, compare_ids) == NULL)
             continue;
         struct mirrored one = {.source = s->number, .updated = v->identity.updated_us, .at = s->now};
         memcpy(one.key, v->identity.key, sizeof one.key);
@@ -170,16 +180,12 @@ static enum database_result settle_one(struct settling *s, const struct verdict 
     return result;
 }
 
-static int compare_ids(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* Deletes rows in ranges: a page whose rows all go is freed without being written. */
-static enum database_result delete_rows(struct settling *s, uint64_t *ids, size_t count)
+static enum database_result delete_rows(struct settling *s)
 {
     enum database_result result = DATABASE_DONE;
+    uint64_t *ids = s->ids;
+    size_t count = s->ended;
     qsort(ids, count, sizeof *ids, compare_ids);
     for (size_t i = 0; i < count && result == DATABASE_DONE;) {
         size_t end = i + 1;
@@ -237,25 +243,25 @@ static enum database_result event_is_there(struct settling *s, uint64_t id, bool
     return result;
 }
 
-static enum database_result settle_all(struct settling *s, const struct verdict *verdicts, size_t count, uint64_t *ids)
+static enum database_result settle_all(struct settling *s, const struct verdict *verdicts, size_t count)
 {
     enum database_result result = DATABASE_DONE;
-    size_t ends = 0;
     uint64_t newest = 0;
+    s->ended = 0;
     for (size_t i = 0; i < count && result == DATABASE_DONE; i++) {
         bool there = false;
         if (verdicts[i].kind != VERDICT_LATER)
             result = event_is_there(s, verdicts[i].id, &there);
         if (result != DATABASE_DONE || !there)
             continue;
-        ids[ends++] = verdicts[i].id;
+        s->ids[s->ended++] = verdicts[i].id;
         newest = verdicts[i].id > newest ? verdicts[i].id : newest;
         result = settle_one(s, &verdicts[i]);
     }
-    if (result == DATABASE_DONE && ends > 0)
+    if (result == DATABASE_DONE && s->ended > 0)
         result = note_times(s, newest);
     if (result == DATABASE_DONE)
-        result = delete_rows(s, ids, ends);
+        result = delete_rows(s);
     return result == DATABASE_DONE ? add_counts(s) : result;
 }
 
@@ -282,7 +288,7 @@ static enum database_result write_and_undo(struct settling *s)
 
 /* undone: rolls back, to test only whether there is room. */
 static enum database_result settle_in_transaction(struct settling *s, const struct verdict *verdicts, size_t count,
-                                                  uint64_t *ids, bool undone)
+                                                  bool undone)
 {
     enum database_result result = database_begin(s->database);
     if (result != DATABASE_DONE)
@@ -290,7 +296,7 @@ static enum database_result settle_in_transaction(struct settling *s, const stru
     memset(s->counts, 0, sizeof s->counts);
     s->store->any_letter = database_number(s->database, STATEMENT_ANY_LETTER, &result) != 0;
     if (result == DATABASE_DONE)
-        result = settle_all(s, verdicts, count, ids);
+        result = settle_all(s, verdicts, count);
     if (result == DATABASE_DONE)
         return undone ? write_and_undo(s) : database_commit(s->database);
     database_rollback(s->database);
@@ -299,11 +305,11 @@ static enum database_result settle_in_transaction(struct settling *s, const stru
 
 /* Without room, tries once more with the space of the reserve. */
 static enum database_result settle_with_reserve(struct settling *s, const struct verdict *verdicts, size_t count,
-                                                uint64_t *ids, bool undone)
+                                                bool undone)
 {
-    enum database_result result = settle_in_transaction(s, verdicts, count, ids, undone);
+    enum database_result result = settle_in_transaction(s, verdicts, count, undone);
     if (result == DATABASE_FULL && store_give_up_reserve(s->store, s->database))
-        result = settle_in_transaction(s, verdicts, count, ids, undone);
+        result = settle_in_transaction(s, verdicts, count, undone);
     return result;
 }
 
@@ -329,17 +335,16 @@ static bool make_room(struct store *store, size_t count, uint64_t **ids, struct 
 
 /* Settles in one transaction; without room for it, in halves, each in a transaction, recursively down to single events.
  * Verdicts on settled events change nothing, so that the caller may pass all of them again. */
-static enum database_result settle_what_fits(struct settling *s, const struct verdict *verdicts, size_t count,
-                                             uint64_t *ids)
+static enum database_result settle_what_fits(struct settling *s, const struct verdict *verdicts, size_t count)
 {
-    enum database_result result = settle_with_reserve(s, verdicts, count, ids, false);
+    enum database_result result = settle_with_reserve(s, verdicts, count, false);
     if (result == DATABASE_DONE)
         mirror_all(s, verdicts, count);
     if (result != DATABASE_FULL || count < 2)
         return result;
-    result = settle_what_fits(s, verdicts, count / 2, ids);
+    result = settle_what_fits(s, verdicts, count / 2);
     if (result == DATABASE_DONE)
-        result = settle_what_fits(s, verdicts + count / 2, count - count / 2, ids);
+        result = settle_what_fits(s, verdicts + count / 2, count - count / 2);
     return result;
 }
 
@@ -362,10 +367,13 @@ bool store_settle(void *state, const char *source, const struct verdict *verdict
         free(ids);
         return false;
     }
-    struct settling s = {
-        .store = store, .database = &store->reader, .number = store_number(store, source), .now = clock_unix_ms()};
+    struct settling s = {.store = store,
+                         .database = &store->reader,
+                         .number = store_number(store, source),
+                         .now = clock_unix_ms(),
+                         .ids = ids};
     note_dates(&s, verdicts, count);
-    enum database_result result = settle_what_fits(&s, verdicts, count, ids);
+    enum database_result result = settle_what_fits(&s, verdicts, count);
     free(ids);
     housekeeper_call(store); /* also without room: a checkpoint lets the log restart */
     note_result(store, result);
@@ -418,9 +426,12 @@ bool store_can_settle(void *state, const char *source, const struct verdict *ver
         free(ids);
         return false;
     }
-    struct settling s = {
-        .store = store, .database = &store->reader, .number = store_number(store, source), .now = clock_unix_ms()};
-    enum database_result result = settle_with_reserve(&s, verdicts, count, ids, true);
+    struct settling s = {.store = store,
+                         .database = &store->reader,
+                         .number = store_number(store, source),
+                         .now = clock_unix_ms(),
+                         .ids = ids};
+    enum database_result result = settle_with_reserve(&s, verdicts, count, true);
     free(ids);
     if (result == DATABASE_DONE || count < 2) /* else part of it may have room */
         note_result(store, result);

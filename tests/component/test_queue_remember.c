@@ -8,18 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
 #include "queue/sqlite/store.h"
 #include "tests/support/check.h"
-#include "tests/support/made_config.h"
-#include "tests/support/temporary.h"
+#include "tests/support/queue_rig.h"
 
 #define MANY 66000 /* more than are merged at once */
 #define AT_ONCE 1000
 #define PATIENCE_MS 60000
+
+static struct made_config made;
+static char directory[PATH_SIZE], state[PATH_SIZE];
+static struct events events;
 
 /* A key that looks like the hash that real ones are. */
 static void make_key(unsigned char key[16], uint64_t number)
@@ -101,7 +105,6 @@ static void settle(struct queue *queue, uint64_t first, size_t count)
 {
     static struct verdict verdicts[AT_ONCE];
     struct error why = {0};
-    struct events events = {0};
     bool stored = queue_append(queue, "one", "{}", 2, clock_now() + 10000, &why) == QUEUE_STORED;
     CU_ASSERT_FATAL(check(stored, "an event is appended: %s", why.text));
     CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 1, 100, &events, &why), 1);
@@ -112,6 +115,7 @@ static void settle(struct queue *queue, uint64_t first, size_t count)
     }
     CU_ASSERT_FATAL(queue_settle(queue, "one", verdicts, count, &why));
     events_free(&events);
+    events = (struct events){.count = 0};
 }
 
 /* How many of at most AT_ONCE are known to be delivered. */
@@ -193,8 +197,7 @@ static bool wait_for_bloom(struct queue *queue, sqlite3 *db)
 
 static void many_are_remembered(void)
 {
-    char directory[PATH_SIZE], state[PATH_SIZE], path[PATH_SIZE], url[] = "http://127.0.0.1:1";
-    struct made_config made;
+    char path[PATH_SIZE], url[] = "http://127.0.0.1:1";
     struct error why = {0};
     sqlite3 *db = NULL;
     CU_ASSERT_FATAL(temporary_make(directory));
@@ -236,12 +239,96 @@ static void many_are_remembered(void)
     temporary_remove(directory);
 }
 
+/* ---- what the model of the queue has found ---- */
+
+static struct queue *begin(void)
+{
+    struct error why = {0};
+    CU_ASSERT_EQUAL_FATAL(queue_rig_set_up(&made, directory, state), 0);
+    path_join(state, directory, "state");
+    struct queue *queue = queue_rig_open(&made);
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
+    return queue;
+}
+
+static void end(struct queue *queue)
+{
+    queue_close(queue);
+    queue_rig_tear_down(directory, &events);
+    events = (struct events){.count = 0};
+}
+
+/* Appends an event and settles it as this version of identity 1. Returns its id. */
+static uint64_t settle_version(struct queue *queue, int64_t updated_us)
+{
+    struct error why = {0};
+    struct verdict verdict = {.kind = VERDICT_DELIVERED, .remember = true, .identity = {.updated_us = updated_us}};
+    make_key(verdict.identity.key, 1);
+    CU_ASSERT_EQUAL(queue_append(queue, "one", "{}", 2, clock_now() + 10000, &why), QUEUE_STORED);
+    CU_ASSERT_EQUAL_FATAL(queue_next(queue, "one", 0, 1, 100, &events, &why), 1);
+    verdict.id = events.at[0].id;
+    CU_ASSERT(queue_settle(queue, "one", &verdict, 1, &why));
+    return verdict.id;
+}
+
+/* The newest version of an identity that is known to be delivered; 0: none. */
+static int64_t known_version(struct queue *queue, uint64_t number)
+{
+    struct error why = {0};
+    struct identity identity = {.updated_us = INT64_MAX};
+    struct known known;
+    make_key(identity.key, number);
+    CU_ASSERT_FATAL(queue_known(queue, "one", &identity, 1, &known, &why));
+    return known.delivered ? known.delivered_us : 0;
+}
+
+/* The backup's journal has the older version, the index the newer one, of the queue that was there. */
+static void a_restored_queue_knows_the_newer_version(void)
+{
+    char path[PATH_SIZE];
+    struct error why = {0};
+    bool busy;
+    struct queue *queue = begin();
+    path_join(path, directory, "backup");
+    settle_version(queue, 100);
+    CU_ASSERT(queue_backup(queue, path, NULL, clock_unix_ms(), &why));
+    settle_version(queue, 200);
+    queue_close(queue);
+    int lock = backup_lock(state, &busy, &why);
+    struct backup *backup = backup_open(path, &why);
+    CU_ASSERT_FATAL(
+        check(lock >= 0 && backup != NULL && backup_build(backup, state, &why) && backup_commit(state, &why),
+              "it is restored: %s", why.text));
+    backup_close(backup);
+    close(lock);
+    queue = queue_rig_open(&made);
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
+    CU_ASSERT_EQUAL(known_version(queue, 1), 200);
+    end(queue);
+}
+
+/* As where an event was moved to another source meanwhile: what is not on disk must not be in memory. */
+static void an_event_that_is_gone_leaves_no_identity(void)
+{
+    struct error why = {0};
+    struct queue *queue = begin();
+    struct verdict verdict = {.kind = VERDICT_DELIVERED, .remember = true, .identity = {.updated_us = 100}};
+    verdict.id = settle_version(queue, 100);
+    make_key(verdict.identity.key, 2);
+    CU_ASSERT(queue_settle(queue, "one", &verdict, 1, &why));
+    CU_ASSERT_EQUAL(known_version(queue, 2), 0);
+    CU_ASSERT_EQUAL(known_version(queue, 1), 100);
+    end(queue);
+}
+
 void suite_queue_remember(void)
 {
     static CU_TestInfo tests[] = {
         {"the mirror finds what was added, the newest version", the_mirror},
         {"the Bloom filter denies nothing that was added", the_bloom_filter},
         {"what is merged stays known, with a Bloom filter and without", many_are_remembered},
+        {"a restored queue knows the newer version", a_restored_queue_knows_the_newer_version},
+        {"an event that is gone leaves no identity", an_event_that_is_gone_leaves_no_identity},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue remember", NULL, NULL, tests);

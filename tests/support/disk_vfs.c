@@ -31,6 +31,8 @@ static struct {
     int code, error;
     size_t log_limit; /* 0: none */
     void (*at_sync)(void);
+    unsigned calls_left; /* until at_call; 0: never */
+    void (*at_call)(void);
     bool unmapped;
     struct disk_checkpoints *checkpoints; /* where they are counted; NULL: nowhere */
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -40,6 +42,8 @@ static struct {
 /* Counts a call; under the lock. Returns the code with which it fails, or SQLITE_OK. */
 static int count_call(void)
 {
+    if (disk.calls_left > 0 && --disk.calls_left == 0)
+        disk.at_call();
     disk.calls++;
     bool fails = disk.fail_at > 0 && (disk.calls == disk.fail_at || (disk.for_ever && disk.calls > disk.fail_at));
     disk.failed |= fails;
@@ -331,6 +335,14 @@ void disk_at_sync(void (*act)(void))
 {
     pthread_mutex_lock(&disk.lock);
     disk.at_sync = act;
+    pthread_mutex_unlock(&disk.lock);
+}
+
+void disk_at_call(unsigned n, void (*act)(void))
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.calls_left = n;
+    disk.at_call = act;
     pthread_mutex_unlock(&disk.lock);
 }
 

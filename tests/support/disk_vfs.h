@@ -25,6 +25,10 @@ void disk_limit_log(size_t bytes);
 /* Whether a call has failed since. */
 bool disk_failed(void);
 
+/* Before the n-th call from now on that writes, syncs or truncates this is called, in the thread that makes it; 0:
+ * never. */
+void disk_at_call(unsigned n, void (*act)(void));
+
 /* From now on this is called before each sync of the database file (not of its log), in the thread that syncs, which
  * has its transaction open; NULL: nothing. */
 void disk_at_sync(void (*act)(void));

@@ -91,11 +91,12 @@ static void write_subscription(const struct standin_close *close, const struct s
     json_object_put(json);
 }
 
+/* What is wrong with a request's content has another form than the other errors: Close's own client reads it. */
 static int answer_error(struct call *call, int status, const char *words)
 {
-    buffer_text(&call->answer, "{\"error\": \"");
+    buffer_text(&call->answer, status == 400 ? "{\"errors\": [\"" : "{\"error\": \"");
     buffer_text(&call->answer, words);
-    buffer_text(&call->answer, "\"}");
+    buffer_text(&call->answer, status == 400 ? "\"], \"field-errors\": {}}" : "\"}");
     return status;
 }
 

@@ -228,11 +228,11 @@ int log_answer(struct standin_close *close, log_parameter *get, void *context, s
     struct query query;
     char next[80] = "null";
     if (!read_query(close, get, context, &query)) {
-        buffer_text(out, "{\"error\": \"these filters cannot be combined\"}");
+        buffer_text(out, "{\"errors\": [\"these filters cannot be combined\"], \"field-errors\": {}}");
         return 400;
     }
     if (!read_cursor(close, get(context, "_cursor"), &query)) {
-        buffer_text(out, "{\"error\": \"Invalid cursor\"}");
+        buffer_text(out, "{\"errors\": [\"Invalid cursor\"], \"field-errors\": {}}");
         return 400;
     }
     int64_t now = close_now_us(close), oldest = now - 30 * DAY_US;

@@ -3,11 +3,17 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "tests/support/standin_close.h"
 
-int standin_close_run(void)
+int standin_close_run(const char *fault)
 {
+    bool limits = fault != NULL && strcmp(fault, "limit") == 0, cuts = fault != NULL && strcmp(fault, "cut") == 0;
+    if (fault != NULL && !limits && !cuts) {
+        fprintf(stderr, "standin close: no fault %s\n", fault);
+        return 2;
+    }
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
@@ -17,7 +23,10 @@ int standin_close_run(void)
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
 
-    struct standin_close *close = standin_close_start(&(struct standin_close_options){.hold_ms = 0});
+    struct standin_close *close =
+        standin_close_start(&(struct standin_close_options){.limit_every = limits ? 3 : 0, .limit_for = "1"});
+    if (cuts)
+        standin_close_fail(close, &(struct close_fault){.match = "POST", .act = CLOSE_DONE_CUT, .times = 1});
     printf("url %s\n", standin_close_url(close));
     int caught = 0;
     for (unsigned made = 0; sigwait(&signals, &caught) == 0 && caught == SIGUSR1;) {
@@ -27,8 +36,8 @@ int standin_close_run(void)
         printf("event %s\n", id);
     }
     struct standin_close_counts counts = standin_close_counts(close);
-    printf("total subscriptions=%zu delivered=%zu failed=%zu waiting=%zu\n", standin_close_subscriptions(close),
-           counts.delivered, counts.failed, counts.waiting);
+    printf("total subscriptions=%zu delivered=%zu failed=%zu waiting=%zu limited=%zu\n",
+           standin_close_subscriptions(close), counts.delivered, counts.failed, counts.waiting, counts.limited);
     standin_close_stop(close);
     return 0;
 }
