@@ -14,12 +14,8 @@ FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*.c)) # one file a fuzzer
 FUZZ_RIG := $(wildcard fuzz/rig/*.c) tests/support/strict_json.c tests/support/slice.c
 BENCH_PROGRAMS := $(filter-out bench/sample,$(BENCH_SOURCES:%.c=%)) # sample.c is part of them
 ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c) \
-	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c fuzz/*.c fuzz/rig/*.c)
+	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c fuzz/*.c fuzz/rig/*.c tests/faults/shim/*.c tests/power/*.c)
 ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h fuzz/rig/*.h)
-ALL_C := $(wildcard closecrm.fcgi.c) $(SOURCES) $(TEST_SOURCES) $(wildcard tests/support/standin/*.c tests/sanitizer/*.c tests/faults/shim/*.c) \
-	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c)
-	$(BENCH_SOURCES) $(wildcard packaging/bundle/*.c packaging/manual/*.c tests/power/*.c)
-ALL_H := $(wildcard $(FOLDERS:=/*.h) tests/*.h tests/*/*.h bench/*.h)
 SAMPLES := $(shell find $(wildcard apache lighttpd nginx config/*.conf closeapi/*.tsv packaging/*.json packaging/*.yml packaging/systemd/*.conf) /dev/null -type f)
 
 # Close's event types, a table in a file that people can read, as C: the program is one file.
@@ -328,6 +324,7 @@ test-faults: setup-test ## every call of the program fails once, with each error
 	CLOSECRM_PROGRAM=$(CURDIR)/build/release/closecrm.fcgi CLOSECRM_FAULTS=all CLOSECRM_FAULTS_OPERATION=$(OPERATION) \
 	    CLOSECRM_FAULTS_CALL=$(CALL) CLOSECRM_FAULTS_NTH=$(NTH) CLOSECRM_FAULTS_STEP=$(STEP) \
 	    CLOSECRM_FAULTS_MEMORY=$(MEMORY) CLOSECRM_BEFORE=$(BEFORE_PROGRAM) build/release/tests/all 'faults$$'
+
 # STEPS=10000000: how many for each journal mode. SEED=N: the seed that a run has printed. LIST=FILE: the list of steps
 # that a run has printed, tried again.
 test-model: setup-test ## random calls of the queue beside a model of it, STEPS (1000000) of them, and kills in between
