@@ -133,7 +133,8 @@ void outbox_end(struct source_pipeline *pipeline, struct pending *pending, enum 
     while (pending->duplicates != NULL) {
         struct pending *duplicate = pending->duplicates;
         pending->duplicates = duplicate->duplicates;
-        end_one(pipeline, duplicate, kind == VERDICT_DELIVERED ? VERDICT_DUPLICATE : kind, kept);
+        bool covered = kind == VERDICT_DELIVERED || (kind == VERDICT_DEAD && !duplicate->replay); /* one letter, too */
+        end_one(pipeline, duplicate, covered ? VERDICT_DUPLICATE : kind, kept);
         free(duplicate);
     }
     pending->settling = true;

@@ -174,9 +174,19 @@ static const char *const count_texts[] = {
     "DELETE FROM parked WHERE source <> %u AND source = %u",
 };
 
+/* What has passed through the old source, moved in and out again, is no event of the new one: else each move there and
+ * back would double the counts. */
+static enum database_result forget_passed(const struct move *move, int64_t passed)
+{
+    char text[128];
+    sqlite3_snprintf(sizeof text, text, "UPDATE count SET n = n - %lld WHERE source = %u AND kind IN (6, 7)",
+                     (long long)passed, (unsigned)move->from);
+    return database_result_of(move->database, sqlite3_exec(move->database->db, text, NULL, NULL, NULL));
+}
+
 /* Counts events that were appended to the old source for the new one; the last id assigned tells how many they were.
  * For the old source they count as moved in and out. */
-static enum database_result move_sequence(const struct move *move, int64_t gone)
+static enum database_result move_sequence(const struct move *move, int64_t gone, int64_t passed)
 {
     char text[512];
     struct database *database = move->database;
@@ -185,7 +195,7 @@ static enum database_result move_sequence(const struct move *move, int64_t gone)
                      "INSERT INTO sqlite_sequence (name, seq) SELECT 'event_%u', 0"
                      " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'event_%u');"
                      "UPDATE sqlite_sequence SET seq = seq + %lld WHERE name = 'event_%u'",
-                     (unsigned)move->to, (unsigned)move->to, (long long)gone, (unsigned)move->to);
+                     (unsigned)move->to, (unsigned)move->to, (long long)(gone - passed), (unsigned)move->to);
     enum database_result result = database_result_of(database, sqlite3_exec(database->db, text, NULL, NULL, NULL));
     if (result == DATABASE_DONE)
         result = database_run_with(database, STATEMENT_ADD_COUNT, 0, in, 3);
@@ -222,9 +232,12 @@ static enum database_result move_counts(struct move *move, bool *more)
     int64_t out = number_of(move, "SELECT n FROM count WHERE source = %u AND kind = 7", &result);
     if (result != DATABASE_DONE || (told == 0 && in == gone && out == gone))
         return result; /* done by an earlier call */
+    int64_t passed = in < out ? in : out;
+    passed = passed < gone ? passed : gone;
+    result = forget_passed(move, passed);
     for (size_t i = 0; i < sizeof count_texts / sizeof *count_texts && result == DATABASE_DONE; i++)
         result = execute_move(move, count_texts[i], move->to, move->from);
-    return result == DATABASE_DONE ? move_sequence(move, gone) : result;
+    return result == DATABASE_DONE ? move_sequence(move, gone, passed) : result;
 }
 
 /* ---- all of it ---- */

@@ -65,6 +65,29 @@ static void little_is_read_while_the_data_plane_is_away(void)
     rig_end(&rig);
 }
 
+/* What Close sent twice, and waited both times, is one event: refused, it is one dead letter. */
+static void what_came_twice_is_one_dead_letter(void)
+{
+    struct rig rig;
+    rig_prepare(&rig);
+    rig_open(&rig);
+    standin_fail(
+        rig.standin,
+        &(struct standin_fault){
+            .act = STANDIN_ANSWER, .times = STANDIN_ALWAYS, .marker = "POISON", .status = 400, .body = "invalid json"});
+    for (unsigned i = 0; i < 8; i++)
+        rig_append(&rig, i, 4, i == 3 ? "POISON" : NULL);
+    rig_append(&rig, 3, 4, "POISON");
+    rig_append(&rig, 3, 4, "POISON");
+    rig_run(&rig);
+    CU_ASSERT_TRUE(rig_wait_counts(&rig, 1, 0));
+    struct counts counts = rig_counts(&rig);
+    CU_ASSERT_EQUAL(counts.delivered, 7);
+    CU_ASSERT_EQUAL(counts.duplicates, 2);
+    standin_heal(rig.standin);
+    rig_end(&rig);
+}
+
 /* 200 with an empty body is a delivery only where the operator says so. */
 static void an_empty_answer_counts_where_it_may(void)
 {
@@ -284,6 +307,7 @@ void suite_forwarder_answers(void)
     static CU_TestInfo tests[] = {
         {"a lane that is answered 200 wakes the others", an_answer_wakes_the_other_lanes},
         {"little is read while the data plane is away", little_is_read_while_the_data_plane_is_away},
+        {"what came twice is one dead letter", what_came_twice_is_one_dead_letter},
         {"200 with an empty body counts where it may", an_empty_answer_counts_where_it_may},
         {"a slow data plane gets smaller batches, and few copies", a_slow_data_plane_gets_smaller_batches},
         {"a slow line is not given up, however long it takes", a_slow_line_is_not_given_up},

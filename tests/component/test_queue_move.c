@@ -266,6 +266,28 @@ static void the_last_acceptance_stays(void)
     queue_close(queue);
 }
 
+/* There and back, often: the counts stay what they are, and nothing grows with each move. */
+static void there_and_back_changes_nothing(void)
+{
+    struct error why = {0};
+    struct moved moved;
+    struct counts before, after;
+    struct queue *queue = open_queue("back");
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
+    fill(queue);
+    CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
+    CU_ASSERT(queue_count(queue, "two", &before, &why));
+    for (int i = 0; i < 60; i++) {
+        CU_ASSERT(queue_move(queue, "two", "one", &moved, &why));
+        CU_ASSERT(queue_move(queue, "one", "two", &moved, &why));
+    }
+    CU_ASSERT(queue_count(queue, "two", &after, &why));
+    check(after.accepted == before.accepted && after.waiting == before.waiting && after.delivered == before.delivered,
+          "accepted %llu, waiting %llu", (unsigned long long)after.accepted, (unsigned long long)after.waiting);
+    check_all_is_moved(queue, "there and back");
+    queue_close(queue);
+}
+
 void suite_queue_move(void)
 {
     static CU_TestInfo tests[] = {
@@ -273,6 +295,7 @@ void suite_queue_move(void)
         {"the newer version counts", the_newer_version_counts},
         {"killed at each step, it goes on", killed_at_each_step_it_goes_on},
         {"the last acceptance stays", the_last_acceptance_stays},
+        {"there and back changes nothing", there_and_back_changes_nothing},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue move", make_directory, remove_directory, tests);
