@@ -145,11 +145,14 @@ bool store_claim(void *state, struct error *why)
 void store_keep_claim(struct store *store)
 {
     char path[STATE_PATH];
+    struct error why;
     directory_path(path, store->directory, "wake");
     bool wakes = lock_is_current(store->wake_fd, path);
     directory_path(path, store->directory, "forward.lock");
     if (lock_is_current(store->forward_lock, path) && wakes)
         return;
+    if (!store_is_in_place(store, &why))
+        return; /* they are where the state directory was moved to, just now */
     log_write(
         LEVEL_ERROR,
         "msg=lock_file_replaced state_dir=\"%s\" reason=\"%s was removed or replaced\" advice=\"leave the files of "

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -17,7 +18,7 @@ static struct made_config made;
 static char directory[PATH_SIZE], state[PATH_SIZE];
 static struct events found;
 static struct error last;
-static int countdown; /* the open that fails, from 1; 0 and below: none */
+static atomic_int countdown; /* the open that fails, from 1; 0 and below: none. The housekeeper opens, too */
 
 /* SQLite's open(2). */
 static int fail_once(const char *path, int flags, ...)
@@ -26,7 +27,7 @@ static int fail_once(const char *path, int flags, ...)
     va_start(more, flags);
     int mode = va_arg(more, int);
     va_end(more);
-    if ((flags & O_ACCMODE) == O_RDWR && --countdown == 0) {
+    if ((flags & O_ACCMODE) == O_RDWR && atomic_fetch_sub(&countdown, 1) == 1) {
         errno = EMFILE;
         return -1;
     }
