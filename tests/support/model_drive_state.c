@@ -9,6 +9,8 @@
 #include "tests/support/model_drive_internal.h"
 #include "tests/support/shifted_clock.h"
 
+#define KEYS_ASKED 64 /* about so many at once; of few keys some several times */
+
 /* ---- handles ---- */
 
 static bool open_one(struct drive *drive, size_t handle)
@@ -131,19 +133,18 @@ static bool events_match(struct drive *drive, struct model *model, size_t source
 
 static bool identities_match(struct drive *drive, const struct model *model, size_t source, struct error *why)
 {
-    static struct identity identities[64];
-    static struct known known[64];
-    uint32_t first = model->keys <= 64 ? 0 : model_mix(drive->ground->at) % model->keys;
-    uint32_t count = model->keys < 64 ? model->keys : 64;
-    for (uint32_t i = 0; i < count; i++) {
+    static struct identity identities[KEYS_ASKED];
+    static struct known known[KEYS_ASKED];
+    uint32_t first = model_mix(drive->ground->at) % model->keys;
+    for (uint32_t i = 0; i < KEYS_ASKED; i++) {
         identities[i] = model_identity_of_key((first + i) % model->keys);
         identities[i].updated_us = INT64_MAX; /* newer than any: the newest one that is known is told */
     }
     bool good = drive->owner != DRIVE_NOBODY && drive->ground->at % 2 == 0
-                    ? queue_known(drive->handle[drive->owner], drive->name[source], identities, count, known, why)
-                    : queue_look_known(drive->handle[source % DRIVE_HANDLES], drive->name[source], identities, count,
-                                       known, why);
-    for (uint32_t i = 0; i < count && good; i++)
+                    ? queue_known(drive->handle[drive->owner], drive->name[source], identities, KEYS_ASKED, known, why)
+                    : queue_look_known(drive->handle[source % DRIVE_HANDLES], drive->name[source], identities,
+                                       KEYS_ASKED, known, why);
+    for (uint32_t i = 0; i < KEYS_ASKED && good; i++)
         good = model_matches_known(model, source, (first + i) % model->keys, INT64_MAX, &known[i], why);
     return good;
 }
