@@ -202,8 +202,8 @@ static enum database_result make_bloom(struct house *house)
     return result;
 }
 
-/* Deletes identities older than dedupe_window in the next part of the index. */
-static enum database_result prune(struct house *house)
+/* Deletes identities older than dedupe_window in the next part of the index. *many: much of that part was. */
+static enum database_result prune_step(struct house *house, bool *many)
 {
     struct database *database = &house->database;
     enum database_result result;
@@ -220,6 +220,7 @@ static enum database_result prune(struct house *house)
         source = sqlite3_column_int64(end, 0);
         memcpy(last, sqlite3_column_blob(end, 1), sizeof last);
     }
+    *many = false;
     if (result != DATABASE_DONE)
         return result;
     sqlite3_reset(end);
@@ -231,10 +232,26 @@ static enum database_result prune(struct house *house)
         sqlite3_bind_blob(forget, 4, last, sizeof last, SQLITE_STATIC);
         sqlite3_bind_int64(forget, 5, clock_unix_ms() - house->store->config->dedupe_window_ms);
     }
-    result = database_run_alone(database, forget, NULL);
+    int deleted = 0;
+    result = database_run_alone(database, forget, &deleted);
     bool around = source == INT32_MAX;
+    *many = result == DATABASE_DONE && !around && deleted > FORGET_STEP / 8;
     house->pruned_source = around ? 0 : (uint32_t)source;
     memcpy(house->pruned_key, last, sizeof last);
+    return result;
+}
+
+/* One part each time, and the next ones at once while much is deleted: else who delivers more than one part in a minute
+ * would have an index that grows for ever. Appends run between the steps. */
+static enum database_result prune(struct house *house)
+{
+    enum database_result result;
+    bool many;
+    do {
+        result = prune_step(house, &many);
+        if (many)
+            checkpointer_copy(&house->checkpointer);
+    } while (many && !is_ending(house->store));
     return result;
 }
 

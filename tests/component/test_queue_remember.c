@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "queue/inspect.h"
 #include "queue/queue.h"
 #include "queue/sqlite/store.h"
@@ -321,6 +322,52 @@ static void an_event_that_is_gone_leaves_no_identity(void)
     end(queue);
 }
 
+/* ---- forgetting ---- */
+
+static int64_t count_in_index(const char *path)
+{
+    sqlite3 *db;
+    sqlite3_stmt *count;
+    int64_t n = -1;
+    CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, PATIENCE_MS);
+    if (sqlite3_prepare_v2(db, "SELECT count(*) FROM known", -1, &count, NULL) == SQLITE_OK &&
+        sqlite3_step(count) == SQLITE_ROW)
+        n = sqlite3_column_int64(count, 0);
+    sqlite3_finalize(count);
+    sqlite3_close(db);
+    return n;
+}
+
+/* However many are too old, they are forgotten as fast as they come: not a part of them each minute. */
+static void what_is_old_is_forgotten_in_time(void)
+{
+    char path[PATH_SIZE], clock[64], sql[400];
+    struct error why = {0};
+    struct queue *queue = begin();
+    queue_close(queue);
+    path_join(path, state, "queue.db");
+    sqlite3 *db;
+    CU_ASSERT_EQUAL_FATAL(sqlite3_open(path, &db), SQLITE_OK);
+    snprintf(sql, sizeof sql,
+             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+             " INSERT INTO known (source, key, updated, at) SELECT 1, randomblob(16), 1,"
+             " CASE i %% 1000 WHEN 0 THEN %lld ELSE 1 END FROM n",
+             AT_ONCE * 40, (long long)clock_unix_ms());
+    CU_ASSERT_EQUAL(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    int64_t now = clock_unix_ms(), steady = now - (int64_t)48 * 3600 * 1000;
+    snprintf(clock, sizeof clock, "%lld %lld\n", (long long)now, (long long)steady);
+    CU_ASSERT(files_replace(state, "clock", clock, &why));
+    queue = queue_rig_open(&made);
+    CU_ASSERT_FATAL(queue_claim(queue, &why));
+    int64_t left = AT_ONCE * 40;
+    for (moment deadline = clock_now() + PATIENCE_MS / 2; left > 40 && clock_now() < deadline; poll(NULL, 0, 20))
+        left = count_in_index(path);
+    check(left == 40, "%lld are left", (long long)left);
+    end(queue);
+}
+
 void suite_queue_remember(void)
 {
     static CU_TestInfo tests[] = {
@@ -329,6 +376,7 @@ void suite_queue_remember(void)
         {"what is merged stays known, with a Bloom filter and without", many_are_remembered},
         {"a restored queue knows the newer version", a_restored_queue_knows_the_newer_version},
         {"an event that is gone leaves no identity", an_event_that_is_gone_leaves_no_identity},
+        {"what is old is forgotten in time", what_is_old_is_forgotten_in_time},
         CU_TEST_INFO_NULL,
     };
     suite_add("queue remember", NULL, NULL, tests);
