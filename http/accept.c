@@ -199,6 +199,7 @@ void idle_free(struct idle *idle)
 #define DATA_WAIT_MS 1   /* a web server writes at once after connecting */
 #define LAST_WAIT_MS 100 /* after the stop: on a busy machine a request may arrive this late */
 #define LAST_LOOK_MS 2
+#define ARM_WAIT_MS 5    /* without memory for it */
 #define FULL_WAIT_MS 100 /* before trying to accept again without a free descriptor */
 #define FULL_LOG_EVERY_MS 10000
 
@@ -256,7 +257,8 @@ static int accept_one(struct http *http)
 static int accept_ready(struct http *http)
 {
     int fd = accept_one(http);
-    worker_listen(http, EPOLL_CTL_MOD);
+    while (!worker_listen(http, EPOLL_CTL_MOD) && (errno == ENOMEM || errno == ENOSPC))
+        is_readable(http->stop, ARM_WAIT_MS); /* else no connection would ever be accepted again */
     if (fd < 0 || is_readable(fd, DATA_WAIT_MS))
         return fd;
     bool stopped = atomic_load(&http->stopped_at) != MOMENT_NEVER;
