@@ -237,7 +237,7 @@ static const struct command commands[] = {
      "events that wait for longer than alert_waiting or for you to act, new dead letters, a full disk, a queue that "
      "cannot be\n"
      "opened. While it lasts it is said once per alert_interval, and once when it is over. The exit code is 1 each\n"
-     "time; for what you should only look at, as new dead letters, it is 0, as of `check`.\n"
+     "time; for what you should only look at, as new dead letters or a data plane that is away, it is 0.\n"
      "\n"
      "  --seconds N   begin nothing new after N seconds (50)\n",
      command_cron},

@@ -367,15 +367,30 @@ static bool has(const char *path, const char *name)
     return snprintf(file, sizeof file, "%s/%s", path, name) < (int)sizeof file && access(file, F_OK) == 0;
 }
 
+/* Whether it is the name of a file that this program makes also in a folder which is not accepted yet, or not any more:
+ * where its state directory was moved away, and an empty folder put in its place, it notes that it cannot go on. */
+static bool is_own_name(const char *name)
+{
+    static const char *const begins[] = {"attempts.",    "counters.", "cron-told.", "cron.last", "health.",
+                                         "last-errors.", "no_room",   "recent.",    "replaced",  "transforming."};
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        if (strncmp(name, begins[i], strlen(begins[i])) == 0)
+            return true;
+    }
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
 bool state_folder_is_own(const char *path)
 {
     DIR *directory = opendir(path);
-    bool is_empty = directory != NULL;
-    for (const struct dirent *entry; is_empty && (entry = readdir(directory)) != NULL;)
-        is_empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    bool all_own = directory != NULL;
+    errno = 0; /* else the end of the folder and an error look alike */
+    for (const struct dirent *entry; all_own && (entry = readdir(directory)) != NULL; errno = 0)
+        all_own = is_own_name(entry->d_name);
+    all_own = all_own && errno == 0;
     if (directory != NULL)
         closedir(directory);
-    return is_empty || has(path, "queue.db") || has(path, "open.lock") || has(path, "closeapi");
+    return all_own || has(path, "queue.db") || has(path, "open.lock") || has(path, "closeapi");
 }
 
 /* "name a folder of its own ..."; NULL where the folder itself may be changed. */

@@ -133,7 +133,8 @@ void outbox_end(struct source_pipeline *pipeline, struct pending *pending, enum 
     while (pending->duplicates != NULL) {
         struct pending *duplicate = pending->duplicates;
         pending->duplicates = duplicate->duplicates;
-        bool covered = kind == VERDICT_DELIVERED || (kind == VERDICT_DEAD && !duplicate->replay); /* one letter, too */
+        /* One message stands for all of them, and so does one dead letter; that of a replay stays its own. */
+        bool covered = kind == VERDICT_DELIVERED || (kind == VERDICT_DEAD && !duplicate->replay);
         end_one(pipeline, duplicate, covered ? VERDICT_DUPLICATE : kind, kept);
         free(duplicate);
     }

@@ -5,6 +5,7 @@
 #include "closeapi/import.h"
 #include "forward/pending.h"
 #include "forward/post.h"
+#include "fuzz/rig/close.h"
 #include "fuzz/rig/rig.h"
 #include "fuzz/rig/walker.h"
 #include "queue/inspect.h"
@@ -30,20 +31,6 @@ int __lsan_is_turned_off(void)
 
 static struct buffer page;
 
-enum close_result __wrap_close_call(struct close_client *client, const char *method, const char *path, const char *body,
-                                    struct close_answer *answer, struct error *why);
-enum close_result __wrap_close_call(struct close_client *client, const char *method, const char *path, const char *body,
-                                    struct close_answer *answer, struct error *why)
-{
-    (void)client, (void)method, (void)path, (void)body, (void)why;
-    buffer_clear(&answer->body);
-    buffer_append(&answer->body, page.data, page.length);
-    buffer_append(&answer->body, "", 1);
-    answer->body.length--;
-    answer->status = 200;
-    return CLOSE_DONE;
-}
-
 static struct subscription subscription = {.id = SUBSCRIPTION};
 static struct coverage coverage = {.at = {&subscription}, .count = 1};
 static char name[] = "acme", url[] = "http://127.0.0.1:9", write_key[] = "wk", *write_keys[] = {write_key};
@@ -65,6 +52,7 @@ static void by_event_log(struct slice event, struct buffer *out, bool *identifie
     struct event_log log = {.source = &source, .coverage = &coverage};
     buffer_clear(out);
     put(&page, "{\"cursor_next\":null,\"data\":[ ", event, ",{}]}");
+    rig_close_answers(rig_slice(&page));
     event_log_begin(&log, &(struct log_filter){.lead_id = NULL}, -62135596800000000, 253402300800000000);
     enum log_result result = event_log_next(&log, &why);
     RIG_CHECK((result == LOG_PAGE) == is_strict_json(rig_slice(&page)) || result != LOG_PAGE,

@@ -2,28 +2,13 @@
  * Python (which events are in it, byte for byte). */
 #include "base/times.h"
 #include "closeapi/import.h"
+#include "fuzz/rig/close.h"
 #include "fuzz/rig/rig.h"
 #include "fuzz/rig/walker.h"
 #include "tests/support/strict_json.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static struct slice answered;
-
-enum close_result __wrap_close_call(struct close_client *client, const char *method, const char *path, const char *body,
-                                    struct close_answer *answer, struct error *why);
-enum close_result __wrap_close_call(struct close_client *client, const char *method, const char *path, const char *body,
-                                    struct close_answer *answer, struct error *why)
-{
-    (void)client, (void)method, (void)path, (void)body, (void)why;
-    buffer_clear(&answer->body);
-    buffer_append(&answer->body, answered.at, answered.length);
-    buffer_append(&answer->body, "", 1);
-    answer->body.length--;
-    answer->status = 200;
-    return CLOSE_DONE;
-}
 
 static char name[] = "acme";
 static const struct source source = {.name = name};
@@ -111,7 +96,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct error why = {0};
     struct event_log log = {.source = &source, .coverage = &nothing};
-    answered = (struct slice){size == 0 ? "" : (const char *)data, size};
+    const struct slice answered = {size == 0 ? "" : (const char *)data, size};
+    rig_close_answers(answered);
     event_log_begin(&log, &(struct log_filter){.lead_id = NULL}, -62135596800000000, 253402300800000000);
     enum log_result result = event_log_next(&log, &why);
     RIG_CHECK(result == LOG_PAGE || result == LOG_FAILED, "neither a page nor a failure");

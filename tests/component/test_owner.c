@@ -78,6 +78,10 @@ static void another_folder_is_advised(void)
     CU_ASSERT(is_harmless("/no-such-folder", "name a folder of its own"));
     CU_ASSERT_FATAL(temporary_make(directory));
     CU_ASSERT(state_folder_is_own(directory));
+    /* An empty folder in the place of a state directory that was moved: the running program notes what is wrong. */
+    CU_ASSERT(temporary_write(directory, "last-errors.txt", 0600, "", 0));
+    CU_ASSERT(temporary_write(directory, "recent.2", 0600, "", 0));
+    CU_ASSERT(state_folder_is_own(directory));
     CU_ASSERT(temporary_write(directory, "letter.txt", 0600, "", 0));
     CU_ASSERT_FALSE(state_folder_is_own(directory));
     CU_ASSERT(temporary_write(directory, "queue.db", 0600, "", 0));
