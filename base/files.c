@@ -85,11 +85,16 @@ static bool join(char out[static FILES_PATH], const char *directory, const char 
     return false;
 }
 
-static bool make_one(const char *path, const char *parent, struct error *why)
+/* Each new directory's name is synced in the directory that holds it. */
+static bool make_one(const char *path, struct error *why)
 {
-    if (mkdir(path, 0700) == 0)
-        return files_sync(parent, why);
-    return errno == EEXIST || report_file(why, "make", path);
+    char holder[FILES_PATH];
+    const char *slash = strrchr(path, '/');
+    int length = slash == NULL ? 0 : (int)(slash - path);
+    if (mkdir(path, 0700) != 0)
+        return errno == EEXIST || report_file(why, "make", path);
+    snprintf(holder, sizeof holder, "%.*s%s", length, path, length == 0 ? "/" : "");
+    return files_sync(holder, why);
 }
 
 bool files_make_directory(char out[static FILES_PATH], const char *parent, const char *name, struct error *why)
@@ -100,7 +105,7 @@ bool files_make_directory(char out[static FILES_PATH], const char *parent, const
         slash = strchr(slash, '/');
         if (slash != NULL)
             *slash = '\0';
-        if (!make_one(out, parent, why))
+        if (!make_one(out, why))
             return false;
         if (slash != NULL)
             *slash++ = '/';
