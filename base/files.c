@@ -236,6 +236,7 @@ int64_t files_number(const char *text, const char *name, int64_t fallback)
 
 /* ---- lock files ---- */
 
+#define LIST_READ_TIMES 8
 #define LOOK_MS 10 /* between attempts to take a lock */
 
 bool lock_is_current(int fd, const char *path)
@@ -318,17 +319,28 @@ static bool is_stopped(long pid)
     return name_ends != NULL && strncmp(name_ends, ") T", 3) == 0;
 }
 
-struct lock_holder lock_find_holder(const char *path)
+/* Looks through the list once. Returns whether the lock stands in it, and its holder in *pid. */
+static bool find_in_list(const struct stat *file, long *pid)
 {
     char line[256];
+    bool found = false;
+    FILE *locks = fopen("/proc/locks", "re");
+    while (locks != NULL && !found && fgets(line, sizeof line, locks) != NULL)
+        found = is_about(line, file, pid);
+    if (locks != NULL)
+        fclose(locks);
+    return found;
+}
+
+/* The kernel makes the list page by page: while other processes lock and unlock, what is held all the time may be left
+ * out. So it is looked for again. */
+struct lock_holder lock_find_holder(const char *path)
+{
     struct stat file;
     long pid = 0;
     bool found = false;
-    FILE *locks = stat(path, &file) == 0 ? fopen("/proc/locks", "re") : NULL;
-    while (locks != NULL && !found && fgets(line, sizeof line, locks) != NULL)
-        found = is_about(line, &file, &pid);
-    if (locks != NULL)
-        fclose(locks);
+    for (unsigned i = 0; i < LIST_READ_TIMES && !found && stat(path, &file) == 0; i++)
+        found = find_in_list(&file, &pid);
     if (!found || pid <= 0)
         return (struct lock_holder){.pid = 0};
     return (struct lock_holder){.pid = (pid_t)pid, .stopped = is_stopped(pid)};
