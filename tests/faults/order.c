@@ -16,6 +16,7 @@ struct file {
     char path[PATH_SIZE];
     bool written; /* and not synced since */
     bool named;   /* made or renamed, and its directory not synced since */
+    bool made;    /* a directory that this command has made: what is opened in it is new */
 };
 
 struct order {
@@ -111,11 +112,25 @@ static void note_synced(struct order *order, const struct trace_call *call)
     }
 }
 
+static bool is_in_a_made_one(const struct order *order, const char *path)
+{
+    for (size_t i = 0; i < order->count; i++) {
+        if (order->files[i].made && is_directly_in(path, order->files[i].path))
+            return true;
+    }
+    return false;
+}
+
 static void note_made(struct order *order, const struct trace_call *call)
 {
     char path[PATH_SIZE];
-    if (read_word(call, 0, path) && is_of_the_trial(order, path))
-        find_file(order, path)->named = true;
+    size_t before = order->count;
+    if (!read_word(call, 0, path) || !is_of_the_trial(order, path))
+        return;
+    struct file *file = find_file(order, path);
+    bool is_new = order->count > before && is_in_a_made_one(order, path);
+    file->made = file->made || trace_is(call, "mkdir");
+    file->named = file->named || file->made || trace_has(call, "O_EXCL") || is_new;
 }
 
 static void note_removed(struct order *order, const struct trace_call *call)
@@ -123,7 +138,7 @@ static void note_removed(struct order *order, const struct trace_call *call)
     char path[PATH_SIZE];
     if (read_word(call, 0, path) && is_of_the_trial(order, path)) {
         struct file *file = find_file(order, path);
-        file->written = file->named = false;
+        file->written = file->named = file->made = false;
     }
 }
 
@@ -145,14 +160,15 @@ static void note_renamed(struct order *order, const struct trace_call *call)
         struct file *moved = find_file(order, path);
         moved->written = file->written;
         moved->named = file->named;
-        file->written = file->named = false;
+        moved->made = file->made;
+        file->written = file->named = file->made = false;
     }
     find_file(order, to)->named = true;
 }
 
 static void note_call(struct order *order, const struct trace_call *call)
 {
-    bool makes = trace_is(call, "mkdir") || (trace_is(call, "openat") && trace_has(call, "O_EXCL"));
+    bool makes = trace_is(call, "mkdir") || (trace_is(call, "openat") && trace_has(call, "O_CREAT"));
     bool renames = trace_is(call, "rename") || trace_is(call, "renameat2");
     bool writes = trace_is(call, "write") || trace_is(call, "pwrite64") || trace_is(call, "writev") ||
                   trace_is(call, "ftruncate");
