@@ -55,8 +55,7 @@ static size_t rounds_wanted(void)
 
 static unsigned seed(void)
 {
-    const char *given = getenv("CLOSECRM_TEST_SEED");
-    unsigned chosen = given != NULL ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+    unsigned chosen = suite_seed((unsigned)time(NULL));
     printf("(seed %u) ", chosen);
     fflush(stdout);
     return chosen;
