@@ -87,7 +87,7 @@ static void act_kill_all(struct storm *storm)
     note_kill(storm);
     if (storm->site.setup->spawned) {
         durable_signal(storm->site.program.pid, SIGKILL);
-        CU_ASSERT(process_wait(&storm->site.program, 10000, &status));
+        CU_ASSERT(process_wait(&storm->site.program, 60000, &status));
     }
     durable_kill_all(&storm->site);
     storm->full = false; /* the limit was theirs */
