@@ -232,6 +232,9 @@ int64_t files_number(const char *text, const char *name, int64_t fallback)
 /* ---- lock files ---- */
 
 #define LOOK_MS 10 /* between attempts to take a lock */
+/* At /proc/locks. It is read in pieces, each from the line on at which the last one ended: of a lock released
+ * meanwhile, before that line, the next line takes the place, and is not seen. */
+#define LOOKS 20
 
 bool lock_is_current(int fd, const char *path)
 {
@@ -313,17 +316,26 @@ static bool is_stopped(long pid)
     return name_ends != NULL && strncmp(name_ends, ") T", 3) == 0;
 }
 
-struct lock_holder lock_find_holder(const char *path)
+/* Returns whether the list of locks has one on that file, and its holder in *pid. */
+static bool look_for_holder(const struct stat *file, long *pid)
 {
     char line[256];
-    struct stat file;
-    long pid = 0;
     bool found = false;
-    FILE *locks = stat(path, &file) == 0 ? fopen("/proc/locks", "re") : NULL;
+    FILE *locks = fopen("/proc/locks", "re");
     while (locks != NULL && !found && fgets(line, sizeof line, locks) != NULL)
-        found = is_about(line, &file, &pid);
+        found = is_about(line, file, pid);
     if (locks != NULL)
         fclose(locks);
+    return found;
+}
+
+struct lock_holder lock_find_holder(const char *path)
+{
+    struct stat file;
+    long pid = 0;
+    bool there = stat(path, &file) == 0, found = false;
+    for (int i = 0; there && !found && i < LOOKS; i++)
+        found = look_for_holder(&file, &pid);
     if (!found || pid <= 0)
         return (struct lock_holder){.pid = 0};
     return (struct lock_holder){.pid = (pid_t)pid, .stopped = is_stopped(pid)};
