@@ -236,8 +236,10 @@ int64_t files_number(const char *text, const char *name, int64_t fallback)
 
 /* ---- lock files ---- */
 
-#define LIST_READ_TIMES 8
 #define LOOK_MS 10 /* between attempts to take a lock */
+/* At /proc/locks. It is read in pieces, each from the line on at which the last one ended: of a lock released
+ * meanwhile, before that line, the next line takes the place, and is not seen. */
+#define LOOKS 20
 
 bool lock_is_current(int fd, const char *path)
 {
@@ -338,8 +340,8 @@ static bool is_stopped(long pid)
     return name_ends != NULL && strncmp(name_ends, ") T", 3) == 0;
 }
 
-/* Looks through the list once. Returns whether the lock stands in it, and its holder in *pid. */
-static bool find_in_list(const struct stat *file, long *pid)
+/* Returns whether the list of locks has one on that file, and its holder in *pid. */
+static bool look_for_holder(const struct stat *file, long *pid)
 {
     char line[256];
     bool found = false;
@@ -351,15 +353,13 @@ static bool find_in_list(const struct stat *file, long *pid)
     return found;
 }
 
-/* The kernel makes the list page by page: while other processes lock and unlock, what is held all the time may be left
- * out. So it is looked for again. */
 struct lock_holder lock_find_holder(const char *path)
 {
     struct stat file;
     long pid = 0;
-    bool found = false;
-    for (unsigned i = 0; i < LIST_READ_TIMES && !found && stat(path, &file) == 0; i++)
-        found = find_in_list(&file, &pid);
+    bool there = stat(path, &file) == 0, found = false;
+    for (int i = 0; there && !found && i < LOOKS; i++)
+        found = look_for_holder(&file, &pid);
     if (!found || pid <= 0)
         return (struct lock_holder){.pid = 0};
     return (struct lock_holder){.pid = (pid_t)pid, .stopped = is_stopped(pid)};

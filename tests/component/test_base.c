@@ -2,19 +2,26 @@
 #include "tests/suites.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/escape.h"
+#include "base/files.h"
 #include "base/http_request.h"
 #include "base/text.h"
+#include "tests/support/check.h"
+#include "tests/support/temporary.h"
 
 static void hex_goes_both_ways(void)
 {
@@ -227,6 +234,70 @@ static void an_answer_without_a_status_is_none(void)
     CU_ASSERT_EQUAL(status_of("HTTP/1.1 503 x\r\nhttp/2: 200\r\n\r\n"), 503);
 }
 
+/* ---- who holds a lock ---- */
+
+#define OTHER_LOCKS 150 /* so that /proc/locks is longer than what one read gives */
+
+struct other_locks {
+    char path[PATH_SIZE];
+    atomic_bool stop;
+};
+
+static void run_on(size_t processor)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(processor, &set);
+    pthread_setaffinity_np(pthread_self(), sizeof set, &set); /* where that may not be, it is tried less */
+}
+
+/* Takes many locks, and releases them, again and again. */
+static void *lock_and_unlock(void *context)
+{
+    struct other_locks *others = context;
+    int fds[OTHER_LOCKS];
+    run_on(0);
+    for (size_t i = 0; i < OTHER_LOCKS; i++)
+        fds[i] = open(others->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    while (!atomic_load(&others->stop)) {
+        for (size_t i = 0; i < OTHER_LOCKS; i++)
+            flock(fds[i], LOCK_SH);
+        for (size_t i = 0; i < OTHER_LOCKS; i++)
+            flock(fds[i], LOCK_UN);
+    }
+    for (size_t i = 0; i < OTHER_LOCKS; i++)
+        close(fds[i]);
+    return NULL;
+}
+
+/* The kernel lists the locks of one processor after those of another, and who reads the list misses some when others
+ * are released meanwhile. */
+static void a_lock_is_found_while_others_come_and_go(void)
+{
+    static struct other_locks others;
+    char directory[PATH_SIZE], path[PATH_SIZE];
+    cpu_set_t before;
+    pthread_t thread;
+    unsigned missed = 0;
+    int lock = -1;
+    CU_ASSERT_TRUE_FATAL(temporary_make(directory));
+    path_join(others.path, directory, "others");
+    path_join(path, directory, "lock");
+    pthread_getaffinity_np(pthread_self(), sizeof before, &before);
+    run_on((size_t)sysconf(_SC_NPROCESSORS_ONLN) - 1);
+    CU_ASSERT_EQUAL(lock_take(&lock, path, LOCK_EX), 0);
+    atomic_store(&others.stop, false);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, lock_and_unlock, &others), 0);
+    for (unsigned i = 0; i < 500; i++)
+        missed += lock_find_holder(path).pid != getpid();
+    atomic_store(&others.stop, true);
+    pthread_join(thread, NULL);
+    pthread_setaffinity_np(pthread_self(), sizeof before, &before);
+    check(missed == 0, "missed %u times", missed);
+    close(lock);
+    temporary_remove(directory);
+}
+
 void suite_base(void)
 {
     static CU_TestInfo tests[] = {
@@ -240,6 +311,7 @@ void suite_base(void)
         {"waits go by the monotonic clock", waits_go_by_the_monotonic_clock},
         {"a shell reads the word that was quoted", shell_reads_the_word},
         {"an answer without a status is none", an_answer_without_a_status_is_none},
+        {"a lock is found while others come and go", a_lock_is_found_while_others_come_and_go},
         CU_TEST_INFO_NULL,
     };
     suite_add("base", NULL, NULL, tests);

@@ -1,10 +1,7 @@
-/* Small files that are replaced whole: by several processes at once, and after one was killed. And who holds a lock. */
+/* Small files that are replaced whole: by several processes at once, and after one was killed. */
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -17,8 +14,6 @@
 
 #define WRITERS 4
 #define ROUNDS 40
-#define OTHER_LOCKS 64
-#define LOOKS 300
 
 static char directory[PATH_SIZE];
 
@@ -108,50 +103,12 @@ static void a_name_may_have_a_folder(void)
     CU_ASSERT_TRUE(exists("folder/inside"));
 }
 
-/* ---- who holds a lock ---- */
-
-static void *lock_and_unlock(void *ended)
-{
-    char name[32], path[PATH_SIZE];
-    int files[OTHER_LOCKS];
-    for (int i = 0; i < OTHER_LOCKS; i++) {
-        snprintf(name, sizeof name, "other-%d", i);
-        path_join(path, directory, name);
-        files[i] = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    }
-    for (int i = 0; !atomic_load((atomic_bool *)ended); i++)
-        flock(files[i % OTHER_LOCKS], i / OTHER_LOCKS % 2 == 0 ? LOCK_EX : LOCK_UN);
-    for (int i = 0; i < OTHER_LOCKS; i++)
-        close(files[i]);
-    return NULL;
-}
-
-/* The kernel's list leaves out locks that are held while others come and go. */
-static void a_holder_is_found_among_others(void)
-{
-    char path[PATH_SIZE];
-    int fd = -1;
-    unsigned found = 0;
-    pthread_t thread;
-    atomic_bool ended = false;
-    path_join(path, directory, "held");
-    CU_ASSERT_EQUAL_FATAL(lock_take(&fd, path, LOCK_EX), 0);
-    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, lock_and_unlock, &ended), 0);
-    for (int i = 0; i < LOOKS; i++)
-        found += lock_find_holder(path).pid == getpid();
-    atomic_store(&ended, true);
-    pthread_join(thread, NULL);
-    CU_ASSERT_EQUAL(found, LOOKS);
-    close(fd);
-}
-
 void suite_small_file(void)
 {
     static CU_TestInfo tests[] = {
         {"several processes may write the same one", several_processes_may_write_the_same_one},
         {"what a killed one left is removed", what_a_killed_one_left_is_removed},
         {"a name may have a folder", a_name_may_have_a_folder},
-        {"a lock's holder is found among others", a_holder_is_found_among_others},
         CU_TEST_INFO_NULL,
     };
     suite_add("small file", make_directory, remove_directory, tests);

@@ -24,8 +24,8 @@
 
 #define LOSE "rm -rf state closecrm.conf.state_dir last-errors.txt copy copy.part copy2 copy2.part"
 #define COMMAND_MS 60000 /* no command has a reason to take longer */
-#define START_MS 30000
-#define END_MS 20000
+#define START_MS 60000
+#define END_MS 60000
 #define ANSWER_MS 15000 /* Close waits no longer */
 
 /* ---- the folder ---- */

@@ -56,8 +56,7 @@ static void all_points(void)
 /* Of accepting or settling, and of another operation, by chance. */
 static void some_points(void)
 {
-    const char *given = wanted("CLOSECRM_TEST_SEED");
-    unsigned seed = given != NULL ? (unsigned)strtoul(given, NULL, 10) : (unsigned)(time(NULL) / DAY_SECONDS);
+    unsigned seed = suite_seed((unsigned)(time(NULL) / DAY_SECONDS));
     size_t others = 1;
     for (const struct operation *one = operations + 3; one->name != NULL; one++)
         others++;
