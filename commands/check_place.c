@@ -349,12 +349,19 @@ void check_file_system(const char *directory)
 static bool could_be_made(const struct config *config)
 {
     struct error why;
+    struct stat status;
     char folder[PROGRAM_PATH];
     snprintf(folder, sizeof folder, "%s", config->state_dir);
     const char *parent = dirname(folder);
     if (!state_place_may_open(config, &why)) {
         printf("  %s\n", why.text);
         return true;
+    }
+    if (lstat(config->state_dir, &status) == 0) {
+        printf(
+            "  WRONG: it is a symbolic link to what is not there: make that, for the user as which the program runs, "
+            "or remove the link\n");
+        return false;
     }
     if (access(parent, W_OK | X_OK) == 0) {
         puts("  it does not exist: if it was moved or removed while the program runs, put it back, and nothing is\n"

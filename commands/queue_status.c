@@ -242,20 +242,6 @@ static bool keeps_events(struct queue *queue, struct error *why)
     return keeps;
 }
 
-/* These counters are kept beside the queue: what the processes of this state directory counted. */
-static void read_counters(struct facts *facts)
-{
-    struct error why;
-    for (size_t i = 0; facts != NULL && i < facts->sources; i++) {
-        struct source_facts *source = &facts->source[i];
-        const char *name = source->name;
-        struct counters *counters =
-            source->source == NULL ? NULL : counters_open(facts->config->state_dir, &name, 1, &why);
-        counters_read_messages(counters_of(counters, name), &source->tally);
-        counters_close(counters);
-    }
-}
-
 static bool print_status(struct facts *facts, bool json, const char *only, struct error *why)
 {
     error_set(why, "out of memory");
@@ -290,7 +276,6 @@ int command_queue_status(int argc, char **argv)
         return session.code;
     bool good = keeps_events(session.queue, &why);
     struct facts *facts = good ? facts_gather(session.config, session.queue, NULL, NULL, clock_unix_ms()) : NULL;
-    read_counters(facts);
     if (good)
         queue_rest(session.queue); /* printing takes as long as a pager likes */
     good = good && print_status(facts, json, only, &why);

@@ -162,9 +162,16 @@ int session_failed(const char *command, const struct error *why)
 
 static enum session_place explain_missing(const struct config *config, struct error *why)
 {
+    struct stat status;
     if (!state_place_may_open(config, why))
         return SESSION_PLACE_MISSING;
-    if (geteuid() == 0)
+    if (lstat(config->state_dir, &status) == 0)
+        error_set(
+            why,
+            "the state directory %.200s is a symbolic link to what is not there: make that, for the user as which "
+            "the program runs, or remove the link",
+            config->state_dir);
+    else if (geteuid() == 0)
         error_set(
             why,
             "there is no state directory %.120s. If it was moved or removed while the program runs, put it back: "

@@ -211,6 +211,21 @@ static void ask_queue_of_all(struct facts *facts, struct queue *queue, struct st
     }
 }
 
+/* What the processes of this state directory count is kept beside the queue: commands read it there. */
+static void gather_sources(struct facts *facts, struct queue *queue, struct counters *counters)
+{
+    struct error unread;
+    bool kept = counters == NULL && queue != NULL && facts->is_durable;
+    if (kept)
+        counters = counters_open_all(facts->config, &unread);
+    if (counters != NULL)
+        counters_read(counters_of(counters, NULL), facts->now_ms, &facts->nowhere);
+    for (size_t i = 0; i < facts->sources; i++)
+        gather_source(facts, &facts->source[i], queue, counters);
+    if (kept)
+        counters_close(counters);
+}
+
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms)
 {
@@ -232,10 +247,7 @@ struct facts *facts_gather(const struct config *config, struct queue *queue, con
         return NULL;
     }
     gather_machine(facts);
-    if (counters != NULL)
-        counters_read(counters_of(counters, NULL), now_ms, &facts->nowhere);
-    for (size_t i = 0; i < facts->sources; i++)
-        gather_source(facts, &facts->source[i], queue, counters);
+    gather_sources(facts, queue, counters);
     gather_keys(facts);
     if (facts->is_durable && queue != NULL && !queue_room(queue, &facts->room, &facts->queue_why))
         facts->queue_works = false;

@@ -65,8 +65,8 @@ struct facts {
 };
 
 /* Gathers them. queue: a connection that this thread has for itself; NULL: the queue keeps nothing, or cannot be
- * opened, as queue_why says, or (queue_why NULL) nobody looks into it. counters may be NULL. Returns NULL when memory
- * is out. */
+ * opened, as queue_why says, or (queue_why NULL) nobody looks into it. counters: the process's own; NULL:
+ * those that are kept beside the queue are read. Returns NULL when memory is out. */
 struct facts *facts_gather(const struct config *config, struct queue *queue, const struct error *queue_why,
                            struct counters *counters, int64_t now_ms);
 

@@ -2,10 +2,12 @@
 #include "health/rule_look.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/files.h"
@@ -280,11 +282,19 @@ static void tell_of_source(void *context, const char *words)
     telling->tell(telling->context, telling->source, words);
 }
 
+/* Nothing is made in a state directory that may turn out not to be usable. */
+static bool has_recent(const struct config *config)
+{
+    char path[PATH_MAX];
+    return config->queue == QUEUE_SQLITE && files_is_own_directory(config->state_dir) &&
+           snprintf(path, sizeof path, "%s/queue.db", config->state_dir) < (int)sizeof path && access(path, F_OK) == 0;
+}
+
 void rule_look_all(const struct config *config, bool sampled,
                    void (*tell)(void *context, const struct source *source, const char *words), void *context)
 {
     struct recent *recent = NULL;
-    if (sampled && config->queue == QUEUE_SQLITE && files_is_own_directory(config->state_dir))
+    if (sampled && has_recent(config))
         recent = recent_open(config->state_dir);
     for (size_t i = 0; i < config->sources; i++) {
         struct telling telling = {&config->source[i], tell, context};

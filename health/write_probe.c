@@ -61,7 +61,8 @@ static bool probe_is_fresh(int64_t written)
     return age_ms >= 0 && age_ms < HEALTH_EVERY_MS;
 }
 
-static bool write_probe(struct prober *prober, struct error *why)
+/* Opens the prober's queue, if it is not. What may not be used is not written into either. */
+static bool open_queue(struct prober *prober, struct error *why)
 {
     if (prober->queue != NULL && queue_must_reopen(prober->queue)) {
         queue_close(prober->queue);
@@ -69,13 +70,24 @@ static bool write_probe(struct prober *prober, struct error *why)
     }
     if (prober->queue == NULL)
         prober->queue = queue_open(prober->config, why);
-    return prober->queue != NULL && queue_probe(prober->queue, prober->serves, why);
+    return prober->queue != NULL;
+}
+
+/* One that another user left there, as root does who started the program once, is made anew. */
+static int open_probe(const char *path, struct error *why)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 && errno == EACCES && unlink(path) == 0)
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        error_set(why, "cannot open %.300s: %s", path, strerror(errno));
+    return fd;
 }
 
 /* With the file locked. */
 static bool probe_once(struct prober *prober, int fd, struct error *why)
 {
-    if (!write_probe(prober, why))
+    if (!queue_probe(prober->queue, prober->serves, why))
         return false;
     if (futimens(fd, NULL) == 0)
         return true;
@@ -91,11 +103,9 @@ static bool probe_if_due(struct prober *prober, struct error *why)
     int64_t before = probe_path(prober->config, path) ? written_ms(path) : 0;
     if (probe_is_fresh(before))
         return true;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        error_set(why, "health.probe: %s", strerror(errno));
+    int fd = open_queue(prober, why) ? open_probe(path, why) : -1;
+    if (fd < 0)
         return false;
-    }
     bool another = flock(fd, LOCK_EX | LOCK_NB) != 0;
     bool done = before > 0 && probe_is_fresh(written_ms(path)); /* one that was just made is new without a write */
     bool good = another || done || probe_once(prober, fd, why);

@@ -354,7 +354,7 @@ static uint64_t get(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-void counters_read_messages(const struct counted *counted, struct tally *tally)
+static void counters_read_messages(const struct counted *counted, struct tally *tally)
 {
     if (counted == NULL)
         return;
@@ -415,20 +415,38 @@ void counters_read(const struct counted *counted, int64_t now_ms, struct tally *
 
 /* ---- all of it ---- */
 
+static const char *kept_in(const struct config *config)
+{
+    return config->queue == QUEUE_SQLITE ? config->state_dir : NULL;
+}
+
+/* The sources' names; NULL: out of memory. The caller frees the list, not the names. */
+static const char **names_of(const struct config *config)
+{
+    const char **names = calloc(config->sources, sizeof *names);
+    for (size_t i = 0; names != NULL && i < config->sources; i++)
+        names[i] = config->source[i].name;
+    return names;
+}
+
+struct counters *counters_open_all(const struct config *config, struct error *why)
+{
+    const char **names = names_of(config);
+    error_set(why, "%s", "");
+    struct counters *counters = names == NULL ? NULL : counters_open(kept_in(config), names, config->sources, why);
+    free(names);
+    return counters;
+}
+
 void telemetry_open(struct telemetry *telemetry, const struct config *config)
 {
     struct error why = {0};
-    const char *state_dir = config->queue == QUEUE_SQLITE ? config->state_dir : NULL;
-    const char **names = calloc(config->sources, sizeof *names);
-    *telemetry = (struct telemetry){0};
-    if (names != NULL) {
-        for (size_t i = 0; i < config->sources; i++)
-            names[i] = config->source[i].name;
-        telemetry->counters = counters_open(state_dir, names, config->sources, &why);
-        telemetry->attempts = attempts_open(state_dir, names, config->sources, (size_t)config->lanes);
-    }
+    const char **names = names_of(config);
+    *telemetry = (struct telemetry){.counters = counters_open_all(config, &why)};
+    if (names != NULL)
+        telemetry->attempts = attempts_open(kept_in(config), names, config->sources, (size_t)config->lanes);
     free(names);
-    telemetry->recent = recent_open(state_dir);
+    telemetry->recent = recent_open(kept_in(config));
     if (why.text[0] != '\0') {
         char words[LOG_QUOTED];
         log_write(LEVEL_WARN, "msg=counts_in_memory_only reason=%s", log_quote(words, why.text, strlen(why.text)));

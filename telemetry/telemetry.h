@@ -99,9 +99,6 @@ double counters_quantile(const uint64_t bucket[static COUNTED_BUCKETS], double p
 /* Counts a delivered event in whose message U+0000 was replaced. */
 void counters_nul_replaced(struct counted *counted);
 
-/* Reads only nul_replaced and identify_refused. */
-void counters_read_messages(const struct counted *counted, struct tally *tally);
-
 /* Counts a delivered event whose identify or alias was refused. */
 void counters_identify_refused(struct counted *counted);
 
@@ -222,6 +219,9 @@ void recent_close(struct recent *recent);
 /* ---- counters.c: all of it, opened together ---- */
 
 struct config;
+
+/* Opens the counters of all sources of a configuration, where it keeps them. As counters_open. */
+struct counters *counters_open_all(const struct config *config, struct error *why);
 
 /* NULL members record nothing. */
 struct telemetry {

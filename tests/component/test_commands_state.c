@@ -21,6 +21,7 @@
 #include "tests/support/commands_made.h"
 #include "tests/support/commands_run.h"
 #include "tests/support/temporary.h"
+#include "webhook/webhook.h"
 
 #define PATIENCE_MS 60000
 
@@ -316,6 +317,28 @@ static void what_waits_alone_is_told_at_once(void)
     made_end();
 }
 
+/* What the processes of the state directory have counted: a queue that takes nothing any more. */
+static void commands_see_what_was_refused(void)
+{
+    static const char *const name = "one";
+    static const char words[] = "ago an event was refused for want of room, and none was accepted since";
+    struct error why = {0};
+    made_begin();
+    made_append("one", made_event(body, "lead", "updated", "ev_1", "lead_1"));
+    struct counters *counters = counters_open(made_state(), &name, 1, &why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(counters);
+    counters_refused(counters_of(counters, name), REFUSED_QUEUE_FULL, clock_unix_ms() + 1);
+    counters_close(counters);
+    RUN(&ran, NULL, "check");
+    HAS("  WRONG: source one: ");
+    HAS(words);
+    CU_ASSERT_EQUAL(ran.code, 1);
+    RUN(&ran, NULL, "cron", "--seconds", "1");
+    CU_ASSERT_PTR_NOT_NULL(strstr(ran.err, words));
+    CU_ASSERT_EQUAL(ran.code, 1);
+    made_end();
+}
+
 /* What check advises for dead letters of a source that is not configured works as it stands there. */
 static void letters_without_a_source_can_be_replayed(void)
 {
@@ -452,6 +475,7 @@ void suite_commands_state(void)
         {"check tells how the queue stands", check_tells_how_the_queue_stands},
         {"check tells when nothing forwards", check_tells_when_nothing_forwards},
         {"what waits alone is told at once", what_waits_alone_is_told_at_once},
+        {"commands see what was refused", commands_see_what_was_refused},
         {"letters without a source can be replayed", letters_without_a_source_can_be_replayed},
         {"a loss can be left so", a_loss_can_be_left_so},
         {"what check finds mended is not wrong", what_check_finds_mended_is_not_wrong},

@@ -1,4 +1,5 @@
 /* An event with a message about the person: both go in one batch or neither, and the event counts once. */
+#include "base/clock.h"
 #include "tests/suites.h"
 #include "tests/support/forward_rig.h"
 
@@ -75,7 +76,7 @@ static size_t count_type(struct rig *rig, const char *type, size_t request)
 static uint64_t refused(const struct person_rig *person)
 {
     static struct tally tally;
-    counters_read_messages(counters_of(person->telemetry.counters, "one"), &tally);
+    counters_read(counters_of(person->telemetry.counters, "one"), clock_unix_ms(), &tally);
     return tally.identify_refused;
 }
 
