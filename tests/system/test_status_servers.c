@@ -1,13 +1,16 @@
 /* The status page behind real web servers: what it counts is what the data plane received, whatever processes come, go
  * and are killed; it is the same through each server; under CGI too. */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "tests/suites.h"
 #include "tests/support/check.h"
+#include "tests/support/durable.h"
 #include "tests/support/load.h"
 #include "tests/support/looked.h"
 #include "tests/support/running.h"
@@ -103,6 +106,32 @@ static void health_is_probed(void)
     site_close(&site);
 }
 
+/* As one is that root left behind who once started the program. */
+static void a_probe_of_another_user_is_made_anew(void)
+{
+    const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    struct site site;
+    struct buffer out = {0};
+    struct stat status = {.st_mode = 0};
+    char probe[PATH_SIZE];
+    if (durable_open(&site, &setup_lighttpd_spawn, LOOKED_CONFIG)) {
+        path_join(probe, site.directory, "state/health.probe");
+        process_stop(&site.program, PATIENCE_MS);
+        CU_ASSERT(temporary_write(site.directory, "state/health.probe", 0600, "", 0));
+        CU_ASSERT_EQUAL(utimensat(AT_FDCWD, probe, long_ago, 0), 0);
+        CU_ASSERT_EQUAL(chmod(probe, 0), 0); /* nobody but root can open it */
+        CU_ASSERT(durable_start_anew(&site, NULL));
+        for (moment deadline = clock_now() + PATIENCE_MS; clock_now() < deadline; poll(NULL, 0, 20)) {
+            if (stat(probe, &status) == 0 && (status.st_mode & 0777) == 0600 && status.st_mtim.tv_sec > 1)
+                break;
+        }
+        CU_ASSERT_EQUAL(status.st_mode & 0777, 0600);
+        CU_ASSERT_EQUAL(looked_get(&site, "/healthz", &out), 200);
+    }
+    buffer_free(&out);
+    site_close(&site);
+}
+
 static void through_lighttpd(void)
 {
     the_page_through(&setup_lighttpd_spawn);
@@ -128,6 +157,7 @@ void suite_status_servers(void)
     static CU_TestInfo tests[] = {
         {"counts are right whatever dies", counts_are_right_whatever_dies},
         {"health is probed", health_is_probed},
+        {"a probe of another user is made anew", a_probe_of_another_user_is_made_anew},
         {"through lighttpd", through_lighttpd},
         {"through Apache, mod_proxy_fcgi", through_apache},
         {"through Apache, mod_fcgid", through_fcgid},
