@@ -25,7 +25,6 @@ PACKAGES = ["linux-image-amd64", "systemd", "systemd-sysv", "dbus", "udev", "ngi
             "busybox-static", "iproute2", "procps", "zstd", "util-linux", "adduser", "ca-certificates"]
 CONTAINER = os.environ.get("CONTAINER") == "1"
 PACKAGE = machine.TREE / "build/systemd"
-OUT = machine.TREE / ("build/systemd-container" if CONTAINER else "build/systemd")
 SECURITY_MOST = 2.0
 SECRETS = ["write_key_of_the_guest", "api_key_of_the_guest"]
 UNITS = "-u closecrm.service -u closecrm-cron.service -u closecrm.socket"
@@ -51,6 +50,8 @@ class Host:
         self.suite, self.tried, self.failed, self.guest = suite, 0, [], None
         self.world = Events(random.random(), suite)
         self.mails, self.posts = sinks.mails(), sinks.posts()
+        self.out = PACKAGE / (f"{suite}-container" if CONTAINER else f"{suite}-guest")
+        self.out.mkdir(parents=True, exist_ok=True)
 
     # ---- telling, asking ----
 
@@ -97,7 +98,7 @@ class Host:
         return [(one.get("_SYSTEMD_UNIT", ""), int(one["PRIORITY"]), str(one["MESSAGE"])) for one in found]
 
     def lines(self, text):
-        return sum(text in message for _, _, message in self.journal())
+        return int(self.gives(f"journalctl -u closecrm.service -o cat --no-pager | grep -cF -- '{text}'") or 0)
 
     def started(self):
         return self.lines("msg=started")
@@ -136,15 +137,15 @@ class Host:
             text = (HERE / file).read_text()
             for word, value in values.items():
                 text = text.replace(word, str(value))
-            (OUT / file).write_text(text.replace("10.0.2.2", "127.0.0.1") if CONTAINER else text)
-        (OUT / "wants.conf").write_text("[Unit]\nWants=guest-shell.socket\n")
+            (self.out / file).write_text(text.replace("10.0.2.2", "127.0.0.1") if CONTAINER else text)
+        (self.out / "wants.conf").write_text("[Unit]\nWants=guest-shell.socket\n")
         payload = {"/etc/systemd/system/guest-shell.socket": HERE / "guest-shell.socket",
                    "/etc/systemd/system/guest-shell@.service": HERE / "guest-shell@.service",
-                   "/etc/systemd/system/multi-user.target.d/guest.conf": OUT / "wants.conf",
-                   "/guest/nginx-site": OUT / "nginx-site", "/guest/closecrm.conf": OUT / "closecrm.conf",
-                   "/etc/msmtprc": OUT / "msmtprc", "/usr/local/bin/alert": HERE / "alert",
+                   "/etc/systemd/system/multi-user.target.d/guest.conf": self.out / "wants.conf",
+                   "/guest/nginx-site": self.out / "nginx-site", "/guest/closecrm.conf": self.out / "closecrm.conf",
+                   "/etc/msmtprc": self.out / "msmtprc", "/usr/local/bin/alert": HERE / "alert",
                    "/guest/old.deb": PACKAGE / f"{self.suite}-old.deb", "/guest/new.deb": deb}
-        self.start(name, payload, OUT / f"{self.suite}.log")
+        self.start(name, payload, self.out / "console.log")
         start = time.monotonic()
         if self.guest.run("true", 60)[0] != 0:
             return self.check("it boots", False, f"{self.guest.log} may say why")
@@ -157,7 +158,7 @@ class Host:
         if CONTAINER:
             self.guest = container.Container(name, payload, log)
             return
-        initrd = OUT / f"{self.suite}.initrd"
+        initrd = self.out / "initrd"
         machine.make_initrd(name, initrd, payload)
         kvm = machine.kvm_works(name, initrd)
         print(f"{self.suite}: booting, " + ("with KVM" if kvm else "emulated, which takes a minute or more"), flush=True)
@@ -233,7 +234,7 @@ class Host:
     def under_load(self, what, script, then=lambda: True, strict=True):
         """strict: no request may be answered by anything but 200, and the process stays the same one."""
         world, before, pid = self.world, dict(self.world.answers), self.pid()
-        threads = world.start_senders(self.guest.ports[80])
+        threads = world.start_senders(self.guest.ports[80], 3 if CONTAINER else 2)
         taken = world.answers.get(200, 0)
         self.wait(20, lambda: world.answers.get(200, 0) >= taken + 5)
         status, printed = self.run(script, 300)
@@ -263,8 +264,6 @@ class Host:
         new = self.gives("dpkg-deb -f /guest/new.deb Version")
         since = self.property("ActiveEnterTimestampMonotonic", "closecrm.socket")
         self.under_load("upgrade", "apt-get install -q -y /guest/new.deb", lambda: self.runs(new))
-        self.under_load("downgrade", "apt-get install -q -y --allow-downgrades /guest/old.deb", lambda: self.runs("0.0.9"))
-        self.under_load("upgrade again", "apt-get install -q -y /guest/new.deb", lambda: self.runs(new))
         self.check("the socket was never closed", self.property("ActiveEnterTimestampMonotonic", "closecrm.socket") == since, since)
         self.check("the configuration is still the administrator's", "api_key_of_the_guest" in self.gives("cat /etc/closecrm.conf"))
 
@@ -313,24 +312,30 @@ class Host:
         words = [one for one in self.journal() if "cron" in one[0]]
         self.check("and says nothing of it to the journal", not words, words or "")
 
+    def told(self, sink, state):
+        return any(f'"{state}"' in text and "data_plane_refuses" in text for text in sink.got)
+
     def alerts(self):
-        self.world.plane.mood = "away"
+        """The data plane refuses the write key, which somebody has to mend."""
+        well, self.world.plane.answer = self.world.plane.answer, lambda boot, body: (401, b"unauthorized")
         one = self.post()
-        self.check("an alert by URL", self.wait(150, lambda: any("events_wait" in text for text in self.posts.got)), self.posts.got)
-        self.check("an alert by mail, by README's script", self.wait(60, lambda: any("events_wait" in text for text in self.mails.got)),
-                   self.mails.got or self.gives(f"journalctl {UNITS} --no-pager | tail -n 6"))
+        self.check("an alert by URL", self.wait(150, lambda: self.told(self.posts, "raised")), self.posts.got[-1:])
+        good = self.wait(60, lambda: self.told(self.mails, "raised"))
+        self.check("an alert by mail, by README's script", good, self.mails.got[-1:] if good else
+                   self.gives(f"journalctl {UNITS} --no-pager | tail -n 6"))
         self.check("the URL got JSON with a sentence", all(json.loads(text)["text"] for text in self.posts.got), self.posts.got[:1])
         within = self.gives("cat /var/lib/closecrm/within")
         self.check("from within, as its user: nothing of what it may not", within == "done", within)
         good = self.wait(130, lambda: self.property("ExecMainStatus", "closecrm-cron.service") == "1")
         self.check("the timer's cron ends with 1 then", good, self.property("Result", "closecrm-cron.service"))
-        words = [text for unit, priority, text in self.journal() if "cron" in unit and priority <= 4]
-        self.check("and the journal has what it found, as a warning or worse", any("wait" in text for text in words), words[:2])
-        self.world.plane.mood = "well"
-        self.check("the data plane is back: delivered", self.wait(330, lambda: self.delivered(one)))
-        self.check("and both are told that it is over", self.wait(120, lambda: all(
-            any('"gone"' in text.replace(" ", "") for text in sink.got) for sink in (self.posts, self.mails))),
-            f"{len(self.posts.got)} posts, {len(self.mails.got)} mails")
+        words = [text for unit, priority, text in self.journal() if unit.startswith("closecrm-cron") and priority <= 4]
+        self.check("and the journal has what it found, as a warning or worse", any("401" in text for text in words), words[-1:])
+        self.world.plane.answer = well
+        self.run("closecrm.fcgi check")
+        self.check("mended, and check run: delivered", self.wait(60, lambda: self.delivered(one)))
+        self.check("and both are told that it is over", self.wait(120, lambda: self.told(self.posts, "gone") and
+                   self.told(self.mails, "gone")), f"{len(self.posts.got)} posts, {len(self.mails.got)} mails")
+        self.check("cron ends with 0 again", self.wait(130, lambda: self.property("ExecMainStatus", "closecrm-cron.service") == "0"))
 
     def records(self):
         levels, wrong = {"error": 3, "warn": 4, "info": 6, "debug": 7}, []
@@ -339,7 +344,7 @@ class Host:
         wrong = [one for one in words if levels[one[2].split(" ", 1)[0]] != one[1]]
         self.check("the journal has each line with its priority", words and not wrong, wrong[:3] or counts)
         some = self.gives("journalctl -u closecrm -p warning -o cat --no-pager").splitlines()
-        self.check("-p warning shows what is wrong and nothing else", any("msg=not_delivered" in text for text in some) and
+        self.check("-p warning shows what is wrong and nothing else", any("msg=data_plane_refuses" in text for text in some) and
                    not [text for text in some if text.startswith("info")], some[-2:])
         whole = self.gives("journalctl --no-pager -o cat") + "".join(self.mails.got) + "".join(self.posts.got)
         secrets = SECRETS + [one["signature_key"] for one in self.world.close.subscriptions] + ["acti_"]
@@ -381,7 +386,6 @@ class Host:
 
 
 def main():
-    OUT.mkdir(parents=True, exist_ok=True)
     if CONTAINER:
         container.enter()
     failed = []
