@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -391,6 +392,7 @@ class Host:
 def main():
     if CONTAINER:
         container.enter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the guest ends, too
     failed = []
     for suite in (os.environ.get("DIST") or "bookworm trixie").split():
         start = time.monotonic()
