@@ -25,7 +25,7 @@ from world import World  # noqa: E402
 PACKAGES = ["linux-image-amd64", "systemd", "systemd-sysv", "dbus", "udev", "nginx-light", "bsd-mailx", "msmtp-mta", "kmod",
             "busybox-static", "iproute2", "procps", "zstd", "util-linux", "adduser", "ca-certificates"]
 CONTAINER = os.environ.get("CONTAINER") == "1"
-PACKAGE = machine.TREE / "build/systemd"
+OUT = machine.TREE / "build/systemd"
 SECURITY_MOST = 2.0
 SECRETS = ["write_key_of_the_guest", "api_key_of_the_guest"]
 UNITS = "-u closecrm.service -u closecrm-cron.service -u closecrm.socket"
@@ -51,7 +51,7 @@ class Host:
         self.suite, self.tried, self.failed, self.guest = suite, 0, [], None
         self.world = Events(random.random(), suite)
         self.mails, self.posts = sinks.mails(), sinks.posts()
-        self.out = PACKAGE / (f"{suite}-container" if CONTAINER else f"{suite}-guest")
+        self.out = OUT / (f"{suite}-container" if CONTAINER else f"{suite}-guest")
         self.out.mkdir(parents=True, exist_ok=True)
 
     # ---- telling, asking ----
@@ -132,8 +132,9 @@ class Host:
     # ---- the guest ----
 
     def boot(self):
+        subprocess.run([HERE / "package", self.suite, self.out], check=True)
         name = f"systemd-{self.suite}"
-        deb = PACKAGE / f"{self.suite}-new.deb"
+        deb = self.out / "new.deb"
         needs = subprocess.run(["dpkg-deb", "-f", deb, "Depends"], check=True, stdout=subprocess.PIPE, text=True).stdout
         needs = sorted(word.split()[0] for word in needs.replace("|", ",").split(",") if word.strip())
         machine.make_image(name, self.suite, list(dict.fromkeys([*PACKAGES, *needs])))
@@ -149,7 +150,7 @@ class Host:
                    "/etc/systemd/system/multi-user.target.d/guest.conf": self.out / "wants.conf",
                    "/guest/nginx-site": self.out / "nginx-site", "/guest/closecrm.conf": self.out / "closecrm.conf",
                    "/etc/msmtprc": self.out / "msmtprc", "/usr/local/bin/alert": HERE / "alert",
-                   "/guest/old.deb": PACKAGE / f"{self.suite}-old.deb", "/guest/new.deb": deb}
+                   "/guest/old.deb": self.out / "old.deb", "/guest/new.deb": deb}
         self.start(name, payload, self.out / "console.log")
         start = time.monotonic()
         if self.guest.run("true", 60)[0] != 0:
@@ -400,7 +401,6 @@ def main():
     failed = []
     for suite in (os.environ.get("DIST") or "bookworm trixie").split():
         start = time.monotonic()
-        subprocess.run([HERE / "package", suite], check=True)
         host = Host(suite)
         try:
             host.all()
