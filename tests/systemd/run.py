@@ -207,7 +207,7 @@ class Host:
         self.check("nginx has taken it on", self.wait(60, lambda: self.ask(path="/nginx") == 204))
 
     def activate(self):
-        self.check("before the first request no process of it runs", (pids := self.gives("pgrep -u closecrm")) == "", pids)
+        self.check("before the first request the program does not run", (pid := self.pid()) == "0", pid)
         one = self.world.make(True, self.world.close.now())
         body = json.dumps({"event": one.event})
         answers = []  # emulated, it may take longer to start than nginx waits: Close sends it again
