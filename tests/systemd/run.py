@@ -3,7 +3,7 @@
 and kill under load, the timer, alerts by mail and by URL, the journal, removal. Who sends events, Close, the data plane and who
 takes alerts are outside of the guest, and remember. Run by `make test-systemd`.
 
-DIST="bookworm trixie": on which Debian. PARTS="harden reload": only these of the parts that can be left out. DEB=FILE: another
+DIST="bookworm trixie": on which Debian. PARTS="harden reload": only these of the parts that can be left out (records wants alerts). DEB=FILE: another
 package than this tree's. CONTAINER=1: in a container, see container.py."""
 import http.client
 import json
