@@ -7,7 +7,9 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -140,6 +142,7 @@ static pthread_mutex_t stderr_lock = PTHREAD_MUTEX_INITIALIZER; /* held while wr
 static atomic_bool stderr_blocked;                              /* the last write did not succeed */
 static atomic_ulong stderr_dropped;                             /* lines */
 static bool stderr_is_pipe = false;                             /* set once by log_open */
+static bool stderr_is_journal = false;                          /* the same: it takes the priority from "<N>" */
 
 /* Not pthread_mutex_timedlock, which uses the settable clock. */
 static bool take_stderr_lock(void)
@@ -183,7 +186,8 @@ static void report_dropped(void)
     unsigned long count = atomic_exchange(&stderr_dropped, 0);
     if (count == 0)
         return;
-    int length = snprintf(line, sizeof line, "warn msg=log_lines_dropped count=%lu\n", count);
+    int length =
+        snprintf(line, sizeof line, "%swarn msg=log_lines_dropped count=%lu\n", stderr_is_journal ? "<4>" : "", count);
     if (!put_stderr_line(line, (size_t)length))
         atomic_fetch_add(&stderr_dropped, count);
 }
@@ -204,6 +208,9 @@ static void write_stderr(const char *line, size_t length)
 
 /* ---- the log ---- */
 
+#define LINE_SIZE 2048
+#define MARK 3 /* bytes of "<N>" before a line of the journal */
+
 /* Whether stderr is closed or is /dev/null. */
 static bool stderr_leads_nowhere(void)
 {
@@ -213,12 +220,24 @@ static bool stderr_leads_nowhere(void)
     return stat("/dev/null", &null) == 0 && S_ISCHR(err.st_mode) && err.st_rdev == null.st_rdev;
 }
 
+/* Whether stderr is systemd's journal: sd-daemon(3). A child whose stderr leads elsewhere inherits the variable, too.
+ */
+static bool stderr_leads_to_journal(const struct stat *err)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    uintmax_t device = 0, inode = 0;
+    return stream != NULL && sscanf(stream, "%ju:%ju", &device, &inode) == 2 && device == err->st_dev &&
+           inode == err->st_ino;
+}
+
 void log_open(enum log_level most)
 {
     most_written = most;
     to_syslog = stderr_leads_nowhere();
     struct stat status;
-    stderr_is_pipe = fstat(STDERR_FILENO, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
+    bool is_open = fstat(STDERR_FILENO, &status) == 0;
+    stderr_is_pipe = is_open && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
+    stderr_is_journal = is_open && stderr_leads_to_journal(&status);
     if (to_syslog)
         log_syslog_open(SYSLOG_SOCKET);
 }
@@ -229,36 +248,48 @@ void log_observe(log_observer *given, void *context)
     observer_context = context;
 }
 
+/* line: its text, with MARK bytes before it and one behind it that are free. */
+static void put_line_of(enum log_level level, char *line, size_t length)
+{
+    char mark[MARK + 1];
+    if (to_syslog) {
+        log_syslog_write(levels[level].priority, line, length);
+        return;
+    }
+    line[length++] = '\n';
+    if (stderr_is_journal) {
+        snprintf(mark, sizeof mark, "<%d>", levels[level].priority);
+        line -= MARK;
+        memcpy(line, mark, MARK);
+        length += MARK;
+    }
+    write_stderr(line, length);
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     bool is_observed = observer != NULL && level <= LEVEL_WARN;
     if (level > most_written && !is_observed)
         return;
-    char line[2048];
-    int head = snprintf(line, sizeof line, "%s ", levels[level].word);
+    char text[MARK + LINE_SIZE], *line = text + MARK;
+    int head = snprintf(line, LINE_SIZE, "%s ", levels[level].word);
     va_list args;
     va_start(args, format);
-    int rest = vsnprintf(line + head, sizeof line - (size_t)head - 1, format, args);
+    int rest = vsnprintf(line + head, LINE_SIZE - (size_t)head - 1, format, args);
     va_end(args);
     size_t length = rest < 0 ? (size_t)head : (size_t)head + (size_t)rest;
-    if (length > sizeof line - 2)
-        length = sizeof line - 2;
+    if (length > LINE_SIZE - 2)
+        length = LINE_SIZE - 2;
     line[length] = '\0';
     if (strstr(line, PROGRAM_NAME " ") != NULL) { /* advice, which names the program as it can be typed */
-        char named[sizeof line];
+        char named[LINE_SIZE];
         program_name_put(line, named, sizeof named - 1);
         length = strlen(named);
         memcpy(line, named, length + 1);
     }
     bool is_taken = is_observed && observer(observer_context, level, line, length);
-    if (is_taken || level > most_written)
-        return;
-    if (to_syslog) {
-        log_syslog_write(levels[level].priority, line, length);
-        return;
-    }
-    line[length] = '\n';
-    write_stderr(line, length + 1);
+    if (!is_taken && level <= most_written)
+        put_line_of(level, line, length);
 }
 
 const char *log_quote(char out[static LOG_QUOTED], const char *text, size_t length)

@@ -1,7 +1,7 @@
 /* The log: one line per event, `level key=value ...`, to stderr, which is the web server's error log, or to syslog when
- * stderr is /dev/null (spawn-fcgi without -n). Lines contain ids and counts, never payloads or secrets. Any thread may
- * call; each line is one write. When nothing reads stderr, lines are dropped instead of blocking, and their number is
- * logged later. */
+ * stderr is /dev/null (spawn-fcgi without -n). systemd's journal gets each line's priority besides. Lines contain ids
+ * and counts, never payloads or secrets. Any thread may call; each line is one write. When nothing reads stderr, lines
+ * are dropped instead of blocking, and their number is logged later. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

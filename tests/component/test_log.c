@@ -5,9 +5,12 @@
 #include "tests/support/temporary.h"
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -70,6 +73,36 @@ static void a_pipe_that_nobody_reads_stops_nobody(void)
     log_open(LEVEL_INFO);
 }
 
+/* systemd says of which socket it reads with JOURNAL_STREAM; a child of the service may have another stderr. */
+static void the_journal_is_told_priorities(void)
+{
+    char text[512] = "", stream[64];
+    int ends[2], before = dup(STDERR_FILENO);
+    struct stat status;
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[1]);
+    fstat(STDERR_FILENO, &status);
+    snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_open(LEVEL_DEBUG);
+    log_write(LEVEL_ERROR, "msg=a");
+    log_write(LEVEL_WARN, "msg=b");
+    log_write(LEVEL_INFO, "msg=c");
+    log_write(LEVEL_DEBUG, "msg=d");
+    snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino + 1);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_open(LEVEL_INFO);
+    log_write(LEVEL_ERROR, "msg=e");
+    unsetenv("JOURNAL_STREAM");
+    dup2(before, STDERR_FILENO);
+    close(before);
+    log_open(LEVEL_INFO);
+    CU_ASSERT(read(ends[0], text, sizeof text - 1) > 0);
+    CU_ASSERT_STRING_EQUAL(text, "<3>error msg=a\n<4>warn msg=b\n<6>info msg=c\n<7>debug msg=d\nerror msg=e\n");
+    close(ends[0]);
+}
+
 /* The system's log: a socket that nobody reads. */
 static void a_daemon_that_takes_nothing_stops_nobody(void)
 {
@@ -106,6 +139,7 @@ void suite_log(void)
     static CU_TestInfo tests[] = {
         {"control characters are quoted", quotes_control_characters},
         {"foreign words are cut at 200 bytes", cuts_at_200_bytes},
+        {"the journal is told priorities", the_journal_is_told_priorities},
         {"a pipe that nobody reads stops nobody", a_pipe_that_nobody_reads_stops_nobody},
         {"a daemon that takes nothing stops nobody", a_daemon_that_takes_nothing_stops_nobody},
         CU_TEST_INFO_NULL,

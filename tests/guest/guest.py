@@ -87,7 +87,7 @@ def kvm_works(name, initrd):
         return False
     log = IMAGES / "kvm.log"
     log.write_text("")
-    guest = Guest(name, initrd, log, kvm=True)
+    guest = Guest(name, initrd, log, kvm=True, errors=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 20
         while time.monotonic() < end and guest.process.poll() is None:
@@ -103,7 +103,7 @@ class Guest:
     """One machine, from start to cut."""
 
     def __init__(self, name, initrd, log, ports=(), disks=(), init="/guest/init", kvm=False, state=None, append="",
-                 memory="512M"):
+                 memory="512M", errors=None):
         """ports: those of the guest that can be reached here, at self.ports[port]. disks: QEMU's -drive texts. state: a
         file of `save`, from which it goes on, instead of booting."""
         self.ports = {port: free_port() for port in (9000, *ports)}
@@ -128,7 +128,7 @@ class Guest:
             words += ["-drive", disk]
         if state is not None:
             words += ["-incoming", f"exec:cat {state}"]
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=errors)
         if state is not None:
             self.monitor("cont", until="running")
 
