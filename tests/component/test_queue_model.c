@@ -46,8 +46,7 @@ static int set_up(void)
     const char *path = getenv("CLOSECRM_MODEL_LIST");
     list_path = path == NULL || *path == '\0' ? NULL : strdup(path);
     unsetenv("CLOSECRM_MODEL_LIST");
-    if (getenv("TMPDIR") == NULL && access("/dev/shm", W_OK) == 0)
-        setenv("TMPDIR", "/dev/shm", 1);
+    temporary_in_memory();
     if (seed == 0)
         seed = (uint64_t)clock_unix_ms() * 1000 + (uint64_t)getpid() % 1000;
     return !temporary_make(directory);
