@@ -89,6 +89,15 @@ static const struct model_engine engines[] = {
 
 /* ---- lives ---- */
 
+/* In a directory of its own: a backup that was killed leaves its file, which is in the way of another of that name. */
+static struct model_ground *ground_of(const struct model_engine *engine)
+{
+    char name[16], path[PATH_SIZE];
+    snprintf(name, sizeof name, "engine-%d", (int)(engine - engines));
+    path_join(path, directory, name);
+    return temporary_directory(directory, name) ? model_ground_new(path) : NULL;
+}
+
 static void report(struct model_ground *ground, const struct model_engine *engine, struct model_list *list)
 {
     size_t before = list->count;
@@ -144,7 +153,7 @@ static void print_done(const struct model_ground *ground, const struct model_eng
 
 static void is_as_its_model(const struct model_engine *engine)
 {
-    struct model_ground *ground = model_ground_new(directory);
+    struct model_ground *ground = ground_of(engine);
     CU_ASSERT_PTR_NOT_NULL_FATAL(ground);
     uint64_t lives = 0, most = wanted > 0 ? wanted : STEPS;
     moment until = wanted > 0 ? MOMENT_NEVER : clock_now() + STEPS_MS_IN_ALL;
@@ -166,7 +175,7 @@ static void try_list(const struct model_engine *engine)
 {
     struct model_list list = {.keys = 0};
     FILE *file = fopen(list_path, "re");
-    struct model_ground *ground = model_ground_new(directory);
+    struct model_ground *ground = ground_of(engine);
     CU_ASSERT_FATAL(check(file != NULL && model_list_read(&list, file), "%s can be read", list_path));
     fclose(file);
     CU_ASSERT_PTR_NOT_NULL_FATAL(ground);
