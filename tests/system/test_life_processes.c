@@ -197,7 +197,8 @@ static void check_refused_for_now(const struct site *site)
     struct client_answer answer = site_send(site, "ev_refused");
     check(answer.status == 503, "503, not %d", answer.status);
     CU_ASSERT_STRING_EQUAL(answer.retry_after, "30");
-    CU_ASSERT_PTR_NOT_NULL(strstr(answer.body, "the queue cannot be opened: last-errors.txt (in state_dir, or beside"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(answer.body, "the queue is not open: if this stays so, last-errors.txt (in state_dir, or beside"));
     CU_ASSERT(site_wait_logged(site, "msg=cannot_open_queue", 1, 0));
 }
 
