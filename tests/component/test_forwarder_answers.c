@@ -161,7 +161,7 @@ static void a_slow_data_plane_gets_smaller_batches(void)
 /* A line, or a data plane, that takes the request slowly, but takes it: however long that is, it is taken whole. */
 static void a_slow_line_is_not_given_up(void)
 {
-    enum { COUNT = 16, NOTE = 150000, SILENCE = 2200 };
+    enum { COUNT = 16, NOTE = 150000, SILENCE = 5000 };
     struct rig rig;
     char *note = malloc(NOTE + 1);
     CU_ASSERT_PTR_NOT_NULL_FATAL(note);
@@ -179,7 +179,7 @@ static void a_slow_line_is_not_given_up(void)
         rig_append(&rig, i, 1, note);
     }
     free(note);
-    standin_read_slowly(rig.standin, 240); /* some 10 pieces */
+    standin_read_slowly(rig.standin, 560); /* some 10 pieces */
     moment begin = clock_now();
     run_with(&rig, SILENCE, 60000); /* it takes longer; silent is the line for two pieces at most */
     CU_ASSERT_TRUE(rig_wait_counts(&rig, 0, 0));
@@ -317,5 +317,5 @@ void suite_forwarder_answers(void)
         {"a slow source holds up no other, though the time is over", a_slow_source_holds_up_no_other},
         CU_TEST_INFO_NULL,
     };
-    suite_add("forwarder answers", NULL, NULL, tests);
+    suite_add("forwarder answers", rig_in_memory, NULL, tests);
 }

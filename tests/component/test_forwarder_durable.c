@@ -486,5 +486,5 @@ void suite_forwarder_durable(void)
         {"deliver_rate is kept", a_rate_is_kept},
         CU_TEST_INFO_NULL,
     };
-    suite_add("forwarder durable", NULL, NULL, tests);
+    suite_add("forwarder durable", rig_in_memory, NULL, tests);
 }

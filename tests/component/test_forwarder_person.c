@@ -216,5 +216,5 @@ void suite_forwarder_person(void)
          refused_track_is_dead_and_its_replay_sends_no_identify},
         CU_TEST_INFO_NULL,
     };
-    suite_add("forwarder: person", NULL, NULL, tests);
+    suite_add("forwarder: person", rig_in_memory, NULL, tests);
 }

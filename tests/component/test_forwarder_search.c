@@ -377,5 +377,5 @@ void suite_forwarder_search(void)
         {"what was accepted lately counts for one", what_was_accepted_lately_counts_for_one},
         CU_TEST_INFO_NULL,
     };
-    suite_add("forwarder search", NULL, NULL, tests);
+    suite_add("forwarder search", rig_in_memory, NULL, tests);
 }

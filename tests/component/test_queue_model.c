@@ -46,8 +46,7 @@ static int set_up(void)
     const char *path = getenv("CLOSECRM_MODEL_LIST");
     list_path = path == NULL || *path == '\0' ? NULL : strdup(path);
     unsetenv("CLOSECRM_MODEL_LIST");
-    if (getenv("TMPDIR") == NULL && access("/dev/shm", W_OK) == 0)
-        setenv("TMPDIR", "/dev/shm", 1);
+    temporary_in_memory();
     if (seed == 0)
         seed = (uint64_t)clock_unix_ms() * 1000 + (uint64_t)getpid() % 1000;
     return !temporary_make(directory);
@@ -89,6 +88,15 @@ static const struct model_engine engines[] = {
 };
 
 /* ---- lives ---- */
+
+/* In a directory of its own: a backup that was killed leaves its file, which is in the way of another of that name. */
+static struct model_ground *ground_of(const struct model_engine *engine)
+{
+    char name[16], path[PATH_SIZE];
+    snprintf(name, sizeof name, "engine-%d", (int)(engine - engines));
+    path_join(path, directory, name);
+    return temporary_directory(directory, name) ? model_ground_new(path) : NULL;
+}
 
 static void report(struct model_ground *ground, const struct model_engine *engine, struct model_list *list)
 {
@@ -145,7 +153,7 @@ static void print_done(const struct model_ground *ground, const struct model_eng
 
 static void is_as_its_model(const struct model_engine *engine)
 {
-    struct model_ground *ground = model_ground_new(directory);
+    struct model_ground *ground = ground_of(engine);
     CU_ASSERT_PTR_NOT_NULL_FATAL(ground);
     uint64_t lives = 0, most = wanted > 0 ? wanted : STEPS;
     moment until = wanted > 0 ? MOMENT_NEVER : clock_now() + STEPS_MS_IN_ALL;
@@ -167,7 +175,7 @@ static void try_list(const struct model_engine *engine)
 {
     struct model_list list = {.keys = 0};
     FILE *file = fopen(list_path, "re");
-    struct model_ground *ground = model_ground_new(directory);
+    struct model_ground *ground = ground_of(engine);
     CU_ASSERT_FATAL(check(file != NULL && model_list_read(&list, file), "%s can be read", list_path));
     fclose(file);
     CU_ASSERT_PTR_NOT_NULL_FATAL(ground);

@@ -23,6 +23,7 @@ static struct events found;
 
 static int set_up(void)
 {
+    temporary_in_memory();
     return queue_rig_set_up_quiet(&made, directory, state) != 0 || !disk_install();
 }
 

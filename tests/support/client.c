@@ -132,7 +132,7 @@ int client_send(struct client *client, const struct client_request *request, str
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(request->timeout_ms == 0 ? 20000 : request->timeout_ms));
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(request->timeout_ms == 0 ? 60000 : request->timeout_ms));
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, client);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);

@@ -19,7 +19,7 @@ struct client_request {
     struct slice body;                   /* none: no body */
     bool chunked;                        /* without a Content-Length */
     const char *user;                    /* of HTTP Basic, with an empty password; NULL: none */
-    int64_t timeout_ms;                  /* 0: 20 s */
+    int64_t timeout_ms;                  /* 0: a minute */
     struct buffer *whole;                /* takes the answer's whole body too; NULL: not */
 };
 

@@ -12,6 +12,12 @@ static void *forward(void *context)
     return NULL;
 }
 
+int rig_in_memory(void)
+{
+    temporary_in_memory();
+    return 0;
+}
+
 void rig_prepare(struct rig *rig)
 {
     static const struct standin_options options = {.write_keys = {"wk_one", "wk_two"}};

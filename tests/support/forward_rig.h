@@ -28,6 +28,9 @@ struct rig {
     pthread_t thread;
 };
 
+/* At the beginning of a suite: its queues are in memory, for it is not about the disk. */
+int rig_in_memory(void);
+
 /* Makes a directory, a stand-in and a configuration whose two sources both lead there. The rig must not move. */
 void rig_prepare(struct rig *rig);
 

@@ -24,7 +24,7 @@ struct load_options {
     size_t first_lead;  /* number of the first of its leads */
     int64_t pause_ms;   /* of each connection between its requests */
     int64_t refused_ms; /* likewise after one that was not answered 200; 0: pause_ms */
-    int64_t timeout_ms; /* of a request; 0: 20 s */
+    int64_t timeout_ms; /* of a request; 0: a minute */
 };
 
 #define LOAD_MARK "marked-by-the-test"

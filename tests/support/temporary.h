@@ -19,6 +19,10 @@ struct user user_of_children(void);
 /* Makes a new directory under ${TMPDIR:-/tmp} and writes its path. Returns false when it cannot. */
 bool temporary_make(char path[PATH_SIZE]);
 
+/* From now on this process makes its directories in memory, where that can be had and has room: for suites that are not
+ * about the disk, which on a slow one would wait for it most of the time. Programs cannot be executed there. */
+void temporary_in_memory(void);
+
 /* Removes it with all in it. */
 void temporary_remove(const char *path);
 

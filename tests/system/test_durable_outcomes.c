@@ -68,7 +68,8 @@ static void pass_row(const struct row *row)
         struct load *load = load_start(&options);
         struct load_result result = load_finish(load);
         check(result.ok == result.sent, "%s: %zu of %zu are answered 200", row->name, result.ok, result.sent);
-        check(result.slowest < ANSWERED_MS, "%s: nobody waits for it (%lld ms)", row->name, (long long)result.slowest);
+        check(result.slowest < durable_patience(ANSWERED_MS), "%s: nobody waits for it (%lld ms)", row->name,
+              (long long)result.slowest);
         poll(NULL, 0, FAULT_MS);
         check(durable_counts(&site, "alpha").waiting > 0, "%s: events wait", row->name);
         if (row->away)
@@ -183,11 +184,11 @@ static void a_restart_and_cron_do_not_start_over(void)
         CU_ASSERT(site_wait_logged(&site, "msg=not_delivered", 1, durable_patience(60000)));
         CU_ASSERT_EQUAL(process_stop(&site.program, durable_patience(60000)), 0);
         durable_command(&site, "cron", NULL); /* it has nothing to do, unless the pause is over on a slow machine */
-        size_t by_cron = standin_arrivals(site.standin, NULL, at, 8) - 1;
         CU_ASSERT(site_spawn(&site));
         send_event(&site, "alpha", ALPHA_SIGNATURE_KEY, "ev_2"); /* what is new waits behind it */
         CU_ASSERT(durable_wait_empty(&site, durable_patience(60000)));
-        CU_ASSERT_EQUAL_FATAL(standin_arrivals(site.standin, NULL, at, 8), 2 + by_cron);
+        size_t requests = standin_arrivals(site.standin, NULL, at, 8);
+        CU_ASSERT_FATAL(requests == 2 || requests == 3); /* ev_2 comes alone where the pause was over before it */
         printf("(%lld ms) ", (long long)(at[1] - at[0]));
         check(at[1] - at[0] >= 4900, "the second request comes %lld ms after the first", (long long)(at[1] - at[0]));
         CU_ASSERT_EQUAL(standin_counts(site.standin).messages, 2);
