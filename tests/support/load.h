@@ -25,6 +25,7 @@ struct load_options {
     int64_t pause_ms;   /* of each connection between its requests */
     int64_t refused_ms; /* likewise after one that was not answered 200; 0: pause_ms */
     int64_t timeout_ms; /* of a request; 0: a minute */
+    unsigned times;     /* an event that is not answered 200 is sent so often at most; 0: once */
 };
 
 #define LOAD_MARK "marked-by-the-test"
