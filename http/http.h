@@ -85,6 +85,8 @@ struct http_limits {
     size_t max_bodies;          /* bytes of all bodies in memory together */
     int64_t request_timeout_ms; /* for a complete request to arrive */
     size_t threads;
+    void (*at_start)(void *context); /* called in each request thread as it starts; NULL: nothing is. Not with CGI */
+    void *context;
 };
 
 /* Whether descriptor 0 is a listening socket, so the program was started as a FastCGI server. */

@@ -241,6 +241,8 @@ void *worker_run(void *argument)
     struct worker *worker = argument;
     struct http *http = worker->http;
     FCGX_Request fcgi;
+    if (http->limits.at_start != NULL)
+        http->limits.at_start(http->limits.context);
     FCGX_InitRequest(&fcgi, -1, 0);
     int fd;
     while ((fd = worker_next(http)) >= 0)

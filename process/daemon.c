@@ -124,6 +124,7 @@ struct daemon_process {
     bool serves;            /* whether it serves requests; else it only forwards */
     sigset_t signals;       /* to stop or reload */
     struct file_changes *changes;
+    struct confine *confine; /* NULL: request threads are not confined */
     struct gate gate;
     struct route routes[GATE_ROUTES];
     struct pipeline *pipeline;
@@ -149,6 +150,8 @@ static bool start_serving(struct daemon_process *self, struct error *why)
      * the system allows. */
     if (self->serves) {
         struct http_limits limits = process_http_limits(self->config);
+        limits.at_start = confine_thread;
+        limits.context = self->confine;
         self->http = http_start(&limits, self->routes, GATE_ROUTES, why);
         if (self->http == NULL)
             return false;
@@ -292,7 +295,8 @@ static enum ending report_failed_start(const struct error *why)
 static enum ending run_once(struct daemon_process *self)
 {
     struct error why;
-    gate_init(&self->gate, self->config);
+    self->confine = self->serves ? confine_open(self->config) : NULL;
+    gate_init(&self->gate, self->config, self->confine);
     gate_routes(&self->gate, self->routes);
     if (!start_serving(self, &why))
         return report_failed_start(&why);
@@ -303,6 +307,7 @@ static enum ending run_once(struct daemon_process *self)
     log_write(LEVEL_INFO, "msg=%s", ending == END_STOP ? "stopping" : "reloading");
     finish_daemon(self, &ending);
     gate_free(&self->gate);
+    confine_close(self->confine);
     return ending;
 }
 
