@@ -342,6 +342,23 @@ bool confine_is_wanted(const struct config *config)
     return started != NULL && strtol(started, NULL, 10) == (long)getpid();
 }
 
+void confine_say(const struct config *config, struct confine_means means, char words[static CONFINE_WORDS])
+{
+    static const char *const asked[] = {[CONFINE_AUTO] = "auto", [CONFINE_YES] = "yes", [CONFINE_NO] = "no"};
+    const char *where = config->confine == CONFINE_AUTO ? " where systemd starts the program itself" : "";
+    int n = snprintf(words, CONFINE_WORDS, "confine = %s: ", asked[config->confine]);
+    size_t left = CONFINE_WORDS - (size_t)n;
+    words += n;
+    if (config->confine == CONFINE_NO)
+        snprintf(words, left, "what reads requests may do all that the program may");
+    else if (!means.seccomp && means.landlock == 0)
+        snprintf(words, left, "nothing is confined, for there is neither seccomp nor Landlock here");
+    else
+        snprintf(words, left, "what reads requests is confined%s: %s, %s%.0d", where,
+                 means.seccomp ? "by seccomp" : "there is no seccomp",
+                 means.landlock > 0 ? "by Landlock, version " : "there is no Landlock", means.landlock);
+}
+
 static bool prepare(struct confine *confine)
 {
     bool filters = confine->means.seccomp && make_filter(&confine->request, false) && make_filter(&confine->job, true);

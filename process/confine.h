@@ -24,6 +24,10 @@ struct confine_means confine_means(void);
 /* Whether the configuration asks for it: `confine = yes`, or `auto` where systemd has started this very process. */
 bool confine_is_wanted(const struct config *config);
 
+/* Says what of it there is, for `check`. */
+#define CONFINE_WORDS 200
+void confine_say(const struct config *config, struct confine_means means, char words[static CONFINE_WORDS]);
+
 struct confine;
 
 /* Prepares to confine, and logs what with. Call before threads start. Returns NULL when nothing is confined: it is not

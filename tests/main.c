@@ -144,6 +144,7 @@ static void (*const suites[])(void) = {
     suite_hanging,
     suite_hosts,
     suite_life_gate,
+    suite_confine,
     suite_memory,
     suite_set_aside,
     suite_standin,
