@@ -214,6 +214,8 @@ static void refuse_memory(struct http *http, int fd)
 static void serve(struct worker *worker, FCGX_Request *fcgi, int fd)
 {
     moment started = clock_now();
+    if (worker->http->limits.before != NULL)
+        worker->http->limits.before(worker->http->limits.context);
     if (!has_headroom(worker->http)) {
         refuse_memory(worker->http, fd);
         return;
@@ -241,8 +243,6 @@ void *worker_run(void *argument)
     struct worker *worker = argument;
     struct http *http = worker->http;
     FCGX_Request fcgi;
-    if (http->limits.at_start != NULL)
-        http->limits.at_start(http->limits.context);
     FCGX_InitRequest(&fcgi, -1, 0);
     int fd;
     while ((fd = worker_next(http)) >= 0)

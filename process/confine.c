@@ -32,8 +32,8 @@ struct confine {
     bool had_directory;             /* there was a state directory when it was made, with this device and inode */
     dev_t device;
     ino_t inode;
-    atomic_bool failed; /* and said so */
-    struct aside *aside;
+    atomic_bool failed;            /* and said so */
+    _Atomic(struct aside *) aside; /* NULL: not started, and nothing is confined */
 };
 
 /* What the calling thread has undergone already. */
@@ -255,7 +255,6 @@ void confine_to_state(struct confine *confine)
     int ruleset = (int)syscall(CALL_CREATE_RULESET, &attributes, size, 0);
     if (ruleset < 0) {
         log_write(LEVEL_WARN, "msg=not_confined to=state_dir reason=\"%s\"", strerror(errno));
-        confine->means.landlock = 0;
         return;
     }
     const char *state_dir = confine->config->state_dir;
@@ -298,7 +297,7 @@ static bool give_up_privileges(void)
 void confine_thread(void *context)
 {
     struct confine *confine = context;
-    if (confine == NULL)
+    if (confine == NULL || atomic_load(&confine->aside) == NULL)
         return;
     if (!is_filtered) {
         is_filtered = true;
@@ -320,10 +319,11 @@ static void confine_job(void *context)
 void confine_aside(void *context, void (*job)(void *argument), void *argument)
 {
     struct confine *confine = context;
-    if (confine == NULL)
+    struct aside *aside = confine == NULL ? NULL : atomic_load(&confine->aside);
+    if (aside == NULL)
         job(argument);
     else
-        aside_run(confine->aside, job, argument);
+        aside_run(aside, job, argument);
 }
 
 /* ---- the process ---- */
@@ -359,43 +359,50 @@ void confine_say(const struct config *config, struct confine_means means, char w
                  means.landlock > 0 ? "by Landlock, version " : "there is no Landlock", means.landlock);
 }
 
-static bool prepare(struct confine *confine)
+static void log_nothing(const struct confine *confine, const char *reason)
 {
-    bool filters = confine->means.seccomp && make_filter(&confine->request, false) && make_filter(&confine->job, true);
-    confine->means.seccomp = filters;
-    tzset(); /* reads what a confined thread cannot read */
-    confine->aside = filters || confine->means.landlock > 0 ? aside_start(confine_job, confine) : NULL;
-    return confine->aside != NULL;
+    log_write(confine->config->confine == CONFINE_YES ? LEVEL_WARN : LEVEL_INFO,
+              "msg=not_confined to=anything reason=\"%s\"", reason);
 }
 
 struct confine *confine_open(const struct config *config)
 {
-    if (!confine_is_wanted(config))
-        return NULL;
-    struct confine *confine = calloc(1, sizeof *confine);
+    struct confine *confine = confine_is_wanted(config) ? calloc(1, sizeof *confine) : NULL;
     if (confine == NULL)
         return NULL;
     confine->config = config;
     confine->means = confine_means();
     atomic_init(&confine->ruleset, -1);
-    if (prepare(confine)) {
-        log_write(LEVEL_INFO, "msg=confines_request_threads seccomp=%s landlock=%d",
-                  confine->means.seccomp ? "yes" : "no", confine->means.landlock);
+    confine->means.seccomp =
+        confine->means.seccomp && make_filter(&confine->request, false) && make_filter(&confine->job, true);
+    tzset(); /* reads what a confined thread cannot read */
+    if (confine->means.seccomp || confine->means.landlock > 0)
         return confine;
-    }
-    log_write(config->confine == CONFINE_YES ? LEVEL_WARN : LEVEL_INFO,
-              "msg=not_confined to=anything reason=\"the kernel has neither seccomp nor Landlock for this program, or "
-              "there is no thread more\"");
+    log_nothing(confine, "there is neither seccomp nor Landlock here");
     confine_close(confine);
     return NULL;
+}
+
+void confine_start(struct confine *confine)
+{
+    if (confine == NULL)
+        return;
+    struct aside *aside = aside_start(confine_job, confine);
+    if (aside == NULL) {
+        log_nothing(confine, "no thread can be started for what requests may not do themselves");
+        return;
+    }
+    log_write(LEVEL_INFO, "msg=confines_request_threads seccomp=%s landlock=%d", confine->means.seccomp ? "yes" : "no",
+              confine->means.landlock);
+    atomic_store(&confine->aside, aside);
 }
 
 void confine_close(struct confine *confine)
 {
     if (confine == NULL)
         return;
-    if (confine->aside != NULL)
-        aside_stop(confine->aside);
+    if (atomic_load(&confine->aside) != NULL)
+        aside_stop(atomic_load(&confine->aside));
     if (atomic_load(&confine->ruleset) >= 0)
         close(atomic_load(&confine->ruleset));
     free(confine->request.filter);

@@ -30,9 +30,13 @@ void confine_say(const struct config *config, struct confine_means means, char w
 
 struct confine;
 
-/* Prepares to confine, and logs what with. Call before threads start. Returns NULL when nothing is confined: it is not
- * wanted, or cannot be had, which is logged. All that follows takes NULL, and does nothing then. */
+/* Prepares to confine. Call before threads start. Returns NULL when nothing is confined: it is not wanted, or cannot be
+ * had, which is logged. All that follows takes NULL, and does nothing then. */
 struct confine *confine_open(const struct config *config);
+
+/* Starts the thread that starts those aside, and logs what is confined from now on. Where there is no thread to be had
+ * nothing is, which is logged too. */
+void confine_start(struct confine *confine);
 
 /* Request threads may be left with the state directory alone, as it is now, if it is there. Call once, when the queue
  * is open. */

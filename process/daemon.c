@@ -139,6 +139,17 @@ enum ending {
     END_FAILED,
 };
 
+static struct http *start_requests(struct daemon_process *self, struct error *why)
+{
+    struct http_limits limits = process_http_limits(self->config);
+    if (self->confine != NULL) {
+        limits.before = confine_thread;
+        limits.context = self->confine;
+        limits.more_spare = 1;
+    }
+    return http_start(&limits, self->routes, GATE_ROUTES, why);
+}
+
 static bool start_serving(struct daemon_process *self, struct error *why)
 {
     const char *const files[] = {self->config->path, self->program};
@@ -149,14 +160,13 @@ static bool start_serving(struct daemon_process *self, struct error *why)
     /* Requests wait at the gate until the pipeline is up. In this order there is a request thread, however few threads
      * the system allows. */
     if (self->serves) {
-        struct http_limits limits = process_http_limits(self->config);
-        limits.at_start = confine_thread;
-        limits.context = self->confine;
-        self->http = http_start(&limits, self->routes, GATE_ROUTES, why);
+        self->http = start_requests(self, why);
         if (self->http == NULL)
             return false;
     }
     self->pipeline = pipeline_start(self->config, self->serves ? &self->gate : NULL, why);
+    if (self->pipeline != NULL)
+        confine_start(self->confine); /* last: where threads are few, the others are needed more */
     return self->pipeline != NULL;
 }
 

@@ -140,6 +140,7 @@ static void (*const suites[])(void) = {
     suite_durable_sync,
     suite_faults,
     suite_few_threads,
+    suite_confined,
     suite_file_systems,
     suite_hanging,
     suite_hosts,

@@ -59,6 +59,7 @@ static void begin(void)
 {
     scene.config = (struct config){.confine = CONFINE_YES, .state_dir = scene.state};
     scene.confine = confine_open(&scene.config);
+    confine_start(scene.confine);
     confine_to_state(scene.confine);
 }
 
@@ -294,6 +295,7 @@ static void a_thread_is_confined_in_two_steps(void)
 {
     scene.config = (struct config){.confine = CONFINE_YES, .state_dir = scene.state};
     scene.confine = confine_open(&scene.config);
+    confine_start(scene.confine);
     in_a_thread(work_before_and_after, NULL);
     end();
 }
@@ -321,6 +323,7 @@ static void one_that_comes_later_is_seen(void)
     path_join(later, scene.directory, "later");
     scene.config = (struct config){.confine = CONFINE_YES, .state_dir = later};
     scene.confine = confine_open(&scene.config);
+    confine_start(scene.confine);
     CU_ASSERT_FALSE(confine_is_stale(scene.confine));
     confine_to_state(scene.confine);
     CU_ASSERT_FALSE(confine_is_stale(scene.confine));
@@ -380,6 +383,7 @@ static void auto_is_where_systemd_starts_it(void)
     CU_ASSERT_TRUE(is_wanted(CONFINE_YES, NULL));
     scene.config = (struct config){.confine = CONFINE_NO, .state_dir = scene.state};
     CU_ASSERT_PTR_NULL(confine_open(&scene.config));
+    confine_start(NULL);
 }
 
 static bool says(enum confinement confine, bool seccomp, int landlock, const char *text)
