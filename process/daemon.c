@@ -187,6 +187,7 @@ static enum ending wait_for_ending(const struct daemon_process *self)
         if (signal > 0 && signal != SIGHUP)
             return END_STOP;
         pipeline_retry(self->pipeline);
+        log_syslog_keep();
         if (self->config->queue == QUEUE_NONE)
             last_errors_flush(false); /* else health's thread does, which may hang in the disk */
         status_alert(self->gate.status);

@@ -163,14 +163,16 @@ static struct webhook *wait_for_webhook(struct gate *gate, moment deadline)
         clock_condition_wait(&gate->changed, &gate->lock, deadline);
     webhook = atomic_load(&gate->webhook);
     pthread_mutex_unlock(&gate->lock);
-    confine_thread(gate->confine); /* the queue was opened meanwhile */
+    if (gate->confine != NULL)
+        confine_thread(gate->confine); /* the queue was opened meanwhile */
     return webhook;
 }
 
 /* Refuses everything where the web server would show our files. Returns whether it did. */
 static bool refuse_inside(struct gate *gate, struct request *request)
 {
-    confine_thread(gate->confine); /* the queue may have been opened since it began */
+    if (gate->confine != NULL)
+        confine_thread(gate->confine); /* the queue may have been opened since it began */
     if (roots_are_good(&gate->roots, gate->confine, request_variable(request, "DOCUMENT_ROOT")))
         return false;
     struct error words;

@@ -163,8 +163,8 @@ static void a_new_key_is_read(struct close_site *site)
     check(CLOSE_RUN(site, "rotate", id) == 0, "rotated: %s", site->said);
 }
 
-/* Moves the state directory's files into another directory, and that into its place, at once, as far as that goes. */
-static void exchange_directory(const struct site *site)
+/* Moves the state directory's files, or copies of them, into another directory, and that into its place at once. */
+static void exchange_directory(const struct site *site, bool copies)
 {
     char state[PATH_SIZE], other[PATH_SIZE], from[PATH_SIZE * 2], to[PATH_SIZE * 2];
     struct user user = user_of_children();
@@ -178,8 +178,10 @@ static void exchange_directory(const struct site *site)
         snprintf(to, sizeof to, "%s/%.200s", other, file->d_name);
         if (file->d_name[0] == '.' || lstat(from, &status) != 0)
             continue;
-        int moved = S_ISDIR(status.st_mode) ? rename(from, to) : link(from, to);
-        check(moved == 0 || access(from, F_OK) != 0, "%s is there too", to);
+        bool moved = S_ISDIR(status.st_mode)             ? rename(from, to) == 0
+                     : copies && S_ISREG(status.st_mode) ? temporary_copy(other, file->d_name, 0600, from)
+                                                         : link(from, to) == 0;
+        check(moved || access(from, F_OK) != 0, "%s is there too", to);
     }
     if (files != NULL)
         closedir(files);
@@ -194,8 +196,25 @@ static void another_directory_with_the_same_files(void)
     if (subscribed_open(&site)) {
         struct confine_means means = confine_means();
         check_passes(&site, "ev_1");
-        exchange_directory(&site.site);
+        exchange_directory(&site.site, false);
         CU_ASSERT(means.landlock == 0 || site_wait_logged(&site.site, "msg=opens_the_queue_anew", 1, SOON_MS));
+        a_new_key_is_read(&site);
+        check_passes(&site, "ev_2");
+        CU_ASSERT_EQUAL(looked_get(&site.site, "/status", &page), 200);
+    }
+    buffer_free(&page);
+    close_site_close(&site);
+}
+
+/* What the open files hold is saved into the new directory by the thread that writes, which must not be confined. */
+static void another_directory_with_copies(void)
+{
+    struct close_site site;
+    struct buffer page = {0};
+    if (subscribed_open(&site)) {
+        check_passes(&site, "ev_1");
+        exchange_directory(&site.site, true);
+        CU_ASSERT(site_wait_logged(&site.site, "msg=opens_the_queue_anew", 1, SOON_MS));
         a_new_key_is_read(&site);
         check_passes(&site, "ev_2");
         CU_ASSERT_EQUAL(looked_get(&site.site, "/status", &page), 200);
@@ -255,6 +274,7 @@ void suite_confined(void)
     static CU_TestInfo tests[] = {
         {"each button works", each_button_works},
         {"another directory with the same files", another_directory_with_the_same_files},
+        {"another directory with copies", another_directory_with_copies},
         {"operators do what they do", operators_do_what_they_do},
         CU_TEST_INFO_NULL,
     };
