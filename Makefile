@@ -449,7 +449,7 @@ TIDY_STEPS := 75000
 build/check/%.tidy: %.c $(ALL_H) $(EVENT_TYPES) $(EMBEDDED) .clang-tidy tests/.clang-tidy
 	@mkdir -p $(@D)
 	@echo "  TIDY $<"
-	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) -DREPORTS='""' \
+	@clang-tidy --quiet --warnings-as-errors='*' $< -- -std=c11 $(CPPFLAGS_ALL) $(if $(SECCOMP),-DCLOSECRM_SECCOMP) -DREPORTS='""' \
 	    -Xclang -analyzer-config -Xclang max-nodes=$(TIDY_STEPS) >$@.new 2>/dev/null \
 	    || { cat $@.new; exit 1; }
 	@mv $@.new $@

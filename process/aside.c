@@ -117,16 +117,22 @@ struct aside *aside_start(void (*prepare)(void *context), void *context)
     return NULL;
 }
 
+/* With the lock held. */
+static void enqueue_job(struct aside *aside, struct job *job)
+{
+    if (aside->first == NULL)
+        aside->first = job;
+    else
+        aside->last->next = job;
+    aside->last = job;
+    pthread_cond_signal(&aside->come);
+}
+
 void aside_run(struct aside *aside, void (*job)(void *argument), void *argument)
 {
     struct job mine = {.aside = aside, .run = job, .argument = argument};
     pthread_mutex_lock(&aside->lock);
-    if (aside->first == NULL)
-        aside->first = &mine;
-    else
-        aside->last->next = &mine;
-    aside->last = &mine;
-    pthread_cond_signal(&aside->come);
+    enqueue_job(aside, &mine);
     while (!mine.done)
         pthread_cond_wait(&aside->done, &aside->lock);
     pthread_mutex_unlock(&aside->lock);

@@ -230,7 +230,7 @@ static bool has(enum means means)
 /* Tries all. Assertions are counted in the test's own thread only, afterwards: it waits. */
 static void attempt_all(bool aside)
 {
-    bool there[] = {[SECCOMP] = has(SECCOMP), [LANDLOCK] = has(LANDLOCK)};
+    const bool there[] = {[SECCOMP] = has(SECCOMP), [LANDLOCK] = has(LANDLOCK)};
     for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++) {
         const struct attempt *one = &attempts[i];
         int wanted = !there[one->means] ? 0 : aside ? one->job : one->request, error = one->try();
